@@ -1,0 +1,1 @@
+"""What we know: records, sources, simulator, validation, labelling, features and versions of the data."""

@@ -1,0 +1,63 @@
+"""Turns one section of params.yaml into a frozen dataclass, and says clearly what is wrong with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class ParamsError(ValueError):
+    """A setting is unknown, missing or of the wrong type."""
+
+
+def section(cls: type[T], values: Mapping[str, Any] | None, name: str) -> T:
+    """Builds `cls` from `values`; nested dataclasses and lists are checked too.
+
+    Raises ParamsError naming the section, the key and what was expected.
+    """
+    values = dict(values or {})
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise ParamsError(f"params.yaml: {name}.{unknown[0]} is not a setting. Known: {', '.join(fields)}.")
+    hints = typing.get_type_hints(cls)
+    built = {key: _convert(hints[key], value, f"{name}.{key}") for key, value in values.items()}
+    missing = [
+        key for key, field in fields.items()
+        if key not in built and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]  # fmt: skip
+    if missing:
+        raise ParamsError(f"params.yaml: {name}.{missing[0]} is missing.")
+    return cls(**built)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        (inner,) = [arm for arm in typing.get_args(hint) if arm is not type(None)]
+        return _convert(inner, value, where)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, Mapping):
+            raise ParamsError(f"params.yaml: {where} must be a mapping, not {value!r}.")
+        return section(hint, value, where)
+    if origin in (tuple, list):
+        if not isinstance(value, (list, tuple)):
+            raise ParamsError(f"params.yaml: {where} must be a list, not {value!r}.")
+        inner = typing.get_args(hint)[0]
+        return origin(_convert(inner, item, where) for item in value)
+    if origin is dict or hint is dict:
+        if not isinstance(value, Mapping):
+            raise ParamsError(f"params.yaml: {where} must be a mapping, not {value!r}.")
+        return dict(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
+        raise ParamsError(f"params.yaml: {where} must be {hint.__name__}, not {value!r}.")
+    return value

@@ -1,0 +1,68 @@
+"""Where artefacts lie and how they are written: whole or not at all (tmp, fsync, rename)."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from data.records import TABLES
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yields a temporary file beside `path`; on success it is flushed to disk and takes the name, else it goes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` as UTF-8 atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON with sorted keys, atomically. Dates and paths become strings."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, default=str, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads one JSON document. Raises ValueError naming the file when it is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not valid JSON ({error}). Delete it and run its step again.") from error
+
+
+def write_table(path: Path, frame: pl.DataFrame) -> None:
+    """Writes a Parquet table atomically."""
+    with atomic(path) as temporary:
+        frame.write_parquet(temporary)
+
+
+def read_tables(folder: Path) -> dict[str, pl.DataFrame]:
+    """The record tables in `folder`, each with its schema; a table that is not there is empty."""
+    found = {}
+    for name, schema in TABLES.items():
+        path = folder / f"{name}.parquet"
+        found[name] = pl.read_parquet(path) if path.exists() else pl.DataFrame(schema=schema)
+    return found

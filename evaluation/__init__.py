@@ -1,0 +1,1 @@
+"""Is it good enough: metrics, scorecards, gates, comparisons and reports."""

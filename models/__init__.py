@@ -1,0 +1,1 @@
+"""What predicts: the recogniser, the churn network, their bundles, the registry and the service."""

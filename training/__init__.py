@@ -1,0 +1,1 @@
+"""How it learns: training loops and the runs they leave behind."""
