@@ -1,0 +1,88 @@
+"""An append-only, hash-chained list of promotions in a JSONL file: who made what the champion, when and why."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+ORIGIN = "0" * 64
+
+
+class LedgerError(RuntimeError):
+    """The ledger has been altered or does not belong to this registry."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One move of a champion. `hash` covers every other field; `prior` is the hash of the entry before it."""
+
+    seq: int
+    at: str
+    action: str  # promote or rollback
+    name: str
+    version: int
+    previous: int | None
+    bundle_sha256: str
+    decision_id: str
+    actor: str
+    prior: str
+    hash: str
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of `value` as JSON with sorted keys and no spaces."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read(path: Path) -> list[Entry]:
+    """Every entry, oldest first, after checking the chain. Raises LedgerError naming the first bad line.
+
+    A last line without its line end is a write that was killed: it was never promised and is left out.
+    """
+    if not path.exists():
+        return []
+    entries: list[Entry] = []
+    prior = ORIGIN
+    for number, line in enumerate(_whole_lines(path).split("\n")[:-1], start=1):
+        try:
+            fields: dict[str, Any] = json.loads(line)
+            entry = Entry(**fields)
+        except (ValueError, TypeError) as error:
+            raise LedgerError(
+                f"{path}, line {number}: not an entry ({error}). Restore the file from a backup."
+            ) from error
+        body = {key: value for key, value in fields.items() if key != "hash"}
+        if entry.prior != prior or entry.seq != number or entry.hash != digest(body):
+            raise LedgerError(f"{path}, line {number}: altered, its hash does not fit. Restore the file from a backup.")
+        prior = entry.hash
+        entries.append(entry)
+    return entries
+
+
+def append(path: Path, fields: Mapping[str, Any]) -> Entry:
+    """Adds one entry (`fields` are Entry's, less seq, prior and hash) and flushes it to disk. Hold the lease."""
+    entries = read(path)
+    body = {**fields, "seq": len(entries) + 1, "prior": entries[-1].hash if entries else ORIGIN}
+    if entries:  # time never runs backwards in the ledger, so that a date names one champion
+        body["at"] = max(datetime.fromisoformat(body["at"]), datetime.fromisoformat(entries[-1].at)).isoformat()
+    entry = Entry(**body, hash=digest(body))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = len(_whole_lines(path).encode()) if path.exists() else 0
+    with path.open("ab") as handle:
+        handle.truncate(whole)  # the remains of a write that was killed
+        handle.write((json.dumps(asdict(entry), sort_keys=True) + "\n").encode())
+        handle.flush()
+        os.fsync(handle.fileno())
+    return entry
+
+
+def _whole_lines(path: Path) -> str:
+    data = path.read_bytes()
+    return data[: data.rfind(b"\n") + 1].decode(errors="replace")
