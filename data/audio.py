@@ -1,0 +1,213 @@
+"""The one place that knows audio files: decoding, encoding, resampling, telephone effects and level measures.
+
+Audio in memory is float32 within [-1, 1], shape [frames] for one channel or [frames, channels] for several.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+WAV_CODECS = ("PCM_16", "ULAW", "ALAW")
+CLIPPED_FROM = 0.98  # the loudest step of µ-law decodes to 0.9804, of A-law to 0.984, of PCM to 1
+SILENCE_DBFS = -60.0
+_UNKNOWN_SIZES = (0, 0xFFFFFFFF)  # what streaming recorders leave in the header when they never learn the length
+
+
+class AudioError(ValueError):
+    """A file is not audio, is truncated or cannot be decoded. The message names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file's header promises. `codec` is soundfile's name: PCM_16, ULAW, ALAW, GSM610, FLAC, OPUS, …"""
+
+    codec: str
+    sample_rate_hz: int
+    channels: int
+    frames: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.frames / self.sample_rate_hz
+
+
+def probe(source: Path | bytes, name: str | None = None) -> AudioInfo:
+    """Reads the header only. `name` stands for the file in errors when `source` is bytes.
+
+    Raises AudioError when it is not audio, empty, or a WAV shorter than its header says; OSError when there is no file.
+    """
+    label = _label(source, name)
+    _refuse_truncated_wav(source, label)
+    try:
+        info = soundfile.info(_handle(source))
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{label}: not audio ({_reason(error)}). Export it again as WAV.") from error
+    if info.frames <= 0:
+        raise AudioError(f"{label}: no audio in it (0 frames). Export it again.")
+    return AudioInfo(_codec(info.format, info.subtype), info.samplerate, info.channels, info.frames)
+
+
+def read(source: Path | bytes, name: str | None = None) -> tuple[np.ndarray, int]:
+    """Decodes a whole file: float32 [frames, channels] and its rate in Hz.
+
+    Raises AudioError as `probe` does, and when fewer frames can be decoded than the header says.
+    """
+    promised = probe(source, name)
+    label = _label(source, name)
+    try:
+        audio, rate = soundfile.read(_handle(source), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{label}: cannot be decoded ({_reason(error)}). Export it again.") from error
+    if len(audio) < promised.frames:
+        raise AudioError(f"{label}: truncated ({len(audio)} of {promised.frames} frames). Export it again.")
+    return audio, rate
+
+
+def to_wav_bytes(audio: np.ndarray, sample_rate_hz: int, codec: str = "PCM_16") -> bytes:
+    """A WAV file of [frames] or [frames, channels]; the same bytes for the same samples. `codec`: see WAV_CODECS."""
+    if codec not in WAV_CODECS:
+        raise ValueError(f"codec {codec!r} is not one of {', '.join(WAV_CODECS)}.")
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.clip(audio, -1.0, 1.0), sample_rate_hz, format="WAV", subtype=codec)
+    return buffer.getvalue()
+
+
+def resample(audio: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
+    """Changes the sample rate (soxr, high quality). Shape is kept but for the number of frames."""
+    if from_hz == to_hz:
+        return audio
+    return np.asarray(soxr.resample(audio, from_hz, to_hz), dtype=np.float32)
+
+
+def telephone_band(
+    audio: np.ndarray, sample_rate_hz: int, low_hz: float = 300.0, high_hz: float = 3400.0
+) -> np.ndarray:
+    """Band-pass to what a telephone line carries (ITU-T G.712), linear phase, windowed sinc."""
+    taps = 2 * (sample_rate_hz // 80) + 1
+    at = np.arange(taps) - taps // 2
+    high = min(high_hz, 0.49 * sample_rate_hz)
+    kernel = 2 * high / sample_rate_hz * np.sinc(2 * high / sample_rate_hz * at)
+    kernel -= 2 * low_hz / sample_rate_hz * np.sinc(2 * low_hz / sample_rate_hz * at)
+    kernel = (kernel * np.hamming(taps)).astype(np.float32)
+    return _per_channel(audio, lambda channel: np.convolve(channel, kernel, mode="same")[: len(channel)])
+
+
+def codec_roundtrip(audio: np.ndarray, sample_rate_hz: int, codec: str) -> np.ndarray:
+    """What is left after encoding and decoding with ULAW, ALAW (G.711) or GSM610 (06.10 full rate, made for 8 kHz)."""
+    if codec not in ("ULAW", "ALAW", "GSM610"):
+        raise ValueError(f"codec {codec!r} is not one of ULAW, ALAW, GSM610.")
+
+    def once(channel: np.ndarray) -> np.ndarray:
+        buffer = io.BytesIO()
+        soundfile.write(buffer, np.clip(channel, -1.0, 1.0), sample_rate_hz, format="WAV", subtype=codec)
+        decoded, _ = soundfile.read(io.BytesIO(buffer.getvalue()), dtype="float32")
+        return np.pad(decoded, (0, max(0, len(channel) - len(decoded))))[: len(channel)]  # GSM works in blocks
+
+    return _per_channel(audio, once)
+
+
+def add_noise(
+    audio: np.ndarray, snr_db: float, rng: np.random.Generator, noise: np.ndarray | None = None
+) -> np.ndarray:
+    """Adds `noise` (white where none is given; repeated to length) at `snr_db` below the speech's own level."""
+    bed = rng.standard_normal(audio.shape, dtype=np.float32) if noise is None else np.resize(noise, audio.shape)
+    signal, floor = _speech_rms(audio), float(np.sqrt(np.mean(np.square(bed, dtype=np.float64))))
+    if signal == 0 or floor == 0:
+        return audio.astype(np.float32)
+    return (audio + bed * (signal / floor * 10 ** (-snr_db / 20))).astype(np.float32)
+
+
+def packet_loss(
+    audio: np.ndarray, sample_rate_hz: int, share: float, rng: np.random.Generator, packet_s: float = 0.02
+) -> np.ndarray:
+    """Loses about `share` of the packets; a lost one is concealed by the fading repeat of the last that came."""
+    size = max(1, int(packet_s * sample_rate_hz))
+    heard = np.array(audio, dtype=np.float32)
+    lost = rng.random(len(audio) // size) < share
+    for packet in np.flatnonzero(lost):
+        begin = packet * size
+        heard[begin : begin + size] = heard[begin - size : begin] * 0.5 if packet else 0.0
+    return heard
+
+
+def level_dbfs(audio: np.ndarray) -> float:
+    """Root mean square of everything in `audio`, in dB below full scale; -inf for digital silence."""
+    power = float(np.mean(np.square(audio, dtype=np.float64))) if audio.size else 0.0
+    return 10 * np.log10(power) if power > 0 else float("-inf")
+
+
+def clipped_share(audio: np.ndarray) -> float:
+    """Share of samples at or beyond the loudest step G.711 knows. Pass one channel at a time to judge each."""
+    return float(np.mean(np.abs(audio) >= CLIPPED_FROM)) if audio.size else 0.0
+
+
+def silent_share(
+    audio: np.ndarray, sample_rate_hz: int, floor_dbfs: float = SILENCE_DBFS, window_s: float = 0.02
+) -> float:
+    """Share of windows whose level is below `floor_dbfs`; 1.0 for an empty signal. Counts all channels."""
+    size = max(1, int(window_s * sample_rate_hz))
+    whole = len(audio) // size * size
+    if whole == 0:
+        return float(level_dbfs(audio) < floor_dbfs)
+    windows = np.asarray(audio[:whole], dtype=np.float32).reshape(whole // size, size, -1)
+    power = np.mean(np.square(windows), axis=1)
+    return float(np.mean(power < 10 ** (floor_dbfs / 10)))
+
+
+def _speech_rms(audio: np.ndarray) -> float:
+    """RMS of the louder part, so that pauses do not make speech look quiet."""
+    loud = np.abs(audio)
+    kept = audio[loud > 0.1 * float(loud.max())] if loud.size and loud.max() > 0 else audio
+    return float(np.sqrt(np.mean(np.square(kept, dtype=np.float64)))) if kept.size else 0.0
+
+
+def _per_channel(audio: np.ndarray, change) -> np.ndarray:
+    if audio.ndim == 1:
+        return change(audio).astype(np.float32)
+    return np.stack([change(channel) for channel in audio.T], axis=1).astype(np.float32)
+
+
+def _refuse_truncated_wav(source: Path | bytes, label: str) -> None:
+    """libsndfile reads what is left of a cut WAV without a word, so the header is held against the bytes here."""
+    handle = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+    with handle:
+        size = handle.seek(0, io.SEEK_END)
+        handle.seek(0)
+        if size == 0:
+            raise AudioError(f"{label}: the file is empty. Export it again.")
+        riff = handle.read(12)
+        if riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
+            return
+        while len(header := handle.read(8)) == 8:
+            chunk, length = header[:4], struct.unpack("<I", header[4:])[0]
+            there = size - handle.tell()
+            if chunk == b"data":
+                if length not in _UNKNOWN_SIZES and length > there:
+                    raise AudioError(f"{label}: truncated ({there} of {length} bytes of audio). Export it again.")
+                return
+            handle.seek(length + length % 2, io.SEEK_CUR)
+        raise AudioError(f"{label}: truncated (a WAV header without audio). Export it again.")
+
+
+def _handle(source: Path | bytes) -> io.BytesIO | str:
+    return io.BytesIO(source) if isinstance(source, bytes) else str(source)
+
+
+def _label(source: Path | bytes, name: str | None) -> str:
+    return name or ("audio" if isinstance(source, bytes) else str(source))
+
+
+def _codec(container: str, subtype: str) -> str:
+    return "FLAC" if container == "FLAC" else subtype
+
+
+def _reason(error: soundfile.LibsndfileError) -> str:
+    return str(error.error_string).rstrip(". ")
