@@ -1,0 +1,303 @@
+"""Takes a delivery into the store: new and changed rows into tables, audio into shards, refusals into quarantine.
+
+Killed anywhere and run again, nothing is lost or doubled: shards are written before the tables that point into them,
+tables before the summary, and each of them whole or not at all. A second run over the same export adds nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import filelock
+import polars as pl
+
+from data import audio, packs
+from data.records import KEYS, TABLES, Recording, frame
+from data.sources import DeliveredRecording, Delivery, Refusal
+from data.store import atomic, read_tables, write_json, write_table, write_text
+
+Progress = Callable[[int, int], None]
+
+
+class IngestError(RuntimeError):
+    """Ingest cannot go on. What was taken in so far stays valid; run it again."""
+
+
+@dataclass(frozen=True)
+class IngestParams:
+    """Section `ingest` of params.yaml."""
+
+    shard_mb: int = 64  # audio shards are filled up to this many MB; changing one call rewrites one shard
+
+
+def ingest(
+    delivery: Delivery,
+    store: Path,
+    now: datetime,
+    progress: Progress = lambda done, total: None,
+    params: IngestParams | None = None,
+) -> dict[str, Any]:
+    """Merges `delivery` into `store`/tables, /shards and /quarantine, then writes and returns `store`/ingest.json.
+
+    A row whose key is new is added, one that differs replaces the old, all others stay as they are. Audio is compared
+    by sha256: what is unchanged is neither decoded nor rewritten. The turns of a contact are replaced together.
+    Raises IngestError when another ingest is running on the store, or a recording changes while it is being read.
+    """
+    store.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(store / ".ingest.lock", timeout=0):
+            return _ingest(delivery, store, now, progress, params or IngestParams())
+    except filelock.Timeout as error:
+        raise IngestError(f"{store}: another ingest is running here. Wait until it has ended.") from error
+
+
+def _ingest(delivery: Delivery, store: Path, now: datetime, progress: Progress, params: IngestParams) -> dict[str, Any]:
+    tables = read_tables(store / "tables")
+    rows, recordings, refusals = admit(delivery, tables)
+    (store / "ingest.json").unlink(missing_ok=True)  # from here until it is written again, the store is in the making
+
+    heard, shards_written = _take_audio(
+        recordings, tables["recordings"], store / "shards", delivery, params, progress, refusals
+    )
+    rows["recordings"] = heard
+    counts = {}
+    # Recordings last: whatever the moment, each of them has its contact.
+    for name in ("customers", "contacts", "turns", "outcomes", "recordings"):
+        merged, counts[name] = merge(name, tables[name], rows[name])
+        path = store / "tables" / f"{name}.parquet"
+        if not path.exists() or counts[name]["added"] or counts[name]["changed"] or counts[name]["removed"]:
+            write_table(path, merged)
+        tables[name] = merged
+    _quarantine(store / "quarantine", refusals, now)
+    summary = {
+        **{verb: {name: count[verb] for name, count in counts.items()} for verb in ("added", "unchanged", "changed")},
+        "refused": len(refusals),
+        # Parentheses hold what differs from thing to thing (see Refusal).
+        "reasons": dict(Counter(re.sub(r"\s*\(.*\)", "", refusal.reason) for refusal in refusals)),
+        "audio_s": round(float(tables["recordings"]["duration_s"].sum()), 3),
+        "rows": {name: table.height for name, table in tables.items()},
+        "shards_written": shards_written,
+    }
+    write_json(store / "ingest.json", summary)
+    return summary
+
+
+def admit(
+    delivery: Delivery, tables: dict[str, pl.DataFrame]
+) -> tuple[dict[str, pl.DataFrame], list[DeliveredRecording], list[Refusal]]:
+    """What of a delivery fits together, with what the store knows already: rows by table, recordings, refusals.
+
+    Refused: a key listed twice (the first stays), a contact or outcome of an unknown customer, turns and recordings of
+    an unknown contact, a contact with two transcripts.
+    """
+    refusals = list(delivery.refusals)
+    again = "and ingest again."
+    customers = _unique(delivery.customers, ["customer_id"], "customer", refusals)
+    known = pl.concat([customers["customer_id"], tables["customers"]["customer_id"]])
+    contacts = _unique(delivery.contacts, ["contact_id"], "contact", refusals)
+    contacts = _of_known(contacts, "customer_id", known, refusals, lambda row: Refusal(
+        f"contact {row['contact_id']}", "contact", f"unknown customer ({row['customer_id']})",
+        f"Add the customer to the export's customers {again}",
+    ))  # fmt: skip
+    outcomes = _unique(delivery.outcomes, ["customer_id", "event"], "outcome", refusals)
+    outcomes = _of_known(outcomes, "customer_id", known, refusals, lambda row: Refusal(
+        f"outcome {row['event']} of {row['customer_id']}", "outcome", "unknown customer",
+        f"Add the customer to the export's customers {again}",
+    ))  # fmt: skip
+    known = pl.concat([contacts["contact_id"], tables["contacts"]["contact_id"]])
+    turns = _of_known(delivery.turns, "contact_id", known, refusals, lambda row: Refusal(
+        f"contact {row['contact_id']}", "turns", "no contact line for these turns",
+        f"Add the contact to the export (or mend why it was refused) {again}",
+    ))  # fmt: skip
+    twice = turns.filter(pl.struct(KEYS["turns"]).is_duplicated())["contact_id"].unique(maintain_order=True)
+    refusals += [
+        Refusal(f"contact {contact_id}", "turns", "more than one transcript", f"Leave one in the export {again}")
+        for contact_id in twice
+    ]
+    turns = turns.filter(~pl.col("contact_id").is_in(twice.to_list()))
+    kept: dict[str, DeliveredRecording] = {}
+    contact_ids = set(known)
+    for recording in delivery.recordings:
+        thing = f"call {recording.contact_id}"
+        if recording.contact_id not in contact_ids:
+            reason = "a recording without its contact line"
+            step = f"Add the contact to the export (or mend why it was refused) {again}"
+            refusals.append(Refusal(thing, "recording", reason, step, recording.path))
+        elif recording.contact_id in kept:
+            step = f"Leave one in the export {again}"
+            refusals.append(
+                Refusal(thing, "recording", "more than one recording; kept the first", step, recording.path)
+            )
+        else:
+            kept[recording.contact_id] = recording
+    rows = {"customers": customers, "contacts": contacts, "turns": turns, "outcomes": outcomes}
+    return rows, list(kept.values()), refusals
+
+
+def _unique(rows: pl.DataFrame, key: list[str], what: str, refusals: list[Refusal]) -> pl.DataFrame:
+    again = pl.struct(key).is_duplicated() & ~pl.struct(key).is_first_distinct()
+    for row in rows.filter(again).iter_rows(named=True):
+        name = " ".join(row[column] for column in key)
+        refusals.append(
+            Refusal(f"{what} {name}", what, "listed more than once; kept the first", "Leave one line in the export.")
+        )
+    return rows.filter(~again)
+
+
+def _of_known(
+    rows: pl.DataFrame,
+    column: str,
+    known: pl.Series,
+    refusals: list[Refusal],
+    refuse: Callable[[dict[str, Any]], Refusal],
+) -> pl.DataFrame:
+    """The rows whose `column` is in `known`; the others are refused, once for each contact."""
+    strangers = rows.join(pl.DataFrame({column: known}), on=column, how="anti", maintain_order="left")
+    key = "contact_id" if "contact_id" in rows.columns else column
+    refusals += [refuse(row) for row in strangers.unique(key, keep="first", maintain_order=True).iter_rows(named=True)]
+    return rows.join(pl.DataFrame({column: known.unique()}), on=column, how="semi", maintain_order="left")
+
+
+def merge(table: str, old: pl.DataFrame, new: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+    """`old` with the rows of `new` in it, sorted by key (the same rows, the same file), and what that changed."""
+    key = KEYS[table]
+    rest = [column for column in TABLES[table] if column not in key]
+    kept = old.join(new, on=key, how="anti", nulls_equal=True)
+    common = new.join(old, on=key, how="inner", suffix="_old", nulls_equal=True)
+    changed = common.filter(pl.any_horizontal(pl.col(c).ne_missing(pl.col(f"{c}_old")) for c in rest)).height
+    removed = 0
+    if table == "turns":  # a transcript that got shorter must not keep its old end
+        whole = kept.join(new, on=["contact_id", "origin"], how="anti")
+        removed, kept = kept.height - whole.height, whole
+    added = new.height - common.height
+    counts = {"added": added, "changed": changed, "unchanged": common.height - changed, "removed": removed}
+    return pl.concat([kept, new.select(kept.columns)]).sort(key), counts
+
+
+def _take_audio(
+    recordings: list[DeliveredRecording],
+    old: pl.DataFrame,
+    shards: Path,
+    delivery: Delivery,
+    params: IngestParams,
+    progress: Progress,
+    refusals: list[Refusal],
+) -> tuple[pl.DataFrame, list[str]]:
+    """Packs what is new or changed. Returns the RECORDINGS rows of everything accepted, and the shards written."""
+    used = set(old["shard"])
+    whole = [shard for shard in used if packs.readable(shards / shard)]  # what lay in a lost shard is packed again
+    before = {
+        row["contact_id"]: Recording(**row) for row in old.filter(pl.col("shard").is_in(whole)).iter_rows(named=True)
+    }
+    rows: dict[str, Recording] = {}
+    paths: dict[str, Path] = {}  # member → file, of all that must be packed
+    steps = 2 * len(recordings)
+    for done, delivered in enumerate(sorted(recordings, key=lambda one: one.contact_id), start=1):
+        row = _look_at(delivered, before.get(delivered.contact_id), delivery.mono_ok)
+        if isinstance(row, Refusal):
+            refusals.append(row)
+        else:
+            rows[row.contact_id] = row
+            if not row.shard or row.sha256 != before[row.contact_id].sha256:
+                paths[row.member] = delivered.path
+        progress(done, steps)
+
+    packs.clear_leftovers(shards, used, set(old["member"]) | set(paths))
+    fresh = {row.member: paths[row.member] for row in rows.values() if not row.shard}
+    packed = packs.add(
+        shards, fresh, packs.next_number(shards), params.shard_mb, lambda n, _: progress(len(recordings) + n, steps)
+    )
+    rewritten: dict[str, dict[str, Path]] = {}
+    for row in rows.values():
+        if row.shard and row.member in paths:
+            rewritten.setdefault(row.shard, {})[row.member] = paths[row.member]
+    for shard, members in rewritten.items():
+        contacts = {row.contact_id for row in rows.values() if row.member in members}
+        gone = {before[contact_id].member for contact_id in contacts} - set(members)
+        packed |= {name: (shard, sha256) for name, sha256 in packs.replace(shards, shard, members, gone).items()}
+    for contact_id, row in rows.items():
+        if row.member in packed:
+            shard, sha256 = packed[row.member]
+            if sha256 != row.sha256:
+                raise IngestError(
+                    f"call {contact_id}: {paths[row.member]} changed while it was being read. "
+                    f"Wait until it has been written and ingest again."
+                )
+            rows[contact_id] = replace(row, shard=shard)
+    progress(steps, steps)
+    return frame("recordings", list(rows.values())), sorted({shard for shard, _ in packed.values()})
+
+
+def _look_at(delivered: DeliveredRecording, old: Recording | None, mono_ok: bool) -> Recording | Refusal:
+    """The row a delivered recording will have (`shard` is empty while it is in none), or why it is refused."""
+    thing = f"call {delivered.contact_id}"
+    with delivered.path.open("rb") as handle:
+        sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+    if old is not None and old.sha256 == sha256:
+        row = replace(old, voice=delivered.voice or old.voice)
+    else:
+        try:
+            info = audio.probe(delivered.path, name=thing)
+        except audio.AudioError as error:
+            reason, _, step = str(error).removeprefix(f"{thing}: ").partition(". ")
+            return Refusal(thing, "recording", reason, step or "Export it again.", delivered.path)
+        row = Recording(
+            contact_id=delivered.contact_id,
+            shard=old.shard if old else "",
+            member=packs.member_name(delivered.contact_id, delivered.path),
+            codec=info.codec,
+            sample_rate_hz=info.sample_rate_hz,
+            channels=info.channels,
+            duration_s=info.duration_s,
+            customer_channel=0,
+            agent_channel=0,
+            sha256=sha256,
+            size_bytes=delivered.path.stat().st_size,
+            voice=delivered.voice,
+        )
+    sides = {"customer": delivered.customer_channel, "agent": delivered.agent_channel}
+    if row.channels == 1 and mono_ok:
+        sides = {"customer": 0, "agent": 0}
+    elif sides["customer"] == sides["agent"]:
+        reason = f"customer and agent on the same channel (channel {sides['agent']})"
+        return Refusal(thing, "recording", reason, "Correct the channel numbers.", delivered.path)
+    for role, channel in sides.items():
+        if channel >= row.channels:
+            reason = f"no {role} channel ({row.channels} of {max(2, channel + 1)} found)"
+            step = "Re-export as stereo or set sources.mono_ok."
+            return Refusal(thing, "recording", reason, step, delivered.path)
+    return replace(row, customer_channel=sides["customer"], agent_channel=sides["agent"])
+
+
+def _quarantine(folder: Path, refusals: Iterable[Refusal], now: datetime) -> None:
+    """Adds refusals that are not yet listed to ingest.jsonl, and a copy of the audio they are about beside it."""
+    log = folder / "ingest.jsonl"
+    listed = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    seen = {(line["thing"], line["kind"], line["reason"]) for line in map(json.loads, listed)}
+    lines = []
+    for refusal in refusals:
+        if (refusal.thing, refusal.kind, refusal.reason) in seen:
+            continue
+        seen.add((refusal.thing, refusal.kind, refusal.reason))
+        line = {"thing": refusal.thing, "kind": refusal.kind, "reason": refusal.reason,
+                "next_step": refusal.next_step, "at": now.isoformat()}  # fmt: skip
+        if refusal.path is not None:
+            with refusal.path.open("rb") as handle:
+                sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+            line["audio"] = f"{sha256[:8]}-{quote(refusal.path.name, safe='')}"
+            if not (folder / line["audio"]).exists():
+                with atomic(folder / line["audio"]) as temporary:
+                    shutil.copyfile(refusal.path, temporary)
+        lines.append(json.dumps(line, ensure_ascii=False))
+    if lines or not log.exists():
+        write_text(log, "".join(f"{line}\n" for line in [*listed, *lines]))

@@ -1,0 +1,181 @@
+"""Audio shards: deterministic tar files that stay put; adding calls writes new ones, changing a call rewrites one.
+
+The same recordings give the same bytes (GNU tar, members sorted, no times, no owner), so DVC moves only what changed.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import os
+import re
+import tarfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO
+from urllib.parse import quote
+
+import polars as pl
+
+from data.store import atomic
+
+SHARD = re.compile(r"\d{5,}\.tar")
+LEFTOVER = re.compile(r"\.\d{5,}\.tar\.[0-9a-f]+\.tmp")
+
+
+class PackError(ValueError):
+    """A shard does not hold what the recordings table says. The message names shard and member."""
+
+
+def member_name(contact_id: str, path: Path) -> str:
+    """The name a recording has in its shard: the contact's id, safe as a file name, with the file's own suffix."""
+    return quote(contact_id, safe="") + path.suffix.lower()
+
+
+def add(
+    shards: Path,
+    members: Mapping[str, Path],
+    first: int,
+    shard_mb: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, tuple[str, str]]:
+    """Packs `members` (name → file) in new shards numbered from `first`, each up to `shard_mb` MB (one file at least).
+
+    Returns name → (shard, sha256 of what was packed). `progress` counts members.
+    """
+    batches: list[list[str]] = []
+    room = 0
+    for name in sorted(members):
+        size = members[name].stat().st_size
+        if not batches or size > room:
+            batches.append([])
+            room = shard_mb * 1_000_000
+        batches[-1].append(name)
+        room -= size
+    placed: dict[str, tuple[str, str]] = {}
+    for number, batch in enumerate(batches, start=first):
+        shard = f"{number:05d}.tar"
+        hashes = _write(shards / shard, {name: members[name] for name in batch})
+        placed |= {name: (shard, sha256) for name, sha256 in hashes.items()}
+        progress(len(placed), len(members))
+    return placed
+
+
+def replace(shards: Path, shard: str, members: Mapping[str, Path], drop: set[str] | None = None) -> dict[str, str]:
+    """Rewrites one shard with `members` (name → file) in place of those of the same name, and without `drop`.
+
+    Returns name → sha256 of what was packed. All other members keep their bytes.
+    """
+    path = shards / shard
+    out = set(members) | (drop or set())
+    kept = {name: read_member(shards, shard, name) for name in index(path) if name not in out}
+    return {name: sha256 for name, sha256 in _write(path, {**kept, **members}).items() if name in members}
+
+
+def index(path: Path) -> dict[str, tuple[int, int]]:
+    """Member → (offset of its first byte, size in bytes), from the tar's headers alone; kept while it is unchanged.
+
+    Raises PackError when the file is missing or not a whole tar.
+    """
+    try:
+        stat = path.stat()
+    except FileNotFoundError as error:
+        raise PackError(f"{path}: no such shard. Check out its version again, or ingest again.") from error
+    return _index(path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _index(path: Path, inode: int, mtime_ns: int, size: int) -> dict[str, tuple[int, int]]:
+    try:
+        with tarfile.open(path, "r:") as tar:
+            found = {info.name: (info.offset_data, info.size) for info in tar}
+    except tarfile.TarError as error:
+        raise PackError(f"{path}: not a whole tar ({error}). Check out its version again, or ingest again.") from error
+    if any(offset + length > size for offset, length in found.values()):
+        raise PackError(f"{path}: truncated. Check out its version again, or ingest again.")
+    return found
+
+
+def readable(path: Path) -> bool:
+    """Whether there is a whole shard at `path`."""
+    try:
+        index(path)
+    except PackError:
+        return False
+    return True
+
+
+def read_member(shards: Path, shard: str, member: str) -> bytes:
+    """The bytes of one recording, as delivered, without reading the rest of its shard. Raises PackError."""
+    members = index(shards / shard)
+    if member not in members:
+        raise PackError(f"{shards / shard}: no member {member!r}. Ingest its source again.")
+    offset, size = members[member]
+    with (shards / shard).open("rb") as handle:
+        return os.pread(handle.fileno(), size, offset)
+
+
+def verify(
+    shards: Path, recordings: pl.DataFrame, progress: Callable[[int, int], None] = lambda done, total: None
+) -> list[str]:
+    """Reads every recording of the table (schema RECORDINGS) and says what is missing or differs from its sha256."""
+    problems = []
+    for done, row in enumerate(recordings.sort("shard", "member").iter_rows(named=True), start=1):
+        try:
+            audio = read_member(shards, row["shard"], row["member"])
+            if hashlib.sha256(audio).hexdigest() != row["sha256"]:
+                problems.append(f"call {row['contact_id']}: {row['shard']}/{row['member']} is not what was ingested.")
+        except PackError as error:
+            problems.append(f"call {row['contact_id']}: {error}")
+        progress(done, recordings.height)
+    return problems
+
+
+def clear_leftovers(shards: Path, used: set[str], safe: set[str]) -> list[str]:
+    """Removes what a killed ingest left: temporary files, and shards outside `used` whose members are all in `safe`.
+
+    `safe` are members that lie in a used shard or are about to be packed again; a shard that holds anything else is
+    never removed. Returns the shards that were.
+    """
+    removed = []
+    for path in sorted(shards.iterdir()) if shards.is_dir() else []:
+        if LEFTOVER.fullmatch(path.name):
+            path.unlink()
+        elif SHARD.fullmatch(path.name) and path.name not in used and readable(path) and set(index(path)) <= safe:
+            path.unlink()
+            removed.append(path.name)
+    return removed
+
+
+def next_number(shards: Path) -> int:
+    """The first number no shard has."""
+    numbers = [int(path.stem) for path in shards.glob("*.tar") if SHARD.fullmatch(path.name)]
+    return max(numbers, default=-1) + 1
+
+
+class _Hashing:
+    """A file that is hashed while tarfile copies it."""
+
+    def __init__(self, handle: IO[bytes]) -> None:
+        self.handle = handle
+        self.sha256 = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self.handle.read(size)
+        self.sha256.update(piece)
+        return piece
+
+
+def _write(path: Path, members: Mapping[str, Path | bytes]) -> dict[str, str]:
+    hashes = {}
+    with atomic(path) as temporary, tarfile.open(temporary, "w", format=tarfile.GNU_FORMAT) as tar:
+        for name in sorted(members):
+            source = members[name]
+            info = tarfile.TarInfo(name)  # its defaults are deterministic: mode 0644, mtime, uid and gid 0, no names
+            info.size = len(source) if isinstance(source, bytes) else source.stat().st_size
+            with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as handle:
+                hashing = _Hashing(handle)
+                tar.addfile(info, hashing)  # type: ignore[arg-type]  # it only reads
+                hashes[name] = hashing.sha256.hexdigest()
+    return hashes

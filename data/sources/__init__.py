@@ -1,0 +1,112 @@
+"""Source systems: one file each, found by its name, all giving the same records.
+
+A source module has `LOOKS_FOR` (paths inside an export that give it away) and `read(path, options) -> Delivery`.
+Adding a source is adding such a file; nothing else changes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+import polars as pl
+
+
+class SourceError(ValueError):
+    """An export cannot be read as a whole. The message names the file, what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class SourceParams:
+    """What the exports leave unsaid; section `sources` of params.yaml."""
+
+    timezone: str = "UTC"  # IANA zone of times that carry no offset of their own
+    mono_ok: bool = False  # accept one-channel recordings; both sides are then heard on channel 0
+    expect_recordings: bool = True  # refuse an answered call without its audio; false keeps it as a contact alone
+    roles: dict[str, str] = field(default_factory=dict)  # what the export calls a role -> customer, agent or system
+    customer_channel: int = 0  # where the export itself does not say: the channel the customer is on, from 0
+    agent_channel: int = 1  # and the agent
+
+
+@dataclass(frozen=True)
+class DeliveredRecording:
+    """Audio that lies in an export. Channels count from 0; `voice` names the customer's voice where it is known."""
+
+    contact_id: str
+    path: Path
+    customer_channel: int
+    agent_channel: int
+    voice: str | None = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One thing that was not taken in: what, of which kind, why, and what to do. `path` is audio worth keeping.
+
+    What varies from thing to thing stands in parentheses in `reason`, so that reasons can be counted.
+    """
+
+    thing: str
+    kind: str
+    reason: str
+    next_step: str
+    path: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{self.thing}: {self.reason}. {self.next_step}"
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Everything one export holds, as records (schemas of `data.records`), and what of it could not be read."""
+
+    customers: pl.DataFrame
+    contacts: pl.DataFrame
+    turns: pl.DataFrame
+    outcomes: pl.DataFrame
+    recordings: list[DeliveredRecording]
+    refusals: list[Refusal]
+    mono_ok: bool = False
+
+
+def kinds() -> list[str]:
+    """Names of the sources there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+
+
+def detect(path: Path) -> str:
+    """The kind of export that lies at `path`. Raises SourceError saying what was looked for when it is none."""
+    if not path.is_dir():
+        raise SourceError(f"{path}: no such folder. Give the folder that holds the export.")
+    looked_for = {kind: _module(kind).LOOKS_FOR for kind in kinds()}
+    for kind, wanted in looked_for.items():
+        if all((path / name).exists() for name in wanted):
+            return kind
+    found = sorted(child.name for child in path.iterdir())
+    state = f"not an export I know (found {', '.join(found[:8])})" if found else "the folder is empty"
+    wanted_text = "; ".join(f"{kind}: {' and '.join(wanted)}" for kind, wanted in looked_for.items())
+    raise SourceError(f"{path}: {state}. Looked for {wanted_text}.")
+
+
+def read(kind: str, path: Path, options: SourceParams | None = None) -> Delivery:
+    """Reads the export at `path`; `kind` is one of `kinds()`, or `auto`.
+
+    Raises SourceError when the export as a whole cannot be read; single bad records become `refusals`.
+    """
+    if kind == "auto":
+        kind = detect(path)
+    if kind not in kinds():
+        raise SourceError(f"{kind!r} is not a source. Known: {', '.join(kinds())}.")
+    module = _module(kind)
+    if not path.is_dir() or not all((path / name).exists() for name in module.LOOKS_FOR):
+        detected = detect(path)  # explains an empty or unknown folder
+        raise SourceError(f"{path}: this is a {detected} export, not {kind}. Set the source to {detected} or auto.")
+    delivery: Delivery = module.read(path, options or SourceParams())
+    return delivery
+
+
+def _module(kind: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{kind}")

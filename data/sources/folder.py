@@ -1,0 +1,142 @@
+"""The folder export of docs/street.md: plain csv, JSON lines and two-channel WAV files; what the simulator writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from data.records import CHANNELS, OUTCOMES
+from data.sources import DeliveredRecording, Delivery, Refusal, SourceParams, _files
+
+LOOKS_FOR = ("customers.csv", "contacts.csv")
+CUSTOMER_COLUMNS = ("customer_id", "phone", "plan", "region", "since", "monthly_price")
+CONTACT_COLUMNS = (
+    "contact_id", "customer_id", "channel", "started_at", "duration_s", "wait_s", "queue", "agent_id", "disposition",
+    "recording", "customer_channel", "agent_channel",
+)  # fmt: skip
+OUTCOME_COLUMNS = ("customer_id", "event", "happened", "on", "observed_until")
+
+
+def read(root: Path, options: SourceParams) -> Delivery:
+    """Reads the export at `root`. messages.jsonl, transcripts/, recordings/ and outcomes.csv may be missing.
+
+    A contact whose `recording` names no file is refused when `options.expect_recordings`, else kept without audio; a
+    file in recordings/ that no contact names is refused. Raises SourceError for a missing column or unreadable csv.
+    """
+    refusals: list[Refusal] = []
+    customers = _customers(root, refusals)
+    contacts, recordings = _contacts(root, options, refusals)
+    outcomes = _outcomes(root, refusals)
+    rows: list[dict[str, Any]] = []
+    if (root / "messages.jsonl").exists():
+        for where, message in _files.read_jsonl(root, "messages.jsonl", refusals):
+            rows += _files.turn_rows(
+                message.get("contact_id"), message.get("turns"), "written", where, options, refusals
+            )
+    for where, transcript in _files.read_json_files(root, "transcripts", refusals):
+        rows += _files.turn_rows(
+            transcript.get("contact_id"), transcript.get("turns"), "person", where, options, refusals
+        )
+    turns = _files.turns_frame(rows)
+    return Delivery(customers, contacts, turns, outcomes, recordings, refusals, options.mono_ok)
+
+
+def _customers(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
+    name = "customers.csv"
+    frame = _files.read_csv(root, name, CUSTOMER_COLUMNS)
+    further = [column for column in frame.columns if column not in (*CUSTOMER_COLUMNS, _files.ROW)]
+    frame, bad = _files.convert(
+        frame, name, "customer", "customer_id",
+        {"since": ("a date", _files.day), "monthly_price": ("a number", _files.number)},
+    )  # fmt: skip
+    refusals += bad
+    return _files.records("customers", frame.with_columns(_files.attributes(frame, further)))
+
+
+def _contacts(
+    root: Path, options: SourceParams, refusals: list[Refusal]
+) -> tuple[pl.DataFrame, list[DeliveredRecording]]:
+    name = "contacts.csv"
+    frame = _files.read_csv(root, name, CONTACT_COLUMNS)
+    named = {_inside(root, recording) for recording in frame["recording"].drop_nulls()}
+    _refuse_unnamed(root, named, refusals)
+    frame, bad = _files.convert(
+        frame, name, "contact", "contact_id",
+        {
+            "channel": (f"one of {' '.join(CHANNELS)}", lambda text: pl.when(text.is_in(CHANNELS)).then(text)),
+            "started_at": ("a time", _files.time_in(options.timezone)),
+            "duration_s": ("a number", _files.number),
+            "wait_s": ("a number", _files.number),
+            "customer_channel": ("a channel number from 0", _files.whole),
+            "agent_channel": ("a channel number from 0", _files.whole),
+        },
+    )  # fmt: skip
+    refusals += bad
+    frame, bad = _files.needed(frame, name, "contact", "contact_id", ["customer_id", "channel", "started_at"])
+    refusals += bad
+    recordings, without = [], []
+    for row in frame.filter(pl.col("recording").is_not_null()).iter_rows(named=True):
+        path = _inside(root, row["recording"])
+        if path is None:
+            without.append(row["contact_id"])
+            continue
+        sides = [row["customer_channel"], row["agent_channel"]]
+        for index, usual in enumerate((options.customer_channel, options.agent_channel)):
+            sides[index] = usual if sides[index] is None else sides[index]
+        recordings.append(DeliveredRecording(row["contact_id"], path, *sides))
+    if options.expect_recordings:
+        refusals += [
+            Refusal(
+                f"contact {contact_id}",
+                "contact",
+                "its recording is not in the export",
+                "Add the file under recordings/ and ingest again, or set sources.expect_recordings: false.",
+            )
+            for contact_id in without
+        ]
+        frame = frame.filter(~pl.col("contact_id").is_in(without))
+    frame = frame.with_columns(pl.col("duration_s").fill_null(0.0), source=pl.lit("folder"))
+    return _files.records("contacts", frame), recordings
+
+
+def _inside(root: Path, recording: str) -> Path | None:
+    """The file a contact names, by its path in the export or by its bare name in recordings/; never one outside."""
+    for path in (root / recording, root / "recordings" / recording):
+        if path.is_file() and path.resolve().is_relative_to(root.resolve()):
+            return path.resolve()
+    return None
+
+
+def _refuse_unnamed(root: Path, named: set[Path | None], refusals: list[Refusal]) -> None:
+    for path in sorted((root / "recordings").glob("*")):
+        if path.is_file() and path.resolve() not in named:
+            refusals.append(
+                Refusal(
+                    f"recording {path.name}",
+                    "recording",
+                    "no contact names it",
+                    "Add its line to contacts.csv (column recording) and ingest again.",
+                    path,
+                )
+            )
+
+
+def _outcomes(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
+    name = "outcomes.csv"
+    if not (root / name).exists():
+        return pl.DataFrame(schema=OUTCOMES)
+    frame = _files.read_csv(root, name, OUTCOME_COLUMNS)
+    frame, bad = _files.convert(
+        frame, name, "outcome", "customer_id",
+        {
+            "happened": ("yes or no", _files.yes_or_no),
+            "on": ("a date", _files.day),
+            "observed_until": ("a date", _files.day),
+        },
+    )  # fmt: skip
+    refusals += bad
+    frame, bad = _files.needed(frame, name, "outcome", "customer_id", ["event", "happened"])
+    refusals += bad
+    return _files.records("outcomes", frame)
