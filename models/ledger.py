@@ -86,3 +86,11 @@ def append(path: Path, fields: Mapping[str, Any]) -> Entry:
 def _whole_lines(path: Path) -> str:
     data = path.read_bytes()
     return data[: data.rfind(b"\n") + 1].decode(errors="replace")
+
+
+def decision_id(record: Mapping[str, Any]) -> str:
+    """The id a decision record must carry: 16 hex digits over everything it says except the id and the time.
+
+    So the same evidence decided twice is one decision, and a record edited afterwards no longer fits its id.
+    """
+    return digest({key: value for key, value in record.items() if key not in ("decision_id", "decided_at")})[:16]

@@ -1,0 +1,330 @@
+"""The only door to MLflow's model registry: versions, aliases, and promotions that only an accepted decision can make.
+
+MLflow's aliases are last-writer-wins and keep no history. So a promotion here holds a file lease, writes the ledger
+first and moves the alias after it. The ledger is the truth and the alias its mirror: a process killed between the two
+leaves an alias that the next call puts right.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from models.bundle import Bundle, place_folder, verify_bundle
+from models.ledger import Entry, LedgerError, append, decision_id, read
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+    from mlflow.tracking import MlflowClient
+
+CHAMPION = "champion"
+PREVIOUS = "previous"
+ANCHOR = "ledger_head"  # tag on the registered model: the last ledger entry that reached it
+
+
+class RegistryError(RuntimeError):
+    """A model, version or alias is not there, or is not what it should be."""
+
+
+class PromotionRefusedError(RegistryError):
+    """The champion stays: no accepted decision about this version, or somebody else promoted first."""
+
+
+class Registry:
+    """Model versions of one MLflow store, with the ledger and lease in `folder` (shared by all who promote)."""
+
+    def __init__(self, tracking_uri: str, folder: Path, lease_s: float = 60.0) -> None:
+        """`tracking_uri` as MLflow takes it; `lease_s` is how long to wait for another promotion to finish."""
+        self.tracking_uri = tracking_uri
+        self.ledger_path = folder / "ledger.jsonl"
+        self._lease_path = folder / "registry.lock"
+        self._lease_s = lease_s
+        self._client: MlflowClient | None = None
+
+    # --- versions ---
+
+    def register(self, bundle_dir: Path, name: str, run_id: str, tags: Mapping[str, str] | None = None) -> int:
+        """Verifies the bundle, stores its files with the MLflow run and makes it a version of `name`.
+
+        The same bundle registered again is the same version. Raises BundleError when it does not verify.
+        """
+        bundle = verify_bundle(bundle_dir)
+        with self._lease():
+            if self._model(name) is None:
+                self.client.create_registered_model(name)
+            for known in self.client.search_model_versions(f"name='{name}'"):
+                if known.tags.get("bundle_sha256") == bundle.sha256:
+                    return int(known.version)
+            # The checksum in the path keeps a second bundle of the same run from mixing with the first.
+            place = f"bundle/{bundle.sha256[:16]}"
+            self.client.log_artifacts(run_id, str(bundle_dir), place)
+            source = f"{self.client.get_run(run_id).info.artifact_uri.rstrip('/')}/{place}"
+            made = self.client.create_model_version(
+                name,
+                source=source,
+                run_id=run_id,
+                tags={
+                    "kind": bundle.kind,
+                    "data_hash": bundle.data_hash,
+                    "git_commit": bundle.git_commit,
+                    "licence": bundle.licence,
+                    **(tags or {}),
+                    "bundle_sha256": bundle.sha256,
+                },
+            )
+            return int(made.version)
+
+    def alias(self, name: str, alias: str) -> int | None:
+        """The version an alias names, or None. Champion and previous are first put right from the ledger."""
+        if alias in (CHAMPION, PREVIOUS) and self.ledger_path.exists():
+            with self._lease():
+                self._settle(name)
+        model = self._model(name)
+        version = model.aliases.get(alias) if model else None
+        return None if version is None else int(version)
+
+    def version_tags(self, name: str, version: int) -> dict[str, str]:
+        """The tags of a version: bundle_sha256, kind, data_hash, git_commit, licence, decision_id once promoted."""
+        return dict(self._version(name, version).tags)
+
+    def fetch(self, name: str, which: str | int, to_dir: Path) -> Bundle:
+        """Brings version `which` (a number or an alias) to `to_dir/name/v<version>` and returns it verified.
+
+        A copy already there is used if it still verifies, else fetched again. Raises RegistryError when there is no
+        such version, or when what the store delivers is not what was registered; then nothing is kept.
+        """
+        version = which if isinstance(which, int) else self.alias(name, which)
+        if version is None:
+            raise RegistryError(f"model {name}: nothing has the alias '{which}' yet. Promote a version first.")
+        record = self._version(name, version)
+        expected = record.tags.get("bundle_sha256", "")
+        target = to_dir / name / f"v{version}"
+        if target.is_dir():
+            try:
+                bundle = verify_bundle(target)
+                if bundle.sha256 == expected:
+                    return bundle
+            except ValueError:
+                pass  # a damaged copy is only a copy
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as temporary:
+            from mlflow.artifacts import download_artifacts
+
+            delivered = Path(
+                download_artifacts(artifact_uri=record.source, dst_path=temporary, tracking_uri=self.tracking_uri)
+            )
+            bundle = verify_bundle(delivered)
+            if bundle.sha256 != expected:
+                raise RegistryError(
+                    f"model {name} v{version}: the store delivers bundle {bundle.sha256[:12]}, registered was "
+                    f"{expected[:12]}. It has been tampered with; register the model again."
+                )
+            moved = Path(temporary) / "whole"
+            shutil.move(delivered, moved)
+            place_folder(moved, target)
+        return verify_bundle(target)
+
+    # --- the champion ---
+
+    def promote(
+        self, name: str, version: int, expected: int | None, decision: Mapping[str, Any], actor: str, now: datetime
+    ) -> Entry:
+        """Makes `version` the champion of `name` and returns the ledger's entry.
+
+        `expected` is the champion the caller compared with (None: there is none). `decision` is the decision record
+        as its JSON says it. Promoting the champion again by the same decision changes nothing.
+
+        Raises PromotionRefusedError when the champion is another than `expected`, or the decision is refused, altered,
+        about another bundle, or made against another champion; LedgerError when the ledger is damaged.
+        """
+        with self._lease():
+            last = self._settle(name)
+            record = self._version(name, version)
+            sha256 = record.tags.get("bundle_sha256", "")
+            self._check_decision(name, version, sha256, decision)
+            current = last.version if last else None
+            if last and current == version and last.decision_id == decision["decision_id"]:
+                return last
+            if current != expected:
+                raise PromotionRefusedError(
+                    f"model {name}: the champion is {_v(current)}, not {_v(expected)} as expected; somebody promoted "
+                    f"meanwhile. Compare v{version} with {_v(current)} and decide again."
+                )
+            if last and (decision.get("reference") or {}).get("bundle_sha256") != last.bundle_sha256:
+                raise PromotionRefusedError(
+                    f"model {name}: decision {decision['decision_id']} did not compare v{version} with the champion "
+                    f"v{last.version}. Evaluate both on the same data and decide again."
+                )
+            self._check_delivery(record)
+            self.client.set_model_version_tag(name, str(version), "decision_id", decision["decision_id"])
+            return self._move("promote", name, version, current, sha256, decision["decision_id"], actor, now)
+
+    def rollback(self, name: str, actor: str, now: datetime) -> Entry:
+        """Gives the title back to the champion before this one. Raises RegistryError when there was none.
+
+        Rolling back twice goes two champions back. No gate is asked: that version has passed it once.
+        """
+        with self._lease():
+            last = self._settle(name)
+            line = self._line(name)
+            if last is None or len(line) < 2:
+                raise RegistryError(f"model {name}: no earlier champion to go back to.")
+            back = line[-2]
+            return self._move(
+                "rollback", name, back.version, last.version, back.bundle_sha256, back.decision_id, actor, now
+            )
+
+    def ledger(self, name: str | None = None) -> list[Entry]:
+        """Every promotion and rollback (of `name`), oldest first, after checking the chain."""
+        return [entry for entry in read(self.ledger_path) if name in (None, entry.name)]
+
+    def champion_at(self, name: str, when: date | datetime) -> int | None:
+        """Which version was champion at a moment, or at the end (UTC) of a day; None before the first."""
+        held = None
+        for entry in self.ledger(name):
+            at = datetime.fromisoformat(entry.at)
+            if isinstance(when, datetime):
+                before = at <= when
+            else:
+                before = at < datetime.combine(when + timedelta(days=1), time.min, UTC)
+            held = entry.version if before else held
+        return held
+
+    # --- inside ---
+
+    @property
+    def client(self) -> MlflowClient:
+        """MLflow's client, made on first use because importing MLflow takes seconds."""
+        if self._client is None:
+            from mlflow.tracking import MlflowClient
+
+            self._client = MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+        return self._client
+
+    @contextmanager
+    def _lease(self) -> Iterator[None]:
+        self._lease_path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # The kernel frees this lock when its holder dies, so a killed promotion blocks nobody.
+            with FileLock(self._lease_path, timeout=self._lease_s):
+                yield
+        except Timeout as error:
+            raise RegistryError(
+                f"registry: another promotion has held {self._lease_path} for {self._lease_s:.0f} s. Try again later."
+            ) from error
+
+    def _settle(self, name: str) -> Entry | None:
+        """Makes the aliases of `name` say what the ledger says; returns its last entry. Needs the lease."""
+        line = self._line(name)
+        last = next((entry for entry in reversed(read(self.ledger_path)) if entry.name == name), None)
+        model = self._model(name)
+        if model is None:
+            if last:
+                raise LedgerError(f"{self.ledger_path} has a champion of '{name}', MLflow has no such model.")
+            return None
+        anchor = model.tags.get(ANCHOR)
+        if anchor and anchor not in {entry.hash for entry in self.ledger(name)}:
+            raise LedgerError(
+                f"{self.ledger_path} lacks the last promotion of '{name}' that MLflow knows. It was cut short or is "
+                "not this registry's; restore it, or point to the right folder."
+            )
+        wanted = {
+            CHAMPION: line[-1].version if line else None,
+            PREVIOUS: line[-2].version if len(line) > 1 else None,
+        }
+        for alias, version in wanted.items():
+            held = model.aliases.get(alias)
+            if version is None and held is not None:
+                self.client.delete_registered_model_alias(name, alias)
+            elif version is not None and (held is None or int(held) != version):
+                promised = {entry.version: entry.bundle_sha256 for entry in line}[version]
+                if self._version(name, version).tags.get("bundle_sha256") != promised:
+                    raise LedgerError(
+                        f"{self.ledger_path} promoted another '{name}' v{version} than MLflow holds. Point both to the "
+                        "same store, or restore the one that was lost."
+                    )
+                self.client.set_registered_model_alias(name, alias, str(version))
+        if last and anchor != last.hash:
+            self.client.set_registered_model_tag(name, ANCHOR, last.hash)
+        return last
+
+    def _line(self, name: str) -> list[Entry]:
+        """The champions one could go back to, oldest first, the present one last."""
+        line: list[Entry] = []
+        for entry in self.ledger(name):
+            if entry.action == "promote":
+                line.append(entry)
+            else:
+                line.pop()
+        return line
+
+    def _move(
+        self,
+        action: str,
+        name: str,
+        version: int,
+        previous: int | None,
+        sha256: str,
+        decision: str,
+        actor: str,
+        now: datetime,
+    ) -> Entry:
+        if now.tzinfo is None:
+            raise ValueError(f"registry: {now} has no time zone. Pass a UTC time.")
+        fields = {
+            "at": now.astimezone(UTC).isoformat(),
+            "action": action,
+            "name": name,
+            "version": version,
+            "previous": previous,
+            "bundle_sha256": sha256,
+            "decision_id": decision,
+            "actor": actor,
+        }
+        entry = append(self.ledger_path, fields)
+        self._settle(name)
+        return entry
+
+    def _check_decision(self, name: str, version: int, sha256: str, decision: Mapping[str, Any]) -> None:
+        said = f"model {name} v{version}: decision {decision.get('decision_id', '(without id)')}"
+        if decision.get("decision_id") != decision_id(decision):
+            raise PromotionRefusedError(f"{said} has been altered since it was made. Decide again.")
+        if decision.get("verdict") != "accepted":
+            raise PromotionRefusedError(f"{said} refused it. Read its record for the checks that failed.")
+        about = (decision.get("candidate") or {}).get("bundle_sha256")
+        if not sha256 or about != sha256:
+            raise PromotionRefusedError(f"{said} is about another bundle ({str(about)[:12]}, not {sha256[:12]}).")
+
+    def _check_delivery(self, record: ModelVersion) -> None:
+        """Fetches a version to a temporary folder only to verify it; raises as `fetch` does."""
+        with tempfile.TemporaryDirectory(prefix="keepline-") as temporary:
+            self.fetch(record.name, int(record.version), Path(temporary))
+
+    def _model(self, name: str) -> RegisteredModel | None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+
+    def _version(self, name: str, version: int) -> ModelVersion:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_model_version(name, str(version))
+        except MlflowException as error:
+            raise RegistryError(f"model {name}: no version {version}. Register its bundle first.") from error
+
+
+def _v(version: int | None) -> str:
+    return "nobody" if version is None else f"v{version}"

@@ -1,0 +1,67 @@
+"""Small real things the tests of judging and shipping share: bundles, decisions, a registry."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from models.bundle import Bundle, write_bundle
+from models.ledger import decision_id
+from models.registry import Registry
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def weights(content: bytes = b"weights") -> bytes:
+    """A whole .safetensors file with one tensor of `content`."""
+    header = json.dumps({"w": {"dtype": "U8", "shape": [len(content)], "data_offsets": [0, len(content)]}}).encode()
+    return len(header).to_bytes(8, "little") + header + content
+
+
+def a_bundle(path: Path, content: str = "one", kind: str = "churn", **changes: Any) -> Bundle:
+    """A bundle whose weights say `content`."""
+    facts = {"data_hash": "d" * 8, "git_commit": "c" * 8, "created_at": NOW.isoformat(), "licence": "Apache-2.0"}
+    files = {"weights.safetensors": weights(content.encode()), "config.json": "{}", "card.md": "# A card\n"}
+    return write_bundle(path, kind, files, **{**facts, **changes})
+
+
+def a_decision(bundle: str, reference: str | None = None, verdict: str = "accepted") -> dict[str, Any]:
+    """A decision record about the bundle with checksum `bundle`, as short as the registry takes it."""
+    record: dict[str, Any] = {
+        "verdict": verdict,
+        "candidate": {"bundle_sha256": bundle},
+        "reference": {"bundle_sha256": reference},
+        "decided_at": NOW.isoformat(),
+    }
+    return {**record, "decision_id": decision_id(record)}
+
+
+@cache
+def _empty_store() -> bytes:
+    """MLflow's database as it makes it, once a test run: its migrations take seconds."""
+    from mlflow.tracking import MlflowClient
+
+    with tempfile.TemporaryDirectory() as folder:
+        MlflowClient(f"sqlite:///{folder}/mlflow.db", f"sqlite:///{folder}/mlflow.db").search_experiments()
+        return (Path(folder) / "mlflow.db").read_bytes()
+
+
+class Shop:
+    """A registry on SQLite in a folder, with an MLflow run to hang bundles on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "mlflow.db").write_bytes(_empty_store())
+        self.uri = f"sqlite:///{folder}/mlflow.db"
+        self.registry = Registry(self.uri, folder / "registry")
+        experiment = self.registry.client.create_experiment("street", artifact_location=(folder / "art").as_uri())
+        self.run_id = self.registry.client.create_run(experiment).info.run_id
+
+    def version(self, content: str, name: str = "churn") -> tuple[int, str]:
+        """Registers a new bundle; its version number and checksum."""
+        bundle = a_bundle(self.folder / "built" / content, content)
+        return self.registry.register(bundle.path, name, self.run_id), bundle.sha256

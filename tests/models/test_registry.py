@@ -1,0 +1,173 @@
+"""The registry keeps bundles whole and its ledger and aliases in step."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from models import ledger
+from models.ledger import LedgerError
+from models.registry import PromotionRefusedError, Registry, RegistryError
+from tests.judging import NOW, Shop, a_bundle, a_decision
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+def _promote(shop: Shop, content: str, at: datetime = NOW) -> int:
+    """Registers and promotes a bundle over the present champion."""
+    version, sha256 = shop.version(content)
+    entries = shop.registry.ledger("churn")
+    last = entries[-1] if entries else None
+    decision = a_decision(sha256, last.bundle_sha256 if last else None)
+    shop.registry.promote("churn", version, last.version if last else None, decision, "anna", at)
+    return version
+
+
+def test_a_bundle_comes_back_as_it_was_registered(shop: Shop, tmp_path: Path):
+    version, sha256 = shop.version("one")
+    bundle = shop.registry.fetch("churn", version, tmp_path / "cache")
+    assert bundle.sha256 == sha256
+    assert bundle.path == tmp_path / "cache" / "churn" / f"v{version}"
+    assert shop.registry.version_tags("churn", version)["data_hash"] == bundle.data_hash
+
+
+def test_registering_the_same_bundle_again_is_the_same_version(shop: Shop):
+    assert shop.version("one") == shop.version("one")
+    assert shop.version("two")[0] == 2
+
+
+def test_a_damaged_copy_in_the_cache_is_fetched_again(shop: Shop, tmp_path: Path):
+    version, sha256 = shop.version("one")
+    path = shop.registry.fetch("churn", version, tmp_path / "cache").path
+    (path / "config.json").write_text('{"planted": true}')
+    assert shop.registry.fetch("churn", version, tmp_path / "cache").sha256 == sha256
+
+
+def test_a_bundle_changed_in_the_store_is_never_delivered(shop: Shop, tmp_path: Path):
+    version, _ = shop.version("one")
+    (stored,) = (tmp_path / "art").rglob("config.json")
+    stored.write_text('{"planted": true}')
+    with pytest.raises(ValueError, match=r"config\.json has changed"):
+        shop.registry.fetch("churn", version, tmp_path / "cache")
+    assert list((tmp_path / "cache" / "churn").iterdir()) == []
+
+
+def test_a_whole_other_bundle_in_its_place_is_never_delivered(shop: Shop, tmp_path: Path):
+    version, _ = shop.version("one")
+    (stored,) = (tmp_path / "art").rglob("config.json")
+    a_bundle(stored.parent, "planted")
+    with pytest.raises(RegistryError, match="tampered"):
+        shop.registry.fetch("churn", version, tmp_path / "cache")
+
+
+def test_a_version_or_alias_that_is_not_there_is_named(shop: Shop, tmp_path: Path):
+    with pytest.raises(RegistryError, match="nothing has the alias 'champion'"):
+        shop.registry.fetch("churn", "champion", tmp_path)
+    with pytest.raises(RegistryError, match="no version 7"):
+        shop.registry.fetch("churn", 7, tmp_path)
+
+
+def test_rollback_goes_one_champion_back_each_time_and_then_says_no(shop: Shop):
+    for content in ("one", "two", "three"):
+        _promote(shop, content)
+    assert shop.registry.alias("churn", "previous") == 2
+    assert shop.registry.rollback("churn", "ben", NOW).version == 2
+    assert (shop.registry.alias("churn", "champion"), shop.registry.alias("churn", "previous")) == (2, 1)
+    assert shop.registry.rollback("churn", "ben", NOW).version == 1
+    assert shop.registry.alias("churn", "previous") is None
+    with pytest.raises(RegistryError, match="no earlier champion"):
+        shop.registry.rollback("churn", "ben", NOW)
+    assert [entry.action for entry in shop.registry.ledger()] == ["promote"] * 3 + ["rollback"] * 2
+
+
+def test_a_decision_against_an_older_champion_is_refused(shop: Shop):
+    _promote(shop, "one")
+    version, sha256 = shop.version("two")
+    with pytest.raises(PromotionRefusedError, match="did not compare v2 with the champion v1"):
+        shop.registry.promote("churn", version, 1, a_decision(sha256, "another"), "anna", NOW)
+    assert shop.registry.alias("churn", "champion") == 1
+
+
+def test_a_promotion_done_twice_is_one_entry(shop: Shop):
+    version, sha256 = shop.version("one")
+    first = shop.registry.promote("churn", version, None, a_decision(sha256), "anna", NOW)
+    again = shop.registry.promote("churn", version, None, a_decision(sha256), "anna", NOW + timedelta(hours=1))
+    assert again == first
+    assert len(shop.registry.ledger()) == 1
+
+
+def test_an_alias_moved_by_hand_goes_back_to_what_the_ledger_says(shop: Shop):
+    _promote(shop, "one")
+    shop.version("two")
+    shop.registry.client.set_registered_model_alias("churn", "champion", "2")
+    assert shop.registry.alias("churn", "champion") == 1
+
+
+def test_a_ledger_with_an_altered_line_stops_every_promotion(shop: Shop):
+    _promote(shop, "one")
+    _promote(shop, "two")
+    path = shop.registry.ledger_path
+    path.write_text(path.read_text().replace("anna", "olga", 1))
+    with pytest.raises(LedgerError, match="line 1: altered"):
+        _promote(shop, "three")
+
+
+def test_a_ledger_cut_short_is_noticed(shop: Shop):
+    _promote(shop, "one")
+    _promote(shop, "two")
+    path = shop.registry.ledger_path
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    with pytest.raises(LedgerError, match="lacks the last promotion"):
+        shop.registry.alias("churn", "champion")
+
+
+def test_a_second_machine_with_a_ledger_of_its_own_cannot_promote(shop: Shop, tmp_path: Path):
+    _promote(shop, "one")
+    version, sha256 = shop.version("two")
+    elsewhere = Registry(shop.uri, tmp_path / "elsewhere")
+    with pytest.raises(LedgerError, match="not this registry's"):
+        elsewhere.promote("churn", version, None, a_decision(sha256), "anna", NOW)
+
+
+def test_half_a_line_left_by_a_kill_is_no_entry_and_is_written_over(shop: Shop):
+    _promote(shop, "one")
+    with shop.registry.ledger_path.open("a") as handle:
+        handle.write('{"seq": 2, "at": "20')
+    assert len(shop.registry.ledger()) == 1
+    _promote(shop, "two")
+    lines = shop.registry.ledger_path.read_text().splitlines()
+    assert [json.loads(line)["seq"] for line in lines] == [1, 2]
+
+
+def test_time_never_runs_backwards_in_the_ledger(shop: Shop):
+    _promote(shop, "one", NOW)
+    _promote(shop, "two", NOW - timedelta(days=2))
+    assert [entry.at for entry in shop.registry.ledger()] == [NOW.isoformat()] * 2
+
+
+def test_a_time_without_zone_is_refused_before_anything_is_written(shop: Shop):
+    version, sha256 = shop.version("one")
+    with pytest.raises(ValueError, match="no time zone"):
+        shop.registry.promote("churn", version, None, a_decision(sha256), "anna", datetime(2026, 3, 1))
+    assert shop.registry.ledger() == []
+
+
+def test_a_text_with_odd_characters_stays_one_line(tmp_path: Path):
+    fields = {"at": NOW.isoformat(), "action": "promote", "name": "churn", "version": 1, "previous": None}
+    odd = "é\u2028\x85\n"
+    ledger.append(tmp_path / "l", {**fields, "bundle_sha256": "b", "decision_id": "d", "actor": odd})
+    assert [entry.actor for entry in ledger.read(tmp_path / "l")] == [odd]
+
+
+def test_the_ledger_names_the_champion_of_any_day(shop: Shop):
+    _promote(shop, "one", datetime(2026, 3, 1, 12, tzinfo=UTC))
+    _promote(shop, "two", datetime(2026, 3, 5, 12, tzinfo=UTC))
+    shop.registry.rollback("churn", "ben", datetime(2026, 3, 9, 12, tzinfo=UTC))
+    days = [datetime(2026, 2, 28).date(), datetime(2026, 3, 1).date(), datetime(2026, 3, 5).date()]
+    assert [shop.registry.champion_at("churn", day) for day in days] == [None, 1, 2]
+    assert shop.registry.champion_at("churn", datetime(2026, 3, 5, 11, tzinfo=UTC)) == 1
+    assert shop.registry.champion_at("churn", datetime(2027, 1, 1).date()) == 1
