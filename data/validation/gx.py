@@ -1,0 +1,97 @@
+"""The door to Great Expectations: runs a suite of promises on a table and says which rows broke which.
+
+Importing this module imports Great Expectations (5–8 s), so only functions import it.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+import great_expectations as gx
+import polars as pl
+from great_expectations.data_context.types.base import ProgressBarsConfig
+from great_expectations.execution_engine import PandasExecutionEngine
+from great_expectations.expectations.expectation import ColumnMapExpectation
+from great_expectations.expectations.metrics import ColumnMapMetricProvider, column_condition_partial
+from great_expectations.expectations.registry import get_expectation_impl
+
+from data.validation.promises import Promise
+
+
+class ColumnValuesFirstOfTheirKind(ColumnMapMetricProvider):
+    """True for a value that did not occur in an earlier row."""
+
+    condition_metric_name = "column_values.first_of_their_kind"
+
+    @column_condition_partial(engine=PandasExecutionEngine)
+    def _pandas(cls, column: Any, **kwargs: Any) -> Any:  # noqa: N805 (a class method by GX)
+        return ~column.duplicated(keep="first")
+
+
+class ExpectColumnValuesToBeFirstOfTheirKind(ColumnMapExpectation):
+    """Like expect_column_values_to_be_unique, but the first of several equals is kept."""
+
+    map_metric = "column_values.first_of_their_kind"
+
+
+@dataclass
+class SuiteAnswer:
+    """What Great Expectations answered about one table."""
+
+    suite: str
+    answer: dict[str, Any]  # its own JSON
+    broken: dict[str, list[int]] = field(default_factory=dict)  # reason → row numbers
+    failed: list[str] = field(default_factory=list)  # reasons, in the suite's order
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Success, number of expectations and the failed ones, for validate.json."""
+        statistics = self.answer["statistics"]
+        return {
+            "success": not self.failed,
+            "expectations": statistics["evaluated_expectations"],
+            "failed": [{"reason": reason, "rows": len(self.broken[reason])} for reason in self.failed],
+        }
+
+
+def context() -> Any:
+    """An ephemeral context: nothing on disk, no progress bars, no analytics."""
+    # GX logs each context variable it cannot save to disk; there is nothing to save in an ephemeral context.
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    made = gx.get_context(mode="ephemeral")
+    made.enable_analytics(False)
+    made.variables.progress_bars = ProgressBarsConfig(globally=False)
+    return made
+
+
+def run_suite(made: Any, name: str, promises: list[Promise], frame: pl.DataFrame) -> SuiteAnswer:
+    """Checks every row of `frame` against `promises` in a GX checkpoint.
+
+    Raises RuntimeError when an expectation itself could not be computed (a mistake of the suite, not of the data).
+    """
+    suite = gx.ExpectationSuite(name)
+    for promise in promises:
+        expectation = get_expectation_impl(promise.expectation)
+        meta = {"reason": promise.reason, "next_step": promise.next_step, "stops": promise.stops}
+        suite.add_expectation(expectation(**promise.kwargs, meta=meta))
+    batch = made.data_sources.add_pandas(name).add_dataframe_asset(name).add_batch_definition_whole_dataframe("whole")
+    made.suites.add(suite)
+    definition = made.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
+    checkpoint = made.checkpoints.add(
+        gx.Checkpoint(name=name, validation_definitions=[definition], result_format={"result_format": "COMPLETE"})
+    )
+    (result,) = checkpoint.run(batch_parameters={"dataframe": frame.to_pandas()}).run_results.values()
+
+    broken: dict[str, list[int]] = {}
+    for one in result.results:
+        if one.exception_info and one.exception_info.get("raised_exception", False):
+            raise RuntimeError(
+                f"suite {name}: {one.expectation_config.type}: {one.exception_info['exception_message']}"
+            )
+        if not one.success:
+            reason = one.expectation_config.meta["reason"]
+            broken[reason] = [int(row) for row in one.result.get("unexpected_index_list") or []]
+    failed = [promise.reason for promise in promises if promise.reason in broken]
+    return SuiteAnswer(name, result.to_json_dict(), broken, failed)

@@ -1,0 +1,90 @@
+"""Measures every recording once: codec, rate, channels, length, clipping, silence, or why it cannot be read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from data.audio import AudioError, clipped_share, probe, read, silent_share
+from data.store import write_table
+
+MEASURE = 1  # raise it when a measure below changes its meaning: cached ones are then taken again
+MEASURES: dict[str, Any] = {
+    "sha256": pl.String, "measure": pl.Int32, "error": pl.String, "content": pl.String, "measured_codec": pl.String,
+    "measured_rate_hz": pl.Int64, "measured_channels": pl.Int64, "measured_s": pl.Float64, "clipped_share": pl.Float64,
+    "silent_shares": pl.List(pl.Float64),
+}  # fmt: skip
+
+
+def measure(content: bytes, name: str) -> dict[str, object]:
+    """One recording's measures. `clipped_share` is that of the worst channel, `silent_shares` one a channel.
+
+    `content` is the SHA-256 of the bytes as read; `error` says why nothing else could be measured.
+    """
+    found: dict[str, object] = {"content": hashlib.sha256(content).hexdigest()}
+    try:
+        info = probe(content, name)
+        audio, rate = read(content, name)
+    except AudioError as error:
+        return found | {"error": str(error)}
+    return found | {
+        "measured_codec": info.codec,
+        "measured_rate_hz": rate,
+        "measured_channels": audio.shape[1],
+        "measured_s": len(audio) / rate,
+        "clipped_share": float(np.max([clipped_share(channel) for channel in audio.T])),
+        "silent_shares": [silent_share(channel, rate) for channel in audio.T],
+    }
+
+
+def measure_recordings(
+    recordings: pl.DataFrame,
+    read_audio: Callable[[str], bytes],
+    cache: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> pl.DataFrame:
+    """The recordings with their measures beside them, and the silent share of each role's own channel.
+
+    Only what `cache` (Parquet, by SHA-256) does not hold is read and measured. A recording that cannot be fetched is
+    an `error` of its own and is tried again next time; one sort of failure never hides another recording.
+    """
+    known = pl.read_parquet(cache) if cache.exists() else pl.DataFrame(schema=MEASURES)
+    if dict(known.schema) != MEASURES:
+        known = pl.DataFrame(schema=MEASURES)
+    known = known.filter(pl.col("measure") == MEASURE)
+    new = recordings.filter(pl.col("sha256").is_not_null() & ~pl.col("sha256").is_in(known["sha256"].implode()))
+    # Rows that share one hash claim to be one content: reading the first of them is enough.
+    new = new.unique("sha256", keep="first", maintain_order=True)
+
+    rows, unfetched = [], []
+    for done, (contact_id, sha256) in enumerate(new.select("contact_id", "sha256").iter_rows()):
+        progress(done, len(new))
+        row: dict[str, object] = {"sha256": sha256, "measure": MEASURE}
+        try:
+            rows.append(row | measure(read_audio(contact_id), f"call {contact_id}"))
+        except (OSError, KeyError, ValueError) as error:
+            unfetched.append(row | {"error": f"call {contact_id}: its audio cannot be fetched ({error})."})
+    progress(len(new), len(new))
+
+    measured = pl.concat([known, pl.DataFrame(rows, schema=MEASURES)])
+    wanted = measured.filter(pl.col("sha256").is_in(recordings["sha256"].implode()))
+    if rows or len(wanted) < len(known):
+        write_table(cache, wanted)
+    beside = recordings.join(
+        pl.concat([wanted, pl.DataFrame(unfetched, schema=MEASURES)]), on="sha256", how="left", maintain_order="left"
+    )
+
+    def silent(channel: str) -> pl.Expr:
+        return pl.col("silent_shares").list.get(pl.col(channel).cast(pl.Int64), null_on_oob=True)
+
+    return beside.with_columns(
+        content_matches=pl.col("content") == pl.col("sha256"),
+        customer_silent_share=silent("customer_channel"),
+        agent_silent_share=silent("agent_channel"),
+        same_as=pl.col("contact_id").first().over("content"),
+    ).drop("silent_shares")

@@ -1,0 +1,79 @@
+"""Turns what a suite answered into kept rows and one quarantine line a rejected row."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from data.records import KEYS, TABLES
+from data.store import write_text
+from data.validation.promises import Promise
+
+
+def split(
+    table: str, frame: pl.DataFrame, promises: list[Promise], broken: dict[str, list[int]]
+) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
+    """The rows that broke nothing, with the record's columns only, and one entry a row that broke something.
+
+    The first broken promise in the suite's order is the reason; what else was broken is told in the detail.
+    """
+    blamed: dict[int, list[Promise]] = {}
+    for promise in promises:
+        for row in broken.get(promise.reason, []):
+            blamed.setdefault(row, []).append(promise)
+    entries: list[dict[str, Any]] = []
+    for row in sorted(blamed):
+        values, (first, *others) = frame.row(row, named=True), blamed[row]
+        detail = _detail(first, values)
+        if others:
+            detail += "; also " + ", ".join(other.reason for other in others)
+        entry: dict[str, Any] = {
+            "table": table,
+            "thing": _thing(table, row, values),
+            "reason": first.reason,
+            "detail": detail,
+        }
+        if table == "recordings":
+            entry["audio_s"] = values["duration_s"]
+        entries.append(entry | {"next_step": first.next_step})
+    keep = pl.Series([row not in blamed for row in range(len(frame))], dtype=pl.Boolean)
+    return frame.filter(keep).select(list(TABLES[table])), entries
+
+
+def _thing(table: str, row: int, values: dict[str, Any]) -> str:
+    parts = [values[name] for name in KEYS[table]]
+    if parts[0] is None:
+        return f"row {row}"
+    return "/".join(str(part) for part in parts)
+
+
+def _detail(promise: Promise, values: dict[str, Any]) -> str:
+    column = promise.column or ""
+    if column in ("error", "text"):  # an error speaks for itself; what a customer said stays out of the log
+        return str(values["error"]) if column == "error" else f"wanted {promise.wanted}"
+    found = values.get(column)
+    if column == "key":
+        return f"{str(found).replace(chr(31), '/')} came before"
+    if column == "content":
+        return f"the same audio as call {values['same_as']}"
+    shown = f"{found:.4g}" if isinstance(found, float) else str(found)
+    return f"{column} is {shown}, wanted {promise.wanted}"
+
+
+def write_quarantine(path: Path, entries: list[dict[str, Any]], now: datetime) -> None:
+    """Writes one JSON line a reject. A reject that was there before keeps the time it was first seen (`at`)."""
+
+    def name(entry: dict[str, Any]) -> tuple[str, str, str]:
+        return entry["table"], entry["thing"], entry["reason"]
+
+    before: dict[tuple[str, str, str], str] = {}
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            before[name(entry)] = entry["at"]
+    stamped = [entry | {"at": before.get(name(entry), now.isoformat(timespec="seconds"))} for entry in entries]
+    write_text(path, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in stamped))
