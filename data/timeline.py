@@ -1,0 +1,42 @@
+"""One timeline a customer, over every channel: what happened in which order, with what was said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+# Of several texts of a contact, the one nearest to what was said: a message as sent, a person's, a machine's.
+BEST_ORIGIN = {"written": 0, "person": 1, "asr": 2}
+
+
+def timeline(tables: Mapping[str, pl.DataFrame], customer_id: str | None = None) -> pl.DataFrame:
+    """All contacts in order of customer and time, one row each; of one customer where `customer_id` is given.
+
+    `tables` are contacts, turns and recordings (schemas in `data.records`). Columns: those of CONTACTS, then `text`
+    (turns as `role: text` lines, null where nothing is known), `turns` (their number), `customer_text` (that side
+    alone) and `has_audio`.
+    """
+    contacts = tables["contacts"]
+    if customer_id is not None:
+        contacts = contacts.filter(pl.col("customer_id") == customer_id)
+    rank = pl.col("origin").replace_strict(BEST_ORIGIN, default=len(BEST_ORIGIN), return_dtype=pl.Int8)
+    said = (
+        tables["turns"]
+        .join(contacts.select("contact_id"), on="contact_id", how="semi")
+        .filter(rank == rank.min().over("contact_id"))
+        .sort("contact_id", "turn")
+        .group_by("contact_id", maintain_order=True)
+        .agg(
+            pl.format("{}: {}", "role", "text").str.join("\n").alias("text"),
+            pl.len().cast(pl.Int32).alias("turns"),
+            pl.col("text").filter(pl.col("role") == "customer").str.join("\n").alias("customer_text"),
+        )
+    )
+    heard = tables["recordings"].select("contact_id", pl.lit(True).alias("has_audio"))
+    return (
+        contacts.join(said, on="contact_id", how="left")
+        .join(heard, on="contact_id", how="left")
+        .with_columns(pl.col("has_audio").fill_null(False), pl.col("turns").fill_null(0))
+        .sort("customer_id", "started_at", "contact_id")
+    )

@@ -1,0 +1,309 @@
+"""The only door to DVC: each dataset gets a hash, lies checked in the remote, and comes back byte for byte.
+
+The datasets live in a DVC repository of their own, without git: its `dataset/` holds `tables/*.parquet` and
+`shards/*.tar`, its `history/` one pointer for each version that was seen complete in the remote.
+
+DVC takes a directory object in the remote as proof that everything in it is there too. After a push that was killed it
+need not be, so every push ends with a look at each object of the version, and a repair where one is missing.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from data.records import DatasetVersion
+from data.store import atomic, read_json, write_json, write_text
+
+Progress = Callable[[int, int], None]
+REMOTE = "store"
+HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
+QUERIES = 16  # questions to the remote at a time
+
+
+class VersionError(RuntimeError):
+    """A dataset could not be versioned, checked or brought back. The message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class _Object:
+    """One object of a version: its name in the remote, what it is in the dataset, its size where that is known."""
+
+    oid: str
+    what: str
+    size: int | None = None
+
+
+def version(
+    tables: Path,
+    shards: Path,
+    repo: Path,
+    remote: str,
+    git_commit: str,
+    now: datetime,
+    remote_options: Mapping[str, str] | None = None,
+    progress: Progress = lambda done, total: None,
+) -> DatasetVersion:
+    """Adds `tables`/*.parquet and `shards`/*.tar as one version, pushes it and checks it in the remote.
+
+    `remote` is a folder or any URL DVC knows, with `remote_options` as DVC names them (endpointurl, profile, …). The
+    same data has the same hash, and keeps the time at which it was first versioned. Shards are linked, not copied:
+    whoever changes one must replace it, as `data.packs` does. `progress` counts objects checked.
+    Raises VersionError when there is no data, DVC fails, or the remote stays incomplete after a repair.
+    """
+    wanted = {f"tables/{path.name}": path for path in sorted(tables.glob("*.parquet"))}
+    wanted |= {f"shards/{path.name}": path for path in sorted(shards.glob("*.tar"))}
+    if not wanted:
+        raise VersionError(f"{tables}: no tables to version. Run ingest and validate first.")
+    rows = {path.stem: _rows(path) for name, path in wanted.items() if name.startswith("tables/")}
+    _arrange(repo / "dataset", wanted)
+    with _opened(repo, remote, remote_options) as dvc:
+        with _told("dvc add", repo):
+            output = dvc.add([str(repo / "dataset")])[0].outs[0]
+        dvc_hash, size = output.hash_info.value, output.meta.size
+        objects = _objects(dvc_hash, Path(dvc.cache.local.oid_to_path(dvc_hash)).read_bytes())
+        objects = [replace(one, size=os.stat(dvc.cache.local.oid_to_path(one.oid)).st_size) for one in objects]
+        new = set(_examine(dvc.cloud.get_remote_odb(REMOTE), objects, set()))
+        _push(dvc, repo)
+        problems = _examine(dvc.cloud.get_remote_odb(REMOTE), objects, new, progress)
+        if problems:
+            _forget(dvc.cloud.get_remote_odb(REMOTE), {*problems, dvc_hash})
+    if problems:
+        shutil.rmtree(_site(repo), ignore_errors=True)  # it holds DVC's memory of what the remote has
+        with _opened(repo, remote, remote_options) as dvc:
+            _push(dvc, repo)
+            problems = _examine(dvc.cloud.get_remote_odb(REMOTE), objects, new | set(problems), progress)
+    if problems:
+        raise VersionError(
+            f"version {dvc_hash}: {len(problems)} of {len(objects)} objects are not whole in {remote} after a repair "
+            f"({'; '.join(list(problems.values())[:3])}). Check the remote's disk and rights, and {repo}/.dvc/cache."
+        )
+    record = repo / "history" / f"{dvc_hash}.json"
+    if not record.exists():
+        write_text(repo / "history" / f"{dvc_hash}.dvc", (repo / "dataset.dvc").read_text(encoding="utf-8"))
+        write_json(record, asdict(DatasetVersion(dvc_hash, git_commit, now.isoformat(), size, rows)))
+    return replace(DatasetVersion(**read_json(record)), git_commit=git_commit)
+
+
+def checkout(
+    dvc_hash: str, repo: Path, remote: str, out: Path, remote_options: Mapping[str, str] | None = None
+) -> Path:
+    """Brings the version with `dvc_hash` back from the remote into the folder `out`, byte for byte; returns `out`.
+
+    Only the remote is read: `repo` may be empty or gone, its history serves the error when the hash is unknown. Every
+    file is checked against the version's manifest before `out` appears. Raises VersionError when `out` holds something
+    already, the remote has no such version, or what it has is damaged.
+    """
+    dvc_hash = _checked(dvc_hash)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise VersionError(f"{out}: there is something here already. Name a new or empty folder.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    scratch = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.checkout"
+    try:
+        with _opened(scratch, remote, remote_options) as dvc:
+            _manifest(dvc, dvc_hash, repo, remote)
+            pointer = f"outs:\n- md5: {dvc_hash}\n  hash: md5\n  path: dataset\n"
+            write_text(scratch / "dataset.dvc", pointer)
+            with _told(f"version {dvc_hash}: dvc pull", repo):
+                dvc.pull(targets=[str(scratch / "dataset.dvc")], remote=REMOTE)
+            manifest = Path(dvc.cache.local.oid_to_path(dvc_hash)).read_bytes()
+        for one in _objects(dvc_hash, manifest)[1:]:
+            path = scratch / "dataset" / one.what
+            with path.open("rb") as handle:
+                if hashlib.file_digest(handle, "md5").hexdigest() != one.oid:
+                    raise VersionError(
+                        f"version {dvc_hash}: {one.what} arrived damaged. Version its data again to repair."
+                    )
+            path.chmod(0o644)  # DVC write-protects what it links to its cache
+        if out.exists():
+            out.rmdir()
+        (scratch / "dataset").rename(out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return out
+
+
+def verify_remote(
+    dvc_hash: str,
+    repo: Path,
+    remote: str,
+    remote_options: Mapping[str, str] | None = None,
+    progress: Progress = lambda done, total: None,
+) -> list[str]:
+    """Reads every object of a version in the remote and says what is missing or damaged; nothing is an empty list.
+
+    Costs a read of the whole version. Raises VersionError when the remote has no such version.
+    """
+    dvc_hash = _checked(dvc_hash)
+    with _opened(repo, remote, remote_options) as dvc:
+        manifest = _manifest(dvc, dvc_hash, repo, remote)
+        objects = _objects(dvc_hash, manifest)
+        oids = {one.oid for one in objects}
+        return list(_examine(dvc.cloud.get_remote_odb(REMOTE), objects, oids, progress).values())
+
+
+def history(repo: Path) -> list[DatasetVersion]:
+    """The versions made in `repo`, oldest first."""
+    records = [DatasetVersion(**read_json(path)) for path in (repo / "history").glob("*.json")]
+    return sorted(records, key=lambda record: (record.created_at, record.dvc_hash))
+
+
+def _arrange(dataset: Path, wanted: Mapping[str, Path]) -> None:
+    """Makes `dataset` hold exactly `wanted`: shards linked, tables copied. Files are replaced, never written into."""
+    for path in sorted(dataset.rglob("*")) if dataset.exists() else []:
+        if path.is_file() and path.relative_to(dataset).as_posix() not in wanted:
+            path.unlink()
+    for name, source in wanted.items():
+        target = dataset / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and (target.samefile(source) or filecmp.cmp(source, target, shallow=False)):
+            continue
+        with atomic(target) as temporary:
+            if source.suffix == ".tar":
+                try:
+                    os.link(source, temporary)
+                except OSError:  # another file system, or one without links
+                    shutil.copyfile(source, temporary)
+            else:
+                shutil.copyfile(source, temporary)
+
+
+def _rows(path: Path) -> int:
+    return int(pl.scan_parquet(path).select(pl.len()).collect().item())
+
+
+def _checked(dvc_hash: str) -> str:
+    if not HASH.fullmatch(dvc_hash):
+        raise VersionError(f"{dvc_hash!r} is not a dataset hash: 32 hexadecimal digits and .dir.")
+    return dvc_hash if dvc_hash.endswith(".dir") else f"{dvc_hash}.dir"
+
+
+def _site(repo: Path) -> Path:
+    return repo.resolve() / ".dvc" / "site"
+
+
+@contextmanager
+def _opened(repo: Path, remote: str, remote_options: Mapping[str, str] | None) -> Iterator[Any]:
+    """The DVC repository at `repo`, made and configured where needed. DVC's own log and bars stay silent."""
+    from dvc.config import Config
+    from dvc.repo import Repo
+
+    logger = logging.getLogger("dvc")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        (repo / ".dvc" / "tmp").mkdir(parents=True, exist_ok=True)
+        write_text(repo / ".dvcignore", "/history\n")  # pointers of the past are not outputs of the present
+        url = remote if "://" in remote else str(Path(remote).resolve())
+        with Config(dvc_dir=str(repo.resolve() / ".dvc")).edit("repo") as config:
+            config["core"] = {
+                "no_scm": True, "analytics": False, "check_update": False, "autostage": False, "remote": REMOTE,
+                # the default is a folder anyone may write to, and DVC unpickles what lies in it
+                "site_cache_dir": str(_site(repo)),
+            }  # fmt: skip
+            config["cache"] = {"type": "hardlink,copy"}
+            config["remote"] = {REMOTE: {**(remote_options or {}), "url": url, "verify": True}}
+        with _told("dvc", repo), Repo(str(repo.resolve())) as dvc:
+            yield dvc
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _told(doing: str, repo: Path) -> Iterator[None]:
+    """Turns DVC's errors into ours."""
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
+
+    try:
+        yield
+    except LockError as error:
+        raise VersionError(f"{repo}: another process is versioning here. Wait until it has ended.") from error
+    except DvcException as error:
+        raise VersionError(f"{doing} failed in {repo}: {error}. Check the remote's place and rights.") from error
+
+
+def _push(dvc: Any, repo: Path) -> None:
+    from dvc.exceptions import UploadError
+
+    # Where some objects did not arrive, the look at the remote that follows says which.
+    with _told("dvc push", repo), suppress(UploadError):
+        dvc.push(targets=[str(repo.resolve() / "dataset.dvc")], remote=REMOTE)
+
+
+def _objects(dvc_hash: str, manifest: bytes) -> list[_Object]:
+    """The directory object and, once each, the objects of its files, from DVC's JSON manifest."""
+    found = {dvc_hash: _Object(dvc_hash, "manifest", len(manifest))}
+    for entry in json.loads(manifest):
+        found.setdefault(entry["md5"], _Object(entry["md5"], entry["relpath"]))
+    return list(found.values())
+
+
+def _manifest(dvc: Any, dvc_hash: str, repo: Path, remote: str) -> bytes:
+    """The manifest as it lies in the remote, checked against its own hash."""
+    odb = dvc.cloud.get_remote_odb(REMOTE)
+    try:
+        with odb.fs.open(odb.oid_to_path(dvc_hash), "rb") as handle:
+            manifest: bytes = handle.read()
+    except FileNotFoundError as error:
+        known = ", ".join(f"{one.dvc_hash} ({one.created_at[:16]})" for one in history(repo)[-5:]) or "none"
+        raise VersionError(f"version {dvc_hash}: not in {remote}. Versions made here: {known}.") from error
+    if f"{hashlib.md5(manifest).hexdigest()}.dir" != dvc_hash:
+        raise VersionError(
+            f"version {dvc_hash}: its manifest is damaged in {remote}. Version its data again to repair."
+        )
+    return manifest
+
+
+def _examine(
+    odb: Any, objects: list[_Object], read: set[str], progress: Progress = lambda done, total: None
+) -> dict[str, str]:
+    """What is wrong with which object in the remote. All are looked for, those in `read` are read and hashed too."""
+
+    def look(one: _Object) -> str | None:
+        path = odb.oid_to_path(one.oid)
+        try:
+            size = odb.fs.info(path)["size"]
+            if one.size is not None and size != one.size:
+                return f"{one.what}: {size} of {one.size} bytes in the remote"
+            if one.oid in read:
+                with odb.fs.open(path, "rb") as handle:
+                    digest = hashlib.md5()
+                    while piece := handle.read(1 << 20):
+                        digest.update(piece)
+                if digest.hexdigest() != one.oid.removesuffix(".dir"):
+                    return f"{one.what}: damaged in the remote"
+        except FileNotFoundError:
+            return f"{one.what}: missing in the remote"
+        return None
+
+    problems = {}
+    with ThreadPoolExecutor(QUERIES) as pool:
+        for done, (one, problem) in enumerate(zip(objects, pool.map(look, objects), strict=True), start=1):
+            if problem:
+                problems[one.oid] = problem
+            progress(done, len(objects))
+    return problems
+
+
+def _forget(odb: Any, oids: set[str]) -> None:
+    """Deletes objects from the remote, so that the next push brings them again."""
+    for oid in oids:
+        path = odb.oid_to_path(oid)
+        if odb.fs.exists(path):
+            odb.fs.remove(path)

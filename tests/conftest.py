@@ -1,0 +1,19 @@
+"""What tests share: where real data lies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real recordings and tables (KEEPLINE_REAL_DATA, default ../shared/data), or a skip."""
+    folder = Path(os.environ.get("KEEPLINE_REAL_DATA") or HERE.parent.parent / "shared" / "data")
+    if not (folder / "README.md").is_file():
+        pytest.skip(f"no real data in {folder}: set KEEPLINE_REAL_DATA to the folder that holds it")
+    return folder
