@@ -1,0 +1,254 @@
+"""Train, valid and test by customer and by voice: whoever is heard or known on one side is unknown on the other.
+
+Customers and voices that meet in a call form a component of a graph, and a component is never cut. Which side it goes
+to is decided by a hash of its members' ids, so customers who arrive later do not move those who were there.
+When one component swallows nearly everything (many voices, customers who call often), it is cut between voices instead:
+customers follow most of their calls and the calls that would then cross are set aside, counted, and used nowhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import polars as pl
+
+SPLITS = ("train", "valid", "test")
+ASIDE = "aside"
+SCHEMA = {"contact_id": pl.String, "customer_id": pl.String, "voice_group": pl.String, "split": pl.String}
+
+
+class LeakError(ValueError):
+    """A customer or a voice is on two sides of a split."""
+
+
+@dataclass(frozen=True)
+class SplitParams:
+    """How much goes where. `seed` names the division: another seed is another division."""
+
+    seed: int = 0  # mixed into every hash
+    valid_share: float = 0.1  # share of customers and of calls to choose epochs and calibrate on
+    test_share: float = 0.2  # share of customers and of calls to judge on
+    max_component_share: float = 0.5  # a component with more of the recorded calls than this is cut between voices
+
+    def __post_init__(self) -> None:
+        """Raises ValueError when the shares leave nothing to train on."""
+        if min(self.valid_share, self.test_share) < 0 or self.valid_share + self.test_share >= 1:
+            raise ValueError(
+                f"splits: valid_share {self.valid_share} and test_share {self.test_share} must be 0 or more and leave "
+                "something to train on."
+            )
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """What the division came to. `notes` are sentences for a person."""
+
+    customers: dict[str, int]
+    contacts: dict[str, int]
+    recorded: dict[str, int]
+    voice_groups: int
+    components: int
+    largest_component_share: float
+    contacts_aside: int
+    notes: tuple[str, ...] = ()
+
+
+def split(
+    contacts: pl.DataFrame,
+    recordings: pl.DataFrame,
+    customers: pl.DataFrame,
+    params: SplitParams,
+    voice_groups: pl.DataFrame | None = None,
+) -> tuple[pl.DataFrame, SplitSummary]:
+    """Divides customers and contacts so that no customer and no voice is on two sides.
+
+    `voice_groups` (contact_id, voice_group) fills in where the source does not name the customer's voice
+    (`recordings.voice`). Returns a frame (contact_id, customer_id, voice_group, split) with one row a contact and one
+    row a customer (contact_id null, see `customer_splits`), and its summary. A recorded contact whose voice nobody
+    named counts as a voice of its own.
+    """
+    calls = _voices_of_calls(contacts, recordings, voice_groups)
+    people = sorted(set(customers["customer_id"].to_list()) | set(contacts["customer_id"].drop_nulls().to_list()))
+    edges = list(zip(calls["customer_id"].to_list(), calls["voice_group"].to_list(), strict=True))
+    components = _components(people, edges)
+    largest = max((component.calls for component in components), default=0) / max(1, len(edges))
+    notes: list[str] = []
+    if len(edges) > 1 and largest > params.max_component_share:
+        voice_split = _assign(_components([], [(None, voice) for _, voice in edges]), params)
+        customer_split = _follow_calls(people, edges, voice_split, params)
+        notes.append(
+            f"{largest:.0%} of the recorded calls hang together through shared customers and voices; "
+            "the division was made between voices and calls that would cross it were set aside."
+        )
+    else:
+        voiced = [component for component in components if component.calls]
+        silent = [component for component in components if not component.calls]
+        customer_split = _assign(voiced, params) | _assign(silent, params)
+        voice_split = customer_split
+    rows = [
+        {"contact_id": None, "customer_id": person, "voice_group": None, "split": customer_split[_person(person)]}
+        for person in people
+    ]
+    voice_of = dict(zip(calls["contact_id"].to_list(), calls["voice_group"].to_list(), strict=True))
+    for contact_id, customer_id in contacts.sort("contact_id").select("contact_id", "customer_id").iter_rows():
+        voice = voice_of.get(contact_id)
+        side = customer_split[_person(customer_id)] if customer_id is not None else ASIDE
+        if voice is not None and voice_split[_voice(voice)] != side:
+            side = ASIDE
+        rows.append({"contact_id": contact_id, "customer_id": customer_id, "voice_group": voice, "split": side})
+    frame = pl.DataFrame(rows, schema=SCHEMA)
+    for name, share in (("test", params.test_share), ("valid", params.valid_share), ("train", 1.0)):
+        if share and edges and frame.filter((pl.col("split") == name) & pl.col("voice_group").is_not_null()).is_empty():
+            notes.append(f"No recorded call is in {name}: {len({voice for _, voice in edges})} voices are too few.")
+    assert_disjoint(frame)
+    return frame, _summary(frame, len(components), largest, notes)
+
+
+def customer_splits(splits: pl.DataFrame) -> pl.DataFrame:
+    """The side of each customer (customer_id, split), out of what `split` returned."""
+    return splits.filter(pl.col("contact_id").is_null()).select("customer_id", "split")
+
+
+def assert_disjoint(splits: pl.DataFrame) -> None:
+    """Raises LeakError naming a customer or a voice that is on two sides; contacts set aside are on none."""
+    used = splits.filter(pl.col("split") != ASIDE)
+    for column, noun in (("customer_id", "customer"), ("voice_group", "voice")):
+        sides = (
+            used.filter(pl.col(column).is_not_null())
+            .group_by(column)
+            .agg(pl.col("split").unique().sort())
+            .filter(pl.col("split").list.len() > 1)
+            .sort(column)
+        )
+        if not sides.is_empty():
+            name, found = sides.row(0)
+            raise LeakError(
+                f"{noun} {name}: on both sides of the split ({' and '.join(found)}), {sides.height} such in all. "
+                "Divide again with data.splits.split; do not move single contacts."
+            )
+
+
+@dataclass
+class _Component:
+    key: str
+    members: list[str]
+    calls: int
+
+
+def _person(customer_id: str) -> str:
+    return f"customer:{customer_id}"
+
+
+def _voice(voice_group: str) -> str:
+    return f"voice:{voice_group}"
+
+
+def _hash(text: str) -> float:
+    """A number in [0, 1) that depends on `text` alone, on every machine."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+
+
+def _voices_of_calls(
+    contacts: pl.DataFrame, recordings: pl.DataFrame, voice_groups: pl.DataFrame | None
+) -> pl.DataFrame:
+    calls = recordings.select("contact_id", "voice").join(
+        contacts.select("contact_id", "customer_id"), on="contact_id", how="inner"
+    )
+    heard = pl.DataFrame(schema={"contact_id": pl.String, "voice_group": pl.String})
+    if voice_groups is not None:
+        heard = voice_groups.select("contact_id", "voice_group").unique("contact_id", keep="first")
+    return (
+        calls.join(heard, on="contact_id", how="left")
+        .with_columns(pl.coalesce("voice", "voice_group", pl.format("call {}", "contact_id")).alias("voice_group"))
+        .filter(pl.col("customer_id").is_not_null())
+        .select("contact_id", "customer_id", "voice_group")
+        .sort("contact_id")
+    )
+
+
+def _components(people: Iterable[str], edges: Iterable[tuple[str | None, str]]) -> list[_Component]:
+    """Connected components by union-find. An edge without a customer puts the voice in alone."""
+    parent = {_person(person): _person(person) for person in people}
+
+    def root(node: str) -> str:
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    calls: Counter[str] = Counter()
+    for customer_id, voice_group in edges:
+        voice = _voice(voice_group)
+        parent.setdefault(voice, voice)
+        calls[voice] += 1
+        if customer_id is not None:
+            parent.setdefault(_person(customer_id), _person(customer_id))
+            parent[root(_person(customer_id))] = root(voice)
+    members = defaultdict(list)
+    for node in parent:
+        members[root(node)].append(node)
+    # The member with the smallest hash speaks for the component: a newcomer takes over only by being smaller still.
+    return [
+        _Component(min(nodes, key=lambda node: (_hash(node), node)), nodes, sum(calls[node] for node in nodes))
+        for nodes in members.values()
+    ]
+
+
+def _assign(components: list[_Component], params: SplitParams) -> dict[str, str]:
+    """The side of each member. A hash decides; a side left with under half its share is filled up from train."""
+    weight = {component.key: max(1, component.calls) for component in components}
+    total = sum(weight.values())
+    order = sorted(components, key=lambda component: _hash(f"{params.seed}:{component.key}"))
+    side = {}
+    for component in order:
+        place = _hash(f"{params.seed}:{component.key}")
+        side[component.key] = (
+            "test" if place < params.test_share
+            else "valid" if place < params.test_share + params.valid_share
+            else "train"
+        )  # fmt: skip
+        if weight[component.key] > max(params.test_share, params.valid_share) * total and len(components) > 2:
+            side[component.key] = "train"
+    for name, share in (("test", params.test_share), ("valid", params.valid_share)):
+        for component in order:
+            if share == 0 or sum(weight[key] for key in side if side[key] == name) >= share * total / 2:
+                break
+            if side[component.key] == "train" and sum(1 for value in side.values() if value == "train") > 1:
+                side[component.key] = name
+    return {member: side[component.key] for component in components for member in component.members}
+
+
+def _follow_calls(
+    people: list[str], edges: list[tuple[str, str]], voice_split: dict[str, str], params: SplitParams
+) -> dict[str, str]:
+    """Customers go where most of their calls went; those without a call are divided among themselves."""
+    votes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for customer_id, voice_group in edges:
+        votes[customer_id][voice_split[_voice(voice_group)]] += 1
+    side = _assign(_components([person for person in people if person not in votes], []), params)
+    for customer_id, counted in votes.items():
+        # The scarcer side wins a tie, so that cutting costs test and valid as few calls as possible.
+        side[_person(customer_id)] = max(counted, key=lambda name: (counted[name], SPLITS.index(name)))
+    return side
+
+
+def _summary(frame: pl.DataFrame, components: int, largest: float, notes: list[str]) -> SplitSummary:
+    contacts = frame.filter(pl.col("contact_id").is_not_null())
+    recorded = contacts.filter(pl.col("voice_group").is_not_null())
+
+    def count(rows: pl.DataFrame) -> dict[str, int]:
+        return {name: rows.filter(pl.col("split") == name).height for name in SPLITS}
+
+    return SplitSummary(
+        customers=count(customer_splits(frame)),
+        contacts=count(contacts),
+        recorded=count(recorded),
+        voice_groups=recorded["voice_group"].n_unique(),
+        components=components,
+        largest_component_share=round(largest, 4),
+        contacts_aside=contacts.filter(pl.col("split") == ASIDE).height,
+        notes=tuple(notes),
+    )
