@@ -1,0 +1,76 @@
+"""An interval covers what it should, pairs what is paired, and owns up when there is too little."""
+
+import numpy as np
+import pytest
+
+from evaluation.metrics.bootstrap import paired_difference, ratio_of_sums
+
+
+def _noise_only(seed: int, clusters: int, units: int = 12):
+    """Two models equally good on average whose luck differs from voice to voice."""
+    rng = np.random.default_rng(seed)
+    voice = np.repeat([f"v{i}" for i in range(clusters)], units)
+    words = rng.integers(3, 15, len(voice))
+    level = np.repeat(rng.beta(2, 6, clusters), units)
+    luck = np.repeat(rng.normal(0, 0.06, clusters), units)
+    first, second = (rng.binomial(words, np.clip(level + sign * luck / 2, 0.01, 0.99)) for sign in (1, -1))
+    return voice, words, first, second
+
+
+def test_the_value_is_all_errors_over_all_words():
+    found = ratio_of_sums([1, 0, 3], [2, 4, 4], ["a", "b", "c"], seed=1)
+    assert found.value == 0.4
+    assert found.low is not None
+    assert found.low <= 0.4 <= found.high
+    assert (found.units, found.clusters) == (3, 3)
+
+
+def test_the_same_seed_gives_the_same_interval():
+    voice, words, first, _ = _noise_only(1, 10)
+    assert ratio_of_sums(first, words, voice, seed=3) == ratio_of_sums(first, words, voice, seed=3)
+
+
+def test_units_of_one_voice_are_not_independent_evidence():
+    errors, words = [0] * 50 + [5] * 50, [5] * 100
+    apart = ratio_of_sums(errors, words, [str(i) for i in range(100)], seed=1)
+    together = ratio_of_sums(errors, words, ["a"] * 25 + ["b"] * 25 + ["c"] * 25 + ["d"] * 25, seed=1)
+    assert together.high - together.low > 2 * (apart.high - apart.low)
+
+
+def test_pairing_makes_a_small_steady_gain_visible():
+    rng = np.random.default_rng(5)
+    words = np.full(400, 10)
+    first = rng.integers(0, 10, 400)
+    second = np.maximum(first - (rng.random(400) < 0.2), 0)
+    voice = [str(i // 10) for i in range(400)]
+    paired = paired_difference((first, words), (second, words), voice, seed=1)
+    alone = [ratio_of_sums(errors, words, voice, seed=1) for errors in (first, second)]
+    assert paired.low > 0
+    assert alone[1].high > alone[0].low
+
+
+def test_luck_looks_like_a_gain_no_more_often_than_promised():
+    claims = 0
+    for seed in range(300):
+        voice, words, first, second = _noise_only(seed, clusters=8)
+        claims += paired_difference((first, words), (second, words), voice, seed, draws=400).low > 0
+    assert claims / 300 < 0.06  # 2.5 % is promised; the plain percentile interval gives 7 %
+
+
+def test_one_voice_gives_a_figure_without_an_interval():
+    found = ratio_of_sums([1, 2], [4, 4], ["a", "a"], seed=1)
+    assert (found.value, found.low, found.high) == (0.375, None, None)
+
+
+@pytest.mark.parametrize(
+    ("numerator", "denominator", "says"),
+    [
+        ([], [], "no figure"),
+        ([0.0], [0.0], "no figure"),
+        ([np.nan], [1.0], "no finite value"),
+        ([1.0], [], "columns of"),
+    ],
+)
+def test_nothing_measured_is_an_error(numerator, denominator, says):
+    with pytest.raises(ValueError, match=says):
+        ratio_of_sums(numerator, denominator, ["a"] * len(numerator), seed=1)
