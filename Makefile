@@ -1,0 +1,58 @@
+# Keepline's commands. `make demo` and `make test` set themselves up; nothing needs installing by hand.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: setup demo test check bench clean lock ui deploy help
+
+help:            ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
+
+setup: $(READY)  ## create .venv and install the locked versions
+
+# uv resolves and links wheels much faster than pip; it reads its own variables, so pip's are handed on.
+# Where uv cannot reach the index (an unusual pip.conf), pip itself installs the same lock.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Keepline needs Python 3.11 or newer; set PYTHON=/path/to/python3.11."; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing Keepline's locked dependencies into $(VENV) (about 300 packages, 2.5 GB with PyTorch) ..."
+	@$(BIN)/python -m pip install --quiet "uv>=0.9"
+	@UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}" \
+	  SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}" bash -c '\
+	  for name in UV_FIND_LINKS UV_DEFAULT_INDEX SSL_CERT_FILE; do [ -n "$${!name}" ] || unset $$name; done; \
+	  $(BIN)/uv pip install --python $(BIN)/python -r requirements.lock && \
+	  $(BIN)/uv pip install --python $(BIN)/python --no-deps -e .' \
+	  || { $(BIN)/python -m pip install -r requirements.lock && $(BIN)/python -m pip install --no-deps -e .; }
+	@rm -f $(VENV)/.ready-*; touch $@
+
+demo: setup      ## run the whole street on the simulated contact centre and print where the report is
+	@$(BIN)/keepline demo
+
+test: setup      ## run the tests
+	@$(BIN)/python -m pytest
+
+check: setup     ## lint, types, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy data models evaluation training flows
+	@$(BIN)/lint-imports
+
+bench: setup     ## print every figure the README quotes, as JSON
+	@for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+ui: setup        ## open MLflow's pages on the demo's runs (http://127.0.0.1:5000)
+	@$(BIN)/keepline ui
+
+deploy: setup    ## register the scheduled flows of prefect.yaml with the Prefect API
+	@$(BIN)/prefect --no-prompt deploy --all
+
+lock: setup      ## refresh requirements.lock from pyproject.toml, keeping what still fits
+	@UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" $(BIN)/uv pip compile -q --all-extras pyproject.toml -o requirements.lock --no-header --no-annotate --no-emit-find-links --no-emit-index-url
+	@sed -i 's/^torch==\([0-9.]*\)+cpu/torch==\1/' requirements.lock
+
+clean:           ## remove the environment and everything the demo made
+	@rm -rf $(VENV) data/store .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

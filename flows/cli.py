@@ -1,0 +1,188 @@
+"""`keepline …`: every command a person types. Vendors are imported inside the commands, so that help is instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
+    "Keepline listens to every call, chat and e-mail, retrains on what it hears, and ships a model only when it is "
+    "provably better."))  # fmt: skip
+base = typer.Typer(no_args_is_help=True, help="The small recogniser that ships.")
+app.add_typer(base, name="base")
+console = Console()
+
+Store = Annotated[Path | None, typer.Option(help="Folder for all artefacts (default: KEEPLINE_STORE or data/store).")]
+
+
+@app.command()
+def demo(store: Store = None) -> None:
+    """Simulate a contact centre, walk the whole street, ask the service, print where the report is."""
+    from flows.demo import demo
+
+    demo(console, store)
+
+
+@app.command()
+def run(
+    export: Annotated[Path | None, typer.Argument(help="Folder with an export; without it, the simulator.")] = None,
+    kind: Annotated[str, typer.Option(help="Which source system: asterisk, folder, or auto.")] = "auto",
+    store: Store = None,
+) -> None:
+    """Walk the whole street on an export: ingest, train, judge, release, report."""
+    from flows.demo import walk
+
+    walk(console, export, kind, store)
+
+
+@app.command()
+def step(
+    name: str,
+    export: Annotated[Path | None, typer.Option(help="Folder with an export, for `ingest`.")] = None,
+    kind: str = "auto",
+    store: Store = None,
+    force: Annotated[bool, typer.Option(help="Run it even if nothing it needs has changed.")] = False,
+) -> None:
+    """Run one step of the street (what dvc.yaml calls)."""
+    from flows import wiring
+    from flows.graph import BY_NAME
+
+    if name not in BY_NAME:
+        raise typer.BadParameter(f"{name!r} is not a step. Steps: {', '.join(BY_NAME)}.")
+    _, reused = wiring.run_step(wiring.street(store, export, kind), name, console, force)
+    console.print(f"{name}: {'unchanged, reused' if reused else 'done'}")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="MLflow run ids, or the first letters of them.")],
+    html: Annotated[Path | None, typer.Option(help="Where the page goes (default: compare.html in the store).")] = None,
+    allow_different_data: Annotated[bool, typer.Option(help="Compare across test data, and mark it.")] = False,
+    store: Store = None,
+) -> None:
+    """Compare training runs: parameters, data, metrics with intervals, paired differences."""
+    from flows.inspect import compare
+
+    compare(console, runs, html, allow_different_data, store)
+
+
+@app.command()
+def runs(store: Store = None, limit: int = 20) -> None:
+    """List training runs, newest first."""
+    from flows.inspect import runs
+
+    runs(console, store, limit)
+
+
+@app.command()
+def decisions(store: Store = None) -> None:
+    """List the decision records: what was judged, the verdict, and why."""
+    from flows.inspect import decisions
+
+    decisions(console, store)
+
+
+@app.command()
+def ledger(
+    at: Annotated[str | None, typer.Option(help="A day (YYYY-MM-DD): who was champion then?")] = None, store: Store = None
+) -> None:
+    """Show every promotion and rollback, after checking the chain."""
+    from flows.inspect import ledger
+
+    ledger(console, at, store)
+
+
+@app.command()
+def rollback(model: str, store: Store = None) -> None:
+    """Give the title back to the champion before this one. MODEL is asr or churn."""
+    from flows.inspect import rollback
+
+    rollback(console, model, store)
+
+
+@app.command()
+def checkout(
+    what: Annotated[str, typer.Argument(help="A DVC hash, or a model and alias such as asr@champion.")],
+    out: Annotated[Path, typer.Argument(help="Where the dataset goes; must not exist.")],
+    store: Store = None,
+) -> None:
+    """Bring back the exact dataset of a version or of a model."""
+    from flows.inspect import checkout
+
+    checkout(console, what, out, store)
+
+
+@app.command()
+def serve(host: str | None = None, port: int | None = None, store: Store = None) -> None:
+    """Answer over HTTP with the models the alias champion names."""
+    from flows.service import serve
+
+    serve(host, port, store)
+
+
+@app.command()
+def ui(port: int = 5000, store: Store = None) -> None:
+    """Open MLflow's pages on this store's runs."""
+    import subprocess
+
+    from flows.settings import from_environment
+
+    settings = from_environment(store=store)
+    raise typer.Exit(subprocess.call([
+        sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--backend-store-uri", settings.tracking_uri,
+        "--default-artifact-root", settings.artifact_root]))  # fmt: skip
+
+
+@app.command()
+def simulate(out: Path, truth: Path) -> None:
+    """Write the export of a simulated contact centre to OUT and what is true about it to TRUTH."""
+    from data.simulator import simulate
+    from flows.params import read_params
+    from flows.progress import bar
+    from flows.settings import from_environment
+
+    with bar(console, "simulating a contact centre") as progress:
+        simulate(read_params(from_environment().params_file).simulator, out, truth, progress)
+    console.print(f"{out}: an export to take in; {truth}: what is true about it")
+
+
+@base.command("train")
+def base_train(
+    work: Annotated[Path, typer.Option(help="Folder for speech and checkpoints; go on from here after a kill.")] = Path(
+        "data/store/base"
+    ),
+    out: Annotated[Path, typer.Option(help="Where the .nemo and its card go.")] = Path("models/base"),
+) -> None:
+    """Train the small recogniser that ships from scratch, on real and simulated speech (about an hour)."""
+    from flows.params import read_params
+    from flows.progress import bar
+    from flows.settings import from_environment
+    from training.base import train_base
+
+    settings = from_environment()
+    with bar(console, "training the base") as progress:
+        summary = train_base(read_params(settings.params_file).base, settings.real_data / "speech",
+                             settings.real_data / "dialogue", work, out, progress)  # fmt: skip
+    console.print(summary)
+
+
+def main() -> None:
+    """Runs the command line. What a person can put right is told in one sentence, without a traceback."""
+    from flows.settings import quiet_vendors
+
+    quiet_vendors()
+    try:
+        app()
+    except (ValueError, OSError, RuntimeError) as error:
+        if "--traceback" in sys.argv or not str(error):
+            raise
+        Console(stderr=True).print(f"[red]keepline:[/] {error}", highlight=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

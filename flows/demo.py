@@ -1,0 +1,61 @@
+"""`keepline demo` and `keepline run`: the street on a terminal, ending with where the report is."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from flows import wiring
+from flows.settings import from_environment
+
+
+def demo(console: Console, store: Path | None) -> None:
+    """The whole street on the simulated contact centre, then the service asked for an answer."""
+    started = time.monotonic()
+    store = store or from_environment().store
+    summaries = walk(console, None, "auto", store, closing=False)
+    from flows.service import ask
+
+    console.rule("the service answers", style="dim")
+    ask(console, wiring.street(store))
+    close(console, store, summaries, time.monotonic() - started)
+
+
+def walk(console: Console, export: Path | None, kind: str, store: Path | None, closing: bool = True) -> dict[str, Any]:
+    """One retraining run in this process. A given export gets a store of its own unless `store` says otherwise."""
+    started = time.monotonic()
+    home = from_environment(store=store).store
+    if export is not None and store is None:
+        home = home / "exports" / export.resolve().name
+    home.mkdir(parents=True, exist_ok=True)
+    if export is not None:
+        from data.sources import detect
+
+        detect(export)  # says at once what is wrong with the folder, before Prefect starts
+    os.environ.setdefault("PREFECT_HOME", str(home / "prefect"))
+    console.print(f"store {home}", style="dim", highlight=False)
+    with console.status("starting Prefect …"):
+        from flows.retrain import retrain
+
+    summaries = retrain(str(export.resolve()) if export else None, kind, str(home))
+    if closing:
+        close(console, home, summaries, time.monotonic() - started)
+    return summaries
+
+
+def close(console: Console, store: Path, summaries: dict[str, Any], seconds: float) -> None:
+    """Prints the two decisions and where to look next."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("model", "measure", "before", "after", "verdict", "serving"):
+        table.add_column(column, justify="right" if column in ("before", "after") else "left")
+    for name in ("asr", "churn"):
+        table.add_row(*wiring.verdict_row(name, summaries))
+    console.rule("what came of it", style="dim")
+    console.print(table)
+    console.print(f"\n{seconds:.0f} s. Next: [bold]keepline ui[/] shows the runs, [bold]keepline decisions[/] the verdicts.")
+    console.print(f"The report is at [bold]{store / 'report' / 'index.html'}[/]", soft_wrap=True, highlight=False)

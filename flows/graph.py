@@ -1,0 +1,82 @@
+"""Which step needs what and leaves what: the one table that both Prefect's flows and dvc.yaml follow.
+
+Paths are relative to the store, `code` to the checkout, `params` are sections of params.yaml. A test holds dvc.yaml
+to this table. Steps that act on the world outside the store (registry, service) are not in dvc.yaml: an experiment
+must never promote a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of the street. `keeps` are outs that grow from run to run and so outlive a new run of the step."""
+
+    name: str
+    title: str
+    needs: tuple[str, ...] = ()
+    makes: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ()
+    params: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+    experiment: bool = True  # part of dvc.yaml
+    always: bool = False  # looks at something outside the store, so it is never taken as done
+
+    @property
+    def outs(self) -> tuple[str, ...]:
+        """Everything the step leaves."""
+        return self.makes + self.keeps
+
+
+STEPS = (
+    Step("simulate", "simulating a contact centre", makes=("raw", "truth"), params=("simulator",),
+         code=("data/simulator",)),
+    Step("ingest", "taking in the export", needs=("raw",), makes=("ingest.json",), keeps=("tables", "shards"),
+         params=("sources", "ingest"), code=("data/ingest.py", "data/packs.py", "data/sources")),
+    Step("validate", "checking the contract", needs=("tables", "shards"), makes=("clean", "validate.json"),
+         keeps=("validation",), params=("validation",), code=("data/validation",)),
+    Step("version", "versioning with DVC", needs=("clean", "shards"), makes=("version.json",),
+         code=("data/versioning.py",)),
+    Step("split", "splitting by customer and voice", needs=("clean", "shards"), makes=("splits.parquet", "split.json"),
+         params=("splits", "voices"), code=("data/splits.py", "data/voices.py")),
+    Step("cut", "cutting transcribed speech", needs=("clean", "shards", "splits.parquet"), makes=("cut.json",),
+         keeps=("speech",), code=("data/utterances.py", "data/text.py")),
+    Step("train_asr", "fine-tuning the recogniser", needs=("speech", "version.json"), makes=("train_asr.json",),
+         keeps=("asr",), params=("asr",), code=("training/asr.py", "training/fit.py", "models/base")),
+    Step("reference_asr", "fetching the model to beat", needs=("train_asr.json",), makes=("reference/asr.json",),
+         always=True),
+    Step("evaluate_asr", "scoring both recognisers", needs=("speech", "asr/bundle", "reference/asr.json"),
+         makes=("scorecards/asr", "evaluate_asr.json"), params=("evaluation",),
+         code=("models/asr.py", "evaluation/scorecard.py", "evaluation/metrics")),
+    Step("decide_asr", "judging the recogniser", needs=("scorecards/asr", "asr/bundle"),
+         makes=("decide_asr.json",), keeps=("decisions/asr",), params=("gates",), code=("evaluation/gates",)),
+    Step("release_asr", "releasing the recogniser", needs=("decide_asr.json", "asr/bundle"),
+         makes=("release_asr.json",), experiment=False, always=True),
+    Step("transcribe", "hearing every call", needs=("clean", "shards", "decide_asr.json"),
+         makes=("transcripts.parquet", "transcribe.json"), code=("models/asr.py",)),
+    Step("label", "labelling contacts", needs=("clean", "transcripts.parquet"), makes=("labels.parquet", "label.json"),
+         params=("labelling",), code=("data/labelling",)),
+    Step("features", "building features", needs=("clean", "labels.parquet", "splits.parquet"),
+         makes=("features.parquet", "current.parquet", "features.json"), params=("features",), code=("data/features.py",)),
+    Step("train_churn", "training the churn network", needs=("features.parquet", "version.json"),
+         makes=("train_churn.json",), keeps=("churn",), params=("churn",),
+         code=("training/churn.py", "models/churn.py")),
+    Step("reference_churn", "fetching the model to beat", needs=("train_churn.json",),
+         makes=("reference/churn.json",), always=True),
+    Step("evaluate_churn", "scoring churn models", needs=("features.parquet", "churn/bundle", "reference/churn.json"),
+         makes=("scorecards/churn", "evaluate_churn.json"), params=("evaluation",),
+         code=("models/churn.py", "evaluation/scorecard.py", "evaluation/metrics")),
+    Step("decide_churn", "judging the churn model", needs=("scorecards/churn", "churn/bundle"),
+         makes=("decide_churn.json",), keeps=("decisions/churn",), params=("gates",), code=("evaluation/gates",)),
+    Step("release_churn", "releasing the churn model", needs=("decide_churn.json", "churn/bundle"),
+         makes=("release_churn.json",), experiment=False, always=True),
+    Step("score", "scoring every customer", needs=("current.parquet", "decide_churn.json"),
+         makes=("scores.parquet", "reasons.parquet", "score.json"), code=("models/churn.py",)),
+    Step("report", "writing the report",
+         needs=("ingest.json", "validate.json", "version.json", "label.json", "evaluate_asr.json", "evaluate_churn.json",
+                "scores.parquet", "transcripts.parquet"),
+         makes=("report",), params=("report",), code=("evaluation/report", "evaluation/experience"), always=True),
+)  # fmt: skip
+BY_NAME = {step.name: step for step in STEPS}

@@ -1,0 +1,68 @@
+"""A step that has run leaves a marker; a step whose inputs, settings and code are the same is not run again.
+
+The marker is written last and holds a fingerprint of everything the step depends on. A kill before it leaves no
+marker, so the step is redone; steps are idempotent, so redoing one loses and doubles nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from data.store import read_json, write_json
+
+MARKERS = ".markers"
+
+
+def digest(path: Path) -> str:
+    """BLAKE2b of a file, or of the names and contents below a folder; "absent" where there is nothing."""
+    if path.is_file():
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "blake2b").hexdigest()[:32]
+    if not path.exists():
+        return "absent"
+    found = hashlib.blake2b(digest_size=16)
+    for file in sorted(path.rglob("*")):
+        if file.is_file() and "__pycache__" not in file.parts and not file.name.endswith((".pyc", ".tmp")):
+            found.update(str(file.relative_to(path)).encode())
+            found.update(digest(file).encode())
+    return found.hexdigest()
+
+
+def fingerprint(paths: Iterable[Path], settings: Any) -> str:
+    """One hash over the contents of `paths` and the JSON of `settings`."""
+    parts = [(path.name, digest(path)) for path in sorted(paths)]
+    return hashlib.blake2b(json.dumps([parts, settings], sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
+
+
+def is_current(store: Path, step: str, wanted: str, outs: Iterable[Path]) -> bool:
+    """Whether the step's marker holds this fingerprint and everything it promised to write is there."""
+    path = store / MARKERS / f"{step}.json"
+    if not path.exists() or not all(out.exists() for out in outs):
+        return False
+    try:
+        return bool(read_json(path)["fingerprint"] == wanted)
+    except (ValueError, KeyError):
+        return False
+
+
+def forget(store: Path, step: str) -> None:
+    """Makes the step run again, whatever it left."""
+    (store / MARKERS / f"{step}.json").unlink(missing_ok=True)
+
+
+def once(store: Path, step: str, wanted: str, outs: list[Path], run: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], bool]:
+    """Runs `run` unless its marker is current. Returns the summary and whether it was reused."""
+    path = store / MARKERS / f"{step}.json"
+    if is_current(store, step, wanted, outs):
+        return read_json(path)["summary"], True
+    forget(store, step)
+    summary = run()
+    missing = [str(out) for out in outs if not out.exists()]
+    if missing:
+        raise RuntimeError(f"step {step}: promised {missing[0]} and did not write it. This is a fault of Keepline's.")
+    write_json(path, {"fingerprint": wanted, "summary": summary})
+    return summary, False

@@ -1,0 +1,74 @@
+"""Reads params.yaml into one frozen, checked value. Each section's dataclass lives beside the code that uses it."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from data.features import FeatureParams
+from data.ingest import IngestParams
+from data.labelling import LabellingParams
+from data.params import ParamsError, section
+from data.simulator import SimulatorParams
+from data.sources import SourceParams
+from data.splits import SplitParams
+from data.validation.params import ValidationParams
+from data.voices import VoiceParams
+from evaluation.gates import GateParams
+from evaluation.report.run import ReportParams
+from training.asr import AsrTraining
+from training.base import BaseTraining
+from training.churn import ChurnTraining
+
+
+@dataclass(frozen=True)
+class EvaluationParams:
+    """How models are scored."""
+
+    seed: int = 7  # of the bootstrap
+
+
+@dataclass(frozen=True)
+class Params:
+    """All of params.yaml. A section that is not there has its defaults."""
+
+    simulator: SimulatorParams = field(default_factory=SimulatorParams)
+    sources: SourceParams = field(default_factory=SourceParams)
+    ingest: IngestParams = field(default_factory=IngestParams)
+    validation: ValidationParams = field(default_factory=ValidationParams)
+    splits: SplitParams = field(default_factory=SplitParams)
+    voices: VoiceParams = field(default_factory=VoiceParams)
+    asr: AsrTraining = field(default_factory=AsrTraining)
+    labelling: LabellingParams = field(default_factory=LabellingParams)
+    features: FeatureParams = field(default_factory=FeatureParams)
+    churn: ChurnTraining = field(default_factory=ChurnTraining)
+    evaluation: EvaluationParams = field(default_factory=EvaluationParams)
+    gates: GateParams = field(default_factory=GateParams)
+    report: ReportParams = field(default_factory=ReportParams)
+    base: BaseTraining = field(default_factory=BaseTraining)
+
+
+def read_params(path: Path) -> Params:
+    """Raises ParamsError naming the file, the section and the key that is wrong."""
+    if not path.is_file():
+        raise ParamsError(f"{path}: no such file. Set KEEPLINE_PARAMS, or run from the checkout.")
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path}: not YAML ({str(error).replace(chr(10), ' ')}).") from error
+    if not isinstance(found, dict):
+        raise ParamsError(f"{path}: must hold sections, not {type(found).__name__}.")
+    classes = typing.get_type_hints(Params)
+    unknown = sorted(set(found) - set(classes))
+    if unknown:
+        raise ParamsError(f"{path}: {unknown[0]} is not a section. Known: {', '.join(classes)}.")
+    return Params(**{name: section(classes[name], values, name) for name, values in found.items()})
+
+
+def as_yaml(params: Params) -> str:
+    """The same settings written out in full."""
+    return yaml.safe_dump(dataclasses.asdict(params), sort_keys=False)

@@ -1,0 +1,46 @@
+"""Bars with time left on a terminal, a line every few seconds elsewhere (logs of a worker, CI)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Report = Callable[[int, int], None]
+
+
+def silent(done: int, total: int) -> None:
+    """Shows nothing."""
+
+
+@contextmanager
+def bar(console: Console, title: str, quiet_for_s: float = 5.0) -> Iterator[Report]:
+    """Yields a function (done, total) that draws the state of one step under `title`."""
+    if not console.is_terminal:
+        yield _lines(console, title, quiet_for_s)
+        return
+    columns = (
+        SpinnerColumn(), TextColumn("{task.description:<34}"), BarColumn(bar_width=28), MofNCompleteColumn(),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total or None)
+
+
+def _lines(console: Console, title: str, quiet_for_s: float) -> Report:
+    started = last = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < quiet_for_s or not done or not total:
+            return
+        last = now
+        left = (now - started) / done * (total - done)
+        console.print(f"  {title}: {done}/{total}, about {left:.0f} s left")
+
+    return report

@@ -1,0 +1,35 @@
+"""The retraining flow: the whole street, from an export to a released model and a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from rich.console import Console
+
+from flows import wiring
+from flows.steps import Street
+
+console = Console()
+
+
+# Steps remember themselves (flows/marker.py): Prefect's own result files are not written atomically, and a truncated
+# one would fail every later run. So a task is only the frame around a step: its name, its time, its state.
+@task(name="step", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
+def step(name: str, street: Street) -> dict[str, Any]:
+    """Runs one step of the street; a finished one is reused."""
+    summary, reused = wiring.run_step(street, name, console)
+    console.print(f"[green]✓[/] {wiring.title(name)}{' [dim](unchanged, reused)[/]' if reused else ''}{wiring.gist(summary)}")
+    return summary
+
+
+@flow(name="retrain", flow_run_name="retrain {store}", persist_result=False)
+def retrain(export: str | None = None, kind: str = "auto", store: str | None = None) -> dict[str, Any]:
+    """Walks the street once. `export` is a folder to take in (default: the simulator), `store` where artefacts go.
+
+    A refused candidate is not a failure: the flow completes, the champion stays, the decision says why.
+    """
+    street = wiring.street(store=Path(store) if store else None, export=Path(export) if export else None, kind=kind)
+    return {name: step(name, street) for name in wiring.steps_for(street)}
