@@ -25,6 +25,7 @@ class Promise:
     reason: str  # short slug, unique within its suite
     next_step: str  # what the reader of the quarantine can do
     stops: bool = False  # True: breaking it stops the street instead of costing rows
+    says: str = ""  # the detail, with {column}s of the row filled in; else column, value and what was wanted
 
     @property
     def column(self) -> str | None:
@@ -48,10 +49,7 @@ class Promise:
             )
         return {
             "expect_column_values_to_not_be_null": "a value",
-            "expect_column_values_to_be_null": "none",
-            "expect_column_values_to_be_first_of_their_kind": "each value once",
             "expect_column_values_to_be_json_parseable": "JSON",
-            "expect_column_values_to_match_regex": "some text",
         }.get(self.expectation, self.expectation)
 
 
@@ -69,12 +67,22 @@ def _among(column: str, values: tuple[Any, ...], reason: str, next_step: str, st
     return Promise("expect_column_values_to_be_in_set", kwargs, reason, next_step, stops)
 
 
-def _true(column: str, reason: str, next_step: str) -> Promise:
-    return _among(column, (True,), reason, next_step)
+def _true(column: str, reason: str, says: str, next_step: str) -> Promise:
+    kwargs = {"column": column, "value_set": [True]}
+    return Promise("expect_column_values_to_be_in_set", kwargs, reason, next_step, says=says)
 
 
-def _once(reason: str, next_step: str, column: str = "key") -> Promise:
-    return Promise("expect_column_values_to_be_first_of_their_kind", {"column": column}, reason, next_step)
+def _listed(what: str, reason: str, next_step: str) -> Promise:
+    return _true(f"{what}_listed", reason, f"{what} {{{what}_id}} is not in {what}s", next_step)
+
+
+def _accepted(what: str) -> Promise:
+    says = f"{what} {{{what}_id}} was rejected"
+    return _true(f"{what}_accepted", f"{what}-rejected", says, f"Repair the {what} first: see its own line.")
+
+
+def _once(reason: str, next_step: str, column: str = "key", says: str = "its key came before") -> Promise:
+    return Promise("expect_column_values_to_be_first_of_their_kind", {"column": column}, reason, next_step, says=says)
 
 
 def _not_before(column: str, other: str, reason: str, next_step: str) -> Promise:
@@ -113,8 +121,8 @@ def contacts(params: ValidationParams, now: datetime) -> list[Promise]:
     return [
         _filled("contact_id", "no-contact-id", fix),
         _once("duplicate-contact", "Export each contact once; the first was kept."),
-        _true("customer_listed", "unknown-customer", "Add the customer to the CRM export, then ingest again."),
-        _true("customer_accepted", "customer-rejected", "Repair the customer first: see its own line."),
+        _listed("customer", "unknown-customer", "Add the customer to the CRM export, then ingest again."),
+        _accepted("customer"),
         _among("channel", CHANNELS, "unknown-channel", "Map the source's channel to one of these."),
         _filled("started_at", "no-start", fix),
         _within("started_at", "in-the-future", "Check the source's clock and time zone: records are UTC.",
@@ -131,11 +139,11 @@ def recordings(params: ValidationParams) -> list[Promise]:
     return [
         _filled("contact_id", "no-contact-id", "Name the contact of this recording, then ingest again."),
         _once("duplicate-recording", "Deliver one recording a contact; the first was kept."),
-        _true("contact_listed", "unknown-contact", "Deliver the contact of this recording, then ingest again."),
-        _true("contact_accepted", "contact-rejected", "Repair the contact first: see its own line."),
-        Promise("expect_column_values_to_be_null", {"column": "error"}, "unreadable", again),
+        _listed("contact", "unknown-contact", "Deliver the contact of this recording, then ingest again."),
+        _accepted("contact"),
+        Promise("expect_column_values_to_be_null", {"column": "error"}, "unreadable", again, says="{error}"),
         _filled("content", "no-hash", "Ingest it again: its hash is missing."),
-        _true("content_matches", "content-changed", "Its bytes are not those that were ingested: restore the shard."),
+        _true("content_matches", "content-changed", "its bytes are not those that were ingested", "Restore its shard."),
         _among("measured_codec", params.codecs, "codec", "Export in a known codec, or add it to validate.codecs."),
         _among("measured_rate_hz", params.sample_rates_hz, "wrong-rate",
                "Export at a telephone rate, or add it to validate.sample_rates_hz."),
@@ -148,7 +156,8 @@ def recordings(params: ValidationParams) -> list[Promise]:
         _within("customer_silent_share", "silent-customer", "Check the recorder's customer leg.",
                 high=params.max_silent_share),
         _within("agent_silent_share", "silent-agent", "Check the recorder's agent leg.", high=params.max_silent_share),
-        _once("duplicate-content", "Find out which contact it belongs to; the earliest keeps it.", column="content"),
+        _once("duplicate-content", "Find out which contact it belongs to; the earliest keeps it.", column="content",
+              says="the same audio as call {same_as}"),
     ]  # fmt: skip
 
 
@@ -156,14 +165,15 @@ def turns(params: ValidationParams) -> list[Promise]:
     """What was said, by a known role, inside its recording."""
     fix = "Correct the transcript and ingest again."
     return [
-        _true("contact_listed", "unknown-contact", "Deliver the contact of this turn, then ingest again."),
-        _true("contact_accepted", "contact-rejected", "Repair the contact first: see its own line."),
+        _listed("contact", "unknown-contact", "Deliver the contact of this turn, then ingest again."),
+        _accepted("contact"),
         _filled("turn", "no-turn-number", fix),
         _once("duplicate-turn", "Number the turns of a contact once; the first was kept."),
         _filled("role", "no-role", "Name who spoke: customer, agent or system."),
         _among("role", ROLES, "unknown-role", "Name who spoke: customer, agent or system."),
         _filled("text", "no-text", fix),
-        Promise("expect_column_values_to_match_regex", {"column": "text", "regex": r"\S"}, "blank-text", fix),
+        Promise("expect_column_values_to_match_regex", {"column": "text", "regex": r"\S"}, "blank-text", fix,
+                says="no word in it"),
         _among("origin", ORIGINS, "unknown-origin", fix),
         _within("start_s", "negative-start", fix, low=0.0),
         _not_before("end_s", "start_s", "ends-before-it-starts", fix),
@@ -177,19 +187,18 @@ def outcomes(params: ValidationParams, now: datetime) -> list[Promise]:
     fix = "Correct the outcome in the CRM export and ingest again."
     latest = _last_day(params, now)
     return [
-        _true("customer_listed", "unknown-customer", "Add the customer to the CRM export, then ingest again."),
-        _true("customer_accepted", "customer-rejected", "Repair the customer first: see its own line."),
+        _listed("customer", "unknown-customer", "Add the customer to the CRM export, then ingest again."),
+        _accepted("customer"),
         _filled("event", "no-event", fix),
         _once("duplicate-outcome", "Export one line a customer and event; the first was kept."),
         _filled("happened", "not-known-whether", fix),
-        _true(
-            "dated_only_if_happened", "date-without-event", "A date says it happened: set happened, or clear the date."
-        ),
+        _true("dated_only_if_happened", "date-without-event", "on is {on} but happened is {happened}",
+              "Set happened, or clear the date."),
         _within("on", "in-the-future", fix, high=latest),
         _not_before("on", "since", "before-the-customer", fix),
         _not_before("observed_until", "on", "after-observation", fix),
         _within("observed_until", "observed-in-the-future", fix, high=latest),
-    ]
+    ]  # fmt: skip
 
 
 def shares(params: ValidationParams) -> list[Promise]:

@@ -52,16 +52,11 @@ def _thing(table: str, row: int, values: dict[str, Any]) -> str:
 
 
 def _detail(promise: Promise, values: dict[str, Any]) -> str:
-    column = promise.column or ""
-    if column in ("error", "text"):  # an error speaks for itself; what a customer said stays out of the log
-        return str(values["error"]) if column == "error" else f"wanted {promise.wanted}"
-    found = values.get(column)
-    if column == "key":
-        return f"{str(found).replace(chr(31), '/')} came before"
-    if column == "content":
-        return f"the same audio as call {values['same_as']}"
+    if promise.says:
+        return promise.says.format(**values)
+    found = values.get(promise.column or "")
     shown = f"{found:.4g}" if isinstance(found, float) else str(found)
-    return f"{column} is {shown}, wanted {promise.wanted}"
+    return f"{promise.column} is {shown}, wanted {promise.wanted}"
 
 
 def write_quarantine(path: Path, entries: list[dict[str, Any]], now: datetime) -> None:

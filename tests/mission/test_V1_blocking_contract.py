@@ -81,7 +81,7 @@ def test_V1_bad_rows_lie_in_quarantine_and_what_hangs_on_them_goes_along(tmp_pat
     spoil(store.contacts, 2, customer_id="nobody")
     spoil(store.contacts, 3, started_at=NOW + timedelta(days=2))
     spoil(store.contacts, 4, duration_s=-1.0)
-    spoil(store.contacts, 5, channel="fax")
+    spoil(store.contacts, 5, channel="fax", duration_s=-1.0)
     spoil(store.turns, 12, role="robot")
     spoil(store.turns, 14, text="  ")
     spoil(store.turns, 16, end_s=900.0)
@@ -105,6 +105,9 @@ def test_V1_bad_rows_lie_in_quarantine_and_what_hangs_on_them_goes_along(tmp_pat
         ("outcomes", "c9/churn"): "before-the-customer", ("outcomes", "c10/churn"): "duplicate-outcome",
         ("outcomes", "ghost/churn"): "unknown-customer",
     }  # fmt: skip
+    (fax,) = [line for line in quarantine(store) if line["thing"] == "k5" and line["table"] == "contacts"]
+    assert fax["detail"].startswith("channel is fax, wanted one of phone")
+    assert fax["detail"].endswith("also impossible-duration"), "one line tells everything that is wrong"
     dependents = {("recordings", f"k{n}"): "contact-rejected" for n in range(1, 6)}
     dependents |= {("turns", f"k{n}/{turn}/person"): "contact-rejected" for n in range(1, 6) for turn in (0, 1)}
     assert found == roots | dependents
@@ -185,7 +188,7 @@ def test_V1_audio_that_cannot_be_fetched_is_refused_and_tried_again(tmp_path):
 def test_V1_great_expectations_answers_can_be_read_offline(tmp_path):
     store = AStore(tmp_path)
     store.audio["k1"] = a_call(seed=1, rate_hz=11025)
-    store.contacts[2] = dataclasses.replace(store.contacts[2], queue="<script>alert(1)</script>", customer_id="<b>x")
+    store.contacts[2] = dataclasses.replace(store.contacts[2], customer_id="<b>x")
     store.write()
     run(store)
     answer = read_json(tmp_path / "validation" / "recordings.json")
