@@ -1,0 +1,69 @@
+"""I1: two-channel calls with roles and metadata, whatever system exported them."""
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from data import packs, sources
+from data.ingest import ingest
+from data.sources import SourceParams
+from data.store import read_tables
+from tests.factories import NOW, a_wav, an_asterisk_export, an_export, edit
+
+EXPORTS = {"folder": (an_export, "recordings"), "asterisk": (an_asterisk_export, "monitor")}
+
+
+def test_I1_folder_and_asterisk_exports_of_the_same_calls_become_the_same_records(tmp_path):
+    tables = {}
+    for kind, (make, _) in EXPORTS.items():
+        export = make(tmp_path / kind, calls=3, chats=2, codec="ULAW")
+        summary = ingest(sources.read(kind, export), tmp_path / f"store-{kind}", NOW)
+        assert summary["refused"] == 0
+        tables[kind] = read_tables(tmp_path / f"store-{kind}" / "tables")
+    for name in ("customers", "turns", "recordings"):
+        assert_frame_equal(tables["folder"][name], tables["asterisk"][name])
+        assert not tables["folder"][name].is_empty()
+    # A chat of the folder format has no agent or queue here either; only `source` says where a contact came from.
+    assert_frame_equal(tables["folder"]["contacts"].drop("source"), tables["asterisk"]["contacts"].drop("source"))
+    # The folder knows when a customer left, the CRM only whether.
+    same = ["customer_id", "event", "happened"]
+    assert_frame_equal(tables["folder"]["outcomes"].select(same), tables["asterisk"]["outcomes"].select(same))
+    row = tables["folder"]["recordings"].row(0, named=True)
+    assert (row["codec"], row["sample_rate_hz"], row["customer_channel"], row["agent_channel"]) == ("ULAW", 8000, 0, 1)
+    for kind, (_, folder) in EXPORTS.items():
+        delivered = (tmp_path / kind / folder / "call-1.wav").read_bytes()
+        assert packs.read_member(tmp_path / f"store-{kind}" / "shards", row["shard"], row["member"]) == delivered
+
+
+@pytest.mark.parametrize("kind", EXPORTS)
+def test_I1_an_unknown_role_is_refused_naming_the_call_and_what_to_do(tmp_path, kind):
+    export = EXPORTS[kind][0](tmp_path / "export")
+    edit(export / "transcripts" / "call-2.json", '"agent"', '"bot"')
+    delivery = sources.read(kind, export)
+    (refusal,) = delivery.refusals
+    assert "call-2" in str(refusal)
+    assert 'unknown role "bot"' in str(refusal)
+    assert "sources.roles" in str(refusal)
+    ingest(delivery, tmp_path / "store", NOW)
+    tables = read_tables(tmp_path / "store" / "tables")
+    assert "call-2" not in tables["turns"]["contact_id"]
+    assert "call-2" in tables["recordings"]["contact_id"]  # what was said is unknown, the call is not
+
+
+@pytest.mark.parametrize("kind", EXPORTS)
+def test_I1_a_missing_channel_is_refused_naming_the_call_and_what_to_do(tmp_path, kind):
+    make, folder = EXPORTS[kind]
+    export = make(tmp_path / "export")
+    a_wav(export / folder / "call-2.wav", channels=1)
+    summary = ingest(sources.read(kind, export), tmp_path / "store", NOW)
+    assert summary["reasons"] == {"no agent channel": 1}
+    log = (tmp_path / "store" / "quarantine" / "ingest.jsonl").read_text()
+    assert "call call-2" in log
+    assert "no agent channel (1 of 2 found)" in log
+    assert "Re-export as stereo or set sources.mono_ok." in log
+    tables = read_tables(tmp_path / "store" / "tables")
+    assert tables["recordings"]["contact_id"].to_list() == ["call-1", "call-3"]
+
+    ingest(sources.read(kind, export, SourceParams(mono_ok=True)), tmp_path / "store", NOW)
+    mono = read_tables(tmp_path / "store" / "tables")["recordings"].filter(pl.col("contact_id") == "call-2")
+    assert mono.select("channels", "customer_channel", "agent_channel").row(0) == (1, 0, 0)
