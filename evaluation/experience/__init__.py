@@ -1,0 +1,1 @@
+"""What the contact centre learns from its own contacts."""

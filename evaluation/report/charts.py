@@ -1,0 +1,137 @@
+"""The report's pictures as inline SVG: they follow light and dark, print, and carry a text for those who cannot see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+WIDTH = 960
+LEFT = 210  # room for names
+ROW = 34
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval, where one was computed."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One line of a before/after chart."""
+
+    name: str
+    before: Estimate
+    after: Estimate
+    remark: str = ""
+
+
+def pairs(rows: Sequence[Pair], label: str, percent: bool = True) -> str:
+    """Before (hollow) and after (filled) of each row on one axis from 0, intervals as lines.
+
+    `label` says in words what the picture shows; `percent` writes the axis as per cent.
+    """
+    ends = [end for row in rows for e in (row.before, row.after) for end in (e.value, e.high) if end is not None]
+    ticks = axis(0.0, max(ends, default=1.0))
+    top, right = 8, 64
+    height = top + ROW * len(rows) + 30
+
+    def x(value: float) -> float:
+        return LEFT + (WIDTH - LEFT - right) * min(max(value, 0.0), ticks[-1]) / ticks[-1]
+
+    drawn = []
+    for tick in ticks:
+        drawn.append(f'<line class="axis" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{height - 28}"/>')
+        text = f"{100 * tick:.4g} %" if percent else f"{tick:g}"
+        drawn.append(f'<text x="{x(tick):.1f}" y="{height - 8}" text-anchor="middle">{text}</text>')
+    for number, row in enumerate(rows):
+        y = top + ROW * number + ROW / 2
+        drawn.append(f'<text class="name" x="{LEFT - 16}" y="{y + 4:.1f}" text-anchor="end">{escape(row.name)}</text>')
+        drawn += _estimate(row.before, x, y - 6, "mute") + _estimate(row.after, x, y + 6, "mark")
+        if row.remark:
+            drawn.append(f'<text x="{WIDTH - right + 14}" y="{y + 4:.1f}">{escape(row.remark)}</text>')
+    return _svg(WIDTH, height, label, drawn)
+
+
+def _estimate(estimate: Estimate, x, y: float, style: str) -> list[str]:
+    if estimate.value is None:
+        return []
+    drawn = []
+    if estimate.low is not None and estimate.high is not None:
+        drawn.append(
+            f'<line class="{style}-line" stroke-width="2" x1="{x(estimate.low):.1f}" x2="{x(estimate.high):.1f}" '
+            f'y1="{y:.1f}" y2="{y:.1f}"/>'
+        )
+    width = 1.5 if style == "mute" else 0
+    drawn.append(f'<circle class="{style}" stroke-width="{width}" cx="{x(estimate.value):.1f}" cy="{y:.1f}" r="4.5"/>')
+    return drawn
+
+
+def against(
+    points: Sequence[tuple[float, float]],
+    groups: Sequence[tuple[float, Estimate]],
+    across: str,
+    up: str,
+    label: str,
+) -> str:
+    """A square: predicted across, what was so upwards, and the line where both agree.
+
+    `points` are single customers (drawn faint, may be empty); `groups` are means of groups with an interval upwards.
+    """
+    side, left, bottom, top = 400, 58, 46, 10
+    values = [v for point in points for v in point] + [v for at, e in groups for v in (at, e.value, e.high) if v]
+    ticks = axis(0.0, max(values, default=1.0))
+
+    def x(value: float) -> float:
+        return left + side * min(value / ticks[-1], 1)
+
+    def y(value: float) -> float:
+        return top + side * (1 - min(max(value, 0) / ticks[-1], 1))
+
+    drawn = []
+    for tick in ticks:
+        drawn.append(f'<line class="axis" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{top + side}"/>')
+        drawn.append(f'<line class="axis" x1="{left}" x2="{left + side}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
+        text = f"{100 * tick:.4g} %"
+        drawn.append(f'<text x="{x(tick):.1f}" y="{top + side + 20}" text-anchor="middle">{text}</text>')
+        drawn.append(f'<text x="{left - 8}" y="{y(tick) + 4:.1f}" text-anchor="end">{text}</text>')
+    drawn.append(
+        f'<line class="base" stroke-dasharray="4 4" x1="{x(0)}" y1="{y(0)}" x2="{x(ticks[-1])}" y2="{y(ticks[-1])}"/>'
+    )
+    drawn += [f'<circle class="mark" opacity=".22" cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.4"/>' for a, b in points]
+    for at, estimate in groups:
+        if estimate.value is None:
+            continue
+        if estimate.low is not None and estimate.high is not None:
+            drawn.append(
+                f'<line class="mark-line" stroke-width="2" x1="{x(at):.1f}" x2="{x(at):.1f}" '
+                f'y1="{y(estimate.low):.1f}" y2="{y(estimate.high):.1f}"/>'
+            )
+        drawn.append(f'<circle class="mark" cx="{x(at):.1f}" cy="{y(estimate.value):.1f}" r="5"/>')
+    drawn.append(f'<text x="{left + side / 2}" y="{top + side + 40}" text-anchor="middle">{escape(across)}</text>')
+    drawn.append(
+        f'<text transform="translate(12 {top + side / 2}) rotate(-90)" text-anchor="middle">{escape(up)}</text>'
+    )
+    return _svg(left + side + 24, top + side + bottom, label, drawn)
+
+
+def axis(low: float, high: float, most: int = 6) -> list[float]:
+    """Round ticks from `low` that cover `high`; at most `most` steps of 1, 2, 2.5 or 5 times a power of ten."""
+    span = max(high - low, 1e-9)
+    power = 10.0 ** np.floor(np.log10(span / most))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor * most >= span * (1 - 1e-9))
+    return [float(low + step * k) for k in range(int(np.ceil(span / step - 1e-9)) + 1)]
+
+
+def _svg(width: float, height: float, label: str, drawn: Sequence[str]) -> str:
+    said = escape(label)
+    return (
+        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" role="img" '
+        f'aria-label="{said}" xmlns="http://www.w3.org/2000/svg"><title>{said}</title>{"".join(drawn)}</svg>'
+    )

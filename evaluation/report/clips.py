@@ -1,0 +1,70 @@
+"""Short pieces of calls as data: URIs (Ogg Opus), so that a page can be listened to wherever it is opened."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import soundfile
+
+from data.audio import resample
+
+RATE_HZ = 16000
+FADE_S = 0.02
+
+
+@dataclass(frozen=True)
+class Clip:
+    """`start_s` and `end_s` say where in the recording the clip lies; `uri` is what an audio element plays."""
+
+    start_s: float
+    end_s: float
+    uri: str
+
+
+def choose(turns: Sequence[dict], duration_s: float, longest_s: float, around_s: float | None = None) -> float:
+    """Where a clip of `longest_s` starts: shortly before `around_s`, else where the customer says most.
+
+    `turns` have role, text, start_s and end_s (seconds, None where unknown). A clip begins where a turn begins.
+    """
+    last = max(0.0, duration_s - longest_s)
+    starts = [turn["start_s"] for turn in turns if turn["start_s"] is not None]
+    if around_s is not None:
+        before = [start for start in starts if start <= around_s and around_s - start <= longest_s / 2]
+        return min(min(before, default=around_s - 2), last) if around_s > 2 else 0.0
+    best, most = 0.0, -1
+    for start in sorted(starts):
+        words = sum(
+            len(turn["text"].split())
+            for turn in turns
+            if turn["role"] == "customer" and turn["start_s"] is not None
+            and turn["start_s"] >= start and (turn["end_s"] or turn["start_s"]) <= start + longest_s
+        )  # fmt: skip
+        if words > most:
+            best, most = start, words
+    return max(0.0, min(best, last))
+
+
+def clip(audio: np.ndarray, sample_rate_hz: int, start_s: float, longest_s: float) -> Clip:
+    """Cuts [frames, channels] (or [frames]) from `start_s`, mixes all sides to one channel and encodes it."""
+    first = int(start_s * sample_rate_hz)
+    cut = np.asarray(audio[first : first + int(longest_s * sample_rate_hz)], dtype=np.float32)
+    if not len(cut):
+        raise ValueError(f"clip: {start_s:.1f} s lies behind the end of the recording.")
+    mono = cut if cut.ndim == 1 else cut.mean(axis=1)
+    peak = float(np.abs(mono).max())
+    if peak > 0:  # two sides mixed to one are half as loud; bring them back without clipping
+        mono = mono * min(0.9 / peak, 2.0)
+    fade = min(int(FADE_S * sample_rate_hz), len(mono) // 2)
+    if fade:
+        ramp = np.linspace(0, 1, fade, dtype=np.float32)
+        mono = mono.copy()
+        mono[:fade] *= ramp
+        mono[-fade:] *= ramp[::-1]
+    buffer = io.BytesIO()
+    soundfile.write(buffer, resample(mono, sample_rate_hz, RATE_HZ), RATE_HZ, format="OGG", subtype="OPUS")
+    encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return Clip(first / sample_rate_hz, (first + len(cut)) / sample_rate_hz, f"data:audio/ogg;base64,{encoded}")

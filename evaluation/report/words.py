@@ -1,0 +1,130 @@
+"""Numbers, times and word differences as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+NOTHING = "–"
+_GAP = "*"  # no word: transcripts are a-z and apostrophe
+
+
+def count(value: float | None) -> str:
+    """A whole number with thin spaces between thousands."""
+    return NOTHING if value is None else f"{value:,.0f}".replace(",", "\u202f")
+
+
+def share(value: float | None, digits: int = 1) -> str:
+    """A share of 1 as per cent. What rounds to nothing but is not nothing says so."""
+    if value is None:
+        return NOTHING
+    if 0 < value < 0.5 * 10 ** -(digits + 2):
+        return f"< {10**-digits:.{digits}f} %"
+    return f"{100 * value:.{digits}f} %"
+
+
+def plain(value: float | None, digits: int = 3) -> str:
+    """A figure with a fixed number of decimals and a real minus sign."""
+    return NOTHING if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """A difference, with its sign."""
+    return NOTHING if value is None else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in the unit that fits: 41 s, 3 min 20 s, 5 h 12 min, 311 h."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    minutes = round(seconds / 60)
+    if minutes < 100 * 60:
+        return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
+    return f"{count(seconds / 3600)} h"
+
+
+def clock(seconds: float | None) -> str:
+    """A moment in a recording: 0:07, 12:40, 1:02:03."""
+    if seconds is None:
+        return ""
+    whole = int(seconds)
+    head = f"{whole // 3600}:{whole // 60 % 60:02d}" if whole >= 3600 else f"{whole // 60}"
+    return f"{head}:{whole % 60:02d}"
+
+
+def day(value: date | datetime | str | None) -> str:
+    """4 March 2026. Text that is no date is returned as it is."""
+    when = _date(value) if isinstance(value, str) else value
+    return f"{when.day} {when:%B %Y}" if when else str(value or NOTHING)
+
+
+def moment(value: datetime | str | None) -> str:
+    """4 March 2026, 14:05 UTC."""
+    when = _date(value) if isinstance(value, str) else value
+    return f"{day(when)}, {when:%H:%M} UTC" if when else str(value or NOTHING)
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def size(size_bytes: float | None) -> str:
+    """Bytes as kB, MB or GB (powers of 1000)."""
+    if size_bytes is None:
+        return NOTHING
+    for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= step:
+            return f"{size_bytes / step:.1f} {unit}"
+    return f"{size_bytes:.0f} bytes"
+
+
+def listing(parts: Sequence[str]) -> str:
+    """a, b and c."""
+    if len(parts) < 2:
+        return "".join(parts)
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def several(number: int, one: str, many: str | None = None) -> str:
+    """1 call, 3 calls."""
+    return f"{count(number)} {one if number == 1 else many or one + 's'}"
+
+
+def title(name: str) -> str:
+    """A machine's name as words: ivr_dead_end → ivr dead end."""
+    return name.replace("_", " ").strip()
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word of a transcript. `kind` is right, sub (heard instead of `meant`), extra or missed."""
+
+    text: str
+    kind: str
+    meant: str = ""
+
+
+def differences(reference: str, hypothesis: str) -> list[Word]:
+    """`hypothesis` word by word against `reference`; words that were said and not heard stand where they belong."""
+    import kaldialign
+
+    words = []
+    for meant, heard in kaldialign.align(reference.split(), hypothesis.split(), _GAP):
+        if heard == _GAP:
+            words.append(Word(meant, "missed"))
+        elif meant == _GAP:
+            words.append(Word(heard, "extra"))
+        else:
+            words.append(Word(heard, "right") if meant == heard else Word(heard, "sub", meant))
+    return words
