@@ -1,0 +1,1 @@
+"""The rulers: word errors, intervals. They take values and return values."""

@@ -1,0 +1,45 @@
+"""Word errors of transcripts against what was said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Errors:
+    """How one hypothesis differs from its reference, counted in words (or characters)."""
+
+    reference: int  # units in the reference
+    substitutions: int
+    insertions: int
+    deletions: int
+
+    @property
+    def total(self) -> int:
+        return self.substitutions + self.insertions + self.deletions
+
+
+def word_errors(reference: str, hypothesis: str) -> Errors:
+    """Fewest substitutions, insertions and deletions of words that turn `reference` into `hypothesis`."""
+    return _errors(reference.split(), hypothesis.split())
+
+
+def character_errors(reference: str, hypothesis: str) -> Errors:
+    """As `word_errors`, in characters with single spaces between words."""
+    return _errors(list(" ".join(reference.split())), list(" ".join(hypothesis.split())))
+
+
+def corpus_wer(errors: Sequence[Errors]) -> float:
+    """All errors over all reference units. Raises ValueError without a reference unit: nothing was measured."""
+    units = sum(error.reference for error in errors)
+    if not units:
+        raise ValueError(f"{len(errors)} utterances hold no reference word, so there is no error rate.")
+    return sum(error.total for error in errors) / units
+
+
+def _errors(reference: list[str], hypothesis: list[str]) -> Errors:
+    import kaldialign
+
+    counts = kaldialign.edit_distance(reference, hypothesis)
+    return Errors(len(reference), counts["sub"], counts["ins"], counts["del"])
