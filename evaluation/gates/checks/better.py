@@ -1,0 +1,50 @@
+"""A gain counts only beyond sampling error: paired bootstrap clustered by voice or customer."""
+
+from evaluation.gates import examples
+from evaluation.gates.evidence import Check, Evidence
+from evaluation.scorecard import gain
+
+NAME = "better"
+PROMISE = "The candidate is better than the reference by more than sampling error."
+
+
+def applies(kind: str) -> bool:
+    """For every kind of model."""
+    return True
+
+
+def check(evidence: Evidence) -> Check:
+    """The whole interval of the paired gain in the gate's metric has to lie above `min_gain`."""
+    params = evidence.params
+    if evidence.reference is None:
+        return Check(NAME, "no_evidence", "There is no reference to be better than. Score the champion, or the base.")
+    found = gain(evidence.candidate, evidence.reference, params.metric, evidence.seed, params.level)
+    noun = "champion" if evidence.facts.reference_is_champion else "reference"
+    said = f"Gain in {params.metric} over the {noun}: {found.value:+.4f}"
+    if found.low is None or found.high is None:
+        return Check(
+            NAME, "no_evidence", f"{said}, from a single cluster: no interval.", params.metric, found.value,
+            threshold=params.min_gain,
+        )  # fmt: skip
+    passed = found.low > params.min_gain
+    return Check(
+        NAME,
+        "pass" if passed else "fail",
+        f"{said} ({params.level:.0%} interval {found.low:+.4f} to {found.high:+.4f}, {found.clusters} clusters); "
+        + ("all of it is" if passed else "not all of it is")
+        + f" above {params.min_gain:g}.",
+        params.metric,
+        found.value,
+        found.low,
+        found.high,
+        params.min_gain,
+    )
+
+
+ACCEPTS = (examples.evidence,)
+REFUSES = (
+    lambda: examples.evidence(candidate=examples.asr(0.3, seed=2)),  # the same quality, other luck
+    lambda: examples.evidence(candidate=examples.asr(0.45)),
+    lambda: examples.evidence(reference=None),
+    lambda: examples.evidence(candidate=examples.asr(0.05, voices=1), reference=examples.asr(0.3, voices=1)),
+)

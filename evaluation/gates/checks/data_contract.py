@@ -1,0 +1,31 @@
+"""No model is judged on data that broke its contract."""
+
+from evaluation.gates import examples
+from evaluation.gates.evidence import Check, Evidence
+
+NAME = "data_contract"
+PROMISE = "The data behind training and test kept its contract."
+
+
+def applies(kind: str) -> bool:
+    """For every kind of model."""
+    return True
+
+
+def check(evidence: Evidence) -> Check:
+    """Repeats what validation said; silence is a no."""
+    facts = evidence.facts
+    if facts.contract_ok is None:
+        return Check(NAME, "no_evidence", "Nobody has validated the data. Run the validate step.")
+    if not facts.contract_ok:
+        return Check(NAME, "fail", f"The data broke its contract: {facts.contract_says or 'see validate.json'}.")
+    return Check(
+        NAME, "pass", f"The data kept its contract{f': {facts.contract_says}' if facts.contract_says else ''}."
+    )
+
+
+ACCEPTS = (examples.evidence,)
+REFUSES = (
+    lambda: examples.evidence(facts={"contract_ok": None}),
+    lambda: examples.evidence(facts={"contract_ok": False, "contract_says": "9 contacts without a customer"}),
+)

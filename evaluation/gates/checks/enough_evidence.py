@@ -1,0 +1,36 @@
+"""A verdict needs enough test units, from enough different voices or customers."""
+
+import polars as pl
+
+from evaluation.gates import examples
+from evaluation.gates.evidence import Check, Evidence
+
+NAME = "enough_evidence"
+PROMISE = "The test set is large and varied enough for a verdict."
+
+
+def applies(kind: str) -> bool:
+    """For every kind of model."""
+    return True
+
+
+def check(evidence: Evidence) -> Check:
+    """Counts the test units that weigh something in the gate's metric, and the clusters they come from."""
+    card, params = evidence.candidate, evidence.params
+    ratio = card.ratios.get(params.metric)
+    if ratio is None:
+        return Check(NAME, "no_evidence", f"{params.metric} was not measured a unit. Evaluate again.", params.metric)
+    weighty = card.units.filter(pl.col(ratio.denominator) > 0)
+    units, clusters = weighty.height, weighty["cluster"].n_unique()
+    noun = "voices" if card.kind == "asr" else "customers"
+    said = f"{units} test units (at least {params.min_units}) of {clusters} {noun} (at least {params.min_clusters})."
+    enough = units >= params.min_units and clusters >= params.min_clusters
+    return Check(NAME, "pass" if enough else "no_evidence", said, None, float(units), threshold=params.min_units)
+
+
+ACCEPTS = (examples.evidence,)
+REFUSES = (
+    lambda: examples.evidence(candidate=examples.asr(0.1, voices=4, utterances=40)),
+    lambda: examples.evidence(candidate=examples.asr(0.1, voices=12, utterances=8)),
+    lambda: examples.evidence(metric="unheard"),
+)

@@ -1,0 +1,160 @@
+"""Puts a candidate through every check and writes down what came of it."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from data.store import read_json, write_json, write_text
+from evaluation.gates import checks as found_here
+from evaluation.gates.evidence import Check, Evidence, Facts
+from evaluation.gates.params import GateParams
+from evaluation.report.decision import decision_page
+from evaluation.scorecard import Scorecard, ScorecardError
+from models.ledger import decision_id
+
+SCHEMA = Path(__file__).with_name("decision.schema.json")
+
+
+class DecisionError(ValueError):
+    """The question put to the gate makes no sense, or a record is not one."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A verdict with everything it rests on. `record` is its JSON, as decision.schema.json describes it."""
+
+    record: Mapping[str, Any]
+
+    @property
+    def decision_id(self) -> str:
+        """16 hex digits over the content, without the time: the same evidence gives the same id."""
+        return str(self.record["decision_id"])
+
+    @property
+    def accepted(self) -> bool:
+        """True only when every check passed, or was skipped for a written reason."""
+        return self.record["verdict"] == "accepted"
+
+    @property
+    def checks(self) -> list[Check]:
+        """Every check with its answer."""
+        return [Check(**check) for check in self.record["checks"]]
+
+
+def decide(
+    candidate: Scorecard,
+    reference: Scorecard | None,
+    params: GateParams,
+    facts: Facts,
+    now: datetime,
+    decided_by: str,
+) -> Decision:
+    """Asks every check for the candidate's kind. Accepted only if none failed and none lacked evidence.
+
+    `reference` is the champion, or the base or baseline for a first model. Raises DecisionError when the two are of
+    different kinds, or when a skip names no check.
+    """
+    if reference is not None and reference.kind != candidate.kind:
+        raise DecisionError(f"{candidate.model} is {candidate.kind}, its reference {reference.model} {reference.kind}.")
+    gate = params.of(candidate.kind)
+    evidence = Evidence(candidate, reference, facts, gate, params.seed)
+    modules = [module for module in check_modules() if module.applies(candidate.kind)]
+    unknown = sorted(set(gate.skip) - {module.NAME for module in modules})
+    if unknown:
+        known = ", ".join(module.NAME for module in modules)
+        raise DecisionError(f"gate: skip names {unknown[0]}, which is no check. Known: {known}.")
+    answers = [_ask(module, evidence) for module in modules]
+    accepted = bool(answers) and all(answer.verdict in ("pass", "skipped") for answer in answers)
+    record: dict[str, Any] = {
+        "format": 1,
+        "kind": candidate.kind,
+        "verdict": "accepted" if accepted else "refused",
+        "summary": _summary(candidate, answers, accepted),
+        "data_hash": candidate.data_hash,
+        "candidate": _who(candidate),
+        "reference": None if reference is None else _who(reference),
+        "reference_is_champion": facts.reference_is_champion,
+        "checks": [asdict(answer) for answer in answers],
+        "params": {"seed": params.seed, **asdict(gate), "licences": list(gate.licences)},
+        "facts": {key: value for key, value in asdict(facts).items() if key != "card"},
+        "decided_by": decided_by,
+        "decided_at": now.isoformat(),
+    }
+    return Decision({**record, "decision_id": decision_id(record)})
+
+
+def check_modules() -> list[ModuleType]:
+    """Every module in evaluation/gates/checks, by name."""
+    names = sorted(module.name for module in pkgutil.iter_modules(found_here.__path__))
+    return [importlib.import_module(f"{found_here.__name__}.{name}") for name in names]
+
+
+def write_decision(decision: Decision, folder: Path) -> tuple[Path, Path]:
+    """Writes <id>.html, then <id>.json, into `folder` and returns (json, html). Raises DecisionError on a bad record."""
+    validate_record(decision.record)
+    page, record = folder / f"{decision.decision_id}.html", folder / f"{decision.decision_id}.json"
+    write_text(page, decision_page(decision.record))
+    write_json(record, decision.record)
+    return record, page
+
+
+def read_decision(path: Path) -> Decision:
+    """Reads a decision's JSON. Raises DecisionError when it was altered or does not keep the schema."""
+    record = read_json(path)
+    validate_record(record)
+    return Decision(record)
+
+
+def validate_record(record: Any) -> None:
+    """Holds a record against its id and, where jsonschema is installed, against the published schema."""
+    try:
+        import jsonschema
+    except ImportError:
+        jsonschema = None
+    if jsonschema is not None:
+        try:
+            jsonschema.validate(record, read_json(SCHEMA))
+        except jsonschema.ValidationError as error:
+            raise DecisionError(f"decision record: {error.json_path}: {error.message}. Decide again.") from error
+    if record["decision_id"] != decision_id(record):
+        raise DecisionError(f"decision {record['decision_id']}: altered since it was made. Decide again.")
+
+
+def _ask(module: ModuleType, evidence: Evidence) -> Check:
+    reason = evidence.params.skip.get(module.NAME)
+    if reason:
+        return Check(module.NAME, "skipped", f"Skipped: {reason}", promise=module.PROMISE)
+    try:
+        answer: Check = module.check(evidence)
+    except ScorecardError as error:
+        answer = Check(module.NAME, "no_evidence", str(error))
+    return replace(answer, promise=module.PROMISE)
+
+
+def _who(card: Scorecard) -> dict[str, Any]:
+    return {
+        "model": card.model,
+        "bundle_sha256": card.bundle_sha256,
+        "data_hash": card.data_hash,
+        "scored_at": card.created_at,
+        "metrics": {name: asdict(estimate) for name, estimate in card.metrics.items()},
+    }
+
+
+def _summary(candidate: Scorecard, answers: list[Check], accepted: bool) -> str:
+    skipped = [answer.name for answer in answers if answer.verdict == "skipped"]
+    aside = f" ({', '.join(skipped)} skipped)" if skipped else ""
+    if accepted:
+        return f"{candidate.model} is accepted: {len(answers) - len(skipped)} of {len(answers)} checks passed{aside}."
+    failed = [answer.name for answer in answers if answer.verdict == "fail"]
+    silent = [answer.name for answer in answers if answer.verdict == "no_evidence"]
+    reasons = [f"it failed {', '.join(failed)}"] if failed else []
+    reasons += [f"there is no evidence for {', '.join(silent)}"] if silent else []
+    return f"{candidate.model} is refused: {' and '.join(reasons)}{aside}."

@@ -1,0 +1,270 @@
+"""What a model scored on one test set: metrics with intervals, slices, and every test unit it was scored on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from data.store import read_json, write_json, write_table
+from data.text import normalise
+from evaluation.metrics.bootstrap import LEVEL, Interval, paired_difference, ratio_of_sums
+from evaluation.metrics.wer import character_errors, word_errors
+from models.bundle import file_sha256
+
+
+class ScorecardError(ValueError):
+    """A scorecard cannot be made or read."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric with the ends of its 95 % interval (None: too few clusters for one) and the units behind it."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    lower_is_better: bool
+
+    @property
+    def worst(self) -> float | None:
+        """The end of the interval that is worst for the model."""
+        return self.high if self.lower_is_better else self.low
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A metric that is one column's sum over another's, so that it can be paired, sliced and bootstrapped."""
+
+    numerator: str
+    denominator: str
+    lower_is_better: bool = True
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """One model on one test set.
+
+    `units` has a row a test unit with at least `unit` (its id) and `cluster` (voice or customer), and the columns
+    `ratios` names. asr adds contact_id, role, codec, ref, hyp, errors, words; churn adds customer_id, as_of and a loss
+    and weight a horizon. `facts` are what else is known of the model: parameters, size_bytes, latency_s.
+    """
+
+    kind: str
+    model: str
+    data_hash: str
+    created_at: str
+    metrics: dict[str, Estimate]
+    ratios: dict[str, Ratio]
+    units: pl.DataFrame
+    slices: dict[str, dict[str, dict[str, Estimate]]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    bundle_sha256: str = ""
+
+    def save(self, path: Path) -> None:
+        """Writes `path` (JSON) and the units beside it (Parquet); the JSON, written last, names their checksum."""
+        table = path.with_suffix(".parquet")
+        write_table(table, self.units)
+        write_json(
+            path,
+            {
+                "kind": self.kind,
+                "model": self.model,
+                "bundle_sha256": self.bundle_sha256,
+                "data_hash": self.data_hash,
+                "created_at": self.created_at,
+                "metrics": {name: asdict(estimate) for name, estimate in self.metrics.items()},
+                "ratios": {name: asdict(ratio) for name, ratio in self.ratios.items()},
+                "slices": {
+                    by: {
+                        value: {name: asdict(estimate) for name, estimate in metrics.items()}
+                        for value, metrics in values.items()
+                    }
+                    for by, values in self.slices.items()
+                },
+                "facts": self.facts,
+                "units": {"file": table.name, "sha256": file_sha256(table), "rows": self.units.height},
+            },
+        )
+
+
+def load(path: Path) -> Scorecard:
+    """Reads what `Scorecard.save` wrote. Raises ScorecardError when a part is missing or the two do not fit."""
+    table = path.with_suffix(".parquet")
+    if not path.exists() or not table.exists():
+        raise ScorecardError(f"scorecard {path.name}: not whole in {path.parent}. Run the evaluation again.")
+    said = read_json(path)
+    try:
+        if file_sha256(table) != said["units"]["sha256"]:
+            raise ScorecardError(
+                f"scorecard {path.name}: {table.name} is not the one it was written with. Evaluate again."
+            )
+        return Scorecard(
+            kind=said["kind"],
+            model=said["model"],
+            bundle_sha256=said["bundle_sha256"],
+            data_hash=said["data_hash"],
+            created_at=said["created_at"],
+            metrics=_estimates(said["metrics"]),
+            ratios={name: Ratio(**ratio) for name, ratio in said["ratios"].items()},
+            slices={
+                by: {value: _estimates(metrics) for value, metrics in values.items()}
+                for by, values in said["slices"].items()
+            },
+            facts=said["facts"],
+            units=pl.read_parquet(table),
+        )
+    except (KeyError, TypeError) as error:
+        raise ScorecardError(f"scorecard {path.name}: {error} is missing or unknown. Evaluate again.") from error
+
+
+def score_units(
+    units: pl.DataFrame, ratios: Mapping[str, Ratio], slice_by: Sequence[str], seed: int, level: float = LEVEL
+) -> tuple[dict[str, Estimate], dict[str, dict[str, dict[str, Estimate]]]]:
+    """Metrics over all units and within each value of the columns `slice_by`; a metric without weight is left out."""
+    slices: dict[str, dict[str, dict[str, Estimate]]] = {}
+    for by in slice_by:
+        for (value,), part in units.filter(pl.col(by).is_not_null()).group_by([by], maintain_order=True):
+            slices.setdefault(by, {})[str(value)] = _metrics(part, ratios, seed, level)
+        slices[by] = dict(sorted(slices.get(by, {}).items()))
+    return _metrics(units, ratios, seed, level), slices
+
+
+def asr_scorecard(
+    model: str,
+    data_hash: str,
+    rows: Sequence[Mapping[str, Any]],
+    hypotheses: Sequence[str],
+    seed: int,
+    created_at: str,
+    bundle_sha256: str = "",
+    facts: Mapping[str, Any] | None = None,
+) -> Scorecard:
+    """Scores transcripts against what people wrote: corpus WER and CER, clustered by voice, sliced by role and codec.
+
+    `rows` are the test manifest's (text, contact_id, role, voice, codec, start_s), `hypotheses` one text for each.
+    Both sides are normalised first. A row without a voice is a cluster with the others of its contact.
+    Raises ScorecardError when there is not one hypothesis a row, or no reference word at all.
+    """
+    if len(rows) != len(hypotheses):
+        raise ScorecardError(f"model {model}: {len(hypotheses)} transcripts for {len(rows)} test rows. Decode again.")
+    records = []
+    for row, said in zip(rows, hypotheses, strict=True):
+        ref, hyp = normalise(row["text"]), normalise(said)
+        contact = str(row.get("contact_id") or Path(row["audio_filepath"]).stem)
+        errors, letters = word_errors(ref, hyp), character_errors(ref, hyp)
+        records.append(
+            {
+                "unit": f"{contact}/{row.get('role') or ''}/{float(row.get('start_s') or 0.0):.2f}",
+                "cluster": str(row.get("voice") or contact),
+                "contact_id": contact,
+                "role": row.get("role"),
+                "codec": row.get("codec"),
+                "start_s": row.get("start_s"),
+                "ref": ref,
+                "hyp": hyp,
+                "errors": errors.total,
+                "words": errors.reference,
+                "letter_errors": letters.total,
+                "letters": letters.reference,
+            }
+        )
+    units = pl.DataFrame(records, schema=_ASR_UNITS)
+    _refuse_doubles(model, units)
+    if not units["words"].sum():
+        raise ScorecardError(f"model {model}: the test set holds no reference word. Add transcripts to it.")
+    ratios = {"wer": Ratio("errors", "words"), "cer": Ratio("letter_errors", "letters")}
+    metrics, slices = score_units(units, ratios, ("role", "codec"), seed)
+    return Scorecard(
+        kind="asr",
+        model=model,
+        bundle_sha256=bundle_sha256,
+        data_hash=data_hash,
+        created_at=created_at,
+        metrics=metrics,
+        ratios=ratios,
+        slices=slices,
+        units=units,
+        facts=dict(facts or {}),
+    )
+
+
+_ASR_UNITS = {
+    "unit": pl.String, "cluster": pl.String, "contact_id": pl.String, "role": pl.String, "codec": pl.String,
+    "start_s": pl.Float64, "ref": pl.String, "hyp": pl.String, "errors": pl.Int64, "words": pl.Int64,
+    "letter_errors": pl.Int64, "letters": pl.Int64,
+}  # fmt: skip
+
+
+def pair(first: Scorecard, second: Scorecard, metric: str) -> pl.DataFrame:
+    """The units both were scored on: unit, cluster, `num_a`, `den_a`, `num_b`, `den_b`, in the order of unit ids.
+
+    Raises ScorecardError when a side lacks the metric, or the two were not scored on exactly the same units.
+    """
+    sides = []
+    for letter, card in (("a", first), ("b", second)):
+        ratio = card.ratios.get(metric)
+        if ratio is None:
+            raise ScorecardError(f"model {card.model}: {metric} was not measured a unit. Evaluate it again.")
+        sides.append(
+            card.units.select(
+                "unit",
+                pl.col("cluster").alias(f"cluster_{letter}"),
+                # What was said, where there is such a column: the same id must be the same question.
+                (pl.col("ref") if "ref" in card.units.columns else pl.lit("")).alias(f"ref_{letter}"),
+                pl.col(ratio.numerator).cast(pl.Float64).alias(f"num_{letter}"),
+                pl.col(ratio.denominator).cast(pl.Float64).alias(f"den_{letter}"),
+            )
+        )
+    joined = sides[0].join(sides[1], on="unit", how="inner").sort("unit")
+    if not sides[0].height == sides[1].height == joined.height:
+        raise ScorecardError(
+            f"{first.model} was scored on {sides[0].height} test units and {second.model} on {sides[1].height}, "
+            f"{joined.height} of them the same. Evaluate both on one test set."
+        )
+    for name, noun in (("cluster", "voices or customers"), ("ref", "references"), ("den", "weights")):
+        if not (joined[f"{name}_a"] == joined[f"{name}_b"]).all():
+            raise ScorecardError(
+                f"{first.model} and {second.model}: test units of the same name have different {noun}. "
+                "Evaluate both on one test set."
+            )
+    return joined.rename({"cluster_a": "cluster"}).drop("cluster_b", "ref_a", "ref_b")
+
+
+def gain(better: Scorecard, than: Scorecard, metric: str, seed: int, level: float = LEVEL) -> Interval:
+    """How much better `better` is `than` the other in `metric`, positive for a gain, with its paired interval."""
+    rows = pair(better, than, metric)
+    ours = (rows["num_a"].to_numpy(), rows["den_a"].to_numpy())
+    theirs = (rows["num_b"].to_numpy(), rows["den_b"].to_numpy())
+    first, second = (theirs, ours) if better.ratios[metric].lower_is_better else (ours, theirs)
+    return paired_difference(first, second, rows["cluster"].to_numpy(), seed, level)
+
+
+def _metrics(units: pl.DataFrame, ratios: Mapping[str, Ratio], seed: int, level: float) -> dict[str, Estimate]:
+    found = {}
+    for name, ratio in ratios.items():
+        weight = units[ratio.denominator].to_numpy()
+        if not weight.sum() > 0:
+            continue
+        interval = ratio_of_sums(units[ratio.numerator].to_numpy(), weight, units["cluster"].to_numpy(), seed, level)
+        if not math.isfinite(interval.value):
+            raise ScorecardError(f"{name} is {interval.value}: a unit was not scored.")
+        found[name] = Estimate(interval.value, interval.low, interval.high, interval.units, ratio.lower_is_better)
+    return found
+
+
+def _estimates(said: Mapping[str, Any]) -> dict[str, Estimate]:
+    return {name: Estimate(**estimate) for name, estimate in said.items()}
+
+
+def _refuse_doubles(model: str, units: pl.DataFrame) -> None:
+    doubled = units.filter(pl.col("unit").is_duplicated())
+    if doubled.height:
+        raise ScorecardError(
+            f"model {model}: test unit {doubled['unit'][0]} is in the test set more than once ({doubled.height} rows)."
+        )

@@ -1,0 +1,118 @@
+"""Every check accepts what it should and refuses what it should; the gate says no without evidence."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from data.params import ParamsError, section
+from evaluation.gates import examples
+from evaluation.gates.decide import DecisionError, check_modules, decide, read_decision, validate_record, write_decision
+from evaluation.gates.params import AsrGate, GateParams
+from tests.judging import NOW
+
+CHECKS = {module.NAME: module for module in check_modules()}
+ACCEPTED = [(name, n) for name, module in CHECKS.items() for n in range(len(module.ACCEPTS))]
+REFUSED = [(name, n) for name, module in CHECKS.items() for n in range(len(module.REFUSES))]
+
+
+def _decide(evidence=None, by="nightly", now=NOW, params=None):
+    evidence = evidence or examples.evidence()
+    params = params or GateParams(asr=evidence.params)
+    return decide(evidence.candidate, evidence.reference, params, evidence.facts, now, by)
+
+
+def test_the_checks_are_found_by_name():
+    assert set(CHECKS) >= {
+        "better", "card_and_licence", "data_contract", "enough_evidence", "floor", "same_data", "size_and_latency",
+    }  # fmt: skip
+    for name, module in CHECKS.items():
+        assert module.__name__.endswith(f".{name}")
+        assert "\n" not in module.PROMISE
+        assert module.ACCEPTS
+        assert module.REFUSES
+
+
+@pytest.mark.parametrize(("name", "n"), ACCEPTED)
+def test_a_check_passes_what_it_says_it_accepts(name, n):
+    answer = CHECKS[name].check(CHECKS[name].ACCEPTS[n]())
+    assert answer.verdict == "pass", answer.sentence
+    assert answer.name == name
+
+
+@pytest.mark.parametrize(("name", "n"), REFUSED)
+def test_the_gate_refuses_what_a_check_says_it_refuses_and_names_the_check(name, n):
+    evidence = CHECKS[name].REFUSES[n]()
+    decision = _decide(evidence)
+    assert not decision.accepted
+    (answer,) = [check for check in decision.checks if check.name == name]
+    assert answer.verdict in ("fail", "no_evidence"), answer.sentence
+    assert name in decision.record["summary"]
+
+
+def test_evidence_worth_accepting_is_accepted():
+    decision = _decide()
+    assert decision.accepted, decision.record["summary"]
+    assert {check.verdict for check in decision.checks} == {"pass"}
+
+
+def test_the_same_evidence_gives_the_same_id_at_any_time_and_other_evidence_another():
+    first = _decide()
+    assert _decide(now=NOW + timedelta(days=1)).decision_id == first.decision_id
+    assert _decide(by="anna").decision_id != first.decision_id
+    assert _decide(examples.evidence(min_gain=0.01)).decision_id != first.decision_id
+
+
+def test_a_skipped_check_lets_pass_and_its_reason_is_on_the_record(tmp_path: Path):
+    skip = {"data_contract": "The export of March came without outcomes; agreed with the data office."}
+    decision = _decide(examples.evidence(facts={"contract_ok": None}, skip=skip))
+    assert decision.accepted
+    (answer,) = [check for check in decision.checks if check.name == "data_contract"]
+    assert answer.verdict == "skipped"
+    assert skip["data_contract"] in answer.sentence
+    assert "data_contract skipped" in decision.record["summary"]
+    _, page = write_decision(decision, tmp_path)
+    assert skip["data_contract"] in page.read_text()
+
+
+@pytest.mark.parametrize("reason", ["", "  ", None, True])
+def test_a_skip_without_a_reason_is_not_a_setting(reason):
+    with pytest.raises(ValueError, match="without a reason"):
+        section(GateParams, {"asr": {"skip": {"floor": reason}}}, "gate")
+
+
+def test_a_skip_of_something_that_is_no_check_is_refused():
+    with pytest.raises(DecisionError, match="flor, which is no check"):
+        _decide(examples.evidence(skip={"flor": "a slip of the pen"}))
+
+
+def test_settings_are_read_from_params_and_unknown_ones_refused():
+    gate = section(GateParams, {"asr": {"floors": {"wer": 0.4}, "licences": ["MIT"]}}, "gate").asr
+    assert (gate.floors, gate.licences, gate.metric) == ({"wer": 0.4}, ("MIT",), "wer")
+    with pytest.raises(ParamsError, match=r"gate\.asr\.flors is not a setting"):
+        section(GateParams, {"asr": {"flors": {}}}, "gate")
+    with pytest.raises(ValueError, match="level is 95"):
+        AsrGate(level=95)
+
+
+def test_models_of_different_kinds_are_not_compared():
+    evidence = examples.evidence()
+    with pytest.raises(DecisionError, match="is asr, its reference"):
+        _decide(replace(evidence, reference=replace(evidence.reference, kind="churn")))
+
+
+def test_a_record_edited_after_the_fact_is_refused(tmp_path: Path):
+    path, _ = write_decision(_decide(examples.evidence(facts={"contract_ok": False})), tmp_path)
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "verdict": "accepted"}))
+    with pytest.raises(DecisionError, match="altered"):
+        read_decision(path)
+
+
+def test_a_record_that_does_not_keep_the_schema_is_refused():
+    record = {**_decide().record}
+    del record["checks"]
+    with pytest.raises(DecisionError, match="'checks' is a required property"):
+        validate_record(record)
