@@ -7,11 +7,11 @@ import unicodedata
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz'"
 
-_ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-_TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
+_ONES = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+]  # fmt: skip
+_TENS = ["zero", "ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _SCALES = ((10**9, "billion"), (10**6, "million"), (1000, "thousand"), (100, "hundred"))
 _ORDINALS = {
     "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
@@ -58,11 +58,9 @@ def cardinal(value: int) -> str:
         return _ONES[value]
     if value < 100:
         return _TENS[value // 10] + (f" {_ONES[value % 10]}" if value % 10 else "")
-    for size, name in _SCALES:
-        if value >= size:
-            rest = value % size
-            return f"{cardinal(value // size)} {name}" + (f" {cardinal(rest)}" if rest else "")
-    raise AssertionError("unreachable")
+    size, name = next(scale for scale in _SCALES if value >= scale[0])
+    rest = value % size
+    return f"{cardinal(value // size)} {name}" + (f" {cardinal(rest)}" if rest else "")
 
 
 def _digits(digits: str) -> str:

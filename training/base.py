@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from data.store import atomic, write_text
-from data.text import ALPHABET, normalise
+from data.text import ALPHABET, cardinal, normalise
 from evaluation.metrics.wer import corpus_wer, word_errors
-from models.asr import ctc_log_probs, greedy, nemo_asr, quiet
+from models.asr import Recognizer, nemo_asr, quiet
 from training.fit import Fit, fit
-from training.speech import SAMPLE_RATE_HZ, Augmentation, Corpus, collate
+from training.speech import SAMPLE_RATE_HZ, Augmentation, Corpus
 
 REAL_SETS = ("librispeech", "ljspeech", "asterisk_prompts", "spoken_digits", "speech_commands")
 HELD_OUT_SPEAKERS = {"spoken_digits": ("theo",)}  # by name; of speech_commands every sixteenth voice
@@ -170,7 +170,7 @@ def _simulated(params: BaseTraining, dialogue_dir: Path) -> Iterator[tuple[np.nd
     sentences = _sentences(dialogue_dir)
     order = rng.permutation(len(sentences))
     common = [word for word, _ in Counter(" ".join(sentences).split()).most_common(4000)]
-    digits = "zero one two three four five six seven eight nine oh".split()
+    digits = [*(cardinal(value) for value in range(10)), "oh"]
     synthesizer, spoken_s, used = Synthesizer(), 0.0, 0
     while spoken_s < params.simulated_hours * 3600:
         kind = rng.random()
@@ -290,24 +290,7 @@ def sampler(params: BaseTraining, rows: list[dict[str, Any]]) -> Callable[[int],
     return at
 
 
-def wer(model: Any, corpus: Corpus, batch_duration_s: float = 120.0) -> float:
-    """Corpus WER of greedy decoding, utterances batched by length."""
-    texts = transcribe(model, corpus, batch_duration_s)
-    return corpus_wer([word_errors(said, heard) for said, heard in zip(corpus.texts, texts, strict=True)])
-
-
-def transcribe(model: Any, corpus: Corpus, batch_duration_s: float) -> list[str]:
-    import torch
-
-    model.eval()
-    texts = [""] * len(corpus)
-    order = np.argsort(corpus.frames, kind="stable")
-    while len(order):
-        count = max(1, int(batch_duration_s / (corpus.frames[order[: len(order)]][0] / SAMPLE_RATE_HZ + 1)))
-        chosen, order = order[:count], order[count:]
-        batch, lengths = collate([corpus.wave(int(i)) for i in chosen])
-        with torch.inference_mode():
-            log_probs, steps = ctc_log_probs(model, batch, lengths)
-        for i, text in zip(chosen, greedy(log_probs.numpy(), steps.numpy(), list(ALPHABET)), strict=True):
-            texts[i] = text
-    return texts
+def wer(model: Any, corpus: Corpus) -> float:
+    """Corpus WER of greedy decoding."""
+    heard = Recognizer(model).transcribe([corpus.wave(i) for i in range(len(corpus))])
+    return corpus_wer([word_errors(said, found.text) for said, found in zip(corpus.texts, heard, strict=True)])

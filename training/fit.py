@@ -53,13 +53,15 @@ def fit(
     """Fits `model` in place and leaves `folder`/last.pt (to go on from) and `folder`/best.pt (lowest `measure`).
 
     `tokens` are the label numbers of each utterance; `batch_at` names the utterances of a step and may depend on
-    nothing but the step. `report` gets the mean training loss (a character) and the rate every ten steps, the
-    validation figure when there is one. Returns step, resumed_from, loss_first, loss_last, best_step and best.
+    nothing but the step. `measure` is a figure to bring down, taken before, in between and at the end. `report` gets
+    the mean training loss (a character) and the rate every ten steps, and the figure as valid_wer.
+    Returns step, resumed_from, loss_first, loss_last, best_step, and of `measure` before, best and last.
     """
     import torch
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, betas=(0.9, 0.98), weight_decay=settings.weight_decay)
-    state: dict[str, Any] = {"step": 0, "best": None, "best_step": 0, "loss_first": None, "loss_last": None}
+    state: dict[str, Any] = {"step": 0, "best_step": 0}
+    state.update(dict.fromkeys(("before", "best", "last", "loss_first", "loss_last")))
     last = folder / "last.pt"
     if last.exists():
         saved = torch.load(last, weights_only=True)
@@ -67,6 +69,10 @@ def fit(
         optimizer.load_state_dict(saved.pop("optimizer"))
         state = saved
     resumed_from = state["step"]
+    if measure and not resumed_from:  # what fitting must beat; if it never does, the weights it began with are best
+        state["best"] = state["before"] = measure(model)
+        report(0, {"valid_wer": state["best"]})
+        _save(folder / "best.pt", {"model": model.state_dict(), "step": 0, "wer": state["best"]})
     model.train()
     own_masks = model.spec_augmentation
     losses: list[float] = []
@@ -87,7 +93,8 @@ def fit(
             value = measure(model)
             model.train()
             report(done, {"valid_wer": value})
-            if state["best"] is None or value < state["best"]:
+            state["last"] = value
+            if value < state["best"]:
                 state["best"], state["best_step"] = value, done
                 _save(folder / "best.pt", {"model": model.state_dict(), "step": done, "wer": value})
         if at_end or done % settings.checkpoint_steps == 0:

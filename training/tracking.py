@@ -1,0 +1,233 @@
+"""The only door to MLflow for runs: one run a key, taken up again after a kill, read back for comparisons."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+KEY_TAG = "keepline.key"
+_LONGEST_VALUE = 6000  # what MLflow takes as a parameter
+_LONGEST_DIGEST = 36
+
+
+class TrackingError(ValueError):
+    """A run cannot be what was asked for. The message names the run and says what to do."""
+
+
+class Run:
+    """An MLflow run. As a context manager it ends FINISHED, FAILED on an error, KILLED on Ctrl-C.
+
+    After a kill -9 nobody says anything, so it stays RUNNING until the same key takes it up again.
+    """
+
+    def __init__(self, client: Any, run_id: str, resumed: bool) -> None:
+        self.run_id = run_id
+        self.resumed = resumed
+        self._client = client
+        self._logged: dict[str, dict[int, float]] = {}
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.end("FINISHED")
+            return
+        self.set_tags({"keepline.error": f"{kind.__name__}: {error}"[:500]})
+        self.end("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
+
+    def end(self, status: str) -> None:
+        """Says how it ended: FINISHED, FAILED or KILLED."""
+        self._client.set_terminated(self.run_id, status=status)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Nested settings become dotted names. Raises TrackingError when a run taken up again had another value."""
+        from mlflow.entities import Param
+
+        wanted = {name: str(value)[:_LONGEST_VALUE] for name, value in _flat(params)}
+        there = self._client.get_run(self.run_id).data.params
+        for name, value in wanted.items():
+            if name in there and there[name] != value:
+                raise TrackingError(
+                    f"run {self.run_id}: began with {name}={there[name]}, not {value}. "
+                    "Changed settings need a new run: change its key."
+                )
+        fresh = [Param(name, value) for name, value in wanted.items() if name not in there]
+        for begin in range(0, len(fresh), 100):
+            self._client.log_batch(self.run_id, params=fresh[begin : begin + 100])
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """What a resumed run repeats (a step that is there already) is not logged twice."""
+        from mlflow.entities import Metric
+
+        now_ms = int(time.time() * 1000)
+        fresh = []
+        for name, number in metrics.items():
+            value, before = float(number), self._before(name)
+            if before.get(step) != value and not (step and step in before):
+                fresh.append(Metric(name, value, now_ms, step))
+        if fresh:
+            self._client.log_batch(self.run_id, metrics=fresh)
+
+    def log_input(self, dataset_version: Mapping[str, Any], name: str, context: str = "training") -> None:
+        """Ties the run to a DatasetVersion (as a dict): MLflow's dataset digest is its DVC hash."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        source = {key: dataset_version[key] for key in ("dvc_hash", "git_commit") if key in dataset_version}
+        dataset = Dataset(
+            name=name,
+            digest=str(dataset_version["dvc_hash"])[:_LONGEST_DIGEST],
+            source_type="dvc",
+            source=json.dumps(source, sort_keys=True),
+            profile=json.dumps(dataset_version.get("rows", {}), sort_keys=True),
+        )
+        tags = [InputTag("mlflow.data.context", context)]
+        self._client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Keeps a copy of a file, or of a folder with all that is in it."""
+        if Path(path).is_dir():
+            self._client.log_artifacts(self.run_id, str(path), folder)
+        else:
+            self._client.log_artifact(self.run_id, str(path), folder)
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        for name, value in tags.items():
+            self._client.set_tag(self.run_id, name, str(value))
+
+    def _before(self, metric: str) -> dict[int, float]:
+        """Step → value of what earlier processes logged to this run."""
+        if not self.resumed:
+            return {}
+        if metric not in self._logged:
+            history = self._client.get_metric_history(self.run_id, metric)
+            self._logged[metric] = {entry.step: entry.value for entry in history}
+        return self._logged[metric]
+
+
+def start_or_resume(
+    tracking_uri: str,
+    experiment: str,
+    key: str,
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Any] | None = None,
+    reuse_finished: bool = False,
+) -> Run:
+    """The unfinished run of this `key` if there is one, else a new one; a finished one only if asked for.
+
+    An experiment new in a SQLite database keeps its artifacts in `mlartifacts` beside the database file.
+    """
+    with _hushed():
+        client = _client(tracking_uri)
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            experiment_id = client.create_experiment(experiment, artifact_location=_beside(tracking_uri, experiment))
+        else:
+            experiment_id = found.experiment_id
+        quoted = key.replace("'", "_")
+        run = None
+        for candidate in client.search_runs(
+            [experiment_id], f"tags.`{KEY_TAG}` = '{quoted}'", order_by=["attributes.start_time DESC"], max_results=20
+        ):
+            if reuse_finished or candidate.info.status != "FINISHED":
+                run = candidate
+                break
+        resumed = run is not None
+        if run is None:
+            run = client.create_run(experiment_id, tags={KEY_TAG: quoted}, run_name=quoted)
+        else:
+            client.update_run(run.info.run_id, status="RUNNING")
+        started = Run(client, run.info.run_id, resumed)
+        started.set_tags(tags or {})
+        started.log_params(params or {})
+    return started
+
+
+def get_run(tracking_uri: str, run_id: str) -> dict[str, Any]:
+    """run_id, name, experiment_id, status, start_time (ms), params, metrics, tags and inputs of one run.
+
+    Raises TrackingError when there is none of that id.
+    """
+    from mlflow.exceptions import MlflowException
+
+    with _hushed():
+        try:
+            return _as_dict(_client(tracking_uri).get_run(run_id))
+        except MlflowException as error:
+            raise TrackingError(f"run {run_id}: MLflow has none of that id. `mlflow ui` lists them.") from error
+
+
+def list_runs(tracking_uri: str, experiment: str | None = None, limit: int = 1000) -> list[dict[str, Any]]:
+    """The newest runs first, as `get_run` gives them, of one experiment or of all."""
+    with _hushed():
+        client = _client(tracking_uri)
+        experiments = client.search_experiments()
+        ids = [found.experiment_id for found in experiments if experiment in (None, found.name)]
+        if not ids:
+            return []
+        runs = client.search_runs(ids, order_by=["attributes.start_time DESC"], max_results=limit)
+        return [_as_dict(run) for run in runs]
+
+
+def _client(tracking_uri: str) -> Any:
+    from mlflow.tracking import MlflowClient
+
+    if tracking_uri.startswith("sqlite:///"):
+        Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    return MlflowClient(tracking_uri=tracking_uri)
+
+
+def _beside(tracking_uri: str, experiment: str) -> str | None:
+    if not tracking_uri.startswith("sqlite:///"):
+        return None  # a server knows where it keeps them
+    return (Path(tracking_uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts" / experiment).as_uri()
+
+
+def _as_dict(run: Any) -> dict[str, Any]:
+    inputs = [
+        {
+            "name": found.dataset.name,
+            "digest": found.dataset.digest,
+            "source": json.loads(found.dataset.source) if found.dataset.source_type == "dvc" else found.dataset.source,
+            "context": next((tag.value for tag in found.tags if tag.key == "mlflow.data.context"), None),
+        }
+        for found in (run.inputs.dataset_inputs if run.inputs else [])
+    ]
+    return {
+        "run_id": run.info.run_id,
+        "name": run.info.run_name,
+        "experiment_id": run.info.experiment_id,
+        "status": run.info.status,
+        "start_time": run.info.start_time,
+        "params": dict(run.data.params),
+        "metrics": dict(run.data.metrics),
+        "tags": {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")},
+        "inputs": inputs,
+    }
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """A new database announces each of its migrations."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(before)
