@@ -91,7 +91,7 @@ def telephone_band(
     audio: np.ndarray, sample_rate_hz: int, low_hz: float = 300.0, high_hz: float = 3400.0
 ) -> np.ndarray:
     """Band-pass to what a telephone line carries (ITU-T G.712), linear phase, windowed sinc."""
-    taps = 2 * (sample_rate_hz // 80) + 1
+    taps = 2 * (sample_rate_hz // 160) + 1
     at = np.arange(taps) - taps // 2
     high = min(high_hz, 0.49 * sample_rate_hz)
     kernel = 2 * high / sample_rate_hz * np.sinc(2 * high / sample_rate_hz * at)

@@ -38,6 +38,7 @@ MALE = (
 
 _SYNCHRONOUS, _UTF8 = 2, 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
+_BUFFER_MS = 2000  # of speech handed over at a time
 _LONGEST_DATA_PATH = 150  # espeak-ng keeps the path of its data in a buffer of 160 bytes
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 _library_lock = threading.Lock()
@@ -108,7 +109,7 @@ class Synthesizer:
         Raises ValueError when espeak-ng does not know the voice or has nothing to say.
         """
         samples, native_hz = self._synthesize(text, voice)
-        audio = soxr.resample(samples, native_hz * voice.warp, sample_rate_hz).astype(np.float32)
+        audio = soxr.resample(samples, native_hz * voice.warp, sample_rate_hz, quality="MQ").astype(np.float32)
         return _finish(audio, voice, sample_rate_hz, _seed(text, voice))
 
     def _synthesize(self, text: str, voice: Voice) -> tuple[np.ndarray, int]:
@@ -125,7 +126,7 @@ class Synthesizer:
         with _library_lock:
             library = ctypes.CDLL(self._library)
             try:
-                native_hz = library.espeak_Initialize(_SYNCHRONOUS, 200, str(self._data).encode(), 0)
+                native_hz = library.espeak_Initialize(_SYNCHRONOUS, _BUFFER_MS, str(self._data).encode(), 0)
                 if native_hz <= 0:
                     raise ValueError(f"espeak-ng found no voices in {self._data}. Reinstall espeakng_loader.")
                 library.espeak_SetSynthCallback(callback)
