@@ -33,6 +33,7 @@ from data.store import atomic, read_json, write_json, write_text
 Progress = Callable[[int, int], None]
 REMOTE = "store"
 HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
+REPAIR = "Repair the remote where this version was made (versioning.repair_remote)."
 QUERIES = 16  # questions to the remote at a time
 
 
@@ -81,18 +82,8 @@ def version(
         new = set(_examine(dvc.cloud.get_remote_odb(REMOTE), objects, set()))
         _push(dvc, repo)
         problems = _examine(dvc.cloud.get_remote_odb(REMOTE), objects, new, progress)
-        if problems:
-            _forget(dvc.cloud.get_remote_odb(REMOTE), {*problems, dvc_hash})
     if problems:
-        shutil.rmtree(_site(repo), ignore_errors=True)  # it holds DVC's memory of what the remote has
-        with _opened(repo, remote, remote_options) as dvc:
-            _push(dvc, repo)
-            problems = _examine(dvc.cloud.get_remote_odb(REMOTE), objects, new | set(problems), progress)
-    if problems:
-        raise VersionError(
-            f"version {dvc_hash}: {len(problems)} of {len(objects)} objects are not whole in {remote} after a repair "
-            f"({'; '.join(list(problems.values())[:3])}). Check the remote's disk and rights, and {repo}/.dvc/cache."
-        )
+        _repair(dvc_hash, repo, remote, remote_options, objects, new, progress)
     record = repo / "history" / f"{dvc_hash}.json"
     if not record.exists():
         write_text(repo / "history" / f"{dvc_hash}.dvc", (repo / "dataset.dvc").read_text(encoding="utf-8"))
@@ -107,7 +98,7 @@ def checkout(
 
     Only the remote is read: `repo` may be empty or gone, its history serves the error when the hash is unknown. Every
     file is checked against the version's manifest before `out` appears. Raises VersionError when `out` holds something
-    already, the remote has no such version, or what it has is damaged.
+    already, the remote has no such version, or what it has is damaged (see `repair_remote`).
     """
     dvc_hash = _checked(dvc_hash)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -126,9 +117,7 @@ def checkout(
             path = scratch / "dataset" / one.what
             with path.open("rb") as handle:
                 if hashlib.file_digest(handle, "md5").hexdigest() != one.oid:
-                    raise VersionError(
-                        f"version {dvc_hash}: {one.what} arrived damaged. Version its data again to repair."
-                    )
+                    raise VersionError(f"version {dvc_hash}: {one.what} arrived damaged. {REPAIR}")
             path.chmod(0o644)  # DVC write-protects what it links to its cache
         if out.exists():
             out.rmdir()
@@ -155,6 +144,30 @@ def verify_remote(
         objects = _objects(dvc_hash, manifest)
         oids = {one.oid for one in objects}
         return list(_examine(dvc.cloud.get_remote_odb(REMOTE), objects, oids, progress).values())
+
+
+def repair_remote(
+    dvc_hash: str,
+    repo: Path,
+    remote: str,
+    remote_options: Mapping[str, str] | None = None,
+    progress: Progress = lambda done, total: None,
+) -> list[str]:
+    """Brings what is missing or damaged of a version again, from the cache of the `repo` that made it.
+
+    Returns what was wrong. Raises VersionError when that cache has no such version, or it stays damaged.
+    """
+    dvc_hash = _checked(dvc_hash)
+    with _opened(repo, remote, remote_options) as dvc:
+        cached = Path(dvc.cache.local.oid_to_path(dvc_hash))
+        if not cached.exists():
+            raise VersionError(f"version {dvc_hash}: not in the cache of {repo}. Repair it where it was made.")
+        objects = _objects(dvc_hash, cached.read_bytes())
+        oids = {one.oid for one in objects}
+        problems = _examine(dvc.cloud.get_remote_odb(REMOTE), objects, oids, progress)
+    if problems:
+        _repair(dvc_hash, repo, remote, remote_options, objects, oids, progress)
+    return list(problems.values())
 
 
 def history(repo: Path) -> list[DatasetVersion]:
@@ -246,8 +259,39 @@ def _push(dvc: Any, repo: Path) -> None:
         dvc.push(targets=[str(repo.resolve() / "dataset.dvc")], remote=REMOTE)
 
 
+def _repair(
+    dvc_hash: str,
+    repo: Path,
+    remote: str,
+    remote_options: Mapping[str, str] | None,
+    objects: list[_Object],
+    read: set[str],
+    progress: Progress,
+) -> None:
+    """Deletes the manifest and what is damaged from the remote, makes DVC forget what it knows of it, pushes anew."""
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    with _opened(repo, remote, remote_options) as dvc:
+        odb = dvc.cloud.get_remote_odb(REMOTE)
+        for oid in {dvc_hash, *_examine(odb, objects, read)}:
+            if odb.fs.exists(odb.oid_to_path(oid)):
+                odb.fs.remove(odb.oid_to_path(oid))
+    shutil.rmtree(_site(repo), ignore_errors=True)
+    with _opened(repo, remote, remote_options) as dvc:
+        with _told("dvc push", repo), dvc.lock:
+            manifest, *files = [HashInfo("md5", one.oid) for one in objects]
+            dvc.cloud.push(files, remote=REMOTE)
+            dvc.cloud.push([manifest], remote=REMOTE)  # last: it vouches for the others
+        problems = _examine(dvc.cloud.get_remote_odb(REMOTE), objects, {one.oid for one in objects}, progress)
+    if problems:
+        raise VersionError(
+            f"version {dvc_hash}: {len(problems)} of {len(objects)} objects are not whole in {remote} after a repair "
+            f"({'; '.join(list(problems.values())[:3])}). Check the remote's disk and rights, and {repo}/.dvc/cache."
+        )
+
+
 def _objects(dvc_hash: str, manifest: bytes) -> list[_Object]:
-    """The directory object and, once each, the objects of its files, from DVC's JSON manifest."""
+    """The directory object first, then, once each, the objects of its files, from DVC's JSON manifest."""
     found = {dvc_hash: _Object(dvc_hash, "manifest", len(manifest))}
     for entry in json.loads(manifest):
         found.setdefault(entry["md5"], _Object(entry["md5"], entry["relpath"]))
@@ -264,9 +308,7 @@ def _manifest(dvc: Any, dvc_hash: str, repo: Path, remote: str) -> bytes:
         known = ", ".join(f"{one.dvc_hash} ({one.created_at[:16]})" for one in history(repo)[-5:]) or "none"
         raise VersionError(f"version {dvc_hash}: not in {remote}. Versions made here: {known}.") from error
     if f"{hashlib.md5(manifest).hexdigest()}.dir" != dvc_hash:
-        raise VersionError(
-            f"version {dvc_hash}: its manifest is damaged in {remote}. Version its data again to repair."
-        )
+        raise VersionError(f"version {dvc_hash}: its manifest is damaged in {remote}. {REPAIR}")
     return manifest
 
 
@@ -299,11 +341,3 @@ def _examine(
                 problems[one.oid] = problem
             progress(done, len(objects))
     return problems
-
-
-def _forget(odb: Any, oids: set[str]) -> None:
-    """Deletes objects from the remote, so that the next push brings them again."""
-    for oid in oids:
-        path = odb.oid_to_path(oid)
-        if odb.fs.exists(path):
-            odb.fs.remove(path)

@@ -1,0 +1,33 @@
+"""D1: from a version's hash alone the dataset comes back, byte for byte."""
+
+import shutil
+
+from data import packs, sources, versioning
+from data.ingest import ingest
+from data.store import read_tables
+from tests.factories import NOW, a_wav, an_export, edit
+
+
+def contents(*folders):
+    return {f"{path.parent.name}/{path.name}": path.read_bytes() for folder in folders for path in folder.rglob("*.*")}
+
+
+def test_D1_every_version_comes_back_byte_for_byte_from_its_hash_with_all_caches_gone(tmp_path):
+    store, export, remote = tmp_path / "store", an_export(tmp_path / "in"), str(tmp_path / "remote")
+    made, was = [], []
+    for change in range(3):
+        if change == 1:
+            a_wav(export / "recordings" / "call-2.wav", seed=60)
+        if change == 2:
+            edit(export / "customers.csv", "basic", "premium")
+        ingest(sources.read("auto", export), store, NOW)
+        made.append(versioning.version(store / "tables", store / "shards", store / "versioned", remote, "abc", NOW))
+        was.append(contents(store / "tables", store / "shards"))
+    assert len({one.dvc_hash for one in made}) == 3
+
+    shutil.rmtree(store)  # the working copy, the DVC repository, its cache: all gone
+    for number, one in enumerate(made):
+        out = versioning.checkout(one.dvc_hash, tmp_path / "nowhere", remote, tmp_path / f"out-{number}")
+        assert contents(out) == was[number]
+        assert packs.verify(out / "shards", read_tables(out / "tables")["recordings"]) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out-0", "out-1", "out-2", "remote"]
