@@ -13,6 +13,7 @@ import polars as pl
 from data.store import read_json, write_json, write_table
 from data.text import normalise
 from evaluation.metrics.bootstrap import LEVEL, Interval, paired_difference, ratio_of_sums
+from evaluation.metrics.churn import churn_metrics, per_unit, risk_columns
 from evaluation.metrics.wer import character_errors, word_errors
 from models.bundle import file_sha256
 
@@ -199,6 +200,88 @@ _ASR_UNITS = {
     "start_s": pl.Float64, "ref": pl.String, "hyp": pl.String, "errors": pl.Int64, "words": pl.Int64,
     "letter_errors": pl.Int64, "letters": pl.Int64,
 }  # fmt: skip
+
+
+# What churn_metrics measures beyond losses, and whether less of it is better; the rest has no better side.
+_CHURN_DIRECTIONS = {"ece": True, "auc": False, "average_precision": False, "lift_5": False, "lift_10": False,
+                     "lift_20": False}  # fmt: skip
+
+
+def churn_scorecard(
+    model: str,
+    data_hash: str,
+    frame: pl.DataFrame,
+    seed: int,
+    created_at: str,
+    bundle_sha256: str = "",
+    facts: Mapping[str, Any] | None = None,
+    slice_by: Sequence[str] = (),
+) -> Scorecard:
+    """Scores predicted risks against what customers did, clustered by customer, sliced by columns of `frame`.
+
+    `frame` has customer_id, as_of, event, time_days and risk_<days> (or risk). Metrics are brier_<days>,
+    log_loss_<days>, auc_<days> and so on, and `brier` and `log_loss` over all horizons together. Those of losses are
+    weighted as evaluation.metrics.churn says and can be paired. Calibration figures go to `facts`.
+    Raises ScorecardError when a risk is missing or no outcome is known.
+    """
+    names = risk_columns(frame)
+    if not names:
+        raise ScorecardError(f"model {model}: no column risk or risk_<days>. Join the predictions to their outcomes.")
+    for name in names:
+        if not frame[name].is_finite().fill_null(False).all():
+            raise ScorecardError(f"model {model}: a customer has no {name}. Predict for every test row.")
+    unit = pl.format("{}@{}", "customer_id", "as_of").alias("unit")
+    units = frame.select(
+        unit, pl.col("customer_id").cast(pl.String).alias("cluster"), "customer_id", "as_of", *slice_by
+    )
+    _refuse_doubles(model, units)
+    losses = per_unit(frame).with_columns(unit)
+    ratios: dict[str, Ratio] = {}
+    for name in names:
+        suffix = name.removeprefix("risk")
+        part = losses.filter(pl.col("risk") == name).select(
+            "unit",
+            pl.col("weight").alias(f"weight{suffix}"),
+            (pl.col("brier") * pl.col("weight")).alias(f"brier{suffix}"),
+            (pl.col("log_loss") * pl.col("weight")).alias(f"log_loss{suffix}"),
+        )
+        units = units.join(part, on="unit", how="left", maintain_order="left")
+        ratios |= {f"{loss}{suffix}": Ratio(f"{loss}{suffix}", f"weight{suffix}") for loss in ("brier", "log_loss")}
+    units = units.with_columns(pl.selectors.matches("^(weight|brier|log_loss)(_[0-9]+)?$").fill_null(0.0))
+    if "risk" not in names:
+        units = units.with_columns(
+            pl.sum_horizontal(f"{part}{name.removeprefix('risk')}" for name in names).alias(part)
+            for part in ("weight", "brier", "log_loss")
+        )
+        ratios |= {loss: Ratio(loss, "weight") for loss in ("brier", "log_loss")}
+    units = units.filter(pl.col("weight") > 0)
+    if units.is_empty():
+        raise ScorecardError(f"model {model}: no outcome of a test customer is known. Test on older dates.")
+    metrics, slices = score_units(units, ratios, slice_by, seed)
+    calibration = {}
+    for name, measured in churn_metrics(frame, seed).items():
+        for figure, found in measured.items():
+            full = f"{figure}{name.removeprefix('risk')}"
+            if full in metrics or not math.isfinite(found.value):
+                continue
+            if figure in _CHURN_DIRECTIONS:
+                metrics[full] = Estimate(
+                    found.value, found.low, found.high, found.units, _CHURN_DIRECTIONS[figure]
+                )  # fmt: skip
+            else:
+                calibration[full] = {"value": found.value, "low": found.low, "high": found.high}
+    return Scorecard(
+        kind="churn",
+        model=model,
+        bundle_sha256=bundle_sha256,
+        data_hash=data_hash,
+        created_at=created_at,
+        metrics=metrics,
+        ratios=ratios,
+        slices=slices,
+        units=units,
+        facts={**(facts or {}), "calibration": calibration},
+    )
 
 
 def pair(first: Scorecard, second: Scorecard, metric: str) -> pl.DataFrame:

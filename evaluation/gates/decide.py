@@ -97,7 +97,7 @@ def check_modules() -> list[ModuleType]:
 
 
 def write_decision(decision: Decision, folder: Path) -> tuple[Path, Path]:
-    """Writes <id>.html, then <id>.json, into `folder` and returns (json, html). Raises DecisionError on a bad record."""
+    """Writes <id>.html, then <id>.json, into `folder`; returns (json, html). Raises DecisionError on a bad record."""
     validate_record(decision.record)
     page, record = folder / f"{decision.decision_id}.html", folder / f"{decision.decision_id}.json"
     write_text(page, decision_page(decision.record))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from evaluation.gates.evidence import Evidence, Facts
-from evaluation.gates.params import AsrGate
-from evaluation.scorecard import Scorecard, asr_scorecard
+from evaluation.gates.params import AsrGate, ChurnGate
+from evaluation.scorecard import Scorecard, asr_scorecard, churn_scorecard
 
 _WORDS = ("my", "bill", "is", "wrong", "please", "cancel", "the", "contract", "today", "call", "me", "back")
 
@@ -41,13 +43,37 @@ def asr(
     return asr_scorecard(name, data_hash, rows, hypotheses, 0, "2026-03-01T12:00:00+00:00", sha or name)
 
 
+def churn(
+    blur: float, customers: int = 400, seed: int = 1, data_hash: str = "d1", sha: str = "", dates: int = 2
+) -> Scorecard:
+    """A churn model that sees each customer's true log-odds through noise of `blur`. Another seed is other luck."""
+    test, luck = np.random.default_rng(7), np.random.default_rng([seed, int(blur * 1000)])
+    truth = test.normal(-1.2, 1.3, customers)
+    left = test.random(customers) < 1 / (1 + np.exp(-truth))
+    seen = truth + luck.normal(0, blur, customers)
+    frame = pl.DataFrame(
+        {
+            "customer_id": [f"C{n}" for n in range(customers) for _ in range(dates)],
+            "as_of": [date(2026, 1 + month, 1) for _ in range(customers) for month in range(dates)],
+            "event": np.repeat(left, dates),
+            "time_days": np.where(np.repeat(left, dates), 40.0, 120.0),
+            "risk_90": np.repeat(1 / (1 + np.exp(-seen)), dates),
+        }
+    )
+    name = f"churn-{blur:g}-{seed}"
+    return churn_scorecard(name, data_hash, frame, 0, "2026-03-01T12:00:00+00:00", sha or name)
+
+
 def evidence(
     candidate: Scorecard | None = None,
     reference: Scorecard | str | None = "base",
     facts: Mapping[str, Any] | None = None,
     **params: Any,
 ) -> Evidence:
-    """A candidate at 10 % errors against a reference at 30 %; `facts` and gate `params` change single things."""
+    """A candidate clearly better than its reference; `facts` and gate `params` change single things."""
+    is_churn = candidate is not None and candidate.kind == "churn"
+    if isinstance(reference, str):
+        reference = churn(2.0) if is_churn else asr(0.3)
     good = Facts(
         card="# Hears calls",
         licence="Apache-2.0",
@@ -59,7 +85,7 @@ def evidence(
     )
     return Evidence(
         candidate=candidate or asr(0.1),
-        reference=asr(0.3) if isinstance(reference, str) else reference,
+        reference=reference,
         facts=replace(good, **(facts or {})),
-        params=AsrGate(**params),
+        params=ChurnGate(**params) if is_churn else AsrGate(**params),
     )

@@ -20,7 +20,7 @@ REFUSED = [(name, n) for name, module in CHECKS.items() for n in range(len(modul
 
 def _decide(evidence=None, by="nightly", now=NOW, params=None):
     evidence = evidence or examples.evidence()
-    params = params or GateParams(asr=evidence.params)
+    params = params or GateParams(**{evidence.candidate.kind: evidence.params})
     return decide(evidence.candidate, evidence.reference, params, evidence.facts, now, by)
 
 

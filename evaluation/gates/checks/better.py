@@ -41,8 +41,12 @@ def check(evidence: Evidence) -> Check:
     )
 
 
-ACCEPTS = (examples.evidence,)
+ACCEPTS = (
+    examples.evidence,
+    lambda: examples.evidence(candidate=examples.churn(0.2)),
+)
 REFUSES = (
+    lambda: examples.evidence(candidate=examples.churn(0.5), reference=examples.churn(0.5, seed=2)),
     lambda: examples.evidence(candidate=examples.asr(0.3, seed=2)),  # the same quality, other luck
     lambda: examples.evidence(candidate=examples.asr(0.45)),
     lambda: examples.evidence(reference=None),

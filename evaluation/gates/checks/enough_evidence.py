@@ -28,8 +28,12 @@ def check(evidence: Evidence) -> Check:
     return Check(NAME, "pass" if enough else "no_evidence", said, None, float(units), threshold=params.min_units)
 
 
-ACCEPTS = (examples.evidence,)
+ACCEPTS = (
+    examples.evidence,
+    lambda: examples.evidence(candidate=examples.churn(0.2)),
+)
 REFUSES = (
+    lambda: examples.evidence(candidate=examples.churn(0.2, customers=40, dates=4)),
     lambda: examples.evidence(candidate=examples.asr(0.1, voices=4, utterances=40)),
     lambda: examples.evidence(candidate=examples.asr(0.1, voices=12, utterances=8)),
     lambda: examples.evidence(metric="unheard"),

@@ -36,8 +36,12 @@ def check(evidence: Evidence) -> Check:
     return min(answers, key=lambda pair: pair[0])[1]
 
 
-ACCEPTS = (examples.evidence,)
+ACCEPTS = (
+    examples.evidence,
+    lambda: examples.evidence(candidate=examples.churn(0.2)),
+)
 REFUSES = (
+    lambda: examples.evidence(candidate=examples.churn(8.0)),
     lambda: examples.evidence(candidate=examples.asr(0.7)),
     lambda: examples.evidence(candidate=examples.asr(0.49)),  # within the limit, but not surely
     lambda: examples.evidence(floors={}),

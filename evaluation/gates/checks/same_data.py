@@ -35,7 +35,10 @@ def check(evidence: Evidence) -> Check:
     return Check(NAME, "pass", f"Both were scored on the same {units} test units of data {ours.data_hash}.")
 
 
-ACCEPTS = (examples.evidence,)
+ACCEPTS = (
+    examples.evidence,
+    lambda: examples.evidence(candidate=examples.churn(0.2)),
+)
 REFUSES = (
     lambda: examples.evidence(reference=None),
     lambda: examples.evidence(candidate=examples.asr(0.1, data_hash="other")),
