@@ -10,8 +10,10 @@ from __future__ import annotations
 import _ctypes
 import ctypes
 import hashlib
+import shutil
 import tempfile
 import threading
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,7 @@ MALE = (
 _SYNCHRONOUS, _UTF8 = 2, 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _BUFFER_MS = 2000  # of speech handed over at a time
-_LONGEST_DATA_PATH = 150  # espeak-ng keeps the path of its data in a buffer of 160 bytes
+_FAMILY = "gmw"  # where espeak-ng files English: West Germanic
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 _library_lock = threading.Lock()
 
@@ -101,7 +103,9 @@ class Synthesizer:
         import espeakng_loader
 
         self._library = espeakng_loader.get_library_path()
-        self._data = _short_enough(Path(espeakng_loader.get_data_path()))
+        self._data = Path(tempfile.mkdtemp(prefix="espeak-"))
+        weakref.finalize(self, shutil.rmtree, self._data, ignore_errors=True)
+        _link_english(Path(espeakng_loader.get_data_path()), self._data)
 
     def speak(self, text: str, voice: Voice, sample_rate_hz: int = 16000) -> np.ndarray:
         """`text` in `voice`: float32 mono of about -20 dBFS within [-1, 1]; the same bytes for the same arguments.
@@ -121,7 +125,11 @@ class Synthesizer:
             return 0
 
         callback = _CALLBACK(keep)
-        name = f"{voice.accent}+{voice.variant}" if voice.variant else voice.accent
+        language, variant = f"lang/{_FAMILY}/{voice.accent}", f"voices/!v/{voice.variant}"
+        for path in (language, variant) if voice.variant else (language,):
+            if not (self._data / path).exists():  # espeak-ng would quietly take another
+                raise ValueError(f"voice {voice.name}: espeak-ng has no {path}.")
+        name = f"{_FAMILY}/{voice.accent}" + (f"+{voice.variant}" if voice.variant else "")
         spoken = text.encode("utf-8") + b"\0"
         with _library_lock:
             library = ctypes.CDLL(self._library)
@@ -169,10 +177,14 @@ def _seed(text: str, voice: Voice) -> int:
     return int.from_bytes(hashlib.blake2b(f"{voice}|{text}".encode(), digest_size=6).digest(), "big")
 
 
-def _short_enough(data: Path) -> Path:
-    """A path to espeak-ng's data that fits its buffer: `data` itself or a link to it in the temporary folder."""
-    if len(str(data)) <= _LONGEST_DATA_PATH:
-        return data
-    link = Path(tempfile.mkdtemp(prefix="espeak-")) / data.name
-    link.symlink_to(data)
-    return link
+def _link_english(source: Path, folder: Path) -> None:
+    """Fills `folder` with links to what English needs of espeak-ng's data, language files under lower-case names.
+
+    espeak-ng lowers the name of a voice before it looks for a file of that name; where it finds none it reads all its
+    voices first, which takes as long as speaking. It also keeps the path in 160 bytes, which this keeps short.
+    """
+    (folder / "lang" / _FAMILY).mkdir(parents=True)
+    for name in ("phondata", "phonindex", "phontab", "intonations", "en_dict", "voices"):
+        (folder / name).symlink_to(source / name)
+    for language in (source / "lang" / _FAMILY).glob("en*"):
+        (folder / "lang" / _FAMILY / language.name.lower()).symlink_to(language)
