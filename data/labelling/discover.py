@@ -1,0 +1,63 @@
+"""Finds the rules in a package and holds each against its own examples."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from data.labelling import rules as our_rules
+from data.labelling.scheme import SCHEME
+from data.labelling.view import ContactView, a_contact
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One labelling function."""
+
+    name: str  # its file's name
+    label: str
+    vote: Callable[[ContactView], str | None]
+    examples: Sequence[tuple[dict[str, Any], str | None]]
+    about: str  # the first line of its file
+
+
+class RuleError(ValueError):
+    """A rule is incomplete, votes for something that is not in the scheme, or fails one of its examples."""
+
+
+def find(package: ModuleType = our_rules) -> list[Rule]:
+    """Every rule in `package`, by name. Raises RuleError naming the file and what it lacks."""
+    found = []
+    for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
+        module = importlib.import_module(f"{package.__name__}.{info.name}")
+        lacks = [name for name in ("LABEL", "EXAMPLES", "vote") if not hasattr(module, name)]
+        if lacks or not module.__doc__:
+            raise RuleError(f"rule {info.name}: it has no {(lacks or ['first line saying what it is for'])[0]}.")
+        if module.LABEL not in SCHEME:
+            raise RuleError(f"rule {info.name}: label {module.LABEL!r} is not one of {', '.join(SCHEME)}.")
+        about = module.__doc__.strip().splitlines()[0]
+        found.append(Rule(info.name, module.LABEL, module.vote, module.EXAMPLES, about))
+    return found
+
+
+def check_examples(rule: Rule) -> None:
+    """Runs the rule's own examples, of which at least one votes and one does not. Raises RuleError with the first lie."""
+    votes = [expected for _, expected in rule.examples]
+    if None not in votes or all(expected is None for expected in votes):
+        raise RuleError(f"rule {rule.name}: EXAMPLES need a contact that gets a vote and one that gets none.")
+    for known, expected in rule.examples:
+        got = cast(rule, a_contact(**known))
+        if got != expected:
+            raise RuleError(f"rule {rule.name}: {known} got {got!r}, its example says {expected!r}.")
+
+
+def cast(rule: Rule, contact: ContactView) -> str | None:
+    """The rule's vote. Raises RuleError when it is not a value of its label."""
+    value = rule.vote(contact)
+    if value is not None and value not in SCHEME[rule.label]:
+        raise RuleError(f"rule {rule.name}: {value!r} is not a {rule.label}. Known: {', '.join(SCHEME[rule.label])}.")
+    return value

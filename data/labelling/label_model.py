@@ -1,0 +1,125 @@
+"""Combines the votes of rules that are right to unknown, different degrees into one probability a value.
+
+Dawid and Skene (1979) with two changes that labelling functions need. Not voting is an answer of its own, because a rule
+that looks for a sign of friction and finds none says something too. And each rule's confusion has a Dirichlet prior, "a
+vote is right with probability `prior_accuracy`", so that expectation maximisation cannot drift to a grouping that has
+nothing to do with the label. docs/decisions/0003-label-model.md tells what it was compared with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+ABSTAIN = -1
+_MOST = 0.95  # no rule is taken to fire on more than this share of a class before its votes were seen
+
+
+@dataclass(frozen=True)
+class Combined:
+    """probabilities [contacts, values]; balance [values]; accuracy [rules], the share of its votes taken to be right."""
+
+    probabilities: np.ndarray
+    balance: np.ndarray
+    accuracy: np.ndarray
+    rounds: int
+
+
+def combine(
+    votes: np.ndarray,
+    values: int,
+    looked: np.ndarray | None = None,
+    prior_accuracy: float = 0.8,
+    prior_weight: float = 0.3,
+    iterations: int = 50,
+) -> Combined:
+    """Fits the model to `votes` [contacts, rules], value numbers from 0 or ABSTAIN, and gives everyone's probabilities.
+
+    `looked` [contacts] is False where rules had nothing to read: there, not voting means nothing. Deterministic. With no
+    rules or no votes all values are equally likely. Raises ValueError for a vote outside 0 … values-1.
+    """
+    votes = np.asarray(votes)
+    contacts, rules = votes.shape
+    if votes.size and (votes.max() >= values or votes.min() < ABSTAIN):
+        raise ValueError(f"votes must lie in {ABSTAIN} … {values - 1}, found {votes.min()} … {votes.max()}.")
+    if contacts == 0 or rules == 0 or (votes == ABSTAIN).all():
+        even = np.full(values, 1 / values)
+        return Combined(np.tile(even, (contacts, 1)), even, np.full(rules, np.nan), 0)
+    looked = np.ones(contacts, bool) if looked is None else looked
+
+    # Contacts with the same votes have the same probabilities: work on the different ones, weighted.
+    stacked = np.column_stack([votes, looked])
+    patterns, where, counts = np.unique(stacked, axis=0, return_inverse=True, return_counts=True)
+    seen, weights = patterns[:, :rules], counts.astype(float)
+    # answers [patterns, rules, values + 1]: one-hot, the last place for "looked and did not vote".
+    answers = np.zeros((len(seen), rules, values + 1))
+    rows, columns = np.nonzero(seen != ABSTAIN)
+    answers[rows, columns, seen[rows, columns]] = 1
+    answers[..., values] = (seen == ABSTAIN) & patterns[:, rules:].astype(bool)
+    flat = answers.reshape(len(seen), -1)
+
+    balance = _balance_of_votes(answers[..., :values], weights)
+    prior = _prior(answers, weights, balance, prior_accuracy)
+    confusion, rounds = prior, 0
+    probabilities = _expect(flat, balance, confusion)
+    for rounds in range(1, iterations + 1):  # noqa: B007 (told to the caller)
+        before = probabilities
+        mass = weights[:, None] * probabilities
+        size = mass.sum(axis=0)
+        balance = (size + 1) / (size + 1).sum()
+        counted = (mass.T @ flat).reshape(values, rules, values + 1)
+        # The prior counts as a share of the evidence, so that its say does not fade with more data, plus one contact.
+        share = prior_weight * counted.sum(axis=2, keepdims=True) + 1
+        confusion = counted + share * prior
+        confusion /= confusion.sum(axis=2, keepdims=True)
+        probabilities = _expect(flat, balance, confusion)
+        if np.abs(probabilities - before).max() < 1e-4:
+            break
+    return Combined(probabilities[where.ravel()], balance, _accuracy(answers, weights, probabilities), rounds)
+
+
+def majority(votes: np.ndarray, values: int) -> np.ndarray:
+    """Share of the votes each value got, [contacts, values]; even where nobody voted."""
+    counts = np.stack([(votes == value).sum(axis=1) for value in range(values)], axis=1).astype(float)
+    total = counts.sum(axis=1, keepdims=True)
+    return np.where(total > 0, counts / np.maximum(total, 1), 1 / values)
+
+
+def _balance_of_votes(cast: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """How often each value is voted for by the rule that votes for it most, smoothed: a start for the class balance."""
+    rates = np.einsum("p,prv->rv", weights, cast) / weights.sum()
+    start = rates.max(axis=0) + 0.02
+    return start / start.sum()
+
+
+def _prior(answers: np.ndarray, weights: np.ndarray, balance: np.ndarray, accuracy: float) -> np.ndarray:
+    """P(answer | value) [values, rules, answers] if every vote were right with probability `accuracy`."""
+    values = len(balance)
+    asked = np.einsum("p,pro->r", weights, answers)
+    rates = np.einsum("p,pro->ro", weights, answers)[:, :values] / np.maximum(asked, 1)[:, None]
+    prior = np.zeros((values, answers.shape[1], values + 1))
+    for value in range(values):
+        hit = np.minimum(rates * accuracy / balance, _MOST)
+        miss = np.minimum(rates * (1 - accuracy) / (1 - balance), _MOST)
+        prior[value, :, :values] = miss
+        prior[value, :, value] = hit[:, value]
+    fired = prior[..., :values].sum(axis=2, keepdims=True)
+    prior[..., :values] *= np.minimum(1, _MOST / np.maximum(fired, 1e-9))
+    prior[..., values] = 1 - prior[..., :values].sum(axis=2)
+    return prior
+
+
+def _expect(flat: np.ndarray, balance: np.ndarray, confusion: np.ndarray) -> np.ndarray:
+    """P(value | answers), by Bayes' rule with rules independent given the value."""
+    scores = flat @ np.log(np.maximum(confusion, 1e-9)).reshape(len(balance), -1).T + np.log(balance)
+    scores -= scores.max(axis=1, keepdims=True)
+    raised = np.exp(scores)
+    return raised / raised.sum(axis=1, keepdims=True)
+
+
+def _accuracy(answers: np.ndarray, weights: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    cast = answers[..., : probabilities.shape[1]]
+    right = np.einsum("p,prv,pv->r", weights, cast, probabilities)
+    total = np.einsum("p,prv->r", weights, cast)
+    return np.where(total > 0, right / np.maximum(total, 1), np.nan)

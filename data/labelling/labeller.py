@@ -1,0 +1,115 @@
+"""Lets every rule vote on every contact and combines the votes, label by label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from data.labelling.analysis import of_label, of_rules
+from data.labelling.discover import Rule, cast, find
+from data.labelling.label_model import ABSTAIN, Combined, combine
+from data.labelling.scheme import SCHEME, LabellingParams
+from data.labelling.view import views
+from data.records import LABELS
+
+
+@dataclass(frozen=True)
+class LabelResult:
+    """labels: LABELS, at most one row a contact and label; analysis: JSON, see `label`."""
+
+    labels: pl.DataFrame
+    analysis: dict[str, Any]
+
+
+def label(
+    contacts: pl.DataFrame,
+    turns: pl.DataFrame,
+    params: LabellingParams | None = None,
+    rules: Sequence[Rule] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> LabelResult:
+    """Labels `contacts` (CONTACTS) from what was said in them (TURNS) and from their channel, waits and history.
+
+    A contact gets its likeliest value of a label where that has `min_probability`; a contact nobody could read gets only
+    the labels some rule voted on. Rules are those in data/labelling/rules unless given. No clock, no chance: equal
+    inputs give equal labels.
+
+    analysis: {"contacts", "readable", "rules": {name: {"label", "about", "values", "coverage", "overlap", "conflict",
+    "accuracy"}}, "labels": {label: {"coverage", "conflict", "labelled", "mean_probability", "class_balance"}}};
+    `accuracy` is the label model's estimate of how often the rule's votes are right.
+    """
+    params = params or LabellingParams()
+    rules = find() if rules is None else rules
+    votes = vote_all(contacts, turns, params, rules, progress)
+    readable = contacts["contact_id"].is_in(turns["contact_id"].implode()).to_numpy()
+    ids = contacts["contact_id"]
+    frames, labels, by_rule = [], {}, {}
+    for name, values in SCHEME.items():
+        mine = [number for number, rule in enumerate(rules) if rule.label == name]
+        if not mine:
+            continue
+        cast_votes = votes[:, mine]
+        made = combine(
+            cast_votes, len(values), readable, params.prior_accuracy, params.prior_weight, params.iterations
+        )
+        labels[name] = of_label(values, cast_votes, made, params.min_probability)
+        for column, (number, shares) in enumerate(zip(mine, of_rules(cast_votes), strict=True)):
+            by_rule[rules[number].name] = _of_rule(rules[number], cast_votes[:, column], shares, made.accuracy[column])
+        frames.append(_rows(ids, name, values, cast_votes, readable, made, params.min_probability))
+    labelled = pl.concat(frames) if frames else pl.DataFrame(schema=LABELS)
+    analysis = {"contacts": len(contacts), "readable": int(readable.sum()), "rules": by_rule, "labels": labels}
+    return LabelResult(labelled, analysis)
+
+
+def vote_all(
+    contacts: pl.DataFrame,
+    turns: pl.DataFrame,
+    params: LabellingParams,
+    rules: Sequence[Rule],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> np.ndarray:
+    """Votes [contacts, rules]: the number of the value in the rule's label, or ABSTAIN."""
+    numbers = [{value: number for number, value in enumerate(SCHEME[rule.label])} for rule in rules]
+    votes = np.full((len(contacts), len(rules)), ABSTAIN, np.int8)
+    for row, contact in enumerate(views(contacts, turns, params)):
+        if row % 1000 == 0:
+            progress(row, len(contacts))
+        for column, rule in enumerate(rules):
+            value = cast(rule, contact)
+            if value is not None:
+                votes[row, column] = numbers[column][value]
+    progress(len(contacts), len(contacts))
+    return votes
+
+
+def _of_rule(rule: Rule, votes: np.ndarray, shares: dict[str, float], accuracy: float) -> dict[str, Any]:
+    values = [SCHEME[rule.label][number] for number in np.unique(votes[votes != ABSTAIN])]
+    known = None if np.isnan(accuracy) else float(accuracy)
+    return {"label": rule.label, "about": rule.about, "values": values, **shares, "accuracy": known}
+
+
+def _rows(
+    ids: pl.Series,
+    name: str,
+    values: tuple[str, ...],
+    votes: np.ndarray,
+    readable: np.ndarray,
+    made: Combined,
+    min_probability: float,
+) -> pl.DataFrame:
+    best, chosen = made.probabilities.max(axis=1, initial=0.0), made.probabilities.argmax(axis=1)
+    given = (best >= min_probability) & (readable | (votes != ABSTAIN).any(axis=1)) & (votes != ABSTAIN).any()
+    return pl.DataFrame(
+        {
+            "contact_id": ids.filter(pl.Series(given)),
+            "label": name,
+            "value": [values[number] for number in chosen[given]],
+            "probability": best[given],
+            "origin": "label_model",
+        },
+        schema=LABELS,
+    )

@@ -1,0 +1,12 @@
+"""No agent took part, so none was kept from helping."""
+
+LABEL = "barrier"
+EXAMPLES = [
+    ({"system": "press 1", "channel": "ivr"}, "none"),
+    ({"agent": "hello"}, None),
+    ({"channel": "phone"}, None),
+]
+
+
+def vote(contact):
+    return "none" if contact.roles and "agent" not in contact.roles else None

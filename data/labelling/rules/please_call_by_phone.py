@@ -1,0 +1,12 @@
+"""A contact by phone cannot end in being told to phone; nor one nobody answered in writing."""
+
+LABEL = "friction_please_call"
+EXAMPLES = [
+    ({"channel": "phone"}, "no"),
+    ({"channel": "ivr"}, "no"),
+    ({"channel": "chat", "agent": "call us"}, None),
+]
+
+
+def vote(contact):
+    return None if contact.written else "no"

@@ -1,0 +1,12 @@
+"""No menu took part: nothing to press."""
+
+LABEL = "friction_pressed_zero"
+EXAMPLES = [
+    ({"customer": "hello", "agent": "hello", "channel": "phone"}, "no"),
+    ({"system": "press 1", "channel": "ivr"}, None),
+    ({"channel": "phone"}, None),
+]
+
+
+def vote(contact):
+    return "no" if contact.roles and "system" not in contact.roles and contact.channel != "ivr" else None

@@ -1,0 +1,25 @@
+"""Something ordered or someone sent for has not come, or not as ordered."""
+
+LABEL = "reason"
+EXAMPLES = [
+    ({"customer": "Where is my parcel? It should have arrived on Monday."}, "delivery"),
+    ({"customer": "the technician never showed up to install it"}, "delivery"),
+    ({"customer": "I still haven't received my new card"}, "delivery"),
+    ({"customer": "I want to order something"}, None),
+    ({"customer": "the letter has arrived, thanks"}, None),
+]
+
+_SENT = (
+    "parcel", "package (?:has|is|was|never|hasn't|didn't)", "courier", "shipping", "shipped", "shipment", "tracking",
+    "deliver(?:y|ed|ies|ing)?", "where is (?:my|the|our)", "(?:wrong|damaged) (?:item|product|one|size|box|order)",
+    "sent (?:me )?(?:the|a) wrong", "dispatch(?:ed)?", "in the post",
+    "(?:not|[a-z]+n't|never) (?:[a-z]+ )?(?:arrive|arrived|come|came|received|receive|turned up|here|shown up|turn up|show up)",
+    "never (?:showed|turned) up", "nothing (?:has |ha )?(?:come|arrived)", "waiting for (?:my|the|a) (?:[a-z]+ )?"
+    "(?:order|card|router|box|engineer|technician|delivery|phone)", "i ordered", "(?:my|the) order", "to install",
+)  # fmt: skip
+_LETTERS = ("(?:refund|confirmation|email|e mail|code|answer|reply)",)
+
+
+def vote(contact):
+    said = contact.opening
+    return "delivery" if said.mentions(*_SENT) and not said.mentions(*_LETTERS) else None

@@ -1,0 +1,22 @@
+"""Paying itself: a payment that failed, a way or a date to pay."""
+
+LABEL = "reason"
+EXAMPLES = [
+    ({"customer": "my direct debit was declined"}, "payment"),
+    ({"customer": "Can I pay in two instalments?"}, "payment"),
+    ({"customer": "i want to pay my bill"}, "payment"),
+    ({"customer": "i do not want to pay for this, it was never ordered"}, None),
+    ({"customer": "why was i charged twice"}, None),
+]
+
+_PAY = (
+    "(?:to|i|can i|could i|please|and) pay (?:my|the|it|now|by|with|later|in|off|this|some|half|over|next|[a-z ]+ now)",
+    "make (?:a|the|my) payment", "(?:my|the|a|card|last|late|missed|online) payments?", "direct debit", "bank details",
+    "card (?:was|is|got|has been|details|number|expired|payment)", "declined", "bounced", "instal?lments?",
+    "payment (?:plan|date|method|failed|arrangement|reminder|did)", "(?:more|extra|some) time to pay", "overdue", "autopay",
+    "pay later", "reminder", "already paid", "payday",
+)  # fmt: skip
+
+
+def vote(contact):
+    return "payment" if contact.opening.affirms(*_PAY) or contact.opening.mentions("payment did not", "not go through") else None

@@ -1,0 +1,23 @@
+"""The agent apologises for the trouble or notes down the mood: they have heard it."""
+
+LABEL = "sentiment"
+EXAMPLES = [
+    ({"agent": "I'm so sorry about this, I completely understand your frustration"}, "negative"),
+    ({"agent": "customer very upset"}, "negative"),
+    ({"agent": "customer was happy with that"}, "positive"),
+    ({"agent": "sorry, could you repeat the number"}, None),
+]
+
+_CALMS = (
+    "understand (?:your|that you(?:'re| are)|why you(?:'re| are)|how) (?:[a-z]+ )?(?:frustrat(?:ion|ed|ing)|upset|anger|angry|annoy(?:ed|ing)|concern|feel(?:ing)?|disappoint(?:ed|ment))",
+    "(?:so|very|really|truly|terribly|awfully) sorry (?:about|for|to hear|that)", "sorry (?:to hear|for the (?:trouble|inconvenience|hassle|bother)|you(?:'ve| have) had|about all)", "must be (?:[a-z]+ )?(?:frustrating|annoying|upsetting)",
+    "(?:customer|cust|caller) (?:was |is |very |quite |got |really |extremely )*(?:upset|angry|annoyed|unhappy|frustrated|furious|rude|irate|dissatisfied|cross)", "not happy", "raised (?:his|her|their) voice",
+    "i (?:do |sincerely |really )?apologi[sz]e for (?:the|all|this|what)",
+)  # fmt: skip
+_PLEASED = ("(?:customer|cust|caller) (?:was |is |very |quite |really |left )*(?:happy|pleased|satisfied|friendly|grateful|thankful|delighted)", "happy customer", "glad (?:i|we|that|to hear)")
+
+
+def vote(contact):
+    if contact.agent.mentions(*_CALMS):
+        return "negative"
+    return "positive" if contact.agent.affirms(*_PLEASED) else None

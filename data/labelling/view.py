@@ -1,0 +1,182 @@
+"""What a rule may look at: one contact, the words of each side, and the customer's contacts before it.
+
+Nothing of what happened after the contact is in the view, so labels can be used at any later point in time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from data.labelling.scheme import LabellingParams
+from data.records import CONTACTS, TURNS
+
+# Up to three words may stand between a negation and what it denies; a comma or the other's turn ends its reach.
+_NEGATED = r"(?:\b(?:not|never|cannot|without|nor|nobody|[a-z]+n't) (?:[a-z0-9']+ ){0,3}|\bno )"
+_FILLERS = r"\b(?:um+|uh+|erm?|hmm+|you know|i mean)\b"
+_STUTTER = re.compile(r"\b([a-z']+)(?: \1\b)+")
+_TEXTS = ("customer", "agent", "system", "opening", "ending", "last")
+
+
+class Said:
+    """Words of one side, lower case, fillers and stutters taken out. Patterns are regular expressions (Rust's)."""
+
+    __slots__ = ("_batch", "_column", "_row")
+
+    def __init__(self, batch: _Batch, column: str, row: int) -> None:
+        self._batch, self._column, self._row = batch, column, row
+
+    def affirms(self, *patterns: str) -> bool:
+        """One of the whole-word patterns occurs without a negation right before it: "don't cancel" is not "cancel"."""
+        return self._batch.found(self._column, patterns, True)[self._row]
+
+    def mentions(self, *patterns: str) -> bool:
+        """One of the whole-word patterns occurs, denied or not."""
+        return self._batch.found(self._column, patterns, False)[self._row]
+
+    @property
+    def text(self) -> str:
+        """The words; " / " stands between turns and " , " for punctuation."""
+        return self._batch.texts[self._column][self._row]
+
+    def __len__(self) -> int:
+        """Number of words."""
+        return len(re.findall(r"[a-z0-9']+", self.text))
+
+
+@dataclass
+class _Batch:
+    """Texts of many contacts. Each pattern is searched in all of them at once, when a rule first asks for it."""
+
+    texts: dict[str, pl.Series]
+    _cache: dict[tuple[str, tuple[str, ...], bool], list[bool]] = field(default_factory=dict)
+
+    def found(self, column: str, patterns: tuple[str, ...], affirmed: bool) -> list[bool]:
+        key = (column, patterns, affirmed)
+        if key not in self._cache:
+            texts, pattern = self.texts[column].str, rf"\b(?:{'|'.join(patterns)})\b"
+            hits = texts.contains(pattern)
+            if affirmed:
+                hits &= texts.count_matches(pattern) > texts.count_matches(_NEGATED + pattern)
+            self._cache[key] = hits.to_list()
+        return self._cache[key]
+
+
+@dataclass(frozen=True)
+class ContactView:
+    """One contact as a rule sees it."""
+
+    channel: str
+    customer: Said  # all the customer said or wrote
+    agent: Said
+    system: Said  # menus, bots, notices
+    opening: Said  # the customer's first two turns
+    ending: Said  # the customer's last turn
+    last: Said  # the last turn, whoever's
+    roles: tuple[str, ...]  # who spoke, in order
+    wait_s: float | None
+    wait_limit_s: float  # what counts as long in this channel
+    duration_s: float
+    queue: str
+    disposition: str
+    contacts_before: int  # the customer's contacts within `repeat_days` before this one
+    hours_since_last: float | None  # to the start of the contact before, however long ago
+
+    @property
+    def written(self) -> bool:
+        """Whether it is in writing, where waiting means waiting for a reply."""
+        return self.channel in ("chat", "email", "social")
+
+
+def views(contacts: pl.DataFrame, turns: pl.DataFrame, params: LabellingParams) -> Iterator[ContactView]:
+    """A view of each contact, in the order of `contacts`. Where people and a recogniser wrote down the same contact,
+    the people's turns are used."""
+    table = _history(contacts, params).join(_texts(turns), on="contact_id", how="left", maintain_order="left")
+    table = table.with_columns(
+        *(pl.col(name).fill_null("") for name in (*_TEXTS, "queue", "disposition")),
+        roles=pl.col("roles").fill_null(pl.lit([], dtype=pl.List(pl.String))),
+    )
+    batch = _Batch({name: table[name] for name in _TEXTS})
+    plain = ("channel", "roles", "wait_s", "duration_s", "queue", "disposition", "contacts_before", "hours_since_last")
+    for row, values in enumerate(table.select(plain).iter_rows(named=True)):
+        said = {name: Said(batch, name, row) for name in _TEXTS}
+        phone = values["channel"] in ("phone", "ivr")
+        limit = params.long_wait_phone_s if phone else params.long_wait_written_s
+        values["roles"] = tuple(values["roles"])
+        yield ContactView(**said, **values, wait_limit_s=limit)
+
+
+def a_contact(
+    customer: str = "",
+    agent: str = "",
+    system: str = "",
+    turns: list[tuple[str, str]] | None = None,
+    params: LabellingParams | None = None,
+    **known: Any,
+) -> ContactView:
+    """One view from plain words, for a rule's EXAMPLES: texts by side, or `turns` in order; then fields of the view."""
+    said = turns or [(role, text) for role, text in (("system", system), ("customer", customer), ("agent", agent)) if text]
+    rows = [("k", number, role, text, None, None, "person") for number, (role, text) in enumerate(said)]
+    shown = {name: known.pop(name) for name in ("channel", "wait_s", "duration_s", "queue", "disposition") if name in known}
+    contact = {"contact_id": "k", "customer_id": "c", "channel": "phone", "started_at": datetime(2026, 1, 1, tzinfo=UTC),
+               "duration_s": 60.0, **shown}  # fmt: skip
+    (view,) = views(
+        pl.DataFrame([contact], schema=CONTACTS), pl.DataFrame(rows, schema=TURNS, orient="row"), params or LabellingParams()
+    )
+    for name, value in known.items():
+        object.__setattr__(view, name, value)
+    return view
+
+
+def _history(contacts: pl.DataFrame, params: LabellingParams) -> pl.DataFrame:
+    """Adds contacts_before and hours_since_last, counted over the customer's earlier contacts in any channel."""
+    numbered = contacts.with_row_index("_row")
+    ordered = numbered.sort("customer_id", "started_at", "contact_id")
+    before = (
+        ordered.rolling("started_at", period=f"{params.repeat_days}d", closed="left", group_by="customer_id")
+        .agg(contacts_before=pl.len())
+        .get_column("contacts_before")
+    )
+    gap = pl.col("started_at") - pl.col("started_at").shift(1).over("customer_id")
+    return (
+        ordered.with_columns(before.alias("contacts_before"), hours_since_last=gap.dt.total_seconds() / 3600)
+        .sort("_row")
+        .drop("_row")
+    )
+
+
+def _texts(turns: pl.DataFrame) -> pl.DataFrame:
+    """One row a contact that has turns: its texts as `_TEXTS` and the roles in order."""
+    rank = pl.when(pl.col("origin") == "asr").then(1).otherwise(0)
+    best = turns.filter(rank == rank.min().over("contact_id")).sort("contact_id", "turn")
+    words = (
+        pl.col("text")
+        .str.to_lowercase()
+        .str.replace_all("[’‘`]", "'")
+        .str.replace_all(r"[.,!?;:]+(\s|$)", " , ")
+        .str.replace_all(r"[^a-z0-9'£$€,]+", " ")
+        .str.replace_all(_FILLERS, " ")
+        .str.replace_all(" +", " ")
+        .str.strip_chars(" ,")
+    )
+    best = best.with_columns(text=words)
+    spoken = [_STUTTER.sub(r"\1", text) for text in best["text"].to_list()]
+    best = best.with_columns(text=pl.Series(spoken, dtype=pl.String))
+
+    def of(role: str) -> pl.Expr:
+        return pl.col("text").filter(pl.col("role") == role)
+
+    return best.group_by("contact_id", maintain_order=True).agg(
+        customer=of("customer").str.join(" / "),
+        agent=of("agent").str.join(" / "),
+        system=of("system").str.join(" / "),
+        opening=of("customer").head(2).str.join(" / "),
+        ending=of("customer").last(),
+        last=pl.col("text").last(),
+        roles=pl.col("role"),
+    )
