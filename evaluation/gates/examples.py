@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from evaluation.scorecard import Scorecard, asr_scorecard, churn_scorecard
 _WORDS = ("my", "bill", "is", "wrong", "please", "cancel", "the", "contract", "today", "call", "me", "back")
 
 
+@cache
 def asr(
     error_rate: float, voices: int = 12, utterances: int = 240, seed: int = 1, data_hash: str = "d1", sha: str = ""
 ) -> Scorecard:
@@ -43,6 +45,7 @@ def asr(
     return asr_scorecard(name, data_hash, rows, hypotheses, 0, "2026-03-01T12:00:00+00:00", sha or name)
 
 
+@cache
 def churn(
     blur: float, customers: int = 400, seed: int = 1, data_hash: str = "d1", sha: str = "", dates: int = 2
 ) -> Scorecard:

@@ -1,0 +1,1 @@
+"""The HTTP service: answers with the champions, tells whether it can, and is tried before a champion changes."""

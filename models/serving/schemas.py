@@ -1,0 +1,112 @@
+"""What the service is asked and what it answers, as its OpenAPI page shows it."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MAX_ROWS = 1000
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Id = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ChurnRow(_Asked):
+    """One customer's features, named as in the features table; null is unknown, more than the model uses is ignored."""
+
+    customer_id: Id
+    as_of: date | None = None
+    features: dict[str, bool | Number | str | None]
+
+
+class ChurnRequest(_Asked):
+    """Either rows of features, or ids of customers in the service's features table."""
+
+    rows: Annotated[list[ChurnRow], Field(max_length=MAX_ROWS)] = []
+    customer_ids: Annotated[list[Id], Field(max_length=MAX_ROWS)] = []
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> ChurnRequest:
+        if bool(self.rows) == bool(self.customer_ids):
+            raise ValueError("send either rows or customer_ids, and at least one of them")
+        return self
+
+
+class Version(BaseModel):
+    """Which model answered."""
+
+    kind: str
+    version: str
+    bundle_sha256: str
+    data_hash: str = Field(description="the data it was trained on")
+
+
+class ChurnScore(BaseModel):
+    """One customer's risk of leaving within each horizon: risk_30, risk_90, … within [0, 1], never falling."""
+
+    customer_id: str
+    as_of: date | None
+    risks: dict[str, float]
+
+
+class ChurnAnswer(BaseModel):
+    """Scores in the order they were asked for."""
+
+    model: Version
+    scores: list[ChurnScore]
+
+
+class HeardWord(BaseModel):
+    """One word, in seconds from the start of the recording."""
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+class HeardTurn(BaseModel):
+    """What one side said without a longer pause."""
+
+    role: str
+    start_s: float
+    end_s: float
+    text: str
+    confidence: float
+    words: list[HeardWord]
+
+
+class TranscribeAnswer(BaseModel):
+    """A recording as turns, in order of their start."""
+
+    model: Version
+    duration_s: float
+    channels: int
+    turns: list[HeardTurn]
+
+
+class Readiness(BaseModel):
+    """Which champions are loaded, and what keeps the others from it."""
+
+    ready: bool
+    models: dict[str, Version]
+    problems: dict[str, str]
+
+
+class Detail(BaseModel):
+    """One thing that is wrong with a request, and where in it."""
+
+    where: str
+    message: str
+
+
+class Problem(BaseModel):
+    """Why there is no answer."""
+
+    error: str
+    details: list[Detail] = []

@@ -1,0 +1,67 @@
+"""Tries a bundle in the real service, inside this process, before anybody may call it champion."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from models.serving.app import create_app
+from models.serving.loaded import Served
+
+
+def smoke_test(bundle_dir: Path, kind: str, sample: Mapping[str, Any] | bytes | Path) -> dict[str, Any]:
+    """Serves the bundle, asks it `sample` twice and returns ok, latency_s (the second answer's), answer and error.
+
+    `sample` is the JSON body of /v1/churn:score, or a WAV (path or content). A bundle that does not verify or load, an
+    answer other than 200, or one that makes no sense is not ok; `error` says which. Nothing is raised for those.
+    """
+    from starlette.testclient import TestClient
+
+    app = create_app(lambda wanted: Served("candidate", bundle_dir) if wanted == kind else None, kinds=(kind,))
+    app.state.models.load()
+    client = TestClient(app, raise_server_exceptions=False)
+    try:
+        ready = client.get("/readyz")
+        if ready.status_code != 200:
+            return _no(f"not ready: {ready.json()['problems'].get(kind)}")
+        latency_s = 0.0
+        for _ in range(2):  # the first answer also pays for warming up
+            started = time.perf_counter()
+            reply = _ask(client, kind, sample)
+            latency_s = time.perf_counter() - started
+            if reply.status_code != 200:
+                return _no(f"answered {reply.status_code}: {reply.json().get('error')}")
+        answer = reply.json()
+    finally:
+        client.close()
+    wrong = _nonsense(kind, sample, answer)
+    return _no(wrong, answer) if wrong else {"ok": True, "latency_s": latency_s, "answer": answer, "error": None}
+
+
+def _ask(client: Any, kind: str, sample: Mapping[str, Any] | bytes | Path) -> Any:
+    if kind == "churn":
+        return client.post("/v1/churn:score", json=sample)
+    content = sample.read_bytes() if isinstance(sample, Path) else sample
+    return client.post("/v1/transcribe", files={"recording": ("sample.wav", content, "audio/wav")})
+
+
+def _nonsense(kind: str, sample: Any, answer: dict[str, Any]) -> str | None:
+    if kind == "asr":
+        bad = [
+            turn for turn in answer["turns"] if not 0 <= turn["start_s"] <= turn["end_s"] <= answer["duration_s"] + 1
+        ]
+        return f"a turn lies outside the recording: {bad[0]}" if bad else None
+    if len(answer["scores"]) != len(sample.get("rows") or sample.get("customer_ids")):
+        return f"{len(answer['scores'])} scores for the sample"
+    for score in answer["scores"]:
+        risks = list(score["risks"].values())
+        if not risks or any(not math.isfinite(risk) or not 0 <= risk <= 1 for risk in risks) or risks != sorted(risks):
+            return f"customer {score['customer_id']}: risks {risks} are not rising from 0 to 1"
+    return None
+
+
+def _no(error: str | None, answer: Any = None) -> dict[str, Any]:
+    return {"ok": False, "latency_s": None, "answer": answer, "error": error}
