@@ -62,6 +62,9 @@ def ingest(
 
 
 def _ingest(delivery: Delivery, store: Path, now: datetime, progress: Progress, params: IngestParams) -> dict[str, Any]:
+    for leftover in (".ingest.json.*.tmp", "tables/.*.tmp", "quarantine/.*.tmp"):  # of an ingest that was killed
+        for path in store.glob(leftover):
+            path.unlink()
     tables = read_tables(store / "tables")
     rows, recordings, refusals = admit(delivery, tables)
     (store / "ingest.json").unlink(missing_ok=True)  # from here until it is written again, the store is in the making
