@@ -15,6 +15,7 @@ class Segmentation:
 
     above_floor_db: float = 9.0  # speech is this much louder than the channel's quiet tenth
     below_peak_db: float = 35.0  # and no more than this below its loudest parts
+    least_range_db: float = 6.0  # a channel that varies less holds no speech
     silent_dbfs: float = -60.0  # below this nothing is speech
     pad_s: float = 0.2  # kept around speech
     join_s: float = 0.5  # pauses up to this long stay inside a segment
@@ -33,6 +34,8 @@ def speech_segments(
     frames = np.asarray(samples[: count * size], np.float32).reshape(count, size)
     level_db = 10 * np.log10(np.einsum("ij,ij->i", frames, frames) / size + 1e-12)
     floor_db, peak_db = np.percentile(level_db, [10, 98])
+    if peak_db - floor_db < settings.least_range_db:
+        return []  # a steady hum or hiss: speech comes and goes
     threshold_db = max(min(floor_db + settings.above_floor_db, peak_db - 6), peak_db - settings.below_peak_db)
     loud = level_db > max(threshold_db, settings.silent_dbfs)
     runs = [run for run in _runs(loud) if (run[1] - run[0]) * FRAME_S >= settings.shortest_s]

@@ -11,7 +11,7 @@ import soundfile
 
 from data.simulator.voice import Synthesizer, voices
 
-WORDS = "yes no stop bill pay cancel card agent refund line".split()
+WORDS = ("yes", "no", "stop", "bill", "pay", "cancel", "card", "agent", "refund", "line")
 
 
 def a_manifest(
