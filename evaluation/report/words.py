@@ -106,6 +106,21 @@ def title(name: str) -> str:
     return name.replace("_", " ").strip()
 
 
+def sentence(text: str) -> str:
+    """With a capital letter at the start."""
+    return text[:1].upper() + text[1:]
+
+
+def channel(name: str) -> str:
+    """A channel as people write it."""
+    return {"phone": "Call", "ivr": "Menu", "email": "E-mail"}.get(name) or sentence(title(name))
+
+
+def figure(value: float) -> str:
+    """A number of unknown size: whole numbers as they are, others with four decimals."""
+    return count(value) if value == int(value) and abs(value) >= 1 else plain(value, 4)
+
+
 @dataclass(frozen=True)
 class Word:
     """One word of a transcript. `kind` is right, sub (heard instead of `meant`), extra or missed."""

@@ -1,0 +1,31 @@
+"""Fills the report's template: everything put in is escaped, figures are written for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evaluation.report import words
+
+FILTERS = (
+    "channel", "clock", "count", "day", "duration", "figure", "listing", "moment", "plain", "sentence", "several",
+    "share", "signed", "size", "title",
+)  # fmt: skip
+
+
+def page(template: str, values: Mapping[str, Any]) -> str:
+    """The filled template. A value the template asks for and does not get is an error, never a blank."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update({name: getattr(words, name) for name in FILTERS})
+    environment.filters["svg"] = Markup  # our own drawings (charts.py), which escape what they write
+    return environment.get_template(template).render(**values)

@@ -1,0 +1,43 @@
+"""What the gate decided, check by check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from data.store import read_json
+from evaluation.report.shelf import UNREADABLE, NotThere, Shelf
+from evaluation.report.words import listing, title
+
+NAMES = {"asr": "Recogniser", "churn": "Churn network"}
+VERDICTS = {"pass": "passed", "fail": "failed", "no_evidence": "no evidence", "skipped": "skipped"}
+
+
+def verdicts(shelf: Shelf) -> list[dict[str, Any]]:
+    """The newest decision about each kind of model. Older records are counted, not shown."""
+    records = []
+    for path in sorted((shelf.store / "decisions").glob("*.json")):
+        try:
+            record = read_json(path)
+            records.append({**record, "page": f"../decisions/{path.stem}.html", "name": NAMES[record["kind"]]})
+        except UNREADABLE as error:
+            shelf.notes.append(f"Decision {path.name} cannot be read: {error}")
+    if not records:
+        raise NotThere("The gate has not decided anything: there is no decision record in the store.")
+    newest = []
+    for kind in NAMES:
+        mine = sorted((one for one in records if one["kind"] == kind), key=lambda one: one["decided_at"])
+        if not mine:
+            shelf.notes.append(f"The gate has not judged a {NAMES[kind].lower()} yet.")
+            continue
+        record = mine[-1]
+        has_page = (shelf.store / "decisions" / f"{record['decision_id']}.html").exists()
+        checks = [{**check, "title": title(check["name"]), "says": VERDICTS.get(check["verdict"], check["verdict"])}
+                  for check in record["checks"]]  # fmt: skip
+        newest.append({**record, "checks": checks, "earlier": len(mine) - 1, "has_page": has_page})
+        short = [check["title"] for check in checks if check["verdict"] in ("fail", "no_evidence")]
+        if short:
+            shelf.notes.append(f"{NAMES[kind]} {record['candidate']['model']} fell short of: {listing(short)}.")
+        skipped = [check["title"] for check in checks if check["verdict"] == "skipped"]
+        if skipped:
+            shelf.notes.append(f"{NAMES[kind]}: skipped on purpose, with a written reason: {listing(skipped)}.")
+    return newest
