@@ -88,7 +88,8 @@ def decisions(store: Store = None) -> None:
 
 @app.command()
 def ledger(
-    at: Annotated[str | None, typer.Option(help="A day (YYYY-MM-DD): who was champion then?")] = None, store: Store = None
+    at: Annotated[str | None, typer.Option(help="A day (YYYY-MM-DD): who was champion then?")] = None,
+    store: Store = None,
 ) -> None:
     """Show every promotion and rollback, after checking the chain."""
     from flows.inspect import ledger

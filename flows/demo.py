@@ -53,9 +53,21 @@ def close(console: Console, store: Path, summaries: dict[str, Any], seconds: flo
     table = Table(box=None, pad_edge=False)
     for column in ("model", "measure", "before", "after", "verdict", "serving"):
         table.add_column(column, justify="right" if column in ("before", "after") else "left")
-    for name in ("asr", "churn"):
-        table.add_row(*wiring.verdict_row(name, summaries))
+    for kind in ("asr", "churn"):
+        table.add_row(*verdict(kind, summaries))
     console.rule("what came of it", style="dim")
     console.print(table)
-    console.print(f"\n{seconds:.0f} s. Next: [bold]keepline ui[/] shows the runs, [bold]keepline decisions[/] the verdicts.")
+    console.print(f"\n{seconds:.0f} s. [bold]keepline ui[/] shows the runs, [bold]keepline decisions[/] why.")
     console.print(f"The report is at [bold]{store / 'report' / 'index.html'}[/]", soft_wrap=True, highlight=False)
+
+
+def verdict(kind: str, summaries: dict[str, Any]) -> tuple[str, ...]:
+    """One row: model, its measure before and after, what the gate said, what serves now."""
+    found = summaries[f"evaluate_{kind}"]
+    measure, metric, shown = {"asr": ("WER", "wer", "{:.1%}"), "churn": ("Brier score", "brier", "{:.4f}")}[kind]
+    before, after = (found[role][metric] for role in ("reference", "candidate"))
+    ends = f" [{shown.format(after['low'])}, {shown.format(after['high'])}]" if after["low"] is not None else ""
+    released = summaries[f"release_{kind}"]
+    champion = f"{kind} v{released['champion']}" if released["champion"] else "nothing yet"
+    return (kind, measure, shown.format(before["value"]), shown.format(after["value"]) + ends,
+            summaries[f"decide_{kind}"]["verdict"], champion)  # fmt: skip

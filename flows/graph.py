@@ -59,7 +59,8 @@ STEPS = (
     Step("label", "labelling contacts", needs=("clean", "transcripts.parquet"), makes=("labels.parquet", "label.json"),
          params=("labelling",), code=("data/labelling",)),
     Step("features", "building features", needs=("clean", "labels.parquet", "splits.parquet"),
-         makes=("features.parquet", "current.parquet", "features.json"), params=("features",), code=("data/features.py",)),
+         makes=("features.parquet", "current.parquet", "features.json"), params=("features",),
+         code=("data/features.py",)),
     Step("train_churn", "training the churn network", needs=("features.parquet", "version.json"),
          makes=("train_churn.json",), keeps=("churn",), params=("churn",),
          code=("training/churn.py", "models/churn.py")),
@@ -75,8 +76,9 @@ STEPS = (
     Step("score", "scoring every customer", needs=("current.parquet", "decide_churn.json"),
          makes=("scores.parquet", "reasons.parquet", "score.json"), code=("models/churn.py",)),
     Step("report", "writing the report",
-         needs=("ingest.json", "validate.json", "version.json", "label.json", "evaluate_asr.json", "evaluate_churn.json",
-                "scores.parquet", "transcripts.parquet"),
+         needs=("ingest.json", "validate.json", "version.json", "label.json", "evaluate_asr.json",
+                "evaluate_churn.json", "scores.parquet", "transcripts.parquet"),
          makes=("report",), params=("report",), code=("evaluation/report", "evaluation/experience"), always=True),
 )  # fmt: skip
-BY_NAME = {step.name: step for step in STEPS}
+NIGHTLY = Step("nightly", "scoring the champions of today", makes=("nightly.json",), experiment=False, always=True)
+BY_NAME = {step.name: step for step in (*STEPS, NIGHTLY)}

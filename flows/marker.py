@@ -9,10 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data.store import read_json, write_json
+from flows.graph import Step
+from flows.settings import ROOT
+
+if TYPE_CHECKING:
+    from flows.steps import Street
 
 MARKERS = ".markers"
 
@@ -35,7 +41,19 @@ def digest(path: Path) -> str:
 def fingerprint(paths: Iterable[Path], settings: Any) -> str:
     """One hash over the contents of `paths` and the JSON of `settings`."""
     parts = [(path.name, digest(path)) for path in sorted(paths)]
-    return hashlib.blake2b(json.dumps([parts, settings], sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(
+        json.dumps([parts, settings], sort_keys=True, default=str).encode(), digest_size=16
+    ).hexdigest()
+
+
+def of_step(street: Street, step: Step) -> str:
+    """What a step's result depends on: its needs, its code and its sections of params.yaml."""
+    needs = [street.raw if need == "raw" else street.path(need) for need in step.needs]
+    code = [ROOT / path for path in step.code]
+    settings = {section: asdict(getattr(street.params, section)) for section in step.params}
+    return fingerprint(
+        needs + code, {"step": step.name, "kind": street.kind if "raw" in step.needs else "", **settings}
+    )
 
 
 def is_current(store: Path, step: str, wanted: str, outs: Iterable[Path]) -> bool:
@@ -54,7 +72,9 @@ def forget(store: Path, step: str) -> None:
     (store / MARKERS / f"{step}.json").unlink(missing_ok=True)
 
 
-def once(store: Path, step: str, wanted: str, outs: list[Path], run: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], bool]:
+def once(
+    store: Path, step: str, wanted: str, outs: list[Path], run: Callable[[], dict[str, Any]]
+) -> tuple[dict[str, Any], bool]:
     """Runs `run` unless its marker is current. Returns the summary and whether it was reused."""
     path = store / MARKERS / f"{step}.json"
     if is_current(store, step, wanted, outs):

@@ -18,7 +18,7 @@ from data.sources import SourceParams
 from data.splits import SplitParams
 from data.validation.params import ValidationParams
 from data.voices import VoiceParams
-from evaluation.gates import GateParams
+from evaluation.gates.params import GateParams
 from evaluation.report.run import ReportParams
 from training.asr import AsrTraining
 from training.base import BaseTraining

@@ -21,7 +21,7 @@ console = Console()
 def step(name: str, street: Street) -> dict[str, Any]:
     """Runs one step of the street; a finished one is reused."""
     summary, reused = wiring.run_step(street, name, console)
-    console.print(f"[green]✓[/] {wiring.title(name)}{' [dim](unchanged, reused)[/]' if reused else ''}{wiring.gist(summary)}")
+    console.print(wiring.line(name, summary, reused), highlight=False)
     return summary
 
 

@@ -5,7 +5,6 @@ No Prefect and no DVC here: both call these functions, through `flows.wiring.run
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ import polars as pl
 from data.audio import read as read_audio
 from data.packs import read_member
 from data.store import read_json, read_tables, write_json, write_table
+from flows import hearing, judging, leaving
 from flows.params import Params
 from flows.settings import Settings
 
@@ -115,7 +115,190 @@ def cut(street: Street, progress: Report) -> dict[str, Any]:
     return summary
 
 
+# --- hearing ---
+
+
+def train_asr(street: Street, progress: Report) -> dict[str, Any]:
+    """Fine-tunes the recogniser as one MLflow run and leaves it as the bundle asr/bundle."""
+    from training.asr import finetune
+
+    params, speech, work = street.params.asr, street.path("speech"), street.path("asr/work")
+    base = street.settings.base_model
+    with judging.training_run(street, "asr", asdict(params)) as run:
+        found = finetune(params, base, speech / "train.jsonl", speech / "valid.jsonl", work, run, progress)
+        run.log_metrics(
+            {f"valid_{name}": found[name] for name in ("wer_before", "wer_best", "wer_last")}, found["steps"]
+        )
+    return judging.leave_bundle(street, "asr", {"model.nemo": work / "model.nemo"}, run.run_id, found)
+
+
+def reference_asr(street: Street, progress: Report) -> dict[str, Any]:
+    """Names the recogniser to beat: the champion, or the base before there is one."""
+    return judging.reference(street, "asr", {"model": "base", "path": str(street.settings.base_model)})
+
+
+def evaluate_asr(street: Street, progress: Report) -> dict[str, Any]:
+    """Scores candidate and reference on the same held-out speech."""
+    manifest = street.path("speech/test.jsonl")
+    reference = read_json(street.path("reference/asr.json"))
+    models = {"reference": Path(reference["path"]), "candidate": street.path("asr/bundle/model.nemo")}
+    cards = {}
+    for number, (role, path) in enumerate(models.items()):
+        cards[role] = hearing.score(
+            manifest, path, judging.name_of(street, "asr", role), judging.sha_of(street, "asr", role),
+            street.params.evaluation.seed, street.now(), _half(progress, number),
+        )  # fmt: skip
+    return judging.leave_scorecards(street, "asr", cards)
+
+
+def decide_asr(street: Street, progress: Report) -> dict[str, Any]:
+    """Puts the candidate through the gate, smoke test included, and writes the decision record."""
+    return judging.decide_on(street, "asr", hearing.smoke_sample(street.path("speech/test.jsonl")))
+
+
+def release_asr(street: Street, progress: Report) -> dict[str, Any]:
+    """Registers the candidate and, if the gate accepted it, makes it champion."""
+    return judging.release(street, "asr")
+
+
+def transcribe(street: Street, progress: Report) -> dict[str, Any]:
+    """Hears every recording with the recogniser the decision left in office."""
+    recordings = read_tables(street.path("clean"))["recordings"]
+    turns = hearing.hear_all(judging.in_office(street, "asr"), recordings, _decoded(street), progress)
+    write_table(street.path("transcripts.parquet"), turns)
+    summary = {
+        "calls": recordings.height,
+        "turns": turns.height,
+        "words": int(turns["text"].str.split(" ").list.len().sum()),
+        "mean_confidence": turns["confidence"].mean(),
+    }
+    write_json(street.path("transcribe.json"), summary)
+    return summary
+
+
+# --- knowing the customer ---
+
+
+def label(street: Street, progress: Report) -> dict[str, Any]:
+    """Labels every contact from what people transcribed or wrote, else from what the recogniser heard."""
+    from data.labelling import label
+
+    clean = read_tables(street.path("clean"))
+    heard = pl.read_parquet(street.path("transcripts.parquet")).select(clean["turns"].columns)
+    unread = heard.join(clean["turns"], on="contact_id", how="anti")
+    turns = pl.concat([clean["turns"], unread])
+    result = label(clean["contacts"], turns, street.params.labelling, progress=progress)
+    write_table(street.path("labels.parquet"), result.labels)
+    write_json(street.path("label.json"), result.analysis)
+    return result.analysis
+
+
+def features(street: Street, progress: Report) -> dict[str, Any]:
+    """Point-in-time features: months to learn from, and today to be scored."""
+    from data.features import as_of_dates, features, snapshot
+    from data.splits import customer_splits
+
+    clean, params = read_tables(street.path("clean")), street.params.features
+    labels = pl.read_parquet(street.path("labels.parquet"))
+    months = as_of_dates(clean["outcomes"], clean["contacts"], params)
+    today = snapshot(clean["outcomes"], clean["contacts"], params)
+    divided = customer_splits(pl.read_parquet(street.path("splits.parquet")))
+    rows = features(clean, labels, months, params, progress).join(divided, on="customer_id")
+    current = features(clean, labels, [today], params)
+    write_table(street.path("features.parquet"), rows)
+    write_table(street.path("current.parquet"), current)
+    summary = {"rows": rows.height, "customers": rows["customer_id"].n_unique(), "as_of": months, "snapshot": today,
+               "columns": len(rows.columns), "current": current.height}  # fmt: skip
+    write_json(street.path("features.json"), summary)
+    return summary
+
+
+def train_churn(street: Street, progress: Report) -> dict[str, Any]:
+    """Trains the churn network as one MLflow run and leaves it as the bundle churn/bundle."""
+    from training.churn import train
+
+    params, work = street.params.churn, street.path("churn/work")
+    rows = pl.read_parquet(street.path("features.parquet"))
+    with judging.training_run(street, "churn", asdict(params)) as run:
+        found = train(params, rows, work, run, progress)
+    model = work / "model"
+    files = {name: model / name for name in ("weights.safetensors", "config.json")}
+    return judging.leave_bundle(street, "churn", files, run.run_id, found)
+
+
+def reference_churn(street: Street, progress: Report) -> dict[str, Any]:
+    """Names the churn model to beat: the champion, or the life table before there is one."""
+    return judging.reference(street, "churn", {"model": leaving.LIFE_TABLE, "path": None})
+
+
+def evaluate_churn(street: Street, progress: Report) -> dict[str, Any]:
+    """Scores candidate and reference on the same held-out customers."""
+    rows = pl.read_parquet(street.path("features.parquet"))
+    reference = read_json(street.path("reference/churn.json"))
+    cards = {
+        role: leaving.score(
+            rows, path, judging.name_of(street, "churn", role), judging.sha_of(street, "churn", role),
+            street.params.churn.horizons_days, street.params.evaluation.seed, street.now(),
+            street.path("truth/customers.parquet"),
+        )
+        for role, path in (("reference", reference["path"]), ("candidate", street.path("churn/bundle")))
+    }  # fmt: skip
+    return judging.leave_scorecards(street, "churn", cards)
+
+
+def decide_churn(street: Street, progress: Report) -> dict[str, Any]:
+    """Puts the candidate through the gate, smoke test included, and writes the decision record."""
+    return judging.decide_on(street, "churn", leaving.smoke_sample(pl.read_parquet(street.path("current.parquet"))))
+
+
+def release_churn(street: Street, progress: Report) -> dict[str, Any]:
+    """Registers the candidate and, if the gate accepted it, makes it champion."""
+    return judging.release(street, "churn")
+
+
+def score(street: Street, progress: Report) -> dict[str, Any]:
+    """Scores every present customer, with reasons, by the churn model the decision left in office."""
+    scores, reasons = leaving.score_all(
+        judging.in_office(street, "churn"), pl.read_parquet(street.path("current.parquet"))
+    )
+    write_table(street.path("scores.parquet"), scores)
+    write_table(street.path("reasons.parquet"), reasons)
+    summary = {
+        "customers": scores.height,
+        "mean": {name: scores[name].mean() for name in scores.columns if name.startswith("risk")},
+    }
+    write_json(street.path("score.json"), summary)
+    return summary
+
+
+# --- telling ---
+
+
+def report(street: Street, progress: Report) -> dict[str, Any]:
+    """Writes the page of the run."""
+    from evaluation.report.run import write_report
+
+    truth = street.path("truth")
+    return write_report(street.store, truth if truth.is_dir() else None, street.path("report/index.html"),
+                        _decoded(street), street.now(), street.params.report)  # fmt: skip
+
+
+# --- watching ---
+
+
+def nightly(street: Street, progress: Report) -> dict[str, Any]:
+    """Scores the champions on the test data of today and holds them against the figures they were promoted with."""
+    from flows.watch import watch
+
+    return watch(street, progress)
+
+
 # --- shared by steps ---
+
+
+def _half(progress: Report, number: int) -> Report:
+    """The progress of the first (0) or second (1) of two equal parts."""
+    return lambda done, total: progress(number * total + done, 2 * total)
 
 
 def _delivered(street: Street, tables: str = "clean") -> Callable[[str], bytes]:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from flows import marker, progress
-from flows.graph import BY_NAME, Step
+from flows.graph import BY_NAME, STEPS
 from flows.params import read_params
 from flows.settings import ROOT, from_environment
 from flows.steps import Street
 
 
-def street(store: Path | None = None, export: Path | None = None, kind: str = "auto", params: Path | None = None) -> Street:
+def street(
+    store: Path | None = None, export: Path | None = None, kind: str = "auto", params: Path | None = None
+) -> Street:
     """The street as the environment and params.yaml describe it."""
     settings = from_environment(store=store)
     return Street(
@@ -44,7 +45,7 @@ def run_step(street: Street, name: str, console: Console, force: bool = False) -
 
     step = BY_NAME[name]
     function = getattr(steps, name)
-    wanted = fingerprint(street, step)
+    wanted = marker.of_step(street, step)
     outs = [street.path(out) for out in step.outs]
     with progress.bar(console, step.title) as report:
         if force or step.always:
@@ -52,14 +53,45 @@ def run_step(street: Street, name: str, console: Console, force: bool = False) -
         return marker.once(street.store, name, wanted, outs, lambda: function(street, report))
 
 
-def fingerprint(street: Street, step: Step) -> str:
-    """What the step's result depends on: its needs, its code and its sections of params.yaml."""
-    needs = [street.raw if need == "raw" else street.path(need) for need in step.needs]
-    code = [ROOT / path for path in step.code]
-    settings = {section: asdict(getattr(street.params, section)) for section in step.params}
-    return marker.fingerprint(needs + code, {"step": step.name, "kind": street.kind if "raw" in step.needs else "", **settings})
-
-
 def steps_for(street: Street) -> list[str]:
     """The steps of one walk of the street, in order; a real export needs no simulator."""
-    return [name for name in BY_NAME if name != "simulate" or street.export is None]
+    return [step.name for step in STEPS if step.name != "simulate" or street.export is None]
+
+
+def line(name: str, summary: dict[str, Any], reused: bool) -> str:
+    """What a finished step says on the screen."""
+    return f"[green]✓[/] {BY_NAME[name].title:<34} {gist(name, summary)}{' [dim](unchanged)[/]' if reused else ''}"
+
+
+def gist(name: str, found: dict[str, Any]) -> str:
+    """The one or two figures of a step's summary that a person watching wants to see."""
+    tell = {
+        "simulate": lambda: (
+            f"{found['contacts']} contacts of {found['customers']} customers, {found['recordings']} calls"
+        ),
+        "ingest": lambda: f"{sum(found['added'].values())} rows added, {found['refused']} things refused",
+        "validate": lambda: (
+            f"{found['rejected']} rows to quarantine, {found['accepted_audio_s'] / 3600:.1f} h accepted"
+        ),
+        "version": lambda: f"{found['dvc_hash'][:12]}, {found['size_bytes'] / 1e6:.0f} MB",
+        "split": lambda: " ".join(f"{name} {count}" for name, count in found["customers"].items()),
+        "cut": lambda: " ".join(f"{name} {part['utterances']}" for name, part in found["splits"].items()),
+        "train_asr": lambda: f"validation WER {found['wer_before']:.1%} → {found['wer_best']:.1%}",
+        "evaluate_asr": lambda: _before_after(found, "wer", "{:.1%}"),
+        "decide_asr": lambda: found["verdict"],
+        "release_asr": lambda: f"v{found['version']} {found['says']}",
+        "transcribe": lambda: f"{found['words']} words in {found['calls']} calls",
+        "label": lambda: f"{found['readable']} of {found['contacts']} contacts read by {len(found['rules'])} rules",
+        "features": lambda: f"{found['rows']} rows at {len(found['as_of'])} dates",
+        "train_churn": lambda: f"{found['epochs']} passes",
+        "evaluate_churn": lambda: _before_after(found, "brier", "{:.4f}"),
+        "decide_churn": lambda: found["verdict"],
+        "release_churn": lambda: f"v{found['version']} {found['says']}",
+        "score": lambda: f"{found['customers']} customers",
+    }
+    return tell[name]() if name in tell else ""
+
+
+def _before_after(found: dict[str, Any], metric: str, shown: str) -> str:
+    before, after = (shown.format(found[role][metric]["value"]) for role in ("reference", "candidate"))
+    return f"held-out {metric} {before} → {after}"

@@ -151,6 +151,13 @@ def start_or_resume(
     return started
 
 
+def reopen(tracking_uri: str, run_id: str) -> Run:
+    """A run that ended, to add what was found out about its model later; it ends again as a context manager does."""
+    client = _client(tracking_uri)
+    client.update_run(run_id, status="RUNNING")
+    return Run(client, run_id, resumed=True)
+
+
 def get_run(tracking_uri: str, run_id: str) -> dict[str, Any]:
     """run_id, name, experiment_id, status, start_time (ms), params, metrics, tags and inputs of one run.
 

@@ -1,0 +1,129 @@
+"""What people ask afterwards: runs, comparisons, decisions, who was champion, the data of a model."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from data.store import read_json, write_text
+from flows import judging
+from flows.settings import from_environment
+from flows.wiring import street
+
+
+def runs(console: Console, store: Path | None, limit: int) -> None:
+    """Prints the newest runs with their test figures."""
+    from training.tracking import list_runs
+
+    table = Table(box=None)
+    for column in ("run", "name", "status", "began", "test", "data", "verdict"):
+        table.add_column(column)
+    for run in list_runs(from_environment(store=store).tracking_uri, limit=limit):
+        metrics = run["metrics"]
+        figures = [f"{name[5:]} {metrics[name]:.4f}" for name in ("test_wer", "test_brier") if name in metrics]
+        began = datetime.fromtimestamp(run["start_time"] / 1000, UTC)
+        table.add_row(run["run_id"][:8], run["name"], run["status"], f"{began:%Y-%m-%d %H:%M}", " ".join(figures),
+                      run["tags"].get("dvc_hash", "")[:8], run["tags"].get("verdict", ""))  # fmt: skip
+    console.print(table)
+
+
+def compare(
+    console: Console, names: list[str], html: Path | None, allow_different_data: bool, store: Path | None
+) -> None:
+    """Compares runs in the terminal and as a page."""
+    from evaluation.compare import RunView, compare, comparison_page, comparison_tables
+    from evaluation.scorecard import load
+    from training.tracking import list_runs
+
+    settings = from_environment(store=store)
+    known = list_runs(settings.tracking_uri)
+    views = []
+    for name in names:
+        found = [run for run in known if run["run_id"].startswith(name)]
+        if len(found) != 1:
+            state = "no run begins so" if not found else f"{len(found)} runs begin so; give more letters"
+            raise ValueError(f"run {name}: {state}. `keepline runs` lists them.")
+        views.append(_view(settings.tracking_uri, found[0], RunView, load))
+    result = compare(views, allow_different_data=allow_different_data)
+    for table in comparison_tables(result):
+        console.print(table)
+    page = html or settings.store / "compare.html"
+    write_text(page, comparison_page(result))
+    console.print(f"as a page: {page}", soft_wrap=True, highlight=False)
+
+
+def _view(tracking_uri: str, run: dict[str, Any], view: Any, load: Any) -> Any:
+    """A run with its scorecard, where its evaluation has left one."""
+    from training.tracking import fetch_artifact
+
+    folder = fetch_artifact(tracking_uri, run["run_id"], "scorecards")
+    return view(
+        run_id=run["run_id"],
+        params=run["params"],
+        metrics=run["metrics"],
+        data_hash=run["tags"].get("test_data_hash"),
+        scorecard=load(folder / "asr" / "candidate.json") if folder else None,
+    )
+
+
+def decisions(console: Console, store: Path | None) -> None:
+    """Prints every decision record, newest first, with the check that decided it."""
+    folder = from_environment(store=store).store / "decisions"
+    records = [(read_json(path), path) for path in folder.glob("*/*.json")]
+    if not records:
+        raise ValueError(f"{folder}: no decision yet. `keepline run` makes one a model.")
+    table = Table(box=None)
+    for column in ("decided", "decision", "model", "verdict", "why"):
+        table.add_column(column, overflow="fold")
+    for record, _ in sorted(records, key=lambda one: one[0]["decided_at"], reverse=True):
+        table.add_row(
+            record["decided_at"][:16], record["decision_id"], record["kind"], record["verdict"], record["summary"]
+        )
+    console.print(table)
+    console.print(f"the records and their pages: {folder}", soft_wrap=True, highlight=False)
+
+
+def ledger(console: Console, at: str | None, store: Path | None) -> None:
+    """Prints the ledger, or who was champion on a day."""
+    office = judging.registry(street(store))
+    if at is not None:
+        day = date.fromisoformat(at)
+        for kind in ("asr", "churn"):
+            version = office.champion_at(kind, day)
+            console.print(f"{at} {kind}: {'nobody' if version is None else f'v{version}'}", highlight=False)
+        return
+    table = Table(box=None)
+    for column in ("at", "action", "model", "from", "to", "decision", "by", "hash"):
+        table.add_column(column)
+    for entry in office.ledger():
+        table.add_row(entry.at[:19], entry.action, entry.name, str(entry.previous or "–"), f"v{entry.version}",
+                      entry.decision_id, entry.actor, entry.hash[:12])  # fmt: skip
+    console.print(table)
+
+
+def rollback(console: Console, model: str, store: Path | None) -> None:
+    """Moves the champion alias one back."""
+    here = street(store)
+    entry = judging.registry(here).rollback(model, here.settings.actor, here.now())
+    console.print(f"{model}: v{entry.version} is champion again, v{entry.previous} is not")
+
+
+def checkout(console: Console, what: str, out: Path, store: Path | None) -> None:
+    """Brings back a dataset by its hash, or the one a registered model learned from."""
+    from data.versioning import checkout
+
+    here = street(store)
+    dvc_hash = what
+    if "@" in what:
+        model, alias = what.split("@", 1)
+        office = judging.registry(here)
+        version = office.alias(model, alias)
+        if version is None:
+            raise ValueError(f"{what}: no version of {model} has this alias.")
+        dvc_hash = office.version_tags(model, version)["data_hash"]
+    checkout(dvc_hash, here.path("versioned"), here.settings.dvc_remote, out)
+    console.print(f"{out}: dataset {dvc_hash}", soft_wrap=True, highlight=False)

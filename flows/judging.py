@@ -1,0 +1,251 @@
+"""What both kinds of model share on their way to a release: run, bundle, reference, scorecards, decision, promotion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.store import read_json, write_json
+from flows import marker
+from flows.graph import BY_NAME
+from models.bundle import file_sha256, verify_bundle, write_bundle
+
+if TYPE_CHECKING:
+    from evaluation.scorecard import Scorecard
+    from flows.steps import Street
+    from models.registry import Registry
+    from training.tracking import Run
+
+LICENCE = {
+    "asr": "CC-BY-SA-4.0 (base weights); what is added by fine-tuning follows your own recordings",
+    "churn": "follows your own customer data",
+}
+
+
+def registry(street: Street) -> Registry:
+    """The model registry, with its ledger in the store."""
+    from models.registry import Registry
+
+    return Registry(street.settings.tracking_uri, street.path("registry"))
+
+
+def training_run(street: Street, kind: str, params: Mapping[str, Any]) -> Run:
+    """The MLflow run of this training: the same inputs and settings are the same run, also after a kill."""
+    from training.tracking import start_or_resume
+
+    version = read_json(street.path("version.json"))
+    key = f"{kind} {marker.of_step(street, BY_NAME[f'train_{kind}'])[:12]}"
+    tags = {"kind": kind, "git_commit": street.git_commit, "dvc_hash": version["dvc_hash"]}
+    run = start_or_resume(street.settings.tracking_uri, f"keepline-{kind}", key, params, tags, reuse_finished=True)
+    run.log_input(version, "calls and customers")
+    return run
+
+
+def reopened(street: Street, kind: str) -> Run:
+    """The run that trained the present candidate, to add what its evaluation found."""
+    from training.tracking import reopen
+
+    return reopen(street.settings.tracking_uri, read_json(street.path(f"train_{kind}.json"))["run_id"])
+
+
+def leave_bundle(
+    street: Street, kind: str, files: Mapping[str, Path], run_id: str, found: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Writes <kind>/bundle with its card and train_<kind>.json. The same training gives the same bundle."""
+    from training.tracking import get_run
+
+    run = get_run(street.settings.tracking_uri, run_id)
+    version = read_json(street.path("version.json"))
+    bundle = write_bundle(
+        street.path(kind) / "bundle",
+        kind,
+        {**files, "card.md": card(kind, run, version, found)},
+        data_hash=version["dvc_hash"],
+        git_commit=run["tags"].get("git_commit", "unknown"),
+        created_at=str(run["start_time"]),
+        licence=LICENCE[kind],
+        params=run["params"],
+    )
+    summary = {"run_id": run_id, "bundle_sha256": bundle.sha256, **found}
+    write_json(street.path(f"train_{kind}.json"), summary)
+    return summary
+
+
+def card(kind: str, run: Mapping[str, Any], version: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """The model card: what it is, what it learned from, what it scored on validation, what it is not for."""
+    what = {
+        "asr": "A NeMo CTC recogniser for the telephone speech of one contact centre, fine-tuned from a base.",
+        "churn": "A discrete-time hazard network: the risk that a customer leaves within each horizon.",
+    }[kind]
+    limits = {
+        "asr": "English only. Outside the centre it was tuned on, expect more errors. It does not tell voices apart.",
+        "churn": "Risks hold for customers like those it learned from. It says who may leave, not whom to call.",
+    }[kind]
+    rows = "".join(f"- {name}: {count} rows\n" for name, count in sorted(version["rows"].items()))
+    figures = "".join(
+        f"- {name}: {value:.4g}\n" for name, value in sorted(found.items()) if isinstance(value, (int, float))
+    )
+    return (
+        f"# {kind}: {run['name']}\n\n{what}\n\n## Data\n\nDVC version `{version['dvc_hash']}`\n\n{rows}\n"
+        f"## Training\n\nMLflow run `{run['run_id']}`, code `{run['tags'].get('git_commit')}`\n\n{figures}\n"
+        f"The held-out test is in the decision record, not here: a card is written before the exam.\n\n"
+        f"## Licence\n\n{LICENCE[kind]}\n\n## Limits\n\n{limits}\n"
+    )
+
+
+def reference(street: Street, kind: str, fallback: dict[str, Any]) -> dict[str, Any]:
+    """Writes reference/<kind>.json: the champion, or `fallback` before there is one.
+
+    When the candidate is the champion itself, what it was compared with stays: there is nothing new to judge.
+    """
+    path = street.path(f"reference/{kind}.json")
+    candidate = read_json(street.path(f"train_{kind}.json"))["bundle_sha256"]
+    office = registry(street)
+    version = office.alias(kind, "champion")
+    if version is None:
+        found = {**fallback, "version": None, "bundle_sha256": ""}
+    elif office.version_tags(kind, version).get("bundle_sha256") == candidate and path.exists():
+        return read_json(path)
+    else:
+        bundle = office.fetch(kind, version, street.path("reference"))
+        weights = bundle.path / "model.nemo" if kind == "asr" else bundle.path
+        found = {
+            "model": f"{kind} v{version}",
+            "path": str(weights),
+            "version": version,
+            "bundle_sha256": bundle.sha256,
+        }
+    if not path.exists() or read_json(path) != found:
+        write_json(path, found)
+    return found
+
+
+def name_of(street: Street, kind: str, role: str) -> str:
+    """What a model is called in scorecards."""
+    if role == "reference":
+        return str(read_json(street.path(f"reference/{kind}.json"))["model"])
+    return f"{kind} candidate {sha_of(street, kind, role)[:8]}"
+
+
+def sha_of(street: Street, kind: str, role: str) -> str:
+    """The bundle's checksum; of the base, which is no bundle, that of its file; of a baseline nothing."""
+    if role == "candidate":
+        return str(read_json(street.path(f"train_{kind}.json"))["bundle_sha256"])
+    found = read_json(street.path(f"reference/{kind}.json"))
+    if found["bundle_sha256"] or not found["path"]:
+        return str(found["bundle_sha256"])
+    return file_sha256(Path(found["path"])) if Path(found["path"]).is_file() else ""
+
+
+def leave_scorecards(street: Street, kind: str, cards: Mapping[str, Scorecard]) -> dict[str, Any]:
+    """Saves the scorecards, logs the candidate's to its MLflow run and writes evaluate_<kind>.json."""
+    folder = street.path(f"scorecards/{kind}")
+    summary: dict[str, Any] = {"data_hash": cards["candidate"].data_hash}
+    for role, one in cards.items():
+        one.save(folder / f"{role}.json")
+        summary[role] = {
+            name: {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+            for name, estimate in one.metrics.items()
+        }
+    run = reopened(street, kind)
+    with run:
+        for role, metrics in [("test", summary["candidate"]), ("reference", summary["reference"])]:
+            run.log_metrics(
+                {
+                    f"{role}_{name}{'' if end == 'value' else '_' + end}": figure
+                    for name, ends in metrics.items()
+                    for end, figure in ends.items()
+                    if figure is not None
+                }
+            )
+        run.set_tags({"test_data_hash": summary["data_hash"]})
+        run.log_artifact(folder, "scorecards")
+    write_json(street.path(f"evaluate_{kind}.json"), summary)
+    return summary
+
+
+def decide_on(street: Street, kind: str, sample: Any) -> dict[str, Any]:
+    """Smoke-tests the candidate in the service, asks every gate, writes the record and decide_<kind>.json."""
+    from evaluation.gates.decide import decide, write_decision
+    from evaluation.gates.evidence import Facts
+    from evaluation.scorecard import load
+    from models.serving.smoke import smoke_test
+
+    bundle = verify_bundle(street.path(kind) / "bundle")
+    smoke = smoke_test(bundle.path, kind, sample)
+    contract = read_json(street.path("validate.json"))
+    beaten = read_json(street.path(f"reference/{kind}.json"))
+    folder = street.path(f"scorecards/{kind}")
+    decision = decide(
+        load(folder / "candidate.json"),
+        load(folder / "reference.json"),
+        street.params.gates,
+        Facts(
+            reference_is_champion=beaten["version"] is not None,
+            card=(bundle.path / "card.md").read_text(encoding="utf-8"),
+            licence=bundle.licence,
+            size_bytes=bundle.size_bytes,
+            smoke_ok=smoke["ok"],
+            latency_s=smoke["latency_s"],
+            contract_ok=contract["stopped"] is None,
+            contract_says=contract["stopped"]
+            or f"{contract['rejected']} rows in quarantine, the rest kept the contract",
+        ),
+        street.now(),
+        f"gate, for {street.settings.actor}",
+    )
+    record, page = write_decision(decision, street.path(f"decisions/{kind}"))
+    run = reopened(street, kind)
+    with run:
+        run.set_tags({"decision": decision.decision_id, "verdict": decision.record["verdict"]})
+        run.log_artifact(record, "decision")
+        run.log_artifact(page, "decision")
+    summary = {
+        "decision_id": decision.decision_id,
+        "verdict": decision.record["verdict"],
+        "summary": decision.record["summary"],
+        "record": record.name,
+        "candidate": bundle.sha256,
+        "reference": beaten,
+    }
+    write_json(street.path(f"decide_{kind}.json"), summary)
+    return summary
+
+
+def release(street: Street, kind: str) -> dict[str, Any]:
+    """Registers the candidate and moves the champion alias if its decision was accepted; writes release_<kind>.json.
+
+    A version that a person rolled back is not promoted again by a schedule.
+    """
+    decided = read_json(street.path(f"decide_{kind}.json"))
+    record = read_json(street.path(f"decisions/{kind}") / decided["record"])
+    office = registry(street)
+    run_id = read_json(street.path(f"train_{kind}.json"))["run_id"]
+    version = office.register(street.path(kind) / "bundle", kind, run_id, {"verdict": decided["verdict"]})
+    champion = office.alias(kind, "champion")
+    rolled_back = any(e.action == "rollback" and e.previous == version for e in office.ledger(kind))
+    if decided["verdict"] != "accepted":
+        says = "refused by the gate; the champion stays"
+    elif champion == version:
+        says = "is the champion"
+    elif rolled_back:
+        says = "was rolled back by a person and is not promoted again; train another"
+    else:
+        entry = office.promote(kind, version, champion, record, street.settings.actor, street.now())
+        champion, says = entry.version, "promoted"
+    summary = {"version": version, "champion": champion, "verdict": decided["verdict"], "says": says}
+    write_json(street.path(f"release_{kind}.json"), summary)
+    return summary
+
+
+def in_office(street: Street, kind: str) -> str | None:
+    """Where the model lies that the last decision left in office: the candidate, or what it failed to beat.
+
+    For asr a `.nemo`, for churn a bundle folder; None when there is no champion and the candidate was refused.
+    """
+    decided = read_json(street.path(f"decide_{kind}.json"))
+    if decided["verdict"] != "accepted":
+        return decided["reference"]["path"]
+    bundle = street.path(kind) / "bundle"
+    return str(bundle / "model.nemo" if kind == "asr" else bundle)

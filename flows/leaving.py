@@ -1,0 +1,89 @@
+"""The churn model's side of the street: scoring held-out customers, scoring everyone."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from evaluation.scorecard import Scorecard
+
+LIFE_TABLE = "life table"  # the reference before there is a champion: knows how many leave, but not who
+
+
+def score(
+    rows: pl.DataFrame,
+    model: str | Path | None,
+    name: str,
+    bundle_sha256: str,
+    horizons_days: tuple[int, ...],
+    seed: int,
+    now: datetime,
+    truth: Path,
+) -> Scorecard:
+    """Scores the bundle at `model` (None: the life table) on the held-out customers of the feature frame `rows`.
+
+    Facts of a bundle hold the figures of the life table and of logistic regressions on the same rows, and where the
+    simulator's `truth` is there, the share of the attainable Brier skill. Raises ValueError without held-out outcomes.
+    """
+    from evaluation.metrics.churn import attainable_skill, point_metrics
+    from evaluation.metrics.churn_references import kaplan_meier, logistic
+    from evaluation.scorecard import churn_scorecard
+    from models.churn import ChurnModel, feature_columns
+
+    known = rows.filter(pl.col("event").is_not_null())
+    train, test = (known.filter(pl.col("split") == side) for side in ("train", "test"))
+    if test.is_empty():
+        raise ValueError("no held-out customer with a known outcome. Deliver outcomes, or raise splits.test_share.")
+    horizons = horizons_days if known["time_days"].is_not_null().any() else ()
+    outcomes = test.select("customer_id", "as_of", "event", "time_days")
+
+    def with_outcomes(risks: pl.DataFrame) -> pl.DataFrame:
+        return outcomes.join(risks, on=["customer_id", "as_of"], maintain_order="left")
+
+    facts: dict[str, Any] = {}
+    if model is None:
+        frame = with_outcomes(kaplan_meier(train, test, horizons))
+    else:
+        network = ChurnModel.load(Path(model))
+        frame = with_outcomes(network.predict(test))
+        baselines = {LIFE_TABLE: kaplan_meier(train, test, horizons),
+                     "logistic regression": logistic(train, test, feature_columns(rows), horizons)}  # fmt: skip
+        facts["parameters"] = sum(weight.numel() for weight in network.network.parameters())
+        facts["baselines"] = {who: point_metrics(with_outcomes(risks)) for who, risks in baselines.items()}
+        if truth.is_file():
+            facts["attainable_skill"] = {
+                who: attainable_skill(risks, pl.read_parquet(truth))
+                for who, risks in {name: frame, **baselines}.items()
+            }
+    content = hashlib.sha256(test.sort("customer_id", "as_of").write_csv().encode()).hexdigest()
+    return churn_scorecard(name, content, frame, seed, now.isoformat(), bundle_sha256, facts)
+
+
+def smoke_sample(current: pl.DataFrame) -> dict[str, Any]:
+    """A few present customers as the body of a request, for the service to score before a release."""
+    from models.churn import feature_columns
+
+    names = feature_columns(current)
+    return {
+        "rows": [
+            {"customer_id": row["customer_id"], "features": {name: row[name] for name in names}}
+            for row in current.head(5).to_dicts()
+        ]
+    }
+
+
+def score_all(model: str | None, current: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(risks, reasons) of every row of `current`, riskiest first; both empty when no model is in office."""
+    if model is None:
+        return (pl.DataFrame(schema={"customer_id": pl.String, "as_of": pl.Date}),
+                pl.DataFrame(schema={"customer_id": pl.String, "rank": pl.Int64, "sentence": pl.String}))  # fmt: skip
+    from models.churn import ChurnModel
+
+    network = ChurnModel.load(Path(model))
+    risks = network.predict(current)
+    return risks.sort(risks.columns[-1], descending=True), network.reasons(current)

@@ -1,0 +1,72 @@
+"""Is what serves today still as good as when it was promoted? Scores the champions and says so in MLflow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from data.store import read_json, write_json
+from flows import hearing, judging, leaving
+
+if TYPE_CHECKING:
+    from evaluation.scorecard import Scorecard
+    from flows.steps import Report, Street
+
+METRIC = {"asr": "wer", "churn": "brier"}
+
+
+def watch(street: Street, progress: Report) -> dict[str, Any]:
+    """Writes nightly.json and one MLflow run a day. A kind without a champion is said to have none."""
+    from training.tracking import start_or_resume
+
+    office = judging.registry(street)
+    day = street.now().date().isoformat()
+    run = start_or_resume(street.settings.tracking_uri, "keepline-nightly", f"nightly {day}", reuse_finished=True)
+    found: dict[str, Any] = {}
+    with run:
+        for kind, metric in METRIC.items():
+            version = office.alias(kind, "champion")
+            if version is None:
+                found[kind] = {"verdict": "none", "sentence": f"there is no {kind} champion yet"}
+                continue
+            card = _scored(street, kind, version, progress)
+            card.save(street.path(f"nightly/{day}/{kind}.json"))
+            promoted = _promoted(street, kind, office.version_tags(kind, version)["decision_id"])
+            found[kind] = {"version": version, **_judged(card, metric, promoted)}
+            run.log_metrics({f"{kind}_{name}": estimate.value for name, estimate in card.metrics.items()})
+            run.set_tags({f"{kind}_version": version, f"{kind}_verdict": found[kind]["verdict"]})
+    summary = {"day": day, "run_id": run.run_id, "models": found}
+    write_json(street.path("nightly.json"), summary)
+    return summary
+
+
+def _scored(street: Street, kind: str, version: int, progress: Report) -> Scorecard:
+    bundle = judging.registry(street).fetch(kind, version, street.path("reference"))
+    name, seed = f"{kind} v{version}", street.params.evaluation.seed
+    if kind == "asr":
+        manifest = street.path("speech/test.jsonl")
+        return hearing.score(manifest, bundle.path / "model.nemo", name, bundle.sha256, seed, street.now(), progress)
+    rows, truth = pl.read_parquet(street.path("features.parquet")), street.path("truth/customers.parquet")
+    horizons = street.params.churn.horizons_days
+    return leaving.score(rows, bundle.path, name, bundle.sha256, horizons, seed, street.now(), truth)
+
+
+def _promoted(street: Street, kind: str, decision_id: str) -> dict[str, Any]:
+    """The metrics a version had in the decision that promoted it."""
+    record = read_json(street.path(f"decisions/{kind}") / f"{decision_id}.json")
+    return dict(record["candidate"]["metrics"])
+
+
+def _judged(card: Scorecard, metric: str, promoted: dict[str, Any]) -> dict[str, Any]:
+    """Worse means that the two 95 % intervals do not meet: a cautious rule for test sets that need not be the same."""
+    now, then = card.metrics[metric], promoted[metric]
+    known = now.low is not None and then["high"] is not None
+    worse = known and now.low > then["high"]  # both metrics are errors: lower is better
+    ends = f"[{now.low:.4f}, {now.high:.4f}]" if known else "without an interval"
+    return {
+        "verdict": "worse" if worse else "holds" if known else "unknown",
+        "value": now.value,
+        "promoted_with": then["value"],
+        "sentence": f"{card.model}: {metric} {now.value:.4f} {ends}, promoted with {then['value']:.4f}",
+    }

@@ -1,0 +1,67 @@
+"""A finished step is reused; anything that could change its result makes it run again."""
+
+from __future__ import annotations
+
+import pytest
+
+from flows import marker
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """A step that copies `in` to `out` and counts how often it ran."""
+    counted = []
+
+    def run(settings=1, fail=False):
+        def work():
+            counted.append(1)
+            if fail:
+                raise KeyboardInterrupt
+            (tmp_path / "out").write_text((tmp_path / "in").read_text())
+            return {"count": len(counted)}
+
+        wanted = marker.fingerprint([tmp_path / "in"], {"settings": settings})
+        return marker.once(tmp_path, "copy", wanted, [tmp_path / "out"], work)
+
+    (tmp_path / "in").write_text("a")
+    return run
+
+
+def test_a_finished_step_is_reused(runs):
+    assert runs() == ({"count": 1}, False)
+    assert runs() == ({"count": 1}, True)
+
+
+@pytest.mark.parametrize("change", ["input", "settings", "output gone", "marker damaged"])
+def test_a_changed_step_runs_again(runs, tmp_path, change):
+    runs()
+    if change == "input":
+        (tmp_path / "in").write_text("b")
+    if change == "output gone":
+        (tmp_path / "out").unlink()
+    if change == "marker damaged":
+        (tmp_path / marker.MARKERS / "copy.json").write_text("{")
+    assert runs(settings=2 if change == "settings" else 1) == ({"count": 2}, False)
+
+
+def test_a_killed_step_leaves_no_marker(runs):
+    runs()
+    with pytest.raises(KeyboardInterrupt):
+        runs(settings=2, fail=True)
+    assert runs() == ({"count": 3}, False)
+
+
+def test_a_step_that_does_not_write_what_it_promised_is_a_fault(tmp_path):
+    with pytest.raises(RuntimeError, match="promised"):
+        marker.once(tmp_path, "empty", "x", [tmp_path / "out"], dict)
+
+
+def test_the_digest_of_a_folder_knows_names_and_contents(tmp_path):
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "a").write_text("1")
+    first = marker.digest(tmp_path / "f")
+    (tmp_path / "f" / "__pycache__").mkdir()
+    (tmp_path / "f" / "__pycache__" / "a.pyc").write_text("x")
+    assert marker.digest(tmp_path / "f") == first
+    (tmp_path / "f" / "a").rename(tmp_path / "f" / "b")
+    assert marker.digest(tmp_path / "f") != first
