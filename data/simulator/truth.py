@@ -4,8 +4,8 @@ A customer's future touches do not depend on whether they would have left, so th
 exp(-integrated hazard) over possible futures (a Feynman–Kac mean, which needs no simulated departures). Futures are
 drawn by the very functions that drew the past, once for each contact class and state of an unfinished issue, and shared
 by all customers in that state. What a day does to r is affine, so a whole future is r(t) = alpha(t) r(now) + beta(t).
-With 1,500 futures the standard error of a risk is about 0.003. Where a customer has two unfinished issues only the
-later one is carried forward.
+With the default of 2,000 futures 99 % of the risks are within 0.01 of their limit. Where a customer has two unfinished
+issues only the later one is carried forward.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from data.simulator.world import (
 )  # fmt: skip
 
 HORIZONS = (30, 90, 180, 365)
-FUTURES = 1500
 BIN_DAYS = 5  # futures are averaged over bins, which divide every horizon
 Open = tuple[int, bool]  # attempt number and whether the customer was told to call
 
@@ -62,7 +61,7 @@ def months(world: World, skip_days: int = 90) -> list[date]:
 
 
 class _Futures:
-    """alpha and beta [FUTURES, bins] of each contact class and state, drawn when first asked for."""
+    """alpha and beta [futures, bins] of each contact class and state, drawn when first asked for."""
 
     def __init__(self, params: SimulatorParams) -> None:
         self._params = params
@@ -84,7 +83,7 @@ class _Futures:
             rng = random.Random(f"{self._params.seed} future {contact_class}")
             outage = OUTAGES_PER_YEAR * OUTAGE_REACH / 365
             paths = []
-            for _ in range(FUTURES):
+            for _ in range(self._params.futures):
                 path = []
                 for day in issue_days(rng, self._params, contact_class, 0, HORIZONS[-1]):
                     path += issue(rng, day)
@@ -99,7 +98,7 @@ class _Futures:
     def _continuations(self, state: Open) -> list[list[Touch]]:
         if state not in self._rest:
             rng = random.Random(f"{self._params.seed} rest {state}")
-            self._rest[state] = [rest_of_issue(rng, 0, *state) for _ in range(FUTURES)]
+            self._rest[state] = [rest_of_issue(rng, 0, *state) for _ in range(self._params.futures)]
         return self._rest[state]
 
 

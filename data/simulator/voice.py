@@ -148,7 +148,7 @@ class Synthesizer:
                 library.espeak_Terminate()
             finally:
                 _ctypes.dlclose(library._handle)  # with the last handle the library's state goes
-        if not pieces:
+        if not any(np.any(piece) for piece in pieces):
             raise ValueError(f"voice {voice.name}: nothing to say in {text!r}.")
         return np.concatenate(pieces).astype(np.float32) / 32768, native_hz
 

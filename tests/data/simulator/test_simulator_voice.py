@@ -1,0 +1,73 @@
+"""The simulator's voices differ clearly, and a voice says the same words the same way every time."""
+
+import numpy as np
+import pytest
+
+from data.simulator.voice import FEMALE, MALE, Synthesizer, Voice, voices
+
+WORDS = "my fibremax has not worked since tuesday"
+
+
+def pitch_hz(samples, rate=16000):
+    """Median fundamental of the voiced frames, by autocorrelation."""
+    found = []
+    for begin in range(0, len(samples) - 800, 400):
+        frame = samples[begin : begin + 800]
+        if np.sqrt(np.mean(frame**2)) > 0.05:
+            similar = np.correlate(frame, frame, "full")[799:]
+            lag = rate // 400 + np.argmax(similar[rate // 400 : rate // 60])
+            if similar[lag] > 0.5 * similar[0]:
+                found.append(rate / lag)
+    return float(np.median(found))
+
+
+@pytest.fixture(scope="module")
+def synthesizer():
+    return Synthesizer()
+
+
+def test_the_same_words_in_the_same_voice_are_the_same_bytes_whatever_was_said_before(synthesizer):
+    for voice in voices(6, 4):
+        before = synthesizer.speak(WORDS, voice)
+        synthesizer.speak("something else entirely", voices(1, 9)[0])
+        assert np.array_equal(before, synthesizer.speak(WORDS, voice))
+        assert np.array_equal(before, Synthesizer().speak(WORDS, voice))
+
+
+def test_every_voice_speaks_at_a_usable_level(synthesizer):
+    for variant in FEMALE + MALE:
+        samples = synthesizer.speak(WORDS, Voice("one", variant=variant), 8000)
+        assert samples.dtype == np.float32
+        assert 1.5 < len(samples) / 8000 < 5
+        assert 0.02 < np.sqrt(np.mean(samples**2)) < 0.2
+        assert np.max(np.abs(samples)) <= 0.99
+
+
+def test_voices_are_clearly_different(synthesizer):
+    people = voices(24, 1)
+    spoken = [synthesizer.speak(WORDS, voice) for voice in people]
+    pitches = [pitch_hz(samples) for samples in spoken]
+    assert min(pitches) < 110
+    assert max(pitches) > 220
+    assert np.std(pitches) > 40
+    assert np.std([len(samples) for samples in spoken]) > 0.1 * np.mean([len(samples) for samples in spoken])
+    assert len({(voice.accent, voice.variant) for voice in people}) == 24
+    assert len({voice.accent for voice in people}) >= 5
+
+
+def test_a_shorter_vocal_tract_sounds_higher_and_lasts_as_long(synthesizer):
+    low, high = (synthesizer.speak(WORDS, Voice("v", variant="m3", warp=warp)) for warp in (0.9, 1.12))
+    assert pitch_hz(high) / pitch_hz(low) == pytest.approx(1.12 / 0.9, rel=0.06)
+    assert len(high) == pytest.approx(len(low), rel=0.1)
+
+
+def test_a_longer_list_of_voices_begins_with_the_shorter():
+    assert voices(40, 2)[:10] == voices(10, 2)
+    assert voices(10, 2) != voices(10, 3)
+
+
+def test_a_voice_that_does_not_exist_is_refused_by_name(synthesizer):
+    with pytest.raises(ValueError, match=r"voice nobody: espeak-ng has no voices/!v/f99"):
+        synthesizer.speak(WORDS, Voice("nobody", variant="f99"))
+    with pytest.raises(ValueError, match="voice mute: nothing to say"):
+        synthesizer.speak("", Voice("mute"))
