@@ -230,10 +230,9 @@ def churn_scorecard(
     for name in names:
         if not frame[name].is_finite().fill_null(False).all():
             raise ScorecardError(f"model {model}: a customer has no {name}. Predict for every test row.")
-    unit = pl.format("{}@{}", "customer_id", "as_of").alias("unit")
-    units = frame.select(
-        unit, pl.col("customer_id").cast(pl.String).alias("cluster"), "customer_id", "as_of", *slice_by
-    )
+    unit = pl.format("{}@{}", "customer_id", pl.col("as_of").cast(pl.String).fill_null("")).alias("unit")
+    cluster = pl.col("customer_id").cast(pl.String).alias("cluster")
+    units = frame.select(unit, cluster, "customer_id", "as_of", *slice_by)
     _refuse_doubles(model, units)
     losses = per_unit(frame).with_columns(unit)
     ratios: dict[str, Ratio] = {}

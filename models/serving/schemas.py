@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MAX_ROWS = 1000
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Risk = Annotated[float, Field(allow_inf_nan=False, ge=0, le=1)]
 Id = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -51,7 +52,7 @@ class ChurnScore(BaseModel):
 
     customer_id: str
     as_of: date | None
-    risks: dict[str, float]
+    risks: dict[str, Risk]
 
 
 class ChurnAnswer(BaseModel):
@@ -65,19 +66,19 @@ class HeardWord(BaseModel):
     """One word, in seconds from the start of the recording."""
 
     text: str
-    start_s: float
-    end_s: float
-    confidence: float
+    start_s: Number
+    end_s: Number
+    confidence: Number
 
 
 class HeardTurn(BaseModel):
     """What one side said without a longer pause."""
 
     role: str
-    start_s: float
-    end_s: float
+    start_s: Number
+    end_s: Number
     text: str
-    confidence: float
+    confidence: Number
     words: list[HeardWord]
 
 
@@ -85,7 +86,7 @@ class TranscribeAnswer(BaseModel):
     """A recording as turns, in order of their start."""
 
     model: Version
-    duration_s: float
+    duration_s: Number
     channels: int
     turns: list[HeardTurn]
 

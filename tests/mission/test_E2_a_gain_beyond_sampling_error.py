@@ -1,0 +1,81 @@
+"""E2: a gain counts only beyond sampling error, with whole voices and customers drawn, never single units."""
+
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from evaluation.gates import examples
+from evaluation.gates.decide import decide
+from evaluation.gates.params import GateParams
+from evaluation.scorecard import asr_scorecard, gain
+from tests.judging import NOW
+
+
+def _decide(candidate, reference):
+    evidence = examples.evidence(candidate, reference, facts={"reference_is_champion": True})
+    return decide(candidate, reference, GateParams(), evidence.facts, NOW, "nightly evaluation")
+
+
+def _better(decision):
+    (check,) = [check for check in decision.checks if check.name == "better"]
+    return check
+
+
+def test_E2_refuses_recognisers_that_were_only_lucky():
+    champion = examples.asr(0.3)
+    wer = champion.metrics["wer"].value
+    lucky = [card for seed in range(2, 42) if (card := examples.asr(0.3, seed=seed)).metrics["wer"].value < wer]
+    assert len(lucky) >= 10
+    refused = [not _decide(card, champion).accepted for card in lucky]
+    assert sum(refused) >= len(refused) - 2  # one in forty may slip through a 95 % interval
+
+
+def test_E2_refuses_a_churn_model_that_was_only_lucky():
+    champion = examples.churn(0.5)
+    brier = champion.metrics["brier"].value
+    lucky = [card for seed in range(2, 8) if (card := examples.churn(0.5, seed=seed)).metrics["brier"].value < brier]
+    assert lucky
+    for card in lucky:
+        decision = _decide(card, champion)
+        assert not decision.accepted
+        assert _better(decision).verdict == "fail"
+        assert _better(decision).estimate > 0
+
+
+@pytest.mark.parametrize(
+    ("candidate", "reference"),
+    [(examples.asr(0.25), examples.asr(0.3)), (examples.churn(0.3), examples.churn(1.2))],
+    ids=["asr", "churn"],
+)
+def test_E2_accepts_a_real_gain(candidate, reference):
+    decision = _decide(candidate, reference)
+    assert decision.accepted, decision.record["summary"]
+    assert _better(decision).low > 0
+
+
+def _card(name: str, gain_on: set[str]):
+    """Eight voices of 60 utterances, half of the words wrong; all right for the voices in `gain_on`."""
+    rows, texts = [], []
+    for n in range(480):
+        voice = f"v{n % 8}"
+        rows.append({"text": "yes no", "contact_id": f"call-{n}", "voice": voice, "start_s": 0.0, "role": "customer"})
+        texts.append("yes no" if voice in gain_on else "yes um")
+    return asr_scorecard(name, "d1", rows, texts, 0, NOW.isoformat(), name)
+
+
+def test_E2_refuses_a_gain_on_one_voice_that_single_utterances_would_call_certain():
+    champion, candidate = _card("champion", set()), _card("candidate", {"v3"})
+    alone = replace(candidate, units=candidate.units.with_columns(pl.col("unit").alias("cluster")))
+    unpaired = replace(champion, units=champion.units.with_columns(pl.col("unit").alias("cluster")))
+    assert gain(alone, unpaired, "wer", 0).low > 0
+    answer = _better(_decide(candidate, champion))
+    assert answer.verdict == "fail"
+    assert answer.estimate == pytest.approx(1 / 16)
+
+
+def test_E2_needs_enough_voices_to_say_anything():
+    candidate, champion = examples.asr(0.1, voices=4), examples.asr(0.4, voices=4)
+    decision = _decide(candidate, champion)
+    assert not decision.accepted
+    assert "no evidence for enough_evidence" in decision.record["summary"]

@@ -1,0 +1,63 @@
+"""E8: one record a candidate, for a person and for a program, accepted and refused alike."""
+
+import json
+import re
+from html import unescape
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from evaluation.gates import examples
+from evaluation.gates.decide import SCHEMA, check_modules, decide, read_decision, write_decision
+from evaluation.gates.params import GateParams
+from models.ledger import decision_id
+from tests.judging import NOW
+
+CANDIDATES = {
+    "accepted": lambda: examples.evidence(),
+    "refused": lambda: examples.evidence(examples.asr(0.3, seed=2)),
+    "refused for lack of evidence": lambda: examples.evidence(reference=None, facts={"card": None, "smoke_ok": None}),
+    "accepted churn": lambda: examples.evidence(examples.churn(0.2)),
+    "refused churn": lambda: examples.evidence(examples.churn(0.5), examples.churn(0.5, seed=2)),
+}
+
+
+@pytest.mark.parametrize("case", CANDIDATES)
+def test_E8_is_written_with_every_check_and_figure_for_programs_and_people(case: str, tmp_path: Path):
+    evidence = CANDIDATES[case]()
+    made = decide(evidence.candidate, evidence.reference, GateParams(), evidence.facts, NOW, "nightly evaluation")
+    record_path, page_path = write_decision(made, tmp_path)
+    record = json.loads(record_path.read_text())
+
+    jsonschema.validate(record, json.loads(SCHEMA.read_text()))
+    assert record["verdict"] == case.split()[0]
+    assert record_path.name == f"{record['decision_id']}.json"
+    assert record["decision_id"] == decision_id(record)
+    assert record["candidate"]["bundle_sha256"] == evidence.candidate.bundle_sha256
+    assert record["data_hash"] == evidence.candidate.data_hash
+    assert (record["decided_by"], record["decided_at"]) == ("nightly evaluation", NOW.isoformat())
+    assert [check["name"] for check in record["checks"]] == [module.NAME for module in check_modules()]
+    assert (record["verdict"] == "accepted") == all(check["verdict"] == "pass" for check in record["checks"])
+    better = next(check for check in record["checks"] if check["name"] == "better")
+    if evidence.reference is not None:
+        assert better["low"] <= better["estimate"] <= better["high"]
+        assert better["threshold"] == 0
+
+    page = unescape(page_path.read_text())
+    for check in record["checks"]:
+        assert check["sentence"] in page
+        assert check["promise"] in page
+    for said in (record["summary"], record["data_hash"], record["decided_by"], record["candidate"]["model"]):
+        assert said in page
+    if better["low"] is not None:
+        assert f"{better['low']:.4f}".replace("-", "−") in page
+    assert not re.search(r"""(src|href)\s*=|url\(|@import""", page), "the page must need nothing else"
+    assert read_decision(record_path).record == record
+
+
+def test_E8_is_the_same_record_when_the_same_evidence_is_judged_again(tmp_path: Path):
+    evidence = CANDIDATES["refused"]()
+    for _ in range(2):
+        write_decision(decide(evidence.candidate, evidence.reference, GateParams(), evidence.facts, NOW, "x"), tmp_path)
+    assert len(list(tmp_path.glob("*.json"))) == 1
