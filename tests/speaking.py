@@ -44,3 +44,58 @@ def a_nemo(path: Path, **changes: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     a_network(**changes).save_to(str(path))
     return path
+
+
+def a_hybrid_nemo(path: Path) -> Path:
+    """The `.nemo` of a tiny transducer with a CTC branch."""
+    from omegaconf import OmegaConf
+
+    from models.asr import nemo_asr
+
+    config = OmegaConf.to_container(a_network(channels=16, kernels=(5,)).cfg)
+    assert isinstance(config, dict)
+    labels, decoder = config["labels"], config["decoder"]
+    modules, sizes = "nemo.collections.asr.modules", {"pred_hidden": 8, "joint_hidden": 8}
+    config = {name: config[name] for name in ("sample_rate", "labels", "preprocessor", "encoder")} | {
+        "model_defaults": {"enc_hidden": 32, **sizes},
+        "decoder": {
+            "_target_": f"{modules}.RNNTDecoder", "normalization_mode": None, "random_state_sampling": False,
+            "blank_as_pad": True, "vocab_size": len(labels),
+            "prednet": {"pred_hidden": 8, "pred_rnn_layers": 1, "t_max": None, "dropout": 0.0},
+        },
+        "joint": {
+            "_target_": f"{modules}.RNNTJoint", "log_softmax": None, "preserve_memory": False,
+            "fuse_loss_wer": False, "fused_batch_size": 1, "vocabulary": labels, "num_classes": len(labels),
+            "jointnet": {"encoder_hidden": 32, **sizes, "activation": "relu", "dropout": 0.0},
+        },
+        "decoding": {"strategy": "greedy_batch", "greedy": {"max_symbols": 5}},
+        "loss": {"loss_name": "pytorch"},
+        "aux_ctc": {"ctc_loss_weight": 0.3, "decoder": decoder, "decoding": {"strategy": "greedy"}},
+    }  # fmt: skip
+    nemo_asr().EncDecHybridRNNTCTCModel(OmegaConf.create(config)).save_to(str(path))
+    return path
+
+
+def a_word_piece_nemo(path: Path) -> Path:
+    """The `.nemo` of a tiny CTC model that spells in pieces of words (made of `WORDS`)."""
+    import sentencepiece
+    from omegaconf import OmegaConf
+
+    from models.asr import nemo_asr
+
+    folder = path.parent / "pieces"
+    folder.mkdir(parents=True)
+    (folder / "text.txt").write_text("\n".join([" ".join(WORDS)] * 20))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(folder / "text.txt"), model_prefix=str(folder / "tokenizer"), vocab_size=30, model_type="bpe",
+        character_coverage=1.0, bos_id=-1, eos_id=-1, minloglevel=2,
+    )  # fmt: skip
+    pieces = [line.split("\t")[0] for line in (folder / "tokenizer.vocab").read_text().splitlines()]
+    (folder / "vocab.txt").write_text("\n".join(pieces[1:]))
+    config = OmegaConf.to_container(a_network(channels=16, kernels=(5,)).cfg)
+    assert isinstance(config, dict)
+    config = {name: config[name] for name in ("sample_rate", "preprocessor", "encoder", "decoder")}
+    config["tokenizer"] = {"dir": str(folder), "type": "bpe"}
+    config["decoder"] |= {"num_classes": -1, "vocabulary": []}
+    nemo_asr().EncDecCTCModelBPE(OmegaConf.create(config)).save_to(str(path))
+    return path

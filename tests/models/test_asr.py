@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def test_no_segment_is_longer_than_allowed_and_nothing_between_is_lost() -> None
     assert max(end - begin for begin, end in found) <= 15
     assert found[0][0] == pytest.approx(0.8, abs=0.05)
     assert found[-1][1] == pytest.approx(59.0, abs=0.05)
-    assert all(first[1] == second[0] for first, second in zip(found, found[1:], strict=False))
+    assert all(first[1] == second[0] for first, second in itertools.pairwise(found))
 
 
 @pytest.mark.parametrize("samples", [np.zeros(0), np.zeros(100), np.zeros(160000), bursts(duration_s=10.0)])
