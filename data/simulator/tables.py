@@ -21,7 +21,7 @@ CUSTOMER_COLUMNS = (
 )  # fmt: skip
 CONTACT_COLUMNS = (
     "contact_id", "customer_id", "channel", "started_at", "duration_s", "wait_s", "queue", "agent_id", "disposition",
-    "recording", "customer_channel", "agent_channel",
+    "recording", "customer_channel", "agent_channel", "voice",
 )  # fmt: skip
 QUEUES = {
     "billing": "billing", "payment": "billing", "outage": "technical", "technical": "technical", "cancel": "retention",
@@ -79,6 +79,7 @@ def contact_row(contact: NumberedContact, world: World, call: Call | None) -> di
         "recording": f"recordings/{contact.contact_id}.wav" if call else "",
         "customer_channel": CUSTOMER if call else "",
         "agent_channel": AGENT if call else "",
+        "voice": f"speaker-{contact.number:05d}" if call else "",
     }
 
 

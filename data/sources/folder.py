@@ -22,6 +22,7 @@ OUTCOME_COLUMNS = ("customer_id", "event", "happened", "on", "observed_until")
 def read(root: Path, options: SourceParams) -> Delivery:
     """Reads the export at `root`. messages.jsonl, transcripts/, recordings/ and outcomes.csv may be missing.
 
+    contacts.csv may have a column `voice`: who the customer on the recording is, where the centre knows the speaker.
     A contact whose `recording` names no file is refused when `options.expect_recordings`, else kept without audio; a
     file in recordings/ that no contact names is refused. Raises SourceError for a missing column or unreadable csv.
     """
@@ -82,10 +83,10 @@ def _contacts(
         if path is None:
             without.append(row["contact_id"])
             continue
-        sides = [row["customer_channel"], row["agent_channel"]]
-        for index, usual in enumerate((options.customer_channel, options.agent_channel)):
-            sides[index] = usual if sides[index] is None else sides[index]
-        recordings.append(DeliveredRecording(row["contact_id"], path, *sides))
+        customer, agent = row["customer_channel"], row["agent_channel"]
+        customer = options.customer_channel if customer is None else customer
+        agent = options.agent_channel if agent is None else agent
+        recordings.append(DeliveredRecording(row["contact_id"], path, customer, agent, row.get("voice")))
     if options.expect_recordings:
         refusals += [
             Refusal(
