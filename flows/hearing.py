@@ -15,6 +15,8 @@ import polars as pl
 
 from data.audio import read
 from data.records import TURNS
+from data.store import atomic
+from flows.settings import ROOT
 
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
@@ -22,6 +24,19 @@ if TYPE_CHECKING:
 Report = Callable[[int, int], None]
 HEARD = {**TURNS, "confidence": pl.Float64}
 AT_ONCE = 64  # utterances between two looks at the progress bar
+
+
+def base_of(name: str, keep: Path) -> Path:
+    """The `.nemo` that asr.base names: a file (relative to the checkout), or a hub model, brought once to `keep`."""
+    local = ROOT / name
+    if local.exists() or name.endswith(".nemo"):
+        return local
+    if not keep.exists():
+        from models.asr import fetch
+
+        with atomic(keep) as temporary:
+            fetch(name).save_to(str(temporary))
+    return keep
 
 
 def rows_of(manifest: Path) -> list[dict[str, Any]]:
@@ -76,7 +91,7 @@ def hear_all(
     from models.asr import load
 
     if model is None:
-        raise ValueError("there is no recogniser to hear with. Set KEEPLINE_BASE_MODEL to a .nemo.")
+        raise ValueError("there is no recogniser to hear with. Set asr.base in params.yaml to a .nemo.")
     recognizer = load(model)
     rows: list[dict[str, Any]] = []
     calls = recordings.sort("contact_id").to_dicts()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -35,38 +36,40 @@ def compare(
     console: Console, names: list[str], html: Path | None, allow_different_data: bool, store: Path | None
 ) -> None:
     """Compares runs in the terminal and as a page."""
-    from evaluation.compare import RunView, compare, comparison_page, comparison_tables
+    from evaluation.compare import RunView, compare, comparison_page, print_comparison
     from evaluation.scorecard import load
     from training.tracking import list_runs
 
     settings = from_environment(store=store)
     known = list_runs(settings.tracking_uri)
-    views = []
+    chosen = []
     for name in names:
         found = [run for run in known if run["run_id"].startswith(name)]
         if len(found) != 1:
             state = "no run begins so" if not found else f"{len(found)} runs begin so; give more letters"
             raise ValueError(f"run {name}: {state}. `keepline runs` lists them.")
-        views.append(_view(settings.tracking_uri, found[0], RunView, load))
-    result = compare(views, allow_different_data=allow_different_data)
-    for table in comparison_tables(result):
-        console.print(table)
+        chosen.append(found[0])
+    with tempfile.TemporaryDirectory() as scratch:
+        views = [_view(settings.tracking_uri, run, RunView, load, Path(scratch) / run["run_id"]) for run in chosen]
+        result = compare(views, allow_different_data=allow_different_data)
+    print_comparison(result, console)
     page = html or settings.store / "compare.html"
     write_text(page, comparison_page(result))
     console.print(f"as a page: {page}", soft_wrap=True, highlight=False)
 
 
-def _view(tracking_uri: str, run: dict[str, Any], view: Any, load: Any) -> Any:
+def _view(tracking_uri: str, run: dict[str, Any], view: Any, load: Any, to_dir: Path) -> Any:
     """A run with its scorecard, where its evaluation has left one."""
     from training.tracking import fetch_artifact
 
-    folder = fetch_artifact(tracking_uri, run["run_id"], "scorecards")
+    folder = fetch_artifact(tracking_uri, run["run_id"], "scorecards", to_dir)
     return view(
         run_id=run["run_id"],
         params=run["params"],
         metrics=run["metrics"],
-        data_hash=run["tags"].get("test_data_hash"),
-        scorecard=load(folder / "asr" / "candidate.json") if folder else None,
+        data_hash=run["tags"].get("test_data_hash", ""),
+        scorecard=load(folder / "candidate.json") if folder else None,
+        name=run["name"],
     )
 
 

@@ -19,7 +19,6 @@ class Settings:
     artifact_root: str
     dvc_remote: str
     params_file: Path
-    base_model: Path
     real_data: Path
     serve_host: str
     serve_port: int
@@ -39,7 +38,6 @@ def from_environment(environment: Mapping[str, str] | None = None, store: Path |
         artifact_root=env.get("KEEPLINE_ARTIFACTS", str(home / "mlartifacts")),
         dvc_remote=env.get("KEEPLINE_DVC_REMOTE", str(home / "remote")),
         params_file=Path(env.get("KEEPLINE_PARAMS", ROOT / "params.yaml")),
-        base_model=Path(env.get("KEEPLINE_BASE_MODEL", ROOT / "models" / "base" / "keepline-base.nemo")),
         real_data=Path(env.get("KEEPLINE_REAL_DATA", ROOT.parent / "shared" / "data")),
         serve_host=env.get("KEEPLINE_HOST", "127.0.0.1"),
         serve_port=int(env.get("KEEPLINE_PORT", "8080")),

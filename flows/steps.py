@@ -123,7 +123,7 @@ def train_asr(street: Street, progress: Report) -> dict[str, Any]:
     from training.asr import finetune
 
     params, speech, work = street.params.asr, street.path("speech"), street.path("asr/work")
-    base = street.settings.base_model
+    base = hearing.base_of(params.base, street.path("asr/base.nemo"))
     with judging.training_run(street, "asr", asdict(params)) as run:
         found = finetune(params, base, speech / "train.jsonl", speech / "valid.jsonl", work, run, progress)
         run.log_metrics(
@@ -134,7 +134,8 @@ def train_asr(street: Street, progress: Report) -> dict[str, Any]:
 
 def reference_asr(street: Street, progress: Report) -> dict[str, Any]:
     """Names the recogniser to beat: the champion, or the base before there is one."""
-    return judging.reference(street, "asr", {"model": "base", "path": str(street.settings.base_model)})
+    base = hearing.base_of(street.params.asr.base, street.path("asr/base.nemo"))
+    return judging.reference(street, "asr", {"model": "base", "path": str(base)})
 
 
 def evaluate_asr(street: Street, progress: Report) -> dict[str, Any]:

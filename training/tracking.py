@@ -172,6 +172,16 @@ def get_run(tracking_uri: str, run_id: str) -> dict[str, Any]:
             raise TrackingError(f"run {run_id}: MLflow has none of that id. `mlflow ui` lists them.") from error
 
 
+def fetch_artifact(tracking_uri: str, run_id: str, name: str, to_dir: Path) -> Path | None:
+    """Brings a file or folder that a run kept to `to_dir` and returns where it lies; None when the run kept none."""
+    client = _client(tracking_uri)
+    folder = name.rsplit("/", 1)[0] if "/" in name else None
+    if name not in {found.path for found in client.list_artifacts(run_id, folder)}:
+        return None
+    to_dir.mkdir(parents=True, exist_ok=True)
+    return Path(client.download_artifacts(run_id, name, str(to_dir)))
+
+
 def list_runs(tracking_uri: str, experiment: str | None = None, limit: int = 1000) -> list[dict[str, Any]]:
     """The newest runs first, as `get_run` gives them, of one experiment or of all."""
     with _hushed():

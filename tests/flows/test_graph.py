@@ -21,7 +21,7 @@ def test_dvc_yaml_says_what_the_graph_says():
         if not step.experiment:
             continue
         stage = stages[step.name]
-        assert stage["cmd"] == f"keepline step {step.name}"
+        assert stage["cmd"] == f"python -m flows.cli step {step.name}"
         assert _paths(stage.get("deps")) == set(step.code) | {f"data/store/{need}" for need in step.needs}, step.name
         assert set(stage.get("params", [])) == set(step.params), step.name
         made = _paths(stage.get("outs")) | _paths(stage.get("metrics"))

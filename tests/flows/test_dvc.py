@@ -1,0 +1,71 @@
+"""`dvc repro` and `dvc exp run` walk the same street, in a clone of the checkout."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from data.store import read_json
+from tests.flows.conftest import ROOT, SMALL, environment
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory, walked):
+    """The checkout's files in a git repository of their own, with the small profile as params.yaml."""
+    folder = tmp_path_factory.mktemp("clone") / "keepline"
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    shutil.copy(SMALL, folder / "params.yaml")
+    env = environment(folder / "data" / "store", KEEPLINE_PARAMS=str(folder / "params.yaml"))
+    identity = ["-c", "user.name=tester", "-c", "user.email=tester@example.org"]
+    for words in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "clone"]):
+        subprocess.run(["git", *words], cwd=folder, check=True, env=env)
+
+    def dvc(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", "dvc", *words], cwd=folder, env=env, capture_output=True,
+                              text=True, timeout=900)  # fmt: skip
+
+    return folder, dvc
+
+
+def test_dvc_repro_reproduces_the_run(clone, walked):
+    folder, dvc = clone
+    done = dvc("repro")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    store = folder / "data" / "store"
+    assert read_json(store / "version.json")["dvc_hash"] == read_json(walked / "version.json")["dvc_hash"]
+    ours, theirs = (read_json(place / "evaluate_asr.json") for place in (store, walked))
+    assert ours["data_hash"] == theirs["data_hash"]
+    assert ours["candidate"]["wer"]["value"] == pytest.approx(theirs["candidate"]["wer"]["value"], abs=0.02)
+    assert not (store / "release_asr.json").exists()
+    assert "wer" in dvc("metrics", "show").stdout
+
+
+def test_an_experiment_changes_one_setting_and_runs_only_what_depends_on_it(clone):
+    folder, dvc = clone
+    done = dvc("exp", "run", "-S", "churn.epochs=3")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "Running stage 'train_churn'" in done.stdout
+    assert "Running stage 'train_asr'" not in done.stdout
+    assert yaml.safe_load((folder / "params.yaml").read_text())["churn"]["epochs"] == 3
+    assert read_json(folder / "data" / "store" / "train_churn.json")["epochs"] == 3
+
+
+def test_a_push_and_a_pull_bring_a_lost_table_back(clone):
+    folder, dvc = clone
+    assert dvc("push").returncode == 0
+    table = folder / "data" / "store" / "features.parquet"
+    content = table.read_bytes()
+    table.unlink()
+    shutil.rmtree(folder / ".dvc" / "cache")
+    pulled = dvc("pull", "data/store/features.parquet")
+    assert pulled.returncode == 0, pulled.stderr
+    assert Path(table).read_bytes() == content

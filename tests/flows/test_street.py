@@ -1,0 +1,116 @@
+"""The whole street, walked through `keepline demo` on a small simulated centre."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+
+from data.store import read_json
+from flows.settings import from_environment
+from models.bundle import verify_bundle
+from models.registry import Registry
+from tests.flows.conftest import keepline
+from training.tracking import get_run
+
+
+def _registry(store):
+    return Registry(from_environment({}, store).tracking_uri, store / "registry")
+
+
+def test_the_demo_ends_by_saying_where_the_report_is(walked):
+    last = (walked / "demo.txt").read_text().strip().splitlines()[-1]
+    assert last.endswith("report/index.html")
+    assert (walked / "report" / "index.html").stat().st_size > 20_000
+
+
+def test_the_service_answered_with_the_promoted_versions(walked):
+    said = (walked / "demo.txt").read_text()
+    for kind in ("asr", "churn"):
+        version = _registry(walked).alias(kind, "champion")
+        assert version is not None
+        assert f"serving {kind} v{version} ({verify_bundle(walked / kind / 'bundle').sha256[:12]})" in said
+
+
+def test_the_verdict_is_true_to_its_numbers(walked):
+    for kind in ("asr", "churn"):
+        decided = read_json(walked / f"decide_{kind}.json")
+        record = read_json(walked / "decisions" / kind / decided["record"])
+        better = next(check for check in record["checks"] if check["name"] == "better")
+        assert (better["low"] > better["threshold"]) == (better["verdict"] == "pass")
+        assert (record["verdict"] == "accepted") == all(c["verdict"] in ("pass", "skipped") for c in record["checks"])
+        assert read_json(walked / f"release_{kind}.json")["verdict"] == record["verdict"]
+
+
+def test_a_run_knows_its_data_its_code_its_scores_and_its_decision(walked):
+    dvc_hash = read_json(walked / "version.json")["dvc_hash"]
+    for kind, metric in (("asr", "test_wer"), ("churn", "test_brier")):
+        run = get_run(from_environment({}, walked).tracking_uri, read_json(walked / f"train_{kind}.json")["run_id"])
+        assert run["status"] == "FINISHED"
+        assert run["inputs"][0]["source"]["dvc_hash"] == dvc_hash
+        assert run["tags"]["git_commit"]
+        assert {metric, f"{metric}_low", f"{metric}_high"} <= set(run["metrics"])
+        assert run["tags"]["decision"] == read_json(walked / f"decide_{kind}.json")["decision_id"]
+
+
+def test_every_recorded_hour_and_every_fault_is_accounted_for(walked):
+    found = read_json(walked / "validate.json")
+    lost = sum(found["rejected_audio_s"].values())
+    assert abs(found["input_audio_s"] - found["accepted_audio_s"] - lost) < 0.1
+    planted = read_json(walked / "truth" / "faults.json")
+    quarantined = "".join((walked / "quarantine" / f"{name}.jsonl").read_text() for name in ("ingest", "validate"))
+    missed = [fault for fault in planted if fault["contact_id"] and fault["contact_id"] not in quarantined]
+    assert not missed
+
+
+def test_every_present_customer_has_a_rising_risk_and_reasons(walked):
+    scores = pl.read_parquet(walked / "scores.parquet")
+    names = [name for name in scores.columns if name.startswith("risk_")]
+    assert scores.height == pl.read_parquet(walked / "current.parquet").height > 0
+    assert all((scores[a] <= scores[b]).all() for a, b in zip(names, names[1:], strict=False))
+    assert set(pl.read_parquet(walked / "reasons.parquet")["customer_id"]) == set(scores["customer_id"])
+
+
+def test_a_second_walk_adds_nothing_and_reuses_what_has_not_changed(walked):
+    before = {name: pl.read_parquet(walked / "tables" / f"{name}.parquet").height for name in ("contacts", "turns")}
+    ledger = len(_registry(walked).ledger())
+    again = keepline(walked, "run")
+    assert again.returncode == 0, again.stderr[-2000:]
+    after = {name: pl.read_parquet(walked / "tables" / f"{name}.parquet").height for name in before}
+    assert after == before
+    assert again.stdout.count("(unchanged)") >= 14
+    assert "fine-tuning the recogniser" in again.stdout
+    assert len(_registry(walked).ledger()) == ledger
+
+
+def test_the_questions_people_ask_afterwards_are_answered(walked, tmp_path):
+    run = read_json(walked / "train_asr.json")["run_id"]
+    assert run[:8] in keepline(walked, "runs").stdout
+    page = tmp_path / "compare.html"
+    compared = keepline(walked, "compare", run, read_json(walked / "train_asr.json")["run_id"][:8], "--html", str(page))
+    assert compared.returncode == 0, compared.stderr
+    assert page.stat().st_size > 1000
+    assert read_json(walked / "decide_asr.json")["decision_id"] in keepline(walked, "decisions").stdout
+    assert "promote" in keepline(walked, "ledger").stdout
+    assert "asr: v1" in keepline(walked, "ledger", "--at", "2999-01-01").stdout
+    unknown = keepline(walked, "compare", "zzz", "yyy")
+    assert unknown.returncode == 1
+    assert "no run begins so" in unknown.stderr
+
+
+def test_D1_from_an_alias_alone_the_data_comes_back(walked, tmp_path):
+    out = tmp_path / "dataset"
+    back = keepline(walked, "checkout", "asr@champion", str(out))
+    assert back.returncode == 0, back.stderr
+    for name in ("contacts", "turns", "recordings"):
+        assert (out / "tables" / f"{name}.parquet").read_bytes() == (walked / "clean" / f"{name}.parquet").read_bytes()
+    for shard in (walked / "shards").glob("*.tar"):
+        assert (out / "shards" / shard.name).read_bytes() == shard.read_bytes()
+
+
+def test_the_nightly_evaluation_says_whether_the_champions_hold(walked):
+    done = keepline(walked, "step", "nightly")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((walked / "nightly.json").read_text())["models"]
+    assert {kind: one["verdict"] for kind, one in found.items()} == {"asr": "holds", "churn": "holds"}
+    assert found["asr"]["value"] == read_json(walked / "evaluate_asr.json")["candidate"]["wer"]["value"]
