@@ -34,7 +34,7 @@ _PLAIN = {  # one contact at a time; data.features names the same things in the 
     "friction_ivr_dead_end": "the menu led nowhere",
     "friction_pressed_zero": "the menu was left by pressing 0",
     "friction_system_hangup": "the system cut the contact off",
-    "friction_please_call": "a written question was answered with “please call”",
+    "friction_please_call": "written, and answered with “please call”",
     "friction_repeated_contact": "about the same thing again",
     "friction_transfer": "handed on to someone else",
     "friction_unresolved": "left without a solution",
@@ -50,7 +50,7 @@ class WorthHearingParams:
     chosen: int = 8  # contacts by value
     random: int = 4  # contacts by lot from the others
     per_customer: int = 1  # at most so many chosen contacts of one customer, so that one story does not fill the list
-    horizon_days: int = 180  # the risk that counts
+    horizon_days: int = 180  # the risk that counts; 0 where outcomes have no dates
     half_life_days: float = 60.0  # a contact so much older than the newest is worth half
     doubt_weight: float = 0.5  # 0: how sure the labels are does not matter; 1: a sure label is not worth hearing
     negative_weight: float = 0.4  # of negative sentiment
@@ -166,7 +166,8 @@ def _why(row: dict, params: WorthHearingParams) -> str:
     parts = []
     if row["risk"] is not None:
         usual = f"half of all customers are above {row['usual']:.0%}"
-        parts.append(f"risk of leaving within {params.horizon_days} days {row['risk']:.0%} ({usual})")
+        within = f" within {params.horizon_days} days" if params.horizon_days else ""
+        parts.append(f"risk of leaving{within} {row['risk']:.0%} ({usual})")
     likely = [
         f"{plain_mark(mark)} ({p:.0%})"
         for mark, p in zip(row["marks"] or [], row["probabilities"] or [], strict=True)

@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 
 WIDTH = 960
-LEFT = 210  # room for names
+LEFT = 150  # room for names
 ROW = 34
 
 
@@ -52,7 +52,7 @@ def pairs(rows: Sequence[Pair], label: str, percent: bool = True) -> str:
         drawn.append(f'<text x="{x(tick):.1f}" y="{height - 8}" text-anchor="middle">{text}</text>')
     for number, row in enumerate(rows):
         y = top + ROW * number + ROW / 2
-        drawn.append(f'<text class="name" x="{LEFT - 16}" y="{y + 4:.1f}" text-anchor="end">{escape(row.name)}</text>')
+        drawn.append(f'<text class="name" x="0" y="{y + 4:.1f}">{escape(row.name)}</text>')
         drawn += _estimate(row.before, x, y - 6, "mute") + _estimate(row.after, x, y + 6, "mark")
         if row.remark:
             drawn.append(f'<text x="{WIDTH - right + 14}" y="{y + 4:.1f}">{escape(row.remark)}</text>')

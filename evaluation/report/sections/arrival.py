@@ -99,8 +99,16 @@ def refused(shelf: Shelf) -> dict[str, Any]:
 
 
 def version(shelf: Shelf) -> dict[str, Any]:
-    """The DatasetVersion the run saw."""
-    return dict(shelf.json("version.json", "version"))
+    """The DatasetVersion the run saw, and how split.json divided it."""
+    made = shelf.json("version.json", "version")
+    split = shelf.json_or_none("split.json") or {}
+    shelf.notes.extend(split.get("notes", ()))
+    wanted = ("dvc_hash", "git_commit", "created_at", "size_bytes", "rows")
+    return {
+        **{name: made[name] for name in wanted},
+        "customers": split.get("customers", {}),
+        "voices": split.get("voice_groups"),
+    }
 
 
 def _seconds(lines: list[dict[str, Any]]) -> float | None:

@@ -13,57 +13,77 @@ from evaluation.report import charts
 from evaluation.report.sections.hearing import card
 from evaluation.report.sections.people import horizon, nearest, scores
 from evaluation.report.shelf import NotThere, Shelf
-from evaluation.report.words import several, share, title
+from evaluation.report.words import sentence, several, share, title
 from evaluation.scorecard import Estimate, Scorecard, ScorecardError, gain
 
-PREDICTIONS = "scorecards/churn-predictions.parquet"  # customer_id, as_of, event, time_days, risk_… of test customers
+PREDICTIONS = "scorecards/churn/predictions.parquet"  # customer_id, as_of, event, time_days, risk_… of test customers
 METRICS = {"brier": "Brier score", "log_loss": "Log loss", "auc": "AUC"}
 SIDES = {
     "candidate": "Candidate", "reference": "Reference", "champion": "Champion", "kaplan_meier": "Kaplan–Meier",
-    "km": "Kaplan–Meier", "logistic": "Logistic regression",
+    "logistic": "Logistic regression",
 }  # fmt: skip
-GROUPS, POINTS = 10, 500  # of the calibration chart: groups of equal size, single customers drawn
+GROUPS, POINTS, DRAWN = 10, 500, 0.98  # of the charts: groups of equal size, single points, share of points inside
 
 
 def churn(shelf: Shelf, horizons_days: tuple[int, ...], seed: int) -> dict[str, Any]:
-    """Brier score, log loss and AUC by horizon for every scorecard there is, and the two kinds of calibration chart."""
+    """Brier score, log loss and AUC by horizon of every scorecard and baseline, and both kinds of calibration chart.
+
+    Baselines are what the candidate's scorecard says of simple models on the same rows (`facts`), without intervals.
+    """
     cards = _cards(shelf)
     if "candidate" not in cards:
         raise NotThere("The step “evaluate_churn” has not run: there is no scorecard of a churn network in the store.")
     candidate = cards["candidate"]
-    suffixes = _suffixes(candidate)
-    others = [side for side in cards if side != "candidate"]
+    others = {side: one for side, one in cards.items() if side != "candidate"}
     if not others:
         shelf.notes.append("There is no scorecard of a model to beat, so churn quality has nothing to be held against.")
-    tables = [
-        {
-            "metric": name,
-            "title": METRICS[name],
-            "lower_is_better": name != "auc",
-            "rows": [
+    known = {one.model for one in cards.values()}
+    baselines = {who: found for who, found in candidate.facts.get("baselines", {}).items() if who not in known}
+    tables = []
+    for name in METRICS:
+        rows = []
+        for suffix in _suffixes(candidate):
+            figures = [_estimate(one.metrics.get(f"{name}{suffix}")) for one in cards.values()]
+            figures += [_point(found.get(f"{name}{suffix}")) for found in baselines.values()]
+            gains = [_gain(shelf, candidate, one, f"{name}{suffix}", seed) for one in others.values()]
+            rows.append(
                 {
                     "horizon": int(suffix[1:]) if suffix else None,
-                    "figures": [_estimate(cards[side].metrics.get(f"{name}{suffix}")) for side in cards],
-                    "gains": [_gain(shelf, candidate, cards[side], f"{name}{suffix}", seed) for side in others]
-                    if name != "auc" else [],
+                    "figures": figures,
+                    "gains": gains if name != "auc" else [],
                 }
-                for suffix in suffixes
-            ],
-        }
-        for name in METRICS
-    ]  # fmt: skip
+            )
+        tables.append({"metric": name, "title": METRICS[name], "lower_is_better": name != "auc", "rows": rows})
+    columns = [{"name": SIDES.get(side, title(side)), "model": one.model} for side, one in cards.items()]
+    columns += [{"name": sentence(who), "model": "baseline"} for who in baselines]
     return {
-        "sides": [
-            {"side": side, "name": SIDES.get(side, title(side)), "model": one.model} for side, one in cards.items()
-        ],
-        "others": [SIDES.get(side, title(side)) for side in others],
+        "columns": columns,
+        "others": [column["name"].lower() for column in columns[1 : len(cards)]],
         "tables": tables,
         "units": candidate.units.height,
         "customers": candidate.units["cluster"].n_unique(),
-        "data_hash": candidate.data_hash,
         "same_data": len({one.data_hash for one in cards.values()}) == 1,
+        "skill": _skill(candidate),
         "against_truth": against_truth(shelf, horizons_days, seed),
         "calibration": calibration(shelf, horizons_days, seed),
+    }
+
+
+def _point(value: float | None) -> dict[str, Any] | None:
+    return None if value is None else {"value": value, "low": None, "high": None}
+
+
+def _skill(candidate: Scorecard) -> dict[str, Any] | None:
+    """Share of the attainable Brier skill by model and horizon on the test rows, as the scorecard measured it."""
+    found = candidate.facts.get("attainable_skill")
+    if not found:
+        return None
+    columns = list(found[candidate.model])
+    return {
+        "models": list(found),
+        "rows": [
+            {"horizon": horizon(name), "shares": [shares.get(name) for shares in found.values()]} for name in columns
+        ],
     }
 
 
@@ -134,13 +154,17 @@ def against_truth(shelf: Shelf, horizons_days: tuple[int, ...], seed: int) -> di
     for name in _chosen(columns, horizons_days):
         risk, true = both[name].to_numpy(), both[f"{name}_true"].to_numpy()
         some = np.random.default_rng(seed).permutation(len(risk))[:POINTS]
+        # A few extreme risks would squeeze all others into a corner: they are counted instead of drawn.
+        end = max(np.quantile(risk, DRAWN), np.quantile(true, DRAWN))
+        inside = some[(risk[some] <= end) & (true[some] <= end)]
         groups = [(float(risk[g].mean()), charts.Estimate(float(true[g].mean()))) for g in _groups(risk)]
-        label = f"Predicted against true risk within {horizon(name)} days, {several(len(some), 'customer')} drawn."
+        label = f"Predicted against true risk within {horizon(name)} days, {several(len(inside), 'prediction')} drawn."
         pictures.append(
             {
                 "horizon": horizon(name),
+                "beyond": len(some) - len(inside),
                 "svg": charts.against(
-                    list(zip(risk[some].tolist(), true[some].tolist(), strict=True)), groups,
+                    list(zip(risk[inside].tolist(), true[inside].tolist(), strict=True)), groups,
                     "predicted risk", "true risk", label,
                 ),
             }

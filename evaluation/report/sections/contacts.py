@@ -12,6 +12,8 @@ from evaluation.experience.worth_hearing import marks, plain_mark
 from evaluation.report.shelf import Shelf
 from evaluation.report.words import title
 
+LIKELY = 0.5  # a mark counts as there from this probability on
+
 
 def about(shelf: Shelf) -> dict[str, Any]:
     """Shares of contacts a reason, friction mark, sentiment and barrier, with the truth beside them where there is one;
@@ -21,15 +23,10 @@ def about(shelf: Shelf) -> dict[str, Any]:
     truth = shelf.true("contacts.parquet")
     if truth is not None:
         truth = truth.join(labels.select("contact_id").unique(), on="contact_id", how="semi")
-    troubled = (
-        marks(labels)
-        .filter(pl.col("mark").str.starts_with("friction_"))
-        .group_by("contact_id")
-        .agg((1 - (1 - pl.col("p")).product()).alias("any"))
-    )
+    troubled = marks(labels).filter(pl.col("mark").str.starts_with("friction_") & (pl.col("p") >= LIKELY))
     return {
         "contacts": contacts,
-        "friction_share": troubled["any"].sum() / contacts if contacts else None,
+        "friction_share": troubled["contact_id"].n_unique() / contacts if contacts else None,
         "has_truth": truth is not None,
         "reasons": _classes(labels, "reason", truth),
         "sentiments": _classes(labels, "sentiment", truth),
@@ -59,22 +56,22 @@ def _classes(labels: pl.DataFrame, label: str, truth: pl.DataFrame | None) -> li
 
 
 def _frictions(labels: pl.DataFrame, truth: pl.DataFrame | None) -> list[dict[str, Any]]:
-    """Expected share of contacts with each mark: the mean of its probability, so unsure contacts count partly."""
+    """Share of contacts on which each mark is likely."""
     found = {
-        mark: (expected, contacts)
-        for mark, expected, contacts in marks(labels)
+        mark: (count, count / contacts)
+        for mark, count, contacts in marks(labels)
         .filter(pl.col("mark").str.starts_with("friction_"))
         .group_by("mark")
-        .agg(pl.col("p").sum(), pl.len())
+        .agg((pl.col("p") >= LIKELY).sum().alias("count"), pl.len().alias("contacts"))
         .iter_rows()
     }
     rows = []
     for mark in [*FRICTIONS, *sorted(set(found) - set(FRICTIONS))]:
         if mark not in found:
             continue
-        flag, (expected, contacts) = mark.removeprefix("friction_"), found[mark]
+        flag, (count, share) = mark.removeprefix("friction_"), found[mark]
         true = truth[flag].mean() if truth is not None and flag in truth.columns else None
-        rows.append({"name": plain_mark(mark), "share": expected / contacts, "true_share": true})
+        rows.append({"name": plain_mark(mark), "count": count, "share": share, "true_share": true})
     return sorted(rows, key=lambda row: -row["share"])
 
 

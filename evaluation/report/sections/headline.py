@@ -48,11 +48,12 @@ def _hearing(heard: dict[str, Any]) -> tuple[str, str, str] | None:
 
 
 def _churn(foreseen: dict[str, Any]) -> tuple[str, str, str] | None:
-    truth = foreseen["against_truth"]
-    if truth and truth["rows"]:
-        row = truth["rows"][-1]
-        says = "Share of the attainable Brier skill: 0 % is the base rate, 100 % is every customer's true risk."
-        return f"Foreseen of {row['horizon']} days", share(row["skill"], 0), says
+    skill, truth = foreseen["skill"], foreseen["against_truth"]
+    if skill or (truth and truth["rows"]):
+        row = skill["rows"][-1] if skill else truth["rows"][-1]
+        reached = row["shares"][0] if skill else row["skill"]
+        says = f"of the attainable Brier skill at {row['horizon']} days: 0 % is the base rate, 100 % every true risk."
+        return "Foreseen", share(reached, 0), says
     row = next(table for table in foreseen["tables"] if table["metric"] == "auc")["rows"][-1]
     if not row["figures"][0]:
         return None

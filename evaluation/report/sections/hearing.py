@@ -9,7 +9,7 @@ import polars as pl
 
 from evaluation.report import charts
 from evaluation.report.shelf import NotThere, Shelf
-from evaluation.report.words import count, differences, title
+from evaluation.report.words import count, differences, sentence, title
 from evaluation.scorecard import Scorecard, ScorecardError, gain, load
 
 CARDS = ("scorecards/{kind}-{side}.json", "scorecards/{kind}/{side}.json")
@@ -34,9 +34,10 @@ def hearing(shelf: Shelf, examples: int, seed: int) -> dict[str, Any]:
         raise NotThere("The step “evaluate_asr” has not run: there is no scorecard of a recogniser in the store.")
     if before is None:
         shelf.notes.append("There is no scorecard of the recogniser to beat, so hearing has no “before”.")
-    rows = [_row("all test speech", before, after)]
+    rows = [_row("All test speech", before, after)]
     for by in sorted(after.slices):
-        rows += [_row(f"{title(by)}: {title(value)}", before, after, by, value) for value in after.slices[by]]
+        rows += [_row(f"{sentence(title(by))}: {title(value)}", before, after, by, value) for value in after.slices[by]]
+    heard = shelf.json_or_none("transcribe.json") or {}
     found: dict[str, Any] = {
         "before_model": before.model if before else None,
         "after_model": after.model,
@@ -46,6 +47,8 @@ def hearing(shelf: Shelf, examples: int, seed: int) -> dict[str, Any]:
         "overall": rows[0],
         "gain": None,
         "examples": [],
+        "facts": {name: after.facts.get(name) for name in ("parameters", "size_bytes", "times_real_time")},
+        "heard": {name: heard.get(name) for name in ("calls", "words", "mean_confidence")},
         "voices": after.units["cluster"].n_unique(),
         "utterances": after.units.height,
         "words": int(after.units["words"].sum()),

@@ -10,9 +10,9 @@ import polars as pl
 from data.records import CHANNELS
 from evaluation.experience.worth_hearing import marks
 from evaluation.metrics.churn import risk_columns
-from evaluation.report.shelf import Shelf
+from evaluation.report.sections.contacts import LIKELY
+from evaluation.report.shelf import NotThere, Shelf
 
-LIKELY = 0.5  # a mark counts as there from this probability on
 _WINDOW = re.compile(r"^(.+?)_(?:\d+d|decayed)$")
 
 
@@ -38,6 +38,8 @@ def at_risk(shelf: Shelf, most: int, horizon_days: int) -> dict[str, Any]:
     """The `most` customers with the highest risk, each horizon's expected number of leavers, and who serves."""
     found = scores(shelf)
     columns = risk_columns(found)
+    if not columns:
+        raise NotThere("No churn model is in office, so nobody was scored.")
     ranking = nearest(columns, horizon_days)
     top = found.sort([ranking, "customer_id"], descending=[True, False]).head(most)
     reasons, history, names = shelf.table_or_none("reasons.parquet"), _history(shelf), _customers(shelf)
@@ -54,7 +56,6 @@ def at_risk(shelf: Shelf, most: int, horizon_days: int) -> dict[str, Any]:
                 "reasons": mine or [],
             }
         )
-    models = found["model_version"].unique().to_list() if "model_version" in found.columns else []
     return {
         "customers": customers,
         "scored": found.height,
@@ -64,8 +65,18 @@ def at_risk(shelf: Shelf, most: int, horizon_days: int) -> dict[str, Any]:
         "expected": [
             {"days": horizon(name), "leavers": found[name].sum(), "mean": found[name].mean()} for name in columns
         ],
-        "models": sorted(str(model) for model in models),
+        "model": _in_office(shelf),
     }
+
+
+def _in_office(shelf: Shelf) -> str | None:
+    """The model that scored: the candidate if it was accepted, else the one it failed to beat."""
+    decided = shelf.json_or_none("decide_churn.json")
+    if decided is None:
+        return None
+    if decided["verdict"] == "accepted":
+        return f"the candidate {str(decided['candidate'])[:8]}"
+    return str(decided["reference"]["model"])
 
 
 def _customers(shelf: Shelf) -> dict[str, dict[str, Any]]:
@@ -87,13 +98,13 @@ def _history(shelf: Shelf) -> pl.DataFrame:
 
 
 def _reasons(reasons: pl.DataFrame, customer_id: str, history: pl.DataFrame) -> list[dict[str, Any]]:
-    """The customer's reasons by rank, with the newest contact that each feature counts."""
-    mine = reasons.filter(pl.col("customer_id") == customer_id)
+    """What raises the customer's risk, by rank, with the newest contact that each feature counts."""
+    mine = reasons.filter((pl.col("customer_id") == customer_id) & (pl.col("contribution") > 0))
     if "as_of" in mine.columns:
         mine = mine.filter(pl.col("as_of") == pl.col("as_of").max())
     past = history.filter(pl.col("customer_id") == customer_id)
     return [
-        {"sentence": row["sentence"], "raises": row["contribution"] >= 0, "contact": evidence(row["feature"], past)}
+        {"sentence": row["sentence"], "contact": evidence(row["feature"], past)}
         for row in mine.sort("rank").iter_rows(named=True)
     ]
 

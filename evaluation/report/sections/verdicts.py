@@ -9,16 +9,19 @@ from evaluation.report.shelf import UNREADABLE, NotThere, Shelf
 from evaluation.report.words import listing, title
 
 NAMES = {"asr": "Recogniser", "churn": "Churn network"}
+WANTED = ("name", "verdict", "summary", "page", "decided_by", "decided_at", "decision_id")
 VERDICTS = {"pass": "passed", "fail": "failed", "no_evidence": "no evidence", "skipped": "skipped"}
 
 
 def verdicts(shelf: Shelf) -> list[dict[str, Any]]:
     """The newest decision about each kind of model. Older records are counted, not shown."""
     records = []
-    for path in sorted((shelf.store / "decisions").glob("*.json")):
+    for path in sorted((shelf.store / "decisions").rglob("*.json")):
         try:
             record = read_json(path)
-            records.append({**record, "page": f"../decisions/{path.stem}.html", "name": NAMES[record["kind"]]})
+            page = path.with_suffix(".html")
+            link = f"../{page.relative_to(shelf.store).as_posix()}" if page.exists() else None
+            records.append({**record, "page": link, "name": NAMES[record["kind"]]})
         except UNREADABLE as error:
             shelf.notes.append(f"Decision {path.name} cannot be read: {error}")
     if not records:
@@ -30,10 +33,23 @@ def verdicts(shelf: Shelf) -> list[dict[str, Any]]:
             shelf.notes.append(f"The gate has not judged a {NAMES[kind].lower()} yet.")
             continue
         record = mine[-1]
-        has_page = (shelf.store / "decisions" / f"{record['decision_id']}.html").exists()
-        checks = [{**check, "title": title(check["name"]), "says": VERDICTS.get(check["verdict"], check["verdict"])}
-                  for check in record["checks"]]  # fmt: skip
-        newest.append({**record, "checks": checks, "earlier": len(mine) - 1, "has_page": has_page})
+        checks = [
+            {
+                **{name: check[name] for name in ("verdict", "sentence", "estimate", "low", "high", "threshold")},
+                "title": title(check["name"]),
+                "says": VERDICTS.get(check["verdict"], check["verdict"]),
+            }
+            for check in record["checks"]
+        ]
+        released = shelf.json_or_none(f"release_{kind}.json") or {}
+        newest.append(
+            {
+                **{name: record[name] for name in WANTED},
+                "checks": checks,
+                "earlier": len(mine) - 1,
+                "released": f"Version {released['version']}: {released['says']}." if released else None,
+            }
+        )
         short = [check["title"] for check in checks if check["verdict"] in ("fail", "no_evidence")]
         if short:
             shelf.notes.append(f"{NAMES[kind]} {record['candidate']['model']} fell short of: {listing(short)}.")

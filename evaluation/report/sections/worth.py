@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ import polars as pl
 from evaluation.experience.worth_hearing import RANDOM, WorthHearingParams, worth_hearing
 from evaluation.metrics.churn import risk_columns
 from evaluation.report import clips
-from evaluation.report.sections.people import nearest, scores
+from evaluation.report.sections.people import horizon, nearest, scores
 from evaluation.report.shelf import NotThere, Shelf
 from evaluation.report.words import several
 
 ReadAudio = Callable[[str], tuple[np.ndarray, int]]
 ORIGINS = {"person": "typed by a person", "written": "as it was written", "asr": "heard by the recogniser"}
+NO_RISKS = pl.DataFrame(schema={"customer_id": pl.String, "risk": pl.Float64})
 _BEFORE_S = 0.5  # a turn that begins this little before the clip still counts as in it
 
 
@@ -62,10 +64,13 @@ def _risks(shelf: Shelf, params: WorthHearingParams) -> tuple[pl.DataFrame, Wort
     try:
         found = scores(shelf)
     except NotThere as missing:
-        shelf.notes.append(f"{missing} Contacts worth hearing were chosen without it.")
-        return pl.DataFrame(schema={"customer_id": pl.String, "risk": pl.Float64}), params
+        shelf.notes.append(f"{missing} Contacts worth hearing were chosen without risks.")
+        return NO_RISKS, params
+    if not risk_columns(found):
+        shelf.notes.append("Nobody has been scored: contacts worth hearing were chosen without risks.")
+        return NO_RISKS, params
     column = nearest(risk_columns(found), params.horizon_days)
-    return found.select("customer_id", pl.col(column).alias("risk")), params
+    return found.select("customer_id", pl.col(column).alias("risk")), replace(params, horizon_days=horizon(column) or 0)
 
 
 def _clip(shelf: Shelf, contact_id: str, read_audio: ReadAudio, start_s: float, clip_s: float) -> clips.Clip | None:
