@@ -51,6 +51,8 @@ def test_replacing_one_call_keeps_the_bytes_of_the_others(tmp_path, wavs):
     packs.replace(tmp_path / "shards", "00000.tar", {"call-3.wav": new})
     for name, path in {**wavs, "call-3.wav": new}.items():
         assert packs.read_member(tmp_path / "shards", "00000.tar", name) == path.read_bytes()
+    packs.add(tmp_path / "fresh", {**wavs, "call-3.wav": new}, 0, 64)
+    assert (tmp_path / "shards" / "00000.tar").read_bytes() == (tmp_path / "fresh" / "00000.tar").read_bytes()
 
 
 def test_an_id_that_is_no_file_name_becomes_one(tmp_path):

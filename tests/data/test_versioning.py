@@ -88,6 +88,15 @@ def test_a_shard_is_linked_and_a_table_is_not(shop):
     assert os.access(shop.store / "tables" / "contacts.parquet", os.W_OK)
 
 
+def test_what_is_no_longer_in_the_store_is_not_in_the_next_version(shop, tmp_path):
+    shop.version()
+    (shop.store / "shards" / "00001.tar").unlink()
+    (shop.store / "tables" / "outcomes.parquet").unlink()
+    out = versioning.checkout(shop.version().dvc_hash, shop.repo, str(shop.remote), tmp_path / "out")
+    assert sorted(path.name for path in (out / "shards").iterdir()) == ["00000.tar", "00002.tar"]
+    assert not (out / "tables" / "outcomes.parquet").exists()
+
+
 def test_every_version_leaves_its_pointer_in_the_history(shop):
     first = shop.version()
     a_wav(shop.export / "recordings" / "call-3.wav", duration_s=15.0, seed=77)
