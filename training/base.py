@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data.store import atomic, write_text
-from data.text import ALPHABET, cardinal, normalise
-from evaluation.metrics.wer import corpus_wer, word_errors
+from data.store import read_json, write_json, write_text
+from data.text import ALPHABET
 from models.asr import Recognizer, nemo_asr, quiet
+from training.asr import save, wer
+from training.base_card import card, judge
+from training.base_speech import corpus_of, prepare
 from training.fit import Fit, fit
-from training.speech import SAMPLE_RATE_HZ, Augmentation, Corpus
-
-REAL_SETS = ("librispeech", "ljspeech", "asterisk_prompts", "spoken_digits", "speech_commands")
-HELD_OUT_SPEAKERS = {"spoken_digits": ("theo",)}  # by name; of speech_commands every sixteenth voice
-EVERY_NTH_SENTENCE = 20  # of the sets with one to three readers, whose voices cannot be held out
+from training.speech import SAMPLE_RATE_HZ, Augmentation
 
 
 @dataclass(frozen=True)
@@ -73,12 +68,18 @@ def train_base(
 ) -> dict[str, Any]:
     """Makes `out`/keepline-base.nemo and its card from the sets in `speech_dir` and the talk in `dialogue_dir`.
 
-    About an hour on two cores. Killed, it goes on from `work_dir`, which must not be shared by different `params`.
+    About an hour on two cores. Killed, it goes on from `work_dir`; returns what `fit` does, and wer, size_bytes and
+    parameters. Raises ValueError when `work_dir` was begun with other `params`, FileNotFoundError without the sets.
     """
     import torch
 
+    begun = work_dir / "params.json"
+    if begun.exists() and read_json(begun) != json.loads(json.dumps(asdict(params))):
+        raise ValueError(f"{work_dir}: begun with other settings (see params.json there). Use another folder.")
+    write_json(begun, asdict(params))
+
     torch.set_num_threads(params.threads)
-    rows = prepare(params, speech_dir, dialogue_dir, work_dir, lambda done, total: None)
+    rows = prepare(speech_dir, dialogue_dir, work_dir, params.seed, params.simulated_hours, params.simulated_voices)
     known = [row for row in rows if not row["held_out"]]
     corpus = corpus_of(known, work_dir)
     model = network(params)
@@ -105,121 +106,14 @@ def train_base(
 
     summary = fit(
         model, corpus, tokens, sampler(params, known), settings, work_dir,
-        measure=lambda model: wer(model, sample), report=report, progress=progress,
+        measure=lambda model: wer(Recognizer(model), sample), report=report, progress=progress,
     )  # fmt: skip
-    out.mkdir(parents=True, exist_ok=True)
-    with atomic(out / "keepline-base.nemo") as temporary:
-        model.save_to(str(temporary))
+    path = out / "keepline-base.nemo"
+    save(model, path)
+    results = judge(Recognizer(model), held_out, work_dir, speech_dir)
+    summary |= {"wer": results, "size_bytes": path.stat().st_size, "parameters": Recognizer(model).parameters}
+    write_text(out / "card.md", card(asdict(params), rows, summary))
     return summary
-
-
-def prepare(
-    params: BaseTraining, speech_dir: Path, dialogue_dir: Path, work_dir: Path, progress: Callable[[int, int], None]
-) -> list[dict[str, Any]]:
-    """Decodes and synthesises everything once into `work_dir`/audio.i16; returns one row an utterance.
-
-    Rows hold set, start, frames, text, speaker and held_out. With index.jsonl there, nothing is made again.
-    """
-    index = work_dir / "index.jsonl"
-    if not index.exists():
-        makers = [(name, _real(speech_dir / name, name)) for name in REAL_SETS]
-        makers.append(("simulated", _simulated(params, dialogue_dir)))
-        start, lines = 0, []
-        with atomic(work_dir / "audio.i16") as temporary, temporary.open("wb") as out:
-            for done, (name, utterances) in enumerate(makers):
-                progress(done, len(makers))
-                for samples, row in utterances:
-                    out.write(np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
-                    lines.append(json.dumps({"set": name, "start": start, "frames": len(samples), **row}))
-                    start += len(samples)
-        write_text(index, "\n".join(lines) + "\n")
-        progress(len(makers), len(makers))
-    return [json.loads(line) for line in index.read_text().splitlines()]
-
-
-def corpus_of(rows: list[dict[str, Any]], work_dir: Path) -> Corpus:
-    """The utterances of `rows`, their audio memory-mapped."""
-    return Corpus(
-        np.memmap(work_dir / "audio.i16", dtype="<i2", mode="r"),
-        np.array([row["start"] for row in rows], np.int64),
-        np.array([row["frames"] for row in rows], np.int64),
-        [row["text"] for row in rows],
-    )
-
-
-def _real(folder: Path, name: str) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-    """Utterances of one folder with a NeMo manifest. Raises FileNotFoundError naming the folder."""
-    import soundfile
-
-    manifest = folder / "manifest.jsonl"
-    if not manifest.exists():
-        raise FileNotFoundError(f"{manifest}: no manifest. Point the speech folder at the sets {', '.join(REAL_SETS)}.")
-    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
-    speakers = sorted({row["speaker"] for row in rows})
-    held_out = set(HELD_OUT_SPEAKERS.get(name, speakers[::16] if len(speakers) > 100 else ()))
-    for number, row in enumerate(rows):
-        samples, rate = soundfile.read(folder / row["audio_filepath"], dtype="float32")
-        if rate != SAMPLE_RATE_HZ:
-            raise ValueError(f"{folder / row['audio_filepath']}: {rate} Hz instead of {SAMPLE_RATE_HZ}.")
-        apart = row["speaker"] in held_out if held_out else number % EVERY_NTH_SENTENCE == 0
-        yield samples, {"text": normalise(row["text"]), "speaker": row["speaker"], "held_out": apart}
-
-
-def _simulated(params: BaseTraining, dialogue_dir: Path) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-    """Service talk in simulated voices; the last tenth of the voices is held out, with sentences of its own."""
-    from data.simulator.voice import Synthesizer, voices
-
-    rng = np.random.default_rng([params.seed, 1])
-    speakers = voices(params.simulated_voices, params.seed)
-    known = len(speakers) - len(speakers) // 10
-    sentences = _sentences(dialogue_dir)
-    order = rng.permutation(len(sentences))
-    common = [word for word, _ in Counter(" ".join(sentences).split()).most_common(4000)]
-    digits = [*(cardinal(value) for value in range(10)), "oh"]
-    synthesizer, spoken_s, used = Synthesizer(), 0.0, 0
-    while spoken_s < params.simulated_hours * 3600:
-        kind = rng.random()
-        if kind < 0.12:
-            text = " ".join(common[int(len(common) * rng.random() ** 2)] for _ in range(rng.integers(1, 3)))
-        elif kind < 0.24:
-            text = " ".join(digits[i] for i in rng.integers(0, len(digits), rng.integers(1, 9)))
-        else:
-            text = sentences[order[used % len(order)]]
-            used += 1
-            if kind > 0.8:  # a piece of the sentence, so that no ending is learnt by heart
-                words = text.split()
-                first = int(rng.integers(0, len(words)))
-                text = " ".join(words[first : first + int(rng.integers(1, 6))])
-        held_out = rng.random() < 0.02
-        voice = speakers[int(rng.integers(known, len(speakers)) if held_out else rng.integers(0, known))]
-        samples = synthesizer.speak(text, voice, SAMPLE_RATE_HZ)
-        if len(samples) < 0.15 * SAMPLE_RATE_HZ:
-            continue
-        edges = [np.zeros(int(SAMPLE_RATE_HZ * gap), np.float32) for gap in rng.uniform(0.02, 0.35, 2)]
-        spoken_s += len(samples) / SAMPLE_RATE_HZ
-        yield (
-            np.concatenate((edges[0], samples, edges[1])),
-            {"text": text, "speaker": voice.name, "held_out": bool(held_out)},
-        )
-
-
-def _sentences(folder: Path) -> list[str]:
-    """Distinct spoken sentences of 1 to 24 words from the dialogue sets, in the order of the files."""
-    found: dict[str, None] = {}
-    files = sorted(folder.glob("*.jsonl.gz"))
-    if not files:
-        raise FileNotFoundError(f"{folder}: no *.jsonl.gz with dialogues.")
-    for path in files:
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
-            for line in lines:
-                row = json.loads(line)
-                texts = [text for _, text in row["turns"]] if "turns" in row else [row["text"]]
-                for text in texts:
-                    for sentence in re.split(r"(?<=[.?!])\s+", text):
-                        spoken = normalise(sentence)
-                        if 1 <= len(spoken.split()) <= 24 and len(spoken) >= 3:
-                            found[spoken] = None
-    return list(found)
 
 
 def network(params: BaseTraining) -> Any:
@@ -293,9 +187,3 @@ def sampler(params: BaseTraining, rows: list[dict[str, Any]]) -> Callable[[int],
         return order[low + np.sort(np.argsort(rank, kind="stable")[:count])]
 
     return at
-
-
-def wer(model: Any, corpus: Corpus) -> float:
-    """Corpus WER of greedy decoding."""
-    heard = Recognizer(model).transcribe([corpus.wave(i) for i in range(len(corpus))])
-    return corpus_wer([word_errors(said, found.text) for said, found in zip(corpus.texts, heard, strict=True)])

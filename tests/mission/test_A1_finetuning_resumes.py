@@ -49,7 +49,7 @@ def the_only_run(folder: Path) -> str:
     return run["run_id"]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_A1_a_killed_finetuning_continues_the_same_run_and_step(tmp_path: Path) -> None:
     base = a_nemo(tmp_path / "base.nemo")
     a_manifest(tmp_path / "train.jsonl", 24)
@@ -66,7 +66,7 @@ def test_A1_a_killed_finetuning_continues_the_same_run_and_step(tmp_path: Path) 
     assert get_run(f"sqlite:///{tmp_path / 'mlflow.db'}", killed_run)["status"] == "RUNNING"
 
     second = started(base, tmp_path)
-    out, _ = second.communicate(timeout=200)
+    out, _ = second.communicate(timeout=400)
     assert second.returncode == 0
     *steps, last = out.splitlines()
     found = json.loads(last)

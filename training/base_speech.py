@@ -1,0 +1,134 @@
+"""The speech that the shipped base learns from: recorded sets, and simulated voices reading service talk."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from data.simulator.voice import Synthesizer, voices
+from data.store import atomic, write_text
+from data.text import cardinal, normalise
+from training.speech import SAMPLE_RATE_HZ, Corpus
+
+REAL_SETS = ("librispeech", "ljspeech", "asterisk_prompts", "spoken_digits", "speech_commands")
+HELD_OUT_SPEAKERS = {"spoken_digits": ("theo",)}  # by name; of speech_commands every sixteenth voice
+EVERY_NTH_SENTENCE = 20  # of the sets with one to three readers, whose voices cannot be held out
+
+
+def prepare(
+    speech_dir: Path,
+    dialogue_dir: Path,
+    work_dir: Path,
+    seed: int,
+    simulated_hours: float,
+    simulated_voices: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[dict[str, Any]]:
+    """Decodes and synthesises everything once into `work_dir`/audio.i16; returns one row an utterance.
+
+    Rows hold set, start, frames, text, speaker and held_out. With index.jsonl there, nothing is made again.
+    """
+    index = work_dir / "index.jsonl"
+    if not index.exists():
+        makers = [(name, recorded(speech_dir / name, name)) for name in REAL_SETS]
+        makers.append(("simulated", simulated(dialogue_dir, seed, simulated_hours, simulated_voices)))
+        start, lines = 0, []
+        with atomic(work_dir / "audio.i16") as temporary, temporary.open("wb") as out:
+            for done, (name, utterances) in enumerate(makers):
+                progress(done, len(makers))
+                for samples, row in utterances:
+                    out.write(np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+                    lines.append(json.dumps({"set": name, "start": start, "frames": len(samples), **row}))
+                    start += len(samples)
+        write_text(index, "\n".join(lines) + "\n")
+        progress(len(makers), len(makers))
+    return [json.loads(line) for line in index.read_text().splitlines()]
+
+
+def corpus_of(rows: list[dict[str, Any]], work_dir: Path) -> Corpus:
+    """The utterances of `rows`, their audio memory-mapped."""
+    return Corpus(
+        np.memmap(work_dir / "audio.i16", dtype="<i2", mode="r"),
+        np.array([row["start"] for row in rows], np.int64),
+        np.array([row["frames"] for row in rows], np.int64),
+        [row["text"] for row in rows],
+    )
+
+
+def recorded(folder: Path, name: str) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """Utterances of one folder with a NeMo manifest. Raises FileNotFoundError naming the folder."""
+    manifest = folder / "manifest.jsonl"
+    if not manifest.exists():
+        raise FileNotFoundError(f"{manifest}: no manifest. Point the speech folder at the sets {', '.join(REAL_SETS)}.")
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    speakers = sorted({row["speaker"] for row in rows})
+    held_out = set(HELD_OUT_SPEAKERS.get(name, speakers[::16] if len(speakers) > 100 else ()))
+    for number, row in enumerate(rows):
+        samples, rate = soundfile.read(folder / row["audio_filepath"], dtype="float32")
+        if rate != SAMPLE_RATE_HZ:
+            raise ValueError(f"{folder / row['audio_filepath']}: {rate} Hz instead of {SAMPLE_RATE_HZ}.")
+        apart = row["speaker"] in held_out if held_out else number % EVERY_NTH_SENTENCE == 0
+        yield samples, {"text": normalise(row["text"]), "speaker": row["speaker"], "held_out": apart}
+
+
+def simulated(dialogue_dir: Path, seed: int, hours: float, count: int) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """Service talk in simulated voices; the last tenth of the voices is held out, with sentences of its own."""
+    rng = np.random.default_rng([seed, 1])
+    speakers = voices(count, seed)
+    known = len(speakers) - len(speakers) // 10
+    sentences = _sentences(dialogue_dir)
+    order = rng.permutation(len(sentences))
+    common = [word for word, _ in Counter(" ".join(sentences).split()).most_common(4000)]
+    digits = [*(cardinal(value) for value in range(10)), "oh"]
+    synthesizer, spoken_s, used = Synthesizer(), 0.0, 0
+    while spoken_s < hours * 3600:
+        kind = rng.random()
+        if kind < 0.12:
+            text = " ".join(common[int(len(common) * rng.random() ** 2)] for _ in range(rng.integers(1, 3)))
+        elif kind < 0.24:
+            text = " ".join(digits[i] for i in rng.integers(0, len(digits), rng.integers(1, 9)))
+        else:
+            text = sentences[order[used % len(order)]]
+            used += 1
+            if kind > 0.8:  # a piece of the sentence, so that no ending is learnt by heart
+                words = text.split()
+                first = int(rng.integers(0, len(words)))
+                text = " ".join(words[first : first + int(rng.integers(1, 6))])
+        held_out = rng.random() < 0.02
+        voice = speakers[int(rng.integers(known, len(speakers)) if held_out else rng.integers(0, known))]
+        samples = synthesizer.speak(text, voice, SAMPLE_RATE_HZ)
+        if len(samples) < 0.15 * SAMPLE_RATE_HZ:
+            continue
+        edges = [np.zeros(int(SAMPLE_RATE_HZ * gap), np.float32) for gap in rng.uniform(0.02, 0.35, 2)]
+        spoken_s += len(samples) / SAMPLE_RATE_HZ
+        yield (
+            np.concatenate((edges[0], samples, edges[1])),
+            {"text": text, "speaker": voice.name, "held_out": bool(held_out)},
+        )
+
+
+def _sentences(folder: Path) -> list[str]:
+    """Distinct spoken sentences of 1 to 24 words from the dialogue sets, in the order of the files."""
+    found: dict[str, None] = {}
+    files = sorted(folder.glob("*.jsonl.gz"))
+    if not files:
+        raise FileNotFoundError(f"{folder}: no *.jsonl.gz with dialogues.")
+    for path in files:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                row = json.loads(line)
+                texts = [text for _, text in row["turns"]] if "turns" in row else [row["text"]]
+                for text in texts:
+                    for sentence in re.split(r"(?<=[.?!])\s+", text):
+                        spoken = normalise(sentence)
+                        if 1 <= len(spoken.split()) <= 24 and len(spoken) >= 3:
+                            found[spoken] = None
+    return list(found)
