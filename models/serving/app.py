@@ -77,8 +77,7 @@ def create_app(
     @app.get("/readyz", summary="Which versions answer", responses={503: {"model": Readiness}})
     def readyz() -> JSONResponse:
         loaded = {kind: _version(kind, found) for kind, found in models.loaded.items()}
-        problems = models.problems
-        said = Readiness(ready=not problems, models=loaded, problems=problems)
+        said = Readiness(ready=models.ready, models=loaded, problems=models.problems)
         return JSONResponse(said.model_dump(), status_code=200 if said.ready else 503)
 
     @app.post(

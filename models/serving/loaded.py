@@ -57,6 +57,10 @@ class NotLoadedError(RuntimeError):
     """There is no model of that kind to answer with."""
 
 
+class NoChampionError(NotLoadedError):
+    """Nothing of that kind has been promoted yet."""
+
+
 def champions(registry: Registry, names: Mapping[str, str], cache: Path) -> Resolver:
     """A resolver that fetches what the alias champion names; `names` maps kind to registered model name."""
 
@@ -90,6 +94,7 @@ class Models:
         self._resolver = resolver
         self._loaded: dict[str, Loaded] = {}
         self._problems = dict.fromkeys(kinds, "still loading")
+        self._vacant: set[str] = set()  # kinds nobody has promoted yet
 
     def load(self) -> None:
         """Loads every kind; what goes wrong with one is kept for `problems` and does not stop the others."""
@@ -97,6 +102,9 @@ class Models:
             try:
                 self._loaded[kind] = self._load(kind)
                 del self._problems[kind]
+            except NoChampionError as error:
+                self._problems[kind] = str(error)
+                self._vacant.add(kind)
             except Exception as error:  # whatever it is, the service must live to tell
                 log.error("%s cannot be served: %s", kind, error)
                 self._problems[kind] = str(error)
@@ -104,7 +112,7 @@ class Models:
     def _load(self, kind: str) -> Loaded:
         served = self._resolver(kind)
         if served is None:
-            raise NotLoadedError(f"there is no {kind} champion yet. Promote a version.")
+            raise NoChampionError(f"there is no {kind} champion yet. Promote a version.")
         bundle = verify_bundle(served.path)
         if bundle.kind != kind:
             raise NotLoadedError(f"bundle {served.path.name} is {bundle.kind}, not {kind}.")
@@ -115,6 +123,11 @@ class Models:
         if kind not in self._loaded:
             raise NotLoadedError(f"{kind}: {self._problems.get(kind, 'not served here')}")
         return self._loaded[kind]
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything that has been promoted is loaded, and that is something. A vacancy is no fault."""
+        return bool(self._loaded) and set(self._problems) <= self._vacant
 
     @property
     def loaded(self) -> dict[str, Loaded]:

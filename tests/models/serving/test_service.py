@@ -184,14 +184,20 @@ def test_the_champion_is_served_and_nobody_where_there_is_none(tmp_path: Path):
     resolver = champions(shop.registry, {"churn": "churn"}, tmp_path / "cache")
     app = create_app(resolver, ("churn",))
     app.state.models.load()
-    assert "no churn champion yet" in TestClient(app).get("/readyz").json()["problems"]["churn"]
+    vacant = TestClient(app).get("/readyz")
+    assert vacant.status_code == 503
+    assert "no churn champion yet" in vacant.json()["problems"]["churn"]
     bundle = a_churn_bundle(tmp_path / "bundle")
     version = shop.registry.register(bundle.path, "churn", shop.run_id)
     shop.registry.promote("churn", version, None, a_decision(bundle.sha256), "anna", NOW)
-    app = create_app(resolver, ("churn",))
+    # A kind nobody has promoted yet does not keep the other from answering.
+    app = create_app(lambda kind: resolver(kind) if kind == "churn" else None, ("asr", "churn"))
     app.state.models.load()
     client = TestClient(app)
-    assert client.get("/readyz").json()["models"]["churn"]["bundle_sha256"] == bundle.sha256
+    ready = client.get("/readyz")
+    assert ready.status_code == 200
+    assert ready.json()["models"]["churn"]["bundle_sha256"] == bundle.sha256
+    assert "no asr champion yet" in ready.json()["problems"]["asr"]
     assert client.post("/v1/churn:score", json={"rows": [ROW]}).json()["model"]["version"] == str(version)
 
 
