@@ -68,7 +68,7 @@ def test_tables_have_the_columns_of_the_contract(made):
     assert list(customers[0])[:6] == ["customer_id", "phone", "plan", "region", "since", "monthly_price"]
     assert ",".join(contacts[0]) == (
         "contact_id,customer_id,channel,started_at,duration_s,wait_s,queue,agent_id,disposition,"
-        "recording,customer_channel,agent_channel"
+        "recording,customer_channel,agent_channel,voice"
     )
     assert list(rows_of(raw / "outcomes.csv")[0]) == ["customer_id", "event", "happened", "on", "observed_until"]
     assert len({row["contact_id"] for row in contacts}) == len(contacts) == summary["contacts"]
@@ -132,10 +132,14 @@ def test_people_transcribed_the_share_asked_for_word_for_word(made, tmp_path):
 
 
 def test_a_caller_keeps_their_voice_and_agents_have_their_own(made):
-    _, truth, summary = made
+    raw, truth, summary = made
     own = pl.read_parquet(truth / "voices.parquet")
     assert own["customer_id"].n_unique() == own.height == own["voice"].n_unique()
     assert len(summary["agents"]) == SMALL.agents
+    spoken = [row for row in rows_of(raw / "contacts.csv") if row["recording"]]
+    speakers = {(row["customer_id"], row["voice"]) for row in spoken}
+    assert len(speakers) == len({who for who, _ in speakers}) == len({voice for _, voice in speakers}) == own.height
+    assert all(row["voice"] for row in spoken)
     assert not set(summary["agents"].values()) & set(own["voice"])
 
 

@@ -1,5 +1,7 @@
 """The simulator's voices differ clearly, and a voice says the same words the same way every time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -59,6 +61,17 @@ def test_a_shorter_vocal_tract_sounds_higher_and_lasts_as_long(synthesizer):
     low, high = (synthesizer.speak(WORDS, Voice("v", variant="m3", warp=warp)) for warp in (0.9, 1.12))
     assert pitch_hz(high) / pitch_hz(low) == pytest.approx(1.12 / 0.9, rel=0.06)
     assert len(high) == pytest.approx(len(low), rel=0.1)
+
+
+def test_pitch_pace_and_breath_are_heard(synthesizer):
+    plain = Voice("v", variant="m3")
+    usual = synthesizer.speak(WORDS, plain)
+    assert pitch_hz(synthesizer.speak(WORDS, replace(plain, pitch=70))) > 1.15 * pitch_hz(usual)
+    assert len(synthesizer.speak(WORDS, replace(plain, rate_wpm=210))) < 0.9 * len(usual)
+    breathy = synthesizer.speak(WORDS, replace(plain, breath=0.2))
+    assert np.mean(np.abs(np.diff(breathy))) > 1.1 * np.mean(np.abs(np.diff(usual)))
+    for setting in ("pitch", "pitch_range", "rate_wpm", "warp", "tilt", "breath"):
+        assert len({getattr(voice, setting) for voice in voices(30, 1)}) > 8
 
 
 def test_a_longer_list_of_voices_begins_with_the_shorter():
