@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
     "Keepline listens to every call, chat and e-mail, retrains on what it hears, and ships a model only when it is "
@@ -171,6 +172,13 @@ def base_train(
     console.print(summary)
 
 
+@app.callback()
+def options(
+    traceback: Annotated[bool, typer.Option(help="Show where in the code an error came from.")] = False,
+) -> None:
+    """Options of every command."""
+
+
 def main() -> None:
     """Runs the command line. What a person can put right is told in one sentence, without a traceback."""
     from flows.settings import quiet_vendors
@@ -181,7 +189,9 @@ def main() -> None:
     except (ValueError, OSError, RuntimeError) as error:
         if "--traceback" in sys.argv or not str(error):
             raise
-        Console(stderr=True).print(f"[red]keepline:[/] {error}", highlight=False)
+        says = Console(stderr=True)
+        says.print(f"[red]keepline:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        says.print("(keepline --traceback … shows where)", style="dim", highlight=False)
         sys.exit(1)
 
 

@@ -15,7 +15,9 @@ SMALL = ROOT / "tests" / "small.yaml"
 
 def environment(store: Path, **more: str) -> dict[str, str]:
     """The environment of a command that works in `store` and nowhere else."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("KEEPLINE_", "MLFLOW_", "PREFECT_"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("KEEPLINE_", "MLFLOW_", "PREFECT_"))
+    }
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
     return {**kept, "PATH": path, "KEEPLINE_STORE": str(store), "KEEPLINE_PARAMS": str(SMALL),
             "PREFECT_HOME": str(store / "prefect"), "KEEPLINE_ACTOR": "tester", **more}  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import polars as pl
 
@@ -67,7 +68,7 @@ def test_every_present_customer_has_a_rising_risk_and_reasons(walked):
     scores = pl.read_parquet(walked / "scores.parquet")
     names = [name for name in scores.columns if name.startswith("risk_")]
     assert scores.height == pl.read_parquet(walked / "current.parquet").height > 0
-    assert all((scores[a] <= scores[b]).all() for a, b in zip(names, names[1:], strict=False))
+    assert all((scores[a] <= scores[b]).all() for a, b in pairwise(names))
     assert set(pl.read_parquet(walked / "reasons.parquet")["customer_id"]) == set(scores["customer_id"])
 
 

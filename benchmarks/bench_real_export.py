@@ -1,0 +1,24 @@
+"""The street on real voices: 120 stitched telephone calls, voices of the test not in the fine-tuning."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _walk import ROOT, found, timed
+
+real = Path(os.environ.get("KEEPLINE_REAL_DATA", ROOT.parent / "shared" / "data"))
+if not (real / "make_export.py").is_file():
+    print(json.dumps({"benchmark": "real export", "skipped": f"no make_export.py in {real}; set KEEPLINE_REAL_DATA"}))
+    sys.exit(0)
+with tempfile.TemporaryDirectory() as folder:
+    export, store = Path(folder) / "export", Path(folder) / "store"
+    subprocess.run([sys.executable, real / "make_export.py", "--out", export, "--calls", "120"], check=True,
+                   stdout=sys.stderr)  # fmt: skip
+    seconds = timed(store, "run", str(export), "--store", str(store))
+    print(json.dumps({"benchmark": "real export", "calls": 120, "seconds": seconds, **found(store)}, indent=1))

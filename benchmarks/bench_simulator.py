@@ -1,0 +1,17 @@
+"""How much faster than real time the simulator speaks, whole calls included (one process, one core)."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from data.simulator import SimulatorParams, simulate
+
+with tempfile.TemporaryDirectory() as folder:
+    began, cpu = time.monotonic(), time.process_time()
+    made = simulate(SimulatorParams(calls=100), Path(folder) / "raw", Path(folder) / "truth")
+    print(json.dumps({"benchmark": "simulator", "calls": made["recordings"], "contacts": made["contacts"],
+                      "audio_s": made["audio_s"], "wall_s": round(time.monotonic() - began, 1),
+                      "audio_s_per_cpu_s": round(made["audio_s"] / (time.process_time() - cpu), 1)}, indent=1))  # fmt: skip
