@@ -1,9 +1,10 @@
 """Combines the votes of rules that are right to unknown, different degrees into one probability a value.
 
-Dawid and Skene (1979) with two changes that labelling functions need. Not voting is an answer of its own, because a rule
-that looks for a sign of friction and finds none says something too. And each rule's confusion has a Dirichlet prior, "a
-vote is right with probability `prior_accuracy`", so that expectation maximisation cannot drift to a grouping that has
-nothing to do with the label. docs/decisions/0003-label-model.md tells what it was compared with.
+Dawid and Skene (1979) with two changes that labelling functions need. Not voting is an answer of its own, because a
+rule that looks for a sign of friction and finds none says something too. And each rule's confusion has a Dirichlet
+prior, "a vote is right with probability `prior_accuracy`", and is held to be better than chance, so that expectation
+maximisation cannot drift to a grouping that has nothing to do with the label. docs/decisions/0003-label-model.md tells
+what it was compared with.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 ABSTAIN = -1
+_BETTER = 2.0  # a vote is taken to be at least so many times likelier where it is right than where it is wrong
 _MOST = 0.95  # no rule is taken to fire on more than this share of a class before its votes were seen
 
 
 @dataclass(frozen=True)
 class Combined:
-    """probabilities [contacts, values]; balance [values]; accuracy [rules], the share of its votes taken to be right."""
+    """probabilities [contacts, values], balance [values], accuracy [rules]: share of its votes taken to be right."""
 
     probabilities: np.ndarray
     balance: np.ndarray
@@ -30,14 +32,17 @@ def combine(
     votes: np.ndarray,
     values: int,
     looked: np.ndarray | None = None,
+    silence_tells: bool = True,
     prior_accuracy: float = 0.8,
-    prior_weight: float = 0.3,
+    prior_weight: float = 0.5,
     iterations: int = 50,
 ) -> Combined:
     """Fits the model to `votes` [contacts, rules], value numbers from 0 or ABSTAIN, and gives everyone's probabilities.
 
-    `looked` [contacts] is False where rules had nothing to read: there, not voting means nothing. Deterministic. With no
-    rules or no votes all values are equally likely. Raises ValueError for a vote outside 0 … values-1.
+    `looked` [contacts] is False where rules had nothing to read: there, not voting means nothing, and nowhere if not
+    `silence_tells`. Deterministic. With no rules or no votes all values are equally likely.
+
+    Raises ValueError for a vote outside 0 … values-1.
     """
     votes = np.asarray(votes)
     contacts, rules = votes.shape
@@ -57,7 +62,11 @@ def combine(
     rows, columns = np.nonzero(seen != ABSTAIN)
     answers[rows, columns, seen[rows, columns]] = 1
     answers[..., values] = (seen == ABSTAIN) & patterns[:, rules:].astype(bool)
-    flat = answers.reshape(len(seen), -1)
+    # Silence is always counted, or a rule that knows one value only would seem to give it to everybody; it is evidence
+    # about a contact only where it tells something.
+    heard = answers.copy()
+    heard[..., values] *= silence_tells
+    counted_in, flat = answers.reshape(len(seen), -1), heard.reshape(len(seen), -1)
 
     balance = _balance_of_votes(answers[..., :values], weights)
     prior = _prior(answers, weights, balance, prior_accuracy)
@@ -68,11 +77,11 @@ def combine(
         mass = weights[:, None] * probabilities
         size = mass.sum(axis=0)
         balance = (size + 1) / (size + 1).sum()
-        counted = (mass.T @ flat).reshape(values, rules, values + 1)
+        counted = (mass.T @ counted_in).reshape(values, rules, values + 1)
         # The prior counts as a share of the evidence, so that its say does not fade with more data, plus one contact.
         share = prior_weight * counted.sum(axis=2, keepdims=True) + 1
         confusion = counted + share * prior
-        confusion /= confusion.sum(axis=2, keepdims=True)
+        confusion = _better_than_chance(confusion / confusion.sum(axis=2, keepdims=True))
         probabilities = _expect(flat, balance, confusion)
         if np.abs(probabilities - before).max() < 1e-4:
             break
@@ -108,6 +117,17 @@ def _prior(answers: np.ndarray, weights: np.ndarray, balance: np.ndarray, accura
     prior[..., :values] *= np.minimum(1, _MOST / np.maximum(fired, 1e-9))
     prior[..., values] = 1 - prior[..., :values].sum(axis=2)
     return prior
+
+
+def _better_than_chance(confusion: np.ndarray) -> np.ndarray:
+    """Takes from a value's votes where they are wrong what exceeds 1/_BETTER of their rate where they are right."""
+    values = len(confusion)
+    for value in range(values):
+        most = confusion[value, :, value] / _BETTER
+        others = np.arange(values) != value
+        confusion[others, :, value] = np.minimum(confusion[others, :, value], most)
+    confusion[..., values] = 1 - confusion[..., :values].sum(axis=2)
+    return confusion
 
 
 def _expect(flat: np.ndarray, balance: np.ndarray, confusion: np.ndarray) -> np.ndarray:

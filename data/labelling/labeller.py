@@ -12,7 +12,7 @@ import polars as pl
 from data.labelling.analysis import of_label, of_rules
 from data.labelling.discover import Rule, cast, find
 from data.labelling.label_model import ABSTAIN, Combined, combine
-from data.labelling.scheme import SCHEME, LabellingParams
+from data.labelling.scheme import ABSENT, SCHEME, LabellingParams
 from data.labelling.view import views
 from data.records import LABELS
 
@@ -34,9 +34,9 @@ def label(
 ) -> LabelResult:
     """Labels `contacts` (CONTACTS) from what was said in them (TURNS) and from their channel, waits and history.
 
-    A contact gets its likeliest value of a label where that has `min_probability`; a contact nobody could read gets only
-    the labels some rule voted on. Rules are those in data/labelling/rules unless given. No clock, no chance: equal
-    inputs give equal labels.
+    A contact gets its likeliest value of a label where that has `min_probability` and a rule voted. For labels about
+    something being there or not (frictions, barriers) finding no sign in a contact one could read is enough. Rules are
+    those in data/labelling/rules unless given. No clock, no chance: equal inputs give equal labels.
 
     analysis: {"contacts", "readable", "rules": {name: {"label", "about", "values", "coverage", "overlap", "conflict",
     "accuracy"}}, "labels": {label: {"coverage", "conflict", "labelled", "mean_probability", "class_balance"}}};
@@ -54,12 +54,21 @@ def label(
             continue
         cast_votes = votes[:, mine]
         made = combine(
-            cast_votes, len(values), readable, params.prior_accuracy, params.prior_weight, params.iterations
+            cast_votes,
+            len(values),
+            readable,
+            values[0] in ABSENT,
+            params.prior_accuracy,
+            params.prior_weight,
+            params.iterations,
         )
-        labels[name] = of_label(values, cast_votes, made, params.min_probability)
+        voted = (cast_votes != ABSTAIN).any(axis=1)
+        known = voted | (readable & voted.any()) if values[0] in ABSENT else voted
+        given = known & (made.probabilities.max(axis=1, initial=0.0) >= params.min_probability)
+        labels[name] = of_label(values, cast_votes, made, given)
         for column, (number, shares) in enumerate(zip(mine, of_rules(cast_votes), strict=True)):
             by_rule[rules[number].name] = _of_rule(rules[number], cast_votes[:, column], shares, made.accuracy[column])
-        frames.append(_rows(ids, name, values, cast_votes, readable, made, params.min_probability))
+        frames.append(_rows(ids, name, values, made, given))
     labelled = pl.concat(frames) if frames else pl.DataFrame(schema=LABELS)
     analysis = {"contacts": len(contacts), "readable": int(readable.sum()), "rules": by_rule, "labels": labels}
     return LabelResult(labelled, analysis)
@@ -92,17 +101,8 @@ def _of_rule(rule: Rule, votes: np.ndarray, shares: dict[str, float], accuracy: 
     return {"label": rule.label, "about": rule.about, "values": values, **shares, "accuracy": known}
 
 
-def _rows(
-    ids: pl.Series,
-    name: str,
-    values: tuple[str, ...],
-    votes: np.ndarray,
-    readable: np.ndarray,
-    made: Combined,
-    min_probability: float,
-) -> pl.DataFrame:
+def _rows(ids: pl.Series, name: str, values: tuple[str, ...], made: Combined, given: np.ndarray) -> pl.DataFrame:
     best, chosen = made.probabilities.max(axis=1, initial=0.0), made.probabilities.argmax(axis=1)
-    given = (best >= min_probability) & (readable | (votes != ABSTAIN).any(axis=1)) & (votes != ABSTAIN).any()
     return pl.DataFrame(
         {
             "contact_id": ids.filter(pl.Series(given)),

@@ -17,6 +17,9 @@ SCHEME: dict[str, tuple[str, ...]] = {
     "barrier": ("none", "authority", "knowledge", "tool", "policy"),
 }  # fmt: skip
 
+# Labels whose first value is one of these are about something being there or not: that no rule found it tells a lot.
+ABSENT = ("no", "none")
+
 
 @dataclass(frozen=True)
 class LabellingParams:
@@ -26,6 +29,6 @@ class LabellingParams:
     long_wait_phone_s: float = 600.0  # waiting longer than this for an agent on the phone is friction
     long_wait_written_s: float = 300.0  # … and in a chat
     prior_accuracy: float = 0.8  # how often a vote is taken to be right before the votes themselves have been compared
-    prior_weight: float = 0.3  # how much that counts against the votes; 0 trusts the votes alone, 1 as much as both
+    prior_weight: float = 0.5  # how much that counts against the votes; 0 trusts the votes alone, 1 as much as both
     iterations: int = 50  # rounds of expectation maximisation at most
     min_probability: float = 0.5  # a contact whose best value is less likely stays without that label

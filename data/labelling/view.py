@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
 from data.labelling.scheme import LabellingParams
-from data.records import CONTACTS, TURNS
+from data.records import CONTACTS, TABLES
 
 # Up to three words may stand between a negation and what it denies; a comma or the other's turn ends its reach.
 _NEGATED = r"(?:\b(?:not|never|cannot|without|nor|nobody|[a-z]+n't) (?:[a-z0-9']+ ){0,3}|\bno )"
 _FILLERS = r"\b(?:um+|uh+|erm?|hmm+|you know|i mean)\b"
 _STUTTER = re.compile(r"\b([a-z']+)(?: \1\b)+")
-_TEXTS = ("customer", "agent", "system", "opening", "ending", "last")
+_TEXTS = ("customer", "agent", "system", "about", "note", "ending", "last")
 
 
 class Said:
@@ -75,7 +75,8 @@ class ContactView:
     customer: Said  # all the customer said or wrote
     agent: Said
     system: Said  # menus, bots, notices
-    opening: Said  # the customer's first two turns
+    about: Said  # the customer's first two turns, or else the agent's note
+    note: Said  # what the agent noted where nothing else is known of the contact
     ending: Said  # the customer's last turn
     last: Said  # the last turn, whoever's
     roles: tuple[str, ...]  # who spoke, in order
@@ -86,6 +87,7 @@ class ContactView:
     disposition: str
     contacts_before: int  # the customer's contacts within `repeat_days` before this one
     hours_since_last: float | None  # to the start of the contact before, however long ago
+    queue_before: str  # the queue of the contact before
 
     @property
     def written(self) -> bool:
@@ -98,13 +100,16 @@ def views(contacts: pl.DataFrame, turns: pl.DataFrame, params: LabellingParams) 
     the people's turns are used."""
     table = _history(contacts, params).join(_texts(turns), on="contact_id", how="left", maintain_order="left")
     table = table.with_columns(
-        *(pl.col(name).fill_null("") for name in (*_TEXTS, "queue", "disposition")),
+        *(pl.col(name).fill_null("") for name in (*_TEXTS, "queue", "disposition", "queue_before")),
         roles=pl.col("roles").fill_null(pl.lit([], dtype=pl.List(pl.String))),
     )
     batch = _Batch({name: table[name] for name in _TEXTS})
-    plain = ("channel", "roles", "wait_s", "duration_s", "queue", "disposition", "contacts_before", "hours_since_last")
+    plain = (
+        "channel", "roles", "wait_s", "duration_s", "queue", "disposition", "contacts_before", "hours_since_last",
+        "queue_before",
+    )  # fmt: skip
     for row, values in enumerate(table.select(plain).iter_rows(named=True)):
-        said = {name: Said(batch, name, row) for name in _TEXTS}
+        said: dict[str, Any] = {name: Said(batch, name, row) for name in _TEXTS}
         phone = values["channel"] in ("phone", "ivr")
         limit = params.long_wait_phone_s if phone else params.long_wait_written_s
         values["roles"] = tuple(values["roles"])
@@ -120,17 +125,18 @@ def a_contact(
     **known: Any,
 ) -> ContactView:
     """One view from plain words, for a rule's EXAMPLES: texts by side, or `turns` in order; then fields of the view."""
-    said = turns or [(role, text) for role, text in (("system", system), ("customer", customer), ("agent", agent)) if text]
+    sides = (("system", system), ("customer", customer), ("agent", agent))
+    said = turns or [(role, text) for role, text in sides if text]
     rows = [("k", number, role, text, None, None, "person") for number, (role, text) in enumerate(said)]
-    shown = {name: known.pop(name) for name in ("channel", "wait_s", "duration_s", "queue", "disposition") if name in known}
-    contact = {"contact_id": "k", "customer_id": "c", "channel": "phone", "started_at": datetime(2026, 1, 1, tzinfo=UTC),
-               "duration_s": 60.0, **shown}  # fmt: skip
+    contact: dict[str, Any] = {"contact_id": "k", "customer_id": "c", "channel": "phone", "duration_s": 60.0}
+    contact |= {"started_at": datetime(2026, 1, 1, tzinfo=UTC)} | {
+        name: known.pop(name) for name in CONTACTS if name in known
+    }
+    contact_table = pl.DataFrame([contact], schema=TABLES["contacts"])
     (view,) = views(
-        pl.DataFrame([contact], schema=CONTACTS), pl.DataFrame(rows, schema=TURNS, orient="row"), params or LabellingParams()
+        contact_table, pl.DataFrame(rows, schema=TABLES["turns"], orient="row"), params or LabellingParams()
     )
-    for name, value in known.items():
-        object.__setattr__(view, name, value)
-    return view
+    return replace(view, **known)
 
 
 def _history(contacts: pl.DataFrame, params: LabellingParams) -> pl.DataFrame:
@@ -144,7 +150,11 @@ def _history(contacts: pl.DataFrame, params: LabellingParams) -> pl.DataFrame:
     )
     gap = pl.col("started_at") - pl.col("started_at").shift(1).over("customer_id")
     return (
-        ordered.with_columns(before.alias("contacts_before"), hours_since_last=gap.dt.total_seconds() / 3600)
+        ordered.with_columns(
+            before.alias("contacts_before"),
+            hours_since_last=gap.dt.total_seconds() / 3600,
+            queue_before=pl.col("queue").shift(1).over("customer_id"),
+        )
         .sort("_row")
         .drop("_row")
     )
@@ -171,12 +181,15 @@ def _texts(turns: pl.DataFrame) -> pl.DataFrame:
     def of(role: str) -> pl.Expr:
         return pl.col("text").filter(pl.col("role") == role)
 
-    return best.group_by("contact_id", maintain_order=True).agg(
+    joined = best.group_by("contact_id", maintain_order=True).agg(
         customer=of("customer").str.join(" / "),
         agent=of("agent").str.join(" / "),
         system=of("system").str.join(" / "),
-        opening=of("customer").head(2).str.join(" / "),
+        about=of("customer").head(2).str.join(" / "),
         ending=of("customer").last(),
         last=pl.col("text").last(),
         roles=pl.col("role"),
     )
+    only_agent = pl.col("roles").list.len() == pl.col("roles").list.count_matches("agent")
+    note = pl.when(only_agent).then(pl.col("agent")).otherwise(pl.lit(""))
+    return joined.with_columns(note=note, about=pl.when(only_agent).then(pl.col("agent")).otherwise(pl.col("about")))

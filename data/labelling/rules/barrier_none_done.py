@@ -7,9 +7,16 @@ EXAMPLES = [
     ({"agent": "i will look into it"}, None),
 ]
 
-_DONE = ("(?:i|we)(?: have|'ve)(?: now| just| already)? (?:[a-z]+ed|taken|put|set|sent|made|given|reset|moved|split|done)", "all (?:done|set|sorted)", "(?:is|are|been) (?:now )?(?:sorted|fixed|done|updated|active|resolved)")
-_HINT = ("manager", "supervisor", "approval", "approve", "allowed?", "policy", "rules?", "terms", "system", "screen", "tool", "not sure", "don't know", "never seen", "unfortunately", "afraid", "authori[sz]ed?", "colleague", "limit",
-         "procedure", "computer", "access", "cannot", "can't", "slow", "trained")  # fmt: skip
+_DONE = (
+    "(?:i|we)(?: have|'ve)(?: now| just| already)? (?:[a-z]+ed|taken|put|set|sent|made|given|reset|moved|split|done)",
+    "all (?:done|set|sorted)",
+    "(?:is|are|been) (?:now )?(?:sorted|fixed|done|updated|active|resolved)",
+)
+_HINT = (
+    "manager", "supervisor", "approval", "approve", "allowed?", "policy", "rules?", "terms", "system", "screen",
+    "tool", "not sure", "don't know", "never seen", "unfortunately", "afraid", "authori[sz]ed?", "colleague", "limit",
+    "procedure", "computer", "access", "cannot", "can't", "slow", "trained",
+)  # fmt: skip
 
 
 def vote(contact):

@@ -8,12 +8,20 @@ EXAMPLES = [
     ({"customer": "my computer has crashed", "agent": "let me help"}, None),
 ]
 
-_TOOLS = "(?:system|systems|computer|screen|tool|tools|programme|program|software|database|crm|terminal|application|ordering system|billing system)"
+_TOOLS = (
+    "(?:system|systems|computer|screen|tool|tools|program|software|database|crm|terminal|application|ordering system)"
+)
+_FAILS = (
+    "(?:slow|down|frozen|froze|freezing|freezes|crashed|crashing|crashes|stuck|offline|locked|broken|failed|hung|hangs)"
+)
+_NOT = "(?:not|isn't|won't|would not|wouldn't|will not|doesn't|does not|did not|didn't|can not|cannot|can't)"
 _BROKEN = (
-    rf"(?:my|our|the|this|internal|we have) (?:[a-z]+ )?{_TOOLS} (?:[a-z]+ ){{0,2}}(?:slow|down|frozen|froze|freezing|crashed|crashing|stuck|offline|locked|broken|not|isn't|won't|doesn't|does|will|keeps|hangs?|has|just|seems|is|are|playing|throws|failed)",
-    rf"{_TOOLS} (?:error|problem|issue|outage|fault|down|failure|slow|crash)", "(?:page|screen|form|button|account|record|file) (?:[a-z]+ )?(?:won't|will not|doesn't|does not|isn't|is not|is|has) (?:[a-z]+ )?(?:load|loading|open|opening|save|saving|frozen|greyed|locked|show|stuck|work)",
-    "(?:can't|cannot|can not|unable to|couldn't|don't|not able to) (?:[a-z]+ )?(?:see|open|access|load|pull up|get into|reach|view) (?:[a-z]+ )?(?:your|the|that|this|any|my)",
-    "(?:no|don't have|do not have) access", "(?:logged|kicked|thrown) (?:me )?out", "(?:back|open)[ -]?office (?:is )?down", "(?:tool|system) (?:froze|hung|down)",
+    f"(?:my|our|the|this|internal) (?:[a-z]+ )?{_TOOLS} (?:[a-z]+ ){{0,2}}{_FAILS}",
+    f"{_TOOLS} (?:(?:is|was|has|just|keeps) )?(?:{_NOT} [a-z]+|{_FAILS}|playing up|error|problem|issue|outage|failure)",
+    f"(?:page|screen|form|button|account|record|file) (?:{_NOT} (?:load|open|save|show|work)|(?:is|has) {_FAILS})",
+    "(?:can't|cannot|can not|unable to|couldn't|not able to) (?:[a-z]+ )?(?:see|open|access|load|pull up|view) "
+    "(?:[a-z]+ )?(?:your|the|that|this|any|my)",
+    "(?:no|don't have|do not have) access", "(?:logged|kicked|thrown) (?:me )?out", "back office (?:is )?down",
 )  # fmt: skip
 
 

@@ -9,8 +9,10 @@ EXAMPLES = [
     ({"turns": [("agent", "bye"), ("customer", "hello? are you still there")]}, None),
 ]
 
-_CLOSING = ("good ?bye", "bye", "have a (?:nice|good|great|lovely)", "take care", "thank you", "thanks", "cheers", "kind regards",
-            "best wishes", "regards", "sincerely", "anything else", "glad (?:i|we) could")  # fmt: skip
+_CLOSING = (
+    "good ?bye", "bye", "have a (?:nice|good|great|lovely)", "take care", "thank you", "thanks", "cheers",
+    "kind regards", "best wishes", "regards", "sincerely", "anything else", "glad (?:i|we) could",
+)  # fmt: skip
 
 
 def vote(contact):

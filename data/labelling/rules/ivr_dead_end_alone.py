@@ -2,15 +2,24 @@
 
 LABEL = "friction_ivr_dead_end"
 EXAMPLES = [
-    ({"turns": [("system", "press 1 or 2"), ("customer", "selected 2"), ("system", "goodbye")], "channel": "ivr"}, "yes"),
-    ({"turns": [("system", "press 1 or 2"), ("system", "your bill is sent to you, thank you")], "channel": "ivr"}, None),
+    (
+        {"turns": [("system", "press 1 or 2"), ("customer", "selected 2"), ("system", "goodbye")], "channel": "ivr"},
+        "yes",
+    ),
+    (
+        {"turns": [("system", "press 1 or 2"), ("system", "your bill is sent to you, thank you")], "channel": "ivr"},
+        None,
+    ),
     ({"system": "press 1", "agent": "hello", "channel": "ivr"}, None),
     ({"customer": "hello", "channel": "chat"}, None),
 ]
 
-_ENDED_WELL = ("sent", "done", "booked", "updated", "balance", "confirmed?", "recorded", "completed?", "taken", "received",
-               "connecting", "transferring", "agent", "reference", "registered", "served", "success(?:ful|fully)?", "answered",
-               "disconnected", "timed out", "line lost")  # fmt: skip
+_ENDED_WELL = (
+    "sent", "done", "booked", "updated", "balance", "confirmed?", "recorded", "completed?", "taken", "received",
+    "connecting", "transferring", "agent", "reference", "registered", "served", "success(?:ful|fully)?", "answered",
+    "pressed", "zero", "0", "operator", "leaving", "ended by", "closed by", "call ended", "line", "dropped",
+    "disconnected", "timed out", "line lost",
+)  # fmt: skip
 
 
 def vote(contact):

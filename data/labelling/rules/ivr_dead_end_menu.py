@@ -11,9 +11,12 @@ EXAMPLES = [
 
 _GIVES_UP = (
     "(?:not|no|[a-z]+n't) (?:a )?(?:valid|recogni[sz]ed?|understand|understood|available|able to|possible|find|match)",
-    "invalid", "no (?:further|other|more|such|agents?|options?)", "(?:main menu|start) again", "(?:return|going|back)(?:ing)? to the (?:main )?menu",
-    "main menu", "dead end", "(?:lines|office|centre|we) (?:is|are) (?:now )?closed", "visit (?:our|the) (?:website|site|web)",
-    "(?:our|the) (?:website|app|web page)", "no match", "attempts exceeded", "try again later", "end of menu", "cannot help",
+    "invalid", "could not be [a-z]+", "(?:ended|ends|end) without", "exhausted", "nobody (?:is )?available",
+    "no agent", "no (?:further|other|more|such|agents?|options?)", "(?:main menu|start) again",
+    "(?:return|going|back)(?:ing)? to the (?:main )?menu", "main menu", "dead end",
+    "(?:lines|office|centre|we) (?:is|are) (?:now )?closed", "visit (?:our|the) (?:website|site|web)",
+    "(?:our|the) (?:website|app|web page)", "no match", "attempts exceeded", "try again later", "end of menu",
+    "cannot help",
 )  # fmt: skip
 
 

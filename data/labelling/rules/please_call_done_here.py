@@ -7,7 +7,11 @@ EXAMPLES = [
     ({"agent": "we are looking into it", "channel": "email"}, None),
 ]
 
-_DONE = ("(?:i|we)(?: have|'ve)(?: now| just)? [a-z]+(?:ed|en|de|nt|t)", "all (?:done|set|sorted)", "(?:is|are|been) (?:now )?(?:sorted|fixed|done|updated|active)")
+_DONE = (
+    "(?:i|we)(?: have|'ve)(?: now| just)? [a-z]+(?:ed|en|de|nt|t)",
+    "all (?:done|set|sorted)",
+    "(?:is|are|been) (?:now )?(?:sorted|fixed|done|updated|active)",
+)
 
 
 def vote(contact):

@@ -9,5 +9,7 @@ EXAMPLES = [
 
 
 def vote(contact):
-    number = contact.agent.mentions("(?:0[0-9]{2,4}|[+]?1) ?[0-9]{3} ?[0-9]{3,4}", "0[0-9]{9,10}", "hotline", "helpline")
+    number = contact.agent.mentions(
+        "(?:0[0-9]{2,4}|[+]?1) ?[0-9]{3} ?[0-9]{3,4}", "0[0-9]{9,10}", "hotline", "helpline"
+    )
     return "yes" if contact.written and number else None

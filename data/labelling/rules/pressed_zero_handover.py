@@ -7,10 +7,16 @@ EXAMPLES = [
     ({"agent": "transferring you to an agent"}, None),
 ]
 
-_HANDOVER = ("(?:transferr?|connect|pass|rout|forward|hand|divert)(?:ing|ed)? [a-z ]*(?:agent|advisor|adviser|operator|person|"
-             "colleague|team|someone|queue|representative|human)", "left (?:the )?(?:menu|self service)", "opted out",
-             "(?:agent|advisor|operator|person|human) (?:was )?(?:requested|asked for|wanted|chosen)")  # fmt: skip
+_HANDOVER = (
+    "(?:transferr?|connect|pass|rout|forward|hand|divert)(?:ing|ed)? [a-z ]*(?:agent|advisor|adviser|operator|"
+    "person|colleague|team|someone|queue|representative|human)", "left (?:the )?(?:menu|self service)", "opted out",
+    "(?:agent|advisor|operator|person|human) (?:was )?(?:requested|asked for|wanted|chosen)",
+)  # fmt: skip
 
 
 def vote(contact):
-    return "yes" if contact.channel == "ivr" and contact.roles[-1:] == ("system",) and contact.last.mentions(*_HANDOVER) else None
+    return (
+        "yes"
+        if contact.channel == "ivr" and contact.roles[-1:] == ("system",) and contact.last.mentions(*_HANDOVER)
+        else None
+    )

@@ -8,9 +8,15 @@ EXAMPLES = [
     ({"turns": [("system", "press 0 for an operator"), ("customer", "selected billing")], "channel": "ivr"}, None),
 ]
 
-_KEY = ("(?:press(?:ed|es|ing)?|select(?:ed)?|hit|dial(?:led|ed)?|key|choice|input|entered|keyed|chose) (?:key )?(?:0|zero)",
-        "(?:0|zero) (?:was )?(?:pressed|selected|received|key)", "0 0(?: 0)*", "zero zero")  # fmt: skip
-_PERSON = ("operator", "(?:real |live |human )?(?:agent|person|human|representative|advisor|adviser)", "speak to someone")
+_KEY = (
+    "(?:press(?:ed|es|ing)?|select(?:ed)?|hit|dial(?:led|ed)?|key|choice|input|entered|keyed|chose) (?:key )?(?:0|"
+    "zero)", "(?:0|zero) (?:was )?(?:pressed|selected|received|key)", "0 0(?: 0)*", "zero zero",
+)  # fmt: skip
+_PERSON = (
+    "operator",
+    "(?:real |live |human )?(?:agent|person|human|representative|advisor|adviser)",
+    "speak to someone",
+)
 
 
 def vote(contact):

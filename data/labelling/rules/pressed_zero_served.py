@@ -6,7 +6,12 @@ EXAMPLES = [
     ({"turns": [("system", "press 1"), ("system", "sorry, goodbye")], "channel": "ivr"}, None),
 ]
 
-_SERVED = ("(?:has|have) been [a-z]+", "your [a-z ]+ (?:is|was|are)", "we (?:have )?(?:sent|texted|emailed)", "thank you for using")
+_SERVED = (
+    "(?:has|have) been [a-z]+",
+    "your [a-z ]+ (?:is|was|are)",
+    "we (?:have )?(?:sent|texted|emailed)",
+    "thank you for using",
+)
 
 
 def vote(contact):

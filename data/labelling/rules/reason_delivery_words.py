@@ -13,13 +13,16 @@ _SENT = (
     "parcel", "package (?:has|is|was|never|hasn't|didn't)", "courier", "shipping", "shipped", "shipment", "tracking",
     "deliver(?:y|ed|ies|ing)?", "where is (?:my|the|our)", "(?:wrong|damaged) (?:item|product|one|size|box|order)",
     "sent (?:me )?(?:the|a) wrong", "dispatch(?:ed)?", "in the post",
-    "(?:not|[a-z]+n't|never) (?:[a-z]+ )?(?:arrive|arrived|come|came|received|receive|turned up|here|shown up|turn up|show up)",
-    "never (?:showed|turned) up", "nothing (?:has |ha )?(?:come|arrived)", "waiting for (?:my|the|a) (?:[a-z]+ )?"
-    "(?:order|card|router|box|engineer|technician|delivery|phone)", "i ordered", "(?:my|the) order", "to install",
+    "(?:not|[a-z]+n't|never) (?:[a-z]+ )?(?:arrive|arrived|come|came|received|receive|turned up|here|shown up|turn "
+    "up|show up)", "never (?:showed|turned) up", "nothing (?:has |ha )?(?:come|arrived)",
+    "(?:going to|when will|will it|should it|did it|does it) (?:[a-z]+ )?(?:arrive|come)",
+    "(?:when|how long|where)(?: [a-z]+){0,6} (?:arrive|receive|get to me|get here|be here|turn up)",
+    "waiting for (?:my|the|a) (?:[a-z]+ )?(?:order|card|router|box|engineer|technician|delivery|phone)", "i ordered",
+    "(?:my|the) order", "to install",
 )  # fmt: skip
 _LETTERS = ("(?:refund|confirmation|email|e mail|code|answer|reply)",)
 
 
 def vote(contact):
-    said = contact.opening
+    said = contact.about
     return "delivery" if said.mentions(*_SENT) and not said.mentions(*_LETTERS) else None

@@ -12,10 +12,15 @@ EXAMPLES = [
 ]
 
 _QUEUES = {
-    "billing": "billing|bills|invoices?", "cancel": "retentions?|cancellations?|loyalty|save", "upgrade": "sales|upgrades?",
-    "technical": "tech|technical|second line|helpdesk", "delivery": "delivery|logistics|orders|field",
-    "payment": "payments?|collections", "complaint": "complaints?|escalations?", "outage": "outages?|network",
-}  # fmt: skip
+    "billing": "billing|bills|invoices?",
+    "cancel": "retentions?|cancellations?|loyalty|save",
+    "upgrade": "sales|upgrades?",
+    "technical": "tech|technical|second line|helpdesk",
+    "delivery": "delivery|logistics|orders|field",
+    "payment": "payments?|collections",
+    "complaint": "complaints?|escalations?",
+    "outage": "outages?|network",
+}
 
 
 def vote(contact):

@@ -11,15 +11,16 @@ EXAMPLES = [
 
 _FAULT = (
     "keeps? (?:dropping|cutting|freezing|crashing|restarting|rebooting|losing|disconnecting|buffering)", "drops",
-    "(?:very|so|really|too|painfully) slow", "is slow", "slowly", "error", "red light", "flashing", "wi ?fi", "frozen",
-    "(?:can't|cannot|can not|won't|unable to|couldn't|doesn't|does not|will not) "
-    "(?:[a-z]+ )?(?:log|login|connect|get online|sign in|start|turn on|load|pair|sync|reach|get a picture|see a picture)",
-    "stopped working", "(?:not|[a-z]+n't|hasn't|never) (?:[a-z]+ )?(?:work|works|working|worked)(?: properly)?", "broken",
-    "faulty", "megabits", "restart", "reset", "password", "freezes", "crashes", "no picture", "after the update",
+    "(?:very|so|really|too|painfully) slow", "is slow", "slowly", "error", "red light", "flashing", "wi ?fi",
+    "frozen",
+    "(?:can't|cannot|can not|won't|unable to|couldn't|doesn't|does not|will not) (?:[a-z]+ )?(?:log|login|connect|"
+    "get online|sign in|start|turn on|load|pair|sync|reach|get a picture|see a picture)", "stopped working",
+    "(?:not|[a-z]+n't|hasn't|never) (?:[a-z]+ )?(?:work|works|working|worked)(?: properly)?", "broken", "faulty",
+    "megabits", "restart", "reset", "password", "freezes", "crashes", "no picture", "after the update",
 )  # fmt: skip
 _MONEY = ("payment", "direct debit", "card")
 
 
 def vote(contact):
-    said = contact.opening
+    said = contact.about
     return "technical" if said.mentions(*_FAULT) and not said.mentions(*_MONEY) else None

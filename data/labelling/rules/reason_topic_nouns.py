@@ -26,7 +26,9 @@ _TOPIC = {noun: topic for topic, nouns in _NOUNS.items() for noun in nouns.split
 
 
 def vote(contact):
-    nouns = Counter(_TOPIC[word] for word in re.findall(r"[a-z]+", contact.customer.text) if word in _TOPIC)
+    nouns = Counter(
+        _TOPIC[word] for word in re.findall(r"[a-z]+", f"{contact.customer.text} {contact.note.text}") if word in _TOPIC
+    )
     if not nouns:
         return None
     (first, most), *rest = nouns.most_common(2)

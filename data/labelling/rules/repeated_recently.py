@@ -1,12 +1,13 @@
-"""The same customer was in touch a few days ago."""
+"""The same customer was in touch a few days ago and went to the same queue."""
 
 LABEL = "friction_repeated_contact"
 EXAMPLES = [
-    ({"contacts_before": 1, "hours_since_last": 20.0}, "yes"),
-    ({"contacts_before": 0, "hours_since_last": 900.0}, None),
+    ({"contacts_before": 1, "queue": "billing", "queue_before": "billing"}, "yes"),
+    ({"contacts_before": 1, "queue": "billing", "queue_before": "sales"}, None),
+    ({"contacts_before": 0, "queue": "billing", "queue_before": "billing"}, None),
     ({}, None),
 ]
 
 
 def vote(contact):
-    return "yes" if contact.contacts_before >= 1 else None
+    return "yes" if contact.contacts_before >= 1 and contact.queue == contact.queue_before else None

@@ -1,13 +1,13 @@
-"""Trouble piles up: a long wait and a repeat, or a repeat within two days."""
+"""Trouble piles up: a long wait after earlier contacts a few days ago."""
 
 LABEL = "sentiment"
 EXAMPLES = [
     ({"wait_s": 1200.0, "contacts_before": 1, "hours_since_last": 90.0}, "negative"),
-    ({"contacts_before": 3, "hours_since_last": 50.0}, "negative"),
+    ({"wait_s": 1200.0, "contacts_before": 0}, None),
     ({"contacts_before": 0, "wait_s": 5.0}, None),
 ]
 
 
 def vote(contact):
     waited = contact.wait_s is not None and contact.wait_s > contact.wait_limit_s
-    return "negative" if contact.contacts_before >= 2 or (waited and contact.contacts_before) else None
+    return "negative" if waited and contact.contacts_before else None

@@ -1,8 +1,10 @@
 """The agent's side speaks twice in a row in the middle of a call: two people, or a hold."""
 
+from itertools import pairwise
+
 LABEL = "friction_transfer"
 EXAMPLES = [
-    ({"turns": [("agent", "hi"), ("customer", "my bill"), ("agent", "one moment"), ("agent", "hello, bob here"), ("customer", "yes")]}, "yes"),
+    ({"turns": [("agent", "hi"), ("customer", "bill"), ("agent", "wait"), ("agent", "bob"), ("customer", "y")]}, "yes"),
     ({"turns": [("agent", "hi"), ("customer", "my bill"), ("agent", "sure"), ("customer", "thanks")]}, None),
     ({"turns": [("agent", "hi"), ("agent", "hello")], "channel": "chat"}, None),
 ]  # fmt: skip
@@ -12,5 +14,4 @@ def vote(contact):
     if contact.channel != "phone":
         return None
     inner = contact.roles[1:-1]
-    pairs = zip(inner, inner[1:], strict=False)
-    return "yes" if any(pair == ("agent", "agent") for pair in pairs) else None
+    return "yes" if any(pair == ("agent", "agent") for pair in pairwise(inner)) else None

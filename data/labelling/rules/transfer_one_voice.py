@@ -1,10 +1,15 @@
 """Turns go back and forth without a break, or nobody was there to pass anyone on."""
 
+from itertools import pairwise
+
 LABEL = "friction_transfer"
 EXAMPLES = [
     ({"turns": [("agent", "hi"), ("customer", "my bill"), ("agent", "sure"), ("customer", "thanks")]}, "no"),
     ({"channel": "ivr", "system": "press 1"}, "no"),
-    ({"turns": [("agent", "hi"), ("customer", "my bill"), ("agent", "one moment"), ("agent", "hello, bob here")]}, None),
+    (
+        {"turns": [("agent", "hi"), ("customer", "my bill"), ("agent", "one moment"), ("agent", "hello, bob here")]},
+        None,
+    ),
     ({"agent": "spoke to customer, transferred to second line"}, None),
 ]
 
@@ -13,5 +18,5 @@ def vote(contact):
     if contact.channel == "ivr":
         return "no"
     turns = contact.roles
-    flowing = len(turns) > 2 and all(one != other for one, other in zip(turns, turns[1:], strict=False))
+    flowing = len(turns) > 2 and all(one != other for one, other in pairwise(turns))
     return "no" if flowing else None

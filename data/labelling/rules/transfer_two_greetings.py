@@ -11,13 +11,16 @@ EXAMPLES = [
 ]  # fmt: skip
 
 _GREETING = re.compile(
-    r"\b(?:hello|hi|good (?:morning|afternoon|evening)|welcome|speaking|my name is|you(?: are|'re) (?:through to|speaking)|"
-    r"you(?:'ve| have) reached|thank(?:s| you) for (?:holding|waiting|calling)|how can i help|this is \w+ (?:from|in|at|with|of))\b"
+    r"\b(?:hello|hi|good (?:morning|afternoon|evening)|welcome|speaking|my name is|"
+    r"you(?: are|'re) (?:through to|speaking)|you(?:'ve| have) reached|thank(?:s| you) for (?:holding|waiting|calling)|"
+    r"how can i help|this is \w+ (?:from|in|at|with|of))\b"
 )
 
 
 def vote(contact):
     if len(contact.roles) < 3:
         return None
-    greetings = [bool(_GREETING.search(turn)) for turn in contact.agent.text.split(" / ")]
-    return "yes" if any(greetings[1:-1]) or (len(greetings) > 1 and greetings[-1] and "how can i" in contact.agent.text.rsplit(" / ", 1)[-1]) else None
+    turns = contact.agent.text.split(" / ")
+    again = any(_GREETING.search(turn) for turn in turns[1:-1])
+    last = len(turns) > 1 and _GREETING.search(turns[-1]) and "how can i" in turns[-1]  # else it may be a goodbye
+    return "yes" if again or last else None

@@ -10,11 +10,15 @@ EXAMPLES = [
 ]
 
 _PASSED = (
-    "put(?:ting)? you (?:through|on to|over|across)", "transfer(?:ring|red)? (?:you|the call|this call|your call|the customer|customer|caller|to|over)",
-    "pass(?:ing|ed)? (?:you|the call|this|your call|the customer|caller) (?:on|over|across|to|along)", "connect(?:ing)? you (?:to|with)",
-    "hand(?:ing|ed)? (?:you|over|the call) (?:over |to )?", "(?:another|different|right|other) (?:team|department) (?:will|can|has|needs|should|who)",
-    "(?:get|fetch) (?:you )?(?:someone|a colleague) (?:from|in|who)", "(?:been|was|were|got) (?:transferred|passed|handed|put through)",
-    "moving you (?:over )?to", "transferred",
+    "put(?:ting)? you (?:through|on to|over|across)",
+    "transfer(?:ring|red)? (?:you|the call|this call|your call|the customer|customer|caller|to|over)",
+    "pass(?:ing|ed)? (?:you|the call|this|your call|the customer|caller) (?:on|over|across|to|along)",
+    "connect(?:ing)? you (?:to|with)", "hand(?:ing|ed)? (?:you|over|the call) (?:over |to )?",
+    "(?:another|different|right|other) (?:team|department) (?:will|can|has|needs|should|who)",
+    "(?:get|fetch) (?:you )?(?:someone|a colleague) (?:from|in|who)",
+    "(?:been|was|were|got) (?:transferred|passed|handed|put through)", "moving you (?:over )?to", "transferred",
+    "(?:warm |cold |blind )?transfer to", "passed to", "forwarded to", "handed to",
+    "sent (?:on )?to (?:[a-z]+ )?(?:line|team|department)",
 )  # fmt: skip
 _MONEY = ("transferred the", "transferred your (?:money|balance|credit|number)", "bank transfer")
 

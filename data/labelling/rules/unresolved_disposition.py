@@ -11,7 +11,10 @@ EXAMPLES = [
     ({"disposition": ""}, None),
 ]
 
-_OPEN = r"unresolved|not (?:resolved|solved)|open|pending|call ?back|escalat\w*|follow ?up|ticket|failed|abandon\w*|no answer|busy"
+_OPEN = (
+    r"unresolved|not (?:resolved|solved)|open|pending|call ?back|escalat\w*|follow ?up|ticket|failed|abandon\w*|"
+    r"no answer|busy"
+)
 _DONE = r"resolved|solved|closed|complete\w*|fixed|success\w*|done"
 
 

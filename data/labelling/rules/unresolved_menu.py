@@ -8,8 +8,15 @@ EXAMPLES = [
     ({"customer": "hello"}, None),
 ]
 
-_SERVED = ("(?:has|have) been [a-z]+", "your [a-z ]+ (?:is|was|are)", "we (?:have )?(?:sent|texted|emailed)", "thank you for using", "completed?", "confirmed")
-_FAILED = ("invalid", "(?:not|[a-z]+n't) [a-z ]*(?:valid|understand|recogni[sz]e|available)", "disconnected", "timed? ?out", "closed", "error", "try again", "website", "main menu", "lost", "no (?:match|option)")
+_SERVED = (
+    "(?:has|have) been [a-z]+", "your [a-z ]+ (?:is|was|are)", "we (?:have )?(?:sent|texted|emailed)",
+    "thank you for using", "completed?", "confirmed",
+)  # fmt: skip
+_FAILED = (
+    "could not", "without", "exhausted", "ended by", "no (?:further|agent|more)", "closed by", "invalid",
+    "(?:not|[a-z]+n't) [a-z ]*(?:valid|understand|recogni[sz]e|available)", "disconnected", "timed? ?out", "closed",
+    "error", "try again", "website", "main menu", "lost", "no (?:match|option)",
+)  # fmt: skip
 
 
 def vote(contact):

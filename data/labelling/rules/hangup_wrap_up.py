@@ -1,0 +1,16 @@
+"""The wrap-up code or the platform's disposition says the contact broke off."""
+
+import re
+
+LABEL = "friction_system_hangup"
+EXAMPLES = [
+    ({"disposition": "billing/dropped"}, "yes"),
+    ({"disposition": "done"}, None),
+    ({"disposition": ""}, None),
+]
+
+_CODE = re.compile(r"\b(?:dropped|disconnected|hang ?up|cut off|line lost|failed|congestion)\b")
+
+
+def vote(contact):
+    return "yes" if _CODE.search(re.sub(r"[^a-z]+", " ", contact.disposition.lower())) else None

@@ -1,0 +1,12 @@
+"""The same customer was in touch within the last two days, in whatever queue or channel."""
+
+LABEL = "friction_repeated_contact"
+EXAMPLES = [
+    ({"hours_since_last": 20.0}, "yes"),
+    ({"hours_since_last": 80.0}, None),
+    ({"hours_since_last": None}, None),
+]
+
+
+def vote(contact):
+    return "yes" if contact.hours_since_last is not None and contact.hours_since_last <= 48 else None
