@@ -49,9 +49,12 @@ ui: setup        ## open MLflow's pages on the demo's runs (http://127.0.0.1:500
 deploy: setup    ## register the scheduled flows of prefect.yaml with the Prefect API
 	@$(BIN)/prefect --no-prompt deploy --all
 
-lock: setup      ## refresh requirements.lock from pyproject.toml, keeping what still fits
-	@UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" $(BIN)/uv pip compile -q --all-extras pyproject.toml -o requirements.lock --no-header --no-annotate --no-emit-find-links --no-emit-index-url
-	@sed -i 's/^torch==\([0-9.]*\)+cpu/torch==\1/' requirements.lock
+# The old lock's pins are kept where they still fit; torch is left open so that a CPU wheel named by find-links wins.
+lock: setup      ## refresh requirements.lock from pyproject.toml
+	@grep -v '^torch==' requirements.lock > $(VENV)/pins.txt
+	@UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" $(BIN)/uv pip compile -q --all-extras pyproject.toml -c $(VENV)/pins.txt \
+	  -o $(VENV)/lock.txt --no-header --no-annotate --no-emit-find-links --no-emit-index-url
+	@sed 's/^torch==\([0-9.]*\)+cpu/torch==\1/' $(VENV)/lock.txt > requirements.lock
 
 clean:           ## remove the environment and everything the demo made
 	@rm -rf $(VENV) data/store .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
