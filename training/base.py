@@ -32,12 +32,12 @@ class BaseTraining:
     dropout: float = 0.0  # within the blocks; two passes over the speech leave nothing to unlearn
     simulated_hours: float = 14.0  # synthesised speech of sentences and phrases
     simulated_voices: int = 240  # espeak-ng voices that speak them
-    steps: int = 4400  # optimizer steps
+    steps: int = 3600  # optimizer steps
     batch_duration_s: float = 40.0  # audio a step
     learning_rate: float = 2e-3  # peak
     weight_decay: float = 1e-3  # AdamW
     warmup_steps: int = 200  # rising to the peak
-    cooldown_share: float = 0.35  # last share of the steps, falling to a fiftieth of the peak
+    cooldown_share: float = 0.2  # last share of the steps, falling to a fiftieth of the peak
     short_steps: int = 600  # only short utterances; then the longest grows as long again
     short_s: float = 2.0  # longest utterance at first
     longest_s: float = 16.0  # longest utterance in the end

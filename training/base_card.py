@@ -35,6 +35,7 @@ learns the words of one contact centre within minutes. On its own it is not a go
 - Trained from scratch on the CPU: {steps} steps of {batch_s:.0f} s of audio, AdamW, short utterances first,
   seed {seed}. A share of {telephone} of the audio went through a simulated telephone (300-3400 Hz, 8 kHz, mu-law).
 - Made by `keepline base train` with the defaults of `training.base.BaseTraining`.
+- Licence of the weights: CC BY-SA 4.0, since some of the sources below ask for sharing alike.
 
 ## What it learnt from
 

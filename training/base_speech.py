@@ -19,7 +19,7 @@ from data.text import cardinal, normalise
 from training.speech import SAMPLE_RATE_HZ, Corpus
 
 REAL_SETS = ("librispeech", "ljspeech", "asterisk_prompts", "spoken_digits", "speech_commands")
-HELD_OUT_SPEAKERS = {"spoken_digits": ("theo",)}  # by name; of speech_commands every sixteenth voice
+HELD_OUT_SPEAKERS = {"spoken_digits": ("yweweler",)}  # by name; of speech_commands every sixteenth voice
 EVERY_NTH_SENTENCE = 20  # of the sets with one to three readers, whose voices cannot be held out
 
 
@@ -71,6 +71,10 @@ def recorded(folder: Path, name: str) -> Iterator[tuple[np.ndarray, dict[str, An
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     speakers = sorted({row["speaker"] for row in rows})
     held_out = set(HELD_OUT_SPEAKERS.get(name, speakers[::16] if len(speakers) > 100 else ()))
+    if held_out - set(speakers):
+        raise ValueError(
+            f"{manifest}: no speaker {min(held_out - set(speakers))}, who is to be held out. Name another."
+        )
     for number, row in enumerate(rows):
         samples, rate = soundfile.read(folder / row["audio_filepath"], dtype="float32")
         if rate != SAMPLE_RATE_HZ:
