@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from data.records import CHANNELS, TABLES
+from data.splits import SPLITS
 from evaluation.report.shelf import NotThere, Shelf
 from evaluation.report.words import several, title
 
@@ -106,7 +107,7 @@ def version(shelf: Shelf) -> dict[str, Any]:
     wanted = ("dvc_hash", "git_commit", "created_at", "size_bytes", "rows")
     return {
         **{name: made[name] for name in wanted},
-        "customers": split.get("customers", {}),
+        "customers": {side: split["customers"][side] for side in SPLITS} if split else {},
         "voices": split.get("voice_groups"),
     }
 

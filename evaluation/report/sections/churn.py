@@ -45,12 +45,12 @@ def churn(shelf: Shelf, horizons_days: tuple[int, ...], seed: int) -> dict[str, 
         for suffix in _suffixes(candidate):
             figures = [_estimate(one.metrics.get(f"{name}{suffix}")) for one in cards.values()]
             figures += [_point(found.get(f"{name}{suffix}")) for found in baselines.values()]
-            gains = [_gain(shelf, candidate, one, f"{name}{suffix}", seed) for one in others.values()]
+            compared = others.values() if f"{name}{suffix}" in candidate.ratios else ()
             rows.append(
                 {
                     "horizon": int(suffix[1:]) if suffix else None,
                     "figures": figures,
-                    "gains": gains if name != "auc" else [],
+                    "gains": [_gain(shelf, candidate, one, f"{name}{suffix}", seed) for one in compared],
                 }
             )
         tables.append({"metric": name, "title": METRICS[name], "lower_is_better": name != "auc", "rows": rows})
@@ -78,13 +78,10 @@ def _skill(candidate: Scorecard) -> dict[str, Any] | None:
     found = candidate.facts.get("attainable_skill")
     if not found:
         return None
-    columns = list(found[candidate.model])
-    return {
-        "models": list(found),
-        "rows": [
-            {"horizon": horizon(name), "shares": [shares.get(name) for shares in found.values()]} for name in columns
-        ],
-    }
+    models = [candidate.model, *(model for model in found if model != candidate.model)]  # JSON keeps no order
+    names = sorted(found[candidate.model], key=lambda name: horizon(name) or 0)
+    rows = [{"horizon": horizon(name), "shares": [found[model].get(name) for model in models]} for name in names]
+    return {"models": models, "rows": rows}
 
 
 def _cards(shelf: Shelf) -> dict[str, Scorecard]:

@@ -1,0 +1,492 @@
+"""The report of a run: true to the files in the store, whole without a network, and never in the way of a run."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import soundfile
+
+from data.params import ParamsError, section
+from data.store import read_json, read_tables, write_json, write_table
+from evaluation.experience.worth_hearing import WorthHearingParams
+from evaluation.metrics.churn import attainable_skill
+from evaluation.report.run import ReportParams, write_report
+from evaluation.report.sections.people import evidence
+from evaluation.report.words import count, plain, share
+from evaluation.scorecard import gain, load
+from tests.evaluation.report.a_store import NOW, decoded, delivered, walk
+
+IDS = [
+    "numbers", "came-in", "refused", "version", "about", "hearing", "churn", "decisions", "at-risk", "worth", "short",
+]  # fmt: skip
+PARAMS = ReportParams(clip_s=8.0, worth_hearing=WorthHearingParams(chosen=4, random=2))
+VOID = {"meta", "link", "br", "img", "input", "hr", "circle", "line"}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return walk(tmp_path_factory.mktemp("street") / "store")
+
+
+@pytest.fixture(scope="module")
+def told(store: Path) -> dict[str, Any]:
+    return written(store)
+
+
+@pytest.fixture(scope="module")
+def page(told: dict[str, Any]) -> str:
+    return Path(told["page"]).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def copy(store: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(store, tmp_path / "copy", ignore=shutil.ignore_patterns("raw", "report"))
+
+
+def written(store: Path, params: ReportParams | None = None, audio: Any = "real", truth: bool = True) -> dict[str, Any]:
+    reader = decoded(store) if audio == "real" else audio
+    at = store / "truth" if truth else None
+    return write_report(store, at, store / "report/index.html", reader, NOW, params or PARAMS)
+
+
+def silently(store: Path, **changes: Any) -> tuple[dict[str, Any], str]:
+    """The report without clips, which take longest: its summary and its page."""
+    told = written(store, audio=None, **changes)
+    return told, Path(told["page"]).read_text(encoding="utf-8")
+
+
+def part(page: str, name: str) -> str:
+    """One section of the page, as text with tags."""
+    return page.split(f'id="{name}"', 1)[1].split("</section>", 1)[0]
+
+
+class Reader(HTMLParser):
+    """Walks a page; keeps what it points to, and tags that were not closed in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.points_to: list[tuple[str, str]] = []
+        self.open: list[str] = []
+        self.crossed: list[str] = []
+        self.words: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.points_to += [(tag, value or "") for name, value in attrs if name in ("src", "href", "srcset", "action")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in VOID:
+            return
+        if self.open and self.open[-1] == tag:
+            self.open.pop()
+        else:
+            self.crossed.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def text(html: str) -> str:
+    return re.sub(r"\s+", " ", "".join(Reader(html).words))
+
+
+# --- one file that anyone can open ---
+
+
+def test_the_page_needs_nothing_but_itself(store: Path, page: str) -> None:
+    found = Reader(page)
+    outside = [
+        value for tag, value in found.points_to
+        if not value.startswith("#") and not (tag == "audio" and value.startswith("data:audio/ogg;base64,"))
+    ]  # fmt: skip
+    assert sorted(set(outside)) == sorted(
+        ["../validation/index.html", *(f"../decisions/{path.parent.name}/{path.name}" for path in pages(store))]
+    )
+    assert all((store / "report" / value).exists() for value in outside)
+    style = "".join(re.findall(r"<style>(.*?)</style>", page, re.S))
+    assert "url(" not in style
+    assert "@import" not in style
+    assert not [tag for tag, _ in found.tags if tag in ("link", "iframe", "img", "object", "embed")]
+
+
+def pages(store: Path) -> list[Path]:
+    return sorted((store / "decisions").rglob("*.html"))
+
+
+def test_the_page_is_well_formed_and_every_link_inside_it_leads_somewhere(page: str) -> None:
+    found = Reader(page)
+    assert found.crossed == []
+    assert found.open == []
+    ids = [attrs["id"] for _, attrs in found.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert {value[1:] for _, value in found.points_to if value.startswith("#")} <= set(ids)
+
+
+def test_sections_come_in_the_promised_order(page: str) -> None:
+    places = [
+        page.index(f'<section {"class=" + chr(34) + "first" + chr(34) + " " if name == "numbers" else ""}id="{name}"')
+        for name in IDS
+    ]
+    assert places == sorted(places)
+
+
+def test_who_cannot_see_is_told_the_same(page: str) -> None:
+    found = Reader(page)
+    drawings = [attrs for tag, attrs in found.tags if tag == "svg" and attrs.get("role") == "img"]
+    assert drawings
+    assert all(attrs["aria-label"] for attrs in drawings)
+    assert all("scope" in attrs for tag, attrs in found.tags if tag == "th")
+    assert all(attrs["aria-label"] for tag, attrs in found.tags if tag == "audio")
+    assert ("html", {"lang": "en"}) in found.tags
+
+
+def test_all_words_are_there_without_javascript(page: str) -> None:
+    bare = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
+    assert text(bare).count("Inclusion probability") >= 4
+    assert "<audio controls" in bare
+
+
+def test_the_same_store_gives_the_same_page(copy: Path) -> None:
+    _, first = silently(copy)
+    _, again = silently(copy)
+    assert first == again
+
+
+# --- true to the store ---
+
+
+def test_headline_figures_come_from_the_files(store: Path, told: dict[str, Any]) -> None:
+    clean = read_tables(store / "clean")
+    candidate = load(store / "scorecards/asr/candidate.json")
+    scores = pl.read_parquet(store / "scores.parquet")
+    verdicts = [read_json(path)["verdict"] for path in (store / "decisions").rglob("*.json")]
+    assert 4 <= len(told["headline"]) <= 6
+    assert told["headline"]["Contacts"] == count(clean["contacts"].height)
+    assert told["headline"]["Words heard wrong"] == share(candidate.metrics["wer"].value)
+    assert told["headline"]["Expected to leave"] == count(float(scores["risk_90"].sum()))
+    assert told["headline"]["Models accepted"] == f"{verdicts.count('accepted')} of 2"
+    assert told["headline"]["Foreseen"] == share(candidate_skill(store)["risk_365"], 0)
+
+
+def candidate_skill(store: Path) -> dict[str, float]:
+    found: dict[str, float] = read_json(store / "scorecards/churn/candidate.json")["facts"]["attainable_skill"][
+        "churn candidate"
+    ]
+    return found
+
+
+def test_every_refusal_is_counted_with_its_reason_and_next_step(store: Path, page: str) -> None:
+    lines = [
+        json.loads(line)
+        for name in ("ingest", "validate")
+        for line in (store / f"quarantine/{name}.jsonl").read_text().splitlines()
+    ]
+    shown = text(part(page, "refused"))
+    assert len(lines) >= 8
+    assert f"{len(lines)} things in quarantine" in shown
+    for line in lines:
+        reason = re.sub(r"\s*\(.*\)", "", line["reason"]).replace("-", " ")
+        assert reason[1:] in shown
+        assert line["next_step"] in shown
+    numbers = re.findall(r'</th><td class="n">(\d+)</td><td class="n">', part(page, "refused"))
+    assert sum(map(int, numbers)) == len(lines)
+
+
+def test_what_the_real_contract_refuses_is_told(copy: Path) -> None:
+    from data.validation import ValidationParams, validate
+
+    summary = validate(copy, ValidationParams(), delivered(copy, "tables"), NOW)
+    _, page = silently(copy)
+    shown = text(part(page, "refused"))
+    assert summary["rejected"] > 2
+    assert f"{summary['rejected']} broke the data contract" in shown
+    for broken in ("Clipped", "Duplicate content", "Silent customer", "In the future"):
+        assert broken in shown
+    assert share(summary["accepted_audio_s"] / summary["input_audio_s"]) in shown
+    assert all(f"{name[:1].upper()}{name[1:]}" in shown for name in summary["suites"])
+
+
+def test_word_errors_before_and_after_stand_with_their_intervals(store: Path, page: str) -> None:
+    shown = text(part(page, "hearing"))
+    before, after = (load(store / f"scorecards/asr/{side}.json") for side in ("reference", "candidate"))
+    for card in (before, after):
+        wer = card.metrics["wer"]
+        assert wer.low is not None
+        assert f"{share(wer.value)} {share(wer.low)[:-2]} to {share(wer.high)}" in shown
+        assert card.model in shown
+    better = gain(after, before, "wer", 0)
+    assert f"better by {plain(100 * better.value, 1)} points" in shown
+    assert all(f"Role: {role}" in shown for role in ("agent", "customer"))
+
+
+def test_utterances_are_shown_word_by_word_as_they_were_said_and_heard(store: Path, page: str) -> None:
+    rows = load(store / "scorecards/asr/candidate.json").units.iter_rows(named=True)
+    said = {(row["contact_id"], row["ref"]): row for row in rows}
+    blocks = re.findall(r'<dl class="said">(.*?)</dl>', part(page, "hearing"), re.S)
+    assert len(blocks) == 6
+    for block in blocks:
+        ref, _, after = re.findall(r"<dd>(.*?)</dd>", block, re.S)
+        row = said[re.findall(r"Call (K\d+)", block)[0], text(ref)]
+        heard = text(re.sub(r"<del.*?</del>", "", after))
+        assert heard.split() == (row["hyp"].split() or ["(nothing)"])
+        assert f"{row['errors']} after" in block
+    assert {"Improved most", "Drawn by lot"} <= {re.search(r"about\">(.*?)\.", block)[1] for block in blocks}  # type: ignore[index]
+
+
+def test_risks_are_held_against_the_truth(store: Path, page: str) -> None:
+    shown = text(part(page, "churn"))
+    predictions = pl.read_parquet(store / "scorecards/churn/predictions.parquet")
+    truth = pl.read_parquet(store / "truth/customers.parquet")
+    reached = attainable_skill(predictions, truth)
+    for days in (30, 90, 180, 365):
+        assert f"{days} days{share(reached[f'risk_{days}'])} " in shown.replace("days ", "days")
+    assert "true risk" in shown
+
+
+def test_a_real_contact_centre_has_no_truth_on_its_page(copy: Path) -> None:
+    for kind in ("candidate", "reference"):
+        said = read_json(copy / f"scorecards/churn/{kind}.json")
+        said["facts"].pop("attainable_skill", None)
+        write_json(copy / f"scorecards/churn/{kind}.json", said)
+    told, page = silently(copy, truth=False)
+    assert "truth" not in text(page).lower()
+    assert "AUC of leaving" in told["headline"]
+    assert "share that left" in page
+
+
+def test_every_check_of_a_decision_is_on_the_page(store: Path, page: str) -> None:
+    shown = text(part(page, "decisions"))
+    for path in (store / "decisions").rglob("*.json"):
+        record = read_json(path)
+        assert record["summary"] in shown
+        assert record["decision_id"] in shown
+        for check in record["checks"]:
+            assert check["sentence"] in shown
+            if check["low"] is not None:
+                assert f"{plain(check['low'], 4)} to {plain(check['high'], 4)}" in shown
+
+
+def test_the_riskiest_customers_come_first_with_every_horizon(store: Path, page: str) -> None:
+    scores = pl.read_parquet(store / "scores.parquet").sort(["risk_180", "customer_id"], descending=[True, False])
+    rows = re.findall(r'<th scope="row">(C\d+)<br>.*?</th>(.*?)<td>', part(page, "at-risk"), re.S)
+    assert [customer for customer, _ in rows] == scores["customer_id"].head(15).to_list()
+    first = scores.row(0, named=True)
+    assert re.findall(r'<td class="n">(.*?)</td>', rows[0][1]) == [
+        share(first[f"risk_{days}"], 0) for days in (30, 90, 180, 365)
+    ]
+
+
+def test_a_reason_points_to_the_newest_contact_that_it_counts() -> None:
+    past = pl.DataFrame(
+        {
+            "contact_id": ["k4", "k3", "k2", "k1"],
+            "channel": ["chat", "phone", "phone", "ivr"],
+            "started_at": [NOW, NOW, NOW, NOW],
+            "wait_s": [None, 20.0, 900.0, None],
+            "marks": [["reason_other"], ["friction_transfer"], ["friction_transfer", "friction_unresolved"], None],
+        }
+    )
+    points_to = {
+        "friction_transfer_decayed": "k3", "friction_unresolved_90d": "k2", "contacts_phone_30d": "k3",
+        "contacts_7d": "k4", "worst_episode": "k2", "longest_wait_s": "k2", "days_since_last_friction": "k3",
+        "reason_other_365d": "k4",
+    }  # fmt: skip
+    assert {feature: (evidence(feature, past) or {})["contact_id"] for feature in points_to} == points_to
+    for feature in ("tenure_days", "plan", "attr_contract", "friction_long_wait_7d", "contacts_email_7d"):
+        assert evidence(feature, past) is None
+
+
+def test_reasons_on_the_page_belong_to_the_customer_they_stand_with(store: Path, page: str) -> None:
+    owner = dict(pl.read_parquet(store / "clean/contacts.parquet").select("contact_id", "customer_id").iter_rows())
+    rows = re.findall(r'<th scope="row">(C\d+)<br>.*?</tr>', part(page, "at-risk"), re.S)
+    bodies = re.findall(r'<th scope="row">C\d+<br>(.*?)</tr>', part(page, "at-risk"), re.S)
+    linked = [(customer, contact) for customer, body in zip(rows, bodies, strict=True)
+              for contact in re.findall(r"K\d{6}", body)]  # fmt: skip
+    assert linked
+    assert all(owner[contact] == customer for customer, contact in linked)
+    assert "lowers the risk" not in part(page, "at-risk")
+
+
+# --- contacts worth hearing ---
+
+
+def test_clips_play_and_are_no_longer_than_promised(told: dict[str, Any], page: str) -> None:
+    clips = re.findall(r'data:audio/ogg;base64,([^"]+)"', page)
+    assert len(clips) == told["clips"] == len(told["worth_hearing"]) == 6
+    for clip in clips:
+        info = soundfile.info(io.BytesIO(base64.b64decode(clip)))
+        assert (info.format, info.subtype) == ("OGG", "OPUS")
+        assert 1 < info.duration <= 8.1
+    assert told["size_bytes"] < 6_000_000
+
+
+def test_chosen_and_random_contacts_are_told_apart(page: str) -> None:
+    section = part(page, "worth")
+    tags = re.findall(r'<h3>.*?<span class="tag (chosen|random)">', section)
+    assert tags == ["chosen"] * 4 + ["random"] * 2
+    assert section.count("Drawn by lot:") == tags.count("random")
+
+
+def test_words_say_whether_a_person_or_the_recogniser_wrote_them(store: Path, page: str) -> None:
+    typed = set(pl.read_parquet(store / "clean/turns.parquet").filter(pl.col("origin") == "person")["contact_id"])
+    calls = re.findall(r'<article class="call" id="call-(K\d+)">(.*?)</article>', part(page, "worth"), re.S)
+    assert calls
+    for contact, body in calls:
+        assert ("typed by a person" in body) == (contact in typed)
+        assert ("heard by the recogniser" in body) == (contact not in typed)
+
+
+def test_a_small_page_leaves_clips_out_and_says_so(copy: Path) -> None:
+    told = written(copy, replace(PARAMS, page_mb=1.06))
+    assert 0 < told["clips"] < len(told["worth_hearing"])
+    assert told["size_bytes"] < 1_060_000
+    assert any("left out to keep the page small" in note for note in told["notes"])
+
+
+def test_a_recording_that_cannot_be_read_costs_its_clip_alone(copy: Path, told: dict[str, Any]) -> None:
+    broken, whole = told["worth_hearing"][0], decoded(copy)
+
+    def read(contact_id: str) -> Any:
+        if contact_id == broken:
+            raise ValueError("shard 00000.tar: truncated.")
+        return whole(contact_id)
+
+    again = written(copy, replace(PARAMS, clip_s=2.0), audio=read)
+    assert again["clips"] == told["clips"] - 1
+    assert f"Call {broken} cannot be played: shard 00000.tar: truncated." in again["notes"]
+
+
+# --- never in the way ---
+
+
+def test_an_empty_store_gives_a_page_that_says_what_has_not_run(tmp_path: Path) -> None:
+    told = write_report(tmp_path / "none", None, tmp_path / "none/report/index.html", None, NOW, ReportParams())
+    page = Path(told["page"]).read_text(encoding="utf-8")
+    assert told["headline"] == {}
+    for step in ("ingest", "version", "label", "evaluate_asr", "evaluate_churn", "score"):
+        assert f"The step “{step}” has not run" in text(page)
+    assert Reader(page).crossed == []
+
+
+NOT_RUN = "The step “{}” has not run"
+MISSING = {  # artefact: (section, sentence)
+    "ingest.json": ("came-in", NOT_RUN.format("ingest")),
+    "validate.json": ("short", NOT_RUN.format("validate")),
+    "version.json": ("version", NOT_RUN.format("version")),
+    "labels.parquet": ("about", NOT_RUN.format("label")),
+    "label.json": ("about", "Labels of"),
+    "splits.parquet": ("version", "Nobody is on two sides."),
+    "scorecards/asr/candidate.json": ("hearing", NOT_RUN.format("evaluate_asr")),
+    "scorecards/asr/reference.json": ("short", "There is no scorecard of the recogniser to beat"),
+    "scorecards/churn/candidate.json": ("churn", NOT_RUN.format("evaluate_churn")),
+    "scorecards/churn/reference.json": ("short", "There is no scorecard of a model to beat"),
+    "scorecards/churn/predictions.parquet": ("churn", "scores.parquet"),
+    "decisions/churn": ("short", "The gate has not judged a churn network yet."),
+    "decisions": ("decisions", "The gate has not decided anything"),
+    "scores.parquet": ("at-risk", NOT_RUN.format("score")),
+    "reasons.parquet": ("short", "left no reasons.parquet"),
+    "transcripts.parquet": ("short", NOT_RUN.format("transcribe")),
+    "transcribe.json": ("hearing", "times faster than people speak."),
+    "clean": ("came-in", "By channel"),
+}
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_a_missing_artefact_is_a_sentence_not_a_failure(copy: Path, name: str) -> None:
+    gone, (where, sentence) = copy / name, MISSING[name]
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    told, page = silently(copy)
+    assert Reader(page).crossed == []
+    assert sentence in text(part(page, where))
+    assert not [note for note in told["notes"] if "cannot be written" in note]
+
+
+@pytest.mark.parametrize("name", ["ingest.json", "labels.parquet", "scores.parquet", "scorecards/asr/candidate.json"])
+def test_a_damaged_artefact_is_told_and_the_rest_still_written(copy: Path, name: str) -> None:
+    (copy / name).write_bytes((copy / name).read_bytes()[:40])
+    told, page = silently(copy)
+    assert any("cannot be" in note or "not valid JSON" in note for note in told["notes"])
+    assert told["headline"]
+    assert Reader(page).crossed == []
+
+
+def test_nobody_scored_is_said_where_no_churn_model_is_in_office(copy: Path) -> None:
+    write_table(copy / "scores.parquet", pl.DataFrame(schema={"customer_id": pl.String, "as_of": pl.Date}))
+    told, page = silently(copy)
+    assert "No churn model is in office, so nobody was scored." in text(part(page, "at-risk"))
+    assert told["worth_hearing"]
+
+
+def test_outcomes_without_dates_have_one_risk_and_no_horizon(copy: Path) -> None:
+    scores = pl.read_parquet(copy / "scores.parquet").select("customer_id", "as_of", pl.col("risk_180").alias("risk"))
+    write_table(copy / "scores.parquet", scores)
+    told, page = silently(copy, truth=False)
+    assert told["headline"]["Expected to leave"] == count(float(scores["risk"].sum()))
+    assert "None days" not in text(page)
+    assert "Risk of leaving" not in told["notes"]
+
+
+def test_what_a_customer_says_cannot_become_part_of_the_page(copy: Path, told: dict[str, Any]) -> None:
+    attack = "<script>alert('x')</script>"
+    for name in ("clean/turns.parquet", "transcripts.parquet"):
+        table = pl.read_parquet(copy / name)
+        write_table(copy / name, table.with_columns(pl.lit(attack).alias("text")))
+    customers = pl.read_parquet(copy / "clean/customers.parquet")
+    write_table(copy / "clean/customers.parquet", customers.with_columns(pl.lit(attack).alias("plan")))
+    _, page = silently(copy)
+    assert page.count("<script>") == 1
+    assert "&lt;script&gt;alert" in part(page, "worth")
+    assert "&lt;script&gt;alert" in part(page, "at-risk")
+
+
+def test_a_page_half_written_never_replaces_a_whole_one(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, before = silently(copy)
+
+    def fails(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("data.store.os.fsync", fails)
+    with pytest.raises(OSError, match="no space left"):
+        written(copy, replace(PARAMS, at_risk=3), audio=None)
+    assert (copy / "report/index.html").read_text(encoding="utf-8") == before
+    assert [path.name for path in (copy / "report").iterdir()] == ["index.html"]
+
+
+# --- settings ---
+
+
+def test_settings_come_from_params_yaml_and_change_the_page(copy: Path) -> None:
+    values = {"at_risk": 3, "chart_horizons_days": [90], "worth_hearing": {"chosen": 2, "random": 1}}
+    params = section(ReportParams, values, "report")
+    assert params.worth_hearing == replace(WorthHearingParams(), chosen=2, random=1)
+    told, page = silently(copy, params=params)
+    assert len(re.findall(r'<th scope="row">C\d+<br>', part(page, "at-risk"))) == 3
+    assert len(told["worth_hearing"]) == 3
+    with pytest.raises(ParamsError, match=r"report\.worth_hearing\.picked is not a setting"):
+        section(ReportParams, {"worth_hearing": {"picked": 2}}, "report")
+
+
+def test_importing_the_report_loads_no_vendor() -> None:
+    look = (
+        "import sys, evaluation.report.run; "
+        "vendors = {'torch', 'nemo', 'mlflow', 'prefect', 'sklearn', 'great_expectations', 'snorkel', 'jinja2'}; "
+        "print(sorted(vendors & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
