@@ -210,15 +210,15 @@ def _decoded(recording: UploadFile, max_audio_s: float) -> tuple[np.ndarray, int
 
 
 def _add_error_answers(app: FastAPI) -> None:
-    """Every refusal as a Problem. The input is never repeated: NaN and lone surrogates in it cannot be written."""
+    """Every refusal as a Problem. The input is never repeated: NaN in it cannot be written as JSON."""
 
     def answer(status: int, error: str, details: list[dict[str, str]] | None = None) -> JSONResponse:
-        return JSONResponse({"error": _plain(error), "details": details or []}, status_code=status)
+        return JSONResponse({"error": error, "details": details or []}, status_code=status)
 
     @app.exception_handler(RequestValidationError)
     def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         details = [
-            {"where": _plain(".".join(str(part) for part in found["loc"])), "message": _plain(found["msg"])}
+            {"where": ".".join(str(part) for part in found["loc"]), "message": found["msg"]}
             for found in error.errors()[:20]
         ]
         return answer(422, "the request is not right", details)
@@ -234,7 +234,3 @@ def _add_error_answers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     def our_fault(_: Request, error: Exception) -> JSONResponse:
         return answer(500, "something went wrong here; the service's log says what.")
-
-
-def _plain(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
