@@ -20,6 +20,7 @@ from typing import Any
 
 import polars as pl
 
+from data.labelling.scheme import SCHEME
 from data.records import CHANNELS
 
 KEYS = ("customer_id", "as_of", "split", "event", "time_days")
@@ -33,12 +34,12 @@ FRICTIONS = {
     "friction_unresolved": "contacts without a solution",
     "friction_long_wait": "long waits",
 }
-_ABOUT = (
-    "reason_billing", "reason_cancel", "reason_complaint", "reason_outage", "reason_technical",
-    "barrier_authority", "barrier_knowledge", "barrier_policy", "barrier_tool",
-    "sentiment_negative", "sentiment_positive",
-)  # fmt: skip
-_UNTOLD = {"barrier_none", "sentiment_neutral", "reason_unknown", "reason_other"}
+_ABOUT = tuple(
+    f"{label}_{value}"
+    for label in ("reason", "barrier", "sentiment")
+    for value in SCHEME[label]
+    if value not in ("none", "neutral", "other")
+)
 _TRUE = ("yes", "true", "1", "present")
 
 
@@ -119,9 +120,10 @@ def describe(name: str, kind: str = "numeric") -> Feature:
         meaning, group, _ = _MEASURES[base]
         return Feature(name, f"{meaning} {when}", group)
     topic, _, value = base.partition("_")
-    group = "friction" if topic in ("friction", "barrier") else "reasons and mood"
-    noun = {"friction": "contacts with", "barrier": "contacts blocked by", "reason": "contacts about"}.get(topic, topic)
-    return Feature(name, f"{noun} {value.replace('_', ' ')} {when}", group)
+    if base not in _ABOUT:
+        raise KeyError(f"{name}: no such feature. Declare it in data/features.py.")
+    noun = {"barrier": "contacts where agents lacked", "reason": "contacts about", "sentiment": "contacts in a mood"}
+    return Feature(name, f"{noun[topic]} {value} {when}", "friction" if topic == "barrier" else "reasons and mood")
 
 
 def is_dated(outcomes: pl.DataFrame, params: FeatureParams) -> bool:
@@ -237,17 +239,17 @@ def _marks(contacts: pl.DataFrame, labels: pl.DataFrame, params: FeatureParams) 
     """Contacts in order with what each adds. Every column looks at the contact itself or at earlier ones only."""
     value = pl.col("value").str.to_lowercase()
     friction = pl.col("label").str.starts_with("friction_")
+    names = [*FRICTIONS, *_ABOUT]
     probabilities = (
         labels.select(
             "contact_id",
             pl.when(friction).then("label").otherwise(pl.format("{}_{}", "label", value)).alias("mark"),
             pl.when(friction & ~value.is_in(_TRUE)).then(1 - pl.col("probability")).otherwise("probability").alias("p"),
         )
-        .filter(~pl.col("mark").is_in(_UNTOLD) & pl.col("mark").str.contains(r"^(friction|reason|barrier|sentiment)_"))
+        .filter(pl.col("mark").is_in(names))
         .group_by("contact_id", "mark")
         .agg(pl.col("p").mean())
     )
-    names = sorted({*FRICTIONS, *_ABOUT, *probabilities["mark"].unique().to_list()})
     wide = probabilities.pivot("mark", on_columns=names, index="contact_id", values="p")
     reason = (
         labels.filter(pl.col("label") == "reason")
@@ -266,7 +268,7 @@ def _marks(contacts: pl.DataFrame, labels: pl.DataFrame, params: FeatureParams) 
             soon.cast(pl.Float64).alias("repeated"),
             (soon & changed).cast(pl.Float64).alias("switched"),
             (~soon).cum_sum().over("customer_id").alias("episode"),
-            pl.sum_horizontal([name for name in names if name.startswith("friction_")]).alias("severity"),
+            pl.sum_horizontal(*FRICTIONS).alias("severity"),
         )
     )
 
@@ -279,9 +281,8 @@ def _history(marks: pl.DataFrame, day: date, params: FeatureParams) -> pl.DataFr
         age.alias("age"), (0.5 ** (age / params.half_life_days)).alias("decay")
     )
     measures = {base: amount for base, (_, _, amount) in _MEASURES.items()}
-    about = [name for name in marks.columns if re.match(r"(friction|reason|barrier|sentiment)_", name)]
     sums = []
-    for base, amount in (measures | {name: pl.col(name) for name in about if name not in measures}).items():
+    for base, amount in (measures | {name: pl.col(name) for name in _ABOUT}).items():
         # What a contact was about counts over the longest window only: fewer columns, and the decayed sum is nearer.
         windows = params.windows_days if base in measures else params.windows_days[-1:]
         sums += [

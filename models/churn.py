@@ -103,21 +103,17 @@ class Encoder:
     def __init__(self, columns: Sequence[Column]) -> None:
         self.numeric = [column for column in columns if column.kind == "numeric"]
         self.categorical = [column for column in columns if column.kind == "categorical"]
-        most = max((len(column.edges) - 1 for column in self.numeric), default=0)
-        shape = (len(self.numeric), max(0, most))
-        self._low, self._width, self._used = np.zeros(shape), np.ones(shape), np.zeros(shape, dtype=bool)
-        for row, column in enumerate(self.numeric):
-            count = len(column.edges) - 1
-            self._low[row, :count] = column.edges[:-1]
-            self._width[row, :count] = np.diff(column.edges)
-            self._used[row, :count] = True
+        # One entry a bin, side by side: the column it belongs to, where it begins and how wide it is.
+        self._owned = np.array([n for n, column in enumerate(self.numeric) for _ in column.edges[1:]], dtype=np.int64)
+        self._low = np.array([edge for column in self.numeric for edge in column.edges[:-1]])
+        self._width = np.array([width for column in self.numeric for width in np.diff(column.edges)])
         self._mean = np.array([column.mean for column in self.numeric])
         self._std = np.array([column.std for column in self.numeric])
         self._median = np.array([float(column.reference or 0) for column in self.numeric])
         self._flagged = np.array([column.has_missing for column in self.numeric], dtype=bool)
         # 0 is the slot of values never seen; None is a value like any other where training had it.
         self.indices = [{value: n for n, value in enumerate(column.values, start=1)} for column in self.categorical]
-        self.owner = [row for row in range(len(self.numeric)) for _ in range(int(self._used[row].sum()))]
+        self.owner = self._owned.tolist()
         self.owner += [*range(len(self.numeric)), *np.flatnonzero(self._flagged).tolist()]
 
     def numbers(self, values: np.ndarray) -> np.ndarray:
@@ -125,7 +121,7 @@ class Encoder:
         values = np.where(np.isfinite(values), values, np.nan)
         missing = np.isnan(values)
         values = np.where(missing & ~self._flagged, self._median, values)
-        binned = np.clip((values[:, :, None] - self._low) / self._width, 0, 1)[:, self._used]
+        binned = np.clip((values[:, self._owned] - self._low) / self._width, 0, 1)
         standard = np.clip((values - self._mean) / self._std, -4, 4)
         parts = [np.nan_to_num(binned), np.nan_to_num(standard), missing[:, self._flagged]]
         return np.concatenate(parts, axis=1).astype(np.float32)
@@ -166,18 +162,22 @@ class Encoder:
 
 
 class _Shared(nn.Module):
-    """A linear layer whose members share the weight and differ by scalings of its input and output."""
+    """A linear layer whose members share the weight and differ by scalings of its input and output.
 
-    def __init__(self, inputs: int, outputs: int, members: int, first: bool) -> None:
+    The first layer leaves the input as it is, so that its large product is done once for all members; the second
+    takes random signs instead, and from there on members go their own ways.
+    """
+
+    def __init__(self, inputs: int, outputs: int, members: int, place: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(inputs, outputs).uniform_(-1, 1) / max(1, inputs) ** 0.5)
-        signs = torch.randint(0, 2, (members, inputs)).float() * 2 - 1 if first else torch.ones(members, inputs)
-        self.scale_in = nn.Parameter(signs)
-        self.scale_out = nn.Parameter(torch.ones(members, outputs))
         self.bias = nn.Parameter(torch.zeros(members, outputs))
+        self.scale_out = nn.Parameter(torch.ones(members, outputs))
+        signs = torch.randint(0, 2, (members, inputs)).float() * 2 - 1
+        self.scale_in = nn.Parameter(signs if place == 1 else torch.ones(members, inputs)) if place else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return (x * self.scale_in) @ self.weight * self.scale_out + self.bias
+        return (x if self.scale_in is None else x * self.scale_in) @ self.weight * self.scale_out + self.bias
 
 
 class HazardNetwork(nn.Module):
@@ -195,13 +195,15 @@ class HazardNetwork(nn.Module):
         intervals = max(1, len(config.horizons_days))
         widths = [self.width, *[config.hidden] * config.layers]
         self.hidden = nn.ModuleList(
-            _Shared(a, b, config.members, first=n == 0) for n, (a, b) in enumerate(itertools.pairwise(widths))
+            _Shared(a, b, config.members, n) for n, (a, b) in enumerate(itertools.pairwise(widths))
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Parameter(torch.empty(config.members, widths[-1], intervals).normal_(0, 0.3 / widths[-1] ** 0.5))
-        self.linear = nn.Linear(self.width, intervals)
+        # A score common to all intervals and departures from it: few events lie in each interval alone.
+        self.common = nn.Parameter(torch.empty(config.members, widths[-1], 1).normal_(0, 0.3 / widths[-1] ** 0.5))
+        self.departure = nn.Parameter(torch.zeros(config.members, widths[-1], intervals))
+        self.linear = nn.Linear(self.width, 1, bias=False)
         nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
+        self.level_bias = nn.Parameter(torch.zeros(intervals))
 
     def embed(self, numbers: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """Inputs side by side: [rows, width]; `owner` says which column each of them belongs to."""
@@ -212,8 +214,8 @@ class HazardNetwork(nn.Module):
         for layer in self.hidden:
             x = self.dropout(functional.relu(layer(x)))
         # A sum of products over the last hidden layer, each member with a head of its own.
-        deep = torch.einsum("nkh,khj->nkj", x, self.head)
-        return deep + self.linear(inputs)[:, None, :]
+        deep = torch.einsum("nkh,khj->nkj", x, self.common + self.departure)
+        return deep + self.linear(inputs)[:, None, :] + self.level_bias
 
 
 def mean_logits(logits: torch.Tensor) -> torch.Tensor:
@@ -247,9 +249,8 @@ class ChurnModel:
         Raises ChurnModelError naming a missing column.
         """
         keys = [name for name in ("customer_id", "as_of") if name in frame.columns]
-        inputs = self._inputs(frame)
         risks = np.concatenate(
-            [self._risk(inputs[at : at + _BATCH]).numpy() for at in range(0, len(inputs), _BATCH)]
+            [self._risk(self._inputs(part)).numpy() for part in frame.iter_slices(_BATCH)]
             or [np.zeros((0, len(self.config.risk_names)))]
         )
         return frame.select(keys).with_columns(
@@ -275,13 +276,13 @@ class ChurnModel:
         names = self.config.risk_names
         at = min(1, len(names) - 1)
         horizon = f" within {self.config.horizons_days[at]} days" if self.config.horizons_days else ""
-        inputs, typical = self._inputs(frame), self._reference()
+        typical = self._reference()
         owner = np.array(self.network.owner)
         group_of = np.array([groups.index(column.group) for column in columns])
         keys = [name for name in ("customer_id", "as_of") if name in frame.columns]
         rows: list[dict[str, Any]] = []
-        for start in range(0, len(inputs), _BATCH):
-            part = inputs[start : start + _BATCH]
+        for slice_of in frame.iter_slices(_BATCH):
+            part = self._inputs(slice_of)
             risk = self._risk(part)[:, at].numpy()
             moved = np.zeros((len(part), len(groups)))
             for g in range(len(groups)):
@@ -289,7 +290,7 @@ class ChurnModel:
                 moved[:, g] = risk - self._risk(torch.where(mask, typical, part))[:, at].numpy()
             leaning = self._leaning(part, typical, at, owner, len(columns))
             for n in range(len(part)):
-                record = frame.row(start + n, named=True)
+                record = slice_of.row(n, named=True)
                 for rank, g in enumerate(np.argsort(-np.abs(moved[n]), kind="stable")[:top], start=1):
                     members = np.flatnonzero(group_of == g)
                     best = columns[members[np.argmax(leaning[n, members] * (1 if moved[n, g] >= 0 else -1))]]

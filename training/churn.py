@@ -56,10 +56,10 @@ class ChurnTraining:
     bins: int = 8  # at most so many bins of a number's piecewise-linear encoding
     dropout: float = 0.2  # share of hidden units dropped in training
     hidden_value_share: float = 0.02  # share of categories shown as unknown, so that the unknown slot learns
-    learning_rate: float = 2e-3  # of AdamW
-    weight_decay: float = 0.03  # of AdamW
+    learning_rate: float = 7e-4  # of AdamW
+    weight_decay: float = 0.1  # of AdamW
     batch_size: int = 512  # rows a step, fewer where there are few rows
-    epochs: int = 40  # at most so many passes
+    epochs: int = 50  # at most so many passes
     patience: int = 6  # passes without a better valid loss before stopping
     checkpoint_every: int = 2  # passes between checkpoints
     min_customers: int = 60  # in train; fewer are refused
@@ -81,14 +81,6 @@ class _Rows:
     index: torch.Tensor
     observed: torch.Tensor
     event: torch.Tensor
-
-
-def interrupted_run(params: ChurnTraining, features: pl.DataFrame, work_dir: Path) -> str | None:
-    """The run_id of a training of these very rows and parameters that did not finish, to be reopened before `train`."""
-    found = _metadata(work_dir / CHECKPOINT)
-    if found and found["fingerprint"] == _fingerprint(params, features) and not found["done"]:
-        return str(found["run_id"])
-    return None
 
 
 def train(
@@ -134,8 +126,10 @@ def train(
     state = _restore(work_dir / CHECKPOINT, fingerprint, network, optimizer)
     resumed_from = state["epoch"]
     if not resumed_from:
-        state |= {"fingerprint": fingerprint, "run_id": run.run_id}
-        run.log_params({**asdict(params), "rows": parts["train"].height, "inputs": network.width})
+        state["fingerprint"] = fingerprint
+        # Under names of their own: whoever opened the run has logged the settings as they were given.
+        used = {name: getattr(params, name) for name in ("bins", "batch_size", "dropout", "weight_decay")}
+        run.log_params({"used": {**used, "rows": parts["train"].height, "inputs": network.width}})
 
     best = state.pop("best") or {name: value.clone() for name, value in network.state_dict().items()}
     if state["best_loss"] is None:
@@ -157,11 +151,10 @@ def train(
     model.save(work_dir / MODEL)
     metrics = _valid_metrics(model, parts["valid"])
     run.log_metrics(metrics | {"temperature": temperature, "best_valid_loss": state["best_loss"]}, step=state["epoch"])
-    state["done"] = True
     _save(work_dir / CHECKPOINT, state, network, best, optimizer)
     progress(params.epochs, params.epochs)
     return {
-        "model": str(work_dir / MODEL), "run_id": state["run_id"], "resumed_from_epoch": resumed_from,
+        "model": str(work_dir / MODEL), "run_id": run.run_id, "resumed_from_epoch": resumed_from,
         "epochs": state["epoch"], "best_epoch": state["best_epoch"], "valid_loss": state["best_loss"],
         "rows": {name: part.height for name, part in parts.items()},
         "customers": {name: part["customer_id"].n_unique() for name, part in parts.items()},
@@ -264,12 +257,12 @@ def _start_at_base_rate(network: HazardNetwork, rows: _Rows, dated: bool) -> Non
     """Sets the biases so that training begins at the life table: everybody at the average hazard of each interval."""
     import torch
 
-    count = network.linear.bias.shape[0]
+    count = network.level_bias.shape[0]
     events = torch.tensor([float((rows.event == j).sum()) for j in range(count)]) + 0.5
     hazard = events / (rows.observed.sum(0) + 1.0)
     with torch.no_grad():
         rate = hazard if dated else -torch.log1p(-hazard.clamp(max=0.99))
-        network.linear.bias.copy_(torch.log(torch.expm1(rate)))
+        network.level_bias.copy_(torch.log(torch.expm1(rate)))
 
 
 def _groups(network: HazardNetwork, weight_decay: float) -> list[dict[str, Any]]:
@@ -341,8 +334,8 @@ def _calibrate(network: HazardNetwork, rows: _Rows, dated: bool) -> tuple[float,
         optimizer.zero_grad()
         moved = logits * knobs[0].exp() + knobs[1:]
         loss = _loss(moved, rows.observed.double(), rows.event, dated) * len(rows.event)
-        # Gaussian priors of 0.3 on the log temperature and 0.5 on each bias
-        loss = loss + knobs[0] ** 2 / (2 * 0.3**2) + (knobs[1:] ** 2).sum() / (2 * 0.5**2)
+        # Gaussian priors: 0.3 on the log temperature; 0.15 on each bias, for the level is known better from train
+        loss = loss + knobs[0] ** 2 / (2 * 0.3**2) + (knobs[1:] ** 2).sum() / (2 * 0.15**2)
         loss.backward()
         return loss
 
@@ -401,7 +394,7 @@ def _restore(path: Path, fingerprint: str, network: HazardNetwork, optimizer: to
 
     found = _metadata(path)
     if not found or found["fingerprint"] != fingerprint:
-        return {"epoch": 0, "best_epoch": 0, "best_loss": None, "best": None, "done": False}
+        return {"epoch": 0, "best_epoch": 0, "best_loss": None, "best": None}
     tensors = load_file(path)
 
     def part(prefix: str) -> dict[str, Any]:
@@ -413,4 +406,4 @@ def _restore(path: Path, fingerprint: str, network: HazardNetwork, optimizer: to
         number, key = name.split(".")
         moments.setdefault(int(number), {})[key] = value
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    return {**found, "best": part("best."), "done": False}
+    return {**found, "best": part("best.")}

@@ -1,0 +1,173 @@
+"""Features promise to say what was known at the start of a day, each under a name that explains itself."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from data.features import KEYS, FeatureParams, as_of_dates, describe, features, is_dated, snapshot
+from data.records import LABELS, frame
+from tests.factories import a_contact, a_customer, an_outcome
+
+DAY = date(2026, 6, 1)
+PARAMS = FeatureParams()
+
+
+def ago(days: float) -> datetime:
+    return datetime(2026, 6, 1, tzinfo=UTC) - timedelta(days=days)
+
+
+def tables(customers=None, contacts=(), outcomes=None):
+    stays = an_outcome("C1", happened=False, on=None, observed_until=date(2026, 12, 31))
+    return {
+        "customers": frame("customers", customers or [a_customer("C1")]),
+        "contacts": frame("contacts", list(contacts)),
+        "outcomes": frame("outcomes", [stays] if outcomes is None else outcomes),
+    }
+
+
+def labels(*rows: tuple[str, str, str, float]) -> pl.DataFrame:
+    return pl.DataFrame([(*row, "label_model") for row in rows], schema=LABELS, orient="row")
+
+
+def row(found: dict, told: pl.DataFrame | None = None, params: FeatureParams = PARAMS) -> dict:
+    return features(found, labels() if told is None else told, [DAY], params).row(0, named=True)
+
+
+def test_windows_count_what_began_within_them():
+    contacts = [a_contact(f"k{n}", started_at=ago(days)) for n, days in enumerate((1, 20, 80, 300, 500))]
+    found = row(tables(contacts=contacts))
+    assert [found[f"contacts_{days}d"] for days in (7, 30, 90, 365)] == [1, 2, 3, 4]
+    assert found["contacts_phone_365d"] == 4
+    assert found["contacts_chat_365d"] == 0
+    assert found["days_since_last_contact"] == pytest.approx(1)
+    assert found["contacts_decayed"] == pytest.approx(sum(0.5 ** (d / 50) for d in (1, 20, 80, 300, 500)))
+
+
+def test_somebody_who_never_called_has_zeros_and_unknowns():
+    found = row(tables())
+    assert found["contacts_365d"] == 0
+    assert found["worst_episode"] == 0
+    assert found["days_since_last_contact"] is None
+    assert found["last_channel"] is None
+
+
+def test_friction_labels_count_by_their_probability():
+    contacts = [a_contact("k1", started_at=ago(3)), a_contact("k2", started_at=ago(10))]
+    told = labels(("k1", "friction_transfer", "yes", 0.9), ("k2", "friction_transfer", "no", 0.8))
+    found = row(tables(contacts=contacts), told)
+    assert found["friction_transfer_7d"] == pytest.approx(0.9)
+    assert found["friction_transfer_30d"] == pytest.approx(0.9 + 0.2)
+    assert found["days_since_last_friction"] == pytest.approx(3)
+
+
+def test_the_worst_episode_adds_up_friction_that_came_together_and_fades():
+    contacts = [a_contact(f"k{n}", started_at=ago(days)) for n, days in enumerate((100, 98, 97, 10))]
+    told = labels(*[(f"k{n}", "friction_unresolved", "yes", 1.0) for n in range(4)])
+    assert row(tables(contacts=contacts), told)["worst_episode"] == pytest.approx(
+        max(3 * 0.5 ** (97 / 50), 1 * 0.5 ** (10 / 50))
+    )
+
+
+def test_repeats_channel_switches_waits_and_the_last_contact():
+    contacts = [
+        a_contact("k1", channel="ivr", started_at=ago(5), wait_s=None),
+        a_contact("k2", channel="phone", started_at=ago(4), wait_s=90.0),
+        a_contact("k3", channel="phone", started_at=ago(3), wait_s=30.0),
+    ]
+    found = row(tables(contacts=contacts), labels(("k3", "reason", "billing", 0.7), ("k3", "barrier", "policy", 0.6)))
+    assert found["repeated_contacts_7d"] == 2
+    assert found["channel_switches_7d"] == 1
+    assert found["wait_s_7d"] == 120
+    assert found["longest_wait_s"] == 90
+    assert (found["last_channel"], found["last_reason"]) == ("phone", "billing")
+    assert found["barrier_policy_365d"] == pytest.approx(0.6)
+
+
+def test_targets_say_when_and_are_censored_where_nobody_looked():
+    people = [a_customer(name, since=date(2025, 6, 1)) for name in ("C1", "C2", "C3", "C4")]
+    end = date(2026, 6, 30)
+    outcomes = [
+        an_outcome("C1", on=DAY, observed_until=end),  # leaves on the first day after
+        an_outcome("C2", happened=False, on=None, observed_until=end),
+        an_outcome("C3", on=date(2026, 5, 31), observed_until=end),  # had left
+    ]
+    found = features(tables(people, outcomes=outcomes), labels(), [DAY], PARAMS)
+    assert found.select("customer_id", "event", "time_days").rows() == [
+        ("C1", True, 1.0), ("C2", False, 30.0), ("C4", None, None),
+    ]  # fmt: skip
+    assert found["tenure_days"].to_list() == [365.0] * 3
+
+
+def test_nobody_has_features_before_being_a_customer():
+    people = [
+        a_customer("C1", since=DAY),
+        a_customer("C2", since=DAY - timedelta(days=1)),
+        a_customer("C3", since=None),
+    ]
+    outcomes = [an_outcome("C1", on=date(2026, 9, 1), observed_until=date(2026, 12, 31))]
+    found = features(tables(people, outcomes=outcomes), labels(), [DAY], PARAMS)
+    assert found["customer_id"].to_list() == ["C2", "C3"]
+
+
+def test_outcomes_without_dates_give_one_row_a_customer_and_a_plain_target():
+    people = [a_customer("C1"), a_customer("C2")]
+    outcomes = [an_outcome("C1", on=None), an_outcome("C2", happened=False, on=None)]
+    given = tables(people, [a_contact(started_at=ago(10.5))], outcomes)
+    assert not is_dated(given["outcomes"], PARAMS)
+    days = as_of_dates(given["outcomes"], given["contacts"], PARAMS)
+    assert days == [date(2026, 5, 22)] == [snapshot(given["outcomes"], given["contacts"], PARAMS)]
+    found = features(given, labels(), days, PARAMS)
+    assert found.select("event", "time_days").rows() == [(True, None), (False, None)]
+    assert found["contacts_7d"].to_list() == [1.0, 0.0]
+
+
+def test_attributes_find_their_types_and_the_target_is_not_among_them():
+    people = [
+        a_customer(f"C{n}", attributes=json.dumps({"churn": n % 2, "spend": str(n / 2), "paperless": n > 60,
+                   "contract": ["monthly", "yearly"][n % 2], "iban": f"X{n}", "note": "", "cancelled_on": "x"}))
+        for n in range(80)
+    ]  # fmt: skip
+    found = features(
+        tables(people, outcomes=[an_outcome("C1")]), labels(), [DAY], FeatureParams(exclude=("Cancelled_On",))
+    )
+    attributes = {name: kind for name, kind in found.schema.items() if name.startswith("attr_")}
+    assert attributes == {"attr_contract": pl.String, "attr_paperless": pl.Float64, "attr_spend": pl.Float64}
+
+
+def test_every_feature_explains_itself_and_the_unknown_is_refused():
+    found = features(tables(), labels(), [DAY], PARAMS)
+    for name in set(found.columns) - set(KEYS):
+        assert describe(name).meaning
+        assert describe(name).group
+    assert (
+        describe("friction_please_call_30d").meaning
+        == "written contacts answered with 'please call' in the last 30 days"
+    )
+    for name in ("nonsense", "reason_nonsense_30d"):
+        with pytest.raises(KeyError, match="nonsense"):
+            describe(name)
+
+
+def test_as_of_dates_are_first_days_of_months_with_history_and_follow_up():
+    contacts = frame("contacts", [a_contact(started_at=datetime(2025, 1, 10, tzinfo=UTC))])
+    outcomes = frame("outcomes", [an_outcome(on=date(2026, 3, 3), observed_until=date(2026, 6, 30))])
+    days = as_of_dates(outcomes, contacts, FeatureParams(as_of_count=50))
+    assert (days[0], days[-1], len(days)) == (date(2025, 5, 1), date(2026, 6, 1), 14)
+    few = as_of_dates(outcomes, contacts, FeatureParams(as_of_count=4))
+    assert (few[0], few[-1], len(few)) == (days[0], days[-1], 4)
+    with pytest.raises(ValueError, match="leave no month"):
+        as_of_dates(outcomes, contacts, FeatureParams(min_history_days=900))
+
+
+def test_an_outcome_of_another_name_is_pointed_out():
+    with pytest.raises(ValueError, match="there is downgrade"):
+        row(tables(outcomes=[an_outcome(event="downgrade")]))
+
+
+def test_broken_attributes_name_their_customer():
+    with pytest.raises(ValueError, match="customer C7: attributes are not"):
+        row(tables([a_customer("C7", attributes="{")]))

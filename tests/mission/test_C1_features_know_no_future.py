@@ -1,0 +1,71 @@
+"""C1: point-in-time features: whatever happens after the as-of date changes nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import polars as pl
+
+from data.features import FeatureParams, features
+from data.labelling.scheme import SCHEME
+from data.records import CHANNELS, LABELS, frame
+from tests.factories import a_contact, a_customer, an_outcome
+
+AS_OF = [date(2026, 2, 1), date(2026, 3, 1)]
+FIRST = datetime(2025, 12, 1, tzinfo=UTC)
+
+
+def a_history(days: float, seed: int, prefix: str, begin: datetime) -> tuple[list, list]:
+    """Contacts of 40 customers within `days` from `begin`, and a label of each kind for every one of them."""
+    rng = np.random.default_rng(seed)
+    contacts = [
+        a_contact(
+            f"{prefix}{n}", f"C{rng.integers(40)}", channel=str(rng.choice(CHANNELS)), wait_s=float(rng.integers(900)),
+            started_at=begin + timedelta(seconds=float(rng.uniform(0, days * 86400))),
+        )
+        for n in range(300)
+    ]  # fmt: skip
+    told = [
+        (contact.contact_id, label, str(rng.choice(values)), float(rng.uniform(0.5, 1)), "label_model")
+        for contact in contacts
+        for label, values in SCHEME.items()
+    ]
+    return contacts, told
+
+
+def computed(contacts: list, told: list, outcomes: list) -> pl.DataFrame:
+    given = {
+        "customers": frame("customers", [a_customer(f"C{n}") for n in range(40)]),
+        "contacts": frame("contacts", contacts),
+        "outcomes": frame("outcomes", outcomes),
+    }
+    labels = pl.DataFrame(told, schema=LABELS, orient="row")
+    return features(given, labels, AS_OF, FeatureParams())
+
+
+def test_C1_events_added_after_the_as_of_date_change_nothing():
+    seen_until = date(2026, 6, 30)
+    stay = [an_outcome(f"C{n}", happened=False, on=None, observed_until=seen_until) for n in range(40)]
+    days = [date(2026, 3, 1 + n // 2) if n % 2 == 0 else None for n in range(40)]
+    leave = [
+        an_outcome(f"C{n}", happened=day is not None, on=day, observed_until=seen_until) for n, day in enumerate(days)
+    ]
+    past, told = a_history(90, 1, "past", FIRST)  # until 1 March, the last as-of date
+    future, more = a_history(60, 2, "future", datetime(2026, 3, 1, tzinfo=UTC))
+    before = computed(past, told, stay)
+    after = computed(past + future, told + more, leave)
+    known = [name for name in before.columns if name not in ("event", "time_days")]
+    assert before.height == 80
+    assert before.select(known).equals(after.select(known))
+    assert not before["event"].equals(after["event"])  # the targets, and only they, know what came
+
+
+def test_C1_events_before_the_as_of_date_do_show():
+    stay = [an_outcome(f"C{n}", happened=False, on=None, observed_until=date(2026, 6, 30)) for n in range(40)]
+    past, told = a_history(90, 1, "past", FIRST)
+    more, extra = a_history(20, 3, "more", datetime(2026, 2, 5, tzinfo=UTC))
+    one, other = computed(past, told, stay), computed(past + more, told + extra, stay)
+    february, march = ((one.filter(as_of=day), other.filter(as_of=day)) for day in AS_OF)
+    assert february[0].equals(february[1])
+    assert not march[0].equals(march[1])

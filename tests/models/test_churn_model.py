@@ -1,0 +1,175 @@
+"""The churn model promises one curve of risk a customer, clear words for what does not fit, and reasons that add up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from data.features import describe
+from models.churn import ChurnConfig, ChurnModel, ChurnModelError, describe_columns
+
+NAMES = {"contacts_30d": "numeric", "friction_30d": "numeric", "longest_wait_s": "numeric", "plan": "categorical"}
+
+
+def a_frame(rows: int = 200, seed: int = 0) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    waits = rng.exponential(100, rows)
+    return pl.DataFrame(
+        {
+            "customer_id": [f"C{n}" for n in range(rows)],
+            "as_of": [date(2026, 6, 1)] * rows,
+            "contacts_30d": rng.poisson(2, rows).astype(float),
+            "friction_30d": rng.poisson(0.6, rows).astype(float),
+            "longest_wait_s": [None if n % 5 == 0 else wait for n, wait in enumerate(waits)],
+            "plan": rng.choice(["flex", "plus", "max"], rows),
+        }
+    )
+
+
+def a_model(horizons: tuple[int, ...] = (30, 90, 180, 365), seed: int = 0) -> ChurnModel:
+    """Untrained, yet with weights large enough for every feature to matter."""
+    torch.manual_seed(seed)
+    columns = describe_columns(a_frame(), [describe(name, kind) for name, kind in NAMES.items()], bins=6)
+    config = ChurnConfig(columns, horizons, hidden=16, members=4, bias=(-2.0,) * max(1, len(horizons)))
+    model = ChurnModel(config)
+    with torch.no_grad():
+        model.network.common.mul_(8)
+        model.network.departure.normal_(0, 0.3)
+        model.network.linear.weight.normal_(0, 0.5)
+    return model
+
+
+def test_risk_never_falls_with_time_and_stays_within_0_and_1():
+    risks = a_model().predict(a_frame()).select(pl.selectors.starts_with("risk_")).to_numpy()
+    assert risks.shape == (200, 4)
+    assert (np.diff(risks, axis=1) >= 0).all()
+    assert risks.min() >= 0
+    assert risks.max() <= 1
+    assert risks[:, 1].std() > 0.02
+
+
+def test_without_horizons_there_is_one_risk():
+    assert a_model(()).predict(a_frame()).columns == ["customer_id", "as_of", "risk"]
+
+
+def test_one_customer_scores_as_in_a_frame():
+    model, frame = a_model(), a_frame()
+    together = model.predict(frame)
+    for n in (0, 1, 17):
+        alone = model.score_row(frame.row(n, named=True))
+        assert alone == pytest.approx({name: together[name][n] for name in model.config.risk_names}, abs=1e-6)
+
+
+def test_rows_do_not_depend_on_their_neighbours():
+    model, frame = a_model(), a_frame(5000)
+    turned = model.predict(frame.reverse()).reverse()
+    assert np.allclose(turned["risk_90"], model.predict(frame)["risk_90"], atol=1e-9)
+
+
+def test_no_rows_give_no_risks_and_no_reasons():
+    empty = a_frame().clear()
+    assert a_model().predict(empty).schema == a_model().predict(a_frame()).schema
+    assert a_model().reasons(empty).is_empty()
+
+
+def test_a_missing_column_is_named():
+    for ask in (
+        lambda model, frame: model.predict(frame),
+        lambda model, frame: model.score_row(frame.row(0, named=True)),
+    ):
+        with pytest.raises(ChurnModelError, match="no column friction_30d"):
+            ask(a_model(), a_frame().drop("friction_30d"))
+
+
+def test_text_where_a_number_belongs_is_named():
+    words = a_frame().with_columns(pl.lit("many").alias("contacts_30d"))
+    with pytest.raises(ChurnModelError, match="contacts_30d is not numeric"):
+        a_model().predict(words)
+    with pytest.raises(ChurnModelError, match="contacts_30d is not numeric"):
+        a_model().score_row(words.row(0, named=True))
+
+
+def test_an_unseen_category_takes_a_slot_of_its_own():
+    model, frame = a_model(), a_frame()
+    unseen = [
+        model.predict(frame.with_columns(pl.lit(plan).alias("plan")))["risk_90"] for plan in ("new", "newer", "flex")
+    ]
+    assert unseen[0].equals(unseen[1])
+    assert not unseen[0].equals(unseen[2])
+
+
+def test_missing_and_endless_numbers_are_scored_as_missing():
+    model, frame = a_model(), a_frame()
+    missing = model.predict(frame.with_columns(pl.lit(None, pl.Float64).alias("longest_wait_s")))["risk_90"]
+    for odd in (float("nan"), float("inf")):
+        assert model.predict(frame.with_columns(pl.lit(odd).alias("longest_wait_s")))["risk_90"].equals(missing)
+    assert not missing.equals(model.predict(frame.with_columns(pl.lit(50.0).alias("longest_wait_s")))["risk_90"])
+
+
+def test_a_saved_model_predicts_the_same(tmp_path):
+    model = a_model()
+    model.save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "weights.safetensors"]
+    again = ChurnModel.load(tmp_path)
+    assert again.config == model.config
+    assert again.predict(a_frame()).equals(model.predict(a_frame()))
+
+
+def test_a_folder_that_is_not_a_model_is_refused_by_name(tmp_path):
+    with pytest.raises(ChurnModelError, match=r"no weights\.safetensors"):
+        ChurnModel.load(tmp_path)
+    a_model().save(tmp_path)
+    said = json.loads((tmp_path / "config.json").read_text())
+    for broken, message in (
+        ({**said, "format": 99}, "not a churn model of format"),
+        ({**said, "hidden": 32}, "does not fit config.json"),
+        ({name: value for name, value in said.items() if name != "columns"}, "incomplete"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(broken))
+        with pytest.raises(ChurnModelError, match=message):
+            ChurnModel.load(tmp_path)
+
+
+def test_a_reason_is_what_the_risk_loses_without_its_group():
+    model, frame = a_model(), a_frame(30)
+    reasons = model.reasons(frame, top=4)
+    typical = {column.name: column.reference for column in model.config.columns}
+    plain = frame.with_columns(pl.lit(typical["plan"]).alias("plan"))
+    lost = model.predict(frame)["risk_90"] - model.predict(plain)["risk_90"]
+    told = reasons.filter(group="plan and region").sort("customer_id")
+    expected = pl.DataFrame({"customer_id": frame["customer_id"], "lost": lost}).sort("customer_id")
+    assert np.allclose(told["contribution"], expected["lost"], atol=1e-9)
+    assert np.abs(told["contribution"].to_numpy()).max() > 0.01
+
+
+def test_reasons_come_strongest_first_in_sentences():
+    reasons = a_model().reasons(a_frame(20), top=2)
+    assert reasons["rank"].to_list() == [1, 2] * 20
+    for first, second in zip(
+        reasons.filter(rank=1).iter_rows(named=True), reasons.filter(rank=2).iter_rows(named=True), strict=True
+    ):
+        assert abs(first["contribution"]) >= abs(second["contribution"])
+        verb = "raises" if first["contribution"] >= 0 else "lowers"
+        assert f"{verb} the risk within 90 days by {abs(first['contribution']) * 100:.1f} points" in first["sentence"]
+
+
+def test_a_feature_that_never_varies_is_not_a_column():
+    frame = a_frame().with_columns(pl.lit(1.0).alias("contacts_30d"))
+    columns = describe_columns(frame, [describe(name, kind) for name, kind in NAMES.items()], bins=6)
+    assert [column.name for column in columns] == ["friction_30d", "longest_wait_s", "plan"]
+
+
+def test_calibration_moves_every_curve_and_keeps_it_monotone():
+    model = a_model()
+    shifted = ChurnModel(replace(model.config, temperature=0.5, bias=(1.0, -4.0, 0.0, 0.0)), model.network)
+    before, after = (
+        m.predict(a_frame()).select(pl.selectors.starts_with("risk_")).to_numpy() for m in (model, shifted)
+    )
+    assert (after[:, 0] > before[:, 0]).mean() > 0.9
+    assert (np.diff(after, axis=1) >= 0).all()

@@ -1,0 +1,185 @@
+"""Churn training promises to survive a kill, to use the half-observed rightly, and to say what it cannot learn."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from evaluation.metrics.churn import point_metrics
+from evaluation.metrics.churn_references import kaplan_meier
+from models.churn import ChurnModel
+from training.churn import ChurnTraining, ChurnTrainingError, train
+
+QUICK = ChurnTraining(epochs=8, patience=8, hidden=16, members=4, learning_rate=3e-3, min_customers=40)
+
+
+class Notes:
+    """A run that keeps what it is told."""
+
+    run_id = "run-1"
+
+    def __init__(self) -> None:
+        self.params: dict = {}
+        self.metrics: list[tuple[int, dict]] = []
+
+    def log_params(self, params):
+        self.params |= params
+
+    def log_metrics(self, metrics, step):
+        self.metrics.append((step, metrics))
+
+
+def a_table(rows: int = 600, seed: int = 0, dated: bool = True, effect: float = 1.0) -> pl.DataFrame:
+    """Customers whose hazard a day follows friction and plan; observed for 40 to 500 days."""
+    rng = np.random.default_rng(seed)
+    friction, price = rng.poisson(0.8, rows).astype(float), rng.uniform(10, 60, rows)
+    plan = rng.choice(["flex", "plus"], rows)
+    hazard = 0.0012 * np.exp(effect * (0.8 * friction + 0.9 * (plan == "flex") - 0.7))
+    leaves, seen = rng.exponential(1 / hazard), rng.uniform(40, 500, rows)
+    event = leaves < (seen if dated else 180)
+    return pl.DataFrame(
+        {
+            "customer_id": [f"C{n}" for n in range(rows)],
+            "as_of": [date(2026, 1, 1)] * rows,
+            "split": rng.choice(["train", "valid", "test"], rows, p=[0.6, 0.2, 0.2]),
+            "event": event,
+            "time_days": np.ceil(np.where(event, leaves, seen)) if dated else None,
+            "friction_30d": friction,
+            "monthly_price": price,
+            "plan": plan,
+        },
+        schema_overrides={"time_days": pl.Float64},
+    )
+
+
+def scored(model: Path, table: pl.DataFrame) -> dict[str, float]:
+    test = table.filter(split="test")
+    return point_metrics(test.join(ChurnModel.load(model).predict(test), on=["customer_id", "as_of"]))
+
+
+def test_it_learns_who_leaves(tmp_path):
+    table = a_table(1200)
+    found = train(QUICK, table, tmp_path, Notes())
+    test = table.filter(split="test")
+    known = kaplan_meier(table.filter(split="train"), test, QUICK.horizons_days)
+    before, after = point_metrics(test.join(known, on=["customer_id", "as_of"])), scored(Path(found["model"]), table)
+    assert after["brier_180"] < 0.95 * before["brier_180"]
+    assert after["auc_180"] > 0.7
+
+
+def test_targets_without_dates_are_learned_too(tmp_path):
+    table = a_table(1500, dated=False)
+    found = train(QUICK, table, tmp_path, Notes())
+    assert found["horizons_days"] == []
+    assert scored(Path(found["model"]), table)["auc"] > 0.7
+
+
+def test_half_observed_customers_bias_nothing(tmp_path):
+    """Counting only who left, or dropping who was censored, would double these risks."""
+    table = a_table(12000, effect=0.0).drop("friction_30d", "plan")
+    found = train(QUICK, table, tmp_path, Notes())
+    test = table.filter(split="test")
+    mean = ChurnModel.load(Path(found["model"])).predict(test).select(pl.selectors.starts_with("risk_")).mean().row(0)
+    true = [1 - np.exp(-0.0012 * days) for days in QUICK.horizons_days]
+    assert mean == pytest.approx(true, rel=0.15)
+
+
+def test_the_run_hears_of_every_pass_and_of_the_result(tmp_path):
+    notes, seen = Notes(), []
+    found = train(QUICK, a_table(), tmp_path, notes, lambda done, total: seen.append((done, total)))
+    steps = [step for step, metrics in notes.metrics if "valid_loss" in metrics]
+    assert steps == list(range(1, found["epochs"] + 1))
+    assert {"brier_90", "auc_90", "temperature"} <= set(notes.metrics[-1][1])
+    assert notes.params["used"]["rows"] == found["rows"]["train"]
+    assert seen[-1] == (QUICK.epochs, QUICK.epochs)
+
+
+def test_it_stops_when_valid_gets_no_better_and_keeps_the_best(tmp_path):
+    hasty = ChurnTraining(epochs=60, patience=2, hidden=64, learning_rate=2e-2, min_customers=40)
+    notes = Notes()
+    found = train(hasty, a_table(300), tmp_path, notes)
+    losses = {step: metrics["valid_loss"] for step, metrics in notes.metrics if "valid_loss" in metrics}
+    assert found["epochs"] == found["best_epoch"] + 2 < 60
+    assert found["valid_loss"] <= min(losses.values())
+
+
+def test_the_same_training_twice_gives_the_same_weights(tmp_path):
+    for name in ("a", "b", "a"):
+        train(QUICK, a_table(), tmp_path / name, Notes())
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from tests.training.test_churn_training import QUICK, Notes, a_table, train
+
+class Dying(Notes):
+    def log_metrics(self, metrics, step):
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+train(QUICK, a_table(), Path({work!r}), Dying())
+"""
+
+
+def test_a_killed_training_goes_on_where_it_was_and_ends_the_same(tmp_path):
+    root = str(Path(__file__).parents[2])
+    died = subprocess.run([sys.executable, "-c", KILLED.format(root=root, work=str(tmp_path / "k"))], timeout=300)
+    assert died.returncode == -9
+    assert not (tmp_path / "k" / "model").exists()
+    notes = Notes()
+    found = train(QUICK, a_table(), tmp_path / "k", notes)
+    assert found["resumed_from_epoch"] == 4
+    assert notes.metrics[0][0] == 5
+    train(QUICK, a_table(), tmp_path / "whole", Notes())
+    assert weights(tmp_path / "k") == weights(tmp_path / "whole")
+
+
+def test_other_rows_or_settings_start_from_the_beginning(tmp_path):
+    train(QUICK, a_table(), tmp_path, Notes())
+    assert train(QUICK, a_table(seed=5), tmp_path, Notes())["resumed_from_epoch"] == 0
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"torn")
+    assert train(QUICK, a_table(seed=5), tmp_path, Notes())["resumed_from_epoch"] == 0
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model" / "weights.safetensors").read_bytes() + (folder / "model" / "config.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (a_table().with_columns(pl.lit(False).alias("event")), "nobody among"),
+        (a_table().with_columns(pl.lit(True).alias("event")), "everybody among"),
+        (a_table(30), "customers to learn from, 40 needed"),
+        (
+            a_table(90).with_columns(pl.col("event") & (pl.col("event").cum_sum() <= 6)),
+            "leavers to learn from, 10 needed",
+        ),
+        (a_table().filter(pl.col("split") != "valid"), "is in valid"),
+        (a_table().clear(), "is in train"),
+        (a_table().with_columns(attr_reason=pl.when("event").then(pl.lit("moved"))), "feature attr_reason alone"),
+        (a_table().drop("friction_30d", "monthly_price", "plan"), "no feature varies"),
+        (
+            a_table().with_columns(pl.when(pl.int_range(pl.len()) > 9).then("time_days").alias("time_days")),
+            "some have none",
+        ),
+    ],
+)
+def test_what_cannot_be_learned_from_is_said(tmp_path, table, message):
+    with pytest.raises(ChurnTrainingError, match=message):
+        train(QUICK, table, tmp_path, Notes())
+    assert not list(tmp_path.iterdir())
+
+
+def test_horizons_must_increase():
+    with pytest.raises(ValueError, match="increasing"):
+        ChurnTraining(horizons_days=(90, 30))
