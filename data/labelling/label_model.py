@@ -39,8 +39,9 @@ def combine(
 ) -> Combined:
     """Fits the model to `votes` [contacts, rules], value numbers from 0 or ABSTAIN, and gives everyone's probabilities.
 
-    `looked` [contacts] is False where rules had nothing to read: there, not voting means nothing, and nowhere if not
-    `silence_tells`. Deterministic. With no rules or no votes all values are equally likely.
+    `silence_tells` says that value 0 means absence, so that a rule's silence is evidence for it. `looked` [contacts] is
+    False where rules had nothing to read: there, silence means nothing. Deterministic. With no rules or no votes all
+    values are equally likely.
 
     Raises ValueError for a vote outside 0 … values-1.
     """
@@ -68,7 +69,7 @@ def combine(
     heard[..., values] *= silence_tells
     counted_in, flat = answers.reshape(len(seen), -1), heard.reshape(len(seen), -1)
 
-    balance = _balance_of_votes(answers[..., :values], weights)
+    balance = _balance_of_votes(answers[..., :values], weights, silence_tells)
     prior = _prior(answers, weights, balance, prior_accuracy)
     confusion, rounds = prior, 0
     probabilities = _expect(flat, balance, confusion)
@@ -76,7 +77,7 @@ def combine(
         before = probabilities
         mass = weights[:, None] * probabilities
         size = mass.sum(axis=0)
-        balance = (size + 1) / (size + 1).sum()
+        balance = (size + 1 / values) / (size.sum() + 1)
         counted = (mass.T @ counted_in).reshape(values, rules, values + 1)
         # The prior counts as a share of the evidence, so that its say does not fade with more data, plus one contact.
         share = prior_weight * counted.sum(axis=2, keepdims=True) + 1
@@ -95,28 +96,31 @@ def majority(votes: np.ndarray, values: int) -> np.ndarray:
     return np.where(total > 0, counts / np.maximum(total, 1), 1 / values)
 
 
-def _balance_of_votes(cast: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _balance_of_votes(cast: np.ndarray, weights: np.ndarray, silence_tells: bool) -> np.ndarray:
     """How often each value is voted for by the rule that votes for it most, smoothed: a start for the class balance."""
     rates = np.einsum("p,prv->rv", weights, cast) / weights.sum()
     start = rates.max(axis=0) + 0.02
+    if silence_tells:
+        start[0] = max(start[0], weights[cast[..., 1:].sum(axis=(1, 2)) == 0].sum() / weights.sum())
     return start / start.sum()
 
 
 def _prior(answers: np.ndarray, weights: np.ndarray, balance: np.ndarray, accuracy: float) -> np.ndarray:
-    """P(answer | value) [values, rules, answers] if every vote were right with probability `accuracy`."""
+    """P(answer | value) [values, rules, answers] if votes, also those for rare values, were right with `accuracy`."""
     values = len(balance)
     asked = np.einsum("p,pro->r", weights, answers)
     rates = np.einsum("p,pro->ro", weights, answers)[:, :values] / np.maximum(asked, 1)[:, None]
     prior = np.zeros((values, answers.shape[1], values + 1))
+    odds = accuracy / (1 - accuracy) * np.maximum((1 - balance) / balance, values - 1)
     for value in range(values):
-        hit = np.minimum(rates * accuracy / balance, _MOST)
-        miss = np.minimum(rates * (1 - accuracy) / (1 - balance), _MOST)
-        prior[value, :, :values] = miss
-        prior[value, :, value] = hit[:, value]
+        # As often as it was seen, and `odds` times as often where it is right as where it is wrong.
+        hit = np.minimum(rates[:, value] / (balance[value] + (1 - balance[value]) / odds[value]), _MOST)
+        prior[:, :, value] = hit / odds[value]
+        prior[value, :, value] = hit
     fired = prior[..., :values].sum(axis=2, keepdims=True)
     prior[..., :values] *= np.minimum(1, _MOST / np.maximum(fired, 1e-9))
     prior[..., values] = 1 - prior[..., :values].sum(axis=2)
-    return prior
+    return _better_than_chance(prior)
 
 
 def _better_than_chance(confusion: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ def test_a_rule_that_is_often_right_counts_more():
     right = rng.random((3000, 3)) < accuracy
     votes = np.where(right, truth[:, None], (truth[:, None] + rng.integers(1, 3, (3000, 3))) % 3)
     combined = combine(votes, 3)
-    assert combined.accuracy == pytest.approx(accuracy, abs=0.06)
+    assert combined.accuracy[0] > combined.accuracy[1:].max() + 0.1
     assert combine(np.array([[0, 1, 2], *votes]), 3).probabilities[0].argmax() == 0
 
 
@@ -97,8 +97,8 @@ def test_majority_counts_votes_and_knows_when_there_are_none():
 
 
 def test_coverage_overlap_and_conflict_are_what_snorkel_calls_by_these_names():
-    votes = np.array([[0, 0, ABSTAIN], [0, 1, ABSTAIN], [ABSTAIN, 1, ABSTAIN], [ABSTAIN] * 3])
+    votes = np.array([[0, 0, ABSTAIN], [0, 0, ABSTAIN], [0, 1, ABSTAIN], [ABSTAIN, 1, ABSTAIN], [ABSTAIN] * 3])
     first, second, third = of_rules(votes)
-    assert first == {"coverage": 0.5, "overlap": 0.5, "conflict": 0.25}
-    assert second == {"coverage": 0.75, "overlap": 0.5, "conflict": 0.25}
+    assert first == {"coverage": 0.6, "overlap": 0.6, "conflict": 0.2}
+    assert second == {"coverage": 0.8, "overlap": 0.6, "conflict": 0.2}
     assert third == {"coverage": 0.0, "overlap": 0.0, "conflict": 0.0}

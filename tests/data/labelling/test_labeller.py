@@ -36,7 +36,8 @@ def test_reasons_follow_the_words():
 def test_a_contact_no_rule_understood_has_no_reason():
     contacts, turns = a_centre()
     strange = Turn("k0", 0, "customer", "Lorem ipsum dolor.", origin="written")
-    turns = turns.filter(turns["contact_id"] != "k0").vstack(frame("turns", [strange]))
+    passed_on = Turn("k1", 1, "agent", "Let me put you through to the courier.", origin="written")
+    turns = turns.filter(turns["contact_id"] != "k0").vstack(frame("turns", [strange, passed_on]))
     labels = label(contacts, turns).labels.filter(contact_id="k0")
     assert "reason" not in labels["label"].to_list()
     assert labels.filter(label="friction_transfer")["value"].to_list() == ["no"], "no sign of it in what could be read"
