@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -26,27 +27,25 @@ class Clip:
     uri: str
 
 
-def choose(turns: Sequence[dict], duration_s: float, longest_s: float, around_s: float | None = None) -> float:
-    """Where a clip of `longest_s` starts: shortly before `around_s`, else where the customer says most.
+def choose(turns: Sequence[dict[str, Any]], duration_s: float, longest_s: float) -> float:
+    """Where a clip of `longest_s` starts: with the turn from which on the customer says most within it.
 
-    `turns` have role, text, start_s and end_s (seconds, None where unknown). A clip begins where a turn begins.
+    `turns` have role, text, start_s and end_s (seconds, None where unknown). A clip never runs over the end.
     """
     last = max(0.0, duration_s - longest_s)
-    starts = [turn["start_s"] for turn in turns if turn["start_s"] is not None]
-    if around_s is not None:
-        before = [start for start in starts if start <= around_s and around_s - start <= longest_s / 2]
-        return min(min(before, default=around_s - 2), last) if around_s > 2 else 0.0
+    timed = [turn for turn in turns if turn["start_s"] is not None]
     best, most = 0.0, -1
-    for start in sorted(starts):
+    for start in sorted(turn["start_s"] for turn in timed):
         words = sum(
             len(turn["text"].split())
-            for turn in turns
-            if turn["role"] == "customer" and turn["start_s"] is not None
-            and turn["start_s"] >= start and (turn["end_s"] or turn["start_s"]) <= start + longest_s
-        )  # fmt: skip
+            for turn in timed
+            if turn["role"] == "customer"
+            and start <= turn["start_s"]
+            and (turn["end_s"] or turn["start_s"]) <= start + longest_s
+        )
         if words > most:
             best, most = start, words
-    return max(0.0, min(best, last))
+    return float(min(best, last))
 
 
 def clip(audio: np.ndarray, sample_rate_hz: int, start_s: float, longest_s: float) -> Clip:

@@ -20,8 +20,9 @@ def share(value: float | None, digits: int = 1) -> str:
     if value is None:
         return NOTHING
     if 0 < value < 0.5 * 10 ** -(digits + 2):
-        return f"< {10**-digits:.{digits}f} %"
-    return f"{100 * value:.{digits}f} %"
+        return f"<\u00a0{10**-digits:.{digits}f}\u00a0%"
+    # Adding 0 turns the minus zero that is left of a small negative share into zero.
+    return f"{round(100 * value, digits) + 0:.{digits}f}\u00a0%".replace("-", "−")
 
 
 def plain(value: float | None, digits: int = 3) -> str:

@@ -39,12 +39,9 @@ def _hearing(heard: dict[str, Any]) -> tuple[str, str, str] | None:
     before, after = heard["overall"]["before"], heard["overall"]["after"]
     if not after:
         return None
-    says = f"heard wrong, on {several(heard['voices'], 'voice')} kept out of training"
-    return (
-        "Words heard wrong",
-        share(after["value"]),
-        f"{says}; {share(before['value'])} before." if before else f"{says}.",
-    )
+    earlier = f"; {share(before['value'])} before" if before else ""
+    says = f"on {several(heard['voices'], 'voice')} kept out of training{earlier}."
+    return "Words heard wrong", share(after["value"]), says
 
 
 def _churn(foreseen: dict[str, Any]) -> tuple[str, str, str] | None:
@@ -52,7 +49,8 @@ def _churn(foreseen: dict[str, Any]) -> tuple[str, str, str] | None:
     if skill or (truth and truth["rows"]):
         row = skill["rows"][-1] if skill else truth["rows"][-1]
         reached = row["shares"][0] if skill else row["skill"]
-        says = f"of the attainable Brier skill at {row['horizon']} days: 0 % is the base rate, 100 % every true risk."
+        ends = f"{share(0, 0)} is the base rate, {share(1, 0)} every true risk"
+        says = f"of the attainable Brier skill at {row['horizon']} days: {ends}."
         return "Foreseen", share(reached, 0), says
     row = next(table for table in foreseen["tables"] if table["metric"] == "auc")["rows"][-1]
     if not row["figures"][0]:
