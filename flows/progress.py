@@ -40,15 +40,17 @@ def bar(console: Console, title: str, quiet_for_s: float = 5.0) -> Iterator[Repo
 
 
 def _lines(console: Console, title: str, quiet_for_s: float) -> Report:
-    started = last = time.monotonic()
+    first: tuple[float, int] | None = None  # when the first report came; loading before it says nothing of the pace
+    last = time.monotonic()
 
     def report(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal first, last
         now = time.monotonic()
-        if now - last < quiet_for_s or not done or not total:
+        first = first or (now, done)
+        if now - last < quiet_for_s or done <= first[1] or not total:
             return
         last = now
-        left = (now - started) / done * (total - done)
+        left = (now - first[0]) / (done - first[1]) * (total - done)
         console.print(f"  {title}: {done}/{total}, about {left:.0f} s left")
 
     return report

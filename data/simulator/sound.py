@@ -55,7 +55,7 @@ def record(
         track[begin : begin + len(tune), AGENT] += tune[: len(track) - begin]
     codec, mobile, _ = CARRIERS[rng.choice(len(CARRIERS), p=[share for _, _, share in CARRIERS])]
     track[:, CUSTOMER] = audio.add_noise(
-        track[:, CUSTOMER], rng.uniform(8, 34), rng, _surroundings(len(track), rng, quiet=False)
+        track[:, CUSTOMER], rng.uniform(15, 36), rng, _surroundings(len(track), rng, quiet=False)
     )
     track[:, AGENT] = audio.add_noise(
         track[:, AGENT], rng.uniform(22, 40), rng, _surroundings(len(track), rng, quiet=True)
