@@ -105,7 +105,8 @@ def plant_rows(params: SimulatorParams, rows: list[dict[str, Any]], messages: li
         if kind == "unknown_customer":
             row["customer_id"] = f"X{number:06d}"
         else:
-            late = datetime.combine(params.ends + timedelta(days=40 + number), datetime.min.time(), UTC)
+            # A clock that jumped: after the snapshot, and after whatever today is where the export is taken in.
+            late = datetime.combine(params.ends + timedelta(days=14_600 + number), datetime.min.time(), UTC)
             row["started_at"] = _stamp(late)
         rows.append(row)
         messages.append({"contact_id": row["contact_id"], "turns": texts[donor["contact_id"]]})
