@@ -44,7 +44,7 @@ STEPS = (
     Step("cut", "cutting transcribed speech", needs=("clean", "shards", "splits.parquet"), makes=("cut.json",),
          keeps=("speech",), code=("data/utterances.py", "data/text.py")),
     Step("train_asr", "fine-tuning the recogniser", needs=("speech", "version.json"), makes=("train_asr.json",),
-         keeps=("asr",), params=("asr",), code=("training/asr.py", "training/fit.py", "models/base")),
+         keeps=("asr",), params=("asr",), code=("training/asr.py", "training/fit.py", "training/speech.py", "models/asr.py", "models/base")),
     Step("reference_asr", "fetching the model to beat", needs=("train_asr.json",), makes=("reference/asr.json",),
          always=True),
     Step("evaluate_asr", "scoring both recognisers", needs=("speech", "asr/bundle", "reference/asr.json"),

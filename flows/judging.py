@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from training.tracking import Run
 
 LICENCE = {
-    "asr": "CC-BY-SA-4.0 (base weights); what is added by fine-tuning follows your own recordings",
-    "churn": "follows your own customer data",
+    "asr": "CC-BY-SA-4.0 (base weights) and the terms of your own recordings",
+    "churn": "the terms of your own customer data",
 }
 
 
