@@ -26,15 +26,17 @@ ACCENTS = {
     "en-us": 0.40, "en-gb-x-rp": 0.12, "en-029": 0.10, "en-gb-scotland": 0.10, "en": 0.10,
     "en-us-nyc": 0.08, "en-gb-x-gbclan": 0.05, "en-gb-x-gbcwmd": 0.05,
 }  # fmt: skip
-# Variants that sound like people; robots, whispers and the third-party synthesiser (which is not repeatable) stay out.
+# Variants that sound like people; robots, whispers and the third-party synthesiser (which is not repeatable) stay out,
+# and so do six that our base, trained on them too, hears twice as badly as the others (word error rates over 0.4
+# against 0.2 to 0.3 on plain sentences): Alicia, Lee, RicishayMax, announcer, edward, klatt3.
 FEMALE = (
-    "f1", "f2", "f3", "f4", "f5", "Alicia", "Andrea", "Annie", "anika", "aunty", "belinda", "linda",
+    "f1", "f2", "f3", "f4", "f5", "Andrea", "Annie", "anika", "aunty", "belinda", "linda",
     "steph", "shelby", "grandma",
 )  # fmt: skip
 MALE = (
-    "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "Alex", "Andy", "Denis", "Diogo", "Gene", "Gene2", "Lee", "Mario",
-    "Michael", "Mike", "RicishayMax", "announcer", "boris", "ed", "edward", "grandpa", "gustave", "ian", "iven2",
-    "john", "klatt3", "max", "michel", "miguel", "norbert", "pablo", "paul", "quincy", "rob",
+    "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "Alex", "Andy", "Denis", "Diogo", "Gene", "Gene2", "Mario",
+    "Michael", "Mike", "boris", "ed", "grandpa", "gustave", "ian", "iven2",
+    "john", "max", "michel", "miguel", "norbert", "pablo", "paul", "quincy", "rob",
     "robert", "sandro", "travis", "victor", "zac",
 )  # fmt: skip
 
