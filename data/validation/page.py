@@ -6,8 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, select_autoescape
-
 from data.store import write_text
 
 if TYPE_CHECKING:
@@ -20,6 +18,8 @@ def write_page(
     path: Path, summary: dict[str, Any], answers: dict[str, SuiteAnswer], rejects: list[dict[str, Any]]
 ) -> None:
     """Writes the page: verdict, hours, one table a suite with each expectation, rejects with reasons."""
+    from jinja2 import Environment, FileSystemLoader, select_autoescape
+
     folder = Path(__file__).parent
     template = Environment(
         loader=FileSystemLoader(folder),
