@@ -59,7 +59,9 @@ class SuiteAnswer:
 def context() -> Any:
     """An ephemeral context: nothing on disk, no progress bars, no analytics."""
     # GX logs each context variable it cannot save to disk; there is nothing to save in an ephemeral context.
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    # One of its modules sets its own level, so that it has to be told by name.
+    for name in ("great_expectations", "great_expectations.data_context.types.base"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     made = gx.get_context(mode="ephemeral")
     made.enable_analytics(False)
     made.variables.progress_bars = ProgressBarsConfig(globally=False)
