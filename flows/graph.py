@@ -55,7 +55,7 @@ STEPS = (
          makes=("decide_asr.json",), keeps=("decisions/asr",), params=("gates",), code=("evaluation/gates",)),
     Step("release_asr", "releasing the recogniser", needs=("decide_asr.json", "asr/bundle"),
          makes=("release_asr.json",), experiment=False, always=True),
-    Step("transcribe", "hearing every call", needs=("clean", "shards", "decide_asr.json"),
+    Step("transcribe", "hearing calls nobody transcribed", needs=("clean", "shards", "decide_asr.json"),
          makes=("transcripts.parquet", "transcribe.json"), code=("models/asr.py",)),
     Step("label", "labelling contacts", needs=("clean", "transcripts.parquet"), makes=("labels.parquet", "label.json"),
          params=("labelling",), code=("data/labelling",)),

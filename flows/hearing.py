@@ -1,4 +1,4 @@
-"""The recogniser's side of the street: scoring a test manifest, hearing every call."""
+"""The recogniser's side of the street: scoring a test manifest, hearing calls."""
 
 from __future__ import annotations
 

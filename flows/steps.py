@@ -163,8 +163,10 @@ def release_asr(street: Street, progress: Report) -> dict[str, Any]:
 
 
 def transcribe(street: Street, progress: Report) -> dict[str, Any]:
-    """Hears every recording with the recogniser the decision left in office."""
-    recordings = read_tables(street.path("clean"))["recordings"]
+    """Hears the recordings that no person has transcribed, with the recogniser the decision left in office."""
+    clean = read_tables(street.path("clean"))
+    typed = clean["turns"].filter(pl.col("origin") == "person")
+    recordings = clean["recordings"].join(typed, on="contact_id", how="anti")
     turns = hearing.hear_all(judging.in_office(street, "asr"), recordings, _decoded(street), progress)
     write_table(street.path("transcripts.parquet"), turns)
     summary = {
