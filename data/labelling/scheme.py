@@ -23,7 +23,7 @@ ABSENT = ("no", "none")
 
 @dataclass(frozen=True)
 class LabellingParams:
-    """The section `label` of params.yaml."""
+    """The section `labelling` of params.yaml."""
 
     repeat_days: int = 7  # an earlier contact within so many days makes this one a repeat
     long_wait_phone_s: float = 600.0  # waiting longer than this for an agent on the phone is friction

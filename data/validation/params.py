@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ValidationParams:
-    """The section `validate` of params.yaml."""
+    """The section `validation` of params.yaml."""
 
     sample_rates_hz: tuple[int, ...] = (8000, 16000, 48000)  # rates a telephone platform delivers
     channels: int = 2  # one channel a role; 1 would mix customer and agent
