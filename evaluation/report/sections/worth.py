@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from data.timeline import BEST_ORIGIN
 from evaluation.experience.worth_hearing import RANDOM, WorthHearingParams, worth_hearing
 from evaluation.metrics.churn import risk_columns
 from evaluation.report import clips
@@ -50,7 +51,7 @@ def worth(
                   or start_s - _BEFORE_S <= turn["start_s"] < end_s]  # fmt: skip
         rows.append({**row, **about[contact_id], "random": row["stratum"] == RANDOM, "clip": piece,
                      "start_s": start_s, "turns": inside, "more_turns": len(turns) - len(inside),
-                     "origin": ORIGINS.get(origin or "", origin), "asr": origin == "asr",
+                     "origin": ORIGINS.get(origin or "", origin), 
                      "audio_s": lengths[contact_id]})  # fmt: skip
     if silent:
         shelf.notes.append(f"{several(silent, 'clip')} left out to keep the page small; the transcripts are there.")
@@ -93,8 +94,7 @@ def _said(shelf: Shelf, contact_ids: list[str]) -> dict[str, tuple[list[dict[str
             continue
         mine = table.filter(pl.col("contact_id").is_in(contact_ids)).sort("contact_id", "turn")
         for (contact_id,), turns in mine.group_by("contact_id", maintain_order=True):
-            origins = turns["origin"].unique(maintain_order=True)
-            best = next((origin for origin in ("person", "written", "asr") if origin in origins), origins[0])
+            best = min(turns["origin"].unique(), key=lambda origin: BEST_ORIGIN.get(origin, len(BEST_ORIGIN)))
             rows = turns.filter(pl.col("origin") == best).select("role", "text", "start_s", "end_s").to_dicts()
             found.setdefault(str(contact_id), (rows, best))
     return found
