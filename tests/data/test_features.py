@@ -148,6 +148,7 @@ def test_every_feature_explains_itself_and_the_unknown_is_refused():
         describe("friction_please_call_30d").meaning
         == "written contacts answered with 'please call' in the last 30 days"
     )
+    assert describe("reason_cancel_365d").meaning == "contacts about cancel in the last 365 days"
     for name in ("nonsense", "reason_nonsense_30d"):
         with pytest.raises(KeyError, match="nonsense"):
             describe(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -107,6 +108,8 @@ def test_it_stops_when_valid_gets_no_better_and_keeps_the_best(tmp_path):
     losses = {step: metrics["valid_loss"] for step, metrics in notes.metrics if "valid_loss" in metrics}
     assert found["epochs"] == found["best_epoch"] + 2 < 60
     assert found["valid_loss"] <= min(losses.values())
+    train(replace(hasty, epochs=found["best_epoch"]), a_table(300), tmp_path / "no further", Notes())
+    assert weights(tmp_path) == weights(tmp_path / "no further")
 
 
 def test_the_same_training_twice_gives_the_same_weights(tmp_path):
