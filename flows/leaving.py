@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from data.store import write_table
+
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
 
@@ -24,11 +26,13 @@ def score(
     seed: int,
     now: datetime,
     truth: Path,
+    predictions: Path | None = None,
 ) -> Scorecard:
     """Scores the bundle at `model` (None: the life table) on the held-out customers of the feature frame `rows`.
 
     Facts of a bundle hold the figures of the life table and of logistic regressions on the same rows, and where the
-    simulator's `truth` is there, the share of the attainable Brier skill. Raises ValueError without held-out outcomes.
+    simulator's `truth` is there, the share of the attainable Brier skill. The predictions with their outcomes are
+    left at `predictions`. Raises ValueError without held-out outcomes.
     """
     from evaluation.metrics.churn import attainable_skill, point_metrics
     from evaluation.metrics.churn_references import kaplan_meier, logistic
@@ -60,6 +64,8 @@ def score(
                 who: attainable_skill(risks, pl.read_parquet(truth))
                 for who, risks in {name: frame, **baselines}.items()
             }
+    if predictions is not None:
+        write_table(predictions, frame)
     content = hashlib.sha256(test.sort("customer_id", "as_of").write_csv().encode()).hexdigest()
     return churn_scorecard(name, content, frame, seed, now.isoformat(), bundle_sha256, facts)
 

@@ -243,6 +243,7 @@ def evaluate_churn(street: Street, progress: Report) -> dict[str, Any]:
             rows, path, judging.name_of(street, "churn", role), judging.sha_of(street, "churn", role),
             street.params.churn.horizons_days, street.params.evaluation.seed, street.now(),
             street.path("truth/customers.parquet"),
+            street.path("scorecards/churn/predictions.parquet") if role == "candidate" else None,
         )
         for role, path in (("reference", reference["path"]), ("candidate", street.path("churn/bundle")))
     }  # fmt: skip
