@@ -21,7 +21,7 @@ console = Console()
 def step(name: str, street: Street) -> dict[str, Any]:
     """Runs one step of the street; a finished one is reused."""
     summary, reused = wiring.run_step(street, name, console)
-    console.print(wiring.line(name, summary, reused), highlight=False)
+    console.print(wiring.line(name, summary, reused), highlight=False, soft_wrap=True)
     return summary
 
 
