@@ -20,7 +20,7 @@ def server(walked, tmp_path_factory):
     with socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    env = environment(walked, PREFECT_HOME=str(home), PREFECT_API_URL=f"http://127.0.0.1:{port}/api")
+    env = environment(walked, PREFECT_HOME=str(home), PREFECT_API_URL=f"http://127.0.0.1:{port}/api", COLUMNS="200")
 
     def prefect(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-m", "prefect", "--no-prompt", *words], cwd=ROOT, env=env,
