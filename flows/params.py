@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,8 +66,3 @@ def read_params(path: Path) -> Params:
     if unknown:
         raise ParamsError(f"{path}: {unknown[0]} is not a section. Known: {', '.join(classes)}.")
     return Params(**{name: section(classes[name], values, name) for name, values in found.items()})
-
-
-def as_yaml(params: Params) -> str:
-    """The same settings written out in full."""
-    return yaml.safe_dump(dataclasses.asdict(params), sort_keys=False)

@@ -20,10 +20,6 @@ from rich.progress import (
 Report = Callable[[int, int], None]
 
 
-def silent(done: int, total: int) -> None:
-    """Shows nothing."""
-
-
 @contextmanager
 def bar(console: Console, title: str, quiet_for_s: float = 5.0) -> Iterator[Report]:
     """Yields a function (done, total) that draws the state of one step under `title`."""
