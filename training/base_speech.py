@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
+import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,9 +21,10 @@ from data.store import atomic, write_text
 from data.text import cardinal, normalise
 from training.speech import SAMPLE_RATE_HZ, Corpus
 
-REAL_SETS = ("librispeech", "ljspeech", "asterisk_prompts", "spoken_digits", "speech_commands")
-HELD_OUT_SPEAKERS = {"spoken_digits": ("yweweler",)}  # by name; of speech_commands every sixteenth voice
+REAL_SETS = ("barista", "librispeech", "ljspeech", "asterisk_prompts", "spoken_digits", "speech_commands")
+EVERY_NTH_SPEAKER = {"barista": 5, "speech_commands": 16, "spoken_digits": 5}  # held out, from the first one on
 EVERY_NTH_SENTENCE = 20  # of the sets with one to three readers, whose voices cannot be held out
+FLITE_VOICES = ("slt", "rms", "awb", "kal16")  # of Debian's flite, made from recordings of people
 
 
 def prepare(
@@ -30,6 +34,7 @@ def prepare(
     seed: int,
     simulated_hours: float,
     simulated_voices: int,
+    flite_hours: float = 0.0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict[str, Any]]:
     """Decodes and synthesises everything once into `work_dir`/audio.i16; returns one row an utterance.
@@ -40,6 +45,8 @@ def prepare(
     if not index.exists():
         makers = [(name, recorded(speech_dir / name, name)) for name in REAL_SETS]
         makers.append(("simulated", simulated(dialogue_dir, seed, simulated_hours, simulated_voices)))
+        if flite_hours:
+            makers.append(("flite", spoken_by_flite(dialogue_dir, seed, flite_hours)))
         start, lines = 0, []
         with atomic(work_dir / "audio.i16") as temporary, temporary.open("wb") as out:
             for done, (name, utterances) in enumerate(makers):
@@ -69,18 +76,18 @@ def recorded(folder: Path, name: str) -> Iterator[tuple[np.ndarray, dict[str, An
     if not manifest.exists():
         raise FileNotFoundError(f"{manifest}: no manifest. Point the speech folder at the sets {', '.join(REAL_SETS)}.")
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
-    speakers = sorted({row["speaker"] for row in rows})
-    held_out = set(HELD_OUT_SPEAKERS.get(name, speakers[::16] if len(speakers) > 100 else ()))
-    if held_out - set(speakers):
-        raise ValueError(
-            f"{manifest}: no speaker {min(held_out - set(speakers))}, who is to be held out. Name another."
-        )
+    held_out = held_out_speakers(name, {row["speaker"] for row in rows})
     for number, row in enumerate(rows):
         samples, rate = soundfile.read(folder / row["audio_filepath"], dtype="float32")
         if rate != SAMPLE_RATE_HZ:
             raise ValueError(f"{folder / row['audio_filepath']}: {rate} Hz instead of {SAMPLE_RATE_HZ}.")
         apart = row["speaker"] in held_out if held_out else number % EVERY_NTH_SENTENCE == 0
         yield samples, {"text": normalise(row["text"]), "speaker": row["speaker"], "held_out": apart}
+
+
+def held_out_speakers(name: str, speakers: set[str]) -> set[str]:
+    """The voices of a set that no training of ours hears; none where a set has too few to spare."""
+    return set(sorted(speakers)[:: EVERY_NTH_SPEAKER[name]]) if name in EVERY_NTH_SPEAKER else set()
 
 
 def simulated(dialogue_dir: Path, seed: int, hours: float, count: int) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
@@ -117,6 +124,30 @@ def simulated(dialogue_dir: Path, seed: int, hours: float, count: int) -> Iterat
             np.concatenate((edges[0], samples, edges[1])),
             {"text": text, "speaker": voice.name, "held_out": bool(held_out)},
         )
+
+
+def spoken_by_flite(dialogue_dir: Path, seed: int, hours: float) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """Service talk in the voices of flite, at other paces and pitches. Raises FileNotFoundError without flite."""
+    if shutil.which("flite") is None:
+        raise FileNotFoundError("flite is not installed. Run `apt-get install flite` or set base.flite_hours to 0.")
+    rng = np.random.default_rng([seed, 4])
+    sentences = _sentences(dialogue_dir)
+    spoken_s = 0.0
+    while spoken_s < hours * 3600:
+        text = sentences[int(rng.integers(0, len(sentences)))]
+        voice = FLITE_VOICES[int(rng.integers(0, len(FLITE_VOICES)))]
+        stretch, pitch = rng.uniform(0.8, 1.25), rng.uniform(0.9, 1.12)
+        said = subprocess.run(
+            ["flite", "-voice", voice, "--setf", f"duration_stretch={stretch * pitch:.3f}", "-t", text, "-o", "/dev/stdout"],
+            capture_output=True, check=True,
+        )  # fmt: skip
+        samples, rate = soundfile.read(io.BytesIO(said.stdout), dtype="float32")
+        if rate != SAMPLE_RATE_HZ:
+            raise ValueError(f"flite voice {voice}: {rate} Hz instead of {SAMPLE_RATE_HZ}.")
+        at = np.arange(0, len(samples) - 1, pitch)
+        samples = np.interp(at, np.arange(len(samples)), samples).astype(np.float32)
+        spoken_s += len(samples) / SAMPLE_RATE_HZ
+        yield samples, {"text": text, "speaker": voice, "held_out": bool(rng.random() < 0.01)}
 
 
 def _sentences(folder: Path) -> list[str]:
