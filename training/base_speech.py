@@ -137,10 +137,9 @@ def spoken_by_flite(dialogue_dir: Path, seed: int, hours: float) -> Iterator[tup
         text = sentences[int(rng.integers(0, len(sentences)))]
         voice = FLITE_VOICES[int(rng.integers(0, len(FLITE_VOICES)))]
         stretch, pitch = rng.uniform(0.8, 1.25), rng.uniform(0.9, 1.12)
-        said = subprocess.run(
-            ["flite", "-voice", voice, "--setf", f"duration_stretch={stretch * pitch:.3f}", "-t", text, "-o", "/dev/stdout"],
-            capture_output=True, check=True,
-        )  # fmt: skip
+        pace = f"duration_stretch={stretch * pitch:.3f}"
+        command = ["flite", "-voice", voice, "--setf", pace, "-t", text, "-o", "/dev/stdout"]
+        said = subprocess.run(command, capture_output=True, check=True)
         samples, rate = soundfile.read(io.BytesIO(said.stdout), dtype="float32")
         if rate != SAMPLE_RATE_HZ:
             raise ValueError(f"flite voice {voice}: {rate} Hz instead of {SAMPLE_RATE_HZ}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,23 @@ import pytest
 from models.asr import load
 from tests.speaking import a_manifest
 from training.base import BaseTraining, sampler, train_base
-from training.base_speech import REAL_SETS, prepare, recorded
+from training.base_speech import EVERY_NTH_SPEAKER, REAL_SETS, held_out_speakers, prepare, spoken_by_flite
 
 TINY = BaseTraining(
-    channels=16, kernels=(5,), repeat=1, simulated_hours=0.01, simulated_voices=10, steps=4, batch_duration_s=10.0,
-    warmup_steps=1, short_steps=1, clean_steps=1, valid_steps=2, threads=1,
+    channels=16, kernels=(5,), repeat=1, simulated_hours=0.01, simulated_voices=10, flite_hours=0, steps=4,
+    batch_duration_s=10.0, warmup_steps=1, short_steps=1, clean_steps=1, valid_steps=2, threads=1,
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """speech/ with a few utterances a set, of two speakers for the digits, and dialogue/."""
+    """speech/ with three utterances a set, the first by a speaker of its own, and dialogue/."""
     folder = tmp_path_factory.mktemp("sets")
-    for number, name in enumerate((*REAL_SETS, "barista")):
-        a_manifest(folder / "speech" / name / "manifest.jsonl", 3, seed=number, speaker="one")
-    digits = folder / "speech" / "spoken_digits" / "manifest.jsonl"
-    rows = [json.loads(line) for line in digits.read_text().splitlines()]
-    rows[0]["speaker"] = "yweweler"
-    digits.write_text("\n".join(json.dumps(row) for row in rows))
+    for number, name in enumerate(REAL_SETS):
+        manifest = a_manifest(folder / "speech" / name / "manifest.jsonl", 3, seed=number, speaker="one")
+        rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+        rows[0]["speaker"] = "anna"
+        manifest.write_text("\n".join(json.dumps(row) for row in rows))
     (folder / "dialogue").mkdir()
     with gzip.open(folder / "dialogue" / "talk.jsonl.gz", "wt") as lines:
         for text in ("Where is my card? I need it on the 3rd.", "Please pay my bill.", "thank you for your help"):
@@ -51,17 +51,18 @@ def test_one_call_makes_the_checkpoint_and_a_card_with_sources_licences_and_figu
         assert f"| {name} |" in card
     assert "CDLA-Permissive-1.0" in card
     assert set(summary["wer"]) >= {"spoken_digits", "barista"}
-    assert f"| barista | 3 | {summary['wer']['barista']['minutes']} |" in card
+    assert f"| barista | 1 | {summary['wer']['barista']['minutes']} |" in card
     with pytest.raises(ValueError, match="begun with other settings"):
         train_base(BaseTraining(), sets / "speech", sets / "dialogue", work, out)
 
 
-def test_the_same_seed_prepares_the_same_audio_and_keeps_speakers_and_barista_out(sets: Path, tmp_path: Path) -> None:
+def test_the_same_seed_prepares_the_same_audio_and_keeps_speakers_out(sets: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         rows = prepare(sets / "speech", sets / "dialogue", tmp_path / name, 1, 0.01, 20)
     assert (tmp_path / "a" / "audio.i16").read_bytes() == (tmp_path / "b" / "audio.i16").read_bytes()
     assert {row["set"] for row in rows} == {*REAL_SETS, "simulated"}
-    assert [row["held_out"] for row in rows if row["set"] == "spoken_digits"] == [True, False, False]
+    for name in EVERY_NTH_SPEAKER:
+        assert [row["held_out"] for row in rows if row["set"] == name] == [True, False, False]
     simulated = [row for row in rows if row["set"] == "simulated"]
     assert any("third" in row["text"] for row in simulated)
     voices = {kind: {row["speaker"] for row in simulated if row["held_out"] == kind} for kind in (True, False)}
@@ -90,12 +91,26 @@ def test_short_utterances_come_first_and_every_set_gets_its_share() -> None:
     assert at(33).tolist() == sampler(params, rows)(33).tolist()
 
 
-def test_a_speaker_to_hold_out_who_is_not_there_is_named(tmp_path: Path) -> None:
-    manifest = a_manifest(tmp_path / "spoken_digits" / "manifest.jsonl", 1, speaker="one")
-    with pytest.raises(ValueError, match="no speaker yweweler, who is to be held out"):
-        list(recorded(manifest.parent, "spoken_digits"))
+def test_voices_held_out_are_the_same_ones_every_time() -> None:
+    speakers = {f"voice{number:02}" for number in range(12)}
+    assert held_out_speakers("barista", speakers) == {"voice00", "voice05", "voice10"}
+    assert held_out_speakers("librispeech", speakers) == set()
+
+
+def test_flite_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch, sets: Path, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(FileNotFoundError, match=r"set base\.flite_hours to 0"):
+        prepare(sets / "speech", sets / "dialogue", tmp_path, 1, 0.01, 20, flite_hours=0.01)
+
+
+@pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
+def test_flite_reads_the_sentences_at_other_paces(sets: Path) -> None:
+    spoken = list(spoken_by_flite(sets / "dialogue", 1, 0.004))
+    lengths = {len(samples) for samples, row in spoken if row["text"] == "please pay my bill"}
+    assert len(lengths) > 1
+    assert all(0.2 < len(samples) / 16000 < 8 for samples, _ in spoken)
 
 
 def test_a_missing_set_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"librispeech.manifest\.jsonl: no manifest"):
+    with pytest.raises(FileNotFoundError, match=r"barista.manifest\.jsonl: no manifest"):
         prepare(tmp_path, tmp_path, tmp_path / "work", 0, 0.01, 4)
