@@ -6,7 +6,7 @@ import contextlib
 import logging
 import tarfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,12 +58,20 @@ class HeardTurn:
     words: list[Word]
 
 
-class Recognizer:
-    """A NeMo CTC model (or the CTC branch of a hybrid one) ready to hear."""
+# What one waveform's log-probabilities say: float32 [steps, labels + blank] and the seconds a step lasts.
+Decoder = Callable[[np.ndarray, float], Transcript]
 
-    def __init__(self, model: Any, size_bytes: int = 0) -> None:
+
+class Recognizer:
+    """A NeMo CTC model (or the CTC branch of a hybrid one) ready to hear.
+
+    Without a `decoder` (see models.decoding) the likeliest label of each step is taken, which is fastest.
+    """
+
+    def __init__(self, model: Any, size_bytes: int = 0, decoder: Decoder | None = None) -> None:
         self.model = model
         self.size_bytes = size_bytes
+        self.decoder = decoder
         self.labels = [str(label) for label in _decoder(model).vocabulary]
 
     @property
@@ -138,6 +146,9 @@ class Recognizer:
         # How long a step is follows from the longest row, whatever the network's subsampling.
         window_s = float(self.model.cfg.preprocessor.window_stride)
         step_s = window_s * max(1, round(lengths[0] / SAMPLE_RATE_HZ / window_s / max(1, int(counts[0]))))
+        if self.decoder:
+            scores = log_probs.numpy()
+            return [self.decoder(scores[i, : counts[i]], step_s) for i in range(len(waves))]
         return [
             _transcript(labels[i, : counts[i]], probability[i, : counts[i]], self.labels, step_s)
             for i in range(len(waves))
