@@ -41,6 +41,19 @@ def run(
 
 
 @app.command()
+def hear(
+    folder: Annotated[
+        Path, typer.Argument(help="Recordings of one voice each; some with their words (.txt or manifest.jsonl).")
+    ],
+    store: Store = None,
+) -> None:
+    """Teach the recogniser a domain from a folder of recordings, judge it, and transcribe what has no words yet."""
+    from flows.demo import walk
+
+    walk(console, folder, "recordings", store, until="transcribe")
+
+
+@app.command()
 def step(
     name: str,
     export: Annotated[Path | None, typer.Option(help="Folder with an export, for `ingest`.")] = None,

@@ -1,4 +1,4 @@
-"""`keepline demo` and `keepline run`: the street on a terminal, ending with where the report is."""
+"""`keepline demo`, `keepline run` and `keepline hear`: the street on a terminal, ending with where the report is."""
 
 from __future__ import annotations
 
@@ -26,14 +26,19 @@ def demo(console: Console, store: Path | None) -> None:
     close(console, store, summaries, time.monotonic() - started)
 
 
-def walk(console: Console, export: Path | None, kind: str, store: Path | None, closing: bool = True) -> dict[str, Any]:
-    """One retraining run in this process. A given export gets a store of its own unless `store` says otherwise."""
+def walk(
+    console: Console, export: Path | None, kind: str, store: Path | None, closing: bool = True, until: str | None = None
+) -> dict[str, Any]:
+    """One retraining run in this process, up to the step `until`.
+
+    A given export gets a store of its own unless `store` says otherwise.
+    """
     started = time.monotonic()
     home = from_environment(store=store).store
     if export is not None and store is None:
         home = home / "exports" / export.resolve().name
     home.mkdir(parents=True, exist_ok=True)
-    if export is not None:
+    if export is not None and kind == "auto":
         from data.sources import detect
 
         detect(export)  # says at once what is wrong with the folder, before Prefect starts
@@ -42,23 +47,27 @@ def walk(console: Console, export: Path | None, kind: str, store: Path | None, c
     with console.status("starting Prefect …"):
         from flows.retrain import retrain
 
-    summaries = retrain(str(export.resolve()) if export else None, kind, str(home))
+    summaries = retrain(str(export.resolve()) if export else None, kind, str(home), until)
     if closing:
         close(console, home, summaries, time.monotonic() - started)
     return summaries
 
 
 def close(console: Console, store: Path, summaries: dict[str, Any], seconds: float) -> None:
-    """Prints the two decisions and where to look next."""
+    """Prints what was decided and where to look next."""
     table = Table(box=None, pad_edge=False)
     for column in ("model", "measure", "before", "after", "verdict", "serving"):
         table.add_column(column, justify="right" if column in ("before", "after") else "left")
     for kind in ("asr", "churn"):
-        table.add_row(*verdict(kind, summaries))
+        if f"release_{kind}" in summaries:
+            table.add_row(*verdict(kind, summaries))
     console.rule("what came of it", style="dim")
     console.print(table)
     console.print(f"\n{seconds:.0f} s. [bold]keepline ui[/] shows the runs, [bold]keepline decisions[/] why.")
-    console.print(f"The report is at [bold]{store / 'report' / 'index.html'}[/]", soft_wrap=True, highlight=False)
+    if "report" in summaries:
+        console.print(f"The report is at [bold]{store / 'report' / 'index.html'}[/]", soft_wrap=True, highlight=False)
+    else:
+        console.print(f"What was heard is in [bold]{store / 'transcripts.parquet'}[/]", soft_wrap=True, highlight=False)
 
 
 def verdict(kind: str, summaries: dict[str, Any]) -> tuple[str, ...]:

@@ -26,10 +26,14 @@ def step(name: str, street: Street) -> dict[str, Any]:
 
 
 @flow(name="retrain", flow_run_name="retrain {store}", persist_result=False)
-def retrain(export: str | None = None, kind: str = "auto", store: str | None = None) -> dict[str, Any]:
+def retrain(
+    export: str | None = None, kind: str = "auto", store: str | None = None, until: str | None = None
+) -> dict[str, Any]:
     """Walks the street once. `export` is a folder to take in (default: the simulator), `store` where artefacts go.
+
+    `until` names the last step to take (default: all).
 
     A refused candidate is not a failure: the flow completes, the champion stays, the decision says why.
     """
     street = wiring.street(store=Path(store) if store else None, export=Path(export) if export else None, kind=kind)
-    return {name: step(name, street) for name in wiring.steps_for(street)}
+    return {name: step(name, street) for name in wiring.steps_for(street, until)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ def street(
 ) -> Street:
     """The street as the environment and params.yaml describe it."""
     settings = from_environment(store=store)
+    found = read_params(params or settings.params_file)
+    if kind == "recordings":  # utterances of one voice, not calls: the contract for calls would refuse them all
+        found = replace(found, validation=replace(found.validation, channels=1, min_duration_s=0.1))
     return Street(
         settings=settings,
-        params=read_params(params or settings.params_file),
+        params=found,
         git_commit=git_commit(),
         export=export,
         kind=kind,
@@ -53,9 +57,10 @@ def run_step(street: Street, name: str, console: Console, force: bool = False) -
         return marker.once(street.store, name, wanted, outs, lambda: function(street, report))
 
 
-def steps_for(street: Street) -> list[str]:
-    """The steps of one walk of the street, in order; a real export needs no simulator."""
-    return [step.name for step in STEPS if step.name != "simulate" or street.export is None]
+def steps_for(street: Street, until: str | None = None) -> list[str]:
+    """The steps of one walk of the street, in order, up to `until`; a real export needs no simulator."""
+    names = [step.name for step in STEPS if step.name != "simulate" or street.export is None]
+    return names[: names.index(until) + 1] if until else names
 
 
 def line(name: str, summary: dict[str, Any], reused: bool) -> str:

@@ -1,7 +1,7 @@
 """Source systems: one file each, found by its name, all giving the same records.
 
-A source module has `LOOKS_FOR` (paths inside an export that give it away) and `read(path, options) -> Delivery`.
-Adding a source is adding such a file; nothing else changes.
+A source module has `LOOKS_FOR` (paths inside an export that give it away; with none it must be asked for by name) and
+`read(path, options) -> Delivery`. Adding a source is adding such a file; nothing else changes.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def detect(path: Path) -> str:
     """The kind of export that lies at `path`. Raises SourceError saying what was looked for when it is none."""
     if not path.is_dir():
         raise SourceError(f"{path}: no such folder. Give the folder that holds the export.")
-    looked_for = {kind: _module(kind).LOOKS_FOR for kind in kinds()}
+    looked_for = {kind: wanted for kind in kinds() if (wanted := _module(kind).LOOKS_FOR)}
     for kind, wanted in looked_for.items():
         if all((path / name).exists() for name in wanted):
             return kind

@@ -250,3 +250,46 @@ def test_the_crm_s_churn_column_is_an_outcome_and_never_an_attribute(tmp_path):
 def test_wait_and_talk_are_told_apart(tmp_path):
     call = sources.read("asterisk", an_asterisk_export(tmp_path)).contacts.row(0, named=True)
     assert (call["wait_s"], call["duration_s"], call["queue"], call["agent_id"]) == (5.0, 2.0, "support", "agent01")
+
+
+def a_folder_of_recordings(root):
+    """Three utterances: one with a .txt, one in the manifest, one without words."""
+    for name in ("order-1", "order-2", "deep/order-3"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        a_wav(root / f"{name}.wav", duration_s=2.0, channels=1)
+    (root / "order-1.txt").write_text("a large mocha\n")
+    lines = [{"audio_filepath": "order-2.wav", "text": "two small ones", "speaker": "eve"}]
+    (root / "manifest.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    return root
+
+
+def test_a_bare_folder_of_recordings_needs_no_tables(tmp_path):
+    delivery = sources.read("recordings", a_folder_of_recordings(tmp_path))
+    assert delivery.refusals == []
+    assert delivery.turns["text"].to_list() == ["a large mocha", "two small ones"]
+    assert delivery.turns["end_s"].to_list() == [2.0, 2.0]
+    assert {r.contact_id: r.voice for r in delivery.recordings} == {
+        "deep_order-3": None, "order-1": None, "order-2": "eve"
+    }  # fmt: skip
+    assert delivery.customers["customer_id"].to_list() == ["deep_order-3", "order-1", "eve"]
+    for name in ("customers", "contacts", "turns", "outcomes"):
+        assert getattr(delivery, name).schema == pl.Schema(TABLES[name])
+
+
+def test_what_a_folder_of_recordings_cannot_use_is_named(tmp_path):
+    root = a_folder_of_recordings(tmp_path)
+    a_wav(root / "call.wav", duration_s=2.0, channels=2)
+    a_wav(root / "long.wav", duration_s=31.0, channels=1)
+    (root / "long.txt").write_text("hello")
+    (root / "broken.wav").write_bytes(b"no audio")
+    edit(root / "manifest.jsonl", "order-2.wav", "gone.wav")
+    reasons = refused(sources.read("recordings", root))
+    assert "2 channels, and nothing says who is on which" in reasons["call call"]
+    assert "31 s with words but no times" in reasons["contact long"]
+    assert "manifest.jsonl names it, but it is not here" in reasons["recording gone.wav"]
+    assert "call broken" in reasons
+
+
+def test_a_folder_without_recordings_says_what_would_do(tmp_path):
+    with pytest.raises(SourceError, match=r"no recordings. Give a folder with files in one of .wav"):
+        sources.read("recordings", tmp_path)

@@ -1,0 +1,92 @@
+"""A bare folder of one-voice recordings, some with their words: all one needs to teach the recogniser a domain.
+
+A recording's words stand in a `.txt` of the same name beside it, or in `manifest.jsonl` (NeMo's: audio_filepath, text
+and, where known, speaker). Recordings without words are transcribed later. There are no customers behind such a
+folder: each speaker, or each recording whose speaker nobody named, counts as one.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from data.audio import AudioError, probe
+from data.records import OUTCOMES, Contact, Customer, frame
+from data.sources import DeliveredRecording, Delivery, Refusal, SourceError, SourceParams, _files
+
+LOOKS_FOR: tuple[str, ...] = ()  # nothing gives such a folder away: it is named as what it is
+SUFFIXES = (".wav", ".ogg", ".opus", ".flac", ".mp3", ".gsm", ".au")
+LONGEST_WITHOUT_TIMES_S = 30.0  # the words of a longer recording do not say where they are
+
+
+def read(root: Path, options: SourceParams) -> Delivery:
+    """Reads every recording under `root`. Raises SourceError when there is none."""
+    refusals: list[Refusal] = []
+    listed = _listed(root, refusals)
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
+        raise SourceError(f"{root}: no recordings. Give a folder with files in one of {' '.join(SUFFIXES)}.")
+    customers: dict[str, Customer] = {}
+    contacts, recordings, rows = [], [], []
+    for path in paths:
+        contact_id = path.relative_to(root).with_suffix("").as_posix().replace("/", "_")
+        try:
+            info = probe(path, contact_id)
+        except AudioError as error:
+            refusals.append(_refused(contact_id, str(error).removeprefix(f"{contact_id}: "), path))
+            continue
+        if info.channels != 1:
+            reason = f"{info.channels} channels, and nothing says who is on which"
+            refusals.append(_refused(contact_id, reason, path, "Deliver two-channel calls as a folder export."))
+            continue
+        line = listed.pop(path.resolve(), {})
+        voice = line.get("speaker")
+        customer_id = str(voice or contact_id)
+        customers[customer_id] = Customer(customer_id)
+        began = datetime.fromtimestamp(int(path.stat().st_mtime), UTC)
+        contacts.append(Contact(contact_id, customer_id, "phone", began, info.duration_s, source="recordings"))
+        recordings.append(DeliveredRecording(contact_id, path, 0, 0, voice))
+        text, where = _words(path, line)
+        if text and info.duration_s > LONGEST_WITHOUT_TIMES_S:
+            reason = f"{info.duration_s:.0f} s with words but no times ({where})"
+            refusals.append(
+                Refusal(f"contact {contact_id}", "turns", reason, "Cut it into utterances, or give times in an export.")
+            )
+        elif text:
+            turn = {"role": "customer", "text": text, "start_s": 0.0, "end_s": info.duration_s}
+            rows += _files.turn_rows(contact_id, [turn], "person", where, options, refusals)
+    refusals += [
+        Refusal(f"recording {path.name}", "recording", "manifest.jsonl names it, but it is not here", "Add the file.")
+        for path in listed
+    ]
+    return Delivery(
+        frame("customers", list(customers.values())), frame("contacts", contacts), _files.turns_frame(rows),
+        pl.DataFrame(schema=OUTCOMES), recordings, refusals, mono_ok=True,
+    )  # fmt: skip
+
+
+def _listed(root: Path, refusals: list[Refusal]) -> dict[Path, dict[str, Any]]:
+    """The lines of manifest.jsonl, where there is one, by the file they are about."""
+    found: dict[Path, dict[str, Any]] = {}
+    if (root / "manifest.jsonl").exists():
+        for where, line in _files.read_jsonl(root, "manifest.jsonl", refusals):
+            if isinstance(line.get("audio_filepath"), str):
+                found[(root / line["audio_filepath"]).resolve()] = line
+            else:
+                refusals.append(Refusal(where, "recording", "names no audio_filepath", "Correct the manifest."))
+    return found
+
+
+def _words(path: Path, line: dict[str, Any]) -> tuple[str, str]:
+    """What was said in a recording, if anybody wrote it down, and where that stands."""
+    beside = path.with_suffix(".txt")
+    if beside.is_file():
+        return beside.read_text(encoding="utf-8", errors="replace").strip(), beside.name
+    return str(line.get("text") or ""), "manifest.jsonl"
+
+
+def _refused(contact_id: str, reason: str, path: Path, step: str = "Export it again.") -> Refusal:
+    return Refusal(f"call {contact_id}", "recording", reason.partition(". ")[0], step, path)
