@@ -15,6 +15,7 @@ from statistics import NormalDist
 import numpy as np
 
 DRAWS = 2000
+TEST_DRAWS = 5000  # a p-value that survives a correction for many looks needs finer tails than an interval
 LEVEL = 0.95
 
 
@@ -63,6 +64,48 @@ def paired_difference(
     )
 
 
+def paired_p(
+    first: tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray],
+    second: tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray],
+    cluster: Sequence[str] | np.ndarray,
+    seed: int,
+    at_least: float = 0.0,
+    draws: int = TEST_DRAWS,
+) -> float | None:
+    """One-sided p-value of "ratio of `first` minus ratio of `second` is `at_least` or more".
+
+    Small when the difference surely lies below. It is the inverse of `paired_difference`: the p at which the upper end
+    of the interval of level 1 − 2p is `at_least`. None with fewer than two clusters.
+    """
+    sums, clusters = _cluster_sums(cluster, *first, *second)
+    _refuse_weightless(sums, clusters, len(first[0]))
+    if clusters < 2:
+        return None
+    figures = _drawn(sums, clusters, lambda s: s[..., 0] / s[..., 1] - s[..., 2] / s[..., 3], seed, draws)
+    share = (np.count_nonzero(figures >= at_least) + 1) / (len(figures) + 1)
+    if share >= 0.5:
+        return share
+    low, high = 0.0, 0.5
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _tail(clusters, 1 - 2 * middle) < share else (low, middle)
+    return high
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for having looked so often (Holm, 1979), in the given order.
+
+    Whoever rejects those at or below α is wrong anywhere among them with a probability of at most α, however the looks
+    hang together.
+    """
+    adjusted = [1.0] * len(p_values)
+    worst = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = worst
+    return adjusted
+
+
 def _cluster_sums(
     cluster: Sequence[str] | np.ndarray, *columns: Sequence[float] | np.ndarray
 ) -> tuple[np.ndarray, int]:
@@ -87,11 +130,25 @@ def _interval(
     level: float,
     draws: int,
 ) -> Interval:
-    if not clusters or (sums[:, 1::2].sum(0) <= 0).any():
-        raise ValueError(f"bootstrap: {units} units weigh nothing together, so there is no figure.")
+    _refuse_weightless(sums, clusters, units)
     value = float(figure(sums.sum(0)))
     if clusters < 2:
         return Interval(value, None, None, units, clusters)
+    figures = _drawn(sums, clusters, figure, seed, draws)
+    tail = _tail(clusters, level)
+    low, high = np.quantile(figures, [tail, 1 - tail])
+    return Interval(value, float(low), float(high), units, clusters)
+
+
+def _refuse_weightless(sums: np.ndarray, clusters: int, units: int) -> None:
+    if not clusters or (sums[:, 1::2].sum(0) <= 0).any():
+        raise ValueError(f"bootstrap: {units} units weigh nothing together, so there is no figure.")
+
+
+def _drawn(
+    sums: np.ndarray, clusters: int, figure: Callable[[np.ndarray], np.ndarray], seed: int, draws: int
+) -> np.ndarray:
+    """The figure on so many draws of whole clusters; a draw whose clusters weigh nothing says nothing."""
     rng = np.random.default_rng(seed)
     step = max(1, 2_000_000 // clusters)  # bounds the memory whatever the number of clusters
     drawn = []
@@ -100,10 +157,7 @@ def _interval(
             counts = rng.multinomial(clusters, np.full(clusters, 1 / clusters), min(step, draws - begin))
             drawn.append(figure(counts @ sums))
     figures = np.concatenate(drawn)
-    figures = figures[np.isfinite(figures)]  # a draw whose clusters weigh nothing says nothing
-    tail = _tail(clusters, level)
-    low, high = np.quantile(figures, [tail, 1 - tail])
-    return Interval(value, float(low), float(high), units, clusters)
+    return np.asarray(figures[np.isfinite(figures)])
 
 
 def _tail(clusters: int, level: float) -> float:
