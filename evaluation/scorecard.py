@@ -11,9 +11,10 @@ from typing import Any
 import polars as pl
 
 from data.store import read_json, write_json, write_table
-from data.text import normalise
 from evaluation.metrics.bootstrap import LEVEL, Interval, paired_difference, ratio_of_sums
 from evaluation.metrics.churn import churn_metrics, per_unit, risk_columns
+from evaluation.metrics.critical import CLASSES, critical_words
+from evaluation.metrics.english import VARIANTS, comparable
 from evaluation.metrics.wer import character_errors, word_errors
 from models.bundle import file_sha256
 
@@ -52,8 +53,10 @@ class Scorecard:
     """One model on one test set.
 
     `units` has a row a test unit with at least `unit` (its id) and `cluster` (voice or customer), and the columns
-    `ratios` names. asr adds contact_id, role, codec, ref, hyp, errors, words; churn adds customer_id, as_of and a loss
-    and weight a horizon. `facts` are what else is known of the model: parameters, size_bytes, latency_s.
+    `ratios` names. asr adds what `asr_scorecard` says; churn adds customer_id, as_of and a loss and weight a horizon.
+    `conditions` are metrics on a sample of the test audio sent through a telephone effect, by the effect's name (an
+    asr model's units behind them are a scorecard of their own). `facts` are what else is known of the model:
+    parameters, size_bytes, latency_s.
     """
 
     kind: str
@@ -66,6 +69,7 @@ class Scorecard:
     slices: dict[str, dict[str, dict[str, Estimate]]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     bundle_sha256: str = ""
+    conditions: dict[str, dict[str, Estimate]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Writes `path` (JSON) and the units beside it (Parquet); the JSON, written last, names their checksum."""
@@ -81,13 +85,8 @@ class Scorecard:
                 "created_at": self.created_at,
                 "metrics": {name: asdict(estimate) for name, estimate in self.metrics.items()},
                 "ratios": {name: asdict(ratio) for name, ratio in self.ratios.items()},
-                "slices": {
-                    by: {
-                        value: {name: asdict(estimate) for name, estimate in metrics.items()}
-                        for value, metrics in values.items()
-                    }
-                    for by, values in self.slices.items()
-                },
+                "slices": {by: _plain(values) for by, values in self.slices.items()},
+                "conditions": _plain(self.conditions),
                 "facts": self.facts,
                 "units": {"file": table.name, "sha256": file_sha256(table), "rows": self.units.height},
             },
@@ -117,6 +116,7 @@ def load(path: Path) -> Scorecard:
                 by: {value: _estimates(metrics) for value, metrics in values.items()}
                 for by, values in said["slices"].items()
             },
+            conditions={name: _estimates(metrics) for name, metrics in said.get("conditions", {}).items()},
             facts=said["facts"],
             units=pl.read_parquet(table),
         )
@@ -145,42 +145,41 @@ def asr_scorecard(
     created_at: str,
     bundle_sha256: str = "",
     facts: Mapping[str, Any] | None = None,
+    classes: Mapping[str, frozenset[str]] = CLASSES,
+    variants: Mapping[str, str] = VARIANTS,
 ) -> Scorecard:
-    """Scores transcripts against what people wrote: corpus WER and CER, clustered by voice, sliced by role and codec.
+    """Scores transcripts against what people wrote, clustered by voice, both in `comparable` form.
 
-    `rows` are the test manifest's (text, contact_id, role, voice, codec, start_s), `hypotheses` one text for each.
-    Both sides are normalised first. A row without a voice is a cluster with the others of its contact.
+    `rows` are the test manifest's (text, contact_id, role, voice, codec, start_s and, where known, queue, snr_db and
+    condition), `hypotheses` one text for each. A row without a voice is a cluster with the others of its contact.
+
+    Metrics: `wer`, `cer`; `substitutions`, `insertions` and `deletions` over reference words; and for each class of
+    critical words `critical_<class>` (missed and made up, over said), `recall_<class>` and `precision_<class>`.
+    Slices, in wer and cer, are by `role`, `codec`, `queue`, `voice`, `snr` (estimated), `length` and `condition`, where
+    the rows know them. Units hold the columns of the slices, ref, hyp, and the counts behind the metrics.
+
     Raises ScorecardError when there is not one hypothesis a row, or no reference word at all.
     """
     if len(rows) != len(hypotheses):
         raise ScorecardError(f"model {model}: {len(hypotheses)} transcripts for {len(rows)} test rows. Decode again.")
-    records = []
-    for row, said in zip(rows, hypotheses, strict=True):
-        ref, hyp = normalise(row["text"]), normalise(said)
-        contact = str(row.get("contact_id") or Path(row["audio_filepath"]).stem)
-        errors, letters = word_errors(ref, hyp), character_errors(ref, hyp)
-        records.append(
-            {
-                "unit": f"{contact}/{row.get('role') or ''}/{float(row.get('start_s') or 0.0):.2f}",
-                "cluster": str(row.get("voice") or contact),
-                "contact_id": contact,
-                "role": row.get("role"),
-                "codec": row.get("codec"),
-                "start_s": row.get("start_s"),
-                "ref": ref,
-                "hyp": hyp,
-                "errors": errors.total,
-                "words": errors.reference,
-                "letter_errors": letters.total,
-                "letters": letters.reference,
-            }
-        )
-    units = pl.DataFrame(records, schema=_ASR_UNITS)
+    records = [
+        _asr_unit(row, comparable(row["text"], variants), comparable(said, variants), classes)
+        for row, said in zip(rows, hypotheses, strict=True)
+    ]
+    counts = [f"{part}_{name}" for name in classes for part in ("said", "written", "hits", "wrong")]
+    units = pl.DataFrame(records, schema=_ASR_UNITS | dict.fromkeys(counts, pl.Int64))
     _refuse_doubles(model, units)
     if not units["words"].sum():
         raise ScorecardError(f"model {model}: the test set holds no reference word. Add transcripts to it.")
-    ratios = {"wer": Ratio("errors", "words"), "cer": Ratio("letter_errors", "letters")}
-    metrics, slices = score_units(units, ratios, ("role", "codec"), seed)
+    rates = {"wer": Ratio("errors", "words"), "cer": Ratio("letter_errors", "letters")}
+    ratios = rates | {name: Ratio(name, "words") for name in ("substitutions", "insertions", "deletions")}
+    for name in classes:
+        ratios[f"critical_{name}"] = Ratio(f"wrong_{name}", f"said_{name}")
+        ratios[f"recall_{name}"] = Ratio(f"hits_{name}", f"said_{name}", lower_is_better=False)
+        ratios[f"precision_{name}"] = Ratio(f"hits_{name}", f"written_{name}", lower_is_better=False)
+    metrics, _ = score_units(units, ratios, (), seed)
+    known = [by for by in _ASR_SLICES if units[by].null_count() < units.height]
+    _, slices = score_units(units, rates, known, seed)
     return Scorecard(
         kind="asr",
         model=model,
@@ -195,11 +194,60 @@ def asr_scorecard(
     )
 
 
+_ASR_SLICES = ("role", "codec", "queue", "voice", "snr", "length", "condition")
 _ASR_UNITS = {
-    "unit": pl.String, "cluster": pl.String, "contact_id": pl.String, "role": pl.String, "codec": pl.String,
-    "start_s": pl.Float64, "ref": pl.String, "hyp": pl.String, "errors": pl.Int64, "words": pl.Int64,
-    "letter_errors": pl.Int64, "letters": pl.Int64,
+    "unit": pl.String, "cluster": pl.String, "contact_id": pl.String, "start_s": pl.Float64, "snr_db": pl.Float64,
+    **dict.fromkeys(_ASR_SLICES, pl.String), "ref": pl.String, "hyp": pl.String,
+    **dict.fromkeys(
+        ("errors", "words", "letter_errors", "letters", "substitutions", "insertions", "deletions"), pl.Int64
+    ),
 }  # fmt: skip
+
+
+def _asr_unit(row: Mapping[str, Any], ref: str, hyp: str, classes: Mapping[str, frozenset[str]]) -> dict[str, Any]:
+    contact = str(row.get("contact_id") or Path(row["audio_filepath"]).stem)
+    condition = row.get("condition")
+    errors, letters = word_errors(ref, hyp), character_errors(ref, hyp)
+    unit = {
+        "unit": f"{contact}/{row.get('role') or ''}/{float(row.get('start_s') or 0.0):.2f}"
+        + (f"/{condition}" if condition else ""),
+        "cluster": str(row.get("voice") or contact),
+        "contact_id": contact,
+        "start_s": row.get("start_s"),
+        "snr_db": row.get("snr_db"),
+        **{by: row.get(by) for by in ("role", "codec", "queue", "voice", "condition")},
+        "snr": _band(row.get("snr_db"), (10.0, 20.0, 30.0), "dB"),
+        "length": _band(errors.reference, (2, 5, 10), "words"),
+        "ref": ref,
+        "hyp": hyp,
+        "errors": errors.total,
+        "words": errors.reference,
+        "letter_errors": letters.total,
+        "letters": letters.reference,
+        "substitutions": errors.substitutions,
+        "insertions": errors.insertions,
+        "deletions": errors.deletions,
+    }
+    for name, heard in critical_words(ref, hyp, classes).items():
+        unit |= {
+            f"said_{name}": heard.said,
+            f"written_{name}": heard.written,
+            f"hits_{name}": heard.hits,
+            f"wrong_{name}": heard.said + heard.written - 2 * heard.hits,
+        }
+    return unit
+
+
+def _band(value: float | None, edges: Sequence[float], noun: str) -> str | None:
+    """The band `value` lies in, in words: under 10 dB, 10 to 20 dB, from 30 dB."""
+    if value is None:
+        return None
+    place = sum(value >= edge for edge in edges)
+    if place == 0:
+        return f"under {edges[0]:g} {noun}"
+    if place == len(edges):
+        return f"from {edges[-1]:g} {noun}"
+    return f"{edges[place - 1]:g} to {edges[place]:g} {noun}"
 
 
 # What churn_metrics measures beyond losses, and whether less of it is better; the rest has no better side.
@@ -243,10 +291,12 @@ def churn_scorecard(
             pl.col("weight").alias(f"weight{suffix}"),
             (pl.col("brier") * pl.col("weight")).alias(f"brier{suffix}"),
             (pl.col("log_loss") * pl.col("weight")).alias(f"log_loss{suffix}"),
+            (pl.col("predicted") * pl.col("weight")).alias(f"expected{suffix}"),  # how many should leave, and left
+            (pl.col("left") * pl.col("weight")).alias(f"left{suffix}"),
         )
         units = units.join(part, on="unit", how="left", maintain_order="left")
         ratios |= {f"{loss}{suffix}": Ratio(f"{loss}{suffix}", f"weight{suffix}") for loss in ("brier", "log_loss")}
-    units = units.with_columns(pl.selectors.matches("^(weight|brier|log_loss)(_[0-9]+)?$").fill_null(0.0))
+    units = units.with_columns(pl.selectors.matches("^(weight|brier|log_loss|expected|left)(_[0-9]+)?$").fill_null(0.0))
     if "risk" not in names:
         units = units.with_columns(
             pl.sum_horizontal(f"{part}{name.removeprefix('risk')}" for name in names).alias(part)
@@ -338,6 +388,12 @@ def _metrics(units: pl.DataFrame, ratios: Mapping[str, Ratio], seed: int, level:
             raise ScorecardError(f"{name} is {interval.value}: a unit was not scored.")
         found[name] = Estimate(interval.value, interval.low, interval.high, interval.units, ratio.lower_is_better)
     return found
+
+
+def _plain(metrics_of: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[str, Any]]:
+    return {
+        value: {name: asdict(estimate) for name, estimate in metrics.items()} for value, metrics in metrics_of.items()
+    }
 
 
 def _estimates(said: Mapping[str, Any]) -> dict[str, Estimate]:

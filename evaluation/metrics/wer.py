@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_NOTHING = "\0"  # what stands opposite an inserted or deleted word; no word contains it
+
 
 @dataclass(frozen=True)
 class Errors:
@@ -36,6 +38,14 @@ def corpus_wer(errors: Sequence[Errors]) -> float:
     if not units:
         raise ValueError(f"{len(errors)} utterances hold no reference word, so there is no error rate.")
     return sum(error.total for error in errors) / units
+
+
+def alignment(reference: str, hypothesis: str) -> list[tuple[str | None, str | None]]:
+    """Word by word what was said and what was heard in its place; None where a word was deleted or inserted."""
+    import kaldialign
+
+    pairs = kaldialign.align(reference.split(), hypothesis.split(), _NOTHING)
+    return [(None if said == _NOTHING else said, None if heard == _NOTHING else heard) for said, heard in pairs]
 
 
 def _errors(reference: list[str], hypothesis: list[str]) -> Errors:

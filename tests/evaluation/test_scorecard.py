@@ -28,9 +28,9 @@ def test_wer_is_all_errors_over_all_words_whatever_case_and_punctuation():
     assert card.metrics["wer"].low <= 2 / 5 <= card.metrics["wer"].high == card.metrics["wer"].worst
 
 
-def test_slices_are_by_role_and_codec_and_add_up():
+def test_slices_are_by_what_is_known_and_add_up():
     card = examples.asr(0.3)
-    assert set(card.slices) == {"role", "codec"}
+    assert set(card.slices) == {"role", "codec", "voice", "length"}
     roles = card.slices["role"]
     assert sorted(roles) == ["agent", "customer"]
     whole = sum(part["wer"].value * part["wer"].n for part in roles.values()) / card.units.height

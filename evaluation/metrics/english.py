@@ -1,0 +1,255 @@
+"""Brings two ways of writing the same English words together, so that no system is judged by its spelling.
+
+`comparable` is applied to the reference and to every system's answer alike; docs/normalisation.md states its rules.
+What it gives is words of a-z and apostrophes: "$12.50" and "twelve dollars and fifty cents" are the same afterwards,
+"thirteen" and "thirty" are not. British spellings become American ones by the table of OpenAI's Whisper normaliser
+(Radford et al. 2022, appendix C), as packaged in whisper-normalizer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+
+from data.text import cardinal, normalise
+
+FILLERS = frozenset(["uh", "uhh", "uhm", "um", "umm", "er", "erm", "hm", "hmm", "mm", "mmm"])
+# One spelling for what is written in several ways. Keys and values are words of `normalise`, one or several.
+VARIANTS: Mapping[str, str] = MappingProxyType({
+    "ok": "okay", "o k": "okay", "alright": "all right", "e mail": "email", "e mails": "emails", "wi fi": "wifi",
+    "voice mail": "voicemail", "voice mails": "voicemails", "on line": "online", "log in": "login",
+    "pass word": "password", "web site": "website", "web sites": "websites", "per cent": "percent",
+    "mr": "mister", "mrs": "missus", "dr": "doctor", "cannot": "can not", "can't": "can not", "won't": "will not",
+    "shan't": "shall not", "let's": "let us", "gonna": "going to", "wanna": "want to", "gotta": "got to",
+    "gimme": "give me", "lemme": "let me", "dunno": "do not know", "y'all": "you all", "ain't": "is not",
+})  # fmt: skip
+_IS = frozenset([
+    "it", "that", "this", "there", "here", "he", "she", "what", "who", "where", "when", "how", "why", "everything",
+    "something", "nothing",
+])  # fmt: skip
+_MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
+_UNITS = {name: value for value, name in enumerate(cardinal(value) for value in range(20))}
+_TENS = {cardinal(value): value for value in range(20, 100, 10)}
+_SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
+_NUMBERS = {*_UNITS, *_TENS, *_SCALES}
+_DIGITS = frozenset(cardinal(value) for value in range(10))
+_COINS = {"dollar": "cent", "dollars": "cent", "euro": "cent", "euros": "cent", "pound": "pence", "pounds": "pence"}
+_CURRENCY = r"(?:dollars?|pounds?|euros?)"
+_SIGNS = {"$": "dollar", "£": "pound", "€": "euro"}
+_COUNTED = "dollars?|pounds?|euros?|cents?|pence|percent|hundred|thousand|million|billion"
+_DIGIT = "|".join(cardinal(value) for value in range(1, 10))
+_TEEN = "|".join(cardinal(value) for value in range(10, 20))
+_TWO_DIGITS = rf"(?:{_TEEN})|(?:{'|'.join(_TENS)})(?: (?:{_DIGIT}))?"
+_COUNTS_NOTHING = rf"(?! (?:{_COUNTED}))"
+
+
+def comparable(text: str, variants: Mapping[str, str] = VARIANTS) -> str:
+    """`text` in the one form in which transcripts are compared. Doing it twice changes nothing.
+
+    `variants` are further spellings of the same words, from params: a centre's product names, say.
+    """
+    words = normalise(_written_out(text)).split()
+    words = [word for word in words if word not in FILLERS]
+    for _ in range(2):  # a variant may open the way for another rule, and the other way round
+        words = _one_spelling(_expanded(_replaced(words, dict(variants))))
+        words = _numbers(words)
+    return " ".join(words)
+
+
+def _written_out(text: str) -> str:
+    """Figures whose reading depends on what stands beside them, as words; the rest is left to `normalise`."""
+    text = text.replace("’", "'").replace("–", "-").lower()
+    text = re.sub(
+        r"\b([ap])\.?\s?m\b\.?(?!')", lambda found: f"{found[1]}.m." if _hour(text, found) else found[0], text
+    )
+    text = re.sub(r"(?<=\d)\s*([ap])\.m\.", r" \1 m ", text)
+    text = re.sub(r"(\d{1,2}):00(?=\s+[ap] m\b)", r"\1", text)
+    text = re.sub(r"([$£€])\s?(\d[\d,]*(?:\.\d+)?)\s?(k|m|bn|thousand|million|billion)\b", _large_money, text)
+    text = re.sub(rf"\b(\d[\d,]*)\.(\d\d)\s+({_CURRENCY})\b", _money_behind, text)
+    text = re.sub(r"(\d+)\s?[¢]", r"\1 cents", text)
+    text = re.sub(r"\+?\(?\d{1,4}\)?(?:[-. ]\(?\d{2,4}\)?){2,}(?!\d)|\b\d{3}-\d{4}\b", _one_by_one, text)
+    text = re.sub(rf"\b({_MONTHS}) (\d{{1,2}})\b(?![\d:.,]*\d|(?:st|nd|rd|th))", _day_of_month, text)
+    text = re.sub(r"\b((?:1[89]|20)\d)0'?s\b", lambda found: _decade(int(found[1]) * 10), text)
+    text = re.sub(
+        rf"(?<![\d$£€.,:-])(1[1-9]|20)(\d\d)(?!\d|[.,:-]\d|\s?%|\s(?:{_CURRENCY}|cents?|percent)\b)", _year, text
+    )
+    return re.sub(
+        r"(?<![$£€\d.])\b\d{1,3}(?:,\d{3})+\b(?!\.\d)", lambda found: cardinal(int(found[0].replace(",", ""))), text
+    )
+
+
+def _hour(text: str, found: re.Match[str]) -> bool:
+    return bool(re.search(r"\d\s*$", text[: found.start()]))
+
+
+def _large_money(found: re.Match[str]) -> str:
+    scale = {"k": "thousand", "m": "million", "bn": "billion"}.get(found[3], found[3])
+    return f"{found[2].replace(',', '')} {scale} {_SIGNS[found[1]]}s"
+
+
+def _money_behind(found: re.Match[str]) -> str:
+    sign = next(sign for sign, name in _SIGNS.items() if found[3].startswith(name))
+    return f"{sign}{found[1]}.{found[2]}"
+
+
+def _one_by_one(found: re.Match[str]) -> str:
+    digits = re.sub(r"\D", "", found[0])
+    if len(digits) < 7:
+        return found[0]
+    return " " + " ".join(cardinal(int(digit)) for digit in digits) + " "
+
+
+def _day_of_month(found: re.Match[str]) -> str:
+    return f"{found[1]} {found[2]}th" if 1 <= int(found[2]) <= 31 else found[0]
+
+
+def _year(found: re.Match[str]) -> str:
+    return _year_words(int(found[0]))
+
+
+def _year_words(value: int) -> str:
+    """1999 → nineteen ninety nine, 1905 → nineteen oh five, 1900 → nineteen hundred, 2005 → two thousand five."""
+    century, rest = divmod(value, 100)
+    if value // 10 == 200:
+        return cardinal(value)
+    if rest == 0:
+        return f"{cardinal(century)} hundred"
+    return f"{cardinal(century)} {'oh ' if rest < 10 else ''}{cardinal(rest)}"
+
+
+def _decade(value: int) -> str:
+    """1990 → nineteen nineties."""
+    words = _year_words(value)
+    return words[:-1] + "ies" if words.endswith("y") else words + "s"
+
+
+def _replaced(words: list[str], variants: dict[str, str]) -> list[str]:
+    """Longest variants first, left to right."""
+    longest = max((len(key.split()) for key in variants), default=1)
+    found: list[str] = []
+    at = 0
+    while at < len(words):
+        for length in range(min(longest, len(words) - at), 0, -1):
+            key = " ".join(words[at : at + length])
+            if key in variants:
+                found += variants[key].split()
+                at += length
+                break
+        else:
+            found.append(words[at])
+            at += 1
+    return found
+
+
+def _expanded(words: list[str]) -> list[str]:
+    """Contractions in full. 's is "is" only behind words that own nothing; behind names it stays a possessive."""
+    found: list[str] = []
+    for word in words:
+        if word.endswith("n't") and len(word) > 4:
+            found += [word[:-3], "not"]
+        elif word.endswith(("'ll", "'re", "'ve", "'d")):
+            head, _, tail = word.rpartition("'")
+            found += [head, {"ll": "will", "re": "are", "ve": "have", "d": "would"}[tail]]
+        elif word == "i'm":
+            found += ["i", "am"]
+        elif word.endswith("'s") and word[:-2] in _IS:
+            found += [word[:-2], "is"]
+        else:
+            found.append(word)
+    return [word for word in found if word]
+
+
+def _one_spelling(words: list[str]) -> list[str]:
+    american = _american()
+    return [american.get(word, word) for word in words]
+
+
+@cache
+def _american() -> Mapping[str, str]:
+    from whisper_normalizer.english import EnglishSpellingNormalizer
+
+    return dict(EnglishSpellingNormalizer().mapping)
+
+
+def _numbers(words: list[str]) -> list[str]:
+    """One wording for a number: without "and", "oh" as zero among digits, years in pairs, doubled digits in full."""
+    found: list[str] = []
+    at = 0
+    while at < len(words):
+        word, before = words[at], found[-1] if found else ""
+        after = words[at + 1] if at + 1 < len(words) else ""
+        later = words[at + 2] if at + 2 < len(words) else ""
+        if word in ("double", "triple") and after in _DIGITS:
+            found += [after] * (2 if word == "double" else 3)
+            at += 2
+            continue
+        if word in ("oh", "o") and before in _NUMBERS and (after in _DIGITS or before in _DIGITS):
+            # nineteen oh five is a year; among single digits it is a zero
+            word = "zero" if before in _DIGITS else "oh"
+        elif word in ("oh", "o") and after in _DIGITS and later in _DIGITS | {"oh", "o"}:
+            word = "zero"
+        elif word == "and" and (
+            (before in _SCALES and (after in _UNITS or after in _TENS) and later not in _SCALES)
+            or (before in _COINS and (after in _UNITS or after in _TENS) and _counts_coins(words, at + 1))
+        ):
+            at += 1
+            continue
+        elif word == "a" and after in _SCALES:
+            word = "one"
+        elif word == "o'clock" and (after in ("am", "pm") or (after in ("a", "p") and later == "m")):
+            at += 1
+            continue
+        elif word in ("am", "pm") and before in _NUMBERS:
+            found += [word[0], "m"]
+            at += 1
+            continue
+        found.append(word)
+        at += 1
+    return _pairs(found)
+
+
+def _counts_coins(words: list[str], at: int) -> bool:
+    """Whether a number below a hundred and then cents or pence begin at `at`."""
+    end = at
+    while end < len(words) and end - at < 2 and (words[end] in _UNITS or words[end] in _TENS):
+        end += 1
+    return end < len(words) and words[end] in ("cent", "cents", "penny", "pence")
+
+
+def _pairs(words: list[str]) -> list[str]:
+    """Four digits that count nothing are read in pairs, as years are; those that count something are not.
+
+    two thousand twenty four → twenty twenty four, one thousand nine hundred five → nineteen oh five, but
+    fifteen hundred dollars → one thousand five hundred dollars.
+    """
+    text = " ".join(words)
+    text = re.sub(rf"(?<!hundred )(?<!million )\btwo thousand ({_TWO_DIGITS})\b{_COUNTS_NOTHING}", r"twenty \1", text)
+    text = re.sub(
+        rf"\bone thousand ({_DIGIT}) hundred(?: ({_TWO_DIGITS}|{_DIGIT}))?\b{_COUNTS_NOTHING}",
+        lambda found: _year_words(1000 + 100 * _UNITS[found[1]] + _value(found[2] or "")),
+        text,
+    )
+    text = re.sub(rf"\b({_TEEN}) hundred(?= (?:{_COUNTED})\b)", _hundreds, text)
+    text = re.sub(
+        rf"\b({_MONTHS.replace('may|', '')}) ({_TWO_DIGITS}|{_DIGIT})\b{_COUNTS_NOTHING}",
+        lambda found: f"{found[1]} {_ordinal_of(found[2])}",
+        text,
+    )
+    return text.split()
+
+
+def _value(words: str) -> int:
+    """A number below a hundred."""
+    return sum(_UNITS.get(word, 0) + _TENS.get(word, 0) for word in words.split())
+
+
+def _ordinal_of(words: str) -> str:
+    value = _value(words)
+    return normalise(f"{value}th") if 1 <= value <= 31 else words
+
+
+def _hundreds(found: re.Match[str]) -> str:
+    thousand, rest = divmod(_UNITS[found[1]], 10)
+    return f"{cardinal(thousand)} thousand" + (f" {cardinal(rest)} hundred" if rest else "")
