@@ -28,7 +28,7 @@ def serve(host: str | None, port: int | None, store: Path | None) -> None:
 
     here = street(store)
     resolver = champions(judging.registry(here), {"asr": "asr", "churn": "churn"}, here.path("serving"))
-    serve(host or here.settings.serve_host, port or here.settings.serve_port, resolver,
+    serve(host or here.settings.serve.host, port or here.settings.serve.port, resolver,
           features=here.path("current.parquet"))  # fmt: skip
 
 

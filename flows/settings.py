@@ -11,6 +11,22 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
+class ServeSettings:
+    """How the HTTP service is reached, whom it lets in and how it takes up new models."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    api_keys: Path | None = None  # who may ask what; needed to listen on anything but loopback
+    poll_s: float = 10.0  # between two looks for another champion or challenger
+    rollout: str = "off"  # what a challenger gets: off, shadow (a copy of the requests) or canary (a share of them)
+    canary_share: float = 0.1  # of the requests, by customer
+    max_body_mb: float = 256.0
+    max_audio_s: float = 4 * 3600.0
+    rate_per_s: float = 5000.0  # requests a second of one key (or address), on average
+    drain_s: float = 30.0  # for answers under way when the service is told to stop
+
+
+@dataclass(frozen=True)
 class Settings:
     """Where things lie and where the servers are. Built by `from_environment`; tests build their own."""
 
@@ -20,15 +36,21 @@ class Settings:
     dvc_remote: str
     params_file: Path
     real_data: Path
-    serve_host: str
-    serve_port: int
     actor: str
+    signing_key: Path | None = None  # PEM; bundles made here are signed with it
+    public_key: Path | None = None  # PEM; without its owner's signature no bundle is taken, given out or served
+    serve: ServeSettings = ServeSettings()
+
+
+class SettingsError(ValueError):
+    """A variable of the environment cannot be what it says."""
 
 
 def from_environment(environment: Mapping[str, str] | None = None, store: Path | None = None) -> Settings:
     """Reads the settings, by default from the process environment; `store` overrides KEEPLINE_STORE.
 
     Without any variable set everything lies under `data/store`: SQLite, local folders, no server.
+    Raises SettingsError naming the variable that is wrong.
     """
     env = os.environ if environment is None else environment
     home = (store or Path(env.get("KEEPLINE_STORE", ROOT / "data" / "store"))).resolve()
@@ -39,22 +61,74 @@ def from_environment(environment: Mapping[str, str] | None = None, store: Path |
         dvc_remote=env.get("KEEPLINE_DVC_REMOTE", str(home / "remote")),
         params_file=Path(env.get("KEEPLINE_PARAMS", ROOT / "params.yaml")),
         real_data=Path(env.get("KEEPLINE_REAL_DATA", ROOT.parent / "shared" / "data")),
-        serve_host=env.get("KEEPLINE_HOST", "127.0.0.1"),
-        serve_port=int(env.get("KEEPLINE_PORT", "8080")),
         actor=env.get("KEEPLINE_ACTOR", env.get("USER", "keepline")),
+        signing_key=_path(env, "KEEPLINE_SIGNING_KEY"),
+        public_key=_path(env, "KEEPLINE_PUBLIC_KEY"),
+        serve=_serve(env),
     )
+
+
+def _serve(env: Mapping[str, str]) -> ServeSettings:
+    standard = ServeSettings()
+    found = ServeSettings(
+        host=env.get("KEEPLINE_HOST", standard.host),
+        port=int(_number(env, "KEEPLINE_PORT", standard.port, 0, 65535)),
+        api_keys=_path(env, "KEEPLINE_API_KEYS"),
+        poll_s=_number(env, "KEEPLINE_POLL_S", standard.poll_s, 0.05),
+        rollout=env.get("KEEPLINE_ROLLOUT", standard.rollout),
+        canary_share=_number(env, "KEEPLINE_CANARY_SHARE", standard.canary_share, 0, 1),
+        max_body_mb=_number(env, "KEEPLINE_MAX_BODY_MB", standard.max_body_mb, 0.001),
+        max_audio_s=_number(env, "KEEPLINE_MAX_AUDIO_S", standard.max_audio_s, 1),
+        rate_per_s=_number(env, "KEEPLINE_RATE_PER_S", standard.rate_per_s, 0.01),
+        drain_s=_number(env, "KEEPLINE_DRAIN_S", standard.drain_s, 0),
+    )
+    if found.rollout not in ("off", "shadow", "canary"):
+        raise SettingsError(f"KEEPLINE_ROLLOUT is {found.rollout!r}; it can be off, shadow or canary.")
+    return found
+
+
+def _path(env: Mapping[str, str], name: str) -> Path | None:
+    return Path(env[name]).resolve() if env.get(name) else None
+
+
+def _number(env: Mapping[str, str], name: str, standard: float, low: float, high: float = float("inf")) -> float:
+    try:
+        value = float(env.get(name) or standard)
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise SettingsError(f"{name} is {env[name]!r}; it must be a number from {low:g} to {high:g}.")
+    return value
+
+
+def read_env_file(path: Path) -> None:
+    """Takes NAME=value lines of a file (.env) into the environment, where the environment does not say otherwise.
+
+    Raises SettingsError naming the line that is none.
+    """
+    if not path.is_file():
+        return
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        text = line.split(" #")[0].strip()
+        if not text or text.startswith("#"):
+            continue
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip().isidentifier():
+            raise SettingsError(f"{path}, line {number}: not NAME=value.")
+        os.environ.setdefault(name.strip(), value.strip().strip("\"'"))
 
 
 def quiet_vendors() -> None:
     """Sets what the vendors read from the environment themselves, where the user has not set it.
 
-    Clients give up on a dead MLflow server within seconds, nothing phones home, logs stay readable under a
-    progress bar, and loading a pickled model is off.
+    Clients give up on a dead MLflow server within seconds, nothing phones home, and logs stay readable under a
+    progress bar. That nothing pickled is loaded is no default but a rule: it holds whatever the user has set.
     """
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
     defaults = {
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "GX_ANALYTICS_ENABLED": "false",

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from models.nemo_archive import NemoArchiveError, check_nemo
+from models.signing import SIGNATURE, SignatureError, check_signature
+
 KINDS = ("asr", "churn")
 MANIFEST = "bundle.json"
 CARD = "card.md"
@@ -66,7 +69,7 @@ def write_bundle(
     try:
         for name, content in files.items():
             target = building / name
-            if target.parent != building or name == MANIFEST:
+            if target.parent != building or name in (MANIFEST, SIGNATURE):
                 raise BundleError(f"bundle {path.name}: '{name}' cannot be a file name in it. Use a plain name.")
             if isinstance(content, Path):
                 shutil.copyfile(content, target)
@@ -94,11 +97,12 @@ def write_bundle(
     return verify_bundle(path)
 
 
-def verify_bundle(path: Path) -> Bundle:
+def verify_bundle(path: Path, public_key: Path | None = None) -> Bundle:
     """Reads `path` and checks every promise of a bundle; raises BundleError naming the file that breaks one.
 
     Refused: a missing or unreadable manifest, a missing, extra or changed file, a link or sub-folder, a file type
-    that may hold a pickle, weights that are not what their name says, no model card.
+    that may hold a pickle, weights that are not what their name says, a hostile `.nemo`, no model card. With a
+    `public_key` (PEM) also what its owner has not signed.
     """
     where = f"bundle {path.name}"
     manifest_path = path / MANIFEST
@@ -107,7 +111,7 @@ def verify_bundle(path: Path) -> Bundle:
     raw = manifest_path.read_bytes()
     manifest = _manifest(raw, where)
     files: dict[str, str] = manifest["files"]
-    present = {item.name: item for item in path.iterdir() if item.name != MANIFEST}
+    present = {item.name: item for item in path.iterdir() if item.name not in (MANIFEST, SIGNATURE)}
     for name, item in sorted(present.items()):
         if item.is_symlink() or not item.is_file():
             raise BundleError(f"{where}: {name} is a link or a folder, not a file. Write the bundle again.")
@@ -116,13 +120,18 @@ def verify_bundle(path: Path) -> Bundle:
     for name, expected in sorted(files.items()):
         if name not in present:
             raise BundleError(f"{where}: {name} is missing. Fetch or write the bundle again.")
-        _check_type(present[name], where)
         if file_sha256(present[name]) != expected:
             raise BundleError(f"{where}: {name} has changed since it was written. Fetch or write the bundle again.")
+        _check_type(present[name], where)
     if CARD not in files or not (path / CARD).read_text(encoding="utf-8", errors="replace").strip():
         raise BundleError(f"{where}: no model card. Put a {CARD} that says what the model is for among its files.")
     if not any(name.endswith((".nemo", ".safetensors")) for name in files):
         raise BundleError(f"{where}: no weights. A bundle holds a .nemo or a .safetensors file.")
+    if public_key:
+        try:
+            check_signature(path, public_key)
+        except SignatureError as error:
+            raise BundleError(str(error)) from error
     return Bundle(path=path, sha256=hashlib.sha256(raw).hexdigest(), **manifest)
 
 
@@ -160,7 +169,7 @@ def _manifest(raw: bytes, where: str) -> dict[str, Any]:
     if not isinstance(files, dict) or any(not isinstance(value, str) for value in files.values()):
         raise BundleError(f"{where}: files in {MANIFEST} must map names to checksums.")
     for name in files:
-        if Path(name).name != name or name == MANIFEST:
+        if Path(name).name != name or name in (MANIFEST, SIGNATURE):
             raise BundleError(f"{where}: {MANIFEST} lists '{name}', which is not a plain file name.")
     if not isinstance(manifest["params"], dict):
         raise BundleError(f"{where}: params in {MANIFEST} must be an object.")
@@ -174,6 +183,11 @@ def _check_type(path: Path, where: str) -> None:
         raise BundleError(f"{where}: {path.name} may hold a pickle. Allowed: {', '.join(SUFFIXES)}.")
     if suffix == ".nemo":
         honest = tarfile.is_tarfile(path)
+        if honest:
+            try:
+                check_nemo(path)
+            except NemoArchiveError as error:
+                raise BundleError(f"{where}: {error}") from error
     elif suffix == ".safetensors":
         honest = _is_safetensors(path)
     else:

@@ -40,9 +40,13 @@ class PromotionRefusedError(RegistryError):
 class Registry:
     """Model versions of one MLflow store, with the ledger and lease in `folder` (shared by all who promote)."""
 
-    def __init__(self, tracking_uri: str, folder: Path, lease_s: float = 60.0) -> None:
-        """`tracking_uri` as MLflow takes it; `lease_s` is how long to wait for another promotion to finish."""
+    def __init__(self, tracking_uri: str, folder: Path, lease_s: float = 60.0, public_key: Path | None = None) -> None:
+        """`tracking_uri` as MLflow takes it; `lease_s` is how long to wait for another promotion to finish.
+
+        With a `public_key` only bundles that its owner has signed are taken in or given out.
+        """
         self.tracking_uri = tracking_uri
+        self._public_key = public_key
         self.ledger_path = folder / "ledger.jsonl"
         self._lease_path = folder / "registry.lock"
         self._lease_s = lease_s
@@ -55,7 +59,7 @@ class Registry:
 
         The same bundle registered again is the same version. Raises BundleError when it does not verify.
         """
-        bundle = verify_bundle(bundle_dir)
+        bundle = verify_bundle(bundle_dir, self._public_key)
         with self._lease():
             if self._model(name) is None:
                 self.client.create_registered_model(name)
@@ -90,6 +94,20 @@ class Registry:
         version = model.aliases.get(alias) if model else None
         return None if version is None else int(version)
 
+    def peek(self, name: str, alias: str) -> tuple[int, str] | None:
+        """(version, bundle checksum) of an alias, or None. Takes no lease and puts nothing right: for those who poll.
+
+        Champion and previous are what the ledger says, where there is one in this registry's folder.
+        """
+        model = self._model(name)
+        held = model.aliases.get(alias) if model else None
+        version = None if held is None else int(held)
+        if alias in (CHAMPION, PREVIOUS) and self.ledger_path.exists():
+            line = self._line(name)
+            place = 1 if alias == CHAMPION else 2
+            version = line[-place].version if len(line) >= place else None
+        return None if version is None else (version, self._version(name, version).tags.get("bundle_sha256", ""))
+
     def version_tags(self, name: str, version: int) -> dict[str, str]:
         """The tags of a version: bundle_sha256, kind, data_hash, git_commit, licence, decision_id once promoted."""
         return dict(self._version(name, version).tags)
@@ -108,7 +126,7 @@ class Registry:
         target = to_dir / name / f"v{version}"
         if target.is_dir():
             try:
-                bundle = verify_bundle(target)
+                bundle = verify_bundle(target, self._public_key)
                 if bundle.sha256 == expected:
                     return bundle
             except ValueError:
@@ -120,7 +138,7 @@ class Registry:
             delivered = Path(
                 download_artifacts(artifact_uri=record.source, dst_path=temporary, tracking_uri=self.tracking_uri)
             )
-            bundle = verify_bundle(delivered)
+            bundle = verify_bundle(delivered, self._public_key)
             if bundle.sha256 != expected:
                 raise RegistryError(
                     f"model {name} v{version}: the store delivers bundle {bundle.sha256[:12]}, registered was "
@@ -129,7 +147,7 @@ class Registry:
             moved = Path(temporary) / "whole"
             shutil.move(delivered, moved)
             place_folder(moved, target)
-        return verify_bundle(target)
+        return verify_bundle(target, self._public_key)
 
     # --- the champion ---
 

@@ -1,0 +1,173 @@
+"""Refuses a hostile `.nemo` before anything in it is unpacked: a tar of plain files, a plain config, weights alone.
+
+NeMo skips unsafe paths and checks what it instantiates, and PyTorch unpickles weights only; but the first says nothing
+about what it skipped, and an environment variable (TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD) takes the last away. So the file
+is read here first, and what no model needs is refused with its reason. Nothing is executed or written.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import yaml
+
+CONFIG, WEIGHTS = "model_config.yaml", "model_weights.ckpt"
+# What else a model may bring: tokenizers and word lists. None of these is ever unpickled.
+SUFFIXES = (".yaml", ".yml", ".txt", ".model", ".vocab", ".json", ".md", ".tsv", ".csv")
+MAX_MEMBERS = 500
+MAX_CONFIG_BYTES = 4 * 2**20
+MAX_CONFIG_VALUES = 500_000  # a vocabulary has thousands; aliases of aliases have billions
+MAX_PICKLE_BYTES = 64 * 2**20  # of names and shapes: the numbers lie beside it
+# What a state dict of plain tensors is made of (PyTorch writes it so since 1.6).
+_TENSOR_NAMES = {
+    "collections OrderedDict",
+    "torch._utils _rebuild_tensor_v2",
+    "torch._utils _rebuild_parameter",
+    "torch Size",
+    *(f"torch {kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char",
+                                          "Byte", "Bool")),
+}  # fmt: skip
+
+_ENTRIES = {"data", "data.pkl", "byteorder", "version", ".data", ".format_version", ".storage_alignment"}
+# Ways to reach a name other than GLOBAL, which is read above.
+_BUILDERS = {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID"}
+
+
+class NemoArchiveError(ValueError):
+    """A `.nemo` holds what no model needs. The message names the file, the part and the reason."""
+
+
+def check_nemo(path: Path) -> None:
+    """Raises NemoArchiveError unless `path` is an uncompressed tar of a config, weights and word lists, all harmless.
+
+    Refused: links, devices, sparse or doubled members, paths that leave the folder, other file types, YAML tags,
+    `_target_`s outside nemo, code from a hub, resolvers that read the environment, and in the weights any pickled name
+    that is no tensor.
+    """
+    try:
+        with tarfile.open(path, "r:") as archive:
+            parts = _parts(archive, path.name)
+            for name in (CONFIG, WEIGHTS):
+                if name not in parts:
+                    raise NemoArchiveError(f"{path.name}: {name} is missing in it. Export it with NeMo's save_to.")
+            _check_config(_opened(archive, parts[CONFIG]), parts[CONFIG].size, path.name)
+            _check_weights(_opened(archive, parts[WEIGHTS]), f"{path.name}: {WEIGHTS}")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise NemoArchiveError(
+            f"{path.name}: not an uncompressed tar archive ({error}). Export it with NeMo's save_to (1.7 or newer)."
+        ) from error
+
+
+def _parts(archive: tarfile.TarFile, where: str) -> dict[str, tarfile.TarInfo]:
+    parts: dict[str, tarfile.TarInfo] = {}
+    for number, member in enumerate(archive):
+        if number >= MAX_MEMBERS:
+            raise NemoArchiveError(f"{where}: more than {MAX_MEMBERS} members. A model has a handful.")
+        place = PurePosixPath(member.name)
+        if place.is_absolute() or ".." in place.parts or "\\" in member.name or "\x00" in member.name:
+            raise NemoArchiveError(f"{where}: '{member.name}' would be unpacked outside its folder.")
+        if member.isdir():
+            continue
+        if not member.isreg() or member.issparse():
+            raise NemoArchiveError(f"{where}: '{member.name}' is a link, a device or a sparse file, not a plain one.")
+        name = str(place)
+        if name in parts:
+            raise NemoArchiveError(f"{where}: '{name}' is in it twice; which one counts depends on the reader.")
+        if name != WEIGHTS and place.suffix.lower() not in SUFFIXES:
+            raise NemoArchiveError(
+                f"{where}: '{name}' may hold a pickle. Allowed beside {WEIGHTS}: {', '.join(SUFFIXES)}."
+            )
+        parts[name] = member
+    return parts
+
+
+def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    handle = archive.extractfile(member)
+    if handle is None:
+        raise NemoArchiveError(f"{member.name}: cannot be read.")
+    return handle
+
+
+def _check_config(handle: IO[bytes], size: int, where: str) -> None:
+    where = f"{where}: {CONFIG}"
+    if size > MAX_CONFIG_BYTES:
+        raise NemoArchiveError(f"{where} has {size} bytes, more than {MAX_CONFIG_BYTES}.")
+    try:
+        config = yaml.safe_load(handle.read())
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise NemoArchiveError(f"{where} is not plain YAML ({reason}). Tags that build objects are refused.") from error
+    if not isinstance(config, dict):
+        raise NemoArchiveError(f"{where} holds no mapping.")
+    for key, value in _leaves(config, where):
+        if key in ("_target_", "target", "__class__", "cls") and isinstance(value, str) and not _is_nemos(value):
+            raise NemoArchiveError(f"{where} would build {value!r} ({key}), which is not NeMo's.")
+        if key == "trust_remote_code" and value:
+            raise NemoArchiveError(f"{where} asks to run code from a hub (trust_remote_code).")
+        if isinstance(value, str) and "${oc." in value:
+            raise NemoArchiveError(
+                f"{where} reads the environment or decodes text when opened ({key}: {value[:60]!r})."
+            )
+
+
+def _is_nemos(target: str) -> bool:
+    """NeMo itself then lets only its own modules and PyTorch's be built (nemo.core.classes.common)."""
+    return target.startswith(("nemo.collections.", "nemo.core."))
+
+
+def _leaves(value: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """(key, value) of every scalar, aliases unfolded as a reader would."""
+    stack: list[tuple[str, Any]] = [("", value)]
+    seen = 0
+    while stack:
+        key, value = stack.pop()
+        seen += 1
+        if seen > MAX_CONFIG_VALUES:
+            raise NemoArchiveError(f"{where} unfolds to more than {MAX_CONFIG_VALUES} values.")
+        if isinstance(value, dict):
+            stack.extend((str(name), inner) for name, inner in value.items())
+        elif isinstance(value, list):
+            stack.extend((key, inner) for inner in value)
+        else:
+            yield key, value
+
+
+def _check_weights(handle: IO[bytes], where: str) -> None:
+    """A PyTorch zip whose one pickle names tensors and nothing else. Reads names, not numbers."""
+    if handle.read(4) != b"PK\x03\x04":  # PyTorch goes by the beginning of a file, zip readers by its end
+        raise NemoArchiveError(f"{where} is not a PyTorch archive. Save it with torch.save.")
+    try:
+        with zipfile.ZipFile(handle) as archive:
+            entries = archive.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise NemoArchiveError(f"{where} is compressed, as PyTorch never writes it.")
+            names = [PurePosixPath(entry.filename) for entry in entries]
+            if len(set(names)) != len(names):
+                raise NemoArchiveError(f"{where} holds an entry twice.")
+            pickles = [entry for entry, name in zip(entries, names, strict=True) if name.name == "data.pkl"]
+            odd = [
+                str(name) for name in names
+                if len(name.parts) > 1 and name.parts[1] not in _ENTRIES and not name.name.startswith(".")
+            ]  # fmt: skip
+            if odd or len(pickles) != 1:
+                raise NemoArchiveError(f"{where} holds {odd[0] if odd else len(pickles)}, not just a state dict.")
+            if pickles[0].file_size > MAX_PICKLE_BYTES:
+                raise NemoArchiveError(f"{where} has a pickle of {pickles[0].file_size} bytes.")
+            content = archive.read(pickles[0])
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise NemoArchiveError(f"{where} is not a PyTorch archive ({error}). Save it with torch.save.") from error
+    try:
+        for operation, argument, _ in pickletools.genops(content):
+            if operation.name == "GLOBAL" and argument not in _TENSOR_NAMES:
+                raise NemoArchiveError(f"{where} would call {str(argument).replace(' ', '.')!r} when loaded.")
+            if operation.name in _BUILDERS:
+                raise NemoArchiveError(f"{where} uses pickle's {operation.name}, which no tensor needs.")
+    except ValueError as error:
+        if isinstance(error, NemoArchiveError):
+            raise
+        raise NemoArchiveError(f"{where} holds a broken pickle ({error}).") from error
