@@ -1,0 +1,175 @@
+"""P1: word error rate and speed on voices never trained on, ours and general recognisers, same audio, same cores.
+
+Ours are the base that ships, the base fine-tuned on the set's other voices, and that with a language model of the same
+transcripts. Every system hears the same 16 kHz WAV files, one at a time, and is normalised alike; "mulaw" is the
+same audio through an 8 kHz G.711 line. Peers run in an environment of their own (benchmarks/peers/asr.txt), made on
+first use with `uv`. Fine-tuned models and what peers said are kept in --work and used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import soundfile
+
+from data.audio import codec_roundtrip, resample, to_wav_bytes
+from data.store import read_json, write_json, write_text
+from data.text import normalise
+from evaluation.metrics.bootstrap import ratio_of_sums
+from evaluation.metrics.wer import word_errors
+from models.asr import load
+from training.asr import AsrTraining, finetune
+from training.base_speech import held_out_speakers
+from training.speech import Augmentation
+
+ROOT = Path(__file__).resolve().parent.parent
+SETS = {"barista": 1, "spoken_digits": 5, "asterisk_prompts": 1}  # every nth held-out utterance is heard
+PEERS = ("whisper-base", "whisper-tiny.en", "moonshine-tiny", "pocketsphinx")
+BASE = ROOT / "models" / "base" / "keepline-base.nemo"
+TUNING = AsrTraining(
+    steps=1500, batch_duration_s=40.0, learning_rate=1e-3, warmup_steps=50, valid_steps=250, longest_s=16.0,
+    augmentation=Augmentation(telephone_share=0.4, noise_share=0.4, speed_spread=0.1),
+)  # fmt: skip
+
+
+def utterances(speech: Path, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of a set the base has seen, and those it has not: of voices held out, or of sentences by a known one."""
+    rows = [json.loads(line) for line in (speech / name / "manifest.jsonl").read_text().splitlines()]
+    apart = held_out_speakers(name, {row["speaker"] for row in rows})
+    held_out = [row["speaker"] in apart if apart else number % 20 == 0 for number, row in enumerate(rows)]
+    for row in rows:
+        row["text"] = normalise(row["text"])
+        row["audio_filepath"] = str((speech / name / row["audio_filepath"]).resolve())
+    known = [row for row, out in zip(rows, held_out, strict=True) if not out]
+    unknown = [row for row, out in zip(rows, held_out, strict=True) if out]
+    return known, unknown[:: SETS[name]]
+
+
+def as_wav(rows: list[dict[str, Any]], folder: Path, mulaw: bool) -> list[Path]:
+    """The rows' audio as 16 kHz WAV, as recorded or through a G.711 line."""
+    paths = []
+    for row in rows:
+        path = folder / f"{Path(row['audio_filepath']).stem}.wav"
+        if not path.exists():
+            samples, rate = soundfile.read(row["audio_filepath"], dtype="float32")
+            if mulaw:
+                samples = resample(codec_roundtrip(resample(samples, rate, 8000), 8000, "ULAW"), 8000, rate)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(to_wav_bytes(samples, rate))
+        paths.append(path)
+    return paths
+
+
+def figures(rows: list[dict[str, Any]], texts: list[str], seconds: float, size_bytes: int) -> dict[str, Any]:
+    """Corpus WER with its 95 % interval (voices drawn anew; none for a single voice), times real time and megabytes."""
+    counts = [word_errors(row["text"], normalise(text)) for row, text in zip(rows, texts, strict=True)]
+    found = ratio_of_sums([count.total for count in counts], [count.reference for count in counts],
+                          [row["speaker"] for row in rows], seed=7)  # fmt: skip
+    return {
+        "wer": round(found.value, 4), "low": found.low, "high": found.high,
+        "times_real_time": round(sum(row["duration"] for row in rows) / seconds, 1),
+        "size_mb": round(size_bytes / 1e6, 1),
+    }  # fmt: skip
+
+
+def tuned(name: str, known: list[dict[str, Any]], work: Path) -> Path:
+    """The base fine-tuned on the set's known voices; every tenth utterance chooses the best weights."""
+    from training.tracking import start_or_resume
+
+    manifests = {"valid": known[::10], "train": [row for number, row in enumerate(known) if number % 10]}
+    for split, rows in manifests.items():
+        write_text(work / f"{split}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    began = time.monotonic()
+    with start_or_resume(f"sqlite:///{work}/mlflow.db", "bench", name) as run:
+        found = finetune(TUNING, BASE, work / "train.jsonl", work / "valid.jsonl", work / "run", run, tell(name))
+    print(f"{name}: {found['wer_before']:.3f} → {found['wer_best']:.3f} in {time.monotonic() - began:.0f} s",
+          file=sys.stderr)  # fmt: skip
+    return work / "run" / "model.nemo"
+
+
+def tell(name: str) -> Callable[[int, int], None]:
+    """Progress on stderr, every hundredth step."""
+
+    def progress(done: int, total: int) -> None:
+        if done % 100 == 0:
+            print(f"{name}: step {done} of {total}", file=sys.stderr)
+
+    return progress
+
+
+def ours(model: Path, paths: list[Path]) -> tuple[list[str], float, int]:
+    """What our recogniser says to each file, one at a time like the peers, and the seconds it took."""
+    recognizer = load(model)
+    waves = [soundfile.read(path, dtype="float32")[0] for path in paths]
+    recognizer.transcribe(waves[:1])
+    began = time.monotonic()
+    texts = [recognizer.transcribe([wave])[0].text for wave in waves]
+    return texts, time.monotonic() - began, recognizer.size_bytes
+
+
+def peer(name: str, paths: list[Path], work: Path, python: Path) -> tuple[list[str], float, int]:
+    """What a peer says, in its own process and environment; kept in `work` as long as files and script stay."""
+    script = ROOT / "benchmarks" / "peers" / "asr.py"
+    key = hashlib.sha256(script.read_bytes() + b"".join(path.read_bytes() for path in paths)).hexdigest()[:12]
+    out = work / f"{name}-{key}.json"
+    if not out.exists():
+        wavs = work / f"{key}.json"
+        write_json(wavs, [str(path) for path in paths])
+        subprocess.run([python, script, name, wavs, out], check=True, stdout=sys.stderr,
+                       env={**os.environ, "OMP_NUM_THREADS": str(os.cpu_count())})  # fmt: skip
+    found = read_json(out)
+    return found["texts"], found["seconds"], found["size_bytes"]
+
+
+def peers_python(work: Path) -> Path:
+    """The peers' interpreter, in an environment made from benchmarks/peers/asr.txt on first use."""
+    python = work / "peers" / "bin" / "python"
+    if not python.exists():
+        uv = Path(sys.executable).parent / "uv"
+        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, work / "peers"], check=True)
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, "-r",
+                        ROOT / "benchmarks" / "peers" / "asr.txt"], check=True)  # fmt: skip
+    return python
+
+
+def main() -> None:
+    """Prints one JSON document: for each set and condition, each system's figures."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--work", type=Path, default=ROOT / "data" / "store" / "bench" / "asr")
+    options.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
+    options.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
+    chosen = options.parse_args()
+    real = Path(os.environ.get("KEEPLINE_REAL_DATA", ROOT.parent / "shared" / "data"))
+    if not (real / "speech").is_dir():
+        print(json.dumps({"benchmark": "P1", "skipped": f"no speech/ in {real}; set KEEPLINE_REAL_DATA"}))
+        return
+    python = peers_python(chosen.work) if chosen.peers else Path()
+    found: dict[str, Any] = {}
+    for name in chosen.sets:
+        known, unknown = utterances(real / "speech", name)
+        model = tuned(name, known, chosen.work / name)
+        for condition in ("clean", "mulaw"):
+            paths = as_wav(unknown, chosen.work / name / condition, condition == "mulaw")
+            systems = {"ours, base": ours(BASE, paths), "ours, fine-tuned": ours(model, paths)}
+            systems |= {other: peer(other, paths, chosen.work, python) for other in chosen.peers}
+            found[f"{name}, {condition}"] = {
+                "utterances": len(unknown), "voices": len({row["speaker"] for row in unknown}),
+                "minutes": round(sum(row["duration"] for row in unknown) / 60, 1),
+                **{system: figures(unknown, *said) for system, said in systems.items()},
+            }  # fmt: skip
+    print(
+        json.dumps({"benchmark": "P1 hearing against general recognisers", "cores": os.cpu_count(), **found}, indent=1)
+    )
+
+
+if __name__ == "__main__":
+    main()
