@@ -25,6 +25,7 @@ from data.audio import codec_roundtrip, resample, to_wav_bytes
 from data.store import read_json, write_json, write_text
 from data.text import normalise
 from evaluation.metrics.bootstrap import ratio_of_sums
+from evaluation.metrics.english import comparable
 from evaluation.metrics.wer import word_errors
 from models.asr import load
 from training.asr import AsrTraining, finetune
@@ -71,7 +72,7 @@ def as_wav(rows: list[dict[str, Any]], folder: Path, mulaw: bool) -> list[Path]:
 
 def figures(rows: list[dict[str, Any]], texts: list[str], seconds: float, size_bytes: int) -> dict[str, Any]:
     """Corpus WER with its 95 % interval (voices drawn anew; none for a single voice), times real time and megabytes."""
-    counts = [word_errors(row["text"], normalise(text)) for row, text in zip(rows, texts, strict=True)]
+    counts = [word_errors(comparable(row["text"]), comparable(text)) for row, text in zip(rows, texts, strict=True)]
     found = ratio_of_sums([count.total for count in counts], [count.reference for count in counts],
                           [row["speaker"] for row in rows], seed=7)  # fmt: skip
     return {
