@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from data.telephone import Sounds, Telephony, at_random, sounds_in
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +28,7 @@ class Augmentation:
     frequency_width: int = 8  # SpecAugment: widest band, of the model's mel features
     time_masks: int = 2  # SpecAugment: masked stretches an utterance
     time_width: float = 0.03  # SpecAugment: longest stretch, as a share of the utterance
+    telephony: Telephony = field(default_factory=Telephony)  # further effects, each with its share
 
 
 @dataclass
@@ -69,9 +72,15 @@ def collate(waves: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
 def augment(
     batch: torch.Tensor, lengths: torch.Tensor, settings: Augmentation, rng: np.random.Generator
 ) -> torch.Tensor:
-    """Noise first, then the telephone, each for its share of the rows. float32 [batch, samples], 16 kHz; new tensor."""
+    """The effects of data.telephone first, then noise, then the telephone, each for its share of the rows.
+
+    float32 [batch, samples], 16 kHz; new tensor. Noise and telephone are made for the whole batch at once, which is
+    what a training step can afford often; effects go row by row, 1 to 20 ms for a second of speech.
+    """
     import torch
 
+    if settings.telephony.shares:
+        batch = _effects(batch, lengths, settings.telephony, rng)
     inside = torch.arange(batch.shape[1])[None, :] < lengths[:, None]
     noisy = rng.random(len(batch)) < settings.noise_share
     if noisy.any():
@@ -109,6 +118,21 @@ def telephone(batch: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     coded = torch.round(coded * 127) / 127
     decoded = torch.sign(coded) * torch.expm1(coded.abs() * np.log(256)) / 255 * peak / level
     return torch.fft.irfft(torch.fft.rfft(decoded), n=samples) * 2
+
+
+def _effects(batch: torch.Tensor, lengths: torch.Tensor, settings: Telephony, rng: np.random.Generator) -> torch.Tensor:
+    """Each row after the effects that fell to it; crosstalk comes from the row before."""
+    import torch
+
+    sounds = sounds_in(settings.noise_dir, settings.music_dir, SAMPLE_RATE_HZ)
+    rows = [row[:length].numpy() for row, length in zip(batch, lengths.tolist(), strict=True)]
+    changed = batch.clone()
+    for number, row in enumerate(rows):
+        other = rows[number - 1] if len(rows) > 1 else row[:0]
+        speech = ((other, SAMPLE_RATE_HZ),) if other.any() else ()
+        heard = at_random(row, SAMPLE_RATE_HZ, settings, Sounds(sounds.noise, sounds.music, speech), rng)
+        changed[number, : len(row)] = torch.from_numpy(np.array(heard))
+    return changed
 
 
 def _noise(batch: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:

@@ -1,0 +1,264 @@
+"""What happens to a voice between a mouth and a recording: one small transform for each thing a telephone call does.
+
+A transform takes float32 samples [frames] within about [-1, 1], their rate in Hz and a random generator, and returns
+samples of the same rate; the same seed gives the same bytes. All but `Speed` keep the number of frames. `effect` makes
+one from a name such as mulaw, packet_loss_10pct, noise_10db or room+gsm; `EFFECTS` lists them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.audio import AudioError, add_noise, codec_roundtrip, read, resample, telephone_band
+
+Transform = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
+LINE_RATE_HZ = 8000
+_SOUNDS = (".wav", ".ogg", ".flac", ".mp3", ".opus")
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """What may be heard beside the voice, as (samples [frames], rate in Hz) each; empty where nobody gave any."""
+
+    noise: tuple[tuple[np.ndarray, int], ...] = ()
+    music: tuple[tuple[np.ndarray, int], ...] = ()
+    speech: tuple[tuple[np.ndarray, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Line:
+    """A digital telephone line: its band, 8 kHz, a codec and back. Sources: ITU-T G.711, G.712; GSM 06.10."""
+
+    codec: str = "ULAW"  # ULAW, ALAW or GSM610
+    low_hz: float = 300.0
+    high_hz: float = 3400.0
+
+    def __call__(self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+        narrow = resample(telephone_band(samples, sample_rate_hz, self.low_hz, self.high_hz), sample_rate_hz, 8000)
+        return _as_long(resample(codec_roundtrip(narrow, LINE_RATE_HZ, self.codec), 8000, sample_rate_hz), samples)
+
+
+@dataclass(frozen=True)
+class Band:
+    """Only the band of a codec, without its bits: what AMR-NB (200-3400 Hz) or AMR-WB (50-7000 Hz) let through."""
+
+    low_hz: float = 200.0
+    high_hz: float = 3400.0
+
+    def __call__(self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+        return telephone_band(samples, sample_rate_hz, self.low_hz, self.high_hz)
+
+
+@dataclass(frozen=True)
+class PacketLoss:
+    """Packets get lost in bursts; a gap is filled with the last packet, fading, as simple phones do.
+
+    Losses follow a two-state Markov chain (Gilbert 1960) whose bursts last `burst` packets on average.
+    """
+
+    percent: float = 5.0  # of the packets, in the long run
+    burst: float = 2.0  # packets
+    packet_s: float = 0.02
+
+    def __call__(self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+        size = max(1, int(self.packet_s * sample_rate_hz))
+        heard = np.array(samples, np.float32)
+        share = min(max(self.percent / 100, 0.0), 0.95)
+        stays, comes = 1 - 1 / self.burst, share / (1 - share) / self.burst
+        lost, draws = bool(rng.random() < share), rng.random(-(-len(heard) // size))
+        for number, draw in enumerate(draws):
+            begin = number * size
+            if lost:
+                gap = heard[begin : begin + size]
+                gap[:] = 0.5 * heard[begin - size : begin][: len(gap)] if number else 0.0
+            lost = draw < (stays if lost else comes)
+        return heard
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise `db` below the speech: a recorded one where there are any, else white to brown by lot."""
+
+    db: float = 10.0  # signal to noise
+    sounds: tuple[tuple[np.ndarray, int], ...] = field(default=(), repr=False)
+
+    def __call__(self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+        if not self.sounds:
+            white = np.fft.rfft(rng.standard_normal(len(samples)))
+            slope = rng.uniform(0, 1)  # of the amplitude: 0 white, 0.5 pink, 1 brown
+            bed = np.fft.irfft(white * np.arange(1, len(white) + 1) ** -slope, len(samples))
+            return add_noise(samples, self.db, rng, bed)
+        return add_noise(samples, self.db, rng, _piece(self.sounds, len(samples), sample_rate_hz, rng))
+
+
+@dataclass(frozen=True)
+class Music(Noise):
+    """Hold music under the voice; two wandering tones where nobody gave a recording."""
+
+    def __call__(self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+        if self.sounds:
+            return super().__call__(samples, sample_rate_hz, rng)
+        at = np.arange(len(samples)) / sample_rate_hz
+        notes = 220 * 2 ** (rng.integers(0, 24, (2, int(at[-1] / 0.4) + 1 if len(at) else 1)) / 12)
+        pitch = notes[:, np.minimum((at / 0.4).astype(int), notes.shape[1] - 1)]
+        return add_noise(samples, self.db, rng, np.sin(2 * np.pi * np.cumsum(pitch, 1) / sample_rate_hz).sum(0))
+
+
+@dataclass(frozen=True)
+class Crosstalk(Noise):
+    """The other side of the call, leaking in `db` below; a murmur of noise where nobody gave other speech."""
+
+    db: float = 15.0
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Pace and pitch at `percent` of what they were (100 leaves both), by resampling."""
+
+    percent: float = 110.0
+
+    def __call__(self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+        return resample(samples, sample_rate_hz, sample_rate_hz * 100 / self.percent)
+
+
+@dataclass(frozen=True)
+class Room:
+    """A room of which the echo falls by 60 dB in `ms`: direct sound, then noise that dies away (Moorer 1979)."""
+
+    ms: float = 300.0
+    direct_to_echo_db: float = 6.0
+
+    def __call__(self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+        frames = max(2, int(self.ms / 1000 * sample_rate_hz))
+        echo = rng.standard_normal(frames) * 10 ** (-3 * np.arange(frames) / frames)
+        echo[: int(0.002 * sample_rate_hz)] = 0.0  # the first wall is at some distance
+        echo *= 10 ** (-self.direct_to_echo_db / 20) / np.sqrt(np.sum(echo**2) + 1e-12)
+        echo[0] = 1.0
+        size = 1 << (len(samples) + frames - 1).bit_length()
+        wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(echo, size), size)[: len(samples)]
+        level = np.sqrt(np.sum(np.square(samples, dtype=np.float64)) / (np.sum(wet**2) + 1e-12))
+        return (wet * level).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One transform after the other."""
+
+    transforms: tuple[Transform, ...] = ()
+
+    def __call__(self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+        for transform in self.transforms if len(samples) else ():
+            samples = transform(samples, sample_rate_hz, rng)
+        return np.asarray(samples, np.float32)
+
+
+# In the order in which a call meets them. A name may carry the transform's first number: noise_10db, room_500ms.
+EFFECTS: Mapping[str, tuple[Callable[..., Transform], str, str]] = {
+    "speed": (Speed, "percent", "pct"),
+    "room": (Room, "ms", "ms"),
+    "noise": (Noise, "db", "db"),
+    "music": (Music, "db", "db"),
+    "crosstalk": (Crosstalk, "db", "db"),
+    "amr_nb": (Band, "", ""),
+    "amr_wb": (lambda: Band(50.0, 7000.0), "", ""),
+    "mulaw": (Line, "", ""),
+    "alaw": (lambda: Line("ALAW"), "", ""),
+    "gsm": (lambda: Line("GSM610"), "", ""),
+    "packet_loss": (PacketLoss, "percent", "pct"),
+}
+CLEAN = "as_delivered"
+
+
+def effect(name: str, sounds: Sounds = Sounds()) -> Transform:
+    """The transform of that name; several joined by + follow each other. Raises ValueError listing what there is."""
+    return Chain(tuple(_one(part, sounds) for part in name.split("+") if part != CLEAN))
+
+
+def _one(name: str, sounds: Sounds) -> Transform:
+    found = re.fullmatch(r"([a-z_]+?)(?:_(\d+(?:\.\d+)?)(db|pct|ms))?", name)
+    if found and found[1] in EFFECTS:
+        make, setting, unit = EFFECTS[found[1]]
+        more: dict[str, Any] = {}
+        if found[2] and found[3] == unit:
+            more[setting] = float(found[2])
+        if found[1] in _HEARD:
+            more["sounds"] = getattr(sounds, _HEARD[found[1]])
+        if not found[2] or setting in more:
+            return make(**more)
+    known = ", ".join(f"{kind}_<number>{unit}" if unit else kind for kind, (_, _, unit) in EFFECTS.items())
+    raise ValueError(f"{name!r} is no telephone effect. There are {CLEAN}, {known}, and several joined by +.")
+
+
+_HEARD = {"noise": "noise", "music": "music", "crosstalk": "speech"}
+
+
+@dataclass(frozen=True)
+class Telephony:
+    """How often training speech meets each effect."""
+
+    shares: dict[str, float] = field(default_factory=dict)  # effect (data.telephone.EFFECTS) → chance of an utterance
+    noise_dir: str = ""  # folder of recorded noise; synthetic where empty
+    music_dir: str = ""  # folder of hold music; synthetic where empty
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for an unknown effect or a share that is none."""
+        for name, share in self.shares.items():
+            effect(name)
+            if not 0 <= share <= 1:
+                raise ValueError(f"telephony: the share of {name} is {share}; it must lie between 0 and 1.")
+            if name.startswith("speed"):
+                raise ValueError("telephony: speed changes the length. Set augmentation.speed_spread instead.")
+
+
+def at_random(
+    samples: np.ndarray, sample_rate_hz: int, settings: Telephony, sounds: Sounds, rng: np.random.Generator
+) -> np.ndarray:
+    """`samples` after the effects that fell to them, in the order in which a call meets them."""
+    kinds = list(EFFECTS)
+    order = sorted(settings.shares, key=lambda name: (kinds.index(re.sub(r"(_\d.*|\+.*)", "", name)), name))
+    for name in order:
+        if rng.random() < settings.shares[name]:
+            samples = effect(name, sounds)(samples, sample_rate_hz, rng)
+    return samples
+
+
+@cache
+def sounds_in(noise_dir: str = "", music_dir: str = "", sample_rate_hz: int = 16000) -> Sounds:
+    """The recordings in two folders, decoded once, first channel. Raises FileNotFoundError for an empty folder."""
+    return Sounds(_recordings(noise_dir, sample_rate_hz), _recordings(music_dir, sample_rate_hz))
+
+
+def _recordings(folder: str, sample_rate_hz: int) -> tuple[tuple[np.ndarray, int], ...]:
+    if not folder:
+        return ()
+    files = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in _SOUNDS)
+    if not files:
+        raise FileNotFoundError(f"{folder}: no sound file in it ({', '.join(_SOUNDS)}). Name a folder of recordings.")
+    found = []
+    for path in files:
+        samples, rate = read(path)
+        if not np.abs(samples[:, 0]).max() > 0:
+            raise AudioError(f"{path}: digital silence. Take it out of the folder.")
+        found.append((resample(samples[:, 0], rate, sample_rate_hz), sample_rate_hz))
+    return tuple(found)
+
+
+def _piece(
+    sounds: Sequence[tuple[np.ndarray, int]], frames: int, sample_rate_hz: int, rng: np.random.Generator
+) -> np.ndarray:
+    """A stretch of one of the sounds, from a random place, repeated where it is shorter."""
+    sound, rate = sounds[int(rng.integers(len(sounds)))]
+    sound = resample(sound, rate, sample_rate_hz)
+    begin = int(rng.integers(len(sound)))
+    return np.take(sound, np.arange(begin, begin + frames), mode="wrap")
+
+
+def _as_long(samples: np.ndarray, like: np.ndarray) -> np.ndarray:
+    return np.pad(samples, (0, max(0, len(like) - len(samples))))[: len(like)]
