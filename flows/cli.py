@@ -140,6 +140,14 @@ def serve(host: str | None = None, port: int | None = None, store: Store = None)
 
 
 @app.command()
+def key(name: str, roles: Annotated[list[str], typer.Argument(help="score, transcribe, metrics, admin")]) -> None:
+    """Make an API key for the service; its hash goes to the file KEEPLINE_API_KEYS names."""
+    from flows.service import key
+
+    key(console, name, roles)
+
+
+@app.command()
 def ui(port: int = 5000, store: Store = None) -> None:
     """Open MLflow's pages on this store's runs."""
     import subprocess
@@ -194,10 +202,11 @@ def options(
 
 def main() -> None:
     """Runs the command line. What a person can put right is told in one sentence, without a traceback."""
-    from flows.settings import quiet_vendors
+    from flows.settings import ROOT, quiet_vendors, read_env_file
 
     quiet_vendors()
     try:
+        read_env_file(ROOT / ".env")
         app()
     except (ValueError, OSError, RuntimeError) as error:
         if "--traceback" in sys.argv or not str(error):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.store import read_json, write_json
 from flows import marker
 from flows.graph import BY_NAME
-from models.bundle import file_sha256, verify_bundle, write_bundle
+from models.bundle import BundleError, file_sha256, verify_bundle, write_bundle
 
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
@@ -27,7 +28,7 @@ def registry(street: Street) -> Registry:
     """The model registry, with its ledger in the store."""
     from models.registry import Registry
 
-    return Registry(street.settings.tracking_uri, street.path("registry"))
+    return Registry(street.settings.tracking_uri, street.path("registry"), public_key=street.settings.public_key)
 
 
 def training_run(street: Street, kind: str, params: Mapping[str, Any]) -> Run:
@@ -39,6 +40,8 @@ def training_run(street: Street, kind: str, params: Mapping[str, Any]) -> Run:
     tags = {"kind": kind, "git_commit": street.git_commit, "dvc_hash": version["dvc_hash"]}
     run = start_or_resume(street.settings.tracking_uri, f"keepline-{kind}", key, params, tags, reuse_finished=True)
     run.log_input(version, "calls and customers")
+    if not run.resumed:
+        run.set_tags({"trained_by": street.settings.actor})
     return run
 
 
@@ -67,7 +70,8 @@ def leave_bundle(
         licence=LICENCE[kind],
         params=run["params"],
     )
-    summary = {"run_id": run_id, "bundle_sha256": bundle.sha256, **found}
+    trained_by = run["tags"].get("trained_by", "")
+    summary = {"run_id": run_id, "bundle_sha256": bundle.sha256, "trained_by": trained_by, **found}
     write_json(street.path(f"train_{kind}.json"), summary)
     return summary
 
@@ -165,36 +169,52 @@ def leave_scorecards(street: Street, kind: str, cards: Mapping[str, Scorecard]) 
     return summary
 
 
+def leave_beside(street: Street, kind: str, part: str, cards: Mapping[str, Scorecard]) -> None:
+    """Saves the scorecards of a second test both models took, as scorecards/<kind>/<part>/<role>.json."""
+    for role, one in cards.items():
+        one.save(street.path(f"scorecards/{kind}/{part}") / f"{role}.json")
+
+
 def decide_on(street: Street, kind: str, sample: Any) -> dict[str, Any]:
     """Smoke-tests the candidate in the service, asks every gate, writes the record and decide_<kind>.json."""
     from evaluation.gates.decide import decide, write_decision
     from evaluation.gates.evidence import Facts
     from evaluation.scorecard import load
+    from flows.probing import beside_and_probes
     from models.serving.smoke import smoke_test
 
-    bundle = verify_bundle(street.path(kind) / "bundle")
-    smoke = smoke_test(bundle.path, kind, sample)
+    folder = street.path(f"scorecards/{kind}")
     contract = read_json(street.path("validate.json"))
     beaten = read_json(street.path(f"reference/{kind}.json"))
-    folder = street.path(f"scorecards/{kind}")
-    decision = decide(
-        load(folder / "candidate.json"),
-        load(folder / "reference.json"),
-        street.params.gates,
-        Facts(
-            reference_is_champion=beaten["version"] is not None,
+    probed = read_json(street.path(f"probe_{kind}.json"))
+    facts = Facts(
+        reference_is_champion=beaten["version"] is not None,
+        contract_ok=contract["stopped"] is None,
+        contract_says=contract["stopped"] or f"{contract['rejected']} rows in quarantine, the rest kept the contract",
+        churn_in_office=probed.get("churn_in_office"),
+        trained_by=read_json(street.path(f"train_{kind}.json")).get("trained_by", ""),
+    )
+    try:
+        bundle = verify_bundle(street.path(kind) / "bundle")
+    except BundleError as error:  # a refusal to be written down, not an accident
+        facts = replace(facts, bundle_says=str(error))
+    else:
+        smoke = smoke_test(bundle.path, kind, sample)
+        facts = replace(
+            facts,
             card=(bundle.path / "card.md").read_text(encoding="utf-8"),
             licence=bundle.licence,
             size_bytes=bundle.size_bytes,
+            bundle_sha256=bundle.sha256,
             smoke_ok=smoke["ok"],
             latency_s=smoke["latency_s"],
-            contract_ok=contract["stopped"] is None,
-            contract_says=contract["stopped"]
-            or f"{contract['rejected']} rows in quarantine, the rest kept the contract",
-        ),
-        street.now(),
-        f"gate, for {street.settings.actor}",
-    )
+        )
+    beside, probes = beside_and_probes(street, kind)
+    candidate = load(folder / "candidate.json")
+    decision = decide(
+        candidate, load(folder / "reference.json"), street.params.gates, facts, street.now(),
+        f"gate, for {street.settings.actor}", beside, probes,
+    )  # fmt: skip
     record, page = write_decision(decision, street.path(f"decisions/{kind}"))
     run = reopened(street, kind)
     with run:
@@ -206,7 +226,8 @@ def decide_on(street: Street, kind: str, sample: Any) -> dict[str, Any]:
         "verdict": decision.record["verdict"],
         "summary": decision.record["summary"],
         "record": record.name,
-        "candidate": bundle.sha256,
+        "approval": street.params.gates.of(kind).approval,
+        "candidate": candidate.bundle_sha256,
         "reference": beaten,
     }
     write_json(street.path(f"decide_{kind}.json"), summary)
@@ -239,13 +260,33 @@ def release(street: Street, kind: str) -> dict[str, Any]:
     return summary
 
 
-def in_office(street: Street, kind: str) -> str | None:
-    """Where the model lies that the last decision left in office: the candidate, or what it failed to beat.
+def leave_office(street: Street, kind: str) -> dict[str, Any]:
+    """Writes office/<kind>.json: the model that hears or scores until further notice, at its path.
 
-    For asr a `.nemo`, for churn a bundle folder; None when there is no champion and the candidate was refused.
+    That is the champion, so that a rollback is felt by the next run. Before there is one, it is the candidate if the
+    gate accepted it and nobody has to approve, else what the candidate failed to beat (no path: nothing).
     """
     decided = read_json(street.path(f"decide_{kind}.json"))
-    if decided["verdict"] != "accepted":
-        return decided["reference"]["path"]
-    bundle = street.path(kind) / "bundle"
-    return str(bundle / "model.nemo" if kind == "asr" else bundle)
+    version = registry(street).alias(kind, "champion")
+    if version is not None:
+        folder = registry(street).fetch(kind, version, street.path("reference")).path
+    elif decided["verdict"] == "accepted" and decided["approval"] == "none":
+        folder = street.path(kind) / "bundle"
+    else:
+        folder = None
+    if folder is None:
+        found = {"model": decided["reference"]["model"], "version": None, "path": decided["reference"]["path"]}
+    else:
+        weights = folder / "model.nemo" if kind == "asr" else folder
+        model = f"{kind} v{version}" if version else "the candidate"
+        found = {"model": model, "version": version, "path": str(weights)}
+    path = street.path(f"office/{kind}.json")
+    if not path.exists() or read_json(path) != found:
+        write_json(path, found)
+    return found
+
+
+def in_office(street: Street, kind: str) -> str | None:
+    """Where the model in office lies: for asr a `.nemo`, for churn a bundle folder; None when there is none."""
+    path = read_json(street.path(f"office/{kind}.json"))["path"]
+    return None if path is None else str(path)

@@ -14,22 +14,60 @@ from rich.console import Console
 
 from data.packs import read_member
 from flows import judging
-from flows.settings import ROOT
+from flows.settings import ROOT, SettingsError, from_environment
 from flows.steps import Street
 
 START_S = 180
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def serve(host: str | None, port: int | None, store: Path | None) -> None:
-    """Answers until interrupted. Customers can be asked for by id where features have been built."""
+    """Answers until told to stop. Customers can be asked for by id where features have been built.
+
+    Raises SettingsError for an address others can reach while no keys are configured.
+    """
     from flows.wiring import street
-    from models.serving.app import serve
-    from models.serving.loaded import champions
+    from models.serving import app as service
+    from models.serving.access import Access
+    from models.serving.loaded import CHALLENGER, CHAMPION, from_registry
+    from models.serving.rollout import Rollout
 
     here = street(store)
-    resolver = champions(judging.registry(here), {"asr": "asr", "churn": "churn"}, here.path("serving"))
-    serve(host or here.settings.serve.host, port or here.settings.serve.port, resolver,
-          features=here.path("current.parquet"))  # fmt: skip
+    said = here.settings.serve
+    host = host or said.host
+    if said.api_keys is None and host not in LOOPBACK:
+        raise SettingsError(
+            f"{host} can be reached by others, and nobody needs a key. Make one with `keepline key NAME ROLE` and set "
+            "KEEPLINE_API_KEYS, or listen on 127.0.0.1."
+        )
+    office = judging.registry(here)
+    champions, challengers = (
+        from_registry(office, {"asr": "asr", "churn": "churn"}, here.path("serving"), alias)
+        for alias in (CHAMPION, CHALLENGER)
+    )
+    options = service.Options(
+        max_body_bytes=round(said.max_body_mb * 2**20),
+        max_audio_s=said.max_audio_s,
+        rate_per_s=said.rate_per_s,
+        poll_s=said.poll_s,
+        rollout=Rollout(said.rollout, said.canary_share),  # type: ignore[arg-type]
+        public_key=here.settings.public_key,
+    )
+    access = Access(said.api_keys) if said.api_keys else None
+    app = service.create_app(champions, service.KINDS, here.path("current.parquet"), options, challengers, access)
+    service.serve(app, host, said.port if port is None else port, said.drain_s)
+
+
+def key(console: Console, name: str, roles: list[str]) -> None:
+    """Makes an API key, keeps its hash in KEEPLINE_API_KEYS and shows it once."""
+    from models.serving.access import add_key
+
+    path = from_environment().serve.api_keys
+    if path is None:
+        raise SettingsError("KEEPLINE_API_KEYS names no file to keep keys in. Set it, in the environment or in .env.")
+    console.print(add_key(path, name, roles), highlight=False, soft_wrap=True)
+    console.print(f"{name}: {', '.join(roles)}. Only its hash is kept, in {path}; this is the one time it is shown.",
+                  style="dim", highlight=False, soft_wrap=True)  # fmt: skip
 
 
 def ask(console: Console, street: Street) -> dict[str, Any]:

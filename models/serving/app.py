@@ -1,64 +1,111 @@
-"""The service itself: /healthz, /readyz, /v1/churn:score and /v1/transcribe."""
+"""The service itself: /v1/churn:score, /v1/transcribe, /healthz, /readyz, /metrics, and /v1/models for its keepers."""
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-import polars as pl
+import orjson
 from fastapi import FastAPI, File, Form, HTTPException, Request, UploadFile
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException as StarletteHTTPException
+from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
 
-from data import audio as audio_files
+from models.serving import openapi
+from models.serving.access import Access, Rate
+from models.serving.batching import Batcher, score_rows
+from models.serving.door import Door
+from models.serving.errors import add_error_answers
 from models.serving.limits import BodyLimit
-from models.serving.loaded import Loaded, Models, NotLoadedError, Resolver
+from models.serving.loaded import CHALLENGER, CHAMPION, Line, Loaded, Models, Resolver
+from models.serving.questions import decoded, feature_values, looked_up
+from models.serving.rollout import Rollout
 from models.serving.schemas import (
+    Challenger,
     ChurnAnswer,
     ChurnRequest,
-    ChurnRow,
-    ChurnScore,
     HeardTurn,
     Problem,
     Readiness,
+    State,
     TranscribeAnswer,
     Version,
 )
+from models.serving.shadow import Shadow
 
 KINDS = ("churn", "asr")
-MAX_BODY_BYTES = 256 * 2**20
-MAX_AUDIO_S = 4 * 3600.0
+# Which role opens which path; the others are open to all.
+ROLES = {
+    "/v1/churn:score": "score",
+    "/v1/transcribe": "transcribe",
+    "/v1/models": "admin",
+    "/v1/models:refresh": "admin",
+    "/metrics": "metrics",
+}
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "The body cannot be read at all."},
+    401: {"model": Problem, "description": "No known key, where keys are asked for."},
+    403: {"model": Problem, "description": "The key lacks the role."},
     413: {"model": Problem, "description": "The body is too large."},
     422: {"model": Problem, "description": "The request is not right; details say where."},
+    429: {"model": Problem, "description": "Too much at a time; Retry-After says when to come back."},
     503: {"model": Problem, "description": "There is no champion to answer with."},
 }
+_KEPT: dict[int | str, dict[str, Any]] = {status: _PROBLEMS[status] for status in (401, 403, 429)}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the service behaves; none of it changes what a model answers."""
+
+    max_body_bytes: int = 256 * 2**20
+    max_audio_s: float = 4 * 3600.0
+    max_calls_waiting: int = 8  # recordings that wait for the recogniser; more are told to come back
+    rate_per_s: float = 5000.0  # requests of one caller
+    poll_s: float = 10.0  # between two looks for other models
+    rollout: Rollout = field(default_factory=Rollout)
+    public_key: Path | None = None  # only bundles signed by its owner are served
 
 
 def create_app(
-    resolver: Resolver,
+    champions: Resolver,
     kinds: Sequence[str] = KINDS,
     features: Path | None = None,
-    max_body_bytes: int = MAX_BODY_BYTES,
-    max_audio_s: float = MAX_AUDIO_S,
+    options: Options = Options(),
+    challengers: Resolver | None = None,
+    access: Access | None = None,
 ) -> FastAPI:
-    """The service for what `resolver` finds for each of `kinds`; models load in the background when it starts.
+    """The service of what `champions` finds for each of `kinds`; models load in the background when it starts.
 
-    `features` is a features table (Parquet) to look customers up in by id. `app.state.models` holds the models.
+    `features` is a features table (Parquet) to look customers up in by id; `challengers` finds what a rollout tries;
+    without `access` nobody needs a key. `app.state.models` holds the models.
     """
-    models = Models(resolver, kinds)
+    models = Models(champions, kinds, challengers, options.rollout, options.public_key)
+    batcher, shadow = Batcher(), Shadow(models)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # In the background, so that /healthz answers while a recogniser takes its 20 s to load.
-        threading.Thread(target=models.load, name="load-models", daemon=True).start()
+        stop = threading.Event()
+
+        def watch() -> None:
+            while not stop.is_set():
+                models.refresh()
+                if access:
+                    access.refresh()
+                stop.wait(options.poll_s)
+
+        # In the background: /healthz answers while a recogniser takes its 20 s to load, and a registry that does not
+        # answer keeps nobody waiting.
+        threading.Thread(target=watch, name="watch-models", daemon=True).start()
         yield
+        stop.set()
+        shadow.close()
+        batcher.close()
 
     app = FastAPI(
         title="Keepline",
@@ -67,170 +114,193 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.models = models
-    app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
-    _add_error_answers(app)
+    app.add_middleware(BodyLimit, max_bytes=options.max_body_bytes)
+    app.add_middleware(Door, roles=ROLES, access=access, rate=Rate(options.rate_per_s), metrics=models.metrics)
+    add_error_answers(app)
+    openapi.describe(app, models, ROLES)
+
+    async def answered(
+        kind: str, key: str, request: Request, work: Callable[[Loaded], Awaitable[Any]]
+    ) -> tuple[Line, str, Loaded, Any]:
+        """What the model of the request's line makes of it. A challenger that fails costs nobody an answer."""
+        line = models.line(kind)
+        role, loaded = line.choose(key, options.rollout)
+        error: Exception | None = None
+        if role == CHALLENGER:
+            try:
+                found = await timed(kind, role, line, loaded, work)
+            except Exception as failed:
+                error, role, loaded = failed, CHAMPION, line.champion
+        if role == CHAMPION:
+            found = await timed(kind, role, line, loaded, work)
+        if error:  # the champion could answer it, so the request was right
+            models.failed(kind, line, error)
+        request.state.answered = {"kind": kind, "version": loaded.version, "role": role}
+        return line, role, loaded, found
+
+    async def timed(kind: str, role: str, line: Line, loaded: Loaded, work: Callable[[Loaded], Awaitable[Any]]) -> Any:
+        started = time.perf_counter()
+        try:
+            found = await work(loaded)
+        except HTTPException:
+            raise  # the caller's mistake
+        except Exception:
+            models.metrics.answers.labels(kind, loaded.version, role, "error").inc()
+            raise
+        seconds = time.perf_counter() - started
+        models.metrics.answers.labels(kind, loaded.version, role, "ok").inc()
+        models.metrics.answer_seconds.labels(kind, loaded.version, role).observe(seconds)
+        if line.trial and line.trying("canary", options.rollout):
+            line.trial.answered(role, seconds)
+            models.judge(kind, line)
+        return found
 
     @app.get("/healthz", summary="Is the process alive")
-    def healthz() -> dict[str, str]:
+    async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/readyz", summary="Which versions answer", responses={503: {"model": Readiness}})
-    def readyz() -> JSONResponse:
-        loaded = {kind: _version(kind, found) for kind, found in models.loaded.items()}
-        said = Readiness(ready=models.ready, models=loaded, problems=models.problems)
-        return JSONResponse(said.model_dump(), status_code=200 if said.ready else 503)
+    @app.get(
+        "/readyz", summary="Which versions answer", response_model=Readiness, responses={503: {"model": Readiness}}
+    )
+    async def readyz() -> JSONResponse:
+        return JSONResponse(_readiness(models).model_dump(), status_code=200 if models.ready else 503)
+
+    @app.get("/metrics", summary="Figures for Prometheus", response_class=Response, responses=_KEPT)
+    async def metrics() -> Response:
+        return Response(models.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/v1/models", summary="Champions, challengers and how they do", responses=_KEPT)
+    async def state() -> State:
+        return _state(models)
+
+    @app.post("/v1/models:refresh", summary="Look for other models now", responses=_KEPT)
+    async def refresh() -> State:
+        await run_in_threadpool(models.refresh)
+        return _state(models)
 
     @app.post(
         "/v1/churn:score",
         summary="Risk of leaving for customers given by features or by id",
+        response_model=ChurnAnswer,
         responses={**_PROBLEMS, 404: {"model": Problem, "description": "A customer is not in the features table."}},
     )
-    def score(asked: ChurnRequest) -> ChurnAnswer:
-        loaded = models.get("churn")
-        columns = loaded.model.config.columns
-        frame = _frame(asked.rows, columns) if asked.rows else _looked_up(asked.customer_ids, features)
-        risks = loaded.model.predict(frame)
-        names = [name for name in risks.columns if name not in ("customer_id", "as_of")]
-        scores = [
-            ChurnScore(
-                customer_id=row["customer_id"], as_of=row.get("as_of"), risks={name: row[name] for name in names}
-            )
-            for row in risks.iter_rows(named=True)
-        ]
-        return ChurnAnswer(model=_version("churn", loaded), scores=scores)
+    async def score(asked: ChurnRequest, request: Request) -> Response:
+        table = None if asked.rows else await run_in_threadpool(looked_up, asked.customer_ids, features)
+        customers = [row.customer_id for row in asked.rows] or asked.customer_ids
+        dates = [row.as_of for row in asked.rows] if table is None else table["as_of"].to_list()
 
-    @app.post("/v1/transcribe", summary="A recording as turns with words and times", responses=_PROBLEMS)
-    def transcribe(
+        def values(loaded: Loaded) -> list[Sequence[Any]]:
+            return feature_values(asked.rows, table, loaded.model.config.columns)
+
+        key = request.headers.get("x-canary-key") or customers[0]
+        line, role, loaded, risks = await answered(
+            "churn", key, request, lambda loaded: batcher.score(loaded.model, values(loaded))
+        )
+        said = _risks(loaded, risks)
+        if role == CHAMPION and line.trying("shadow", options.rollout):
+            shadow.offer("churn", line, lambda other: _risks(other, score_rows(other.model, values(other))), said)
+        scores = [
+            {"customer_id": customer, "as_of": day, "risks": each}
+            for customer, day, each in zip(customers, dates, said, strict=True)
+        ]
+        return _json({"model": _version("churn", loaded), "scores": scores})
+
+    waiting = threading.BoundedSemaphore(options.max_calls_waiting)
+
+    @app.post(
+        "/v1/transcribe",
+        summary="A recording as turns with words and times",
+        response_model=TranscribeAnswer,
+        responses=_PROBLEMS,
+    )
+    async def transcribe(
+        request: Request,
         recording: Annotated[UploadFile, File(description="a WAV file of one or two channels")],
         customer_channel: Annotated[
             Literal["0", "1"], Form(description="which of two channels the customer is on, counting from 0")
         ] = "0",
-    ) -> TranscribeAnswer:
-        loaded = models.get("asr")
-        samples, rate = _decoded(recording, max_audio_s)
-        if samples.shape[1] == 1:
-            roles = {0: "customer"}
-        else:
-            roles = {int(customer_channel): "customer", 1 - int(customer_channel): "agent"}
-        with models.listening:
-            turns = loaded.model.transcribe_call(samples, rate, roles)
-        return TranscribeAnswer(
-            model=_version("asr", loaded),
+    ) -> Response:
+        models.line("asr")  # says at once when there is none
+        if not waiting.acquire(blocking=False):
+            raise HTTPException(
+                429, f"{options.max_calls_waiting} recordings are waiting already. Come back.", {"retry-after": "5"}
+            )
+        try:
+            content = await recording.read()
+            samples, rate = await run_in_threadpool(decoded, content, recording.filename, options.max_audio_s)
+            if samples.shape[1] == 1:
+                roles = {0: "customer"}
+            else:
+                roles = {int(customer_channel): "customer", 1 - int(customer_channel): "agent"}
+
+            def hear(loaded: Loaded) -> Sequence[Any]:
+                with models.listening:
+                    return loaded.model.transcribe_call(samples, rate, roles)  # type: ignore[no-any-return]
+
+            key = request.headers.get("x-canary-key") or hashlib.sha256(content).hexdigest()
+            line, role, loaded, turns = await answered(
+                "asr", key, request, lambda loaded: run_in_threadpool(hear, loaded)
+            )
+        finally:
+            waiting.release()
+        if role == CHAMPION and line.trying("shadow", options.rollout):
+            shadow.offer("asr", line, hear, turns)
+        answer = TranscribeAnswer(
+            model=Version(**_version("asr", loaded)),
             duration_s=round(len(samples) / rate, 3),
             channels=samples.shape[1],
             turns=[HeardTurn.model_validate(asdict(turn)) for turn in turns],
         )
+        return _json(answer.model_dump())
 
     return app
 
 
-def serve(host: str, port: int, resolver: Resolver, kinds: Sequence[str] = KINDS, features: Path | None = None) -> None:
-    """Answers requests until interrupted."""
+def serve(app: FastAPI, host: str, port: int, drain_s: float) -> None:
+    """Answers requests until told to stop (SIGTERM, Ctrl-C); answers under way then have `drain_s` to finish."""
     import uvicorn
 
-    uvicorn.run(create_app(resolver, kinds, features), host=host, port=port, log_level="info")
+    from models.serving.telemetry import log_json
 
-
-def _version(kind: str, loaded: Loaded) -> Version:
-    return Version(
-        kind=kind,
-        version=loaded.version,
-        bundle_sha256=loaded.bundle.sha256,
-        data_hash=loaded.bundle.data_hash,
-    )
-
-
-def _frame(rows: Sequence[ChurnRow], columns: Sequence[Any]) -> pl.DataFrame:
-    """Rows as the model's frame; 422 naming the row and the feature that is missing or of the wrong kind."""
-    values: dict[str, list[Any]] = {column.name: [] for column in columns}
-    for number, row in enumerate(rows):
-        for column in columns:
-            where = f"rows.{number}.features.{column.name}"
-            if column.name not in row.features:
-                raise HTTPException(422, f"{where}: missing. Send every feature of the model, null where unknown.")
-            value = row.features[column.name]
-            if value is not None and column.kind == "numeric":
-                if isinstance(value, str):
-                    raise HTTPException(422, f"{where}: must be a number.")
-                value = float(value)
-            elif isinstance(value, bool):
-                value = str(value).lower()  # as polars writes it, and so as the model has learned it
-            elif isinstance(value, float):
-                value = f"{value:g}"
-            values[column.name].append(value)
-    return pl.DataFrame(
-        {
-            "customer_id": pl.Series([row.customer_id for row in rows], dtype=pl.String),
-            "as_of": pl.Series([row.as_of for row in rows], dtype=pl.Date),
-            **{
-                column.name: pl.Series(
-                    values[column.name], dtype=pl.Float64 if column.kind == "numeric" else pl.String
-                )
-                for column in columns
-            },
-        }
+    log_json()
+    uvicorn.run(
+        app, host=host, port=port, log_config=None, access_log=False, server_header=False,
+        timeout_graceful_shutdown=max(1, round(drain_s)),
     )  # fmt: skip
 
 
-def _looked_up(customer_ids: Sequence[str], features: Path | None) -> pl.DataFrame:
-    """Each customer's latest row of the features table, in the order asked for."""
-    if features is None or not features.exists():
-        raise HTTPException(422, "customer_ids: this service has no features table. Send rows.")
-    found = (
-        pl.scan_parquet(features)
-        .filter(pl.col("customer_id").is_in(list(customer_ids)))
-        .sort("as_of")
-        .unique("customer_id", keep="last", maintain_order=True)
-        .collect()
+def _json(said: Any) -> Response:
+    return Response(orjson.dumps(said), media_type="application/json")
+
+
+def _risks(loaded: Loaded, risks: Any) -> list[dict[str, float]]:
+    names = loaded.model.config.risk_names
+    return [dict(zip(names, row, strict=True)) for row in risks.tolist()]
+
+
+def _version(kind: str, loaded: Loaded) -> dict[str, str]:
+    return {
+        "kind": kind,
+        "version": loaded.version,
+        "bundle_sha256": loaded.bundle.sha256,
+        "data_hash": loaded.bundle.data_hash,
+    }
+
+
+def _readiness(models: Models) -> Readiness:
+    versions = {kind: Version(**_version(kind, line.champion)) for kind, line in models.lines.items()}
+    return Readiness(ready=models.ready, models=versions, problems=models.problems, warnings=models.warnings)
+
+
+def _state(models: Models) -> State:
+    challengers = {
+        kind: Challenger(version=Version(**_version(kind, line.challenger)), stopped=line.trial.stopped)
+        for kind, line in models.lines.items()
+        if line.challenger and line.trial
+    }
+    return State(
+        **_readiness(models).model_dump(),
+        rollout=models.rollout.mode,
+        canary_share=models.rollout.share,
+        challengers=challengers,
     )
-    unknown = sorted(set(customer_ids) - set(found["customer_id"].to_list()))
-    if unknown:
-        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-        raise HTTPException(404, f"customer_ids: not in the features table: {', '.join(unknown[:5])}{more}.")
-    asked = pl.DataFrame({"customer_id": pl.Series(customer_ids, dtype=pl.String)})
-    return asked.join(found, on="customer_id", how="left", maintain_order="left")
-
-
-def _decoded(recording: UploadFile, max_audio_s: float) -> tuple[np.ndarray, int]:
-    """float32 [frames, channels] and the rate; 422 for what is no recording we can hear."""
-    name = recording.filename or "recording"
-    content = recording.file.read()
-    try:
-        info = audio_files.probe(content, name)
-        if info.channels > 2:
-            raise HTTPException(422, f"{name}: {info.channels} channels; one or two can be told apart.")
-        if info.duration_s > max_audio_s:  # a few kilobytes of FLAC can hold days of silence
-            raise HTTPException(422, f"{name}: {info.duration_s:.0f} s long; at most {max_audio_s:.0f} s are heard.")
-        samples, rate = audio_files.read(content, name)
-    except audio_files.AudioError as error:
-        raise HTTPException(422, str(error)) from error
-    if not np.isfinite(samples).all():
-        raise HTTPException(422, f"{name}: a sample is not a number. Export it again.")
-    return samples, rate
-
-
-def _add_error_answers(app: FastAPI) -> None:
-    """Every refusal as a Problem. The input is never repeated: NaN in it cannot be written as JSON."""
-
-    def answer(status: int, error: str, details: list[dict[str, str]] | None = None) -> JSONResponse:
-        return JSONResponse({"error": error, "details": details or []}, status_code=status)
-
-    @app.exception_handler(RequestValidationError)
-    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        details = [
-            {"where": ".".join(str(part) for part in found["loc"]), "message": found["msg"]}
-            for found in error.errors()[:20]
-        ]
-        return answer(422, "the request is not right", details)
-
-    @app.exception_handler(StarletteHTTPException)
-    def refused(_: Request, error: StarletteHTTPException) -> JSONResponse:
-        return answer(error.status_code, str(error.detail))
-
-    @app.exception_handler(NotLoadedError)
-    def not_loaded(_: Request, error: NotLoadedError) -> JSONResponse:
-        return answer(503, str(error))
-
-    @app.exception_handler(Exception)
-    def our_fault(_: Request, error: Exception) -> JSONResponse:
-        return answer(500, "something went wrong here; the service's log says what.")

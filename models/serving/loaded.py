@@ -1,11 +1,12 @@
-"""Which models the service holds: resolved, verified and loaded once, or a sentence saying why not."""
+"""Which models the service holds: found, verified, loaded, tried and exchanged; or a sentence saying why not."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,8 +15,13 @@ import polars as pl
 
 from models.bundle import Bundle, verify_bundle
 from models.registry import CHAMPION, Registry
+from models.serving.batching import score_rows
+from models.serving.rollout import Rollout, Trial, falls_to_challenger
+from models.serving.telemetry import Metrics
 
 log = logging.getLogger(__name__)
+CHALLENGER = "challenger"
+LONGEST_PAUSE_S = 300.0  # between two tries to load a version that could not be loaded
 
 
 class ChurnPredictor(Protocol):
@@ -34,13 +40,17 @@ class CallHearer(Protocol):
 
 @dataclass(frozen=True)
 class Served:
-    """Where a resolver found a bundle, and which version it is."""
+    """Which version to serve, and its bundle: the folder, or how to fetch it."""
 
     version: str
-    path: Path
+    bundle: Path | Callable[[], Path]
+
+    def fetched(self) -> Path:
+        """The bundle's folder, fetched first if need be."""
+        return self.bundle() if callable(self.bundle) else self.bundle
 
 
-# kind → the bundle to serve, None where there is no champion yet. May raise; the service then says so and is not ready.
+# kind → the version to serve, None where there is none. May raise: the registry cannot be asked then.
 Resolver = Callable[[str], Served | None]
 
 
@@ -53,22 +63,39 @@ class Loaded:
     model: Any
 
 
+@dataclass(frozen=True)
+class Line:
+    """Who answers for a kind at one moment. A request takes one Line and keeps to it."""
+
+    champion: Loaded
+    challenger: Loaded | None = None
+    trial: Trial | None = None
+
+    def choose(self, key: str, rollout: Rollout) -> tuple[str, Loaded]:
+        """The role and the model that answers the request of `key`."""
+        trying = self.challenger if self.trying("canary", rollout) else None
+        if trying and falls_to_challenger(key, trying.bundle.sha256, rollout.share):
+            return CHALLENGER, trying
+        return CHAMPION, self.champion
+
+    def trying(self, mode: str, rollout: Rollout) -> bool:
+        """Whether there is a healthy challenger, in that mode."""
+        return bool(rollout.mode == mode and self.challenger and self.trial and not self.trial.stopped)
+
+
 class NotLoadedError(RuntimeError):
     """There is no model of that kind to answer with."""
 
 
-class NoChampionError(NotLoadedError):
-    """Nothing of that kind has been promoted yet."""
-
-
-def champions(registry: Registry, names: Mapping[str, str], cache: Path) -> Resolver:
-    """A resolver that fetches what the alias champion names; `names` maps kind to registered model name."""
+def from_registry(registry: Registry, names: Mapping[str, str], cache: Path, alias: str = CHAMPION) -> Resolver:
+    """A resolver of what `alias` names; `names` maps kind to registered model name. It asks without taking a lease."""
 
     def resolve(kind: str) -> Served | None:
-        version = registry.alias(names[kind], CHAMPION)
-        if version is None:
+        held = registry.peek(names[kind], alias)
+        if held is None:
             return None
-        return Served(str(version), registry.fetch(names[kind], version, cache).path)
+        version, _ = held
+        return Served(str(version), lambda: registry.fetch(names[kind], version, cache).path)
 
     return resolve
 
@@ -85,56 +112,187 @@ def load_model(bundle: Bundle) -> ChurnPredictor | CallHearer:
     return asr.load(bundle.path / archive)
 
 
+def warm_up(loaded: Loaded) -> None:
+    """Asks the model once, as a request would: what cannot answer raises here and not before a customer."""
+    if loaded.bundle.kind == "churn":
+        score_rows(loaded.model, [[None] * len(loaded.model.config.columns)])
+    else:
+        noise = np.random.default_rng(0).normal(0, 0.05, (16_000, 1)).astype(np.float32)
+        loaded.model.transcribe_call(noise, 16_000, {0: "customer"})
+
+
 class Models:
-    """The models of one service. `load` may run beside requests: until it is done they are told to come back."""
+    """The models of one service.
 
-    def __init__(self, resolver: Resolver, kinds: Sequence[str]) -> None:
+    `refresh` looks for other champions and challengers and exchanges them while requests go on. What cannot be loaded
+    changes nothing: the last good model stays, and `problems` or `warnings` say why.
+    """
+
+    def __init__(
+        self,
+        champions: Resolver,
+        kinds: Sequence[str],
+        challengers: Resolver | None = None,
+        rollout: Rollout = Rollout(),
+        public_key: Path | None = None,
+        metrics: Metrics | None = None,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.kinds = tuple(kinds)
+        self.rollout = rollout
+        self.metrics = metrics or Metrics()
         self.listening = threading.Lock()  # a recogniser takes the whole machine; one call at a time
-        self._resolver = resolver
-        self._loaded: dict[str, Loaded] = {}
-        self._problems = dict.fromkeys(kinds, "still loading")
+        self._champions = champions
+        self._challengers = challengers if rollout.mode != "off" else None
+        self._public_key = public_key
+        self._now_s = now_s
+        self._lines: dict[str, Line] = {}
+        self._refreshing = threading.Lock()
+        self._problems: dict[str, str] = dict.fromkeys(kinds, "still loading")  # no model, and why
+        self._warnings: dict[str, str] = {}  # a model, but not the one it should be, and why
         self._vacant: set[str] = set()  # kinds nobody has promoted yet
+        self._failed: dict[tuple[str, str], tuple[float, float, str]] = {}  # version → next try, pause, reason
 
-    def load(self) -> None:
-        """Loads every kind; what goes wrong with one is kept for `problems` and does not stop the others."""
-        for kind in self.kinds:
-            try:
-                self._loaded[kind] = self._load(kind)
-                del self._problems[kind]
-            except NoChampionError as error:
-                self._problems[kind] = str(error)
-                self._vacant.add(kind)
-            except Exception as error:  # whatever it is, the service must live to tell
-                log.error("%s cannot be served: %s", kind, error)
-                self._problems[kind] = str(error)
+    def refresh(self) -> None:
+        """One look at the registry. Raises nothing: what goes wrong with one kind does not stop the others."""
+        with self._refreshing:
+            reached = True
+            for kind in self.kinds:
+                try:
+                    self._refresh_champion(kind)
+                except Exception as error:  # whatever it is, the service must live to tell
+                    reached = False
+                    self._note(kind, f"the registry cannot be asked: {_short(error)}")
+                    continue
+                self._refresh_challenger(kind)
+            self.metrics.registry_up.set(reached)
+            self.metrics.holds.clear()
+            for kind, line in self._lines.items():
+                self.metrics.holds.labels(kind, line.champion.version, CHAMPION).set(1)
+                if line.challenger:
+                    self.metrics.holds.labels(kind, line.challenger.version, CHALLENGER).set(1)
 
-    def _load(self, kind: str) -> Loaded:
-        served = self._resolver(kind)
+    def _refresh_champion(self, kind: str) -> None:
+        served = self._champions(kind)
+        line = self._lines.get(kind)
         if served is None:
-            raise NoChampionError(f"there is no {kind} champion yet. Promote a version.")
-        bundle = verify_bundle(served.path)
-        if bundle.kind != kind:
-            raise NotLoadedError(f"bundle {served.path.name} is {bundle.kind}, not {kind}.")
-        return Loaded(served.version, bundle, load_model(bundle))
+            if line is None:
+                self._vacant.add(kind)
+                self._problems[kind] = f"there is no {kind} champion yet. Promote a version."
+            else:
+                self._warnings[kind] = f"the registry names no champion any more; v{line.champion.version} answers"
+            return
+        self._vacant.discard(kind)
+        if line and line.champion.version == served.version:
+            self._warnings.pop(kind, None)
+            return
+        found = self._load(kind, served)
+        if isinstance(found, str):
+            self._note(kind, f"champion v{served.version} cannot be served: {found}")
+            return
+        if line:
+            log.info("%s: v%s answers instead of v%s", kind, found.version, line.champion.version)
+            self.metrics.swaps.labels(kind).inc()
+        kept = line if line and line.challenger and line.challenger.version != found.version else None
+        # One assignment: a request has the old line or the new one.
+        self._lines[kind] = replace(kept, champion=found) if kept else Line(found)
+        self._problems.pop(kind, None)
+        self._warnings.pop(kind, None)
 
-    def get(self, kind: str) -> Loaded:
-        """The model of `kind`. Raises NotLoadedError saying why there is none."""
-        if kind not in self._loaded:
+    def _refresh_challenger(self, kind: str) -> None:
+        line = self._lines.get(kind)
+        if line is None or self._challengers is None:
+            return
+        try:
+            served = self._challengers(kind)
+        except Exception as error:
+            self._warnings[f"{kind} challenger"] = f"the registry cannot be asked: {_short(error)}"
+            return
+        self._warnings.pop(f"{kind} challenger", None)
+        if served is None or served.version == line.champion.version:
+            self._lines[kind] = replace(line, challenger=None, trial=None)
+        elif line.challenger is None or line.challenger.version != served.version:
+            found = self._load(kind, served)
+            if isinstance(found, str):
+                self._warnings[f"{kind} challenger"] = f"v{served.version} gets no requests: {found}"
+                self.metrics.stopped.labels(kind, served.version).set(1)
+                self._lines[kind] = replace(line, challenger=None, trial=None)
+            else:
+                self._lines[kind] = replace(line, challenger=found, trial=Trial(self.rollout))
+
+    def _load(self, kind: str, served: Served) -> Loaded | str:
+        """The model, verified, loaded and tried once; or why not. What failed rests ever longer between tries."""
+        held = self._lines.get(kind)
+        if held and held.challenger and held.challenger.version == served.version:
+            return held.challenger
+        again_s, pause_s, reason = self._failed.get((kind, served.version), (0.0, 0.5, ""))
+        if self._now_s() < again_s:
+            return reason
+        try:
+            bundle = verify_bundle(served.fetched(), self._public_key)
+            if bundle.kind != kind:
+                raise NotLoadedError(f"bundle {bundle.path.name} is {bundle.kind}, not {kind}.")
+            loaded = Loaded(served.version, bundle, load_model(bundle))
+            warm_up(loaded)
+        except Exception as error:
+            log.error("%s v%s cannot be served: %s", kind, served.version, type(error).__name__, exc_info=error)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            reason = str(error) or type(error).__name__
+            self._failed[kind, served.version] = (self._now_s() + pause_s, pause_s, reason)
+            return reason
+        self._failed.pop((kind, served.version), None)
+        return loaded
+
+    def _note(self, kind: str, reason: str) -> None:
+        if kind in self._lines:
+            self._warnings[kind] = f"{reason}; v{self._lines[kind].champion.version} answers"
+        else:
+            self._problems[kind] = reason
+
+    def line(self, kind: str) -> Line:
+        """Who answers for `kind` now. Raises NotLoadedError saying why nobody does."""
+        line = self._lines.get(kind)
+        if line is None:
             raise NotLoadedError(f"{kind}: {self._problems.get(kind, 'not served here')}")
-        return self._loaded[kind]
+        return line
+
+    def failed(self, kind: str, line: Line, error: BaseException) -> None:
+        """Notes that the line's challenger could not answer; stops it when that has happened too often."""
+        if line.challenger and line.trial:
+            log.error("%s challenger v%s failed", kind, line.challenger.version, exc_info=error)
+            line.trial.failed(error)
+            self.judge(kind, line)
+
+    def judge(self, kind: str, line: Line) -> None:
+        """Says so when a challenger has been stopped."""
+        if line.challenger and line.trial and line.trial.stopped:
+            self.metrics.stopped.labels(kind, line.challenger.version).set(1)
 
     @property
     def ready(self) -> bool:
-        """Whether everything that has been promoted is loaded, and that is something. A vacancy is no fault."""
-        return bool(self._loaded) and set(self._problems) <= self._vacant
+        """Whether everything that has been promoted has a model, and that is something. A vacancy is no fault."""
+        return bool(self._lines) and set(self._problems) <= self._vacant
 
     @property
-    def loaded(self) -> dict[str, Loaded]:
-        """What is loaded, by kind."""
-        return dict(self._loaded)
+    def lines(self) -> dict[str, Line]:
+        """Who answers, by kind."""
+        return dict(self._lines)
 
     @property
     def problems(self) -> dict[str, str]:
-        """What is not loaded, with the reason."""
+        """Kinds without a model, with the reason."""
         return dict(self._problems)
+
+    @property
+    def warnings(self) -> dict[str, str]:
+        """Kinds whose model is not the one it should be, and challengers that get no requests, with the reason."""
+        stopped = {
+            f"{kind} challenger": f"v{line.challenger.version} was stopped: {line.trial.stopped}"
+            for kind, line in self._lines.items()
+            if line.challenger and line.trial and line.trial.stopped
+        }
+        return {**self._warnings, **stopped}
+
+
+def _short(error: Exception) -> str:
+    return ((str(error).splitlines() or [""])[0] or type(error).__name__)[:200]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -27,6 +27,18 @@ class ChurnRow(_Asked):
 
 class ChurnRequest(_Asked):
     """Either rows of features, or ids of customers in the service's features table."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["rows"], "properties": {"rows": {"minItems": 1}, "customer_ids": {"maxItems": 0}}},
+                {
+                    "required": ["customer_ids"],
+                    "properties": {"customer_ids": {"minItems": 1}, "rows": {"maxItems": 0}},
+                },
+            ]
+        }
+    )
 
     rows: Annotated[list[ChurnRow], Field(max_length=MAX_ROWS)] = []
     customer_ids: Annotated[list[Id], Field(max_length=MAX_ROWS)] = []
@@ -92,11 +104,27 @@ class TranscribeAnswer(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Which champions are loaded, and what keeps the others from it."""
+    """Which champions answer, what keeps others from it, and where an older one answers than should."""
 
     ready: bool
     models: dict[str, Version]
     problems: dict[str, str]
+    warnings: dict[str, str] = Field(default={}, description="answers are given, but look into this")
+
+
+class Challenger(BaseModel):
+    """A version on trial beside the champion."""
+
+    version: Version
+    stopped: str | None = Field(description="why it gets no more requests")
+
+
+class State(Readiness):
+    """All there is to know about the models of this service."""
+
+    rollout: Literal["off", "shadow", "canary"]
+    canary_share: float
+    challengers: dict[str, Challenger]
 
 
 class Detail(BaseModel):

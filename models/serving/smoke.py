@@ -20,7 +20,7 @@ def smoke_test(bundle_dir: Path, kind: str, sample: Mapping[str, Any] | bytes | 
     from starlette.testclient import TestClient
 
     app = create_app(lambda wanted: Served("candidate", bundle_dir) if wanted == kind else None, kinds=(kind,))
-    app.state.models.load()
+    app.state.models.refresh()
     client = TestClient(app, raise_server_exceptions=False)
     try:
         ready = client.get("/readyz")

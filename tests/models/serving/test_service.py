@@ -15,8 +15,8 @@ from starlette.testclient import TestClient
 from data.features import Feature
 from models.bundle import Bundle, write_bundle
 from models.churn import ChurnConfig, ChurnModel, describe_columns
-from models.serving.app import create_app
-from models.serving.loaded import Served, champions
+from models.serving.app import Options, create_app
+from models.serving.loaded import Served, from_registry
 from models.serving.smoke import smoke_test
 from tests.judging import NOW, Shop, a_decision
 
@@ -52,8 +52,8 @@ def client(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory):
             "plan": ["basic", "gold", "never seen"],
         }
     ).write_parquet(table)
-    app = create_app(lambda kind: Served("7", bundle.path), ("churn",), table, max_body_bytes=100_000)
-    app.state.models.load()
+    app = create_app(lambda kind: Served("7", bundle.path), ("churn",), table, Options(max_body_bytes=100_000))
+    app.state.models.refresh()
     return TestClient(app, raise_server_exceptions=False)
 
 
@@ -146,7 +146,9 @@ def test_what_is_not_served_here_says_so(client: TestClient):
 
 def test_the_interface_describes_itself(client: TestClient):
     paths = client.get("/openapi.json").json()["paths"]
-    assert set(paths) == {"/healthz", "/readyz", "/v1/churn:score", "/v1/transcribe"}
+    assert set(paths) == {
+        "/healthz", "/readyz", "/metrics", "/v1/churn:score", "/v1/transcribe", "/v1/models", "/v1/models:refresh",
+    }  # fmt: skip
     assert {"200", "404", "413", "422", "503"} <= set(paths["/v1/churn:score"]["post"]["responses"])
 
 
@@ -173,7 +175,7 @@ def test_a_tampered_bundle_is_never_served_and_readyz_says_why(tmp_path: Path):
     bundle = a_churn_bundle(tmp_path / "bundle")
     (bundle.path / "config.json").write_text("{}")
     app = create_app(lambda kind: Served("7", bundle.path), ("churn",))
-    app.state.models.load()
+    app.state.models.refresh()
     client = TestClient(app)
     assert "config.json has changed" in client.get("/readyz").json()["problems"]["churn"]
     assert client.post("/v1/churn:score", json={"rows": [ROW]}).status_code == 503
@@ -181,9 +183,9 @@ def test_a_tampered_bundle_is_never_served_and_readyz_says_why(tmp_path: Path):
 
 def test_the_champion_is_served_and_nobody_where_there_is_none(tmp_path: Path):
     shop = Shop(tmp_path)
-    resolver = champions(shop.registry, {"churn": "churn"}, tmp_path / "cache")
+    resolver = from_registry(shop.registry, {"churn": "churn"}, tmp_path / "cache")
     app = create_app(resolver, ("churn",))
-    app.state.models.load()
+    app.state.models.refresh()
     vacant = TestClient(app).get("/readyz")
     assert vacant.status_code == 503
     assert "no churn champion yet" in vacant.json()["problems"]["churn"]
@@ -192,7 +194,7 @@ def test_the_champion_is_served_and_nobody_where_there_is_none(tmp_path: Path):
     shop.registry.promote("churn", version, None, a_decision(bundle.sha256), "anna", NOW)
     # A kind nobody has promoted yet does not keep the other from answering.
     app = create_app(lambda kind: resolver(kind) if kind == "churn" else None, ("asr", "churn"))
-    app.state.models.load()
+    app.state.models.refresh()
     client = TestClient(app)
     ready = client.get("/readyz")
     assert ready.status_code == 200
@@ -210,4 +212,4 @@ def test_a_smoke_test_tells_a_bundle_that_answers_from_one_that_does_not(bundle:
     assert "is churn, not asr" in smoke_test(bundle.path, "asr", b"")["error"]
     assert "no bundle.json" in smoke_test(tmp_path, "churn", {"rows": [ROW]})["error"]
     sick = a_churn_bundle(tmp_path / "sick", bias=float("nan"))
-    assert "answered 500" in smoke_test(sick.path, "churn", {"rows": [ROW]})["error"]
+    assert "no risk between 0 and 1" in smoke_test(sick.path, "churn", {"rows": [ROW]})["error"]

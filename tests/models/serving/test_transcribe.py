@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from data.simulator.voice import Synthesizer, voices
 from models.bundle import write_bundle
-from models.serving.app import create_app
+from models.serving.app import Options, create_app
 from models.serving.loaded import Served
 from models.serving.smoke import smoke_test
 from tests.speaking import a_nemo
@@ -38,8 +38,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(bundle: Path) -> TestClient:
-    app = create_app(lambda kind: Served("3", bundle), ("asr",), max_audio_s=60)
-    app.state.models.load()
+    app = create_app(lambda kind: Served("3", bundle), ("asr",), options=Options(max_audio_s=60))
+    app.state.models.refresh()
     return TestClient(app, raise_server_exceptions=False)
 
 

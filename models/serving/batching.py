@@ -1,0 +1,115 @@
+"""Scores what came in while the last batch was being scored as the next one: many requests, one pass of the network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+MAX_ROWS = 4096  # of one batch, unless a single request brings more
+
+
+class Batcher:
+    """One thread that scores frames of feature values for one event loop; nobody waits for a batch to fill."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Any, Sequence[Sequence[Any]], asyncio.Future[np.ndarray]]] = []
+        self._busy = False
+        self._draining: asyncio.Task[None] | None = None  # held, or it could be collected while it runs
+        self._thread = ThreadPoolExecutor(1, "score", _one_thread)
+
+    async def score(self, model: Any, rows: Sequence[Sequence[Any]]) -> np.ndarray:
+        """float64 [rows, horizons] of rows of values in the order of the model's columns. Raises as the model does."""
+        future: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
+        self._waiting.append((model, rows, future))
+        if not self._busy:
+            self._busy = True
+            self._draining = asyncio.create_task(self._drain())
+        return await future
+
+    async def _drain(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                model, batch = self._next()
+                together = [row for rows, _ in batch for row in rows]
+                try:
+                    risks = await loop.run_in_executor(self._thread, score_rows, model, together)
+                except Exception as error:
+                    if len(batch) == 1:
+                        _settle(batch[0][1], error)
+                    else:  # one request must not spoil the others': ask again for each alone
+                        for rows, future in batch:
+                            await self._alone(loop, model, rows, future)
+                    continue
+                begin = 0
+                for rows, future in batch:
+                    _settle(future, risks[begin : begin + len(rows)])
+                    begin += len(rows)
+        finally:
+            self._busy = False
+
+    def _next(self) -> tuple[Any, list[tuple[Sequence[Sequence[Any]], asyncio.Future[np.ndarray]]]]:
+        """The requests that go together: those of the model of whoever has waited longest."""
+        model, count = self._waiting[0][0], 0
+        batch: list[tuple[Sequence[Sequence[Any]], asyncio.Future[np.ndarray]]] = []
+        rest = []
+        for waiting in self._waiting:
+            if waiting[0] is model and (not batch or count + len(waiting[1]) <= MAX_ROWS):
+                batch.append((waiting[1], waiting[2]))
+                count += len(waiting[1])
+            else:
+                rest.append(waiting)
+        self._waiting = rest
+        return model, batch
+
+    async def _alone(self, loop: Any, model: Any, rows: Any, future: asyncio.Future[np.ndarray]) -> None:
+        try:
+            _settle(future, await loop.run_in_executor(self._thread, score_rows, model, rows))
+        except Exception as error:
+            _settle(future, error)
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._thread.shutdown(wait=False)
+
+
+def score_rows(model: Any, rows: Sequence[Sequence[Any]]) -> np.ndarray:
+    """float64 [rows, horizons] from a churn model: exactly what its `predict` says of these rows.
+
+    Raises ValueError when the model answers what is no risk.
+    """
+    columns = model.config.columns
+    frame = pl.DataFrame(
+        [
+            pl.Series("customer_id", [""] * len(rows), pl.String),
+            *(
+                pl.Series(column.name, values, pl.String if column.kind == "categorical" else pl.Float64)
+                for column, values in zip(columns, zip(*rows, strict=True), strict=True)
+            ),
+        ]
+    )
+    risks = model.predict(frame).select(model.config.risk_names).to_numpy()
+    if not ((risks >= 0) & (risks <= 1)).all():  # NaN is neither
+        raise ValueError("the model answered something that is no risk between 0 and 1.")
+    return np.asarray(risks, np.float64)
+
+
+def _settle(future: asyncio.Future[np.ndarray], found: np.ndarray | Exception) -> None:
+    if future.done():  # who asked has gone
+        return
+    if isinstance(found, Exception):
+        future.set_exception(found)
+    else:
+        future.set_result(found)
+
+
+def _one_thread() -> None:
+    """A pass over a few rows is too little work to share; waking other threads costs more than it saves."""
+    import torch
+
+    torch.set_num_threads(1)

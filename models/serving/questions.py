@@ -1,0 +1,87 @@
+"""From what was sent to what a model takes: feature values, or samples of a recording; 4xx naming what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from fastapi import HTTPException
+
+from data import audio as audio_files
+from models.serving.schemas import ChurnRow
+
+
+def feature_values(rows: Sequence[ChurnRow], table: pl.DataFrame | None, columns: Sequence[Any]) -> list[Sequence[Any]]:
+    """Values [rows][columns] of a model, out of the rows sent or the table looked up.
+
+    422 names the row and the feature that is missing or of the wrong kind.
+    """
+    if table is not None:
+        lacking = [column.name for column in columns if column.name not in table.columns]
+        if lacking:
+            raise HTTPException(503, f"the features table lacks {lacking[0]}. Build it with the model's parameters.")
+        kinds = [pl.String if column.kind == "categorical" else pl.Float64 for column in columns]
+        cast = [table[column.name].cast(kind).to_list() for column, kind in zip(columns, kinds, strict=True)]
+        return list(zip(*cast, strict=True))
+    return [_row(number, row.features, columns) for number, row in enumerate(rows)]
+
+
+def _row(number: int, features: dict[str, Any], columns: Sequence[Any]) -> list[Any]:
+    values: list[Any] = []
+    for column in columns:
+        name = column.name
+        if name not in features:
+            where = f"rows.{number}.features.{name}"
+            raise HTTPException(422, f"{where}: missing. Send every feature of the model, null where unknown.")
+        value = features[name]
+        if value is None:
+            pass
+        elif column.kind != "categorical":
+            if isinstance(value, str):
+                raise HTTPException(422, f"rows.{number}.features.{name}: must be a number.")
+            value = float(value)
+        elif isinstance(value, bool):
+            value = str(value).lower()  # as polars writes it, and so as the model has learned it
+        elif isinstance(value, float):
+            value = f"{value:g}"
+        values.append(value)
+    return values
+
+
+def looked_up(customer_ids: Sequence[str], features: Path | None) -> pl.DataFrame:
+    """Each customer's latest row of the features table, in the order asked for."""
+    if features is None or not features.exists():
+        raise HTTPException(404, "customer_ids: this service has no features table. Send rows.")
+    found = (
+        pl.scan_parquet(features)
+        .filter(pl.col("customer_id").is_in(list(customer_ids)))
+        .sort("as_of")
+        .unique("customer_id", keep="last", maintain_order=True)
+        .collect()
+    )
+    unknown = sorted(set(customer_ids) - set(found["customer_id"].to_list()))
+    if unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        raise HTTPException(404, f"customer_ids: not in the features table: {', '.join(unknown[:5])}{more}.")
+    asked = pl.DataFrame({"customer_id": pl.Series(customer_ids, dtype=pl.String)})
+    return asked.join(found, on="customer_id", how="left", maintain_order="left")
+
+
+def decoded(content: bytes, name: str | None, max_audio_s: float) -> tuple[np.ndarray, int]:
+    """float32 [frames, channels] and the rate; 422 for what is no recording we can hear."""
+    name = name or "recording"
+    try:
+        info = audio_files.probe(content, name)
+        if info.channels > 2:
+            raise HTTPException(422, f"{name}: {info.channels} channels; one or two can be told apart.")
+        if info.duration_s > max_audio_s:  # a few kilobytes of FLAC can hold days of silence
+            raise HTTPException(422, f"{name}: {info.duration_s:.0f} s long; at most {max_audio_s:.0f} s are heard.")
+        samples, rate = audio_files.read(content, name)
+    except audio_files.AudioError as error:
+        raise HTTPException(422, str(error)) from error
+    if not np.isfinite(samples).all():
+        raise HTTPException(422, f"{name}: a sample is not a number. Export it again.")
+    return samples, rate
