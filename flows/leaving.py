@@ -14,6 +14,8 @@ from data.store import write_table
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
 
+SLICES = ("plan", "region", "last_channel")  # what customers are told apart by when models are judged
+MOST_SLICES = 12  # a column with more values tells of single customers
 LIFE_TABLE = "life table"  # the reference before there is a champion: knows how many leave, but not who
 
 
@@ -44,7 +46,8 @@ def score(
     if test.is_empty():
         raise ValueError("no held-out customer with a known outcome. Deliver outcomes, or raise splits.test_share.")
     horizons = horizons_days if known["time_days"].is_not_null().any() else ()
-    outcomes = test.select("customer_id", "as_of", "event", "time_days")
+    slice_by = [name for name in SLICES if name in test.columns and 1 < test[name].n_unique() <= MOST_SLICES]
+    outcomes = test.select("customer_id", "as_of", "event", "time_days", *slice_by)
 
     def with_outcomes(risks: pl.DataFrame) -> pl.DataFrame:
         return outcomes.join(risks, on=["customer_id", "as_of"], maintain_order="left")
@@ -67,7 +70,7 @@ def score(
     if predictions is not None:
         write_table(predictions, frame)
     content = hashlib.sha256(test.sort("customer_id", "as_of").write_csv().encode()).hexdigest()
-    return churn_scorecard(name, content, frame, seed, now.isoformat(), bundle_sha256, facts)
+    return churn_scorecard(name, content, frame, seed, now.isoformat(), bundle_sha256, facts, slice_by)
 
 
 def smoke_sample(current: pl.DataFrame) -> dict[str, Any]:

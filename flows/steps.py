@@ -152,6 +152,13 @@ def evaluate_asr(street: Street, progress: Report) -> dict[str, Any]:
     return judging.leave_scorecards(street, "asr", cards)
 
 
+def probe_asr(street: Street, progress: Report) -> dict[str, Any]:
+    """Tests the candidate's behaviour, and what reads its text, for the gate."""
+    from flows.probing import probe_asr
+
+    return probe_asr(street, progress)
+
+
 def decide_asr(street: Street, progress: Report) -> dict[str, Any]:
     """Puts the candidate through the gate, smoke test included, and writes the decision record."""
     return judging.decide_on(street, "asr", hearing.smoke_sample(street.path("speech/test.jsonl")))
@@ -162,8 +169,13 @@ def release_asr(street: Street, progress: Report) -> dict[str, Any]:
     return judging.release(street, "asr")
 
 
+def office_asr(street: Street, progress: Report) -> dict[str, Any]:
+    """Names the recogniser in office: the champion, whatever the last candidate was."""
+    return judging.leave_office(street, "asr")
+
+
 def transcribe(street: Street, progress: Report) -> dict[str, Any]:
-    """Hears the recordings that no person has transcribed, with the recogniser the decision left in office."""
+    """Hears the recordings that no person has transcribed, with the recogniser in office."""
     clean = read_tables(street.path("clean"))
     typed = clean["turns"].filter(pl.col("origin") == "person")
     recordings = clean["recordings"].join(typed, on="contact_id", how="anti")
@@ -250,6 +262,13 @@ def evaluate_churn(street: Street, progress: Report) -> dict[str, Any]:
     return judging.leave_scorecards(street, "churn", cards)
 
 
+def probe_churn(street: Street, progress: Report) -> dict[str, Any]:
+    """Tests the candidate's behaviour for the gate."""
+    from flows.probing import probe_churn
+
+    return probe_churn(street, progress)
+
+
 def decide_churn(street: Street, progress: Report) -> dict[str, Any]:
     """Puts the candidate through the gate, smoke test included, and writes the decision record."""
     return judging.decide_on(street, "churn", leaving.smoke_sample(pl.read_parquet(street.path("current.parquet"))))
@@ -260,8 +279,13 @@ def release_churn(street: Street, progress: Report) -> dict[str, Any]:
     return judging.release(street, "churn")
 
 
+def office_churn(street: Street, progress: Report) -> dict[str, Any]:
+    """Names the churn model in office: the champion, whatever the last candidate was."""
+    return judging.leave_office(street, "churn")
+
+
 def score(street: Street, progress: Report) -> dict[str, Any]:
-    """Scores every present customer, with reasons, by the churn model the decision left in office."""
+    """Scores every present customer, with reasons, by the churn model in office."""
     scores, reasons = leaving.score_all(
         judging.in_office(street, "churn"), pl.read_parquet(street.path("current.parquet"))
     )

@@ -9,11 +9,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from evaluation.gates.decide import Decision, decide
+from evaluation.gates.evidence import Evidence
+from evaluation.gates.params import GateParams
 from models.bundle import Bundle, write_bundle
 from models.ledger import decision_id
 from models.registry import Registry
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def judged(
+    evidence: Evidence, params: GateParams | None = None, now: datetime = NOW, by: str = "nightly evaluation"
+) -> Decision:
+    """What the gate says to `evidence`, by its own settings unless `params` are given."""
+    params = params or GateParams(**{evidence.candidate.kind: evidence.params})
+    return decide(
+        evidence.candidate, evidence.reference, params, evidence.facts, now, by, evidence.beside, evidence.probes
+    )
 
 
 def weights(content: bytes = b"weights") -> bytes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -12,8 +13,9 @@ from types import ModuleType
 from typing import Any
 
 from data.store import read_json, write_json, write_text
+from evaluation.behaviour import Probe
 from evaluation.gates import checks as found_here
-from evaluation.gates.evidence import Check, Evidence, Facts
+from evaluation.gates.evidence import Beside, Check, Evidence, Facts, Look
 from evaluation.gates.params import GateParams
 from evaluation.report.decision import decision_page
 from evaluation.scorecard import Scorecard, ScorecardError
@@ -45,7 +47,10 @@ class Decision:
     @property
     def checks(self) -> list[Check]:
         """Every check with its answer."""
-        return [Check(**check) for check in self.record["checks"]]
+        return [
+            Check(**{**check, "looks": tuple(Look(**look) for look in check["looks"])})
+            for check in self.record["checks"]
+        ]
 
 
 def decide(
@@ -55,16 +60,19 @@ def decide(
     facts: Facts,
     now: datetime,
     decided_by: str,
+    beside: Mapping[str, Beside] | None = None,
+    probes: Sequence[Probe] | None = None,
 ) -> Decision:
     """Asks every check for the candidate's kind. Accepted only if none failed and none lacked evidence.
 
-    `reference` is the champion, or the base or baseline for a first model. Raises DecisionError when the two are of
-    different kinds, or when a skip names no check.
+    `reference` is the champion, or the base or baseline for a first model; `beside` and `probes` are as in Evidence.
+    Raises DecisionError when the two are of different kinds, or when a skip names no check.
     """
     if reference is not None and reference.kind != candidate.kind:
         raise DecisionError(f"{candidate.model} is {candidate.kind}, its reference {reference.model} {reference.kind}.")
     gate = params.of(candidate.kind)
-    evidence = Evidence(candidate, reference, facts, gate, params.seed)
+    beside = dict(beside or {})
+    evidence = Evidence(candidate, reference, facts, gate, params.seed, beside, probes)
     modules = [module for module in check_modules() if module.applies(candidate.kind)]
     unknown = sorted(set(gate.skip) - {module.NAME for module in modules})
     if unknown:
@@ -73,7 +81,7 @@ def decide(
     answers = [_ask(module, evidence) for module in modules]
     accepted = bool(answers) and all(answer.verdict in ("pass", "skipped") for answer in answers)
     record: dict[str, Any] = {
-        "format": 1,
+        "format": 2,
         "kind": candidate.kind,
         "verdict": "accepted" if accepted else "refused",
         "summary": _summary(candidate, answers, accepted),
@@ -81,12 +89,17 @@ def decide(
         "candidate": _who(candidate),
         "reference": None if reference is None else _who(reference),
         "reference_is_champion": facts.reference_is_champion,
+        "beside": {
+            name: {"candidate": _who(two.candidate), "reference": _who(two.reference)} for name, two in beside.items()
+        },
+        "probes": None if probes is None else [asdict(probe) for probe in probes],
         "checks": [asdict(answer) for answer in answers],
-        "params": {"seed": params.seed, **asdict(gate), "licences": list(gate.licences)},
+        "params": {"seed": params.seed, **asdict(gate)},
         "facts": {key: value for key, value in asdict(facts).items() if key != "card"},
         "decided_by": decided_by,
         "decided_at": now.isoformat(),
     }
+    record = json.loads(json.dumps(record))  # a record in memory is the record that will be read
     return Decision({**record, "decision_id": decision_id(record)})
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from evaluation.behaviour import Probe
 from evaluation.gates.params import AsrGate, KindGate
 from evaluation.scorecard import Scorecard
 
@@ -19,26 +21,62 @@ class Facts:
     card: str | None = None  # text of the model card
     licence: str | None = None
     size_bytes: int | None = None  # of the bundle
+    bundle_sha256: str | None = None  # of the bundle that would be released, verified just now
+    bundle_says: str = ""  # what is wrong with that bundle, in words
     smoke_ok: bool | None = None  # the service answered a sample with this bundle
     latency_s: float | None = None  # how long that answer took
     contract_ok: bool | None = None  # the test and training data kept the data contract
     contract_says: str = ""  # what the contract found, in words
+    churn_in_office: bool | None = None  # whether a churn model reads what this recogniser writes
+    trained_by: str = ""  # whoever started the training; may not approve it
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A second test that both models took: candidate first. The names known are in `Evidence.beside`."""
+
+    candidate: Scorecard
+    reference: Scorecard
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything a check may look at."""
+    """Everything a check may look at.
+
+    `beside` may hold `guardrail` (general speech), `reading` (what the labelling rules read in the text of each
+    recogniser, against what they read in people's) and `churn_on_text` (the champion churn model on features of that
+    text). `probes` are the behaviour tests of the candidate; None means nobody made them.
+    """
 
     candidate: Scorecard
     reference: Scorecard | None
     facts: Facts
     params: KindGate = field(default_factory=AsrGate)
     seed: int = 0
+    beside: Mapping[str, Beside] = field(default_factory=dict)
+    probes: Sequence[Probe] | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """One of several things a check looked at. `p` is already corrected for the number of looks."""
+
+    what: str
+    verdict: Verdict
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    threshold: float | None = None
+    p: float | None = None
+    clusters: int | None = None
 
 
 @dataclass(frozen=True)
 class Check:
-    """One answer. `sentence` says it to a person; the figures are None where there is nothing to measure."""
+    """One answer. `sentence` says it to a person; the figures are None where there is nothing to measure.
+
+    A check that looks at several things lists them in `looks`; its own figures are those of the worst.
+    """
 
     name: str
     verdict: Verdict
@@ -48,4 +86,5 @@ class Check:
     low: float | None = None
     high: float | None = None
     threshold: float | None = None
+    looks: tuple[Look, ...] = ()
     promise: str = ""

@@ -11,84 +11,195 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from evaluation.gates.evidence import Evidence, Facts
+from data.records import LABELS
+from evaluation.behaviour import Probe
+from evaluation.gates.evidence import Beside, Evidence, Facts
 from evaluation.gates.params import AsrGate, ChurnGate
+from evaluation.reading import reading_scorecard
 from evaluation.scorecard import Scorecard, asr_scorecard, churn_scorecard
 
-_WORDS = ("my", "bill", "is", "wrong", "please", "cancel", "the", "contract", "today", "call", "me", "back")
+WHEN = "2026-03-01T12:00:00+00:00"
+_WORDS = ("my", "bill", "is", "not", "wrong", "please", "cancel", "the", "contract", "today", "call", "me", "back")
+_READ = ("reason", "friction_unresolved", "friction_transfer", "friction_pressed_zero")
+GOOD_PROBES = {
+    "asr": {"louder": 0.01, "quieter": 0.02, "silence_before": 0.05},
+    "churn": {"customer_renamed": 0.0, "scored_alone": 1e-9, "complaint_unresolved": 0.01},
+}
 
 
 @cache
 def asr(
-    error_rate: float, voices: int = 12, utterances: int = 240, seed: int = 1, data_hash: str = "d1", sha: str = ""
+    error_rate: float,
+    voices: int = 12,
+    utterances: int = 240,
+    seed: int = 1,
+    data_hash: str = "d1",
+    sha: str = "",
+    hidden: tuple[str, float] | None = None,
+    deaf_to: str = "",
 ) -> Scorecard:
-    """A recogniser that gets about `error_rate` of the words wrong. Another seed is other luck on the same test set."""
+    """A recogniser that gets about `error_rate` of the words wrong. Another seed is other luck on the same test set.
+
+    `hidden` is a role and the error rate on it; `deaf_to` a word it never hears, while its other errors are fewer, so
+    that all in all there are as many.
+    """
     test, luck = np.random.default_rng(7), np.random.default_rng([seed, int(error_rate * 1000)])
     hard = test.normal(0, 0.05, voices)
     rows, hypotheses = [], []
     for n in range(utterances):
-        voice = n % voices
+        voice, role = n % voices, "customer" if n // voices % 2 else "agent"
         said = test.choice(_WORDS, 10)
-        wrong = luck.random(10) < np.clip(error_rate + hard[voice], 0, 1)
+        rate = hidden[1] if hidden and hidden[0] == role else error_rate
+        if deaf_to:
+            share = 1 / len(_WORDS)
+            rate = max(0.0, (error_rate - share) / (1 - share))
+        wrong = luck.random(10) < np.clip(rate + hard[voice], 0, 1)
+        wrong |= said == deaf_to
         rows.append(
             {
                 "text": " ".join(said),
                 "contact_id": f"call-{n}",
                 "voice": f"v{voice}",
                 "start_s": 0.0,
-                "role": "customer" if n % 2 else "agent",
+                "role": role,
                 "codec": "ULAW",
             }
         )
-        hypotheses.append(" ".join(np.where(wrong, "um", said)))
-    name = f"asr-{error_rate:g}-{seed}"
-    return asr_scorecard(name, data_hash, rows, hypotheses, 0, "2026-03-01T12:00:00+00:00", sha or name)
+        hypotheses.append(" ".join(np.where(wrong, "mumble", said)))
+    name = f"asr-{error_rate:g}-{seed}{'-hidden' if hidden else ''}{deaf_to and '-deaf'}"
+    return asr_scorecard(name, data_hash, rows, hypotheses, 0, WHEN, sha or name)
 
 
 @cache
 def churn(
-    blur: float, customers: int = 400, seed: int = 1, data_hash: str = "d1", sha: str = "", dates: int = 2
+    blur: float,
+    customers: int = 400,
+    seed: int = 1,
+    data_hash: str = "d1",
+    sha: str = "",
+    dates: int = 2,
+    horizons: tuple[int, ...] = (30, 180),
+    long_blur: float | None = None,
+    overconfidence: float = 1.0,
+    shift: float = 0.0,
+    hidden: tuple[str, float] | None = None,
 ) -> Scorecard:
-    """A churn model that sees each customer's true log-odds through noise of `blur`. Another seed is other luck."""
+    """A churn model that sees each customer's true log-odds through noise of `blur`. Another seed is other luck.
+
+    `long_blur` is the noise at the last horizon; `overconfidence` multiplies log-odds and `shift` adds to them after
+    that; `hidden` is a region and the noise there. Without horizons there is one target without dates.
+    """
     test, luck = np.random.default_rng(7), np.random.default_rng([seed, int(blur * 1000)])
-    truth = test.normal(-1.2, 1.3, customers)
-    left = test.random(customers) < 1 / (1 + np.exp(-truth))
-    seen = truth + luck.normal(0, blur, customers)
+    truth, draw = test.normal(-1.2, 1.3, customers), test.random(customers)
+    region = np.where(test.random(customers) < 0.3, "north", "south")
+    noise = np.where(region == hidden[0], hidden[1], blur) if hidden else np.full(customers, blur)
+    error = luck.normal(0, 1, customers)
+    chance = {30: _expit(truth - 1.0), 90: _expit(truth - 0.5), 180: _expit(truth)}
+    time_days = np.select([draw < chance[30], draw < chance[90], draw < chance[180]], [20.0, 60.0, 120.0], 240.0)
+    columns: dict[str, np.ndarray] = {}
+    for days in horizons or (180,):
+        wide = long_blur if long_blur is not None and days == max(horizons) else noise
+        seen = truth + {30: -1.0, 90: -0.5, 180: 0.0}[days] + error * wide
+        columns[f"risk_{days}" if horizons else "risk"] = _expit(overconfidence * seen + shift)
     frame = pl.DataFrame(
         {
             "customer_id": [f"C{n}" for n in range(customers) for _ in range(dates)],
             "as_of": [date(2026, 1 + month, 1) for _ in range(customers) for month in range(dates)],
-            "event": np.repeat(left, dates),
-            "time_days": np.where(np.repeat(left, dates), 40.0, 120.0),
-            "risk_90": np.repeat(1 / (1 + np.exp(-seen)), dates),
-        }
+            "event": np.repeat(time_days < 200, dates),
+            "time_days": np.repeat(time_days, dates) if horizons else [None] * (customers * dates),
+            "region": np.repeat(region, dates),
+            **{name: np.repeat(values, dates) for name, values in columns.items()},
+        },
+        schema_overrides={"time_days": pl.Float64},
     )
-    name = f"churn-{blur:g}-{seed}"
-    return churn_scorecard(name, data_hash, frame, 0, "2026-03-01T12:00:00+00:00", sha or name)
+    name = f"churn-{blur:g}-{seed}{f'-{long_blur:g}' if long_blur else ''}{'-hidden' if hidden else ''}"
+    name += f"{f'-x{overconfidence:g}' if overconfidence != 1 else ''}{f'+{shift:g}' if shift else ''}"
+    return churn_scorecard(name, data_hash, frame, 0, WHEN, sha or name, slice_by=("region",))
+
+
+@cache
+def read_by_rules(wrong: float, calls: int = 120, seed: int = 1, sha: str = "") -> Scorecard:
+    """What rules read in the text of a recogniser that makes them miss `wrong` of the labels."""
+    test, luck = np.random.default_rng(7), np.random.default_rng([seed, int(wrong * 1000)])
+    ids = [f"call-{n}" for n in range(calls)]
+    expected, found = [], []
+    for call in ids:
+        for label in _READ:
+            value = "billing" if label == "reason" else "yes" if test.random() < 0.4 else "no"
+            other = {"billing": "outage", "yes": "no", "no": "yes"}[value]
+            expected.append((call, label, value, 0.9, "label_model"))
+            found.append((call, label, other if luck.random() < wrong else value, 0.9, "label_model"))
+    frames = [pl.DataFrame(rows, schema=LABELS, orient="row") for rows in (expected, found)]
+    clusters = {call: f"v{n % 24}" for n, call in enumerate(ids)}
+    return reading_scorecard(f"text-{wrong:g}", sha, "d1", *frames, clusters, 0, WHEN, _READ)
+
+
+def without(card: Scorecard, prefix: str) -> Scorecard:
+    """`card` without the metrics, ratios and facts whose names begin so."""
+    return replace(
+        card,
+        metrics={name: one for name, one in card.metrics.items() if not name.startswith(prefix)},
+        ratios={name: one for name, one in card.ratios.items() if not name.startswith(prefix)},
+        facts={name: one for name, one in card.facts.items() if not name.startswith(prefix)},
+    )
+
+
+def made_probes(kind: str, **found: float) -> tuple[Probe, ...]:
+    """Behaviour tests that went well, but for those `found` otherwise."""
+    return tuple(
+        Probe(name, "direction" if name == "complaint_unresolved" else "invariance", f"{name} is promised.", value)
+        for name, value in {**GOOD_PROBES[kind], **found}.items()
+    )
 
 
 def evidence(
     candidate: Scorecard | None = None,
     reference: Scorecard | str | None = "base",
     facts: Mapping[str, Any] | None = None,
+    guardrail: tuple[float, float] | None = (0.3, 0.3),
+    guardrail_sha: str | None = None,
+    reading: tuple[float, float] | None = (0.05, 0.2),
+    churn_on_text: tuple[float, float] | None = (0.2, 0.4),
+    probes: Mapping[str, float] | None = {},
     **params: Any,
 ) -> Evidence:
-    """A candidate clearly better than its reference; `facts` and gate `params` change single things."""
-    is_churn = candidate is not None and candidate.kind == "churn"
+    """A candidate clearly better than its reference; the arguments change single things, `params` those of the gate.
+
+    `guardrail`, `reading` and `churn_on_text` are error rates (or blurs) of the candidate and of the reference.
+    """
+    candidate = candidate or asr(0.1)
+    is_churn = candidate.kind == "churn"
     if isinstance(reference, str):
         reference = churn(2.0) if is_churn else asr(0.3)
     good = Facts(
         card="# Hears calls",
         licence="Apache-2.0",
         size_bytes=9_000_000,
+        bundle_sha256=candidate.bundle_sha256,
         smoke_ok=True,
         latency_s=0.4,
         contract_ok=True,
         contract_says="22 expectations",
+        churn_in_office=True,
+        trained_by="trainer",
     )
+    shas = (guardrail_sha or candidate.bundle_sha256, reference.bundle_sha256 if reference else "")
+    beside: dict[str, Beside] = {}
+    if guardrail and not is_churn:
+        beside["guardrail"] = Beside(*(asr(rate, sha=sha) for rate, sha in zip(guardrail, shas, strict=True)))
+    if reading and not is_churn:
+        beside["reading"] = Beside(*map(read_by_rules, reading))
+    if churn_on_text and not is_churn:
+        beside["churn_on_text"] = Beside(*map(churn, churn_on_text))
     return Evidence(
-        candidate=candidate or asr(0.1),
+        candidate=candidate,
         reference=reference,
         facts=replace(good, **(facts or {})),
         params=ChurnGate(**params) if is_churn else AsrGate(**params),
+        beside=beside,
+        probes=None if probes is None else made_probes(candidate.kind, **probes),
     )
+
+
+def _expit(x: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-x)))

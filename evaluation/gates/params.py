@@ -1,8 +1,10 @@
-"""What the gate demands, per kind of model: the `gate` section of params.yaml."""
+"""What the gate demands, per kind of model: the `gates` section of params.yaml."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+APPROVALS = ("none", "required")
 
 
 @dataclass(frozen=True)
@@ -15,15 +17,24 @@ class KindGate:
     min_clusters: int  # different voices or customers among them, at least
     max_size_mib: float  # of the bundle
     max_latency_s: float  # of the smoke test's answer
+    behaviour: dict[str, float]  # behaviour test -> how far it may be off; each named here has to be made
     min_gain: float = 0.0  # the whole interval of the gain has to lie above this, in units of the metric
     level: float = 0.95  # of the two-sided interval of the gain
+    slice_alpha: float = 0.05  # chance of refusing for any slice a candidate that is worse in none (Holm)
+    max_slice_loss: float = 0.0  # loss within a slice, in units of the metric, that is not held against a candidate
+    min_slice_clusters: int = 5  # voices or customers in a slice, at least, for it to be tested
     licences: tuple[str, ...] = ()  # allowed licences; empty: any, as long as one is named
     skip: dict[str, str] = field(default_factory=dict)  # check -> why it is skipped; the reason goes on the record
+    approval: str = "none"  # required: nothing moves until someone who did not train it approves
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a level that is none and for a skip without a reason."""
-        if not 0.5 < self.level < 1:
-            raise ValueError(f"gate: level is {self.level}; it must lie between 0.5 and 1.")
+        """Raises ValueError for a level or an approval that is none and for a skip without a reason."""
+        for name in ("level", "slice_alpha"):
+            value = getattr(self, name)
+            if not (0.5 if name == "level" else 0) < value < 1:
+                raise ValueError(f"gate: {name} is {value}; it must lie between {0.5 if name == 'level' else 0} and 1.")
+        if self.approval not in APPROVALS:
+            raise ValueError(f"gate: approval is '{self.approval}'; it is one of {', '.join(APPROVALS)}.")
         for name, reason in self.skip.items():
             if not isinstance(reason, str) or not reason.strip():
                 raise ValueError(f"gate: {name} is skipped without a reason. Write one, it goes on the record.")
@@ -31,7 +42,7 @@ class KindGate:
 
 @dataclass(frozen=True)
 class AsrGate(KindGate):
-    """Limits for a recogniser; metrics are wer and cer."""
+    """Limits for a recogniser; metrics are wer and cer. A loss is allowed only if its whole interval is smaller."""
 
     metric: str = "wer"
     floors: dict[str, float] = field(default_factory=lambda: {"wer": 0.5})
@@ -39,6 +50,14 @@ class AsrGate(KindGate):
     min_clusters: int = 5
     max_size_mib: float = 600.0
     max_latency_s: float = 10.0
+    behaviour: dict[str, float] = field(
+        default_factory=lambda: {"louder": 0.05, "quieter": 0.05, "silence_before": 0.15}
+    )
+    max_critical_loss: float = 0.03  # likely loss in the error rate of each class of critical words; sure ones never
+    max_guardrail_loss: float = 0.03  # in WER on general speech
+    max_reading_loss: float = 0.03  # share of labels read wrongly in its text but not in the reference's
+    max_friction_loss: float = 0.15  # wrong friction flags more, for each friction there is
+    max_brier_loss: float = 0.003  # in the Brier score of the champion churn model on its text
 
 
 @dataclass(frozen=True)
@@ -51,6 +70,14 @@ class ChurnGate(KindGate):
     min_clusters: int = 50
     max_size_mib: float = 50.0
     max_latency_s: float = 2.0
+    behaviour: dict[str, float] = field(
+        default_factory=lambda: {"customer_renamed": 1e-6, "scored_alone": 1e-6, "complaint_unresolved": 0.001}
+    )
+    long_horizon_days: int = 180  # horizons from here on are long
+    max_long_loss: float = 0.003  # in the Brier score at each long horizon
+    calibration_slope: tuple[float, ...] = (0.67, 1.5)  # of logit(risk); surely outside is miscalibrated
+    calibration_intercept: tuple[float, ...] = (-0.3, 0.3)  # of logit(risk) at slope 1; surely outside likewise
+    max_slice_gap: float = 0.03  # mean risk minus share that left, within a slice; surely more is miscalibrated
 
 
 @dataclass(frozen=True)
@@ -60,6 +87,7 @@ class GateParams:
     asr: AsrGate = field(default_factory=AsrGate)
     churn: ChurnGate = field(default_factory=ChurnGate)
     seed: int = 0  # of the bootstrap draws
+    approval_wait_s: float = 86400.0  # how long a flow on a Prefect server waits for a required approval
 
     def of(self, kind: str) -> KindGate:
         """The limits for `kind`."""

@@ -61,10 +61,11 @@ def _weights(time: np.ndarray, event: np.ndarray, horizon_days: int) -> np.ndarr
 
 
 def per_unit(frame: pl.DataFrame) -> pl.DataFrame:
-    """Losses a row and horizon for paired comparison: customer_id, as_of, risk, weight, brier, log_loss.
+    """Losses a row and horizon for paired comparison.
 
-    `risk` names the horizon's column. A model's figure is sum(weight · loss) / sum(weight); rows of weight 0 are left
-    out. Two models on the same rows have the same weights in the same order.
+    Columns: customer_id, as_of, risk (the name of the horizon's column), weight, predicted, left (1 for who had left by
+    then), brier, log_loss. A model's figure is sum(weight · loss) / sum(weight); rows of weight 0 are left out. Two
+    models on the same rows have the same weights in the same order.
     """
     parts = []
     for name in risk_columns(frame):
@@ -74,6 +75,8 @@ def per_unit(frame: pl.DataFrame) -> pl.DataFrame:
             frame.select("customer_id", "as_of").with_columns(
                 pl.lit(name).alias("risk"),
                 pl.Series("weight", weight),
+                pl.Series("predicted", frame[name].to_numpy().astype(np.float64)),
+                pl.Series("left", left.astype(np.float64)),
                 pl.Series("brier", (risk - left) ** 2),
                 pl.Series("log_loss", -np.log(np.where(left, risk, 1 - risk))),
             )

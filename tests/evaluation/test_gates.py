@@ -9,9 +9,9 @@ import pytest
 
 from data.params import ParamsError, section
 from evaluation.gates import examples
-from evaluation.gates.decide import DecisionError, check_modules, decide, read_decision, validate_record, write_decision
+from evaluation.gates.decide import DecisionError, check_modules, read_decision, validate_record, write_decision
 from evaluation.gates.params import AsrGate, GateParams
-from tests.judging import NOW
+from tests.judging import NOW, judged
 
 CHECKS = {module.NAME: module for module in check_modules()}
 ACCEPTED = [(name, n) for name, module in CHECKS.items() for n in range(len(module.ACCEPTS))]
@@ -19,14 +19,14 @@ REFUSED = [(name, n) for name, module in CHECKS.items() for n in range(len(modul
 
 
 def _decide(evidence=None, by="nightly", now=NOW, params=None):
-    evidence = evidence or examples.evidence()
-    params = params or GateParams(**{evidence.candidate.kind: evidence.params})
-    return decide(evidence.candidate, evidence.reference, params, evidence.facts, now, by)
+    return judged(evidence or examples.evidence(), params, now, by)
 
 
 def test_the_checks_are_found_by_name():
     assert set(CHECKS) >= {
-        "better", "card_and_licence", "data_contract", "enough_evidence", "floor", "same_data", "size_and_latency",
+        "behaviour", "better", "calibration", "card_and_licence", "critical_words", "data_contract", "downstream",
+        "enough_evidence", "floor", "guardrail", "long_horizon", "same_bundle", "same_data", "size_and_latency",
+        "slices",
     }  # fmt: skip
     for name, module in CHECKS.items():
         assert module.__name__.endswith(f".{name}")

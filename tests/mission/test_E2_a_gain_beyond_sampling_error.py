@@ -6,15 +6,12 @@ import polars as pl
 import pytest
 
 from evaluation.gates import examples
-from evaluation.gates.decide import decide
-from evaluation.gates.params import GateParams
 from evaluation.scorecard import asr_scorecard, gain
-from tests.judging import NOW
+from tests.judging import NOW, judged
 
 
 def _decide(candidate, reference):
-    evidence = examples.evidence(candidate, reference, facts={"reference_is_champion": True})
-    return decide(candidate, reference, GateParams(), evidence.facts, NOW, "nightly evaluation")
+    return judged(examples.evidence(candidate, reference, facts={"reference_is_champion": True}))
 
 
 def _better(decision):
@@ -31,16 +28,11 @@ def test_E2_refuses_recognisers_that_were_only_lucky():
     assert sum(refused) >= len(refused) - 2  # one in forty may slip through a 95 % interval
 
 
-def test_E2_refuses_a_churn_model_that_was_only_lucky():
-    champion = examples.churn(0.5)
-    brier = champion.metrics["brier"].value
-    lucky = [card for seed in range(2, 8) if (card := examples.churn(0.5, seed=seed)).metrics["brier"].value < brier]
-    assert lucky
-    for card in lucky:
-        decision = _decide(card, champion)
-        assert not decision.accepted
-        assert _better(decision).verdict == "fail"
-        assert _better(decision).estimate > 0
+def test_E2_refuses_churn_models_that_were_only_lucky():
+    pairs = [(examples.churn(0.5, seed=2 * n), examples.churn(0.5, seed=2 * n + 1)) for n in range(1, 9)]
+    assert any(one.metrics["brier"].value < other.metrics["brier"].value for one, other in pairs)
+    passed = [one.model for one, other in pairs if _better(_decide(one, other)).verdict == "pass"]
+    assert len(passed) <= 1  # one in forty is promised; benchmarks/bench_gates.py counts 200
 
 
 @pytest.mark.parametrize(

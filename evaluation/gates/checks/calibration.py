@@ -1,0 +1,95 @@
+"""A risk of 20 % means that 20 of 100 leave, on the whole and in each slice."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from evaluation.gates import examples
+from evaluation.gates.evidence import Check, Evidence, Look
+from evaluation.gates.params import ChurnGate
+from evaluation.metrics.bootstrap import holm, paired_p, ratio_of_sums
+from evaluation.scorecard import Scorecard
+
+NAME = "calibration"
+PROMISE = "Risks are calibrated: on the whole and within each slice, as many leave as were expected to."
+
+
+def applies(kind: str) -> bool:
+    """For churn networks."""
+    return kind == "churn"
+
+
+def check(evidence: Evidence) -> Check:
+    """Refuses what is surely miscalibrated: slope or intercept (Cox) at a horizon outside its range with the whole of
+    its 95 % interval, or within a slice mean risk and share that left apart by more than `max_slice_gap` (Holm)."""
+    params = evidence.params
+    figures = evidence.candidate.facts.get("calibration") or {}
+    looks = []
+    for name, found in sorted(figures.items()):
+        kind = name.removeprefix("calibration_").split("_")[0]
+        if kind not in ("slope", "intercept"):
+            continue
+        lowest, highest = getattr(params, f"calibration_{kind}")
+        low, high = found["low"], found["high"]
+        what = name.removeprefix("calibration_").replace("_", " at ") + (" days" if name[-1].isdigit() else "")
+        verdict = "no_evidence" if low is None else "fail" if high < lowest or low > highest else "pass"
+        threshold = lowest if found["value"] < (1 if kind == "slope" else 0) else highest
+        looks.append(Look(what, verdict, found["value"], low, high, threshold))
+    if not any(look.verdict != "no_evidence" for look in looks):
+        return Check(NAME, "no_evidence", "Calibration was not measured. Evaluate again.", looks=tuple(looks))
+    looks += _slices(evidence.candidate, params, evidence.seed)
+    lost = [look for look in looks if look.verdict == "fail"]
+    at = "; ".join(
+        f"{look.what} {look.estimate:.3f} (95 % {look.low:.3f} to {look.high:.3f}, limit {look.threshold:g})"
+        for look in lost or looks[:1]
+    )
+    said = f"Surely miscalibrated: {at}." if lost else f"None of {len(looks)} figures is surely off; first: {at}."
+    worst = (lost or looks)[0]
+    return Check(
+        NAME, "fail" if lost else "pass", said, worst.what, worst.estimate, worst.low, worst.high, worst.threshold,
+        tuple(looks),
+    )  # fmt: skip
+
+
+def _slices(card: Scorecard, params: ChurnGate, seed: int) -> list[Look]:
+    """Mean risk minus share that left in each slice and horizon that has enough customers."""
+    looks: list[Look] = []
+    ps: list[float] = []
+    for what, part, suffix in _parts(card, params.min_slice_clusters):
+        weight, cluster = part[f"weight{suffix}"].to_numpy(), part["cluster"].to_numpy()
+        expected, left = part[f"expected{suffix}"].to_numpy(), part[f"left{suffix}"].to_numpy()
+        gap = ratio_of_sums(expected - left, weight, cluster, seed)
+        # Twice the smaller p of "no further above (below) than allowed": two-sided.
+        over = paired_p((left, weight), (expected, weight), cluster, seed, -params.max_slice_gap)
+        under = paired_p((expected, weight), (left, weight), cluster, seed, -params.max_slice_gap)
+        if over is None or under is None:
+            continue
+        ps.append(min(1.0, 2 * min(over, under)))
+        threshold = params.max_slice_gap if gap.value > 0 else -params.max_slice_gap
+        looks.append(Look(what, "pass", gap.value, gap.low, gap.high, threshold, None, gap.clusters))
+    return [
+        Look(look.what, "fail" if p <= params.slice_alpha else "pass", look.estimate, look.low, look.high,
+             look.threshold, p, look.clusters)
+        for look, p in zip(looks, holm(ps), strict=True)
+    ]  # fmt: skip
+
+
+def _parts(card: Scorecard, min_clusters: int) -> Iterator[tuple[str, pl.DataFrame, str]]:
+    suffixes = [name.removeprefix("expected") for name in card.units.columns if name.startswith("expected")]
+    for by in card.slices:
+        if by not in card.units.columns:
+            continue
+        for (value,), part in card.units.filter(pl.col(by).is_not_null()).group_by([by], maintain_order=True):
+            for suffix in suffixes:
+                known = part.filter(pl.col(f"weight{suffix}") > 0)
+                if known["cluster"].n_unique() >= max(2, min_clusters):
+                    yield f"gap at {suffix.strip('_') or 'the end'} in {by} {value}", known, suffix
+
+
+ACCEPTS = (lambda: examples.evidence(candidate=examples.churn(0.2)),)
+REFUSES = (
+    # Ranks customers as well and is far too sure of itself.
+    lambda: examples.evidence(candidate=examples.churn(0.2, overconfidence=2.5)),
+    lambda: examples.evidence(candidate=examples.churn(0.2, shift=1.5)),
+    lambda: examples.evidence(candidate=examples.without(examples.churn(0.2), "calibration")),
+)

@@ -1,0 +1,67 @@
+"""Amounts, names, "cancel" and "not" weigh more than other words: no class of them may be heard worse."""
+
+from evaluation.gates import examples
+from evaluation.gates.evidence import Check, Evidence, Look
+from evaluation.metrics.bootstrap import holm
+from evaluation.scorecard import gain
+from evaluation.slices import loss_p
+
+NAME = "critical_words"
+PROMISE = "No class of critical words (amounts, negation, leaving, names) is heard worse than before."
+PREFIX = "critical_"  # a metric of the scorecard by this name is the error rate of one class of critical words
+
+
+def applies(kind: str) -> bool:
+    """For recognisers."""
+    return kind == "asr"
+
+
+def check(evidence: Evidence) -> Check:
+    """Refuses a class that is surely heard worse (Holm over the classes) or likely worse by `max_critical_loss`.
+
+    Classes are small, so a sure proof of no loss would refuse nearly everyone; instead the likeliest value itself has
+    a limit. A class that the test set lacks is left out.
+    """
+    candidate, reference, params = evidence.candidate, evidence.reference, evidence.params
+    if reference is None:
+        return Check(NAME, "no_evidence", "There is no reference to compare critical words with.")
+    metrics = sorted(name for name in candidate.metrics if name.startswith(PREFIX) and name in reference.metrics)
+    if not metrics:
+        return Check(NAME, "no_evidence", "The test set holds no critical word, or nobody counted them.")
+    gains = [gain(candidate, reference, name, evidence.seed, params.level) for name in metrics]
+    ps = [loss_p(candidate, reference, name, evidence.seed) for name in metrics]
+    adjusted = holm([1.0 if p is None else p for p in ps])
+    looks = [
+        Look(
+            name.removeprefix(PREFIX),
+            "no_evidence" if p is None
+            else "fail" if found.value < -params.max_critical_loss or q <= params.slice_alpha
+            else "pass",
+            found.value, found.low, found.high, -params.max_critical_loss, None if p is None else q, found.clusters,
+        )
+        for name, found, p, q in zip(metrics, gains, ps, adjusted, strict=True)
+    ]  # fmt: skip
+    looks.sort(key=lambda look: (look.verdict != "fail", look.estimate))
+    lost = [look for look in looks if look.verdict == "fail"]
+    silent = all(look.verdict == "no_evidence" for look in looks)
+    said = "; ".join(
+        f"{look.what} {look.estimate:+.3f}" + (f" (p {look.p:.3g})" if look.p is not None else "") for look in looks
+    )
+    verdict = "fail" if lost else "no_evidence" if silent else "pass"
+    worst = looks[0]
+    return Check(
+        NAME, verdict,
+        f"Gain in the error rate of each class: {said}. Refused are likely losses over {params.max_critical_loss:g} and "
+        f"sure ones (one-sided, Holm, {params.slice_alpha:g}).",
+        f"{PREFIX}{worst.what}", worst.estimate, worst.low, worst.high, worst.threshold, tuple(looks),
+    )  # fmt: skip
+
+
+ACCEPTS = (examples.evidence,)
+REFUSES = (
+    # The same word error rate, and every "not" lost.
+    lambda: examples.evidence(candidate=examples.asr(0.1, deaf_to="not")),
+    lambda: examples.evidence(candidate=examples.asr(0.3, deaf_to="not")),
+    lambda: examples.evidence(candidate=examples.without(examples.asr(0.1), "critical_")),
+    lambda: examples.evidence(reference=None),
+)

@@ -1,0 +1,41 @@
+"""What is learned for one's own calls may not be paid for with speech in general."""
+
+from evaluation.gates import examples
+from evaluation.gates.evidence import Check, Evidence
+from evaluation.gates.noworse import no_worse, together
+
+NAME = "guardrail"
+PROMISE = "On general speech the candidate is no worse than the reference by more than a limit."
+
+
+def applies(kind: str) -> bool:
+    """For recognisers."""
+    return kind == "asr"
+
+
+def check(evidence: Evidence) -> Check:
+    """The loss on the guardrail set has to be surely below `max_guardrail_loss`."""
+    params, beside = evidence.params, evidence.beside.get("guardrail")
+    if beside is None:
+        return Check(NAME, "no_evidence", "Nobody scored general speech. Name a guardrail set.")
+    if not beside.candidate.data_hash or beside.candidate.data_hash != beside.reference.data_hash:
+        return Check(NAME, "fail", "Candidate and reference heard different guardrail sets.")
+    if (beside.candidate.bundle_sha256, beside.reference.bundle_sha256) != (
+        evidence.candidate.bundle_sha256,
+        evidence.reference.bundle_sha256 if evidence.reference else "",
+    ):
+        return Check(NAME, "fail", "The guardrail was scored with other models than those compared.")
+    look = no_worse(
+        beside.candidate, beside.reference, params.metric, params.max_guardrail_loss, evidence.seed, params.level,
+        f"{params.metric} on general speech",
+    )  # fmt: skip
+    return together(NAME, [look], params.level)
+
+
+ACCEPTS = (examples.evidence,)
+REFUSES = (
+    # Better on the domain, worse on general speech.
+    lambda: examples.evidence(guardrail=(0.4, 0.3)),
+    lambda: examples.evidence(guardrail=None),
+    lambda: examples.evidence(guardrail=(0.3, 0.3), guardrail_sha="another"),
+)

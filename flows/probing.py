@@ -1,0 +1,184 @@
+"""What the gate wants to know beside the scorecards: behaviour tests, and what reads a recogniser's text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from data.audio import read
+from data.records import CONTACTS, LABELS
+from data.store import read_json, read_tables, write_json
+from flows import hearing, judging
+
+if TYPE_CHECKING:
+    from evaluation.behaviour import Probe
+    from evaluation.gates.evidence import Beside
+    from evaluation.scorecard import Scorecard
+    from flows.steps import Report, Street
+
+PROBED = 60  # utterances that are heard again louder, quieter and later
+ROLES = ("candidate", "reference")
+_BEFORE = timedelta(days=5)  # how long before being scored the planted complaint lies
+
+
+def probe_asr(street: Street, progress: Report) -> dict[str, Any]:
+    """Writes probes/asr: behaviour tests, and scorecards of both models as `<name>-<role>.json` (see Evidence)."""
+    from evaluation.behaviour import asr_probes
+    from evaluation.scorecard import load
+    from models.asr import SAMPLE_RATE_HZ
+    from models.asr import load as load_recognizer
+
+    folder = _emptied(street, "asr")
+    cards = {role: load(street.path(f"scorecards/asr/{role}.json")) for role in ROLES}
+    found = {f"reading-{role}": card for role, card in _reading(street, cards).items()}
+    in_office = judging.registry(street).alias("churn", "champion")
+    if in_office is not None:
+        found |= {f"churn_on_text-{role}": card for role, card in _churn_on_text(street, cards, in_office).items()}
+    for name, card in found.items():
+        card.save(folder / f"{name}.json")
+
+    manifest = street.path("speech/test.jsonl")
+    rows = hearing.rows_of(manifest)
+    rows = rows[:: max(1, len(rows) // PROBED)][:PROBED]
+    recognizer = load_recognizer(street.path("asr/bundle/model.nemo"))
+    probes = asr_probes(
+        lambda waves: [heard.text for heard in recognizer.transcribe(waves)],
+        [read(manifest.parent / row["audio_filepath"])[0][:, 0] for row in rows],
+        [str(row.get("voice") or row["contact_id"]) for row in rows],
+        SAMPLE_RATE_HZ, street.params.evaluation.seed, progress,
+    )  # fmt: skip
+    return _leave(street, "asr", probes, {"churn_in_office": in_office is not None, "beside": sorted(found)})
+
+
+def probe_churn(street: Street, progress: Report) -> dict[str, Any]:
+    """Writes probes/churn: behaviour tests on the held-out customers, with a complaint planted in their past."""
+    from data.features import features
+    from evaluation.behaviour import churn_probes
+    from models.churn import ChurnModel
+
+    _emptied(street, "churn")
+    tables, params = read_tables(street.path("clean")), street.params.features
+    rows = pl.read_parquet(street.path("features.parquet")).filter(pl.col("split") == "test")
+    last = rows["as_of"].max()
+    rows = rows.filter(pl.col("as_of") == last)
+    labels = pl.read_parquet(street.path("labels.parquet"))
+    at = datetime.combine(last, time(12), UTC) - _BEFORE
+    planted = [
+        {"contact_id": f"planted-{customer}", "customer_id": customer, "channel": "phone", "started_at": at,
+         "duration_s": 300.0, "source": "behaviour test"}
+        for customer in rows["customer_id"]
+    ]  # fmt: skip
+    contacts = pl.concat([tables["contacts"], pl.DataFrame(planted, schema=CONTACTS)])
+    twins = {}
+    for unresolved in ("yes", "no"):
+        marks = [
+            (contact["contact_id"], label, value, 0.95, "behaviour test")
+            for contact in planted
+            for label, value in (("reason", "complaint"), ("friction_unresolved", unresolved))
+        ]
+        known = pl.concat([labels, pl.DataFrame(marks, schema=LABELS, orient="row")])
+        made = features({**tables, "contacts": contacts}, known, [last], params)
+        twins[unresolved] = made.join(rows.select("customer_id"), on="customer_id", how="semi")
+    network = ChurnModel.load(street.path("churn/bundle"))
+    probes = churn_probes(network.predict, rows, twins["yes"], twins["no"], street.params.evaluation.seed)
+    return _leave(street, "churn", probes, {})
+
+
+def beside_and_probes(street: Street, kind: str) -> tuple[dict[str, Beside], list[Probe]]:
+    """What the probe step of `kind` has left, and the guardrail where the evaluation scored one."""
+    from evaluation.behaviour import Probe
+    from evaluation.gates.evidence import Beside
+    from evaluation.scorecard import load
+
+    folder = street.path(f"probes/{kind}")
+    names = sorted(path.stem.removesuffix("-candidate") for path in folder.glob("*-candidate.json"))
+    beside = {name: Beside(*(load(folder / f"{name}-{role}.json") for role in ROLES)) for name in names}
+    general = street.path(f"scorecards/{kind}/guardrail")
+    if all((general / f"{role}.json").exists() for role in ROLES):
+        beside["guardrail"] = Beside(*(load(general / f"{role}.json") for role in ROLES))
+    return beside, [Probe(**one) for one in read_json(folder / "probes.json")]
+
+
+def _emptied(street: Street, kind: str) -> Path:
+    """The folder of a kind's probes, without what an earlier candidate left."""
+    folder = street.path(f"probes/{kind}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    return folder
+
+
+def _leave(street: Street, kind: str, probes: list[Probe], more: Mapping[str, Any]) -> dict[str, Any]:
+    write_json(street.path(f"probes/{kind}/probes.json"), [asdict(probe) for probe in probes])
+    summary = {**more, **{probe.name: probe.value for probe in probes}}
+    write_json(street.path(f"probe_{kind}.json"), summary)
+    return summary
+
+
+def _held_out(street: Street) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
+    """All tables with the contacts and turns of held-out customers only, and those customers."""
+    from data.splits import customer_splits
+
+    tables = read_tables(street.path("clean"))
+    held = customer_splits(pl.read_parquet(street.path("splits.parquet"))).filter(pl.col("split") == "test")
+    contacts = tables["contacts"].join(held, on="customer_id", how="semi")
+    turns = tables["turns"].join(contacts, on="contact_id", how="semi")
+    return {**tables, "contacts": contacts, "turns": turns}, held
+
+
+def _labels(street: Street, tables: Mapping[str, pl.DataFrame], card: Scorecard, column: str) -> pl.DataFrame:
+    """Labels of held-out contacts, where calls of the ASR test say what `column` (ref or hyp) of `card` says."""
+    from data.labelling import label
+    from evaluation.reading import heard_turns
+
+    heard = heard_turns(card, tables["turns"], column)
+    turns = pl.concat([tables["turns"].join(heard, on="contact_id", how="anti"), heard])
+    return label(tables["contacts"], turns, street.params.labelling).labels
+
+
+def _reading(street: Street, cards: Mapping[str, Scorecard]) -> dict[str, Scorecard]:
+    """What the rules read in each recogniser's text, against what they read in people's words for the same moments."""
+    from evaluation.reading import reading_scorecard
+
+    tables, _ = _held_out(street)
+    one = cards["candidate"]
+    voices = one.units.sort((pl.col("role") != "customer"), "start_s").unique(
+        "contact_id", keep="first", maintain_order=True
+    )
+    voices = voices.join(tables["contacts"], on="contact_id", how="semi")
+    clusters = dict(zip(voices["contact_id"], voices["cluster"], strict=True))
+    expected = _labels(street, tables, one, "ref")
+    return {
+        role: reading_scorecard(
+            card.model, card.bundle_sha256, card.data_hash, expected, _labels(street, tables, card, "hyp"), clusters,
+            street.params.evaluation.seed, street.now().isoformat(),
+        )
+        for role, card in cards.items()
+    }  # fmt: skip
+
+
+def _churn_on_text(street: Street, cards: Mapping[str, Scorecard], version: int) -> dict[str, Scorecard]:
+    """The churn champion's risks of held-out customers from features of each recogniser's text, against outcomes."""
+    from data.features import as_of_dates, features
+    from evaluation.scorecard import churn_scorecard
+    from models.churn import ChurnModel
+
+    tables, held = _held_out(street)
+    months = as_of_dates(tables["outcomes"], read_tables(street.path("clean"))["contacts"], street.params.features)
+    network = ChurnModel.load(judging.registry(street).fetch("churn", version, street.path("reference")).path)
+    found = {}
+    for role, card in cards.items():
+        rows = features(tables, _labels(street, tables, card, "hyp"), months, street.params.features)
+        rows = rows.join(held, on="customer_id", how="semi").filter(pl.col("event").is_not_null())
+        outcomes = rows.select("customer_id", "as_of", "event", "time_days")
+        frame = outcomes.join(network.predict(rows), on=["customer_id", "as_of"], maintain_order="left")
+        found[role] = churn_scorecard(
+            f"churn v{version} on the text of {card.model}", card.data_hash, frame, street.params.evaluation.seed,
+            street.now().isoformat(), card.bundle_sha256,
+        )  # fmt: skip
+    return found
