@@ -18,17 +18,11 @@ from data.splits import SplitParams
 from data.validation.params import ValidationParams
 from data.voices import VoiceParams
 from evaluation.gates.params import GateParams
+from evaluation.params import EvaluationParams
 from evaluation.report.run import ReportParams
 from training.asr import AsrTraining
 from training.base import BaseTraining
 from training.churn import ChurnTraining
-
-
-@dataclass(frozen=True)
-class EvaluationParams:
-    """How models are scored."""
-
-    seed: int = 7  # of the bootstrap
 
 
 @dataclass(frozen=True)

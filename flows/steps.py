@@ -5,6 +5,7 @@ No Prefect and no DVC here: both call these functions, through `flows.wiring.run
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -139,17 +140,22 @@ def reference_asr(street: Street, progress: Report) -> dict[str, Any]:
 
 
 def evaluate_asr(street: Street, progress: Report) -> dict[str, Any]:
-    """Scores candidate and reference on the same held-out speech."""
-    manifest = street.path("speech/test.jsonl")
+    """Scores candidate and reference on the same held-out speech, clean, through the telephone, and in general."""
+    params = street.params.evaluation
+    parts = hearing.exams(street.path("speech/test.jsonl"), params)
     reference = read_json(street.path("reference/asr.json"))
     models = {"reference": Path(reference["path"]), "candidate": street.path("asr/bundle/model.nemo")}
-    cards = {}
-    for number, (role, path) in enumerate(models.items()):
-        cards[role] = hearing.score(
-            manifest, path, judging.name_of(street, "asr", role), judging.sha_of(street, "asr", role),
-            street.params.evaluation.seed, street.now(), _half(progress, number),
-        )  # fmt: skip
-    return judging.leave_scorecards(street, "asr", cards)
+    cards = {
+        role: hearing.examine(
+            path, parts, judging.name_of(street, "asr", role), judging.sha_of(street, "asr", role), params,
+            street.now(), _half(progress, number),
+        )
+        for number, (role, path) in enumerate(models.items())
+    }  # fmt: skip
+    shutil.rmtree(street.path("scorecards/asr"), ignore_errors=True)  # a part that params no longer name
+    for part in sorted(set(parts) - {"test"}):
+        judging.leave_beside(street, "asr", part, {role: found[part] for role, found in cards.items()})
+    return judging.leave_scorecards(street, "asr", {role: found["test"] for role, found in cards.items()})
 
 
 def probe_asr(street: Street, progress: Report) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -45,8 +46,13 @@ def _scored(street: Street, kind: str, version: int, progress: Report) -> Scorec
     bundle = judging.registry(street).fetch(kind, version, street.path("reference"))
     name, seed = f"{kind} v{version}", street.params.evaluation.seed
     if kind == "asr":
-        manifest = street.path("speech/test.jsonl")
-        return hearing.score(manifest, bundle.path / "model.nemo", name, bundle.sha256, seed, street.now(), progress)
+        params = replace(street.params.evaluation, conditions=(), guardrail_s=0.0)  # the test set is what is watched
+        parts = hearing.exams(street.path("speech/test.jsonl"), params)
+        weights = bundle.path / "model.nemo"
+        cards = hearing.examine(
+            weights, parts, name, bundle.sha256, params, street.now(), progress
+        )  # fmt: skip
+        return cards["test"]
     rows, truth = pl.read_parquet(street.path("features.parquet")), street.path("truth/customers.parquet")
     horizons = street.params.churn.horizons_days
     return leaving.score(rows, bundle.path, name, bundle.sha256, horizons, seed, street.now(), truth)

@@ -58,6 +58,15 @@ def comparable(text: str, variants: Mapping[str, str] = VARIANTS) -> str:
     return " ".join(words)
 
 
+def variants_with(more: Mapping[str, str]) -> dict[str, str]:
+    """The variants above with `more` of a centre's own. Raises ValueError for one that would lead in circles."""
+    found = {**VARIANTS, **{normalise(key): normalise(value) for key, value in more.items()}}
+    for key, value in found.items():
+        if not key or comparable(value, found) != comparable(comparable(value, found), found):
+            raise ValueError(f"params.yaml: evaluation.spellings: {key!r} → {value!r} leads in circles.")
+    return found
+
+
 def _written_out(text: str) -> str:
     """Figures whose reading depends on what stands beside them, as words; the rest is left to `normalise`."""
     text = text.replace("’", "'").replace("–", "-").lower()
