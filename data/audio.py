@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +72,25 @@ def read(source: Path | bytes, name: str | None = None) -> tuple[np.ndarray, int
     return audio, rate
 
 
+def blocks(source: Path | bytes, name: str | None = None, block_s: float = 30.0) -> Iterator[np.ndarray]:
+    """Decodes a file piece by piece, so that hours of it need no more memory than seconds: float32 [frames, channels].
+
+    Raises AudioError as `read` does; that the file is truncated shows only at its end.
+    """
+    promised = probe(source, name)
+    label, found = _label(source, name), 0
+    try:
+        with soundfile.SoundFile(_handle(source)) as handle:
+            size = max(1, int(block_s * handle.samplerate))
+            while len(block := handle.read(size, dtype="float32", always_2d=True)):
+                found += len(block)
+                yield block
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{label}: cannot be decoded ({_reason(error)}). Export it again.") from error
+    if found < promised.frames:
+        raise AudioError(f"{label}: truncated ({found} of {promised.frames} frames). Export it again.")
+
+
 def to_wav_bytes(audio: np.ndarray, sample_rate_hz: int, codec: str = "PCM_16") -> bytes:
     """A WAV file of [frames] or [frames, channels]; the same bytes for the same samples. `codec`: see WAV_CODECS."""
     if codec not in WAV_CODECS:
@@ -85,6 +105,23 @@ def resample(audio: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
     if from_hz == to_hz:
         return audio
     return np.asarray(soxr.resample(audio, from_hz, to_hz), dtype=np.float32)
+
+
+class Resampler:
+    """`resample` for audio that comes in blocks, [frames, channels] each: what goes in must be ended with `end`."""
+
+    def __init__(self, from_hz: float, to_hz: float, channels: int) -> None:
+        self._channels = channels
+        self._stream = soxr.ResampleStream(from_hz, to_hz, channels, dtype="float32") if from_hz != to_hz else None
+
+    def feed(self, block: np.ndarray) -> np.ndarray:
+        """What is ready after this block."""
+        return self._stream.resample_chunk(np.ascontiguousarray(block)) if self._stream else block
+
+    def end(self) -> np.ndarray:
+        """What was held back until now."""
+        nothing = np.zeros((0, self._channels), np.float32)
+        return self._stream.resample_chunk(nothing, last=True) if self._stream else nothing
 
 
 def telephone_band(

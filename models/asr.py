@@ -6,35 +6,39 @@ import contextlib
 import logging
 import tarfile
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from data.audio import resample
-from models.segments import Segmentation, speech_segments
+from data.audio import blocks, probe, resample
+from data.store import atomic
+from data.transcripts import HeardTurn, Word
+from models import confidence
+from models.bundle import file_sha256
+from models.calls import groups, pieces, speech
+from models.nemo_archive import NemoArchiveError, check_nemo
+from models.onnx_network import LONGEST_S, OnnxNetwork, Spectrum, metadata
+from models.segments import Segment, Segmentation
 
 if TYPE_CHECKING:
     import torch
 
 SAMPLE_RATE_HZ = 16000
 SHORTEST_S = 0.1  # less gives the network no frame to work on
+BATCH_S = 30.0  # of padded audio at once; measured fastest on one core, larger batches leave the cache
+GATHERED_S = 240.0  # of speech cut from a call before it is heard, so that pieces of like length meet in a batch
+PARITY = 0.01  # by how much an export's log-probabilities may differ from NeMo's
 
 
 class ModelError(ValueError):
     """A file is not a recogniser we can load. The message names it and says what to do."""
 
 
-@dataclass(frozen=True)
-class Word:
-    """One word, in seconds from the start of its waveform."""
-
-    text: str
-    start_s: float
-    end_s: float
-    confidence: float  # mean probability of its labels, 0 to 1
+class ExportError(ValueError):
+    """A network cannot be run outside NeMo. It is heard with NeMo then."""
 
 
 @dataclass(frozen=True)
@@ -46,32 +50,24 @@ class Transcript:
     confidence: float
 
 
-@dataclass(frozen=True)
-class HeardTurn:
-    """One stretch of speech of one side of a call, in seconds from the start of the call."""
-
-    role: str
-    start_s: float
-    end_s: float
-    text: str
-    confidence: float
-    words: list[Word]
-
-
 # What one waveform's log-probabilities say: float32 [steps, labels + blank] and the seconds a step lasts.
 Decoder = Callable[[np.ndarray, float], Transcript]
 
 
-class Recognizer:
-    """A NeMo CTC model (or the CTC branch of a hybrid one) ready to hear.
+class Network(Protocol):
+    """What hears: labels, and their log-probabilities at each step."""
 
-    Without a `decoder` (see models.decoding) the likeliest label of each step is taken, which is fastest.
-    """
+    labels: list[str]
+    parameters: int
 
-    def __init__(self, model: Any, size_bytes: int = 0, decoder: Decoder | None = None) -> None:
+    def log_probs(self, waves: list[np.ndarray]) -> tuple[list[np.ndarray], float]: ...
+
+
+class NemoNetwork:
+    """A NeMo CTC model, or the CTC branch of a hybrid one, as a `Network`."""
+
+    def __init__(self, model: Any) -> None:
         self.model = model
-        self.size_bytes = size_bytes
-        self.decoder = decoder
         self.labels = [str(label) for label in _decoder(model).vocabulary]
 
     @property
@@ -79,7 +75,49 @@ class Recognizer:
         """Weights of the network."""
         return sum(weight.numel() for weight in self.model.parameters())
 
-    def transcribe(self, waveforms: list[np.ndarray], batch_duration_s: float = 120.0) -> list[Transcript]:
+    def log_probs(self, waves: list[np.ndarray]) -> tuple[list[np.ndarray], float]:
+        """Of each waveform (16 kHz float32 [frames]) float32 [steps, labels + blank], and the seconds a step lasts."""
+        import torch
+
+        lengths = np.array([len(wave) for wave in waves])
+        batch = np.zeros((len(waves), lengths.max()), np.float32)
+        for row, wave in zip(batch, waves, strict=True):
+            row[: len(wave)] = wave
+        self.model.eval()
+        with torch.inference_mode():
+            found, steps = ctc_log_probs(self.model, torch.from_numpy(batch), torch.from_numpy(lengths))
+        counts = steps.numpy()
+        longest = int(lengths.argmax())
+        step_s = _step_s(self.model, lengths[longest] / SAMPLE_RATE_HZ, int(counts[longest]))
+        return [found[i, : counts[i]].numpy() for i in range(len(waves))], step_s
+
+
+class Recognizer:
+    """A CTC network ready to hear: a NeMo model, or what `export_onnx` made of one.
+
+    Without a `decoder` (see models.decoding) the likeliest label of each step is taken, which is fastest. Without a
+    `calibration` a word's confidence is the network's own score of it, which promises too much.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        size_bytes: int = 0,
+        decoder: Decoder | None = None,
+        calibration: confidence.Calibration | None = None,
+    ) -> None:
+        self.network: Network = model if isinstance(model, OnnxNetwork) else NemoNetwork(model)
+        self.size_bytes = size_bytes
+        self.decoder = decoder
+        self.calibration = calibration
+        self.labels = self.network.labels
+
+    @property
+    def parameters(self) -> int:
+        """Weights of the network."""
+        return self.network.parameters
+
+    def transcribe(self, waveforms: list[np.ndarray], batch_duration_s: float = BATCH_S) -> list[Transcript]:
         """Each waveform (16 kHz mono float32 [frames]) as words, in the given order.
 
         Waveforms of like length are heard together, up to `batch_duration_s` of padded audio at once. What is
@@ -90,7 +128,6 @@ class Recognizer:
             (i for i, wave in enumerate(waveforms) if len(wave) >= SHORTEST_S * SAMPLE_RATE_HZ),
             key=lambda i: -len(waveforms[i]),
         )
-        self.model.eval()
         begin = 0
         while begin < len(order):
             count = max(1, int(batch_duration_s * SAMPLE_RATE_HZ / len(waveforms[order[begin]])))
@@ -106,61 +143,166 @@ class Recognizer:
         sample_rate_hz: int,
         roles: dict[int, str],
         segmentation: Segmentation = Segmentation(),
-        batch_duration_s: float = 120.0,
+        batch_duration_s: float = BATCH_S,
     ) -> list[HeardTurn]:
         """A call (float32 [frames, channels]) as turns in order of their start; `roles` names the channels to hear.
 
         Raises ValueError when a channel in `roles` is not there.
         """
-        missing = [channel for channel in roles if not 0 <= channel < samples.shape[1]]
+        size = 30 * sample_rate_hz
+        return self._hear_call(
+            lambda: (samples[begin : begin + size] for begin in range(0, len(samples), size)),
+            sample_rate_hz, samples.shape[1], roles, segmentation, batch_duration_s,
+        )  # fmt: skip
+
+    def transcribe_file(
+        self,
+        source: Path | bytes,
+        roles: dict[int, str],
+        name: str | None = None,
+        segmentation: Segmentation = Segmentation(),
+        batch_duration_s: float = BATCH_S,
+    ) -> list[HeardTurn]:
+        """As `transcribe_call`, of an audio file read in blocks: memory does not grow with its length.
+
+        Raises AudioError when it cannot be decoded.
+        """
+        info = probe(source, name)
+        return self._hear_call(
+            lambda: blocks(source, name), info.sample_rate_hz, info.channels, roles, segmentation, batch_duration_s
+        )
+
+    def _hear_call(
+        self, read: Callable[[], Iterable[np.ndarray]], sample_rate_hz: int, channels: int, roles: dict[int, str],
+        segmentation: Segmentation, batch_duration_s: float,
+    ) -> list[HeardTurn]:  # fmt: skip
+        """Reads the call twice: where is speech, then what is said there."""
+        missing = [channel for channel in roles if not 0 <= channel < channels]
         if missing:
-            raise ValueError(f"channel {missing[0]} ({roles[missing[0]]}) is not among the {samples.shape[1]} there.")
-        places: list[tuple[str, float, float]] = []
-        waves: list[np.ndarray] = []
-        for channel, role in sorted(roles.items()):
-            for start_s, end_s in speech_segments(samples[:, channel], sample_rate_hz, segmentation):
-                piece = samples[int(start_s * sample_rate_hz) : int(end_s * sample_rate_hz), channel]
-                places.append((role, start_s, end_s))
-                waves.append(resample(piece, sample_rate_hz, SAMPLE_RATE_HZ))
-        turns = [
-            HeardTurn(
-                role, start_s, end_s, heard.text, heard.confidence,
-                [Word(w.text, start_s + w.start_s, start_s + w.end_s, w.confidence) for w in heard.words],
-            )
-            for (role, start_s, end_s), heard in zip(places, self.transcribe(waves, batch_duration_s), strict=True)
-            if heard.words
-        ]  # fmt: skip
+            raise ValueError(f"channel {missing[0]} ({roles[missing[0]]}) is not among the {channels} there.")
+        segments = speech(read(), sample_rate_hz, sorted(roles), segmentation)
+        turns: list[HeardTurn] = []
+        for group in groups(pieces(read(), sample_rate_hz, segments), GATHERED_S):
+            heard = self.transcribe([resample(piece, sample_rate_hz, SAMPLE_RATE_HZ) for _, _, piece in group],
+                                    batch_duration_s)  # fmt: skip
+            turns += [
+                _turn(roles[channel], segment, found)
+                for (segment, channel, _), found in zip(group, heard, strict=True)
+                if found.words
+            ]
         return sorted(turns, key=lambda turn: (turn.start_s, turn.role))
 
     def _hear(self, waves: list[np.ndarray]) -> list[Transcript]:
-        import torch
+        scores, step_s = self.network.log_probs(waves)
+        return [self._sure(self.decoder(one, step_s) if self.decoder else _greedy(one, self.labels, step_s))
+                for one in scores]  # fmt: skip
 
-        lengths = np.array([len(wave) for wave in waves])
-        batch = np.zeros((len(waves), lengths.max()), np.float32)
-        for row, wave in zip(batch, waves, strict=True):
-            row[: len(wave)] = wave
-        with torch.inference_mode():
-            log_probs, steps = ctc_log_probs(self.model, torch.from_numpy(batch), torch.from_numpy(lengths))
-            best, label = log_probs.max(-1)
-        probability, labels, counts = best.exp().numpy(), label.numpy(), steps.numpy()
-        # How long a step is follows from the longest row, whatever the network's subsampling.
-        window_s = float(self.model.cfg.preprocessor.window_stride)
-        step_s = window_s * max(1, round(lengths[0] / SAMPLE_RATE_HZ / window_s / max(1, int(counts[0]))))
-        if self.decoder:
-            scores = log_probs.numpy()
-            return [self.decoder(scores[i, : counts[i]], step_s) for i in range(len(waves))]
-        return [
-            _transcript(labels[i, : counts[i]], probability[i, : counts[i]], self.labels, step_s)
-            for i in range(len(waves))
-        ]
+    def _sure(self, heard: Transcript) -> Transcript:
+        """With the confidence of words as chances of being right, and of the whole as their mean."""
+        if self.calibration is None or not heard.words:
+            return heard
+        chances = self.calibration(np.array([word.confidence for word in heard.words]))
+        words = [replace(word, confidence=round(float(p), 4)) for word, p in zip(heard.words, chances, strict=True)]
+        return replace(heard, words=words, confidence=round(float(chances.mean()), 4))
 
 
-def load(path: str | Path) -> Recognizer:
-    """The recogniser in a local `.nemo`, on the CPU. Raises ModelError when it is not one, naming the file."""
+def load(path: str | Path, exports: Path | None = None) -> Recognizer:
+    """The recogniser in a local `.nemo`, on the CPU, with the calibration that lies beside it.
+
+    With `exports`, a folder, it is heard through its export there (see `exported`), which needs neither NeMo nor torch.
+    Raises ModelError when it is not a recogniser, naming the file.
+    """
     path = Path(path)
-    model = restore(path)
+    light = exported(path, exports) if exports else None
+    model = OnnxNetwork(light) if light else restore(path)
+    return Recognizer(model, path.stat().st_size, calibration=confidence.beside(path))
+
+
+def exported(path: Path, folder: Path) -> Path | None:
+    """The `.onnx` of a `.nemo`, made in `folder` on first use (NeMo is needed then); None where it has no faithful one.
+
+    Raises ModelError as `restore` does.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file. Name a local .nemo.")
+    target = folder / f"{file_sha256(path)[:16]}.onnx"
+    if not target.exists():
+        try:
+            export_onnx(restore(path), target, file_sha256(path))
+        except ExportError:
+            return None
+    return target
+
+
+def export_onnx(model: Any, path: Path, source_sha256: str) -> None:
+    """Writes the CTC network, from power spectra to log-probabilities, as one ONNX file that describes itself.
+
+    Raises ExportError when the graph cannot be traced, or does not repeat what NeMo hears.
+    """
+    import onnx
+    import torch
+    from nemo.core.classes.common import typecheck
+
+    featurizer = model.preprocessor.featurizer
+    if featurizer.exact_pad or featurizer.mag_power != 2.0 or featurizer.frame_splicing != 1 or not featurizer.log:
+        raise ExportError("its features are not plain log-mel spectra.")
     model.eval()
-    return Recognizer(model, path.stat().st_size)
+    if hasattr(model.encoder, "update_max_sequence_length"):
+        model.encoder.update_max_sequence_length(int(LONGEST_S * 100) + 1, "cpu")  # the trace keeps masks this long
+    rng = np.random.default_rng(0)
+    waves = [rng.normal(0, 0.1, int(SAMPLE_RATE_HZ * s)).astype(np.float32) * (np.arange(int(SAMPLE_RATE_HZ * s)) % 9000
+             < 5000) for s in (3.0, 1.7)]  # fmt: skip
+    wanted, step_s = NemoNetwork(model).log_probs(waves)
+    spectrum = Spectrum(
+        SAMPLE_RATE_HZ, featurizer.n_fft, featurizer.win_length, featurizer.hop_length, featurizer.preemph or 0.0,
+        step_s, [str(label) for label in _decoder(model).vocabulary], NemoNetwork(model).parameters, source_sha256,
+    )  # fmt: skip
+    power = torch.zeros(2, spectrum.fft // 2 + 1, 200).uniform_()
+    axes = {"power": {0: "batch", 2: "time"}, "frames": {0: "batch"}, "log_probs": {0: "batch", 1: "step"},
+            "steps": {0: "batch"}}  # fmt: skip
+    with atomic(path) as temporary:
+        try:
+            with quiet(), torch.no_grad(), typecheck.disable_checks():
+                torch.onnx.export(
+                    _graph(model).eval(), (power, torch.tensor([200, 150])), str(temporary), dynamo=False,
+                    input_names=["power", "frames"], output_names=["log_probs", "steps"], dynamic_axes=axes,
+                    opset_version=17,
+                )  # fmt: skip
+        except Exception as error:  # whatever the tracer meets in a network it does not know
+            raise ExportError(f"it cannot be traced ({type(error).__name__}).") from error
+        graph = onnx.load(str(temporary))
+        for key, value in metadata(spectrum).items():
+            graph.metadata_props.add(key=key, value=value)
+        onnx.save(graph, str(temporary))
+        found, _ = OnnxNetwork(temporary).log_probs(waves)
+        for one, other in zip(found, wanted, strict=True):
+            if one.shape != other.shape or np.abs(np.exp(one) - np.exp(other)).max() > PARITY:
+                raise ExportError("the export does not hear what NeMo hears.")
+
+
+def _graph(model: Any) -> Any:
+    import torch
+    from nemo.collections.asr.parts.preprocessing.features import normalize_batch
+
+    featurizer = model.preprocessor.featurizer
+
+    class Graph(torch.nn.Module):
+        """Mel bands, logarithm, normalisation, encoder and CTC decoder."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.decoder = model.encoder, _decoder(model)
+
+        def forward(self, power: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            guard = featurizer.log_zero_guard_value_fn(power)
+            mel = torch.matmul(featurizer.fb, power)
+            mel = (mel + guard if featurizer.log_zero_guard_type == "add" else mel.clamp(min=guard)).log()
+            mel, _, _ = normalize_batch(mel, frames, featurizer.normalize)
+            mel = mel.masked_fill(torch.arange(mel.size(2))[None, None] >= frames[:, None, None], featurizer.pad_value)
+            encoded, steps = self.encoder(audio_signal=mel, length=frames)
+            return self.decoder(encoder_output=encoded), steps
+
+    return Graph()
 
 
 def restore(path: Path) -> Any:
@@ -175,6 +317,10 @@ def restore(path: Path) -> Any:
     missing = {"model_config.yaml", "model_weights.ckpt"} - members
     if missing:
         raise ModelError(f"{path}: not a .nemo ({min(missing)} is missing in it). Export it with NeMo's save_to.")
+    try:
+        check_nemo(path)  # before NeMo unpacks anything
+    except NemoArchiveError as error:
+        raise ModelError(str(error)) from error
     models = nemo_asr()
     try:
         with quiet():
@@ -244,6 +390,30 @@ def ctc_log_probs(model: Any, signal: torch.Tensor, lengths: torch.Tensor) -> tu
 
 def _decoder(model: Any) -> Any:
     return getattr(model, "ctc_decoder", None) or getattr(model, "decoder", None)
+
+
+def _step_s(model: Any, duration_s: float, steps: int) -> float:
+    """How long a step is follows from what came out, whatever the network's subsampling."""
+    window_s = float(model.cfg.preprocessor.window_stride)
+    return window_s * max(1, round(duration_s / window_s / max(1, steps)))
+
+
+def _turn(role: str, segment: Segment, heard: Transcript) -> HeardTurn:
+    """What was heard in a segment, its times from the start of the call; a word may reach into the padding."""
+    begin_s, end_s = segment.from_s, segment.to_s
+    words = [
+        replace(word, start_s=round(begin_s + word.start_s, 3), end_s=round(min(begin_s + word.end_s, end_s), 3))
+        for word in heard.words
+    ]
+    return HeardTurn(
+        role, min(segment.start_s, words[0].start_s), max(segment.end_s, words[-1].end_s), heard.text,
+        heard.confidence, words,
+    )  # fmt: skip
+
+
+def _greedy(scores: np.ndarray, names: list[str], step_s: float) -> Transcript:
+    """The likeliest label of each step of float32 [steps, labels + blank]."""
+    return _transcript(scores.argmax(1), np.exp(scores.max(1)), names, step_s)
 
 
 def _transcript(labels: np.ndarray, probability: np.ndarray, names: list[str], step_s: float) -> Transcript:

@@ -1,56 +1,111 @@
-"""Where in a channel somebody speaks: energy above the channel's own floor, cut into pieces of bounded length."""
+"""Where in a channel somebody speaks: silero-vad's network, joined and cut into pieces a recogniser can take."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-FRAME_S = 0.02
+from data.audio import resample
+
+SAMPLE_RATE_HZ = 16000
+FRAME = 512  # samples a probability stands for
+FRAME_S = FRAME / SAMPLE_RATE_HZ
+_BEFORE = 64  # samples of the frame before that the network hears too
+_AT_ONCE = 1024  # frames in one run of the network
 
 
 @dataclass(frozen=True)
 class Segmentation:
     """How speech is told from the rest."""
 
-    above_floor_db: float = 9.0  # speech is this much louder than the channel's quiet tenth
-    below_peak_db: float = 35.0  # and no more than this below its loudest parts
-    least_range_db: float = 6.0  # a channel that varies less holds no speech
-    silent_dbfs: float = -60.0  # below this nothing is speech
-    pad_s: float = 0.2  # kept around speech
+    begins_at: float = 0.4  # speech begins where its probability reaches this
+    lasts_above: float = 0.25  # and lasts until it falls below this
+    pad_s: float = 0.2  # heard around speech, as far as the next segment leaves room
     join_s: float = 0.5  # pauses up to this long stay inside a segment
-    shortest_s: float = 0.12  # shorter bursts are clicks
-    longest_s: float = 15.0  # longer segments are split where they are quietest
+    shortest_s: float = 0.06  # shorter bursts are clicks
+    longest_s: float = 15.0  # longer segments are split in their longest pause
 
 
-def speech_segments(
-    samples: np.ndarray, sample_rate_hz: int, settings: Segmentation = Segmentation()
-) -> list[tuple[float, float]]:
-    """(start_s, end_s) of each piece of speech in a mono signal, in order, without overlap, each ≤ longest_s."""
-    size = int(FRAME_S * sample_rate_hz)
-    count = len(samples) // size
-    if not count:
-        return []
-    frames = np.asarray(samples[: count * size], np.float32).reshape(count, size)
-    level_db = 10 * np.log10(np.einsum("ij,ij->i", frames, frames) / size + 1e-12)
-    floor_db, peak_db = np.percentile(level_db, [10, 98])
-    if peak_db - floor_db < settings.least_range_db:
-        return []  # a steady hum or hiss: speech comes and goes
-    threshold_db = max(min(floor_db + settings.above_floor_db, peak_db - 6), peak_db - settings.below_peak_db)
-    loud = level_db > max(threshold_db, settings.silent_dbfs)
-    runs = [run for run in _runs(loud) if (run[1] - run[0]) * FRAME_S >= settings.shortest_s]
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of speech, and the wider one to hear it in. Seconds from the start; segments never overlap."""
+
+    start_s: float
+    end_s: float
+    from_s: float
+    to_s: float
+
+
+class SpeechFinder:
+    """Tells speech in one channel, block after block; what it keeps is 31 numbers a second."""
+
+    def __init__(self) -> None:
+        self._rest = np.zeros(_BEFORE, np.float32)
+        self._found: list[np.ndarray] = []
+        self._state = {name: np.zeros((1, 1, 128), np.float32) for name in ("h", "c")}
+
+    def feed(self, samples: np.ndarray) -> None:
+        """Hears the next samples (16 kHz mono float32 [frames])."""
+        waiting = np.concatenate([self._rest, np.asarray(samples, np.float32)])
+        count = (len(waiting) - _BEFORE) // FRAME
+        for begin in range(0, count, _AT_ONCE):
+            frames = np.lib.stride_tricks.sliding_window_view(waiting, _BEFORE + FRAME)[::FRAME][
+                begin : min(count, begin + _AT_ONCE)
+            ]
+            found, self._state["h"], self._state["c"] = _network().run(
+                ["speech_probs", "hn", "cn"], {"input": np.ascontiguousarray(frames), **self._state}
+            )
+            self._found.append(found.reshape(-1))
+        self._rest = waiting[count * FRAME :]
+
+    def probabilities(self) -> np.ndarray:
+        """float32 [frames of 32 ms]: how likely each holds speech. Ends the channel: a last part frame is filled up."""
+        if len(self._rest) > _BEFORE:
+            self.feed(np.zeros(FRAME - (len(self._rest) - _BEFORE), np.float32))
+        return np.concatenate(self._found) if self._found else np.zeros(0, np.float32)
+
+
+def speech_segments(samples: np.ndarray, sample_rate_hz: int, settings: Segmentation = Segmentation()) -> list[Segment]:
+    """The speech in a mono signal (float32 [frames]), in order."""
+    finder = SpeechFinder()
+    finder.feed(resample(np.asarray(samples, np.float32), sample_rate_hz, SAMPLE_RATE_HZ))
+    return segments_of(finder.probabilities(), len(samples) / sample_rate_hz, settings)
+
+
+def segments_of(probabilities: np.ndarray, duration_s: float, settings: Segmentation = Segmentation()) -> list[Segment]:
+    """Segments from the probability of speech in each frame of 32 ms of a channel `duration_s` long.
+
+    Every frame at or above `begins_at` lies in a segment, unless its burst is shorter than `shortest_s`; no segment
+    is longer than `longest_s`, and what is split has nothing missing between its parts.
+    """
+    least, pause = settings.shortest_s / FRAME_S, settings.join_s / FRAME_S
     joined: list[list[int]] = []
-    for begin, end in runs:
-        if joined and (begin - joined[-1][1]) * FRAME_S <= settings.join_s:
+    for begin, end in _runs(probabilities >= min(settings.lasts_above, settings.begins_at)):
+        if probabilities[begin:end].max() < settings.begins_at or end - begin < least:
+            continue
+        if joined and begin - joined[-1][1] <= pause:
             joined[-1][1] = end
         else:
             joined.append([begin, end])
-    pad, longest = round(settings.pad_s / FRAME_S), int(settings.longest_s / FRAME_S)
-    pieces: list[tuple[int, int]] = []
-    for begin, end in joined:
-        previous = pieces[-1][1] if pieces else 0
-        pieces += _split(level_db, max(previous, begin - pad), min(count, end + pad), longest)
-    return [(begin * FRAME_S, end * FRAME_S) for begin, end in pieces]
+    longest = max(2, int(settings.longest_s / FRAME_S))
+    pieces = [piece for begin, end in joined for piece in _split(probabilities, begin, end, longest)]
+    spans = [(begin * FRAME_S, min(duration_s, end * FRAME_S)) for begin, end in pieces]
+    found = []
+    for number, (start_s, end_s) in enumerate(spans):
+        room_before = start_s - spans[number - 1][1] if number else 2 * start_s
+        room_after = spans[number + 1][0] - end_s if number + 1 < len(spans) else 2 * (duration_s - end_s)
+        found.append(
+            Segment(
+                round(start_s, 3), round(end_s, 3), round(start_s - min(settings.pad_s, room_before / 2), 3),
+                round(end_s + min(settings.pad_s, room_after / 2), 3),
+            )
+        )  # fmt: skip
+    return found
 
 
 def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
@@ -58,10 +113,27 @@ def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
     return [(int(begin), int(end)) for begin, end in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _split(level_db: np.ndarray, begin: int, end: int, longest: int) -> list[tuple[int, int]]:
-    """Halves at the quietest frame of the middle third until every piece fits."""
+def _split(probabilities: np.ndarray, begin: int, end: int, longest: int) -> list[tuple[int, int]]:
+    """Parts at the longest, deepest pause of the middle half until every piece fits."""
     if end - begin <= longest:
         return [(begin, end)]
-    third = (end - begin) // 3
-    middle = begin + third + int(np.argmin(level_db[begin + third : end - third]))
-    return _split(level_db, begin, middle, longest) + _split(level_db, middle, end, longest)
+    quarter = (end - begin) // 4
+    # Averaged over half a second, the middle of the longest pause is lowest.
+    smooth = np.convolve(probabilities[begin:end], np.full(15, 1 / 15), mode="same")
+    middle = begin + quarter + int(np.argmin(smooth[quarter : end - begin - quarter]))
+    return _split(probabilities, begin, middle, longest) + _split(probabilities, middle, end, longest)
+
+
+@lru_cache(maxsize=1)
+def _network() -> Any:
+    """silero-vad's own network for whole stretches of 16 kHz audio, found without importing torch."""
+    import onnxruntime
+
+    place = find_spec("silero_vad")
+    if place is None or not place.submodule_search_locations:
+        raise ModuleNotFoundError("silero-vad is not installed. Install keepline with the extra train or serve.")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # calls are spread over processes instead
+    options.log_severity_level = 3
+    path = Path(place.submodule_search_locations[0]) / "data" / "silero_vad_16k_sequence.onnx"
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

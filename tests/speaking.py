@@ -99,3 +99,23 @@ def a_word_piece_nemo(path: Path) -> Path:
     config["decoder"] |= {"num_classes": -1, "vocabulary": []}
     nemo_asr().EncDecCTCModelBPE(OmegaConf.create(config)).save_to(str(path))
     return path
+
+
+def a_conformer_nemo(path: Path) -> Path:
+    """The `.nemo` of a tiny FastConformer with a CTC decoder, made of characters."""
+    from omegaconf import OmegaConf
+
+    from models.asr import nemo_asr
+
+    config = OmegaConf.to_container(a_network(channels=16, kernels=(5,)).cfg)
+    assert isinstance(config, dict)
+    config = {name: config[name] for name in ("sample_rate", "labels", "preprocessor", "decoder")}
+    config["encoder"] = {
+        "_target_": "nemo.collections.asr.modules.ConformerEncoder", "feat_in": config["preprocessor"]["features"],
+        "feat_out": -1, "n_layers": 2, "d_model": 16, "subsampling": "dw_striding", "subsampling_factor": 4,
+        "subsampling_conv_channels": 8, "ff_expansion_factor": 2, "self_attention_model": "rel_pos", "n_heads": 2,
+        "conv_kernel_size": 5, "dropout": 0.0, "dropout_emb": 0.0, "dropout_att": 0.0, "dropout_pre_encoder": 0.0,
+    }  # fmt: skip
+    config["decoder"] |= {"feat_in": 16}
+    nemo_asr().EncDecCTCModel(OmegaConf.create(config)).save_to(str(path))
+    return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.asr import ModelError, Recognizer, Word, _transcript, fetch, load
-from models.segments import Segmentation, speech_segments
-from tests.speaking import a_nemo
+from data.audio import AudioError, read, to_wav_bytes
+from data.simulator.voice import Synthesizer, voices
+from models.asr import ExportError, ModelError, Recognizer, Word, _transcript, export_onnx, fetch, load
+from models.confidence import Calibration
+from models.onnx_network import OnnxNetwork
+from tests.speaking import a_conformer_nemo, a_hybrid_nemo, a_nemo, a_word_piece_nemo
 
 NAMES = list(" abcdefghijklmnopqrstuvwxyz'")
 BLANK = len(NAMES)
@@ -57,30 +59,6 @@ def test_word_pieces_part_at_their_marks() -> None:
     names = ["▁can", "cel", "▁my", "▁"]
     labels = np.array([0, 0, 4, 1, 2, 3, 1])
     assert _transcript(labels, np.ones(7, np.float32), names, 0.04).text == "cancel my cel"
-
-
-def test_speech_is_found_where_it_is_with_a_margin() -> None:
-    found = speech_segments(bursts((1, 2), (5, 6.5)), 16000)
-    assert np.array(found) == pytest.approx(np.array([(0.8, 2.2), (4.8, 6.7)]), abs=0.05)
-
-
-def test_short_pauses_join_and_clicks_are_left_out() -> None:
-    found = speech_segments(bursts((1, 2), (2.3, 3), (7, 7.05)), 16000)
-    assert np.array(found) == pytest.approx(np.array([(0.8, 3.2)]), abs=0.05)
-
-
-def test_no_segment_is_longer_than_allowed_and_nothing_between_is_lost() -> None:
-    words = [(second, second + 0.8) for second in range(1, 59)]
-    found = speech_segments(bursts(*words, duration_s=60.0), 16000, Segmentation(longest_s=15))
-    assert max(end - begin for begin, end in found) <= 15
-    assert found[0][0] == pytest.approx(0.8, abs=0.05)
-    assert found[-1][1] == pytest.approx(59.0, abs=0.05)
-    assert all(first[1] == second[0] for first, second in itertools.pairwise(found))
-
-
-@pytest.mark.parametrize("samples", [np.zeros(0), np.zeros(100), np.zeros(160000), bursts(duration_s=10.0)])
-def test_silence_holds_no_speech_worth_the_name(samples: np.ndarray) -> None:
-    assert sum(end - begin for begin, end in speech_segments(samples.astype(np.float32), 16000)) < 1.0
 
 
 def test_the_company_in_a_batch_changes_nothing(recognizer: Recognizer) -> None:
@@ -159,3 +137,65 @@ def test_weights_that_would_run_code_are_refused(tmp_path: Path) -> None:
 def test_a_name_the_hub_does_not_have_is_refused() -> None:
     with pytest.raises(ModelError, match="no_such_model: cannot be fetched from the hub"):
         fetch("no_such_model")
+
+
+def test_an_export_hears_what_nemo_hears(tmp_path: Path) -> None:
+    for path in (
+        a_nemo(tmp_path / "letters.nemo", channels=16, kernels=(5,)),
+        a_word_piece_nemo(tmp_path / "pieces.nemo"),
+        a_hybrid_nemo(tmp_path / "hybrid.nemo"),
+        a_conformer_nemo(tmp_path / "conformer.nemo"),
+    ):
+        nemo, light = load(path), load(path, tmp_path / "exports")
+        assert isinstance(light.network, OnnxNetwork)
+        waves = [bursts((0.1, s - 0.2), duration_s=s, noise=0.05) for s in (0.1, 2.0, 0.73, 3.3, 25.0)]
+        for one, other in zip(nemo.transcribe(waves), light.transcribe(waves), strict=True):
+            assert one.text == other.text
+            assert [(w.start_s, w.end_s) for w in one.words] == [(w.start_s, w.end_s) for w in other.words]
+            assert one.confidence == pytest.approx(other.confidence, abs=2e-3)
+        assert light.parameters == nemo.parameters
+        assert light.size_bytes == nemo.size_bytes
+
+
+def test_what_cannot_be_exported_is_heard_with_nemo(tmp_path: Path) -> None:
+    path = a_nemo(tmp_path / "tiny.nemo", channels=16, kernels=(5,))
+    model = load(path).network.model  # type: ignore[attr-defined]
+    model.preprocessor.featurizer.mag_power = 1.0
+    with pytest.raises(ExportError, match="not plain log-mel"):
+        export_onnx(model, tmp_path / "tiny.onnx", "0" * 64)
+    assert not (tmp_path / "tiny.onnx").exists()
+
+
+def test_a_long_wave_goes_through_an_export_in_parts(tmp_path: Path) -> None:
+    path = a_nemo(tmp_path / "tiny.nemo", channels=16, kernels=(5,))
+    light = load(path, tmp_path / "exports")
+    scores, step_s = light.network.log_probs([np.random.default_rng(0).normal(0, 0.1, 16000 * 301).astype(np.float32)])
+    assert len(scores[0]) * step_s == pytest.approx(301, abs=0.2)
+
+
+def test_calibration_changes_confidence_and_nothing_else(recognizer: Recognizer) -> None:
+    wave = bursts((0.1, 2.5), duration_s=3.0, noise=0.3)
+    plain = recognizer.transcribe([wave])[0]
+    sure = Recognizer(recognizer.network.model, calibration=Calibration(0.5, 0.5, -3.0, 200, 0.2, 0.02))  # type: ignore[attr-defined]
+    calm = sure.transcribe([wave])[0]
+    assert calm.text == plain.text
+    assert plain.words
+    assert all(a.confidence < b.confidence and a.start_s == b.start_s
+               for a, b in zip(calm.words, plain.words, strict=True))  # fmt: skip
+
+
+def test_a_file_is_heard_as_its_samples_are(recognizer: Recognizer, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    speech = [Synthesizer().speak(text, voices(4, 3)[n], 8000) for n, text in enumerate(
+        ("hello how can i help", "i want to cancel my plan", "just a moment please"))]  # fmt: skip
+    call = rng.normal(0, 0.001, (8000 * 70, 2)).astype(np.float32)
+    for begin_s, channel, said in ((1, 1, 0), (29, 0, 1), (33.5, 1, 2), (59.2, 0, 2)):
+        call[int(begin_s * 8000) :][: len(speech[said]), channel] += 0.5 * speech[said]
+    content = to_wav_bytes(call, 8000, "ULAW")
+    roles = {0: "customer", 1: "agent"}
+    from_file = recognizer.transcribe_file(content, roles)
+    assert from_file == recognizer.transcribe_call(read(content)[0], 8000, roles)
+    assert [turn.role for turn in from_file] == ["agent", "customer", "agent", "customer"]
+    assert [turn.start_s for turn in from_file] == pytest.approx([1, 29, 33.5, 59.2], abs=0.15)
+    with pytest.raises(AudioError, match=r"line 7: truncated"):
+        recognizer.transcribe_file(content[: len(content) // 2], roles, "line 7")

@@ -1,0 +1,69 @@
+"""Takes a call of any length block by block: where speech is on each channel, then the pieces to hear, in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from data.audio import Resampler
+from models.segments import SAMPLE_RATE_HZ, Segment, Segmentation, SpeechFinder, segments_of
+
+
+def speech(
+    read: Iterable[np.ndarray], sample_rate_hz: int, channels: list[int], segmentation: Segmentation
+) -> list[tuple[Segment, int]]:
+    """The segments of all channels with their channel, in the order in which they end."""
+    finders = {channel: SpeechFinder() for channel in channels}
+    resampler, frames = Resampler(sample_rate_hz, SAMPLE_RATE_HZ, len(channels)), 0
+    for block in read:
+        frames += len(block)
+        _feed(finders, resampler.feed(block[:, channels]))
+    _feed(finders, resampler.end())
+    found = [
+        (segment, channel)
+        for channel, finder in finders.items()
+        for segment in segments_of(finder.probabilities(), frames / sample_rate_hz, segmentation)
+    ]
+    return sorted(found, key=lambda one: one[0].to_s)
+
+
+def _feed(finders: dict[int, SpeechFinder], wide: np.ndarray) -> None:
+    for column, finder in enumerate(finders.values()):
+        finder.feed(wide[:, column])
+
+
+def pieces(
+    read: Iterable[np.ndarray], sample_rate_hz: int, segments: list[tuple[Segment, int]]
+) -> Iterator[tuple[Segment, int, np.ndarray]]:
+    """Each segment with its channel and its samples, keeping no more of the call than later segments need."""
+    needed_from = [int(segment.from_s * sample_rate_hz) for segment, _ in segments]
+    for number in range(len(segments) - 2, -1, -1):
+        needed_from[number] = min(needed_from[number], needed_from[number + 1])
+    kept, start, number = np.zeros((0, 0), np.float32), 0, 0
+    for block in read:
+        kept = np.concatenate([kept, block]) if len(kept) else block
+        end = start + len(kept)
+        while number < len(segments) and segments[number][0].to_s * sample_rate_hz <= end:
+            segment, channel = segments[number]
+            begin, finish = int(segment.from_s * sample_rate_hz) - start, int(segment.to_s * sample_rate_hz) - start
+            yield segment, channel, kept[begin:finish, channel].copy()
+            number += 1
+        if number == len(segments):
+            return
+        drop = max(0, min(needed_from[number], end) - start)
+        kept, start = kept[drop:], start + drop
+
+
+def groups(
+    pieces: Iterable[tuple[Segment, int, np.ndarray]], seconds: float
+) -> Iterator[list[tuple[Segment, int, np.ndarray]]]:
+    """Pieces in lists of about `seconds` of speech."""
+    group: list[tuple[Segment, int, np.ndarray]] = []
+    for piece in pieces:
+        group.append(piece)
+        if sum(segment.to_s - segment.from_s for segment, _, _ in group) >= seconds:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -1,0 +1,109 @@
+"""From a recogniser's own score of a word to how likely the word is right: beta calibration on held-out calls."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.store import write_json
+
+FILE = "confidence.json"  # its name beside the weights
+LEAST_WORDS = 100  # of which some are right and some wrong; fewer say nothing
+_EDGE = 1e-4
+_PULL = 1.0  # towards leaving scores as they are, worth one word; keeps a handful of words from ruling
+
+
+class CalibrationError(ValueError):
+    """Words are too few, or all alike, to calibrate on; or a file does not hold a calibration."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """log-odds of right = a·ln(s) − b·ln(1 − s) + c for a score s (Kull, Silva Filho and Flach 2017); a, b ≥ 0."""
+
+    a: float
+    b: float
+    c: float
+    words: int  # fitted on so many
+    ece_before: float  # on the same words, each predicted by a fit on the other half of the calls
+    ece_after: float
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        """Probabilities of being right, shape of `scores`; never falls where a score rises."""
+        return 1 / (1 + np.exp(-_design(np.asarray(scores, float)) @ np.array([self.a, self.b, self.c])))
+
+
+def fit(scores: np.ndarray, right: np.ndarray, calls: np.ndarray) -> Calibration:
+    """Fits on words: their scores, whether each was right, and the call it is from (all [words]).
+
+    Raises CalibrationError below `LEAST_WORDS` words or when all are right, or wrong, in either half of the calls.
+    """
+    scores, right = np.asarray(scores, float), np.asarray(right, bool)
+    _, number = np.unique(calls, return_inverse=True)
+    halves = number % 2 == 0
+    if len(scores) < LEAST_WORDS or any(len(np.unique(right[half])) < 2 for half in (halves, ~halves)):
+        raise CalibrationError(
+            f"confidence: {len(scores)} held-out words, {int(right.sum())} of them right, are too few to calibrate on "
+            f"(at least {LEAST_WORDS}, right and wrong ones in two calls or more). Deliver more transcripts."
+        )
+    predicted = np.empty(len(scores))
+    for half in (halves, ~halves):
+        a, b, c = _fitted(scores[half], right[half])
+        predicted[~half] = Calibration(a, b, c, 0, 0.0, 0.0)(scores[~half])
+    a, b, c = _fitted(scores, right)
+    return Calibration(
+        round(a, 6), round(b, 6), round(c, 6), len(scores), round(expected_calibration_error(scores, right), 4),
+        round(expected_calibration_error(predicted, right), 4),
+    )  # fmt: skip
+
+
+def expected_calibration_error(probability: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
+    """Mean gap between promised and found share of right words over `bins` of equally many words (adaptive ECE)."""
+    if not len(probability):
+        raise CalibrationError("confidence: no word was heard, so there is nothing to measure.")
+    order = np.argsort(probability, kind="stable")
+    parts = np.array_split(order, min(bins, len(order)))
+    return float(sum(abs(right[part].mean() - probability[part].mean()) * len(part) for part in parts) / len(order))
+
+
+def save(path: Path, calibration: Calibration) -> None:
+    """Writes it as JSON."""
+    write_json(path, asdict(calibration))
+
+
+def beside(weights: Path) -> Calibration | None:
+    """The calibration that lies beside a `.nemo`, None where there is none. Raises CalibrationError when it is torn."""
+    path = weights.parent / FILE
+    if not path.is_file():
+        return None
+    try:
+        return Calibration(**json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise CalibrationError(f"{path}: not a calibration ({error}). Train again, or delete it.") from error
+
+
+def _design(scores: np.ndarray) -> np.ndarray:
+    inside = np.clip(scores, _EDGE, 1 - _EDGE)
+    return np.stack([np.log(inside), -np.log1p(-inside), np.ones_like(inside)], axis=-1)
+
+
+def _fitted(scores: np.ndarray, right: np.ndarray) -> tuple[float, float, float]:
+    """Penalised Newton steps; a slope that would turn negative is held at 0, so that order is kept."""
+    design, start = _design(scores), np.array([1.0, 1.0, 0.0])
+    weights, free = start.copy(), np.array([True, True, True])
+    for _ in range(100):
+        probability = 1 / (1 + np.exp(-design @ weights))
+        slope = design.T @ (right - probability) - _PULL * (weights - start)
+        curve = (design * (probability * (1 - probability))[:, None]).T @ design + _PULL * np.eye(3)
+        step = np.zeros(3)
+        step[free] = np.linalg.solve(curve[np.ix_(free, free)], slope[free])
+        weights = weights + step
+        if np.abs(step).max() < 1e-8:
+            break
+        fallen = free & (weights < 0) & np.array([True, True, False])
+        if fallen.any():
+            weights[fallen], free = 0.0, free & ~fallen
+    return float(weights[0]), float(weights[1]), float(weights[2])
