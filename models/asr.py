@@ -58,7 +58,9 @@ class Network(Protocol):
     """What hears: labels, and their log-probabilities at each step."""
 
     labels: list[str]
-    parameters: int
+
+    @property
+    def parameters(self) -> int: ...
 
     def log_probs(self, waves: list[np.ndarray]) -> tuple[list[np.ndarray], float]: ...
 

@@ -58,7 +58,11 @@ class OnnxNetwork:
             raise ValueError(f"{path}: not exported by Keepline (it does not say what it expects). Export it again.")
         self.spectrum = Spectrum(**json.loads(said[METADATA]))
         self.labels = self.spectrum.labels
-        self.parameters = self.spectrum.parameters
+
+    @property
+    def parameters(self) -> int:
+        """Weights of the network it was exported from."""
+        return self.spectrum.parameters
 
     def log_probs(self, waves: list[np.ndarray]) -> tuple[list[np.ndarray], float]:
         """Of each waveform (16 kHz float32 [frames]) float32 [steps, labels + blank], and the seconds a step lasts."""
