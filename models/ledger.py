@@ -1,11 +1,11 @@
-"""An append-only, hash-chained list of promotions in a JSONL file: who made what the champion, when and why."""
+"""An append-only, hash-chained list in a JSONL file: who made what the champion or challenger, when and why."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,11 +20,11 @@ class LedgerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One move of a champion. `hash` covers every other field; `prior` is the hash of the entry before it."""
+    """One move of a title. `hash` covers every other field; `prior` is the hash of the entry before it."""
 
     seq: int
     at: str
-    action: str  # promote or rollback
+    action: str  # promote, rollback, challenge or withdraw
     name: str
     version: int
     previous: int | None
@@ -33,6 +33,43 @@ class Entry:
     actor: str
     prior: str
     hash: str
+    approved_by: str = ""  # the person who approved a promotion, where the gate's settings ask for one
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Who holds which title after some entries: champions one could go back to (the present one last), challenger."""
+
+    line: tuple[Entry, ...] = ()
+    challenger: Entry | None = None
+
+    @property
+    def champion(self) -> Entry | None:
+        """The promotion that made the present champion."""
+        return self.line[-1] if self.line else None
+
+    @property
+    def previous(self) -> Entry | None:
+        """The promotion that made the champion a rollback goes to."""
+        return self.line[-2] if len(self.line) > 1 else None
+
+
+def standing(entries: Iterable[Entry]) -> Standing:
+    """The titles after the entries of one model. Raises LedgerError for an action nobody knows."""
+    line: list[Entry] = []
+    challenger: Entry | None = None
+    for entry in entries:
+        if entry.action == "promote":
+            line.append(entry)
+        elif entry.action == "rollback":
+            line.pop()
+        elif entry.action == "challenge":
+            challenger = entry
+        elif entry.action != "withdraw":
+            raise LedgerError(f"ledger, entry {entry.seq}: {entry.action} is no action. Update Keepline to read it.")
+        if challenger and entry.action != "challenge" and entry.version == challenger.version:
+            challenger = None  # it became champion, or was withdrawn
+    return Standing(tuple(line), challenger)
 
 
 def digest(value: Any) -> str:
@@ -72,6 +109,7 @@ def append(path: Path, fields: Mapping[str, Any]) -> Entry:
     body = {**fields, "seq": len(entries) + 1, "prior": entries[-1].hash if entries else ORIGIN}
     if entries:  # time never runs backwards in the ledger, so that a date names one champion
         body["at"] = max(datetime.fromisoformat(body["at"]), datetime.fromisoformat(entries[-1].at)).isoformat()
+    body.setdefault("approved_by", "")
     entry = Entry(**body, hash=digest(body))
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = len(_whole_lines(path).encode()) if path.exists() else 0

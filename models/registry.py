@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from models.approval import ApprovalError, approver
 from models.bundle import Bundle, place_folder, verify_bundle
-from models.ledger import Entry, LedgerError, append, decision_id, read
+from models.ledger import Entry, LedgerError, Standing, append, decision_id, read, standing
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 PREVIOUS = "previous"
+CHALLENGER = "challenger"
+TITLES = (CHAMPION, PREVIOUS, CHALLENGER)  # aliases that mirror the ledger
 ANCHOR = "ledger_head"  # tag on the registered model: the last ledger entry that reached it
 
 
@@ -86,8 +89,8 @@ class Registry:
             return int(made.version)
 
     def alias(self, name: str, alias: str) -> int | None:
-        """The version an alias names, or None. Champion and previous are first put right from the ledger."""
-        if alias in (CHAMPION, PREVIOUS) and self.ledger_path.exists():
+        """The version an alias names, or None. Titles are first put right from the ledger."""
+        if alias in TITLES and self.ledger_path.exists():
             with self._lease():
                 self._settle(name)
         model = self._model(name)
@@ -97,16 +100,25 @@ class Registry:
     def peek(self, name: str, alias: str) -> tuple[int, str] | None:
         """(version, bundle checksum) of an alias, or None. Takes no lease and puts nothing right: for those who poll.
 
-        Champion and previous are what the ledger says, where there is one in this registry's folder.
+        Titles are what the ledger says, where there is one in this registry's folder.
         """
         model = self._model(name)
         held = model.aliases.get(alias) if model else None
         version = None if held is None else int(held)
-        if alias in (CHAMPION, PREVIOUS) and self.ledger_path.exists():
-            line = self._line(name)
-            place = 1 if alias == CHAMPION else 2
-            version = line[-place].version if len(line) >= place else None
+        if alias in TITLES and self.ledger_path.exists():
+            holder = getattr(standing(self.ledger(name)), alias)
+            version = holder.version if holder else None
         return None if version is None else (version, self._version(name, version).tags.get("bundle_sha256", ""))
+
+    def annotate(self, name: str, version: int, tags: Mapping[str, str]) -> None:
+        """Sets tags of a version; those that say which bundle it is cannot be changed (ValueError)."""
+        fixed = {"bundle_sha256", "kind", "data_hash"} & set(tags)
+        if fixed:
+            raise ValueError(f"model {name} v{version}: the tag {min(fixed)} says which bundle it is and stays.")
+        held = self._version(name, version).tags
+        for key, value in tags.items():
+            if held.get(key) != value:
+                self.client.set_model_version_tag(name, str(version), key, value)
 
     def version_tags(self, name: str, version: int) -> dict[str, str]:
         """The tags of a version: bundle_sha256, kind, data_hash, git_commit, licence, decision_id once promoted."""
@@ -152,21 +164,34 @@ class Registry:
     # --- the champion ---
 
     def promote(
-        self, name: str, version: int, expected: int | None, decision: Mapping[str, Any], actor: str, now: datetime
+        self,
+        name: str,
+        version: int,
+        expected: int | None,
+        decision: Mapping[str, Any],
+        actor: str,
+        now: datetime,
+        approval: Mapping[str, Any] | None = None,
     ) -> Entry:
         """Makes `version` the champion of `name` and returns the ledger's entry.
 
         `expected` is the champion the caller compared with (None: there is none). `decision` is the decision record
-        as its JSON says it. Promoting the champion again by the same decision changes nothing.
+        as its JSON says it. Promoting the champion again by the same decision changes nothing. `approval` is a person's
+        answer (models.approval), needed where the decision was made under settings that ask for one.
 
         Raises PromotionRefusedError when the champion is another than `expected`, or the decision is refused, altered,
-        about another bundle, or made against another champion; LedgerError when the ledger is damaged.
+        about another bundle, made against another champion, or waits for approval; LedgerError when the ledger is
+        damaged.
         """
         with self._lease():
-            last = self._settle(name)
+            last = self._settle(name).champion
             record = self._version(name, version)
             sha256 = record.tags.get("bundle_sha256", "")
             self._check_decision(name, version, sha256, decision)
+            try:
+                approved_by = approver(decision, approval)
+            except ApprovalError as error:
+                raise PromotionRefusedError(f"model {name} v{version}: {error}") from error
             current = last.version if last else None
             if last and current == version and last.decision_id == decision["decision_id"]:
                 return last
@@ -182,7 +207,41 @@ class Registry:
                 )
             self._check_delivery(record)
             self.client.set_model_version_tag(name, str(version), "decision_id", decision["decision_id"])
-            return self._move("promote", name, version, current, sha256, decision["decision_id"], actor, now)
+            return self._move(
+                "promote", name, version, current, sha256, decision["decision_id"], actor, now, approved_by
+            )
+
+    def challenge(self, name: str, version: int, decision: Mapping[str, Any], actor: str, now: datetime) -> Entry:
+        """Makes `version` the challenger of `name`: accepted by the gate, and not (yet) promoted.
+
+        Done twice it changes nothing. Raises PromotionRefusedError unless `decision` accepts this very version.
+        """
+        with self._lease():
+            held = self._settle(name)
+            record = self._version(name, version)
+            sha256 = record.tags.get("bundle_sha256", "")
+            self._check_decision(name, version, sha256, decision)
+            if held.champion and held.champion.version == version:
+                raise PromotionRefusedError(f"model {name} v{version}: the champion cannot challenge itself.")
+            if (
+                held.challenger
+                and held.challenger.version == version
+                and held.challenger.decision_id == decision["decision_id"]
+            ):
+                return held.challenger
+            self._check_delivery(record)
+            current = held.champion.version if held.champion else None
+            return self._move("challenge", name, version, current, sha256, decision["decision_id"], actor, now)
+
+    def withdraw(self, name: str, actor: str, now: datetime) -> Entry | None:
+        """Takes the title of challenger away; None when nobody had it."""
+        with self._lease():
+            held = self._settle(name)
+            if held.challenger is None:
+                return None
+            of = held.challenger
+            current = held.champion.version if held.champion else None
+            return self._move("withdraw", name, of.version, current, of.bundle_sha256, of.decision_id, actor, now)
 
     def rollback(self, name: str, actor: str, now: datetime) -> Entry:
         """Gives the title back to the champion before this one. Raises RegistryError when there was none.
@@ -190,23 +249,24 @@ class Registry:
         Rolling back twice goes two champions back. No gate is asked: that version has passed it once.
         """
         with self._lease():
-            last = self._settle(name)
-            line = self._line(name)
-            if last is None or len(line) < 2:
+            held = self._settle(name)
+            last, back = held.champion, held.previous
+            if last is None or back is None:
                 raise RegistryError(f"model {name}: no earlier champion to go back to.")
-            back = line[-2]
             return self._move(
                 "rollback", name, back.version, last.version, back.bundle_sha256, back.decision_id, actor, now
             )
 
     def ledger(self, name: str | None = None) -> list[Entry]:
-        """Every promotion and rollback (of `name`), oldest first, after checking the chain."""
+        """Every move of a title (of `name`), oldest first, after checking the chain."""
         return [entry for entry in read(self.ledger_path) if name in (None, entry.name)]
 
     def champion_at(self, name: str, when: date | datetime) -> int | None:
         """Which version was champion at a moment, or at the end (UTC) of a day; None before the first."""
         held = None
         for entry in self.ledger(name):
+            if entry.action not in ("promote", "rollback"):
+                continue
             at = datetime.fromisoformat(entry.at)
             if isinstance(when, datetime):
                 before = at <= when
@@ -238,50 +298,38 @@ class Registry:
                 f"registry: another promotion has held {self._lease_path} for {self._lease_s:.0f} s. Try again later."
             ) from error
 
-    def _settle(self, name: str) -> Entry | None:
-        """Makes the aliases of `name` say what the ledger says; returns its last entry. Needs the lease."""
-        line = self._line(name)
-        last = next((entry for entry in reversed(read(self.ledger_path)) if entry.name == name), None)
+    def _settle(self, name: str) -> Standing:
+        """Makes the aliases of `name` say what the ledger says; returns who holds which title. Needs the lease."""
+        entries = self.ledger(name)
+        held = standing(entries)
+        last = entries[-1] if entries else None
         model = self._model(name)
         if model is None:
             if last:
                 raise LedgerError(f"{self.ledger_path} has a champion of '{name}', MLflow has no such model.")
-            return None
+            return held
         anchor = model.tags.get(ANCHOR)
-        if anchor and anchor not in {entry.hash for entry in self.ledger(name)}:
+        if anchor and anchor not in {entry.hash for entry in entries}:
             raise LedgerError(
                 f"{self.ledger_path} lacks the last promotion of '{name}' that MLflow knows. It was cut short or is "
                 "not this registry's; restore it, or point to the right folder."
             )
-        wanted = {
-            CHAMPION: line[-1].version if line else None,
-            PREVIOUS: line[-2].version if len(line) > 1 else None,
-        }
-        for alias, version in wanted.items():
-            held = model.aliases.get(alias)
-            if version is None and held is not None:
+        for alias in TITLES:
+            holder: Entry | None = getattr(held, alias)
+            there = model.aliases.get(alias)
+            if holder is None and there is not None:
                 self.client.delete_registered_model_alias(name, alias)
-            elif version is not None and (held is None or int(held) != version):
-                promised = {entry.version: entry.bundle_sha256 for entry in line}[version]
-                if self._version(name, version).tags.get("bundle_sha256") != promised:
+            elif holder is not None and (there is None or int(there) != holder.version):
+                version = holder.version
+                if self._version(name, version).tags.get("bundle_sha256") != holder.bundle_sha256:
                     raise LedgerError(
-                        f"{self.ledger_path} promoted another '{name}' v{version} than MLflow holds. Point both to the "
+                        f"{self.ledger_path} knows another '{name}' v{version} than MLflow holds. Point both to the "
                         "same store, or restore the one that was lost."
                     )
                 self.client.set_registered_model_alias(name, alias, str(version))
         if last and anchor != last.hash:
             self.client.set_registered_model_tag(name, ANCHOR, last.hash)
-        return last
-
-    def _line(self, name: str) -> list[Entry]:
-        """The champions one could go back to, oldest first, the present one last."""
-        line: list[Entry] = []
-        for entry in self.ledger(name):
-            if entry.action == "promote":
-                line.append(entry)
-            else:
-                line.pop()
-        return line
+        return held
 
     def _move(
         self,
@@ -293,6 +341,7 @@ class Registry:
         decision: str,
         actor: str,
         now: datetime,
+        approved_by: str = "",
     ) -> Entry:
         if now.tzinfo is None:
             raise ValueError(f"registry: {now} has no time zone. Pass a UTC time.")
@@ -305,6 +354,7 @@ class Registry:
             "bundle_sha256": sha256,
             "decision_id": decision,
             "actor": actor,
+            "approved_by": approved_by,
         }
         entry = append(self.ledger_path, fields)
         self._settle(name)
@@ -316,6 +366,9 @@ class Registry:
             raise PromotionRefusedError(f"{said} has been altered since it was made. Decide again.")
         if decision.get("verdict") != "accepted":
             raise PromotionRefusedError(f"{said} refused it. Read its record for the checks that failed.")
+        failed = [check["name"] for check in decision.get("checks", ()) if check["verdict"] not in ("pass", "skipped")]
+        if failed:
+            raise PromotionRefusedError(f"{said} accepts it although {', '.join(failed)} did not pass. Decide again.")
         about = (decision.get("candidate") or {}).get("bundle_sha256")
         if not sha256 or about != sha256:
             raise PromotionRefusedError(f"{said} is about another bundle ({str(about)[:12]}, not {sha256[:12]}).")
