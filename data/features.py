@@ -3,7 +3,8 @@
 An as-of date is the start of that day in UTC. A feature sees contacts that began before it; the target says what
 happened from that day on. Each feature is declared once below, and named by a small grammar that `describe` reads back:
 `<measure>_<days>d` is a sum over the last days, `<measure>_decayed` one in which a contact counts half after
-`half_life_days`, `attr_<name>` a column of the customer record.
+`half_life_days` (and what it left behind less still after a smooth contact: people forgive), `attr_<name>` a column of
+the customer record.
 
 What the customer record says (plan, price, attributes) carries no date. It is taken as it stands at delivery, so an
 attribute that changes when somebody leaves must be named in `exclude`.
@@ -50,6 +51,7 @@ class FeatureParams:
     event: str = "churn"  # the outcome to foresee
     windows_days: tuple[int, ...] = (7, 30, 90, 365)  # lengths of looking back
     half_life_days: float = 50.0  # after so many days a contact counts half in `_decayed` and in the worst episode
+    relief: float = 0.5  # share of earlier friction, reasons and barriers that a smooth contact makes up for
     repeat_days: float = 7.0  # contacts closer than this belong to one episode
     as_of_count: int = 10  # at most so many monthly dates to learn from
     min_history_days: int = 90  # of contacts before the first as-of date
@@ -61,12 +63,18 @@ class FeatureParams:
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature as declared. `group` is what a reason is called; `meaning` completes "3 …"."""
+    """One feature as declared. `group` is what a reason is called; `meaning` completes "3 …".
+
+    `carries` marks what contacts left behind, a fading sum that the model may add up. `detail` marks a refinement of
+    another feature (a window, a count by channel), which only many customers who left can tell from chance.
+    """
 
     name: str
     meaning: str
     group: str
     kind: str = "numeric"
+    carries: bool = False
+    detail: bool = False
 
 
 # Sums over contacts: meaning, group, and what one contact adds.
@@ -91,12 +99,12 @@ _MEASURES: dict[str, tuple[str, str, pl.Expr]] = {
 _SINGLES = {
     feature.name: feature
     for feature in (
-        Feature("days_since_last_contact", "days since the last contact", "contact volume"),
-        Feature("days_since_last_friction", "days since the last friction", "friction"),
-        Feature("worst_episode", "friction in the worst episode, fading with age", "friction"),
-        Feature("longest_wait_s", "seconds of the longest wait", "effort"),
-        Feature("last_channel", "channel of the last contact", "contact volume", "categorical"),
-        Feature("last_reason", "reason of the last contact", "reasons and mood", "categorical"),
+        Feature("days_since_last_contact", "days since the last contact", "contact volume", detail=True),
+        Feature("days_since_last_friction", "days since the last friction", "friction", detail=True),
+        Feature("worst_episode", "friction in the worst episode, fading with age", "friction", detail=True),
+        Feature("longest_wait_s", "seconds of the longest wait", "effort", detail=True),
+        Feature("last_channel", "channel of the last contact", "contact volume", "categorical", detail=True),
+        Feature("last_reason", "reason of the last contact", "reasons and mood", "categorical", detail=True),
         Feature("tenure_days", "days as a customer", "tenure and price"),
         Feature("monthly_price", "monthly price", "tenure and price"),
         Feature("plan", "plan", "plan and region", "categorical"),
@@ -118,12 +126,16 @@ def describe(name: str, kind: str = "numeric") -> Feature:
     when = f"in the last {days} days" if days else "recently, fading with age"
     if base in _MEASURES:
         meaning, group, _ = _MEASURES[base]
-        return Feature(name, f"{meaning} {when}", group)
+        carries = base in FRICTIONS and not days
+        detail = not carries and (base not in ("contacts", "friction") or days is not None)
+        return Feature(name, f"{meaning} {when}", group, carries=carries, detail=detail)
     topic, _, value = base.partition("_")
     if base not in _ABOUT:
         raise KeyError(f"{name}: no such feature. Declare it in data/features.py.")
     noun = {"barrier": "contacts where agents lacked", "reason": "contacts about", "sentiment": "contacts in a mood"}
-    return Feature(name, f"{noun[topic]} {value} {when}", "friction" if topic == "barrier" else "reasons and mood")
+    group = "friction" if topic == "barrier" else "reasons and mood"
+    carries = topic != "sentiment" and not days  # a mood is what friction leaves behind, and would count twice
+    return Feature(name, f"{noun[topic]} {value} {when}", group, carries=carries, detail=not carries)
 
 
 def is_dated(outcomes: pl.DataFrame, params: FeatureParams) -> bool:
@@ -270,7 +282,14 @@ def _marks(contacts: pl.DataFrame, labels: pl.DataFrame, params: FeatureParams) 
             (~soon).cum_sum().over("customer_id").alias("episode"),
             pl.sum_horizontal(*FRICTIONS).alias("severity"),
         )
+        .with_columns(_relieved(params).alias("relieved"))
     )
+
+
+def _relieved(params: FeatureParams) -> pl.Expr:
+    """The logarithm of what smooth contacts up to this one would leave of something that came before them all."""
+    trouble = pl.sum_horizontal("severity", *(name for name in _ABOUT if name.startswith("barrier_")))
+    return (1 - params.relief * (1 - trouble).clip(0, 1)).log().cum_sum().over("customer_id")
 
 
 def _history(marks: pl.DataFrame, day: date, params: FeatureParams) -> pl.DataFrame:
@@ -278,7 +297,9 @@ def _history(marks: pl.DataFrame, day: date, params: FeatureParams) -> pl.DataFr
     midnight = datetime.combine(day, time(), UTC)
     age = (pl.lit(midnight) - pl.col("started_at")).dt.total_seconds() / 86400
     past = marks.filter(pl.col("started_at") < midnight).with_columns(
-        age.alias("age"), (0.5 ** (age / params.half_life_days)).alias("decay")
+        age.alias("age"),
+        (0.5 ** (age / params.half_life_days)).alias("decay"),
+        (pl.col("relieved").last().over("customer_id") - pl.col("relieved")).exp().alias("unrelieved"),
     )
     measures = {base: amount for base, (_, _, amount) in _MEASURES.items()}
     sums = []
@@ -289,7 +310,9 @@ def _history(marks: pl.DataFrame, day: date, params: FeatureParams) -> pl.DataFr
             pl.when(pl.col("age") <= days).then(amount).sum().cast(pl.Float64).alias(f"{base}_{days}d")
             for days in windows
         ]
-        sums.append((amount.cast(pl.Float64) * pl.col("decay")).sum().alias(f"{base}_decayed"))
+        forgiven = base == "friction" or describe(f"{base}_decayed").carries
+        left = pl.col("decay") * pl.col("unrelieved") if forgiven else pl.col("decay")
+        sums.append((amount.cast(pl.Float64) * left).sum().alias(f"{base}_decayed"))
     episodes = past.group_by("customer_id", "episode").agg(
         (pl.col("severity").sum() * pl.col("decay").max()).alias("worst_episode")
     )

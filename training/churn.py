@@ -1,8 +1,7 @@
 """Trains the churn network on features of several as-of dates, calibrates it, and survives being killed.
 
-The likelihood is that of a hazard that is constant within an interval, so a customer who was observed for half an
-interval counts for half of it and no censored row is thrown away (Allison, 1982; Gensheimer and Narasimhan, 2019, for
-networks). Without dates it is plain logistic loss. What was best on the valid split is kept, and calibrated there.
+First the additive part is fitted whole, then the ensemble learns what it leaves, for as long as that helps on the valid
+split; where it never helps, nothing of it is kept. The result is calibrated on valid, too.
 """
 
 from __future__ import annotations
@@ -15,16 +14,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import polars as pl
 
-from data.features import describe
-from data.store import atomic
+from data.features import Feature, describe
+from training import checkpoint
+from training.likelihood import Rows, calibrate, encode, ensemble_logits, ensemble_loss, loss, row_losses
 
 if TYPE_CHECKING:
     import torch
 
-    from models.churn import ChurnModel, HazardNetwork
+    from models.churn import ChurnModel
+    from models.hazard import HazardNetwork
 
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model"
 
@@ -55,7 +55,10 @@ class ChurnTraining:
     members: int = 8  # ensemble members sharing the weights
     bins: int = 8  # at most so many bins of a number's piecewise-linear encoding
     dropout: float = 0.2  # share of hidden units dropped in training
-    hidden_value_share: float = 0.02  # share of categories shown as unknown, so that the unknown slot learns
+    ridge: float = 1.0  # holds the additive weights towards nothing: half their inverse variance a priori
+    mark_cost: float = 0.5  # holds what a kind of contact weighs towards nothing
+    additive_steps: int = 150  # at most so many L-BFGS steps of the additive fit
+    leavers_per_feature: int = 20  # with fewer customers who left, features that only refine others are left out
     learning_rate: float = 7e-4  # of AdamW
     weight_decay: float = 0.1  # of AdamW
     batch_size: int = 512  # rows a step, fewer where there are few rows
@@ -73,16 +76,6 @@ class ChurnTraining:
             raise ValueError(f"churn.horizons_days must be increasing numbers of days, not {list(days)}.")
 
 
-@dataclass
-class _Rows:
-    """Encoded rows: numbers, category indices, share of each interval observed, interval of the event or -1."""
-
-    numbers: torch.Tensor
-    index: torch.Tensor
-    observed: torch.Tensor
-    event: torch.Tensor
-
-
 def train(
     params: ChurnTraining,
     features: pl.DataFrame,
@@ -98,7 +91,10 @@ def train(
     """
     import torch
 
-    from models.churn import ChurnConfig, ChurnModel, Encoder, HazardNetwork, describe_columns, feature_columns
+    from models.churn import ChurnConfig, ChurnModel, describe_columns, feature_columns
+    from models.encoding import Encoder
+    from models.hazard import HazardNetwork
+    from training.additive import fit_additive
 
     rows = features.filter(pl.col("event").is_not_null() & (pl.col("time_days").is_null() | (pl.col("time_days") > 0)))
     parts = {name: rows.filter(pl.col("split") == name) for name in ("train", "valid")}
@@ -107,7 +103,7 @@ def train(
     _refuse_leaks(parts["train"], names, params.leak_auc)
     params = _sized(params, parts["train"]["customer_id"].n_unique())
     declared = [describe(name, "categorical" if rows.schema[name] == pl.String else "numeric") for name in names]
-    columns = describe_columns(parts["train"], declared, params.bins)
+    columns = describe_columns(parts["train"], _affordable(declared, _leavers(parts["train"]), params), params.bins)
     if not columns:
         raise ChurnTrainingError("churn: no feature varies between the training rows. Deliver contacts or attributes.")
     horizons = params.horizons_days if dated else ()
@@ -116,52 +112,83 @@ def train(
         bias=(0.0,) * max(1, len(horizons)),
     )  # fmt: skip
     encoder = Encoder(columns)
-    encoded = {name: _encode(encoder, part, horizons) for name, part in parts.items()}
+    encoded = {name: encode(encoder, part, horizons) for name, part in parts.items()}
 
     torch.manual_seed(params.seed)
     network = HazardNetwork(config)
-    _start_at_base_rate(network, encoded["train"], dated)
     optimizer = torch.optim.AdamW(_groups(network, params.weight_decay), lr=params.learning_rate)
     fingerprint = _fingerprint(params, features)
-    state = _restore(work_dir / CHECKPOINT, fingerprint, network, optimizer)
-    resumed_from = state["epoch"]
-    if not resumed_from:
-        state["fingerprint"] = fingerprint
+    state = checkpoint.restore(work_dir / CHECKPOINT, fingerprint, network, optimizer)
+    resumed_from = state["epoch"] if state else 0
+    if state is None:
+        fit_additive(network, encoded["train"], params.ridge, params.mark_cost, params.additive_steps)
+        state = {"fingerprint": fingerprint, "epoch": 0, "best_epoch": 0, "best": _copied(network),
+                 "additive_loss": ensemble_loss(network, encoded["valid"])}  # fmt: skip
+        state["best_loss"] = state["additive_loss"]
         # Under names of their own: whoever opened the run has logged the settings as they were given.
         used = {name: getattr(params, name) for name in ("bins", "batch_size", "dropout", "weight_decay")}
-        run.log_params({"used": {**used, "rows": parts["train"].height, "inputs": network.width}})
+        used |= {"rows": parts["train"].height, "inputs": encoder.width, "features": len(columns)}
+        run.log_params({"used": used})
 
-    best = state.pop("best") or {name: value.clone() for name, value in network.state_dict().items()}
-    if state["best_loss"] is None:
-        state["best_loss"] = _valid_loss(network, encoded["valid"], dated)
+    best = state.pop("best")
     while state["epoch"] < params.epochs and state["epoch"] - state["best_epoch"] < params.patience:
-        train_loss = _one_pass(network, optimizer, encoded["train"], params, state["epoch"], dated)
+        train_loss = _one_pass(network, optimizer, encoded["train"], params, state["epoch"])
         state["epoch"] += 1
-        loss = _valid_loss(network, encoded["valid"], dated)
-        run.log_metrics({"train_loss": train_loss, "valid_loss": loss}, step=state["epoch"])
-        if loss < state["best_loss"]:
-            state["best_loss"], state["best_epoch"] = loss, state["epoch"]
-            best = {name: value.clone() for name, value in network.state_dict().items()}
+        valid_loss = ensemble_loss(network, encoded["valid"])
+        run.log_metrics({"train_loss": train_loss, "valid_loss": valid_loss}, step=state["epoch"])
+        if valid_loss < state["best_loss"]:
+            state["best_loss"], state["best_epoch"], best = valid_loss, state["epoch"], _copied(network)
         if state["epoch"] % params.checkpoint_every == 0:
-            _save(work_dir / CHECKPOINT, state, network, best, optimizer)
+            checkpoint.save(work_dir / CHECKPOINT, state, network, best, optimizer)
         progress(state["epoch"], params.epochs)
     network.load_state_dict(best)
-    temperature, bias = _calibrate(network, encoded["valid"], dated)
+    if not _worth_it(network, encoded["valid"], parts["valid"]["customer_id"]):
+        network.silence()
+        best = _copied(network)
+    temperature, bias = calibrate(network, encoded["valid"])
     model = ChurnModel(replace(config, temperature=temperature, bias=bias), network)
     model.save(work_dir / MODEL)
     metrics = _valid_metrics(model, parts["valid"])
     run.log_metrics(metrics | {"temperature": temperature, "best_valid_loss": state["best_loss"]}, step=state["epoch"])
-    _save(work_dir / CHECKPOINT, state, network, best, optimizer)
+    checkpoint.save(work_dir / CHECKPOINT, state, network, best, optimizer)
     progress(params.epochs, params.epochs)
+    kept = {column.name for column in columns}
     return {
         "model": str(work_dir / MODEL), "run_id": run.run_id, "resumed_from_epoch": resumed_from,
         "epochs": state["epoch"], "best_epoch": state["best_epoch"], "valid_loss": state["best_loss"],
+        "valid_loss_additive": state["additive_loss"], "ensemble": not network.is_silent,
         "rows": {name: part.height for name, part in parts.items()},
         "customers": {name: part["customer_id"].n_unique() for name, part in parts.items()},
         "events": {name: _leavers(part) for name, part in parts.items()},
-        "features": len(columns), "features_constant": sorted(set(names) - {column.name for column in columns}),
+        "features": len(columns), "features_left_out": sorted(set(names) - kept),
         "horizons_days": list(horizons), "temperature": temperature, "bias": list(bias), "valid": metrics,
     }  # fmt: skip
+
+
+def _worth_it(network: HazardNetwork, rows: Rows, customer: pl.Series) -> bool:
+    """Whether the ensemble gains on `rows` beyond sampling error (95 %, one-sided), which is clustered by customer.
+
+    The best of many passes looks good by chance where few customers left.
+    """
+    alone = row_losses(network.additive(rows.inputs)[:, None, :], rows)[:, 0]
+    together = row_losses(ensemble_logits(network, rows)[:, None, :], rows)[:, 0]
+    gain = pl.DataFrame({"customer": customer, "gain": (alone - together).numpy()})
+    by_customer = gain.group_by("customer").agg(pl.col("gain").sum())["gain"].to_numpy()
+    return bool(by_customer.sum() > 1.645 * by_customer.std() * len(by_customer) ** 0.5)
+
+
+def _copied(network: HazardNetwork) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def _affordable(declared: list[Feature], leavers: int, params: ChurnTraining) -> list[Feature]:
+    """All features where enough customers left to learn from, else those that no other one stands for.
+
+    The rule of events per variable (Peduzzi et al., 1996), which is generous with 10 and safe with 20.
+    """
+    if leavers >= params.leavers_per_feature * len(declared):
+        return declared
+    return [feature for feature in declared if not feature.detail] or declared
 
 
 def _leavers(part: pl.DataFrame) -> int:
@@ -222,49 +249,6 @@ def _sized(params: ChurnTraining, customers: int) -> ChurnTraining:
     )
 
 
-def _encode(encoder: Any, part: pl.DataFrame, horizons: tuple[int, ...]) -> _Rows:
-    import torch
-
-    numbers, index = encoder.frame(part)
-    event = torch.from_numpy(part["event"].to_numpy().copy())
-    if not horizons:
-        return _Rows(numbers, index, torch.ones(len(event), 1), torch.where(event, 0, -1))
-    ends = torch.tensor(horizons, dtype=torch.float32)
-    starts = torch.cat([torch.zeros(1), ends[:-1]])
-    time = torch.from_numpy(part["time_days"].to_numpy().astype(np.float32))[:, None]
-    observed = ((time - starts) / (ends - starts)).clamp(0, 1)
-    interval = torch.searchsorted(ends, time[:, 0].contiguous())
-    return _Rows(numbers, index, observed, torch.where(event & (interval < len(ends)), interval, -1))
-
-
-def _loss(logits: torch.Tensor, observed: torch.Tensor, event: torch.Tensor, dated: bool) -> torch.Tensor:
-    """Mean negative log-likelihood of logits [rows, members, intervals], every member judged by itself."""
-    import torch
-    from torch.nn import functional
-
-    if not dated:
-        target = (event >= 0).to(logits.dtype)[:, None].expand(logits.shape[:2])
-        return functional.binary_cross_entropy_with_logits(logits[:, :, 0], target)
-    hazard = functional.softplus(logits)
-    survived = (hazard * observed[:, None, :]).sum(2)
-    chosen = logits.gather(2, event.clamp(min=0)[:, None, None].expand(-1, logits.shape[1], 1))[:, :, 0]
-    # log(softplus(x)) is x far below zero, where softplus itself would round to nothing
-    log_hazard = torch.where(chosen < -15, chosen, functional.softplus(chosen.clamp(min=-15)).log())
-    return (survived - log_hazard * (event >= 0)[:, None]).mean()
-
-
-def _start_at_base_rate(network: HazardNetwork, rows: _Rows, dated: bool) -> None:
-    """Sets the biases so that training begins at the life table: everybody at the average hazard of each interval."""
-    import torch
-
-    count = network.level_bias.shape[0]
-    events = torch.tensor([float((rows.event == j).sum()) for j in range(count)]) + 0.5
-    hazard = events / (rows.observed.sum(0) + 1.0)
-    with torch.no_grad():
-        rate = hazard if dated else -torch.log1p(-hazard.clamp(max=0.99))
-        network.level_bias.copy_(torch.log(torch.expm1(rate)))
-
-
 def _groups(network: HazardNetwork, weight_decay: float) -> list[dict[str, Any]]:
     """Weights decay; biases and the members' scalings do not."""
     decayed: list[Any] = []
@@ -275,12 +259,7 @@ def _groups(network: HazardNetwork, weight_decay: float) -> list[dict[str, Any]]
 
 
 def _one_pass(
-    network: HazardNetwork,
-    optimizer: torch.optim.Optimizer,
-    rows: _Rows,
-    params: ChurnTraining,
-    epoch: int,
-    dated: bool,
+    network: HazardNetwork, optimizer: torch.optim.Optimizer, rows: Rows, params: ChurnTraining, epoch: int
 ) -> float:
     """One pass over the rows. Its randomness depends on seed and epoch alone, so a resumed training repeats it."""
     import torch
@@ -288,60 +267,16 @@ def _one_pass(
     torch.manual_seed(params.seed * 1_000_003 + epoch + 1)
     network.train()
     total = 0.0
-    order = torch.randperm(len(rows.event))
-    for batch in order.split(params.batch_size):
-        index = rows.index[batch]
-        index = torch.where(torch.rand(index.shape) < params.hidden_value_share, 0, index)
-        logits = network(network.embed(rows.numbers[batch], index))
-        loss = _loss(logits, rows.observed[batch], rows.event[batch], dated)
+    for places in torch.randperm(len(rows)).split(params.batch_size):
+        batch = rows.take(places)
+        found = loss(network(batch.inputs), batch)
         optimizer.zero_grad()
-        loss.backward()
+        found.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        total += loss.item() * len(batch)
+        total += found.item() * len(batch)
     network.eval()
-    return total / len(rows.event)
-
-
-def _mean_logits(network: HazardNetwork, rows: _Rows) -> torch.Tensor:
-    import torch
-
-    from models.churn import mean_logits
-
-    network.eval()
-    with torch.no_grad():
-        return torch.cat(
-            [
-                mean_logits(network(network.embed(numbers, index)))
-                for numbers, index in zip(rows.numbers.split(4096), rows.index.split(4096), strict=True)
-            ]
-        )
-
-
-def _valid_loss(network: HazardNetwork, rows: _Rows, dated: bool) -> float:
-    return float(_loss(_mean_logits(network, rows)[:, None, :], rows.observed.double(), rows.event, dated))
-
-
-def _calibrate(network: HazardNetwork, rows: _Rows, dated: bool) -> tuple[float, tuple[float, ...]]:
-    """A temperature for all and a bias for each interval by penalised likelihood: few events move them little."""
-    import torch
-
-    logits = _mean_logits(network, rows)[:, None, :]
-    knobs = torch.zeros(1 + logits.shape[2], dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([knobs], max_iter=100, line_search_fn="strong_wolfe")
-
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        moved = logits * knobs[0].exp() + knobs[1:]
-        loss = _loss(moved, rows.observed.double(), rows.event, dated) * len(rows.event)
-        # Gaussian priors: 0.3 on the log temperature; 0.15 on each bias, for the level is known better from train
-        loss = loss + knobs[0] ** 2 / (2 * 0.3**2) + (knobs[1:] ** 2).sum() / (2 * 0.15**2)
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    values = knobs.detach()
-    return float(values[0].exp()), tuple(values[1:].tolist())
+    return total / len(rows)
 
 
 def _valid_metrics(model: ChurnModel, part: pl.DataFrame) -> dict[str, float]:
@@ -359,51 +294,3 @@ def _fingerprint(params: ChurnTraining, features: pl.DataFrame) -> str:
     features.rechunk().write_ipc(content)
     stated = json.dumps(asdict(params), sort_keys=True)
     return hashlib.sha256(stated.encode() + hashlib.sha256(content.getbuffer()).digest()).hexdigest()
-
-
-def _metadata(path: Path) -> dict[str, Any] | None:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as found:
-            return json.loads(found.metadata()["state"])
-    except FileNotFoundError:
-        return None
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError):
-        return None  # not a checkpoint of ours: train from the start, which overwrites it
-
-
-def _save(
-    path: Path, state: dict[str, Any], network: HazardNetwork, best: dict[str, Any], optimizer: torch.optim.Optimizer
-) -> None:
-    """One file whole or not at all: weights, best weights and optimizer as tensors, the rest as JSON in its header."""
-    from safetensors.torch import save_file
-
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    tensors |= {f"best.{name}": value for name, value in best.items()}
-    for number, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{name}": value for name, value in moments.items()}
-    with atomic(path) as temporary:
-        save_file({name: value.contiguous().clone() for name, value in tensors.items()}, temporary,
-                  metadata={"state": json.dumps(state)})  # fmt: skip
-
-
-def _restore(path: Path, fingerprint: str, network: HazardNetwork, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The state of an interrupted training of the same rows and parameters, or that of a new one."""
-    from safetensors.torch import load_file
-
-    found = _metadata(path)
-    if not found or found["fingerprint"] != fingerprint:
-        return {"epoch": 0, "best_epoch": 0, "best_loss": None, "best": None}
-    tensors = load_file(path)
-
-    def part(prefix: str) -> dict[str, Any]:
-        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-    network.load_state_dict(part("network."))
-    moments: dict[int, dict[str, Any]] = {}
-    for name, value in part("optimizer.").items():
-        number, key = name.split(".")
-        moments.setdefault(int(number), {})[key] = value
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    return {**found, "best": part("best.")}

@@ -39,9 +39,9 @@ def a_model(horizons: tuple[int, ...] = (30, 90, 180, 365), seed: int = 0) -> Ch
     config = ChurnConfig(columns, horizons, hidden=16, members=4, bias=(-2.0,) * max(1, len(horizons)))
     model = ChurnModel(config)
     with torch.no_grad():
-        model.network.common.mul_(8)
+        model.network.common.normal_(0, 0.3)
         model.network.departure.normal_(0, 0.3)
-        model.network.linear.weight.normal_(0, 0.5)
+        model.network.linear.normal_(0, 0.5)
     return model
 
 

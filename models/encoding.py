@@ -1,0 +1,170 @@
+"""How feature values become the churn network's inputs, learned from training rows and kept with the model.
+
+Numbers enter by piecewise-linear encoding (Gorishniy et al., 2022), categories one-hot, and what contacts left behind
+(features with `carries`) as it is, for the network adds that up by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from data.features import Feature
+
+
+class ChurnModelError(ValueError):
+    """A frame does not fit the model, or a folder does not hold one."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One feature as the model takes it. `kind` is numeric (bin edges, mean, std), carried (edges: its range) or
+    categorical (values; one that is not among them is unknown)."""
+
+    name: str
+    kind: str
+    group: str
+    meaning: str
+    reference: float | str | None
+    edges: tuple[float, ...] = ()
+    mean: float = 0.0
+    std: float = 1.0
+    has_missing: bool = False
+    values: tuple[str | None, ...] = ()
+
+
+def describe_columns(frame: pl.DataFrame, features: Sequence[Feature], bins: int) -> tuple[Column, ...]:
+    """What the model must know of each feature, out of training rows; a feature that never varies is left out."""
+    columns = []
+    for feature in features:
+        series = frame[feature.name]
+        if series.n_unique() < 2:
+            continue
+        if feature.kind == "categorical":
+            counts = series.value_counts(sort=True)
+            values = tuple(sorted(counts[feature.name].to_list(), key=lambda value: (value is None, value)))
+            common = max(counts.drop_nulls(feature.name).iter_rows(), key=lambda row: (row[1], row[0]))[0]
+            columns.append(Column(feature.name, "categorical", feature.group, feature.meaning, common, values=values))
+            continue
+        known = series.to_numpy().astype(np.float64)
+        finite = known[np.isfinite(known)]
+        if len(finite) == 0:
+            continue
+        edges = np.unique(np.quantile(finite, np.linspace(0, 1, bins + 1)))
+        if len(edges) < 3:  # nearly constant: the quantiles see one value, so let the rest show at all
+            edges = np.unique([finite.min(), *edges, finite.max()])
+        kind = "carried" if feature.carries and finite.min() >= 0 else "numeric"
+        columns.append(
+            Column(
+                feature.name, kind, feature.group, feature.meaning, float(np.median(finite)), tuple(edges.tolist()),
+                float(finite.mean()), float(finite.std()) or 1.0, kind == "numeric" and len(finite) < len(known),
+            )
+        )  # fmt: skip
+    return tuple(columns)
+
+
+class Encoder:
+    """Turns feature values into the network's inputs [rows, width], those of carried columns last."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.columns = tuple(columns)
+        self.numeric = [column for column in columns if column.kind == "numeric"]
+        self.categorical = [column for column in columns if column.kind == "categorical"]
+        self.carried = [column for column in columns if column.kind == "carried"]
+        # One entry a bin, side by side: the column it belongs to, where it begins and how wide it is.
+        self._owned = np.array([n for n, column in enumerate(self.numeric) for _ in column.edges[1:]], dtype=np.int64)
+        self._low = np.array([edge for column in self.numeric for edge in column.edges[:-1]])
+        self._width = np.array([width for column in self.numeric for width in np.diff(column.edges)])
+        self._mean = np.array([column.mean for column in self.numeric])
+        self._std = np.array([column.std for column in self.numeric])
+        self._median = np.array([float(column.reference or 0) for column in self.numeric])
+        self._flagged = np.array([column.has_missing for column in self.numeric], dtype=bool)
+        self._most = np.array([column.edges[-1] for column in self.carried])
+        # None is a value like any other where training had it; what it had not lies past the end and has no input.
+        self._indices = [{value: n for n, value in enumerate(column.values)} for column in self.categorical]
+        self._starts = np.cumsum([0, *(len(column.values) for column in self.categorical)])
+        place = {column.name: n for n, column in enumerate(self.columns)}
+        numbers = np.array([place[column.name] for column in self.numeric], dtype=np.int64)
+        # The column, by its place in `columns`, that each input belongs to.
+        self.owner = np.concatenate([
+            numbers[self._owned], numbers, numbers[self._flagged],
+            np.array([place[column.name] for column in self.categorical for _ in column.values], dtype=np.int64),
+            np.array([place[column.name] for column in self.carried], dtype=np.int64),
+        ])  # fmt: skip
+
+    @property
+    def width(self) -> int:
+        """Number of inputs, carried ones included."""
+        return len(self.owner)
+
+    def encode(self, numbers: np.ndarray, carried: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """Inputs of numbers and carried values (NaN where missing) and category indices, each [rows, its columns]."""
+        numbers = np.where(np.isfinite(numbers), numbers, np.nan)
+        missing = np.isnan(numbers)
+        numbers = np.where(missing & ~self._flagged, self._median, numbers)
+        binned = np.clip((numbers[:, self._owned] - self._low) / self._width, 0, 1)
+        standard = np.clip((numbers - self._mean) / self._std, -4, 4)
+        inputs = np.zeros((len(numbers), self.width), dtype=np.float32)
+        a, b = binned.shape[1], binned.shape[1] + standard.shape[1]
+        c = b + int(self._flagged.sum())
+        inputs[:, :a], inputs[:, a:b] = np.nan_to_num(binned), np.nan_to_num(standard)
+        inputs[:, b:c] = missing[:, self._flagged]
+        for n, column in enumerate(self.categorical):
+            known = np.flatnonzero(indices[:, n] < len(column.values))
+            inputs[known, c + self._starts[n] + indices[known, n]] = 1.0
+        carried = np.where(np.isfinite(carried), carried, 0.0)
+        inputs[:, self.width - len(self.carried) :] = np.clip(carried, 0, self._most)
+        return inputs
+
+    def frame(self, frame: pl.DataFrame) -> np.ndarray:
+        """Encodes a features frame. Raises ChurnModelError naming a missing or unreadable column."""
+        missing = [column.name for column in self.columns if column.name not in frame.columns]
+        if missing:
+            raise ChurnModelError(_missing(missing))
+        indices = np.zeros((frame.height, len(self.categorical)), dtype=np.int64)
+        for n, column in enumerate(self.categorical):
+            known, unknown = self._indices[n], len(column.values)
+            indices[:, n] = [known.get(value, unknown) for value in frame[column.name].cast(pl.String).to_list()]
+        return self.encode(_numbers(frame, self.numeric), _numbers(frame, self.carried), indices)
+
+    def row(self, values: Mapping[str, Any]) -> np.ndarray:
+        """Encodes one customer given as a mapping; None is missing. Raises ChurnModelError as `frame` does."""
+        missing = [column.name for column in self.columns if column.name not in values]
+        if missing:
+            raise ChurnModelError(_missing(missing))
+        numbers, carried = (
+            np.array([[_number(column.name, values[column.name]) for column in columns]]).reshape(1, -1)
+            for columns in (self.numeric, self.carried)
+        )
+        indices = [
+            known.get(None if values[column.name] is None else str(values[column.name]), len(column.values))
+            for known, column in zip(self._indices, self.categorical, strict=True)
+        ]
+        return self.encode(numbers, carried, np.array([indices], dtype=np.int64).reshape(1, -1))
+
+
+def _numbers(frame: pl.DataFrame, columns: Sequence[Column]) -> np.ndarray:
+    values = np.full((frame.height, len(columns)), np.nan)
+    for n, column in enumerate(columns):
+        try:
+            values[:, n] = frame[column.name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        except pl.exceptions.PolarsError as error:
+            raise ChurnModelError(f"churn model: column {column.name} is not numeric ({error}).") from error
+    return values
+
+
+def _number(name: str, value: Any) -> float:
+    if value is None:
+        return float("nan")
+    if isinstance(value, (int, float)):
+        return float(value)
+    raise ChurnModelError(f"churn model: column {name} is not numeric ({value!r}).")
+
+
+def _missing(names: list[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"churn model: no column {names[0]}{more}. Compute features with the parameters the model was trained with."

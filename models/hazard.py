@@ -1,0 +1,140 @@
+"""The churn network: a hazard for each interval of time, additive where that is enough and deep where it is not.
+
+An interval's hazard is softplus(logit), which makes a single interval (a target without dates) exactly logistic. The
+logit is a sum of three parts:
+
+* an additive one over all inputs, linear in their piecewise-linear encoding;
+* log(1 + what contacts left behind): experiences add to a customer's hazard and fade, as in a Hawkes process with marks
+  (Hawkes, 1971). What a mark weighs is learned, and so is how much of it is left in each later interval;
+* the residual of an ensemble of small networks that share their weights but for scalings (BatchEnsemble, Wen et al.,
+  2020, as in TabM, Gorishniy et al., 2024). It begins at nothing, so with few rows the additive part is what remains.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from models.encoding import Column, Encoder
+
+_HALF_LIFE_DAYS = 50.0  # where learning how experiences fade begins
+
+
+@dataclass(frozen=True)
+class ChurnConfig:
+    """All of a model but its weights. No horizons means one target without dates, called `risk`."""
+
+    columns: tuple[Column, ...]
+    horizons_days: tuple[int, ...]
+    hidden: int = 96
+    layers: int = 2
+    members: int = 8
+    dropout: float = 0.1
+    temperature: float = 1.0
+    bias: tuple[float, ...] = (0.0,)
+
+    @property
+    def risk_names(self) -> tuple[str, ...]:
+        """The columns of a prediction: risk_30, risk_90, …, or risk."""
+        return tuple(f"risk_{days}" for days in self.horizons_days) or ("risk",)
+
+
+class _Shared(nn.Module):
+    """A linear layer whose members share the weight and differ by scalings of its input and output.
+
+    The first layer leaves the input as it is, so that its large product is done once for all members; the second
+    takes random signs instead, and from there on members go their own ways.
+    """
+
+    def __init__(self, inputs: int, outputs: int, members: int, place: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(inputs, outputs).uniform_(-1, 1) / max(1, inputs) ** 0.5)
+        self.bias = nn.Parameter(torch.zeros(members, outputs))
+        self.scale_out = nn.Parameter(torch.ones(members, outputs))
+        signs = torch.randint(0, 2, (members, inputs)).float() * 2 - 1
+        self.scale_in = nn.Parameter(signs if place == 1 else torch.ones(members, inputs)) if place else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x if self.scale_in is None else x * self.scale_in) @ self.weight * self.scale_out + self.bias
+
+
+class HazardNetwork(nn.Module):
+    """Logits of each interval's hazard a member, [rows, members, intervals], from inputs as Encoder makes them."""
+
+    linear: torch.Tensor
+    level: torch.Tensor
+    mark: torch.Tensor
+    fade: torch.Tensor
+
+    def __init__(self, config: ChurnConfig) -> None:
+        super().__init__()
+        encoder = Encoder(config.columns)
+        self.plain = encoder.width - len(encoder.carried)
+        intervals = max(1, len(config.horizons_days))
+        # What training.additive fits; the rest is learned by gradient descent on what this leaves.
+        self.register_buffer("linear", torch.zeros(self.plain))
+        self.register_buffer("level", torch.zeros(intervals))
+        self.register_buffer("mark", torch.zeros(len(encoder.carried)))
+        self.register_buffer("fade", fading(config.horizons_days))
+        widths = [self.plain + bool(encoder.carried), *[config.hidden] * config.layers]
+        self.hidden = nn.ModuleList(
+            _Shared(a, b, config.members, n) for n, (a, b) in enumerate(itertools.pairwise(widths))
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        # A score common to all intervals and departures from it: few events lie in each interval alone.
+        self.common = nn.Parameter(torch.zeros(config.members, widths[-1], 1))
+        self.departure = nn.Parameter(torch.zeros(config.members, widths[-1], intervals))
+
+    def additive(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The logits without the ensemble: [rows, intervals]."""
+        left = torch.log1p((inputs[:, self.plain :] @ self.mark)[:, None] * self.fade)
+        return (inputs[:, : self.plain] @ self.linear)[:, None] + self.level + left
+
+    def silence(self) -> None:
+        """Leaves the additive part alone to speak."""
+        with torch.no_grad():
+            self.common.zero_()
+            self.departure.zero_()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the ensemble adds nothing."""
+        return not (self.common.any() or self.departure.any())
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        x = inputs[:, : self.plain]
+        if len(self.mark):
+            x = torch.cat([x, torch.log1p(inputs[:, self.plain :] @ self.mark)[:, None]], dim=1)
+        x = x[:, None, :]
+        for layer in self.hidden:
+            x = self.dropout(functional.relu(layer(x)))
+        # A sum of products over the last hidden layer, each member with a head of its own.
+        deep = torch.einsum("nkh,khj->nkj", x, self.common + self.departure)
+        return deep + self.additive(inputs)[:, None, :]
+
+
+def fading(horizons_days: tuple[int, ...], half_life_days: float = _HALF_LIFE_DAYS) -> torch.Tensor:
+    """The mean over each interval of what halves every `half_life_days`: [intervals], 1 without horizons."""
+    if not horizons_days:
+        return torch.ones(1)
+    ends = np.array([0.0, *horizons_days]) * np.log(2) / half_life_days
+    return torch.tensor(-np.diff(np.exp(-ends)) / np.diff(ends), dtype=torch.float32)
+
+
+def mean_logits(logits: torch.Tensor) -> torch.Tensor:
+    """Logits [rows, intervals] of the mean survival of the members, from theirs [rows, members, intervals]."""
+    log_survival = -torch.cumsum(functional.softplus(logits.double()), dim=2)
+    mean = torch.logsumexp(log_survival, dim=1) - np.log(logits.shape[1])
+    before = functional.pad(mean[:, :-1], (1, 0))
+    hazard = (before - mean).clamp(min=1e-12)
+    return torch.where(hazard > 30, hazard, torch.log(torch.expm1(hazard.clamp(max=30))))
+
+
+def risk_from_logits(logits: torch.Tensor) -> torch.Tensor:
+    """Risk by the end of each interval, never falling: [rows, intervals]."""
+    return -torch.expm1(-torch.cumsum(functional.softplus(logits), dim=1))

@@ -1,0 +1,123 @@
+"""The likelihood of hazards that are constant within an interval, and calibration by it.
+
+A customer who was observed for half an interval counts for half of it, so no censored row is thrown away (Allison,
+1982; Gensheimer and Narasimhan, 2019, for networks). Without dates it is plain logistic loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.encoding import Encoder
+    from models.hazard import HazardNetwork
+
+
+@dataclass
+class Rows:
+    """Encoded rows: inputs, share of each interval observed [rows, intervals], interval of the event or -1."""
+
+    inputs: torch.Tensor
+    observed: torch.Tensor
+    event: torch.Tensor
+    dated: bool
+
+    def __len__(self) -> int:
+        return len(self.event)
+
+    def take(self, places: torch.Tensor) -> Rows:
+        """The rows at `places`, in that order."""
+        return Rows(self.inputs[places], self.observed[places], self.event[places], self.dated)
+
+
+def encode(encoder: Encoder, part: pl.DataFrame, horizons_days: tuple[int, ...]) -> Rows:
+    """Rows of a feature frame whose outcomes are known."""
+    import torch
+
+    inputs = torch.from_numpy(encoder.frame(part))
+    event = torch.from_numpy(part["event"].to_numpy().copy())
+    if not horizons_days:
+        return Rows(inputs, torch.ones(len(event), 1), torch.where(event, 0, -1), False)
+    ends = torch.tensor(horizons_days, dtype=torch.float32)
+    starts = torch.cat([torch.zeros(1), ends[:-1]])
+    time = torch.from_numpy(part["time_days"].to_numpy().astype(np.float32))[:, None]
+    observed = ((time - starts) / (ends - starts)).clamp(0, 1)
+    interval = torch.searchsorted(ends, time[:, 0].contiguous())
+    return Rows(inputs, observed, torch.where(event & (interval < len(ends)), interval, -1), True)
+
+
+def loss(logits: torch.Tensor, rows: Rows) -> torch.Tensor:
+    """Mean negative log-likelihood of logits [rows, members, intervals], every member judged by itself."""
+    return row_losses(logits, rows).mean()
+
+
+def row_losses(logits: torch.Tensor, rows: Rows) -> torch.Tensor:
+    """Negative log-likelihood of each row and member: [rows, members]."""
+    import torch
+    from torch.nn import functional
+
+    if not rows.dated:
+        target = (rows.event >= 0).to(logits.dtype)[:, None].expand(logits.shape[:2])
+        return functional.binary_cross_entropy_with_logits(logits[:, :, 0], target, reduction="none")
+    hazard = functional.softplus(logits)
+    survived = (hazard * rows.observed[:, None, :]).sum(2)
+    chosen = logits.gather(2, rows.event.clamp(min=0)[:, None, None].expand(-1, logits.shape[1], 1))[:, :, 0]
+    # log(softplus(x)) is x far below zero, where softplus itself would round to nothing
+    log_hazard = torch.where(chosen < -15, chosen, functional.softplus(chosen.clamp(min=-15)).log())
+    return survived - log_hazard * (rows.event >= 0)[:, None]
+
+
+def life_table(rows: Rows) -> torch.Tensor:
+    """The logit of each interval's average hazard: what is known of everybody together."""
+    import torch
+
+    count = rows.observed.shape[1]
+    events = torch.tensor([float((rows.event == j).sum()) for j in range(count)]) + 0.5
+    hazard = events / (rows.observed.sum(0) + 1.0)
+    rate = hazard if rows.dated else -torch.log1p(-hazard.clamp(max=0.99))
+    return torch.log(torch.expm1(rate))
+
+
+def ensemble_logits(network: HazardNetwork, rows: Rows) -> torch.Tensor:
+    """Logits [rows, intervals] of the members' mean, without dropout."""
+    import torch
+
+    from models.hazard import mean_logits
+
+    network.eval()
+    with torch.no_grad():
+        return torch.cat([mean_logits(network(inputs)) for inputs in rows.inputs.split(4096)])
+
+
+def ensemble_loss(network: HazardNetwork, rows: Rows) -> float:
+    """Mean negative log-likelihood of the members' mean."""
+    return float(loss(ensemble_logits(network, rows)[:, None, :], rows))
+
+
+def calibrate(network: HazardNetwork, rows: Rows) -> tuple[float, tuple[float, ...]]:
+    """A temperature for all and a bias for each interval by penalised likelihood: few events move them little."""
+    import torch
+
+    logits = ensemble_logits(network, rows)[:, None, :]
+    knobs = torch.zeros(1 + logits.shape[2], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([knobs], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        moved = logits * knobs[0].exp() + knobs[1:]
+        total = loss(moved, rows) * len(rows)
+        # Gaussian priors: 0.1 on the log temperature, 0.05 on each bias. Train knows the level better than valid does,
+        # and what was fitted under penalties is seldom overconfident.
+        total = total + knobs[0] ** 2 / (2 * 0.1**2) + (knobs[1:] ** 2).sum() / (2 * 0.05**2)
+        total.backward()
+        return total
+
+    optimizer.step(closure)
+    values = knobs.detach()
+    return float(values[0].exp()), tuple(values[1:].tolist())
