@@ -6,13 +6,16 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from data.audio import resample, to_wav_bytes
+from data.audio import AudioError, resample, to_wav_bytes
+from data.hours import TRAIN, milliseconds, side_ms, sides
+from data.leaks import assert_manifests_apart
 from data.splits import ASIDE, SPLITS
 from data.store import write_text
 from data.text import normalise
@@ -34,11 +37,14 @@ def cut(
 
     `read_audio` takes a contact_id and returns float32 [frames, channels] and its rate; a call is decoded only when
     a cut of it is missing. Rows hold audio_filepath (relative to the manifest), duration, text, contact_id, role,
-    voice, codec and start_s. Agents serve customers on every side of the split, so their turns are only trained on:
-    valid and test hold voices that training has not heard.
+    voice, codec, start_s and, where `recordings` has that column, queue. Agents serve customers on every side of the
+    split, so their turns are only trained on: valid and test hold voices that training has not heard.
 
-    Returns {"splits": {name: {"utterances", "duration_s"}}, "skipped": {reason: count}, "written", "reused"}.
-    A turn that cannot be used is counted under its reason.
+    The test set is not filtered: whatever of it has a place in a recording is cut, also a turn without words.
+
+    Returns {"splits": {name: {"utterances", "duration_s"}}, "skipped": {reason: count}, "written", "reused",
+    "refused": [a line for the quarantine], "ms": {reason: milliseconds of one side of a call}}. A turn that cannot be
+    used is counted under its reason, and so is a call that cannot be decoded. `ms` adds up to the recordings given.
     """
     side = {
         contact: (voice, split)
@@ -52,82 +58,117 @@ def cut(
     by_call = {key[0]: rows for key, rows in spoken.partition_by("contact_id", as_dict=True).items()}
     manifests: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLITS}
     kept: set[str] = set()
+    refused: list[dict[str, str]] = []
+    ms: Counter[str] = Counter()
     written = reused = 0
     calls = recordings.sort("contact_id").to_dicts()
     for done, call in enumerate(calls, start=1):
-        plan = _plan(call, by_call.get(call["contact_id"]), side.get(call["contact_id"]), skipped)
-        missing = [row for row, _ in plan if not _there(out, row)]
-        if missing:
-            samples, rate = read_audio(call["contact_id"])
-            for row, channel in plan:
-                if row in missing:
-                    _write(out / row["audio_filepath"], samples[:, channel], rate, row)
-        written, reused = written + len(missing), reused + len(plan) - len(missing)
-        for row, _ in plan:
-            kept.add(Path(row["audio_filepath"]).name)
-            split = row.pop("split")
-            manifests[split].append(row)
+        plan = [_planned(call, turn, side.get(call["contact_id"])) for turn in _rows(by_call, call)]
+        rows = [piece for piece in plan if piece.row]
+        missing = [piece for piece in rows if not _there(out, piece.row)]
+        try:
+            if missing:
+                samples, rate = read_audio(call["contact_id"])
+                for piece in missing:
+                    _write(out / piece.row["audio_filepath"], samples[:, piece.channel], rate, piece.row)
+        except (AudioError, OSError) as error:
+            reason, _, step = str(error).partition(". ")
+            refused.append({"thing": f"call {call['contact_id']}", "kind": "recording", "reason": reason,
+                            "next_step": step or "Ingest it again."})  # fmt: skip
+            plan = [replace(piece, reason="unreadable", row={}) for piece in plan]
+            rows = missing = []
+        written, reused = written + len(missing), reused + len(rows) - len(missing)
+        skipped.update(piece.reason for piece in plan if not piece.row)
+        ms.update(_spent(call, plan, side.get(call["contact_id"])))
+        for piece in rows:
+            kept.add(Path(piece.row["audio_filepath"]).name)
+            manifests[piece.reason].append(piece.row)
         progress(done, len(calls))
-    for name, rows in manifests.items():
-        write_text(out / f"{name}.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    assert_manifests_apart(manifests, splits)
+    for name, lines in manifests.items():
+        write_text(out / f"{name}.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines))
     if (out / "audio").is_dir():
         for path in (out / "audio").iterdir():
             if path.name not in kept:
                 path.unlink()
     return {
         "splits": {
-            name: {"utterances": len(rows), "duration_s": round(sum(row["duration"] for row in rows), 3)}
-            for name, rows in manifests.items()
+            name: {"utterances": len(lines), "duration_s": round(sum(row["duration"] for row in lines), 3)}
+            for name, lines in manifests.items()
         },
         "skipped": {reason: count for reason, count in sorted(skipped.items()) if count},
         "written": written,
         "reused": reused,
+        "refused": refused,
+        "ms": dict(sorted(ms.items())),
     }
 
 
-def _plan(
-    call: dict[str, Any], turns: pl.DataFrame | None, side: tuple[str | None, str] | None, skipped: Counter[str]
-) -> list[tuple[dict[str, Any], int]]:
-    """The manifest rows (with their split) of one call, each with its channel."""
-    if turns is None:
-        return []
-    if side is None or side[1] == ASIDE:
-        skipped["call set aside by the split"] += turns.height
-        return []
-    voice, split = side
-    plan = []
-    for turn in turns.iter_rows(named=True):
-        start_s, end_s, text = turn["start_s"], turn["end_s"], normalise(turn["text"] or "")
-        reason = None
-        if turn["role"] not in ("customer", "agent"):
-            reason = "neither customer nor agent"
-        elif turn["role"] == "agent" and split != "train":
-            reason = "agent outside train"
-        elif start_s is None or end_s is None:
-            reason = "no times"
-        elif not text:
-            reason = "no words"
-        elif end_s - start_s < SHORTEST_S:
-            reason = f"shorter than {SHORTEST_S} s"
-        elif start_s < 0 or end_s > call["duration_s"] + 0.5:
-            reason = "beyond the recording"
-        if reason:
-            skipped[reason] += 1
-            continue
-        end_s = min(end_s, call["duration_s"])
-        channel = int(call[f"{turn['role']}_channel"])
-        source = f"{call['sha256']}|{channel}|{start_s:.3f}|{end_s:.3f}"
-        name = f"{call['contact_id']}-{turn['turn']:04d}-{hashlib.sha256(source.encode()).hexdigest()[:10]}.wav"
-        plan.append((
-            {
-                "audio_filepath": f"audio/{name}", "duration": round(end_s - start_s, 3), "text": text,
-                "contact_id": call["contact_id"], "role": turn["role"],
-                "voice": voice if turn["role"] == "customer" else None, "codec": call["codec"],
-                "start_s": start_s, "split": split,
-            },
-            channel,
-        ))  # fmt: skip
-    return plan
+@dataclass(frozen=True)
+class _Piece:
+    """What becomes of a turn: `reason` is its split, or why it is left out; only the former has a manifest row."""
+
+    reason: str
+    channel: int = 0
+    start_s: float = 0.0
+    end_s: float = 0.0
+    row: dict[str, Any] = field(default_factory=dict)
+
+
+def _rows(by_call: dict[Any, pl.DataFrame], call: dict[str, Any]) -> list[dict[str, Any]]:
+    turns = by_call.get(call["contact_id"])
+    return [] if turns is None else turns.to_dicts()
+
+
+def _planned(call: dict[str, Any], turn: dict[str, Any], side: tuple[str | None, str] | None) -> _Piece:
+    """The manifest row of one turn, or the reason why there is none."""
+    voice, split = side or (None, ASIDE)
+    start_s, end_s, text = turn["start_s"], turn["end_s"], normalise(turn["text"] or "")
+    if turn["role"] not in ("customer", "agent"):
+        return _Piece("neither customer nor agent")
+    channel = int(call[f"{turn['role']}_channel"])
+    if start_s is None or end_s is None:
+        return _Piece("no times", channel)
+    begin_s, stop_s = max(0.0, start_s), min(end_s, call["duration_s"])
+    place = (channel, begin_s, stop_s)
+    if split == ASIDE:
+        return _Piece("call set aside by the split", *place)
+    if turn["role"] == "agent" and split != TRAIN:
+        return _Piece("agent outside train", *place)
+    if begin_s >= call["duration_s"] or (split != "test" and (start_s < 0 or end_s > call["duration_s"] + 0.5)):
+        return _Piece("beyond the recording", *place)
+    if stop_s - begin_s < (SHORTEST_S if split != "test" else 0.001):
+        return _Piece(f"shorter than {SHORTEST_S} s", *place)
+    if not text and split != "test":
+        return _Piece("no words", *place)
+    source = f"{call['sha256']}|{channel}|{begin_s:.3f}|{stop_s:.3f}"
+    name = f"{call['contact_id']}-{turn['turn']:04d}-{hashlib.sha256(source.encode()).hexdigest()[:10]}.wav"
+    row = {
+        "audio_filepath": f"audio/{name}", "duration": round(stop_s - begin_s, 3), "text": text,
+        "contact_id": call["contact_id"], "role": turn["role"],
+        "voice": voice if turn["role"] == "customer" else None, "codec": call["codec"],
+        "start_s": begin_s, **({"queue": call["queue"]} if call.get("queue") else {}),
+    }  # fmt: skip
+    return _Piece(split, *place, row)
+
+
+def _spent(call: dict[str, Any], plan: list[_Piece], side: tuple[str | None, str] | None) -> Counter[str]:
+    """Milliseconds of each side of a call by reason; what is used counts before what is left out."""
+    if not plan:
+        return Counter({"not transcribed": sides(call) * milliseconds(call["duration_s"])})
+    found: Counter[str] = Counter()
+    unplaced = any(piece.reason == "no times" for piece in plan)
+    plan = sorted(plan, key=lambda piece: not piece.row)
+    if all(piece.reason == "unreadable" for piece in plan):
+        rest = "unreadable"
+    elif side is None or side[1] == ASIDE:
+        rest = "call set aside by the split"
+    else:
+        rest = "no times" if unplaced else "between turns"
+    for channel in {int(call["customer_channel"]), int(call["agent_channel"])}:
+        claims = [(piece.start_s, piece.end_s, piece.reason) for piece in plan if piece.channel == channel]
+        found += side_ms(call["duration_s"], claims, rest)
+    return found
 
 
 def _frames(row: dict[str, Any]) -> int:

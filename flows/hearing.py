@@ -47,9 +47,16 @@ def base_of(name: str, keep: Path) -> Path:
     return keep
 
 
+def lines_of(manifest: Path) -> list[dict[str, Any]]:
+    """The lines of a NeMo manifest, none if it is not there."""
+    if not manifest.is_file():
+        return []
+    return [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
 def rows_of(manifest: Path) -> list[dict[str, Any]]:
     """The lines of a NeMo manifest. Raises ValueError when there is none."""
-    rows = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = lines_of(manifest)
     if not rows:
         raise ValueError(
             f"{manifest}: no held-out speech to score on. Deliver more transcripts, or raise splits.test_share."

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from data.features import FeatureParams
+from data.hours import HoursParams
 from data.ingest import IngestParams
 from data.labelling import LabellingParams
 from data.params import ParamsError, section
@@ -35,6 +36,7 @@ class Params:
     validation: ValidationParams = field(default_factory=ValidationParams)
     splits: SplitParams = field(default_factory=SplitParams)
     voices: VoiceParams = field(default_factory=VoiceParams)
+    hours: HoursParams = field(default_factory=HoursParams)
     asr: AsrTraining = field(default_factory=AsrTraining)
     labelling: LabellingParams = field(default_factory=LabellingParams)
     features: FeatureParams = field(default_factory=FeatureParams)

@@ -5,6 +5,7 @@ No Prefect and no DVC here: both call these functions, through `flows.wiring.run
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,7 +17,8 @@ import polars as pl
 
 from data.audio import read as read_audio
 from data.packs import read_member
-from data.store import read_json, read_tables, write_json, write_table
+from data.splits import SPLITS
+from data.store import read_json, read_tables, write_json, write_table, write_text
 from flows import hearing, judging, leaving
 from flows.params import Params
 from flows.settings import Settings
@@ -106,14 +108,22 @@ def split(street: Street, progress: Report) -> dict[str, Any]:
 
 
 def cut(street: Street, progress: Report) -> dict[str, Any]:
-    """Cuts person-transcribed turns into NeMo manifests, one a split."""
+    """Cuts person-transcribed turns into NeMo manifests, one a split, and accounts for every recorded hour."""
+    from data.hours import ledger
     from data.utterances import cut
 
-    clean = read_tables(street.path("clean"))
+    clean, params = read_tables(street.path("clean")), street.params.hours
     splits = pl.read_parquet(street.path("splits.parquet"))
-    summary = cut(clean["recordings"], clean["turns"], splits, _decoded(street), street.path("speech"), progress)
+    recordings = clean["recordings"].join(clean["contacts"].select("contact_id", "queue"), on="contact_id", how="left")
+    summary = cut(recordings, clean["turns"], splits, _decoded(street), street.path("speech"), progress)
+    lines = [{**line, "at": street.now().isoformat()} for line in summary["refused"]]
+    write_text(street.path("quarantine/cut.jsonl"), "".join(json.dumps(line) + "\n" for line in lines))
+    delivered = pl.read_parquet(street.path("tables/recordings.parquet"))
+    hours = ledger(delivered, clean["recordings"], summary["ms"], street.path("quarantine"))
+    write_json(street.path("hours.json"), hours.summary(params))
+    hours.hold(params)
     write_json(street.path("cut.json"), summary)
-    return summary
+    return {**summary, "lost_share": hours.summary(params)["lost_share"]}
 
 
 # --- hearing ---
@@ -121,15 +131,28 @@ def cut(street: Street, progress: Report) -> dict[str, Any]:
 
 def train_asr(street: Street, progress: Report) -> dict[str, Any]:
     """Fine-tunes the recogniser as one MLflow run and leaves it as the bundle asr/bundle."""
+    from data.hours import ledger_of
+    from data.leaks import assert_manifests_apart
     from training.asr import finetune
 
     params, speech, work = street.params.asr, street.path("speech"), street.path("asr/work")
     base = hearing.base_of(params.base, street.path("asr/base.nemo"))
+    manifests = {name: hearing.lines_of(speech / f"{name}.jsonl") for name in SPLITS}
+    assert_manifests_apart(manifests, pl.read_parquet(street.path("splits.parquet")))
     with judging.training_run(street, "asr", asdict(params)) as run:
         found = finetune(params, base, speech / "train.jsonl", speech / "valid.jsonl", work, run, progress)
         run.log_metrics(
             {f"valid_{name}": found[name] for name in ("wer_before", "wer_best", "wer_last")}, found["steps"]
         )
+        skipped = found["train"].get("skipped", {})
+        hours = ledger_of(read_json(street.path("hours.json"))).settled(
+            {reason: 3600 * entry["hours"] for reason, entry in skipped.items()}
+        )
+        budget = hours.summary(street.params.hours)
+        write_json(street.path("asr/hours.json"), budget)
+        run.log_metrics({f"hours_{name}": budget[name] for name in ("input_h", "train_h", "lost_h", "lost_share")})
+        run.log_artifact(street.path("asr/hours.json"))
+        hours.hold(street.params.hours)
     return judging.leave_bundle(street, "asr", {"model.nemo": work / "model.nemo"}, run.run_id, found)
 
 
@@ -217,6 +240,7 @@ def label(street: Street, progress: Report) -> dict[str, Any]:
 def features(street: Street, progress: Report) -> dict[str, Any]:
     """Point-in-time features: months to learn from, and today to be scored."""
     from data.features import as_of_dates, features, snapshot
+    from data.leaks import assert_customers_apart, assert_no_future
     from data.splits import customer_splits
 
     clean, params = read_tables(street.path("clean")), street.params.features
@@ -226,6 +250,8 @@ def features(street: Street, progress: Report) -> dict[str, Any]:
     divided = customer_splits(pl.read_parquet(street.path("splits.parquet")))
     rows = features(clean, labels, months, params, progress).join(divided, on="customer_id")
     current = features(clean, labels, [today], params)
+    assert_customers_apart(rows)
+    assert_no_future(rows, clean["contacts"], clean["outcomes"], params.event)
     write_table(street.path("features.parquet"), rows)
     write_table(street.path("current.parquet"), current)
     summary = {"rows": rows.height, "customers": rows["customer_id"].n_unique(), "as_of": months, "snapshot": today,
@@ -236,10 +262,12 @@ def features(street: Street, progress: Report) -> dict[str, Any]:
 
 def train_churn(street: Street, progress: Report) -> dict[str, Any]:
     """Trains the churn network as one MLflow run and leaves it as the bundle churn/bundle."""
+    from data.leaks import assert_customers_apart
     from training.churn import train
 
     params, work = street.params.churn, street.path("churn/work")
     rows = pl.read_parquet(street.path("features.parquet"))
+    assert_customers_apart(rows)
     with judging.training_run(street, "churn", asdict(params)) as run:
         found = train(params, rows, work, run, progress)
     model = work / "model"

@@ -1,0 +1,73 @@
+"""Stops a run in which training has seen what it will be judged on: a customer, a voice, a recording, or the future."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import polars as pl
+
+from data.splits import LeakError
+
+
+def assert_manifests_apart(manifests: Mapping[str, Iterable[Mapping[str, Any]]], splits: pl.DataFrame) -> None:
+    """No recording, customer or voice is in two speech manifests. Raises LeakError naming the first that is.
+
+    `manifests` are rows by split, `splits` what data.splits.split made of the contacts.
+    """
+    customer_of = dict(splits.drop_nulls("contact_id").select("contact_id", "customer_id").iter_rows())
+    seen: dict[tuple[str, str], str] = {}
+    for split, rows in manifests.items():
+        for row in rows:
+            contact = row.get("contact_id")
+            named = {"call": contact, "customer": customer_of.get(contact), "voice": row.get("voice"),
+                     "cut": row.get("audio_filepath")}  # fmt: skip
+            for noun, name in named.items():
+                if name is not None and seen.setdefault((noun, str(name)), split) != split:
+                    raise LeakError(
+                        f"{noun} {name}: in the speech of {seen[noun, str(name)]} and of {split}. "
+                        "Divide again (`keepline run`), and move no lines between manifests by hand."
+                    )
+
+
+def assert_customers_apart(rows: pl.DataFrame) -> None:
+    """No customer of a features table is in two splits. Raises LeakError naming one."""
+    both = rows.group_by("customer_id").agg(pl.col("split").unique().sort()).filter(pl.col("split").list.len() > 1)
+    if both.height:
+        name, found = both.sort("customer_id").row(0)
+        raise LeakError(
+            f"customer {name}: in the features of {' and '.join(found)}, {both.height} such in all. Divide again."
+        )
+
+
+def assert_no_future(rows: pl.DataFrame, contacts: pl.DataFrame, outcomes: pl.DataFrame, event: str = "churn") -> None:
+    """No row of a features table knows what came after its as-of date. Raises LeakError naming one that does.
+
+    Counted again, apart from data.features: contacts within each window before the date. And whoever is a customer at
+    a date has not left before it. `rows` has customer_id, as_of and columns contacts_<days>d.
+    """
+    gone = outcomes.filter((pl.col("event") == event) & pl.col("happened") & pl.col("on").is_not_null())
+    late = rows.join(gone.select("customer_id", "on"), on="customer_id").filter(pl.col("on") < pl.col("as_of"))
+    if late.height:
+        row = late.row(0, named=True)
+        raise LeakError(
+            f"customer {row['customer_id']}: left on {row['on']} and is in the features of {row['as_of']}, "
+            f"{late.height} such rows. Take as-of dates before the event."
+        )
+    windows = {name: int(found[1]) for name in rows.columns if (found := re.fullmatch(r"contacts_(\d+)d", name))}
+    keys = rows.select("customer_id", "as_of").unique()
+    age_s = (pl.col("as_of").cast(pl.Datetime("us", "UTC")) - pl.col("started_at")).dt.total_seconds(fractional=True)
+    past = keys.join(contacts.select("customer_id", "started_at"), on="customer_id").with_columns(age_s.alias("age_s"))
+    counted = past.filter(pl.col("age_s") > 0).group_by("customer_id", "as_of").agg(
+        ((pl.col("age_s") // 1) <= days * 86400).sum().alias(f"counted_{days}") for days in windows.values()
+    )  # fmt: skip
+    both = rows.join(counted, on=["customer_id", "as_of"], how="left")
+    for name, days in windows.items():
+        more = both.filter(pl.col(name) > pl.col(f"counted_{days}").fill_null(0) + 1e-6)
+        if more.height:
+            row = more.sort("customer_id", "as_of").row(0, named=True)
+            raise LeakError(
+                f"customer {row['customer_id']} on {row['as_of']}: {name} is {row[name]:g}, but only "
+                f"{row[f'counted_{days}'] or 0} contacts had begun by then. A feature has seen the future."
+            )
