@@ -209,15 +209,19 @@ class Recognizer:
 
 
 def load(path: str | Path, exports: Path | None = None) -> Recognizer:
-    """The recogniser in a local `.nemo`, on the CPU, with the calibration that lies beside it.
+    """The recogniser in a local `.nemo`, on the CPU, with the calibration and the decoder that lie beside it.
 
     With `exports`, a folder, it is heard through its export there (see `exported`), which needs neither NeMo nor torch.
     Raises ModelError when it is not a recogniser, naming the file.
     """
+    from models import decoding  # which builds on what is here
+
     path = Path(path)
     light = exported(path, exports) if exports else None
     model = OnnxNetwork(light) if light else restore(path)
-    return Recognizer(model, path.stat().st_size, calibration=confidence.beside(path))
+    found = Recognizer(model, path.stat().st_size, calibration=confidence.beside(path))
+    found.decoder = decoding.beside(path, found.labels)
+    return found
 
 
 def exported(path: Path, folder: Path) -> Path | None:

@@ -20,7 +20,7 @@ KINDS = ("asr", "churn")
 MANIFEST = "bundle.json"
 CARD = "card.md"
 # What may lie in a bundle. Weights are .safetensors, or NeMo's .nemo archive; anything else could be a pickle.
-SUFFIXES = (".nemo", ".safetensors", ".json", ".md", ".txt")
+SUFFIXES = (".nemo", ".safetensors", ".json", ".md", ".txt", ".arpa")
 
 
 class BundleError(ValueError):

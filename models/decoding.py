@@ -17,14 +17,14 @@ import numpy as np
 from data.params import section
 from data.store import read_json, write_json
 from data.text import normalise
-from models.asr import Recognizer, Transcript, Word
+from models.asr import SAMPLE_RATE_HZ, SHORTEST_S, Recognizer, Transcript, Word
 from models.language import with_words
 
 MODES = ("greedy", "beam")
 LANGUAGE, SETTINGS = "language.arpa", "decoding.json"  # what a bundle with a beam search holds beside its model
 ALPHAS = (0.3, 0.6, 1.0, 1.5)
 BETAS = (0.0, 1.0, 2.0, 3.5, 5.0)
-UNKNOWNS = (-5.0, -10.0, -16.0)
+UNKNOWNS = (-6.0, -10.0, -16.0)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,9 @@ class Decoding:
     mode: str = "greedy"  # greedy (the likeliest label of each step, fastest) or beam (with the language model)
     alpha: float = 0.6  # weight of the language model's natural logarithms
     beta: float = 2.0  # bonus a word, against the language model's liking for few
-    beam_width: int = 32  # hypotheses kept at each step
+    beam_width: int = 64  # hypotheses kept at each step
+    prune: float = -15.0  # natural logarithm; hypotheses that far behind the best are dropped
+    least_label: float = -7.0  # natural logarithm; labels less likely than that at a step are not looked at
     unknown: float = -10.0  # natural logarithm added for a word the language model has never seen
     boosts: tuple[str, ...] = ()  # names and terms to listen for
     boost: float = 6.0  # natural logarithm added for each of their words
@@ -74,8 +76,9 @@ class BeamDecoder:
         if not len(log_probs):
             return Transcript("", [], 0.0)
         found = self._search.decode_beams(
-            log_probs, beam_width=self.settings.beam_width, hotwords=self._boosts, hotword_weight=self.settings.boost
-        )
+            log_probs, beam_width=self.settings.beam_width, beam_prune_logp=self.settings.prune,
+            token_min_logp=self.settings.least_label, hotwords=self._boosts, hotword_weight=self.settings.boost,
+        )  # fmt: skip
         probability = np.exp(log_probs)
         if not found or not found[0][2]:
             return Transcript("", [], round(float(probability.max(-1).mean()), 4))
@@ -106,11 +109,12 @@ def save(folder: Path, settings: Decoding) -> None:
     write_json(folder / SETTINGS, asdict(settings))
 
 
-def load(folder: Path, labels: Sequence[str]) -> BeamDecoder | None:
-    """The decoder that lies in a bundle's `folder`; None where words are to be had greedily."""
-    if not (folder / SETTINGS).exists():
+def beside(model: Path, labels: Sequence[str]) -> BeamDecoder | None:
+    """The decoder that lies beside the `.nemo` at `model`; None where its words are to be had greedily."""
+    path = model.parent / SETTINGS
+    if not path.is_file():
         return None
-    return decoder(section(Decoding, read_json(folder / SETTINGS), SETTINGS), labels, folder / LANGUAGE)
+    return decoder(section(Decoding, read_json(path), SETTINGS), labels, model.parent / LANGUAGE)
 
 
 def decoder(settings: Decoding, labels: Sequence[str], language: Path) -> BeamDecoder | None:
@@ -126,21 +130,18 @@ def decoder(settings: Decoding, labels: Sequence[str], language: Path) -> BeamDe
 
 
 def heard_by(
-    model: Any, waveforms: Sequence[np.ndarray], progress: Callable[[int, int], None] = lambda done, total: None
+    recognizer: Recognizer,
+    waveforms: Sequence[np.ndarray],
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[np.ndarray]:
-    """What the NeMo model makes of each waveform (16 kHz mono float32): float32 [steps, labels + blank], to tune on."""
+    """What its network makes of each waveform (16 kHz mono float32): float32 [steps, labels + blank], to tune on."""
     found: list[np.ndarray] = []
-
-    def keep(log_probs: np.ndarray, step_s: float) -> Transcript:
-        found.append(log_probs)
-        return Transcript("", [], 0.0)
-
-    listener = Recognizer(model, decoder=keep)
-    for done, wave in enumerate(waveforms, start=1):
-        listener.transcribe([wave])
-        if len(found) < done:  # too short to hear
-            found.append(np.zeros((0, len(listener.labels) + 1), np.float32))
-        progress(done, len(waveforms))
+    for wave in waveforms:
+        if len(wave) < SHORTEST_S * SAMPLE_RATE_HZ:
+            found.append(np.zeros((0, len(recognizer.labels) + 1), np.float32))
+        else:
+            found += recognizer.network.log_probs([wave])[0]
+        progress(len(found), len(waveforms))
     return found
 
 
