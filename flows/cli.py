@@ -101,6 +101,32 @@ def decisions(store: Store = None) -> None:
 
 
 @app.command()
+def approve(
+    decision: Annotated[str, typer.Argument(help="A decision's id, or the first letters of it.")],
+    by: Annotated[str | None, typer.Option(help="Who approves (default: KEEPLINE_ACTOR, or who is logged in).")] = None,
+    note: Annotated[str, typer.Option(help="Goes on the record.")] = "",
+    store: Store = None,
+) -> None:
+    """Approve a candidate that waits for it; the next `keepline run` promotes it. Not for who trained it."""
+    from flows.inspect import answer
+
+    answer(console, decision, "approved", by, note, store)
+
+
+@app.command()
+def refuse(
+    decision: Annotated[str, typer.Argument(help="A decision's id, or the first letters of it.")],
+    by: Annotated[str | None, typer.Option(help="Who refuses (default: KEEPLINE_ACTOR, or who is logged in).")] = None,
+    note: Annotated[str, typer.Option(help="Goes on the record.")] = "",
+    store: Store = None,
+) -> None:
+    """Refuse a candidate that waits for approval: the champion stays."""
+    from flows.inspect import answer
+
+    answer(console, decision, "refused", by, note, store)
+
+
+@app.command()
 def ledger(
     at: Annotated[str | None, typer.Option(help="A day (YYYY-MM-DD): who was champion then?")] = None,
     store: Store = None,

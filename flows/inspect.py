@@ -90,6 +90,16 @@ def decisions(console: Console, store: Path | None) -> None:
     console.print(f"the records and their pages: {folder}", soft_wrap=True, highlight=False)
 
 
+def answer(console: Console, which: str, word: str, by: str | None, note: str, store: Path | None) -> None:
+    """Writes down a person's answer to a decision that waits for one."""
+    from flows import approving
+
+    here = street(store)
+    record = approving.answer(here, which, word, by or here.settings.actor, note)
+    then = "; the next `keepline run` promotes it" if word == "approved" else ""
+    console.print(f"{record['decision_id']} {record['answer']} by {record['by']}{then}", highlight=False)
+
+
 def ledger(console: Console, at: str | None, store: Path | None) -> None:
     """Prints the ledger, or who was champion on a day."""
     office = judging.registry(street(store))
@@ -100,11 +110,11 @@ def ledger(console: Console, at: str | None, store: Path | None) -> None:
             console.print(f"{at} {kind}: {'nobody' if version is None else f'v{version}'}", highlight=False)
         return
     table = Table(box=None)
-    for column in ("at", "action", "model", "from", "to", "decision", "by", "hash"):
+    for column in ("at", "action", "model", "champion was", "version", "decision", "by", "approved by", "hash"):
         table.add_column(column)
     for entry in office.ledger():
         table.add_row(entry.at[:19], entry.action, entry.name, str(entry.previous or "–"), f"v{entry.version}",
-                      entry.decision_id, entry.actor, entry.hash[:12])  # fmt: skip
+                      entry.decision_id, entry.actor, entry.approved_by or "–", entry.hash[:12])  # fmt: skip
     console.print(table)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.store import read_json, write_json
-from flows import marker
+from flows import approving, marker
 from flows.graph import BY_NAME
 from models.bundle import BundleError, file_sha256, verify_bundle, write_bundle
 
@@ -237,25 +237,59 @@ def decide_on(street: Street, kind: str, sample: Any) -> dict[str, Any]:
 def release(street: Street, kind: str) -> dict[str, Any]:
     """Registers the candidate and moves the champion alias if its decision was accepted; writes release_<kind>.json.
 
-    A version that a person rolled back is not promoted again by a schedule.
+    Where the decision waits for a person, the candidate becomes challenger until there is an answer. A version that a
+    person rolled back is not promoted again by a schedule. `waits` in the summary is the decision nobody has answered.
     """
     decided = read_json(street.path(f"decide_{kind}.json"))
     record = read_json(street.path(f"decisions/{kind}") / decided["record"])
-    office = registry(street)
+    office, actor, now = registry(street), street.settings.actor, street.now()
     run_id = read_json(street.path(f"train_{kind}.json"))["run_id"]
-    version = office.register(street.path(kind) / "bundle", kind, run_id, {"verdict": decided["verdict"]})
+    try:
+        version = office.register(street.path(kind) / "bundle", kind, run_id)
+    except BundleError as error:  # the gate has refused it for that already, unless it was changed since
+        if decided["verdict"] == "accepted":
+            raise
+        return _released(street, kind, None, decided, f"is not registered: {error}")
+    told = {"verdict": decided["verdict"], "decision_id": decided["decision_id"]}
+    office.annotate(kind, version, {**told, "decision": f"runs:/{run_id}/decision/{decided['record']}"})
     champion = office.alias(kind, "champion")
     rolled_back = any(e.action == "rollback" and e.previous == version for e in office.ledger(kind))
+    approval = approving.of(street, decided["decision_id"])
+    answer = "approved" if record["params"]["approval"] == "none" else approval["answer"] if approval else None
+    waits = None
     if decided["verdict"] != "accepted":
         says = "refused by the gate; the champion stays"
     elif champion == version:
         says = "is the champion"
     elif rolled_back:
         says = "was rolled back by a person and is not promoted again; train another"
+    elif answer == "approved":
+        entry = office.promote(kind, version, champion, record, actor, now, approval)
+        says = f"promoted, approved by {entry.approved_by}" if entry.approved_by else "promoted"
+    elif answer == "refused" and approval:
+        says = f"was refused by {approval['by']}; the champion stays"
     else:
-        entry = office.promote(kind, version, champion, record, street.settings.actor, street.now())
-        champion, says = entry.version, "promoted"
-    summary = {"version": version, "champion": champion, "verdict": decided["verdict"], "says": says}
+        waits = decided["decision_id"]
+        office.challenge(kind, version, record, actor, now)
+        says = f"waits for approval: keepline approve {waits} --by NAME"
+    if waits is None and office.alias(kind, "challenger") is not None:
+        office.withdraw(kind, actor, now)  # a newer candidate was decided on, or this one was answered
+    if approval:
+        run = reopened(street, kind)
+        with run:
+            run.set_tags({"approval": approval["answer"], "approval_by": approval["by"]})
+            run.log_artifact(street.path(approving.FOLDER) / f"{decided['decision_id']}.json", "decision")
+        office.annotate(kind, version, {"approval": approval["answer"], "approval_by": approval["by"]})
+    return _released(street, kind, version, decided, says, waits)
+
+
+def _released(
+    street: Street, kind: str, version: int | None, decided: Mapping[str, Any], says: str, waits: str | None = None
+) -> dict[str, Any]:
+    champion = registry(street).alias(kind, "champion")
+    summary = {
+        "version": version, "champion": champion, "verdict": decided["verdict"], "says": says, "waits": waits,
+    }  # fmt: skip
     write_json(street.path(f"release_{kind}.json"), summary)
     return summary
 

@@ -37,8 +37,12 @@ def probe_asr(street: Street, progress: Report) -> dict[str, Any]:
     cards = {role: load(street.path(f"scorecards/asr/{role}.json")) for role in ROLES}
     found = {f"reading-{role}": card for role, card in _reading(street, cards).items()}
     in_office = judging.registry(street).alias("churn", "champion")
+    says = ""
     if in_office is not None:
-        found |= {f"churn_on_text-{role}": card for role, card in _churn_on_text(street, cards, in_office).items()}
+        try:
+            found |= {f"churn_on_text-{role}": card for role, card in _churn_on_text(street, cards, in_office).items()}
+        except ValueError as error:  # a champion that cannot read these features; without its word the gate says no
+            says = str(error)
     for name, card in found.items():
         card.save(folder / f"{name}.json")
 
@@ -52,7 +56,9 @@ def probe_asr(street: Street, progress: Report) -> dict[str, Any]:
         [str(row.get("voice") or row["contact_id"]) for row in rows],
         SAMPLE_RATE_HZ, street.params.evaluation.seed, progress,
     )  # fmt: skip
-    return _leave(street, "asr", probes, {"churn_in_office": in_office is not None, "beside": sorted(found)})
+    return _leave(
+        street, "asr", probes, {"churn_in_office": in_office is not None, "churn_says": says, "beside": sorted(found)}
+    )
 
 
 def probe_churn(street: Street, progress: Report) -> dict[str, Any]:

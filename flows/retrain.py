@@ -9,7 +9,8 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from rich.console import Console
 
-from flows import wiring
+from data.store import read_json
+from flows import pausing, wiring
 from flows.steps import Street
 
 console = Console()
@@ -33,7 +34,16 @@ def retrain(
 
     `until` names the last step to take (default: all).
 
-    A refused candidate is not a failure: the flow completes, the champion stays, the decision says why.
+    A refused candidate is not a failure: the flow completes, the champion stays, the decision says why. Where
+    params.yaml asks for approval, a flow on a Prefect server pauses at its end until someone answers or its time is up.
     """
     street = wiring.street(store=Path(store) if store else None, export=Path(export) if export else None, kind=kind)
-    return {name: step(name, street) for name in wiring.steps_for(street, until)}
+    found = {name: step(name, street) for name in wiring.steps_for(street, until)}
+    # Asked last, so that nothing else waits for people. Until then, and on a "no", the champion stays in office.
+    waiting = {name: one["waits"] for name, one in found.items() if name.startswith("release_") and one["waits"]}
+    if waiting and pausing.on_a_server():
+        for name, decision_id in waiting.items():
+            decided = read_json(street.path(f"decide_{name.removeprefix('release_')}.json"))
+            if pausing.ask(street, decision_id, decided["summary"]):
+                found[name] = step(name, street)
+    return found

@@ -1,0 +1,75 @@
+"""People's answers to decisions that wait for one: written once, beside the decisions, and told to MLflow."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.store import read_json
+from models.approval import ApprovalError, answered
+
+if TYPE_CHECKING:
+    from flows.steps import Street
+
+FOLDER = "approvals"
+
+
+def answer(street: Street, which: str, word: str, by: str, note: str = "") -> dict[str, Any]:
+    """Writes approvals/<decision>.json for the one decision whose id begins with `which`; the first answer stands.
+
+    Raises ApprovalError when there is no such decision, when it asked for no approval, when it has been answered
+    otherwise, and for the reasons of models.approval.
+    """
+    from evaluation.gates.decide import validate_record
+
+    decision = read_json(_decision(street, which))
+    validate_record(decision)
+    if decision["params"]["approval"] != "required":
+        raise ApprovalError(
+            f"decision {decision['decision_id']} asked for no approval: gates.{decision['kind']}.approval was not "
+            "'required' in params.yaml when it was made."
+        )
+    record = answered(decision, word, by, street.now(), note)
+    path = street.path(FOLDER) / f"{decision['decision_id']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    try:
+        _write_once(path, text)
+    except FileExistsError:
+        before = read_json(path)
+        if (before["answer"], before["by"]) != (record["answer"], record["by"]):
+            raise ApprovalError(
+                f"decision {decision['decision_id']}: {before['by']} has {before['answer']} it already. An answer "
+                "stands; train another model to be asked again."
+            ) from None
+        return dict(before)
+    return record
+
+
+def of(street: Street, decision_id: str) -> dict[str, Any] | None:
+    """The answer to a decision, or None while nobody has given one."""
+    path = street.path(FOLDER) / f"{decision_id}.json"
+    return read_json(path) if path.exists() else None
+
+
+def _decision(street: Street, which: str) -> Path:
+    found = sorted(street.path("decisions").glob(f"*/{which}*.json")) if which.isalnum() else []
+    if len(found) != 1:
+        state = "there is none" if not found else f"{len(found)} decisions begin so; give more letters"
+        raise ApprovalError(f"decision {which}: {state}. `keepline decisions` lists them.")
+    return found[0]
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Whole or not at all, and never over another answer: of two people at once, one wins."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+    try:
+        os.link(temporary, path)
+    finally:
+        temporary.unlink()

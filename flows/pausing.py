@@ -1,0 +1,45 @@
+"""Asks a person on a Prefect server: the flow pauses until the form is filled in, or until its time is up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect.exceptions import FlowPauseTimeout
+from prefect.flow_runs import pause_flow_run
+from prefect.input import RunInput
+from prefect.settings import get_current_settings
+
+from flows import approving
+from flows.steps import Street
+
+
+class Answer(RunInput):
+    """What the form asks for when a model waits for approval."""
+
+    approve: bool
+    by: str
+    note: str = ""
+
+
+def on_a_server() -> bool:
+    """Whether Prefect's API is a server that people can look at; a run by hand has one of its own, for itself."""
+    return bool(get_current_settings().api.url)
+
+
+def ask(street: Street, decision_id: str, summary: str) -> dict[str, Any] | None:
+    """Pauses the flow until someone answers; the answer, or None when nobody did in time.
+
+    An answer that may not be given (who trained the model approves it) raises ApprovalError and so fails the flow.
+    """
+    form = Answer.with_initial_data(
+        description=f"{summary}\n\nDecision {decision_id}: approve it? Who trained the model may not.",
+        approve=False, by="",
+    )  # fmt: skip
+    try:
+        said = pause_flow_run(
+            wait_for_input=form, timeout=int(street.params.gates.approval_wait_s), poll_interval=2,
+            key=f"approval-{decision_id}",
+        )  # fmt: skip
+    except FlowPauseTimeout:
+        return approving.of(street, decision_id)
+    return approving.answer(street, decision_id, "approved" if said.approve else "refused", said.by, said.note)
