@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from data.audio import read
-from data.records import CONTACTS, LABELS
+from data.records import LABELS, TABLES
 from data.store import read_json, read_tables, write_json
 from flows import hearing, judging
 
@@ -70,7 +70,7 @@ def probe_churn(street: Street, progress: Report) -> dict[str, Any]:
     _emptied(street, "churn")
     tables, params = read_tables(street.path("clean")), street.params.features
     rows = pl.read_parquet(street.path("features.parquet")).filter(pl.col("split") == "test")
-    last = rows["as_of"].max()
+    last: date = max(rows["as_of"].to_list())
     rows = rows.filter(pl.col("as_of") == last)
     labels = pl.read_parquet(street.path("labels.parquet"))
     at = datetime.combine(last, time(12), UTC) - _BEFORE
@@ -79,7 +79,7 @@ def probe_churn(street: Street, progress: Report) -> dict[str, Any]:
          "duration_s": 300.0, "source": "behaviour test"}
         for customer in rows["customer_id"]
     ]  # fmt: skip
-    contacts = pl.concat([tables["contacts"], pl.DataFrame(planted, schema=CONTACTS)])
+    contacts = pl.concat([tables["contacts"], pl.DataFrame(planted, schema=TABLES["contacts"])])
     twins = {}
     for unresolved in ("yes", "no"):
         marks = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from evaluation.behaviour import Probe
-from evaluation.gates.params import AsrGate, KindGate
+from evaluation.gates.params import AsrGate, ChurnGate, KindGate
 from evaluation.scorecard import Scorecard
 
 Verdict = Literal["pass", "fail", "no_evidence", "skipped"]
@@ -55,6 +55,20 @@ class Evidence:
     seed: int = 0
     beside: Mapping[str, Beside] = field(default_factory=dict)
     probes: Sequence[Probe] | None = None
+
+    @property
+    def asr(self) -> AsrGate:
+        """The gate's settings, for checks that only recognisers take."""
+        if not isinstance(self.params, AsrGate):
+            raise TypeError(f"{type(self.params).__name__} is no gate for a recogniser.")
+        return self.params
+
+    @property
+    def churn(self) -> ChurnGate:
+        """The gate's settings, for checks that only churn networks take."""
+        if not isinstance(self.params, ChurnGate):
+            raise TypeError(f"{type(self.params).__name__} is no gate for a churn network.")
+        return self.params
 
 
 @dataclass(frozen=True)

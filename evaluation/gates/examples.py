@@ -129,9 +129,9 @@ def read_by_rules(wrong: float, calls: int = 120, seed: int = 1, sha: str = "") 
             other = {"billing": "outage", "yes": "no", "no": "yes"}[value]
             expected.append((call, label, value, 0.9, "label_model"))
             found.append((call, label, other if luck.random() < wrong else value, 0.9, "label_model"))
-    frames = [pl.DataFrame(rows, schema=LABELS, orient="row") for rows in (expected, found)]
+    people, heard = (pl.DataFrame(rows, schema=LABELS, orient="row") for rows in (expected, found))
     clusters = {call: f"v{n % 24}" for n, call in enumerate(ids)}
-    return reading_scorecard(f"text-{wrong:g}", sha, "d1", *frames, clusters, 0, WHEN, _READ)
+    return reading_scorecard(f"text-{wrong:g}", sha, "d1", people, heard, clusters, 0, WHEN, _READ)
 
 
 def without(card: Scorecard, prefix: str) -> Scorecard:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evaluation.gates.evidence import Check, Look
+from evaluation.gates.evidence import Check, Look, Verdict
 from evaluation.scorecard import Scorecard, gain
 
 
@@ -38,10 +38,9 @@ def told(look: Look, level: float) -> str:
 
 def together(name: str, looks: Sequence[Look], level: float, said: str = "") -> Check:
     """One answer out of several looks that all have to pass: the worst verdict, and the look with the least room."""
-    for verdict in ("fail", "no_evidence", "pass"):
-        mine = [look for look in looks if look.verdict == verdict]
-        if mine:
-            break
+    order: tuple[Verdict, ...] = ("fail", "no_evidence", "pass")
+    verdict = next(verdict for verdict in order if any(look.verdict == verdict for look in looks))
+    mine = [look for look in looks if look.verdict == verdict]
     worst = min(mine, key=lambda look: (look.low if look.low is not None else 0.0) - (look.threshold or 0.0))
     sentence = "; ".join(told(look, level) for look in (mine if verdict != "pass" else [worst]))
     sentence = f"{sentence[:1].upper()}{sentence[1:]}."

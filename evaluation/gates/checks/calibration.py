@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from evaluation.gates import examples
-from evaluation.gates.evidence import Check, Evidence, Look
+from evaluation.gates.evidence import Check, Evidence, Look, Verdict
 from evaluation.gates.params import ChurnGate
 from evaluation.metrics.bootstrap import holm, paired_p, ratio_of_sums
 from evaluation.scorecard import Scorecard
@@ -22,7 +22,7 @@ def applies(kind: str) -> bool:
 def check(evidence: Evidence) -> Check:
     """Refuses what is surely miscalibrated: slope or intercept (Cox) at a horizon outside its range with the whole of
     its 95 % interval, or within a slice mean risk and share that left apart by more than `max_slice_gap` (Holm)."""
-    params = evidence.params
+    params = evidence.churn
     figures = evidence.candidate.facts.get("calibration") or {}
     looks = []
     for name, found in sorted(figures.items()):
@@ -32,7 +32,7 @@ def check(evidence: Evidence) -> Check:
         lowest, highest = getattr(params, f"calibration_{kind}")
         low, high = found["low"], found["high"]
         what = name.removeprefix("calibration_").replace("_", " at ") + (" days" if name[-1].isdigit() else "")
-        verdict = "no_evidence" if low is None else "fail" if high < lowest or low > highest else "pass"
+        verdict: Verdict = "no_evidence" if low is None else "fail" if high < lowest or low > highest else "pass"
         threshold = lowest if found["value"] < (1 if kind == "slope" else 0) else highest
         looks.append(Look(what, verdict, found["value"], low, high, threshold))
     if not any(look.verdict != "no_evidence" for look in looks):

@@ -1,7 +1,7 @@
 """Amounts, names, "cancel" and "not" weigh more than other words: no class of them may be heard worse."""
 
 from evaluation.gates import examples
-from evaluation.gates.evidence import Check, Evidence, Look
+from evaluation.gates.evidence import Check, Evidence, Look, Verdict
 from evaluation.metrics.bootstrap import holm
 from evaluation.scorecard import gain
 from evaluation.slices import loss_p
@@ -22,7 +22,7 @@ def check(evidence: Evidence) -> Check:
     Classes are small, so a sure proof of no loss would refuse nearly everyone; instead the likeliest value itself has
     a limit. A class that the test set lacks is left out.
     """
-    candidate, reference, params = evidence.candidate, evidence.reference, evidence.params
+    candidate, reference, params = evidence.candidate, evidence.reference, evidence.asr
     if reference is None:
         return Check(NAME, "no_evidence", "There is no reference to compare critical words with.")
     metrics = sorted(name for name in candidate.metrics if name.startswith(PREFIX) and name in reference.metrics)
@@ -47,12 +47,12 @@ def check(evidence: Evidence) -> Check:
     said = "; ".join(
         f"{look.what} {look.estimate:+.3f}" + (f" (p {look.p:.3g})" if look.p is not None else "") for look in looks
     )
-    verdict = "fail" if lost else "no_evidence" if silent else "pass"
+    verdict: Verdict = "fail" if lost else "no_evidence" if silent else "pass"
     worst = looks[0]
     return Check(
         NAME, verdict,
-        f"Gain in the error rate of each class: {said}. Refused are likely losses over {params.max_critical_loss:g} and "
-        f"sure ones (one-sided, Holm, {params.slice_alpha:g}).",
+        f"Gain in the error rate of each class: {said}. Refused are likely losses over {params.max_critical_loss:g}, "
+        f"and sure ones (one-sided, Holm, {params.slice_alpha:g}).",
         f"{PREFIX}{worst.what}", worst.estimate, worst.low, worst.high, worst.threshold, tuple(looks),
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ def applies(kind: str) -> bool:
 
 def check(evidence: Evidence) -> Check:
     """Wrong labels, wrong friction flags and the churn model's Brier score: each loss surely below its limit."""
-    params, reading = evidence.params, evidence.beside.get("reading")
+    params, reading = evidence.asr, evidence.beside.get("reading")
     if reading is None:
         return Check(NAME, "no_evidence", "Nobody let the rules read the text of both recognisers.")
     if evidence.facts.churn_in_office is None:

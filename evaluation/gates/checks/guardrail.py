@@ -15,7 +15,7 @@ def applies(kind: str) -> bool:
 
 def check(evidence: Evidence) -> Check:
     """The loss on the guardrail set has to be surely below `max_guardrail_loss`."""
-    params, beside = evidence.params, evidence.beside.get("guardrail")
+    params, beside = evidence.asr, evidence.beside.get("guardrail")
     if beside is None:
         return Check(NAME, "no_evidence", "Nobody scored general speech. Name a guardrail set.")
     if not beside.candidate.data_hash or beside.candidate.data_hash != beside.reference.data_hash:

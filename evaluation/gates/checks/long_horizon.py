@@ -15,7 +15,7 @@ def applies(kind: str) -> bool:
 
 def check(evidence: Evidence) -> Check:
     """At each horizon from `long_horizon_days` on, the loss in Brier score has to be surely below `max_long_loss`."""
-    candidate, reference, params = evidence.candidate, evidence.reference, evidence.params
+    candidate, reference, params = evidence.candidate, evidence.reference, evidence.churn
     if reference is None:
         return Check(NAME, "no_evidence", "There is no reference to compare long horizons with.")
     days = [int(name[6:]) for name in candidate.ratios if name.startswith("brier_") and name[6:].isdigit()]

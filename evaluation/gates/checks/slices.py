@@ -3,7 +3,7 @@
 from functools import partial
 
 from evaluation.gates import examples
-from evaluation.gates.evidence import Check, Evidence, Look
+from evaluation.gates.evidence import Check, Evidence, Look, Verdict
 from evaluation.slices import slice_gains
 
 NAME = "slices"
@@ -26,7 +26,7 @@ def check(evidence: Evidence) -> Check:
     )  # fmt: skip
     looks = []
     for one in found:
-        verdict = "no_evidence" if one.p is None else "fail" if one.p <= params.slice_alpha else "pass"
+        verdict: Verdict = "no_evidence" if one.p is None else "fail" if one.p <= params.slice_alpha else "pass"
         gain = one.gain
         looks.append(
             Look(f"{one.by} {one.value}", verdict, gain.value, gain.low, gain.high, -params.max_slice_loss, one.p,
