@@ -11,6 +11,7 @@ from data.store import read_json, write_json
 from flows import approving, marker
 from flows.graph import BY_NAME
 from models.bundle import BundleError, file_sha256, verify_bundle, write_bundle
+from models.signing import sign_folder
 
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
@@ -70,6 +71,8 @@ def leave_bundle(
         licence=LICENCE[kind],
         params=run["params"],
     )
+    if street.settings.signing_key:
+        sign_folder(bundle.path, street.settings.signing_key)
     trained_by = run["tags"].get("trained_by", "")
     summary = {"run_id": run_id, "bundle_sha256": bundle.sha256, "trained_by": trained_by, **found}
     write_json(street.path(f"train_{kind}.json"), summary)
@@ -195,7 +198,7 @@ def decide_on(street: Street, kind: str, sample: Any) -> dict[str, Any]:
         trained_by=read_json(street.path(f"train_{kind}.json")).get("trained_by", ""),
     )
     try:
-        bundle = verify_bundle(street.path(kind) / "bundle")
+        bundle = verify_bundle(street.path(kind) / "bundle", street.settings.public_key)
     except BundleError as error:  # a refusal to be written down, not an accident
         facts = replace(facts, bundle_says=str(error))
     else:
