@@ -11,7 +11,9 @@ import polars as pl
 import pytest
 import soundfile
 
+from data.audio import AudioError
 from data.records import frame
+from data.splits import LeakError
 from data.utterances import cut
 from tests.factories import a_recording, a_turn
 
@@ -127,3 +129,61 @@ def test_a_torn_cut_is_written_again(tmp_path: Path) -> None:
     torn.write_bytes(whole[:1000])
     assert run(tmp_path, turns, a_side("a", "train"))["written"] == 1
     assert torn.read_bytes() == whole
+
+
+def test_the_test_set_keeps_whatever_can_be_cut(tmp_path: Path) -> None:
+    turns = [
+        a_turn("a", 0, "customer", "[coughs]", start_s=0.0, end_s=0.5),
+        a_turn("a", 1, "customer", "…", start_s=0.5, end_s=1.0),
+        a_turn("a", 2, "customer", "uh", start_s=1.0, end_s=1.05),
+        a_turn("a", 3, "customer", "late", start_s=1.5, end_s=9.0),
+    ]
+    summary = run(tmp_path, turns, a_side("a", "test"))
+    assert [(row["text"], row["duration"]) for row in rows_of(tmp_path, "test")] == [
+        ("coughs", 0.5), ("", 0.5), ("uh", 0.05), ("late", 0.5),
+    ]  # fmt: skip
+    assert summary["skipped"] == {}
+
+
+def test_every_millisecond_of_both_sides_has_a_reason(tmp_path: Path) -> None:
+    turns = [
+        a_turn("a", 0, "customer", "good", start_s=0.0, end_s=0.5),
+        a_turn("a", 1, "customer", "…", start_s=0.4, end_s=1.0),
+        a_turn("a", 2, "agent", "yes", start_s=1.0, end_s=1.75),
+        a_turn("b", 0, "customer", "valid", start_s=0.0, end_s=1.0),
+        a_turn("b", 1, "agent", "agent", start_s=1.0, end_s=2.0),
+        a_turn("c", 0, "customer", "aside", start_s=0.0, end_s=1.0),
+        a_turn("d", 0, "customer", "guess", start_s=0.0, end_s=1.0, origin="asr"),
+    ]
+    other = {**a_side("b", "valid", "v2"), "customer_id": "C2"}
+    sides = [a_side("a", "train"), other, a_side("c", "aside"), a_side("d", "train")]
+    found = run(tmp_path, turns, *sides)["ms"]
+    assert found == {
+        "train": 500 + 750, "no words": 500, "between turns": 1000 + 1250 + 1000 + 1000, "valid": 1000,
+        "agent outside train": 1000, "call set aside by the split": 4000, "not transcribed": 4000,
+    }  # fmt: skip
+    assert sum(found.values()) == 4 * 2 * 2000
+
+
+def test_one_call_that_cannot_be_decoded_is_listed_and_the_others_are_cut(tmp_path: Path) -> None:
+    turns = [a_turn(call, 0, "customer", "yes", start_s=0.0, end_s=0.5) for call in ("a", "b", "c")]
+    sides = [a_side(call, "train") for call in ("a", "b", "c")]
+
+    def torn(contact_id: str) -> tuple[np.ndarray, int]:
+        if contact_id == "b":
+            raise AudioError("b.wav: truncated (5 of 9 frames). Export it again.")
+        return a_two_channel_tone()
+
+    recordings = frame("recordings", [a_recording(side["contact_id"]) for side in sides])
+    summary = cut(recordings, frame("turns", turns), the_splits(*sides), torn, tmp_path)
+    assert [row["contact_id"] for row in rows_of(tmp_path, "train")] == ["a", "c"]
+    assert summary["refused"] == [{"thing": "call b", "kind": "recording", "next_step": "Export it again.",
+                                   "reason": "b.wav: truncated (5 of 9 frames)"}]  # fmt: skip
+    assert (summary["ms"]["unreadable"], sum(summary["ms"].values())) == (4000, 12000)
+
+
+def test_a_voice_on_two_sides_stops_the_cut(tmp_path: Path) -> None:
+    turns = [a_turn(call, 0, "customer", "yes", start_s=0.0, end_s=0.5) for call in ("a", "b")]
+    with pytest.raises(LeakError, match="v1: in the speech of train and of test"):
+        run(tmp_path, turns, a_side("a", "train"), {**a_side("b", "test"), "customer_id": "C2"})
+    assert not (tmp_path / "test.jsonl").exists()
