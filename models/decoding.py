@@ -21,7 +21,8 @@ from models.asr import SAMPLE_RATE_HZ, SHORTEST_S, Recognizer, Transcript, Word
 from models.language import with_words
 
 MODES = ("greedy", "beam")
-LANGUAGE, SETTINGS = "language.arpa", "decoding.json"  # what a bundle with a beam search holds beside its model
+LANGUAGE, SETTINGS = "language.arpa", "decoding.json"
+FILES = (LANGUAGE, "language.json", SETTINGS)  # what a bundle with a beam search holds beside its model
 ALPHAS = (0.3, 0.6, 1.0, 1.5)
 BETAS = (0.0, 1.0, 2.0, 3.5, 5.0)
 UNKNOWNS = (-6.0, -10.0, -16.0)

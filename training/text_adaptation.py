@@ -24,7 +24,7 @@ from training.speech import SAMPLE_RATE_HZ, telephone
 
 @dataclass(frozen=True)
 class TextAdaptation:
-    """How a recogniser is adapted with text only; with decoding.mode greedy it is not."""
+    """How a recogniser is adapted with text only; with decoding.mode greedy and nothing spoken it is not."""
 
     decoding: Decoding = field(default_factory=Decoding)  # its alpha, beta and unknown are tuned unless tuning is off
     language: LanguageTraining = field(default_factory=LanguageTraining)  # how the language model is learnt
@@ -32,6 +32,10 @@ class TextAdaptation:
     terms: str = ""  # a file of terms and sentences to learn from as well (see read_terms), beside the checkout
     tuning: bool = True  # choose alpha, beta and unknown by the errors on validation speech
     tuning_s: float = 1200.0  # of validation speech to tune on at most
+    spoken: int = 0  # utterances of the texts and terms in simulated voices, to fine-tune on as well
+    spoken_share: float = 0.2  # of the training audio that they are mixed in at
+    voices: int = 40  # simulated voices that speak them
+    seed: int = 0  # of voices and texts
 
 
 class TermsError(ValueError):
