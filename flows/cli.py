@@ -54,6 +54,24 @@ def hear(
 
 
 @app.command()
+def transcribe(
+    source: Annotated[Path, typer.Argument(help="A recording, or a folder of them.", metavar="FILE_OR_FOLDER")],
+    out: Annotated[Path, typer.Option(help="Folder for the transcripts.")],
+    formats: Annotated[str, typer.Option("--format", help="Any of json, vtt, ctm, lhotse, nemo.")] = "json",
+    model: Annotated[
+        str | None, typer.Option(help="A .nemo, a bundle, or an alias such as champion (default: it, else the base).")
+    ] = None,
+    channels: Annotated[str, typer.Option(help="Who is on each channel, from the first.")] = "customer,agent",
+    jobs: Annotated[int | None, typer.Option(help="Processes (default: one a core).", min=1)] = None,
+    store: Store = None,
+) -> None:
+    """Write down what is said in recordings: words with times and confidence, and how the talk went."""
+    from flows.transcribing import transcribe
+
+    transcribe(console, source, out, formats, model, channels, jobs, store)
+
+
+@app.command()
 def step(
     name: str,
     export: Annotated[Path | None, typer.Option(help="Folder with an export, for `ingest`.")] = None,

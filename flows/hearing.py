@@ -7,29 +7,30 @@ import json
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from data.audio import read, resample
 from data.general import general_speech
-from data.records import TURNS
 from data.store import atomic
 from data.telephone import effect, sounds_in
+from data.text import normalise
 from evaluation.metrics.snr import estimated_snr_db
+from evaluation.metrics.wer import alignment
 from evaluation.params import EvaluationParams
 from flows.settings import ROOT
 
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
+    from models.asr import Transcript
+    from models.confidence import Calibration
 
 Report = Callable[[int, int], None]
-HEARD = {**TURNS, "confidence": pl.Float64}
 SAMPLE_RATE_HZ = 16000  # what recognisers hear at
 AT_ONCE = 64  # utterances between two looks at the progress bar
 
@@ -124,22 +125,25 @@ def examine(
     from models.asr import load
 
     recognizer = load(model)
+    calibration, recognizer.calibration = recognizer.calibration, None  # to measure both with and without
     classes, variants = classes_with(params.critical), variants_with(params.spellings)
     total = sum(len(exam.waves) for exam in parts.values())
     done, cards = 0, {}
     for part, exam in parts.items():
         began = time.monotonic()
-        heard: list[str] = []
+        heard: list[Transcript] = []
         for begin in range(0, len(exam.waves), AT_ONCE):
-            heard += [found.text for found in recognizer.transcribe(exam.waves[begin : begin + AT_ONCE])]
+            heard += recognizer.transcribe(exam.waves[begin : begin + AT_ONCE])
             progress(done + len(heard), total)
         done += len(heard)
         facts = {
             "parameters": recognizer.parameters,
             "size_bytes": model.stat().st_size,
             "times_real_time": exam.duration_s / (time.monotonic() - began),
+            "confidence": _sureness(calibration, exam, heard),
         }
-        cards[part] = asr_scorecard(name, exam.data_hash, exam.rows, heard, params.seed, now.isoformat(),
+        texts = [found.text for found in heard]
+        cards[part] = asr_scorecard(name, exam.data_hash, exam.rows, texts, params.seed, now.isoformat(),
                                     bundle_sha256, facts, classes, variants)  # fmt: skip
     if "conditions" in cards:
         cards["test"] = replace(cards["test"], conditions=cards["conditions"].slices["condition"])
@@ -187,23 +191,50 @@ def smoke_sample(manifest: Path) -> Path:
     return manifest.parent / max(rows_of(manifest), key=lambda row: row["duration"])["audio_filepath"]
 
 
-def hear_all(
-    model: str | None, recordings: pl.DataFrame, decoded: Callable[[str], tuple[np.ndarray, int]], progress: Report
-) -> pl.DataFrame:
-    """Every recording as turns (schema TURNS with origin asr, and `confidence`), in order of contact and time."""
+def judged_words(
+    rows: Sequence[Mapping[str, Any]], heard: Sequence[Transcript]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of every word heard: its confidence, whether it was said there, and the call it is from."""
+    scores, right, calls = [], [], []
+    for row, transcript in zip(rows, heard, strict=True):
+        pairs = alignment(normalise(row["text"]), " ".join(word.text for word in transcript.words))
+        met = [said == word for said, word in pairs if word is not None]
+        scores += [word.confidence for word in transcript.words]
+        right += met
+        calls += [str(row.get("contact_id") or row["audio_filepath"])] * len(met)
+    return np.array(scores, float), np.array(right, bool), np.array(calls, str)
+
+
+def calibrate(model: Path, manifest: Path) -> dict[str, Any]:
+    """Writes confidence.json beside the `.nemo`, fitted on the words of held-out calls; says what was found.
+
+    Where there are too few words there is none, and the model's confidence stays uncalibrated.
+    """
+    from models import confidence
     from models.asr import load
 
-    if model is None:
-        raise ValueError("there is no recogniser to hear with. Set asr.base in params.yaml to a .nemo.")
-    recognizer = load(model)
-    rows: list[dict[str, Any]] = []
-    calls = recordings.sort("contact_id").to_dicts()
-    for done, call in enumerate(calls, start=1):
-        samples, rate_hz = decoded(call["contact_id"])
-        roles = {call["customer_channel"]: "customer", call["agent_channel"]: "agent"}
-        for number, turn in enumerate(recognizer.transcribe_call(samples, rate_hz, roles)):
-            rows.append({"contact_id": call["contact_id"], "turn": number, "role": turn.role, "text": turn.text,
-                         "start_s": turn.start_s, "end_s": turn.end_s, "origin": "asr",
-                         "confidence": turn.confidence})  # fmt: skip
-        progress(done, len(calls))
-    return pl.DataFrame(rows, schema=HEARD)
+    path = model.with_name(confidence.FILE)
+    path.unlink(missing_ok=True)
+    heard = load(model)
+    pairs = _decoded(manifest)
+    scores, right, calls = judged_words([row for row, _ in pairs], heard.transcribe([wave for _, wave in pairs]))
+    try:
+        fitted = confidence.fit(scores, right, calls)
+    except confidence.CalibrationError as error:
+        return {"calibrated": False, "says": str(error)}
+    confidence.save(path, fitted)
+    return {"calibrated": True, **asdict(fitted)}
+
+
+def _sureness(calibration: Calibration | None, exam: Exam, heard: Sequence[Transcript]) -> dict[str, Any]:
+    """How far confidence is from the truth on an exam: expected calibration error, before and after calibration."""
+    from models.confidence import expected_calibration_error
+
+    scores, right, _ = judged_words(exam.rows, heard)
+    if not len(scores):
+        return {"words": 0, "calibrated": calibration is not None}
+    found = {"words": len(scores), "calibrated": calibration is not None,
+             "ece_uncalibrated": round(expected_calibration_error(scores, right), 4)}  # fmt: skip
+    if calibration:
+        found["ece"] = round(expected_calibration_error(calibration(scores), right), 4)
+    return found

@@ -12,6 +12,7 @@ from data.features import FeatureParams
 from data.hours import HoursParams
 from data.ingest import IngestParams
 from data.labelling import LabellingParams
+from data.labelling.pseudo import PseudoParams
 from data.params import ParamsError, section
 from data.simulator import SimulatorParams
 from data.sources import SourceParams
@@ -21,6 +22,7 @@ from data.voices import VoiceParams
 from evaluation.gates.params import GateParams
 from evaluation.params import EvaluationParams
 from evaluation.report.run import ReportParams
+from flows.transcribing import HearingParams
 from training.asr import AsrTraining
 from training.base import BaseTraining
 from training.churn import ChurnTraining
@@ -37,7 +39,9 @@ class Params:
     splits: SplitParams = field(default_factory=SplitParams)
     voices: VoiceParams = field(default_factory=VoiceParams)
     hours: HoursParams = field(default_factory=HoursParams)
+    pseudo: PseudoParams = field(default_factory=PseudoParams)
     asr: AsrTraining = field(default_factory=AsrTraining)
+    hearing: HearingParams = field(default_factory=HearingParams)
     labelling: LabellingParams = field(default_factory=LabellingParams)
     features: FeatureParams = field(default_factory=FeatureParams)
     churn: ChurnTraining = field(default_factory=ChurnTraining)

@@ -19,7 +19,7 @@ from data.audio import read as read_audio
 from data.packs import read_member
 from data.splits import SPLITS
 from data.store import read_json, read_tables, write_json, write_table, write_text
-from flows import hearing, judging, leaving
+from flows import hearing, judging, leaving, transcribing
 from flows.params import Params
 from flows.settings import Settings
 
@@ -129,6 +129,19 @@ def cut(street: Street, progress: Report) -> dict[str, Any]:
 # --- hearing ---
 
 
+def pseudo(street: Street, progress: Report) -> dict[str, Any]:
+    """Leaves pseudo/train.jsonl: what people transcribed and, if pseudo.learn, what the champion heard and is sure of.
+
+    It was heard at the end of the last walk; today's splits and people's transcripts decide again what may be used.
+    """
+    summary = transcribing.add_pseudo(
+        read_tables(street.path("clean")), pl.read_parquet(street.path("splits.parquet")), street.path("speech"),
+        street.path("pseudo.parquet"), street.path("pseudo"), _decoded(street), street.params.pseudo, progress,
+    )  # fmt: skip
+    write_json(street.path("pseudo.json"), summary)
+    return summary
+
+
 def train_asr(street: Street, progress: Report) -> dict[str, Any]:
     """Fine-tunes the recogniser as one MLflow run and leaves it as the bundle asr/bundle."""
     from data.hours import ledger_of
@@ -137,10 +150,11 @@ def train_asr(street: Street, progress: Report) -> dict[str, Any]:
 
     params, speech, work = street.params.asr, street.path("speech"), street.path("asr/work")
     base = hearing.base_of(params.base, street.path("asr/base.nemo"))
-    manifests = {name: hearing.lines_of(speech / f"{name}.jsonl") for name in SPLITS}
+    train = street.path("pseudo/train.jsonl")
+    manifests = {name: hearing.lines_of(train if name == "train" else speech / f"{name}.jsonl") for name in SPLITS}
     assert_manifests_apart(manifests, pl.read_parquet(street.path("splits.parquet")))
     with judging.training_run(street, "asr", asdict(params)) as run:
-        found = finetune(params, base, speech / "train.jsonl", speech / "valid.jsonl", work, run, progress)
+        found = finetune(params, base, train, speech / "valid.jsonl", work, run, progress)
         run.log_metrics(
             {f"valid_{name}": found[name] for name in ("wer_before", "wer_best", "wer_last")}, found["steps"]
         )
@@ -153,7 +167,9 @@ def train_asr(street: Street, progress: Report) -> dict[str, Any]:
         run.log_metrics({f"hours_{name}": budget[name] for name in ("input_h", "train_h", "lost_h", "lost_share")})
         run.log_artifact(street.path("asr/hours.json"))
         hours.hold(street.params.hours)
-    return judging.leave_bundle(street, "asr", {"model.nemo": work / "model.nemo"}, run.run_id, found)
+    found |= {"confidence": hearing.calibrate(work / "model.nemo", speech / "valid.jsonl")}
+    files = [path for name in ("model.nemo", "confidence.json") if (path := work / name).exists()]
+    return judging.leave_bundle(street, "asr", {path.name: path for path in files}, run.run_id, found)
 
 
 def reference_asr(street: Street, progress: Report) -> dict[str, Any]:
@@ -204,17 +220,38 @@ def office_asr(street: Street, progress: Report) -> dict[str, Any]:
 
 
 def transcribe(street: Street, progress: Report) -> dict[str, Any]:
-    """Hears the recordings that no person has transcribed, with the recogniser in office."""
-    clean = read_tables(street.path("clean"))
+    """Hears the recordings that no person has transcribed, with the recogniser in office, and how all calls went.
+
+    Also sorts what was heard: sure enough for the next training to learn from, or next for a person to review.
+    """
+    from data.labelling.pseudo import choose
+    from evaluation.experience.conversation import conversations
+
+    clean, params = read_tables(street.path("clean")), street.params
     typed = clean["turns"].filter(pl.col("origin") == "person")
     recordings = clean["recordings"].join(typed, on="contact_id", how="anti")
-    turns = hearing.hear_all(judging.in_office(street, "asr"), recordings, _decoded(street), progress)
+    model = judging.in_office(street, "asr")
+    if model is None:
+        raise ValueError("there is no recogniser to hear with. Set asr.base in params.yaml to a .nemo.")
+    ears = transcribing.Ears(Path(model), street.path("exports"), params.hearing)
+    turns, calibrated = transcribing.hear_all(ears, recordings, street.path("shards"), transcribing.cores(), progress)
+    talks = conversations(
+        pl.concat([typed, turns.select(typed.columns)]), clean["recordings"], params.hearing.conversation
+    )
+    choice = choose(turns, pl.read_parquet(street.path("splits.parquet")), typed, calibrated, params.pseudo)
     write_table(street.path("transcripts.parquet"), turns)
+    write_table(street.path("conversation.parquet"), talks)
+    write_table(street.path("review_queue.parquet"), choice.queue)
+    write_table(street.path("pseudo.parquet"), choice.accepted)
     summary = {
         "calls": recordings.height,
         "turns": turns.height,
         "words": int(turns["text"].str.split(" ").list.len().sum()),
         "mean_confidence": turns["confidence"].mean(),
+        "calibrated": calibrated,
+        "model": transcribing.stamp_of(ears),
+        "pseudo": choice.summary,
+        "review_queue": choice.queue.height,
     }
     write_json(street.path("transcribe.json"), summary)
     return summary

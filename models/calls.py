@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -36,15 +37,21 @@ def _feed(finders: dict[int, SpeechFinder], wide: np.ndarray) -> None:
 def pieces(
     read: Iterable[np.ndarray], sample_rate_hz: int, segments: list[tuple[Segment, int]]
 ) -> Iterator[tuple[Segment, int, np.ndarray]]:
-    """Each segment with its channel and its samples, keeping no more of the call than later segments need."""
+    """Each segment with its channel and its samples, keeping no more of the call than later segments need.
+
+    `segments` are in the order in which they end.
+    """
     needed_from = [int(segment.from_s * sample_rate_hz) for segment, _ in segments]
     for number in range(len(segments) - 2, -1, -1):
         needed_from[number] = min(needed_from[number], needed_from[number + 1])
-    kept, start, number = np.zeros((0, 0), np.float32), 0, 0
-    for block in read:
-        kept = np.concatenate([kept, block]) if len(kept) else block
+    nothing = np.zeros((0, 0), np.float32)
+    kept, start, number = nothing, 0, 0
+    # The empty block ends the call: times are rounded, so the last segment may reach a sample beyond it.
+    for block in itertools.chain(read, [nothing]):
+        if len(block):
+            kept = np.concatenate([kept, block]) if len(kept) else block
         end = start + len(kept)
-        while number < len(segments) and segments[number][0].to_s * sample_rate_hz <= end:
+        while number < len(segments) and (segments[number][0].to_s * sample_rate_hz <= end or not len(block)):
             segment, channel = segments[number]
             begin, finish = int(segment.from_s * sample_rate_hz) - start, int(segment.to_s * sample_rate_hz) - start
             yield segment, channel, kept[begin:finish, channel].copy()

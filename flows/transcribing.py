@@ -1,0 +1,398 @@
+"""Hears recordings in several processes: the calls of a store, or any files, each written whole and never twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from rich.console import Console
+from rich.markup import escape
+
+from data.audio import blocks, probe, resample, to_wav_bytes
+from data.labelling.pseudo import PseudoParams, open_to_training, within_share
+from data.packs import read_member
+from data.records import TURNS
+from data.store import write_text
+from data.transcripts import HeardCall, HeardTurn, from_json, to_ctm, to_json, to_lhotse, to_nemo, to_vtt
+from data.utterances import cut
+from evaluation.experience.conversation import ConversationParams, Span, measure
+from models.calls import pieces
+from models.segments import Segment, Segmentation
+
+if TYPE_CHECKING:
+    from flows.steps import Street
+    from models.asr import Recognizer
+
+Report = Callable[[int, int], None]
+
+
+class FilesFailedError(RuntimeError):
+    """Some of many files could not be heard."""
+
+
+HEARD = {**TURNS, "confidence": pl.Float64}
+FORMATS = ("json", "vtt", "ctm", "lhotse", "nemo")
+AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".gsm", ".au", ".aiff", ".aif", ".caf", ".w64")
+_CUT_HZ = 16000
+
+
+@dataclass(frozen=True)
+class HearingParams:
+    """How calls are taken apart and what is measured of them."""
+
+    segmentation: Segmentation = field(default_factory=Segmentation)  # how speech is told from the rest
+    conversation: ConversationParams = field(default_factory=ConversationParams)  # what counts as hold, interruption …
+
+
+@dataclass(frozen=True)
+class Ears:
+    """What a process needs to hear: the `.nemo`, where its export is kept, and the settings."""
+
+    model: Path
+    exports: Path
+    params: HearingParams
+
+
+def hear_all(
+    ears: Ears, recordings: pl.DataFrame, shards: Path, jobs: int, progress: Report
+) -> tuple[pl.DataFrame, bool]:
+    """Every recording as turns (schema TURNS with origin asr, and `confidence`), in order of contact and time.
+
+    Also whether confidence is calibrated. Raises AudioError for a recording that cannot be decoded.
+    """
+    calls = recordings.sort("contact_id").to_dicts()
+    heard: dict[str, list[HeardTurn]] = {}
+    tasks = [
+        # A single channel is the customer's; so it comes last here.
+        (call["contact_id"], str(shards), call["shard"], call["member"],
+         {call["agent_channel"]: "agent", call["customer_channel"]: "customer"})
+        for call in calls
+    ]  # fmt: skip
+    for task, turns in _spread(_hear_member, tasks, ears, min(jobs, -(-len(tasks) // 8))):
+        heard[task[0]] = turns
+        progress(len(heard), len(calls))
+    rows = [
+        {"contact_id": contact, "turn": number, "role": turn.role, "text": turn.text, "start_s": turn.start_s,
+         "end_s": turn.end_s, "origin": "asr", "confidence": turn.confidence}
+        for contact in sorted(heard) for number, turn in enumerate(heard[contact])
+    ]  # fmt: skip
+    return pl.DataFrame(rows, schema=HEARD), _calibrated(ears)
+
+
+def add_pseudo(
+    clean: dict[str, pl.DataFrame],
+    splits: pl.DataFrame,
+    speech: Path,
+    chosen: Path,
+    out: Path,
+    read_audio: Callable[[str], tuple[np.ndarray, int]],
+    params: PseudoParams,
+    progress: Report,
+) -> dict[str, Any]:
+    """Writes `out`/train.jsonl: the rows of `speech`/train.jsonl, then cuts of the turns in the table `chosen`.
+
+    The latter only if `params.learn`, of calls that are on the training side and untranscribed today.
+    """
+    people = [json.loads(line) for line in (speech / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    for row in people:
+        row["audio_filepath"] = f"../{speech.name}/{row['audio_filepath']}"
+    machine: list[dict[str, Any]] = []
+    if params.learn and chosen.exists():
+        typed = clean["turns"].filter(pl.col("origin") == "person")
+        turns = open_to_training(pl.read_parquet(chosen), splits, typed)
+        turns = within_share(turns, sum(row["duration"] for row in people), params)
+        # To the cutter they are turns like a person's; the rows then say who heard them, and how sure.
+        cut(clean["recordings"], turns.select(list(TURNS)).with_columns(origin=pl.lit("person")), splits, read_audio,
+            out / "heard", progress)  # fmt: skip
+        sure = {(row["contact_id"], row["start_s"]): row["confidence"] for row in turns.iter_rows(named=True)}
+        for line in (out / "heard" / "train.jsonl").read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            row |= {"audio_filepath": f"heard/{row['audio_filepath']}", "origin": "asr",
+                    "confidence": sure.get((row["contact_id"], row["start_s"]))}  # fmt: skip
+            machine.append(row)
+    write_text(out / "train.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in people + machine))
+    return {
+        "learn": params.learn,
+        "transcribed": len(people),
+        "transcribed_s": round(sum(row["duration"] for row in people), 3),
+        "added": len(machine),
+        "added_s": round(sum(row["duration"] for row in machine), 3),
+    }
+
+
+@dataclass(frozen=True)
+class Order:
+    """One file to hear: where it lies, where its transcripts go (without suffix), and who is on which channel."""
+
+    audio: Path
+    out: Path
+    name: str
+    formats: tuple[str, ...]
+    channels: tuple[str, ...]
+    stamp: str  # of model and settings: what it was heard with
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an order: done, kept (it was there already) or failed with a reason."""
+
+    order: Order
+    state: str
+    says: str = ""
+    audio_s: float = 0.0
+    words: int = 0
+
+
+def orders(source: Path, out: Path, formats: Sequence[str], channels: Sequence[str], ears: Ears) -> list[Order]:
+    """An order for the file `source`, or for each audio file below it, longest first.
+
+    Raises ValueError for a format nobody knows, roles that are not distinct, or where there is nothing to hear.
+    """
+    unknown = sorted(set(formats) - set(FORMATS))
+    if unknown or not formats:
+        raise ValueError(f"--format {unknown[0] if unknown else ''}: not known. Formats: {', '.join(FORMATS)}.")
+    if not channels or len(set(channels)) != len(channels) or not all(channels):
+        raise ValueError(f"--channels {','.join(channels)}: name each channel once, such as customer,agent.")
+    if source.is_dir():
+        found = sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO and path.is_file())
+        if not found:
+            raise ValueError(f"{source}: no recording in it. Looked for {', '.join(AUDIO)}.")
+    elif source.is_file():
+        found = [source]
+    else:
+        raise ValueError(f"{source}: no such file or folder. Name a recording, or a folder of them.")
+    root = source if source.is_dir() else source.parent
+    stems = [path.relative_to(root).with_suffix("") for path in found]
+    doubled = {stem for stem in stems if stems.count(stem) > 1} if len(set(stems)) < len(stems) else set()
+    stamp = stamp_of(ears)
+    made = []
+    for path, stem in zip(found, stems, strict=True):
+        # Two files that differ in their suffix only keep it, so that neither writes over the other.
+        place = path.relative_to(root) if stem in doubled else stem
+        made.append(Order(path, out / place, place.as_posix(), tuple(formats), tuple(channels), stamp))
+    return sorted(made, key=lambda order: -order.audio.stat().st_size)
+
+
+def stamp_of(ears: Ears) -> str:
+    """Names what decides the words: the model's file, its calibration and the settings."""
+    from models.bundle import file_sha256
+    from models.confidence import FILE
+
+    beside = ears.model.parent / FILE
+    known = {"model": file_sha256(ears.model), "settings": asdict(ears.params),
+             "calibration": file_sha256(beside) if beside.is_file() else None}  # fmt: skip
+    return hashlib.blake2b(json.dumps(known, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def transcribe_files(ears: Ears, wanted: Sequence[Order], jobs: int) -> Iterator[Outcome]:
+    """Hears what is not there yet; an outcome for each order as it is reached. A file that fails stops no other."""
+    waiting = []
+    for order in wanted:
+        kept = _kept(order)
+        if kept and all(path.exists() for path in _written(order)):
+            yield Outcome(order, "kept", audio_s=kept.duration_s)
+        else:
+            waiting.append(order)
+    for _, outcome in _spread(_hear_file, [(order,) for order in waiting], ears, jobs):
+        yield outcome
+
+
+def transcribe(
+    console: Console, source: Path, out: Path, formats: str, model: str | None, channels: str, jobs: int | None,
+    store: Path | None,
+) -> None:  # fmt: skip
+    """`keepline transcribe`. Raises FilesFailedError in the end when a file could not be heard; the rest is done."""
+    from flows import wiring
+    from flows.progress import bar
+
+    street = wiring.street(store)
+    ears = Ears(_model(street, model), street.path("exports"), street.params.hearing)
+    wanted = orders(source, out, _listed(formats), _listed(channels), ears)
+    outcomes: list[Outcome] = []
+    with bar(console, f"hearing {len(wanted)} recordings") as progress:
+        for outcome in transcribe_files(ears, wanted, jobs or cores()):
+            outcomes.append(outcome)
+            progress(len(outcomes), len(wanted))
+            if outcome.state == "failed":
+                console.print(f"[red]✗[/] {escape(outcome.says)}", highlight=False, soft_wrap=True)
+    count = Counter(outcome.state for outcome in outcomes)
+    hours = sum(outcome.audio_s for outcome in outcomes) / 3600
+    words = sum(outcome.words for outcome in outcomes)
+    console.print(f"{out}: {count['done']} heard ({words} words), {count['kept']} kept from before, {hours:.2f} h of "
+                  f"audio, {count['failed']} failed")  # fmt: skip
+    if not _calibrated(ears):
+        console.print("confidence is uncalibrated: it is the network's own score. Train on transcribed calls first.")
+    if count["failed"]:
+        raise FilesFailedError(f"{count['failed']} of {len(wanted)} recordings could not be heard; the rest is done.")
+
+
+def _listed(words: str) -> list[str]:
+    return [word.strip() for word in words.split(",")]
+
+
+def _model(street: Street, name: str | None) -> Path:
+    """The `.nemo` a person means: a path, a bundle's folder, `base`, or an alias of the registry (asr@champion too)."""
+    from flows import hearing, judging
+
+    path = Path(name) if name else None
+    if path and path.is_dir():
+        return path / "model.nemo"
+    if path and (path.is_file() or path.suffix == ".nemo"):
+        return path
+    base = hearing.base_of(street.params.asr.base, street.path("asr/base.nemo"))
+    known = street.path("registry").exists()  # asking a store that never was would make one
+    if name == "base" or (name is None and not known):
+        return base
+    alias = (name or "champion").removeprefix("asr@")
+    version = judging.registry(street).alias("asr", alias) if known else None
+    if version is not None:
+        return judging.registry(street).fetch("asr", version, street.path("reference")).path / "model.nemo"
+    if name is None:
+        return base
+    raise ValueError(f"--model {name}: no such file, and no model has that alias. Name a .nemo, a bundle or `base`.")
+
+
+# --- in the processes that hear ---
+
+_hearing: tuple[Recognizer, Ears] | None = None
+
+
+def _begin(ears: Ears) -> None:
+    global _hearing
+    from models.asr import load
+
+    _hearing = (load(ears.model, ears.exports), ears)
+
+
+def _ready() -> tuple[Recognizer, Ears]:
+    if _hearing is None:
+        raise RuntimeError("this process was not told what to hear with. This is a fault of Keepline's.")
+    return _hearing
+
+
+def _hear_member(contact_id: str, shards: str, shard: str, member: str, roles: dict[int, str]) -> list[HeardTurn]:
+    recognizer, ears = _ready()
+    content = read_member(Path(shards), shard, member)
+    return recognizer.transcribe_file(content, roles, contact_id, ears.params.segmentation)
+
+
+def _hear_file(order: Order) -> Outcome:
+    recognizer, ears = _ready()
+    try:
+        call = _kept(order)
+        if call is None:
+            info = probe(order.audio)
+            roles = _roles(order, info.channels)
+            turns = recognizer.transcribe_file(order.audio, roles, None, ears.params.segmentation)
+            spans = [Span(turn.role, turn.start_s, turn.end_s, len(turn.words)) for turn in turns]
+            call = HeardCall(
+                order.name, str(order.audio.resolve()), info.sample_rate_hz, info.channels, info.frames, roles, turns,
+                order.stamp, recognizer.calibration is not None,
+                measure(spans, info.duration_s, ears.params.conversation) if info.channels > 1 else {},
+            )  # fmt: skip
+        _write(order, call)
+    except (ValueError, OSError) as error:
+        return Outcome(order, "failed", str(error))
+    return Outcome(order, "done", "", call.duration_s, sum(len(turn.words) for turn in call.turns))
+
+
+def _roles(order: Order, channels: int) -> dict[int, str]:
+    if channels == 1 and len(order.channels) > 1:
+        return {0: "speaker"}  # both sides in one channel: nobody can say who is who
+    if channels < len(order.channels):
+        raise ValueError(f"{order.audio}: {channels} channels, {len(order.channels)} roles. Name them with --channels.")
+    return dict(enumerate(order.channels))
+
+
+def _written(order: Order) -> list[Path]:
+    """The files of an order. The JSON is always among them and written last: it says that all is there."""
+    suffix = {"vtt": ".vtt", "ctm": ".ctm", "lhotse": ".cuts.jsonl", "nemo": ".nemo.jsonl"}
+    return [_beside(order, suffix[name]) for name in order.formats if name in suffix] + [_beside(order, ".json")]
+
+
+def _beside(order: Order, suffix: str) -> Path:
+    return order.out.with_name(order.out.name + suffix)
+
+
+def _kept(order: Order) -> HeardCall | None:
+    """What was heard in this very file with this very model before, if anything."""
+    try:
+        call = from_json(_beside(order, ".json").read_text(encoding="utf-8"))
+        info = probe(order.audio)
+    except (OSError, ValueError):
+        return None
+    same = call.model == order.stamp and call.roles == _roles(order, info.channels)
+    unchanged = (call.frames, call.sample_rate_hz) == (info.frames, info.sample_rate_hz)
+    newer = order.audio.stat().st_mtime <= _beside(order, ".json").stat().st_mtime
+    return replace(call, name=order.name) if same and unchanged and newer else None
+
+
+def _write(order: Order, call: HeardCall) -> None:
+    make = {".vtt": to_vtt, ".ctm": to_ctm, ".cuts.jsonl": to_lhotse}
+    for suffix, text in make.items():
+        path = _beside(order, suffix)
+        if path in _written(order):
+            write_text(path, text(call))
+    if "nemo" in order.formats:
+        write_text(_beside(order, ".nemo.jsonl"), to_nemo(call, _cuts(order, call)))
+    write_text(_beside(order, ".json"), to_json(call))
+
+
+def _cuts(order: Order, call: HeardCall) -> list[str]:
+    """Writes each turn as 16 kHz mono WAV and names the files from where the manifest lies."""
+    folder = _beside(order, ".cuts")
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = sorted(range(len(call.turns)), key=lambda number: call.turns[number].end_s)
+    spans = [call.turns[number] for number in numbers]
+    segments = [
+        (Segment(turn.start_s, turn.end_s, turn.start_s, turn.end_s), call.channel_of(turn.role)) for turn in spans
+    ]
+    read = pieces(blocks(order.audio), call.sample_rate_hz, segments)
+    for number, (_, _, samples) in zip(numbers, read, strict=True):
+        cut = resample(samples, call.sample_rate_hz, _CUT_HZ)
+        (folder / f"{number:05d}.wav").write_bytes(to_wav_bytes(cut, _CUT_HZ))
+    return [f"{folder.name}/{number:05d}.wav" for number in range(len(call.turns))]
+
+
+def _calibrated(ears: Ears) -> bool:
+    from models.confidence import beside
+
+    return beside(ears.model) is not None
+
+
+def cores() -> int:
+    """How many processes can run at once here."""
+    return len(os.sched_getaffinity(0))
+
+
+def _spread(
+    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], ears: Ears, jobs: int
+) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Each task with its result, as they come; in this process when one job is enough."""
+    from models.asr import exported
+
+    if not tasks:
+        return
+    exported(ears.model, ears.exports)  # once, before several processes ask for it
+    if min(jobs, len(tasks)) <= 1:
+        _begin(ears)
+        for task in tasks:
+            yield task, function(*task)
+        return
+    pool = ProcessPoolExecutor(min(jobs, len(tasks)), get_context("spawn"), initializer=_begin, initargs=(ears,))
+    try:
+        futures = {pool.submit(function, *task): task for task in tasks}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
