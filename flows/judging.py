@@ -39,7 +39,9 @@ def training_run(street: Street, kind: str, params: Mapping[str, Any]) -> Run:
     version = read_json(street.path("version.json"))
     key = f"{kind} {marker.of_step(street, BY_NAME[f'train_{kind}'])[:12]}"
     tags = {"kind": kind, "git_commit": street.git_commit, "dvc_hash": version["dvc_hash"]}
-    run = start_or_resume(street.settings.tracking_uri, f"keepline-{kind}", key, params, tags, reuse_finished=True)
+    settings = street.settings
+    run = start_or_resume(settings.tracking_uri, f"keepline-{kind}", key, params, tags, reuse_finished=True,
+                          artifact_root=settings.artifact_root)  # fmt: skip
     run.log_input(version, "calls and customers")
     if not run.resumed:
         run.set_tags({"trained_by": street.settings.actor})

@@ -23,7 +23,8 @@ def watch(street: Street, progress: Report) -> dict[str, Any]:
 
     office = judging.registry(street)
     day = street.now().date().isoformat()
-    run = start_or_resume(street.settings.tracking_uri, "keepline-nightly", f"nightly {day}", reuse_finished=True)
+    run = start_or_resume(street.settings.tracking_uri, "keepline-nightly", f"nightly {day}", reuse_finished=True,
+                          artifact_root=street.settings.artifact_root)  # fmt: skip
     found: dict[str, Any] = {}
     with run:
         for kind, metric in METRIC.items():

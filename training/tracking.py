@@ -120,16 +120,19 @@ def start_or_resume(
     params: Mapping[str, Any] | None = None,
     tags: Mapping[str, Any] | None = None,
     reuse_finished: bool = False,
+    artifact_root: str | None = None,
 ) -> Run:
     """The unfinished run of this `key` if there is one, else a new one; a finished one only if asked for.
 
-    An experiment new in a SQLite database keeps its artifacts in `mlartifacts` beside the database file.
+    A new experiment keeps its artifacts in a folder of its name under `artifact_root` (a folder or a URL such as
+    s3://bucket/path; without one `mlartifacts` beside a SQLite database). An MLflow server decides that itself.
     """
     with _hushed():
         client = _client(tracking_uri)
         found = client.get_experiment_by_name(experiment)
         if found is None:
-            experiment_id = client.create_experiment(experiment, artifact_location=_beside(tracking_uri, experiment))
+            place = _place(tracking_uri, artifact_root, experiment)
+            experiment_id = client.create_experiment(experiment, artifact_location=place)
         else:
             experiment_id = found.experiment_id
         quoted = key.replace("'", "_")
@@ -202,10 +205,16 @@ def _client(tracking_uri: str) -> Any:
     return MlflowClient(tracking_uri=tracking_uri)
 
 
-def _beside(tracking_uri: str, experiment: str) -> str | None:
-    if not tracking_uri.startswith("sqlite:///"):
-        return None  # a server knows where it keeps them
-    return (Path(tracking_uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts" / experiment).as_uri()
+def _place(tracking_uri: str, artifact_root: str | None, experiment: str) -> str | None:
+    if tracking_uri.startswith("http"):
+        return None
+    if artifact_root and "://" in artifact_root:
+        return f"{artifact_root.rstrip('/')}/{experiment}"
+    if artifact_root:
+        return (Path(artifact_root).absolute() / experiment).as_uri()
+    if tracking_uri.startswith("sqlite:///"):
+        return (Path(tracking_uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts" / experiment).as_uri()
+    return None
 
 
 def _as_dict(run: Any) -> dict[str, Any]:
