@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,13 @@ from evaluation.metrics.bootstrap import Interval
 from evaluation.report import words
 from evaluation.report.decision import render
 from evaluation.scorecard import Estimate, Scorecard, ScorecardError, gain, pair
+from evaluation.slices import SliceGain, slice_gains
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _PRIMARY = {"asr": "wer", "churn": "brier"}
+_WHOLE = {"asr": ("contact_id", "call"), "churn": ("customer_id", "customer")}  # what test units are parts of
 _SHORT = 12  # how much of an id or hash is shown
 
 
@@ -38,6 +40,7 @@ class RunView:
     data_hash: str = ""
     scorecard: Scorecard | None = None
     name: str = ""
+    learned_from: Mapping[str, str] = field(default_factory=dict)  # what it was trained on and with: data, code
 
     @property
     def label(self) -> str:
@@ -70,8 +73,9 @@ class Difference:
 class Changes:
     """Test units that `other` does better, equally and worse than `first`, and where it lost most.
 
-    `worst` has unit, before and after (errors, or weighted loss), and for calls contact_id, start_s, ref, hyp_before
-    and hyp_after: what to listen to.
+    `worst` has unit, before and after (errors, or weighted loss), and for calls contact_id, role, start_s, ref,
+    hyp_before and hyp_after: what to listen to. `whole` is a call or a customer; `wholes` has one row each (`name`,
+    before, after) of those that changed, the greatest loss first.
     """
 
     first: str
@@ -81,6 +85,18 @@ class Changes:
     same: int
     worse: int
     worst: pl.DataFrame
+    whole: str
+    wholes: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class SliceChange:
+    """How much better `other` is than `first` within one slice, with a p-value corrected for the number of slices."""
+
+    first: str
+    other: str
+    metric: str
+    found: SliceGain
 
 
 @dataclass(frozen=True)
@@ -92,6 +108,7 @@ class Comparison:
     metrics: list[tuple[str, list[Estimate | None]]]
     differences: list[Difference] = field(default_factory=list)
     changes: list[Changes] = field(default_factory=list)
+    slices: list[SliceChange] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -100,11 +117,11 @@ class Comparison:
         return len({run.tested_on for run in self.runs}) == 1 and bool(self.runs[0].tested_on)
 
 
-def compare(runs: Sequence[RunView], allow_different_data: bool = False, seed: int = 0, worst: int = 10) -> Comparison:
+def compare(runs: Sequence[RunView], across_data: bool = False, seed: int = 0, worst: int = 10) -> Comparison:
     """Compares every run with the first; `worst` is how many lost test units to list for each.
 
     Raises DifferentDataError naming the hashes when the runs were tested on different (or unknown) data, unless
-    `allow_different_data`: then they are shown side by side, marked, and never subtracted. Raises CompareError for
+    `across_data`: then they are shown side by side, marked, and never subtracted. Raises CompareError for
     fewer than two runs and for models of different kinds.
     """
     if len(runs) < 2:
@@ -115,9 +132,9 @@ def compare(runs: Sequence[RunView], allow_different_data: bool = False, seed: i
     found = Comparison(runs, _differing_params(runs), _all_metrics(runs))
     if not found.same_data:
         on = "; ".join(f"{run.label} on {run.tested_on[:_SHORT] or 'unknown data'}" for run in runs)
-        if not allow_different_data:
+        if not across_data:
             raise DifferentDataError(
-                f"tested on different data: {on}. Score both on one test set, or pass --allow-different-data."
+                f"tested on different data: {on}. Score both on one test set, or pass --across-data."
             )
         found.notes.append(f"Tested on different data: {on}. Their figures cannot be subtracted from one another.")
     first = runs[0]
@@ -132,9 +149,11 @@ def compare(runs: Sequence[RunView], allow_different_data: bool = False, seed: i
     return found
 
 
-def comparison_page(comparison: Comparison) -> str:
-    """A self-contained HTML page."""
-    return render("compare.html.j2", comparison=comparison, spoken=words.differences, short=_SHORT)
+def comparison_page(
+    comparison: Comparison, listen: Callable[[Mapping[str, Any]], str | None] = lambda row: None
+) -> str:
+    """A self-contained HTML page. `listen` gives the sound of a row of `Changes.worst` as a data: URI, or None."""
+    return render("compare.html.j2", comparison=comparison, spoken=words.differences, short=_SHORT, listen=listen)
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
@@ -146,7 +165,16 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     for note in comparison.notes:
         console.print(f"[yellow]{escape(note)}[/]")
     sections: list[tuple[str, list[tuple[str, list[str]]]]] = [
-        ("Data", [("test data", [run.tested_on[:_SHORT] or "unknown" for run in comparison.runs])]),
+        (
+            "Data",
+            [
+                ("test data", [run.tested_on[:_SHORT] or "unknown" for run in comparison.runs]),
+                *(
+                    (name, [run.learned_from.get(name, "unknown")[:_SHORT] for run in comparison.runs])
+                    for name in dict.fromkeys(name for run in comparison.runs for name in run.learned_from)
+                ),
+            ],
+        ),
         (
             "Parameters that differ",
             [(name, [words.NOTHING if v is None else v for v in values]) for name, values in comparison.params],
@@ -167,11 +195,27 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
             gained = words.signed(found.gain.value, 4)
             table.add_row(found.metric, escape(found.other), escape(found.first), gained, ends, said)
         console.print(table)
+    if comparison.slices:
+        table = Table("slice", "of", "against", "gain", "95 % interval", "p of no loss (Holm)", title="Within slices")
+        for one in comparison.slices:
+            inside = one.found.gain
+            ends = words.NOTHING if inside.low is None else (
+                f"{words.signed(inside.low, 4)} to {words.signed(inside.high, 4)}"
+            )  # fmt: skip
+            p = "too small to test" if one.found.p is None else f"{one.found.p:.3g}"
+            table.add_row(escape(f"{one.found.by} {one.found.value}"), escape(one.other), escape(one.first),
+                          words.signed(inside.value, 4), ends, p)  # fmt: skip
+        console.print(table)
     for change in comparison.changes:
         console.print(
             f"[bold]{escape(change.other)}[/] against {escape(change.first)} by test unit ({change.metric}): "
             f"{change.better} better, {change.same} the same, {change.worse} worse."
         )
+        if change.wholes.height:
+            table = Table(change.whole, "before", "after", title=f"{change.whole.capitalize()}s that lost or won most")
+            for name, before, after in change.wholes.iter_rows():
+                table.add_row(escape(name), f"{before:.4g}", f"{after:.4g}")
+            console.print(table)
         if change.worst.height:
             heard = "ref" in change.worst.columns
             table = Table("unit", "before", "after", *(("said", "heard before", "heard after") if heard else ()))
@@ -201,19 +245,34 @@ def _all_metrics(runs: Sequence[RunView]) -> list[tuple[str, list[Estimate | Non
 
 
 def _pair_up(found: Comparison, first: str, other: str, old: Scorecard, new: Scorecard, seed: int, worst: int) -> None:
-    for metric in sorted(set(old.ratios) & set(new.ratios) & set(old.metrics) & set(new.metrics)):
-        found.differences.append(Difference(first, other, metric, gain(new, old, metric, seed)))
     metric = _PRIMARY[old.kind]
-    rows = pair(new, old, metric).select("unit", pl.col("num_b").alias("before"), pl.col("num_a").alias("after"))
+    paired = pair(new, old, metric)
+    for name in sorted(set(old.ratios) & set(new.ratios) & set(old.metrics) & set(new.metrics)):
+        try:
+            found.differences.append(Difference(first, other, name, gain(new, old, name, seed)))
+        except ScorecardError:
+            continue  # weighted by what the model itself wrote (precision), so there are no pairs
+    found.slices.extend(SliceChange(first, other, metric, one) for one in slice_gains(new, old, metric, seed))
+    rows = paired.select("unit", pl.col("num_b").alias("before"), pl.col("num_a").alias("after"))
     lost = pl.col("after") - pl.col("before")
     if not old.ratios[metric].lower_is_better:
         lost = -lost
     rows = rows.with_columns(lost.alias("lost"))
     show = rows.filter(pl.col("lost") > 0).sort(["lost", "unit"], descending=[True, False]).head(worst)
     if old.kind == "asr":
-        texts = old.units.select("unit", "contact_id", "start_s", "ref", pl.col("hyp").alias("hyp_before"))
+        texts = old.units.select("unit", "contact_id", "role", "start_s", "ref", pl.col("hyp").alias("hyp_before"))
         heard = new.units.select("unit", pl.col("hyp").alias("hyp_after"))
         show = show.join(texts, on="unit", maintain_order="left").join(heard, on="unit", maintain_order="left")
+    key, whole = _WHOLE[old.kind]
+    wholes = (
+        rows.join(old.units.select("unit", pl.col(key).cast(pl.String).alias("name")), on="unit")
+        .group_by("name")
+        .agg(pl.col("before", "after", "lost").sum())
+        .filter(pl.col("lost") != 0)
+        .sort("lost", "name", descending=[True, False])
+    )
+    if wholes.height > 2 * worst:
+        wholes = pl.concat([wholes.head(worst), wholes.tail(worst)])
     found.changes.append(
         Changes(
             first,
@@ -223,6 +282,8 @@ def _pair_up(found: Comparison, first: str, other: str, old: Scorecard, new: Sco
             same=rows.filter(pl.col("lost") == 0).height,
             worse=rows.filter(pl.col("lost") > 0).height,
             worst=show.drop("lost"),
+            whole=whole,
+            wholes=wholes.select("name", "before", "after"),
         )
     )
 

@@ -93,21 +93,27 @@ def step(
 def compare(
     runs: Annotated[list[str], typer.Argument(help="MLflow run ids, or the first letters of them.")],
     html: Annotated[Path | None, typer.Option(help="Where the page goes (default: compare.html in the store).")] = None,
-    allow_different_data: Annotated[bool, typer.Option(help="Compare across test data, and mark it.")] = False,
+    across_data: Annotated[bool, typer.Option(help="Compare across test data, and mark it.")] = False,
     store: Store = None,
 ) -> None:
-    """Compare training runs: parameters, data, metrics with intervals, paired differences."""
+    """Compare training runs: parameters, data, metrics with intervals, paired differences, slices, what to hear."""
     from flows.inspect import compare
 
-    compare(console, runs, html, allow_different_data, store)
+    compare(console, runs, html, across_data, store)
 
 
 @app.command()
-def runs(store: Store = None, limit: int = 20) -> None:
-    """List training runs, newest first."""
-    from flows.inspect import runs
+def runs(
+    store: Store = None,
+    limit: int = 20,
+    where: Annotated[list[str] | None, typer.Option(help="A condition: test_wer<0.4, kind=asr (repeatable).")] = None,
+    sort: Annotated[str | None, typer.Option(help="A metric, least first (default: newest first).")] = None,
+    show: Annotated[list[str] | None, typer.Option(help="A metric, parameter or tag to show beside.")] = None,
+) -> None:
+    """List and filter training runs."""
+    from flows.runs import runs
 
-    runs(console, store, limit)
+    runs(console, store, limit, where, sort, show)
 
 
 @app.command()

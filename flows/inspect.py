@@ -1,9 +1,11 @@
-"""What people ask afterwards: runs, comparisons, decisions, who was champion, the data of a model."""
+"""What people ask afterwards: comparisons, decisions, who was champion, the data of a model."""
 
 from __future__ import annotations
 
+import json
 import tempfile
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +17,17 @@ from flows import judging
 from flows.settings import from_environment
 from flows.wiring import street
 
-
-def runs(console: Console, store: Path | None, limit: int) -> None:
-    """Prints the newest runs with their test figures."""
-    from training.tracking import list_runs
-
-    table = Table(box=None)
-    for column in ("run", "name", "status", "began", "test", "data", "verdict"):
-        table.add_column(column)
-    for run in list_runs(from_environment(store=store).tracking_uri, limit=limit):
-        metrics = run["metrics"]
-        figures = [f"{name[5:]} {metrics[name]:.4f}" for name in ("test_wer", "test_brier") if name in metrics]
-        began = datetime.fromtimestamp(run["start_time"] / 1000, UTC)
-        table.add_row(run["run_id"][:8], run["name"], run["status"], f"{began:%Y-%m-%d %H:%M}", " ".join(figures),
-                      run["tags"].get("dvc_hash", "")[:8], run["tags"].get("verdict", ""))  # fmt: skip
-    console.print(table)
+LONGEST_S = 20.0  # of a regression to listen to
 
 
-def compare(
-    console: Console, names: list[str], html: Path | None, allow_different_data: bool, store: Path | None
-) -> None:
-    """Compares runs in the terminal and as a page."""
+def compare(console: Console, names: list[str], html: Path | None, across_data: bool, store: Path | None) -> None:
+    """Compares runs in the terminal and as a page, with the worst regressions to listen to."""
     from evaluation.compare import RunView, compare, comparison_page, print_comparison
     from evaluation.scorecard import load
-    from training.tracking import list_runs
+    from training.browse import browse
 
     settings = from_environment(store=store)
-    known = list_runs(settings.tracking_uri)
+    known = browse(settings.tracking_uri)
     chosen = []
     for name in names:
         found = [run for run in known if run["run_id"].startswith(name)]
@@ -51,11 +37,11 @@ def compare(
         chosen.append(found[0])
     with tempfile.TemporaryDirectory() as scratch:
         views = [_view(settings.tracking_uri, run, RunView, load, Path(scratch) / run["run_id"]) for run in chosen]
-        result = compare(views, allow_different_data=allow_different_data)
+        result = compare(views, across_data=across_data)
     print_comparison(result, console)
     page = html or settings.store / "compare.html"
-    write_text(page, comparison_page(result))
-    console.print(f"as a page: {page}", soft_wrap=True, highlight=False)
+    write_text(page, comparison_page(result, _listener(settings.store / "speech" / "test.jsonl")))
+    console.print(f"as a page, with sound: {page}", soft_wrap=True, highlight=False)
 
 
 def _view(tracking_uri: str, run: dict[str, Any], view: Any, load: Any, to_dir: Path) -> Any:
@@ -63,14 +49,39 @@ def _view(tracking_uri: str, run: dict[str, Any], view: Any, load: Any, to_dir: 
     from training.tracking import fetch_artifact
 
     folder = fetch_artifact(tracking_uri, run["run_id"], "scorecards", to_dir)
+    tags = run["tags"]
     return view(
         run_id=run["run_id"],
         params=run["params"],
         metrics=run["metrics"],
-        data_hash=run["tags"].get("test_data_hash", ""),
+        data_hash=tags.get("test_data_hash", ""),
         scorecard=load(folder / "candidate.json") if folder else None,
         name=run["name"],
+        learned_from={name: tags[tag] for name, tag in (("data", "dvc_hash"), ("code", "git_commit")) if tag in tags},
     )
+
+
+def _listener(manifest: Path) -> Callable[[Mapping[str, Any]], str | None]:
+    """Finds the sound of a test utterance in the store; None where the store no longer holds that very utterance."""
+    rows = {}
+    if manifest.exists():
+        for line in manifest.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            rows[row.get("contact_id"), row.get("role"), round(row.get("start_s") or 0.0, 2)] = row
+
+    def listen(wanted: Mapping[str, Any]) -> str | None:
+        from data.audio import read
+        from evaluation.metrics.english import comparable
+        from evaluation.report.clips import clip
+
+        row = rows.get((wanted["contact_id"], wanted["role"], round(wanted["start_s"] or 0.0, 2)))
+        path = manifest.parent / row["audio_filepath"] if row else None
+        if row is None or path is None or not path.exists() or comparable(row["text"]) != wanted["ref"]:
+            return None
+        samples, rate_hz = read(path)
+        return clip(samples, rate_hz, 0.0, LONGEST_S).uri
+
+    return listen
 
 
 def decisions(console: Console, store: Path | None) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluation.metrics.bootstrap import paired_difference, ratio_of_sums
+from evaluation.metrics.bootstrap import _student_tail, holm, paired_difference, paired_p, ratio_of_sums
 
 
 def _noise_only(seed: int, clusters: int, units: int = 12):
@@ -74,3 +74,37 @@ def test_one_voice_gives_a_figure_without_an_interval():
 def test_nothing_measured_is_an_error(numerator, denominator, says):
     with pytest.raises(ValueError, match=says):
         ratio_of_sums(numerator, denominator, ["a"] * len(numerator), seed=1)
+
+
+@pytest.mark.parametrize(
+    ("t", "freedom", "tail"),
+    [(6.314, 1, 0.05), (4.303, 2, 0.025), (2.353, 3, 0.05), (2.776, 4, 0.025), (3.365, 5, 0.01), (2.228, 10, 0.025)],
+)
+def test_the_tail_of_student_is_that_of_the_tables(t, freedom, tail):
+    assert _student_tail(t, freedom) == pytest.approx(tail, rel=2e-3)
+    assert _student_tail(-t, freedom) == pytest.approx(1 - tail, rel=2e-3)
+
+
+def test_p_values_of_equal_models_are_spread_as_promised():
+    ps = []
+    for seed in range(400):
+        voice, words, first, second = _noise_only(seed, clusters=6)
+        ps.append(paired_p((first, words), (second, words), voice, seed, draws=300))
+    assert np.mean(np.array(ps) <= 0.05) < 0.08
+    assert np.mean(np.array(ps) <= 0.01) < 0.025
+    assert 0.4 < np.mean(ps) < 0.6
+
+
+def test_a_p_value_counts_the_loss_that_is_allowed():
+    voice = [str(n // 10) for n in range(100)]
+    rng = np.random.default_rng(0)
+    words, first = np.full(100, 10), rng.binomial(10, 0.2, 100)
+    second = np.minimum(first + 1, 10)
+    assert paired_p((first, words), (second, words), voice, 0) < 0.001
+    assert paired_p((first, words), (second, words), voice, 0, at_least=-0.2) > 0.999
+    assert paired_p((first, words), (second, words), ["one"] * 100, 0) is None
+
+
+def test_holm_corrects_for_every_look():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []

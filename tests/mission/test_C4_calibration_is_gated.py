@@ -1,0 +1,40 @@
+"""C4: a candidate whose risks do not mean what they say is refused, on the whole or in one slice."""
+
+from evaluation.gates import examples
+from tests.judging import judged
+
+
+def _calibration(decision):
+    (check,) = [check for check in decision.checks if check.name == "calibration"]
+    return check
+
+
+def test_C4_refuses_a_candidate_that_ranks_well_and_is_too_sure_of_itself():
+    decision = judged(examples.evidence(examples.churn(0.1, overconfidence=2.5), examples.churn(6.0)))
+    check = _calibration(decision)
+    assert check.verdict == "fail"
+    assert "slope" in check.sentence
+    assert not decision.accepted
+
+
+def test_C4_refuses_risks_that_are_all_too_high():
+    check = _calibration(judged(examples.evidence(examples.churn(0.1, shift=1.0), examples.churn(6.0))))
+    assert check.verdict == "fail"
+    assert "intercept" in check.sentence
+
+
+def test_C4_refuses_a_candidate_miscalibrated_in_one_slice_only():
+    candidate = examples.churn(0.1, customers=1200, hidden=("north", 5.0))
+    reference = examples.churn(6.0, customers=1200)
+    check = _calibration(judged(examples.evidence(candidate, reference, calibration_slope=[0, 9],
+                                                  calibration_intercept=[-9, 9])))  # fmt: skip
+    assert check.verdict == "fail"
+    assert "in region north" in check.sentence
+    assert "in region south" not in check.sentence
+
+
+def test_C4_accepts_calibrated_risks_and_shows_every_figure():
+    check = _calibration(judged(examples.evidence(examples.churn(0.1))))
+    assert check.verdict == "pass", check.sentence
+    assert len([look for look in check.looks if "slope" in look.what or "intercept" in look.what]) == 4
+    assert [look for look in check.looks if "gap at 180 in region south" in look.what]

@@ -1,0 +1,60 @@
+"""E3: a hidden slice regression is refused, and having looked at many slices does not make one up."""
+
+import numpy as np
+from evaluation.gates import examples
+from evaluation.scorecard import asr_scorecard
+from evaluation.slices import slice_gains
+from tests.judging import NOW, judged
+
+
+def _slices(decision):
+    (check,) = [check for check in decision.checks if check.name == "slices"]
+    return check
+
+
+def test_E3_refuses_a_better_recogniser_that_hears_agents_worse():
+    decision = judged(examples.evidence(examples.asr(0.05, hidden=("agent", 0.42)), examples.asr(0.3)))
+    (better,) = [check for check in decision.checks if check.name == "better"]
+    assert better.verdict == "pass", "on the whole it is better"
+    assert not decision.accepted
+    check = _slices(decision)
+    assert check.verdict == "fail"
+    assert "role agent" in check.sentence
+    assert {look.what for look in check.looks if look.verdict == "fail"} == {"role agent"}
+
+
+def test_E3_refuses_a_better_churn_model_that_fails_in_one_region():
+    decision = judged(examples.evidence(examples.churn(0.1, hidden=("north", 6.0)), examples.churn(1.5)))
+    assert not decision.accepted
+    assert "region north" in _slices(decision).sentence
+
+
+def _many_slices(rate: float, seed: int, queues: int = 12):
+    """A test set of twelve queues with six voices each, all equally hard, heard with `rate` errors."""
+    luck = np.random.default_rng(seed)
+    rows, said = [], []
+    for n in range(queues * 6 * 4):
+        rows.append({"text": " ".join(["yes"] * 10), "contact_id": f"c{n}", "voice": f"v{n % (queues * 6)}",
+                     "start_s": 0.0, "role": "customer", "queue": f"queue {n % queues:02d}"})  # fmt: skip
+        said.append(" ".join(np.where(luck.random(10) < rate, "well", "yes")))
+    return asr_scorecard(f"{rate}-{seed}", "d1", rows, said, 0, NOW.isoformat())
+
+
+def test_E3_equal_models_are_not_found_worse_in_one_of_many_slices_more_often_than_stated():
+    refused, naive = 0, 0
+    for seed in range(20):
+        one, other = _many_slices(0.3, 2 * seed), _many_slices(0.3, 2 * seed + 1)
+        found = [gain for gain in slice_gains(one, other, "wer", 0) if gain.by == "queue"]
+        assert len(found) == 12
+        refused += any(gain.p is not None and gain.p <= 0.05 for gain in found)
+        naive += any(gain.gain.high is not None and gain.gain.high < 0 for gain in found)
+    assert refused <= 3  # 5 % of 20 are promised
+    assert naive > refused, "without the correction equal models would be refused for some queue or other"
+
+
+def test_E3_says_which_slices_are_too_small_to_tell():
+    check = _slices(judged(examples.evidence(min_slice_clusters=7)))
+    assert check.verdict == "pass"
+    small = judged(examples.evidence(min_slice_clusters=500))
+    assert _slices(small).verdict == "no_evidence"
+    assert not small.accepted

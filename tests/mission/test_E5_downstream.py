@@ -1,0 +1,81 @@
+"""E5: fewer word errors do not count when what reads the text reads it worse."""
+
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+
+from data.labelling import label
+from data.records import Contact, Turn, frame
+from evaluation.gates import examples
+from evaluation.gates.evidence import Beside
+from evaluation.reading import heard_turns, reading_scorecard
+from evaluation.scorecard import asr_scorecard
+from tests.judging import NOW, judged
+
+SAID = (
+    "hello i have called three times about my broken line and you still have not fixed it i want to cancel my contract",
+    "hello good morning i would like to know what the bigger plan costs each month and how fast it is thank you",
+)
+
+
+@pytest.fixture(scope="module")
+def calls() -> tuple[pl.DataFrame, pl.DataFrame]:
+    """120 calls of 40 customers, every other one about cancelling."""
+    at = datetime(2026, 3, 1, 9, tzinfo=UTC)
+    contacts = [Contact(f"k{n}", f"c{n % 40}", "phone", at.replace(day=1 + n % 28), 60.0) for n in range(120)]
+    turns = [Turn(f"k{n}", 0, "customer", SAID[n % 2], 0.0, 9.0) for n in range(120)]
+    return frame("contacts", contacts), frame("turns", turns)
+
+
+def _recogniser(name: str, turns: pl.DataFrame, wrong: dict[str, str]):
+    """Hears every word but those in `wrong`."""
+    rows = [
+        {"text": text, "contact_id": contact, "voice": f"v{n % 20}", "start_s": 0.0, "role": "customer"}
+        for n, (contact, text) in enumerate(turns.select("contact_id", "text").iter_rows())
+    ]
+    heard = [" ".join(wrong.get(word, word) for word in row["text"].split()) for row in rows]
+    return asr_scorecard(name, "d1", rows, heard, 0, NOW.isoformat(), name)
+
+
+def _read(card, contacts: pl.DataFrame, turns: pl.DataFrame):
+    labels = {column: label(contacts, heard_turns(card, turns, column)).labels for column in ("ref", "hyp")}
+    clusters = dict(zip(card.units["contact_id"], card.units["cluster"], strict=True))
+    return reading_scorecard(card.model, card.bundle_sha256, "d1", labels["ref"], labels["hyp"], clusters, 0,
+                             NOW.isoformat())  # fmt: skip
+
+
+def test_E5_refuses_fewer_word_errors_that_hide_who_wants_to_cancel(calls):
+    contacts, turns = calls
+    small_words = {"hello": "yellow", "good": "could", "morning": "warning", "each": "peach", "month": "mouth",
+                   "about": "a", "line": "lime", "thank": "tank", "is": "his"}  # fmt: skip
+    champion = _recogniser("champion", turns, small_words)
+    candidate = _recogniser("candidate", turns, {"cancel": "council", "contract": "contact"})
+    assert candidate.metrics["wer"].value < champion.metrics["wer"].value / 2
+    beside = {name: _read(card, contacts, turns) for name, card in (("ours", candidate), ("theirs", champion))}
+    assert beside["ours"].metrics["reading_errors"].value > beside["theirs"].metrics["reading_errors"].value
+
+    evidence = examples.evidence(candidate, champion, facts={"churn_in_office": False})
+    evidence.beside["reading"] = Beside(beside["ours"], beside["theirs"])
+    (check,) = [check for check in judged(evidence).checks if check.name == "downstream"]
+    assert check.verdict == "fail", check.sentence
+    assert "reading errors" in check.sentence
+
+    other_way = examples.evidence(champion, candidate, facts={"churn_in_office": False})
+    other_way.beside["reading"] = Beside(beside["theirs"], beside["ours"])
+    (check,) = [check for check in judged(other_way).checks if check.name == "downstream"]
+    assert check.verdict == "pass", check.sentence
+
+
+def test_E5_refuses_fewer_word_errors_that_cost_the_churn_model_its_accuracy():
+    decision = judged(examples.evidence(churn_on_text=(1.5, 0.2)))
+    assert {check.name for check in decision.checks if check.verdict != "pass"} == {"downstream"}
+    (check,) = [check for check in decision.checks if check.name == "downstream"]
+    assert check.metric == "Brier score of churn"
+    assert check.high < 0
+
+
+def test_E5_refuses_when_a_churn_model_is_in_office_and_nobody_asked_it():
+    decision = judged(examples.evidence(churn_on_text=None))
+    assert "no evidence for downstream" in decision.record["summary"]
+    assert judged(examples.evidence(churn_on_text=None, facts={"churn_in_office": False})).accepted

@@ -1,0 +1,91 @@
+"""E7: behaviour tests on real models: what must not matter does not, what must matter points the right way."""
+
+import dataclasses
+from datetime import date
+
+import numpy as np
+import polars as pl
+import pytest
+
+from evaluation.behaviour import asr_probes, churn_probes
+from evaluation.gates import examples
+from tests.judging import judged
+
+RATE_HZ = 16000
+VOICES = ["anna", "ben", "cleo", "dora"] * 5
+
+
+def _waves(seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [(rng.normal(0, 0.05, RATE_HZ) * (np.arange(RATE_HZ) > 3200)).astype(np.float32) for _ in VOICES]
+
+
+def _by_name(probes):
+    return {probe.name: probe for probe in probes}
+
+
+def test_E7_a_recogniser_that_hears_loudness_is_found_out_and_refused():
+    waves = _waves()
+    deaf_when_quiet = lambda heard: ["yes no maybe" if np.abs(w).max() > 0.1 else "yes" for w in heard]  # noqa: E731
+    found = _by_name(asr_probes(deaf_when_quiet, waves, VOICES, RATE_HZ, 0))
+    assert found["quieter"].value == pytest.approx(2 / 3)
+    assert found["louder"].value == 0
+    evidence = dataclasses.replace(examples.evidence(), probes=list(found.values()))
+    decision = judged(evidence)
+    assert {check.name for check in decision.checks if check.verdict == "fail"} == {"behaviour"}
+    assert "A quarter as loud" in next(c for c in decision.checks if c.name == "behaviour").sentence
+
+
+def test_E7_a_steady_recogniser_passes_and_words_out_of_nothing_count():
+    steady = asr_probes(lambda heard: ["yes no"] * len(heard), _waves(), VOICES, RATE_HZ, 0)
+    assert all(probe.value == 0 and probe.keeps(0.0) for probe in steady)
+    chatty = _by_name(asr_probes(lambda heard: ["word" if len(w) > RATE_HZ else "" for w in heard], _waves(), VOICES,
+                                 RATE_HZ, 0))  # fmt: skip
+    assert chatty["silence_before"].value == 1.0
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A real, untrained network: whatever it has learned, ids and company must not matter to it."""
+    pytest.importorskip("torch")
+    import torch
+
+    from data.features import describe
+    from models.churn import ChurnConfig, ChurnModel, describe_columns
+
+    torch.manual_seed(0)
+    columns = describe_columns(_rows(0.0), [describe("unresolved_90d"), describe("tenure_days")], 4)
+    return ChurnModel(ChurnConfig(columns, (30, 180)))
+
+
+def _rows(unresolved: float, customers: int = 40) -> pl.DataFrame:
+    rng = np.random.default_rng(1)
+    return pl.DataFrame(
+        {
+            "customer_id": [f"c{n:03d}" for n in range(customers)],
+            "as_of": [date(2026, 1, 1)] * customers,
+            "unresolved_90d": rng.integers(0, 4, customers) + unresolved,
+            "tenure_days": rng.normal(500, 100, customers),
+        }
+    )
+
+
+def test_E7_the_churn_network_does_not_look_at_ids_or_company(network):
+    found = _by_name(churn_probes(network.predict, _rows(0.0), _rows(1.0), _rows(0.0), 0))
+    assert found["customer_renamed"].value <= 1e-6
+    assert found["scored_alone"].value <= 1e-6
+
+
+def test_E7_a_model_that_looks_at_ids_or_lowers_risk_for_unresolved_complaints_is_refused(network):
+    def cheat(rows: pl.DataFrame) -> pl.DataFrame:
+        digits = rows["customer_id"].str.len_chars().cast(pl.Float64) / 1000
+        return rows.select("customer_id", "as_of", (0.3 + digits - rows["unresolved_90d"] / 100).alias("risk_30"))
+
+    found = churn_probes(cheat, _rows(0.0), _rows(1.0), _rows(0.0), 0)
+    by_name = _by_name(found)
+    assert by_name["customer_renamed"].value > 1e-3
+    assert by_name["complaint_unresolved"].value == pytest.approx(-0.01)
+    decision = judged(dataclasses.replace(examples.evidence(examples.churn(0.2)), probes=found))
+    assert not decision.accepted
+    check = next(check for check in decision.checks if check.name == "behaviour")
+    assert {look.what for look in check.looks if look.verdict == "fail"} == {"customer_renamed", "complaint_unresolved"}

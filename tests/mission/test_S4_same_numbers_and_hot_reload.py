@@ -1,0 +1,177 @@
+"""S4: batch and HTTP answers agree; models change under load without a failed or a mixed answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import httpx
+import polars as pl
+import pytest
+from starlette.testclient import TestClient
+
+from flows.leaving import score_all
+from flows.settings import ROOT
+from models.churn import ChurnModel
+from models.registry import Registry
+from models.serving.app import Options, create_app
+from models.serving.loaded import Served, from_registry
+from tests.serving import ROW, Customers, Office, a_churn_bundle, a_row, free_port, running, until
+
+
+def risks_of(model: ChurnModel, rows: list[dict]) -> list[list[float]]:
+    frame = pl.DataFrame(
+        {
+            "customer_id": [row["customer_id"] for row in rows],
+            "contacts_30d": pl.Series([row["features"]["contacts_30d"] for row in rows], dtype=pl.Float64),
+            "plan": [row["features"]["plan"] for row in rows],
+        }
+    )
+    return [list(row) for row in model.predict(frame).select("risk_30", "risk_90").rows()]
+
+
+def test_S4_batch_scoring_and_the_service_give_the_same_numbers(tmp_path: Path):
+    bundle = a_churn_bundle(tmp_path / "b")
+    rows = [a_row(number) for number in range(300)]
+    current = pl.DataFrame(
+        {
+            "customer_id": [row["customer_id"] for row in rows],
+            "as_of": [date(2026, 3, 1)] * len(rows),
+            "contacts_30d": pl.Series([row["features"]["contacts_30d"] for row in rows], dtype=pl.Float64),
+            "plan": [row["features"]["plan"] for row in rows],
+        }
+    )
+    current.write_parquet(tmp_path / "current.parquet")
+    batch, _ = score_all(str(bundle.path), current)
+    wanted = {row["customer_id"]: (row["risk_30"], row["risk_90"]) for row in batch.iter_rows(named=True)}
+    app = create_app(lambda kind: Served("1", bundle.path), ("churn",), tmp_path / "current.parquet")
+    app.state.models.refresh()
+    client = TestClient(app)
+    asked = [{"rows": rows}, {"customer_ids": list(wanted)}, *({"rows": [row]} for row in rows[:20])]
+    for body in asked:
+        scores = client.post("/v1/churn:score", json=body).json()["scores"]
+        assert scores
+        for score in scores:
+            given = (score["risks"]["risk_30"], score["risks"]["risk_90"])
+            assert given == pytest.approx(wanted[score["customer_id"]], abs=1e-6)
+
+
+def test_S4_champions_change_under_load_and_every_answer_is_of_one_version(tmp_path: Path):
+    office = Office(tmp_path)
+    bundles = dict([office.champion(bias=-1.0)])
+    waiting = [office.candidate(bias=0.5), office.candidate(bias=2.0)]
+    resolver = from_registry(office.registry, {"churn": "churn"}, tmp_path / "cache")
+    with running(create_app(resolver, ("churn",), options=Options(poll_s=0.1))) as url:
+        customers = Customers(url)
+        until(lambda: len(customers.replies) > 20)
+        for version, bundle in waiting:
+            office.promote(version, bundle)
+            bundles[version] = bundle
+            until(lambda: customers.replies[-1][1]["model"]["version"] == str(version))  # noqa: B023
+        before = len(customers.replies)
+        until(lambda: len(customers.replies) > before + 20)
+        replies = customers.stop()
+    assert {status for status, _, _ in replies} == {200}
+    models = {str(version): (ChurnModel.load(bundle.path), bundle.sha256) for version, bundle in bundles.items()}
+    for _, said, rows in replies:
+        model, sha256 = models[said["model"]["version"]]
+        assert said["model"]["bundle_sha256"] == sha256
+        given = [[score["risks"]["risk_30"], score["risks"]["risk_90"]] for score in said["scores"]]
+        for one, wanted in zip(given, risks_of(model, rows), strict=True):
+            assert one == pytest.approx(wanted, abs=1e-6)
+    assert {said["model"]["version"] for _, said, _ in replies} == {"1", "2", "3"}
+    assert {said["model"]["version"] for _, said, _ in replies[before:]} == {"3"}
+
+
+def test_S4_a_champion_that_cannot_be_loaded_leaves_the_last_good_one_answering(tmp_path: Path):
+    office = Office(tmp_path)
+    office.champion()
+    app = create_app(from_registry(office.registry, {"churn": "churn"}, tmp_path / "cache"), ("churn",))
+    app.state.models.refresh()
+    client = TestClient(app)
+    version, bundle = office.candidate(bias=1.0)
+    office.promote(version, bundle)
+    for stored in (tmp_path / "art").rglob("config.json"):
+        if bundle.sha256[:16] in str(stored):
+            stored.write_text(stored.read_text().replace("1.0", "9.0"))
+    app.state.models.refresh()
+    ready = client.get("/readyz")
+    assert ready.status_code == 200
+    assert "config.json has changed" in ready.json()["warnings"]["churn"]
+    assert "v1 answers" in ready.json()["warnings"]["churn"]
+    assert client.post("/v1/churn:score", json={"rows": [ROW]}).json()["model"]["version"] == "1"
+
+
+def _registry_server(folder: Path, port: int) -> subprocess.Popen:
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
+         "--port", str(port), "--workers", "1"],
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    until(lambda: _answers(f"http://127.0.0.1:{port}/health"), 180)
+    return server
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _stop(server: subprocess.Popen) -> None:
+    if server.poll() is None:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(60)
+
+
+def test_S4_a_stopped_registry_costs_no_answer_and_stopping_the_service_cuts_none(tmp_path: Path):
+    office = Office(tmp_path)
+    office.champion()
+    waiting = office.candidate(bias=1.0)
+    ports = free_port(), free_port()
+    address = f"http://127.0.0.1:{ports[0]}"
+    url = f"http://127.0.0.1:{ports[1]}"
+    server = _registry_server(tmp_path, ports[0])
+    service = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "serve"],
+        cwd=ROOT, stderr=(tmp_path / "service.log").open("w"),
+        env={**os.environ, "KEEPLINE_STORE": str(tmp_path), "MLFLOW_TRACKING_URI": address, "KEEPLINE_POLL_S": "0.2",
+             "KEEPLINE_PORT": str(ports[1]), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
+    )  # fmt: skip
+    try:
+        until(lambda: _answers(f"{url}/readyz"), 180)
+        customers = Customers(url, threads=2)
+        _stop(server)
+        until(lambda: "cannot be asked" in httpx.get(f"{url}/readyz", timeout=30).json()["warnings"].get("churn", ""))
+        begin = len(customers.replies)
+        time.sleep(3)
+        without = customers.replies[begin:]
+        assert len(without) > 20, "answers went on while there was no registry"
+        server = _registry_server(tmp_path, ports[0])
+        Registry(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "registry")
+        office.promote(*waiting)
+        until(lambda: customers.replies[-1][1]["model"]["version"] == "2", 120)
+        before_stop = len(customers.replies)
+        until(lambda: len(customers.replies) > before_stop)
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(60) is not None
+        replies = customers.stop()
+    finally:
+        service.kill()
+        _stop(server)
+    assert {status for status, _, _ in replies[:before_stop]} == {200}
+    after = replies[before_stop:]
+    assert {status for status, _, _ in after} <= {200, 0}
+    refused = [said for status, said, _ in after if status == 0]
+    assert refused, "somebody asked after it had stopped"
+    # Who was not answered had not been let in: a connection refused or closed between two requests.
+    assert not any("incomplete" in str(said) for said in refused)
+    log = (tmp_path / "service.log").read_text()
+    assert "Traceback" not in log.split("SIGTERM")[-1]
