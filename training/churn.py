@@ -76,6 +76,12 @@ class ChurnTraining:
             raise ValueError(f"churn.horizons_days must be increasing numbers of days, not {list(days)}.")
 
 
+# For a plain table with a yes/no target, where what the additive part leaves is worth a larger ensemble.
+TABLE = ChurnTraining(
+    hidden=128, members=16, bins=16, learning_rate=1e-3, weight_decay=3e-3, batch_size=128, epochs=120, patience=12
+)
+
+
 def train(
     params: ChurnTraining,
     features: pl.DataFrame,

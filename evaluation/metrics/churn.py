@@ -224,11 +224,12 @@ def _recalibration(left: np.ndarray, risk: np.ndarray, weights: np.ndarray) -> t
         fitted = 1 / (1 + np.exp(-np.clip(logit + intercept[:, None], -30, 30)))
         gradient, curve = (weights * (left - fitted)).sum(1), (weights * fitted * (1 - fitted)).sum(1)
         intercept = np.clip(intercept + gradient / np.maximum(curve, 1e-9), -10, 10)
-    a, b = intercept.copy(), np.ones(len(weights))
-    centre = np.average(logit)
-    x = logit - centre
-    a = a + centre  # slope 1 around the centre: a + b·x
-    for _ in range(15):
+    centre, spread = np.average(logit), np.std(logit) or 1.0
+    x = (logit - centre) / spread
+    # From slope 0: where risks are very overconfident, slope 1 fits so badly that no step finds the way from there.
+    rate = np.clip((weights * left).sum(1) / np.maximum(weights.sum(1), 1e-9), 1e-6, 1 - 1e-6)
+    a, b = np.log(rate / (1 - rate)), np.zeros(len(weights))
+    for _ in range(25):
         fitted = 1 / (1 + np.exp(-np.clip(a[:, None] + b[:, None] * x, -30, 30)))
         variance, residual = weights * fitted * (1 - fitted), weights * (left - fitted)
         g0, g1 = residual.sum(1), (residual * x).sum(1)
@@ -237,4 +238,4 @@ def _recalibration(left: np.ndarray, risk: np.ndarray, weights: np.ndarray) -> t
         a = a + np.clip((h11 * g0 - h01 * g1) / determinant, -2, 2)
         b = b + np.clip((h00 * g1 - h01 * g0) / determinant, -2, 2)
     # Constant risks have no slope.
-    return intercept, b if np.ptp(logit) > 1e-9 else np.full(len(weights), np.nan)
+    return intercept, b / spread if np.ptp(logit) > 1e-9 else np.full(len(weights), np.nan)

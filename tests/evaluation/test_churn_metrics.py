@@ -167,3 +167,14 @@ def test_logistic_regression_ranks_by_what_drives_leaving():
     found = logistic(frame[:1000], frame[1000:], ["friction", "plan", "wait"], (90,))
     scored = frame[1000:].drop("risk_90").join(found, on=["customer_id", "as_of"])
     assert point_metrics(scored)["auc_90"] > 0.7
+
+
+@pytest.mark.parametrize("slope", [0.1, 0.25, 1.0, 3.0])
+def test_the_calibration_slope_is_found_however_overconfident_the_risks(slope):
+    rng = np.random.default_rng(0)
+    logit = rng.normal(-1, 1, 4000)
+    frame = pl.DataFrame({
+        "customer_id": [f"C{n}" for n in range(4000)], "as_of": None, "time_days": None,
+        "event": rng.random(4000) < 1 / (1 + np.exp(-logit)), "risk": 1 / (1 + np.exp(-logit / slope)),
+    })  # fmt: skip
+    assert point_metrics(frame)["calibration_slope"] == pytest.approx(slope, rel=0.15)

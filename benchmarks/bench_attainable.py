@@ -1,0 +1,98 @@
+"""P9: the share of the attainable Brier skill that churn training reaches on simulated centres of growing size.
+
+Each centre is simulated without audio, labelled from its texts, and learned from as the street does; the truth is read
+only to judge. `true_labels` learns from the simulator's own labels of each contact instead: what labelling costs.
+`--customers 3000 10000 --seeds 1`
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench_churn_tables import Unrecorded
+
+from data.features import FeatureParams, as_of_dates, features
+from data.labelling import label
+from data.labelling.scheme import FRICTIONS
+from data.records import RECORDINGS
+from data.simulator import SimulatorParams, simulate
+from data.sources import read
+from data.splits import SplitParams, customer_splits, split
+from evaluation.metrics.churn import attainable_skill
+from evaluation.metrics.churn_references import logistic
+from models.churn import ChurnModel, feature_columns
+from training.churn import ChurnTraining, train
+
+
+def true_labels(contacts: pl.DataFrame) -> pl.DataFrame:
+    """LABELS of what each contact really was."""
+    parts = [
+        contacts.select(
+            "contact_id", pl.lit(f"friction_{name}").alias("label"),
+            pl.when(name).then(pl.lit("yes")).otherwise(pl.lit("no")).alias("value"),
+        )
+        for name in FRICTIONS
+    ]  # fmt: skip
+    parts += [
+        contacts.select("contact_id", pl.lit(name).alias("label"), pl.col(name).alias("value"))
+        for name in ("reason", "barrier", "sentiment")
+    ]
+    return pl.concat(parts).with_columns(pl.lit(1.0).alias("probability"), pl.lit("truth").alias("origin"))
+
+
+def learned(tables: dict[str, pl.DataFrame], labels: pl.DataFrame, truth: pl.DataFrame) -> dict[str, Any]:
+    divided, _ = split(tables["contacts"], tables["recordings"], tables["customers"], SplitParams())
+    asked = FeatureParams()
+    days = as_of_dates(tables["outcomes"], tables["contacts"], asked)
+    rows = features(tables, labels, days, asked).join(customer_splits(divided), on="customer_id")
+    test, params, began = rows.filter(split="test"), ChurnTraining(), time.process_time()
+    with tempfile.TemporaryDirectory() as work:
+        found = train(params, rows, Path(work), Unrecorded())
+        risks = ChurnModel.load(Path(found["model"])).predict(test)
+    cpu_s = time.process_time() - began
+    plain = logistic(rows.filter((pl.col("split") == "train") & pl.col("event").is_not_null()), test,
+                     feature_columns(rows), params.horizons_days)  # fmt: skip
+    return {
+        "rows": found["rows"]["train"], "leavers": found["events"]["train"], "features": found["features"],
+        "ensemble": found["ensemble"], "train_cpu_s": round(cpu_s, 1),
+        "share": {name: round(value, 3) for name, value in attainable_skill(risks, truth).items()},
+        "share_of_logistic": {name: round(value, 3) for name, value in attainable_skill(plain, truth).items()},
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Prints the shares a size and seed."""
+    ask = argparse.ArgumentParser(description=__doc__)
+    ask.add_argument("--customers", type=int, nargs="+", default=[3000, 10_000])
+    ask.add_argument("--seeds", type=int, nargs="+", default=[1])
+    asked = ask.parse_args()
+    found = []
+    for customers in asked.customers:
+        for seed in asked.seeds:
+            with tempfile.TemporaryDirectory() as folder:
+                raw, truth = Path(folder) / "raw", Path(folder) / "truth"
+                simulate(SimulatorParams(seed=seed, customers=customers, calls=0, faults=0), raw, truth)
+                delivery = read("folder", raw)
+                risks, contacts = (pl.read_parquet(truth / f"{name}.parquet") for name in ("customers", "contacts"))
+            tables = {name: getattr(delivery, name) for name in ("customers", "contacts", "turns", "outcomes")}
+            tables["recordings"] = pl.DataFrame(schema=RECORDINGS)  # nothing was recorded
+            labels = label(tables["contacts"], tables["turns"]).labels
+            found.append({"customers": customers, "seed": seed, "contacts": tables["contacts"].height,
+                          "labelled": learned(tables, labels, risks),
+                          "true_labels": learned(tables, true_labels(contacts), risks)})  # fmt: skip
+            print(json.dumps(found[-1]), file=sys.stderr, flush=True)
+    print(json.dumps({"benchmark": "P9 attainable skill", "centres": found}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
