@@ -64,7 +64,7 @@ def measure(
         "silence_s": max(0.0, duration_s - _length(anyone)),
         "overlap_s": total_s - _length(anyone),
         "longest_silence_s": max(pauses, default=0.0),
-        "hold_s": sum(holds),
+        "hold_s": float(sum(holds)),
         "holds": len(holds),
     }
     for side, other in (SIDES, SIDES[::-1]):
