@@ -33,7 +33,7 @@ class BaseTraining:
     simulated_hours: float = 22.0  # synthesised speech of sentences and phrases
     simulated_voices: int = 320  # espeak-ng voices that speak them
     flite_hours: float = 4.0  # more of it, in the voices of Debian's flite; 0 where it is not installed
-    steps: int = 12000  # optimizer steps
+    steps: int = 7000  # optimizer steps
     batch_duration_s: float = 40.0  # audio a step
     learning_rate: float = 2e-3  # peak
     weight_decay: float = 1e-3  # AdamW
