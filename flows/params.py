@@ -26,6 +26,7 @@ from flows.transcribing import HearingParams
 from training.asr import AsrTraining
 from training.base import BaseTraining
 from training.churn import ChurnTraining
+from training.text_adaptation import TextAdaptation
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Params:
     hours: HoursParams = field(default_factory=HoursParams)
     pseudo: PseudoParams = field(default_factory=PseudoParams)
     asr: AsrTraining = field(default_factory=AsrTraining)
+    adaptation: TextAdaptation = field(default_factory=TextAdaptation)
     hearing: HearingParams = field(default_factory=HearingParams)
     labelling: LabellingParams = field(default_factory=LabellingParams)
     features: FeatureParams = field(default_factory=FeatureParams)

@@ -143,9 +143,11 @@ def pseudo(street: Street, progress: Report) -> dict[str, Any]:
 
 
 def train_asr(street: Street, progress: Report) -> dict[str, Any]:
-    """Fine-tunes the recogniser as one MLflow run and leaves it as the bundle asr/bundle."""
+    """Fine-tunes the recogniser as one MLflow run, adapts it with text and leaves it as the bundle asr/bundle."""
     from data.hours import ledger_of
     from data.leaks import assert_manifests_apart
+    from flows import adapting
+    from models.decoding import FILES
     from training.asr import finetune
 
     params, speech, work = street.params.asr, street.path("speech"), street.path("asr/work")
@@ -153,22 +155,24 @@ def train_asr(street: Street, progress: Report) -> dict[str, Any]:
     train = street.path("pseudo/train.jsonl")
     manifests = {name: hearing.lines_of(train if name == "train" else speech / f"{name}.jsonl") for name in SPLITS}
     assert_manifests_apart(manifests, pl.read_parquet(street.path("splits.parquet")))
+    params = adapting.with_spoken(street, params, progress)
     with judging.training_run(street, "asr", asdict(params)) as run:
         found = finetune(params, base, train, speech / "valid.jsonl", work, run, progress)
         run.log_metrics(
             {f"valid_{name}": found[name] for name in ("wer_before", "wer_best", "wer_last")}, found["steps"]
         )
         skipped = found["train"].get("skipped", {})
-        hours = ledger_of(read_json(street.path("hours.json"))).settled(
-            {reason: 3600 * entry["hours"] for reason, entry in skipped.items()}
-        )
+        hours, heard = ledger_of(read_json(street.path("hours.json"))), read_json(street.path("pseudo.json"))
+        hours = hours.with_pseudo(heard["added_s"]) if heard["learn"] else hours
+        hours = hours.settled({reason: 3600 * entry["hours"] for reason, entry in skipped.items()})
         budget = hours.summary(street.params.hours)
         write_json(street.path("asr/hours.json"), budget)
         run.log_metrics({f"hours_{name}": budget[name] for name in ("input_h", "train_h", "lost_h", "lost_share")})
         run.log_artifact(street.path("asr/hours.json"))
         hours.hold(street.params.hours)
+    found |= {"adaptation": adapting.adapt(street, work / "model.nemo", progress)}
     found |= {"confidence": hearing.calibrate(work / "model.nemo", speech / "valid.jsonl")}
-    files = [path for name in ("model.nemo", "confidence.json") if (path := work / name).exists()]
+    files = [path for name in ("model.nemo", "confidence.json", *FILES) if (path := work / name).exists()]
     return judging.leave_bundle(street, "asr", {path.name: path for path in files}, run.run_id, found)
 
 

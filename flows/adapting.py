@@ -1,0 +1,75 @@
+"""The recogniser's adaptation with text on the street: what it may learn from, and what joins its bundle."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from flows.settings import ROOT
+
+if TYPE_CHECKING:
+    from flows.steps import Street
+    from models.language import Text
+    from training.asr import AsrTraining
+
+Report = Callable[[int, int], None]
+
+
+def texts(street: Street) -> list[Text]:
+    """What training customers and their agents said or wrote, sentence by sentence, and the terms of adaptation.terms.
+
+    Nothing of validation or test contacts is among it.
+    """
+    from models.language import Text
+    from training.text_adaptation import read_terms
+
+    params = street.params.adaptation
+    splits = pl.read_parquet(street.path("splits.parquet"))
+    train = splits.filter((pl.col("split") == "train") & pl.col("contact_id").is_not_null()).select("contact_id")
+    if not params.messages:
+        contacts = pl.read_parquet(street.path("clean/contacts.parquet"))
+        train = train.join(contacts.filter(pl.col("channel") == "call"), on="contact_id", how="semi")
+    turns = pl.read_parquet(street.path("clean/turns.parquet")).join(train, on="contact_id", how="semi")
+    said = turns.filter(pl.col("role").is_in(["customer", "agent"]) & pl.col("text").is_not_null())
+    sentences = [
+        Text(sentence)
+        for text in said.sort("contact_id", "turn")["text"]
+        for sentence in re.split(r"(?<=[.?!])\s+", text)
+        if sentence.strip()
+    ]
+    return sentences + (read_terms(ROOT / params.terms) if params.terms else [])
+
+
+def with_spoken(street: Street, training: AsrTraining, progress: Report) -> AsrTraining:
+    """`training` with the texts in simulated voices mixed in, if adaptation.spoken asks for any."""
+    from training.asr import ExtraSpeech
+    from training.text_adaptation import speak
+
+    params = street.params.adaptation
+    if not params.spoken:
+        return training
+    found = [text.text for text in texts(street)]
+    path = speak(found, street.path("asr/spoken.jsonl"), params.spoken, params.seed, params.voices, progress=progress)
+    return replace(training, extra=(*training.extra, ExtraSpeech(str(path.absolute()), params.spoken_share)))
+
+
+def adapt(street: Street, model: Path, progress: Report) -> dict[str, Any]:
+    """Leaves the language model and how to decode beside the `.nemo` at `model`, and returns the facts.
+
+    Nothing is left where adaptation.decoding is greedy, or beam search made no fewer errors.
+    """
+    from models.decoding import FILES
+    from training.text_adaptation import adapt
+
+    params, found = street.params.adaptation, {}
+    if params.decoding.mode != "greedy":
+        found = adapt(params, texts(street), model, street.path("speech/valid.jsonl"), model.parent, progress)
+    if found.get("mode", "greedy") == "greedy":
+        for name in FILES:
+            (model.parent / name).unlink(missing_ok=True)
+    return found
