@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from data.audio import AudioError, read, resample
-from data.store import atomic, read_json, write_json
+from data.store import read_json, write_json, write_text
 from evaluation.metrics.wer import corpus_wer, word_errors
-from models.asr import Recognizer, ctc_log_probs, fetch, restore
-from training.fit import Fit, fit
-from training.speech import SAMPLE_RATE_HZ, Augmentation, Corpus
+from models.asr import Recognizer, ctc_log_probs, fetch, load, restore
+from training.batches import Pool, passes
+from training.devices import Devices, kind_of, together
+from training.fit import Fit, averaged_weights, fit, written
+from training.manifest import Account, Joined, Limits, ManifestError, Speech, read_manifest, texts_of
+from training.speech import SAMPLE_RATE_HZ, Augmentation
 from training.tracking import Run
+from training.vocabulary import encoder_of, replace_vocabulary
+
+
+@dataclass(frozen=True)
+class ExtraSpeech:
+    """More speech to train on, such as synthetic or pseudo-labelled."""
+
+    manifest: str  # a NeMo manifest; relative to the folder of the main one
+    share: float  # of the audio of every pass
 
 
 @dataclass(frozen=True)
@@ -27,26 +37,37 @@ class AsrTraining:
     """How a recogniser is fine-tuned."""
 
     base: str = "models/base/keepline-base.nemo"  # a local .nemo, or a name on the hub
+    vocabulary: str = "keep"  # labels: keep, characters, or bpe (word pieces learnt from the training text)
+    vocabulary_size: int = 256  # how many word pieces
+    rnnt_weight: float = 0.5  # hybrid models: the transducer's share of the loss; 0 trains only what Keepline hears by
     steps: int = 400  # optimizer steps in all
-    batch_duration_s: float = 60.0  # audio a step, padding included
+    batch_duration_s: float = 60.0  # audio of a part of a step, padding included
+    accumulate: int = 1  # parts a device takes in each step, one after the other
+    devices: int = 1  # processes that share each step, each with its own parts
+    device: str = "cpu"  # cpu, cuda, or auto
+    buckets: int = 0  # Lhotse's dynamic buckets to form batches; 0 sorts by length
     learning_rate: float = 1e-3  # peak; a tenth of it suits big pretrained networks
     warmup_steps: int = 20  # linear rise to the peak
     cooldown_share: float = 0.6  # last share of the steps, linear fall
     weight_decay: float = 1e-3  # AdamW
+    layer_decay: float = 1.0  # each encoder layer learns this much slower than the one above it
+    frozen_layers: int = 0  # so many encoder layers, from the input, are left as they are
     freeze_encoder_steps: int = 0  # only the decoder learns for so many first steps
     checkpoint_steps: int = 50  # how much a kill may cost
     valid_steps: int = 100  # how often validation WER chooses the best weights
+    patience: int = 0  # so many validations in a row without a new best end it; 0 never does
+    average_share: float = 0.3  # last share of the steps whose weights are averaged; 0 averages nothing
+    average_decay: float = 1.0  # 1 is their plain mean; less forgets the older ones
     shortest_s: float = 0.2  # shorter utterances are skipped
     longest_s: float = 20.0  # longer utterances are skipped
+    defect_share: float = 0.05  # more broken lines than this share refuse a manifest; fewer are left out
+    in_memory_hours: float = 20.0  # more speech than this (2.3 GB) is read from its files while training
+    extra: tuple[ExtraSpeech, ...] = ()  # more speech, mixed in at its share
     seed: int = 0  # of batches, augmentation and dropout
     threads: int = 2  # torch threads
     augmentation: Augmentation = field(
         default_factory=lambda: Augmentation(telephone_share=0.2, noise_share=0.3)
     )  # what telephones and rooms do to it
-
-
-class ManifestError(ValueError):
-    """A manifest cannot be trained on. The message names the file, the line and what to do."""
 
 
 def finetune(
@@ -57,207 +78,187 @@ def finetune(
     work_dir: Path,
     run: Run,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    devices: Devices | None = None,
 ) -> dict[str, Any]:
-    """Leaves `work_dir`/model.nemo (lowest validation WER) and last.nemo; returns what happened.
+    """Leaves `work_dir`/model.nemo: of best, last and averaged weights those with the lowest validation WER.
 
     Killed, it goes on from its last checkpoint and logs to the same steps of `run`. With other settings, base or
-    manifests it begins anew. Finished, it only reads its result again.
+    manifests it begins anew. Finished, it only reads its result again. Under torchrun `devices` says which process
+    this is; else it starts the others itself. Broken utterances are listed in `work_dir`/quarantine.jsonl.
 
-    Returns steps, resumed_from, loss_first, loss_last, wer_before, wer_best, wer_last (on validation), best_step,
-    utterances and hours a manifest, skipped {reason: count}, parameters and seconds. Raises ManifestError, ModelError.
+    Returns steps, resumed_from, stopped_early, loss_first, loss_last, best_step; on validation wer_before, wer_best,
+    wer_last, wer_averaged, wer (the lowest) and chosen; train, valid and extra (what became of each manifest's hours,
+    see Account.summary), parameters and seconds. Raises ManifestError, ModelError, VocabularyError, TrainingError,
+    DeviceError.
     """
     import torch
 
     began = time.monotonic()
     torch.set_num_threads(params.threads)
+    kind = kind_of(params.device)
     work_dir.mkdir(parents=True, exist_ok=True)
-    fingerprint = _fingerprint(params, base, train_manifest, valid_manifest)
+    _begin(work_dir, _fingerprint(params, base, train_manifest, valid_manifest))
     result = work_dir / "result.json"
-    begun = work_dir / "begun.json"
-    if not begun.exists() or read_json(begun)["fingerprint"] != fingerprint:
-        for name in ("result.json", "last.pt", "best.pt", "model.nemo", "last.nemo"):
-            (work_dir / name).unlink(missing_ok=True)
-        write_json(begun, {"fingerprint": fingerprint})
+    if devices:
+        devices.of_first(result.exists())
     if result.exists():
         return read_json(result)
+    job = work_dir / "job.json"
+    write_json(job, {"params": asdict(params), "base": str(Path(base).absolute()) if Path(base).exists() else str(base),
+                     "train": str(train_manifest.absolute()), "work_dir": str(work_dir.absolute())})  # fmt: skip
 
-    local = Path(base)
-    model = restore(local) if local.suffix == ".nemo" or local.exists() else fetch(str(base))
-    skipped: Counter[str] = Counter()
-    train, tokens = load_manifest(train_manifest, model, params, skipped)
-    valid, _ = load_manifest(valid_manifest, model, params, skipped)
-    summary = fit(
-        model,
-        train,
-        tokens,
-        passes(train.frames, params.batch_duration_s, params.seed),
-        Fit(
-            steps=params.steps,
-            learning_rate=params.learning_rate,
-            warmup_steps=params.warmup_steps,
-            cooldown_share=params.cooldown_share,
-            seed=params.seed,
-            weight_decay=params.weight_decay,
-            freeze_encoder_steps=params.freeze_encoder_steps,
-            checkpoint_steps=params.checkpoint_steps,
-            valid_steps=params.valid_steps,
-            augmentation=params.augmentation,
-        ),
-        work_dir,
-        measure=lambda model: wer(Recognizer(model), valid),
-        report=lambda step, metrics: run.log_metrics(metrics, step),
-        progress=progress,
+    held_out = Account(str(valid_manifest))
+    with contextlib.nullcontext(devices) if devices else together(params.devices, kind, job) as all_devices:
+        model, speech, accounts, pools = prepare(params, base, train_manifest, work_dir)
+        valid = read_manifest(valid_manifest, encoder_of(model), 0.0, _limits(params), held_out, learn=False).corpus
+        summary = fit(
+            model.to(all_devices.name),
+            speech.corpus,
+            speech.tokens,
+            batches(params, speech, pools),
+            fit_settings(params),
+            work_dir,
+            measure=lambda model: wer(Recognizer(model), valid),
+            report=lambda step, metrics: run.log_metrics(metrics, step),
+            progress=progress,
+            devices=all_devices,
+        )
+    for index, reason in sorted((int(index), reason) for index, reason in summary["unreadable"].items()):
+        account = next(account for account in accounts if speech.things[index].startswith(f"{account.manifest}:"))
+        account.lose(speech.things[index], float(speech.corpus.duration_s[index]), reason)
+    figures = _choose(model, work_dir, valid)
+    chosen = min(figures, key=lambda name: figures[name])
+    run.log_metrics(
+        {f"valid_wer_{name}": value for name, value in {"before": summary["before"], **figures}.items()},
+        summary["step"],
     )
-    save(model, work_dir / "last.nemo")
-    best = torch.load(work_dir / "best.pt", weights_only=True)
-    model.load_state_dict(best["model"])
-    save(model, work_dir / "model.nemo")
+    defects = [defect for account in (*accounts, held_out) for defect in account.defects]
+    write_text(work_dir / "quarantine.jsonl", "".join(json.dumps(defect) + "\n" for defect in defects))
+    (work_dir / "candidates" / f"{chosen}.nemo").replace(work_dir / "model.nemo")
     found = {
         "steps": summary["step"],
         "resumed_from": summary["resumed_from"],
+        "stopped_early": summary["stopped_early"],
         "loss_first": summary["loss_first"],
         "loss_last": summary["loss_last"],
-        "wer_before": summary["before"],
-        "wer_best": summary["best"],
-        "wer_last": summary["last"],
         "best_step": summary["best_step"],
-        "train": {"utterances": len(train), "hours": round(float(train.duration_s.sum()) / 3600, 4)},
-        "valid": {"utterances": len(valid), "hours": round(float(valid.duration_s.sum()) / 3600, 4)},
-        "skipped": dict(sorted(skipped.items())),
+        "wer_before": summary["before"],
+        **{f"wer_{name}": value for name, value in figures.items()},
+        "wer": figures[chosen],
+        "chosen": chosen,
+        "train": accounts[0].summary(),
+        "extra": [account.summary() for account in accounts[1:]],
+        "valid": held_out.summary(),
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "seconds": round(time.monotonic() - began, 1),
     }
     write_json(result, found)
+    shutil.rmtree(work_dir / "candidates")
     return found
 
 
-def load_manifest(path: Path, model: Any, params: AsrTraining, skipped: Counter[str]) -> tuple[Corpus, list[list[int]]]:
-    """Decodes a NeMo manifest into memory: its utterances and their label numbers, in the order of the lines.
+def prepare(
+    params: AsrTraining, base: str | Path, train_manifest: Path, work_dir: Path, rank: int = 0
+) -> tuple[Any, Speech, list[Account], list[Pool]]:
+    """The network with its labels, and all speech to train on: the main manifest first, then each extra one."""
+    import torch
 
-    What is too short, too long, or holds more text than its audio has steps for is left out and counted in `skipped`.
-    Raises ManifestError naming the line for bad JSON, missing keys, missing or broken audio and characters that the
-    model has no label for; and when nothing is left.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: cannot be read ({error}).") from error
-    encode, step_s = _encoder_of(model), _step_s(model)
-    pieces: list[np.ndarray] = []
-    texts: list[str] = []
-    tokens: list[list[int]] = []
-    for number, line in enumerate(lines, start=1):
-        where = f"{path}:{number}"
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            text, audio = str(row["text"]), path.parent / row["audio_filepath"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ManifestError(f"{where}: not a manifest line ({error}). It needs audio_filepath and text.") from error
-        labels, unknown = encode(text)
-        if unknown:
-            raise ManifestError(
-                f"{where}: {unknown!r} in {text!r} is not among the model's labels. "
-                "Normalise the text (data.text.normalise) or use another base."
-            )
-        try:
-            samples, rate = read(audio)
-        except (AudioError, OSError) as error:
-            raise ManifestError(f"{where}: {error}") from error
-        if samples.shape[1] != 1:
-            raise ManifestError(f"{where}: {audio} has {samples.shape[1]} channels. Cut one channel first.")
-        duration_s = len(samples) / rate
-        reason = None
-        if duration_s < params.shortest_s:
-            reason = f"shorter than {params.shortest_s} s"
-        elif duration_s > params.longest_s:
-            reason = f"longer than {params.longest_s} s"
-        elif not labels:
-            reason = "no text"
-        elif len(labels) > duration_s / step_s:
-            reason = "more text than fits its audio"
-        if reason:
-            skipped[reason] += 1
-            continue
-        wave = resample(samples[:, 0], rate, SAMPLE_RATE_HZ)
-        pieces.append(np.round(np.clip(wave, -1, 1) * 32767).astype(np.int16))
-        texts.append(text)
-        tokens.append(labels)
-    if not pieces:
-        raise ManifestError(
-            f"{path}: no utterance to use among {len(lines)} lines. Cut more speech or relax the limits."
+    shares = sum(extra.share for extra in params.extra)
+    if not 0 <= shares < 1:
+        raise ManifestError(f"the shares in asr.extra add up to {shares:g}. They must leave room for {train_manifest}.")
+    manifests = [train_manifest, *(train_manifest.parent / extra.manifest for extra in params.extra)]
+    local = Path(base)
+    model = restore(local) if local.suffix == ".nemo" or local.exists() else fetch(str(base))
+    texts = [text for path in manifests for text in texts_of(path)] if params.vocabulary == "bpe" else []
+    torch.manual_seed(params.seed)
+    tokenizer = work_dir / ("tokenizer" if not rank else f"tokenizer-{rank}")
+    model = replace_vocabulary(model, params.vocabulary, params.vocabulary_size, texts, tokenizer)
+    encode, step_s = encoder_of(model), _step_s(model)
+    accounts = [Account(str(path)) for path in manifests]
+    parts = [
+        read_manifest(path, encode, step_s, _limits(params), account)
+        for path, account in zip(manifests, accounts, strict=True)
+    ]
+    pools, at = [], len(parts[0].tokens)
+    for part, extra in zip(parts[1:], params.extra, strict=True):
+        pools.append(Pool(at, at + len(part.tokens), extra.share))
+        at += len(part.tokens)
+    speech: Speech = parts[0]
+    if pools:
+        speech = Speech(
+            Joined([part.corpus for part in parts]),
+            [labels for part in parts for labels in part.tokens],
+            [thing for part in parts for thing in part.things],
         )
-    frames = np.array([len(piece) for piece in pieces], np.int64)
-    return Corpus(np.concatenate(pieces), np.cumsum(frames) - frames, frames, texts), tokens
+    return model, speech, accounts, pools
 
 
-def passes(frames: np.ndarray, batch_duration_s: float, seed: int) -> Callable[[int], np.ndarray]:
-    """Names the utterances of a step: every utterance once a pass, those of like length together, shuffled anew.
-
-    A batch holds as many as fit `batch_duration_s` when padded to the longest, and one at least.
-    """
-    limit = batch_duration_s * SAMPLE_RATE_HZ
-
-    def batches(number: int) -> list[np.ndarray]:
-        rng = np.random.default_rng([seed, 1, number])
-        order = np.argsort(frames * rng.uniform(0.9, 1.1, len(frames)), kind="stable")
-        found, begin, longest = [], 0, 0
-        for end, index in enumerate(order):
-            longest = max(longest, int(frames[index]))
-            if longest * (end - begin + 1) > limit and end > begin:
-                found.append(order[begin:end])
-                begin, longest = end, int(frames[index])
-        found.append(order[begin:])
-        return [found[i] for i in rng.permutation(len(found))]
-
-    current: dict[int, list[np.ndarray]] = {}
-    starts = [0]  # first step of each pass; passes differ in their number of batches
-
-    def at(step: int) -> np.ndarray:
-        while starts[-1] <= step:
-            number = len(starts) - 1
-            current.clear()
-            current[number] = batches(number)
-            starts.append(starts[-1] + len(current[number]))
-        number = int(np.searchsorted(starts, step, "right")) - 1
-        if number not in current:
-            current.clear()
-            current[number] = batches(number)
-        return current[number][step - starts[number]]
-
-    return at
+def batches(params: AsrTraining, speech: Speech, pools: list[Pool]) -> Callable[[int], Any]:
+    """Names the utterances of a step of all devices together."""
+    parts = params.devices * params.accumulate
+    return passes(speech.corpus.frames, params.batch_duration_s * parts, params.seed, pools, params.buckets)
 
 
-def wer(recognizer: Recognizer, corpus: Corpus) -> float:
+def fit_settings(params: AsrTraining) -> Fit:
+    """The part of the settings that the training loop follows."""
+    known = asdict(params) | {"augmentation": params.augmentation}
+    return Fit(**{name: known[name] for name in Fit.__dataclass_fields__ if name in known})
+
+
+def evaluate(path: Path, corpus: Any) -> float:
+    """Corpus WER of the recogniser in a `.nemo`: the one evaluator for best, last and averaged weights."""
+    return wer(load(path), corpus)
+
+
+def wer(recognizer: Recognizer, corpus: Any) -> float:
     """Corpus WER of greedy decoding."""
-    heard = recognizer.transcribe([corpus.wave(i) for i in range(len(corpus))])
-    return corpus_wer([word_errors(said, found.text) for said, found in zip(corpus.texts, heard, strict=True)])
+    errors = []
+    for begin in range(0, len(corpus), 2000):
+        some = range(begin, min(begin + 2000, len(corpus)))
+        heard = recognizer.transcribe([corpus.wave(i) for i in some])
+        errors += [word_errors(corpus.texts[i], found.text) for i, found in zip(some, heard, strict=True)]
+    return corpus_wer(errors)
 
 
 def save(model: Any, path: Path) -> None:
-    """Writes a `.nemo`, whole or not at all."""
-    with atomic(path) as temporary:
+    """Writes a `.nemo`, whole or not at all. Raises TrainingError when it cannot be written."""
+    with written(path) as temporary:
         model.save_to(str(temporary))
 
 
-def _encoder_of(model: Any) -> Callable[[str], tuple[list[int], str]]:
-    """Text → label numbers and the characters there is no label for."""
-    tokenizer = getattr(model, "tokenizer", None)
-    if tokenizer is None:
-        label = {character: number for number, character in enumerate(Recognizer(model).labels)}
+def _choose(model: Any, work_dir: Path, valid: Any) -> dict[str, float]:
+    """Writes each kind of weights as a `.nemo` into candidates/ and scores the file."""
+    import torch
 
-        def characters(text: str) -> tuple[list[int], str]:
-            unknown = "".join(sorted(set(text) - set(label)))
-            return [label[character] for character in text if character in label], unknown
+    weights = {
+        "best": torch.load(work_dir / "best.pt", weights_only=True, map_location="cpu")["model"],
+        "last": {name: value.cpu().clone() for name, value in model.state_dict().items()},
+        "averaged": averaged_weights(work_dir),
+    }
+    figures = {}
+    for name, state in weights.items():
+        if state is not None:
+            model.load_state_dict(state)
+            path = work_dir / "candidates" / f"{name}.nemo"
+            save(model, path)
+            figures[name] = evaluate(path, valid)
+    return figures
 
-        return characters
 
-    def pieces(text: str) -> tuple[list[int], str]:
-        numbers = tokenizer.text_to_ids(text)
-        return numbers, "".join(sorted(set(text) - set(tokenizer.ids_to_text(numbers)) - {" "}))
+def _limits(params: AsrTraining) -> Limits:
+    return Limits(params.shortest_s, params.longest_s, params.defect_share, params.in_memory_hours)
 
-    return pieces
+
+def _begin(work_dir: Path, fingerprint: str) -> None:
+    """Clears what a kill left half written; and, when anything that matters has changed, all of it."""
+    for torn in work_dir.glob(".*.tmp"):
+        torn.unlink()
+    begun = work_dir / "begun.json"
+    if not begun.exists() or read_json(begun)["fingerprint"] != fingerprint:
+        for name in ("result.json", "last.pt", "best.pt", "model.nemo"):
+            (work_dir / name).unlink(missing_ok=True)
+        shutil.rmtree(work_dir / "candidates", ignore_errors=True)
+        write_json(begun, {"fingerprint": fingerprint})
 
 
 def _step_s(model: Any) -> float:
@@ -270,9 +271,10 @@ def _step_s(model: Any) -> float:
     return 10 / int(steps[0])
 
 
-def _fingerprint(params: AsrTraining, base: str | Path, *manifests: Path) -> str:
+def _fingerprint(params: AsrTraining, base: str | Path, train_manifest: Path, valid_manifest: Path) -> str:
     digest = hashlib.sha256(json.dumps(asdict(params), sort_keys=True).encode())
-    for source in (Path(base), *manifests):
+    extra = [train_manifest.parent / extra.manifest for extra in params.extra]
+    for source in (Path(base), train_manifest, valid_manifest, *extra):
         if source.is_file():
             with source.open("rb") as handle:
                 digest.update(hashlib.file_digest(handle, "sha256").digest())

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from data.audio import AudioError
 from data.store import atomic
-from models.asr import ctc_log_probs
-from training.speech import Augmentation, Corpus, augment, collate
+from training.devices import Devices
+from training.layers import rate_groups, set_learning
+from training.losses import is_hybrid, loss_sum
+from training.speech import Augmentation, augment, collate
 
 
 @dataclass(frozen=True)
@@ -25,10 +30,28 @@ class Fit:
     seed: int  # of augmentation, dropout and dither
     weight_decay: float = 1e-3  # AdamW
     freeze_encoder_steps: int = 0  # the encoder stands still for so many first steps
+    frozen_layers: int = 0  # so many encoder layers, from the input, stand still throughout
+    layer_decay: float = 1.0  # each encoder layer learns this much slower than the one above it
+    accumulate: int = 1  # parts of a step that a process takes one after the other, for less memory
+    rnnt_weight: float = 0.0  # of hybrid networks: share of the transducer in the loss
     clean_steps: int = 0  # augmentation begins here
     checkpoint_steps: int = 200  # how much a kill may cost
     valid_steps: int = 0  # measure this often, and at the end; 0 is only at the end
+    patience: int = 0  # so many measurements in a row without a new best end it; 0 never does
+    average_share: float = 0.0  # last share of the steps whose weights are averaged; 0 averages nothing
+    average_decay: float = 1.0  # 1 is their plain mean; less forgets the older ones
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+class Waves(Protocol):
+    """Utterances, in memory (training.speech.Corpus) or in files."""
+
+    def wave(self, index: int, speed: float = 1.0) -> np.ndarray:
+        """float32 [frames] at 16 kHz. Raises AudioError."""
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on. The message says where it stands and what to do."""
 
 
 def learning_rate(settings: Fit, step: int) -> float:
@@ -41,104 +64,164 @@ def learning_rate(settings: Fit, step: int) -> float:
 
 def fit(
     model: Any,
-    corpus: Corpus,
-    tokens: list[list[int]],
+    corpus: Waves,
+    tokens: Sequence[Any],
     batch_at: Callable[[int], np.ndarray],
     settings: Fit,
     folder: Path,
     measure: Callable[[Any], float] | None = None,
     report: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    devices: Devices = Devices(),
 ) -> dict[str, Any]:
     """Fits `model` in place and leaves `folder`/last.pt (to go on from) and `folder`/best.pt (lowest `measure`).
 
     `tokens` are the label numbers of each utterance; `batch_at` names the utterances of a step and may depend on
     nothing but the step. `measure` is a figure to bring down, taken before, in between and at the end. `report` gets
-    the mean training loss (a character) and the rate every ten steps, and the figure as valid_wer.
-    Returns step, resumed_from, loss_first, loss_last, best_step, and of `measure` before, best and last.
+    the mean training loss (a character) and the rate every ten steps, and the figure as valid_wer; what it was told
+    after the last checkpoint it is told again when a killed fit goes on. Utterances that turn out unreadable
+    (AudioError) are left out. Of several `devices` only the first measures, reports and writes.
+
+    Returns step, resumed_from, loss_first, loss_last, best_step, stopped_early, unreadable {utterance, as text:
+    reason}, and of `measure` before, best and last. Raises TrainingError for a loss that is no number and a full disk.
     """
     import torch
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, betas=(0.9, 0.98), weight_decay=settings.weight_decay)
-    state: dict[str, Any] = {"step": 0, "best_step": 0}
+    groups = rate_groups(model, settings.layer_decay)
+    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), weight_decay=settings.weight_decay)
+    state: dict[str, Any] = {
+        "step": 0, "best_step": 0, "stale": 0, "stopped_early": False, "losses": [], "unreadable": {}, "average": {},
+        "averaged": 0,
+    }  # fmt: skip
     state.update(dict.fromkeys(("before", "best", "last", "loss_first", "loss_last")))
     last = folder / "last.pt"
     if last.exists():
-        saved = torch.load(last, weights_only=True)
+        saved = torch.load(last, weights_only=True, map_location=devices.name)
         model.load_state_dict(saved.pop("model"))
         optimizer.load_state_dict(saved.pop("optimizer"))
-        state = saved
+        for group, own in zip(optimizer.param_groups, groups, strict=True):
+            group["scale"] = own["scale"]
+        state |= saved
+    if is_hybrid(model) and not settings.rnnt_weight:  # nothing to learn from
+        model.decoder.requires_grad_(False)
+        model.joint.requires_grad_(False)
     resumed_from = state["step"]
     if measure and not resumed_from:  # what fitting must beat; if it never does, the weights it began with are best
-        state["best"] = state["before"] = measure(model)
-        report(0, {"valid_wer": state["best"]})
-        _save(folder / "best.pt", {"model": model.state_dict(), "step": 0, "wer": state["best"]})
-    model.train()
+        if devices.first:
+            state["best"] = state["before"] = measure(model)
+            report(0, {"valid_wer": state["best"]})
+            _save(folder / "best.pt", {"model": model.state_dict(), "step": 0, "wer": state["best"]})
+        state["best"] = state["before"] = devices.of_first(state["best"])
     own_masks = model.spec_augmentation
-    losses: list[float] = []
     masks = _masks(settings.augmentation)
+    average_from = settings.steps - int(settings.steps * settings.average_share)
     for step in range(state["step"], settings.steps):
+        if state["stopped_early"]:
+            break
         model.spec_augmentation = None if step < settings.clean_steps else masks
-        losses.append(_step(model, optimizer, corpus, tokens, batch_at(step), settings, step))
-        done = step + 1
-        if done % 10 == 0 or done == settings.steps:
-            mean = float(np.mean(losses))
-            losses.clear()
+        set_learning(model, step >= settings.freeze_encoder_steps, settings.frozen_layers)
+        chosen = batch_at(step)
+        state["losses"].append(_step(model, optimizer, corpus, tokens, chosen, settings, step, devices, state))
+        state["step"] = done = step + 1
+        if step >= average_from:
+            _take_into_average(model, state, settings.average_decay)
+        if measure and (done == settings.steps or (settings.valid_steps and done % settings.valid_steps == 0)):
+            value = devices.of_first(measure(model) if devices.first else None)
+            report(done, {"valid_wer": value})
+            state["last"] = value
+            state["stale"] += 1
+            if value < state["best"]:
+                state["best"], state["best_step"], state["stale"] = value, done, 0
+                if devices.first:
+                    _save(folder / "best.pt", {"model": model.state_dict(), "step": done, "wer": value})
+            state["stopped_early"] = 0 < settings.patience <= state["stale"] and done < settings.steps
+        at_end = state["stopped_early"] or done == settings.steps
+        if at_end or done % 10 == 0:
+            mean = float(np.mean(state["losses"]))
+            state["losses"] = []
             state["loss_first"] = mean if state["loss_first"] is None else state["loss_first"]
             state["loss_last"] = mean
             report(done, {"train_loss": mean, "learning_rate": learning_rate(settings, step)})
-        state["step"] = done
-        at_end = done == settings.steps
-        if measure and (at_end or (settings.valid_steps and done % settings.valid_steps == 0)):
-            value = measure(model)
-            model.train()
-            report(done, {"valid_wer": value})
-            state["last"] = value
-            if value < state["best"]:
-                state["best"], state["best_step"] = value, done
-                _save(folder / "best.pt", {"model": model.state_dict(), "step": done, "wer": value})
         if at_end or done % settings.checkpoint_steps == 0:
-            _save(last, {**state, "model": model.state_dict(), "optimizer": optimizer.state_dict()})
+            for found in devices.gather(state["unreadable"]):
+                state["unreadable"] |= found
+            if devices.first:
+                _save(last, {**state, "model": model.state_dict(), "optimizer": optimizer.state_dict()})
         progress(done, settings.steps)
     model.spec_augmentation = own_masks
+    model.requires_grad_(True)
     model.eval()
+    del state["losses"], state["average"], state["averaged"], state["stale"]
     return {**state, "resumed_from": resumed_from}
 
 
-def _step(
-    model: Any, optimizer: Any, corpus: Corpus, tokens: list[list[int]], chosen: np.ndarray, settings: Fit, step: int
-) -> float:
-    """One optimizer step; everything random comes from the seed and the step. Returns the loss a character."""
+def averaged_weights(folder: Path) -> dict[str, Any] | None:
+    """The averaged weights (and running statistics) that `fit` left in `folder`, None when it averaged nothing."""
     import torch
 
-    rng = np.random.default_rng([settings.seed, 2, step])
-    torch.manual_seed(settings.seed * 1_000_003 + step)
-    clean = step < settings.clean_steps
-    spread = 0.0 if clean else settings.augmentation.speed_spread
-    waves = [corpus.wave(int(i), round(1 + rng.uniform(-spread, spread), 3)) for i in chosen]
-    batch, lengths = collate(waves)
-    if not clean:
-        batch = augment(batch, lengths, settings.augmentation, rng)
-    frozen = step < settings.freeze_encoder_steps
-    model.encoder.train(not frozen)
-    model.encoder.requires_grad_(not frozen)
-    log_probs, steps = ctc_log_probs(model, batch, lengths)
-    target_lengths = torch.tensor([len(tokens[i]) for i in chosen])
-    targets = torch.tensor([token for i in chosen for token in tokens[i]])
-    losses = torch.nn.functional.ctc_loss(
-        log_probs.transpose(0, 1), targets, steps, target_lengths,
-        blank=log_probs.shape[-1] - 1, reduction="none", zero_infinity=True,
-    )  # fmt: skip
-    loss = losses.sum() / target_lengths.sum().clamp_min(1)
-    if not torch.isfinite(loss):
-        raise FloatingPointError(f"step {step}: the loss is {float(loss)}. Lower the learning rate.")
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(settings, step)
+    saved = torch.load(folder / "last.pt", weights_only=True, map_location="cpu")
+    return {**saved["model"], **saved["average"]} if saved.get("averaged") else None
+
+
+def _step(
+    model: Any, optimizer: Any, corpus: Waves, tokens: Sequence[Any], chosen: np.ndarray, settings: Fit,
+    step: int, devices: Devices, state: dict[str, Any],
+) -> float:  # fmt: skip
+    """One optimizer step; everything random comes from the seed and the step. Returns the loss a character.
+
+    A step is cut into devices × accumulate parts. Which process takes a part changes nothing in it.
+    """
+    import torch
+
+    parts = devices.count * settings.accumulate
+    labels = max(1, sum(len(tokens[i]) for i in chosen))
     optimizer.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    loss = 0.0
+    for part in range(devices.rank, parts, devices.count):
+        rng = np.random.default_rng([settings.seed, 2, step] + [part] * (part > 0))
+        torch.manual_seed(settings.seed * 1_000_003 + step + part * 500_009)
+        clean = step < settings.clean_steps
+        spread = 0.0 if clean else settings.augmentation.speed_spread
+        waves, own = [], []
+        for i in chosen[part::parts].tolist():
+            speed = round(1 + rng.uniform(-spread, spread), 3)
+            try:
+                waves.append(corpus.wave(i, speed))
+                own.append(tokens[i])
+            except AudioError as error:
+                state["unreadable"][str(i)] = str(error)
+        if not waves:
+            continue
+        batch, lengths = collate(waves)
+        if not clean:
+            batch = augment(batch, lengths, settings.augmentation, rng)
+        batch, lengths = batch.to(devices.name), lengths.to(devices.name)
+        partial = loss_sum(model, batch, lengths, own, settings.rnnt_weight) / labels
+        partial.backward()
+        loss += float(partial.detach())
+    loss = devices.add_gradients(model, loss)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(settings, step) * group["scale"]
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    if not np.isfinite(loss) or not torch.isfinite(norm):
+        raise TrainingError(
+            f"step {step}: the loss is {loss}, its gradient {float(norm)}. Lower asr.learning_rate (now "
+            f"{settings.learning_rate}) or lengthen asr.warmup_steps; the last checkpoint is kept."
+        )
     optimizer.step()
-    return float(loss.detach())
+    return loss
+
+
+def _take_into_average(model: Any, state: dict[str, Any], decay: float) -> None:
+    """A mean of the weights, or an exponential one that begins as a mean (arXiv 1803.05407, 1412.6980)."""
+    share = max(1 / (state["averaged"] + 1), 1 - decay)
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            if name in state["average"]:
+                state["average"][name].lerp_(value, share)
+            else:
+                state["average"][name] = value.detach().clone()
+    state["averaged"] += 1
 
 
 def _masks(settings: Augmentation) -> Any:
@@ -153,8 +236,22 @@ def _masks(settings: Augmentation) -> Any:
     )  # fmt: skip
 
 
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """As `data.store.atomic`; torch and NeMo tell of a full disk in words of their own, so it is told here."""
+    try:
+        with atomic(path) as temporary:
+            yield temporary
+    except (OSError, RuntimeError) as error:
+        free_mb = shutil.disk_usage(path.parent).free / 1e6
+        raise TrainingError(
+            f"{path}: cannot be written ({str(error).splitlines()[0]}; {free_mb:.0f} MB free). Make room and start "
+            "again: it goes on from the last checkpoint."
+        ) from error
+
+
 def _save(path: Path, value: dict[str, Any]) -> None:
     import torch
 
-    with atomic(path) as temporary:
+    with written(path) as temporary:
         torch.save(value, temporary)

@@ -1,86 +1,249 @@
-"""A1: fine-tune a NeMo CTC checkpoint from configuration; a kill -9 costs a few steps and nothing else."""
+"""A1: fine-tune a NeMo CTC or hybrid checkpoint from configuration; a kill -9 costs a few steps and nothing else."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from models.asr import ModelError, load
 from tests.speaking import a_hybrid_nemo, a_manifest, a_nemo, a_word_piece_nemo
 from training.asr import AsrTraining, finetune
-from training.tracking import get_run, list_runs, start_or_resume
+from training.tracking import get_run, start_or_resume
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = 60
+STEPS = 20  # metrics go to MLflow at 10 and 20, checkpoints are written at 4, 8, …
 
-# What a flow does, in a process of its own so that it can be killed.
+# Imports NeMo once and forks a process for every run, so that real ones can be killed by the dozen.
 PROGRAM = """
-import json, sys
+import json, os, signal, socket, sys, tarfile, traceback
+from dataclasses import asdict, replace
 from pathlib import Path
-from training.asr import AsrTraining, finetune
-from training.tracking import start_or_resume
 
-base, folder, steps = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-params = AsrTraining(steps=steps, batch_duration_s=12.0, learning_rate=5e-3, warmup_steps=5, valid_steps=20,
-                     checkpoint_steps=10, threads=1)
-with start_or_resume(f"sqlite:///{folder / 'mlflow.db'}", "asr", "A1", {"steps": steps}) as run:
-    found = finetune(params, base, folder / "train.jsonl", folder / "valid.jsonl", folder / "work", run,
-                     lambda done, total: print(done, flush=True))
-    print(json.dumps({"run_id": run.run_id, **found}), flush=True)
+import mlflow.tracking, sqlalchemy, torch
+import nemo.core
+import training.asr, training.asr_worker, training.devices, training.fit, training.manifest
+from data.store import write_json
+from models.asr import nemo_asr
+from tests.speaking import a_manifest, a_nemo
+from training.tracking import list_runs, start_or_resume
+
+folder, steps = Path(sys.argv[1]), int(sys.argv[2])
+uri = f"sqlite:///{folder / 'mlflow.db'}"
+params = training.asr.AsrTraining(steps=steps, batch_duration_s=6.0, learning_rate=5e-3, warmup_steps=5,
+                                  valid_steps=5, checkpoint_steps=4, threads=1)
+train, valid, base = folder / "train.jsonl", folder / "valid.jsonl", folder / "base.nemo"
+
+
+def forked(work):
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        work()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    os._exit(code)
+
+
+def ended(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def tuned(key, params=params, prepare=lambda: None):
+    def work():
+        prepare()
+        with start_or_resume(uri, "asr", key, asdict(params)) as run:
+            found = training.asr.finetune(params, base, train, valid, folder / key, run)
+        write_json(folder / f"{key}.json", {**found, "run_id": run.run_id})
+    return forked(work)
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def at(owner, name, call, act):
+    # Lets `owner.name` be called; at its `call`-th call `act` comes first.
+    real, calls = getattr(owner, name), []
+
+    def counted(*given, **more):
+        calls.append(1)
+        if len(calls) == call:
+            act(real, *given, **more)
+        return real(*given, **more)
+
+    return lambda: setattr(owner, name, counted)
+
+
+def torn(save, value, path):
+    save(value, path)
+    path.write_bytes(path.read_bytes()[:1000])
+    die()
+
+
+def torn_nemo(save, model, path):
+    save(model, path)
+    Path(path).write_bytes(Path(path).read_bytes()[:1000])
+    die()
+
+
+def logged(log, run, metrics, step=0):
+    log(run, metrics, step)
+    die()
+
+
+run_class = training.tracking.Run
+points = {
+    "loading": at(training.manifest, "read", 5, lambda *_: die()),
+    "in-a-step": at(torch.nn.utils, "clip_grad_norm_", 11, lambda *_: die()),
+    "writing-a-checkpoint": at(torch, "save", 4, torn),
+    "checkpoint-written-metrics-not": at(run_class, "log_metrics", 4, lambda *_: die()),
+    "metrics-logged-checkpoint-not": at(run_class, "log_metrics", 4, logged),
+    "saving-the-nemo": at(nemo.core.ModelPT, "save_to", 2, torn_nemo),
+}
+
+
+def history(key):
+    (run,) = [run for run in list_runs(uri, "asr") if run["name"] == key]
+    client = mlflow.tracking.MlflowClient(uri)
+    return {"run_id": run["run_id"], "status": run["status"], "params": run["params"],
+            **{name: [[point.step, point.value] for point in client.get_metric_history(run["run_id"], name)]
+               for name in ("train_loss", "valid_wer", "valid_wer_best", "valid_wer_last", "valid_wer_averaged")}}
+
+
+def weights(key):
+    with tarfile.open(folder / key / "model.nemo") as archive:
+        (member,) = [name for name in archive.getnames() if name.endswith("model_weights.ckpt")]
+        shipped = torch.load(archive.extractfile(member), weights_only=True)
+    last = torch.load(folder / key / "last.pt", weights_only=True)
+    return {**{f"last.{name}": value for name, value in last["model"].items()},
+            **{f"averaged.{name}": value for name, value in last["average"].items()}, **shipped}
+
+
+def same(one, other):
+    one, other = weights(one), weights(other)
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def gap(one, other):
+    # Largest difference of what is learnt; running statistics are averaged over processes, so they are left out.
+    one, other = weights(one), weights(other)
+    return max(float((one[name] - other[name]).abs().max()) for name in one if "running" not in name
+               and one[name].is_floating_point() and name.startswith("last."))
+
+
+def pair(key, params, prepare=lambda: None):
+    # Two processes as torchrun would start them.
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"tcp://127.0.0.1:{free.getsockname()[1]}?world_size=2&rank="
+    job = folder / f"{key}-job.json"
+    write_json(job, {"params": asdict(params), "base": str(base), "train": str(train), "valid": str(valid),
+                     "work_dir": str(folder / key), "tracking_uri": uri, "experiment": "asr", "key": key})
+
+    def of(rank):
+        def work():
+            if not rank:
+                prepare()
+            sys.argv = ["asr_worker", str(job), "--join", place + str(rank)]
+            training.asr_worker.main()
+        return forked(work)
+
+    return [of(0), of(1)]
+
+
+nemo_asr()
+torch.set_num_threads(1)
+a_manifest(train, 16)
+a_manifest(valid, 4, seed=1)
+a_nemo(base, channels=16, kernels=(5,), dropout=0.1)
+two = replace(params, accumulate=2)
+ended(forked(lambda: start_or_resume(uri, "asr", "none")))  # makes the database, which two at once cannot
+launched = tuned("launched", replace(params, devices=2))  # starts a process of its own, so it goes first
+answer = {"unbroken": ended(tuned("unbroken")), "killed": {}, "finished": {}, "after_kill": {}}
+for key, prepare in points.items():
+    answer["killed"][key] = ended(tuned(key, prepare=prepare))
+    answer["after_kill"][key] = history(key)
+    answer["finished"][key] = ended(tuned(key))
+answer["same"] = {key: same("unbroken", key) for key in points}
+answer["history"] = {key: history(key) for key in ("unbroken", *points)}
+answer["found"] = {key: json.loads((folder / f"{key}.json").read_text()) for key in ("unbroken", *points)}
+
+quiet = replace(params.augmentation, telephone_share=0.0, noise_share=0.0, speed_spread=0.0, frequency_masks=0,
+                time_masks=0)
+still = replace(params, augmentation=quiet, frozen_layers=99)
+answer["doubled"] = [ended(tuned("doubled", replace(still, batch_duration_s=12.0))),
+                     *map(ended, pair("halves", replace(still, devices=2)))]
+answer["gap_doubled"] = gap("doubled", "halves")
+decoder = "last.decoder.decoder_layers.0.weight"
+answer["gap_others"] = float((weights("halves")[decoder] - weights("unbroken")[decoder]).abs().max())
+answer["halves"] = history("halves")
+answer["orphan"] = [ended(pid) for pid in pair("orphan", replace(params, devices=2), points["in-a-step"])]
+answer["launched"] = [ended(launched), ended(tuned("parts", two))]
+answer["gap_launched"] = gap("launched", "parts")
+answer["files_launched"] = sorted(path.name for path in (folder / "launched").iterdir())
+print(json.dumps(answer))
 """
 
 
-def started(base: Path, folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(base), str(folder), str(STEPS)], cwd=ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path_factory.mktemp("killed")), str(STEPS)], cwd=ROOT, text=True,
+        capture_output=True, timeout=900, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def the_only_run(folder: Path) -> str:
-    (run,) = list_runs(f"sqlite:///{folder / 'mlflow.db'}", "asr")
-    return run["run_id"]
+POINTS = (
+    "loading", "in-a-step", "writing-a-checkpoint", "checkpoint-written-metrics-not", "metrics-logged-checkpoint-not",
+    "saving-the-nemo",
+)  # fmt: skip
 
 
-@pytest.mark.timeout(600)
-def test_A1_a_killed_finetuning_continues_the_same_run_and_step(tmp_path: Path) -> None:
-    base = a_nemo(tmp_path / "base.nemo")
-    a_manifest(tmp_path / "train.jsonl", 24)
-    a_manifest(tmp_path / "valid.jsonl", 8, seed=1)
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("point", POINTS)
+def test_A1_a_kill_continues_the_same_run_and_step_to_the_same_weights(walked: dict[str, Any], point: str) -> None:
+    assert walked["killed"][point] == -9
+    assert walked["after_kill"][point]["status"] == "RUNNING"
+    assert walked["finished"][point] == 0
+    found, history = walked["found"][point], walked["history"][point]
+    assert found["run_id"] == history["run_id"] == walked["after_kill"][point]["run_id"]
+    resumed_from = {"loading": 0, "in-a-step": 8, "writing-a-checkpoint": 0, "saving-the-nemo": STEPS}
+    assert found["resumed_from"] == resumed_from.get(point, 8)
+    assert history["status"] == "FINISHED"
+    assert [step for step, _ in history["train_loss"]] == [10, 20]  # none lost, none twice
+    unbroken = walked["history"]["unbroken"]
+    for name in ("train_loss", "valid_wer", "valid_wer_best", "valid_wer_last", "valid_wer_averaged"):
+        assert history[name] == unbroken[name], name
+    assert walked["same"][point]
 
-    first = started(base, tmp_path)
-    assert first.stdout is not None
-    for line in first.stdout:
-        if int(line) >= STEPS // 2 + 3:  # between two checkpoints
-            first.send_signal(signal.SIGKILL)
-            break
-    assert first.wait() == -signal.SIGKILL
-    killed_run = the_only_run(tmp_path)
-    assert get_run(f"sqlite:///{tmp_path / 'mlflow.db'}", killed_run)["status"] == "RUNNING"
 
-    second = started(base, tmp_path)
-    out, _ = second.communicate(timeout=400)
-    assert second.returncode == 0
-    *steps, last = out.splitlines()
-    found = json.loads(last)
+@pytest.mark.timeout(900)
+def test_A1_two_processes_learn_what_one_learns_from_twice_the_batch(walked: dict[str, Any]) -> None:
+    assert walked["doubled"] == [0, 0, 0]
+    assert walked["gap_doubled"] < 1e-3 < walked["gap_others"]
+    assert [step for step, _ in walked["halves"]["train_loss"]] == [10, 20]  # only the first one logs
+    assert walked["launched"] == [0, 0]
+    assert walked["gap_launched"] < 1e-4  # which process takes a part changes nothing in it
+    assert {name for name in walked["files_launched"] if name.endswith((".pt", ".nemo"))} == {
+        "last.pt", "best.pt", "model.nemo"
+    }  # fmt: skip
 
-    assert found["run_id"] == killed_run == the_only_run(tmp_path)
-    assert found["resumed_from"] == STEPS // 2
-    assert [int(step) for step in steps] == list(range(STEPS // 2 + 1, STEPS + 1))
-    assert found["steps"] == STEPS
-    assert found["loss_last"] < found["loss_first"] / 2
-    run = get_run(f"sqlite:///{tmp_path / 'mlflow.db'}", killed_run)
-    assert run["status"] == "FINISHED"
-    again = start_or_resume(f"sqlite:///{tmp_path / 'mlflow.db'}", "asr", "A1", reuse_finished=True)
-    logged = [entry.step for entry in again._client.get_metric_history(killed_run, "train_loss")]
-    assert logged == list(range(10, STEPS + 1, 10))  # none lost, none twice
+
+@pytest.mark.timeout(900)
+def test_A1_a_process_that_lost_its_partner_ends_too(walked: dict[str, Any]) -> None:
+    assert walked["orphan"] == [-9, 1]
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+import signal
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 
-from models.asr import ModelError
-from tests.speaking import a_manifest, a_nemo, a_network
-from training.asr import AsrTraining, ManifestError, finetune, load_manifest, passes
-from training.fit import Fit, _save, fit, learning_rate
+from models.asr import ModelError, load, restore
+from tests.speaking import WORDS, a_hybrid_nemo, a_manifest, a_nemo, a_network
+from training.asr import AsrTraining, ExtraSpeech, batches, finetune, prepare
+from training.devices import DeviceError, kind_of
+from training.fit import Fit, TrainingError, _save, fit, learning_rate
+from training.layers import encoder_layers, rate_groups
+from training.manifest import ManifestError
 from training.speech import Augmentation, Corpus, augment, collate, telephone
+from training.vocabulary import VocabularyError, encoder_of, replace_vocabulary
 
 SETTINGS = AsrTraining(steps=12, batch_duration_s=6.0, warmup_steps=2, valid_steps=6, checkpoint_steps=4, threads=1)
+QUIET = Augmentation(telephone_share=0, noise_share=0, speed_spread=0, frequency_masks=0, time_masks=0)
 
 
 class ARun:
@@ -31,157 +39,220 @@ class ARun:
 
 
 @pytest.fixture(scope="module")
-def model() -> Any:
-    return a_network(channels=16, kernels=(5,))
-
-
-@pytest.fixture(scope="module")
 def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("spoken")
     a_manifest(folder / "train.jsonl", 12)
     a_manifest(folder / "valid.jsonl", 4, seed=1)
+    a_nemo(folder / "base.nemo", channels=16, kernels=(5, 7), dropout=0.1)
     return folder
 
 
-def test_a_killed_run_ends_with_the_very_weights_of_an_unbroken_one(tmp_path: Path, spoken: Path) -> None:
-    base = a_nemo(tmp_path / "base.nemo", channels=16, kernels=(5,), dropout=0.1)
+def tuned(spoken: Path, work_dir: Path, params: AsrTraining = SETTINGS, run: Any = None, **more: Any) -> dict[str, Any]:
+    base = more.pop("base", spoken / "base.nemo")
+    return finetune(params, base, spoken / "train.jsonl", spoken / "valid.jsonl", work_dir, run or ARun(), **more)
 
-    def once(folder: str, kill_at: int = 0) -> dict[str, Any]:
-        def progress(done: int, _total: int) -> None:
-            if done == kill_at:
-                raise KeyboardInterrupt
 
-        return finetune(
-            SETTINGS, base, spoken / "train.jsonl", spoken / "valid.jsonl", tmp_path / folder, ARun(), progress  # type: ignore[arg-type]
-        )  # fmt: skip
-
-    unbroken = once("unbroken")
-    with pytest.raises(KeyboardInterrupt):
-        once("killed", kill_at=7)
-    resumed = once("killed")
-    assert (unbroken["resumed_from"], resumed["resumed_from"]) == (0, 4)
-    assert resumed["steps"] == unbroken["steps"] == 12
+def weights(work_dir: Path) -> dict[str, Any]:
     import torch
 
-    weights = [torch.load(tmp_path / name / "last.pt", weights_only=True)["model"] for name in ("unbroken", "killed")]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    again = once("killed")  # finished: read, not trained
-    assert again == resumed
+    return torch.load(work_dir / "last.pt", weights_only=True)["model"]
+
+
+def same(one: Path, other: Path) -> bool:
+    import torch
+
+    a, b = weights(one), weights(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_stopped_run_ends_with_the_very_weights_of_an_unbroken_one(tmp_path: Path, spoken: Path) -> None:
+    def stop(done: int, _total: int) -> None:
+        if done == 7:
+            raise KeyboardInterrupt
+
+    unbroken = tuned(spoken, tmp_path / "unbroken")
+    with pytest.raises(KeyboardInterrupt):
+        tuned(spoken, tmp_path / "killed", progress=stop)
+    resumed = tuned(spoken, tmp_path / "killed")
+    assert (unbroken["resumed_from"], resumed["resumed_from"]) == (0, 4)
+    assert resumed["steps"] == unbroken["steps"] == 12
+    assert same(tmp_path / "unbroken", tmp_path / "killed")
+    assert tuned(spoken, tmp_path / "killed") == resumed  # finished: read, not trained
 
 
 def test_other_settings_begin_anew(tmp_path: Path, spoken: Path) -> None:
-    base = a_nemo(tmp_path / "base.nemo", channels=16, kernels=(5,))
     for seed in (0, 1):
-        settings = AsrTraining(steps=2, batch_duration_s=6.0, threads=1, seed=seed)
-        found = finetune(settings, base, spoken / "train.jsonl", spoken / "valid.jsonl", tmp_path / "w", ARun())  # type: ignore[arg-type]
+        found = tuned(spoken, tmp_path / "w", replace(SETTINGS, steps=2, seed=seed))
         assert (found["resumed_from"], found["steps"]) == (0, 2)
 
 
-def test_a_write_that_breaks_off_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypatch: Any) -> None:
+def test_speech_beyond_memory_teaches_the_same(tmp_path: Path, spoken: Path) -> None:
+    settings = replace(SETTINGS, steps=4)
+    tuned(spoken, tmp_path / "near", settings)
+    tuned(spoken, tmp_path / "far", replace(settings, in_memory_hours=0.0))
+    assert same(tmp_path / "near", tmp_path / "far")
+
+
+def test_audio_that_breaks_while_training_is_left_out_and_accounted_for(tmp_path: Path) -> None:
+    a_manifest(tmp_path / "train.jsonl", 12)
+    a_manifest(tmp_path / "valid.jsonl", 3, seed=1)
+    a_nemo(tmp_path / "base.nemo", channels=16, kernels=(5,))
+    whole = (tmp_path / "train-003.wav").read_bytes()
+    (tmp_path / "train-003.wav").write_bytes(whole[: len(whole) // 2])
+    found = tuned(tmp_path, tmp_path / "w", replace(SETTINGS, in_memory_hours=0.0, defect_share=0.1))
+    assert found["train"]["utterances"] == 11
+    assert found["train"]["skipped"]["unreadable audio"]["utterances"] == 1
+    (line,) = (tmp_path / "w" / "quarantine.jsonl").read_text().splitlines()
+    assert json.loads(line)["thing"].endswith("train.jsonl:4")
+    assert "truncated" in json.loads(line)["reason"]
+
+
+def test_extra_speech_is_mixed_in_and_has_its_own_account(tmp_path: Path, spoken: Path) -> None:
+    a_manifest(tmp_path / "more.jsonl", 5, seed=3)
+    settings = replace(SETTINGS, steps=2, extra=(ExtraSpeech(str(tmp_path / "more.jsonl"), 0.4),))
+    found = tuned(spoken, tmp_path / "w", settings)
+    assert (found["train"]["utterances"], [extra["utterances"] for extra in found["extra"]]) == (12, [5])
+    _, speech, _, pools = prepare(settings, spoken / "base.nemo", spoken / "train.jsonl", tmp_path)
+    at = batches(settings, speech, pools)
+    heard = Counter(i >= 12 for step in range(40) for i in at(step).tolist())
+    assert 0.25 < heard[True] / heard.total() < 0.55
+    for share in (1.0, -0.5):
+        with pytest.raises(ManifestError, match=r"shares in asr\.extra add up to"):
+            tuned(spoken, tmp_path / "w", replace(SETTINGS, extra=(ExtraSpeech("more.jsonl", share),)))
+
+
+@pytest.mark.parametrize(("base", "learnt"), [("base.nemo", {"characters", "bpe"}), ("hybrid.nemo", {"bpe"})])
+def test_labels_can_be_replaced(tmp_path: Path, spoken: Path, base: str, learnt: set[str]) -> None:
+    if not (spoken / "hybrid.nemo").exists():
+        a_hybrid_nemo(spoken / "hybrid.nemo")
+    before = restore(spoken / base).encoder.state_dict()
+    for kind in sorted(learnt):
+        made = replace_vocabulary(restore(spoken / base), kind, 30, [" ".join(WORDS)] * 20, tmp_path / kind)
+        assert all((value == before[name]).all() for name, value in made.encoder.state_dict().items())
+        again = replace_vocabulary(made, "bpe", 28, [" ".join(WORDS)] * 20, tmp_path / f"{kind}-again")
+        assert len(encoder_of(again)("cancel my card")[0]) < len("cancel my card")
+        back = replace_vocabulary(again, "characters", 0, [], tmp_path)
+        assert len(encoder_of(back)("cancel")[0]) == 6
+    found = tuned(spoken, tmp_path / "w", replace(SETTINGS, steps=2, vocabulary="bpe", vocabulary_size=30),
+                  base=spoken / base)  # fmt: skip
+    assert found["loss_last"] > 0
+    assert len(load(tmp_path / "w" / "model.nemo").labels) == 30
+
+
+def test_labels_that_cannot_be_had_are_refused(tmp_path: Path, spoken: Path) -> None:
+    model = restore(spoken / "base.nemo")
+    with pytest.raises(VocabularyError, match=r"It can be keep, characters, bpe"):
+        replace_vocabulary(model, "words", 0, [], tmp_path)
+    with pytest.raises(VocabularyError, match=r"5000 word pieces cannot be learnt from 2 different words"):
+        replace_vocabulary(model, "bpe", 5000, ["yes no"], tmp_path)
+
+
+def test_a_hybrids_two_losses_are_weighed(tmp_path: Path, spoken: Path) -> None:
+    if not (spoken / "hybrid.nemo").exists():
+        a_hybrid_nemo(spoken / "hybrid.nemo")
+    before = restore(spoken / "hybrid.nemo").state_dict()
+    for weight, moved in ((0.0, {"encoder", "ctc_decoder"}), (1.0, {"encoder", "decoder", "joint"})):
+        tuned(spoken, tmp_path / str(weight), replace(SETTINGS, steps=1, rnnt_weight=weight, weight_decay=0.0),
+              base=spoken / "hybrid.nemo")  # fmt: skip
+        after = weights(tmp_path / str(weight))
+        changed = {name.split(".")[0] for name in before if not (before[name] == after[name]).all()}
+        assert changed == moved
+
+
+def test_lower_layers_learn_slower_and_frozen_ones_not_at_all(tmp_path: Path, spoken: Path) -> None:
+    network = a_network(channels=16, kernels=(5,))
+    groups = rate_groups(network, 0.5)
+    depth = len(encoder_layers(network))
+    assert [group["scale"] for group in groups] == [0.5**below for below in range(depth + 1)]
+    assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
+    lowest = {id(weight) for weight in network.encoder.encoder[0].parameters()}
+    assert {id(weight) for weight in groups[-1]["params"]} == lowest
+
+    for number, changes in enumerate(({"layer_decay": 1e-4}, {"frozen_layers": depth - 1})):
+        tuned(spoken, tmp_path / str(number), replace(SETTINGS, steps=1, weight_decay=0.0, **changes))
+    before, decayed, frozen = (
+        restore(spoken / "base.nemo").state_dict(),
+        weights(tmp_path / "0"),
+        weights(tmp_path / "1"),
+    )
+
+    def step(after: dict[str, Any], layer: str) -> float:
+        return max(float((before[name] - after[name]).abs().max()) for name in before if name.startswith(layer))
+
+    trained = "encoder.encoder.0.mconv.0.conv.weight"
+    assert 0 < step(decayed, trained) < 1e-3 * step(decayed, "decoder")
+    assert step(frozen, "encoder.encoder.0.") == 0  # running statistics too
+    assert step(frozen, "decoder") > 0
+
+
+def test_it_stops_when_validation_no_longer_improves(tmp_path: Path, spoken: Path) -> None:
+    run = ARun()
+    settings = replace(SETTINGS, learning_rate=1e-9, valid_steps=2, patience=2)
+    found = tuned(spoken, tmp_path / "w", settings, run)
+    assert (found["steps"], found["stopped_early"]) == (4, True)
+    assert {step for step, metrics in run.metrics if "train_loss" in metrics} == {4}
+    (tmp_path / "w" / "result.json").unlink()
+    assert tuned(spoken, tmp_path / "w", settings)["steps"] == 4  # and stays stopped
+
+
+def test_a_loss_that_is_no_number_stops_before_the_weights_are_lost(tmp_path: Path, spoken: Path) -> None:
+    with pytest.raises(TrainingError, match=r"step \d+: the loss is nan.*Lower asr.learning_rate \(now 1e\+30\)"):
+        tuned(spoken, tmp_path / "w", replace(SETTINGS, learning_rate=1e30, warmup_steps=0, checkpoint_steps=1))
+    assert all(value.isfinite().all() for value in weights(tmp_path / "w").values())
+
+
+def test_a_full_disk_is_told_and_costs_nothing(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk: the system itself refuses the write."""
     import torch
 
     _save(tmp_path / "last.pt", {"step": 1})
-    real = torch.save
-
-    def breaks(value: Any, path: Path) -> None:
-        real(value, path)
-        path.write_bytes(path.read_bytes()[:100])
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(torch, "save", breaks)
-    with pytest.raises(OSError, match="no space"):
-        _save(tmp_path / "last.pt", {"step": 2})
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(
+            TrainingError, match=r"last\.pt: cannot be written .* MB free\)\. Make room and start again"
+        ):
+            _save(tmp_path / "last.pt", {"step": 2, "model": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
     assert torch.load(tmp_path / "last.pt", weights_only=True) == {"step": 1}
-    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+    assert os.listdir(tmp_path) == ["last.pt"]
 
 
-def test_the_encoder_stands_still_while_it_is_frozen(spoken: Path, tmp_path: Path) -> None:
-    network = a_network(channels=16, kernels=(5,))
-    corpus, tokens = load_manifest(spoken / "train.jsonl", network, SETTINGS, Counter())
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    settings = Fit(3, 1e-2, 1, 0.5, seed=0, freeze_encoder_steps=3)
-    fit(network, corpus, tokens, passes(corpus.frames, 6.0, 0), settings, tmp_path)
-    after = network.state_dict()
-    changed = {name.split(".")[0] for name in before if not (before[name] == after[name]).all()}
-    assert changed == {"decoder"}
+def test_a_checkpoint_from_before_these_settings_still_resumes(tmp_path: Path, spoken: Path) -> None:
+    """training.base may have been begun with an older checkpoint, which had only these keys."""
+    import torch
 
-
-def test_utterances_that_cannot_be_learnt_from_are_skipped_and_counted(tmp_path: Path, model: Any) -> None:
-    manifest = a_manifest(tmp_path / "m.jsonl", 3)
-    lines = manifest.read_text().splitlines()
-    for name, seconds, text in (
-        ("tiny", 0.1, "yes"),
-        ("huge", 21.0, "yes"),
-        ("dense", 0.3, "yes " * 20),
-        ("mute", 1, ""),
-    ):
-        soundfile.write(tmp_path / f"{name}.wav", np.zeros(int(16000 * seconds)), 16000)
-        lines.append(json.dumps({"audio_filepath": f"{name}.wav", "duration": seconds, "text": text}))
-    manifest.write_text("\n".join(lines))
-    skipped: Counter[str] = Counter()
-    corpus, tokens = load_manifest(manifest, model, AsrTraining(), skipped)
-    assert len(corpus) == len(tokens) == 3
-    assert skipped == {
-        "shorter than 0.2 s": 1, "longer than 20.0 s": 1, "more text than fits its audio": 1, "no text": 1
-    }  # fmt: skip
-
-
-def test_telephone_speech_is_heard_at_the_models_rate(tmp_path: Path, model: Any) -> None:
-    manifest = a_manifest(tmp_path / "m.jsonl", 2, sample_rate_hz=8000)
-    corpus, _ = load_manifest(manifest, model, AsrTraining(), Counter())
-    expected_s = [json.loads(line)["duration"] for line in manifest.read_text().splitlines()]
-    assert corpus.duration_s == pytest.approx(expected_s, abs=0.001)
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("{not json", r"m\.jsonl:2: not a manifest line"),
-        ('{"text": "yes"}', r"m\.jsonl:2: not a manifest line .*audio_filepath"),
-        ('{"audio_filepath": "gone.wav", "text": "yes"}', r"m\.jsonl:2: .*gone\.wav"),
-        ('{"audio_filepath": "m-000.wav", "text": "Yes, 5"}', r"m\.jsonl:2: ',5Y' in 'Yes, 5' is not among"),
-        ('{"audio_filepath": "text.wav", "text": "yes"}', r"m\.jsonl:2: .*text\.wav: not audio"),
-        ('{"audio_filepath": "stereo.wav", "text": "yes"}', r"m\.jsonl:2: .*stereo\.wav has 2 channels"),
-    ],
-)
-def test_a_bad_line_is_named(tmp_path: Path, model: Any, line: str, message: str) -> None:
-    manifest = a_manifest(tmp_path / "m.jsonl", 1)
-    (tmp_path / "text.wav").write_text("this is not audio")
-    soundfile.write(tmp_path / "stereo.wav", np.zeros((16000, 2)), 16000)
-    manifest.write_text(manifest.read_text() + line + "\n")
-    with pytest.raises(ManifestError, match=message):
-        load_manifest(manifest, model, AsrTraining(), Counter())
-
-
-def test_an_empty_and_a_missing_manifest_are_refused(tmp_path: Path, model: Any) -> None:
-    (tmp_path / "empty.jsonl").write_text("")
-    with pytest.raises(ManifestError, match=r"empty\.jsonl: no utterance to use among 0 lines"):
-        load_manifest(tmp_path / "empty.jsonl", model, AsrTraining(), Counter())
-    with pytest.raises(ManifestError, match=r"gone\.jsonl: cannot be read"):
-        load_manifest(tmp_path / "gone.jsonl", model, AsrTraining(), Counter())
+    model, speech, _, pools = prepare(SETTINGS, spoken / "base.nemo", spoken / "train.jsonl", tmp_path)
+    at = batches(SETTINGS, speech, pools)
+    settings = Fit(2, 1e-3, 1, 0.5, seed=0)
+    fit(model, speech.corpus, speech.tokens, at, settings, tmp_path, measure=lambda model: 1.0)
+    saved = torch.load(tmp_path / "last.pt", weights_only=True)
+    old = ("step", "best_step", "before", "best", "last", "loss_first", "loss_last", "model", "optimizer")
+    for group in saved["optimizer"]["param_groups"]:
+        group.pop("scale")
+    torch.save({name: saved[name] for name in old}, tmp_path / "last.pt")
+    found = fit(model, speech.corpus, speech.tokens, at, replace(settings, steps=3), tmp_path, lambda model: 0.5)
+    assert (found["resumed_from"], found["step"], found["best"]) == (2, 3, 0.5)
 
 
 def test_a_base_that_is_not_a_nemo_is_refused_before_anything_is_decoded(tmp_path: Path) -> None:
     fake = tmp_path / "fake.nemo"
     fake.write_text("not a model")
     with pytest.raises(ModelError, match=r"fake\.nemo: not a \.nemo"):
-        finetune(SETTINGS, fake, tmp_path / "none.jsonl", tmp_path / "none.jsonl", tmp_path / "w", ARun())  # type: ignore[arg-type]
+        tuned(tmp_path, tmp_path / "w", base=fake)
 
 
-def test_every_pass_holds_every_utterance_once_within_the_budget() -> None:
-    frames = np.random.default_rng(0).integers(3200, 160000, 57)
-    at = passes(frames, 30.0, seed=3)
-    seen: list[int] = []
-    step = 0
-    while len(seen) < 3 * len(frames):
-        batch = at(step)
-        assert len(batch) == 1 or frames[batch].max() * len(batch) <= 30.0 * 16000
-        seen += batch.tolist()
-        step += 1
-    for number in range(3):
-        assert sorted(seen[number * 57 : (number + 1) * 57]) == list(range(57))
-    assert at(1).tolist() == passes(frames, 30.0, seed=3)(1).tolist()
-    assert seen[:57] != seen[57:114]
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(DeviceError, match=r"is .tpu.. It can be cpu, cuda or auto"):
+        kind_of("tpu")
+    import torch
+
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError, match="torch sees no CUDA device"):
+            kind_of("cuda")
+        assert kind_of("auto") == "cpu"
 
 
 def test_the_rate_rises_stays_and_falls() -> None:

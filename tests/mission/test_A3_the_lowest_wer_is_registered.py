@@ -1,0 +1,76 @@
+"""A3: best, last and averaged weights are scored by one standalone evaluator, and the lowest WER is what is kept."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.asr import load
+from tests.speaking import a_manifest, a_nemo
+from training import asr
+from training.asr import AsrTraining, evaluate, finetune
+from training.manifest import Account, Limits, read_manifest
+from training.tracking import get_run, start_or_resume
+
+KINDS = ("best", "last", "averaged")
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path, dict[str, Any]]:
+    """A network that learns ten words a little: what finetune found, its folder, its MLflow run."""
+    folder = tmp_path_factory.mktemp("learnt")
+    a_manifest(folder / "train.jsonl", 24)
+    a_manifest(folder / "valid.jsonl", 8, seed=1)
+    a_nemo(folder / "base.nemo")
+    params = AsrTraining(steps=60, batch_duration_s=12.0, learning_rate=5e-3, warmup_steps=5, cooldown_share=0.1,
+                         valid_steps=10, average_share=0.5, threads=1)  # fmt: skip
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    with start_or_resume(uri, "asr", "A3") as run:
+        found = finetune(
+            params, folder / "base.nemo", folder / "train.jsonl", folder / "valid.jsonl", folder / "work", run
+        )
+    return found, folder, get_run(uri, run.run_id)
+
+
+def test_A3_the_model_that_is_kept_has_the_lowest_of_three_figures(
+    learnt: tuple[dict[str, Any], Path, dict[str, Any]],
+) -> None:
+    found, folder, run = learnt
+    figures = {kind: found[f"wer_{kind}"] for kind in KINDS}
+    assert len(set(figures.values())) > 1  # there was a choice
+    assert found["wer"] == min(figures.values()) == figures[found["chosen"]] < found["wer_before"]
+    valid = read_manifest(
+        folder / "valid.jsonl", lambda text: ([], ""), 0.0, Limits(0.2, 20.0, 0.0, 1.0), Account("valid"), learn=False
+    ).corpus
+    assert evaluate(folder / "work" / "model.nemo", valid) == found["wer"]  # from the file, by the same evaluator
+    assert {kind: run["metrics"][f"valid_wer_{kind}"] for kind in KINDS} == figures
+    assert run["metrics"]["valid_wer_before"] == found["wer_before"]
+
+
+@pytest.mark.parametrize("winner", KINDS)
+def test_A3_whichever_wins_its_weights_are_shipped(
+    learnt: tuple[dict[str, Any], Path, dict[str, Any]], winner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    _, folder, _ = learnt
+    for name in ("last.pt", "best.pt"):
+        (tmp_path / name).write_bytes((folder / "work" / name).read_bytes())
+    model = load(folder / "base.nemo").model
+    monkeypatch.setattr(asr, "evaluate", lambda path, valid: 0.1 if path.stem == winner else 0.2)
+    figures = asr._choose(model, tmp_path, None)
+    assert min(figures, key=lambda kind: figures[kind]) == winner
+    last = torch.load(tmp_path / "last.pt", weights_only=True)
+    expected = {
+        "best": torch.load(tmp_path / "best.pt", weights_only=True)["model"],
+        "last": last["model"],
+        "averaged": last["model"] | last["average"],
+    }[winner]
+    with tarfile.open(tmp_path / "candidates" / f"{winner}.nemo") as archive:
+        (member,) = [name for name in archive.getnames() if name.endswith("model_weights.ckpt")]
+        stored: Any = archive.extractfile(member)
+        shipped = torch.load(stored, weights_only=True)
+    assert all(torch.equal(shipped[name], value) for name, value in expected.items())

@@ -1,0 +1,62 @@
+"""What a network is asked to bring down: CTC, or for hybrid networks CTC and transducer together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from models.asr import ctc_log_probs
+
+if TYPE_CHECKING:
+    import torch
+
+
+def is_hybrid(model: Any) -> bool:
+    """Whether `model` is a transducer with a CTC branch."""
+    return hasattr(model, "ctc_decoder") and hasattr(model, "joint")
+
+
+def loss_sum(
+    model: Any, batch: torch.Tensor, lengths: torch.Tensor, tokens: Sequence[Any], rnnt_weight: float = 0.0
+) -> torch.Tensor:
+    """The loss of all utterances together, a scalar; a step divides it by its number of labels.
+
+    `batch` is float32 [utterances, samples], `lengths` int64 [utterances]. A hybrid network's loss is
+    (1 - rnnt_weight) × CTC + rnnt_weight × transducer. An utterance too short for its labels counts nothing in CTC.
+    """
+    import torch
+
+    counts = torch.tensor([len(labels) for labels in tokens], device=batch.device)
+    flat = torch.tensor([int(label) for labels in tokens for label in labels], device=batch.device)
+    both = rnnt_weight > 0 and is_hybrid(model)
+    if both:
+        encoded, steps = model(input_signal=batch, input_signal_length=lengths)
+        log_probs = model.ctc_decoder(encoder_output=encoded)
+    else:
+        log_probs, steps = ctc_log_probs(model, batch, lengths)
+    ctc = torch.nn.functional.ctc_loss(
+        log_probs.transpose(0, 1), flat, steps, counts,
+        blank=log_probs.shape[-1] - 1, reduction="none", zero_infinity=True,
+    ).sum()  # fmt: skip
+    if not both:
+        return ctc
+    return (1 - rnnt_weight) * ctc + rnnt_weight * _transducer(model, encoded, steps, flat, counts)
+
+
+def _transducer(
+    model: Any, encoded: torch.Tensor, steps: torch.Tensor, flat: torch.Tensor, counts: torch.Tensor
+) -> torch.Tensor:
+    """NeMo's own transducer loss, summed. Some checkpoints join and compare piece by piece to save memory."""
+    import torch
+
+    targets = torch.nn.utils.rnn.pad_sequence(flat.split(counts.tolist()), batch_first=True)
+    model.loss.reduction = "sum"
+    decoded, counts, _ = model.decoder(targets=targets, target_length=counts)
+    if model.joint.fuse_loss_wer:
+        loss, *_ = model.joint(
+            encoder_outputs=encoded, decoder_outputs=decoded, encoder_lengths=steps,
+            transcripts=targets, transcript_lengths=counts, compute_wer=False,
+        )  # fmt: skip
+        return loss.sum()
+    joint = model.joint(encoder_outputs=encoded, decoder_outputs=decoded)
+    return model.loss(log_probs=joint, targets=targets, input_lengths=steps, target_lengths=counts)
