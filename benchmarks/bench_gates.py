@@ -1,0 +1,33 @@
+"""E2: how often the gate takes a candidate that is no better for better (200 null candidates), at its stated level."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from evaluation.gates import examples
+from evaluation.gates.checks import better, slices
+
+NULLS = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+KINDS = {"asr": lambda seed: examples.asr(0.3, seed=seed), "churn": lambda seed: examples.churn(0.5, seed=seed)}
+
+began = time.process_time()
+found = {}
+for kind, card in KINDS.items():
+    alarms = slice_refusals = 0
+    for n in range(NULLS):
+        # Fresh luck on both sides: one lucky champion for all would make the comparisons hang together.
+        evidence = examples.evidence(card(1000 + 2 * n), card(1001 + 2 * n))
+        alarms += better.check(evidence).verdict == "pass"
+        slice_refusals += slices.check(evidence).verdict == "fail"
+    params = evidence.params
+    found[kind] = {
+        "taken_for_better": alarms,
+        "share": alarms / NULLS,
+        "stated_at_most": (1 - params.level) / 2,  # one side of the two-sided interval
+        "refused_for_a_slice": slice_refusals / NULLS,
+        "slices_stated_at_most": params.slice_alpha,
+    }
+print(json.dumps({"benchmark": "E2 false alarms", "null_candidates": NULLS, **found,
+                  "cpu_s": round(time.process_time() - began, 1)}, indent=1))  # fmt: skip

@@ -1,0 +1,67 @@
+"""S1: 20 promoters at once in 50 rounds, real processes: one winner a round, and the ledger equals the alias."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from models.registry import PromotionRefusedError, Registry
+from tests.judging import Shop, a_decision
+
+PROMOTERS, ROUNDS = (int(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else (20, 50)
+
+
+def promoter(uri: str, folder: Path, orders, answers) -> None:
+    """Promotes what it is told to, at the moment all do."""
+    registry = Registry(uri, folder, lease_s=600)
+    while (order := orders.get()) is not None:
+        version, sha, champion, reference = order
+        try:
+            registry.promote("churn", version, champion, a_decision(sha, reference), f"promoter of v{version}",
+                             datetime.now(UTC))  # fmt: skip
+            answers.put(version)
+        except PromotionRefusedError:
+            answers.put(None)
+
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("fork")
+    with tempfile.TemporaryDirectory() as place:
+        shop = Shop(Path(place))
+        versions = [shop.version(f"bundle {n}") for n in range(PROMOTERS)]
+        shop.registry._client = None  # each process has a connection of its own
+        orders, answers = [context.Queue() for _ in versions], context.Queue()
+        crew = [
+            context.Process(target=promoter, args=(shop.uri, Path(place) / "registry", queue, answers))
+            for queue in orders
+        ]
+        for process in crew:
+            process.start()
+        began, wrong, champion, reference = time.monotonic(), 0, None, None
+        for number in range(1, ROUNDS + 1):
+            # A round's champion does not defend itself: promoting it again would change nothing.
+            racing = [queue for queue, (version, _) in zip(orders, versions, strict=True) if version != champion]
+            for queue, (version, sha) in zip(orders, versions, strict=True):
+                if queue in racing:
+                    queue.put((version, sha, champion, reference))
+            said = [answers.get(timeout=600) for _ in racing]
+            winners = [version for version in said if version is not None]
+            ledger = shop.registry.ledger("churn")
+            alias = shop.registry.alias("churn", "champion")
+            right = len(winners) == 1 and len(ledger) == number and ledger[-1].version == alias == winners[0]
+            wrong += not right
+            champion, reference = ledger[-1].version, ledger[-1].bundle_sha256
+        seconds = time.monotonic() - began
+        for queue in orders:
+            queue.put(None)
+        for process in crew:
+            process.join(30)
+        print(json.dumps({"benchmark": "S1 promotions", "promoters": PROMOTERS, "rounds": ROUNDS,
+                          "rounds_without_exactly_one_winner_or_with_another_alias": wrong,
+                          "seconds": round(seconds, 1)}, indent=1))  # fmt: skip

@@ -1,0 +1,61 @@
+"""K3: how long `keepline runs` takes to list and filter 1,000 runs, Python's start included, beside MLflow's client."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+MAKE = """
+import sys
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.tracking import MlflowClient
+
+client = MlflowClient(sys.argv[1])
+experiment = client.create_experiment("keepline-asr")
+for n in range(int(sys.argv[2])):
+    run = client.create_run(experiment, run_name=f"asr {n}").info.run_id
+    client.log_batch(run, [Metric("test_wer", n / 1000, 0, 0), *(Metric(f"m{k}", k, 0, 0) for k in range(40))],
+                     [Param(f"asr.p{k}", str(k)) for k in range(30)], [RunTag("kind", "asr")])
+    client.set_terminated(run)
+"""
+ASK = """
+import sys
+from training.tracking import list_runs
+
+print(len([run for run in list_runs(sys.argv[1], limit=50000) if run["metrics"]["test_wer"] < 0.5]))
+"""
+
+
+def timed(*words: str, env: dict[str, str]) -> tuple[float, float]:
+    """Wall and CPU seconds of one process, its output thrown away."""
+    began, cpu = time.monotonic(), os.times()
+    subprocess.run([sys.executable, *words], cwd=ROOT, env=env, check=True, stdout=subprocess.DEVNULL)
+    after = os.times()
+    spent = after.children_user + after.children_system - cpu.children_user - cpu.children_system
+    return round(time.monotonic() - began, 2), round(spent, 2)
+
+
+with tempfile.TemporaryDirectory() as folder:
+    uri = f"sqlite:///{folder}/mlflow.db"
+    env = {**os.environ, "KEEPLINE_STORE": folder, "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": uri}
+    subprocess.run(
+        [sys.executable, "-c", MAKE, uri, str(RUNS)], cwd=ROOT, env=env, check=True, stderr=subprocess.DEVNULL
+    )
+    keepline = ("-m", "flows.cli", "runs", "--limit", "50")
+    shown = {}
+    for name, words in {
+        "list": keepline,
+        "filter": (*keepline, "--where", "test_wer<0.5", "--where", "kind=asr", "--sort", "test_wer"),
+        "mlflow_client": ("-c", ASK, uri),
+    }.items():
+        best = min(timed(*words, env=env) for _ in range(3))
+        shown[name] = {"wall_s": best[0], "cpu_s": best[1]}
+    print(json.dumps({"benchmark": "K3 runs", "runs": RUNS, "to_reach_s": 2, **shown,
+                      "load_1m": round(os.getloadavg()[0], 1)}, indent=1))  # fmt: skip
