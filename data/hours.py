@@ -20,7 +20,11 @@ from data.audio import AudioError, probe
 
 TRAIN = "train"
 # What is not trained on and is no loss.
-MEANT = ("valid", "test", "agent outside train", "call set aside by the split", "not transcribed", "between turns")
+BELOW_CONFIDENCE = "not transcribed surely enough"
+MEANT = (
+    "valid", "test", "agent outside train", "call set aside by the split", "between turns", "not transcribed",
+    BELOW_CONFIDENCE,
+)  # fmt: skip
 
 
 class HoursError(ValueError):
@@ -72,6 +76,16 @@ class Ledger:
             ms[f"training: {reason}"] += taken
             ms[TRAIN] -= taken
         return Ledger(self.input_ms, dict(ms), self.unmeasured)
+
+    def with_pseudo(self, added_s: float) -> Ledger:
+        """The ledger after training also learned `added_s` seconds that a machine transcribed.
+
+        What is left of the untranscribed calls is then what the machine was not sure enough of, or silence.
+        """
+        ms = Counter(self.ms)
+        left = ms.pop("not transcribed", 0)
+        taken = min(milliseconds(added_s), left)
+        return Ledger(self.input_ms, ms + Counter({TRAIN: taken, BELOW_CONFIDENCE: left - taken}), self.unmeasured)
 
     def summary(self, params: HoursParams) -> dict[str, Any]:
         """What hours.json holds: hours (of one side of a call) a reason, and whether the budget was kept."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -21,8 +22,9 @@ def assert_manifests_apart(manifests: Mapping[str, Iterable[Mapping[str, Any]]],
     for split, rows in manifests.items():
         for row in rows:
             contact = row.get("contact_id")
+            cut = row.get("audio_filepath")
             named = {"call": contact, "customer": customer_of.get(contact), "voice": row.get("voice"),
-                     "cut": row.get("audio_filepath")}  # fmt: skip
+                     "cut": cut and Path(cut).name}  # fmt: skip
             for noun, name in named.items():
                 if name is not None and seen.setdefault((noun, str(name)), split) != split:
                     raise LeakError(

@@ -45,6 +45,12 @@ def test_what_training_leaves_out_is_taken_from_what_it_was_given() -> None:
     assert sum(book.lost.values()) == 660_000
 
 
+def test_what_a_machine_transcribed_joins_training_and_the_rest_was_not_sure_enough() -> None:
+    book = Ledger(10_000, {"train": 4000, "not transcribed": 6000}).with_pseudo(2.5)
+    assert book.ms == {"train": 6500, "not transcribed surely enough": 3500}
+    assert book.lost == {}
+
+
 def test_what_was_refused_and_rejected_is_in_the_books(tmp_path: Path) -> None:
     a_wav(tmp_path / "q" / "no-agent.wav", duration_s=3.0, channels=1)
     (tmp_path / "q" / "torn.wav").write_bytes(b"not audio")

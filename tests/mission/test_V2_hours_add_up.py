@@ -1,0 +1,111 @@
+"""V2: every hour between source and training has a reason; over budget stops the run; a test set is not filtered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from data.hours import HoursError, HoursParams
+from data.ingest import IngestParams
+from data.splits import SplitParams
+from data.store import read_json
+from flows import steps
+from flows.params import Params
+from flows.settings import from_environment
+from tests.factories import a_wav, an_export
+
+CALLS, LENGTH_S = 500, 1.2
+
+
+def quiet(done: int, total: int) -> None:
+    """No one looks at this progress."""
+
+
+def a_street(store: Path, export: Path, **params: Any) -> steps.Street:
+    # A call whose voice nobody named counts as a voice of its own, so that 500 tones need not be told apart.
+    settings = Params(ingest=IngestParams(), splits=SplitParams(max_component_share=1.0), **params)
+    return steps.Street(from_environment({}, store), settings, "commit", export, "folder")
+
+
+def walk(street: steps.Street) -> dict[str, Any]:
+    """From the export to the manifests, with the steps the street itself takes."""
+    for step in (steps.ingest, steps.validate):
+        step(street, quiet)
+    division = pl.read_parquet(street.path("clean/contacts.parquet")).select(
+        "contact_id", "customer_id", pl.format("voice of {}", "customer_id").alias("voice_group"),
+        pl.when(pl.col("customer_id") == "C2").then(pl.lit("test")).otherwise(pl.lit("train")).alias("split"),
+    )  # fmt: skip
+    division.write_parquet(street.path("splits.parquet"))
+    return steps.cut(street, quiet)
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory: pytest.TempPathFactory) -> steps.Street:
+    """500 calls, of which one is torn, one has a silent customer, one no transcript and one no agent channel."""
+    folder = tmp_path_factory.mktemp("hours")
+    export = an_export(folder / "export", calls=CALLS, chats=0, duration_s=LENGTH_S)
+    torn = export / "recordings" / "call-100.wav"
+    torn.write_bytes(torn.read_bytes()[:5000])
+    a_wav(export / "recordings" / "call-200.wav", duration_s=LENGTH_S, channels=1)
+    (export / "transcripts" / "call-300.json").unlink()
+    said = export / "transcripts" / "call-400.json"
+    turns = json.loads(said.read_text())
+    turns["turns"][1]["text"] = "…"
+    said.write_text(json.dumps(turns))
+    street = a_street(folder / "store", export)
+    walk(street)
+    return street
+
+
+def test_V2_one_corrupt_file_in_500_is_quarantined_and_the_others_are_cut(walked: steps.Street) -> None:
+    lines = [json.loads(line) for line in walked.path("quarantine/ingest.jsonl").read_text().splitlines()]
+    assert [(line["thing"], line["reason"].split(" (")[0]) for line in lines if line["kind"] == "recording"] == [
+        ("call call-100", "truncated"), ("call call-200", "no agent channel"),
+    ]  # fmt: skip
+    cut = {
+        json.loads(line)["contact_id"]
+        for name in ("train", "test")
+        for line in walked.path(f"speech/{name}.jsonl").read_text().splitlines()
+    }
+    assert len(cut) == CALLS - 3
+
+
+def test_V2_the_reasons_add_up_to_the_input_exactly(walked: steps.Street) -> None:
+    hours = read_json(walked.path("hours.json"))
+    parts = {reason: entry["ms"] for reason, entry in hours["reasons"].items()}
+    # Of the torn file no length is known; of the one-channel file one side came in.
+    assert sum(parts.values()) == round(hours["input_h"] * 3_600_000) == (2 * (CALLS - 2) + 1) * 1200
+    assert parts["refused: no agent channel"] == 1200
+    assert parts["not transcribed"] == 2 * 1200
+    assert hours["unmeasured_files"] == {"refused: truncated": 1}
+    cut = read_json(walked.path("cut.json"))["splits"]
+    assert (parts["train"], parts["test"]) == tuple(round(1000 * cut[name]["duration_s"]) for name in ("train", "test"))
+    assert hours["over_budget"] == []
+
+
+def test_V2_the_test_set_keeps_a_turn_without_words_that_training_would_leave_out(walked: steps.Street) -> None:
+    clean = pl.read_parquet(walked.path("clean/turns.parquet")).filter(pl.col("role") == "customer")
+    customer = pl.read_parquet(walked.path("clean/contacts.parquet")).select("contact_id", "customer_id")
+    said = clean.join(customer, on="contact_id").join(
+        pl.read_parquet(walked.path("clean/recordings.parquet")), on="contact_id"
+    )
+    tested = walked.path("speech/test.jsonl").read_text().splitlines()
+    assert len(tested) == said.filter(pl.col("customer_id") == "C2").height > 100
+
+
+def test_V2_over_budget_stops_the_run_and_says_what_got_lost(walked: steps.Street) -> None:
+    store = walked.store
+    before = walked.path("cut.json").read_bytes()
+    mean = a_street(store, walked.raw, hours=HoursParams(max_lost_share=0.0001))
+    with pytest.raises(HoursError, match=r"got lost on the way to training .*hours.max_lost_share.*no agent channel"):
+        steps.cut(mean, quiet)
+    assert read_json(store / "hours.json")["over_budget"]
+    assert walked.path("cut.json").read_bytes() == before
+    picky = a_street(store, walked.raw, hours=HoursParams(limits={"not transcribed": 0.001}))
+    with pytest.raises(HoursError, match=r"not transcribed: 0% of .* hours\.limits allows 0%"):
+        steps.cut(picky, quiet)
+    steps.cut(walked, quiet)
