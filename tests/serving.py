@@ -69,9 +69,10 @@ class Office(Shop):
         return version, bundle
 
     def challenger(self, bias: float = 0.0, extra: str | None = None) -> tuple[int, Bundle]:
-        """Registers a model and gives it the alias challenger."""
+        """Registers a model and makes it the challenger by an accepted decision."""
         version, bundle = self.candidate(bias, extra)
-        self.registry.client.set_registered_model_alias("churn", "challenger", str(version))
+        entries = [entry for entry in self.registry.ledger("churn") if entry.action == "promote"]
+        self.registry.challenge("churn", version, a_decision(bundle.sha256, entries[-1].bundle_sha256), "anna", NOW)
         return version, bundle
 
 

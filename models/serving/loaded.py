@@ -14,13 +14,12 @@ import numpy as np
 import polars as pl
 
 from models.bundle import Bundle, verify_bundle
-from models.registry import CHAMPION, Registry
+from models.registry import CHALLENGER, CHAMPION, Registry
 from models.serving.batching import score_rows
 from models.serving.rollout import Rollout, Trial, falls_to_challenger
 from models.serving.telemetry import Metrics
 
 log = logging.getLogger(__name__)
-CHALLENGER = "challenger"
 LONGEST_PAUSE_S = 300.0  # between two tries to load a version that could not be loaded
 
 

@@ -18,7 +18,6 @@ from starlette.testclient import TestClient
 from flows.leaving import score_all
 from flows.settings import ROOT
 from models.churn import ChurnModel
-from models.registry import Registry
 from models.serving.app import Options, create_app
 from models.serving.loaded import Served, from_registry
 from tests.serving import ROW, Customers, Office, a_churn_bundle, a_row, free_port, running, until
@@ -111,10 +110,15 @@ def _registry_server(folder: Path, port: int) -> subprocess.Popen:
     server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
          "--port", str(port), "--workers", "1"],
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    until(lambda: _answers(f"http://127.0.0.1:{port}/health"), 180)
+    try:
+        until(lambda: _answers(f"http://127.0.0.1:{port}/health"), 300)
+    except BaseException:
+        _stop(server)
+        raise
     return server
 
 
@@ -155,7 +159,6 @@ def test_S4_a_stopped_registry_costs_no_answer_and_stopping_the_service_cuts_non
         without = customers.replies[begin:]
         assert len(without) > 20, "answers went on while there was no registry"
         server = _registry_server(tmp_path, ports[0])
-        Registry(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "registry")
         office.promote(*waiting)
         until(lambda: customers.replies[-1][1]["model"]["version"] == "2", 120)
         before_stop = len(customers.replies)

@@ -12,28 +12,13 @@ import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
-from data.features import Feature
-from models.bundle import Bundle, write_bundle
-from models.churn import ChurnConfig, ChurnModel, describe_columns
+from models.bundle import Bundle
+from models.churn import ChurnModel
 from models.serving.app import Options, create_app
 from models.serving.loaded import Served, from_registry
 from models.serving.smoke import smoke_test
 from tests.judging import NOW, Shop, a_decision
-
-FEATURES = [Feature("contacts_30d", "contacts", "volume"), Feature("plan", "plan", "plan", kind="categorical")]
-ROW = {"customer_id": "C1", "as_of": "2026-03-01", "features": {"contacts_30d": 3, "plan": "basic"}}
-
-
-def a_churn_bundle(path: Path, bias: float = 0.0) -> Bundle:
-    """A real, untrained churn network on two features."""
-    frame = pl.DataFrame({"contacts_30d": [0.0, 1.0, 5.0, 9.0], "plan": ["basic", "gold", "basic", None]})
-    columns = describe_columns(frame, FEATURES, bins=4)
-    config = ChurnConfig(columns, (30, 90), hidden=8, layers=1, members=2, bias=(bias, bias))
-    ChurnModel(config).save(path.parent / "work")
-    files = {name: path.parent / "work" / name for name in ("weights.safetensors", "config.json")}
-    return write_bundle(
-        path, "churn", {**files, "card.md": "# Tiny"}, data_hash="d1", git_commit="c", created_at="2026", licence="MIT"
-    )
+from tests.serving import ROW, a_churn_bundle
 
 
 @pytest.fixture(scope="module")

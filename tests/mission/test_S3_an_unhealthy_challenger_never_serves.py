@@ -1,0 +1,154 @@
+"""S3: a challenger is tried before and while it answers; canary and shadow; going back takes one command."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+from models.serving import loaded
+from models.serving.app import Options, create_app
+from models.serving.loaded import from_registry
+from models.serving.rollout import Rollout
+from tests.judging import NOW
+from tests.serving import Office, a_row, running, until
+
+CHURN = {"churn": "churn"}
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    office = Office(tmp_path)
+    office.champion()
+    return office
+
+
+def a_service(office: Office, rollout: Rollout, poll_s: float = 600) -> Any:
+    champions, challengers = (
+        from_registry(office.registry, CHURN, office.folder / "cache", alias) for alias in ("champion", "challenger")
+    )
+    app = create_app(champions, ("churn",), options=Options(rollout=rollout, poll_s=poll_s), challengers=challengers)
+    app.state.models.refresh()
+    return app
+
+
+def asked(client: TestClient, count: int) -> list[str]:
+    """The versions that answered `count` customers."""
+    versions = []
+    for number in range(count):
+        reply = client.post("/v1/churn:score", json={"rows": [a_row(number)]})
+        assert reply.status_code == 200, reply.text
+        versions.append(reply.json()["model"]["version"])
+    return versions
+
+
+def figure(client: TestClient, name: str, **labels: str) -> float:
+    """The value of a metric on the service's page; 0 where there is none."""
+    for line in client.get("/metrics").text.splitlines():
+        if line.startswith(name) and all(f'{key}="{value}"' in line for key, value in labels.items()):
+            return float(line.split()[-1])
+    return 0.0
+
+
+def test_S3_a_challenger_that_cannot_answer_is_found_out_before_the_first_customer(office: Office):
+    office.challenger(bias=float("nan"))
+    client = TestClient(a_service(office, Rollout("canary", share=1.0)))
+    assert set(asked(client, 20)) == {"1"}
+    assert "no risk between 0 and 1" in client.get("/readyz").json()["warnings"]["churn challenger"]
+    assert figure(client, "keepline_challenger_stopped", version="2") == 1
+
+
+def test_S3_a_challenger_that_fails_on_real_requests_is_stopped_and_nobody_notices(office: Office):
+    office.challenger(extra="calls_7d")  # it wants to know what nobody sends
+    client = TestClient(a_service(office, Rollout("canary", share=1.0, max_errors=2)))
+    assert set(asked(client, 10)) == {"1"}
+    state = client.get("/v1/models").json()
+    assert "3 of its last 3 answers failed" in state["challengers"]["churn"]["stopped"]
+    assert state["ready"]
+    assert figure(client, "keepline_challenger_stopped", version="2") == 1
+
+
+def test_S3_a_slow_challenger_is_stopped(office: Office, monkeypatch: pytest.MonkeyPatch):
+    class Slow:
+        """A model that thinks for a while."""
+
+        def __init__(self, model: Any) -> None:
+            self.model, self.config = model, model.config
+
+        def predict(self, frame: Any) -> Any:
+            time.sleep(0.15)
+            return self.model.predict(frame)
+
+    office.challenger(bias=1.0)
+    load = loaded.load_model
+    monkeypatch.setattr(loaded, "load_model", lambda b: Slow(load(b)) if "v2" in str(b.path) else load(b))
+    rules = Rollout("canary", share=0.5, min_answers=5, slack_s=0.03)
+    client = TestClient(a_service(office, rules))
+    versions = asked(client, 60)
+    assert "2" in versions
+    assert versions[-20:] == ["1"] * 20
+    assert "the champion in" in client.get("/readyz").json()["warnings"]["churn challenger"]
+
+
+def test_S3_a_stopped_challenger_stays_stopped_until_another_takes_its_place(office: Office):
+    office.challenger(extra="calls_7d")
+    app = a_service(office, Rollout("canary", share=1.0))
+    client = TestClient(app)
+    asked(client, 10)
+    app.state.models.refresh()
+    asked(client, 10)
+    assert "3 of its last 3" in client.get("/v1/models").json()["challengers"]["churn"]["stopped"]
+    office.challenger(bias=1.0)
+    app.state.models.refresh()
+    assert set(asked(client, 10)) == {"3"}
+    assert client.get("/v1/models").json()["challengers"]["churn"]["stopped"] is None
+
+
+def test_S3_a_canary_answers_its_share_and_each_customer_keeps_to_one_model(office: Office):
+    office.challenger(bias=1.0)
+    client = TestClient(a_service(office, Rollout("canary", share=0.3)))
+    first = asked(client, 200)
+    assert asked(client, 200) == first
+    counts = Counter(first)
+    assert 35 <= counts["2"] <= 85, "0.3 of 200, give or take four standard errors"
+    for version, role in (("1", "champion"), ("2", "challenger")):
+        told = figure(client, "keepline_answers_total", version=version, role=role, outcome="ok")
+        assert told == 2 * counts[version]
+        assert figure(client, "keepline_answer_seconds_count", version=version, role=role) == told
+    key = {"x-canary-key": "household 7"}
+    rows = [{"rows": [a_row(number)]} for number in range(20)]
+    same = {client.post("/v1/churn:score", json=row, headers=key).json()["model"]["version"] for row in rows}
+    assert len(same) == 1, "a key of the caller's own keeps several customers together"
+
+
+def test_S3_a_shadow_sees_every_request_and_answers_none(office: Office):
+    office.challenger(bias=1.0)
+    client = TestClient(a_service(office, Rollout("shadow")))
+    assert set(asked(client, 30)) == {"1"}
+    until(lambda: figure(client, "keepline_answers_total", version="2", role="challenger", outcome="ok") == 30)
+    assert figure(client, "keepline_shadow_disagreement_count", version="2") == 30
+    assert figure(client, "keepline_shadow_disagreement_sum", version="2") / 30 > 0.05
+
+
+def test_S3_without_a_rollout_a_challenger_is_left_alone(office: Office):
+    office.challenger(bias=1.0)
+    client = TestClient(a_service(office, Rollout("off", share=1.0)))
+    assert set(asked(client, 10)) == {"1"}
+    assert client.get("/v1/models").json()["challengers"] == {}
+
+
+def test_S3_one_rollback_and_the_service_answers_with_the_champion_before(office: Office):
+    office.champion(bias=1.0)
+    with running(a_service(office, Rollout(), poll_s=0.1)) as url:
+
+        def version() -> str:
+            return str(httpx.post(f"{url}/v1/churn:score", json={"rows": [a_row(1)]}).json()["model"]["version"])
+
+        assert version() == "2"
+        office.registry.rollback("churn", "anna", NOW)
+        until(lambda: version() == "1")

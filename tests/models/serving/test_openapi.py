@@ -1,0 +1,77 @@
+"""The service keeps what its OpenAPI document promises: schemathesis asks it odd questions made from that document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import CHECKS, load_all_checks
+
+from models.bundle import write_bundle
+from models.serving import loaded
+from models.serving.access import Access, add_key
+from models.serving.app import create_app
+from models.serving.loaded import Served
+from tests.mission.test_S5_no_pickle_no_tampering import FACTS, a_tar, honest
+from tests.serving import a_churn_bundle
+
+OPERATIONS = ("GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/models", "POST /v1/models:refresh",
+              "POST /v1/churn:score", "POST /v1/transcribe")  # fmt: skip
+
+
+class Hearer:
+    """A recogniser that hears the same turn in every call."""
+
+    def transcribe_call(self, samples: Any, sample_rate_hz: int, roles: dict[int, str]) -> list[Any]:
+        from models.asr import HeardTurn, Word
+
+        return [HeardTurn("customer", 0.0, 0.1, "yes", 0.9, [Word("yes", 0.0, 0.1, 0.9)])]
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, str]:
+    """The service's document as schemathesis reads it, and a key that opens everything."""
+    folder = tmp_path_factory.mktemp("openapi")
+    nemo = a_tar(folder / "m.nemo", honest())
+    places = {
+        "churn": a_churn_bundle(folder / "churn").path,
+        "asr": write_bundle(folder / "asr", "asr", {"model.nemo": nemo, "card.md": "# A card"}, **FACTS).path,
+    }
+    key = add_key(folder / "keys.json", "tester", ["admin"])
+    app = create_app(lambda kind: Served("7", places[kind]), access=Access(folder / "keys.json"))
+    load, loaded.load_model = loaded.load_model, lambda b: Hearer() if b.kind == "asr" else load(b)
+    try:
+        app.state.models.refresh()
+    finally:
+        loaded.load_model = load
+    assert app.state.models.ready
+    load_all_checks()
+    return schemathesis.openapi.from_asgi("/openapi.json", app), key
+
+
+def test_nothing_of_the_interface_is_left_out(document: tuple[Any, str]):
+    assert {found.ok().label for found in document[0].get_all_operations()} == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("label", OPERATIONS)
+@pytest.mark.parametrize("mode", GenerationMode)
+def test_whatever_is_sent_is_answered_as_the_document_says(document: tuple[Any, str], label: str, mode: GenerationMode):
+    schema, key = document
+    (operation,) = [found.ok() for found in schema.get_all_operations() if found.ok().label == label]
+    # Any bytes are a file to OpenAPI, so a request that fits the document may rightly be refused there.
+    excluded = CHECKS.get_by_names(["positive_data_acceptance"]) if label.endswith("transcribe") else []
+    try:
+        strategy = operation.as_strategy(generation_mode=mode)
+        strategy.validate()
+    except Exception:
+        pytest.skip("there is nothing to get wrong in it")
+
+    @given(case=strategy)
+    @settings(max_examples=15, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    def answered(case: Any) -> None:
+        case.call_and_validate(headers={"Authorization": f"Bearer {key}"}, excluded_checks=excluded)
+
+    answered()
