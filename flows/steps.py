@@ -158,9 +158,6 @@ def train_asr(street: Street, progress: Report) -> dict[str, Any]:
     params = adapting.with_spoken(street, params, progress)
     with judging.training_run(street, "asr", asdict(params)) as run:
         found = finetune(params, base, train, speech / "valid.jsonl", work, run, progress)
-        run.log_metrics(
-            {f"valid_{name}": found[name] for name in ("wer_before", "wer_best", "wer_last")}, found["steps"]
-        )
         skipped = found["train"].get("skipped", {})
         hours, heard = ledger_of(read_json(street.path("hours.json"))), read_json(street.path("pseudo.json"))
         hours = hours.with_pseudo(heard["added_s"]) if heard["learn"] else hours

@@ -82,7 +82,7 @@ def gist(name: str, found: dict[str, Any]) -> str:
         "split": lambda: " ".join(f"{name} {count}" for name, count in found["customers"].items()),
         "cut": lambda: " ".join(f"{name} {part['utterances']}" for name, part in found["splits"].items()),
         "pseudo": lambda: f"{found['added']} machine-heard turns to learn from",
-        "train_asr": lambda: f"validation WER {found['wer_before']:.1%} → {found['wer_best']:.1%}",
+        "train_asr": lambda: f"validation WER {found['wer_before']:.1%} → {found['wer']:.1%} ({found['chosen']})",
         "evaluate_asr": lambda: _before_after(found, "wer", "{:.1%}"),
         "decide_asr": lambda: found["verdict"],
         "release_asr": lambda: f"v{found['version']} {found['says']}",
