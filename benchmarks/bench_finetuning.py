@@ -1,0 +1,122 @@
+"""A1/A3: what fine-tuning's choices are worth: batches by sorting or by Lhotse, and which averaged weights help.
+
+`--part batches` needs no NeMo and a minute; `--part weights` fine-tunes the base that ships on barista orders (voices
+apart) once for each way of averaging, `--steps` each. The trajectory is the same in all of them, only the average
+differs, so best and last must come out equal: that is checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+
+from data.store import write_text  # noqa: E402
+
+AVERAGES = {"mean of the last 30 %": (0.3, 1.0), "mean of the last 10 %": (0.1, 1.0), "ema 0.99": (1.0, 0.99)}
+
+
+def batching(utterances: int, buckets: int) -> dict[str, Any]:
+    """One pass over `utterances` of log-normal length, 60 s a batch."""
+    from training.batches import passes
+
+    rng = np.random.default_rng(0)
+    frames = (np.clip(rng.lognormal(1.2, 0.6, utterances), 0.3, 20) * 16000).astype(np.int64)
+    at = passes(frames, 60.0, 3, buckets=buckets)
+    began, cpu = time.monotonic(), time.process_time()
+    first_s = seen = steps = 0
+    padded = 0
+    while seen < utterances:
+        batch = at(steps)
+        first_s = first_s or time.monotonic() - began
+        seen, steps = seen + len(batch), steps + 1
+        padded += int(frames[batch].max()) * len(batch)
+    return {
+        "utterances": utterances, "batches_by": "lhotse" if buckets else "sorting", "steps": steps,
+        "padding_share": round(1 - int(frames.sum()) / padded, 4), "cpu_s_a_pass": round(time.process_time() - cpu, 2),
+        "first_batch_s": round(first_s, 2),
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }  # fmt: skip
+
+
+def fresh(utterances: int, buckets: int) -> dict[str, Any]:
+    """As `batching`, in a process of its own, so that its memory is its own."""
+    import subprocess
+
+    code = f"import json, bench_finetuning as b; print(json.dumps(b.batching({utterances}, {buckets})))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-1000:])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def weights(real: Path, base: Path, steps: int, seconds: float) -> list[dict[str, Any]]:
+    """Fine-tunes on barista orders for each way of averaging."""
+    from training.asr import AsrTraining, finetune
+    from training.speech import Augmentation
+
+    class Silent:
+        def log_metrics(self, metrics: dict[str, float], step: int = 0) -> None:
+            pass
+
+    rows = [json.loads(line) for line in (real / "speech/barista/manifest.jsonl").read_text().splitlines()]
+    voices = sorted({row["speaker"] for row in rows})
+    sides = {"valid": set(voices[::5]), "train": set(voices) - set(voices[::5])}
+    params = AsrTraining(
+        steps=steps, batch_duration_s=seconds, learning_rate=2e-3, warmup_steps=min(50, steps // 10),
+        valid_steps=max(1, steps // 5), threads=1,
+        augmentation=Augmentation(telephone_share=0, noise_share=0.15, frequency_masks=0, time_masks=0),
+    )  # fmt: skip
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for side, own in sides.items():
+            lines = [
+                json.dumps({**row, "audio_filepath": str(real / "speech/barista" / row["audio_filepath"])})
+                for row in rows
+                if row["speaker"] in own
+            ]
+            write_text(Path(folder) / f"{side}.jsonl", "\n".join(lines) + "\n")
+        for name, (share, decay) in AVERAGES.items():
+            began = time.process_time()
+            summary = finetune(
+                replace(params, average_share=share, average_decay=decay), base, Path(folder) / "train.jsonl",
+                Path(folder) / "valid.jsonl", Path(folder) / name.replace(" ", "-"), Silent(),  # type: ignore[arg-type]
+            )  # fmt: skip
+            figures = ("wer_before", "wer_best", "wer_last", "wer_averaged", "chosen", "best_step")
+            found.append({"averaging": name, "steps": steps, "cpu_s": round(time.process_time() - began),
+                          **{figure: summary[figure] for figure in figures}})  # fmt: skip
+    if len({(row["wer_best"], row["wer_last"]) for row in found}) > 1:
+        raise RuntimeError("the same training ended differently; figures are not comparable")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=("batches", "weights"), default="batches")
+    parser.add_argument("--base", type=Path, default=ROOT / "models/base/keepline-base.nemo")
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--seconds", type=float, default=22.0, help="of audio a step")
+    parser.add_argument("--utterances", type=int, nargs="+", default=[500, 50_000, 1_000_000])
+    asked = parser.parse_args()
+    real = Path(os.environ.get("KEEPLINE_REAL_DATA") or ROOT.parent / "shared" / "data")
+    if asked.part == "batches":
+        result = [fresh(count, buckets) for count in asked.utterances for buckets in (0, 30)]
+    else:
+        result = weights(real, asked.base, asked.steps, asked.seconds)
+    print(json.dumps({"benchmark": f"fine-tuning: {asked.part}", "cores": os.cpu_count(), "result": result}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
