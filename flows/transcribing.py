@@ -184,13 +184,13 @@ def orders(source: Path, out: Path, formats: Sequence[str], channels: Sequence[s
 
 
 def stamp_of(ears: Ears) -> str:
-    """Names what decides the words: the model's file, its calibration and the settings."""
+    """Names what decides the words: the model's file, what lies beside it for decoding and calibration, the settings."""
+    from models import confidence, decoding
     from models.bundle import file_sha256
-    from models.confidence import FILE
 
-    beside = ears.model.parent / FILE
+    beside = [ears.model.parent / name for name in (confidence.FILE, *decoding.FILES)]
     known = {"model": file_sha256(ears.model), "settings": asdict(ears.params),
-             "calibration": file_sha256(beside) if beside.is_file() else None}  # fmt: skip
+             "beside": {path.name: file_sha256(path) for path in beside if path.is_file()}}  # fmt: skip
     return hashlib.blake2b(json.dumps(known, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
