@@ -184,7 +184,7 @@ def orders(source: Path, out: Path, formats: Sequence[str], channels: Sequence[s
 
 
 def stamp_of(ears: Ears) -> str:
-    """Names what decides the words: the model's file, what lies beside it for decoding and calibration, the settings."""
+    """Names what decides the words: the model, what lies beside it for decoding and calibration, the settings."""
     from models import confidence, decoding
     from models.bundle import file_sha256
 

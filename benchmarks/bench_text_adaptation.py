@@ -1,0 +1,129 @@
+"""What text alone does for a recogniser: errors and speed, greedy against a language model, and terms listened for.
+
+Real coffee orders by voices that neither model nor text has met. The language model is learnt from the transcripts of
+the other voices but a fifth, which its weights are tuned on; no audio trains anything here. --model is the shipped
+base unless told otherwise. The terms are left out of a second language model altogether, then listened for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import soundfile
+from bench_asr_peers import BASE, ROOT, as_wav, figures, utterances
+
+from data.store import write_text
+from models.asr import Recognizer, Transcript, load
+from models.decoding import LANGUAGE, BeamDecoder, Decoding, heard_by
+from models.language import LanguageTraining, Text, learn
+from training.text_adaptation import TextAdaptation, adapt
+
+TERMS = ("espresso", "cappuccino", "americano")
+
+
+def found_terms(rows: list[dict[str, Any]], texts: list[str]) -> dict[str, Any]:
+    """How many of the terms said were found, and how often one was heard that was not said."""
+    said = missed = invented = 0
+    for row, text in zip(rows, texts, strict=True):
+        truth, heard = Counter(row["text"].split()), Counter(text.split())
+        for term in TERMS:
+            said += truth[term]
+            missed += max(0, truth[term] - heard[term])
+            invented += max(0, heard[term] - truth[term])
+    return {"said": said, "recall": round(1 - missed / said, 4), "invented": invented}
+
+
+def hear(recognizer: Recognizer, waves: list[Any]) -> tuple[list[str], float]:
+    """Texts, one file at a time, and the seconds it took from samples to words."""
+    recognizer.transcribe(waves[:1])
+    began = time.monotonic()
+    texts = [recognizer.transcribe([wave])[0].text for wave in waves]
+    return texts, time.monotonic() - began
+
+
+def timed(search: Callable[[Any, float], Transcript], heard: list[Any], step_s: float) -> float:
+    """Seconds that decoding alone takes."""
+    began = time.monotonic()
+    for log_probs in heard:
+        search(log_probs, step_s)
+    return time.monotonic() - began
+
+
+def measure(model: Path, speech: Path, work: Path) -> dict[str, Any]:
+    """All figures, as JSON takes them."""
+    known, unknown = utterances(speech, "barista")
+    voices = sorted({row["speaker"] for row in known})
+    tuning = [row for row in known if row["speaker"] in voices[::5]]
+    texts = [row["text"] for row in known if row["speaker"] not in voices[::5]]
+    shutil.copyfile(model, work / "model.nemo")
+    write_text(work / "tuning.jsonl", "".join(json.dumps(row) + "\n" for row in tuning))
+    began = time.monotonic()
+    facts = adapt(TextAdaptation(decoding=Decoding(mode="beam")), map(Text, texts), work / "model.nemo",
+                  work / "tuning.jsonl", work)  # fmt: skip
+    facts.pop("tried", None)
+    adapted_s = time.monotonic() - began
+    beam = load(work / "model.nemo")
+    greedy = Recognizer(beam.network.model, beam.size_bytes)
+    size = beam.size_bytes + (work / LANGUAGE).stat().st_size
+    found: dict[str, Any] = {"adaptation": {**facts, "seconds": round(adapted_s, 1)}}
+    for condition in ("clean", "mulaw"):
+        waves = [
+            soundfile.read(path, dtype="float32")[0] for path in as_wav(unknown, work / condition, condition == "mulaw")
+        ]
+        found[condition] = {
+            "greedy": figures(unknown, *hear(greedy, waves), greedy.size_bytes),
+            "with language model": figures(unknown, *hear(beam, waves), size),
+        }
+    heard = heard_by(greedy, waves)
+    step_s = len(waves[0]) / 16000 / len(heard[0])
+    audio_s = sum(row["duration"] for row in unknown)
+    settings = Decoding(mode="beam", **{name: facts[name] for name in ("alpha", "beta", "unknown")})
+    search = BeamDecoder(settings, greedy.labels, work / LANGUAGE)
+    found["decoding alone, times real time, one core"] = round(audio_s / timed(search, heard, step_s))
+    without = [text for text in texts if not set(TERMS) & set(text.split())]
+    learn(map(Text, without), LanguageTraining(), work / "without.arpa")
+    found["terms in no text, mulaw"] = {
+        name: found_terms(unknown, [search(log_probs, step_s).text for log_probs in heard])
+        for name, search in (
+            ("not listened for", BeamDecoder(settings, greedy.labels, work / "without.arpa")),
+            ("listened for", BeamDecoder(replace(settings, boosts=TERMS), greedy.labels, work / "without.arpa")),
+        )
+    }
+    return {
+        "utterances": len(unknown),
+        "voices": len({row["speaker"] for row in unknown}),
+        "texts": len(texts),
+        **found,
+    }
+
+
+def main() -> None:
+    """Prints one JSON document."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--model", type=Path, default=BASE)
+    chosen = options.parse_args()
+    real = Path(os.environ.get("KEEPLINE_REAL_DATA", ROOT.parent / "shared" / "data"))
+    result: dict[str, Any] = {
+        "benchmark": "A6 text-only adaptation",
+        "model": chosen.model.name,
+        "cores": os.cpu_count(),
+    }
+    if not (real / "speech").is_dir():
+        print(json.dumps({**result, "skipped": f"no speech/ in {real}; set KEEPLINE_REAL_DATA"}))
+        return
+    with tempfile.TemporaryDirectory() as work:
+        print(json.dumps({**result, **measure(chosen.model, real / "speech", Path(work))}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
