@@ -173,12 +173,13 @@ def rollback(model: str, store: Store = None) -> None:
 def checkout(
     what: Annotated[str, typer.Argument(help="A DVC hash, or a model and alias such as asr@champion.")],
     out: Annotated[Path, typer.Argument(help="Where the dataset goes; must not exist.")],
+    test: Annotated[bool, typer.Option(help="Also the test set it was scored on, checked by its hash.")] = False,
     store: Store = None,
 ) -> None:
     """Bring back the exact dataset of a version or of a model."""
     from flows.inspect import checkout
 
-    checkout(console, what, out, store)
+    checkout(console, what, out, test, store)
 
 
 @app.command()

@@ -136,18 +136,18 @@ def rollback(console: Console, model: str, store: Path | None) -> None:
     console.print(f"{model}: v{entry.version} is champion again, v{entry.previous} is not")
 
 
-def checkout(console: Console, what: str, out: Path, store: Path | None) -> None:
-    """Brings back a dataset by its hash, or the one a registered model learned from."""
+def checkout(console: Console, what: str, out: Path, test: bool, store: Path | None) -> None:
+    """Brings back a dataset by its hash, or the one a registered model learned from, on request with its test set."""
     from data.versioning import checkout
+    from flows import exams
 
     here = street(store)
-    dvc_hash = what
-    if "@" in what:
-        model, alias = what.split("@", 1)
-        office = judging.registry(here)
-        version = office.alias(model, alias)
-        if version is None:
-            raise ValueError(f"{what}: no version of {model} has this alias.")
-        dvc_hash = office.version_tags(model, version)["data_hash"]
+    kind, _, alias = what.partition("@")
+    if test and not alias:
+        raise ValueError(f"{what}: a test set belongs to a model. Name one, as in asr@champion.")
+    version, dvc_hash, run_id = exams.of_alias(here, kind, alias) if alias else (None, what, "")
     checkout(dvc_hash, here.path("versioned"), here.settings.dvc_remote, out)
     console.print(f"{out}: dataset {dvc_hash}", soft_wrap=True, highlight=False)
+    if test:
+        where, found = exams.bring_back(here, kind, run_id, out)
+        console.print(f"{where}: what {kind} v{version} was scored on, {found}", soft_wrap=True, highlight=False)

@@ -148,7 +148,9 @@ def sha_of(street: Street, kind: str, role: str) -> str:
 
 
 def leave_scorecards(street: Street, kind: str, cards: Mapping[str, Scorecard]) -> dict[str, Any]:
-    """Saves the scorecards, logs the candidate's to its MLflow run and writes evaluate_<kind>.json."""
+    """Saves the scorecards, logs them and the test set to the candidate's run and writes evaluate_<kind>.json."""
+    from flows import exams
+
     folder = street.path(f"scorecards/{kind}")
     summary: dict[str, Any] = {"data_hash": cards["candidate"].data_hash}
     for role, one in cards.items():
@@ -157,6 +159,7 @@ def leave_scorecards(street: Street, kind: str, cards: Mapping[str, Scorecard]) 
             name: {"value": estimate.value, "low": estimate.low, "high": estimate.high}
             for name, estimate in one.metrics.items()
         }
+    exams.keep(street, kind)
     run = reopened(street, kind)
     with run:
         for role, metrics in [("test", summary["candidate"]), ("reference", summary["reference"])]:

@@ -69,8 +69,17 @@ def score(
             }
     if predictions is not None:
         write_table(predictions, frame)
-    content = hashlib.sha256(test.sort("customer_id", "as_of").write_csv().encode()).hexdigest()
-    return churn_scorecard(name, content, frame, seed, now.isoformat(), bundle_sha256, facts, slice_by)
+    return churn_scorecard(name, hash_of(test), frame, seed, now.isoformat(), bundle_sha256, facts, slice_by)
+
+
+def examined(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows of a feature frame that a model is scored on: held out, with a known outcome."""
+    return rows.filter(pl.col("event").is_not_null() & (pl.col("split") == "test"))
+
+
+def hash_of(test: pl.DataFrame) -> str:
+    """SHA-256 (hex) of the rows a model was scored on, whatever their order."""
+    return hashlib.sha256(test.sort("customer_id", "as_of").write_csv().encode()).hexdigest()
 
 
 def smoke_sample(current: pl.DataFrame) -> dict[str, Any]:
@@ -96,3 +105,27 @@ def score_all(model: str | None, current: pl.DataFrame) -> tuple[pl.DataFrame, p
     network = ChurnModel.load(Path(model))
     risks = network.predict(current)
     return risks.sort(risks.columns[-1], descending=True), network.reasons(current)
+
+
+def with_evidence(
+    reasons: pl.DataFrame,
+    scores: pl.DataFrame,
+    contacts: pl.DataFrame,
+    labels: pl.DataFrame,
+    turns: list[pl.DataFrame],
+    half_life_days: float,
+    customers: int = 300,
+) -> pl.DataFrame:
+    """`reasons` with the contact, second and words behind each (data.evidence), for the riskiest `customers`.
+
+    Further down the list nobody reads on, and looking through what everybody ever said would take minutes.
+    """
+    from data.evidence import SCHEMA, evidence
+
+    if "feature" not in reasons.columns:
+        return reasons
+    said = pl.concat([table.select(turns[0].columns) for table in turns])
+    riskiest = scores.head(customers).select("customer_id")
+    found = evidence(reasons.join(riskiest, on="customer_id", how="semi"), contacts, labels, said, half_life_days)
+    keys = ["customer_id", "as_of", "rank"]
+    return reasons.join(found.select(*keys, *SCHEMA), on=keys, how="left", maintain_order="left")

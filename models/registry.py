@@ -124,6 +124,10 @@ class Registry:
         """The tags of a version: bundle_sha256, kind, data_hash, git_commit, licence, decision_id once promoted."""
         return dict(self._version(name, version).tags)
 
+    def run_of(self, name: str, version: int) -> str:
+        """The id of the MLflow run that trained a version."""
+        return str(self._version(name, version).run_id)
+
     def fetch(self, name: str, which: str | int, to_dir: Path) -> Bundle:
         """Brings version `which` (a number or an alias) to `to_dir/name/v<version>` and returns it verified.
 

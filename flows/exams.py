@@ -1,0 +1,76 @@
+"""The exam a model sat: kept with its run, and brought back from the model's alias, byte for byte."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from data.store import read_tables, write_table
+from flows import hearing, judging, leaving
+
+if TYPE_CHECKING:
+    from flows.steps import Street
+
+KEPT = "test_set.parquet"  # beside the scorecards: for asr the held-out contacts, for churn the held-out rows
+
+
+def keep(street: Street, kind: str) -> None:
+    """Leaves in scorecards/<kind> what, with the dataset, makes the test set again."""
+    name = {"asr": "splits.parquet", "churn": "features.parquet"}[kind]
+    rows = pl.read_parquet(street.path(name)).filter(pl.col("split") == "test")
+    write_table(street.path(f"scorecards/{kind}/{KEPT}"), leaving.examined(rows) if kind == "churn" else rows)
+
+
+def bring_back(street: Street, kind: str, run_id: str, dataset: Path) -> tuple[Path, str]:
+    """Writes the test set of the model that `run_id` trained to `dataset`/test_set; returns it and its hash.
+
+    `dataset` is the checked-out dataset of the model. Raises ValueError when the run kept no test set, or when what
+    comes back is not what the model was scored on.
+    """
+    from data.audio import read
+    from data.packs import read_member
+    from data.utterances import cut
+    from training.tracking import fetch_artifact, get_run
+
+    uri = street.settings.tracking_uri
+    with tempfile.TemporaryDirectory() as scratch:
+        kept = fetch_artifact(uri, run_id, f"scorecards/{KEPT}", Path(scratch))
+        if kept is None:
+            raise ValueError(f"run {run_id}: kept no test set. Evaluate the model again.")
+        rows = pl.read_parquet(kept)
+    out = dataset / "test_set"
+    if kind == "churn":
+        write_table(out / KEPT, rows)
+        found = leaving.hash_of(rows)
+    else:
+        tables = read_tables(dataset / "tables")
+        place = {row["contact_id"]: row for row in tables["recordings"].iter_rows(named=True)}
+
+        def audio(contact_id: str):  # type: ignore[no-untyped-def]
+            call = place[contact_id]
+            return read(read_member(dataset / "shards", call["shard"], call["member"]), contact_id)
+
+        queues = tables["contacts"].select("contact_id", "queue")
+        cut(tables["recordings"].join(queues, on="contact_id", how="left"), tables["turns"], rows, audio, out)
+        alone = replace(street.params.evaluation, conditions=(), guardrail_s=0.0)
+        found = hearing.exams(out / "test.jsonl", alone)["test"].data_hash
+    wanted = get_run(uri, run_id)["tags"].get("test_data_hash", "")
+    if found != wanted:
+        raise ValueError(
+            f"run {run_id}: was scored on test set {wanted[:12]}, and {found[:12]} came back. Check out the commit it "
+            "was evaluated with and try again."
+        )
+    return out, found
+
+
+def of_alias(street: Street, kind: str, alias: str) -> tuple[int, str, str]:
+    """(version, data hash, run id) of the model an alias names. Raises ValueError when it names none."""
+    office = judging.registry(street)
+    version = office.alias(kind, alias)
+    if version is None:
+        raise ValueError(f"{kind}@{alias}: no version of {kind} has this alias.")
+    return version, office.version_tags(kind, version)["data_hash"], office.run_of(kind, version)
