@@ -1,0 +1,216 @@
+"""A5: long two-channel calls come out as words with times, confidence and roles; memory does not grow with length."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from data.simulator.voice import Synthesizer, voices
+from data.transcripts import HeardCall, from_json
+from flows.transcribing import Ears, HearingParams, Outcome, orders, transcribe_files
+from models.asr import exported
+from tests.speaking import a_nemo
+
+ROOT = Path(__file__).resolve().parents[2]
+MINUTE_S = 60
+SAID = (
+    (2.0, 1, "good morning how can i help you today"), (7.5, 0, "i want to cancel my plan at the end of the month"),
+    (13.0, 1, "may i ask why"), (16.5, 0, "it is too expensive"), (17.2, 1, "i see"),
+    (49.0, 1, "thank you for waiting"), (54.0, 0, "all right then"),
+)  # fmt: skip
+
+
+def a_minute() -> tuple[np.ndarray, list[tuple[float, float, int]]]:
+    """A minute of a call (8 kHz, two channels) and when which channel speaks."""
+    call = np.random.default_rng(0).normal(0, 0.001, (8000 * MINUTE_S, 2)).astype(np.float32)
+    spans = []
+    for begin_s, channel, text in SAID:
+        speech = Synthesizer().speak(text, voices(4, 3)[channel], 8000)
+        loud = np.flatnonzero(np.abs(speech) > 0.05 * np.abs(speech).max())
+        call[int(8000 * begin_s) :][: len(speech), channel] += 0.4 * speech
+        spans.append((begin_s + loud[0] / 8000, begin_s + loud[-1] / 8000, channel))
+    return call, spans
+
+
+def a_long_call(path: Path, minutes: int) -> list[tuple[float, float, int]]:
+    """Writes that minute again and again as a G.711 file; returns when which channel speaks."""
+    call, spans = a_minute()
+    with soundfile.SoundFile(path, "w", 8000, 2, subtype="ULAW", format="WAV") as handle:
+        for _ in range(minutes):
+            handle.write(call)
+    return [
+        (MINUTE_S * n + begin, MINUTE_S * n + end, channel) for n in range(minutes) for begin, end, channel in spans
+    ]
+
+
+@pytest.fixture(scope="module")
+def ears(tmp_path_factory: pytest.TempPathFactory) -> Ears:
+    folder = tmp_path_factory.mktemp("ears")
+    return Ears(a_nemo(folder / "model.nemo", channels=16, kernels=(5,)), folder / "exports", HearingParams())
+
+
+def hear(ears: Ears, source: Path, out: Path, *formats: str, channels: str = "customer,agent") -> list[Outcome]:
+    wanted = orders(source, out, formats or ("json",), channels.split(","), ears)
+    return sorted(transcribe_files(ears, wanted, 1), key=lambda outcome: outcome.order.name)
+
+
+def heard(path: Path) -> HeardCall:
+    return from_json(path.read_text())
+
+
+PEAKS = """
+import json, resource, sys
+from dataclasses import asdict
+from pathlib import Path
+from models.asr import load
+recognizer = load(sys.argv[1], Path(sys.argv[2]))
+for path in sys.argv[3:]:
+    turns = recognizer.transcribe_file(Path(path), {0: "customer", 1: "agent"})
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(json.dumps([asdict(turn) for turn in turns]))
+assert not {"torch", "nemo"} & set(sys.modules), "hearing through an export needs neither"
+"""
+
+
+def test_A5_an_hour_long_call_is_heard_whole_in_order_and_in_bounded_memory(ears: Ears, tmp_path: Path) -> None:
+    a_long_call(tmp_path / "five.wav", 5)
+    spoken = a_long_call(tmp_path / "hour.wav", 60)
+    assert exported(ears.model, ears.exports)
+    found = subprocess.run(
+        [sys.executable, "-c", PEAKS, ears.model, ears.exports, tmp_path / "five.wav", tmp_path / "hour.wav"],
+        capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert not found.returncode, found.stderr
+    short_mb, long_mb, said = found.stdout.splitlines()
+    assert int(long_mb) < int(short_mb) + 60, "an hour takes as much memory as five minutes"
+    assert int(long_mb) < 1500
+    heard = json.loads(said)
+    assert [turn["start_s"] for turn in heard] == sorted(turn["start_s"] for turn in heard)
+    for role, channel in (("customer", 0), ("agent", 1)):
+        turns = [turn for turn in heard if turn["role"] == role]
+        covered = np.zeros(36000, bool)
+        for turn in turns:
+            covered[int(turn["start_s"] * 10) : int(turn["end_s"] * 10) + 1] = True
+        wanted = [(begin, end) for begin, end, side in spoken if side == channel]
+        assert np.mean([covered[int(begin * 10 + 1) : int(end * 10)].mean() for begin, end in wanted]) > 0.98
+        assert covered.mean() < 1.4 * sum(end - begin for begin, end in wanted) / 3600
+        words = [word for turn in turns for word in turn["words"]]
+        assert len(words) >= len(wanted)
+        times = [time for word in words for time in (word["start_s"], word["end_s"])]
+        assert times == sorted(times)
+        assert times[-1] <= 3600
+        assert all(0 <= word["confidence"] <= 1 for word in words)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Recordings as people have them: a call, one in a sub-folder, mixed to mono, too short, not audio, cut off."""
+    place = tmp_path / "calls"
+    (place / "monday").mkdir(parents=True)
+    a_long_call(place / "call.wav", 1)
+    minute, _ = a_minute()
+    soundfile.write(place / "monday" / "late.flac", minute[: 8000 * 20], 8000)
+    soundfile.write(place / "mixed.wav", minute[: 8000 * 20].mean(1), 8000)
+    soundfile.write(place / "short.wav", minute[8000 * 8 :][:800], 8000)
+    (place / "letter.wav").write_text("not a recording")
+    (place / "torn.wav").write_bytes((place / "call.wav").read_bytes()[:200_000])
+    (place / "notes.txt").write_text("not asked for")
+    return place
+
+
+def test_A5_a_folder_is_heard_with_the_unreadable_named_and_a_second_run_has_nothing_to_do(
+    ears: Ears, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first = {outcome.order.name: outcome for outcome in hear(ears, folder, out, "json", "vtt")}
+    assert {name: outcome.state for name, outcome in first.items()} == {
+        "call": "done", "monday/late": "done", "mixed": "done", "short": "done", "letter": "failed", "torn": "failed",
+    }  # fmt: skip
+    assert "letter.wav: not audio" in first["letter"].says
+    assert "torn.wav: truncated" in first["torn"].says
+    assert heard(out / "short.json").turns == []
+    assert heard(out / "call.json").conversation["holds"] == 1
+    assert heard(out / "call.json").conversation["overlap_s"] > 0.1
+    assert not heard(out / "call.json").calibrated
+    assert {turn.role for turn in heard(out / "mixed.json").turns} == {"speaker"}
+    assert {turn.role for turn in heard(out / "monday" / "late.json").turns} == {"customer", "agent"}
+    written = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    assert len(written) == 8
+    again = {outcome.order.name: outcome.state for outcome in hear(ears, folder, out, "json", "vtt")}
+    assert again == {**dict.fromkeys(("call", "monday/late", "mixed", "short"), "kept"),
+                     "letter": "failed", "torn": "failed"}  # fmt: skip
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == written
+
+
+def test_A5_the_command_says_what_failed_and_exits_non_zero(ears: Ears, folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "flows.cli", "transcribe", folder, "--out", tmp_path / "out", "--format",
+               "vtt,ctm", "--model", ears.model, "--jobs", "2", "--store", tmp_path / "store"]  # fmt: skip
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "exports").symlink_to(ears.exports)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "torn.wav: truncated" in done.stdout
+    assert "4 heard" in done.stdout
+    assert "confidence is uncalibrated" in done.stdout
+    assert "2 of 6 recordings could not be heard" in done.stderr
+    assert (tmp_path / "out" / "call.ctm").read_text().startswith("call 1 ")
+
+
+def test_A5_other_tools_read_what_was_heard(ears: Ears, folder: Path, tmp_path: Path) -> None:
+    from lhotse import CutSet
+
+    out = tmp_path / "out"
+    (outcome,) = hear(ears, folder / "call.wav", out, "json", "lhotse", "nemo", "ctm", "vtt")
+    assert outcome.state == "done"
+    call = heard(out / "call.json")
+    samples, _ = soundfile.read(folder / "call.wav")
+    cuts = CutSet.from_file(out / "call.cuts.jsonl")
+    rows = [json.loads(line) for line in (out / "call.nemo.jsonl").read_text().splitlines()]
+    assert len(call.turns) >= len(SAID)
+    for cut, row, turn in zip(cuts, rows, call.turns, strict=True):
+        audio = cut.load_audio()[0]
+        begin, channel = round(turn.start_s * 8000), 0 if turn.role == "customer" else 1
+        np.testing.assert_allclose(audio, samples[begin : begin + len(audio), channel], atol=1e-4)
+        assert cut.supervisions[0].text == row["text"] == turn.text
+        info = soundfile.info(out / row["audio_filepath"])
+        assert (info.samplerate, info.channels) == (16000, 1)
+        assert info.duration == pytest.approx(row["duration"], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda order: order("nowhere", "json", "customer,agent"), "nowhere: no such file or folder"),
+        (lambda order: order("empty", "json", "customer,agent"), "empty: no recording in it"),
+        (lambda order: order("calls", "srt", "customer,agent"), "--format srt: not known"),
+        (lambda order: order("calls", "json", "agent,agent"), "name each channel once"),
+    ],
+)
+def test_A5_what_cannot_be_asked_for_gets_its_message(
+    ears: Ears, folder: Path, change: Callable[..., object], reason: str
+) -> None:
+    (folder.parent / "empty").mkdir()
+
+    def order(name: str, formats: str, channels: str) -> object:
+        return orders(folder.parent / name, folder.parent / "out", formats.split(","), channels.split(","), ears)
+
+    with pytest.raises(ValueError, match=reason):
+        change(order)
+
+
+def test_A5_another_model_or_more_formats_are_not_taken_for_done(ears: Ears, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    hear(ears, folder / "call.wav", out)
+    (more,) = hear(ears, folder / "call.wav", out, "json", "ctm")
+    assert more.state == "done"
+    other = Ears(a_nemo(tmp_path / "other.nemo", channels=8, kernels=(3,)), ears.exports, ears.params)
+    (again,) = hear(other, folder / "call.wav", out, "json", "ctm")
+    assert again.state == "done"
+    assert heard(out / "call.json").model == again.order.stamp != more.order.stamp
