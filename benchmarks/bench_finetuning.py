@@ -1,8 +1,8 @@
 """A1/A3: what fine-tuning's choices are worth: batches by sorting or by Lhotse, and which averaged weights help.
 
-`--part batches` needs no NeMo and a minute; `--part weights` fine-tunes the base that ships on barista orders (voices
-apart) once for each way of averaging, `--steps` each. The trajectory is the same in all of them, only the average
-differs, so best and last must come out equal: that is checked.
+`--part batches` needs no NeMo and a minute or two; `--part weights` fine-tunes the base that ships on barista orders
+(voices apart) once for each way of averaging, `--steps` each. The trajectory is the same in all of them, only the
+average differs, so best and last must come out equal: that is checked.
 """
 
 from __future__ import annotations
@@ -51,11 +51,36 @@ def batching(utterances: int, buckets: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def fresh(utterances: int, buckets: int) -> dict[str, Any]:
-    """As `batching`, in a process of its own, so that its memory is its own."""
+def reading(utterances: int) -> dict[str, Any]:
+    """A manifest of `utterances` whose audio stays in its files."""
+    import soundfile
+
+    from training.manifest import Account, Limits, read_manifest
+
+    with tempfile.TemporaryDirectory() as folder:
+        soundfile.write(Path(folder) / "a.wav", np.zeros(64000), 16000)
+        manifest = Path(folder) / "m.jsonl"
+        with manifest.open("w") as lines:
+            for number in range(utterances):
+                text = f"please tell me why my bill is number {number}"
+                lines.write(json.dumps({"audio_filepath": "a.wav", "duration": 4.0, "text": text}) + "\n")
+        began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        speech = read_manifest(
+            manifest, lambda text: (list(text.encode()), ""), 0.02, Limits(0.2, 20.0, 0.0, 0.0), Account("m")
+        )
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "utterances": len(speech.tokens), "hours": round(utterances * 4 / 3600, 1), "read_from": "files",
+        "cpu_s": round(time.process_time() - began, 1),
+        "bytes_an_utterance": round((peak - before) * 1024 / utterances),
+    }  # fmt: skip
+
+
+def fresh(call: str) -> dict[str, Any]:
+    """What `call` returns in a process of its own, so that its memory is its own."""
     import subprocess
 
-    code = f"import json, bench_finetuning as b; print(json.dumps(b.batching({utterances}, {buckets})))"
+    code = f"import json, bench_finetuning as b; print(json.dumps(b.{call}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr[-1000:])
@@ -113,7 +138,8 @@ def main() -> None:
     real = Path(os.environ.get("KEEPLINE_REAL_DATA") or ROOT.parent / "shared" / "data")
     if asked.part == "batches":
         # Lhotse lays out a Python object an utterance: a million would take minutes a pass and tell nothing new.
-        result = [fresh(n, buckets) for n in asked.utterances for buckets in ((0, 30) if n <= 100_000 else (0,))]
+        calls = [f"batching({n}, {by})" for n in asked.utterances for by in ((0, 30) if n <= 100_000 else (0,))]
+        result = [fresh(call) for call in (*calls, "reading(200_000)")]
     else:
         result = weights(real, asked.base, asked.steps, asked.seconds)
     print(json.dumps({"benchmark": f"fine-tuning: {asked.part}", "cores": os.cpu_count(), "result": result}, indent=1))
