@@ -20,8 +20,9 @@ class VocabularyError(ValueError):
 def replace_vocabulary(model: Any, kind: str, size: int, texts: Sequence[str], folder: Path) -> Any:
     """`model` with new labels: its encoder as it was, a decoder that knows nothing yet.
 
-    `characters` are a-z, apostrophe and space (data.text.ALPHABET); `bpe` are `size` sentencepiece pieces learnt from
-    `texts`, left in `folder`; `keep` changes nothing. Raises VocabularyError for another kind and for too little text.
+    `characters` are a-z, apostrophe and space (data.text.ALPHABET); `bpe` are `size` sentencepiece pieces (fewer where
+    the text has no more in it) learnt from `texts`, left in `folder`; `keep` changes nothing. Raises VocabularyError
+    for another kind, for no text, and for fewer pieces than the text has characters.
     """
     if kind not in KINDS:
         raise VocabularyError(f"asr.vocabulary is {kind!r}. It can be {', '.join(KINDS)}.")
@@ -75,7 +76,7 @@ def _learn_pieces(texts: Sequence[str], size: int, folder: Path) -> None:
         words = len({word for text in texts for word in text.split()})
         raise VocabularyError(
             f"{size} word pieces cannot be learnt from {words} different words ({str(error).splitlines()[0]}). "
-            "Lower asr.vocabulary_size, or train on more text."
+            "Raise asr.vocabulary_size, or train on more text."
         ) from error
 
 
