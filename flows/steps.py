@@ -357,10 +357,16 @@ def office_churn(street: Street, progress: Report) -> dict[str, Any]:
 
 
 def score(street: Street, progress: Report) -> dict[str, Any]:
-    """Scores every present customer, with reasons, by the churn model in office."""
+    """Scores every present customer by the churn model in office, with reasons and the moments they rest on."""
     scores, reasons = leaving.score_all(
         judging.in_office(street, "churn"), pl.read_parquet(street.path("current.parquet"))
     )
+    clean = read_tables(street.path("clean"))
+    reasons = leaving.with_evidence(
+        reasons, scores, clean["contacts"], pl.read_parquet(street.path("labels.parquet")),
+        [clean["turns"], pl.read_parquet(street.path("transcripts.parquet"))],
+        street.params.features.half_life_days,
+    )  # fmt: skip
     write_table(street.path("scores.parquet"), scores)
     write_table(street.path("reasons.parquet"), reasons)
     summary = {

@@ -78,8 +78,9 @@ class ChurnTraining:
 
 # For a plain table with a yes/no target, where what the additive part leaves is worth a larger ensemble.
 TABLE = ChurnTraining(
-    hidden=128, members=16, bins=16, learning_rate=1e-3, weight_decay=3e-3, batch_size=128, epochs=120, patience=12
-)
+    hidden=192, members=16, bins=16, dropout=0.1, learning_rate=1e-3, weight_decay=3e-4, batch_size=128,
+    epochs=200, patience=20,
+)  # fmt: skip
 
 
 def train(
