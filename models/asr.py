@@ -86,9 +86,12 @@ class NemoNetwork:
         for row, wave in zip(batch, waves, strict=True):
             row[: len(wave)] = wave
         self.model.eval()
+        device = next(self.model.parameters()).device  # where training left it
         with torch.inference_mode():
-            found, steps = ctc_log_probs(self.model, torch.from_numpy(batch), torch.from_numpy(lengths))
-        counts = steps.numpy()
+            found, steps = ctc_log_probs(
+                self.model, torch.from_numpy(batch).to(device), torch.from_numpy(lengths).to(device)
+            )
+        found, counts = found.cpu(), steps.cpu().numpy()
         longest = int(lengths.argmax())
         step_s = _step_s(self.model, lengths[longest] / SAMPLE_RATE_HZ, int(counts[longest]))
         return [found[i, : counts[i]].numpy() for i in range(len(waves))], step_s
