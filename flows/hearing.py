@@ -85,6 +85,7 @@ def exams(manifest: Path, params: EvaluationParams) -> dict[str, Exam]:
     Conditions are a sample of the test through each telephone effect, with the same seed for every model. A part that
     params leave empty is not there. Raises ValueError when the manifest or a guardrail is empty or cannot be read.
     """
+    rows_of(manifest)  # raises when there is nothing to score on
     test = _exam(_decoded(manifest))
     found = {"test": test}
     sample = _shared_out(test, params.condition_s)
@@ -102,7 +103,10 @@ def exams(manifest: Path, params: EvaluationParams) -> dict[str, Exam]:
     if params.guardrail_s > 0:
         general: list[tuple[dict[str, Any], np.ndarray]] = []
         for name in params.guardrail:
-            general += _decoded(ROOT / name)
+            found_there = _decoded(ROOT / name)
+            if not found_there:
+                raise ValueError(f"{ROOT / name}: no general speech in it. Name a manifest in evaluation.guardrail.")
+            general += found_there
         if not params.guardrail:
             general += general_speech(params.guardrail_s, params.seed, SAMPLE_RATE_HZ)
         found["guardrail"] = _exam(_shared_out(_exam(general), params.guardrail_s))
@@ -154,7 +158,7 @@ def _decoded(manifest: Path) -> list[tuple[dict[str, Any], np.ndarray]]:
     """The lines of a manifest with their audio; a folder stands for the manifest.jsonl in it."""
     manifest = manifest / "manifest.jsonl" if manifest.is_dir() else manifest
     found = []
-    for row in rows_of(manifest):
+    for row in lines_of(manifest):
         samples, rate_hz = read(manifest.parent / row["audio_filepath"])
         wave = resample(samples[:, 0], rate_hz, SAMPLE_RATE_HZ)
         known = {"voice": row.get("voice") or row.get("speaker"), "snr_db": estimated_snr_db(wave, SAMPLE_RATE_HZ)}

@@ -1,0 +1,74 @@
+"""Promises of the exams: all of the test as it is, a sample through every effect, general speech; the same twice."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation.params import EvaluationParams
+from flows.hearing import exams
+from tests.speaking import a_manifest
+
+CONDITIONS = ("as_delivered", "gsm", "noise_10db")
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve utterances: eight of one voice, three of another, one of a third."""
+    path = a_manifest(tmp_path_factory.mktemp("exams") / "test.jsonl", count=12)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row |= {"contact_id": f"c{number}", "voice": "a" if number < 8 else "b" if number < 11 else "c"}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_the_test_itself_is_all_of_the_manifest_as_delivered(manifest: Path) -> None:
+    test = exams(manifest, EvaluationParams(conditions=(), guardrail_s=0))
+    assert list(test) == ["test"]
+    assert [row["contact_id"] for row in test["test"].rows] == [f"c{n}" for n in range(12)]
+    assert all(row["snr_db"] is not None for row in test["test"].rows)
+
+
+def test_a_sample_of_every_voice_goes_through_every_condition(manifest: Path) -> None:
+    parts = exams(manifest, EvaluationParams(conditions=CONDITIONS, condition_s=6.0, guardrail_s=0))
+    found = parts["conditions"]
+    heard = {name: [row["contact_id"] for row in found.rows if row["condition"] == name] for name in CONDITIONS}
+    assert heard["as_delivered"] == heard["gsm"] == heard["noise_10db"]
+    assert heard["gsm"][:3] == ["c0", "c8", "c11"]  # one of each voice before a second of any
+    assert found.duration_s <= 6.0 * len(CONDITIONS)
+    clean, gsm = (
+        [wave for row, wave in zip(found.rows, found.waves, strict=True) if row["condition"] == name]
+        for name in ("as_delivered", "gsm")
+    )
+    assert np.array_equal(clean[0], parts["test"].waves[0])
+    assert not np.array_equal(gsm[0], clean[0])
+
+
+def test_the_same_params_make_the_same_exam_and_another_seed_another(manifest: Path) -> None:
+    params = EvaluationParams(conditions=CONDITIONS, condition_s=4.0, guardrail_s=10.0)
+    first, again = exams(manifest, params), exams(manifest, params)
+    assert {name: part.data_hash for name, part in first.items()} == {n: p.data_hash for n, p in again.items()}
+    other = exams(manifest, EvaluationParams(seed=8, conditions=CONDITIONS, condition_s=4.0, guardrail_s=10.0))
+    assert other["test"].data_hash == first["test"].data_hash
+    assert other["conditions"].data_hash != first["conditions"].data_hash
+    assert other["guardrail"].data_hash != first["guardrail"].data_hash
+
+
+def test_general_speech_comes_from_the_manifests_named_or_is_spoken(manifest: Path) -> None:
+    spoken = exams(manifest, EvaluationParams(conditions=(), guardrail_s=40.0))["guardrail"]
+    assert 40.0 - 6.0 <= spoken.duration_s <= 40.0
+    assert len(Counter(row["voice"] for row in spoken.rows)) == 12
+    named = exams(manifest, EvaluationParams(conditions=(), guardrail=(str(manifest),), guardrail_s=1000.0))
+    assert {row["text"] for row in named["guardrail"].rows} == {row["text"] for row in named["test"].rows}
+    with pytest.raises(ValueError, match=r"no/such.jsonl: no general speech in it"):
+        exams(manifest, EvaluationParams(conditions=(), guardrail=("no/such.jsonl",)))
+
+
+def test_a_condition_that_is_none_is_refused_before_anything_runs() -> None:
+    with pytest.raises(ValueError, match="'gsn' is no telephone effect"):
+        EvaluationParams(conditions=("gsn",))
