@@ -138,6 +138,19 @@ def describe(name: str, kind: str = "numeric") -> Feature:
     return Feature(name, f"{noun[topic]} {value} {when}", group, carries=carries, detail=not carries)
 
 
+def declared(params: FeatureParams) -> list[Feature]:
+    """Every feature computed from contacts and the customer record, but for the attributes a record may have."""
+    names = []
+    for base in (*_MEASURES, *_ABOUT):
+        names += [f"{base}_{days}d" for days in _windows(base, params)] + [f"{base}_decayed"]
+    return [*_SINGLES.values(), *(describe(name) for name in names)]
+
+
+def _windows(base: str, params: FeatureParams) -> tuple[int, ...]:
+    # What a contact was about counts over the longest window only: fewer columns, and the decayed sum is nearer.
+    return params.windows_days if base in _MEASURES else params.windows_days[-1:]
+
+
 def is_dated(outcomes: pl.DataFrame, params: FeatureParams) -> bool:
     """Whether anything that happened has a date. Without dates there is only yes or no, and one as-of date."""
     return not _of_event(outcomes, params).filter(pl.col("happened") & pl.col("on").is_not_null()).is_empty()
@@ -304,11 +317,9 @@ def _history(marks: pl.DataFrame, day: date, params: FeatureParams) -> pl.DataFr
     measures = {base: amount for base, (_, _, amount) in _MEASURES.items()}
     sums = []
     for base, amount in (measures | {name: pl.col(name) for name in _ABOUT}).items():
-        # What a contact was about counts over the longest window only: fewer columns, and the decayed sum is nearer.
-        windows = params.windows_days if base in measures else params.windows_days[-1:]
         sums += [
             pl.when(pl.col("age") <= days).then(amount).sum().cast(pl.Float64).alias(f"{base}_{days}d")
-            for days in windows
+            for days in _windows(base, params)
         ]
         forgiven = base == "friction" or describe(f"{base}_decayed").carries
         left = pl.col("decay") * pl.col("unrelieved") if forgiven else pl.col("decay")

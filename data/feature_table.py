@@ -1,0 +1,61 @@
+"""The features as a page to read: `python -m data.feature_table > docs/features.md` writes it from the code."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+from data.features import Feature, FeatureParams, declared
+
+_INTRO = """# Features
+
+Written by `python -m data.feature_table` from the declarations in `data/features.py`; a test holds the two together.
+Training and scoring compute them with the same function, at the start of an as-of day (UTC), from contacts that began
+before it. Windows are in days; `decayed` is a sum in which a contact counts half after `features.half_life_days`.
+
+**use**: *always*; *adds up* (what contacts left behind: the model sums it inside the hazard, and a smooth contact takes
+the share `features.relief` of what came before it); *many leavers* (a refinement that enters only where
+`churn.leavers_per_feature` customers left for each feature). Columns of the customer record enter as `attr_<name>`,
+always.
+
+| feature | windows | definition | unit | group of reasons | use |
+|---|---|---|---|---|---|
+"""
+
+
+def unit(feature: Feature) -> str:
+    """What a value counts in."""
+    base = re.sub(r"_(\d+d|decayed)$", "", feature.name)
+    if feature.kind == "categorical":
+        return "category"
+    if base == "monthly_price":
+        return "currency of the CRM"
+    if base.startswith("days_") or base.endswith("_days"):
+        return "days"
+    if base.endswith("_s"):
+        return "seconds"
+    plain = base.startswith("contacts") or base in ("repeated_contacts", "channel_switches", "smooth_contacts")
+    return "contacts" if plain else "label probabilities"
+
+
+def page(params: FeatureParams | None = None) -> str:
+    """The page as Markdown, one row a measure with all its windows."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    facts: dict[tuple[str, str], Feature] = {}
+    for feature in declared(params or FeatureParams()):
+        match = re.fullmatch(r"(.+)_(?:(\d+)d|(decayed))", feature.name)
+        base, window = (match[1], match[2] or match[3]) if match else (feature.name, "")
+        use = "adds up" if feature.carries else "many leavers" if feature.detail else "always"
+        rows.setdefault((base, use), []).append(window)
+        facts.setdefault((base, use), feature)
+    lines = []
+    for (base, use), windows in rows.items():
+        feature = facts[base, use]
+        meaning = re.sub(r" (in the last \d+ days|recently, fading with age)$", "", feature.meaning)
+        shown = ", ".join(window for window in windows if window) or "–"
+        lines.append(f"| `{base}` | {shown} | {meaning} | {unit(feature)} | {feature.group} | {use} |")
+    return _INTRO + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
