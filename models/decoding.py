@@ -85,12 +85,15 @@ class BeamDecoder:
             return Transcript("", [], round(float(probability.max(-1).mean()), 4))
         share = np.exp(np.array([beam[4] for beam in found]) - found[0][4])
         share /= share.sum()
-        hypotheses = [beam[2] for beam in found]
+        places: list[dict[str, list[tuple[int, int]]]] = [{} for _ in found]
+        for held, beam in zip(places, found, strict=True):
+            for text, place in beam[2]:
+                held.setdefault(text, []).append(place)
         words = []
-        for text, (first, last) in hypotheses[0]:
+        for text, (first, last) in found[0][2]:
             agreed = sum(
-                part for part, others in zip(share, hypotheses, strict=True)
-                if any(word == text and begin < last and first < end for word, (begin, end) in others)
+                part for part, held in zip(share, places, strict=True)
+                if any(begin < last and first < end for begin, end in held.get(text, ()))
             )  # fmt: skip
             heard = self._heard(probability[first:last], text)
             words.append(Word(text, round(first * step_s, 3), round(last * step_s, 3), round(float(agreed * heard), 4)))
