@@ -209,7 +209,7 @@ def judged_words(
     return np.array(scores, float), np.array(right, bool), np.array(calls, str)
 
 
-def calibrate(model: Path, manifest: Path) -> dict[str, Any]:
+def calibrate(model: Path, manifest: Path, exports: Path) -> dict[str, Any]:
     """Writes confidence.json beside the `.nemo`, fitted on the words of held-out calls; says what was found.
 
     Where there are too few words there is none, and the model's confidence stays uncalibrated.
@@ -219,7 +219,7 @@ def calibrate(model: Path, manifest: Path) -> dict[str, Any]:
 
     path = model.with_name(confidence.FILE)
     path.unlink(missing_ok=True)
-    heard = load(model)
+    heard = load(model, exports)
     pairs = _decoded(manifest)
     scores, right, calls = judged_words([row for row, _ in pairs], heard.transcribe([wave for _, wave in pairs]))
     try:

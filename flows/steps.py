@@ -168,7 +168,7 @@ def train_asr(street: Street, progress: Report) -> dict[str, Any]:
         run.log_artifact(street.path("asr/hours.json"))
         hours.hold(street.params.hours)
     found |= {"adaptation": adapting.adapt(street, work / "model.nemo", progress)}
-    found |= {"confidence": hearing.calibrate(work / "model.nemo", speech / "valid.jsonl")}
+    found |= {"confidence": hearing.calibrate(work / "model.nemo", speech / "valid.jsonl", street.path("exports"))}
     files = [path for name in ("model.nemo", "confidence.json", *FILES) if (path := work / name).exists()]
     return judging.leave_bundle(street, "asr", {path.name: path for path in files}, run.run_id, found)
 

@@ -1,0 +1,51 @@
+"""Promises of taking a call apart: every piece is exactly its samples, whatever the blocks, and little is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from models.calls import groups, pieces
+from models.segments import Segment
+
+RATE = 100
+CALL = np.stack([np.arange(2000), -np.arange(2000)], axis=1).astype(np.float32)
+
+
+def segment(from_s: float, to_s: float) -> Segment:
+    return Segment(from_s, to_s, from_s, to_s)
+
+
+SEGMENTS = [(segment(3.0, 4.0), 0), (segment(1.0, 5.5), 1), (segment(5.5, 5.6), 0), (segment(19.0, 20.004), 1)]
+
+
+def in_blocks(size: int) -> Iterator[np.ndarray]:
+    return (CALL[begin : begin + size] for begin in range(0, len(CALL), size))
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 333, 2000, 5000])
+def test_each_piece_is_its_samples_to_the_last_one_of_the_call(size: int) -> None:
+    found = list(pieces(in_blocks(size), RATE, SEGMENTS))
+    assert [(one, channel) for one, channel, _ in found] == SEGMENTS
+    for one, channel, samples in found:
+        np.testing.assert_array_equal(samples, CALL[int(one.from_s * RATE) : int(one.to_s * RATE), channel])
+
+
+def test_no_more_of_the_call_is_read_than_needed() -> None:
+    read = []
+
+    def blocks() -> Iterator[np.ndarray]:
+        for number, block in enumerate(in_blocks(100)):
+            read.append(number)
+            yield block
+
+    list(pieces(blocks(), RATE, SEGMENTS[:3]))
+    assert read == [0, 1, 2, 3, 4, 5]
+    assert list(pieces(iter(()), RATE, [])) == []
+
+
+def test_groups_hold_about_as_much_speech_as_asked_for() -> None:
+    found = list(groups(iter([(segment(0, 4), 0, CALL)] * 7), 10.0))
+    assert [len(group) for group in found] == [3, 3, 1]
