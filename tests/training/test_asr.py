@@ -168,7 +168,7 @@ def test_lower_layers_learn_slower_and_frozen_ones_not_at_all(tmp_path: Path, sp
     lowest = {id(weight) for weight in network.encoder.encoder[0].parameters()}
     assert {id(weight) for weight in groups[-1]["params"]} == lowest
 
-    for number, changes in enumerate(({"layer_decay": 1e-4}, {"frozen_layers": depth - 1})):
+    for number, changes in enumerate(({"layer_decay": 0.3}, {"frozen_layers": depth - 1})):
         tuned(spoken, tmp_path / str(number), replace(SETTINGS, steps=1, weight_decay=0.0, **changes))
     before, decayed, frozen = (
         restore(spoken / "base.nemo").state_dict(),
@@ -180,7 +180,7 @@ def test_lower_layers_learn_slower_and_frozen_ones_not_at_all(tmp_path: Path, sp
         return max(float((before[name] - after[name]).abs().max()) for name in before if name.startswith(layer))
 
     trained = "encoder.encoder.0.mconv.0.conv.weight"
-    assert 0 < step(decayed, trained) < 1e-3 * step(decayed, "decoder")
+    assert 0 < step(decayed, trained) < 1e-2 * step(decayed, "decoder")
     assert step(frozen, "encoder.encoder.0.") == 0  # running statistics too
     assert step(frozen, "decoder") > 0
 
