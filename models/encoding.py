@@ -131,20 +131,22 @@ class Encoder:
             indices[:, n] = [known.get(value, unknown) for value in frame[column.name].cast(pl.String).to_list()]
         return self.encode(_numbers(frame, self.numeric), _numbers(frame, self.carried), indices)
 
-    def row(self, values: Mapping[str, Any]) -> np.ndarray:
-        """Encodes one customer given as a mapping; None is missing. Raises ChurnModelError as `frame` does."""
-        missing = [column.name for column in self.columns if column.name not in values]
+    def rows(self, customers: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """Encodes customers given as mappings; None is missing. Raises ChurnModelError as `frame` does."""
+        missing = [column.name for column in self.columns if any(column.name not in values for values in customers)]
         if missing:
             raise ChurnModelError(_missing(missing))
         numbers, carried = (
-            np.array([[_number(column.name, values[column.name]) for column in columns]]).reshape(1, -1)
+            np.array([[_number(column.name, values[column.name]) for column in columns] for values in customers],
+                     dtype=np.float64).reshape(len(customers), len(columns))
             for columns in (self.numeric, self.carried)
-        )
-        indices = [
-            known.get(None if values[column.name] is None else str(values[column.name]), len(column.values))
-            for known, column in zip(self._indices, self.categorical, strict=True)
-        ]
-        return self.encode(numbers, carried, np.array([indices], dtype=np.int64).reshape(1, -1))
+        )  # fmt: skip
+        indices = np.zeros((len(customers), len(self.categorical)), dtype=np.int64)
+        for n, column in enumerate(self.categorical):
+            known, unknown = self._indices[n], len(column.values)
+            found = [values[column.name] for values in customers]
+            indices[:, n] = [known.get(None if value is None else str(value), unknown) for value in found]
+        return self.encode(numbers, carried, indices)
 
 
 def _numbers(frame: pl.DataFrame, columns: Sequence[Column]) -> np.ndarray:

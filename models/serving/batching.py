@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 MAX_ROWS = 4096  # of one batch, unless a single request brings more
 
@@ -79,21 +78,12 @@ class Batcher:
 
 
 def score_rows(model: Any, rows: Sequence[Sequence[Any]]) -> np.ndarray:
-    """float64 [rows, horizons] from a churn model: exactly what its `predict` says of these rows.
+    """float64 [rows, horizons] from a churn model: what its `predict` says of these rows.
 
     Raises ValueError when the model answers what is no risk.
     """
-    columns = model.config.columns
-    frame = pl.DataFrame(
-        [
-            pl.Series("customer_id", [""] * len(rows), pl.String),
-            *(
-                pl.Series(column.name, values, pl.String if column.kind == "categorical" else pl.Float64)
-                for column, values in zip(columns, zip(*rows, strict=True), strict=True)
-            ),
-        ]
-    )
-    risks = model.predict(frame).select(model.config.risk_names).to_numpy()
+    names = [column.name for column in model.config.columns]
+    risks = model.score_rows([dict(zip(names, row, strict=True)) for row in rows])
     if not ((risks >= 0) & (risks <= 1)).all():  # NaN is neither
         raise ValueError("the model answered something that is no risk between 0 and 1.")
     return np.asarray(risks, np.float64)

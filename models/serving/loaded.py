@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import polars as pl
 
 from models.bundle import Bundle, verify_bundle
 from models.registry import CHALLENGER, CHAMPION, Registry
@@ -28,7 +27,7 @@ class ChurnPredictor(Protocol):
 
     config: Any
 
-    def predict(self, frame: pl.DataFrame) -> pl.DataFrame: ...
+    def score_rows(self, customers: Sequence[Mapping[str, Any]]) -> np.ndarray: ...
 
 
 class CallHearer(Protocol):

@@ -80,9 +80,9 @@ def test_S3_a_slow_challenger_is_stopped(office: Office, monkeypatch: pytest.Mon
         def __init__(self, model: Any) -> None:
             self.model, self.config = model, model.config
 
-        def predict(self, frame: Any) -> Any:
+        def score_rows(self, customers: Any) -> Any:
             time.sleep(0.15)
-            return self.model.predict(frame)
+            return self.model.score_rows(customers)
 
     office.challenger(bias=1.0)
     load = loaded.load_model
