@@ -1,0 +1,86 @@
+"""A6: domain terms and sentences improve WER without a new recording, by a language model and by simulated voices."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.audio import read
+from data.store import write_text
+from evaluation.metrics.wer import corpus_wer, word_errors
+from models.asr import Recognizer, load, restore
+from models.decoding import FILES, Decoding
+from models.language import Text
+from training.base_speech import held_out_speakers
+from training.text_adaptation import TextAdaptation, adapt, speak
+
+ROOT = Path(__file__).parents[2]
+BASE = ROOT / "models" / "base" / "keepline-base.nemo"
+BARISTA = Path(os.environ.get("KEEPLINE_REAL_DATA", ROOT.parent / "shared" / "data")) / "speech" / "barista"
+
+CAUSES = ("a question about my bill", "a problem with my modem", "a refund for my order", "no signal since monday")
+OPENINGS = ("hello i have {}", "hi i am calling about {}", "good morning it is about {}", "i called before about {}")
+SENTENCES = [opening.format(cause) for cause in CAUSES for opening in OPENINGS]
+BEAM = TextAdaptation(decoding=Decoding(mode="beam"))
+
+
+@pytest.fixture(scope="module")
+def base():
+    return restore(BASE)
+
+
+def listen(model: Path, network, manifest: Path) -> tuple[float, float]:
+    """WER of greedy decoding and of what `load` decodes with, on a manifest."""
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    waves = [np.ascontiguousarray(read(manifest.parent / row["audio_filepath"])[0][:, 0]) for row in rows]
+    greedy, adapted = Recognizer(network), load(model)
+    assert adapted.decoder is not None
+    return tuple(
+        corpus_wer(
+            [word_errors(row["text"], heard.text) for row, heard in zip(rows, one.transcribe(waves), strict=True)]
+        )
+        for one in (greedy, adapted)
+    )
+
+
+def beside(folder: Path) -> Path:
+    """The shipped base in a folder of its own, for a language model to lie beside it."""
+    (folder / "model.nemo").symlink_to(BASE)
+    return folder / "model.nemo"
+
+
+def test_A6_wer_falls_with_sentences_alone(tmp_path, base):
+    """Simulated voices say sentences that the model has never heard; only their like was ever written down."""
+    said, unsaid = SENTENCES[::3], [text for number, text in enumerate(SENTENCES) if number % 3]
+    speak(said, tmp_path / "test.jsonl", 12, seed=3)
+    model = beside(tmp_path)
+    found = adapt(BEAM, map(Text, unsaid), model, speak(unsaid[:8], tmp_path / "valid.jsonl", 8, seed=4),
+                  tmp_path)  # fmt: skip
+    assert set(FILES) <= {path.name for path in tmp_path.iterdir()}
+    greedy, adapted = listen(model, base, tmp_path / "test.jsonl")
+    assert found["mode"] == "beam"
+    assert adapted < 0.75 * greedy
+
+
+@pytest.mark.skipif(not BARISTA.is_dir(), reason=f"no real speech at {BARISTA}; set KEEPLINE_REAL_DATA")
+def test_A6_wer_on_real_speech_falls(tmp_path, base):
+    """Coffee orders of voices that neither the base nor the language model has met."""
+    rows = [json.loads(line) for line in (BARISTA / "manifest.jsonl").read_text().splitlines()]
+    for row in rows:
+        row["audio_filepath"] = str((BARISTA / row["audio_filepath"]).resolve())
+    apart = held_out_speakers("barista", {row["speaker"] for row in rows})
+    known = [row for row in rows if row["speaker"] not in apart]
+    tuned = set(sorted({row["speaker"] for row in known})[::5])
+    parts = {
+        "valid": [row for row in known if row["speaker"] in tuned][::5],
+        "test": [row for row in rows if row["speaker"] in apart][::4],
+    }
+    for name, part in parts.items():
+        write_text(tmp_path / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in part))
+    model = beside(tmp_path)
+    texts = [Text(row["text"]) for row in known if row["speaker"] not in tuned]
+    adapt(BEAM, texts, model, tmp_path / "valid.jsonl", tmp_path)
+    greedy, adapted = listen(model, base, tmp_path / "test.jsonl")
+    assert adapted < 0.75 * greedy
