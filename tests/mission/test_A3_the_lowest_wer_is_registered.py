@@ -8,30 +8,28 @@ from typing import Any
 
 import pytest
 
-from models.asr import load
-from tests.speaking import a_manifest, a_nemo
+from models.asr import restore
+from tests.speaking import a_manifest
 from training import asr
 from training.asr import AsrTraining, evaluate, finetune
 from training.manifest import Account, Limits, read_manifest
 from training.tracking import get_run, start_or_resume
 
+BASE = Path(__file__).resolve().parents[2] / AsrTraining().base
 KINDS = ("best", "last", "averaged")
 
 
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path, dict[str, Any]]:
-    """A network that learns ten words a little: what finetune found, its folder, its MLflow run."""
+    """The base that ships learns ten words a little: what finetune found, its folder, its MLflow run."""
     folder = tmp_path_factory.mktemp("learnt")
     a_manifest(folder / "train.jsonl", 24)
-    a_manifest(folder / "valid.jsonl", 8, seed=1)
-    a_nemo(folder / "base.nemo")
-    params = AsrTraining(steps=60, batch_duration_s=12.0, learning_rate=5e-3, warmup_steps=5, cooldown_share=0.1,
-                         valid_steps=10, average_share=0.5, threads=1)  # fmt: skip
+    a_manifest(folder / "valid.jsonl", 12, seed=1, words=3)
+    params = AsrTraining(steps=20, batch_duration_s=12.0, learning_rate=5e-3, warmup_steps=5, cooldown_share=0.1,
+                         valid_steps=6, average_share=0.5, threads=1)  # fmt: skip
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     with start_or_resume(uri, "asr", "A3") as run:
-        found = finetune(
-            params, folder / "base.nemo", folder / "train.jsonl", folder / "valid.jsonl", folder / "work", run
-        )
+        found = finetune(params, BASE, folder / "train.jsonl", folder / "valid.jsonl", folder / "work", run)
     return found, folder, get_run(uri, run.run_id)
 
 
@@ -59,7 +57,7 @@ def test_A3_whichever_wins_its_weights_are_shipped(
     _, folder, _ = learnt
     for name in ("last.pt", "best.pt"):
         (tmp_path / name).write_bytes((folder / "work" / name).read_bytes())
-    model = load(folder / "base.nemo").model
+    model = restore(BASE)
     monkeypatch.setattr(asr, "evaluate", lambda path, valid: 0.1 if path.stem == winner else 0.2)
     figures = asr._choose(model, tmp_path, None)
     assert min(figures, key=lambda kind: figures[kind]) == winner
