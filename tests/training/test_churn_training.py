@@ -186,3 +186,55 @@ def test_what_cannot_be_learned_from_is_said(tmp_path, table, message):
 def test_horizons_must_increase():
     with pytest.raises(ValueError, match="increasing"):
         ChurnTraining(horizons_days=(90, 30))
+
+
+def a_history(rows: int = 3000, seed: int = 0) -> pl.DataFrame:
+    """Customers whose hazard is that of their plan times 1 + 4 for each unit of trouble, which halves in 50 days."""
+    rng = np.random.default_rng(seed)
+    trouble, smooth = rng.exponential(0.7, rows) * (rng.random(rows) < 0.4), rng.exponential(0.7, rows)
+    plan = rng.choice(["flex", "plus"], rows)
+    base, rate = 0.0006 * np.where(plan == "flex", 2.0, 1.0), np.log(2) / 50
+    days = np.arange(1, 501)
+    hazard = base[:, None] * (1 + 4 * trouble[:, None] * np.exp(-rate * days))
+    gone = np.cumsum(hazard, axis=1) > rng.exponential(1, rows)[:, None]
+    event = gone.any(axis=1)
+    return pl.DataFrame({
+        "customer_id": [f"C{n}" for n in range(rows)], "as_of": [date(2026, 1, 1)] * rows,
+        "split": rng.choice(["train", "valid", "test"], rows, p=[0.6, 0.2, 0.2]), "event": event,
+        "time_days": np.where(event, gone.argmax(axis=1) + 1.0, 500.0), "plan": plan,
+        "friction_unresolved_decayed": trouble, "friction_transfer_decayed": smooth,
+    })  # fmt: skip
+
+
+def test_it_learns_what_experiences_weigh_and_how_they_fade(tmp_path):
+    found = train(replace(QUICK, epochs=0), a_history(), tmp_path, Notes())
+    network = ChurnModel.load(Path(found["model"])).network
+    weights = dict(zip(("unresolved", "transfer"), network.mark.tolist(), strict=True))
+    assert 2 < weights["unresolved"] < 8
+    assert weights["transfer"] < 0.5
+    assert (network.fade.diff() < 0).all()
+
+
+def test_an_ensemble_that_gains_nothing_is_silent(tmp_path):
+    found = train(QUICK, a_table(2000, effect=0.0), tmp_path, Notes())
+    assert not found["ensemble"]
+    assert ChurnModel.load(Path(found["model"])).network.is_silent
+
+
+def test_an_ensemble_speaks_where_features_matter_only_together(tmp_path):
+    rng = np.random.default_rng(0)
+    table = a_table(3000, effect=0.0).with_columns(friction_30d=pl.Series(rng.uniform(0, 1, 3000)))
+    odd = ((table["friction_30d"] > 0.5) != (table["plan"] == "flex")).to_numpy()
+    table = table.with_columns(time_days=None, event=pl.Series(rng.random(3000) < np.where(odd, 0.7, 0.2)))
+    table = table.cast({"time_days": pl.Float64})
+    found = train(replace(QUICK, epochs=30), table, tmp_path, Notes())
+    assert found["ensemble"]
+    assert found["valid_loss"] < found["valid_loss_additive"] - 0.05
+
+
+def test_refinements_wait_for_many_leavers(tmp_path):
+    table = a_table(1200)
+    few = train(replace(QUICK, epochs=0, leavers_per_feature=10_000), table, tmp_path / "few", Notes())
+    many = train(replace(QUICK, epochs=0, leavers_per_feature=1), table, tmp_path / "many", Notes())
+    assert few["features_left_out"] == ["friction_30d"]
+    assert many["features_left_out"] == []
