@@ -91,19 +91,32 @@ def _design(scores: np.ndarray) -> np.ndarray:
 
 
 def _fitted(scores: np.ndarray, right: np.ndarray) -> tuple[float, float, float]:
-    """Penalised Newton steps; a slope that would turn negative is held at 0, so that order is kept."""
-    design, start = _design(scores), np.array([1.0, 1.0, 0.0])
-    weights, free = start.copy(), np.array([True, True, True])
+    """A slope that comes out negative is left out and the rest fitted again, so that order is kept."""
+    design, free = _design(scores), np.array([True, True, True])
+    while True:
+        weights = np.zeros(3)
+        weights[free] = _newton(design[:, free], right, np.array([1.0, 1.0, 0.0])[free])
+        if weights[:2].min() >= 0:
+            return float(weights[0]), float(weights[1]), float(weights[2])
+        free[int(weights[:2].argmin())] = False
+
+
+def _newton(design: np.ndarray, right: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Logistic regression, pulled towards `start`; steps are halved until they help."""
+
+    def loss(weights: np.ndarray) -> float:
+        odds = design @ weights
+        return float(np.sum(np.logaddexp(0, odds) - right * odds) + _PULL / 2 * np.sum((weights - start) ** 2))
+
+    weights = start
     for _ in range(100):
         probability = 1 / (1 + np.exp(-design @ weights))
         slope = design.T @ (right - probability) - _PULL * (weights - start)
-        curve = (design * (probability * (1 - probability))[:, None]).T @ design + _PULL * np.eye(3)
-        step = np.zeros(3)
-        step[free] = np.linalg.solve(curve[np.ix_(free, free)], slope[free])
+        curve = (design * (probability * (1 - probability))[:, None]).T @ design + _PULL * np.eye(len(start))
+        step = np.linalg.solve(curve, slope)
+        while loss(weights + step) > loss(weights) and np.abs(step).max() > 1e-9:
+            step = step / 2
         weights = weights + step
         if np.abs(step).max() < 1e-8:
             break
-        fallen = free & (weights < 0) & np.array([True, True, False])
-        if fallen.any():
-            weights[fallen], free = 0.0, free & ~fallen
-    return float(weights[0]), float(weights[1]), float(weights[2])
+    return weights

@@ -68,3 +68,18 @@ def test_it_comes_back_from_beside_the_weights(tmp_path: Path) -> None:
 
 def test_the_formula_is_that_of_beta_calibration() -> None:
     assert Calibration(1.0, 1.0, 0.0, 0, 0.0, 0.0)(np.array([0.2, 0.5, 0.9])) == pytest.approx([0.2, 0.5, 0.9])
+
+
+def test_scores_that_crowd_near_one_are_calibrated_too() -> None:
+    rng = np.random.default_rng(5)
+
+    def crowded(count: int) -> tuple[np.ndarray, np.ndarray]:
+        odds = rng.normal(3.5, 2.5, count)
+        return 1 / (1 + np.exp(-odds)), rng.random(count) < 1 / (1 + np.exp(1.5 - 0.9 * odds))
+
+    scores, right = crowded(1000)
+    calibration = fit(scores, right, np.arange(1000) // 50)
+    scores, right = crowded(4000)
+    assert expected_calibration_error(scores, right) > 0.15
+    assert expected_calibration_error(calibration(scores), right) < 0.035
+    assert calibration(np.array([0.999]))[0] > 0.97
