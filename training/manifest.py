@@ -151,7 +151,7 @@ Encode = Callable[[str], tuple[list[int], str]]
 
 def read_manifest(
     path: Path, encode: Encode, step_s: float, limits: Limits, account: Account, learn: bool = True
-) -> Speech:  # fmt: skip
+) -> Speech:
     """The utterances of a NeMo manifest in the order of its lines; `account` tells what was left out and why.
 
     `encode` gives a text's label numbers and the characters it has none for, `step_s` is the audio behind a step of
@@ -217,7 +217,7 @@ def texts_of(path: Path) -> list[str]:
 def _rows(path: Path, account: Account) -> Iterator[tuple[str, str, str, float, float]]:
     """(manifest:line, audio, text, offset_s or -1, duration_s) of each line that is one."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(
             f"{path}: cannot be read ({error}). Give a NeMo manifest, one JSON object a line."
