@@ -1,6 +1,7 @@
 """A scorecard counts what it says it counts, keeps its units, and pairs only what belongs together."""
 
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -62,8 +63,10 @@ def test_what_cannot_be_scored_is_said(rows, hypotheses, says):
 
 @pytest.mark.parametrize("card", [examples.asr(0.2), examples.churn(0.5)], ids=["asr", "churn"])
 def test_a_scorecard_comes_back_as_it_was_saved(card, tmp_path: Path):
+    card = replace(card, conditions={"gsm": card.metrics})
     card.save(tmp_path / "c.json")
     again = load(tmp_path / "c.json")
+    assert again.conditions == {"gsm": card.metrics}
     assert again.units.equals(card.units)
     assert (again.metrics, again.slices, again.ratios, again.facts) == (
         card.metrics, card.slices, card.ratios, card.facts,
