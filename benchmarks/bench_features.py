@@ -13,6 +13,7 @@ import sys
 import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -44,7 +45,7 @@ def a_centre(contacts: int, seed: int = 0) -> tuple[dict[str, pl.DataFrame], pl.
         "outcomes": pl.DataFrame({"customer_id": names, "event": "churn", "happened": False,
                                   "observed_until": [AS_OF + timedelta(days=200)] * customers}),
     }  # fmt: skip
-    schemas = {"customers": CUSTOMERS, "contacts": CONTACTS, "outcomes": OUTCOMES}
+    schemas: dict[str, Any] = {"customers": CUSTOMERS, "contacts": CONTACTS, "outcomes": OUTCOMES}
     tables = {
         name: pl.concat([pl.DataFrame(schema=schemas[name]), table], how="diagonal_relaxed").cast(schemas[name])
         for name, table in tables.items()

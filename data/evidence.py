@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 
@@ -16,7 +17,12 @@ from data.labelling.discover import Rule, find
 from data.labelling.labeller import vote_all
 from data.labelling.scheme import SCHEME, LabellingParams
 
-SCHEMA = {"contact_id": pl.String, "started_at": pl.Datetime("us", "UTC"), "start_s": pl.Float64, "words": pl.String}
+SCHEMA: dict[str, Any] = {
+    "contact_id": pl.String,
+    "started_at": pl.Datetime("us", "UTC"),
+    "start_s": pl.Float64,
+    "words": pl.String,
+}
 
 
 def marks_of(feature: str) -> list[tuple[str, str]]:
