@@ -232,7 +232,7 @@ def _choose(model: Any, work_dir: Path, valid: Any) -> dict[str, float]:
 
     weights = {
         "best": torch.load(work_dir / "best.pt", weights_only=True, map_location="cpu")["model"],
-        "last": {name: value.cpu().clone() for name, value in model.state_dict().items()},
+        "last": torch.load(work_dir / "last.pt", weights_only=True, map_location="cpu")["model"],
         "averaged": averaged_weights(work_dir),
     }
     figures = {}
