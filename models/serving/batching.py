@@ -19,7 +19,7 @@ class Batcher:
         self._waiting: list[tuple[Any, Sequence[Sequence[Any]], asyncio.Future[np.ndarray]]] = []
         self._busy = False
         self._draining: asyncio.Task[None] | None = None  # held, or it could be collected while it runs
-        self._thread = ThreadPoolExecutor(1, "score", _one_thread)
+        self._thread: ThreadPoolExecutor | None = None
 
     async def score(self, model: Any, rows: Sequence[Sequence[Any]]) -> np.ndarray:
         """float64 [rows, horizons] of rows of values in the order of the model's columns. Raises as the model does."""
@@ -27,6 +27,7 @@ class Batcher:
         self._waiting.append((model, rows, future))
         if not self._busy:
             self._busy = True
+            self._thread = self._thread or ThreadPoolExecutor(1, "score", _one_thread)
             self._draining = asyncio.create_task(self._drain())
         return await future
 
@@ -73,8 +74,10 @@ class Batcher:
             _settle(future, error)
 
     def close(self) -> None:
-        """Ends the thread."""
-        self._thread.shutdown(wait=False)
+        """Ends the thread; another request would start one again."""
+        if self._thread:
+            self._thread.shutdown(wait=False)
+        self._thread = None
 
 
 def score_rows(model: Any, rows: Sequence[Sequence[Any]]) -> np.ndarray:

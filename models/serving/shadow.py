@@ -34,10 +34,10 @@ class Shadow:
             self._models.metrics.shadow_dropped.labels(kind).inc()
 
     def close(self) -> None:
-        """Forgets what waits and ends the thread."""
-        while not self._jobs.empty():
-            self._jobs.get_nowait()
-        self._jobs.put(None)
+        """Ends the thread after what waits; another request would start one again."""
+        if self._thread:
+            self._jobs.put(None)
+        self._thread = None
 
     def _work(self) -> None:
         metrics = self._models.metrics

