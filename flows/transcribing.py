@@ -25,7 +25,7 @@ from data.records import TURNS
 from data.store import write_text
 from data.transcripts import HeardCall, HeardTurn, from_json, to_ctm, to_json, to_lhotse, to_nemo, to_vtt
 from data.utterances import cut
-from evaluation.experience.conversation import ConversationParams, Span, measure
+from evaluation.experience.conversation import SIDES, ConversationParams, Span, measure
 from models.calls import pieces
 from models.segments import Segment, Segmentation
 
@@ -173,12 +173,11 @@ def orders(source: Path, out: Path, formats: Sequence[str], channels: Sequence[s
         raise ValueError(f"{source}: no such file or folder. Name a recording, or a folder of them.")
     root = source if source.is_dir() else source.parent
     stems = [path.relative_to(root).with_suffix("") for path in found]
-    doubled = {stem for stem in stems if stems.count(stem) > 1} if len(set(stems)) < len(stems) else set()
-    stamp = stamp_of(ears)
+    count, stamp = Counter(stems), stamp_of(ears)
     made = []
     for path, stem in zip(found, stems, strict=True):
         # Two files that differ in their suffix only keep it, so that neither writes over the other.
-        place = path.relative_to(root) if stem in doubled else stem
+        place = path.relative_to(root) if count[stem] > 1 else stem
         made.append(Order(path, out / place, place.as_posix(), tuple(formats), tuple(channels), stamp))
     return sorted(made, key=lambda order: -order.audio.stat().st_size)
 
@@ -243,10 +242,11 @@ def _listed(words: str) -> list[str]:
 def _model(street: Street, name: str | None) -> Path:
     """The `.nemo` a person means: a path, a bundle's folder, `base`, or an alias of the registry (asr@champion too)."""
     from flows import hearing, judging
+    from models.bundle import verify_bundle
 
     path = Path(name) if name else None
     if path and path.is_dir():
-        return path / "model.nemo"
+        return verify_bundle(path).path / "model.nemo"
     if path and (path.is_file() or path.suffix == ".nemo"):
         return path
     base = hearing.base_of(street.params.asr.base, street.path("asr/base.nemo"))
@@ -298,7 +298,7 @@ def _hear_file(order: Order) -> Outcome:
             call = HeardCall(
                 order.name, str(order.audio.resolve()), info.sample_rate_hz, info.channels, info.frames, roles, turns,
                 order.stamp, recognizer.calibration is not None,
-                measure(spans, info.duration_s, ears.params.conversation) if info.channels > 1 else {},
+                measure(spans, info.duration_s, ears.params.conversation) if set(SIDES) <= set(roles.values()) else {},
             )  # fmt: skip
         _write(order, call)
     except (ValueError, OSError) as error:

@@ -100,7 +100,8 @@ def test_A5_an_hour_long_call_is_heard_whole_in_order_and_in_bounded_memory(ears
             covered[int(turn["start_s"] * 10) : int(turn["end_s"] * 10) + 1] = True
         wanted = [(begin, end) for begin, end, side in spoken if side == channel]
         assert np.mean([covered[int(begin * 10 + 1) : int(end * 10)].mean() for begin, end in wanted]) > 0.98
-        assert covered.mean() < 1.4 * sum(end - begin for begin, end in wanted) / 3600
+        spoken_s = sum(end - begin for begin, end in wanted)
+        assert covered.sum() / 10 < spoken_s + 0.7 * len(wanted), "more than speech and a margin around it"
         words = [word for turn in turns for word in turn["words"]]
         assert len(words) >= len(wanted)
         times = [time for word in words for time in (word["start_s"], word["end_s"])]
@@ -154,7 +155,7 @@ def test_A5_the_command_says_what_failed_and_exits_non_zero(ears: Ears, folder: 
                "vtt,ctm", "--model", ears.model, "--jobs", "2", "--store", tmp_path / "store"]  # fmt: skip
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "exports").symlink_to(ears.exports)
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "torn.wav: truncated" in done.stdout
     assert "4 heard" in done.stdout
