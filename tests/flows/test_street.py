@@ -101,12 +101,17 @@ def test_the_questions_people_ask_afterwards_are_answered(walked, tmp_path):
 
 def test_D1_from_an_alias_alone_the_data_comes_back(walked, tmp_path):
     out = tmp_path / "dataset"
-    back = keepline(walked, "checkout", "asr@champion", str(out))
+    back = keepline(walked, "checkout", "asr@champion", str(out), "--test")
     assert back.returncode == 0, back.stderr
     for name in ("contacts", "turns", "recordings"):
         assert (out / "tables" / f"{name}.parquet").read_bytes() == (walked / "clean" / f"{name}.parquet").read_bytes()
     for shard in (walked / "shards").glob("*.tar"):
         assert (out / "shards" / shard.name).read_bytes() == shard.read_bytes()
+    manifest = (out / "test_set" / "test.jsonl").read_text().splitlines()
+    assert sorted(manifest) == sorted((walked / "speech" / "test.jsonl").read_text().splitlines())
+    for line in manifest:
+        name = json.loads(line)["audio_filepath"]
+        assert (out / "test_set" / name).read_bytes() == (walked / "speech" / name).read_bytes()
 
 
 def test_the_nightly_evaluation_says_whether_the_champions_hold(walked):

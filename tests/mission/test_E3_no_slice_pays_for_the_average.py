@@ -1,6 +1,7 @@
 """E3: a hidden slice regression is refused, and having looked at many slices does not make one up."""
 
 import numpy as np
+
 from evaluation.gates import examples
 from evaluation.scorecard import asr_scorecard
 from evaluation.slices import slice_gains

@@ -54,7 +54,7 @@ def network():
     from models.churn import ChurnConfig, ChurnModel, describe_columns
 
     torch.manual_seed(0)
-    columns = describe_columns(_rows(0.0), [describe("unresolved_90d"), describe("tenure_days")], 4)
+    columns = describe_columns(_rows(0.0), [describe("friction_unresolved_90d"), describe("tenure_days")], 4)
     return ChurnModel(ChurnConfig(columns, (30, 180)))
 
 
@@ -64,7 +64,7 @@ def _rows(unresolved: float, customers: int = 40) -> pl.DataFrame:
         {
             "customer_id": [f"c{n:03d}" for n in range(customers)],
             "as_of": [date(2026, 1, 1)] * customers,
-            "unresolved_90d": rng.integers(0, 4, customers) + unresolved,
+            "friction_unresolved_90d": rng.integers(0, 4, customers) + unresolved,
             "tenure_days": rng.normal(500, 100, customers),
         }
     )
@@ -79,7 +79,9 @@ def test_E7_the_churn_network_does_not_look_at_ids_or_company(network):
 def test_E7_a_model_that_looks_at_ids_or_lowers_risk_for_unresolved_complaints_is_refused(network):
     def cheat(rows: pl.DataFrame) -> pl.DataFrame:
         digits = rows["customer_id"].str.len_chars().cast(pl.Float64) / 1000
-        return rows.select("customer_id", "as_of", (0.3 + digits - rows["unresolved_90d"] / 100).alias("risk_30"))
+        return rows.select(
+            "customer_id", "as_of", (0.3 + digits - rows["friction_unresolved_90d"] / 100).alias("risk_30")
+        )
 
     found = churn_probes(cheat, _rows(0.0), _rows(1.0), _rows(0.0), 0)
     by_name = _by_name(found)

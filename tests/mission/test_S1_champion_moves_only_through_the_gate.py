@@ -5,12 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from models.registry import PromotionRefusedError
+from models.ledger import decision_id
+from models.registry import PromotionRefusedError, Registry
 from tests.judging import NOW, Shop, a_decision
 
 PROMOTE = """
@@ -135,3 +138,56 @@ def test_S1_the_ledger_names_the_champion_on_any_date_and_equals_the_alias(shop:
     on = {date(2026, 2, 28): None, date(2026, 3, 1): 1, date(2026, 3, 10): 1, date(2026, 3, 11): 2, date(2027, 1, 1): 3}
     assert {day: shop.registry.champion_at("churn", day) for day in on} == on
     assert shop.registry.champion_at("churn", datetime.fromisoformat("2026-03-21T11:59:59+00:00")) == 2
+
+
+def test_S1_many_promoters_in_many_rounds_have_one_winner_each(shop: Shop):
+    """Threads, each with a registry of its own; benchmarks/bench_promotions.py does it with 20 processes, 50 rounds."""
+    versions = [shop.version(content) for content in ("one", "two", "three", "four")]
+    champion, reference = None, None
+    for number in range(1, 6):
+        racing = [(version, sha) for version, sha in versions if version != champion]
+        start = threading.Barrier(len(racing))
+
+        def race(one, expected=champion, beaten=reference, start=start) -> int | None:
+            version, sha = one
+            registry = Registry(shop.uri, shop.folder / "registry")
+            start.wait()
+            try:
+                return registry.promote("churn", version, expected, a_decision(sha, beaten), f"v{version}", NOW).version
+            except PromotionRefusedError:
+                return None
+
+        with ThreadPoolExecutor(len(racing)) as pool:
+            said = list(pool.map(race, racing))
+        winners = [version for version in said if version is not None]
+        ledger = shop.registry.ledger("churn")
+        assert len(winners) == 1
+        assert len(ledger) == number
+        assert ledger[-1].version == winners[0] == shop.registry.alias("churn", "champion")
+        champion, reference = ledger[-1].version, ledger[-1].bundle_sha256
+
+
+def test_S1_challengers_stand_in_the_ledger_and_need_an_accepted_decision(shop: Shop):
+    (one, first), (two, second) = shop.version("one"), shop.version("two")
+    shop.registry.promote("churn", one, None, a_decision(first), "anna", NOW)
+    with pytest.raises(PromotionRefusedError, match="refused it"):
+        shop.registry.challenge("churn", two, a_decision(second, first, "refused"), "anna", NOW)
+    with pytest.raises(PromotionRefusedError, match="cannot challenge itself"):
+        shop.registry.challenge("churn", one, a_decision(first), "anna", NOW)
+    shop.registry.challenge("churn", two, a_decision(second, first), "anna", NOW)
+    shop.registry.client.set_registered_model_alias("churn", "challenger", str(one))
+    assert shop.registry.alias("churn", "challenger") == two, "the ledger is the truth"
+    assert shop.registry.peek("churn", "challenger") == (two, second)
+    assert shop.registry.champion_at("churn", NOW) == one
+    shop.registry.withdraw("churn", "anna", NOW)
+    assert shop.registry.alias("churn", "challenger") is None
+    assert shop.registry.withdraw("churn", "anna", NOW) is None
+    assert shop.registry.alias("churn", "champion") == one
+
+
+def test_S1_a_record_that_accepts_in_spite_of_a_failed_check_moves_nothing(shop: Shop):
+    version, sha = shop.version("one")
+    record = {**a_decision(sha), "checks": [{"name": "floor", "verdict": "fail"}]}
+    record["decision_id"] = decision_id(record)  # whoever forges a record can compute its id as well
+    with pytest.raises(PromotionRefusedError, match="although floor did not pass"):
+        shop.registry.promote("churn", version, None, record, "anna", NOW)

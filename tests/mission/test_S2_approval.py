@@ -1,0 +1,176 @@
+"""S2: where params.yaml asks for a person, nothing moves until one who did not train the model has said yes."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from socket import socket
+
+import pytest
+
+from evaluation.gates import examples
+from evaluation.gates.decide import write_decision
+from flows import approving
+from flows.params import Params
+from flows.settings import from_environment
+from flows.steps import Street
+from models.approval import ApprovalError, answered
+from models.registry import PromotionRefusedError
+from tests.judging import NOW, Shop, judged
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+def _waiting(sha: str, **facts):
+    """An accepted decision about the bundle `sha`, trained by anna, that waits for a person."""
+    candidate = dataclasses.replace(examples.churn(0.2), bundle_sha256=sha)
+    evidence = examples.evidence(candidate, facts={"trained_by": "anna", **facts}, approval="required")
+    reference = dataclasses.replace(evidence.reference, bundle_sha256="")
+    decision = judged(dataclasses.replace(evidence, reference=reference))
+    assert decision.accepted
+    return decision
+
+
+def _street(folder: Path) -> Street:
+    return Street(from_environment({}, folder), Params(), "c" * 40)
+
+
+def test_S2_an_accepted_candidate_does_not_move_without_approval(shop: Shop):
+    version, sha = shop.version("one")
+    record = _waiting(sha).record
+    shop.registry.challenge("churn", version, record, "schedule", NOW)
+    with pytest.raises(PromotionRefusedError, match="waits for approval"):
+        shop.registry.promote("churn", version, None, record, "schedule", NOW)
+    assert shop.registry.alias("churn", "champion") is None
+    assert shop.registry.alias("churn", "challenger") == version
+
+    yes = answered(record, "approved", "ben", NOW)
+    entry = shop.registry.promote("churn", version, None, record, "schedule", NOW, yes)
+    assert (entry.actor, entry.approved_by) == ("schedule", "ben")
+    assert shop.registry.alias("churn", "champion") == version
+    assert shop.registry.alias("churn", "challenger") is None
+    assert [one.action for one in shop.registry.ledger("churn")] == ["challenge", "promote"]
+
+
+@pytest.mark.parametrize("by", ["anna", " Anna ", "ANNA"])
+def test_S2_who_trained_may_not_approve(shop: Shop, by: str):
+    version, sha = shop.version("one")
+    record = _waiting(sha).record
+    with pytest.raises(ApprovalError, match="trained this model"):
+        answered(record, "approved", by, NOW)
+    forged = {**answered(record, "approved", "ben", NOW), "by": by}
+    with pytest.raises(PromotionRefusedError, match="altered"):
+        shop.registry.promote("churn", version, None, record, "schedule", NOW, forged)
+    assert shop.registry.ledger() == []
+
+
+def test_S2_a_model_whose_trainer_nobody_knows_is_approved_by_nobody():
+    with pytest.raises(ApprovalError, match="nobody knows who trained"):
+        answered(_waiting("f" * 64, trained_by="").record, "approved", "ben", NOW)
+
+
+def test_S2_an_approval_of_another_decision_opens_nothing(shop: Shop):
+    (version, sha), (_, other) = shop.version("one"), shop.version("two")
+    yes = answered(_waiting(other).record, "approved", "ben", NOW)
+    with pytest.raises(PromotionRefusedError, match="another decision"):
+        shop.registry.promote("churn", version, None, _waiting(sha).record, "schedule", NOW, yes)
+    assert shop.registry.alias("churn", "champion") is None
+
+
+def test_S2_a_refusal_of_the_gate_cannot_be_overruled():
+    refused = judged(examples.evidence(examples.churn(9.0), approval="required"))
+    with pytest.raises(ApprovalError, match="cannot overrule"):
+        answered(refused.record, "approved", "ben", NOW)
+
+
+def test_S2_the_first_answer_stands_and_is_found_again(tmp_path: Path):
+    street = _street(tmp_path)
+    decision = _waiting("a" * 64)
+    write_decision(decision, street.path("decisions/churn"))
+    said = approving.answer(street, decision.decision_id[:6], "refused", "ben", "wait for the new tariff")
+    assert approving.of(street, decision.decision_id) == said
+    assert approving.answer(street, decision.decision_id, "refused", "ben")["note"] == "wait for the new tariff"
+    with pytest.raises(ApprovalError, match="ben has refused it already"):
+        approving.answer(street, decision.decision_id, "approved", "cleo")
+    for unknown in ("zzzz", "*", "../churn/" + decision.decision_id[:4]):
+        with pytest.raises(ApprovalError, match="there is none"):
+            approving.answer(street, unknown, "approved", "cleo")
+
+
+FLOW = """
+import sys
+from pathlib import Path
+from prefect import flow
+from flows import pausing
+from flows.params import Params
+from flows.settings import from_environment
+from flows.steps import Street
+
+@flow(persist_result=False)
+def waits(store: str, decision: str):
+    assert pausing.on_a_server()
+    return pausing.ask(Street(from_environment({}, Path(store)), Params(), "c"), decision, "A candidate is accepted.")
+
+print("ANSWER", waits(*sys.argv[1:]))
+"""
+
+
+def test_S2_a_flow_on_a_prefect_server_pauses_until_someone_answers(tmp_path: Path):
+    import httpx
+
+    street = _street(tmp_path / "store")
+    decision = _waiting("a" * 64)
+    write_decision(decision, street.path("decisions/churn"))
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        api = f"http://127.0.0.1:{free.getsockname()[1]}/api"
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    env |= {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": api, "PYTHONPATH": str(ROOT),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}  # fmt: skip
+    port = api.rsplit(":", 1)[1].removesuffix("/api")
+    started = [subprocess.Popen([sys.executable, "-m", "prefect", "server", "start", "--port", port], env=env,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)]  # fmt: skip
+    try:
+        with httpx.Client(base_url=api, timeout=30) as client:
+            _until(lambda: client.get("/health").status_code == 200)
+            flow = subprocess.Popen([sys.executable, "-c", FLOW, str(street.store), decision.decision_id], env=env,
+                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+            started.append(flow)
+
+            def paused():
+                runs = client.post("/flow_runs/filter", json={}).json()
+                return [run["id"] for run in runs if run["state"]["type"] == "PAUSED"]
+
+            (run,) = _until(paused)
+            assert approving.of(street, decision.decision_id) is None
+            told = client.post(f"/flow_runs/{run}/resume", json={"run_input": {"approve": True, "by": "ben"}})
+            assert told.json()["status"] == "ACCEPT", told.text
+        said, _ = flow.communicate(timeout=120)
+        assert "ANSWER" in said, said[-2000:]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait(30)
+    answer = approving.of(street, decision.decision_id)
+    assert (answer["answer"], answer["by"]) == ("approved", "ben")
+
+
+def _until(ready, seconds: float = 500.0):
+    import httpx
+
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if found := ready():
+                return found
+        except httpx.TransportError:
+            pass
+        time.sleep(0.5)
+    raise AssertionError("nothing happened in time")
