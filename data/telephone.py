@@ -213,7 +213,7 @@ class Telephony:
             effect(name)
             if not 0 <= share <= 1:
                 raise ValueError(f"telephony: the share of {name} is {share}; it must lie between 0 and 1.")
-            if name.startswith("speed"):
+            if "speed" in name:
                 raise ValueError("telephony: speed changes the length. Set augmentation.speed_spread instead.")
 
 
@@ -221,9 +221,8 @@ def at_random(
     samples: np.ndarray, sample_rate_hz: int, settings: Telephony, sounds: Sounds, rng: np.random.Generator
 ) -> np.ndarray:
     """`samples` after the effects that fell to them, in the order in which a call meets them."""
-    kinds = list(EFFECTS)
-    order = sorted(settings.shares, key=lambda name: (kinds.index(re.sub(r"(_\d.*|\+.*)", "", name)), name))
-    for name in order:
+    kinds = [CLEAN, *EFFECTS]
+    for name in sorted(settings.shares, key=lambda name: (kinds.index(re.sub(r"(_\d.*|\+.*)", "", name)), name)):
         if rng.random() < settings.shares[name]:
             samples = effect(name, sounds)(samples, sample_rate_hz, rng)
     return samples

@@ -67,16 +67,15 @@ def cut(
         rows = [piece for piece in plan if piece.row]
         missing = [piece for piece in rows if not _there(out, piece.row)]
         try:
-            if missing:
-                samples, rate = read_audio(call["contact_id"])
-                for piece in missing:
-                    _write(out / piece.row["audio_filepath"], samples[:, piece.channel], rate, piece.row)
-        except (AudioError, OSError) as error:
+            samples, rate = read_audio(call["contact_id"]) if missing else (np.zeros((0, 2), np.float32), 0)
+        except AudioError as error:
             reason, _, step = str(error).partition(". ")
             refused.append({"thing": f"call {call['contact_id']}", "kind": "recording", "reason": reason,
                             "next_step": step or "Ingest it again."})  # fmt: skip
             plan = [replace(piece, reason="unreadable", row={}) for piece in plan]
             rows = missing = []
+        for piece in missing:
+            _write(out / piece.row["audio_filepath"], samples[:, piece.channel], rate, piece.row)
         written, reused = written + len(missing), reused + len(rows) - len(missing)
         skipped.update(piece.reason for piece in plan if not piece.row)
         ms.update(_spent(call, plan, side.get(call["contact_id"])))
