@@ -151,7 +151,7 @@ def test_S2_a_flow_on_a_prefect_server_pauses_until_someone_answers(tmp_path: Pa
             (run,) = _until(paused)
             assert approving.of(street, decision.decision_id) is None
             answer = {"run_input": {"approve": True, "by": "ben"}}
-            # A server on SQLite may be busy, and the form is stored just after the state: ask until it takes the answer.
+            # A server on SQLite may be busy, and the form is stored after the state: ask until it takes the answer.
             resume = f"/flow_runs/{run}/resume"
             _until(lambda: client.post(resume, json=answer).json().get("status") == "ACCEPT")
         said, _ = flow.communicate(timeout=120)
