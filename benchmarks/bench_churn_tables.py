@@ -1,6 +1,6 @@
 """P3: the churn model on plain tables with a yes/no target, against peers as they come, on the same splits.
 
-Each split is 70 % train, 10 % valid (stopping, calibration) and 20 % test, stratified. LightGBM, CatBoost and TabM take
+Each split is 70 % train, 10 % valid (stopping, calibration) and 20 % test, stratified. LightGBM and CatBoost take
 part where they are installed; the answer says who did not. `--seeds 0 1 2 3 4 --tables ibm_telco …`
 """
 

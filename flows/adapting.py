@@ -33,7 +33,7 @@ def texts(street: Street) -> list[Text]:
     train = splits.filter((pl.col("split") == "train") & pl.col("contact_id").is_not_null()).select("contact_id")
     if not params.messages:
         contacts = pl.read_parquet(street.path("clean/contacts.parquet"))
-        train = train.join(contacts.filter(pl.col("channel") == "call"), on="contact_id", how="semi")
+        train = train.join(contacts.filter(pl.col("channel") == "phone"), on="contact_id", how="semi")
     turns = pl.read_parquet(street.path("clean/turns.parquet")).join(train, on="contact_id", how="semi")
     said = turns.filter(pl.col("role").is_in(["customer", "agent"]) & pl.col("text").is_not_null())
     sentences = [

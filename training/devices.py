@@ -106,7 +106,7 @@ def join(kind: str, place: str = "env://") -> Devices:
 
     store, rank, count = next(iter(rendezvous(place, timeout=PATIENCE)))
     store.set_timeout(PATIENCE)
-    make = dist.ProcessGroupNCCL if kind == "cuda" else dist.ProcessGroupGloo
+    make: Any = dist.ProcessGroupNCCL if kind == "cuda" else dist.ProcessGroupGloo  # torch types only one of its forms
     return Devices(rank, count, kind, store, make(dist.PrefixStore("gradients", store), rank, count, PATIENCE))
 
 

@@ -22,12 +22,12 @@ def street(tmp_path):
     def with_params(**params):
         return SimpleNamespace(path=tmp_path.joinpath, params=SimpleNamespace(adaptation=TextAdaptation(**params)))
 
-    split = {"call": "train", "chat": "train", "exam": "test", None: "train"}
+    split = {"phone": "train", "chat": "train", "exam": "test", None: "train"}
     write_table(tmp_path / "splits.parquet", pl.DataFrame({"contact_id": list(split), "split": list(split.values())}))
-    channels = {"call": "call", "chat": "chat", "exam": "call"}
+    channels = {"phone": "phone", "chat": "chat", "exam": "phone"}
     contacts = [{**dict.fromkeys(CONTACTS), "contact_id": key, "channel": value} for key, value in channels.items()]
     write_table(tmp_path / "clean/contacts.parquet", pl.DataFrame(contacts, schema=CONTACTS))
-    turns = [("call", 0, "agent", "how can i help"), ("call", 1, "customer", "my modem is dead"),
+    turns = [("phone", 0, "agent", "how can i help"), ("phone", 1, "customer", "my modem is dead"),
              ("chat", 0, "customer", "Hello! Where is my Zyxel?"), ("chat", 1, "system", "queued"),
              ("exam", 0, "customer", "the answer to the exam")]  # fmt: skip
     rows = [{**dict.fromkeys(TURNS), "contact_id": one, "turn": turn, "role": role, "text": text}
