@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,11 @@ from training.text_adaptation import TextAdaptation, adapt
 
 ROOT = Path(__file__).resolve().parent.parent
 SETS = {"barista": 1, "spoken_digits": 5, "asterisk_prompts": 1}  # every nth held-out utterance is heard
+STEPS = {"barista": 1500, "spoken_digits": 400, "asterisk_prompts": 400}  # of fine-tuning
 PEERS = ("whisper-base", "whisper-tiny.en", "moonshine-tiny", "pocketsphinx")
 BASE = ROOT / "models" / "base" / "keepline-base.nemo"
 TUNING = AsrTraining(
-    steps=1500, batch_duration_s=40.0, learning_rate=1e-3, warmup_steps=50, valid_steps=250, longest_s=16.0,
+    batch_duration_s=40.0, learning_rate=1e-3, warmup_steps=50, valid_steps=250, longest_s=16.0,
     augmentation=Augmentation(telephone_share=0.4, noise_share=0.4, speed_spread=0.1),
 )  # fmt: skip
 
@@ -103,7 +105,15 @@ def tuned(name: str, known: list[dict[str, Any]], work: Path) -> Path:
         write_text(work / f"{split}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     began = time.monotonic()
     with start_or_resume(f"sqlite:///{work}/mlflow.db", "bench", name) as run:
-        found = finetune(TUNING, BASE, work / "train.jsonl", work / "valid.jsonl", work / "run", run, tell(name))
+        found = finetune(
+            replace(TUNING, steps=STEPS[name]),
+            BASE,
+            work / "train.jsonl",
+            work / "valid.jsonl",
+            work / "run",
+            run,
+            tell(name),
+        )
     print(f"{name}: {found['steps']} steps in {time.monotonic() - began:.0f} s", file=sys.stderr)
     if not (work / "last.nemo").exists():
         model = restore(BASE)
