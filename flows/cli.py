@@ -45,12 +45,18 @@ def hear(
     folder: Annotated[
         Path, typer.Argument(help="Recordings of one voice each; some with their words (.txt or manifest.jsonl).")
     ],
+    words: Annotated[
+        Path | None,
+        typer.Option(help="Terms and sentences of the domain, one a line: a language model learns them too."),
+    ] = None,
     store: Store = None,
 ) -> None:
     """Teach the recogniser a domain from a folder of recordings, judge it, and transcribe what has no words yet."""
     from flows.demo import walk
 
-    walk(console, folder, "recordings", store, until="transcribe")
+    if words and not words.is_file():
+        raise FileNotFoundError(f"{words}: no such file. Give a text file with one term or sentence a line.")
+    walk(console, folder, "recordings", store, until="transcribe", words=words)
 
 
 @app.command()

@@ -27,9 +27,15 @@ def demo(console: Console, store: Path | None) -> None:
 
 
 def walk(
-    console: Console, export: Path | None, kind: str, store: Path | None, closing: bool = True, until: str | None = None
+    console: Console,
+    export: Path | None,
+    kind: str,
+    store: Path | None,
+    closing: bool = True,
+    until: str | None = None,
+    words: Path | None = None,
 ) -> dict[str, Any]:
-    """One retraining run in this process, up to the step `until`.
+    """One retraining run in this process, up to the step `until`; `words` is a file of terms to decode with.
 
     A given export gets a store of its own unless `store` says otherwise.
     """
@@ -47,7 +53,8 @@ def walk(
     with console.status("starting Prefect …"):
         from flows.retrain import retrain
 
-    summaries = retrain(str(export.resolve()) if export else None, kind, str(home), until)
+    where = [str(path.resolve()) if path else None for path in (export, words)]
+    summaries = retrain(where[0], kind, str(home), until, where[1])
     if closing:
         close(console, home, summaries, time.monotonic() - started)
     return summaries

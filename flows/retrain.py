@@ -28,16 +28,21 @@ def step(name: str, street: Street) -> dict[str, Any]:
 
 @flow(name="retrain", flow_run_name="retrain {store}", persist_result=False)
 def retrain(
-    export: str | None = None, kind: str = "auto", store: str | None = None, until: str | None = None
+    export: str | None = None,
+    kind: str = "auto",
+    store: str | None = None,
+    until: str | None = None,
+    words: str | None = None,
 ) -> dict[str, Any]:
     """Walks the street once. `export` is a folder to take in (default: the simulator), `store` where artefacts go.
 
-    `until` names the last step to take (default: all).
+    `until` names the last step to take (default: all), `words` a file of terms to decode with.
 
     A refused candidate is not a failure: the flow completes, the champion stays, the decision says why. Where
     params.yaml asks for approval, a flow on a Prefect server pauses at its end until someone answers or its time is up.
     """
-    street = wiring.street(store=Path(store) if store else None, export=Path(export) if export else None, kind=kind)
+    places = {name: Path(path) for name, path in (("store", store), ("export", export), ("words", words)) if path}
+    street = wiring.street(kind=kind, **places)
     found = {name: step(name, street) for name in wiring.steps_for(street, until)}
     # Asked last, so that nothing else waits for people. Until then, and on a "no", the champion stays in office.
     waiting = {name: one["waits"] for name, one in found.items() if name.startswith("release_") and one["waits"]}

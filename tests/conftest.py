@@ -21,6 +21,6 @@ def real_data() -> Path:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For tests that run side by side: a file stays together, and all that need the walked street, made once."""
+    street = {item.path for item in items if "walked" in getattr(item, "fixturenames", ())}
     for item in items:
-        needs = getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("street" if "walked" in needs else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group("street" if item.path in street else str(item.path)))

@@ -27,7 +27,9 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
             (root / "folder" / name).write_bytes(to_wav_bytes(synthesizer.speak(text, voice, 16000), 16000))
             lines.append({"audio_filepath": name, "speaker": voice.name, "text": text if number < 12 else ""})
     (root / "folder" / "manifest.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    done = keepline(root / "store", "hear", str(root / "folder"), "--store", str(root / "store"))
+    (root / "words.txt").write_text("modem\nbroadband upgrade\ni want to cancel.\n")
+    done = keepline(root / "store", "hear", str(root / "folder"), "--words", str(root / "words.txt"),
+                    "--store", str(root / "store"))  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return root / "store", done.stdout
 
@@ -40,6 +42,11 @@ def test_A1_a_bare_folder_of_recordings_teaches_the_recogniser(heard: tuple[Path
     assert decision["verdict"] in ("accepted", "refused")
     assert "held-out wer" in said
     assert not (store / "features.parquet").exists()
+
+
+def test_A6_the_word_list_is_learnt_from(heard: tuple[Path, str]) -> None:
+    store, _ = heard
+    assert "broadband upgrade" in (store / "asr" / "bundle" / "language.arpa").read_text()
 
 
 def test_A1_what_nobody_wrote_down_is_transcribed(heard: tuple[Path, str]) -> None:

@@ -154,6 +154,7 @@ def test_A5_the_command_says_what_failed_and_exits_non_zero(ears: Ears, folder: 
     command = [sys.executable, "-m", "flows.cli", "transcribe", folder, "--out", tmp_path / "out", "--format",
                "vtt,ctm", "--model", ears.model, "--jobs", "2", "--store", tmp_path / "store"]  # fmt: skip
     (tmp_path / "store").mkdir()
+    ears.exports.mkdir(exist_ok=True)
     (tmp_path / "store" / "exports").symlink_to(ears.exports)
     done = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1, done.stdout + done.stderr

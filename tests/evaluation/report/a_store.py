@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from data import audio, features
+from data.evidence import SCHEMA, evidence
 from data.ingest import ingest
 from data.labelling import label
 from data.packs import read_member
@@ -166,8 +167,12 @@ def _churn(
     ]
     torch.manual_seed(0)
     model = ChurnModel(ChurnConfig(describe_columns(train, declared, 8), HORIZONS, bias=(-3.0,) * len(HORIZONS)))
+    model.network.mark.uniform_(0.2, 0.6)  # nobody trained it, but its reasons shall be about contacts
     write_table(store / "scores.parquet", model.predict(current))
-    write_table(store / "reasons.parquet", model.reasons(current))
+    reasons = model.reasons(current)
+    beside = evidence(reasons, clean["contacts"], labels, clean["turns"])
+    keys = ["customer_id", "as_of", "rank"]
+    write_table(store / "reasons.parquet", reasons.join(beside.select(*keys, *SCHEMA), on=keys, how="left"))
     candidate = test.select(OUTCOME).join(model.predict(test), on=["customer_id", "as_of"])
     life_table = test.select(OUTCOME).join(kaplan_meier(train, test, HORIZONS), on=["customer_id", "as_of"])
     write_table(store / "scorecards/churn/predictions.parquet", candidate)

@@ -23,7 +23,6 @@ from data.store import read_json, read_tables, write_json, write_table
 from evaluation.experience.worth_hearing import WorthHearingParams
 from evaluation.metrics.churn import attainable_skill
 from evaluation.report.run import ReportParams, write_report
-from evaluation.report.sections.people import evidence
 from evaluation.report.words import count, plain, share
 from evaluation.scorecard import gain, load
 from tests.evaluation.report.a_store import NOW, decoded, delivered, walk
@@ -302,26 +301,6 @@ def test_the_riskiest_customers_come_first_with_every_horizon(store: Path, page:
     assert re.findall(r'<td class="n">(.*?)</td>', rows[0][1]) == [
         share(first[f"risk_{days}"], 0) for days in (30, 90, 180, 365)
     ]
-
-
-def test_a_reason_points_to_the_newest_contact_that_it_counts() -> None:
-    past = pl.DataFrame(
-        {
-            "contact_id": ["k4", "k3", "k2", "k1"],
-            "channel": ["chat", "phone", "phone", "ivr"],
-            "started_at": [NOW, NOW, NOW, NOW],
-            "wait_s": [None, 20.0, 900.0, None],
-            "marks": [["reason_other"], ["friction_transfer"], ["friction_transfer", "friction_unresolved"], None],
-        }
-    )
-    points_to = {
-        "friction_transfer_decayed": "k3", "friction_unresolved_90d": "k2", "contacts_phone_30d": "k3",
-        "contacts_7d": "k4", "worst_episode": "k2", "longest_wait_s": "k2", "days_since_last_friction": "k3",
-        "reason_other_365d": "k4",
-    }  # fmt: skip
-    assert {feature: (evidence(feature, past) or {})["contact_id"] for feature in points_to} == points_to
-    for feature in ("tenure_days", "plan", "attr_contract", "friction_long_wait_7d", "contacts_email_7d"):
-        assert evidence(feature, past) is None
 
 
 def test_reasons_on_the_page_belong_to_the_customer_they_stand_with(store: Path, page: str) -> None:
