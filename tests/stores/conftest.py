@@ -57,7 +57,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     (folder / "s3.json").write_text(json.dumps({"identities": [user]}))
     ports = {name: free_port() for name in ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc",
                                             "filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc",
-                                            "s3.port.iceberg")}  # fmt: skip
+                                            "s3.port.iceberg", "s3.port.lance")}  # fmt: skip
     server = subprocess.Popen(
         [str(weed) if weed.exists() else "weed", "server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
          f"-dir={folder}", "-volume.max=20", "-master.volumeSizeLimitMB=64", f"-s3.config={folder / 's3.json'}",
