@@ -46,13 +46,23 @@ def fingerprint(paths: Iterable[Path], settings: Any) -> str:
     ).hexdigest()
 
 
+def named_in(settings: Any) -> list[Path]:
+    """The files and folders that settings name by a path: what is in them decides the result too."""
+    if isinstance(settings, str):
+        path = ROOT / settings
+        return [path] if path.is_file() or ("/" in settings and path.is_dir()) else []
+    inside = settings.values() if isinstance(settings, dict) else settings if isinstance(settings, list | tuple) else ()
+    return [path for value in inside for path in named_in(value)]
+
+
 def of_step(street: Street, step: Step) -> str:
-    """What a step's result depends on: its needs, its code and its sections of params.yaml."""
+    """What a step's result depends on: its needs, its code, its sections of params.yaml and the files they name."""
     needs = [street.raw if need == "raw" else street.path(need) for need in step.needs]
     code = [ROOT / path for path in step.code]
     settings = {section: asdict(getattr(street.params, section)) for section in step.params}
     return fingerprint(
-        needs + code, {"step": step.name, "kind": street.kind if "raw" in step.needs else "", **settings}
+        needs + code + named_in(settings),
+        {"step": step.name, "kind": street.kind if "raw" in step.needs else "", **settings},
     )
 
 

@@ -65,3 +65,17 @@ def test_the_digest_of_a_folder_knows_names_and_contents(tmp_path):
     assert marker.digest(tmp_path / "f") == first
     (tmp_path / "f" / "a").rename(tmp_path / "f" / "b")
     assert marker.digest(tmp_path / "f") != first
+
+
+def test_a_file_that_settings_name_counts_by_its_content(tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("modem")
+    settings = {"terms": str(words), "extra": [{"manifest": str(tmp_path / "gone.jsonl")}], "noise_dir": "", "order": 3}
+    assert marker.named_in(settings) == [words]
+    before = marker.fingerprint(marker.named_in(settings), settings)
+    words.write_text("broadband")
+    assert marker.fingerprint(marker.named_in(settings), settings) != before
+
+
+def test_words_that_happen_to_be_folders_are_no_files(tmp_path):
+    assert marker.named_in({"mode": "data", "kind": "models", "empty": ""}) == []
