@@ -16,6 +16,7 @@ import soundfile
 import soxr
 
 WAV_CODECS = ("PCM_16", "ULAW", "ALAW")
+SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".gsm", ".au", ".aiff", ".aif", ".caf", ".w64")  # of recordings
 CLIPPED_FROM = 0.98  # the loudest step of µ-law decodes to 0.9804, of A-law to 0.984, of PCM to 1
 SILENCE_DBFS = -60.0
 _UNKNOWN_SIZES = (0, 0xFFFFFFFF)  # what streaming recorders leave in the header when they never learn the length

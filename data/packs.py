@@ -33,6 +33,12 @@ def member_name(contact_id: str, path: Path) -> str:
     return quote(contact_id, safe="") + path.suffix.lower()
 
 
+def contents(recordings: pl.DataFrame, shards: Path) -> Callable[[str], bytes]:
+    """contact_id → the recording's bytes as delivered."""
+    place = {row["contact_id"]: (row["shard"], row["member"]) for row in recordings.iter_rows(named=True)}
+    return lambda contact_id: read_member(shards, *place[contact_id])
+
+
 def add(
     shards: Path,
     members: Mapping[str, Path],

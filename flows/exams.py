@@ -32,7 +32,7 @@ def bring_back(street: Street, kind: str, run_id: str, dataset: Path) -> tuple[P
     comes back is not what the model was scored on.
     """
     from data.audio import read
-    from data.packs import read_member
+    from data.packs import contents
     from data.utterances import cut
     from training.tracking import fetch_artifact, get_run
 
@@ -48,14 +48,15 @@ def bring_back(street: Street, kind: str, run_id: str, dataset: Path) -> tuple[P
         found = leaving.hash_of(rows)
     else:
         tables = read_tables(dataset / "tables")
-        place = {row["contact_id"]: row for row in tables["recordings"].iter_rows(named=True)}
-
-        def audio(contact_id: str):  # type: ignore[no-untyped-def]
-            call = place[contact_id]
-            return read(read_member(dataset / "shards", call["shard"], call["member"]), contact_id)
-
+        content = contents(tables["recordings"], dataset / "shards")
         queues = tables["contacts"].select("contact_id", "queue")
-        cut(tables["recordings"].join(queues, on="contact_id", how="left"), tables["turns"], rows, audio, out)
+        cut(
+            tables["recordings"].join(queues, on="contact_id", how="left"),
+            tables["turns"],
+            rows,
+            lambda call: read(content(call), call),
+            out,
+        )
         alone = replace(street.params.evaluation, conditions=(), guardrail_s=0.0)
         found = hearing.exams(out / "test.jsonl", alone)["test"].data_hash
     wanted = get_run(uri, run_id)["tags"].get("test_data_hash", "")

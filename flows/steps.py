@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from data.audio import read as read_audio
-from data.packs import read_member
+from data.packs import contents
 from data.splits import SPLITS
 from data.store import read_json, read_tables, write_json, write_table, write_text
 from flows import hearing, judging, leaving, transcribing
@@ -120,10 +120,11 @@ def cut(street: Street, progress: Report) -> dict[str, Any]:
     write_text(street.path("quarantine/cut.jsonl"), "".join(json.dumps(line) + "\n" for line in lines))
     delivered = pl.read_parquet(street.path("tables/recordings.parquet"))
     hours = ledger(delivered, clean["recordings"], summary["ms"], street.path("quarantine"))
-    write_json(street.path("hours.json"), hours.summary(params))
+    budget = hours.summary(params)
+    write_json(street.path("hours.json"), budget)
     hours.hold(params)
     write_json(street.path("cut.json"), summary)
-    return {**summary, "lost_share": hours.summary(params)["lost_share"]}
+    return {**summary, "lost_share": budget["lost_share"]}
 
 
 # --- hearing ---
@@ -409,9 +410,7 @@ def _half(progress: Report, number: int) -> Report:
 
 def _delivered(street: Street, tables: str = "clean") -> Callable[[str], bytes]:
     """contact_id → the recording's bytes as delivered."""
-    recordings = pl.read_parquet(street.path(tables) / "recordings.parquet")
-    place = {row["contact_id"]: (row["shard"], row["member"]) for row in recordings.iter_rows(named=True)}
-    return lambda contact_id: read_member(street.path("shards"), *place[contact_id])
+    return contents(pl.read_parquet(street.path(tables) / "recordings.parquet"), street.path("shards"))
 
 
 def _decoded(street: Street) -> Callable[[str], tuple[Any, int]]:

@@ -18,7 +18,7 @@ import polars as pl
 from rich.console import Console
 from rich.markup import escape
 
-from data.audio import blocks, probe, resample, to_wav_bytes
+from data.audio import SUFFIXES, blocks, probe, resample, to_wav_bytes
 from data.labelling.pseudo import PseudoParams, open_to_training, within_share
 from data.packs import read_member
 from data.records import TURNS
@@ -42,7 +42,6 @@ class FilesFailedError(RuntimeError):
 
 HEARD = {**TURNS, "confidence": pl.Float64}
 FORMATS = ("json", "vtt", "ctm", "lhotse", "nemo")
-AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".gsm", ".au", ".aiff", ".aif", ".caf", ".w64")
 _CUT_HZ = 16000
 
 
@@ -164,9 +163,9 @@ def orders(source: Path, out: Path, formats: Sequence[str], channels: Sequence[s
     if not channels or len(set(channels)) != len(channels) or not all(channels):
         raise ValueError(f"--channels {','.join(channels)}: name each channel once, such as customer,agent.")
     if source.is_dir():
-        found = sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO and path.is_file())
+        found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
         if not found:
-            raise ValueError(f"{source}: no recording in it. Looked for {', '.join(AUDIO)}.")
+            raise ValueError(f"{source}: no recording in it. Looked for {', '.join(SUFFIXES)}.")
     elif source.is_file():
         found = [source]
     else:

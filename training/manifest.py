@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from data.audio import AudioError, probe, read, resample
-from training.speech import SAMPLE_RATE_HZ, Corpus
+from training.speech import SAMPLE_RATE_HZ, Corpus, Utterances
 
 
 class ManifestError(ValueError):
@@ -73,7 +73,7 @@ class Account:
 
 
 @dataclass
-class Files:
+class Files(Utterances):
     """Speech left in its files, for more of it than memory holds. Used as a `Corpus`."""
 
     paths: list[str]
@@ -82,14 +82,6 @@ class Files:
     texts: list[str]
     bearable: int  # more unreadable files than this end the training
     unreadable: set[int] = field(default_factory=set)
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    @property
-    def duration_s(self) -> np.ndarray:
-        """float64 [utterances]."""
-        return self.frames / SAMPLE_RATE_HZ
 
     def wave(self, index: int, speed: float = 1.0) -> np.ndarray:
         """As `Corpus.wave`, decoded now.
@@ -114,7 +106,7 @@ class Files:
         return Corpus(samples, np.array([0]), np.array([len(samples)]), [""]).wave(0, speed)
 
 
-class Joined:
+class Joined(Utterances):
     """Several corpora as one."""
 
     def __init__(self, parts: Sequence[Any]) -> None:
@@ -122,14 +114,6 @@ class Joined:
         self._begins = np.cumsum([0, *(len(part) for part in parts)])
         self.frames = np.concatenate([part.frames for part in parts])
         self.texts = [text for part in parts for text in part.texts]
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    @property
-    def duration_s(self) -> np.ndarray:
-        """float64 [utterances]."""
-        return self.frames / SAMPLE_RATE_HZ
 
     def wave(self, index: int, speed: float = 1.0) -> np.ndarray:
         """As `Corpus.wave`."""

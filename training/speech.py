@@ -31,13 +31,10 @@ class Augmentation:
     telephony: Telephony = field(default_factory=Telephony)  # further effects, each with its share
 
 
-@dataclass
-class Corpus:
-    """Utterances laid end to end. `audio` is int16 [samples] at 16 kHz (it may be a memory map)."""
+class Utterances:
+    """What all sets of utterances have, wherever their audio lies: lengths in samples at 16 kHz, and texts."""
 
-    audio: np.ndarray
-    start: np.ndarray  # int64 [utterances], first sample
-    frames: np.ndarray  # int64 [utterances], length in samples
+    frames: np.ndarray  # int64 [utterances]
     texts: list[str]
 
     def __len__(self) -> int:
@@ -47,6 +44,16 @@ class Corpus:
     def duration_s(self) -> np.ndarray:
         """float64 [utterances]."""
         return self.frames / SAMPLE_RATE_HZ
+
+
+@dataclass
+class Corpus(Utterances):
+    """Utterances laid end to end. `audio` is int16 [samples] at 16 kHz (it may be a memory map)."""
+
+    audio: np.ndarray
+    start: np.ndarray  # int64 [utterances], first sample
+    frames: np.ndarray  # int64 [utterances], length in samples
+    texts: list[str]
 
     def wave(self, index: int, speed: float = 1.0) -> np.ndarray:
         """float32 [frames] within [-1, 1]; at `speed` 1.1 a tenth shorter and higher (linear interpolation)."""

@@ -13,12 +13,11 @@ from typing import Any
 
 import polars as pl
 
-from data.audio import AudioError, probe
+from data.audio import SUFFIXES, AudioError, probe
 from data.records import OUTCOMES, Contact, Customer, frame
 from data.sources import DeliveredRecording, Delivery, Refusal, SourceError, SourceParams, _files
 
 LOOKS_FOR: tuple[str, ...] = ()  # nothing gives such a folder away: it is named as what it is
-SUFFIXES = (".wav", ".ogg", ".opus", ".flac", ".mp3", ".gsm", ".au")
 LONGEST_WITHOUT_TIMES_S = 30.0  # the words of a longer recording do not say where they are
 
 

@@ -16,7 +16,7 @@ from data import audio, features
 from data.evidence import SCHEMA, evidence
 from data.ingest import ingest
 from data.labelling import label
-from data.packs import read_member
+from data.packs import contents
 from data.records import TURNS, DatasetVersion
 from data.simulator import SimulatorParams, simulate
 from data.sources import read
@@ -67,9 +67,7 @@ def walk(store: Path, customers: int = 150, calls: int = 8) -> Path:
 
 def delivered(store: Path, tables: str = "clean") -> Callable[[str], bytes]:
     """contact_id → the recording as it lies in its shard."""
-    rows = pl.read_parquet(store / tables / "recordings.parquet").iter_rows(named=True)
-    place = {row["contact_id"]: (row["shard"], row["member"]) for row in rows}
-    return lambda contact_id: read_member(store / "shards", *place[contact_id])
+    return contents(pl.read_parquet(store / tables / "recordings.parquet"), store / "shards")
 
 
 def decoded(store: Path) -> Callable[[str], tuple[np.ndarray, int]]:
