@@ -113,11 +113,13 @@ def add_pseudo(
         # To the cutter they are turns like a person's; the rows then say who heard them, and how sure.
         cut(clean["recordings"], turns.select(list(TURNS)).with_columns(origin=pl.lit("person")), splits, read_audio,
             out / "heard", progress)  # fmt: skip
-        sure = {(row["contact_id"], row["start_s"]): row["confidence"] for row in turns.iter_rows(named=True)}
+        sure = {
+            (row["contact_id"], row["role"], row["start_s"]): row["confidence"] for row in turns.iter_rows(named=True)
+        }
         for line in (out / "heard" / "train.jsonl").read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             row |= {"audio_filepath": f"heard/{row['audio_filepath']}", "origin": "asr",
-                    "confidence": sure.get((row["contact_id"], row["start_s"]))}  # fmt: skip
+                    "confidence": sure[row["contact_id"], row["role"], row["start_s"]]}  # fmt: skip
             machine.append(row)
     write_text(out / "train.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in people + machine))
     return {

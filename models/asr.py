@@ -30,7 +30,7 @@ SAMPLE_RATE_HZ = 16000
 SHORTEST_S = 0.1  # less gives the network no frame to work on
 BATCH_S = 30.0  # of padded audio at once; measured fastest on one core, larger batches leave the cache
 GATHERED_S = 240.0  # of speech cut from a call before it is heard, so that pieces of like length meet in a batch
-PARITY = 0.01  # by how much an export's log-probabilities may differ from NeMo's
+PARITY = 0.01  # by how much an export's probabilities (0 to 1) may differ from NeMo's
 
 
 class ModelError(ValueError):

@@ -28,8 +28,8 @@ class Calibration:
     b: float
     c: float
     words: int  # fitted on so many
-    ece_before: float  # on the same words, each predicted by a fit on the other half of the calls
-    ece_after: float
+    ece_before: float  # of the raw scores, on the same words
+    ece_after: float  # each word predicted by a fit on the other half of the calls
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
         """Probabilities of being right, shape of `scores`; never falls where a score rises."""

@@ -163,7 +163,8 @@ def tune(
     the settings and {"wrong", "tried": [{"alpha", "beta", "unknown", "wrong"}]}.
     """
     tried: list[tuple[float, Decoding]] = []
-    total = len(ALPHAS) * len(BETAS) + len(UNKNOWNS)
+    others = [price for price in UNKNOWNS if price != settings.unknown]
+    total = len(ALPHAS) * len(BETAS) + len(others)
 
     def attempt(candidate: Decoding) -> None:
         search = BeamDecoder(candidate, labels, language)
@@ -173,7 +174,7 @@ def tune(
     for alpha, beta in itertools.product(ALPHAS, BETAS):
         attempt(replace(settings, mode="beam", alpha=alpha, beta=beta))
     best = min(tried, key=lambda one: one[0])[1]
-    for unknown in UNKNOWNS:
+    for unknown in others:
         attempt(replace(best, unknown=unknown))
     figure, best = min(tried, key=lambda one: one[0])
     rows = [{"alpha": one.alpha, "beta": one.beta, "unknown": one.unknown, "wrong": round(at, 5)} for at, one in tried]

@@ -87,7 +87,7 @@ def choose(
 
 
 def within_share(accepted: pl.DataFrame, transcribed_s: float, params: PseudoParams) -> pl.DataFrame:
-    """As many accepted turns as `share_of_train` allows beside `transcribed_s`, drawn call by call, not by ease."""
+    """As many accepted turns as `share_of_train` allows beside `transcribed_s`, drawn turn by turn, not by ease."""
     order = np.random.default_rng(params.seed).permutation(accepted.height)
     drawn = accepted.sort(TURN)[order.tolist()]
     length_s = pl.col("end_s") - pl.col("start_s")
