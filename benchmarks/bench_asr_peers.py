@@ -33,7 +33,7 @@ from models.asr import load, restore
 from models.decoding import LANGUAGE, Decoding
 from models.language import Text
 from training.asr import AsrTraining, finetune, save
-from training.base_speech import held_out_speakers
+from training.base_speech import held_out
 from training.speech import Augmentation
 from training.text_adaptation import TextAdaptation, adapt
 
@@ -51,13 +51,12 @@ TUNING = AsrTraining(
 def utterances(speech: Path, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The rows of a set the base has seen, and those it has not: of voices held out, or of sentences by a known one."""
     rows = [json.loads(line) for line in (speech / name / "manifest.jsonl").read_text().splitlines()]
-    apart = held_out_speakers(name, {row["speaker"] for row in rows})
-    held_out = [row["speaker"] in apart if apart else number % 20 == 0 for number, row in enumerate(rows)]
+    apart = held_out(name, rows)
     for row in rows:
         row["text"] = normalise(row["text"])
         row["audio_filepath"] = str((speech / name / row["audio_filepath"]).resolve())
-    known = [row for row, out in zip(rows, held_out, strict=True) if not out]
-    unknown = [row for row, out in zip(rows, held_out, strict=True) if out]
+    known = [row for row, out in zip(rows, apart, strict=True) if not out]
+    unknown = [row for row, out in zip(rows, apart, strict=True) if out]
     return known, unknown[:: SETS[name]]
 
 

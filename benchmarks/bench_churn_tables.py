@@ -148,6 +148,9 @@ def main() -> None:
     ask.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     asked = ask.parse_args()
     folder = Path(os.environ.get("KEEPLINE_REAL_DATA", Path(__file__).resolve().parent.parent.parent / "shared/data"))
+    if not (folder / "churn").is_dir():
+        print(json.dumps({"benchmark": "P3", "skipped": f"no churn/ in {folder}; set KEEPLINE_REAL_DATA"}))
+        return
     splits, absent = [], set()
     for table in asked.tables:
         frame, left = read(folder, table)

@@ -42,7 +42,7 @@ def score(
     from models.churn import ChurnModel, feature_columns
 
     known = rows.filter(pl.col("event").is_not_null())
-    train, test = (known.filter(pl.col("split") == side) for side in ("train", "test"))
+    train, test = known.filter(pl.col("split") == "train"), examined(rows)
     if test.is_empty():
         raise ValueError("no held-out customer with a known outcome. Deliver outcomes, or raise splits.test_share.")
     horizons = horizons_days if known["time_days"].is_not_null().any() else ()
@@ -63,9 +63,9 @@ def score(
         facts["parameters"] = sum(weight.numel() for weight in network.network.parameters())
         facts["baselines"] = {who: point_metrics(with_outcomes(risks)) for who, risks in baselines.items()}
         if truth.is_file():
+            true_risks = pl.read_parquet(truth)
             facts["attainable_skill"] = {
-                who: attainable_skill(risks, pl.read_parquet(truth))
-                for who, risks in {name: frame, **baselines}.items()
+                who: attainable_skill(risks, true_risks) for who, risks in {name: frame, **baselines}.items()
             }
     if predictions is not None:
         write_table(predictions, frame)

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,18 +76,22 @@ def recorded(folder: Path, name: str) -> Iterator[tuple[np.ndarray, dict[str, An
     if not manifest.exists():
         raise FileNotFoundError(f"{manifest}: no manifest. Point the speech folder at the sets {', '.join(REAL_SETS)}.")
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
-    held_out = held_out_speakers(name, {row["speaker"] for row in rows})
-    for number, row in enumerate(rows):
+    for row, apart in zip(rows, held_out(name, rows), strict=True):
         samples, rate = soundfile.read(folder / row["audio_filepath"], dtype="float32")
         if rate != SAMPLE_RATE_HZ:
             raise ValueError(f"{folder / row['audio_filepath']}: {rate} Hz instead of {SAMPLE_RATE_HZ}.")
-        apart = row["speaker"] in held_out if held_out else number % EVERY_NTH_SENTENCE == 0
         yield samples, {"text": normalise(row["text"]), "speaker": row["speaker"], "held_out": apart}
 
 
 def held_out_speakers(name: str, speakers: set[str]) -> set[str]:
     """The voices of a set that no training of ours hears; none where a set has too few to spare."""
     return set(sorted(speakers)[:: EVERY_NTH_SPEAKER[name]]) if name in EVERY_NTH_SPEAKER else set()
+
+
+def held_out(name: str, rows: Sequence[Mapping[str, Any]]) -> list[bool]:
+    """For each row of a set's manifest, whether no training of ours hears it: by voice, else some sentences."""
+    apart = held_out_speakers(name, {row["speaker"] for row in rows})
+    return [row["speaker"] in apart if apart else n % EVERY_NTH_SENTENCE == 0 for n, row in enumerate(rows)]
 
 
 def simulated(dialogue_dir: Path, seed: int, hours: float, count: int) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
