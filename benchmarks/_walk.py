@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: one timed command in a store of its own, and what the street found."""
+"""Shared by the benchmarks: where real data lies, one timed command in a store of its own, what the street found."""
 
 from __future__ import annotations
 
@@ -11,6 +11,15 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def real_data(benchmark: str, needs: str) -> Path:
+    """The folder of real recordings and tables, if it has `needs`; else says that `benchmark` is skipped, and exits."""
+    folder = Path(os.environ.get("KEEPLINE_REAL_DATA") or ROOT.parent / "shared" / "data")
+    if not (folder / needs).exists():
+        print(json.dumps({"benchmark": benchmark, "skipped": f"no {needs} in {folder}; set KEEPLINE_REAL_DATA"}))
+        sys.exit()
+    return folder
 
 
 def timed(store: Path, *words: str) -> float:

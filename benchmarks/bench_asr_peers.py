@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import soundfile
+from _walk import real_data
 
 from data.audio import codec_roundtrip, resample, to_wav_bytes
 from data.store import read_json, write_json, write_text
@@ -191,10 +192,7 @@ def main() -> None:
     options.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
     options.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
     chosen = options.parse_args()
-    real = Path(os.environ.get("KEEPLINE_REAL_DATA", ROOT.parent / "shared" / "data"))
-    if not (real / "speech").is_dir():
-        print(json.dumps({"benchmark": "P1", "skipped": f"no speech/ in {real}; set KEEPLINE_REAL_DATA"}))
-        return
+    real = real_data("P1", "speech")
     python = peers_python(chosen.work) if chosen.peers else Path()
     found: dict[str, Any] = {}
     for name in chosen.sets:

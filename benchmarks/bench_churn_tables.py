@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -18,8 +17,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from _walk import real_data
 
 TABLES = ("ibm_telco", "mlc_churn", "iranian_telecom")
 Parts = dict[str, tuple[pl.DataFrame, np.ndarray]]
@@ -147,10 +145,7 @@ def main() -> None:
     ask.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES)
     ask.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     asked = ask.parse_args()
-    folder = Path(os.environ.get("KEEPLINE_REAL_DATA", Path(__file__).resolve().parent.parent.parent / "shared/data"))
-    if not (folder / "churn").is_dir():
-        print(json.dumps({"benchmark": "P3", "skipped": f"no churn/ in {folder}; set KEEPLINE_REAL_DATA"}))
-        return
+    folder = real_data("P3", "churn")
     splits, absent = [], set()
     for table in asked.tables:
         frame, left = read(folder, table)

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 import numpy as np  # noqa: E402
+from _walk import real_data  # noqa: E402
 
 from data.store import write_text  # noqa: E402
 
@@ -143,13 +144,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=22.0, help="of audio a step")
     parser.add_argument("--utterances", type=int, nargs="+", default=[500, 50_000, 1_000_000])
     asked = parser.parse_args()
-    real = Path(os.environ.get("KEEPLINE_REAL_DATA") or ROOT.parent / "shared" / "data")
     if asked.part == "batches":
         # Lhotse lays out a Python object an utterance: a million would take minutes a pass and tell nothing new.
         calls = [f"batching({n}, {by})" for n in asked.utterances for by in ((0, 30) if n <= 100_000 else (0,))]
         result = [fresh(call) for call in (*calls, "reading(200_000)")]
     else:
-        result = [weights(real, asked.base, asked.steps, asked.seconds)]
+        result = [weights(real_data("A3", "speech"), asked.base, asked.steps, asked.seconds)]
     print(json.dumps({"benchmark": f"fine-tuning: {asked.part}", "cores": os.cpu_count(), "result": result}, indent=1))
 
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _walk import ROOT, found, timed
+from _walk import found, real_data, timed
 
-real = Path(os.environ.get("KEEPLINE_REAL_DATA", ROOT.parent / "shared" / "data"))
-if not (real / "make_export.py").is_file():
-    print(json.dumps({"benchmark": "real export", "skipped": f"no make_export.py in {real}; set KEEPLINE_REAL_DATA"}))
-    sys.exit(0)
+real = real_data("real export", "make_export.py")
 with tempfile.TemporaryDirectory() as folder:
     export, store = Path(folder) / "export", Path(folder) / "store"
     subprocess.run([sys.executable, real / "make_export.py", "--out", export, "--calls", "120"], check=True,

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import soundfile
-from bench_asr_peers import BASE, ROOT, as_wav, figures, utterances
+from _walk import real_data
+from bench_asr_peers import BASE, as_wav, figures, utterances
 
 from data.store import write_text
 from models.asr import Recognizer, Transcript, load
@@ -112,15 +113,12 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--model", type=Path, default=BASE)
     chosen = options.parse_args()
-    real = Path(os.environ.get("KEEPLINE_REAL_DATA", ROOT.parent / "shared" / "data"))
+    real = real_data("A6 text-only adaptation", "speech")
     result: dict[str, Any] = {
         "benchmark": "A6 text-only adaptation",
         "model": chosen.model.name,
         "cores": os.cpu_count(),
     }
-    if not (real / "speech").is_dir():
-        print(json.dumps({**result, "skipped": f"no speech/ in {real}; set KEEPLINE_REAL_DATA"}))
-        return
     with tempfile.TemporaryDirectory() as work:
         print(json.dumps({**result, **measure(chosen.model, real / "speech", Path(work))}, indent=1))
 
