@@ -75,7 +75,7 @@ def _ingest(delivery: Delivery, store: Path, now: datetime, progress: Progress, 
     rows["recordings"] = heard
     counts = {}
     # Recordings last: whatever the moment, each of them has its contact.
-    for name in ("customers", "contacts", "turns", "outcomes", "recordings"):
+    for name in ("customers", "contacts", "turns", "outcomes", "interventions", "recordings"):
         merged, counts[name] = merge(name, tables[name], rows[name])
         path = store / "tables" / f"{name}.parquet"
         if not path.exists() or counts[name]["added"] or counts[name]["changed"] or counts[name]["removed"]:
@@ -100,8 +100,8 @@ def admit(
 ) -> tuple[dict[str, pl.DataFrame], list[DeliveredRecording], list[Refusal]]:
     """What of a delivery fits together, with what the store knows already: rows by table, recordings, refusals.
 
-    Refused: a key listed twice (the first stays), a contact or outcome of an unknown customer, turns and recordings of
-    an unknown contact, a contact with two transcripts.
+    Refused: a key listed twice (the first stays), a contact, outcome or intervention of an unknown customer, turns and
+    recordings of an unknown contact, a contact with two transcripts.
     """
     refusals = list(delivery.refusals)
     again = "and ingest again."
@@ -115,6 +115,11 @@ def admit(
     outcomes = _unique(delivery.outcomes, ["customer_id", "event"], "outcome", refusals)
     outcomes = _of_known(outcomes, "customer_id", known, refusals, lambda row: Refusal(
         f"outcome {row['event']} of {row['customer_id']}", "outcome", "unknown customer",
+        f"Add the customer to the export's customers {again}",
+    ))  # fmt: skip
+    interventions = _unique(delivery.interventions, KEYS["interventions"], "intervention", refusals)
+    interventions = _of_known(interventions, "customer_id", known, refusals, lambda row: Refusal(
+        f"intervention {row['kind']} for {row['customer_id']}", "intervention", "unknown customer",
         f"Add the customer to the export's customers {again}",
     ))  # fmt: skip
     known = pl.concat([contacts["contact_id"], tables["contacts"]["contact_id"]])
@@ -143,14 +148,15 @@ def admit(
             )
         else:
             kept[recording.contact_id] = recording
-    rows = {"customers": customers, "contacts": contacts, "turns": turns, "outcomes": outcomes}
+    rows = {"customers": customers, "contacts": contacts, "turns": turns, "outcomes": outcomes,
+            "interventions": interventions}  # fmt: skip
     return rows, list(kept.values()), refusals
 
 
 def _unique(rows: pl.DataFrame, key: list[str], what: str, refusals: list[Refusal]) -> pl.DataFrame:
     again = pl.struct(key).is_duplicated() & ~pl.struct(key).is_first_distinct()
     for row in rows.filter(again).iter_rows(named=True):
-        name = " ".join(row[column] for column in key)
+        name = " ".join(str(row[column]) for column in key)
         refusals.append(
             Refusal(f"{what} {name}", what, "listed more than once; kept the first", "Leave one line in the export.")
         )

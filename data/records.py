@@ -1,6 +1,6 @@
 """The nouns of a contact centre, as table schemas and as typed rows.
 
-Every source is translated into these six tables. Times are UTC, durations are seconds, money is in the
+Every source is translated into these tables. Times are UTC, durations are seconds, money is in the
 currency the CRM uses. Channel numbers of a recording count from 0.
 """
 
@@ -14,6 +14,7 @@ import polars as pl
 
 CHANNELS = ("phone", "ivr", "chat", "email", "social")
 ROLES = ("customer", "agent", "system")
+ASSIGNERS = ("random", "policy", "agent")
 UTC = pl.Datetime("us", "UTC")
 
 
@@ -100,6 +101,23 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Intervention:
+    """A decision to offer a customer something, or, for whoever could have had it, not to: its control.
+
+    `propensity` is the probability of being offered it, as it stood before the decision; `assigned_by` names who
+    decided. The decision saw what had happened before `decided_on`. `cost` is what was spent on this customer.
+    """
+
+    customer_id: str
+    decided_on: date
+    kind: str
+    offered: bool
+    assigned_by: str
+    propensity: float | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True)
 class DatasetVersion:
     """The exact data a run saw: DVC's directory hash, the code commit and the row counts."""
 
@@ -134,6 +152,10 @@ LABELS = {
 OUTCOMES = {
     "customer_id": pl.String, "event": pl.String, "happened": pl.Boolean, "on": pl.Date, "observed_until": pl.Date,
 }  # fmt: skip
+INTERVENTIONS = {
+    "customer_id": pl.String, "decided_on": pl.Date, "kind": pl.String, "offered": pl.Boolean,
+    "assigned_by": pl.String, "propensity": pl.Float64, "cost": pl.Float64,
+}  # fmt: skip
 
 TABLES: dict[str, dict[str, Any]] = {
     "customers": CUSTOMERS,
@@ -141,6 +163,7 @@ TABLES: dict[str, dict[str, Any]] = {
     "recordings": RECORDINGS,
     "turns": TURNS,
     "outcomes": OUTCOMES,
+    "interventions": INTERVENTIONS,
 }
 KEYS = {
     "customers": ["customer_id"],
@@ -148,6 +171,7 @@ KEYS = {
     "recordings": ["contact_id"],
     "turns": ["contact_id", "turn", "origin"],
     "outcomes": ["customer_id", "event"],
+    "interventions": ["customer_id", "decided_on", "kind"],
 }
 
 

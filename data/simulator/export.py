@@ -10,6 +10,7 @@ import shutil
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from data.simulator import faults, phrases, tables, talk, truth
 from data.simulator.params import SimulatorParams
 from data.simulator.sound import Call, record
 from data.simulator.voice import Synthesizer, Voice, voices
-from data.simulator.world import Person, build
+from data.simulator.world import Person, World, build
 from data.store import read_json, write_json, write_table
 
 WRITERS = {"ivr": talk.menu_log, "chat": talk.chat, "email": talk.email, "social": talk.social}
@@ -58,7 +59,8 @@ def _write(
 ) -> dict[str, Any]:
     world = build(params)
     as_of = truth.months(world)
-    contacts = tables.numbered(world)
+    numbered = tables.numbered(world)
+    contacts = [contact for contact in numbered if contact.happened]
     planted = [kind for kind in faults.RECORDING_FAULTS for _ in range(params.faults)]
     steps = len(as_of) + params.calls + len(planted)
     write_table(
@@ -67,9 +69,9 @@ def _write(
 
     callers = [_caller(params, number, person) for number, person in enumerate(world.people)]
     names, own_voices = _agent_names(params), voices(params.customers, params.seed)
-    spoken = [contact for contact in contacts if contact.touch.channel == "phone"]
+    spoken = [contact for contact in numbered if contact.planned and contact.touch.channel == "phone"]
     random.Random(f"{params.seed} recordings").shuffle(spoken)
-    recorded = spoken[: params.calls + len(planted)]
+    recorded = [contact for contact in spoken if contact.happened][: params.calls + len(planted)]
     kinds: list[str | None] = [None] * params.calls + planted
     calls = _record_all(
         params, recorded, kinds, callers, names, own_voices, out, lambda done: progress(len(as_of) + done, steps)
@@ -89,6 +91,9 @@ def _write(
     _table(out / "customers.csv", tables.CUSTOMER_COLUMNS, [tables.customer_row(person) for person in world.people])
     _table(out / "contacts.csv", tables.CONTACT_COLUMNS, rows)
     _table(out / "outcomes.csv", tables.OUTCOME_COLUMNS, tables.outcome_rows(world))
+    if params.campaigns.months:
+        _table(out / "interventions.csv", tables.INTERVENTION_COLUMNS, tables.intervention_rows(world))
+        write_table(truth_folder / "treatments.parquet", _true_effects(world, as_of[-1]))
     with (out / "messages.jsonl").open("w", encoding="utf-8") as handle:
         handle.writelines(json.dumps(message, ensure_ascii=False) + "\n" for message in messages)
 
@@ -114,6 +119,7 @@ def _write(
         "as_of": [day.isoformat() for day in as_of],
         "customers": len(world.people),
         "churned": sum(left is not None for left in world.left_on),
+        "decisions": len(world.decisions),
         "contacts": len(rows),
         "recordings": len(clean),
         "transcripts": len(list((out / "transcripts").glob("*.json"))),
@@ -121,6 +127,16 @@ def _write(
         "faults": len(found),
         "agents": {tables.agent_id(n): voice.name for n, voice in enumerate(_agent_voices(params))},
     }
+
+
+def _true_effects(world: World, snapshot: date) -> pl.DataFrame:
+    """What a call back does to everyone in the log on their day, and would do to every customer on the snapshot."""
+    wanted: dict[date, set[str] | None] = {snapshot: None}
+    for decision in world.decisions:
+        asked = wanted.setdefault(world.starts + timedelta(days=decision.day), set())
+        if asked is not None:
+            asked.add(world.people[decision.number].customer_id)
+    return truth.true_effects(world, wanted)
 
 
 def _record_all(

@@ -37,6 +37,29 @@ class Effects:
 
 
 @dataclass(frozen=True)
+class Campaigns:
+    """Monthly call backs by somebody with authority to fix things, and what one does to a customer's hazard.
+
+    It mends what went wrong lately, does little for those whom only the price drives, and reminds customers who had
+    not been in touch that they could leave.
+    """
+
+    months: int = 0  # how many; 0: none, and no log of them
+    follow_up_days: int = 180  # the last one is at least this long before the end
+    reach: float = 0.35  # share of the customers looked at each month, by lot; nobody again within `rest_days`
+    rest_days: int = 180  # so that one decision's effect is not another's
+    random_share: float = 0.4  # of those looked at: offered by lot, with `random_propensity`
+    random_propensity: float = 0.5
+    agent_noticed: float = 0.6  # agents offer it to those whose last contact they remember as bad, …
+    agent_else: float = 0.08  # … and to few others, …
+    agent_dear: float = 0.12  # … rather to those who pay much
+    heal: float = 0.85  # share of the excess hazard taken away, where the last contact of 120 days went wrong
+    heal_else: float = 0.15  # and where it did not
+    wake: float = 1.5  # added to the relative hazard of those without a contact for 180 days
+    cost: float = 12.0  # of one call back, as the log states it
+
+
+@dataclass(frozen=True)
 class SimulatorParams:
     """One simulated contact centre. The same values give the same export, byte for byte."""
 
@@ -52,3 +75,4 @@ class SimulatorParams:
     futures: int = 2000  # possible futures behind each true risk; 2,000 make 99 % of them exact to 0.01
     faults: int = 1  # how many of each kind of bad input to plant in the export
     effects: Effects = field(default_factory=Effects)
+    campaigns: Campaigns = field(default_factory=Campaigns)

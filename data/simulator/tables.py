@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from data.records import TURNS
-from data.simulator import faults
+from data.simulator import campaigns, faults
 from data.simulator.params import FRICTIONS, REASONS, SimulatorParams
 from data.simulator.sound import AGENT, CUSTOMER, Call
 from data.simulator.world import Person, Touch, World
@@ -28,6 +28,7 @@ QUEUES = {
     "complaint": "retention", "upgrade": "sales", "delivery": "logistics", "other": "general",
 }  # fmt: skip
 OUTCOME_COLUMNS = ("customer_id", "event", "happened", "on", "observed_until")
+INTERVENTION_COLUMNS = ("customer_id", "decided_on", "kind", "offered", "assigned_by", "propensity", "cost")
 
 
 @dataclass(frozen=True)
@@ -40,25 +41,36 @@ class NumberedContact:
     after_menu: bool
     agents: tuple[int, int]
     seed: int
+    planned: bool = True  # happens where there are no campaigns
+    happened: bool = True
 
 
 def numbered(world: World) -> list[NumberedContact]:
-    """Every touch in order of time, numbered."""
+    """Every touch in order of time, numbered.
+
+    Those that campaigns prevented are among them, and those that only campaigns brought about come after all others,
+    so that a contact has the same number, agent and words with campaigns and without.
+    """
+    paths = [max(both, key=len) for both in zip(world.touches, world.undisturbed, strict=True)]
     ordered = sorted(
         (
-            (touch.day, touch.second, number, place)
-            for number, path in enumerate(world.touches)
+            (place >= len(world.undisturbed[number]), touch.day, touch.second, number, place)
+            for number, path in enumerate(paths)
             for place, touch in enumerate(path)
         )
     )
     contacts = []
-    for serial, (_, _, number, place) in enumerate(ordered):
-        path = world.touches[number]
+    for serial, (extra, _, _, number, place) in enumerate(ordered):
+        path, happened = paths[number], place < len(world.touches[number])
         seed = int.from_bytes(hashlib.blake2b(f"{world.params.seed} {serial}".encode(), digest_size=6).digest(), "big")
         rng = random.Random(seed)
         first, second = rng.sample(range(world.params.agents), 2)
         after_menu = place > 0 and path[place].day == path[place - 1].day and "pressed_zero" in path[place - 1].flags
-        contacts.append(NumberedContact(f"K{serial + 1:06d}", number, path[place], after_menu, (first, second), seed))
+        contacts.append(
+            NumberedContact(
+                f"K{serial + 1:06d}", number, path[place], after_menu, (first, second), seed, not extra, happened
+            )
+        )
     return contacts
 
 
@@ -129,6 +141,10 @@ def outcome_rows(world: World) -> list[dict[str, Any]]:
         }
         for person, left in zip(world.people, world.left_on, strict=True)
     ]
+
+
+def intervention_rows(world: World) -> list[dict[str, Any]]:
+    return [campaigns.row(one, world.people, world.starts, world.params.campaigns) for one in world.decisions]
 
 
 def true_contacts(contacts: list[NumberedContact]) -> pl.DataFrame:

@@ -17,6 +17,7 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
+from data.simulator import campaigns
 from data.simulator.params import Effects, SimulatorParams
 from data.simulator.world import (
     MAX_ATTEMPTS,
@@ -51,6 +52,22 @@ def true_risks(
         frames.append(_risks(world, futures, day))
         progress(done + 1, len(as_of))
     return pl.concat(frames)
+
+
+def true_effects(world: World, as_of: dict[date, set[str] | None]) -> pl.DataFrame:
+    """customer_id, as_of, risk_30 … risk_365 and treated_30 … treated_365: without a call back on that day, and with.
+
+    `as_of` names the customers wanted on each day; None is all of them. The difference is the call back's true effect.
+    """
+    futures = _Futures(world.params)
+    called = {
+        day: _risks(world, futures, day, who, called=True).rename(lambda name: name.replace("risk_", "treated_"))
+        for day, who in as_of.items()
+    }
+    return pl.concat(
+        _risks(world, futures, day, who).join(called[day], on=["customer_id", "as_of"], maintain_order="left")
+        for day, who in as_of.items()
+    )
 
 
 def months(world: World, skip_days: int = 90) -> list[date]:
@@ -114,13 +131,19 @@ def _affine(paths: list[list[Touch]], effects: Effects) -> tuple[np.ndarray, np.
     return alpha.reshape(shape).mean(axis=2).astype(np.float32), beta.reshape(shape).mean(axis=2).astype(np.float32)
 
 
-def _risks(world: World, futures: _Futures, as_of: date) -> pl.DataFrame:
+def _risks(
+    world: World, futures: _Futures, as_of: date, who: set[str] | None = None, called: bool = False
+) -> pl.DataFrame:
+    """Risks of `who` (None: everyone) among the customers of that day, as it is or had they all been called back."""
     day = (as_of - world.starts).days
     here = [
         n for n, (person, left) in enumerate(zip(world.people, world.left_on, strict=True))
-        if person.since < as_of and (left is None or left >= as_of)
+        if person.since < as_of and (left is None or left >= as_of) and (who is None or person.customer_id in who)
     ]  # fmt: skip
     relative = _relative_at(world, day)
+    if called:
+        relative = relative.copy()
+        relative[here] = campaigns.after_call(relative[here], day, here, world.touches, world.params.campaigns)
     groups: dict[tuple[int, Open | None], list[tuple[int, float]]] = {}
     for n in here:
         state, weight = _open_issue(world.touches[n], day)

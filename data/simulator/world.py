@@ -10,11 +10,12 @@ region) times r. Touches do not depend on r, which is what lets `truth.py` compu
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 import numpy as np
 
+from data.simulator import campaigns
 from data.simulator.params import REASONS, Effects, SimulatorParams
 
 MAX_ATTEMPTS = 4
@@ -95,6 +96,8 @@ class World:
     left_on: list[date | None]
     base: np.ndarray  # hazard a day at rest, through a year past the window; 0 before the customer joined
     relative: np.ndarray  # the relative hazard r at the start of each day, with the customer still there
+    undisturbed: list[list[Touch]]  # the touches, had there been no campaigns: longer or shorter, else the same
+    decisions: list[campaigns.Decision] = field(default_factory=list)  # who was offered a call back, and who was not
 
 
 def jump(touch: Touch, effects: Effects) -> float:
@@ -130,20 +133,54 @@ def build(params: SimulatorParams) -> World:
         thresholds[number] = rng.expovariate(1.0)
     base = _base_hazard(people, starts, params.days + 366)
     relative = relative_hazard(paths, params.effects, params.days)
-    cumulative = np.cumsum(base[:, : params.days] * relative, axis=1)
-    gone = cumulative > thresholds[:, None]
-    days = np.where(gone.any(axis=1), gone.argmax(axis=1), params.days)
+    days = _leaving_days(base, relative, thresholds)
+    undisturbed = _until(paths, days)
+    decisions: list[campaigns.Decision] = []
+    joined_on = np.array([(person.since - starts).days for person in people])
+    rests: dict[int, int] = {}
+    for day in campaigns.days(params):
+        present = np.flatnonzero((joined_on < day) & (days >= day)).tolist()
+        made = campaigns.decide(params, day, present, rests, people, paths)
+        called = [decision.number for decision in made if decision.offered]
+        after = campaigns.after_call(relative[called, day], day, called, paths, params.campaigns)
+        relative[called] = _from_day_on(relative[called], day, after, [paths[n] for n in called], params.effects)
+        days = _leaving_days(base, relative, thresholds)
+        decisions += made
     return World(
         params=params,
         starts=starts,
         people=people,
-        touches=[
-            [t for t in path if t.day <= min(day, params.days - 1)] for path, day in zip(paths, days, strict=True)
-        ],
+        touches=_until(paths, days),
         left_on=[starts + timedelta(days=int(day)) if day < params.days else None for day in days],
         base=base,
         relative=relative,
+        undisturbed=undisturbed,
+        decisions=decisions,
     )
+
+
+def _leaving_days(base: np.ndarray, relative: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """The day on which each customer leaves, the number of days where they stay."""
+    days = relative.shape[1]
+    gone = np.cumsum(base[:, :days] * relative, axis=1) > thresholds[:, None]
+    return np.where(gone.any(axis=1), gone.argmax(axis=1), days)
+
+
+def _until(paths: list[list[Touch]], days: np.ndarray) -> list[list[Touch]]:
+    """What happens to each customer up to the day they leave."""
+    return [[touch for touch in path if touch.day <= day] for path, day in zip(paths, days, strict=True)]
+
+
+def _from_day_on(
+    relative: np.ndarray, day: int, at: np.ndarray, paths: list[list[Touch]], effects: Effects
+) -> np.ndarray:
+    """`relative` [paths, days] with the values `at` on `day` and all that follows from them."""
+    changed = relative.copy()
+    changed[:, day] = at
+    added, kept = daily_changes(paths, effects, relative.shape[1])
+    for later in range(day + 1, relative.shape[1]):
+        changed[:, later] = fade(changed[:, later - 1] * kept[:, later - 1] + added[:, later - 1], effects)
+    return changed
 
 
 def relative_hazard(paths: list[list[Touch]], effects: Effects, days: int) -> np.ndarray:

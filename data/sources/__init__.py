@@ -14,6 +14,8 @@ from types import ModuleType
 
 import polars as pl
 
+from data.records import INTERVENTIONS
+
 
 class SourceError(ValueError):
     """An export cannot be read as a whole. The message names the file, what is wrong and what to do."""
@@ -70,6 +72,7 @@ class Delivery:
     recordings: list[DeliveredRecording]
     refusals: list[Refusal]
     mono_ok: bool = False
+    interventions: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=INTERVENTIONS))
 
 
 def kinds() -> list[str]:

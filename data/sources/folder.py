@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from data.records import CHANNELS, OUTCOMES
+from data.records import ASSIGNERS, CHANNELS, INTERVENTIONS, OUTCOMES
 from data.sources import DeliveredRecording, Delivery, Refusal, SourceParams, _files
 
 LOOKS_FOR = ("customers.csv", "contacts.csv")
@@ -17,10 +17,11 @@ CONTACT_COLUMNS = (
     "recording", "customer_channel", "agent_channel",
 )  # fmt: skip
 OUTCOME_COLUMNS = ("customer_id", "event", "happened", "on", "observed_until")
+INTERVENTION_COLUMNS = ("customer_id", "decided_on", "kind", "offered", "assigned_by")
 
 
 def read(root: Path, options: SourceParams) -> Delivery:
-    """Reads the export at `root`. messages.jsonl, transcripts/, recordings/ and outcomes.csv may be missing.
+    """Reads the export at `root`. All but customers.csv and contacts.csv may be missing.
 
     contacts.csv may have a column `voice`: who the customer on the recording is, where the centre knows the speaker.
     A contact whose `recording` names no file is refused when `options.expect_recordings`, else kept without audio; a
@@ -30,6 +31,7 @@ def read(root: Path, options: SourceParams) -> Delivery:
     customers = _customers(root, refusals)
     contacts, recordings = _contacts(root, options, refusals)
     outcomes = _outcomes(root, refusals)
+    interventions = _interventions(root, refusals)
     rows: list[dict[str, Any]] = []
     if (root / "messages.jsonl").exists():
         for where, message in _files.read_jsonl(root, "messages.jsonl", refusals):
@@ -41,7 +43,7 @@ def read(root: Path, options: SourceParams) -> Delivery:
             transcript.get("contact_id"), transcript.get("turns"), "person", where, options, refusals
         )
     turns = _files.turns_frame(rows)
-    return Delivery(customers, contacts, turns, outcomes, recordings, refusals, options.mono_ok)
+    return Delivery(customers, contacts, turns, outcomes, recordings, refusals, options.mono_ok, interventions)
 
 
 def _customers(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
@@ -141,3 +143,26 @@ def _outcomes(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
     frame, bad = _files.needed(frame, name, "outcome", "customer_id", ["event", "happened"])
     refusals += bad
     return _files.records("outcomes", frame)
+
+
+def _interventions(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
+    """Who was offered something and who was not. propensity and cost may be missing, as a column or in a row."""
+    name = "interventions.csv"
+    if not (root / name).exists():
+        return pl.DataFrame(schema=INTERVENTIONS)
+    frame = _files.read_csv(root, name, INTERVENTION_COLUMNS)
+    frame, bad = _files.convert(
+        frame, name, "intervention", "customer_id",
+        {
+            "decided_on": ("a date", _files.day),
+            "offered": ("yes or no", _files.yes_or_no),
+            "assigned_by": (f"one of {' '.join(ASSIGNERS)}", lambda text: pl.when(text.is_in(ASSIGNERS)).then(text)),
+            "propensity": ("a number", _files.number),
+            "cost": ("a number", _files.number),
+        },
+    )  # fmt: skip
+    refusals += bad
+    needed = [column for column in INTERVENTION_COLUMNS if column != "customer_id"]
+    frame, bad = _files.needed(frame, name, "intervention", "customer_id", needed)
+    refusals += bad
+    return _files.records("interventions", frame)

@@ -127,6 +127,8 @@ def _check_rows(
     made.check("turns", promises.turns(params), timed)
     dated = tables.outcomes_with_since(of_customer(keyed["outcomes"]), clean["customers"])
     made.check("outcomes", promises.outcomes(params, now), dated)
+    decided = tables.with_since(of_customer(keyed["interventions"]), clean["customers"])
+    made.check("interventions", promises.interventions(params, now), decided)
 
 
 def _check_shares(made: _Street, params: ValidationParams) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from data.records import CHANNELS, ROLES
+from data.records import ASSIGNERS, CHANNELS, ROLES
 from data.validation.params import ValidationParams
 
 ORIGINS = ("person", "written", "asr")
@@ -198,6 +198,25 @@ def outcomes(params: ValidationParams, now: datetime) -> list[Promise]:
         _not_before("on", "since", "before-the-customer", fix),
         _not_before("observed_until", "on", "after-observation", fix),
         _within("observed_until", "observed-in-the-future", fix, high=latest),
+    ]  # fmt: skip
+
+
+def interventions(params: ValidationParams, now: datetime) -> list[Promise]:
+    """Who was offered what, on dates and with probabilities that can be true."""
+    fix = "Correct the log of interventions and ingest again."
+    return [
+        _listed("customer", "unknown-customer", "Add the customer to the CRM export, then ingest again."),
+        _accepted("customer"),
+        _filled("decided_on", "no-date", fix),
+        _filled("kind", "no-kind", fix),
+        _once("duplicate-intervention", "Log one decision a customer, day and kind; the first was kept."),
+        _filled("offered", "not-known-whether", fix),
+        _among("assigned_by", ASSIGNERS, "unknown-assigner", "Say who decided: random, policy or agent."),
+        _within("decided_on", "in-the-future", fix, high=_last_day(params, now)),
+        _not_before("decided_on", "since", "before-the-customer", fix),
+        _within("propensity", "impossible-propensity", "Log the probability of the offer, within 0 and 1.",
+                low=0.0, high=1.0),
+        _within("cost", "negative-cost", fix, low=0.0),
     ]  # fmt: skip
 
 

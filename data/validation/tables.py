@@ -55,7 +55,12 @@ def turns_with_overrun(turns: pl.DataFrame, recordings: pl.DataFrame) -> pl.Data
 
 def outcomes_with_since(outcomes: pl.DataFrame, customers: pl.DataFrame) -> pl.DataFrame:
     """Adds the customer's `since`, and whether a date is given only for what happened."""
-    since = customers.select("customer_id", "since")
-    return outcomes.join(since, on="customer_id", how="left", maintain_order="left").with_columns(
+    return with_since(outcomes, customers).with_columns(
         dated_only_if_happened=pl.col("on").is_null() | pl.col("happened").fill_null(True)
     )
+
+
+def with_since(frame: pl.DataFrame, customers: pl.DataFrame) -> pl.DataFrame:
+    """Adds the customer's `since`."""
+    since = customers.select("customer_id", "since")
+    return frame.join(since, on="customer_id", how="left", maintain_order="left")

@@ -73,7 +73,7 @@ def test_a_changed_row_replaces_the_old_one(tmp_path):
     take(export, store)
     edit(export / "customers.csv", "C2,+15550000002,basic", "C2,+15550000002,premium")
     summary = take(export, store)
-    assert summary["changed"] == {"customers": 1, "contacts": 0, "turns": 0, "outcomes": 0, "recordings": 0}
+    assert {name: count for name, count in summary["changed"].items() if count} == {"customers": 1}
     assert read_tables(store / "tables")["customers"]["plan"].to_list() == ["basic", "premium"]
 
 

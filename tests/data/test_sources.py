@@ -50,7 +50,7 @@ def test_the_wrong_kind_says_which_is_right(tmp_path):
 @pytest.mark.parametrize("make", [an_export, an_asterisk_export])
 def test_tables_have_exactly_the_schema_of_the_records(make, tmp_path):
     delivery = sources.read("auto", make(tmp_path))
-    for name in ("customers", "contacts", "turns", "outcomes"):
+    for name in ("customers", "contacts", "turns", "outcomes", "interventions"):
         assert getattr(delivery, name).schema == pl.Schema(TABLES[name])
     assert delivery.refusals == []
 
@@ -272,7 +272,7 @@ def test_a_bare_folder_of_recordings_needs_no_tables(tmp_path):
         "deep_order-3": None, "order-1": None, "order-2": "eve"
     }  # fmt: skip
     assert delivery.customers["customer_id"].to_list() == ["deep_order-3", "order-1", "eve"]
-    for name in ("customers", "contacts", "turns", "outcomes"):
+    for name in ("customers", "contacts", "turns", "outcomes", "interventions"):
         assert getattr(delivery, name).schema == pl.Schema(TABLES[name])
 
 

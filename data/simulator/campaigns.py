@@ -1,0 +1,103 @@
+"""Call backs to customers: who is offered one, with which probability, and what it does to whom.
+
+They draw from random streams of their own and have no part in what else happens to a customer, so a centre with
+campaigns differs from the same one without only in who leaves when.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data.simulator.params import Campaigns, SimulatorParams
+
+if TYPE_CHECKING:
+    from data.simulator.world import Person, Touch
+
+KIND = "call back"
+SKIP_DAYS = 90  # of history before the first campaign
+WRONG_DAYS, NOTICED_DAYS, QUIET_DAYS = 120, 30, 180  # how far back a call back, agents, and sleep look
+DEAR = 45.0  # a monthly price that agents call much
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a customer was offered a call back at the start of `day`, which counts from the first observed day."""
+
+    number: int  # of the customer
+    day: int
+    offered: bool
+    assigned_by: str
+    propensity: float
+
+
+def days(params: SimulatorParams) -> list[int]:
+    """Days of the campaigns: first days of months with history before and follow-up after, the last ones of them."""
+    starts = params.ends - timedelta(days=params.days - 1)
+    fit = [
+        day for day in range(SKIP_DAYS, params.days - params.campaigns.follow_up_days + 1)
+        if (starts + timedelta(days=day)).day == 1
+    ]  # fmt: skip
+    return fit[len(fit) - min(len(fit), params.campaigns.months) :]
+
+
+def decide(
+    params: SimulatorParams, day: int, present: list[int], rests: dict[int, int], people: list[Person],
+    paths: list[list[Touch]],
+) -> list[Decision]:  # fmt: skip
+    """The decisions of one campaign about customers `present`; `rests` tells until when each is left alone."""
+    asked, made = params.campaigns, []
+    for number in present:
+        # A stream a customer and day: whether others have left changes nothing here.
+        rng = random.Random(f"{params.seed} campaign {day} {number}")
+        looked_at, by_lot, luck = (rng.random() for _ in range(3))
+        if looked_at >= asked.reach or rests.get(number, 0) > day:
+            continue
+        rests[number] = day + asked.rest_days
+        random_arm = by_lot < asked.random_share
+        propensity = (
+            asked.random_propensity if random_arm else _agents(asked, paths[number], day, people[number].monthly_price)
+        )
+        made.append(Decision(number, day, luck < propensity, "random" if random_arm else "agent", propensity))
+    return made
+
+
+def after_call(
+    relative: np.ndarray, day: int, numbers: list[int], paths: list[list[Touch]], asked: Campaigns
+) -> np.ndarray:
+    """The relative hazards `relative` of customers `numbers` at the start of `day` once they have been called."""
+    heal, wake = np.empty(len(numbers)), np.empty(len(numbers))
+    for place, number in enumerate(numbers):
+        last = _last(paths[number], day)
+        age = day - last.day if last else day + QUIET_DAYS
+        heal[place] = asked.heal if last and age <= WRONG_DAYS and not last.good else asked.heal_else
+        wake[place] = asked.wake if age > QUIET_DAYS else 0.0
+    return np.asarray(1 + (relative - 1) * (1 - heal) + wake)
+
+
+def row(decision: Decision, people: list[Person], starts: date, asked: Campaigns) -> dict[str, object]:
+    """The line of interventions.csv."""
+    return {
+        "customer_id": people[decision.number].customer_id,
+        "decided_on": starts + timedelta(days=decision.day),
+        "kind": KIND,
+        "offered": "true" if decision.offered else "false",
+        "assigned_by": decision.assigned_by,
+        "propensity": round(decision.propensity, 6),
+        "cost": asked.cost if decision.offered else 0.0,
+    }
+
+
+def _agents(asked: Campaigns, path: list[Touch], day: int, monthly_price: float) -> float:
+    last = _last(path, day)
+    bad = last is not None and day - last.day <= NOTICED_DAYS and (not last.resolved or last.sentiment == "negative")
+    return min(0.95, (asked.agent_noticed if bad else asked.agent_else) + asked.agent_dear * (monthly_price >= DEAR))
+
+
+def _last(path: list[Touch], day: int) -> Touch | None:
+    before = [touch for touch in path if touch.day < day]
+    return before[-1] if before else None
