@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import threading
 import time
@@ -94,7 +95,10 @@ def create_app(
 
         def watch() -> None:
             while not stop.is_set():
+                held = models.lines
                 models.refresh()
+                if models.lines != held:
+                    gc.freeze()  # a full collection through torch's half a million objects stops answers for 0.3 s
                 if access:
                     access.refresh()
                 stop.wait(options.poll_s)
