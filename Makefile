@@ -52,8 +52,8 @@ deploy: setup    ## register the scheduled flows of prefect.yaml with the Prefec
 
 # The old lock's pins are kept where they still fit; torch is left open so that a CPU wheel named by find-links wins.
 lock: setup      ## refresh requirements.lock from pyproject.toml
-	@grep -v '^torch==' requirements.lock > $(VENV)/pins.txt
-	@UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" $(BIN)/uv pip compile -q --all-extras pyproject.toml -c $(VENV)/pins.txt \
+	@grep -v '^torch==' requirements.lock > $(VENV)/lock.txt
+	@UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" $(BIN)/uv pip compile -q --all-extras pyproject.toml \
 	  -o $(VENV)/lock.txt --no-header --no-annotate --no-emit-find-links --no-emit-index-url
 	@sed 's/^torch==\([0-9.]*\)+cpu/torch==\1/' $(VENV)/lock.txt > requirements.lock
 
