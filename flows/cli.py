@@ -77,6 +77,36 @@ def transcribe(
     transcribe(console, source, out, formats, model, channels, jobs, store)
 
 
+@app.command("fit-table")
+def fit_table(
+    file: Annotated[Path, typer.Argument(help="A CSV or Parquet file with one row a customer.")],
+    target: Annotated[str, typer.Option(help="The column to foresee, of two values.")],
+    id: Annotated[str | None, typer.Option(help="The column that names a row (default: its number).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the model (default: FILE's name with .model).")] = None,
+    positive: Annotated[str | None, typer.Option(help="The target's value that means yes.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="A column not to learn from (repeatable).")] = None,
+    folds: Annotated[int, typer.Option(help="Report on all rows by so many models, list suspects.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of the division and of training.")] = 0,
+    allow_leaks: Annotated[bool, typer.Option(help="Learn from columns that alone nearly decide the target.")] = False,
+) -> None:  # fmt: skip
+    """Learn a yes/no target from any table: held-out figures with intervals, a calibrated model, suspect targets."""
+    from flows.tables import fit_table
+
+    fit_table(console, file, target, id, out, positive, exclude or [], folds, seed, allow_leaks)
+
+
+@app.command("score-table")
+def score_table(
+    model: Annotated[Path, typer.Argument(help="The folder that fit-table left.")],
+    file: Annotated[Path, typer.Argument(help="A CSV or Parquet file with the columns it learned from.")],
+    out: Annotated[Path | None, typer.Option(help="CSV or Parquet (default: FILE's name with .scores.csv).")] = None,
+) -> None:
+    """Score a table with reasons by feature, and tell which values the model had never seen."""
+    from flows.tables import score_table
+
+    score_table(console, model, file, out)
+
+
 @app.command()
 def step(
     name: str,
@@ -120,6 +150,30 @@ def runs(
     from flows.runs import runs
 
     runs(console, store, limit, where, sort, show)
+
+
+@app.command()
+def search(
+    kind: Annotated[str, typer.Argument(help="What to search settings for: churn.")],
+    trials: Annotated[int, typer.Option(help="Trials in all; those of a search that was killed count.", min=1)] = 30,
+    store: Store = None,
+) -> None:
+    """Search training settings on validation customers; a killed search goes on where it was."""
+    from flows.searching import search
+
+    search(console, kind, trials, store)
+
+
+@app.command()
+def suspects(
+    horizon_days: Annotated[int, typer.Option(help="Outcomes are doubted at this horizon.", min=1)] = 180,
+    limit: Annotated[int, typer.Option(help="How many to print.", min=1)] = 20,
+    store: Store = None,
+) -> None:
+    """List labels and outcomes that are probably wrong, most suspect first."""
+    from flows.suspects import suspects
+
+    suspects(console, horizon_days, limit, store)
 
 
 @app.command()
@@ -202,6 +256,18 @@ def key(name: str, roles: Annotated[list[str], typer.Argument(help="score, trans
     from flows.service import key
 
     key(console, name, roles)
+
+
+@app.command()
+def guard(
+    every: Annotated[float, typer.Option(help="Seconds between two looks.", min=1)] = 20.0,
+    once: Annotated[bool, typer.Option(help="Look once and end.")] = False,
+    store: Store = None,
+) -> None:
+    """Watch over runs: what was killed ends as failed, what hangs is stopped, and people are told."""
+    from flows.reaping import guard
+
+    guard(console, every, once, store)
 
 
 @app.command()

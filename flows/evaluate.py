@@ -7,17 +7,20 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows import wiring
+from flows import guarding, notices, wiring
 from flows.retrain import step
 
 
-@flow(name="evaluate", flow_run_name="evaluate {store}", persist_result=False)
+@flow(name="evaluate", flow_run_name="evaluate {store}", persist_result=False,
+      on_failure=[guarding.failed], on_crashed=[guarding.killed])  # fmt: skip
 def evaluate(store: str | None = None) -> dict[str, Any]:
     """Scores the champions on today's test data, logs them to MLflow and says which have become worse."""
     street = wiring.street(store=Path(store) if store else None)
-    found = step("nightly", street)
+    with guarding.guarded(street.settings):
+        found = step("nightly", street)
     worse = [kind for kind, one in found["models"].items() if one["verdict"] == "worse"]
-    log = get_run_logger()
     for kind in worse:
-        log.warning("champion %s is worse than when it was promoted: %s", kind, found["models"][kind]["sentence"])
+        said = found["models"][kind]["sentence"]
+        get_run_logger().warning("champion %s is worse than when it was promoted: %s", kind, said)
+        notices.tell(street.settings, f"the {kind} champion is worse than when it was promoted", said)
     return {**found, "worse": worse}

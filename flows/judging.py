@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.store import read_json, write_json
-from flows import approving, marker
+from flows import approving, marker, reaping
 from flows.graph import BY_NAME
 from models.bundle import BundleError, file_sha256, verify_bundle, write_bundle
 from models.signing import sign_folder
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 LICENCE = {
     "asr": "CC-BY-SA-4.0 (base weights) and the terms of your own recordings",
     "churn": "the terms of your own customer data",
+    "reader": "the terms of your own customer data",
 }
 
 
@@ -32,7 +34,8 @@ def registry(street: Street) -> Registry:
     return Registry(street.settings.tracking_uri, street.path("registry"), public_key=street.settings.public_key)
 
 
-def training_run(street: Street, kind: str, params: Mapping[str, Any]) -> Run:
+@contextmanager
+def training_run(street: Street, kind: str, params: Mapping[str, Any]) -> Iterator[Run]:
     """The MLflow run of this training: the same inputs and settings are the same run, also after a kill."""
     from training.tracking import start_or_resume
 
@@ -45,14 +48,18 @@ def training_run(street: Street, kind: str, params: Mapping[str, Any]) -> Run:
     run.log_input(version, "calls and customers")
     if not run.resumed:
         run.set_tags({"trained_by": street.settings.actor})
-    return run
+    with reaping.living(street.store, "run", run.run_id, key, settings.tracking_uri), run:
+        yield run
 
 
-def reopened(street: Street, kind: str) -> Run:
+@contextmanager
+def reopened(street: Street, kind: str) -> Iterator[Run]:
     """The run that trained the present candidate, to add what its evaluation found."""
     from training.tracking import reopen
 
-    return reopen(street.settings.tracking_uri, read_json(street.path(f"train_{kind}.json"))["run_id"])
+    uri, run_id = street.settings.tracking_uri, read_json(street.path(f"train_{kind}.json"))["run_id"]
+    with reaping.living(street.store, "run", run_id, f"{kind}, judged", uri), reopen(uri, run_id) as run:
+        yield run
 
 
 def leave_bundle(
@@ -86,10 +93,14 @@ def card(kind: str, run: Mapping[str, Any], version: Mapping[str, Any], found: M
     what = {
         "asr": "A NeMo CTC recogniser for the telephone speech of one contact centre, fine-tuned from a base.",
         "churn": "A discrete-time hazard network: the risk that a customer leaves within each horizon.",
+        "reader": "A network over hashed word and letter n-grams: from the words of a contact to its reason, friction, "
+        "mood and barrier.",
     }[kind]
     limits = {
         "asr": "English only. Outside the centre it was tuned on, expect more errors. It does not tell voices apart.",
         "churn": "Risks hold for customers like those it learned from. It says who may leave, not whom to call.",
+        "reader": "It learned from what labelling rules believe, and shares their blind spots. It reads the language of "
+        "the contacts it learned from; what it finds unfamiliar it says so of.",
     }[kind]
     rows = "".join(f"- {name}: {count} rows\n" for name, count in sorted(version["rows"].items()))
     figures = "".join(
@@ -160,8 +171,7 @@ def leave_scorecards(street: Street, kind: str, cards: Mapping[str, Scorecard]) 
             for name, estimate in one.metrics.items()
         }
     exams.keep(street, kind)
-    run = reopened(street, kind)
-    with run:
+    with reopened(street, kind) as run:
         for role, metrics in [("test", summary["candidate"]), ("reference", summary["reference"])]:
             run.log_metrics(
                 {
@@ -224,8 +234,7 @@ def decide_on(street: Street, kind: str, sample: Any) -> dict[str, Any]:
         f"gate, for {street.settings.actor}", beside, probes,
     )  # fmt: skip
     record, page = write_decision(decision, street.path(f"decisions/{kind}"))
-    run = reopened(street, kind)
-    with run:
+    with reopened(street, kind) as run:
         run.set_tags({"decision": decision.decision_id, "verdict": decision.record["verdict"]})
         run.log_artifact(record, "decision")
         run.log_artifact(page, "decision")
@@ -283,8 +292,7 @@ def release(street: Street, kind: str) -> dict[str, Any]:
     if waits is None and office.alias(kind, "challenger") is not None:
         office.withdraw(kind, actor, now)  # a newer candidate was decided on, or this one was answered
     if approval:
-        run = reopened(street, kind)
-        with run:
+        with reopened(street, kind) as run:
             run.set_tags({"approval": approval["answer"], "approval_by": approval["by"]})
             run.log_artifact(street.path(approving.FOLDER) / f"{decided['decision_id']}.json", "decision")
         office.annotate(kind, version, {"approval": approval["answer"], "approval_by": approval["by"]})

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from rich.console import Console
 
 from data.store import read_json
-from flows import pausing, wiring
+from flows import guarding, notices, pausing, wiring
 from flows.steps import Street
 
 console = Console()
@@ -26,7 +26,8 @@ def step(name: str, street: Street) -> dict[str, Any]:
     return summary
 
 
-@flow(name="retrain", flow_run_name="retrain {store}", persist_result=False)
+@flow(name="retrain", flow_run_name="retrain {store}", persist_result=False,
+      on_failure=[guarding.failed], on_crashed=[guarding.killed])  # fmt: skip
 def retrain(
     export: str | None = None,
     kind: str = "auto",
@@ -43,12 +44,14 @@ def retrain(
     """
     places = {name: Path(path) for name, path in (("store", store), ("export", export), ("words", words)) if path}
     street = wiring.street(kind=kind, **places)
-    found = {name: step(name, street) for name in wiring.steps_for(street, until)}
-    # Asked last, so that nothing else waits for people. Until then, and on a "no", the champion stays in office.
-    waiting = {name: one["waits"] for name, one in found.items() if name.startswith("release_") and one["waits"]}
-    if waiting and pausing.on_a_server():
+    with guarding.guarded(street.settings):
+        found = {name: step(name, street) for name in wiring.steps_for(street, until)}
+        # Asked last, so that nothing else waits for people. Until then, and on a "no", the champion stays in office.
+        waiting = {name: one["waits"] for name, one in found.items() if name.startswith("release_") and one["waits"]}
         for name, decision_id in waiting.items():
             decided = read_json(street.path(f"decide_{name.removeprefix('release_')}.json"))
-            if pausing.ask(street, decision_id, decided["summary"]):
+            how = f"Decision {decision_id}. `keepline approve {decision_id} --by NAME`, or answer in Prefect."
+            notices.tell(street.settings, "a candidate waits for approval", f"{decided['summary']} {how}")
+            if pausing.on_a_server() and pausing.ask(street, decision_id, decided["summary"]):
                 found[name] = step(name, street)
-    return found
+        return found

@@ -39,6 +39,8 @@ class Settings:
     actor: str
     signing_key: Path | None = None  # PEM; bundles made here are signed with it
     public_key: Path | None = None  # PEM; without its owner's signature no bundle is taken, given out or served
+    notify: tuple[str, ...] = ()  # addresses of people to tell, as Apprise writes them (mailto://, slack://, json://)
+    longest_run_s: float = 2 * 86400.0  # what runs longer hangs, and is stopped
     serve: ServeSettings = ServeSettings()
 
 
@@ -64,6 +66,8 @@ def from_environment(environment: Mapping[str, str] | None = None, store: Path |
         actor=env.get("KEEPLINE_ACTOR", env.get("USER", "keepline")),
         signing_key=_path(env, "KEEPLINE_SIGNING_KEY"),
         public_key=_path(env, "KEEPLINE_PUBLIC_KEY"),
+        notify=tuple(env.get("KEEPLINE_NOTIFY", "").split()),
+        longest_run_s=_number(env, "KEEPLINE_LONGEST_RUN_S", Settings.longest_run_s, 1),
         serve=_serve(env),
     )
 

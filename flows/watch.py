@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from data.store import read_json, write_json
-from flows import hearing, judging, leaving
+from flows import hearing, judging, leaving, reaping
 
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
@@ -26,7 +26,7 @@ def watch(street: Street, progress: Report) -> dict[str, Any]:
     run = start_or_resume(street.settings.tracking_uri, "keepline-nightly", f"nightly {day}", reuse_finished=True,
                           artifact_root=street.settings.artifact_root)  # fmt: skip
     found: dict[str, Any] = {}
-    with run:
+    with reaping.living(street.store, "run", run.run_id, f"nightly {day}", street.settings.tracking_uri), run:
         for kind, metric in METRIC.items():
             version = office.alias(kind, "champion")
             if version is None:
@@ -56,7 +56,8 @@ def _scored(street: Street, kind: str, version: int, progress: Report) -> Scorec
         return cards["test"]
     rows, truth = pl.read_parquet(street.path("features.parquet")), street.path("truth/customers.parquet")
     horizons = street.params.churn.horizons_days
-    return leaving.score(rows, bundle.path, name, bundle.sha256, horizons, seed, street.now(), truth)
+    campaign = street.params.evaluation.campaign
+    return leaving.score(rows, bundle.path, name, bundle.sha256, horizons, seed, street.now(), truth, campaign=campaign)
 
 
 def _promoted(street: Street, kind: str, decision_id: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 KEY_TAG = "keepline.key"
+PARENT_TAG = "mlflow.parentRunId"  # MLflow shows a run with this tag below the run it names
 _LONGEST_VALUE = 6000  # what MLflow takes as a parameter
 _LONGEST_DIGEST = 36
 
@@ -159,6 +160,16 @@ def reopen(tracking_uri: str, run_id: str) -> Run:
     client = _client(tracking_uri)
     client.update_run(run_id, status="RUNNING")
     return Run(client, run_id, resumed=True)
+
+
+def give_up(tracking_uri: str, run_id: str, why: str) -> bool:
+    """Ends a run as FAILED whose process is gone while it says RUNNING; False when it had ended. It can be resumed."""
+    client = _client(tracking_uri)
+    if client.get_run(run_id).info.status != "RUNNING":
+        return False
+    client.set_tag(run_id, "keepline.error", why[:500])
+    client.set_terminated(run_id, status="FAILED")
+    return True
 
 
 def get_run(tracking_uri: str, run_id: str) -> dict[str, Any]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from socket import socket
 
 import pytest
 
+from flows import notices, reaping
 from tests.flows.conftest import ROOT, environment
+from tests.serving import until
+from training.tracking import get_run
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +64,27 @@ def test_prefect_lists_the_deployments_with_their_schedules(server):
     assert "retrain/weekly" in listed
     for name, cron in (("evaluate/nightly", "0 4 * * *"), ("retrain/weekly", "0 2 * * 0")):
         assert cron in server("deployment", "inspect", name).stdout
+
+
+def test_M3_a_killed_flow_ends_as_crashed_its_run_as_failed_and_people_are_told(server, walked):
+    """Before the evaluation that works: that takes up the run which this one leaves as failed."""
+    (walked / notices.FILE).unlink(missing_ok=True)
+    assert server("deployment", "run", "evaluate/nightly", "--param", f'store="{walked}"').returncode == 0
+    with ThreadPoolExecutor(1) as pool:
+        worked = pool.submit(server, "worker", "start", "--pool", "keepline", "--run-once")
+        signs = walked / reaping.FOLDER
+        until(lambda: len(list(signs.glob("*.json"))) == 2, 120)  # the flow, and the MLflow run it has begun
+        (sign,) = signs.glob("run-*.json")
+        found = json.loads(sign.read_text())
+        os.kill(found["pid"], signal.SIGKILL)
+        killed_at = time.monotonic()
+        worked.result()
+        assert time.monotonic() - killed_at < 120
+    assert "CRASHED" in server("flow-run", "ls").stdout
+    assert get_run(found["place"], found["id"])["status"] == "FAILED"
+    (told,) = (walked / notices.FILE).read_text().splitlines()
+    assert found["id"] in told
+    assert not list(signs.glob("*.json"))
 
 
 def test_a_worker_runs_the_nightly_evaluation(server, walked):

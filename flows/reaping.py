@@ -1,0 +1,166 @@
+"""Ends as failed what was killed, stops what hangs, and has people told: nothing says it is running that is not.
+
+Whoever runs holds the lock of a small file in the store's `.running`. The kernel frees the lock when the process dies,
+however it dies, so a free lock is the proof; there is no clock to be wrong about. Processes must share the store's file
+system to see each other's locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows import notices
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from flows.settings import Settings
+
+log = logging.getLogger(__name__)
+FOLDER = ".running"
+DYING_S = 10.0  # how long a killed process may take to be gone
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A sign of life: an MLflow run ("run") or a flow on a Prefect server ("flow") that a process is working on."""
+
+    what: str
+    id: str
+    name: str
+    place: str  # the tracking URI, or the address of Prefect's API; empty where Prefect has no server
+    pid: int
+    host: str
+    since: str
+
+
+@contextmanager
+def living(store: Path, what: str, id: str, name: str, place: str) -> Iterator[None]:
+    """Holds the sign of life while the block runs. The same thing taken up again after a kill replaces the old sign."""
+    folder = store / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{what}-{id}.json"
+    sign = Sign(what, id, name, place, os.getpid(), socket.gethostname(), datetime.now(UTC).isoformat())
+    # Locked under another name first: a sign that can be seen is held. POSIX locks, as those of flock() would be kept
+    # by forked helpers that outlive their parent.
+    hidden = path.with_suffix(f".{os.getpid()}.tmp")
+    with hidden.open("w", encoding="utf-8") as held:
+        fcntl.lockf(held, fcntl.LOCK_EX)
+        held.write(json.dumps(asdict(sign)))
+        held.flush()
+        hidden.rename(path)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def reap(settings: Settings) -> list[Sign]:
+    """Looks once at every sign of life; returns what was found dead, after ending it and telling people.
+
+    What has run longer than `longest_run_s` is killed first. Where the truth cannot be written down (a server that does
+    not answer) the sign stays for the next look.
+    """
+    ended: list[tuple[Sign, str]] = []
+    for path in sorted((settings.store / FOLDER).glob("*.json")):
+        try:
+            with path.open("r+", encoding="utf-8") as held:
+                sign = Sign(**json.loads(held.read()))
+                if (sign.pid, sign.host) == (os.getpid(), socket.gethostname()):
+                    continue  # closing the file would free our own lock
+                why = "its process was killed" if _free(held) else _stop_if_stuck(sign, held, settings.longest_run_s)
+                if why:
+                    _end(sign, why)
+                    ended.append((sign, why))
+                    if path.stat().st_ino == os.fstat(held.fileno()).st_ino:  # not a new one's by now
+                        path.unlink()
+        except FileNotFoundError:
+            continue  # it ended meanwhile, as it should
+        except (ValueError, TypeError) as error:
+            log.error("%s: not a sign of life (%s). Remove it.", path, error)
+        except Exception as error:  # whatever a server's client raises, the others' signs are looked at all the same
+            log.error("%s could not be ended as failed, next look tries again: %s", path.stem, error)
+    for pid, host in dict.fromkeys((sign.pid, sign.host) for sign, _ in ended):
+        mine = [(sign, why) for sign, why in ended if (sign.pid, sign.host) == (pid, host)]
+        body = "".join(f"{sign.what} {sign.name} ({sign.id}), since {sign.since}: {why}.\n" for sign, why in mine)
+        notices.tell(
+            settings, f"{mine[-1][0].name} ended as failed",
+            f"{body}Process {pid} on {host}, store {settings.store}. Start the same command again: finished steps are "
+            "kept, training goes on from its last checkpoint.",
+        )  # fmt: skip
+    return [sign for sign, _ in ended]
+
+
+def guard(console: Console, every_s: float, once: bool, store: Path | None) -> None:
+    """`keepline guard`: looks every `every_s` seconds, until it is stopped; says what it ended."""
+    from flows.settings import from_environment
+
+    settings = from_environment(store=store)
+    while True:
+        for sign in reap(settings):
+            console.print(f"{sign.what} {sign.name} ({sign.id}) ended as failed", highlight=False, markup=False)
+        if once:
+            return
+        time.sleep(every_s)
+
+
+def _free(held: Any) -> bool:
+    """Whether nobody holds the lock; then we do, until the file is closed."""
+    try:
+        fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _stop_if_stuck(sign: Sign, held: Any, longest_s: float) -> str:
+    """Kills what has run too long on this machine and waits until it is gone; why, or "" where it may go on."""
+    age_s = (datetime.now(UTC) - datetime.fromisoformat(sign.since)).total_seconds()
+    if age_s <= longest_s or sign.host != socket.gethostname():
+        return ""
+    # The lock is held, so its process lives and the number is still its own.
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(sign.pid, signal.SIGKILL)
+    end = time.monotonic() + DYING_S
+    while time.monotonic() < end:
+        if _free(held):
+            return f"it was stopped after {age_s:.0f} s, more than the {longest_s:.0f} allowed"
+        time.sleep(0.05)
+    raise RuntimeError(f"process {sign.pid} was killed and holds on")
+
+
+def _end(sign: Sign, why: str) -> None:
+    """Ends it as failed where it still says it is running."""
+    if sign.what == "run":
+        from training.tracking import give_up
+
+        give_up(sign.place, sign.id, why)
+    elif sign.place:
+        _crash(sign, why)
+
+
+def _crash(sign: Sign, why: str) -> None:
+    """Sets the state of a flow run on its Prefect server, unless the worker has done so."""
+    from uuid import UUID
+
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.states import Crashed
+
+    with temporary_settings(updates={PREFECT_API_URL: sign.place}), get_client(sync_client=True) as client:
+        state = client.read_flow_run(UUID(sign.id)).state
+        if state is None or not state.is_final():
+            client.set_flow_run_state(UUID(sign.id), Crashed(message=f"Ended by Keepline: {why}."), force=True)

@@ -1,0 +1,130 @@
+"""M3: what was killed ends as failed within two minutes, what hangs is stopped, people are told of it."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from data.store import write_json
+from flows import judging, notices, reaping
+from flows.params import Params
+from flows.settings import from_environment
+from flows.steps import Street
+from tests.judging import Shop
+from training.tracking import get_run, give_up
+
+ROOT = Path(__file__).parents[2]
+WORK = """
+import sys, time
+from pathlib import Path
+from flows.reaping import living
+
+store, what, id, place = sys.argv[1:]
+with living(Path(store), what, id, "churn", place):
+    print("at work", flush=True)
+    time.sleep(600)
+"""
+
+
+def _at_work(store: Path, what: str, id: str, place: str) -> subprocess.Popen:
+    """A process that works on something."""
+    process = subprocess.Popen([sys.executable, "-c", WORK, str(store), what, id, place], stdout=subprocess.PIPE,
+                               text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert process.stdout.readline().strip() == "at work"
+    return process
+
+
+@pytest.fixture
+def inbox():
+    """A web hook on loopback: its address, and what was sent there."""
+    got: list[dict] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self):
+            got.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"json://127.0.0.1:{server.server_port}/hook", got
+    server.shutdown()
+
+
+def test_M3_a_killed_training_ends_as_failed_within_two_minutes_and_people_are_told(tmp_path: Path, inbox):
+    shop = Shop(tmp_path)
+    training, run_id = _at_work(tmp_path, "run", shop.run_id, shop.uri), shop.run_id
+    address, got = inbox
+    guard = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "guard", "--every", "1", "--store", str(tmp_path)], cwd=ROOT,
+        env={**os.environ, "KEEPLINE_NOTIFY": address, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        time.sleep(2)
+        assert get_run(shop.uri, run_id)["status"] == "RUNNING", "who lives is left alone"
+        training.send_signal(signal.SIGKILL)
+        training.wait()
+        killed_at = time.monotonic()
+        said = guard.stdout.readline()
+        assert get_run(shop.uri, run_id)["status"] == "FAILED"
+        assert time.monotonic() - killed_at < 120
+    finally:
+        training.kill()
+        guard.terminate()
+    assert "killed" in get_run(shop.uri, run_id)["tags"]["keepline.error"]
+    assert run_id in said
+    assert run_id in got[0]["message"]
+    written = [json.loads(line) for line in (tmp_path / notices.FILE).read_text().splitlines()]
+    assert len(got) == len(written) == 1, "once"
+
+
+def test_M3_a_training_gives_a_sign_of_life_and_goes_on_with_a_run_that_was_ended(tmp_path: Path):
+    shop = Shop(tmp_path)
+    write_json(tmp_path / "version.json", {"dvc_hash": "d" * 8, "git_commit": "c", "rows": {}})
+    street, signs = Street(from_environment({}, tmp_path), Params(), "c"), tmp_path / reaping.FOLDER
+    with judging.training_run(street, "churn", {}) as run:
+        assert [path.name for path in signs.iterdir()] == [f"run-{run.run_id}.json"]
+        assert reaping.reap(street.settings) == [], "a process does not take itself for dead"
+    assert not list(signs.iterdir())
+    shop.registry.client.update_run(run.run_id, status="RUNNING")
+    assert give_up(shop.uri, run.run_id, "killed")
+    assert not give_up(shop.uri, run.run_id, "killed"), "it has ended"
+    with judging.training_run(street, "churn", {}) as again:
+        assert again.run_id == run.run_id
+    assert get_run(shop.uri, run.run_id)["status"] == "FINISHED"
+
+
+def test_M3_what_lives_is_left_alone_until_it_has_run_longer_than_anything_should(tmp_path: Path):
+    hanging = _at_work(tmp_path, "flow", "f1", "")
+    settings = from_environment({}, tmp_path)
+    try:
+        assert reaping.reap(settings) == []
+        assert hanging.poll() is None
+        (found,) = reaping.reap(dataclasses.replace(settings, longest_run_s=0.0))
+        assert (found.id, hanging.wait(30)) == ("f1", -signal.SIGKILL)
+    finally:
+        hanging.kill()
+    assert "more than the 0 allowed" in (tmp_path / notices.FILE).read_text()
+    assert reaping.reap(settings) == []
+
+
+def test_M3_a_dead_run_whose_server_does_not_answer_is_tried_again(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    sign = reaping.Sign("run", "r1", "asr", "http://127.0.0.1:9", 1, "elsewhere", "2026-03-01T12:00:00+00:00")
+    write_json(tmp_path / reaping.FOLDER / "run-r1.json", dataclasses.asdict(sign))
+    settings = from_environment({"KEEPLINE_NOTIFY": "nowhere://x"}, tmp_path)
+    assert reaping.reap(settings) == []
+    assert (tmp_path / reaping.FOLDER / "run-r1.json").exists()
+    assert not (tmp_path / notices.FILE).exists(), "nothing is told that is not so"
+    assert not notices.tell(settings, "a test", "of an address that is none"), "and who was not reached is known"
