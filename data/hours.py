@@ -6,7 +6,6 @@ ten seconds is twenty of them. Some reasons are meant (a test set, a pause), the
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from data.audio import AudioError, probe
+from data.store import read_lines
 
 TRAIN = "train"
 # What is not trained on and is no loss.
@@ -184,7 +184,7 @@ def _lines(quarantine: Path | None, name: str) -> Iterable[dict[str, Any]]:
     path = quarantine / name if quarantine else None
     if path is None or not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return read_lines(path)
 
 
 def _reasons(quarantine: Path | None, name: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,31 @@ from data.records import TABLES
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yields a temporary file beside `path`; on success it is flushed to disk and takes the name, else it goes."""
+def atomic(path: Path, flush: bool = True) -> Iterator[Path]:
+    """Yields a temporary file beside `path`; on success it is flushed to disk and takes the name, else it goes.
+
+    Without `flush` a power cut may leave the name with nothing in it: for thousands of small files that can be told
+    from whole ones and are made again.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
+        if flush:
+            _flush(temporary)
         temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        if flush:
+            _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -51,6 +60,25 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not valid JSON ({error}). Delete it and run its step again.") from error
+
+
+def read_lines(path: Path) -> list[Any]:
+    """Reads JSON lines; empty lines are skipped. Raises ValueError naming the file and line that is not JSON."""
+    rows = []
+    # Line by line: str.splitlines would also cut at the line separators (U+2028, U+0085) that JSON strings may hold.
+    with path.open(encoding="utf-8") as handle:
+        for number, line in enumerate(handle, 1):
+            if line.strip():
+                try:
+                    rows.append(json.loads(line))
+                except json.JSONDecodeError as error:
+                    raise ValueError(f"{path}, line {number}: not valid JSON ({error}).") from error
+    return rows
+
+
+def write_lines(path: Path, rows: Iterable[Any]) -> None:
+    """Writes one JSON document a line, atomically."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows))
 
 
 def write_table(path: Path, frame: pl.DataFrame) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from data.records import KEYS, TABLES
-from data.store import write_text
+from data.store import read_lines, write_lines
 from data.validation.promises import Promise
 
 
@@ -65,10 +64,6 @@ def write_quarantine(path: Path, entries: list[dict[str, Any]], now: datetime) -
     def name(entry: dict[str, Any]) -> tuple[str, str, str]:
         return entry["table"], entry["thing"], entry["reason"]
 
-    before: dict[tuple[str, str, str], str] = {}
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
-            before[name(entry)] = entry["at"]
+    before = {name(entry): entry["at"] for entry in read_lines(path)} if path.exists() else {}
     stamped = [entry | {"at": before.get(name(entry), now.isoformat(timespec="seconds"))} for entry in entries]
-    write_text(path, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in stamped))
+    write_lines(path, stamped)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from data.store import read_json
+from data.store import read_json, read_lines
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, pl.exceptions.PolarsError)
 
@@ -51,7 +50,7 @@ class Shelf:
         path = self.store / name
         if not path.exists():
             return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return read_lines(path)
 
     def records(self, name: str) -> pl.DataFrame:
         """A record table after validation, or as it was taken in while validation has not run."""

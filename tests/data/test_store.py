@@ -1,0 +1,19 @@
+"""Artefacts are whole or not there; JSON lines hold whatever a text holds."""
+
+from __future__ import annotations
+
+import pytest
+
+from data.store import read_lines, write_lines
+
+
+def test_a_text_with_a_line_separator_stays_one_line(tmp_path):
+    rows = [{"text": "one\u2028two\u0085three\nfour"}, {"text": "five"}]
+    write_lines(tmp_path / "rows.jsonl", rows)
+    assert read_lines(tmp_path / "rows.jsonl") == rows
+
+
+def test_a_broken_line_is_named(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"a": 1}\n\n{"a"\n')
+    with pytest.raises(ValueError, match="rows.jsonl, line 3"):
+        read_lines(tmp_path / "rows.jsonl")
