@@ -15,5 +15,5 @@ def test_a_text_with_a_line_separator_stays_one_line(tmp_path):
 
 def test_a_broken_line_is_named(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"a": 1}\n\n{"a"\n')
-    with pytest.raises(ValueError, match="rows.jsonl, line 3"):
+    with pytest.raises(ValueError, match=r"rows\.jsonl, line 3"):
         read_lines(tmp_path / "rows.jsonl")
