@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from data.telephone import effect
+from evaluation.metrics.churn_profit import Campaign
 
 
 @dataclass(frozen=True)
 class EvaluationParams:
-    """What a recogniser is examined in beside the test set itself, and what its words are held against."""
+    """What models are examined in beside the test set itself, and what they are held against."""
 
     seed: int = 7  # of the bootstrap and of the telephone effects
     conditions: tuple[str, ...] = (
@@ -22,6 +23,8 @@ class EvaluationParams:
     guardrail_s: float = 120.0  # seconds of general speech, shared out among the voices
     critical: dict[str, list[str]] = field(default_factory=dict)  # class of critical words → further words of it
     spellings: dict[str, str] = field(default_factory=dict)  # ways of writing the same words: "key note" → "keynote"
+
+    campaign: Campaign = field(default_factory=Campaign)  # the retention campaign that EMPC counts the profit of
 
     def __post_init__(self) -> None:
         """Raises ValueError for a condition that is no telephone effect."""

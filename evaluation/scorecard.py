@@ -12,7 +12,9 @@ import polars as pl
 
 from data.store import read_json, write_json, write_table
 from evaluation.metrics.bootstrap import LEVEL, Interval, paired_difference, ratio_of_sums
-from evaluation.metrics.churn import churn_metrics, per_unit, risk_columns
+from evaluation.metrics.churn import PAPER, churn_figures, per_unit, risk_columns
+from evaluation.metrics.churn_profit import Campaign
+from evaluation.metrics.churn_slices import calibration_by_slice
 from evaluation.metrics.critical import CLASSES, critical_words
 from evaluation.metrics.english import VARIANTS, comparable
 from evaluation.metrics.wer import character_errors, word_errors
@@ -250,9 +252,9 @@ def _band(value: float | None, edges: Sequence[float], noun: str) -> str | None:
     return f"{edges[place - 1]:g} to {edges[place]:g} {noun}"
 
 
-# What churn_metrics measures beyond losses, and whether less of it is better; the rest has no better side.
-_CHURN_DIRECTIONS = {"ece": True, "auc": False, "average_precision": False, "lift_5": False, "lift_10": False,
-                     "lift_20": False}  # fmt: skip
+# What churn_figures measures, and whether less of it is better; the rest has no better side.
+_CHURN_DIRECTIONS = {"ece": True, "auc": False, "c_index": False, "average_precision": False, "lift_5": False,
+                     "lift_10": False, "lift_20": False, "empc": False}  # fmt: skip
 
 
 def churn_scorecard(
@@ -264,12 +266,14 @@ def churn_scorecard(
     bundle_sha256: str = "",
     facts: Mapping[str, Any] | None = None,
     slice_by: Sequence[str] = (),
+    campaign: Campaign = PAPER,
 ) -> Scorecard:
     """Scores predicted risks against what customers did, clustered by customer, sliced by columns of `frame`.
 
     `frame` has customer_id, as_of, event, time_days and risk_<days> (or risk). Metrics are brier_<days>,
     log_loss_<days>, auc_<days> and so on, and `brier` and `log_loss` over all horizons together. Those of losses are
-    weighted as evaluation.metrics.churn says and can be paired. Calibration figures go to `facts`.
+    weighted as evaluation.metrics.churn says and can be paired. Facts hold calibration, on the whole and by slice, and
+    how many customers `campaign` contacts.
     Raises ScorecardError when a risk is missing or no outcome is known.
     """
     names = risk_columns(frame)
@@ -308,10 +312,10 @@ def churn_scorecard(
         raise ScorecardError(f"model {model}: no outcome of a test customer is known. Test on older dates.")
     metrics, slices = score_units(units, ratios, slice_by, seed)
     calibration = {}
-    for name, measured in churn_metrics(frame, seed).items():
+    for name, measured in churn_figures(frame, seed, campaign=campaign).items():
         for figure, found in measured.items():
             full = f"{figure}{name.removeprefix('risk')}"
-            if full in metrics or not math.isfinite(found.value):
+            if not math.isfinite(found.value):
                 continue
             if figure in _CHURN_DIRECTIONS:
                 metrics[full] = Estimate(
@@ -329,7 +333,11 @@ def churn_scorecard(
         ratios=ratios,
         slices=slices,
         units=units,
-        facts={**(facts or {}), "calibration": calibration},
+        facts={
+            **(facts or {}),
+            "calibration": calibration,
+            "calibration_slices": calibration_by_slice(frame, slice_by, seed),
+        },
     )
 
 

@@ -12,9 +12,12 @@ import polars as pl
 from data.store import write_table
 
 if TYPE_CHECKING:
+    from evaluation.metrics.churn_profit import Campaign
     from evaluation.scorecard import Scorecard
 
-SLICES = ("plan", "region", "last_channel")  # what customers are told apart by when models are judged
+SLICES = ("plan", "region", "last_channel", "tenure", "price")  # customers are told apart by when models are judged
+TENURE_DAYS = {365: "under a year", 3 * 365: "one to three years"}  # and above
+PRICES = ("low third", "middle third", "high third")
 MOST_SLICES = 12  # a column with more values tells of single customers
 LIFE_TABLE = "life table"  # the reference before there is a champion: knows how many leave, but not who
 
@@ -29,6 +32,7 @@ def score(
     now: datetime,
     truth: Path,
     predictions: Path | None = None,
+    campaign: Campaign | None = None,
 ) -> Scorecard:
     """Scores the bundle at `model` (None: the life table) on the held-out customers of the feature frame `rows`.
 
@@ -36,7 +40,7 @@ def score(
     simulator's `truth` is there, the share of the attainable Brier skill. The predictions with their outcomes are
     left at `predictions`. Raises ValueError without held-out outcomes.
     """
-    from evaluation.metrics.churn import attainable_skill, point_metrics
+    from evaluation.metrics.churn import PAPER, attainable_skill, point_metrics
     from evaluation.metrics.churn_references import kaplan_meier, logistic
     from evaluation.scorecard import churn_scorecard
     from models.churn import ChurnModel, feature_columns
@@ -46,8 +50,10 @@ def score(
     if test.is_empty():
         raise ValueError("no held-out customer with a known outcome. Deliver outcomes, or raise splits.test_share.")
     horizons = horizons_days if known["time_days"].is_not_null().any() else ()
-    slice_by = [name for name in SLICES if name in test.columns and 1 < test[name].n_unique() <= MOST_SLICES]
-    outcomes = test.select("customer_id", "as_of", "event", "time_days", *slice_by)
+    banded = test.with_columns(bands(test))
+    slice_by = [name for name in SLICES if name in banded.columns and 1 < banded[name].n_unique() <= MOST_SLICES]
+    outcomes = banded.select("customer_id", "as_of", "event", "time_days", *slice_by)
+    campaign = campaign or PAPER
 
     def with_outcomes(risks: pl.DataFrame) -> pl.DataFrame:
         return outcomes.join(risks, on=["customer_id", "as_of"], maintain_order="left")
@@ -61,7 +67,7 @@ def score(
         baselines = {LIFE_TABLE: kaplan_meier(train, test, horizons),
                      "logistic regression": logistic(train, test, feature_columns(rows), horizons)}  # fmt: skip
         facts["parameters"] = sum(weight.numel() for weight in network.network.parameters())
-        facts["baselines"] = {who: point_metrics(with_outcomes(risks)) for who, risks in baselines.items()}
+        facts["baselines"] = {who: point_metrics(with_outcomes(risks), campaign) for who, risks in baselines.items()}
         if truth.is_file():
             true_risks = pl.read_parquet(truth)
             facts["attainable_skill"] = {
@@ -69,7 +75,24 @@ def score(
             }
     if predictions is not None:
         write_table(predictions, frame)
-    return churn_scorecard(name, hash_of(test), frame, seed, now.isoformat(), bundle_sha256, facts, slice_by)
+    return churn_scorecard(name, hash_of(test), frame, seed, now.isoformat(), bundle_sha256, facts, slice_by, campaign)
+
+
+def bands(rows: pl.DataFrame) -> list[pl.Series]:
+    """`tenure` and `price` of each row in words, where the columns behind them are there: what slices are made of.
+
+    Prices are divided into thirds of these rows; equal prices are in one.
+    """
+    made = []
+    if "tenure_days" in rows.columns:
+        days = rows["tenure_days"].cut(list(TENURE_DAYS), labels=[*TENURE_DAYS.values(), "over three years"])
+        made.append(days.cast(pl.String).alias("tenure"))
+    prices = rows["monthly_price"].drop_nulls().sort() if "monthly_price" in rows.columns else pl.Series()
+    if len(prices):
+        edges = sorted({float(prices[len(prices) * part // 3]) for part in (1, 2)})
+        named = rows["monthly_price"].cut(edges, labels=list(PRICES[: len(edges) + 1]), left_closed=True)
+        made.append(named.cast(pl.String).alias("price"))
+    return made
 
 
 def examined(rows: pl.DataFrame) -> pl.DataFrame:

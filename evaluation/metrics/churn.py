@@ -11,20 +11,30 @@ where outcomes have no dates.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import polars as pl
 
 from evaluation.metrics.bootstrap import LEVEL, Interval, ratio_of_sums
+from evaluation.metrics.churn_concordance import concordant_pairs
+from evaluation.metrics.churn_figures import figures
+from evaluation.metrics.churn_profit import Campaign
 
-LIFT_SHARES = (0.05, 0.10, 0.20)
+PAPER = Campaign()  # the retention campaign EMPC is usually quoted for
 _LEAST_OBSERVED = 0.05  # an as-of date with less of its customers observed to the horizon would get huge weights
-_ECE_BINS = 10
 
 
 def risk_columns(frame: pl.DataFrame) -> list[str]:
     """risk_30, risk_90, … in order of days, or risk."""
     dated = sorted((int(name[5:]), name) for name in frame.columns if name.startswith("risk_") and name[5:].isdigit())
     return [name for _, name in dated] or [name for name in frame.columns if name == "risk"]
+
+
+def horizon_days(name: str) -> int | None:
+    """risk_90 → 90; risk (a target without dates) → None."""
+    return int(name.removeprefix("risk_")) if name != "risk" else None
 
 
 def known_by(frame: pl.DataFrame, horizon_days: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -69,7 +79,7 @@ def per_unit(frame: pl.DataFrame) -> pl.DataFrame:
     """
     parts = []
     for name in risk_columns(frame):
-        left, weight = known_by(frame, _days(name))
+        left, weight = known_by(frame, horizon_days(name))
         risk = np.clip(frame[name].to_numpy(), 1e-7, 1 - 1e-7)
         parts.append(
             frame.select("customer_id", "as_of").with_columns(
@@ -84,49 +94,75 @@ def per_unit(frame: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(parts).filter(pl.col("weight") > 0)
 
 
-def churn_metrics(frame: pl.DataFrame, seed: int, draws: int = 300) -> dict[str, dict[str, Interval]]:
-    """For each risk column: brier, log_loss, auc, average_precision, calibration_intercept, calibration_slope, ece,
-    lift_5, lift_10, lift_20 and observed_rate, each with a customer-clustered bootstrap interval.
+def churn_metrics(
+    frame: pl.DataFrame, seed: int, draws: int = 300, campaign: Campaign = PAPER
+) -> dict[str, dict[str, Interval]]:
+    """For each risk column: brier, log_loss and what `churn_figures` measures, each with its interval.
 
     A horizon that no as-of date is followed up to, or at which all or none had left, is not in the answer.
     Raises ValueError when there is no risk column.
     """
+    found = churn_figures(frame, seed, draws, campaign)
+    losses = per_unit(frame)
+    for name in found:
+        part = losses.filter(pl.col("risk") == name)
+        weight, customer = part["weight"].to_numpy(), part["customer_id"].to_numpy()
+        found[name] |= {
+            loss: ratio_of_sums(part[loss].to_numpy() * weight, weight, customer, seed)
+            for loss in ("brier", "log_loss")
+        }
+    return found
+
+
+def churn_figures(
+    frame: pl.DataFrame, seed: int, draws: int = 300, campaign: Campaign = PAPER
+) -> dict[str, dict[str, Interval]]:
+    """For each risk column what is no mean of losses, with a customer-clustered bootstrap interval.
+
+    auc, average_precision, lift_5, lift_10, lift_20, ece, calibration_intercept, calibration_slope, expected_rate,
+    observed_rate, empc (expected maximum profit a customer of `campaign`), empc_contacted (the share of customers it
+    contacts) and, with dates, c_index (Uno's, of pairs up to the horizon).
+    """
     names = risk_columns(frame)
     if not names:
         raise ValueError("churn metrics: no column risk or risk_<days>. Join the predictions to their outcomes first.")
-    losses = per_unit(frame)
     found: dict[str, dict[str, Interval]] = {}
     for name in names:
-        left, weight = known_by(frame, _days(name))
+        left, weight = known_by(frame, horizon_days(name))
         known = weight > 0
         if not known.any() or left[known].all() or not left[known].any():
             continue
         risk, customer = frame[name].to_numpy()[known], frame["customer_id"].to_numpy()[known]
-        part = losses.filter(pl.col("risk") == name)
-        measured = {
-            loss: ratio_of_sums(part[loss].to_numpy() * weight[known], weight[known], customer, seed)
-            for loss in ("brier", "log_loss")
-        }
-        measured["observed_rate"] = ratio_of_sums(left[known] * weight[known], weight[known], customer, seed)
-        measured |= _drawn(left[known], risk, weight[known], customer, seed, draws)
+        rows = left[known], risk
+        measured = bootstrapped(customer, weight[known], partial(_drawn, rows, campaign), seed, draws)
+        if horizon_days(name) is not None:
+            measured |= _c_index(frame, name, left, weight, seed, draws)
         found[name] = measured
     return found
 
 
-def point_metrics(frame: pl.DataFrame) -> dict[str, float]:
-    """The same figures without intervals, flat (`brier_30`, `auc_365`, … or `brier`), to log while training."""
+def point_metrics(frame: pl.DataFrame, campaign: Campaign = PAPER) -> dict[str, float]:
+    """The same figures without intervals, flat (`brier_30`, `auc_365`, … or `brier`), to log while training.
+
+    What cannot be said, such as the calibration slope of a constant risk, is left out.
+    """
     flat: dict[str, float] = {}
     for name in risk_columns(frame):
-        left, weight = known_by(frame, _days(name))
+        left, weight = known_by(frame, horizon_days(name))
         known = weight > 0
         if not known.any() or left[known].all() or not left[known].any():
             continue
         risk, weights = frame[name].to_numpy()[known], weight[known]
         clipped = np.clip(risk, 1e-7, 1 - 1e-7)
-        figures = {name: float(value[0]) for name, value in _figures(left[known], risk, weights[None]).items()}
-        figures["brier"] = float(np.average((risk - left[known]) ** 2, weights=weights))
-        figures["log_loss"] = float(-np.average(np.log(np.where(left[known], clipped, 1 - clipped)), weights=weights))
-        flat |= {f"{figure}{name.removeprefix('risk')}": value for figure, value in figures.items()}
+        found = {
+            figure: float(value[0]) for figure, value in figures(left[known], risk, weights[None], campaign).items()
+        }
+        found["brier"] = float(np.average((risk - left[known]) ** 2, weights=weights))
+        found["log_loss"] = float(-np.average(np.log(np.where(left[known], clipped, 1 - clipped)), weights=weights))
+        if horizon_days(name) is not None:
+            agree, pairs = _pairs(frame, name, left, weight)
+            found["c_index"] = float(agree.sum() / pairs.sum())
+        flat |= {f"{figure}{name.removeprefix('risk')}": value for figure, value in found.items() if np.isfinite(value)}
     return flat
 
 
@@ -155,87 +191,64 @@ def _days(name: str) -> int | None:
     return int(name[5:]) if name != "risk" else None
 
 
-def _drawn(
-    left: np.ndarray, risk: np.ndarray, weight: np.ndarray, customer: np.ndarray, seed: int, draws: int
+def _pairs(frame: pl.DataFrame, name: str, left: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What each row adds to the concordant and to all pairs up to the horizon."""
+    time = frame["time_days"].fill_null(0.0).to_numpy()
+    followed = time > 0
+    agree, pairs = np.zeros(frame.height), np.zeros(frame.height)
+    agree[followed], pairs[followed] = concordant_pairs(
+        time[followed], frame["event"].fill_null(False).to_numpy()[followed], frame[name].to_numpy()[followed],
+        (weight * left)[followed], frame["as_of"].rank("dense").to_numpy()[followed],
+    )  # fmt: skip
+    return agree, pairs
+
+
+def _c_index(
+    frame: pl.DataFrame, name: str, left: np.ndarray, weight: np.ndarray, seed: int, draws: int
 ) -> dict[str, Interval]:
+    """Pairs of customers drawn m and n times count m · n times; around m = n = 1 that is m + n − 1, and rows add up.
+
+    A draw with too few pairs for that says nothing.
+    """
+    agree, pairs = _pairs(frame, name, left, weight)
+    whole = agree.sum() / 2, pairs.sum() / 2
+
+    def c_index(times: np.ndarray) -> dict[str, np.ndarray]:
+        won, drawn = times @ agree - whole[0], times @ pairs - whole[1]
+        some = drawn > 0.1 * whole[1]
+        return {"c_index": np.divide(won, drawn, out=np.full(len(won), np.nan), where=some).clip(0, 1)}
+
+    return bootstrapped(frame["customer_id"].to_numpy(), np.ones(frame.height), c_index, seed, draws)
+
+
+def _drawn(rows: tuple[np.ndarray, np.ndarray], campaign: Campaign, weights: np.ndarray) -> dict[str, np.ndarray]:
+    return figures(*rows, weights, campaign)
+
+
+def bootstrapped(
+    customer: np.ndarray,
+    weight: np.ndarray,
+    measure: Callable[[np.ndarray], dict[str, np.ndarray]],
+    seed: int,
+    draws: int,
+) -> dict[str, Interval]:
+    """What `measure` makes of weights [draws, rows] of the rows, with intervals from draws of whole customers."""
+    rows = len(weight)
     names, member = np.unique(customer.astype(str), return_inverse=True)
-    values = {name: float(value[0]) for name, value in _figures(left, risk, weight[None]).items()}
+    values = {name: float(value[0]) for name, value in measure(weight[None]).items()}
     if len(names) < 2:
-        return {name: Interval(value, None, None, len(left), 1) for name, value in values.items()}
+        return {name: Interval(value, None, None, rows, 1) for name, value in values.items()}
     rng = np.random.default_rng(seed)
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in values}
-    step = max(1, 2_000_000 // len(left))  # bounds the memory
+    step = max(1, 2_000_000 // rows)  # bounds the memory
     for begin in range(0, draws, step):
         counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), min(step, draws - begin))
-        for name, figures in _figures(left, risk, counts[:, member] * weight).items():
-            drawn[name].append(figures)
-    found = {}
+        for name, found in measure(counts[:, member] * weight).items():
+            drawn[name].append(found)
+    intervals = {}
     for name, value in values.items():
-        figures = np.concatenate(drawn[name])
-        figures = figures[np.isfinite(figures)]  # a draw without anybody who left ranks nobody
-        ends = np.quantile(figures, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist() if len(figures) else (None, None)
-        found[name] = Interval(value, ends[0], ends[1], len(left), len(names))
-    return found
-
-
-def _figures(left: np.ndarray, risk: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Ranking and calibration figures for each row of `weights` [draws, rows]."""
-    order = np.argsort(-risk, kind="stable")
-    starts = np.flatnonzero(np.diff(risk[order], prepend=np.inf))  # equal risks are one threshold
-    w = weights[:, order]
-    caught = np.cumsum(np.add.reduceat(w * left[order], starts, axis=1), axis=1)
-    taken = np.cumsum(np.add.reduceat(w, starts, axis=1), axis=1)
-    missed = taken - caught
-    leavers, stayers, everyone = caught[:, -1], missed[:, -1], taken[:, -1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        area = (
-            np.diff(missed, axis=1, prepend=0) * (caught + np.concatenate([caught[:, :1] * 0, caught[:, :-1]], 1)) / 2
-        )
-        precision = np.where(taken > 0, caught / taken, 0)
-        found = {
-            "auc": area.sum(1) / (leavers * stayers),
-            "average_precision": (np.diff(caught, axis=1, prepend=0) * precision).sum(1) / leavers,
-            "ece": _ece(left, risk, weights),
-        }
-        for share in LIFT_SHARES:
-            reached = [
-                np.interp(share * n, np.concatenate([[0], t]), np.concatenate([[0], c]))
-                for t, c, n in zip(taken, caught, everyone, strict=True)
-            ]
-            found[f"lift_{round(share * 100)}"] = np.array(reached) / (share * leavers)
-    intercept, slope = _recalibration(left, risk, weights)
-    return found | {"calibration_intercept": intercept, "calibration_slope": slope}
-
-
-def _ece(left: np.ndarray, risk: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Expected calibration error over bins of equal size."""
-    edges = np.unique(np.quantile(risk, np.linspace(0, 1, _ECE_BINS + 1)[1:-1]))
-    bins = np.searchsorted(edges, risk, side="right")
-    gaps = sum(np.abs((weights[:, bins == b] * (left - risk)[bins == b]).sum(1)) for b in range(len(edges) + 1))
-    return np.asarray(gaps) / weights.sum(1)
-
-
-def _recalibration(left: np.ndarray, risk: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Intercept at slope 1 and slope of a logistic regression of the outcome on logit(risk): 0 and 1 at best (Cox)."""
-    clipped = np.clip(risk, 1e-7, 1 - 1e-7)
-    logit = np.log(clipped / (1 - clipped))
-    intercept = np.zeros(len(weights))
-    for _ in range(12):
-        fitted = 1 / (1 + np.exp(-np.clip(logit + intercept[:, None], -30, 30)))
-        gradient, curve = (weights * (left - fitted)).sum(1), (weights * fitted * (1 - fitted)).sum(1)
-        intercept = np.clip(intercept + gradient / np.maximum(curve, 1e-9), -10, 10)
-    centre, spread = np.average(logit), np.std(logit) or 1.0
-    x = (logit - centre) / spread
-    # From slope 0: where risks are very overconfident, slope 1 fits so badly that no step finds the way from there.
-    rate = np.clip((weights * left).sum(1) / np.maximum(weights.sum(1), 1e-9), 1e-6, 1 - 1e-6)
-    a, b = np.log(rate / (1 - rate)), np.zeros(len(weights))
-    for _ in range(25):
-        fitted = 1 / (1 + np.exp(-np.clip(a[:, None] + b[:, None] * x, -30, 30)))
-        variance, residual = weights * fitted * (1 - fitted), weights * (left - fitted)
-        g0, g1 = residual.sum(1), (residual * x).sum(1)
-        h00, h01, h11 = variance.sum(1), (variance * x).sum(1), (variance * x * x).sum(1)
-        determinant = np.maximum(h00 * h11 - h01**2, 1e-12)
-        a = a + np.clip((h11 * g0 - h01 * g1) / determinant, -2, 2)
-        b = b + np.clip((h00 * g1 - h01 * g0) / determinant, -2, 2)
-    # Constant risks have no slope.
-    return intercept, b / spread if np.ptp(logit) > 1e-9 else np.full(len(weights), np.nan)
+        found = np.concatenate(drawn[name])
+        found = found[np.isfinite(found)]  # a draw without anybody who left ranks nobody
+        ends = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist() if len(found) else (None, None)
+        intervals[name] = Interval(value, ends[0], ends[1], rows, len(names))
+    return intervals

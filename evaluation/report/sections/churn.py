@@ -18,6 +18,10 @@ from evaluation.scorecard import Estimate, Scorecard, ScorecardError, gain
 
 PREDICTIONS = "scorecards/churn/predictions.parquet"  # customer_id, as_of, event, time_days, risk_… of test customers
 METRICS = {"brier": "Brier score", "log_loss": "Log loss", "auc": "AUC"}
+RANKING = {
+    "c_index": "C-index", "average_precision": "Average precision", "lift_5": "Lift at 5 %", "lift_10": "Lift at 10 %",
+    "lift_20": "Lift at 20 %", "empc": "Profit a customer (EMPC)",
+}  # fmt: skip
 SIDES = {
     "candidate": "Candidate", "reference": "Reference", "champion": "Champion", "kaplan_meier": "Kaplan–Meier",
     "logistic": "Logistic regression",
@@ -63,10 +67,38 @@ def churn(shelf: Shelf, horizons_days: tuple[int, ...], seed: int) -> dict[str, 
         "units": candidate.units.height,
         "customers": candidate.units["cluster"].n_unique(),
         "same_data": len({one.data_hash for one in cards.values()}) == 1,
+        "ranking": _ranking(candidate),
+        "slices": _slices(candidate, horizons_days),
         "skill": _skill(candidate),
         "against_truth": against_truth(shelf, horizons_days, seed),
         "calibration": calibration(shelf, horizons_days, seed),
     }
+
+
+def _ranking(candidate: Scorecard) -> dict[str, Any] | None:
+    """How well the candidate finds those who leave, by horizon, and how many of all customers a campaign contacts."""
+    names = [name for name in RANKING if any(f"{name}{suffix}" in candidate.metrics for suffix in _suffixes(candidate))]
+    if not names:
+        return None
+    rows = []
+    for suffix in _suffixes(candidate):
+        contacted = candidate.facts.get("calibration", {}).get(f"empc_contacted{suffix}")
+        rows.append(
+            {
+                "horizon": int(suffix[1:]) if suffix else None,
+                "figures": [_estimate(candidate.metrics.get(f"{name}{suffix}")) for name in names],
+                "contacted": contacted["value"] if contacted else None,
+            }
+        )
+    return {"titles": [RANKING[name] for name in names], "rows": rows}
+
+
+def _slices(candidate: Scorecard, horizons_days: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Calibration of the candidate within each slice, at the horizons that are drawn."""
+    found = candidate.facts.get("calibration_slices") or []
+    measured = sorted({one["horizon_days"] for one in found if one["horizon_days"] is not None})
+    drawn = {min((abs(there - days), there) for there in measured)[1] for days in horizons_days if measured}
+    return [one for one in found if not measured or one["horizon_days"] in drawn]
 
 
 def _point(value: float | None) -> dict[str, Any] | None:

@@ -171,7 +171,7 @@ def _churn(
     beside = evidence(reasons, clean["contacts"], labels, clean["turns"])
     keys = ["customer_id", "as_of", "rank"]
     write_table(store / "reasons.parquet", reasons.join(beside.select(*keys, *SCHEMA), on=keys, how="left"))
-    candidate = test.select(OUTCOME).join(model.predict(test), on=["customer_id", "as_of"])
+    candidate = test.select(*OUTCOME, "plan").join(model.predict(test), on=["customer_id", "as_of"])
     life_table = test.select(OUTCOME).join(kaplan_meier(train, test, HORIZONS), on=["customer_id", "as_of"])
     write_table(store / "scorecards/churn/predictions.parquet", candidate)
     truth = pl.read_parquet(store / "truth/customers.parquet")
@@ -184,6 +184,6 @@ def _churn(
     }
     at = NOW.isoformat()
     return (
-        churn_scorecard("churn candidate", "people", candidate, 0, at, "c" * 64, facts),
+        churn_scorecard("churn candidate", "people", candidate, 0, at, "c" * 64, facts, ["plan"]),
         churn_scorecard("life table", "people", life_table, 0, at),
     )

@@ -270,6 +270,17 @@ def test_risks_are_held_against_the_truth(store: Path, page: str) -> None:
     assert "true risk" in shown
 
 
+def test_ranking_profit_and_calibration_by_slice_are_on_the_page(store: Path, page: str) -> None:
+    said = read_json(store / "scorecards/churn/candidate.json")
+    shown = text(part(page, "churn"))
+    for name in ("c_index_180", "average_precision_180", "lift_5_180", "lift_20_180", "empc_180"):
+        assert plain(said["metrics"][name]["value"]) in shown, name
+    slices = said["facts"]["calibration_slices"]
+    assert {one["horizon_days"] for one in slices} == {30, 90, 180, 365}
+    for one in slices:
+        assert (f"Plan: {one['value']}{one['horizon_days']} days" in shown) == (one["horizon_days"] in (30, 180))
+
+
 def test_a_real_contact_centre_has_no_truth_on_its_page(copy: Path) -> None:
     for kind in ("candidate", "reference"):
         said = read_json(copy / f"scorecards/churn/{kind}.json")

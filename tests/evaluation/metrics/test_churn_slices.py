@@ -1,0 +1,59 @@
+"""Calibration by slice promises to find where risks mean something else, and to be silent about a handful of people."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from evaluation.metrics.churn_slices import LEAST_CUSTOMERS, calibration_by_slice
+from evaluation.scorecard import churn_scorecard, load
+from tests.evaluation.test_churn_metrics import predictions
+
+
+def sliced() -> pl.DataFrame:
+    """Half of the customers have a plan on which far more leave than is foreseen; ten have a plan of their own."""
+    frame = predictions(3000, seen=(30, 300))
+    plan = np.where(np.arange(3000) < 10, "rare", np.where(np.arange(3000) % 2 == 0, "flex", "fixed"))
+    low = 1 / (1 + ((1 / pl.col("risk_90")) - 1) * np.e)  # a logit of 1 too little
+    return frame.with_columns(pl.Series("plan", plan)).with_columns(
+        pl.when(pl.col("plan") == "flex").then(low).otherwise("risk_90").alias("risk_90")
+    )
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, dict]:
+    return {one["value"]: one for one in calibration_by_slice(sliced(), ["plan"], seed=0)}
+
+
+def test_a_slice_with_too_low_risks_is_surely_off_and_the_other_is_not(found):
+    flex, fixed = found["flex"]["figures"], found["fixed"]["figures"]
+    assert flex["calibration_intercept"]["low"] > 0.7
+    assert flex["observed_rate"]["low"] > flex["expected_rate"]["high"]
+    assert fixed["calibration_intercept"]["low"] < 0 < fixed["calibration_intercept"]["high"]
+    assert fixed["calibration_slope"]["low"] < 1 < fixed["calibration_slope"]["high"]
+    assert fixed["ece"]["value"] < flex["ece"]["low"]
+
+
+def test_a_handful_of_customers_is_counted_and_not_judged(found):
+    assert found["rare"]["customers"] < LEAST_CUSTOMERS
+    assert found["rare"]["figures"] is None
+
+
+def test_a_scorecard_keeps_it_and_is_json_without_nan(tmp_path):
+    constant = sliced()[:600].with_columns(pl.lit(0.3).alias("risk_90"))  # has no calibration slope
+    card = churn_scorecard("m", "d", constant, 0, "2026-03-01", slice_by=["plan"])
+    card.save(tmp_path / "c.json")
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    json.loads((tmp_path / "c.json").read_text(), parse_constant=refuse)
+    again = load(tmp_path / "c.json")
+    by_plan = {one["value"]: one["figures"] for one in again.facts["calibration_slices"]}
+    assert "calibration_slope" not in by_plan["flex"]
+    assert by_plan["flex"]["observed_rate"]["value"] > 0.2
+    assert {"c_index_90", "empc_90", "lift_5_90"} <= set(again.metrics)
+    assert "calibration_slope_90" not in again.facts["calibration"]
