@@ -329,6 +329,7 @@ def evaluate_churn(street: Street, progress: Report) -> dict[str, Any]:
             street.params.churn.horizons_days, street.params.evaluation.seed, street.now(),
             street.path("truth/customers.parquet"),
             street.path("scorecards/churn/predictions.parquet") if role == "candidate" else None,
+            street.params.evaluation.campaign,
         )
         for role, path in (("reference", reference["path"]), ("candidate", street.path("churn/bundle")))
     }  # fmt: skip
