@@ -1,0 +1,130 @@
+"""What an offer does to a customer: the risk without it, the risk with it, and the difference with its uncertainty.
+
+Two logistic models, one an arm, give the first two, and their difference an uplift (a T-learner; Künzel et al., 2019).
+To that a correction is added which is linear in the features and fitted to doubly robust scores (a DR-learner; Kennedy,
+2023). `training.uplift` fits both. Uplift is the share of such customers that the offer keeps: positive is good.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from data.store import atomic, read_json, write_json
+from models.encoding import Column, Encoder
+
+WEIGHTS, CONFIG, FORMAT = "weights.safetensors", "config.json", 1
+Z95 = 1.959964
+
+
+class UpliftModelError(ValueError):
+    """A folder does not hold an uplift model, or a frame does not fit it."""
+
+
+@dataclass(frozen=True)
+class UpliftWeights:
+    """What was learned, over inputs standardised by `mean` and `scale` [inputs]. Index 0 of a vector is its constant.
+
+    `base` and `effect` [1 + inputs] give logits of leaving: base − effect/2 untreated, base + effect/2 treated.
+    `correction` [1 + inputs] is added to the uplift of those two. The covariances are of (base, effect) and of the
+    correction.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    base: np.ndarray
+    effect: np.ndarray
+    correction: np.ndarray
+    risk_covariance: np.ndarray
+    correction_covariance: np.ndarray
+
+
+class UpliftModel:
+    """A fitted model with its encoding. `kind` is the intervention, `horizon_days` the time to leave in."""
+
+    def __init__(self, columns: tuple[Column, ...], weights: UpliftWeights, kind: str, horizon_days: int) -> None:
+        self.encoder = Encoder(columns)
+        self.weights, self.kind, self.horizon_days = weights, kind, horizon_days
+
+    def predict(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """customer_id, as_of, risk_untreated, risk_treated, uplift, uplift_low, uplift_high for each row of features.
+
+        The interval is of 95 %, from how much the fit would vary from sample to sample; that the fit is held back
+        where data are few is not in it. Extra columns are ignored. Raises ChurnModelError naming a missing column.
+        """
+        inputs = standardised(self.encoder, frame, self.weights.mean, self.weights.scale)
+        untreated, treated = risks(inputs, self.weights.base, self.weights.effect)
+        uplift = untreated - treated + inputs @ self.weights.correction
+        error = np.sqrt(self._variance(inputs, untreated, treated))
+        keys = [name for name in ("customer_id", "as_of") if name in frame.columns]
+        return frame.select(keys).with_columns(
+            pl.Series("risk_untreated", untreated),
+            pl.Series("risk_treated", treated),
+            pl.Series("uplift", np.clip(uplift, -1, 1)),
+            pl.Series("uplift_low", np.clip(uplift - Z95 * error, -1, 1)),
+            pl.Series("uplift_high", np.clip(uplift + Z95 * error, -1, 1)),
+        )
+
+    def _variance(self, inputs: np.ndarray, untreated: np.ndarray, treated: np.ndarray) -> np.ndarray:
+        """Of each row's uplift, by the delta method for the risks; the correction is taken as independent of them."""
+        from_untreated, from_treated = untreated * (1 - untreated), treated * (1 - treated)
+        slope = np.column_stack([
+            (from_untreated - from_treated)[:, None] * inputs, -(from_untreated + from_treated)[:, None] / 2 * inputs
+        ])  # fmt: skip
+        parts = ((slope, self.weights.risk_covariance), (inputs, self.weights.correction_covariance))
+        return np.asarray(sum(np.maximum(((rows @ matrix) * rows).sum(axis=1), 0.0) for rows, matrix in parts))
+
+    def save(self, folder: Path) -> None:
+        """Writes weights.safetensors and config.json, each whole or not at all."""
+        import safetensors.numpy
+
+        with atomic(folder / WEIGHTS) as temporary:
+            tensors = {name: np.ascontiguousarray(value) for name, value in vars(self.weights).items()}
+            safetensors.numpy.save_file(tensors, temporary)
+        columns = [asdict(column) for column in self.encoder.columns]
+        described = {"format": FORMAT, "kind": self.kind, "horizon_days": self.horizon_days, "columns": columns}
+        write_json(folder / CONFIG, described)
+
+    @classmethod
+    def load(cls, folder: Path) -> UpliftModel:
+        """Reads what `save` wrote. Raises UpliftModelError naming the file that is missing or does not fit."""
+        import safetensors
+        import safetensors.numpy
+
+        for name in (WEIGHTS, CONFIG):
+            if not (folder / name).is_file():
+                raise UpliftModelError(f"{folder}: no {name}. Run the step treat again.")
+        found = read_json(folder / CONFIG)
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            raise UpliftModelError(f"{folder / CONFIG}: not an uplift model of format {FORMAT}. Run treat again.")
+        try:
+            columns = tuple(
+                Column(**{**column, "edges": tuple(column["edges"]), "values": tuple(column["values"])})
+                for column in found["columns"]
+            )
+            tensors = safetensors.numpy.load_file(folder / WEIGHTS)
+            weights = UpliftWeights(**{field.name: tensors[field.name] for field in fields(UpliftWeights)})
+            model = cls(columns, weights, found["kind"], found["horizon_days"])
+        except (KeyError, TypeError, safetensors.SafetensorError) as error:
+            raise UpliftModelError(f"{folder}: incomplete or damaged ({error}). Run treat again.") from error
+        if weights.mean.shape != (model.encoder.width,):
+            raise UpliftModelError(f"{folder / WEIGHTS}: does not fit config.json. Run treat again.")
+        return model
+
+
+def standardised(encoder: Encoder, frame: pl.DataFrame, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """A constant 1 and the encoded features with mean 0 and deviation 1: float64 [rows, 1 + inputs]."""
+    encoded = (encoder.frame(frame).astype(np.float64) - mean) / scale
+    return np.column_stack([np.ones(len(encoded)), encoded])
+
+
+def risks(inputs: np.ndarray, base: np.ndarray, effect: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probability of leaving within the horizon, untreated and treated: two float64 [rows]."""
+    return _sigmoid(inputs @ (base - effect / 2)), _sigmoid(inputs @ (base + effect / 2))
+
+
+def _sigmoid(logit: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-np.clip(logit, -30, 30))))
