@@ -35,14 +35,7 @@ def compare(rows: pl.DataFrame, params: TreatmentParams) -> dict[str, Any]:
     expected_profit. Figures are for 1,000 customers looked at: kept (customers), profit (money), each doubly robust
     and by inverse propensities alone, and their gain over choosing by risk.
     """
-    offered, left = rows["offered"].to_numpy(), rows["left"].to_numpy().astype(np.float64)
-    stated = rows["propensity"].to_numpy()
-    propensity = np.clip(stated, params.clip, 1 - params.clip)
-    kept = {
-        "aipw": aipw_scores(offered, propensity, left, rows["risk_untreated"].to_numpy(),
-                            rows["risk_treated"].to_numpy()),
-        "ipw": ipw_scores(offered, propensity, left),
-    }  # fmt: skip
+    kept = _scores(rows, params)
     earned = {name: scores * rows["worth"].to_numpy() - params.cost for name, scores in kept.items()}
     weight, customer, seed = rows["weight"].to_numpy(), rows["customer_id"].to_numpy(), params.seed
     by_risk = chosen_by(RISK, rows, params.budget_share)
@@ -53,21 +46,37 @@ def compare(rows: pl.DataFrame, params: TreatmentParams) -> dict[str, Any]:
         for name in ("aipw", "ipw"):
             for what, scores in (("kept", kept[name]), ("profit", earned[name])):
                 value = policy_value(chosen, 1000 * scores, weight, customer, seed)
-                found[f"{what}_{name}"] = _figure(value)
+                found[f"{what}_{name}"] = asdict(value)
         if policy != RISK:
             for what, scores in (("kept", kept["aipw"]), ("profit", earned["aipw"])):
                 gain = policy_gain(chosen, by_risk, 1000 * scores, weight, customer, seed)
-                found[f"{what}_gain_over_risk"] = _figure(gain)
+                found[f"{what}_gain_over_risk"] = asdict(gain)
         policies.append(found)
     ranking = rows["uplift"].to_numpy()
     return {
         "policies": policies,
-        "effect_on_all": _figure(policy_value(np.ones(rows.height), 1000 * kept["aipw"], weight, customer, seed)),
-        "qini": _figure(qini(ranking, 1000 * kept["aipw"], weight, customer, seed)),
-        "qini_of_risk": _figure(qini(rows["risk"].to_numpy(), 1000 * kept["aipw"], weight, customer, seed)),
-        "auuc": _figure(auuc(ranking, 1000 * kept["aipw"], weight, customer, seed)),
-        "clipped": int((stated != propensity).sum()),
+        "effect_on_all": asdict(policy_value(np.ones(rows.height), 1000 * kept["aipw"], weight, customer, seed)),
+        "qini": asdict(qini(ranking, 1000 * kept["aipw"], weight, customer, seed)),
+        "qini_of_risk": asdict(qini(rows["risk"].to_numpy(), 1000 * kept["aipw"], weight, customer, seed)),
+        "auuc": asdict(auuc(ranking, 1000 * kept["aipw"], weight, customer, seed)),
+        "clipped": rows.filter(~pl.col("propensity").is_between(params.clip, 1 - params.clip)).height,
     }
+
+
+def gains_by_fifth(rows: pl.DataFrame, params: TreatmentParams) -> list[dict[str, Any]]:
+    """Predicted against measured uplift in five groups of decisions by predicted uplift, the highest first.
+
+    `rows` as for `compare`. The measured one is doubly robust, with its interval (sorted group average treatment
+    effects: Chernozhukov et al., 2025).
+    """
+    scores, weight = _scores(rows, params)["aipw"], rows["weight"].to_numpy()
+    customer, uplift = rows["customer_id"].to_numpy(), rows["uplift"].to_numpy()
+    groups = []
+    for part in np.array_split(np.argsort(-uplift, kind="stable"), 5):
+        measured = policy_value(np.ones(len(part)), scores[part], weight[part], customer[part], params.seed)
+        predicted = float(np.average(uplift[part], weights=weight[part]))
+        groups.append({"decisions": len(part), "predicted": predicted, "measured": asdict(measured)})
+    return groups
 
 
 def compare_with_truth(rows: pl.DataFrame, params: TreatmentParams) -> list[dict[str, Any]]:
@@ -84,5 +93,12 @@ def compare_with_truth(rows: pl.DataFrame, params: TreatmentParams) -> list[dict
     return found
 
 
-def _figure(interval: Any) -> dict[str, Any]:
-    return asdict(interval)
+def _scores(rows: pl.DataFrame, params: TreatmentParams) -> dict[str, np.ndarray]:
+    """Each decision's effect in customers kept, doubly robust and by inverse propensities alone."""
+    offered, left = rows["offered"].to_numpy(), rows["left"].to_numpy().astype(np.float64)
+    propensity = np.clip(rows["propensity"].to_numpy(), params.clip, 1 - params.clip)
+    untreated, treated = rows["risk_untreated"].to_numpy(), rows["risk_treated"].to_numpy()
+    return {
+        "aipw": aipw_scores(offered, propensity, left, untreated, treated),
+        "ipw": ipw_scores(offered, propensity, left),
+    }

@@ -23,6 +23,7 @@ from evaluation.gates.params import GateParams
 from evaluation.params import EvaluationParams
 from evaluation.report.run import ReportParams
 from flows.transcribing import HearingParams
+from models.treatment import TreatmentParams
 from training.asr import AsrTraining
 from training.base import BaseTraining
 from training.churn import ChurnTraining
@@ -47,6 +48,7 @@ class Params:
     labelling: LabellingParams = field(default_factory=LabellingParams)
     features: FeatureParams = field(default_factory=FeatureParams)
     churn: ChurnTraining = field(default_factory=ChurnTraining)
+    treatment: TreatmentParams = field(default_factory=TreatmentParams)
     evaluation: EvaluationParams = field(default_factory=EvaluationParams)
     gates: GateParams = field(default_factory=GateParams)
     report: ReportParams = field(default_factory=ReportParams)

@@ -379,6 +379,25 @@ def score(street: Street, progress: Report) -> dict[str, Any]:
     return summary
 
 
+def treat(street: Street, progress: Report) -> dict[str, Any]:
+    """Says whom to treat within the budget, from what the log of interventions tells about offers; else by risk."""
+    from flows.treating import treat
+
+    clean, office = read_tables(street.path("clean")), judging.in_office(street, "churn")
+    found = treat(
+        clean, pl.read_parquet(street.path("labels.parquet")), pl.read_parquet(street.path("current.parquet")),
+        Path(office) if office else None, street.params.treatment, street.params.features, progress,
+    )  # fmt: skip
+    folder = street.path("treatment")
+    shutil.rmtree(folder, ignore_errors=True)  # a model of an earlier log
+    write_table(folder / "decisions.parquet", pl.DataFrame() if found.decisions is None else found.decisions)
+    if found.model is not None:
+        found.model.save(folder / "model")
+    write_table(street.path("treatments.parquet"), found.treatments)
+    write_json(street.path("treat.json"), found.summary)
+    return {"basis": found.summary["basis"], **found.summary["today"]}
+
+
 # --- telling ---
 
 

@@ -71,6 +71,11 @@ def decisions(log: pl.DataFrame, features: pl.DataFrame, params: TreatmentParams
             "would have fared like them anyway. Log the propensity with each decision, or draw some by lot."
         )
     joined = known.rename({"decided_on": "as_of"}).join(features, on=["customer_id", "as_of"], how="inner")
+    if joined["time_days"].is_null().all():
+        raise UpliftError(
+            "No outcome of a customer in the log has a date, so nobody knows who left after an offer. "
+            "Deliver outcomes with `on` and `observed_until`."
+        )
     left, weight = known_by(joined, params.horizon_days)
     rows = joined.with_columns(pl.Series("left", left), pl.Series("weight", weight)).filter(pl.col("weight") > 0)
     left_out = {

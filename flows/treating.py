@@ -1,0 +1,172 @@
+"""Whom to treat: learns what an offer does from the log, chooses within the budget, and says why; else goes by risk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from data.features import FeatureParams, features
+from models.treatment import TreatmentParams, choose, worth
+
+if TYPE_CHECKING:
+    from models.uplift import UpliftModel
+
+BY_UPLIFT, BY_RISK = "uplift", "risk"
+SCHEMA = {
+    "customer_id": pl.String, "as_of": pl.Date, "kind": pl.String, "basis": pl.String, "risk": pl.Float64,
+    "uplift": pl.Float64, "uplift_low": pl.Float64, "uplift_high": pl.Float64, "worth": pl.Float64,
+    "cost": pl.Float64, "expected_profit": pl.Float64, "treat": pl.Boolean, "why": pl.String,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Treated:
+    """Who to treat among present customers (SCHEMA), the decisions it was learned from with scores of models that had
+    not seen the customer (None: nothing could be learned), the model, and what to tell."""
+
+    treatments: pl.DataFrame
+    decisions: pl.DataFrame | None
+    model: UpliftModel | None
+    summary: dict[str, Any]
+
+
+def treat(
+    tables: dict[str, pl.DataFrame],
+    labels: pl.DataFrame,
+    current: pl.DataFrame,
+    churn_model: Path | None,
+    params: TreatmentParams,
+    feature_params: FeatureParams,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Treated:
+    """Chooses among `current` (features of today). Without a log to learn from, the riskiest, marked as such.
+
+    `churn_model` is the bundle in office; without one the risk is that of the untreated in the log.
+    """
+    from evaluation.treatment import compare, gains_by_fifth
+    from training.uplift import UpliftError, choose_kind, cross_fit, decisions, fit
+    from training.uplift import summary as learned_from
+
+    prices = tables["customers"].select("customer_id", "monthly_price").unique("customer_id", keep="first")
+    try:
+        log = tables["interventions"].filter(pl.col("kind") == choose_kind(tables["interventions"], params.kind))
+        rows = _at_decisions(tables, labels, log, feature_params, progress)
+        found = decisions(log, rows, params)
+    except UpliftError as nothing:
+        return _by_risk(_with_risk(current, churn_model, params), prices, params, str(nothing))
+    model = fit(found.rows, found.kind, params)
+    scored = cross_fit(found.rows, found.kind, params)
+    past = _valued(_with_risk(found.rows, churn_model, params, scored), prices, params)
+    today = model.predict(current)
+    today = _valued(_with_risk(current, churn_model, params, today), prices, params)
+    chosen = choose(today["expected_profit"].to_numpy(), _dates(today), params.budget_share, above=0.0)
+    treatments = (
+        today.with_columns(
+            pl.Series("treat", chosen), pl.lit(found.kind).alias("kind"), pl.lit(BY_UPLIFT).alias("basis"),
+            pl.lit(params.cost).alias("cost"),
+        )
+        .with_columns(pl.struct(pl.all()).map_elements(lambda row: _why(row, params), pl.String).alias("why"))
+        .select(*SCHEMA)
+        .sort(["treat", "expected_profit", "customer_id"], descending=[True, True, False])
+    )  # fmt: skip
+    treated = treatments.filter("treat")
+    summary = {
+        "basis": BY_UPLIFT, "note": None, "learned_from": learned_from(found), "horizon_days": params.horizon_days,
+        "budget_share": params.budget_share, **compare(past, params), "by_fifth": gains_by_fifth(past, params),
+        "today": {
+            "customers": treatments.height, "treat": treated.height, "expected_kept": treated["uplift"].sum(),
+            "expected_profit": treated["expected_profit"].sum(),
+            "left_alone": int((treatments["uplift"] < 0).sum()),
+        },
+    }  # fmt: skip
+    return Treated(treatments, past, model, summary)
+
+
+def _at_decisions(
+    tables: dict[str, pl.DataFrame], labels: pl.DataFrame, log: pl.DataFrame, params: FeatureParams,
+    progress: Callable[[int, int], None],
+) -> pl.DataFrame:  # fmt: skip
+    """Features of the customers in the log as they were at the start of each day of decisions."""
+    # Only contacts are left out: which features there are follows from all customers.
+    contacts = tables["contacts"].join(log, on="customer_id", how="semi")
+    days = sorted(log["decided_on"].unique())
+    return features({**tables, "contacts": contacts}, labels, days, params, progress)
+
+
+def _with_risk(
+    rows: pl.DataFrame, churn_model: Path | None, params: TreatmentParams, scored: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """`scored` (else the keys of `rows`) with `risk`: of the horizon nearest to the one treated for."""
+    keys = ["customer_id", "as_of"]
+    base = rows.select(keys) if scored is None else scored
+    if churn_model is None:
+        unknown = pl.lit(None, pl.Float64) if scored is None else pl.col("risk_untreated")
+        return base.with_columns(unknown.alias("risk"))
+    from evaluation.metrics.churn import risk_columns
+    from models.churn import ChurnModel
+
+    found = ChurnModel.load(churn_model).predict(rows)
+    names = risk_columns(found)
+    nearest = min(names, key=lambda name: abs(int(name.removeprefix("risk_")) - params.horizon_days)
+                  if name != "risk" else 0)  # fmt: skip
+    return base.join(found.select(*keys, pl.col(nearest).alias("risk")), on=keys, how="left", maintain_order="left")
+
+
+def _valued(rows: pl.DataFrame, prices: pl.DataFrame, params: TreatmentParams) -> pl.DataFrame:
+    """Adds what keeping each customer is worth and what treating them is expected to earn."""
+    priced = rows.join(prices, on="customer_id", how="left", maintain_order="left")
+    return priced.with_columns(worth(priced["monthly_price"], params)).with_columns(
+        (pl.col("uplift") * pl.col("worth") - params.cost).alias("expected_profit")
+    )
+
+
+def _by_risk(rows: pl.DataFrame, prices: pl.DataFrame, params: TreatmentParams, reason: str) -> Treated:
+    priced = rows.join(prices, on="customer_id", how="left", maintain_order="left")
+    known = rows["risk"].is_not_null()
+    if known.any():
+        chosen = choose(rows["risk"].fill_null(0.0).to_numpy(), _dates(rows), params.budget_share)
+        note = f"{reason} Until then the riskiest are listed, which is not the same as those an offer would keep."
+    else:
+        chosen = known.to_numpy()
+        note = f"{reason} Nor is a churn model in office, so nobody can be ranked by risk either."
+    treatments = (
+        priced.with_columns(
+            worth(priced["monthly_price"], params), pl.lit(params.kind or "offer").alias("kind"),
+            pl.lit(BY_RISK).alias("basis"), pl.lit(params.cost).alias("cost"), pl.Series("treat", chosen),
+            *(pl.lit(None, pl.Float64).alias(name)
+              for name in ("uplift", "uplift_low", "uplift_high", "expected_profit")),
+            pl.when(chosen).then(pl.lit("Among the riskiest; whether an offer would help is not known."))
+            .otherwise(pl.lit("Others are at higher risk.")).alias("why"),
+        )
+        .select(*SCHEMA)
+        .sort(["treat", "risk", "customer_id"], descending=[True, True, False], nulls_last=True)
+    )  # fmt: skip
+    summary = {
+        "basis": BY_RISK, "note": note, "horizon_days": params.horizon_days, "budget_share": params.budget_share,
+        "today": {"customers": treatments.height, "treat": int(chosen.sum())},
+    }  # fmt: skip
+    return Treated(treatments, None, None, summary)
+
+
+def _dates(rows: pl.DataFrame) -> Any:
+    return rows["as_of"].to_physical().to_numpy()
+
+
+def _why(row: dict[str, Any], params: TreatmentParams) -> str:
+    """One sentence a person can act on."""
+    points = (
+        f"{abs(row['uplift']) * 100:.1f} points ({row['uplift_low'] * 100:+.1f} to {row['uplift_high'] * 100:+.1f})"
+    )
+    if row["uplift"] <= 0:
+        return f"Better left alone: a {row['kind']} is expected to raise the risk by {points}."
+    gain = f"A {row['kind']} is expected to lower the risk of {row['risk']:.0%} by {points}"
+    money = f"worth {row['uplift'] * row['worth']:.2f} for a cost of {params.cost:.2f}"
+    if row["treat"]:
+        return f"{gain}, {money}."
+    if row["expected_profit"] <= 0:
+        return f"{gain}, which does not pay: {money}."
+    return f"{gain}, {money}, but the budget goes to others first."
