@@ -15,7 +15,7 @@ from typing import Any
 from data.store import read_json, write_json, write_text
 from evaluation.behaviour import Probe
 from evaluation.gates import checks as found_here
-from evaluation.gates.evidence import Beside, Check, Evidence, Facts, Look
+from evaluation.gates.evidence import Beside, Check, Evidence, EvidenceError, Facts, Look
 from evaluation.gates.params import GateParams
 from evaluation.report.decision import decision_page
 from evaluation.scorecard import Scorecard, ScorecardError
@@ -146,6 +146,8 @@ def _ask(module: ModuleType, evidence: Evidence) -> Check:
         return Check(module.NAME, "skipped", f"Skipped: {reason}", promise=module.PROMISE)
     try:
         answer: Check = module.check(evidence)
+    except EvidenceError as error:
+        answer = Check(module.NAME, error.verdict, str(error))
     except ScorecardError as error:
         answer = Check(module.NAME, "no_evidence", str(error))
     return replace(answer, promise=module.PROMISE)

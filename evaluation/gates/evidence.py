@@ -31,6 +31,14 @@ class Facts:
     trained_by: str = ""  # whoever started the training; may not approve it
 
 
+class EvidenceError(ValueError):
+    """What a check needs is missing ("no_evidence"), or is not what it says it is ("fail")."""
+
+    def __init__(self, verdict: Verdict, sentence: str) -> None:
+        super().__init__(sentence)
+        self.verdict = verdict
+
+
 @dataclass(frozen=True)
 class Beside:
     """A second test that both models took: candidate first. The names known are in `Evidence.beside`."""
@@ -55,6 +63,26 @@ class Evidence:
     seed: int = 0
     beside: Mapping[str, Beside] = field(default_factory=dict)
     probes: Sequence[Probe] | None = None
+
+    def second(self, name: str, missing: str, same_test: bool = False) -> Beside:
+        """The second test `name`, taken by the very models compared, both on the same data.
+
+        With `same_test` that data is also the one of the scorecards. Raises EvidenceError otherwise; `missing` is what
+        to say when nobody made the test.
+        """
+        two = self.beside.get(name)
+        if two is None:
+            raise EvidenceError("no_evidence", missing)
+        said = f"The test '{name}'"
+        hashes = {two.candidate.data_hash, two.reference.data_hash}
+        if len(hashes) > 1 or "" in hashes:
+            raise EvidenceError("fail", f"{said} was taken on different data by candidate and reference.")
+        if same_test and two.candidate.data_hash != self.candidate.data_hash:
+            raise EvidenceError("fail", f"{said} was taken on other data than the scorecards are about. Probe again.")
+        compared = (self.candidate.bundle_sha256, self.reference.bundle_sha256 if self.reference else "")
+        if (two.candidate.bundle_sha256, two.reference.bundle_sha256) != compared:
+            raise EvidenceError("fail", f"{said} was taken by other models than those compared. Make it again.")
+        return two
 
     @property
     def asr(self) -> AsrGate:

@@ -118,7 +118,7 @@ def churn(
 
 
 @cache
-def read_by_rules(wrong: float, calls: int = 120, seed: int = 1, sha: str = "") -> Scorecard:
+def read_by_rules(wrong: float, calls: int = 120, seed: int = 1) -> Scorecard:
     """What rules read in the text of a recogniser that makes them miss `wrong` of the labels."""
     test, luck = np.random.default_rng(7), np.random.default_rng([seed, int(wrong * 1000)])
     ids = [f"call-{n}" for n in range(calls)]
@@ -131,7 +131,7 @@ def read_by_rules(wrong: float, calls: int = 120, seed: int = 1, sha: str = "") 
             found.append((call, label, other if luck.random() < wrong else value, 0.9, "label_model"))
     people, heard = (pl.DataFrame(rows, schema=LABELS, orient="row") for rows in (expected, found))
     clusters = {call: f"v{n % 24}" for n, call in enumerate(ids)}
-    return reading_scorecard(f"text-{wrong:g}", sha, "d1", people, heard, clusters, 0, WHEN, _READ)
+    return reading_scorecard(f"text-{wrong:g}", "", "d1", people, heard, clusters, 0, WHEN, _READ)
 
 
 def without(card: Scorecard, prefix: str) -> Scorecard:
@@ -157,15 +157,17 @@ def evidence(
     reference: Scorecard | str | None = "base",
     facts: Mapping[str, Any] | None = None,
     guardrail: tuple[float, float] | None = (0.3, 0.3),
-    guardrail_sha: str | None = None,
     reading: tuple[float, float] | None = (0.05, 0.2),
     churn_on_text: tuple[float, float] | None = (0.2, 0.4),
     probes: Mapping[str, float] | None = {},
+    stranger: str = "",
+    elsewhere: str = "",
     **params: Any,
 ) -> Evidence:
     """A candidate clearly better than its reference; the arguments change single things, `params` those of the gate.
 
-    `guardrail`, `reading` and `churn_on_text` are error rates (or blurs) of the candidate and of the reference.
+    `guardrail`, `reading` and `churn_on_text` are error rates (or blurs) of the candidate and of the reference. The
+    second test `stranger` was taken by another bundle than the candidate, `elsewhere` by the reference on other data.
     """
     candidate = candidate or asr(0.1)
     is_churn = candidate.kind == "churn"
@@ -183,14 +185,18 @@ def evidence(
         churn_in_office=True,
         trained_by="trainer",
     )
-    shas = (guardrail_sha or candidate.bundle_sha256, reference.bundle_sha256 if reference else "")
     beside: dict[str, Beside] = {}
-    if guardrail and not is_churn:
-        beside["guardrail"] = Beside(*(asr(rate, sha=sha) for rate, sha in zip(guardrail, shas, strict=True)))
-    if reading and not is_churn:
-        beside["reading"] = Beside(*map(read_by_rules, reading))
-    if churn_on_text and not is_churn:
-        beside["churn_on_text"] = Beside(*map(churn, churn_on_text))
+    makers: dict[str, Any] = {"guardrail": asr, "reading": read_by_rules, "churn_on_text": churn}
+    rates = {"guardrail": guardrail, "reading": reading, "churn_on_text": churn_on_text}
+    for name, two in rates.items():
+        if two and not is_churn:
+            ours, theirs = map(makers[name], two)
+            sha = "another" if name == stranger else candidate.bundle_sha256
+            moved = {"data_hash": "elsewhere"} if name == elsewhere else {}
+            beside[name] = Beside(
+                replace(ours, bundle_sha256=sha),
+                replace(theirs, bundle_sha256=reference.bundle_sha256 if reference else "", **moved),
+            )
     return Evidence(
         candidate=candidate,
         reference=reference,

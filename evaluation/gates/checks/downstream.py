@@ -1,5 +1,7 @@
 """A better recogniser may not hurt what reads its text."""
 
+from functools import partial
+
 from evaluation.gates import examples
 from evaluation.gates.evidence import Check, Evidence
 from evaluation.gates.noworse import no_worse, together
@@ -15,18 +17,16 @@ def applies(kind: str) -> bool:
 
 def check(evidence: Evidence) -> Check:
     """Wrong labels, wrong friction flags and the churn model's Brier score: each loss surely below its limit."""
-    params, reading = evidence.asr, evidence.beside.get("reading")
-    if reading is None:
-        return Check(NAME, "no_evidence", "Nobody let the rules read the text of both recognisers.")
+    params = evidence.asr
+    reading = evidence.second("reading", "Nobody let the rules read the text of both recognisers.", same_test=True)
     if evidence.facts.churn_in_office is None:
         return Check(NAME, "no_evidence", "Nobody looked whether a churn model reads this text.")
     limits = {"reading_errors": params.max_reading_loss, "friction_errors": params.max_friction_loss}
     pairs = [(reading, name, limit) for name, limit in limits.items() if name in reading.candidate.metrics]
     said = "No churn model is in office yet, so only labels were read."
     if evidence.facts.churn_in_office:
-        churn = evidence.beside.get("churn_on_text")
-        if churn is None:
-            return Check(NAME, "no_evidence", "Nobody let the churn model in office score the text of both.")
+        unasked = "Nobody let the churn model in office score the text of both."
+        churn = evidence.second("churn_on_text", unasked, same_test=True)
         pairs.append((churn, "brier", params.max_brier_loss))
         said = ""
     looks = [
@@ -48,4 +48,8 @@ REFUSES = (
     lambda: examples.evidence(reading=None),
     lambda: examples.evidence(churn_on_text=None),
     lambda: examples.evidence(facts={"churn_in_office": None}),
+    # Made for other bundles, or on other data.
+    *(partial(examples.evidence, stranger=name) for name in ("reading", "churn_on_text")),
+    *(partial(examples.evidence, elsewhere=name) for name in ("reading", "churn_on_text")),
+    lambda: examples.evidence(examples.asr(0.1, data_hash="d2"), examples.asr(0.3, data_hash="d2")),
 )

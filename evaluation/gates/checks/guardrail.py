@@ -15,16 +15,8 @@ def applies(kind: str) -> bool:
 
 def check(evidence: Evidence) -> Check:
     """The loss on the guardrail set has to be surely below `max_guardrail_loss`."""
-    params, beside = evidence.asr, evidence.beside.get("guardrail")
-    if beside is None:
-        return Check(NAME, "no_evidence", "Nobody scored general speech. Name a guardrail set.")
-    if not beside.candidate.data_hash or beside.candidate.data_hash != beside.reference.data_hash:
-        return Check(NAME, "fail", "Candidate and reference heard different guardrail sets.")
-    if (beside.candidate.bundle_sha256, beside.reference.bundle_sha256) != (
-        evidence.candidate.bundle_sha256,
-        evidence.reference.bundle_sha256 if evidence.reference else "",
-    ):
-        return Check(NAME, "fail", "The guardrail was scored with other models than those compared.")
+    params = evidence.asr
+    beside = evidence.second("guardrail", "Nobody scored general speech. Name a guardrail set.")
     look = no_worse(
         beside.candidate, beside.reference, params.metric, params.max_guardrail_loss, evidence.seed, params.level,
         f"{params.metric} on general speech",
@@ -37,5 +29,6 @@ REFUSES = (
     # Better on the domain, worse on general speech.
     lambda: examples.evidence(guardrail=(0.4, 0.3)),
     lambda: examples.evidence(guardrail=None),
-    lambda: examples.evidence(guardrail=(0.3, 0.3), guardrail_sha="another"),
+    lambda: examples.evidence(stranger="guardrail"),
+    lambda: examples.evidence(elsewhere="guardrail"),
 )
