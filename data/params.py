@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+MAX_VALUES = 100_000  # in all of params.yaml; aliases of aliases have billions
 
 
 class ParamsError(ValueError):
@@ -36,6 +37,20 @@ def section(cls: type[T], values: Mapping[str, Any] | None, name: str) -> T:
     return cls(**built)
 
 
+def refuse_bomb(found: Any, where: str) -> None:
+    """Raises ParamsError when what was read unfolds, aliases copied as a reader would, to more than MAX_VALUES."""
+    stack, seen = [found], 0
+    while stack:
+        value = stack.pop()
+        seen += 1
+        if seen > MAX_VALUES:
+            raise ParamsError(f"{where}: unfolds to more than {MAX_VALUES} values. Take its aliases out.")
+        if isinstance(value, Mapping):
+            stack.extend(value.values())
+        elif isinstance(value, list):
+            stack.extend(value)
+
+
 def _convert(hint: Any, value: Any, where: str) -> Any:
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
@@ -55,9 +70,17 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is dict or hint is dict:
         if not isinstance(value, Mapping):
             raise ParamsError(f"params.yaml: {where} must be a mapping, not {value!r}.")
-        return dict(value)
+        args = typing.get_args(hint)
+        if not args:
+            return dict(value)
+        bad = next((key for key in value if not isinstance(key, args[0])), None)
+        if bad is not None:  # `off: 1` has the key false
+            raise ParamsError(f"params.yaml: {where} has the key {bad!r}; put it in quotes.")
+        return {key: _convert(args[1], item, f"{where}.{key}") for key, item in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
         raise ParamsError(f"params.yaml: {where} must be {hint.__name__}, not {value!r}.")
+    if value != value:  # a limit that is no number would be kept by whatever it is held against
+        raise ParamsError(f"params.yaml: {where} is not a number.")
     return value

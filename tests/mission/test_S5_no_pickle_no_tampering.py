@@ -224,6 +224,12 @@ def test_S5_the_registry_takes_and_gives_only_what_is_signed(tmp_path: Path, key
         ("- churn", "must hold sections"),
         ("churn: {hidden: !!binary aGk=}", "churn.hidden"),
         ("os: {system: touch ran}", "os is not a section"),
+        (_bomb().replace("target:", "gates:") + "\nchurn: {}", "unfolds to more than"),
+        ("gates: &g {asr: {floors: *g}}", "unfolds to more than"),
+        ("gates: " + "[" * 20_000, "nested too deeply|not YAML"),
+        ("gates: {churn: {floors: {brier: none at all}}}", "gates.churn.floors.brier must be float"),
+        ("gates: {churn: {floors: {off: 1.0}}}", "the key False"),
+        ("gates: {churn: {max_size_mib: .nan}}", "gates.churn.max_size_mib is not a number"),
     ],
 )
 def test_S5_a_hostile_params_yaml_is_refused(tmp_path: Path, text: str, says: str):
