@@ -13,7 +13,7 @@ from data.hours import HoursParams
 from data.ingest import IngestParams
 from data.labelling import LabellingParams
 from data.labelling.pseudo import PseudoParams
-from data.params import ParamsError, section
+from data.params import ParamsError, refuse_bomb, section
 from data.simulator import SimulatorParams
 from data.sources import SourceParams
 from data.splits import SplitParams
@@ -63,6 +63,9 @@ def read_params(path: Path) -> Params:
         found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         raise ParamsError(f"{path}: not YAML ({str(error).replace(chr(10), ' ')}).") from error
+    except RecursionError as error:
+        raise ParamsError(f"{path}: nested too deeply.") from error
+    refuse_bomb(found, str(path))
     if not isinstance(found, dict):
         raise ParamsError(f"{path}: must hold sections, not {type(found).__name__}.")
     classes = typing.get_type_hints(Params)
