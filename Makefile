@@ -31,9 +31,9 @@ $(READY): requirements.lock pyproject.toml
 demo: setup      ## run the whole street on the simulated contact centre and print where the report is
 	@$(BIN)/keepline demo
 
-# Two at a time, each with one thread: two that use two threads on two cores wait for each other most of the time.
+# Two files at a time, each with one thread: two that use two threads on two cores wait for each other most of the time.
 test: setup      ## run the tests
-	@OMP_NUM_THREADS=1 GOMP_SPINCOUNT=0 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 GOMP_SPINCOUNT=0 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup     ## lint, types, import contracts
 	@$(BIN)/ruff check .

@@ -19,13 +19,7 @@ def real_data() -> Path:
     return folder
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For tests that run side by side: a file stays together, and all that need the walked street, made once.
-
-    The street comes first, as it is by far the longest group.
-    """
-    street = {item.path for item in items if "walked" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: item.path not in street)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("street" if item.path in street else str(item.path)))
+    """Files that walk a street come first: they take longest, and two workers that share files then end together."""
+    long = {item.path for item in items if "walked" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in long)
