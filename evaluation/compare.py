@@ -10,15 +10,19 @@ import polars as pl
 
 from evaluation.metrics.bootstrap import Interval
 from evaluation.report import words
-from evaluation.report.decision import render
+from evaluation.report.page import page
 from evaluation.scorecard import Estimate, Scorecard, ScorecardError, gain, pair
 from evaluation.slices import SliceGain, slice_gains
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_PRIMARY = {"asr": "wer", "churn": "brier"}
-_WHOLE = {"asr": ("contact_id", "call"), "churn": ("customer_id", "customer")}  # what test units are parts of
+_PRIMARY = {"asr": "wer", "churn": "brier", "reader": "log_loss"}
+_WHOLE = {
+    "asr": ("contact_id", "call"),
+    "churn": ("customer_id", "customer"),
+    "reader": ("contact_id", "contact"),
+}  # what test units are parts of
 _SHORT = 12  # how much of an id or hash is shown
 
 
@@ -153,7 +157,8 @@ def comparison_page(
     comparison: Comparison, listen: Callable[[Mapping[str, Any]], str | None] = lambda row: None
 ) -> str:
     """A self-contained HTML page. `listen` gives the sound of a row of `Changes.worst` as a data: URI, or None."""
-    return render("compare.html.j2", comparison=comparison, spoken=words.differences, short=_SHORT, listen=listen)
+    values = {"comparison": comparison, "spoken": words.differences, "short": _SHORT, "listen": listen}
+    return page("compare.html.j2", values)
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:

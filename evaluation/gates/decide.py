@@ -160,6 +160,10 @@ def _who(card: Scorecard) -> dict[str, Any]:
         "data_hash": card.data_hash,
         "scored_at": card.created_at,
         "metrics": {name: asdict(estimate) for name, estimate in card.metrics.items()},
+        "conditions": {
+            name: {metric: asdict(estimate) for metric, estimate in metrics.items()}
+            for name, metrics in card.conditions.items()
+        },
     }
 
 

@@ -1,12 +1,11 @@
-"""The page of one decision: the verdict, each check with its figures, and both scorecards side by side."""
+"""The page of one decision: the verdict, each check with its figures, and all scorecards side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from evaluation.report import words
+from evaluation.report.page import page
 
 VERDICTS = {"pass": "passed", "fail": "failed", "no_evidence": "no evidence", "skipped": "skipped"}
 
@@ -14,26 +13,23 @@ VERDICTS = {"pass": "passed", "fail": "failed", "no_evidence": "no evidence", "s
 def decision_page(record: Mapping[str, Any]) -> str:
     """A self-contained HTML page for a decision record (see evaluation/gates/decision.schema.json)."""
     candidate, reference = record["candidate"], record["reference"] or {"metrics": {}}
-    names = sorted({*candidate["metrics"], *reference["metrics"]})
-    return render(
-        "decision.html.j2",
-        decision=record,
-        verdicts=VERDICTS,
-        metrics=[(name, candidate["metrics"].get(name), reference["metrics"].get(name)) for name in names],
-    )
+    conditions = candidate.get("conditions", {})
+    theirs = reference.get("conditions", {})
+    tables = [("Scores", f"on test data {record['data_hash'] or '(not said)'}", _side_by_side(candidate, reference))]
+    if conditions:
+        rows = [
+            (f"{metric}, {name.replace('_', ' ')}", found, theirs.get(name, {}).get(metric))
+            for name, metrics in conditions.items()
+            for metric, found in metrics.items()
+        ]
+        tables.append(("Through the telephone", "on a sample of the test sent through each effect", rows))
+    for name, two in record["beside"].items():
+        on = f"on data {two['candidate']['data_hash']}"
+        tables.append((name.replace("_", " ").capitalize(), on, _side_by_side(two["candidate"], two["reference"])))
+    return page("decision.html.j2", {"decision": record, "verdicts": VERDICTS, "tables": tables})
 
 
-def render(template: str, **values: Any) -> str:
-    """Fills one of the templates beside this file; everything put in is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for function in (words.plain, words.signed, words.moment, words.size, words.several, words.title, words.listing):
-        environment.filters[function.__name__] = function
-    return environment.get_template(template).render(**values)
+def _side_by_side(candidate: Mapping[str, Any], reference: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(metric, the candidate's estimate, the reference's), None where a side was not measured in it."""
+    ours, theirs = candidate["metrics"], reference["metrics"]
+    return [(name, ours.get(name), theirs.get(name)) for name in sorted({*ours, *theirs})]

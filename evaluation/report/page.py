@@ -1,4 +1,4 @@
-"""Fills the report's template: everything put in is escaped, figures are written for people."""
+"""Fills one of the templates beside this file: everything put in is escaped, figures are written for people."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """E8: one record a candidate, for a person and for a program, accepted and refused alike."""
 
+import dataclasses
 import json
 import re
 from html import unescape
@@ -55,6 +56,22 @@ def test_E8_is_written_with_every_check_and_figure_for_programs_and_people(case:
         assert f"{better['low']:.4f}".replace("-", "−") in page
     assert not re.search(r"""(src|href)\s*=|url\(|@import""", page), "the page must need nothing else"
     assert read_decision(record_path).record == record
+
+
+def test_E8_shows_the_figures_of_every_condition_and_every_second_test(tmp_path: Path):
+    evidence = examples.evidence()
+    through = {"gsm": {"wer": dataclasses.replace(evidence.candidate.metrics["wer"], value=0.4321)}}
+    evidence = dataclasses.replace(evidence, candidate=dataclasses.replace(evidence.candidate, conditions=through))
+    record_path, page_path = write_decision(judged(evidence), tmp_path)
+    record, page = json.loads(record_path.read_text()), unescape(page_path.read_text())
+    assert record["candidate"]["conditions"]["gsm"]["wer"]["value"] == 0.4321
+    assert "wer, gsm" in page
+    assert "0.4321" in page
+    for name, metric in (("guardrail", "wer"), ("reading", "reading_errors"), ("churn_on_text", "brier_180")):
+        two = record["beside"][name]
+        assert name.replace("_", " ").capitalize() in page
+        for role in ("candidate", "reference"):
+            assert f"{two[role]['metrics'][metric]['value']:.4f}" in page, (name, role)
 
 
 def test_E8_is_the_same_record_when_the_same_evidence_is_judged_again(tmp_path: Path):
