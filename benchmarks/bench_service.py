@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from datetime import UTC, date, datetime
@@ -36,9 +37,14 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seconds", type=float, default=60, help="of steady load, and (a third each) of full load")
     options.add_argument("--per-s", type=float, default=600, help="requests a second of the steady load")
+    options.add_argument("--registry-gone-s", type=float,
+                         help="only this: stop the registry's server for so long under the steady load")  # fmt: skip
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(measure(Path(folder), chosen.seconds, chosen.per_s), indent=1))
+        if chosen.registry_gone_s:
+            print(json.dumps(without_registry(Path(folder), chosen.registry_gone_s, chosen.per_s), indent=1))
+        else:
+            print(json.dumps(measure(Path(folder), chosen.seconds, chosen.per_s), indent=1))
 
 
 def measure(folder: Path, seconds: float, per_s: float) -> dict[str, Any]:
@@ -89,6 +95,73 @@ def keepline(folder: Path, bodies: list[bytes], seconds: float, per_s: float, pr
     return steady.figures(), most.figures()
 
 
+def without_registry(folder: Path, seconds: float, per_s: float) -> dict[str, Any]:
+    """The service on the registry of an MLflow server that is stopped for `seconds`, with load before and after."""
+    promoter = subprocess.Popen([sys.executable, __file__, "--promote", str(folder),
+                                 *[str(a_bundle(folder / f"bundle{seed}", seed)) for seed in (1, 2)]],
+                                env=ENV, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
+    promoter.stdout.readline()  # type: ignore[union-attr]
+    bodies = [json.dumps({"rows": [{"customer_id": row["customer_id"], "features": _features(row)}]}).encode()
+              for row in a_frame(200)]  # fmt: skip
+    ports = _free_port(), _free_port()
+    ready = f"http://127.0.0.1:{ports[1]}/readyz"
+    env = {**ENV, "KEEPLINE_STORE": str(folder), "KEEPLINE_POLL_S": "1", "KEEPLINE_PORT": str(ports[1]),
+           "KEEPLINE_RATE_PER_S": "100000", "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{ports[0]}"}  # fmt: skip
+    told: list[tuple[float, Any]] = []  # seconds since the stop, what /readyz warned of
+
+    def stop_and_start(server: subprocess.Popen[Any]) -> None:
+        time.sleep(10)
+        _end(server)
+        stopped = time.monotonic()
+        while time.monotonic() < stopped + seconds:
+            time.sleep(5)
+            with urllib.request.urlopen(ready, timeout=30) as reply:
+                told.append((time.monotonic() - stopped, json.load(reply)["warnings"]))
+        servers.append(_mlflow_server(folder, ports[0]))
+        promoter.stdin.write("0\n")  # type: ignore[union-attr]
+        promoter.stdin.flush()  # type: ignore[union-attr]
+
+    servers = [_mlflow_server(folder, ports[0])]
+    with (folder / "keepline.log").open("w") as log:
+        service = subprocess.Popen([sys.executable, "-m", "flows.cli", "serve"], cwd=ROOT, env=env, stderr=log)
+        try:
+            _until_200(ready, service, folder / "keepline.log")
+            ask_for(2, ports[1], bodies, "/v1/churn:score", per_s)
+            outage = threading.Thread(target=stop_and_start, args=servers)
+            outage.start()
+            found = ask_for(seconds + 50, ports[1], bodies, "/v1/churn:score", per_s, look=_version)
+            outage.join()
+        finally:
+            promoter.kill()
+            service.terminate()
+            service.wait(60)
+            for server in servers:
+                _end(server)
+    return {"benchmark": "P6 service without its registry", "gone_s": seconds, "asked_per_s": per_s,
+            **found.figures(), "looks": len(told), "looks_that_warned": sum(bool(said) for _, said in told),
+            "last_warning": told[-1][1], "back": "the promotion after it was taken up" if "v2" in found.seen
+            else "the promotion after it was not seen"}  # fmt: skip
+
+
+def _mlflow_server(folder: Path, port: int) -> subprocess.Popen[Any]:
+    """MLflow's own server on the folder's database, ready."""
+    (folder / "keepline.log").touch()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
+         "--port", str(port), "--workers", "1"],
+        env={**ENV, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    _until_200(f"http://127.0.0.1:{port}/health", server, folder / "keepline.log")
+    return server
+
+
+def _end(server: subprocess.Popen[Any]) -> None:
+    if server.poll() is None:
+        os.killpg(server.pid, signal.SIGTERM)  # its workers too
+        server.wait(60)
+
+
 def mlflow(folder: Path, bundle: Path, bodies: list[bytes], seconds: float) -> Any:
     """Full load on `mlflow models serve` of the same weights."""
     import mlflow.pyfunc
@@ -108,9 +181,7 @@ def mlflow(folder: Path, bundle: Path, bodies: list[bytes], seconds: float) -> A
             ask_for(2, port, bodies, "/invocations")
             return ask_for(seconds, port, bodies, "/invocations").figures()
         finally:
-            if service.poll() is None:
-                os.killpg(service.pid, signal.SIGTERM)  # its workers too
-                service.wait(60)
+            _end(service)
 
 
 def a_frame(count: int) -> list[dict[str, Any]]:

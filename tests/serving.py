@@ -90,6 +90,14 @@ def until(true: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
+def figure(client: Any, name: str, **labels: str) -> float:
+    """The value of a metric on the service's page; 0 where there is none."""
+    for line in client.get("/metrics").text.splitlines():
+        if line.startswith(name) and all(f'{key}="{value}"' in line for key, value in labels.items()):
+            return float(line.split()[-1])
+    return 0.0
+
+
 @contextlib.contextmanager
 def running(app: Any) -> Iterator[str]:
     """The app on a real server in this process, ready; gives its address and stops it in the end."""

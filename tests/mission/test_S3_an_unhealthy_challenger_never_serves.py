@@ -16,7 +16,7 @@ from models.serving.app import Options, create_app
 from models.serving.loaded import from_registry
 from models.serving.rollout import Rollout
 from tests.judging import NOW
-from tests.serving import Office, a_row, running, until
+from tests.serving import Office, a_row, figure, running, until
 
 CHURN = {"churn": "churn"}
 
@@ -45,14 +45,6 @@ def asked(client: TestClient, count: int) -> list[str]:
         assert reply.status_code == 200, reply.text
         versions.append(reply.json()["model"]["version"])
     return versions
-
-
-def figure(client: TestClient, name: str, **labels: str) -> float:
-    """The value of a metric on the service's page; 0 where there is none."""
-    for line in client.get("/metrics").text.splitlines():
-        if line.startswith(name) and all(f'{key}="{value}"' in line for key, value in labels.items()):
-            return float(line.split()[-1])
-    return 0.0
 
 
 def test_S3_a_challenger_that_cannot_answer_is_found_out_before_the_first_customer(office: Office):

@@ -12,9 +12,12 @@ from starlette.testclient import TestClient
 
 from data.simulator.voice import Synthesizer, voices
 from models.bundle import write_bundle
+from models.serving import loaded
 from models.serving.app import Options, create_app
 from models.serving.loaded import Served
+from models.serving.rollout import Rollout
 from models.serving.smoke import smoke_test
+from tests.serving import figure, until
 from tests.speaking import a_nemo
 
 RATE = 8000
@@ -51,6 +54,23 @@ def call() -> np.ndarray:
     samples[: len(first), 0] = first
     samples[len(first) + RATE // 2 : len(first) + RATE // 2 + len(second), 1] = second
     return samples
+
+
+@pytest.fixture(scope="module")
+def other(bundle: Path) -> Path:
+    """A recogniser with other weights, that writes other words."""
+    path = bundle.with_name("other")
+    files = {"model.nemo": a_nemo(path.parent / "other.nemo", channels=24, kernels=(5,)), "card.md": "# Other"}
+    write_bundle(path, "asr", files, data_hash="d2", git_commit="c", created_at="2026", licence="MIT")
+    return path
+
+
+def _tried(bundle: Path, other: Path, rollout: Rollout) -> TestClient:
+    """A service with `bundle` as champion 3 and `other` as challenger 4."""
+    app = create_app(lambda kind: Served("3", bundle), ("asr",), options=Options(rollout=rollout),
+                     challengers=lambda kind: Served("4", other))  # fmt: skip
+    app.state.models.refresh()
+    return TestClient(app, raise_server_exceptions=False)
 
 
 def _post(client: TestClient, content: bytes, **fields: str):
@@ -107,6 +127,50 @@ def test_what_cannot_be_heard_is_refused_by_name(client: TestClient, content: by
 def test_no_file_at_all_is_refused(client: TestClient):
     assert client.post("/v1/transcribe", data={"customer_channel": "0"}).status_code == 422
     assert client.post("/v1/transcribe", files={"recording": "text"}).status_code == 422
+
+
+def test_S3_a_shadow_hears_copies_of_calls_and_its_words_are_never_given(bundle, other, client, call):
+    tried = _tried(bundle, other, Rollout("shadow"))
+    given = [_post(tried, wav(call)).json() for _ in range(2)]
+    assert given[0]["turns"] == given[1]["turns"] == _post(client, wav(call)).json()["turns"]
+    assert {answer["model"]["version"] for answer in given} == {"3"}
+    heard = {"kind": "asr", "version": "4", "role": "challenger", "outcome": "ok"}
+    until(lambda: figure(tried, "keepline_answers_total", **heard) == 2)
+    assert figure(tried, "keepline_shadow_disagreement_count", kind="asr", version="4") == 2
+    assert figure(tried, "keepline_shadow_disagreement_sum", kind="asr", version="4") > 0.5, "they write other words"
+
+
+def test_S3_a_canary_hears_its_share_of_calls_and_each_call_has_one_model(bundle, other, call):
+    tried = _tried(bundle, other, Rollout("canary", share=0.5))
+    contents = [wav(call[: len(call) - n]) for n in range(8)]
+    versions = [_post(tried, content).json()["model"]["version"] for content in contents]
+    assert set(versions) == {"3", "4"}
+    assert [_post(tried, content).json()["model"]["version"] for content in contents[:3]] == versions[:3]
+    headers = {"x-canary-key": "household 7"}
+    asked = [{"recording": ("call.wav", content, "audio/wav")} for content in contents[:4]]
+    same = {tried.post("/v1/transcribe", files=one, headers=headers).json()["model"]["version"] for one in asked}
+    assert len(same) == 1
+
+
+def test_S3_a_recogniser_that_fails_on_calls_is_stopped_and_every_call_is_answered(bundle, other, call, monkeypatch):
+    class Deaf:
+        """Hears the second of noise it is warmed up with, and no call."""
+
+        def __init__(self, model):
+            self.model = model
+
+        def transcribe_call(self, samples, rate, roles):
+            if len(samples) > 16_000:
+                raise RuntimeError("out of memory")
+            return self.model.transcribe_call(samples, rate, roles)
+
+    load = loaded.load_model
+    monkeypatch.setattr(loaded, "load_model", lambda b: Deaf(load(b)) if b.path.name == "other" else load(b))
+    tried = _tried(bundle, other, Rollout("canary", share=1.0, max_errors=2))
+    replies = [_post(tried, wav(call)) for _ in range(4)]
+    assert [(reply.status_code, reply.json()["model"]["version"]) for reply in replies] == [(200, "3")] * 4
+    assert "3 of its last 3 answers failed" in tried.get("/v1/models").json()["challengers"]["asr"]["stopped"]
+    assert figure(tried, "keepline_challenger_stopped", kind="asr", version="4") == 1
 
 
 def test_the_smoke_test_hears_a_sample(bundle: Path, call: np.ndarray):
