@@ -1,21 +1,23 @@
 """Evidence for a reason: the contact that weighs most in it, and the turn in which it can be heard or read.
 
-A feature is a sum over contacts, so what each adds is known exactly. Which turn of the contact it is about is found by
-asking the labelling rules once more, turn by turn: the first one that on its own makes a rule say so.
+A feature is a sum over contacts, so what each adds is known exactly (data.marks): within its window, fading, and less
+after smooth contacts where the feature is relieved by them. Which turn of the contact it is about is found by asking
+the labelling rules once more, turn by turn: the first one that on its own makes a rule say so.
 """
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
-from data.features import FRICTIONS
+from data.features import FeatureParams
 from data.labelling.discover import Rule, find
 from data.labelling.labeller import vote_all
 from data.labelling.scheme import SCHEME, LabellingParams
+from data.marks import ABOUT, FRICTIONS, MEASURES, adds, marks, parts, past
 
 SCHEMA: dict[str, Any] = {
     "contact_id": pl.String,
@@ -25,15 +27,39 @@ SCHEMA: dict[str, Any] = {
 }
 
 
-def marks_of(feature: str) -> list[tuple[str, str]]:
-    """The labels with their values that a feature counts: [("friction_transfer", "yes")], … or none."""
-    base = re.sub(r"_(\d+d|decayed)$", "", feature)
-    if base in FRICTIONS:
-        return [(base, "yes")]
+# Features that are no sums name one contact by themselves; others (plan, price, tenure) none.
+_WORST = pl.col("severity").sum().over("customer_id", "episode") * pl.col("decay").max().over("customer_id", "episode")
+_SINGLES = {
+    "worst_episode": pl.when(pl.max("worst").over("customer_id") == pl.col("worst")).then("severity").otherwise(0.0),
+    "longest_wait_s": pl.col("wait_s").fill_null(0.0),
+    "days_since_last_friction": pl.when(pl.col("severity") >= 0.5).then("decay").otherwise(0.0),
+    "sentiment_trend": pl.max_horizontal("sentiment_negative", "sentiment_positive"),
+    **dict.fromkeys(("days_since_last_contact", "last_channel", "last_reason"), pl.col("decay")),
+}
+_SURE = 0.5  # a contact that is less likely than this to have been such a one proves nothing
+
+
+def weight_of(feature: str, params: FeatureParams) -> pl.Expr | None:
+    """How much a contact weighs in `feature`, on the columns of `data.marks.past` and `worst`; None if it has none."""
+    named = parts(feature)
+    if named.is_sum and named.base in (*MEASURES, *ABOUT):
+        sure = pl.col(named.base) >= _SURE if named.base in (*FRICTIONS, *ABOUT) else pl.lit(True)
+        return pl.when(sure).then(adds(named)).otherwise(0.0)
+    if feature not in _SINGLES:
+        return None
+    days = {"longest_wait_s": params.windows_days[-1], "sentiment_trend": params.mood_days}.get(feature, math.inf)
+    return pl.when(pl.col("age") <= days).then(_SINGLES[feature]).otherwise(0.0)
+
+
+def _mark_of(feature: str) -> pl.Expr:
+    """Which mark of the contact the feature is about: a friction or a column of ABOUT; null where it is just there."""
+    base = parts(feature).base
+    if base in FRICTIONS or base in ABOUT:
+        return pl.lit(base)
     if base in ("friction", "worst_episode", "days_since_last_friction"):
-        return [(name, "yes") for name in FRICTIONS]
-    label, _, value = base.partition("_")
-    return [(label, value)] if value in SCHEME.get(label, ()) else []
+        strongest = pl.concat_list(*FRICTIONS).list.arg_max()
+        return pl.lit(pl.Series(list(FRICTIONS))).gather(strongest)
+    return pl.lit(None, pl.String)
 
 
 def evidence(
@@ -41,36 +67,51 @@ def evidence(
     contacts: pl.DataFrame,
     labels: pl.DataFrame,
     turns: pl.DataFrame,
-    half_life_days: float = 50.0,
+    params: FeatureParams | None = None,
     rules: Sequence[Rule] | None = None,
 ) -> pl.DataFrame:
     """`reasons` (customer_id, as_of, feature, …) with contact_id, started_at, start_s and words beside each.
 
-    They are null where a feature counts no contacts (plan, price), or none before the as-of date. `start_s` is the
-    second in the recording and null for what was written; `words` are those of the turn, or null where the contact has
-    no text. Of several contacts the one whose label weighs most by then is named, the later one of equals.
+    They are null where a feature counts no contacts (plan, price), or none before the as-of date and within its window.
+    `start_s` is the second in the recording and null for what was written; `words` are those of the turn, or null where
+    the contact has no text. Of several contacts the one that weighs most is named, the later one of equals.
     """
-    asked = pl.DataFrame(
-        [(feature, label, value) for feature in reasons["feature"].unique() for label, value in marks_of(feature)],
-        schema=["feature", "label", "value"], orient="row",
-    ).cast(pl.String)  # fmt: skip
+    params = params or FeatureParams()
     keys = ["customer_id", "as_of", "feature"]
-    age_days = (pl.col("as_of").cast(SCHEMA["started_at"]) - pl.col("started_at")).dt.total_seconds() / 86400
-    best = (
-        reasons.select(keys)
-        .unique()
-        .join(asked, on="feature")
-        .join(contacts.select("customer_id", "contact_id", "started_at"), on="customer_id")
-        .filter(age_days > 0)
-        .join(labels, on=["contact_id", "label", "value"])
-        .with_columns((pl.col("probability") * 0.5 ** (age_days / half_life_days)).alias("weight"))
-        .sort("weight", "started_at", "contact_id", "label", descending=[True, True, False, False])
-        .unique(keys, keep="first", maintain_order=True)
-        .select(*keys, "contact_id", "started_at", "label", "value")
-    )
+    asked = reasons.select(keys).unique()
+    theirs = contacts.join(asked, on="customer_id", how="semi")
+    marked = marks(theirs, labels.join(theirs, on="contact_id", how="semi"), params.repeat_days, params.relief)
+    found = []
+    for (day, feature), rows in asked.group_by("as_of", "feature", maintain_order=True):
+        weight = weight_of(feature, params)
+        if weight is None:
+            continue
+        found.append(
+            past(marked.join(rows, on="customer_id", how="semi"), day, params.half_life_days)
+            .with_columns(_WORST.alias("worst"))
+            .with_columns(weight.cast(pl.Float64).alias("weight"), _mark_of(feature).alias("mark"))
+            .filter(pl.col("weight") > 0)
+            .sort("weight", "started_at", "contact_id", descending=[True, True, False])
+            .unique("customer_id", keep="first", maintain_order=True)
+            .select(
+                "customer_id",
+                pl.lit(day).alias("as_of"),
+                pl.lit(feature).alias("feature"),
+                "contact_id",
+                "started_at",
+                "mark",
+            )
+        )
+    schema = {**asked.schema, "contact_id": pl.String, "started_at": SCHEMA["started_at"], "mark": pl.String}
+    best = pl.concat([pl.DataFrame(schema=schema), *found]).with_columns(
+        pl.when(pl.col("mark").is_in(list(FRICTIONS))).then("mark")
+        .otherwise(pl.col("mark").str.split("_").list.first()).alias("label"),
+        pl.when(pl.col("mark").is_in(list(FRICTIONS))).then(pl.lit("yes"))
+        .otherwise(pl.col("mark").str.split("_").list.last()).alias("value"),
+    )  # fmt: skip
     moments = _moments(best, contacts, turns, find() if rules is None else rules)
-    found = best.join(moments, on=["contact_id", "label", "value"], how="left").drop("label", "value")
-    return reasons.join(found, on=keys, how="left", maintain_order="left")
+    with_moments = best.join(moments, on=["contact_id", "label", "value"], how="left", nulls_equal=True)
+    return reasons.join(with_moments.drop("mark", "label", "value"), on=keys, how="left", maintain_order="left")
 
 
 def _moments(best: pl.DataFrame, contacts: pl.DataFrame, turns: pl.DataFrame, rules: Sequence[Rule]) -> pl.DataFrame:
@@ -98,19 +139,19 @@ def _moments(best: pl.DataFrame, contacts: pl.DataFrame, turns: pl.DataFrame, ru
     labels_asked = set(wanted["label"])
     asking = [rule for rule in rules if rule.label in labels_asked]
     votes = vote_all(single, spoken, LabellingParams(), asking)
-    parts = []
+    hits = []
     for column, rule in enumerate(asking):
         for number, value in enumerate(SCHEME[rule.label]):
             hit = pl.Series(votes[:, column] == number)
-            parts.append(
+            hits.append(
                 said.filter(hit).select(
                     "contact_id", "turn", pl.lit(rule.label).alias("label"), pl.lit(value).alias("value")
                 )
             )
     heard = pl.concat(
-        [said.select("contact_id", "turn").clear().with_columns(label=pl.lit(""), value=pl.lit("")), *parts]
+        [said.select("contact_id", "turn").clear().with_columns(label=pl.lit(""), value=pl.lit("")), *hits]
     )
-    first = wanted.join(heard, on=["contact_id", "label", "value"], how="left").group_by(
+    first = wanted.join(heard, on=["contact_id", "label", "value"], how="left", nulls_equal=True).group_by(
         "contact_id", "label", "value"
     ).agg(pl.col("turn").min())  # fmt: skip
     opening = (

@@ -6,10 +6,12 @@ import re
 import sys
 
 from data.features import Feature, FeatureParams, declared
+from data.marks import parts
 
 _INTRO = """# Features
 
-Written by `python -m data.feature_table` from the declarations in `data/features.py`; a test holds the two together.
+Written by `python -m data.feature_table` from the declarations in `data/features.py` and
+`data/marks.py`; a test holds them together.
 Training and scoring compute them with the same function, at the start of an as-of day (UTC), from contacts that began
 before it. Windows are in days; `decayed` is a sum in which a contact counts half after `features.half_life_days`.
 
@@ -25,9 +27,11 @@ always.
 
 def unit(feature: Feature) -> str:
     """What a value counts in."""
-    base = re.sub(r"_(\d+d|decayed)$", "", feature.name)
+    base = parts(feature.name).base
     if feature.kind == "categorical":
         return "category"
+    if base == "sentiment_trend":
+        return "share of contacts"
     if base == "monthly_price":
         return "currency of the CRM"
     if base.startswith("days_") or base.endswith("_days"):
@@ -43,8 +47,8 @@ def page(params: FeatureParams | None = None) -> str:
     rows: dict[tuple[str, str], list[str]] = {}
     facts: dict[tuple[str, str], Feature] = {}
     for feature in declared(params or FeatureParams()):
-        match = re.fullmatch(r"(.+)_(?:(\d+)d|(decayed))", feature.name)
-        base, window = (match[1], match[2] or match[3]) if match else (feature.name, "")
+        base, days, fades = parts(feature.name)
+        window = "decayed" if fades else str(days or "")
         use = "adds up" if feature.carries else "many leavers" if feature.detail else "always"
         rows.setdefault((base, use), []).append(window)
         facts.setdefault((base, use), feature)

@@ -1,10 +1,10 @@
 """What is known about each customer at the start of a day: the features churn is learned from, and the targets.
 
 An as-of date is the start of that day in UTC. A feature sees contacts that began before it; the target says what
-happened from that day on. Each feature is declared once below, and named by a small grammar that `describe` reads back:
-`<measure>_<days>d` is a sum over the last days, `<measure>_decayed` one in which a contact counts half after
-`half_life_days` (and what it left behind less still after a smooth contact: people forgive), `attr_<name>` a column of
-the customer record.
+happened from that day on. Each feature is declared once, sums over contacts in `data.marks` and all others below, and
+named by a small grammar that `data.marks.parts` reads back: `<measure>_<days>d` is a sum over the last days,
+`<measure>_decayed` one in which a contact counts half after `half_life_days` (and what it left behind less still after
+a smooth contact: people forgive), `attr_<name>` a column of the customer record.
 
 What the customer record says (plan, price, attributes) carries no date. It is taken as it stands at delivery, so an
 attribute that changes when somebody leaves must be named in `exclude`.
@@ -13,35 +13,16 @@ attribute that changes when somebody leaves must be named in `exclude`.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
 
-from data.labelling.scheme import SCHEME
-from data.records import CHANNELS
+from data.marks import ABOUT, FRICTIONS, MEASURES, adds, marks, parts, past
 
 KEYS = ("customer_id", "as_of", "split", "event", "time_days")
-FRICTIONS = {
-    "friction_ivr_dead_end": "menus that led nowhere",
-    "friction_pressed_zero": "menus left by pressing 0",
-    "friction_system_hangup": "contacts cut off by the system",
-    "friction_please_call": "written contacts answered with 'please call'",
-    "friction_repeated_contact": "contacts about the same thing again",
-    "friction_transfer": "transfers",
-    "friction_unresolved": "contacts without a solution",
-    "friction_long_wait": "long waits",
-}
-_ABOUT = tuple(
-    f"{label}_{value}"
-    for label in ("reason", "barrier", "sentiment")
-    for value in SCHEME[label]
-    if value not in ("none", "neutral", "other")
-)
-_TRUE = ("yes", "true", "1", "present")
 
 
 @dataclass(frozen=True)
@@ -56,6 +37,9 @@ class FeatureParams:
     as_of_count: int = 10  # at most so many monthly dates to learn from
     min_history_days: int = 90  # of contacts before the first as-of date
     min_follow_up_days: int = 30  # of outcomes after the last as-of date
+    lead_days: int = 0  # days an outcome must lie ahead to count: what it takes to act on a risk
+    mood_days: float = 90.0  # contacts of so many days are held against those before in sentiment_trend
+    part_contacts: int = 100_000  # contacts worked on at once: bounds the memory
     attributes: bool = True  # use the further columns of the customer record
     max_categories: int = 50  # a text column with more different values is an identifier and is left out
     exclude: tuple[str, ...] = ()  # attributes to leave out, beside the one named like the event
@@ -77,31 +61,13 @@ class Feature:
     detail: bool = False
 
 
-# Sums over contacts: meaning, group, and what one contact adds.
-_MEASURES: dict[str, tuple[str, str, pl.Expr]] = {
-    "contacts": ("contacts", "contact volume", pl.lit(1.0)),
-    **{
-        f"contacts_{channel}": (
-            f"{channel} contacts",
-            "contact volume",
-            (pl.col("channel") == channel).cast(pl.Float64),
-        )
-        for channel in CHANNELS
-    },
-    "talk_s": ("seconds in contact", "contact volume", pl.col("duration_s").fill_null(0)),
-    "repeated_contacts": ("contacts soon after another", "effort", pl.col("repeated")),
-    "channel_switches": ("changes of channel within an episode", "effort", pl.col("switched")),
-    "wait_s": ("seconds spent waiting", "effort", pl.col("wait_s").fill_null(0)),
-    "friction": ("friction events", "friction", pl.col("severity")),
-    "smooth_contacts": ("contacts without friction", "friction", pl.col("severity") < 0.5),
-    **{name: (meaning, "friction", pl.col(name)) for name, meaning in FRICTIONS.items()},
-}
 _SINGLES = {
     feature.name: feature
     for feature in (
         Feature("days_since_last_contact", "days since the last contact", "contact volume", detail=True),
         Feature("days_since_last_friction", "days since the last friction", "friction", detail=True),
         Feature("worst_episode", "friction in the worst episode, fading with age", "friction", detail=True),
+        Feature("sentiment_trend", "mood of late against before (-1 to 1)", "reasons and mood", detail=True),
         Feature("longest_wait_s", "seconds of the longest wait", "effort", detail=True),
         Feature("last_channel", "channel of the last contact", "contact volume", "categorical", detail=True),
         Feature("last_reason", "reason of the last contact", "reasons and mood", "categorical", detail=True),
@@ -119,18 +85,15 @@ def describe(name: str, kind: str = "numeric") -> Feature:
         return _SINGLES[name]
     if name.startswith("attr_"):
         return Feature(name, name.removeprefix("attr_").replace("_", " "), "customer record", kind)
-    match = re.fullmatch(r"(.+)_(?:(\d+)d|decayed)", name)
-    if not match:
-        raise KeyError(f"{name}: no such feature. Declare it in data/features.py.")
-    base, days = match.groups()
+    base, days, _ = named = parts(name)
     when = f"in the last {days} days" if days else "recently, fading with age"
-    if base in _MEASURES:
-        meaning, group, _ = _MEASURES[base]
+    if base in MEASURES and named.is_sum:
+        meaning, group, _ = MEASURES[base]
         carries = base in FRICTIONS and not days
         detail = not carries and (base not in ("contacts", "friction") or days is not None)
         return Feature(name, f"{meaning} {when}", group, carries=carries, detail=detail)
     topic, _, value = base.partition("_")
-    if base not in _ABOUT:
+    if base not in ABOUT or not named.is_sum:
         raise KeyError(f"{name}: no such feature. Declare it in data/features.py.")
     noun = {"barrier": "contacts where agents lacked", "reason": "contacts about", "sentiment": "contacts in a mood"}
     group = "friction" if topic == "barrier" else "reasons and mood"
@@ -140,15 +103,13 @@ def describe(name: str, kind: str = "numeric") -> Feature:
 
 def declared(params: FeatureParams) -> list[Feature]:
     """Every feature computed from contacts and the customer record, but for the attributes a record may have."""
-    names = []
-    for base in (*_MEASURES, *_ABOUT):
-        names += [f"{base}_{days}d" for days in _windows(base, params)] + [f"{base}_decayed"]
-    return [*_SINGLES.values(), *(describe(name) for name in names)]
+    return [*_SINGLES.values(), *(describe(name) for name in _sums(params))]
 
 
-def _windows(base: str, params: FeatureParams) -> tuple[int, ...]:
+def _sums(params: FeatureParams) -> list[str]:
     # What a contact was about counts over the longest window only: fewer columns, and the decayed sum is nearer.
-    return params.windows_days if base in _MEASURES else params.windows_days[-1:]
+    windows = dict.fromkeys(MEASURES, params.windows_days) | dict.fromkeys(ABOUT, params.windows_days[-1:])
+    return [f"{base}_{when}" for base, days in windows.items() for when in (*(f"{n}d" for n in days), "decayed")]
 
 
 def is_dated(outcomes: pl.DataFrame, params: FeatureParams) -> bool:
@@ -173,7 +134,10 @@ def as_of_dates(outcomes: pl.DataFrame, contacts: pl.DataFrame, params: FeatureP
         return [end]
     first = contacts["started_at"].dt.date().min()
     first = first if isinstance(first, date) else end - timedelta(days=params.min_history_days + 365)
-    begin, last = first + timedelta(days=params.min_history_days), end - timedelta(days=params.min_follow_up_days)
+    begin, last = (
+        first + timedelta(days=params.min_history_days),
+        end - timedelta(days=params.min_follow_up_days + params.lead_days),
+    )
     months, day = [], date(begin.year, begin.month, 1)
     while day <= last:
         if day >= begin:
@@ -192,40 +156,81 @@ def as_of_dates(outcomes: pl.DataFrame, contacts: pl.DataFrame, params: FeatureP
 
 
 def features(
-    tables: dict[str, pl.DataFrame],
-    labels: pl.DataFrame,
-    as_of: list[date],
+    tables: Mapping[str, pl.DataFrame | pl.LazyFrame],
+    labels: pl.DataFrame | pl.LazyFrame,
+    as_of: Sequence[date],
     params: FeatureParams,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> pl.DataFrame:
     """One row a customer and as-of date for those who were customers then, sorted by both.
 
     Columns: customer_id, as_of, event (bool), time_days (float), then features (Float64 or String, null where unknown).
-    `time_days` counts from the start of the as-of day to the end of the day of leaving, or to the end of the last
-    observed day where `event` is false (right-censored), so that an event within H days has time_days <= H. Both are
-    null where nobody observed; `time_days` alone is null where outcomes carry no dates (then the target is yes or no).
+    `time_days` counts from the start of the as-of day (`lead_days` later, where there is a lead) to the end of the day
+    of leaving, or to the end of the last observed day where `event` is false (right-censored), so that an event within
+    H days has time_days <= H. Both are null where nobody observed; `time_days` alone is null where outcomes carry no
+    dates (then the target is yes or no).
     """
-    marks = _marks(tables["contacts"], labels, params)
-    customers = tables["customers"].unique("customer_id", keep="first", maintain_order=True)
-    record = _record(customers, params)
-    outcomes = _of_event(tables["outcomes"], params).unique("customer_id", keep="first", maintain_order=True)
-    dated = is_dated(tables["outcomes"], params)
-    parts = []
-    for done, day in enumerate(as_of, start=1):
-        rows = _at_risk(customers, outcomes, day, dated)
-        parts.append(rows.join(record, on="customer_id", how="left").join(
-            _history(marks, day, params), on="customer_id", how="left"
-        ))  # fmt: skip
-        progress(done, len(as_of))
-    if not parts:
+    return pl.concat(features_in_parts(tables, labels, as_of, params, progress))
+
+
+def features_in_parts(
+    tables: Mapping[str, pl.DataFrame | pl.LazyFrame],
+    labels: pl.DataFrame | pl.LazyFrame,
+    as_of: Sequence[date],
+    params: FeatureParams,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[pl.DataFrame]:
+    """What `features` returns, some customers at a time in order of their ids, so that memory stays bounded.
+
+    Give tables and labels as scans of Parquet files and they are never read as a whole: a part holds the contacts of at
+    most `part_contacts` and the labels of those. Raises ValueError without as-of dates.
+    """
+    if not as_of:
         raise ValueError("features: no as-of date. Take them from as_of_dates.")
-    frame = pl.concat(parts).with_columns(
-        (pl.col("as_of") - pl.col("since")).dt.total_days().cast(pl.Float64).alias("tenure_days")
+    contacts, labels = tables["contacts"].lazy(), labels.lazy()
+    customers = tables["customers"].lazy().collect().unique("customer_id", keep="first", maintain_order=True)
+    record = _record(customers, params)
+    outcomes = tables["outcomes"].lazy().collect()
+    dated = is_dated(outcomes, params)
+    outcomes = _of_event(outcomes, params).unique("customer_id", keep="first", maintain_order=True)
+    some = _some_customers(customers, contacts, params.part_contacts)
+    for done, (first, last) in enumerate(some):
+        theirs = pl.col("customer_id").is_between(pl.lit(first), pl.lit(last))
+        touched = contacts.filter(theirs).collect(engine="streaming")
+        told = labels.join(touched.lazy().select("contact_id"), on="contact_id", how="semi").collect(engine="streaming")
+        marked = marks(touched, told, params.repeat_days, params.relief)
+        people = customers.filter(theirs)
+        rows = []
+        for number, day in enumerate(as_of, start=1):
+            rows.append(
+                _at_risk(people, outcomes, day, dated, params.lead_days)
+                .join(record, on="customer_id", how="left")
+                .join(_history(marked, day, params), on="customer_id", how="left")
+            )
+            progress(done * len(as_of) + number, len(some) * len(as_of))
+        yield (
+            pl.concat(rows)
+            .with_columns((pl.col("as_of") - pl.col("since")).dt.total_days().cast(pl.Float64).alias("tenure_days"))
+            .with_columns(pl.col([*_sums(params), "worst_episode"]).fill_null(0.0))
+            .drop("since")
+            .sort("customer_id", "as_of")
+        )
+
+
+def _some_customers(customers: pl.DataFrame, contacts: pl.LazyFrame, part_contacts: int) -> list[tuple[str, str]]:
+    """First and last id of parts of all customers with about `part_contacts` contacts each."""
+    counts = contacts.group_by("customer_id").len().collect(engine="streaming")
+    sized = (
+        customers.select("customer_id")
+        .drop_nulls()
+        .join(counts, on="customer_id", how="left")
+        .sort("customer_id")
+        .with_columns(((pl.col("len").fill_null(0) + 1).cum_sum() // (part_contacts + 1)).alias("part"))
     )
-    sums = [name for name in frame.columns if re.fullmatch(r".+_(\d+d|decayed)", name) and not name.startswith("attr_")]
-    return (
-        frame.with_columns(pl.col([*sums, "worst_episode"]).fill_null(0.0)).drop("since").sort("customer_id", "as_of")
+    ends = sized.group_by("part", maintain_order=True).agg(
+        pl.col("customer_id").first().alias("first"), pl.col("customer_id").last().alias("last")
     )
+    return ends.select("first", "last").rows() or [("", "")]
 
 
 def _of_event(outcomes: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
@@ -236,104 +241,58 @@ def _of_event(outcomes: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
     return found
 
 
-def _at_risk(customers: pl.DataFrame, outcomes: pl.DataFrame, day: date, dated: bool) -> pl.DataFrame:
+def _at_risk(customers: pl.DataFrame, outcomes: pl.DataFrame, day: date, dated: bool, lead_days: int) -> pl.DataFrame:
     """Who is a customer at the start of `day`, with what became of them."""
-    rows = customers.select("customer_id", "since", pl.lit(day).alias("as_of")).join(
-        outcomes.select("customer_id", "happened", "on", "observed_until"), on="customer_id", how="left"
-    )
+    rows = customers.select("customer_id", "since", pl.lit(day).alias("as_of"))
+    if dated:
+        rows = rows.filter(pl.col("since").is_null() | (pl.col("since") < day))
+    return targets(rows, outcomes, dated, lead_days)
+
+
+def targets(rows: pl.DataFrame, outcomes: pl.DataFrame, dated: bool = True, lead_days: int = 0) -> pl.DataFrame:
+    """`rows` (customer_id, as_of, …) with event and time_days as `features` has them, without those who had left.
+
+    `outcomes` are of one event, a row a customer. Whoever leaves within `lead_days` of the as-of date is left out as
+    well: nobody could have done anything about it in time.
+    """
+    extra = [name for name in rows.columns if name not in ("customer_id", "as_of")]
+    rows = rows.join(outcomes.select("customer_id", "happened", "on", "observed_until"), on="customer_id", how="left")
     if not dated:
-        return rows.with_columns(
-            pl.col("happened").alias("event"), pl.lit(None, pl.Float64).alias("time_days")
-        ).select("customer_id", "as_of", "event", "time_days", "since")  # fmt: skip
+        return rows.select(
+            "customer_id", "as_of", pl.col("happened").alias("event"), pl.lit(None, pl.Float64).alias("time_days"),
+            *extra,
+        )  # fmt: skip
     left = pl.col("happened").fill_null(False) & pl.col("on").is_not_null()
     seen = pl.when(left).then(pl.col("on")).otherwise(pl.col("observed_until"))
-    days = (seen - pl.col("as_of")).dt.total_days().cast(pl.Float64) + 1
+    begin = pl.col("as_of") + pl.duration(days=lead_days)
+    days = (seen - begin).dt.total_days().cast(pl.Float64) + 1
     # Happened on an unknown day: neither an event with a time nor a survivor.
     unknown = days.is_null() | (days < 0) | (pl.col("happened").fill_null(False) & ~left)
-    return (
-        rows.filter((pl.col("since").is_null() | (pl.col("since") < day)) & ~(left & (pl.col("on") < day)))
-        .with_columns(
-            pl.when(unknown).then(None).otherwise(left).alias("event"),
-            pl.when(unknown).then(None).otherwise(days).alias("time_days"),
-        )
-        .select("customer_id", "as_of", "event", "time_days", "since")
+    return rows.filter(~(left & (pl.col("on") < begin))).select(
+        "customer_id",
+        "as_of",
+        pl.when(unknown).then(None).otherwise(left).alias("event"),
+        pl.when(unknown).then(None).otherwise(days).alias("time_days"),
+        *extra,
     )
 
 
-def _marks(contacts: pl.DataFrame, labels: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
-    """Contacts in order with what each adds. Every column looks at the contact itself or at earlier ones only."""
-    value = pl.col("value").str.to_lowercase()
-    friction = pl.col("label").str.starts_with("friction_")
-    names = [*FRICTIONS, *_ABOUT]
-    probabilities = (
-        labels.select(
-            "contact_id",
-            pl.when(friction).then("label").otherwise(pl.format("{}_{}", "label", value)).alias("mark"),
-            pl.when(friction & ~value.is_in(_TRUE)).then(1 - pl.col("probability")).otherwise("probability").alias("p"),
-        )
-        .filter(pl.col("mark").is_in(names))
-        .group_by("contact_id", "mark")
-        .agg(pl.col("p").mean())
-    )
-    wide = probabilities.pivot("mark", on_columns=names, index="contact_id", values="p")
-    reason = (
-        labels.filter(pl.col("label") == "reason")
-        .sort("contact_id", "probability", "value", descending=[False, True, False])
-        .unique("contact_id", keep="first", maintain_order=True).select("contact_id", pl.col("value").alias("reason"))
-    )  # fmt: skip
-    gap = (pl.col("started_at") - pl.col("started_at").shift(1).over("customer_id")).dt.total_seconds() / 86400
-    soon = (gap <= params.repeat_days).fill_null(False)
-    changed = (pl.col("channel") != pl.col("channel").shift(1).over("customer_id")).fill_null(False)
-    return (
-        contacts.sort("customer_id", "started_at", "contact_id")
-        .join(wide, on="contact_id", how="left", maintain_order="left")
-        .join(reason, on="contact_id", how="left", maintain_order="left")
-        .with_columns(pl.col(names).fill_null(0.0))
-        .with_columns(
-            soon.cast(pl.Float64).alias("repeated"),
-            (soon & changed).cast(pl.Float64).alias("switched"),
-            (~soon).cum_sum().over("customer_id").alias("episode"),
-            pl.sum_horizontal(*FRICTIONS).alias("severity"),
-        )
-        .with_columns(_relieved(params).alias("relieved"))
-    )
-
-
-def _relieved(params: FeatureParams) -> pl.Expr:
-    """The logarithm of what smooth contacts up to this one would leave of something that came before them all."""
-    trouble = pl.sum_horizontal("severity", *(name for name in _ABOUT if name.startswith("barrier_")))
-    return (1 - params.relief * (1 - trouble).clip(0, 1)).log().cum_sum().over("customer_id")
-
-
-def _history(marks: pl.DataFrame, day: date, params: FeatureParams) -> pl.DataFrame:
+def _history(marked: pl.DataFrame, day: date, params: FeatureParams) -> pl.DataFrame:
     """One row a customer with any contact before `day`."""
-    midnight = datetime.combine(day, time(), UTC)
-    age = (pl.lit(midnight) - pl.col("started_at")).dt.total_seconds() / 86400
-    past = marks.filter(pl.col("started_at") < midnight).with_columns(
-        age.alias("age"),
-        (0.5 ** (age / params.half_life_days)).alias("decay"),
-        (pl.col("relieved").last().over("customer_id") - pl.col("relieved")).exp().alias("unrelieved"),
-    )
-    measures = {base: amount for base, (_, _, amount) in _MEASURES.items()}
-    sums = []
-    for base, amount in (measures | {name: pl.col(name) for name in _ABOUT}).items():
-        sums += [
-            pl.when(pl.col("age") <= days).then(amount).sum().cast(pl.Float64).alias(f"{base}_{days}d")
-            for days in _windows(base, params)
-        ]
-        forgiven = base == "friction" or describe(f"{base}_decayed").carries
-        left = pl.col("decay") * pl.col("unrelieved") if forgiven else pl.col("decay")
-        sums.append((amount.cast(pl.Float64) * left).sum().alias(f"{base}_decayed"))
-    episodes = past.group_by("customer_id", "episode").agg(
+    before = past(marked, day, params.half_life_days)
+    episodes = before.group_by("customer_id", "episode").agg(
         (pl.col("severity").sum() * pl.col("decay").max()).alias("worst_episode")
     )
+    mood = pl.col("sentiment_positive") - pl.col("sentiment_negative")
+    late = pl.col("age") <= params.mood_days
     return (
-        past.group_by("customer_id")
+        before.group_by("customer_id")
         .agg(
-            *sums,
+            *(adds(parts(name)).sum().cast(pl.Float64).alias(name) for name in _sums(params)),
             pl.col("age").min().alias("days_since_last_contact"),
             pl.col("age").filter(pl.col("severity") >= 0.5).min().alias("days_since_last_friction"),
             pl.col("wait_s").filter(pl.col("age") <= params.windows_days[-1]).max().alias("longest_wait_s"),
+            (mood.filter(late).mean() - mood.filter(~late).mean()).alias("sentiment_trend"),
             pl.col("channel").last().alias("last_channel"),
             pl.col("reason").last().alias("last_reason"),
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from data.marks import parts
 from data.splits import LeakError
 
 
@@ -57,7 +57,8 @@ def assert_no_future(rows: pl.DataFrame, contacts: pl.DataFrame, outcomes: pl.Da
             f"customer {row['customer_id']}: left on {row['on']} and is in the features of {row['as_of']}, "
             f"{late.height} such rows. Take as-of dates before the event."
         )
-    windows = {name: int(found[1]) for name in rows.columns if (found := re.fullmatch(r"contacts_(\d+)d", name))}
+    named = {name: parts(name) for name in rows.columns}
+    windows = {name: one.days for name, one in named.items() if one.base == "contacts" and one.days is not None}
     keys = rows.select("customer_id", "as_of").unique()
     age_s = (pl.col("as_of").cast(pl.Datetime("us", "UTC")) - pl.col("started_at")).dt.total_seconds(fractional=True)
     past = keys.join(contacts.select("customer_id", "started_at"), on="customer_id").with_columns(age_s.alias("age_s"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -85,6 +86,28 @@ def write_table(path: Path, frame: pl.DataFrame) -> None:
     """Writes a Parquet table atomically."""
     with atomic(path) as temporary:
         frame.write_parquet(temporary)
+
+
+def write_parts(path: Path, parts: Iterable[pl.DataFrame]) -> int:
+    """Writes tables of one schema as one Parquet table, atomically and one at a time; returns the number of rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows, files = 0, []
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder, atomic(path) as temporary:
+        for number, part in enumerate(parts):
+            files.append(Path(folder) / f"{number:05}.parquet")
+            part.write_parquet(files[-1])
+            rows += part.height
+        pl.scan_parquet(files).sink_parquet(temporary, row_group_size=100_000)
+    return rows
+
+
+def scan_tables(folder: Path) -> dict[str, pl.LazyFrame]:
+    """What `read_tables` reads, to be read as far as it is needed."""
+    found = {}
+    for name, schema in TABLES.items():
+        path = folder / f"{name}.parquet"
+        found[name] = pl.scan_parquet(path) if path.exists() else pl.LazyFrame(schema=schema)
+    return found
 
 
 def read_tables(folder: Path) -> dict[str, pl.DataFrame]:

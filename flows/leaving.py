@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import polars as pl
 from data.store import write_table
 
 if TYPE_CHECKING:
+    from data.features import FeatureParams
     from evaluation.metrics.churn_profit import Campaign
     from evaluation.scorecard import Scorecard
 
@@ -20,6 +22,26 @@ TENURE_DAYS = {365: "under a year", 3 * 365: "one to three years"}  # and above
 PRICES = ("low third", "middle third", "high third")
 MOST_SLICES = 12  # a column with more values tells of single customers
 LIFE_TABLE = "life table"  # the reference before there is a champion: knows how many leave, but not who
+
+
+def checked(
+    parts: Iterable[pl.DataFrame], divided: pl.DataFrame, tables: Mapping[str, pl.LazyFrame], event: str
+) -> Iterator[pl.DataFrame]:
+    """Each part of the features with the split of its customers, once it is sure to know no future and no other side.
+
+    `divided` is customer_id, split. Raises LeakError before anything of the part is passed on.
+    """
+    from data.leaks import assert_customers_apart, assert_no_future
+
+    for part in parts:
+        rows = part.join(divided, on="customer_id", maintain_order="left")
+        theirs = rows.lazy().select("customer_id").unique()
+        contacts, outcomes = (
+            tables[name].join(theirs, on="customer_id", how="semi").collect() for name in ("contacts", "outcomes")
+        )
+        assert_customers_apart(rows)
+        assert_no_future(rows, contacts, outcomes, event)
+        yield rows
 
 
 def score(
@@ -136,7 +158,7 @@ def with_evidence(
     contacts: pl.DataFrame,
     labels: pl.DataFrame,
     turns: list[pl.DataFrame],
-    half_life_days: float,
+    params: FeatureParams,
     customers: int = 300,
 ) -> pl.DataFrame:
     """`reasons` with the contact, second and words behind each (data.evidence), for the riskiest `customers`.
@@ -149,6 +171,6 @@ def with_evidence(
         return reasons
     said = pl.concat([table.select(turns[0].columns) for table in turns])
     riskiest = scores.head(customers).select("customer_id")
-    found = evidence(reasons.join(riskiest, on="customer_id", how="semi"), contacts, labels, said, half_life_days)
+    found = evidence(reasons.join(riskiest, on="customer_id", how="semi"), contacts, labels, said, params)
     keys = ["customer_id", "as_of", "rank"]
     return reasons.join(found.select(*keys, *SCHEMA), on=keys, how="left", maintain_order="left")

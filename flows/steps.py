@@ -18,7 +18,7 @@ import polars as pl
 from data.audio import read as read_audio
 from data.packs import contents
 from data.splits import SPLITS
-from data.store import read_json, read_tables, write_json, write_table, write_text
+from data.store import read_json, read_tables, scan_tables, write_json, write_parts, write_table, write_text
 from flows import hearing, judging, leaving, transcribing
 from flows.params import Params
 from flows.settings import Settings
@@ -278,23 +278,23 @@ def label(street: Street, progress: Report) -> dict[str, Any]:
 
 def features(street: Street, progress: Report) -> dict[str, Any]:
     """Point-in-time features: months to learn from, and today to be scored."""
-    from data.features import as_of_dates, features, snapshot
-    from data.leaks import assert_customers_apart, assert_no_future
+    from data.features import as_of_dates, features_in_parts, snapshot
     from data.splits import customer_splits
 
-    clean, params = read_tables(street.path("clean")), street.params.features
-    labels = pl.read_parquet(street.path("labels.parquet"))
-    months = as_of_dates(clean["outcomes"], clean["contacts"], params)
-    today = snapshot(clean["outcomes"], clean["contacts"], params)
+    # Read as far as each part needs it, so that a large centre does not have to fit into memory.
+    tables, params = scan_tables(street.path("clean")), street.params.features
+    labels = pl.scan_parquet(street.path("labels.parquet"))
+    outcomes, began = tables["outcomes"].collect(), tables["contacts"].select("started_at").collect()
+    months, today = as_of_dates(outcomes, began, params), snapshot(outcomes, began, params)
     divided = customer_splits(pl.read_parquet(street.path("splits.parquet")))
-    rows = features(clean, labels, months, params, progress).join(divided, on="customer_id")
-    current = features(clean, labels, [today], params)
-    assert_customers_apart(rows)
-    assert_no_future(rows, clean["contacts"], clean["outcomes"], params.event)
-    write_table(street.path("features.parquet"), rows)
-    write_table(street.path("current.parquet"), current)
-    summary = {"rows": rows.height, "customers": rows["customer_id"].n_unique(), "as_of": months, "snapshot": today,
-               "columns": len(rows.columns), "current": current.height}  # fmt: skip
+    past = features_in_parts(tables, labels, months, params, progress)
+    checked = leaving.checked(past, divided, tables, params.event)
+    rows = write_parts(street.path("features.parquet"), checked)
+    current = write_parts(street.path("current.parquet"), features_in_parts(tables, labels, [today], params))
+    found = pl.scan_parquet(street.path("features.parquet"))
+    customers = found.select(pl.col("customer_id").n_unique()).collect().item()
+    summary = {"rows": rows, "customers": customers, "as_of": months, "snapshot": today, "current": current,
+               "columns": len(found.collect_schema()), "lead_days": params.lead_days}  # fmt: skip
     write_json(street.path("features.json"), summary)
     return summary
 
@@ -367,7 +367,7 @@ def score(street: Street, progress: Report) -> dict[str, Any]:
     reasons = leaving.with_evidence(
         reasons, scores, clean["contacts"], pl.read_parquet(street.path("labels.parquet")),
         [clean["turns"], pl.read_parquet(street.path("transcripts.parquet"))],
-        street.params.features.half_life_days,
+        street.params.features,
     )  # fmt: skip
     write_table(street.path("scores.parquet"), scores)
     write_table(street.path("reasons.parquet"), reasons)

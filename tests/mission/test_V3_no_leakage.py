@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,14 +106,14 @@ def test_V3_features_that_have_seen_the_future_stop_the_step(tmp_path: Path, mon
     import data.features
 
     steps.features(street, quiet)
-    honest = data.features.features
+    honest = data.features.features_in_parts
 
-    def a_day_ahead(tables: dict[str, pl.DataFrame], *rest: Any) -> pl.DataFrame:
+    def a_day_ahead(tables: dict[str, pl.LazyFrame], *rest: Any) -> Iterator[pl.DataFrame]:
         """A plausible mistake: contacts are dated a day early, so that a window sees one day too many."""
         early = tables["contacts"].with_columns(pl.col("started_at").dt.offset_by("-1d"))
         return honest({**tables, "contacts": early}, *rest)
 
-    monkeypatch.setattr(data.features, "features", a_day_ahead)
+    monkeypatch.setattr(data.features, "features_in_parts", a_day_ahead)
     street.path("features.parquet").unlink()
     with pytest.raises(LeakError, match=r"contacts_\d+d is .* A feature has seen the future"):
         steps.features(street, quiet)

@@ -1,0 +1,148 @@
+"""What each contact adds to the features of its customer, and how much of that is left on a later day."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time
+from typing import NamedTuple
+
+import polars as pl
+
+from data.labelling.scheme import SCHEME
+from data.records import CHANNELS
+
+FRICTIONS = {
+    "friction_ivr_dead_end": "menus that led nowhere",
+    "friction_pressed_zero": "menus left by pressing 0",
+    "friction_system_hangup": "contacts cut off by the system",
+    "friction_please_call": "written contacts answered with 'please call'",
+    "friction_repeated_contact": "contacts about the same thing again",
+    "friction_transfer": "transfers",
+    "friction_unresolved": "contacts without a solution",
+    "friction_long_wait": "long waits",
+}
+ABOUT = tuple(
+    f"{label}_{value}"
+    for label in ("reason", "barrier", "sentiment")
+    for value in SCHEME[label]
+    if value not in ("none", "neutral", "other")
+)
+# Sums over contacts: meaning, group, and what one contact adds.
+MEASURES: dict[str, tuple[str, str, pl.Expr]] = {
+    "contacts": ("contacts", "contact volume", pl.lit(1.0)),
+    **{
+        f"contacts_{channel}": (
+            f"{channel} contacts",
+            "contact volume",
+            (pl.col("channel") == channel).cast(pl.Float64),
+        )
+        for channel in CHANNELS
+    },
+    "talk_s": ("seconds in contact", "contact volume", pl.col("duration_s").fill_null(0)),
+    "repeated_contacts": ("contacts soon after another", "effort", pl.col("repeated")),
+    "channel_switches": ("changes of channel within an episode", "effort", pl.col("switched")),
+    "wait_s": ("seconds spent waiting", "effort", pl.col("wait_s").fill_null(0)),
+    "friction": ("friction events", "friction", pl.col("severity")),
+    "smooth_contacts": ("contacts without friction", "friction", (pl.col("severity") < 0.5).cast(pl.Float64)),
+    **{name: (meaning, "friction", pl.col(name)) for name, meaning in FRICTIONS.items()},
+}
+_TRUE = ("yes", "true", "1", "present")
+
+
+class Parts(NamedTuple):
+    """A feature's name taken apart: what is summed, over how many days, and whether it fades instead."""
+
+    base: str
+    days: int | None = None
+    fades: bool = False
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether the feature is a sum over contacts."""
+        return self.fades or self.days is not None
+
+    @property
+    def is_relieved(self) -> bool:
+        """Whether smooth contacts make up for what earlier ones added."""
+        kind = self.base.split("_")[0]
+        return self.fades and (self.base == "friction" or self.base in FRICTIONS or kind in ("reason", "barrier"))
+
+
+def parts(name: str) -> Parts:
+    """`friction_transfer_30d` → friction_transfer, 30 days; `…_decayed` fades; all else is no sum over contacts."""
+    found = None if name.startswith("attr_") else re.fullmatch(r"(.+)_(?:(\d+)d|decayed)", name)
+    if not found:
+        return Parts(name)
+    return Parts(found[1], int(found[2]) if found[2] else None, not found[2])
+
+
+def adds(feature: Parts) -> pl.Expr:
+    """What one contact adds to the sum `feature`, on the columns of `past`. Raises KeyError where it is no such sum."""
+    amount = MEASURES[feature.base][2] if feature.base in MEASURES else None
+    if feature.base in ABOUT:
+        amount = pl.col(feature.base)
+    if amount is None or not feature.is_sum:
+        raise KeyError(f"{feature.base}: no sum over contacts. Declare it in data/marks.py.")
+    if feature.days is not None:
+        return pl.when(pl.col("age") <= feature.days).then(amount).otherwise(0.0)
+    return amount * pl.col("decay") * (pl.col("unrelieved") if feature.is_relieved else 1.0)
+
+
+def marks(contacts: pl.DataFrame, labels: pl.DataFrame, repeat_days: float, relief: float) -> pl.DataFrame:
+    """Contacts in order of customer and time with what each adds. A column knows this contact and earlier ones only.
+
+    Beside CONTACTS: the probability of each of FRICTIONS and ABOUT, reason (the likeliest), repeated and switched
+    (within `repeat_days` of the one before), episode, severity (frictions together) and relieved (see `past`).
+    """
+    value = pl.col("value").str.to_lowercase()
+    friction = pl.col("label").str.starts_with("friction_")
+    names = [*FRICTIONS, *ABOUT]
+    probabilities = (
+        labels.select(
+            "contact_id",
+            pl.when(friction).then("label").otherwise(pl.format("{}_{}", "label", value)).alias("mark"),
+            pl.when(friction & ~value.is_in(_TRUE)).then(1 - pl.col("probability")).otherwise("probability").alias("p"),
+        )
+        .filter(pl.col("mark").is_in(names))
+        .group_by("contact_id", "mark")
+        .agg(pl.col("p").mean())
+    )
+    wide = probabilities.pivot("mark", on_columns=names, index="contact_id", values="p")
+    reason = (
+        labels.filter(pl.col("label") == "reason")
+        .sort("contact_id", "probability", "value", descending=[False, True, False])
+        .unique("contact_id", keep="first", maintain_order=True).select("contact_id", pl.col("value").alias("reason"))
+    )  # fmt: skip
+    gap = (pl.col("started_at") - pl.col("started_at").shift(1).over("customer_id")).dt.total_seconds() / 86400
+    soon = (gap <= repeat_days).fill_null(False)
+    changed = (pl.col("channel") != pl.col("channel").shift(1).over("customer_id")).fill_null(False)
+    # The logarithm of what smooth contacts up to this one would leave of something that came before them all.
+    trouble = pl.sum_horizontal("severity", *(name for name in ABOUT if name.startswith("barrier_")))
+    relieved = (1 - relief * (1 - trouble).clip(0, 1)).log().cum_sum().over("customer_id")
+    return (
+        contacts.sort("customer_id", "started_at", "contact_id")
+        .join(wide, on="contact_id", how="left", maintain_order="left")
+        .join(reason, on="contact_id", how="left", maintain_order="left")
+        .with_columns(pl.col(names).fill_null(0.0))
+        .with_columns(
+            soon.cast(pl.Float64).alias("repeated"),
+            (soon & changed).cast(pl.Float64).alias("switched"),
+            (~soon).cum_sum().over("customer_id").alias("episode"),
+            pl.sum_horizontal(*FRICTIONS).alias("severity"),
+        )
+        .with_columns(relieved.alias("relieved"))
+    )
+
+
+def past(marked: pl.DataFrame, day: date, half_life_days: float) -> pl.DataFrame:
+    """The `marks` of contacts that began before `day` (UTC), as they look from there.
+
+    Adds age (days), decay (halves every `half_life_days`) and unrelieved (the share that smooth contacts since left).
+    """
+    midnight = datetime.combine(day, time(), UTC)
+    age = (pl.lit(midnight) - pl.col("started_at")).dt.total_seconds() / 86400
+    return marked.filter(pl.col("started_at") < midnight).with_columns(
+        age.alias("age"),
+        (0.5 ** (age / half_life_days)).alias("decay"),
+        (pl.col("relieved").last().over("customer_id") - pl.col("relieved")).exp().alias("unrelieved"),
+    )

@@ -1,0 +1,92 @@
+"""Evidence promises the contact that really weighs most in a reason: within its window, and not forgiven since."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from data.evidence import evidence, weight_of
+from data.features import FeatureParams, declared, features
+from data.marks import marks, parts, past
+from data.records import LABELS, frame
+from tests.factories import a_contact, a_customer, a_turn, an_outcome
+
+DAY = date(2026, 6, 1)
+
+
+def ago(days: float) -> datetime:
+    return datetime(2026, 6, 1, tzinfo=UTC) - timedelta(days=days)
+
+
+def told(*rows: tuple[str, str, str, float]) -> pl.DataFrame:
+    return pl.DataFrame([(*row, "label_model") for row in rows], schema=LABELS, orient="row")
+
+
+CONTACTS = [
+    a_contact("old", started_at=ago(60), channel="phone", wait_s=900.0),
+    a_contact("smooth", started_at=ago(40), channel="chat", wait_s=5.0),
+    a_contact("late", started_at=ago(3), channel="phone", wait_s=60.0),
+    a_contact("after", started_at=ago(-2)),
+]
+TOLD = told(
+    ("old", "friction_unresolved", "yes", 0.99), ("old", "friction_long_wait", "yes", 0.7),
+    ("late", "friction_unresolved", "yes", 0.6), ("late", "friction_transfer", "no", 0.99),
+    ("after", "friction_unresolved", "yes", 1.0), ("late", "reason", "billing", 0.8),
+)  # fmt: skip
+TURNS = frame("turns", [a_turn("old", 0, text="i waited", start_s=2.0), a_turn("late", 0, text="again", start_s=1.0)])
+
+
+def named(feature: str, params: FeatureParams | None = None) -> str | None:
+    reasons = pl.DataFrame({"customer_id": ["C1"], "as_of": [DAY], "feature": [feature]})
+    return evidence(reasons, frame("contacts", CONTACTS), TOLD, TURNS, params).row(0, named=True)["contact_id"]
+
+
+@pytest.mark.parametrize(("feature", "contact"), [
+    ("friction_unresolved_7d", "late"),
+    ("friction_unresolved_90d", "old"),
+    ("friction_transfer_90d", None),  # most likely there was none
+    ("reason_billing_365d", "late"),
+    ("wait_s_90d", "old"), ("wait_s_30d", "late"), ("longest_wait_s", "old"),
+    ("contacts_chat_90d", "smooth"), ("contacts_chat_7d", None), ("last_channel", "late"),
+    ("worst_episode", "old"), ("days_since_last_friction", "late"),
+    ("plan", None), ("tenure_days", None), ("attr_seats_7d", None),
+])  # fmt: skip
+def test_the_contact_is_one_the_feature_counts_and_the_one_it_counts_most(feature, contact):
+    assert named(feature) == contact
+
+
+def test_what_a_smooth_contact_made_up_for_weighs_less():
+    forgiving, never = (FeatureParams(relief=relief, half_life_days=1000) for relief in (0.9, 0.0))
+    assert named("friction_unresolved_decayed", never) == "old"
+    assert named("friction_unresolved_decayed", forgiving) == "late"
+    assert named("friction_unresolved_90d", forgiving) == "old"  # a window forgives nothing
+
+
+def test_the_moment_is_that_of_the_strongest_friction():
+    reasons = pl.DataFrame({"customer_id": ["C1"], "as_of": [DAY], "feature": ["friction_90d"]})
+    found = evidence(reasons, frame("contacts", CONTACTS), TOLD, TURNS).row(0, named=True)
+    assert (found["contact_id"], found["start_s"], found["words"]) == ("old", 2.0, "i waited")
+
+
+def test_weights_of_contacts_add_up_to_the_feature():
+    """What evidence weighs is what training sums, but for contacts too unlikely to be named."""
+    params = FeatureParams()
+    tables = {
+        "customers": frame("customers", [a_customer("C1")]), "contacts": frame("contacts", CONTACTS),
+        "outcomes": frame("outcomes", [an_outcome("C1", False, on=None, observed_until=date(2026, 12, 31))]),
+    }  # fmt: skip
+    sure = TOLD.filter(pl.col("value") != "no")
+    row = features(tables, sure, [DAY], params).row(0, named=True)
+    seen = past(marks(tables["contacts"], sure, params.repeat_days, params.relief), DAY, params.half_life_days)
+    sums = [feature.name for feature in declared(params) if parts(feature.name).is_sum]
+    assert len(sums) > 90
+    weighed = seen.select(weight_of(name, params).sum().alias(name) for name in sums).row(0, named=True)
+    for name in sums:
+        assert weighed[name] == pytest.approx(row[name]), name
+
+
+def test_nobody_asked_is_nothing_found():
+    nobody = pl.DataFrame(schema={"customer_id": pl.String, "as_of": pl.Date, "feature": pl.String})
+    assert evidence(nobody, frame("contacts", CONTACTS), TOLD, TURNS).is_empty()
