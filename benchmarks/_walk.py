@@ -13,9 +13,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def real_folder() -> Path:
+    """Where real recordings and tables lie, if there are any."""
+    return Path(os.environ.get("KEEPLINE_REAL_DATA") or ROOT.parent / "shared" / "data")
+
+
 def real_data(benchmark: str, needs: str) -> Path:
     """The folder of real recordings and tables, if it has `needs`; else says that `benchmark` is skipped, and exits."""
-    folder = Path(os.environ.get("KEEPLINE_REAL_DATA") or ROOT.parent / "shared" / "data")
+    folder = real_folder()
     if not (folder / needs).exists():
         print(json.dumps({"benchmark": benchmark, "skipped": f"no {needs} in {folder}; set KEEPLINE_REAL_DATA"}))
         sys.exit()

@@ -15,6 +15,7 @@ import numpy as np
 import soundfile
 import soxr
 
+SAMPLE_RATE_HZ = 16000  # what recognisers and speech finders hear at, whatever a recording has
 WAV_CODECS = ("PCM_16", "ULAW", "ALAW")
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".gsm", ".au", ".aiff", ".aif", ".caf", ".w64")  # of recordings
 CLIPPED_FROM = 0.98  # the loudest step of µ-law decodes to 0.9804, of A-law to 0.984, of PCM to 1

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data.audio import AudioError, resample, to_wav_bytes
+from data.audio import SAMPLE_RATE_HZ, AudioError, resample, to_wav_bytes
 from data.hours import TRAIN, milliseconds, side_ms, sides
 from data.leaks import assert_manifests_apart
 from data.splits import ASIDE, SPLITS
-from data.store import write_text
+from data.store import atomic, write_text
 from data.text import normalise
 
-SAMPLE_RATE_HZ = 16000
 SHORTEST_S = 0.1
 _HEADER_BYTES = 44
 
@@ -185,8 +184,5 @@ def _write(path: Path, channel: np.ndarray, rate: int, row: dict[str, Any]) -> N
     piece = resample(channel[begin : begin + int(np.ceil(row["duration"] * rate)) + 1], rate, SAMPLE_RATE_HZ)
     exact = np.zeros(_frames(row), np.float32)
     exact[: len(piece)] = piece[: len(exact)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Thousands of small files: renamed but not flushed one by one; `_there` sees a torn one by its size.
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(to_wav_bytes(exact, SAMPLE_RATE_HZ))
-    temporary.replace(path)
+    with atomic(path, flush=False) as temporary:  # `_there` sees a torn one by its size
+        temporary.write_bytes(to_wav_bytes(exact, SAMPLE_RATE_HZ))

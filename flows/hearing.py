@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.audio import read, resample
+from data.audio import SAMPLE_RATE_HZ, read, resample
 from data.general import general_speech
 from data.store import atomic
 from data.telephone import effect, sounds_in
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from models.confidence import Calibration
 
 Report = Callable[[int, int], None]
-SAMPLE_RATE_HZ = 16000  # what recognisers hear at
 AT_ONCE = 64  # utterances between two looks at the progress bar
 
 

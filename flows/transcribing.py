@@ -18,7 +18,7 @@ import polars as pl
 from rich.console import Console
 from rich.markup import escape
 
-from data.audio import SUFFIXES, blocks, probe, resample, to_wav_bytes
+from data.audio import SAMPLE_RATE_HZ, SUFFIXES, blocks, probe, resample, to_wav_bytes
 from data.labelling.pseudo import PseudoParams, open_to_training, within_share
 from data.packs import read_member
 from data.records import TURNS
@@ -41,8 +41,10 @@ class FilesFailedError(RuntimeError):
 
 
 HEARD = {**TURNS, "confidence": pl.Float64}
-FORMATS = ("json", "vtt", "ctm", "lhotse", "nemo")
-_CUT_HZ = 16000
+FORMATS: dict[str, tuple[str, Callable[[HeardCall], str] | None]] = {  # suffix, and what makes it of the call alone
+    "vtt": (".vtt", to_vtt), "ctm": (".ctm", to_ctm), "lhotse": (".cuts.jsonl", to_lhotse),
+    "nemo": (".nemo.jsonl", None), "json": (".json", to_json),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,10 @@ class HearingParams:
 
 @dataclass(frozen=True)
 class Ears:
-    """What a process needs to hear: the `.nemo`, where its export is kept, and the settings."""
+    """What a process needs to hear: the `.nemo`, where its export is kept (None: hear with NeMo), and the settings."""
 
     model: Path
-    exports: Path
+    exports: Path | None
     params: HearingParams
 
 
@@ -317,8 +319,7 @@ def _roles(order: Order, channels: int) -> dict[int, str]:
 
 def _written(order: Order) -> list[Path]:
     """The files of an order. The JSON is always among them and written last: it says that all is there."""
-    suffix = {"vtt": ".vtt", "ctm": ".ctm", "lhotse": ".cuts.jsonl", "nemo": ".nemo.jsonl"}
-    return [_beside(order, suffix[name]) for name in order.formats if name in suffix] + [_beside(order, ".json")]
+    return [_beside(order, suffix) for name, (suffix, _) in FORMATS.items() if name in (*order.formats, "json")]
 
 
 def _beside(order: Order, suffix: str) -> Path:
@@ -339,14 +340,9 @@ def _kept(order: Order) -> HeardCall | None:
 
 
 def _write(order: Order, call: HeardCall) -> None:
-    make = {".vtt": to_vtt, ".ctm": to_ctm, ".cuts.jsonl": to_lhotse}
-    for suffix, text in make.items():
-        path = _beside(order, suffix)
-        if path in _written(order):
-            write_text(path, text(call))
-    if "nemo" in order.formats:
-        write_text(_beside(order, ".nemo.jsonl"), to_nemo(call, _cuts(order, call)))
-    write_text(_beside(order, ".json"), to_json(call))
+    for name, (suffix, make) in FORMATS.items():
+        if name in (*order.formats, "json"):
+            write_text(_beside(order, suffix), make(call) if make else to_nemo(call, _cuts(order, call)))
 
 
 def _cuts(order: Order, call: HeardCall) -> list[str]:
@@ -360,8 +356,8 @@ def _cuts(order: Order, call: HeardCall) -> list[str]:
     ]
     read = pieces(blocks(order.audio), call.sample_rate_hz, segments)
     for number, (_, _, samples) in zip(numbers, read, strict=True):
-        cut = resample(samples, call.sample_rate_hz, _CUT_HZ)
-        (folder / f"{number:05d}.wav").write_bytes(to_wav_bytes(cut, _CUT_HZ))
+        cut = resample(samples, call.sample_rate_hz, SAMPLE_RATE_HZ)
+        (folder / f"{number:05d}.wav").write_bytes(to_wav_bytes(cut, SAMPLE_RATE_HZ))
     return [f"{folder.name}/{number:05d}.wav" for number in range(len(call.turns))]
 
 
@@ -384,7 +380,8 @@ def _spread(
 
     if not tasks:
         return
-    exported(ears.model, ears.exports)  # once, before several processes ask for it
+    if ears.exports and exported(ears.model, ears.exports) is None:  # found out once, before several processes ask
+        ears = replace(ears, exports=None)
     if min(jobs, len(tasks)) <= 1:
         _begin(ears)
         for task in tasks:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from data.audio import blocks, probe, resample
+from data.audio import SAMPLE_RATE_HZ, blocks, probe, resample
 from data.store import atomic
 from data.transcripts import HeardTurn, Word
 from models import confidence
@@ -26,11 +26,11 @@ from models.segments import Segment, Segmentation
 if TYPE_CHECKING:
     import torch
 
-SAMPLE_RATE_HZ = 16000
 SHORTEST_S = 0.1  # less gives the network no frame to work on
 BATCH_S = 30.0  # of padded audio at once; measured fastest on one core, larger batches leave the cache
 GATHERED_S = 240.0  # of speech cut from a call before it is heard, so that pieces of like length meet in a batch
 PARITY = 0.01  # by how much an export's probabilities (0 to 1) may differ from NeMo's
+log = logging.getLogger(__name__)
 
 
 class ModelError(ValueError):
@@ -122,11 +122,11 @@ class Recognizer:
         """Weights of the network."""
         return self.network.parameters
 
-    def transcribe(self, waveforms: list[np.ndarray], batch_duration_s: float = BATCH_S) -> list[Transcript]:
+    def transcribe(self, waveforms: list[np.ndarray]) -> list[Transcript]:
         """Each waveform (16 kHz mono float32 [frames]) as words, in the given order.
 
-        Waveforms of like length are heard together, up to `batch_duration_s` of padded audio at once. What is
-        shorter than 0.1 s comes back empty.
+        Waveforms of like length are heard together, up to 30 s of padded audio at once. What is shorter than 0.1 s
+        comes back empty.
         """
         found = [Transcript("", [], 0.0)] * len(waveforms)
         order = sorted(
@@ -135,7 +135,7 @@ class Recognizer:
         )
         begin = 0
         while begin < len(order):
-            count = max(1, int(batch_duration_s * SAMPLE_RATE_HZ / len(waveforms[order[begin]])))
+            count = max(1, int(BATCH_S * SAMPLE_RATE_HZ / len(waveforms[order[begin]])))
             chosen = order[begin : begin + count]
             begin += count
             for i, transcript in zip(chosen, self._hear([waveforms[i] for i in chosen]), strict=True):
@@ -148,7 +148,6 @@ class Recognizer:
         sample_rate_hz: int,
         roles: dict[int, str],
         segmentation: Segmentation = Segmentation(),
-        batch_duration_s: float = BATCH_S,
     ) -> list[HeardTurn]:
         """A call (float32 [frames, channels]) as turns in order of their start; `roles` names the channels to hear.
 
@@ -157,7 +156,7 @@ class Recognizer:
         size = 30 * sample_rate_hz
         return self._hear_call(
             lambda: (samples[begin : begin + size] for begin in range(0, len(samples), size)),
-            sample_rate_hz, samples.shape[1], roles, segmentation, batch_duration_s,
+            sample_rate_hz, samples.shape[1], roles, segmentation,
         )  # fmt: skip
 
     def transcribe_file(
@@ -166,20 +165,17 @@ class Recognizer:
         roles: dict[int, str],
         name: str | None = None,
         segmentation: Segmentation = Segmentation(),
-        batch_duration_s: float = BATCH_S,
     ) -> list[HeardTurn]:
         """As `transcribe_call`, of an audio file read in blocks: memory does not grow with its length.
 
         Raises AudioError when it cannot be decoded.
         """
         info = probe(source, name)
-        return self._hear_call(
-            lambda: blocks(source, name), info.sample_rate_hz, info.channels, roles, segmentation, batch_duration_s
-        )
+        return self._hear_call(lambda: blocks(source, name), info.sample_rate_hz, info.channels, roles, segmentation)
 
     def _hear_call(
         self, read: Callable[[], Iterable[np.ndarray]], sample_rate_hz: int, channels: int, roles: dict[int, str],
-        segmentation: Segmentation, batch_duration_s: float,
+        segmentation: Segmentation,
     ) -> list[HeardTurn]:  # fmt: skip
         """Reads the call twice: where is speech, then what is said there."""
         missing = [channel for channel in roles if not 0 <= channel < channels]
@@ -188,8 +184,7 @@ class Recognizer:
         segments = speech(read(), sample_rate_hz, sorted(roles), segmentation)
         turns: list[HeardTurn] = []
         for group in groups(pieces(read(), sample_rate_hz, segments), GATHERED_S):
-            heard = self.transcribe([resample(piece, sample_rate_hz, SAMPLE_RATE_HZ) for _, _, piece in group],
-                                    batch_duration_s)  # fmt: skip
+            heard = self.transcribe([resample(piece, sample_rate_hz, SAMPLE_RATE_HZ) for _, _, piece in group])
             turns += [
                 _turn(roles[channel], segment, found)
                 for (segment, channel, _), found in zip(group, heard, strict=True)
@@ -228,17 +223,20 @@ def load(path: str | Path, exports: Path | None = None) -> Recognizer:
 
 
 def exported(path: Path, folder: Path) -> Path | None:
-    """The `.onnx` of a `.nemo`, made in `folder` on first use (NeMo is needed then); None where it has no faithful one.
+    """The `.onnx` of a `.nemo`, made in `folder` on first use (NeMo is needed then).
 
+    None where it has no faithful one, which is found out anew each time: ask once and then `load` without `exports`.
     Raises ModelError as `restore` does.
     """
     if not path.is_file():
         raise ModelError(f"{path}: no such file. Name a local .nemo.")
-    target = folder / f"{file_sha256(path)[:16]}.onnx"
+    sha256 = file_sha256(path)
+    target = folder / f"{sha256[:16]}.onnx"
     if not target.exists():
         try:
-            export_onnx(restore(path), target, file_sha256(path))
-        except ExportError:
+            export_onnx(restore(path), target, sha256)
+        except ExportError as error:
+            log.warning("%s: %s It is heard with NeMo, which is slower.", path, error)
             return None
     return target
 
@@ -342,18 +340,24 @@ def restore(path: Path) -> Any:
 
 
 def fetch(name: str) -> Any:
-    """The NeMo model of that name on the hub (Hugging Face or NGC), on the CPU. Raises ModelError."""
+    """The `.nemo` of that name on the hub (Hugging Face or NGC), on the CPU and checked as `restore` does.
+
+    Raises ModelError.
+    """
     models = nemo_asr()
     try:
         with quiet():
-            model = models.ASRModel.from_pretrained(model_name=name, map_location="cpu")
+            found = Path(models.ASRModel.from_pretrained(model_name=name, return_model_file=True))
     except Exception as error:  # no network, no such name, not a speech model: all the same to the caller
         reason = (str(error).strip().splitlines() or [""])[0]
         raise ModelError(
             f"{name}: cannot be fetched from the hub ({type(error).__name__}: {reason}). Name a local .nemo instead."
         ) from error
-    check(model, name)
-    return model
+    if found.is_dir():
+        raise ModelError(
+            f"{name}: the hub has no {name.rpartition('/')[2]}.nemo of it. Name a model packed as a .nemo."
+        )
+    return restore(found)
 
 
 def check(model: Any, name: str) -> None:

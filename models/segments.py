@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from data.audio import resample
+from data.audio import SAMPLE_RATE_HZ, resample
 
-SAMPLE_RATE_HZ = 16000
 FRAME = 512  # samples a probability stands for
 FRAME_S = FRAME / SAMPLE_RATE_HZ
 _BEFORE = 64  # samples of the frame before that the network hears too

@@ -17,7 +17,7 @@ from evaluation.metrics.wer import corpus_wer, word_errors
 from models.asr import Recognizer, ctc_log_probs, fetch, load, restore
 from training.batches import Pool, passes
 from training.devices import Devices, kind_of, together
-from training.fit import Fit, averaged_weights, fit, written
+from training.fit import Fit, fit, weights_left, written
 from training.manifest import Account, Joined, Limits, ManifestError, Speech, read_manifest, texts_of
 from training.speech import SAMPLE_RATE_HZ, Augmentation
 from training.tracking import Run
@@ -127,7 +127,7 @@ def finetune(
         account = next(account for account in accounts if speech.things[index].startswith(f"{account.manifest}:"))
         account.lose(speech.things[index], float(speech.corpus.duration_s[index]), reason)
     figures = _choose(model, work_dir, valid)
-    chosen = min(figures, key=lambda name: figures[name])
+    chosen = min(figures, key=lambda name: (figures[name], name != "best"))
     run.log_metrics(
         {f"valid_wer_{name}": value for name, value in {"before": summary["before"], **figures}.items()},
         summary["step"],
@@ -228,21 +228,13 @@ def save(model: Any, path: Path) -> None:
 
 def _choose(model: Any, work_dir: Path, valid: Any) -> dict[str, float]:
     """Writes each kind of weights as a `.nemo` into candidates/ and scores the file."""
-    import torch
-
-    weights = {
-        "best": torch.load(work_dir / "best.pt", weights_only=True, map_location="cpu")["model"],
-        "last": torch.load(work_dir / "last.pt", weights_only=True, map_location="cpu")["model"],
-        "averaged": averaged_weights(work_dir),
-    }
     figures = {}
-    for name, state in weights.items():
-        if state is not None:
-            model.load_state_dict(state)
-            path = work_dir / "candidates" / f"{name}.nemo"
-            save(model, path)
-            figures[name] = evaluate(path, valid)
-    return figures
+    for name, state in weights_left(work_dir).items():
+        model.load_state_dict(state)
+        path = work_dir / "candidates" / f"{name}.nemo"
+        save(model, path)
+        figures[name] = evaluate(path, valid)
+    return {"last": figures["best"], **figures}
 
 
 def _limits(params: AsrTraining) -> Limits:

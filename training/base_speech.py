@@ -117,8 +117,8 @@ def simulated(dialogue_dir: Path, seed: int, hours: float, count: int) -> Iterat
                 words = text.split()
                 first = int(rng.integers(0, len(words)))
                 text = " ".join(words[first : first + int(rng.integers(1, 6))])
-        held_out = rng.random() < 0.02
-        voice = speakers[int(rng.integers(known, len(speakers)) if held_out else rng.integers(0, known))]
+        apart = rng.random() < 0.02
+        voice = speakers[int(rng.integers(known, len(speakers)) if apart else rng.integers(0, known))]
         samples = synthesizer.speak(text, voice, SAMPLE_RATE_HZ)
         if len(samples) < 0.15 * SAMPLE_RATE_HZ:
             continue
@@ -126,7 +126,7 @@ def simulated(dialogue_dir: Path, seed: int, hours: float, count: int) -> Iterat
         spoken_s += len(samples) / SAMPLE_RATE_HZ
         yield (
             np.concatenate((edges[0], samples, edges[1])),
-            {"text": text, "speaker": voice.name, "held_out": bool(held_out)},
+            {"text": text, "speaker": voice.name, "held_out": bool(apart)},
         )
 
 

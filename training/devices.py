@@ -12,7 +12,7 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +20,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = timedelta(minutes=30)  # the others wait while the first measures
+STARTING = timedelta(minutes=5)  # for all of them to meet; one that failed before that never comes
+ENDING_S = 600  # for the others to end after the last step
 
 
 class DeviceError(RuntimeError):
@@ -104,7 +106,7 @@ def join(kind: str, place: str = "env://") -> Devices:
     import torch.distributed as dist
     from torch.distributed.rendezvous import rendezvous
 
-    store, rank, count = next(iter(rendezvous(place, timeout=PATIENCE)))
+    store, rank, count = next(iter(rendezvous(place, timeout=STARTING)))
     store.set_timeout(PATIENCE)
     make: Any = dist.ProcessGroupNCCL if kind == "cuda" else dist.ProcessGroupGloo  # torch types only one of its forms
     return Devices(rank, count, kind, store, make(dist.PrefixStore("gradients", store), rank, count, PATIENCE))
@@ -135,14 +137,27 @@ def together(count: int, kind: str, job: Path) -> Iterator[Devices]:
         first.of_first(False)
         yield first
         for other in others:
-            other.wait(timeout=600)
+            other.wait(timeout=ENDING_S)
+        if failed := _failed(others, logs):
+            raise DeviceError(failed)
+    except subprocess.TimeoutExpired as error:
+        raise DeviceError(
+            f"a process has not ended {ENDING_S} s after the last step. See what it said in {job.parent}/worker-*.log."
+        ) from error
     except RuntimeError as error:
-        failed = [rank for rank, other in enumerate(others, start=1) if other.poll()]
-        if not failed:
-            raise
-        said = (logs[failed[0] - 1].read_text(errors="replace").strip().splitlines() or ["nothing"])[-1]
-        raise DeviceError(f"process {failed[0]} of {count} stopped: {said}") from error
+        if not isinstance(error, DeviceError) and (failed := _failed(others, logs)):  # a partner was lost
+            raise DeviceError(failed) from error
+        raise
     finally:
         for other in others:
             if other.poll() is None:
                 other.kill()
+
+
+def _failed(others: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]) -> str:
+    """Which process failed first by rank, and what it said last; empty where none did."""
+    for rank, (other, log) in enumerate(zip(others, logs, strict=True), start=1):
+        if other.poll():
+            said = (log.read_text(errors="replace").strip().splitlines() or ["nothing"])[-1]
+            return f"process {rank} of {len(others) + 1} stopped: {said}"
+    return ""

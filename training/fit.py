@@ -16,7 +16,7 @@ from data.store import atomic
 from training.devices import Devices
 from training.layers import rate_groups, set_learning
 from training.losses import is_hybrid, loss_sum
-from training.speech import Augmentation, augment, collate
+from training.speech import Augmentation, augment, collate, with_quiet
 
 
 @dataclass(frozen=True)
@@ -155,12 +155,17 @@ def fit(
     return {**state, "resumed_from": resumed_from}
 
 
-def averaged_weights(folder: Path) -> dict[str, Any] | None:
-    """The averaged weights (and running statistics) that `fit` left in `folder`, None when it averaged nothing."""
+def weights_left(folder: Path) -> dict[str, dict[str, Any]]:
+    """The weights that `fit` left in `folder`: best, last unless it is the best, and averaged where it averaged."""
     import torch
 
-    saved = torch.load(folder / "last.pt", weights_only=True, map_location="cpu")
-    return {**saved["model"], **saved["average"]} if saved.get("averaged") else None
+    best, last = (torch.load(folder / f"{name}.pt", weights_only=True, map_location="cpu") for name in ("best", "last"))
+    found = {"best": best["model"]}
+    if best["step"] != last["step"]:
+        found["last"] = last["model"]
+    if last.get("averaged"):
+        found["averaged"] = {**last["model"], **last["average"]}
+    return found
 
 
 def _step(
@@ -186,10 +191,12 @@ def _step(
         for i in chosen[part::parts].tolist():
             speed = round(1 + rng.uniform(-spread, spread), 3)
             try:
-                waves.append(corpus.wave(i, speed))
-                own.append(tokens[i])
+                wave = corpus.wave(i, speed)
             except AudioError as error:
                 state["unreadable"][str(i)] = str(error)
+                continue
+            waves.append(wave if clean else with_quiet(wave, settings.augmentation, rng))
+            own.append(tokens[i])
         if not waves:
             continue
         batch, lengths = collate(waves)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from data.audio import SAMPLE_RATE_HZ
 from data.telephone import Sounds, Telephony, at_random, sounds_in
 
 if TYPE_CHECKING:
     import torch
 
-SAMPLE_RATE_HZ = 16000
+FRAME = 320  # samples in 20 ms
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Augmentation:
     noise_snr_db_min: float = 8.0  # loudest noise, signal over noise
     noise_snr_db_max: float = 35.0  # faintest noise
     speed_spread: float = 0.1  # pace and pitch change by up to this share either way
+    quiet_share: float = 0.0  # more of the line's own quiet comes before and after, as where cutting was generous
+    quiet_s: float = 0.6  # so much of it at most on either side
     frequency_masks: int = 2  # SpecAugment: masked bands an utterance
     frequency_width: int = 8  # SpecAugment: widest band, of the model's mel features
     time_masks: int = 2  # SpecAugment: masked stretches an utterance
@@ -62,6 +65,21 @@ class Corpus(Utterances):
             return samples
         at = np.arange(0, len(samples) - 1, speed, dtype=np.float64)
         return np.interp(at, np.arange(len(samples)), samples).astype(np.float32)
+
+
+def with_quiet(wave: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """`wave` (float32 [frames], 16 kHz) for its share between stretches of noise as faint as its faintest moments.
+
+    Networks that normalise features over an utterance hear it otherwise when there is more quiet in it.
+    """
+    if not settings.quiet_share or rng.random() >= settings.quiet_share:
+        return wave
+    frames = wave[: len(wave) // FRAME * FRAME].reshape(-1, FRAME)
+    faint = float(np.quantile(np.sqrt((frames**2).mean(axis=1)), 0.05)) if len(frames) else 0.0
+    before, after = (rng.uniform(0, settings.quiet_s, 2) * SAMPLE_RATE_HZ).astype(int)
+    around = rng.standard_normal(before + len(wave) + after, np.float32) * faint
+    around[before : before + len(wave)] = wave
+    return around
 
 
 def collate(waves: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from data.audio import probe, read, resample, to_wav_bytes
+from data.audio import AudioError, probe, read, resample, to_wav_bytes
 from data.simulator.voice import Synthesizer, voices
-from data.store import write_text
+from data.store import atomic, write_text
 from data.text import normalise
 from evaluation.metrics.wer import corpus_wer, word_errors
 from models.asr import Recognizer, restore
@@ -142,16 +142,15 @@ def speak(
         audio = folder / name
         kept.add(name)
         line_noise = rng.integers(2**31)
-        if not audio.exists():
+        if not _length_s(audio):
             edges = [np.zeros(int(SAMPLE_RATE_HZ * gap), np.float32) for gap in edges_s]
             wave = np.concatenate((edges[0], synthesizer.speak(text, voice, SAMPLE_RATE_HZ), edges[1]))
             if phoned:
                 even = torch.from_numpy(wave[: len(wave) // 2 * 2])[None]
                 wave = telephone(even, np.random.default_rng(line_noise))[0].numpy()
-            temporary = audio.with_suffix(".tmp")
-            temporary.write_bytes(to_wav_bytes(np.clip(wave, -1, 1), SAMPLE_RATE_HZ))
-            temporary.replace(audio)
-        row = {"audio_filepath": f"{folder.name}/{name}", "duration": probe(audio).duration_s, "text": text,
+            with atomic(audio, flush=False) as temporary:
+                temporary.write_bytes(to_wav_bytes(np.clip(wave, -1, 1), SAMPLE_RATE_HZ))
+        row = {"audio_filepath": f"{folder.name}/{name}", "duration": _length_s(audio), "text": text,
                "voice": voice.name, "origin": "simulated"}  # fmt: skip
         lines.append(json.dumps(row))
         progress(done, count)
@@ -160,6 +159,14 @@ def speak(
             path.unlink()
     write_text(out, "\n".join(lines) + "\n")
     return out
+
+
+def _length_s(audio: Path) -> float:
+    """0 where a file is missing or was torn by a power cut."""
+    try:
+        return probe(audio).duration_s if audio.exists() else 0.0
+    except AudioError:
+        return 0.0
 
 
 def _some_of(manifest: Path, most_s: float) -> tuple[list[np.ndarray], list[str]]:

@@ -142,10 +142,10 @@ def gap(one, other):
 
 
 def pair(key, params, prepare=lambda: None):
-    # Two processes as torchrun would start them.
+    # Two processes that are told who they are as torchrun tells them.
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        place = f"tcp://127.0.0.1:{free.getsockname()[1]}?world_size=2&rank="
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
     job = folder / f"{key}-job.json"
     write_json(job, {"params": asdict(params), "base": str(base), "train": str(train), "valid": str(valid),
                      "work_dir": str(folder / key), "tracking_uri": uri, "experiment": "asr", "key": key})
@@ -154,7 +154,8 @@ def pair(key, params, prepare=lambda: None):
         def work():
             if not rank:
                 prepare()
-            sys.argv = ["asr_worker", str(job), "--join", place + str(rank)]
+            os.environ.update(place, RANK=str(rank))
+            sys.argv = ["asr_worker", str(job)]
             training.asr_worker.main()
         return forked(work)
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import soundfile
 from data.simulator.voice import Synthesizer, voices
 from data.transcripts import HeardCall, from_json
 from flows.transcribing import Ears, HearingParams, Outcome, orders, transcribe_files
-from models.asr import exported
+from models.asr import ExportError, exported
 from tests.speaking import a_nemo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,6 +186,24 @@ def test_A5_other_tools_read_what_was_heard(ears: Ears, folder: Path, tmp_path: 
         info = soundfile.info(out / row["audio_filepath"])
         assert (info.samplerate, info.channels) == (16000, 1)
         assert info.duration == pytest.approx(row["duration"], abs=0.01)
+
+
+def test_A5_a_model_without_an_export_is_heard_with_nemo_and_that_is_tried_once(
+    ears: Ears, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried, told = [], []
+
+    def refuse(*_: object) -> None:
+        tried.append(1)
+        raise ExportError("it cannot be traced.")
+
+    monkeypatch.setattr("models.asr.export_onnx", refuse)
+    monkeypatch.setattr("models.asr.log.warning", lambda text, *parts: told.append(text % parts))
+    (outcome,) = hear(replace(ears, exports=tmp_path / "none"), folder / "monday", tmp_path / "out")
+    assert outcome.state == "done"
+    assert heard(tmp_path / "out" / "late.json").turns
+    assert len(tried) == 1
+    assert told == [f"{ears.model}: it cannot be traced. It is heard with NeMo, which is slower."]
 
 
 @pytest.mark.parametrize(

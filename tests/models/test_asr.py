@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +140,59 @@ def test_weights_that_would_run_code_are_refused(tmp_path: Path) -> None:
 def test_a_name_the_hub_does_not_have_is_refused() -> None:
     with pytest.raises(ModelError, match="no_such_model: cannot be fetched from the hub"):
         fetch("no_such_model")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder whose files a hub on this machine offers, as huggingface.co does: its owners, models and files."""
+    from huggingface_hub import constants
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            owner, model, _, _, name = (self.path.strip("/").split("/") + [""] * 5)[:5]
+            path = tmp_path / "hub" / owner / model / name
+            content = path.read_bytes() if path.is_file() else b""
+            self.send_response(200 if content else 404)
+            for key, value in (("ETag", f'"{len(content)}"'), ("X-Repo-Commit", "c0ffee"),
+                               ("X-Error-Code", "" if content else "EntryNotFound"),
+                               ("Content-Length", str(len(content)))):  # fmt: skip
+                self.send_header(key, value)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    yield tmp_path / "hub"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_hub_name_brings_the_model_of_that_name(hub: Path) -> None:
+    offered = a_nemo(hub / "acme" / "tiny" / "tiny.nemo", channels=16, kernels=(5,))
+    waves = [bursts((0.1, 1.8), duration_s=2.0, noise=0.05)]
+    assert Recognizer(fetch("acme/tiny")).transcribe(waves) == load(offered).transcribe(waves)
+
+
+def test_what_a_hub_offers_is_checked_before_it_is_unpacked(hub: Path) -> None:
+    place = hub / "mallory" / "tiny"
+    good = a_nemo(place / "good.nemo", channels=16, kernels=(5,))
+    with tarfile.open(good) as source, tarfile.open(place / "tiny.nemo", "w") as target:
+        for member in source.getmembers():
+            target.addfile(member, source.extractfile(member))
+        target.addfile(tarfile.TarInfo("helper.py"), io.BytesIO(b""))
+    with pytest.raises(ModelError, match=r"tiny\.nemo: 'helper\.py' may hold a pickle"):
+        fetch("mallory/tiny")
 
 
 def test_an_export_hears_what_nemo_hears(tmp_path: Path) -> None:

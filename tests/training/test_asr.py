@@ -17,11 +17,11 @@ import pytest
 from models.asr import ModelError, load, restore
 from tests.speaking import WORDS, a_hybrid_nemo, a_manifest, a_nemo, a_network
 from training.asr import AsrTraining, ExtraSpeech, batches, finetune, prepare
-from training.devices import DeviceError, kind_of
-from training.fit import Fit, TrainingError, _save, fit, learning_rate
+from training.devices import DeviceError, kind_of, together
+from training.fit import Fit, TrainingError, _save, fit, learning_rate, weights_left
 from training.layers import encoder_layers, rate_groups
 from training.manifest import ManifestError
-from training.speech import Augmentation, Corpus, augment, collate, telephone
+from training.speech import Augmentation, Corpus, augment, collate, telephone, with_quiet
 from training.vocabulary import VocabularyError, encoder_of, replace_vocabulary
 
 SETTINGS = AsrTraining(steps=12, batch_duration_s=6.0, warmup_steps=2, valid_steps=6, checkpoint_steps=4, threads=1)
@@ -244,6 +244,26 @@ def test_a_base_that_is_not_a_nemo_is_refused_before_anything_is_decoded(tmp_pat
         tuned(tmp_path, tmp_path / "w", base=fake)
 
 
+@pytest.mark.parametrize(("best_step", "names"), [(2, {"best", "averaged"}), (1, {"best", "last", "averaged"})])
+def test_the_same_weights_are_not_scored_twice(tmp_path: Path, best_step: int, names: set[str]) -> None:
+    import torch
+
+    own, mean = {"weight": torch.ones(2), "count": torch.tensor(2)}, {"weight": torch.zeros(2)}
+    _save(tmp_path / "best.pt", {"model": own, "step": best_step, "wer": 0.5})
+    _save(tmp_path / "last.pt", {"model": own, "step": 2, "average": mean, "averaged": 2})
+    found = weights_left(tmp_path)
+    assert set(found) == names
+    assert found["averaged"]["weight"].sum() == 0
+    assert found["averaged"]["count"] == 2
+
+
+def test_a_process_that_fails_in_the_end_is_told(tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text(json.dumps({"params": {"devices": 3}}))
+    told = pytest.raises(DeviceError, match=r"process 1 of 2 stopped: asr\.devices is 3, but 2 processes run")
+    with told, together(2, "cpu", tmp_path / "job.json"):
+        pass  # the first has nothing to do, and so does not notice
+
+
 def test_a_device_that_is_not_there_is_refused() -> None:
     with pytest.raises(DeviceError, match=r"is .tpu.. It can be cpu, cuda or auto"):
         kind_of("tpu")
@@ -275,6 +295,25 @@ def test_a_telephone_keeps_its_band_and_takes_the_rest() -> None:
     assert kept[50] < 0.2
     mixed = tones[1000] * 0.5
     assert not torch.equal(telephone(mixed, np.random.default_rng(0)), mixed)
+
+
+def test_quiet_around_speech_is_as_faint_as_its_faintest_moments_and_changes_nothing_in_it() -> None:
+    rng = np.random.default_rng(0)
+    wave = np.concatenate([rng.normal(0, 0.01, 16000), rng.normal(0, 0.3, 16000)]).astype(np.float32)
+    found = with_quiet(wave, replace(QUIET, quiet_share=1.0, quiet_s=2.0), np.random.default_rng(3))
+    at = next(i for i in range(len(found)) if np.array_equal(found[i : i + 100], wave[:100]))
+    assert np.array_equal(found[at : at + len(wave)], wave)
+    assert 0 < at < 32000 > len(found) - at - len(wave) > 0
+    for quiet in (found[:at], found[at + len(wave) :]):
+        assert 0.008 < quiet.std() < 0.012
+    shares = [with_quiet(wave, replace(QUIET, quiet_share=0.3), rng) is not wave for _ in range(300)]
+    assert 0.2 < np.mean(shares) < 0.4
+
+
+def test_without_a_share_of_quiet_no_chance_is_drawn() -> None:
+    wave, rng = np.zeros(100, np.float32), np.random.default_rng(0)
+    assert with_quiet(wave, QUIET, rng) is wave
+    assert rng.random() == np.random.default_rng(0).random()
 
 
 def test_noise_has_the_ratio_asked_for_and_stays_off_the_padding() -> None:
