@@ -1,6 +1,8 @@
-"""P7: seconds and memory of point-in-time features as contacts grow; one contact in five has a label of each kind.
+"""P7: seconds and memory of point-in-time features as contacts grow, from tables on disk to a table on disk.
 
-`--contacts 10000 100000 1000000`, five contacts a customer, one as-of date.
+`--contacts 10000 100000 1000000`, five contacts a customer, one contact in five with a label of each kind, one as-of
+date (`--dates 10` for as many months as training uses). Wall and CPU seconds and the peak of resident memory are those
+of a process that does nothing else; `of_which_idle_mb` is what it holds before it begins.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -20,9 +23,10 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data.features import FeatureParams, features
+from data.features import FeatureParams, features_in_parts
 from data.labelling.scheme import SCHEME
 from data.records import CHANNELS, CONTACTS, CUSTOMERS, LABELS, OUTCOMES
+from data.store import scan_tables, write_parts, write_table
 
 AS_OF = date(2026, 6, 1)
 
@@ -59,27 +63,47 @@ def a_centre(contacts: int, seed: int = 0) -> tuple[dict[str, pl.DataFrame], pl.
     return tables, labels
 
 
+def measured(folder: Path, dates: int) -> dict[str, Any]:
+    """Features of the tables in `folder`, written beside them."""
+    tables = scan_tables(folder)
+    months = [AS_OF.year * 12 + AS_OF.month - 1 - n for n in reversed(range(dates))]
+    as_of = [date(month // 12, month % 12 + 1, 1) for month in months]
+    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began, cpu = time.monotonic(), time.process_time()
+    parts = features_in_parts(tables, pl.scan_parquet(folder / "labels.parquet"), as_of, FeatureParams())
+    rows = write_parts(folder / "features.parquet", parts)
+    return {
+        "wall_s": round(time.monotonic() - began, 2), "cpu_s": round(time.process_time() - cpu, 2), "rows": rows,
+        "as_of_dates": dates, "columns": len(pl.scan_parquet(folder / "features.parquet").collect_schema()),
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024), "of_which_idle_mb": idle // 1024,
+        "written_mb": round((folder / "features.parquet").stat().st_size / 1e6),
+    }  # fmt: skip
+
+
 def main() -> None:
     """Prints a measurement a size, each in a process of its own, and the growth from the first to the last."""
     ask = argparse.ArgumentParser(description=__doc__)
     ask.add_argument("--contacts", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    ask.add_argument("--one", action="store_true", help="measure in this process")
+    ask.add_argument("--dates", type=int, default=1)
+    ask.add_argument("--make", type=Path, help="write the tables of the first size to this folder")
+    ask.add_argument("--measure", type=Path, help="measure the tables of this folder in this process")
     asked = ask.parse_args()
-    if asked.one:
+    if asked.make:
         tables, labels = a_centre(asked.contacts[0])
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        began, cpu = time.monotonic(), time.process_time()
-        rows = features(tables, labels, [AS_OF], FeatureParams())
-        print(json.dumps({"contacts": asked.contacts[0], "wall_s": round(time.monotonic() - began, 2),
-                          "cpu_s": round(time.process_time() - cpu, 2), "rows": rows.height, "columns": rows.width,
-                          "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-                          "of_which_tables_mb": round(before / 1024)}))  # fmt: skip
+        for name, table in {**tables, "labels": labels}.items():
+            write_table(asked.make / f"{name}.parquet", table)
+        return
+    if asked.measure:
+        print(json.dumps(measured(asked.measure, asked.dates)))
         return
     found = []
     for contacts in asked.contacts:
-        told = subprocess.run([sys.executable, __file__, "--one", "--contacts", str(contacts)], check=True,
-                              capture_output=True, text=True).stdout  # fmt: skip
-        found.append(json.loads(told))
+        with tempfile.TemporaryDirectory() as folder:
+            again = [sys.executable, __file__, "--contacts", str(contacts), "--dates", str(asked.dates)]
+            subprocess.run([*again, "--make", folder], check=True)
+            told = subprocess.run([*again, "--measure", folder], check=True, capture_output=True, text=True).stdout
+            found.append({"contacts": contacts, **json.loads(told)})
+            print(json.dumps(found[-1]), file=sys.stderr, flush=True)
     growth = (found[-1]["cpu_s"] / found[0]["cpu_s"]) / (found[-1]["contacts"] / found[0]["contacts"])
     print(
         json.dumps({"benchmark": "P7 features", "sizes": found, "cpu_growth_over_linear": round(growth, 2)}, indent=1)

@@ -52,7 +52,7 @@ def score(
     horizons_days: tuple[int, ...],
     seed: int,
     now: datetime,
-    truth: Path,
+    truth: Path | None,
     predictions: Path | None = None,
     campaign: Campaign | None = None,
 ) -> Scorecard:
@@ -90,7 +90,7 @@ def score(
                      "logistic regression": logistic(train, test, feature_columns(rows), horizons)}  # fmt: skip
         facts["parameters"] = sum(weight.numel() for weight in network.network.parameters())
         facts["baselines"] = {who: point_metrics(with_outcomes(risks), campaign) for who, risks in baselines.items()}
-        if truth.is_file():
+        if truth is not None:
             true_risks = pl.read_parquet(truth)
             facts["attainable_skill"] = {
                 who: attainable_skill(risks, true_risks) for who, risks in {name: frame, **baselines}.items()
@@ -115,6 +115,11 @@ def bands(rows: pl.DataFrame) -> list[pl.Series]:
         named = rows["monthly_price"].cut(edges, labels=list(PRICES[: len(edges) + 1]), left_closed=True)
         made.append(named.cast(pl.String).alias("price"))
     return made
+
+
+def truth(path: Path, params: FeatureParams) -> Path | None:
+    """Where the simulator's true risks lie; None where there are none, or none of outcomes with a lead time."""
+    return path if path.is_file() and not params.lead_days else None
 
 
 def examined(rows: pl.DataFrame) -> pl.DataFrame:

@@ -327,7 +327,7 @@ def evaluate_churn(street: Street, progress: Report) -> dict[str, Any]:
         role: leaving.score(
             rows, path, judging.name_of(street, "churn", role), judging.sha_of(street, "churn", role),
             street.params.churn.horizons_days, street.params.evaluation.seed, street.now(),
-            street.path("truth/customers.parquet"),
+            leaving.truth(street.path("truth/customers.parquet"), street.params.features),
             street.path("scorecards/churn/predictions.parquet") if role == "candidate" else None,
             street.params.evaluation.campaign,
         )

@@ -54,7 +54,8 @@ def _scored(street: Street, kind: str, version: int, progress: Report) -> Scorec
             weights, parts, name, bundle.sha256, params, street.now(), progress
         )  # fmt: skip
         return cards["test"]
-    rows, truth = pl.read_parquet(street.path("features.parquet")), street.path("truth/customers.parquet")
+    rows = pl.read_parquet(street.path("features.parquet"))
+    truth = leaving.truth(street.path("truth/customers.parquet"), street.params.features)
     horizons = street.params.churn.horizons_days
     campaign = street.params.evaluation.campaign
     return leaving.score(rows, bundle.path, name, bundle.sha256, horizons, seed, street.now(), truth, campaign=campaign)

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
 
-from data.features import KEYS, FeatureParams, as_of_dates, describe, features, is_dated, snapshot
+from data.features import (
+    KEYS,
+    FeatureParams,
+    as_of_dates,
+    describe,
+    features,
+    features_in_parts,
+    is_dated,
+    snapshot,
+)
 from data.records import LABELS, frame
 from tests.factories import a_contact, a_customer, an_outcome
 
@@ -173,3 +183,62 @@ def test_an_outcome_of_another_name_is_pointed_out():
 def test_broken_attributes_name_their_customer():
     with pytest.raises(ValueError, match="customer C7: attributes are not"):
         row(tables([a_customer("C7", attributes="{")]))
+
+
+def a_crowd() -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
+    people = [a_customer(f"C{n}") for n in range(30)]
+    contacts = [a_contact(f"k{n}", f"C{n % 23}", started_at=ago(n * 3.7)) for n in range(120)]
+    stays = [an_outcome(f"C{n}", happened=False, on=None, observed_until=date(2026, 12, 31)) for n in range(30)]
+    told = labels(*[(f"k{n}", "friction_transfer", "yes", 0.5 + n / 240) for n in range(0, 120, 2)])
+    return tables(people, contacts, stays), told
+
+
+def test_parts_of_any_size_and_scans_of_files_give_the_same_features(tmp_path):
+    given, told = a_crowd()
+    whole = features(given, told, [DAY - timedelta(days=31), DAY], PARAMS)
+    assert whole.height == 60
+    assert whole["friction_transfer_365d"].sum() > 10
+    for name, table in {**given, "labels": told}.items():
+        table.write_parquet(tmp_path / f"{name}.parquet")
+    scans = {name: pl.scan_parquet(tmp_path / f"{name}.parquet") for name in (*given, "labels")}
+    small = replace(PARAMS, part_contacts=10)
+    parts = list(features_in_parts(scans, scans["labels"], [DAY - timedelta(days=31), DAY], small))
+    assert len(parts) > 10
+    assert pl.concat(parts).equals(whole)
+
+
+def test_no_part_holds_more_contacts_than_asked_for_and_a_customer_is_never_divided():
+    given, told = a_crowd()
+    parts = list(features_in_parts(given, told, [DAY], replace(PARAMS, part_contacts=20)))
+    assert all(part["contacts_365d"].sum() <= 20 + 6 for part in parts)  # the last customer of a part comes whole
+    everybody = [name for part in parts for name in part["customer_id"]]
+    assert everybody == sorted(set(everybody))
+
+
+def test_with_a_lead_time_only_what_can_still_be_prevented_counts():
+    people = [a_customer(name, since=date(2025, 6, 1)) for name in ("C1", "C2", "C3", "C4")]
+    outcomes = [
+        an_outcome("C1", on=DAY + timedelta(days=6), observed_until=date(2026, 9, 30)),  # too soon to act on
+        an_outcome("C2", on=DAY + timedelta(days=7), observed_until=date(2026, 9, 30)),  # on the first day that counts
+        an_outcome("C3", happened=False, on=None, observed_until=DAY + timedelta(days=36)),
+        an_outcome("C4", happened=False, on=None, observed_until=DAY + timedelta(days=2)),  # not followed so far
+    ]
+    found = features(tables(people, outcomes=outcomes), labels(), [DAY], FeatureParams(lead_days=7))
+    assert found.select("customer_id", "event", "time_days").rows() == [
+        ("C2", True, 1.0), ("C3", False, 30.0), ("C4", None, None),
+    ]  # fmt: skip
+
+
+def test_the_lead_time_is_taken_off_the_follow_up():
+    contacts = frame("contacts", [a_contact(started_at=datetime(2025, 1, 10, tzinfo=UTC))])
+    outcomes = frame("outcomes", [an_outcome(on=date(2026, 3, 3), observed_until=date(2026, 6, 30))])
+    last = [as_of_dates(outcomes, contacts, FeatureParams(lead_days=lead))[-1] for lead in (0, 14)]
+    assert last == [date(2026, 6, 1), date(2026, 5, 1)]
+
+
+def test_the_mood_trend_is_what_changed_of_late():
+    contacts = [a_contact(f"k{n}", started_at=ago(days)) for n, days in enumerate((300, 200, 20, 5))]
+    told = labels(("k0", "sentiment", "positive", 1.0), ("k1", "sentiment", "positive", 0.5),
+                  ("k2", "sentiment", "negative", 0.5), ("k3", "sentiment", "negative", 0.7))  # fmt: skip
+    assert row(tables(contacts=contacts), told)["sentiment_trend"] == pytest.approx(-0.6 - 0.75)
+    assert row(tables(contacts=contacts[2:]), told)["sentiment_trend"] is None

@@ -155,6 +155,8 @@ def against_truth(shelf: Shelf, horizons_days: tuple[int, ...], seed: int) -> di
     and valid are left out where splits.parquet says who they are.
     """
     truth = shelf.true("customers.parquet")
+    if (shelf.json_or_none("features.json") or {}).get("lead_days"):
+        return None  # true risks begin at the as-of date, these after the lead time
     found = _predictions(shelf)
     if truth is None or found is None:
         return None
