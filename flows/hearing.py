@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -34,11 +35,12 @@ Report = Callable[[int, int], None]
 AT_ONCE = 64  # utterances between two looks at the progress bar
 
 
-def base_of(name: str, keep: Path) -> Path:
-    """The `.nemo` that asr.base names: a file (relative to the checkout), or a hub model, brought once to `keep`."""
+def base_of(name: str, folder: Path) -> Path:
+    """The `.nemo` that asr.base names: a file (relative to the checkout), or a hub model, brought once to `folder`."""
     local = ROOT / name
     if local.exists() or name.endswith(".nemo"):
         return local
+    keep = folder / f"base-{re.sub('[^a-z0-9]+', '-', name.lower())}.nemo"
     if not keep.exists():
         from models.asr import fetch
 

@@ -252,7 +252,7 @@ def _model(street: Street, name: str | None) -> Path:
         return verify_bundle(path).path / "model.nemo"
     if path and (path.is_file() or path.suffix == ".nemo"):
         return path
-    base = hearing.base_of(street.params.asr.base, street.path("asr/base.nemo"))
+    base = hearing.base_of(street.params.asr.base, street.path("asr"))
     known = street.path("registry").exists()  # asking a store that never was would make one
     if name == "base" or (name is None and not known):
         return base

@@ -1,12 +1,17 @@
-"""Small spoken corpora and a tiny NeMo network for tests of the recogniser."""
+"""Small spoken corpora, tiny NeMo networks and a hub that offers them, for tests of the recogniser."""
 
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import soundfile
 
 from data.simulator.voice import Synthesizer, voices
@@ -119,3 +124,41 @@ def a_conformer_nemo(path: Path) -> Path:
     config["decoder"] |= {"feat_in": 16}
     nemo_asr().EncDecCTCModel(OmegaConf.create(config)).save_to(str(path))
     return path
+
+
+@contextmanager
+def a_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Offers OWNER/MODEL/FILE below `folder` over HTTP as huggingface.co does, and lets its client ask there."""
+    from huggingface_hub import constants
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            owner, model, _, _, name = [*self.path.strip("/").split("/"), "", "", "", ""][:5]
+            path = folder / owner / model / name
+            self.content = path.read_bytes() if path.is_file() else b""
+            self.send_response(200 if self.content else 404)
+            self.send_header("ETag", f'"{len(self.content)}"')
+            self.send_header("X-Repo-Commit", "c0ffee")
+            self.send_header("Content-Length", str(len(self.content)))
+            if not self.content:
+                self.send_header("X-Error-Code", "EntryNotFound")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.do_HEAD()
+            self.wfile.write(self.content)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder.with_name("hub-cache")))
+    try:
+        yield folder
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from flows.hearing import base_of
 from models.asr import ModelError, load
-from tests.speaking import a_hybrid_nemo, a_manifest, a_nemo, a_word_piece_nemo
+from tests.speaking import a_hub, a_hybrid_nemo, a_manifest, a_nemo, a_word_piece_nemo
 from training.asr import AsrTraining, finetune
 from training.tracking import get_run, start_or_resume
 
@@ -277,3 +278,15 @@ def test_A1_a_name_goes_to_the_hub_and_its_answer_is_told(tmp_path: Path) -> Non
             AsrTraining(), "no_such_model", tmp_path / "train.jsonl", tmp_path / "train.jsonl", tmp_path / "w", run
         )
     assert get_run(f"sqlite:///{tmp_path / 'mlflow.db'}", run.run_id)["status"] == "FAILED"
+
+
+def test_A1_a_hub_name_is_fetched_once_and_another_name_is_another_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with a_hub(tmp_path / "hub", monkeypatch) as hub:
+        offered = {name: hub / "acme" / name / f"{name}.nemo" for name in ("small", "large")}
+        sizes = [
+            load(a_nemo(path, channels=16 * n, kernels=(5,))).parameters for n, path in enumerate(offered.values(), 1)
+        ]
+        assert [load(base_of(f"acme/{name}", tmp_path)).parameters for name in offered] == sizes
+    assert load(base_of("acme/small", tmp_path)).parameters == sizes[0]  # the hub is gone

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from data.simulator.voice import Synthesizer, voices
 from models.asr import ExportError, ModelError, Recognizer, Word, _transcript, export_onnx, fetch, load
 from models.confidence import Calibration
 from models.onnx_network import OnnxNetwork
-from tests.speaking import a_conformer_nemo, a_hybrid_nemo, a_nemo, a_word_piece_nemo
+from tests.speaking import a_conformer_nemo, a_hub, a_hybrid_nemo, a_nemo, a_word_piece_nemo
 
 NAMES = list(" abcdefghijklmnopqrstuvwxyz'")
 BLANK = len(NAMES)
@@ -144,38 +142,8 @@ def test_a_name_the_hub_does_not_have_is_refused() -> None:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder whose files a hub on this machine offers, as huggingface.co does: its owners, models and files."""
-    from huggingface_hub import constants
-
-    class Answers(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.do_GET()
-
-        def do_GET(self) -> None:
-            owner, model, _, _, name = (self.path.strip("/").split("/") + [""] * 5)[:5]
-            path = tmp_path / "hub" / owner / model / name
-            content = path.read_bytes() if path.is_file() else b""
-            self.send_response(200 if content else 404)
-            for key, value in (("ETag", f'"{len(content)}"'), ("X-Repo-Commit", "c0ffee"),
-                               ("X-Error-Code", "" if content else "EntryNotFound"),
-                               ("Content-Length", str(len(content)))):  # fmt: skip
-                self.send_header(key, value)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    yield tmp_path / "hub"
-    server.shutdown()
-    server.server_close()
+    with a_hub(tmp_path / "hub", monkeypatch) as folder:
+        yield folder
 
 
 def test_a_hub_name_brings_the_model_of_that_name(hub: Path) -> None:
