@@ -289,4 +289,5 @@ def test_A1_a_hub_name_is_fetched_once_and_another_name_is_another_model(
             load(a_nemo(path, channels=16 * n, kernels=(5,))).parameters for n, path in enumerate(offered.values(), 1)
         ]
         assert [load(base_of(f"acme/{name}", tmp_path)).parameters for name in offered] == sizes
+    assert sizes[0] < sizes[1]
     assert load(base_of("acme/small", tmp_path)).parameters == sizes[0]  # the hub is gone
