@@ -21,7 +21,7 @@ from typing import Any
 
 import soundfile
 from _walk import real_data
-from bench_asr_peers import BASE, as_wav, figures, utterances
+from bench_asr_peers import BASE, Said, as_wav, figures, utterances
 
 from data.store import write_text
 from models.asr import Recognizer, Transcript, load
@@ -44,12 +44,12 @@ def found_terms(rows: list[dict[str, Any]], texts: list[str]) -> dict[str, Any]:
     return {"said": said, "recall": round(1 - missed / said, 4), "invented": invented}
 
 
-def hear(recognizer: Recognizer, waves: list[Any]) -> tuple[list[str], float]:
-    """Texts, one file at a time, and the seconds it took from samples to words."""
+def hear(recognizer: Recognizer, waves: list[Any], size_bytes: int) -> Said:
+    """Each file by itself, from samples to words."""
     recognizer.transcribe(waves[:1])
-    began = time.monotonic()
+    began, cpu = time.monotonic(), time.process_time()
     texts = [recognizer.transcribe([wave])[0].text for wave in waves]
-    return texts, time.monotonic() - began
+    return Said(texts, time.monotonic() - began, time.process_time() - cpu, size_bytes)
 
 
 def timed(search: Callable[[Any, float], Transcript], heard: list[Any], step_s: float) -> float:
@@ -82,8 +82,8 @@ def measure(model: Path, speech: Path, work: Path) -> dict[str, Any]:
             soundfile.read(path, dtype="float32")[0] for path in as_wav(unknown, work / condition, condition == "mulaw")
         ]
         found[condition] = {
-            "greedy": figures(unknown, *hear(greedy, waves), greedy.size_bytes),
-            "with language model": figures(unknown, *hear(beam, waves), size),
+            "greedy": figures(unknown, hear(greedy, waves, greedy.size_bytes)),
+            "with language model": figures(unknown, hear(beam, waves, size)),
         }
     heard = heard_by(greedy, waves)
     step_s = len(waves[0]) / 16000 / len(heard[0])
