@@ -108,6 +108,20 @@ def score_table(
 
 
 @app.command()
+def read(
+    source: Annotated[str, typer.Argument(help="Text or JSON lines; - reads standard input.", metavar="FILE|-")],
+    model: Annotated[str | None, typer.Option(help="A bundle's folder, or an alias (default: champion).")] = None,
+    channel: Annotated[str, typer.Option(help="phone, ivr, chat, email or social, where the text does not say.")] = "",
+    words: Annotated[bool, typer.Option(help="Also tell the words that made it so.")] = True,
+    store: Store = None,
+) -> None:
+    """Read a message or transcript: reason, frictions, mood and barrier with probabilities, as JSON."""
+    from flows.messages import read
+
+    read(source, model, channel, words, store)
+
+
+@app.command()
 def step(
     name: str,
     export: Annotated[Path | None, typer.Option(help="Folder with an export, for `ingest`.")] = None,

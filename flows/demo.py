@@ -65,7 +65,7 @@ def close(console: Console, store: Path, summaries: dict[str, Any], seconds: flo
     table = Table(box=None, pad_edge=False)
     for column in ("model", "measure", "before", "after", "verdict", "serving"):
         table.add_column(column, justify="right" if column in ("before", "after") else "left")
-    for kind in ("asr", "churn"):
+    for kind in ("asr", "reader", "churn"):
         if f"release_{kind}" in summaries:
             table.add_row(*verdict(kind, summaries))
     console.rule("what came of it", style="dim")
@@ -80,7 +80,10 @@ def close(console: Console, store: Path, summaries: dict[str, Any], seconds: flo
 def verdict(kind: str, summaries: dict[str, Any]) -> tuple[str, ...]:
     """One row: model, its measure before and after, what the gate said, what serves now."""
     found = summaries[f"evaluate_{kind}"]
-    measure, metric, shown = {"asr": ("WER", "wer", "{:.1%}"), "churn": ("Brier score", "brier", "{:.4f}")}[kind]
+    measure, metric, shown = {
+        "asr": ("WER", "wer", "{:.1%}"), "reader": ("label errors", "label_errors", "{:.1%}"),
+        "churn": ("Brier score", "brier", "{:.4f}"),
+    }[kind]  # fmt: skip
     before, after = (found[role][metric] for role in ("reference", "candidate"))
     ends = f" [{shown.format(after['low'])}, {shown.format(after['high'])}]" if after["low"] is not None else ""
     released = summaries[f"release_{kind}"]

@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from data.store import read_tables, write_table
-from flows import hearing, judging, leaving
+from flows import hearing, judging, leaving, reading
 
 if TYPE_CHECKING:
     from flows.steps import Street
 
-KEPT = "test_set.parquet"  # beside the scorecards: for asr the held-out contacts, for churn the held-out rows
+KEPT = "test_set.parquet"  # beside the scorecards: for asr the held-out contacts, for churn the held-out rows,
+# for the reader what had to be read in which contact
 
 
 def keep(street: Street, kind: str) -> None:
     """Leaves in scorecards/<kind> what, with the dataset, makes the test set again."""
+    if kind == "reader":
+        write_table(street.path(f"scorecards/{kind}/{KEPT}"), reading.kept(street))
+        return
     name = {"asr": "splits.parquet", "churn": "features.parquet"}[kind]
     rows = pl.read_parquet(street.path(name)).filter(pl.col("split") == "test")
     write_table(street.path(f"scorecards/{kind}/{KEPT}"), leaving.examined(rows) if kind == "churn" else rows)
@@ -46,6 +50,9 @@ def bring_back(street: Street, kind: str, run_id: str, dataset: Path) -> tuple[P
     if kind == "churn":
         write_table(out / KEPT, rows)
         found = leaving.hash_of(rows)
+    elif kind == "reader":
+        write_table(out / KEPT, rows)
+        found = reading.hash_again(rows, read_tables(dataset / "tables"))
     else:
         tables = read_tables(dataset / "tables")
         content = contents(tables["recordings"], dataset / "shards")

@@ -12,6 +12,7 @@ from data.features import FeatureParams
 from data.hours import HoursParams
 from data.ingest import IngestParams
 from data.labelling import LabellingParams
+from data.labelling.complete import ReadingParams
 from data.labelling.pseudo import PseudoParams
 from data.params import ParamsError, refuse_bomb, section
 from data.simulator import SimulatorParams
@@ -28,6 +29,7 @@ from training.asr import AsrTraining
 from training.base import BaseTraining
 from training.churn import ChurnTraining
 from training.text_adaptation import TextAdaptation
+from training.reader import ReaderTraining
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Params:
     hearing: HearingParams = field(default_factory=HearingParams)
     labelling: LabellingParams = field(default_factory=LabellingParams)
     features: FeatureParams = field(default_factory=FeatureParams)
+    reader: ReaderTraining = field(default_factory=ReaderTraining)
+    reading: ReadingParams = field(default_factory=ReadingParams)
     churn: ChurnTraining = field(default_factory=ChurnTraining)
     treatment: TreatmentParams = field(default_factory=TreatmentParams)
     evaluation: EvaluationParams = field(default_factory=EvaluationParams)

@@ -33,9 +33,9 @@ def probe_asr(street: Street, progress: Report) -> dict[str, Any]:
     from models.asr import SAMPLE_RATE_HZ
     from models.asr import load as load_recognizer
 
-    folder = _emptied(street, "asr")
+    folder = emptied(street, "asr")
     cards = {role: load(street.path(f"scorecards/asr/{role}.json")) for role in ROLES}
-    found = {f"reading-{role}": card for role, card in _reading(street, cards).items()}
+    found = {f"{name}-{role}": card for name, two in _reading(street, cards).items() for role, card in two.items()}
     in_office = judging.registry(street).alias("churn", "champion")
     says = ""
     if in_office is not None:
@@ -56,7 +56,7 @@ def probe_asr(street: Street, progress: Report) -> dict[str, Any]:
         [str(row.get("voice") or row["contact_id"]) for row in rows],
         SAMPLE_RATE_HZ, street.params.evaluation.seed, progress,
     )  # fmt: skip
-    return _leave(
+    return leave(
         street, "asr", probes, {"churn_in_office": in_office is not None, "churn_says": says, "beside": sorted(found)}
     )
 
@@ -67,7 +67,7 @@ def probe_churn(street: Street, progress: Report) -> dict[str, Any]:
     from evaluation.behaviour import churn_probes
     from models.churn import ChurnModel
 
-    _emptied(street, "churn")
+    emptied(street, "churn")
     tables, params = read_tables(street.path("clean")), street.params.features
     rows = pl.read_parquet(street.path("features.parquet")).filter(pl.col("split") == "test")
     last: date = max(rows["as_of"].to_list())
@@ -92,7 +92,7 @@ def probe_churn(street: Street, progress: Report) -> dict[str, Any]:
         twins[unresolved] = made.join(rows.select("customer_id"), on="customer_id", how="semi")
     network = ChurnModel.load(street.path("churn/bundle"))
     probes = churn_probes(network.predict, rows, twins["yes"], twins["no"], street.params.evaluation.seed)
-    return _leave(street, "churn", probes, {})
+    return leave(street, "churn", probes, {})
 
 
 def beside_and_probes(street: Street, kind: str) -> tuple[dict[str, Beside], list[Probe]]:
@@ -110,7 +110,7 @@ def beside_and_probes(street: Street, kind: str) -> tuple[dict[str, Beside], lis
     return beside, [Probe(**one) for one in read_json(folder / "probes.json")]
 
 
-def _emptied(street: Street, kind: str) -> Path:
+def emptied(street: Street, kind: str) -> Path:
     """The folder of a kind's probes, without what an earlier candidate left."""
     folder = street.path(f"probes/{kind}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def _emptied(street: Street, kind: str) -> Path:
     return folder
 
 
-def _leave(street: Street, kind: str, probes: list[Probe], more: Mapping[str, Any]) -> dict[str, Any]:
+def leave(street: Street, kind: str, probes: list[Probe], more: Mapping[str, Any]) -> dict[str, Any]:
     write_json(street.path(f"probes/{kind}/probes.json"), [asdict(probe) for probe in probes])
     summary = {**more, **{probe.name: probe.value for probe in probes}}
     write_json(street.path(f"probe_{kind}.json"), summary)
@@ -138,18 +138,28 @@ def _held_out(street: Street) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
 
 
 def _labels(street: Street, tables: Mapping[str, pl.DataFrame], card: Scorecard, column: str) -> pl.DataFrame:
-    """Labels of held-out contacts, where calls of the ASR test say what `column` (ref or hyp) of `card` says."""
+    """Labels of held-out contacts as features see them, where calls of the ASR test say what `column` (ref or hyp) of
+    `card` says."""
     from data.labelling import label
     from evaluation.reading import heard_turns
+    from flows import reading
 
     heard = heard_turns(card, tables["turns"], column)
     turns = pl.concat([tables["turns"].join(heard, on="contact_id", how="anti"), heard])
-    return label(tables["contacts"], turns, street.params.labelling).labels
+    rules = label(tables["contacts"], turns, street.params.labelling)
+    return reading.with_reader(
+        rules.labels, rules.beliefs, tables["contacts"], turns, reading.champion(street), street.params.reading
+    )
 
 
-def _reading(street: Street, cards: Mapping[str, Scorecard]) -> dict[str, Scorecard]:
-    """What the rules read in each recogniser's text, against what they read in people's words for the same moments."""
-    from evaluation.reading import reading_scorecard
+def _reading(street: Street, cards: Mapping[str, Scorecard]) -> dict[str, dict[str, Scorecard]]:
+    """`reading`: the labels of each recogniser's text, against those of people's words for the same moments.
+
+    `reader_on_text`, where a reader is in office: its own labels of that text, against the same.
+    """
+    from evaluation.reader import likeliest
+    from evaluation.reading import heard_turns, reading_scorecard
+    from flows import reading
 
     tables, _ = _held_out(street)
     one = cards["candidate"]
@@ -159,12 +169,23 @@ def _reading(street: Street, cards: Mapping[str, Scorecard]) -> dict[str, Scorec
     voices = voices.join(tables["contacts"], on="contact_id", how="semi")
     clusters = dict(zip(voices["contact_id"], voices["cluster"], strict=True))
     expected = _labels(street, tables, one, "ref")
+    found = {"reading": {role: _labels(street, tables, card, "hyp") for role, card in cards.items()}}
+    reader = reading.champion(street)
+    if reader is not None:
+        found["reader_on_text"] = {}
+        for role, card in cards.items():
+            heard = heard_turns(card, tables["turns"], "hyp")
+            calls = tables["contacts"].join(heard, on="contact_id", how="semi")
+            found["reader_on_text"][role] = likeliest(reader.beliefs(calls, heard))
     return {
-        role: reading_scorecard(
-            card.model, card.bundle_sha256, card.data_hash, expected, _labels(street, tables, card, "hyp"), clusters,
-            street.params.evaluation.seed, street.now().isoformat(),
-        )
-        for role, card in cards.items()
+        name: {
+            role: reading_scorecard(
+                cards[role].model, cards[role].bundle_sha256, cards[role].data_hash, expected, labels, clusters,
+                street.params.evaluation.seed, street.now().isoformat(),
+            )
+            for role, labels in by_role.items()
+        }
+        for name, by_role in found.items()
     }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from data.audio import read as read_audio
 from data.packs import contents
 from data.splits import SPLITS
 from data.store import read_json, read_tables, scan_tables, write_json, write_parts, write_table, write_text
-from flows import hearing, judging, leaving, transcribing
+from flows import hearing, judging, leaving, reading, transcribing
 from flows.params import Params
 from flows.settings import Settings
 
@@ -263,17 +263,72 @@ def transcribe(street: Street, progress: Report) -> dict[str, Any]:
 
 
 def label(street: Street, progress: Report) -> dict[str, Any]:
-    """Labels every contact from what people transcribed or wrote, else from what the recogniser heard."""
+    """Labels every contact by rules, from what people transcribed or wrote, else from what the recogniser heard."""
     from data.labelling import label
 
-    clean = read_tables(street.path("clean"))
-    heard = pl.read_parquet(street.path("transcripts.parquet")).select(clean["turns"].columns)
-    unread = heard.join(clean["turns"], on="contact_id", how="anti")
-    turns = pl.concat([clean["turns"], unread])
-    result = label(clean["contacts"], turns, street.params.labelling, progress=progress)
-    write_table(street.path("labels.parquet"), result.labels)
+    contacts, turns = reading.words(street)
+    result = label(contacts, turns, street.params.labelling, progress=progress)
+    write_table(street.path("rules.parquet"), result.labels)
+    write_table(street.path("beliefs.parquet"), result.beliefs)
     write_json(street.path("label.json"), result.analysis)
     return result.analysis
+
+
+def train_reader(street: Street, progress: Report) -> dict[str, Any]:
+    """Trains the contact reader as one MLflow run and leaves it as the bundle reader/bundle."""
+    from data.labelling.scheme import SCHEME
+    from training.reader import train
+
+    params, work = street.params.reader, street.path("reader/work")
+    with judging.training_run(street, "reader", asdict(params)) as run:
+        found = train(params, SCHEME, reading.lessons(street), work, run, progress)
+    files = {name: work / "model" / name for name in ("weights.safetensors", "config.json")}
+    return judging.leave_bundle(street, "reader", files, run.run_id, found)
+
+
+def reference_reader(street: Street, progress: Report) -> dict[str, Any]:
+    """Names the reader to beat: the champion, or the class balance before there is one."""
+    return judging.reference(street, "reader", {"model": reading.BALANCE, "path": None})
+
+
+def evaluate_reader(street: Street, progress: Report) -> dict[str, Any]:
+    """Scores candidate and reference on the same held-out contacts."""
+    reference, asked = read_json(street.path("reference/reader.json")), reading.exam(street)
+    balance = reading.balance_of(pl.read_parquet(street.path("beliefs.parquet")))
+    cards = {
+        role: reading.score(
+            asked, None if path is None else Path(path), judging.name_of(street, "reader", role),
+            judging.sha_of(street, "reader", role), balance, street.params.evaluation.seed, street.now(),
+            street.params.reading, street.path("truth/contacts.parquet") if role == "candidate" else None,
+        )
+        for role, path in (("reference", reference["path"]), ("candidate", street.path("reader/bundle")))
+    }  # fmt: skip
+    return judging.leave_scorecards(street, "reader", cards)
+
+
+def probe_reader(street: Street, progress: Report) -> dict[str, Any]:
+    """Tests the candidate's behaviour for the gate."""
+    return reading.probe_reader(street, progress)
+
+
+def decide_reader(street: Street, progress: Report) -> dict[str, Any]:
+    """Puts the candidate through the gate and writes the decision record."""
+    return judging.decide_on(street, "reader", reading.smoke_sample(reading.exam(street)))
+
+
+def release_reader(street: Street, progress: Report) -> dict[str, Any]:
+    """Registers the candidate and, if the gate accepted it, makes it champion."""
+    return judging.release(street, "reader")
+
+
+def office_reader(street: Street, progress: Report) -> dict[str, Any]:
+    """Names the reader in office: the champion, whatever the last candidate was."""
+    return judging.leave_office(street, "reader")
+
+
+def read(street: Street, progress: Report) -> dict[str, Any]:
+    """Leaves labels.parquet: what the rules say, completed by what the reader in office reads."""
+    return reading.read(street, progress)
 
 
 def features(street: Street, progress: Report) -> dict[str, Any]:

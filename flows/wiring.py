@@ -95,6 +95,13 @@ def gist(name: str, found: dict[str, Any]) -> str:
         "release_asr": lambda: f"v{found['version']} {found['says']}",
         "transcribe": lambda: f"{found['words']} words in {found['calls']} calls",
         "label": lambda: f"{found['readable']} of {found['contacts']} contacts read by {len(found['rules'])} rules",
+        "train_reader": lambda: (
+            f"{found['contacts']['train']} contacts, best of {found['epochs']} passes: {found['best_epoch']}"
+        ),
+        "evaluate_reader": lambda: _before_after(found, "label_errors", "{:.1%}"),
+        "decide_reader": lambda: found["verdict"],
+        "release_reader": lambda: f"v{found['version']} {found['says']}",
+        "read": lambda: f"{found['changed']} of {found['labels']} labels changed by the reader",
         "features": lambda: f"{found['rows']} rows at {len(found['as_of'])} dates",
         "train_churn": lambda: f"{found['epochs']} passes",
         "evaluate_churn": lambda: _before_after(found, "brier", "{:.4f}"),

@@ -16,7 +16,7 @@ from typing import Any
 from models.nemo_archive import NemoArchiveError, check_nemo
 from models.signing import SIGNATURE, SignatureError, check_signature
 
-KINDS = ("asr", "churn")
+KINDS = ("asr", "churn", "reader")
 MANIFEST = "bundle.json"
 CARD = "card.md"
 # What may lie in a bundle. Weights are .safetensors, or NeMo's .nemo archive; anything else could be a pickle.

@@ -19,10 +19,15 @@ from data.records import LABELS
 
 @dataclass(frozen=True)
 class LabelResult:
-    """labels: LABELS, at most one row a contact and label; analysis: JSON, see `label`."""
+    """labels: LABELS, at most one row a contact and label; analysis: JSON, see `label`.
+
+    beliefs: LABELS too, with a row for every value of each label the rules know something about, also where no value is
+    likely enough to be given: what a reader learns from.
+    """
 
     labels: pl.DataFrame
     analysis: dict[str, Any]
+    beliefs: pl.DataFrame
 
 
 def label(
@@ -47,7 +52,7 @@ def label(
     votes = vote_all(contacts, turns, params, rules, progress)
     readable = contacts["contact_id"].is_in(turns["contact_id"].implode()).to_numpy()
     ids = contacts["contact_id"]
-    frames, labels, by_rule = [], {}, {}
+    frames, beliefs, labels, by_rule = [], [], {}, {}
     for name, values in SCHEME.items():
         mine = [number for number, rule in enumerate(rules) if rule.label == name]
         if not mine:
@@ -69,9 +74,10 @@ def label(
         for column, (number, shares) in enumerate(zip(mine, of_rules(cast_votes), strict=True)):
             by_rule[rules[number].name] = _of_rule(rules[number], cast_votes[:, column], shares, made.accuracy[column])
         frames.append(_rows(ids, name, values, made, given))
-    labelled = pl.concat(frames) if frames else pl.DataFrame(schema=LABELS)
+        beliefs.append(_beliefs(ids, name, values, made, known))
+    labelled, believed = (pl.concat(part) if part else pl.DataFrame(schema=LABELS) for part in (frames, beliefs))
     analysis = {"contacts": len(contacts), "readable": int(readable.sum()), "rules": by_rule, "labels": labels}
-    return LabelResult(labelled, analysis)
+    return LabelResult(labelled, analysis, believed)
 
 
 def vote_all(
@@ -112,4 +118,22 @@ def _rows(ids: pl.Series, name: str, values: tuple[str, ...], made: Combined, gi
             "origin": "label_model",
         },
         schema=LABELS,
+    )
+
+
+def _beliefs(ids: pl.Series, name: str, values: tuple[str, ...], made: Combined, known: np.ndarray) -> pl.DataFrame:
+    """A row for each value of each contact that rules `known` [contacts] something about."""
+    those = ids.filter(pl.Series(known))
+    return pl.concat(
+        pl.DataFrame(
+            {
+                "contact_id": those,
+                "label": name,
+                "value": value,
+                "probability": made.probabilities[known, number],
+                "origin": "label_model",
+            },
+            schema=LABELS,
+        )
+        for number, value in enumerate(values)
     )

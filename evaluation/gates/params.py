@@ -81,14 +81,31 @@ class ChurnGate(KindGate):
 
 
 @dataclass(frozen=True)
+class ReaderGate(KindGate):
+    """Limits for a contact reader; metrics are named in evaluation.reader.reader_scorecard."""
+
+    metric: str = "log_loss"
+    floors: dict[str, float] = field(default_factory=lambda: {"label_errors": 0.12})
+    min_units: int = 500
+    min_clusters: int = 50
+    max_size_mib: float = 50.0
+    max_latency_s: float = 2.0
+    behaviour: dict[str, float] = field(
+        default_factory=lambda: {"written_loudly": 1e-6, "read_alone": 1e-5, "anger_added": 0.0}
+    )
+    max_slice_loss: float = 0.01
+
+
+@dataclass(frozen=True)
 class GateParams:
     """The gate of each kind, and the seed of its bootstrap."""
 
     asr: AsrGate = field(default_factory=AsrGate)
     churn: ChurnGate = field(default_factory=ChurnGate)
+    reader: ReaderGate = field(default_factory=ReaderGate)
     seed: int = 0  # of the bootstrap draws
     approval_wait_s: float = 86400.0  # how long a flow on a Prefect server waits for a required approval
 
     def of(self, kind: str) -> KindGate:
         """The limits for `kind`."""
-        return {"asr": self.asr, "churn": self.churn}[kind]
+        return {"asr": self.asr, "churn": self.churn, "reader": self.reader}[kind]

@@ -14,9 +14,12 @@ from models.serving.loaded import Served
 def smoke_test(bundle_dir: Path, kind: str, sample: Mapping[str, Any] | bytes | Path) -> dict[str, Any]:
     """Serves the bundle, asks it `sample` twice and returns ok, latency_s (the second answer's), answer and error.
 
-    `sample` is the JSON body of /v1/churn:score, or a WAV (path or content). A bundle that does not verify or load, an
-    answer other than 200, or one that makes no sense is not ok; `error` says which. Nothing is raised for those.
+    `sample` is the JSON body of /v1/churn:score, a WAV (path or content), or contacts and turns to read. A bundle
+    that does not verify or load, an answer other than 200, or one that makes no sense is not ok; `error` says which.
+    Nothing is raised for those.
     """
+    if kind == "reader":  # read in batches, not over HTTP
+        return _reads(bundle_dir, sample)
     from starlette.testclient import TestClient
 
     app = create_app(lambda wanted: Served("candidate", bundle_dir) if wanted == kind else None, kinds=(kind,))
@@ -60,6 +63,26 @@ def _nonsense(kind: str, sample: Any, answer: dict[str, Any]) -> str | None:
         if not risks or risks != sorted(risks):
             return f"customer {score['customer_id']}: risks {risks} fall with time"
     return None
+
+
+def _reads(bundle_dir: Path, sample: Any) -> dict[str, Any]:
+    """A reader has no place in the service yet: loads the bundle as `keepline read` does and reads the sample twice."""
+    from models.bundle import BundleError, verify_bundle
+    from models.reader import Reader, ReaderError
+
+    try:
+        reader = Reader.load(verify_bundle(bundle_dir).path)
+    except (BundleError, ReaderError) as error:
+        return _no(str(error))
+    latency_s = 0.0
+    for _ in range(2):
+        started = time.perf_counter()
+        found, _ = reader.probabilities(sample["contacts"], sample["turns"])
+        latency_s = time.perf_counter() - started
+    wrong = [name for name, chances in found.items() if not (abs(chances.sum(axis=1) - 1) < 1e-6).all()]
+    if wrong:
+        return _no(f"probabilities of {wrong[0]} do not add up to 1")
+    return {"ok": True, "latency_s": latency_s, "answer": sorted(found), "error": None}
 
 
 def _no(error: str | None, answer: Any = None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from data.store import read_json
 from evaluation.report.shelf import UNREADABLE, NotThere, Shelf
 from evaluation.report.words import listing, title
 
-NAMES = {"asr": "Recogniser", "churn": "Churn network"}
+NAMES = {"asr": "Recogniser", "churn": "Churn network", "reader": "Contact reader"}
 WANTED = ("name", "verdict", "summary", "page", "decided_by", "decided_at", "decision_id")
 VERDICTS = {"pass": "passed", "fail": "failed", "no_evidence": "no evidence", "skipped": "skipped"}
 
