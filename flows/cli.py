@@ -140,6 +140,14 @@ def step(
 
 
 @app.command()
+def backtest(store: Store = None) -> None:
+    """Train on the past and score on the future, on several days; print the figures a day."""
+    from flows.backtesting import show
+
+    show(console, store)
+
+
+@app.command()
 def compare(
     runs: Annotated[list[str], typer.Argument(help="MLflow run ids, or the first letters of them.")],
     html: Annotated[Path | None, typer.Option(help="Where the page goes (default: compare.html in the store).")] = None,

@@ -145,4 +145,10 @@ STEPS = (
          makes=("report",), params=("report",), code=("evaluation/report", "evaluation/experience"), always=True),
 )  # fmt: skip
 NIGHTLY = Step("nightly", "scoring the champions of today", makes=("nightly.json",), experiment=False, always=True)
-BY_NAME = {step.name: step for step in (*STEPS, NIGHTLY)}
+# Trains a model a day it looks back to, so it runs when somebody asks for it.
+BACKTEST = Step("backtest", "training on the past, scoring on the future", needs=("features.parquet", "version.json"),
+                makes=("backtest.json", "backtest.parquet"), params=("churn", "backtest", "evaluation", "features"),
+                code=("training/backtest.py", "training/churn.py", "training/additive.py", "training/likelihood.py",
+                      "models/churn.py", "models/encoding.py", "models/hazard.py", "evaluation/metrics"),
+                experiment=False)  # fmt: skip
+BY_NAME = {step.name: step for step in (*STEPS, NIGHTLY, BACKTEST)}

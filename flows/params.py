@@ -26,6 +26,7 @@ from evaluation.report.run import ReportParams
 from flows.transcribing import HearingParams
 from models.treatment import TreatmentParams
 from training.asr import AsrTraining
+from training.backtest import BacktestParams
 from training.base import BaseTraining
 from training.churn import ChurnTraining
 from training.text_adaptation import TextAdaptation
@@ -52,6 +53,7 @@ class Params:
     reader: ReaderTraining = field(default_factory=ReaderTraining)
     reading: ReadingParams = field(default_factory=ReadingParams)
     churn: ChurnTraining = field(default_factory=ChurnTraining)
+    backtest: BacktestParams = field(default_factory=BacktestParams)
     treatment: TreatmentParams = field(default_factory=TreatmentParams)
     evaluation: EvaluationParams = field(default_factory=EvaluationParams)
     gates: GateParams = field(default_factory=GateParams)

@@ -465,6 +465,13 @@ def report(street: Street, progress: Report) -> dict[str, Any]:
                         _decoded(street), street.now(), street.params.report)  # fmt: skip
 
 
+def backtest(street: Street, progress: Report) -> dict[str, Any]:
+    """Trains on the past and scores on the future, on several days."""
+    from flows.backtesting import backtest
+
+    return backtest(street, progress)
+
+
 # --- watching ---
 
 

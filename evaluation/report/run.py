@@ -15,7 +15,7 @@ import numpy as np
 from data.store import write_text
 from evaluation.experience.worth_hearing import WorthHearingParams
 from evaluation.report.page import page
-from evaluation.report.sections import arrival, churn, contacts, hearing, people, verdicts, worth
+from evaluation.report.sections import arrival, backtest, churn, contacts, hearing, people, verdicts, worth
 from evaluation.report.sections.headline import headline
 from evaluation.report.shelf import UNREADABLE, NotThere, Shelf
 
@@ -62,6 +62,7 @@ def write_report(
         "about": lambda: contacts.about(shelf),
         "hearing": lambda: hearing.hearing(shelf, params.examples, params.seed),
         "churn": lambda: churn.churn(shelf, params.chart_horizons_days, params.seed),
+        "backtest": lambda: backtest.backtest(shelf, params.chart_horizons_days),
         "verdicts": lambda: verdicts.verdicts(shelf),
         "at_risk": lambda: people.at_risk(shelf, params.at_risk, params.horizon_days),
         "worth": lambda: worth.worth(
