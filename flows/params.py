@@ -29,8 +29,8 @@ from training.asr import AsrTraining
 from training.backtest import BacktestParams
 from training.base import BaseTraining
 from training.churn import ChurnTraining
-from training.text_adaptation import TextAdaptation
 from training.reader import ReaderTraining
+from training.text_adaptation import TextAdaptation
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Params:
     adaptation: TextAdaptation = field(default_factory=TextAdaptation)
     hearing: HearingParams = field(default_factory=HearingParams)
     labelling: LabellingParams = field(default_factory=LabellingParams)
-    features: FeatureParams = field(default_factory=FeatureParams)
     reader: ReaderTraining = field(default_factory=ReaderTraining)
     reading: ReadingParams = field(default_factory=ReadingParams)
+    features: FeatureParams = field(default_factory=FeatureParams)
     churn: ChurnTraining = field(default_factory=ChurnTraining)
     backtest: BacktestParams = field(default_factory=BacktestParams)
     treatment: TreatmentParams = field(default_factory=TreatmentParams)
