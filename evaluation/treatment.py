@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from evaluation.metrics.uplift import aipw_scores, auuc, ipw_scores, policy_gain, policy_value, qini
+from evaluation.metrics.bootstrap import means
+from evaluation.metrics.uplift import aipw_scores, auuc_parts, ipw_scores, qini_parts
 from models.treatment import TreatmentParams, choose
 
 RANDOM, RISK, UPLIFT, PROFIT = "random", "risk", "uplift", "profit"
@@ -35,30 +36,29 @@ def compare(rows: pl.DataFrame, params: TreatmentParams) -> dict[str, Any]:
     expected_profit. Figures are for 1,000 customers looked at: kept (customers), profit (money), each doubly robust
     and by inverse propensities alone, and their gain over choosing by risk.
     """
-    kept = _scores(rows, params)
-    earned = {name: scores * rows["worth"].to_numpy() - params.cost for name, scores in kept.items()}
-    weight, customer, seed = rows["weight"].to_numpy(), rows["customer_id"].to_numpy(), params.seed
-    by_risk = chosen_by(RISK, rows, params.budget_share)
-    policies = []
-    for policy in POLICIES:
-        chosen = chosen_by(policy, rows, params.budget_share)
-        found: dict[str, Any] = {"policy": policy, "treated_share": float(np.average(chosen, weights=weight))}
-        for name in ("aipw", "ipw"):
-            for what, scores in (("kept", kept[name]), ("profit", earned[name])):
-                value = policy_value(chosen, 1000 * scores, weight, customer, seed)
-                found[f"{what}_{name}"] = asdict(value)
-        if policy != RISK:
-            for what, scores in (("kept", kept["aipw"]), ("profit", earned["aipw"])):
-                gain = policy_gain(chosen, by_risk, 1000 * scores, weight, customer, seed)
-                found[f"{what}_gain_over_risk"] = asdict(gain)
-        policies.append(found)
-    ranking = rows["uplift"].to_numpy()
+    kept = {name: 1000 * scores for name, scores in _scores(rows, params).items()}
+    earned = {name: scores * rows["worth"].to_numpy() - 1000 * params.cost for name, scores in kept.items()}
+    chosen = {policy: chosen_by(policy, rows, params.budget_share) for policy in POLICIES}
+    weight, ranking, best = rows["weight"].to_numpy(), rows["uplift"].to_numpy(), kept["aipw"]
+    parts = {
+        "effect_on_all": best, "auuc": auuc_parts(ranking, best, weight), "qini": qini_parts(ranking, best, weight),
+        "qini_of_risk": qini_parts(rows["risk"].to_numpy(), best, weight),
+    }  # fmt: skip
+    for policy, treated in chosen.items():
+        for what, scores in (("kept", kept), ("profit", earned)):
+            parts |= {f"{policy} {what}_{name}": treated * scores[name] for name in scores}
+            parts[f"{policy} {what}_gain_over_risk"] = (treated - chosen[RISK]) * scores["aipw"]
+    found = {
+        name: asdict(one) for name, one in means(parts, weight, rows["customer_id"].to_numpy(), params.seed).items()
+    }
+    policies = [
+        {"policy": policy, "treated_share": float(np.average(treated, weights=weight))}
+        | {name.split()[1]: one for name, one in found.items() if name.startswith(f"{policy} ")}
+        for policy, treated in chosen.items()
+    ]
     return {
         "policies": policies,
-        "effect_on_all": asdict(policy_value(np.ones(rows.height), 1000 * kept["aipw"], weight, customer, seed)),
-        "qini": asdict(qini(ranking, 1000 * kept["aipw"], weight, customer, seed)),
-        "qini_of_risk": asdict(qini(rows["risk"].to_numpy(), 1000 * kept["aipw"], weight, customer, seed)),
-        "auuc": asdict(auuc(ranking, 1000 * kept["aipw"], weight, customer, seed)),
+        **{name: one for name, one in found.items() if " " not in name},
         "clipped": rows.filter(~pl.col("propensity").is_between(params.clip, 1 - params.clip)).height,
     }
 
@@ -73,7 +73,7 @@ def gains_by_fifth(rows: pl.DataFrame, params: TreatmentParams) -> list[dict[str
     customer, uplift = rows["customer_id"].to_numpy(), rows["uplift"].to_numpy()
     groups = []
     for part in np.array_split(np.argsort(-uplift, kind="stable"), 5):
-        measured = policy_value(np.ones(len(part)), scores[part], weight[part], customer[part], params.seed)
+        measured = means({"effect": scores[part]}, weight[part], customer[part], params.seed)["effect"]
         predicted = float(np.average(uplift[part], weights=weight[part]))
         groups.append({"decisions": len(part), "predicted": predicted, "measured": asdict(measured)})
     return groups

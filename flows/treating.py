@@ -48,14 +48,14 @@ def treat(
     `churn_model` is the bundle in office; without one the risk is that of the untreated in the log.
     """
     from evaluation.treatment import compare, gains_by_fifth
-    from training.uplift import UpliftError, choose_kind, cross_fit, decisions, fit
+    from training.uplift import UpliftError, cross_fit, decisions, fit, usable
     from training.uplift import summary as learned_from
 
     prices = tables["customers"].select("customer_id", "monthly_price").unique("customer_id", keep="first")
     try:
-        log = tables["interventions"].filter(pl.col("kind") == choose_kind(tables["interventions"], params.kind))
+        log, _ = usable(tables["interventions"], params)  # before features, which take longest
         rows = _at_decisions(tables, labels, log, feature_params, progress)
-        found = decisions(log, rows, params)
+        found = decisions(tables["interventions"], rows, params)
     except UpliftError as nothing:
         return _by_risk(_with_risk(current, churn_model, params), prices, params, str(nothing))
     model = fit(found.rows, found.kind, params)

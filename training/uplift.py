@@ -37,32 +37,22 @@ class Decisions:
     left_out: dict[str, int]  # reason → decisions
 
 
-def choose_kind(log: pl.DataFrame, kind: str) -> str:
-    """The kind of intervention to learn about: the one asked for, else the most frequent.
+def usable(log: pl.DataFrame, params: TreatmentParams) -> tuple[pl.DataFrame, int]:
+    """The decisions of one kind whose propensity is known, and how many of that kind have none.
 
-    Raises UpliftError when there is no log, or none of that kind.
+    Raises UpliftError when there is no log, no such kind, no propensity, or nobody on one of the two sides.
     """
     if log.is_empty():
         raise UpliftError(
             "There is no log of interventions, so nobody can tell whom an offer would keep. Deliver interventions.csv "
             "with everyone who was offered something, everyone who could have been, and the chance each had."
         )
-    kinds = log["kind"].value_counts(sort=True)
-    if not kind:
-        return str(kinds.sort(["count", "kind"], descending=[True, False])["kind"][0])
-    if kind not in kinds["kind"]:
-        raise UpliftError(f"No intervention is called {kind!r}, there is {', '.join(sorted(kinds['kind']))}. "
-                          "Set treatment.kind.")  # fmt: skip
-    return kind
-
-
-def decisions(log: pl.DataFrame, features: pl.DataFrame, params: TreatmentParams) -> Decisions:
-    """The decisions one can learn from: with a propensity, about a customer of that day, followed up to the horizon.
-
-    `log` is the table of interventions, `features` data.features at its days. Raises UpliftError when propensities,
-    controls or treated customers are missing, or there are too few of them or of those who left.
-    """
-    kind = choose_kind(log, params.kind)
+    counts = log["kind"].value_counts().sort(["count", "kind"], descending=[True, False])
+    kind = params.kind or str(counts["kind"][0])
+    if kind not in counts["kind"]:
+        raise UpliftError(
+            f"No intervention is called {kind!r}, there is {', '.join(sorted(counts['kind']))}. Set treatment.kind."
+        )
     mine = log.filter(pl.col("kind") == kind)
     known = mine.filter(pl.col("propensity").is_not_null())
     if known.is_empty():
@@ -70,6 +60,24 @@ def decisions(log: pl.DataFrame, features: pl.DataFrame, params: TreatmentParams
             f"No decision about a {kind} says how probable the offer was, so the chosen cannot be told from those who "
             "would have fared like them anyway. Log the propensity with each decision, or draw some by lot."
         )
+    if known["offered"].all():
+        raise UpliftError(
+            f"Everybody in the log was offered a {kind}, so there is nobody to compare with. "
+            "Hold some customers back by lot and log them too."
+        )
+    if not known["offered"].any():
+        raise UpliftError(f"Nobody in the log was offered a {kind}, so there is nothing to learn. Log who was.")
+    return known, mine.height - known.height
+
+
+def decisions(log: pl.DataFrame, features: pl.DataFrame, params: TreatmentParams) -> Decisions:
+    """The decisions one can learn from: with a propensity, about a customer of that day, followed up to the horizon.
+
+    `log` is the table of interventions, `features` data.features at its days. Raises UpliftError as `usable` does, and
+    when outcomes have no dates or there are too few decisions, or too few who left, on one side.
+    """
+    known, without = usable(log, params)
+    kind = str(known["kind"][0])
     joined = known.rename({"decided_on": "as_of"}).join(features, on=["customer_id", "as_of"], how="inner")
     if joined["time_days"].is_null().all():
         raise UpliftError(
@@ -78,33 +86,20 @@ def decisions(log: pl.DataFrame, features: pl.DataFrame, params: TreatmentParams
         )
     left, weight = known_by(joined, params.horizon_days)
     rows = joined.with_columns(pl.Series("left", left), pl.Series("weight", weight)).filter(pl.col("weight") > 0)
-    left_out = {
-        "no propensity": mine.height - known.height,
-        "not a customer on that day": known.height - joined.height,
-        f"not yet followed up for {params.horizon_days} days": joined.height - rows.height,
-    }
-    _refuse_too_few(rows, kind, params)
-    keep = [name for name in (*KEYS, *_features(features), *LOGGED) if name in rows.columns]
-    return Decisions(rows.select(keep), kind, {reason: count for reason, count in left_out.items() if count})
-
-
-def _refuse_too_few(rows: pl.DataFrame, kind: str, params: TreatmentParams) -> None:
-    offered = rows.filter("offered")
-    arms = {"offered": offered, "not offered": rows.filter(~pl.col("offered"))}
-    for arm, part in arms.items():
-        if part.is_empty():
-            other = "was offered" if arm == "not offered" else "was not offered"
-            raise UpliftError(
-                f"Everybody in the log {other} a {kind}, so there is nobody to compare with. "
-                + ("Hold some customers back by lot and log them too." if arm == "not offered" else "Log who got it.")
-            )
-    for arm, part in arms.items():
+    for arm, part in (("with", rows.filter("offered")), ("without", rows.filter(~pl.col("offered")))):
         gone = int(part["left"].sum())
         if part.height < params.min_arm or gone < params.min_leavers:
             raise UpliftError(
-                f"{part.height} decisions {arm} a {kind} with {gone} who left are too few to learn from; "
+                f"{part.height} decisions {arm} a {kind}, {gone} of whom left, are too few to learn from; "
                 f"{params.min_arm} and {params.min_leavers} are needed. Wait for more, or lower treatment.min_arm."
             )
+    left_out = {
+        "no propensity": without,
+        "not a customer on that day": known.height - joined.height,
+        f"not yet followed up for {params.horizon_days} days": joined.height - rows.height,
+    }
+    keep = [name for name in (*KEYS, *_features(features), *LOGGED) if name in rows.columns]
+    return Decisions(rows.select(keep), kind, {reason: count for reason, count in left_out.items() if count})
 
 
 def fit(rows: pl.DataFrame, kind: str, params: TreatmentParams) -> UpliftModel:

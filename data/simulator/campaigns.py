@@ -6,7 +6,6 @@ campaigns differs from the same one without only in who leaves when.
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
     from data.simulator.world import Person, Touch
 
 KIND = "call back"
+_STREAM = 7_001  # tells these draws from all others of the same seed
 SKIP_DAYS = 90  # of history before the first campaign
-WRONG_DAYS, NOTICED_DAYS, QUIET_DAYS = 120, 30, 180  # how far back a call back, agents, and sleep look
-DEAR = 45.0  # a monthly price that agents call much
+WRONG_DAYS, NOTICED_DAYS, QUIET_DAYS = 120, 90, 180  # how far back a call back, agents, and sleep look
 
 
 @dataclass(frozen=True)
@@ -51,18 +50,16 @@ def decide(
 ) -> list[Decision]:  # fmt: skip
     """The decisions of one campaign about customers `present`; `rests` tells until when each is left alone."""
     asked, made = params.campaigns, []
+    # Drawn for everybody, so that nobody's luck depends on who has left.
+    draws = np.random.default_rng([params.seed, _STREAM, day]).random((len(people), 3))
     for number in present:
-        # A stream a customer and day: whether others have left changes nothing here.
-        rng = random.Random(f"{params.seed} campaign {day} {number}")
-        looked_at, by_lot, luck = (rng.random() for _ in range(3))
+        looked_at, by_lot, luck = draws[number]
         if looked_at >= asked.reach or rests.get(number, 0) > day:
             continue
         rests[number] = day + asked.rest_days
         random_arm = by_lot < asked.random_share
-        propensity = (
-            asked.random_propensity if random_arm else _agents(asked, paths[number], day, people[number].monthly_price)
-        )
-        made.append(Decision(number, day, luck < propensity, "random" if random_arm else "agent", propensity))
+        propensity = asked.random_propensity if random_arm else _agents(asked, paths[number], day)
+        made.append(Decision(number, day, bool(luck < propensity), "random" if random_arm else "agent", propensity))
     return made
 
 
@@ -92,10 +89,10 @@ def row(decision: Decision, people: list[Person], starts: date, asked: Campaigns
     }
 
 
-def _agents(asked: Campaigns, path: list[Touch], day: int, monthly_price: float) -> float:
+def _agents(asked: Campaigns, path: list[Touch], day: int) -> float:
     last = _last(path, day)
     bad = last is not None and day - last.day <= NOTICED_DAYS and (not last.resolved or last.sentiment == "negative")
-    return min(0.95, (asked.agent_noticed if bad else asked.agent_else) + asked.agent_dear * (monthly_price >= DEAR))
+    return asked.agent_noticed if bad else asked.agent_else
 
 
 def _last(path: list[Touch], day: int) -> Touch | None:

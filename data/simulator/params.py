@@ -50,9 +50,8 @@ class Campaigns:
     rest_days: int = 180  # so that one decision's effect is not another's
     random_share: float = 0.4  # of those looked at: offered by lot, with `random_propensity`
     random_propensity: float = 0.5
-    agent_noticed: float = 0.6  # agents offer it to those whose last contact they remember as bad, …
-    agent_else: float = 0.08  # … and to few others, …
-    agent_dear: float = 0.12  # … rather to those who pay much
+    agent_noticed: float = 0.65  # agents offer it to those whose last contact of 90 days went badly, …
+    agent_else: float = 0.06  # … and to few others
     heal: float = 0.85  # share of the excess hazard taken away, where the last contact of 120 days went wrong
     heal_else: float = 0.15  # and where it did not
     wake: float = 1.5  # added to the relative hazard of those without a contact for 180 days

@@ -2,15 +2,13 @@
 
 Each decision gets a score whose mean is the effect of the offer: by inverse propensity weights alone (Horvitz and
 Thompson, 1952) or doubly robust (AIPW: Robins, Rotnitzky and Zhao, 1994), which varies less and is right if either the
-propensities or the outcome models are. The value of a policy is the mean score of those it would treat (Dudík et al.,
-2014). Effects count customers kept: positive is good. Intervals draw whole customers.
+propensities or the outcome models are. The value of a policy is the mean over all customers of the score where it
+treats and of nothing where it does not (Dudík et al., 2014). Effects count customers kept: positive is good.
 """
 
 from __future__ import annotations
 
 import numpy as np
-
-from evaluation.metrics.bootstrap import Interval, paired_difference, ratio_of_sums
 
 
 def ipw_scores(offered: np.ndarray, propensity: np.ndarray, left: np.ndarray) -> np.ndarray:
@@ -28,37 +26,21 @@ def aipw_scores(
     return np.asarray(untreated - treated + missed, dtype=np.float64)
 
 
-def policy_value(
-    chosen: np.ndarray, scores: np.ndarray, weight: np.ndarray, customer: np.ndarray, seed: int
-) -> Interval:
-    """Effect a customer of treating `chosen` (bool or share [rows]) and nobody else, with its interval."""
-    return ratio_of_sums(chosen * scores * weight, weight, customer, seed)
+def auuc_parts(ranking: np.ndarray, scores: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """float64 [rows] whose mean is the area under the uplift curve, best `ranking` first.
 
-
-def policy_gain(
-    chosen: np.ndarray, other: np.ndarray, scores: np.ndarray, weight: np.ndarray, customer: np.ndarray, seed: int
-) -> Interval:
-    """Value of treating `chosen` minus that of treating `other`, paired."""
-    first, second = (one * scores * weight for one in (chosen, other))
-    return paired_difference((first, weight), (second, weight), customer, seed)
-
-
-def auuc(ranking: np.ndarray, scores: np.ndarray, weight: np.ndarray, customer: np.ndarray, seed: int) -> Interval:
-    """Area under the uplift curve: the mean value over all budgets from nobody to everybody, best `ranking` first.
-
-    The ranks are taken as given, so the interval is about the effect and not about who else might have been ranked.
+    That is the mean value over all budgets from nobody to everybody. The ranks are taken as given, so an interval is
+    about the effect and not about who else might have been ranked.
     """
-    share = _share_before(ranking, weight)
-    return ratio_of_sums((1 - share) * scores * weight, weight, customer, seed)
+    return np.asarray((1 - _share_before(ranking, weight)) * scores)
 
 
-def qini(ranking: np.ndarray, scores: np.ndarray, weight: np.ndarray, customer: np.ndarray, seed: int) -> Interval:
-    """Area between the uplift curve and that of a random order (Radcliffe, 2007; with scores: Yadlowsky et al., 2025).
+def qini_parts(ranking: np.ndarray, scores: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """float64 [rows] whose mean is the area between the uplift curve and that of a random order, 0 being chance.
 
-    0 is as good as chance. Ranks as in `auuc`.
+    Radcliffe (2007); with doubly robust scores Yadlowsky et al. (2025). Ranks as in `auuc_parts`.
     """
-    share = _share_before(ranking, weight)
-    return ratio_of_sums((0.5 - share) * scores * weight, weight, customer, seed)
+    return np.asarray((0.5 - _share_before(ranking, weight)) * scores)
 
 
 def _share_before(ranking: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from data.store import write_text
 from evaluation.experience.worth_hearing import WorthHearingParams
 from evaluation.report.page import page
-from evaluation.report.sections import arrival, backtest, churn, contacts, hearing, people, verdicts, worth
+from evaluation.report.sections import arrival, backtest, churn, contacts, hearing, people, treatment, verdicts, worth
 from evaluation.report.sections.headline import headline
 from evaluation.report.shelf import UNREADABLE, NotThere, Shelf
 
@@ -65,6 +65,7 @@ def write_report(
         "backtest": lambda: backtest.backtest(shelf, params.chart_horizons_days),
         "verdicts": lambda: verdicts.verdicts(shelf),
         "at_risk": lambda: people.at_risk(shelf, params.at_risk, params.horizon_days),
+        "treatment": lambda: treatment.treatment(shelf, params.at_risk),
         "worth": lambda: worth.worth(
             shelf, params.worth_hearing, read_audio, params.clip_s, int(params.page_mb * 1e6) - MARKUP_BYTES
         ),

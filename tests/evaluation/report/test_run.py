@@ -28,7 +28,8 @@ from evaluation.scorecard import gain, load
 from tests.evaluation.report.a_store import NOW, decoded, delivered, walk
 
 IDS = [
-    "numbers", "came-in", "refused", "version", "about", "hearing", "churn", "decisions", "at-risk", "worth", "short",
+    "numbers", "came-in", "refused", "version", "about", "hearing", "churn", "decisions", "at-risk", "treat", "worth",
+    "short",
 ]  # fmt: skip
 PARAMS = ReportParams(clip_s=8.0, worth_hearing=WorthHearingParams(chosen=4, random=2))
 VOID = {"meta", "link", "br", "img", "input", "hr", "circle", "line"}
