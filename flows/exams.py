@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,12 @@ def keep(street: Street, kind: str) -> None:
     name = {"asr": "splits.parquet", "churn": "features.parquet"}[kind]
     rows = pl.read_parquet(street.path(name)).filter(pl.col("split") == "test")
     write_table(street.path(f"scorecards/{kind}/{KEPT}"), leaving.examined(rows) if kind == "churn" else rows)
+
+
+def recordings_of(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """The recordings with the queue each call was in, as the cut into utterances takes them."""
+    queues = tables["contacts"].select("contact_id", "queue")
+    return tables["recordings"].join(queues, on="contact_id", how="left")
 
 
 def bring_back(street: Street, kind: str, run_id: str, dataset: Path) -> tuple[Path, str]:
@@ -56,9 +63,8 @@ def bring_back(street: Street, kind: str, run_id: str, dataset: Path) -> tuple[P
     else:
         tables = read_tables(dataset / "tables")
         content = contents(tables["recordings"], dataset / "shards")
-        queues = tables["contacts"].select("contact_id", "queue")
         cut(
-            tables["recordings"].join(queues, on="contact_id", how="left"),
+            recordings_of(tables),
             tables["turns"],
             rows,
             lambda call: read(content(call), call),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from models.confidence import Calibration
 
 Report = Callable[[int, int], None]
+Pair = tuple[dict[str, Any], np.ndarray]  # a line of a manifest, and its samples
 AT_ONCE = 64  # utterances between two looks at the progress bar
 
 
@@ -87,9 +88,9 @@ def exams(manifest: Path, params: EvaluationParams) -> dict[str, Exam]:
     params leave empty is not there. Raises ValueError when the manifest or a guardrail is empty or cannot be read.
     """
     rows_of(manifest)  # raises when there is nothing to score on
-    test = _exam(_decoded(manifest))
-    found = {"test": test}
-    sample = _shared_out(test, params.condition_s)
+    whole = _decoded(manifest)
+    found = {"test": _exam(whole)}
+    sample = _shared_out(whole, params.condition_s)
     sounds = sounds_in(params.noise_dir, params.music_dir, SAMPLE_RATE_HZ)
     treated = []
     for condition in params.conditions if sample else ():
@@ -102,7 +103,7 @@ def exams(manifest: Path, params: EvaluationParams) -> dict[str, Exam]:
     if treated:
         found["conditions"] = _exam(treated)
     if params.guardrail_s > 0:
-        general: list[tuple[dict[str, Any], np.ndarray]] = []
+        general: list[Pair] = []
         for name in params.guardrail:
             found_there = _decoded(ROOT / name)
             if not found_there:
@@ -110,7 +111,7 @@ def exams(manifest: Path, params: EvaluationParams) -> dict[str, Exam]:
             general += found_there
         if not params.guardrail:
             general += general_speech(params.guardrail_s, params.seed, SAMPLE_RATE_HZ)
-        found["guardrail"] = _exam(_shared_out(_exam(general), params.guardrail_s))
+        found["guardrail"] = _exam(_shared_out(general, params.guardrail_s))
     return found
 
 
@@ -155,7 +156,7 @@ def examine(
     return cards
 
 
-def _decoded(manifest: Path) -> list[tuple[dict[str, Any], np.ndarray]]:
+def _decoded(manifest: Path) -> list[Pair]:
     """The lines of a manifest with their audio; a folder stands for the manifest.jsonl in it."""
     manifest = manifest / "manifest.jsonl" if manifest.is_dir() else manifest
     found = []
@@ -167,7 +168,7 @@ def _decoded(manifest: Path) -> list[tuple[dict[str, Any], np.ndarray]]:
     return found
 
 
-def _exam(pairs: Sequence[tuple[Mapping[str, Any], np.ndarray]]) -> Exam:
+def _exam(pairs: Sequence[Pair]) -> Exam:
     content = hashlib.sha256()
     for row, wave in pairs:
         content.update(json.dumps(row, sort_keys=True).encode())
@@ -175,20 +176,19 @@ def _exam(pairs: Sequence[tuple[Mapping[str, Any], np.ndarray]]) -> Exam:
     return Exam([dict(row) for row, _ in pairs], [wave for _, wave in pairs], content.hexdigest())
 
 
-def _shared_out(exam: Exam, seconds: float) -> list[tuple[dict[str, Any], np.ndarray]]:
+def _shared_out(pairs: Sequence[Pair], seconds: float) -> list[Pair]:
     """Up to `seconds` of an exam, one utterance of each voice in turn, in the order they come."""
-    by_voice: dict[str, list[int]] = {}
-    for number, row in enumerate(exam.rows):
-        by_voice.setdefault(str(row.get("voice") or row.get("contact_id")), []).append(number)
-    turns = [number for batch in zip_longest(*by_voice.values()) for number in batch if number is not None]
-    chosen: list[int] = []
+    by_voice: dict[str, list[Pair]] = {}
+    for row, wave in pairs:
+        by_voice.setdefault(str(row.get("voice") or row.get("contact_id")), []).append((row, wave))
+    chosen: list[Pair] = []
     length_s = 0.0
-    for number in turns:
-        length_s += len(exam.waves[number]) / SAMPLE_RATE_HZ
+    for pair in (one for turn in zip_longest(*by_voice.values()) for one in turn if one is not None):
+        length_s += len(pair[1]) / SAMPLE_RATE_HZ
         if chosen and length_s > seconds:
             break
-        chosen.append(number)
-    return [(exam.rows[number], exam.waves[number]) for number in chosen] if seconds > 0 else []
+        chosen.append(pair)
+    return chosen if seconds > 0 else []
 
 
 def smoke_sample(manifest: Path) -> Path:

@@ -19,7 +19,7 @@ from data.audio import read as read_audio
 from data.packs import contents
 from data.splits import SPLITS
 from data.store import read_json, read_tables, scan_tables, write_json, write_parts, write_table, write_text
-from flows import hearing, judging, leaving, reading, transcribing
+from flows import exams, hearing, judging, leaving, reading, transcribing
 from flows.params import Params
 from flows.settings import Settings
 
@@ -114,8 +114,7 @@ def cut(street: Street, progress: Report) -> dict[str, Any]:
 
     clean, params = read_tables(street.path("clean")), street.params.hours
     splits = pl.read_parquet(street.path("splits.parquet"))
-    recordings = clean["recordings"].join(clean["contacts"].select("contact_id", "queue"), on="contact_id", how="left")
-    summary = cut(recordings, clean["turns"], splits, _decoded(street), street.path("speech"), progress)
+    summary = cut(exams.recordings_of(clean), clean["turns"], splits, _decoded(street), street.path("speech"), progress)
     lines = [{**line, "at": street.now().isoformat()} for line in summary["refused"]]
     write_text(street.path("quarantine/cut.jsonl"), "".join(json.dumps(line) + "\n" for line in lines))
     delivered = pl.read_parquet(street.path("tables/recordings.parquet"))
@@ -425,6 +424,7 @@ def score(street: Street, progress: Report) -> dict[str, Any]:
         street.params.features,
     )  # fmt: skip
     write_table(street.path("scores.parquet"), scores)
+    leaving.keep_scores(street.path("scored"), scores, read_json(street.path("office/churn.json"))["model"])
     write_table(street.path("reasons.parquet"), reasons)
     summary = {
         "customers": scores.height,
