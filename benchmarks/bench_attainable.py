@@ -19,8 +19,6 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench_churn_tables import Unrecorded
-
 from data.features import FeatureParams, as_of_dates, features
 from data.labelling import label
 from data.labelling.scheme import FRICTIONS
@@ -32,6 +30,7 @@ from evaluation.metrics.churn import attainable_skill
 from evaluation.metrics.churn_references import logistic
 from models.churn import ChurnModel, feature_columns
 from training.churn import ChurnTraining, train
+from training.table import Unrecorded
 
 
 def true_labels(contacts: pl.DataFrame) -> pl.DataFrame:

@@ -1,179 +1,185 @@
 """P3: the churn model on plain tables with a yes/no target, against peers as they come, on the same splits.
 
-Each split is 70 % train, 10 % valid (stopping, calibration) and 20 % test, stratified. LightGBM and CatBoost take
-part where they are installed; the answer says who did not. `--seeds 0 1 2 3 4 --tables ibm_telco …`
+Each split is 70 % train, 10 % valid (stopping, calibration) and 20 % test, stratified. Settings were chosen inside the
+training parts of other seeds (docs/log.md). Peers run in an environment of their own (benchmarks/peers/tables.txt),
+made on first use with `uv`. What every model said of a split is kept in --work and used again, so it can be cut short.
+`--seeds 10 11 12 13 14 --tables ibm_telco … --models keepline CatBoost …`
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from _walk import real_data
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from _walk import ROOT, real_data
 
 TABLES = ("ibm_telco", "mlc_churn", "iranian_telecom")
-Parts = dict[str, tuple[pl.DataFrame, np.ndarray]]
+PEERS = ("logistic regression", "random forest", "LightGBM", "CatBoost", "TabM")
+OURS = "keepline"
+Parts = dict[str, pl.DataFrame]  # by side, each with the bool column churn
 
 
-class Unrecorded:
-    """A run that nobody reads."""
-
-    run_id = "none"
-
-    def log_params(self, params: dict[str, Any]) -> None: ...
-
-    def log_metrics(self, metrics: dict[str, float], step: int) -> None: ...
-
-
-def read(folder: Path, table: str) -> tuple[pl.DataFrame, np.ndarray]:
-    """(features, whether they left) of one of the tables described in the data folder's README."""
+def read(folder: Path, table: str) -> pl.DataFrame:
+    """One of the tables described in the data folder's README, its target as bool."""
     frame = pl.read_csv(folder / "churn" / f"{table}.csv", infer_schema_length=None)
-    left = frame["churn"].cast(pl.String).str.to_lowercase().is_in(["yes", "1"]).to_numpy()
-    return frame.drop("churn"), left
+    return frame.with_columns(pl.col("churn").cast(pl.String).str.to_lowercase().is_in(["yes", "1"]))
 
 
-def divide(frame: pl.DataFrame, left: np.ndarray, seed: int) -> Parts:
+def divide(frame: pl.DataFrame, seed: int) -> Parts:
+    """Train, valid and test of a seed."""
     from sklearn.model_selection import train_test_split
 
+    left = frame["churn"].to_numpy()
     most, test = train_test_split(np.arange(len(left)), test_size=0.2, random_state=seed, stratify=left)
     train, valid = train_test_split(most, test_size=0.125, random_state=seed, stratify=left[most])
-    return {name: (frame[rows], left[rows]) for name, rows in (("train", train), ("valid", valid), ("test", test))}
+    return {name: frame[rows.tolist()] for name, rows in (("train", train), ("valid", valid), ("test", test))}
 
 
 def keepline(parts: Parts, seed: int) -> np.ndarray:
+    """Risks of the test rows by the model that `keepline fit-table` trains, on these parts."""
     from dataclasses import replace
 
     from models.churn import ChurnModel
     from training.churn import TABLE, train
+    from training.table import Unrecorded, frame_of
 
-    rows = pl.concat(
-        frame.rename({name: f"attr_{name}" for name in frame.columns}).with_columns(
-            pl.lit(side).alias("split"), pl.Series("event", left)
-        )
-        for side, (frame, left) in parts.items()
-    ).with_columns(
-        pl.format("c{}", pl.int_range(pl.len())).alias("customer_id"),
-        pl.lit(None, pl.Date).alias("as_of"),
-        pl.lit(None, pl.Float64).alias("time_days"),
-        pl.col(pl.Int64).cast(pl.Float64),
-    )
+    def known(side: str) -> pl.DataFrame:
+        frame = parts[side]
+        ids = pl.Series([f"{side} {n}" for n in range(len(frame))])
+        rows = frame_of(frame.drop("churn").cast({pl.Int64: pl.Float64}), ids)
+        return rows.with_columns(pl.lit(side).alias("split"), frame["churn"].alias("event"))
+
     with tempfile.TemporaryDirectory() as work:
+        rows = pl.concat([known("train"), known("valid")])
         found = train(replace(TABLE, seed=seed), rows, Path(work), Unrecorded())
-        risks = ChurnModel.load(Path(found["model"])).predict(rows.filter(split="test"))
-    return risks["risk"].to_numpy()
+        return ChurnModel.load(Path(found["model"])).predict(known("test"))["risk"].to_numpy()
 
 
-def _encoded(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.compose import make_column_selector, make_column_transformer
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+def version() -> str:
+    """Changes with the code and settings of our model, so that what an older one said is not used."""
+    files = [ROOT / "training" / f"{name}.py" for name in ("churn", "additive", "boosting", "likelihood", "table")]
+    files += [ROOT / "models" / f"{name}.py" for name in ("churn", "encoding", "hazard", "trees")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:10]
 
-    encode = make_column_transformer(
-        (StandardScaler(), make_column_selector(dtype_include="number")),
-        (OneHotEncoder(handle_unknown="ignore", sparse_output=False), make_column_selector(dtype_exclude="number")),
+
+def peers_python(work: Path) -> Path:
+    """The peers' interpreter, in an environment made from benchmarks/peers/tables.txt on first use."""
+    python = work / "peers" / "bin" / "python"
+    if not python.exists():
+        uv = Path(sys.executable).with_name("uv")
+        listed = ROOT / "benchmarks" / "peers" / "tables.txt"
+        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, work / "peers"], check=True)
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, "-r", listed], check=True)
+    return python
+
+
+def figures(left: np.ndarray, risk: np.ndarray) -> dict[str, float]:
+    from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+
+    risk = np.clip(risk, 1e-6, 1 - 1e-6)
+    found = {"log_loss": log_loss(left, risk), "auc": roc_auc_score(left, risk),
+             "average_precision": average_precision_score(left, risk)}  # fmt: skip
+    return {name: round(float(value), 5) for name, value in found.items()}
+
+
+def ranks(splits: pl.DataFrame) -> pl.DataFrame:
+    """The mean rank of each model over tables and both measures, of means over splits."""
+    means = splits.group_by("table", "model").agg(pl.col("log_loss", "auc").mean())
+    ranked = means.with_columns(
+        pl.col("log_loss").rank().over("table"), pl.col("auc").rank(descending=True).over("table")
     )
-    return encode.fit_transform(parts["train"][0].to_pandas()), encode.transform(parts["test"][0].to_pandas())
+    return ranked.group_by("model").agg(
+        pl.mean_horizontal(pl.col("log_loss").mean(), pl.col("auc").mean()).round(3).alias("mean_rank"),
+        pl.col("log_loss").mean().round(3).alias("log_loss_rank"), pl.col("auc").mean().round(3).alias("auc_rank"),
+    ).sort("mean_rank")  # fmt: skip
 
 
-def logistic_regression(parts: Parts, seed: int) -> np.ndarray:
-    from sklearn.linear_model import LogisticRegression
+def differences(splits: pl.DataFrame) -> list[dict[str, Any]]:
+    """Ours less each peer's figure, split by split: mean, standard error, and on how many splits ours is better.
 
-    train, test = _encoded(parts)
-    return LogisticRegression(max_iter=2000).fit(train, parts["train"][1]).predict_proba(test)[:, 1]
-
-
-def random_forest(parts: Parts, seed: int) -> np.ndarray:
-    from sklearn.ensemble import RandomForestClassifier
-
-    train, test = _encoded(parts)
-    model = RandomForestClassifier(n_estimators=300, random_state=seed)
-    return model.fit(train, parts["train"][1]).predict_proba(test)[:, 1]
-
-
-def _pandas(parts: Parts) -> dict[str, Any]:
-    frames = {side: frame.to_pandas() for side, (frame, _) in parts.items()}
-    text = [name for name in frames["train"].columns if frames["train"][name].dtype.kind not in "biuf"]
-    for name in text:
-        known = sorted(set().union(*(frame[name] for frame in frames.values())))
-        for frame in frames.values():
-            frame[name] = frame[name].astype("category").cat.set_categories(known)
-    return frames
-
-
-def lightgbm(parts: Parts, seed: int) -> np.ndarray:
-    import lightgbm as lgb
-
-    frames = _pandas(parts)
-    model = lgb.LGBMClassifier(n_estimators=2000, learning_rate=0.03, random_state=seed, verbose=-1)
-    model.fit(
-        frames["train"], parts["train"][1], eval_set=[(frames["valid"], parts["valid"][1])],
-        callbacks=[lgb.early_stopping(50, verbose=False)],
-    )  # fmt: skip
-    return model.predict_proba(frames["test"])[:, 1]
-
-
-def catboost(parts: Parts, seed: int) -> np.ndarray:
-    from catboost import CatBoostClassifier
-
-    frames = _pandas(parts)
-    text = [name for name in frames["train"].columns if frames["train"][name].dtype.name == "category"]
-    model = CatBoostClassifier(random_seed=seed, verbose=False, early_stopping_rounds=50, cat_features=text,
-                               allow_writing_files=False)  # fmt: skip
-    model.fit(frames["train"], parts["train"][1], eval_set=(frames["valid"], parts["valid"][1]))
-    return model.predict_proba(frames["test"])[:, 1]
-
-
-MODELS: dict[str, Callable[[Parts, int], np.ndarray]] = {
-    "keepline": keepline, "logistic regression": logistic_regression, "random forest": random_forest,
-    "LightGBM": lightgbm, "CatBoost": catboost,
-}  # fmt: skip
+    Splits of one table share rows, so the standard errors are somewhat too small.
+    """
+    ours = splits.filter(model=OURS).select("table", "seed", "log_loss", "auc")
+    found = []
+    for peer in [name for name in PEERS if name in splits["model"]]:
+        both = ours.join(splits.filter(model=peer), on=["table", "seed"], suffix="_peer")
+        for (table,), rows in both.group_by("table", maintain_order=True):
+            row: dict[str, Any] = {"peer": peer, "table": table}
+            for name, sign in (("log_loss", -1), ("auc", 1)):
+                gap = (rows[name] - rows[f"{name}_peer"]).to_numpy()
+                spread = gap.std(ddof=1) / len(gap) ** 0.5 if len(gap) > 1 else float("nan")
+                row[name] = {"mean": round(float(gap.mean()), 5), "se": round(float(spread), 5),
+                             "better_on": f"{int((sign * gap > 0).sum())} of {len(gap)}"}  # fmt: skip
+            found.append(row)
+    return found
 
 
 def main() -> None:
-    """Prints figures a split, their means, and the mean rank of each model over tables and measures."""
-    from sklearn.metrics import log_loss, roc_auc_score
-
+    """Prints figures a split, their means, mean ranks, and paired differences."""
     ask = argparse.ArgumentParser(description=__doc__)
-    ask.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    ask.add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12, 13, 14])
     ask.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES)
-    ask.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    ask.add_argument("--models", nargs="+", default=[OURS, *PEERS], choices=[OURS, *PEERS])
+    ask.add_argument("--work", type=Path, default=ROOT / "data" / "store" / "bench_churn_tables")
     asked = ask.parse_args()
-    folder = real_data("P3", "churn")
-    splits, absent = [], set()
+    folder = real_data("P3 churn on plain tables", "churn")
+    asked.work.mkdir(parents=True, exist_ok=True)
+    skipped = None
+    jobs, places = [], {}
     for table in asked.tables:
-        frame, left = read(folder, table)
+        frame = read(folder, table)
         for seed in asked.seeds:
-            parts = divide(frame, left, seed)
-            for name in asked.models:
-                began = time.process_time()
-                try:
-                    risk = np.clip(MODELS[name](parts, seed), 1e-6, 1 - 1e-6)
-                except ImportError:
-                    absent.add(name)
+            parts = divide(frame, seed)
+            place = asked.work / f"{table}-{seed}"
+            place.mkdir(exist_ok=True)
+            for side, rows in parts.items():
+                rows.write_parquet(place / f"{side}.parquet")
+            for model in asked.models:
+                out = place / f"{model.replace(' ', '_')}{'-' + version() if model == OURS else ''}.json"
+                places[table, seed, model] = (out, parts["test"]["churn"].to_numpy())
+                if out.exists():
                     continue
-                true = parts["test"][1]
-                figures = {"log_loss": log_loss(true, risk), "auc": roc_auc_score(true, risk)}
-                splits.append({"table": table, "seed": seed, "model": name,
-                               **{key: round(float(value), 4) for key, value in figures.items()},
-                               "cpu_s": round(time.process_time() - began, 1)})  # fmt: skip
-                print(json.dumps(splits[-1]), file=sys.stderr, flush=True)
-    found = pl.DataFrame(splits)
-    means = found.group_by("table", "model").agg(pl.col("log_loss", "auc", "cpu_s").mean().round(4))
-    ranks = means.with_columns(
-        pl.col("log_loss").rank().over("table").alias("a"), pl.col("auc").rank(descending=True).over("table").alias("b")
+                if model != OURS:
+                    jobs.append({"model": model, "seed": seed, "parts": str(place), "out": str(out)})
+                    continue
+                began = time.process_time()
+                risk = keepline(parts, seed)
+                found = {"risk": risk.round(9).tolist(), "cpu_s": round(time.process_time() - began, 1)}
+                out.write_text(json.dumps(found))
+                print(out.name, table, seed, found["cpu_s"], file=sys.stderr, flush=True)
+    if jobs:
+        (asked.work / "jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in jobs))
+        try:
+            script = ROOT / "benchmarks" / "peers" / "tables.py"
+            subprocess.run([peers_python(asked.work), script, asked.work / "jobs.jsonl"], check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            skipped = f"peers of benchmarks/peers/tables.txt are missing: {error}"
+    rows = []
+    for (table, seed, model), (out, left) in places.items():
+        if out.exists():
+            found = json.loads(out.read_text())
+            row = {"table": table, "seed": seed, "model": model, "cpu_s": found["cpu_s"]}
+            rows.append(row | figures(left, np.array(found["risk"])))
+    splits = pl.DataFrame(rows)
+    means = splits.group_by("table", "model").agg(
+        pl.col("log_loss", "auc", "average_precision", "cpu_s").mean().round(4)
     )
-    ranks = ranks.group_by("model").agg(((pl.col("a") + pl.col("b")) / 2).mean().round(3).alias("mean_rank"))
     print(json.dumps({
-        "benchmark": "P3 churn on plain tables", "seeds": asked.seeds, "splits": splits,
-        "means": means.sort("table", "log_loss").to_dicts(), "mean_ranks": ranks.sort("mean_rank").to_dicts(),
-        "not_installed": sorted(absent),
+        "benchmark": "P3 churn on plain tables", "seeds": asked.seeds, "peers_skipped": skipped,
+        "mean_ranks": ranks(splits).to_dicts(), "means": means.sort("table", "log_loss").to_dicts(),
+        "ours_less_peers": differences(splits) if OURS in asked.models else [], "splits": rows,
     }, indent=1))  # fmt: skip
 
 

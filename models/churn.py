@@ -1,7 +1,8 @@
 """The churn model: from a customer's features to one monotone curve of risk, with reasons a person can read.
 
 Time is cut at the horizons; the network gives each interval a cumulative hazard, so the risk by the end of an interval
-is 1 − exp(−sum of hazards so far) and never falls. `models.hazard` is the network, `models.encoding` what it is given.
+is 1 − exp(−sum of hazards so far) and never falls. `models.hazard` is the network, `models.tabular` the one for targets
+without dates, `models.encoding` what they are given.
 """
 
 from __future__ import annotations
@@ -20,20 +21,26 @@ from data.features import KEYS
 from data.store import atomic, read_json, write_json
 from models.encoding import ChurnModelError, Column, Encoder, describe_columns
 from models.hazard import ChurnConfig, HazardNetwork, mean_logits, risk_from_logits
+from models.tabular import TableNetwork
 
-__all__ = ["ChurnConfig", "ChurnModel", "ChurnModelError", "describe_columns", "feature_columns"]
+__all__ = ["ChurnConfig", "ChurnModel", "ChurnModelError", "describe_columns", "feature_columns", "network_of"]
 
 WEIGHTS, CONFIG, FORMAT = "weights.safetensors", "config.json", 2
 _BATCH = 4096
 
 
+def network_of(config: ChurnConfig) -> HazardNetwork | TableNetwork:
+    """An untrained network for targets with or without dates."""
+    return HazardNetwork(config) if config.horizons_days else TableNetwork(config)
+
+
 class ChurnModel:
     """A trained network with its encoding and calibration."""
 
-    def __init__(self, config: ChurnConfig, network: HazardNetwork | None = None) -> None:
+    def __init__(self, config: ChurnConfig, network: HazardNetwork | TableNetwork | None = None) -> None:
         self.config = config
         self.encoder = Encoder(config.columns)
-        self.network = network or HazardNetwork(config)
+        self.network = network or network_of(config)
         self.network.eval()
         self._bias = torch.tensor(config.bias, dtype=torch.float64)
 
@@ -56,10 +63,6 @@ class ChurnModel:
         """Risks float64 [customers, horizons] of mappings of features: the quick way for a few, equal to `predict`."""
         with torch.inference_mode():
             return self._risk(torch.from_numpy(self.encoder.rows(customers))).numpy()
-
-    def score_row(self, values: Mapping[str, Any]) -> dict[str, float]:
-        """Risk of one customer given as a mapping of features: the quick way, equal to `predict`."""
-        return dict(zip(self.config.risk_names, self.score_rows([values])[0].tolist(), strict=True))
 
     def reasons(self, frame: pl.DataFrame, top: int = 3) -> pl.DataFrame:
         """Why: the `top` groups of features that move each row's risk most, against a typical customer.
@@ -124,7 +127,7 @@ class ChurnModel:
             config = ChurnConfig(columns=columns, horizons_days=horizons, bias=bias, **found)
         except (KeyError, TypeError) as error:
             raise ChurnModelError(f"{folder / CONFIG}: incomplete ({error}). Train it again.") from error
-        network = HazardNetwork(config)
+        network = network_of(config)
         try:
             network.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
         except (RuntimeError, safetensors.SafetensorError) as error:

@@ -97,6 +97,11 @@ class Encoder:
         ])  # fmt: skip
 
     @property
+    def bins(self) -> int:
+        """Number of inputs that are bins of numbers; they come first."""
+        return len(self._owned)
+
+    @property
     def width(self) -> int:
         """Number of inputs, carried ones included."""
         return len(self.owner)

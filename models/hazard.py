@@ -1,7 +1,7 @@
 """The churn network: a hazard for each interval of time, additive where that is enough and deep where it is not.
 
-An interval's hazard is softplus(logit), which makes a single interval (a target without dates) exactly logistic. The
-logit is a sum of three parts:
+An interval's hazard is softplus(logit); a target without dates is a single interval, for which that is exactly logistic
+(its network is models.tabular). The logit is a sum of three parts:
 
 * an additive one over all inputs, linear in their piecewise-linear encoding;
 * log(1 + what contacts left behind): experiences add to a customer's hazard and fade, as in a Hawkes process with marks
@@ -35,6 +35,8 @@ class ChurnConfig:
     layers: int = 2
     members: int = 8
     dropout: float = 0.1
+    trees: int = 0  # boosted trees beside the ensemble, for a target without dates
+    tree_depth: int = 6
     temperature: float = 1.0
     bias: tuple[float, ...] = (0.0,)
 
@@ -75,7 +77,7 @@ class HazardNetwork(nn.Module):
         super().__init__()
         encoder = Encoder(config.columns)
         self.plain = encoder.width - len(encoder.carried)
-        intervals = max(1, len(config.horizons_days))
+        intervals = len(config.horizons_days)
         # What training.additive fits; the rest is learned by gradient descent on what this leaves.
         self.register_buffer("linear", torch.zeros(self.plain))
         self.register_buffer("level", torch.zeros(intervals))
@@ -119,9 +121,7 @@ class HazardNetwork(nn.Module):
 
 
 def fading(horizons_days: tuple[int, ...], half_life_days: float = _HALF_LIFE_DAYS) -> torch.Tensor:
-    """The mean over each interval of what halves every `half_life_days`: [intervals], 1 without horizons."""
-    if not horizons_days:
-        return torch.ones(1)
+    """The mean over each interval of what halves every `half_life_days`: [intervals]."""
     ends = np.array([0.0, *horizons_days]) * np.log(2) / half_life_days
     return torch.tensor(-np.diff(np.exp(-ends)) / np.diff(ends), dtype=torch.float32)
 

@@ -79,9 +79,7 @@ def life_table(rows: Rows) -> torch.Tensor:
 
     count = rows.observed.shape[1]
     events = torch.tensor([float((rows.event == j).sum()) for j in range(count)]) + 0.5
-    hazard = events / (rows.observed.sum(0) + 1.0)
-    rate = hazard if rows.dated else -torch.log1p(-hazard.clamp(max=0.99))
-    return torch.log(torch.expm1(rate))
+    return torch.log(torch.expm1(events / (rows.observed.sum(0) + 1.0)))
 
 
 def ensemble_logits(network: HazardNetwork, rows: Rows) -> torch.Tensor:

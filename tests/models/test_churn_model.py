@@ -36,8 +36,16 @@ def a_model(horizons: tuple[int, ...] = (30, 90, 180, 365), seed: int = 0) -> Ch
     """Untrained, yet with weights large enough for every feature to matter."""
     torch.manual_seed(seed)
     columns = describe_columns(a_frame(), [describe(name, kind) for name, kind in NAMES.items()], bins=6)
-    config = ChurnConfig(columns, horizons, hidden=16, members=4, bias=(-2.0,) * max(1, len(horizons)))
+    config = ChurnConfig(
+        columns, horizons, hidden=16, members=4, trees=0 if horizons else 3, bias=(-2.0,) * max(1, len(horizons))
+    )
     model = ChurnModel(config)
+    if not horizons:
+        trees = model.network.trees
+        trees.asked.random_(model.network.tree_inputs, model.encoder.width)
+        trees.values.normal_(0, 0.5)
+        model.network.share.fill_(0.5)
+        return model
     with torch.no_grad():
         model.network.common.normal_(0, 0.3)
         model.network.departure.normal_(0, 0.3)
@@ -62,8 +70,8 @@ def test_one_customer_scores_as_in_a_frame():
     model, frame = a_model(), a_frame()
     together = model.predict(frame)
     for n in (0, 1, 17):
-        alone = model.score_row(frame.row(n, named=True))
-        assert alone == pytest.approx({name: together[name][n] for name in model.config.risk_names}, abs=1e-6)
+        alone = model.score_rows([frame.row(n, named=True)])[0]
+        assert alone == pytest.approx([together[name][n] for name in model.config.risk_names], abs=1e-6)
 
 
 def test_rows_do_not_depend_on_their_neighbours():
@@ -81,7 +89,7 @@ def test_no_rows_give_no_risks_and_no_reasons():
 def test_a_missing_column_is_named():
     for ask in (
         lambda model, frame: model.predict(frame),
-        lambda model, frame: model.score_row(frame.row(0, named=True)),
+        lambda model, frame: model.score_rows([frame.row(0, named=True)]),
     ):
         with pytest.raises(ChurnModelError, match="no column friction_30d"):
             ask(a_model(), a_frame().drop("friction_30d"))
@@ -92,7 +100,7 @@ def test_text_where_a_number_belongs_is_named():
     with pytest.raises(ChurnModelError, match="contacts_30d is not numeric"):
         a_model().predict(words)
     with pytest.raises(ChurnModelError, match="contacts_30d is not numeric"):
-        a_model().score_row(words.row(0, named=True))
+        a_model().score_rows([words.row(0, named=True)])
 
 
 def test_an_unseen_category_takes_a_slot_of_its_own():
@@ -112,8 +120,9 @@ def test_missing_and_endless_numbers_are_scored_as_missing():
     assert not missing.equals(model.predict(frame.with_columns(pl.lit(50.0).alias("longest_wait_s")))["risk_90"])
 
 
-def test_a_saved_model_predicts_the_same(tmp_path):
-    model = a_model()
+@pytest.mark.parametrize("horizons", [(30, 90, 180, 365), ()])
+def test_a_saved_model_predicts_the_same(tmp_path, horizons):
+    model = a_model(horizons)
     model.save(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "weights.safetensors"]
     again = ChurnModel.load(tmp_path)

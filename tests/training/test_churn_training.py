@@ -15,6 +15,7 @@ import pytest
 from evaluation.metrics.churn import point_metrics
 from evaluation.metrics.churn_references import kaplan_meier
 from models.churn import ChurnModel
+from training.boosting import Boosting
 from training.churn import ChurnTraining, ChurnTrainingError, train
 
 QUICK = ChurnTraining(epochs=8, patience=8, hidden=16, members=4, learning_rate=3e-3, min_customers=40)
@@ -76,9 +77,23 @@ def test_it_learns_who_leaves(tmp_path):
 
 def test_targets_without_dates_are_learned_too(tmp_path):
     table = a_table(1500, dated=False)
-    found = train(QUICK, table, tmp_path, Notes())
+    found = train(replace(QUICK, boosting=Boosting(rounds=60, depth=3)), table, tmp_path, Notes())
     assert found["horizons_days"] == []
     assert scored(Path(found["model"]), table)["auc"] > 0.7
+    assert 0 < found["trees"] <= 60
+    assert 0.2 < found["tree_share"] < 0.8
+    assert found["kept_valid_loss"] < found["first_valid_loss"]
+
+
+def test_what_valid_was_used_for_is_not_reported_on_it(tmp_path):
+    """The last fit learns from valid as well; the figures on valid are those of the fit before."""
+    table = a_table(400, dated=False)
+    found = train(replace(QUICK, epochs=30, boosting=Boosting(rounds=400)), table, tmp_path, Notes())
+    kept = ChurnModel.load(Path(found["model"]))
+    valid = table.filter(split="valid")
+    seen = point_metrics(valid.join(kept.predict(valid), on=["customer_id", "as_of"]))
+    assert seen["log_loss"] < found["valid"]["log_loss"]
+    assert found["valid"]["log_loss"] == pytest.approx(found["kept_valid_loss"], abs=0.05)
 
 
 def test_half_observed_customers_bias_nothing(tmp_path):
@@ -225,11 +240,11 @@ def test_an_ensemble_speaks_where_features_matter_only_together(tmp_path):
     rng = np.random.default_rng(0)
     table = a_table(3000, effect=0.0).with_columns(friction_30d=pl.Series(rng.uniform(0, 1, 3000)))
     odd = ((table["friction_30d"] > 0.5) != (table["plan"] == "flex")).to_numpy()
-    table = table.with_columns(time_days=None, event=pl.Series(rng.random(3000) < np.where(odd, 0.7, 0.2)))
-    table = table.cast({"time_days": pl.Float64})
+    leaves = np.ceil(rng.exponential(1 / np.where(odd, 0.006, 0.001)))
+    table = table.with_columns(time_days=pl.Series(np.minimum(leaves, 300.0)), event=pl.Series(leaves <= 300))
     found = train(replace(QUICK, epochs=30), table, tmp_path, Notes())
     assert found["ensemble"]
-    assert found["valid_loss"] < found["valid_loss_additive"] - 0.05
+    assert found["kept_valid_loss"] < found["first_valid_loss"] - 0.05
 
 
 def test_refinements_wait_for_many_leavers(tmp_path):

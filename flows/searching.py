@@ -1,0 +1,90 @@
+"""`keepline search churn`: finds settings of training on validation customers and says how to use them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import yaml
+from rich.console import Console
+
+from flows import marker, wiring
+from flows.graph import BY_NAME
+from flows.progress import bar
+
+if TYPE_CHECKING:
+    from flows.steps import Street
+    from training.churn import ChurnTraining
+    from training.tracking import Run
+
+EXPERIMENT = "keepline-search"
+
+
+def search(console: Console, kind: str, trials: int, store: Path | None) -> None:
+    """Runs the search, or goes on with it, until it has `trials` trials, and prints the best settings."""
+    from training.search import search
+
+    if kind != "churn":
+        raise ValueError(f"search: {kind!r} cannot be searched. Only churn can: an ASR trial takes minutes, so fan "
+                         "out with `dvc exp run --queue -S 'asr.learning_rate=0.001,0.002'`.")  # fmt: skip
+    street = wiring.street(store)
+    path = street.path("features.parquet")
+    if not path.is_file():
+        raise ValueError(f"{path}: no features to train on. Walk the street first: keepline run, or keepline demo.")
+    name = f"churn {marker.of_step(street, BY_NAME['train_churn'])[:12]}"  # other data or settings: another study
+    rows = pl.read_parquet(path)
+    with _parent(street, name) as parent, bar(console, f"searching, up to {trials} trials") as progress:
+        found = search(
+            street.params.churn, rows, trials, f"sqlite:///{street.path('search.db')}", name,
+            street.path("search") / hashlib.sha256(name.encode()).hexdigest()[:12],
+            lambda number, params: _trial(street, name, parent.run_id, number, params), progress,
+        )  # fmt: skip
+        parent.log_metrics({"best_loss": found.loss, "first_loss": found.loss_before, "trials": found.trials})
+    leavers = rows.filter(pl.col("event") & (pl.col("split") == "valid"))["customer_id"].n_unique()
+    settings = {key: _short(value) for key, value in found.settings.items()}
+    resumed = f" ({found.resumed_from} from before)" if found.resumed_from else ""
+    console.print(
+        f"{found.trials} trials{resumed}; best is trial {found.trial}: valid loss {found.loss_before:.5f} → "
+        f"{found.loss:.5f}, judged on {leavers} validation customers who left. The test part was not looked at.",
+        highlight=False,
+    )
+    console.print("\nIn params.yaml:\n", highlight=False)
+    console.print(yaml.safe_dump({"churn": settings}, sort_keys=False), highlight=False, markup=False)
+    console.print("As an experiment:\n", highlight=False)
+    console.print(command(settings), highlight=False, markup=False, soft_wrap=True)
+
+
+def command(settings: dict[str, Any]) -> str:
+    """The `dvc exp run` that trains with `settings`."""
+    return "dvc exp run " + " ".join(f"-S churn.{key}={value}" for key, value in settings.items())
+
+
+def _short(value: Any) -> Any:
+    """Three digits are all that a search can tell."""
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
+@contextlib.contextmanager
+def _parent(street: Street, name: str) -> Iterator[Run]:
+    from training.tracking import start_or_resume
+
+    settings, params = street.settings, asdict(street.params.churn)
+    with start_or_resume(settings.tracking_uri, EXPERIMENT, f"search {name}", params, {"kind": "search"},
+                         reuse_finished=True, artifact_root=settings.artifact_root) as run:  # fmt: skip
+        yield run
+
+
+@contextlib.contextmanager
+def _trial(street: Street, name: str, parent: str, number: int, params: ChurnTraining) -> Iterator[Run]:
+    from training.tracking import PARENT_TAG, start_or_resume
+
+    settings = street.settings
+    tags = {PARENT_TAG: parent, "kind": "trial"}
+    with start_or_resume(settings.tracking_uri, EXPERIMENT, f"{name} trial {number}", asdict(params), tags,
+                         artifact_root=settings.artifact_root) as run:  # fmt: skip
+        yield run

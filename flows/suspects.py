@@ -1,0 +1,44 @@
+"""`keepline suspects`: labels and outcomes of the store that are probably wrong, for a person to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from data.store import read_tables, write_table
+from flows import wiring
+from flows.progress import bar
+
+
+def suspects(console: Console, horizon_days: int, limit: int, store: Path | None) -> None:
+    """Writes suspects.parquet in the store and prints the first `limit` of it."""
+    from training.suspects import suspect_labels, suspect_outcomes
+
+    street = wiring.street(store)
+    labels, rows = street.path("labels.parquet"), street.path("features.parquet")
+    for path in (labels, rows):
+        if not path.is_file():
+            raise ValueError(f"{path}: not there yet. Walk the street first: keepline run, or keepline demo.")
+    clean = read_tables(street.path("clean"))
+    turns = [clean["turns"]]
+    if (heard := street.path("transcripts.parquet")).is_file():
+        turns.append(pl.read_parquet(heard).select(clean["turns"].columns))
+    with bar(console, "doubting labels") as progress:
+        found = pl.concat([
+            suspect_labels(pl.read_parquet(labels), pl.concat(turns), clean["contacts"], progress=progress),
+            suspect_outcomes(pl.read_parquet(rows), horizon_days),
+        ]).sort("margin", descending=True, maintain_order=True)  # fmt: skip
+    out = street.path("suspects.parquet")
+    write_table(out, found)
+    table = Table(box=None)
+    for column in ("about", "label", "given", "rather", "probability"):
+        table.add_column(column)
+    for row in found.head(limit).iter_rows(named=True):
+        table.add_row(escape(f"{row['about']} {row['id']}"), row["label"], row["given"], row["suggested"],
+                      f"{row['probability']:.2f}")  # fmt: skip
+    console.print(table)
+    console.print(f"{found.height} suspects in [bold]{out}[/], most suspect first", highlight=False, soft_wrap=True)

@@ -1,0 +1,161 @@
+"""`keepline fit-table` and `keepline score-table`: the churn model for any table with a yes/no target."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from data import plain_table
+from data.plain_table import Columns, TableError
+from data.store import atomic, read_json, write_table
+from flows import wiring
+from flows.progress import bar
+
+READING = "table.json"  # how the table was read, kept in the bundle
+FIGURES = ("log_loss", "brier", "auc", "average_precision", "lift_10", "ece", "calibration_slope")
+REASONS = 3
+
+
+def fit_table(
+    console: Console, file: Path, target: str, id: str | None, out: Path | None, positive: str | None,
+    exclude: list[str], folds: int, seed: int, allow_leaks: bool,
+) -> None:  # fmt: skip
+    """Learns from `file`, prints what held-out rows say, leaves model/, held_out.parquet and, with folds, suspects."""
+    from evaluation.metrics.churn import churn_metrics
+    from models.bundle import file_sha256, write_bundle
+    from training.table import TableFit, fit_table, suspect_rows
+
+    out = out or Path(f"{file.stem}.model")
+    frame = plain_table.read(file)
+    event = plain_table.target(frame, target, positive)
+    ids = plain_table.identifiers(frame, id)
+    columns = plain_table.columns_of(frame, target, positive, id, exclude)
+    fit = TableFit(seed=seed, folds=folds, allow_leaks=allow_leaks)
+    values = plain_table.values_of(frame, columns)
+    with tempfile.TemporaryDirectory() as work, bar(console, f"learning {target}") as progress:
+        fitted = fit_table(values, event, ids, columns, fit, Path(work), progress)
+        metrics = churn_metrics(fitted.predictions, seed)["risk"]
+        held = "every row, by a model that had not seen it" if folds else f"{fitted.predictions.height} rows held out"
+        reading = {
+            "columns": asdict(columns), "reported_on": held, "metrics": {k: asdict(v) for k, v in metrics.items()},
+            "rows": frame.height, "fit": {"seed": seed, "folds": folds},
+        }  # fmt: skip
+        files: dict[str, Any] = {name: fitted.model / name for name in ("weights.safetensors", "config.json")}
+        files[READING] = json.dumps(reading, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        files["card.md"] = _card(file.name, columns, reading, fitted.summary)
+        out.mkdir(parents=True, exist_ok=True)
+        write_bundle(
+            out / "model", "churn", files, data_hash=file_sha256(file), git_commit=wiring.git_commit(),
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"), licence="the terms of your own data",
+            params={"target": target, "seed": seed, "folds": folds},
+        )  # fmt: skip
+    write_table(out / "held_out.parquet", fitted.predictions.select("customer_id", "event", "risk"))
+    _tell_columns(console, frame, columns, fitted.summary)
+    _tell_figures(console, metrics, held)
+    if folds:
+        listed, share = suspect_rows(fitted.predictions)
+        write_table(out / "suspects.parquet", listed)
+        console.print(f"{listed.height} targets are probably wrong (about {share:.1%} of all); suspects.parquet lists "
+                      "them, most suspect first", highlight=False)  # fmt: skip
+    console.print(f"model in [bold]{out / 'model'}[/]; score others with: keepline score-table {out} FILE",
+                  highlight=False, soft_wrap=True)  # fmt: skip
+
+
+def score_table(console: Console, model: Path, file: Path, out: Path | None) -> None:
+    """Writes each row's id, risk and reasons, riskiest first, and tells what the model had never seen."""
+    from evaluation.metrics.churn import churn_metrics
+    from models.bundle import verify_bundle
+    from models.churn import ChurnModel
+    from training.table import frame_of
+
+    folder = model / "model" if (model / "model").is_dir() else model
+    verify_bundle(folder)
+    if not (folder / READING).is_file():
+        raise TableError(f"{folder}: was not trained by `keepline fit-table`. Its features come from the street.")
+    reading = read_json(folder / READING)
+    columns = _columns(reading["columns"])
+    network = ChurnModel.load(folder)
+    frame = plain_table.read(file)
+    ids = plain_table.identifiers(frame, columns.id)
+    values = plain_table.values_of(frame, columns)
+    rows = frame_of(values, ids)
+    scored = network.predict(rows).select("customer_id", "risk")
+    reasons = network.reasons(rows.drop("as_of"), top=REASONS)
+    told = reasons.pivot("rank", index="customer_id", values="sentence")
+    told = told.rename({name: f"reason_{name}" for name in told.columns if name != "customer_id"})
+    scored = scored.join(told, on="customer_id", how="left").sort("risk", descending=True, maintain_order=True)
+    scored = scored.rename({"customer_id": columns.id or "row"})
+    out = out or Path(f"{file.stem}.scores.csv")
+    if out.suffix == ".parquet":
+        write_table(out, scored)
+    else:
+        with atomic(out) as temporary:
+            scored.write_csv(temporary)
+    seen = {column.name.removeprefix("attr_"): column.values for column in network.config.columns
+            if column.kind == "categorical"}  # fmt: skip
+    for name, new in plain_table.unseen(values, seen).items():
+        some = ", ".join(f"{value} ({count})" for value, count in list(new.items())[:5])
+        console.print(f"[yellow]column {escape(name)}: {sum(new.values())} rows have values the model never saw: "
+                      f"{escape(some)}. They were scored by their other columns.[/]", highlight=False)  # fmt: skip
+    console.print(f"{scored.height} rows, expected number of {columns.target}: {scored['risk'].sum():.0f} "
+                  f"({scored['risk'].mean():.1%})", highlight=False)  # fmt: skip
+    if columns.target in frame.columns and frame[columns.target].null_count() < frame.height:
+        event = plain_table.target(frame, columns.target, columns.positive)
+        known = network.predict(rows).with_columns(event.alias("event"), pl.lit(None, pl.Float64).alias("time_days"))
+        _tell_figures(console, churn_metrics(known.filter(pl.col("event").is_not_null()), 0)["risk"], file.name)
+    console.print(f"scores and reasons in [bold]{out}[/]", highlight=False, soft_wrap=True)
+
+
+def _tell_columns(console: Console, frame: pl.DataFrame, columns: Columns, summary: dict[str, Any]) -> None:
+    console.print(f"{frame.height} rows, {len(columns.numeric)} numbers, {len(columns.categorical)} categories",
+                  highlight=False)  # fmt: skip
+    if summary["unknown_target"]:
+        console.print(f"{summary['unknown_target']} rows have no {columns.target} and were left out", highlight=False)
+    for name, auc in summary["leaks_allowed"].items():
+        console.print(f"[yellow]column {escape(name.removeprefix('attr_'))} alone has an AUC of {auc:.3f}; it was "
+                      "learned from as asked[/]", highlight=False)  # fmt: skip
+    for name, why in columns.left_out.items():
+        console.print(f"column {name} was left out: {why}", style="dim", highlight=False)
+
+
+def _tell_figures(console: Console, metrics: dict[str, Any], on: str) -> None:
+    table = Table(box=None, pad_edge=False, title=f"on {on}", title_justify="left", title_style="dim")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    table.add_column("95 % interval")
+    for name in FIGURES:
+        found = metrics[name]
+        ends = "" if found.low is None else f"{found.low:.4f} to {found.high:.4f}"
+        table.add_row(name, f"{found.value:.4f}", ends)
+    console.print(table)
+
+
+def _card(file: str, columns: Columns, reading: dict[str, Any], summary: dict[str, Any]) -> str:
+    figures = "".join(
+        f"- {name}: {found['value']:.4f} ({found['low']:.4f} to {found['high']:.4f})\n"
+        for name in FIGURES if (found := reading["metrics"][name])["low"] is not None
+    )  # fmt: skip
+    left_out = "".join(f"- {name}: {why}\n" for name, why in columns.left_out.items()) or "none\n"
+    return (
+        f"# {columns.target}, learned from {file}\n\nThe risk that `{columns.target}` is yes, for rows like those of "
+        f"{file}.\n\n## Data\n\n{reading['rows']} rows; columns: {', '.join(columns.features)}\n\n"
+        f"Left out:\n\n{left_out}\n"
+        f"## Figures, on {reading['reported_on']}\n\n{figures}\n## Training\n\n{summary['epochs']} passes, "
+        f"{summary['trees']} trees; {summary['rows']['valid']} of "
+        f"{summary['rows']['train'] + summary['rows']['valid']} rows served to choose and calibrate.\n\n"
+        "## Limits\n\nIt says who resembles those who left, not why, nor whom to call. A value it never saw is scored "
+        "by the other columns.\n"
+    )
+
+
+def _columns(found: dict[str, Any]) -> Columns:
+    return replace(Columns(**found), numeric=tuple(found["numeric"]), categorical=tuple(found["categorical"]))

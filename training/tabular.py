@@ -1,0 +1,94 @@
+"""What a network for a target without dates gets after its passes: trees beside it, their share, and all the rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from training.boosting import Boosting, Grown, grow
+from training.likelihood import Rows, calibrate, ensemble_loss
+from training.passes import Learning, repeat
+
+if TYPE_CHECKING:
+    from models.hazard import ChurnConfig
+    from models.tabular import TableNetwork
+    from models.trees import ObliviousTrees
+
+_SHARE_SPREAD = 0.15  # of the trees' share around one half, a priori: a few hundred valid rows cannot tell it well
+
+
+class TableLearning(Learning, Protocol):
+    """The settings of churn training that matter here."""
+
+    @property
+    def boosting(self) -> Boosting: ...
+
+
+def blend(
+    network: TableNetwork, config: ChurnConfig, parts: dict[str, Rows], params: TableLearning
+) -> tuple[ChurnConfig, dict[str, Any]]:
+    """Gives `network` trees grown on train beside it; how much they count and the calibration are found on valid."""
+    train, valid = parts["train"], parts["valid"]
+    if params.boosting.rounds:
+        begin = network.tree_inputs
+        held = (_answers(valid, begin), _left(valid))
+        grown = grow(_answers(train, begin), _left(train), held, params.boosting, params.seed)
+        config = replace(config, trees=len(grown.values), tree_depth=params.boosting.depth)
+        network.trees = _trees(grown, begin)
+        network.share.fill_(_best_share(network, valid))
+    temperature, bias = calibrate(network, valid)
+    kept = {"kept_valid_loss": ensemble_loss(network, valid), "trees": config.trees, "tree_share": float(network.share)}
+    return replace(config, temperature=temperature, bias=bias), kept
+
+
+def refit(
+    network: TableNetwork, config: ChurnConfig, parts: dict[str, Rows], params: TableLearning, passes: int
+) -> TableNetwork:
+    """A network like `network`, but of all rows: as many passes and trees as were best, the same share of trees."""
+    import torch
+
+    from models.tabular import TableNetwork
+
+    names = ("inputs", "observed", "event")
+    rows = Rows(*(torch.cat([getattr(part, name) for part in parts.values()]) for name in names), dated=False)
+    torch.manual_seed(params.seed)
+    fuller = TableNetwork(replace(config, trees=0))
+    repeat(fuller, rows, params, passes)
+    if config.trees:
+        boosting = replace(params.boosting, rounds=config.trees)
+        grown = grow(_answers(rows, network.tree_inputs), _left(rows), None, boosting, params.seed)
+        fuller.trees = _trees(grown, network.tree_inputs)
+        fuller.share.copy_(network.share)
+    return fuller.eval()
+
+
+def _trees(grown: Grown, begin: int) -> ObliviousTrees:
+    import torch
+
+    from models.trees import ObliviousTrees
+
+    trees = ObliviousTrees(*grown.asked.shape)
+    trees.asked.copy_(torch.from_numpy(grown.asked + begin))
+    trees.threshold.copy_(torch.from_numpy(grown.threshold))
+    trees.values.copy_(torch.from_numpy(grown.values))
+    return trees
+
+
+def _best_share(network: TableNetwork, valid: Rows) -> float:
+    """The share of the trees that valid likes best, held near one half by a Gaussian prior."""
+    shares = np.linspace(0, 1, 21)
+    costs = []
+    for share in shares:
+        network.share.fill_(share)
+        costs.append(ensemble_loss(network, valid) * len(valid) + (share - 0.5) ** 2 / (2 * _SHARE_SPREAD**2))
+    return float(shares[int(np.argmin(costs))])
+
+
+def _answers(rows: Rows, begin: int) -> np.ndarray:
+    return rows.inputs[:, begin:].numpy()
+
+
+def _left(rows: Rows) -> np.ndarray:
+    return (rows.event >= 0).numpy()
