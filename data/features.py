@@ -114,12 +114,12 @@ def _sums(params: FeatureParams) -> list[str]:
 
 def is_dated(outcomes: pl.DataFrame, params: FeatureParams) -> bool:
     """Whether anything that happened has a date. Without dates there is only yes or no, and one as-of date."""
-    return not _of_event(outcomes, params).filter(pl.col("happened") & pl.col("on").is_not_null()).is_empty()
+    return not of_event(outcomes, params).filter(pl.col("happened") & pl.col("on").is_not_null()).is_empty()
 
 
 def snapshot(outcomes: pl.DataFrame, contacts: pl.DataFrame, params: FeatureParams) -> date:
     """The day after everything known: where customers are scored. Raises ValueError when no table has a date."""
-    ends = [_of_event(outcomes, params)["observed_until"].max(), contacts["started_at"].dt.date().max()]
+    ends = [of_event(outcomes, params)["observed_until"].max(), contacts["started_at"].dt.date().max()]
     known = [day for day in ends if isinstance(day, date)]
     if not known:
         raise ValueError("features: no contact and no outcome has a date. Deliver contacts or outcomes.observed_until.")
@@ -192,7 +192,7 @@ def features_in_parts(
     record = _record(customers, params)
     outcomes = tables["outcomes"].lazy().collect()
     dated = is_dated(outcomes, params)
-    outcomes = _of_event(outcomes, params).unique("customer_id", keep="first", maintain_order=True)
+    outcomes = of_event(outcomes, params).unique("customer_id", keep="first", maintain_order=True)
     some = _some_customers(customers, contacts, params.part_contacts)
     for done, (first, last) in enumerate(some):
         theirs = pl.col("customer_id").is_between(pl.lit(first), pl.lit(last))
@@ -233,7 +233,8 @@ def _some_customers(customers: pl.DataFrame, contacts: pl.LazyFrame, part_contac
     return ends.select("first", "last").rows() or [("", "")]
 
 
-def _of_event(outcomes: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
+def of_event(outcomes: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
+    """The outcomes of the event to foresee. Raises ValueError where outcomes are there, and none is of that name."""
     found = outcomes.filter(pl.col("event") == params.event)
     if found.is_empty() and not outcomes.is_empty():
         names = ", ".join(sorted(outcomes["event"].unique().to_list()))

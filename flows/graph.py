@@ -132,7 +132,7 @@ STEPS = (
          makes=("office/churn.json",), always=True),
     Step("score", "scoring every customer", needs=("current.parquet", "office/churn.json", "clean", "labels.parquet",
                                                              "transcripts.parquet"),
-         makes=("scores.parquet", "reasons.parquet", "score.json"), params=("features",),
+         makes=("scores.parquet", "reasons.parquet", "score.json"), keeps=("scored",), params=("features",),
          code=("models/churn.py", "models/encoding.py", "models/hazard.py", "data/evidence.py", "data/marks.py")),
     Step("treat", "choosing whom to treat", needs=("clean", "labels.parquet", "current.parquet", "office/churn.json"),
          makes=("treatments.parquet", "treat.json", "treatment"), params=("treatment", "features"),

@@ -157,6 +157,30 @@ def score_all(model: str | None, current: pl.DataFrame) -> tuple[pl.DataFrame, p
     return risks.sort(risks.columns[-1], descending=True), network.reasons(current)
 
 
+def keep_scores(folder: Path, scores: pl.DataFrame, model: str) -> None:
+    """Keeps what was predicted for the day that its horizons have passed: one file an as-of date and model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for (day,), rows in scores.group_by("as_of"):
+        name = f"{day}-{hashlib.sha256(model.encode()).hexdigest()[:12]}.parquet"
+        write_table(folder / name, rows.select(pl.lit(model).alias("model"), pl.all()).sort("customer_id"))
+
+
+def matured(
+    folder: Path, tables: Mapping[str, pl.DataFrame], params: FeatureParams, seed: int, campaign: Campaign
+) -> list[dict[str, Any]]:
+    """How the scores kept in `folder` have turned out, by model and horizon (evaluation.matured); [] where none are."""
+    from data.features import is_dated, of_event, snapshot
+    from evaluation.matured import matured
+
+    files = sorted(folder.glob("*.parquet"))
+    if not files or not is_dated(tables["outcomes"], params):
+        return []
+    scored = pl.concat([pl.read_parquet(file) for file in files], how="diagonal")
+    outcomes = of_event(tables["outcomes"], params).unique("customer_id", keep="first", maintain_order=True)
+    today = snapshot(tables["outcomes"], tables["contacts"], params)
+    return matured(scored, outcomes, today, seed, params.lead_days, campaign)
+
+
 def with_evidence(
     reasons: pl.DataFrame,
     scores: pl.DataFrame,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from data.store import read_json, write_json
+from data.store import read_json, read_tables, write_json
 from flows import hearing, judging, leaving, reaping
 
 if TYPE_CHECKING:
@@ -38,9 +38,22 @@ def watch(street: Street, progress: Report) -> dict[str, Any]:
             found[kind] = {"version": version, **_judged(card, metric, promoted)}
             run.log_metrics({f"{kind}_{name}": estimate.value for name, estimate in card.metrics.items()})
             run.set_tags({f"{kind}_version": version, f"{kind}_verdict": found[kind]["verdict"]})
-    summary = {"day": day, "run_id": run.run_id, "models": found}
+        matured = _matured(street)
+        for one in matured:
+            figures = {f"{name}_{end}": value for name, ends in (one["metrics"] or {}).items()
+                       for end, value in ends.items() if value is not None}  # fmt: skip
+            where = f"{one['model'].replace(' ', '_')}_matured_{one['horizon_days']}"
+            run.log_metrics({f"{where}_{name.removesuffix('_value')}": value for name, value in figures.items()})
+    summary = {"day": day, "run_id": run.run_id, "models": found, "matured": matured}
     write_json(street.path("nightly.json"), summary)
     return summary
+
+
+def _matured(street: Street) -> list[dict[str, Any]]:
+    """How earlier scores have turned out, by model and horizon, as far as their horizons have passed."""
+    params = street.params
+    return leaving.matured(street.path("scored"), read_tables(street.path("clean")), params.features,
+                           params.evaluation.seed, params.evaluation.campaign)  # fmt: skip
 
 
 def _scored(street: Street, kind: str, version: int, progress: Report) -> Scorecard:
