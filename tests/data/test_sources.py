@@ -293,3 +293,26 @@ def test_what_a_folder_of_recordings_cannot_use_is_named(tmp_path):
 def test_a_folder_without_recordings_says_what_would_do(tmp_path):
     with pytest.raises(SourceError, match=r"no recordings. Give a folder with files in one of .wav"):
         sources.read("recordings", tmp_path)
+
+
+def test_a_log_of_interventions_is_read_with_or_without_propensities(tmp_path):
+    export = an_export(tmp_path)
+    assert sources.read("folder", export).interventions.is_empty()
+    log = export / "interventions.csv"
+    log.write_text(
+        "customer_id,decided_on,kind,offered,assigned_by,propensity,cost\n"
+        "C1,2026-07-01,call back,yes,random,0.5,12\nC2,2026-07-01,call back,no,agent,,\n"
+        "C2,2026-07-32,call back,no,agent,,\nC2,2026-07-02,call back,no,boss,,\nC1,2026-07-03,call back,,agent,,\n"
+    )
+    found = sources.read("folder", export)
+    assert found.interventions.select("customer_id", "offered", "propensity", "cost").rows() == [
+        ("C1", True, 0.5, 12.0), ("C2", False, None, None),
+    ]  # fmt: skip
+    assert [refusal.reason.split(" (")[0] for refusal in found.refusals] == [
+        "decided_on is not a date", "assigned_by is not one of random policy agent", "offered is empty",
+    ]  # fmt: skip
+    log.write_text("customer_id,decided_on,kind,offered,assigned_by\nC1,2026-07-01,call back,yes,policy\n")
+    assert sources.read("folder", export).interventions["propensity"].to_list() == [None]
+    log.write_text("customer_id,kind,offered,assigned_by\nC1,call back,yes,policy\n")
+    with pytest.raises(SourceError, match=r"interventions.csv: no column 'decided_on'"):
+        sources.read("folder", export)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data.audio import to_wav_bytes
-from data.records import Contact, Customer, Outcome, Recording, Turn, frame
+from data.records import Contact, Customer, Intervention, Outcome, Recording, Turn, frame
 from data.store import write_table
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -45,6 +45,7 @@ class AStore:
             for turn, role in enumerate(("agent", "customer"))
         ]
         self.outcomes = [Outcome(f"c{number}", "churn", False, None, date(2026, 5, 31)) for number in range(calls)]
+        self.interventions: list[Intervention] = []
 
     def read_audio(self, contact_id: str) -> bytes:
         self.fetched.append(contact_id)
@@ -58,7 +59,7 @@ class AStore:
         ]  # fmt: skip
         rows = {
             "customers": self.customers, "contacts": self.contacts, "recordings": recordings, "turns": self.turns,
-            "outcomes": self.outcomes,
+            "outcomes": self.outcomes, "interventions": self.interventions,
         }  # fmt: skip
         for table, values in rows.items():
             write_table(self.root / "tables" / f"{table}.parquet", frame(table, values))

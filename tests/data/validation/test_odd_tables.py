@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime
+from datetime import date, datetime
 
 import polars as pl
 import pytest
 
-from data.records import TABLES
+from data.records import TABLES, Intervention
 from data.store import write_table
 from data.validation import ContractBroken, ValidationParams, validate
 from tests.data.validation.factory import NOW, AStore
@@ -62,3 +62,22 @@ def test_a_damaged_table_stops_with_its_folder_named(tmp_path):
 def test_now_must_say_its_time_zone(tmp_path):
     with pytest.raises(ValueError, match="time zone"):
         validate(tmp_path, ValidationParams(), AStore(tmp_path).read_audio, datetime(2026, 6, 1))
+
+
+def test_a_decision_that_cannot_be_true_is_rejected_and_the_others_stay(tmp_path):
+    store = AStore(tmp_path)
+    made = Intervention("c1", date(2026, 3, 1), "call back", True, "random", 0.5, 12.0)
+    wrong = {
+        "impossible-propensity": {"propensity": 1.5}, "negative-cost": {"cost": -1.0}, "unknown-customer":
+        {"customer_id": "ghost"}, "before-the-customer": {"decided_on": date(2024, 1, 1)}, "in-the-future":
+        {"decided_on": date(2036, 1, 1)}, "duplicate-intervention": {},
+    }  # fmt: skip
+    store.interventions = [made, dataclasses.replace(made, customer_id="c2", propensity=None, cost=None)]
+    store.interventions += [
+        dataclasses.replace(made, **{"customer_id": f"c{3 + n}" if change else "c1", **change})
+        for n, change in enumerate(wrong.values())
+    ]
+    params = dataclasses.replace(ValidationParams(), tolerated_rejects=10)
+    summary = validate(store.write().root, params, store.read_audio, NOW)
+    assert summary["reasons"] == {f"interventions/{reason}": 1 for reason in wrong}
+    assert pl.read_parquet(tmp_path / "clean/interventions.parquet")["customer_id"].to_list() == ["c1", "c2"]
