@@ -70,11 +70,23 @@ def close(console: Console, store: Path, summaries: dict[str, Any], seconds: flo
             table.add_row(*verdict(kind, summaries))
     console.rule("what came of it", style="dim")
     console.print(table)
+    if "treat" in summaries:
+        console.print(f"\n{to_treat(summaries['treat'])}", highlight=False)
     console.print(f"\n{seconds:.0f} s. [bold]keepline ui[/] shows the runs, [bold]keepline decisions[/] why.")
     if "report" in summaries:
         console.print(f"The report is at [bold]{store / 'report' / 'index.html'}[/]", soft_wrap=True, highlight=False)
     else:
         console.print(f"What was heard is in [bold]{store / 'transcripts.parquet'}[/]", soft_wrap=True, highlight=False)
+
+
+def to_treat(found: dict[str, Any]) -> str:
+    """One sentence on whom to treat (treatments.parquet lists them), and what the choice rests on."""
+    if found["basis"] != "uplift":
+        return (
+            f"To treat: the {found['treat']} riskiest customers; there is too little to tell whom an offer would keep."
+        )
+    return (f"To treat: {found['treat']} of {found['customers']} customers, expected to keep "
+            f"{found['expected_kept']:.1f} and to earn {found['expected_profit']:.0f}.")  # fmt: skip
 
 
 def verdict(kind: str, summaries: dict[str, Any]) -> tuple[str, ...]:
