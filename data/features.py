@@ -130,6 +130,11 @@ def snapshot(outcomes: pl.DataFrame, contacts: pl.DataFrame, params: FeaturePara
 def as_of_dates(outcomes: pl.DataFrame, contacts: pl.DataFrame, params: FeatureParams) -> list[date]:
     """First days of months to learn from, with history before and follow-up after; undated outcomes: the snapshot."""
     end = snapshot(outcomes, contacts, params)
+    if of_event(outcomes, params).is_empty():
+        raise ValueError(
+            "features: no outcome has been delivered, so there is nothing to learn from. Deliver who left and who was "
+            "still there, with dates: customer_id, event, happened, on, observed_until."
+        )
     if not is_dated(outcomes, params):
         return [end]
     first = contacts["started_at"].dt.date().min()
@@ -189,6 +194,8 @@ def features_in_parts(
         raise ValueError("features: no as-of date. Take them from as_of_dates.")
     contacts, labels = tables["contacts"].lazy(), labels.lazy()
     customers = tables["customers"].lazy().collect().unique("customer_id", keep="first", maintain_order=True)
+    if customers.is_empty():
+        raise ValueError("features: there is no customer. Deliver the customers that contacts and outcomes are about.")
     record = _record(customers, params)
     outcomes = tables["outcomes"].lazy().collect()
     dated = is_dated(outcomes, params)
@@ -230,7 +237,7 @@ def _some_customers(customers: pl.DataFrame, contacts: pl.LazyFrame, part_contac
     ends = sized.group_by("part", maintain_order=True).agg(
         pl.col("customer_id").first().alias("first"), pl.col("customer_id").last().alias("last")
     )
-    return ends.select("first", "last").rows() or [("", "")]
+    return ends.select("first", "last").rows()
 
 
 def of_event(outcomes: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import polars as pl
 import pytest
@@ -242,3 +242,39 @@ def test_the_mood_trend_is_what_changed_of_late():
                   ("k2", "sentiment", "negative", 0.5), ("k3", "sentiment", "negative", 0.7))  # fmt: skip
     assert row(tables(contacts=contacts), told)["sentiment_trend"] == pytest.approx(-0.6 - 0.75)
     assert row(tables(contacts=contacts[2:]), told)["sentiment_trend"] is None
+
+
+@pytest.mark.parametrize(("missing", "says"), [
+    ("customers", "there is no customer. Deliver the customers"),
+    ("outcomes", "no outcome has been delivered, so there is nothing to learn from"),
+    ("all", "no contact and no outcome has a date"),
+])  # fmt: skip
+def test_a_missing_table_is_named_with_what_to_deliver(missing, says):
+    given, told = a_crowd()
+    given = {name: table.clear() if missing in (name, "all") else table for name, table in given.items()}
+    with pytest.raises(ValueError, match=says):
+        features(given, told, as_of_dates(given["outcomes"], given["contacts"], PARAMS), PARAMS)
+
+
+def test_without_contacts_there_is_still_the_customer_record():
+    given, told = a_crowd()
+    found = features({**given, "contacts": given["contacts"].clear()}, told, [DAY], PARAMS)
+    assert found.height == 30
+    assert found["contacts_365d"].sum() == 0
+    assert found["plan"].null_count() == 0
+
+
+def test_a_customer_twice_is_one_customer_and_a_contact_of_nobody_is_none():
+    given, told = a_crowd()
+    twice = pl.concat([given["customers"], given["customers"][:9]])
+    strange = pl.concat([given["contacts"], frame("contacts", [a_contact("x", "nobody", started_at=ago(1))])])
+    once = features(given, told, [DAY], PARAMS)
+    assert features({**given, "customers": twice, "contacts": strange}, told, [DAY], PARAMS).equals(once)
+
+
+def test_the_same_moment_in_another_zone_is_the_same_moment():
+    zones = [timezone(timedelta(hours=hours)) for hours in (-8, 0, 9)]
+    contacts = [[a_contact("k1", started_at=ago(6.9).astimezone(zone))] for zone in zones]
+    rows = [row(tables(contacts=one)) for one in contacts]
+    assert rows[0] == rows[1] == rows[2]
+    assert rows[0]["contacts_7d"] == 1
