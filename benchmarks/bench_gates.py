@@ -5,9 +5,16 @@ from __future__ import annotations
 import json
 import sys
 import time
+from functools import partial
 
+from evaluation import scorecard
 from evaluation.gates import examples
 from evaluation.gates.checks import better, slices
+
+# These two checks draw for themselves, on the test units; what a scorecard says beside them costs ten times as much.
+scorecard.ratio_of_sums = partial(scorecard.ratio_of_sums, draws=2)
+scorecard.churn_figures = lambda *_, **__: {}
+scorecard.calibration_by_slice = lambda *_, **__: {}
 
 NULLS = int(sys.argv[1]) if len(sys.argv) > 1 else 200
 KINDS = {"asr": lambda seed: examples.asr(0.3, seed=seed), "churn": lambda seed: examples.churn(0.5, seed=seed)}
