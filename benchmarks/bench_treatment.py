@@ -58,9 +58,10 @@ def judged(made: Treated, truth: pl.DataFrame, params: TreatmentParams) -> dict[
         (pl.col("true_uplift") * pl.col("worth") - params.cost).alias("expected_profit"),
     )
     logged = made.decisions.drop("risk").join(truth, on=keys)
+    held = today.select(pl.col("true_uplift").is_between("uplift_low", "uplift_high").mean()).item()
     found: dict[str, Any] = {
         "correlation": round(float(np.corrcoef(today["uplift"], today["true_uplift"])[0, 1]), 3),
-        "intervals": round(float(today["true_uplift"].is_between("uplift_low", "uplift_high").mean()), 3),
+        "intervals": round(held, 3),
         "effect_on_all": {"true": round(1000 * logged["true_uplift"].mean(), 2),
                           **short(made.summary["effect_on_all"])},
         "budgets": {},

@@ -91,10 +91,15 @@ def _at_decisions(
     progress: Callable[[int, int], None],
 ) -> pl.DataFrame:  # fmt: skip
     """Features of the customers in the log as they were at the start of each day of decisions."""
-    # Only contacts are left out: which features there are follows from all customers.
-    contacts = tables["contacts"].join(log, on="customer_id", how="semi")
-    days = sorted(log["decided_on"].unique())
-    return features({**tables, "contacts": contacts}, labels, days, params, progress)
+    days = log.partition_by("decided_on", maintain_order=True)
+    parts = []
+    for done, asked in enumerate(days, start=1):  # one day at a time: a log may have decisions on every day
+        # Of the others only contacts are left out: which features there are follows from all customers.
+        contacts = tables["contacts"].join(asked, on="customer_id", how="semi")
+        rows = features({**tables, "contacts": contacts}, labels, [asked["decided_on"][0]], params)
+        parts.append(rows.join(asked, on="customer_id", how="semi"))
+        progress(done, len(days))
+    return pl.concat(parts)
 
 
 def _with_risk(
