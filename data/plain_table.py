@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -157,7 +157,7 @@ def values_of(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
     return pl.DataFrame([*numbers, *(text(frame[name]) for name in columns.categorical)])
 
 
-def unseen(values: pl.DataFrame, known: dict[str, Sequence[str | None]]) -> dict[str, dict[str, int]]:
+def unseen(values: pl.DataFrame, known: Mapping[str, Sequence[str | None]]) -> dict[str, dict[str, int]]:
     """Values that training never saw, a column: how many rows have each. They are scored as none of the known ones."""
     found: dict[str, dict[str, int]] = {}
     for name, seen in known.items():
@@ -193,7 +193,8 @@ def _is_id(series: pl.Series) -> bool:
 
 def _is_numbers(values: pl.Series) -> bool:
     filled = values.drop_nulls()
-    return len(filled) > 0 and filled.cast(pl.Float64, strict=False).is_not_null().mean() >= _NUMBERS
+    numbers = filled.cast(pl.Float64, strict=False).count()
+    return len(filled) > 0 and numbers >= _NUMBERS * len(filled)
 
 
 def _separator(path: Path) -> str:

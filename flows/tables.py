@@ -106,8 +106,8 @@ def score_table(console: Console, model: Path, file: Path, out: Path | None) -> 
         some = ", ".join(f"{value} ({count})" for value, count in list(new.items())[:5])
         console.print(f"[yellow]column {escape(name)}: {sum(new.values())} rows have values the model never saw: "
                       f"{escape(some)}. They were scored by their other columns.[/]", highlight=False)  # fmt: skip
-    console.print(f"{scored.height} rows, expected number of {columns.target}: {scored['risk'].sum():.0f} "
-                  f"({scored['risk'].mean():.1%})", highlight=False)  # fmt: skip
+    expected = float(scored["risk"].to_numpy().sum())
+    console.print(f"{scored.height} rows; {columns.target} is expected of {expected:.0f}", highlight=False)
     if columns.target in frame.columns and frame[columns.target].null_count() < frame.height:
         event = plain_table.target(frame, columns.target, columns.positive)
         known = network.predict(rows).with_columns(event.alias("event"), pl.lit(None, pl.Float64).alias("time_days"))

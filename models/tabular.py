@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -26,17 +27,19 @@ _EMBEDDING = 16  # numbers a feature becomes
 class TableNetwork(nn.Module):
     """Logits [rows, members, 1] from inputs as Encoder makes them."""
 
-    owned: torch.Tensor
+    place: torch.Tensor
     share: torch.Tensor
 
     def __init__(self, config: ChurnConfig) -> None:
         super().__init__()
         encoder = Encoder(config.columns)
         features, width, members = len(config.columns), config.hidden, config.members
-        owner = torch.from_numpy(encoder.owner)
         self.tree_inputs = encoder.bins  # trees find borders of their own and leave the bins aside
         self.carried = encoder.width - len(encoder.carried)  # from here on inputs are sums without an upper end
-        self.register_buffer("owned", functional.one_hot(owner, features).float(), persistent=False)
+        # Which inputs are a feature's own, padded to the most any has with one that is always nothing.
+        own = [torch.from_numpy(np.flatnonzero(encoder.owner == n)) for n in range(features)]
+        place = nn.utils.rnn.pad_sequence(own, batch_first=True, padding_value=encoder.width)
+        self.register_buffer("place", place, persistent=False)
         # Bins begin at nothing, so that a number's embedding begins linear and bends where training finds a reason to.
         embed = _uniform(encoder.width, _EMBEDDING, fan=_EMBEDDING)
         embed[: encoder.bins] = 0
@@ -58,9 +61,8 @@ class TableNetwork(nn.Module):
         """The members' logits, without the trees: [rows, members]."""
         if self.carried < inputs.shape[1]:
             inputs = torch.cat([inputs[:, : self.carried], torch.log1p(inputs[:, self.carried :])], dim=1)
-        # One product for all features: each input speaks into the embedding of its own feature only.
-        spread = (self.owned[:, :, None] * self.embed[:, None, :]).flatten(1)
-        embedded = (inputs @ spread).view(len(inputs), *self.embed_bias.shape) + self.embed_bias
+        own, embed = functional.pad(inputs, (0, 1))[:, self.place], functional.pad(self.embed, (0, 0, 0, 1))[self.place]
+        embedded = torch.einsum("nfi,fid->nfd", own, embed) + self.embed_bias
         seen = torch.einsum("nfd,fdh->nfh", embedded, self.first)
         x = torch.einsum("nfh,kf->nkh", seen, self.strength) * self.first_scale + self.first_bias
         x = self.dropout(functional.relu(x))

@@ -11,11 +11,9 @@ from data.store import atomic
 if TYPE_CHECKING:
     import torch
 
-    from models.hazard import HazardNetwork
-
 
 def save(
-    path: Path, state: dict[str, Any], network: HazardNetwork, best: dict[str, Any], optimizer: torch.optim.Optimizer
+    path: Path, state: dict[str, Any], network: torch.nn.Module, best: dict[str, Any], optimizer: torch.optim.Optimizer
 ) -> None:
     """Writes tensors as safetensors, and `state` as JSON in the file's header."""
     from safetensors.torch import save_file
@@ -30,7 +28,7 @@ def save(
 
 
 def restore(
-    path: Path, fingerprint: str, network: HazardNetwork, optimizer: torch.optim.Optimizer
+    path: Path, fingerprint: str, network: torch.nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Any] | None:
     """The state of an interrupted training of the same `fingerprint`, with `best` weights; None where there is none."""
     from safetensors.torch import load_file

@@ -78,7 +78,7 @@ class ChurnTraining:
 
 # For a target without dates: a network that may bend more, with boosted trees beside it.
 TABLE = ChurnTraining(
-    hidden=128, members=16, bins=48, dropout=0.1, learning_rate=2e-3, weight_decay=3e-4, batch_size=256,
+    hidden=96, members=16, bins=48, dropout=0.1, learning_rate=2e-3, weight_decay=3e-4, batch_size=256,
     epochs=200, patience=16,
 )  # fmt: skip
 

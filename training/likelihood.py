@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import torch
 
     from models.encoding import Encoder
-    from models.hazard import HazardNetwork
 
 
 @dataclass
@@ -82,7 +81,7 @@ def life_table(rows: Rows) -> torch.Tensor:
     return torch.log(torch.expm1(events / (rows.observed.sum(0) + 1.0)))
 
 
-def ensemble_logits(network: HazardNetwork, rows: Rows) -> torch.Tensor:
+def ensemble_logits(network: torch.nn.Module, rows: Rows) -> torch.Tensor:
     """Logits [rows, intervals] of the members' mean, without dropout."""
     import torch
 
@@ -93,12 +92,12 @@ def ensemble_logits(network: HazardNetwork, rows: Rows) -> torch.Tensor:
         return torch.cat([mean_logits(network(inputs)) for inputs in rows.inputs.split(4096)])
 
 
-def ensemble_loss(network: HazardNetwork, rows: Rows) -> float:
+def ensemble_loss(network: torch.nn.Module, rows: Rows) -> float:
     """Mean negative log-likelihood of the members' mean."""
     return float(loss(ensemble_logits(network, rows)[:, None, :], rows))
 
 
-def calibrate(network: HazardNetwork, rows: Rows) -> tuple[float, tuple[float, ...]]:
+def calibrate(network: torch.nn.Module, rows: Rows) -> tuple[float, tuple[float, ...]]:
     """A temperature for all and a bias for each interval by penalised likelihood: few events move them little."""
     import torch
 

@@ -12,9 +12,6 @@ from training.likelihood import Rows, ensemble_loss, loss
 if TYPE_CHECKING:
     import torch
 
-    from models.hazard import HazardNetwork
-    from models.tabular import TableNetwork
-
 
 class Learning(Protocol):
     """The settings of churn training that passes follow."""
@@ -42,7 +39,7 @@ class Learning(Protocol):
 
 
 def learn(
-    network: HazardNetwork | TableNetwork,
+    network: torch.nn.Module,
     rows: Rows,
     valid: Rows,
     params: Learning,
@@ -81,7 +78,7 @@ def learn(
     return {**state, "resumed_from": resumed_from}
 
 
-def repeat(network: HazardNetwork | TableNetwork, rows: Rows, params: Learning, passes: int) -> None:
+def repeat(network: torch.nn.Module, rows: Rows, params: Learning, passes: int) -> None:
     """So many passes over `rows`, with nothing to stop on."""
     optimizer = _optimizer(network, params)
     for epoch in range(passes):

@@ -92,9 +92,9 @@ def search(
         study.optimize(objective, n_trials=1)
     progress(trials, trials)
     finished = _finished(study)
-    best = min(finished, key=lambda trial: (trial.value, trial.number))
-    first = min(finished, key=lambda trial: trial.number)
-    return Found(dict(best.params), float(best.value), float(first.value), best.number, len(finished), resumed_from)
+    losses = {trial.number: float(trial.value) for trial in finished if trial.value is not None}
+    best = min(finished, key=lambda trial: (losses[trial.number], trial.number))
+    return Found(dict(best.params), losses[best.number], losses[min(losses)], best.number, len(finished), resumed_from)
 
 
 def _around(base: ChurnTraining) -> Space:

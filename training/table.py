@@ -69,10 +69,11 @@ def fit_table(
     """
     known = event.is_not_null()
     rows = frame_of(values.filter(known), ids.filter(known)).with_columns(event.filter(known).alias("event"))
-    least = int(min(rows["event"].sum(), (~rows["event"]).sum()))
+    yes = int(rows["event"].sum())
+    least = min(yes, rows.height - yes)
     if least < 2 * LEAST:
         raise TableError(
-            f"column {columns.target}: only {least} rows are {'yes' if rows['event'].mean() < 0.5 else 'no'}, "
+            f"column {columns.target}: only {least} rows are {'yes' if yes == least else 'no'}, "
             f"{2 * LEAST} are needed. Deliver more rows of that kind."
         )
     names = [f"attr_{name}" for name in columns.features]
@@ -95,10 +96,8 @@ def fit_table(
         inner = _divided(rows["event"].to_numpy(), [fit.valid_share], fit.seed + 1 + n, where=~held)
         split = np.where(held, "test", np.where(inner == 0, "valid", "train"))
         model = work / f"fit-{n}"
-        trained = train(
-            params, rows.with_columns(pl.Series("split", split)), model, Unrecorded(),
-            lambda done, total, n=n: progress(n * total + done, fits * total), declared,
-        )  # fmt: skip
+        trained = train(params, rows.with_columns(pl.Series("split", split)), model, Unrecorded(),
+                        _part_of(progress, n, fits), declared)  # fmt: skip
         if held.any():
             predictions.append(_predicted(Path(trained["model"]), rows.filter(held)))
     summary = {**trained, "leaks_allowed": dict(found), "unknown_target": int((~known).sum())}
@@ -131,6 +130,10 @@ def _feature(name: str, kind: str) -> Feature:
     """Every column is a group of reasons by itself."""
     words = name.replace("_", " ")
     return Feature(f"attr_{name}", words, words, kind)
+
+
+def _part_of(progress: Callable[[int, int], None], number: int, parts: int) -> Callable[[int, int], None]:
+    return lambda done, total: progress(number * total + done, parts * total)
 
 
 def _predicted(model: Path, rows: pl.DataFrame) -> pl.DataFrame:

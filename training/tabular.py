@@ -51,8 +51,9 @@ def refit(
 
     from models.tabular import TableNetwork
 
-    names = ("inputs", "observed", "event")
-    rows = Rows(*(torch.cat([getattr(part, name) for part in parts.values()]) for name in names), dated=False)
+    both = parts["train"], parts["valid"]
+    rows = Rows(torch.cat([part.inputs for part in both]), torch.cat([part.observed for part in both]),
+                torch.cat([part.event for part in both]), dated=False)  # fmt: skip
     torch.manual_seed(params.seed)
     fuller = TableNetwork(replace(config, trees=0))
     repeat(fuller, rows, params, passes)

@@ -34,12 +34,17 @@ def text_of(frame: pd.DataFrame) -> list[str]:
 
 def _one_hot(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.compose import make_column_transformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     train, test = parts["train"][0], parts["test"][0]
     text = text_of(train)
     encode = make_column_transformer(
-        (StandardScaler(), [name for name in train if name not in text]),
+        (
+            make_pipeline(SimpleImputer(strategy="median"), StandardScaler()),
+            [name for name in train if name not in text],
+        ),
         (OneHotEncoder(handle_unknown="ignore", sparse_output=False), text),
     )
     return encode.fit_transform(train), encode.transform(test)
@@ -90,7 +95,8 @@ def tabm(parts: Parts, seed: int) -> np.ndarray:
     text = text_of(train)
     numbers = [name for name in train if name not in text and train[name].nunique() > 1]
     mean, std = train[numbers].mean(), train[numbers].std()
-    x = {side: torch.tensor(((frame[numbers] - mean) / std).to_numpy(np.float32)) for side, (frame, _) in parts.items()}
+    x = {side: torch.tensor(((frame[numbers] - mean) / std).fillna(0).to_numpy(np.float32))
+         for side, (frame, _) in parts.items()}  # fmt: skip
     c = {side: torch.tensor(np.stack([frame[name].cat.codes for name in text], 1), dtype=torch.int64) if text else None
          for side, (frame, _) in parts.items()}  # fmt: skip
     y = {side: torch.tensor(left, dtype=torch.float32) for side, (_, left) in parts.items()}
