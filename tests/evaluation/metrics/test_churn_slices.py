@@ -8,15 +8,19 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evaluation.metrics.churn_slices import LEAST_CUSTOMERS, calibration_by_slice
+from evaluation.metrics.churn_slices import LEAST_CUSTOMERS, LEAST_LEAVERS, calibration_by_slice
 from evaluation.scorecard import churn_scorecard, load
 from tests.evaluation.test_churn_metrics import predictions
 
 
 def sliced() -> pl.DataFrame:
-    """Half of the customers have a plan on which far more leave than is foreseen; ten have a plan of their own."""
+    """On one of two plans far more leave than is foreseen; a third has forty customers, and hardly anybody of the hundred
+    on the fourth leaves."""
     frame = predictions(3000, seen=(30, 300))
-    plan = np.where(np.arange(3000) < 10, "rare", np.where(np.arange(3000) % 2 == 0, "flex", "fixed"))
+    number, risk = np.arange(3000), frame["risk_90"].to_numpy()
+    plan = np.where(number % 2 == 0, "flex", "fixed")
+    plan[np.argsort(risk)[:100]] = "loyal"
+    plan[:40] = "rare"
     low = 1 / (1 + ((1 / pl.col("risk_90")) - 1) * np.e)  # a logit of 1 too little
     return frame.with_columns(pl.Series("plan", plan)).with_columns(
         pl.when(pl.col("plan") == "flex").then(low).otherwise("risk_90").alias("risk_90")
@@ -39,7 +43,14 @@ def test_a_slice_with_too_low_risks_is_surely_off_and_the_other_is_not(found):
 
 def test_a_handful_of_customers_is_counted_and_not_judged(found):
     assert found["rare"]["customers"] < LEAST_CUSTOMERS
+    assert found["rare"]["leavers"] >= LEAST_LEAVERS
     assert found["rare"]["figures"] is None
+
+
+def test_a_slice_hardly_anybody_left_from_is_counted_and_not_judged(found):
+    assert found["loyal"]["customers"] > LEAST_CUSTOMERS
+    assert 0 < found["loyal"]["leavers"] < LEAST_LEAVERS
+    assert found["loyal"]["figures"] is None
 
 
 def test_a_scorecard_keeps_it_and_is_json_without_nan(tmp_path):
