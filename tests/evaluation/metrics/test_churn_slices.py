@@ -14,8 +14,8 @@ from tests.evaluation.test_churn_metrics import predictions
 
 
 def sliced() -> pl.DataFrame:
-    """On one of two plans far more leave than is foreseen; a third has forty customers, and hardly anybody of the hundred
-    on the fourth leaves."""
+    """On one of two plans far more leave than is foreseen; a third has forty customers, and from the hundred on the
+    fourth hardly anybody leaves."""
     frame = predictions(3000, seen=(30, 300))
     number, risk = np.arange(3000), frame["risk_90"].to_numpy()
     plan = np.where(number % 2 == 0, "flex", "fixed")
