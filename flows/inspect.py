@@ -16,6 +16,7 @@ from data.store import read_json, write_text
 from flows import judging
 from flows.settings import from_environment
 from flows.wiring import street
+from models.bundle import KINDS
 
 LONGEST_S = 20.0  # of a regression to listen to
 
@@ -116,7 +117,7 @@ def ledger(console: Console, at: str | None, store: Path | None) -> None:
     office = judging.registry(street(store))
     if at is not None:
         day = date.fromisoformat(at)
-        for kind in ("asr", "churn"):
+        for kind in KINDS:
             version = office.champion_at(kind, day)
             console.print(f"{at} {kind}: {'nobody' if version is None else f'v{version}'}", highlight=False)
         return

@@ -210,6 +210,7 @@ def decide_on(street: Street, kind: str, sample: Any) -> dict[str, Any]:
         contract_ok=contract["stopped"] is None,
         contract_says=contract["stopped"] or f"{contract['rejected']} rows in quarantine, the rest kept the contract",
         churn_in_office=probed.get("churn_in_office"),
+        reader_in_office=probed.get("reader_in_office"),
         trained_by=read_json(street.path(f"train_{kind}.json")).get("trained_by", ""),
     )
     try:

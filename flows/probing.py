@@ -36,7 +36,7 @@ def probe_asr(street: Street, progress: Report) -> dict[str, Any]:
     folder = emptied(street, "asr")
     cards = {role: load(street.path(f"scorecards/asr/{role}.json")) for role in ROLES}
     found = {f"{name}-{role}": card for name, two in _reading(street, cards).items() for role, card in two.items()}
-    in_office = judging.registry(street).alias("churn", "champion")
+    in_office, reader = (judging.registry(street).alias(kind, "champion") for kind in ("churn", "reader"))
     says = ""
     if in_office is not None:
         try:
@@ -57,7 +57,9 @@ def probe_asr(street: Street, progress: Report) -> dict[str, Any]:
         SAMPLE_RATE_HZ, street.params.evaluation.seed, progress,
     )  # fmt: skip
     return leave(
-        street, "asr", probes, {"churn_in_office": in_office is not None, "churn_says": says, "beside": sorted(found)}
+        street, "asr", probes,
+        {"churn_in_office": in_office is not None, "reader_in_office": reader is not None,
+         "churn_says": says, "beside": sorted(found)},
     )
 
 

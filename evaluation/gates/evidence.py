@@ -28,6 +28,7 @@ class Facts:
     contract_ok: bool | None = None  # the test and training data kept the data contract
     contract_says: str = ""  # what the contract found, in words
     churn_in_office: bool | None = None  # whether a churn model reads what this recogniser writes
+    reader_in_office: bool | None = None  # whether a contact reader does
     trained_by: str = ""  # whoever started the training; may not approve it
 
 
@@ -51,9 +52,9 @@ class Beside:
 class Evidence:
     """Everything a check may look at.
 
-    `beside` may hold `guardrail` (general speech), `reading` (what the labelling rules read in the text of each
-    recogniser, against what they read in people's) and `churn_on_text` (the champion churn model on features of that
-    text). `probes` are the behaviour tests of the candidate; None means nobody made them.
+    `beside` may hold `guardrail` (general speech), `reading` (the labels of each recogniser's text as features see
+    them, against those of people's), `reader_on_text` (what the contact reader in office reads in it, against the same)
+    and `churn_on_text` (the champion churn model on features of that text). `probes` are the behaviour tests of the candidate; None means nobody made them.
     """
 
     candidate: Scorecard

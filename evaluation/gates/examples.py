@@ -159,6 +159,7 @@ def evidence(
     guardrail: tuple[float, float] | None = (0.3, 0.3),
     reading: tuple[float, float] | None = (0.05, 0.2),
     churn_on_text: tuple[float, float] | None = (0.2, 0.4),
+    reader_on_text: tuple[float, float] | None = (0.05, 0.2),
     probes: Mapping[str, float] | None = {},
     stranger: str = "",
     elsewhere: str = "",
@@ -166,8 +167,9 @@ def evidence(
 ) -> Evidence:
     """A candidate clearly better than its reference; the arguments change single things, `params` those of the gate.
 
-    `guardrail`, `reading` and `churn_on_text` are error rates (or blurs) of the candidate and of the reference. The
-    second test `stranger` was taken by another bundle than the candidate, `elsewhere` by the reference on other data.
+    `guardrail`, `reading`, `churn_on_text` and `reader_on_text` are error rates (or blurs) of the candidate and of the
+    reference. The second test `stranger` was taken by another bundle than the candidate, `elsewhere` by the reference on
+    other data.
     """
     candidate = candidate or asr(0.1)
     is_churn = candidate.kind == "churn"
@@ -183,11 +185,14 @@ def evidence(
         contract_ok=True,
         contract_says="22 expectations",
         churn_in_office=True,
+        reader_in_office=True,
         trained_by="trainer",
     )
     beside: dict[str, Beside] = {}
-    makers: dict[str, Any] = {"guardrail": asr, "reading": read_by_rules, "churn_on_text": churn}
-    rates = {"guardrail": guardrail, "reading": reading, "churn_on_text": churn_on_text}
+    makers: dict[str, Any] = {"guardrail": asr, "reading": read_by_rules, "churn_on_text": churn,
+                              "reader_on_text": read_by_rules}  # fmt: skip
+    rates = {"guardrail": guardrail, "reading": reading, "churn_on_text": churn_on_text,
+             "reader_on_text": reader_on_text}  # fmt: skip
     for name, two in rates.items():
         if two and not is_churn:
             ours, theirs = map(makers[name], two)

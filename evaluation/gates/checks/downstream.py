@@ -16,11 +16,12 @@ def applies(kind: str) -> bool:
 
 
 def check(evidence: Evidence) -> Check:
-    """Wrong labels, wrong friction flags and the churn model's Brier score: each loss surely below its limit."""
+    """Wrong labels, wrong friction flags, the churn model's Brier score and the contact reader's errors: each loss
+    surely below its limit."""
     params = evidence.asr
     reading = evidence.second("reading", "Nobody let the rules read the text of both recognisers.", same_test=True)
-    if evidence.facts.churn_in_office is None:
-        return Check(NAME, "no_evidence", "Nobody looked whether a churn model reads this text.")
+    if evidence.facts.churn_in_office is None or evidence.facts.reader_in_office is None:
+        return Check(NAME, "no_evidence", "Nobody looked whether a churn model or a contact reader reads this text.")
     limits = {"reading_errors": params.max_reading_loss, "friction_errors": params.max_friction_loss}
     pairs = [(reading, name, limit) for name, limit in limits.items() if name in reading.candidate.metrics]
     said = "No churn model is in office yet, so only labels were read."
@@ -29,17 +30,27 @@ def check(evidence: Evidence) -> Check:
         churn = evidence.second("churn_on_text", unasked, same_test=True)
         pairs.append((churn, "brier", params.max_brier_loss))
         said = ""
+    names = {"brier": "Brier score of churn"}
     looks = [
         no_worse(two.candidate, two.reference, name, limit, evidence.seed, params.level,
-                 "Brier score of churn" if name == "brier" else name.replace("_", " "))
+                 names.get(name, name.replace("_", " ")))
         for two, name, limit in pairs
     ]  # fmt: skip
+    if evidence.facts.reader_in_office:
+        reader = evidence.second(
+            "reader_on_text", "Nobody let the contact reader in office read the text of both.", same_test=True
+        )
+        looks.append(
+            no_worse(reader.candidate, reader.reference, "reading_errors", params.max_reading_loss, evidence.seed,
+                     params.level, "errors of the contact reader")
+        )  # fmt: skip
     return together(NAME, looks, params.level, said) if looks else Check(NAME, "no_evidence", "No label was read.")
 
 
 ACCEPTS = (
     examples.evidence,
     lambda: examples.evidence(facts={"churn_in_office": False}, churn_on_text=None),
+    lambda: examples.evidence(facts={"reader_in_office": False}, reader_on_text=None),
 )
 REFUSES = (
     # Fewer word errors, and the words that tell of friction among them.
@@ -47,9 +58,12 @@ REFUSES = (
     lambda: examples.evidence(churn_on_text=(2.0, 0.2)),
     lambda: examples.evidence(reading=None),
     lambda: examples.evidence(churn_on_text=None),
+    lambda: examples.evidence(reader_on_text=(0.3, 0.1)),
+    lambda: examples.evidence(reader_on_text=None),
     lambda: examples.evidence(facts={"churn_in_office": None}),
+    lambda: examples.evidence(facts={"reader_in_office": None}),
     # Made for other bundles, or on other data.
-    *(partial(examples.evidence, stranger=name) for name in ("reading", "churn_on_text")),
-    *(partial(examples.evidence, elsewhere=name) for name in ("reading", "churn_on_text")),
+    *(partial(examples.evidence, stranger=name) for name in ("reading", "churn_on_text", "reader_on_text")),
+    *(partial(examples.evidence, elsewhere=name) for name in ("reading", "churn_on_text", "reader_on_text")),
     lambda: examples.evidence(examples.asr(0.1, data_hash="d2"), examples.asr(0.3, data_hash="d2")),
 )
