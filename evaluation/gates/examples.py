@@ -168,8 +168,8 @@ def evidence(
     """A candidate clearly better than its reference; the arguments change single things, `params` those of the gate.
 
     `guardrail`, `reading`, `churn_on_text` and `reader_on_text` are error rates (or blurs) of the candidate and of the
-    reference. The second test `stranger` was taken by another bundle than the candidate, `elsewhere` by the reference on
-    other data.
+    reference. The second test `stranger` was taken by another bundle than the candidate, `elsewhere` on other data by
+    the reference.
     """
     candidate = candidate or asr(0.1)
     is_churn = candidate.kind == "churn"
