@@ -157,10 +157,14 @@ def _crash(sign: Sign, why: str) -> None:
     from uuid import UUID
 
     from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
     from prefect.settings import PREFECT_API_URL, temporary_settings
     from prefect.states import Crashed
 
     with temporary_settings(updates={PREFECT_API_URL: sign.place}), get_client(sync_client=True) as client:
-        state = client.read_flow_run(UUID(sign.id)).state
+        try:
+            state = client.read_flow_run(UUID(sign.id)).state
+        except ObjectNotFound:
+            return
         if state is None or not state.is_final():
             client.set_flow_run_state(UUID(sign.id), Crashed(message=f"Ended by Keepline: {why}."), force=True)

@@ -40,7 +40,7 @@ class Settings:
     signing_key: Path | None = None  # PEM; bundles made here are signed with it
     public_key: Path | None = None  # PEM; without its owner's signature no bundle is taken, given out or served
     notify: tuple[str, ...] = ()  # addresses of people to tell, as Apprise writes them (mailto://, slack://, json://)
-    longest_run_s: float = 2 * 86400.0  # what runs longer hangs, and is stopped
+    longest_run_s: float = 2 * 86400.0  # what runs (or waits for approval) longer hangs, and is stopped
     serve: ServeSettings = ServeSettings()
 
 

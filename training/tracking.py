@@ -164,9 +164,16 @@ def reopen(tracking_uri: str, run_id: str) -> Run:
 
 def give_up(tracking_uri: str, run_id: str, why: str) -> bool:
     """Ends a run as FAILED whose process is gone while it says RUNNING; False when it had ended. It can be resumed."""
+    from mlflow.exceptions import MlflowException
+
     client = _client(tracking_uri)
-    if client.get_run(run_id).info.status != "RUNNING":
-        return False
+    try:
+        if client.get_run(run_id).info.status != "RUNNING":
+            return False
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
     client.set_tag(run_id, "keepline.error", why[:500])
     client.set_terminated(run_id, status="FAILED")
     return True
