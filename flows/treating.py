@@ -122,9 +122,13 @@ def _with_risk(
 
 
 def _valued(rows: pl.DataFrame, prices: pl.DataFrame, params: TreatmentParams) -> pl.DataFrame:
-    """Adds what keeping each customer is worth and what treating them is expected to earn."""
+    """Adds what keeping each customer is worth and what treating them is expected to earn.
+
+    The uplift is bounded by the risk: nobody can be kept more surely than they would leave.
+    """
     priced = rows.join(prices, on="customer_id", how="left", maintain_order="left")
-    return priced.with_columns(worth(priced["monthly_price"], params)).with_columns(
+    bounded = [pl.min_horizontal(name, "risk").alias(name) for name in ("uplift", "uplift_low", "uplift_high")]
+    return priced.with_columns(worth(priced["monthly_price"], params), *bounded).with_columns(
         (pl.col("uplift") * pl.col("worth") - params.cost).alias("expected_profit")
     )
 
