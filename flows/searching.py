@@ -60,8 +60,8 @@ def search(console: Console, kind: str, trials: int, store: Path | None) -> None
 
 
 def command(settings: dict[str, Any]) -> str:
-    """The `dvc exp run` that trains with `settings`."""
-    return "dvc exp run " + " ".join(f"-S churn.{key}={value}" for key, value in settings.items())
+    """The `dvc exp run` that trains with `settings`; ++ also sets what params.yaml leaves at its default."""
+    return "dvc exp run " + " ".join(f"-S ++churn.{key}={value}" for key, value in settings.items())
 
 
 def _short(value: Any) -> Any:

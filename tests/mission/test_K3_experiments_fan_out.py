@@ -44,7 +44,7 @@ def test_K3_several_values_become_an_experiment_each_in_dvcs_queue(checkout):
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return done.stdout
 
-    dvc("exp", "run", "--queue", "-S", "churn.ridge=0.3,3", "-S", "churn.dropout=0.1,0.3")
+    dvc("exp", "run", "--queue", "-S", "++churn.ridge=0.3,3", "-S", "++churn.dropout=0.1,0.3")
     assert dvc("queue", "status").count("Queued") == 4
     assert yaml.safe_load((folder / "params.yaml").read_text()).get("churn", {}).get("ridge") is None
 
@@ -63,7 +63,7 @@ def test_K3_a_search_leaves_its_trials_below_one_run_and_says_how_to_use_the_bes
     done = CliRunner().invoke(app, ["search", "churn", "--trials", "2", "--store", str(store)])
     assert done.exit_code == 0, done.exception or done.output
     said = " ".join(done.output.split())
-    assert "dvc exp run -S churn." in said
+    assert "dvc exp run -S ++churn." in said
     assert "The test part was not looked at" in said
     printed = yaml.safe_load(done.output.split("In params.yaml:")[1].split("As an experiment:")[0])
     assert set(printed["churn"]) >= {"ridge", "learning_rate", "hidden"}
