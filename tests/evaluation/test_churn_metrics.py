@@ -130,6 +130,16 @@ def test_targets_without_dates_are_scored_as_they_are():
     assert set(churn_metrics(frame, seed=0)) == {"risk"}
 
 
+def test_what_cannot_be_said_is_left_out_and_never_nan():
+    known = predictions(500).with_columns(pl.lit(0.3).alias("risk_90"))  # a life table: one risk for all
+    found = point_metrics(known)
+    assert "calibration_slope_90" not in found
+    assert found["calibration_intercept_90"] != 0
+    assert np.isfinite(list(found.values())).all()
+    alike = known.select("customer_id", "as_of", "risk_90")
+    assert attainable_skill(alike, alike) == {}
+
+
 def test_no_risk_column_is_pointed_out():
     with pytest.raises(ValueError, match="no column risk"):
         churn_metrics(predictions().drop("risk_90"), seed=0)
