@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,7 @@ from data.plain_table import columns_of, identifiers, values_of
 from evaluation.suspects import suspects
 from training.boosting import Boosting
 from training.churn import TABLE
-from training.suspects import suspect_labels
+from training.suspects import suspect_labels, suspect_outcomes
 from training.table import TableFit, fit_table, suspect_rows
 
 
@@ -91,3 +92,22 @@ def test_L5_the_share_of_wrong_labels_is_estimated():
 def test_L5_what_does_not_fit_is_refused(given, probabilities, message):
     with pytest.raises(ValueError, match=message):
         suspects(np.array(given), np.array(probabilities))
+
+
+def test_L5_planted_errors_of_outcomes_come_up_first():
+    """Customers in deep trouble left within weeks, the others stayed; a few are recorded the other way round."""
+    rng = np.random.default_rng(2)
+    trouble = rng.random(400) < 0.4
+    wrong = rng.choice(400, 20, replace=False)
+    left = trouble.copy()
+    left[wrong] = ~left[wrong]
+    rows = pl.DataFrame({
+        "customer_id": [f"c{n}" for n in range(400)], "as_of": pl.Series([date(2026, 1, 1)] * 400),
+        "split": ["train"] * 400, "event": left, "time_days": np.where(left, rng.uniform(5, 150, 400), 300.0),
+        "friction_30d": np.where(trouble, 3.0, 0.0) + rng.normal(0, 0.5, 400), "plan": rng.choice(["a", "b"], 400),
+    })  # fmt: skip
+    listed = suspect_outcomes(rows, 180)
+    assert listed["id"].n_unique() == listed.height
+    assert sum(name in {f"c{n}" for n in wrong} for name in listed.head(20)["id"]) >= 18  # by lot it would be one
+    assert listed.row(0, named=True)["label"] == "left within 180 days"
+    assert (listed["given"] != listed["suggested"]).all()
