@@ -183,7 +183,7 @@ def attainable_skill(predictions: pl.DataFrame, truth: pl.DataFrame) -> dict[str
     shares = {}
     for name in names:
         risk, true = both[name].to_numpy(), both[f"{name}_true"].to_numpy()
-        if np.var(true) > 0:  # where all risks are equal there is no skill to reach
+        if np.ptp(true) > 0:  # where all risks are equal there is no skill to reach
             shares[name] = float(1 - np.mean((risk - true) ** 2) / np.var(true))
     return shares
 
