@@ -82,11 +82,11 @@ def reap(settings: Settings) -> list[Sign]:
                 if (sign.pid, sign.host) == (os.getpid(), socket.gethostname()):
                     continue  # closing the file would free our own lock
                 why = "its process was killed" if _free(held) else _stop_if_stuck(sign, held, settings.longest_run_s)
-                if why:
-                    _end(sign, why)
-                    ended.append((sign, why))
-                    if path.stat().st_ino == os.fstat(held.fileno()).st_ino:  # not a new one's by now
-                        path.unlink()
+                # A sign that is gone, or another by now, was taken away by its process, which so ended as it should.
+                if why and path.stat().st_ino == os.fstat(held.fileno()).st_ino:
+                    if _end(sign, why):
+                        ended.append((sign, why))
+                    path.unlink()
         except FileNotFoundError:
             continue  # it ended meanwhile, as it should
         except (ValueError, TypeError) as error:
@@ -142,18 +142,17 @@ def _stop_if_stuck(sign: Sign, held: Any, longest_s: float) -> str:
     raise RuntimeError(f"process {sign.pid} was killed and holds on")
 
 
-def _end(sign: Sign, why: str) -> None:
-    """Ends it as failed where it still says it is running."""
+def _end(sign: Sign, why: str) -> bool:
+    """Ends it as failed where it still says it is running; False when it had ended well."""
     if sign.what == "run":
         from training.tracking import give_up
 
-        give_up(sign.place, sign.id, why)
-    elif sign.place:
-        _crash(sign, why)
+        return give_up(sign.place, sign.id, why)
+    return _crash(sign, why) if sign.place else True
 
 
-def _crash(sign: Sign, why: str) -> None:
-    """Sets the state of a flow run on its Prefect server, unless the worker has done so."""
+def _crash(sign: Sign, why: str) -> bool:
+    """Sets the state of a flow run on its Prefect server, unless the worker has; False when it had ended well."""
     from uuid import UUID
 
     from prefect.client.orchestration import get_client
@@ -165,6 +164,8 @@ def _crash(sign: Sign, why: str) -> None:
         try:
             state = client.read_flow_run(UUID(sign.id)).state
         except ObjectNotFound:
-            return
-        if state is None or not state.is_final():
-            client.set_flow_run_state(UUID(sign.id), Crashed(message=f"Ended by Keepline: {why}."), force=True)
+            return False
+        if state is not None and state.is_final():
+            return not state.is_completed()
+        client.set_flow_run_state(UUID(sign.id), Crashed(message=f"Ended by Keepline: {why}."), force=True)
+        return True

@@ -97,6 +97,11 @@ def test_M3_a_training_gives_a_sign_of_life_and_goes_on_with_a_run_that_was_ende
         assert [path.name for path in signs.iterdir()] == [f"run-{run.run_id}.json"]
         assert reaping.reap(street.settings) == [], "a process does not take itself for dead"
     assert not list(signs.iterdir())
+    sign = reaping.Sign("run", run.run_id, "churn", shop.uri, 1, "elsewhere", "2026-03-01T12:00:00+00:00")
+    write_json(signs / "run-x.json", dataclasses.asdict(sign))  # killed after it had said that it was finished
+    assert reaping.reap(street.settings) == []
+    assert not list(signs.iterdir())
+    assert not (tmp_path / notices.FILE).exists(), "nothing failed, so nobody is told"
     shop.registry.client.update_run(run.run_id, status="RUNNING")
     assert give_up(shop.uri, run.run_id, "killed")
     assert not give_up(shop.uri, run.run_id, "killed"), "it has ended"
