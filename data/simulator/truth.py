@@ -180,6 +180,8 @@ def _leaving(base: np.ndarray, relative: np.ndarray, alpha: np.ndarray, beta: np
 
 
 def _relative_at(world: World, day: int) -> np.ndarray:
+    if day in world.before_calls:
+        return world.before_calls[day]
     if day < world.params.days:
         return world.relative[:, day]
     last = [[t for t in path if t.day == day - 1] for path in world.touches]

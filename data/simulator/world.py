@@ -98,6 +98,7 @@ class World:
     relative: np.ndarray  # the relative hazard r at the start of each day, with the customer still there
     undisturbed: list[list[Touch]]  # the touches, had there been no campaigns: longer or shorter, else the same
     decisions: list[campaigns.Decision] = field(default_factory=list)  # who was offered a call back, and who was not
+    before_calls: dict[int, np.ndarray] = field(default_factory=dict)  # day of a campaign → r [customers] before it
 
 
 def jump(touch: Touch, effects: Effects) -> float:
@@ -137,11 +138,13 @@ def build(params: SimulatorParams) -> World:
     undisturbed = _until(paths, days)
     decisions: list[campaigns.Decision] = []
     joined_on = np.array([(person.since - starts).days for person in people])
+    before_calls: dict[int, np.ndarray] = {}
     rests: dict[int, int] = {}
     for day in campaigns.days(params):
         present = np.flatnonzero((joined_on < day) & (days >= day)).tolist()
         made = campaigns.decide(params, day, present, rests, people, paths)
         called = [decision.number for decision in made if decision.offered]
+        before_calls[day] = relative[:, day].copy()
         after = campaigns.after_call(relative[called, day], day, called, paths, params.campaigns)
         relative[called] = _from_day_on(relative[called], day, after, [paths[n] for n in called], params.effects)
         days = _leaving_days(base, relative, thresholds)
@@ -156,6 +159,7 @@ def build(params: SimulatorParams) -> World:
         relative=relative,
         undisturbed=undisturbed,
         decisions=decisions,
+        before_calls=before_calls,
     )
 
 

@@ -64,6 +64,7 @@ def test_the_true_effect_is_what_happens(worlds):
     ])  # fmt: skip
     effect = (rows["risk_180"] - rows["treated_180"]).to_numpy()
     helped = effect > np.quantile(effect, 0.8)
+    assert rows["offered"].to_numpy()[helped].mean() == pytest.approx(0.5, abs=0.06)  # the truth is of before the call
     for offered, column in ((True, "treated_180"), (False, "risk_180")):
         for group in (helped, ~helped):
             part = group & (rows["offered"].to_numpy() == offered)
