@@ -20,6 +20,7 @@ SCHEMA = {
     "probability": pl.Float64, "margin": pl.Float64,
 }  # fmt: skip
 _LEAST = 10  # rows a value needs for a model to know it
+UNSAID = ("friction_long_wait", "friction_repeated_contact")  # known from clocks and the history, not from words
 
 
 def suspect_labels(
@@ -29,13 +30,13 @@ def suspect_labels(
     """Labels of contacts (LABELS) that what was said in them (TURNS) speaks against, most suspect first, as SCHEMA.
 
     `customers` (contact_id, customer_id) keeps a customer's contacts in one fold. Values on fewer than 10 contacts
-    are not judged, nor are contacts without words.
+    are not judged, nor are contacts without words, nor labels that words say nothing of (UNSAID).
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     texts = turns.group_by("contact_id").agg(pl.col("text").str.join(" ").alias("text"))
     owner = customers.select("contact_id", "customer_id").unique("contact_id")
-    names = sorted(labels["label"].unique().to_list())
+    names = sorted(set(labels["label"].unique()) - set(UNSAID))
     found = []
     for n, name in enumerate(names):
         progress(n, len(names))
