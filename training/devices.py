@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = timedelta(minutes=30)  # the others wait while the first measures
-STARTING = timedelta(minutes=5)  # for all of them to meet; one that failed before that never comes
+STARTING = timedelta(minutes=10)  # for all of them to meet; one that failed before that never comes
 ENDING_S = 600  # for the others to end after the last step
 
 
