@@ -69,8 +69,8 @@ def keepline(parts: Parts, seed: int) -> np.ndarray:
 
 def version() -> str:
     """Changes with the code and settings of our model, so that what an older one said is not used."""
-    files = [ROOT / "training" / f"{name}.py" for name in ("churn", "additive", "boosting", "likelihood", "table")]
-    files += [ROOT / "models" / f"{name}.py" for name in ("churn", "encoding", "hazard", "trees")]
+    files = [ROOT / "training" / f"{name}.py" for name in ("churn", "passes", "tabular", "boosting", "likelihood")]
+    files += [ROOT / "models" / f"{name}.py" for name in ("churn", "encoding", "tabular", "trees", "hazard")]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:10]
 
 
