@@ -74,8 +74,7 @@ class TableNetwork(nn.Module):
         share = float(self.share)
         if share == 0:
             return self.ensemble(inputs)[:, :, None]
-        trees = self.trees(inputs)[:, None].expand(-1, self.head.shape[0])
-        return (share * trees + (1 - share) * self.ensemble(inputs) if share < 1 else trees)[:, :, None]
+        return (share * self.trees(inputs)[:, None] + (1 - share) * self.ensemble(inputs))[:, :, None]
 
 
 class _Shared(nn.Module):

@@ -157,6 +157,18 @@ def test_a_reason_is_what_the_risk_loses_without_its_group():
     assert np.abs(told["contribution"].to_numpy()).max() > 0.01
 
 
+def test_reasons_see_through_trees_and_network_where_there_are_no_dates():
+    model, frame = a_model(()), a_frame(30)
+    plain = frame.with_columns(pl.lit(model.encoder.categorical[0].reference).alias("plan"))
+    lost = model.predict(frame)["risk"] - model.predict(plain)["risk"]
+    told = frame.select("customer_id").join(
+        model.reasons(frame, top=4).filter(group="plan and region"), on="customer_id"
+    )
+    assert np.allclose(told["contribution"], lost, atol=1e-6)
+    assert np.abs(told["contribution"].to_numpy()).max() > 0.005
+    assert "the risk by" in told["sentence"][0]
+
+
 def test_reasons_come_strongest_first_in_sentences():
     reasons = a_model().reasons(a_frame(20), top=2)
     assert reasons["rank"].to_list() == [1, 2] * 20
