@@ -31,7 +31,7 @@ def unit(feature: Feature) -> str:
     if feature.kind == "categorical":
         return "category"
     if base == "sentiment_trend":
-        return "share of contacts"
+        return "mean mood of contacts"
     if base == "monthly_price":
         return "currency of the CRM"
     if base.startswith("days_") or base.endswith("_days"):
