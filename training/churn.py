@@ -151,7 +151,7 @@ def train(
         config, found = blend(network, config, encoded, params)
     metrics = _valid_metrics(ChurnModel(config, network), parts["valid"])
     if isinstance(network, TableNetwork):
-        network = refit(network, config, encoded, params, state["best_epoch"])
+        network = refit(network, config, encoded, params, state["best_epoch"], progress)
     ChurnModel(config, network).save(work_dir / MODEL)
     run.log_metrics(
         metrics | {"temperature": config.temperature, "best_valid_loss": state["best_loss"]}, step=state["epoch"]

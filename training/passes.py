@@ -78,11 +78,14 @@ def learn(
     return {**state, "resumed_from": resumed_from}
 
 
-def repeat(network: torch.nn.Module, rows: Rows, params: Learning, passes: int) -> None:
-    """So many passes over `rows`, with nothing to stop on."""
+def repeat(
+    network: torch.nn.Module, rows: Rows, params: Learning, passes: int, progress: Callable[[int, int], None]
+) -> None:
+    """So many passes over `rows`, with nothing to stop on; told as the last of `params.epochs`."""
     optimizer = _optimizer(network, params)
     for epoch in range(passes):
         _one_pass(network, optimizer, rows, params, epoch)
+        progress(params.epochs - passes + epoch + 1, params.epochs)
 
 
 def _optimizer(network: torch.nn.Module, params: Learning) -> torch.optim.Optimizer:

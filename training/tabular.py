@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -44,8 +45,9 @@ def blend(
 
 
 def refit(
-    network: TableNetwork, config: ChurnConfig, parts: dict[str, Rows], params: TableLearning, passes: int
-) -> TableNetwork:
+    network: TableNetwork, config: ChurnConfig, parts: dict[str, Rows], params: TableLearning, passes: int,
+    progress: Callable[[int, int], None],
+) -> TableNetwork:  # fmt: skip
     """A network like `network`, but of all rows: as many passes and trees as were best, the same share of trees."""
     import torch
 
@@ -56,7 +58,7 @@ def refit(
                 torch.cat([part.event for part in both]), dated=False)  # fmt: skip
     torch.manual_seed(params.seed)
     fuller = TableNetwork(replace(config, trees=0))
-    repeat(fuller, rows, params, passes)
+    repeat(fuller, rows, params, passes, progress)
     if config.trees:
         boosting = replace(params.boosting, rounds=config.trees)
         grown = grow(_answers(rows, network.tree_inputs), _left(rows), None, boosting, params.seed)
