@@ -54,7 +54,8 @@ class Evidence:
 
     `beside` may hold `guardrail` (general speech), `reading` (the labels of each recogniser's text as features see
     them, against those of people's), `reader_on_text` (what the contact reader in office reads in it, against the same)
-    and `churn_on_text` (the champion churn model on features of that text). `probes` are the behaviour tests of the candidate; None means nobody made them.
+    and `churn_on_text` (the champion churn model on features of that text). `probes` are the behaviour tests of the
+    candidate; None means nobody made them.
     """
 
     candidate: Scorecard

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -9,8 +10,10 @@ import sys
 import time
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
+import numpy as np
 import polars as pl
 import pytest
 from starlette.testclient import TestClient
@@ -19,6 +22,7 @@ from flows.leaving import score_all
 from flows.settings import ROOT
 from models.churn import ChurnModel
 from models.serving.app import Options, create_app
+from models.serving.batching import Batcher
 from models.serving.loaded import Served, from_registry
 from tests.serving import ROW, Customers, Office, a_churn_bundle, a_row, free_port, running, until
 
@@ -85,6 +89,27 @@ def test_S4_champions_change_under_load_and_every_answer_is_of_one_version(tmp_p
             assert one == pytest.approx(wanted, abs=1e-6)
     assert {said["model"]["version"] for _, said, _ in replies} == {"1", "2", "3"}
     assert {said["model"]["version"] for _, said, _ in replies[before:]} == {"3"}
+
+
+def test_S4_requests_for_two_models_that_wait_together_are_each_answered_by_their_own():
+    class Always:
+        """A model that answers one number."""
+
+        def __init__(self, risk: float) -> None:
+            self.risk, self.config = risk, SimpleNamespace(columns=[SimpleNamespace(name="contacts_30d")])
+
+        def score_rows(self, customers: list) -> np.ndarray:
+            return np.full((len(customers), 2), self.risk)
+
+    models, batcher = [Always(0.25), Always(0.75)], Batcher()
+
+    async def together() -> list[np.ndarray]:
+        return await asyncio.gather(*(batcher.score(models[n % 2], [[1.0]] * (1 + n % 3)) for n in range(24)))
+
+    for number, found in enumerate(asyncio.run(together())):
+        assert found.shape == (1 + number % 3, 2)
+        assert (found == models[number % 2].risk).all()
+    batcher.close()
 
 
 def test_S4_a_champion_that_cannot_be_loaded_leaves_the_last_good_one_answering(tmp_path: Path):
