@@ -1,8 +1,8 @@
 """The contact reader's network: contacts as numbers, and from them a score for each value of each label.
 
-Each turn is the sum of its n-grams' vectors (models.ngrams). One path adds up the turns of each role and reads the
-labels off them linearly, as bag-of-words models do; the other looks at each turn with its neighbours, role and place,
-and lets every label attend to the turns that matter for it.
+Each turn is the sum of its n-grams' vectors (models.ngrams). One path reads the labels off each turn linearly, as
+bag-of-words models do, and lets the turn decide that speaks most for a value; the other looks at each turn with its
+neighbours, role and place, and lets every label attend to the turns that matter for it.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class ReaderNetwork(nn.Module):
         width, outputs, labels = config.width, sum(self.sizes), len(self.sizes)
         self.vectors = nn.EmbeddingBag(2**config.bits, width, mode="sum", include_last_offset=True)
         nn.init.zeros_(self.vectors.weight)
-        self.linear = nn.Linear(len(ROLES) * width, outputs)
+        self.linear = nn.Linear(width, len(ROLES) * outputs)
         self.channel = nn.Embedding(len(CHANNELS) + 1, outputs)
         nn.init.zeros_(self.channel.weight)
         self.role, self.place = nn.Embedding(len(ROLES), width), nn.Embedding(_PLACES, width)
@@ -143,14 +143,16 @@ class ReaderNetwork(nn.Module):
         counts = (texts.offsets[1:] - texts.offsets[:-1]).clamp(min=1)
         turns = self.vectors(texts.buckets, texts.offsets, per_sample_weights=keep) / counts.sqrt()[:, None]
         contacts, width = len(texts), turns.shape[1]
-        side = texts.contact * len(ROLES) + texts.role
-        sides = contacts * len(ROLES)
-        by_role = turns.new_zeros(sides, width).index_add(0, side, turns)
-        size = turns.new_zeros(sides).index_add(0, side, torch.ones_like(turns[:, 0]))
-        by_role = by_role / size.clamp(min=1).sqrt()[:, None]
-        logits = self.linear(by_role.view(contacts, -1)) + self.channel(texts.channel)
+        logits = self.channel(texts.channel)
         if not len(turns):
             return logits
+        # The turn that speaks most for a value decides (a smooth maximum), so that small talk cannot outvote it.
+        alone = self.linear(turns).view(len(turns), len(ROLES), -1)[torch.arange(len(turns)), texts.role]
+        of = texts.contact[:, None].expand_as(alone)
+        most = alone.new_full(logits.shape, -torch.inf).scatter_reduce(0, of, alone.detach(), "amax")
+        most = torch.where(most.isfinite(), most, 0.0)
+        total = torch.zeros_like(logits).index_add(0, texts.contact, (alone - most[texts.contact]).exp())
+        logits = logits + torch.where(total > 0, total.clamp(min=1e-9).log() + most, 0.0)
         placed = turns + self.role(texts.role) + self.place(texts.place)
         same = (texts.contact[1:] == texts.contact[:-1])[:, None]
         nothing = placed.new_zeros(1, width)

@@ -46,7 +46,7 @@ class ReaderTraining:
     letters: tuple[int, ...] = (3, 4, 5)  # lengths of letter n-grams within a word, in bytes
     learning_rate: float = 0.01  # of Adam, falling to nothing
     batch_size: int = 256  # contacts a step
-    epochs: int = 6  # passes
+    epochs: int = 9  # passes
     dropout: float = 0.3  # share of n-grams dropped in training
     misheard_share: float = 0.4  # of the contacts are read misheard in each pass
     misheard_letters: float = 0.3  # share of letters that go wrong in those, at most

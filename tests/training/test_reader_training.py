@@ -1,0 +1,110 @@
+"""Promises of the reader's training: it learns from beliefs, not where there are none, and reads what was misheard."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from data.labelling import SCHEME
+from evaluation.metrics.wer import character_errors
+from models.ngrams import grams, misheard, plain
+from models.reader import Reader
+from tests.reading import SMALL, Unrecorded, a_message, a_reader, lessons
+from training.reader import Lesson, ReaderTraining, ReaderTrainingError, lesson, train
+
+TINY = replace(SMALL, bits=10, width=8, epochs=2, max_contacts=300)
+
+
+def learned(part: Lesson, folder: Path, params: ReaderTraining = TINY) -> tuple[dict, Reader]:
+    found = train(params, SCHEME, {"train": part, "valid": lessons()["valid"]}, folder, Unrecorded())
+    return found, Reader.load(Path(found["model"]))
+
+
+def test_the_same_lessons_give_the_same_weights_and_another_seed_others(tmp_path: Path):
+    part = lessons()["train"]
+    weights = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        learned(part, tmp_path / name, replace(TINY, seed=seed))
+        weights.append((tmp_path / name / "model" / "weights.safetensors").read_bytes())
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_too_few_contacts_and_no_calibration_are_refused_with_what_to_do(tmp_path: Path):
+    part, valid = lessons()["train"], lessons()["valid"]
+    with pytest.raises(ReaderTrainingError, match=r"30 labelled contacts .* 60 wanted"):
+        learned(part.of(np.arange(30)), tmp_path)
+    nothing = replace(valid, mask=np.zeros_like(valid.mask))
+    with pytest.raises(ReaderTrainingError, match="valid split"):
+        train(TINY, SCHEME, {"train": part, "valid": nothing}, tmp_path, Unrecorded())
+
+
+def test_where_every_contact_has_one_value_that_value_is_learned(tmp_path: Path):
+    part = lessons()["train"]
+    column = 0  # of the first value of the first label: reason billing
+    targets = part.targets.copy()
+    targets[:, : len(SCHEME["reason"])] = 0
+    targets[:, column] = 1
+    _, reader = learned(replace(part, targets=targets), tmp_path)
+    found, _ = reader.probabilities(*a_message("where is my parcel"))
+    assert np.isfinite(found["reason"]).all()
+
+
+def test_nothing_is_learned_where_the_rules_abstain():
+    contacts, turns = a_message("my bill is wrong")
+    rows = [("k", "reason", "billing", 0.8, "label_model"), ("k", "reason", "payment", 0.2, "label_model")]
+    believed = pl.DataFrame(rows, schema=["contact_id", "label", "value", "probability", "origin"], orient="row")
+    found = lesson(contacts, turns, believed, SCHEME)
+    assert found.mask.sum() == 1
+    assert found.targets.sum() == pytest.approx(1.0)
+    assert found.targets[0, SCHEME["reason"].index("billing")] == pytest.approx(0.8)
+    silent = lesson(contacts, turns.clear(), believed, SCHEME)
+    assert len(silent) == 0
+
+
+def test_probabilities_are_calibrated_to_the_beliefs_of_held_out_customers():
+    test = lessons()["test"]
+    found, _ = a_reader().probabilities(test.contacts, test.turns)
+    at = 0
+    for number, (name, values) in enumerate(SCHEME.items()):
+        known = test.mask[:, number] > 0
+        for value in range(len(values)):
+            chances, wanted = found[name][known, value], test.targets[known, at + value]
+            gaps = [abs(chances[g].mean() - wanted[g].mean()) for g in np.array_split(np.argsort(chances), 5)]
+            assert max(gaps) < 0.15, (name, values[value])
+        at += len(values)
+
+
+def test_misheard_texts_go_wrong_at_their_own_rate_and_the_same_way_each_time():
+    said = pl.Series(["my broadband has been down since monday and nobody could tell me why"] * 300)
+    rates = np.repeat([0.0, 0.1, 0.4], 100)
+    heard = misheard(said, rates, np.random.default_rng(3))
+    assert heard.equals(misheard(said, rates, np.random.default_rng(3)))
+    assert heard[:100].equals(said[:100])
+    wrong = [np.mean([character_errors(said[0], text).total / len(said[0]) for text in heard[n : n + 100]])
+             for n in (100, 200)]  # fmt: skip
+    assert 0.07 < wrong[0] < 0.2
+    assert 0.3 < wrong[1] < 0.65
+
+
+def test_settings_that_make_no_network_are_refused():
+    with pytest.raises(ValueError, match="bits must lie"):
+        ReaderTraining(bits=40)
+
+
+def test_n_grams_are_those_of_the_text_wherever_it_stands():
+    texts = plain(pl.Series(["Hello THERE, world!", "", "ünïcode wörds", "hello there world"]))
+    together = grams(texts, 16, (1, 2), (3, 4))
+    assert texts[0] == texts[3]
+    for row in range(len(texts)):
+        alone = grams(texts[row : row + 1], 16, (1, 2), (3, 4))
+        begin, end = together.offsets[row : row + 2]
+        assert np.array_equal(alone.buckets, together.buckets[begin:end])
+    assert together.counts[1] == 0
+    # "hello": 3 words make 3 + 2 runs of words; letters only within a word and the blanks around it.
+    assert together.counts[0] == 3 + 2 + sum(
+        len(word) + 2 - n + 1 for word in ("hello", "there", "world") for n in (3, 4)
+    )
