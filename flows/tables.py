@@ -19,6 +19,7 @@ from data.plain_table import Columns, TableError
 from data.store import atomic, read_json, write_table
 from flows import wiring
 from flows.progress import bar
+from flows.settings import from_environment
 
 READING = "table.json"  # how the table was read, kept in the bundle
 FIGURES = ("log_loss", "brier", "auc", "average_precision", "lift_10", "ece", "calibration_slope")
@@ -32,6 +33,7 @@ def fit_table(
     """Learns from `file`, prints what held-out rows say, leaves model/, held_out.parquet and, with folds, suspects."""
     from evaluation.metrics.churn import churn_metrics
     from models.bundle import file_sha256, write_bundle
+    from models.signing import sign_folder
     from training.table import TableFit, fit_table, suspect_rows
 
     out = out or Path(f"{file.stem}.model")
@@ -58,6 +60,8 @@ def fit_table(
             created_at=datetime.now(UTC).isoformat(timespec="seconds"), licence="the terms of your own data",
             params={"target": target, "seed": seed, "folds": folds},
         )  # fmt: skip
+    if key := from_environment().signing_key:
+        sign_folder(out / "model", key)
     write_table(out / "held_out.parquet", fitted.predictions.select("customer_id", "event", "risk"))
     _tell_columns(console, frame, columns, fitted.summary)
     _tell_figures(console, metrics, held)
@@ -78,7 +82,7 @@ def score_table(console: Console, model: Path, file: Path, out: Path | None) -> 
     from training.table import frame_of
 
     folder = model / "model" if (model / "model").is_dir() else model
-    verify_bundle(folder)
+    verify_bundle(folder, from_environment().public_key)
     if not (folder / READING).is_file():
         raise TableError(f"{folder}: was not trained by `keepline fit-table`. Its features come from the street.")
     reading = read_json(folder / READING)
