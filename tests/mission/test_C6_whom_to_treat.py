@@ -14,13 +14,13 @@ from models.treatment import TreatmentParams
 from models.uplift import UpliftModel
 from tests.treating import SHORT, a_centre, true_uplift
 
-SEEDS = (21, 22, 23)
+SEEDS = (21, 22)
 PARAMS = TreatmentParams()
 
 
 @pytest.fixture(scope="module")
 def centres():
-    """Three centres, each with what the step made of it."""
+    """Two centres, each with what the step made of it."""
     made = [a_centre(seed) for seed in SEEDS]
     return [
         (one, treat(one.tables, one.labels, one.current, None, PARAMS, SHORT)) for one in made
@@ -65,7 +65,7 @@ def test_C6_estimates_on_the_log_agree_with_the_truth(centres):
                 inside += found["low"] <= truth <= found["high"]
                 error = (found["high"] - found["low"]) / (2 * 1.96)
                 assert abs(found["value"] - truth) < 3.3 * error, (said["policy"], truth, found)
-    assert inside >= 19  # of 24 intervals of 95 %; benchmarks/bench_treatment.py counts over more centres
+    assert inside >= 12  # of 16 intervals of 95 %; benchmarks/bench_treatment.py counts over more centres
 
 
 def test_C6_each_customer_is_told_whether_and_why(centres):
