@@ -122,6 +122,9 @@ def texts_of(contacts: pl.DataFrame, turns: pl.DataFrame, config: ReaderConfig) 
 class ReaderNetwork(nn.Module):
     """See the module. Vectors of n-grams begin as nothing, so one never seen in training says nothing."""
 
+    known: torch.Tensor  # [buckets], 1 where training has seen an n-gram that was not misheard
+    label_of: torch.Tensor  # [values of all labels], which label each is of
+
     def __init__(self, config: ReaderConfig) -> None:
         super().__init__()
         self.sizes = [len(values) for values in config.labels.values()]
@@ -135,7 +138,7 @@ class ReaderNetwork(nn.Module):
         self.around = nn.Linear(3 * width, width)
         self.score = nn.Linear(width, labels)
         self.read = nn.Linear(width, outputs)
-        self.register_buffer("known", torch.zeros(2**config.bits))  # 1 where training has seen the n-gram, well spelled
+        self.register_buffer("known", torch.zeros(2**config.bits))
         self.register_buffer("label_of", torch.repeat_interleave(torch.arange(labels), torch.tensor(self.sizes)), False)
 
     def forward(self, texts: Texts, keep: torch.Tensor | None = None) -> torch.Tensor:
