@@ -100,7 +100,7 @@ class Said:
 def figures(rows: list[dict[str, Any]], said: Said) -> dict[str, Any]:
     """Corpus WER with its 95 % interval (voices drawn anew; none for a single voice), times real time and megabytes.
 
-    What a second of one core hears does not depend on who else uses the machine; what a second of the clock does.
+    Both speeds want an idle machine: threads that wait for each other on a busy one spend a core's time too.
     """
     audio_s = sum(row["duration"] for row in rows)
     counts = [
@@ -174,9 +174,9 @@ def tell(name: str) -> Callable[[int, int], None]:
     return progress
 
 
-def ours(model: Path, paths: list[Path]) -> Said:
-    """What our recogniser says to each file, one at a time like the peers."""
-    recognizer = load(model)
+def ours(model: Path, paths: list[Path], exports: Path) -> Said:
+    """What our recogniser says to each file, one at a time like the peers, as `keepline transcribe` runs it."""
+    recognizer = load(model, exports)
     waves = [soundfile.read(path, dtype="float32")[0] for path in paths]
     recognizer.transcribe(waves[:1])
     began, cpu = time.monotonic(), time.process_time()
@@ -234,8 +234,9 @@ def main() -> None:
         heard = sample(unknown, chosen.utterances)
         for condition in ("clean", "mulaw"):
             paths = as_wav(heard, chosen.work / name / condition, condition == "mulaw")
-            systems = {"ours, base": ours(BASE, paths), "ours, fine-tuned": ours(model, paths)}
-            systems["ours, fine-tuned, with a language model"] = ours(with_language(model, chosen.work / name), paths)
+            kinds = {"ours, base": BASE, "ours, fine-tuned": model,
+                     "ours, fine-tuned, with a language model": with_language(model, chosen.work / name)}  # fmt: skip
+            systems = {kind: ours(one, paths, chosen.work / "exports") for kind, one in kinds.items()}
             systems |= {other: peer(other, paths, chosen.work, python) for other in chosen.peers}
             found[f"{name}, {condition}"] = {
                 "utterances": len(heard), "drawn_from": len(unknown), "seed": SEED, "tuning_steps": steps,
