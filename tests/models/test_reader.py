@@ -61,8 +61,8 @@ def test_weights_under_a_false_name_and_changed_ones_are_refused(tmp_path: Path)
     reader.save(tmp_path / "model")
     facts = {"data_hash": "d", "git_commit": "c", "created_at": "now", "licence": "own"}
     config = tmp_path / "model" / "config.json"
+    hostile = {"weights.safetensors": b"\x80\x04cos\nsystem\n", "config.json": config, "card.md": "# x"}
     with pytest.raises(BundleError, match=r"weights.safetensors is not what its name says"):
-        hostile = {"weights.safetensors": b"\x80\x04cos\nsystem\n", "config.json": config, "card.md": "# x"}
         write_bundle(tmp_path / "hostile", "reader", hostile, **facts)
     files = {name: tmp_path / "model" / name for name in ("weights.safetensors", "config.json")}
     bundle = write_bundle(tmp_path / "bundle", "reader", {**files, "card.md": "# x"}, **facts)
