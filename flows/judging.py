@@ -99,8 +99,8 @@ def card(kind: str, run: Mapping[str, Any], version: Mapping[str, Any], found: M
     limits = {
         "asr": "English only. Outside the centre it was tuned on, expect more errors. It does not tell voices apart.",
         "churn": "Risks hold for customers like those it learned from. It says who may leave, not whom to call.",
-        "reader": "It learned from what labelling rules believe, and shares their blind spots. It reads the language of "
-        "the contacts it learned from; what it finds unfamiliar it says so of.",
+        "reader": "It learned from what labelling rules believe and shares their blind spots. It reads the language it "
+        "learned from, and says how familiar a text is.",
     }[kind]
     rows = "".join(f"- {name}: {count} rows\n" for name, count in sorted(version["rows"].items()))
     figures = "".join(
