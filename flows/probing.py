@@ -57,9 +57,15 @@ def probe_asr(street: Street, progress: Report) -> dict[str, Any]:
         SAMPLE_RATE_HZ, street.params.evaluation.seed, progress,
     )  # fmt: skip
     return leave(
-        street, "asr", probes,
-        {"churn_in_office": in_office is not None, "reader_in_office": reader is not None,
-         "churn_says": says, "beside": sorted(found)},
+        street,
+        "asr",
+        probes,
+        {
+            "churn_in_office": in_office is not None,
+            "reader_in_office": reader is not None,
+            "churn_says": says,
+            "beside": sorted(found),
+        },
     )
 
 
