@@ -1,4 +1,4 @@
-"""E2: how often the gate takes a candidate that is no better for better (200 null candidates), at its stated level."""
+"""E2: how often the gate takes a candidate that is no better for better (1,000 null candidates), at its stated level."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ scorecard.ratio_of_sums = partial(scorecard.ratio_of_sums, draws=2)
 scorecard.churn_figures = lambda *_, **__: {}
 scorecard.calibration_by_slice = lambda *_, **__: {}
 
-NULLS = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+NULLS = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
 KINDS = {"asr": lambda seed: examples.asr(0.3, seed=seed), "churn": lambda seed: examples.churn(0.5, seed=seed)}
 
 began = time.process_time()

@@ -53,7 +53,7 @@ def _json_lines(text: str, name: str, channel: str) -> tuple[pl.DataFrame, pl.Da
         whole = [(name, json.loads(text))]  # one object over many lines, as `keepline transcribe` writes it
     except ValueError:
         whole = []
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 try:
                     whole.append((f"{name}:{number}", json.loads(line)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from data.audio import SAMPLE_RATE_HZ, AudioError, resample, to_wav_bytes
 from data.hours import TRAIN, milliseconds, side_ms, sides
 from data.leaks import assert_manifests_apart
 from data.splits import ASIDE, SPLITS
-from data.store import atomic, write_text
+from data.store import atomic, write_lines
 from data.text import normalise
 
 SHORTEST_S = 0.1
@@ -84,7 +83,7 @@ def cut(
         progress(done, len(calls))
     assert_manifests_apart(manifests, splits)
     for name, lines in manifests.items():
-        write_text(out / f"{name}.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines))
+        write_lines(out / f"{name}.jsonl", lines)
     if (out / "audio").is_dir():
         for path in (out / "audio").iterdir():
             if path.name not in kept:

@@ -18,7 +18,7 @@ import numpy as np
 
 from data.audio import SAMPLE_RATE_HZ, read, resample
 from data.general import general_speech
-from data.store import atomic
+from data.store import atomic, read_lines
 from data.telephone import effect, sounds_in
 from data.text import normalise
 from evaluation.metrics.snr import estimated_snr_db
@@ -54,7 +54,7 @@ def lines_of(manifest: Path) -> list[dict[str, Any]]:
     """The lines of a NeMo manifest, none if it is not there."""
     if not manifest.is_file():
         return []
-    return [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return read_lines(manifest)
 
 
 def rows_of(manifest: Path) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -12,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from data.store import read_json, write_text
+from data.store import read_json, read_lines, write_text
 from flows import judging
 from flows.settings import from_environment
 from flows.wiring import street
@@ -66,8 +65,7 @@ def _listener(manifest: Path) -> Callable[[Mapping[str, Any]], str | None]:
     """Finds the sound of a test utterance in the store; None where the store no longer holds that very utterance."""
     rows = {}
     if manifest.exists():
-        for line in manifest.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
+        for row in read_lines(manifest):
             rows[row.get("contact_id"), row.get("role"), round(row.get("start_s") or 0.0, 2)] = row
 
     def listen(wanted: Mapping[str, Any]) -> str | None:

@@ -5,7 +5,6 @@ No Prefect and no DVC here: both call these functions, through `flows.wiring.run
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ import polars as pl
 from data.audio import read as read_audio
 from data.packs import contents
 from data.splits import SPLITS
-from data.store import read_json, read_tables, scan_tables, write_json, write_parts, write_table, write_text
+from data.store import read_json, read_tables, scan_tables, write_json, write_lines, write_parts, write_table
 from flows import exams, hearing, judging, leaving, reading, transcribing
 from flows.params import Params
 from flows.settings import Settings
@@ -116,7 +115,7 @@ def cut(street: Street, progress: Report) -> dict[str, Any]:
     splits = pl.read_parquet(street.path("splits.parquet"))
     summary = cut(exams.recordings_of(clean), clean["turns"], splits, _decoded(street), street.path("speech"), progress)
     lines = [{**line, "at": street.now().isoformat()} for line in summary["refused"]]
-    write_text(street.path("quarantine/cut.jsonl"), "".join(json.dumps(line) + "\n" for line in lines))
+    write_lines(street.path("quarantine/cut.jsonl"), lines)
     delivered = pl.read_parquet(street.path("tables/recordings.parquet"))
     hours = ledger(delivered, clean["recordings"], summary["ms"], street.path("quarantine"))
     budget = hours.summary(params)

@@ -22,7 +22,7 @@ from data.audio import SAMPLE_RATE_HZ, SUFFIXES, blocks, probe, resample, to_wav
 from data.labelling.pseudo import PseudoParams, open_to_training, within_share
 from data.packs import read_member
 from data.records import TURNS
-from data.store import write_text
+from data.store import read_lines, write_lines, write_text
 from data.transcripts import HeardCall, HeardTurn, from_json, to_ctm, to_json, to_lhotse, to_nemo, to_vtt
 from data.utterances import cut
 from evaluation.experience.conversation import SIDES, ConversationParams, Span, measure
@@ -104,7 +104,7 @@ def add_pseudo(
 
     The latter only if `params.learn`, of calls that are on the training side and untranscribed today.
     """
-    people = [json.loads(line) for line in (speech / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    people = read_lines(speech / "train.jsonl")
     for row in people:
         row["audio_filepath"] = f"../{speech.name}/{row['audio_filepath']}"
     machine: list[dict[str, Any]] = []
@@ -118,12 +118,11 @@ def add_pseudo(
         sure = {
             (row["contact_id"], row["role"], row["start_s"]): row["confidence"] for row in turns.iter_rows(named=True)
         }
-        for line in (out / "heard" / "train.jsonl").read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
+        for row in read_lines(out / "heard" / "train.jsonl"):
             row |= {"audio_filepath": f"heard/{row['audio_filepath']}", "origin": "asr",
                     "confidence": sure[row["contact_id"], row["role"], row["start_s"]]}  # fmt: skip
             machine.append(row)
-    write_text(out / "train.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in people + machine))
+    write_lines(out / "train.jsonl", people + machine)
     return {
         "learn": params.learn,
         "transcribed": len(people),

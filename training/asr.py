@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data.store import read_json, write_json, write_text
+from data.store import read_json, write_json, write_lines
 from evaluation.metrics.wer import corpus_wer, word_errors
 from models.asr import Recognizer, ctc_log_probs, fetch, load, restore
 from training.batches import Pool, passes
@@ -133,7 +133,7 @@ def finetune(
         summary["step"],
     )
     defects = [defect for account in (*accounts, held_out) for defect in account.defects]
-    write_text(work_dir / "quarantine.jsonl", "".join(json.dumps(defect) + "\n" for defect in defects))
+    write_lines(work_dir / "quarantine.jsonl", defects)
     (work_dir / "candidates" / f"{chosen}.nemo").replace(work_dir / "model.nemo")
     found = {
         "steps": summary["step"],

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 from data.simulator.voice import Synthesizer, voices
-from data.store import atomic, write_text
+from data.store import atomic, read_lines, write_lines
 from data.text import cardinal, normalise
 from training.speech import SAMPLE_RATE_HZ, Corpus
 
@@ -47,17 +47,17 @@ def prepare(
         makers.append(("simulated", simulated(dialogue_dir, seed, simulated_hours, simulated_voices)))
         if flite_hours:
             makers.append(("flite", spoken_by_flite(dialogue_dir, seed, flite_hours)))
-        start, lines = 0, []
+        start, rows = 0, []
         with atomic(work_dir / "audio.i16") as temporary, temporary.open("wb") as out:
             for done, (name, utterances) in enumerate(makers):
                 progress(done, len(makers))
                 for samples, row in utterances:
                     out.write(np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
-                    lines.append(json.dumps({"set": name, "start": start, "frames": len(samples), **row}))
+                    rows.append({"set": name, "start": start, "frames": len(samples), **row})
                     start += len(samples)
-        write_text(index, "\n".join(lines) + "\n")
+        write_lines(index, rows)
         progress(len(makers), len(makers))
-    return [json.loads(line) for line in index.read_text().splitlines()]
+    return read_lines(index)
 
 
 def corpus_of(rows: list[dict[str, Any]], work_dir: Path) -> Corpus:
@@ -75,7 +75,7 @@ def recorded(folder: Path, name: str) -> Iterator[tuple[np.ndarray, dict[str, An
     manifest = folder / "manifest.jsonl"
     if not manifest.exists():
         raise FileNotFoundError(f"{manifest}: no manifest. Point the speech folder at the sets {', '.join(REAL_SETS)}.")
-    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    rows = read_lines(manifest)
     for row, apart in zip(rows, held_out(name, rows), strict=True):
         samples, rate = soundfile.read(folder / row["audio_filepath"], dtype="float32")
         if rate != SAMPLE_RATE_HZ:

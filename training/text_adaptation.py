@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from data.audio import AudioError, probe, read, resample, to_wav_bytes
 from data.simulator.voice import Synthesizer, voices
-from data.store import atomic, write_text
+from data.store import atomic, read_lines, write_lines
 from data.text import normalise
 from evaluation.metrics.wer import corpus_wer, word_errors
 from models.asr import Recognizer, restore
@@ -134,7 +133,7 @@ def speak(
         order += rng.permutation(len(spoken)).tolist()
     folder = out.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
-    lines, kept = [], set()
+    rows, kept = [], set()
     for done, place in enumerate(order[:count], start=1):
         text, voice = spoken[place], speakers[int(rng.integers(len(speakers)))]
         phoned, edges_s = bool(rng.random() < telephone_share), rng.uniform(0.05, 0.35, 2)
@@ -152,12 +151,12 @@ def speak(
                 temporary.write_bytes(to_wav_bytes(np.clip(wave, -1, 1), SAMPLE_RATE_HZ))
         row = {"audio_filepath": f"{folder.name}/{name}", "duration": _length_s(audio), "text": text,
                "voice": voice.name, "origin": "simulated"}  # fmt: skip
-        lines.append(json.dumps(row))
+        rows.append(row)
         progress(done, count)
     for path in folder.iterdir():
         if path.name not in kept:
             path.unlink()
-    write_text(out, "\n".join(lines) + "\n")
+    write_lines(out, rows)
     return out
 
 
@@ -171,7 +170,7 @@ def _length_s(audio: Path) -> float:
 
 def _some_of(manifest: Path, most_s: float) -> tuple[list[np.ndarray], list[str]]:
     """Waveforms (16 kHz mono float32) and texts of a manifest; every second, third … row when it holds too much."""
-    rows = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = read_lines(manifest)
     if not rows:
         raise ValueError(f"{manifest}: no speech to tune on. Raise splits.valid_share or set decoding.tuning to false.")
     every = max(1, int(np.ceil(sum(row["duration"] for row in rows) / most_s)))
