@@ -29,10 +29,10 @@ def test_E2_refuses_recognisers_that_were_only_lucky():
 
 
 def test_E2_refuses_churn_models_that_were_only_lucky():
-    pairs = [(examples.churn(0.5, seed=2 * n), examples.churn(0.5, seed=2 * n + 1)) for n in range(1, 9)]
+    pairs = [(examples.churn(0.5, seed=2 * n), examples.churn(0.5, seed=2 * n + 1)) for n in range(1, 6)]
     assert any(one.metrics["brier"].value < other.metrics["brier"].value for one, other in pairs)
     passed = [one.model for one, other in pairs if _better(_decide(one, other)).verdict == "pass"]
-    assert len(passed) <= 1  # one in forty is promised; benchmarks/bench_gates.py counts 200
+    assert len(passed) <= 1  # one in forty is promised; benchmarks/bench_gates.py counts a thousand
 
 
 @pytest.mark.parametrize(
