@@ -1,4 +1,4 @@
-"""E2: how often the gate takes a candidate that is no better for better (1,000 null candidates), at its stated level."""
+"""E2: how often the gate takes a candidate that is no better for better, in 1,000 trials, at its stated level."""
 
 from __future__ import annotations
 
