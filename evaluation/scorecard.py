@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from data.store import read_json, write_json, write_table
-from evaluation.metrics.bootstrap import LEVEL, Interval, paired_difference, ratio_of_sums
+from evaluation.metrics.bootstrap import LEVEL, Interval, paired_difference, ratio_of_sums, swapped_p
 from evaluation.metrics.churn import PAPER, churn_figures, per_unit, risk_columns
 from evaluation.metrics.churn_profit import Campaign
 from evaluation.metrics.churn_slices import calibration_by_slice
@@ -19,6 +20,8 @@ from evaluation.metrics.critical import CLASSES, critical_words
 from evaluation.metrics.english import VARIANTS, comparable
 from evaluation.metrics.wer import character_errors, word_errors
 from models.bundle import file_sha256
+
+Sums = tuple[np.ndarray, np.ndarray]  # numerators and denominators, one a unit
 
 
 class ScorecardError(ValueError):
@@ -378,11 +381,21 @@ def pair(first: Scorecard, second: Scorecard, metric: str) -> pl.DataFrame:
 
 def gain(better: Scorecard, than: Scorecard, metric: str, seed: int, level: float = LEVEL) -> Interval:
     """How much better `better` is `than` the other in `metric`, positive for a gain, with its paired interval."""
+    return paired_difference(*_sides(better, than, metric), seed, level)
+
+
+def chance(better: Scorecard, than: Scorecard, metric: str, seed: int) -> float:
+    """How probable so large a gain is if it is all the same which of the two is which."""
+    return swapped_p(*_sides(better, than, metric), seed)
+
+
+def _sides(better: Scorecard, than: Scorecard, metric: str) -> tuple[Sums, Sums, np.ndarray]:
+    """(numerators, denominators) of both and the clusters; the first less the second is the gain."""
     rows = pair(better, than, metric)
     ours = (rows["num_a"].to_numpy(), rows["den_a"].to_numpy())
     theirs = (rows["num_b"].to_numpy(), rows["den_b"].to_numpy())
     first, second = (theirs, ours) if better.ratios[metric].lower_is_better else (ours, theirs)
-    return paired_difference(first, second, rows["cluster"].to_numpy(), seed, level)
+    return first, second, rows["cluster"].to_numpy()
 
 
 def _metrics(units: pl.DataFrame, ratios: Mapping[str, Ratio], seed: int, level: float) -> dict[str, Estimate]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluation.metrics.bootstrap import _student_tail, holm, paired_difference, paired_p, ratio_of_sums
+from evaluation.metrics.bootstrap import _student_tail, holm, paired_difference, paired_p, ratio_of_sums, swapped_p
 
 
 def _noise_only(seed: int, clusters: int, units: int = 12):
@@ -108,3 +108,21 @@ def test_a_p_value_counts_the_loss_that_is_allowed():
 def test_holm_corrects_for_every_look():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([]) == []
+
+
+def test_swapping_sides_passes_no_more_luck_than_stated_even_with_eight_clusters():
+    rng, clusters, passed = np.random.default_rng(5), np.repeat(np.arange(8), 20), 0
+    for seed in range(400):
+        hard = np.repeat(rng.gamma(2.0, 0.1, 8), 20)
+        one, other = (rng.poisson(hard * np.repeat(rng.gamma(4, 0.25, 8), 20) * 10) for _ in range(2))
+        passed += swapped_p((one, np.full(160, 10)), (other, np.full(160, 10)), clusters, seed, 400) <= 0.025
+    assert passed <= 400 * 0.025 + 3 * (400 * 0.025) ** 0.5
+
+
+def test_swapping_sides_finds_a_difference_and_knows_its_side():
+    rng, clusters = np.random.default_rng(6), np.repeat(np.arange(30), 10)
+    less, more = rng.poisson(2.0, 300), rng.poisson(4.0, 300)
+    words = np.full(300, 10)
+    assert swapped_p((more, words), (less, words), clusters, 1) < 0.001
+    assert swapped_p((less, words), (more, words), clusters, 1) > 0.99
+    assert swapped_p((less, words), (less, words), clusters, 1) == 1.0
