@@ -112,8 +112,4 @@ def scan_tables(folder: Path) -> dict[str, pl.LazyFrame]:
 
 def read_tables(folder: Path) -> dict[str, pl.DataFrame]:
     """The record tables in `folder`, each with its schema; a table that is not there is empty."""
-    found = {}
-    for name, schema in TABLES.items():
-        path = folder / f"{name}.parquet"
-        found[name] = pl.read_parquet(path) if path.exists() else pl.DataFrame(schema=schema)
-    return found
+    return {name: table.collect() for name, table in scan_tables(folder).items()}

@@ -131,14 +131,3 @@ def right_share(
             "given": 1 - part["value"].null_count() / part.height,
         }  # fmt: skip
     return found
-
-
-def expected_calibration_error(chances: np.ndarray, true: np.ndarray, bins: int = 10) -> float:
-    """Mean gap between how sure the likeliest value was and how often it was right, over `bins` equal groups.
-
-    `chances` [contacts, values], `true` [contacts] the number of the true value (Naeini et al., 2015).
-    """
-    best = chances.max(axis=1)
-    right = (chances.argmax(axis=1) == true).astype(float)
-    groups = np.array_split(np.argsort(best, kind="stable"), bins)
-    return float(sum(abs(best[g].mean() - right[g].mean()) * len(g) for g in groups if len(g)) / len(best))

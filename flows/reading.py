@@ -115,7 +115,7 @@ def score(
         chances, familiar = reader.probabilities(asked.contacts, asked.turns)
         facts = {"parameters": reader.parameters, "familiar": float(familiar.mean())}
         if truth is not None and truth.is_file():
-            true, read = truth_labels(pl.read_parquet(truth)), reader.beliefs(asked.contacts, asked.turns)
+            true, read = truth_labels(pl.read_parquet(truth)), reader.beliefs_of(asked.contacts, chances, familiar)
             rules = likeliest(asked.beliefs)
             given = {
                 "rules": rules,

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from data.store import read_tables, write_table
+from data.store import write_table
 from flows import wiring
 from flows.progress import bar
+from flows.reading import words
 
 
 def suspects(console: Console, horizon_days: int, limit: int, store: Path | None) -> None:
@@ -23,13 +24,10 @@ def suspects(console: Console, horizon_days: int, limit: int, store: Path | None
     for path in (labels, rows):
         if not path.is_file():
             raise ValueError(f"{path}: not there yet. Walk the street first: keepline run, or keepline demo.")
-    clean = read_tables(street.path("clean"))
-    turns = [clean["turns"]]
-    if (heard := street.path("transcripts.parquet")).is_file():
-        turns.append(pl.read_parquet(heard).select(clean["turns"].columns))
+    contacts, turns = words(street)
     with bar(console, "doubting labels") as progress:
         found = pl.concat([
-            suspect_labels(pl.read_parquet(labels), pl.concat(turns), clean["contacts"], progress=progress),
+            suspect_labels(pl.read_parquet(labels), turns, contacts, progress=progress),
             suspect_outcomes(pl.read_parquet(rows), horizon_days),
         ]).sort("margin", descending=True, maintain_order=True)  # fmt: skip
     out = street.path("suspects.parquet")

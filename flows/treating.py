@@ -111,13 +111,12 @@ def _with_risk(
     if churn_model is None:
         unknown = pl.lit(None, pl.Float64) if scored is None else pl.col("risk_untreated")
         return base.with_columns(unknown.alias("risk"))
-    from evaluation.metrics.churn import risk_columns
+    from evaluation.metrics.churn import horizon_days, risk_columns
     from models.churn import ChurnModel
 
     found = ChurnModel.load(churn_model).predict(rows)
-    names = risk_columns(found)
-    nearest = min(names, key=lambda name: abs(int(name.removeprefix("risk_")) - params.horizon_days)
-                  if name != "risk" else 0)  # fmt: skip
+    wanted = params.horizon_days
+    nearest = min(risk_columns(found), key=lambda name: abs((horizon_days(name) or wanted) - wanted))
     return base.join(found.select(*keys, pl.col(nearest).alias("risk")), on=keys, how="left", maintain_order="left")
 
 

@@ -48,7 +48,12 @@ class Reader:
 
     def beliefs(self, contacts: pl.DataFrame, turns: pl.DataFrame, min_familiar: float = 0.0) -> pl.DataFrame:
         """LABELS with a row for every value of each label, of the contacts whose words are familiar enough."""
-        found, familiar = self.probabilities(contacts, turns)
+        return self.beliefs_of(contacts, *self.probabilities(contacts, turns), min_familiar)
+
+    def beliefs_of(
+        self, contacts: pl.DataFrame, found: dict[str, np.ndarray], familiar: np.ndarray, min_familiar: float = 0.0
+    ) -> pl.DataFrame:
+        """`beliefs` from what `probabilities` said of the same contacts."""
         readable = pl.Series(familiar >= min_familiar)
         ids = contacts["contact_id"].filter(readable)
         return pl.concat(

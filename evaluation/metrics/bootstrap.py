@@ -9,7 +9,7 @@ percentile interval"). Measured: see tests/evaluation/metrics/test_bootstrap.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -136,11 +136,10 @@ def swapped_p(
     _refuse_weightless(sums, clusters, len(first[0]))
     total, change = sums.sum(0), sums[:, [2, 3, 0, 1]] - sums
     rng = np.random.default_rng(seed)
-    step = max(1, 2_000_000 // clusters)  # bounds the memory whatever the number of clusters
     seen, as_large = float(total[0] / total[1] - total[2] / total[3]), 0
     with np.errstate(divide="ignore", invalid="ignore"):
-        for begin in range(0, draws, step):
-            swaps = rng.random((min(step, draws - begin), clusters)) < 0.5
+        for some in in_batches(draws, clusters):
+            swaps = rng.random((some, clusters)) < 0.5
             s = total + swaps @ change
             as_large += int((~(s[:, 0] / s[:, 1] - s[:, 2] / s[:, 3] < seen - 1e-12)).sum())
     return (1 + as_large) / (1 + draws)
@@ -204,14 +203,20 @@ def _drawn(
 ) -> np.ndarray:
     """The figure on so many draws of whole clusters; a draw whose clusters weigh nothing says nothing."""
     rng = np.random.default_rng(seed)
-    step = max(1, 2_000_000 // clusters)  # bounds the memory whatever the number of clusters
     drawn = []
     with np.errstate(divide="ignore", invalid="ignore"):
-        for begin in range(0, draws, step):
-            counts = rng.multinomial(clusters, np.full(clusters, 1 / clusters), min(step, draws - begin))
+        for some in in_batches(draws, clusters):
+            counts = rng.multinomial(clusters, np.full(clusters, 1 / clusters), some)
             drawn.append(figure(counts @ sums))
     figures = np.concatenate(drawn)
     return np.asarray(figures[np.isfinite(figures)])
+
+
+def in_batches(draws: int, width: int) -> Iterator[int]:
+    """Numbers of draws that add up to `draws`, each small enough for the memory whatever the `width` of a draw."""
+    step = max(1, 2_000_000 // width)
+    for begin in range(0, draws, step):
+        yield min(step, draws - begin)
 
 
 def _tail(clusters: int, level: float) -> float:

@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 import polars as pl
 
-from evaluation.metrics.bootstrap import LEVEL, Interval, ratio_of_sums
+from evaluation.metrics.bootstrap import LEVEL, Interval, in_batches, ratio_of_sums
 from evaluation.metrics.churn_concordance import concordant_pairs
 from evaluation.metrics.churn_figures import figures
 from evaluation.metrics.churn_profit import Campaign
@@ -241,9 +241,8 @@ def bootstrapped(
         return {name: Interval(value, None, None, rows, 1) for name, value in values.items()}
     rng = np.random.default_rng(seed)
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in values}
-    step = max(1, 2_000_000 // rows)  # bounds the memory
-    for begin in range(0, draws, step):
-        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), min(step, draws - begin))
+    for some in in_batches(draws, rows):
+        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), some)
         for name, found in measure(counts[:, member] * weight).items():
             drawn[name].append(found)
     intervals = {}
