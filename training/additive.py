@@ -7,6 +7,7 @@ that began. The level of each interval is free. It is fitted whole before the en
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from training.likelihood import Rows, life_table, loss
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from models.hazard import HazardNetwork
 
 _MOST_ROWS = 100_000  # more of them move these few numbers no further
-_FADE_SPREAD = 0.3  # of the logarithm of what is left in an interval, a priori
+_FADE_SPREAD = 0.8  # of the logarithm of what is left in an interval, a priori
 
 
 def fit_additive(network: HazardNetwork, rows: Rows, ridge: float, mark_cost: float, steps: int) -> None:
@@ -30,7 +31,7 @@ def fit_additive(network: HazardNetwork, rows: Rows, ridge: float, mark_cost: fl
 
     if len(rows) > _MOST_ROWS:
         chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:_MOST_ROWS]
-        rows = rows.take(chosen.sort().values)
+        rows = replace(rows.take(chosen.sort().values), repeats=max(1.0, rows.repeats * _MOST_ROWS / len(rows)))
     plain, carried = rows.inputs[:, : network.plain], rows.inputs[:, network.plain :]
     level = life_table(rows).requires_grad_(True)
     linear = torch.zeros(network.plain, requires_grad=True)
@@ -45,7 +46,7 @@ def fit_additive(network: HazardNetwork, rows: Rows, ridge: float, mark_cost: fl
         left = torch.log1p((carried @ weight)[:, None] * fade * faded.exp())
         logits = (plain @ linear)[:, None] + level + left
         prior = ridge * (linear**2).sum() + mark_cost * weight.sum() + (faded**2).sum() / (2 * _FADE_SPREAD**2)
-        total = loss(logits[:, None, :], rows) + prior / len(rows)
+        total = loss(logits[:, None, :], rows) + prior * rows.repeats / len(rows)
         total.backward()
         return total
 

@@ -53,7 +53,7 @@ class ChurnTraining:
     bins: int = 8  # at most so many bins of a number's piecewise-linear encoding
     dropout: float = 0.2  # share of hidden units dropped in training
     ridge: float = 1.0  # holds the additive weights towards nothing: half their inverse variance a priori
-    mark_cost: float = 0.5  # holds what a kind of contact weighs towards nothing
+    mark_cost: float = 0.1  # holds what a kind of contact weighs towards nothing
     additive_steps: int = 150  # at most so many L-BFGS steps of the additive fit
     leavers_per_feature: int = 20  # with fewer customers who left, features that only refine others are left out
     learning_rate: float = 7e-4  # of AdamW

@@ -6,7 +6,7 @@ A customer who was observed for half an interval counts for half of it, so no ce
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,19 +20,24 @@ if TYPE_CHECKING:
 
 @dataclass
 class Rows:
-    """Encoded rows: inputs, share of each interval observed [rows, intervals], interval of the event or -1."""
+    """Encoded rows: inputs, share of each interval observed [rows, intervals], interval of the event or -1.
+
+    `repeats` is how many rows tell of the same departure, as they do where as-of dates follow closely: a likelihood of
+    all rows knows so much less than it seems to, and priors have to weigh so much more.
+    """
 
     inputs: torch.Tensor
     observed: torch.Tensor
     event: torch.Tensor
     dated: bool
+    repeats: float = 1.0
 
     def __len__(self) -> int:
         return len(self.event)
 
     def take(self, places: torch.Tensor) -> Rows:
         """The rows at `places`, in that order."""
-        return Rows(self.inputs[places], self.observed[places], self.event[places], self.dated)
+        return replace(self, inputs=self.inputs[places], observed=self.observed[places], event=self.event[places])
 
 
 def encode(encoder: Encoder, part: pl.DataFrame, horizons_days: tuple[int, ...]) -> Rows:
@@ -48,7 +53,9 @@ def encode(encoder: Encoder, part: pl.DataFrame, horizons_days: tuple[int, ...])
     time = torch.from_numpy(part["time_days"].to_numpy().astype(np.float32))[:, None]
     observed = ((time - starts) / (ends - starts)).clamp(0, 1)
     interval = torch.searchsorted(ends, time[:, 0].contiguous())
-    return Rows(inputs, observed, torch.where(event & (interval < len(ends)), interval, -1), True)
+    event &= interval < len(ends)
+    left = part["customer_id"].filter(pl.Series(event.numpy()))
+    return Rows(inputs, observed, torch.where(event, interval, -1), True, len(left) / max(1, left.n_unique()) or 1.0)
 
 
 def loss(logits: torch.Tensor, rows: Rows) -> torch.Tensor:
@@ -108,7 +115,7 @@ def calibrate(network: torch.nn.Module, rows: Rows) -> tuple[float, tuple[float,
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
         moved = logits * knobs[0].exp() + knobs[1:]
-        total = loss(moved, rows) * len(rows)
+        total = loss(moved, rows) * len(rows) / rows.repeats
         # Gaussian priors: 0.1 on the log temperature, 0.05 on each bias. Train knows the level better than valid does,
         # and what was fitted under penalties is seldom overconfident.
         total = total + knobs[0] ** 2 / (2 * 0.1**2) + (knobs[1:] ** 2).sum() / (2 * 0.05**2)

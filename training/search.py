@@ -21,7 +21,7 @@ Space = dict[str, tuple[float, float] | list[Any]]
 # setting: (least, most) on a logarithmic scale, or the values to choose from
 SPACE: Space = {
     "ridge": (0.1, 30.0),
-    "mark_cost": (0.05, 5.0),
+    "mark_cost": (0.01, 5.0),
     "leavers_per_feature": [5, 10, 20, 40],
     "learning_rate": (2e-4, 5e-3),
     "weight_decay": (1e-3, 1.0),
