@@ -20,19 +20,21 @@ _ORDINALS = {
 _SYMBOLS = {"&": " and ", "%": " percent ", "@": " at ", "+": " plus ", "=": " equals ", "#": " number "}
 _MONEY = {"$": ("dollar", "cent"), "£": ("pound", "penny"), "€": ("euro", "cent")}
 _PLURALS = {"penny": "pence"}
+_CURRENCY = r"(?:dollars?|pounds?|euros?)"
+MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
 
 
 def normalise(text: str) -> str:
     """`text` as spoken words: lower case, only a-z, apostrophes inside or at the end of words, single spaces.
 
-    Accents are dropped; numbers, ordinals, decimals, clock times and money become words; five or more digits in a
-    row, and digits behind a leading zero, are read one by one as people do with account numbers. Everything else
+    Accents are dropped; numbers, ordinals, decimals, clock times, dates and money become words; five or more digits in
+    a row, and digits behind a leading zero, are read one by one as people do with account numbers. Everything else
     is a space. Normalising twice changes nothing.
     """
     text = unicodedata.normalize("NFKD", text.replace("’", "'").replace("`", "'").replace("‘", "'")).lower()
     text = "".join(mark for mark in text if not unicodedata.combining(mark))
-    text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text)
-    text = re.sub(r"([$£€])\s?(\d+)(?:\.(\d{2}))?(?!\d)", _money, text)
+    text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", _written_out(text))
+    text = re.sub(r"([$£€])\s?(\d+)(?:\.(\d{1,2}))?(?!\d)", _money, text)
     text = re.sub(r"\b(\d{1,2}):(\d{2})\b", _clock, text)
     text = re.sub(r"\b(\d+)(?:st|nd|rd|th)\b", lambda found: f" {_ordinal(int(found[1]))} ", text)
     text = re.sub(r"(\d+)\.(\d+)", lambda found: f" {number(found[1])} point {_digits(found[2])} ", text)
@@ -63,6 +65,16 @@ def cardinal(value: int) -> str:
     return f"{cardinal(value // size)} {name}" + (f" {cardinal(rest)}" if rest else "")
 
 
+def year(value: int) -> str:
+    """1999 → nineteen ninety nine, 1905 → nineteen oh five, 1900 → nineteen hundred, 2005 → two thousand five."""
+    century, rest = divmod(value, 100)
+    if value // 10 == 200:
+        return cardinal(value)
+    if rest == 0:
+        return f"{cardinal(century)} hundred"
+    return f"{cardinal(century)} {'oh ' if rest < 10 else ''}{cardinal(rest)}"
+
+
 def _digits(digits: str) -> str:
     return " ".join(_ONES[int(digit)] for digit in digits)
 
@@ -75,11 +87,11 @@ def _ordinal(value: int) -> str:
 
 def _money(found: re.Match[str]) -> str:
     unit, part = _MONEY[found[1]]
-    whole, fraction = int(found[2]), int(found[3] or 0)
-    spoken = f" {cardinal(whole)} {unit}{'s' if whole != 1 else ''} "
-    if fraction:
-        spoken += f"and {cardinal(fraction)} {part if fraction == 1 else _PLURALS.get(part, part + 's')} "
-    return spoken
+    whole, fraction = int(found[2]), int((found[3] or "").ljust(2, "0"))
+    coins = f"{cardinal(fraction)} {part if fraction == 1 else _PLURALS.get(part, part + 's')} "
+    if fraction and not whole:
+        return f" {coins}"
+    return f" {cardinal(whole)} {unit}{'s' if whole != 1 else ''} {f'and {coins}' if fraction else ''}"
 
 
 def _clock(found: re.Match[str]) -> str:
@@ -87,3 +99,58 @@ def _clock(found: re.Match[str]) -> str:
     if minute == 0:
         return f" {cardinal(hour)} o'clock "
     return f" {cardinal(hour)} {'oh ' if minute < 10 else ''}{cardinal(minute)} "
+
+
+def _written_out(text: str) -> str:
+    """Figures whose reading depends on what stands beside them, as words; the rest is left to `normalise`."""
+    text = text.replace("–", "-")
+    text = re.sub(
+        r"\b([ap])\.?\s?m\b\.?(?!')", lambda found: f"{found[1]}.m." if _hour(text, found) else found[0], text
+    )
+    text = re.sub(r"(?<=\d)\s*([ap])\.m\.", r" \1 m ", text)
+    text = re.sub(r"(\d{1,2}):00(?=\s+[ap] m\b)", r"\1", text)
+    text = re.sub(r"([$£€])\s?(\d[\d,]*(?:\.\d+)?)\s?(k|m|bn|thousand|million|billion)\b", _large_money, text)
+    text = re.sub(rf"\b(\d[\d,]*)\.(\d\d)\s+({_CURRENCY})\b", _money_behind, text)
+    text = re.sub(r"(\d+)\s?[¢]", r"\1 cents", text)
+    text = re.sub(r"\+?\(?\d{1,4}\)?(?:[-. ]\(?\d{2,4}\)?){2,}(?!\d)|\b\d{3}-\d{4}\b", _one_by_one, text)
+    text = re.sub(rf"\b({MONTHS}) (\d{{1,2}})\b(?![\d:.,]*\d|(?:st|nd|rd|th))", _day_of_month, text)
+    text = re.sub(r"\b((?:1[89]|20)\d)0'?s\b", lambda found: _decade(int(found[1]) * 10), text)
+    text = re.sub(
+        rf"(?<![\d$£€.,:-])(1[1-9]|20)(\d\d)(?!\d|[.,:-]\d|\s?%|\s(?:{_CURRENCY}|cents?|percent)\b)",
+        lambda found: year(int(found[0])),
+        text,
+    )
+    return re.sub(
+        r"(?<![$£€\d.])\b\d{1,3}(?:,\d{3})+\b(?!\.\d)", lambda found: cardinal(int(found[0].replace(",", ""))), text
+    )
+
+
+def _hour(text: str, found: re.Match[str]) -> bool:
+    return bool(re.search(r"\d\s*$", text[: found.start()]))
+
+
+def _large_money(found: re.Match[str]) -> str:
+    scale = {"k": "thousand", "m": "million", "bn": "billion"}.get(found[3], found[3])
+    return f"{found[2].replace(',', '')} {scale} {_MONEY[found[1]][0]}s"
+
+
+def _money_behind(found: re.Match[str]) -> str:
+    sign = next(sign for sign, (name, _) in _MONEY.items() if found[3].startswith(name))
+    return f"{sign}{found[1]}.{found[2]}"
+
+
+def _one_by_one(found: re.Match[str]) -> str:
+    digits = re.sub(r"\D", "", found[0])
+    if len(digits) < 7 or not re.search(r"\d{3}", found[0]):
+        return found[0]
+    return " " + " ".join(cardinal(int(digit)) for digit in digits) + " "
+
+
+def _day_of_month(found: re.Match[str]) -> str:
+    return f"{found[1]} {found[2]}th" if 1 <= int(found[2]) <= 31 else found[0]
+
+
+def _decade(value: int) -> str:
+    """1990 → nineteen nineties."""
+    words = year(value)
+    return words[:-1] + "ies" if words.endswith("y") else words + "s"

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
 
-from data.text import cardinal, normalise
+from data.text import MONTHS, cardinal, normalise, year
 
 FILLERS = frozenset(["uh", "uhh", "uhm", "um", "umm", "er", "erm", "hm", "hmm", "mm", "mmm"])
 # One spelling for what is written in several ways. Keys and values are words of `normalise`, one or several.
@@ -29,15 +29,12 @@ _IS = frozenset([
     "it", "that", "this", "there", "here", "he", "she", "what", "who", "where", "when", "how", "why", "everything",
     "something", "nothing",
 ])  # fmt: skip
-_MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
 _UNITS = {name: value for value, name in enumerate(cardinal(value) for value in range(20))}
 _TENS = {cardinal(value): value for value in range(20, 100, 10)}
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 _NUMBERS = {*_UNITS, *_TENS, *_SCALES}
 _DIGITS = frozenset(cardinal(value) for value in range(10))
 _COINS = {"dollar": "cent", "dollars": "cent", "euro": "cent", "euros": "cent", "pound": "pence", "pounds": "pence"}
-_CURRENCY = r"(?:dollars?|pounds?|euros?)"
-_SIGNS = {"$": "dollar", "£": "pound", "€": "euro"}
 _COUNTED = "dollars?|pounds?|euros?|cents?|pence|percent|hundred|thousand|million|billion"
 _DIGIT = "|".join(cardinal(value) for value in range(1, 10))
 _TEEN = "|".join(cardinal(value) for value in range(10, 20))
@@ -50,7 +47,7 @@ def comparable(text: str, variants: Mapping[str, str] = VARIANTS) -> str:
 
     `variants` are further spellings of the same words, from params: a centre's product names, say.
     """
-    words = normalise(_written_out(text)).split()
+    words = normalise(text).split()
     words = [word for word in words if word not in FILLERS]
     for _ in range(2):  # a variant may open the way for another rule, and the other way round
         words = _one_spelling(_expanded(_replaced(words, dict(variants))))
@@ -65,73 +62,6 @@ def variants_with(more: Mapping[str, str]) -> dict[str, str]:
         if not key or comparable(value, found) != comparable(comparable(value, found), found):
             raise ValueError(f"params.yaml: evaluation.spellings: {key!r} → {value!r} leads in circles.")
     return found
-
-
-def _written_out(text: str) -> str:
-    """Figures whose reading depends on what stands beside them, as words; the rest is left to `normalise`."""
-    text = text.replace("’", "'").replace("–", "-").lower()
-    text = re.sub(
-        r"\b([ap])\.?\s?m\b\.?(?!')", lambda found: f"{found[1]}.m." if _hour(text, found) else found[0], text
-    )
-    text = re.sub(r"(?<=\d)\s*([ap])\.m\.", r" \1 m ", text)
-    text = re.sub(r"(\d{1,2}):00(?=\s+[ap] m\b)", r"\1", text)
-    text = re.sub(r"([$£€])\s?(\d[\d,]*(?:\.\d+)?)\s?(k|m|bn|thousand|million|billion)\b", _large_money, text)
-    text = re.sub(rf"\b(\d[\d,]*)\.(\d\d)\s+({_CURRENCY})\b", _money_behind, text)
-    text = re.sub(r"(\d+)\s?[¢]", r"\1 cents", text)
-    text = re.sub(r"\+?\(?\d{1,4}\)?(?:[-. ]\(?\d{2,4}\)?){2,}(?!\d)|\b\d{3}-\d{4}\b", _one_by_one, text)
-    text = re.sub(rf"\b({_MONTHS}) (\d{{1,2}})\b(?![\d:.,]*\d|(?:st|nd|rd|th))", _day_of_month, text)
-    text = re.sub(r"\b((?:1[89]|20)\d)0'?s\b", lambda found: _decade(int(found[1]) * 10), text)
-    text = re.sub(
-        rf"(?<![\d$£€.,:-])(1[1-9]|20)(\d\d)(?!\d|[.,:-]\d|\s?%|\s(?:{_CURRENCY}|cents?|percent)\b)", _year, text
-    )
-    return re.sub(
-        r"(?<![$£€\d.])\b\d{1,3}(?:,\d{3})+\b(?!\.\d)", lambda found: cardinal(int(found[0].replace(",", ""))), text
-    )
-
-
-def _hour(text: str, found: re.Match[str]) -> bool:
-    return bool(re.search(r"\d\s*$", text[: found.start()]))
-
-
-def _large_money(found: re.Match[str]) -> str:
-    scale = {"k": "thousand", "m": "million", "bn": "billion"}.get(found[3], found[3])
-    return f"{found[2].replace(',', '')} {scale} {_SIGNS[found[1]]}s"
-
-
-def _money_behind(found: re.Match[str]) -> str:
-    sign = next(sign for sign, name in _SIGNS.items() if found[3].startswith(name))
-    return f"{sign}{found[1]}.{found[2]}"
-
-
-def _one_by_one(found: re.Match[str]) -> str:
-    digits = re.sub(r"\D", "", found[0])
-    if len(digits) < 7:
-        return found[0]
-    return " " + " ".join(cardinal(int(digit)) for digit in digits) + " "
-
-
-def _day_of_month(found: re.Match[str]) -> str:
-    return f"{found[1]} {found[2]}th" if 1 <= int(found[2]) <= 31 else found[0]
-
-
-def _year(found: re.Match[str]) -> str:
-    return _year_words(int(found[0]))
-
-
-def _year_words(value: int) -> str:
-    """1999 → nineteen ninety nine, 1905 → nineteen oh five, 1900 → nineteen hundred, 2005 → two thousand five."""
-    century, rest = divmod(value, 100)
-    if value // 10 == 200:
-        return cardinal(value)
-    if rest == 0:
-        return f"{cardinal(century)} hundred"
-    return f"{cardinal(century)} {'oh ' if rest < 10 else ''}{cardinal(rest)}"
-
-
-def _decade(value: int) -> str:
-    """1990 → nineteen nineties."""
-    words = _year_words(value)
-    return words[:-1] + "ies" if words.endswith("y") else words + "s"
 
 
 def _replaced(words: list[str], variants: dict[str, str]) -> list[str]:
@@ -231,18 +161,19 @@ def _pairs(words: list[str]) -> list[str]:
     """Four digits that count nothing are read in pairs, as years are; those that count something are not.
 
     two thousand twenty four → twenty twenty four, one thousand nine hundred five → nineteen oh five, but
-    fifteen hundred dollars → one thousand five hundred dollars.
+    fifteen hundred dollars → one thousand five hundred dollars. Beyond nineteen hundred it is always so.
     """
     text = " ".join(words)
     text = re.sub(rf"(?<!hundred )(?<!million )\btwo thousand ({_TWO_DIGITS})\b{_COUNTS_NOTHING}", r"twenty \1", text)
     text = re.sub(
         rf"\bone thousand ({_DIGIT}) hundred(?: ({_TWO_DIGITS}|{_DIGIT}))?\b{_COUNTS_NOTHING}",
-        lambda found: _year_words(1000 + 100 * _UNITS[found[1]] + _value(found[2] or "")),
+        lambda found: year(1000 + 100 * _UNITS[found[1]] + _value(found[2] or "")),
         text,
     )
     text = re.sub(rf"\b({_TEEN}) hundred(?= (?:{_COUNTED})\b)", _hundreds, text)
+    text = re.sub(rf"\b((?:{'|'.join(_TENS)}) (?:{_DIGIT})) hundred\b", _hundreds, text)
     text = re.sub(
-        rf"\b({_MONTHS.replace('may|', '')}) ({_TWO_DIGITS}|{_DIGIT})\b{_COUNTS_NOTHING}",
+        rf"\b({MONTHS.replace('may|', '')}) ({_TWO_DIGITS}|{_DIGIT})\b{_COUNTS_NOTHING}",
         lambda found: f"{found[1]} {_ordinal_of(found[2])}",
         text,
     )
@@ -260,5 +191,5 @@ def _ordinal_of(words: str) -> str:
 
 
 def _hundreds(found: re.Match[str]) -> str:
-    thousand, rest = divmod(_UNITS[found[1]], 10)
+    thousand, rest = divmod(_value(found[1]), 10)
     return f"{cardinal(thousand)} thousand" + (f" {cardinal(rest)} hundred" if rest else "")

@@ -27,6 +27,11 @@ def test_two_ways_of_writing_are_one(one: str, other: str, form: str) -> None:
     assert (comparable(one), comparable(other)) == (form, form)
 
 
+@pytest.mark.parametrize(("one", "other", "form"), SAME, ids=[row[0] for row in SAME])
+def test_transcripts_are_stored_in_words_that_say_the_same(one: str, other: str, form: str) -> None:
+    assert (comparable(normalise(one)), comparable(normalise(other))) == (form, form)
+
+
 @pytest.mark.parametrize(("one", "other"), DIFFERENT, ids=[row[0] for row in DIFFERENT])
 def test_other_words_stay_other_words(one: str, other: str) -> None:
     assert comparable(one) != comparable(other)
