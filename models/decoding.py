@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ FILES = (LANGUAGE, "language.json", SETTINGS)  # what a bundle with a beam searc
 ALPHAS = (0.3, 0.6, 1.0, 1.5)
 BETAS = (0.0, 1.0, 2.0, 3.5, 5.0)
 UNKNOWNS = (-6.0, -10.0, -16.0)
+WORDS_KEPT = 10_000  # whose labels a decoder remembers; some 20 MB
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class BeamDecoder:
         self.settings = settings
         self.labels = [str(label) for label in labels]
         self._boosts = sorted({word for term in settings.boosts for word in normalise(term).split()})
-        self._columns: dict[str, list[np.ndarray]] = {}
+        self._columns = lru_cache(WORDS_KEPT)(self._columns_of)  # a service hears new words for weeks
         if language is None:
             self._search = BeamSearchDecoder(self.labels)
             return
@@ -101,11 +103,13 @@ class BeamDecoder:
         return Transcript(" ".join(word.text for word in words), words, round(confidence, 4))
 
     def _heard(self, probability: np.ndarray, word: str) -> float:
-        if word not in self._columns:
-            pieces = [label.replace("▁", "").strip() for label in self.labels]
-            within = [(column, piece) for column, piece in enumerate(pieces) if piece and piece in word]
-            self._columns[word] = [np.array([c for c, piece in within if letter in piece], int) for letter in word]
-        return float(np.mean([probability[:, c].max(initial=0.0) for c in self._columns[word]]))
+        return float(np.mean([probability[:, c].max(initial=0.0) for c in self._columns(word)]))
+
+    def _columns_of(self, word: str) -> list[np.ndarray]:
+        """For each letter of a word the labels, within the word, that hold it."""
+        pieces = [label.replace("▁", "").strip() for label in self.labels]
+        within = [(column, piece) for column, piece in enumerate(pieces) if piece and piece in word]
+        return [np.array([c for c, piece in within if letter in piece], int) for letter in word]
 
 
 def save(folder: Path, settings: Decoding) -> None:

@@ -6,6 +6,7 @@ import pytest
 from data.text import ALPHABET
 from evaluation.metrics.wer import corpus_wer, word_errors
 from models.asr import _transcript
+from models import decoding
 from models.decoding import BeamDecoder, Decoding, beside, decoder, save, tune
 from models.language import LanguageError, LanguageTraining, Text, learn
 
@@ -97,6 +98,14 @@ def test_word_pieces_are_joined(language):
     heard = BeamDecoder(BEAM, labels, language)(said(labels[1:], sure=0.95, labels=labels), STEP_S)
     assert heard.text == "an iced latte"
     assert all(word.confidence > 0.9 for word in heard.words)
+
+
+def test_what_is_remembered_of_words_is_bounded_and_changes_nothing(language, monkeypatch):
+    monkeypatch.setattr(decoding, "WORDS_KEPT", 2)
+    search = BeamDecoder(BEAM, LABELS, language)
+    heard = said("can i get a flat white please", sure=0.95)
+    assert search(heard, STEP_S) == BeamDecoder(BEAM, LABELS, language)(heard, STEP_S)
+    assert search._columns.cache_info().currsize == 2
 
 
 def test_loading_says_nothing_on_stderr(language, capfd):
