@@ -5,8 +5,8 @@ import pytest
 
 from data.text import ALPHABET
 from evaluation.metrics.wer import corpus_wer, word_errors
-from models.asr import _transcript
 from models import decoding
+from models.asr import _transcript
 from models.decoding import BeamDecoder, Decoding, beside, decoder, save, tune
 from models.language import LanguageError, LanguageTraining, Text, learn
 
