@@ -77,7 +77,7 @@ class Files(Utterances):
     """Speech left in its files, for more of it than memory holds. Used as a `Corpus`."""
 
     paths: list[str]
-    offset_s: np.ndarray  # float64 [utterances], where in its file each begins; -1 for a file as a whole
+    offset_s: np.ndarray  # float64 [utterances], where in its file each begins
     frames: np.ndarray  # int64 [utterances], length in samples at 16 kHz, as the manifest has it
     texts: list[str]
     bearable: int  # more unreadable files than this end the training
@@ -140,8 +140,9 @@ def read_manifest(
 
     `encode` gives a text's label numbers and the characters it has none for, `step_s` is the audio behind a step of
     the network. To `learn`, text must fit its audio; to measure, it need not. Paths are relative to the manifest;
-    `offset` and `duration` cut a longer file. Up to `in_memory_hours` everything is decoded now, so that broken audio
-    is found now; beyond, durations are taken from the manifest and audio is decoded batch by batch.
+    `offset` and `duration`, either or both, cut a longer file as NeMo does. Up to `in_memory_hours` everything is
+    decoded now, so that broken audio is found now; beyond, durations are taken from the manifest and audio is decoded
+    batch by batch.
 
     Raises ManifestError when the file cannot be read, when more than `defect_share` of its lines are broken, and when
     nothing is left.
@@ -199,7 +200,7 @@ def texts_of(path: Path) -> list[str]:
 
 
 def _rows(path: Path, account: Account) -> Iterator[tuple[str, str, str, float, float]]:
-    """(manifest:line, audio, text, offset_s or -1, duration_s) of each line that is one."""
+    """(manifest:line, audio, text, offset_s, duration_s) of each line that is one."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -212,20 +213,36 @@ def _rows(path: Path, account: Account) -> Iterator[tuple[str, str, str, float, 
             continue
         try:
             row = json.loads(line)
-            audio, text = str(path.parent / row["audio_filepath"]), str(row["text"])
-            offset_s, duration_s = float(row.get("offset", -1)), float(row.get("duration", -1))
+            audio, text = str(path.parent / row["audio_filepath"]), row["text"]
+            if not isinstance(text, str):
+                raise ValueError(f"text is {json.dumps(text)}")
+            offset_s, duration_s = _seconds(row, "offset") or 0.0, _seconds(row, "duration")
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             account.quarantine(
-                "not a manifest line", where, 0.0, f"not a manifest line ({error})", "It needs audio_filepath and text."
+                "not a manifest line",
+                where,
+                0.0,
+                f"not a manifest line ({error})",
+                "It needs audio_filepath and text; offset and duration are seconds.",
             )
             continue
-        if duration_s < 0:
+        if duration_s is None:
             try:
-                duration_s = probe(Path(audio)).duration_s - max(0.0, offset_s)
+                duration_s = probe(Path(audio)).duration_s - offset_s
             except (AudioError, OSError) as error:
                 account.quarantine("unreadable audio", where, 0.0, str(error), "Export it again.")
                 continue
         yield where, audio, text, offset_s, duration_s
+
+
+def _seconds(row: dict[str, Any], name: str) -> float | None:
+    """None where a line has no such field, or null in it. Raises ValueError for what is no length of time."""
+    if row.get(name) is None:
+        return None
+    value = float(row[name])
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name} is {value}")
+    return value
 
 
 def _unwanted(duration_s: float, labels: int, step_s: float, limits: Limits, learn: bool) -> str | None:
@@ -288,9 +305,7 @@ def _decode(audio: Path, offset_s: float, duration_s: float) -> np.ndarray:
     samples, rate_hz = read(audio)
     if samples.shape[1] != 1:
         raise AudioError(f"{audio} has {samples.shape[1]} channels. Cut one channel first.")
-    wave = samples[:, 0]
-    if offset_s >= 0:
-        wave = wave[round(offset_s * rate_hz) : round((offset_s + duration_s) * rate_hz)]
-        if not len(wave):
-            raise AudioError(f"{audio}: has nothing at {offset_s} s")
+    wave = samples[round(offset_s * rate_hz) : round((offset_s + duration_s) * rate_hz), 0]
+    if not len(wave):
+        raise AudioError(f"{audio}: has nothing at {offset_s} s")
     return np.round(np.clip(resample(wave, rate_hz, SAMPLE_RATE_HZ), -1, 1) * 32767).astype(np.int16)

@@ -76,10 +76,37 @@ def test_offset_and_duration_cut_a_longer_file(tmp_path: Path) -> None:
         assert [len(corpus.wave(i)) for i in range(2)] == [8000, 8000]
 
 
+def test_offset_and_duration_may_be_given_alone_or_as_null(tmp_path: Path) -> None:
+    a_wav(tmp_path / "call.wav", 2.0)
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text("")
+    for times in ({"duration": 0.5}, {"offset": 0.5}, {"offset": None, "duration": 0.5}, {"duration": None}):
+        with_line(manifest, audio_filepath="call.wav", text="yes", **times)
+    for limits in (LIMITS, replace(LIMITS, in_memory_hours=0.0)):
+        corpus = taken(manifest, limits)[0].corpus
+        assert [len(corpus.wave(i)) for i in range(4)] == [8000, 24000, 8000, 32000]
+
+
 BROKEN: dict[str, tuple[Callable[[Path], str], str]] = {
     "json": (lambda folder: "{not json", r"m\.jsonl:3: not a manifest line"),
     "keys": (lambda folder: '{"text": "yes"}', r"m\.jsonl:3: not a manifest line .*audio_filepath"),
     "list": (lambda folder: "[1]", r"m\.jsonl:3: not a manifest line"),
+    "no text": (
+        lambda folder: '{"audio_filepath": "m-000.wav", "text": null}',
+        r"m\.jsonl:3: not a manifest line \(text is null\)\. It needs audio_filepath and text",
+    ),
+    "text in parts": (
+        lambda folder: '{"audio_filepath": "m-000.wav", "text": ["yes"]}',
+        r"m\.jsonl:3: not a manifest line \(text is \[\"yes\"\]\)",
+    ),
+    "endless": (
+        lambda folder: '{"audio_filepath": "m-000.wav", "text": "yes", "duration": NaN}',
+        r"m\.jsonl:3: not a manifest line \(duration is nan\)\. .* offset and duration are seconds",
+    ),
+    "before": (
+        lambda folder: '{"audio_filepath": "m-000.wav", "text": "yes", "offset": -1}',
+        r"m\.jsonl:3: not a manifest line \(offset is -1\.0\)",
+    ),
     "gone": (lambda folder: '{"audio_filepath": "gone.wav", "text": "yes"}', r"m\.jsonl:3: .*gone\.wav"),
     "labels": (
         lambda folder: '{"audio_filepath": "m-000.wav", "text": "Yes, 5"}',
@@ -159,6 +186,6 @@ def test_audio_that_breaks_while_training_is_named_and_too_much_of_it_ends_train
     for _ in range(2):
         with pytest.raises(AudioError, match=r"m-003\.wav"):
             far.wave(3)
-    a_wav(tmp_path / "m-004.wav", 9.0)
-    with pytest.raises(ManifestError, match=r"m-004\.wav: lasts 9\.0 s.*one of 2 unreadable of 20"):
+    a_wav(tmp_path / "m-004.wav", 0.1)
+    with pytest.raises(ManifestError, match=r"m-004\.wav: lasts 0\.1 s.*one of 2 unreadable of 20"):
         far.wave(4)
