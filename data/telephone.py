@@ -67,6 +67,11 @@ class PacketLoss:
     burst: float = 2.0  # packets
     packet_s: float = 0.02
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for bursts shorter than a packet."""
+        if not self.burst >= 1:
+            raise ValueError(f"packet_loss: burst is {self.burst} packets; it must be 1 or more.")
+
     def __call__(self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
         size = max(1, int(self.packet_s * sample_rate_hz))
         heard = np.array(samples, np.float32)

@@ -14,6 +14,7 @@ from data.audio import SAMPLE_RATE_HZ, resample
 
 FRAME = 512  # samples a probability stands for
 FRAME_S = FRAME / SAMPLE_RATE_HZ
+LEAST_S = 0.1  # three frames; what is split has a part on either side of its middle half
 _BEFORE = 64  # samples of the frame before that the network hears too
 _AT_ONCE = 1024  # frames in one run of the network
 
@@ -28,6 +29,14 @@ class Segmentation:
     join_s: float = 0.5  # pauses up to this long stay inside a segment
     shortest_s: float = 0.06  # shorter bursts are clicks
     longest_s: float = 15.0  # longer segments are split in their longest pause
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for lengths that cannot be kept to."""
+        if not self.longest_s >= LEAST_S:
+            raise ValueError(f"segmentation: longest_s is {self.longest_s}; it must be {LEAST_S} or more.")
+        for name in ("pad_s", "join_s", "shortest_s"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"segmentation: {name} is {getattr(self, name)}; it must be 0 or more.")
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,7 @@ def segments_of(probabilities: np.ndarray, duration_s: float, settings: Segmenta
             joined[-1][1] = end
         else:
             joined.append([begin, end])
-    longest = max(2, int(settings.longest_s / FRAME_S))
+    longest = int(settings.longest_s / FRAME_S)
     pieces = [piece for begin, end in joined for piece in _split(probabilities, begin, end, longest)]
     spans = [(begin * FRAME_S, min(duration_s, end * FRAME_S)) for begin, end in pieces]
     found = []

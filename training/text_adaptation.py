@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,15 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from data.audio import AudioError, probe, read, resample, to_wav_bytes
+from data.audio import AudioError, probe, to_wav_bytes
 from data.simulator.voice import Synthesizer, voices
-from data.store import atomic, read_lines, write_lines
+from data.store import atomic, write_lines
 from data.text import normalise
 from evaluation.metrics.wer import corpus_wer, word_errors
 from models.asr import Recognizer, restore
 from models.decoding import LANGUAGE, Decoding, heard_by, save, tune
 from models.language import LanguageTraining, Text, learn
+from training.manifest import Account, Limits, ManifestError, read_manifest
 from training.speech import SAMPLE_RATE_HZ, telephone
+
+_TUNING = "adaptation.tuning"
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def adapt(
         heard = heard_by(recognizer, waves, lambda done, _: progress(done, 2 * steps))
 
         def wrong(found: list[str]) -> float:
-            return corpus_wer([word_errors(truth, text) for truth, text in zip(said, found, strict=True)])
+            return corpus_wer([word_errors(truth, normalise(text)) for truth, text in zip(said, found, strict=True)])
 
         settings, tried = tune(
             settings, recognizer.labels, folder / LANGUAGE, heard, wrong,
@@ -169,14 +173,21 @@ def _length_s(audio: Path) -> float:
 
 
 def _some_of(manifest: Path, most_s: float) -> tuple[list[np.ndarray], list[str]]:
-    """Waveforms (16 kHz mono float32) and texts of a manifest; every second, third … row when it holds too much."""
-    rows = read_lines(manifest)
-    if not rows:
-        raise ValueError(f"{manifest}: no speech to tune on. Raise splits.valid_share or set decoding.tuning to false.")
-    every = max(1, int(np.ceil(sum(row["duration"] for row in rows) / most_s)))
+    """Waveforms (16 kHz mono float32) and texts of a manifest; every second, third … row when it holds too much.
+
+    Broken rows are left out: training, which the same manifest serves, has told of them.
+    """
+    limits = Limits(shortest_s=0.0, longest_s=float("inf"), defect_share=1.0, in_memory_hours=0.0)
+    try:
+        corpus = read_manifest(manifest, lambda text: ([], ""), 0.0, limits, Account(str(manifest)), False).corpus
+    except ManifestError as error:
+        raise ManifestError(f"{error} Or set {_TUNING} to false.") from error
+    every = max(1, int(np.ceil(corpus.duration_s.sum() / most_s)))
     waves, said = [], []
-    for row in rows[::every]:
-        samples, rate_hz = read(manifest.parent / row["audio_filepath"])
-        waves.append(resample(samples[:, 0], rate_hz, SAMPLE_RATE_HZ))
-        said.append(normalise(row["text"]))
+    for i in range(0, len(corpus), every):
+        with contextlib.suppress(AudioError):
+            waves.append(corpus.wave(i))
+            said.append(normalise(corpus.texts[i]))
+    if not waves:
+        raise ManifestError(f"{manifest}: none of its audio can be read. Export it again, or set {_TUNING} to false.")
     return waves, said

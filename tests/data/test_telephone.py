@@ -106,6 +106,12 @@ def test_a_lost_packet_is_filled_with_the_one_before() -> None:
         assert np.array_equal(heard[n * 320 : n * 320 + 320], 0.5 * heard[n * 320 - 320 : n * 320])
 
 
+@pytest.mark.parametrize("burst", [0, 0.5, float("nan")])
+def test_a_burst_of_losses_has_a_packet_in_it(burst: float) -> None:
+    with pytest.raises(ValueError, match=r"packet_loss: burst is .* packets; it must be 1 or more"):
+        PacketLoss(burst=burst)
+
+
 def test_speed_changes_pace_and_pitch() -> None:
     at = np.arange(RATE) / RATE
     tone = np.sin(2 * np.pi * 400 * at).astype(np.float32)

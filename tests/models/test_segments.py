@@ -70,6 +70,17 @@ def test_no_segment_is_longer_than_allowed_and_nothing_between_is_lost() -> None
         assert segment.end_s % 1 > 0.78 or segment.end_s % 1 < 0.02, "split within a sentence"
 
 
+def test_segments_may_be_as_short_as_a_recogniser_takes_and_no_shorter() -> None:
+    found = segments_of(frames((0, 5), duration_s=6), 6.0, Segmentation(longest_s=0.1))
+    assert max(segment.end_s - segment.start_s for segment in found) <= 0.1
+    assert edges(found)[[0, -1], [0, 1]] == pytest.approx([0.0, 5.0], abs=0.04)
+    for wrong in (0.05, 0.09, 0.0, float("nan")):
+        with pytest.raises(ValueError, match=r"segmentation: longest_s is .*; it must be 0\.1 or more"):
+            Segmentation(longest_s=wrong)
+    with pytest.raises(ValueError, match=r"segmentation: pad_s is -1; it must be 0 or more"):
+        Segmentation(pad_s=-1)
+
+
 @pytest.mark.parametrize("seconds", [0, 0.01, 0.1, 10])
 def test_silence_and_hiss_hold_no_speech(seconds: float) -> None:
     count = int(16000 * seconds)

@@ -94,7 +94,7 @@ def test_without_tuning_the_given_weights_are_kept_and_no_speech_is_needed(tmp_p
 def test_tuning_needs_speech_and_says_so(tmp_path, listening):
     listening()
     (tmp_path / "valid.jsonl").write_text("\n")
-    with pytest.raises(ValueError, match=r"no speech to tune on\. Raise splits\.valid_share"):
+    with pytest.raises(ValueError, match=r"valid\.jsonl: no utterance to use .* set adaptation\.tuning to false"):
         adapt(TextAdaptation(decoding=Decoding(mode="beam")), ORDERS, tmp_path, tmp_path / "valid.jsonl", tmp_path)
 
 
@@ -103,6 +103,29 @@ def test_more_speech_than_asked_for_is_thinned_not_cut_off(tmp_path):
     waves, texts = text_adaptation._some_of(manifest, 0.25 * 4)
     assert texts == ["text a", "text c", "text e", "text g"]
     assert len(waves) == 4
+
+
+def test_rows_that_cannot_be_heard_are_left_out_and_a_cut_of_a_longer_file_is_heard(tmp_path):
+    manifest = a_manifest(tmp_path / "valid.jsonl", ["text a", "text b", "text c"])
+    (tmp_path / "1.wav").write_bytes(b"RIFF")
+    soundfile.write(tmp_path / "call.wav", np.concatenate([np.zeros(8000), np.full(8000, 0.5)]), 16000)
+    for row in ({"offset": 0.5, "text": "text d"}, {"audio_filepath": "gone.wav", "text": "text e"}, {"text": None}):
+        manifest.write_text(manifest.read_text() + json.dumps({"audio_filepath": "call.wav", **row}) + "\n")
+    waves, texts = text_adaptation._some_of(manifest, 60.0)
+    assert texts == ["text a", "text c", "text d"]
+    assert (len(waves[2]), round(float(waves[2].mean()), 2)) == (8000, 0.5)
+    for name in ("0.wav", "2.wav", "call.wav"):
+        (tmp_path / name).write_bytes(b"RIFF")
+    with pytest.raises(ValueError, match=r"set adaptation\.tuning to false"):
+        text_adaptation._some_of(manifest, 60.0)
+
+
+def test_capitals_are_no_errors(tmp_path, listening, monkeypatch):
+    monkeypatch.setattr(Ears, "labels", tuple(ALPHABET.upper()))
+    listening(said("a flat white"))
+    valid = a_manifest(tmp_path / "valid.jsonl", ["A flat white."])
+    found = adapt(TextAdaptation(decoding=Decoding(mode="beam")), ORDERS, tmp_path / "m.nemo", valid, tmp_path)
+    assert (found["mode"], found["wer_greedy"]) == ("greedy", 0)
 
 
 def test_terms_are_read_with_their_weights(tmp_path):
