@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -61,12 +62,28 @@ class Params:
     base: BaseTraining = field(default_factory=BaseTraining)
 
 
+class _Once(yaml.SafeLoader):
+    """Reads plain YAML in which every key stands once; of two settings of one name nobody could tell which counts."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """A mapping as it is written. Raises ParamsError naming the second of two equal keys and its line."""
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if (key.tag, str(key.value)) in seen:
+                raise ParamsError(f"{key.value} stands in it twice, again in line {key.start_mark.line + 1}")
+            seen.add((key.tag, str(key.value)))
+        return node
+
+
 def read_params(path: Path) -> Params:
     """Raises ParamsError naming the file, the section and the key that is wrong."""
     if not path.is_file():
         raise ParamsError(f"{path}: no such file. Set KEEPLINE_PARAMS, or run from the checkout.")
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        found = yaml.load(path.read_text(encoding="utf-8"), _Once) or {}
+    except ParamsError as error:
+        raise ParamsError(f"{path}: {error}. Take one out.") from None
     except yaml.YAMLError as error:
         raise ParamsError(f"{path}: not YAML ({str(error).replace(chr(10), ' ')}).") from error
     except RecursionError as error:

@@ -158,7 +158,7 @@ def place_folder(built: Path, path: Path) -> None:
 def _manifest(raw: bytes, where: str) -> dict[str, Any]:
     try:
         manifest = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{where}: {MANIFEST} is not JSON ({error}). Write the bundle again.") from error
     texts = ("kind", "data_hash", "git_commit", "created_at", "licence")
     if not isinstance(manifest, dict) or set(manifest) != {*texts, "files", "params"}:
@@ -205,5 +205,5 @@ def _is_safetensors(path: Path) -> bool:
             return False
         try:
             return isinstance(json.loads(handle.read(length)), dict)
-        except ValueError:
+        except (ValueError, RecursionError):  # not JSON, or nested deeper than anyone can read
             return False

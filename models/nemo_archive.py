@@ -8,6 +8,7 @@ is read here first, and what no model needs is refused with its reason. Nothing 
 from __future__ import annotations
 
 import pickletools
+import re
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -34,6 +35,9 @@ _TENSOR_NAMES = {
 }  # fmt: skip
 
 _ENTRIES = {"data", "data.pkl", "byteorder", "version", ".data", ".format_version", ".storage_alignment"}
+# OmegaConf's `${name:argument}`. The name may have blanks around it or be an interpolation itself, so whatever has a
+# colon after `${` is refused; `${model.sample_rate}` has none.
+_RESOLVER = re.compile(r"\$\{.*:", re.DOTALL)
 # Ways to reach a name other than GLOBAL, which is read above.
 _BUILDERS = {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID"}
 
@@ -46,8 +50,8 @@ def check_nemo(path: Path) -> None:
     """Raises NemoArchiveError unless `path` is an uncompressed tar of a config, weights and word lists, all harmless.
 
     Refused: links, devices, sparse or doubled members, paths that leave the folder, other file types, YAML tags,
-    `_target_`s outside nemo, code from a hub, resolvers that read the environment, and in the weights any pickled name
-    that is no tensor.
+    `_target_`s outside nemo, code from a hub, calls of resolvers (which can read the environment), and in the weights
+    any pickled name that is no tensor.
     """
     try:
         with tarfile.open(path, "r:") as archive:
@@ -109,9 +113,9 @@ def _check_config(handle: IO[bytes], size: int, where: str) -> None:
             raise NemoArchiveError(f"{where} would build {value!r} ({key}), which is not NeMo's.")
         if key == "trust_remote_code" and value:
             raise NemoArchiveError(f"{where} asks to run code from a hub (trust_remote_code).")
-        if isinstance(value, str) and "${oc." in value:
+        if isinstance(value, str) and _RESOLVER.search(value):
             raise NemoArchiveError(
-                f"{where} reads the environment or decodes text when opened ({key}: {value[:60]!r})."
+                f"{where} calls a resolver, which reads the environment or worse when opened ({key}: {value[:60]!r})."
             )
 
 

@@ -39,7 +39,7 @@ def a_bundle(path: Path, content: str = "one", kind: str = "churn", **changes: A
     """A bundle whose weights say `content`."""
     facts = {"data_hash": "d" * 8, "git_commit": "c" * 8, "created_at": NOW.isoformat(), "licence": "Apache-2.0"}
     files = {"weights.safetensors": weights(content.encode()), "config.json": "{}", "card.md": "# A card\n"}
-    return write_bundle(path, kind, files, **{**facts, **changes})
+    return write_bundle(path, kind, **{"files": files, **facts, **changes})
 
 
 def a_decision(bundle: str, reference: str | None = None, verdict: str = "accepted") -> dict[str, Any]:

@@ -100,6 +100,9 @@ HOSTILE: dict[str, tuple[Callable[[], Members], str]] = {
     "a YAML bomb": (lambda: with_config(_bomb()), "unfolds to more than"),
     "code from a hub": (lambda: with_config(CONFIG + "t: {trust_remote_code: true}"), "run code from a hub"),
     "the environment": (lambda: with_config(CONFIG + "t: '${oc.env:AWS_SECRET_ACCESS_KEY}'"), "reads the environment"),
+    "the environment after a blank": (lambda: with_config(CONFIG + "t: '${ oc.env:HOME}'"), "reads the environment"),
+    "the environment by a nested name": (
+        lambda: with_config(CONFIG + "n: oc\nt: '${${n}.env:HOME}'"), "reads the environment"),
     "a huge config": (lambda: with_config(CONFIG + "# " + "x" * 5_000_000), "bytes, more than"),
     "a call in the weights": (lambda: with_weights(poisoned_weights()), "would call '__builtin__.print'"),
     "a bare pickle": (lambda: with_weights(pickle.dumps(_Payload())), "not a PyTorch archive"),
@@ -153,11 +156,25 @@ def test_S5_a_flipped_byte_anywhere_is_refused(tmp_path: Path):
     bundle = a_bundle(tmp_path / "b")
     for name in bundle.files:
         content = (bundle.path / name).read_bytes()
-        (bundle.path / name).write_bytes(bytes([content[0] ^ 1]) + content[1:])
-        with pytest.raises(BundleError, match=f"{name} has changed"):
-            verify_bundle(bundle.path)
+        for place in (0, len(content) // 2, len(content) - 1):
+            flipped = bytearray(content)
+            flipped[place] ^= 1
+            (bundle.path / name).write_bytes(flipped)
+            with pytest.raises(BundleError, match=f"{name} has changed"):
+                verify_bundle(bundle.path)
         (bundle.path / name).write_bytes(content)
     assert verify_bundle(bundle.path) == bundle
+
+
+def test_S5_json_nested_too_deeply_is_refused_and_not_a_crash(tmp_path: Path):
+    deep = b"[" * 200_000
+    weights = len(deep).to_bytes(8, "little") + deep
+    with pytest.raises(BundleError, match=r"weights\.safetensors is not what its name says"):
+        a_bundle(tmp_path / "w", files={"weights.safetensors": weights, "card.md": "# A card\n"})
+    bundle = a_bundle(tmp_path / "b")
+    (bundle.path / "bundle.json").write_bytes(deep)
+    with pytest.raises(BundleError, match=r"bundle\.json is not JSON"):
+        verify_bundle(bundle.path)
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +244,8 @@ def test_S5_the_registry_takes_and_gives_only_what_is_signed(tmp_path: Path, key
         (_bomb().replace("target:", "gates:") + "\nchurn: {}", "unfolds to more than"),
         ("gates: &g {asr: {floors: *g}}", "unfolds to more than"),
         ("gates: " + "[" * 20_000, "nested too deeply|not YAML"),
+        ("churn: {epochs: 3}\nreport: {}\nchurn: {epochs: 4}", "churn stands in it twice, again in line 3"),
+        ("gates:\n  asr:\n    floors: {wer: 0.1, wer: 0.9}", "wer stands in it twice, again in line 3"),
         ("gates: {churn: {floors: {brier: none at all}}}", "gates.churn.floors.brier must be float"),
         ("gates: {churn: {floors: {off: 1.0}}}", "the key False"),
         ("gates: {churn: {max_size_mib: .nan}}", "gates.churn.max_size_mib is not a number"),
