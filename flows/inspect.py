@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from data.store import read_json, read_lines, write_text
+from data.store import read_lines, write_text
 from flows import judging
 from flows.settings import from_environment
 from flows.wiring import street
@@ -84,18 +84,25 @@ def _listener(manifest: Path) -> Callable[[Mapping[str, Any]], str | None]:
 
 
 def decisions(console: Console, store: Path | None) -> None:
-    """Prints every decision record, newest first, with the check that decided it."""
+    """Prints every decision record, newest first, with the check that decided it; first those that are not genuine."""
+    from evaluation.gates.decide import DecisionError, read_decision
+
     folder = from_environment(store=store).store / "decisions"
-    records = [(read_json(path), path) for path in folder.glob("*/*.json")]
-    if not records:
+    rows = []
+    for path in folder.glob("*/*.json"):
+        try:
+            one = read_decision(path).record
+        except (DecisionError, OSError) as error:
+            rows.append(("?", path.stem, path.parent.name, "not genuine", str(error)))
+        else:
+            rows.append((one["decided_at"], one["decision_id"], one["kind"], one["verdict"], one["summary"]))
+    if not rows:
         raise ValueError(f"{folder}: no decision yet. `keepline run` makes one a model.")
     table = Table(box=None)
     for column in ("decided", "decision", "model", "verdict", "why"):
         table.add_column(column, overflow="fold")
-    for record, _ in sorted(records, key=lambda one: one[0]["decided_at"], reverse=True):
-        table.add_row(
-            record["decided_at"][:16], record["decision_id"], record["kind"], record["verdict"], record["summary"]
-        )
+    for decided_at, *said in sorted(rows, reverse=True):
+        table.add_row(decided_at[:16], *said)
     console.print(table)
     console.print(f"the records and their pages: {folder}", soft_wrap=True, highlight=False)
 

@@ -119,23 +119,23 @@ def write_decision(decision: Decision, folder: Path) -> tuple[Path, Path]:
 
 
 def read_decision(path: Path) -> Decision:
-    """Reads a decision's JSON. Raises DecisionError when it was altered or does not keep the schema."""
-    record = read_json(path)
+    """Reads a decision's JSON. Raises DecisionError when it is broken, was altered or does not keep the schema."""
+    try:
+        record = read_json(path)
+    except (ValueError, RecursionError) as error:
+        raise DecisionError(f"{path}: cannot be read ({error}). Decide again.") from error
     validate_record(record)
     return Decision(record)
 
 
 def validate_record(record: Any) -> None:
-    """Holds a record against its id and, where jsonschema is installed, against the published schema."""
+    """Holds a record against the published schema and its id."""
+    import jsonschema
+
     try:
-        import jsonschema
-    except ImportError:
-        jsonschema = None
-    if jsonschema is not None:
-        try:
-            jsonschema.validate(record, read_json(SCHEMA))
-        except jsonschema.ValidationError as error:
-            raise DecisionError(f"decision record: {error.json_path}: {error.message}. Decide again.") from error
+        jsonschema.validate(record, read_json(SCHEMA))
+    except jsonschema.ValidationError as error:
+        raise DecisionError(f"decision record: {error.json_path}: {error.message}. Decide again.") from error
     if record["decision_id"] != decision_id(record):
         raise DecisionError(f"decision {record['decision_id']}: altered since it was made. Decide again.")
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from rich.console import Console
 
 from evaluation.gates import examples
 from evaluation.gates.decide import SCHEMA, check_modules, read_decision, write_decision
+from flows.inspect import decisions
 from models.ledger import decision_id
 from tests.judging import NOW, judged
 
@@ -72,6 +74,28 @@ def test_E8_shows_the_figures_of_every_condition_and_every_second_test(tmp_path:
         assert name.replace("_", " ").capitalize() in page
         for role in ("candidate", "reference"):
             assert f"{two[role]['metrics'][metric]['value']:.4f}" in page, (name, role)
+
+
+def test_E8_the_list_marks_what_is_not_genuine_and_goes_on(tmp_path: Path):
+    folder = tmp_path / "decisions" / "asr"
+    genuine = judged(CANDIDATES["accepted"]())
+    write_decision(genuine, folder)
+    record, _ = write_decision(judged(CANDIDATES["refused"]()), folder)
+    record.write_text(json.dumps({**json.loads(record.read_text()), "verdict": "accepted"}))
+    (folder / "broken.json").write_text("{")
+    (folder / "deep.json").write_text("[" * 200_000)
+    (folder / "short.json").write_text("{}")
+    console = Console(record=True, width=300)
+    decisions(console, tmp_path)
+    lines = [line.split() for line in console.export_text().splitlines()]
+    told = {line[1]: " ".join(line[2:]) for line in lines if len(line) > 2 and line[2] == "asr"}
+    assert told[genuine.decision_id].startswith("asr accepted")
+    assert set(told) == {genuine.decision_id, record.stem, "broken", "deep", "short"}
+    assert "asr not genuine" in told[record.stem]
+    assert "altered" in told[record.stem]
+    for name, says in (("broken", "cannot be read"), ("deep", "cannot be read"), ("short", "required property")):
+        assert told[name].startswith("asr not genuine")
+        assert says in told[name]
 
 
 def test_E8_is_the_same_record_when_the_same_evidence_is_judged_again(tmp_path: Path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from data.store import read_json
+from evaluation.gates.decide import read_decision
 from evaluation.report.shelf import UNREADABLE, NotThere, Shelf
 from evaluation.report.words import listing, title
 
@@ -18,7 +18,7 @@ def verdicts(shelf: Shelf) -> list[dict[str, Any]]:
     records = []
     for path in sorted((shelf.store / "decisions").rglob("*.json")):
         try:
-            record = read_json(path)
+            record = read_decision(path).record
             page = path.with_suffix(".html")
             link = f"../{page.relative_to(shelf.store).as_posix()}" if page.exists() else None
             records.append({**record, "page": link, "name": NAMES[record["kind"]]})
