@@ -7,7 +7,9 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -41,6 +43,10 @@ class FilesFailedError(RuntimeError):
 
 
 HEARD = {**TURNS, "confidence": pl.Float64}
+SHORT_S = 0.5  # about what a word takes, with a margin around it
+DIED = (
+    "the process that heard it died, also when it heard nothing else. If memory ran out, give it more or cut the file."
+)
 FORMATS: dict[str, tuple[str, Callable[[HeardCall], str] | None]] = {  # suffix, and what makes it of the call alone
     "vtt": (".vtt", to_vtt), "ctm": (".ctm", to_ctm), "lhotse": (".cuts.jsonl", to_lhotse),
     "nemo": (".nemo.jsonl", None), "json": (".json", to_json),
@@ -69,7 +75,8 @@ def hear_all(
 ) -> tuple[pl.DataFrame, bool]:
     """Every recording as turns (schema TURNS with origin asr, and `confidence`), in order of contact and time.
 
-    Also whether confidence is calibrated. Raises AudioError for a recording that cannot be decoded.
+    Also whether confidence is calibrated. Raises AudioError for a recording that cannot be decoded, RuntimeError for
+    one that a process died of.
     """
     calls = recordings.sort("contact_id").to_dicts()
     heard: dict[str, list[HeardTurn]] = {}
@@ -80,6 +87,8 @@ def hear_all(
         for call in calls
     ]  # fmt: skip
     for task, turns in _spread(_hear_member, tasks, ears, min(jobs, -(-len(tasks) // 8))):
+        if turns is None:
+            raise RuntimeError(f"call {task[0]}: {DIED}")
         heard[task[0]] = turns
         progress(len(heard), len(calls))
     rows = [
@@ -146,7 +155,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an order: done, kept (it was there already) or failed with a reason."""
+    """What became of an order: done, kept (it was there already) or failed. `says` is the reason, or a remark."""
 
     order: Order
     state: str
@@ -201,11 +210,11 @@ def transcribe_files(ears: Ears, wanted: Sequence[Order], jobs: int) -> Iterator
     for order in wanted:
         kept = _kept(order)
         if kept and all(path.exists() for path in _written(order)):
-            yield Outcome(order, "kept", audio_s=kept.duration_s)
+            yield Outcome(order, "kept", _remark(order, kept), kept.duration_s)
         else:
             waiting.append(order)
-    for _, outcome in _spread(_hear_file, [(order,) for order in waiting], ears, jobs):
-        yield outcome
+    for (order,), outcome in _spread(_hear_file, [(order,) for order in waiting], ears, jobs):
+        yield outcome or Outcome(order, "failed", f"{order.audio}: {DIED}")
 
 
 def transcribe(
@@ -224,8 +233,9 @@ def transcribe(
         for outcome in transcribe_files(ears, wanted, jobs or cores()):
             outcomes.append(outcome)
             progress(len(outcomes), len(wanted))
-            if outcome.state == "failed":
-                console.print(f"[red]✗[/] {escape(outcome.says)}", highlight=False, soft_wrap=True)
+            if outcome.says:
+                mark = "[red]✗[/]" if outcome.state == "failed" else "[yellow]![/]"
+                console.print(f"{mark} {escape(outcome.says)}", highlight=False, soft_wrap=True)
     count = Counter(outcome.state for outcome in outcomes)
     hours = sum(outcome.audio_s for outcome in outcomes) / 3600
     words = sum(outcome.words for outcome in outcomes)
@@ -305,7 +315,19 @@ def _hear_file(order: Order) -> Outcome:
         _write(order, call)
     except (ValueError, OSError) as error:
         return Outcome(order, "failed", str(error))
-    return Outcome(order, "done", "", call.duration_s, sum(len(turn.words) for turn in call.turns))
+    except Exception as error:  # memory ran out, or a library met what it does not know: the other files go on
+        return Outcome(order, "failed", f"{order.audio}: {type(error).__name__}: {error}")
+    words = sum(len(turn.words) for turn in call.turns)
+    return Outcome(order, "done", _remark(order, call), call.duration_s, words)
+
+
+def _remark(order: Order, call: HeardCall) -> str:
+    """What a person should know of a file in which no word was heard."""
+    if call.turns:
+        return ""
+    if call.duration_s < SHORT_S:
+        return f"{order.audio}: too short to hear ({call.duration_s:.2f} s; a word takes about {SHORT_S:g} s)."
+    return f"{order.audio}: no word in it ({call.duration_s:.1f} s)."
 
 
 def _roles(order: Order, channels: int) -> dict[int, str]:
@@ -357,6 +379,9 @@ def _cuts(order: Order, call: HeardCall) -> list[str]:
     for number, (_, _, samples) in zip(numbers, read, strict=True):
         cut = resample(samples, call.sample_rate_hz, SAMPLE_RATE_HZ)
         (folder / f"{number:05d}.wav").write_bytes(to_wav_bytes(cut, SAMPLE_RATE_HZ))
+    for path in folder.glob("*.wav"):  # of an earlier hearing with more turns
+        if int(path.stem) >= len(call.turns):
+            path.unlink()
     return [f"{folder.name}/{number:05d}.wav" for number in range(len(call.turns))]
 
 
@@ -371,10 +396,22 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+@contextmanager
+def _processes(ears: Ears, count: int) -> Iterator[ProcessPoolExecutor]:
+    pool = ProcessPoolExecutor(count, get_context("spawn"), initializer=_begin, initargs=(ears,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def _spread(
     function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], ears: Ears, jobs: int
 ) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Each task with its result, as they come; in this process when one job is enough."""
+    """Each task with its result, as they come; in this process when one job is enough.
+
+    A task that its process dies of, alone too, has None for a result, and the others go on.
+    """
     from models.asr import exported
 
     if not tasks:
@@ -386,10 +423,21 @@ def _spread(
         for task in tasks:
             yield task, function(*task)
         return
-    pool = ProcessPoolExecutor(min(jobs, len(tasks)), get_context("spawn"), initializer=_begin, initargs=(ears,))
-    try:
-        futures = {pool.submit(function, *task): task for task in tasks}
+    left = []
+    with _processes(ears, min(jobs, len(tasks))) as pool:
+        futures: dict[Future[Any], tuple[Any, ...]] = {pool.submit(function, *task): task for task in tasks}
         for future in as_completed(futures):
-            yield futures[future], future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+            if isinstance(future.exception(), BrokenProcessPool):  # one process died and took the others' work along
+                left.append(futures[future])
+            else:
+                yield futures[future], future.result()
+    while left:  # one at a time, to know whose fault it was and to need the least memory
+        with _processes(ears, 1) as pool:
+            pool.submit(os.getpid).result()  # BrokenProcessPool here: no file is to blame
+            while left:
+                task = left.pop(0)
+                try:
+                    yield task, pool.submit(function, *task).result()
+                except BrokenProcessPool:
+                    yield task, None
+                    break

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import soundfile
 from data.simulator.voice import Synthesizer, voices
 from data.transcripts import HeardCall, from_json
 from flows.transcribing import Ears, HearingParams, Outcome, orders, transcribe_files
-from models.asr import ExportError, exported
+from models.asr import ExportError, Recognizer, exported
 from tests.speaking import a_nemo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,6 +139,8 @@ def test_A5_a_folder_is_heard_with_the_unreadable_named_and_a_second_run_has_not
     assert "letter.wav: not audio" in first["letter"].says
     assert "torn.wav: truncated" in first["torn"].says
     assert heard(out / "short.json").turns == []
+    assert "short.wav: too short to hear (0.10 s" in first["short"].says
+    assert not first["call"].says
     assert heard(out / "call.json").conversation["holds"] == 1
     assert heard(out / "call.json").conversation["overlap_s"] > 0.1
     assert not heard(out / "call.json").calibrated
@@ -161,10 +164,53 @@ def test_A5_the_command_says_what_failed_and_exits_non_zero(ears: Ears, folder: 
     assert done.returncode == 1, done.stdout + done.stderr
     told = " ".join(done.stdout.split())  # the terminal breaks lines where long paths happen to end
     assert "torn.wav: truncated" in told
+    assert "short.wav: too short to hear (0.10 s" in told
     assert "4 heard" in told
     assert "confidence is uncalibrated" in told
     assert "2 of 6 recordings could not be heard" in " ".join(done.stderr.split())
     assert (tmp_path / "out" / "call.ctm").read_text().startswith("call 1 ")
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """The name of a file that ends any process it is sent to, as running out of memory does."""
+
+    name: str
+
+    def __reduce__(self) -> tuple[object, tuple[int]]:
+        return os._exit, (9,)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def test_A5_a_file_that_a_process_dies_of_stops_no_other(ears: Ears, tmp_path: Path) -> None:
+    minute, _ = a_minute()
+    (tmp_path / "calls").mkdir()
+    for number in range(3):
+        soundfile.write(tmp_path / "calls" / f"{number}.wav", minute[: 8000 * 6], 8000)
+    first, *others = orders(tmp_path / "calls", tmp_path / "out", ("json",), ("customer", "agent"), ears)
+    deadly = replace(first, audio=Deadly("large.wav"))  # type: ignore[arg-type]
+    found = {outcome.order.name: outcome for outcome in transcribe_files(ears, [deadly, *others], 2)}
+    assert found[deadly.name].state == "failed"
+    assert "large.wav: the process that heard it died" in found[deadly.name].says
+    assert [found[order.name].state for order in others] == ["done", "done"]
+
+
+def test_A5_a_file_that_takes_too_much_memory_stops_no_other(
+    ears: Ears, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hear_file = Recognizer.transcribe_file
+
+    def full(self: Recognizer, source: Path, *how: object) -> object:
+        if source.name == "late.flac":
+            raise MemoryError("Unable to allocate 9 GiB")
+        return hear_file(self, source, *how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Recognizer, "transcribe_file", full)
+    found = {outcome.order.name: outcome for outcome in hear(ears, folder, tmp_path / "out")}
+    assert "late.flac: MemoryError: Unable to allocate 9 GiB" in found["monday/late"].says
+    assert [found[name].state for name in ("monday/late", "call", "mixed")] == ["failed", "done", "done"]
 
 
 def test_A5_other_tools_read_what_was_heard(ears: Ears, folder: Path, tmp_path: Path) -> None:
@@ -186,6 +232,11 @@ def test_A5_other_tools_read_what_was_heard(ears: Ears, folder: Path, tmp_path: 
         info = soundfile.info(out / row["audio_filepath"])
         assert (info.samplerate, info.channels) == (16000, 1)
         assert info.duration == pytest.approx(row["duration"], abs=0.01)
+    soundfile.write(folder / "call.wav", samples[: 8000 * 10], 8000)  # the same name, a shorter call
+    hear(ears, folder / "call.wav", out, "json", "nemo")
+    assert 0 < len(heard(out / "call.json").turns) < len(call.turns)
+    named = {json.loads(line)["audio_filepath"] for line in (out / "call.nemo.jsonl").read_text().splitlines()}
+    assert {f"call.cuts/{path.name}" for path in (out / "call.cuts").iterdir()} == named
 
 
 def test_A5_a_model_without_an_export_is_heard_with_nemo_and_that_is_tried_once(
