@@ -2,7 +2,7 @@
 
 MLflow's aliases are last-writer-wins and keep no history. So a promotion here holds a file lease, writes the ledger
 first and moves the alias after it. The ledger is the truth and the alias its mirror: a process killed between the two
-leaves an alias that the next call puts right.
+leaves an alias that the next call puts right. Bundles travel before the lease is taken, so that nobody waits for them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from models.approval import ApprovalError, approver
 from models.bundle import Bundle, place_folder, verify_bundle
+from models.decision import lacking
 from models.ledger import Entry, LedgerError, Standing, append, decision_id, read, standing
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ PREVIOUS = "previous"
 CHALLENGER = "challenger"
 TITLES = (CHAMPION, PREVIOUS, CHALLENGER)  # aliases that mirror the ledger
 ANCHOR = "ledger_head"  # tag on the registered model: the last ledger entry that reached it
+STOPPED = (
+    "stopped"  # tag on a version: why the service found it unhealthy; until it is gone nobody promotes the version
+)
 
 
 class RegistryError(RuntimeError):
@@ -63,16 +67,17 @@ class Registry:
         The same bundle registered again is the same version. Raises BundleError when it does not verify.
         """
         bundle = verify_bundle(bundle_dir, self._public_key)
+        if (known := self._known(name, bundle.sha256)) is not None:
+            return known
+        # The checksum in the path keeps a second bundle of the same run from mixing with the first.
+        place = f"bundle/{bundle.sha256[:16]}"
+        self.client.log_artifacts(run_id, str(bundle_dir), place)
+        source = f"{self.client.get_run(run_id).info.artifact_uri.rstrip('/')}/{place}"
         with self._lease():
             if self._model(name) is None:
                 self.client.create_registered_model(name)
-            for known in self.client.search_model_versions(f"name='{name}'"):
-                if known.tags.get("bundle_sha256") == bundle.sha256:
-                    return int(known.version)
-            # The checksum in the path keeps a second bundle of the same run from mixing with the first.
-            place = f"bundle/{bundle.sha256[:16]}"
-            self.client.log_artifacts(run_id, str(bundle_dir), place)
-            source = f"{self.client.get_run(run_id).info.artifact_uri.rstrip('/')}/{place}"
+            if (known := self._known(name, bundle.sha256)) is not None:
+                return known
             made = self.client.create_model_version(
                 name,
                 source=source,
@@ -90,9 +95,9 @@ class Registry:
 
     def alias(self, name: str, alias: str) -> int | None:
         """The version an alias names, or None. Titles are first put right from the ledger."""
-        if alias in TITLES and self.ledger_path.exists():
+        if alias in TITLES:
             with self._lease():
-                self._settle(name)
+                return _version_of(self._settle(name), alias)
         model = self._model(name)
         version = model.aliases.get(alias) if model else None
         return None if version is None else int(version)
@@ -100,14 +105,14 @@ class Registry:
     def peek(self, name: str, alias: str) -> tuple[int, str] | None:
         """(version, bundle checksum) of an alias, or None. Takes no lease and puts nothing right: for those who poll.
 
-        Titles are what the ledger says, where there is one in this registry's folder.
+        Titles are what the ledger says. Raises LedgerError when that is not the ledger MLflow's aliases were moved by.
         """
-        model = self._model(name)
-        held = model.aliases.get(alias) if model else None
-        version = None if held is None else int(held)
-        if alias in TITLES and self.ledger_path.exists():
-            holder = getattr(standing(self.ledger(name)), alias)
-            version = holder.version if holder else None
+        if alias in TITLES:
+            version = _version_of(standing(self.ledger(name)), alias)
+        else:
+            model = self._model(name)
+            held = model.aliases.get(alias) if model else None
+            version = None if held is None else int(held)
         return None if version is None else (version, self._version(name, version).tags.get("bundle_sha256", ""))
 
     def annotate(self, name: str, version: int, tags: Mapping[str, str]) -> None:
@@ -119,6 +124,20 @@ class Registry:
         for key, value in tags.items():
             if held.get(key) != value:
                 self.client.set_model_version_tag(name, str(version), key, value)
+
+    def readmit(self, name: str, version: int, actor: str, why: str) -> str:
+        """Lets a version that was stopped be tried and promoted again; returns why it had been stopped.
+
+        Who did so, and why, stays on the version. Raises RegistryError when it was not stopped or no reason is given.
+        """
+        stopped = self._version(name, version).tags.get(STOPPED)
+        if not stopped:
+            raise RegistryError(f"model {name} v{version}: nobody stopped it.")
+        if not why.strip():
+            raise RegistryError(f"model {name} v{version}: it was stopped ({stopped}). Say why it may go on.")
+        self.annotate(name, version, {"readmitted": f"by {actor}: {why.strip()} (it was stopped: {stopped})"})
+        self.client.delete_model_version_tag(name, str(version), STOPPED)
+        return stopped
 
     def version_tags(self, name: str, version: int) -> dict[str, str]:
         """The tags of a version: bundle_sha256, kind, data_hash, git_commit, licence, decision_id once promoted."""
@@ -184,18 +203,17 @@ class Registry:
         answer (models.approval), needed where the decision was made under settings that ask for one.
 
         Raises PromotionRefusedError when the champion is another than `expected`, or the decision is refused, altered,
-        about another bundle, made against another champion, or waits for approval; LedgerError when the ledger is
-        damaged.
+        about another bundle, made against another champion, or waits for approval, or the service has stopped the
+        version; LedgerError when the ledger is damaged; as `fetch` does when the store delivers another bundle.
         """
+        sha256 = self._accepted(name, version, decision)
+        try:
+            approved_by = approver(decision, approval)
+        except ApprovalError as error:
+            raise PromotionRefusedError(f"model {name} v{version}: {error}") from error
+        self._check_delivery(name, version, sha256)
         with self._lease():
             last = self._settle(name).champion
-            record = self._version(name, version)
-            sha256 = record.tags.get("bundle_sha256", "")
-            self._check_decision(name, version, sha256, decision)
-            try:
-                approved_by = approver(decision, approval)
-            except ApprovalError as error:
-                raise PromotionRefusedError(f"model {name} v{version}: {error}") from error
             current = last.version if last else None
             if last and current == version and last.decision_id == decision["decision_id"]:
                 return last
@@ -209,7 +227,6 @@ class Registry:
                     f"model {name}: decision {decision['decision_id']} did not compare v{version} with the champion "
                     f"v{last.version}. Evaluate both on the same data and decide again."
                 )
-            self._check_delivery(record)
             self.client.set_model_version_tag(name, str(version), "decision_id", decision["decision_id"])
             return self._move(
                 "promote", name, version, current, sha256, decision["decision_id"], actor, now, approved_by
@@ -218,13 +235,13 @@ class Registry:
     def challenge(self, name: str, version: int, decision: Mapping[str, Any], actor: str, now: datetime) -> Entry:
         """Makes `version` the challenger of `name`: accepted by the gate, and not (yet) promoted.
 
-        Done twice it changes nothing. Raises PromotionRefusedError unless `decision` accepts this very version.
+        Done twice it changes nothing. Raises PromotionRefusedError unless `decision` accepts this very version, and
+        when the service has stopped it.
         """
+        sha256 = self._accepted(name, version, decision)
+        self._check_delivery(name, version, sha256)
         with self._lease():
             held = self._settle(name)
-            record = self._version(name, version)
-            sha256 = record.tags.get("bundle_sha256", "")
-            self._check_decision(name, version, sha256, decision)
             if held.champion and held.champion.version == version:
                 raise PromotionRefusedError(f"model {name} v{version}: the champion cannot challenge itself.")
             if (
@@ -233,7 +250,6 @@ class Registry:
                 and held.challenger.decision_id == decision["decision_id"]
             ):
                 return held.challenger
-            self._check_delivery(record)
             current = held.champion.version if held.champion else None
             return self._move("challenge", name, version, current, sha256, decision["decision_id"], actor, now)
 
@@ -247,23 +263,46 @@ class Registry:
             current = held.champion.version if held.champion else None
             return self._move("withdraw", name, of.version, current, of.bundle_sha256, of.decision_id, actor, now)
 
-    def rollback(self, name: str, actor: str, now: datetime) -> Entry:
+    def rollback(self, name: str, actor: str, now: datetime, expected: int | None = None) -> Entry:
         """Gives the title back to the champion before this one. Raises RegistryError when there was none.
 
-        Rolling back twice goes two champions back. No gate is asked: that version has passed it once.
+        `expected` is the champion to leave (None: the one at the moment of the call). Rolling back twice goes two
+        champions back; two people who do so at the same moment go one back, and the later is told
+        (PromotionRefusedError). No gate is asked, as that version has passed it once; but its bundle must still be what
+        was promoted then, or it raises as `fetch` does.
         """
+        seen = standing(self.ledger(name))
+        last, back = seen.champion, seen.previous
+        if last is None or back is None:
+            raise RegistryError(f"model {name}: no earlier champion to go back to.")
+        if expected not in (None, last.version):
+            raise PromotionRefusedError(
+                f"model {name}: the champion is {_v(last.version)}, not {_v(expected)} as expected. Nothing was moved."
+            )
+        self._check_delivery(name, back.version, back.bundle_sha256)
         with self._lease():
-            held = self._settle(name)
-            last, back = held.champion, held.previous
-            if last is None or back is None:
-                raise RegistryError(f"model {name}: no earlier champion to go back to.")
+            held = self._settle(name).champion
+            if held != last:  # the entry, not the version: it may have gone and come back
+                raise PromotionRefusedError(
+                    f"model {name}: somebody moved the title meanwhile; the champion is {_v(held and held.version)}. "
+                    "Look at `keepline ledger` and decide again."
+                )
             return self._move(
                 "rollback", name, back.version, last.version, back.bundle_sha256, back.decision_id, actor, now
             )
 
     def ledger(self, name: str | None = None) -> list[Entry]:
-        """Every move of a title (of `name`), oldest first, after checking the chain."""
-        return [entry for entry in read(self.ledger_path) if name in (None, entry.name)]
+        """Every move of a title (of `name`), oldest first, after checking the chain and that its end is there.
+
+        Raises LedgerError for a ledger that was altered or cut short, or is not the one MLflow's aliases were moved by.
+        """
+        # What MLflow knows comes first: an entry is in the ledger before its hash is in MLflow.
+        models = self.client.search_registered_models() if name is None else [self._model(name)]
+        entries = read(self.ledger_path)
+        for model in models:
+            if model:
+                self._check_anchor(model, entries)
+        return [entry for entry in entries if name in (None, entry.name)]
 
     def champion_at(self, name: str, when: date | datetime) -> int | None:
         """Which version was champion at a moment, or at the end (UTC) of a day; None before the first."""
@@ -312,12 +351,6 @@ class Registry:
             if last:
                 raise LedgerError(f"{self.ledger_path} has a champion of '{name}', MLflow has no such model.")
             return held
-        anchor = model.tags.get(ANCHOR)
-        if anchor and anchor not in {entry.hash for entry in entries}:
-            raise LedgerError(
-                f"{self.ledger_path} lacks the last promotion of '{name}' that MLflow knows. It was cut short or is "
-                "not this registry's; restore it, or point to the right folder."
-            )
         for alias in TITLES:
             holder: Entry | None = getattr(held, alias)
             there = model.aliases.get(alias)
@@ -331,9 +364,17 @@ class Registry:
                         "same store, or restore the one that was lost."
                     )
                 self.client.set_registered_model_alias(name, alias, str(version))
-        if last and anchor != last.hash:
+        if last and model.tags.get(ANCHOR) != last.hash:
             self.client.set_registered_model_tag(name, ANCHOR, last.hash)
         return held
+
+    def _check_anchor(self, model: RegisteredModel, entries: list[Entry]) -> None:
+        anchor = model.tags.get(ANCHOR)
+        if anchor and anchor not in {entry.hash for entry in entries}:
+            raise LedgerError(
+                f"{self.ledger_path} lacks the last promotion of '{model.name}' that MLflow knows. It was cut short or "
+                "is not this registry's; restore it, or point to the right folder."
+            )
 
     def _move(
         self,
@@ -364,6 +405,18 @@ class Registry:
         self._settle(name)
         return entry
 
+    def _accepted(self, name: str, version: int, decision: Mapping[str, Any]) -> str:
+        """The checksum of a version that `decision` accepts and nobody has stopped."""
+        tags = self._version(name, version).tags
+        sha256 = str(tags.get("bundle_sha256", ""))
+        self._check_decision(name, version, sha256, decision)
+        if tags.get(STOPPED):
+            raise PromotionRefusedError(
+                f"model {name} v{version}: the service stopped it ({tags[STOPPED]}). Train another, or "
+                f"`keepline readmit {name} {version} --why TEXT`."
+            )
+        return sha256
+
     def _check_decision(self, name: str, version: int, sha256: str, decision: Mapping[str, Any]) -> None:
         said = f"model {name} v{version}: decision {decision.get('decision_id', '(without id)')}"
         if decision.get("decision_id") != decision_id(decision):
@@ -373,14 +426,25 @@ class Registry:
         failed = [check["name"] for check in decision.get("checks", ()) if check["verdict"] not in ("pass", "skipped")]
         if failed:
             raise PromotionRefusedError(f"{said} accepts it although {', '.join(failed)} did not pass. Decide again.")
+        if lacks := lacking(decision):
+            raise PromotionRefusedError(f"{said} {lacks}. Decide again.")
         about = (decision.get("candidate") or {}).get("bundle_sha256")
         if not sha256 or about != sha256:
             raise PromotionRefusedError(f"{said} is about another bundle ({str(about)[:12]}, not {sha256[:12]}).")
 
-    def _check_delivery(self, record: ModelVersion) -> None:
-        """Fetches a version to a temporary folder only to verify it; raises as `fetch` does."""
+    def _check_delivery(self, name: str, version: int, sha256: str) -> None:
+        """Fetches a version to a temporary folder only to verify that it is the bundle `sha256`; raises as `fetch`."""
         with tempfile.TemporaryDirectory(prefix="keepline-") as temporary:
-            self.fetch(record.name, int(record.version), Path(temporary))
+            found = self.fetch(name, version, Path(temporary)).sha256
+        if found != sha256:
+            raise RegistryError(f"model {name} v{version}: it was bundle {sha256[:12]} and is {found[:12]} now.")
+
+    def _known(self, name: str, sha256: str) -> int | None:
+        """The version of `name` that is this bundle."""
+        for known in self.client.search_model_versions(f"name='{name}'"):
+            if known.tags.get("bundle_sha256") == sha256:
+                return int(known.version)
+        return None
 
     def _model(self, name: str) -> RegisteredModel | None:
         from mlflow.exceptions import MlflowException
@@ -399,6 +463,11 @@ class Registry:
             return self.client.get_model_version(name, str(version))
         except MlflowException as error:
             raise RegistryError(f"model {name}: no version {version}. Register its bundle first.") from error
+
+
+def _version_of(held: Standing, title: str) -> int | None:
+    holder: Entry | None = getattr(held, title)
+    return holder.version if holder else None
 
 
 def _v(version: int | None) -> str:

@@ -1,10 +1,13 @@
 """The registry keeps bundles whole and its ledger and aliases in step."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from models import ledger
 from models.ledger import LedgerError
@@ -84,6 +87,64 @@ def test_rollback_goes_one_champion_back_each_time_and_then_says_no(shop: Shop):
     assert [entry.action for entry in shop.registry.ledger()] == ["promote"] * 3 + ["rollback"] * 2
 
 
+def test_rollback_goes_only_to_the_bundle_that_was_promoted(shop: Shop, tmp_path: Path):
+    _promote(shop, "one")
+    _promote(shop, "two")
+    (stored,) = (path for path in (tmp_path / "art").rglob("weights.safetensors") if b"one" in path.read_bytes())
+    stored.write_bytes(stored.read_bytes().replace(b"one", b"eno"))
+    with pytest.raises(ValueError, match=r"weights\.safetensors has changed"):
+        shop.registry.rollback("churn", "ben", NOW)
+    assert (shop.registry.alias("churn", "champion"), len(shop.registry.ledger())) == (2, 2)
+    stored.write_bytes(stored.read_bytes().replace(b"eno", b"one"))
+    shop.registry.client.set_model_version_tag("churn", "1", "bundle_sha256", shop.version("three")[1])
+    with pytest.raises(RegistryError, match="registered was"):
+        shop.registry.rollback("churn", "ben", NOW)
+    assert shop.registry.alias("churn", "champion") == 2
+
+
+def test_two_who_roll_back_at_once_go_one_champion_back(shop: Shop):
+    for content in ("one", "two", "three"):
+        _promote(shop, content)
+    with pytest.raises(PromotionRefusedError, match="champion is v3, not v2"):
+        shop.registry.rollback("churn", "ben", NOW, expected=2)
+    start = threading.Barrier(2)
+
+    def rolls_back(actor: str) -> str:
+        registry = Registry(shop.uri, shop.folder / "registry")
+        deliver = registry._check_delivery
+        registry._check_delivery = lambda *of: (deliver(*of), start.wait())  # type: ignore[method-assign]
+        try:
+            return f"v{registry.rollback('churn', actor, NOW).version}"
+        except PromotionRefusedError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = sorted(pool.map(rolls_back, ["ben", "cleo"]))
+    assert "somebody moved the title meanwhile; the champion is v2" in one
+    assert other == "v2"
+    assert shop.registry.alias("churn", "champion") == 2
+
+
+def test_bundles_travel_while_the_lease_is_free(shop: Shop, monkeypatch: pytest.MonkeyPatch):
+    seen = []
+
+    def watched(move):
+        def moves(*what):
+            with FileLock(shop.folder / "registry" / "registry.lock", timeout=0):
+                seen.append(what)
+            return move(*what)
+
+        return moves
+
+    (shop.folder / "registry").mkdir()
+    monkeypatch.setattr(shop.registry, "fetch", watched(shop.registry.fetch))
+    monkeypatch.setattr(shop.registry.client, "log_artifacts", watched(shop.registry.client.log_artifacts))
+    _promote(shop, "one")
+    _promote(shop, "two")
+    shop.registry.rollback("churn", "ben", NOW)
+    assert len(seen) == 5, "two bundles stored, three looked at"
+
+
 def test_a_decision_against_an_older_champion_is_refused(shop: Shop):
     _promote(shop, "one")
     version, sha256 = shop.version("two")
@@ -121,8 +182,42 @@ def test_a_ledger_cut_short_is_noticed(shop: Shop):
     _promote(shop, "two")
     path = shop.registry.ledger_path
     path.write_text(path.read_text().splitlines(keepends=True)[0])
-    with pytest.raises(LedgerError, match="lacks the last promotion"):
-        shop.registry.alias("churn", "champion")
+    for asked in (
+        lambda: shop.registry.alias("churn", "champion"),
+        lambda: shop.registry.peek("churn", "champion"),
+        lambda: shop.registry.champion_at("churn", NOW),
+        lambda: shop.registry.ledger(),
+    ):
+        with pytest.raises(LedgerError, match="lacks the last promotion"):
+            asked()
+
+
+def test_without_its_ledger_an_alias_moved_by_hand_is_not_believed(shop: Shop):
+    shop.version("zero")
+    shop.registry.client.set_registered_model_alias("churn", "champion", "1")
+    assert shop.registry.peek("churn", "champion") is None, "nobody was ever promoted"
+    _promote(shop, "one")
+    shop.registry.ledger_path.unlink()
+    shop.registry.client.set_registered_model_alias("churn", "champion", "1")
+    for asked in (shop.registry.alias, shop.registry.peek):
+        with pytest.raises(LedgerError, match="lacks the last promotion"):
+            asked("churn", "champion")
+
+
+def test_a_version_the_service_stopped_is_not_promoted_until_somebody_says_why_it_may_be(shop: Shop):
+    version, sha256 = shop.version("one")
+    shop.registry.annotate("churn", version, {"stopped": "3 of its last 3 answers failed"})
+    for move in (shop.registry.challenge, lambda *of: shop.registry.promote(*of[:2], None, *of[2:])):
+        with pytest.raises(PromotionRefusedError, match=r"3 of its last 3.*keepline readmit churn 1"):
+            move("churn", version, a_decision(sha256), "anna", NOW)
+    assert shop.registry.ledger() == []
+    with pytest.raises(RegistryError, match="Say why"):
+        shop.registry.readmit("churn", version, "ben", " ")
+    assert shop.registry.readmit("churn", version, "ben", "the network was down") == "3 of its last 3 answers failed"
+    assert "by ben: the network was down" in shop.registry.version_tags("churn", version)["readmitted"]
+    assert shop.registry.promote("churn", version, None, a_decision(sha256), "anna", NOW).version == version
+    with pytest.raises(RegistryError, match="nobody stopped it"):
+        shop.registry.readmit("churn", version, "ben", "again")
 
 
 def test_a_second_machine_with_a_ledger_of_its_own_cannot_promote(shop: Shop, tmp_path: Path):
