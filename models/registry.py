@@ -281,11 +281,11 @@ class Registry:
             )
         self._check_delivery(name, back.version, back.bundle_sha256)
         with self._lease():
-            held = self._settle(name).champion
-            if held != last:  # the entry, not the version: it may have gone and come back
+            held = self._settle(name)
+            if held.champion != last:  # the entry, not the version: it may have gone and come back
                 raise PromotionRefusedError(
-                    f"model {name}: somebody moved the title meanwhile; the champion is {_v(held and held.version)}. "
-                    "Look at `keepline ledger` and decide again."
+                    f"model {name}: somebody moved the title meanwhile; the champion is "
+                    f"{_v(_version_of(held, CHAMPION))}. Look at `keepline ledger` and decide again."
                 )
             return self._move(
                 "rollback", name, back.version, last.version, back.bundle_sha256, back.decision_id, actor, now
