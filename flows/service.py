@@ -52,6 +52,7 @@ def serve(host: str | None, port: int | None, store: Path | None) -> None:
         poll_s=said.poll_s,
         rollout=Rollout(said.rollout, said.canary_share),  # type: ignore[arg-type]
         public_key=here.settings.public_key,
+        exports=here.path("exports"),
     )
     access = Access(said.api_keys) if said.api_keys else None
     app = service.create_app(champions, service.KINDS, here.path("current.parquet"), options, challengers, access)

@@ -71,6 +71,7 @@ class Options:
     poll_s: float = 10.0  # between two looks for other models
     rollout: Rollout = field(default_factory=Rollout)
     public_key: Path | None = None  # only bundles signed by its owner are served
+    exports: Path | None = None  # folder of recognisers' exports, which hear faster; None: hear with NeMo
 
 
 def create_app(
@@ -86,7 +87,7 @@ def create_app(
     `features` is a features table (Parquet) to look customers up in by id; `challengers` finds what a rollout tries;
     without `access` nobody needs a key. `app.state.models` holds the models.
     """
-    models = Models(champions, kinds, challengers, options.rollout, options.public_key)
+    models = Models(champions, kinds, challengers, options.rollout, options.public_key, exports=options.exports)
     batcher, shadow = Batcher(), Shadow(models)
 
     @asynccontextmanager

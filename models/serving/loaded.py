@@ -98,8 +98,8 @@ def from_registry(registry: Registry, names: Mapping[str, str], cache: Path, ali
     return resolve
 
 
-def load_model(bundle: Bundle) -> ChurnPredictor | CallHearer:
-    """The model in a verified bundle. Imports torch, and NeMo for a recogniser."""
+def load_model(bundle: Bundle, exports: Path | None = None) -> ChurnPredictor | CallHearer:
+    """The model in a verified bundle. Imports torch, and NeMo for a recogniser that has no export in `exports` yet."""
     if bundle.kind == "churn":
         from models.churn import ChurnModel
 
@@ -107,7 +107,7 @@ def load_model(bundle: Bundle) -> ChurnPredictor | CallHearer:
     from models import asr
 
     (archive,) = [name for name in bundle.files if name.endswith(".nemo")]
-    return asr.load(bundle.path / archive)
+    return asr.load(bundle.path / archive, exports)
 
 
 def warm_up(loaded: Loaded) -> None:
@@ -135,6 +135,7 @@ class Models:
         public_key: Path | None = None,
         metrics: Metrics | None = None,
         now_s: Callable[[], float] = time.monotonic,
+        exports: Path | None = None,
     ) -> None:
         self.kinds = tuple(kinds)
         self.rollout = rollout
@@ -143,6 +144,7 @@ class Models:
         self._champions = champions
         self._challengers = challengers if rollout.mode != "off" else None
         self._public_key = public_key
+        self._exports = exports
         self._now_s = now_s
         self._lines: dict[str, Line] = {}
         self._refreshing = threading.Lock()
@@ -230,7 +232,7 @@ class Models:
             bundle = verify_bundle(served.fetched(), self._public_key)
             if bundle.kind != kind:
                 raise NotLoadedError(f"bundle {bundle.path.name} is {bundle.kind}, not {kind}.")
-            loaded = Loaded(served.version, bundle, load_model(bundle))
+            loaded = Loaded(served.version, bundle, load_model(bundle, self._exports))
             warm_up(loaded)
         except Exception as error:
             log.error("%s v%s cannot be served: %s", kind, served.version, type(error).__name__, exc_info=error)

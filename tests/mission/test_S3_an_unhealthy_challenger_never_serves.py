@@ -78,7 +78,7 @@ def test_S3_a_slow_challenger_is_stopped(office: Office, monkeypatch: pytest.Mon
 
     office.challenger(bias=1.0)
     load = loaded.load_model
-    monkeypatch.setattr(loaded, "load_model", lambda b: Slow(load(b)) if "v2" in str(b.path) else load(b))
+    monkeypatch.setattr(loaded, "load_model", lambda b, *how: Slow(load(b)) if "v2" in str(b.path) else load(b))
     rules = Rollout("canary", share=0.5, min_answers=3)
     client = TestClient(a_service(office, rules))
     versions = asked(client, 30)

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from data.simulator.voice import Synthesizer, voices
 from models.bundle import write_bundle
+from models.onnx_network import OnnxNetwork
 from models.serving import loaded
 from models.serving.app import Options, create_app
 from models.serving.loaded import Served
@@ -101,6 +102,15 @@ def test_one_channel_is_the_customers(client: TestClient, call: np.ndarray):
     assert (answer["channels"], {turn["role"] for turn in answer["turns"]}) == (1, {"customer"})
 
 
+def test_the_fast_way_hears_the_same_words(bundle: Path, client: TestClient, call: np.ndarray, tmp_path: Path):
+    app = create_app(lambda kind: Served("3", bundle), ("asr",), options=Options(exports=tmp_path / "exports"))
+    app.state.models.refresh()
+    assert isinstance(app.state.models.line("asr").champion.model.network, OnnxNetwork)
+    ours, theirs = (_post(one, wav(call)).json()["turns"] for one in (TestClient(app), client))
+    assert ours
+    assert [(turn["role"], turn["text"]) for turn in ours] == [(turn["role"], turn["text"]) for turn in theirs]
+
+
 def test_silence_has_no_turns(client: TestClient):
     reply = _post(client, wav(np.zeros((RATE, 2))))
     assert (reply.status_code, reply.json()["turns"]) == (200, [])
@@ -165,7 +175,7 @@ def test_S3_a_recogniser_that_fails_on_calls_is_stopped_and_every_call_is_answer
             return self.model.transcribe_call(samples, rate, roles)
 
     load = loaded.load_model
-    monkeypatch.setattr(loaded, "load_model", lambda b: Deaf(load(b)) if b.path.name == "other" else load(b))
+    monkeypatch.setattr(loaded, "load_model", lambda b, *how: Deaf(load(b)) if b.path.name == "other" else load(b))
     tried = _tried(bundle, other, Rollout("canary", share=1.0, max_errors=2))
     replies = [_post(tried, wav(call)) for _ in range(4)]
     assert [(reply.status_code, reply.json()["model"]["version"]) for reply in replies] == [(200, "3")] * 4
