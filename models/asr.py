@@ -8,6 +8,7 @@ import tarfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -92,9 +93,22 @@ class NemoNetwork:
                 self.model, torch.from_numpy(batch).to(device), torch.from_numpy(lengths).to(device)
             )
         found, counts = found.cpu(), steps.cpu().numpy()
-        longest = int(lengths.argmax())
-        step_s = _step_s(self.model, lengths[longest] / SAMPLE_RATE_HZ, int(counts[longest]))
-        return [found[i, : counts[i]].numpy() for i in range(len(waves))], step_s
+        return [found[i, : counts[i]].numpy() for i in range(len(waves))], self.step_s
+
+    @cached_property
+    def step_s(self) -> float:
+        """Seconds a step lasts, whatever the network's subsampling: what ten seconds of silence make of it."""
+        import torch
+
+        self.model.eval()
+        device = next(self.model.parameters()).device
+        frames = 10 * SAMPLE_RATE_HZ
+        with torch.inference_mode():
+            _, steps = ctc_log_probs(
+                self.model, torch.zeros(1, frames, device=device), torch.tensor([frames], device=device)
+            )
+        hop_s = float(self.model.cfg.preprocessor.window_stride)
+        return hop_s * round(10 / hop_s / int(steps[0]))
 
 
 class Recognizer:
@@ -403,12 +417,6 @@ def ctc_log_probs(model: Any, signal: torch.Tensor, lengths: torch.Tensor) -> tu
 
 def _decoder(model: Any) -> Any:
     return getattr(model, "ctc_decoder", None) or getattr(model, "decoder", None)
-
-
-def _step_s(model: Any, duration_s: float, steps: int) -> float:
-    """How long a step is follows from what came out, whatever the network's subsampling."""
-    window_s = float(model.cfg.preprocessor.window_stride)
-    return window_s * max(1, round(duration_s / window_s / max(1, steps)))
 
 
 def _turn(role: str, segment: Segment, heard: Transcript) -> HeardTurn:

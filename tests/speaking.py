@@ -106,7 +106,7 @@ def a_word_piece_nemo(path: Path) -> Path:
     return path
 
 
-def a_conformer_nemo(path: Path) -> Path:
+def a_conformer_nemo(path: Path, subsampling: int = 4) -> Path:
     """The `.nemo` of a tiny FastConformer with a CTC decoder, made of characters."""
     from omegaconf import OmegaConf
 
@@ -117,7 +117,7 @@ def a_conformer_nemo(path: Path) -> Path:
     config = {name: config[name] for name in ("sample_rate", "labels", "preprocessor", "decoder")}
     config["encoder"] = {
         "_target_": "nemo.collections.asr.modules.ConformerEncoder", "feat_in": config["preprocessor"]["features"],
-        "feat_out": -1, "n_layers": 2, "d_model": 16, "subsampling": "dw_striding", "subsampling_factor": 4,
+        "feat_out": -1, "n_layers": 2, "d_model": 16, "subsampling": "dw_striding", "subsampling_factor": subsampling,
         "subsampling_conv_channels": 8, "ff_expansion_factor": 2, "self_attention_model": "rel_pos", "n_heads": 2,
         "conv_kernel_size": 5, "dropout": 0.0, "dropout_emb": 0.0, "dropout_att": 0.0, "dropout_pre_encoder": 0.0,
     }  # fmt: skip

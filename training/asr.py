@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from data.store import read_json, write_json, write_lines
+from data.text import normalise
 from evaluation.metrics.wer import corpus_wer, word_errors
-from models.asr import Recognizer, ctc_log_probs, fetch, load, restore
+from models.asr import NemoNetwork, Recognizer, fetch, load, restore
 from training.batches import Pool, passes
 from training.devices import Devices, kind_of, together
 from training.fit import Fit, fit, weights_left, written
 from training.manifest import Account, Joined, Limits, ManifestError, Speech, read_manifest, texts_of
-from training.speech import SAMPLE_RATE_HZ, Augmentation
+from training.speech import Augmentation
 from training.tracking import Run
 from training.vocabulary import encoder_of, replace_vocabulary
 
@@ -86,10 +87,10 @@ def finetune(
     manifests it begins anew. Finished, it only reads its result again. Under torchrun `devices` says which process
     this is; else it starts the others itself. Broken utterances are listed in `work_dir`/quarantine.jsonl.
 
-    Returns steps, resumed_from, stopped_early, loss_first, loss_last, best_step; on validation wer_before, wer_best,
-    wer_last, wer_averaged, wer (the lowest) and chosen; train, valid and extra (what became of each manifest's hours,
-    see Account.summary), parameters and seconds. Raises ManifestError, ModelError, VocabularyError, TrainingError,
-    DeviceError.
+    Returns steps, resumed_from, stopped_early, loss_first, loss_last, best_step, averaged_steps; on validation
+    wer_before, wer_best, wer_last, wer_averaged (unless averaged_steps is 0), wer (the lowest) and chosen; train, valid
+    and extra (what became of each manifest's hours, see Account.summary), parameters and seconds. Raises ManifestError,
+    ModelError, VocabularyError, TrainingError, DeviceError.
     """
     import torch
 
@@ -142,6 +143,7 @@ def finetune(
         "loss_first": summary["loss_first"],
         "loss_last": summary["loss_last"],
         "best_step": summary["best_step"],
+        "averaged_steps": summary["averaged"],
         "wer_before": summary["before"],
         **{f"wer_{name}": value for name, value in figures.items()},
         "wer": figures[chosen],
@@ -173,7 +175,7 @@ def prepare(
     torch.manual_seed(params.seed)
     tokenizer = work_dir / ("tokenizer" if not rank else f"tokenizer-{rank}")
     model = replace_vocabulary(model, params.vocabulary, params.vocabulary_size, texts, tokenizer)
-    encode, step_s = encoder_of(model), _step_s(model)
+    encode, step_s = encoder_of(model), NemoNetwork(model).step_s
     accounts = [Account(str(path)) for path in manifests]
     parts = [
         read_manifest(path, encode, step_s, _limits(params), account)
@@ -211,12 +213,14 @@ def evaluate(path: Path, corpus: Any) -> float:
 
 
 def wer(recognizer: Recognizer, corpus: Any) -> float:
-    """Corpus WER of greedy decoding."""
+    """Corpus WER of greedy decoding, of the words that are said: capitals and stops are no errors."""
     errors = []
     for begin in range(0, len(corpus), 2000):
         some = range(begin, min(begin + 2000, len(corpus)))
         heard = recognizer.transcribe([corpus.wave(i) for i in some])
-        errors += [word_errors(corpus.texts[i], found.text) for i, found in zip(some, heard, strict=True)]
+        errors += [
+            word_errors(normalise(corpus.texts[i]), normalise(found.text)) for i, found in zip(some, heard, strict=True)
+        ]
     return corpus_wer(errors)
 
 
@@ -251,16 +255,6 @@ def _begin(work_dir: Path, fingerprint: str) -> None:
             (work_dir / name).unlink(missing_ok=True)
         shutil.rmtree(work_dir / "candidates", ignore_errors=True)
         write_json(begun, {"fingerprint": fingerprint})
-
-
-def _step_s(model: Any) -> float:
-    """Seconds of audio behind one output step, found by listening to ten seconds of silence."""
-    import torch
-
-    model.eval()
-    with torch.inference_mode():
-        _, steps = ctc_log_probs(model, torch.zeros(1, 10 * SAMPLE_RATE_HZ), torch.tensor([10 * SAMPLE_RATE_HZ]))
-    return 10 / int(steps[0])
 
 
 def _fingerprint(params: AsrTraining, base: str | Path, train_manifest: Path, valid_manifest: Path) -> str:

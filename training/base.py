@@ -16,6 +16,7 @@ from models.asr import Recognizer, nemo_asr, quiet
 from training.asr import save, wer
 from training.base_card import card, judge
 from training.base_speech import corpus_of, prepare
+from training.devices import Devices, kind_of
 from training.fit import Fit, fit
 from training.speech import SAMPLE_RATE_HZ, Augmentation
 
@@ -43,7 +44,9 @@ class BaseTraining:
     short_s: float = 2.0  # longest utterance at first
     longest_s: float = 16.0  # longest utterance in the end
     clean_steps: int = 400  # augmentation begins here
+    checkpoint_steps: int = 200  # how much a kill may cost
     valid_steps: int = 1000  # how often a sample of the held-out speech is transcribed
+    device: str = "cpu"  # cpu, cuda (written, but never run: no such machine was at hand), or auto
     threads: int = 2  # torch threads
     augmentation: Augmentation = field(
         default_factory=lambda: Augmentation(
@@ -70,7 +73,8 @@ def train_base(
     """Makes `out`/keepline-base.nemo and its card from the sets in `speech_dir` and the talk in `dialogue_dir`.
 
     About an hour on two cores. Killed, it goes on from `work_dir`; returns what `fit` does, and wer, size_bytes and
-    parameters. Raises ValueError when `work_dir` was begun with other `params`, FileNotFoundError without the sets.
+    parameters. Raises ValueError when `work_dir` was begun with other `params`, FileNotFoundError without the sets,
+    DeviceError for a device that is not there.
     """
     import torch
 
@@ -80,6 +84,7 @@ def train_base(
     write_json(begun, asdict(params))
 
     torch.set_num_threads(params.threads)
+    devices = Devices(kind=kind_of(params.device, "base.device"))
     rows = prepare(
         speech_dir, dialogue_dir, work_dir, params.seed, params.simulated_hours, params.simulated_voices,
         params.flite_hours,
@@ -98,6 +103,7 @@ def train_base(
         seed=params.seed,
         weight_decay=params.weight_decay,
         clean_steps=params.clean_steps,
+        checkpoint_steps=params.checkpoint_steps,
         valid_steps=params.valid_steps,
         augmentation=params.augmentation,
     )
@@ -109,8 +115,8 @@ def train_base(
             lines.write(json.dumps({"step": step, **metrics}) + "\n")
 
     summary = fit(
-        model, corpus, tokens, sampler(params, known), settings, work_dir,
-        measure=lambda model: wer(Recognizer(model), sample), report=report, progress=progress,
+        model.to(devices.name), corpus, tokens, sampler(params, known), settings, work_dir,
+        measure=lambda model: wer(Recognizer(model), sample), report=report, progress=progress, devices=devices,
     )  # fmt: skip
     path = out / "keepline-base.nemo"
     save(model, path)

@@ -90,14 +90,14 @@ class Devices:
         return [json.loads(self.store.get(f"{key}-{rank}")) for rank in range(self.count)]
 
 
-def kind_of(wanted: str) -> str:
+def kind_of(wanted: str, setting: str = "asr.device") -> str:
     """`cpu`, `cuda`, or for `auto` whichever there is. Raises DeviceError for CUDA where there is none."""
     import torch
 
     if wanted not in ("cpu", "cuda", "auto"):
-        raise DeviceError(f"asr.device is {wanted!r}. It can be cpu, cuda or auto.")
+        raise DeviceError(f"{setting} is {wanted!r}. It can be cpu, cuda or auto.")
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("asr.device is cuda, but torch sees no CUDA device here. Use cpu or auto.")
+        raise DeviceError(f"{setting} is cuda, but torch sees no CUDA device here. Use cpu or auto.")
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 

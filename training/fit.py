@@ -82,8 +82,9 @@ def fit(
     after the last checkpoint it is told again when a killed fit goes on. Utterances that turn out unreadable
     (AudioError) are left out. Of several `devices` only the first measures, reports and writes.
 
-    Returns step, resumed_from, loss_first, loss_last, best_step, stopped_early, unreadable {utterance, as text:
-    reason}, and of `measure` before, best and last. Raises TrainingError for a loss that is no number and a full disk.
+    Returns step, resumed_from, loss_first, loss_last, best_step, stopped_early, averaged (steps whose weights were; 0
+    where it stopped before their share), unreadable {utterance, as text: reason}, and of `measure` before, best and
+    last. Raises TrainingError for a loss that is no number and a full disk.
     """
     import torch
 
@@ -151,7 +152,7 @@ def fit(
     model.spec_augmentation = own_masks
     model.requires_grad_(True)
     model.eval()
-    del state["losses"], state["average"], state["averaged"], state["stale"]
+    del state["losses"], state["average"], state["stale"]
     return {**state, "resumed_from": resumed_from}
 
 

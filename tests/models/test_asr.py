@@ -72,6 +72,12 @@ def test_the_company_in_a_batch_changes_nothing(recognizer: Recognizer) -> None:
         assert one.confidence == pytest.approx(other.confidence, abs=1e-3)
 
 
+def test_a_words_times_do_not_depend_on_what_is_heard_beside_it(tmp_path: Path) -> None:
+    network = load(a_conformer_nemo(tmp_path / "conformer.nemo", subsampling=8)).network
+    short, long = (np.random.default_rng(0).normal(0, 0.1, int(16000 * s)).astype(np.float32) for s in (0.5, 5.0))
+    assert network.log_probs([short])[1] == network.log_probs([short, long])[1] == 0.08
+
+
 def test_nothing_to_hear_is_an_empty_transcript(recognizer: Recognizer) -> None:
     empty, short = recognizer.transcribe([np.zeros(0, np.float32), np.zeros(800, np.float32)])
     assert empty.text == short.text == ""

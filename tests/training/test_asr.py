@@ -9,14 +9,14 @@ import signal
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from models.asr import ModelError, load, restore
-from tests.speaking import WORDS, a_hybrid_nemo, a_manifest, a_nemo, a_network
-from training.asr import AsrTraining, ExtraSpeech, batches, finetune, prepare
+from models.asr import ModelError, Recognizer, Transcript, load, restore
+from tests.speaking import WORDS, a_hybrid_nemo, a_manifest, a_nemo, a_network, a_word_piece_nemo
+from training.asr import AsrTraining, ExtraSpeech, batches, finetune, prepare, wer
 from training.devices import DeviceError, kind_of, together
 from training.fit import Fit, TrainingError, _save, fit, learning_rate, weights_left
 from training.layers import encoder_layers, rate_groups
@@ -76,6 +76,7 @@ def test_a_stopped_run_ends_with_the_very_weights_of_an_unbroken_one(tmp_path: P
     resumed = tuned(spoken, tmp_path / "killed")
     assert (unbroken["resumed_from"], resumed["resumed_from"]) == (0, 4)
     assert resumed["steps"] == unbroken["steps"] == 12
+    assert resumed["averaged_steps"] == unbroken["averaged_steps"] == 3
     assert same(tmp_path / "unbroken", tmp_path / "killed")
     assert tuned(spoken, tmp_path / "killed") == resumed  # finished: read, not trained
 
@@ -139,6 +140,21 @@ def test_labels_can_be_replaced(tmp_path: Path, spoken: Path, base: str, learnt:
     assert len(load(tmp_path / "w" / "model.nemo").labels) == 30
 
 
+def test_text_outside_the_word_pieces_is_left_out_by_name(tmp_path: Path, spoken: Path) -> None:
+    base = a_word_piece_nemo(tmp_path / "pieces.nemo")
+    manifest = spoken / "odd.jsonl"
+    rows = [json.loads(line) for line in (spoken / "train.jsonl").read_text().splitlines()]
+    rows[3]["text"] = "Yes, 5 quid"
+    manifest.write_text("\n".join(json.dumps(row) for row in rows))
+    _, speech, (account,), _ = prepare(replace(SETTINGS, defect_share=0.1), base, manifest, tmp_path)
+    assert len(speech.tokens) == 11
+    (defect,) = account.defects
+    assert defect["thing"].endswith("odd.jsonl:4")
+    assert defect["reason"] == "',5Yq' in 'Yes, 5 quid' is not among the model's labels"
+    with pytest.raises(ManifestError, match=r"odd\.jsonl:4: ',5Yq' .* Normalise the text .* allows 5%"):
+        prepare(SETTINGS, base, manifest, tmp_path)
+
+
 def test_labels_that_cannot_be_had_are_refused(tmp_path: Path, spoken: Path) -> None:
     model = restore(spoken / "base.nemo")
     with pytest.raises(VocabularyError, match=r"It can be keep, characters, bpe"):
@@ -185,12 +201,35 @@ def test_lower_layers_learn_slower_and_frozen_ones_not_at_all(tmp_path: Path, sp
     assert step(frozen, "decoder") > 0
 
 
+def test_an_encoder_stands_still_at_first_and_an_average_may_forget_the_older_weights(
+    tmp_path: Path, spoken: Path
+) -> None:
+    import torch
+
+    decoder = "decoder.decoder_layers.0.weight"
+    settings = replace(SETTINGS, steps=2, freeze_encoder_steps=2, average_share=1.0, average_decay=0.25, buckets=2,
+                       weight_decay=0.0, checkpoint_steps=1)  # fmt: skip
+    seen: list[Any] = []
+    tuned(spoken, tmp_path / "two", settings, progress=lambda *_: seen.append(weights(tmp_path / "two")[decoder]))
+    average = torch.load(tmp_path / "two" / "last.pt", weights_only=True)["average"][decoder]
+    assert torch.allclose(average, 0.25 * seen[0] + 0.75 * seen[1], atol=1e-7)
+    tuned(spoken, tmp_path / "three", replace(settings, steps=3))
+    before = restore(spoken / "base.nemo").state_dict()
+    for name, moved in (("two", {"decoder"}), ("three", {"decoder", "encoder"})):
+        after = weights(tmp_path / name)
+        assert {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])} == moved
+    tuned(spoken, tmp_path / "sorted", replace(settings, buckets=0))
+    assert not same(tmp_path / "two", tmp_path / "sorted")  # the utterances met in other batches
+
+
 def test_it_stops_when_validation_no_longer_improves(tmp_path: Path, spoken: Path) -> None:
     run = ARun()
     settings = replace(SETTINGS, learning_rate=1e-9, valid_steps=2, patience=2)
     found = tuned(spoken, tmp_path / "w", settings, run)
     assert (found["steps"], found["stopped_early"]) == (4, True)
     assert {step for step, metrics in run.metrics if "train_loss" in metrics} == {4}
+    assert found["averaged_steps"] == 0  # it ended before the steps whose weights are averaged
+    assert "wer_averaged" not in found
     (tmp_path / "w" / "result.json").unlink()
     assert tuned(spoken, tmp_path / "w", settings)["steps"] == 4  # and stays stopped
 
@@ -273,6 +312,16 @@ def test_a_device_that_is_not_there_is_refused() -> None:
         with pytest.raises(DeviceError, match="torch sees no CUDA device"):
             kind_of("cuda")
         assert kind_of("auto") == "cpu"
+
+
+def test_capitals_and_stops_are_no_errors() -> None:
+    class Heard:
+        def transcribe(self, waves: list[np.ndarray]) -> list[Transcript]:
+            return [Transcript(text, [], 1.0) for text in ("Yes, Cancel.", "It's $5.")]
+
+    said = ["yes cancel", "It's five dollars"]
+    corpus = Corpus(np.zeros(2, np.int16), np.array([0, 1]), np.array([1, 1]), said)
+    assert wer(cast(Recognizer, Heard()), corpus) == 0
 
 
 def test_the_rate_rises_stays_and_falls() -> None:

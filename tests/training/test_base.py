@@ -5,20 +5,22 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from models.asr import load
+from models.asr import load, restore
 from tests.speaking import a_manifest
 from training.base import BaseTraining, sampler, train_base
 from training.base_speech import EVERY_NTH_SPEAKER, REAL_SETS, held_out_speakers, prepare, spoken_by_flite
+from training.devices import DeviceError
 
 TINY = BaseTraining(
     channels=16, kernels=(5,), repeat=1, simulated_hours=0.01, simulated_voices=10, flite_hours=0, steps=4,
-    batch_duration_s=10.0, warmup_steps=1, short_steps=1, clean_steps=1, valid_steps=2, threads=1,
+    batch_duration_s=10.0, warmup_steps=1, short_steps=1, clean_steps=1, checkpoint_steps=2, valid_steps=2, threads=1,
 )  # fmt: skip
 
 
@@ -39,9 +41,17 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_one_call_makes_the_checkpoint_and_a_card_with_sources_licences_and_figures(sets: Path, tmp_path: Path) -> None:
-    work, out = tmp_path / "work", tmp_path / "out"
-    summary = train_base(TINY, sets / "speech", sets / "dialogue", work, out)
+@pytest.fixture(scope="module")
+def made(sets: Path) -> tuple[Path, dict[str, Any]]:
+    """A base that nothing interrupted, and what was said of it."""
+    out = sets / "out"
+    return out, train_base(TINY, sets / "speech", sets / "dialogue", sets / "work", out)
+
+
+def test_one_call_makes_the_checkpoint_and_a_card_with_sources_licences_and_figures(
+    sets: Path, made: tuple[Path, dict[str, Any]]
+) -> None:
+    out, summary = made
     recognizer = load(out / "keepline-base.nemo")
     card = (out / "card.md").read_text()
     assert summary["step"] == TINY.steps
@@ -53,7 +63,28 @@ def test_one_call_makes_the_checkpoint_and_a_card_with_sources_licences_and_figu
     assert set(summary["wer"]) >= {"spoken_digits", "barista"}
     assert f"| barista | 1 | {summary['wer']['barista']['minutes']} |" in card
     with pytest.raises(ValueError, match="begun with other settings"):
-        train_base(BaseTraining(), sets / "speech", sets / "dialogue", work, out)
+        train_base(BaseTraining(), sets / "speech", sets / "dialogue", sets / "work", out)
+
+
+def test_a_stopped_training_goes_on_and_ends_with_the_very_weights(
+    sets: Path, made: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    def stop(done: int, _total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    given = (TINY, sets / "speech", sets / "dialogue", tmp_path / "work", tmp_path / "out")
+    with pytest.raises(KeyboardInterrupt):
+        train_base(*given, stop)
+    summary = train_base(*given)
+    assert (summary["resumed_from"], summary["step"]) == (2, 4)
+    one, other = (restore(out / "keepline-base.nemo").state_dict() for out in (made[0], tmp_path / "out"))
+    assert all((value == other[name]).all() for name, value in one.items())
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match=r"base\.device is .tpu.. It can be cpu, cuda or auto"):
+        train_base(replace(TINY, device="tpu"), tmp_path, tmp_path, tmp_path / "work", tmp_path / "out")
 
 
 def test_the_same_seed_prepares_the_same_audio_and_keeps_speakers_out(sets: Path, tmp_path: Path) -> None:
