@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 FOLDER = ".running"
 DYING_S = 10.0  # how long a killed process may take to be gone
+# The signs this process holds. They are not even opened: closing a file frees every POSIX lock its process has on it.
+_OWN: set[Path] = set()
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,14 @@ def living(store: Path, what: str, id: str, name: str, place: str) -> Iterator[N
         fcntl.lockf(held, fcntl.LOCK_EX)
         held.write(json.dumps(asdict(sign)))
         held.flush()
+        own = path.resolve()
+        _OWN.add(own)
         hidden.rename(path)
         try:
             yield
         finally:
             path.unlink(missing_ok=True)
+            _OWN.discard(own)
 
 
 def reap(settings: Settings) -> list[Sign]:
@@ -75,12 +80,12 @@ def reap(settings: Settings) -> list[Sign]:
     not answer) the sign stays for the next look.
     """
     ended: list[tuple[Sign, str]] = []
-    for path in sorted((settings.store / FOLDER).glob("*.json")):
+    for path in sorted((settings.store / FOLDER).resolve().glob("*.json")):
+        if path in _OWN:
+            continue
         try:
             with path.open("r+", encoding="utf-8") as held:
                 sign = Sign(**json.loads(held.read()))
-                if (sign.pid, sign.host) == (os.getpid(), socket.gethostname()):
-                    continue  # closing the file would free our own lock
                 why = "its process was killed" if _free(held) else _stop_if_stuck(sign, held, settings.longest_run_s)
                 # A sign that is gone, or another by now, was taken away by its process, which so ended as it should.
                 if why and path.stat().st_ino == os.fstat(held.fileno()).st_ino:
@@ -129,8 +134,8 @@ def _free(held: Any) -> bool:
 def _stop_if_stuck(sign: Sign, held: Any, longest_s: float) -> str:
     """Kills what has run too long on this machine and waits until it is gone; why, or "" where it may go on."""
     age_s = (datetime.now(UTC) - datetime.fromisoformat(sign.since)).total_seconds()
-    if age_s <= longest_s or sign.host != socket.gethostname():
-        return ""
+    if age_s <= longest_s or sign.host != socket.gethostname() or sign.pid == os.getpid():
+        return ""  # with our own number it lives in a container, where numbers begin at 1 again
     # The lock is held, so its process lives and the number is still its own.
     with contextlib.suppress(ProcessLookupError):
         os.kill(sign.pid, signal.SIGKILL)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -108,6 +109,24 @@ def test_M3_a_training_gives_a_sign_of_life_and_goes_on_with_a_run_that_was_ende
     with judging.training_run(street, "churn", {}) as again:
         assert again.run_id == run.run_id
     assert get_run(shop.uri, run.run_id)["status"] == "FINISHED"
+
+
+def test_M3_looking_at_the_signs_does_not_let_go_of_ones_own(tmp_path: Path):
+    look = "import sys; from pathlib import Path; from flows.reaping import reap; from flows.settings import *; "
+    look += "print(len(reap(from_environment({}, Path(sys.argv[1])))))"
+    with reaping.living(tmp_path, "flow", "f1", "churn", ""):
+        assert reaping.reap(from_environment({}, tmp_path)) == []
+        other = subprocess.run([sys.executable, "-c", look, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+        assert other.stdout == "0\n", "another process still finds it alive" + other.stderr
+        assert (tmp_path / reaping.FOLDER / "flow-f1.json").exists()
+    assert not list((tmp_path / reaping.FOLDER).iterdir())
+
+
+def test_M3_a_dead_predecessor_is_found_though_it_had_our_number_and_host(tmp_path: Path):
+    sign = reaping.Sign("flow", "f1", "churn", "", os.getpid(), socket.gethostname(), "2026-03-01T12:00:00+00:00")
+    write_json(tmp_path / reaping.FOLDER / "flow-f1.json", dataclasses.asdict(sign))  # a container started again
+    assert reaping.reap(from_environment({}, tmp_path)) == [sign]
+    assert not list((tmp_path / reaping.FOLDER).iterdir())
 
 
 def test_M3_what_lives_is_left_alone_until_it_has_run_longer_than_anything_should(tmp_path: Path):
