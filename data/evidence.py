@@ -18,6 +18,7 @@ from data.labelling.discover import Rule, find
 from data.labelling.labeller import vote_all
 from data.labelling.scheme import SCHEME, LabellingParams
 from data.marks import ABOUT, FRICTIONS, MEASURES, adds, marks, parts, past
+from data.timeline import BEST_ORIGIN
 
 SCHEMA: dict[str, Any] = {
     "contact_id": pl.String,
@@ -117,7 +118,7 @@ def evidence(
 def _moments(best: pl.DataFrame, contacts: pl.DataFrame, turns: pl.DataFrame, rules: Sequence[Rule]) -> pl.DataFrame:
     """contact_id, label, value, start_s, words: the turn that speaks for the label, else the customer's first one."""
     wanted = best.select("contact_id", "label", "value").unique()
-    rank = pl.when(pl.col("origin") == "asr").then(1).otherwise(0)
+    rank = pl.col("origin").replace_strict(BEST_ORIGIN, default=len(BEST_ORIGIN), return_dtype=pl.Int8)
     said = (
         turns.join(wanted.select("contact_id").unique(), on="contact_id", how="semi")
         .filter(rank == rank.min().over("contact_id"))

@@ -65,10 +65,10 @@ _SINGLES = {
     feature.name: feature
     for feature in (
         Feature("days_since_last_contact", "days since the last contact", "contact volume", detail=True),
-        Feature("days_since_last_friction", "days since the last friction", "friction", detail=True),
-        Feature("worst_episode", "friction in the worst episode, fading with age", "friction", detail=True),
+        Feature("days_since_last_friction", "days since the last friction", "friction of any kind", detail=True),
+        Feature("worst_episode", "friction in the worst episode, fading with age", "friction of any kind", detail=True),
         Feature("sentiment_trend", "mood of late less that before, from -2 to 2", "reasons and mood", detail=True),
-        Feature("longest_wait_s", "seconds of the longest wait", "effort", detail=True),
+        Feature("longest_wait_s", "seconds of the longest wait", "waiting", detail=True),
         Feature("last_channel", "channel of the last contact", "contact volume", "categorical", detail=True),
         Feature("last_reason", "reason of the last contact", "reasons and mood", "categorical", detail=True),
         Feature("tenure_days", "days as a customer", "tenure and price"),
@@ -96,7 +96,7 @@ def describe(name: str, kind: str = "numeric") -> Feature:
     if base not in ABOUT or not named.is_sum:
         raise KeyError(f"{name}: no such feature. Declare it in data/features.py.")
     noun = {"barrier": "contacts where agents lacked", "reason": "contacts about", "sentiment": "contacts in a mood"}
-    group = "friction" if topic == "barrier" else "reasons and mood"
+    group = "what agents can do" if topic == "barrier" else "reasons and mood"
     carries = topic != "sentiment" and not days  # a mood is what friction leaves behind, and would count twice
     return Feature(name, f"{noun[topic]} {value} {when}", group, carries=carries, detail=not carries)
 

@@ -21,6 +21,17 @@ FRICTIONS = {
     "friction_unresolved": "contacts without a solution",
     "friction_long_wait": "long waits",
 }
+# The group of reasons each belongs to: what one would set out to mend together.
+_MENDED_WITH = {
+    "friction_ivr_dead_end": "menus and lines",
+    "friction_pressed_zero": "menus and lines",
+    "friction_system_hangup": "menus and lines",
+    "friction_please_call": "matters left open",
+    "friction_repeated_contact": "matters left open",
+    "friction_unresolved": "matters left open",
+    "friction_transfer": "being handed on",
+    "friction_long_wait": "waiting",
+}
 ABOUT = tuple(
     f"{label}_{value}"
     for label in ("reason", "barrier", "sentiment")
@@ -39,12 +50,16 @@ MEASURES: dict[str, tuple[str, str, pl.Expr]] = {
         for channel in CHANNELS
     },
     "talk_s": ("seconds in contact", "contact volume", pl.col("duration_s").fill_null(0)),
-    "repeated_contacts": ("contacts soon after another", "effort", pl.col("repeated")),
-    "channel_switches": ("changes of channel within an episode", "effort", pl.col("switched")),
-    "wait_s": ("seconds spent waiting", "effort", pl.col("wait_s").fill_null(0)),
-    "friction": ("friction events", "friction", pl.col("severity")),
-    "smooth_contacts": ("contacts without friction", "friction", (pl.col("severity") < 0.5).cast(pl.Float64)),
-    **{name: (meaning, "friction", pl.col(name)) for name, meaning in FRICTIONS.items()},
+    "repeated_contacts": ("contacts soon after another", "matters left open", pl.col("repeated")),
+    "channel_switches": ("changes of channel within an episode", "being handed on", pl.col("switched")),
+    "wait_s": ("seconds spent waiting", "waiting", pl.col("wait_s").fill_null(0)),
+    "friction": ("friction events", "friction of any kind", pl.col("severity")),
+    "smooth_contacts": (
+        "contacts without friction",
+        "friction of any kind",
+        (pl.col("severity") < 0.5).cast(pl.Float64),
+    ),
+    **{name: (meaning, _MENDED_WITH[name], pl.col(name)) for name, meaning in FRICTIONS.items()},
 }
 _TRUE = ("yes", "true", "1", "present")
 

@@ -24,7 +24,7 @@ class Suspects:
 
     @property
     def noise_share(self) -> float:
-        """The share of all labels that is estimated to be wrong."""
+        """The share of all labels that confident learning takes for wrong, some of which chance alone may explain."""
         return float(1 - np.trace(self.joint))
 
 
@@ -60,7 +60,7 @@ def suspects(given: np.ndarray, probabilities: np.ndarray) -> Suspects:
             margin = np.where(given == i, probabilities[:, j] - own, -np.inf)
             wrong = 0 if i == j else round(len(given) * joint[i, j])
             for row in np.argsort(-margin, kind="stable")[:wrong].tolist():
-                if margin[row] > found.get(row, (j, -np.inf))[1]:
+                if margin[row] > found.get(row, (j, 0.0))[1]:  # never what the model itself would have labelled
                     found[row] = (j, float(margin[row]))
     rows = sorted(found, key=lambda row: (-found[row][1], row))
     return Suspects(

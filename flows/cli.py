@@ -199,6 +199,17 @@ def suspects(
 
 
 @app.command()
+def customer(
+    customer_id: Annotated[str, typer.Argument(help="As the export calls them.")],
+    store: Store = None,
+) -> None:
+    """Show one customer: timeline, risk, reasons with the moments behind them, and whether to treat."""
+    from flows.customer import customer
+
+    customer(console, customer_id, store)
+
+
+@app.command()
 def decisions(store: Store = None) -> None:
     """List the decision records: what was judged, the verdict, and why."""
     from flows.inspect import decisions

@@ -30,6 +30,10 @@ class Step:
         return self.makes + self.keeps
 
 
+_CHURN_MODEL = (
+    "models/churn.py", "models/encoding.py", "models/hazard.py", "models/tabular.py", "models/trees.py",
+)  # fmt: skip
+
 STEPS = (
     Step("simulate", "simulating a contact centre", makes=("raw", "truth"), params=("simulator",),
          code=("data/simulator",)),
@@ -113,17 +117,16 @@ STEPS = (
          makes=("train_churn.json",), keeps=("churn",), params=("churn",),
          code=("training/churn.py", "training/learnable.py", "training/additive.py", "training/likelihood.py",
                "training/passes.py", "training/checkpoint.py", "training/tabular.py", "training/boosting.py",
-               "models/churn.py", "models/encoding.py", "models/hazard.py", "models/tabular.py", "models/trees.py")),
+               *_CHURN_MODEL)),
     Step("reference_churn", "fetching the model to beat", needs=("train_churn.json",),
          makes=("reference/churn.json",), always=True),
     Step("evaluate_churn", "scoring churn models", needs=("features.parquet", "churn/bundle", "reference/churn.json"),
          makes=("scorecards/churn", "evaluate_churn.json"), params=("evaluation",),
-         code=("models/churn.py", "models/encoding.py", "models/hazard.py", "evaluation/scorecard.py",
-               "evaluation/metrics")),
+         code=(*_CHURN_MODEL, "evaluation/scorecard.py", "evaluation/metrics")),
     Step("probe_churn", "probing the churn model",
          needs=("features.parquet", "churn/bundle", "clean", "labels.parquet"),
          makes=("probes/churn", "probe_churn.json"), params=("evaluation", "features"),
-         code=("evaluation/behaviour.py", "data/features.py", "data/marks.py", "models/churn.py")),
+         code=("evaluation/behaviour.py", "data/features.py", "data/marks.py", *_CHURN_MODEL)),
     Step("decide_churn", "judging the churn model", needs=("scorecards/churn", "probes/churn", "churn/bundle"),
          makes=("decide_churn.json",), keeps=("decisions/churn",), params=("gates",), code=("evaluation/gates",)),
     Step("release_churn", "releasing the churn model", needs=("decide_churn.json", "churn/bundle"),
@@ -133,7 +136,7 @@ STEPS = (
     Step("score", "scoring every customer", needs=("current.parquet", "office/churn.json", "clean", "labels.parquet",
                                                              "transcripts.parquet"),
          makes=("scores.parquet", "reasons.parquet", "score.json"), keeps=("scored",), params=("features",),
-         code=("models/churn.py", "models/encoding.py", "models/hazard.py", "data/evidence.py", "data/marks.py")),
+         code=(*_CHURN_MODEL, "data/evidence.py", "data/marks.py")),
     Step("treat", "choosing whom to treat", needs=("clean", "labels.parquet", "current.parquet", "office/churn.json"),
          makes=("treatments.parquet", "treat.json", "treatment"), params=("treatment", "features"),
          code=("training/uplift.py", "models/uplift.py", "models/treatment.py", "models/encoding.py",
@@ -148,7 +151,7 @@ NIGHTLY = Step("nightly", "scoring the champions of today", makes=("nightly.json
 # Trains a model a day it looks back to, so it runs when somebody asks for it.
 BACKTEST = Step("backtest", "training on the past, scoring on the future", needs=("features.parquet", "version.json"),
                 makes=("backtest.json", "backtest.parquet"), params=("churn", "backtest", "evaluation", "features"),
-                code=("training/backtest.py", "training/churn.py", "training/additive.py", "training/likelihood.py",
-                      "models/churn.py", "models/encoding.py", "models/hazard.py", "evaluation/metrics"),
+                code=("training/backtest.py", "training/churn.py", "training/learnable.py", "training/additive.py",
+                      "training/likelihood.py", *_CHURN_MODEL, "evaluation/metrics"),
                 experiment=False)  # fmt: skip
 BY_NAME = {step.name: step for step in (*STEPS, NIGHTLY, BACKTEST)}

@@ -62,7 +62,7 @@ def score(
     simulator's `truth` is there, the share of the attainable Brier skill. The predictions with their outcomes are
     left at `predictions`. Raises ValueError without held-out outcomes.
     """
-    from evaluation.metrics.churn import PAPER, attainable_skill, point_metrics
+    from evaluation.metrics.churn import PAPER, attainable_skill, both_seen, point_metrics
     from evaluation.metrics.churn_references import kaplan_meier, logistic
     from evaluation.scorecard import churn_scorecard
     from models.churn import ChurnModel, feature_columns
@@ -86,8 +86,10 @@ def score(
     else:
         network = ChurnModel.load(Path(model))
         frame = with_outcomes(network.predict(test))
-        baselines = {LIFE_TABLE: kaplan_meier(train, test, horizons),
-                     "logistic regression": logistic(train, test, feature_columns(rows), horizons)}  # fmt: skip
+        baselines = {LIFE_TABLE: kaplan_meier(train, test, horizons)}
+        seen = tuple(days for days in horizons if both_seen(train, days))
+        if seen or not horizons:
+            baselines["logistic regression"] = logistic(train, test, feature_columns(rows), seen)
         facts["parameters"] = sum(weight.numel() for weight in network.network.parameters())
         facts["baselines"] = {who: point_metrics(with_outcomes(risks), campaign) for who, risks in baselines.items()}
         if truth is not None:
@@ -155,6 +157,26 @@ def score_all(model: str | None, current: pl.DataFrame) -> tuple[pl.DataFrame, p
     network = ChurnModel.load(Path(model))
     risks = network.predict(current)
     return risks.sort(risks.columns[-1], descending=True), network.reasons(current)
+
+
+def present(parts: Iterable[pl.DataFrame], outcomes: pl.DataFrame, params: FeatureParams) -> Iterator[pl.DataFrame]:
+    """Each part of today's features without those who are known to have left, if only on an unknown day."""
+    from data.features import of_event
+
+    gone = of_event(outcomes, params).filter(pl.col("happened"))
+    for part in parts:
+        yield part.join(gone, on="customer_id", how="anti", maintain_order="left")
+
+
+def unseen(model: str | None, current: pl.DataFrame) -> dict[str, dict[str, int]]:
+    """Categories of `current` that the model's training never saw, a feature, with how many customers have each."""
+    if model is None:
+        return {}
+    from data.plain_table import unseen
+    from models.churn import ChurnModel
+
+    columns = ChurnModel.load(Path(model)).config.columns
+    return unseen(current, {column.name: column.values for column in columns if column.kind == "categorical"})
 
 
 def keep_scores(folder: Path, scores: pl.DataFrame, model: str) -> None:

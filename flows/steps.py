@@ -343,7 +343,8 @@ def features(street: Street, progress: Report) -> dict[str, Any]:
     past = features_in_parts(tables, labels, months, params, progress)
     checked = leaving.checked(past, divided, tables, params.event)
     rows = write_parts(street.path("features.parquet"), checked)
-    current = write_parts(street.path("current.parquet"), features_in_parts(tables, labels, [today], params))
+    there = leaving.present(features_in_parts(tables, labels, [today], params), outcomes, params)
+    current = write_parts(street.path("current.parquet"), there)
     found = pl.scan_parquet(street.path("features.parquet"))
     customers = found.select(pl.col("customer_id").n_unique()).collect().item()
     summary = {"rows": rows, "customers": customers, "as_of": months, "snapshot": today, "current": current,
@@ -413,9 +414,8 @@ def office_churn(street: Street, progress: Report) -> dict[str, Any]:
 
 def score(street: Street, progress: Report) -> dict[str, Any]:
     """Scores every present customer by the churn model in office, with reasons and the moments they rest on."""
-    scores, reasons = leaving.score_all(
-        judging.in_office(street, "churn"), pl.read_parquet(street.path("current.parquet"))
-    )
+    model, current = judging.in_office(street, "churn"), pl.read_parquet(street.path("current.parquet"))
+    scores, reasons = leaving.score_all(model, current)
     clean = read_tables(street.path("clean"))
     reasons = leaving.with_evidence(
         reasons, scores, clean["contacts"], pl.read_parquet(street.path("labels.parquet")),
@@ -428,6 +428,7 @@ def score(street: Street, progress: Report) -> dict[str, Any]:
     summary = {
         "customers": scores.height,
         "mean": {name: scores[name].mean() for name in scores.columns if name.startswith("risk")},
+        "unseen": leaving.unseen(model, current),
     }
     write_json(street.path("score.json"), summary)
     return summary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +60,8 @@ def treat(
         return _by_risk(_with_risk(current, churn_model, params), prices, params, str(nothing))
     model = fit(found.rows, found.kind, params)
     scored = cross_fit(found.rows, found.kind, params)
-    past = _valued(_with_risk(found.rows, churn_model, params, scored), prices, params)
+    # Not the risk of the model in office, which has seen what became of these customers.
+    past = _valued(scored.with_columns(risk="risk_untreated"), prices, params)
     today = model.predict(current)
     today = _valued(_with_risk(current, churn_model, params, today), prices, params)
     chosen = choose(today["expected_profit"].to_numpy(), _dates(today), params.budget_share, above=0.0)
@@ -90,7 +91,11 @@ def _at_decisions(
     tables: dict[str, pl.DataFrame], labels: pl.DataFrame, log: pl.DataFrame, params: FeatureParams,
     progress: Callable[[int, int], None],
 ) -> pl.DataFrame:  # fmt: skip
-    """Features of the customers in the log as they were at the start of each day of decisions."""
+    """Features of the customers in the log as they were at the start of each day of decisions.
+
+    Without a lead: whoever left soon after the decision is part of what it did.
+    """
+    params = replace(params, lead_days=0)
     days = log.partition_by("decided_on", maintain_order=True)
     parts = []
     for done, asked in enumerate(days, start=1):  # one day at a time: a log may have decisions on every day

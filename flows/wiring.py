@@ -103,11 +103,17 @@ def gist(name: str, found: dict[str, Any]) -> str:
         "release_reader": lambda: f"v{found['version']} {found['says']}",
         "read": lambda: f"{found['changed']} of {found['labels']} labels changed by the reader",
         "features": lambda: f"{found['rows']} rows at {len(found['as_of'])} dates",
-        "train_churn": lambda: f"{found['epochs']} passes",
+        "train_churn": lambda: (
+            f"{found['epochs']} passes"
+            + "".join(f"; nobody was followed for {days} days" for days in found["horizons_left_out"])
+        ),
         "evaluate_churn": lambda: _before_after(found, "brier", "{:.4f}"),
         "decide_churn": lambda: found["verdict"],
         "release_churn": lambda: f"v{found['version']} {found['says']}",
-        "score": lambda: f"{found['customers']} customers",
+        "score": lambda: (
+            f"{found['customers']} customers"
+            + "".join(f"; {name} has values no training saw: {', '.join(new)}" for name, new in found["unseen"].items())
+        ),
     }
     return tell[name]() if name in tell else ""
 

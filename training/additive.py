@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from models.hazard import HazardNetwork
 
-_MOST_ROWS = 100_000  # more of them move these few numbers no further
+_MOST_ROWS = 300_000  # more of them move these few numbers no further
 _FADE_SPREAD = 0.8  # of the logarithm of what is left in an interval, a priori
 
 

@@ -8,7 +8,7 @@ What carries no date (the customer record, and how far labelling rules are trust
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from evaluation.metrics.bootstrap import Interval, paired_difference
-from evaluation.metrics.churn import churn_metrics, known_by, per_unit, risk_columns
+from evaluation.metrics.churn import both_seen, churn_metrics, per_unit, risk_columns
 from evaluation.metrics.churn_profit import Campaign
 from training.churn import ChurnTraining, ChurnTrainingError, train
 
@@ -102,15 +102,13 @@ def backtest(
         past = known_on(known, day, lead_days)
         exam = known.filter((pl.col("as_of") == day) & (pl.col("split") == "test"))
         learned = past.filter(pl.col("split") == "train")
-        horizons = tuple(days for days in training.horizons_days if _both_seen(learned, days))
+        horizons = tuple(days for days in training.horizons_days if both_seen(learned, days))
         fold: dict[str, Any] = {
             "as_of": day.isoformat(), "horizons_days": list(horizons), "examined": exam.height,
             "learned_from": {"rows": learned.height, "leavers": _leavers(learned)},
         }  # fmt: skip
         try:
-            if not horizons:
-                raise ChurnTrainingError(f"churn: nobody was seen to leave before {day}.")
-            found = train(replace(training, horizons_days=horizons), past, work_dir / day.isoformat(), Unrecorded())
+            found = train(training, past, work_dir / day.isoformat(), Unrecorded())
         except ChurnTrainingError as error:
             folds.append(fold | {"skipped": str(error)})
             continue
@@ -157,12 +155,6 @@ def judged(predictions: pl.DataFrame, seed: int, campaign: Campaign) -> dict[str
             theirs, ours = (((losses[who]["brier"].to_numpy() * weight), weight) for who in (name, MODEL))
             gains[name][risk] = _said(paired_difference(theirs, ours, losses[MODEL]["customer_id"].to_numpy(), seed))
     return {"metrics": metrics, "gain_in_brier": gains}
-
-
-def _both_seen(rows: pl.DataFrame, days: int) -> bool:
-    """Whether some had left and some had stayed by the horizon among those followed that far."""
-    left, weight = known_by(rows, days)
-    return bool(left[weight > 0].any() and not left[weight > 0].all())
 
 
 def _leavers(rows: pl.DataFrame) -> int:

@@ -19,7 +19,7 @@ import polars as pl
 
 from data.features import Feature, describe
 from training.boosting import Boosting
-from training.learnable import ChurnTrainingError, affordable, check, leavers, refuse_leaks
+from training.learnable import ChurnTrainingError, affordable, check, followed, leavers, refuse_leaks
 from training.likelihood import Rows, calibrate, encode, ensemble_logits, ensemble_loss, row_losses
 from training.passes import learn
 
@@ -46,7 +46,8 @@ class ChurnTraining:
     """How the churn network learns."""
 
     seed: int = 0  # of the first weights, the order of rows and dropout
-    horizons_days: tuple[int, ...] = (30, 90, 180, 365)  # ends of the intervals; ignored where outcomes have no dates
+    # Ends of the intervals; those nobody in train was followed to are left out, and all where outcomes have no dates.
+    horizons_days: tuple[int, ...] = (30, 90, 180, 365)
     hidden: int = 64  # width of each hidden layer
     layers: int = 2  # hidden layers
     members: int = 8  # ensemble members sharing the weights
@@ -55,7 +56,7 @@ class ChurnTraining:
     ridge: float = 1.0  # holds the additive weights towards nothing: half their inverse variance a priori
     mark_cost: float = 0.1  # holds what a kind of contact weighs towards nothing
     additive_steps: int = 150  # at most so many L-BFGS steps of the additive fit
-    leavers_per_feature: int = 20  # with fewer customers who left, features that only refine others are left out
+    leavers_per_feature: int = 180  # with fewer customers who left, features that only refine others are left out
     learning_rate: float = 7e-4  # of AdamW
     weight_decay: float = 0.1  # of AdamW
     batch_size: int = 512  # rows a step, fewer where there are few rows
@@ -120,7 +121,7 @@ def train(
     columns = describe_columns(parts["train"], declared, params.bins)
     if not columns:
         raise ChurnTrainingError("churn: no feature varies between the training rows. Deliver contacts or attributes.")
-    horizons = params.horizons_days if dated else ()
+    horizons = followed(parts["train"], params.horizons_days) if dated else ()
     config = ChurnConfig(
         columns, horizons, params.hidden, params.layers, params.members, params.dropout,
         bias=(0.0,) * max(1, len(horizons)),
@@ -166,7 +167,9 @@ def train(
         "customers": {name: part["customer_id"].n_unique() for name, part in parts.items()},
         "events": {name: leavers(part) for name, part in parts.items()},
         "features": len(columns), "features_left_out": sorted(set(names) - kept),
-        "horizons_days": list(horizons), "temperature": config.temperature, "bias": list(config.bias), "valid": metrics,
+        "horizons_days": list(horizons),
+        "horizons_left_out": sorted(set(params.horizons_days) - set(horizons)) if dated else [],
+        "temperature": config.temperature, "bias": list(config.bias), "valid": metrics,
     }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 import polars as pl
 
 from data.features import Feature
+from evaluation.metrics.churn import both_seen
 
 
 class ChurnTrainingError(ValueError):
@@ -75,10 +76,25 @@ def leaks(part: pl.DataFrame, names: Sequence[str], limit: float) -> list[tuple[
     return sorted((one for one in found if one[1] > limit), key=lambda one: (-one[1], one[0]))
 
 
+def followed(part: pl.DataFrame, horizons_days: Sequence[int]) -> tuple[int, ...]:
+    """The horizons by which some had left and some had stayed; about the others `part` says nothing.
+
+    Raises ChurnTrainingError when none is left.
+    """
+    found = tuple(days for days in horizons_days if both_seen(part, days))
+    if not found:
+        raise ChurnTrainingError(
+            f"churn: by no horizon of {', '.join(map(str, horizons_days))} days were customers seen to leave and to "
+            "stay. Deliver outcomes over a longer time, or a shorter one in churn.horizons_days."
+        )
+    return found
+
+
 def affordable(declared: Sequence[Feature], left: int, leavers_per_feature: int) -> list[Feature]:
     """All features where enough customers left to learn from, else those that no other one stands for.
 
-    The rule of events per variable (Peduzzi et al., 1996), which is generous with 10 and safe with 20.
+    The rule of events per variable (Peduzzi et al., 1996), generous with 10 and safe with 20, for every weight: with
+    eight bins a number takes nine.
     """
     if left >= leavers_per_feature * len(declared):
         return list(declared)

@@ -1,7 +1,8 @@
 """Fits one peer to one split after another, as it comes, and leaves each risk of the test rows as JSON.
 
 `python tables.py JOBS` with lines of {"model", "seed", "parts", "out"} on file JOBS; `parts` is a folder with
-train.parquet, valid.parquet and test.parquet, each with the column `churn`.
+train.parquet, valid.parquet and test.parquet, each with the column `churn`. As ours does, all but TabM learn once more
+from train and valid together when valid has said for how long (or at once, where it need not say).
 """
 
 from __future__ import annotations
@@ -32,13 +33,19 @@ def text_of(frame: pd.DataFrame) -> list[str]:
     return [name for name in frame if frame[name].dtype.kind not in "biuf"]
 
 
+def _both(parts: Parts) -> tuple[pd.DataFrame, np.ndarray]:
+    """Train and valid together."""
+    (train, left), (valid, also) = parts["train"], parts["valid"]
+    return pd.concat([train, valid], ignore_index=True), np.concatenate([left, also])
+
+
 def _one_hot(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.compose import make_column_transformer
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-    train, test = parts["train"][0], parts["test"][0]
+    train, test = _both(parts)[0], parts["test"][0]
     text = text_of(train)
     encode = make_column_transformer(
         (
@@ -54,7 +61,7 @@ def logistic_regression(parts: Parts, seed: int) -> np.ndarray:
     from sklearn.linear_model import LogisticRegression
 
     train, test = _one_hot(parts)
-    return LogisticRegression(max_iter=2000).fit(train, parts["train"][1]).predict_proba(test)[:, 1]
+    return LogisticRegression(max_iter=2000).fit(train, _both(parts)[1]).predict_proba(test)[:, 1]
 
 
 def random_forest(parts: Parts, seed: int) -> np.ndarray:
@@ -62,23 +69,29 @@ def random_forest(parts: Parts, seed: int) -> np.ndarray:
 
     train, test = _one_hot(parts)
     model = RandomForestClassifier(n_estimators=300, random_state=seed)
-    return model.fit(train, parts["train"][1]).predict_proba(test)[:, 1]
+    return model.fit(train, _both(parts)[1]).predict_proba(test)[:, 1]
 
 
 def lightgbm(parts: Parts, seed: int) -> np.ndarray:
     import lightgbm as lgb
 
-    model = lgb.LGBMClassifier(n_estimators=2000, learning_rate=0.03, random_state=seed, verbose=-1, n_jobs=1)
+    settings = {"learning_rate": 0.03, "random_state": seed, "verbose": -1, "n_jobs": 1}
+    model = lgb.LGBMClassifier(n_estimators=2000, **settings)
     model.fit(*parts["train"], eval_set=[parts["valid"]], callbacks=[lgb.early_stopping(50, verbose=False)])
+    model = lgb.LGBMClassifier(n_estimators=model.best_iteration_, **settings).fit(*_both(parts))
     return model.predict_proba(parts["test"][0])[:, 1]
 
 
 def catboost(parts: Parts, seed: int) -> np.ndarray:
     from catboost import CatBoostClassifier
 
-    model = CatBoostClassifier(random_seed=seed, verbose=False, early_stopping_rounds=50, thread_count=1,
-                               cat_features=text_of(parts["train"][0]), allow_writing_files=False)  # fmt: skip
+    settings = {"random_seed": seed, "verbose": False, "thread_count": 1, "allow_writing_files": False,
+                "cat_features": text_of(parts["train"][0])}  # fmt: skip
+    model = CatBoostClassifier(early_stopping_rounds=50, **settings)
     model.fit(*parts["train"], eval_set=parts["valid"])
+    # The step is the one it chose for itself, which follows from the number of rounds that it was allowed.
+    rounds, rate = model.get_best_iteration() + 1, model.get_all_params()["learning_rate"]
+    model = CatBoostClassifier(iterations=rounds, learning_rate=rate, **settings).fit(*_both(parts))
     return model.predict_proba(parts["test"][0])[:, 1]
 
 

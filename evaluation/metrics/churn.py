@@ -54,6 +54,12 @@ def known_by(frame: pl.DataFrame, horizon_days: int | None) -> tuple[np.ndarray,
     return event & (time <= horizon_days), weight
 
 
+def both_seen(frame: pl.DataFrame, horizon_days: int) -> bool:
+    """Whether some had left and some had stayed by the horizon among the rows followed that far."""
+    left, weight = known_by(frame, horizon_days)
+    return bool(left[weight > 0].any() and not left[weight > 0].all())
+
+
 def _weights(time: np.ndarray, event: np.ndarray, horizon_days: int) -> np.ndarray:
     if not len(time):
         return np.zeros(len(time))

@@ -99,6 +99,20 @@ def test_the_questions_people_ask_afterwards_are_answered(walked, tmp_path):
     assert "no run begins so" in unknown.stderr
 
 
+def test_C5_one_customer_is_shown_with_what_happened_and_what_it_led_to(walked):
+    reasons = pl.read_parquet(walked / "reasons.parquet").filter(pl.col("contact_id").is_not_null())
+    reason = reasons.row(0, named=True)
+    shown = keepline(walked, "customer", reason["customer_id"])
+    assert shown.returncode == 0, shown.stderr
+    assert "Risk of leaving as of" in shown.stdout
+    assert reason["sentence"] in shown.stdout
+    began = pl.read_parquet(walked / "clean/contacts.parquet").filter(customer_id=reason["customer_id"])["started_at"]
+    assert all(f"{day:%Y-%m-%d %H:%M}" in shown.stdout for day in began)
+    nobody = keepline(walked, "customer", "nobody")
+    assert nobody.returncode == 1
+    assert "no customer is called nobody" in nobody.stderr
+
+
 def test_D1_from_an_alias_alone_the_data_comes_back(walked, tmp_path):
     out = tmp_path / "dataset"
     back = keepline(walked, "checkout", "asr@champion", str(out), "--test")

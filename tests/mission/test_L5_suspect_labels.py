@@ -81,6 +81,14 @@ def test_L5_the_share_of_wrong_labels_is_estimated():
     assert suspects(given, np.column_stack([1 - risk, risk])).noise_share == pytest.approx(0.08, abs=0.02)
 
 
+def test_L5_a_label_that_the_model_holds_for_likelier_is_never_suspected():
+    rng = np.random.default_rng(5)
+    risk = rng.beta(1, 6, 2000)  # exact, and seldom above one half
+    found = suspects((rng.random(2000) < risk).astype(int), np.column_stack([1 - risk, risk]))
+    assert len(found.rows)
+    assert found.margin.min() > 0
+
+
 @pytest.mark.parametrize(
     ("given", "probabilities", "message"),
     [

@@ -18,7 +18,10 @@ from models.churn import ChurnModel
 from training.boosting import Boosting
 from training.churn import ChurnTraining, ChurnTrainingError, train
 
-QUICK = ChurnTraining(epochs=8, patience=8, hidden=16, members=4, learning_rate=3e-3, min_customers=40)
+QUICK = ChurnTraining(
+    epochs=8, patience=8, hidden=16, members=4, learning_rate=3e-3, min_customers=40,
+    leavers_per_feature=1,  # a_table has friction as a window alone
+)  # fmt: skip
 
 
 class Notes:
@@ -63,6 +66,19 @@ def a_table(rows: int = 600, seed: int = 0, dated: bool = True, effect: float = 
 def scored(model: Path, table: pl.DataFrame) -> dict[str, float]:
     test = table.filter(split="test")
     return point_metrics(test.join(ChurnModel.load(model).predict(test), on=["customer_id", "as_of"]))
+
+
+def test_horizons_that_nobody_was_followed_to_are_left_out_and_named(tmp_path):
+    table = a_table().filter(pl.col("time_days") <= 170)
+    found = train(replace(QUICK, epochs=0), table, tmp_path, Notes())
+    assert (found["horizons_days"], found["horizons_left_out"]) == ([30, 90], [180, 365])
+    assert ChurnModel.load(Path(found["model"])).config.risk_names == ("risk_30", "risk_90")
+
+
+def test_outcomes_too_short_for_any_horizon_are_refused_with_what_to_do(tmp_path):
+    table = a_table(effect=2.0).with_columns(pl.min_horizontal("time_days", pl.lit(20.0)).alias("time_days"))
+    with pytest.raises(ChurnTrainingError, match=r"no horizon of 30, 90, 180, 365 days.*churn.horizons_days"):
+        train(replace(QUICK, min_events=1), table, tmp_path, Notes())
 
 
 def test_it_learns_who_leaves(tmp_path):
