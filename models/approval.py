@@ -8,6 +8,7 @@ from typing import Any
 
 from models.ledger import digest
 
+APPROVALS = ("none", "required")
 ANSWERS = ("approved", "refused")
 
 

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from evaluation.gates import examples
 from evaluation.gates.decide import Decision, decide
 from evaluation.gates.evidence import Evidence
 from evaluation.gates.params import GateParams
@@ -42,15 +43,25 @@ def a_bundle(path: Path, content: str = "one", kind: str = "churn", **changes: A
     return write_bundle(path, kind, **{"files": files, **facts, **changes})
 
 
-def a_decision(bundle: str, reference: str | None = None, verdict: str = "accepted") -> dict[str, Any]:
-    """A decision record about the bundle with checksum `bundle`, as short as the registry takes it."""
-    record: dict[str, Any] = {
-        "verdict": verdict,
-        "candidate": {"bundle_sha256": bundle},
-        "reference": {"bundle_sha256": reference},
-        "decided_at": NOW.isoformat(),
-    }
+def a_decision(
+    bundle: str, reference: str | None = None, verdict: str = "accepted", kind: str = "churn"
+) -> dict[str, Any]:
+    """A whole decision record, as the gate writes it, but about the bundle with checksum `bundle`."""
+    record = json.loads(_accepted(kind))
+    record["candidate"]["bundle_sha256"] = record["facts"]["bundle_sha256"] = bundle
+    record["reference"]["bundle_sha256"] = reference or ""
+    record["verdict"] = verdict
     return {**record, "decision_id": decision_id(record)}
+
+
+@cache
+def _accepted(kind: str) -> str:
+    """What the gate says to evidence worth accepting, as JSON."""
+    few = {"customers": 200, "horizons": (180,)}  # quicker
+    churn = (examples.churn(0.2, **few), examples.churn(2.0, **few)) if kind == "churn" else ()
+    decision = judged(examples.evidence(*churn))
+    assert decision.accepted
+    return json.dumps(decision.record)
 
 
 @cache
@@ -76,5 +87,5 @@ class Shop:
 
     def version(self, content: str, name: str = "churn") -> tuple[int, str]:
         """Registers a new bundle; its version number and checksum."""
-        bundle = a_bundle(self.folder / "built" / content, content)
+        bundle = a_bundle(self.folder / "built" / content, content, name)
         return self.registry.register(bundle.path, name, self.run_id), bundle.sha256

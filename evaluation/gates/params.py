@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-APPROVALS = ("none", "required")
+from models.approval import APPROVALS
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from evaluation.gates.decide import check_modules
+from models.decision import CHECKS, lacking
 from models.ledger import decision_id
 from models.registry import PromotionRefusedError, Registry
 from tests.judging import NOW, Shop, a_decision
@@ -191,3 +194,33 @@ def test_S1_a_record_that_accepts_in_spite_of_a_failed_check_moves_nothing(shop:
     record["decision_id"] = decision_id(record)  # whoever forges a record can compute its id as well
     with pytest.raises(PromotionRefusedError, match="although floor did not pass"):
         shop.registry.promote("churn", version, None, record, "anna", NOW)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"checks": []}, "says nothing about behaviour, better"),
+        ({"params": {}}, "does not say whether a person has to approve"),
+        ({"params": {"approval": "never"}}, "does not say whether a person has to approve"),
+        ({"kind": "weather"}, "does not say which kind of model"),
+    ],
+)
+def test_S1_a_record_that_leaves_something_out_moves_nothing(shop: Shop, change: dict[str, Any], says: str):
+    version, sha = shop.version("one")
+    record = {**a_decision(sha), **change}
+    record["decision_id"] = decision_id(record)
+    with pytest.raises(PromotionRefusedError, match=says):
+        shop.registry.promote("churn", version, None, record, "anna", NOW)
+    with pytest.raises(PromotionRefusedError, match=says):
+        shop.registry.challenge("churn", version, record, "anna", NOW)
+    assert shop.registry.ledger() == []
+
+
+@pytest.mark.parametrize("kind", CHECKS)
+def test_S1_every_check_that_a_kind_of_model_has_to_pass_must_be_on_its_record(kind: str):
+    asked = {module.NAME for module in check_modules() if module.applies(kind)}
+    assert set(CHECKS[kind]) == asked, "a new check has to be named in models/decision.py as well"
+    whole = {"kind": kind, "params": {"approval": "none"}}
+    assert lacking({**whole, "checks": [{"name": name} for name in asked]}) == ""
+    for left_out in asked:
+        assert lacking({**whole, "checks": [{"name": name} for name in asked - {left_out}]}).endswith(left_out)
