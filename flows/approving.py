@@ -20,7 +20,7 @@ def answer(street: Street, which: str, word: str, by: str, note: str = "") -> di
     """Writes approvals/<decision>.json for the one decision whose id begins with `which`; the first answer stands.
 
     Raises ApprovalError when there is no such decision, when it asked for no approval, when it has been answered
-    otherwise, and for the reasons of models.approval.
+    otherwise, when the service stopped what would be approved, and for the reasons of models.approval.
     """
     from evaluation.gates.decide import validate_record
 
@@ -33,6 +33,8 @@ def answer(street: Street, which: str, word: str, by: str, note: str = "") -> di
         )
     record = answered(decision, word, by, street.now(), note)
     path = street.path(FOLDER) / f"{decision['decision_id']}.json"
+    if word == "approved" and not path.exists():
+        _refuse_stopped(street, decision)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     try:
@@ -52,6 +54,24 @@ def of(street: Street, decision_id: str) -> dict[str, Any] | None:
     """The answer to a decision, or None while nobody has given one."""
     path = street.path(FOLDER) / f"{decision_id}.json"
     return read_json(path) if path.exists() else None
+
+
+def _refuse_stopped(street: Street, decision: dict[str, Any]) -> None:
+    """Raises ApprovalError when the service has found the version that waits for this decision unhealthy."""
+    from flows.judging import registry
+    from models.registry import STOPPED
+
+    kind, released = decision["kind"], street.path(f"release_{decision['kind']}.json")
+    waiting = read_json(released) if released.exists() else {}
+    if waiting.get("waits") != decision["decision_id"]:
+        return  # nothing serves it yet; a promotion looks again
+    version = waiting["version"]
+    stopped = registry(street).version_tags(kind, version).get(STOPPED)
+    if stopped:
+        raise ApprovalError(
+            f"decision {decision['decision_id']}: the service stopped v{version} ({stopped}). Refuse it, or "
+            f"`keepline readmit {kind} {version} --why TEXT`."
+        )
 
 
 def _decision(street: Street, which: str) -> Path:

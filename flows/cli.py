@@ -17,6 +17,7 @@ base = typer.Typer(no_args_is_help=True, help="The small recogniser that ships."
 app.add_typer(base, name="base")
 console = Console()
 
+Kind = Annotated[str, typer.Argument(help="asr, churn or reader.")]
 Store = Annotated[Path | None, typer.Option(help="Folder for all artefacts (default: KEEPLINE_STORE or data/store).")]
 
 
@@ -255,11 +256,46 @@ def ledger(
 
 
 @app.command()
-def rollback(model: str, store: Store = None) -> None:
-    """Give the title back to the champion before this one. MODEL is asr or churn."""
-    from flows.inspect import rollback
+def challenge(kind: Kind, version: int, store: Store = None) -> None:
+    """Make a version that the gate has accepted the challenger, for the service to try in shadow or canary."""
+    from flows.titles import challenge
 
-    rollback(console, model, store)
+    challenge(console, kind, version, store)
+
+
+@app.command()
+def withdraw(kind: Kind, store: Store = None) -> None:
+    """Take the title of challenger away."""
+    from flows.titles import withdraw
+
+    withdraw(console, kind, store)
+
+
+@app.command()
+def readmit(
+    kind: Kind,
+    version: int,
+    why: Annotated[str, typer.Option(help="Goes on the version.")],
+    store: Store = None,
+) -> None:
+    """Let a version that the service stopped as unhealthy be tried, approved and promoted again."""
+    from flows.titles import readmit
+
+    readmit(console, kind, version, why, store)
+
+
+@app.command()
+def rollback(
+    kind: Kind,
+    expected: Annotated[
+        int | None, typer.Option("--from", help="Only if this version is champion (default: whoever is).")
+    ] = None,
+    store: Store = None,
+) -> None:
+    """Give the title back to the champion before this one, after verifying its bundle."""
+    from flows.titles import rollback
+
+    rollback(console, kind, expected, store)
 
 
 @app.command()
@@ -358,11 +394,10 @@ def options(
 
 def main() -> None:
     """Runs the command line. What a person can put right is told in one sentence, without a traceback."""
-    from flows.settings import ROOT, quiet_vendors, read_env_file
+    from flows.settings import prepare
 
-    quiet_vendors()
     try:
-        read_env_file(ROOT / ".env")
+        prepare()
         app()
     except (ValueError, OSError, RuntimeError) as error:
         if "--traceback" in sys.argv or not str(error):

@@ -9,12 +9,14 @@ from prefect import flow, get_run_logger
 
 from flows import guarding, notices, wiring
 from flows.retrain import step
+from flows.settings import prepare
 
 
 @flow(name="evaluate", flow_run_name="evaluate {store}", persist_result=False,
       on_failure=[guarding.failed], on_crashed=[guarding.killed])  # fmt: skip
 def evaluate(store: str | None = None) -> dict[str, Any]:
     """Scores the champions on today's test data, logs them to MLflow and says which have become worse."""
+    prepare()  # a Prefect worker comes here without passing the command line
     street = wiring.street(store=Path(store) if store else None)
     with guarding.guarded(street.settings):
         found = step("nightly", street)

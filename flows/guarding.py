@@ -11,7 +11,7 @@ from prefect.runtime import flow_run as running
 from prefect.settings import get_current_settings
 
 from flows import notices, reaping
-from flows.settings import Settings, from_environment
+from flows.settings import Settings, from_environment, prepare
 
 
 @contextmanager
@@ -34,5 +34,6 @@ def killed(flow: Any, flow_run: Any, state: Any) -> None:
 
 
 def _settings(flow_run: Any) -> Settings:
+    prepare()
     store = flow_run.parameters.get("store")
     return from_environment(store=Path(store) if store else None)

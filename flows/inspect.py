@@ -135,13 +135,6 @@ def ledger(console: Console, at: str | None, store: Path | None) -> None:
     console.print(table)
 
 
-def rollback(console: Console, model: str, store: Path | None) -> None:
-    """Moves the champion alias one back."""
-    here = street(store)
-    entry = judging.registry(here).rollback(model, here.settings.actor, here.now())
-    console.print(f"{model}: v{entry.version} is champion again, v{entry.previous} is not")
-
-
 def checkout(console: Console, what: str, out: Path, test: bool, store: Path | None) -> None:
     """Brings back a dataset by its hash, or the one a registered model learned from, on request with its test set."""
     from data.versioning import checkout

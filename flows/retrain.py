@@ -11,6 +11,7 @@ from rich.console import Console
 
 from data.store import read_json
 from flows import guarding, notices, pausing, wiring
+from flows.settings import prepare
 from flows.steps import Street
 
 console = Console()
@@ -42,6 +43,7 @@ def retrain(
     A refused candidate is not a failure: the flow completes, the champion stays, the decision says why. Where
     params.yaml asks for approval, a flow on a Prefect server pauses at its end until someone answers or its time is up.
     """
+    prepare()  # a Prefect worker comes here without passing the command line
     places = {name: Path(path) for name, path in (("store", store), ("export", export), ("words", words)) if path}
     street = wiring.street(kind=kind, **places)
     with guarding.guarded(street.settings):

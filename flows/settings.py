@@ -105,6 +105,17 @@ def _number(env: Mapping[str, str], name: str, standard: float, low: float, high
     return value
 
 
+def prepare() -> None:
+    """What comes first wherever a person or a schedule begins: `.env`, then the rules it cannot undo.
+
+    Raises SettingsError naming the line of `.env` that is none.
+    """
+    try:
+        read_env_file(ROOT / ".env")
+    finally:
+        quiet_vendors()
+
+
 def read_env_file(path: Path) -> None:
     """Takes NAME=value lines of a file (.env) into the environment, where the environment does not say otherwise.
 

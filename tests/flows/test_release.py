@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,11 @@ import pytest
 from data.store import read_json, write_json
 from evaluation.gates import examples
 from evaluation.gates.decide import write_decision
-from flows import approving, judging
+from flows import approving, judging, notices
 from flows.params import Params
 from flows.settings import from_environment
 from flows.steps import Street
+from models.approval import ApprovalError
 from tests.judging import Shop, a_bundle, judged
 
 
@@ -77,6 +79,46 @@ def test_S2_a_candidate_waits_as_challenger_until_it_is_approved(street: Street)
     assert office.alias("churn", "challenger") is None
     judging.leave_office(street, "churn")
     assert judging.in_office(street, "churn").endswith("churn/v1")
+
+
+def test_S2_a_flow_on_a_server_tells_people_asks_and_releases_what_was_approved(street: Street, monkeypatch):
+    from flows import retrain
+
+    asked = []
+
+    def ask(there: Street, decision_id: str, summary: str) -> dict:
+        asked.append((decision_id, summary))
+        return approving.answer(there, decision_id, "approved", "ben")
+
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(retrain.wiring, "street", lambda **places: street)
+    monkeypatch.setattr(retrain.wiring, "steps_for", lambda *of: ["release_churn"])
+    monkeypatch.setattr(retrain, "step", retrain.step.fn)
+    monkeypatch.setattr(retrain.pausing, "ask", ask)
+    decision_id = _candidate(street, "one", "required")
+
+    found = retrain.retrain.fn()
+    assert found["release_churn"]["waits"] == decision_id
+    assert asked == [], "without a server there is nobody to ask"
+    assert f"keepline approve {decision_id}" in (street.store / notices.FILE).read_text()
+
+    monkeypatch.setattr(retrain.pausing, "on_a_server", lambda: True)
+    found = retrain.retrain.fn()
+    assert asked == [(decision_id, "")]
+    assert (found["release_churn"]["waits"], found["release_churn"]["champion"]) == (None, 1)
+    assert judging.registry(street).ledger("churn")[-1].approved_by == "ben"
+
+
+def test_S2_what_the_service_found_unhealthy_cannot_be_approved_until_somebody_says_why_it_may(street: Street):
+    decision_id = _candidate(street, "one", "required")
+    judging.release(street, "churn")
+    office = judging.registry(street)
+    office.annotate("churn", 1, {"stopped": "3 of its last 3 answers failed"})
+    with pytest.raises(ApprovalError, match=r"stopped v1 \(3 of its last 3 answers failed\).*keepline readmit churn 1"):
+        approving.answer(street, decision_id, "approved", "ben")
+    assert approving.of(street, decision_id) is None
+    office.readmit("churn", 1, "ben", "the network was down")
+    assert approving.answer(street, decision_id, "approved", "ben")["answer"] == "approved"
 
 
 def test_S2_a_refused_candidate_leaves_everything_where_it_was(street: Street):

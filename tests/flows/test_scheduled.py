@@ -1,0 +1,24 @@
+"""What a Prefect worker starts is bound by the same settings and rules as what a person types."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from flows import settings
+from flows.evaluate import evaluate
+from flows.retrain import retrain
+
+
+@pytest.mark.parametrize("flow", [retrain, evaluate])
+def test_S5_a_scheduled_flow_reads_env_and_cannot_switch_pickles_on(flow, tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "ROOT", tmp_path)
+    monkeypatch.setattr(os, "environ", {**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "true"})
+    monkeypatch.delenv("KEEPLINE_PARAMS", raising=False)
+    said = f"KEEPLINE_PARAMS={tmp_path}/as-env-says.yaml\nTORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1\n"
+    (tmp_path / ".env").write_text(said)
+    with pytest.raises(ValueError, match="as-env-says"):
+        flow.fn(store=str(tmp_path / "store"))
+    assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+    assert "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" not in os.environ
