@@ -21,6 +21,7 @@ _SYMBOLS = {"&": " and ", "%": " percent ", "@": " at ", "+": " plus ", "=": " e
 _MONEY = {"$": ("dollar", "cent"), "£": ("pound", "penny"), "€": ("euro", "cent")}
 _PLURALS = {"penny": "pence"}
 _CURRENCY = r"(?:dollars?|pounds?|euros?)"
+_DATE = r"(?:\d{1,2}[-.]){2}(?:19|20)\d\d|(?:19|20)\d\d-\d\d-\d\d"
 MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
 
 
@@ -103,6 +104,8 @@ def _clock(found: re.Match[str]) -> str:
 
 def _written_out(text: str) -> str:
     """Figures whose reading depends on what stands beside them, as words; the rest is left to `normalise`."""
+    if not re.search(r"\d", text):
+        return text
     text = text.replace("–", "-")
     text = re.sub(
         r"\b([ap])\.?\s?m\b\.?(?!')", lambda found: f"{found[1]}.m." if _hour(text, found) else found[0], text
@@ -141,6 +144,8 @@ def _money_behind(found: re.Match[str]) -> str:
 
 def _one_by_one(found: re.Match[str]) -> str:
     digits = re.sub(r"\D", "", found[0])
+    if re.fullmatch(_DATE, found[0]):
+        return re.sub(r"\D", " ", found[0])
     if len(digits) < 7 or not re.search(r"\d{3}", found[0]):
         return found[0]
     return " " + " ".join(cardinal(int(digit)) for digit in digits) + " "

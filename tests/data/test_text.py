@@ -27,6 +27,7 @@ from data.text import ALPHABET, normalise
         ("10,000 calls in 1999", "ten thousand calls in nineteen ninety nine"),
         ("card 4111 1111 1111 1111", f"card four{' one' * 15}"),
         ("5:30 p.m. on May 5", "five thirty p m on may fifth"),
+        ("5.12.1979 or 2024-11-22", "five twelve nineteen seventy nine or twenty twenty four eleven twenty two"),
         ("10 20 30 40", "ten twenty thirty forty"),
         ("R&D", "r and d"),
         ("…", ""),
