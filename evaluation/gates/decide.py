@@ -84,7 +84,7 @@ def decide(
         "format": 2,
         "kind": candidate.kind,
         "verdict": "accepted" if accepted else "refused",
-        "summary": _summary(candidate, answers, accepted),
+        "summary": _summary(candidate, answers, accepted, gate.looser()),
         "data_hash": candidate.data_hash,
         "candidate": _who(candidate),
         "reference": None if reference is None else _who(reference),
@@ -94,7 +94,7 @@ def decide(
         },
         "probes": None if probes is None else [asdict(probe) for probe in probes],
         "checks": [asdict(answer) for answer in answers],
-        "params": {"seed": params.seed, **asdict(gate)},
+        "params": {"seed": params.seed, **asdict(gate), "looser": gate.looser()},
         "facts": {key: value for key, value in asdict(facts).items() if key != "card"},
         "decided_by": decided_by,
         "decided_at": now.isoformat(),
@@ -167,9 +167,12 @@ def _who(card: Scorecard) -> dict[str, Any]:
     }
 
 
-def _summary(candidate: Scorecard, answers: list[Check], accepted: bool) -> str:
+def _summary(candidate: Scorecard, answers: list[Check], accepted: bool, looser: list[str]) -> str:
     skipped = [answer.name for answer in answers if answer.verdict == "skipped"]
-    aside = f" ({', '.join(skipped)} skipped)" if skipped else ""
+    asides = [f"{', '.join(skipped)} skipped"] if skipped else []
+    if looser:
+        asides.append(f"{len(looser)} limit{'s' * (len(looser) > 1)} looser than by default")
+    aside = f" ({'; '.join(asides)})" if asides else ""
     if accepted:
         return f"{candidate.model} is accepted: {len(answers) - len(skipped)} of {len(answers)} checks passed{aside}."
     failed = [answer.name for answer in answers if answer.verdict == "fail"]

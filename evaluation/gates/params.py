@@ -1,10 +1,19 @@
-"""What the gate demands, per kind of model: the `gates` section of params.yaml."""
+"""What the gate demands, per kind of model: the `gates` section of params.yaml.
+
+The defaults are what a model of one's own should keep. A limit may always be tighter; looser only for a written reason.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
 
 from models.approval import APPROVALS
+
+# Limits that allow more when they are smaller. All others allow more when they are larger; a range when it is wider.
+_LEAST = ("min_units", "min_clusters", "min_gain", "level", "slice_alpha")
 
 
 @dataclass(frozen=True)
@@ -12,7 +21,8 @@ class KindGate:
     """Limits for one kind of model. All of them change who becomes champion."""
 
     metric: str  # the metric a candidate has to be better in
-    floors: dict[str, float]  # metric -> the worst value allowed, held against the worst end of its interval
+    floors: dict[str, float]  # metric -> the worst value allowed, held against the worst end of its interval; added to
+    # the default ones, as is behaviour
     min_units: int  # test units that weigh something, at least
     min_clusters: int  # different voices or customers among them, at least
     max_size_mib: float  # of the bundle
@@ -25,19 +35,62 @@ class KindGate:
     min_slice_clusters: int = 5  # voices or customers in a slice, at least, for it to be tested
     licences: tuple[str, ...] = ()  # allowed licences; empty: any, as long as one is named
     skip: dict[str, str] = field(default_factory=dict)  # check -> why it is skipped; the reason goes on the record
+    loosened: str = ""  # why limits are looser than their defaults, if any is; the reason goes on the record
     approval: str = "none"  # required: nothing moves until someone who did not train it approves
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a level or an approval that is none and for a skip without a reason."""
+        """Raises ValueError for a level or an approval that is none, a limit that is infinite, a negative count or
+        margin, a range without two ends, a skip without a reason, and limits looser than their defaults without one."""
+        for name in ("floors", "behaviour"):  # naming one must not drop another
+            object.__setattr__(self, name, {**self._defaults()[name], **getattr(self, name)})
         for name in ("level", "slice_alpha"):
             value = getattr(self, name)
             if not (0.5 if name == "level" else 0) < value < 1:
                 raise ValueError(f"gate: {name} is {value}; it must lie between {0.5 if name == 'level' else 0} and 1.")
+        for name, value in _limits(vars(self)).items():
+            if not math.isfinite(value):
+                raise ValueError(f"gate: {name} is {value}, which is no limit. To leave a check out, skip it.")
+            if value < 0 and name.startswith(("min_", "max_")) and name != "min_gain":
+                raise ValueError(f"gate: {name} is {value}; it must not be negative.")
         if self.approval not in APPROVALS:
             raise ValueError(f"gate: approval is '{self.approval}'; it is one of {', '.join(APPROVALS)}.")
         for name, reason in self.skip.items():
             if not isinstance(reason, str) or not reason.strip():
                 raise ValueError(f"gate: {name} is skipped without a reason. Write one, it goes on the record.")
+        if (loose := self.looser()) and not self.loosened.strip():
+            raise ValueError(
+                f"gate: {', '.join(loose)} {'is' if len(loose) == 1 else 'are'} looser than by default, without a "
+                "reason. Write one under loosened, it goes on the record."
+            )
+
+    def looser(self) -> list[str]:
+        """The limits that allow more than their defaults, by their names in params.yaml."""
+        ours = _limits(vars(self))
+        return [
+            name
+            for name, default in _limits(self._defaults()).items()
+            if (ours[name] < default if name in _LEAST or name.endswith(".from") else ours[name] > default)
+        ]
+
+    @classmethod
+    def _defaults(cls) -> dict[str, Any]:
+        return {one.name: one.default if one.default_factory is MISSING else one.default_factory() for one in
+                fields(cls)}  # fmt: skip
+
+
+def _limits(values: Mapping[str, Any]) -> dict[str, float]:
+    """Every number among `values`; one in a mapping as `floors.wer`, the ends of a range as `….from` and `….to`."""
+    found: dict[str, float] = {}
+    for name, value in values.items():
+        if isinstance(value, (int, float)):
+            found[name] = value
+        elif name in ("floors", "behaviour"):
+            found |= {f"{name}.{key}": limit for key, limit in value.items()}
+        elif name in ("calibration_slope", "calibration_intercept"):
+            if len(value) != 2:
+                raise ValueError(f"gate: {name} is {list(value)}; it must be two numbers, from and to.")
+            found |= {f"{name}.from": value[0], f"{name}.to": value[1]}
+    return found
 
 
 @dataclass(frozen=True)

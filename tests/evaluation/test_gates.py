@@ -88,6 +88,77 @@ def test_a_skip_of_something_that_is_no_check_is_refused():
         _decide(examples.evidence(skip={"flor": "a slip of the pen"}))
 
 
+@pytest.mark.parametrize(
+    ("limits", "named"),
+    [
+        ({"min_gain": -1}, "min_gain"),
+        ({"min_units": 3, "min_clusters": 2}, "min_units, min_clusters"),
+        ({"floors": {"wer": 0.9}}, "floors.wer"),
+        ({"behaviour": {"louder": 99}}, "behaviour.louder"),
+        ({"max_guardrail_loss": 9}, "max_guardrail_loss"),
+        ({"level": 0.8}, "level"),
+        ({"slice_alpha": 0.00001}, "slice_alpha"),
+        ({"min_slice_clusters": 1000}, "min_slice_clusters"),
+    ],
+)
+def test_a_limit_is_looser_than_by_default_only_for_a_written_reason(limits, named, tmp_path: Path):
+    for reason in ({}, {"loosened": "  "}):
+        with pytest.raises(ValueError, match=f"gate: {named} (is|are) looser than by default"):
+            section(GateParams, {"asr": {**limits, **reason}}, "gate")
+    why = "Pilot of six weeks; agreed with the head of service."
+    gates = section(GateParams, {"asr": {**limits, "loosened": why}}, "gate")
+    decision = _decide(params=gates)
+    assert ", ".join(decision.record["params"]["looser"]) == named
+    assert decision.record["params"]["loosened"] == why
+    assert "looser than by default" in decision.record["summary"]
+    _, page = write_decision(decision, tmp_path)
+    assert f"{named}: {why}" in page.read_text()
+
+
+def test_churn_limits_are_loosened_only_for_a_reason_and_tightened_freely():
+    for limits in (
+        {"calibration_slope": [0.1, 1.5]},
+        {"calibration_intercept": [-0.3, 0.9]},
+        {"long_horizon_days": 365},
+    ):
+        with pytest.raises(ValueError, match="looser than by default"):
+            section(GateParams, {"churn": limits}, "gate")
+    tight = {
+        "calibration_slope": [0.9, 1.1],
+        "long_horizon_days": 90,
+        "min_gain": 0.01,
+        "level": 0.99,
+        "max_long_loss": 0,
+    }
+    assert section(GateParams, {"churn": tight}, "gate").churn.looser() == []
+    assert _decide().record["params"]["looser"] == []
+    assert "looser" not in _decide().record["summary"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        ({"floors": {"wer": float("inf")}}, "floors.wer is inf"),
+        ({"floors": {"cer": float("inf")}}, "floors.cer is inf"),
+        ({"max_guardrail_loss": float("inf")}, "max_guardrail_loss is inf"),
+        ({"min_gain": float("-inf")}, "min_gain is -inf"),
+        ({"min_units": -1}, "min_units is -1"),
+        ({"max_slice_loss": -0.1}, "max_slice_loss is -0.1"),
+    ],
+)
+def test_what_is_no_limit_is_no_setting_for_any_reason(limits, says):
+    with pytest.raises(ValueError, match=says):
+        section(GateParams, {"asr": {**limits, "loosened": "I would like to"}}, "gate")
+
+
+def test_naming_one_behaviour_test_or_floor_does_not_drop_the_others():
+    gate = section(GateParams, {"asr": {"behaviour": {"louder": 0.01}, "floors": {"cer": 0.2}}}, "gate").asr
+    assert gate.behaviour == {**AsrGate().behaviour, "louder": 0.01}
+    assert gate.floors == {**AsrGate().floors, "cer": 0.2}
+    decision = _decide(examples.evidence(behaviour={"louder": 0.05}, probes={"quieter": 0.9}))
+    assert "it failed behaviour" in decision.record["summary"]
+
+
 def test_settings_are_read_from_params_and_unknown_ones_refused():
     gate = section(GateParams, {"asr": {"floors": {"wer": 0.4}, "licences": ["MIT"]}}, "gate").asr
     assert (gate.floors, gate.licences, gate.metric) == ({"wer": 0.4}, ("MIT",), "wer")

