@@ -27,6 +27,7 @@ def serve(host: str | None, port: int | None, store: Path | None) -> None:
     Raises SettingsError for an address others can reach while no keys are configured.
     """
     from flows.wiring import street
+    from models.registry import STOPPED
     from models.serving import app as service
     from models.serving.access import Access
     from models.serving.loaded import CHALLENGER, CHAMPION, from_registry
@@ -55,7 +56,11 @@ def serve(host: str | None, port: int | None, store: Path | None) -> None:
         exports=here.path("exports"),
     )
     access = Access(said.api_keys) if said.api_keys else None
-    app = service.create_app(champions, service.KINDS, here.path("current.parquet"), options, challengers, access)
+    app = service.create_app(
+        champions, service.KINDS, here.path("current.parquet"), options, challengers, access,
+        memory=here.path("serving"),
+        stopped=lambda kind, version, why: office.annotate(kind, int(version), {STOPPED: why}),
+    )  # fmt: skip
     service.serve(app, host, said.port if port is None else port, said.drain_s)
 
 

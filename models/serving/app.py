@@ -23,8 +23,8 @@ from models.serving.batching import Batcher, score_rows
 from models.serving.door import Door
 from models.serving.errors import add_error_answers
 from models.serving.limits import BodyLimit
-from models.serving.loaded import CHALLENGER, CHAMPION, Line, Loaded, Models, Resolver
-from models.serving.questions import decoded, feature_values, looked_up
+from models.serving.loaded import CHALLENGER, CHAMPION, Line, Loaded, Models, Resolver, Stopped
+from models.serving.questions import audible, feature_values, looked_up
 from models.serving.rollout import Rollout
 from models.serving.schemas import (
     Challenger,
@@ -37,7 +37,7 @@ from models.serving.schemas import (
     TranscribeAnswer,
     Version,
 )
-from models.serving.shadow import Shadow
+from models.serving.shadow import BusyError, Shadow
 
 KINDS = ("churn", "asr")
 # Which role opens which path; the others are open to all.
@@ -81,14 +81,29 @@ def create_app(
     options: Options = Options(),
     challengers: Resolver | None = None,
     access: Access | None = None,
+    memory: Path | None = None,
+    stopped: Stopped | None = None,
 ) -> FastAPI:
     """The service of what `champions` finds for each of `kinds`; models load in the background when it starts.
 
     `features` is a features table (Parquet) to look customers up in by id; `challengers` finds what a rollout tries;
-    without `access` nobody needs a key. `app.state.models` holds the models.
+    without `access` nobody needs a key. `memory` is the folder in which it remembers what it served, `stopped` is told
+    of a challenger found unhealthy. `app.state.models` holds the models.
     """
-    models = Models(champions, kinds, challengers, options.rollout, options.public_key, exports=options.exports)
-    batcher, shadow = Batcher(), Shadow(models)
+    models = Models(
+        champions, kinds, challengers, options.rollout, options.public_key,
+        exports=options.exports, memory=memory, stopped=stopped,
+    )  # fmt: skip
+    batcher, shadows = Batcher(), {kind: Shadow(models, kind) for kind in KINDS}
+    waiting = threading.BoundedSemaphore(options.max_calls_waiting)
+
+    def full(path: str) -> str | None:
+        if path != "/v1/transcribe":
+            return None
+        if waiting.acquire(blocking=False):
+            waiting.release()
+            return None
+        return f"{options.max_calls_waiting} recordings are waiting already. Come back."
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -109,7 +124,8 @@ def create_app(
         threading.Thread(target=watch, name="watch-models", daemon=True).start()
         yield
         stop.set()
-        shadow.close()
+        for shadow in shadows.values():
+            shadow.close()
         batcher.close()
 
     app = FastAPI(
@@ -120,7 +136,8 @@ def create_app(
     )
     app.state.models = models
     app.add_middleware(BodyLimit, max_bytes=options.max_body_bytes)
-    app.add_middleware(Door, roles=ROLES, access=access, rate=Rate(options.rate_per_s), metrics=models.metrics)
+    rate = Rate(options.rate_per_s)
+    app.add_middleware(Door, roles=ROLES, access=access, rate=rate, metrics=models.metrics, full=full)
     add_error_answers(app)
     openapi.describe(app, models, ROLES)
 
@@ -155,7 +172,7 @@ def create_app(
         seconds = time.perf_counter() - started
         models.metrics.answers.labels(kind, loaded.version, role, "ok").inc()
         models.metrics.answer_seconds.labels(kind, loaded.version, role).observe(seconds)
-        if line.trial and line.trying("canary", options.rollout):
+        if line.trial and not line.trial.stopped:
             line.trial.answered(role, seconds)
             models.judge(kind, line)
         return found
@@ -203,14 +220,13 @@ def create_app(
         )
         said = _risks(loaded, risks)
         if role == CHAMPION and line.trying("shadow", options.rollout):
-            shadow.offer("churn", line, lambda other: _risks(other, score_rows(other.model, values(other))), said)
+            job = lambda other: _risks(other, score_rows(other.model, values(other)))  # noqa: E731
+            shadows["churn"].offer(line, job, said)
         scores = [
             {"customer_id": customer, "as_of": day, "risks": each}
             for customer, day, each in zip(customers, dates, said, strict=True)
         ]
         return _json({"model": _version("churn", loaded), "scores": scores})
-
-    waiting = threading.BoundedSemaphore(options.max_calls_waiting)
 
     @app.post(
         "/v1/transcribe",
@@ -226,21 +242,27 @@ def create_app(
         ] = "0",
     ) -> Response:
         models.line("asr")  # says at once when there is none
-        if not waiting.acquire(blocking=False):
+        if not waiting.acquire(blocking=False):  # there was room when the upload began
             raise HTTPException(
                 429, f"{options.max_calls_waiting} recordings are waiting already. Come back.", {"retry-after": "5"}
             )
         try:
             content = await recording.read()
-            samples, rate = await run_in_threadpool(decoded, content, recording.filename, options.max_audio_s)
-            if samples.shape[1] == 1:
+            info = await run_in_threadpool(audible, content, recording.filename, options.max_audio_s)
+            if info.channels == 1:
                 roles = {0: "customer"}
             else:
                 roles = {int(customer_channel): "customer", 1 - int(customer_channel): "agent"}
 
             def hear(loaded: Loaded) -> Sequence[Any]:
                 with models.listening:
-                    return loaded.model.transcribe_call(samples, rate, roles)  # type: ignore[no-any-return]
+                    return loaded.model.transcribe_file(content, roles)  # type: ignore[no-any-return]
+
+            def overhear(other: Loaded) -> Sequence[Any]:
+                # Begins only while nobody is heard, and holds up nobody who comes then.
+                if models.listening.locked():
+                    raise BusyError
+                return other.model.transcribe_file(content, roles)  # type: ignore[no-any-return]
 
             key = request.headers.get("x-canary-key") or hashlib.sha256(content).hexdigest()
             line, role, loaded, turns = await answered(
@@ -249,11 +271,11 @@ def create_app(
         finally:
             waiting.release()
         if role == CHAMPION and line.trying("shadow", options.rollout):
-            shadow.offer("asr", line, hear, turns)
+            shadows["asr"].offer(line, overhear, turns)
         answer = TranscribeAnswer(
             model=Version(**_version("asr", loaded)),
-            duration_s=round(len(samples) / rate, 3),
-            channels=samples.shape[1],
+            duration_s=round(info.duration_s, 3),
+            channels=info.channels,
             turns=[HeardTurn.model_validate(asdict(turn)) for turn in turns],
         )
         return _json(answer.model_dump())
@@ -308,4 +330,5 @@ def _state(models: Models) -> State:
         rollout=models.rollout.mode,
         canary_share=models.rollout.share,
         challengers=challengers,
+        details=models.details,
     )

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,17 +23,24 @@ class Door:
     """ASGI middleware. `roles` says which role opens which path; other paths are open to all.
 
     Without `access` nobody needs a key; with it, paths of `roles` are refused before their body is read: 401 without a
-    known key, 403 without the role, 429 above the rate.
+    known key, 403 without the role, 429 above the rate or where `full` says of the path that there is no room.
     """
 
     def __init__(
-        self, app: ASGIApp, roles: Mapping[str, str], access: Access | None, rate: Rate, metrics: Metrics
+        self,
+        app: ASGIApp,
+        roles: Mapping[str, str],
+        access: Access | None,
+        rate: Rate,
+        metrics: Metrics,
+        full: Callable[[str], str | None] = lambda path: None,
     ) -> None:
         self.app = app
         self.roles = roles
         self.access = access
         self.rate = rate
         self.metrics = metrics
+        self.full = full
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -78,6 +85,8 @@ class Door:
         if wait_s:
             said = f"more than {self.rate.per_s:g} requests a second. Come back in {wait_s} s."
             return caller, (429, said, [(b"retry-after", str(wait_s).encode())])
+        if no_room := self.full(scope["path"]):
+            return caller, (429, no_room, [(b"retry-after", b"5")])
         return caller, None
 
     def _tell(self, scope: Scope, caller: Caller | None, status: int, seconds: float, request_id: str) -> None:

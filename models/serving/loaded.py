@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import threading
 import time
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import soundfile
 
+from data.store import read_json, write_json
 from models.bundle import Bundle, verify_bundle
-from models.registry import CHALLENGER, CHAMPION, Registry
+from models.registry import CHALLENGER, CHAMPION, STOPPED, Registry
 from models.serving.batching import score_rows
 from models.serving.rollout import Rollout, Trial, falls_to_challenger
 from models.serving.telemetry import Metrics
@@ -33,7 +36,7 @@ class ChurnPredictor(Protocol):
 class CallHearer(Protocol):
     """What the service needs of a recogniser; models.asr.Recognizer is one."""
 
-    def transcribe_call(self, samples: np.ndarray, sample_rate_hz: int, roles: dict[int, str]) -> Sequence[Any]: ...
+    def transcribe_file(self, source: Path | bytes, roles: dict[int, str]) -> Sequence[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Served:
 
     version: str
     bundle: Path | Callable[[], Path]
+    stopped: str | None = None  # why an earlier trial of it ended
 
     def fetched(self) -> Path:
         """The bundle's folder, fetched first if need be."""
@@ -50,6 +54,8 @@ class Served:
 
 # kind → the version to serve, None where there is none. May raise: the registry cannot be asked then.
 Resolver = Callable[[str], Served | None]
+# Is told kind and version of a challenger that was stopped, and why. May raise: it is told again then.
+Stopped = Callable[[str, str, str], None]
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,8 @@ def from_registry(registry: Registry, names: Mapping[str, str], cache: Path, ali
         if held is None:
             return None
         version, _ = held
-        return Served(str(version), lambda: registry.fetch(names[kind], version, cache).path)
+        stopped = registry.version_tags(names[kind], version).get(STOPPED) if alias == CHALLENGER else None
+        return Served(str(version), lambda: registry.fetch(names[kind], version, cache).path, stopped)
 
     return resolve
 
@@ -115,15 +122,17 @@ def warm_up(loaded: Loaded) -> None:
     if loaded.bundle.kind == "churn":
         score_rows(loaded.model, [[None] * len(loaded.model.config.columns)])
     else:
-        noise = np.random.default_rng(0).normal(0, 0.05, (16_000, 1)).astype(np.float32)
-        loaded.model.transcribe_call(noise, 16_000, {0: "customer"})
+        recording = io.BytesIO()
+        soundfile.write(recording, np.random.default_rng(0).normal(0, 0.05, 16_000), 16_000, format="WAV")
+        loaded.model.transcribe_file(recording.getvalue(), {0: "customer"})
 
 
 class Models:
     """The models of one service.
 
     `refresh` looks for other champions and challengers and exchanges them while requests go on. What cannot be loaded
-    changes nothing: the last good model stays, and `problems` or `warnings` say why.
+    changes nothing: the last good model stays, and `problems` or `warnings` say why. With a folder as `memory` that
+    holds after a restart too: while the registry cannot be asked, the champion served last is served, verified again.
     """
 
     def __init__(
@@ -136,6 +145,8 @@ class Models:
         metrics: Metrics | None = None,
         now_s: Callable[[], float] = time.monotonic,
         exports: Path | None = None,
+        memory: Path | None = None,
+        stopped: Stopped | None = None,
     ) -> None:
         self.kinds = tuple(kinds)
         self.rollout = rollout
@@ -146,10 +157,13 @@ class Models:
         self._public_key = public_key
         self._exports = exports
         self._now_s = now_s
+        self._memory = memory
+        self._tell = stopped
         self._lines: dict[str, Line] = {}
         self._refreshing = threading.Lock()
         self._problems: dict[str, str] = dict.fromkeys(kinds, "still loading")  # no model, and why
         self._warnings: dict[str, str] = {}  # a model, but not the one it should be, and why
+        self._details: dict[str, str] = {}  # what was said about them: may name places, so it is not for everybody
         self._vacant: set[str] = set()  # kinds nobody has promoted yet
         self._failed: dict[tuple[str, str], tuple[float, float, str]] = {}  # version → next try, pause, reason
 
@@ -158,11 +172,13 @@ class Models:
         with self._refreshing:
             reached = True
             for kind in self.kinds:
+                self._tell_stopped(kind)
                 try:
                     self._refresh_champion(kind)
                 except Exception as error:  # whatever it is, the service must live to tell
                     reached = False
-                    self._note(kind, f"the registry cannot be asked: {_short(error)}")
+                    self._recall(kind)
+                    self._note(kind, "the registry cannot be asked", _short(error))
                     continue
                 self._refresh_challenger(kind)
             self.metrics.registry_up.set(reached)
@@ -185,10 +201,11 @@ class Models:
         self._vacant.discard(kind)
         if line and line.champion.version == served.version:
             self._warnings.pop(kind, None)
+            self._details.pop(kind, None)
             return
         found = self._load(kind, served)
         if isinstance(found, str):
-            self._note(kind, f"champion v{served.version} cannot be served: {found}")
+            self._note(kind, f"champion v{served.version} cannot be served", found)
             return
         if line:
             log.info("%s: v%s answers instead of v%s", kind, found.version, line.champion.version)
@@ -196,8 +213,43 @@ class Models:
         kept = line if line and line.challenger and line.challenger.version != found.version else None
         # One assignment: a request has the old line or the new one.
         self._lines[kind] = replace(kept, champion=found) if kept else Line(found)
-        self._problems.pop(kind, None)
-        self._warnings.pop(kind, None)
+        for told in (self._problems, self._warnings, self._details):
+            told.pop(kind, None)
+        self._remember(kind, found)
+
+    def _remember(self, kind: str, loaded: Loaded) -> None:
+        if self._memory is None:
+            return
+        known = {"version": loaded.version, "bundle_sha256": loaded.bundle.sha256, "path": str(loaded.bundle.path)}
+        try:
+            write_json(self._memory / f"{kind}.json", known)
+        except OSError as error:
+            log.warning("%s: v%s would not be remembered after a restart: %s", kind, loaded.version, error)
+
+    def _recall(self, kind: str) -> None:
+        """Takes up the champion that was served before the restart, unless there is one already."""
+        path = self._memory / f"{kind}.json" if self._memory else None
+        if kind in self._lines or path is None or not path.exists():
+            return
+        try:
+            known = read_json(path)
+            found = self._load(kind, Served(known["version"], Path(known["path"])))
+            if isinstance(found, Loaded) and found.bundle.sha256 == known["bundle_sha256"]:
+                self._lines[kind] = Line(found)
+                self._problems.pop(kind, None)
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            log.error("%s: what was served before cannot be told: %s", path, error)
+
+    def _tell_stopped(self, kind: str) -> None:
+        line = self._lines.get(kind)
+        if self._tell is None or line is None or line.challenger is None or line.trial is None:
+            return
+        if line.trial.stopped and not line.trial.told:
+            try:
+                self._tell(kind, line.challenger.version, line.trial.stopped)
+                line.trial.told = True
+            except Exception as error:  # at the next look
+                log.warning("%s v%s: nobody knows yet that it was stopped: %s", kind, line.challenger.version, error)
 
     def _refresh_challenger(self, kind: str) -> None:
         line = self._lines.get(kind)
@@ -206,7 +258,7 @@ class Models:
         try:
             served = self._challengers(kind)
         except Exception as error:
-            self._warnings[f"{kind} challenger"] = f"the registry cannot be asked: {_short(error)}"
+            self._warn(f"{kind} challenger", "the registry cannot be asked", _short(error))
             return
         self._warnings.pop(f"{kind} challenger", None)
         if served is None or served.version == line.champion.version:
@@ -214,11 +266,17 @@ class Models:
         elif line.challenger is None or line.challenger.version != served.version:
             found = self._load(kind, served)
             if isinstance(found, str):
-                self._warnings[f"{kind} challenger"] = f"v{served.version} gets no requests: {found}"
+                self._warn(f"{kind} challenger", f"v{served.version} cannot answer and gets no requests", found)
                 self.metrics.stopped.labels(kind, served.version).set(1)
                 self._lines[kind] = replace(line, challenger=None, trial=None)
             else:
-                self._lines[kind] = replace(line, challenger=found, trial=Trial(self.rollout))
+                self._try(kind, replace(line, challenger=found), served)
+        elif line.trial and bool(line.trial.stopped) != bool(served.stopped) and (line.trial.told or served.stopped):
+            self._try(kind, line, served)  # readmitted, or stopped by another service
+
+    def _try(self, kind: str, line: Line, served: Served) -> None:
+        self._lines[kind] = replace(line, trial=Trial(self.rollout, served.stopped))
+        self.metrics.stopped.labels(kind, served.version).set(bool(served.stopped))
 
     def _load(self, kind: str, served: Served) -> Loaded | str:
         """The model, verified, loaded and tried once; or why not. What failed rests ever longer between tries."""
@@ -243,11 +301,17 @@ class Models:
         self._failed.pop((kind, served.version), None)
         return loaded
 
-    def _note(self, kind: str, reason: str) -> None:
+    def _note(self, kind: str, reason: str, said: str) -> None:
         if kind in self._lines:
-            self._warnings[kind] = f"{reason}; v{self._lines[kind].champion.version} answers"
+            self._warn(kind, f"{reason}; v{self._lines[kind].champion.version} answers", said)
         else:
-            self._problems[kind] = reason
+            self._warn(kind, reason, said)
+            self._problems[kind] = self._warnings.pop(kind)
+
+    def _warn(self, about: str, reason: str, said: str) -> None:
+        if self._details.get(about) != said:
+            log.warning("%s: %s: %s", about, reason, said)
+        self._warnings[about], self._details[about] = reason, said
 
     def line(self, kind: str) -> Line:
         """Who answers for `kind` now. Raises NotLoadedError saying why nobody does."""
@@ -282,6 +346,11 @@ class Models:
     def problems(self) -> dict[str, str]:
         """Kinds without a model, with the reason."""
         return dict(self._problems)
+
+    @property
+    def details(self) -> dict[str, str]:
+        """What exactly was said about problems and warnings; for the service's keepers."""
+        return {about: said for about, said in self._details.items() if about in {**self._problems, **self._warnings}}
 
     @property
     def warnings(self) -> dict[str, str]:

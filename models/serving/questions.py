@@ -13,6 +13,8 @@ from fastapi import HTTPException
 from data import audio as audio_files
 from models.serving.schemas import ChurnRow
 
+RATES_HZ = (4_000, 192_000)  # of recordings; memory grows with the rate
+
 
 def feature_values(rows: Sequence[ChurnRow], table: pl.DataFrame | None, columns: Sequence[Any]) -> list[Sequence[Any]]:
     """Values [rows][columns] of a model, out of the rows sent or the table looked up.
@@ -70,18 +72,23 @@ def looked_up(customer_ids: Sequence[str], features: Path | None) -> pl.DataFram
     return asked.join(found, on="customer_id", how="left", maintain_order="left")
 
 
-def decoded(content: bytes, name: str | None, max_audio_s: float) -> tuple[np.ndarray, int]:
-    """float32 [frames, channels] and the rate; 422 for what is no recording we can hear."""
+def audible(content: bytes, name: str | None, max_audio_s: float) -> audio_files.AudioInfo:
+    """What the recording is; 422 for what is none that we can hear.
+
+    Its samples are looked at piece by piece: a few kilobytes of FLAC can hold gigabytes of silence.
+    """
     name = name or "recording"
     try:
         info = audio_files.probe(content, name)
         if info.channels > 2:
             raise HTTPException(422, f"{name}: {info.channels} channels; one or two can be told apart.")
-        if info.duration_s > max_audio_s:  # a few kilobytes of FLAC can hold days of silence
+        if not RATES_HZ[0] <= info.sample_rate_hz <= RATES_HZ[1]:
+            allowed = f"{RATES_HZ[0]} to {RATES_HZ[1]}"
+            raise HTTPException(422, f"{name}: {info.sample_rate_hz} samples a second; {allowed} can be heard.")
+        if info.duration_s > max_audio_s:
             raise HTTPException(422, f"{name}: {info.duration_s:.0f} s long; at most {max_audio_s:.0f} s are heard.")
-        samples, rate = audio_files.read(content, name)
+        if not all(np.isfinite(block).all() for block in audio_files.blocks(content, name)):
+            raise HTTPException(422, f"{name}: a sample is not a number. Export it again.")
     except audio_files.AudioError as error:
         raise HTTPException(422, str(error)) from error
-    if not np.isfinite(samples).all():
-        raise HTTPException(422, f"{name}: a sample is not a number. Export it again.")
-    return samples, rate
+    return info

@@ -26,16 +26,20 @@ class Rollout:
 
 
 class Trial:
-    """How a challenger does against the champion of the same time. Once `stopped` it stays so."""
+    """How a challenger does against the champion of the same time. Once `stopped` it stays so.
 
-    def __init__(self, rules: Rollout) -> None:
+    `stopped` at the start is why an earlier trial of the version ended; `told` is whether the registry knows.
+    """
+
+    def __init__(self, rules: Rollout, stopped: str | None = None) -> None:
         self._rules = rules
         self._lock = threading.Lock()
         self._errors: deque[bool] = deque(maxlen=rules.window)
         self._seconds: dict[str, deque[float]] = {
             role: deque(maxlen=rules.window) for role in ("champion", "challenger")
         }
-        self.stopped: str | None = None
+        self.stopped = stopped
+        self.told = stopped is not None
 
     def answered(self, role: str, seconds: float) -> None:
         """Notes an answer of the champion or the challenger; judges speed."""

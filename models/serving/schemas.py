@@ -125,6 +125,7 @@ class State(Readiness):
     rollout: Literal["off", "shadow", "canary"]
     canary_share: float
     challengers: dict[str, Challenger]
+    details: dict[str, str] = Field(description="what exactly was said about a problem or warning")
 
 
 class Detail(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -12,37 +13,43 @@ from models.serving.loaded import CHALLENGER, Line, Loaded, Models
 from models.serving.rollout import disagreement
 
 Job = Callable[[Loaded], Any]
-MOST_WAITING = 200  # copies; what comes above that is dropped and counted
+MOST_WAITING = {"churn": 200, "asr": 2}  # copies, which lie in memory; what comes above that is dropped and counted
+
+
+class BusyError(Exception):
+    """A job finds that answering now would cost a customer time: it is dropped."""
 
 
 class Shadow:
-    """One thread beside the service."""
+    """One thread beside the service, for the requests of one kind."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, kind: str) -> None:
         self._models = models
-        self._jobs: queue.Queue[tuple[str, Line, Job, Any] | None] = queue.Queue(MOST_WAITING)
+        self._kind = kind
+        self._jobs: queue.Queue[tuple[Line, Job, Any] | None] = queue.Queue(MOST_WAITING[kind])
         self._thread: threading.Thread | None = None
 
-    def offer(self, kind: str, line: Line, job: Job, given: Any) -> None:
+    def offer(self, line: Line, job: Job, given: Any) -> None:
         """Takes a copy of a request (`job` answers it with a model) and the answer `given`, unless it is too busy."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
             self._thread.start()
         try:
-            self._jobs.put_nowait((kind, line, job, given))
+            self._jobs.put_nowait((line, job, given))
         except queue.Full:
-            self._models.metrics.shadow_dropped.labels(kind).inc()
+            self._models.metrics.shadow_dropped.labels(self._kind).inc()
 
     def close(self) -> None:
-        """Ends the thread after what waits; another request would start one again."""
+        """Ends the thread after what waits (at the latest with the process); another request would start one again."""
         if self._thread:
-            self._jobs.put(None)
+            with contextlib.suppress(queue.Full):
+                self._jobs.put_nowait(None)
         self._thread = None
 
     def _work(self) -> None:
-        metrics = self._models.metrics
+        metrics, kind = self._models.metrics, self._kind
         while (found := self._jobs.get()) is not None:
-            kind, line, job, given = found
+            line, job, given = found
             challenger, trial = line.challenger, line.trial
             if challenger is None or trial is None or trial.stopped:
                 continue
@@ -50,10 +57,16 @@ class Shadow:
             started = time.perf_counter()
             try:
                 answer = job(challenger)
+            except BusyError:
+                metrics.shadow_dropped.labels(kind).inc()
+                continue
             except Exception as error:
                 metrics.answers.labels(*labels, "error").inc()
                 self._models.failed(kind, line, error)
                 continue
+            seconds = time.perf_counter() - started
             metrics.answers.labels(*labels, "ok").inc()
-            metrics.answer_seconds.labels(*labels).observe(time.perf_counter() - started)
+            metrics.answer_seconds.labels(*labels).observe(seconds)
+            trial.answered(CHALLENGER, seconds)
+            self._models.judge(kind, line)
             metrics.disagreement.labels(kind, challenger.version).observe(disagreement(kind, given, answer))

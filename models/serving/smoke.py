@@ -28,7 +28,7 @@ def smoke_test(bundle_dir: Path, kind: str, sample: Mapping[str, Any] | bytes | 
     try:
         ready = client.get("/readyz")
         if ready.status_code != 200:
-            return _no(f"not ready: {ready.json()['problems'].get(kind)}")
+            return _no(f"not ready: {app.state.models.details.get(kind)}")
         latency_s = 0.0
         for _ in range(2):  # the first answer also pays for warming up
             started = time.perf_counter()

@@ -17,6 +17,7 @@ from flows.params import Params
 from flows.settings import from_environment
 from flows.steps import Street
 from models.approval import ApprovalError, answered
+from models.ledger import digest
 from models.registry import PromotionRefusedError
 from tests.judging import NOW, Shop, judged
 
@@ -82,6 +83,21 @@ def test_S2_an_approval_of_another_decision_opens_nothing(shop: Shop):
     with pytest.raises(PromotionRefusedError, match="another decision"):
         shop.registry.promote("churn", version, None, _waiting(sha).record, "schedule", NOW, yes)
     assert shop.registry.alias("churn", "champion") is None
+
+
+def test_S2_a_persons_no_and_a_forged_yes_of_who_trained_move_nothing(shop: Shop):
+    version, sha = shop.version("one")
+    record = _waiting(sha).record
+    no = answered(record, "refused", "ben", NOW, "wait for the new tariff")
+    with pytest.raises(PromotionRefusedError, match="ben refused it: wait for the new tariff"):
+        shop.registry.promote("churn", version, None, record, "schedule", NOW, no)
+    body = {key: value for key, value in answered(record, "approved", "ben", NOW).items() if key != "approval_id"}
+    for change, says in (({"by": "Anna"}, "Anna trained this model"), ({"bundle_sha256": "f" * 64}, "another bundle")):
+        forged = {**body, **change}
+        forged["approval_id"] = digest(forged)[:16]  # whoever forges an approval can compute its id as well
+        with pytest.raises(PromotionRefusedError, match=says):
+            shop.registry.promote("churn", version, None, record, "schedule", NOW, forged)
+    assert shop.registry.ledger() == []
 
 
 def test_S2_a_refusal_of_the_gate_cannot_be_overruled():

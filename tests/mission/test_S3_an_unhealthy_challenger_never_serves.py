@@ -11,6 +11,7 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from models.registry import PromotionRefusedError
 from models.serving import loaded
 from models.serving.app import Options, create_app
 from models.serving.loaded import from_registry
@@ -28,11 +29,12 @@ def office(tmp_path: Path) -> Office:
     return office
 
 
-def a_service(office: Office, rollout: Rollout, poll_s: float = 600) -> Any:
+def a_service(office: Office, rollout: Rollout, poll_s: float = 600, **more: Any) -> Any:
     champions, challengers = (
         from_registry(office.registry, CHURN, office.folder / "cache", alias) for alias in ("champion", "challenger")
     )
-    app = create_app(champions, ("churn",), options=Options(rollout=rollout, poll_s=poll_s), challengers=challengers)
+    options = Options(rollout=rollout, poll_s=poll_s)
+    app = create_app(champions, ("churn",), options=options, challengers=challengers, **more)
     app.state.models.refresh()
     return app
 
@@ -51,7 +53,8 @@ def test_S3_a_challenger_that_cannot_answer_is_found_out_before_the_first_custom
     office.challenger(bias=float("nan"))
     client = TestClient(a_service(office, Rollout("canary", share=1.0)))
     assert set(asked(client, 20)) == {"1"}
-    assert "no risk between 0 and 1" in client.get("/readyz").json()["warnings"]["churn challenger"]
+    assert "v2 cannot answer" in client.get("/readyz").json()["warnings"]["churn challenger"]
+    assert "no risk between 0 and 1" in client.get("/v1/models").json()["details"]["churn challenger"]
     assert figure(client, "keepline_challenger_stopped", version="2") == 1
 
 
@@ -65,26 +68,80 @@ def test_S3_a_challenger_that_fails_on_real_requests_is_stopped_and_nobody_notic
     assert figure(client, "keepline_challenger_stopped", version="2") == 1
 
 
-def test_S3_a_slow_challenger_is_stopped(office: Office, monkeypatch: pytest.MonkeyPatch):
-    class Slow:
-        """A model that thinks for a while."""
+class Slow:
+    """A model that thinks for a while."""
 
-        def __init__(self, model: Any) -> None:
-            self.model, self.config = model, model.config
+    def __init__(self, model: Any) -> None:
+        self.model, self.config = model, model.config
 
-        def score_rows(self, customers: Any) -> Any:
-            time.sleep(0.6)
-            return self.model.score_rows(customers)
+    def score_rows(self, customers: Any) -> Any:
+        time.sleep(0.6)
+        return self.model.score_rows(customers)
 
+
+@pytest.fixture
+def slow(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The challenger is slow."""
     office.challenger(bias=1.0)
     load = loaded.load_model
-    monkeypatch.setattr(loaded, "load_model", lambda b, *how: Slow(load(b)) if "v2" in str(b.path) else load(b))
+    monkeypatch.setattr(
+        loaded, "load_model", lambda b, *to: Slow(load(b, *to)) if "v2" in str(b.path) else load(b, *to)
+    )
+
+
+@pytest.mark.usefixtures("slow")
+def test_S3_a_slow_challenger_is_stopped(office: Office):
     rules = Rollout("canary", share=0.5, min_answers=3)
     client = TestClient(a_service(office, rules))
     versions = asked(client, 30)
     assert "2" in versions
     assert versions[-10:] == ["1"] * 10
     assert "the champion in" in client.get("/readyz").json()["warnings"]["churn challenger"]
+
+
+@pytest.mark.usefixtures("slow")
+def test_S3_a_slow_challenger_is_stopped_in_the_shadow_too(office: Office):
+    client = TestClient(a_service(office, Rollout("shadow", min_answers=3)))
+    assert set(asked(client, 5)) == {"1"}
+    until(lambda: "the champion in" in str(client.get("/v1/models").json()["challengers"]["churn"]["stopped"]))
+    assert figure(client, "keepline_challenger_stopped", version="2") == 1
+
+
+def test_S3_errors_long_ago_do_not_stop_a_shadow(office: Office):
+    office.challenger(extra="calls_7d")  # it wants to know what most do not send
+    client = TestClient(a_service(office, Rollout("shadow", max_errors=2, window=3)))
+    for number in range(12):
+        row = a_row(number)
+        if number % 3:
+            row["features"]["calls_7d"] = 1.0
+        assert client.post("/v1/churn:score", json={"rows": [row]}).status_code == 200
+    until(lambda: sum(figure(client, "keepline_answers_total", version="2", outcome=o) for o in ("ok", "error")) == 12)
+    assert client.get("/v1/models").json()["challengers"]["churn"]["stopped"] is None
+
+
+def test_S3_what_was_found_unhealthy_is_not_promoted_nor_tried_again_until_somebody_says_why(office: Office):
+    version, bundle = office.challenger(extra="calls_7d")
+
+    def tell(kind: str, stopped: str, why: str) -> None:
+        office.registry.annotate(kind, int(stopped), {"stopped": why})
+
+    app = a_service(office, Rollout("canary", share=1.0, max_errors=2), stopped=tell)
+    client = TestClient(app)
+    asked(client, 5)
+    app.state.models.refresh()
+    assert "3 of its last 3 answers failed" in office.registry.version_tags("churn", version)["stopped"]
+    with pytest.raises(PromotionRefusedError, match="the service stopped it"):
+        office.promote(version, bundle)
+    again = TestClient(a_service(office, Rollout("canary", share=1.0)))
+    said = again.get("/v1/models").json()["challengers"]["churn"]["stopped"]
+    assert "3 of its last 3" in said, "a restart forgets nothing"
+
+    office.registry.readmit("churn", version, "ben", "everybody sends calls_7d now")
+    app.state.models.refresh()
+    assert client.get("/v1/models").json()["challengers"]["churn"]["stopped"] is None
+    assert figure(client, "keepline_challenger_stopped", version="2") == 0
+    asked(client, 3)
+    assert "3 of its last 3" in client.get("/v1/models").json()["challengers"]["churn"]["stopped"], "they do not"
 
 
 def test_S3_a_stopped_challenger_stays_stopped_until_another_takes_its_place(office: Office):

@@ -126,8 +126,8 @@ def test_S4_a_champion_that_cannot_be_loaded_leaves_the_last_good_one_answering(
     app.state.models.refresh()
     ready = client.get("/readyz")
     assert ready.status_code == 200
-    assert "config.json has changed" in ready.json()["warnings"]["churn"]
-    assert "v1 answers" in ready.json()["warnings"]["churn"]
+    assert ready.json()["warnings"]["churn"] == "champion v2 cannot be served; v1 answers"
+    assert "config.json has changed" in client.get("/v1/models").json()["details"]["churn"]
     assert client.post("/v1/churn:score", json={"rows": [ROW]}).json()["model"]["version"] == "1"
 
 
@@ -168,11 +168,13 @@ def test_S4_a_stopped_registry_costs_no_answer_and_stopping_the_service_cuts_non
     address = f"http://127.0.0.1:{ports[0]}"
     url = f"http://127.0.0.1:{ports[1]}"
     server = _registry_server(tmp_path, ports[0])
+    environment = {
+        **os.environ, "KEEPLINE_STORE": str(tmp_path), "MLFLOW_TRACKING_URI": address, "KEEPLINE_POLL_S": "0.2",
+        "KEEPLINE_PORT": str(ports[1]), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    }  # fmt: skip
     service = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "serve"],
-        cwd=ROOT, stderr=(tmp_path / "service.log").open("w"),
-        env={**os.environ, "KEEPLINE_STORE": str(tmp_path), "MLFLOW_TRACKING_URI": address, "KEEPLINE_POLL_S": "0.2",
-             "KEEPLINE_PORT": str(ports[1]), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
+        cwd=ROOT, stderr=(tmp_path / "service.log").open("w"), env=environment,
     )  # fmt: skip
     try:
         until(lambda: _answers(f"{url}/readyz"), 180)
@@ -191,6 +193,16 @@ def test_S4_a_stopped_registry_costs_no_answer_and_stopping_the_service_cuts_non
         service.send_signal(signal.SIGTERM)
         assert service.wait(60) is not None
         replies = customers.stop()
+        # Started again while there is no registry: the last champion answers, and says that it may be an older one.
+        _stop(server)
+        with (tmp_path / "again.log").open("w") as log:
+            service = subprocess.Popen(service.args, cwd=ROOT, stderr=log, env=environment)
+        until(lambda: _answers(f"{url}/readyz"), 180)
+        ready = httpx.get(f"{url}/readyz").json()
+        assert (ready["ready"], ready["problems"]) == (True, {})
+        assert ready["warnings"]["churn"] == "the registry cannot be asked; v2 answers"
+        assert httpx.post(f"{url}/v1/churn:score", json={"rows": [ROW]}).json()["model"]["version"] == "2"
+        assert "the registry cannot be asked" in (tmp_path / "again.log").read_text()
     finally:
         service.kill()
         _stop(server)

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from flows.service import serve
+from flows.settings import SettingsError
 from models.serving.access import Access, AccessError, Rate, add_key
 from models.serving.app import Options, create_app
 from models.serving.loaded import Served
@@ -88,6 +90,12 @@ def test_a_damaged_file_of_keys_keeps_the_service_from_starting(tmp_path: Path, 
         Access(tmp_path / "none.json")
     with pytest.raises(AccessError, match="root is not a role"):
         add_key(tmp_path / "new.json", "crm", ["root"])
+
+
+def test_without_keys_nobody_but_this_machine_is_listened_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("KEEPLINE_API_KEYS", raising=False)
+    with pytest.raises(SettingsError, match=r"0\.0\.0\.0 can be reached by others, and nobody needs a key"):
+        serve("0.0.0.0", None, tmp_path)
 
 
 def test_who_asks_too_often_is_told_when_to_come_back(bundle: Path):

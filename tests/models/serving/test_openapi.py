@@ -25,7 +25,7 @@ OPERATIONS = ("GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/models", "
 class Hearer:
     """A recogniser that hears the same turn in every call."""
 
-    def transcribe_call(self, samples: Any, sample_rate_hz: int, roles: dict[int, str]) -> list[Any]:
+    def transcribe_file(self, source: Any, roles: dict[int, str]) -> list[Any]:
         from models.asr import HeardTurn, Word
 
         return [HeardTurn("customer", 0.0, 0.1, "yes", 0.9, [Word("yes", 0.0, 0.1, 0.9)])]

@@ -162,8 +162,37 @@ def test_a_tampered_bundle_is_never_served_and_readyz_says_why(tmp_path: Path):
     app = create_app(lambda kind: Served("7", bundle.path), ("churn",))
     app.state.models.refresh()
     client = TestClient(app)
-    assert "config.json has changed" in client.get("/readyz").json()["problems"]["churn"]
+    assert client.get("/readyz").json()["problems"]["churn"] == "champion v7 cannot be served", "it is open to all"
+    assert "config.json has changed" in client.get("/v1/models").json()["details"]["churn"]
     assert client.post("/v1/churn:score", json={"rows": [ROW]}).status_code == 503
+
+
+def test_while_the_registry_is_away_a_restarted_service_answers_as_before_but_never_with_a_tampered_bundle(
+    tmp_path: Path,
+):
+    def away(kind: str) -> Served:
+        raise OSError("connection refused by db.example.org")
+
+    def started(resolver) -> TestClient:
+        app = create_app(resolver, ("churn",), memory=tmp_path / "serving")
+        app.state.models.refresh()
+        return TestClient(app)
+
+    assert started(away).get("/readyz").status_code == 503, "it has never served anything"
+    bundle = a_churn_bundle(tmp_path / "bundle")
+    started(lambda kind: Served("7", bundle.path))
+    client = started(away)
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.json()["models"]["churn"]["version"]) == (200, "7")
+    assert ready.json()["warnings"] == {"churn": "the registry cannot be asked; v7 answers"}
+    assert "db.example.org" in client.get("/v1/models").json()["details"]["churn"]
+    assert client.post("/v1/churn:score", json={"rows": [ROW]}).status_code == 200
+    (bundle.path / "config.json").write_text("{}")
+    assert started(away).get("/readyz").status_code == 503
+    a_churn_bundle(tmp_path / "other", bias=1.0)
+    bundle.path.rename(tmp_path / "was")
+    (tmp_path / "other").rename(bundle.path)
+    assert started(away).get("/readyz").status_code == 503, "a whole bundle, but another than was served"
 
 
 def test_the_champion_is_served_and_nobody_where_there_is_none(tmp_path: Path):

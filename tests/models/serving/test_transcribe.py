@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import threading
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from models.onnx_network import OnnxNetwork
 from models.serving import loaded
 from models.serving.app import Options, create_app
 from models.serving.loaded import Served
+from models.serving.questions import audible
 from models.serving.rollout import Rollout
 from models.serving.smoke import smoke_test
 from tests.serving import figure, until
@@ -24,10 +28,10 @@ from tests.speaking import a_nemo
 RATE = 8000
 
 
-def wav(samples: np.ndarray, subtype: str = "PCM_16") -> bytes:
-    """`samples` [frames, channels] as a WAV at 8 kHz."""
+def wav(samples: np.ndarray, subtype: str = "PCM_16", rate: int = RATE) -> bytes:
+    """`samples` [frames, channels] as a WAV."""
     buffer = io.BytesIO()
-    soundfile.write(buffer, samples, RATE, format="WAV", subtype=subtype)
+    soundfile.write(buffer, samples, rate, format="WAV", subtype=subtype)
     return buffer.getvalue()
 
 
@@ -124,6 +128,8 @@ def test_silence_has_no_turns(client: TestClient):
         (wav(np.zeros((RATE, 2)))[:-5000], "truncated"),
         (wav(np.zeros((RATE, 3))), "3 channels"),
         (wav(np.zeros((61 * RATE, 1))), "at most 60 s"),
+        (wav(np.zeros((RATE, 1)), rate=655_350), "655350 samples a second; 4000 to 192000"),
+        (wav(np.zeros((RATE, 1)), rate=1000), "1000 samples a second"),
         (wav(np.full((RATE, 1), np.nan), "FLOAT"), "not a number"),
     ],
 )
@@ -134,6 +140,52 @@ def test_what_cannot_be_heard_is_refused_by_name(client: TestClient, content: by
     assert "call.wav" in reply.json()["error"]
 
 
+def test_a_few_kilobytes_that_unfold_to_gigabytes_take_little_memory(client: TestClient, monkeypatch):
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(buffer, "w", 48_000, 2, format="FLAC") as flac:
+        for _ in range(300):
+            flac.write(np.zeros((48_000, 2), np.float32))
+    content = buffer.getvalue()
+    assert len(content) < 300_000
+    tracemalloc.start()
+    try:
+        assert audible(content, "call.flac", 3600).duration_s == 300  # 115 MB if it were decoded at once
+        assert tracemalloc.get_traced_memory()[1] < 40e6
+    finally:
+        tracemalloc.stop()
+    given = []
+    model = client.app.state.models.line("asr").champion.model
+    monkeypatch.setattr(model, "transcribe_file", lambda source, roles: given.append(source) or [])
+    assert _post(client, wav(np.zeros((RATE, 1)))).status_code == 200
+    assert given == [wav(np.zeros((RATE, 1)))], "the model takes it piece by piece too"
+
+
+def test_who_comes_while_too_many_recordings_wait_is_told_before_the_upload(bundle: Path, monkeypatch):
+    app = create_app(lambda kind: Served("3", bundle), ("asr",), options=Options(max_calls_waiting=1))
+    app.state.models.refresh()
+    client, heard, gate, read = TestClient(app), threading.Event(), threading.Event(), []
+
+    def slowly(source, roles):
+        heard.set()
+        gate.wait(60)
+        return []
+
+    def upload():
+        read.append("some of it")
+        yield b"x" * 100
+
+    monkeypatch.setattr(app.state.models.line("asr").champion.model, "transcribe_file", slowly)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(_post, client, wav(np.zeros((RATE, 1))))
+        assert heard.wait(60)
+        told = client.post("/v1/transcribe", content=upload(), headers={"content-type": "multipart/form-data"})
+        gate.set()
+        assert (told.status_code, told.headers["retry-after"], read) == (429, "5", [])
+        assert "1 recordings are waiting already" in told.json()["error"]
+        assert first.result().status_code == 200
+    assert _post(client, wav(np.zeros((RATE, 1)))).status_code == 200, "there is room again"
+
+
 def test_no_file_at_all_is_refused(client: TestClient):
     assert client.post("/v1/transcribe", data={"customer_channel": "0"}).status_code == 422
     assert client.post("/v1/transcribe", files={"recording": "text"}).status_code == 422
@@ -141,13 +193,44 @@ def test_no_file_at_all_is_refused(client: TestClient):
 
 def test_S3_a_shadow_hears_copies_of_calls_and_its_words_are_never_given(bundle, other, client, call):
     tried = _tried(bundle, other, Rollout("shadow"))
-    given = [_post(tried, wav(call)).json() for _ in range(2)]
+    heard = {"kind": "asr", "version": "4", "role": "challenger", "outcome": "ok"}
+    given = []
+    for number in (1, 2):
+        given.append(_post(tried, wav(call)).json())
+        until(lambda: figure(tried, "keepline_answers_total", **heard) == number)  # noqa: B023
     assert given[0]["turns"] == given[1]["turns"] == _post(client, wav(call)).json()["turns"]
     assert {answer["model"]["version"] for answer in given} == {"3"}
-    heard = {"kind": "asr", "version": "4", "role": "challenger", "outcome": "ok"}
-    until(lambda: figure(tried, "keepline_answers_total", **heard) == 2)
     assert figure(tried, "keepline_shadow_disagreement_count", kind="asr", version="4") == 2
     assert figure(tried, "keepline_shadow_disagreement_sum", kind="asr", version="4") > 0.5, "they write other words"
+
+
+def test_S3_a_shadow_that_takes_its_time_keeps_no_call_waiting_and_hoards_none(bundle, other, call, monkeypatch):
+    gate = threading.Event()
+
+    class Slow:
+        """Hears the second of noise it is warmed up with, and a call when the gate opens."""
+
+        def __init__(self, model):
+            self.model = model
+
+        def transcribe_file(self, content, roles):
+            if len(content) > 40_000:
+                gate.wait(60)
+            return self.model.transcribe_file(content, roles)
+
+    load = loaded.load_model
+    monkeypatch.setattr(loaded, "load_model", lambda b, *how: Slow(load(b)) if b.path.name == "other" else load(b))
+    tried = _tried(bundle, other, Rollout("shadow"))
+    try:
+        assert [_post(tried, wav(call)).status_code for _ in range(5)] == [200] * 5
+        assert not tried.app.state.models.listening.locked()
+        assert figure(tried, "keepline_shadow_dropped_total", kind="asr") == 2, "one is being heard, two wait"
+        with tried.app.state.models.listening:  # a customer's call
+            gate.set()
+            until(lambda: figure(tried, "keepline_shadow_dropped_total", kind="asr") == 4)
+    finally:
+        gate.set()
+    assert figure(tried, "keepline_answers_total", kind="asr", version="4", outcome="ok") == 1
 
 
 def test_S3_a_canary_hears_its_share_of_calls_and_each_call_has_one_model(bundle, other, call):
@@ -169,10 +252,10 @@ def test_S3_a_recogniser_that_fails_on_calls_is_stopped_and_every_call_is_answer
         def __init__(self, model):
             self.model = model
 
-        def transcribe_call(self, samples, rate, roles):
-            if len(samples) > 16_000:
+        def transcribe_file(self, content, roles):
+            if len(content) > 40_000:
                 raise RuntimeError("out of memory")
-            return self.model.transcribe_call(samples, rate, roles)
+            return self.model.transcribe_file(content, roles)
 
     load = loaded.load_model
     monkeypatch.setattr(loaded, "load_model", lambda b, *how: Deaf(load(b)) if b.path.name == "other" else load(b))
