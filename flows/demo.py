@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flows import wiring
@@ -70,6 +71,8 @@ def close(console: Console, store: Path, summaries: dict[str, Any], seconds: flo
             table.add_row(*verdict(kind, summaries))
     console.rule("what came of it", style="dim")
     console.print(table)
+    for said in remarks(summaries):
+        console.print(f"\n{escape(said)}", highlight=False)
     if "treat" in summaries:
         console.print(f"\n{to_treat(summaries['treat'])}", highlight=False)
     console.print(f"\n{seconds:.0f} s. [bold]keepline ui[/] shows the runs, [bold]keepline decisions[/] why.")
@@ -77,6 +80,11 @@ def close(console: Console, store: Path, summaries: dict[str, Any], seconds: flo
         console.print(f"The report is at [bold]{store / 'report' / 'index.html'}[/]", soft_wrap=True, highlight=False)
     else:
         console.print(f"What was heard is in [bold]{store / 'transcripts.parquet'}[/]", soft_wrap=True, highlight=False)
+
+
+def remarks(summaries: dict[str, Any]) -> list[str]:
+    """What steps have to say to whoever started them."""
+    return [said for name in ("office_asr",) if (said := summaries.get(name, {}).get("says"))]
 
 
 def to_treat(found: dict[str, Any]) -> str:

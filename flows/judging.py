@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -198,19 +199,21 @@ def decide_on(street: Street, kind: str, sample: Any) -> dict[str, Any]:
     from evaluation.gates.decide import decide, write_decision
     from evaluation.gates.evidence import Facts
     from evaluation.scorecard import load
-    from flows.probing import beside_and_probes
+    from flows.probing import beside_and_probes, readers, shas
     from models.serving.smoke import smoke_test
 
     folder = street.path(f"scorecards/{kind}")
     contract = read_json(street.path("validate.json"))
     beaten = read_json(street.path(f"reference/{kind}.json"))
     probed = read_json(street.path(f"probe_{kind}.json"))
+    beside, probes, probed_sha256 = beside_and_probes(street, kind)
     facts = Facts(
         reference_is_champion=beaten["version"] is not None,
         contract_ok=contract["stopped"] is None,
         contract_says=contract["stopped"] or f"{contract['rejected']} rows in quarantine, the rest kept the contract",
-        churn_in_office=probed.get("churn_in_office"),
-        reader_in_office=probed.get("reader_in_office"),
+        read_by=probed.get("read_by"),
+        readers_now=shas(readers(street)) if kind == "asr" else None,
+        probed_sha256=probed_sha256,
         trained_by=read_json(street.path(f"train_{kind}.json")).get("trained_by", ""),
     )
     try:
@@ -228,7 +231,6 @@ def decide_on(street: Street, kind: str, sample: Any) -> dict[str, Any]:
             smoke_ok=smoke["ok"],
             latency_s=smoke["latency_s"],
         )
-    beside, probes = beside_and_probes(street, kind)
     candidate = load(folder / "candidate.json")
     decision = decide(
         candidate, load(folder / "reference.json"), street.params.gates, facts, street.now(),
@@ -258,6 +260,8 @@ def release(street: Street, kind: str) -> dict[str, Any]:
     Where the decision waits for a person, the candidate becomes challenger until there is an answer. A version that a
     person rolled back is not promoted again by a schedule. `waits` in the summary is the decision nobody has answered.
     """
+    from flows.probing import readers, shas
+
     decided = read_json(street.path(f"decide_{kind}.json"))
     record = read_json(street.path(f"decisions/{kind}") / decided["record"])
     office, actor, now = registry(street), street.settings.actor, street.now()
@@ -281,6 +285,10 @@ def release(street: Street, kind: str) -> dict[str, Any]:
         says = "is the champion"
     elif rolled_back:
         says = "was rolled back by a person and is not promoted again; train another"
+    elif kind == "asr" and record["facts"].get("readers_now") != shas(readers(street)):
+        says = (
+            "is not promoted: another champion reads its text now than when it was judged. Run again to judge it anew"
+        )
     elif answer == "approved":
         entry = office.promote(kind, version, champion, record, actor, now, approval)
         says = f"promoted, approved by {entry.approved_by}" if entry.approved_by else "promoted"
@@ -315,14 +323,19 @@ def leave_office(street: Street, kind: str) -> dict[str, Any]:
     """Writes office/<kind>.json: the model that hears or scores until further notice, at its path.
 
     That is the champion, so that a rollback is felt by the next run. Before there is one, it is the candidate if the
-    gate accepted it and nobody has to approve, else what the candidate failed to beat (no path: nothing).
+    gate accepted it and nobody has to approve, else what the candidate failed to beat (no path: nothing). A bare folder
+    of recordings is too small to prove much: there, a candidate that is better as far as can be told hears it.
     """
     decided = read_json(street.path(f"decide_{kind}.json"))
     version = registry(street).alias(kind, "champion")
+    folder: Path | None
+    says = ""
     if version is not None:
         folder = registry(street).fetch(kind, version, street.path("reference")).path
     elif decided["verdict"] == "accepted" and decided["approval"] == "none":
         folder = street.path(kind) / "bundle"
+    elif kind == "asr" and street.kind == "recordings":
+        folder, says = _for_its_own_folder(street, decided)
     else:
         folder = None
     if folder is None:
@@ -331,10 +344,43 @@ def leave_office(street: Street, kind: str) -> dict[str, Any]:
         weights = folder / "model.nemo" if kind == "asr" else folder
         model = f"{kind} v{version}" if version else "the candidate"
         found = {"model": model, "version": version, "path": str(weights)}
+        if version is None:  # its path stays the same when it is trained again
+            found["bundle_sha256"] = decided["candidate"]
+    if says:
+        found["says"] = says
     path = street.path(f"office/{kind}.json")
     if not path.exists() or read_json(path) != found:
         write_json(path, found)
     return found
+
+
+def _for_its_own_folder(street: Street, decided: Mapping[str, Any]) -> tuple[Path | None, str]:
+    """The candidate, if it made fewer errors here and nothing but too little proof is held against that; and why.
+
+    The guardrail is about other speech than this folder's: it keeps a candidate from promotion, not from its own folder.
+    """
+    from evaluation.gates.decide import read_decision
+    from evaluation.gates.unproven import lacks_proof
+
+    decision = read_decision(street.path("decisions/asr") / decided["record"])
+    before, after = (decision.record[role]["metrics"]["wer"]["value"] for role in ("reference", "candidate"))
+    against = {check.name: check for check in decision.checks if check.verdict not in ("pass", "skipped")}
+    elsewhere = against.pop("guardrail", None)
+    if decision.accepted or after >= before or not all(map(lacks_proof, against.values())):
+        return (
+            None,
+            f"Heard with {decided['reference']['model']}. {decided['summary']} `keepline decisions` tells more.",
+        )
+    gate, share, bundle = street.params.gates.asr, street.params.splits.test_share, street.path("asr") / "bundle"
+    said = [f"Heard with the candidate: it made fewer errors (WER {before:.1%} → {after:.1%}). It is not promoted."]
+    if against:
+        said += ["The gate found too little to prove it:", *(check.sentence for check in against.values())]
+        said += [f"To prove it, write down the words of about {math.ceil(gate.min_units / share)} recordings of "
+                 f"{math.ceil(gate.min_clusters / share)} voices and hear again."]  # fmt: skip
+    if elsewhere:
+        said += ["It is for recordings like these:", elsewhere.sentence]
+    said += [f"Until then `keepline transcribe --model {bundle}` hears more of them with it."]
+    return bundle, " ".join(said)
 
 
 def in_office(street: Street, kind: str) -> str | None:

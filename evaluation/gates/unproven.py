@@ -1,0 +1,22 @@
+"""Tells a check that found too little from one that holds something against a recogniser."""
+
+from __future__ import annotations
+
+from evaluation.gates.evidence import Check, Look
+
+SILENT = ("critical_words", "enough_evidence", "slices")  # without evidence where the test set is small
+AT_MOST = ("behaviour", "floor")  # a figure has to be surely below its limit …
+ABOVE = ("better", "downstream", "guardrail")  # … a gain surely above it
+
+
+def lacks_proof(check: Check) -> bool:
+    """Whether a check did not pass for want of proof alone: the likeliest value keeps its limit, the interval not."""
+    if check.name in SILENT:
+        return check.verdict == "no_evidence"
+    looks: list[Look | Check] = [look for look in check.looks if look.verdict != "pass"]
+    return check.name in (*AT_MOST, *ABOVE) and all(
+        look.estimate is not None
+        and look.threshold is not None
+        and (look.estimate <= look.threshold if check.name in AT_MOST else look.estimate > look.threshold)
+        for look in looks or [check]
+    )
