@@ -230,7 +230,7 @@ def transcribe(street: Street, progress: Report) -> dict[str, Any]:
     clean, params = read_tables(street.path("clean")), street.params
     typed = clean["turns"].filter(pl.col("origin") == "person")
     recordings = clean["recordings"].join(typed, on="contact_id", how="anti")
-    model = judging.in_office(street, "asr")
+    model, office = judging.in_office(street, "asr"), read_json(street.path("office/asr.json"))
     if model is None:
         raise ValueError("there is no recogniser to hear with. Set asr.base in params.yaml to a .nemo.")
     ears = transcribing.Ears(Path(model), street.path("exports"), params.hearing)
@@ -245,6 +245,8 @@ def transcribe(street: Street, progress: Report) -> dict[str, Any]:
     write_table(street.path("pseudo.parquet"), choice.accepted)
     summary = {
         "calls": recordings.height,
+        "heard_with": office["model"],
+        "says": office.get("says", ""),
         "turns": turns.height,
         "words": int(turns["text"].str.split(" ").list.len().sum()),
         "mean_confidence": turns["confidence"].mean(),

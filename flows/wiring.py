@@ -93,6 +93,7 @@ def gist(name: str, found: dict[str, Any]) -> str:
         "evaluate_asr": lambda: _before_after(found, "wer", "{:.1%}"),
         "decide_asr": lambda: found["verdict"],
         "release_asr": lambda: f"v{found['version']} {found['says']}",
+        "office_asr": lambda: found["model"],
         "transcribe": lambda: f"{found['words']} words in {found['calls']} calls",
         "label": lambda: f"{found['readable']} of {found['contacts']} contacts read by {len(found['rules'])} rules",
         "train_reader": lambda: (
