@@ -357,7 +357,7 @@ def leave_office(street: Street, kind: str) -> dict[str, Any]:
 def _for_its_own_folder(street: Street, decided: Mapping[str, Any]) -> tuple[Path | None, str]:
     """The candidate, if it made fewer errors here and nothing but too little proof is held against that; and why.
 
-    The guardrail is about other speech than this folder's: it keeps a candidate from promotion, not from its own folder.
+    The guardrail is about other speech than this folder's: it keeps from promotion, not from hearing the folder.
     """
     from evaluation.gates.decide import read_decision
     from evaluation.gates.unproven import lacks_proof
