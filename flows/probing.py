@@ -14,15 +14,18 @@ from data.audio import read
 from data.records import LABELS, TABLES
 from data.store import read_json, read_tables, write_json
 from flows import hearing, judging
+from models.bundle import MANIFEST, file_sha256
 
 if TYPE_CHECKING:
     from evaluation.behaviour import Probe
     from evaluation.gates.evidence import Beside
     from evaluation.scorecard import Scorecard
     from flows.steps import Report, Street
+    from models.reader import Reader
 
 PROBED = 60  # utterances that are heard again louder, quieter and later
 ROLES = ("candidate", "reference")
+READERS = "reference/readers.json"  # which champions read both recognisers' text
 _BEFORE = timedelta(days=5)  # how long before being scored the planted complaint lies
 
 
@@ -30,17 +33,21 @@ def probe_asr(street: Street, progress: Report) -> dict[str, Any]:
     """Writes probes/asr: behaviour tests, and scorecards of both models as `<name>-<role>.json` (see Evidence)."""
     from evaluation.behaviour import asr_probes
     from evaluation.scorecard import load
+    from flows import reading
     from models.asr import SAMPLE_RATE_HZ
     from models.asr import load as load_recognizer
 
     folder = emptied(street, "asr")
     cards = {role: load(street.path(f"scorecards/asr/{role}.json")) for role in ROLES}
-    found = {f"{name}-{role}": card for name, two in _reading(street, cards).items() for role, card in two.items()}
-    in_office, reader = (judging.registry(street).alias(kind, "champion") for kind in ("churn", "reader"))
+    asked = read_json(street.path(READERS))
+    reader = reading.of_version(street, asked["reader"]["version"]) if asked["reader"] else None
+    texts = _reading(street, cards, reader)
+    found = {f"{name}-{role}": card for name, two in texts.items() for role, card in two.items()}
     says = ""
-    if in_office is not None:
+    if asked["churn"]:
         try:
-            found |= {f"churn_on_text-{role}": card for role, card in _churn_on_text(street, cards, in_office).items()}
+            made = _churn_on_text(street, cards, asked["churn"]["version"], reader)
+            found |= {f"churn_on_text-{role}": card for role, card in made.items()}
         except ValueError as error:  # a champion that cannot read these features; without its word the gate says no
             says = str(error)
     for name, card in found.items():
@@ -61,8 +68,7 @@ def probe_asr(street: Street, progress: Report) -> dict[str, Any]:
         "asr",
         probes,
         {
-            "churn_in_office": in_office is not None,
-            "reader_in_office": reader is not None,
+            "read_by": shas(asked),
             "churn_says": says,
             "beside": sorted(found),
         },
@@ -103,8 +109,35 @@ def probe_churn(street: Street, progress: Report) -> dict[str, Any]:
     return leave(street, "churn", probes, {})
 
 
-def beside_and_probes(street: Street, kind: str) -> tuple[dict[str, Beside], list[Probe]]:
-    """What the probe step of `kind` has left, and the guardrail where the evaluation scored one."""
+def readers(street: Street) -> dict[str, Any]:
+    """The champions that read a recogniser's text, kind → version and bundle_sha256; None where there is no champion.
+
+    When the candidate is the champion itself, those that read its text then stay: there is nothing new to judge.
+    """
+    office, path = judging.registry(street), street.path(READERS)
+    held = {kind: office.peek(kind, "champion") for kind in ("asr", "churn", "reader")}
+    recogniser = held.pop("asr")
+    candidate = read_json(street.path("train_asr.json"))["bundle_sha256"]
+    if recogniser and recogniser[1] == candidate and path.exists():
+        return dict(read_json(path))
+    return {kind: {"version": one[0], "bundle_sha256": one[1]} if one else None for kind, one in held.items()}
+
+
+def leave_readers(street: Street) -> None:
+    """Writes `readers` down, if they are others than before."""
+    found, path = readers(street), street.path(READERS)
+    if not path.exists() or read_json(path) != found:
+        write_json(path, found)
+
+
+def shas(found: Mapping[str, Any]) -> dict[str, str]:
+    """The checksums of `readers`, kind by kind; empty where there is no champion."""
+    return {kind: one["bundle_sha256"] if one else "" for kind, one in found.items()}
+
+
+def beside_and_probes(street: Street, kind: str) -> tuple[dict[str, Beside], list[Probe], str]:
+    """What the probe step of `kind` has left, with the guardrail where the evaluation scored one, and the checksum of
+    the bundle whose behaviour was tested."""
     from evaluation.behaviour import Probe
     from evaluation.gates.evidence import Beside
     from evaluation.scorecard import load
@@ -115,7 +148,8 @@ def beside_and_probes(street: Street, kind: str) -> tuple[dict[str, Beside], lis
     general = street.path(f"scorecards/{kind}/guardrail")
     if all((general / f"{role}.json").exists() for role in ROLES):
         beside["guardrail"] = Beside(*(load(general / f"{role}.json") for role in ROLES))
-    return beside, [Probe(**one) for one in read_json(folder / "probes.json")]
+    probed = read_json(folder / "probes.json")
+    return beside, [Probe(**one) for one in probed["probes"]], probed["bundle_sha256"]
 
 
 def emptied(street: Street, kind: str) -> Path:
@@ -128,7 +162,9 @@ def emptied(street: Street, kind: str) -> Path:
 
 
 def leave(street: Street, kind: str, probes: list[Probe], more: Mapping[str, Any]) -> dict[str, Any]:
-    write_json(street.path(f"probes/{kind}/probes.json"), [asdict(probe) for probe in probes])
+    sha256 = file_sha256(street.path(f"{kind}/bundle") / MANIFEST)  # a bundle's checksum is its manifest's
+    found = {"bundle_sha256": sha256, "probes": [asdict(probe) for probe in probes]}
+    write_json(street.path(f"probes/{kind}/probes.json"), found)
     summary = {**more, **{probe.name: probe.value for probe in probes}}
     write_json(street.path(f"probe_{kind}.json"), summary)
     return summary
@@ -145,7 +181,9 @@ def _held_out(street: Street) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     return {**tables, "contacts": contacts, "turns": turns}, held
 
 
-def _labels(street: Street, tables: Mapping[str, pl.DataFrame], card: Scorecard, column: str) -> pl.DataFrame:
+def _labels(
+    street: Street, tables: Mapping[str, pl.DataFrame], card: Scorecard, column: str, reader: Reader | None
+) -> pl.DataFrame:
     """Labels of held-out contacts as features see them, where calls of the ASR test say what `column` (ref or hyp) of
     `card` says."""
     from data.labelling import label
@@ -155,19 +193,16 @@ def _labels(street: Street, tables: Mapping[str, pl.DataFrame], card: Scorecard,
     heard = heard_turns(card, tables["turns"], column)
     turns = pl.concat([tables["turns"].join(heard, on="contact_id", how="anti"), heard])
     rules = label(tables["contacts"], turns, street.params.labelling)
-    return reading.with_reader(
-        rules.labels, rules.beliefs, tables["contacts"], turns, reading.champion(street), street.params.reading
-    )
+    return reading.with_reader(rules.labels, rules.beliefs, tables["contacts"], turns, reader, street.params.reading)
 
 
-def _reading(street: Street, cards: Mapping[str, Scorecard]) -> dict[str, dict[str, Scorecard]]:
+def _reading(street: Street, cards: Mapping[str, Scorecard], reader: Reader | None) -> dict[str, dict[str, Scorecard]]:
     """`reading`: the labels of each recogniser's text, against those of people's words for the same moments.
 
     `reader_on_text`, where a reader is in office: its own labels of that text, against the same.
     """
     from evaluation.reader import likeliest
     from evaluation.reading import heard_turns, reading_scorecard
-    from flows import reading
 
     tables, _ = _held_out(street)
     one = cards["candidate"]
@@ -176,9 +211,8 @@ def _reading(street: Street, cards: Mapping[str, Scorecard]) -> dict[str, dict[s
     )
     voices = voices.join(tables["contacts"], on="contact_id", how="semi")
     clusters = dict(zip(voices["contact_id"], voices["cluster"], strict=True))
-    expected = _labels(street, tables, one, "ref")
-    found = {"reading": {role: _labels(street, tables, card, "hyp") for role, card in cards.items()}}
-    reader = reading.champion(street)
+    expected = _labels(street, tables, one, "ref", reader)
+    found = {"reading": {role: _labels(street, tables, card, "hyp", reader) for role, card in cards.items()}}
     if reader is not None:
         found["reader_on_text"] = {}
         for role, card in cards.items():
@@ -197,7 +231,9 @@ def _reading(street: Street, cards: Mapping[str, Scorecard]) -> dict[str, dict[s
     }  # fmt: skip
 
 
-def _churn_on_text(street: Street, cards: Mapping[str, Scorecard], version: int) -> dict[str, Scorecard]:
+def _churn_on_text(
+    street: Street, cards: Mapping[str, Scorecard], version: int, reader: Reader | None
+) -> dict[str, Scorecard]:
     """The churn champion's risks of held-out customers from features of each recogniser's text, against outcomes."""
     from data.features import as_of_dates, features
     from evaluation.scorecard import churn_scorecard
@@ -208,7 +244,7 @@ def _churn_on_text(street: Street, cards: Mapping[str, Scorecard], version: int)
     network = ChurnModel.load(judging.registry(street).fetch("churn", version, street.path("reference")).path)
     found = {}
     for role, card in cards.items():
-        rows = features(tables, _labels(street, tables, card, "hyp"), months, street.params.features)
+        rows = features(tables, _labels(street, tables, card, "hyp", reader), months, street.params.features)
         rows = rows.join(held, on="customer_id", how="semi").filter(pl.col("event").is_not_null())
         outcomes = rows.select("customer_id", "as_of", "event", "time_days")
         frame = outcomes.join(network.predict(rows), on=["customer_id", "as_of"], maintain_order="left")

@@ -201,10 +201,8 @@ def in_office(street: Street) -> Reader | None:
     return None if path is None else Reader.load(Path(path))
 
 
-def champion(street: Street) -> Reader | None:
-    """The reader in office by the registry, None before there is one."""
+def of_version(street: Street, version: int) -> Reader:
+    """A reader of the registry."""
     from models.reader import Reader
 
-    office = judging.registry(street)
-    version = office.alias("reader", "champion")
-    return None if version is None else Reader.load(office.fetch("reader", version, street.path("reference")).path)
+    return Reader.load(judging.registry(street).fetch("reader", version, street.path("reference")).path)

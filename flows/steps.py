@@ -173,8 +173,11 @@ def train_asr(street: Street, progress: Report) -> dict[str, Any]:
 
 
 def reference_asr(street: Street, progress: Report) -> dict[str, Any]:
-    """Names the recogniser to beat: the champion, or the base before there is one."""
+    """Names the recogniser to beat (the champion, or the base before there is one) and what reads its text."""
+    from flows.probing import leave_readers
+
     base = hearing.base_of(street.params.asr.base, street.path("asr"))
+    leave_readers(street)
     return judging.reference(street, "asr", {"model": "base", "path": str(base)})
 
 

@@ -27,8 +27,11 @@ class Facts:
     latency_s: float | None = None  # how long that answer took
     contract_ok: bool | None = None  # the test and training data kept the data contract
     contract_says: str = ""  # what the contract found, in words
-    churn_in_office: bool | None = None  # whether a churn model reads what this recogniser writes
-    reader_in_office: bool | None = None  # whether a contact reader does
+    # The champions that read a recogniser's text, churn and reader → checksum, empty where there is none: those that
+    # read it for the second tests, and those of this moment.
+    read_by: Mapping[str, str] | None = None
+    readers_now: Mapping[str, str] | None = None
+    probed_sha256: str | None = None  # of the bundle whose behaviour was tested
     trained_by: str = ""  # whoever started the training; may not approve it
 
 

@@ -144,12 +144,24 @@ def without(card: Scorecard, prefix: str) -> Scorecard:
     )
 
 
+def without_frictions(evidence: Evidence) -> Evidence:
+    """`evidence` from a test set in which no call has a friction."""
+    two = evidence.beside["reading"]
+    sides = (without(card, "friction_errors") for card in (two.candidate, two.reference))
+    return replace(evidence, beside={**evidence.beside, "reading": Beside(*sides)})
+
+
 def made_probes(kind: str, **found: float) -> tuple[Probe, ...]:
     """Behaviour tests that went well, but for those `found` otherwise."""
     return tuple(
         Probe(name, "direction" if name == "complaint_unresolved" else "invariance", f"{name} is promised.", value)
         for name, value in {**GOOD_PROBES[kind], **found}.items()
     )
+
+
+def readers(churn: str = "c" * 64, reader: str = "e" * 64) -> dict[str, dict[str, str]]:
+    """The facts of which champions read a recogniser's text, then as now: their checksums, empty for none."""
+    return {"read_by": {"churn": churn, "reader": reader}, "readers_now": {"churn": churn, "reader": reader}}
 
 
 def evidence(
@@ -184,8 +196,7 @@ def evidence(
         latency_s=0.4,
         contract_ok=True,
         contract_says="22 expectations",
-        churn_in_office=True,
-        reader_in_office=True,
+        probed_sha256=candidate.bundle_sha256,
         trained_by="trainer",
     )
     beside: dict[str, Beside] = {}
@@ -205,7 +216,7 @@ def evidence(
     return Evidence(
         candidate=candidate,
         reference=reference,
-        facts=replace(good, **(facts or {})),
+        facts=replace(good, **{**readers(), **(facts or {})}),
         params=ChurnGate(**params) if is_churn else AsrGate(**params),
         beside=beside,
         probes=None if probes is None else made_probes(candidate.kind, **probes),

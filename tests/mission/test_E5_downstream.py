@@ -54,13 +54,13 @@ def test_E5_refuses_fewer_word_errors_that_hide_who_wants_to_cancel(calls):
     beside = {name: _read(card, contacts, turns) for name, card in (("ours", candidate), ("theirs", champion))}
     assert beside["ours"].metrics["reading_errors"].value > beside["theirs"].metrics["reading_errors"].value
 
-    evidence = examples.evidence(candidate, champion, facts={"churn_in_office": False})
+    evidence = examples.evidence(candidate, champion, facts=examples.readers(churn=""))
     evidence.beside["reading"] = Beside(beside["ours"], beside["theirs"])
     (check,) = [check for check in judged(evidence).checks if check.name == "downstream"]
     assert check.verdict == "fail", check.sentence
     assert "eading errors" in check.sentence
 
-    other_way = examples.evidence(champion, candidate, facts={"churn_in_office": False})
+    other_way = examples.evidence(champion, candidate, facts=examples.readers(churn=""))
     other_way.beside["reading"] = Beside(beside["theirs"], beside["ours"])
     (check,) = [check for check in judged(other_way).checks if check.name == "downstream"]
     assert check.verdict == "pass", check.sentence
@@ -77,4 +77,4 @@ def test_E5_refuses_fewer_word_errors_that_cost_the_churn_model_its_accuracy():
 def test_E5_refuses_when_a_churn_model_is_in_office_and_nobody_asked_it():
     decision = judged(examples.evidence(churn_on_text=None))
     assert "no evidence for downstream" in decision.record["summary"]
-    assert judged(examples.evidence(churn_on_text=None, facts={"churn_in_office": False})).accepted
+    assert judged(examples.evidence(churn_on_text=None, facts=examples.readers(churn=""))).accepted

@@ -65,7 +65,7 @@ def _street(folder: Path, short_metric: bool) -> Street:
                                                  "bundle_sha256": ""})  # fmt: skip
     write_json(folder / "probe_churn.json", {})
     probes = [dataclasses.asdict(probe) for probe in examples.made_probes("churn")]
-    write_json(folder / "probes/churn/probes.json", probes)
+    write_json(folder / "probes/churn/probes.json", {"bundle_sha256": bundle.sha256, "probes": probes})
     return Street(from_environment({"KEEPLINE_ACTOR": "schedule"}, folder), Params(gates=GateParams(churn=gate)), "c")
 
 

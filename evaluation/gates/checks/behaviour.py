@@ -15,6 +15,8 @@ def applies(kind: str) -> bool:
 def check(evidence: Evidence) -> Check:
     """Every test that `behaviour` names has to have been made, and to be off by no more than its limit."""
     limits = evidence.params.behaviour
+    if evidence.probes is not None and evidence.facts.probed_sha256 != evidence.candidate.bundle_sha256:
+        return Check(NAME, "fail", "The behaviour tests were made with another bundle than was scored. Probe again.")
     made = {probe.name: probe for probe in evidence.probes or ()}
     looks = []
     for name, limit in limits.items():
@@ -50,5 +52,7 @@ REFUSES = (
     lambda: examples.evidence(candidate=examples.churn(0.2), probes={"complaint_unresolved": -0.05}),
     lambda: examples.evidence(candidate=examples.churn(0.2), probes={"customer_renamed": 0.01}),
     lambda: examples.evidence(probes=None),
+    lambda: examples.evidence(facts={"probed_sha256": "f" * 64}),
+    lambda: examples.evidence(facts={"probed_sha256": None}),
     lambda: examples.evidence(behaviour={"louder": 0.05, "upside_down": 0.1}),
 )
