@@ -85,14 +85,19 @@ def _ingest(delivery: Delivery, store: Path, now: datetime, progress: Progress, 
     summary = {
         **{verb: {name: count[verb] for name, count in counts.items()} for verb in ("added", "unchanged", "changed")},
         "refused": len(refusals),
-        # Parentheses hold what differs from thing to thing (see Refusal).
-        "reasons": dict(Counter(re.sub(r"\s*\(.*\)", "", refusal.reason) for refusal in refusals)),
+        "reasons": dict(Counter(map(_reason, refusals))),
+        "next_steps": {_reason(refusal): refusal.next_step for refusal in reversed(refusals)},  # the first of each
         "audio_s": round(float(tables["recordings"]["duration_s"].sum()), 3),
         "rows": {name: table.height for name, table in tables.items()},
         "shards_written": shards_written,
     }
     write_json(store / "ingest.json", summary)
     return summary
+
+
+def _reason(refusal: Refusal) -> str:
+    """Without the parentheses, which hold what differs from thing to thing."""
+    return re.sub(r"\s*\(.*\)", "", refusal.reason)
 
 
 def admit(

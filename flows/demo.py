@@ -84,7 +84,13 @@ def close(console: Console, store: Path, summaries: dict[str, Any], seconds: flo
 
 def remarks(summaries: dict[str, Any]) -> list[str]:
     """What steps have to say to whoever started them."""
-    return [said for name in ("office_asr",) if (said := summaries.get(name, {}).get("says"))]
+    taken = summaries.get("ingest", {})
+    left_out = [
+        f"Not taken in ({count}): {reason}. {taken['next_steps'][reason]}"
+        for reason, count in taken.get("reasons", {}).items()
+        if "next_steps" in taken  # a step reused from before it told them has none
+    ]
+    return left_out + [said for name in ("office_asr",) if (said := summaries.get(name, {}).get("says"))]
 
 
 def to_treat(found: dict[str, Any]) -> str:

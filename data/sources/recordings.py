@@ -1,8 +1,9 @@
-"""A bare folder of one-voice recordings, some with their words: all one needs to teach the recogniser a domain.
+"""A bare folder of recordings, some with their words: all one needs to teach the recogniser a domain.
 
 A recording's words stand in a `.txt` of the same name beside it, or in `manifest.jsonl` (NeMo's: audio_filepath, text
-and, where known, speaker). Recordings without words are transcribed later. There are no customers behind such a
-folder: each speaker, or each recording whose speaker nobody named, counts as one.
+and, where known, speaker): one voice, one channel. Recordings without words are transcribed later; they may have two
+channels, of which `sources.customer_channel` and `sources.agent_channel` say who is on which. There are no customers
+behind such a folder: each speaker, or each recording whose speaker nobody named, counts as one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from data.sources import DeliveredRecording, Delivery, Refusal, SourceError, Sou
 
 LOOKS_FOR: tuple[str, ...] = ()  # nothing gives such a folder away: it is named as what it is
 LONGEST_WITHOUT_TIMES_S = 30.0  # the words of a longer recording do not say where they are
+WITH_TIMES = (
+    "It is transcribed, its words are not learnt from. Cut it into utterances of one voice with their words, or make it "
+    "a folder export (docs/street.md) with transcripts/<contact_id>.json, whose turns have role, start_s, end_s and text."
+)
 
 
 def read(root: Path, options: SourceParams) -> Delivery:
@@ -37,9 +42,11 @@ def read(root: Path, options: SourceParams) -> Delivery:
         except AudioError as error:
             refusals.append(_refused(contact_id, str(error).removeprefix(f"{contact_id}: "), path))
             continue
-        if info.channels != 1:
-            reason = f"{info.channels} channels, and nothing says who is on which"
-            refusals.append(_refused(contact_id, reason, path, "Deliver two-channel calls as a folder export."))
+        if info.channels > 2:
+            reason = f"more than two channels ({info.channels})"
+            refusals.append(
+                _refused(contact_id, reason, path, "Deliver one channel a voice: the customer's, the agent's.")
+            )
             continue
         line = listed.pop(path.resolve(), {})
         voice = line.get("speaker")
@@ -47,13 +54,16 @@ def read(root: Path, options: SourceParams) -> Delivery:
         customers[customer_id] = Customer(customer_id)
         began = datetime.fromtimestamp(int(path.stat().st_mtime), UTC)
         contacts.append(Contact(contact_id, customer_id, "phone", began, info.duration_s, source="recordings"))
-        recordings.append(DeliveredRecording(contact_id, path, 0, 0, voice))
+        sides = (0, 0) if info.channels == 1 else (options.customer_channel, options.agent_channel)
+        recordings.append(DeliveredRecording(contact_id, path, *sides, voice))
         text, where = _words(path, line)
-        if text and info.duration_s > LONGEST_WITHOUT_TIMES_S:
-            reason = f"{info.duration_s:.0f} s with words but no times ({where})"
-            refusals.append(
-                Refusal(f"contact {contact_id}", "turns", reason, "Cut it into utterances, or give times in an export.")
-            )
+        unplaced = ""
+        if info.channels == 2:
+            unplaced = f"words that do not say who of two channels said them ({where})"
+        elif info.duration_s > LONGEST_WITHOUT_TIMES_S:
+            unplaced = f"words without times in over {LONGEST_WITHOUT_TIMES_S:g} s ({info.duration_s:.0f} s, {where})"
+        if text and unplaced:
+            refusals.append(Refusal(f"contact {contact_id}", "turns", unplaced, WITH_TIMES))
         elif text:
             turn = {"role": "customer", "text": text, "start_s": 0.0, "end_s": info.duration_s}
             rows += _files.turn_rows(contact_id, [turn], "person", where, options, refusals)

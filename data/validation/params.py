@@ -10,7 +10,7 @@ class ValidationParams:
     """The section `validation` of params.yaml."""
 
     sample_rates_hz: tuple[int, ...] = (8000, 16000, 48000)  # rates a telephone platform delivers
-    channels: int = 2  # one channel a role; 1 would mix customer and agent
+    channels: tuple[int, ...] = (2,)  # one channel a role; 1 would mix customer and agent
     codecs: tuple[str, ...] = ("PCM_16", "PCM_24", "ULAW", "ALAW", "GSM610", "FLAC", "OPUS")  # as data.audio names them
     min_duration_s: float = 1.0  # a shorter recording holds no conversation
     max_duration_s: float = 14400.0  # longer than four hours is a line left open

@@ -147,7 +147,7 @@ def recordings(params: ValidationParams) -> list[Promise]:
         _among("measured_codec", params.codecs, "codec", "Export in a known codec, or add it to validation.codecs."),
         _among("measured_rate_hz", params.sample_rates_hz, "wrong-rate",
                "Export at a telephone rate, or add it to validation.sample_rates_hz."),
-        _among("measured_channels", (params.channels,), "wrong-channels", "Export stereo, one role a channel."),
+        _among("measured_channels", params.channels, "wrong-channels", "Export stereo, one role a channel."),
         _within("measured_s", "too-short", "Nothing to do if the caller hung up; else export again.",
                 low=params.min_duration_s),
         _within("measured_s", "too-long", "Check for a line left open; or raise validation.max_duration_s.",

@@ -7,8 +7,10 @@ import polars as pl
 import pytest
 
 from data import sources
+from data.ingest import ingest
 from data.records import TABLES
 from data.sources import SourceError, SourceParams
+from data.store import read_tables
 from tests.factories import a_wav, an_asterisk_export, an_export, edit
 
 
@@ -276,16 +278,38 @@ def test_a_bare_folder_of_recordings_needs_no_tables(tmp_path):
         assert getattr(delivery, name).schema == pl.Schema(TABLES[name])
 
 
+def test_two_channel_calls_without_words_are_taken_in_whole(tmp_path):
+    """The normal file of a call centre: none of its hours is refused, and each side has its channel."""
+    root = a_folder_of_recordings(tmp_path / "export")
+    for number in range(9):
+        a_wav(root / f"call-{number}.wav", duration_s=6.0, seed=number)
+    for customer, agent in ((0, 1), (1, 0)):
+        delivery = sources.read("recordings", root, SourceParams(customer_channel=customer, agent_channel=agent))
+        summary = ingest(delivery, tmp_path / f"store-{customer}", datetime(2026, 3, 1, tzinfo=UTC))
+        assert (summary["added"]["recordings"], summary["refused"]) == (12, 0)
+        taken = read_tables(tmp_path / f"store-{customer}" / "tables")["recordings"]
+        sides = taken.filter(pl.col("channels") == 2).select("customer_channel", "agent_channel").unique()
+        assert sides.rows() == [(customer, agent)]
+
+
 def test_what_a_folder_of_recordings_cannot_use_is_named(tmp_path):
     root = a_folder_of_recordings(tmp_path)
     a_wav(root / "call.wav", duration_s=2.0, channels=2)
+    (root / "call.txt").write_text("good morning. my bill is wrong")
+    a_wav(root / "three.wav", duration_s=2.0, channels=3)
     a_wav(root / "long.wav", duration_s=31.0, channels=1)
     (root / "long.txt").write_text("hello")
     (root / "broken.wav").write_bytes(b"no audio")
     edit(root / "manifest.jsonl", "order-2.wav", "gone.wav")
-    reasons = refused(sources.read("recordings", root))
-    assert "2 channels, and nothing says who is on which" in reasons["call call"]
-    assert "31 s with words but no times" in reasons["contact long"]
+    delivery = sources.read("recordings", root)
+    reasons = refused(delivery)
+    assert "more than two channels (3)" in reasons["call three"]
+    assert "words that do not say who of two channels said them (call.txt)" in reasons["contact call"]
+    assert "words without times in over 30 s (31 s, long.txt)" in reasons["contact long"]
+    for contact in ("call", "long"):  # heard all the same
+        assert contact in [recording.contact_id for recording in delivery.recordings]
+        (refusal,) = [one for one in delivery.refusals if one.thing == f"contact {contact}"]
+        assert "transcripts/<contact_id>.json, whose turns have role, start_s, end_s and text" in refusal.next_step
     assert "manifest.jsonl names it, but it is not here" in reasons["recording gone.wav"]
     assert "call broken" in reasons
 

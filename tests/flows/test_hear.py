@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import yaml
@@ -36,6 +37,11 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
             name = f"{number:02}-{take}.wav"
             (root / "folder" / name).write_bytes(to_wav_bytes(synthesizer.speak(text, voice, 16000), 16000))
             lines.append({"audio_filepath": name, "speaker": voice.name, "text": text if number < 12 else ""})
+    call = np.random.default_rng(0).normal(0, 0.001, (16000 * 40, 2)).astype(np.float32)
+    for channel, voice in enumerate(voices(2, seed=4)):  # the normal file of a call centre
+        spoken = synthesizer.speak(SAID[channel], voice, 16000)
+        call[16000 * (5 + 10 * channel) :][: len(spoken), channel] += spoken
+    (root / "folder" / "call.wav").write_bytes(to_wav_bytes(call, 16000))
     (root / "folder" / "manifest.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     (root / "words.txt").write_text("modem\nbroadband upgrade\ni want to cancel.\n")
     small, shipped = (yaml.safe_load(path.read_text()) for path in (SMALL, ROOT / "params.yaml"))
@@ -71,7 +77,7 @@ def test_A1_what_nobody_wrote_down_is_transcribed(heard: tuple[Path, str]) -> No
     store, said = heard
     turns = pl.read_parquet(store / "transcripts.parquet")
     wanted = {f"{number}-{take}" for number in (12, 13) for take in range(3)}
-    assert set(turns["contact_id"]) == wanted
+    assert set(turns["contact_id"]) == wanted | {"call"}
     assert str(store / "transcripts.parquet") in said.replace("\n", "")
 
 
@@ -80,12 +86,20 @@ def test_A6_what_a_small_centre_cannot_prove_is_heard_with_and_said_and_not_prom
     told = " ".join(said.split())
     summary = json.loads((store / "transcribe.json").read_text())
     assert summary["heard_with"] == "the candidate"
-    assert "9 test units (at least 60) of 3 voices (at least 8)" in summary["says"]
+    assert "test units (at least 60) of 3 voices (at least 8)" in summary["says"]
     assert " ".join(summary["says"].split())[:200] in told
     assert "write down the words of about 240 recordings of 32 voices" in told
     assert json.loads((store / "release_asr.json").read_text())["champion"] is None
-    turns = pl.read_parquet(store / "transcripts.parquet").to_dicts()
+    turns = pl.read_parquet(store / "transcripts.parquet").filter(pl.col("contact_id") != "call").to_dicts()
     assert sum(SAID[int(turn["contact_id"][-1])] == turn["text"] for turn in turns) >= 4
+
+
+def test_A6_a_two_channel_call_is_heard_as_customer_and_agent(heard: tuple[Path, str]) -> None:
+    store, _ = heard
+    turns = pl.read_parquet(store / "transcripts.parquet").filter(pl.col("contact_id") == "call").sort("start_s")
+    assert turns["role"].to_list() == ["customer", "agent"]
+    hours = json.loads((store / "hours.json").read_text())
+    assert hours["lost_share"] == 0, "what was said in it waits for words, and is not lost"
 
 
 FEW = {"voices": 4, "utterances": 24}
