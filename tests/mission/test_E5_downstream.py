@@ -1,17 +1,25 @@
 """E5: fewer word errors do not count when what reads the text reads it worse."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from data.labelling import label
 from data.records import Contact, Turn, frame
+from data.store import write_json
 from evaluation.gates import examples
 from evaluation.gates.evidence import Beside
 from evaluation.reading import heard_turns, reading_scorecard
 from evaluation.scorecard import asr_scorecard
-from tests.judging import NOW, judged
+from flows import judging, marker, probing
+from flows.graph import BY_NAME
+from flows.params import Params
+from flows.settings import from_environment
+from flows.steps import Street
+from models.ledger import decision_id
+from tests.judging import NOW, Shop, a_bundle, a_decision, judged
 
 SAID = (
     "hello i have called three times about my broken line and you still have not fixed it i want to cancel my contract",
@@ -78,3 +86,69 @@ def test_E5_refuses_when_a_churn_model_is_in_office_and_nobody_asked_it():
     decision = judged(examples.evidence(churn_on_text=None))
     assert "no evidence for downstream" in decision.record["summary"]
     assert judged(examples.evidence(churn_on_text=None, facts=examples.readers(churn=""))).accepted
+
+
+# --- evidence that has gone stale ---
+
+
+def _street(folder: Path) -> tuple[Street, Shop]:
+    """A street with a trained recogniser, before anybody judged it."""
+    shop = Shop(folder)
+    bundle = a_bundle(folder / "asr" / "bundle", "a recogniser", "asr")
+    write_json(folder / "train_asr.json", {"run_id": shop.run_id, "bundle_sha256": bundle.sha256, "trained_by": "a"})
+    return Street(from_environment({"KEEPLINE_ACTOR": "schedule"}, folder), Params(), "c"), shop
+
+
+def _champion(shop: Shop, content: str, kind: str = "churn") -> str:
+    version, sha = shop.version(content, kind)
+    entries = shop.registry.ledger(kind)
+    last = entries[-1] if entries else None
+    beaten = last.bundle_sha256 if last else None
+    shop.registry.promote(
+        kind, version, last.version if last else None, a_decision(sha, beaten, kind=kind), "anna", NOW
+    )
+    return sha
+
+
+def test_E5_the_text_is_read_again_when_another_model_comes_to_read_it(tmp_path: Path):
+    street, shop = _street(tmp_path)
+    probe, seen = BY_NAME["probe_asr"], []
+    for kind in ("nobody", "churn", "churn", "reader"):
+        if kind != "nobody":
+            _champion(shop, f"{kind} {len(seen)}", kind)
+        for _ in range(2):  # a second walk changes nothing
+            probing.leave_readers(street)
+            seen.append(marker.of_step(street, probe))
+    assert seen[0::2] == seen[1::2]
+    assert len(set(seen)) == 4
+
+
+def test_E5_what_read_the_text_of_the_champion_stays(tmp_path: Path):
+    street, shop = _street(tmp_path)
+    churn = _champion(shop, "one")
+    probing.leave_readers(street)
+    sha = judging.sha_of(street, "asr", "candidate")
+    version = shop.registry.register(street.path("asr/bundle"), "asr", shop.run_id)
+    shop.registry.promote("asr", version, None, a_decision(sha, kind="asr"), "anna", NOW)
+    _champion(shop, "two")
+    probing.leave_readers(street)
+    assert probing.shas(probing.readers(street)) == {"churn": churn, "reader": ""}
+
+
+def test_E5_a_recogniser_judged_before_another_churn_champion_came_is_not_promoted(tmp_path: Path):
+    street, shop = _street(tmp_path)
+    churn = _champion(shop, "one")
+    record = a_decision(judging.sha_of(street, "asr", "candidate"), kind="asr")
+    record["facts"] |= examples.readers(churn, "")
+    record["decision_id"] = decision_id(record)
+    write_json(street.path("decisions/asr/one.json"), record)
+    told = {name: record[name] for name in ("decision_id", "verdict", "summary")}
+    write_json(street.path("decide_asr.json"), {**told, "record": "one.json", "approval": "none"})
+    second = _champion(shop, "two")
+    stale = judging.release(street, "asr")
+    assert stale["champion"] is None
+    assert "another champion reads its text" in stale["says"]
+    record["facts"] |= examples.readers(second, "")
+    record["decision_id"] = decision_id(record)
+    write_json(street.path("decisions/asr/one.json"), record)
+    assert judging.release(street, "asr")["champion"] == 1

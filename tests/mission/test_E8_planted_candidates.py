@@ -31,6 +31,7 @@ CHURN = {
     "180 days paid for 30": (lambda: (examples.churn(0.05, long_blur=4.0), examples.churn(0.8)), {"long_horizon"}),
     "far too sure": (lambda: (examples.churn(0.1, overconfidence=2.5), examples.churn(6.0)), {"calibration"}),
     "tampered with": (lambda: (examples.churn(0.1), examples.churn(1.5)), {"same_bundle"}),
+    "probed before it was trained again": (lambda: (examples.churn(0.1), examples.churn(1.5)), {"behaviour"}),
     "really better": (lambda: (examples.churn(0.1), examples.churn(1.5)), None),
 }
 
@@ -77,6 +78,9 @@ def test_E8_a_planted_churn_model_is_refused_by_the_steps_and_a_better_one_promo
     for role, card in zip(("candidate", "reference"), planted(), strict=True):
         named = dataclasses.replace(card, bundle_sha256=sha if role == "candidate" else "")
         named.save(street.path(f"scorecards/churn/{role}.json"))
+    if what == "probed before it was trained again":
+        probed = judging.read_json(street.path("probes/churn/probes.json"))
+        write_json(street.path("probes/churn/probes.json"), {**probed, "bundle_sha256": "0" * 64})
     if what == "tampered with":
         weights = street.path("churn/bundle/weights.safetensors")
         content = bytearray(weights.read_bytes())
