@@ -26,8 +26,8 @@ def street(
     """The street as the environment and params.yaml describe it; `words` is a list of terms to learn from as well."""
     settings = from_environment(store=store)
     found = read_params(params or settings.params_file)
-    if kind == "recordings":  # utterances of one voice, not calls: the contract for calls would refuse them all
-        found = replace(found, validation=replace(found.validation, channels=1, min_duration_s=0.1))
+    if kind == "recordings":  # most are utterances of one voice: the contract for calls would refuse them all
+        found = replace(found, validation=replace(found.validation, channels=(1, 2), min_duration_s=0.1))
     if words:  # tuned on validation speech, where greedy decoding stays if the words do not help
         beam = replace(found.adaptation.decoding, mode="beam")
         found = replace(found, adaptation=replace(found.adaptation, terms=str(words.resolve()), decoding=beam))
