@@ -199,14 +199,21 @@ def smoke_sample(manifest: Path) -> Path:
 def judged_words(
     rows: Sequence[Mapping[str, Any]], heard: Sequence[Transcript]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every word heard: its confidence, whether it was said there, and the call it is from."""
+    """Of every word heard: its confidence, whether it was said there, and the call it is from.
+
+    Words count as said once normalised, so "Yes," may stand for "yes" and "20" for "twenty"; what has no letters is
+    left out.
+    """
     scores, right, calls = [], [], []
     for row, transcript in zip(rows, heard, strict=True):
-        pairs = alignment(normalise(row["text"]), " ".join(word.text for word in transcript.words))
-        met = [said == word for said, word in pairs if word is not None]
-        scores += [word.confidence for word in transcript.words]
-        right += met
-        calls += [str(row.get("contact_id") or row["audio_filepath"])] * len(met)
+        plain = [normalise(word.text).split() for word in transcript.words]
+        pairs = alignment(normalise(row["text"]), " ".join(part for parts in plain for part in parts))
+        met = iter([said == part for said, part in pairs if part is not None])
+        for word, parts in zip(transcript.words, plain, strict=True):
+            if parts:
+                scores.append(word.confidence)
+                right.append(sum(next(met) for _ in parts) == len(parts))
+                calls.append(str(row.get("contact_id") or row["audio_filepath"]))
     return np.array(scores, float), np.array(right, bool), np.array(calls, str)
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.transcripts import Word
 from evaluation.params import EvaluationParams
-from flows.hearing import exams
+from flows.hearing import exams, judged_words
+from models.asr import Transcript
 from tests.speaking import a_manifest
 
 CONDITIONS = ("as_delivered", "gsm", "noise_10db")
@@ -72,3 +74,13 @@ def test_general_speech_comes_from_the_manifests_named_or_is_spoken(manifest: Pa
 def test_a_condition_that_is_none_is_refused_before_anything_runs() -> None:
     with pytest.raises(ValueError, match="'gsn' is no telephone effect"):
         EvaluationParams(conditions=("gsn",))
+
+
+def test_capitals_figures_and_marks_are_no_errors_of_a_cased_recogniser() -> None:
+    heard = [Word(text, 0.0, 0.1, 0.5 + n / 10) for n, text in enumerate(["Yes,", "-", "20", "Dollars."])]
+    scores, right, calls = judged_words(
+        [{"text": "yes thirty dollars", "contact_id": "k1"}], [Transcript("Yes, - 20 Dollars.", heard, 0.9)]
+    )
+    assert scores.tolist() == [0.5, 0.7, 0.8]
+    assert right.tolist() == [True, False, True]
+    assert set(calls) == {"k1"}
