@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from flows.steps import Street
     from models.language import Text
     from training.asr import AsrTraining
+    from training.text_adaptation import TextAdaptation
 
 Report = Callable[[int, int], None]
 
@@ -61,7 +62,8 @@ def with_spoken(street: Street, training: AsrTraining, progress: Report) -> AsrT
 def adapt(street: Street, model: Path, progress: Report) -> dict[str, Any]:
     """Leaves the language model and how to decode beside the `.nemo` at `model`, and returns the facts.
 
-    Nothing is left where adaptation.decoding is greedy, or beam search made no fewer errors.
+    Nothing is left where adaptation.decoding is greedy, or beam search made no fewer errors. `says` among the facts
+    tells a person what became of texts, terms and boosts.
     """
     from models.decoding import FILES
     from training.text_adaptation import adapt
@@ -69,7 +71,24 @@ def adapt(street: Street, model: Path, progress: Report) -> dict[str, Any]:
     params, found = street.params.adaptation, {}
     if params.decoding.mode != "greedy":
         found = adapt(params, texts(street), model, street.path("speech/valid.jsonl"), model.parent, progress)
+        found["says"] = _told(params, found)
+    elif params.spoken:
+        also = f", those of {Path(params.terms).name} among them," if params.terms else ""
+        found["says"] = f"{params.spoken} utterances of the texts{also} were trained on in simulated voices."
     if found.get("mode", "greedy") == "greedy":
         for name in FILES:
             (model.parent / name).unlink(missing_ok=True)
     return found
+
+
+def _told(params: TextAdaptation, found: Mapping[str, Any]) -> str:
+    terms = [f"the terms of {Path(params.terms).name}"] if params.terms else []
+    boosts = [f"{len(params.decoding.boosts)} boosts"] if params.decoding.boosts else []
+    what = " and ".join([", ".join(["A language model of the transcripts", *terms]), *boosts])
+    if found["wer_beam"] is None:
+        return f"{what}: in use; adaptation.tuning is off, so nobody knows whether it helps."
+    figures = f"WER {found['wer_greedy']:.1%} without, {found['wer_beam']:.1%} with it on validation speech"
+    if found["mode"] != "greedy":
+        return f"{what}: in use ({figures})."
+    spoken = " The terms were spoken to it in training all the same." if params.terms and params.spoken else ""
+    return f"{what}: not used, as it made no fewer errors ({figures}).{spoken} Give texts closer to what is said."

@@ -90,7 +90,8 @@ def remarks(summaries: dict[str, Any]) -> list[str]:
         for reason, count in taken.get("reasons", {}).items()
         if "next_steps" in taken  # a step reused from before it told them has none
     ]
-    return left_out + [said for name in ("office_asr",) if (said := summaries.get(name, {}).get("says"))]
+    adapted = summaries.get("train_asr", {}).get("adaptation", {})
+    return left_out + [one["says"] for one in (adapted, summaries.get("office_asr", {})) if one.get("says")]
 
 
 def to_treat(found: dict[str, Any]) -> str:

@@ -40,6 +40,17 @@ class TextAdaptation:
     voices: int = 40  # simulated voices that speak them
     seed: int = 0  # of voices and texts
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for boosts or terms that nothing would use."""
+        if self.decoding.mode != "greedy":
+            return
+        beam = "Set adaptation.decoding.mode to beam"
+        if self.decoding.boosts:
+            raise ValueError(f"adaptation.decoding.boosts: greedy decoding does not use them. {beam}, or remove them.")
+        if self.terms and not self.spoken:
+            said = f"{beam}, or adaptation.spoken to so many utterances"
+            raise ValueError(f"adaptation.terms: nothing learns {self.terms}. {said}, or remove it.")
+
 
 class TermsError(ValueError):
     """A file of terms cannot be used. The message names the file, the line and what to do."""

@@ -309,7 +309,7 @@ def test_what_a_folder_of_recordings_cannot_use_is_named(tmp_path):
     for contact in ("call", "long"):  # heard all the same
         assert contact in [recording.contact_id for recording in delivery.recordings]
         (refusal,) = [one for one in delivery.refusals if one.thing == f"contact {contact}"]
-        assert "transcripts/<contact_id>.json, of role, start_s, end_s and text" in refusal.next_step
+        assert "transcripts/<contact_id>.json, whose turns have role, start_s, end_s and text" in refusal.next_step
     assert "manifest.jsonl names it, but it is not here" in reasons["recording gone.wav"]
     assert "call broken" in reasons
 

@@ -1,5 +1,6 @@
 """What the street lets a language model learn from, and that nothing stale joins a bundle."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,10 +10,14 @@ import pytest
 from data.records import CONTACTS, TURNS
 from data.store import write_table
 from flows import adapting
-from models.decoding import FILES
+from flows.demo import remarks
+from flows.params import read_params
+from models.decoding import FILES, Decoding
 from models.language import Text
 from training.asr import AsrTraining
 from training.text_adaptation import TextAdaptation
+
+BEAM = Decoding(mode="beam")
 
 
 @pytest.fixture
@@ -44,7 +49,36 @@ def test_only_what_training_customers_and_their_agents_said_is_learnt(street):
 
 def test_terms_of_a_file_are_learnt_too(street, tmp_path):
     (tmp_path / "terms.txt").write_text("Zyxel\t3\n")
-    assert Text("Zyxel", 3, whole=False) in adapting.texts(street(terms=str(tmp_path / "terms.txt")))
+    assert Text("Zyxel", 3, whole=False) in adapting.texts(street(terms=str(tmp_path / "terms.txt"), decoding=BEAM))
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("decoding: {boosts: [Zyxel]}", r"adaptation\.decoding\.boosts.*Set adaptation\.decoding\.mode to beam"),
+        ("terms: words.txt", r"adaptation\.terms.*Set adaptation\.decoding\.mode to beam.*adaptation\.spoken"),
+    ],
+)
+def test_words_that_nothing_would_use_are_refused_with_the_setting_to_change(tmp_path, text, named):
+    (tmp_path / "params.yaml").write_text(f"adaptation: {{{text}}}")
+    with pytest.raises(ValueError, match=named):
+        read_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text(f"adaptation: {{{text}, spoken: 9}}")
+    if "terms" in text:
+        assert read_params(tmp_path / "params.yaml").adaptation.spoken == 9
+
+
+@pytest.mark.parametrize(("wer_beam", "mode", "became"), [(0.1, "beam", "in use"), (0.3, "greedy", "not used")])
+def test_what_became_of_words_is_told_on_the_terminal(street, tmp_path, monkeypatch, wer_beam, mode, became):
+    found = {"mode": mode, "wer_greedy": 0.2, "wer_beam": wer_beam}
+    monkeypatch.setattr("training.text_adaptation.adapt", lambda *_: dict(found))
+    (tmp_path / "words.txt").write_text("Zyxel\n")
+    wanted = street(terms=str(tmp_path / "words.txt"), decoding=replace(BEAM, boosts=("Zyxel", "modem")))
+    facts = adapting.adapt(wanted, tmp_path / "model.nemo", print)
+    (told,) = remarks({"train_asr": {"adaptation": facts}})
+    assert "the terms of words.txt and 2 boosts" in told
+    assert f": {became}" in told
+    assert f"WER 20.0% without, {wer_beam:.1%} with it" in told
 
 
 def test_greedy_leaves_nothing_beside_the_model_not_even_an_older_language_model(street, tmp_path):
