@@ -147,7 +147,11 @@ def without(card: Scorecard, prefix: str) -> Scorecard:
 def without_frictions(evidence: Evidence) -> Evidence:
     """`evidence` from a test set in which no call has a friction."""
     two = evidence.beside["reading"]
-    sides = (without(card, "friction_errors") for card in (two.candidate, two.reference))
+    sides = []
+    for card in (two.candidate, two.reference):  # as reading_scorecard makes it: the metric has no weight
+        units = card.units.with_columns(pl.lit(0).alias("wrong_flags"), pl.lit(0).alias("frictions"))
+        metrics = {name: one for name, one in card.metrics.items() if name != "friction_errors"}
+        sides.append(replace(card, units=units, metrics=metrics))
     return replace(evidence, beside={**evidence.beside, "reading": Beside(*sides)})
 
 

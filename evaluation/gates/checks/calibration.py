@@ -1,6 +1,7 @@
 """A risk of 20 % means that 20 of 100 leave, on the whole and in each slice."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import polars as pl
 
@@ -21,9 +22,13 @@ def applies(kind: str) -> bool:
 
 def check(evidence: Evidence) -> Check:
     """Refuses what is surely miscalibrated: slope or intercept (Cox) at a horizon outside its range with the whole of
-    its 95 % interval, or within a slice mean risk and share that left apart by more than `max_slice_gap` (Holm)."""
+    its 95 % interval, or within a slice mean risk and share that left apart by more than `max_slice_gap` (Holm).
+
+    Both figures have to be there at every horizon that has a Brier score; at others nothing has matured.
+    """
     params = evidence.churn
     figures = evidence.candidate.facts.get("calibration") or {}
+    days = [name[5:] for name in evidence.candidate.metrics if name.startswith("brier_") and name[6:].isdigit()]
     looks = []
     for name, found in sorted(figures.items()):
         kind = name.removeprefix("calibration_").split("_")[0]
@@ -35,8 +40,12 @@ def check(evidence: Evidence) -> Check:
         verdict: Verdict = "no_evidence" if low is None else "fail" if high < lowest or low > highest else "pass"
         threshold = lowest if found["value"] < (1 if kind == "slope" else 0) else highest
         looks.append(Look(what, verdict, found["value"], low, high, threshold))
-    if not any(look.verdict != "no_evidence" for look in looks):
-        return Check(NAME, "no_evidence", "Calibration was not measured. Evaluate again.", looks=tuple(looks))
+    wanted = {f"calibration_{kind}{horizon}" for kind in ("slope", "intercept") for horizon in days or [""]}
+    silent = sorted(wanted - set(figures)) + [look.what for look in looks if look.verdict == "no_evidence"]
+    if silent and not any(look.verdict == "fail" for look in looks):
+        named = ", ".join(name.removeprefix("calibration_").replace("_", " at ") for name in silent)
+        said = f"Calibration was not measured, or has no interval: {named}. Test on more customers."
+        return Check(NAME, "no_evidence", said, looks=tuple(looks))
     looks += _slices(evidence.candidate, params, evidence.seed)
     lost = [look for look in looks if look.verdict == "fail"]
     at = "; ".join(
@@ -86,10 +95,19 @@ def _parts(card: Scorecard, min_clusters: int) -> Iterator[tuple[str, pl.DataFra
                     yield f"gap at {suffix.strip('_') or 'the end'} in {by} {value}", known, suffix
 
 
+def _measured(names: tuple[str, ...]) -> Scorecard:
+    """A good churn model of whose calibration only the figures `names` are known."""
+    card = examples.churn(0.2)
+    known = {name: figure for name, figure in card.facts["calibration"].items() if name in names}
+    return replace(card, facts={**card.facts, "calibration": known})
+
+
 ACCEPTS = (lambda: examples.evidence(candidate=examples.churn(0.2)),)
 REFUSES = (
     # Ranks customers as well and is far too sure of itself.
     lambda: examples.evidence(candidate=examples.churn(0.2, overconfidence=2.5)),
     lambda: examples.evidence(candidate=examples.churn(0.2, shift=1.5)),
-    lambda: examples.evidence(candidate=examples.without(examples.churn(0.2), "calibration")),
+    lambda: examples.evidence(candidate=_measured(())),
+    # Measured at one horizon of two.
+    lambda: examples.evidence(candidate=_measured(("calibration_slope_30", "calibration_intercept_30"))),
 )
