@@ -96,14 +96,14 @@ def create_app(
     )  # fmt: skip
     batcher, shadows = Batcher(), {kind: Shadow(models, kind) for kind in KINDS}
     waiting = threading.BoundedSemaphore(options.max_calls_waiting)
+    no_room = f"{options.max_calls_waiting} recordings are waiting already. Come back."
 
     def full(path: str) -> str | None:
-        if path != "/v1/transcribe":
-            return None
-        if waiting.acquire(blocking=False):
+        if path == "/v1/transcribe":
+            if not waiting.acquire(blocking=False):
+                return no_room
             waiting.release()
-            return None
-        return f"{options.max_calls_waiting} recordings are waiting already. Come back."
+        return None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -220,8 +220,7 @@ def create_app(
         )
         said = _risks(loaded, risks)
         if role == CHAMPION and line.trying("shadow", options.rollout):
-            job = lambda other: _risks(other, score_rows(other.model, values(other)))  # noqa: E731
-            shadows["churn"].offer(line, job, said)
+            shadows["churn"].offer(line, lambda other: _risks(other, score_rows(other.model, values(other))), said)
         scores = [
             {"customer_id": customer, "as_of": day, "risks": each}
             for customer, day, each in zip(customers, dates, said, strict=True)
@@ -243,9 +242,7 @@ def create_app(
     ) -> Response:
         models.line("asr")  # says at once when there is none
         if not waiting.acquire(blocking=False):  # there was room when the upload began
-            raise HTTPException(
-                429, f"{options.max_calls_waiting} recordings are waiting already. Come back.", {"retry-after": "5"}
-            )
+            raise HTTPException(429, no_room, {"retry-after": "5"})
         try:
             content = await recording.read()
             info = await run_in_threadpool(audible, content, recording.filename, options.max_audio_s)

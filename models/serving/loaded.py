@@ -228,8 +228,11 @@ class Models:
 
     def _recall(self, kind: str) -> None:
         """Takes up the champion that was served before the restart, unless there is one already."""
-        path = self._memory / f"{kind}.json" if self._memory else None
-        if kind in self._lines or path is None or not path.exists():
+        if kind in self._lines or self._memory is None:
+            return
+        path = self._memory / f"{kind}.json"
+        if not path.exists():
+            self._vacant.add(kind)  # as far as anybody knows: nobody answered before the restart either
             return
         try:
             known = read_json(path)

@@ -174,17 +174,18 @@ def test_while_the_registry_is_away_a_restarted_service_answers_as_before_but_ne
         raise OSError("connection refused by db.example.org")
 
     def started(resolver) -> TestClient:
-        app = create_app(resolver, ("churn",), memory=tmp_path / "serving")
+        app = create_app(resolver, ("asr", "churn"), memory=tmp_path / "serving")
         app.state.models.refresh()
         return TestClient(app)
 
     assert started(away).get("/readyz").status_code == 503, "it has never served anything"
     bundle = a_churn_bundle(tmp_path / "bundle")
-    started(lambda kind: Served("7", bundle.path))
+    started(lambda kind: Served("7", bundle.path) if kind == "churn" else None)
     client = started(away)
     ready = client.get("/readyz")
     assert (ready.status_code, ready.json()["models"]["churn"]["version"]) == (200, "7")
     assert ready.json()["warnings"] == {"churn": "the registry cannot be asked; v7 answers"}
+    assert set(ready.json()["problems"]) == {"asr"}, "nobody was ever promoted: no reason not to be ready"
     assert "db.example.org" in client.get("/v1/models").json()["details"]["churn"]
     assert client.post("/v1/churn:score", json={"rows": [ROW]}).status_code == 200
     (bundle.path / "config.json").write_text("{}")
