@@ -20,6 +20,7 @@ from data.store import atomic, write_lines
 from data.text import normalise
 
 SHORTEST_S = 0.1
+CIRCUMSTANCES = ("queue", "region", "load")  # of a call, where they are known: slices to judge a recogniser in
 _HEADER_BYTES = 44
 
 
@@ -35,8 +36,9 @@ def cut(
 
     `read_audio` takes a contact_id and returns float32 [frames, channels] and its rate; a call is decoded only when
     a cut of it is missing. Rows hold audio_filepath (relative to the manifest), duration, text, contact_id, role,
-    voice, codec, start_s and, where `recordings` has that column, queue. Agents serve customers on every side of the
-    split, so their turns are only trained on: valid and test hold voices that training has not heard.
+    voice, codec, start_s and, where `recordings` has those columns, queue, region and load. Agents serve customers
+    on every side of the split, so their turns are only trained on: valid and test hold voices that training has not
+    heard.
 
     The test set is not filtered: whatever of it has a place in a recording is cut, also a turn without words.
 
@@ -144,7 +146,7 @@ def _planned(call: dict[str, Any], turn: dict[str, Any], side: tuple[str | None,
         "audio_filepath": f"audio/{name}", "duration": round(stop_s - begin_s, 3), "text": text,
         "contact_id": call["contact_id"], "role": turn["role"],
         "voice": voice if turn["role"] == "customer" else None, "codec": call["codec"],
-        "start_s": begin_s, **({"queue": call["queue"]} if call.get("queue") else {}),
+        "start_s": begin_s, **{name: call[name] for name in CIRCUMSTANCES if call.get(name)},
     }  # fmt: skip
     return _Piece(split, *place, row)
 

@@ -155,13 +155,15 @@ def asr_scorecard(
 ) -> Scorecard:
     """Scores transcripts against what people wrote, clustered by voice, both in `comparable` form.
 
-    `rows` are the test manifest's (text, contact_id, role, voice, codec, start_s and, where known, queue, snr_db and
-    condition), `hypotheses` one text for each. A row without a voice is a cluster with the others of its contact.
+    `rows` are the test manifest's (text, contact_id, role, voice, codec, start_s and, where known, queue, region, load,
+    snr_db and condition), `hypotheses` one text for each. A row without a voice is a cluster with the others of its
+    contact.
 
     Metrics: `wer`, `cer`; `substitutions`, `insertions` and `deletions` over reference words; and for each class of
     critical words `critical_<class>` (missed and made up, over said), `recall_<class>` and `precision_<class>`.
-    Slices, in wer and cer, are by `role`, `codec`, `queue`, `voice`, `snr` (estimated), `length` and `condition`, where
-    the rows know them. Units hold the columns of the slices, ref, hyp, and the counts behind the metrics.
+    Slices, in wer and cer, are by `role`, `codec`, `queue`, `region`, `load`, `voice`, `snr` (estimated), `length` and
+    `condition`, where the rows know them. Units hold the columns of the slices, ref, hyp, and the counts behind the
+    metrics.
 
     Raises ScorecardError when there is not one hypothesis a row, or no reference word at all.
     """
@@ -199,7 +201,7 @@ def asr_scorecard(
     )
 
 
-_ASR_SLICES = ("role", "codec", "queue", "voice", "snr", "length", "condition")
+_ASR_SLICES = ("role", "codec", "queue", "region", "load", "voice", "snr", "length", "condition")
 _ASR_UNITS = {
     "unit": pl.String, "cluster": pl.String, "contact_id": pl.String, "start_s": pl.Float64, "snr_db": pl.Float64,
     **dict.fromkeys(_ASR_SLICES, pl.String), "ref": pl.String, "hyp": pl.String,
@@ -220,7 +222,7 @@ def _asr_unit(row: Mapping[str, Any], ref: str, hyp: str, classes: Mapping[str, 
         "contact_id": contact,
         "start_s": row.get("start_s"),
         "snr_db": row.get("snr_db"),
-        **{by: row.get(by) for by in ("role", "codec", "queue", "voice", "condition")},
+        **{by: row.get(by) for by in ("role", "codec", "queue", "region", "load", "voice", "condition")},
         "snr": _band(row.get("snr_db"), (10.0, 20.0, 30.0), "dB"),
         "length": _band(errors.reference, (2, 5, 10), "words"),
         "ref": ref,

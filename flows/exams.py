@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from data.load import load_bands
 from data.store import read_tables, write_table
+from data.utterances import CIRCUMSTANCES
 from flows import hearing, judging, leaving, reading
 
 if TYPE_CHECKING:
@@ -31,9 +33,10 @@ def keep(street: Street, kind: str) -> None:
 
 
 def recordings_of(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """The recordings with the queue each call was in, as the cut into utterances takes them."""
-    queues = tables["contacts"].select("contact_id", "queue")
-    return tables["recordings"].join(queues, on="contact_id", how="left")
+    """The recordings with each call's queue, its customer's region and how busy the centre was, as the cut wants."""
+    contacts = tables["contacts"].join(load_bands(tables["contacts"]), on="contact_id")
+    contacts = contacts.join(tables["customers"].select("customer_id", "region"), on="customer_id", how="left")
+    return tables["recordings"].join(contacts.select("contact_id", *CIRCUMSTANCES), on="contact_id", how="left")
 
 
 def bring_back(street: Street, kind: str, run_id: str, dataset: Path) -> tuple[Path, str]:

@@ -48,7 +48,7 @@ STEPS = (
     Step("cut", "cutting transcribed speech",
          needs=("clean", "shards", "splits.parquet", "tables", "validate.json"), makes=("cut.json", "hours.json"),
          keeps=("speech",), params=("hours",),
-         code=("data/utterances.py", "data/text.py", "data/hours.py", "data/leaks.py")),
+         code=("data/utterances.py", "data/text.py", "data/hours.py", "data/leaks.py", "data/load.py")),
     # Looks at what the champion heard on the last walk, which no step before it makes.
     Step("pseudo", "adding what the champion is sure of", needs=("clean", "shards", "speech", "splits.parquet"),
          makes=("pseudo.json",), keeps=("pseudo",), params=("pseudo",), code=("data/labelling/pseudo.py",),

@@ -1,10 +1,16 @@
 """E3: a hidden slice regression is refused, and having looked at many slices does not make one up."""
 
-import numpy as np
+from datetime import UTC, datetime
 
+import numpy as np
+import pytest
+
+from data.records import Contact, Customer, Recording, frame
+from data.utterances import CIRCUMSTANCES
 from evaluation.gates import examples
 from evaluation.scorecard import asr_scorecard
 from evaluation.slices import slice_gains
+from flows.exams import recordings_of
 from tests.judging import NOW, judged
 
 
@@ -39,6 +45,44 @@ def _many_slices(rate: float, seed: int, queues: int = 12):
                      "start_s": 0.0, "role": "customer", "queue": f"queue {n % queues:02d}"})  # fmt: skip
         said.append(" ".join(np.where(luck.random(10) < rate, "well", "yes")))
     return asr_scorecard(f"{rate}-{seed}", "d1", rows, said, 0, NOW.isoformat())
+
+
+@pytest.mark.parametrize(("by", "values"), [("load", ("peak", "off-peak")), ("region", ("north", "south"))])
+def test_E3_refuses_a_better_recogniser_that_hears_callers_at_peak_load_or_in_one_region_worse(by: str, values):
+    """Six voices on the first side, where the candidate is worse, and eighteen where it is nearly perfect."""
+    cards = []
+    for name, rates in (("candidate", (0.4, 0.02)), ("champion", (0.25, 0.25))):
+        luck, rows, said = np.random.default_rng(5), [], []
+        for n in range(480):
+            side = int(n % 24 >= 6)
+            rows.append({"text": " ".join(["yes"] * 10), "contact_id": f"c{n}", "voice": f"v{n % 24}", "start_s": 0.0,
+                         "role": "customer", by: values[side]})  # fmt: skip
+            said.append(" ".join(np.where(luck.random(10) < rates[side], "well", "yes")))
+        cards.append(asr_scorecard(name, "d1", rows, said, 0, NOW.isoformat(), name))
+    decision = judged(examples.evidence(*cards))
+    (better,) = [check for check in decision.checks if check.name == "better"]
+    assert better.verdict == "pass", "on the whole it is better"
+    assert not decision.accepted
+    lost = {look.what for look in _slices(decision).looks if look.verdict == "fail"}
+    assert f"{by} {values[0]}" in lost
+    assert f"{by} {values[1]}" not in lost
+
+
+def test_E3_a_test_utterance_knows_its_region_and_whether_the_centre_was_busy():
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    tables = {
+        "customers": frame("customers", [Customer("a", region="north"), Customer("b")]),
+        "contacts": frame("contacts", [
+            Contact("k1", "a", "phone", at.replace(hour=9), queue="bills"),
+            Contact("k2", "b", "phone", at.replace(hour=20)),
+            Contact("k3", "a", "chat", at.replace(hour=9)),
+        ]),
+        "recordings": frame("recordings", [
+            Recording(key, "s", "m", "ULAW", 8000, 2, 9.0, 0, 1, "ff", 1) for key in ("k1", "k2")
+        ]),
+    }  # fmt: skip
+    found = recordings_of(tables).sort("contact_id").select("contact_id", *CIRCUMSTANCES).rows()
+    assert found == [("k1", "bills", "north", "peak"), ("k2", None, None, "off-peak")]
 
 
 def test_E3_equal_models_are_not_found_worse_in_one_of_many_slices_more_often_than_stated():
