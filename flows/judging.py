@@ -261,6 +261,7 @@ def release(street: Street, kind: str) -> dict[str, Any]:
     person rolled back is not promoted again by a schedule. `waits` in the summary is the decision nobody has answered.
     """
     from flows.probing import readers, shas
+    from models.registry import STOPPED
 
     decided = read_json(street.path(f"decide_{kind}.json"))
     record = read_json(street.path(f"decisions/{kind}") / decided["record"])
@@ -276,6 +277,7 @@ def release(street: Street, kind: str) -> dict[str, Any]:
     office.annotate(kind, version, {**told, "decision": f"runs:/{run_id}/decision/{decided['record']}"})
     champion = office.alias(kind, "champion")
     rolled_back = any(e.action == "rollback" and e.previous == version for e in office.ledger(kind))
+    stopped = office.version_tags(kind, version).get(STOPPED)
     approval = approving.of(street, decided["decision_id"])
     answer = "approved" if record["params"]["approval"] == "none" else approval["answer"] if approval else None
     waits = None
@@ -285,6 +287,8 @@ def release(street: Street, kind: str) -> dict[str, Any]:
         says = "is the champion"
     elif rolled_back:
         says = "was rolled back by a person and is not promoted again; train another"
+    elif stopped:
+        says = f"was stopped by the service ({stopped}) and is not promoted; keepline readmit lifts that"
     elif kind == "asr" and record["facts"].get("readers_now") != shas(readers(street)):
         says = (
             "is not promoted: another champion reads its text now than when it was judged. Run again to judge it anew"

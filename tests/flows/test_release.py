@@ -121,6 +121,15 @@ def test_S2_what_the_service_found_unhealthy_cannot_be_approved_until_somebody_s
     assert approving.answer(street, decision_id, "approved", "ben")["answer"] == "approved"
 
 
+def test_S3_what_was_approved_and_then_found_unhealthy_is_not_released(street: Street):
+    decision_id = _candidate(street, "one", "required")
+    judging.release(street, "churn")
+    approving.answer(street, decision_id, "approved", "ben")
+    judging.registry(street).annotate("churn", 1, {"stopped": "three errors"})
+    assert judging.release(street, "churn")["says"].startswith("was stopped by the service (three errors)")
+    assert judging.registry(street).alias("churn", "champion") is None
+
+
 def test_S2_a_refused_candidate_leaves_everything_where_it_was(street: Street):
     _candidate(street, "one")
     judging.release(street, "churn")
