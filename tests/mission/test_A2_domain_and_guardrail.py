@@ -54,7 +54,9 @@ def verdict(cards: Cards, guardrail: tuple[str, str]) -> tuple[Decision, Check]:
     beside = Beside(*(
         replace(cards[role]["guardrail"], bundle_sha256=sha) for role, sha in zip(guardrail, shas, strict=True)
     ))  # fmt: skip
-    evidence = examples.evidence(candidate, reference, min_units=10, min_clusters=3, floors={"wer": 3.0}, loosened="few voices")
+    evidence = examples.evidence(
+        candidate, reference, min_units=10, min_clusters=3, floors={"wer": 3.0}, loosened="few voices"
+    )
     evidence = replace(evidence, beside={**evidence.beside, "guardrail": beside})
     decision = judged(evidence)
     return decision, next(check for check in decision.checks if check.name == "guardrail")
