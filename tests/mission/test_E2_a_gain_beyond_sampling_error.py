@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 import pytest
 
 from evaluation.gates import examples
-from evaluation.scorecard import asr_scorecard, gain
+from evaluation.gates.checks import better
+from evaluation.gates.params import AsrGate
+from evaluation.scorecard import Ratio, Scorecard, asr_scorecard, gain
 from tests.judging import NOW, judged
 
 
@@ -26,6 +29,27 @@ def test_E2_refuses_recognisers_that_were_only_lucky():
     assert len(lucky) >= 10
     refused = [not _decide(card, champion).accepted for card in lucky]
     assert sum(refused) >= len(refused) - 2  # one in forty may slip through a 95 % interval
+
+
+def test_E2_of_200_recognisers_no_better_than_the_champion_no_more_pass_than_stated():
+    """Twelve voices of 20 utterances, some hard; candidate and champion have the same error rate and fresh luck."""
+    passed, level = 0, 1 - AsrGate().level
+    voice = np.arange(240) % 12
+    for seed in range(200):
+        luck = np.random.default_rng(seed)
+        rate = np.clip(0.3 + luck.normal(0, 0.05, 12)[voice], 0, 1)
+        units = pl.DataFrame({"unit": [f"u{n:03}" for n in range(240)], "cluster": [f"v{v}" for v in voice],
+                              "words": [10] * 240})  # fmt: skip
+        candidate, champion = (_null(units.with_columns(errors=luck.binomial(10, rate))) for _ in range(2))
+        passed += better.check(replace(examples.evidence(candidate, champion, **_BARE), seed=seed)).verdict == "pass"
+    assert passed <= level * 200
+
+
+_BARE = {"guardrail": None, "reading": None, "churn_on_text": None, "reader_on_text": None}  # better asks for none
+
+
+def _null(units: pl.DataFrame) -> Scorecard:
+    return Scorecard("asr", "null", "d1", NOW.isoformat(), {}, {"wer": Ratio("errors", "words")}, units)
 
 
 def test_E2_refuses_churn_models_that_were_only_lucky():

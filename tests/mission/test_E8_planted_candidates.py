@@ -16,7 +16,7 @@ from models.registry import PromotionRefusedError
 from tests.judging import NOW, Shop, judged
 from tests.serving import ROW, a_churn_bundle
 
-# What is planted: the evidence, and the checks that must find it out. None: it is really better.
+# What is planted: the evidence, and the checks that find it out, and no others. None: it is really better.
 RECOGNISERS = {
     "a gain by luck": (lambda: {"candidate": examples.asr(0.3, seed=25)}, {"better"}),
     "agents heard worse": (lambda: {"candidate": examples.asr(0.05, hidden=("agent", 0.42))}, {"slices"}),
@@ -26,11 +26,21 @@ RECOGNISERS = {
     "really better": (dict, None),
 }
 CHURN = {
-    "a gain by luck": (lambda: (examples.churn(0.5, seed=2), examples.churn(0.5)), {"better"}),
-    "the north seen worse": (lambda: (examples.churn(0.02, hidden=("north", 9.0)), examples.churn(3.5)), {"slices"}),
-    "180 days paid for 30": (lambda: (examples.churn(0.05, long_blur=4.0), examples.churn(0.8)), {"long_horizon"}),
+    "a gain by luck": (lambda: (examples.churn(0.5, seed=2), examples.churn(0.5)), {"better", "long_horizon"}),
+    "the north seen worse": (
+        lambda: (examples.churn(0.02, hidden=("north", 9.0)), examples.churn(3.5)),
+        {"slices", "calibration"},
+    ),
+    "180 days paid for 30": (
+        lambda: (examples.churn(0.05, long_blur=4.0), examples.churn(0.8)),
+        {"long_horizon", "calibration"},
+    ),
     "far too sure": (lambda: (examples.churn(0.1, overconfidence=2.5), examples.churn(6.0)), {"calibration"}),
-    "tampered with": (lambda: (examples.churn(0.1), examples.churn(1.5)), {"same_bundle"}),
+    # What is in a bundle that does not verify is not looked at.
+    "tampered with": (
+        lambda: (examples.churn(0.1), examples.churn(1.5)),
+        {"same_bundle", "card_and_licence", "size_and_latency"},
+    ),
     "probed before it was trained again": (lambda: (examples.churn(0.1), examples.churn(1.5)), {"behaviour"}),
     "really better": (lambda: (examples.churn(0.1), examples.churn(1.5)), None),
 }
@@ -88,16 +98,14 @@ def test_E8_a_planted_churn_model_is_refused_by_the_steps_and_a_better_one_promo
         weights.write_bytes(content)
     decided = judging.decide_on(street, "churn", {"rows": [ROW]})
     record = judging.read_json(street.path("decisions/churn") / decided["record"])
-    failed = {check["name"] for check in record["checks"] if check["verdict"] == "fail"}
+    failed = {check["name"] for check in record["checks"] if check["verdict"] != "pass"}
     released = judging.release(street, "churn")
     if reasons is None:
         assert decided["verdict"] == "accepted", decided["summary"]
         assert released["champion"] == released["version"] == 1
         return
     assert decided["verdict"] == "refused"
-    assert failed >= reasons
-    # Luck aside, each would have been promoted by its average.
-    assert ("better" in failed) == ("better" in reasons)
+    assert failed == reasons  # luck aside, each would have been promoted by its average
     assert released["champion"] is None
     assert judging.registry(street).ledger() == []
     assert judging.leave_office(street, "churn")["path"] is None
