@@ -149,6 +149,8 @@ def main() -> None:
             result[part] = {"minutes": round(length_s / 60, 1), "turns": int(turns), "peak_rss_mb": round(peak_mb),
                             "times_real_time_one_process": round(length_s / seconds, 1)}  # fmt: skip
         result["load_after"] = os.getloadavg()[0]
+        result["reached"] = {"100_times_real_time": result["command"]["times_real_time"] >= 100,
+                             "long_call_below_1500_mb": result["long_call"]["peak_rss_mb"] < 1500}  # fmt: skip
     print(json.dumps(result, indent=1))
 
 
