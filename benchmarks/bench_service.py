@@ -219,8 +219,8 @@ def promote(folder: Path, first: Path, second: Path) -> None:
     """Makes `first` the champion and, told on stdin after how many seconds, `second`."""
     from flows.settings import from_environment, quiet_vendors
     from models.bundle import verify_bundle
-    from models.ledger import decision_id
     from models.registry import Registry
+    from tests.judging import a_decision
 
     quiet_vendors()
     settings = from_environment(store=folder)
@@ -230,13 +230,11 @@ def promote(folder: Path, first: Path, second: Path) -> None:
     shas = [verify_bundle(path).sha256 for path in (first, second)]
     versions = [registry.register(path, "churn", run) for path in (first, second)]
     for place in (0, 1):
-        record: dict[str, Any] = {"verdict": "accepted", "candidate": {"bundle_sha256": shas[place]},
-                                  "reference": {"bundle_sha256": shas[0] if place else None}}  # fmt: skip
+        record = a_decision(shas[place], shas[0] if place else None)
         if place:
             print("ready", flush=True)
             time.sleep(float(sys.stdin.readline()))
-        registry.promote("churn", versions[place], versions[0] if place else None,
-                         {**record, "decision_id": decision_id(record)}, "bench", datetime.now(UTC))  # fmt: skip
+        registry.promote("churn", versions[place], versions[0] if place else None, record, "bench", datetime.now(UTC))
 
 
 def _features(row: dict[str, Any]) -> dict[str, Any]:
