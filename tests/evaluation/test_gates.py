@@ -10,7 +10,9 @@ import pytest
 from data.params import ParamsError, section
 from evaluation.gates import examples
 from evaluation.gates.decide import DecisionError, check_modules, read_decision, validate_record, write_decision
+from evaluation.gates.evidence import Check
 from evaluation.gates.params import AsrGate, GateParams
+from evaluation.gates.unproven import lacks_proof
 from tests.judging import NOW, judged
 
 CHECKS = {module.NAME: module for module in check_modules()}
@@ -187,3 +189,20 @@ def test_a_record_that_does_not_keep_the_schema_is_refused():
     del record["checks"]
     with pytest.raises(DecisionError, match="'checks' is a required property"):
         validate_record(record)
+
+
+@pytest.mark.parametrize(
+    ("check", "unproven"),
+    [
+        (Check("better", "fail", "", "wer", 0.07, -0.01, 0.3, 0.0), True),
+        (Check("better", "fail", "", "wer", -0.07, -0.3, 0.01, 0.0), False),
+        (Check("downstream", "no_evidence", "nobody met with friction"), True),
+        (Check("downstream", "fail", "", None, -0.2, -0.3, -0.1, -0.05), False),
+        (Check("enough_evidence", "no_evidence", "too few"), True),
+        (Check("slices", "fail", "surely worse in one"), False),
+        (Check("licence", "no_evidence", ""), False),
+    ],
+    ids=lambda one: f"{one.name}-{one.verdict}" if isinstance(one, Check) else "",
+)
+def test_a_small_folder_may_lack_proof_but_not_speak_against_the_candidate(check, unproven):
+    assert lacks_proof(check) is unproven
