@@ -14,18 +14,26 @@ from models.segments import SAMPLE_RATE_HZ, Segment, Segmentation, SpeechFinder,
 def speech(
     read: Iterable[np.ndarray], sample_rate_hz: int, channels: list[int], segmentation: Segmentation
 ) -> list[tuple[Segment, int]]:
-    """The segments of all channels with their channel, in the order in which they end."""
+    """The segments of all channels with their channel, in the order in which they end.
+
+    A single channel of at most `whole_s` in which anybody speaks is one segment with all the quiet around: a recogniser
+    takes the level of sounds from the whole of what it is given, so what was trained on whole files is heard in them.
+    """
     finders = {channel: SpeechFinder() for channel in channels}
     resampler, frames = Resampler(sample_rate_hz, SAMPLE_RATE_HZ, len(channels)), 0
     for block in read:
         frames += len(block)
         _feed(finders, resampler.feed(block[:, channels]))
     _feed(finders, resampler.end())
+    duration_s = frames / sample_rate_hz
     found = [
         (segment, channel)
         for channel, finder in finders.items()
-        for segment in segments_of(finder.probabilities(), frames / sample_rate_hz, segmentation)
+        for segment in segments_of(finder.probabilities(), duration_s, segmentation)
     ]
+    if len(channels) == 1 and found and duration_s <= segmentation.whole_s:
+        (first, channel), (last, _) = found[0], found[-1]
+        return [(Segment(first.start_s, last.end_s, 0.0, duration_s), channel)]
     return sorted(found, key=lambda one: one[0].to_s)
 
 

@@ -29,12 +29,13 @@ class Segmentation:
     join_s: float = 0.5  # pauses up to this long stay inside a segment
     shortest_s: float = 0.06  # shorter bursts are clicks
     longest_s: float = 15.0  # longer segments are split in their longest pause
+    whole_s: float = 15.0  # one side alone, no longer than this, is an utterance as training has them: heard whole
 
     def __post_init__(self) -> None:
         """Raises ValueError for lengths that cannot be kept to."""
         if not self.longest_s >= LEAST_S:
             raise ValueError(f"segmentation: longest_s is {self.longest_s}; it must be {LEAST_S} or more.")
-        for name in ("pad_s", "join_s", "shortest_s"):
+        for name in ("pad_s", "join_s", "shortest_s", "whole_s"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"segmentation: {name} is {getattr(self, name)}; it must be 0 or more.")
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from models.calls import groups, pieces
-from models.segments import Segment
+from data.simulator.voice import Synthesizer, voices
+from models.calls import groups, pieces, speech
+from models.segments import Segment, Segmentation
 
 RATE = 100
 CALL = np.stack([np.arange(2000), -np.arange(2000)], axis=1).astype(np.float32)
@@ -49,3 +50,20 @@ def test_no_more_of_the_call_is_read_than_needed() -> None:
 def test_groups_hold_about_as_much_speech_as_asked_for() -> None:
     found = list(groups(iter([(segment(0, 4), 0, CALL)] * 7), 10.0))
     assert [len(group) for group in found] == [3, 3, 1]
+
+
+def test_one_short_side_alone_is_heard_whole_and_a_call_where_speech_is() -> None:
+    said = Synthesizer().speak("i would like to change my plan", voices(1, 0)[0], 16000)
+    quiet = np.zeros(16000, np.float32)
+    call = np.concatenate([quiet, quiet, said, quiet])[:, None]
+    duration_s = len(call) / 16000
+
+    def found(wave: np.ndarray, **settings: float) -> list[tuple[Segment, int]]:
+        return speech([wave], 16000, list(range(wave.shape[1])), Segmentation(**settings))
+
+    ((whole, _),) = found(call)
+    assert (whole.from_s, whole.to_s) == (0.0, duration_s)
+    assert 1.5 < whole.start_s < whole.end_s < duration_s - 0.5
+    assert all(segment.from_s > 1.5 for segment, _ in found(call, whole_s=duration_s - 0.01))
+    assert all(segment.from_s > 1.5 for segment, _ in found(np.concatenate([call, call], axis=1)))
+    assert found(np.zeros((16000, 1), np.float32)) == []
