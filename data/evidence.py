@@ -18,7 +18,7 @@ from data.labelling.discover import Rule, find
 from data.labelling.labeller import vote_all
 from data.labelling.scheme import SCHEME, LabellingParams
 from data.marks import ABOUT, FRICTIONS, MEASURES, adds, marks, parts, past
-from data.timeline import BEST_ORIGIN
+from data.timeline import best_text
 
 SCHEMA: dict[str, Any] = {
     "contact_id": pl.String,
@@ -118,12 +118,8 @@ def evidence(
 def _moments(best: pl.DataFrame, contacts: pl.DataFrame, turns: pl.DataFrame, rules: Sequence[Rule]) -> pl.DataFrame:
     """contact_id, label, value, start_s, words: the turn that speaks for the label, else the customer's first one."""
     wanted = best.select("contact_id", "label", "value").unique()
-    rank = pl.col("origin").replace_strict(BEST_ORIGIN, default=len(BEST_ORIGIN), return_dtype=pl.Int8)
-    said = (
-        turns.join(wanted.select("contact_id").unique(), on="contact_id", how="semi")
-        .filter(rank == rank.min().over("contact_id"))
-        .sort("contact_id", "turn")
-        .with_columns(pl.format("{}#{}", "contact_id", "turn").alias("alone"))
+    said = best_text(turns.join(wanted.select("contact_id").unique(), on="contact_id", how="semi")).with_columns(
+        pl.format("{}#{}", "contact_id", "turn").alias("alone")
     )
     # Each turn as a contact of a customer of its own: only its words are left to vote on.
     channel = said.join(contacts.select("contact_id", "channel", "started_at"), on="contact_id", maintain_order="left")

@@ -7,7 +7,13 @@ from collections.abc import Mapping
 import polars as pl
 
 # Of several texts of a contact, the one nearest to what was said: a message as sent, a person's, a machine's.
-BEST_ORIGIN = {"written": 0, "person": 1, "asr": 2}
+_BEST_ORIGIN = {"written": 0, "person": 1, "asr": 2}
+
+
+def best_text(turns: pl.DataFrame) -> pl.DataFrame:
+    """The turns of each contact's best text alone, in order of contact and turn."""
+    rank = pl.col("origin").replace_strict(_BEST_ORIGIN, default=len(_BEST_ORIGIN), return_dtype=pl.Int8)
+    return turns.filter(rank == rank.min().over("contact_id")).sort("contact_id", "turn")
 
 
 def timeline(tables: Mapping[str, pl.DataFrame], customer_id: str | None = None) -> pl.DataFrame:
@@ -20,12 +26,8 @@ def timeline(tables: Mapping[str, pl.DataFrame], customer_id: str | None = None)
     contacts = tables["contacts"]
     if customer_id is not None:
         contacts = contacts.filter(pl.col("customer_id") == customer_id)
-    rank = pl.col("origin").replace_strict(BEST_ORIGIN, default=len(BEST_ORIGIN), return_dtype=pl.Int8)
     said = (
-        tables["turns"]
-        .join(contacts.select("contact_id"), on="contact_id", how="semi")
-        .filter(rank == rank.min().over("contact_id"))
-        .sort("contact_id", "turn")
+        best_text(tables["turns"].join(contacts.select("contact_id"), on="contact_id", how="semi"))
         .group_by("contact_id", maintain_order=True)
         .agg(
             pl.format("{}: {}", "role", "text").str.join("\n").alias("text"),

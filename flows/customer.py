@@ -33,14 +33,14 @@ def customer(console: Console, customer_id: str, store: Path | None) -> None:
     crm = record.row(0, named=True)
     said = [f"{name} {crm[name]}" for name in ("plan", "region", "monthly_price", "since") if crm[name] is not None]
     console.print(f"[bold]{escape(customer_id)}[/]  {escape(', '.join(said))}", highlight=False)
-    for line in _judgement(street, clean["contacts"], customer_id):
-        console.print(line, highlight=False, soft_wrap=True)
     contacts, turns = words(street)
+    for line in _judgement(street, contacts, turns, customer_id):
+        console.print(line, highlight=False, soft_wrap=True)
     told = timeline({"contacts": contacts, "turns": turns, "recordings": clean["recordings"]}, customer_id)
     console.print(_table(told, _seen(street, told)))
 
 
-def _judgement(street: Street, contacts: pl.DataFrame, customer_id: str) -> Iterator[str]:
+def _judgement(street: Street, contacts: pl.DataFrame, turns: pl.DataFrame, customer_id: str) -> Iterator[str]:
     """Risks, reasons and advice as lines, as far as the street got."""
     scores = _rows(street, "scores.parquet", customer_id)
     if scores.is_empty():
@@ -52,7 +52,7 @@ def _judgement(street: Street, contacts: pl.DataFrame, customer_id: str) -> Iter
     if "contact_id" in reasons.columns and reasons["contact_id"].is_null().all():
         # The walk looks for moments of the riskiest alone.
         bare = reasons.drop("contact_id", "started_at", "start_s", "words")
-        labels, (_, turns) = pl.read_parquet(street.path("labels.parquet")), words(street)
+        labels = pl.read_parquet(street.path("labels.parquet"))
         reasons = leaving.with_evidence(bare, scores, contacts, labels, [turns], street.params.features)
     for reason in reasons.sort("rank").iter_rows(named=True):
         yield f"  {reason['rank']}. {escape(reason['sentence'])}{escape(_moment(reason))}"

@@ -15,7 +15,7 @@ import polars as pl
 
 from data.labelling.scheme import LabellingParams
 from data.records import CONTACTS, TABLES
-from data.timeline import BEST_ORIGIN
+from data.timeline import best_text
 
 # Up to three words may stand between a negation and what it denies; a comma or the other's turn ends its reach.
 _NEGATED = r"(?:\b(?:not|never|cannot|without|nor|nobody|[a-z]+n't) (?:[a-z0-9']+ ){0,3}|\bno )"
@@ -163,8 +163,7 @@ def _history(contacts: pl.DataFrame, params: LabellingParams) -> pl.DataFrame:
 
 def _texts(turns: pl.DataFrame) -> pl.DataFrame:
     """One row a contact that has turns: its texts as `_TEXTS` and the roles in order."""
-    rank = pl.col("origin").replace_strict(BEST_ORIGIN, default=len(BEST_ORIGIN), return_dtype=pl.Int8)
-    best = turns.filter(rank == rank.min().over("contact_id")).sort("contact_id", "turn")
+    best = best_text(turns)
     words = (
         pl.col("text")
         .str.to_lowercase()

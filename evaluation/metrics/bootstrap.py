@@ -86,9 +86,7 @@ def paired_difference(
     Both are recomputed on the same draws, so what makes a unit hard for both cancels out.
     """
     sums, clusters = _cluster_sums(cluster, *first, *second)
-    return _interval(
-        sums, clusters, len(first[0]), lambda s: s[..., 0] / s[..., 1] - s[..., 2] / s[..., 3], seed, level, draws
-    )
+    return _interval(sums, clusters, len(first[0]), _difference, seed, level, draws)
 
 
 def paired_p(
@@ -110,11 +108,8 @@ def paired_p(
     if clusters < 2:
         return None
 
-    def figure(s: np.ndarray) -> np.ndarray:
-        return np.asarray(s[..., 0] / s[..., 1] - s[..., 2] / s[..., 3])
-
-    distance = float(figure(sums.sum(0))) - at_least
-    error = float(_drawn(sums, clusters, figure, seed, draws).std()) * (clusters / (clusters - 1)) ** 0.5
+    distance = float(_difference(sums.sum(0))) - at_least
+    error = float(_drawn(sums, clusters, _difference, seed, draws).std()) * (clusters / (clusters - 1)) ** 0.5
     if error == 0:  # every cluster says the same
         return 1.0 if distance >= 0 else 0.0
     return _student_tail(-distance / error, clusters - 1)
@@ -136,13 +131,17 @@ def swapped_p(
     _refuse_weightless(sums, clusters, len(first[0]))
     total, change = sums.sum(0), sums[:, [2, 3, 0, 1]] - sums
     rng = np.random.default_rng(seed)
-    seen, as_large = float(total[0] / total[1] - total[2] / total[3]), 0
+    seen, as_large = float(_difference(total)), 0
     with np.errstate(divide="ignore", invalid="ignore"):
         for some in in_batches(draws, clusters):
             swaps = rng.random((some, clusters)) < 0.5
-            s = total + swaps @ change
-            as_large += int((~(s[:, 0] / s[:, 1] - s[:, 2] / s[:, 3] < seen - 1e-12)).sum())
+            as_large += int((~(_difference(total + swaps @ change) < seen - 1e-12)).sum())
     return (1 + as_large) / (1 + draws)
+
+
+def _difference(sums: np.ndarray) -> np.ndarray:
+    """The first ratio less the second, of sums [..., 4]: numerator and denominator of each."""
+    return np.asarray(sums[..., 0] / sums[..., 1] - sums[..., 2] / sums[..., 3])
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

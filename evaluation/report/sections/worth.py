@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data.timeline import BEST_ORIGIN
+from data.timeline import best_text
 from evaluation.experience.worth_hearing import RANDOM, WorthHearingParams, worth_hearing
 from evaluation.metrics.churn import risk_columns
 from evaluation.report import clips
@@ -92,9 +92,8 @@ def _said(shelf: Shelf, contact_ids: list[str]) -> dict[str, tuple[list[dict[str
         if table is None:
             shelf.notes.append("The step “transcribe” has not run: only calls that a person typed have their words.")
             continue
-        mine = table.filter(pl.col("contact_id").is_in(contact_ids)).sort("contact_id", "turn")
+        mine = best_text(table.filter(pl.col("contact_id").is_in(contact_ids)))
         for (contact_id,), turns in mine.group_by("contact_id", maintain_order=True):
-            best = min(turns["origin"].unique(), key=lambda origin: BEST_ORIGIN.get(origin, len(BEST_ORIGIN)))
-            rows = turns.filter(pl.col("origin") == best).select("role", "text", "start_s", "end_s").to_dicts()
-            found.setdefault(str(contact_id), (rows, best))
+            rows = turns.select("role", "text", "start_s", "end_s").to_dicts()
+            found.setdefault(str(contact_id), (rows, turns["origin"][0]))
     return found
