@@ -50,7 +50,8 @@ class Feature:
     """One feature as declared. `group` is what a reason is called; `meaning` completes "3 …".
 
     `carries` marks what contacts left behind, a fading sum that the model may add up. `detail` marks a refinement of
-    another feature (a window, a count by channel), which only many customers who left can tell from chance.
+    another feature (a window, a count by channel), which only many customers who left can tell from chance. `advances`
+    says that the value grows by one with every day to come, so that its future is known.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Feature:
     kind: str = "numeric"
     carries: bool = False
     detail: bool = False
+    advances: bool = False
 
 
 _SINGLES = {
@@ -71,7 +73,7 @@ _SINGLES = {
         Feature("longest_wait_s", "seconds of the longest wait", "waiting", detail=True),
         Feature("last_channel", "channel of the last contact", "contact volume", "categorical", detail=True),
         Feature("last_reason", "reason of the last contact", "reasons and mood", "categorical", detail=True),
-        Feature("tenure_days", "days as a customer", "tenure and price"),
+        Feature("tenure_days", "days as a customer", "tenure and price", advances=True),
         Feature("monthly_price", "monthly price", "tenure and price"),
         Feature("plan", "plan", "plan and region", "categorical"),
         Feature("region", "region", "plan and region", "categorical"),

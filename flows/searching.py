@@ -43,6 +43,7 @@ def search(console: Console, kind: str, trials: int, store: Path | None) -> None
             street.params.churn, rows, trials, f"sqlite:///{street.path('search.db')}", name,
             street.path("search") / hashlib.sha256(name.encode()).hexdigest()[:12],
             lambda number, params: _trial(street, name, parent.run_id, number, params), progress,
+            street.params.features.lead_days,
         )  # fmt: skip
         parent.log_metrics({"best_loss": found.loss, "first_loss": found.loss_before, "trials": found.trials})
     leavers = rows.filter(pl.col("event") & (pl.col("split") == "valid"))["customer_id"].n_unique()

@@ -367,7 +367,7 @@ def train_churn(street: Street, progress: Report) -> dict[str, Any]:
     rows = pl.read_parquet(street.path("features.parquet"))
     assert_customers_apart(rows)
     with judging.training_run(street, "churn", asdict(params)) as run:
-        found = train(params, rows, work, run, progress)
+        found = train(params, rows, work, run, progress, lead_days=street.params.features.lead_days)
     model = work / "model"
     files = {name: model / name for name in ("weights.safetensors", "config.json")}
     return judging.leave_bundle(street, "churn", files, run.run_id, found)

@@ -23,7 +23,7 @@ class ChurnModelError(ValueError):
 @dataclass(frozen=True)
 class Column:
     """One feature as the model takes it. `kind` is numeric (bin edges, mean, std), carried (edges: its range) or
-    categorical (values; one that is not among them is unknown)."""
+    categorical (values; one that is not among them is unknown). A number that `advances` grows by one a day."""
 
     name: str
     kind: str
@@ -35,6 +35,7 @@ class Column:
     std: float = 1.0
     has_missing: bool = False
     values: tuple[str | None, ...] = ()
+    advances: bool = False
 
 
 def describe_columns(frame: pl.DataFrame, features: Sequence[Feature], bins: int) -> tuple[Column, ...]:
@@ -62,6 +63,7 @@ def describe_columns(frame: pl.DataFrame, features: Sequence[Feature], bins: int
             Column(
                 feature.name, kind, feature.group, feature.meaning, float(np.median(finite)), tuple(edges.tolist()),
                 float(finite.mean()), float(finite.std()) or 1.0, kind == "numeric" and len(finite) < len(known),
+                advances=feature.advances,
             )
         )  # fmt: skip
     return tuple(columns)
@@ -105,6 +107,11 @@ class Encoder:
     def width(self) -> int:
         """Number of inputs, carried ones included."""
         return len(self.owner)
+
+    def places(self, number: int) -> tuple[np.ndarray, int, int | None]:
+        """The inputs of the column `numeric[number]`: its bins, its standard score, and whether it is missing."""
+        flag = self.bins + len(self.numeric) + int(self._flagged[:number].sum())
+        return np.flatnonzero(self._owned == number), self.bins + number, flag if self._flagged[number] else None
 
     def encode(self, numbers: np.ndarray, carried: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Inputs of numbers and carried values (NaN where missing) and category indices, each [rows, its columns]."""

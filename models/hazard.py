@@ -3,7 +3,8 @@
 An interval's hazard is softplus(logit); a target without dates is a single interval, for which that is exactly logistic
 (its network is models.tabular). The logit is a sum of three parts:
 
-* an additive one over all inputs, linear in their piecewise-linear encoding;
+* an additive one over all inputs, linear in their piecewise-linear encoding. What grows by a day each day (tenure) is
+  known for every interval to come, and enters each as it will then be: a time-dependent covariate (Cox, 1972);
 * log(1 + what contacts left behind): experiences add to a customer's hazard and fade, as in a Hawkes process with marks
   (Hawkes, 1971). What a mark weighs is learned, and so is how much of it is left in each later interval;
 * the residual of an ensemble of small networks that share their weights but for scalings (BatchEnsemble, Wen et al.,
@@ -23,6 +24,7 @@ from torch.nn import functional
 from models.encoding import Column, Encoder
 
 _HALF_LIFE_DAYS = 50.0  # where learning how experiences fade begins
+_MOMENTS = 4  # of each interval, over which an advancing number is averaged
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,26 @@ class _Shared(nn.Module):
         return (x if self.scale_in is None else x * self.scale_in) @ self.weight * self.scale_out + self.bias
 
 
+class _Advancing:
+    """A number that grows by one a day: from its inputs as they are to what they will be."""
+
+    def __init__(self, encoder: Encoder, number: int) -> None:
+        column = encoder.numeric[number]
+        self._bins, self._standard, self._missing = encoder.places(number)
+        self._mean, self._std = column.mean, column.std
+        self._low = torch.tensor(column.edges[:-1])
+        self._width = torch.tensor(np.diff(column.edges), dtype=torch.float32)
+        self.inputs = [*self._bins.tolist(), self._standard]
+
+    def __call__(self, inputs: torch.Tensor, moments: torch.Tensor) -> torch.Tensor:
+        """Change of the inputs, a mean over the `moments` [intervals, moments] in days: [rows, intervals, inputs]."""
+        days = (inputs[:, self._standard] * self._std + self._mean)[:, None, None] + moments
+        binned = ((days[..., None] - self._low) / self._width).clamp(0, 1).mean(2) - inputs[:, None, self._bins]
+        standard = ((days - self._mean) / self._std).clamp(-4, 4).mean(2) - inputs[:, None, self._standard]
+        change = torch.cat([binned, standard[..., None]], dim=2)
+        return change if self._missing is None else change * (1 - inputs[:, self._missing])[:, None, None]
+
+
 class HazardNetwork(nn.Module):
     """Logits of each interval's hazard a member, [rows, members, intervals], from inputs as Encoder makes them."""
 
@@ -83,6 +105,9 @@ class HazardNetwork(nn.Module):
         self.register_buffer("level", torch.zeros(intervals))
         self.register_buffer("mark", torch.zeros(len(encoder.carried)))
         self.register_buffer("fade", fading(config.horizons_days))
+        self._advancing = [_Advancing(encoder, n) for n, column in enumerate(encoder.numeric) if column.advances]
+        self.advancing = np.array([place for one in self._advancing for place in one.inputs], dtype=np.int64)
+        self._moments = moments(config.horizons_days)
         widths = [self.plain + bool(encoder.carried), *[config.hidden] * config.layers]
         self.hidden = nn.ModuleList(
             _Shared(a, b, config.members, n) for n, (a, b) in enumerate(itertools.pairwise(widths))
@@ -95,7 +120,13 @@ class HazardNetwork(nn.Module):
     def additive(self, inputs: torch.Tensor) -> torch.Tensor:
         """The logits without the ensemble: [rows, intervals]."""
         left = torch.log1p((inputs[:, self.plain :] @ self.mark)[:, None] * self.fade)
-        return (inputs[:, : self.plain] @ self.linear)[:, None] + self.level + left
+        later = self.ahead(inputs) @ self.linear[self.advancing]
+        return (inputs[:, : self.plain] @ self.linear)[:, None] + self.level + left + later
+
+    def ahead(self, inputs: torch.Tensor) -> torch.Tensor:
+        """By how much the inputs at `advancing` will differ, a mean over each interval: [rows, intervals, inputs]."""
+        changes = [one(inputs, self._moments) for one in self._advancing]
+        return torch.cat([inputs.new_zeros(len(inputs), len(self._moments), 0), *changes], dim=2)
 
     def silence(self) -> None:
         """Leaves the additive part alone to speak."""
@@ -124,6 +155,13 @@ def fading(horizons_days: tuple[int, ...], half_life_days: float = _HALF_LIFE_DA
     """The mean over each interval of what halves every `half_life_days`: [intervals]."""
     ends = np.array([0.0, *horizons_days]) * np.log(2) / half_life_days
     return torch.tensor(-np.diff(np.exp(-ends)) / np.diff(ends), dtype=torch.float32)
+
+
+def moments(horizons_days: tuple[int, ...]) -> torch.Tensor:
+    """Days from the as-of date that stand for each interval: [intervals, moments]."""
+    edges = np.array([0.0, *horizons_days])
+    within = (np.arange(_MOMENTS) + 0.5) / _MOMENTS
+    return torch.tensor(edges[:-1, None] + np.diff(edges)[:, None] * within, dtype=torch.float32)
 
 
 def mean_logits(logits: torch.Tensor) -> torch.Tensor:

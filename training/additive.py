@@ -33,6 +33,7 @@ def fit_additive(network: HazardNetwork, rows: Rows, ridge: float, mark_cost: fl
         chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:_MOST_ROWS]
         rows = replace(rows.take(chosen.sort().values), repeats=max(1.0, rows.repeats * _MOST_ROWS / len(rows)))
     plain, carried = rows.inputs[:, : network.plain], rows.inputs[:, network.plain :]
+    ahead = network.ahead(rows.inputs)
     level = life_table(rows).requires_grad_(True)
     linear = torch.zeros(network.plain, requires_grad=True)
     mark = torch.full((carried.shape[1],), -1.0, requires_grad=True)
@@ -44,7 +45,7 @@ def fit_additive(network: HazardNetwork, rows: Rows, ridge: float, mark_cost: fl
         optimizer.zero_grad()
         weight = functional.softplus(mark)
         left = torch.log1p((carried @ weight)[:, None] * fade * faded.exp())
-        logits = (plain @ linear)[:, None] + level + left
+        logits = (plain @ linear)[:, None] + level + left + ahead @ linear[network.advancing]
         prior = ridge * (linear**2).sum() + mark_cost * weight.sum() + (faded**2).sum() / (2 * _FADE_SPREAD**2)
         total = loss(logits[:, None, :], rows) + prior * rows.repeats / len(rows)
         total.backward()

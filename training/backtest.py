@@ -20,6 +20,7 @@ from evaluation.metrics.bootstrap import Interval, paired_difference
 from evaluation.metrics.churn import both_seen, churn_metrics, per_unit, risk_columns
 from evaluation.metrics.churn_profit import Campaign
 from training.churn import ChurnTraining, ChurnTrainingError, train
+from training.foresight import known_on
 
 OUTCOME = ("customer_id", "as_of", "event", "time_days")
 MODEL, LIFE_TABLE, LOGISTIC = "churn network", "life table", "logistic regression"
@@ -45,15 +46,6 @@ class Unrecorded:
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
         """Forgets them."""
-
-
-def known_on(rows: pl.DataFrame, day: date, lead_days: int = 0) -> pl.DataFrame:
-    """The rows of a feature frame before `day`, with outcomes as they were known at its start."""
-    known = (pl.lit(day) - pl.col("as_of")).dt.total_days() - lead_days
-    return rows.filter((pl.col("as_of") < day) & (known > 0)).with_columns(
-        (pl.col("event") & (pl.col("time_days") <= known)).alias("event"),
-        pl.min_horizontal("time_days", known.cast(pl.Float64)).alias("time_days"),
-    )
 
 
 def days_to_examine(rows: pl.DataFrame, params: BacktestParams) -> list[date]:
@@ -108,7 +100,7 @@ def backtest(
             "learned_from": {"rows": learned.height, "leavers": _leavers(learned)},
         }  # fmt: skip
         try:
-            found = train(training, past, work_dir / day.isoformat(), Unrecorded())
+            found = train(training, past, work_dir / day.isoformat(), Unrecorded(), lead_days=lead_days)
         except ChurnTrainingError as error:
             folds.append(fold | {"skipped": str(error)})
             continue

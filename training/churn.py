@@ -1,8 +1,9 @@
 """Trains the churn network on features of several as-of dates, calibrates it, and survives being killed.
 
 First the additive part is fitted whole, then the ensemble learns what it leaves, for as long as that helps on the valid
-split; where it never helps, nothing of it is kept. The result is calibrated on valid, too. A target without dates gets
-a network of its own (models.tabular, training.tabular).
+split; where it does not help customers of valid that it was not stopped on, nothing of it is kept. The result is
+calibrated on valid, beginning from what a model of the past needed on what came after (training.foresight). A target
+without dates gets a network of its own (models.tabular, training.tabular).
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from training.likelihood import Rows, calibrate, encode, ensemble_logits, ensemb
 from training.passes import learn
 
 if TYPE_CHECKING:
+    import torch
+
     from models.churn import ChurnModel
     from models.hazard import HazardNetwork
 
@@ -91,12 +94,13 @@ def train(
     run: Run,
     progress: Callable[[int, int], None] = lambda done, total: None,
     declared: Sequence[Feature] | None = None,
+    lead_days: int = 0,
 ) -> dict[str, Any]:
     """Trains on rows whose `split` is train, stops and calibrates on valid, writes `work_dir/model`, returns a summary.
 
     `features` is what data.features made, with a column `split`; rows without a known outcome are left out. `declared`
-    says what the columns are where data.features does not (a plain table). A training that was killed goes on from its
-    checkpoint and ends at the same weights as one that was not.
+    says what the columns are where data.features does not (a plain table), `lead_days` what `features.lead_days` was. A
+    training that was killed goes on from its checkpoint and ends at the same weights as one that was not.
     Raises ChurnTrainingError when rows, customers who left or a split are missing, or a feature gives the target away.
     """
     import torch
@@ -106,6 +110,7 @@ def train(
     from models.hazard import HazardNetwork
     from models.tabular import TableNetwork
     from training.additive import fit_additive
+    from training.foresight import foresee
     from training.tabular import blend, refit
 
     rows = features.filter(pl.col("event").is_not_null() & (pl.col("time_days").is_null() | (pl.col("time_days") > 0)))
@@ -139,15 +144,19 @@ def train(
         used |= {"rows": parts["train"].height, "inputs": encoder.width, "features": len(columns)}
         run.log_params({"used": used})
 
-    state = learn(network, encoded["train"], encoded["valid"], params, work_dir / CHECKPOINT,
+    stopping, judging = _halves(parts["valid"]["customer_id"])
+    watched = encoded["valid"].take(stopping) if dated else encoded["valid"]
+    state = learn(network, encoded["train"], watched, params, work_dir / CHECKPOINT,
                   _fingerprint(params, features), begin, run.log_metrics, progress)  # fmt: skip
     if isinstance(network, HazardNetwork):
-        if not _worth_it(network, encoded["valid"], parts["valid"]["customer_id"]):
+        if not _worth_it(network, encoded["valid"].take(judging), parts["valid"]["customer_id"].gather(judging)):
             network.silence()
         kept_loss = ensemble_loss(network, encoded["valid"])
-        temperature, bias = calibrate(network, encoded["valid"])
+        ahead = foresee(config, encoder, rows.filter(pl.col("split") != "test"), params, lead_days)
+        temperature, bias = calibrate(network, encoded["valid"], ahead.temperature if ahead else 1.0)
         config = replace(config, temperature=temperature, bias=bias)
-        found = {"ensemble": not network.is_silent, "kept_valid_loss": kept_loss}
+        found = {"ensemble": not network.is_silent, "kept_valid_loss": kept_loss,
+                 "foresight": ahead and {**asdict(ahead), "day": ahead.day.isoformat()}}  # fmt: skip
     else:
         config, found = blend(network, config, encoded, params)
     metrics = _valid_metrics(ChurnModel(config, network), parts["valid"])
@@ -173,10 +182,18 @@ def train(
     }  # fmt: skip
 
 
+def _halves(customer: pl.Series) -> tuple[torch.Tensor, torch.Tensor]:
+    """The places of the rows of every other customer, and of the rest."""
+    import torch
+
+    second = torch.from_numpy((customer.rank("dense") % 2 == 0).to_numpy().copy())
+    return torch.nonzero(~second)[:, 0], torch.nonzero(second)[:, 0]
+
+
 def _worth_it(network: HazardNetwork, rows: Rows, customer: pl.Series) -> bool:
     """Whether the ensemble gains on `rows` beyond sampling error (95 %, one-sided), which is clustered by customer.
 
-    The best of many passes looks good by chance where few customers left.
+    `rows` are none that passes were stopped on: the best of many passes looks good there by chance.
     """
     alone = row_losses(network.additive(rows.inputs)[:, None, :], rows)[:, 0]
     together = row_losses(ensemble_logits(network, rows)[:, None, :], rows)[:, 0]

@@ -6,6 +6,7 @@ A customer who was observed for half an interval counts for half of it, so no ce
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -104,24 +105,32 @@ def ensemble_loss(network: torch.nn.Module, rows: Rows) -> float:
     return float(loss(ensemble_logits(network, rows)[:, None, :], rows))
 
 
-def calibrate(network: torch.nn.Module, rows: Rows) -> tuple[float, tuple[float, ...]]:
-    """A temperature for all and a bias for each interval by penalised likelihood: few events move them little."""
+def calibrate(network: torch.nn.Module, rows: Rows, expected: float = 1.0) -> tuple[float, tuple[float, ...]]:
+    """A temperature for all and a bias for each interval by penalised likelihood: few events move them little.
+
+    `expected` is the temperature to believe in before seeing `rows`. Hazards are spread around the average customer's,
+    so that a temperature leaves the level of each interval to the biases, whose prior knows it better.
+    """
     import torch
 
     logits = ensemble_logits(network, rows)[:, None, :]
-    knobs = torch.zeros(1 + logits.shape[2], dtype=torch.float64, requires_grad=True)
+    average = logits.mean(dim=(0, 1)) if rows.dated else torch.zeros(logits.shape[2])
+    knobs = torch.zeros(1 + logits.shape[2], dtype=torch.float64)
+    knobs[0] = centre = math.log(expected)
+    knobs.requires_grad_(True)
     optimizer = torch.optim.LBFGS([knobs], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        moved = logits * knobs[0].exp() + knobs[1:]
+        moved = average + (logits - average) * knobs[0].exp() + knobs[1:]
         total = loss(moved, rows) * len(rows) / rows.repeats
         # Gaussian priors: 0.1 on the log temperature, 0.05 on each bias. Train knows the level better than valid does,
         # and what was fitted under penalties is seldom overconfident.
-        total = total + knobs[0] ** 2 / (2 * 0.1**2) + (knobs[1:] ** 2).sum() / (2 * 0.05**2)
+        total = total + (knobs[0] - centre) ** 2 / (2 * 0.1**2) + (knobs[1:] ** 2).sum() / (2 * 0.05**2)
         total.backward()
         return total
 
     optimizer.step(closure)
     values = knobs.detach()
-    return float(values[0].exp()), tuple(values[1:].tolist())
+    temperature = float(values[0].exp())
+    return temperature, tuple((values[1:] + (1 - temperature) * average).tolist())

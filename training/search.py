@@ -54,12 +54,13 @@ def search(
     work: Path,
     record: Callable[[int, ChurnTraining], AbstractContextManager[Run]],
     progress: Callable[[int, int], None] = lambda done, total: None,
+    lead_days: int = 0,
 ) -> Found:
     """Brings the study `name` in `storage` (an SQLAlchemy URL) to `trials` finished trials and returns the best.
 
     The first trial has the settings of `base`, so the best is never worse on valid. A search that was killed goes on:
     the trial it was in is tried again, from its last checkpoint. Rows of the test part are dropped before anything
-    looks at them. `record` opens the run that a trial writes to.
+    looks at them. `record` opens the run that a trial writes to, `lead_days` is what `features.lead_days` was.
     """
     import optuna
 
@@ -80,7 +81,7 @@ def search(
         params = replace(base, **{key: _suggested(trial, key, kind) for key, kind in space.items()})
         with record(trial.number, params) as run:
             # The folder is named by the settings: a trial that is tried again finds its checkpoint.
-            found = train(params, rows, work / _folder(params), run)
+            found = train(params, rows, work / _folder(params), run, lead_days=lead_days)
             loss = found["kept_valid_loss"]
             run.log_metrics({"objective": loss}, step=0)
         trial.set_user_attr("run_id", run.run_id)

@@ -13,6 +13,7 @@ import torch
 
 from data.features import describe
 from models.churn import ChurnConfig, ChurnModel, ChurnModelError, describe_columns
+from models.encoding import Encoder
 
 NAMES = {"contacts_30d": "numeric", "friction_30d": "numeric", "longest_wait_s": "numeric", "plan": "categorical"}
 
@@ -194,3 +195,21 @@ def test_calibration_moves_every_curve_and_keeps_it_monotone():
     )
     assert (after[:, 0] > before[:, 0]).mean() > 0.9
     assert (np.diff(after, axis=1) >= 0).all()
+
+
+def test_C2_days_as_a_customer_go_on_through_the_intervals_and_unknown_ones_stay_unknown():
+    days = [None, *np.linspace(1, 3000, 199).tolist()]
+    frame = a_frame().with_columns(pl.Series("tenure_days", days))
+    columns = describe_columns(frame, [describe("tenure_days"), describe("friction_30d")], bins=6)
+    network = ChurnModel(ChurnConfig(columns, (30, 365), hidden=4, members=2, bias=(0.0, 0.0))).network
+    encoder = Encoder(columns)
+    now = torch.from_numpy(encoder.frame(frame))
+    found = network.ahead(now)
+    assert {columns[encoder.owner[place]].name for place in network.advancing} == {"tenure_days"}
+    for interval, (begin, end) in enumerate(((0, 30), (30, 365))):
+        later = [begin + (end - begin) * share for share in (0.125, 0.375, 0.625, 0.875)]
+        will_be = np.mean([encoder.frame(frame.with_columns(pl.col("tenure_days") + day)) for day in later], axis=0)
+        change = (will_be - now.numpy())[:, network.advancing]
+        assert found[:, interval].numpy() == pytest.approx(change, abs=1e-4)
+    assert not found[0].any()
+    assert found[1:150].abs().amax(dim=(1, 2)).min() > 0

@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 
 from evaluation.metrics.churn_profit import Campaign
-from training.backtest import MODEL, BacktestParams, backtest, days_to_examine, known_on
+from training.backtest import MODEL, BacktestParams, backtest, days_to_examine
 from training.churn import ChurnTraining, ChurnTrainingError
+from training.foresight import known_on
 
 QUICK = ChurnTraining(epochs=2, hidden=8, members=2, min_customers=30, min_events=5, horizons_days=(30, 90, 365))
 MONTHS = [date(2025, month, 1) for month in range(1, 13)]

@@ -246,6 +246,27 @@ def test_it_learns_what_experiences_weigh_and_how_they_fade(tmp_path):
     assert (network.fade.diff() < 0).all()
 
 
+def test_C2_a_customer_who_will_soon_be_an_old_one_is_foreseen_as_one(tmp_path):
+    """The hazard of the first 400 days as a customer is eight times that of later ones."""
+    rng = np.random.default_rng(0)
+    tenure = rng.integers(1, 1200, 4000)
+    hazard = np.where(tenure[:, None] + np.arange(365) < 400, 0.002, 0.00025)
+    gone = np.cumsum(hazard, axis=1) > rng.exponential(1, 4000)[:, None]
+    event = gone.any(axis=1)
+    table = pl.DataFrame({
+        "customer_id": [f"C{n}" for n in range(4000)], "as_of": [date(2026, 1, 1)] * 4000,
+        "split": rng.choice(["train", "valid", "test"], 4000, p=[0.6, 0.2, 0.2]), "event": event,
+        "time_days": np.where(event, gone.argmax(axis=1) + 1.0, 365.0), "tenure_days": tenure.astype(float),
+    })  # fmt: skip
+    found = train(replace(QUICK, epochs=0), table, tmp_path, Notes())
+    risks = ChurnModel.load(Path(found["model"])).predict(table)
+    for few, many in ((30, 180), (230, 390), (500, 1100)):
+        there = pl.Series((tenure >= few) & (tenure < many))
+        stays = np.exp(-np.cumsum(hazard[there.to_numpy()], axis=1)).mean(axis=0)
+        late = risks.filter(there).select(pl.col("risk_365") - pl.col("risk_180")).to_series().mean()
+        assert late == pytest.approx(stays[179] - stays[364], rel=0.25, abs=0.01)
+
+
 def test_an_ensemble_that_gains_nothing_is_silent(tmp_path):
     found = train(QUICK, a_table(2000, effect=0.0), tmp_path, Notes())
     assert not found["ensemble"]

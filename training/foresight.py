@@ -1,0 +1,78 @@
+"""What time does to a churn model: one of what was known on a day, calibrated on what came after that day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import TYPE_CHECKING, Protocol
+
+import polars as pl
+
+from training.additive import fit_additive
+from training.learnable import ChurnTrainingError, followed, leavers
+from training.likelihood import calibrate, encode
+
+if TYPE_CHECKING:
+    from models.encoding import Encoder
+    from models.hazard import ChurnConfig
+
+_PAST = 2 / 3  # of the as-of dates are learned from, the others foreseen
+
+
+class Learned(Protocol):
+    """The settings of churn training that matter here."""
+
+    @property
+    def ridge(self) -> float: ...
+
+    @property
+    def mark_cost(self) -> float: ...
+
+    @property
+    def additive_steps(self) -> int: ...
+
+    @property
+    def min_events(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """The temperature that a model of everything before `day` needed for everything from then on."""
+
+    day: date
+    temperature: float
+    leavers: int  # from that day on
+
+
+def known_on(rows: pl.DataFrame, day: date, lead_days: int = 0) -> pl.DataFrame:
+    """The rows of a feature frame before `day`, with outcomes as they were known at its start."""
+    known = (pl.lit(day) - pl.col("as_of")).dt.total_days() - lead_days
+    return rows.filter((pl.col("as_of") < day) & (known > 0)).with_columns(
+        (pl.col("event") & (pl.col("time_days") <= known)).alias("event"),
+        pl.min_horizontal("time_days", known.cast(pl.Float64)).alias("time_days"),
+    )
+
+
+def foresee(
+    config: ChurnConfig, encoder: Encoder, rows: pl.DataFrame, params: Learned, lead_days: int
+) -> Foresight | None:
+    """Fits the additive part to what was known of train two thirds into the as-of dates, and foresees the rest of them.
+
+    `rows` are those of train and valid. The future is that of both, for it is the same customers that a model in use
+    foresees. None where either side of the day has fewer than `params.min_events` leavers.
+    """
+    from models.hazard import HazardNetwork
+
+    days = rows["as_of"].unique().sort()
+    day = days[int(len(days) * _PAST)]
+    past, future = known_on(rows.filter(split="train"), day, lead_days), rows.filter(pl.col("as_of") >= day)
+    if min(leavers(past), leavers(future)) < params.min_events:
+        return None
+    try:
+        horizons = followed(past, config.horizons_days)
+    except ChurnTrainingError:
+        return None
+    network = HazardNetwork(replace(config, horizons_days=horizons))
+    fit_additive(network, encode(encoder, past, horizons), params.ridge, params.mark_cost, params.additive_steps)
+    temperature, _ = calibrate(network, encode(encoder, future, horizons))
+    return Foresight(day, temperature, leavers(future))
