@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from training.base_speech import corpus_of, prepare
 from training.devices import Devices, kind_of
 from training.fit import Fit, fit
 from training.speech import SAMPLE_RATE_HZ, Augmentation
+
+REFINE_COOLDOWN = 0.8  # of the refining steps
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ class BaseTraining:
     short_s: float = 2.0  # longest utterance at first
     longest_s: float = 16.0  # longest utterance in the end
     clean_steps: int = 400  # augmentation begins here
+    refine_steps: int = 5000  # then so many more with speech cut anew, so that the quiet around it stops to matter
+    refine_rate: float = 1.5e-3  # their peak; it falls over most of them
+    refine_quiet_share: float = 0.7  # of the utterances are cut anew
     checkpoint_steps: int = 200  # how much a kill may cost
     valid_steps: int = 1000  # how often a sample of the held-out speech is transcribed
     device: str = "cpu"  # cpu, cuda (written, but never run: no such machine was at hand), or auto
@@ -72,7 +77,7 @@ def train_base(
 ) -> dict[str, Any]:
     """Makes `out`/keepline-base.nemo and its card from the sets in `speech_dir` and the talk in `dialogue_dir`.
 
-    About an hour on two cores. Killed, it goes on from `work_dir`; returns what `fit` does, and wer, size_bytes and
+    About two hours on two cores. Killed, it goes on from `work_dir`; returns what `fit` does, and wer, size_bytes and
     parameters. Raises ValueError when `work_dir` was begun with other `params`, FileNotFoundError without the sets,
     DeviceError for a device that is not there.
     """
@@ -95,7 +100,7 @@ def train_base(
     label = {character: number for number, character in enumerate(ALPHABET)}
     tokens = [[label[character] for character in text] for text in corpus.texts]
     held_out = [row for row in rows if row["held_out"]]
-    settings = Fit(
+    first = Fit(
         steps=params.steps,
         learning_rate=params.learning_rate,
         warmup_steps=params.warmup_steps,
@@ -107,23 +112,43 @@ def train_base(
         valid_steps=params.valid_steps,
         augmentation=params.augmentation,
     )
-    sample = corpus_of(held_out[:: max(1, len(held_out) // 300)], work_dir)
-    log = work_dir / "log.jsonl"
-
-    def report(step: int, metrics: dict[str, float]) -> None:
-        with log.open("a") as lines:
-            lines.write(json.dumps({"step": step, **metrics}) + "\n")
-
-    summary = fit(
-        model.to(devices.name), corpus, tokens, sampler(params, known), settings, work_dir,
-        measure=lambda model: wer(Recognizer(model), sample), report=report, progress=progress, devices=devices,
+    refined = replace(
+        first, steps=params.refine_steps, learning_rate=params.refine_rate, cooldown_share=REFINE_COOLDOWN,
+        seed=params.seed + 1, clean_steps=0,
+        augmentation=replace(params.augmentation, quiet_share=params.refine_quiet_share),
     )  # fmt: skip
+    sample = corpus_of(held_out[:: max(1, len(held_out) // 300)], work_dir)
+    batch_at, summary, resumed_from = sampler(params, known), {}, 0
+    for settings, folder, done in ((first, work_dir, 0), (refined, work_dir / "refined", params.steps)):
+        summary = fit(
+            model.to(devices.name), corpus, tokens, _later(batch_at, done), settings, folder,
+            measure=lambda model: wer(Recognizer(model), sample), report=_told_in(work_dir / "log.jsonl", done),
+            progress=_moved(progress, done, params.steps + params.refine_steps), devices=devices,
+        )  # fmt: skip
+        resumed_from += summary["resumed_from"]
+    summary |= {"step": params.steps + params.refine_steps, "resumed_from": resumed_from}
     path = out / "keepline-base.nemo"
     save(model, path)
     results = judge(Recognizer(model), held_out, work_dir)
     summary |= {"wer": results, "size_bytes": path.stat().st_size, "parameters": Recognizer(model).parameters}
     write_text(out / "card.md", card(asdict(params), rows, summary))
     return summary
+
+
+def _later(batch_at: Callable[[int], np.ndarray], done: int) -> Callable[[int], np.ndarray]:
+    return lambda step: batch_at(done + step)
+
+
+def _moved(progress: Callable[[int, int], None], done: int, total: int) -> Callable[[int, int], None]:
+    return lambda step, _: progress(done + step, total)
+
+
+def _told_in(log: Path, done: int) -> Callable[[int, dict[str, float]], None]:
+    def report(step: int, metrics: dict[str, float]) -> None:
+        with log.open("a") as lines:
+            lines.write(json.dumps({"step": done + step, **metrics}) + "\n")
+
+    return report
 
 
 def network(params: BaseTraining) -> Any:

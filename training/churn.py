@@ -149,7 +149,9 @@ def train(
     state = learn(network, encoded["train"], watched, params, work_dir / CHECKPOINT,
                   _fingerprint(params, features), begin, run.log_metrics, progress)  # fmt: skip
     if isinstance(network, HazardNetwork):
-        if not _worth_it(network, encoded["valid"].take(judging), parts["valid"]["customer_id"].gather(judging)):
+        if not _worth_it(
+            network, encoded["valid"].take(judging), parts["valid"]["customer_id"].gather(judging.numpy())
+        ):
             network.silence()
         kept_loss = ensemble_loss(network, encoded["valid"])
         ahead = foresee(config, encoder, rows.filter(pl.col("split") != "test"), params, lead_days)

@@ -16,7 +16,7 @@ from data.store import atomic
 from training.devices import Devices
 from training.layers import rate_groups, set_learning
 from training.losses import is_hybrid, loss_sum
-from training.speech import Augmentation, augment, collate, with_quiet
+from training.speech import Augmentation, augment, collate, cut_anew
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _step(
             except AudioError as error:
                 state["unreadable"][str(i)] = str(error)
                 continue
-            waves.append(wave if clean else with_quiet(wave, settings.augmentation, rng))
+            waves.append(wave if clean else cut_anew(wave, settings.augmentation, rng))
             own.append(tokens[i])
         if not waves:
             continue

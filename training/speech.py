@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import torch
 
 FRAME = 320  # samples in 20 ms
+MARGIN = 2 * FRAME  # kept on either side of speech, whose first and last sounds are faint
+LEAST_SPEECH = 10 ** (-35 / 20)  # level of what may be speech, against the loudest twentieth
+LEAST_SPEECH_IN_NOISE = 10 ** (-20 / 20)  # what is that loud is speech, however loud the rest
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,8 @@ class Augmentation:
     noise_snr_db_min: float = 8.0  # loudest noise, signal over noise
     noise_snr_db_max: float = 35.0  # faintest noise
     speed_spread: float = 0.1  # pace and pitch change by up to this share either way
-    quiet_share: float = 0.0  # more of the line's own quiet comes before and after, as where cutting was generous
-    quiet_s: float = 0.6  # so much of it at most on either side
+    quiet_share: float = 0.0  # cut anew: to its speech, then up to quiet_s of the line's own quiet on either side
+    quiet_s: float = 0.6  # so much of it at most
     frequency_masks: int = 2  # SpecAugment: masked bands an utterance
     frequency_width: int = 8  # SpecAugment: widest band, of the model's mel features
     time_masks: int = 2  # SpecAugment: masked stretches an utterance
@@ -67,19 +70,34 @@ class Corpus(Utterances):
         return np.interp(at, np.arange(len(samples)), samples).astype(np.float32)
 
 
-def with_quiet(wave: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    """`wave` (float32 [frames], 16 kHz) for its share between stretches of noise as faint as its faintest moments.
+def cut_anew(wave: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """`wave` (float32 [frames], 16 kHz), for its share only its speech, between noise as faint as its faint moments.
 
-    Networks that normalise features over an utterance hear it otherwise when there is more quiet in it.
+    Networks that normalise features over an utterance hear it otherwise when there is more quiet in it, or less.
     """
     if not settings.quiet_share or rng.random() >= settings.quiet_share:
         return wave
-    frames = wave[: len(wave) // FRAME * FRAME].reshape(-1, FRAME)
-    faint = float(np.quantile(np.sqrt((frames**2).mean(axis=1)), 0.05)) if len(frames) else 0.0
     before, after = (rng.uniform(0, settings.quiet_s, 2) * SAMPLE_RATE_HZ).astype(int)
-    around = rng.standard_normal(before + len(wave) + after, np.float32) * faint
-    around[before : before + len(wave)] = wave
+    begin, end, faint = speech_in(wave)
+    around = rng.standard_normal(before + end - begin + after, np.float32) * faint
+    around[before : before + end - begin] = wave[begin:end]
     return around
+
+
+def speech_in(wave: np.ndarray) -> tuple[int, int, float]:
+    """First and last sample of what is louder than the quiet of one utterance, and how loud (RMS) that quiet is.
+
+    By energy in steps of 20 ms: enough where somebody is known to speak. models.segments finds speech in calls.
+    """
+    if len(wave) < FRAME:
+        return 0, len(wave), 0.0
+    level = np.sqrt((wave[: len(wave) // FRAME * FRAME].reshape(-1, FRAME) ** 2).mean(axis=1))
+    faint, loud = (float(value) for value in np.quantile(level, [0.05, 0.95]))
+    spoken = np.flatnonzero(level > np.clip(2 * faint, loud * LEAST_SPEECH, loud * LEAST_SPEECH_IN_NOISE))
+    if not len(spoken):
+        return 0, len(wave), faint
+    begin, end = int(spoken[0]) * FRAME - MARGIN, (int(spoken[-1]) + 1) * FRAME + MARGIN
+    return max(0, begin), min(len(wave), end), faint
 
 
 def collate(waves: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:

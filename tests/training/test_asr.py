@@ -21,7 +21,7 @@ from training.devices import DeviceError, kind_of, together
 from training.fit import Fit, TrainingError, _save, fit, learning_rate, weights_left
 from training.layers import encoder_layers, rate_groups
 from training.manifest import ManifestError
-from training.speech import Augmentation, Corpus, augment, collate, telephone, with_quiet
+from training.speech import Augmentation, Corpus, augment, collate, cut_anew, speech_in, telephone
 from training.vocabulary import VocabularyError, encoder_of, replace_vocabulary
 
 SETTINGS = AsrTraining(steps=12, batch_duration_s=6.0, warmup_steps=2, valid_steps=6, checkpoint_steps=4, threads=1)
@@ -346,22 +346,35 @@ def test_a_telephone_keeps_its_band_and_takes_the_rest() -> None:
     assert not torch.equal(telephone(mixed, np.random.default_rng(0)), mixed)
 
 
-def test_quiet_around_speech_is_as_faint_as_its_faintest_moments_and_changes_nothing_in_it() -> None:
+def test_A4_speech_is_cut_anew_out_of_its_quiet_and_laid_into_more_of_the_same() -> None:
     rng = np.random.default_rng(0)
-    wave = np.concatenate([rng.normal(0, 0.01, 16000), rng.normal(0, 0.3, 16000)]).astype(np.float32)
-    found = with_quiet(wave, replace(QUIET, quiet_share=1.0, quiet_s=2.0), np.random.default_rng(3))
-    at = next(i for i in range(len(found)) if np.array_equal(found[i : i + 100], wave[:100]))
-    assert np.array_equal(found[at : at + len(wave)], wave)
-    assert 0 < at < 32000 > len(found) - at - len(wave) > 0
-    for quiet in (found[:at], found[at + len(wave) :]):
-        assert 0.008 < quiet.std() < 0.012
-    shares = [with_quiet(wave, replace(QUIET, quiet_share=0.3), rng) is not wave for _ in range(300)]
+    quiet, speech = rng.normal(0, 0.01, (2, 32000)), rng.normal(0, 0.3, 16000)
+    wave = np.concatenate([quiet[0], speech, quiet[1]]).astype(np.float32)
+    begin, end, faint = speech_in(wave)
+    assert 32000 - 1000 < begin <= 32000 < 48000 <= end < 48000 + 1000
+    assert faint == pytest.approx(0.01, rel=0.2)
+    lengths = []
+    for _ in range(20):
+        found = cut_anew(wave, replace(QUIET, quiet_share=1.0, quiet_s=0.5), rng)
+        at = next(i for i in range(len(found)) if np.array_equal(found[i : i + 100], wave[begin : begin + 100]))
+        assert np.array_equal(found[at : at + end - begin], wave[begin:end])
+        assert max(at, len(found) - at - (end - begin)) <= 8000
+        if at > 3000:
+            assert found[: at - 1000].std() == pytest.approx(0.01, rel=0.3)
+        lengths.append(len(found))
+    assert len(set(lengths)) > 10
+    shares = [cut_anew(wave, replace(QUIET, quiet_share=0.3), rng) is not wave for _ in range(300)]
     assert 0.2 < np.mean(shares) < 0.4
+
+
+def test_A4_what_is_short_or_all_alike_is_speech() -> None:
+    for wave in (np.ones(100, np.float32), np.ones(3200, np.float32), np.zeros(3200, np.float32)):
+        assert speech_in(wave)[:2] == (0, len(wave))
 
 
 def test_without_a_share_of_quiet_no_chance_is_drawn() -> None:
     wave, rng = np.zeros(100, np.float32), np.random.default_rng(0)
-    assert with_quiet(wave, QUIET, rng) is wave
+    assert cut_anew(wave, QUIET, rng) is wave
     assert rng.random() == np.random.default_rng(0).random()
 
 

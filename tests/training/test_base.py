@@ -20,7 +20,8 @@ from training.devices import DeviceError
 
 TINY = BaseTraining(
     channels=16, kernels=(5,), repeat=1, simulated_hours=0.01, simulated_voices=10, flite_hours=0, steps=4,
-    batch_duration_s=10.0, warmup_steps=1, short_steps=1, clean_steps=1, checkpoint_steps=2, valid_steps=2, threads=1,
+    batch_duration_s=10.0, warmup_steps=1, short_steps=1, clean_steps=1, refine_steps=4, checkpoint_steps=2,
+    valid_steps=2, threads=1,
 )  # fmt: skip
 
 
@@ -54,7 +55,7 @@ def test_one_call_makes_the_checkpoint_and_a_card_with_sources_licences_and_figu
     out, summary = made
     recognizer = load(out / "keepline-base.nemo")
     card = (out / "card.md").read_text()
-    assert summary["step"] == TINY.steps
+    assert summary["step"] == TINY.steps + TINY.refine_steps
     assert recognizer.parameters == summary["parameters"]
     assert recognizer.size_bytes == summary["size_bytes"] < 16_000_000
     for name in (*REAL_SETS, "simulated"):
@@ -66,18 +67,19 @@ def test_one_call_makes_the_checkpoint_and_a_card_with_sources_licences_and_figu
         train_base(BaseTraining(), sets / "speech", sets / "dialogue", sets / "work", out)
 
 
+@pytest.mark.parametrize(("at", "from_step"), [(3, 2), (7, 6)])  # before and in the refining steps
 def test_a_stopped_training_goes_on_and_ends_with_the_very_weights(
-    sets: Path, made: tuple[Path, dict[str, Any]], tmp_path: Path
+    sets: Path, made: tuple[Path, dict[str, Any]], tmp_path: Path, at: int, from_step: int
 ) -> None:
     def stop(done: int, _total: int) -> None:
-        if done == 3:
+        if done == at:
             raise KeyboardInterrupt
 
     given = (TINY, sets / "speech", sets / "dialogue", tmp_path / "work", tmp_path / "out")
     with pytest.raises(KeyboardInterrupt):
         train_base(*given, stop)
     summary = train_base(*given)
-    assert (summary["resumed_from"], summary["step"]) == (2, 4)
+    assert (summary["resumed_from"], summary["step"]) == (from_step, 8)
     one, other = (restore(out / "keepline-base.nemo").state_dict() for out in (made[0], tmp_path / "out"))
     assert all((value == other[name]).all() for name, value in one.items())
 
