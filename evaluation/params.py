@@ -14,7 +14,8 @@ class EvaluationParams:
 
     seed: int = 7  # of the bootstrap and of the telephone effects
     conditions: tuple[str, ...] = (
-        "as_delivered", "mulaw", "alaw", "gsm", "packet_loss_10pct", "noise_10db", "music_10db",
+        "as_delivered", "mulaw", "alaw", "gsm", "amr_nb", "packet_loss_10pct", "noise_10db", "music_10db",
+        "crosstalk_10db", "room", "speed_110pct",
     )  # fmt: skip # telephone effects (data.telephone.EFFECTS) that a sample of the test audio is sent through
     condition_s: float = 60.0  # seconds of test audio in that sample, shared out among the voices
     noise_dir: str = ""  # recorded noise for conditions named noise…; synthetic where empty

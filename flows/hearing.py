@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
-from data.audio import SAMPLE_RATE_HZ, read, resample
+from data.audio import SAMPLE_RATE_HZ, AudioError, read, resample
 from data.general import general_speech
 from data.store import atomic, read_lines
 from data.telephone import effect, sounds_in
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
     from models.asr import Transcript
     from models.confidence import Calibration
+    from models.segments import Segmentation
 
 Report = Callable[[int, int], None]
 Pair = tuple[dict[str, Any], np.ndarray]  # a line of a manifest, and its samples
@@ -217,25 +219,50 @@ def judged_words(
     return np.array(scores, float), np.array(right, bool), np.array(calls, str)
 
 
-def calibrate(model: Path, manifest: Path, exports: Path) -> dict[str, Any]:
-    """Writes confidence.json beside the `.nemo`, fitted on the words of held-out calls; says what was found.
+def told(clean: Mapping[str, pl.DataFrame], splits: pl.DataFrame, side: str) -> list[dict[str, Any]]:
+    """The recordings of calls on one side of the split whose customers' words people typed, with these as `text`."""
+    there = splits.filter((pl.col("split") == side) & pl.col("contact_id").is_not_null()).select("contact_id")
+    typed = clean["turns"].filter((pl.col("origin") == "person") & (pl.col("role") == "customer")).sort("turn")
+    texts = typed.group_by("contact_id", maintain_order=True).agg(pl.col("text").fill_null("").str.join(" "))
+    return (
+        clean["recordings"].join(there, on="contact_id", how="semi").join(texts, on="contact_id").sort("contact_id")
+    ).to_dicts()
 
-    Where there are too few words there is none, and the model's confidence stays uncalibrated.
+
+def calibrate(
+    model: Path,
+    calls: Sequence[Mapping[str, Any]],
+    read_audio: Callable[[str], tuple[np.ndarray, int]],
+    segmentation: Segmentation,
+    exports: Path,
+) -> dict[str, Any]:
+    """Writes confidence.json beside the `.nemo`, fitted on words of held-out `calls` (see `told`), as calls are heard.
+
+    Whole sides are compared with all that was typed of them, so that words heard where nobody speaks count as wrong.
+    Calls that cannot be decoded are left out. Where there are too few words there is no calibration, which is said.
     """
     from models import confidence
-    from models.asr import load
+    from models.asr import Transcript, load
 
     path = model.with_name(confidence.FILE)
     path.unlink(missing_ok=True)
-    heard = load(model, exports)
-    pairs = _decoded(manifest)
-    scores, right, calls = judged_words([row for row, _ in pairs], heard.transcribe([wave for _, wave in pairs]))
+    recognizer = load(model, exports)
+    rows, heard = [], []
+    for call in calls:
+        roles = {call["agent_channel"]: "agent", call["customer_channel"]: "customer"}  # one channel: the customer's
+        try:
+            turns = recognizer.transcribe_call(*read_audio(call["contact_id"]), roles, segmentation)
+        except AudioError:
+            continue
+        words = [word for turn in turns if turn.role == "customer" for word in turn.words]
+        rows.append(call)
+        heard.append(Transcript(" ".join(word.text for word in words), words, 0.0))
     try:
-        fitted = confidence.fit(scores, right, calls)
+        fitted = confidence.fit(*judged_words(rows, heard))
     except confidence.CalibrationError as error:
         return {"calibrated": False, "says": str(error)}
     confidence.save(path, fitted)
-    return {"calibrated": True, **asdict(fitted)}
+    return {"calibrated": True, "calls": len(rows), **asdict(fitted)}
 
 
 def _sureness(calibration: Calibration | None, exam: Exam, heard: Sequence[Transcript]) -> dict[str, Any]:

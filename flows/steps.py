@@ -153,7 +153,8 @@ def train_asr(street: Street, progress: Report) -> dict[str, Any]:
     base = hearing.base_of(params.base, street.path("asr"))
     train = street.path("pseudo/train.jsonl")
     manifests = {name: hearing.lines_of(train if name == "train" else speech / f"{name}.jsonl") for name in SPLITS}
-    assert_manifests_apart(manifests, pl.read_parquet(street.path("splits.parquet")))
+    splits = pl.read_parquet(street.path("splits.parquet"))
+    assert_manifests_apart(manifests, splits)
     params = adapting.with_spoken(street, params, progress)
     with judging.training_run(street, "asr", asdict(params)) as run:
         found = finetune(params, base, train, speech / "valid.jsonl", work, run, progress)
@@ -167,7 +168,9 @@ def train_asr(street: Street, progress: Report) -> dict[str, Any]:
         run.log_artifact(street.path("asr/hours.json"))
         hours.hold(street.params.hours)
     found |= {"adaptation": adapting.adapt(street, work / "model.nemo", progress)}
-    found |= {"confidence": hearing.calibrate(work / "model.nemo", speech / "valid.jsonl", street.path("exports"))}
+    calls = hearing.told(read_tables(street.path("clean")), splits, "valid")
+    found |= {"confidence": hearing.calibrate(work / "model.nemo", calls, _decoded(street),
+                                              street.params.hearing.segmentation, street.path("exports"))}  # fmt: skip
     files = [path for name in ("model.nemo", "confidence.json", *FILES) if (path := work / name).exists()]
     return judging.leave_bundle(street, "asr", {path.name: path for path in files}, run.run_id, found)
 
