@@ -50,7 +50,8 @@ PEERS = ("whisper-base", "whisper-tiny.en", "moonshine-tiny", "pocketsphinx")
 BASE = ROOT / "models" / "base" / "keepline-base.nemo"
 TUNING = AsrTraining(
     batch_duration_s=40.0, learning_rate=1e-3, warmup_steps=50, valid_steps=250, longest_s=16.0,
-    augmentation=Augmentation(telephone_share=0.4, noise_share=0.4, speed_spread=0.1),
+    # These files are heard whole, as they were recorded.
+    augmentation=Augmentation(telephone_share=0.4, noise_share=0.4, speed_spread=0.1, quiet_share=0.0),
 )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ class BaseTraining:
     threads: int = 2  # torch threads
     augmentation: Augmentation = field(
         default_factory=lambda: Augmentation(
-            telephone_share=0.4, noise_share=0.3, noise_snr_db_min=10.0, speed_spread=0.1,
+            telephone_share=0.4, noise_share=0.3, noise_snr_db_min=10.0, speed_spread=0.1, quiet_share=0.0,
             frequency_masks=0, time_masks=0,
         )
     )  # fmt: skip # mild, for the same reason

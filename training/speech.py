@@ -28,7 +28,7 @@ class Augmentation:
     noise_snr_db_min: float = 8.0  # loudest noise, signal over noise
     noise_snr_db_max: float = 35.0  # faintest noise
     speed_spread: float = 0.1  # pace and pitch change by up to this share either way
-    quiet_share: float = 0.0  # cut anew: to its speech, then up to quiet_s of the line's own quiet on either side
+    quiet_share: float = 0.5  # cut anew: to its speech, then up to quiet_s of the line's own quiet on either side
     quiet_s: float = 0.6  # so much of it at most
     frequency_masks: int = 2  # SpecAugment: masked bands an utterance
     frequency_width: int = 8  # SpecAugment: widest band, of the model's mel features

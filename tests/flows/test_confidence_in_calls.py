@@ -1,0 +1,84 @@
+"""Confidence promises to be calibrated on held-out calls as calls are heard, not on turns that people cut out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from data.audio import AudioError
+from data.records import RECORDINGS, TURNS
+from data.transcripts import HeardTurn, Word
+from flows.hearing import calibrate, told
+from models import asr
+from models.confidence import FILE, beside
+from models.segments import Segmentation
+
+
+def a_table(schema: dict, rows: list[dict]) -> pl.DataFrame:
+    return pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
+
+
+def test_A5_calls_to_calibrate_on_are_held_out_and_hold_all_that_customers_were_typed_to_say() -> None:
+    turns = [
+        {"contact_id": call, "turn": turn, "role": role, "text": text, "origin": origin}
+        for call in ("k1", "k2", "k3", "k4")
+        for turn, role, text, origin in (
+            (2, "customer", "my bill", "person"),
+            (1, "agent", "hello", "person"),
+            (0, "customer", "yes", "person"),
+            (3, "customer", "guessed", "asr"),
+        )
+    ]
+    clean = {
+        "turns": a_table(TURNS, [turn for turn in turns if turn["contact_id"] != "k4"]),
+        "recordings": a_table(RECORDINGS, [{"contact_id": call} for call in ("k3", "k1", "k2", "k4")]),
+    }
+    splits = pl.DataFrame({"contact_id": ["k1", "k2", "k3", "k4", None], "split": ["valid", "train", *["valid"] * 3]})
+    assert [(call["contact_id"], call["text"]) for call in told(clean, splits, "valid")] == [
+        ("k1", "yes my bill"),
+        ("k3", "yes my bill"),
+    ]
+
+
+class Recogniser:
+    """Hears the first word of a customer and, where it is silent, another one that nobody says, as sure of both."""
+
+    def transcribe_call(self, samples, sample_rate_hz, roles, segmentation):
+        said = Word("bill", 0.0, 0.5, 0.9)
+        never = Word("noise", 5.0, 5.5, 0.9 if samples[0, 0] else 0.5)
+        return [
+            HeardTurn(roles[1], 0.0, 0.5, "hello", 0.9, [Word("hello", 0.0, 0.5, 0.9)]),
+            HeardTurn(roles[0], 0.0, 0.5, "bill", 0.9, [said]),
+            HeardTurn(roles[0], 5.0, 5.5, "noise", 0.9, [never]),
+        ]
+
+
+def test_A5_words_heard_where_nobody_speaks_count_as_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asr, "load", lambda model, exports: Recogniser())
+    calls = [
+        {"contact_id": f"k{n}", "customer_channel": 0, "agent_channel": 1, "text": "Bill, please."} for n in range(80)
+    ]
+
+    def read_audio(contact_id: str) -> tuple[np.ndarray, int]:
+        if contact_id == "k7":
+            raise AudioError("k7: torn.")
+        return np.full((8000, 2), float(int(contact_id[1:]) % 2)), 8000
+
+    said = calibrate(tmp_path / "model.nemo", calls, read_audio, Segmentation(), tmp_path)
+    assert (said["calibrated"], said["calls"], said["words"]) == (True, 79, 158)
+    fitted = beside(tmp_path / "model.nemo")
+    sure, unsure = fitted(np.array([0.9, 0.5]))
+    assert sure == pytest.approx(79 / (79 + 39), abs=0.03)
+    assert unsure < 0.2
+
+
+def test_A5_too_few_words_leave_no_calibration_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asr, "load", lambda model, exports: Recogniser())
+    (tmp_path / FILE).write_text("{}")
+    said = calibrate(tmp_path / "model.nemo", [], lambda call: (np.zeros((1, 2)), 8000), Segmentation(), tmp_path)
+    assert not said["calibrated"]
+    assert "too few to calibrate on" in said["says"]
+    assert not (tmp_path / FILE).exists()
