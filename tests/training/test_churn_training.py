@@ -12,11 +12,16 @@ import numpy as np
 import polars as pl
 import pytest
 
+from data.features import describe
 from evaluation.metrics.churn import point_metrics
 from evaluation.metrics.churn_references import kaplan_meier
-from models.churn import ChurnModel
+from models.churn import ChurnConfig, ChurnModel, describe_columns
+from models.encoding import Encoder
+from models.hazard import HazardNetwork
+from training.additive import fit_additive
 from training.boosting import Boosting
 from training.churn import ChurnTraining, ChurnTrainingError, train
+from training.likelihood import calibrate, encode
 
 QUICK = ChurnTraining(
     epochs=8, patience=8, hidden=16, members=4, learning_rate=3e-3, min_customers=40,
@@ -282,6 +287,23 @@ def test_an_ensemble_speaks_where_features_matter_only_together(tmp_path):
     found = train(replace(QUICK, epochs=30), table, tmp_path, Notes())
     assert found["ensemble"]
     assert found["kept_valid_loss"] < found["first_valid_loss"] - 0.05
+
+
+def test_C2_a_departure_told_thrice_weighs_as_one(tmp_path):
+    once = a_history(600)
+    thrice = pl.concat([once] * 3)
+    columns = describe_columns(once, [describe("friction_unresolved_decayed"), describe("plan")], bins=4)
+    encoder, found = Encoder(columns), []
+    for told in (once, thrice):
+        rows = encode(encoder, told, (30, 90, 365))
+        network = HazardNetwork(ChurnConfig(columns, (30, 90, 365), hidden=4, members=2))
+        fit_additive(network, rows, ridge=20.0, mark_cost=5.0, steps=60)
+        found.append((rows.repeats, network.linear, network.mark, calibrate(network, rows)))
+    (one, linear, mark, (temperature, _)), (three, linear_3, mark_3, (temperature_3, _)) = found
+    assert (one, three) == (1.0, 3.0)
+    assert linear.numpy() == pytest.approx(linear_3.numpy(), abs=0.02)
+    assert mark.numpy() == pytest.approx(mark_3.numpy(), rel=0.02)
+    assert temperature == pytest.approx(temperature_3, abs=0.005)
 
 
 def test_refinements_wait_for_many_leavers(tmp_path):
