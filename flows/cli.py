@@ -372,7 +372,7 @@ def base_train(
     ),
     out: Annotated[Path, typer.Option(help="Where the .nemo and its card go.")] = Path("models/base"),
 ) -> None:
-    """Train the small recogniser that ships from scratch, on real and simulated speech (about an hour)."""
+    """Train the small recogniser that ships from scratch, on real and simulated speech (about two hours)."""
     from flows.params import read_params
     from flows.progress import bar
     from flows.settings import from_environment
