@@ -201,7 +201,8 @@ def _worth_it(network: HazardNetwork, rows: Rows, customer: pl.Series) -> bool:
     together = row_losses(ensemble_logits(network, rows)[:, None, :], rows)[:, 0]
     gain = pl.DataFrame({"customer": customer, "gain": (alone - together).numpy()})
     by_customer = gain.group_by("customer").agg(pl.col("gain").sum())["gain"].to_numpy()
-    return bool(by_customer.sum() > 1.645 * by_customer.std() * len(by_customer) ** 0.5)
+    error = by_customer.std() * len(by_customer) ** 0.5 if len(by_customer) else float("inf")
+    return bool(by_customer.sum() > 1.645 * error)
 
 
 def _sized(params: ChurnTraining, customers: int, dated: bool) -> ChurnTraining:
