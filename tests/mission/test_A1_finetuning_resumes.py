@@ -180,8 +180,8 @@ answer["same"] = {key: same("unbroken", key) for key in points}
 answer["history"] = {key: history(key) for key in ("unbroken", *points)}
 answer["found"] = {key: json.loads((folder / f"{key}.json").read_text()) for key in ("unbroken", *points)}
 
-quiet = replace(params.augmentation, telephone_share=0.0, noise_share=0.0, speed_spread=0.0, frequency_masks=0,
-                time_masks=0)
+quiet = replace(params.augmentation, telephone_share=0.0, noise_share=0.0, speed_spread=0.0, quiet_share=0.0,
+                frequency_masks=0, time_masks=0)
 still = replace(params, augmentation=quiet, frozen_layers=99)
 answer["doubled"] = [ended(tuned("doubled", replace(still, batch_duration_s=12.0))),
                      *map(ended, pair("halves", replace(still, devices=2)))]

@@ -25,7 +25,7 @@ from training.speech import Augmentation, Corpus, augment, collate, cut_anew, sp
 from training.vocabulary import VocabularyError, encoder_of, replace_vocabulary
 
 SETTINGS = AsrTraining(steps=12, batch_duration_s=6.0, warmup_steps=2, valid_steps=6, checkpoint_steps=4, threads=1)
-QUIET = Augmentation(telephone_share=0, noise_share=0, speed_spread=0, frequency_masks=0, time_masks=0)
+QUIET = Augmentation(telephone_share=0, noise_share=0, speed_spread=0, quiet_share=0, frequency_masks=0, time_masks=0)
 
 
 class ARun:
