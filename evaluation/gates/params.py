@@ -107,6 +107,7 @@ class AsrGate(KindGate):
         default_factory=lambda: {"louder": 0.05, "quieter": 0.05, "silence_before": 0.15}
     )
     max_critical_loss: float = 0.03  # likely loss in the error rate of each class of critical words; sure ones never
+    critical_alpha: float = 0.1  # a loss is likely where chance makes as large a one less often than this
     max_guardrail_loss: float = 0.03  # in WER on general speech
     max_reading_loss: float = 0.03  # share of labels read wrongly in its text but not in the reference's
     max_friction_loss: float = 0.15  # wrong friction flags more, for each friction there is

@@ -1,6 +1,10 @@
 """E4: at the same word error rate, a recogniser that loses negations is refused."""
 
+from typing import Any
+
 from evaluation.gates import examples
+from evaluation.gates.checks import critical_words
+from evaluation.scorecard import Scorecard, asr_scorecard
 from tests.judging import judged
 
 
@@ -18,6 +22,23 @@ def test_E4_refuses_a_recogniser_as_good_on_the_whole_that_loses_every_not():
 def test_E4_refuses_even_a_better_recogniser_that_loses_every_not():
     decision = judged(examples.evidence(examples.asr(0.15, deaf_to="not"), examples.asr(0.3)))
     assert {check.name for check in decision.checks if check.verdict == "fail"} == {"critical_words"}
+
+
+def test_E4_one_word_of_seven_missed_is_chance_and_four_are_not():
+    def missing(words: int) -> Scorecard:
+        """Sixty utterances by as many voices, seven of them with a "cancel", the first `words` of which are missed."""
+        rows: list[dict[str, Any]] = [
+            {"text": "please cancel it" if n < 7 else "hello there again", "voice": f"v{n}", "contact_id": f"k{n}",
+             "role": "customer", "codec": "PCM_16", "start_s": 0.0, "duration": 2.0} for n in range(60)
+        ]  # fmt: skip
+        texts = [row["text"].replace("cancel", "can sell") if n < words else row["text"] for n, row in enumerate(rows)]
+        return asr_scorecard("a", "hash", rows, texts, 7, "2026-01-01", "0" * 64)
+
+    def verdict(words: int) -> str:
+        evidence = examples.evidence(missing(words), missing(0))
+        return critical_words.check(evidence).verdict
+
+    assert [verdict(words) for words in (0, 1, 4, 7)] == ["pass", "pass", "fail", "fail"]
 
 
 def test_E4_a_recogniser_better_in_every_class_passes():
