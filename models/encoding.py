@@ -118,8 +118,9 @@ class Encoder:
         numbers = np.where(np.isfinite(numbers), numbers, np.nan)
         missing = np.isnan(numbers)
         numbers = np.where(missing & ~self._flagged, self._median, numbers)
-        binned = np.clip((numbers[:, self._owned] - self._low) / self._width, 0, 1)
-        standard = np.clip((numbers - self._mean) / self._std, -4, 4)
+        with np.errstate(over="ignore"):  # however large a number is, it ends in the last bin
+            binned = np.clip((numbers[:, self._owned] - self._low) / self._width, 0, 1)
+            standard = np.clip((numbers - self._mean) / self._std, -4, 4)
         inputs = np.zeros((len(numbers), self.width), dtype=np.float32)
         a, b = binned.shape[1], binned.shape[1] + standard.shape[1]
         c = b + int(self._flagged.sum())
