@@ -34,7 +34,7 @@ def the_calls(folder: Path, count: int) -> tuple[str, list[tuple[Path, list[dict
         return "real", [(path, written.get(path.stem, [])) for path in sorted(folder.glob("monitor/*.wav"))]
     from data.simulator import SimulatorParams, simulate
 
-    simulate(SimulatorParams(calls=count, customers=10 * count), folder / "raw", folder / "truth")
+    simulate(SimulatorParams(calls=count, customers=10 * count, faults=0), folder / "raw", folder / "truth")
     written = {path.stem: json.loads(path.read_text())["turns"] for path in folder.glob("raw/transcripts/*.json")}
     return "simulated", [(path, written.get(path.stem, [])) for path in sorted(folder.glob("raw/recordings/*.wav"))]
 
