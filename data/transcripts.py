@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+
+def roles_of(recording: Mapping[str, Any]) -> dict[int, str]:
+    """Who is on which channel of a recording (a row of RECORDINGS). A single channel is the customer's."""
+    return {recording["agent_channel"]: "agent", recording["customer_channel"]: "customer"}
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from data.general import general_speech
 from data.store import atomic, read_lines
 from data.telephone import effect, sounds_in
 from data.text import normalise
+from data.transcripts import roles_of
 from evaluation.metrics.snr import estimated_snr_db
 from evaluation.metrics.wer import alignment
 from evaluation.params import EvaluationParams
@@ -249,9 +250,8 @@ def calibrate(
     recognizer = load(model, exports)
     rows, heard = [], []
     for call in calls:
-        roles = {call["agent_channel"]: "agent", call["customer_channel"]: "customer"}  # one channel: the customer's
         try:
-            turns = recognizer.transcribe_call(*read_audio(call["contact_id"]), roles, segmentation)
+            turns = recognizer.transcribe_call(*read_audio(call["contact_id"]), roles_of(call), segmentation)
         except AudioError:
             continue
         words = [word for turn in turns if turn.role == "customer" for word in turn.words]

@@ -25,7 +25,7 @@ from data.labelling.pseudo import PseudoParams, open_to_training, within_share
 from data.packs import read_member
 from data.records import TURNS
 from data.store import read_lines, write_lines, write_text
-from data.transcripts import HeardCall, HeardTurn, from_json, to_ctm, to_json, to_lhotse, to_nemo, to_vtt
+from data.transcripts import HeardCall, HeardTurn, from_json, roles_of, to_ctm, to_json, to_lhotse, to_nemo, to_vtt
 from data.utterances import cut
 from evaluation.experience.conversation import SIDES, ConversationParams, Span, measure
 from models.calls import pieces
@@ -80,12 +80,7 @@ def hear_all(
     """
     calls = recordings.sort("contact_id").to_dicts()
     heard: dict[str, list[HeardTurn]] = {}
-    tasks = [
-        # A single channel is the customer's; so it comes last here.
-        (call["contact_id"], str(shards), call["shard"], call["member"],
-         {call["agent_channel"]: "agent", call["customer_channel"]: "customer"})
-        for call in calls
-    ]  # fmt: skip
+    tasks = [(call["contact_id"], str(shards), call["shard"], call["member"], roles_of(call)) for call in calls]
     for task, turns in _spread(_hear_member, tasks, ears, min(jobs, -(-len(tasks) // 8))):
         if turns is None:
             raise RuntimeError(f"call {task[0]}: {DIED}")

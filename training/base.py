@@ -118,37 +118,30 @@ def train_base(
         augmentation=replace(params.augmentation, quiet_share=params.refine_quiet_share),
     )  # fmt: skip
     sample = corpus_of(held_out[:: max(1, len(held_out) // 300)], work_dir)
-    batch_at, summary, resumed_from = sampler(params, known), {}, 0
-    for settings, folder, done in ((first, work_dir, 0), (refined, work_dir / "refined", params.steps)):
-        summary = fit(
-            model.to(devices.name), corpus, tokens, _later(batch_at, done), settings, folder,
-            measure=lambda model: wer(Recognizer(model), sample), report=_told_in(work_dir / "log.jsonl", done),
-            progress=_moved(progress, done, params.steps + params.refine_steps), devices=devices,
+    batch_at, total = sampler(params, known), params.steps + params.refine_steps
+
+    def learn(settings: Fit, folder: Path, done: int) -> dict[str, Any]:
+        """What `fit` returns of one of the two trainings, before which `done` of all steps were made."""
+
+        def report(step: int, metrics: dict[str, float]) -> None:
+            with (work_dir / "log.jsonl").open("a") as lines:
+                lines.write(json.dumps({"step": done + step, **metrics}) + "\n")
+
+        return fit(
+            model.to(devices.name), corpus, tokens, lambda step: batch_at(done + step), settings, folder,
+            measure=lambda model: wer(Recognizer(model), sample), report=report,
+            progress=lambda step, _: progress(done + step, total), devices=devices,
         )  # fmt: skip
-        resumed_from += summary["resumed_from"]
-    summary |= {"step": params.steps + params.refine_steps, "resumed_from": resumed_from}
+
+    before = learn(first, work_dir, 0)
+    summary = learn(refined, work_dir / "refined", params.steps)
+    summary |= {"step": total, "resumed_from": before["resumed_from"] + summary["resumed_from"]}
     path = out / "keepline-base.nemo"
     save(model, path)
     results = judge(Recognizer(model), held_out, work_dir)
     summary |= {"wer": results, "size_bytes": path.stat().st_size, "parameters": Recognizer(model).parameters}
     write_text(out / "card.md", card(asdict(params), rows, summary))
     return summary
-
-
-def _later(batch_at: Callable[[int], np.ndarray], done: int) -> Callable[[int], np.ndarray]:
-    return lambda step: batch_at(done + step)
-
-
-def _moved(progress: Callable[[int, int], None], done: int, total: int) -> Callable[[int, int], None]:
-    return lambda step, _: progress(done + step, total)
-
-
-def _told_in(log: Path, done: int) -> Callable[[int, dict[str, float]], None]:
-    def report(step: int, metrics: dict[str, float]) -> None:
-        with log.open("a") as lines:
-            lines.write(json.dumps({"step": done + step, **metrics}) + "\n")
-
-    return report
 
 
 def network(params: BaseTraining) -> Any:

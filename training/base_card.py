@@ -36,7 +36,8 @@ learns the words of one contact centre within minutes. On its own it is not a go
   kernels {kernels}.
 - Trained from scratch on the CPU: {steps} steps of {batch_s:.0f} s of audio, AdamW, short utterances first,
   seed {seed}. A share of {telephone} of the audio went through a simulated telephone (300-3400 Hz, 8 kHz, mu-law).
-  In the last {refine_steps} steps a share of {anew} was cut to its speech and laid into 0 to 0.6 s of its own quiet.
+  In the last {refine_steps} steps a share of {anew} was cut to its speech and laid into 0 to {quiet_s} s of its
+  own quiet.
 - Made by `keepline base train` with the defaults of `training.base.BaseTraining`.
 - Licence of the weights: CC BY-SA 4.0, since some of the sources below ask for sharing alike.
 
@@ -109,7 +110,7 @@ def card(params: dict[str, Any], rows: list[dict[str, Any]], summary: dict[str, 
         steps=summary["step"], batch_s=params["batch_duration_s"], seed=params["seed"], channels=params["channels"],
         blocks=len(params["kernels"]), kernels=", ".join(map(str, params["kernels"])),
         telephone=params["augmentation"]["telephone_share"], refine_steps=params["refine_steps"],
-        anew=params["refine_quiet_share"], voices=params["simulated_voices"],
+        anew=params["refine_quiet_share"], quiet_s=params["augmentation"]["quiet_s"], voices=params["simulated_voices"],
         sources="\n".join(sources), measured="\n".join(measured),
     )  # fmt: skip
 

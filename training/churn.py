@@ -136,9 +136,12 @@ def train(
     torch.manual_seed(params.seed)
     network = network_of(config)
 
+    def fit(network: HazardNetwork, rows: Rows) -> None:
+        fit_additive(network, rows, params.ridge, params.mark_cost, params.additive_steps)
+
     def begin() -> None:
         if isinstance(network, HazardNetwork):
-            fit_additive(network, encoded["train"], params.ridge, params.mark_cost, params.additive_steps)
+            fit(network, encoded["train"])
         # Under names of their own: whoever opened the run has logged the settings as they were given.
         used = {name: getattr(params, name) for name in ("bins", "batch_size", "dropout", "weight_decay")}
         used |= {"rows": parts["train"].height, "inputs": encoder.width, "features": len(columns)}
@@ -154,7 +157,7 @@ def train(
         ):
             network.silence()
         kept_loss = ensemble_loss(network, encoded["valid"])
-        ahead = foresee(config, encoder, rows.filter(pl.col("split") != "test"), params, lead_days)
+        ahead = foresee(config, encoder, rows.filter(pl.col("split") != "test"), fit, params.min_events, lead_days)
         temperature, bias = calibrate(network, encoded["valid"], ahead.temperature if ahead else 1.0)
         config = replace(config, temperature=temperature, bias=bias)
         found = {"ensemble": not network.is_silent, "kept_valid_loss": kept_loss,

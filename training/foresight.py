@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from training.additive import fit_additive
 from training.learnable import ChurnTrainingError, followed, leavers
-from training.likelihood import calibrate, encode
+from training.likelihood import Rows, calibrate, encode
 
 if TYPE_CHECKING:
     from models.encoding import Encoder
-    from models.hazard import ChurnConfig
+    from models.hazard import ChurnConfig, HazardNetwork
 
 _PAST = 2 / 3  # of the as-of dates are learned from, the others foreseen
-
-
-class Learned(Protocol):
-    """The settings of churn training that matter here."""
-
-    @property
-    def ridge(self) -> float: ...
-
-    @property
-    def mark_cost(self) -> float: ...
-
-    @property
-    def additive_steps(self) -> int: ...
-
-    @property
-    def min_events(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -54,25 +38,30 @@ def known_on(rows: pl.DataFrame, day: date, lead_days: int = 0) -> pl.DataFrame:
 
 
 def foresee(
-    config: ChurnConfig, encoder: Encoder, rows: pl.DataFrame, params: Learned, lead_days: int
+    config: ChurnConfig,
+    encoder: Encoder,
+    rows: pl.DataFrame,
+    fit: Callable[[HazardNetwork, Rows], None],
+    min_events: int,
+    lead_days: int,
 ) -> Foresight | None:
-    """Fits the additive part to what was known of train two thirds into the as-of dates, and foresees the rest of them.
+    """Fits a network to what was known of train two thirds into the as-of dates, and foresees the rest of them.
 
     `rows` are those of train and valid. The future is that of both, for it is the same customers that a model in use
-    foresees. None where either side of the day has fewer than `params.min_events` leavers.
+    foresees. None where either side of the day has fewer than `min_events` leavers.
     """
     from models.hazard import HazardNetwork
 
     days = rows["as_of"].unique().sort()
     day = days[int(len(days) * _PAST)]
     past, future = known_on(rows.filter(split="train"), day, lead_days), rows.filter(pl.col("as_of") >= day)
-    if min(leavers(past), leavers(future)) < params.min_events:
+    if min(leavers(past), leavers(future)) < min_events:
         return None
     try:
         horizons = followed(past, config.horizons_days)
     except ChurnTrainingError:
         return None
     network = HazardNetwork(replace(config, horizons_days=horizons))
-    fit_additive(network, encode(encoder, past, horizons), params.ridge, params.mark_cost, params.additive_steps)
+    fit(network, encode(encoder, past, horizons))
     temperature, _ = calibrate(network, encode(encoder, future, horizons))
     return Foresight(day, temperature, leavers(future))

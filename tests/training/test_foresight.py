@@ -11,7 +11,7 @@ import pytest
 from data.features import describe
 from models.churn import ChurnConfig, describe_columns
 from models.encoding import Encoder
-from training.churn import ChurnTraining
+from training.additive import fit_additive
 from training.foresight import foresee
 
 MONTHS = [date(2025, month, 1) for month in range(1, 13)]
@@ -32,24 +32,20 @@ def a_panel(later: float, customers: int = 1500) -> pl.DataFrame:
         begin = (month - MONTHS[0]).days
         for n in np.flatnonzero(left >= begin).tolist():
             side = "valid" if n % 5 == 0 else "train"
-            rows.append(
-                (
-                    f"C{n}",
-                    month,
-                    side,
-                    bool(left[n] < len(days)),
-                    float(min(left[n], len(days)) - begin + 1),
-                    friction[n],
-                )
-            )
+            seen = float(min(left[n], len(days)) - begin + 1)
+            rows.append((f"C{n}", month, side, bool(left[n] < len(days)), seen, friction[n]))
     names = ["customer_id", "as_of", "split", "event", "time_days", "friction_30d"]
     return pl.DataFrame(rows, schema=names, orient="row")
 
 
-def foreseen(panel: pl.DataFrame, **settings):
+def foreseen(panel: pl.DataFrame, min_events: int = 10):
     columns = describe_columns(panel, [describe("friction_30d")], bins=4)
     config = ChurnConfig(columns, HORIZONS, hidden=4, members=2, bias=(0.0, 0.0))
-    return foresee(config, Encoder(columns), panel, ChurnTraining(**settings), 0)
+
+    def fit(network, rows):
+        fit_additive(network, rows, ridge=1.0, mark_cost=0.1, steps=150)
+
+    return foresee(config, Encoder(columns), panel, fit, min_events, 0)
 
 
 def test_C4_what_matters_less_than_it_did_cools_and_what_matters_as_much_does_not():
