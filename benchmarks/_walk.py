@@ -22,7 +22,14 @@ def real_data(benchmark: str, needs: str) -> Path:
     """The folder of real recordings and tables, if it has `needs`; else says that `benchmark` is skipped, and exits."""
     folder = real_folder()
     if not (folder / needs).exists():
-        print(json.dumps({"benchmark": benchmark, "skipped": f"no {needs} in {folder}; set KEEPLINE_REAL_DATA"}))
+        print(
+            json.dumps(
+                {
+                    "benchmark": benchmark,
+                    "skipped": f"no {needs} in {folder}; set KEEPLINE_REAL_DATA",
+                }
+            )
+        )
         sys.exit()
     return folder
 
@@ -31,7 +38,9 @@ def timed(store: Path, *words: str) -> float:
     """Seconds `keepline words…` took; its output goes to stderr. Exits when it fails."""
     env = {**os.environ, "KEEPLINE_STORE": str(store), "PREFECT_HOME": str(store / "prefect")}
     began = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "flows.cli", *words], cwd=ROOT, env=env, stdout=sys.stderr)
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *words], cwd=ROOT, env=env, stdout=sys.stderr
+    )
     if done.returncode:
         sys.exit(done.returncode)
     return round(time.monotonic() - began, 1)

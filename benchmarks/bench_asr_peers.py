@@ -19,7 +19,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ import soundfile
 from _walk import real_data
 
 from data.audio import codec_roundtrip, resample, to_wav_bytes
+from data.progress import Progress
 from data.store import read_json, write_json, write_text
 from data.text import normalise
 from evaluation.metrics.bootstrap import ratio_of_sums
@@ -49,15 +49,23 @@ STEPS = {"barista": 1500, "spoken_digits": 400, "asterisk_prompts": 400}  # of f
 PEERS = ("whisper-base", "whisper-tiny.en", "moonshine-tiny", "pocketsphinx")
 BASE = ROOT / "models" / "base" / "keepline-base.nemo"
 TUNING = AsrTraining(
-    batch_duration_s=40.0, learning_rate=1e-3, warmup_steps=50, valid_steps=250, longest_s=16.0,
+    batch_duration_s=40.0,
+    learning_rate=1e-3,
+    warmup_steps=50,
+    valid_steps=250,
+    longest_s=16.0,
     # These files are heard whole, as they were recorded.
-    augmentation=Augmentation(telephone_share=0.4, noise_share=0.4, speed_spread=0.1, quiet_share=0.0),
-)  # fmt: skip
+    augmentation=Augmentation(
+        telephone_share=0.4, noise_share=0.4, speed_spread=0.1, quiet_share=0.0
+    ),
+)
 
 
 def utterances(speech: Path, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The rows of a set the base has seen, and those it has not: of voices held out, or of sentences by a known one."""
-    rows = [json.loads(line) for line in (speech / name / "manifest.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (speech / name / "manifest.jsonl").read_text().splitlines()
+    ]
     apart = held_out(name, rows)
     for row in rows:
         row["text"] = normalise(row["text"])
@@ -70,7 +78,9 @@ def sample(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
     """At most so many rows, drawn with a seed, in their order; all of them where `most` is 0."""
     if not 0 < most < len(rows):
         return rows
-    return [rows[i] for i in sorted(np.random.default_rng(SEED).choice(len(rows), most, replace=False))]
+    return [
+        rows[i] for i in sorted(np.random.default_rng(SEED).choice(len(rows), most, replace=False))
+    ]
 
 
 def as_wav(rows: list[dict[str, Any]], folder: Path, mulaw: bool) -> list[Path]:
@@ -81,7 +91,9 @@ def as_wav(rows: list[dict[str, Any]], folder: Path, mulaw: bool) -> list[Path]:
         if not path.exists():
             samples, rate = soundfile.read(row["audio_filepath"], dtype="float32")
             if mulaw:
-                samples = resample(codec_roundtrip(resample(samples, rate, 8000), 8000, "ULAW"), 8000, rate)
+                samples = resample(
+                    codec_roundtrip(resample(samples, rate, 8000), 8000, "ULAW"), 8000, rate
+                )
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(to_wav_bytes(samples, rate))
         paths.append(path)
@@ -105,16 +117,23 @@ def figures(rows: list[dict[str, Any]], said: Said) -> dict[str, Any]:
     """
     audio_s = sum(row["duration"] for row in rows)
     counts = [
-        word_errors(comparable(row["text"]), comparable(text)) for row, text in zip(rows, said.texts, strict=True)
+        word_errors(comparable(row["text"]), comparable(text))
+        for row, text in zip(rows, said.texts, strict=True)
     ]
-    found = ratio_of_sums([count.total for count in counts], [count.reference for count in counts],
-                          [row["speaker"] for row in rows], seed=7)  # fmt: skip
+    found = ratio_of_sums(
+        [count.total for count in counts],
+        [count.reference for count in counts],
+        [row["speaker"] for row in rows],
+        seed=7,
+    )
     return {
-        "wer": round(found.value, 4), "low": found.low, "high": found.high,
+        "wer": round(found.value, 4),
+        "low": found.low,
+        "high": found.high,
         "times_real_time": round(audio_s / said.seconds, 1),
         "times_real_time_a_core": round(audio_s / said.cpu_s, 1),
         "size_mb": round(said.size_bytes / 1e6, 1),
-    }  # fmt: skip
+    }
 
 
 def tuned(name: str, known: list[dict[str, Any]], work: Path, steps: int) -> Path:
@@ -128,7 +147,11 @@ def tuned(name: str, known: list[dict[str, Any]], work: Path, steps: int) -> Pat
 
     voices = sorted({row["speaker"] for row in known})
     tuning = set(voices[::8]) if len(voices) > 8 else set()
-    valid = [row for number, row in enumerate(known) if row["speaker"] in tuning or not (tuning or number % 10)]
+    valid = [
+        row
+        for number, row in enumerate(known)
+        if row["speaker"] in tuning or not (tuning or number % 10)
+    ]
     manifests = {"valid": valid, "train": [row for row in known if row not in valid]}
     for split, rows in manifests.items():
         write_text(work / f"{split}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
@@ -158,14 +181,24 @@ def with_language(model: Path, work: Path) -> Path:
     if not (folder / "decoding.json").exists():
         folder.mkdir(exist_ok=True)
         shutil.copyfile(model, folder / "model.nemo")
-        texts = [json.loads(line)["text"] for line in (work / "train.jsonl").read_text().splitlines()]
-        found = adapt(TextAdaptation(decoding=Decoding(mode="beam")), map(Text, texts), folder / "model.nemo",
-                      work / "valid.jsonl", folder)  # fmt: skip
-        print({name: found[name] for name in ("wer_greedy", "wer_beam", "alpha", "beta")}, file=sys.stderr)
+        texts = [
+            json.loads(line)["text"] for line in (work / "train.jsonl").read_text().splitlines()
+        ]
+        found = adapt(
+            TextAdaptation(decoding=Decoding(mode="beam")),
+            map(Text, texts),
+            folder / "model.nemo",
+            work / "valid.jsonl",
+            folder,
+        )
+        print(
+            {name: found[name] for name in ("wer_greedy", "wer_beam", "alpha", "beta")},
+            file=sys.stderr,
+        )
     return folder / "model.nemo"
 
 
-def tell(name: str) -> Callable[[int, int], None]:
+def tell(name: str) -> Progress:
     """Progress on stderr, every hundredth step."""
 
     def progress(done: int, total: int) -> None:
@@ -190,13 +223,19 @@ def ours(model: Path, paths: list[Path], exports: Path) -> Said:
 def peer(name: str, paths: list[Path], work: Path, python: Path) -> Said:
     """What a peer says, in its own process and environment; kept in `work` as long as files and script stay."""
     script = ROOT / "benchmarks" / "peers" / "asr.py"
-    key = hashlib.sha256(script.read_bytes() + b"".join(path.read_bytes() for path in paths)).hexdigest()[:12]
+    key = hashlib.sha256(
+        script.read_bytes() + b"".join(path.read_bytes() for path in paths)
+    ).hexdigest()[:12]
     out = work / f"{name}-{key}.json"
     if not out.exists():
         wavs = work / f"{key}.json"
         write_json(wavs, [str(path) for path in paths])
-        subprocess.run([python, script, name, wavs, out], check=True, stdout=sys.stderr,
-                       env={**os.environ, "OMP_NUM_THREADS": str(os.cpu_count())})  # fmt: skip
+        subprocess.run(
+            [python, script, name, wavs, out],
+            check=True,
+            stdout=sys.stderr,
+            env={**os.environ, "OMP_NUM_THREADS": str(os.cpu_count())},
+        )
     return Said(**read_json(out))
 
 
@@ -205,9 +244,22 @@ def peers_python(work: Path) -> Path:
     python = work / "peers" / "bin" / "python"
     if not python.exists():
         uv = Path(sys.executable).parent / "uv"
-        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, work / "peers"], check=True)
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, "-r",
-                        ROOT / "benchmarks" / "peers" / "asr.txt"], check=True)  # fmt: skip
+        subprocess.run(
+            [uv, "venv", "--quiet", "--python", sys.executable, work / "peers"], check=True
+        )
+        subprocess.run(
+            [
+                uv,
+                "pip",
+                "install",
+                "--quiet",
+                "--python",
+                python,
+                "-r",
+                ROOT / "benchmarks" / "peers" / "asr.txt",
+            ],
+            check=True,
+        )
     return python
 
 
@@ -217,8 +269,11 @@ def reached(found: dict[str, Any]) -> dict[str, bool] | None:
     best, rival = orders.get("ours, fine-tuned, with a language model"), orders.get("whisper-base")
     if not best or not rival:
         return None
-    return {"fewer_errors": best["wer"] < rival["wer"], "at_most_16_mb": best["size_mb"] <= 16,
-            "ten_times_as_fast": best["times_real_time"] >= 10 * rival["times_real_time"]}  # fmt: skip
+    return {
+        "fewer_errors": best["wer"] < rival["wer"],
+        "at_most_16_mb": best["size_mb"] <= 16,
+        "ten_times_as_fast": best["times_real_time"] >= 10 * rival["times_real_time"],
+    }
 
 
 def main() -> None:
@@ -226,8 +281,15 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--work", type=Path, default=ROOT / "data" / "store" / "bench" / "asr")
     options.add_argument("--sets", nargs="*", default=list(SETS), choices=SETS)
-    options.add_argument("--utterances", type=int, default=30, help="of a set heard at most, drawn with a seed; 0: all")
-    options.add_argument("--tuning", type=float, default=0.25, help="share of the fine-tuning steps that are gone")
+    options.add_argument(
+        "--utterances",
+        type=int,
+        default=30,
+        help="of a set heard at most, drawn with a seed; 0: all",
+    )
+    options.add_argument(
+        "--tuning", type=float, default=0.25, help="share of the fine-tuning steps that are gone"
+    )
     options.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
     chosen = options.parse_args()
     real = real_data("P1 hearing against general recognisers", "speech")
@@ -237,7 +299,10 @@ def main() -> None:
         try:
             python = peers_python(chosen.work)
         except (OSError, subprocess.CalledProcessError) as error:
-            chosen.peers, found["peers_skipped"] = [], f"benchmarks/peers/asr.txt cannot be installed: {error}"
+            chosen.peers, found["peers_skipped"] = (
+                [],
+                f"benchmarks/peers/asr.txt cannot be installed: {error}",
+            )
     for name in chosen.sets:
         known, unknown = utterances(real / "speech", name)
         steps = round(chosen.tuning * STEPS[name])
@@ -245,19 +310,38 @@ def main() -> None:
         heard = sample(unknown, chosen.utterances)
         for condition in ("clean", "mulaw"):
             paths = as_wav(heard, chosen.work / name / condition, condition == "mulaw")
-            kinds = {"ours, base": BASE, "ours, fine-tuned": model,
-                     "ours, fine-tuned, with a language model": with_language(model, chosen.work / name)}  # fmt: skip
-            systems = {kind: ours(one, paths, chosen.work / "exports") for kind, one in kinds.items()}
+            kinds = {
+                "ours, base": BASE,
+                "ours, fine-tuned": model,
+                "ours, fine-tuned, with a language model": with_language(model, chosen.work / name),
+            }
+            systems = {
+                kind: ours(one, paths, chosen.work / "exports") for kind, one in kinds.items()
+            }
             systems |= {other: peer(other, paths, chosen.work, python) for other in chosen.peers}
             found[f"{name}, {condition}"] = {
-                "utterances": len(heard), "drawn_from": len(unknown), "seed": SEED, "tuning_steps": steps,
+                "utterances": len(heard),
+                "drawn_from": len(unknown),
+                "seed": SEED,
+                "tuning_steps": steps,
                 "voices": len({row["speaker"] for row in heard}),
                 "minutes": round(sum(row["duration"] for row in heard) / 60, 1),
                 **{system: figures(heard, said) for system, said in systems.items()},
-            }  # fmt: skip
-            print(json.dumps({f"{name}, {condition}": found[f"{name}, {condition}"]}), file=sys.stderr)
-    print(json.dumps({"benchmark": "P1 hearing against general recognisers", "cores": os.cpu_count(), **found,
-                      "reached": reached(found)}, indent=1))  # fmt: skip
+            }
+            print(
+                json.dumps({f"{name}, {condition}": found[f"{name}, {condition}"]}), file=sys.stderr
+            )
+    print(
+        json.dumps(
+            {
+                "benchmark": "P1 hearing against general recognisers",
+                "cores": os.cpu_count(),
+                **found,
+                "reached": reached(found),
+            },
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

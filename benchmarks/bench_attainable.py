@@ -37,19 +37,24 @@ def true_labels(contacts: pl.DataFrame) -> pl.DataFrame:
     """LABELS of what each contact really was."""
     parts = [
         contacts.select(
-            "contact_id", pl.lit(f"friction_{name}").alias("label"),
+            "contact_id",
+            pl.lit(f"friction_{name}").alias("label"),
             pl.when(name).then(pl.lit("yes")).otherwise(pl.lit("no")).alias("value"),
         )
         for name in FRICTIONS
-    ]  # fmt: skip
+    ]
     parts += [
         contacts.select("contact_id", pl.lit(name).alias("label"), pl.col(name).alias("value"))
         for name in ("reason", "barrier", "sentiment")
     ]
-    return pl.concat(parts).with_columns(pl.lit(1.0).alias("probability"), pl.lit("truth").alias("origin"))
+    return pl.concat(parts).with_columns(
+        pl.lit(1.0).alias("probability"), pl.lit("truth").alias("origin")
+    )
 
 
-def learned(tables: dict[str, pl.DataFrame], labels: pl.DataFrame, truth: pl.DataFrame) -> dict[str, Any]:
+def learned(
+    tables: dict[str, pl.DataFrame], labels: pl.DataFrame, truth: pl.DataFrame
+) -> dict[str, Any]:
     divided, _ = split(tables["contacts"], tables["recordings"], tables["customers"], SplitParams())
     asked = FeatureParams()
     days = as_of_dates(tables["outcomes"], tables["contacts"], asked)
@@ -59,14 +64,23 @@ def learned(tables: dict[str, pl.DataFrame], labels: pl.DataFrame, truth: pl.Dat
         found = train(params, rows, Path(work), Unrecorded())
         risks = ChurnModel.load(Path(found["model"])).predict(test)
     cpu_s = time.process_time() - began
-    plain = logistic(rows.filter((pl.col("split") == "train") & pl.col("event").is_not_null()), test,
-                     feature_columns(rows), params.horizons_days)  # fmt: skip
+    plain = logistic(
+        rows.filter((pl.col("split") == "train") & pl.col("event").is_not_null()),
+        test,
+        feature_columns(rows),
+        params.horizons_days,
+    )
     return {
-        "rows": found["rows"]["train"], "leavers": found["events"]["train"], "features": found["features"],
-        "ensemble": found["ensemble"], "train_cpu_s": round(cpu_s, 1),
+        "rows": found["rows"]["train"],
+        "leavers": found["events"]["train"],
+        "features": found["features"],
+        "ensemble": found["ensemble"],
+        "train_cpu_s": round(cpu_s, 1),
         "share": {name: round(value, 3) for name, value in attainable_skill(risks, truth).items()},
-        "share_of_logistic": {name: round(value, 3) for name, value in attainable_skill(plain, truth).items()},
-    }  # fmt: skip
+        "share_of_logistic": {
+            name: round(value, 3) for name, value in attainable_skill(plain, truth).items()
+        },
+    }
 
 
 def main() -> None:
@@ -80,15 +94,28 @@ def main() -> None:
         for seed in asked.seeds:
             with tempfile.TemporaryDirectory() as folder:
                 raw, truth = Path(folder) / "raw", Path(folder) / "truth"
-                simulate(SimulatorParams(seed=seed, customers=customers, calls=0, faults=0), raw, truth)
+                simulate(
+                    SimulatorParams(seed=seed, customers=customers, calls=0, faults=0), raw, truth
+                )
                 delivery = read("folder", raw)
-                risks, contacts = (pl.read_parquet(truth / f"{name}.parquet") for name in ("customers", "contacts"))
-            tables = {name: getattr(delivery, name) for name in ("customers", "contacts", "turns", "outcomes")}
+                risks, contacts = (
+                    pl.read_parquet(truth / f"{name}.parquet") for name in ("customers", "contacts")
+                )
+            tables = {
+                name: getattr(delivery, name)
+                for name in ("customers", "contacts", "turns", "outcomes")
+            }
             tables["recordings"] = pl.DataFrame(schema=RECORDINGS)  # nothing was recorded
             labels = label(tables["contacts"], tables["turns"]).labels
-            found.append({"customers": customers, "seed": seed, "contacts": tables["contacts"].height,
-                          "labelled": learned(tables, labels, risks),
-                          "true_labels": learned(tables, true_labels(contacts), risks)})  # fmt: skip
+            found.append(
+                {
+                    "customers": customers,
+                    "seed": seed,
+                    "contacts": tables["contacts"].height,
+                    "labelled": learned(tables, labels, risks),
+                    "true_labels": learned(tables, true_labels(contacts), risks),
+                }
+            )
             print(json.dumps(found[-1]), file=sys.stderr, flush=True)
     print(json.dumps({"benchmark": "P9 attainable skill", "centres": found}, indent=1))
 

@@ -44,7 +44,9 @@ def main() -> None:
 
     torch.set_num_threads(1)
     alone = {
-        name: milliseconds(Augmentation(telephone_share=0.0, noise_share=0.0, telephony=Telephony({name: 1.0})))
+        name: milliseconds(
+            Augmentation(telephone_share=0.0, noise_share=0.0, telephony=Telephony({name: 1.0}))
+        )
         for name in EFFECTS
         if name != "speed"
     }

@@ -34,7 +34,9 @@ Parts = dict[str, pl.DataFrame]  # by side, each with the bool column churn
 def read(folder: Path, table: str) -> pl.DataFrame:
     """One of the tables described in the data folder's README, its target as bool."""
     frame = pl.read_csv(folder / "churn" / f"{table}.csv", infer_schema_length=None)
-    return frame.with_columns(pl.col("churn").cast(pl.String).str.to_lowercase().is_in(["yes", "1"]))
+    return frame.with_columns(
+        pl.col("churn").cast(pl.String).str.to_lowercase().is_in(["yes", "1"])
+    )
 
 
 def divide(frame: pl.DataFrame, seed: int) -> Parts:
@@ -42,9 +44,14 @@ def divide(frame: pl.DataFrame, seed: int) -> Parts:
     from sklearn.model_selection import train_test_split
 
     left = frame["churn"].to_numpy()
-    most, test = train_test_split(np.arange(len(left)), test_size=0.2, random_state=seed, stratify=left)
+    most, test = train_test_split(
+        np.arange(len(left)), test_size=0.2, random_state=seed, stratify=left
+    )
     train, valid = train_test_split(most, test_size=0.125, random_state=seed, stratify=left[most])
-    return {name: frame[rows.tolist()] for name, rows in (("train", train), ("valid", valid), ("test", test))}
+    return {
+        name: frame[rows.tolist()]
+        for name, rows in (("train", train), ("valid", valid), ("test", test))
+    }
 
 
 def keepline(parts: Parts, seed: int) -> np.ndarray:
@@ -69,8 +76,14 @@ def keepline(parts: Parts, seed: int) -> np.ndarray:
 
 def version() -> str:
     """Changes with the code and settings of our model, so that what an older one said is not used."""
-    files = [ROOT / "training" / f"{name}.py" for name in ("churn", "passes", "tabular", "boosting", "likelihood")]
-    files += [ROOT / "models" / f"{name}.py" for name in ("churn", "encoding", "tabular", "trees", "hazard")]
+    files = [
+        ROOT / "training" / f"{name}.py"
+        for name in ("churn", "passes", "tabular", "boosting", "likelihood")
+    ]
+    files += [
+        ROOT / "models" / f"{name}.py"
+        for name in ("churn", "encoding", "tabular", "trees", "hazard")
+    ]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:10]
 
 
@@ -80,8 +93,12 @@ def peers_python(work: Path) -> Path:
     if not python.exists():
         uv = Path(sys.executable).with_name("uv")
         listed = ROOT / "benchmarks" / "peers" / "tables.txt"
-        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, work / "peers"], check=True)
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, "-r", listed], check=True)
+        subprocess.run(
+            [uv, "venv", "--quiet", "--python", sys.executable, work / "peers"], check=True
+        )
+        subprocess.run(
+            [uv, "pip", "install", "--quiet", "--python", python, "-r", listed], check=True
+        )
     return python
 
 
@@ -89,8 +106,11 @@ def figures(left: np.ndarray, risk: np.ndarray) -> dict[str, float]:
     from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
     risk = np.clip(risk, 1e-6, 1 - 1e-6)
-    found = {"log_loss": log_loss(left, risk), "auc": roc_auc_score(left, risk),
-             "average_precision": average_precision_score(left, risk)}  # fmt: skip
+    found = {
+        "log_loss": log_loss(left, risk),
+        "auc": roc_auc_score(left, risk),
+        "average_precision": average_precision_score(left, risk),
+    }
     return {name: round(float(value), 5) for name, value in found.items()}
 
 
@@ -100,10 +120,17 @@ def ranks(splits: pl.DataFrame) -> pl.DataFrame:
     ranked = means.with_columns(
         pl.col("log_loss").rank().over("table"), pl.col("auc").rank(descending=True).over("table")
     )
-    return ranked.group_by("model").agg(
-        pl.mean_horizontal(pl.col("log_loss").mean(), pl.col("auc").mean()).round(3).alias("mean_rank"),
-        pl.col("log_loss").mean().round(3).alias("log_loss_rank"), pl.col("auc").mean().round(3).alias("auc_rank"),
-    ).sort("mean_rank")  # fmt: skip
+    return (
+        ranked.group_by("model")
+        .agg(
+            pl.mean_horizontal(pl.col("log_loss").mean(), pl.col("auc").mean())
+            .round(3)
+            .alias("mean_rank"),
+            pl.col("log_loss").mean().round(3).alias("log_loss_rank"),
+            pl.col("auc").mean().round(3).alias("auc_rank"),
+        )
+        .sort("mean_rank")
+    )
 
 
 def differences(splits: pl.DataFrame) -> list[dict[str, Any]]:
@@ -120,8 +147,11 @@ def differences(splits: pl.DataFrame) -> list[dict[str, Any]]:
             for name, sign in (("log_loss", -1), ("auc", 1)):
                 gap = (rows[name] - rows[f"{name}_peer"]).to_numpy()
                 spread = gap.std(ddof=1) / len(gap) ** 0.5 if len(gap) > 1 else float("nan")
-                row[name] = {"mean": round(float(gap.mean()), 5), "se": round(float(spread), 5),
-                             "better_on": f"{int((sign * gap > 0).sum())} of {len(gap)}"}  # fmt: skip
+                row[name] = {
+                    "mean": round(float(gap.mean()), 5),
+                    "se": round(float(spread), 5),
+                    "better_on": f"{int((sign * gap > 0).sum())} of {len(gap)}",
+                }
             found.append(row)
     return found
 
@@ -147,23 +177,33 @@ def main() -> None:
             for side, rows in parts.items():
                 rows.write_parquet(place / f"{side}.parquet")
             for model in asked.models:
-                out = place / f"{model.replace(' ', '_')}{'-' + version() if model == OURS else ''}.json"
+                out = (
+                    place
+                    / f"{model.replace(' ', '_')}{'-' + version() if model == OURS else ''}.json"
+                )
                 places[table, seed, model] = (out, parts["test"]["churn"].to_numpy())
                 if out.exists():
                     continue
                 if model != OURS:
-                    jobs.append({"model": model, "seed": seed, "parts": str(place), "out": str(out)})
+                    jobs.append(
+                        {"model": model, "seed": seed, "parts": str(place), "out": str(out)}
+                    )
                     continue
                 began = time.process_time()
                 risk = keepline(parts, seed)
-                found = {"risk": risk.round(9).tolist(), "cpu_s": round(time.process_time() - began, 1)}
+                found = {
+                    "risk": risk.round(9).tolist(),
+                    "cpu_s": round(time.process_time() - began, 1),
+                }
                 out.write_text(json.dumps(found))
                 print(out.name, table, seed, found["cpu_s"], file=sys.stderr, flush=True)
     if jobs:
         (asked.work / "jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in jobs))
         try:
             script = ROOT / "benchmarks" / "peers" / "tables.py"
-            subprocess.run([peers_python(asked.work), script, asked.work / "jobs.jsonl"], check=True)
+            subprocess.run(
+                [peers_python(asked.work), script, asked.work / "jobs.jsonl"], check=True
+            )
         except (OSError, subprocess.CalledProcessError) as error:
             skipped = f"peers of benchmarks/peers/tables.txt are missing: {error}"
     rows = []
@@ -179,11 +219,20 @@ def main() -> None:
     means = splits.group_by("table", "model").agg(
         pl.col("log_loss", "auc", "average_precision", "cpu_s").mean().round(4)
     )
-    print(json.dumps({
-        "benchmark": "P3 churn on plain tables", "seeds": asked.seeds, "peers_skipped": skipped,
-        "mean_ranks": ranks(splits).to_dicts(), "means": means.sort("table", "log_loss").to_dicts(),
-        "ours_less_peers": differences(splits) if OURS in asked.models else [], "splits": rows,
-    }, indent=1))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "benchmark": "P3 churn on plain tables",
+                "seeds": asked.seeds,
+                "peers_skipped": skipped,
+                "mean_ranks": ranks(splits).to_dicts(),
+                "means": means.sort("table", "log_loss").to_dicts(),
+                "ours_less_peers": differences(splits) if OURS in asked.models else [],
+                "splits": rows,
+            },
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,19 @@ with tempfile.TemporaryDirectory() as folder:
     store = Path(folder) / "store"
     first = timed(store, "demo")
     again = timed(store, "demo")
-    skill = json.loads((store / "scorecards" / "churn" / "candidate.json").read_text())["facts"]["attainable_skill"]
-    print(json.dumps({"benchmark": "P8 demo", "cores": os.cpu_count(), "first_s": first, "again_s": again,
-                      **found(store), "share_of_attainable_brier_skill": skill}, indent=1))  # fmt: skip
+    skill = json.loads((store / "scorecards" / "churn" / "candidate.json").read_text())["facts"][
+        "attainable_skill"
+    ]
+    print(
+        json.dumps(
+            {
+                "benchmark": "P8 demo",
+                "cores": os.cpu_count(),
+                "first_s": first,
+                "again_s": again,
+                **found(store),
+                "share_of_attainable_brier_skill": skill,
+            },
+            indent=1,
+        )
+    )

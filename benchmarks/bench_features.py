@@ -38,28 +38,60 @@ def a_centre(contacts: int, seed: int = 0) -> tuple[dict[str, pl.DataFrame], pl.
     ids = pl.Series(range(contacts)).cast(pl.String)
     names = pl.Series(range(customers)).cast(pl.String)
     tables = {
-        "customers": pl.DataFrame({"customer_id": names, "plan": "plus", "attributes": "{}",
-                                   "since": [date(2020, 1, 1)] * customers}),
-        "contacts": pl.DataFrame({
-            "contact_id": ids, "customer_id": rng.integers(0, customers, contacts).astype(str),
-            "channel": rng.choice(CHANNELS, contacts), "duration_s": rng.exponential(200, contacts),
-            "wait_s": rng.exponential(60, contacts),
-        }).with_columns((pl.lit(end) - pl.Series(rng.uniform(0, 730 * 86400e6, contacts).astype(np.int64)).cast(
-            pl.Duration("us"))).alias("started_at")),
-        "outcomes": pl.DataFrame({"customer_id": names, "event": "churn", "happened": False,
-                                  "observed_until": [AS_OF + timedelta(days=200)] * customers}),
-    }  # fmt: skip
+        "customers": pl.DataFrame(
+            {
+                "customer_id": names,
+                "plan": "plus",
+                "attributes": "{}",
+                "since": [date(2020, 1, 1)] * customers,
+            }
+        ),
+        "contacts": pl.DataFrame(
+            {
+                "contact_id": ids,
+                "customer_id": rng.integers(0, customers, contacts).astype(str),
+                "channel": rng.choice(CHANNELS, contacts),
+                "duration_s": rng.exponential(200, contacts),
+                "wait_s": rng.exponential(60, contacts),
+            }
+        ).with_columns(
+            (
+                pl.lit(end)
+                - pl.Series(rng.uniform(0, 730 * 86400e6, contacts).astype(np.int64)).cast(
+                    pl.Duration("us")
+                )
+            ).alias("started_at")
+        ),
+        "outcomes": pl.DataFrame(
+            {
+                "customer_id": names,
+                "event": "churn",
+                "happened": False,
+                "observed_until": [AS_OF + timedelta(days=200)] * customers,
+            }
+        ),
+    }
     schemas: dict[str, Any] = {"customers": CUSTOMERS, "contacts": CONTACTS, "outcomes": OUTCOMES}
     tables = {
-        name: pl.concat([pl.DataFrame(schema=schemas[name]), table], how="diagonal_relaxed").cast(schemas[name])
+        name: pl.concat([pl.DataFrame(schema=schemas[name]), table], how="diagonal_relaxed").cast(
+            schemas[name]
+        )
         for name, table in tables.items()
     }
     labelled = ids.filter(pl.Series(rng.random(contacts) < 0.2))
     labels = pl.concat(
-        pl.DataFrame({"contact_id": labelled, "label": label, "value": rng.choice(values, len(labelled)),
-                      "probability": rng.uniform(0.5, 1, len(labelled)), "origin": "label_model"}, schema=LABELS)
+        pl.DataFrame(
+            {
+                "contact_id": labelled,
+                "label": label,
+                "value": rng.choice(values, len(labelled)),
+                "probability": rng.uniform(0.5, 1, len(labelled)),
+                "origin": "label_model",
+            },
+            schema=LABELS,
+        )
         for label, values in SCHEME.items()
-    )  # fmt: skip
+    )
     return tables, labels
 
 
@@ -70,14 +102,20 @@ def measured(folder: Path, dates: int) -> dict[str, Any]:
     as_of = [date(month // 12, month % 12 + 1, 1) for month in months]
     idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began, cpu = time.monotonic(), time.process_time()
-    parts = features_in_parts(tables, pl.scan_parquet(folder / "labels.parquet"), as_of, FeatureParams())
+    parts = features_in_parts(
+        tables, pl.scan_parquet(folder / "labels.parquet"), as_of, FeatureParams()
+    )
     rows = write_parts(folder / "features.parquet", parts)
     return {
-        "wall_s": round(time.monotonic() - began, 2), "cpu_s": round(time.process_time() - cpu, 2), "rows": rows,
-        "as_of_dates": dates, "columns": len(pl.scan_parquet(folder / "features.parquet").collect_schema()),
-        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024), "of_which_idle_mb": idle // 1024,
+        "wall_s": round(time.monotonic() - began, 2),
+        "cpu_s": round(time.process_time() - cpu, 2),
+        "rows": rows,
+        "as_of_dates": dates,
+        "columns": len(pl.scan_parquet(folder / "features.parquet").collect_schema()),
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "of_which_idle_mb": idle // 1024,
         "written_mb": round((folder / "features.parquet").stat().st_size / 1e6),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -86,7 +124,9 @@ def main() -> None:
     ask.add_argument("--contacts", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     ask.add_argument("--dates", type=int, default=1)
     ask.add_argument("--make", type=Path, help="write the tables of the first size to this folder")
-    ask.add_argument("--measure", type=Path, help="measure the tables of this folder in this process")
+    ask.add_argument(
+        "--measure", type=Path, help="measure the tables of this folder in this process"
+    )
     asked = ask.parse_args()
     if asked.make:
         tables, labels = a_centre(asked.contacts[0])
@@ -99,14 +139,32 @@ def main() -> None:
     found = []
     for contacts in asked.contacts:
         with tempfile.TemporaryDirectory() as folder:
-            again = [sys.executable, __file__, "--contacts", str(contacts), "--dates", str(asked.dates)]
+            again = [
+                sys.executable,
+                __file__,
+                "--contacts",
+                str(contacts),
+                "--dates",
+                str(asked.dates),
+            ]
             subprocess.run([*again, "--make", folder], check=True)
-            told = subprocess.run([*again, "--measure", folder], check=True, capture_output=True, text=True).stdout
+            told = subprocess.run(
+                [*again, "--measure", folder], check=True, capture_output=True, text=True
+            ).stdout
             found.append({"contacts": contacts, **json.loads(told)})
             print(json.dumps(found[-1]), file=sys.stderr, flush=True)
-    growth = (found[-1]["cpu_s"] / found[0]["cpu_s"]) / (found[-1]["contacts"] / found[0]["contacts"])
+    growth = (found[-1]["cpu_s"] / found[0]["cpu_s"]) / (
+        found[-1]["contacts"] / found[0]["contacts"]
+    )
     print(
-        json.dumps({"benchmark": "P7 features", "sizes": found, "cpu_growth_over_linear": round(growth, 2)}, indent=1)
+        json.dumps(
+            {
+                "benchmark": "P7 features",
+                "sizes": found,
+                "cpu_growth_over_linear": round(growth, 2),
+            },
+            indent=1,
+        )
     )
 
 

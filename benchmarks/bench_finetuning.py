@@ -26,7 +26,11 @@ from _walk import real_folder  # noqa: E402
 from data.store import write_text  # noqa: E402
 
 PARTS = ("batches", "weights")
-AVERAGES = {"mean of the last 30 %": (0.3, 1.0), "mean of the last 10 %": (0.1, 1.0), "ema 0.99": (1.0, 0.99)}
+AVERAGES = {
+    "mean of the last 30 %": (0.3, 1.0),
+    "mean of the last 10 %": (0.1, 1.0),
+    "ema 0.99": (1.0, 0.99),
+}
 
 
 def batching(utterances: int, buckets: int) -> dict[str, Any]:
@@ -45,11 +49,14 @@ def batching(utterances: int, buckets: int) -> dict[str, Any]:
         seen, steps = seen + len(batch), steps + 1
         padded += int(frames[batch].max()) * len(batch)
     return {
-        "utterances": utterances, "batches_by": "lhotse" if buckets else "sorting", "steps": steps,
-        "padding_share": round(1 - int(frames.sum()) / padded, 4), "cpu_s_a_pass": round(time.process_time() - cpu, 2),
+        "utterances": utterances,
+        "batches_by": "lhotse" if buckets else "sorting",
+        "steps": steps,
+        "padding_share": round(1 - int(frames.sum()) / padded, 4),
+        "cpu_s_a_pass": round(time.process_time() - cpu, 2),
         "first_batch_s": round(first_s, 2),
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-    }  # fmt: skip
+    }
 
 
 def reading(utterances: int) -> dict[str, Any]:
@@ -64,17 +71,25 @@ def reading(utterances: int) -> dict[str, Any]:
         with manifest.open("w") as lines:
             for number in range(utterances):
                 text = f"please tell me why my bill is number {number}"
-                lines.write(json.dumps({"audio_filepath": "a.wav", "duration": 4.0, "text": text}) + "\n")
+                lines.write(
+                    json.dumps({"audio_filepath": "a.wav", "duration": 4.0, "text": text}) + "\n"
+                )
         began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         speech = read_manifest(
-            manifest, lambda text: (list(text.encode()), ""), 0.02, Limits(0.2, 20.0, 0.0, 0.0), Account("m")
+            manifest,
+            lambda text: (list(text.encode()), ""),
+            0.02,
+            Limits(0.2, 20.0, 0.0, 0.0),
+            Account("m"),
         )
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
-        "utterances": len(speech.tokens), "hours": round(utterances * 4 / 3600, 1), "read_from": "files",
+        "utterances": len(speech.tokens),
+        "hours": round(utterances * 4 / 3600, 1),
+        "read_from": "files",
         "cpu_s": round(time.process_time() - began, 1),
         "bytes_an_utterance": round((peak - before) * 1024 / utterances),
-    }  # fmt: skip
+    }
 
 
 def fresh(call: str) -> dict[str, Any]:
@@ -82,7 +97,9 @@ def fresh(call: str) -> dict[str, Any]:
     import subprocess
 
     code = f"import json, bench_finetuning as b; print(json.dumps(b.{call}))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
     if done.returncode:
         raise RuntimeError(done.stderr[-1000:])
     return json.loads(done.stdout.splitlines()[-1])
@@ -97,30 +114,48 @@ def weights(real: Path, base: Path, steps: int, seconds: float) -> dict[str, Any
     from training.manifest import Account, Limits, read_manifest
     from training.speech import Augmentation
 
-    rows = [json.loads(line) for line in (real / "speech/barista/manifest.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (real / "speech/barista/manifest.jsonl").read_text().splitlines()
+    ]
     voices = {row["speaker"] for row in rows}
     apart = held_out_speakers("barista", voices)
     sides = {"valid": apart, "train": voices - apart}
     params = AsrTraining(
-        steps=steps, batch_duration_s=seconds, learning_rate=2e-3, warmup_steps=min(50, steps // 10), valid_steps=0,
-        average_share=0.0, threads=1,
-        augmentation=Augmentation(telephone_share=0, noise_share=0.15, frequency_masks=0, time_masks=0),
-    )  # fmt: skip
+        steps=steps,
+        batch_duration_s=seconds,
+        learning_rate=2e-3,
+        warmup_steps=min(50, steps // 10),
+        valid_steps=0,
+        average_share=0.0,
+        threads=1,
+        augmentation=Augmentation(
+            telephone_share=0, noise_share=0.15, frequency_masks=0, time_masks=0
+        ),
+    )
     states: dict[str, dict[str, Any]] = {name: {"average": {}, "averaged": 0} for name in AVERAGES}
     began = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         for side, own in sides.items():
             lines = [
-                json.dumps({**row, "audio_filepath": str(real / "speech/barista" / row["audio_filepath"])})
+                json.dumps(
+                    {**row, "audio_filepath": str(real / "speech/barista" / row["audio_filepath"])}
+                )
                 for row in rows
                 if row["speaker"] in own
             ]
             write_text(Path(folder) / f"{side}.jsonl", "\n".join(lines) + "\n")
-        model, speech, accounts, pools = prepare(params, base, Path(folder) / "train.jsonl", Path(folder))
+        model, speech, accounts, pools = prepare(
+            params, base, Path(folder) / "train.jsonl", Path(folder)
+        )
         valid = read_manifest(
-            Path(folder) / "valid.jsonl", lambda text: ([], ""), 0.0, Limits(0.2, 20.0, 0.0, 20.0), Account("valid"),
+            Path(folder) / "valid.jsonl",
+            lambda text: ([], ""),
+            0.0,
+            Limits(0.2, 20.0, 0.0, 20.0),
+            Account("valid"),
             learn=False,
-        ).corpus  # fmt: skip
+        ).corpus
 
         def also(done: int, total: int) -> None:
             for name, (share, decay) in AVERAGES.items():
@@ -128,20 +163,34 @@ def weights(real: Path, base: Path, steps: int, seconds: float) -> dict[str, Any
                     _take_into_average(model, states[name], decay)
 
         summary = fit(
-            model, speech.corpus, speech.tokens, batches(params, speech, pools), fit_settings(params), Path(folder),
-            measure=lambda model: wer(Recognizer(model), valid), progress=also,
-        )  # fmt: skip
+            model,
+            speech.corpus,
+            speech.tokens,
+            batches(params, speech, pools),
+            fit_settings(params),
+            Path(folder),
+            measure=lambda model: wer(Recognizer(model), valid),
+            progress=also,
+        )
     figures = {}
     for name, state in states.items():
         model.load_state_dict({**model.state_dict(), **state["average"]})
         figures[name] = wer(Recognizer(model), valid)
-    return {"steps": steps, "train": accounts[0].summary()["hours"], "valid_utterances": len(valid),
-            "wer_before": summary["before"], "wer_last": summary["last"], "wer_averaged": figures,
-            "cpu_s": round(time.process_time() - began)}  # fmt: skip
+    return {
+        "steps": steps,
+        "train": accounts[0].summary()["hours"],
+        "valid_utterances": len(valid),
+        "wer_before": summary["before"],
+        "wer_last": summary["last"],
+        "wer_averaged": figures,
+        "cpu_s": round(time.process_time() - began),
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--part", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--base", type=Path, default=ROOT / "models/base/keepline-base.nemo")
     parser.add_argument("--steps", type=int, default=300)
@@ -151,7 +200,11 @@ def main() -> None:
     found: dict[str, Any] = {}
     if "batches" in asked.part:
         # Lhotse lays out a Python object an utterance: a million would take minutes a pass and tell nothing new.
-        calls = [f"batching({n}, {by})" for n in asked.utterances for by in ((0, 30) if n <= 100_000 else (0,))]
+        calls = [
+            f"batching({n}, {by})"
+            for n in asked.utterances
+            for by in ((0, 30) if n <= 100_000 else (0,))
+        ]
         found["batches"] = [fresh(call) for call in (*calls, "reading(200_000)")]
     if "weights" in asked.part:
         real = real_folder()
@@ -160,7 +213,11 @@ def main() -> None:
             if (real / "speech").is_dir()
             else {"skipped": f"no speech in {real}; set KEEPLINE_REAL_DATA"}
         )
-    print(json.dumps({"benchmark": "A1 and A3 fine-tuning", "cores": os.cpu_count(), **found}, indent=1))
+    print(
+        json.dumps(
+            {"benchmark": "A1 and A3 fine-tuning", "cores": os.cpu_count(), **found}, indent=1
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,10 @@ scorecard.churn_figures = lambda *_, **__: {}
 scorecard.calibration_by_slice = lambda *_, **__: {}
 
 NULLS, FIRST = (*map(int, sys.argv[1:]), 1000, 1000)[:2]
-KINDS = {"asr": lambda seed: examples.asr(0.3, seed=seed), "churn": lambda seed: examples.churn(0.5, seed=seed)}
+KINDS = {
+    "asr": lambda seed: examples.asr(0.3, seed=seed),
+    "churn": lambda seed: examples.churn(0.5, seed=seed),
+}
 
 began = time.process_time()
 found = {}
@@ -35,9 +38,19 @@ for kind, card in KINDS.items():
         "taken_for_better": alarms,
         "share": alarms / NULLS,
         "stated_at_most": 1 - params.level,
-        "expected": (1 - params.level) / 2,  # one side of the interval, and what the randomisation test allows
+        "expected": (1 - params.level)
+        / 2,  # one side of the interval, and what the randomisation test allows
         "refused_for_a_slice": slice_refusals / NULLS,
         "slices_stated_at_most": params.slice_alpha,
     }
-print(json.dumps({"benchmark": "E2 false alarms", "null_candidates": NULLS, **found,
-                  "cpu_s": round(time.process_time() - began, 1)}, indent=1))  # fmt: skip
+print(
+    json.dumps(
+        {
+            "benchmark": "E2 false alarms",
+            "null_candidates": NULLS,
+            **found,
+            "cpu_s": round(time.process_time() - began, 1),
+        },
+        indent=1,
+    )
+)

@@ -28,18 +28,37 @@ def the_calls(folder: Path, count: int) -> tuple[str, list[tuple[Path, list[dict
     """Two-channel recordings with what people wrote down of them, and where they are from."""
     real = Path(os.environ.get("KEEPLINE_REAL_DATA", ROOT.parent / "shared" / "data"))
     if (real / "make_export.py").is_file():
-        subprocess.run([sys.executable, real / "make_export.py", "--out", folder, "--calls", str(count)], check=True,
-                       stdout=sys.stderr)  # fmt: skip
-        written = {path.stem: json.loads(path.read_text())["turns"] for path in folder.glob("transcripts/*.json")}
-        return "real", [(path, written.get(path.stem, [])) for path in sorted(folder.glob("monitor/*.wav"))]
+        subprocess.run(
+            [sys.executable, real / "make_export.py", "--out", folder, "--calls", str(count)],
+            check=True,
+            stdout=sys.stderr,
+        )
+        written = {
+            path.stem: json.loads(path.read_text())["turns"]
+            for path in folder.glob("transcripts/*.json")
+        }
+        return "real", [
+            (path, written.get(path.stem, [])) for path in sorted(folder.glob("monitor/*.wav"))
+        ]
     from data.simulator import SimulatorParams, simulate
 
-    simulate(SimulatorParams(calls=count, customers=10 * count, faults=0), folder / "raw", folder / "truth")
-    written = {path.stem: json.loads(path.read_text())["turns"] for path in folder.glob("raw/transcripts/*.json")}
-    return "simulated", [(path, written.get(path.stem, [])) for path in sorted(folder.glob("raw/recordings/*.wav"))]
+    simulate(
+        SimulatorParams(calls=count, customers=10 * count, faults=0),
+        folder / "raw",
+        folder / "truth",
+    )
+    written = {
+        path.stem: json.loads(path.read_text())["turns"]
+        for path in folder.glob("raw/transcripts/*.json")
+    }
+    return "simulated", [
+        (path, written.get(path.stem, [])) for path in sorted(folder.glob("raw/recordings/*.wav"))
+    ]
 
 
-def heard_alone(recognizer: Any, calls: list[tuple[Path, list[dict[str, Any]]]], audio_s: float) -> dict[str, Any]:
+def heard_alone(
+    recognizer: Any, calls: list[tuple[Path, list[dict[str, Any]]]], audio_s: float
+) -> dict[str, Any]:
     """Speed and word errors of one recogniser in this process."""
     from data.text import normalise
     from evaluation.metrics.wer import corpus_wer, word_errors
@@ -50,7 +69,11 @@ def heard_alone(recognizer: Any, calls: list[tuple[Path, list[dict[str, Any]]]],
         found = recognizer.transcribe_file(path, ROLES)
         for role in ROLES.values() if turns else ():
             said = " ".join(turn["text"] for turn in turns if turn["role"] == role)
-            errors.append(word_errors(normalise(said), " ".join(turn.text for turn in found if turn.role == role)))
+            errors.append(
+                word_errors(
+                    normalise(said), " ".join(turn.text for turn in found if turn.role == role)
+                )
+            )
     return {
         "times_real_time": round(audio_s / (time.monotonic() - began), 1),
         "times_real_time_a_cpu_second": round(audio_s / (time.process_time() - cpu), 1),
@@ -66,7 +89,9 @@ def int8(export: Path, folder: Path) -> Path:
     return folder / "int8.onnx"
 
 
-def a_long_call(path: Path, calls: list[tuple[Path, list[dict[str, Any]]]], length_s: int, talk_s: int) -> float:
+def a_long_call(
+    path: Path, calls: list[tuple[Path, list[dict[str, Any]]]], length_s: int, talk_s: int
+) -> float:
     """Writes a G.711 call of at least `length_s`: calls end to end, after `talk_s` the line's faint noise alone."""
     import numpy as np
     import soundfile
@@ -97,7 +122,9 @@ print(time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxr
 def main() -> None:
     """Prints the figures as JSON."""
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("model", nargs="?", type=Path, default=ROOT / "models" / "base" / "keepline-base.nemo")
+    asked.add_argument(
+        "model", nargs="?", type=Path, default=ROOT / "models" / "base" / "keepline-base.nemo"
+    )
     asked.add_argument("--calls", type=int, default=24)
     asked.add_argument("--minutes", type=int, default=60)
     asked.add_argument("--quiet", type=int, default=120)
@@ -117,14 +144,20 @@ def main() -> None:
         audio_s = sum(soundfile.info(path).duration for path, _ in calls)
         export = exported(args.model, folder / "store" / "exports")
         result: dict[str, Any] = {
-            "benchmark": "P2 hearing", "model": args.model.name, "calls": f"{len(calls)} {kind}, two-channel G.711",
-            "audio_s": round(audio_s), "cores": os.cpu_count(), "load_before": os.getloadavg()[0],
-        }  # fmt: skip
+            "benchmark": "P2 hearing",
+            "model": args.model.name,
+            "calls": f"{len(calls)} {kind}, two-channel G.711",
+            "audio_s": round(audio_s),
+            "cores": os.cpu_count(),
+            "load_before": os.getloadavg()[0],
+        }
         torch_model = load(args.model)
         assert isinstance(torch_model.network, NemoNetwork)
         result["one_process"] = {"torch": heard_alone(torch_model, calls, audio_s)}
         if export:
-            result["one_process"]["onnx"] = heard_alone(load(args.model, export.parent), calls, audio_s)
+            result["one_process"]["onnx"] = heard_alone(
+                load(args.model, export.parent), calls, audio_s
+            )
             small = Recognizer(OnnxNetwork(int8(export, folder)))
             result["one_process"]["onnx_int8"] = heard_alone(small, calls, audio_s)
 
@@ -132,25 +165,56 @@ def main() -> None:
         recordings.mkdir()
         for path, _ in calls:
             (recordings / path.name).symlink_to(path)
-        command = [sys.executable, "-m", "flows.cli", "transcribe", recordings, "--out", folder / "out", "--model",
-                   args.model, "--jobs", str(args.jobs), "--store", folder / "store"]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "flows.cli",
+            "transcribe",
+            recordings,
+            "--out",
+            folder / "out",
+            "--model",
+            args.model,
+            "--jobs",
+            str(args.jobs),
+            "--store",
+            folder / "store",
+        ]
         began = time.monotonic()
         subprocess.run([str(word) for word in command], cwd=ROOT, check=True, stdout=sys.stderr)
         wall_s = time.monotonic() - began
-        result["command"] = {"jobs": args.jobs, "wall_s": round(wall_s, 1), "with_start_up": True,
-                             "times_real_time": round(audio_s / wall_s, 1)}  # fmt: skip
+        result["command"] = {
+            "jobs": args.jobs,
+            "wall_s": round(wall_s, 1),
+            "with_start_up": True,
+            "times_real_time": round(audio_s / wall_s, 1),
+        }
 
-        for part, minutes, talk in (("long_call", args.minutes, args.minutes), ("quiet_call", args.quiet, 2)):
+        for part, minutes, talk in (
+            ("long_call", args.minutes, args.minutes),
+            ("quiet_call", args.quiet, 2),
+        ):
             long = folder / f"{part}.wav"
             length_s = a_long_call(long, calls, 60 * minutes, 60 * talk)
-            done = subprocess.run([sys.executable, "-c", LONG, args.model, folder / "store" / "exports", long],
-                                  cwd=ROOT, check=True, capture_output=True, text=True)  # fmt: skip
+            done = subprocess.run(
+                [sys.executable, "-c", LONG, args.model, folder / "store" / "exports", long],
+                cwd=ROOT,
+                check=True,
+                capture_output=True,
+                text=True,
+            )
             seconds, peak_mb, turns = map(float, done.stdout.split())
-            result[part] = {"minutes": round(length_s / 60, 1), "turns": int(turns), "peak_rss_mb": round(peak_mb),
-                            "times_real_time_one_process": round(length_s / seconds, 1)}  # fmt: skip
+            result[part] = {
+                "minutes": round(length_s / 60, 1),
+                "turns": int(turns),
+                "peak_rss_mb": round(peak_mb),
+                "times_real_time_one_process": round(length_s / seconds, 1),
+            }
         result["load_after"] = os.getloadavg()[0]
-        result["reached"] = {"100_times_real_time": result["command"]["times_real_time"] >= 100,
-                             "long_call_below_1500_mb": result["long_call"]["peak_rss_mb"] < 1500}  # fmt: skip
+        result["reached"] = {
+            "100_times_real_time": result["command"]["times_real_time"] >= 100,
+            "long_call_below_1500_mb": result["long_call"]["peak_rss_mb"] < 1500,
+        }
     print(json.dumps(result, indent=1))
 
 

@@ -23,8 +23,14 @@ def promoter(uri: str, folder: Path, orders, answers) -> None:
     while (order := orders.get()) is not None:
         version, sha, champion, reference = order
         try:
-            registry.promote("churn", version, champion, a_decision(sha, reference), f"promoter of v{version}",
-                             datetime.now(UTC))  # fmt: skip
+            registry.promote(
+                "churn",
+                version,
+                champion,
+                a_decision(sha, reference),
+                f"promoter of v{version}",
+                datetime.now(UTC),
+            )
             answers.put(version)
         except PromotionRefusedError:
             answers.put(None)
@@ -38,7 +44,9 @@ if __name__ == "__main__":
         shop.registry._client = None  # each process has a connection of its own
         orders, answers = [context.Queue() for _ in versions], context.Queue()
         crew = [
-            context.Process(target=promoter, args=(shop.uri, Path(place) / "registry", queue, answers))
+            context.Process(
+                target=promoter, args=(shop.uri, Path(place) / "registry", queue, answers)
+            )
             for queue in orders
         ]
         for process in crew:
@@ -46,7 +54,11 @@ if __name__ == "__main__":
         began, wrong, champion, reference = time.monotonic(), 0, None, None
         for number in range(1, ROUNDS + 1):
             # A round's champion does not defend itself: promoting it again would change nothing.
-            racing = [queue for queue, (version, _) in zip(orders, versions, strict=True) if version != champion]
+            racing = [
+                queue
+                for queue, (version, _) in zip(orders, versions, strict=True)
+                if version != champion
+            ]
             for queue, (version, sha) in zip(orders, versions, strict=True):
                 if queue in racing:
                     queue.put((version, sha, champion, reference))
@@ -54,7 +66,11 @@ if __name__ == "__main__":
             winners = [version for version in said if version is not None]
             ledger = shop.registry.ledger("churn")
             alias = shop.registry.alias("churn", "champion")
-            right = len(winners) == 1 and len(ledger) == number and ledger[-1].version == alias == winners[0]
+            right = (
+                len(winners) == 1
+                and len(ledger) == number
+                and ledger[-1].version == alias == winners[0]
+            )
             wrong += not right
             champion, reference = ledger[-1].version, ledger[-1].bundle_sha256
         seconds = time.monotonic() - began
@@ -62,6 +78,15 @@ if __name__ == "__main__":
             queue.put(None)
         for process in crew:
             process.join(30)
-        print(json.dumps({"benchmark": "S1 promotions", "promoters": PROMOTERS, "rounds": ROUNDS,
-                          "rounds_without_exactly_one_winner_or_with_another_alias": wrong,
-                          "seconds": round(seconds, 1)}, indent=1))  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "benchmark": "S1 promotions",
+                    "promoters": PROMOTERS,
+                    "rounds": ROUNDS,
+                    "rounds_without_exactly_one_winner_or_with_another_alias": wrong,
+                    "seconds": round(seconds, 1),
+                },
+                indent=1,
+            )
+        )

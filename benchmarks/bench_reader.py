@@ -56,8 +56,14 @@ def intents(folder: Path, name: str, seed: int) -> tuple[dict[str, Lesson], tupl
     for side, mine in parts.items():
         ids = [f"{side}{number}" for number in range(len(mine))]
         contacts = pl.DataFrame({"contact_id": ids, "channel": ["chat"] * len(ids)})
-        turns = pl.DataFrame({"contact_id": ids, "turn": [0] * len(ids), "role": ["customer"] * len(ids),
-                              "text": [row["text"] for row in mine]})  # fmt: skip
+        turns = pl.DataFrame(
+            {
+                "contact_id": ids,
+                "turn": [0] * len(ids),
+                "role": ["customer"] * len(ids),
+                "text": [row["text"] for row in mine],
+            }
+        )
         targets = np.zeros((len(mine), len(values)), np.float32)
         targets[np.arange(len(mine)), [place[row["intent"]] for row in mine]] = 1
         found[side] = Lesson(contacts, turns, targets, np.ones((len(mine), 1), np.float32))
@@ -65,7 +71,10 @@ def intents(folder: Path, name: str, seed: int) -> tuple[dict[str, Lesson], tupl
 
 
 def read_by_reader(
-    parts: dict[str, Lesson], labels: dict[str, tuple[str, ...]], params: ReaderTraining, others: list[Lesson]
+    parts: dict[str, Lesson],
+    labels: dict[str, tuple[str, ...]],
+    params: ReaderTraining,
+    others: list[Lesson],
 ) -> tuple[list[dict[str, np.ndarray]], dict[str, float]]:
     from models.reader import Reader
 
@@ -78,8 +87,11 @@ def read_by_reader(
     began = time.process_time()
     answers = [reader.probabilities(part.contacts, part.turns)[0] for part in others]
     read = sum(map(len, others))
-    return answers, {"train_cpu_s": round(fit_s, 1), "mib": round(size / 2**20, 1),
-                     "read_ms_each": round(1000 * (time.process_time() - began) / read, 3)}  # fmt: skip
+    return answers, {
+        "train_cpu_s": round(fit_s, 1),
+        "mib": round(size / 2**20, 1),
+        "read_ms_each": round(1000 * (time.process_time() - began) / read, 3),
+    }
 
 
 def read_by_tfidf(
@@ -92,7 +104,9 @@ def read_by_tfidf(
 
     def words(part: Lesson) -> list[str]:
         said = part.turns.sort("turn").group_by("contact_id").agg(pl.col("text").str.join(" / "))
-        return part.contacts.join(said, on="contact_id", how="left", maintain_order="left")["text"].to_list()
+        return part.contacts.join(said, on="contact_id", how="left", maintain_order="left")[
+            "text"
+        ].to_list()
 
     began = time.process_time()
     union = make_union(
@@ -101,12 +115,19 @@ def read_by_tfidf(
     )
     seen = [parts["train"], parts["valid"]]
     inputs = union.fit_transform([text for part in seen for text in words(part)])
-    outputs, at, answers, numbers = [union.transform(words(part)) for part in others], 0, [{} for _ in others], 0
+    outputs, at, answers, numbers = (
+        [union.transform(words(part)) for part in others],
+        0,
+        [{} for _ in others],
+        0,
+    )
     for number, (name, values) in enumerate(labels.items()):
         targets = np.concatenate([part.targets[:, at : at + len(values)] for part in seen])
         rows = np.flatnonzero(np.concatenate([part.mask[:, number] for part in seen]) > 0)
         at += len(values)
-        model = LogisticRegression(C=10, max_iter=300, solver="lbfgs").fit(inputs[rows], targets[rows].argmax(axis=1))
+        model = LogisticRegression(C=10, max_iter=300, solver="lbfgs").fit(
+            inputs[rows], targets[rows].argmax(axis=1)
+        )
         numbers += model.coef_.size
         for answer, output in zip(answers, outputs, strict=True):
             answer[name] = np.zeros((output.shape[0], len(values)))
@@ -118,13 +139,19 @@ def read_by_tfidf(
 
 
 def right(chances: np.ndarray, wanted: np.ndarray, clusters: np.ndarray) -> list[float]:
-    found = ratio_of_sums((chances.argmax(axis=1) == wanted).astype(float), np.ones(len(wanted)), clusters, 0)
+    found = ratio_of_sums(
+        (chances.argmax(axis=1) == wanted).astype(float), np.ones(len(wanted)), clusters, 0
+    )
     return [round(float(value), 4) for value in (found.value, found.low or 0.0, found.high or 0.0)]
 
 
-def gain(first: np.ndarray, second: np.ndarray, wanted: np.ndarray, clusters: np.ndarray) -> list[float]:
+def gain(
+    first: np.ndarray, second: np.ndarray, wanted: np.ndarray, clusters: np.ndarray
+) -> list[float]:
     ones = np.ones(len(wanted))
-    sides = [((chances.argmax(axis=1) == wanted).astype(float), ones) for chances in (first, second)]
+    sides = [
+        ((chances.argmax(axis=1) == wanted).astype(float), ones) for chances in (first, second)
+    ]
     found = paired_difference(sides[0], sides[1], clusters, 0)
     return [round(float(value), 4) for value in (found.value, found.low or 0.0, found.high or 0.0)]
 
@@ -139,11 +166,13 @@ def on_intents(folder: Path, name: str, seed: int) -> dict[str, Any]:
     (theirs,), their_cost = read_by_tfidf(parts, labels, [test])
     a, b = ours["intent"][known], theirs["intent"][known]
     return {
-        "set": name, "intents": len(values), "texts": {side: len(part) for side, part in parts.items()},
+        "set": name,
+        "intents": len(values),
+        "texts": {side: len(part) for side, part in parts.items()},
         "reader": {"accuracy": right(a, wanted, each), **cost},
         "tfidf_logistic": {"accuracy": right(b, wanted, each), **their_cost},
         "reader_minus_tfidf": gain(a, b, wanted, each),
-    }  # fmt: skip
+    }
 
 
 def on_store(store: Path) -> list[dict[str, Any]]:
@@ -157,18 +186,28 @@ def on_store(store: Path) -> list[dict[str, Any]]:
     from evaluation.scorecard import load
 
     tables = read_tables(store / "clean")
-    divided = tables["contacts"].join(customer_splits(pl.read_parquet(store / "splits.parquet")), on="customer_id")
+    divided = tables["contacts"].join(
+        customer_splits(pl.read_parquet(store / "splits.parquet")), on="customer_id"
+    )
     heard = pl.read_parquet(store / "transcripts.parquet").select(tables["turns"].columns)
     turns = pl.concat([tables["turns"], heard.join(tables["turns"], on="contact_id", how="anti")])
     beliefs = label(tables["contacts"], turns).beliefs
     truth = truth_labels(pl.read_parquet(store / "truth/contacts.parquet"))
-    parts = {side: lesson(divided.filter(split=side), turns, beliefs, SCHEME) for side in ("train", "valid", "test")}
+    parts = {
+        side: lesson(divided.filter(split=side), turns, beliefs, SCHEME)
+        for side in ("train", "valid", "test")
+    }
     exams = {"people's words": (parts["test"], beliefs)}
     for role in ("candidate", "reference"):
         said = heard_turns(load(store / f"scorecards/asr/{role}.json"), tables["turns"], "hyp")
-        mixed = pl.concat([turns.join(said, on="contact_id", how="anti"), said.with_columns(origin=pl.lit("asr"))])
+        mixed = pl.concat(
+            [turns.join(said, on="contact_id", how="anti"), said.with_columns(origin=pl.lit("asr"))]
+        )
         found = label(tables["contacts"], mixed).beliefs
-        exams[f"heard by the {role}"] = (lesson(divided.filter(split="test"), said, found, SCHEME), found)
+        exams[f"heard by the {role}"] = (
+            lesson(divided.filter(split="test"), said, found, SCHEME),
+            found,
+        )
     asked = [exam for exam, _ in exams.values()]
     ours, cost = read_by_reader(parts, SCHEME, ReaderTraining(), asked)
     theirs, their_cost = read_by_tfidf(parts, SCHEME, asked)
@@ -182,17 +221,26 @@ def on_store(store: Path) -> list[dict[str, Any]]:
                 truth.filter(label=name), on="contact_id", how="left", maintain_order="left"
             )
             known = (exam.mask[:, place] > 0) & true["value"].is_not_null().to_numpy()
-            wanted = np.array([values.index(value) if value in values else 0 for value in true["value"]])[known]
+            wanted = np.array(
+                [values.index(value) if value in values else 0 for value in true["value"]]
+            )[known]
             who = exam.contacts["customer_id"].to_numpy()[known]
-            mine, other, rules = ours[number][name][known], theirs[number][name][known], rules[known]
+            mine, other, rules = (
+                ours[number][name][known],
+                theirs[number][name][known],
+                rules[known],
+            )
             both = np.sqrt(np.maximum(rules, 1e-4) * np.maximum(mine, 1e-4))
             rows[name] = {
-                "contacts": int(known.sum()), "rules": right(rules, wanted, who), "reader": right(mine, wanted, who),
-                "tfidf_logistic": right(other, wanted, who), "rules_and_reader": right(both, wanted, who),
+                "contacts": int(known.sum()),
+                "rules": right(rules, wanted, who),
+                "reader": right(mine, wanted, who),
+                "tfidf_logistic": right(other, wanted, who),
+                "rules_and_reader": right(both, wanted, who),
                 "reader_minus_tfidf": gain(mine, other, wanted, who),
                 "rules_and_reader_minus_rules": gain(both, rules, wanted, who),
                 "used_together": name in ReadingParams().together,
-            }  # fmt: skip
+            }
         results.append({"text": title, "labels": rows})
     return results
 

@@ -14,7 +14,14 @@ from _walk import found, real_data, timed
 real = real_data("real export", "make_export.py")
 with tempfile.TemporaryDirectory() as folder:
     export, store = Path(folder) / "export", Path(folder) / "store"
-    subprocess.run([sys.executable, real / "make_export.py", "--out", export, "--calls", "120"], check=True,
-                   stdout=sys.stderr)  # fmt: skip
+    subprocess.run(
+        [sys.executable, real / "make_export.py", "--out", export, "--calls", "120"],
+        check=True,
+        stdout=sys.stderr,
+    )
     seconds = timed(store, "run", str(export), "--store", str(store))
-    print(json.dumps({"benchmark": "real export", "calls": 120, "seconds": seconds, **found(store)}, indent=1))
+    print(
+        json.dumps(
+            {"benchmark": "real export", "calls": 120, "seconds": seconds, **found(store)}, indent=1
+        )
+    )

@@ -43,14 +43,29 @@ def main() -> None:
     rng, params = np.random.default_rng(asked.seed), FeatureParams()
     with tempfile.TemporaryDirectory() as folder:
         raw, truth = Path(folder) / "raw", Path(folder) / "truth"
-        simulate(SimulatorParams(seed=asked.seed, customers=asked.customers, calls=0, faults=0, futures=2), raw, truth)
+        simulate(
+            SimulatorParams(
+                seed=asked.seed, customers=asked.customers, calls=0, faults=0, futures=2
+            ),
+            raw,
+            truth,
+        )
         delivery = read("folder", raw)
-        tables = {name: getattr(delivery, name) for name in ("customers", "contacts", "turns", "outcomes")}
+        tables = {
+            name: getattr(delivery, name) for name in ("customers", "contacts", "turns", "outcomes")
+        }
         labels = label(tables["contacts"], tables["turns"]).labels
-        divided, _ = split(tables["contacts"], pl.DataFrame(schema=RECORDINGS), tables["customers"], SplitParams())
-        days, sides = as_of_dates(tables["outcomes"], tables["contacts"], params), customer_splits(divided)
+        divided, _ = split(
+            tables["contacts"], pl.DataFrame(schema=RECORDINGS), tables["customers"], SplitParams()
+        )
+        days, sides = (
+            as_of_dates(tables["outcomes"], tables["contacts"], params),
+            customer_splits(divided),
+        )
         rows = features(tables, labels, days, params).join(sides, on="customer_id")
-        model = ChurnModel.load(Path(train(ChurnTraining(), rows, Path(folder) / "work", Unrecorded())["model"]))
+        model = ChurnModel.load(
+            Path(train(ChurnTraining(), rows, Path(folder) / "work", Unrecorded())["model"])
+        )
 
     def reasons(frame: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
         shown = model.reasons(frame).filter(pl.col("contribution").abs() >= asked.least)
@@ -64,21 +79,39 @@ def main() -> None:
     )
     moved = pl.Series(rng.uniform(-2 * asked.noise, 2 * asked.noise, labels.height))
     unsure = labels.with_columns((pl.col("probability") + moved).clip(0, 1).alias("probability"))
-    again = features(tables, unsure, days[-1:], params).join(exam.select("customer_id"), on="customer_id", how="semi")
+    again = features(tables, unsure, days[-1:], params).join(
+        exam.select("customer_id"), on="customer_id", how="semi"
+    )
 
     def kept(after: pl.DataFrame) -> dict[str, Any]:
-        both = before.filter(rank=1).join(after.filter(rank=1), on="customer_id", how="left", suffix="_after")
-        named = before.drop_nulls("contact_id").join(after, on=["customer_id", "feature"], suffix="_after")
-        found = {name: both[name].eq_missing(both[f"{name}_after"]) for name in ("group", "feature")}
+        both = before.filter(rank=1).join(
+            after.filter(rank=1), on="customer_id", how="left", suffix="_after"
+        )
+        named = before.drop_nulls("contact_id").join(
+            after, on=["customer_id", "feature"], suffix="_after"
+        )
+        found = {
+            name: both[name].eq_missing(both[f"{name}_after"]) for name in ("group", "feature")
+        }
         found["contact"] = named["contact_id"].eq_missing(named["contact_id_after"])
         return {
-            name: {"same": round(float(same.sum() / len(same)), 4), "of": len(same)} for name, same in found.items()
+            name: {"same": round(float(same.sum() / len(same)), 4), "of": len(same)}
+            for name, same in found.items()
         }
 
-    print(json.dumps({
-        "benchmark": "stability of reasons", "customers": asked.customers, "seed": asked.seed, "noise": asked.noise,
-        "features_shaken": kept(reasons(shaken, labels)), "labels_shaken": kept(reasons(again, unsure)),
-    }, indent=1))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "benchmark": "stability of reasons",
+                "customers": asked.customers,
+                "seed": asked.seed,
+                "noise": asked.noise,
+                "features_shaken": kept(reasons(shaken, labels)),
+                "labels_shaken": kept(reasons(again, unsure)),
+            },
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -47,7 +47,9 @@ print(len([run for run in list_runs(sys.argv[1], limit=50000) if run["metrics"][
 def timed(*words: str, env: dict[str, str]) -> tuple[float, float]:
     """Wall and CPU seconds of one process, its output thrown away."""
     began, cpu = time.monotonic(), os.times()
-    subprocess.run([sys.executable, *words], cwd=ROOT, env=env, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, *words], cwd=ROOT, env=env, check=True, stdout=subprocess.DEVNULL
+    )
     after = os.times()
     spent = after.children_user + after.children_system - cpu.children_user - cpu.children_system
     return round(time.monotonic() - began, 2), round(spent, 2)
@@ -55,18 +57,45 @@ def timed(*words: str, env: dict[str, str]) -> tuple[float, float]:
 
 with tempfile.TemporaryDirectory() as folder:
     uri = f"sqlite:///{folder}/mlflow.db"
-    env = {**os.environ, "KEEPLINE_STORE": folder, "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": uri}
+    env = {
+        **os.environ,
+        "KEEPLINE_STORE": folder,
+        "PYTHONPATH": str(ROOT),
+        "MLFLOW_TRACKING_URI": uri,
+    }
     subprocess.run(
-        [sys.executable, "-c", MAKE, uri, str(RUNS)], cwd=ROOT, env=env, check=True, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", MAKE, uri, str(RUNS)],
+        cwd=ROOT,
+        env=env,
+        check=True,
+        stderr=subprocess.DEVNULL,
     )
     keepline = ("-m", "flows.cli", "runs", "--limit", "50")
     shown = {}
     for name, words in {
         "list": keepline,
-        "filter": (*keepline, "--where", "test_wer<0.5", "--where", "kind=asr", "--sort", "test_wer"),
+        "filter": (
+            *keepline,
+            "--where",
+            "test_wer<0.5",
+            "--where",
+            "kind=asr",
+            "--sort",
+            "test_wer",
+        ),
         "mlflow_client": ("-c", ASK, uri),
     }.items():
         best = min(timed(*words, env=env) for _ in range(3))
         shown[name] = {"wall_s": best[0], "cpu_s": best[1]}
-    print(json.dumps({"benchmark": "K3 runs", "runs": RUNS, "to_reach_s": 2, **shown,
-                      "load_1m": round(os.getloadavg()[0], 1)}, indent=1))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "benchmark": "K3 runs",
+                "runs": RUNS,
+                "to_reach_s": 2,
+                **shown,
+                "load_1m": round(os.getloadavg()[0], 1),
+            },
+            indent=1,
+        )
+    )

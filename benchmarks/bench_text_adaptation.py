@@ -69,8 +69,13 @@ def measure(model: Path, speech: Path, work: Path) -> dict[str, Any]:
     shutil.copyfile(model, work / "model.nemo")
     write_text(work / "tuning.jsonl", "".join(json.dumps(row) + "\n" for row in tuning))
     began = time.monotonic()
-    facts = adapt(TextAdaptation(decoding=Decoding(mode="beam")), map(Text, texts), work / "model.nemo",
-                  work / "tuning.jsonl", work)  # fmt: skip
+    facts = adapt(
+        TextAdaptation(decoding=Decoding(mode="beam")),
+        map(Text, texts),
+        work / "model.nemo",
+        work / "tuning.jsonl",
+        work,
+    )
     facts.pop("tried", None)
     adapted_s = time.monotonic() - began
     beam = load(work / "model.nemo")
@@ -79,7 +84,8 @@ def measure(model: Path, speech: Path, work: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"adaptation": {**facts, "seconds": round(adapted_s, 1)}}
     for condition in ("clean", "mulaw"):
         waves = [
-            soundfile.read(path, dtype="float32")[0] for path in as_wav(unknown, work / condition, condition == "mulaw")
+            soundfile.read(path, dtype="float32")[0]
+            for path in as_wav(unknown, work / condition, condition == "mulaw")
         ]
         found[condition] = {
             "greedy": figures(unknown, hear(greedy, waves, greedy.size_bytes)),
@@ -90,14 +96,19 @@ def measure(model: Path, speech: Path, work: Path) -> dict[str, Any]:
     audio_s = sum(row["duration"] for row in unknown)
     settings = Decoding(mode="beam", **{name: facts[name] for name in ("alpha", "beta", "unknown")})
     search = BeamDecoder(settings, greedy.labels, work / LANGUAGE)
-    found["decoding alone, times real time, one core"] = round(audio_s / timed(search, heard, step_s))
+    found["decoding alone, times real time, one core"] = round(
+        audio_s / timed(search, heard, step_s)
+    )
     without = [text for text in texts if not set(TERMS) & set(text.split())]
     learn(map(Text, without), LanguageTraining(), work / "without.arpa")
     found["terms in no text, mulaw"] = {
         name: found_terms(unknown, [search(log_probs, step_s).text for log_probs in heard])
         for name, search in (
             ("not listened for", BeamDecoder(settings, greedy.labels, work / "without.arpa")),
-            ("listened for", BeamDecoder(replace(settings, boosts=TERMS), greedy.labels, work / "without.arpa")),
+            (
+                "listened for",
+                BeamDecoder(replace(settings, boosts=TERMS), greedy.labels, work / "without.arpa"),
+            ),
         )
     }
     return {
@@ -120,7 +131,9 @@ def main() -> None:
         "cores": os.cpu_count(),
     }
     with tempfile.TemporaryDirectory() as work:
-        print(json.dumps({**result, **measure(chosen.model, real / "speech", Path(work))}, indent=1))
+        print(
+            json.dumps({**result, **measure(chosen.model, real / "speech", Path(work))}, indent=1)
+        )
 
 
 if __name__ == "__main__":

@@ -37,16 +37,22 @@ BUDGETS = (0.05, 0.10, 0.20)
 
 def centre(customers: int, seed: int) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     """Tables of a simulated centre with a year of call backs, and the truth about them."""
-    asked = SimulatorParams(seed=seed, customers=customers, calls=0, faults=0, campaigns=Campaigns(months=12))
+    asked = SimulatorParams(
+        seed=seed, customers=customers, calls=0, faults=0, campaigns=Campaigns(months=12)
+    )
     with tempfile.TemporaryDirectory() as folder:
         raw, truth = Path(folder) / "raw", Path(folder) / "truth"
         simulate(asked, raw, truth)
         delivery = read("folder", raw)
         known = pl.read_parquet(truth / "treatments.parquet")
     names = ("customers", "contacts", "turns", "outcomes", "interventions")
-    tables = {name: getattr(delivery, name) for name in names} | {"recordings": pl.DataFrame(schema=RECORDINGS)}
+    tables = {name: getattr(delivery, name) for name in names} | {
+        "recordings": pl.DataFrame(schema=RECORDINGS)
+    }
     effect = pl.col("risk_180") - pl.col("treated_180")
-    return tables, known.select("customer_id", "as_of", pl.col("risk_180").alias("risk"), effect.alias("true_uplift"))
+    return tables, known.select(
+        "customer_id", "as_of", pl.col("risk_180").alias("risk"), effect.alias("true_uplift")
+    )
 
 
 def judged(made: Treated, truth: pl.DataFrame, params: TreatmentParams) -> dict[str, Any]:
@@ -62,10 +68,12 @@ def judged(made: Treated, truth: pl.DataFrame, params: TreatmentParams) -> dict[
     found: dict[str, Any] = {
         "correlation": round(float(np.corrcoef(today["uplift"], today["true_uplift"])[0, 1]), 3),
         "intervals": round(held, 3),
-        "effect_on_all": {"true": round(1000 * logged["true_uplift"].mean(), 2),
-                          **short(made.summary["effect_on_all"])},
+        "effect_on_all": {
+            "true": round(1000 * logged["true_uplift"].mean(), 2),
+            **short(made.summary["effect_on_all"]),
+        },
         "budgets": {},
-    }  # fmt: skip
+    }
     for budget in BUDGETS:
         asked = replace(params, budget_share=budget)
         by_truth = {one["policy"]: one for one in compare_with_truth(today, asked)}
@@ -75,12 +83,20 @@ def judged(made: Treated, truth: pl.DataFrame, params: TreatmentParams) -> dict[
         for policy in POLICIES:
             chosen, effect = chosen_by(policy, logged, budget), logged["true_uplift"].to_numpy()
             rows[policy] = {
-                "in_truth": {name: round(by_truth[policy][name], 2) for name in ("treated_share", "kept", "profit")},
-                "on_the_log": {"true": round(1000 * float((chosen * effect).mean()), 2),
-                               "aipw": short(by_log[policy]["kept_aipw"]), "ipw": short(by_log[policy]["kept_ipw"])},
-            }  # fmt: skip
+                "in_truth": {
+                    name: round(by_truth[policy][name], 2)
+                    for name in ("treated_share", "kept", "profit")
+                },
+                "on_the_log": {
+                    "true": round(1000 * float((chosen * effect).mean()), 2),
+                    "aipw": short(by_log[policy]["kept_aipw"]),
+                    "ipw": short(by_log[policy]["kept_ipw"]),
+                },
+            }
         for policy in ("uplift", "profit"):
-            rows[policy]["knowing_the_truth"] = {name: round(knowing[policy][name], 2) for name in ("kept", "profit")}
+            rows[policy]["knowing_the_truth"] = {
+                name: round(knowing[policy][name], 2) for name in ("kept", "profit")
+            }
         found["budgets"][f"{budget:.0%}"] = rows
     return found
 
@@ -98,11 +114,16 @@ def over_all(centres: list[dict[str, Any]]) -> dict[str, Any]:
         for policy in POLICIES:
             rows = [one["budgets"][budget][policy] for one in centres]
             told[budget][policy] = {
-                name: round(float(np.mean([row["in_truth"][name] for row in rows])), 2) for name in ("kept", "profit")
+                name: round(float(np.mean([row["in_truth"][name] for row in rows])), 2)
+                for name in ("kept", "profit")
             }
             for kind in ("aipw", "ipw"):
-                hits = [row["on_the_log"][kind]["low"] <= row["on_the_log"]["true"] <= row["on_the_log"][kind]["high"]
-                        for row in rows]  # fmt: skip
+                hits = [
+                    row["on_the_log"][kind]["low"]
+                    <= row["on_the_log"]["true"]
+                    <= row["on_the_log"][kind]["high"]
+                    for row in rows
+                ]
                 told[budget][policy][f"covered_{kind}"] = f"{sum(hits)} of {len(hits)}"
     return told
 
@@ -126,11 +147,21 @@ def main() -> None:
             if made.decisions is None:
                 raise SystemExit(f"seed {seed}: {made.summary['note']}")
             cpu_s = round(time.process_time() - began, 1)
-            found.append({"seed": seed, "cpu_s": cpu_s, "learned_from": made.summary["learned_from"],
-                          **judged(made, truth, params)})  # fmt: skip
+            found.append(
+                {
+                    "seed": seed,
+                    "cpu_s": cpu_s,
+                    "learned_from": made.summary["learned_from"],
+                    **judged(made, truth, params),
+                }
+            )
             print(json.dumps({"customers": customers, **found[-1]}), file=sys.stderr, flush=True)
         told[str(customers)] = {"mean": over_all(found), "centres": found}
-    print(json.dumps({"benchmark": "C6 whom to treat", "params": vars(params), "customers": told}, indent=1))
+    print(
+        json.dumps(
+            {"benchmark": "C6 whom to treat", "params": vars(params), "customers": told}, indent=1
+        )
+    )
 
 
 if __name__ == "__main__":

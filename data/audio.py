@@ -17,10 +17,25 @@ import soxr
 
 SAMPLE_RATE_HZ = 16000  # what recognisers and speech finders hear at, whatever a recording has
 WAV_CODECS = ("PCM_16", "ULAW", "ALAW")
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".gsm", ".au", ".aiff", ".aif", ".caf", ".w64")  # of recordings
+SUFFIXES = (
+    ".wav",
+    ".flac",
+    ".ogg",
+    ".opus",
+    ".mp3",
+    ".gsm",
+    ".au",
+    ".aiff",
+    ".aif",
+    ".caf",
+    ".w64",
+)  # of recordings
 CLIPPED_FROM = 0.98  # the loudest step of µ-law decodes to 0.9804, of A-law to 0.984, of PCM to 1
 SILENCE_DBFS = -60.0
-_UNKNOWN_SIZES = (0, 0xFFFFFFFF)  # what streaming recorders leave in the header when they never learn the length
+_UNKNOWN_SIZES = (
+    0,
+    0xFFFFFFFF,
+)  # what streaming recorders leave in the header when they never learn the length
 
 
 class AudioError(ValueError):
@@ -52,7 +67,9 @@ def probe(source: Path | bytes, name: str | None = None) -> AudioInfo:
     try:
         info = soundfile.info(_handle(source))
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{label}: not audio ({_reason(error)}). Export it again as WAV.") from error
+        raise AudioError(
+            f"{label}: not audio ({_reason(error)}). Export it again as WAV."
+        ) from error
     if info.frames <= 0:
         raise AudioError(f"{label}: no audio in it (0 frames). Export it again.")
     return AudioInfo(_codec(info.format, info.subtype), info.samplerate, info.channels, info.frames)
@@ -68,13 +85,19 @@ def read(source: Path | bytes, name: str | None = None) -> tuple[np.ndarray, int
     try:
         audio, rate = soundfile.read(_handle(source), dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{label}: cannot be decoded ({_reason(error)}). Export it again.") from error
+        raise AudioError(
+            f"{label}: cannot be decoded ({_reason(error)}). Export it again."
+        ) from error
     if len(audio) < promised.frames:
-        raise AudioError(f"{label}: truncated ({len(audio)} of {promised.frames} frames). Export it again.")
+        raise AudioError(
+            f"{label}: truncated ({len(audio)} of {promised.frames} frames). Export it again."
+        )
     return audio, rate
 
 
-def blocks(source: Path | bytes, name: str | None = None, block_s: float = 30.0) -> Iterator[np.ndarray]:
+def blocks(
+    source: Path | bytes, name: str | None = None, block_s: float = 30.0
+) -> Iterator[np.ndarray]:
     """Decodes a file piece by piece, so that hours of it need no more memory than seconds: float32 [frames, channels].
 
     Raises AudioError as `read` does; that the file is truncated shows only at its end.
@@ -88,9 +111,13 @@ def blocks(source: Path | bytes, name: str | None = None, block_s: float = 30.0)
                 found += len(block)
                 yield block
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{label}: cannot be decoded ({_reason(error)}). Export it again.") from error
+        raise AudioError(
+            f"{label}: cannot be decoded ({_reason(error)}). Export it again."
+        ) from error
     if found < promised.frames:
-        raise AudioError(f"{label}: truncated ({found} of {promised.frames} frames). Export it again.")
+        raise AudioError(
+            f"{label}: truncated ({found} of {promised.frames} frames). Export it again."
+        )
 
 
 def to_wav_bytes(audio: np.ndarray, sample_rate_hz: int, codec: str = "PCM_16") -> bytes:
@@ -114,7 +141,11 @@ class Resampler:
 
     def __init__(self, from_hz: float, to_hz: float, channels: int) -> None:
         self._channels = channels
-        self._stream = soxr.ResampleStream(from_hz, to_hz, channels, dtype="float32") if from_hz != to_hz else None
+        self._stream = (
+            soxr.ResampleStream(from_hz, to_hz, channels, dtype="float32")
+            if from_hz != to_hz
+            else None
+        )
 
     def feed(self, block: np.ndarray) -> np.ndarray:
         """What is ready after this block."""
@@ -136,7 +167,9 @@ def telephone_band(
     kernel = 2 * high / sample_rate_hz * np.sinc(2 * high / sample_rate_hz * at)
     kernel -= 2 * low_hz / sample_rate_hz * np.sinc(2 * low_hz / sample_rate_hz * at)
     kernel = (kernel * np.hamming(taps)).astype(np.float32)
-    return _per_channel(audio, lambda channel: np.convolve(channel, kernel, mode="same")[: len(channel)])
+    return _per_channel(
+        audio, lambda channel: np.convolve(channel, kernel, mode="same")[: len(channel)]
+    )
 
 
 def codec_roundtrip(audio: np.ndarray, sample_rate_hz: int, codec: str) -> np.ndarray:
@@ -146,9 +179,13 @@ def codec_roundtrip(audio: np.ndarray, sample_rate_hz: int, codec: str) -> np.nd
 
     def once(channel: np.ndarray) -> np.ndarray:
         buffer = io.BytesIO()
-        soundfile.write(buffer, np.clip(channel, -1.0, 1.0), sample_rate_hz, format="WAV", subtype=codec)
+        soundfile.write(
+            buffer, np.clip(channel, -1.0, 1.0), sample_rate_hz, format="WAV", subtype=codec
+        )
         decoded, _ = soundfile.read(io.BytesIO(buffer.getvalue()), dtype="float32")
-        return np.pad(decoded, (0, max(0, len(channel) - len(decoded))))[: len(channel)]  # GSM works in blocks
+        return np.pad(decoded, (0, max(0, len(channel) - len(decoded))))[
+            : len(channel)
+        ]  # GSM works in blocks
 
     return _per_channel(audio, once)
 
@@ -157,7 +194,11 @@ def add_noise(
     audio: np.ndarray, snr_db: float, rng: np.random.Generator, noise: np.ndarray | None = None
 ) -> np.ndarray:
     """Adds `noise` (white where none is given; repeated to length) at `snr_db` below the speech's own level."""
-    bed = rng.standard_normal(audio.shape, dtype=np.float32) if noise is None else np.resize(noise, audio.shape)
+    bed = (
+        rng.standard_normal(audio.shape, dtype=np.float32)
+        if noise is None
+        else np.resize(noise, audio.shape)
+    )
     signal, floor = _speech_rms(audio), float(np.sqrt(np.mean(np.square(bed, dtype=np.float64))))
     if signal == 0 or floor == 0:
         return audio.astype(np.float32)
@@ -165,7 +206,11 @@ def add_noise(
 
 
 def packet_loss(
-    audio: np.ndarray, sample_rate_hz: int, share: float, rng: np.random.Generator, packet_s: float = 0.02
+    audio: np.ndarray,
+    sample_rate_hz: int,
+    share: float,
+    rng: np.random.Generator,
+    packet_s: float = 0.02,
 ) -> np.ndarray:
     """Loses about `share` of the packets; a lost one is concealed by the fading repeat of the last that came."""
     size = max(1, int(packet_s * sample_rate_hz))
@@ -230,7 +275,9 @@ def _refuse_truncated_wav(source: Path | bytes, label: str) -> None:
             there = size - handle.tell()
             if chunk == b"data":
                 if length not in _UNKNOWN_SIZES and length > there:
-                    raise AudioError(f"{label}: truncated ({there} of {length} bytes of audio). Export it again.")
+                    raise AudioError(
+                        f"{label}: truncated ({there} of {length} bytes of audio). Export it again."
+                    )
                 return
             handle.seek(length + length % 2, io.SEEK_CUR)
         raise AudioError(f"{label}: truncated (a WAV header without audio). Export it again.")

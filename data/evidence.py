@@ -29,9 +29,13 @@ SCHEMA: dict[str, Any] = {
 
 
 # Features that are no sums name one contact by themselves; others (plan, price, tenure) none.
-_WORST = pl.col("severity").sum().over("customer_id", "episode") * pl.col("decay").max().over("customer_id", "episode")
+_WORST = pl.col("severity").sum().over("customer_id", "episode") * pl.col("decay").max().over(
+    "customer_id", "episode"
+)
 _SINGLES = {
-    "worst_episode": pl.when(pl.max("worst").over("customer_id") == pl.col("worst")).then("severity").otherwise(0.0),
+    "worst_episode": pl.when(pl.max("worst").over("customer_id") == pl.col("worst"))
+    .then("severity")
+    .otherwise(0.0),
     "longest_wait_s": pl.col("wait_s").fill_null(0.0),
     "days_since_last_friction": pl.when(pl.col("severity") >= 0.5).then("decay").otherwise(0.0),
     "sentiment_trend": pl.max_horizontal("sentiment_negative", "sentiment_positive"),
@@ -48,7 +52,9 @@ def weight_of(feature: str, params: FeatureParams) -> pl.Expr | None:
         return pl.when(sure).then(adds(named)).otherwise(0.0)
     if feature not in _SINGLES:
         return None
-    days = {"longest_wait_s": params.windows_days[-1], "sentiment_trend": params.mood_days}.get(feature, math.inf)
+    days = {"longest_wait_s": params.windows_days[-1], "sentiment_trend": params.mood_days}.get(
+        feature, math.inf
+    )
     return pl.when(pl.col("age") <= days).then(_SINGLES[feature]).otherwise(0.0)
 
 
@@ -81,7 +87,9 @@ def evidence(
     keys = ["customer_id", "as_of", "feature"]
     asked = reasons.select(keys).unique()
     theirs = contacts.join(asked, on="customer_id", how="semi")
-    marked = marks(theirs, labels.join(theirs, on="contact_id", how="semi"), params.repeat_days, params.relief)
+    marked = marks(
+        theirs, labels.join(theirs, on="contact_id", how="semi"), params.repeat_days, params.relief
+    )
     found = []
     for (day, feature), rows in asked.group_by("as_of", "feature", maintain_order=True):
         weight = weight_of(feature, params)
@@ -103,31 +111,53 @@ def evidence(
                 "mark",
             )
         )
-    schema = {**asked.schema, "contact_id": pl.String, "started_at": SCHEMA["started_at"], "mark": pl.String}
+    schema = {
+        **asked.schema,
+        "contact_id": pl.String,
+        "started_at": SCHEMA["started_at"],
+        "mark": pl.String,
+    }
     best = pl.concat([pl.DataFrame(schema=schema), *found]).with_columns(
-        pl.when(pl.col("mark").is_in(list(FRICTIONS))).then("mark")
-        .otherwise(pl.col("mark").str.split("_").list.first()).alias("label"),
-        pl.when(pl.col("mark").is_in(list(FRICTIONS))).then(pl.lit("yes"))
-        .otherwise(pl.col("mark").str.split("_").list.last()).alias("value"),
-    )  # fmt: skip
+        pl.when(pl.col("mark").is_in(list(FRICTIONS)))
+        .then("mark")
+        .otherwise(pl.col("mark").str.split("_").list.first())
+        .alias("label"),
+        pl.when(pl.col("mark").is_in(list(FRICTIONS)))
+        .then(pl.lit("yes"))
+        .otherwise(pl.col("mark").str.split("_").list.last())
+        .alias("value"),
+    )
     moments = _moments(best, contacts, turns, find() if rules is None else rules)
-    with_moments = best.join(moments, on=["contact_id", "label", "value"], how="left", nulls_equal=True)
-    return reasons.join(with_moments.drop("mark", "label", "value"), on=keys, how="left", maintain_order="left")
+    with_moments = best.join(
+        moments, on=["contact_id", "label", "value"], how="left", nulls_equal=True
+    )
+    return reasons.join(
+        with_moments.drop("mark", "label", "value"), on=keys, how="left", maintain_order="left"
+    )
 
 
-def _moments(best: pl.DataFrame, contacts: pl.DataFrame, turns: pl.DataFrame, rules: Sequence[Rule]) -> pl.DataFrame:
+def _moments(
+    best: pl.DataFrame, contacts: pl.DataFrame, turns: pl.DataFrame, rules: Sequence[Rule]
+) -> pl.DataFrame:
     """contact_id, label, value, start_s, words: the turn that speaks for the label, else the customer's first one."""
     wanted = best.select("contact_id", "label", "value").unique()
-    said = best_text(turns.join(wanted.select("contact_id").unique(), on="contact_id", how="semi")).with_columns(
-        pl.format("{}#{}", "contact_id", "turn").alias("alone")
-    )
+    said = best_text(
+        turns.join(wanted.select("contact_id").unique(), on="contact_id", how="semi")
+    ).with_columns(pl.format("{}#{}", "contact_id", "turn").alias("alone"))
     # Each turn as a contact of a customer of its own: only its words are left to vote on.
-    channel = said.join(contacts.select("contact_id", "channel", "started_at"), on="contact_id", maintain_order="left")
+    channel = said.join(
+        contacts.select("contact_id", "channel", "started_at"),
+        on="contact_id",
+        maintain_order="left",
+    )
     single = pl.concat(
         [
             contacts.clear(),
             channel.select(
-                pl.col("alone").alias("contact_id"), pl.col("alone").alias("customer_id"), "channel", "started_at"
+                pl.col("alone").alias("contact_id"),
+                pl.col("alone").alias("customer_id"),
+                "channel",
+                "started_at",
             ),
         ],
         how="diagonal",
@@ -142,22 +172,37 @@ def _moments(best: pl.DataFrame, contacts: pl.DataFrame, turns: pl.DataFrame, ru
             hit = pl.Series(votes[:, column] == number)
             hits.append(
                 said.filter(hit).select(
-                    "contact_id", "turn", pl.lit(rule.label).alias("label"), pl.lit(value).alias("value")
+                    "contact_id",
+                    "turn",
+                    pl.lit(rule.label).alias("label"),
+                    pl.lit(value).alias("value"),
                 )
             )
     heard = pl.concat(
-        [said.select("contact_id", "turn").clear().with_columns(label=pl.lit(""), value=pl.lit("")), *hits]
+        [
+            said.select("contact_id", "turn")
+            .clear()
+            .with_columns(label=pl.lit(""), value=pl.lit("")),
+            *hits,
+        ]
     )
-    first = wanted.join(heard, on=["contact_id", "label", "value"], how="left", nulls_equal=True).group_by(
-        "contact_id", "label", "value"
-    ).agg(pl.col("turn").min())  # fmt: skip
+    first = (
+        wanted.join(heard, on=["contact_id", "label", "value"], how="left", nulls_equal=True)
+        .group_by("contact_id", "label", "value")
+        .agg(pl.col("turn").min())
+    )
     opening = (
-        said.filter(pl.col("role") == "customer").group_by("contact_id").agg(pl.col("turn").min().alias("opening"))
+        said.filter(pl.col("role") == "customer")
+        .group_by("contact_id")
+        .agg(pl.col("turn").min().alias("opening"))
     )
     return (
         first.join(opening, on="contact_id", how="left")
         .with_columns(pl.coalesce("turn", "opening").alias("turn"))
-        .join(said.select("contact_id", "turn", "start_s", pl.col("text").alias("words")), on=["contact_id", "turn"],
-              how="left")
+        .join(
+            said.select("contact_id", "turn", "start_s", pl.col("text").alias("words")),
+            on=["contact_id", "turn"],
+            how="left",
+        )
         .select("contact_id", "label", "value", "start_s", "words")
-    )  # fmt: skip
+    )

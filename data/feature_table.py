@@ -38,7 +38,11 @@ def unit(feature: Feature) -> str:
         return "days"
     if base.endswith("_s"):
         return "seconds"
-    plain = base.startswith("contacts") or base in ("repeated_contacts", "channel_switches", "smooth_contacts")
+    plain = base.startswith("contacts") or base in (
+        "repeated_contacts",
+        "channel_switches",
+        "smooth_contacts",
+    )
     return "contacts" if plain else "label probabilities"
 
 
@@ -57,7 +61,9 @@ def page(params: FeatureParams | None = None) -> str:
         feature = facts[base, use]
         meaning = re.sub(r" (in the last \d+ days|recently, fading with age)$", "", feature.meaning)
         shown = ", ".join(window for window in windows if window) or "–"
-        lines.append(f"| `{base}` | {shown} | {meaning} | {unit(feature)} | {feature.group} | {use} |")
+        lines.append(
+            f"| `{base}` | {shown} | {meaning} | {unit(feature)} | {feature.group} | {use} |"
+        )
     return _INTRO + "\n".join(lines) + "\n"
 
 

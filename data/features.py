@@ -13,7 +13,7 @@ attribute that changes when somebody leaves must be named in `exclude`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import polars as pl
 
 from data.marks import ABOUT, FRICTIONS, MEASURES, adds, marks, parts, past
+from data.progress import Progress
 
 KEYS = ("customer_id", "as_of", "split", "event", "time_days")
 
@@ -31,17 +32,25 @@ class FeatureParams:
 
     event: str = "churn"  # the outcome to foresee
     windows_days: tuple[int, ...] = (7, 30, 90, 365)  # lengths of looking back
-    half_life_days: float = 50.0  # after so many days a contact counts half in `_decayed` and in the worst episode
-    relief: float = 0.5  # share of earlier friction, reasons and barriers that a smooth contact makes up for
+    half_life_days: float = (
+        50.0  # after so many days a contact counts half in `_decayed` and in the worst episode
+    )
+    relief: float = (
+        0.5  # share of earlier friction, reasons and barriers that a smooth contact makes up for
+    )
     repeat_days: float = 7.0  # contacts closer than this belong to one episode
     as_of_count: int = 10  # at most so many monthly dates to learn from
     min_history_days: int = 90  # of contacts before the first as-of date
     min_follow_up_days: int = 30  # of outcomes after the last as-of date
     lead_days: int = 0  # days an outcome must lie ahead to count: what it takes to act on a risk
-    mood_days: float = 90.0  # contacts of so many days are held against those before in sentiment_trend
+    mood_days: float = (
+        90.0  # contacts of so many days are held against those before in sentiment_trend
+    )
     part_contacts: int = 100_000  # contacts worked on at once: bounds the memory
     attributes: bool = True  # use the further columns of the customer record
-    max_categories: int = 50  # a text column with more different values is an identifier and is left out
+    max_categories: int = (
+        50  # a text column with more different values is an identifier and is left out
+    )
     exclude: tuple[str, ...] = ()  # attributes to leave out, beside the one named like the event
 
 
@@ -66,13 +75,42 @@ class Feature:
 _SINGLES = {
     feature.name: feature
     for feature in (
-        Feature("days_since_last_contact", "days since the last contact", "contact volume", detail=True),
-        Feature("days_since_last_friction", "days since the last friction", "friction of any kind", detail=True),
-        Feature("worst_episode", "friction in the worst episode, fading with age", "friction of any kind", detail=True),
-        Feature("sentiment_trend", "mood of late less that before, from -2 to 2", "reasons and mood", detail=True),
+        Feature(
+            "days_since_last_contact", "days since the last contact", "contact volume", detail=True
+        ),
+        Feature(
+            "days_since_last_friction",
+            "days since the last friction",
+            "friction of any kind",
+            detail=True,
+        ),
+        Feature(
+            "worst_episode",
+            "friction in the worst episode, fading with age",
+            "friction of any kind",
+            detail=True,
+        ),
+        Feature(
+            "sentiment_trend",
+            "mood of late less that before, from -2 to 2",
+            "reasons and mood",
+            detail=True,
+        ),
         Feature("longest_wait_s", "seconds of the longest wait", "waiting", detail=True),
-        Feature("last_channel", "channel of the last contact", "contact volume", "categorical", detail=True),
-        Feature("last_reason", "reason of the last contact", "reasons and mood", "categorical", detail=True),
+        Feature(
+            "last_channel",
+            "channel of the last contact",
+            "contact volume",
+            "categorical",
+            detail=True,
+        ),
+        Feature(
+            "last_reason",
+            "reason of the last contact",
+            "reasons and mood",
+            "categorical",
+            detail=True,
+        ),
         Feature("tenure_days", "days as a customer", "tenure and price", advances=True),
         Feature("monthly_price", "monthly price", "tenure and price"),
         Feature("plan", "plan", "plan and region", "categorical"),
@@ -97,10 +135,18 @@ def describe(name: str, kind: str = "numeric") -> Feature:
     topic, _, value = base.partition("_")
     if base not in ABOUT or not named.is_sum:
         raise KeyError(f"{name}: no such feature. Declare it in data/features.py.")
-    noun = {"barrier": "contacts where agents lacked", "reason": "contacts about", "sentiment": "contacts in a mood"}
+    noun = {
+        "barrier": "contacts where agents lacked",
+        "reason": "contacts about",
+        "sentiment": "contacts in a mood",
+    }
     group = "what agents can do" if topic == "barrier" else "reasons and mood"
-    carries = topic != "sentiment" and not days  # a mood is what friction leaves behind, and would count twice
-    return Feature(name, f"{noun[topic]} {value} {when}", group, carries=carries, detail=not carries)
+    carries = (
+        topic != "sentiment" and not days
+    )  # a mood is what friction leaves behind, and would count twice
+    return Feature(
+        name, f"{noun[topic]} {value} {when}", group, carries=carries, detail=not carries
+    )
 
 
 def declared(params: FeatureParams) -> list[Feature]:
@@ -110,26 +156,43 @@ def declared(params: FeatureParams) -> list[Feature]:
 
 def _sums(params: FeatureParams) -> list[str]:
     # What a contact was about counts over the longest window only: fewer columns, and the decayed sum is nearer.
-    windows = dict.fromkeys(MEASURES, params.windows_days) | dict.fromkeys(ABOUT, params.windows_days[-1:])
-    return [f"{base}_{when}" for base, days in windows.items() for when in (*(f"{n}d" for n in days), "decayed")]
+    windows = dict.fromkeys(MEASURES, params.windows_days) | dict.fromkeys(
+        ABOUT, params.windows_days[-1:]
+    )
+    return [
+        f"{base}_{when}"
+        for base, days in windows.items()
+        for when in (*(f"{n}d" for n in days), "decayed")
+    ]
 
 
 def is_dated(outcomes: pl.DataFrame, params: FeatureParams) -> bool:
     """Whether anything that happened has a date. Without dates there is only yes or no, and one as-of date."""
-    return not of_event(outcomes, params).filter(pl.col("happened") & pl.col("on").is_not_null()).is_empty()
+    return (
+        not of_event(outcomes, params)
+        .filter(pl.col("happened") & pl.col("on").is_not_null())
+        .is_empty()
+    )
 
 
 def snapshot(outcomes: pl.DataFrame, contacts: pl.DataFrame, params: FeatureParams) -> date:
     """The day after everything known: where customers are scored. Raises ValueError when no table has a date."""
-    ends = [of_event(outcomes, params)["observed_until"].max(), contacts["started_at"].dt.date().max()]
+    ends = [
+        of_event(outcomes, params)["observed_until"].max(),
+        contacts["started_at"].dt.date().max(),
+    ]
     known = [day for day in ends if isinstance(day, date)]
     if not known:
-        raise ValueError("features: no contact and no outcome has a date. Deliver contacts or outcomes.observed_until.")
+        raise ValueError(
+            "features: no contact and no outcome has a date. Deliver contacts or outcomes.observed_until."
+        )
     # Contacts after the end of observation would be scored without knowing whether their customers had left.
     return (known[0] if isinstance(ends[0], date) else known[-1]) + timedelta(days=1)
 
 
-def as_of_dates(outcomes: pl.DataFrame, contacts: pl.DataFrame, params: FeatureParams) -> list[date]:
+def as_of_dates(
+    outcomes: pl.DataFrame, contacts: pl.DataFrame, params: FeatureParams
+) -> list[date]:
     """First days of months to learn from, with history before and follow-up after; undated outcomes: the snapshot."""
     end = snapshot(outcomes, contacts, params)
     if of_event(outcomes, params).is_empty():
@@ -140,7 +203,9 @@ def as_of_dates(outcomes: pl.DataFrame, contacts: pl.DataFrame, params: FeatureP
     if not is_dated(outcomes, params):
         return [end]
     first = contacts["started_at"].dt.date().min()
-    first = first if isinstance(first, date) else end - timedelta(days=params.min_history_days + 365)
+    first = (
+        first if isinstance(first, date) else end - timedelta(days=params.min_history_days + 365)
+    )
     begin, last = (
         first + timedelta(days=params.min_history_days),
         end - timedelta(days=params.min_follow_up_days + params.lead_days),
@@ -167,7 +232,7 @@ def features(
     labels: pl.DataFrame | pl.LazyFrame,
     as_of: Sequence[date],
     params: FeatureParams,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> pl.DataFrame:
     """One row a customer and as-of date for those who were customers then, sorted by both.
 
@@ -185,7 +250,7 @@ def features_in_parts(
     labels: pl.DataFrame | pl.LazyFrame,
     as_of: Sequence[date],
     params: FeatureParams,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> Iterator[pl.DataFrame]:
     """What `features` returns, some customers at a time in order of their ids, so that memory stays bounded.
 
@@ -195,9 +260,16 @@ def features_in_parts(
     if not as_of:
         raise ValueError("features: no as-of date. Take them from as_of_dates.")
     contacts, labels = tables["contacts"].lazy(), labels.lazy()
-    customers = tables["customers"].lazy().collect().unique("customer_id", keep="first", maintain_order=True)
+    customers = (
+        tables["customers"]
+        .lazy()
+        .collect()
+        .unique("customer_id", keep="first", maintain_order=True)
+    )
     if customers.is_empty():
-        raise ValueError("features: there is no customer. Deliver the customers that contacts and outcomes are about.")
+        raise ValueError(
+            "features: there is no customer. Deliver the customers that contacts and outcomes are about."
+        )
     record = _record(customers, params)
     outcomes = tables["outcomes"].lazy().collect()
     dated = is_dated(outcomes, params)
@@ -206,7 +278,9 @@ def features_in_parts(
     for done, (first, last) in enumerate(some):
         theirs = pl.col("customer_id").is_between(pl.lit(first), pl.lit(last))
         touched = contacts.filter(theirs).collect(engine="streaming")
-        told = labels.join(touched.lazy().select("contact_id"), on="contact_id", how="semi").collect(engine="streaming")
+        told = labels.join(
+            touched.lazy().select("contact_id"), on="contact_id", how="semi"
+        ).collect(engine="streaming")
         marked = marks(touched, told, params.repeat_days, params.relief)
         people = customers.filter(theirs)
         rows = []
@@ -219,14 +293,21 @@ def features_in_parts(
             progress(done * len(as_of) + number, len(some) * len(as_of))
         yield (
             pl.concat(rows)
-            .with_columns((pl.col("as_of") - pl.col("since")).dt.total_days().cast(pl.Float64).alias("tenure_days"))
+            .with_columns(
+                (pl.col("as_of") - pl.col("since"))
+                .dt.total_days()
+                .cast(pl.Float64)
+                .alias("tenure_days")
+            )
             .with_columns(pl.col([*_sums(params), "worst_episode"]).fill_null(0.0))
             .drop("since")
             .sort("customer_id", "as_of")
         )
 
 
-def _some_customers(customers: pl.DataFrame, contacts: pl.LazyFrame, part_contacts: int) -> list[tuple[str, str]]:
+def _some_customers(
+    customers: pl.DataFrame, contacts: pl.LazyFrame, part_contacts: int
+) -> list[tuple[str, str]]:
     """First and last id of parts of all customers with about `part_contacts` contacts each."""
     counts = contacts.group_by("customer_id").len().collect(engine="streaming")
     sized = (
@@ -234,7 +315,9 @@ def _some_customers(customers: pl.DataFrame, contacts: pl.LazyFrame, part_contac
         .drop_nulls()
         .join(counts, on="customer_id", how="left")
         .sort("customer_id")
-        .with_columns(((pl.col("len").fill_null(0) + 1).cum_sum() // (part_contacts + 1)).alias("part"))
+        .with_columns(
+            ((pl.col("len").fill_null(0) + 1).cum_sum() // (part_contacts + 1)).alias("part")
+        )
     )
     ends = sized.group_by("part", maintain_order=True).agg(
         pl.col("customer_id").first().alias("first"), pl.col("customer_id").last().alias("last")
@@ -247,11 +330,15 @@ def of_event(outcomes: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
     found = outcomes.filter(pl.col("event") == params.event)
     if found.is_empty() and not outcomes.is_empty():
         names = ", ".join(sorted(outcomes["event"].unique().to_list()))
-        raise ValueError(f"features: no outcome is called {params.event!r}, there is {names}. Set features.event.")
+        raise ValueError(
+            f"features: no outcome is called {params.event!r}, there is {names}. Set features.event."
+        )
     return found
 
 
-def _at_risk(customers: pl.DataFrame, outcomes: pl.DataFrame, day: date, dated: bool, lead_days: int) -> pl.DataFrame:
+def _at_risk(
+    customers: pl.DataFrame, outcomes: pl.DataFrame, day: date, dated: bool, lead_days: int
+) -> pl.DataFrame:
     """Who is a customer at the start of `day`, with what became of them."""
     rows = customers.select("customer_id", "since", pl.lit(day).alias("as_of"))
     if dated:
@@ -259,19 +346,28 @@ def _at_risk(customers: pl.DataFrame, outcomes: pl.DataFrame, day: date, dated: 
     return targets(rows, outcomes, dated, lead_days)
 
 
-def targets(rows: pl.DataFrame, outcomes: pl.DataFrame, dated: bool = True, lead_days: int = 0) -> pl.DataFrame:
+def targets(
+    rows: pl.DataFrame, outcomes: pl.DataFrame, dated: bool = True, lead_days: int = 0
+) -> pl.DataFrame:
     """`rows` (customer_id, as_of, …) with event and time_days as `features` has them, without those who had left.
 
     `outcomes` are of one event, a row a customer. Whoever leaves within `lead_days` of the as-of date is left out as
     well: nobody could have done anything about it in time.
     """
     extra = [name for name in rows.columns if name not in ("customer_id", "as_of")]
-    rows = rows.join(outcomes.select("customer_id", "happened", "on", "observed_until"), on="customer_id", how="left")
+    rows = rows.join(
+        outcomes.select("customer_id", "happened", "on", "observed_until"),
+        on="customer_id",
+        how="left",
+    )
     if not dated:
         return rows.select(
-            "customer_id", "as_of", pl.col("happened").alias("event"), pl.lit(None, pl.Float64).alias("time_days"),
+            "customer_id",
+            "as_of",
+            pl.col("happened").alias("event"),
+            pl.lit(None, pl.Float64).alias("time_days"),
             *extra,
-        )  # fmt: skip
+        )
     left = pl.col("happened").fill_null(False) & pl.col("on").is_not_null()
     seen = pl.when(left).then(pl.col("on")).otherwise(pl.col("observed_until"))
     begin = pl.col("as_of") + pl.duration(days=lead_days)
@@ -301,12 +397,19 @@ def _history(marked: pl.DataFrame, day: date, params: FeatureParams) -> pl.DataF
             *(adds(parts(name)).sum().cast(pl.Float64).alias(name) for name in _sums(params)),
             pl.col("age").min().alias("days_since_last_contact"),
             pl.col("age").filter(pl.col("severity") >= 0.5).min().alias("days_since_last_friction"),
-            pl.col("wait_s").filter(pl.col("age") <= params.windows_days[-1]).max().alias("longest_wait_s"),
+            pl.col("wait_s")
+            .filter(pl.col("age") <= params.windows_days[-1])
+            .max()
+            .alias("longest_wait_s"),
             (mood.filter(late).mean() - mood.filter(~late).mean()).alias("sentiment_trend"),
             pl.col("channel").last().alias("last_channel"),
             pl.col("reason").last().alias("last_reason"),
         )
-        .join(episodes.group_by("customer_id").agg(pl.col("worst_episode").max()), on="customer_id", how="left")
+        .join(
+            episodes.group_by("customer_id").agg(pl.col("worst_episode").max()),
+            on="customer_id",
+            how="left",
+        )
     )
 
 
@@ -320,9 +423,13 @@ def _record(customers: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
         try:
             found = json.loads(text or "{}")
         except json.JSONDecodeError as error:
-            raise ValueError(f"customer {customer_id}: attributes are not JSON ({error}). Ingest it again.") from error
+            raise ValueError(
+                f"customer {customer_id}: attributes are not JSON ({error}). Ingest it again."
+            ) from error
         if not isinstance(found, dict):
-            raise ValueError(f"customer {customer_id}: attributes are not a JSON object. Ingest it again.")
+            raise ValueError(
+                f"customer {customer_id}: attributes are not a JSON object. Ingest it again."
+            )
         rows.append(found)
     left_out = {name.casefold() for name in (params.event, *params.exclude)}
     columns = []
@@ -335,8 +442,14 @@ def _record(customers: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
 
 def _typed(name: str, values: Iterable[Any], max_categories: int) -> pl.Series | None:
     """Numbers where every known value is one, else text; None where nothing is known or text is an identifier."""
-    known = [None if value in (None, "") else str(int(value)) if isinstance(value, bool) else str(value).strip()
-             for value in values]  # fmt: skip
+    known = [
+        None
+        if value in (None, "")
+        else str(int(value))
+        if isinstance(value, bool)
+        else str(value).strip()
+        for value in values
+    ]
     text = pl.Series(name, known, dtype=pl.String)
     numbers = text.cast(pl.Float64, strict=False)
     if text.null_count() == len(text):

@@ -61,7 +61,9 @@ SENTENCES = (
 )
 
 
-def general_speech(seconds: float, seed: int, sample_rate_hz: int = 16000) -> list[tuple[dict[str, str], np.ndarray]]:
+def general_speech(
+    seconds: float, seed: int, sample_rate_hz: int = 16000
+) -> list[tuple[dict[str, str], np.ndarray]]:
     """About `seconds` of it as (text and voice, samples [frames]); the same seed says the same in the same voices."""
     synthesizer, speakers = Synthesizer(), voices(VOICES, seed + 90_001)
     order = np.random.default_rng([seed, 0x6E6]).permutation(len(SENTENCES))
@@ -69,8 +71,16 @@ def general_speech(seconds: float, seed: int, sample_rate_hz: int = 16000) -> li
     said = 0
     while said < seconds * sample_rate_hz:
         number = len(found)
-        text, voice = SENTENCES[order[number % len(order)]], speakers[(number + number // len(order)) % VOICES]
+        text, voice = (
+            SENTENCES[order[number % len(order)]],
+            speakers[(number + number // len(order)) % VOICES],
+        )
         samples = synthesizer.speak(text, voice, sample_rate_hz)
-        found.append(({"text": text, "voice": f"general-{voice.name}", "contact_id": f"general-{number}"}, samples))
+        found.append(
+            (
+                {"text": text, "voice": f"general-{voice.name}", "contact_id": f"general-{number}"},
+                samples,
+            )
+        )
         said += len(samples)
     return found

@@ -22,9 +22,14 @@ TRAIN = "train"
 # What is not trained on and is no loss.
 BELOW_CONFIDENCE = "not transcribed surely enough"
 MEANT = (
-    "valid", "test", "agent outside train", "call set aside by the split", "between turns", "not transcribed",
+    "valid",
+    "test",
+    "agent outside train",
+    "call set aside by the split",
+    "between turns",
+    "not transcribed",
     BELOW_CONFIDENCE,
-)  # fmt: skip
+)
 
 
 class HoursError(ValueError):
@@ -36,13 +41,17 @@ class HoursParams:
     """How much may get lost between the source and training."""
 
     max_lost_share: float = 0.3  # of the recorded hours, over all reasons but those that are meant
-    limits: dict[str, float] = field(default_factory=dict)  # reason → share of the recorded hours, meant or not
+    limits: dict[str, float] = field(
+        default_factory=dict
+    )  # reason → share of the recorded hours, meant or not
 
     def __post_init__(self) -> None:
         """Raises ValueError for a share that is none."""
         for name, share in {"max_lost_share": self.max_lost_share, **self.limits}.items():
             if not isinstance(share, (int, float)) or not 0 <= share <= 1:
-                raise ValueError(f"params.yaml: hours: {name} is {share}; it must lie between 0 and 1.")
+                raise ValueError(
+                    f"params.yaml: hours: {name} is {share}; it must lie between 0 and 1."
+                )
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,9 @@ class Ledger:
     @property
     def lost(self) -> dict[str, int]:
         """The reasons that are losses, largest first."""
-        found = {reason: ms for reason, ms in self.ms.items() if ms and reason not in (TRAIN, *MEANT)}
+        found = {
+            reason: ms for reason, ms in self.ms.items() if ms and reason not in (TRAIN, *MEANT)
+        }
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
     def settled(self, skipped_s: Mapping[str, float]) -> Ledger:
@@ -85,7 +96,11 @@ class Ledger:
         ms = Counter(self.ms)
         left = ms.pop("not transcribed", 0)
         taken = min(milliseconds(added_s), left)
-        return Ledger(self.input_ms, ms + Counter({TRAIN: taken, BELOW_CONFIDENCE: left - taken}), self.unmeasured)
+        return Ledger(
+            self.input_ms,
+            ms + Counter({TRAIN: taken, BELOW_CONFIDENCE: left - taken}),
+            self.unmeasured,
+        )
 
     def summary(self, params: HoursParams) -> dict[str, Any]:
         """What hours.json holds: hours (of one side of a call) a reason, and whether the budget was kept."""
@@ -119,14 +134,18 @@ class Ledger:
         for reason, limit in sorted(params.limits.items()):
             share = self._share(self.ms.get(reason, 0))
             if share > limit:
-                said.append(f"{reason}: {share:.0%} of {_told(self.input_ms)}, hours.limits allows {limit:.0%}.")
+                said.append(
+                    f"{reason}: {share:.0%} of {_told(self.input_ms)}, hours.limits allows {limit:.0%}."
+                )
         return said
 
     def hold(self, params: HoursParams) -> None:
         """Raises HoursError when the budget is not kept."""
         over = self.over(params)
         if over:
-            raise HoursError(f"hours: {' '.join(over)} Mend the source (see quarantine/), or raise the limit.")
+            raise HoursError(
+                f"hours: {' '.join(over)} Mend the source (see quarantine/), or raise the limit."
+            )
 
     def _share(self, ms: int) -> float:
         return ms / self.input_ms if self.input_ms else 0.0
@@ -148,7 +167,9 @@ def milliseconds(seconds: float | None) -> int:
     return round(1000 * (seconds or 0.0))
 
 
-def side_ms(duration_s: float, claims: Sequence[tuple[float, float, str]], rest: str) -> Counter[str]:
+def side_ms(
+    duration_s: float, claims: Sequence[tuple[float, float, str]], rest: str
+) -> Counter[str]:
     """One side of a call by reason. `claims` are (start_s, end_s, reason); where several meet, the first counts.
 
     What nobody claims is `rest`. The sum is the length of the side, whatever the claims.
@@ -158,11 +179,16 @@ def side_ms(duration_s: float, claims: Sequence[tuple[float, float, str]], rest:
     for start_s, end_s, reason in reversed(claims):
         owner[max(0, milliseconds(start_s)) : max(0, milliseconds(end_s))] = reasons.index(reason)
     counts = np.bincount(owner, minlength=len(reasons))
-    return Counter({reason: int(count) for reason, count in zip(reasons, counts, strict=True) if count})
+    return Counter(
+        {reason: int(count) for reason, count in zip(reasons, counts, strict=True) if count}
+    )
 
 
 def ledger(
-    delivered: pl.DataFrame, clean: pl.DataFrame, cut_ms: Mapping[str, int], quarantine: Path | None = None
+    delivered: pl.DataFrame,
+    clean: pl.DataFrame,
+    cut_ms: Mapping[str, int],
+    quarantine: Path | None = None,
 ) -> Ledger:
     """Puts together what ingest refused, validation rejected and the cut did with the rest.
 
@@ -176,7 +202,9 @@ def ledger(
         ms[f"quarantined: {reason}"] += sides(row) * milliseconds(row["duration_s"])
     refused, unmeasured = _refused(quarantine, set(delivered["contact_id"].to_list()))
     ms.update(refused)
-    known = sum(sides(row) * milliseconds(row["duration_s"]) for row in delivered.iter_rows(named=True))
+    known = sum(
+        sides(row) * milliseconds(row["duration_s"]) for row in delivered.iter_rows(named=True)
+    )
     return Ledger(known + sum(refused.values()), dict(ms), unmeasured)
 
 
@@ -188,7 +216,11 @@ def _lines(quarantine: Path | None, name: str) -> Iterable[dict[str, Any]]:
 
 
 def _reasons(quarantine: Path | None, name: str) -> dict[str, str]:
-    return {line["thing"]: line["reason"] for line in _lines(quarantine, name) if line["table"] == "recordings"}
+    return {
+        line["thing"]: line["reason"]
+        for line in _lines(quarantine, name)
+        if line["table"] == "recordings"
+    }
 
 
 def _refused(quarantine: Path | None, taken: set[str]) -> tuple[Counter[str], dict[str, int]]:

@@ -22,11 +22,10 @@ import filelock
 import polars as pl
 
 from data import audio, packs
+from data.progress import Progress
 from data.records import KEYS, TABLES, Recording, frame
 from data.sources import DeliveredRecording, Delivery, Refusal
 from data.store import atomic, read_tables, write_json, write_table, write_text
-
-Progress = Callable[[int, int], None]
 
 
 class IngestError(RuntimeError):
@@ -37,7 +36,9 @@ class IngestError(RuntimeError):
 class IngestParams:
     """Section `ingest` of params.yaml."""
 
-    shard_mb: int = 64  # audio shards are filled up to this many MB; changing one call rewrites one shard
+    shard_mb: int = (
+        64  # audio shards are filled up to this many MB; changing one call rewrites one shard
+    )
 
 
 def ingest(
@@ -58,16 +59,26 @@ def ingest(
         with filelock.FileLock(store / ".ingest.lock", timeout=0):
             return _ingest(delivery, store, now, progress, params or IngestParams())
     except filelock.Timeout as error:
-        raise IngestError(f"{store}: another ingest is running here. Wait until it has ended.") from error
+        raise IngestError(
+            f"{store}: another ingest is running here. Wait until it has ended."
+        ) from error
 
 
-def _ingest(delivery: Delivery, store: Path, now: datetime, progress: Progress, params: IngestParams) -> dict[str, Any]:
-    for leftover in (".ingest.json.*.tmp", "tables/.*.tmp", "quarantine/.*.tmp"):  # of an ingest that was killed
+def _ingest(
+    delivery: Delivery, store: Path, now: datetime, progress: Progress, params: IngestParams
+) -> dict[str, Any]:
+    for leftover in (
+        ".ingest.json.*.tmp",
+        "tables/.*.tmp",
+        "quarantine/.*.tmp",
+    ):  # of an ingest that was killed
         for path in store.glob(leftover):
             path.unlink()
     tables = read_tables(store / "tables")
     rows, recordings, refusals = admit(delivery, tables)
-    (store / "ingest.json").unlink(missing_ok=True)  # from here until it is written again, the store is in the making
+    (store / "ingest.json").unlink(
+        missing_ok=True
+    )  # from here until it is written again, the store is in the making
 
     heard, shards_written = _take_audio(
         recordings, tables["recordings"], store / "shards", delivery, params, progress, refusals
@@ -78,15 +89,25 @@ def _ingest(delivery: Delivery, store: Path, now: datetime, progress: Progress, 
     for name in ("customers", "contacts", "turns", "outcomes", "interventions", "recordings"):
         merged, counts[name] = merge(name, tables[name], rows[name])
         path = store / "tables" / f"{name}.parquet"
-        if not path.exists() or counts[name]["added"] or counts[name]["changed"] or counts[name]["removed"]:
+        if (
+            not path.exists()
+            or counts[name]["added"]
+            or counts[name]["changed"]
+            or counts[name]["removed"]
+        ):
             write_table(path, merged)
         tables[name] = merged
     _quarantine(store / "quarantine", refusals, now)
     summary = {
-        **{verb: {name: count[verb] for name, count in counts.items()} for verb in ("added", "unchanged", "changed")},
+        **{
+            verb: {name: count[verb] for name, count in counts.items()}
+            for verb in ("added", "unchanged", "changed")
+        },
         "refused": len(refusals),
         "reasons": dict(Counter(map(_reason, refusals))),
-        "next_steps": {_reason(refusal): refusal.next_step for refusal in reversed(refusals)},  # the first of each
+        "next_steps": {
+            _reason(refusal): refusal.next_step for refusal in reversed(refusals)
+        },  # the first of each
         "audio_s": round(float(tables["recordings"]["duration_s"].sum()), 3),
         "rows": {name: table.height for name, table in tables.items()},
         "shards_written": shards_written,
@@ -113,28 +134,67 @@ def admit(
     customers = _unique(delivery.customers, ["customer_id"], "customer", refusals)
     known = pl.concat([customers["customer_id"], tables["customers"]["customer_id"]])
     contacts = _unique(delivery.contacts, ["contact_id"], "contact", refusals)
-    contacts = _of_known(contacts, "customer_id", known, refusals, lambda row: Refusal(
-        f"contact {row['contact_id']}", "contact", f"unknown customer ({row['customer_id']})",
-        f"Add the customer to the export's customers {again}",
-    ))  # fmt: skip
+    contacts = _of_known(
+        contacts,
+        "customer_id",
+        known,
+        refusals,
+        lambda row: Refusal(
+            f"contact {row['contact_id']}",
+            "contact",
+            f"unknown customer ({row['customer_id']})",
+            f"Add the customer to the export's customers {again}",
+        ),
+    )
     outcomes = _unique(delivery.outcomes, ["customer_id", "event"], "outcome", refusals)
-    outcomes = _of_known(outcomes, "customer_id", known, refusals, lambda row: Refusal(
-        f"outcome {row['event']} of {row['customer_id']}", "outcome", "unknown customer",
-        f"Add the customer to the export's customers {again}",
-    ))  # fmt: skip
+    outcomes = _of_known(
+        outcomes,
+        "customer_id",
+        known,
+        refusals,
+        lambda row: Refusal(
+            f"outcome {row['event']} of {row['customer_id']}",
+            "outcome",
+            "unknown customer",
+            f"Add the customer to the export's customers {again}",
+        ),
+    )
     interventions = _unique(delivery.interventions, KEYS["interventions"], "intervention", refusals)
-    interventions = _of_known(interventions, "customer_id", known, refusals, lambda row: Refusal(
-        f"intervention {row['kind']} for {row['customer_id']}", "intervention", "unknown customer",
-        f"Add the customer to the export's customers {again}",
-    ))  # fmt: skip
+    interventions = _of_known(
+        interventions,
+        "customer_id",
+        known,
+        refusals,
+        lambda row: Refusal(
+            f"intervention {row['kind']} for {row['customer_id']}",
+            "intervention",
+            "unknown customer",
+            f"Add the customer to the export's customers {again}",
+        ),
+    )
     known = pl.concat([contacts["contact_id"], tables["contacts"]["contact_id"]])
-    turns = _of_known(delivery.turns, "contact_id", known, refusals, lambda row: Refusal(
-        f"contact {row['contact_id']}", "turns", "no contact line for these turns",
-        f"Add the contact to the export (or mend why it was refused) {again}",
-    ))  # fmt: skip
-    twice = turns.filter(pl.struct(KEYS["turns"]).is_duplicated())["contact_id"].unique(maintain_order=True)
+    turns = _of_known(
+        delivery.turns,
+        "contact_id",
+        known,
+        refusals,
+        lambda row: Refusal(
+            f"contact {row['contact_id']}",
+            "turns",
+            "no contact line for these turns",
+            f"Add the contact to the export (or mend why it was refused) {again}",
+        ),
+    )
+    twice = turns.filter(pl.struct(KEYS["turns"]).is_duplicated())["contact_id"].unique(
+        maintain_order=True
+    )
     refusals += [
-        Refusal(f"contact {contact_id}", "turns", "more than one transcript", f"Leave one in the export {again}")
+        Refusal(
+            f"contact {contact_id}",
+            "turns",
+            "more than one transcript",
+            f"Leave one in the export {again}",
+        )
         for contact_id in twice
     ]
     turns = turns.filter(~pl.col("contact_id").is_in(twice.to_list()))
@@ -149,12 +209,23 @@ def admit(
         elif recording.contact_id in kept:
             step = f"Leave one in the export {again}"
             refusals.append(
-                Refusal(thing, "recording", "more than one recording; kept the first", step, recording.path)
+                Refusal(
+                    thing,
+                    "recording",
+                    "more than one recording; kept the first",
+                    step,
+                    recording.path,
+                )
             )
         else:
             kept[recording.contact_id] = recording
-    rows = {"customers": customers, "contacts": contacts, "turns": turns, "outcomes": outcomes,
-            "interventions": interventions}  # fmt: skip
+    rows = {
+        "customers": customers,
+        "contacts": contacts,
+        "turns": turns,
+        "outcomes": outcomes,
+        "interventions": interventions,
+    }
     return rows, list(kept.values()), refusals
 
 
@@ -163,7 +234,12 @@ def _unique(rows: pl.DataFrame, key: list[str], what: str, refusals: list[Refusa
     for row in rows.filter(again).iter_rows(named=True):
         name = " ".join(str(row[column]) for column in key)
         refusals.append(
-            Refusal(f"{what} {name}", what, "listed more than once; kept the first", "Leave one line in the export.")
+            Refusal(
+                f"{what} {name}",
+                what,
+                "listed more than once; kept the first",
+                "Leave one line in the export.",
+            )
         )
     return rows.filter(~again)
 
@@ -176,10 +252,17 @@ def _of_known(
     refuse: Callable[[dict[str, Any]], Refusal],
 ) -> pl.DataFrame:
     """The rows whose `column` is in `known`; the others are refused, once for each contact."""
-    strangers = rows.join(pl.DataFrame({column: known}), on=column, how="anti", maintain_order="left")
+    strangers = rows.join(
+        pl.DataFrame({column: known}), on=column, how="anti", maintain_order="left"
+    )
     key = "contact_id" if "contact_id" in rows.columns else column
-    refusals += [refuse(row) for row in strangers.unique(key, keep="first", maintain_order=True).iter_rows(named=True)]
-    return rows.join(pl.DataFrame({column: known.unique()}), on=column, how="semi", maintain_order="left")
+    refusals += [
+        refuse(row)
+        for row in strangers.unique(key, keep="first", maintain_order=True).iter_rows(named=True)
+    ]
+    return rows.join(
+        pl.DataFrame({column: known.unique()}), on=column, how="semi", maintain_order="left"
+    )
 
 
 def merge(table: str, old: pl.DataFrame, new: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -188,13 +271,20 @@ def merge(table: str, old: pl.DataFrame, new: pl.DataFrame) -> tuple[pl.DataFram
     rest = [column for column in TABLES[table] if column not in key]
     kept = old.join(new, on=key, how="anti", nulls_equal=True)
     common = new.join(old, on=key, how="inner", suffix="_old", nulls_equal=True)
-    changed = common.filter(pl.any_horizontal(pl.col(c).ne_missing(pl.col(f"{c}_old")) for c in rest)).height
+    changed = common.filter(
+        pl.any_horizontal(pl.col(c).ne_missing(pl.col(f"{c}_old")) for c in rest)
+    ).height
     removed = 0
     if table == "turns":  # a transcript that got shorter must not keep its old end
         whole = kept.join(new, on=["contact_id", "origin"], how="anti")
         removed, kept = kept.height - whole.height, whole
     added = new.height - common.height
-    counts = {"added": added, "changed": changed, "unchanged": common.height - changed, "removed": removed}
+    counts = {
+        "added": added,
+        "changed": changed,
+        "unchanged": common.height - changed,
+        "removed": removed,
+    }
     return pl.concat([kept, new.select(kept.columns)]).sort(key), counts
 
 
@@ -209,9 +299,12 @@ def _take_audio(
 ) -> tuple[pl.DataFrame, list[str]]:
     """Packs what is new or changed. Returns the RECORDINGS rows of everything accepted, and the shards written."""
     used = set(old["shard"])
-    whole = [shard for shard in used if packs.readable(shards / shard)]  # what lay in a lost shard is packed again
+    whole = [
+        shard for shard in used if packs.readable(shards / shard)
+    ]  # what lay in a lost shard is packed again
     before = {
-        row["contact_id"]: Recording(**row) for row in old.filter(pl.col("shard").is_in(whole)).iter_rows(named=True)
+        row["contact_id"]: Recording(**row)
+        for row in old.filter(pl.col("shard").is_in(whole)).iter_rows(named=True)
     }
     rows: dict[str, Recording] = {}
     paths: dict[str, Path] = {}  # member → file, of all that must be packed
@@ -229,7 +322,11 @@ def _take_audio(
     packs.clear_leftovers(shards, used, set(old["member"]) | set(paths))
     fresh = {row.member: paths[row.member] for row in rows.values() if not row.shard}
     packed = packs.add(
-        shards, fresh, packs.next_number(shards), params.shard_mb, lambda n, _: progress(len(recordings) + n, steps)
+        shards,
+        fresh,
+        packs.next_number(shards),
+        params.shard_mb,
+        lambda n, _: progress(len(recordings) + n, steps),
     )
     rewritten: dict[str, dict[str, Path]] = {}
     for row in rows.values():
@@ -238,7 +335,10 @@ def _take_audio(
     for shard, members in rewritten.items():
         contacts = {row.contact_id for row in rows.values() if row.member in members}
         gone = {before[contact_id].member for contact_id in contacts} - set(members)
-        packed |= {name: (shard, sha256) for name, sha256 in packs.replace(shards, shard, members, gone).items()}
+        packed |= {
+            name: (shard, sha256)
+            for name, sha256 in packs.replace(shards, shard, members, gone).items()
+        }
     for contact_id, row in rows.items():
         if row.member in packed:
             shard, sha256 = packed[row.member]
@@ -252,7 +352,9 @@ def _take_audio(
     return frame("recordings", list(rows.values())), sorted({shard for shard, _ in packed.values()})
 
 
-def _look_at(delivered: DeliveredRecording, old: Recording | None, mono_ok: bool) -> Recording | Refusal:
+def _look_at(
+    delivered: DeliveredRecording, old: Recording | None, mono_ok: bool
+) -> Recording | Refusal:
     """The row a delivered recording will have (`shard` is empty while it is in none), or why it is refused."""
     thing = f"call {delivered.contact_id}"
     with delivered.path.open("rb") as handle:
@@ -303,8 +405,13 @@ def _quarantine(folder: Path, refusals: Iterable[Refusal], now: datetime) -> Non
         if (refusal.thing, refusal.kind, refusal.reason) in seen:
             continue
         seen.add((refusal.thing, refusal.kind, refusal.reason))
-        line = {"thing": refusal.thing, "kind": refusal.kind, "reason": refusal.reason,
-                "next_step": refusal.next_step, "at": now.isoformat()}  # fmt: skip
+        line = {
+            "thing": refusal.thing,
+            "kind": refusal.kind,
+            "reason": refusal.reason,
+            "next_step": refusal.next_step,
+            "at": now.isoformat(),
+        }
         if refusal.path is not None:
             with refusal.path.open("rb") as handle:
                 sha256 = hashlib.file_digest(handle, "sha256").hexdigest()

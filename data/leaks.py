@@ -12,19 +12,27 @@ from data.marks import parts
 from data.splits import LeakError
 
 
-def assert_manifests_apart(manifests: Mapping[str, Iterable[Mapping[str, Any]]], splits: pl.DataFrame) -> None:
+def assert_manifests_apart(
+    manifests: Mapping[str, Iterable[Mapping[str, Any]]], splits: pl.DataFrame
+) -> None:
     """No recording, customer or voice is in two speech manifests. Raises LeakError naming the first that is.
 
     `manifests` are rows by split, `splits` what data.splits.split made of the contacts.
     """
-    customer_of = dict(splits.drop_nulls("contact_id").select("contact_id", "customer_id").iter_rows())
+    customer_of = dict(
+        splits.drop_nulls("contact_id").select("contact_id", "customer_id").iter_rows()
+    )
     seen: dict[tuple[str, str], str] = {}
     for split, rows in manifests.items():
         for row in rows:
             contact = row.get("contact_id")
             cut = row.get("audio_filepath")
-            named = {"call": contact, "customer": customer_of.get(contact), "voice": row.get("voice"),
-                     "cut": cut and Path(cut).name}  # fmt: skip
+            named = {
+                "call": contact,
+                "customer": customer_of.get(contact),
+                "voice": row.get("voice"),
+                "cut": cut and Path(cut).name,
+            }
             for noun, name in named.items():
                 if name is not None and seen.setdefault((noun, str(name)), split) != split:
                     raise LeakError(
@@ -35,7 +43,11 @@ def assert_manifests_apart(manifests: Mapping[str, Iterable[Mapping[str, Any]]],
 
 def assert_customers_apart(rows: pl.DataFrame) -> None:
     """No customer of a features table is in two splits. Raises LeakError naming one."""
-    both = rows.group_by("customer_id").agg(pl.col("split").unique().sort()).filter(pl.col("split").list.len() > 1)
+    both = (
+        rows.group_by("customer_id")
+        .agg(pl.col("split").unique().sort())
+        .filter(pl.col("split").list.len() > 1)
+    )
     if both.height:
         name, found = both.sort("customer_id").row(0)
         raise LeakError(
@@ -43,14 +55,20 @@ def assert_customers_apart(rows: pl.DataFrame) -> None:
         )
 
 
-def assert_no_future(rows: pl.DataFrame, contacts: pl.DataFrame, outcomes: pl.DataFrame, event: str = "churn") -> None:
+def assert_no_future(
+    rows: pl.DataFrame, contacts: pl.DataFrame, outcomes: pl.DataFrame, event: str = "churn"
+) -> None:
     """No row of a features table knows what came after its as-of date. Raises LeakError naming one that does.
 
     Counted again, apart from data.features: contacts within each window before the date. And whoever is a customer at
     a date has not left before it. `rows` has customer_id, as_of and columns contacts_<days>d.
     """
-    gone = outcomes.filter((pl.col("event") == event) & pl.col("happened") & pl.col("on").is_not_null())
-    late = rows.join(gone.select("customer_id", "on"), on="customer_id").filter(pl.col("on") < pl.col("as_of"))
+    gone = outcomes.filter(
+        (pl.col("event") == event) & pl.col("happened") & pl.col("on").is_not_null()
+    )
+    late = rows.join(gone.select("customer_id", "on"), on="customer_id").filter(
+        pl.col("on") < pl.col("as_of")
+    )
     if late.height:
         row = late.row(0, named=True)
         raise LeakError(
@@ -58,13 +76,26 @@ def assert_no_future(rows: pl.DataFrame, contacts: pl.DataFrame, outcomes: pl.Da
             f"{late.height} such rows. Take as-of dates before the event."
         )
     named = {name: parts(name) for name in rows.columns}
-    windows = {name: one.days for name, one in named.items() if one.base == "contacts" and one.days is not None}
+    windows = {
+        name: one.days
+        for name, one in named.items()
+        if one.base == "contacts" and one.days is not None
+    }
     keys = rows.select("customer_id", "as_of").unique()
-    age_s = (pl.col("as_of").cast(pl.Datetime("us", "UTC")) - pl.col("started_at")).dt.total_seconds(fractional=True)
-    past = keys.join(contacts.select("customer_id", "started_at"), on="customer_id").with_columns(age_s.alias("age_s"))
-    counted = past.filter(pl.col("age_s") > 0).group_by("customer_id", "as_of").agg(
-        ((pl.col("age_s") // 1) <= days * 86400).sum().alias(f"counted_{days}") for days in windows.values()
-    )  # fmt: skip
+    age_s = (
+        pl.col("as_of").cast(pl.Datetime("us", "UTC")) - pl.col("started_at")
+    ).dt.total_seconds(fractional=True)
+    past = keys.join(contacts.select("customer_id", "started_at"), on="customer_id").with_columns(
+        age_s.alias("age_s")
+    )
+    counted = (
+        past.filter(pl.col("age_s") > 0)
+        .group_by("customer_id", "as_of")
+        .agg(
+            ((pl.col("age_s") // 1) <= days * 86400).sum().alias(f"counted_{days}")
+            for days in windows.values()
+        )
+    )
     both = rows.join(counted, on=["customer_id", "as_of"], how="left")
     for name, days in windows.items():
         more = both.filter(pl.col(name) > pl.col(f"counted_{days}").fill_null(0) + 1e-6)

@@ -51,7 +51,11 @@ MEASURES: dict[str, tuple[str, str, pl.Expr]] = {
     },
     "talk_s": ("seconds in contact", "contact volume", pl.col("duration_s").fill_null(0)),
     "repeated_contacts": ("contacts soon after another", "matters left open", pl.col("repeated")),
-    "channel_switches": ("changes of channel within an episode", "being handed on", pl.col("switched")),
+    "channel_switches": (
+        "changes of channel within an episode",
+        "being handed on",
+        pl.col("switched"),
+    ),
     "wait_s": ("seconds spent waiting", "waiting", pl.col("wait_s").fill_null(0)),
     "friction": ("friction events", "friction of any kind", pl.col("severity")),
     "smooth_contacts": (
@@ -80,7 +84,9 @@ class Parts(NamedTuple):
     def is_relieved(self) -> bool:
         """Whether smooth contacts make up for what earlier ones added."""
         kind = self.base.split("_")[0]
-        return self.fades and (self.base == "friction" or self.base in FRICTIONS or kind in ("reason", "barrier"))
+        return self.fades and (
+            self.base == "friction" or self.base in FRICTIONS or kind in ("reason", "barrier")
+        )
 
 
 def parts(name: str) -> Parts:
@@ -103,7 +109,9 @@ def adds(feature: Parts) -> pl.Expr:
     return amount * pl.col("decay") * (pl.col("unrelieved") if feature.is_relieved else 1.0)
 
 
-def marks(contacts: pl.DataFrame, labels: pl.DataFrame, repeat_days: float, relief: float) -> pl.DataFrame:
+def marks(
+    contacts: pl.DataFrame, labels: pl.DataFrame, repeat_days: float, relief: float
+) -> pl.DataFrame:
     """Contacts in order of customer and time with what each adds. A column knows this contact and earlier ones only.
 
     Beside CONTACTS: the probability of each of FRICTIONS and ABOUT, reason (the likeliest), repeated and switched
@@ -115,8 +123,14 @@ def marks(contacts: pl.DataFrame, labels: pl.DataFrame, repeat_days: float, reli
     probabilities = (
         labels.select(
             "contact_id",
-            pl.when(friction).then("label").otherwise(pl.format("{}_{}", "label", value)).alias("mark"),
-            pl.when(friction & ~value.is_in(_TRUE)).then(1 - pl.col("probability")).otherwise("probability").alias("p"),
+            pl.when(friction)
+            .then("label")
+            .otherwise(pl.format("{}_{}", "label", value))
+            .alias("mark"),
+            pl.when(friction & ~value.is_in(_TRUE))
+            .then(1 - pl.col("probability"))
+            .otherwise("probability")
+            .alias("p"),
         )
         .filter(pl.col("mark").is_in(names))
         .group_by("contact_id", "mark")
@@ -126,13 +140,18 @@ def marks(contacts: pl.DataFrame, labels: pl.DataFrame, repeat_days: float, reli
     reason = (
         labels.filter(pl.col("label") == "reason")
         .sort("contact_id", "probability", "value", descending=[False, True, False])
-        .unique("contact_id", keep="first", maintain_order=True).select("contact_id", pl.col("value").alias("reason"))
-    )  # fmt: skip
-    gap = (pl.col("started_at") - pl.col("started_at").shift(1).over("customer_id")).dt.total_seconds() / 86400
+        .unique("contact_id", keep="first", maintain_order=True)
+        .select("contact_id", pl.col("value").alias("reason"))
+    )
+    gap = (
+        pl.col("started_at") - pl.col("started_at").shift(1).over("customer_id")
+    ).dt.total_seconds() / 86400
     soon = (gap <= repeat_days).fill_null(False)
     changed = (pl.col("channel") != pl.col("channel").shift(1).over("customer_id")).fill_null(False)
     # The logarithm of what smooth contacts up to this one would leave of something that came before them all.
-    trouble = pl.sum_horizontal("severity", *(name for name in ABOUT if name.startswith("barrier_")))
+    trouble = pl.sum_horizontal(
+        "severity", *(name for name in ABOUT if name.startswith("barrier_"))
+    )
     relieved = (1 - relief * (1 - trouble).clip(0, 1)).log().cum_sum().over("customer_id")
     return (
         contacts.sort("customer_id", "started_at", "contact_id")
@@ -159,5 +178,7 @@ def past(marked: pl.DataFrame, day: date, half_life_days: float) -> pl.DataFrame
     return marked.filter(pl.col("started_at") < midnight).with_columns(
         age.alias("age"),
         (0.5 ** (age / half_life_days)).alias("decay"),
-        (pl.col("relieved").last().over("customer_id") - pl.col("relieved")).exp().alias("unrelieved"),
+        (pl.col("relieved").last().over("customer_id") - pl.col("relieved"))
+        .exp()
+        .alias("unrelieved"),
     )

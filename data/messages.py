@@ -31,7 +31,9 @@ def parse(text: str, name: str, channel: str = "") -> tuple[pl.DataFrame, pl.Dat
         return _json_lines(text.lstrip("\ufeff"), name, channel)
     said = _plain(text.lstrip("\ufeff"))
     if not said:
-        raise MessageError(f"{name}: there is nothing to read in it. Give it a message or a transcript.")
+        raise MessageError(
+            f"{name}: there is nothing to read in it. Give it a message or a transcript."
+        )
     return _tables([(name, channel, said)])
 
 
@@ -50,7 +52,9 @@ def _plain(text: str) -> list[tuple[str, str]]:
 
 def _json_lines(text: str, name: str, channel: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     try:
-        whole = [(name, json.loads(text))]  # one object over many lines, as `keepline transcribe` writes it
+        whole = [
+            (name, json.loads(text))
+        ]  # one object over many lines, as `keepline transcribe` writes it
     except ValueError:
         whole = []
         for number, line in enumerate(text.split("\n"), start=1):
@@ -58,26 +62,34 @@ def _json_lines(text: str, name: str, channel: str) -> tuple[pl.DataFrame, pl.Da
                 try:
                     whole.append((f"{name}:{number}", json.loads(line)))
                 except ValueError as error:
-                    raise MessageError(f"{name}, line {number}: not JSON ({error}). One JSON object a line.") from error
+                    raise MessageError(
+                        f"{name}, line {number}: not JSON ({error}). One JSON object a line."
+                    ) from error
     found = [_contact(where, value, channel) for where, value in whole]
     seen: set[str] = set()
     for contact_id, _, _ in found:
         if contact_id in seen:
-            raise MessageError(f"{name}: contact_id {contact_id!r} is on two lines. Put a contact's turns on one line.")
+            raise MessageError(
+                f"{name}: contact_id {contact_id!r} is on two lines. Put a contact's turns on one line."
+            )
         seen.add(contact_id)
     return _tables(found)
 
 
 def _contact(where: str, value: Any, channel: str) -> tuple[str, str, list[tuple[str, str]]]:
     if not isinstance(value, dict):
-        raise MessageError(f"{where}: a line must be a JSON object with text or turns, not {type(value).__name__}.")
+        raise MessageError(
+            f"{where}: a line must be a JSON object with text or turns, not {type(value).__name__}."
+        )
     turns = value.get("turns", [{"role": "customer", "text": value.get("text")}])
     if not isinstance(turns, list):
         raise MessageError(f"{where}: turns must be a list of objects with role and text.")
     said = []
     for turn in turns:
         if not isinstance(turn, dict) or not isinstance(turn.get("text"), str):
-            raise MessageError(f"{where}: every turn needs a text. Write {{'text': …}} or turns of role and text.")
+            raise MessageError(
+                f"{where}: every turn needs a text. Write {{'text': …}} or turns of role and text."
+            )
         role = str(turn.get("role") or "customer").lower()
         if role not in (*ROLES, *_MENU):
             raise MessageError(f"{where}: {role!r} is no role. Roles are {', '.join(ROLES)}.")
@@ -86,7 +98,9 @@ def _contact(where: str, value: Any, channel: str) -> tuple[str, str, list[tuple
     if given and given not in CHANNELS:
         raise MessageError(f"{where}: {given!r} is no channel. Channels are {', '.join(CHANNELS)}.")
     if not any(words.strip() for _, words in said):
-        raise MessageError(f"{where}: there is nothing to read in it. Give it a message or a transcript.")
+        raise MessageError(
+            f"{where}: there is nothing to read in it. Give it a message or a transcript."
+        )
     return str(value.get("contact_id") or where), given, said
 
 
@@ -94,7 +108,13 @@ def _role(name: str) -> str:
     return "system" if name.lower() in _MENU else name.lower()
 
 
-def _tables(found: list[tuple[str, str, list[tuple[str, str]]]]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    contacts = pl.DataFrame([(name, channel) for name, channel, _ in found], schema=CONTACT, orient="row")
-    turns = [(name, n, role, words) for name, _, said in found for n, (role, words) in enumerate(said)]
+def _tables(
+    found: list[tuple[str, str, list[tuple[str, str]]]],
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    contacts = pl.DataFrame(
+        [(name, channel) for name, channel, _ in found], schema=CONTACT, orient="row"
+    )
+    turns = [
+        (name, n, role, words) for name, _, said in found for n, (role, words) in enumerate(said)
+    ]
     return contacts, pl.DataFrame(turns, schema=TURN, orient="row")

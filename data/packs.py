@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import polars as pl
 
+from data.progress import Progress
 from data.store import atomic
 
 SHARD = re.compile(r"\d{5,}\.tar")
@@ -35,7 +36,9 @@ def member_name(contact_id: str, path: Path) -> str:
 
 def contents(recordings: pl.DataFrame, shards: Path) -> Callable[[str], bytes]:
     """contact_id → the recording's bytes as delivered."""
-    place = {row["contact_id"]: (row["shard"], row["member"]) for row in recordings.iter_rows(named=True)}
+    place = {
+        row["contact_id"]: (row["shard"], row["member"]) for row in recordings.iter_rows(named=True)
+    }
     return lambda contact_id: read_member(shards, *place[contact_id])
 
 
@@ -44,7 +47,7 @@ def add(
     members: Mapping[str, Path],
     first: int,
     shard_mb: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> dict[str, tuple[str, str]]:
     """Packs `members` (name → file) in new shards numbered from `first`, each up to `shard_mb` MB (one file at least).
 
@@ -68,7 +71,9 @@ def add(
     return placed
 
 
-def replace(shards: Path, shard: str, members: Mapping[str, Path], drop: set[str] | None = None) -> dict[str, str]:
+def replace(
+    shards: Path, shard: str, members: Mapping[str, Path], drop: set[str] | None = None
+) -> dict[str, str]:
     """Rewrites one shard with `members` (name → file) in place of those of the same name, and without `drop`.
 
     Returns name → sha256 of what was packed. All other members keep their bytes.
@@ -76,7 +81,11 @@ def replace(shards: Path, shard: str, members: Mapping[str, Path], drop: set[str
     path = shards / shard
     out = set(members) | (drop or set())
     kept = {name: read_member(shards, shard, name) for name in index(path) if name not in out}
-    return {name: sha256 for name, sha256 in _write(path, {**kept, **members}).items() if name in members}
+    return {
+        name: sha256
+        for name, sha256 in _write(path, {**kept, **members}).items()
+        if name in members
+    }
 
 
 def index(path: Path) -> dict[str, tuple[int, int]]:
@@ -87,7 +96,9 @@ def index(path: Path) -> dict[str, tuple[int, int]]:
     try:
         stat = path.stat()
     except FileNotFoundError as error:
-        raise PackError(f"{path}: no such shard. Check out its version again, or ingest again.") from error
+        raise PackError(
+            f"{path}: no such shard. Check out its version again, or ingest again."
+        ) from error
     return _index(path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
 
@@ -95,9 +106,13 @@ def index(path: Path) -> dict[str, tuple[int, int]]:
 def _index(path: Path, inode: int, mtime_ns: int, size: int) -> dict[str, tuple[int, int]]:
     try:
         with tarfile.open(path, "r:") as tar:
-            return {info.name: (info.offset_data, info.size) for info in tar}  # raises where members end early
+            return {
+                info.name: (info.offset_data, info.size) for info in tar
+            }  # raises where members end early
     except tarfile.TarError as error:
-        raise PackError(f"{path}: not a whole tar ({error}). Check out its version again, or ingest again.") from error
+        raise PackError(
+            f"{path}: not a whole tar ({error}). Check out its version again, or ingest again."
+        ) from error
 
 
 def readable(path: Path) -> bool:
@@ -120,7 +135,9 @@ def read_member(shards: Path, shard: str, member: str) -> bytes:
 
 
 def verify(
-    shards: Path, recordings: pl.DataFrame, progress: Callable[[int, int], None] = lambda done, total: None
+    shards: Path,
+    recordings: pl.DataFrame,
+    progress: Progress = lambda done, total: None,
 ) -> list[str]:
     """Reads every recording of the table (schema RECORDINGS) and says what is missing or differs from its sha256."""
     problems = []
@@ -128,7 +145,9 @@ def verify(
         try:
             audio = read_member(shards, row["shard"], row["member"])
             if hashlib.sha256(audio).hexdigest() != row["sha256"]:
-                problems.append(f"call {row['contact_id']}: {row['shard']}/{row['member']} is not what was ingested.")
+                problems.append(
+                    f"call {row['contact_id']}: {row['shard']}/{row['member']} is not what was ingested."
+                )
         except PackError as error:
             problems.append(f"call {row['contact_id']}: {error}")
         progress(done, recordings.height)
@@ -145,7 +164,12 @@ def clear_leftovers(shards: Path, used: set[str], safe: set[str]) -> list[str]:
     for path in sorted(shards.iterdir()) if shards.is_dir() else []:
         if LEFTOVER.fullmatch(path.name):
             path.unlink()
-        elif SHARD.fullmatch(path.name) and path.name not in used and readable(path) and set(index(path)) <= safe:
+        elif (
+            SHARD.fullmatch(path.name)
+            and path.name not in used
+            and readable(path)
+            and set(index(path)) <= safe
+        ):
             path.unlink()
             removed.append(path.name)
     return removed
@@ -175,7 +199,9 @@ def _write(path: Path, members: Mapping[str, Path | bytes]) -> dict[str, str]:
     with atomic(path) as temporary, tarfile.open(temporary, "w", format=tarfile.GNU_FORMAT) as tar:
         for name in sorted(members):
             source = members[name]
-            info = tarfile.TarInfo(name)  # its defaults are deterministic: mode 0644, mtime, uid and gid 0, no names
+            info = tarfile.TarInfo(
+                name
+            )  # its defaults are deterministic: mode 0644, mtime, uid and gid 0, no names
             info.size = len(source) if isinstance(source, bytes) else source.stat().st_size
             with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as handle:
                 hashing = _Hashing(handle)

@@ -25,13 +25,18 @@ def section(cls: type[T], values: Mapping[str, Any] | None, name: str) -> T:
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - set(fields))
     if unknown:
-        raise ParamsError(f"params.yaml: {name}.{unknown[0]} is not a setting. Known: {', '.join(fields)}.")
+        raise ParamsError(
+            f"params.yaml: {name}.{unknown[0]} is not a setting. Known: {', '.join(fields)}."
+        )
     hints = typing.get_type_hints(cls)
     built = {key: _convert(hints[key], value, f"{name}.{key}") for key, value in values.items()}
     missing = [
-        key for key, field in fields.items()
-        if key not in built and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    ]  # fmt: skip
+        key
+        for key, field in fields.items()
+        if key not in built
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    ]
     if missing:
         raise ParamsError(f"params.yaml: {name}.{missing[0]} is missing.")
     return cls(**built)
@@ -44,7 +49,9 @@ def refuse_bomb(found: Any, where: str) -> None:
         value = stack.pop()
         seen += 1
         if seen > MAX_VALUES:
-            raise ParamsError(f"{where}: unfolds to more than {MAX_VALUES} values. Take its aliases out.")
+            raise ParamsError(
+                f"{where}: unfolds to more than {MAX_VALUES} values. Take its aliases out."
+            )
         if isinstance(value, Mapping):
             stack.extend(value.values())
         elif isinstance(value, list):

@@ -14,7 +14,9 @@ import polars as pl
 YES = frozenset({"yes", "y", "true", "t", "1", "1.0"})
 NO = frozenset({"no", "n", "false", "f", "0", "0.0"})
 _NUMBERS = 0.95  # a text column is one of numbers when this share of what is filled in are
-_MOST_VALUES = 100  # a text column with more different values tells single customers apart and is left out
+_MOST_VALUES = (
+    100  # a text column with more different values tells single customers apart and is left out
+)
 
 
 class TableError(ValueError):
@@ -47,10 +49,14 @@ def read(path: Path) -> pl.DataFrame:
             frame = pl.read_parquet(path)
         else:
             separator = "\t" if path.suffix.lower() == ".tsv" else _separator(path)
-            frame = pl.read_csv(path, separator=separator, infer_schema_length=None, null_values=["", "NA", "NaN"])
+            frame = pl.read_csv(
+                path, separator=separator, infer_schema_length=None, null_values=["", "NA", "NaN"]
+            )
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0] if str(error) else "it is empty"
-        raise TableError(f"{path}: cannot be read as a table ({reason}). Give a CSV or Parquet file.") from error
+        raise TableError(
+            f"{path}: cannot be read as a table ({reason}). Give a CSV or Parquet file."
+        ) from error
     if frame.is_empty():
         raise TableError(f"{path}: has no rows.")
     return frame
@@ -64,10 +70,14 @@ def target(frame: pl.DataFrame, column: str, positive: str | None = None) -> pl.
     values = text(require(frame, column, "target"))
     found = sorted(values.drop_nulls().unique().to_list())
     if not found:
-        raise TableError(f"column {column}: is empty in all {frame.height} rows, so there is nothing to learn.")
+        raise TableError(
+            f"column {column}: is empty in all {frame.height} rows, so there is nothing to learn."
+        )
     if positive is not None:
         if positive not in found:
-            raise TableError(f"column {column}: no row is {positive!r}. Its values: {_some(found)}.")
+            raise TableError(
+                f"column {column}: no row is {positive!r}. Its values: {_some(found)}."
+            )
         yes = values == positive
     else:
         lowered = values.str.to_lowercase()
@@ -78,7 +88,9 @@ def target(frame: pl.DataFrame, column: str, positive: str | None = None) -> pl.
                     f"column {column}: has {len(found)} values ({_some(found)}), a target has two. Name another "
                     "column, or with --positive the value that means yes."
                 )
-            raise TableError(f"column {column}: says {_some(found)}. Name with --positive which of them means yes.")
+            raise TableError(
+                f"column {column}: says {_some(found)}. Name with --positive which of them means yes."
+            )
         yes = lowered.is_in(list(YES))
     yes = pl.select(pl.when(values.is_not_null()).then(yes)).to_series().rename(column)
     if yes.n_unique() - (yes.null_count() > 0) < 2:
@@ -96,7 +108,9 @@ def identifiers(frame: pl.DataFrame, column: str | None) -> pl.Series:
     ids = frame[column].cast(pl.String) if column in frame.columns else require(frame, column, "id")
     if ids.null_count():
         row = ids.is_null().arg_max() or 0
-        raise TableError(f"column {column}: {ids.null_count()} rows have no id, the first is row {row + 1}.")
+        raise TableError(
+            f"column {column}: {ids.null_count()} rows have no id, the first is row {row + 1}."
+        )
     twice = ids.filter(ids.is_duplicated())
     if len(twice):
         raise TableError(
@@ -129,7 +143,9 @@ def columns_of(
         elif kind == pl.Boolean or (kind.is_temporal() and series.n_unique() < 2):
             categorical.append(name)
         elif kind.is_temporal() or kind.is_nested() or kind == pl.Binary:
-            left_out[name] = f"{kind} is neither a number nor a category; turn it into days, counts or words"
+            left_out[name] = (
+                f"{kind} is neither a number nor a category; turn it into days, counts or words"
+            )
         elif _is_numbers(text(series)):
             numeric.append(name)
         elif (values := text(series).n_unique()) > _MOST_VALUES:
@@ -137,7 +153,10 @@ def columns_of(
         else:
             categorical.append(name)
     if not numeric and not categorical:
-        raise TableError("no column to learn from is left: " + "; ".join(f"{k} ({v})" for k, v in left_out.items()))
+        raise TableError(
+            "no column to learn from is left: "
+            + "; ".join(f"{k} ({v})" for k, v in left_out.items())
+        )
     return Columns(target, positive, id, tuple(numeric), tuple(categorical), left_out)
 
 
@@ -151,17 +170,25 @@ def values_of(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
     numbers = []
     for name in columns.numeric:
         try:
-            numbers.append(frame[name].cast(pl.Float64, strict=frame[name].dtype != pl.String).alias(name))
+            numbers.append(
+                frame[name].cast(pl.Float64, strict=frame[name].dtype != pl.String).alias(name)
+            )
         except pl.exceptions.PolarsError as error:
-            raise TableError(f"column {name}: is {frame[name].dtype}, the model learned it as a number.") from error
+            raise TableError(
+                f"column {name}: is {frame[name].dtype}, the model learned it as a number."
+            ) from error
     return pl.DataFrame([*numbers, *(text(frame[name]) for name in columns.categorical)])
 
 
-def unseen(values: pl.DataFrame, known: Mapping[str, Sequence[str | None]]) -> dict[str, dict[str, int]]:
+def unseen(
+    values: pl.DataFrame, known: Mapping[str, Sequence[str | None]]
+) -> dict[str, dict[str, int]]:
     """Values that training never saw, a column: how many rows have each. They are scored as none of the known ones."""
     found: dict[str, dict[str, int]] = {}
     for name, seen in known.items():
-        new = values[name].filter(~values[name].is_in([v for v in seen if v is not None]) & values[name].is_not_null())
+        new = values[name].filter(
+            ~values[name].is_in([v for v in seen if v is not None]) & values[name].is_not_null()
+        )
         if len(new):
             found[name] = dict(new.value_counts(sort=True).iter_rows())
     return found

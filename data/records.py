@@ -129,33 +129,72 @@ class DatasetVersion:
 
 
 CUSTOMERS = {
-    "customer_id": pl.String, "phone": pl.String, "plan": pl.String, "region": pl.String,
-    "since": pl.Date, "monthly_price": pl.Float64, "attributes": pl.String,
-}  # fmt: skip
+    "customer_id": pl.String,
+    "phone": pl.String,
+    "plan": pl.String,
+    "region": pl.String,
+    "since": pl.Date,
+    "monthly_price": pl.Float64,
+    "attributes": pl.String,
+}
 CONTACTS = {
-    "contact_id": pl.String, "customer_id": pl.String, "channel": pl.String, "started_at": UTC,
-    "duration_s": pl.Float64, "wait_s": pl.Float64, "queue": pl.String, "agent_id": pl.String,
-    "disposition": pl.String, "source": pl.String,
-}  # fmt: skip
+    "contact_id": pl.String,
+    "customer_id": pl.String,
+    "channel": pl.String,
+    "started_at": UTC,
+    "duration_s": pl.Float64,
+    "wait_s": pl.Float64,
+    "queue": pl.String,
+    "agent_id": pl.String,
+    "disposition": pl.String,
+    "source": pl.String,
+}
 RECORDINGS = {
-    "contact_id": pl.String, "shard": pl.String, "member": pl.String, "codec": pl.String,
-    "sample_rate_hz": pl.Int32, "channels": pl.Int8, "duration_s": pl.Float64, "customer_channel": pl.Int8,
-    "agent_channel": pl.Int8, "sha256": pl.String, "size_bytes": pl.Int64, "voice": pl.String,
-}  # fmt: skip
+    "contact_id": pl.String,
+    "shard": pl.String,
+    "member": pl.String,
+    "codec": pl.String,
+    "sample_rate_hz": pl.Int32,
+    "channels": pl.Int8,
+    "duration_s": pl.Float64,
+    "customer_channel": pl.Int8,
+    "agent_channel": pl.Int8,
+    "sha256": pl.String,
+    "size_bytes": pl.Int64,
+    "voice": pl.String,
+}
 TURNS = {
-    "contact_id": pl.String, "turn": pl.Int32, "role": pl.String, "text": pl.String,
-    "start_s": pl.Float64, "end_s": pl.Float64, "origin": pl.String,
-}  # fmt: skip
+    "contact_id": pl.String,
+    "turn": pl.Int32,
+    "role": pl.String,
+    "text": pl.String,
+    "start_s": pl.Float64,
+    "end_s": pl.Float64,
+    "origin": pl.String,
+}
 LABELS = {
-    "contact_id": pl.String, "label": pl.String, "value": pl.String, "probability": pl.Float64, "origin": pl.String,
-}  # fmt: skip
+    "contact_id": pl.String,
+    "label": pl.String,
+    "value": pl.String,
+    "probability": pl.Float64,
+    "origin": pl.String,
+}
 OUTCOMES = {
-    "customer_id": pl.String, "event": pl.String, "happened": pl.Boolean, "on": pl.Date, "observed_until": pl.Date,
-}  # fmt: skip
+    "customer_id": pl.String,
+    "event": pl.String,
+    "happened": pl.Boolean,
+    "on": pl.Date,
+    "observed_until": pl.Date,
+}
 INTERVENTIONS = {
-    "customer_id": pl.String, "decided_on": pl.Date, "kind": pl.String, "offered": pl.Boolean,
-    "assigned_by": pl.String, "propensity": pl.Float64, "cost": pl.Float64,
-}  # fmt: skip
+    "customer_id": pl.String,
+    "decided_on": pl.Date,
+    "kind": pl.String,
+    "offered": pl.Boolean,
+    "assigned_by": pl.String,
+    "propensity": pl.Float64,
+    "cost": pl.Float64,
+}
 
 TABLES: dict[str, dict[str, Any]] = {
     "customers": CUSTOMERS,

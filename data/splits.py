@@ -17,7 +17,12 @@ import polars as pl
 
 SPLITS = ("train", "valid", "test")
 ASIDE = "aside"
-SCHEMA = {"contact_id": pl.String, "customer_id": pl.String, "voice_group": pl.String, "split": pl.String}
+SCHEMA = {
+    "contact_id": pl.String,
+    "customer_id": pl.String,
+    "voice_group": pl.String,
+    "split": pl.String,
+}
 
 
 class LeakError(ValueError):
@@ -31,7 +36,9 @@ class SplitParams:
     seed: int = 0  # mixed into every hash
     valid_share: float = 0.1  # share of customers and of calls to choose epochs and calibrate on
     test_share: float = 0.2  # share of customers and of calls to judge on
-    max_component_share: float = 0.5  # a component with more of the recorded calls than this is cut between voices
+    max_component_share: float = (
+        0.5  # a component with more of the recorded calls than this is cut between voices
+    )
 
     def __post_init__(self) -> None:
         """Raises ValueError when the shares leave nothing to train on."""
@@ -71,7 +78,10 @@ def split(
     named counts as a voice of its own.
     """
     calls = _voices_of_calls(contacts, recordings, voice_groups)
-    people = sorted(set(customers["customer_id"].to_list()) | set(contacts["customer_id"].drop_nulls().to_list()))
+    people = sorted(
+        set(customers["customer_id"].to_list())
+        | set(contacts["customer_id"].drop_nulls().to_list())
+    )
     edges = list(zip(calls["customer_id"].to_list(), calls["voice_group"].to_list(), strict=True))
     components = _components(people, edges)
     largest = max((component.calls for component in components), default=0) / max(1, len(edges))
@@ -89,20 +99,42 @@ def split(
         customer_split = _assign(voiced, params) | _assign(silent, params)
         voice_split = customer_split
     rows = [
-        {"contact_id": None, "customer_id": person, "voice_group": None, "split": customer_split[_person(person)]}
+        {
+            "contact_id": None,
+            "customer_id": person,
+            "voice_group": None,
+            "split": customer_split[_person(person)],
+        }
         for person in people
     ]
     voice_of = dict(zip(calls["contact_id"].to_list(), calls["voice_group"].to_list(), strict=True))
-    for contact_id, customer_id in contacts.sort("contact_id").select("contact_id", "customer_id").iter_rows():
+    for contact_id, customer_id in (
+        contacts.sort("contact_id").select("contact_id", "customer_id").iter_rows()
+    ):
         voice = voice_of.get(contact_id)
         side = customer_split[_person(customer_id)] if customer_id is not None else ASIDE
         if voice is not None and voice_split[_voice(voice)] != side:
             side = ASIDE
-        rows.append({"contact_id": contact_id, "customer_id": customer_id, "voice_group": voice, "split": side})
+        rows.append(
+            {
+                "contact_id": contact_id,
+                "customer_id": customer_id,
+                "voice_group": voice,
+                "split": side,
+            }
+        )
     frame = pl.DataFrame(rows, schema=SCHEMA)
     for name, share in (("test", params.test_share), ("valid", params.valid_share), ("train", 1.0)):
-        if share and edges and frame.filter((pl.col("split") == name) & pl.col("voice_group").is_not_null()).is_empty():
-            notes.append(f"No recorded call is in {name}: {len({voice for _, voice in edges})} voices are too few.")
+        if (
+            share
+            and edges
+            and frame.filter(
+                (pl.col("split") == name) & pl.col("voice_group").is_not_null()
+            ).is_empty()
+        ):
+            notes.append(
+                f"No recorded call is in {name}: {len({voice for _, voice in edges})} voices are too few."
+            )
     assert_disjoint(frame)
     return frame, _summary(frame, len(components), largest, notes)
 
@@ -162,7 +194,11 @@ def _voices_of_calls(
         heard = voice_groups.select("contact_id", "voice_group").unique("contact_id", keep="first")
     return (
         calls.join(heard, on="contact_id", how="left")
-        .with_columns(pl.coalesce("voice", "voice_group", pl.format("call {}", "contact_id")).alias("voice_group"))
+        .with_columns(
+            pl.coalesce("voice", "voice_group", pl.format("call {}", "contact_id")).alias(
+                "voice_group"
+            )
+        )
         .filter(pl.col("customer_id").is_not_null())
         .select("contact_id", "customer_id", "voice_group")
         .sort("contact_id")
@@ -192,7 +228,11 @@ def _components(people: Iterable[str], edges: Iterable[tuple[str | None, str]]) 
         members[root(node)].append(node)
     # The member with the smallest hash speaks for the component: a newcomer takes over only by being smaller still.
     return [
-        _Component(min(nodes, key=lambda node: (_hash(node), node)), nodes, sum(calls[node] for node in nodes))
+        _Component(
+            min(nodes, key=lambda node: (_hash(node), node)),
+            nodes,
+            sum(calls[node] for node in nodes),
+        )
         for nodes in members.values()
     ]
 
@@ -206,23 +246,37 @@ def _assign(components: list[_Component], params: SplitParams) -> dict[str, str]
     for component in order:
         place = _hash(f"{params.seed}:{component.key}")
         side[component.key] = (
-            "test" if place < params.test_share
-            else "valid" if place < params.test_share + params.valid_share
+            "test"
+            if place < params.test_share
+            else "valid"
+            if place < params.test_share + params.valid_share
             else "train"
-        )  # fmt: skip
-        if weight[component.key] > max(params.test_share, params.valid_share) * total and len(components) > 2:
+        )
+        if (
+            weight[component.key] > max(params.test_share, params.valid_share) * total
+            and len(components) > 2
+        ):
             side[component.key] = "train"
     for name, share in (("test", params.test_share), ("valid", params.valid_share)):
         for component in order:
-            if share == 0 or sum(weight[key] for key in side if side[key] == name) >= share * total / 2:
+            if (
+                share == 0
+                or sum(weight[key] for key in side if side[key] == name) >= share * total / 2
+            ):
                 break
-            if side[component.key] == "train" and sum(1 for value in side.values() if value == "train") > 1:
+            if (
+                side[component.key] == "train"
+                and sum(1 for value in side.values() if value == "train") > 1
+            ):
                 side[component.key] = name
     return {member: side[component.key] for component in components for member in component.members}
 
 
 def _follow_calls(
-    people: list[str], edges: list[tuple[str, str]], voice_split: dict[str, str], params: SplitParams
+    people: list[str],
+    edges: list[tuple[str, str]],
+    voice_split: dict[str, str],
+    params: SplitParams,
 ) -> dict[str, str]:
     """Customers go where most of their calls went; those without a call are divided among themselves."""
     votes: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -231,11 +285,15 @@ def _follow_calls(
     side = _assign(_components([person for person in people if person not in votes], []), params)
     for customer_id, counted in votes.items():
         # The scarcer side wins a tie, so that cutting costs test and valid as few calls as possible.
-        side[_person(customer_id)] = max(counted, key=lambda name: (counted[name], SPLITS.index(name)))
+        side[_person(customer_id)] = max(
+            counted, key=lambda name: (counted[name], SPLITS.index(name))
+        )
     return side
 
 
-def _summary(frame: pl.DataFrame, components: int, largest: float, notes: list[str]) -> SplitSummary:
+def _summary(
+    frame: pl.DataFrame, components: int, largest: float, notes: list[str]
+) -> SplitSummary:
     contacts = frame.filter(pl.col("contact_id").is_not_null())
     recorded = contacts.filter(pl.col("voice_group").is_not_null())
 

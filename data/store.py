@@ -52,7 +52,9 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented JSON with sorted keys, atomically. Dates and paths become strings."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, default=str, ensure_ascii=False) + "\n")
+    write_text(
+        path, json.dumps(value, indent=1, sort_keys=True, default=str, ensure_ascii=False) + "\n"
+    )
 
 
 def read_json(path: Path) -> Any:
@@ -60,7 +62,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}). Delete it and run its step again.") from error
+        raise ValueError(
+            f"{path}: not valid JSON ({error}). Delete it and run its step again."
+        ) from error
 
 
 def read_lines(path: Path) -> list[Any]:
@@ -79,7 +83,9 @@ def read_lines(path: Path) -> list[Any]:
 
 def write_lines(path: Path, rows: Iterable[Any]) -> None:
     """Writes one JSON document a line, atomically."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows))
+    write_text(
+        path, "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
+    )
 
 
 def write_table(path: Path, frame: pl.DataFrame) -> None:
@@ -92,7 +98,10 @@ def write_parts(path: Path, parts: Iterable[pl.DataFrame]) -> int:
     """Writes tables of one schema as one Parquet table, atomically and one at a time; returns the number of rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows, files = 0, []
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder, atomic(path) as temporary:
+    with (
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder,
+        atomic(path) as temporary,
+    ):
         for number, part in enumerate(parts):
             files.append(Path(folder) / f"{number:05}.parquet")
             part.write_parquet(files[-1])

@@ -40,9 +40,16 @@ class Line:
     low_hz: float = 300.0
     high_hz: float = 3400.0
 
-    def __call__(self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
-        narrow = resample(telephone_band(samples, sample_rate_hz, self.low_hz, self.high_hz), sample_rate_hz, 8000)
-        return _as_long(resample(codec_roundtrip(narrow, LINE_RATE_HZ, self.codec), 8000, sample_rate_hz), samples)
+    def __call__(
+        self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        narrow = resample(
+            telephone_band(samples, sample_rate_hz, self.low_hz, self.high_hz), sample_rate_hz, 8000
+        )
+        return _as_long(
+            resample(codec_roundtrip(narrow, LINE_RATE_HZ, self.codec), 8000, sample_rate_hz),
+            samples,
+        )
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,9 @@ class Band:
     low_hz: float = 200.0
     high_hz: float = 3400.0
 
-    def __call__(self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    def __call__(
+        self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator
+    ) -> np.ndarray:
         return telephone_band(samples, sample_rate_hz, self.low_hz, self.high_hz)
 
 
@@ -72,7 +81,9 @@ class PacketLoss:
         if not self.burst >= 1:
             raise ValueError(f"packet_loss: burst is {self.burst} packets; it must be 1 or more.")
 
-    def __call__(self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    def __call__(
+        self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator
+    ) -> np.ndarray:
         size = max(1, int(self.packet_s * sample_rate_hz))
         heard = np.array(samples, np.float32)
         share = min(max(self.percent / 100, 0.0), 0.95)
@@ -94,26 +105,34 @@ class Noise:
     db: float = 10.0  # signal to noise
     sounds: tuple[tuple[np.ndarray, int], ...] = field(default=(), repr=False)
 
-    def __call__(self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    def __call__(
+        self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator
+    ) -> np.ndarray:
         if not self.sounds:
             white = np.fft.rfft(rng.standard_normal(len(samples)))
             slope = rng.uniform(0, 1)  # of the amplitude: 0 white, 0.5 pink, 1 brown
             bed = np.fft.irfft(white * np.arange(1, len(white) + 1) ** -slope, len(samples))
             return add_noise(samples, self.db, rng, bed)
-        return add_noise(samples, self.db, rng, _piece(self.sounds, len(samples), sample_rate_hz, rng))
+        return add_noise(
+            samples, self.db, rng, _piece(self.sounds, len(samples), sample_rate_hz, rng)
+        )
 
 
 @dataclass(frozen=True)
 class Music(Noise):
     """Hold music under the voice; two wandering tones where nobody gave a recording."""
 
-    def __call__(self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    def __call__(
+        self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator
+    ) -> np.ndarray:
         if self.sounds:
             return super().__call__(samples, sample_rate_hz, rng)
         at = np.arange(len(samples)) / sample_rate_hz
         notes = 220 * 2 ** (rng.integers(0, 24, (2, int(at[-1] / 0.4) + 1 if len(at) else 1)) / 12)
         pitch = notes[:, np.minimum((at / 0.4).astype(int), notes.shape[1] - 1)]
-        return add_noise(samples, self.db, rng, np.sin(2 * np.pi * np.cumsum(pitch, 1) / sample_rate_hz).sum(0))
+        return add_noise(
+            samples, self.db, rng, np.sin(2 * np.pi * np.cumsum(pitch, 1) / sample_rate_hz).sum(0)
+        )
 
 
 @dataclass(frozen=True)
@@ -129,7 +148,9 @@ class Speed:
 
     percent: float = 110.0
 
-    def __call__(self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    def __call__(
+        self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator
+    ) -> np.ndarray:
         return resample(samples, sample_rate_hz, sample_rate_hz * 100 / self.percent)
 
 
@@ -140,14 +161,18 @@ class Room:
     ms: float = 300.0
     direct_to_echo_db: float = 6.0
 
-    def __call__(self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    def __call__(
+        self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator
+    ) -> np.ndarray:
         frames = max(2, int(self.ms / 1000 * sample_rate_hz))
         echo = rng.standard_normal(frames) * 10 ** (-3 * np.arange(frames) / frames)
         echo[: int(0.002 * sample_rate_hz)] = 0.0  # the first wall is at some distance
         echo *= 10 ** (-self.direct_to_echo_db / 20) / np.sqrt(np.sum(echo**2) + 1e-12)
         echo[0] = 1.0
         size = 1 << (len(samples) + frames - 1).bit_length()
-        wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(echo, size), size)[: len(samples)]
+        wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(echo, size), size)[
+            : len(samples)
+        ]
         level = np.sqrt(np.sum(np.square(samples, dtype=np.float64)) / (np.sum(wet**2) + 1e-12))
         return (wet * level).astype(np.float32)
 
@@ -158,7 +183,9 @@ class Chain:
 
     transforms: tuple[Transform, ...] = ()
 
-    def __call__(self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    def __call__(
+        self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator
+    ) -> np.ndarray:
         for transform in self.transforms if len(samples) else ():
             samples = transform(samples, sample_rate_hz, rng)
         return np.asarray(samples, np.float32)
@@ -197,8 +224,12 @@ def _one(name: str, sounds: Sounds) -> Transform:
             more["sounds"] = getattr(sounds, _HEARD[found[1]])
         if not found[2] or setting in more:
             return make(**more)
-    known = ", ".join(f"{kind}_<number>{unit}" if unit else kind for kind, (_, _, unit) in EFFECTS.items())
-    raise ValueError(f"{name!r} is no telephone effect. There are {CLEAN}, {known}, and several joined by +.")
+    known = ", ".join(
+        f"{kind}_<number>{unit}" if unit else kind for kind, (_, _, unit) in EFFECTS.items()
+    )
+    raise ValueError(
+        f"{name!r} is no telephone effect. There are {CLEAN}, {known}, and several joined by +."
+    )
 
 
 _HEARD = {"noise": "noise", "music": "music", "crosstalk": "speech"}
@@ -208,7 +239,9 @@ _HEARD = {"noise": "noise", "music": "music", "crosstalk": "speech"}
 class Telephony:
     """How often training speech meets each effect."""
 
-    shares: dict[str, float] = field(default_factory=dict)  # effect (data.telephone.EFFECTS) → chance of an utterance
+    shares: dict[str, float] = field(
+        default_factory=dict
+    )  # effect (data.telephone.EFFECTS) → chance of an utterance
     noise_dir: str = ""  # folder of recorded noise; synthetic where empty
     music_dir: str = ""  # folder of hold music; synthetic where empty
 
@@ -217,17 +250,27 @@ class Telephony:
         for name, share in self.shares.items():
             effect(name)
             if not 0 <= share <= 1:
-                raise ValueError(f"telephony: the share of {name} is {share}; it must lie between 0 and 1.")
+                raise ValueError(
+                    f"telephony: the share of {name} is {share}; it must lie between 0 and 1."
+                )
             if "speed" in name:
-                raise ValueError("telephony: speed changes the length. Set augmentation.speed_spread instead.")
+                raise ValueError(
+                    "telephony: speed changes the length. Set augmentation.speed_spread instead."
+                )
 
 
 def at_random(
-    samples: np.ndarray, sample_rate_hz: int, settings: Telephony, sounds: Sounds, rng: np.random.Generator
+    samples: np.ndarray,
+    sample_rate_hz: int,
+    settings: Telephony,
+    sounds: Sounds,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """`samples` after the effects that fell to them, in the order in which a call meets them."""
     kinds = [CLEAN, *EFFECTS]
-    for name in sorted(settings.shares, key=lambda name: (kinds.index(re.sub(r"(_\d.*|\+.*)", "", name)), name)):
+    for name in sorted(
+        settings.shares, key=lambda name: (kinds.index(re.sub(r"(_\d.*|\+.*)", "", name)), name)
+    ):
         if rng.random() < settings.shares[name]:
             samples = effect(name, sounds)(samples, sample_rate_hz, rng)
     return samples
@@ -244,7 +287,9 @@ def _recordings(folder: str, sample_rate_hz: int) -> tuple[tuple[np.ndarray, int
         return ()
     files = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in _SOUNDS)
     if not files:
-        raise FileNotFoundError(f"{folder}: no sound file in it ({', '.join(_SOUNDS)}). Name a folder of recordings.")
+        raise FileNotFoundError(
+            f"{folder}: no sound file in it ({', '.join(_SOUNDS)}). Name a folder of recordings."
+        )
     found = []
     for path in files:
         samples, rate = read(path)
@@ -255,7 +300,10 @@ def _recordings(folder: str, sample_rate_hz: int) -> tuple[tuple[np.ndarray, int
 
 
 def _piece(
-    sounds: Sequence[tuple[np.ndarray, int]], frames: int, sample_rate_hz: int, rng: np.random.Generator
+    sounds: Sequence[tuple[np.ndarray, int]],
+    frames: int,
+    sample_rate_hz: int,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """A stretch of one of the sounds, from a random place, repeated where it is shorter."""
     sound, rate = sounds[int(rng.integers(len(sounds)))]

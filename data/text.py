@@ -8,16 +8,57 @@ import unicodedata
 ALPHABET = " abcdefghijklmnopqrstuvwxyz'"
 
 _ONES = [
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
-]  # fmt: skip
-_TENS = ["zero", "ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = [
+    "zero",
+    "ten",
+    "twenty",
+    "thirty",
+    "forty",
+    "fifty",
+    "sixty",
+    "seventy",
+    "eighty",
+    "ninety",
+]
 _SCALES = ((10**9, "billion"), (10**6, "million"), (1000, "thousand"), (100, "hundred"))
 _ORDINALS = {
-    "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
+    "one": "first",
+    "two": "second",
+    "three": "third",
+    "five": "fifth",
+    "eight": "eighth",
+    "nine": "ninth",
     "twelve": "twelfth",
-}  # fmt: skip
-_SYMBOLS = {"&": " and ", "%": " percent ", "@": " at ", "+": " plus ", "=": " equals ", "#": " number "}
+}
+_SYMBOLS = {
+    "&": " and ",
+    "%": " percent ",
+    "@": " at ",
+    "+": " plus ",
+    "=": " equals ",
+    "#": " number ",
+}
 _MONEY = {"$": ("dollar", "cent"), "£": ("pound", "penny"), "€": ("euro", "cent")}
 _PLURALS = {"penny": "pence"}
 _CURRENCY = r"(?:dollars?|pounds?|euros?)"
@@ -32,13 +73,17 @@ def normalise(text: str) -> str:
     a row, and digits behind a leading zero, are read one by one as people do with account numbers. Everything else
     is a space. Normalising twice changes nothing.
     """
-    text = unicodedata.normalize("NFKD", text.replace("’", "'").replace("`", "'").replace("‘", "'")).lower()
+    text = unicodedata.normalize(
+        "NFKD", text.replace("’", "'").replace("`", "'").replace("‘", "'")
+    ).lower()
     text = "".join(mark for mark in text if not unicodedata.combining(mark))
     text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", _written_out(text))
     text = re.sub(r"([$£€])\s?(\d+)(?:\.(\d{1,2}))?(?!\d)", _money, text)
     text = re.sub(r"\b(\d{1,2}):(\d{2})\b", _clock, text)
     text = re.sub(r"\b(\d+)(?:st|nd|rd|th)\b", lambda found: f" {_ordinal(int(found[1]))} ", text)
-    text = re.sub(r"(\d+)\.(\d+)", lambda found: f" {number(found[1])} point {_digits(found[2])} ", text)
+    text = re.sub(
+        r"(\d+)\.(\d+)", lambda found: f" {number(found[1])} point {_digits(found[2])} ", text
+    )
     text = re.sub(r"\d+", lambda found: f" {number(found[0])} ", text)
     for symbol, word in _SYMBOLS.items():
         text = text.replace(symbol, word)
@@ -92,7 +137,9 @@ def _money(found: re.Match[str]) -> str:
     coins = f"{cardinal(fraction)} {part if fraction == 1 else _PLURALS.get(part, part + 's')} "
     if fraction and not whole:
         return f" {coins}"
-    return f" {cardinal(whole)} {unit}{'s' if whole != 1 else ''} {f'and {coins}' if fraction else ''}"
+    return (
+        f" {cardinal(whole)} {unit}{'s' if whole != 1 else ''} {f'and {coins}' if fraction else ''}"
+    )
 
 
 def _clock(found: re.Match[str]) -> str:
@@ -108,14 +155,20 @@ def _written_out(text: str) -> str:
         return text
     text = text.replace("–", "-")
     text = re.sub(
-        r"\b([ap])\.?\s?m\b\.?(?!')", lambda found: f"{found[1]}.m." if _hour(text, found) else found[0], text
+        r"\b([ap])\.?\s?m\b\.?(?!')",
+        lambda found: f"{found[1]}.m." if _hour(text, found) else found[0],
+        text,
     )
     text = re.sub(r"(?<=\d)\s*([ap])\.m\.", r" \1 m ", text)
     text = re.sub(r"(\d{1,2}):00(?=\s+[ap] m\b)", r"\1", text)
-    text = re.sub(r"([$£€])\s?(\d[\d,]*(?:\.\d+)?)\s?(k|m|bn|thousand|million|billion)\b", _large_money, text)
+    text = re.sub(
+        r"([$£€])\s?(\d[\d,]*(?:\.\d+)?)\s?(k|m|bn|thousand|million|billion)\b", _large_money, text
+    )
     text = re.sub(rf"\b(\d[\d,]*)\.(\d\d)\s+({_CURRENCY})\b", _money_behind, text)
     text = re.sub(r"(\d+)\s?[¢]", r"\1 cents", text)
-    text = re.sub(r"\+?\(?\d{1,4}\)?(?:[-. ]\(?\d{2,4}\)?){2,}(?!\d)|\b\d{3}-\d{4}\b", _one_by_one, text)
+    text = re.sub(
+        r"\+?\(?\d{1,4}\)?(?:[-. ]\(?\d{2,4}\)?){2,}(?!\d)|\b\d{3}-\d{4}\b", _one_by_one, text
+    )
     text = re.sub(rf"\b({MONTHS}) (\d{{1,2}})\b(?![\d:.,]*\d|(?:st|nd|rd|th))", _day_of_month, text)
     text = re.sub(r"\b((?:1[89]|20)\d)0'?s\b", lambda found: _decade(int(found[1]) * 10), text)
     text = re.sub(
@@ -124,7 +177,9 @@ def _written_out(text: str) -> str:
         text,
     )
     return re.sub(
-        r"(?<![$£€\d.])\b\d{1,3}(?:,\d{3})+\b(?!\.\d)", lambda found: cardinal(int(found[0].replace(",", ""))), text
+        r"(?<![$£€\d.])\b\d{1,3}(?:,\d{3})+\b(?!\.\d)",
+        lambda found: cardinal(int(found[0].replace(",", ""))),
+        text,
     )
 
 

@@ -12,7 +12,9 @@ _BEST_ORIGIN = {"written": 0, "person": 1, "asr": 2}
 
 def best_text(turns: pl.DataFrame) -> pl.DataFrame:
     """The turns of each contact's best text alone, in order of contact and turn."""
-    rank = pl.col("origin").replace_strict(_BEST_ORIGIN, default=len(_BEST_ORIGIN), return_dtype=pl.Int8)
+    rank = pl.col("origin").replace_strict(
+        _BEST_ORIGIN, default=len(_BEST_ORIGIN), return_dtype=pl.Int8
+    )
     return turns.filter(rank == rank.min().over("contact_id")).sort("contact_id", "turn")
 
 
@@ -32,7 +34,10 @@ def timeline(tables: Mapping[str, pl.DataFrame], customer_id: str | None = None)
         .agg(
             pl.format("{}: {}", "role", "text").str.join("\n").alias("text"),
             pl.len().cast(pl.Int32).alias("turns"),
-            pl.col("text").filter(pl.col("role") == "customer").str.join("\n").alias("customer_text"),
+            pl.col("text")
+            .filter(pl.col("role") == "customer")
+            .str.join("\n")
+            .alias("customer_text"),
         )
     )
     heard = tables["recordings"].select("contact_id", pl.lit(True).alias("has_audio"))

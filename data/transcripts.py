@@ -20,7 +20,9 @@ class Word:
     text: str
     start_s: float
     end_s: float
-    confidence: float  # how likely the word is right, 0 to 1, if calibrated; else the network's own score
+    confidence: (
+        float  # how likely the word is right, 0 to 1, if calibrated; else the network's own score
+    )
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,12 @@ class HeardCall:
 
 def to_json(call: HeardCall) -> str:
     """Everything, as one JSON document; `from_json` reads it."""
-    return json.dumps({**asdict(call), "duration_s": round(call.duration_s, 3)}, indent=1, ensure_ascii=False) + "\n"
+    return (
+        json.dumps(
+            {**asdict(call), "duration_s": round(call.duration_s, 3)}, indent=1, ensure_ascii=False
+        )
+        + "\n"
+    )
 
 
 def from_json(text: str) -> HeardCall:
@@ -72,11 +79,14 @@ def from_json(text: str) -> HeardCall:
         said.pop("duration_s")
         said["roles"] = {int(channel): role for channel, role in said["roles"].items()}
         said["turns"] = [
-            HeardTurn(**{**turn, "words": [Word(**word) for word in turn["words"]]}) for turn in said["turns"]
+            HeardTurn(**{**turn, "words": [Word(**word) for word in turn["words"]]})
+            for turn in said["turns"]
         ]
         return HeardCall(**said)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"not a transcript of Keepline's ({type(error).__name__}: {error}).") from error
+        raise ValueError(
+            f"not a transcript of Keepline's ({type(error).__name__}: {error})."
+        ) from error
 
 
 def to_vtt(call: HeardCall) -> str:
@@ -84,8 +94,12 @@ def to_vtt(call: HeardCall) -> str:
     lines = ["WEBVTT", ""]
     for number, turn in enumerate(call.turns, start=1):
         end_s = max(turn.end_s, turn.start_s + 0.001)  # a cue must last
-        lines += [str(number), f"{_clock(turn.start_s)} --> {_clock(end_s)}",
-                  f"<v {_escaped(turn.role)}>{_escaped(turn.text)}", ""]  # fmt: skip
+        lines += [
+            str(number),
+            f"{_clock(turn.start_s)} --> {_clock(end_s)}",
+            f"<v {_escaped(turn.role)}>{_escaped(turn.text)}",
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -115,28 +129,62 @@ def to_lhotse(call: HeardCall) -> str:
         start_s, duration_s = _within(turn, call)
         name = f"{call.name}-{number:05d}"
         supervision = {
-            "id": name, "recording_id": call.name, "start": 0.0, "duration": duration_s, "channel": channel,
-            "text": turn.text, "language": "English", "speaker": f"{call.name}-{turn.role}",
-            "custom": {"role": turn.role, "confidence": turn.confidence, "calibrated": call.calibrated},
-            "alignment": {"word": [
-                [word.text, round(word.start_s - start_s, 3), round(word.end_s - word.start_s, 3), word.confidence]
-                for word in turn.words
-            ]},
-        }  # fmt: skip
+            "id": name,
+            "recording_id": call.name,
+            "start": 0.0,
+            "duration": duration_s,
+            "channel": channel,
+            "text": turn.text,
+            "language": "English",
+            "speaker": f"{call.name}-{turn.role}",
+            "custom": {
+                "role": turn.role,
+                "confidence": turn.confidence,
+                "calibrated": call.calibrated,
+            },
+            "alignment": {
+                "word": [
+                    [
+                        word.text,
+                        round(word.start_s - start_s, 3),
+                        round(word.end_s - word.start_s, 3),
+                        word.confidence,
+                    ]
+                    for word in turn.words
+                ]
+            },
+        }
         lines.append(
-            {"id": name, "start": start_s, "duration": duration_s, "channel": channel, "supervisions": [supervision],
-             "recording": recording, "type": "MonoCut"}
-        )  # fmt: skip
+            {
+                "id": name,
+                "start": start_s,
+                "duration": duration_s,
+                "channel": channel,
+                "supervisions": [supervision],
+                "recording": recording,
+                "type": "MonoCut",
+            }
+        )
     return _lines(lines)
 
 
 def to_nemo(call: HeardCall, cuts: Sequence[str]) -> str:
     """A NeMo manifest with a row a turn; `cuts` names the mono file each turn was cut to, since NeMo mixes channels."""
-    return _lines([
-        {"audio_filepath": cut, "duration": _within(turn, call)[1], "text": turn.text, "contact_id": call.name,
-         "role": turn.role, "start_s": turn.start_s, "confidence": turn.confidence, "calibrated": call.calibrated}
-        for cut, turn in zip(cuts, call.turns, strict=True)
-    ])  # fmt: skip
+    return _lines(
+        [
+            {
+                "audio_filepath": cut,
+                "duration": _within(turn, call)[1],
+                "text": turn.text,
+                "contact_id": call.name,
+                "role": turn.role,
+                "start_s": turn.start_s,
+                "confidence": turn.confidence,
+                "calibrated": call.calibrated,
+            }
+            for cut, turn in zip(cuts, call.turns, strict=True)
+        ]
+    )
 
 
 def _within(turn: HeardTurn, call: HeardCall) -> tuple[float, float]:

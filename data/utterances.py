@@ -15,12 +15,17 @@ import polars as pl
 from data.audio import SAMPLE_RATE_HZ, AudioError, resample, to_wav_bytes
 from data.hours import TRAIN, milliseconds, side_ms, sides
 from data.leaks import assert_manifests_apart
+from data.progress import Progress
 from data.splits import ASIDE, SPLITS
 from data.store import atomic, write_lines
 from data.text import normalise
 
 SHORTEST_S = 0.1
-CIRCUMSTANCES = ("queue", "region", "load")  # of a call, where they are known: slices to judge a recogniser in
+CIRCUMSTANCES = (
+    "queue",
+    "region",
+    "load",
+)  # of a call, where they are known: slices to judge a recogniser in
 _HEADER_BYTES = 44
 
 
@@ -30,7 +35,7 @@ def cut(
     splits: pl.DataFrame,
     read_audio: Callable[[str], tuple[np.ndarray, int]],
     out: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
     """Writes `out`/{train,valid,test}.jsonl (NeMo manifests) and 16 kHz mono PCM16 cuts in `out`/audio.
 
@@ -55,7 +60,9 @@ def cut(
     spoken = turns.filter(pl.col("origin") == "person").sort("contact_id", "turn")
     known = set(recordings["contact_id"].to_list())
     skipped["no recording"] = spoken.filter(~pl.col("contact_id").is_in(list(known))).height
-    by_call = {key[0]: rows for key, rows in spoken.partition_by("contact_id", as_dict=True).items()}
+    by_call = {
+        key[0]: rows for key, rows in spoken.partition_by("contact_id", as_dict=True).items()
+    }
     manifests: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLITS}
     kept: set[str] = set()
     refused: list[dict[str, str]] = []
@@ -67,11 +74,19 @@ def cut(
         rows = [piece for piece in plan if piece.row]
         missing = [piece for piece in rows if not _there(out, piece.row)]
         try:
-            samples, rate = read_audio(call["contact_id"]) if missing else (np.zeros((0, 2), np.float32), 0)
+            samples, rate = (
+                read_audio(call["contact_id"]) if missing else (np.zeros((0, 2), np.float32), 0)
+            )
         except AudioError as error:
             reason, _, step = str(error).partition(". ")
-            refused.append({"thing": f"call {call['contact_id']}", "kind": "recording", "reason": reason,
-                            "next_step": step or "Ingest it again."})  # fmt: skip
+            refused.append(
+                {
+                    "thing": f"call {call['contact_id']}",
+                    "kind": "recording",
+                    "reason": reason,
+                    "next_step": step or "Ingest it again.",
+                }
+            )
             plan = [replace(piece, reason="unreadable", row={}) for piece in plan]
             rows = missing = []
         for piece in missing:
@@ -92,7 +107,10 @@ def cut(
                 path.unlink()
     return {
         "splits": {
-            name: {"utterances": len(lines), "duration_s": round(sum(row["duration"] for row in lines), 3)}
+            name: {
+                "utterances": len(lines),
+                "duration_s": round(sum(row["duration"] for row in lines), 3),
+            }
             for name, lines in manifests.items()
         },
         "skipped": {reason: count for reason, count in sorted(skipped.items()) if count},
@@ -119,7 +137,9 @@ def _rows(by_call: dict[Any, pl.DataFrame], call: dict[str, Any]) -> list[dict[s
     return [] if turns is None else turns.to_dicts()
 
 
-def _planned(call: dict[str, Any], turn: dict[str, Any], side: tuple[str | None, str] | None) -> _Piece:
+def _planned(
+    call: dict[str, Any], turn: dict[str, Any], side: tuple[str | None, str] | None
+) -> _Piece:
     """The manifest row of one turn, or the reason why there is none."""
     voice, split = side or (None, ASIDE)
     start_s, end_s, text = turn["start_s"], turn["end_s"], normalise(turn["text"] or "")
@@ -134,7 +154,9 @@ def _planned(call: dict[str, Any], turn: dict[str, Any], side: tuple[str | None,
         return _Piece("call set aside by the split", *place)
     if turn["role"] == "agent" and split != TRAIN:
         return _Piece("agent outside train", *place)
-    if begin_s >= call["duration_s"] or (split != "test" and (start_s < 0 or end_s > call["duration_s"] + 0.5)):
+    if begin_s >= call["duration_s"] or (
+        split != "test" and (start_s < 0 or end_s > call["duration_s"] + 0.5)
+    ):
         return _Piece("beyond the recording", *place)
     if stop_s - begin_s < (SHORTEST_S if split != "test" else 0.001):
         return _Piece(f"shorter than {SHORTEST_S} s", *place)
@@ -143,15 +165,22 @@ def _planned(call: dict[str, Any], turn: dict[str, Any], side: tuple[str | None,
     source = f"{call['sha256']}|{channel}|{begin_s:.3f}|{stop_s:.3f}"
     name = f"{call['contact_id']}-{turn['turn']:04d}-{hashlib.sha256(source.encode()).hexdigest()[:10]}.wav"
     row = {
-        "audio_filepath": f"audio/{name}", "duration": round(stop_s - begin_s, 3), "text": text,
-        "contact_id": call["contact_id"], "role": turn["role"],
-        "voice": voice if turn["role"] == "customer" else None, "codec": call["codec"],
-        "start_s": begin_s, **{name: call[name] for name in CIRCUMSTANCES if call.get(name)},
-    }  # fmt: skip
+        "audio_filepath": f"audio/{name}",
+        "duration": round(stop_s - begin_s, 3),
+        "text": text,
+        "contact_id": call["contact_id"],
+        "role": turn["role"],
+        "voice": voice if turn["role"] == "customer" else None,
+        "codec": call["codec"],
+        "start_s": begin_s,
+        **{name: call[name] for name in CIRCUMSTANCES if call.get(name)},
+    }
     return _Piece(split, *place, row)
 
 
-def _spent(call: dict[str, Any], plan: list[_Piece], side: tuple[str | None, str] | None) -> Counter[str]:
+def _spent(
+    call: dict[str, Any], plan: list[_Piece], side: tuple[str | None, str] | None
+) -> Counter[str]:
     """Milliseconds of each side of a call by reason; what is used counts before what is left out."""
     if not plan:
         return Counter({"not transcribed": sides(call) * milliseconds(call["duration_s"])})
@@ -165,7 +194,9 @@ def _spent(call: dict[str, Any], plan: list[_Piece], side: tuple[str | None, str
     else:
         rest = "no times" if unplaced else "between turns"
     for channel in {int(call["customer_channel"]), int(call["agent_channel"])}:
-        claims = [(piece.start_s, piece.end_s, piece.reason) for piece in plan if piece.channel == channel]
+        claims = [
+            (piece.start_s, piece.end_s, piece.reason) for piece in plan if piece.channel == channel
+        ]
         found += side_ms(call["duration_s"], claims, rest)
     return found
 
@@ -182,7 +213,9 @@ def _there(out: Path, row: dict[str, Any]) -> bool:
 
 def _write(path: Path, channel: np.ndarray, rate: int, row: dict[str, Any]) -> None:
     begin = int(row["start_s"] * rate)
-    piece = resample(channel[begin : begin + int(np.ceil(row["duration"] * rate)) + 1], rate, SAMPLE_RATE_HZ)
+    piece = resample(
+        channel[begin : begin + int(np.ceil(row["duration"] * rate)) + 1], rate, SAMPLE_RATE_HZ
+    )
     exact = np.zeros(_frames(row), np.float32)
     exact[: len(piece)] = piece[: len(exact)]
     with atomic(path, flush=False) as temporary:  # `_there` sees a torn one by its size

@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -27,10 +27,10 @@ from typing import Any
 
 import polars as pl
 
+from data.progress import Progress
 from data.records import DatasetVersion
 from data.store import atomic, read_json, write_json, write_text
 
-Progress = Callable[[int, int], None]
 REMOTE = "store"
 HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
 REPAIR = "Repair the remote where this version was made (versioning.repair_remote)."
@@ -78,7 +78,10 @@ def version(
             output = dvc.add([str(repo / "dataset")])[0].outs[0]
         dvc_hash, size = output.hash_info.value, output.meta.size
         objects = _objects(dvc_hash, Path(dvc.cache.local.oid_to_path(dvc_hash)).read_bytes())
-        objects = [replace(one, size=os.stat(dvc.cache.local.oid_to_path(one.oid)).st_size) for one in objects]
+        objects = [
+            replace(one, size=os.stat(dvc.cache.local.oid_to_path(one.oid)).st_size)
+            for one in objects
+        ]
         new = set(_examine(dvc.cloud.get_remote_odb(REMOTE), objects, set()))
         _push(dvc, repo)
         problems = _examine(dvc.cloud.get_remote_odb(REMOTE), objects, new, progress)
@@ -86,13 +89,21 @@ def version(
         _repair(dvc_hash, repo, remote, remote_options, objects, new, progress)
     record = repo / "history" / f"{dvc_hash}.json"
     if not record.exists():
-        write_text(repo / "history" / f"{dvc_hash}.dvc", (repo / "dataset.dvc").read_text(encoding="utf-8"))
-        write_json(record, asdict(DatasetVersion(dvc_hash, git_commit, now.isoformat(), size, rows)))
+        write_text(
+            repo / "history" / f"{dvc_hash}.dvc", (repo / "dataset.dvc").read_text(encoding="utf-8")
+        )
+        write_json(
+            record, asdict(DatasetVersion(dvc_hash, git_commit, now.isoformat(), size, rows))
+        )
     return replace(DatasetVersion(**read_json(record)), git_commit=git_commit)
 
 
 def checkout(
-    dvc_hash: str, repo: Path, remote: str, out: Path, remote_options: Mapping[str, str] | None = None
+    dvc_hash: str,
+    repo: Path,
+    remote: str,
+    out: Path,
+    remote_options: Mapping[str, str] | None = None,
 ) -> Path:
     """Brings the version with `dvc_hash` back from the remote into the folder `out`, byte for byte; returns `out`.
 
@@ -161,7 +172,9 @@ def repair_remote(
     with _opened(repo, remote, remote_options) as dvc:
         cached = Path(dvc.cache.local.oid_to_path(dvc_hash))
         if not cached.exists():
-            raise VersionError(f"version {dvc_hash}: not in the cache of {repo}. Repair it where it was made.")
+            raise VersionError(
+                f"version {dvc_hash}: not in the cache of {repo}. Repair it where it was made."
+            )
         objects = _objects(dvc_hash, cached.read_bytes())
         oids = {one.oid for one in objects}
         problems = _examine(dvc.cloud.get_remote_odb(REMOTE), objects, oids, progress)
@@ -184,7 +197,9 @@ def _arrange(dataset: Path, wanted: Mapping[str, Path]) -> None:
     for name, source in wanted.items():
         target = dataset / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() and (target.samefile(source) or filecmp.cmp(source, target, shallow=False)):
+        if target.exists() and (
+            target.samefile(source) or filecmp.cmp(source, target, shallow=False)
+        ):
             continue
         with atomic(target) as temporary:
             if source.suffix == ".tar":
@@ -221,14 +236,20 @@ def _opened(repo: Path, remote: str, remote_options: Mapping[str, str] | None) -
     logger.setLevel(logging.CRITICAL)
     try:
         (repo / ".dvc" / "tmp").mkdir(parents=True, exist_ok=True)
-        write_text(repo / ".dvcignore", "/history\n")  # pointers of the past are not outputs of the present
+        write_text(
+            repo / ".dvcignore", "/history\n"
+        )  # pointers of the past are not outputs of the present
         url = remote if "://" in remote else str(Path(remote).resolve())
         with Config(dvc_dir=str(repo.resolve() / ".dvc")).edit("repo") as config:
             config["core"] = {
-                "no_scm": True, "analytics": False, "check_update": False, "autostage": False, "remote": REMOTE,
+                "no_scm": True,
+                "analytics": False,
+                "check_update": False,
+                "autostage": False,
+                "remote": REMOTE,
                 # the default is a folder anyone may write to, and DVC unpickles what lies in it
                 "site_cache_dir": str(_site(repo)),
-            }  # fmt: skip
+            }
             config["cache"] = {"type": "hardlink,copy"}
             config["remote"] = {REMOTE: {**(remote_options or {}), "url": url, "verify": True}}
         with _told("dvc", repo), Repo(str(repo.resolve())) as dvc:
@@ -246,9 +267,13 @@ def _told(doing: str, repo: Path) -> Iterator[None]:
     try:
         yield
     except LockError as error:
-        raise VersionError(f"{repo}: another process is versioning here. Wait until it has ended.") from error
+        raise VersionError(
+            f"{repo}: another process is versioning here. Wait until it has ended."
+        ) from error
     except DvcException as error:
-        raise VersionError(f"{doing} failed in {repo}: {error}. Check the remote's place and rights.") from error
+        raise VersionError(
+            f"{doing} failed in {repo}: {error}. Check the remote's place and rights."
+        ) from error
 
 
 def _push(dvc: Any, repo: Path) -> None:
@@ -282,7 +307,9 @@ def _repair(
             manifest, *files = [HashInfo("md5", one.oid) for one in objects]
             dvc.cloud.push(files, remote=REMOTE)
             dvc.cloud.push([manifest], remote=REMOTE)  # last: it vouches for the others
-        problems = _examine(dvc.cloud.get_remote_odb(REMOTE), objects, {one.oid for one in objects}, progress)
+        problems = _examine(
+            dvc.cloud.get_remote_odb(REMOTE), objects, {one.oid for one in objects}, progress
+        )
     if problems:
         raise VersionError(
             f"version {dvc_hash}: {len(problems)} of {len(objects)} objects are not whole in {remote} after a repair "
@@ -305,8 +332,13 @@ def _manifest(dvc: Any, dvc_hash: str, repo: Path, remote: str) -> bytes:
         with odb.fs.open(odb.oid_to_path(dvc_hash), "rb") as handle:
             manifest: bytes = handle.read()
     except FileNotFoundError as error:
-        known = ", ".join(f"{one.dvc_hash} ({one.created_at[:16]})" for one in history(repo)[-5:]) or "none"
-        raise VersionError(f"version {dvc_hash}: not in {remote}. Versions made here: {known}.") from error
+        known = (
+            ", ".join(f"{one.dvc_hash} ({one.created_at[:16]})" for one in history(repo)[-5:])
+            or "none"
+        )
+        raise VersionError(
+            f"version {dvc_hash}: not in {remote}. Versions made here: {known}."
+        ) from error
     if f"{hashlib.md5(manifest).hexdigest()}.dir" != dvc_hash:
         raise VersionError(f"version {dvc_hash}: its manifest is damaged in {remote}. {REPAIR}")
     return manifest
@@ -336,7 +368,9 @@ def _examine(
 
     problems = {}
     with ThreadPoolExecutor(QUERIES) as pool:
-        for done, (one, problem) in enumerate(zip(objects, pool.map(look, objects), strict=True), start=1):
+        for done, (one, problem) in enumerate(
+            zip(objects, pool.map(look, objects), strict=True), start=1
+        ):
             if problem:
                 problems[one.oid] = problem
             progress(done, len(objects))

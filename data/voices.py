@@ -14,8 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from data.progress import Progress
+
 RATE_HZ = 8000
-_FRAME, _STEP, _PITCH_FRAME = 200, 80, 320  # samples at 8 kHz: 25 ms every 10 ms; 40 ms hold two periods of 50 Hz
+_FRAME, _STEP, _PITCH_FRAME = (
+    200,
+    80,
+    320,
+)  # samples at 8 kHz: 25 ms every 10 ms; 40 ms hold two periods of 50 Hz
 _LAGS = (20, 130)  # 400 Hz down to 62 Hz
 _CEPSTRA = 19
 
@@ -36,7 +42,7 @@ def voice_groups(
     read_customer: ReadCustomer,
     recordings: pl.DataFrame,
     params: VoiceParams | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> pl.DataFrame:
     """Groups the calls of `recordings` by the customer's voice.
 
@@ -69,8 +75,12 @@ def _pieces(samples: np.ndarray, rate_hz: int, max_frames: int) -> np.ndarray | 
     count = int(np.clip(len(pitch) // 150, 2, 6))
     return np.array(
         [
-            np.concatenate([c.mean(0), c.std(0), [np.median(p), np.subtract(*np.percentile(p, [75, 25]))]])
-            for c, p in zip(np.array_split(cepstra, count), np.array_split(pitch, count), strict=True)
+            np.concatenate(
+                [c.mean(0), c.std(0), [np.median(p), np.subtract(*np.percentile(p, [75, 25]))]]
+            )
+            for c, p in zip(
+                np.array_split(cepstra, count), np.array_split(pitch, count), strict=True
+            )
         ]
     )
 
@@ -89,7 +99,9 @@ def _voiced(samples: np.ndarray, rate_hz: int, max_frames: int) -> tuple[np.ndar
     windows = np.lib.stride_tricks.sliding_window_view(samples, _PITCH_FRAME)
     energy = np.concatenate([[0.0], np.cumsum(samples**2)])
     level_db = 10 * np.log10(energy[starts + _FRAME] - energy[starts] + 1e-10)
-    loud = np.flatnonzero(level_db > max(np.percentile(level_db, 10) + 6, np.percentile(level_db, 97) - 25))
+    loud = np.flatnonzero(
+        level_db > max(np.percentile(level_db, 10) + 6, np.percentile(level_db, 97) - 25)
+    )
     if len(loud) > max_frames:
         loud = np.sort(loud[np.argsort(level_db[loud])[-max_frames:]])
     frames = windows[starts[loud]]
@@ -101,7 +113,9 @@ def _voiced(samples: np.ndarray, rate_hz: int, max_frames: int) -> tuple[np.ndar
     short = frames[voiced][:, :_FRAME]
     emphasised = np.concatenate([short[:, :1], short[:, 1:] - 0.97 * short[:, :-1]], axis=1)
     power = np.abs(np.fft.rfft(emphasised * np.hamming(_FRAME), 256)) ** 2
-    cepstra = dct(np.log(power @ _mel_filters().T + 1e-8), norm="ortho", axis=1)[:, 1 : _CEPSTRA + 1]
+    cepstra = dct(np.log(power @ _mel_filters().T + 1e-8), norm="ortho", axis=1)[
+        :, 1 : _CEPSTRA + 1
+    ]
     return cepstra, np.log2(RATE_HZ / lag[voiced])
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from data.progress import Progress
 from evaluation.metrics.bootstrap import ratio_of_sums
 from evaluation.metrics.churn import risk_columns
 from evaluation.metrics.wer import word_errors
@@ -56,14 +57,17 @@ def asr_probes(
     voices: Sequence[str],
     sample_rate_hz: int,
     seed: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> list[Probe]:
     """Share of a recogniser's words that change when the sound is louder, quieter, or begins later.
 
     `hear` turns waveforms (float32 [frames]) into texts; `voices` names the cluster of each.
     """
     changes: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
-        "louder": ("Twice as loud (6 dB, clipped at full scale) is heard alike.", lambda w: np.clip(2 * w, -1, 1)),
+        "louder": (
+            "Twice as loud (6 dB, clipped at full scale) is heard alike.",
+            lambda w: np.clip(2 * w, -1, 1),
+        ),
         "quieter": ("A quarter as loud (12 dB less) is heard alike.", lambda w: w / 4),
         "silence_before": (
             f"With {SILENCE_S:g} s of the line's own quiet before it speech is heard alike.",
@@ -76,11 +80,15 @@ def asr_probes(
     probes = []
     for done, (name, (promise, change)) in enumerate(changes.items(), start=2):
         after = hear([np.asarray(change(wave), dtype=np.float32) for wave in waves])
-        changed = [word_errors(first, second).total for first, second in zip(before, after, strict=True)]
+        changed = [
+            word_errors(first, second).total for first, second in zip(before, after, strict=True)
+        ]
         # An utterance in which nothing was heard counts as one word, so that words out of nothing are not free.
         heard = [max(1, len(text.split())) for text in before]
         found = ratio_of_sums(changed, heard, np.asarray(voices), seed)
-        probes.append(Probe(name, "invariance", promise, found.value, found.low, found.high, found.clusters))
+        probes.append(
+            Probe(name, "invariance", promise, found.value, found.low, found.high, found.clusters)
+        )
         progress(done, len(changes) + 1)
     return probes
 
@@ -97,21 +105,37 @@ def churn_probes(
     `unresolved` and `resolved` are the same customers and dates with one more complaint each, which ended so.
     """
     risks = _matrix(predict(rows))
-    renamed = rows.with_columns(pl.format("renamed-{}", "customer_id").alias("customer_id")).reverse()
+    renamed = rows.with_columns(
+        pl.format("renamed-{}", "customer_id").alias("customer_id")
+    ).reverse()
     alone = np.concatenate([_matrix(predict(one)) for one in rows.head(_ALONE).iter_slices(1)])
     keys = ["customer_id", "as_of"]
     rise = _matrix(predict(unresolved.sort(keys))) - _matrix(predict(resolved.sort(keys)))
     customers = unresolved.sort(keys)["customer_id"].to_numpy()
     found = ratio_of_sums(rise.mean(axis=1), np.ones(len(rise)), customers, seed)
     return [
-        Probe("customer_renamed", "invariance", "Another customer id and another order of rows change no risk.",
-              float(np.abs(_matrix(predict(renamed))[::-1] - risks).max())),
-        Probe("scored_alone", "invariance", "A customer scored alone has the risk of one scored among others.",
-              float(np.abs(alone - risks[: len(alone)]).max())),
-        Probe("complaint_unresolved", "direction",
-              "The same complaint left unresolved instead of resolved does not lower the mean risk.",
-              found.value, found.low, found.high, found.clusters),
-    ]  # fmt: skip
+        Probe(
+            "customer_renamed",
+            "invariance",
+            "Another customer id and another order of rows change no risk.",
+            float(np.abs(_matrix(predict(renamed))[::-1] - risks).max()),
+        ),
+        Probe(
+            "scored_alone",
+            "invariance",
+            "A customer scored alone has the risk of one scored among others.",
+            float(np.abs(alone - risks[: len(alone)]).max()),
+        ),
+        Probe(
+            "complaint_unresolved",
+            "direction",
+            "The same complaint left unresolved instead of resolved does not lower the mean risk.",
+            found.value,
+            found.low,
+            found.high,
+            found.clusters,
+        ),
+    ]
 
 
 def reader_probes(
@@ -140,13 +164,32 @@ def reader_probes(
     rise = read(those, pl.concat([angry, others]))["sentiment"][:, at] - calm
     found = ratio_of_sums(rise, np.ones(len(rise)), those["customer_id"].to_numpy(), seed)
     return [
-        Probe("written_loudly", "invariance", "Capitals, exclamation marks and more blanks change no probability.",
-              max(float(np.abs(louder[name] - before[name]).max()) for name in before)),
-        Probe("read_alone", "invariance", "A contact read alone has the labels of one read among others.",
-              max(float(np.abs(one[name][0] - before[name][n]).max()) for n, one in enumerate(alone) for name in one)),
-        Probe("anger_added", "direction", "Words of anger at the end do not lower the mean probability of a bad mood.",
-              found.value, found.low, found.high, found.clusters),
-    ]  # fmt: skip
+        Probe(
+            "written_loudly",
+            "invariance",
+            "Capitals, exclamation marks and more blanks change no probability.",
+            max(float(np.abs(louder[name] - before[name]).max()) for name in before),
+        ),
+        Probe(
+            "read_alone",
+            "invariance",
+            "A contact read alone has the labels of one read among others.",
+            max(
+                float(np.abs(one[name][0] - before[name][n]).max())
+                for n, one in enumerate(alone)
+                for name in one
+            ),
+        ),
+        Probe(
+            "anger_added",
+            "direction",
+            "Words of anger at the end do not lower the mean probability of a bad mood.",
+            found.value,
+            found.low,
+            found.high,
+            found.clusters,
+        ),
+    ]
 
 
 def _matrix(risks: pl.DataFrame) -> np.ndarray:

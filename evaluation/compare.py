@@ -44,7 +44,9 @@ class RunView:
     data_hash: str = ""
     scorecard: Scorecard | None = None
     name: str = ""
-    learned_from: Mapping[str, str] = field(default_factory=dict)  # what it was trained on and with: data, code
+    learned_from: Mapping[str, str] = field(
+        default_factory=dict
+    )  # what it was trained on and with: data, code
 
     @property
     def label(self) -> str:
@@ -121,7 +123,9 @@ class Comparison:
         return len({run.tested_on for run in self.runs}) == 1 and bool(self.runs[0].tested_on)
 
 
-def compare(runs: Sequence[RunView], across_data: bool = False, seed: int = 0, worst: int = 10) -> Comparison:
+def compare(
+    runs: Sequence[RunView], across_data: bool = False, seed: int = 0, worst: int = 10
+) -> Comparison:
     """Compares every run with the first; `worst` is how many lost test units to list for each.
 
     Raises DifferentDataError naming the hashes when the runs were tested on different (or unknown) data, unless
@@ -132,7 +136,9 @@ def compare(runs: Sequence[RunView], across_data: bool = False, seed: int = 0, w
         raise CompareError(f"{len(runs)} run to compare. Name at least two.")
     kinds = {run.scorecard.kind for run in runs if run.scorecard}
     if len(kinds) > 1:
-        raise CompareError(f"models of different kinds ({', '.join(sorted(kinds))}) have no metric in common.")
+        raise CompareError(
+            f"models of different kinds ({', '.join(sorted(kinds))}) have no metric in common."
+        )
     found = Comparison(runs, _differing_params(runs), _all_metrics(runs))
     if not found.same_data:
         on = "; ".join(f"{run.label} on {run.tested_on[:_SHORT] or 'unknown data'}" for run in runs)
@@ -140,14 +146,20 @@ def compare(runs: Sequence[RunView], across_data: bool = False, seed: int = 0, w
             raise DifferentDataError(
                 f"tested on different data: {on}. Score both on one test set, or pass --across-data."
             )
-        found.notes.append(f"Tested on different data: {on}. Their figures cannot be subtracted from one another.")
+        found.notes.append(
+            f"Tested on different data: {on}. Their figures cannot be subtracted from one another."
+        )
     first = runs[0]
     for other in runs[1:]:
         if first.scorecard is None or other.scorecard is None:
-            found.notes.append(f"{first.label} and {other.label}: no scorecard on both sides, so nothing to pair.")
+            found.notes.append(
+                f"{first.label} and {other.label}: no scorecard on both sides, so nothing to pair."
+            )
         elif first.tested_on == other.tested_on and first.tested_on:
             try:
-                _pair_up(found, first.label, other.label, first.scorecard, other.scorecard, seed, worst)
+                _pair_up(
+                    found, first.label, other.label, first.scorecard, other.scorecard, seed, worst
+                )
             except ScorecardError as error:
                 found.notes.append(str(error))
     return found
@@ -157,7 +169,12 @@ def comparison_page(
     comparison: Comparison, listen: Callable[[Mapping[str, Any]], str | None] = lambda row: None
 ) -> str:
     """A self-contained HTML page. `listen` gives the sound of a row of `Changes.worst` as a data: URI, or None."""
-    values = {"comparison": comparison, "spoken": words.differences, "short": _SHORT, "listen": listen}
+    values = {
+        "comparison": comparison,
+        "spoken": words.differences,
+        "short": _SHORT,
+        "listen": listen,
+    }
     return page("compare.html.j2", values)
 
 
@@ -175,16 +192,27 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
             [
                 ("test data", [run.tested_on[:_SHORT] or "unknown" for run in comparison.runs]),
                 *(
-                    (name, [run.learned_from.get(name, "unknown")[:_SHORT] for run in comparison.runs])
-                    for name in dict.fromkeys(name for run in comparison.runs for name in run.learned_from)
+                    (
+                        name,
+                        [run.learned_from.get(name, "unknown")[:_SHORT] for run in comparison.runs],
+                    )
+                    for name in dict.fromkeys(
+                        name for run in comparison.runs for name in run.learned_from
+                    )
                 ),
             ],
         ),
         (
             "Parameters that differ",
-            [(name, [words.NOTHING if v is None else v for v in values]) for name, values in comparison.params],
+            [
+                (name, [words.NOTHING if v is None else v for v in values])
+                for name, values in comparison.params
+            ],
         ),
-        ("Metrics", [(name, [_shown(estimate) for estimate in row]) for name, row in comparison.metrics]),
+        (
+            "Metrics",
+            [(name, [_shown(estimate) for estimate in row]) for name, row in comparison.metrics],
+        ),
     ]
     for title, rows in sections:
         table = Table("", *labels, title=title, title_justify="left", title_style="bold")
@@ -193,23 +221,55 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         if rows:
             console.print(table)
     if comparison.differences:
-        table = Table("metric", "of", "against", "gain", "95 % interval", "", title="Paired on the same test units")
+        table = Table(
+            "metric",
+            "of",
+            "against",
+            "gain",
+            "95 % interval",
+            "",
+            title="Paired on the same test units",
+        )
         for found in comparison.differences:
-            said = "no sure difference" if not found.sure else "better" if found.gain.value > 0 else "worse"
+            said = (
+                "no sure difference"
+                if not found.sure
+                else "better"
+                if found.gain.value > 0
+                else "worse"
+            )
             ends = f"{words.signed(found.gain.low, 4)} to {words.signed(found.gain.high, 4)}"
             gained = words.signed(found.gain.value, 4)
-            table.add_row(found.metric, escape(found.other), escape(found.first), gained, ends, said)
+            table.add_row(
+                found.metric, escape(found.other), escape(found.first), gained, ends, said
+            )
         console.print(table)
     if comparison.slices:
-        table = Table("slice", "of", "against", "gain", "95 % interval", "p of no loss (Holm)", title="Within slices")
+        table = Table(
+            "slice",
+            "of",
+            "against",
+            "gain",
+            "95 % interval",
+            "p of no loss (Holm)",
+            title="Within slices",
+        )
         for one in comparison.slices:
             inside = one.found.gain
-            ends = words.NOTHING if inside.low is None else (
-                f"{words.signed(inside.low, 4)} to {words.signed(inside.high, 4)}"
-            )  # fmt: skip
+            ends = (
+                words.NOTHING
+                if inside.low is None
+                else (f"{words.signed(inside.low, 4)} to {words.signed(inside.high, 4)}")
+            )
             p = "too small to test" if one.found.p is None else f"{one.found.p:.3g}"
-            table.add_row(escape(f"{one.found.by} {one.found.value}"), escape(one.other), escape(one.first),
-                          words.signed(inside.value, 4), ends, p)  # fmt: skip
+            table.add_row(
+                escape(f"{one.found.by} {one.found.value}"),
+                escape(one.other),
+                escape(one.first),
+                words.signed(inside.value, 4),
+                ends,
+                p,
+            )
         console.print(table)
     for change in comparison.changes:
         console.print(
@@ -217,39 +277,69 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
             f"{change.better} better, {change.same} the same, {change.worse} worse."
         )
         if change.wholes.height:
-            table = Table(change.whole, "before", "after", title=f"{change.whole.capitalize()}s that lost or won most")
+            table = Table(
+                change.whole,
+                "before",
+                "after",
+                title=f"{change.whole.capitalize()}s that lost or won most",
+            )
             for name, before, after in change.wholes.iter_rows():
                 table.add_row(escape(name), f"{before:.4g}", f"{after:.4g}")
             console.print(table)
         if change.worst.height:
             heard = "ref" in change.worst.columns
-            table = Table("unit", "before", "after", *(("said", "heard before", "heard after") if heard else ()))
+            table = Table(
+                "unit",
+                "before",
+                "after",
+                *(("said", "heard before", "heard after") if heard else ()),
+            )
             for row in change.worst.iter_rows(named=True):
-                texts = [escape(row[name]) for name in ("ref", "hyp_before", "hyp_after")] if heard else []
-                table.add_row(escape(row["unit"]), f"{row['before']:.4g}", f"{row['after']:.4g}", *texts)
+                texts = (
+                    [escape(row[name]) for name in ("ref", "hyp_before", "hyp_after")]
+                    if heard
+                    else []
+                )
+                table.add_row(
+                    escape(row["unit"]), f"{row['before']:.4g}", f"{row['after']:.4g}", *texts
+                )
             console.print(table)
 
 
 def _differing_params(runs: Sequence[RunView]) -> list[tuple[str, list[str | None]]]:
     names = sorted({name for run in runs for name in run.params})
-    rows = [(name, [str(run.params[name]) if name in run.params else None for run in runs]) for name in names]
+    rows = [
+        (name, [str(run.params[name]) if name in run.params else None for run in runs])
+        for name in names
+    ]
     return [(name, values) for name, values in rows if len(set(values)) > 1]
 
 
 def _all_metrics(runs: Sequence[RunView]) -> list[tuple[str, list[Estimate | None]]]:
     scored = [run.scorecard.metrics if run.scorecard else {} for run in runs]
     # Where a scorecard measured a metric, what the run logged under that name is the same figure without an interval.
-    names = sorted({name for run, card in zip(runs, scored, strict=True) for name in (*run.metrics, *card)})
+    names = sorted(
+        {name for run, card in zip(runs, scored, strict=True) for name in (*run.metrics, *card)}
+    )
 
     def of(run: RunView, card: Mapping[str, Estimate], name: str) -> Estimate | None:
         if name in card:
             return card[name]
-        return Estimate(float(run.metrics[name]), None, None, 0, False) if name in run.metrics else None
+        return (
+            Estimate(float(run.metrics[name]), None, None, 0, False)
+            if name in run.metrics
+            else None
+        )
 
-    return [(name, [of(run, card, name) for run, card in zip(runs, scored, strict=True)]) for name in names]
+    return [
+        (name, [of(run, card, name) for run, card in zip(runs, scored, strict=True)])
+        for name in names
+    ]
 
 
-def _pair_up(found: Comparison, first: str, other: str, old: Scorecard, new: Scorecard, seed: int, worst: int) -> None:
+def _pair_up(
+    found: Comparison, first: str, other: str, old: Scorecard, new: Scorecard, seed: int, worst: int
+) -> None:
     metric = _PRIMARY[old.kind]
     paired = pair(new, old, metric)
     for name in sorted(set(old.ratios) & set(new.ratios) & set(old.metrics) & set(new.metrics)):
@@ -257,17 +347,25 @@ def _pair_up(found: Comparison, first: str, other: str, old: Scorecard, new: Sco
             found.differences.append(Difference(first, other, name, gain(new, old, name, seed)))
         except ScorecardError:
             continue  # weighted by what the model itself wrote (precision), so there are no pairs
-    found.slices.extend(SliceChange(first, other, metric, one) for one in slice_gains(new, old, metric, seed))
+    found.slices.extend(
+        SliceChange(first, other, metric, one) for one in slice_gains(new, old, metric, seed)
+    )
     rows = paired.select("unit", pl.col("num_b").alias("before"), pl.col("num_a").alias("after"))
     lost = pl.col("after") - pl.col("before")
     if not old.ratios[metric].lower_is_better:
         lost = -lost
     rows = rows.with_columns(lost.alias("lost"))
-    show = rows.filter(pl.col("lost") > 0).sort(["lost", "unit"], descending=[True, False]).head(worst)
+    show = (
+        rows.filter(pl.col("lost") > 0).sort(["lost", "unit"], descending=[True, False]).head(worst)
+    )
     if old.kind == "asr":
-        texts = old.units.select("unit", "contact_id", "role", "start_s", "ref", pl.col("hyp").alias("hyp_before"))
+        texts = old.units.select(
+            "unit", "contact_id", "role", "start_s", "ref", pl.col("hyp").alias("hyp_before")
+        )
         heard = new.units.select("unit", pl.col("hyp").alias("hyp_after"))
-        show = show.join(texts, on="unit", maintain_order="left").join(heard, on="unit", maintain_order="left")
+        show = show.join(texts, on="unit", maintain_order="left").join(
+            heard, on="unit", maintain_order="left"
+        )
     key, whole = _WHOLE[old.kind]
     wholes = (
         rows.join(old.units.select("unit", pl.col(key).cast(pl.String).alias("name")), on="unit")

@@ -14,7 +14,12 @@ from evaluation.metrics.churn_profit import Campaign
 
 
 def matured(
-    scored: pl.DataFrame, outcomes: pl.DataFrame, today: date, seed: int, lead_days: int = 0, campaign: Campaign = PAPER
+    scored: pl.DataFrame,
+    outcomes: pl.DataFrame,
+    today: date,
+    seed: int,
+    lead_days: int = 0,
+    campaign: Campaign = PAPER,
 ) -> list[dict[str, Any]]:
     """One entry a model and horizon: model, horizon_days, matured and waiting (scores), as_of (first and last that
     have matured) and metrics (as evaluation.metrics.churn has them, with intervals by customer) or None.
@@ -32,9 +37,18 @@ def matured(
             if days is None:  # a target without dates never has an end
                 continue
             given = mine.filter(pl.col(name).is_not_null())
-            ripe = given.filter(pl.col("as_of") + pl.duration(days=lead_days + days) <= pl.lit(today))
-            metrics = churn_metrics(ripe.select("customer_id", "as_of", "event", "time_days", name), seed,
-                                    campaign=campaign) if ripe.height else {}  # fmt: skip
+            ripe = given.filter(
+                pl.col("as_of") + pl.duration(days=lead_days + days) <= pl.lit(today)
+            )
+            metrics = (
+                churn_metrics(
+                    ripe.select("customer_id", "as_of", "event", "time_days", name),
+                    seed,
+                    campaign=campaign,
+                )
+                if ripe.height
+                else {}
+            )
             found.append(
                 {
                     "model": model,

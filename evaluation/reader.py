@@ -23,7 +23,9 @@ BELIEFS = ("contact_id", "label", "value", "probability")
 
 def hash_of(turns: pl.DataFrame, beliefs: pl.DataFrame) -> str:
     """SHA-256 (hex) of the words to read and the beliefs to be met, whatever their order."""
-    words = turns.select("contact_id", "turn", "role", "text").sort("contact_id", "turn", "role", "text")
+    words = turns.select("contact_id", "turn", "role", "text").sort(
+        "contact_id", "turn", "role", "text"
+    )
     key = beliefs.select(BELIEFS).sort("contact_id", "label", "value")
     found = hashlib.sha256(words.write_csv().encode())
     found.update(key.write_csv().encode())
@@ -68,19 +70,31 @@ def reader_scorecard(
                 "channel",
                 pl.lit(name).alias("label"),
                 pl.Series("loss", loss),
-                pl.Series("wrong", (chances.argmax(axis=1) != wanted.argmax(axis=1)).astype(np.int64)),
+                pl.Series(
+                    "wrong", (chances.argmax(axis=1) != wanted.argmax(axis=1)).astype(np.int64)
+                ),
                 pl.lit(1).alias("labels"),
             )
         )
     if not frames:
-        raise ScorecardError(f"model {model}: nothing is believed of any held-out contact. Label more contacts.")
+        raise ScorecardError(
+            f"model {model}: nothing is believed of any held-out contact. Label more contacts."
+        )
     units = pl.concat(frames)
     ratios = {"log_loss": Ratio("loss", "labels"), "label_errors": Ratio("wrong", "labels")}
     metrics, slices = score_units(units, ratios, ("label", "channel"), seed)
     return Scorecard(
-        kind="reader", model=model, data_hash=data_hash, created_at=created_at, metrics=metrics, ratios=ratios,
-        units=units, slices=slices, facts=dict(facts or {}), bundle_sha256=bundle_sha256,
-    )  # fmt: skip
+        kind="reader",
+        model=model,
+        data_hash=data_hash,
+        created_at=created_at,
+        metrics=metrics,
+        ratios=ratios,
+        units=units,
+        slices=slices,
+        facts=dict(facts or {}),
+        bundle_sha256=bundle_sha256,
+    )
 
 
 def truth_labels(truth: pl.DataFrame) -> pl.DataFrame:
@@ -94,7 +108,9 @@ def truth_labels(truth: pl.DataFrame) -> pl.DataFrame:
         for name in FRICTIONS
     ]
     plain = [
-        truth.select("contact_id", pl.lit(name).alias("label"), pl.col(name).cast(pl.String).alias("value"))
+        truth.select(
+            "contact_id", pl.lit(name).alias("label"), pl.col(name).cast(pl.String).alias("value")
+        )
         for name in SCHEME
         if name in truth.columns
     ]
@@ -117,17 +133,27 @@ def right_share(
     Each label has value, low, high (95 %, by customer), contacts, and `given`, the share with a value at all.
     """
     every = (
-        clusters.join(truth.select("contact_id", "label", pl.col("value").alias("true")), on="contact_id", how="inner")
+        clusters.join(
+            truth.select("contact_id", "label", pl.col("value").alias("true")),
+            on="contact_id",
+            how="inner",
+        )
         .join(given.select("contact_id", "label", "value"), on=["contact_id", "label"], how="left")
         .with_columns((pl.col("value") == pl.col("true")).fill_null(False).alias("right"))
     )
     found = {}
     for (name,), part in every.sort("label").group_by(["label"], maintain_order=True):
         interval = ratio_of_sums(
-            part["right"].cast(pl.Int64).to_numpy(), np.ones(part.height), part["customer_id"].to_numpy(), seed
+            part["right"].cast(pl.Int64).to_numpy(),
+            np.ones(part.height),
+            part["customer_id"].to_numpy(),
+            seed,
         )
         found[str(name)] = {
-            "value": interval.value, "low": interval.low, "high": interval.high, "contacts": part.height,
+            "value": interval.value,
+            "low": interval.low,
+            "high": interval.high,
+            "contacts": part.height,
             "given": 1 - part["value"].null_count() / part.height,
-        }  # fmt: skip
+        }
     return found

@@ -16,13 +16,25 @@ def heard_turns(card: Scorecard, turns: pl.DataFrame, column: str) -> pl.DataFra
     `column` is ref or hyp. Turns that were not scored are left out, so that ref and hyp tell of the same moments.
     """
     said = card.units.select(
-        "contact_id", "role", pl.col("start_s").cast(pl.Float64).round(2), pl.col(column).alias("heard")
+        "contact_id",
+        "role",
+        pl.col("start_s").cast(pl.Float64).round(2),
+        pl.col(column).alias("heard"),
     )
-    spoken = turns.filter(pl.col("origin") == "person").with_columns(pl.col("start_s").round(2).alias("at"))
+    spoken = turns.filter(pl.col("origin") == "person").with_columns(
+        pl.col("start_s").round(2).alias("at")
+    )
     found = spoken.join(
-        said, left_on=["contact_id", "role", "at"], right_on=["contact_id", "role", "start_s"], how="inner"
+        said,
+        left_on=["contact_id", "role", "at"],
+        right_on=["contact_id", "role", "start_s"],
+        how="inner",
     )
-    return found.with_columns(pl.col("heard").alias("text")).select(turns.columns).sort("contact_id", "turn")
+    return (
+        found.with_columns(pl.col("heard").alias("text"))
+        .select(turns.columns)
+        .sort("contact_id", "turn")
+    )
 
 
 def reading_scorecard(
@@ -44,7 +56,9 @@ def reading_scorecard(
     """
     calls = pl.DataFrame({"contact_id": list(clusters), "cluster": list(clusters.values())})
     if calls.is_empty():
-        raise ScorecardError(f"model {model}: no test call to read. Deliver transcripts of more calls.")
+        raise ScorecardError(
+            f"model {model}: no test call to read. Deliver transcripts of more calls."
+        )
     values = {
         name: frame.select("contact_id", "label", pl.col("value").alias(name))
         for name, frame in (("expected", expected), ("found", found))
@@ -62,12 +76,24 @@ def reading_scorecard(
     )
     flag = pl.col("label").is_in([f"friction_{name}" for name in FRICTIONS])
     units = units.with_columns(
-        (flag & ((pl.col("expected") == "yes") != (pl.col("found") == "yes"))).cast(pl.Int64).alias("wrong_flags"),
+        (flag & ((pl.col("expected") == "yes") != (pl.col("found") == "yes")))
+        .cast(pl.Int64)
+        .alias("wrong_flags"),
         (flag & (pl.col("expected") == "yes")).cast(pl.Int64).alias("frictions"),
     )
-    ratios = {"reading_errors": Ratio("wrong", "labels"), "friction_errors": Ratio("wrong_flags", "frictions")}
+    ratios = {
+        "reading_errors": Ratio("wrong", "labels"),
+        "friction_errors": Ratio("wrong_flags", "frictions"),
+    }
     metrics, slices = score_units(units, ratios, ("label",), seed)
     return Scorecard(
-        kind="reading", model=model, data_hash=data_hash, created_at=created_at, metrics=metrics, ratios=ratios,
-        units=units, slices=slices, bundle_sha256=bundle_sha256,
-    )  # fmt: skip
+        kind="reading",
+        model=model,
+        data_hash=data_hash,
+        created_at=created_at,
+        metrics=metrics,
+        ratios=ratios,
+        units=units,
+        slices=slices,
+        bundle_sha256=bundle_sha256,
+    )

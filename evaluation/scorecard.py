@@ -12,7 +12,13 @@ import numpy as np
 import polars as pl
 
 from data.store import read_json, write_json, write_table
-from evaluation.metrics.bootstrap import LEVEL, Interval, paired_difference, ratio_of_sums, swapped_p
+from evaluation.metrics.bootstrap import (
+    LEVEL,
+    Interval,
+    paired_difference,
+    ratio_of_sums,
+    swapped_p,
+)
 from evaluation.metrics.churn import PAPER, churn_figures, per_unit, risk_columns
 from evaluation.metrics.churn_profit import Campaign
 from evaluation.metrics.churn_slices import calibration_by_slice
@@ -93,7 +99,11 @@ class Scorecard:
                 "slices": {by: _plain(values) for by, values in self.slices.items()},
                 "conditions": _plain(self.conditions),
                 "facts": self.facts,
-                "units": {"file": table.name, "sha256": file_sha256(table), "rows": self.units.height},
+                "units": {
+                    "file": table.name,
+                    "sha256": file_sha256(table),
+                    "rows": self.units.height,
+                },
             },
         )
 
@@ -102,7 +112,9 @@ def load(path: Path) -> Scorecard:
     """Reads what `Scorecard.save` wrote. Raises ScorecardError when a part is missing or the two do not fit."""
     table = path.with_suffix(".parquet")
     if not path.exists() or not table.exists():
-        raise ScorecardError(f"scorecard {path.name}: not whole in {path.parent}. Run the evaluation again.")
+        raise ScorecardError(
+            f"scorecard {path.name}: not whole in {path.parent}. Run the evaluation again."
+        )
     said = read_json(path)
     try:
         if file_sha256(table) != said["units"]["sha256"]:
@@ -121,21 +133,31 @@ def load(path: Path) -> Scorecard:
                 by: {value: _estimates(metrics) for value, metrics in values.items()}
                 for by, values in said["slices"].items()
             },
-            conditions={name: _estimates(metrics) for name, metrics in said.get("conditions", {}).items()},
+            conditions={
+                name: _estimates(metrics) for name, metrics in said.get("conditions", {}).items()
+            },
             facts=said["facts"],
             units=pl.read_parquet(table),
         )
     except (KeyError, TypeError) as error:
-        raise ScorecardError(f"scorecard {path.name}: {error} is missing or unknown. Evaluate again.") from error
+        raise ScorecardError(
+            f"scorecard {path.name}: {error} is missing or unknown. Evaluate again."
+        ) from error
 
 
 def score_units(
-    units: pl.DataFrame, ratios: Mapping[str, Ratio], slice_by: Sequence[str], seed: int, level: float = LEVEL
+    units: pl.DataFrame,
+    ratios: Mapping[str, Ratio],
+    slice_by: Sequence[str],
+    seed: int,
+    level: float = LEVEL,
 ) -> tuple[dict[str, Estimate], dict[str, dict[str, dict[str, Estimate]]]]:
     """Metrics over all units and within each value of the columns `slice_by`; a metric without weight is left out."""
     slices: dict[str, dict[str, dict[str, Estimate]]] = {}
     for by in slice_by:
-        for (value,), part in units.filter(pl.col(by).is_not_null()).group_by([by], maintain_order=True):
+        for (value,), part in units.filter(pl.col(by).is_not_null()).group_by(
+            [by], maintain_order=True
+        ):
             slices.setdefault(by, {})[str(value)] = _metrics(part, ratios, seed, level)
         slices[by] = dict(sorted(slices.get(by, {}).items()))
     return _metrics(units, ratios, seed, level), slices
@@ -168,7 +190,9 @@ def asr_scorecard(
     Raises ScorecardError when there is not one hypothesis a row, or no reference word at all.
     """
     if len(rows) != len(hypotheses):
-        raise ScorecardError(f"model {model}: {len(hypotheses)} transcripts for {len(rows)} test rows. Decode again.")
+        raise ScorecardError(
+            f"model {model}: {len(hypotheses)} transcripts for {len(rows)} test rows. Decode again."
+        )
     records = [
         _asr_unit(row, comparable(row["text"], variants), comparable(said, variants), classes)
         for row, said in zip(rows, hypotheses, strict=True)
@@ -177,13 +201,19 @@ def asr_scorecard(
     units = pl.DataFrame(records, schema=_ASR_UNITS | dict.fromkeys(counts, pl.Int64))
     _refuse_doubles(model, units)
     if not units["words"].sum():
-        raise ScorecardError(f"model {model}: the test set holds no reference word. Add transcripts to it.")
+        raise ScorecardError(
+            f"model {model}: the test set holds no reference word. Add transcripts to it."
+        )
     rates = {"wer": Ratio("errors", "words"), "cer": Ratio("letter_errors", "letters")}
-    ratios = rates | {name: Ratio(name, "words") for name in ("substitutions", "insertions", "deletions")}
+    ratios = rates | {
+        name: Ratio(name, "words") for name in ("substitutions", "insertions", "deletions")
+    }
     for name in classes:
         ratios[f"critical_{name}"] = Ratio(f"wrong_{name}", f"said_{name}")
         ratios[f"recall_{name}"] = Ratio(f"hits_{name}", f"said_{name}", lower_is_better=False)
-        ratios[f"precision_{name}"] = Ratio(f"hits_{name}", f"written_{name}", lower_is_better=False)
+        ratios[f"precision_{name}"] = Ratio(
+            f"hits_{name}", f"written_{name}", lower_is_better=False
+        )
     metrics, _ = score_units(units, ratios, (), seed)
     known = [by for by in _ASR_SLICES if units[by].null_count() < units.height]
     _, slices = score_units(units, rates, known, seed)
@@ -203,15 +233,24 @@ def asr_scorecard(
 
 _ASR_SLICES = ("role", "codec", "queue", "region", "load", "voice", "snr", "length", "condition")
 _ASR_UNITS = {
-    "unit": pl.String, "cluster": pl.String, "contact_id": pl.String, "start_s": pl.Float64, "snr_db": pl.Float64,
-    **dict.fromkeys(_ASR_SLICES, pl.String), "ref": pl.String, "hyp": pl.String,
+    "unit": pl.String,
+    "cluster": pl.String,
+    "contact_id": pl.String,
+    "start_s": pl.Float64,
+    "snr_db": pl.Float64,
+    **dict.fromkeys(_ASR_SLICES, pl.String),
+    "ref": pl.String,
+    "hyp": pl.String,
     **dict.fromkeys(
-        ("errors", "words", "letter_errors", "letters", "substitutions", "insertions", "deletions"), pl.Int64
+        ("errors", "words", "letter_errors", "letters", "substitutions", "insertions", "deletions"),
+        pl.Int64,
     ),
-}  # fmt: skip
+}
 
 
-def _asr_unit(row: Mapping[str, Any], ref: str, hyp: str, classes: Mapping[str, frozenset[str]]) -> dict[str, Any]:
+def _asr_unit(
+    row: Mapping[str, Any], ref: str, hyp: str, classes: Mapping[str, frozenset[str]]
+) -> dict[str, Any]:
     contact = str(row.get("contact_id") or Path(row["audio_filepath"]).stem)
     condition = row.get("condition")
     errors, letters = word_errors(ref, hyp), character_errors(ref, hyp)
@@ -222,7 +261,10 @@ def _asr_unit(row: Mapping[str, Any], ref: str, hyp: str, classes: Mapping[str, 
         "contact_id": contact,
         "start_s": row.get("start_s"),
         "snr_db": row.get("snr_db"),
-        **{by: row.get(by) for by in ("role", "codec", "queue", "region", "load", "voice", "condition")},
+        **{
+            by: row.get(by)
+            for by in ("role", "codec", "queue", "region", "load", "voice", "condition")
+        },
         "snr": _band(row.get("snr_db"), (10.0, 20.0, 30.0), "dB"),
         "length": _band(errors.reference, (2, 5, 10), "words"),
         "ref": ref,
@@ -258,8 +300,16 @@ def _band(value: float | None, edges: Sequence[float], noun: str) -> str | None:
 
 
 # What churn_figures measures, and whether less of it is better; the rest has no better side.
-_CHURN_DIRECTIONS = {"ece": True, "auc": False, "c_index": False, "average_precision": False, "lift_5": False,
-                     "lift_10": False, "lift_20": False, "empc": False}  # fmt: skip
+_CHURN_DIRECTIONS = {
+    "ece": True,
+    "auc": False,
+    "c_index": False,
+    "average_precision": False,
+    "lift_5": False,
+    "lift_10": False,
+    "lift_20": False,
+    "empc": False,
+}
 
 
 def churn_scorecard(
@@ -283,11 +333,17 @@ def churn_scorecard(
     """
     names = risk_columns(frame)
     if not names:
-        raise ScorecardError(f"model {model}: no column risk or risk_<days>. Join the predictions to their outcomes.")
+        raise ScorecardError(
+            f"model {model}: no column risk or risk_<days>. Join the predictions to their outcomes."
+        )
     for name in names:
         if not frame[name].is_finite().fill_null(False).all():
-            raise ScorecardError(f"model {model}: a customer has no {name}. Predict for every test row.")
-    unit = pl.format("{}@{}", "customer_id", pl.col("as_of").cast(pl.String).fill_null("")).alias("unit")
+            raise ScorecardError(
+                f"model {model}: a customer has no {name}. Predict for every test row."
+            )
+    unit = pl.format("{}@{}", "customer_id", pl.col("as_of").cast(pl.String).fill_null("")).alias(
+        "unit"
+    )
     cluster = pl.col("customer_id").cast(pl.String).alias("cluster")
     units = frame.select(unit, cluster, "customer_id", "as_of", *slice_by)
     _refuse_doubles(model, units)
@@ -300,12 +356,19 @@ def churn_scorecard(
             pl.col("weight").alias(f"weight{suffix}"),
             (pl.col("brier") * pl.col("weight")).alias(f"brier{suffix}"),
             (pl.col("log_loss") * pl.col("weight")).alias(f"log_loss{suffix}"),
-            (pl.col("predicted") * pl.col("weight")).alias(f"expected{suffix}"),  # how many should leave, and left
+            (pl.col("predicted") * pl.col("weight")).alias(
+                f"expected{suffix}"
+            ),  # how many should leave, and left
             (pl.col("left") * pl.col("weight")).alias(f"left{suffix}"),
         )
         units = units.join(part, on="unit", how="left", maintain_order="left")
-        ratios |= {f"{loss}{suffix}": Ratio(f"{loss}{suffix}", f"weight{suffix}") for loss in ("brier", "log_loss")}
-    units = units.with_columns(pl.selectors.matches("^(weight|brier|log_loss|expected|left)(_[0-9]+)?$").fill_null(0.0))
+        ratios |= {
+            f"{loss}{suffix}": Ratio(f"{loss}{suffix}", f"weight{suffix}")
+            for loss in ("brier", "log_loss")
+        }
+    units = units.with_columns(
+        pl.selectors.matches("^(weight|brier|log_loss|expected|left)(_[0-9]+)?$").fill_null(0.0)
+    )
     if "risk" not in names:
         units = units.with_columns(
             pl.sum_horizontal(f"{part}{name.removeprefix('risk')}" for name in names).alias(part)
@@ -314,7 +377,9 @@ def churn_scorecard(
         ratios |= {loss: Ratio(loss, "weight") for loss in ("brier", "log_loss")}
     units = units.filter(pl.col("weight") > 0)
     if units.is_empty():
-        raise ScorecardError(f"model {model}: no outcome of a test customer is known. Test on older dates.")
+        raise ScorecardError(
+            f"model {model}: no outcome of a test customer is known. Test on older dates."
+        )
     metrics, slices = score_units(units, ratios, slice_by, seed)
     calibration = {}
     for name, measured in churn_figures(frame, seed, campaign=campaign).items():
@@ -325,7 +390,7 @@ def churn_scorecard(
             if figure in _CHURN_DIRECTIONS:
                 metrics[full] = Estimate(
                     found.value, found.low, found.high, found.units, _CHURN_DIRECTIONS[figure]
-                )  # fmt: skip
+                )
             else:
                 calibration[full] = {"value": found.value, "low": found.low, "high": found.high}
     return Scorecard(
@@ -355,13 +420,17 @@ def pair(first: Scorecard, second: Scorecard, metric: str) -> pl.DataFrame:
     for letter, card in (("a", first), ("b", second)):
         ratio = card.ratios.get(metric)
         if ratio is None:
-            raise ScorecardError(f"model {card.model}: {metric} was not measured a unit. Evaluate it again.")
+            raise ScorecardError(
+                f"model {card.model}: {metric} was not measured a unit. Evaluate it again."
+            )
         sides.append(
             card.units.select(
                 "unit",
                 pl.col("cluster").alias(f"cluster_{letter}"),
                 # What was said, where there is such a column: the same id must be the same question.
-                (pl.col("ref") if "ref" in card.units.columns else pl.lit("")).alias(f"ref_{letter}"),
+                (pl.col("ref") if "ref" in card.units.columns else pl.lit("")).alias(
+                    f"ref_{letter}"
+                ),
                 pl.col(ratio.numerator).cast(pl.Float64).alias(f"num_{letter}"),
                 pl.col(ratio.denominator).cast(pl.Float64).alias(f"den_{letter}"),
             )
@@ -372,7 +441,11 @@ def pair(first: Scorecard, second: Scorecard, metric: str) -> pl.DataFrame:
             f"{first.model} was scored on {sides[0].height} test units and {second.model} on {sides[1].height}, "
             f"{joined.height} of them the same. Evaluate both on one test set."
         )
-    for name, noun in (("cluster", "voices or customers"), ("ref", "references"), ("den", "weights")):
+    for name, noun in (
+        ("cluster", "voices or customers"),
+        ("ref", "references"),
+        ("den", "weights"),
+    ):
         if not (joined[f"{name}_a"] == joined[f"{name}_b"]).all():
             raise ScorecardError(
                 f"{first.model} and {second.model}: test units of the same name have different {noun}. "
@@ -381,7 +454,9 @@ def pair(first: Scorecard, second: Scorecard, metric: str) -> pl.DataFrame:
     return joined.rename({"cluster_a": "cluster"}).drop("cluster_b", "ref_a", "ref_b")
 
 
-def gain(better: Scorecard, than: Scorecard, metric: str, seed: int, level: float = LEVEL) -> Interval:
+def gain(
+    better: Scorecard, than: Scorecard, metric: str, seed: int, level: float = LEVEL
+) -> Interval:
     """How much better `better` is `than` the other in `metric`, positive for a gain, with its paired interval."""
     return paired_difference(*_sides(better, than, metric), seed, level)
 
@@ -400,22 +475,29 @@ def _sides(better: Scorecard, than: Scorecard, metric: str) -> tuple[Sums, Sums,
     return first, second, rows["cluster"].to_numpy()
 
 
-def _metrics(units: pl.DataFrame, ratios: Mapping[str, Ratio], seed: int, level: float) -> dict[str, Estimate]:
+def _metrics(
+    units: pl.DataFrame, ratios: Mapping[str, Ratio], seed: int, level: float
+) -> dict[str, Estimate]:
     found = {}
     for name, ratio in ratios.items():
         weight = units[ratio.denominator].to_numpy()
         if not weight.sum() > 0:
             continue
-        interval = ratio_of_sums(units[ratio.numerator].to_numpy(), weight, units["cluster"].to_numpy(), seed, level)
+        interval = ratio_of_sums(
+            units[ratio.numerator].to_numpy(), weight, units["cluster"].to_numpy(), seed, level
+        )
         if not math.isfinite(interval.value):
             raise ScorecardError(f"{name} is {interval.value}: a unit was not scored.")
-        found[name] = Estimate(interval.value, interval.low, interval.high, interval.units, ratio.lower_is_better)
+        found[name] = Estimate(
+            interval.value, interval.low, interval.high, interval.units, ratio.lower_is_better
+        )
     return found
 
 
 def _plain(metrics_of: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[str, Any]]:
     return {
-        value: {name: asdict(estimate) for name, estimate in metrics.items()} for value, metrics in metrics_of.items()
+        value: {name: asdict(estimate) for name, estimate in metrics.items()}
+        for value, metrics in metrics_of.items()
     }
 
 

@@ -43,8 +43,12 @@ def slice_gains(
     lower = candidate.ratios[metric].lower_is_better
     found: list[SliceGain] = []
     for by in sorted(set(candidate.slices) & set(reference.slices) & set(candidate.units.columns)):
-        valued = rows.join(candidate.units.select("unit", pl.col(by).cast(pl.String)), on="unit", how="left")
-        for (value,), part in valued.filter(pl.col(by).is_not_null()).sort(by).group_by([by], maintain_order=True):
+        valued = rows.join(
+            candidate.units.select("unit", pl.col(by).cast(pl.String)), on="unit", how="left"
+        )
+        for (value,), part in (
+            valued.filter(pl.col(by).is_not_null()).sort(by).group_by([by], maintain_order=True)
+        ):
             if not part["den_a"].sum() > 0:
                 continue
             first, second = _sides(part, lower)
@@ -59,7 +63,9 @@ def slice_gains(
     return sorted(found, key=lambda one: (one.p is None, one.p or 0.0, one.gain.value))
 
 
-def loss_p(candidate: Scorecard, reference: Scorecard, metric: str, seed: int, allowed: float = 0.0) -> float | None:
+def loss_p(
+    candidate: Scorecard, reference: Scorecard, metric: str, seed: int, allowed: float = 0.0
+) -> float | None:
     """One-sided p-value of "the candidate loses no more than `allowed`"; None with a single cluster."""
     rows = pair(candidate, reference, metric)
     first, second = _sides(rows, candidate.ratios[metric].lower_is_better)
@@ -70,5 +76,7 @@ def _sides(
     rows: pl.DataFrame, lower_is_better: bool
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Numerators and denominators so that first minus second is the candidate's gain."""
-    ours, theirs = ((rows[f"num_{side}"].to_numpy(), rows[f"den_{side}"].to_numpy()) for side in "ab")
+    ours, theirs = (
+        (rows[f"num_{side}"].to_numpy(), rows[f"den_{side}"].to_numpy()) for side in "ab"
+    )
     return (theirs, ours) if lower_is_better else (ours, theirs)

@@ -37,13 +37,19 @@ def suspects(given: np.ndarray, probabilities: np.ndarray) -> Suspects:
     """
     given, probabilities = np.asarray(given), np.asarray(probabilities, dtype=np.float64)
     if probabilities.ndim != 2 or len(given) != len(probabilities) or not len(given):
-        raise ValueError(f"suspects: {len(given)} labels and probabilities of shape {probabilities.shape} do not fit.")
-    if not (np.isfinite(probabilities).all() and probabilities.min() >= 0 and probabilities.max() <= 1):
+        raise ValueError(
+            f"suspects: {len(given)} labels and probabilities of shape {probabilities.shape} do not fit."
+        )
+    if not (
+        np.isfinite(probabilities).all() and probabilities.min() >= 0 and probabilities.max() <= 1
+    ):
         raise ValueError("suspects: a probability is not within 0 and 1.")
     classes = probabilities.shape[1]
     count = np.bincount(given, minlength=classes)
     if len(count) > classes or (count == 0).any():
-        raise ValueError("suspects: labels must be the numbers of the probabilities' columns, each with a row.")
+        raise ValueError(
+            "suspects: labels must be the numbers of the probabilities' columns, each with a row."
+        )
     threshold = np.array([probabilities[given == j, j].mean() for j in range(classes)])
     reached = np.where(probabilities >= threshold, probabilities, -1.0)
     confident = reached.max(1) >= 0
@@ -60,10 +66,14 @@ def suspects(given: np.ndarray, probabilities: np.ndarray) -> Suspects:
             margin = np.where(given == i, probabilities[:, j] - own, -np.inf)
             wrong = 0 if i == j else round(len(given) * joint[i, j])
             for row in np.argsort(-margin, kind="stable")[:wrong].tolist():
-                if margin[row] > found.get(row, (j, 0.0))[1]:  # never what the model itself would have labelled
+                if (
+                    margin[row] > found.get(row, (j, 0.0))[1]
+                ):  # never what the model itself would have labelled
                     found[row] = (j, float(margin[row]))
     rows = sorted(found, key=lambda row: (-found[row][1], row))
     return Suspects(
-        np.array(rows, dtype=np.int64), np.array([found[row][0] for row in rows], dtype=np.int64),
-        np.array([found[row][1] for row in rows]), joint,
-    )  # fmt: skip
+        np.array(rows, dtype=np.int64),
+        np.array([found[row][0] for row in rows], dtype=np.int64),
+        np.array([found[row][1] for row in rows]),
+        joint,
+    )

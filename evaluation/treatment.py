@@ -24,7 +24,11 @@ def chosen_by(policy: str, rows: pl.DataFrame, budget_share: float) -> np.ndarra
     """
     if policy == RANDOM:
         return np.full(rows.height, budget_share)
-    column, above = {RISK: ("risk", -np.inf), UPLIFT: ("uplift", 0.0), PROFIT: ("expected_profit", 0.0)}[policy]
+    column, above = {
+        RISK: ("risk", -np.inf),
+        UPLIFT: ("uplift", 0.0),
+        PROFIT: ("expected_profit", 0.0),
+    }[policy]
     date = rows["as_of"].to_physical().to_numpy()
     return choose(rows[column].to_numpy(), date, budget_share, above).astype(np.float64)
 
@@ -37,19 +41,25 @@ def compare(rows: pl.DataFrame, params: TreatmentParams) -> dict[str, Any]:
     and by inverse propensities alone, and their gain over choosing by risk.
     """
     kept = {name: 1000 * scores for name, scores in _scores(rows, params).items()}
-    earned = {name: scores * rows["worth"].to_numpy() - 1000 * params.cost for name, scores in kept.items()}
+    earned = {
+        name: scores * rows["worth"].to_numpy() - 1000 * params.cost
+        for name, scores in kept.items()
+    }
     chosen = {policy: chosen_by(policy, rows, params.budget_share) for policy in POLICIES}
     weight, ranking, best = rows["weight"].to_numpy(), rows["uplift"].to_numpy(), kept["aipw"]
     parts = {
-        "effect_on_all": best, "auuc": auuc_parts(ranking, best, weight), "qini": qini_parts(ranking, best, weight),
+        "effect_on_all": best,
+        "auuc": auuc_parts(ranking, best, weight),
+        "qini": qini_parts(ranking, best, weight),
         "qini_of_risk": qini_parts(rows["risk"].to_numpy(), best, weight),
-    }  # fmt: skip
+    }
     for policy, treated in chosen.items():
         for what, scores in (("kept", kept), ("profit", earned)):
             parts |= {f"{policy} {what}_{name}": treated * scores[name] for name in scores}
             parts[f"{policy} {what}_gain_over_risk"] = (treated - chosen[RISK]) * scores["aipw"]
     found = {
-        name: asdict(one) for name, one in means(parts, weight, rows["customer_id"].to_numpy(), params.seed).items()
+        name: asdict(one)
+        for name, one in means(parts, weight, rows["customer_id"].to_numpy(), params.seed).items()
     }
     policies = [
         {"policy": policy, "treated_share": float(np.average(treated, weights=weight))}
@@ -59,7 +69,9 @@ def compare(rows: pl.DataFrame, params: TreatmentParams) -> dict[str, Any]:
     return {
         "policies": policies,
         **{name: one for name, one in found.items() if " " not in name},
-        "clipped": rows.filter(~pl.col("propensity").is_between(params.clip, 1 - params.clip)).height,
+        "clipped": rows.filter(
+            ~pl.col("propensity").is_between(params.clip, 1 - params.clip)
+        ).height,
     }
 
 
@@ -73,9 +85,13 @@ def gains_by_fifth(rows: pl.DataFrame, params: TreatmentParams) -> list[dict[str
     customer, uplift = rows["customer_id"].to_numpy(), rows["uplift"].to_numpy()
     groups = []
     for part in np.array_split(np.argsort(-uplift, kind="stable"), 5):
-        measured = means({"effect": scores[part]}, weight[part], customer[part], params.seed)["effect"]
+        measured = means({"effect": scores[part]}, weight[part], customer[part], params.seed)[
+            "effect"
+        ]
         predicted = float(np.average(uplift[part], weights=weight[part]))
-        groups.append({"decisions": len(part), "predicted": predicted, "measured": asdict(measured)})
+        groups.append(
+            {"decisions": len(part), "predicted": predicted, "measured": asdict(measured)}
+        )
     return groups
 
 
@@ -86,10 +102,14 @@ def compare_with_truth(rows: pl.DataFrame, params: TreatmentParams) -> list[dict
     found = []
     for policy in POLICIES:
         chosen = chosen_by(policy, rows, params.budget_share)
-        found.append({
-            "policy": policy, "treated_share": float(chosen.mean()),
-            "kept": float(1000 * (chosen * true).mean()), "profit": float(1000 * (chosen * earned).mean()),
-        })  # fmt: skip
+        found.append(
+            {
+                "policy": policy,
+                "treated_share": float(chosen.mean()),
+                "kept": float(1000 * (chosen * true).mean()),
+                "profit": float(1000 * (chosen * earned).mean()),
+            }
+        )
     return found
 
 

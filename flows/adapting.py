@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from flows.settings import ROOT
+from data.progress import Progress
+from flows.runtime.settings import ROOT
 
 if TYPE_CHECKING:
-    from flows.steps import Street
+    from flows.runtime.context import RunContext
     from models.language import Text
     from training.asr import AsrTraining
     from training.text_adaptation import TextAdaptation
 
-Report = Callable[[int, int], None]
 
-
-def texts(street: Street) -> list[Text]:
+def texts(context: RunContext) -> list[Text]:
     """What training customers and their agents said or wrote, sentence by sentence, and the terms of adaptation.terms.
 
     Nothing of validation or test contacts is among it.
@@ -29,13 +28,19 @@ def texts(street: Street) -> list[Text]:
     from models.language import Text
     from training.text_adaptation import read_terms
 
-    params = street.params.adaptation
-    splits = pl.read_parquet(street.path("splits.parquet"))
-    train = splits.filter((pl.col("split") == "train") & pl.col("contact_id").is_not_null()).select("contact_id")
+    params = context.params.adaptation
+    splits = pl.read_parquet(context.path("splits.parquet"))
+    train = splits.filter((pl.col("split") == "train") & pl.col("contact_id").is_not_null()).select(
+        "contact_id"
+    )
     if not params.messages:
-        contacts = pl.read_parquet(street.path("clean/contacts.parquet"))
-        train = train.join(contacts.filter(pl.col("channel") == "phone"), on="contact_id", how="semi")
-    turns = pl.read_parquet(street.path("clean/turns.parquet")).join(train, on="contact_id", how="semi")
+        contacts = pl.read_parquet(context.path("clean/contacts.parquet"))
+        train = train.join(
+            contacts.filter(pl.col("channel") == "phone"), on="contact_id", how="semi"
+        )
+    turns = pl.read_parquet(context.path("clean/turns.parquet")).join(
+        train, on="contact_id", how="semi"
+    )
     said = turns.filter(pl.col("role").is_in(["customer", "agent"]) & pl.col("text").is_not_null())
     sentences = [
         Text(sentence)
@@ -46,20 +51,29 @@ def texts(street: Street) -> list[Text]:
     return sentences + (read_terms(ROOT / params.terms) if params.terms else [])
 
 
-def with_spoken(street: Street, training: AsrTraining, progress: Report) -> AsrTraining:
+def with_spoken(context: RunContext, training: AsrTraining, progress: Progress) -> AsrTraining:
     """`training` with the texts in simulated voices mixed in, if adaptation.spoken asks for any."""
     from training.asr import ExtraSpeech
     from training.text_adaptation import speak
 
-    params = street.params.adaptation
+    params = context.params.adaptation
     if not params.spoken:
         return training
-    found = [text.text for text in texts(street)]
-    path = speak(found, street.path("asr/spoken.jsonl"), params.spoken, params.seed, params.voices, progress=progress)
-    return replace(training, extra=(*training.extra, ExtraSpeech(str(path.absolute()), params.spoken_share)))
+    found = [text.text for text in texts(context)]
+    path = speak(
+        found,
+        context.path("asr/spoken.jsonl"),
+        params.spoken,
+        params.seed,
+        params.voices,
+        progress=progress,
+    )
+    return replace(
+        training, extra=(*training.extra, ExtraSpeech(str(path.absolute()), params.spoken_share))
+    )
 
 
-def adapt(street: Street, model: Path, progress: Report) -> dict[str, Any]:
+def adapt(context: RunContext, model: Path, progress: Progress) -> dict[str, Any]:
     """Leaves the language model and how to decode beside the `.nemo` at `model`, and returns the facts.
 
     Nothing is left where adaptation.decoding is greedy, or beam search made no fewer errors. `says` among the facts
@@ -68,13 +82,22 @@ def adapt(street: Street, model: Path, progress: Report) -> dict[str, Any]:
     from models.decoding import FILES
     from training.text_adaptation import adapt
 
-    params, found = street.params.adaptation, {}
+    params, found = context.params.adaptation, {}
     if params.decoding.mode != "greedy":
-        found = adapt(params, texts(street), model, street.path("speech/valid.jsonl"), model.parent, progress)
+        found = adapt(
+            params,
+            texts(context),
+            model,
+            context.path("speech/valid.jsonl"),
+            model.parent,
+            progress,
+        )
         found["says"] = _told(params, found)
     elif params.spoken:
         also = f", those of {Path(params.terms).name} among them," if params.terms else ""
-        found["says"] = f"{params.spoken} utterances of the texts{also} were trained on in simulated voices."
+        found["says"] = (
+            f"{params.spoken} utterances of the texts{also} were trained on in simulated voices."
+        )
     if found.get("mode", "greedy") == "greedy":
         for name in FILES:
             (model.parent / name).unlink(missing_ok=True)
@@ -90,5 +113,9 @@ def _told(params: TextAdaptation, found: Mapping[str, Any]) -> str:
     figures = f"WER {found['wer_greedy']:.1%} without, {found['wer_beam']:.1%} with it on validation speech"
     if found["mode"] != "greedy":
         return f"{what}: in use ({figures})."
-    spoken = " The terms were spoken to it in training all the same." if params.terms and params.spoken else ""
+    spoken = (
+        " The terms were spoken to it in training all the same."
+        if params.terms and params.spoken
+        else ""
+    )
     return f"{what}: not used, as it made no fewer errors ({figures}).{spoken} Give texts closer to what is said."

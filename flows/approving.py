@@ -11,12 +11,12 @@ from data.store import read_json
 from models.approval import ApprovalError, answered
 
 if TYPE_CHECKING:
-    from flows.steps import Street
+    from flows.runtime.context import RunContext
 
 FOLDER = "approvals"
 
 
-def answer(street: Street, which: str, word: str, by: str, note: str = "") -> dict[str, Any]:
+def answer(context: RunContext, which: str, word: str, by: str, note: str = "") -> dict[str, Any]:
     """Writes approvals/<decision>.json for the one decision whose id begins with `which`; the first answer stands.
 
     Raises ApprovalError when there is no such decision, when it asked for no approval, when it has been answered
@@ -24,17 +24,17 @@ def answer(street: Street, which: str, word: str, by: str, note: str = "") -> di
     """
     from evaluation.gates.decide import validate_record
 
-    decision = read_json(_decision(street, which))
+    decision = read_json(_decision(context, which))
     validate_record(decision)
     if decision["params"]["approval"] != "required":
         raise ApprovalError(
             f"decision {decision['decision_id']} asked for no approval: gates.{decision['kind']}.approval was not "
             "'required' in params.yaml when it was made."
         )
-    record = answered(decision, word, by, street.now(), note)
-    path = street.path(FOLDER) / f"{decision['decision_id']}.json"
+    record = answered(decision, word, by, context.now(), note)
+    path = context.path(FOLDER) / f"{decision['decision_id']}.json"
     if word == "approved" and not path.exists():
-        _refuse_stopped(street, decision)
+        _refuse_stopped(context, decision)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     try:
@@ -50,23 +50,22 @@ def answer(street: Street, which: str, word: str, by: str, note: str = "") -> di
     return record
 
 
-def of(street: Street, decision_id: str) -> dict[str, Any] | None:
+def of(context: RunContext, decision_id: str) -> dict[str, Any] | None:
     """The answer to a decision, or None while nobody has given one."""
-    path = street.path(FOLDER) / f"{decision_id}.json"
+    path = context.path(FOLDER) / f"{decision_id}.json"
     return read_json(path) if path.exists() else None
 
 
-def _refuse_stopped(street: Street, decision: dict[str, Any]) -> None:
+def _refuse_stopped(context: RunContext, decision: dict[str, Any]) -> None:
     """Raises ApprovalError when the service has found the version that waits for this decision unhealthy."""
-    from flows.judging import registry
     from models.registry import STOPPED
 
-    kind, released = decision["kind"], street.path(f"release_{decision['kind']}.json")
+    kind, released = decision["kind"], context.path(f"release_{decision['kind']}.json")
     waiting = read_json(released) if released.exists() else {}
     if waiting.get("waits") != decision["decision_id"]:
         return  # nothing serves it yet; a promotion looks again
     version = waiting["version"]
-    stopped = registry(street).version_tags(kind, version).get(STOPPED)
+    stopped = context.registry().version_tags(kind, version).get(STOPPED)
     if stopped:
         raise ApprovalError(
             f"decision {decision['decision_id']}: the service stopped v{version} ({stopped}). Refuse it, or "
@@ -74,10 +73,12 @@ def _refuse_stopped(street: Street, decision: dict[str, Any]) -> None:
         )
 
 
-def _decision(street: Street, which: str) -> Path:
-    found = sorted(street.path("decisions").glob(f"*/{which}*.json")) if which.isalnum() else []
+def _decision(context: RunContext, which: str) -> Path:
+    found = sorted(context.path("decisions").glob(f"*/{which}*.json")) if which.isalnum() else []
     if len(found) != 1:
-        state = "there is none" if not found else f"{len(found)} decisions begin so; give more letters"
+        state = (
+            "there is none" if not found else f"{len(found)} decisions begin so; give more letters"
+        )
         raise ApprovalError(f"decision {which}: {state}. `keepline decisions` lists them.")
     return found[0]
 

@@ -11,41 +11,54 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from data.progress import Progress
 from data.store import read_json, write_json, write_table
 from flows import marker
 from flows.graph import BY_NAME
 
 if TYPE_CHECKING:
-    from flows.steps import Report, Street
+    from flows.runtime.context import RunContext
 
 SHOWN = ("brier", "auc", "c_index", "average_precision", "lift_10", "calibration_slope", "empc")
 
 
-def backtest(street: Street, progress: Report) -> dict[str, Any]:
+def backtest(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Writes backtest.json and the predictions behind it, as one MLflow run with a step a fold."""
     from training.backtest import MODEL, backtest
     from training.tracking import start_or_resume
 
-    params, settings = street.params, street.settings
-    version = read_json(street.path("version.json"))
-    key = f"backtest {marker.of_step(street, BY_NAME['backtest'])[:12]}"
-    tags = {"kind": "backtest", "git_commit": street.git_commit, "dvc_hash": version["dvc_hash"]}
-    run = start_or_resume(settings.tracking_uri, "keepline-backtest", key, asdict(params.backtest), tags,
-                          reuse_finished=True, artifact_root=settings.artifact_root)  # fmt: skip
+    params, settings = context.params, context.settings
+    version = read_json(context.path("version.json"))
+    key = f"backtest {marker.of_step(context, BY_NAME['backtest'])[:12]}"
+    tags = {"kind": "backtest", "git_commit": context.git_commit, "dvc_hash": version["dvc_hash"]}
+    run = start_or_resume(
+        settings.tracking_uri,
+        "keepline-backtest",
+        key,
+        asdict(params.backtest),
+        tags,
+        reuse_finished=True,
+        artifact_root=settings.artifact_root,
+    )
     with run:
         run.log_input(version, "calls and customers")
         found, predictions = backtest(
-            pl.read_parquet(street.path("features.parquet")), params.backtest, params.churn,
-            street.path("backtest"), params.evaluation.campaign, params.features.lead_days, progress,
-        )  # fmt: skip
+            pl.read_parquet(context.path("features.parquet")),
+            params.backtest,
+            params.churn,
+            context.path("backtest"),
+            params.evaluation.campaign,
+            params.features.lead_days,
+            progress,
+        )
         for number, fold in enumerate(found["folds"]):
             if "metrics" in fold:
                 run.log_metrics(dict(_flat("", fold["metrics"][MODEL])), step=number)
         run.log_metrics(dict(_flat("pooled_", found["pooled"]["metrics"][MODEL])))
-        write_table(street.path("backtest.parquet"), predictions)
+        write_table(context.path("backtest.parquet"), predictions)
         summary = {**found, "run_id": run.run_id}
-        write_json(street.path("backtest.json"), summary)
-        run.log_artifact(street.path("backtest.json"))
+        write_json(context.path("backtest.json"), summary)
+        run.log_artifact(context.path("backtest.json"))
     return summary
 
 
@@ -60,22 +73,31 @@ def _flat(before: str, metrics: dict[str, dict[str, Any]]) -> Iterator[tuple[str
 
 def show(console: Console, store: Path | None) -> None:
     """Runs the step, or takes what it left, and prints a table a horizon: folds below each other, then all of them."""
-    from flows.wiring import run_step, street
+    from flows.runtime.context import load_context
+    from flows.wiring import run_step
     from training.backtest import LIFE_TABLE, MODEL
 
-    found, _ = run_step(street(store), "backtest", console)
+    found, _ = run_step(load_context(store), "backtest", console)
     for risk in found["pooled"]["metrics"][MODEL]:
-        table = Table(title=f"Trained before the day, scored after it: within {risk.removeprefix('risk_')} days")
+        table = Table(
+            title=f"Trained before the day, scored after it: within {risk.removeprefix('risk_')} days"
+        )
         for name in ("as of", "customers", *SHOWN, "gain in Brier over the life table"):
             table.add_column(name.replace("_", " "), justify="left" if name == "as of" else "right")
-        for name, fold in [*((one["as_of"], one) for one in found["folds"]), ("all", found["pooled"])]:
+        for name, fold in [
+            *((one["as_of"], one) for one in found["folds"]),
+            ("all", found["pooled"]),
+        ]:
             figures = fold.get("metrics", {}).get(MODEL, {}).get(risk)
             if figures is None:
                 table.add_row(name, "", fold.get("skipped", "not followed that far"))
                 continue
             gain = fold["gain_in_brier"][LIFE_TABLE].get(risk)
             table.add_row(
-                name, str(figures["brier"]["customers"]), *(_shown(figures.get(one)) for one in SHOWN), _shown(gain)
+                name,
+                str(figures["brier"]["customers"]),
+                *(_shown(figures.get(one)) for one in SHOWN),
+                _shown(gain),
             )
         console.print(table)
     console.print(f"MLflow run {found['run_id']}; every figure is in backtest.json")

@@ -10,15 +10,30 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
-    "Keepline listens to every call, chat and e-mail, retrains on what it hears, and ships a model only when it is "
-    "provably better."))  # fmt: skip
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help=(
+        "Keepline listens to every call, chat and e-mail, retrains on what it hears, and ships a model only when it is "
+        "provably better."
+    ),
+)
 base = typer.Typer(no_args_is_help=True, help="The small recogniser that ships.")
 app.add_typer(base, name="base")
 console = Console()
 
 Kind = Annotated[str, typer.Argument(help="asr, churn or reader.")]
-Store = Annotated[Path | None, typer.Option(help="Folder for all artefacts (default: KEEPLINE_STORE or data/store).")]
+Source = Annotated[
+    str,
+    typer.Option(
+        "--source", "--kind", help="The source system: asterisk, folder, recordings or auto."
+    ),
+]
+Store = Annotated[
+    Path | None,
+    typer.Option(help="Folder for all artefacts (default: KEEPLINE_STORE or data/store)."),
+]
 
 
 @app.command()
@@ -31,24 +46,31 @@ def demo(store: Store = None) -> None:
 
 @app.command()
 def run(
-    export: Annotated[Path | None, typer.Argument(help="Folder with an export; without it, the simulator.")] = None,
-    kind: Annotated[str, typer.Option(help="Which source system: asterisk, folder, or auto.")] = "auto",
+    export: Annotated[
+        Path | None, typer.Argument(help="Folder with an export; without it, the simulator.")
+    ] = None,
+    source: Source = "auto",
     store: Store = None,
 ) -> None:
     """Walk the whole street on an export: ingest, train, judge, release, report."""
     from flows.demo import walk
 
-    walk(console, export, kind, store)
+    walk(console, export, source, store)
 
 
 @app.command()
 def hear(
     folder: Annotated[
-        Path, typer.Argument(help="Recordings of one voice each; some with their words (.txt or manifest.jsonl).")
+        Path,
+        typer.Argument(
+            help="Recordings of one voice each; some with their words (.txt or manifest.jsonl)."
+        ),
     ],
     words: Annotated[
         Path | None,
-        typer.Option(help="Terms and sentences of the domain, one a line: a language model learns them too."),
+        typer.Option(
+            help="Terms and sentences of the domain, one a line: a language model learns them too."
+        ),
     ] = None,
     store: Store = None,
 ) -> None:
@@ -56,20 +78,33 @@ def hear(
     from flows.demo import walk
 
     if words and not words.is_file():
-        raise FileNotFoundError(f"{words}: no such file. Give a text file with one term or sentence a line.")
+        raise FileNotFoundError(
+            f"{words}: no such file. Give a text file with one term or sentence a line."
+        )
     walk(console, folder, "recordings", store, until="transcribe", words=words)
 
 
 @app.command()
 def transcribe(
-    source: Annotated[Path, typer.Argument(help="A recording, or a folder of them.", metavar="FILE_OR_FOLDER")],
+    source: Annotated[
+        Path, typer.Argument(help="A recording, or a folder of them.", metavar="FILE_OR_FOLDER")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the transcripts.")],
-    formats: Annotated[str, typer.Option("--format", help="Any of json, vtt, ctm, lhotse, nemo.")] = "json",
+    formats: Annotated[
+        str, typer.Option("--format", help="Any of json, vtt, ctm, lhotse, nemo.")
+    ] = "json",
     model: Annotated[
-        str | None, typer.Option(help="A .nemo, a bundle, or an alias such as champion (default: it, else the base).")
+        str | None,
+        typer.Option(
+            help="A .nemo, a bundle, or an alias such as champion (default: it, else the base)."
+        ),
     ] = None,
-    channels: Annotated[str, typer.Option(help="Who is on each channel, from the first.")] = "customer,agent",
-    jobs: Annotated[int | None, typer.Option(help="Processes (default: one a core).", min=1)] = None,
+    channels: Annotated[
+        str, typer.Option(help="Who is on each channel, from the first.")
+    ] = "customer,agent",
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes (default: one a core).", min=1)
+    ] = None,
     store: Store = None,
 ) -> None:
     """Write down what is said in recordings: words with times and confidence, and how the talk went."""
@@ -82,14 +117,24 @@ def transcribe(
 def fit_table(
     file: Annotated[Path, typer.Argument(help="A CSV or Parquet file with one row a customer.")],
     target: Annotated[str, typer.Option(help="The column to foresee, of two values.")],
-    id: Annotated[str | None, typer.Option(help="The column that names a row (default: its number).")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the model (default: FILE's name with .model).")] = None,
+    id: Annotated[
+        str | None, typer.Option(help="The column that names a row (default: its number).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the model (default: FILE's name with .model).")
+    ] = None,
     positive: Annotated[str | None, typer.Option(help="The target's value that means yes.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="A column not to learn from (repeatable).")] = None,
-    folds: Annotated[int, typer.Option(help="Report on all rows by so many models, list suspects.", min=0)] = 0,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="A column not to learn from (repeatable).")
+    ] = None,
+    folds: Annotated[
+        int, typer.Option(help="Report on all rows by so many models, list suspects.", min=0)
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Of the division and of training.")] = 0,
-    allow_leaks: Annotated[bool, typer.Option(help="Learn from columns that alone nearly decide the target.")] = False,
-) -> None:  # fmt: skip
+    allow_leaks: Annotated[
+        bool, typer.Option(help="Learn from columns that alone nearly decide the target.")
+    ] = False,
+) -> None:
     """Learn a yes/no target from any table: held-out figures with intervals, a calibrated model, suspect targets."""
     from flows.tables import fit_table
 
@@ -99,8 +144,12 @@ def fit_table(
 @app.command("score-table")
 def score_table(
     model: Annotated[Path, typer.Argument(help="The folder that fit-table left.")],
-    file: Annotated[Path, typer.Argument(help="A CSV or Parquet file with the columns it learned from.")],
-    out: Annotated[Path | None, typer.Option(help="CSV or Parquet (default: FILE's name with .scores.csv).")] = None,
+    file: Annotated[
+        Path, typer.Argument(help="A CSV or Parquet file with the columns it learned from.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet (default: FILE's name with .scores.csv).")
+    ] = None,
 ) -> None:
     """Score a table with reasons by feature, and tell which values the model had never seen."""
     from flows.tables import score_table
@@ -110,9 +159,15 @@ def score_table(
 
 @app.command()
 def read(
-    source: Annotated[str, typer.Argument(help="Text or JSON lines; - reads standard input.", metavar="FILE|-")],
-    model: Annotated[str | None, typer.Option(help="A bundle's folder, or an alias (default: champion).")] = None,
-    channel: Annotated[str, typer.Option(help="phone, ivr, chat, email or social, where the text does not say.")] = "",
+    source: Annotated[
+        str, typer.Argument(help="Text or JSON lines; - reads standard input.", metavar="FILE|-")
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="A bundle's folder, or an alias (default: champion).")
+    ] = None,
+    channel: Annotated[
+        str, typer.Option(help="phone, ivr, chat, email or social, where the text does not say.")
+    ] = "",
     words: Annotated[bool, typer.Option(help="Also tell the words that made it so.")] = True,
     store: Store = None,
 ) -> None:
@@ -125,18 +180,23 @@ def read(
 @app.command()
 def step(
     name: str,
-    export: Annotated[Path | None, typer.Option(help="Folder with an export, for `ingest`.")] = None,
-    kind: str = "auto",
+    export: Annotated[
+        Path | None, typer.Option(help="Folder with an export, for `ingest`.")
+    ] = None,
+    source: Source = "auto",
     store: Store = None,
-    force: Annotated[bool, typer.Option(help="Run it even if nothing it needs has changed.")] = False,
+    force: Annotated[
+        bool, typer.Option(help="Run it even if nothing it needs has changed.")
+    ] = False,
 ) -> None:
     """Run one step of the street (what dvc.yaml calls)."""
     from flows import wiring
     from flows.graph import BY_NAME
+    from flows.runtime.context import load_context
 
     if name not in BY_NAME:
         raise typer.BadParameter(f"{name!r} is not a step. Steps: {', '.join(BY_NAME)}.")
-    _, reused = wiring.run_step(wiring.street(store, export, kind), name, console, force)
+    _, reused = wiring.run_step(load_context(store, export, source), name, console, force)
     console.print(f"{name}: {'unchanged, reused' if reused else 'done'}")
 
 
@@ -150,9 +210,15 @@ def backtest(store: Store = None) -> None:
 
 @app.command()
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="MLflow run ids, or the first letters of them.")],
-    html: Annotated[Path | None, typer.Option(help="Where the page goes (default: compare.html in the store).")] = None,
-    across_data: Annotated[bool, typer.Option(help="Compare across test data, and mark it.")] = False,
+    runs: Annotated[
+        list[str], typer.Argument(help="MLflow run ids, or the first letters of them.")
+    ],
+    html: Annotated[
+        Path | None, typer.Option(help="Where the page goes (default: compare.html in the store).")
+    ] = None,
+    across_data: Annotated[
+        bool, typer.Option(help="Compare across test data, and mark it.")
+    ] = False,
     store: Store = None,
 ) -> None:
     """Compare training runs: parameters, data, metrics with intervals, paired differences, slices, what to hear."""
@@ -165,9 +231,15 @@ def compare(
 def runs(
     store: Store = None,
     limit: int = 20,
-    where: Annotated[list[str] | None, typer.Option(help="A condition: test_wer<0.4, kind=asr (repeatable).")] = None,
-    sort: Annotated[str | None, typer.Option(help="A metric, least first (default: newest first).")] = None,
-    show: Annotated[list[str] | None, typer.Option(help="A metric, parameter or tag to show beside.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="A condition: test_wer<0.4, kind=asr (repeatable).")
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(help="A metric, least first (default: newest first).")
+    ] = None,
+    show: Annotated[
+        list[str] | None, typer.Option(help="A metric, parameter or tag to show beside.")
+    ] = None,
 ) -> None:
     """List and filter training runs."""
     from flows.runs import runs
@@ -178,7 +250,9 @@ def runs(
 @app.command()
 def search(
     kind: Annotated[str, typer.Argument(help="What to search settings for: churn.")],
-    trials: Annotated[int, typer.Option(help="Trials in all; those of a search that was killed count.", min=1)] = 30,
+    trials: Annotated[
+        int, typer.Option(help="Trials in all; those of a search that was killed count.", min=1)
+    ] = 30,
     store: Store = None,
 ) -> None:
     """Search training settings on validation customers; a killed search goes on where it was."""
@@ -189,7 +263,9 @@ def search(
 
 @app.command()
 def suspects(
-    horizon_days: Annotated[int, typer.Option(help="Outcomes are doubted at this horizon.", min=1)] = 180,
+    horizon_days: Annotated[
+        int, typer.Option(help="Outcomes are doubted at this horizon.", min=1)
+    ] = 180,
     limit: Annotated[int, typer.Option(help="How many to print.", min=1)] = 20,
     store: Store = None,
 ) -> None:
@@ -221,7 +297,10 @@ def decisions(store: Store = None) -> None:
 @app.command()
 def approve(
     decision: Annotated[str, typer.Argument(help="A decision's id, or the first letters of it.")],
-    by: Annotated[str | None, typer.Option(help="Who approves (default: KEEPLINE_ACTOR, or who is logged in).")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Who approves (default: KEEPLINE_ACTOR, or who is logged in)."),
+    ] = None,
     note: Annotated[str, typer.Option(help="Goes on the record.")] = "",
     store: Store = None,
 ) -> None:
@@ -234,7 +313,9 @@ def approve(
 @app.command()
 def refuse(
     decision: Annotated[str, typer.Argument(help="A decision's id, or the first letters of it.")],
-    by: Annotated[str | None, typer.Option(help="Who refuses (default: KEEPLINE_ACTOR, or who is logged in).")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Who refuses (default: KEEPLINE_ACTOR, or who is logged in).")
+    ] = None,
     note: Annotated[str, typer.Option(help="Goes on the record.")] = "",
     store: Store = None,
 ) -> None:
@@ -246,7 +327,9 @@ def refuse(
 
 @app.command()
 def ledger(
-    at: Annotated[str | None, typer.Option(help="A day (YYYY-MM-DD): who was champion then?")] = None,
+    at: Annotated[
+        str | None, typer.Option(help="A day (YYYY-MM-DD): who was champion then?")
+    ] = None,
     store: Store = None,
 ) -> None:
     """Show every promotion and rollback, after checking the chain."""
@@ -288,7 +371,8 @@ def readmit(
 def rollback(
     kind: Kind,
     expected: Annotated[
-        int | None, typer.Option("--from", help="Only if this version is champion (default: whoever is).")
+        int | None,
+        typer.Option("--from", help="Only if this version is champion (default: whoever is)."),
     ] = None,
     store: Store = None,
 ) -> None:
@@ -300,9 +384,13 @@ def rollback(
 
 @app.command()
 def checkout(
-    what: Annotated[str, typer.Argument(help="A DVC hash, or a model and alias such as asr@champion.")],
+    what: Annotated[
+        str, typer.Argument(help="A DVC hash, or a model and alias such as asr@champion.")
+    ],
     out: Annotated[Path, typer.Argument(help="Where the dataset goes; must not exist.")],
-    test: Annotated[bool, typer.Option(help="Also the test set it was scored on, checked by its hash.")] = False,
+    test: Annotated[
+        bool, typer.Option(help="Also the test set it was scored on, checked by its hash.")
+    ] = False,
     store: Store = None,
 ) -> None:
     """Bring back the exact dataset of a version or of a model."""
@@ -320,7 +408,9 @@ def serve(host: str | None = None, port: int | None = None, store: Store = None)
 
 
 @app.command()
-def key(name: str, roles: Annotated[list[str], typer.Argument(help="score, transcribe, metrics, admin")]) -> None:
+def key(
+    name: str, roles: Annotated[list[str], typer.Argument(help="score, transcribe, metrics, admin")]
+) -> None:
     """Make an API key for the service; its hash goes to the file KEEPLINE_API_KEYS names."""
     from flows.service import key
 
@@ -344,21 +434,34 @@ def ui(port: int = 5000, store: Store = None) -> None:
     """Open MLflow's pages on this store's runs."""
     import subprocess
 
-    from flows.settings import from_environment
+    from flows.runtime.settings import from_environment
 
     settings = from_environment(store=store)
-    raise typer.Exit(subprocess.call([
-        sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--backend-store-uri", settings.tracking_uri,
-        "--default-artifact-root", settings.artifact_root]))  # fmt: skip
+    raise typer.Exit(
+        subprocess.call(
+            [
+                sys.executable,
+                "-m",
+                "mlflow",
+                "ui",
+                "--port",
+                str(port),
+                "--backend-store-uri",
+                settings.tracking_uri,
+                "--default-artifact-root",
+                settings.artifact_root,
+            ]
+        )
+    )
 
 
 @app.command()
 def simulate(out: Path, truth: Path) -> None:
     """Write the export of a simulated contact centre to OUT and what is true about it to TRUTH."""
     from data.simulator import simulate
-    from flows.params import read_params
-    from flows.progress import bar
-    from flows.settings import from_environment
+    from flows.runtime.params import read_params
+    from flows.runtime.progress import bar
+    from flows.runtime.settings import from_environment
 
     with bar(console, "simulating a contact centre") as progress:
         simulate(read_params(from_environment().params_file).simulator, out, truth, progress)
@@ -367,34 +470,44 @@ def simulate(out: Path, truth: Path) -> None:
 
 @base.command("train")
 def base_train(
-    work: Annotated[Path, typer.Option(help="Folder for speech and checkpoints; go on from here after a kill.")] = Path(
-        "data/store/base"
+    work: Annotated[
+        Path, typer.Option(help="Folder for speech and checkpoints; go on from here after a kill.")
+    ] = Path("data/store/base"),
+    out: Annotated[Path, typer.Option(help="Where the .nemo and its card go.")] = Path(
+        "models/base"
     ),
-    out: Annotated[Path, typer.Option(help="Where the .nemo and its card go.")] = Path("models/base"),
 ) -> None:
     """Train the small recogniser that ships from scratch, on real and simulated speech (about two hours)."""
-    from flows.params import read_params
-    from flows.progress import bar
-    from flows.settings import from_environment
+    from flows.runtime.params import read_params
+    from flows.runtime.progress import bar
+    from flows.runtime.settings import from_environment
     from training.base import train_base
 
     settings = from_environment()
     with bar(console, "training the base") as progress:
-        summary = train_base(read_params(settings.params_file).base, settings.real_data / "speech",
-                             settings.real_data / "dialogue", work, out, progress)  # fmt: skip
+        summary = train_base(
+            read_params(settings.params_file).base,
+            settings.real_data / "speech",
+            settings.real_data / "dialogue",
+            work,
+            out,
+            progress,
+        )
     console.print(summary)
 
 
 @app.callback()
 def options(
-    traceback: Annotated[bool, typer.Option(help="Show where in the code an error came from.")] = False,
+    traceback: Annotated[
+        bool, typer.Option(help="Show where in the code an error came from.")
+    ] = False,
 ) -> None:
     """Options of every command."""
 
 
 def main() -> None:
     """Runs the command line. What a person can put right is told in one sentence, without a traceback."""
-    from flows.settings import prepare
+    from flows.runtime.settings import prepare
 
     try:
         prepare()

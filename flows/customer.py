@@ -13,9 +13,9 @@ from rich.table import Table
 
 from data.store import read_tables
 from data.timeline import timeline
-from flows import leaving, wiring
+from flows import leaving
 from flows.reading import words
-from flows.steps import Street
+from flows.runtime.context import RunContext, load_context
 
 _SURE = 0.5  # labels less likely than this are not shown
 _SHOWN_WORDS = 90  # characters of what the customer said first
@@ -23,40 +23,58 @@ _SHOWN_WORDS = 90  # characters of what the customer said first
 
 def customer(console: Console, customer_id: str, store: Path | None) -> None:
     """Prints record, risks, reasons with their moments, advice and timeline. Raises ValueError for an unknown one."""
-    street = wiring.street(store)
-    clean = read_tables(street.path("clean"))
+    context = load_context(store)
+    clean = read_tables(context.path("clean"))
     record = clean["customers"].filter(pl.col("customer_id") == customer_id)
     if record.is_empty():
         some = ", ".join(clean["customers"]["customer_id"].head(3))
-        known = f"There are {clean['customers'].height}, such as {some}." if some else "Walk the street: keepline run."
+        known = (
+            f"There are {clean['customers'].height}, such as {some}."
+            if some
+            else "Walk the street: keepline run."
+        )
         raise ValueError(f"no customer is called {customer_id}. {known}")
     crm = record.row(0, named=True)
-    said = [f"{name} {crm[name]}" for name in ("plan", "region", "monthly_price", "since") if crm[name] is not None]
+    said = [
+        f"{name} {crm[name]}"
+        for name in ("plan", "region", "monthly_price", "since")
+        if crm[name] is not None
+    ]
     console.print(f"[bold]{escape(customer_id)}[/]  {escape(', '.join(said))}", highlight=False)
-    contacts, turns = words(street)
-    for line in _judgement(street, contacts, turns, customer_id):
+    contacts, turns = words(context)
+    for line in _judgement(context, contacts, turns, customer_id):
         console.print(line, highlight=False, soft_wrap=True)
-    told = timeline({"contacts": contacts, "turns": turns, "recordings": clean["recordings"]}, customer_id)
-    console.print(_table(told, _seen(street, told)))
+    told = timeline(
+        {"contacts": contacts, "turns": turns, "recordings": clean["recordings"]}, customer_id
+    )
+    console.print(_table(told, _seen(context, told)))
 
 
-def _judgement(street: Street, contacts: pl.DataFrame, turns: pl.DataFrame, customer_id: str) -> Iterator[str]:
+def _judgement(
+    context: RunContext, contacts: pl.DataFrame, turns: pl.DataFrame, customer_id: str
+) -> Iterator[str]:
     """Risks, reasons and advice as lines, as far as the street got."""
-    scores = _rows(street, "scores.parquet", customer_id)
+    scores = _rows(context, "scores.parquet", customer_id)
     if scores.is_empty():
         yield "Not scored: no churn model is in office, or the customer has left."
         return
-    risks = [f"{name.removeprefix('risk_')} days {scores[name][0]:.1%}" for name in scores.columns if "risk" in name]
+    risks = [
+        f"{name.removeprefix('risk_')} days {scores[name][0]:.1%}"
+        for name in scores.columns
+        if "risk" in name
+    ]
     yield f"Risk of leaving as of {scores['as_of'][0]}: {', '.join(risks)}"
-    reasons = _rows(street, "reasons.parquet", customer_id)
+    reasons = _rows(context, "reasons.parquet", customer_id)
     if "contact_id" in reasons.columns and reasons["contact_id"].is_null().all():
         # The walk looks for moments of the riskiest alone.
         bare = reasons.drop("contact_id", "started_at", "start_s", "words")
-        labels = pl.read_parquet(street.path("labels.parquet"))
-        reasons = leaving.with_evidence(bare, scores, contacts, labels, [turns], street.params.features)
+        labels = pl.read_parquet(context.path("labels.parquet"))
+        reasons = leaving.with_evidence(
+            bare, scores, contacts, labels, [turns], context.params.features
+        )
     for reason in reasons.sort("rank").iter_rows(named=True):
         yield f"  {reason['rank']}. {escape(reason['sentence'])}{escape(_moment(reason))}"
-    for row in _rows(street, "treatments.parquet", customer_id).iter_rows(named=True):
+    for row in _rows(context, "treatments.parquet", customer_id).iter_rows(named=True):
         yield escape(row["why"])
 
 
@@ -68,21 +86,27 @@ def _moment(reason: dict[str, Any]) -> str:
     return f" ({reason['contact_id']}, {reason['started_at']:%Y-%m-%d}{second}{quoted})"
 
 
-def _seen(street: Street, told: pl.DataFrame) -> dict[str, str]:
+def _seen(context: RunContext, told: pl.DataFrame) -> dict[str, str]:
     """What the labels say of each contact: the likeliest reason and every friction and barrier, in words."""
-    path = street.path("labels.parquet")
+    path = context.path("labels.parquet")
     if not path.is_file():
         return {}
     labels = pl.read_parquet(path).join(told.select("contact_id"), on="contact_id", how="semi")
     plain = ~pl.col("value").is_in(["no", "none", "neutral"]) & (pl.col("label") != "resolved")
-    told_of = labels.filter(plain & (pl.col("probability") >= _SURE)).sort("label").with_columns(
-        pl.when(pl.col("label").str.starts_with("friction_"))
-        .then(pl.col("label").str.strip_prefix("friction_"))
-        .otherwise("value")
-        .str.replace_all("_", " ")
-        .alias("said")
-    )  # fmt: skip
-    each = told_of.group_by("contact_id").agg(pl.col("said").unique(maintain_order=True).str.join(", "))
+    told_of = (
+        labels.filter(plain & (pl.col("probability") >= _SURE))
+        .sort("label")
+        .with_columns(
+            pl.when(pl.col("label").str.starts_with("friction_"))
+            .then(pl.col("label").str.strip_prefix("friction_"))
+            .otherwise("value")
+            .str.replace_all("_", " ")
+            .alias("said")
+        )
+    )
+    each = told_of.group_by("contact_id").agg(
+        pl.col("said").unique(maintain_order=True).str.join(", ")
+    )
     return dict(each.iter_rows())
 
 
@@ -93,14 +117,19 @@ def _table(told: pl.DataFrame, seen: dict[str, str]) -> Table:
     for row in told.iter_rows(named=True):
         first = (row["customer_text"] or "").split("\n")[0]
         shown = first if len(first) <= _SHOWN_WORDS else first[: _SHOWN_WORDS - 1] + "…"
-        table.add_row(f"{row['started_at']:%Y-%m-%d %H:%M}", row["channel"], escape(row["contact_id"]),
-                      escape(seen.get(row["contact_id"], "")), escape(shown))  # fmt: skip
+        table.add_row(
+            f"{row['started_at']:%Y-%m-%d %H:%M}",
+            row["channel"],
+            escape(row["contact_id"]),
+            escape(seen.get(row["contact_id"], "")),
+            escape(shown),
+        )
     return table
 
 
-def _rows(street: Street, name: str, customer_id: str) -> pl.DataFrame:
+def _rows(context: RunContext, name: str, customer_id: str) -> pl.DataFrame:
     """The customer's rows of a table of the store; none where no walk has left it."""
-    path = street.path(name)
+    path = context.path(name)
     if not path.is_file():
         return pl.DataFrame({"customer_id": []}, schema={"customer_id": pl.String})
     return pl.read_parquet(path).filter(pl.col("customer_id") == customer_id)

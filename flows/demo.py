@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows import wiring
-from flows.settings import from_environment
+from flows.runtime.context import load_context
+from flows.runtime.settings import from_environment
 
 
 def demo(console: Console, store: Path | None) -> None:
@@ -23,14 +23,14 @@ def demo(console: Console, store: Path | None) -> None:
     from flows.service import ask
 
     console.rule("the service answers", style="dim")
-    ask(console, wiring.street(store))
+    ask(console, load_context(store))
     close(console, store, summaries, time.monotonic() - started)
 
 
 def walk(
     console: Console,
     export: Path | None,
-    kind: str,
+    source: str,
     store: Path | None,
     closing: bool = True,
     until: str | None = None,
@@ -45,7 +45,7 @@ def walk(
     if export is not None and store is None:
         home = home / "exports" / export.resolve().name
     home.mkdir(parents=True, exist_ok=True)
-    if export is not None and kind == "auto":
+    if export is not None and source == "auto":
         from data.sources import detect
 
         detect(export)  # says at once what is wrong with the folder, before Prefect starts
@@ -55,7 +55,7 @@ def walk(
         from flows.retrain import retrain
 
     where = [str(path.resolve()) if path else None for path in (export, words)]
-    summaries = retrain(where[0], kind, str(home), until, where[1])
+    summaries = retrain(where[0], source, str(home), until, where[1])
     if closing:
         close(console, home, summaries, time.monotonic() - started)
     return summaries
@@ -75,11 +75,21 @@ def close(console: Console, store: Path, summaries: dict[str, Any], seconds: flo
         console.print(f"\n{escape(said)}", highlight=False)
     if "treat" in summaries:
         console.print(f"\n{to_treat(summaries['treat'])}", highlight=False)
-    console.print(f"\n{seconds:.0f} s. [bold]keepline ui[/] shows the runs, [bold]keepline decisions[/] why.")
+    console.print(
+        f"\n{seconds:.0f} s. [bold]keepline ui[/] shows the runs, [bold]keepline decisions[/] why."
+    )
     if "report" in summaries:
-        console.print(f"The report is at [bold]{store / 'report' / 'index.html'}[/]", soft_wrap=True, highlight=False)
+        console.print(
+            f"The report is at [bold]{store / 'report' / 'index.html'}[/]",
+            soft_wrap=True,
+            highlight=False,
+        )
     else:
-        console.print(f"What was heard is in [bold]{store / 'transcripts.parquet'}[/]", soft_wrap=True, highlight=False)
+        console.print(
+            f"What was heard is in [bold]{store / 'transcripts.parquet'}[/]",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def remarks(summaries: dict[str, Any]) -> list[str]:
@@ -91,29 +101,45 @@ def remarks(summaries: dict[str, Any]) -> list[str]:
         if "next_steps" in taken  # a step reused from before it told them has none
     ]
     adapted = summaries.get("train_asr", {}).get("adaptation", {})
-    return left_out + [one["says"] for one in (adapted, summaries.get("office_asr", {})) if one.get("says")]
+    return left_out + [
+        one["says"] for one in (adapted, summaries.get("office_asr", {})) if one.get("says")
+    ]
 
 
 def to_treat(found: dict[str, Any]) -> str:
     """One sentence on whom to treat (treatments.parquet lists them), and what the choice rests on."""
     if found["basis"] != "uplift":
         return (
-            f"To treat: the {found['treat']} riskiest customers; there is too little to tell whom an offer would keep."
+            f"To treat: the {found['treat']} riskiest customers; "
+            "there is too little to tell whom an offer would keep."
         )
-    return (f"To treat: {found['treat']} of {found['customers']} customers, expected to keep "
-            f"{found['expected_kept']:.1f} and to earn {found['expected_profit']:.0f}.")  # fmt: skip
+    return (
+        f"To treat: {found['treat']} of {found['customers']} customers, expected to keep "
+        f"{found['expected_kept']:.1f} and to earn {found['expected_profit']:.0f}."
+    )
 
 
 def verdict(kind: str, summaries: dict[str, Any]) -> tuple[str, ...]:
     """One row: model, its measure before and after, what the gate said, what serves now."""
     found = summaries[f"evaluate_{kind}"]
     measure, metric, shown = {
-        "asr": ("WER", "wer", "{:.1%}"), "reader": ("label errors", "label_errors", "{:.1%}"),
+        "asr": ("WER", "wer", "{:.1%}"),
+        "reader": ("label errors", "label_errors", "{:.1%}"),
         "churn": ("Brier score", "brier", "{:.4f}"),
-    }[kind]  # fmt: skip
+    }[kind]
     before, after = (found[role][metric] for role in ("reference", "candidate"))
-    ends = f" [{shown.format(after['low'])}, {shown.format(after['high'])}]" if after["low"] is not None else ""
+    ends = (
+        f" [{shown.format(after['low'])}, {shown.format(after['high'])}]"
+        if after["low"] is not None
+        else ""
+    )
     released = summaries[f"release_{kind}"]
     champion = f"{kind} v{released['champion']}" if released["champion"] else "nothing yet"
-    return (kind, measure, shown.format(before["value"]), shown.format(after["value"]) + ends,
-            summaries[f"decide_{kind}"]["verdict"], champion)  # fmt: skip
+    return (
+        kind,
+        measure,
+        shown.format(before["value"]),
+        shown.format(after["value"]) + ends,
+        summaries[f"decide_{kind}"]["verdict"],
+        champion,
+    )

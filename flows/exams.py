@@ -13,33 +13,40 @@ import polars as pl
 from data.load import load_bands
 from data.store import read_tables, write_table
 from data.utterances import CIRCUMSTANCES
-from flows import hearing, judging, leaving, reading
+from flows import hearing, leaving, reading
 
 if TYPE_CHECKING:
-    from flows.steps import Street
+    from flows.runtime.context import RunContext
 
 KEPT = "test_set.parquet"  # beside the scorecards: for asr the held-out contacts, for churn the held-out rows,
 # for the reader what had to be read in which contact
 
 
-def keep(street: Street, kind: str) -> None:
+def keep(context: RunContext, kind: str) -> None:
     """Leaves in scorecards/<kind> what, with the dataset, makes the test set again."""
     if kind == "reader":
-        write_table(street.path(f"scorecards/{kind}/{KEPT}"), reading.kept(street))
+        write_table(context.path(f"scorecards/{kind}/{KEPT}"), reading.kept(context))
         return
     name = {"asr": "splits.parquet", "churn": "features.parquet"}[kind]
-    rows = pl.read_parquet(street.path(name)).filter(pl.col("split") == "test")
-    write_table(street.path(f"scorecards/{kind}/{KEPT}"), leaving.examined(rows) if kind == "churn" else rows)
+    rows = pl.read_parquet(context.path(name)).filter(pl.col("split") == "test")
+    write_table(
+        context.path(f"scorecards/{kind}/{KEPT}"),
+        leaving.examined(rows) if kind == "churn" else rows,
+    )
 
 
 def recordings_of(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """The recordings with each call's queue, its customer's region and how busy the centre was, as the cut wants."""
     contacts = tables["contacts"].join(load_bands(tables["contacts"]), on="contact_id")
-    contacts = contacts.join(tables["customers"].select("customer_id", "region"), on="customer_id", how="left")
-    return tables["recordings"].join(contacts.select("contact_id", *CIRCUMSTANCES), on="contact_id", how="left")
+    contacts = contacts.join(
+        tables["customers"].select("customer_id", "region"), on="customer_id", how="left"
+    )
+    return tables["recordings"].join(
+        contacts.select("contact_id", *CIRCUMSTANCES), on="contact_id", how="left"
+    )
 
 
-def bring_back(street: Street, kind: str, run_id: str, dataset: Path) -> tuple[Path, str]:
+def bring_back(context: RunContext, kind: str, run_id: str, dataset: Path) -> tuple[Path, str]:
     """Writes the test set of the model that `run_id` trained to `dataset`/test_set; returns it and its hash.
 
     `dataset` is the checked-out dataset of the model. Raises ValueError when the run kept no test set, or when what
@@ -50,7 +57,7 @@ def bring_back(street: Street, kind: str, run_id: str, dataset: Path) -> tuple[P
     from data.utterances import cut
     from training.tracking import fetch_artifact, get_run
 
-    uri = street.settings.tracking_uri
+    uri = context.settings.tracking_uri
     with tempfile.TemporaryDirectory() as scratch:
         kept = fetch_artifact(uri, run_id, f"scorecards/{KEPT}", Path(scratch))
         if kept is None:
@@ -73,7 +80,7 @@ def bring_back(street: Street, kind: str, run_id: str, dataset: Path) -> tuple[P
             lambda call: read(content(call), call),
             out,
         )
-        alone = replace(street.params.evaluation, conditions=(), guardrail_s=0.0)
+        alone = replace(context.params.evaluation, conditions=(), guardrail_s=0.0)
         found = hearing.exams(out / "test.jsonl", alone)["test"].data_hash
     wanted = get_run(uri, run_id)["tags"].get("test_data_hash", "")
     if found != wanted:
@@ -84,9 +91,9 @@ def bring_back(street: Street, kind: str, run_id: str, dataset: Path) -> tuple[P
     return out, found
 
 
-def of_alias(street: Street, kind: str, alias: str) -> tuple[int, str, str]:
+def of_alias(context: RunContext, kind: str, alias: str) -> tuple[int, str, str]:
     """(version, data hash, run id) of the model an alias names. Raises ValueError when it names none."""
-    office = judging.registry(street)
+    office = context.registry()
     version = office.alias(kind, alias)
     if version is None:
         raise ValueError(f"{kind}@{alias}: no version of {kind} has this alias.")

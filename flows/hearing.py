@@ -19,6 +19,7 @@ import polars as pl
 
 from data.audio import SAMPLE_RATE_HZ, AudioError, read, resample
 from data.general import general_speech
+from data.progress import Progress
 from data.store import atomic, read_lines
 from data.telephone import effect, sounds_in
 from data.text import normalise
@@ -26,7 +27,7 @@ from data.transcripts import roles_of
 from evaluation.metrics.snr import estimated_snr_db
 from evaluation.metrics.wer import alignment
 from evaluation.params import EvaluationParams
-from flows.settings import ROOT
+from flows.runtime.settings import ROOT
 
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from models.confidence import Calibration
     from models.segments import Segmentation
 
-Report = Callable[[int, int], None]
 Pair = tuple[dict[str, Any], np.ndarray]  # a line of a manifest, and its samples
 AT_ONCE = 64  # utterances between two looks at the progress bar
 
@@ -110,7 +110,9 @@ def exams(manifest: Path, params: EvaluationParams) -> dict[str, Exam]:
         for name in params.guardrail:
             found_there = _decoded(ROOT / name)
             if not found_there:
-                raise ValueError(f"{ROOT / name}: no general speech in it. Name a manifest in evaluation.guardrail.")
+                raise ValueError(
+                    f"{ROOT / name}: no general speech in it. Name a manifest in evaluation.guardrail."
+                )
             general += found_there
         if not params.guardrail:
             general += general_speech(params.guardrail_s, params.seed, SAMPLE_RATE_HZ)
@@ -125,7 +127,7 @@ def examine(
     bundle_sha256: str,
     params: EvaluationParams,
     now: datetime,
-    progress: Report = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> dict[str, Scorecard]:
     """The `.nemo` at `model` on every exam: a scorecard each. That of the test also holds the conditions' figures."""
     from evaluation.metrics.critical import classes_with
@@ -134,7 +136,10 @@ def examine(
     from models.asr import load
 
     recognizer = load(model)
-    calibration, recognizer.calibration = recognizer.calibration, None  # to measure both with and without
+    calibration, recognizer.calibration = (
+        recognizer.calibration,
+        None,
+    )  # to measure both with and without
     classes, variants = classes_with(params.critical), variants_with(params.spellings)
     total = sum(len(exam.waves) for exam in parts.values())
     done, cards = 0, {}
@@ -152,8 +157,18 @@ def examine(
             "confidence": _sureness(calibration, exam, heard),
         }
         texts = [found.text for found in heard]
-        cards[part] = asr_scorecard(name, exam.data_hash, exam.rows, texts, params.seed, now.isoformat(),
-                                    bundle_sha256, facts, classes, variants)  # fmt: skip
+        cards[part] = asr_scorecard(
+            name,
+            exam.data_hash,
+            exam.rows,
+            texts,
+            params.seed,
+            now.isoformat(),
+            bundle_sha256,
+            facts,
+            classes,
+            variants,
+        )
     if "conditions" in cards:
         cards["test"] = replace(cards["test"], conditions=cards["conditions"].slices["condition"])
     return cards
@@ -166,7 +181,10 @@ def _decoded(manifest: Path) -> list[Pair]:
     for row in lines_of(manifest):
         samples, rate_hz = read(manifest.parent / row["audio_filepath"])
         wave = resample(samples[:, 0], rate_hz, SAMPLE_RATE_HZ)
-        known = {"voice": row.get("voice") or row.get("speaker"), "snr_db": estimated_snr_db(wave, SAMPLE_RATE_HZ)}
+        known = {
+            "voice": row.get("voice") or row.get("speaker"),
+            "snr_db": estimated_snr_db(wave, SAMPLE_RATE_HZ),
+        }
         found.append(({**row, **known}, wave))
     return found
 
@@ -186,7 +204,9 @@ def _shared_out(pairs: Sequence[Pair], seconds: float) -> list[Pair]:
         by_voice.setdefault(str(row.get("voice") or row.get("contact_id")), []).append((row, wave))
     chosen: list[Pair] = []
     length_s = 0.0
-    for pair in (one for turn in zip_longest(*by_voice.values()) for one in turn if one is not None):
+    for pair in (
+        one for turn in zip_longest(*by_voice.values()) for one in turn if one is not None
+    ):
         length_s += len(pair[1]) / SAMPLE_RATE_HZ
         if chosen and length_s > seconds:
             break
@@ -196,7 +216,9 @@ def _shared_out(pairs: Sequence[Pair], seconds: float) -> list[Pair]:
 
 def smoke_sample(manifest: Path) -> Path:
     """The longest test cut, for the service to transcribe before a release."""
-    return manifest.parent / max(rows_of(manifest), key=lambda row: row["duration"])["audio_filepath"]
+    return (
+        manifest.parent / max(rows_of(manifest), key=lambda row: row["duration"])["audio_filepath"]
+    )
 
 
 def judged_words(
@@ -210,7 +232,9 @@ def judged_words(
     scores, right, calls = [], [], []
     for row, transcript in zip(rows, heard, strict=True):
         plain = [normalise(word.text).split() for word in transcript.words]
-        pairs = alignment(normalise(row["text"]), " ".join(part for parts in plain for part in parts))
+        pairs = alignment(
+            normalise(row["text"]), " ".join(part for parts in plain for part in parts)
+        )
         met = iter([said == part for said, part in pairs if part is not None])
         for word, parts in zip(transcript.words, plain, strict=True):
             if parts:
@@ -220,13 +244,26 @@ def judged_words(
     return np.array(scores, float), np.array(right, bool), np.array(calls, str)
 
 
-def told(clean: Mapping[str, pl.DataFrame], splits: pl.DataFrame, side: str) -> list[dict[str, Any]]:
+def told(
+    clean: Mapping[str, pl.DataFrame], splits: pl.DataFrame, side: str
+) -> list[dict[str, Any]]:
     """The recordings of calls on one side of the split whose customers' words people typed, with these as `text`."""
-    there = splits.filter((pl.col("split") == side) & pl.col("contact_id").is_not_null()).select("contact_id")
-    typed = clean["turns"].filter((pl.col("origin") == "person") & (pl.col("role") == "customer")).sort("turn")
-    texts = typed.group_by("contact_id", maintain_order=True).agg(pl.col("text").fill_null("").str.join(" "))
+    there = splits.filter((pl.col("split") == side) & pl.col("contact_id").is_not_null()).select(
+        "contact_id"
+    )
+    typed = (
+        clean["turns"]
+        .filter((pl.col("origin") == "person") & (pl.col("role") == "customer"))
+        .sort("turn")
+    )
+    texts = typed.group_by("contact_id", maintain_order=True).agg(
+        pl.col("text").fill_null("").str.join(" ")
+    )
     return (
-        clean["recordings"].join(there, on="contact_id", how="semi").join(texts, on="contact_id").sort("contact_id")
+        clean["recordings"]
+        .join(there, on="contact_id", how="semi")
+        .join(texts, on="contact_id")
+        .sort("contact_id")
     ).to_dicts()
 
 
@@ -251,7 +288,9 @@ def calibrate(
     rows, heard = [], []
     for call in calls:
         try:
-            turns = recognizer.transcribe_call(*read_audio(call["contact_id"]), roles_of(call), segmentation)
+            turns = recognizer.transcribe_call(
+                *read_audio(call["contact_id"]), roles_of(call), segmentation
+            )
         except AudioError:
             continue
         words = [word for turn in turns if turn.role == "customer" for word in turn.words]
@@ -265,15 +304,20 @@ def calibrate(
     return {"calibrated": True, "calls": len(rows), **asdict(fitted)}
 
 
-def _sureness(calibration: Calibration | None, exam: Exam, heard: Sequence[Transcript]) -> dict[str, Any]:
+def _sureness(
+    calibration: Calibration | None, exam: Exam, heard: Sequence[Transcript]
+) -> dict[str, Any]:
     """How far confidence is from the truth on an exam: expected calibration error, before and after calibration."""
     from models.confidence import expected_calibration_error
 
     scores, right, _ = judged_words(exam.rows, heard)
     if not len(scores):
         return {"words": 0, "calibrated": calibration is not None}
-    found = {"words": len(scores), "calibrated": calibration is not None,
-             "ece_uncalibrated": round(expected_calibration_error(scores, right), 4)}  # fmt: skip
+    found = {
+        "words": len(scores),
+        "calibrated": calibration is not None,
+        "ece_uncalibrated": round(expected_calibration_error(scores, right), 4),
+    }
     if calibration:
         found["ece"] = round(expected_calibration_error(calibration(scores), right), 4)
     return found

@@ -12,15 +12,16 @@ from rich.console import Console
 from rich.table import Table
 
 from data.store import read_lines, write_text
-from flows import judging
-from flows.settings import from_environment
-from flows.wiring import street
+from flows.runtime.context import load_context
+from flows.runtime.settings import from_environment
 from models.bundle import KINDS
 
 LONGEST_S = 20.0  # of a regression to listen to
 
 
-def compare(console: Console, names: list[str], html: Path | None, across_data: bool, store: Path | None) -> None:
+def compare(
+    console: Console, names: list[str], html: Path | None, across_data: bool, store: Path | None
+) -> None:
     """Compares runs in the terminal and as a page, with the worst regressions to listen to."""
     from evaluation.compare import RunView, compare, comparison_page, print_comparison
     from evaluation.scorecard import load
@@ -32,11 +33,18 @@ def compare(console: Console, names: list[str], html: Path | None, across_data: 
     for name in names:
         found = [run for run in known if run["run_id"].startswith(name)]
         if len(found) != 1:
-            state = "no run begins so" if not found else f"{len(found)} runs begin so; give more letters"
+            state = (
+                "no run begins so"
+                if not found
+                else f"{len(found)} runs begin so; give more letters"
+            )
             raise ValueError(f"run {name}: {state}. `keepline runs` lists them.")
         chosen.append(found[0])
     with tempfile.TemporaryDirectory() as scratch:
-        views = [_view(settings.tracking_uri, run, RunView, load, Path(scratch) / run["run_id"]) for run in chosen]
+        views = [
+            _view(settings.tracking_uri, run, RunView, load, Path(scratch) / run["run_id"])
+            for run in chosen
+        ]
         result = compare(views, across_data=across_data)
     print_comparison(result, console)
     page = html or settings.store / "compare.html"
@@ -57,7 +65,11 @@ def _view(tracking_uri: str, run: dict[str, Any], view: Any, load: Any, to_dir: 
         data_hash=tags.get("test_data_hash", ""),
         scorecard=load(folder / "candidate.json") if folder else None,
         name=run["name"],
-        learned_from={name: tags[tag] for name, tag in (("data", "dvc_hash"), ("code", "git_commit")) if tag in tags},
+        learned_from={
+            name: tags[tag]
+            for name, tag in (("data", "dvc_hash"), ("code", "git_commit"))
+            if tag in tags
+        },
     )
 
 
@@ -75,7 +87,12 @@ def _listener(manifest: Path) -> Callable[[Mapping[str, Any]], str | None]:
 
         row = rows.get((wanted["contact_id"], wanted["role"], round(wanted["start_s"] or 0.0, 2)))
         path = manifest.parent / row["audio_filepath"] if row else None
-        if row is None or path is None or not path.exists() or comparable(row["text"]) != wanted["ref"]:
+        if (
+            row is None
+            or path is None
+            or not path.exists()
+            or comparable(row["text"]) != wanted["ref"]
+        ):
             return None
         samples, rate_hz = read(path)
         return clip(samples, rate_hz, 0.0, LONGEST_S).uri
@@ -95,7 +112,9 @@ def decisions(console: Console, store: Path | None) -> None:
         except (DecisionError, OSError) as error:
             rows.append(("?", path.stem, path.parent.name, "not genuine", str(error)))
         else:
-            rows.append((one["decided_at"], one["decision_id"], one["kind"], one["verdict"], one["summary"]))
+            rows.append(
+                (one["decided_at"], one["decision_id"], one["kind"], one["verdict"], one["summary"])
+            )
     if not rows:
         raise ValueError(f"{folder}: no decision yet. `keepline run` makes one a model.")
     table = Table(box=None)
@@ -107,31 +126,56 @@ def decisions(console: Console, store: Path | None) -> None:
     console.print(f"the records and their pages: {folder}", soft_wrap=True, highlight=False)
 
 
-def answer(console: Console, which: str, word: str, by: str | None, note: str, store: Path | None) -> None:
+def answer(
+    console: Console, which: str, word: str, by: str | None, note: str, store: Path | None
+) -> None:
     """Writes down a person's answer to a decision that waits for one."""
     from flows import approving
 
-    here = street(store)
-    record = approving.answer(here, which, word, by or here.settings.actor, note)
+    context = load_context(store)
+    record = approving.answer(context, which, word, by or context.settings.actor, note)
     then = "; the next `keepline run` promotes it" if word == "approved" else ""
-    console.print(f"{record['decision_id']} {record['answer']} by {record['by']}{then}", highlight=False)
+    console.print(
+        f"{record['decision_id']} {record['answer']} by {record['by']}{then}", highlight=False
+    )
 
 
 def ledger(console: Console, at: str | None, store: Path | None) -> None:
     """Prints the ledger, or who was champion on a day."""
-    office = judging.registry(street(store))
+    office = load_context(store).registry()
     if at is not None:
         day = date.fromisoformat(at)
         for kind in KINDS:
             version = office.champion_at(kind, day)
-            console.print(f"{at} {kind}: {'nobody' if version is None else f'v{version}'}", highlight=False)
+            console.print(
+                f"{at} {kind}: {'nobody' if version is None else f'v{version}'}", highlight=False
+            )
         return
     table = Table(box=None)
-    for column in ("at", "action", "model", "champion was", "version", "decision", "by", "approved by", "hash"):
+    for column in (
+        "at",
+        "action",
+        "model",
+        "champion was",
+        "version",
+        "decision",
+        "by",
+        "approved by",
+        "hash",
+    ):
         table.add_column(column)
     for entry in office.ledger():
-        table.add_row(entry.at[:19], entry.action, entry.name, str(entry.previous or "–"), f"v{entry.version}",
-                      entry.decision_id, entry.actor, entry.approved_by or "–", entry.hash[:12])  # fmt: skip
+        table.add_row(
+            entry.at[:19],
+            entry.action,
+            entry.name,
+            str(entry.previous or "–"),
+            f"v{entry.version}",
+            entry.decision_id,
+            entry.actor,
+            entry.approved_by or "–",
+            entry.hash[:12],
+        )
     console.print(table)
 
 
@@ -140,13 +184,17 @@ def checkout(console: Console, what: str, out: Path, test: bool, store: Path | N
     from data.versioning import checkout
     from flows import exams
 
-    here = street(store)
+    context = load_context(store)
     kind, _, alias = what.partition("@")
     if test and not alias:
         raise ValueError(f"{what}: a test set belongs to a model. Name one, as in asr@champion.")
-    version, dvc_hash, run_id = exams.of_alias(here, kind, alias) if alias else (None, what, "")
-    checkout(dvc_hash, here.path("versioned"), here.settings.dvc_remote, out)
+    version, dvc_hash, run_id = exams.of_alias(context, kind, alias) if alias else (None, what, "")
+    checkout(dvc_hash, context.path("versioned"), context.settings.dvc_remote, out)
     console.print(f"{out}: dataset {dvc_hash}", soft_wrap=True, highlight=False)
     if test:
-        where, found = exams.bring_back(here, kind, run_id, out)
-        console.print(f"{where}: what {kind} v{version} was scored on, {found}", soft_wrap=True, highlight=False)
+        where, found = exams.bring_back(context, kind, run_id, out)
+        console.print(
+            f"{where}: what {kind} v{version} was scored on, {found}",
+            soft_wrap=True,
+            highlight=False,
+        )

@@ -17,15 +17,26 @@ if TYPE_CHECKING:
     from evaluation.metrics.churn_profit import Campaign
     from evaluation.scorecard import Scorecard
 
-SLICES = ("plan", "region", "last_channel", "tenure", "price")  # customers are told apart by when models are judged
+SLICES = (
+    "plan",
+    "region",
+    "last_channel",
+    "tenure",
+    "price",
+)  # customers are told apart by when models are judged
 TENURE_DAYS = {365: "under a year", 3 * 365: "one to three years"}  # and above
 PRICES = ("low third", "middle third", "high third")
 MOST_SLICES = 12  # a column with more values tells of single customers
-LIFE_TABLE = "life table"  # the reference before there is a champion: knows how many leave, but not who
+LIFE_TABLE = (
+    "life table"  # the reference before there is a champion: knows how many leave, but not who
+)
 
 
 def checked(
-    parts: Iterable[pl.DataFrame], divided: pl.DataFrame, tables: Mapping[str, pl.LazyFrame], event: str
+    parts: Iterable[pl.DataFrame],
+    divided: pl.DataFrame,
+    tables: Mapping[str, pl.LazyFrame],
+    event: str,
 ) -> Iterator[pl.DataFrame]:
     """Each part of the features with the split of its customers, once it is sure to know no future and no other side.
 
@@ -37,7 +48,8 @@ def checked(
         rows = part.join(divided, on="customer_id", maintain_order="left")
         theirs = rows.lazy().select("customer_id").unique()
         contacts, outcomes = (
-            tables[name].join(theirs, on="customer_id", how="semi").collect() for name in ("contacts", "outcomes")
+            tables[name].join(theirs, on="customer_id", how="semi").collect()
+            for name in ("contacts", "outcomes")
         )
         assert_customers_apart(rows)
         assert_no_future(rows, contacts, outcomes, event)
@@ -70,10 +82,16 @@ def score(
     known = rows.filter(pl.col("event").is_not_null())
     train, test = known.filter(pl.col("split") == "train"), examined(rows)
     if test.is_empty():
-        raise ValueError("no held-out customer with a known outcome. Deliver outcomes, or raise splits.test_share.")
+        raise ValueError(
+            "no held-out customer with a known outcome. Deliver outcomes, or raise splits.test_share."
+        )
     horizons = horizons_days if known["time_days"].is_not_null().any() else ()
     banded = test.with_columns(bands(test))
-    slice_by = [name for name in SLICES if name in banded.columns and 1 < banded[name].n_unique() <= MOST_SLICES]
+    slice_by = [
+        name
+        for name in SLICES
+        if name in banded.columns and 1 < banded[name].n_unique() <= MOST_SLICES
+    ]
     outcomes = banded.select("customer_id", "as_of", "event", "time_days", *slice_by)
     campaign = campaign or PAPER
 
@@ -91,15 +109,20 @@ def score(
         if seen or not horizons:
             baselines["logistic regression"] = logistic(train, test, feature_columns(rows), seen)
         facts["parameters"] = sum(weight.numel() for weight in network.network.parameters())
-        facts["baselines"] = {who: point_metrics(with_outcomes(risks), campaign) for who, risks in baselines.items()}
+        facts["baselines"] = {
+            who: point_metrics(with_outcomes(risks), campaign) for who, risks in baselines.items()
+        }
         if truth is not None:
             true_risks = pl.read_parquet(truth)
             facts["attainable_skill"] = {
-                who: attainable_skill(risks, true_risks) for who, risks in {name: frame, **baselines}.items()
+                who: attainable_skill(risks, true_risks)
+                for who, risks in {name: frame, **baselines}.items()
             }
     if predictions is not None:
         write_table(predictions, frame)
-    return churn_scorecard(name, hash_of(test), frame, seed, now.isoformat(), bundle_sha256, facts, slice_by, campaign)
+    return churn_scorecard(
+        name, hash_of(test), frame, seed, now.isoformat(), bundle_sha256, facts, slice_by, campaign
+    )
 
 
 def bands(rows: pl.DataFrame) -> list[pl.Series]:
@@ -109,12 +132,20 @@ def bands(rows: pl.DataFrame) -> list[pl.Series]:
     """
     made = []
     if "tenure_days" in rows.columns:
-        days = rows["tenure_days"].cut(list(TENURE_DAYS), labels=[*TENURE_DAYS.values(), "over three years"])
+        days = rows["tenure_days"].cut(
+            list(TENURE_DAYS), labels=[*TENURE_DAYS.values(), "over three years"]
+        )
         made.append(days.cast(pl.String).alias("tenure"))
-    prices = rows["monthly_price"].drop_nulls().sort() if "monthly_price" in rows.columns else pl.Series()
+    prices = (
+        rows["monthly_price"].drop_nulls().sort()
+        if "monthly_price" in rows.columns
+        else pl.Series()
+    )
     if len(prices):
         edges = sorted({float(prices[len(prices) * part // 3]) for part in (1, 2)})
-        named = rows["monthly_price"].cut(edges, labels=list(PRICES[: len(edges) + 1]), left_closed=True)
+        named = rows["monthly_price"].cut(
+            edges, labels=list(PRICES[: len(edges) + 1]), left_closed=True
+        )
         made.append(named.cast(pl.String).alias("price"))
     return made
 
@@ -150,8 +181,12 @@ def smoke_sample(current: pl.DataFrame) -> dict[str, Any]:
 def score_all(model: str | None, current: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(risks, reasons) of every row of `current`, riskiest first; both empty when no model is in office."""
     if model is None:
-        return (pl.DataFrame(schema={"customer_id": pl.String, "as_of": pl.Date}),
-                pl.DataFrame(schema={"customer_id": pl.String, "rank": pl.Int64, "sentence": pl.String}))  # fmt: skip
+        return (
+            pl.DataFrame(schema={"customer_id": pl.String, "as_of": pl.Date}),
+            pl.DataFrame(
+                schema={"customer_id": pl.String, "rank": pl.Int64, "sentence": pl.String}
+            ),
+        )
     from models.churn import ChurnModel
 
     network = ChurnModel.load(Path(model))
@@ -159,7 +194,9 @@ def score_all(model: str | None, current: pl.DataFrame) -> tuple[pl.DataFrame, p
     return risks.sort(risks.columns[-1], descending=True), network.reasons(current)
 
 
-def present(parts: Iterable[pl.DataFrame], outcomes: pl.DataFrame, params: FeatureParams) -> Iterator[pl.DataFrame]:
+def present(
+    parts: Iterable[pl.DataFrame], outcomes: pl.DataFrame, params: FeatureParams
+) -> Iterator[pl.DataFrame]:
     """Each part of today's features without those who are known to have left, if only on an unknown day."""
     from data.features import of_event
 
@@ -176,7 +213,9 @@ def unseen(model: str | None, current: pl.DataFrame) -> dict[str, dict[str, int]
     from models.churn import ChurnModel
 
     columns = ChurnModel.load(Path(model)).config.columns
-    return unseen(current, {column.name: column.values for column in columns if column.kind == "categorical"})
+    return unseen(
+        current, {column.name: column.values for column in columns if column.kind == "categorical"}
+    )
 
 
 def keep_scores(folder: Path, scores: pl.DataFrame, model: str) -> None:
@@ -184,11 +223,17 @@ def keep_scores(folder: Path, scores: pl.DataFrame, model: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for (day,), rows in scores.group_by("as_of"):
         name = f"{day}-{hashlib.sha256(model.encode()).hexdigest()[:12]}.parquet"
-        write_table(folder / name, rows.select(pl.lit(model).alias("model"), pl.all()).sort("customer_id"))
+        write_table(
+            folder / name, rows.select(pl.lit(model).alias("model"), pl.all()).sort("customer_id")
+        )
 
 
 def matured(
-    folder: Path, tables: Mapping[str, pl.DataFrame], params: FeatureParams, seed: int, campaign: Campaign
+    folder: Path,
+    tables: Mapping[str, pl.DataFrame],
+    params: FeatureParams,
+    seed: int,
+    campaign: Campaign,
 ) -> list[dict[str, Any]]:
     """How the scores kept in `folder` have turned out, by model and horizon (evaluation.matured); [] where none are."""
     from data.features import is_dated, of_event, snapshot
@@ -198,7 +243,9 @@ def matured(
     if not files or not is_dated(tables["outcomes"], params):
         return []
     scored = pl.concat([pl.read_parquet(file) for file in files], how="diagonal")
-    outcomes = of_event(tables["outcomes"], params).unique("customer_id", keep="first", maintain_order=True)
+    outcomes = of_event(tables["outcomes"], params).unique(
+        "customer_id", keep="first", maintain_order=True
+    )
     today = snapshot(tables["outcomes"], tables["contacts"], params)
     return matured(scored, outcomes, today, seed, params.lead_days, campaign)
 
@@ -222,6 +269,8 @@ def with_evidence(
         return reasons
     said = pl.concat([table.select(turns[0].columns) for table in turns])
     riskiest = scores.head(customers).select("customer_id")
-    found = evidence(reasons.join(riskiest, on="customer_id", how="semi"), contacts, labels, said, params)
+    found = evidence(
+        reasons.join(riskiest, on="customer_id", how="semi"), contacts, labels, said, params
+    )
     keys = ["customer_id", "as_of", "rank"]
     return reasons.join(found.select(*keys, *SCHEMA), on=keys, how="left", maintain_order="left")

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from data.store import read_json, write_json
 from flows.graph import Step
-from flows.settings import ROOT
+from flows.runtime.settings import ROOT
 
 if TYPE_CHECKING:
-    from flows.steps import Street
+    from flows.runtime.context import RunContext
 
 MARKERS = ".markers"
 
@@ -32,7 +32,11 @@ def digest(path: Path) -> str:
         return "absent"
     found = hashlib.blake2b(digest_size=16)
     for file in sorted(path.rglob("*")):
-        if file.is_file() and "__pycache__" not in file.parts and not file.name.endswith((".pyc", ".tmp")):
+        if (
+            file.is_file()
+            and "__pycache__" not in file.parts
+            and not file.name.endswith((".pyc", ".tmp"))
+        ):
             found.update(str(file.relative_to(path)).encode())
             found.update(digest(file).encode())
     return found.hexdigest()
@@ -51,18 +55,24 @@ def named_in(settings: Any) -> list[Path]:
     if isinstance(settings, str):
         path = ROOT / settings
         return [path] if path.is_file() or ("/" in settings and path.is_dir()) else []
-    inside = settings.values() if isinstance(settings, dict) else settings if isinstance(settings, list | tuple) else ()
+    inside = (
+        settings.values()
+        if isinstance(settings, dict)
+        else settings
+        if isinstance(settings, list | tuple)
+        else ()
+    )
     return [path for value in inside for path in named_in(value)]
 
 
-def of_step(street: Street, step: Step) -> str:
+def of_step(context: RunContext, step: Step) -> str:
     """What a step's result depends on: its needs, its code, its sections of params.yaml and the files they name."""
-    needs = [street.raw if need == "raw" else street.path(need) for need in step.needs]
+    needs = [context.raw if need == "raw" else context.path(need) for need in step.needs]
     code = [ROOT / path for path in step.code]
-    settings = {section: asdict(getattr(street.params, section)) for section in step.params}
+    settings = {section: asdict(getattr(context.params, section)) for section in step.params}
     return fingerprint(
         needs + code + named_in(settings),
-        {"step": step.name, "kind": street.kind if "raw" in step.needs else "", **settings},
+        {"step": step.name, "source": context.source if "raw" in step.needs else "", **settings},
     )
 
 
@@ -93,6 +103,8 @@ def once(
     summary = run()
     missing = [str(out) for out in outs if not out.exists()]
     if missing:
-        raise RuntimeError(f"step {step}: promised {missing[0]} and did not write it. This is a fault of Keepline's.")
+        raise RuntimeError(
+            f"step {step}: promised {missing[0]} and did not write it. This is a fault of Keepline's."
+        )
     write_json(path, {"fingerprint": wanted, "summary": summary})
     return summary, False

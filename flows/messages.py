@@ -11,12 +11,12 @@ from rich.console import Console
 
 from data.labelling.scheme import ABSENT
 from data.messages import MessageError, parse
-from flows import judging, wiring
+from flows.runtime.context import load_context
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from flows.steps import Street
+    from flows.runtime.context import RunContext
     from models.reader import Reader
 
 STANDARD_INPUT = "-"
@@ -32,22 +32,29 @@ def read(source: str, model: str | None, channel: str, words: bool, store: Path 
 
     name = "standard input" if source == STANDARD_INPUT else source
     contacts, turns = parse(_content(source), name, channel)
-    street = wiring.street(store)
-    reader = Reader.load(_bundle(street, model))
+    context = load_context(store)
+    reader = Reader.load(_bundle(context, model))
     strange = []
-    for answer in answers(reader, contacts, turns, street.params.reading.min_familiar, words):
+    for answer in answers(reader, contacts, turns, context.params.reading.min_familiar, words):
         print(json.dumps(answer, ensure_ascii=False))
         strange += [answer["contact_id"]] if not answer["readable"] else []
     if strange:
         more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
         Console(stderr=True).print(
             f"{strange[0]}{more}: too few of the words are known from training; the labels are little more than how "
-            "common each is.", highlight=False, soft_wrap=True, markup=False,
-        )  # fmt: skip
+            "common each is.",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
 
 
 def answers(
-    reader: Reader, contacts: pl.DataFrame, turns: pl.DataFrame, min_familiar: float, words: bool = True
+    reader: Reader,
+    contacts: pl.DataFrame,
+    turns: pl.DataFrame,
+    min_familiar: float,
+    words: bool = True,
 ) -> list[dict[str, Any]]:
     """For each contact its labels with probabilities and, for what is there, the words that made it so."""
     import polars as pl
@@ -66,7 +73,9 @@ def answers(
             labels[name] = {
                 "value": values[best],
                 "probability": round(float(chances[row, best]), 4),
-                "probabilities": {value: round(float(p), 4) for value, p in zip(values, chances[row], strict=True)},
+                "probabilities": {
+                    value: round(float(p), 4) for value, p in zip(values, chances[row], strict=True)
+                },
             }
             if words and values[best] not in ABSENT:
                 labels[name]["words"] = why[name]
@@ -84,26 +93,30 @@ def answers(
 def _content(source: str) -> str:
     raw = sys.stdin.buffer.read() if source == STANDARD_INPUT else Path(source).read_bytes()
     if len(raw) > _MOST_MB * 2**20:
-        raise MessageError(f"{source}: {len(raw) / 2**20:.0f} MiB are more than {_MOST_MB}. Read it in parts.")
+        raise MessageError(
+            f"{source}: {len(raw) / 2**20:.0f} MiB are more than {_MOST_MB}. Read it in parts."
+        )
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise MessageError(f"{source}: not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
+        raise MessageError(
+            f"{source}: not UTF-8 text (byte {error.start}). Save it as UTF-8."
+        ) from error
 
 
-def _bundle(street: Street, which: str | None) -> Path:
+def _bundle(context: RunContext, which: str | None) -> Path:
     """The folder of the reader a person means: a bundle, an alias such as champion, or the one in office."""
     from models.bundle import verify_bundle
 
-    key = street.settings.public_key
+    key = context.settings.public_key
     if which and Path(which).is_dir():
         return verify_bundle(Path(which), key).path
     alias = (which or "champion").removeprefix("reader@")
-    known = street.path("registry").exists()  # asking a store that never was would make one
-    version = judging.registry(street).alias("reader", alias) if known else None
+    known = context.path("registry").exists()  # asking a store that never was would make one
+    version = context.registry().alias("reader", alias) if known else None
     if version is None:
         raise ValueError(
-            f"no reader has the alias '{alias}' in {street.store}. Train one with `keepline run`, or name a bundle's "
+            f"no reader has the alias '{alias}' in {context.store}. Train one with `keepline run`, or name a bundle's "
             "folder with --model."
         )
-    return judging.registry(street).fetch("reader", version, street.path("reference")).path
+    return context.registry().fetch("reader", version, context.path("reference")).path

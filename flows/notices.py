@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flows.settings import Settings
+    from flows.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 FILE = "notices.jsonl"
@@ -22,7 +22,9 @@ def tell(settings: Settings, title: str, body: str, now: datetime | None = None)
     at = (now or datetime.now(UTC)).isoformat(timespec="seconds")
     settings.store.mkdir(parents=True, exist_ok=True)
     line = json.dumps({"at": at, "title": title, "body": body}, ensure_ascii=False) + "\n"
-    with (settings.store / FILE).open("a", encoding="utf-8") as notices:  # one short write: lines do not mix
+    with (settings.store / FILE).open(
+        "a", encoding="utf-8"
+    ) as notices:  # one short write: lines do not mix
         notices.write(line)
     if not settings.notify:
         return True
@@ -33,7 +35,9 @@ def tell(settings: Settings, title: str, body: str, now: datetime | None = None)
         known = [addresses.add(address) for address in settings.notify]
         told = bool(addresses.notify(title=f"Keepline: {title}", body=body)) and all(known)
     except Exception as error:  # whatever a plug-in raises
-        log.error("nobody was told '%s': %s", title, type(error).__name__)  # an address may hold a password
+        log.error(
+            "nobody was told '%s': %s", title, type(error).__name__
+        )  # an address may hold a password
         return False
     if not told:
         log.error("not everybody could be told '%s'. Look at KEEPLINE_NOTIFY.", title)

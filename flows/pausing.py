@@ -10,7 +10,7 @@ from prefect.input import RunInput
 from prefect.settings import get_current_settings
 
 from flows import approving
-from flows.steps import Street
+from flows.runtime.context import RunContext
 
 
 class Answer(RunInput):
@@ -26,20 +26,25 @@ def on_a_server() -> bool:
     return bool(get_current_settings().api.url)
 
 
-def ask(street: Street, decision_id: str, summary: str) -> dict[str, Any] | None:
+def ask(context: RunContext, decision_id: str, summary: str) -> dict[str, Any] | None:
     """Pauses the flow until someone answers; the answer, or None when nobody did in time.
 
     An answer that may not be given (who trained the model approves it) raises ApprovalError and so fails the flow.
     """
     form = Answer.with_initial_data(
         description=f"{summary}\n\nDecision {decision_id}: approve it? Who trained the model may not.",
-        approve=False, by="",
-    )  # fmt: skip
+        approve=False,
+        by="",
+    )
     try:
         said = pause_flow_run(
-            wait_for_input=form, timeout=int(street.params.gates.approval_wait_s), poll_interval=2,
+            wait_for_input=form,
+            timeout=int(context.params.gates.approval_wait_s),
+            poll_interval=2,
             key=f"approval-{decision_id}",
-        )  # fmt: skip
+        )
     except FlowPauseTimeout:
-        return approving.of(street, decision_id)
-    return approving.answer(street, decision_id, "approved" if said.approve else "refused", said.by, said.note)
+        return approving.of(context, decision_id)
+    return approving.answer(
+        context, decision_id, "approved" if said.approve else "refused", said.by, said.note
+    )

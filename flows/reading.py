@@ -13,13 +13,14 @@ import polars as pl
 
 from data.labelling.complete import ReadingParams, complete
 from data.labelling.scheme import SCHEME
+from data.progress import Progress
 from data.records import TURNS
 from data.store import read_json, read_tables, write_json, write_table
 from flows import judging, probing
 
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
-    from flows.steps import Report, Street
+    from flows.runtime.context import RunContext
     from models.reader import Reader
     from training.reader import Lesson
 
@@ -36,34 +37,41 @@ class Exam:
     beliefs: pl.DataFrame
 
 
-def words(street: Street) -> tuple[pl.DataFrame, pl.DataFrame]:
+def words(context: RunContext) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(contacts, turns): what people transcribed or wrote, and of other calls what the recogniser heard."""
-    clean = read_tables(street.path("clean"))
-    heard = pl.read_parquet(street.path("transcripts.parquet")).select(list(TURNS))
-    return clean["contacts"], pl.concat([clean["turns"], heard.join(clean["turns"], on="contact_id", how="anti")])
+    clean = read_tables(context.path("clean"))
+    heard = pl.read_parquet(context.path("transcripts.parquet")).select(list(TURNS))
+    return clean["contacts"], pl.concat(
+        [clean["turns"], heard.join(clean["turns"], on="contact_id", how="anti")]
+    )
 
 
-def lessons(street: Street) -> dict[str, Lesson]:
+def lessons(context: RunContext) -> dict[str, Lesson]:
     """What the train and valid customers said, with the label model's beliefs about it."""
     from data.splits import customer_splits
     from training.reader import lesson
 
-    contacts, turns = words(street)
-    beliefs = pl.read_parquet(street.path("beliefs.parquet"))
-    divided = contacts.join(customer_splits(pl.read_parquet(street.path("splits.parquet"))), on="customer_id")
+    contacts, turns = words(context)
+    beliefs = pl.read_parquet(context.path("beliefs.parquet"))
+    divided = contacts.join(
+        customer_splits(pl.read_parquet(context.path("splits.parquet"))), on="customer_id"
+    )
     return {
-        side: lesson(divided.filter(pl.col("split") == side), turns, beliefs, SCHEME) for side in ("train", "valid")
+        side: lesson(divided.filter(pl.col("split") == side), turns, beliefs, SCHEME)
+        for side in ("train", "valid")
     }
 
 
-def exam(street: Street) -> Exam:
+def exam(context: RunContext) -> Exam:
     """The held-out customers' contacts. What a recogniser heard is no part of it: the dataset alone brings it back."""
     from data.splits import customer_splits
 
-    clean = read_tables(street.path("clean"))
-    held = customer_splits(pl.read_parquet(street.path("splits.parquet"))).filter(pl.col("split") == "test")
+    clean = read_tables(context.path("clean"))
+    held = customer_splits(pl.read_parquet(context.path("splits.parquet"))).filter(
+        pl.col("split") == "test"
+    )
     contacts = clean["contacts"].join(held, on="customer_id", how="semi")
-    return _exam(contacts, clean["turns"], pl.read_parquet(street.path("beliefs.parquet")))
+    return _exam(contacts, clean["turns"], pl.read_parquet(context.path("beliefs.parquet")))
 
 
 def _exam(contacts: pl.DataFrame, turns: pl.DataFrame, beliefs: pl.DataFrame) -> Exam:
@@ -75,9 +83,9 @@ def _exam(contacts: pl.DataFrame, turns: pl.DataFrame, beliefs: pl.DataFrame) ->
     )
 
 
-def kept(street: Street) -> pl.DataFrame:
+def kept(context: RunContext) -> pl.DataFrame:
     """What, with the dataset, makes the exam again: the beliefs that had to be met."""
-    return exam(street).beliefs
+    return exam(context).beliefs
 
 
 def hash_again(beliefs: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> str:
@@ -109,36 +117,56 @@ def score(
 
     facts: dict[str, Any] = {}
     if model is None:
-        chances = {label: np.tile(share, (asked.contacts.height, 1)) for label, share in balance.items()}
+        chances = {
+            label: np.tile(share, (asked.contacts.height, 1)) for label, share in balance.items()
+        }
     else:
         reader = Reader.load(model)
         chances, familiar = reader.probabilities(asked.contacts, asked.turns)
         facts = {"parameters": reader.parameters, "familiar": float(familiar.mean())}
         if truth is not None and truth.is_file():
-            true, read = truth_labels(pl.read_parquet(truth)), reader.beliefs_of(asked.contacts, chances, familiar)
+            true, read = (
+                truth_labels(pl.read_parquet(truth)),
+                reader.beliefs_of(asked.contacts, chances, familiar),
+            )
             rules = likeliest(asked.beliefs)
             given = {
                 "rules": rules,
                 "reader": likeliest(read),
                 "together": complete(rules, asked.beliefs, read, params),
             }
-            facts["truth"] = {who: right_share(labels, true, asked.contacts, seed) for who, labels in given.items()}
+            facts["truth"] = {
+                who: right_share(labels, true, asked.contacts, seed)
+                for who, labels in given.items()
+            }
     return reader_scorecard(
-        name, hash_of(asked.turns, asked.beliefs), asked.contacts, asked.beliefs, chances, SCHEME, seed,
-        now.isoformat(), bundle_sha256, facts,
-    )  # fmt: skip
+        name,
+        hash_of(asked.turns, asked.beliefs),
+        asked.contacts,
+        asked.beliefs,
+        chances,
+        SCHEME,
+        seed,
+        now.isoformat(),
+        bundle_sha256,
+        facts,
+    )
 
 
 def balance_of(beliefs: pl.DataFrame) -> dict[str, np.ndarray]:
     """The mean belief in each value, label by label, over all contacts; equal where nothing is believed."""
     mean = {
         (label, value): share
-        for label, value, share in beliefs.group_by("label", "value").agg(pl.col("probability").mean()).iter_rows()
+        for label, value, share in beliefs.group_by("label", "value")
+        .agg(pl.col("probability").mean())
+        .iter_rows()
     }
     found = {}
     for label, values in SCHEME.items():
         shares = np.array([mean.get((label, value), 0.0) for value in values])
-        found[label] = shares / shares.sum() if shares.sum() > 0 else np.full(len(values), 1 / len(values))
+        found[label] = (
+            shares / shares.sum() if shares.sum() > 0 else np.full(len(values), 1 / len(values))
+        )
     return found
 
 
@@ -149,43 +177,55 @@ def smoke_sample(asked: Exam) -> dict[str, Any]:
     return {"contacts": few.select("contact_id", "channel"), "turns": turns}
 
 
-def probe_reader(street: Street, progress: Report) -> dict[str, Any]:
+def probe_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Writes probes/reader: behaviour tests on held-out contacts."""
     from evaluation.behaviour import reader_probes
     from models.reader import Reader
 
-    probing.emptied(street, "reader")
-    asked = exam(street)
+    probing.emptied(context, "reader")
+    asked = exam(context)
     few = asked.contacts.gather_every(max(1, asked.contacts.height // PROBED)).head(PROBED)
     turns = asked.turns.join(few, on="contact_id", how="semi")
-    reader = Reader.load(street.path("reader/bundle"))
+    reader = Reader.load(context.path("reader/bundle"))
     probes = reader_probes(
-        lambda c, t: reader.probabilities(c, t)[0], SCHEME, few, turns, street.params.evaluation.seed
+        lambda c, t: reader.probabilities(c, t)[0],
+        SCHEME,
+        few,
+        turns,
+        context.params.evaluation.seed,
     )
-    return probing.leave(street, "reader", probes, {})
+    return probing.leave(context, "reader", probes, {})
 
 
-def read(street: Street, progress: Report) -> dict[str, Any]:
+def read(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Writes labels.parquet: the rules' labels, completed by what the reader in office reads."""
-    contacts, turns = words(street)
-    rules, beliefs = (pl.read_parquet(street.path(f"{name}.parquet")) for name in ("rules", "beliefs"))
-    labels = with_reader(rules, beliefs, contacts, turns, in_office(street), street.params.reading)
-    write_table(street.path("labels.parquet"), labels)
+    contacts, turns = words(context)
+    rules, beliefs = (
+        pl.read_parquet(context.path(f"{name}.parquet")) for name in ("rules", "beliefs")
+    )
+    labels = with_reader(
+        rules, beliefs, contacts, turns, in_office(context), context.params.reading
+    )
+    write_table(context.path("labels.parquet"), labels)
     changed = labels.join(rules, on=["contact_id", "label", "value"], how="anti")
     summary = {
-        "model": read_json(street.path("office/reader.json"))["model"],
+        "model": read_json(context.path("office/reader.json"))["model"],
         "labels": labels.height,
         "changed": changed.height,
         "changed_by_label": dict(changed.group_by("label").len().sort("label").iter_rows()),
     }
-    write_json(street.path("read.json"), summary)
+    write_json(context.path("read.json"), summary)
     return summary
 
 
 def with_reader(
-    rules: pl.DataFrame, beliefs: pl.DataFrame, contacts: pl.DataFrame, turns: pl.DataFrame, reader: Reader | None,
+    rules: pl.DataFrame,
+    beliefs: pl.DataFrame,
+    contacts: pl.DataFrame,
+    turns: pl.DataFrame,
+    reader: Reader | None,
     params: ReadingParams,
-) -> pl.DataFrame:  # fmt: skip
+) -> pl.DataFrame:
     """The rules' labels completed by a reader: as features, and the gate's tests of what reads a text, want them."""
     if reader is None:
         return rules
@@ -193,16 +233,16 @@ def with_reader(
     return complete(rules, beliefs, reader.beliefs(readable, turns, params.min_familiar), params)
 
 
-def in_office(street: Street) -> Reader | None:
+def in_office(context: RunContext) -> Reader | None:
     """The reader that reads until further notice, None before there is one."""
     from models.reader import Reader
 
-    path = judging.in_office(street, "reader")
+    path = judging.in_office(context, "reader")
     return None if path is None else Reader.load(Path(path))
 
 
-def of_version(street: Street, version: int) -> Reader:
+def of_version(context: RunContext, version: int) -> Reader:
     """A reader of the registry."""
     from models.reader import Reader
 
-    return Reader.load(judging.registry(street).fetch("reader", version, street.path("reference")).path)
+    return Reader.load(context.registry().fetch("reader", version, context.path("reference")).path)

@@ -27,7 +27,7 @@ from flows import notices
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flows.settings import Settings
+    from flows.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 FOLDER = ".running"
@@ -43,7 +43,9 @@ class Sign:
     what: str
     id: str
     name: str
-    place: str  # the tracking URI, or the address of Prefect's API; empty where Prefect has no server
+    place: (
+        str  # the tracking URI, or the address of Prefect's API; empty where Prefect has no server
+    )
     pid: int
     host: str
     since: str
@@ -55,7 +57,9 @@ def living(store: Path, what: str, id: str, name: str, place: str) -> Iterator[N
     folder = store / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{what}-{id}.json"
-    sign = Sign(what, id, name, place, os.getpid(), socket.gethostname(), datetime.now(UTC).isoformat())
+    sign = Sign(
+        what, id, name, place, os.getpid(), socket.gethostname(), datetime.now(UTC).isoformat()
+    )
     # Locked under another name first: a sign that can be seen is held. POSIX locks, as those of flock() would be kept
     # by forked helpers that outlive their parent.
     hidden = path.with_suffix(f".{os.getpid()}.tmp")
@@ -86,7 +90,11 @@ def reap(settings: Settings) -> list[Sign]:
         try:
             with path.open("r+", encoding="utf-8") as held:
                 sign = Sign(**json.loads(held.read()))
-                why = "its process was killed" if _free(held) else _stop_if_stuck(sign, held, settings.longest_run_s)
+                why = (
+                    "its process was killed"
+                    if _free(held)
+                    else _stop_if_stuck(sign, held, settings.longest_run_s)
+                )
                 # A sign that is gone, or another by now, was taken away by its process, which so ended as it should.
                 if why and path.stat().st_ino == os.fstat(held.fileno()).st_ino:
                     if _end(sign, why):
@@ -97,26 +105,36 @@ def reap(settings: Settings) -> list[Sign]:
         except (ValueError, TypeError) as error:
             log.error("%s: not a sign of life (%s). Remove it.", path, error)
         except Exception as error:  # whatever a server's client raises, the others' signs are looked at all the same
-            log.error("%s could not be ended as failed, next look tries again: %s", path.stem, error)
+            log.error(
+                "%s could not be ended as failed, next look tries again: %s", path.stem, error
+            )
     for pid, host in dict.fromkeys((sign.pid, sign.host) for sign, _ in ended):
         mine = [(sign, why) for sign, why in ended if (sign.pid, sign.host) == (pid, host)]
-        body = "".join(f"{sign.what} {sign.name} ({sign.id}), since {sign.since}: {why}.\n" for sign, why in mine)
+        body = "".join(
+            f"{sign.what} {sign.name} ({sign.id}), since {sign.since}: {why}.\n"
+            for sign, why in mine
+        )
         notices.tell(
-            settings, f"{mine[-1][0].name} ended as failed",
+            settings,
+            f"{mine[-1][0].name} ended as failed",
             f"{body}Process {pid} on {host}, store {settings.store}. Start the same command again: finished steps are "
             "kept, training goes on from its last checkpoint.",
-        )  # fmt: skip
+        )
     return [sign for sign, _ in ended]
 
 
 def guard(console: Console, every_s: float, once: bool, store: Path | None) -> None:
     """`keepline guard`: looks every `every_s` seconds, until it is stopped; says what it ended."""
-    from flows.settings import from_environment
+    from flows.runtime.settings import from_environment
 
     settings = from_environment(store=store)
     while True:
         for sign in reap(settings):
-            console.print(f"{sign.what} {sign.name} ({sign.id}) ended as failed", highlight=False, markup=False)
+            console.print(
+                f"{sign.what} {sign.name} ({sign.id}) ended as failed",
+                highlight=False,
+                markup=False,
+            )
         if once:
             return
         time.sleep(every_s)
@@ -165,12 +183,17 @@ def _crash(sign: Sign, why: str) -> bool:
     from prefect.settings import PREFECT_API_URL, temporary_settings
     from prefect.states import Crashed
 
-    with temporary_settings(updates={PREFECT_API_URL: sign.place}), get_client(sync_client=True) as client:
+    with (
+        temporary_settings(updates={PREFECT_API_URL: sign.place}),
+        get_client(sync_client=True) as client,
+    ):
         try:
             state = client.read_flow_run(UUID(sign.id)).state
         except ObjectNotFound:
             return False
         if state is not None and state.is_final():
             return not state.is_completed()
-        client.set_flow_run_state(UUID(sign.id), Crashed(message=f"Ended by Keepline: {why}."), force=True)
+        client.set_flow_run_state(
+            UUID(sign.id), Crashed(message=f"Ended by Keepline: {why}."), force=True
+        )
         return True

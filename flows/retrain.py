@@ -11,8 +11,8 @@ from rich.console import Console
 
 from data.store import read_json
 from flows import guarding, notices, pausing, wiring
-from flows.settings import prepare
-from flows.steps import Street
+from flows.runtime.context import RunContext, load_context
+from flows.runtime.settings import prepare
 
 console = Console()
 
@@ -20,18 +20,23 @@ console = Console()
 # Steps remember themselves (flows/marker.py): Prefect's own result files are not written atomically, and a truncated
 # one would fail every later run. So a task is only the frame around a step: its name, its time, its state.
 @task(name="step", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
-def step(name: str, street: Street) -> dict[str, Any]:
+def step(name: str, context: RunContext) -> dict[str, Any]:
     """Runs one step of the street; a finished one is reused."""
-    summary, reused = wiring.run_step(street, name, console)
+    summary, reused = wiring.run_step(context, name, console)
     console.print(wiring.line(name, summary, reused), highlight=False, soft_wrap=True)
     return summary
 
 
-@flow(name="retrain", flow_run_name="retrain {store}", persist_result=False,
-      on_failure=[guarding.failed], on_crashed=[guarding.killed])  # fmt: skip
+@flow(
+    name="retrain",
+    flow_run_name="retrain {store}",
+    persist_result=False,
+    on_failure=[guarding.failed],
+    on_crashed=[guarding.killed],
+)
 def retrain(
     export: str | None = None,
-    kind: str = "auto",
+    source: str = "auto",
     store: str | None = None,
     until: str | None = None,
     words: str | None = None,
@@ -44,16 +49,26 @@ def retrain(
     params.yaml asks for approval, a flow on a Prefect server pauses at its end until someone answers or its time is up.
     """
     prepare()  # a Prefect worker comes here without passing the command line
-    places = {name: Path(path) for name, path in (("store", store), ("export", export), ("words", words)) if path}
-    street = wiring.street(kind=kind, **places)
-    with guarding.guarded(street.settings):
-        found = {name: step(name, street) for name in wiring.steps_for(street, until)}
+    places = {
+        name: Path(path)
+        for name, path in (("store", store), ("export", export), ("words", words))
+        if path
+    }
+    context = load_context(source=source, **places)
+    with guarding.guarded(context.settings):
+        found = {name: step(name, context) for name in wiring.steps_for(context, until)}
         # Asked last, so that nothing else waits for people. Until then, and on a "no", the champion stays in office.
-        waiting = {name: one["waits"] for name, one in found.items() if name.startswith("release_") and one["waits"]}
+        waiting = {
+            name: one["waits"]
+            for name, one in found.items()
+            if name.startswith("release_") and one["waits"]
+        }
         for name, decision_id in waiting.items():
-            decided = read_json(street.path(f"decide_{name.removeprefix('release_')}.json"))
+            decided = read_json(context.path(f"decide_{name.removeprefix('release_')}.json"))
             how = f"Decision {decision_id}. `keepline approve {decision_id} --by NAME`, or answer in Prefect."
-            notices.tell(street.settings, "a candidate waits for approval", f"{decided['summary']} {how}")
-            if pausing.on_a_server() and pausing.ask(street, decision_id, decided["summary"]):
-                found[name] = step(name, street)
+            notices.tell(
+                context.settings, "a candidate waits for approval", f"{decided['summary']} {how}"
+            )
+            if pausing.on_a_server() and pausing.ask(context, decision_id, decided["summary"]):
+                found[name] = step(name, context)
         return found

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.settings import from_environment
+from flows.runtime.settings import from_environment
 from training.browse import browse
 
 FIGURES = ("test_wer", "test_brier")
@@ -33,13 +33,25 @@ def runs(
         metrics = run["metrics"]
         figures = [f"{name[5:]} {metrics[name]:.4f}" for name in FIGURES if name in metrics]
         began = datetime.fromtimestamp(run["start_time"] / 1000, UTC)
-        beside = [_shown(metrics.get(name, run["params"].get(name, run["tags"].get(name)))) for name in more]
-        table.add_row(run["run_id"][:8], escape(run["name"] or ""), run["status"], f"{began:%Y-%m-%d %H:%M}",
-                      " ".join(figures), run["tags"].get("dvc_hash", "")[:8], run["tags"].get("verdict", ""),
-                      *map(escape, beside))  # fmt: skip
+        beside = [
+            _shown(metrics.get(name, run["params"].get(name, run["tags"].get(name))))
+            for name in more
+        ]
+        table.add_row(
+            run["run_id"][:8],
+            escape(run["name"] or ""),
+            run["status"],
+            f"{began:%Y-%m-%d %H:%M}",
+            " ".join(figures),
+            run["tags"].get("dvc_hash", "")[:8],
+            run["tags"].get("verdict", ""),
+            *map(escape, beside),
+        )
     console.print(table)
     if len(found) > limit:
-        console.print(f"{len(found) - limit} more; --limit shows them", style="dim", highlight=False)
+        console.print(
+            f"{len(found) - limit} more; --limit shows them", style="dim", highlight=False
+        )
 
 
 def _shown(value: object) -> str:

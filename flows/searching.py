@@ -13,12 +13,13 @@ import polars as pl
 import yaml
 from rich.console import Console
 
-from flows import marker, wiring
+from flows import marker
 from flows.graph import BY_NAME
-from flows.progress import bar
+from flows.runtime.context import load_context
+from flows.runtime.progress import bar
 
 if TYPE_CHECKING:
-    from flows.steps import Street
+    from flows.runtime.context import RunContext
     from training.churn import ChurnTraining
     from training.tracking import Run
 
@@ -30,22 +31,36 @@ def search(console: Console, kind: str, trials: int, store: Path | None) -> None
     from training.search import search
 
     if kind != "churn":
-        raise ValueError(f"search: {kind!r} cannot be searched. Only churn can: an ASR trial takes minutes, so fan "
-                         "out with `dvc exp run --queue -S 'asr.learning_rate=0.001,0.002'`.")  # fmt: skip
-    street = wiring.street(store)
-    path = street.path("features.parquet")
+        raise ValueError(
+            f"search: {kind!r} cannot be searched. Only churn can: an ASR trial takes minutes, so fan "
+            "out with `dvc exp run --queue -S 'asr.learning_rate=0.001,0.002'`."
+        )
+    context = load_context(store)
+    path = context.path("features.parquet")
     if not path.is_file():
-        raise ValueError(f"{path}: no features to train on. Walk the street first: keepline run, or keepline demo.")
-    name = f"churn {marker.of_step(street, BY_NAME['train_churn'])[:12]}"  # other data or settings: another study
+        raise ValueError(
+            f"{path}: no features to train on. Walk the street first: keepline run, or keepline demo."
+        )
+    name = f"churn {marker.of_step(context, BY_NAME['train_churn'])[:12]}"  # other data or settings: another study
     rows = pl.read_parquet(path)
-    with _parent(street, name) as parent, bar(console, f"searching, up to {trials} trials") as progress:
+    with (
+        _parent(context, name) as parent,
+        bar(console, f"searching, up to {trials} trials") as progress,
+    ):
         found = search(
-            street.params.churn, rows, trials, f"sqlite:///{street.path('search.db')}", name,
-            street.path("search") / hashlib.sha256(name.encode()).hexdigest()[:12],
-            lambda number, params: _trial(street, name, parent.run_id, number, params), progress,
-            street.params.features.lead_days,
-        )  # fmt: skip
-        parent.log_metrics({"best_loss": found.loss, "first_loss": found.loss_before, "trials": found.trials})
+            context.params.churn,
+            rows,
+            trials,
+            f"sqlite:///{context.path('search.db')}",
+            name,
+            context.path("search") / hashlib.sha256(name.encode()).hexdigest()[:12],
+            lambda number, params: _trial(context, name, parent.run_id, number, params),
+            progress,
+            context.params.features.lead_days,
+        )
+        parent.log_metrics(
+            {"best_loss": found.loss, "first_loss": found.loss_before, "trials": found.trials}
+        )
     leavers = rows.filter(pl.col("event") & (pl.col("split") == "valid"))["customer_id"].n_unique()
     settings = {key: _short(value) for key, value in found.settings.items()}
     resumed = f" ({found.resumed_from} from before)" if found.resumed_from else ""
@@ -55,7 +70,9 @@ def search(console: Console, kind: str, trials: int, store: Path | None) -> None
         highlight=False,
     )
     console.print("\nIn params.yaml:\n", highlight=False)
-    console.print(yaml.safe_dump({"churn": settings}, sort_keys=False), highlight=False, markup=False)
+    console.print(
+        yaml.safe_dump({"churn": settings}, sort_keys=False), highlight=False, markup=False
+    )
     console.print("As an experiment:\n", highlight=False)
     console.print(command(settings), highlight=False, markup=False, soft_wrap=True)
 
@@ -71,21 +88,36 @@ def _short(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _parent(street: Street, name: str) -> Iterator[Run]:
+def _parent(context: RunContext, name: str) -> Iterator[Run]:
     from training.tracking import start_or_resume
 
-    settings, params = street.settings, asdict(street.params.churn)
-    with start_or_resume(settings.tracking_uri, EXPERIMENT, f"search {name}", params, {"kind": "search"},
-                         reuse_finished=True, artifact_root=settings.artifact_root) as run:  # fmt: skip
+    settings, params = context.settings, asdict(context.params.churn)
+    with start_or_resume(
+        settings.tracking_uri,
+        EXPERIMENT,
+        f"search {name}",
+        params,
+        {"kind": "search"},
+        reuse_finished=True,
+        artifact_root=settings.artifact_root,
+    ) as run:
         yield run
 
 
 @contextlib.contextmanager
-def _trial(street: Street, name: str, parent: str, number: int, params: ChurnTraining) -> Iterator[Run]:
+def _trial(
+    context: RunContext, name: str, parent: str, number: int, params: ChurnTraining
+) -> Iterator[Run]:
     from training.tracking import PARENT_TAG, start_or_resume
 
-    settings = street.settings
+    settings = context.settings
     tags = {PARENT_TAG: parent, "kind": "trial"}
-    with start_or_resume(settings.tracking_uri, EXPERIMENT, f"{name} trial {number}", asdict(params), tags,
-                         artifact_root=settings.artifact_root) as run:  # fmt: skip
+    with start_or_resume(
+        settings.tracking_uri,
+        EXPERIMENT,
+        f"{name} trial {number}",
+        asdict(params),
+        tags,
+        artifact_root=settings.artifact_root,
+    ) as run:
         yield run

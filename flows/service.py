@@ -13,9 +13,8 @@ import polars as pl
 from rich.console import Console
 
 from data.packs import read_member
-from flows import judging
-from flows.settings import ROOT, SettingsError, from_environment
-from flows.steps import Street
+from flows.runtime.context import RunContext
+from flows.runtime.settings import ROOT, SettingsError, from_environment
 
 START_S = 180
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -26,24 +25,24 @@ def serve(host: str | None, port: int | None, store: Path | None) -> None:
 
     Raises SettingsError for an address others can reach while no keys are configured.
     """
-    from flows.wiring import street
+    from flows.runtime.context import load_context
     from models.registry import STOPPED
     from models.serving import app as service
     from models.serving.access import Access
     from models.serving.loaded import CHALLENGER, CHAMPION, from_registry
     from models.serving.rollout import Rollout
 
-    here = street(store)
-    said = here.settings.serve
+    context = load_context(store)
+    said = context.settings.serve
     host = host or said.host
     if said.api_keys is None and host not in LOOPBACK:
         raise SettingsError(
             f"{host} can be reached by others, and nobody needs a key. Make one with `keepline key NAME ROLE` and set "
             "KEEPLINE_API_KEYS, or listen on 127.0.0.1."
         )
-    office = judging.registry(here)
+    office = context.registry()
     champions, challengers = (
-        from_registry(office, {"asr": "asr", "churn": "churn"}, here.path("serving"), alias)
+        from_registry(office, {"asr": "asr", "churn": "churn"}, context.path("serving"), alias)
         for alias in (CHAMPION, CHALLENGER)
     )
     options = service.Options(
@@ -52,15 +51,20 @@ def serve(host: str | None, port: int | None, store: Path | None) -> None:
         rate_per_s=said.rate_per_s,
         poll_s=said.poll_s,
         rollout=Rollout(said.rollout, said.canary_share),  # type: ignore[arg-type]
-        public_key=here.settings.public_key,
-        exports=here.path("exports"),
+        public_key=context.settings.public_key,
+        exports=context.path("exports"),
     )
     access = Access(said.api_keys) if said.api_keys else None
     app = service.create_app(
-        champions, service.KINDS, here.path("current.parquet"), options, challengers, access,
-        memory=here.path("serving"),
+        champions,
+        service.KINDS,
+        context.path("current.parquet"),
+        options,
+        challengers,
+        access,
+        memory=context.path("serving"),
         stopped=lambda kind, version, why: office.annotate(kind, int(version), {STOPPED: why}),
-    )  # fmt: skip
+    )
     service.serve(app, host, said.port if port is None else port, said.drain_s)
 
 
@@ -70,13 +74,19 @@ def key(console: Console, name: str, roles: list[str]) -> None:
 
     path = from_environment().serve.api_keys
     if path is None:
-        raise SettingsError("KEEPLINE_API_KEYS names no file to keep keys in. Set it, in the environment or in .env.")
+        raise SettingsError(
+            "KEEPLINE_API_KEYS names no file to keep keys in. Set it, in the environment or in .env."
+        )
     console.print(add_key(path, name, roles), highlight=False, soft_wrap=True)
-    console.print(f"{name}: {', '.join(roles)}. Only its hash is kept, in {path}; this is the one time it is shown.",
-                  style="dim", highlight=False, soft_wrap=True)  # fmt: skip
+    console.print(
+        f"{name}: {', '.join(roles)}. Only its hash is kept, in {path}; this is the one time it is shown.",
+        style="dim",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
-def ask(console: Console, street: Street) -> dict[str, Any]:
+def ask(console: Console, context: RunContext) -> dict[str, Any]:
     """Starts the real service on a free port, asks for a risk and a transcript, prints the answers, stops it.
 
     Raises RuntimeError with the end of the service's log when it does not get ready.
@@ -86,26 +96,41 @@ def ask(console: Console, street: Street) -> dict[str, Any]:
     with socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = street.path("service.log")
+    log = context.path("service.log")
     with log.open("wb") as output:
         service = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "serve", "--port", str(port), "--store", str(street.store)],
-            cwd=ROOT, stdout=output, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "flows.cli",
+                "serve",
+                "--port",
+                str(port),
+                "--store",
+                str(context.store),
+            ],
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             with console.status("starting the service …"):
                 ready = _wait(client, service, log)
-            answers = {"readyz": ready, **_questions(client, street, set(ready["models"]))}
+            answers = {"readyz": ready, **_questions(client, context, set(ready["models"]))}
     finally:
         service.terminate()
         service.wait(20)
     for kind, why in ready["problems"].items():
         console.print(f"  not serving {kind}: {why}")
     for version in ready["models"].values():
-        console.print(f"  serving {version['kind']} v{version['version']} ({version['bundle_sha256'][:12]})")
+        console.print(
+            f"  serving {version['kind']} v{version['version']} ({version['bundle_sha256'][:12]})"
+        )
     for score in answers.get("score", {}).get("scores", []):
-        risks = ", ".join(f"{name.replace('_', ' ')} d {risk:.0%}" for name, risk in score["risks"].items())
+        risks = ", ".join(
+            f"{name.replace('_', ' ')} d {risk:.0%}" for name, risk in score["risks"].items()
+        )
         console.print(f"  {score['customer_id']}: {risks}", highlight=False)
     for turn in answers.get("transcribe", {}).get("turns", [])[:4]:
         console.print(f"  {turn['start_s']:5.1f} s {turn['role']}: {turn['text']}", highlight=False)
@@ -130,17 +155,25 @@ def _wait(client: Any, service: subprocess.Popen[bytes], log: Path) -> dict[str,
     raise RuntimeError(f"the service did not get ready. {said}\n{tail}")
 
 
-def _questions(client: Any, street: Street, kinds: set[str]) -> dict[str, Any]:
+def _questions(client: Any, context: RunContext, kinds: set[str]) -> dict[str, Any]:
     """What the champions there are answer: a kind whose first candidate was refused has none."""
-    riskiest = pl.read_parquet(street.path("scores.parquet"))["customer_id"].head(2).to_list()
-    recording = pl.read_parquet(street.path("clean/recordings.parquet")).sort("duration_s").row(0, named=True)
-    content = read_member(street.path("shards"), recording["shard"], recording["member"])
+    riskiest = pl.read_parquet(context.path("scores.parquet"))["customer_id"].head(2).to_list()
+    recording = (
+        pl.read_parquet(context.path("clean/recordings.parquet"))
+        .sort("duration_s")
+        .row(0, named=True)
+    )
+    content = read_member(context.path("shards"), recording["shard"], recording["member"])
     replies = {}
     if "churn" in kinds:
         replies["score"] = client.post("/v1/churn:score", json={"customer_ids": riskiest})
     if "asr" in kinds:
-        replies["transcribe"] = client.post("/v1/transcribe", files={"recording": ("call.wav", content, "audio/wav")})
+        replies["transcribe"] = client.post(
+            "/v1/transcribe", files={"recording": ("call.wav", content, "audio/wav")}
+        )
     for name, reply in replies.items():
         if reply.status_code != 200:
-            raise RuntimeError(f"the service answered {name} with {reply.status_code}: {reply.text[:300]}")
+            raise RuntimeError(
+                f"the service answered {name} with {reply.status_code}: {reply.text[:300]}"
+            )
     return {name: reply.json() for name, reply in replies.items()}

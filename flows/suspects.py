@@ -10,33 +10,46 @@ from rich.markup import escape
 from rich.table import Table
 
 from data.store import write_table
-from flows import wiring
-from flows.progress import bar
 from flows.reading import words
+from flows.runtime.context import load_context
+from flows.runtime.progress import bar
 
 
 def suspects(console: Console, horizon_days: int, limit: int, store: Path | None) -> None:
     """Writes suspects.parquet in the store and prints the first `limit` of it."""
     from training.suspects import suspect_labels, suspect_outcomes
 
-    street = wiring.street(store)
-    labels, rows = street.path("labels.parquet"), street.path("features.parquet")
+    context = load_context(store)
+    labels, rows = context.path("labels.parquet"), context.path("features.parquet")
     for path in (labels, rows):
         if not path.is_file():
-            raise ValueError(f"{path}: not there yet. Walk the street first: keepline run, or keepline demo.")
-    contacts, turns = words(street)
+            raise ValueError(
+                f"{path}: not there yet. Walk the street first: keepline run, or keepline demo."
+            )
+    contacts, turns = words(context)
     with bar(console, "doubting labels") as progress:
-        found = pl.concat([
-            suspect_labels(pl.read_parquet(labels), turns, contacts, progress=progress),
-            suspect_outcomes(pl.read_parquet(rows), horizon_days),
-        ]).sort("margin", descending=True, maintain_order=True)  # fmt: skip
-    out = street.path("suspects.parquet")
+        found = pl.concat(
+            [
+                suspect_labels(pl.read_parquet(labels), turns, contacts, progress=progress),
+                suspect_outcomes(pl.read_parquet(rows), horizon_days),
+            ]
+        ).sort("margin", descending=True, maintain_order=True)
+    out = context.path("suspects.parquet")
     write_table(out, found)
     table = Table(box=None)
     for column in ("about", "label", "given", "rather", "probability"):
         table.add_column(column)
     for row in found.head(limit).iter_rows(named=True):
-        table.add_row(escape(f"{row['about']} {row['id']}"), row["label"], row["given"], row["suggested"],
-                      f"{row['probability']:.2f}")  # fmt: skip
+        table.add_row(
+            escape(f"{row['about']} {row['id']}"),
+            row["label"],
+            row["given"],
+            row["suggested"],
+            f"{row['probability']:.2f}",
+        )
     console.print(table)
-    console.print(f"{found.height} suspects in [bold]{out}[/], most suspect first", highlight=False, soft_wrap=True)
+    console.print(
+        f"{found.height} suspects in [bold]{out}[/], most suspect first",
+        highlight=False,
+        soft_wrap=True,
+    )

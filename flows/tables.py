@@ -17,9 +17,9 @@ from rich.table import Table
 from data import plain_table
 from data.plain_table import Columns, TableError
 from data.store import atomic, read_json, write_table
-from flows import wiring
-from flows.progress import bar
-from flows.settings import from_environment
+from flows.runtime.context import git_commit
+from flows.runtime.progress import bar
+from flows.runtime.settings import from_environment
 
 READING = "table.json"  # how the table was read, kept in the bundle
 FIGURES = ("log_loss", "brier", "auc", "average_precision", "lift_10", "ece", "calibration_slope")
@@ -27,9 +27,17 @@ REASONS = 3
 
 
 def fit_table(
-    console: Console, file: Path, target: str, id: str | None, out: Path | None, positive: str | None,
-    exclude: list[str], folds: int, seed: int, allow_leaks: bool,
-) -> None:  # fmt: skip
+    console: Console,
+    file: Path,
+    target: str,
+    id: str | None,
+    out: Path | None,
+    positive: str | None,
+    exclude: list[str],
+    folds: int,
+    seed: int,
+    allow_leaks: bool,
+) -> None:
     """Learns from `file`, prints what held-out rows say, leaves model/, held_out.parquet and, with folds, suspects."""
     from evaluation.metrics.churn import churn_metrics
     from models.bundle import file_sha256, write_bundle
@@ -46,20 +54,34 @@ def fit_table(
     with tempfile.TemporaryDirectory() as work, bar(console, f"learning {target}") as progress:
         fitted = fit_table(values, event, ids, columns, fit, Path(work), progress)
         metrics = churn_metrics(fitted.predictions, seed)["risk"]
-        held = "every row, by a model that had not seen it" if folds else f"{fitted.predictions.height} rows held out"
+        held = (
+            "every row, by a model that had not seen it"
+            if folds
+            else f"{fitted.predictions.height} rows held out"
+        )
         reading = {
-            "columns": asdict(columns), "reported_on": held, "metrics": {k: asdict(v) for k, v in metrics.items()},
-            "rows": frame.height, "fit": {"seed": seed, "folds": folds},
-        }  # fmt: skip
-        files: dict[str, Any] = {name: fitted.model / name for name in ("weights.safetensors", "config.json")}
+            "columns": asdict(columns),
+            "reported_on": held,
+            "metrics": {k: asdict(v) for k, v in metrics.items()},
+            "rows": frame.height,
+            "fit": {"seed": seed, "folds": folds},
+        }
+        files: dict[str, Any] = {
+            name: fitted.model / name for name in ("weights.safetensors", "config.json")
+        }
         files[READING] = json.dumps(reading, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         files["card.md"] = _card(file.name, columns, reading, fitted.summary)
         out.mkdir(parents=True, exist_ok=True)
         write_bundle(
-            out / "model", "churn", files, data_hash=file_sha256(file), git_commit=wiring.git_commit(),
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"), licence="the terms of your own data",
+            out / "model",
+            "churn",
+            files,
+            data_hash=file_sha256(file),
+            git_commit=git_commit(),
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            licence="the terms of your own data",
             params={"target": target, "seed": seed, "folds": folds},
-        )  # fmt: skip
+        )
     if key := from_environment().signing_key:
         sign_folder(out / "model", key)
     write_table(out / "held_out.parquet", fitted.predictions.select("customer_id", "event", "risk"))
@@ -68,10 +90,16 @@ def fit_table(
     if folds:
         listed, share = suspect_rows(fitted.predictions)
         write_table(out / "suspects.parquet", listed)
-        console.print(f"{listed.height} targets are probably wrong (about {share:.1%} of all); suspects.parquet lists "
-                      "them, most suspect first", highlight=False)  # fmt: skip
-    console.print(f"model in [bold]{out / 'model'}[/]; score others with: keepline score-table {out} FILE",
-                  highlight=False, soft_wrap=True)  # fmt: skip
+        console.print(
+            f"{listed.height} targets are probably wrong (about {share:.1%} of all); suspects.parquet lists "
+            "them, most suspect first",
+            highlight=False,
+        )
+    console.print(
+        f"model in [bold]{out / 'model'}[/]; score others with: keepline score-table {out} FILE",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def score_table(console: Console, model: Path, file: Path, out: Path | None) -> None:
@@ -84,7 +112,9 @@ def score_table(console: Console, model: Path, file: Path, out: Path | None) -> 
     folder = model / "model" if (model / "model").is_dir() else model
     verify_bundle(folder, from_environment().public_key)
     if not (folder / READING).is_file():
-        raise TableError(f"{folder}: was not trained by `keepline fit-table`. Its features come from the street.")
+        raise TableError(
+            f"{folder}: was not trained by `keepline fit-table`. Its features come from the street."
+        )
     reading = read_json(folder / READING)
     columns = _columns(reading["columns"])
     network = ChurnModel.load(folder)
@@ -96,7 +126,9 @@ def score_table(console: Console, model: Path, file: Path, out: Path | None) -> 
     reasons = network.reasons(rows.drop("as_of"), top=REASONS)
     told = reasons.pivot("rank", index="customer_id", values="sentence")
     told = told.rename({name: f"reason_{name}" for name in told.columns if name != "customer_id"})
-    scored = scored.join(told, on="customer_id", how="left").sort("risk", descending=True, maintain_order=True)
+    scored = scored.join(told, on="customer_id", how="left").sort(
+        "risk", descending=True, maintain_order=True
+    )
     scored = scored.rename({"customer_id": columns.id or "row"})
     out = out or Path(f"{file.stem}.scores.csv")
     if out.suffix == ".parquet":
@@ -104,35 +136,61 @@ def score_table(console: Console, model: Path, file: Path, out: Path | None) -> 
     else:
         with atomic(out) as temporary:
             scored.write_csv(temporary)
-    seen = {column.name.removeprefix("attr_"): column.values for column in network.config.columns
-            if column.kind == "categorical"}  # fmt: skip
+    seen = {
+        column.name.removeprefix("attr_"): column.values
+        for column in network.config.columns
+        if column.kind == "categorical"
+    }
     for name, new in plain_table.unseen(values, seen).items():
         some = ", ".join(f"{value} ({count})" for value, count in list(new.items())[:5])
-        console.print(f"[yellow]column {escape(name)}: {sum(new.values())} rows have values the model never saw: "
-                      f"{escape(some)}. They were scored by their other columns.[/]", highlight=False)  # fmt: skip
+        console.print(
+            f"[yellow]column {escape(name)}: {sum(new.values())} rows have values the model never saw: "
+            f"{escape(some)}. They were scored by their other columns.[/]",
+            highlight=False,
+        )
     expected = float(scored["risk"].to_numpy().sum())
-    console.print(f"{scored.height} rows; {columns.target} is expected of {expected:.0f}", highlight=False)
+    console.print(
+        f"{scored.height} rows; {columns.target} is expected of {expected:.0f}", highlight=False
+    )
     if columns.target in frame.columns and frame[columns.target].null_count() < frame.height:
         event = plain_table.target(frame, columns.target, columns.positive)
-        known = network.predict(rows).with_columns(event.alias("event"), pl.lit(None, pl.Float64).alias("time_days"))
-        _tell_figures(console, churn_metrics(known.filter(pl.col("event").is_not_null()), 0)["risk"], file.name)
+        known = network.predict(rows).with_columns(
+            event.alias("event"), pl.lit(None, pl.Float64).alias("time_days")
+        )
+        _tell_figures(
+            console,
+            churn_metrics(known.filter(pl.col("event").is_not_null()), 0)["risk"],
+            file.name,
+        )
     console.print(f"scores and reasons in [bold]{out}[/]", highlight=False, soft_wrap=True)
 
 
-def _tell_columns(console: Console, frame: pl.DataFrame, columns: Columns, summary: dict[str, Any]) -> None:
-    console.print(f"{frame.height} rows, {len(columns.numeric)} numbers, {len(columns.categorical)} categories",
-                  highlight=False)  # fmt: skip
+def _tell_columns(
+    console: Console, frame: pl.DataFrame, columns: Columns, summary: dict[str, Any]
+) -> None:
+    console.print(
+        f"{frame.height} rows, {len(columns.numeric)} numbers, {len(columns.categorical)} categories",
+        highlight=False,
+    )
     if summary["unknown_target"]:
-        console.print(f"{summary['unknown_target']} rows have no {columns.target} and were left out", highlight=False)
+        console.print(
+            f"{summary['unknown_target']} rows have no {columns.target} and were left out",
+            highlight=False,
+        )
     for name, auc in summary["leaks_allowed"].items():
-        console.print(f"[yellow]column {escape(name.removeprefix('attr_'))} alone has an AUC of {auc:.3f}; it was "
-                      "learned from as asked[/]", highlight=False)  # fmt: skip
+        console.print(
+            f"[yellow]column {escape(name.removeprefix('attr_'))} alone has an AUC of {auc:.3f}; it was "
+            "learned from as asked[/]",
+            highlight=False,
+        )
     for name, why in columns.left_out.items():
         console.print(f"column {name} was left out: {why}", style="dim", highlight=False)
 
 
 def _tell_figures(console: Console, metrics: dict[str, Any], on: str) -> None:
-    table = Table(box=None, pad_edge=False, title=f"on {on}", title_justify="left", title_style="dim")
+    table = Table(
+        box=None, pad_edge=False, title=f"on {on}", title_justify="left", title_style="dim"
+    )
     table.add_column("figure")
     table.add_column("value", justify="right")
     table.add_column("95 % interval")
@@ -146,8 +204,9 @@ def _tell_figures(console: Console, metrics: dict[str, Any], on: str) -> None:
 def _card(file: str, columns: Columns, reading: dict[str, Any], summary: dict[str, Any]) -> str:
     figures = "".join(
         f"- {name}: {found['value']:.4f} ({found['low']:.4f} to {found['high']:.4f})\n"
-        for name in FIGURES if (found := reading["metrics"][name])["low"] is not None
-    )  # fmt: skip
+        for name in FIGURES
+        if (found := reading["metrics"][name])["low"] is not None
+    )
     left_out = "".join(f"- {name}: {why}\n" for name, why in columns.left_out.items()) or "none\n"
     return (
         f"# {columns.target}, learned from {file}\n\nThe risk that `{columns.target}` is yes, for rows like those of "
@@ -162,4 +221,6 @@ def _card(file: str, columns: Columns, reading: dict[str, Any], summary: dict[st
 
 
 def _columns(found: dict[str, Any]) -> Columns:
-    return replace(Columns(**found), numeric=tuple(found["numeric"]), categorical=tuple(found["categorical"]))
+    return replace(
+        Columns(**found), numeric=tuple(found["numeric"]), categorical=tuple(found["categorical"])
+    )

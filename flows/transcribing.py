@@ -23,19 +23,28 @@ from rich.markup import escape
 from data.audio import SAMPLE_RATE_HZ, SUFFIXES, blocks, probe, resample, to_wav_bytes
 from data.labelling.pseudo import PseudoParams, open_to_training, within_share
 from data.packs import read_member
+from data.progress import Progress
 from data.records import TURNS
 from data.store import read_lines, write_lines, write_text
-from data.transcripts import HeardCall, HeardTurn, from_json, roles_of, to_ctm, to_json, to_lhotse, to_nemo, to_vtt
+from data.transcripts import (
+    HeardCall,
+    HeardTurn,
+    from_json,
+    roles_of,
+    to_ctm,
+    to_json,
+    to_lhotse,
+    to_nemo,
+    to_vtt,
+)
 from data.utterances import cut
 from evaluation.experience.conversation import SIDES, ConversationParams, Span, measure
 from models.calls import pieces
 from models.segments import Segment, Segmentation
 
 if TYPE_CHECKING:
-    from flows.steps import Street
+    from flows.runtime.context import RunContext
     from models.asr import Recognizer
-
-Report = Callable[[int, int], None]
 
 
 class FilesFailedError(RuntimeError):
@@ -45,20 +54,30 @@ class FilesFailedError(RuntimeError):
 HEARD = {**TURNS, "confidence": pl.Float64}
 SHORT_S = 0.5  # about what a word takes, with a margin around it
 DIED = (
-    "the process that heard it died, also when it heard nothing else. If memory ran out, give it more or cut the file."
+    "the process that heard it died, also when it heard nothing else. "
+    "If memory ran out, give it more or cut the file."
 )
-FORMATS: dict[str, tuple[str, Callable[[HeardCall], str] | None]] = {  # suffix, and what makes it of the call alone
-    "vtt": (".vtt", to_vtt), "ctm": (".ctm", to_ctm), "lhotse": (".cuts.jsonl", to_lhotse),
-    "nemo": (".nemo.jsonl", None), "json": (".json", to_json),
-}  # fmt: skip
+FORMATS: dict[
+    str, tuple[str, Callable[[HeardCall], str] | None]
+] = {  # suffix, and what makes it of the call alone
+    "vtt": (".vtt", to_vtt),
+    "ctm": (".ctm", to_ctm),
+    "lhotse": (".cuts.jsonl", to_lhotse),
+    "nemo": (".nemo.jsonl", None),
+    "json": (".json", to_json),
+}
 
 
 @dataclass(frozen=True)
 class HearingParams:
     """How calls are taken apart and what is measured of them."""
 
-    segmentation: Segmentation = field(default_factory=Segmentation)  # how speech is told from the rest
-    conversation: ConversationParams = field(default_factory=ConversationParams)  # what counts as hold, interruption …
+    segmentation: Segmentation = field(
+        default_factory=Segmentation
+    )  # how speech is told from the rest
+    conversation: ConversationParams = field(
+        default_factory=ConversationParams
+    )  # what counts as hold, interruption …
 
 
 @dataclass(frozen=True)
@@ -71,7 +90,7 @@ class Ears:
 
 
 def hear_all(
-    ears: Ears, recordings: pl.DataFrame, shards: Path, jobs: int, progress: Report
+    ears: Ears, recordings: pl.DataFrame, shards: Path, jobs: int, progress: Progress
 ) -> tuple[pl.DataFrame, bool]:
     """Every recording as turns (schema TURNS with origin asr, and `confidence`), in order of contact and time.
 
@@ -80,17 +99,29 @@ def hear_all(
     """
     calls = recordings.sort("contact_id").to_dicts()
     heard: dict[str, list[HeardTurn]] = {}
-    tasks = [(call["contact_id"], str(shards), call["shard"], call["member"], roles_of(call)) for call in calls]
+    tasks = [
+        (call["contact_id"], str(shards), call["shard"], call["member"], roles_of(call))
+        for call in calls
+    ]
     for task, turns in _spread(_hear_member, tasks, ears, min(jobs, -(-len(tasks) // 8))):
         if turns is None:
             raise RuntimeError(f"call {task[0]}: {DIED}")
         heard[task[0]] = turns
         progress(len(heard), len(calls))
     rows = [
-        {"contact_id": contact, "turn": number, "role": turn.role, "text": turn.text, "start_s": turn.start_s,
-         "end_s": turn.end_s, "origin": "asr", "confidence": turn.confidence}
-        for contact in sorted(heard) for number, turn in enumerate(heard[contact])
-    ]  # fmt: skip
+        {
+            "contact_id": contact,
+            "turn": number,
+            "role": turn.role,
+            "text": turn.text,
+            "start_s": turn.start_s,
+            "end_s": turn.end_s,
+            "origin": "asr",
+            "confidence": turn.confidence,
+        }
+        for contact in sorted(heard)
+        for number, turn in enumerate(heard[contact])
+    ]
     return pl.DataFrame(rows, schema=HEARD), _calibrated(ears)
 
 
@@ -102,7 +133,7 @@ def add_pseudo(
     out: Path,
     read_audio: Callable[[str], tuple[np.ndarray, int]],
     params: PseudoParams,
-    progress: Report,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Writes `out`/train.jsonl: the rows of `speech`/train.jsonl, then cuts of the turns in the table `chosen`.
 
@@ -117,14 +148,24 @@ def add_pseudo(
         turns = open_to_training(pl.read_parquet(chosen), splits, typed)
         turns = within_share(turns, sum(row["duration"] for row in people), params)
         # To the cutter they are turns like a person's; the rows then say who heard them, and how sure.
-        cut(clean["recordings"], turns.select(list(TURNS)).with_columns(origin=pl.lit("person")), splits, read_audio,
-            out / "heard", progress)  # fmt: skip
+        cut(
+            clean["recordings"],
+            turns.select(list(TURNS)).with_columns(origin=pl.lit("person")),
+            splits,
+            read_audio,
+            out / "heard",
+            progress,
+        )
         sure = {
-            (row["contact_id"], row["role"], row["start_s"]): row["confidence"] for row in turns.iter_rows(named=True)
+            (row["contact_id"], row["role"], row["start_s"]): row["confidence"]
+            for row in turns.iter_rows(named=True)
         }
         for row in read_lines(out / "heard" / "train.jsonl"):
-            row |= {"audio_filepath": f"heard/{row['audio_filepath']}", "origin": "asr",
-                    "confidence": sure[row["contact_id"], row["role"], row["start_s"]]}  # fmt: skip
+            row |= {
+                "audio_filepath": f"heard/{row['audio_filepath']}",
+                "origin": "asr",
+                "confidence": sure[row["contact_id"], row["role"], row["start_s"]],
+            }
             machine.append(row)
     write_lines(out / "train.jsonl", people + machine)
     return {
@@ -159,24 +200,34 @@ class Outcome:
     words: int = 0
 
 
-def orders(source: Path, out: Path, formats: Sequence[str], channels: Sequence[str], ears: Ears) -> list[Order]:
+def orders(
+    source: Path, out: Path, formats: Sequence[str], channels: Sequence[str], ears: Ears
+) -> list[Order]:
     """An order for the file `source`, or for each audio file below it, longest first.
 
     Raises ValueError for a format nobody knows, roles that are not distinct, or where there is nothing to hear.
     """
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown or not formats:
-        raise ValueError(f"--format {unknown[0] if unknown else ''}: not known. Formats: {', '.join(FORMATS)}.")
+        raise ValueError(
+            f"--format {unknown[0] if unknown else ''}: not known. Formats: {', '.join(FORMATS)}."
+        )
     if not channels or len(set(channels)) != len(channels) or not all(channels):
-        raise ValueError(f"--channels {','.join(channels)}: name each channel once, such as customer,agent.")
+        raise ValueError(
+            f"--channels {','.join(channels)}: name each channel once, such as customer,agent."
+        )
     if source.is_dir():
-        found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        found = sorted(
+            path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+        )
         if not found:
             raise ValueError(f"{source}: no recording in it. Looked for {', '.join(SUFFIXES)}.")
     elif source.is_file():
         found = [source]
     else:
-        raise ValueError(f"{source}: no such file or folder. Name a recording, or a folder of them.")
+        raise ValueError(
+            f"{source}: no such file or folder. Name a recording, or a folder of them."
+        )
     root = source if source.is_dir() else source.parent
     stems = [path.relative_to(root).with_suffix("") for path in found]
     count, stamp = Counter(stems), stamp_of(ears)
@@ -184,7 +235,9 @@ def orders(source: Path, out: Path, formats: Sequence[str], channels: Sequence[s
     for path, stem in zip(found, stems, strict=True):
         # Two files that differ in their suffix only keep it, so that neither writes over the other.
         place = path.relative_to(root) if count[stem] > 1 else stem
-        made.append(Order(path, out / place, place.as_posix(), tuple(formats), tuple(channels), stamp))
+        made.append(
+            Order(path, out / place, place.as_posix(), tuple(formats), tuple(channels), stamp)
+        )
     return sorted(made, key=lambda order: -order.audio.stat().st_size)
 
 
@@ -194,8 +247,11 @@ def stamp_of(ears: Ears) -> str:
     from models.bundle import file_sha256
 
     beside = [ears.model.parent / name for name in (confidence.FILE, *decoding.FILES)]
-    known = {"model": file_sha256(ears.model), "settings": asdict(ears.params),
-             "beside": {path.name: file_sha256(path) for path in beside if path.is_file()}}  # fmt: skip
+    known = {
+        "model": file_sha256(ears.model),
+        "settings": asdict(ears.params),
+        "beside": {path.name: file_sha256(path) for path in beside if path.is_file()},
+    }
     return hashlib.blake2b(json.dumps(known, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -213,15 +269,21 @@ def transcribe_files(ears: Ears, wanted: Sequence[Order], jobs: int) -> Iterator
 
 
 def transcribe(
-    console: Console, source: Path, out: Path, formats: str, model: str | None, channels: str, jobs: int | None,
+    console: Console,
+    source: Path,
+    out: Path,
+    formats: str,
+    model: str | None,
+    channels: str,
+    jobs: int | None,
     store: Path | None,
-) -> None:  # fmt: skip
+) -> None:
     """`keepline transcribe`. Raises FilesFailedError in the end when a file could not be heard; the rest is done."""
-    from flows import wiring
-    from flows.progress import bar
+    from flows.runtime.context import load_context
+    from flows.runtime.progress import bar
 
-    street = wiring.street(store)
-    ears = Ears(_model(street, model), street.path("exports"), street.params.hearing)
+    context = load_context(store)
+    ears = Ears(_model(context, model), context.path("exports"), context.params.hearing)
     wanted = orders(source, out, _listed(formats), _listed(channels), ears)
     outcomes: list[Outcome] = []
     with bar(console, f"hearing {len(wanted)} recordings") as progress:
@@ -234,21 +296,27 @@ def transcribe(
     count = Counter(outcome.state for outcome in outcomes)
     hours = sum(outcome.audio_s for outcome in outcomes) / 3600
     words = sum(outcome.words for outcome in outcomes)
-    console.print(f"{out}: {count['done']} heard ({words} words), {count['kept']} kept from before, {hours:.2f} h of "
-                  f"audio, {count['failed']} failed")  # fmt: skip
+    console.print(
+        f"{out}: {count['done']} heard ({words} words), {count['kept']} kept from before, {hours:.2f} h of "
+        f"audio, {count['failed']} failed"
+    )
     if not _calibrated(ears):
-        console.print("confidence is uncalibrated: it is the network's own score. Train on transcribed calls first.")
+        console.print(
+            "confidence is uncalibrated: it is the network's own score. Train on transcribed calls first."
+        )
     if count["failed"]:
-        raise FilesFailedError(f"{count['failed']} of {len(wanted)} recordings could not be heard; the rest is done.")
+        raise FilesFailedError(
+            f"{count['failed']} of {len(wanted)} recordings could not be heard; the rest is done."
+        )
 
 
 def _listed(words: str) -> list[str]:
     return [word.strip() for word in words.split(",")]
 
 
-def _model(street: Street, name: str | None) -> Path:
+def _model(context: RunContext, name: str | None) -> Path:
     """The `.nemo` a person means: a path, a bundle's folder, `base`, or an alias of the registry (asr@champion too)."""
-    from flows import hearing, judging
+    from flows import hearing
     from models.bundle import verify_bundle
 
     path = Path(name) if name else None
@@ -256,17 +324,21 @@ def _model(street: Street, name: str | None) -> Path:
         return verify_bundle(path).path / "model.nemo"
     if path and (path.is_file() or path.suffix == ".nemo"):
         return path
-    base = hearing.base_of(street.params.asr.base, street.path("asr"))
-    known = street.path("registry").exists()  # asking a store that never was would make one
+    base = hearing.base_of(context.params.asr.base, context.path("asr"))
+    known = context.path("registry").exists()  # asking a store that never was would make one
     if name == "base" or (name is None and not known):
         return base
     alias = (name or "champion").removeprefix("asr@")
-    version = judging.registry(street).alias("asr", alias) if known else None
+    version = context.registry().alias("asr", alias) if known else None
     if version is not None:
-        return judging.registry(street).fetch("asr", version, street.path("reference")).path / "model.nemo"
+        return (
+            context.registry().fetch("asr", version, context.path("reference")).path / "model.nemo"
+        )
     if name is None:
         return base
-    raise ValueError(f"--model {name}: no such file, and no model has that alias. Name a .nemo, a bundle or `base`.")
+    raise ValueError(
+        f"--model {name}: no such file, and no model has that alias. Name a .nemo, a bundle or `base`."
+    )
 
 
 # --- in the processes that hear ---
@@ -283,11 +355,15 @@ def _begin(ears: Ears) -> None:
 
 def _ready() -> tuple[Recognizer, Ears]:
     if _hearing is None:
-        raise RuntimeError("this process was not told what to hear with. This is a fault of Keepline's.")
+        raise RuntimeError(
+            "this process was not told what to hear with. This is a fault of Keepline's."
+        )
     return _hearing
 
 
-def _hear_member(contact_id: str, shards: str, shard: str, member: str, roles: dict[int, str]) -> list[HeardTurn]:
+def _hear_member(
+    contact_id: str, shards: str, shard: str, member: str, roles: dict[int, str]
+) -> list[HeardTurn]:
     recognizer, ears = _ready()
     content = read_member(Path(shards), shard, member)
     return recognizer.transcribe_file(content, roles, contact_id, ears.params.segmentation)
@@ -303,14 +379,25 @@ def _hear_file(order: Order) -> Outcome:
             turns = recognizer.transcribe_file(order.audio, roles, None, ears.params.segmentation)
             spans = [Span(turn.role, turn.start_s, turn.end_s, len(turn.words)) for turn in turns]
             call = HeardCall(
-                order.name, str(order.audio.resolve()), info.sample_rate_hz, info.channels, info.frames, roles, turns,
-                order.stamp, recognizer.calibration is not None,
-                measure(spans, info.duration_s, ears.params.conversation) if set(SIDES) <= set(roles.values()) else {},
-            )  # fmt: skip
+                order.name,
+                str(order.audio.resolve()),
+                info.sample_rate_hz,
+                info.channels,
+                info.frames,
+                roles,
+                turns,
+                order.stamp,
+                recognizer.calibration is not None,
+                measure(spans, info.duration_s, ears.params.conversation)
+                if set(SIDES) <= set(roles.values())
+                else {},
+            )
         _write(order, call)
     except (ValueError, OSError) as error:
         return Outcome(order, "failed", str(error))
-    except Exception as error:  # memory ran out, or a library met what it does not know: the other files go on
+    except (
+        Exception
+    ) as error:  # memory ran out, or a library met what it does not know: the other files go on
         return Outcome(order, "failed", f"{order.audio}: {type(error).__name__}: {error}")
     words = sum(len(turn.words) for turn in call.turns)
     return Outcome(order, "done", _remark(order, call), call.duration_s, words)
@@ -329,13 +416,19 @@ def _roles(order: Order, channels: int) -> dict[int, str]:
     if channels == 1 and len(order.channels) > 1:
         return {0: "speaker"}  # both sides in one channel: nobody can say who is who
     if channels < len(order.channels):
-        raise ValueError(f"{order.audio}: {channels} channels, {len(order.channels)} roles. Name them with --channels.")
+        raise ValueError(
+            f"{order.audio}: {channels} channels, {len(order.channels)} roles. Name them with --channels."
+        )
     return dict(enumerate(order.channels))
 
 
 def _written(order: Order) -> list[Path]:
     """The files of an order. The JSON is always among them and written last: it says that all is there."""
-    return [_beside(order, suffix) for name, (suffix, _) in FORMATS.items() if name in (*order.formats, "json")]
+    return [
+        _beside(order, suffix)
+        for name, (suffix, _) in FORMATS.items()
+        if name in (*order.formats, "json")
+    ]
 
 
 def _beside(order: Order, suffix: str) -> Path:
@@ -358,7 +451,9 @@ def _kept(order: Order) -> HeardCall | None:
 def _write(order: Order, call: HeardCall) -> None:
     for name, (suffix, make) in FORMATS.items():
         if name in (*order.formats, "json"):
-            write_text(_beside(order, suffix), make(call) if make else to_nemo(call, _cuts(order, call)))
+            write_text(
+                _beside(order, suffix), make(call) if make else to_nemo(call, _cuts(order, call))
+            )
 
 
 def _cuts(order: Order, call: HeardCall) -> list[str]:
@@ -368,7 +463,8 @@ def _cuts(order: Order, call: HeardCall) -> list[str]:
     numbers = sorted(range(len(call.turns)), key=lambda number: call.turns[number].end_s)
     spans = [call.turns[number] for number in numbers]
     segments = [
-        (Segment(turn.start_s, turn.end_s, turn.start_s, turn.end_s), call.channel_of(turn.role)) for turn in spans
+        (Segment(turn.start_s, turn.end_s, turn.start_s, turn.end_s), call.channel_of(turn.role))
+        for turn in spans
     ]
     read = pieces(blocks(order.audio), call.sample_rate_hz, segments)
     for number, (_, _, samples) in zip(numbers, read, strict=True):
@@ -387,7 +483,7 @@ def _calibrated(ears: Ears) -> bool:
 
 
 def cores() -> int:
-    """How many processes can run at once here."""
+    """How many processes can run at once context."""
     return len(os.sched_getaffinity(0))
 
 
@@ -411,7 +507,9 @@ def _spread(
 
     if not tasks:
         return
-    if ears.exports and exported(ears.model, ears.exports) is None:  # found out once, before several processes ask
+    if (
+        ears.exports and exported(ears.model, ears.exports) is None
+    ):  # found out once, before several processes ask
         ears = replace(ears, exports=None)
     if min(jobs, len(tasks)) <= 1:
         _begin(ears)
@@ -420,9 +518,13 @@ def _spread(
         return
     left = []
     with _processes(ears, min(jobs, len(tasks))) as pool:
-        futures: dict[Future[Any], tuple[Any, ...]] = {pool.submit(function, *task): task for task in tasks}
+        futures: dict[Future[Any], tuple[Any, ...]] = {
+            pool.submit(function, *task): task for task in tasks
+        }
         for future in as_completed(futures):
-            if isinstance(future.exception(), BrokenProcessPool):  # one process died and took the others' work along
+            if isinstance(
+                future.exception(), BrokenProcessPool
+            ):  # one process died and took the others' work along
                 left.append(futures[future])
             else:
                 yield futures[future], future.result()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from data.features import FeatureParams, features
+from data.progress import Progress
 from models.treatment import TreatmentParams, choose, worth
 
 if TYPE_CHECKING:
@@ -17,10 +17,20 @@ if TYPE_CHECKING:
 
 BY_UPLIFT, BY_RISK = "uplift", "risk"
 SCHEMA = {
-    "customer_id": pl.String, "as_of": pl.Date, "kind": pl.String, "basis": pl.String, "risk": pl.Float64,
-    "uplift": pl.Float64, "uplift_low": pl.Float64, "uplift_high": pl.Float64, "worth": pl.Float64,
-    "cost": pl.Float64, "expected_profit": pl.Float64, "treat": pl.Boolean, "why": pl.String,
-}  # fmt: skip
+    "customer_id": pl.String,
+    "as_of": pl.Date,
+    "kind": pl.String,
+    "basis": pl.String,
+    "risk": pl.Float64,
+    "uplift": pl.Float64,
+    "uplift_low": pl.Float64,
+    "uplift_high": pl.Float64,
+    "worth": pl.Float64,
+    "cost": pl.Float64,
+    "expected_profit": pl.Float64,
+    "treat": pl.Boolean,
+    "why": pl.String,
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,7 @@ def treat(
     churn_model: Path | None,
     params: TreatmentParams,
     feature_params: FeatureParams,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> Treated:
     """Chooses among `current` (features of today). Without a log to learn from, the riskiest, marked as such.
 
@@ -51,7 +61,11 @@ def treat(
     from training.uplift import UpliftError, cross_fit, decisions, fit, usable
     from training.uplift import summary as learned_from
 
-    prices = tables["customers"].select("customer_id", "monthly_price").unique("customer_id", keep="first")
+    prices = (
+        tables["customers"]
+        .select("customer_id", "monthly_price")
+        .unique("customer_id", keep="first")
+    )
     try:
         log, _ = usable(tables["interventions"], params)  # before features, which take longest
         rows = _at_decisions(tables, labels, log, feature_params, progress)
@@ -64,33 +78,49 @@ def treat(
     past = _valued(scored.with_columns(risk="risk_untreated"), prices, params)
     today = model.predict(current)
     today = _valued(_with_risk(current, churn_model, params, today), prices, params)
-    chosen = choose(today["expected_profit"].to_numpy(), _dates(today), params.budget_share, above=0.0)
+    chosen = choose(
+        today["expected_profit"].to_numpy(), _dates(today), params.budget_share, above=0.0
+    )
     treatments = (
         today.with_columns(
-            pl.Series("treat", chosen), pl.lit(found.kind).alias("kind"), pl.lit(BY_UPLIFT).alias("basis"),
+            pl.Series("treat", chosen),
+            pl.lit(found.kind).alias("kind"),
+            pl.lit(BY_UPLIFT).alias("basis"),
             pl.lit(params.cost).alias("cost"),
         )
-        .with_columns(pl.struct(pl.all()).map_elements(lambda row: _why(row, params), pl.String).alias("why"))
+        .with_columns(
+            pl.struct(pl.all()).map_elements(lambda row: _why(row, params), pl.String).alias("why")
+        )
         .select(*SCHEMA)
         .sort(["treat", "expected_profit", "customer_id"], descending=[True, True, False])
-    )  # fmt: skip
+    )
     treated = treatments.filter("treat")
     summary = {
-        "basis": BY_UPLIFT, "note": None, "learned_from": learned_from(found), "horizon_days": params.horizon_days,
-        "budget_share": params.budget_share, **compare(past, params), "by_fifth": gains_by_fifth(past, params),
+        "basis": BY_UPLIFT,
+        "note": None,
+        "learned_from": learned_from(found),
+        "horizon_days": params.horizon_days,
+        "budget_share": params.budget_share,
+        **compare(past, params),
+        "by_fifth": gains_by_fifth(past, params),
         "today": {
-            "customers": treatments.height, "treat": treated.height, "expected_kept": treated["uplift"].sum(),
+            "customers": treatments.height,
+            "treat": treated.height,
+            "expected_kept": treated["uplift"].sum(),
             "expected_profit": treated["expected_profit"].sum(),
             "left_alone": int((treatments["uplift"] < 0).sum()),
         },
-    }  # fmt: skip
+    }
     return Treated(treatments, past, model, summary)
 
 
 def _at_decisions(
-    tables: dict[str, pl.DataFrame], labels: pl.DataFrame, log: pl.DataFrame, params: FeatureParams,
-    progress: Callable[[int, int], None],
-) -> pl.DataFrame:  # fmt: skip
+    tables: dict[str, pl.DataFrame],
+    labels: pl.DataFrame,
+    log: pl.DataFrame,
+    params: FeatureParams,
+    progress: Progress,
+) -> pl.DataFrame:
     """Features of the customers in the log as they were at the start of each day of decisions.
 
     Without a lead: whoever left soon after the decision is part of what it did.
@@ -98,7 +128,9 @@ def _at_decisions(
     params = replace(params, lead_days=0)
     days = log.partition_by("decided_on", maintain_order=True)
     parts = []
-    for done, asked in enumerate(days, start=1):  # one day at a time: a log may have decisions on every day
+    for done, asked in enumerate(
+        days, start=1
+    ):  # one day at a time: a log may have decisions on every day
         # Of the others only contacts are left out: which features there are follows from all customers.
         contacts = tables["contacts"].join(asked, on="customer_id", how="semi")
         rows = features({**tables, "contacts": contacts}, labels, [asked["decided_on"][0]], params)
@@ -108,7 +140,10 @@ def _at_decisions(
 
 
 def _with_risk(
-    rows: pl.DataFrame, churn_model: Path | None, params: TreatmentParams, scored: pl.DataFrame | None = None
+    rows: pl.DataFrame,
+    churn_model: Path | None,
+    params: TreatmentParams,
+    scored: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """`scored` (else the keys of `rows`) with `risk`: of the horizon nearest to the one treated for."""
     keys = ["customer_id", "as_of"]
@@ -121,8 +156,15 @@ def _with_risk(
 
     found = ChurnModel.load(churn_model).predict(rows)
     wanted = params.horizon_days
-    nearest = min(risk_columns(found), key=lambda name: abs((horizon_days(name) or wanted) - wanted))
-    return base.join(found.select(*keys, pl.col(nearest).alias("risk")), on=keys, how="left", maintain_order="left")
+    nearest = min(
+        risk_columns(found), key=lambda name: abs((horizon_days(name) or wanted) - wanted)
+    )
+    return base.join(
+        found.select(*keys, pl.col(nearest).alias("risk")),
+        on=keys,
+        how="left",
+        maintain_order="left",
+    )
 
 
 def _valued(rows: pl.DataFrame, prices: pl.DataFrame, params: TreatmentParams) -> pl.DataFrame:
@@ -131,13 +173,18 @@ def _valued(rows: pl.DataFrame, prices: pl.DataFrame, params: TreatmentParams) -
     The uplift is bounded by the risk: nobody can be kept more surely than they would leave.
     """
     priced = rows.join(prices, on="customer_id", how="left", maintain_order="left")
-    bounded = [pl.min_horizontal(name, "risk").alias(name) for name in ("uplift", "uplift_low", "uplift_high")]
+    bounded = [
+        pl.min_horizontal(name, "risk").alias(name)
+        for name in ("uplift", "uplift_low", "uplift_high")
+    ]
     return priced.with_columns(worth(priced["monthly_price"], params), *bounded).with_columns(
         (pl.col("uplift") * pl.col("worth") - params.cost).alias("expected_profit")
     )
 
 
-def _by_risk(rows: pl.DataFrame, prices: pl.DataFrame, params: TreatmentParams, reason: str) -> Treated:
+def _by_risk(
+    rows: pl.DataFrame, prices: pl.DataFrame, params: TreatmentParams, reason: str
+) -> Treated:
     priced = rows.join(prices, on="customer_id", how="left", maintain_order="left")
     known = rows["risk"].is_not_null()
     if known.any():
@@ -148,20 +195,30 @@ def _by_risk(rows: pl.DataFrame, prices: pl.DataFrame, params: TreatmentParams, 
         note = f"{reason} Nor is a churn model in office, so nobody can be ranked by risk either."
     treatments = (
         priced.with_columns(
-            worth(priced["monthly_price"], params), pl.lit(params.kind or "offer").alias("kind"),
-            pl.lit(BY_RISK).alias("basis"), pl.lit(params.cost).alias("cost"), pl.Series("treat", chosen),
-            *(pl.lit(None, pl.Float64).alias(name)
-              for name in ("uplift", "uplift_low", "uplift_high", "expected_profit")),
-            pl.when(chosen).then(pl.lit("Among the riskiest; whether an offer would help is not known."))
-            .otherwise(pl.lit("Others are at higher risk.")).alias("why"),
+            worth(priced["monthly_price"], params),
+            pl.lit(params.kind or "offer").alias("kind"),
+            pl.lit(BY_RISK).alias("basis"),
+            pl.lit(params.cost).alias("cost"),
+            pl.Series("treat", chosen),
+            *(
+                pl.lit(None, pl.Float64).alias(name)
+                for name in ("uplift", "uplift_low", "uplift_high", "expected_profit")
+            ),
+            pl.when(chosen)
+            .then(pl.lit("Among the riskiest; whether an offer would help is not known."))
+            .otherwise(pl.lit("Others are at higher risk."))
+            .alias("why"),
         )
         .select(*SCHEMA)
         .sort(["treat", "risk", "customer_id"], descending=[True, True, False], nulls_last=True)
-    )  # fmt: skip
+    )
     summary = {
-        "basis": BY_RISK, "note": note, "horizon_days": params.horizon_days, "budget_share": params.budget_share,
+        "basis": BY_RISK,
+        "note": note,
+        "horizon_days": params.horizon_days,
+        "budget_share": params.budget_share,
         "today": {"customers": treatments.height, "treat": int(chosen.sum())},
-    }  # fmt: skip
+    }
     return Treated(treatments, None, None, summary)
 
 
@@ -171,9 +228,8 @@ def _dates(rows: pl.DataFrame) -> Any:
 
 def _why(row: dict[str, Any], params: TreatmentParams) -> str:
     """One sentence a person can act on."""
-    points = (
-        f"{abs(row['uplift']) * 100:.1f} points ({row['uplift_low'] * 100:+.1f} to {row['uplift_high'] * 100:+.1f})"
-    )
+    low, high = row["uplift_low"] * 100, row["uplift_high"] * 100
+    points = f"{abs(row['uplift']) * 100:.1f} points ({low:+.1f} to {high:+.1f})"
     if row["uplift"] <= 0:
         return f"Better left alone: a {row['kind']} is expected to raise the risk by {points}."
     gain = f"A {row['kind']} is expected to lower the risk of {row['risk']:.0%} by {points}"

@@ -2,71 +2,35 @@
 
 from __future__ import annotations
 
-import subprocess
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from flows import marker, progress
+from flows import marker
 from flows.graph import BY_NAME, STEPS
-from flows.params import read_params
-from flows.settings import ROOT, from_environment
-from flows.steps import Street
+from flows.runtime import progress
+from flows.runtime.context import RunContext
 
 
-def street(
-    store: Path | None = None,
-    export: Path | None = None,
-    kind: str = "auto",
-    params: Path | None = None,
-    words: Path | None = None,
-) -> Street:
-    """The street as the environment and params.yaml describe it; `words` is a list of terms to learn from as well."""
-    settings = from_environment(store=store)
-    found = read_params(params or settings.params_file)
-    if kind == "recordings":  # most are utterances of one voice: the contract for calls would refuse them all
-        found = replace(found, validation=replace(found.validation, channels=(1, 2), min_duration_s=0.1))
-    if words:  # tuned on validation speech, where greedy decoding stays if the words do not help
-        beam = replace(found.adaptation.decoding, mode="beam")
-        found = replace(found, adaptation=replace(found.adaptation, terms=str(words.resolve()), decoding=beam))
-    return Street(
-        settings=settings,
-        params=found,
-        git_commit=git_commit(),
-        export=export,
-        kind=kind,
-    )
-
-
-def git_commit() -> str:
-    """The checkout's commit, with "+changes" when files differ from it; "unknown" outside a checkout."""
-    try:
-        found = subprocess.run(["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
-                               cwd=ROOT, capture_output=True, text=True, timeout=20)  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return found.stdout.strip() or "unknown"
-
-
-def run_step(street: Street, name: str, console: Console, force: bool = False) -> tuple[dict[str, Any], bool]:
+def run_step(
+    context: RunContext, name: str, console: Console, force: bool = False
+) -> tuple[dict[str, Any], bool]:
     """Runs one step with a bar, or reuses what it left. Returns its summary and whether it was reused."""
     from flows import steps
 
     step = BY_NAME[name]
     function = getattr(steps, name)
-    wanted = marker.of_step(street, step)
-    outs = [street.path(out) for out in step.outs]
+    wanted = marker.of_step(context, step)
+    outs = [context.path(out) for out in step.outs]
     with progress.bar(console, step.title) as report:
         if force or step.always:
-            marker.forget(street.store, name)
-        return marker.once(street.store, name, wanted, outs, lambda: function(street, report))
+            marker.forget(context.store, name)
+        return marker.once(context.store, name, wanted, outs, lambda: function(context, report))
 
 
-def steps_for(street: Street, until: str | None = None) -> list[str]:
+def steps_for(context: RunContext, until: str | None = None) -> list[str]:
     """The steps of one walk of the street, in order, up to `until`; a real export needs no simulator."""
-    names = [step.name for step in STEPS if step.name != "simulate" or street.export is None]
+    names = [step.name for step in STEPS if step.name != "simulate" or context.export is None]
     return names[: names.index(until) + 1] if until else names
 
 
@@ -81,21 +45,29 @@ def gist(name: str, found: dict[str, Any]) -> str:
         "simulate": lambda: (
             f"{found['contacts']} contacts of {found['customers']} customers, {found['recordings']} calls"
         ),
-        "ingest": lambda: f"{sum(found['added'].values())} rows added, {found['refused']} things refused",
+        "ingest": lambda: (
+            f"{sum(found['added'].values())} rows added, {found['refused']} things refused"
+        ),
         "validate": lambda: (
             f"{found['rejected']} rows to quarantine, {found['accepted_audio_s'] / 3600:.1f} h accepted"
         ),
         "version": lambda: f"{found['dvc_hash'][:12]}, {found['size_bytes'] / 1e6:.0f} MB",
         "split": lambda: " ".join(f"{name} {count}" for name, count in found["customers"].items()),
-        "cut": lambda: " ".join(f"{name} {part['utterances']}" for name, part in found["splits"].items()),
+        "cut": lambda: " ".join(
+            f"{name} {part['utterances']}" for name, part in found["splits"].items()
+        ),
         "pseudo": lambda: f"{found['added']} machine-heard turns to learn from",
-        "train_asr": lambda: f"validation WER {found['wer_before']:.1%} → {found['wer']:.1%} ({found['chosen']})",
+        "train_asr": lambda: (
+            f"validation WER {found['wer_before']:.1%} → {found['wer']:.1%} ({found['chosen']})"
+        ),
         "evaluate_asr": lambda: _before_after(found, "wer", "{:.1%}"),
         "decide_asr": lambda: found["verdict"],
         "release_asr": lambda: f"v{found['version']} {found['says']}",
         "office_asr": lambda: found["model"],
         "transcribe": lambda: f"{found['words']} words in {found['calls']} calls",
-        "label": lambda: f"{found['readable']} of {found['contacts']} contacts read by {len(found['rules'])} rules",
+        "label": lambda: (
+            f"{found['readable']} of {found['contacts']} contacts read by {len(found['rules'])} rules"
+        ),
         "train_reader": lambda: (
             f"{found['contacts']['train']} contacts, best of {found['epochs']} passes: {found['best_epoch']}"
         ),
@@ -106,19 +78,26 @@ def gist(name: str, found: dict[str, Any]) -> str:
         "features": lambda: f"{found['rows']} rows at {len(found['as_of'])} dates",
         "train_churn": lambda: (
             f"{found['epochs']} passes"
-            + "".join(f"; nobody was followed for {days} days" for days in found["horizons_left_out"])
+            + "".join(
+                f"; nobody was followed for {days} days" for days in found["horizons_left_out"]
+            )
         ),
         "evaluate_churn": lambda: _before_after(found, "brier", "{:.4f}"),
         "decide_churn": lambda: found["verdict"],
         "release_churn": lambda: f"v{found['version']} {found['says']}",
         "score": lambda: (
             f"{found['customers']} customers"
-            + "".join(f"; {name} has values no training saw: {', '.join(new)}" for name, new in found["unseen"].items())
+            + "".join(
+                f"; {name} has values no training saw: {', '.join(new)}"
+                for name, new in found["unseen"].items()
+            )
         ),
     }
     return tell[name]() if name in tell else ""
 
 
 def _before_after(found: dict[str, Any], metric: str, shown: str) -> str:
-    before, after = (shown.format(found[role][metric]["value"]) for role in ("reference", "candidate"))
+    before, after = (
+        shown.format(found[role][metric]["value"]) for role in ("reference", "candidate")
+    )
     return f"held-out {metric} {before} → {after}"

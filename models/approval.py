@@ -16,7 +16,9 @@ class ApprovalError(ValueError):
     """This answer cannot be given, or is not what it says."""
 
 
-def answered(decision: Mapping[str, Any], answer: str, by: str, now: datetime, note: str = "") -> dict[str, Any]:
+def answered(
+    decision: Mapping[str, Any], answer: str, by: str, now: datetime, note: str = ""
+) -> dict[str, Any]:
     """The approval record of `decision`: decision_id, bundle_sha256, answer, by, note, at and its own id.
 
     Raises ApprovalError for a decision that the gate refused, without a name, and when who trained the model would
@@ -26,14 +28,20 @@ def answered(decision: Mapping[str, Any], answer: str, by: str, now: datetime, n
     if answer not in ANSWERS:
         raise ApprovalError(f"{said}: the answer is {' or '.join(ANSWERS)}, not '{answer}'.")
     if decision["verdict"] != "accepted":
-        raise ApprovalError(f"{said}: the gate refused this model, and a person cannot overrule it. Train another.")
+        raise ApprovalError(
+            f"{said}: the gate refused this model, and a person cannot overrule it. Train another."
+        )
     if not by.strip():
         raise ApprovalError(f"{said}: nobody's name is on the answer. Give one with --by.")
     trainer = str((decision.get("facts") or {}).get("trained_by") or "")
     if answer == "approved" and not trainer.strip():
-        raise ApprovalError(f"{said}: nobody knows who trained this model, so nobody can be another. Train it again.")
+        raise ApprovalError(
+            f"{said}: nobody knows who trained this model, so nobody can be another. Train it again."
+        )
     if answer == "approved" and _same(by, trainer):
-        raise ApprovalError(f"{said}: {by} trained this model, and four eyes see more than two. Ask somebody else.")
+        raise ApprovalError(
+            f"{said}: {by} trained this model, and four eyes see more than two. Ask somebody else."
+        )
     record = {
         "decision_id": decision["decision_id"],
         "bundle_sha256": decision["candidate"]["bundle_sha256"],
@@ -51,15 +59,24 @@ def approver(decision: Mapping[str, Any], approval: Mapping[str, Any] | None) ->
         return ""
     said = f"decision {decision['decision_id']}"
     if approval is None:
-        raise ApprovalError(f"{said} waits for approval. `keepline approve {decision['decision_id']} --by NAME`.")
+        raise ApprovalError(
+            f"{said} waits for approval. `keepline approve {decision['decision_id']} --by NAME`."
+        )
     body = {key: value for key, value in approval.items() if key != "approval_id"}
     about = (decision.get("candidate") or {}).get("bundle_sha256")
-    if approval.get("approval_id") != digest(body)[:16] or body.get("decision_id") != decision["decision_id"]:
-        raise ApprovalError(f"{said}: its approval was altered, or is about another decision. Ask again.")
+    if (
+        approval.get("approval_id") != digest(body)[:16]
+        or body.get("decision_id") != decision["decision_id"]
+    ):
+        raise ApprovalError(
+            f"{said}: its approval was altered, or is about another decision. Ask again."
+        )
     if body["bundle_sha256"] != about:
         raise ApprovalError(f"{said}: its approval is about another bundle. Ask again.")
     if body["answer"] != "approved":
-        raise ApprovalError(f"{said}: {body['by']} refused it{': ' + body['note'] if body['note'] else ''}.")
+        raise ApprovalError(
+            f"{said}: {body['by']} refused it{': ' + body['note'] if body['note'] else ''}."
+        )
     if _same(body["by"], str((decision.get("facts") or {}).get("trained_by") or body["by"])):
         raise ApprovalError(f"{said}: {body['by']} trained this model and may not approve it.")
     return str(body["by"])

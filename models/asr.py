@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     import torch
 
 SHORTEST_S = 0.1  # less gives the network no frame to work on
-BATCH_S = 30.0  # of padded audio at once; measured fastest on one core, larger batches leave the cache
+BATCH_S = (
+    30.0  # of padded audio at once; measured fastest on one core, larger batches leave the cache
+)
 GATHERED_S = 240.0  # of speech cut from a call before it is heard, so that pieces of like length meet in a batch
 PARITY = 0.01  # by how much an export's probabilities (0 to 1) may differ from NeMo's
 log = logging.getLogger(__name__)
@@ -105,7 +107,9 @@ class NemoNetwork:
         frames = 10 * SAMPLE_RATE_HZ
         with torch.inference_mode():
             _, steps = ctc_log_probs(
-                self.model, torch.zeros(1, frames, device=device), torch.tensor([frames], device=device)
+                self.model,
+                torch.zeros(1, frames, device=device),
+                torch.tensor([frames], device=device),
             )
         hop_s = float(self.model.cfg.preprocessor.window_stride)
         return hop_s * round(10 / hop_s / int(steps[0]))
@@ -152,7 +156,9 @@ class Recognizer:
             count = max(1, int(BATCH_S * SAMPLE_RATE_HZ / len(waveforms[order[begin]])))
             chosen = order[begin : begin + count]
             begin += count
-            for i, transcript in zip(chosen, self._hear([waveforms[i] for i in chosen]), strict=True):
+            for i, transcript in zip(
+                chosen, self._hear([waveforms[i] for i in chosen]), strict=True
+            ):
                 found[i] = transcript
         return found
 
@@ -170,8 +176,11 @@ class Recognizer:
         size = 30 * sample_rate_hz
         return self._hear_call(
             lambda: (samples[begin : begin + size] for begin in range(0, len(samples), size)),
-            sample_rate_hz, samples.shape[1], roles, segmentation,
-        )  # fmt: skip
+            sample_rate_hz,
+            samples.shape[1],
+            roles,
+            segmentation,
+        )
 
     def transcribe_file(
         self,
@@ -185,20 +194,30 @@ class Recognizer:
         Raises AudioError when it cannot be decoded.
         """
         info = probe(source, name)
-        return self._hear_call(lambda: blocks(source, name), info.sample_rate_hz, info.channels, roles, segmentation)
+        return self._hear_call(
+            lambda: blocks(source, name), info.sample_rate_hz, info.channels, roles, segmentation
+        )
 
     def _hear_call(
-        self, read: Callable[[], Iterable[np.ndarray]], sample_rate_hz: int, channels: int, roles: dict[int, str],
+        self,
+        read: Callable[[], Iterable[np.ndarray]],
+        sample_rate_hz: int,
+        channels: int,
+        roles: dict[int, str],
         segmentation: Segmentation,
-    ) -> list[HeardTurn]:  # fmt: skip
+    ) -> list[HeardTurn]:
         """Reads the call twice: where is speech, then what is said there."""
         missing = [channel for channel in roles if not 0 <= channel < channels]
         if missing:
-            raise ValueError(f"channel {missing[0]} ({roles[missing[0]]}) is not among the {channels} there.")
+            raise ValueError(
+                f"channel {missing[0]} ({roles[missing[0]]}) is not among the {channels} there."
+            )
         segments = speech(read(), sample_rate_hz, sorted(roles), segmentation)
         turns: list[HeardTurn] = []
         for group in groups(pieces(read(), sample_rate_hz, segments), GATHERED_S):
-            heard = self.transcribe([resample(piece, sample_rate_hz, SAMPLE_RATE_HZ) for _, _, piece in group])
+            heard = self.transcribe(
+                [resample(piece, sample_rate_hz, SAMPLE_RATE_HZ) for _, _, piece in group]
+            )
             turns += [
                 _turn(roles[channel], segment, found)
                 for (segment, channel, _), found in zip(group, heard, strict=True)
@@ -208,15 +227,22 @@ class Recognizer:
 
     def _hear(self, waves: list[np.ndarray]) -> list[Transcript]:
         scores, step_s = self.network.log_probs(waves)
-        return [self._sure(self.decoder(one, step_s) if self.decoder else _greedy(one, self.labels, step_s))
-                for one in scores]  # fmt: skip
+        return [
+            self._sure(
+                self.decoder(one, step_s) if self.decoder else _greedy(one, self.labels, step_s)
+            )
+            for one in scores
+        ]
 
     def _sure(self, heard: Transcript) -> Transcript:
         """With the confidence of words as chances of being right, and of the whole as their mean."""
         if self.calibration is None or not heard.words:
             return heard
         chances = self.calibration(np.array([word.confidence for word in heard.words]))
-        words = [replace(word, confidence=round(float(p), 4)) for word, p in zip(heard.words, chances, strict=True)]
+        words = [
+            replace(word, confidence=round(float(p), 4))
+            for word, p in zip(heard.words, chances, strict=True)
+        ]
         return replace(heard, words=words, confidence=round(float(chances.mean()), 4))
 
 
@@ -265,30 +291,56 @@ def export_onnx(model: Any, path: Path, source_sha256: str) -> None:
     from nemo.core.classes.common import typecheck
 
     featurizer = model.preprocessor.featurizer
-    if featurizer.exact_pad or featurizer.mag_power != 2.0 or featurizer.frame_splicing != 1 or not featurizer.log:
+    if (
+        featurizer.exact_pad
+        or featurizer.mag_power != 2.0
+        or featurizer.frame_splicing != 1
+        or not featurizer.log
+    ):
         raise ExportError("its features are not plain log-mel spectra.")
     model.eval()
     if hasattr(model.encoder, "update_max_sequence_length"):
-        model.encoder.update_max_sequence_length(int(LONGEST_S * 100) + 1, "cpu")  # the trace keeps masks this long
+        model.encoder.update_max_sequence_length(
+            int(LONGEST_S * 100) + 1, "cpu"
+        )  # the trace keeps masks this long
     rng = np.random.default_rng(0)
-    waves = [rng.normal(0, 0.1, int(SAMPLE_RATE_HZ * s)).astype(np.float32) * (np.arange(int(SAMPLE_RATE_HZ * s)) % 9000
-             < 5000) for s in (3.0, 1.7)]  # fmt: skip
+    waves = [
+        rng.normal(0, 0.1, int(SAMPLE_RATE_HZ * s)).astype(np.float32)
+        * (np.arange(int(SAMPLE_RATE_HZ * s)) % 9000 < 5000)
+        for s in (3.0, 1.7)
+    ]
     wanted, step_s = NemoNetwork(model).log_probs(waves)
     spectrum = Spectrum(
-        SAMPLE_RATE_HZ, featurizer.n_fft, featurizer.win_length, featurizer.hop_length, featurizer.preemph or 0.0,
-        step_s, [str(label) for label in _decoder(model).vocabulary], NemoNetwork(model).parameters, source_sha256,
-    )  # fmt: skip
+        SAMPLE_RATE_HZ,
+        featurizer.n_fft,
+        featurizer.win_length,
+        featurizer.hop_length,
+        featurizer.preemph or 0.0,
+        step_s,
+        [str(label) for label in _decoder(model).vocabulary],
+        NemoNetwork(model).parameters,
+        source_sha256,
+    )
     power = torch.zeros(2, spectrum.fft // 2 + 1, 200).uniform_()
-    axes = {"power": {0: "batch", 2: "time"}, "frames": {0: "batch"}, "log_probs": {0: "batch", 1: "step"},
-            "steps": {0: "batch"}}  # fmt: skip
+    axes = {
+        "power": {0: "batch", 2: "time"},
+        "frames": {0: "batch"},
+        "log_probs": {0: "batch", 1: "step"},
+        "steps": {0: "batch"},
+    }
     with atomic(path) as temporary:
         try:
             with quiet(), torch.no_grad(), typecheck.disable_checks():
                 torch.onnx.export(
-                    _graph(model).eval(), (power, torch.tensor([200, 150])), str(temporary), dynamo=False,
-                    input_names=["power", "frames"], output_names=["log_probs", "steps"], dynamic_axes=axes,
+                    _graph(model).eval(),
+                    (power, torch.tensor([200, 150])),
+                    str(temporary),
+                    dynamo=False,
+                    input_names=["power", "frames"],
+                    output_names=["log_probs", "steps"],
+                    dynamic_axes=axes,
                     opset_version=17,
-                )  # fmt: skip
+                )
         except Exception as error:  # whatever the tracer meets in a network it does not know
             raise ExportError(f"it cannot be traced ({type(error).__name__}).") from error
         graph = onnx.load(str(temporary))
@@ -314,12 +366,18 @@ def _graph(model: Any) -> Any:
             super().__init__()
             self.encoder, self.decoder = model.encoder, _decoder(model)
 
-        def forward(self, power: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        def forward(
+            self, power: torch.Tensor, frames: torch.Tensor
+        ) -> tuple[torch.Tensor, torch.Tensor]:
             guard = featurizer.log_zero_guard_value_fn(power)
             mel = torch.matmul(featurizer.fb, power)
-            mel = (mel + guard if featurizer.log_zero_guard_type == "add" else mel.clamp(min=guard)).log()
+            mel = (
+                mel + guard if featurizer.log_zero_guard_type == "add" else mel.clamp(min=guard)
+            ).log()
             mel, _, _ = normalize_batch(mel, frames, featurizer.normalize)
-            mel = mel.masked_fill(torch.arange(mel.size(2))[None, None] >= frames[:, None, None], featurizer.pad_value)
+            mel = mel.masked_fill(
+                torch.arange(mel.size(2))[None, None] >= frames[:, None, None], featurizer.pad_value
+            )
             encoded, steps = self.encoder(audio_signal=mel, length=frames)
             return self.decoder(encoder_output=encoded), steps
 
@@ -334,10 +392,14 @@ def restore(path: Path) -> Any:
         with tarfile.open(path) as archive:
             members = {Path(name).name for name in archive.getnames()}
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise ModelError(f"{path}: not a .nemo (not a tar archive). Export it with NeMo's save_to.") from error
+        raise ModelError(
+            f"{path}: not a .nemo (not a tar archive). Export it with NeMo's save_to."
+        ) from error
     missing = {"model_config.yaml", "model_weights.ckpt"} - members
     if missing:
-        raise ModelError(f"{path}: not a .nemo ({min(missing)} is missing in it). Export it with NeMo's save_to.")
+        raise ModelError(
+            f"{path}: not a .nemo ({min(missing)} is missing in it). Export it with NeMo's save_to."
+        )
     try:
         check_nemo(path)  # before NeMo unpacks anything
     except NemoArchiveError as error:
@@ -348,7 +410,9 @@ def restore(path: Path) -> Any:
             model = models.ASRModel.restore_from(str(path), map_location="cpu")
     except Exception as error:  # NeMo raises whatever the damaged part happens to raise
         reason = (str(error).strip().splitlines() or [""])[0]
-        raise ModelError(f"{path}: NeMo cannot restore it ({type(error).__name__}: {reason}).") from error
+        raise ModelError(
+            f"{path}: NeMo cannot restore it ({type(error).__name__}: {reason})."
+        ) from error
     check(model, str(path))
     return model
 
@@ -362,7 +426,9 @@ def fetch(name: str) -> Any:
     try:
         with quiet():
             found = Path(models.ASRModel.from_pretrained(model_name=name, return_model_file=True))
-    except Exception as error:  # no network, no such name, not a speech model: all the same to the caller
+    except (
+        Exception
+    ) as error:  # no network, no such name, not a speech model: all the same to the caller
         reason = (str(error).strip().splitlines() or [""])[0]
         raise ModelError(
             f"{name}: cannot be fetched from the hub ({type(error).__name__}: {reason}). Name a local .nemo instead."
@@ -377,10 +443,14 @@ def fetch(name: str) -> Any:
 def check(model: Any, name: str) -> None:
     """Raises ModelError unless `model` has a CTC decoder and listens at 16 kHz."""
     if getattr(_decoder(model), "vocabulary", None) is None or not hasattr(model, "encoder"):
-        raise ModelError(f"{name}: {type(model).__name__} has no CTC decoder. Use a CTC or hybrid checkpoint.")
+        raise ModelError(
+            f"{name}: {type(model).__name__} has no CTC decoder. Use a CTC or hybrid checkpoint."
+        )
     rate = int(model.cfg.preprocessor.sample_rate)
     if rate != SAMPLE_RATE_HZ:
-        raise ModelError(f"{name}: listens at {rate} Hz. Use a checkpoint made for {SAMPLE_RATE_HZ} Hz.")
+        raise ModelError(
+            f"{name}: listens at {rate} Hz. Use a checkpoint made for {SAMPLE_RATE_HZ} Hz."
+        )
 
 
 @contextlib.contextmanager
@@ -406,7 +476,9 @@ def nemo_asr() -> Any:
     return models
 
 
-def ctc_log_probs(model: Any, signal: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def ctc_log_probs(
+    model: Any, signal: torch.Tensor, lengths: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """float32 [batch, steps, labels + blank] and int64 [batch]; of a hybrid model its CTC branch."""
     if hasattr(model, "ctc_decoder"):
         encoded, steps = model(input_signal=signal, input_signal_length=lengths)
@@ -423,13 +495,21 @@ def _turn(role: str, segment: Segment, heard: Transcript) -> HeardTurn:
     """What was heard in a segment, its times from the start of the call; a word may reach into the padding."""
     begin_s, end_s = segment.from_s, segment.to_s
     words = [
-        replace(word, start_s=round(begin_s + word.start_s, 3), end_s=round(min(begin_s + word.end_s, end_s), 3))
+        replace(
+            word,
+            start_s=round(begin_s + word.start_s, 3),
+            end_s=round(min(begin_s + word.end_s, end_s), 3),
+        )
         for word in heard.words
     ]
     return HeardTurn(
-        role, min(segment.start_s, words[0].start_s), max(segment.end_s, words[-1].end_s), heard.text,
-        heard.confidence, words,
-    )  # fmt: skip
+        role,
+        min(segment.start_s, words[0].start_s),
+        max(segment.end_s, words[-1].end_s),
+        heard.text,
+        heard.confidence,
+        words,
+    )
 
 
 def _greedy(scores: np.ndarray, names: list[str], step_s: float) -> Transcript:
@@ -437,7 +517,9 @@ def _greedy(scores: np.ndarray, names: list[str], step_s: float) -> Transcript:
     return _transcript(scores.argmax(1), np.exp(scores.max(1)), names, step_s)
 
 
-def _transcript(labels: np.ndarray, probability: np.ndarray, names: list[str], step_s: float) -> Transcript:
+def _transcript(
+    labels: np.ndarray, probability: np.ndarray, names: list[str], step_s: float
+) -> Transcript:
     """Greedy CTC: repeats fall together, blanks (the last label) fall out, spaces (▁ in word pieces) part words."""
     if not len(labels):
         return Transcript("", [], 0.0)
@@ -451,7 +533,9 @@ def _transcript(labels: np.ndarray, probability: np.ndarray, names: list[str], s
         nonlocal text, sure
         if text:
             confidence = float(np.mean(sure))
-            words.append(Word(text, round(first * step_s, 3), round(last * step_s, 3), round(confidence, 4)))
+            words.append(
+                Word(text, round(first * step_s, 3), round(last * step_s, 3), round(confidence, 4))
+            )
         text, sure = "", []
 
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
@@ -468,5 +552,7 @@ def _transcript(labels: np.ndarray, probability: np.ndarray, names: list[str], s
         text, last = text + piece, end
         sure.append(float(probability[start:end].max()))
     close()
-    confidence = float(np.mean([word.confidence for word in words])) if words else float(probability.mean())
+    confidence = (
+        float(np.mean([word.confidence for word in words])) if words else float(probability.mean())
+    )
     return Transcript(" ".join(word.text for word in words), words, round(confidence, 4))

@@ -70,7 +70,9 @@ def write_bundle(
         for name, content in files.items():
             target = building / name
             if target.parent != building or name in (MANIFEST, SIGNATURE):
-                raise BundleError(f"bundle {path.name}: '{name}' cannot be a file name in it. Use a plain name.")
+                raise BundleError(
+                    f"bundle {path.name}: '{name}' cannot be a file name in it. Use a plain name."
+                )
             if isinstance(content, Path):
                 shutil.copyfile(content, target)
             else:
@@ -85,7 +87,8 @@ def write_bundle(
             "params": dict(params or {}),
         }
         (building / MANIFEST).write_text(
-            json.dumps(manifest, indent=1, sort_keys=True, default=str, ensure_ascii=False) + "\n", encoding="utf-8"
+            json.dumps(manifest, indent=1, sort_keys=True, default=str, ensure_ascii=False) + "\n",
+            encoding="utf-8",
         )
         verify_bundle(building)
         for item in building.iterdir():
@@ -106,7 +109,12 @@ def verify_bundle(path: Path, public_key: Path | None = None) -> Bundle:
     """
     where = f"bundle {path.name}"
     manifest_path = path / MANIFEST
-    if path.is_symlink() or not path.is_dir() or manifest_path.is_symlink() or not manifest_path.is_file():
+    if (
+        path.is_symlink()
+        or not path.is_dir()
+        or manifest_path.is_symlink()
+        or not manifest_path.is_file()
+    ):
         raise BundleError(f"{where}: no {MANIFEST} in {path}. Train or fetch the model again.")
     raw = manifest_path.read_bytes()
     manifest = _manifest(raw, where)
@@ -114,17 +122,25 @@ def verify_bundle(path: Path, public_key: Path | None = None) -> Bundle:
     present = {item.name: item for item in path.iterdir() if item.name not in (MANIFEST, SIGNATURE)}
     for name, item in sorted(present.items()):
         if item.is_symlink() or not item.is_file():
-            raise BundleError(f"{where}: {name} is a link or a folder, not a file. Write the bundle again.")
+            raise BundleError(
+                f"{where}: {name} is a link or a folder, not a file. Write the bundle again."
+            )
         if name not in files:
-            raise BundleError(f"{where}: {name} is not in {MANIFEST}. Remove it, or write the bundle again with it.")
+            raise BundleError(
+                f"{where}: {name} is not in {MANIFEST}. Remove it, or write the bundle again with it."
+            )
     for name, expected in sorted(files.items()):
         if name not in present:
             raise BundleError(f"{where}: {name} is missing. Fetch or write the bundle again.")
         if file_sha256(present[name]) != expected:
-            raise BundleError(f"{where}: {name} has changed since it was written. Fetch or write the bundle again.")
+            raise BundleError(
+                f"{where}: {name} has changed since it was written. Fetch or write the bundle again."
+            )
         _check_type(present[name], where)
     if CARD not in files or not (path / CARD).read_text(encoding="utf-8", errors="replace").strip():
-        raise BundleError(f"{where}: no model card. Put a {CARD} that says what the model is for among its files.")
+        raise BundleError(
+            f"{where}: no model card. Put a {CARD} that says what the model is for among its files."
+        )
     if not any(name.endswith((".nemo", ".safetensors")) for name in files):
         raise BundleError(f"{where}: no weights. A bundle holds a .nemo or a .safetensors file.")
     if public_key:
@@ -145,7 +161,9 @@ def place_folder(built: Path, path: Path) -> None:
     """Gives the finished folder `built` the name `path` (same file system), replacing what was there."""
     old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
     if path.exists():
-        path.rename(old)  # a folder cannot be renamed over a full one; a crash here leaves no bundle, never half a one
+        path.rename(
+            old
+        )  # a folder cannot be renamed over a full one; a crash here leaves no bundle, never half a one
     built.rename(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -159,18 +177,26 @@ def _manifest(raw: bytes, where: str) -> dict[str, Any]:
     try:
         manifest = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"{where}: {MANIFEST} is not JSON ({error}). Write the bundle again.") from error
+        raise BundleError(
+            f"{where}: {MANIFEST} is not JSON ({error}). Write the bundle again."
+        ) from error
     texts = ("kind", "data_hash", "git_commit", "created_at", "licence")
     if not isinstance(manifest, dict) or set(manifest) != {*texts, "files", "params"}:
-        raise BundleError(f"{where}: {MANIFEST} must have exactly {', '.join((*texts, 'files', 'params'))}.")
+        raise BundleError(
+            f"{where}: {MANIFEST} must have exactly {', '.join((*texts, 'files', 'params'))}."
+        )
     if any(not isinstance(manifest[key], str) for key in texts) or manifest["kind"] not in KINDS:
-        raise BundleError(f"{where}: in {MANIFEST} {', '.join(texts)} are texts and kind is one of {', '.join(KINDS)}.")
+        raise BundleError(
+            f"{where}: in {MANIFEST} {', '.join(texts)} are texts and kind is one of {', '.join(KINDS)}."
+        )
     files = manifest["files"]
     if not isinstance(files, dict) or any(not isinstance(value, str) for value in files.values()):
         raise BundleError(f"{where}: files in {MANIFEST} must map names to checksums.")
     for name in files:
         if Path(name).name != name or name in (MANIFEST, SIGNATURE):
-            raise BundleError(f"{where}: {MANIFEST} lists '{name}', which is not a plain file name.")
+            raise BundleError(
+                f"{where}: {MANIFEST} lists '{name}', which is not a plain file name."
+            )
     if not isinstance(manifest["params"], dict):
         raise BundleError(f"{where}: params in {MANIFEST} must be an object.")
     return manifest
@@ -180,7 +206,9 @@ def _check_type(path: Path, where: str) -> None:
     """Refuses a file that may be a pickle by its name, or is one under a name that may not be."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise BundleError(f"{where}: {path.name} may hold a pickle. Allowed: {', '.join(SUFFIXES)}.")
+        raise BundleError(
+            f"{where}: {path.name} may hold a pickle. Allowed: {', '.join(SUFFIXES)}."
+        )
     if suffix == ".nemo":
         honest = tarfile.is_tarfile(path)
         if honest:
@@ -194,7 +222,9 @@ def _check_type(path: Path, where: str) -> None:
         with path.open("rb") as handle:
             honest = b"\x00" not in handle.read(4096)
     if not honest:
-        raise BundleError(f"{where}: {path.name} is not what its name says. Write the bundle again.")
+        raise BundleError(
+            f"{where}: {path.name} is not what its name says. Write the bundle again."
+        )
 
 
 def _is_safetensors(path: Path) -> bool:

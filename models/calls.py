@@ -59,9 +59,14 @@ def pieces(
         if len(block):
             kept = np.concatenate([kept, block]) if len(kept) else block
         end = start + len(kept)
-        while number < len(segments) and (segments[number][0].to_s * sample_rate_hz <= end or not len(block)):
+        while number < len(segments) and (
+            segments[number][0].to_s * sample_rate_hz <= end or not len(block)
+        ):
             segment, channel = segments[number]
-            begin, finish = int(segment.from_s * sample_rate_hz) - start, int(segment.to_s * sample_rate_hz) - start
+            begin, finish = (
+                int(segment.from_s * sample_rate_hz) - start,
+                int(segment.to_s * sample_rate_hz) - start,
+            )
             yield segment, channel, kept[begin:finish, channel].copy()
             number += 1
         if number == len(segments):

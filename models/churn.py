@@ -23,7 +23,14 @@ from models.encoding import ChurnModelError, Column, Encoder, describe_columns
 from models.hazard import ChurnConfig, HazardNetwork, mean_logits, risk_from_logits
 from models.tabular import TableNetwork
 
-__all__ = ["ChurnConfig", "ChurnModel", "ChurnModelError", "describe_columns", "feature_columns", "network_of"]
+__all__ = [
+    "ChurnConfig",
+    "ChurnModel",
+    "ChurnModelError",
+    "describe_columns",
+    "feature_columns",
+    "network_of",
+]
 
 WEIGHTS, CONFIG, FORMAT = "weights.safetensors", "config.json", 2
 _BATCH = 4096
@@ -37,7 +44,9 @@ def network_of(config: ChurnConfig) -> HazardNetwork | TableNetwork:
 class ChurnModel:
     """A trained network with its encoding and calibration."""
 
-    def __init__(self, config: ChurnConfig, network: HazardNetwork | TableNetwork | None = None) -> None:
+    def __init__(
+        self, config: ChurnConfig, network: HazardNetwork | TableNetwork | None = None
+    ) -> None:
         self.config = config
         self.encoder = Encoder(config.columns)
         self.network = network or network_of(config)
@@ -56,7 +65,8 @@ class ChurnModel:
             or [np.zeros((0, len(self.config.risk_names)))]
         )
         return frame.select(keys).with_columns(
-            pl.Series(name, risks[:, n], dtype=pl.Float64) for n, name in enumerate(self.config.risk_names)
+            pl.Series(name, risks[:, n], dtype=pl.Float64)
+            for n, name in enumerate(self.config.risk_names)
         )
 
     def score_rows(self, customers: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -76,7 +86,9 @@ class ChurnModel:
         groups = sorted({column.group for column in columns})
         names = self.config.risk_names
         at = min(1, len(names) - 1)
-        horizon = f" within {self.config.horizons_days[at]} days" if self.config.horizons_days else ""
+        horizon = (
+            f" within {self.config.horizons_days[at]} days" if self.config.horizons_days else ""
+        )
         typical = self._reference()
         owner = self.encoder.owner
         group_of = np.array([groups.index(column.group) for column in columns])
@@ -92,15 +104,25 @@ class ChurnModel:
             leaning = self._leaning(part, typical, at, owner, len(columns))
             for n in range(len(part)):
                 record = slice_of.row(n, named=True)
-                for rank, g in enumerate(np.argsort(-np.abs(moved[n]), kind="stable")[:top], start=1):
+                for rank, g in enumerate(
+                    np.argsort(-np.abs(moved[n]), kind="stable")[:top], start=1
+                ):
                     members = np.flatnonzero(group_of == g)
-                    best = columns[members[np.argmax(leaning[n, members] * (1 if moved[n, g] >= 0 else -1))]]
+                    best = columns[
+                        members[np.argmax(leaning[n, members] * (1 if moved[n, g] >= 0 else -1))]
+                    ]
                     value = record[best.name]
                     rows.append(
                         {key: record[key] for key in keys}
-                        | {"rank": rank, "group": best.group, "feature": best.name, "value": _shown(value),
-                           "contribution": float(moved[n, g]), "sentence": _sentence(best, value, moved[n, g], horizon)}
-                    )  # fmt: skip
+                        | {
+                            "rank": rank,
+                            "group": best.group,
+                            "feature": best.name,
+                            "value": _shown(value),
+                            "contribution": float(moved[n, g]),
+                            "sentence": _sentence(best, value, moved[n, g], horizon),
+                        }
+                    )
         return pl.DataFrame(rows, schema={**{key: frame.schema[key] for key in keys}, **_REASONS})
 
     def save(self, folder: Path) -> None:
@@ -114,31 +136,43 @@ class ChurnModel:
         """Reads what `save` wrote. Raises ChurnModelError naming the file that is missing or does not fit."""
         for name in (WEIGHTS, CONFIG):
             if not (folder / name).is_file():
-                raise ChurnModelError(f"{folder}: no {name}. Point at a churn bundle, or train one.")
+                raise ChurnModelError(
+                    f"{folder}: no {name}. Point at a churn bundle, or train one."
+                )
         found = read_json(folder / CONFIG)
         if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
-            raise ChurnModelError(f"{folder / CONFIG}: not a churn model of format {FORMAT}. Train it again.")
+            raise ChurnModelError(
+                f"{folder / CONFIG}: not a churn model of format {FORMAT}. Train it again."
+            )
         try:
             columns = tuple(
-                Column(**{**column, "edges": tuple(column["edges"]), "values": tuple(column["values"])})
+                Column(
+                    **{**column, "edges": tuple(column["edges"]), "values": tuple(column["values"])}
+                )
                 for column in found.pop("columns")
             )
             horizons, bias = tuple(found.pop("horizons_days")), tuple(found.pop("bias"))
             config = ChurnConfig(columns=columns, horizons_days=horizons, bias=bias, **found)
         except (KeyError, TypeError) as error:
-            raise ChurnModelError(f"{folder / CONFIG}: incomplete ({error}). Train it again.") from error
+            raise ChurnModelError(
+                f"{folder / CONFIG}: incomplete ({error}). Train it again."
+            ) from error
         network = network_of(config)
         try:
             network.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
         except (RuntimeError, safetensors.SafetensorError) as error:
-            raise ChurnModelError(f"{folder / WEIGHTS}: does not fit config.json ({error}). Train it again.") from error
+            raise ChurnModelError(
+                f"{folder / WEIGHTS}: does not fit config.json ({error}). Train it again."
+            ) from error
         return cls(config, network)
 
     def _inputs(self, frame: pl.DataFrame) -> torch.Tensor:
         return torch.from_numpy(self.encoder.frame(frame))
 
     def _reference(self) -> torch.Tensor:
-        return torch.from_numpy(self.encoder.rows([{column.name: column.reference for column in self.encoder.columns}]))
+        return torch.from_numpy(
+            self.encoder.rows([{column.name: column.reference for column in self.encoder.columns}])
+        )
 
     def _calibrated(self, inputs: torch.Tensor) -> torch.Tensor:
         logits = mean_logits(self.network(inputs))
@@ -161,9 +195,13 @@ class ChurnModel:
 
 
 _REASONS = {
-    "rank": pl.Int64, "group": pl.String, "feature": pl.String, "value": pl.String,
-    "contribution": pl.Float64, "sentence": pl.String,
-}  # fmt: skip
+    "rank": pl.Int64,
+    "group": pl.String,
+    "feature": pl.String,
+    "value": pl.String,
+    "contribution": pl.Float64,
+    "sentence": pl.String,
+}
 
 
 def _shown(value: Any) -> str:

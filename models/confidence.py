@@ -13,7 +13,9 @@ from data.store import write_json
 FILE = "confidence.json"  # its name beside the weights
 LEAST_WORDS = 100  # of which some are right and some wrong; fewer say nothing
 _EDGE = 1e-4
-_PULL = 1.0  # towards leaving scores as they are, worth one word; keeps a handful of words from ruling
+_PULL = (
+    1.0  # towards leaving scores as they are, worth one word; keeps a handful of words from ruling
+)
 
 
 class CalibrationError(ValueError):
@@ -33,7 +35,9 @@ class Calibration:
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
         """Probabilities of being right, shape of `scores`; never falls where a score rises."""
-        return 1 / (1 + np.exp(-_design(np.asarray(scores, float)) @ np.array([self.a, self.b, self.c])))
+        return 1 / (
+            1 + np.exp(-_design(np.asarray(scores, float)) @ np.array([self.a, self.b, self.c]))
+        )
 
 
 def fit(scores: np.ndarray, right: np.ndarray, calls: np.ndarray) -> Calibration:
@@ -44,7 +48,9 @@ def fit(scores: np.ndarray, right: np.ndarray, calls: np.ndarray) -> Calibration
     scores, right = np.asarray(scores, float), np.asarray(right, bool)
     _, number = np.unique(calls, return_inverse=True)
     halves = number % 2 == 0
-    if len(scores) < LEAST_WORDS or any(len(np.unique(right[half])) < 2 for half in (halves, ~halves)):
+    if len(scores) < LEAST_WORDS or any(
+        len(np.unique(right[half])) < 2 for half in (halves, ~halves)
+    ):
         raise CalibrationError(
             f"confidence: {len(scores)} held-out words, {int(right.sum())} of them right, are too few to calibrate on "
             f"(at least {LEAST_WORDS}, right and wrong ones in two calls or more). Deliver more transcripts."
@@ -55,9 +61,13 @@ def fit(scores: np.ndarray, right: np.ndarray, calls: np.ndarray) -> Calibration
         predicted[~half] = Calibration(a, b, c, 0, 0.0, 0.0)(scores[~half])
     a, b, c = _fitted(scores, right)
     return Calibration(
-        round(a, 6), round(b, 6), round(c, 6), len(scores), round(expected_calibration_error(scores, right), 4),
+        round(a, 6),
+        round(b, 6),
+        round(c, 6),
+        len(scores),
+        round(expected_calibration_error(scores, right), 4),
         round(expected_calibration_error(predicted, right), 4),
-    )  # fmt: skip
+    )
 
 
 def expected_calibration_error(probability: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
@@ -66,7 +76,10 @@ def expected_calibration_error(probability: np.ndarray, right: np.ndarray, bins:
         raise CalibrationError("confidence: no word was heard, so there is nothing to measure.")
     order = np.argsort(probability, kind="stable")
     parts = np.array_split(order, min(bins, len(order)))
-    return float(sum(abs(right[part].mean() - probability[part].mean()) * len(part) for part in parts) / len(order))
+    return float(
+        sum(abs(right[part].mean() - probability[part].mean()) * len(part) for part in parts)
+        / len(order)
+    )
 
 
 def save(path: Path, calibration: Calibration) -> None:
@@ -82,7 +95,9 @@ def beside(weights: Path) -> Calibration | None:
     try:
         return Calibration(**json.loads(path.read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
-        raise CalibrationError(f"{path}: not a calibration ({error}). Train again, or delete it.") from error
+        raise CalibrationError(
+            f"{path}: not a calibration ({error}). Train again, or delete it."
+        ) from error
 
 
 def _design(scores: np.ndarray) -> np.ndarray:
@@ -106,13 +121,18 @@ def _newton(design: np.ndarray, right: np.ndarray, start: np.ndarray) -> np.ndar
 
     def loss(weights: np.ndarray) -> float:
         odds = design @ weights
-        return float(np.sum(np.logaddexp(0, odds) - right * odds) + _PULL / 2 * np.sum((weights - start) ** 2))
+        return float(
+            np.sum(np.logaddexp(0, odds) - right * odds)
+            + _PULL / 2 * np.sum((weights - start) ** 2)
+        )
 
     weights = start
     for _ in range(100):
         probability = 1 / (1 + np.exp(-design @ weights))
         slope = design.T @ (right - probability) - _PULL * (weights - start)
-        curve = (design * (probability * (1 - probability))[:, None]).T @ design + _PULL * np.eye(len(start))
+        curve = (design * (probability * (1 - probability))[:, None]).T @ design + _PULL * np.eye(
+            len(start)
+        )
         step = np.linalg.solve(curve, slope)
         while loss(weights + step) > loss(weights) and np.abs(step).max() > 1e-9:
             step = step / 2

@@ -8,9 +8,17 @@ from typing import Any
 from models.approval import APPROVALS
 
 _ALWAYS = (
-    "behaviour", "better", "card_and_licence", "data_contract", "enough_evidence", "floor", "same_bundle", "same_data",
-    "size_and_latency", "slices",
-)  # fmt: skip
+    "behaviour",
+    "better",
+    "card_and_licence",
+    "data_contract",
+    "enough_evidence",
+    "floor",
+    "same_bundle",
+    "same_data",
+    "size_and_latency",
+    "slices",
+)
 # The checks a record has to name, passed or skipped. The gate finds its checks by itself; what it asks of a model today
 # is written down here once more, so that a record which leaves one out is no way to the title.
 CHECKS = {

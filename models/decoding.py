@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from data.params import section
+from data.progress import Progress
 from data.store import read_json, write_json
 from data.text import normalise
 from models.asr import SAMPLE_RATE_HZ, SHORTEST_S, Recognizer, Transcript, Word
@@ -23,7 +24,11 @@ from models.language import with_words
 
 MODES = ("greedy", "beam")
 LANGUAGE, SETTINGS = "language.arpa", "decoding.json"
-FILES = (LANGUAGE, "language.json", SETTINGS)  # what a bundle with a beam search holds beside its model
+FILES = (
+    LANGUAGE,
+    "language.json",
+    SETTINGS,
+)  # what a bundle with a beam search holds beside its model
 ALPHAS = (0.3, 0.6, 1.0, 1.5)
 BETAS = (0.0, 1.0, 2.0, 3.5, 5.0)
 UNKNOWNS = (-6.0, -10.0, -16.0)
@@ -39,7 +44,9 @@ class Decoding:
     beta: float = 2.0  # bonus a word, against the language model's liking for few
     beam_width: int = 64  # hypotheses kept at each step
     prune: float = -15.0  # natural logarithm; hypotheses that far behind the best are dropped
-    least_label: float = -7.0  # natural logarithm; labels less likely than that at a step are not looked at
+    least_label: float = (
+        -7.0
+    )  # natural logarithm; labels less likely than that at a step are not looked at
     unknown: float = -10.0  # natural logarithm added for a word the language model has never seen
     boosts: tuple[str, ...] = ()  # names and terms to listen for
     boost: float = 6.0  # natural logarithm added for each of their words
@@ -52,23 +59,32 @@ class BeamDecoder:
     ctc-beam-decoder. Words that the language model does not know can still come out, at a price.
     """
 
-    def __init__(self, settings: Decoding, labels: Sequence[str], language: Path | None = None) -> None:
+    def __init__(
+        self, settings: Decoding, labels: Sequence[str], language: Path | None = None
+    ) -> None:
         """`language` is an ARPA file; without one only the boosts count. Raises LanguageError when it is not one."""
         from ctc_beam_decoder import BeamSearchDecoder
 
         self.settings = settings
         self.labels = [str(label) for label in labels]
-        self._boosts = sorted({word for term in settings.boosts for word in normalise(term).split()})
-        self._columns = lru_cache(WORDS_KEPT)(self._columns_of)  # a service hears new words for weeks
+        self._boosts = sorted(
+            {word for term in settings.boosts for word in normalise(term).split()}
+        )
+        self._columns = lru_cache(WORDS_KEPT)(
+            self._columns_of
+        )  # a service hears new words for weeks
         if language is None:
             self._search = BeamSearchDecoder(self.labels)
             return
         with tempfile.TemporaryDirectory() as folder, _quiet_stderr():
             arpa, self._boosts = with_words(language, settings.boosts, Path(folder))
             self._search = BeamSearchDecoder(
-                self.labels, kenlm_model_path=arpa, alpha=settings.alpha, beta=settings.beta,
+                self.labels,
+                kenlm_model_path=arpa,
+                alpha=settings.alpha,
+                beta=settings.beta,
                 unk_score_offset=settings.unknown,
-            )  # fmt: skip
+            )
 
     def __call__(self, log_probs: np.ndarray, step_s: float) -> Transcript:
         """`log_probs` is float32 [steps, labels + blank], the blank last; a step lasts `step_s` seconds.
@@ -79,9 +95,13 @@ class BeamDecoder:
         if not len(log_probs):
             return Transcript("", [], 0.0)
         found = self._search.decode_beams(
-            log_probs, beam_width=self.settings.beam_width, beam_prune_logp=self.settings.prune,
-            token_min_logp=self.settings.least_label, hotwords=self._boosts, hotword_weight=self.settings.boost,
-        )  # fmt: skip
+            log_probs,
+            beam_width=self.settings.beam_width,
+            beam_prune_logp=self.settings.prune,
+            token_min_logp=self.settings.least_label,
+            hotwords=self._boosts,
+            hotword_weight=self.settings.boost,
+        )
         probability = np.exp(log_probs)
         if not found or not found[0][2]:
             return Transcript("", [], round(float(probability.max(-1).mean()), 4))
@@ -94,11 +114,19 @@ class BeamDecoder:
         words = []
         for text, (first, last) in found[0][2]:
             agreed = sum(
-                part for part, held in zip(share, places, strict=True)
+                part
+                for part, held in zip(share, places, strict=True)
                 if any(begin < last and first < end for begin, end in held.get(text, ()))
-            )  # fmt: skip
+            )
             heard = self._heard(probability[first:last], text)
-            words.append(Word(text, round(first * step_s, 3), round(last * step_s, 3), round(float(agreed * heard), 4)))
+            words.append(
+                Word(
+                    text,
+                    round(first * step_s, 3),
+                    round(last * step_s, 3),
+                    round(float(agreed * heard), 4),
+                )
+            )
         confidence = float(np.mean([word.confidence for word in words]))
         return Transcript(" ".join(word.text for word in words), words, round(confidence, 4))
 
@@ -131,7 +159,9 @@ def decoder(settings: Decoding, labels: Sequence[str], language: Path) -> BeamDe
     Raises ValueError for another mode.
     """
     if settings.mode not in MODES:
-        raise ValueError(f"decoding.mode {settings.mode!r} is not known. Choose {' or '.join(MODES)}.")
+        raise ValueError(
+            f"decoding.mode {settings.mode!r} is not known. Choose {' or '.join(MODES)}."
+        )
     if settings.mode == "greedy":
         return None
     return BeamDecoder(settings, labels, language if language.exists() else None)
@@ -140,7 +170,7 @@ def decoder(settings: Decoding, labels: Sequence[str], language: Path) -> BeamDe
 def heard_by(
     recognizer: Recognizer,
     waveforms: Sequence[np.ndarray],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> list[np.ndarray]:
     """What its network makes of each waveform (16 kHz mono float32): float32 [steps, labels + blank], to tune on."""
     found: list[np.ndarray] = []
@@ -159,7 +189,7 @@ def tune(
     language: Path,
     heard: Sequence[np.ndarray],
     wrong: Callable[[list[str]], float],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> tuple[Decoding, dict[str, Any]]:
     """The alpha, beta and price of unknown words with the lowest `wrong`, a figure for the texts of `heard`.
 
@@ -181,7 +211,10 @@ def tune(
     for unknown in others:
         attempt(replace(best, unknown=unknown))
     figure, best = min(tried, key=lambda one: one[0])
-    rows = [{"alpha": one.alpha, "beta": one.beta, "unknown": one.unknown, "wrong": round(at, 5)} for at, one in tried]
+    rows = [
+        {"alpha": one.alpha, "beta": one.beta, "unknown": one.unknown, "wrong": round(at, 5)}
+        for at, one in tried
+    ]
     return best, {"wrong": round(figure, 5), "tried": rows}
 
 

@@ -38,7 +38,9 @@ class Column:
     advances: bool = False
 
 
-def describe_columns(frame: pl.DataFrame, features: Sequence[Feature], bins: int) -> tuple[Column, ...]:
+def describe_columns(
+    frame: pl.DataFrame, features: Sequence[Feature], bins: int
+) -> tuple[Column, ...]:
     """What the model must know of each feature, out of training rows; a feature that never varies is left out."""
     columns = []
     for feature in features:
@@ -47,25 +49,47 @@ def describe_columns(frame: pl.DataFrame, features: Sequence[Feature], bins: int
             continue
         if feature.kind == "categorical":
             counts = series.value_counts(sort=True)
-            values = tuple(sorted(counts[feature.name].to_list(), key=lambda value: (value is None, value)))
-            common = max(counts.drop_nulls(feature.name).iter_rows(), key=lambda row: (row[1], row[0]))[0]
-            columns.append(Column(feature.name, "categorical", feature.group, feature.meaning, common, values=values))
+            values = tuple(
+                sorted(counts[feature.name].to_list(), key=lambda value: (value is None, value))
+            )
+            common = max(
+                counts.drop_nulls(feature.name).iter_rows(), key=lambda row: (row[1], row[0])
+            )[0]
+            columns.append(
+                Column(
+                    feature.name,
+                    "categorical",
+                    feature.group,
+                    feature.meaning,
+                    common,
+                    values=values,
+                )
+            )
             continue
         known = series.to_numpy().astype(np.float64)
         finite = known[np.isfinite(known)]
         if len(finite) == 0:
             continue
         edges = np.unique(np.quantile(finite, np.linspace(0, 1, bins + 1)))
-        if len(edges) < 3:  # nearly constant: the quantiles see one value, so let the rest show at all
+        if (
+            len(edges) < 3
+        ):  # nearly constant: the quantiles see one value, so let the rest show at all
             edges = np.unique([finite.min(), *edges, finite.max()])
         kind = "carried" if feature.carries and finite.min() >= 0 else "numeric"
         columns.append(
             Column(
-                feature.name, kind, feature.group, feature.meaning, float(np.median(finite)), tuple(edges.tolist()),
-                float(finite.mean()), float(finite.std()) or 1.0, kind == "numeric" and len(finite) < len(known),
+                feature.name,
+                kind,
+                feature.group,
+                feature.meaning,
+                float(np.median(finite)),
+                tuple(edges.tolist()),
+                float(finite.mean()),
+                float(finite.std()) or 1.0,
+                kind == "numeric" and len(finite) < len(known),
                 advances=feature.advances,
             )
-        )  # fmt: skip
+        )
     return tuple(columns)
 
 
@@ -78,25 +102,38 @@ class Encoder:
         self.categorical = [column for column in columns if column.kind == "categorical"]
         self.carried = [column for column in columns if column.kind == "carried"]
         # One entry a bin, side by side: the column it belongs to, where it begins and how wide it is.
-        self._owned = np.array([n for n, column in enumerate(self.numeric) for _ in column.edges[1:]], dtype=np.int64)
+        self._owned = np.array(
+            [n for n, column in enumerate(self.numeric) for _ in column.edges[1:]], dtype=np.int64
+        )
         self._low = np.array([edge for column in self.numeric for edge in column.edges[:-1]])
-        self._width = np.array([width for column in self.numeric for width in np.diff(column.edges)])
+        self._width = np.array(
+            [width for column in self.numeric for width in np.diff(column.edges)]
+        )
         self._mean = np.array([column.mean for column in self.numeric])
         self._std = np.array([column.std for column in self.numeric])
         self._median = np.array([float(column.reference or 0) for column in self.numeric])
         self._flagged = np.array([column.has_missing for column in self.numeric], dtype=bool)
         self._most = np.array([column.edges[-1] for column in self.carried])
         # None is a value like any other where training had it; what it had not lies past the end and has no input.
-        self._indices = [{value: n for n, value in enumerate(column.values)} for column in self.categorical]
+        self._indices = [
+            {value: n for n, value in enumerate(column.values)} for column in self.categorical
+        ]
         self._starts = np.cumsum([0, *(len(column.values) for column in self.categorical)])
         place = {column.name: n for n, column in enumerate(self.columns)}
         numbers = np.array([place[column.name] for column in self.numeric], dtype=np.int64)
         # The column, by its place in `columns`, that each input belongs to.
-        self.owner = np.concatenate([
-            numbers[self._owned], numbers, numbers[self._flagged],
-            np.array([place[column.name] for column in self.categorical for _ in column.values], dtype=np.int64),
-            np.array([place[column.name] for column in self.carried], dtype=np.int64),
-        ])  # fmt: skip
+        self.owner = np.concatenate(
+            [
+                numbers[self._owned],
+                numbers,
+                numbers[self._flagged],
+                np.array(
+                    [place[column.name] for column in self.categorical for _ in column.values],
+                    dtype=np.int64,
+                ),
+                np.array([place[column.name] for column in self.carried], dtype=np.int64),
+            ]
+        )
 
     @property
     def bins(self) -> int:
@@ -111,7 +148,11 @@ class Encoder:
     def places(self, number: int) -> tuple[np.ndarray, int, int | None]:
         """The inputs of the column `numeric[number]`: its bins, its standard score, and whether it is missing."""
         flag = self.bins + len(self.numeric) + int(self._flagged[:number].sum())
-        return np.flatnonzero(self._owned == number), self.bins + number, flag if self._flagged[number] else None
+        return (
+            np.flatnonzero(self._owned == number),
+            self.bins + number,
+            flag if self._flagged[number] else None,
+        )
 
     def encode(self, numbers: np.ndarray, carried: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Inputs of numbers and carried values (NaN where missing) and category indices, each [rows, its columns]."""
@@ -141,24 +182,37 @@ class Encoder:
         indices = np.zeros((frame.height, len(self.categorical)), dtype=np.int64)
         for n, column in enumerate(self.categorical):
             known, unknown = self._indices[n], len(column.values)
-            indices[:, n] = [known.get(value, unknown) for value in frame[column.name].cast(pl.String).to_list()]
+            indices[:, n] = [
+                known.get(value, unknown) for value in frame[column.name].cast(pl.String).to_list()
+            ]
         return self.encode(_numbers(frame, self.numeric), _numbers(frame, self.carried), indices)
 
     def rows(self, customers: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """Encodes customers given as mappings; None is missing. Raises ChurnModelError as `frame` does."""
-        missing = [column.name for column in self.columns if any(column.name not in values for values in customers)]
+        missing = [
+            column.name
+            for column in self.columns
+            if any(column.name not in values for values in customers)
+        ]
         if missing:
             raise ChurnModelError(_missing(missing))
         numbers, carried = (
-            np.array([[_number(column.name, values[column.name]) for column in columns] for values in customers],
-                     dtype=np.float64).reshape(len(customers), len(columns))
+            np.array(
+                [
+                    [_number(column.name, values[column.name]) for column in columns]
+                    for values in customers
+                ],
+                dtype=np.float64,
+            ).reshape(len(customers), len(columns))
             for columns in (self.numeric, self.carried)
-        )  # fmt: skip
+        )
         indices = np.zeros((len(customers), len(self.categorical)), dtype=np.int64)
         for n, column in enumerate(self.categorical):
             known, unknown = self._indices[n], len(column.values)
             found = [values[column.name] for values in customers]
-            indices[:, n] = [known.get(None if value is None else str(value), unknown) for value in found]
+            indices[:, n] = [
+                known.get(None if value is None else str(value), unknown) for value in found
+            ]
         return self.encode(numbers, carried, indices)
 
 
@@ -168,7 +222,9 @@ def _numbers(frame: pl.DataFrame, columns: Sequence[Column]) -> np.ndarray:
         try:
             values[:, n] = frame[column.name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
         except pl.exceptions.PolarsError as error:
-            raise ChurnModelError(f"churn model: column {column.name} is not numeric ({error}).") from error
+            raise ChurnModelError(
+                f"churn model: column {column.name} is not numeric ({error})."
+            ) from error
     return values
 
 

@@ -57,14 +57,20 @@ class _Shared(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, members: int, place: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(inputs, outputs).uniform_(-1, 1) / max(1, inputs) ** 0.5)
+        self.weight = nn.Parameter(
+            torch.empty(inputs, outputs).uniform_(-1, 1) / max(1, inputs) ** 0.5
+        )
         self.bias = nn.Parameter(torch.zeros(members, outputs))
         self.scale_out = nn.Parameter(torch.ones(members, outputs))
         signs = torch.randint(0, 2, (members, inputs)).float() * 2 - 1
-        self.scale_in = nn.Parameter(signs if place == 1 else torch.ones(members, inputs)) if place else None
+        self.scale_in = (
+            nn.Parameter(signs if place == 1 else torch.ones(members, inputs)) if place else None
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return (x if self.scale_in is None else x * self.scale_in) @ self.weight * self.scale_out + self.bias
+        return (
+            x if self.scale_in is None else x * self.scale_in
+        ) @ self.weight * self.scale_out + self.bias
 
 
 class _Advancing:
@@ -81,10 +87,18 @@ class _Advancing:
     def __call__(self, inputs: torch.Tensor, moments: torch.Tensor) -> torch.Tensor:
         """Change of the inputs, a mean over the `moments` [intervals, moments] in days: [rows, intervals, inputs]."""
         days = (inputs[:, self._standard] * self._std + self._mean)[:, None, None] + moments
-        binned = ((days[..., None] - self._low) / self._width).clamp(0, 1).mean(2) - inputs[:, None, self._bins]
-        standard = ((days - self._mean) / self._std).clamp(-4, 4).mean(2) - inputs[:, None, self._standard]
+        binned = ((days[..., None] - self._low) / self._width).clamp(0, 1).mean(2) - inputs[
+            :, None, self._bins
+        ]
+        standard = ((days - self._mean) / self._std).clamp(-4, 4).mean(2) - inputs[
+            :, None, self._standard
+        ]
         change = torch.cat([binned, standard[..., None]], dim=2)
-        return change if self._missing is None else change * (1 - inputs[:, self._missing])[:, None, None]
+        return (
+            change
+            if self._missing is None
+            else change * (1 - inputs[:, self._missing])[:, None, None]
+        )
 
 
 class HazardNetwork(nn.Module):
@@ -105,8 +119,12 @@ class HazardNetwork(nn.Module):
         self.register_buffer("level", torch.zeros(intervals))
         self.register_buffer("mark", torch.zeros(len(encoder.carried)))
         self.register_buffer("fade", fading(config.horizons_days))
-        self._advancing = [_Advancing(encoder, n) for n, column in enumerate(encoder.numeric) if column.advances]
-        self.advancing = np.array([place for one in self._advancing for place in one.inputs], dtype=np.int64)
+        self._advancing = [
+            _Advancing(encoder, n) for n, column in enumerate(encoder.numeric) if column.advances
+        ]
+        self.advancing = np.array(
+            [place for one in self._advancing for place in one.inputs], dtype=np.int64
+        )
         self._moments = moments(config.horizons_days)
         widths = [self.plain + bool(encoder.carried), *[config.hidden] * config.layers]
         self.hidden = nn.ModuleList(

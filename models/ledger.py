@@ -33,7 +33,9 @@ class Entry:
     actor: str
     prior: str
     hash: str
-    approved_by: str = ""  # the person who approved a promotion, where the gate's settings ask for one
+    approved_by: str = (
+        ""  # the person who approved a promotion, where the gate's settings ask for one
+    )
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ def standing(entries: Iterable[Entry]) -> Standing:
         elif entry.action == "challenge":
             challenger = entry
         elif entry.action != "withdraw":
-            raise LedgerError(f"ledger, entry {entry.seq}: {entry.action} is no action. Update Keepline to read it.")
+            raise LedgerError(
+                f"ledger, entry {entry.seq}: {entry.action} is no action. Update Keepline to read it."
+            )
         if challenger and entry.action != "challenge" and entry.version == challenger.version:
             challenger = None  # it became champion, or was withdrawn
     return Standing(tuple(line), challenger)
@@ -97,7 +101,9 @@ def read(path: Path) -> list[Entry]:
             ) from error
         body = {key: value for key, value in fields.items() if key != "hash"}
         if entry.prior != prior or entry.seq != number or entry.hash != digest(body):
-            raise LedgerError(f"{path}, line {number}: altered, its hash does not fit. Restore the file from a backup.")
+            raise LedgerError(
+                f"{path}, line {number}: altered, its hash does not fit. Restore the file from a backup."
+            )
         prior = entry.hash
         entries.append(entry)
     return entries
@@ -108,7 +114,9 @@ def append(path: Path, fields: Mapping[str, Any]) -> Entry:
     entries = read(path)
     body = {**fields, "seq": len(entries) + 1, "prior": entries[-1].hash if entries else ORIGIN}
     if entries:  # time never runs backwards in the ledger, so that a date names one champion
-        body["at"] = max(datetime.fromisoformat(body["at"]), datetime.fromisoformat(entries[-1].at)).isoformat()
+        body["at"] = max(
+            datetime.fromisoformat(body["at"]), datetime.fromisoformat(entries[-1].at)
+        ).isoformat()
     body.setdefault("approved_by", "")
     entry = Entry(**body, hash=digest(body))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,4 +139,6 @@ def decision_id(record: Mapping[str, Any]) -> str:
 
     So the same evidence decided twice is one decision, and a record edited afterwards no longer fits its id.
     """
-    return digest({key: value for key, value in record.items() if key not in ("decision_id", "decided_at")})[:16]
+    return digest(
+        {key: value for key, value in record.items() if key not in ("decision_id", "decided_at")}
+    )[:16]

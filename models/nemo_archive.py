@@ -30,11 +30,32 @@ _TENSOR_NAMES = {
     "torch._utils _rebuild_tensor_v2",
     "torch._utils _rebuild_parameter",
     "torch Size",
-    *(f"torch {kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char",
-                                          "Byte", "Bool")),
-}  # fmt: skip
+    *(
+        f"torch {kind}Storage"
+        for kind in (
+            "Float",
+            "Double",
+            "Half",
+            "BFloat16",
+            "Long",
+            "Int",
+            "Short",
+            "Char",
+            "Byte",
+            "Bool",
+        )
+    ),
+}
 
-_ENTRIES = {"data", "data.pkl", "byteorder", "version", ".data", ".format_version", ".storage_alignment"}
+_ENTRIES = {
+    "data",
+    "data.pkl",
+    "byteorder",
+    "version",
+    ".data",
+    ".format_version",
+    ".storage_alignment",
+}
 # OmegaConf's `${name:argument}`. The name may have blanks around it or be an interpolation itself, so whatever has a
 # colon after `${` is refused; `${model.sample_rate}` has none.
 _RESOLVER = re.compile(r"\$\{.*:", re.DOTALL)
@@ -58,7 +79,9 @@ def check_nemo(path: Path) -> None:
             parts = _parts(archive, path.name)
             for name in (CONFIG, WEIGHTS):
                 if name not in parts:
-                    raise NemoArchiveError(f"{path.name}: {name} is missing in it. Export it with NeMo's save_to.")
+                    raise NemoArchiveError(
+                        f"{path.name}: {name} is missing in it. Export it with NeMo's save_to."
+                    )
             _check_config(_opened(archive, parts[CONFIG]), parts[CONFIG].size, path.name)
             _check_weights(_opened(archive, parts[WEIGHTS]), f"{path.name}: {WEIGHTS}")
     except (tarfile.TarError, EOFError, OSError) as error:
@@ -71,17 +94,30 @@ def _parts(archive: tarfile.TarFile, where: str) -> dict[str, tarfile.TarInfo]:
     parts: dict[str, tarfile.TarInfo] = {}
     for number, member in enumerate(archive):
         if number >= MAX_MEMBERS:
-            raise NemoArchiveError(f"{where}: more than {MAX_MEMBERS} members. A model has a handful.")
+            raise NemoArchiveError(
+                f"{where}: more than {MAX_MEMBERS} members. A model has a handful."
+            )
         place = PurePosixPath(member.name)
-        if place.is_absolute() or ".." in place.parts or "\\" in member.name or "\x00" in member.name:
-            raise NemoArchiveError(f"{where}: '{member.name}' would be unpacked outside its folder.")
+        if (
+            place.is_absolute()
+            or ".." in place.parts
+            or "\\" in member.name
+            or "\x00" in member.name
+        ):
+            raise NemoArchiveError(
+                f"{where}: '{member.name}' would be unpacked outside its folder."
+            )
         if member.isdir():
             continue
         if not member.isreg() or member.issparse():
-            raise NemoArchiveError(f"{where}: '{member.name}' is a link, a device or a sparse file, not a plain one.")
+            raise NemoArchiveError(
+                f"{where}: '{member.name}' is a link, a device or a sparse file, not a plain one."
+            )
         name = str(place)
         if name in parts:
-            raise NemoArchiveError(f"{where}: '{name}' is in it twice; which one counts depends on the reader.")
+            raise NemoArchiveError(
+                f"{where}: '{name}' is in it twice; which one counts depends on the reader."
+            )
         if name != WEIGHTS and place.suffix.lower() not in SUFFIXES:
             raise NemoArchiveError(
                 f"{where}: '{name}' may hold a pickle. Allowed beside {WEIGHTS}: {', '.join(SUFFIXES)}."
@@ -105,11 +141,17 @@ def _check_config(handle: IO[bytes], size: int, where: str) -> None:
         config = yaml.safe_load(handle.read())
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise NemoArchiveError(f"{where} is not plain YAML ({reason}). Tags that build objects are refused.") from error
+        raise NemoArchiveError(
+            f"{where} is not plain YAML ({reason}). Tags that build objects are refused."
+        ) from error
     if not isinstance(config, dict):
         raise NemoArchiveError(f"{where} holds no mapping.")
     for key, value in _leaves(config, where):
-        if key in ("_target_", "target", "__class__", "cls") and isinstance(value, str) and not _is_nemos(value):
+        if (
+            key in ("_target_", "target", "__class__", "cls")
+            and isinstance(value, str)
+            and not _is_nemos(value)
+        ):
             raise NemoArchiveError(f"{where} would build {value!r} ({key}), which is not NeMo's.")
         if key == "trust_remote_code" and value:
             raise NemoArchiveError(f"{where} asks to run code from a hub (trust_remote_code).")
@@ -143,7 +185,9 @@ def _leaves(value: Any, where: str) -> Iterator[tuple[str, Any]]:
 
 def _check_weights(handle: IO[bytes], where: str) -> None:
     """A PyTorch zip whose one pickle names tensors and nothing else. Reads names, not numbers."""
-    if handle.read(4) != b"PK\x03\x04":  # PyTorch goes by the beginning of a file, zip readers by its end
+    if (
+        handle.read(4) != b"PK\x03\x04"
+    ):  # PyTorch goes by the beginning of a file, zip readers by its end
         raise NemoArchiveError(f"{where} is not a PyTorch archive. Save it with torch.save.")
     try:
         with zipfile.ZipFile(handle) as archive:
@@ -153,24 +197,37 @@ def _check_weights(handle: IO[bytes], where: str) -> None:
             names = [PurePosixPath(entry.filename) for entry in entries]
             if len(set(names)) != len(names):
                 raise NemoArchiveError(f"{where} holds an entry twice.")
-            pickles = [entry for entry, name in zip(entries, names, strict=True) if name.name == "data.pkl"]
+            pickles = [
+                entry for entry, name in zip(entries, names, strict=True) if name.name == "data.pkl"
+            ]
             odd = [
-                str(name) for name in names
-                if len(name.parts) > 1 and name.parts[1] not in _ENTRIES and not name.name.startswith(".")
-            ]  # fmt: skip
+                str(name)
+                for name in names
+                if len(name.parts) > 1
+                and name.parts[1] not in _ENTRIES
+                and not name.name.startswith(".")
+            ]
             if odd or len(pickles) != 1:
-                raise NemoArchiveError(f"{where} holds {odd[0] if odd else len(pickles)}, not just a state dict.")
+                raise NemoArchiveError(
+                    f"{where} holds {odd[0] if odd else len(pickles)}, not just a state dict."
+                )
             if pickles[0].file_size > MAX_PICKLE_BYTES:
                 raise NemoArchiveError(f"{where} has a pickle of {pickles[0].file_size} bytes.")
             content = archive.read(pickles[0])
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise NemoArchiveError(f"{where} is not a PyTorch archive ({error}). Save it with torch.save.") from error
+        raise NemoArchiveError(
+            f"{where} is not a PyTorch archive ({error}). Save it with torch.save."
+        ) from error
     try:
         for operation, argument, _ in pickletools.genops(content):
             if operation.name == "GLOBAL" and argument not in _TENSOR_NAMES:
-                raise NemoArchiveError(f"{where} would call {str(argument).replace(' ', '.')!r} when loaded.")
+                raise NemoArchiveError(
+                    f"{where} would call {str(argument).replace(' ', '.')!r} when loaded."
+                )
             if operation.name in _BUILDERS:
-                raise NemoArchiveError(f"{where} uses pickle's {operation.name}, which no tensor needs.")
+                raise NemoArchiveError(
+                    f"{where} uses pickle's {operation.name}, which no tensor needs."
+                )
     except ValueError as error:
         if isinstance(error, NemoArchiveError):
             raise

@@ -61,7 +61,9 @@ def grams(texts: pl.Series, bits: int, words: tuple[int, ...], letters: tuple[in
         elif len(hashes) >= length:
             together = hashes[: len(hashes) - length + 1].copy()
             for place in range(1, length):
-                together = _mixed(together * _PLACES[place] + hashes[place : len(hashes) - length + 1 + place])
+                together = _mixed(
+                    together * _PLACES[place] + hashes[place : len(hashes) - length + 1 + place]
+                )
             same = word_owner[: len(together)] == word_owner[length - 1 :]
             found.append(together[same])
             owners.append(word_owner[: len(together)][same])
@@ -85,12 +87,16 @@ def misheard(texts: pl.Series, rates: np.ndarray, rng: np.random.Generator) -> p
     changed = letter & (draw < 0.45 * rate)
     lost = letter & (draw >= 0.45 * rate) & (draw < 0.8 * rate)
     added = letter & (draw >= 0.8 * rate) & (draw < rate)
-    inside = np.zeros(len(content), bool)  # blanks between two words of one text, not those around it
+    inside = np.zeros(
+        len(content), bool
+    )  # blanks between two words of one text, not those around it
     inside[1:-1] = (owner[:-2] == owner[1:-1]) & (owner[2:] == owner[1:-1])
     joined = (content == _SPACE) & inside & (draw < rate)
     starts = (content == _SPACE) | np.concatenate([[True], owner[1:] != owner[:-1]])
     word = np.cumsum(starts) - 1
-    gone = (rng.random(int(word[-1]) + 1 if len(word) else 0)[word] < 0.3 * rate) & (content != _SPACE)
+    gone = (rng.random(int(word[-1]) + 1 if len(word) else 0)[word] < 0.3 * rate) & (
+        content != _SPACE
+    )
     vowels = np.frombuffer(b"aeiou", np.uint8)
     others = np.frombuffer(b"bcdfghjklmnpqrstvwxyz", np.uint8)
     kind = np.isin(content, vowels)
@@ -111,13 +117,17 @@ def _joined(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     return content, np.repeat(np.arange(len(texts)), padded.str.len_bytes().to_numpy())
 
 
-def _of_letters(content: np.ndarray, owner: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+def _of_letters(
+    content: np.ndarray, owner: np.ndarray, length: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Hashes of runs of `length` bytes of one text with blanks at their ends only, and where they begin."""
     windows = len(content) - length + 1
     if windows <= 0:
         return np.zeros(0, np.uint64), np.zeros(0, np.int64)
     blank = np.concatenate([[0], np.cumsum(content == _SPACE)])
-    within = blank[length - 1 : length - 1 + windows] - blank[1 : windows + 1]  # blanks between first and last byte
+    within = (
+        blank[length - 1 : length - 1 + windows] - blank[1 : windows + 1]
+    )  # blanks between first and last byte
     at = np.flatnonzero((within == 0) & (owner[:windows] == owner[length - 1 :]))
     hashes = np.full(len(at), np.uint64(length))
     for place in range(length):
@@ -132,8 +142,14 @@ def _of_words(content: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, np.nd
     starts = np.flatnonzero(inside & ~before)
     if not len(starts):
         return np.zeros(0, np.uint64), np.zeros(0, np.int64)
-    place = np.arange(len(content)) - np.maximum.accumulate(np.where(inside & ~before, np.arange(len(content)), 0))
-    worth = (content.astype(np.uint64) + np.uint64(1)) * _PLACES[np.minimum(place, _LONGEST - 1)] * inside
+    place = np.arange(len(content)) - np.maximum.accumulate(
+        np.where(inside & ~before, np.arange(len(content)), 0)
+    )
+    worth = (
+        (content.astype(np.uint64) + np.uint64(1))
+        * _PLACES[np.minimum(place, _LONGEST - 1)]
+        * inside
+    )
     return _mixed(np.add.reduceat(worth, starts)), owner[starts]
 
 

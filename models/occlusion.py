@@ -60,12 +60,24 @@ def _without(
     for number, (turn, begin, end) in enumerate(spans):
         words = said[turn][1]
         changed = " ".join(words[:begin] + words[end:])
-        rows += [(str(number), at, role, changed if at == turn else text) for at, role, text in whole]
-    contacts = {"contact_id": [str(number) for number in range(len(spans))], "channel": [channel] * len(spans)}
+        rows += [
+            (str(number), at, role, changed if at == turn else text) for at, role, text in whole
+        ]
+    contacts = {
+        "contact_id": [str(number) for number in range(len(spans))],
+        "channel": [channel] * len(spans),
+    }
     return reader.probabilities(
         pl.DataFrame(contacts, schema={"contact_id": pl.String, "channel": pl.String}),
         pl.DataFrame(
-            rows, schema={"contact_id": pl.String, "turn": pl.Int64, "role": pl.String, "text": pl.String}, orient="row"
+            rows,
+            schema={
+                "contact_id": pl.String,
+                "turn": pl.Int64,
+                "role": pl.String,
+                "text": pl.String,
+            },
+            orient="row",
         ),
     )[0]
 
@@ -79,9 +91,16 @@ def _strongest(
         turn, begin, end = spans[at]
         if len(chosen) == phrases or adds[at] < _LEAST:
             break
-        if all(other != turn or end <= first or last <= begin for (other, first, last), _ in chosen):
+        if all(
+            other != turn or end <= first or last <= begin for (other, first, last), _ in chosen
+        ):
             chosen.append((spans[at], float(adds[at])))
     return [
-        {"turn": turn, "role": said[turn][0], "words": " ".join(said[turn][1][begin:end]), "adds": round(more, 4)}
+        {
+            "turn": turn,
+            "role": said[turn][0],
+            "words": " ".join(said[turn][1][begin:end]),
+            "adds": round(more, 4),
+        }
         for (turn, begin, end), more in chosen
     ]

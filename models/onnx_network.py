@@ -36,7 +36,9 @@ class Spectrum:
         speech = padded[self.fft // 2 :][: len(wave)]
         speech[:] = wave
         speech[1:] -= np.float32(self.preemphasis) * wave[:-1]
-        frames = np.lib.stride_tricks.sliding_window_view(padded[edge:], self.window)[:: self.hop][:count]
+        frames = np.lib.stride_tricks.sliding_window_view(padded[edge:], self.window)[:: self.hop][
+            :count
+        ]
         turned = np.fft.rfft(frames * np.hanning(self.window).astype(np.float32), self.fft)
         return np.asarray(turned.real**2 + turned.imag**2, np.float32).T
 
@@ -52,10 +54,14 @@ class OnnxNetwork:
         options.log_severity_level = 3
         # Batches differ in shape; without the arena their memory is given back instead of piling up.
         options.enable_cpu_mem_arena = False
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
         said = self._session.get_modelmeta().custom_metadata_map
         if METADATA not in said:
-            raise ValueError(f"{path}: not exported by Keepline (it does not say what it expects). Export it again.")
+            raise ValueError(
+                f"{path}: not exported by Keepline (it does not say what it expects). Export it again."
+            )
         self.spectrum = Spectrum(**json.loads(said[METADATA]))
         self.labels = self.spectrum.labels
 

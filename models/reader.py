@@ -17,7 +17,14 @@ import torch
 
 from data.records import LABELS
 from data.store import atomic, read_json, write_json
-from models.reader_network import ReaderConfig, ReaderError, ReaderNetwork, Texts, calibrated, texts_of
+from models.reader_network import (
+    ReaderConfig,
+    ReaderError,
+    ReaderNetwork,
+    Texts,
+    calibrated,
+    texts_of,
+)
 
 __all__ = ["Reader", "ReaderConfig", "ReaderError", "ReaderNetwork"]
 
@@ -34,24 +41,36 @@ class Reader:
         self.network = network or ReaderNetwork(config)
         self.network.eval()
 
-    def probabilities(self, contacts: pl.DataFrame, turns: pl.DataFrame) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def probabilities(
+        self, contacts: pl.DataFrame, turns: pl.DataFrame
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Each label's probabilities, float64 [contacts, values], and how familiar the words are, [contacts].
 
         Familiar is the share of a contact's n-grams that training has seen, 0 where there is nothing to read: near 1 in
         the language it learned from, low in another.
         """
         parts = [self._of(texts) for texts in self._batches(texts_of(contacts, turns, self.config))]
-        together = np.concatenate([part for part, _ in parts] or [np.zeros((0, sum(self.network.sizes)))])
+        together = np.concatenate(
+            [part for part, _ in parts] or [np.zeros((0, sum(self.network.sizes)))]
+        )
         familiar = np.concatenate([known for _, known in parts] or [np.zeros(0)])
         ends = np.cumsum(self.network.sizes)[:-1]
-        return dict(zip(self.config.labels, np.split(together, ends, axis=1), strict=True)), familiar
+        return dict(
+            zip(self.config.labels, np.split(together, ends, axis=1), strict=True)
+        ), familiar
 
-    def beliefs(self, contacts: pl.DataFrame, turns: pl.DataFrame, min_familiar: float = 0.0) -> pl.DataFrame:
+    def beliefs(
+        self, contacts: pl.DataFrame, turns: pl.DataFrame, min_familiar: float = 0.0
+    ) -> pl.DataFrame:
         """LABELS with a row for every value of each label, of the contacts whose words are familiar enough."""
         return self.beliefs_of(contacts, *self.probabilities(contacts, turns), min_familiar)
 
     def beliefs_of(
-        self, contacts: pl.DataFrame, found: dict[str, np.ndarray], familiar: np.ndarray, min_familiar: float = 0.0
+        self,
+        contacts: pl.DataFrame,
+        found: dict[str, np.ndarray],
+        familiar: np.ndarray,
+        min_familiar: float = 0.0,
     ) -> pl.DataFrame:
         """`beliefs` from what `probabilities` said of the same contacts."""
         readable = pl.Series(familiar >= min_familiar)
@@ -97,22 +116,29 @@ class Reader:
             weights = safetensors.torch.load_file(folder / WEIGHTS)
             network.load_state_dict({name: value.float() for name, value in weights.items()})
         except (RuntimeError, safetensors.SafetensorError) as error:
-            raise ReaderError(f"{folder / WEIGHTS}: does not fit config.json ({error}). Train it again.") from error
+            raise ReaderError(
+                f"{folder / WEIGHTS}: does not fit config.json ({error}). Train it again."
+            ) from error
         return cls(config, network)
 
     def _batches(self, texts: Texts) -> list[Texts]:
-        return [texts.of(np.arange(at, min(at + _BATCH, len(texts)))) for at in range(0, len(texts), _BATCH)]
+        return [
+            texts.of(np.arange(at, min(at + _BATCH, len(texts))))
+            for at in range(0, len(texts), _BATCH)
+        ]
 
     def _of(self, texts: Texts) -> tuple[np.ndarray, np.ndarray]:
         with torch.inference_mode():
             logits = self.network(texts)
             chances = torch.cat(
-                [torch.softmax(part.double(), dim=1) for part in calibrated(logits, self.config)], dim=1
+                [torch.softmax(part.double(), dim=1) for part in calibrated(logits, self.config)],
+                dim=1,
             ).numpy()
             known = torch.zeros(len(texts)).index_add(
-                0, torch.repeat_interleave(texts.contact, texts.offsets[1:] - texts.offsets[:-1]),
+                0,
+                torch.repeat_interleave(texts.contact, texts.offsets[1:] - texts.offsets[:-1]),
                 self.network.known[texts.buckets],
-            )  # fmt: skip
+            )
             every = torch.zeros(len(texts)).index_add(
                 0, texts.contact, (texts.offsets[1:] - texts.offsets[:-1]).float()
             )

@@ -43,7 +43,9 @@ class ReaderConfig:
     def __post_init__(self) -> None:
         """Raises ReaderError for sizes that make no network, or one that fills the memory."""
         if not 8 <= self.bits <= 22 or not 1 <= self.width <= 512 or not self.labels:
-            raise ReaderError("reader: bits must lie between 8 and 22, width between 1 and 512, and labels be there.")
+            raise ReaderError(
+                "reader: bits must lie between 8 and 22, width between 1 and 512, and labels be there."
+            )
         if not {*self.words, *self.letters} <= set(range(1, 9)) or not (self.words or self.letters):
             raise ReaderError("reader: n-grams have 1 to 8 words or letters; name some.")
 
@@ -71,17 +73,23 @@ class Texts:
         spots, turn = _runs(self.offsets[turns], self.offsets[turns + 1])
         counts = torch.bincount(turn, minlength=len(turns))
         return Texts(
-            [self.contact_ids[number] for number in pick.tolist()], self.buckets[spots],
-            torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)]), contact, self.role[turns],
-            self.place[turns], self.channel[pick],
-        )  # fmt: skip
+            [self.contact_ids[number] for number in pick.tolist()],
+            self.buckets[spots],
+            torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)]),
+            contact,
+            self.role[turns],
+            self.place[turns],
+            self.channel[pick],
+        )
 
 
 def _runs(begin: torch.Tensor, end: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """All numbers of the ranges begin … end - 1, one range after the other, and which range each is of."""
     lengths = end - begin
     owner = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-    within = torch.arange(len(owner)) - torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
+    within = torch.arange(len(owner)) - torch.repeat_interleave(
+        lengths.cumsum(0) - lengths, lengths
+    )
     return begin[owner] + within, owner
 
 
@@ -100,7 +108,9 @@ def texts_of(contacts: pl.DataFrame, turns: pl.DataFrame, config: ReaderConfig) 
         heard = pl.col("origin") == "asr"
         turns = turns.filter(heard == heard.min().over("contact_id"))
     numbered = contacts.select("contact_id").with_row_index("_contact")
-    rows = turns.join(numbered, on="contact_id", how="inner").sort("_contact", "turn", maintain_order=True)
+    rows = turns.join(numbered, on="contact_id", how="inner").sort(
+        "_contact", "turn", maintain_order=True
+    )
     at = pl.int_range(pl.len()).over("_contact")
     left = pl.len().over("_contact") - 1 - at
     place = pl.when(left < 2).then(4 - left).when(at < 3).then(at).otherwise(5)
@@ -111,10 +121,15 @@ def texts_of(contacts: pl.DataFrame, turns: pl.DataFrame, config: ReaderConfig) 
         torch.from_numpy(found.buckets),
         torch.from_numpy(found.offsets.astype(np.int64)),
         torch.from_numpy(rows["_contact"].cast(pl.Int64).to_numpy().copy()),
-        torch.from_numpy(rows["role"].replace_strict(_ROLES, return_dtype=pl.Int64).to_numpy().copy()),
+        torch.from_numpy(
+            rows["role"].replace_strict(_ROLES, return_dtype=pl.Int64).to_numpy().copy()
+        ),
         torch.from_numpy(rows["_place"].to_numpy().copy()),
         torch.from_numpy(
-            contacts["channel"].replace_strict(_CHANNELS, default=0, return_dtype=pl.Int64).to_numpy().copy()
+            contacts["channel"]
+            .replace_strict(_CHANNELS, default=0, return_dtype=pl.Int64)
+            .to_numpy()
+            .copy()
         ),
     )
 
@@ -139,22 +154,35 @@ class ReaderNetwork(nn.Module):
         self.score = nn.Linear(width, labels)
         self.read = nn.Linear(width, outputs)
         self.register_buffer("known", torch.zeros(2**config.bits))
-        self.register_buffer("label_of", torch.repeat_interleave(torch.arange(labels), torch.tensor(self.sizes)), False)
+        self.register_buffer(
+            "label_of",
+            torch.repeat_interleave(torch.arange(labels), torch.tensor(self.sizes)),
+            False,
+        )
 
     def forward(self, texts: Texts, keep: torch.Tensor | None = None) -> torch.Tensor:
         """Logits [contacts, values of all labels]; `keep` [n-grams] weighs n-grams (dropout)."""
         counts = (texts.offsets[1:] - texts.offsets[:-1]).clamp(min=1)
-        turns = self.vectors(texts.buckets, texts.offsets, per_sample_weights=keep) / counts.sqrt()[:, None]
+        turns = (
+            self.vectors(texts.buckets, texts.offsets, per_sample_weights=keep)
+            / counts.sqrt()[:, None]
+        )
         contacts, width = len(texts), turns.shape[1]
         logits = self.channel(texts.channel)
         if not len(turns):
             return logits
         # The turn that speaks most for a value decides (a smooth maximum), so that small talk cannot outvote it.
-        alone = self.linear(turns).view(len(turns), len(ROLES), -1)[torch.arange(len(turns)), texts.role]
+        alone = self.linear(turns).view(len(turns), len(ROLES), -1)[
+            torch.arange(len(turns)), texts.role
+        ]
         of = texts.contact[:, None].expand_as(alone)
-        most = alone.new_full(logits.shape, -torch.inf).scatter_reduce(0, of, alone.detach(), "amax")
+        most = alone.new_full(logits.shape, -torch.inf).scatter_reduce(
+            0, of, alone.detach(), "amax"
+        )
         most = torch.where(most.isfinite(), most, 0.0)
-        total = torch.zeros_like(logits).index_add(0, texts.contact, (alone - most[texts.contact]).exp())
+        total = torch.zeros_like(logits).index_add(
+            0, texts.contact, (alone - most[texts.contact]).exp()
+        )
         logits = logits + torch.where(total > 0, total.clamp(min=1e-9).log() + most, 0.0)
         placed = turns + self.role(texts.role) + self.place(texts.place)
         same = (texts.contact[1:] == texts.contact[:-1])[:, None]
@@ -174,12 +202,15 @@ def calibrated(logits: torch.Tensor, config: ReaderConfig) -> list[torch.Tensor]
     parts = torch.split(logits, [len(values) for values in config.labels.values()], dim=1)
     temperature, bias = config.temperature or {}, config.bias or {}
     return [
-        part / temperature.get(name, 1.0) + torch.tensor(bias.get(name, (0.0,) * part.shape[1]), dtype=part.dtype)
+        part / temperature.get(name, 1.0)
+        + torch.tensor(bias.get(name, (0.0,) * part.shape[1]), dtype=part.dtype)
         for name, part in zip(config.labels, parts, strict=True)
     ]
 
 
 def rounded(network: ReaderNetwork) -> ReaderNetwork:
     """The network with its weights as half precision keeps them, so that saving changes no answer."""
-    network.load_state_dict({name: value.half().float() for name, value in network.state_dict().items()})
+    network.load_state_dict(
+        {name: value.half().float() for name, value in network.state_dict().items()}
+    )
     return network

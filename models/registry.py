@@ -31,9 +31,8 @@ PREVIOUS = "previous"
 CHALLENGER = "challenger"
 TITLES = (CHAMPION, PREVIOUS, CHALLENGER)  # aliases that mirror the ledger
 ANCHOR = "ledger_head"  # tag on the registered model: the last ledger entry that reached it
-STOPPED = (
-    "stopped"  # tag on a version: why the service found it unhealthy; until it is gone nobody promotes the version
-)
+# Tag on a version: why the service found it unhealthy. While it is there nobody promotes the version.
+STOPPED = "stopped"
 
 
 class RegistryError(RuntimeError):
@@ -47,7 +46,9 @@ class PromotionRefusedError(RegistryError):
 class Registry:
     """Model versions of one MLflow store, with the ledger and lease in `folder` (shared by all who promote)."""
 
-    def __init__(self, tracking_uri: str, folder: Path, lease_s: float = 60.0, public_key: Path | None = None) -> None:
+    def __init__(
+        self, tracking_uri: str, folder: Path, lease_s: float = 60.0, public_key: Path | None = None
+    ) -> None:
         """`tracking_uri` as MLflow takes it; `lease_s` is how long to wait for another promotion to finish.
 
         With a `public_key` only bundles that its owner has signed are taken in or given out.
@@ -61,7 +62,9 @@ class Registry:
 
     # --- versions ---
 
-    def register(self, bundle_dir: Path, name: str, run_id: str, tags: Mapping[str, str] | None = None) -> int:
+    def register(
+        self, bundle_dir: Path, name: str, run_id: str, tags: Mapping[str, str] | None = None
+    ) -> int:
         """Verifies the bundle, stores its files with the MLflow run and makes it a version of `name`.
 
         The same bundle registered again is the same version. Raises BundleError when it does not verify.
@@ -113,13 +116,19 @@ class Registry:
             model = self._model(name)
             held = model.aliases.get(alias) if model else None
             version = None if held is None else int(held)
-        return None if version is None else (version, self._version(name, version).tags.get("bundle_sha256", ""))
+        return (
+            None
+            if version is None
+            else (version, self._version(name, version).tags.get("bundle_sha256", ""))
+        )
 
     def annotate(self, name: str, version: int, tags: Mapping[str, str]) -> None:
         """Sets tags of a version; those that say which bundle it is cannot be changed (ValueError)."""
         fixed = {"bundle_sha256", "kind", "data_hash"} & set(tags)
         if fixed:
-            raise ValueError(f"model {name} v{version}: the tag {min(fixed)} says which bundle it is and stays.")
+            raise ValueError(
+                f"model {name} v{version}: the tag {min(fixed)} says which bundle it is and stays."
+            )
         held = self._version(name, version).tags
         for key, value in tags.items():
             if held.get(key) != value:
@@ -134,8 +143,12 @@ class Registry:
         if not stopped:
             raise RegistryError(f"model {name} v{version}: nobody stopped it.")
         if not why.strip():
-            raise RegistryError(f"model {name} v{version}: it was stopped ({stopped}). Say why it may go on.")
-        self.annotate(name, version, {"readmitted": f"by {actor}: {why.strip()} (it was stopped: {stopped})"})
+            raise RegistryError(
+                f"model {name} v{version}: it was stopped ({stopped}). Say why it may go on."
+            )
+        self.annotate(
+            name, version, {"readmitted": f"by {actor}: {why.strip()} (it was stopped: {stopped})"}
+        )
         self.client.delete_model_version_tag(name, str(version), STOPPED)
         return stopped
 
@@ -155,7 +168,9 @@ class Registry:
         """
         version = which if isinstance(which, int) else self.alias(name, which)
         if version is None:
-            raise RegistryError(f"model {name}: nothing has the alias '{which}' yet. Promote a version first.")
+            raise RegistryError(
+                f"model {name}: nothing has the alias '{which}' yet. Promote a version first."
+            )
         record = self._version(name, version)
         expected = record.tags.get("bundle_sha256", "")
         target = to_dir / name / f"v{version}"
@@ -171,7 +186,9 @@ class Registry:
             from mlflow.artifacts import download_artifacts
 
             delivered = Path(
-                download_artifacts(artifact_uri=record.source, dst_path=temporary, tracking_uri=self.tracking_uri)
+                download_artifacts(
+                    artifact_uri=record.source, dst_path=temporary, tracking_uri=self.tracking_uri
+                )
             )
             bundle = verify_bundle(delivered, self._public_key)
             if bundle.sha256 != expected:
@@ -222,17 +239,32 @@ class Registry:
                     f"model {name}: the champion is {_v(current)}, not {_v(expected)} as expected; somebody promoted "
                     f"meanwhile. Compare v{version} with {_v(current)} and decide again."
                 )
-            if last and (decision.get("reference") or {}).get("bundle_sha256") != last.bundle_sha256:
+            if (
+                last
+                and (decision.get("reference") or {}).get("bundle_sha256") != last.bundle_sha256
+            ):
                 raise PromotionRefusedError(
                     f"model {name}: decision {decision['decision_id']} did not compare v{version} with the champion "
                     f"v{last.version}. Evaluate both on the same data and decide again."
                 )
-            self.client.set_model_version_tag(name, str(version), "decision_id", decision["decision_id"])
+            self.client.set_model_version_tag(
+                name, str(version), "decision_id", decision["decision_id"]
+            )
             return self._move(
-                "promote", name, version, current, sha256, decision["decision_id"], actor, now, approved_by
+                "promote",
+                name,
+                version,
+                current,
+                sha256,
+                decision["decision_id"],
+                actor,
+                now,
+                approved_by,
             )
 
-    def challenge(self, name: str, version: int, decision: Mapping[str, Any], actor: str, now: datetime) -> Entry:
+    def challenge(
+        self, name: str, version: int, decision: Mapping[str, Any], actor: str, now: datetime
+    ) -> Entry:
         """Makes `version` the challenger of `name`: accepted by the gate, and not (yet) promoted.
 
         Done twice it changes nothing. Raises PromotionRefusedError unless `decision` accepts this very version, and
@@ -243,7 +275,9 @@ class Registry:
         with self._lease():
             held = self._settle(name)
             if held.champion and held.champion.version == version:
-                raise PromotionRefusedError(f"model {name} v{version}: the champion cannot challenge itself.")
+                raise PromotionRefusedError(
+                    f"model {name} v{version}: the champion cannot challenge itself."
+                )
             if (
                 held.challenger
                 and held.challenger.version == version
@@ -251,7 +285,9 @@ class Registry:
             ):
                 return held.challenger
             current = held.champion.version if held.champion else None
-            return self._move("challenge", name, version, current, sha256, decision["decision_id"], actor, now)
+            return self._move(
+                "challenge", name, version, current, sha256, decision["decision_id"], actor, now
+            )
 
     def withdraw(self, name: str, actor: str, now: datetime) -> Entry | None:
         """Takes the title of challenger away; None when nobody had it."""
@@ -261,7 +297,9 @@ class Registry:
                 return None
             of = held.challenger
             current = held.champion.version if held.champion else None
-            return self._move("withdraw", name, of.version, current, of.bundle_sha256, of.decision_id, actor, now)
+            return self._move(
+                "withdraw", name, of.version, current, of.bundle_sha256, of.decision_id, actor, now
+            )
 
     def rollback(self, name: str, actor: str, now: datetime, expected: int | None = None) -> Entry:
         """Gives the title back to the champion before this one. Raises RegistryError when there was none.
@@ -288,7 +326,14 @@ class Registry:
                     f"{_v(_version_of(held, CHAMPION))}. Look at `keepline ledger` and decide again."
                 )
             return self._move(
-                "rollback", name, back.version, last.version, back.bundle_sha256, back.decision_id, actor, now
+                "rollback",
+                name,
+                back.version,
+                last.version,
+                back.bundle_sha256,
+                back.decision_id,
+                actor,
+                now,
             )
 
     def ledger(self, name: str | None = None) -> list[Entry]:
@@ -326,7 +371,9 @@ class Registry:
         if self._client is None:
             from mlflow.tracking import MlflowClient
 
-            self._client = MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+            self._client = MlflowClient(
+                tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri
+            )
         return self._client
 
     @contextmanager
@@ -349,7 +396,9 @@ class Registry:
         model = self._model(name)
         if model is None:
             if last:
-                raise LedgerError(f"{self.ledger_path} has a champion of '{name}', MLflow has no such model.")
+                raise LedgerError(
+                    f"{self.ledger_path} has a champion of '{name}', MLflow has no such model."
+                )
             return held
         for alias in TITLES:
             holder: Entry | None = getattr(held, alias)
@@ -417,27 +466,41 @@ class Registry:
             )
         return sha256
 
-    def _check_decision(self, name: str, version: int, sha256: str, decision: Mapping[str, Any]) -> None:
+    def _check_decision(
+        self, name: str, version: int, sha256: str, decision: Mapping[str, Any]
+    ) -> None:
         said = f"model {name} v{version}: decision {decision.get('decision_id', '(without id)')}"
         if decision.get("decision_id") != decision_id(decision):
             raise PromotionRefusedError(f"{said} has been altered since it was made. Decide again.")
         if decision.get("verdict") != "accepted":
-            raise PromotionRefusedError(f"{said} refused it. Read its record for the checks that failed.")
-        failed = [check["name"] for check in decision.get("checks", ()) if check["verdict"] not in ("pass", "skipped")]
+            raise PromotionRefusedError(
+                f"{said} refused it. Read its record for the checks that failed."
+            )
+        failed = [
+            check["name"]
+            for check in decision.get("checks", ())
+            if check["verdict"] not in ("pass", "skipped")
+        ]
         if failed:
-            raise PromotionRefusedError(f"{said} accepts it although {', '.join(failed)} did not pass. Decide again.")
+            raise PromotionRefusedError(
+                f"{said} accepts it although {', '.join(failed)} did not pass. Decide again."
+            )
         if lacks := lacking(decision):
             raise PromotionRefusedError(f"{said} {lacks}. Decide again.")
         about = (decision.get("candidate") or {}).get("bundle_sha256")
         if not sha256 or about != sha256:
-            raise PromotionRefusedError(f"{said} is about another bundle ({str(about)[:12]}, not {sha256[:12]}).")
+            raise PromotionRefusedError(
+                f"{said} is about another bundle ({str(about)[:12]}, not {sha256[:12]})."
+            )
 
     def _check_delivery(self, name: str, version: int, sha256: str) -> None:
         """Fetches a version to a temporary folder only to verify that it is the bundle `sha256`; raises as `fetch`."""
         with tempfile.TemporaryDirectory(prefix="keepline-") as temporary:
             found = self.fetch(name, version, Path(temporary)).sha256
         if found != sha256:
-            raise RegistryError(f"model {name} v{version}: it was bundle {sha256[:12]} and is {found[:12]} now.")
+            raise RegistryError(
+                f"model {name} v{version}: it was bundle {sha256[:12]} and is {found[:12]} now."
+            )
 
     def _known(self, name: str, sha256: str) -> int | None:
         """The version of `name` that is this bundle."""
@@ -462,7 +525,9 @@ class Registry:
         try:
             return self.client.get_model_version(name, str(version))
         except MlflowException as error:
-            raise RegistryError(f"model {name}: no version {version}. Register its bundle first.") from error
+            raise RegistryError(
+                f"model {name}: no version {version}. Register its bundle first."
+            ) from error
 
 
 def _version_of(held: Standing, title: str) -> int | None:

@@ -34,10 +34,14 @@ class Segmentation:
     def __post_init__(self) -> None:
         """Raises ValueError for lengths that cannot be kept to."""
         if not self.longest_s >= LEAST_S:
-            raise ValueError(f"segmentation: longest_s is {self.longest_s}; it must be {LEAST_S} or more.")
+            raise ValueError(
+                f"segmentation: longest_s is {self.longest_s}; it must be {LEAST_S} or more."
+            )
         for name in ("pad_s", "join_s", "shortest_s", "whole_s"):
             if not getattr(self, name) >= 0:
-                raise ValueError(f"segmentation: {name} is {getattr(self, name)}; it must be 0 or more.")
+                raise ValueError(
+                    f"segmentation: {name} is {getattr(self, name)}; it must be 0 or more."
+                )
 
 
 @dataclass(frozen=True)
@@ -79,14 +83,18 @@ class SpeechFinder:
         return np.concatenate(self._found) if self._found else np.zeros(0, np.float32)
 
 
-def speech_segments(samples: np.ndarray, sample_rate_hz: int, settings: Segmentation = Segmentation()) -> list[Segment]:
+def speech_segments(
+    samples: np.ndarray, sample_rate_hz: int, settings: Segmentation = Segmentation()
+) -> list[Segment]:
     """The speech in a mono signal (float32 [frames]), in order."""
     finder = SpeechFinder()
     finder.feed(resample(np.asarray(samples, np.float32), sample_rate_hz, SAMPLE_RATE_HZ))
     return segments_of(finder.probabilities(), len(samples) / sample_rate_hz, settings)
 
 
-def segments_of(probabilities: np.ndarray, duration_s: float, settings: Segmentation = Segmentation()) -> list[Segment]:
+def segments_of(
+    probabilities: np.ndarray, duration_s: float, settings: Segmentation = Segmentation()
+) -> list[Segment]:
     """Segments from the probability of speech in each frame of 32 ms of a channel `duration_s` long.
 
     Every frame at or above `begins_at` lies in a segment, unless its burst is shorter than `shortest_s`; no segment
@@ -102,18 +110,24 @@ def segments_of(probabilities: np.ndarray, duration_s: float, settings: Segmenta
         else:
             joined.append([begin, end])
     longest = int(settings.longest_s / FRAME_S)
-    pieces = [piece for begin, end in joined for piece in _split(probabilities, begin, end, longest)]
+    pieces = [
+        piece for begin, end in joined for piece in _split(probabilities, begin, end, longest)
+    ]
     spans = [(begin * FRAME_S, min(duration_s, end * FRAME_S)) for begin, end in pieces]
     found = []
     for number, (start_s, end_s) in enumerate(spans):
         room_before = start_s - spans[number - 1][1] if number else 2 * start_s
-        room_after = spans[number + 1][0] - end_s if number + 1 < len(spans) else 2 * (duration_s - end_s)
+        room_after = (
+            spans[number + 1][0] - end_s if number + 1 < len(spans) else 2 * (duration_s - end_s)
+        )
         found.append(
             Segment(
-                round(start_s, 3), round(end_s, 3), round(start_s - min(settings.pad_s, room_before / 2), 3),
+                round(start_s, 3),
+                round(end_s, 3),
+                round(start_s - min(settings.pad_s, room_before / 2), 3),
                 round(end_s + min(settings.pad_s, room_after / 2), 3),
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -130,7 +144,9 @@ def _split(probabilities: np.ndarray, begin: int, end: int, longest: int) -> lis
     # Averaged over half a second, the middle of the longest pause is lowest.
     smooth = np.convolve(probabilities[begin:end], np.full(15, 1 / 15), mode="same")
     middle = begin + quarter + int(np.argmin(smooth[quarter : end - begin - quarter]))
-    return _split(probabilities, begin, middle, longest) + _split(probabilities, middle, end, longest)
+    return _split(probabilities, begin, middle, longest) + _split(
+        probabilities, middle, end, longest
+    )
 
 
 @lru_cache(maxsize=1)
@@ -140,9 +156,13 @@ def _network() -> Any:
 
     place = find_spec("silero_vad")
     if place is None or not place.submodule_search_locations:
-        raise ModuleNotFoundError("silero-vad is not installed. Install keepline with the extra train or serve.")
+        raise ModuleNotFoundError(
+            "silero-vad is not installed. Install keepline with the extra train or serve."
+        )
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # calls are spread over processes instead
+    options.intra_op_num_threads = options.inter_op_num_threads = (
+        1  # calls are spread over processes instead
+    )
     options.log_severity_level = 3
     path = Path(place.submodule_search_locations[0]) / "data" / "silero_vad_16k_sequence.onnx"
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -24,7 +24,9 @@ def sign_folder(path: Path, private_key: Path) -> Path:
     try:
         # The signature itself is kept out of what it covers.
         covered = hashing.Config().set_ignored_paths(paths=[target], ignore_git_paths=False)
-        signing.Config().set_hashing_config(covered).use_elliptic_key_signer(private_key=private_key).sign(path, target)
+        signing.Config().set_hashing_config(covered).use_elliptic_key_signer(
+            private_key=private_key
+        ).sign(path, target)
     except (OSError, ValueError, TypeError) as error:
         raise SignatureError(
             f"{private_key}: cannot sign with it ({error}). Name an elliptic-curve key in PEM."
@@ -39,14 +41,18 @@ def check_signature(path: Path, public_key: Path) -> None:
     signature = path / SIGNATURE
     where = f"bundle {path.name}"
     if not public_key.is_file():
-        raise SignatureError(f"{public_key}: no such public key. Set KEEPLINE_PUBLIC_KEY to the PEM file.")
+        raise SignatureError(
+            f"{public_key}: no such public key. Set KEEPLINE_PUBLIC_KEY to the PEM file."
+        )
     if not signature.is_file() or signature.is_symlink():
-        raise SignatureError(f"{where}: not signed, and a public key is configured. Sign it with KEEPLINE_SIGNING_KEY.")
+        raise SignatureError(
+            f"{where}: not signed, and a public key is configured. Sign it with KEEPLINE_SIGNING_KEY."
+        )
     covered = hashing.Config().set_ignored_paths(paths=[signature], ignore_git_paths=False)
     try:
-        verifying.Config().set_hashing_config(covered).use_elliptic_key_verifier(public_key=public_key).verify(
-            path, signature
-        )
+        verifying.Config().set_hashing_config(covered).use_elliptic_key_verifier(
+            public_key=public_key
+        ).verify(path, signature)
     except Exception as error:  # whatever the signature's parser meets, it is no signature of ours
         reason = str(error) or type(error).__name__
         raise SignatureError(

@@ -35,7 +35,9 @@ class TableNetwork(nn.Module):
         encoder = Encoder(config.columns)
         features, width, members = len(config.columns), config.hidden, config.members
         self.tree_inputs = encoder.bins  # trees find borders of their own and leave the bins aside
-        self.carried = encoder.width - len(encoder.carried)  # from here on inputs are sums without an upper end
+        self.carried = encoder.width - len(
+            encoder.carried
+        )  # from here on inputs are sums without an upper end
         # Which inputs are a feature's own, padded to the most any has with one that is always nothing.
         own = [torch.from_numpy(np.flatnonzero(encoder.owner == n)) for n in range(features)]
         place = nn.utils.rnn.pad_sequence(own, batch_first=True, padding_value=encoder.width)
@@ -60,8 +62,13 @@ class TableNetwork(nn.Module):
     def ensemble(self, inputs: torch.Tensor) -> torch.Tensor:
         """The members' logits, without the trees: [rows, members]."""
         if self.carried < inputs.shape[1]:
-            inputs = torch.cat([inputs[:, : self.carried], torch.log1p(inputs[:, self.carried :])], dim=1)
-        own, embed = functional.pad(inputs, (0, 1))[:, self.place], functional.pad(self.embed, (0, 0, 0, 1))[self.place]
+            inputs = torch.cat(
+                [inputs[:, : self.carried], torch.log1p(inputs[:, self.carried :])], dim=1
+            )
+        own, embed = (
+            functional.pad(inputs, (0, 1))[:, self.place],
+            functional.pad(self.embed, (0, 0, 0, 1))[self.place],
+        )
         embedded = torch.einsum("nfi,fid->nfd", own, embed) + self.embed_bias
         seen = torch.einsum("nfd,fdh->nfh", embedded, self.first)
         x = torch.einsum("nfh,kf->nkh", seen, self.strength) * self.first_scale + self.first_bias
@@ -74,7 +81,9 @@ class TableNetwork(nn.Module):
         share = float(self.share)
         if share == 0:
             return self.ensemble(inputs)[:, :, None]
-        return (share * self.trees(inputs)[:, None] + (1 - share) * self.ensemble(inputs))[:, :, None]
+        return (share * self.trees(inputs)[:, None] + (1 - share) * self.ensemble(inputs))[
+            :, :, None
+        ]
 
 
 class _Shared(nn.Module):

@@ -32,7 +32,9 @@ class TreatmentParams:
     def __post_init__(self) -> None:
         """Raises ValueError for shares and counts that make no sense."""
         if not 0 < self.budget_share <= 1:
-            raise ValueError(f"treatment.budget_share must be above 0 and at most 1, not {self.budget_share}.")
+            raise ValueError(
+                f"treatment.budget_share must be above 0 and at most 1, not {self.budget_share}."
+            )
         if not 0 < self.clip < 0.5:
             raise ValueError(f"treatment.clip must be between 0 and 0.5, not {self.clip}.")
         if self.folds < 2:
@@ -46,11 +48,15 @@ class TreatmentParams:
 
 def worth(monthly_price: pl.Series, params: TreatmentParams) -> pl.Series:
     """What keeping each customer brings, in money: the margin of the months they stay on."""
-    margin = (monthly_price.cast(pl.Float64) * params.margin_share).fill_null(params.margin_per_month)
+    margin = (monthly_price.cast(pl.Float64) * params.margin_share).fill_null(
+        params.margin_per_month
+    )
     return (margin * params.months_kept).alias("worth")
 
 
-def choose(score: np.ndarray, group: np.ndarray, budget_share: float, above: float = -np.inf) -> np.ndarray:
+def choose(
+    score: np.ndarray, group: np.ndarray, budget_share: float, above: float = -np.inf
+) -> np.ndarray:
     """bool [rows]: the highest scores of each group, at most `budget_share` of its rows and only those over `above`.
 
     The first of equal scores is taken.
@@ -58,6 +64,8 @@ def choose(score: np.ndarray, group: np.ndarray, budget_share: float, above: flo
     chosen = np.zeros(len(score), dtype=bool)
     for one in np.unique(group):
         members = np.flatnonzero(group == one)
-        best = members[np.argsort(-score[members], kind="stable")][: int(budget_share * len(members))]
+        best = members[np.argsort(-score[members], kind="stable")][
+            : int(budget_share * len(members))
+        ]
         chosen[best] = score[best] > above
     return chosen

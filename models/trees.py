@@ -21,10 +21,15 @@ class ObliviousTrees(nn.Module):
         super().__init__()
         self.register_buffer("asked", torch.zeros(count, depth, dtype=torch.int32))  # which input
         self.register_buffer("threshold", torch.zeros(count, depth))  # over which the answer is 1
-        self.register_buffer("values", torch.zeros(count, 2**depth))  # by the answers as bits, the first the lowest
+        self.register_buffer(
+            "values", torch.zeros(count, 2**depth)
+        )  # by the answers as bits, the first the lowest
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """The sum of all trees for inputs [rows, width]: [rows]."""
-        over = inputs[:, self.asked.flatten().long()].view(len(inputs), *self.asked.shape) > self.threshold
+        over = (
+            inputs[:, self.asked.flatten().long()].view(len(inputs), *self.asked.shape)
+            > self.threshold
+        )
         leaf = (over * 2 ** torch.arange(self.asked.shape[1])).sum(2)
         return self.values.gather(1, leaf.T).sum(0)

@@ -45,7 +45,9 @@ class UpliftWeights:
 class UpliftModel:
     """A fitted model with its encoding. `kind` is the intervention, `horizon_days` the time to leave in."""
 
-    def __init__(self, columns: tuple[Column, ...], weights: UpliftWeights, kind: str, horizon_days: int) -> None:
+    def __init__(
+        self, columns: tuple[Column, ...], weights: UpliftWeights, kind: str, horizon_days: int
+    ) -> None:
         self.encoder = Encoder(columns)
         self.weights, self.kind, self.horizon_days = weights, kind, horizon_days
 
@@ -68,24 +70,41 @@ class UpliftModel:
             pl.Series("uplift_high", np.clip(uplift + Z95 * error, -1, 1)),
         )
 
-    def _variance(self, inputs: np.ndarray, untreated: np.ndarray, treated: np.ndarray) -> np.ndarray:
+    def _variance(
+        self, inputs: np.ndarray, untreated: np.ndarray, treated: np.ndarray
+    ) -> np.ndarray:
         """Of each row's uplift, by the delta method for the risks; the correction is taken as independent of them."""
         from_untreated, from_treated = untreated * (1 - untreated), treated * (1 - treated)
-        slope = np.column_stack([
-            (from_untreated - from_treated)[:, None] * inputs, -(from_untreated + from_treated)[:, None] / 2 * inputs
-        ])  # fmt: skip
-        parts = ((slope, self.weights.risk_covariance), (inputs, self.weights.correction_covariance))
-        return np.asarray(sum(np.maximum(((rows @ matrix) * rows).sum(axis=1), 0.0) for rows, matrix in parts))
+        slope = np.column_stack(
+            [
+                (from_untreated - from_treated)[:, None] * inputs,
+                -(from_untreated + from_treated)[:, None] / 2 * inputs,
+            ]
+        )
+        parts = (
+            (slope, self.weights.risk_covariance),
+            (inputs, self.weights.correction_covariance),
+        )
+        return np.asarray(
+            sum(np.maximum(((rows @ matrix) * rows).sum(axis=1), 0.0) for rows, matrix in parts)
+        )
 
     def save(self, folder: Path) -> None:
         """Writes weights.safetensors and config.json, each whole or not at all."""
         import safetensors.numpy
 
         with atomic(folder / WEIGHTS) as temporary:
-            tensors = {name: np.ascontiguousarray(value) for name, value in vars(self.weights).items()}
+            tensors = {
+                name: np.ascontiguousarray(value) for name, value in vars(self.weights).items()
+            }
             safetensors.numpy.save_file(tensors, temporary)
         columns = [asdict(column) for column in self.encoder.columns]
-        described = {"format": FORMAT, "kind": self.kind, "horizon_days": self.horizon_days, "columns": columns}
+        described = {
+            "format": FORMAT,
+            "kind": self.kind,
+            "horizon_days": self.horizon_days,
+            "columns": columns,
+        }
         write_json(folder / CONFIG, described)
 
     @classmethod
@@ -99,29 +118,43 @@ class UpliftModel:
                 raise UpliftModelError(f"{folder}: no {name}. Run the step treat again.")
         found = read_json(folder / CONFIG)
         if not isinstance(found, dict) or found.get("format") != FORMAT:
-            raise UpliftModelError(f"{folder / CONFIG}: not an uplift model of format {FORMAT}. Run treat again.")
+            raise UpliftModelError(
+                f"{folder / CONFIG}: not an uplift model of format {FORMAT}. Run treat again."
+            )
         try:
             columns = tuple(
-                Column(**{**column, "edges": tuple(column["edges"]), "values": tuple(column["values"])})
+                Column(
+                    **{**column, "edges": tuple(column["edges"]), "values": tuple(column["values"])}
+                )
                 for column in found["columns"]
             )
             tensors = safetensors.numpy.load_file(folder / WEIGHTS)
-            weights = UpliftWeights(**{field.name: tensors[field.name] for field in fields(UpliftWeights)})
+            weights = UpliftWeights(
+                **{field.name: tensors[field.name] for field in fields(UpliftWeights)}
+            )
             model = cls(columns, weights, found["kind"], found["horizon_days"])
         except (KeyError, TypeError, safetensors.SafetensorError) as error:
-            raise UpliftModelError(f"{folder}: incomplete or damaged ({error}). Run treat again.") from error
+            raise UpliftModelError(
+                f"{folder}: incomplete or damaged ({error}). Run treat again."
+            ) from error
         if weights.mean.shape != (model.encoder.width,):
-            raise UpliftModelError(f"{folder / WEIGHTS}: does not fit config.json. Run treat again.")
+            raise UpliftModelError(
+                f"{folder / WEIGHTS}: does not fit config.json. Run treat again."
+            )
         return model
 
 
-def standardised(encoder: Encoder, frame: pl.DataFrame, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def standardised(
+    encoder: Encoder, frame: pl.DataFrame, mean: np.ndarray, scale: np.ndarray
+) -> np.ndarray:
     """A constant 1 and the encoded features with mean 0 and deviation 1: float64 [rows, 1 + inputs]."""
     encoded = (encoder.frame(frame).astype(np.float64) - mean) / scale
     return np.column_stack([np.ones(len(encoded)), encoded])
 
 
-def risks(inputs: np.ndarray, base: np.ndarray, effect: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def risks(
+    inputs: np.ndarray, base: np.ndarray, effect: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Probability of leaving within the horizon, untreated and treated: two float64 [rows]."""
     return _sigmoid(inputs @ (base - effect / 2)), _sigmoid(inputs @ (base + effect / 2))
 

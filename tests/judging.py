@@ -21,25 +21,46 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def judged(
-    evidence: Evidence, params: GateParams | None = None, now: datetime = NOW, by: str = "nightly evaluation"
+    evidence: Evidence,
+    params: GateParams | None = None,
+    now: datetime = NOW,
+    by: str = "nightly evaluation",
 ) -> Decision:
     """What the gate says to `evidence`, by its own settings unless `params` are given."""
     params = params or GateParams(**{evidence.candidate.kind: evidence.params})
     return decide(
-        evidence.candidate, evidence.reference, params, evidence.facts, now, by, evidence.beside, evidence.probes
+        evidence.candidate,
+        evidence.reference,
+        params,
+        evidence.facts,
+        now,
+        by,
+        evidence.beside,
+        evidence.probes,
     )
 
 
 def weights(content: bytes = b"weights") -> bytes:
     """A whole .safetensors file with one tensor of `content`."""
-    header = json.dumps({"w": {"dtype": "U8", "shape": [len(content)], "data_offsets": [0, len(content)]}}).encode()
+    header = json.dumps(
+        {"w": {"dtype": "U8", "shape": [len(content)], "data_offsets": [0, len(content)]}}
+    ).encode()
     return len(header).to_bytes(8, "little") + header + content
 
 
 def a_bundle(path: Path, content: str = "one", kind: str = "churn", **changes: Any) -> Bundle:
     """A bundle whose weights say `content`."""
-    facts = {"data_hash": "d" * 8, "git_commit": "c" * 8, "created_at": NOW.isoformat(), "licence": "Apache-2.0"}
-    files = {"weights.safetensors": weights(content.encode()), "config.json": "{}", "card.md": "# A card\n"}
+    facts = {
+        "data_hash": "d" * 8,
+        "git_commit": "c" * 8,
+        "created_at": NOW.isoformat(),
+        "licence": "Apache-2.0",
+    }
+    files = {
+        "weights.safetensors": weights(content.encode()),
+        "config.json": "{}",
+        "card.md": "# A card\n",
+    }
     return write_bundle(path, kind, **{"files": files, **facts, **changes})
 
 
@@ -70,7 +91,9 @@ def _empty_store() -> bytes:
     from mlflow.tracking import MlflowClient
 
     with tempfile.TemporaryDirectory() as folder:
-        MlflowClient(f"sqlite:///{folder}/mlflow.db", f"sqlite:///{folder}/mlflow.db").search_experiments()
+        MlflowClient(
+            f"sqlite:///{folder}/mlflow.db", f"sqlite:///{folder}/mlflow.db"
+        ).search_experiments()
         return (Path(folder) / "mlflow.db").read_bytes()
 
 
@@ -82,7 +105,9 @@ class Shop:
         (folder / "mlflow.db").write_bytes(_empty_store())
         self.uri = f"sqlite:///{folder}/mlflow.db"
         self.registry = Registry(self.uri, folder / "registry")
-        experiment = self.registry.client.create_experiment("street", artifact_location=(folder / "art").as_uri())
+        experiment = self.registry.client.create_experiment(
+            "street", artifact_location=(folder / "art").as_uri()
+        )
         self.run_id = self.registry.client.create_run(experiment).info.run_id
 
     def version(self, content: str, name: str = "churn") -> tuple[int, str]:

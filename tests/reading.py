@@ -52,10 +52,17 @@ def lessons() -> dict[str, Lesson]:
     contacts, turns, _ = a_centre()
     tenth = contacts["customer_id"].str.extract(r"(\d)$").cast(pl.Int64)
     side = pl.select(
-        pl.when(tenth < 6).then(pl.lit("train")).when(tenth < 7).then(pl.lit("valid")).otherwise(pl.lit("test"))
+        pl.when(tenth < 6)
+        .then(pl.lit("train"))
+        .when(tenth < 7)
+        .then(pl.lit("valid"))
+        .otherwise(pl.lit("test"))
     )
     divided = contacts.with_columns(side.to_series().alias("split"))
-    return {name: lesson(divided.filter(split=name), turns, beliefs(), SCHEME) for name in ("train", "valid", "test")}
+    return {
+        name: lesson(divided.filter(split=name), turns, beliefs(), SCHEME)
+        for name in ("train", "valid", "test")
+    }
 
 
 @cache
@@ -73,4 +80,6 @@ def a_message(
     turns = [("customer", words) if isinstance(words, str) else words for words in said]
     rows = [(name, number, role, words) for number, (role, words) in enumerate(turns)]
     schema = {"contact_id": pl.String, "turn": pl.Int32, "role": pl.String, "text": pl.String}
-    return pl.DataFrame({"contact_id": [name], "channel": [channel]}), pl.DataFrame(rows, schema=schema, orient="row")
+    return pl.DataFrame({"contact_id": [name], "channel": [channel]}), pl.DataFrame(
+        rows, schema=schema, orient="row"
+    )

@@ -19,19 +19,27 @@ from models.bundle import Bundle, write_bundle
 from models.churn import ChurnConfig, ChurnModel, describe_columns
 from tests.judging import NOW, Shop, a_decision
 
-FEATURES = [Feature("contacts_30d", "contacts", "volume"), Feature("plan", "plan", "plan", kind="categorical")]
+FEATURES = [
+    Feature("contacts_30d", "contacts", "volume"),
+    Feature("plan", "plan", "plan", kind="categorical"),
+]
 ROW = {"customer_id": "C1", "as_of": "2026-03-01", "features": {"contacts_30d": 3, "plan": "basic"}}
 
 
 def a_row(number: int) -> dict[str, Any]:
     """The row of one customer, unlike most others'."""
     plan = ["basic", "gold", None, "never seen"][number % 4]
-    return {"customer_id": f"C{number}", "features": {"contacts_30d": number % 11 or None, "plan": plan}}
+    return {
+        "customer_id": f"C{number}",
+        "features": {"contacts_30d": number % 11 or None, "plan": plan},
+    }
 
 
 def a_churn_bundle(path: Path, bias: float = 0.0, extra: str | None = None) -> Bundle:
     """A real, untrained churn network on two features, or three with the name of an `extra` one."""
-    frame = pl.DataFrame({"contacts_30d": [0.0, 1.0, 5.0, 9.0], "plan": ["basic", "gold", "basic", None]})
+    frame = pl.DataFrame(
+        {"contacts_30d": [0.0, 1.0, 5.0, 9.0], "plan": ["basic", "gold", "basic", None]}
+    )
     features = list(FEATURES)
     if extra:
         frame = frame.with_columns(pl.Series(extra, [0.0, 1.0, 2.0, 3.0]))
@@ -39,9 +47,18 @@ def a_churn_bundle(path: Path, bias: float = 0.0, extra: str | None = None) -> B
     columns = describe_columns(frame, features, bins=4)
     config = ChurnConfig(columns, (30, 90), hidden=8, layers=1, members=2, bias=(bias, bias))
     ChurnModel(config).save(path.parent / f"work-{path.name}")
-    files = {name: path.parent / f"work-{path.name}" / name for name in ("weights.safetensors", "config.json")}
+    files = {
+        name: path.parent / f"work-{path.name}" / name
+        for name in ("weights.safetensors", "config.json")
+    }
     return write_bundle(
-        path, "churn", {**files, "card.md": "# Tiny"}, data_hash="d1", git_commit="c", created_at="2026", licence="MIT"
+        path,
+        "churn",
+        {**files, "card.md": "# Tiny"},
+        data_hash="d1",
+        git_commit="c",
+        created_at="2026",
+        licence="MIT",
     )
 
 
@@ -60,7 +77,9 @@ class Office(Shop):
         entries = self.registry.ledger("churn")
         last = entries[-1] if entries else None
         decision = a_decision(bundle.sha256, last.bundle_sha256 if last else None)
-        self.registry.promote("churn", version, last.version if last else None, decision, "anna", NOW)
+        self.registry.promote(
+            "churn", version, last.version if last else None, decision, "anna", NOW
+        )
 
     def champion(self, bias: float = 0.0) -> tuple[int, Bundle]:
         """Registers and promotes."""
@@ -72,7 +91,9 @@ class Office(Shop):
         """Registers a model and makes it the challenger by an accepted decision."""
         version, bundle = self.candidate(bias, extra)
         entries = [entry for entry in self.registry.ledger("churn") if entry.action == "promote"]
-        self.registry.challenge("churn", version, a_decision(bundle.sha256, entries[-1].bundle_sha256), "anna", NOW)
+        self.registry.challenge(
+            "churn", version, a_decision(bundle.sha256, entries[-1].bundle_sha256), "anna", NOW
+        )
         return version, bundle
 
 
@@ -93,7 +114,9 @@ def until(true: Callable[[], bool], seconds: float = 60) -> None:
 def figure(client: Any, name: str, **labels: str) -> float:
     """The value of a metric on the service's page; 0 where there is none."""
     for line in client.get("/metrics").text.splitlines():
-        if line.startswith(name) and all(f'{key}="{value}"' in line for key, value in labels.items()):
+        if line.startswith(name) and all(
+            f'{key}="{value}"' in line for key, value in labels.items()
+        ):
             return float(line.split()[-1])
     return 0.0
 
@@ -102,7 +125,9 @@ def figure(client: Any, name: str, **labels: str) -> float:
 def running(app: Any) -> Iterator[str]:
     """The app on a real server in this process, ready; gives its address and stops it in the end."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", log_config=None))
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", log_config=None)
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{port}"
@@ -121,7 +146,9 @@ class Customers:
     def __init__(self, url: str, threads: int = 3) -> None:
         self.replies: list[tuple[int, Any, list[dict[str, Any]]]] = []
         self._ending = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(url, n), daemon=True) for n in range(threads)]
+        self._threads = [
+            threading.Thread(target=self._ask, args=(url, n), daemon=True) for n in range(threads)
+        ]
         for thread in self._threads:
             thread.start()
 

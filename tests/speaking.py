@@ -20,7 +20,12 @@ WORDS = ("yes", "no", "stop", "bill", "pay", "cancel", "card", "agent", "refund"
 
 
 def a_manifest(
-    path: Path, count: int = 24, seed: int = 0, sample_rate_hz: int = 16000, words: int = 2, **changes: Any
+    path: Path,
+    count: int = 24,
+    seed: int = 0,
+    sample_rate_hz: int = 16000,
+    words: int = 2,
+    **changes: Any,
 ) -> Path:
     """A NeMo manifest at `path` with `count` synthesised utterances of `words` words beside it."""
     rng = np.random.default_rng(seed)
@@ -31,7 +36,12 @@ def a_manifest(
         samples = synthesizer.speak(text, speakers[number % len(speakers)], sample_rate_hz)
         audio = path.parent / f"{path.stem}-{number:03d}.wav"
         soundfile.write(audio, samples, sample_rate_hz)
-        row = {"audio_filepath": audio.name, "duration": len(samples) / sample_rate_hz, "text": text, **changes}
+        row = {
+            "audio_filepath": audio.name,
+            "duration": len(samples) / sample_rate_hz,
+            "text": text,
+            **changes,
+        }
         lines.append(json.dumps(row))
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -41,7 +51,9 @@ def a_network(**changes: Any) -> Any:
     """A fresh NeMo CTC model small enough to learn a little within seconds."""
     from training.base import BaseTraining, network
 
-    return network(BaseTraining(**{"channels": 48, "kernels": (7, 9), "repeat": 1, "dropout": 0.0, **changes}))
+    return network(
+        BaseTraining(**{"channels": 48, "kernels": (7, 9), "repeat": 1, "dropout": 0.0, **changes})
+    )
 
 
 def a_nemo(path: Path, **changes: Any) -> Path:
@@ -61,22 +73,32 @@ def a_hybrid_nemo(path: Path) -> Path:
     assert isinstance(config, dict)
     labels, decoder = config["labels"], config["decoder"]
     modules, sizes = "nemo.collections.asr.modules", {"pred_hidden": 8, "joint_hidden": 8}
-    config = {name: config[name] for name in ("sample_rate", "labels", "preprocessor", "encoder")} | {
+    config = {
+        name: config[name] for name in ("sample_rate", "labels", "preprocessor", "encoder")
+    } | {
         "model_defaults": {"enc_hidden": 32, **sizes},
         "decoder": {
-            "_target_": f"{modules}.RNNTDecoder", "normalization_mode": None, "random_state_sampling": False,
-            "blank_as_pad": True, "vocab_size": len(labels),
+            "_target_": f"{modules}.RNNTDecoder",
+            "normalization_mode": None,
+            "random_state_sampling": False,
+            "blank_as_pad": True,
+            "vocab_size": len(labels),
             "prednet": {"pred_hidden": 8, "pred_rnn_layers": 1, "t_max": None, "dropout": 0.0},
         },
         "joint": {
-            "_target_": f"{modules}.RNNTJoint", "log_softmax": None, "preserve_memory": False,
-            "fuse_loss_wer": False, "fused_batch_size": 1, "vocabulary": labels, "num_classes": len(labels),
+            "_target_": f"{modules}.RNNTJoint",
+            "log_softmax": None,
+            "preserve_memory": False,
+            "fuse_loss_wer": False,
+            "fused_batch_size": 1,
+            "vocabulary": labels,
+            "num_classes": len(labels),
             "jointnet": {"encoder_hidden": 32, **sizes, "activation": "relu", "dropout": 0.0},
         },
         "decoding": {"strategy": "greedy_batch", "greedy": {"max_symbols": 5}},
         "loss": {"loss_name": "pytorch"},
         "aux_ctc": {"ctc_loss_weight": 0.3, "decoder": decoder, "decoding": {"strategy": "greedy"}},
-    }  # fmt: skip
+    }
     nemo_asr().EncDecHybridRNNTCTCModel(OmegaConf.create(config)).save_to(str(path))
     return path
 
@@ -92,9 +114,15 @@ def a_word_piece_nemo(path: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "text.txt").write_text("\n".join([" ".join(WORDS)] * 20))
     sentencepiece.SentencePieceTrainer.train(
-        input=str(folder / "text.txt"), model_prefix=str(folder / "tokenizer"), vocab_size=30, model_type="bpe",
-        character_coverage=1.0, bos_id=-1, eos_id=-1, minloglevel=2,
-    )  # fmt: skip
+        input=str(folder / "text.txt"),
+        model_prefix=str(folder / "tokenizer"),
+        vocab_size=30,
+        model_type="bpe",
+        character_coverage=1.0,
+        bos_id=-1,
+        eos_id=-1,
+        minloglevel=2,
+    )
     pieces = [line.split("\t")[0] for line in (folder / "tokenizer.vocab").read_text().splitlines()]
     (folder / "vocab.txt").write_text("\n".join(pieces[1:]))
     config = OmegaConf.to_container(a_network(channels=16, kernels=(5,)).cfg)
@@ -116,11 +144,23 @@ def a_conformer_nemo(path: Path, subsampling: int = 4) -> Path:
     assert isinstance(config, dict)
     config = {name: config[name] for name in ("sample_rate", "labels", "preprocessor", "decoder")}
     config["encoder"] = {
-        "_target_": "nemo.collections.asr.modules.ConformerEncoder", "feat_in": config["preprocessor"]["features"],
-        "feat_out": -1, "n_layers": 2, "d_model": 16, "subsampling": "dw_striding", "subsampling_factor": subsampling,
-        "subsampling_conv_channels": 8, "ff_expansion_factor": 2, "self_attention_model": "rel_pos", "n_heads": 2,
-        "conv_kernel_size": 5, "dropout": 0.0, "dropout_emb": 0.0, "dropout_att": 0.0, "dropout_pre_encoder": 0.0,
-    }  # fmt: skip
+        "_target_": "nemo.collections.asr.modules.ConformerEncoder",
+        "feat_in": config["preprocessor"]["features"],
+        "feat_out": -1,
+        "n_layers": 2,
+        "d_model": 16,
+        "subsampling": "dw_striding",
+        "subsampling_factor": subsampling,
+        "subsampling_conv_channels": 8,
+        "ff_expansion_factor": 2,
+        "self_attention_model": "rel_pos",
+        "n_heads": 2,
+        "conv_kernel_size": 5,
+        "dropout": 0.0,
+        "dropout_emb": 0.0,
+        "dropout_att": 0.0,
+        "dropout_pre_encoder": 0.0,
+    }
     config["decoder"] |= {"feat_in": 16}
     nemo_asr().EncDecCTCModel(OmegaConf.create(config)).save_to(str(path))
     return path
@@ -155,7 +195,11 @@ def a_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(
+        constants,
+        "HUGGINGFACE_CO_URL_TEMPLATE",
+        address + "/{repo_id}/resolve/{revision}/{filename}",
+    )
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder.with_name("hub-cache")))
     try:
         yield folder

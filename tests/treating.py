@@ -27,12 +27,18 @@ class Centre:
     tables: dict[str, pl.DataFrame]
     labels: pl.DataFrame
     current: pl.DataFrame
-    truth: pl.DataFrame  # customer_id, as_of, risk_…, treated_…: at the snapshot and at each decision
+    truth: (
+        pl.DataFrame
+    )  # customer_id, as_of, risk_…, treated_…: at the snapshot and at each decision
 
 
 def a_centre(seed: int, customers: int = 3000, months: int = 12, futures: int = 150) -> Centre:
     """A centre with `months` campaigns."""
-    world = build(SimulatorParams(seed=seed, customers=customers, futures=futures, campaigns=Campaigns(months=months)))
+    world = build(
+        SimulatorParams(
+            seed=seed, customers=customers, futures=futures, campaigns=Campaigns(months=months)
+        )
+    )
     contacts = [
         NumberedContact(f"K{number}-{place}", number, touch, False, (0, 1), 0)
         for number, path in enumerate(world.touches)
@@ -44,13 +50,18 @@ def a_centre(seed: int, customers: int = 3000, months: int = 12, futures: int = 
         "customers": _files.records("customers", people.with_columns(record)),
         "contacts": _contacts(world, contacts),
         "outcomes": pl.DataFrame(
-            [(person.customer_id, "churn", left is not None, left, world.params.ends)
-             for person, left in zip(world.people, world.left_on, strict=True)], schema=OUTCOMES, orient="row",
+            [
+                (person.customer_id, "churn", left is not None, left, world.params.ends)
+                for person, left in zip(world.people, world.left_on, strict=True)
+            ],
+            schema=OUTCOMES,
+            orient="row",
         ),
         "interventions": pl.DataFrame(
-            [{**row, "offered": row["offered"] == "true"} for row in intervention_rows(world)], schema=INTERVENTIONS
+            [{**row, "offered": row["offered"] == "true"} for row in intervention_rows(world)],
+            schema=INTERVENTIONS,
         ),
-    }  # fmt: skip
+    }
     labels, snapshot = _labels(true_contacts(contacts)), world.params.ends + timedelta(days=1)
     logged = tables["interventions"].group_by("decided_on").agg("customer_id")
     wanted: dict[date, set[str] | None] = {day: set(who) for day, who in logged.iter_rows()}
@@ -61,29 +72,40 @@ def a_centre(seed: int, customers: int = 3000, months: int = 12, futures: int = 
 def true_uplift(truth: pl.DataFrame, days: int = 180) -> pl.DataFrame:
     """customer_id, as_of, true_uplift."""
     return truth.select(
-        "customer_id", "as_of", (pl.col(f"risk_{days}") - pl.col(f"treated_{days}")).alias("true_uplift")
+        "customer_id",
+        "as_of",
+        (pl.col(f"risk_{days}") - pl.col(f"treated_{days}")).alias("true_uplift"),
     )
 
 
 def _contacts(world: World, contacts: list[NumberedContact]) -> pl.DataFrame:
     midnight = datetime.combine(world.starts, time(), UTC)
     rows = [
-        (one.contact_id, world.people[one.number].customer_id, one.touch.channel,
-         midnight + timedelta(days=one.touch.day, seconds=one.touch.second), 60.0, one.touch.wait_s)
+        (
+            one.contact_id,
+            world.people[one.number].customer_id,
+            one.touch.channel,
+            midnight + timedelta(days=one.touch.day, seconds=one.touch.second),
+            60.0,
+            one.touch.wait_s,
+        )
         for one in contacts
-    ]  # fmt: skip
+    ]
     names = ["contact_id", "customer_id", "channel", "started_at", "duration_s", "wait_s"]
-    return _files.records("contacts", pl.DataFrame(rows, schema=names, orient="row", infer_schema_length=None))
+    return _files.records(
+        "contacts", pl.DataFrame(rows, schema=names, orient="row", infer_schema_length=None)
+    )
 
 
 def _labels(known: pl.DataFrame) -> pl.DataFrame:
     parts = [
         known.select(
-            "contact_id", pl.lit(f"friction_{name}").alias("label"),
+            "contact_id",
+            pl.lit(f"friction_{name}").alias("label"),
             pl.when(name).then(pl.lit("yes")).otherwise(pl.lit("no")).alias("value"),
         )
         for name in FRICTIONS
-    ]  # fmt: skip
+    ]
     parts += [
         known.select("contact_id", pl.lit(name).alias("label"), pl.col(name).alias("value"))
         for name in ("reason", "barrier", "sentiment")

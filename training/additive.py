@@ -21,7 +21,9 @@ _MOST_ROWS = 300_000  # more of them move these few numbers no further
 _FADE_SPREAD = 0.8  # of the logarithm of what is left in an interval, a priori
 
 
-def fit_additive(network: HazardNetwork, rows: Rows, ridge: float, mark_cost: float, steps: int) -> None:
+def fit_additive(
+    network: HazardNetwork, rows: Rows, ridge: float, mark_cost: float, steps: int
+) -> None:
     """Sets the network's level, linear, mark and fade to where the penalised likelihood of `rows` is highest (L-BFGS).
 
     `ridge` is half the inverse variance a weight has a priori, `mark_cost` what a unit of a mark costs of likelihood.
@@ -31,14 +33,18 @@ def fit_additive(network: HazardNetwork, rows: Rows, ridge: float, mark_cost: fl
 
     if len(rows) > _MOST_ROWS:
         chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:_MOST_ROWS]
-        rows = replace(rows.take(chosen.sort().values), repeats=max(1.0, rows.repeats * _MOST_ROWS / len(rows)))
+        rows = replace(
+            rows.take(chosen.sort().values), repeats=max(1.0, rows.repeats * _MOST_ROWS / len(rows))
+        )
     plain, carried = rows.inputs[:, : network.plain], rows.inputs[:, network.plain :]
     ahead = network.ahead(rows.inputs)
     level = life_table(rows).requires_grad_(True)
     linear = torch.zeros(network.plain, requires_grad=True)
     mark = torch.full((carried.shape[1],), -1.0, requires_grad=True)
     faded = torch.zeros_like(network.fade, requires_grad=True)
-    optimizer = torch.optim.LBFGS([level, linear, mark, faded], max_iter=steps, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [level, linear, mark, faded], max_iter=steps, line_search_fn="strong_wolfe"
+    )
     fade = network.fade.clone()
 
     def closure() -> torch.Tensor:
@@ -46,7 +52,11 @@ def fit_additive(network: HazardNetwork, rows: Rows, ridge: float, mark_cost: fl
         weight = functional.softplus(mark)
         left = torch.log1p((carried @ weight)[:, None] * fade * faded.exp())
         logits = (plain @ linear)[:, None] + level + left + ahead @ linear[network.advancing]
-        prior = ridge * (linear**2).sum() + mark_cost * weight.sum() + (faded**2).sum() / (2 * _FADE_SPREAD**2)
+        prior = (
+            ridge * (linear**2).sum()
+            + mark_cost * weight.sum()
+            + (faded**2).sum() / (2 * _FADE_SPREAD**2)
+        )
         total = loss(logits[:, None, :], rows) + prior * rows.repeats / len(rows)
         total.backward()
         return total

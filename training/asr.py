@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data.progress import Progress
 from data.store import read_json, write_json, write_lines
 from data.text import normalise
 from evaluation.metrics.wer import corpus_wer, word_errors
@@ -19,7 +20,15 @@ from models.asr import NemoNetwork, Recognizer, fetch, load, restore
 from training.batches import Pool, passes
 from training.devices import Devices, kind_of, together
 from training.fit import Fit, fit, weights_left, written
-from training.manifest import Account, Joined, Limits, ManifestError, Speech, read_manifest, texts_of
+from training.manifest import (
+    Account,
+    Joined,
+    Limits,
+    ManifestError,
+    Speech,
+    read_manifest,
+    texts_of,
+)
 from training.speech import Augmentation
 from training.tracking import Run
 from training.vocabulary import encoder_of, replace_vocabulary
@@ -38,7 +47,9 @@ class AsrTraining:
     """How a recogniser is fine-tuned."""
 
     base: str = "models/base/keepline-base.nemo"  # a local .nemo, or a name on the hub
-    vocabulary: str = "keep"  # labels: keep, characters, or bpe (word pieces learnt from the training text)
+    vocabulary: str = (
+        "keep"  # labels: keep, characters, or bpe (word pieces learnt from the training text)
+    )
     vocabulary_size: int = 256  # how many word pieces
     rnnt_weight: float = 0.5  # hybrid models: the transducer's share of the loss; 0 trains only what Keepline hears by
     steps: int = 400  # optimizer steps in all
@@ -57,12 +68,18 @@ class AsrTraining:
     checkpoint_steps: int = 50  # how much a kill may cost
     valid_steps: int = 100  # how often validation WER chooses the best weights
     patience: int = 0  # so many validations in a row without a new best end it; 0 never does
-    average_share: float = 0.3  # last share of the steps whose weights are averaged; 0 averages nothing
+    average_share: float = (
+        0.3  # last share of the steps whose weights are averaged; 0 averages nothing
+    )
     average_decay: float = 1.0  # 1 is their plain mean; less forgets the older ones
     shortest_s: float = 0.2  # shorter utterances are skipped
     longest_s: float = 20.0  # longer utterances are skipped
-    defect_share: float = 0.05  # more broken lines than this share refuse a manifest; fewer are left out
-    in_memory_hours: float = 20.0  # more speech than this (2.3 GB) is read from its files while training
+    defect_share: float = (
+        0.05  # more broken lines than this share refuse a manifest; fewer are left out
+    )
+    in_memory_hours: float = (
+        20.0  # more speech than this (2.3 GB) is read from its files while training
+    )
     extra: tuple[ExtraSpeech, ...] = ()  # more speech, mixed in at its share
     seed: int = 0  # of batches, augmentation and dropout
     threads: int = 2  # torch threads
@@ -78,7 +95,7 @@ def finetune(
     valid_manifest: Path,
     work_dir: Path,
     run: Run,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
     devices: Devices | None = None,
 ) -> dict[str, Any]:
     """Leaves `work_dir`/model.nemo: of best, last and averaged weights those with the lowest validation WER.
@@ -105,13 +122,26 @@ def finetune(
     if result.exists():
         return read_json(result)
     job = work_dir / "job.json"
-    write_json(job, {"params": asdict(params), "base": str(Path(base).absolute()) if Path(base).exists() else str(base),
-                     "train": str(train_manifest.absolute()), "work_dir": str(work_dir.absolute())})  # fmt: skip
+    write_json(
+        job,
+        {
+            "params": asdict(params),
+            "base": str(Path(base).absolute()) if Path(base).exists() else str(base),
+            "train": str(train_manifest.absolute()),
+            "work_dir": str(work_dir.absolute()),
+        },
+    )
 
     held_out = Account(str(valid_manifest))
-    with contextlib.nullcontext(devices) if devices else together(params.devices, kind, job) as all_devices:
+    with (
+        contextlib.nullcontext(devices)
+        if devices
+        else together(params.devices, kind, job) as all_devices
+    ):
         model, speech, accounts, pools = prepare(params, base, train_manifest, work_dir)
-        valid = read_manifest(valid_manifest, encoder_of(model), 0.0, _limits(params), held_out, learn=False).corpus
+        valid = read_manifest(
+            valid_manifest, encoder_of(model), 0.0, _limits(params), held_out, learn=False
+        ).corpus
         summary = fit(
             model.to(all_devices.name),
             speech.corpus,
@@ -124,13 +154,22 @@ def finetune(
             progress=progress,
             devices=all_devices,
         )
-    for index, reason in sorted((int(index), reason) for index, reason in summary["unreadable"].items()):
-        account = next(account for account in accounts if speech.things[index].startswith(f"{account.manifest}:"))
+    for index, reason in sorted(
+        (int(index), reason) for index, reason in summary["unreadable"].items()
+    ):
+        account = next(
+            account
+            for account in accounts
+            if speech.things[index].startswith(f"{account.manifest}:")
+        )
         account.lose(speech.things[index], float(speech.corpus.duration_s[index]), reason)
     figures = _choose(model, work_dir, valid)
     chosen = min(figures, key=lambda name: (figures[name], name != "best"))
     run.log_metrics(
-        {f"valid_wer_{name}": value for name, value in {"before": summary["before"], **figures}.items()},
+        {
+            f"valid_wer_{name}": value
+            for name, value in {"before": summary["before"], **figures}.items()
+        },
         summary["step"],
     )
     defects = [defect for account in (*accounts, held_out) for defect in account.defects]
@@ -167,11 +206,20 @@ def prepare(
 
     shares = sum(extra.share for extra in params.extra)
     if not 0 <= shares < 1:
-        raise ManifestError(f"the shares in asr.extra add up to {shares:g}. They must leave room for {train_manifest}.")
-    manifests = [train_manifest, *(train_manifest.parent / extra.manifest for extra in params.extra)]
+        raise ManifestError(
+            f"the shares in asr.extra add up to {shares:g}. They must leave room for {train_manifest}."
+        )
+    manifests = [
+        train_manifest,
+        *(train_manifest.parent / extra.manifest for extra in params.extra),
+    ]
     local = Path(base)
     model = restore(local) if local.suffix == ".nemo" or local.exists() else fetch(str(base))
-    texts = [text for path in manifests for text in texts_of(path)] if params.vocabulary == "bpe" else []
+    texts = (
+        [text for path in manifests for text in texts_of(path)]
+        if params.vocabulary == "bpe"
+        else []
+    )
     torch.manual_seed(params.seed)
     tokenizer = work_dir / ("tokenizer" if not rank else f"tokenizer-{rank}")
     model = replace_vocabulary(model, params.vocabulary, params.vocabulary_size, texts, tokenizer)
@@ -198,7 +246,9 @@ def prepare(
 def batches(params: AsrTraining, speech: Speech, pools: list[Pool]) -> Callable[[int], Any]:
     """Names the utterances of a step of all devices together."""
     parts = params.devices * params.accumulate
-    return passes(speech.corpus.frames, params.batch_duration_s * parts, params.seed, pools, params.buckets)
+    return passes(
+        speech.corpus.frames, params.batch_duration_s * parts, params.seed, pools, params.buckets
+    )
 
 
 def fit_settings(params: AsrTraining) -> Fit:
@@ -219,7 +269,8 @@ def wer(recognizer: Recognizer, corpus: Any) -> float:
         some = range(begin, min(begin + 2000, len(corpus)))
         heard = recognizer.transcribe([corpus.wave(i) for i in some])
         errors += [
-            word_errors(normalise(corpus.texts[i]), normalise(found.text)) for i, found in zip(some, heard, strict=True)
+            word_errors(normalise(corpus.texts[i]), normalise(found.text))
+            for i, found in zip(some, heard, strict=True)
         ]
     return corpus_wer(errors)
 
@@ -257,7 +308,9 @@ def _begin(work_dir: Path, fingerprint: str) -> None:
         write_json(begun, {"fingerprint": fingerprint})
 
 
-def _fingerprint(params: AsrTraining, base: str | Path, train_manifest: Path, valid_manifest: Path) -> str:
+def _fingerprint(
+    params: AsrTraining, base: str | Path, train_manifest: Path, valid_manifest: Path
+) -> str:
     digest = hashlib.sha256(json.dumps(asdict(params), sort_keys=True).encode())
     extra = [train_manifest.parent / extra.manifest for extra in params.extra]
     for source in (Path(base), train_manifest, valid_manifest, *extra):

@@ -21,19 +21,34 @@ from training.tracking import start_or_resume
 
 def main() -> None:
     """Joins the others and trains."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("job", type=Path)
-    parser.add_argument("--join", default="env://", help="where the others are; torchrun says so itself")
+    parser.add_argument(
+        "--join", default="env://", help="where the others are; torchrun says so itself"
+    )
     asked = parser.parse_args()
     job = read_json(asked.job)
     params = section(AsrTraining, job["params"], "asr")
     devices = join(kind_of(params.device), asked.join)
     if devices.count != params.devices:
-        raise SystemExit(f"asr.devices is {params.devices}, but {devices.count} processes run. Make them equal.")
+        raise SystemExit(
+            f"asr.devices is {params.devices}, but {devices.count} processes run. Make them equal."
+        )
     if devices.first:
-        with start_or_resume(job["tracking_uri"], job["experiment"], job["key"], job["params"]) as run:
-            finetune(params, job["base"], Path(job["train"]), Path(job["valid"]), Path(job["work_dir"]), run,
-                     devices=devices)  # fmt: skip
+        with start_or_resume(
+            job["tracking_uri"], job["experiment"], job["key"], job["params"]
+        ) as run:
+            finetune(
+                params,
+                job["base"],
+                Path(job["train"]),
+                Path(job["valid"]),
+                Path(job["work_dir"]),
+                run,
+                devices=devices,
+            )
     else:
         follow(job, params, devices)
 
@@ -46,11 +61,19 @@ def follow(job: dict[str, Any], params: AsrTraining, devices: Devices) -> None:
     if devices.of_first(None):
         return  # it was done before
     work_dir = Path(job["work_dir"])
-    model, speech, _, pools = prepare(params, job["base"], Path(job["train"]), work_dir, devices.rank)
+    model, speech, _, pools = prepare(
+        params, job["base"], Path(job["train"]), work_dir, devices.rank
+    )
     fit(
-        model.to(devices.name), speech.corpus, speech.tokens, batches(params, speech, pools), fit_settings(params),
-        work_dir, measure=lambda model: 0.0, devices=devices,
-    )  # fmt: skip
+        model.to(devices.name),
+        speech.corpus,
+        speech.tokens,
+        batches(params, speech, pools),
+        fit_settings(params),
+        work_dir,
+        measure=lambda model: 0.0,
+        devices=devices,
+    )
 
 
 if __name__ == "__main__":

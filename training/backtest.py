@@ -7,7 +7,6 @@ What carries no date (the customer record, and how far labelling rules are trust
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from data.progress import Progress
 from evaluation.metrics.bootstrap import Interval, paired_difference
 from evaluation.metrics.churn import both_seen, churn_metrics, per_unit, risk_columns
 from evaluation.metrics.churn_profit import Campaign
@@ -53,7 +53,9 @@ def days_to_examine(rows: pl.DataFrame, params: BacktestParams) -> list[date]:
     days = sorted(rows["as_of"].unique())
     end = rows.select((pl.col("as_of") + pl.duration(days=pl.col("time_days"))).max()).item()
     if end is None:
-        raise ChurnTrainingError("backtest: outcomes carry no dates, so there is no future to score on.")
+        raise ChurnTrainingError(
+            "backtest: outcomes carry no dates, so there is no future to score on."
+        )
     first, last = (
         days[0] + timedelta(days=params.min_training_days),
         end - timedelta(days=params.min_follow_up_days),
@@ -64,7 +66,10 @@ def days_to_examine(rows: pl.DataFrame, params: BacktestParams) -> list[date]:
             f"backtest: no as-of date lies between {first} and {last}. Lower backtest.min_training_days or "
             "backtest.min_follow_up_days, or deliver a longer history."
         )
-    return [able[round(place)] for place in sorted(set(np.linspace(0, len(able) - 1, min(params.folds, len(able)))))]
+    return [
+        able[round(place)]
+        for place in sorted(set(np.linspace(0, len(able) - 1, min(params.folds, len(able)))))
+    ]
 
 
 def backtest(
@@ -74,7 +79,7 @@ def backtest(
     work_dir: Path,
     campaign: Campaign,
     lead_days: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> tuple[dict[str, Any], pl.DataFrame]:
     """Summary and predictions (model, customer_id, as_of, event, time_days, risk_…) of every fold.
 
@@ -96,11 +101,15 @@ def backtest(
         learned = past.filter(pl.col("split") == "train")
         horizons = tuple(days for days in training.horizons_days if both_seen(learned, days))
         fold: dict[str, Any] = {
-            "as_of": day.isoformat(), "horizons_days": list(horizons), "examined": exam.height,
+            "as_of": day.isoformat(),
+            "horizons_days": list(horizons),
+            "examined": exam.height,
             "learned_from": {"rows": learned.height, "leavers": _leavers(learned)},
-        }  # fmt: skip
+        }
         try:
-            found = train(training, past, work_dir / day.isoformat(), Unrecorded(), lead_days=lead_days)
+            found = train(
+                training, past, work_dir / day.isoformat(), Unrecorded(), lead_days=lead_days
+            )
         except ChurnTrainingError as error:
             folds.append(fold | {"skipped": str(error)})
             continue
@@ -128,24 +137,33 @@ def backtest(
 
 def judged(predictions: pl.DataFrame, seed: int, campaign: Campaign) -> dict[str, Any]:
     """Metrics of each model by horizon, and how much lower the network's losses are than each reference's."""
-    frames = {name: predictions.filter(pl.col("model") == name) for name in (MODEL, LIFE_TABLE, LOGISTIC)}
+    frames = {
+        name: predictions.filter(pl.col("model") == name) for name in (MODEL, LIFE_TABLE, LOGISTIC)
+    }
     metrics: dict[str, dict[str, Any]] = {name: {} for name in frames}
     gains: dict[str, dict[str, Any]] = {name: {} for name in frames if name != MODEL}
     for risk in risk_columns(predictions):
         # Folds that did not learn this horizon have no risk in it.
         asked = {
-            name: frame.filter(pl.col(risk).is_not_null()).select(*OUTCOME, risk) for name, frame in frames.items()
+            name: frame.filter(pl.col(risk).is_not_null()).select(*OUTCOME, risk)
+            for name, frame in frames.items()
         }
         for name, frame in asked.items():
             for found in churn_metrics(frame, seed, campaign=campaign).values():
-                metrics[name][risk] = {figure: _said(one) for figure, one in found.items() if np.isfinite(one.value)}
+                metrics[name][risk] = {
+                    figure: _said(one) for figure, one in found.items() if np.isfinite(one.value)
+                }
         if risk not in metrics[MODEL]:
             continue
         losses = {name: per_unit(frame) for name, frame in asked.items()}
         weight = losses[MODEL]["weight"].to_numpy()
         for name in gains:
-            theirs, ours = (((losses[who]["brier"].to_numpy() * weight), weight) for who in (name, MODEL))
-            gains[name][risk] = _said(paired_difference(theirs, ours, losses[MODEL]["customer_id"].to_numpy(), seed))
+            theirs, ours = (
+                ((losses[who]["brier"].to_numpy() * weight), weight) for who in (name, MODEL)
+            )
+            gains[name][risk] = _said(
+                paired_difference(theirs, ours, losses[MODEL]["customer_id"].to_numpy(), seed)
+            )
     return {"metrics": metrics, "gain_in_brier": gains}
 
 
@@ -154,4 +172,10 @@ def _leavers(rows: pl.DataFrame) -> int:
 
 
 def _said(one: Interval) -> dict[str, float | int | None]:
-    return {"value": one.value, "low": one.low, "high": one.high, "rows": one.units, "customers": one.clusters}
+    return {
+        "value": one.value,
+        "low": one.low,
+        "high": one.high,
+        "rows": one.units,
+        "customers": one.clusters,
+    }

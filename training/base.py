@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from data.progress import Progress
 from data.store import read_json, write_json, write_text
 from data.text import ALPHABET
 from models.asr import Recognizer, nemo_asr, quiet
@@ -35,7 +36,9 @@ class BaseTraining:
     dropout: float = 0.0  # within the blocks; a few passes over the speech leave nothing to unlearn
     simulated_hours: float = 22.0  # synthesised speech of sentences and phrases
     simulated_voices: int = 320  # espeak-ng voices that speak them
-    flite_hours: float = 4.0  # more of it, in the voices of Debian's flite; 0 where it is not installed
+    flite_hours: float = (
+        4.0  # more of it, in the voices of Debian's flite; 0 where it is not installed
+    )
     steps: int = 7000  # optimizer steps
     batch_duration_s: float = 40.0  # audio a step
     learning_rate: float = 2e-3  # peak
@@ -46,7 +49,9 @@ class BaseTraining:
     short_s: float = 2.0  # longest utterance at first
     longest_s: float = 16.0  # longest utterance in the end
     clean_steps: int = 400  # augmentation begins here
-    refine_steps: int = 5000  # then so many more with speech cut anew, so that the quiet around it stops to matter
+    refine_steps: int = (
+        5000  # then so many more with speech cut anew, so that the quiet around it stops to matter
+    )
     refine_rate: float = 1.5e-3  # their peak; it falls over most of them
     refine_quiet_share: float = 0.7  # of the utterances are cut anew
     checkpoint_steps: int = 200  # how much a kill may cost
@@ -55,16 +60,27 @@ class BaseTraining:
     threads: int = 2  # torch threads
     augmentation: Augmentation = field(
         default_factory=lambda: Augmentation(
-            telephone_share=0.4, noise_share=0.3, noise_snr_db_min=10.0, speed_spread=0.1, quiet_share=0.0,
-            frequency_masks=0, time_masks=0,
+            telephone_share=0.4,
+            noise_share=0.3,
+            noise_snr_db_min=10.0,
+            speed_spread=0.1,
+            quiet_share=0.0,
+            frequency_masks=0,
+            time_masks=0,
         )
-    )  # fmt: skip # mild, for the same reason
+    )  # mild, for the same reason
     shares: dict[str, float] = field(
         default_factory=lambda: {
-            "simulated": 0.42, "flite": 0.10, "barista": 0.14, "librispeech": 0.12, "ljspeech": 0.06,
-            "asterisk_prompts": 0.05, "spoken_digits": 0.04, "speech_commands": 0.07,
+            "simulated": 0.42,
+            "flite": 0.10,
+            "barista": 0.14,
+            "librispeech": 0.12,
+            "ljspeech": 0.06,
+            "asterisk_prompts": 0.05,
+            "spoken_digits": 0.04,
+            "speech_commands": 0.07,
         }
-    )  # fmt: skip # of the audio each set gets
+    )  # of the audio each set gets
 
 
 def train_base(
@@ -73,7 +89,7 @@ def train_base(
     dialogue_dir: Path,
     work_dir: Path,
     out: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
     """Makes `out`/keepline-base.nemo and its card from the sets in `speech_dir` and the talk in `dialogue_dir`.
 
@@ -85,15 +101,22 @@ def train_base(
 
     begun = work_dir / "params.json"
     if begun.exists() and read_json(begun) != json.loads(json.dumps(asdict(params))):
-        raise ValueError(f"{work_dir}: begun with other settings (see params.json there). Use another folder.")
+        raise ValueError(
+            f"{work_dir}: begun with other settings (see params.json there). Use another folder."
+        )
     write_json(begun, asdict(params))
 
     torch.set_num_threads(params.threads)
     devices = Devices(kind=kind_of(params.device, "base.device"))
     rows = prepare(
-        speech_dir, dialogue_dir, work_dir, params.seed, params.simulated_hours, params.simulated_voices,
+        speech_dir,
+        dialogue_dir,
+        work_dir,
+        params.seed,
+        params.simulated_hours,
+        params.simulated_voices,
         params.flite_hours,
-    )  # fmt: skip
+    )
     known = [row for row in rows if not row["held_out"]]
     corpus = corpus_of(known, work_dir)
     model = network(params)
@@ -113,10 +136,14 @@ def train_base(
         augmentation=params.augmentation,
     )
     refined = replace(
-        first, steps=params.refine_steps, learning_rate=params.refine_rate, cooldown_share=REFINE_COOLDOWN,
-        seed=params.seed + 1, clean_steps=0,
+        first,
+        steps=params.refine_steps,
+        learning_rate=params.refine_rate,
+        cooldown_share=REFINE_COOLDOWN,
+        seed=params.seed + 1,
+        clean_steps=0,
         augmentation=replace(params.augmentation, quiet_share=params.refine_quiet_share),
-    )  # fmt: skip
+    )
     sample = corpus_of(held_out[:: max(1, len(held_out) // 300)], work_dir)
     batch_at, total = sampler(params, known), params.steps + params.refine_steps
 
@@ -128,10 +155,17 @@ def train_base(
                 lines.write(json.dumps({"step": done + step, **metrics}) + "\n")
 
         return fit(
-            model.to(devices.name), corpus, tokens, lambda step: batch_at(done + step), settings, folder,
-            measure=lambda model: wer(Recognizer(model), sample), report=report,
-            progress=lambda step, _: progress(done + step, total), devices=devices,
-        )  # fmt: skip
+            model.to(devices.name),
+            corpus,
+            tokens,
+            lambda step: batch_at(done + step),
+            settings,
+            folder,
+            measure=lambda model: wer(Recognizer(model), sample),
+            report=report,
+            progress=lambda step, _: progress(done + step, total),
+            devices=devices,
+        )
 
     before = learn(first, work_dir, 0)
     summary = learn(refined, work_dir / "refined", params.steps)
@@ -139,7 +173,11 @@ def train_base(
     path = out / "keepline-base.nemo"
     save(model, path)
     results = judge(Recognizer(model), held_out, work_dir)
-    summary |= {"wer": results, "size_bytes": path.stat().st_size, "parameters": Recognizer(model).parameters}
+    summary |= {
+        "wer": results,
+        "size_bytes": path.stat().st_size,
+        "parameters": Recognizer(model).parameters,
+    }
     write_text(out / "card.md", card(asdict(params), rows, summary))
     return summary
 
@@ -154,12 +192,27 @@ def network(params: BaseTraining) -> Any:
 
     models = nemo_asr()
 
-    def block(filters: int, kernel: int, repeat: int = 1, stride: int = 1, residual: bool = False, **more: Any) -> dict:
+    def block(
+        filters: int,
+        kernel: int,
+        repeat: int = 1,
+        stride: int = 1,
+        residual: bool = False,
+        **more: Any,
+    ) -> dict:
         return {
-            "filters": filters, "repeat": repeat, "kernel": [kernel], "stride": [stride], "dilation": [1],
-            "dropout": params.dropout, "residual": residual, "separable": True, "se": True, "se_reduction_ratio": 8,
+            "filters": filters,
+            "repeat": repeat,
+            "kernel": [kernel],
+            "stride": [stride],
+            "dilation": [1],
+            "dropout": params.dropout,
+            "residual": residual,
+            "separable": True,
+            "se": True,
+            "se_reduction_ratio": 8,
             **more,
-        }  # fmt: skip
+        }
 
     width, labels = params.channels, list(ALPHABET)
     encoder = [block(width, 11, stride=2)]
@@ -170,22 +223,38 @@ def network(params: BaseTraining) -> Any:
         "labels": labels,
         "preprocessor": {
             "_target_": "nemo.collections.asr.modules.AudioToMelSpectrogramPreprocessor",
-            "sample_rate": SAMPLE_RATE_HZ, "normalize": "per_feature", "window_size": 0.025, "window_stride": 0.01,
-            "window": "hann", "features": params.mel_features, "n_fft": 512, "dither": 1e-5, "pad_to": 0, "log": True,
+            "sample_rate": SAMPLE_RATE_HZ,
+            "normalize": "per_feature",
+            "window_size": 0.025,
+            "window_stride": 0.01,
+            "window": "hann",
+            "features": params.mel_features,
+            "n_fft": 512,
+            "dither": 1e-5,
+            "pad_to": 0,
+            "log": True,
         },
         "encoder": {
-            "_target_": "nemo.collections.asr.modules.ConvASREncoder", "feat_in": params.mel_features,
-            "activation": "relu", "conv_mask": True, "jasper": encoder,
+            "_target_": "nemo.collections.asr.modules.ConvASREncoder",
+            "feat_in": params.mel_features,
+            "activation": "relu",
+            "conv_mask": True,
+            "jasper": encoder,
         },
         "decoder": {
-            "_target_": "nemo.collections.asr.modules.ConvASRDecoder", "feat_in": width * 2,
-            "num_classes": len(labels), "vocabulary": labels,
+            "_target_": "nemo.collections.asr.modules.ConvASRDecoder",
+            "feat_in": width * 2,
+            "num_classes": len(labels),
+            "vocabulary": labels,
         },
         "spec_augment": {
             "_target_": "nemo.collections.asr.modules.SpectrogramAugmentation",
-            "freq_masks": 0, "time_masks": 0, "freq_width": 8, "time_width": 0.03,
+            "freq_masks": 0,
+            "time_masks": 0,
+            "freq_width": 8,
+            "time_width": 0.03,
         },
-    }  # fmt: skip
+    }
     torch.manual_seed(params.seed)
     with quiet():
         return models.EncDecCTCModel(OmegaConf.create(config))
@@ -206,12 +275,18 @@ def sampler(params: BaseTraining, rows: list[dict[str, Any]]) -> Callable[[int],
     def at(step: int) -> np.ndarray:
         rng = np.random.default_rng([params.seed, 3, step])
         grown = np.clip(step / params.short_steps - 1, 0, 1)
-        limit = int(np.searchsorted(sorted_s, params.short_s + grown * (params.longest_s - params.short_s), "right"))
+        limit = int(
+            np.searchsorted(
+                sorted_s, params.short_s + grown * (params.longest_s - params.short_s), "right"
+            )
+        )
         anchor = int(np.searchsorted(audio_share, rng.random() * audio_share[limit - 1]))
         low = int(np.searchsorted(sorted_s, sorted_s[anchor] * 0.87))
         high = min(limit, max(anchor + 1, int(np.searchsorted(sorted_s, sorted_s[anchor] * 1.15))))
         count = max(1, int(params.batch_duration_s / sorted_s[high - 1]))
-        rank = rng.exponential(size=high - low) / weight[low:high]  # smallest first: a draw by weight, none twice
+        rank = (
+            rng.exponential(size=high - low) / weight[low:high]
+        )  # smallest first: a draw by weight, none twice
         return order[low + np.sort(np.argsort(rank, kind="stable")[:count])]
 
     return at

@@ -24,7 +24,10 @@ SOURCES = {
         "espeak-ng voices reading sentences of Schema-Guided Dialogue, MultiDoGO, BANKING77 and CLINC150, and digits",
         "texts: CC BY-SA 4.0, CDLA-Permissive-1.0, CC BY 4.0, CC BY 3.0",
     ),
-    "flite": ("Debian's flite voices slt, rms, awb and kal16 reading the same sentences", "as simulated"),
+    "flite": (
+        "Debian's flite voices slt, rms, awb and kal16 reading the same sentences",
+        "as simulated",
+    ),
 }
 CARD = """# keepline-base
 
@@ -67,7 +70,9 @@ with one to four readers, some sentences by a known reader. "telephone" is the s
 """
 
 
-def judge(recognizer: Recognizer, held_out: list[dict[str, Any]], work_dir: Path) -> dict[str, dict[str, float]]:
+def judge(
+    recognizer: Recognizer, held_out: list[dict[str, Any]], work_dir: Path
+) -> dict[str, dict[str, float]]:
     """Corpus WER by set on what was held out: as recorded, through a telephone, and cut as in calls."""
     import torch
 
@@ -106,13 +111,22 @@ def card(params: dict[str, Any], rows: list[dict[str, Any]], summary: dict[str, 
         for name, found in summary["wer"].items()
     ]
     return CARD.format(
-        parameters=f"{summary['parameters'] / 1e6:.2f}", megabytes=f"{summary['size_bytes'] / 1e6:.1f}",
-        steps=summary["step"], batch_s=params["batch_duration_s"], seed=params["seed"], channels=params["channels"],
-        blocks=len(params["kernels"]), kernels=", ".join(map(str, params["kernels"])),
-        telephone=params["augmentation"]["telephone_share"], refine_steps=params["refine_steps"],
-        anew=params["refine_quiet_share"], quiet_s=params["augmentation"]["quiet_s"], voices=params["simulated_voices"],
-        sources="\n".join(sources), measured="\n".join(measured),
-    )  # fmt: skip
+        parameters=f"{summary['parameters'] / 1e6:.2f}",
+        megabytes=f"{summary['size_bytes'] / 1e6:.1f}",
+        steps=summary["step"],
+        batch_s=params["batch_duration_s"],
+        seed=params["seed"],
+        channels=params["channels"],
+        blocks=len(params["kernels"]),
+        kernels=", ".join(map(str, params["kernels"])),
+        telephone=params["augmentation"]["telephone_share"],
+        refine_steps=params["refine_steps"],
+        anew=params["refine_quiet_share"],
+        quiet_s=params["augmentation"]["quiet_s"],
+        voices=params["simulated_voices"],
+        sources="\n".join(sources),
+        measured="\n".join(measured),
+    )
 
 
 def _found(wave: np.ndarray) -> np.ndarray:
@@ -125,4 +139,6 @@ def _found(wave: np.ndarray) -> np.ndarray:
 
 def _wer(recognizer: Recognizer, waves: list[np.ndarray], said: list[str]) -> float:
     heard = recognizer.transcribe(waves)
-    return corpus_wer([word_errors(text, found.text) for text, found in zip(said, heard, strict=True)])
+    return corpus_wer(
+        [word_errors(text, found.text) for text, found in zip(said, heard, strict=True)]
+    )

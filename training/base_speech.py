@@ -9,20 +9,32 @@ import re
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
 
+from data.progress import Progress
 from data.simulator.voice import Synthesizer, voices
 from data.store import atomic, read_lines, write_lines
 from data.text import cardinal, normalise
 from training.speech import SAMPLE_RATE_HZ, Corpus
 
-REAL_SETS = ("barista", "librispeech", "ljspeech", "asterisk_prompts", "spoken_digits", "speech_commands")
-EVERY_NTH_SPEAKER = {"barista": 5, "speech_commands": 16, "spoken_digits": 5}  # held out, from the first one on
+REAL_SETS = (
+    "barista",
+    "librispeech",
+    "ljspeech",
+    "asterisk_prompts",
+    "spoken_digits",
+    "speech_commands",
+)
+EVERY_NTH_SPEAKER = {
+    "barista": 5,
+    "speech_commands": 16,
+    "spoken_digits": 5,
+}  # held out, from the first one on
 EVERY_NTH_SENTENCE = 20  # of the sets with one to three readers, whose voices cannot be held out
 FLITE_VOICES = ("slt", "rms", "awb", "kal16")  # of Debian's flite, made from recordings of people
 
@@ -35,7 +47,7 @@ def prepare(
     simulated_hours: float,
     simulated_voices: int,
     flite_hours: float = 0.0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> list[dict[str, Any]]:
     """Decodes and synthesises everything once into `work_dir`/audio.i16; returns one row an utterance.
 
@@ -44,7 +56,9 @@ def prepare(
     index = work_dir / "index.jsonl"
     if not index.exists():
         makers = [(name, recorded(speech_dir / name, name)) for name in REAL_SETS]
-        makers.append(("simulated", simulated(dialogue_dir, seed, simulated_hours, simulated_voices)))
+        makers.append(
+            ("simulated", simulated(dialogue_dir, seed, simulated_hours, simulated_voices))
+        )
         if flite_hours:
             makers.append(("flite", spoken_by_flite(dialogue_dir, seed, flite_hours)))
         start, rows = 0, []
@@ -74,13 +88,20 @@ def recorded(folder: Path, name: str) -> Iterator[tuple[np.ndarray, dict[str, An
     """Utterances of one folder with a NeMo manifest. Raises FileNotFoundError naming the folder."""
     manifest = folder / "manifest.jsonl"
     if not manifest.exists():
-        raise FileNotFoundError(f"{manifest}: no manifest. Point the speech folder at the sets {', '.join(REAL_SETS)}.")
+        raise FileNotFoundError(
+            f"{manifest}: no manifest. Point the speech folder at the sets {', '.join(REAL_SETS)}."
+        )
     rows = read_lines(manifest)
     for row, apart in zip(rows, held_out(name, rows), strict=True):
         samples, rate = soundfile.read(folder / row["audio_filepath"], dtype="float32")
         if rate != SAMPLE_RATE_HZ:
-            raise ValueError(f"{folder / row['audio_filepath']}: {rate} Hz instead of {SAMPLE_RATE_HZ}.")
-        yield samples, {"text": normalise(row["text"]), "speaker": row["speaker"], "held_out": apart}
+            raise ValueError(
+                f"{folder / row['audio_filepath']}: {rate} Hz instead of {SAMPLE_RATE_HZ}."
+            )
+        yield (
+            samples,
+            {"text": normalise(row["text"]), "speaker": row["speaker"], "held_out": apart},
+        )
 
 
 def held_out_speakers(name: str, speakers: set[str]) -> set[str]:
@@ -91,10 +112,15 @@ def held_out_speakers(name: str, speakers: set[str]) -> set[str]:
 def held_out(name: str, rows: Sequence[Mapping[str, Any]]) -> list[bool]:
     """For each row of a set's manifest, whether no training of ours hears it: by voice, else some sentences."""
     apart = held_out_speakers(name, {row["speaker"] for row in rows})
-    return [row["speaker"] in apart if apart else n % EVERY_NTH_SENTENCE == 0 for n, row in enumerate(rows)]
+    return [
+        row["speaker"] in apart if apart else n % EVERY_NTH_SENTENCE == 0
+        for n, row in enumerate(rows)
+    ]
 
 
-def simulated(dialogue_dir: Path, seed: int, hours: float, count: int) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+def simulated(
+    dialogue_dir: Path, seed: int, hours: float, count: int
+) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     """Service talk in simulated voices; the last tenth of the voices is held out, with sentences of its own."""
     rng = np.random.default_rng([seed, 1])
     speakers = voices(count, seed)
@@ -107,7 +133,9 @@ def simulated(dialogue_dir: Path, seed: int, hours: float, count: int) -> Iterat
     while spoken_s < hours * 3600:
         kind = rng.random()
         if kind < 0.12:
-            text = " ".join(common[int(len(common) * rng.random() ** 2)] for _ in range(rng.integers(1, 3)))
+            text = " ".join(
+                common[int(len(common) * rng.random() ** 2)] for _ in range(rng.integers(1, 3))
+            )
         elif kind < 0.24:
             text = " ".join(digits[i] for i in rng.integers(0, len(digits), rng.integers(1, 9)))
         else:
@@ -118,11 +146,15 @@ def simulated(dialogue_dir: Path, seed: int, hours: float, count: int) -> Iterat
                 first = int(rng.integers(0, len(words)))
                 text = " ".join(words[first : first + int(rng.integers(1, 6))])
         apart = rng.random() < 0.02
-        voice = speakers[int(rng.integers(known, len(speakers)) if apart else rng.integers(0, known))]
+        voice = speakers[
+            int(rng.integers(known, len(speakers)) if apart else rng.integers(0, known))
+        ]
         samples = synthesizer.speak(text, voice, SAMPLE_RATE_HZ)
         if len(samples) < 0.15 * SAMPLE_RATE_HZ:
             continue
-        edges = [np.zeros(int(SAMPLE_RATE_HZ * gap), np.float32) for gap in rng.uniform(0.02, 0.35, 2)]
+        edges = [
+            np.zeros(int(SAMPLE_RATE_HZ * gap), np.float32) for gap in rng.uniform(0.02, 0.35, 2)
+        ]
         spoken_s += len(samples) / SAMPLE_RATE_HZ
         yield (
             np.concatenate((edges[0], samples, edges[1])),
@@ -130,10 +162,14 @@ def simulated(dialogue_dir: Path, seed: int, hours: float, count: int) -> Iterat
         )
 
 
-def spoken_by_flite(dialogue_dir: Path, seed: int, hours: float) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+def spoken_by_flite(
+    dialogue_dir: Path, seed: int, hours: float
+) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     """Service talk in the voices of flite, at other paces and pitches. Raises FileNotFoundError without flite."""
     if shutil.which("flite") is None:
-        raise FileNotFoundError("flite is not installed. Run `apt-get install flite` or set base.flite_hours to 0.")
+        raise FileNotFoundError(
+            "flite is not installed. Run `apt-get install flite` or set base.flite_hours to 0."
+        )
     rng = np.random.default_rng([seed, 4])
     sentences = _sentences(dialogue_dir)
     spoken_s = 0.0

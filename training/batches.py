@@ -22,7 +22,11 @@ class Pool:
 
 
 def passes(
-    frames: np.ndarray, batch_duration_s: float, seed: int, pools: Sequence[Pool] = (), buckets: int = 0
+    frames: np.ndarray,
+    batch_duration_s: float,
+    seed: int,
+    pools: Sequence[Pool] = (),
+    buckets: int = 0,
 ) -> Callable[[int], np.ndarray]:
     """Names the utterances of step 0, 1, …; depends on nothing but the step.
 
@@ -72,7 +76,9 @@ def _mixed(frames: np.ndarray, pools: Sequence[Pool], seed: int) -> Members:
             rng = np.random.default_rng([seed, 5, number, place])
             wanted = main_frames * pool.share
             rounds = int(np.ceil(wanted / frames[pool.begin : pool.end].sum()))
-            order = np.concatenate([rng.permutation(np.arange(pool.begin, pool.end)) for _ in range(rounds)])
+            order = np.concatenate(
+                [rng.permutation(np.arange(pool.begin, pool.end)) for _ in range(rounds)]
+            )
             count = int(np.searchsorted(np.cumsum(frames[order]), wanted)) + 1
             chosen.append(order[:count])
         return np.concatenate(chosen)
@@ -80,9 +86,13 @@ def _mixed(frames: np.ndarray, pools: Sequence[Pool], seed: int) -> Members:
     return of
 
 
-def _sorted(frames: np.ndarray, members: np.ndarray, limit: float, rng: np.random.Generator) -> list[np.ndarray]:
+def _sorted(
+    frames: np.ndarray, members: np.ndarray, limit: float, rng: np.random.Generator
+) -> list[np.ndarray]:
     """Sorted by a length that is shaken a little, cut where a batch is full, shuffled."""
-    order = members[np.argsort(frames[members] * rng.uniform(0.95, 1.05, len(members)), kind="stable")]
+    order = members[
+        np.argsort(frames[members] * rng.uniform(0.95, 1.05, len(members)), kind="stable")
+    ]
     found, begin, longest = [], 0, 0
     for end, length in enumerate(frames[order].tolist()):
         longest = max(longest, length)
@@ -94,7 +104,11 @@ def _sorted(frames: np.ndarray, members: np.ndarray, limit: float, rng: np.rando
 
 
 def _bucketed(
-    frames: np.ndarray, members: np.ndarray, batch_duration_s: float, buckets: int, rng: np.random.Generator
+    frames: np.ndarray,
+    members: np.ndarray,
+    batch_duration_s: float,
+    buckets: int,
+    rng: np.random.Generator,
 ) -> Iterator[np.ndarray]:
     """Lhotse's dynamic buckets over a shuffled pass; only a buffer of utterances is ever laid out."""
     from lhotse import MonoCut
@@ -107,11 +121,19 @@ def _bucketed(
 
         def __iter__(self) -> Iterator[MonoCut]:
             for index in order.tolist():
-                yield MonoCut(id=str(index), start=0, duration=frames[index] / SAMPLE_RATE_HZ, channel=0)
+                yield MonoCut(
+                    id=str(index), start=0, duration=frames[index] / SAMPLE_RATE_HZ, channel=0
+                )
 
     sampler = DynamicBucketingSampler(
-        Cuts(), max_duration=batch_duration_s, num_buckets=min(buckets, len(order)), shuffle=True, world_size=1, rank=0,
-        seed=int(rng.integers(2**31)), sync_buckets=True,  # without it Lhotse 1.33 ends a pass too early
-    )  # fmt: skip
+        Cuts(),
+        max_duration=batch_duration_s,
+        num_buckets=min(buckets, len(order)),
+        shuffle=True,
+        world_size=1,
+        rank=0,
+        seed=int(rng.integers(2**31)),
+        sync_buckets=True,  # without it Lhotse 1.33 ends a pass too early
+    )
     for batch in sampler:
         yield np.array([int(cut.id) for cut in batch], np.int64)

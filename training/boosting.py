@@ -7,10 +7,11 @@ leaf.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from data.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,13 @@ class Grown:
 
 
 def grow(
-    inputs: np.ndarray, left: np.ndarray, valid: tuple[np.ndarray, np.ndarray] | None, params: Boosting, seed: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Grown:  # fmt: skip
+    inputs: np.ndarray,
+    left: np.ndarray,
+    valid: tuple[np.ndarray, np.ndarray] | None,
+    params: Boosting,
+    seed: int,
+    progress: Progress = lambda done, total: None,
+) -> Grown:
     """Trees for inputs float32 [rows, width] and bool `left`; the rounds after the best on `valid` are dropped.
 
     Without `valid` there are exactly `params.rounds` trees.
@@ -68,11 +73,17 @@ def grow(
         gradient, curvature = left - risk, risk * (1 - risk)
         chosen = np.flatnonzero(rng.random(len(left)) < params.sample)
         spread = params.noise * gradient[chosen].std() * (1 - number / params.rounds)
-        questions = _questions(place[chosen], gradient[chosen], curvature[chosen], start, asks, params, spread, rng)
+        questions = _questions(
+            place[chosen], gradient[chosen], curvature[chosen], start, asks, params, spread, rng
+        )
         column, border = owner[questions], questions - start[questions]
         leaf = ((binned[:, column] > border) << np.arange(params.depth)).sum(1)
         size = 2**params.depth
-        step = params.rate * np.bincount(leaf, gradient, size) / (np.bincount(leaf, curvature, size) + params.ridge)
+        step = (
+            params.rate
+            * np.bincount(leaf, gradient, size)
+            / (np.bincount(leaf, curvature, size) + params.ridge)
+        )
         margin += step[leaf]
         asked.append(used[column])
         threshold.append([borders[used[c]][b] for c, b in zip(column, border, strict=True)])
@@ -88,14 +99,24 @@ def grow(
         progress(number + 1, params.rounds)
     count = max(1, best) if valid is not None else params.rounds
     values[0] = values[0] + level
-    return Grown(np.array(asked[:count]), np.array(threshold[:count], dtype=np.float32), np.array(values[:count]),
-                 best_loss)  # fmt: skip
+    return Grown(
+        np.array(asked[:count]),
+        np.array(threshold[:count], dtype=np.float32),
+        np.array(values[:count]),
+        best_loss,
+    )
 
 
 def _questions(
-    place: np.ndarray, gradient: np.ndarray, curvature: np.ndarray, start: np.ndarray, asks: np.ndarray,
-    params: Boosting, spread: float, rng: np.random.Generator,
-) -> np.ndarray:  # fmt: skip
+    place: np.ndarray,
+    gradient: np.ndarray,
+    curvature: np.ndarray,
+    start: np.ndarray,
+    asks: np.ndarray,
+    params: Boosting,
+    spread: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
     """The questions of one tree, as places among all candidates: each level takes the one that gains most."""
     total = len(asks)
     first = start > 0
@@ -109,7 +130,9 @@ def _questions(
         index = (place + leaf[:, None] * total).ravel()
         sums = []
         for part in repeated:
-            running = np.cumsum(np.bincount(index, part, leaves * total).reshape(leaves, total), axis=1)
+            running = np.cumsum(
+                np.bincount(index, part, leaves * total).reshape(leaves, total), axis=1
+            )
             below = running - np.where(first, running[:, before], 0)
             sums.append((below, running[:, [end_of_first]] - below))
         (g_low, g_high), (h_low, h_high) = sums
@@ -126,7 +149,9 @@ def _borders(values: np.ndarray, most: int) -> np.ndarray:
     """Thresholds between neighbouring values, at quantiles where there are more than `most`."""
     found = np.unique(values)
     if len(found) > most + 1:
-        at = np.searchsorted(found, np.quantile(values, np.linspace(0, 1, most + 2)[1:-1]), side="right")
+        at = np.searchsorted(
+            found, np.quantile(values, np.linspace(0, 1, most + 2)[1:-1]), side="right"
+        )
         at = np.unique(np.clip(at, 1, len(found) - 1))
     else:
         at = np.arange(1, len(found))

@@ -15,9 +15,13 @@ from typing import Any
 
 _CONDITION = re.compile(r"\s*([\w.]+)\s*(<=|>=|!=|<|>|=)\s*(.+?)\s*")
 _TOLD = {
-    "<": lambda a, b: a < b, "<=": lambda a, b: a <= b, ">": lambda a, b: a > b, ">=": lambda a, b: a >= b,
-    "=": lambda a, b: a == b, "!=": lambda a, b: a != b,
-}  # fmt: skip
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+    "=": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+}
 
 
 class BrowseError(ValueError):
@@ -35,20 +39,29 @@ def browse(
     wanted = [_condition(text) for text in where]
     runs = [run for run in _all(tracking_uri) if all(_meets(run, *one) for one in wanted)]
     if sort is not None:
-        runs = sorted((run for run in runs if sort in run["metrics"]), key=lambda run: run["metrics"][sort])
+        runs = sorted(
+            (run for run in runs if sort in run["metrics"]), key=lambda run: run["metrics"][sort]
+        )
     return runs[:limit]
 
 
 def _condition(text: str) -> tuple[str, str, str]:
     found = _CONDITION.fullmatch(text)
     if not found:
-        raise BrowseError(f"condition {text!r}: write a name, one of < <= > >= = !=, and a value, as in test_wer<0.4.")
+        raise BrowseError(
+            f"condition {text!r}: write a name, one of < <= > >= = !=, and a value, as in test_wer<0.4."
+        )
     name, relation, value = found.groups()
     return name, relation, value
 
 
 def _meets(run: dict[str, Any], name: str, relation: str, value: str) -> bool:
-    places = (run["metrics"], run["params"], run["tags"], {"status": run["status"], "name": run["name"]})
+    places = (
+        run["metrics"],
+        run["params"],
+        run["tags"],
+        {"status": run["status"], "name": run["name"]},
+    )
     held = next((place[name] for place in places if name in place), None)
     if held is None:
         return False
@@ -64,7 +77,9 @@ def _all(tracking_uri: str) -> list[dict[str, Any]]:
         if not path.exists():
             return []
         try:
-            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as base:
+            with closing(
+                sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
+            ) as base:
                 return _read(base)
         except sqlite3.OperationalError:  # tables MLflow did not have when this was written
             pass
@@ -75,16 +90,32 @@ def _all(tracking_uri: str) -> list[dict[str, Any]]:
 
 def _read(base: sqlite3.Connection) -> list[dict[str, Any]]:
     runs = {
-        row[0]: {"run_id": row[0], "name": row[1], "experiment_id": str(row[2]), "status": row[3],
-                 "start_time": row[4], "params": {}, "metrics": {}, "tags": {}}
+        row[0]: {
+            "run_id": row[0],
+            "name": row[1],
+            "experiment_id": str(row[2]),
+            "status": row[3],
+            "start_time": row[4],
+            "params": {},
+            "metrics": {},
+            "tags": {},
+        }
         for row in base.execute(
             "SELECT run_uuid, name, experiment_id, status, start_time FROM runs WHERE lifecycle_stage = 'active' "
             "ORDER BY start_time DESC, run_uuid"
         )
-    }  # fmt: skip
-    _put(runs, "metrics", base.execute("SELECT run_uuid, key, value FROM latest_metrics WHERE is_nan = 0"))
+    }
+    _put(
+        runs,
+        "metrics",
+        base.execute("SELECT run_uuid, key, value FROM latest_metrics WHERE is_nan = 0"),
+    )
     _put(runs, "params", base.execute("SELECT run_uuid, key, value FROM params"))
-    _put(runs, "tags", base.execute("SELECT run_uuid, key, value FROM tags WHERE key NOT LIKE 'mlflow.%'"))
+    _put(
+        runs,
+        "tags",
+        base.execute("SELECT run_uuid, key, value FROM tags WHERE key NOT LIKE 'mlflow.%'"),
+    )
     return list(runs.values())
 
 

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 def save(
-    path: Path, state: dict[str, Any], network: torch.nn.Module, best: dict[str, Any], optimizer: torch.optim.Optimizer
+    path: Path,
+    state: dict[str, Any],
+    network: torch.nn.Module,
+    best: dict[str, Any],
+    optimizer: torch.optim.Optimizer,
 ) -> None:
     """Writes tensors as safetensors, and `state` as JSON in the file's header."""
     from safetensors.torch import save_file
@@ -23,8 +27,11 @@ def save(
     for number, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in moments.items()}
     with atomic(path) as temporary:
-        save_file({name: value.contiguous().clone() for name, value in tensors.items()}, temporary,
-                  metadata={"state": json.dumps(state)})  # fmt: skip
+        save_file(
+            {name: value.contiguous().clone() for name, value in tensors.items()},
+            temporary,
+            metadata={"state": json.dumps(state)},
+        )
 
 
 def restore(
@@ -39,14 +46,20 @@ def restore(
     tensors = load_file(path)
 
     def part(prefix: str) -> dict[str, Any]:
-        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        return {
+            name.removeprefix(prefix): value
+            for name, value in tensors.items()
+            if name.startswith(prefix)
+        }
 
     network.load_state_dict(part("network."))
     moments: dict[int, dict[str, Any]] = {}
     for name, value in part("optimizer.").items():
         number, key = name.split(".")
         moments.setdefault(int(number), {})[key] = value
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state_dict(
+        {"state": moments, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
     return {**found, "best": part("best.")}
 
 

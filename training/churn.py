@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,8 +19,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 import polars as pl
 
 from data.features import Feature, describe
+from data.progress import Progress
 from training.boosting import Boosting
-from training.learnable import ChurnTrainingError, affordable, check, followed, leavers, refuse_leaks
+from training.learnable import (
+    ChurnTrainingError,
+    affordable,
+    check,
+    followed,
+    leavers,
+    refuse_leaks,
+)
 from training.likelihood import Rows, calibrate, encode, ensemble_logits, ensemble_loss, row_losses
 from training.passes import learn
 
@@ -56,10 +64,14 @@ class ChurnTraining:
     members: int = 8  # ensemble members sharing the weights
     bins: int = 8  # at most so many bins of a number's piecewise-linear encoding
     dropout: float = 0.2  # share of hidden units dropped in training
-    ridge: float = 1.0  # holds the additive weights towards nothing: half their inverse variance a priori
+    ridge: float = (
+        1.0  # holds the additive weights towards nothing: half their inverse variance a priori
+    )
     mark_cost: float = 0.1  # holds what a kind of contact weighs towards nothing
     additive_steps: int = 150  # at most so many L-BFGS steps of the additive fit
-    leavers_per_feature: int = 180  # with fewer customers who left, features that only refine others are left out
+    leavers_per_feature: int = (
+        180  # with fewer customers who left, features that only refine others are left out
+    )
     learning_rate: float = 7e-4  # of AdamW
     weight_decay: float = 0.1  # of AdamW
     batch_size: int = 512  # rows a step, fewer where there are few rows
@@ -71,20 +83,31 @@ class ChurnTraining:
     checkpoint_every: int = 2  # passes between checkpoints
     min_customers: int = 60  # in train; fewer are refused
     min_events: int = 10  # customers who left, in train; fewer are refused
-    leak_auc: float = 0.995  # a single feature that separates this well is taken for a leak of the target
+    leak_auc: float = (
+        0.995  # a single feature that separates this well is taken for a leak of the target
+    )
 
     def __post_init__(self) -> None:
         """Raises ValueError for horizons that are not increasing days."""
         days = self.horizons_days
         if list(days) != sorted(set(days)) or not days or days[0] <= 0:
-            raise ValueError(f"churn.horizons_days must be increasing numbers of days, not {list(days)}.")
+            raise ValueError(
+                f"churn.horizons_days must be increasing numbers of days, not {list(days)}."
+            )
 
 
 # For a target without dates: a network that may bend more, with boosted trees beside it.
 TABLE = ChurnTraining(
-    hidden=96, members=16, bins=48, dropout=0.1, learning_rate=2e-3, weight_decay=3e-4, batch_size=256,
-    epochs=200, patience=16,
-)  # fmt: skip
+    hidden=96,
+    members=16,
+    bins=48,
+    dropout=0.1,
+    learning_rate=2e-3,
+    weight_decay=3e-4,
+    batch_size=256,
+    epochs=200,
+    patience=16,
+)
 
 
 def train(
@@ -92,7 +115,7 @@ def train(
     features: pl.DataFrame,
     work_dir: Path,
     run: Run,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
     declared: Sequence[Feature] | None = None,
     lead_days: int = 0,
 ) -> dict[str, Any]:
@@ -113,24 +136,34 @@ def train(
     from training.foresight import foresee
     from training.tabular import blend, refit
 
-    rows = features.filter(pl.col("event").is_not_null() & (pl.col("time_days").is_null() | (pl.col("time_days") > 0)))
+    rows = features.filter(
+        pl.col("event").is_not_null() & (pl.col("time_days").is_null() | (pl.col("time_days") > 0))
+    )
     parts = {name: rows.filter(pl.col("split") == name) for name in ("train", "valid")}
     dated = check(params, parts)
     names = feature_columns(rows)
     refuse_leaks(parts["train"], names, params.leak_auc)
     params = _sized(params, parts["train"]["customer_id"].n_unique(), dated)
     declared = declared or [
-        describe(name, "categorical" if rows.schema[name] == pl.String else "numeric") for name in names
+        describe(name, "categorical" if rows.schema[name] == pl.String else "numeric")
+        for name in names
     ]
     declared = affordable(declared, leavers(parts["train"]), params.leavers_per_feature)
     columns = describe_columns(parts["train"], declared, params.bins)
     if not columns:
-        raise ChurnTrainingError("churn: no feature varies between the training rows. Deliver contacts or attributes.")
+        raise ChurnTrainingError(
+            "churn: no feature varies between the training rows. Deliver contacts or attributes."
+        )
     horizons = followed(parts["train"], params.horizons_days) if dated else ()
     config = ChurnConfig(
-        columns, horizons, params.hidden, params.layers, params.members, params.dropout,
+        columns,
+        horizons,
+        params.hidden,
+        params.layers,
+        params.members,
+        params.dropout,
         bias=(0.0,) * max(1, len(horizons)),
-    )  # fmt: skip
+    )
     encoder = Encoder(columns)
     encoded = {name: encode(encoder, part, horizons) for name, part in parts.items()}
     torch.manual_seed(params.seed)
@@ -143,25 +176,51 @@ def train(
         if isinstance(network, HazardNetwork):
             fit(network, encoded["train"])
         # Under names of their own: whoever opened the run has logged the settings as they were given.
-        used = {name: getattr(params, name) for name in ("bins", "batch_size", "dropout", "weight_decay")}
+        used = {
+            name: getattr(params, name)
+            for name in ("bins", "batch_size", "dropout", "weight_decay")
+        }
         used |= {"rows": parts["train"].height, "inputs": encoder.width, "features": len(columns)}
         run.log_params({"used": used})
 
     stopping, judging = _halves(parts["valid"]["customer_id"])
     watched = encoded["valid"].take(stopping) if dated else encoded["valid"]
-    state = learn(network, encoded["train"], watched, params, work_dir / CHECKPOINT,
-                  _fingerprint(params, features), begin, run.log_metrics, progress)  # fmt: skip
+    state = learn(
+        network,
+        encoded["train"],
+        watched,
+        params,
+        work_dir / CHECKPOINT,
+        _fingerprint(params, features),
+        begin,
+        run.log_metrics,
+        progress,
+    )
     if isinstance(network, HazardNetwork):
         if not _worth_it(
-            network, encoded["valid"].take(judging), parts["valid"]["customer_id"].gather(judging.numpy())
+            network,
+            encoded["valid"].take(judging),
+            parts["valid"]["customer_id"].gather(judging.numpy()),
         ):
             network.silence()
         kept_loss = ensemble_loss(network, encoded["valid"])
-        ahead = foresee(config, encoder, rows.filter(pl.col("split") != "test"), fit, params.min_events, lead_days)
-        temperature, bias = calibrate(network, encoded["valid"], ahead.temperature if ahead else 1.0)
+        ahead = foresee(
+            config,
+            encoder,
+            rows.filter(pl.col("split") != "test"),
+            fit,
+            params.min_events,
+            lead_days,
+        )
+        temperature, bias = calibrate(
+            network, encoded["valid"], ahead.temperature if ahead else 1.0
+        )
         config = replace(config, temperature=temperature, bias=bias)
-        found = {"ensemble": not network.is_silent, "kept_valid_loss": kept_loss,
-                 "foresight": ahead and {**asdict(ahead), "day": ahead.day.isoformat()}}  # fmt: skip
+        found = {
+            "ensemble": not network.is_silent,
+            "kept_valid_loss": kept_loss,
+            "foresight": ahead and {**asdict(ahead), "day": ahead.day.isoformat()},
+        }
     else:
         config, found = blend(network, config, encoded, params)
     metrics = _valid_metrics(ChurnModel(config, network), parts["valid"])
@@ -169,22 +228,31 @@ def train(
         network = refit(network, config, encoded, params, state["best_epoch"], progress)
     ChurnModel(config, network).save(work_dir / MODEL)
     run.log_metrics(
-        metrics | {"temperature": config.temperature, "best_valid_loss": state["best_loss"]}, step=state["epoch"]
+        metrics | {"temperature": config.temperature, "best_valid_loss": state["best_loss"]},
+        step=state["epoch"],
     )
     progress(params.epochs, params.epochs)
     kept = {column.name for column in columns}
     return {
-        "model": str(work_dir / MODEL), "run_id": run.run_id, "resumed_from_epoch": state["resumed_from"],
-        "epochs": state["epoch"], "best_epoch": state["best_epoch"], "valid_loss": state["best_loss"],
-        "first_valid_loss": state["first_loss"], **found,
+        "model": str(work_dir / MODEL),
+        "run_id": run.run_id,
+        "resumed_from_epoch": state["resumed_from"],
+        "epochs": state["epoch"],
+        "best_epoch": state["best_epoch"],
+        "valid_loss": state["best_loss"],
+        "first_valid_loss": state["first_loss"],
+        **found,
         "rows": {name: part.height for name, part in parts.items()},
         "customers": {name: part["customer_id"].n_unique() for name, part in parts.items()},
         "events": {name: leavers(part) for name, part in parts.items()},
-        "features": len(columns), "features_left_out": sorted(set(names) - kept),
+        "features": len(columns),
+        "features_left_out": sorted(set(names) - kept),
         "horizons_days": list(horizons),
         "horizons_left_out": sorted(set(params.horizons_days) - set(horizons)) if dated else [],
-        "temperature": config.temperature, "bias": list(config.bias), "valid": metrics,
-    }  # fmt: skip
+        "temperature": config.temperature,
+        "bias": list(config.bias),
+        "valid": metrics,
+    }
 
 
 def _halves(customer: pl.Series) -> tuple[torch.Tensor, torch.Tensor]:
@@ -225,7 +293,9 @@ def _valid_metrics(model: ChurnModel, part: pl.DataFrame) -> dict[str, float]:
 
     risks = model.predict(part).select(model.config.risk_names)
     return point_metrics(
-        pl.concat([part.select("customer_id", "as_of", "event", "time_days"), risks], how="horizontal")
+        pl.concat(
+            [part.select("customer_id", "as_of", "event", "time_days"), risks], how="horizontal"
+        )
     )
 
 
@@ -234,4 +304,6 @@ def _fingerprint(params: ChurnTraining, features: pl.DataFrame) -> str:
     content = io.BytesIO()
     features.rechunk().write_ipc(content)
     stated = json.dumps(asdict(params), sort_keys=True)
-    return hashlib.sha256(stated.encode() + hashlib.sha256(content.getbuffer()).digest()).hexdigest()
+    return hashlib.sha256(
+        stated.encode() + hashlib.sha256(content.getbuffer()).digest()
+    ).hexdigest()

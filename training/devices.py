@@ -58,10 +58,14 @@ class Devices:
         import torch
 
         weights = [weight for weight in model.parameters() if weight.requires_grad]
-        grads = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
+        grads = [
+            torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights
+        ]
         buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
         parts = [*grads, *(buffer / self.count for buffer in buffers)]
-        flat = torch.cat([part.reshape(-1).float() for part in parts] + [torch.tensor([loss], device=self.name)])
+        flat = torch.cat(
+            [part.reshape(-1).float() for part in parts] + [torch.tensor([loss], device=self.name)]
+        )
         self.group.allreduce([flat]).wait()
         at = 0
         for weight, grad in zip(weights, grads, strict=True):
@@ -97,7 +101,9 @@ def kind_of(wanted: str, setting: str = "asr.device") -> str:
     if wanted not in ("cpu", "cuda", "auto"):
         raise DeviceError(f"{setting} is {wanted!r}. It can be cpu, cuda or auto.")
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(f"{setting} is cuda, but torch sees no CUDA device here. Use cpu or auto.")
+        raise DeviceError(
+            f"{setting} is cuda, but torch sees no CUDA device here. Use cpu or auto."
+        )
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
@@ -108,8 +114,12 @@ def join(kind: str, place: str = "env://") -> Devices:
 
     store, rank, count = next(iter(rendezvous(place, timeout=STARTING)))
     store.set_timeout(PATIENCE)
-    make: Any = dist.ProcessGroupNCCL if kind == "cuda" else dist.ProcessGroupGloo  # torch types only one of its forms
-    return Devices(rank, count, kind, store, make(dist.PrefixStore("gradients", store), rank, count, PATIENCE))
+    make: Any = (
+        dist.ProcessGroupNCCL if kind == "cuda" else dist.ProcessGroupGloo
+    )  # torch types only one of its forms
+    return Devices(
+        rank, count, kind, store, make(dist.PrefixStore("gradients", store), rank, count, PATIENCE)
+    )
 
 
 @contextlib.contextmanager
@@ -129,7 +139,14 @@ def together(count: int, kind: str, job: Path) -> Iterator[Devices]:
     logs = [job.with_name(f"worker-{rank}.log") for rank in range(1, count)]
     others = []
     for rank, log in enumerate(logs, start=1):
-        command = [sys.executable, "-m", "training.asr_worker", str(job), "--join", place.format(rank)]
+        command = [
+            sys.executable,
+            "-m",
+            "training.asr_worker",
+            str(job),
+            "--join",
+            place.format(rank),
+        ]
         with log.open("w") as handle:
             others.append(subprocess.Popen(command, cwd=ROOT, stdout=handle, stderr=handle))
     try:
@@ -145,7 +162,9 @@ def together(count: int, kind: str, job: Path) -> Iterator[Devices]:
             f"a process has not ended {ENDING_S} s after the last step. See what it said in {job.parent}/worker-*.log."
         ) from error
     except RuntimeError as error:
-        if not isinstance(error, DeviceError) and (failed := _failed(others, logs)):  # a partner was lost
+        if not isinstance(error, DeviceError) and (
+            failed := _failed(others, logs)
+        ):  # a partner was lost
             raise DeviceError(failed) from error
         raise
     finally:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from data.audio import AudioError
+from data.progress import Progress
 from data.store import atomic
 from training.devices import Devices
 from training.layers import rate_groups, set_learning
@@ -38,7 +39,9 @@ class Fit:
     checkpoint_steps: int = 200  # how much a kill may cost
     valid_steps: int = 0  # measure this often, and at the end; 0 is only at the end
     patience: int = 0  # so many measurements in a row without a new best end it; 0 never does
-    average_share: float = 0.0  # last share of the steps whose weights are averaged; 0 averages nothing
+    average_share: float = (
+        0.0  # last share of the steps whose weights are averaged; 0 averages nothing
+    )
     average_decay: float = 1.0  # 1 is their plain mean; less forgets the older ones
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -71,7 +74,7 @@ def fit(
     folder: Path,
     measure: Callable[[Any], float] | None = None,
     report: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
     devices: Devices = Devices(),
 ) -> dict[str, Any]:
     """Fits `model` in place and leaves `folder`/last.pt (to go on from) and `folder`/best.pt (lowest `measure`).
@@ -89,11 +92,19 @@ def fit(
     import torch
 
     groups = rate_groups(model, settings.layer_decay)
-    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), weight_decay=settings.weight_decay)
+    optimizer = torch.optim.AdamW(
+        groups, lr=0.0, betas=(0.9, 0.98), weight_decay=settings.weight_decay
+    )
     state: dict[str, Any] = {
-        "step": 0, "best_step": 0, "stale": 0, "stopped_early": False, "losses": [], "unreadable": {}, "average": {},
+        "step": 0,
+        "best_step": 0,
+        "stale": 0,
+        "stopped_early": False,
+        "losses": [],
+        "unreadable": {},
+        "average": {},
         "averaged": 0,
-    }  # fmt: skip
+    }
     state.update(dict.fromkeys(("before", "best", "last", "loss_first", "loss_last")))
     last = folder / "last.pt"
     if last.exists():
@@ -107,11 +118,15 @@ def fit(
         model.decoder.requires_grad_(False)
         model.joint.requires_grad_(False)
     resumed_from = state["step"]
-    if measure and not resumed_from:  # what fitting must beat; if it never does, the weights it began with are best
+    if (
+        measure and not resumed_from
+    ):  # what fitting must beat; if it never does, the weights it began with are best
         if devices.first:
             state["best"] = state["before"] = measure(model)
             report(0, {"valid_wer": state["best"]})
-            _save(folder / "best.pt", {"model": model.state_dict(), "step": 0, "wer": state["best"]})
+            _save(
+                folder / "best.pt", {"model": model.state_dict(), "step": 0, "wer": state["best"]}
+            )
         state["best"] = state["before"] = devices.of_first(state["best"])
     own_masks = model.spec_augmentation
     masks = _masks(settings.augmentation)
@@ -122,11 +137,15 @@ def fit(
         model.spec_augmentation = None if step < settings.clean_steps else masks
         set_learning(model, step >= settings.freeze_encoder_steps, settings.frozen_layers)
         chosen = batch_at(step)
-        state["losses"].append(_step(model, optimizer, corpus, tokens, chosen, settings, step, devices, state))
+        state["losses"].append(
+            _step(model, optimizer, corpus, tokens, chosen, settings, step, devices, state)
+        )
         state["step"] = done = step + 1
         if step >= average_from:
             _take_into_average(model, state, settings.average_decay)
-        if measure and (done == settings.steps or (settings.valid_steps and done % settings.valid_steps == 0)):
+        if measure and (
+            done == settings.steps or (settings.valid_steps and done % settings.valid_steps == 0)
+        ):
             value = devices.of_first(measure(model) if devices.first else None)
             report(done, {"valid_wer": value})
             state["last"] = value
@@ -134,8 +153,13 @@ def fit(
             if value < state["best"]:
                 state["best"], state["best_step"], state["stale"] = value, done, 0
                 if devices.first:
-                    _save(folder / "best.pt", {"model": model.state_dict(), "step": done, "wer": value})
-            state["stopped_early"] = 0 < settings.patience <= state["stale"] and done < settings.steps
+                    _save(
+                        folder / "best.pt",
+                        {"model": model.state_dict(), "step": done, "wer": value},
+                    )
+            state["stopped_early"] = (
+                0 < settings.patience <= state["stale"] and done < settings.steps
+            )
         at_end = state["stopped_early"] or done == settings.steps
         if at_end or done % 10 == 0:
             mean = float(np.mean(state["losses"]))
@@ -147,7 +171,10 @@ def fit(
             for found in devices.gather(state["unreadable"]):
                 state["unreadable"] |= found
             if devices.first:
-                _save(last, {**state, "model": model.state_dict(), "optimizer": optimizer.state_dict()})
+                _save(
+                    last,
+                    {**state, "model": model.state_dict(), "optimizer": optimizer.state_dict()},
+                )
         progress(done, settings.steps)
     model.spec_augmentation = own_masks
     model.requires_grad_(True)
@@ -160,7 +187,10 @@ def weights_left(folder: Path) -> dict[str, dict[str, Any]]:
     """The weights that `fit` left in `folder`: best, last unless it is the best, and averaged where it averaged."""
     import torch
 
-    best, last = (torch.load(folder / f"{name}.pt", weights_only=True, map_location="cpu") for name in ("best", "last"))
+    best, last = (
+        torch.load(folder / f"{name}.pt", weights_only=True, map_location="cpu")
+        for name in ("best", "last")
+    )
     found = {"best": best["model"]}
     if best["step"] != last["step"]:
         found["last"] = last["model"]
@@ -170,9 +200,16 @@ def weights_left(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _step(
-    model: Any, optimizer: Any, corpus: Waves, tokens: Sequence[Any], chosen: np.ndarray, settings: Fit,
-    step: int, devices: Devices, state: dict[str, Any],
-) -> float:  # fmt: skip
+    model: Any,
+    optimizer: Any,
+    corpus: Waves,
+    tokens: Sequence[Any],
+    chosen: np.ndarray,
+    settings: Fit,
+    step: int,
+    devices: Devices,
+    state: dict[str, Any],
+) -> float:
     """One optimizer step; everything random comes from the seed and the step. Returns the loss a character.
 
     A step is cut into devices × accumulate parts. Which process takes a part changes nothing in it.
@@ -239,9 +276,11 @@ def _masks(settings: Augmentation) -> Any:
     if not settings.frequency_masks and not settings.time_masks:
         return None
     return SpectrogramAugmentation(
-        freq_masks=settings.frequency_masks, freq_width=settings.frequency_width,
-        time_masks=settings.time_masks, time_width=settings.time_width,
-    )  # fmt: skip
+        freq_masks=settings.frequency_masks,
+        freq_width=settings.frequency_width,
+        time_masks=settings.time_masks,
+        time_width=settings.time_width,
+    )
 
 
 @contextlib.contextmanager

@@ -54,7 +54,10 @@ def foresee(
 
     days = rows["as_of"].unique().sort()
     day = days[int(len(days) * _PAST)]
-    past, future = known_on(rows.filter(split="train"), day, lead_days), rows.filter(pl.col("as_of") >= day)
+    past, future = (
+        known_on(rows.filter(split="train"), day, lead_days),
+        rows.filter(pl.col("as_of") >= day),
+    )
     if min(leavers(past), leavers(future)) < min_events:
         return None
     try:

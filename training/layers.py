@@ -23,13 +23,18 @@ def rate_groups(model: Any, layer_decay: float) -> list[dict[str, Any]]:
     if layer_decay == 1:
         return [{"params": list(model.parameters()), "scale": 1.0}]
     layers = encoder_layers(model)
-    depth = {id(weight): number for number, layer in enumerate(layers) for weight in layer.parameters()}
+    depth = {
+        id(weight): number for number, layer in enumerate(layers) for weight in layer.parameters()
+    }
     inside = {id(weight) for weight in model.encoder.parameters()}
     groups: dict[int, list[Any]] = {}
     for weight in model.parameters():
         below = len(layers) - depth.get(id(weight), 0) if id(weight) in inside else 0
         groups.setdefault(below, []).append(weight)
-    return [{"params": weights, "scale": layer_decay**below} for below, weights in sorted(groups.items())]
+    return [
+        {"params": weights, "scale": layer_decay**below}
+        for below, weights in sorted(groups.items())
+    ]
 
 
 def set_learning(model: Any, encoder: bool, frozen_layers: int) -> None:

@@ -36,8 +36,13 @@ def check(limits: Limits, parts: dict[str, pl.DataFrame]) -> bool:
     customers, left = part["customer_id"].n_unique(), leavers(part)
     if left == 0 or part["event"].all():
         every = "nobody" if left == 0 else "everybody"
-        raise ChurnTrainingError(f"churn: {every} among {customers} customers left, so there is nothing to tell apart.")
-    for what, found, least in (("customers", customers, limits.min_customers), ("leavers", left, limits.min_events)):
+        raise ChurnTrainingError(
+            f"churn: {every} among {customers} customers left, so there is nothing to tell apart."
+        )
+    for what, found, least in (
+        ("customers", customers, limits.min_customers),
+        ("leavers", left, limits.min_events),
+    ):
         if found < least:
             raise ChurnTrainingError(
                 f"churn: {found} {what} to learn from, {least} needed. Deliver more customers with outcomes, or lower "
@@ -45,7 +50,9 @@ def check(limits: Limits, parts: dict[str, pl.DataFrame]) -> bool:
             )
     dated = part["time_days"].is_not_null()
     if dated.any() != dated.all():
-        raise ChurnTrainingError("churn: some targets have dates and some have none. Compute the features again.")
+        raise ChurnTrainingError(
+            "churn: some targets have dates and some have none. Compute the features again."
+        )
     return bool(dated.any())
 
 

@@ -38,7 +38,12 @@ class Rows:
 
     def take(self, places: torch.Tensor) -> Rows:
         """The rows at `places`, in that order."""
-        return replace(self, inputs=self.inputs[places], observed=self.observed[places], event=self.event[places])
+        return replace(
+            self,
+            inputs=self.inputs[places],
+            observed=self.observed[places],
+            event=self.event[places],
+        )
 
 
 def encode(encoder: Encoder, part: pl.DataFrame, horizons_days: tuple[int, ...]) -> Rows:
@@ -56,7 +61,13 @@ def encode(encoder: Encoder, part: pl.DataFrame, horizons_days: tuple[int, ...])
     interval = torch.searchsorted(ends, time[:, 0].contiguous())
     event &= interval < len(ends)
     left = part["customer_id"].filter(pl.Series(event.numpy()))
-    return Rows(inputs, observed, torch.where(event, interval, -1), True, len(left) / max(1, left.n_unique()) or 1.0)
+    return Rows(
+        inputs,
+        observed,
+        torch.where(event, interval, -1),
+        True,
+        len(left) / max(1, left.n_unique()) or 1.0,
+    )
 
 
 def loss(logits: torch.Tensor, rows: Rows) -> torch.Tensor:
@@ -71,10 +82,14 @@ def row_losses(logits: torch.Tensor, rows: Rows) -> torch.Tensor:
 
     if not rows.dated:
         target = (rows.event >= 0).to(logits.dtype)[:, None].expand(logits.shape[:2])
-        return functional.binary_cross_entropy_with_logits(logits[:, :, 0], target, reduction="none")
+        return functional.binary_cross_entropy_with_logits(
+            logits[:, :, 0], target, reduction="none"
+        )
     hazard = functional.softplus(logits)
     survived = (hazard * rows.observed[:, None, :]).sum(2)
-    chosen = logits.gather(2, rows.event.clamp(min=0)[:, None, None].expand(-1, logits.shape[1], 1))[:, :, 0]
+    chosen = logits.gather(
+        2, rows.event.clamp(min=0)[:, None, None].expand(-1, logits.shape[1], 1)
+    )[:, :, 0]
     # log(softplus(x)) is x far below zero, where softplus itself would round to nothing
     log_hazard = torch.where(chosen < -15, chosen, functional.softplus(chosen.clamp(min=-15)).log())
     return survived - log_hazard * (rows.event >= 0)[:, None]
@@ -105,7 +120,9 @@ def ensemble_loss(network: torch.nn.Module, rows: Rows) -> float:
     return float(loss(ensemble_logits(network, rows)[:, None, :], rows))
 
 
-def calibrate(network: torch.nn.Module, rows: Rows, expected: float = 1.0) -> tuple[float, tuple[float, ...]]:
+def calibrate(
+    network: torch.nn.Module, rows: Rows, expected: float = 1.0
+) -> tuple[float, tuple[float, ...]]:
     """A temperature for all and a bias for each interval by penalised likelihood: few events move them little.
 
     `expected` is the temperature to believe in before seeing `rows`. Hazards are spread around the average customer's,
@@ -126,7 +143,9 @@ def calibrate(network: torch.nn.Module, rows: Rows, expected: float = 1.0) -> tu
         total = loss(moved, rows) * len(rows) / rows.repeats
         # Gaussian priors: 0.1 on the log temperature, 0.05 on each bias. Train knows the level better than valid does,
         # and what was fitted under penalties is seldom overconfident.
-        total = total + (knobs[0] - centre) ** 2 / (2 * 0.1**2) + (knobs[1:] ** 2).sum() / (2 * 0.05**2)
+        total = (
+            total + (knobs[0] - centre) ** 2 / (2 * 0.1**2) + (knobs[1:] ** 2).sum() / (2 * 0.05**2)
+        )
         total.backward()
         return total
 

@@ -17,7 +17,11 @@ def is_hybrid(model: Any) -> bool:
 
 
 def loss_sum(
-    model: Any, batch: torch.Tensor, lengths: torch.Tensor, tokens: Sequence[Any], rnnt_weight: float = 0.0
+    model: Any,
+    batch: torch.Tensor,
+    lengths: torch.Tensor,
+    tokens: Sequence[Any],
+    rnnt_weight: float = 0.0,
 ) -> torch.Tensor:
     """The loss of all utterances together, a scalar; a step divides it by its number of labels.
 
@@ -35,9 +39,14 @@ def loss_sum(
     else:
         log_probs, steps = ctc_log_probs(model, batch, lengths)
     ctc = torch.nn.functional.ctc_loss(
-        log_probs.transpose(0, 1), flat, steps, counts,
-        blank=log_probs.shape[-1] - 1, reduction="none", zero_infinity=True,
-    ).sum()  # fmt: skip
+        log_probs.transpose(0, 1),
+        flat,
+        steps,
+        counts,
+        blank=log_probs.shape[-1] - 1,
+        reduction="none",
+        zero_infinity=True,
+    ).sum()
     if not both:
         return ctc
     return (1 - rnnt_weight) * ctc + rnnt_weight * _transducer(model, encoded, steps, flat, counts)
@@ -54,9 +63,13 @@ def _transducer(
     decoded, counts, _ = model.decoder(targets=targets, target_length=counts)
     if model.joint.fuse_loss_wer:
         loss, *_ = model.joint(
-            encoder_outputs=encoded, decoder_outputs=decoded, encoder_lengths=steps,
-            transcripts=targets, transcript_lengths=counts, compute_wer=False,
-        )  # fmt: skip
+            encoder_outputs=encoded,
+            decoder_outputs=decoded,
+            encoder_lengths=steps,
+            transcripts=targets,
+            transcript_lengths=counts,
+            compute_wer=False,
+        )
         return loss.sum()
     joint = model.joint(encoder_outputs=encoded, decoder_outputs=decoded)
     return model.loss(log_probs=joint, targets=targets, input_lengths=steps, target_lengths=counts)

@@ -35,8 +35,12 @@ class Account:
     manifest: str
     utterances: int = 0  # used
     used_s: float = 0.0
-    skipped: dict[str, dict[str, Any]] = field(default_factory=dict)  # reason → utterances, seconds, first
-    defects: list[dict[str, str]] = field(default_factory=list)  # for people to repair: thing, reason, next_step
+    skipped: dict[str, dict[str, Any]] = field(
+        default_factory=dict
+    )  # reason → utterances, seconds, first
+    defects: list[dict[str, str]] = field(
+        default_factory=list
+    )  # for people to repair: thing, reason, next_step
 
     def skip(self, reason: str, thing: str, duration_s: float) -> None:
         """Counts an utterance that is in order but not wanted."""
@@ -44,10 +48,14 @@ class Account:
         entry["utterances"] += 1
         entry["seconds"] += duration_s
 
-    def quarantine(self, kind: str, thing: str, duration_s: float, reason: str, next_step: str) -> None:
+    def quarantine(
+        self, kind: str, thing: str, duration_s: float, reason: str, next_step: str
+    ) -> None:
         """Counts and lists an utterance that is broken."""
         self.skip(kind, thing, duration_s)
-        self.defects.append({"thing": thing, "kind": kind, "reason": reason, "next_step": next_step})
+        self.defects.append(
+            {"thing": thing, "kind": kind, "reason": reason, "next_step": next_step}
+        )
 
     def lose(self, thing: str, duration_s: float, reason: str) -> None:
         """Counts an utterance that was taken and proved unreadable while training."""
@@ -65,11 +73,13 @@ class Account:
             "hours_given": (self.used_s + lost_s) / 3600,
             "skipped": {
                 reason: {
-                    "utterances": entry["utterances"], "hours": entry["seconds"] / 3600, "first": entry["first"]
+                    "utterances": entry["utterances"],
+                    "hours": entry["seconds"] / 3600,
+                    "first": entry["first"],
                 }
                 for reason, entry in sorted(self.skipped.items())
             },
-        }  # fmt: skip
+        }
 
 
 @dataclass
@@ -94,7 +104,9 @@ class Files(Utterances):
             samples = _decode(Path(self.paths[index]), float(self.offset_s[index]), promised_s)
             there_s = len(samples) / SAMPLE_RATE_HZ
             if abs(there_s - promised_s) > 0.1 + 0.1 * promised_s:
-                raise AudioError(f"{self.paths[index]}: lasts {there_s:.1f} s, its manifest says {promised_s:.1f}.")
+                raise AudioError(
+                    f"{self.paths[index]}: lasts {there_s:.1f} s, its manifest says {promised_s:.1f}."
+                )
         except (AudioError, OSError) as error:
             self.unreadable.add(index)
             if len(self.unreadable) > self.bearable:
@@ -149,24 +161,30 @@ def read_manifest(
     """
     rows = list(_rows(path, account))
     total_s = sum(duration_s for *_, duration_s in rows)
-    corpus_of: _InMemory | _InFiles = _InMemory() if total_s <= limits.in_memory_hours * 3600 else _InFiles()
+    corpus_of: _InMemory | _InFiles = (
+        _InMemory() if total_s <= limits.in_memory_hours * 3600 else _InFiles()
+    )
     tokens: list[np.ndarray] = []
     things: list[str] = []
     for where, audio, text, offset_s, duration_s in rows:
         labels, unknown = encode(text)
         if unknown:
             account.quarantine(
-                "text outside the labels", where, duration_s,
+                "text outside the labels",
+                where,
+                duration_s,
                 f"{unknown!r} in {text!r} is not among the model's labels",
                 "Normalise the text (data.text.normalise), or set asr.vocabulary to learn other labels.",
-            )  # fmt: skip
+            )
             continue
         reason = _unwanted(duration_s, len(labels), step_s, limits, learn)
         if reason is None:
             try:
                 duration_s = corpus_of.take(audio, text, offset_s, duration_s)
             except (AudioError, OSError) as error:
-                account.quarantine("unreadable audio", where, duration_s, str(error), "Export it again.")
+                account.quarantine(
+                    "unreadable audio", where, duration_s, str(error), "Export it again."
+                )
                 continue
             reason = _unwanted(duration_s, len(labels), step_s, limits, learn)
             if reason:
@@ -185,7 +203,9 @@ def read_manifest(
             f"lines are broken; asr.defect_share allows {limits.defect_share:.0%}."
         )
     if not tokens:
-        reasons = "; ".join(f"{entry['utterances']} {reason}" for reason, entry in sorted(account.skipped.items()))
+        reasons = "; ".join(
+            f"{entry['utterances']} {reason}" for reason, entry in sorted(account.skipped.items())
+        )
         raise ManifestError(
             f"{path}: no utterance to use among {lines} lines{f' ({reasons})' * bool(reasons)}. "
             "Deliver more transcribed speech, or relax asr.shortest_s and asr.longest_s."
@@ -245,7 +265,9 @@ def _seconds(row: dict[str, Any], name: str) -> float | None:
     return value
 
 
-def _unwanted(duration_s: float, labels: int, step_s: float, limits: Limits, learn: bool) -> str | None:
+def _unwanted(
+    duration_s: float, labels: int, step_s: float, limits: Limits, learn: bool
+) -> str | None:
     if duration_s < limits.shortest_s:
         return f"shorter than {limits.shortest_s} s"
     if duration_s > limits.longest_s:
@@ -297,7 +319,9 @@ class _InFiles:
     def corpus(self, defect_share: float) -> Files:
         paths, offsets, durations, texts = zip(*self._rows, strict=True)
         frames = np.round(np.array(durations) * SAMPLE_RATE_HZ).astype(np.int64)
-        return Files(list(paths), np.array(offsets), frames, list(texts), int(defect_share * len(frames)))
+        return Files(
+            list(paths), np.array(offsets), frames, list(texts), int(defect_share * len(frames))
+        )
 
 
 def _decode(audio: Path, offset_s: float, duration_s: float) -> np.ndarray:
@@ -308,4 +332,6 @@ def _decode(audio: Path, offset_s: float, duration_s: float) -> np.ndarray:
     wave = samples[round(offset_s * rate_hz) : round((offset_s + duration_s) * rate_hz), 0]
     if not len(wave):
         raise AudioError(f"{audio}: has nothing at {offset_s} s")
-    return np.round(np.clip(resample(wave, rate_hz, SAMPLE_RATE_HZ), -1, 1) * 32767).astype(np.int16)
+    return np.round(np.clip(resample(wave, rate_hz, SAMPLE_RATE_HZ), -1, 1) * 32767).astype(
+        np.int16
+    )

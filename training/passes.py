@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from data.progress import Progress
 from training import checkpoint
 from training.likelihood import Rows, ensemble_loss, loss
 
@@ -47,7 +48,7 @@ def learn(
     fingerprint: str,
     begin: Callable[[], None],
     log: Callable[[dict[str, float], int], None],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
     """Leaves `network` as it was after its best pass. Returns epoch, best_epoch, best_loss, first_loss, resumed_from.
 
@@ -60,8 +61,14 @@ def learn(
     if state is None:
         begin()
         first = ensemble_loss(network, valid)
-        state = {"fingerprint": fingerprint, "epoch": 0, "best_epoch": 0, "best_loss": first, "first_loss": first,
-                 "best": _copied(network)}  # fmt: skip
+        state = {
+            "fingerprint": fingerprint,
+            "epoch": 0,
+            "best_epoch": 0,
+            "best_loss": first,
+            "first_loss": first,
+            "best": _copied(network),
+        }
     best = state.pop("best")
     while state["epoch"] < params.epochs and state["epoch"] - state["best_epoch"] < params.patience:
         train_loss = _one_pass(network, optimizer, rows, params, state["epoch"])
@@ -69,7 +76,11 @@ def learn(
         valid_loss = ensemble_loss(network, valid)
         log({"train_loss": train_loss, "valid_loss": valid_loss}, state["epoch"])
         if valid_loss < state["best_loss"]:
-            state["best_loss"], state["best_epoch"], best = valid_loss, state["epoch"], _copied(network)
+            state["best_loss"], state["best_epoch"], best = (
+                valid_loss,
+                state["epoch"],
+                _copied(network),
+            )
         if state["epoch"] % params.checkpoint_every == 0:
             checkpoint.save(path, state, network, best, optimizer)
         progress(state["epoch"], params.epochs)
@@ -79,7 +90,11 @@ def learn(
 
 
 def repeat(
-    network: torch.nn.Module, rows: Rows, params: Learning, passes: int, progress: Callable[[int, int], None]
+    network: torch.nn.Module,
+    rows: Rows,
+    params: Learning,
+    passes: int,
+    progress: Progress,
 ) -> None:
     """So many passes over `rows`, with nothing to stop on; told as the last of `params.epochs`."""
     optimizer = _optimizer(network, params)
@@ -96,12 +111,19 @@ def _optimizer(network: torch.nn.Module, params: Learning) -> torch.optim.Optimi
     free: list[Any] = []
     for name, parameter in network.named_parameters():
         (free if "bias" in name or "scale" in name else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": params.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": params.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=params.learning_rate)
 
 
 def _one_pass(
-    network: torch.nn.Module, optimizer: torch.optim.Optimizer, rows: Rows, params: Learning, epoch: int
+    network: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rows: Rows,
+    params: Learning,
+    epoch: int,
 ) -> float:
     """One pass over the rows. Its randomness depends on seed and epoch alone, so a resumed training repeats it."""
     import torch

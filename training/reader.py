@@ -6,13 +6,15 @@ share of the contacts is read through misheard letters, so that a poor transcrip
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import polars as pl
+
+from data.progress import Progress
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +58,9 @@ class ReaderTraining:
     def __post_init__(self) -> None:
         """Raises ValueError for sizes that make no network."""
         if not 8 <= self.bits <= 22 or self.width < 1 or self.epochs < 1 or self.batch_size < 1:
-            raise ValueError("reader: bits must lie between 8 and 22; width, epochs and batch_size be at least 1.")
+            raise ValueError(
+                "reader: bits must lie between 8 and 22; width, epochs and batch_size be at least 1."
+            )
 
 
 @dataclass(frozen=True)
@@ -79,13 +83,23 @@ class Lesson:
 
 
 def lesson(
-    contacts: pl.DataFrame, turns: pl.DataFrame, beliefs: pl.DataFrame, labels: Mapping[str, tuple[str, ...]]
+    contacts: pl.DataFrame,
+    turns: pl.DataFrame,
+    beliefs: pl.DataFrame,
+    labels: Mapping[str, tuple[str, ...]],
 ) -> Lesson:
     """The contacts that have turns, with what `beliefs` (contact_id, label, value, probability) says of each."""
-    read = contacts.join(turns.select("contact_id").unique(), on="contact_id", how="semi", maintain_order="left")
-    places = {(name, value): n for n, (name, value) in enumerate((k, v) for k, vs in labels.items() for v in vs)}
+    read = contacts.join(
+        turns.select("contact_id").unique(), on="contact_id", how="semi", maintain_order="left"
+    )
+    places = {
+        (name, value): n
+        for n, (name, value) in enumerate((k, v) for k, vs in labels.items() for v in vs)
+    }
     of_label = {name: number for number, name in enumerate(labels)}
-    numbered = beliefs.join(read.select("contact_id").with_row_index("row"), on="contact_id", how="inner")
+    numbered = beliefs.join(
+        read.select("contact_id").with_row_index("row"), on="contact_id", how="inner"
+    )
     targets = np.zeros((read.height, len(places)), np.float32)
     mask = np.zeros((read.height, len(labels)), np.float32)
     for (name, value), part in numbered.group_by("label", "value"):
@@ -102,7 +116,7 @@ def train(
     lessons: Mapping[str, Lesson],
     work_dir: Path,
     run: Run,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
     """Learns from lessons["train"], chooses the pass and calibrates on lessons["valid"], writes `work_dir`/model.
 
@@ -120,27 +134,39 @@ def train(
             "messages or transcripts, or lower reader.min_contacts."
         )
     if not valid.mask.any():
-        raise ReaderTrainingError("reader: no labelled contact in the valid split. Raise splits.valid_share.")
+        raise ReaderTrainingError(
+            "reader: no labelled contact in the valid split. Raise splits.valid_share."
+        )
     rng = np.random.default_rng(params.seed)
     torch.manual_seed(params.seed)
     config = ReaderConfig(dict(labels), params.bits, params.width, params.words, params.letters)
     learn = learn.of(np.sort(rng.permutation(len(learn))[: params.max_contacts]))
     # Every contact twice: as it was written or said, and misheard.
-    again = [frame.with_columns(pl.format("misheard {}", "contact_id").alias("contact_id"))
-             for frame in (learn.contacts, _misheard(learn.turns, params.misheard_letters, rng))]  # fmt: skip
-    heard = texts_of(pl.concat([learn.contacts, again[0]]), pl.concat([learn.turns, again[1]]), config)
+    again = [
+        frame.with_columns(pl.format("misheard {}", "contact_id").alias("contact_id"))
+        for frame in (learn.contacts, _misheard(learn.turns, params.misheard_letters, rng))
+    ]
+    heard = texts_of(
+        pl.concat([learn.contacts, again[0]]), pl.concat([learn.turns, again[1]]), config
+    )
     valid_texts = texts_of(valid.contacts, valid.turns, config)
     network = ReaderNetwork(config)
     network.known[heard.of(np.arange(len(learn))).buckets] = 1.0
     optimizer = torch.optim.Adam(network.parameters(), lr=params.learning_rate, fused=True)
     steps = params.epochs * -(-len(learn) // params.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, params.learning_rate, total_steps=steps, pct_start=0.15)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, params.learning_rate, total_steps=steps, pct_start=0.15
+    )
     targets, mask = (torch.from_numpy(part) for part in (learn.targets, learn.mask))
     best_loss, best_epoch, best = float("inf"), 0, network.state_dict()
     for epoch in range(1, params.epochs + 1):
         train_loss = _one_pass(network, optimizer, schedule, heard, targets, mask, params, rng)
         found = _logits(network, valid_texts)
-        valid_loss = float(_loss(found, torch.from_numpy(valid.targets), torch.from_numpy(valid.mask), network.sizes))
+        valid_loss = float(
+            _loss(
+                found, torch.from_numpy(valid.targets), torch.from_numpy(valid.mask), network.sizes
+            )
+        )
         run.log_metrics({"train_loss": train_loss, "valid_loss": valid_loss}, step=epoch)
         if valid_loss < best_loss:
             best_loss, best_epoch = valid_loss, epoch
@@ -151,11 +177,15 @@ def train(
     config = _calibrated(config, _logits(network, valid_texts), valid)
     Reader(config, network).save(work_dir / MODEL)
     return {
-        "model": str(work_dir / MODEL), "run_id": run.run_id, "epochs": params.epochs, "best_epoch": best_epoch,
-        "valid_loss": best_loss, "contacts": {"train": len(learn), "valid": len(valid)},
+        "model": str(work_dir / MODEL),
+        "run_id": run.run_id,
+        "epochs": params.epochs,
+        "best_epoch": best_epoch,
+        "valid_loss": best_loss,
+        "contacts": {"train": len(learn), "valid": len(valid)},
         "labels": {name: int(learn.mask[:, n].sum()) for n, name in enumerate(labels)},
         "known_buckets": int(network.known.sum()),
-    }  # fmt: skip
+    }
 
 
 def _misheard(turns: pl.DataFrame, most: float, rng: np.random.Generator) -> pl.DataFrame:
@@ -168,9 +198,15 @@ def _misheard(turns: pl.DataFrame, most: float, rng: np.random.Generator) -> pl.
 
 
 def _one_pass(
-    network: ReaderNetwork, optimizer: torch.optim.Optimizer, schedule: Any, heard: Texts,
-    targets: torch.Tensor, mask: torch.Tensor, params: ReaderTraining, rng: np.random.Generator,
-) -> float:  # fmt: skip
+    network: ReaderNetwork,
+    optimizer: torch.optim.Optimizer,
+    schedule: Any,
+    heard: Texts,
+    targets: torch.Tensor,
+    mask: torch.Tensor,
+    params: ReaderTraining,
+    rng: np.random.Generator,
+) -> float:
     import torch
 
     network.train()
@@ -191,12 +227,16 @@ def _one_pass(
     return float(np.mean(losses))
 
 
-def _loss(logits: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+def _loss(
+    logits: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor, sizes: list[int]
+) -> torch.Tensor:
     """Cross-entropy with soft targets, a mean over the labels of the mean over the contacts where each is known."""
     import torch
 
     total, count = logits.new_zeros(()), 0
-    for number, (found, wanted) in enumerate(zip(logits.split(sizes, 1), targets.split(sizes, 1), strict=True)):
+    for number, (found, wanted) in enumerate(
+        zip(logits.split(sizes, 1), targets.split(sizes, 1), strict=True)
+    ):
         weight = mask[:, number]
         if weight.any():
             each = -(wanted * torch.log_softmax(found, dim=1)).sum(dim=1)
@@ -209,7 +249,10 @@ def _logits(network: ReaderNetwork, texts: Texts) -> torch.Tensor:
     import torch
 
     with torch.inference_mode():
-        parts = [network(texts.of(np.arange(at, min(at + 512, len(texts))))) for at in range(0, len(texts), 512)]
+        parts = [
+            network(texts.of(np.arange(at, min(at + 512, len(texts)))))
+            for at in range(0, len(texts), 512)
+        ]
     return torch.cat(parts).clone()
 
 
@@ -230,9 +273,13 @@ def _calibrated(config: ReaderConfig, logits: torch.Tensor, valid: Lesson) -> Re
         shift = torch.zeros(found.shape[1], dtype=torch.float64, requires_grad=True)
         optimizer = torch.optim.LBFGS([scale, shift], max_iter=50, line_search_fn="strong_wolfe")
 
-        def closure(known=known, wanted=wanted, scale=scale, shift=shift, optimizer=optimizer) -> torch.Tensor:
+        def closure(
+            known=known, wanted=wanted, scale=scale, shift=shift, optimizer=optimizer
+        ) -> torch.Tensor:
             optimizer.zero_grad()
-            loss = -(wanted * torch.log_softmax(known * scale.exp() + shift, dim=1)).sum(dim=1).mean()
+            loss = (
+                -(wanted * torch.log_softmax(known * scale.exp() + shift, dim=1)).sum(dim=1).mean()
+            )
             loss = loss + 0.01 * (shift**2).sum() + 0.01 * (scale**2).sum()
             loss.backward()
             return loss

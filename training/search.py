@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from data.progress import Progress
 from training.churn import ChurnTraining, Run, train
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def search(
     name: str,
     work: Path,
     record: Callable[[int, ChurnTraining], AbstractContextManager[Run]],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
     lead_days: int = 0,
 ) -> Found:
     """Brings the study `name` in `storage` (an SQLAlchemy URL) to `trials` finished trials and returns the best.
@@ -69,7 +70,9 @@ def search(
     # An engine of its own waits out a database that another process has locked.
     engine = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
     database = optuna.storages.RDBStorage(storage, engine_kwargs=engine)
-    study = optuna.create_study(study_name=name, storage=database, direction="minimize", load_if_exists=True)
+    study = optuna.create_study(
+        study_name=name, storage=database, direction="minimize", load_if_exists=True
+    )
     done = _finished(study)
     # Resumed with the same seed, a sampler would draw the same points again.
     study.sampler = optuna.samplers.TPESampler(
@@ -95,7 +98,14 @@ def search(
     finished = _finished(study)
     losses = {trial.number: float(trial.value) for trial in finished if trial.value is not None}
     best = min(finished, key=lambda trial: (losses[trial.number], trial.number))
-    return Found(dict(best.params), losses[best.number], losses[min(losses)], best.number, len(finished), resumed_from)
+    return Found(
+        dict(best.params),
+        losses[best.number],
+        losses[min(losses)],
+        best.number,
+        len(finished),
+        resumed_from,
+    )
 
 
 def _around(base: ChurnTraining) -> Space:

@@ -28,7 +28,9 @@ class Augmentation:
     noise_snr_db_min: float = 8.0  # loudest noise, signal over noise
     noise_snr_db_max: float = 35.0  # faintest noise
     speed_spread: float = 0.1  # pace and pitch change by up to this share either way
-    quiet_share: float = 0.5  # cut anew: to its speech, then up to quiet_s of the line's own quiet on either side
+    quiet_share: float = (
+        0.5  # cut anew: to its speech, then up to quiet_s of the line's own quiet on either side
+    )
     quiet_s: float = 0.6  # so much of it at most
     frequency_masks: int = 2  # SpecAugment: masked bands an utterance
     frequency_width: int = 8  # SpecAugment: widest band, of the model's mel features
@@ -63,7 +65,12 @@ class Corpus(Utterances):
 
     def wave(self, index: int, speed: float = 1.0) -> np.ndarray:
         """float32 [frames] within [-1, 1]; at `speed` 1.1 a tenth shorter and higher (linear interpolation)."""
-        samples = self.audio[self.start[index] : self.start[index] + self.frames[index]].astype(np.float32) / 32768
+        samples = (
+            self.audio[self.start[index] : self.start[index] + self.frames[index]].astype(
+                np.float32
+            )
+            / 32768
+        )
         if speed == 1.0:
             return samples
         at = np.arange(0, len(samples) - 1, speed, dtype=np.float64)
@@ -93,7 +100,9 @@ def speech_in(wave: np.ndarray) -> tuple[int, int, float]:
         return 0, len(wave), 0.0
     level = np.sqrt((wave[: len(wave) // FRAME * FRAME].reshape(-1, FRAME) ** 2).mean(axis=1))
     faint, loud = (float(value) for value in np.quantile(level, [0.05, 0.95]))
-    spoken = np.flatnonzero(level > np.clip(2 * faint, loud * LEAST_SPEECH, loud * LEAST_SPEECH_IN_NOISE))
+    spoken = np.flatnonzero(
+        level > np.clip(2 * faint, loud * LEAST_SPEECH, loud * LEAST_SPEECH_IN_NOISE)
+    )
     if not len(spoken):
         return 0, len(wave), faint
     begin, end = int(spoken[0]) * FRAME - MARGIN, (int(spoken[-1]) + 1) * FRAME + MARGIN
@@ -105,7 +114,9 @@ def collate(waves: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     import torch
 
     lengths = np.array([len(wave) for wave in waves])
-    longest = -(-int(lengths.max()) // 4000) * 4000  # few distinct sizes, and quick ones for the FFT
+    longest = (
+        -(-int(lengths.max()) // 4000) * 4000
+    )  # few distinct sizes, and quick ones for the FFT
     batch = np.zeros((len(waves), longest), np.float32)
     for row, wave in zip(batch, waves, strict=True):
         row[: len(wave)] = wave
@@ -153,9 +164,13 @@ def telephone(batch: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     hz = torch.arange(spectrum.shape[1]) * (SAMPLE_RATE_HZ / samples)
     low = torch.from_numpy(rng.uniform(100, 350, (count, 1))).float()
     high = torch.from_numpy(rng.uniform(3200, 3700, (count, 1))).float()
-    band = torch.sigmoid((hz - low) / 20) * torch.sigmoid((high - hz) / 40)  # edges as soft as a filter's
+    band = torch.sigmoid((hz - low) / 20) * torch.sigmoid(
+        (high - hz) / 40
+    )  # edges as soft as a filter's
     narrow = torch.fft.irfft(spectrum * band, n=samples // 2) / 2
-    level = torch.from_numpy(10 ** rng.uniform(-1.2, -0.1, (count, 1))).float()  # a quiet line has coarser steps
+    level = torch.from_numpy(
+        10 ** rng.uniform(-1.2, -0.1, (count, 1))
+    ).float()  # a quiet line has coarser steps
     peak = narrow.abs().amax(1, keepdim=True).clamp_min(1e-5)
     coded = torch.sign(narrow) * torch.log1p(255 * (narrow / peak * level).abs()) / np.log(256)
     coded = torch.round(coded * 127) / 127
@@ -163,7 +178,9 @@ def telephone(batch: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return torch.fft.irfft(torch.fft.rfft(decoded), n=samples) * 2
 
 
-def _effects(batch: torch.Tensor, lengths: torch.Tensor, settings: Telephony, rng: np.random.Generator) -> torch.Tensor:
+def _effects(
+    batch: torch.Tensor, lengths: torch.Tensor, settings: Telephony, rng: np.random.Generator
+) -> torch.Tensor:
     """Each row after the effects that fell to it; crosstalk comes from the row before."""
     import torch
 
@@ -173,7 +190,9 @@ def _effects(batch: torch.Tensor, lengths: torch.Tensor, settings: Telephony, rn
     for number, row in enumerate(rows):
         other = rows[number - 1] if len(rows) > 1 else row[:0]
         speech = ((other, SAMPLE_RATE_HZ),) if other.any() else ()
-        heard = at_random(row, SAMPLE_RATE_HZ, settings, Sounds(sounds.noise, sounds.music, speech), rng)
+        heard = at_random(
+            row, SAMPLE_RATE_HZ, settings, Sounds(sounds.noise, sounds.music, speech), rng
+        )
         changed[number, : len(row)] = torch.from_numpy(np.array(heard))
     return changed
 
@@ -187,5 +206,9 @@ def _noise(batch: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     slope = torch.from_numpy(rng.uniform(0, 1, (count, 1))).float()
     shape = torch.arange(1, samples // 2 + 2)[None, :].float() ** -slope
     coloured = torch.fft.irfft(torch.fft.rfft(white) * shape, n=samples)
-    murmur = torch.from_numpy(rng.random(count) < 0.25) if count > 1 else torch.zeros(count, dtype=torch.bool)
+    murmur = (
+        torch.from_numpy(rng.random(count) < 0.25)
+        if count > 1
+        else torch.zeros(count, dtype=torch.bool)
+    )
     return torch.where(murmur[:, None], batch.roll(1, 0), coloured)

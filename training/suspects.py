@@ -6,27 +6,40 @@ its own rules gave is judged by other words than they look for. Outcomes are dou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
 
+from data.progress import Progress
 from evaluation.metrics.churn import known_by
 from evaluation.metrics.churn_references import logistic
 from evaluation.suspects import suspects
 
 SCHEMA = {
-    "about": pl.String, "id": pl.String, "label": pl.String, "given": pl.String, "suggested": pl.String,
-    "probability": pl.Float64, "margin": pl.Float64,
-}  # fmt: skip
+    "about": pl.String,
+    "id": pl.String,
+    "label": pl.String,
+    "given": pl.String,
+    "suggested": pl.String,
+    "probability": pl.Float64,
+    "margin": pl.Float64,
+}
 _LEAST = 10  # rows a value needs for a model to know it
-UNSAID = ("friction_long_wait", "friction_repeated_contact")  # known from clocks and the history, not from words
+UNSAID = (
+    "friction_long_wait",
+    "friction_repeated_contact",
+)  # known from clocks and the history, not from words
 
 
 def suspect_labels(
-    labels: pl.DataFrame, turns: pl.DataFrame, customers: pl.DataFrame, folds: int = 5, seed: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> pl.DataFrame:  # fmt: skip
+    labels: pl.DataFrame,
+    turns: pl.DataFrame,
+    customers: pl.DataFrame,
+    folds: int = 5,
+    seed: int = 0,
+    progress: Progress = lambda done, total: None,
+) -> pl.DataFrame:
     """Labels of contacts (LABELS) that what was said in them (TURNS) speaks against, most suspect first, as SCHEMA.
 
     `customers` (contact_id, customer_id) keeps a customer's contacts in one fold. Values on fewer than 10 contacts
@@ -40,33 +53,53 @@ def suspect_labels(
     found = []
     for n, name in enumerate(names):
         progress(n, len(names))
-        rows = labels.filter(pl.col("label") == name).join(texts, on="contact_id").join(owner, on="contact_id")
+        rows = (
+            labels.filter(pl.col("label") == name)
+            .join(texts, on="contact_id")
+            .join(owner, on="contact_id")
+        )
         counts = rows["value"].value_counts()
         values = sorted(counts.filter(pl.col("count") >= _LEAST)["value"].to_list())
         rows = rows.filter(pl.col("value").is_in(values)).sort("contact_id")
         if len(values) < 2:
             continue
         given = np.array([values.index(value) for value in rows["value"]])
-        words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True).fit_transform(rows["text"].to_list())
+        words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True).fit_transform(
+            rows["text"].to_list()
+        )
         believed = np.full((rows.height, len(values)), np.nan)
         for train, held in _folds(rows["customer_id"].to_numpy(), folds, seed):
             if len(np.unique(given[train])) == len(values):
-                believed[held] = _logistic().fit(words[train], given[train]).predict_proba(words[held])
+                believed[held] = (
+                    _logistic().fit(words[train], given[train]).predict_proba(words[held])
+                )
         judged = np.isfinite(believed).all(1)
         if judged.any():
-            listed = _listed("contact", name, rows["contact_id"].to_numpy()[judged], values, given[judged],
-                             believed[judged])  # fmt: skip
+            listed = _listed(
+                "contact",
+                name,
+                rows["contact_id"].to_numpy()[judged],
+                values,
+                given[judged],
+                believed[judged],
+            )
             found.append(listed)
     progress(len(names), len(names))
     return _together(found)
 
 
-def suspect_outcomes(features: pl.DataFrame, horizon_days: int, folds: int = 5, seed: int = 0) -> pl.DataFrame:
+def suspect_outcomes(
+    features: pl.DataFrame, horizon_days: int, folds: int = 5, seed: int = 0
+) -> pl.DataFrame:
     """Customers whose leaving or staying by the horizon their features speak against, as SCHEMA.
 
     `features` is what data.features made. Of a customer with several as-of dates the most suspect one is listed.
     """
-    names = [name for name in features.columns if name not in ("customer_id", "as_of", "split", "event", "time_days")]
+    names = [
+        name
+        for name in features.columns
+        if name not in ("customer_id", "as_of", "split", "event", "time_days")
+    ]
     dated = bool(features["time_days"].is_not_null().any())
     rows = features.filter(pl.col("event").is_not_null()).sort("customer_id", "as_of")
     left, weight = known_by(rows, horizon_days if dated else None)
@@ -79,16 +112,29 @@ def suspect_outcomes(features: pl.DataFrame, horizon_days: int, folds: int = 5, 
         if 0 < left[train].sum() < len(train):
             varied = [name for name in names if known[name].n_unique() > 1]
             horizons = (horizon_days,) if dated else ()
-            risk[held] = logistic(known, rows[held.tolist()], varied, horizons).to_series(-1).to_numpy()
+            risk[held] = (
+                logistic(known, rows[held.tolist()], varied, horizons).to_series(-1).to_numpy()
+            )
     judged = np.isfinite(risk)
     name = f"left within {horizon_days} days" if dated else "left"
-    listed = _listed("customer", name, rows["customer_id"].to_numpy()[judged], ["no", "yes"],
-                     left[judged].astype(np.int64), np.column_stack([1 - risk, risk])[judged])  # fmt: skip
+    listed = _listed(
+        "customer",
+        name,
+        rows["customer_id"].to_numpy()[judged],
+        ["no", "yes"],
+        left[judged].astype(np.int64),
+        np.column_stack([1 - risk, risk])[judged],
+    )
     return listed.unique("id", keep="first", maintain_order=True)
 
 
 def _listed(
-    about: str, label: str, ids: np.ndarray, values: list[str], given: np.ndarray, believed: np.ndarray
+    about: str,
+    label: str,
+    ids: np.ndarray,
+    values: list[str],
+    given: np.ndarray,
+    believed: np.ndarray,
 ) -> pl.DataFrame:
     if len(np.unique(given)) < len(values):
         return pl.DataFrame(schema=SCHEMA)
@@ -100,7 +146,9 @@ def _listed(
             "label": [label] * len(found.rows),
             "given": [values[given[row]] for row in found.rows],
             "suggested": [values[value] for value in found.suggested],
-            "probability": [float(believed[row, v]) for row, v in zip(found.rows, found.suggested, strict=True)],
+            "probability": [
+                float(believed[row, v]) for row, v in zip(found.rows, found.suggested, strict=True)
+            ],
             "margin": found.margin,
         },
         schema=SCHEMA,
@@ -124,4 +172,6 @@ def _logistic():  # type: ignore[no-untyped-def]  # scikit-learn has no types
 
 
 def _together(found: list[pl.DataFrame]) -> pl.DataFrame:
-    return pl.concat([pl.DataFrame(schema=SCHEMA), *found]).sort("margin", descending=True, maintain_order=True)
+    return pl.concat([pl.DataFrame(schema=SCHEMA), *found]).sort(
+        "margin", descending=True, maintain_order=True
+    )

@@ -6,7 +6,6 @@ had not seen it. With folds the labels that are probably wrong are named as well
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import polars as pl
 
 from data.features import Feature
 from data.plain_table import Columns, TableError
+from data.progress import Progress
 from training.churn import TABLE, ChurnTraining, train
 from training.learnable import leaks
 
@@ -29,14 +29,18 @@ class TableFit:
     seed: int = 0  # of the division, and of all that is random in training
     test_share: float = 0.2  # held out to report on, where there are no folds
     valid_share: float = 0.125  # of the rest: to choose the number of passes, and to calibrate
-    folds: int = 0  # so many models, each reported on the rows it did not see; 0 holds out test_share once
+    folds: int = (
+        0  # so many models, each reported on the rows it did not see; 0 holds out test_share once
+    )
     allow_leaks: bool = False  # learn from columns that alone nearly decide the target
     churn: ChurnTraining = TABLE
 
     def __post_init__(self) -> None:
         """Raises ValueError for a number of folds that leaves nothing to learn from."""
         if self.folds == 1:
-            raise ValueError("folds: one fold leaves nothing to learn from. Give 0 (hold rows out once) or 2 and more.")
+            raise ValueError(
+                "folds: one fold leaves nothing to learn from. Give 0 (hold rows out once) or 2 and more."
+            )
 
 
 @dataclass(frozen=True)
@@ -59,16 +63,23 @@ class Unrecorded:
 
 
 def fit_table(
-    values: pl.DataFrame, event: pl.Series, ids: pl.Series, columns: Columns, fit: TableFit, work: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Fitted:  # fmt: skip
+    values: pl.DataFrame,
+    event: pl.Series,
+    ids: pl.Series,
+    columns: Columns,
+    fit: TableFit,
+    work: Path,
+    progress: Progress = lambda done, total: None,
+) -> Fitted:
     """Trains on rows whose `event` is known and writes the model under `work`.
 
     `values` holds the feature columns as data.plain_table.values_of gives them. Raises TableError when there is too
     little of anything, or a column alone nearly decides the target.
     """
     known = event.is_not_null()
-    rows = frame_of(values.filter(known), ids.filter(known)).with_columns(event.filter(known).alias("event"))
+    rows = frame_of(values.filter(known), ids.filter(known)).with_columns(
+        event.filter(known).alias("event")
+    )
     yes = int(rows["event"].sum())
     least = min(yes, rows.height - yes)
     if least < 2 * LEAST:
@@ -86,7 +97,10 @@ def fit_table(
             f"afterwards can. Leave it out with --exclude {name}, or say --allow-leaks if it is known beforehand."
         )
     params = replace(fit.churn, seed=fit.seed, leak_auc=1.0, min_customers=0, min_events=0)
-    declared = [_feature(name, "numeric" if name in columns.numeric else "categorical") for name in columns.features]
+    declared = [
+        _feature(name, "numeric" if name in columns.numeric else "categorical")
+        for name in columns.features
+    ]
     shares = [1 / fit.folds] * fit.folds if fit.folds else [fit.test_share]
     part = _divided(rows["event"].to_numpy(), shares, fit.seed)
     fits = fit.folds + 1 if fit.folds else 1
@@ -96,8 +110,14 @@ def fit_table(
         inner = _divided(rows["event"].to_numpy(), [fit.valid_share], fit.seed + 1 + n, where=~held)
         split = np.where(held, "test", np.where(inner == 0, "valid", "train"))
         model = work / f"fit-{n}"
-        trained = train(params, rows.with_columns(pl.Series("split", split)), model, Unrecorded(),
-                        _part_of(progress, n, fits), declared)  # fmt: skip
+        trained = train(
+            params,
+            rows.with_columns(pl.Series("split", split)),
+            model,
+            Unrecorded(),
+            _part_of(progress, n, fits),
+            declared,
+        )
         if held.any():
             predictions.append(_predicted(Path(trained["model"]), rows.filter(held)))
     summary = {**trained, "leaks_allowed": dict(found), "unknown_target": int((~known).sum())}
@@ -107,7 +127,9 @@ def fit_table(
 def frame_of(values: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
     """Rows as the churn model takes them: attr_<column>, customer_id, and no dates."""
     return values.rename({name: f"attr_{name}" for name in values.columns}).with_columns(
-        ids.alias("customer_id"), pl.lit(None, pl.Date).alias("as_of"), pl.lit(None, pl.Float64).alias("time_days")
+        ids.alias("customer_id"),
+        pl.lit(None, pl.Date).alias("as_of"),
+        pl.lit(None, pl.Float64).alias("time_days"),
     )
 
 
@@ -120,7 +142,9 @@ def suspect_rows(predictions: pl.DataFrame) -> tuple[pl.DataFrame, float]:
 
     risk, given = predictions["risk"].to_numpy(), predictions["event"].to_numpy().astype(np.int64)
     found = suspects(given, np.column_stack([1 - risk, risk]))
-    listed = predictions[found.rows.tolist()].select("customer_id", pl.col("event").alias("given"), "risk")
+    listed = predictions[found.rows.tolist()].select(
+        "customer_id", pl.col("event").alias("given"), "risk"
+    )
     return listed.with_columns(
         pl.Series("suggested", found.suggested == 1), pl.Series("margin", found.margin)
     ), found.noise_share
@@ -132,7 +156,7 @@ def _feature(name: str, kind: str) -> Feature:
     return Feature(f"attr_{name}", words, words, kind)
 
 
-def _part_of(progress: Callable[[int, int], None], number: int, parts: int) -> Callable[[int, int], None]:
+def _part_of(progress: Progress, number: int, parts: int) -> Progress:
     return lambda done, total: progress(number * total + done, parts * total)
 
 
@@ -143,7 +167,9 @@ def _predicted(model: Path, rows: pl.DataFrame) -> pl.DataFrame:
     return rows.select("customer_id", "as_of", "event", "time_days").with_columns(risks["risk"])
 
 
-def _divided(event: np.ndarray, shares: list[float], seed: int, where: np.ndarray | None = None) -> np.ndarray:
+def _divided(
+    event: np.ndarray, shares: list[float], seed: int, where: np.ndarray | None = None
+) -> np.ndarray:
     """The part of each row, numbered from 0, -1 for the rest: drawn apart among those who left and who stayed."""
     part = np.full(len(event), -1)
     rng = np.random.default_rng(seed)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from data.progress import Progress
 from training.boosting import Boosting, Grown, grow
 from training.likelihood import Rows, calibrate, ensemble_loss
 from training.passes import Learning, repeat
@@ -40,22 +40,34 @@ def blend(
         network.trees = _trees(grown, begin)
         network.share.fill_(_best_share(network, valid))
     temperature, bias = calibrate(network, valid)
-    kept = {"kept_valid_loss": ensemble_loss(network, valid), "trees": config.trees, "tree_share": float(network.share)}
+    kept = {
+        "kept_valid_loss": ensemble_loss(network, valid),
+        "trees": config.trees,
+        "tree_share": float(network.share),
+    }
     return replace(config, temperature=temperature, bias=bias), kept
 
 
 def refit(
-    network: TableNetwork, config: ChurnConfig, parts: dict[str, Rows], params: TableLearning, passes: int,
-    progress: Callable[[int, int], None],
-) -> TableNetwork:  # fmt: skip
+    network: TableNetwork,
+    config: ChurnConfig,
+    parts: dict[str, Rows],
+    params: TableLearning,
+    passes: int,
+    progress: Progress,
+) -> TableNetwork:
     """A network like `network`, but of all rows: as many passes and trees as were best, the same share of trees."""
     import torch
 
     from models.tabular import TableNetwork
 
     both = parts["train"], parts["valid"]
-    rows = Rows(torch.cat([part.inputs for part in both]), torch.cat([part.observed for part in both]),
-                torch.cat([part.event for part in both]), dated=False)  # fmt: skip
+    rows = Rows(
+        torch.cat([part.inputs for part in both]),
+        torch.cat([part.observed for part in both]),
+        torch.cat([part.event for part in both]),
+        dated=False,
+    )
     torch.manual_seed(params.seed)
     fuller = TableNetwork(replace(config, trees=0))
     repeat(fuller, rows, params, passes, progress)
@@ -88,7 +100,9 @@ def _best_share(network: TableNetwork, valid: Rows) -> float:
     costs = []
     for share in shares:
         network.share.fill_(share)
-        costs.append(ensemble_loss(network, valid) * len(valid) + (share - 0.5) ** 2 / (2 * _SHARE_SPREAD**2))
+        costs.append(
+            ensemble_loss(network, valid) * len(valid) + (share - 0.5) ** 2 / (2 * _SHARE_SPREAD**2)
+        )
     return float(shares[int(np.argmin(costs))])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from data.audio import AudioError, probe, to_wav_bytes
+from data.progress import Progress
 from data.simulator.voice import Synthesizer, voices
 from data.store import atomic, write_lines
 from data.text import normalise
@@ -29,13 +30,21 @@ _TUNING = "adaptation.tuning"
 class TextAdaptation:
     """How a recogniser is adapted with text only; with decoding.mode greedy and nothing spoken it is not."""
 
-    decoding: Decoding = field(default_factory=Decoding)  # its alpha, beta and unknown are tuned unless tuning is off
-    language: LanguageTraining = field(default_factory=LanguageTraining)  # how the language model is learnt
-    messages: bool = True  # learn from chats and e-mails of training customers too, not only from their calls
+    decoding: Decoding = field(
+        default_factory=Decoding
+    )  # its alpha, beta and unknown are tuned unless tuning is off
+    language: LanguageTraining = field(
+        default_factory=LanguageTraining
+    )  # how the language model is learnt
+    messages: bool = (
+        True  # learn from chats and e-mails of training customers too, not only from their calls
+    )
     terms: str = ""  # a file of terms and sentences to learn from as well (see read_terms), beside the checkout
     tuning: bool = True  # choose alpha, beta and unknown by the errors on validation speech
     tuning_s: float = 1200.0  # of validation speech to tune on at most
-    spoken: int = 0  # utterances of the texts and terms in simulated voices, to fine-tune on as well
+    spoken: int = (
+        0  # utterances of the texts and terms in simulated voices, to fine-tune on as well
+    )
     spoken_share: float = 0.2  # of the training audio that they are mixed in at
     voices: int = 40  # simulated voices that speak them
     seed: int = 0  # of voices and texts
@@ -46,10 +55,14 @@ class TextAdaptation:
             return
         beam = "Set adaptation.decoding.mode to beam"
         if self.decoding.boosts:
-            raise ValueError(f"adaptation.decoding.boosts: greedy decoding does not use them. {beam}, or remove them.")
+            raise ValueError(
+                f"adaptation.decoding.boosts: greedy decoding does not use them. {beam}, or remove them."
+            )
         if self.terms and not self.spoken:
             said = f"{beam}, or adaptation.spoken to so many utterances"
-            raise ValueError(f"adaptation.terms: nothing learns {self.terms}. {said}, or remove it.")
+            raise ValueError(
+                f"adaptation.terms: nothing learns {self.terms}. {said}, or remove it."
+            )
 
 
 class TermsError(ValueError):
@@ -65,16 +78,22 @@ def read_terms(path: Path) -> list[Text]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise TermsError(f"{path}: cannot be read ({error}). Give a UTF-8 text file, one term a line.") from error
+        raise TermsError(
+            f"{path}: cannot be read ({error}). Give a UTF-8 text file, one term a line."
+        ) from error
     found = []
     for number, line in enumerate(lines, start=1):
         text, _, weight = line.partition("\t")
         if not text.strip() or text.startswith("#"):
             continue
         if weight.strip() and not (weight.strip().isdigit() and int(weight) > 0):
-            raise TermsError(f"{path}:{number}: weight {weight.strip()!r}. Give a whole number from 1 behind the tab.")
+            raise TermsError(
+                f"{path}:{number}: weight {weight.strip()!r}. Give a whole number from 1 behind the tab."
+            )
         if not normalise(text):
-            raise TermsError(f"{path}:{number}: {text!r} has nothing to say in it. Write it as it is spoken.")
+            raise TermsError(
+                f"{path}:{number}: {text!r} has nothing to say in it. Write it as it is spoken."
+            )
         found.append(Text(text, int(weight or 1), whole=text.rstrip().endswith((".", "?", "!"))))
     return found
 
@@ -85,7 +104,7 @@ def adapt(
     model: Path,
     valid_manifest: Path,
     folder: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
     """Leaves language.arpa, language.json and decoding.json in `folder`, to lie beside the `.nemo` at `model`.
 
@@ -105,12 +124,21 @@ def adapt(
         heard = heard_by(recognizer, waves, lambda done, _: progress(done, 2 * steps))
 
         def wrong(found: list[str]) -> float:
-            return corpus_wer([word_errors(truth, normalise(text)) for truth, text in zip(said, found, strict=True)])
+            return corpus_wer(
+                [
+                    word_errors(truth, normalise(text))
+                    for truth, text in zip(said, found, strict=True)
+                ]
+            )
 
         settings, tried = tune(
-            settings, recognizer.labels, folder / LANGUAGE, heard, wrong,
+            settings,
+            recognizer.labels,
+            folder / LANGUAGE,
+            heard,
+            wrong,
             lambda done, total: progress(steps + steps * done // total, 2 * steps),
-        )  # fmt: skip
+        )
         greedy = wrong([found.text for found in recognizer.transcribe(waves)])
         facts = {"wer_greedy": greedy, "wer_beam": tried["wrong"], "tried": tried["tried"]}
         if facts["wer_beam"] >= greedy:
@@ -128,7 +156,7 @@ def speak(
     seed: int,
     voice_count: int = 40,
     telephone_share: float = 0.5,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> Path:
     """A NeMo manifest `out` of `count` utterances of `texts` in simulated voices, their 16 kHz mono wavs in a folder
     of its name; to be trained on beside real speech, never to be judged on.
@@ -152,20 +180,32 @@ def speak(
     for done, place in enumerate(order[:count], start=1):
         text, voice = spoken[place], speakers[int(rng.integers(len(speakers)))]
         phoned, edges_s = bool(rng.random() < telephone_share), rng.uniform(0.05, 0.35, 2)
-        name = hashlib.sha256(f"{seed}|{voice}|{phoned}|{edges_s.tolist()}|{text}".encode()).hexdigest()[:16] + ".wav"
+        name = (
+            hashlib.sha256(
+                f"{seed}|{voice}|{phoned}|{edges_s.tolist()}|{text}".encode()
+            ).hexdigest()[:16]
+            + ".wav"
+        )
         audio = folder / name
         kept.add(name)
         line_noise = rng.integers(2**31)
         if not _length_s(audio):
             edges = [np.zeros(int(SAMPLE_RATE_HZ * gap), np.float32) for gap in edges_s]
-            wave = np.concatenate((edges[0], synthesizer.speak(text, voice, SAMPLE_RATE_HZ), edges[1]))
+            wave = np.concatenate(
+                (edges[0], synthesizer.speak(text, voice, SAMPLE_RATE_HZ), edges[1])
+            )
             if phoned:
                 even = torch.from_numpy(wave[: len(wave) // 2 * 2])[None]
                 wave = telephone(even, np.random.default_rng(line_noise))[0].numpy()
             with atomic(audio, flush=False) as temporary:
                 temporary.write_bytes(to_wav_bytes(np.clip(wave, -1, 1), SAMPLE_RATE_HZ))
-        row = {"audio_filepath": f"{folder.name}/{name}", "duration": _length_s(audio), "text": text,
-               "voice": voice.name, "origin": "simulated"}  # fmt: skip
+        row = {
+            "audio_filepath": f"{folder.name}/{name}",
+            "duration": _length_s(audio),
+            "text": text,
+            "voice": voice.name,
+            "origin": "simulated",
+        }
         rows.append(row)
         progress(done, count)
     for path in folder.iterdir():
@@ -190,7 +230,9 @@ def _some_of(manifest: Path, most_s: float) -> tuple[list[np.ndarray], list[str]
     """
     limits = Limits(shortest_s=0.0, longest_s=float("inf"), defect_share=1.0, in_memory_hours=0.0)
     try:
-        corpus = read_manifest(manifest, lambda text: ([], ""), 0.0, limits, Account(str(manifest)), False).corpus
+        corpus = read_manifest(
+            manifest, lambda text: ([], ""), 0.0, limits, Account(str(manifest)), False
+        ).corpus
     except ManifestError as error:
         raise ManifestError(f"{error} Or set {_TUNING} to false.") from error
     every = max(1, int(np.ceil(corpus.duration_s.sum() / most_s)))
@@ -200,5 +242,7 @@ def _some_of(manifest: Path, most_s: float) -> tuple[list[np.ndarray], list[str]
             waves.append(corpus.wave(i))
             said.append(normalise(corpus.texts[i]))
     if not waves:
-        raise ManifestError(f"{manifest}: none of its audio can be read. Export it again, or set {_TUNING} to false.")
+        raise ManifestError(
+            f"{manifest}: none of its audio can be read. Export it again, or set {_TUNING} to false."
+        )
     return waves, said

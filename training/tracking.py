@@ -37,7 +37,10 @@ class Run:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if kind is None:
             self.end("FINISHED")
@@ -78,11 +81,17 @@ class Run:
         if fresh:
             self._client.log_batch(self.run_id, metrics=fresh)
 
-    def log_input(self, dataset_version: Mapping[str, Any], name: str, context: str = "training") -> None:
+    def log_input(
+        self, dataset_version: Mapping[str, Any], name: str, context: str = "training"
+    ) -> None:
         """Ties the run to a DatasetVersion (as a dict): MLflow's dataset digest is its DVC hash."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        source = {key: dataset_version[key] for key in ("dvc_hash", "git_commit") if key in dataset_version}
+        source = {
+            key: dataset_version[key]
+            for key in ("dvc_hash", "git_commit")
+            if key in dataset_version
+        }
         dataset = Dataset(
             name=name,
             digest=str(dataset_version["dvc_hash"])[:_LONGEST_DIGEST],
@@ -139,7 +148,10 @@ def start_or_resume(
         quoted = key.replace("'", "_")
         run = None
         for candidate in client.search_runs(
-            [experiment_id], f"tags.`{KEY_TAG}` = '{quoted}'", order_by=["attributes.start_time DESC"], max_results=20
+            [experiment_id],
+            f"tags.`{KEY_TAG}` = '{quoted}'",
+            order_by=["attributes.start_time DESC"],
+            max_results=20,
         ):
             if reuse_finished or candidate.info.status != "FINISHED":
                 run = candidate
@@ -190,7 +202,9 @@ def get_run(tracking_uri: str, run_id: str) -> dict[str, Any]:
         try:
             return _as_dict(_client(tracking_uri).get_run(run_id))
         except MlflowException as error:
-            raise TrackingError(f"run {run_id}: MLflow has none of that id. `mlflow ui` lists them.") from error
+            raise TrackingError(
+                f"run {run_id}: MLflow has none of that id. `mlflow ui` lists them."
+            ) from error
 
 
 def fetch_artifact(tracking_uri: str, run_id: str, name: str, to_dir: Path) -> Path | None:
@@ -203,7 +217,9 @@ def fetch_artifact(tracking_uri: str, run_id: str, name: str, to_dir: Path) -> P
     return Path(client.download_artifacts(run_id, name, str(to_dir)))
 
 
-def list_runs(tracking_uri: str, experiment: str | None = None, limit: int = 1000) -> list[dict[str, Any]]:
+def list_runs(
+    tracking_uri: str, experiment: str | None = None, limit: int = 1000
+) -> list[dict[str, Any]]:
     """The newest runs first, as `get_run` gives them, of one experiment or of all."""
     with _hushed():
         client = _client(tracking_uri)
@@ -231,7 +247,11 @@ def _place(tracking_uri: str, artifact_root: str | None, experiment: str) -> str
     if artifact_root:
         return (Path(artifact_root).absolute() / experiment).as_uri()
     if tracking_uri.startswith("sqlite:///"):
-        return (Path(tracking_uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts" / experiment).as_uri()
+        return (
+            Path(tracking_uri.removeprefix("sqlite:///")).absolute().parent
+            / "mlartifacts"
+            / experiment
+        ).as_uri()
     return None
 
 
@@ -240,8 +260,12 @@ def _as_dict(run: Any) -> dict[str, Any]:
         {
             "name": found.dataset.name,
             "digest": found.dataset.digest,
-            "source": json.loads(found.dataset.source) if found.dataset.source_type == "dvc" else found.dataset.source,
-            "context": next((tag.value for tag in found.tags if tag.key == "mlflow.data.context"), None),
+            "source": json.loads(found.dataset.source)
+            if found.dataset.source_type == "dvc"
+            else found.dataset.source,
+            "context": next(
+                (tag.value for tag in found.tags if tag.key == "mlflow.data.context"), None
+            ),
         }
         for found in (run.inputs.dataset_inputs if run.inputs else [])
     ]
@@ -253,7 +277,9 @@ def _as_dict(run: Any) -> dict[str, Any]:
         "start_time": run.info.start_time,
         "params": dict(run.data.params),
         "metrics": dict(run.data.metrics),
-        "tags": {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")},
+        "tags": {
+            name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")
+        },
         "inputs": inputs,
     }
 

@@ -20,8 +20,16 @@ from models.treatment import TreatmentParams
 from models.uplift import UpliftModel, UpliftWeights, risks
 
 LOGGED = ("offered", "propensity", "assigned_by", "left", "weight")
-RECENCY = ("days_since_last_contact", "days_since_last_friction")  # refinements that tell who would be woken
-_PENALTIES = (1e6, 1e5, 1e4, 1e3)  # of the correction's squared weights, in rows; the strongest leaves it nearly 0
+RECENCY = (
+    "days_since_last_contact",
+    "days_since_last_friction",
+)  # refinements that tell who would be woken
+_PENALTIES = (
+    1e6,
+    1e5,
+    1e4,
+    1e3,
+)  # of the correction's squared weights, in rows; the strongest leaves it nearly 0
 
 
 class UpliftError(ValueError):
@@ -66,7 +74,9 @@ def usable(log: pl.DataFrame, params: TreatmentParams) -> tuple[pl.DataFrame, in
             "Hold some customers back by lot and log them too."
         )
     if not known["offered"].any():
-        raise UpliftError(f"Nobody in the log was offered a {kind}, so there is nothing to learn. Log who was.")
+        raise UpliftError(
+            f"Nobody in the log was offered a {kind}, so there is nothing to learn. Log who was."
+        )
     return known, mine.height - known.height
 
 
@@ -78,15 +88,22 @@ def decisions(log: pl.DataFrame, features: pl.DataFrame, params: TreatmentParams
     """
     known, without = usable(log, params)
     kind = str(known["kind"][0])
-    joined = known.rename({"decided_on": "as_of"}).join(features, on=["customer_id", "as_of"], how="inner")
+    joined = known.rename({"decided_on": "as_of"}).join(
+        features, on=["customer_id", "as_of"], how="inner"
+    )
     if joined["time_days"].is_null().all():
         raise UpliftError(
             "No outcome of a customer in the log has a date, so nobody knows who left after an offer. "
             "Deliver outcomes with `on` and `observed_until`."
         )
     left, weight = known_by(joined, params.horizon_days)
-    rows = joined.with_columns(pl.Series("left", left), pl.Series("weight", weight)).filter(pl.col("weight") > 0)
-    for arm, part in (("with", rows.filter("offered")), ("without", rows.filter(~pl.col("offered")))):
+    rows = joined.with_columns(pl.Series("left", left), pl.Series("weight", weight)).filter(
+        pl.col("weight") > 0
+    )
+    for arm, part in (
+        ("with", rows.filter("offered")),
+        ("without", rows.filter(~pl.col("offered"))),
+    ):
         gone = int(part["left"].sum())
         if part.height < params.min_arm or gone < params.min_leavers:
             raise UpliftError(
@@ -99,13 +116,17 @@ def decisions(log: pl.DataFrame, features: pl.DataFrame, params: TreatmentParams
         f"not yet followed up for {params.horizon_days} days": joined.height - rows.height,
     }
     keep = [name for name in (*KEYS, *_features(features), *LOGGED) if name in rows.columns]
-    return Decisions(rows.select(keep), kind, {reason: count for reason, count in left_out.items() if count})
+    return Decisions(
+        rows.select(keep), kind, {reason: count for reason, count in left_out.items() if count}
+    )
 
 
 def fit(rows: pl.DataFrame, kind: str, params: TreatmentParams) -> UpliftModel:
     """An uplift model of all `rows` (of `Decisions`). The scores it is corrected by are cross-fitted by customer."""
-    declared = [describe(name, "categorical" if rows.schema[name] == pl.String else "numeric")
-                for name in _features(rows)]  # fmt: skip
+    declared = [
+        describe(name, "categorical" if rows.schema[name] == pl.String else "numeric")
+        for name in _features(rows)
+    ]
     columns = describe_columns(rows, declared, params.bins)
     encoder = Encoder(columns)
     raw = encoder.frame(rows).astype(np.float64)
@@ -124,10 +145,14 @@ def fit(rows: pl.DataFrame, kind: str, params: TreatmentParams) -> UpliftModel:
     propensity = np.clip(rows["propensity"].to_numpy(), params.clip, 1 - params.clip)
     missed = aipw_scores(offered, propensity, left, untreated, treated) - (untreated - treated)
     # Scores of whoever was nearly sure to be offered it, or not to, are the loudest: e(1 - e) goes as 1 / variance.
-    correction, correction_covariance = _ridge(inputs, missed, weight * propensity * (1 - propensity), fold, member)
+    correction, correction_covariance = _ridge(
+        inputs, missed, weight * propensity * (1 - propensity), fold, member
+    )
     base, effect = _arms(inputs, offered, left, weight, params)
     risk_covariance = _risk_covariance(inputs, offered, left, weight, base, effect, member, params)
-    weights = UpliftWeights(mean, scale, base, effect, correction, risk_covariance, correction_covariance)
+    weights = UpliftWeights(
+        mean, scale, base, effect, correction, risk_covariance, correction_covariance
+    )
     return UpliftModel(columns, weights, kind, params.horizon_days)
 
 
@@ -139,7 +164,9 @@ def cross_fit(rows: pl.DataFrame, kind: str, params: TreatmentParams) -> pl.Data
         model = fit(rows.filter(pl.Series(fold != number)), kind, params)
         held_out = rows.filter(pl.Series(fold == number))
         said = model.predict(held_out).drop("customer_id", "as_of")
-        parts.append(pl.concat([held_out.select("customer_id", "as_of", *LOGGED), said], how="horizontal"))
+        parts.append(
+            pl.concat([held_out.select("customer_id", "as_of", *LOGGED), said], how="horizontal")
+        )
     return pl.concat(parts).sort("as_of", "customer_id")
 
 
@@ -151,12 +178,18 @@ def folds(customer: pl.Series, count: int, seed: int) -> np.ndarray:
 
 def _features(frame: pl.DataFrame) -> list[str]:
     """The features to learn from: those that no other one stands for, and how long ago things were."""
-    names = [name for name in frame.columns if name not in (*KEYS, *LOGGED, "kind", "cost", "split")]
+    names = [
+        name for name in frame.columns if name not in (*KEYS, *LOGGED, "kind", "cost", "split")
+    ]
     return [name for name in names if name in RECENCY or not describe(name).detail]
 
 
 def _arms(
-    inputs: np.ndarray, offered: np.ndarray, left: np.ndarray, weight: np.ndarray, params: TreatmentParams
+    inputs: np.ndarray,
+    offered: np.ndarray,
+    left: np.ndarray,
+    weight: np.ndarray,
+    params: TreatmentParams,
 ) -> tuple[np.ndarray, np.ndarray]:
     """`base` and `effect` of UpliftWeights: two logistic models that share what the arms have in common.
 
@@ -189,9 +222,15 @@ def _shrinkage(width: int, params: TreatmentParams) -> np.ndarray:
 
 
 def _risk_covariance(
-    inputs: np.ndarray, offered: np.ndarray, left: np.ndarray, weight: np.ndarray, base: np.ndarray, effect: np.ndarray,
-    member: np.ndarray, params: TreatmentParams,
-) -> np.ndarray:  # fmt: skip
+    inputs: np.ndarray,
+    offered: np.ndarray,
+    left: np.ndarray,
+    weight: np.ndarray,
+    base: np.ndarray,
+    effect: np.ndarray,
+    member: np.ndarray,
+    params: TreatmentParams,
+) -> np.ndarray:
     """Of (base, effect), customers as clusters (Liang and Zeger, 1986)."""
     untreated, treated = risks(inputs, base, effect)
     risk = np.where(offered, treated, untreated)
@@ -220,14 +259,18 @@ def _ridge(
     weight = weight / weight.mean()
 
     def solve(part: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
-        gram = (inputs[part] * weight[part, None]).T @ inputs[part] + penalty * np.eye(inputs.shape[1])
+        gram = (inputs[part] * weight[part, None]).T @ inputs[part] + penalty * np.eye(
+            inputs.shape[1]
+        )
         return np.linalg.solve(gram, inputs[part].T @ (weight[part] * target[part])), gram
 
     errors = np.empty((len(_PENALTIES), len(inputs)))
     for number in np.unique(fold):
         out = fold == number
         for place, penalty in enumerate(_PENALTIES):
-            errors[place, out] = weight[out] * (target[out] - inputs[out] @ solve(~out, penalty)[0]) ** 2
+            errors[place, out] = (
+                weight[out] * (target[out] - inputs[out] @ solve(~out, penalty)[0]) ** 2
+            )
     found, gram = solve(np.ones(len(inputs), dtype=bool), _PENALTIES[_strongest(errors, member)])
     return found, _sandwich(gram, inputs * (weight * (target - inputs @ found))[:, None], member)
 
@@ -247,8 +290,12 @@ def summary(found: Decisions) -> dict[str, Any]:
     rows = found.rows
     offered = rows.filter("offered")
     return {
-        "kind": found.kind, "decisions": rows.height, "customers": rows["customer_id"].n_unique(),
-        "offered": offered.height, "not_offered": rows.height - offered.height,
-        "left": int(rows["left"].sum()), "by": dict(rows["assigned_by"].value_counts(sort=True).iter_rows()),
+        "kind": found.kind,
+        "decisions": rows.height,
+        "customers": rows["customer_id"].n_unique(),
+        "offered": offered.height,
+        "not_offered": rows.height - offered.height,
+        "left": int(rows["left"].sum()),
+        "by": dict(rows["assigned_by"].value_counts(sort=True).iter_rows()),
         "left_out": found.left_out,
-    }  # fmt: skip
+    }

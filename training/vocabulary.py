@@ -65,13 +65,21 @@ def _learn_pieces(texts: Sequence[str], size: int, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     corpus = folder / "text.txt"
     corpus.write_text("\n".join(texts) + "\n", encoding="utf-8")
-    for name in ("tokenizer.model", "tokenizer.vocab", "vocab.txt"):  # NeMo takes what is there as done
+    for name in (
+        "tokenizer.model",
+        "tokenizer.vocab",
+        "vocab.txt",
+    ):  # NeMo takes what is there as done
         (folder / name).unlink(missing_ok=True)
     try:
         create_spt_model(
-            str(corpus), vocab_size=size, sample_size=-1, do_lower_case=False, tokenizer_type="bpe",
+            str(corpus),
+            vocab_size=size,
+            sample_size=-1,
+            do_lower_case=False,
+            tokenizer_type="bpe",
             output_dir=str(folder),
-        )  # fmt: skip
+        )
     except (RuntimeError, ValueError) as error:
         words = len({word for text in texts for word in text.split()})
         raise VocabularyError(

@@ -35,7 +35,12 @@ def whisper(folder: Path) -> Hear:
     from faster_whisper import WhisperModel
 
     model = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=THREADS)
-    settings = {"language": "en", "beam_size": 1, "without_timestamps": True, "condition_on_previous_text": False}
+    settings = {
+        "language": "en",
+        "beam_size": 1,
+        "without_timestamps": True,
+        "condition_on_previous_text": False,
+    }
     return lambda wave: " ".join(part.text for part in model.transcribe(wave, **settings)[0])
 
 
@@ -67,7 +72,9 @@ def moonshine_tiny() -> tuple[Hear, int]:
     model = Transcriber(str(folder), ModelArch.TINY)
 
     def hear(wave: np.ndarray) -> str:
-        return " ".join(line.text for line in model.transcribe_without_streaming(wave.tolist(), 16000).lines)
+        return " ".join(
+            line.text for line in model.transcribe_without_streaming(wave.tolist(), 16000).lines
+        )
 
     return hear, sum(path.stat().st_size for path in folder.iterdir())
 
@@ -90,14 +97,18 @@ def pocketsphinx() -> tuple[Hear, int]:
 
 
 PEERS = {
-    "whisper-base": whisper_base, "whisper-tiny.en": whisper_tiny_en,
-    "moonshine-tiny": moonshine_tiny, "pocketsphinx": pocketsphinx,
-}  # fmt: skip
+    "whisper-base": whisper_base,
+    "whisper-tiny.en": whisper_tiny_en,
+    "moonshine-tiny": moonshine_tiny,
+    "pocketsphinx": pocketsphinx,
+}
 
 if __name__ == "__main__":
     name, wavs, out = sys.argv[1:]
     hear, size_bytes = PEERS[name]()
-    waves = [soundfile.read(path, dtype="float32")[0] for path in json.loads(Path(wavs).read_text())]
+    waves = [
+        soundfile.read(path, dtype="float32")[0] for path in json.loads(Path(wavs).read_text())
+    ]
     hear(waves[0])  # whatever is set up on first use is not the recogniser's speed
     began, cpu = time.monotonic(), time.process_time()
     texts = [hear(wave) for wave in waves]

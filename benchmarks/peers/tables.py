@@ -21,12 +21,19 @@ Parts = dict[str, tuple[pd.DataFrame, np.ndarray]]
 
 
 def read(folder: Path) -> Parts:
-    frames = {side: pd.read_parquet(folder / f"{side}.parquet") for side in ("train", "valid", "test")}
+    frames = {
+        side: pd.read_parquet(folder / f"{side}.parquet") for side in ("train", "valid", "test")
+    }
     for name in text_of(frames["train"]):
         known = sorted(set(frames["train"][name]))
         for frame in frames.values():
-            frame[name] = pd.Categorical(frame[name].where(frame[name].isin(known), known[0]), known)
-    return {side: (frame.drop(columns="churn"), frame["churn"].to_numpy(bool)) for side, frame in frames.items()}
+            frame[name] = pd.Categorical(
+                frame[name].where(frame[name].isin(known), known[0]), known
+            )
+    return {
+        side: (frame.drop(columns="churn"), frame["churn"].to_numpy(bool))
+        for side, frame in frames.items()
+    }
 
 
 def text_of(frame: pd.DataFrame) -> list[str]:
@@ -77,7 +84,11 @@ def lightgbm(parts: Parts, seed: int) -> np.ndarray:
 
     settings = {"learning_rate": 0.03, "random_state": seed, "verbose": -1, "n_jobs": 1}
     model = lgb.LGBMClassifier(n_estimators=2000, **settings)
-    model.fit(*parts["train"], eval_set=[parts["valid"]], callbacks=[lgb.early_stopping(50, verbose=False)])
+    model.fit(
+        *parts["train"],
+        eval_set=[parts["valid"]],
+        callbacks=[lgb.early_stopping(50, verbose=False)],
+    )
     model = lgb.LGBMClassifier(n_estimators=model.best_iteration_, **settings).fit(*_both(parts))
     return model.predict_proba(parts["test"][0])[:, 1]
 
@@ -85,8 +96,13 @@ def lightgbm(parts: Parts, seed: int) -> np.ndarray:
 def catboost(parts: Parts, seed: int) -> np.ndarray:
     from catboost import CatBoostClassifier
 
-    settings = {"random_seed": seed, "verbose": False, "thread_count": 1, "allow_writing_files": False,
-                "cat_features": text_of(parts["train"][0])}  # fmt: skip
+    settings = {
+        "random_seed": seed,
+        "verbose": False,
+        "thread_count": 1,
+        "allow_writing_files": False,
+        "cat_features": text_of(parts["train"][0]),
+    }
     model = CatBoostClassifier(early_stopping_rounds=50, **settings)
     model.fit(*parts["train"], eval_set=parts["valid"])
     # The step is the one it chose for itself, which follows from the number of rounds that it was allowed.
@@ -108,31 +124,46 @@ def tabm(parts: Parts, seed: int) -> np.ndarray:
     text = text_of(train)
     numbers = [name for name in train if name not in text and train[name].nunique() > 1]
     mean, std = train[numbers].mean(), train[numbers].std()
-    x = {side: torch.tensor(((frame[numbers] - mean) / std).fillna(0).to_numpy(np.float32))
-         for side, (frame, _) in parts.items()}  # fmt: skip
-    c = {side: torch.tensor(np.stack([frame[name].cat.codes for name in text], 1), dtype=torch.int64) if text else None
-         for side, (frame, _) in parts.items()}  # fmt: skip
+    x = {
+        side: torch.tensor(((frame[numbers] - mean) / std).fillna(0).to_numpy(np.float32))
+        for side, (frame, _) in parts.items()
+    }
+    c = {
+        side: torch.tensor(np.stack([frame[name].cat.codes for name in text], 1), dtype=torch.int64)
+        if text
+        else None
+        for side, (frame, _) in parts.items()
+    }
     y = {side: torch.tensor(left, dtype=torch.float32) for side, (_, left) in parts.items()}
     bins = rtdl_num_embeddings.compute_bins(x["train"], n_bins=48)
     model = TabM.make(
-        n_num_features=len(numbers), cat_cardinalities=[len(train[name].cat.categories) for name in text], d_out=1,
+        n_num_features=len(numbers),
+        cat_cardinalities=[len(train[name].cat.categories) for name in text],
+        d_out=1,
         d_block=256,
-        num_embeddings=rtdl_num_embeddings.PiecewiseLinearEmbeddings(bins, 16, activation=False, version="B"),
-    )  # fmt: skip
+        num_embeddings=rtdl_num_embeddings.PiecewiseLinearEmbeddings(
+            bins, 16, activation=False, version="B"
+        ),
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=3e-4)
 
     def risk(side: str) -> torch.Tensor:
         model.eval()
         with torch.inference_mode():
             rows = torch.arange(len(x[side])).split(1024)
-            members = [model(x[side][n], None if c[side] is None else c[side][n])[..., 0].sigmoid() for n in rows]
+            members = [
+                model(x[side][n], None if c[side] is None else c[side][n])[..., 0].sigmoid()
+                for n in rows
+            ]
         return torch.cat(members).double().mean(1)
 
     best, best_loss, stale = {}, np.inf, 0
     while stale < 16:
         model.train()
         for rows in torch.randperm(len(y["train"])).split(256):
-            logits = model(x["train"][rows], None if c["train"] is None else c["train"][rows])[..., 0]
+            logits = model(x["train"][rows], None if c["train"] is None else c["train"][rows])[
+                ..., 0
+            ]
             target = y["train"][rows, None].expand_as(logits)
             loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, target)
             optimizer.zero_grad()
@@ -142,24 +173,36 @@ def tabm(parts: Parts, seed: int) -> np.ndarray:
         valid = torch.nn.functional.binary_cross_entropy(risk("valid"), y["valid"].double()).item()
         stale += 1
         if valid < best_loss:
-            best, best_loss, stale = {name: w.clone() for name, w in model.state_dict().items()}, valid, 0
+            best, best_loss, stale = (
+                {name: w.clone() for name, w in model.state_dict().items()},
+                valid,
+                0,
+            )
     model.load_state_dict(best)
     return risk("test").numpy()
 
 
 MODELS: dict[str, Callable[[Parts, int], np.ndarray]] = {
-    "logistic regression": logistic_regression, "random forest": random_forest, "LightGBM": lightgbm,
-    "CatBoost": catboost, "TabM": tabm,
-}  # fmt: skip
+    "logistic regression": logistic_regression,
+    "random forest": random_forest,
+    "LightGBM": lightgbm,
+    "CatBoost": catboost,
+    "TabM": tabm,
+}
 
 
 def main() -> None:
-    jobs: list[dict[str, Any]] = [json.loads(line) for line in Path(sys.argv[1]).read_text().splitlines()]
+    jobs: list[dict[str, Any]] = [
+        json.loads(line) for line in Path(sys.argv[1]).read_text().splitlines()
+    ]
     for job in jobs:
         parts = read(Path(job["parts"]))
         began = time.process_time()
         risk = MODELS[job["model"]](parts, job["seed"])
-        found = {"risk": [round(float(value), 9) for value in risk], "cpu_s": round(time.process_time() - began, 1)}
+        found = {
+            "risk": [round(float(value), 9) for value in risk],
+            "cpu_s": round(time.process_time() - began, 1),
+        }
         building = Path(job["out"] + ".tmp")
         building.write_text(json.dumps(found))
         building.replace(job["out"])

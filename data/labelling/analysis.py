@@ -31,13 +31,18 @@ def of_rules(votes: np.ndarray) -> list[dict[str, float]]:
     return shares
 
 
-def of_label(values: tuple[str, ...], votes: np.ndarray, combined: Combined, given: np.ndarray) -> dict[str, Any]:
+def of_label(
+    values: tuple[str, ...], votes: np.ndarray, combined: Combined, given: np.ndarray
+) -> dict[str, Any]:
     """Coverage by any rule, conflict between any two, and the balance and sureness of the values `given` [contacts]."""
     contacts = max(len(votes), 1)
     cast = votes != ABSTAIN
     highest = np.where(cast, votes, -2).max(axis=1, initial=-2)
     lowest = np.where(cast, votes, len(values) + 1).min(axis=1, initial=len(values) + 1)
-    best, chosen = combined.probabilities.max(axis=1, initial=0.0), combined.probabilities.argmax(axis=1)
+    best, chosen = (
+        combined.probabilities.max(axis=1, initial=0.0),
+        combined.probabilities.argmax(axis=1),
+    )
     return {
         "coverage": float(cast.any(axis=1).sum() / contacts),
         "conflict": float((cast.any(axis=1) & (highest != lowest)).sum() / contacts),

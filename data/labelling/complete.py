@@ -23,10 +23,19 @@ class ReadingParams:
     """What the reader in office adds to the rules' labels: the section `reading` of params.yaml."""
 
     # labels for which rules and reader are heard together, as a geometric mean of their probabilities
-    together: tuple[str, ...] = ("friction_repeated_contact", "friction_unresolved", "sentiment", "barrier")
-    gaps: tuple[str, ...] = ("reason",)  # labels the reader gives alone where no rule knows anything
+    together: tuple[str, ...] = (
+        "friction_repeated_contact",
+        "friction_unresolved",
+        "sentiment",
+        "barrier",
+    )
+    gaps: tuple[str, ...] = (
+        "reason",
+    )  # labels the reader gives alone where no rule knows anything
     min_probability: float = 0.5  # a label less likely is not given
-    min_familiar: float = 0.5  # share of a text's n-grams known from training; below it the reader is not heard
+    min_familiar: float = (
+        0.5  # share of a text's n-grams known from training; below it the reader is not heard
+    )
 
     def __post_init__(self) -> None:
         """Raises ValueError for a label nobody knows."""
@@ -35,7 +44,9 @@ class ReadingParams:
             raise ValueError(f"reading: {unknown[0]} is no label. Labels are {', '.join(SCHEME)}.")
 
 
-def complete(rules: pl.DataFrame, beliefs: pl.DataFrame, read: pl.DataFrame, params: ReadingParams) -> pl.DataFrame:
+def complete(
+    rules: pl.DataFrame, beliefs: pl.DataFrame, read: pl.DataFrame, params: ReadingParams
+) -> pl.DataFrame:
     """The labels of `rules` (LABELS) with those `params` wants from the reader too, at most one a contact and label.
 
     `beliefs` and `read` are the probabilities of every value (LABELS), of the rules and of the reader; `read` holds the
@@ -43,8 +54,16 @@ def complete(rules: pl.DataFrame, beliefs: pl.DataFrame, read: pl.DataFrame, par
     """
     both = (
         beliefs.filter(pl.col("label").is_in(params.together))
-        .join(read.select(*KEY, "value", pl.col("probability").alias("reader")), on=[*KEY, "value"], how="inner")
-        .with_columns((pl.col("probability").clip(_LEAST) * pl.col("reader").clip(_LEAST)).sqrt().alias("probability"))
+        .join(
+            read.select(*KEY, "value", pl.col("probability").alias("reader")),
+            on=[*KEY, "value"],
+            how="inner",
+        )
+        .with_columns(
+            (pl.col("probability").clip(_LEAST) * pl.col("reader").clip(_LEAST))
+            .sqrt()
+            .alias("probability")
+        )
         .with_columns(
             (pl.col("probability") / pl.col("probability").sum().over(KEY)).alias("probability"),
             pl.lit(TOGETHER).alias("origin"),

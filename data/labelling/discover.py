@@ -36,9 +36,13 @@ def find(package: ModuleType = our_rules) -> list[Rule]:
         module = importlib.import_module(f"{package.__name__}.{info.name}")
         lacks = [name for name in ("LABEL", "EXAMPLES", "vote") if not hasattr(module, name)]
         if lacks or not module.__doc__:
-            raise RuleError(f"rule {info.name}: it has no {(lacks or ['first line saying what it is for'])[0]}.")
+            raise RuleError(
+                f"rule {info.name}: it has no {(lacks or ['first line saying what it is for'])[0]}."
+            )
         if module.LABEL not in SCHEME:
-            raise RuleError(f"rule {info.name}: label {module.LABEL!r} is not one of {', '.join(SCHEME)}.")
+            raise RuleError(
+                f"rule {info.name}: label {module.LABEL!r} is not one of {', '.join(SCHEME)}."
+            )
         about = module.__doc__.strip().splitlines()[0]
         found.append(Rule(info.name, module.LABEL, module.vote, module.EXAMPLES, about))
     return found
@@ -48,16 +52,22 @@ def check_examples(rule: Rule) -> None:
     """Runs the rule's own examples, of which one must vote and one must not. Raises RuleError with the first lie."""
     votes = [expected for _, expected in rule.examples]
     if None not in votes or all(expected is None for expected in votes):
-        raise RuleError(f"rule {rule.name}: EXAMPLES need a contact that gets a vote and one that gets none.")
+        raise RuleError(
+            f"rule {rule.name}: EXAMPLES need a contact that gets a vote and one that gets none."
+        )
     for known, expected in rule.examples:
         got = cast(rule, a_contact(**known))
         if got != expected:
-            raise RuleError(f"rule {rule.name}: {known} got {got!r}, its example says {expected!r}.")
+            raise RuleError(
+                f"rule {rule.name}: {known} got {got!r}, its example says {expected!r}."
+            )
 
 
 def cast(rule: Rule, contact: ContactView) -> str | None:
     """The rule's vote. Raises RuleError when it is not a value of its label."""
     value = rule.vote(contact)
     if value is not None and value not in SCHEME[rule.label]:
-        raise RuleError(f"rule {rule.name}: {value!r} is not a {rule.label}. Known: {', '.join(SCHEME[rule.label])}.")
+        raise RuleError(
+            f"rule {rule.name}: {value!r} is not a {rule.label}. Known: {', '.join(SCHEME[rule.label])}."
+        )
     return value

@@ -15,7 +15,9 @@ import numpy as np
 
 ABSTAIN = -1
 _BETTER = 2.0  # a vote is taken to be at least so many times likelier where it is right than where it is wrong
-_MOST = 0.95  # no rule is taken to fire on more than this share of a class before its votes were seen
+_MOST = (
+    0.95  # no rule is taken to fire on more than this share of a class before its votes were seen
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,9 @@ def combine(
     votes = np.asarray(votes)
     contacts, rules = votes.shape
     if votes.size and (votes.max() >= values or votes.min() < ABSTAIN):
-        raise ValueError(f"votes must lie in {ABSTAIN} … {values - 1}, found {votes.min()} … {votes.max()}.")
+        raise ValueError(
+            f"votes must lie in {ABSTAIN} … {values - 1}, found {votes.min()} … {votes.max()}."
+        )
     if contacts == 0 or rules == 0 or (votes == ABSTAIN).all():
         even = np.full(values, 1 / values)
         return Combined(np.tile(even, (contacts, 1)), even, np.full(rules, np.nan), 0)
@@ -86,12 +90,16 @@ def combine(
         probabilities = _expect(flat, balance, confusion)
         if np.abs(probabilities - before).max() < 1e-4:
             break
-    return Combined(probabilities[where.ravel()], balance, _accuracy(answers, weights, probabilities), rounds)
+    return Combined(
+        probabilities[where.ravel()], balance, _accuracy(answers, weights, probabilities), rounds
+    )
 
 
 def majority(votes: np.ndarray, values: int) -> np.ndarray:
     """Share of the votes each value got, [contacts, values]; even where nobody voted."""
-    counts = np.stack([(votes == value).sum(axis=1) for value in range(values)], axis=1).astype(float)
+    counts = np.stack([(votes == value).sum(axis=1) for value in range(values)], axis=1).astype(
+        float
+    )
     total = counts.sum(axis=1, keepdims=True)
     return np.where(total > 0, counts / np.maximum(total, 1), 1 / values)
 
@@ -105,7 +113,9 @@ def _balance_of_votes(cast: np.ndarray, weights: np.ndarray, silence_tells: bool
     return start / start.sum()
 
 
-def _prior(answers: np.ndarray, weights: np.ndarray, balance: np.ndarray, accuracy: float) -> np.ndarray:
+def _prior(
+    answers: np.ndarray, weights: np.ndarray, balance: np.ndarray, accuracy: float
+) -> np.ndarray:
     """P(answer | value) [values, rules, answers] if votes, also those for rare values, were right with `accuracy`."""
     values = len(balance)
     asked = np.einsum("p,pro->r", weights, answers)
@@ -114,7 +124,9 @@ def _prior(answers: np.ndarray, weights: np.ndarray, balance: np.ndarray, accura
     odds = accuracy / (1 - accuracy) * np.maximum((1 - balance) / balance, values - 1)
     for value in range(values):
         # As often as it was seen, and `odds` times as often where it is right as where it is wrong.
-        hit = np.minimum(rates[:, value] / (balance[value] + (1 - balance[value]) / odds[value]), _MOST)
+        hit = np.minimum(
+            rates[:, value] / (balance[value] + (1 - balance[value]) / odds[value]), _MOST
+        )
         prior[:, :, value] = hit / odds[value]
         prior[value, :, value] = hit
     fired = prior[..., :values].sum(axis=2, keepdims=True)
@@ -136,7 +148,9 @@ def _better_than_chance(confusion: np.ndarray) -> np.ndarray:
 
 def _expect(flat: np.ndarray, balance: np.ndarray, confusion: np.ndarray) -> np.ndarray:
     """P(value | answers), by Bayes' rule with rules independent given the value."""
-    scores = flat @ np.log(np.maximum(confusion, 1e-9)).reshape(len(balance), -1).T + np.log(balance)
+    scores = flat @ np.log(np.maximum(confusion, 1e-9)).reshape(len(balance), -1).T + np.log(
+        balance
+    )
     scores -= scores.max(axis=1, keepdims=True)
     raised = np.exp(scores)
     return raised / raised.sum(axis=1, keepdims=True)

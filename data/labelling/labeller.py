@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from data.labelling.discover import Rule, cast, find
 from data.labelling.label_model import ABSTAIN, Combined, combine
 from data.labelling.scheme import ABSENT, SCHEME, LabellingParams
 from data.labelling.view import views
+from data.progress import Progress
 from data.records import LABELS
 
 
@@ -35,7 +36,7 @@ def label(
     turns: pl.DataFrame,
     params: LabellingParams | None = None,
     rules: Sequence[Rule] | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> LabelResult:
     """Labels `contacts` (CONTACTS) from what was said in them (TURNS) and from their channel, waits and history.
 
@@ -72,11 +73,20 @@ def label(
         given = known & (made.probabilities.max(axis=1, initial=0.0) >= params.min_probability)
         labels[name] = of_label(values, cast_votes, made, given)
         for column, (number, shares) in enumerate(zip(mine, of_rules(cast_votes), strict=True)):
-            by_rule[rules[number].name] = _of_rule(rules[number], cast_votes[:, column], shares, made.accuracy[column])
+            by_rule[rules[number].name] = _of_rule(
+                rules[number], cast_votes[:, column], shares, made.accuracy[column]
+            )
         frames.append(_rows(ids, name, values, made, given))
         beliefs.append(_beliefs(ids, name, values, made, known))
-    labelled, believed = (pl.concat(part) if part else pl.DataFrame(schema=LABELS) for part in (frames, beliefs))
-    analysis = {"contacts": len(contacts), "readable": int(readable.sum()), "rules": by_rule, "labels": labels}
+    labelled, believed = (
+        pl.concat(part) if part else pl.DataFrame(schema=LABELS) for part in (frames, beliefs)
+    )
+    analysis = {
+        "contacts": len(contacts),
+        "readable": int(readable.sum()),
+        "rules": by_rule,
+        "labels": labels,
+    }
     return LabelResult(labelled, analysis, believed)
 
 
@@ -85,7 +95,7 @@ def vote_all(
     turns: pl.DataFrame,
     params: LabellingParams,
     rules: Sequence[Rule],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> np.ndarray:
     """Votes [contacts, rules]: the number of the value in the rule's label, or ABSTAIN."""
     numbers = [{value: number for number, value in enumerate(SCHEME[rule.label])} for rule in rules]
@@ -101,13 +111,17 @@ def vote_all(
     return votes
 
 
-def _of_rule(rule: Rule, votes: np.ndarray, shares: dict[str, float], accuracy: float) -> dict[str, Any]:
+def _of_rule(
+    rule: Rule, votes: np.ndarray, shares: dict[str, float], accuracy: float
+) -> dict[str, Any]:
     values = [SCHEME[rule.label][number] for number in np.unique(votes[votes != ABSTAIN])]
     known = None if np.isnan(accuracy) else float(accuracy)
     return {"label": rule.label, "about": rule.about, "values": values, **shares, "accuracy": known}
 
 
-def _rows(ids: pl.Series, name: str, values: tuple[str, ...], made: Combined, given: np.ndarray) -> pl.DataFrame:
+def _rows(
+    ids: pl.Series, name: str, values: tuple[str, ...], made: Combined, given: np.ndarray
+) -> pl.DataFrame:
     best, chosen = made.probabilities.max(axis=1, initial=0.0), made.probabilities.argmax(axis=1)
     return pl.DataFrame(
         {
@@ -121,7 +135,9 @@ def _rows(ids: pl.Series, name: str, values: tuple[str, ...], made: Combined, gi
     )
 
 
-def _beliefs(ids: pl.Series, name: str, values: tuple[str, ...], made: Combined, known: np.ndarray) -> pl.DataFrame:
+def _beliefs(
+    ids: pl.Series, name: str, values: tuple[str, ...], made: Combined, known: np.ndarray
+) -> pl.DataFrame:
     """A row for each value of each contact that rules `known` [contacts] something about."""
     those = ids.filter(pl.Series(known))
     return pl.concat(

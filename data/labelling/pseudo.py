@@ -10,10 +10,19 @@ import polars as pl
 
 TURN = ("contact_id", "turn")
 QUEUE = {
-    "rank": pl.Int64, "contact_id": pl.String, "turn": pl.Int32, "role": pl.String, "start_s": pl.Float64,
-    "end_s": pl.Float64, "text": pl.String, "confidence": pl.Float64, "expected_errors": pl.Float64,
-    "gain": pl.Float64, "why": pl.String, "chance": pl.Float64,
-}  # fmt: skip
+    "rank": pl.Int64,
+    "contact_id": pl.String,
+    "turn": pl.Int32,
+    "role": pl.String,
+    "start_s": pl.Float64,
+    "end_s": pl.Float64,
+    "text": pl.String,
+    "confidence": pl.Float64,
+    "expected_errors": pl.Float64,
+    "gain": pl.Float64,
+    "why": pl.String,
+    "chance": pl.Float64,
+}
 SETTLING_S = 5.0  # what a person needs to open a turn, whatever its length
 
 
@@ -24,7 +33,9 @@ class PseudoParams:
     learn: bool = False  # whether the next training learns from sure turns; the gate still judges what comes of it
     least_confidence: float = 0.95  # expected share of right words in a turn, calibrated
     least_words: int = 3  # shorter turns teach little and are sure by accident
-    share_of_train: float = 0.5  # machine-heard speech, at most, against what people transcribed, in seconds
+    share_of_train: float = (
+        0.5  # machine-heard speech, at most, against what people transcribed, in seconds
+    )
     queue: int = 100  # turns in the review queue
     random_share: float = 0.2  # of the queue is drawn at random, for honest rates
     seed: int = 7  # of that draw
@@ -39,9 +50,16 @@ class Choice:
     summary: dict[str, Any]
 
 
-def open_to_training(turns: pl.DataFrame, splits: pl.DataFrame, typed: pl.DataFrame) -> pl.DataFrame:
+def open_to_training(
+    turns: pl.DataFrame, splits: pl.DataFrame, typed: pl.DataFrame
+) -> pl.DataFrame:
     """Turns of calls on the training side that no person has transcribed (`typed`: their turns)."""
-    train = splits.filter(pl.col("split") == "train").drop_nulls("contact_id").select("contact_id").unique()
+    train = (
+        splits.filter(pl.col("split") == "train")
+        .drop_nulls("contact_id")
+        .select("contact_id")
+        .unique()
+    )
     return turns.join(train, on="contact_id", how="semi").join(typed, on="contact_id", how="anti")
 
 
@@ -71,7 +89,9 @@ def choose(
         .then(pl.lit("short")),
     ).with_columns(gain=(pl.col("expected_errors") / (length_s + SETTLING_S)).round(6))
     accepted = judged.filter(pl.col("why").is_null())
-    reasons = dict(judged.filter(pl.col("why").is_not_null()).group_by("why").len().sort("why").iter_rows())
+    reasons = dict(
+        judged.filter(pl.col("why").is_not_null()).group_by("why").len().sort("why").iter_rows()
+    )
     return Choice(
         accepted.select(turns.columns),
         _queue(judged, params),
@@ -86,7 +106,9 @@ def choose(
     )
 
 
-def within_share(accepted: pl.DataFrame, transcribed_s: float, params: PseudoParams) -> pl.DataFrame:
+def within_share(
+    accepted: pl.DataFrame, transcribed_s: float, params: PseudoParams
+) -> pl.DataFrame:
     """As many accepted turns as `share_of_train` allows beside `transcribed_s`, drawn turn by turn, not by ease."""
     order = np.random.default_rng(params.seed).permutation(accepted.height)
     drawn = accepted.sort(TURN)[order.tolist()]
@@ -110,4 +132,6 @@ def _queue(judged: pl.DataFrame, params: PseudoParams) -> pl.DataFrame:
         .with_columns(why=pl.lit("gain"), chance=pl.lit(None, pl.Float64))
     )
     both = pl.concat([best, random]).sort(["gain", *TURN], descending=[True, False, False])
-    return both.with_row_index("rank", offset=1).select([pl.col(name).cast(kind) for name, kind in QUEUE.items()])
+    return both.with_row_index("rank", offset=1).select(
+        [pl.col(name).cast(kind) for name, kind in QUEUE.items()]
+    )

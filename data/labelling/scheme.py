@@ -5,17 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FRICTIONS = (
-    "ivr_dead_end", "pressed_zero", "system_hangup", "please_call", "repeated_contact", "transfer", "unresolved",
+    "ivr_dead_end",
+    "pressed_zero",
+    "system_hangup",
+    "please_call",
+    "repeated_contact",
+    "transfer",
+    "unresolved",
     "long_wait",
-)  # fmt: skip
+)
 SCHEME: dict[str, tuple[str, ...]] = {
     "reason": (
-        "billing", "outage", "cancel", "upgrade", "technical", "delivery", "payment", "complaint", "other",
+        "billing",
+        "outage",
+        "cancel",
+        "upgrade",
+        "technical",
+        "delivery",
+        "payment",
+        "complaint",
+        "other",
     ),
     **{f"friction_{name}": ("no", "yes") for name in FRICTIONS},
     "sentiment": ("negative", "neutral", "positive"),
     "barrier": ("none", "authority", "knowledge", "tool", "policy"),
-}  # fmt: skip
+}
 
 # Labels whose first value is one of these are about something being there or not: that no rule found it tells a lot.
 ABSENT = ("no", "none")
@@ -26,9 +40,17 @@ class LabellingParams:
     """The section `labelling` of params.yaml."""
 
     repeat_days: int = 7  # an earlier contact within so many days makes this one a repeat
-    long_wait_phone_s: float = 600.0  # waiting longer than this for an agent on the phone is friction
+    long_wait_phone_s: float = (
+        600.0  # waiting longer than this for an agent on the phone is friction
+    )
     long_wait_written_s: float = 300.0  # … and in a chat
-    prior_accuracy: float = 0.8  # how often a vote is taken to be right before the votes themselves have been compared
-    prior_weight: float = 0.5  # how much that counts against the votes; 0 trusts the votes alone, 1 as much as both
+    prior_accuracy: float = (
+        0.8  # how often a vote is taken to be right before the votes themselves have been compared
+    )
+    prior_weight: float = (
+        0.5  # how much that counts against the votes; 0 trusts the votes alone, 1 as much as both
+    )
     iterations: int = 50  # rounds of expectation maximisation at most
-    min_probability: float = 0.5  # a contact whose best value is less likely stays without that label
+    min_probability: float = (
+        0.5  # a contact whose best value is less likely stays without that label
+    )

@@ -96,19 +96,30 @@ class ContactView:
         return self.channel in ("chat", "email", "social")
 
 
-def views(contacts: pl.DataFrame, turns: pl.DataFrame, params: LabellingParams) -> Iterator[ContactView]:
+def views(
+    contacts: pl.DataFrame, turns: pl.DataFrame, params: LabellingParams
+) -> Iterator[ContactView]:
     """A view of each contact, in the order of `contacts`. Where people and a recogniser wrote down the same contact,
     the people's turns are used."""
-    table = _history(contacts, params).join(_texts(turns), on="contact_id", how="left", maintain_order="left")
+    table = _history(contacts, params).join(
+        _texts(turns), on="contact_id", how="left", maintain_order="left"
+    )
     table = table.with_columns(
         *(pl.col(name).fill_null("") for name in (*_TEXTS, "queue", "disposition", "queue_before")),
         roles=pl.col("roles").fill_null(pl.lit([], dtype=pl.List(pl.String))),
     )
     batch = _Batch({name: table[name] for name in _TEXTS})
     plain = (
-        "channel", "roles", "wait_s", "duration_s", "queue", "disposition", "contacts_before", "hours_since_last",
+        "channel",
+        "roles",
+        "wait_s",
+        "duration_s",
+        "queue",
+        "disposition",
+        "contacts_before",
+        "hours_since_last",
         "queue_before",
-    )  # fmt: skip
+    )
     for row, values in enumerate(table.select(plain).iter_rows(named=True)):
         said: dict[str, Any] = {name: Said(batch, name, row) for name in _TEXTS}
         phone = values["channel"] in ("phone", "ivr")
@@ -128,14 +139,23 @@ def a_contact(
     """One view from plain words, for a rule's EXAMPLES: texts by side, or `turns` in order; then fields of the view."""
     sides = (("system", system), ("customer", customer), ("agent", agent))
     said = turns or [(role, text) for role, text in sides if text]
-    rows = [("k", number, role, text, None, None, "person") for number, (role, text) in enumerate(said)]
-    contact: dict[str, Any] = {"contact_id": "k", "customer_id": "c", "channel": "phone", "duration_s": 60.0}
+    rows = [
+        ("k", number, role, text, None, None, "person") for number, (role, text) in enumerate(said)
+    ]
+    contact: dict[str, Any] = {
+        "contact_id": "k",
+        "customer_id": "c",
+        "channel": "phone",
+        "duration_s": 60.0,
+    }
     contact |= {"started_at": datetime(2026, 1, 1, tzinfo=UTC)} | {
         name: known.pop(name) for name in CONTACTS if name in known
     }
     contact_table = pl.DataFrame([contact], schema=TABLES["contacts"])
     (view,) = views(
-        contact_table, pl.DataFrame(rows, schema=TABLES["turns"], orient="row"), params or LabellingParams()
+        contact_table,
+        pl.DataFrame(rows, schema=TABLES["turns"], orient="row"),
+        params or LabellingParams(),
     )
     return replace(view, **known)
 
@@ -145,7 +165,9 @@ def _history(contacts: pl.DataFrame, params: LabellingParams) -> pl.DataFrame:
     numbered = contacts.with_row_index("_row")
     ordered = numbered.sort("customer_id", "started_at", "contact_id")
     before = (
-        ordered.rolling("started_at", period=f"{params.repeat_days}d", closed="left", group_by="customer_id")
+        ordered.rolling(
+            "started_at", period=f"{params.repeat_days}d", closed="left", group_by="customer_id"
+        )
         .agg(contacts_before=pl.len())
         .get_column("contacts_before")
     )
@@ -192,4 +214,6 @@ def _texts(turns: pl.DataFrame) -> pl.DataFrame:
     )
     only_agent = pl.col("roles").list.len() == pl.col("roles").list.count_matches("agent")
     note = pl.when(only_agent).then(pl.col("agent")).otherwise(pl.lit(""))
-    return joined.with_columns(note=note, about=pl.when(only_agent).then(pl.col("agent")).otherwise(pl.col("about")))
+    return joined.with_columns(
+        note=note, about=pl.when(only_agent).then(pl.col("agent")).otherwise(pl.col("about"))
+    )

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 KIND = "call back"
 _STREAM = 7_001  # tells these draws from all others of the same seed
 SKIP_DAYS = 90  # of history before the first campaign
-WRONG_DAYS, NOTICED_DAYS, QUIET_DAYS = 120, 90, 180  # how far back a call back, agents, and sleep look
+WRONG_DAYS, NOTICED_DAYS, QUIET_DAYS = (
+    120,
+    90,
+    180,
+)  # how far back a call back, agents, and sleep look
 
 
 @dataclass(frozen=True)
@@ -38,16 +42,21 @@ def days(params: SimulatorParams) -> list[int]:
     """Days of the campaigns: first days of months with history before and follow-up after, the last ones of them."""
     starts = params.ends - timedelta(days=params.days - 1)
     fit = [
-        day for day in range(SKIP_DAYS, params.days - params.campaigns.follow_up_days + 1)
+        day
+        for day in range(SKIP_DAYS, params.days - params.campaigns.follow_up_days + 1)
         if (starts + timedelta(days=day)).day == 1
-    ]  # fmt: skip
+    ]
     return fit[len(fit) - min(len(fit), params.campaigns.months) :]
 
 
 def decide(
-    params: SimulatorParams, day: int, present: list[int], rests: dict[int, int], people: list[Person],
+    params: SimulatorParams,
+    day: int,
+    present: list[int],
+    rests: dict[int, int],
+    people: list[Person],
     paths: list[list[Touch]],
-) -> list[Decision]:  # fmt: skip
+) -> list[Decision]:
     """The decisions of one campaign about customers `present`; `rests` tells until when each is left alone."""
     asked, made = params.campaigns, []
     # Drawn for everybody, so that nobody's luck depends on who has left.
@@ -59,7 +68,15 @@ def decide(
         rests[number] = day + asked.rest_days
         random_arm = by_lot < asked.random_share
         propensity = asked.random_propensity if random_arm else _agents(asked, paths[number], day)
-        made.append(Decision(number, day, bool(luck < propensity), "random" if random_arm else "agent", propensity))
+        made.append(
+            Decision(
+                number,
+                day,
+                bool(luck < propensity),
+                "random" if random_arm else "agent",
+                propensity,
+            )
+        )
     return made
 
 
@@ -71,12 +88,16 @@ def after_call(
     for place, number in enumerate(numbers):
         last = _last(paths[number], day)
         age = day - last.day if last else day + QUIET_DAYS
-        heal[place] = asked.heal if last and age <= WRONG_DAYS and not last.good else asked.heal_else
+        heal[place] = (
+            asked.heal if last and age <= WRONG_DAYS and not last.good else asked.heal_else
+        )
         wake[place] = asked.wake if age > QUIET_DAYS else 0.0
     return np.asarray(1 + (relative - 1) * (1 - heal) + wake)
 
 
-def row(decision: Decision, people: list[Person], starts: date, asked: Campaigns) -> dict[str, object]:
+def row(
+    decision: Decision, people: list[Person], starts: date, asked: Campaigns
+) -> dict[str, object]:
     """The line of interventions.csv."""
     return {
         "customer_id": people[decision.number].customer_id,
@@ -91,7 +112,11 @@ def row(decision: Decision, people: list[Person], starts: date, asked: Campaigns
 
 def _agents(asked: Campaigns, path: list[Touch], day: int) -> float:
     last = _last(path, day)
-    bad = last is not None and day - last.day <= NOTICED_DAYS and (not last.resolved or last.sentiment == "negative")
+    bad = (
+        last is not None
+        and day - last.day <= NOTICED_DAYS
+        and (not last.resolved or last.sentiment == "negative")
+    )
     return asked.agent_noticed if bad else asked.agent_else
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from data.progress import Progress
 from data.simulator import faults, phrases, tables, talk, truth
 from data.simulator.params import SimulatorParams
 from data.simulator.sound import Call, record
@@ -31,7 +32,7 @@ def simulate(
     params: SimulatorParams,
     out: Path,
     truth_folder: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
     """Builds the world of `params`, writes the export to `out` and what really happened to `truth_folder`.
 
@@ -40,7 +41,11 @@ def simulate(
     """
     fingerprint = _fingerprint(params)
     marker = truth_folder / "world.json"
-    if marker.exists() and (out / "contacts.csv").exists() and read_json(marker).get("fingerprint") == fingerprint:
+    if (
+        marker.exists()
+        and (out / "contacts.csv").exists()
+        and read_json(marker).get("fingerprint") == fingerprint
+    ):
         return {**read_json(marker), "reused": True}
     new_out, new_truth = _beside(out), _beside(truth_folder)
     try:
@@ -55,7 +60,7 @@ def simulate(
 
 
 def _write(
-    params: SimulatorParams, out: Path, truth_folder: Path, progress: Callable[[int, int], None]
+    params: SimulatorParams, out: Path, truth_folder: Path, progress: Progress
 ) -> dict[str, Any]:
     world = build(params)
     as_of = truth.months(world)
@@ -64,35 +69,59 @@ def _write(
     planted = [kind for kind in faults.RECORDING_FAULTS for _ in range(params.faults)]
     steps = len(as_of) + params.calls + len(planted)
     write_table(
-        truth_folder / "customers.parquet", truth.true_risks(world, as_of, lambda done, _: progress(done, steps))
+        truth_folder / "customers.parquet",
+        truth.true_risks(world, as_of, lambda done, _: progress(done, steps)),
     )
 
     callers = [_caller(params, number, person) for number, person in enumerate(world.people)]
     names, own_voices = _agent_names(params), voices(params.customers, params.seed)
-    spoken = [contact for contact in numbered if contact.planned and contact.touch.channel == "phone"]
+    spoken = [
+        contact for contact in numbered if contact.planned and contact.touch.channel == "phone"
+    ]
     random.Random(f"{params.seed} recordings").shuffle(spoken)
     recorded = [contact for contact in spoken if contact.happened][: params.calls + len(planted)]
     kinds: list[str | None] = [None] * params.calls + planted
     calls = _record_all(
-        params, recorded, kinds, callers, names, own_voices, out, lambda done: progress(len(as_of) + done, steps)
+        params,
+        recorded,
+        kinds,
+        callers,
+        names,
+        own_voices,
+        out,
+        lambda done: progress(len(as_of) + done, steps),
     )
 
     kept = {contact.contact_id: call for contact, call in zip(recorded, calls, strict=True)}
-    rows = [tables.contact_row(contact, world, kept.get(contact.contact_id)) for contact in contacts]
+    rows = [
+        tables.contact_row(contact, world, kept.get(contact.contact_id)) for contact in contacts
+    ]
     messages = [
         {"contact_id": contact.contact_id, "turns": _messages(contact, callers, names)}
-        for contact in contacts if contact.contact_id not in kept
-    ]  # fmt: skip
+        for contact in contacts
+        if contact.contact_id not in kept
+    ]
     found = [
-        {"kind": kind, "contact_id": contact.contact_id, "file": f"recordings/{contact.contact_id}.wav"}
-        for contact, kind in zip(recorded, kinds, strict=False) if kind
-    ]  # fmt: skip
+        {
+            "kind": kind,
+            "contact_id": contact.contact_id,
+            "file": f"recordings/{contact.contact_id}.wav",
+        }
+        for contact, kind in zip(recorded, kinds, strict=False)
+        if kind
+    ]
     found += tables.plant_rows(params, rows, messages)
-    _table(out / "customers.csv", tables.CUSTOMER_COLUMNS, [tables.customer_row(person) for person in world.people])
+    _table(
+        out / "customers.csv",
+        tables.CUSTOMER_COLUMNS,
+        [tables.customer_row(person) for person in world.people],
+    )
     _table(out / "contacts.csv", tables.CONTACT_COLUMNS, rows)
     _table(out / "outcomes.csv", tables.OUTCOME_COLUMNS, tables.outcome_rows(world))
     if params.campaigns.months:
-        _table(out / "interventions.csv", tables.INTERVENTION_COLUMNS, tables.intervention_rows(world))
+        _table(
+            out / "interventions.csv", tables.INTERVENTION_COLUMNS, tables.intervention_rows(world)
+        )
         write_table(truth_folder / "treatments.parquet", _true_effects(world, as_of[-1]))
     with (out / "messages.jsonl").open("w", encoding="utf-8") as handle:
         handle.writelines(json.dumps(message, ensure_ascii=False) + "\n" for message in messages)
@@ -140,10 +169,15 @@ def _true_effects(world: World, snapshot: date) -> pl.DataFrame:
 
 
 def _record_all(
-    params: SimulatorParams, contacts: list[tables.NumberedContact], kinds: list[str | None],
-    callers: list[talk.Caller], names: list[str], customer_voices: list[Voice], out: Path,
+    params: SimulatorParams,
+    contacts: list[tables.NumberedContact],
+    kinds: list[str | None],
+    callers: list[talk.Caller],
+    names: list[str],
+    customer_voices: list[Voice],
+    out: Path,
     progress: Callable[[int], None],
-) -> list[Call]:  # fmt: skip
+) -> list[Call]:
     agent_voices = _agent_voices(params)
     synthesizer = Synthesizer()
     (out / "recordings").mkdir(parents=True)
@@ -152,7 +186,12 @@ def _record_all(
     calls: list[Call] = []
     for done, (contact, kind) in enumerate(zip(contacts, kinds, strict=False)):
         first, second = contact.agents
-        speech = talk.Speech(random.Random(contact.seed), callers[contact.number], (names[first], names[second]), False)
+        speech = talk.Speech(
+            random.Random(contact.seed),
+            callers[contact.number],
+            (names[first], names[second]),
+            False,
+        )
         call = record(
             talk.phone_call(speech, contact.touch, contact.after_menu),
             customer_voices[contact.number],
@@ -160,22 +199,35 @@ def _record_all(
             synthesizer,
             np.random.default_rng(contact.seed),
         )
-        wav = call.wav if kind is None else faults.spoil(kind, call.wav, calls[0].wav if calls else call.wav)
+        wav = (
+            call.wav
+            if kind is None
+            else faults.spoil(kind, call.wav, calls[0].wav if calls else call.wav)
+        )
         if wav is not None:
             (out / "recordings" / f"{contact.contact_id}.wav").write_bytes(wav)
         if kind is None and rng.random() < params.transcribed_share:
-            turns = [{"role": t.role, "start_s": t.start_s, "end_s": t.end_s, "text": t.text} for t in call.turns]
+            turns = [
+                {"role": t.role, "start_s": t.start_s, "end_s": t.end_s, "text": t.text}
+                for t in call.turns
+            ]
             text = json.dumps({"contact_id": contact.contact_id, "turns": turns}, indent=1)
-            (out / "transcripts" / f"{contact.contact_id}.json").write_text(text + "\n", encoding="utf-8")
+            (out / "transcripts" / f"{contact.contact_id}.json").write_text(
+                text + "\n", encoding="utf-8"
+            )
         calls.append(call)
         progress(done + 1)
     return calls
 
 
-def _messages(contact: tables.NumberedContact, callers: list[talk.Caller], names: list[str]) -> list[dict[str, str]]:
+def _messages(
+    contact: tables.NumberedContact, callers: list[talk.Caller], names: list[str]
+) -> list[dict[str, str]]:
     first, second = contact.agents
     written = contact.touch.channel != "ivr"
-    speech = talk.Speech(random.Random(contact.seed), callers[contact.number], (names[first], names[second]), written)
+    speech = talk.Speech(
+        random.Random(contact.seed), callers[contact.number], (names[first], names[second]), written
+    )
     lines = WRITERS.get(contact.touch.channel, talk.note)(speech, contact.touch)
     return [{"role": line.role, "text": line.text} for line in lines]
 

@@ -8,29 +8,107 @@ RoamPass and the SafeLine alarm.
 from __future__ import annotations
 
 PRODUCTS = ("fibremax", "optihub", "streambox", "roampass", "safeline")
-TEAMS = ("billing", "technical support", "retentions", "the sales desk", "field services", "second line")
+TEAMS = (
+    "billing",
+    "technical support",
+    "retentions",
+    "the sales desk",
+    "field services",
+    "second line",
+)
 FIRST_NAMES = (
-    "maria", "james", "aisha", "oliver", "priya", "daniel", "grace", "tomas", "helen", "samuel", "nadia", "peter",
-    "lucy", "ahmed", "ruth", "victor", "emma", "george", "irene", "leon", "sofia", "martin", "clara", "owen",
-)  # fmt: skip
+    "maria",
+    "james",
+    "aisha",
+    "oliver",
+    "priya",
+    "daniel",
+    "grace",
+    "tomas",
+    "helen",
+    "samuel",
+    "nadia",
+    "peter",
+    "lucy",
+    "ahmed",
+    "ruth",
+    "victor",
+    "emma",
+    "george",
+    "irene",
+    "leon",
+    "sofia",
+    "martin",
+    "clara",
+    "owen",
+)
 LAST_NAMES = (
-    "carter", "novak", "hughes", "silva", "bennett", "okafor", "lindgren", "patel", "moreau", "walsh", "kim",
+    "carter",
+    "novak",
+    "hughes",
+    "silva",
+    "bennett",
+    "okafor",
+    "lindgren",
+    "patel",
+    "moreau",
+    "walsh",
+    "kim",
     "fraser",
-    "doyle", "rossi", "hansen", "mensah", "turner", "weber", "castillo", "young",
-)  # fmt: skip
+    "doyle",
+    "rossi",
+    "hansen",
+    "mensah",
+    "turner",
+    "weber",
+    "castillo",
+    "young",
+)
 MONTHS = (
-    "january", "february", "march", "april", "may", "june",
-    "july", "august", "september", "october", "november", "december",
-)  # fmt: skip
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+)
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 
 RULES: dict[str, tuple[str, ...]] = {
-    "hello": ("hello", "hi", "hi there", "good morning", "good afternoon", "hey", "yes hello", "oh hi"),
-    "my service": ("my {product}", "the {product}", "my broadband", "the internet", "my line", "the {product} box"),
+    "hello": (
+        "hello",
+        "hi",
+        "hi there",
+        "good morning",
+        "good afternoon",
+        "hey",
+        "yes hello",
+        "oh hi",
+    ),
+    "my service": (
+        "my {product}",
+        "the {product}",
+        "my broadband",
+        "the internet",
+        "my line",
+        "the {product} box",
+    ),
     "wants": ("i'd like", "i want", "i need", "i would like", "i was hoping"),
     "thanks": ("thank you", "thanks", "thank you so much", "thanks a lot", "cheers", "many thanks"),
     "sorry": ("i'm sorry", "i am very sorry", "apologies", "sorry about that", "i do apologise"),
-    "moment": ("one moment", "just a moment please", "bear with me", "give me a second", "let me have a look"),
+    "moment": (
+        "one moment",
+        "just a moment please",
+        "bear with me",
+        "give me a second",
+        "let me have a look",
+    ),
 }
 
 # --- what it is about ----------------------------------------------------------------------------------------------
@@ -111,51 +189,76 @@ OPENING: dict[str, tuple[str, ...]] = {
         "i got a letter from you and i (don't understand it|do not know what it means)",
         "<wants> to know (if roampass works abroad|what's in my package|who my contact is)",
     ),
-}  # fmt: skip
+}
 
 DETAIL: dict[str, tuple[str, ...]] = {
     "billing": (
-        "it should be {amount2}, not {amount}", "i pay {amount2} every month and now it's {amount}",
-        "i did not order any {product}, so i won't pay for it", "it's on the bill from the {date}",
-        "the discount was {amount2} for {small} months", "nobody told me the price would go up",
+        "it should be {amount2}, not {amount}",
+        "i pay {amount2} every month and now it's {amount}",
+        "i did not order any {product}, so i won't pay for it",
+        "it's on the bill from the {date}",
+        "the discount was {amount2} for {small} months",
+        "nobody told me the price would go up",
     ),
     "outage": (
-        "it went off at about {hour}", "i work from home, so i can't do anything",
+        "it went off at about {hour}",
+        "i work from home, so i can't do anything",
         "i've restarted the optihub {small} times",
-        "it isn't only me, next door is off as well", "your page says there's no fault but there is",
+        "it isn't only me, next door is off as well",
+        "your page says there's no fault but there is",
     ),
     "cancel": (
-        "no, i don't want another offer", "i've been with you {small} years", "the other company asks {amount2}",
-        "my contract ended on the {date}", "i'm not changing my mind", "i pay {amount} and it's not worth it",
+        "no, i don't want another offer",
+        "i've been with you {small} years",
+        "the other company asks {amount2}",
+        "my contract ended on the {date}",
+        "i'm not changing my mind",
+        "i pay {amount} and it's not worth it",
     ),
     "upgrade": (
-        "i'm on the {plan} plan at the moment", "i don't want a longer contract though",
+        "i'm on the {plan} plan at the moment",
+        "i don't want a longer contract though",
         "the advert said {amount} a month",
-        "we are {small} people in the house", "i'd need it by the {date}",
+        "we are {small} people in the house",
+        "i'd need it by the {date}",
     ),
     "technical": (
-        "i've turned it off and on again, it did not help", "it drops about {small} times a day",
-        "it worked until {weekday}", "the light is red, not green", "it's not the cable, i have tried another one",
+        "i've turned it off and on again, it did not help",
+        "it drops about {small} times a day",
+        "it worked until {weekday}",
+        "the light is red, not green",
+        "it's not the cable, i have tried another one",
         "your app says error {small}",
     ),
     "delivery": (
-        "the order was placed on the {date}", "i stayed at home all {weekday}", "the tracking number doesn't work",
-        "i was told it would take {small} days", "nobody rang the bell, i was here",
+        "the order was placed on the {date}",
+        "i stayed at home all {weekday}",
+        "the tracking number doesn't work",
+        "i was told it would take {small} days",
+        "nobody rang the bell, i was here",
     ),
     "payment": (
-        "it's {amount}", "i don't get paid until the {date}", "my card ends in {four}",
-        "the bank says it isn't their fault", "i did not cancel the direct debit",
+        "it's {amount}",
+        "i don't get paid until the {date}",
+        "my card ends in {four}",
+        "the bank says it isn't their fault",
+        "i did not cancel the direct debit",
     ),
     "complaint": (
-        "it has been going on for {small} weeks", "your colleague promised me {amount} back",
-        "i was not listened to at all", "i've got it in writing from the {date}", "this isn't how you treat people",
+        "it has been going on for {small} weeks",
+        "your colleague promised me {amount} back",
+        "i was not listened to at all",
+        "i've got it in writing from the {date}",
+        "this isn't how you treat people",
     ),
     "other": (
-        "the new address is in {place}", "it's from the {date}", "it's not urgent",
+        "the new address is in {place}",
+        "it's from the {date}",
+        "it's not urgent",
         "i couldn't find it on your website",
         "my old number was {four}",
     ),
-}  # fmt: skip
+}
 
 SOLVED: dict[str, tuple[str, ...]] = {
     "billing": (
@@ -199,10 +302,11 @@ SOLVED: dict[str, tuple[str, ...]] = {
         "you have every right to complain, i've refunded {amount} and it won't happen again",
     ),
     "other": (
-        "that's all changed for you now", "i've sent it to your email, you should have it",
+        "that's all changed for you now",
+        "i've sent it to your email, you should have it",
         "your contract runs until the {date}, and your address is updated",
     ),
-}  # fmt: skip
+}
 
 # --- friction, barriers, mood --------------------------------------------------------------------------------------
 REPEATED = (
@@ -253,10 +357,11 @@ BARRIER: dict[str, tuple[str, ...]] = {
     "policy": (
         "(i'm afraid |)our policy (doesn't allow|does not permit|says no to) that",
         "it's (against|not within) our (policy|rules)",
-        "the terms and conditions say (no|{small} days), so i can't", "those are the rules, i'm afraid",
+        "the terms and conditions say (no|{small} days), so i can't",
+        "those are the rules, i'm afraid",
         "we don't make exceptions, that's company policy",
     ),
-}  # fmt: skip
+}
 UNSOLVED = (
     "i can't (fix|solve|sort) that for you (today|right now|at the moment)",
     "somebody will (call|ring) you back (within {small} days|)",
@@ -328,19 +433,29 @@ MOOD: dict[str, tuple[str, ...]] = {
         "i'm (really angry|fed up|very disappointed|sick of this)",
         "that's (not good enough|just not fair|useless)",
         "(honestly|frankly), (this is the worst service|i'm losing my patience)",
-        "you're not listening to me", "i can't believe this", "what am i even paying you for",
+        "you're not listening to me",
+        "i can't believe this",
+        "what am i even paying you for",
         "if this isn't sorted i'm going to leave",
     ),
     "neutral": (
-        "okay", "right, okay then", "i see", "fine, if you say so", "alright, let me know",
-        "okay, i'll wait for that", "all right then",
+        "okay",
+        "right, okay then",
+        "i see",
+        "fine, if you say so",
+        "alright, let me know",
+        "okay, i'll wait for that",
+        "all right then",
     ),
     "positive": (
-        "that's (great|brilliant|perfect|wonderful|lovely), <thanks>", "oh (excellent|fantastic), that was quick",
-        "you've been (really|so|very) helpful", "perfect, i'm (very happy|really pleased) with that",
-        "that's exactly what i needed, <thanks>", "brilliant service, <thanks>",
+        "that's (great|brilliant|perfect|wonderful|lovely), <thanks>",
+        "oh (excellent|fantastic), that was quick",
+        "you've been (really|so|very) helpful",
+        "perfect, i'm (very happy|really pleased) with that",
+        "that's exactly what i needed, <thanks>",
+        "brilliant service, <thanks>",
     ),
-}  # fmt: skip
+}
 AGENT_CLOSING = (
     "is there anything else",
     "thank you for calling lumora, goodbye",
@@ -349,15 +464,30 @@ AGENT_CLOSING = (
     "take care, bye bye",
 )
 CUSTOMER_CLOSING: dict[str, tuple[str, ...]] = {
-    "negative": ("no, goodbye", "forget it, bye", "no, that's all, what a waste of time", "right, bye"),
-    "neutral": ("no, that's all, thanks, bye", "no, that's it, bye", "okay, bye", "no thank you, goodbye"),
+    "negative": (
+        "no, goodbye",
+        "forget it, bye",
+        "no, that's all, what a waste of time",
+        "right, bye",
+    ),
+    "neutral": (
+        "no, that's all, thanks, bye",
+        "no, that's it, bye",
+        "okay, bye",
+        "no thank you, goodbye",
+    ),
     "positive": (
         "no, that's everything, <thanks>, bye",
         "<thanks>, have a lovely day, bye bye",
         "no, you've been great, bye",
     ),
 }
-LINE_CUT = ("hello, are you still (there|)", "hello, hello", "can you hear me", "i think we're being cut")
+LINE_CUT = (
+    "hello, are you still (there|)",
+    "hello, hello",
+    "can you hear me",
+    "i think we're being cut",
+)
 SMALL_TALK = (
     "no, it's not about my {product}, that one's fine",
     "i'm not cancelling or anything, i just want this sorted",
@@ -376,10 +506,16 @@ IVR_MENU = (
     "thank you for calling lumora, calls may be recorded, please choose from the following options",
 )
 IVR_TOPIC = {
-    "billing": "bills and charges", "outage": "faults in your area", "cancel": "contract and notice",
-    "upgrade": "new products", "technical": "technical help", "delivery": "orders and delivery",
-    "payment": "payments", "complaint": "complaints", "other": "other questions",
-}  # fmt: skip
+    "billing": "bills and charges",
+    "outage": "faults in your area",
+    "cancel": "contract and notice",
+    "upgrade": "new products",
+    "technical": "technical help",
+    "delivery": "orders and delivery",
+    "payment": "payments",
+    "complaint": "complaints",
+    "other": "other questions",
+}
 IVR_END: dict[str, tuple[str, ...]] = {
     "served": (
         "{topic}, the information was played, caller confirmed, call completed",
@@ -387,7 +523,8 @@ IVR_END: dict[str, tuple[str, ...]] = {
         "we have sent you the answer by text message, goodbye",
     ),
     "pressed_zero": (
-        "caller pressed zero", "key zero pressed, connecting to an agent",
+        "caller pressed zero",
+        "key zero pressed, connecting to an agent",
         "caller pressed zero zero zero, leaving the menu",
     ),
     "ivr_dead_end": (
@@ -397,39 +534,74 @@ IVR_END: dict[str, tuple[str, ...]] = {
         "all options exhausted, no agent available in this menu",
     ),
     "system_hangup": (
-        "call ended by system", "the system disconnected the call", "timeout, call dropped by system",
+        "call ended by system",
+        "the system disconnected the call",
+        "timeout, call dropped by system",
         "line closed by system during menu",
     ),
-}  # fmt: skip
+}
 CHAT_CUT = (
     "the chat was closed by the system",
     "connection lost, this chat has ended",
     "session timed out, chat closed by system",
 )
-EMAIL_GREETING = ("dear lumora team", "dear sir or madam", "hello lumora", "hi", "to whom it may concern")
-EMAIL_CLOSING = ("kind regards, {name}", "regards, {name}", "best wishes, {name}", "{name}, account {account}")
+EMAIL_GREETING = (
+    "dear lumora team",
+    "dear sir or madam",
+    "hello lumora",
+    "hi",
+    "to whom it may concern",
+)
+EMAIL_CLOSING = (
+    "kind regards, {name}",
+    "regards, {name}",
+    "best wishes, {name}",
+    "{name}, account {account}",
+)
 AGENT_EMAIL_CLOSING = ("kind regards, {agent}, lumora", "best regards, {agent}", "your lumora team")
-SOCIAL_START = ("@lumora", "hey @lumora", "@lumora seriously", "dear @lumora", "anyone else with @lumora")
+SOCIAL_START = (
+    "@lumora",
+    "hey @lumora",
+    "@lumora seriously",
+    "dear @lumora",
+    "anyone else with @lumora",
+)
 NOTE_START = ("cust called re", "customer rang about", "inbound,", "caller about", "call re")
 NOTE: dict[str, tuple[str, ...]] = {
     "solved": (
-        "resolved on call", "sorted, customer happy with outcome", "done, no follow up", "fixed at first contact",
+        "resolved on call",
+        "sorted, customer happy with outcome",
+        "done, no follow up",
+        "fixed at first contact",
     ),
     "unresolved": (
-        "not resolved", "could not solve, callback promised", "left open, ticket raised",
+        "not resolved",
+        "could not solve, callback promised",
+        "left open, ticket raised",
         "no solution today, to follow up",
     ),
     "transfer": ("transferred to {team}", "passed to {team}", "warm transfer to {team}"),
     "repeated_contact": (
-        "repeat caller", "called before about same issue", "second contact on this", "chasing previous request",
+        "repeat caller",
+        "called before about same issue",
+        "second contact on this",
+        "chasing previous request",
     ),
     "long_wait": ("complained about the wait", "long queue before call", "had waited {small} min"),
     "system_hangup": ("line dropped", "call cut off by system", "disconnected mid call"),
     "authority": ("needs manager approval", "not authorised to approve refund", "above my limit"),
-    "knowledge": ("did not know the process, asked colleague", "unsure how to handle", "not trained on this"),
+    "knowledge": (
+        "did not know the process, asked colleague",
+        "unsure how to handle",
+        "not trained on this",
+    ),
     "tool": ("crm would not load", "system would not let me change it", "tool crashed"),
-    "policy": ("policy does not allow", "against terms and conditions", "no exception possible under policy"),
+    "policy": (
+        "policy does not allow",
+        "against terms and conditions",
+        "no exception possible under policy",
+    ),
     "negative": ("customer upset", "customer angry", "very unhappy"),
     "neutral": ("", "ok", "informed customer"),
     "positive": ("customer pleased", "happy, thanked us", "very friendly call"),
-}  # fmt: skip
+}

@@ -13,7 +13,12 @@ from data.simulator.voice import Synthesizer, Voice
 SAMPLE_RATE_HZ = 8000
 CUSTOMER, AGENT = 0, 1
 # How the recording was kept: codec in the file, and whether the customer's leg came over a GSM phone.
-CARRIERS = (("ULAW", False, 0.66), ("ALAW", False, 0.14), ("PCM_16", False, 0.11), ("ULAW", True, 0.09))
+CARRIERS = (
+    ("ULAW", False, 0.66),
+    ("ALAW", False, 0.14),
+    ("PCM_16", False, 0.11),
+    ("ULAW", True, 0.09),
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,11 @@ class Call:
 
 
 def record(
-    lines: list[Line], customer: Voice, agents: tuple[Voice, Voice], synthesizer: Synthesizer, rng: np.random.Generator
+    lines: list[Line],
+    customer: Voice,
+    agents: tuple[Voice, Voice],
+    synthesizer: Synthesizer,
+    rng: np.random.Generator,
 ) -> Call:
     """Speaks and records `lines`. The same arguments (and state of `rng`) give the same bytes."""
     pieces, music, turns = _lay_out(lines, customer, agents, synthesizer, rng)
@@ -63,14 +72,20 @@ def record(
     if mobile:
         track[:, CUSTOMER] = audio.codec_roundtrip(track[:, CUSTOMER], SAMPLE_RATE_HZ, "GSM610")
         if rng.random() < 0.5:
-            track[:, CUSTOMER] = audio.packet_loss(track[:, CUSTOMER], SAMPLE_RATE_HZ, rng.uniform(0.005, 0.03), rng)
+            track[:, CUSTOMER] = audio.packet_loss(
+                track[:, CUSTOMER], SAMPLE_RATE_HZ, rng.uniform(0.005, 0.03), rng
+            )
     track = np.clip(track, -0.95, 0.95)
     wav = audio.to_wav_bytes(track, SAMPLE_RATE_HZ, codec)
     return Call(wav, codec, len(track) / SAMPLE_RATE_HZ, turns)
 
 
 def _lay_out(
-    lines: list[Line], customer: Voice, agents: tuple[Voice, Voice], synthesizer: Synthesizer, rng: np.random.Generator
+    lines: list[Line],
+    customer: Voice,
+    agents: tuple[Voice, Voice],
+    synthesizer: Synthesizer,
+    rng: np.random.Generator,
 ) -> tuple[list[tuple[int, float, np.ndarray]], list[tuple[float, float]], list[SpokenTurn]]:
     """Who speaks when: (channel, start, samples), music (start, length), the turns. Now and then people overlap."""
     pieces: list[tuple[int, float, np.ndarray]] = []
@@ -102,7 +117,9 @@ def _hold_music(length_s: float, rng: np.random.Generator) -> np.ndarray:
     chord = root * 2 ** (np.array([0, 4, 7, 12, 7, 4]) / 12)
     at = np.arange(int(length_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     step = (at / note_s).astype(int)
-    tone = np.sin(2 * np.pi * chord[step % len(chord)] * at) + 0.3 * np.sin(4 * np.pi * chord[step % len(chord)] * at)
+    tone = np.sin(2 * np.pi * chord[step % len(chord)] * at) + 0.3 * np.sin(
+        4 * np.pi * chord[step % len(chord)] * at
+    )
     return (0.05 * tone * np.exp(-2.5 * (at / note_s - step))).astype(np.float32)
 
 
@@ -112,11 +129,19 @@ def _surroundings(frames: int, rng: np.random.Generator, quiet: bool) -> np.ndar
     kind = "hiss" if quiet else rng.choice(("hiss", "street", "hum", "people"))
     at = np.arange(frames, dtype=np.float32) / SAMPLE_RATE_HZ
     if kind == "hum":
-        return 0.5 * hiss + np.sin(np.float32(2 * np.pi * 100) * at) + 0.4 * np.sin(np.float32(2 * np.pi * 150) * at)
+        return (
+            0.5 * hiss
+            + np.sin(np.float32(2 * np.pi * 100) * at)
+            + 0.4 * np.sin(np.float32(2 * np.pi * 150) * at)
+        )
     if kind == "hiss":
         return hiss
     width = 12 if kind == "street" else 4
     total = np.cumsum(hiss)
     smooth = total - np.concatenate((np.zeros(width, np.float32), total[:-width]))
-    rate_hz = rng.uniform(0.1, 0.4) if kind == "street" else rng.uniform(2.5, 4.5)  # people: the pace of syllables
-    return smooth * (0.6 + 0.4 * np.sin(np.float32(2 * np.pi * rate_hz) * at + np.float32(rng.uniform(0, 6))))
+    rate_hz = (
+        rng.uniform(0.1, 0.4) if kind == "street" else rng.uniform(2.5, 4.5)
+    )  # people: the pace of syllables
+    return smooth * (
+        0.6 + 0.4 * np.sin(np.float32(2 * np.pi * rate_hz) * at + np.float32(rng.uniform(0, 6)))
+    )

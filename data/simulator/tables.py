@@ -17,18 +17,51 @@ from data.simulator.sound import AGENT, CUSTOMER, Call
 from data.simulator.world import Person, Touch, World
 
 CUSTOMER_COLUMNS = (
-    "customer_id", "phone", "plan", "region", "since", "monthly_price", "contract", "payment_method",
-)  # fmt: skip
+    "customer_id",
+    "phone",
+    "plan",
+    "region",
+    "since",
+    "monthly_price",
+    "contract",
+    "payment_method",
+)
 CONTACT_COLUMNS = (
-    "contact_id", "customer_id", "channel", "started_at", "duration_s", "wait_s", "queue", "agent_id", "disposition",
-    "recording", "customer_channel", "agent_channel", "voice",
-)  # fmt: skip
+    "contact_id",
+    "customer_id",
+    "channel",
+    "started_at",
+    "duration_s",
+    "wait_s",
+    "queue",
+    "agent_id",
+    "disposition",
+    "recording",
+    "customer_channel",
+    "agent_channel",
+    "voice",
+)
 QUEUES = {
-    "billing": "billing", "payment": "billing", "outage": "technical", "technical": "technical", "cancel": "retention",
-    "complaint": "retention", "upgrade": "sales", "delivery": "logistics", "other": "general",
-}  # fmt: skip
+    "billing": "billing",
+    "payment": "billing",
+    "outage": "technical",
+    "technical": "technical",
+    "cancel": "retention",
+    "complaint": "retention",
+    "upgrade": "sales",
+    "delivery": "logistics",
+    "other": "general",
+}
 OUTCOME_COLUMNS = ("customer_id", "event", "happened", "on", "observed_until")
-INTERVENTION_COLUMNS = ("customer_id", "decided_on", "kind", "offered", "assigned_by", "propensity", "cost")
+INTERVENTION_COLUMNS = (
+    "customer_id",
+    "decided_on",
+    "kind",
+    "offered",
+    "assigned_by",
+    "propensity",
+    "cost",
+)
 
 
 @dataclass(frozen=True)
@@ -62,13 +95,26 @@ def numbered(world: World) -> list[NumberedContact]:
     contacts = []
     for serial, (extra, _, _, number, place) in enumerate(ordered):
         path, happened = paths[number], place < len(world.touches[number])
-        seed = int.from_bytes(hashlib.blake2b(f"{world.params.seed} {serial}".encode(), digest_size=6).digest(), "big")
+        seed = int.from_bytes(
+            hashlib.blake2b(f"{world.params.seed} {serial}".encode(), digest_size=6).digest(), "big"
+        )
         rng = random.Random(seed)
         first, second = rng.sample(range(world.params.agents), 2)
-        after_menu = place > 0 and path[place].day == path[place - 1].day and "pressed_zero" in path[place - 1].flags
+        after_menu = (
+            place > 0
+            and path[place].day == path[place - 1].day
+            and "pressed_zero" in path[place - 1].flags
+        )
         contacts.append(
             NumberedContact(
-                f"K{serial + 1:06d}", number, path[place], after_menu, (first, second), seed, not extra, happened
+                f"K{serial + 1:06d}",
+                number,
+                path[place],
+                after_menu,
+                (first, second),
+                seed,
+                not extra,
+                happened,
             )
         )
     return contacts
@@ -76,14 +122,20 @@ def numbered(world: World) -> list[NumberedContact]:
 
 def contact_row(contact: NumberedContact, world: World, call: Call | None) -> dict[str, Any]:
     touch, rng = contact.touch, random.Random(contact.seed + 1)
-    typical_s = {"phone": 36.0, "chat": 420.0, "ivr": 45.0, "email": 0.0, "social": 0.0}[touch.channel]
-    begins = datetime.combine(world.starts, datetime.min.time(), UTC) + timedelta(days=touch.day, seconds=touch.second)
+    typical_s = {"phone": 36.0, "chat": 420.0, "ivr": 45.0, "email": 0.0, "social": 0.0}[
+        touch.channel
+    ]
+    begins = datetime.combine(world.starts, datetime.min.time(), UTC) + timedelta(
+        days=touch.day, seconds=touch.second
+    )
     return {
         "contact_id": contact.contact_id,
         "customer_id": world.people[contact.number].customer_id,
         "channel": touch.channel,
         "started_at": _stamp(begins),
-        "duration_s": round(call.duration_s if call else typical_s * rng.lognormvariate(0, 0.35), 1),
+        "duration_s": round(
+            call.duration_s if call else typical_s * rng.lognormvariate(0, 0.35), 1
+        ),
         "wait_s": "" if touch.wait_s is None else touch.wait_s,
         "queue": "menu" if touch.channel == "ivr" else QUEUES[touch.reason],
         "agent_id": "" if touch.channel == "ivr" else agent_id(contact.agents[0]),
@@ -105,7 +157,9 @@ def _disposition(touch: Touch, rng: random.Random) -> str:
     return f"{reason}/done" if touch.resolved or rng.random() < 0.3 else f"{reason}/follow up"
 
 
-def plant_rows(params: SimulatorParams, rows: list[dict[str, Any]], messages: list[dict[str, Any]]) -> list[dict]:
+def plant_rows(
+    params: SimulatorParams, rows: list[dict[str, Any]], messages: list[dict[str, Any]]
+) -> list[dict]:
     """Adds contacts of customers nobody knows and contacts after the snapshot; returns what was planted."""
     rng = random.Random(f"{params.seed} faults")
     donors = [row for row in rows if row["channel"] == "chat"]
@@ -118,7 +172,9 @@ def plant_rows(params: SimulatorParams, rows: list[dict[str, Any]], messages: li
             row["customer_id"] = f"X{number:06d}"
         else:
             # A clock that jumped: after the snapshot, and after whatever today is where the export is taken in.
-            late = datetime.combine(params.ends + timedelta(days=14_600 + number), datetime.min.time(), UTC)
+            late = datetime.combine(
+                params.ends + timedelta(days=14_600 + number), datetime.min.time(), UTC
+            )
             row["started_at"] = _stamp(late)
         rows.append(row)
         messages.append({"contact_id": row["contact_id"], "turns": texts[donor["contact_id"]]})
@@ -144,7 +200,10 @@ def outcome_rows(world: World) -> list[dict[str, Any]]:
 
 
 def intervention_rows(world: World) -> list[dict[str, Any]]:
-    return [campaigns.row(one, world.people, world.starts, world.params.campaigns) for one in world.decisions]
+    return [
+        campaigns.row(one, world.people, world.starts, world.params.campaigns)
+        for one in world.decisions
+    ]
 
 
 def true_contacts(contacts: list[NumberedContact]) -> pl.DataFrame:

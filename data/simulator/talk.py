@@ -17,15 +17,43 @@ from data.simulator.world import PLANS, Touch
 
 TELLS = 0.88
 _ONES = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
     "thirteen",
-    "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
-)  # fmt: skip
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+)
 _TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_PLACES = ("ashford", "kingsley", "millbrook", "harrow hill", "westbury", "old town", "riverside", "the new estate")
+_PLACES = (
+    "ashford",
+    "kingsley",
+    "millbrook",
+    "harrow hill",
+    "westbury",
+    "old town",
+    "riverside",
+    "the new estate",
+)
 _TITLES = ("lumora", "fibremax", "optihub", "streambox", "roampass", "safeline")
 _WRITTEN_TITLES = dict(
-    zip(_TITLES, ("Lumora", "FibreMax", "OptiHub", "StreamBox", "RoamPass", "SafeLine"), strict=True)
+    zip(
+        _TITLES, ("Lumora", "FibreMax", "OptiHub", "StreamBox", "RoamPass", "SafeLine"), strict=True
+    )
 )
 
 
@@ -68,7 +96,9 @@ class Caller:
 class Speech:
     """Writes the words of one contact. The same random state gives the same words."""
 
-    def __init__(self, rng: random.Random, about: Caller, agents: tuple[str, str], written: bool) -> None:
+    def __init__(
+        self, rng: random.Random, about: Caller, agents: tuple[str, str], written: bool
+    ) -> None:
         self.rng = rng
         self._written = written
         self._plan = about.plan
@@ -81,7 +111,9 @@ class Speech:
 
     def say(self, *choices: str, speaker: int = 0) -> str:
         """One of the templates, filled in."""
-        return " ".join(_render(_parse(self.rng.choice(choices)), self, speaker).split()).replace(" ,", ",")
+        return " ".join(_render(_parse(self.rng.choice(choices)), self, speaker).split()).replace(
+            " ,", ","
+        )
 
     def slot(self, name: str, speaker: int) -> str:
         """A value for `name`; amounts, dates and names stay the same within a contact."""
@@ -114,7 +146,9 @@ class Speech:
             return str(number) if written else number_words(number)
         if name == "plan":
             return rng.choice([self._plan, *PLANS])
-        return rng.choice({"product": p.PRODUCTS, "team": p.TEAMS, "weekday": p.WEEKDAYS, "place": _PLACES}[name])
+        return rng.choice(
+            {"product": p.PRODUCTS, "team": p.TEAMS, "weekday": p.WEEKDAYS, "place": _PLACES}[name]
+        )
 
     def tells(self) -> bool:
         """Whether the next fact is put into words."""
@@ -148,7 +182,11 @@ def phone_call(speech: Speech, touch: Touch, after_menu: bool) -> list[Line]:
     lines.append(Line("customer", _reaction(speech, touch)))
     if "system_hangup" in touch.flags:
         return _hesitate(
-            rng, [*_cut_off(rng, lines), *([Line("customer", say(*p.LINE_CUT))] if speech.tells() else [])]
+            rng,
+            [
+                *_cut_off(rng, lines),
+                *([Line("customer", say(*p.LINE_CUT))] if speech.tells() else []),
+            ],
         )
     if rng.random() < 0.7:
         lines.append(Line("agent", say(*p.AGENT_CLOSING[:1]), speaker))
@@ -159,12 +197,16 @@ def phone_call(speech: Speech, touch: Touch, after_menu: bool) -> list[Line]:
 
 def menu_log(speech: Speech, touch: Touch) -> list[Line]:
     """What a menu writes down: prompts by the system, choices by the customer."""
-    end = next((f for f in ("pressed_zero", "ivr_dead_end", "system_hangup") if f in touch.flags), "served")
+    end = next(
+        (f for f in ("pressed_zero", "ivr_dead_end", "system_hangup") if f in touch.flags), "served"
+    )
     topic = p.IVR_TOPIC[touch.reason] if speech.rng.random() < 0.85 else p.IVR_TOPIC["other"]
     lines = [Line("system", speech.say(*p.IVR_MENU)), Line("customer", f"selected {topic}")]
     if speech.rng.random() < 0.4:
         lines.append(Line("customer", speech.say(*p.OPENING[touch.reason])))
-    lines.append(Line("system", speech.say(*(text.replace("{topic}", topic) for text in p.IVR_END[end]))))
+    lines.append(
+        Line("system", speech.say(*(text.replace("{topic}", topic) for text in p.IVR_END[end])))
+    )
     return lines
 
 
@@ -174,11 +216,17 @@ def chat(speech: Speech, touch: Touch) -> list[Line]:
     lines = [Line("customer", ". ".join([say("<hello>"), *_opening(speech, touch, False)]))]
     lines.append(
         Line(
-            "agent", say("hi {name}, this is {agent}", "hello, {agent} here") + ". " + say(*p.EMPATHY[touch.sentiment])
+            "agent",
+            say("hi {name}, this is {agent}", "hello, {agent} here")
+            + ". "
+            + say(*p.EMPATHY[touch.sentiment]),
         )
     )
     if rng.random() < 0.4:
-        lines += [Line("agent", say(*p.ASK_ACCOUNT)), Line("customer", say("{account}", "it's {account}"))]
+        lines += [
+            Line("agent", say(*p.ASK_ACCOUNT)),
+            Line("customer", say("{account}", "it's {account}")),
+        ]
     lines.append(Line("customer", say(*p.DETAIL[touch.reason])))
     lines.append(Line("agent", _answer(speech, touch, 0)))
     if "system_hangup" in touch.flags:
@@ -186,7 +234,9 @@ def chat(speech: Speech, touch: Touch) -> list[Line]:
     else:
         lines.append(Line("customer", _reaction(speech, touch)))
         if rng.random() < 0.4:
-            lines.append(Line("agent", say("thanks for chatting with us", "have a nice day", "bye for now")))
+            lines.append(
+                Line("agent", say("thanks for chatting with us", "have a nice day", "bye for now"))
+            )
     return [_as_written(rng, line) for line in lines]
 
 
@@ -197,8 +247,12 @@ def email(speech: Speech, touch: Touch) -> list[Line]:
     if touch.sentiment != "neutral" and speech.tells():
         body.append(say(*p.MOOD[touch.sentiment]))
     question = [say(*p.EMAIL_GREETING), *body, say(*p.EMAIL_CLOSING)]
-    answer = [say("dear {name}", "hello {name}"), say("thank you for your message", "thanks for getting in touch"),
-              _answer(speech, touch, 0), say(*p.AGENT_EMAIL_CLOSING)]  # fmt: skip
+    answer = [
+        say("dear {name}", "hello {name}"),
+        say("thank you for your message", "thanks for getting in touch"),
+        _answer(speech, touch, 0),
+        say(*p.AGENT_EMAIL_CLOSING),
+    ]
     lines = [Line("customer", ". ".join(question)), Line("agent", ". ".join(answer))]
     return [_as_written(speech.rng, line) for line in lines]
 
@@ -215,7 +269,11 @@ def social(speech: Speech, touch: Touch) -> list[Line]:
 def note(speech: Speech, touch: Touch) -> list[Line]:
     """What the agent typed after a call whose recording was not kept."""
     say = speech.say
-    facts: list[str] = [f for f in ("repeated_contact", "long_wait", "transfer", "system_hangup") if f in touch.flags]
+    facts: list[str] = [
+        f
+        for f in ("repeated_contact", "long_wait", "transfer", "system_hangup")
+        if f in touch.flags
+    ]
     if touch.barrier != "none":
         facts.append(touch.barrier)
     facts.append("solved" if touch.resolved else "unresolved")
@@ -261,14 +319,20 @@ def _cut_off(rng: random.Random, lines: list[Line]) -> list[Line]:
     words = kept[-1].text.split()
     return [
         *kept[:-1],
-        replace(kept[-1], text=" ".join(words[: max(2, int(len(words) * rng.uniform(0.3, 0.7)))]).rstrip(",")),
+        replace(
+            kept[-1],
+            text=" ".join(words[: max(2, int(len(words) * rng.uniform(0.3, 0.7)))]).rstrip(","),
+        ),
     ]
 
 
 def _hesitate(rng: random.Random, lines: list[Line]) -> list[Line]:
     """Um, uh, restarts: more in some people than in others."""
     rate = rng.choice((0.0, 0.02, 0.04, 0.08))
-    return [replace(line, text=_stumble(rng, line.text, rate if line.role == "customer" else 0.01)) for line in lines]
+    return [
+        replace(line, text=_stumble(rng, line.text, rate if line.role == "customer" else 0.01))
+        for line in lines
+    ]
 
 
 def _stumble(rng: random.Random, text: str, rate: float) -> str:
@@ -295,7 +359,16 @@ def _as_written(rng: random.Random, line: Line) -> Line:
 
 
 def _ordinal(day: int) -> str:
-    special = {1: "first", 2: "second", 3: "third", 5: "fifth", 8: "eighth", 9: "ninth", 12: "twelfth", 20: "twentieth"}
+    special = {
+        1: "first",
+        2: "second",
+        3: "third",
+        5: "fifth",
+        8: "eighth",
+        9: "ninth",
+        12: "twelfth",
+        20: "twentieth",
+    }
     if day in special:
         return special[day]
     if day > 20:

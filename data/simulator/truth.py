@@ -11,12 +11,12 @@ issues only the later one is carried forward.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
 
+from data.progress import Progress
 from data.simulator import campaigns
 from data.simulator.params import Effects, SimulatorParams
 from data.simulator.world import (
@@ -31,7 +31,7 @@ from data.simulator.world import (
     issue,
     issue_days,
     rest_of_issue,
-)  # fmt: skip
+)
 
 HORIZONS = (30, 90, 180, 365)
 BIN_DAYS = 5  # futures are averaged over bins, which divide every horizon
@@ -39,7 +39,7 @@ Open = tuple[int, bool]  # attempt number and whether the customer was told to c
 
 
 def true_risks(
-    world: World, as_of: list[date], progress: Callable[[int, int], None] = lambda done, total: None
+    world: World, as_of: list[date], progress: Progress = lambda done, total: None
 ) -> pl.DataFrame:
     """customer_id, as_of, risk_30, risk_90, risk_180, risk_365 for everyone who is a customer at the start of each day.
 
@@ -61,11 +61,15 @@ def true_effects(world: World, as_of: dict[date, set[str] | None]) -> pl.DataFra
     """
     futures = _Futures(world.params)
     called = {
-        day: _risks(world, futures, day, who, called=True).rename(lambda name: name.replace("risk_", "treated_"))
+        day: _risks(world, futures, day, who, called=True).rename(
+            lambda name: name.replace("risk_", "treated_")
+        )
         for day, who in as_of.items()
     }
     return pl.concat(
-        _risks(world, futures, day, who).join(called[day], on=["customer_id", "as_of"], maintain_order="left")
+        _risks(world, futures, day, who).join(
+            called[day], on=["customer_id", "as_of"], maintain_order="left"
+        )
         for day, who in as_of.items()
     )
 
@@ -91,7 +95,9 @@ class _Futures:
         if key not in self._drawn:
             paths = self._issues(contact_class)
             if state is not None:
-                paths = [own + rest for own, rest in zip(paths, self._continuations(state), strict=True)]
+                paths = [
+                    own + rest for own, rest in zip(paths, self._continuations(state), strict=True)
+                ]
             self._drawn[key] = _affine(paths, self._params.effects)
         return self._drawn[key]
 
@@ -128,7 +134,9 @@ def _affine(paths: list[list[Touch]], effects: Effects) -> tuple[np.ndarray, np.
         alpha[:, day] = alpha[:, day - 1] * kept[:, day - 1] * keep
         beta[:, day] = 1 - keep + keep * (beta[:, day - 1] * kept[:, day - 1] + added[:, day - 1])
     shape = (len(paths), days // BIN_DAYS, BIN_DAYS)
-    return alpha.reshape(shape).mean(axis=2).astype(np.float32), beta.reshape(shape).mean(axis=2).astype(np.float32)
+    return alpha.reshape(shape).mean(axis=2).astype(np.float32), beta.reshape(shape).mean(
+        axis=2
+    ).astype(np.float32)
 
 
 def _risks(
@@ -137,13 +145,18 @@ def _risks(
     """Risks of `who` (None: everyone) among the customers of that day, as it is or had they all been called back."""
     day = (as_of - world.starts).days
     here = [
-        n for n, (person, left) in enumerate(zip(world.people, world.left_on, strict=True))
-        if person.since < as_of and (left is None or left >= as_of) and (who is None or person.customer_id in who)
-    ]  # fmt: skip
+        n
+        for n, (person, left) in enumerate(zip(world.people, world.left_on, strict=True))
+        if person.since < as_of
+        and (left is None or left >= as_of)
+        and (who is None or person.customer_id in who)
+    ]
     relative = _relative_at(world, day)
     if called:
         relative = relative.copy()
-        relative[here] = campaigns.after_call(relative[here], day, here, world.touches, world.params.campaigns)
+        relative[here] = campaigns.after_call(
+            relative[here], day, here, world.touches, world.params.campaigns
+        )
     groups: dict[tuple[int, Open | None], list[tuple[int, float]]] = {}
     for n in here:
         state, weight = _open_issue(world.touches[n], day)
@@ -161,11 +174,17 @@ def _risks(
         )
     columns = {f"risk_{horizon}": risks[here, k] for k, horizon in enumerate(HORIZONS)}
     return pl.DataFrame(
-        {"customer_id": [world.people[n].customer_id for n in here], "as_of": [as_of] * len(here), **columns}
+        {
+            "customer_id": [world.people[n].customer_id for n in here],
+            "as_of": [as_of] * len(here),
+            **columns,
+        }
     )
 
 
-def _leaving(base: np.ndarray, relative: np.ndarray, alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
+def _leaving(
+    base: np.ndarray, relative: np.ndarray, alpha: np.ndarray, beta: np.ndarray
+) -> np.ndarray:
     """Probability of leaving within each horizon: [customers, horizons]."""
     binned = base.reshape(len(base), -1, BIN_DAYS).sum(axis=2).astype(np.float32)
     scaled = binned * relative[:, None].astype(np.float32)

@@ -23,28 +23,81 @@ import soxr
 
 # Accent and how often a caller has it.
 ACCENTS = {
-    "en-us": 0.40, "en-gb-x-rp": 0.12, "en-029": 0.10, "en-gb-scotland": 0.10, "en": 0.10,
-    "en-us-nyc": 0.08, "en-gb-x-gbclan": 0.05, "en-gb-x-gbcwmd": 0.05,
-}  # fmt: skip
+    "en-us": 0.40,
+    "en-gb-x-rp": 0.12,
+    "en-029": 0.10,
+    "en-gb-scotland": 0.10,
+    "en": 0.10,
+    "en-us-nyc": 0.08,
+    "en-gb-x-gbclan": 0.05,
+    "en-gb-x-gbcwmd": 0.05,
+}
 # Variants that sound like people; robots, whispers and the third-party synthesiser (which is not repeatable) stay out,
 # and so do six that our base, trained on them too, hears twice as badly as the others (word error rates over 0.4
 # against 0.2 to 0.3 on plain sentences): Alicia, Lee, RicishayMax, announcer, edward, klatt3.
 FEMALE = (
-    "f1", "f2", "f3", "f4", "f5", "Andrea", "Annie", "anika", "aunty", "belinda", "linda",
-    "steph", "shelby", "grandma",
-)  # fmt: skip
+    "f1",
+    "f2",
+    "f3",
+    "f4",
+    "f5",
+    "Andrea",
+    "Annie",
+    "anika",
+    "aunty",
+    "belinda",
+    "linda",
+    "steph",
+    "shelby",
+    "grandma",
+)
 MALE = (
-    "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "Alex", "Andy", "Denis", "Diogo", "Gene", "Gene2", "Mario",
-    "Michael", "Mike", "boris", "ed", "grandpa", "gustave", "ian", "iven2",
-    "john", "max", "michel", "miguel", "norbert", "pablo", "paul", "quincy", "rob",
-    "robert", "sandro", "travis", "victor", "zac",
-)  # fmt: skip
+    "m1",
+    "m2",
+    "m3",
+    "m4",
+    "m5",
+    "m6",
+    "m7",
+    "m8",
+    "Alex",
+    "Andy",
+    "Denis",
+    "Diogo",
+    "Gene",
+    "Gene2",
+    "Mario",
+    "Michael",
+    "Mike",
+    "boris",
+    "ed",
+    "grandpa",
+    "gustave",
+    "ian",
+    "iven2",
+    "john",
+    "max",
+    "michel",
+    "miguel",
+    "norbert",
+    "pablo",
+    "paul",
+    "quincy",
+    "rob",
+    "robert",
+    "sandro",
+    "travis",
+    "victor",
+    "zac",
+)
 
 _SYNCHRONOUS, _UTF8 = 2, 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _BUFFER_MS = 2000  # of speech handed over at a time
 _FAMILY = "gmw"  # where espeak-ng files English: West Germanic
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
+)
 _library_lock = threading.Lock()
 
 
@@ -115,7 +168,9 @@ class Synthesizer:
         Raises ValueError when espeak-ng does not know the voice or has nothing to say.
         """
         samples, native_hz = self._synthesize(text, voice)
-        audio = soxr.resample(samples, native_hz * voice.warp, sample_rate_hz, quality="MQ").astype(np.float32)
+        audio = soxr.resample(samples, native_hz * voice.warp, sample_rate_hz, quality="MQ").astype(
+            np.float32
+        )
         return _finish(audio, voice, sample_rate_hz, _seed(text, voice))
 
     def _synthesize(self, text: str, voice: Voice) -> tuple[np.ndarray, int]:
@@ -136,17 +191,25 @@ class Synthesizer:
         with _library_lock:
             library = ctypes.CDLL(self._library)
             try:
-                native_hz = library.espeak_Initialize(_SYNCHRONOUS, _BUFFER_MS, str(self._data).encode(), 0)
+                native_hz = library.espeak_Initialize(
+                    _SYNCHRONOUS, _BUFFER_MS, str(self._data).encode(), 0
+                )
                 if native_hz <= 0:
-                    raise ValueError(f"espeak-ng found no voices in {self._data}. Reinstall espeakng_loader.")
+                    raise ValueError(
+                        f"espeak-ng found no voices in {self._data}. Reinstall espeakng_loader."
+                    )
                 library.espeak_SetSynthCallback(callback)
                 if library.espeak_SetVoiceByName(name.encode()) != 0:
                     raise ValueError(f"voice {voice.name}: espeak-ng does not know {name!r}.")
                 library.espeak_ng_SetRandSeed(_seed(text, voice) & 0x7FFFFFFF)
-                library.espeak_SetParameter(_RATE, int(np.clip(voice.rate_wpm / voice.warp, 80, 450)), 0)
+                library.espeak_SetParameter(
+                    _RATE, int(np.clip(voice.rate_wpm / voice.warp, 80, 450)), 0
+                )
                 library.espeak_SetParameter(_PITCH, int(np.clip(voice.pitch, 0, 99)), 0)
                 library.espeak_SetParameter(_RANGE, int(np.clip(voice.pitch_range, 0, 99)), 0)
-                library.espeak_Synth(spoken, ctypes.c_size_t(len(spoken)), 0, 1, 0, _UTF8, None, None)
+                library.espeak_Synth(
+                    spoken, ctypes.c_size_t(len(spoken)), 0, 1, 0, _UTF8, None, None
+                )
                 library.espeak_Terminate()
             finally:
                 _ctypes.dlclose(library._handle)  # with the last handle the library's state goes
@@ -164,11 +227,15 @@ def _finish(audio: np.ndarray, voice: Voice, sample_rate_hz: int, seed: int) -> 
         padded = np.minimum(np.arange(len(audio)) + window, len(audio))
         envelope = np.sqrt(np.maximum(energy[padded] - energy[np.arange(len(audio))], 0) / window)
         noise = np.random.default_rng(seed).standard_normal(len(audio) + 1)
-        audio = audio + voice.breath * envelope * np.diff(noise)  # the difference tilts the noise to hiss
+        audio = audio + voice.breath * envelope * np.diff(
+            noise
+        )  # the difference tilts the noise to hiss
     loud = audio[np.abs(audio) > 0.01]
     rms = float(np.sqrt(np.mean(loud.astype(np.float64) ** 2))) if len(loud) else 0.0
     peak = float(np.max(np.abs(audio))) if len(audio) else 0.0
-    speech = np.flatnonzero(np.abs(audio) > 0.002 * peak)  # espeak-ng ends every clause with a pause
+    speech = np.flatnonzero(
+        np.abs(audio) > 0.002 * peak
+    )  # espeak-ng ends every clause with a pause
     if len(speech):
         audio = audio[speech[0] : speech[-1] + 1]
     gain = min(0.1 / rms if rms else 1.0, 0.98 / peak if peak else 1.0)
@@ -176,7 +243,9 @@ def _finish(audio: np.ndarray, voice: Voice, sample_rate_hz: int, seed: int) -> 
 
 
 def _seed(text: str, voice: Voice) -> int:
-    return int.from_bytes(hashlib.blake2b(f"{voice}|{text}".encode(), digest_size=6).digest(), "big")
+    return int.from_bytes(
+        hashlib.blake2b(f"{voice}|{text}".encode(), digest_size=6).digest(), "big"
+    )
 
 
 def _link_english(source: Path, folder: Path) -> None:

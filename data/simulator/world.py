@@ -34,7 +34,9 @@ PLANS = {  # name: (share, monthly price, hazard multiplier)
 }
 REGIONS = {"north": 1.0, "south": 0.8, "east": 1.3, "west": 1.0, "centre": 1.05}
 TENURES = ((365, 2.2), (3 * 365, 1.0), (10**6, 0.5))  # up to so many days: hazard multiplier
-REASON_SHARES = dict(zip(REASONS, (0.24, 0.06, 0.05, 0.08, 0.22, 0.09, 0.12, 0.05, 0.09), strict=True))
+REASON_SHARES = dict(
+    zip(REASONS, (0.24, 0.06, 0.05, 0.08, 0.22, 0.09, 0.12, 0.05, 0.09), strict=True)
+)
 FIRST_CHANNEL = {"phone": 0.36, "ivr": 0.24, "chat": 0.20, "email": 0.14, "social": 0.06}
 LATER_CHANNEL = {"phone": 0.62, "ivr": 0.08, "chat": 0.14, "email": 0.10, "social": 0.06}
 TOLD_CHANNEL = {"phone": 0.92, "ivr": 0.04, "chat": 0.02, "email": 0.01, "social": 0.01}
@@ -94,11 +96,21 @@ class World:
     people: list[Person]
     touches: list[list[Touch]]  # per customer, in order, up to the day they left
     left_on: list[date | None]
-    base: np.ndarray  # hazard a day at rest, through a year past the window; 0 before the customer joined
-    relative: np.ndarray  # the relative hazard r at the start of each day, with the customer still there
-    undisturbed: list[list[Touch]]  # the touches, had there been no campaigns: longer or shorter, else the same
-    decisions: list[campaigns.Decision] = field(default_factory=list)  # who was offered a call back, and who was not
-    before_calls: dict[int, np.ndarray] = field(default_factory=dict)  # day of a campaign → r [customers] before it
+    base: (
+        np.ndarray
+    )  # hazard a day at rest, through a year past the window; 0 before the customer joined
+    relative: (
+        np.ndarray
+    )  # the relative hazard r at the start of each day, with the customer still there
+    undisturbed: list[
+        list[Touch]
+    ]  # the touches, had there been no campaigns: longer or shorter, else the same
+    decisions: list[campaigns.Decision] = field(
+        default_factory=list
+    )  # who was offered a call back, and who was not
+    before_calls: dict[int, np.ndarray] = field(
+        default_factory=dict
+    )  # day of a campaign → r [customers] before it
 
 
 def jump(touch: Touch, effects: Effects) -> float:
@@ -146,7 +158,9 @@ def build(params: SimulatorParams) -> World:
         called = [decision.number for decision in made if decision.offered]
         before_calls[day] = relative[:, day].copy()
         after = campaigns.after_call(relative[called, day], day, called, paths, params.campaigns)
-        relative[called] = _from_day_on(relative[called], day, after, [paths[n] for n in called], params.effects)
+        relative[called] = _from_day_on(
+            relative[called], day, after, [paths[n] for n in called], params.effects
+        )
         days = _leaving_days(base, relative, thresholds)
         decisions += made
     return World(
@@ -172,7 +186,9 @@ def _leaving_days(base: np.ndarray, relative: np.ndarray, thresholds: np.ndarray
 
 def _until(paths: list[list[Touch]], days: np.ndarray) -> list[list[Touch]]:
     """What happens to each customer up to the day they leave."""
-    return [[touch for touch in path if touch.day <= day] for path, day in zip(paths, days, strict=True)]
+    return [
+        [touch for touch in path if touch.day <= day] for path, day in zip(paths, days, strict=True)
+    ]
 
 
 def _from_day_on(
@@ -183,7 +199,9 @@ def _from_day_on(
     changed[:, day] = at
     added, kept = daily_changes(paths, effects, relative.shape[1])
     for later in range(day + 1, relative.shape[1]):
-        changed[:, later] = fade(changed[:, later - 1] * kept[:, later - 1] + added[:, later - 1], effects)
+        changed[:, later] = fade(
+            changed[:, later - 1] * kept[:, later - 1] + added[:, later - 1], effects
+        )
     return changed
 
 
@@ -192,11 +210,15 @@ def relative_hazard(paths: list[list[Touch]], effects: Effects, days: int) -> np
     added, kept = daily_changes(paths, effects, days)
     relative = np.ones((len(paths), days))
     for day in range(1, days):
-        relative[:, day] = fade(relative[:, day - 1] * kept[:, day - 1] + added[:, day - 1], effects)
+        relative[:, day] = fade(
+            relative[:, day - 1] * kept[:, day - 1] + added[:, day - 1], effects
+        )
     return relative
 
 
-def daily_changes(paths: list[list[Touch]], effects: Effects, days: int) -> tuple[np.ndarray, np.ndarray]:
+def daily_changes(
+    paths: list[list[Touch]], effects: Effects, days: int
+) -> tuple[np.ndarray, np.ndarray]:
     """What each day's touches add to r, and the share of r they leave: two arrays [paths, days]."""
     added, kept = np.zeros((len(paths), days)), np.ones((len(paths), days))
     for number, path in enumerate(paths):
@@ -243,11 +265,18 @@ def _person(params: SimulatorParams, number: int, starts: date) -> Person:
 def _outages(params: SimulatorParams) -> dict[str, list[int]]:
     rng = random.Random(params.seed * 1_000_003 - 1)
     chance = OUTAGES_PER_YEAR / 365
-    return {region: [day for day in range(params.days) if rng.random() < chance] for region in sorted(REGIONS)}
+    return {
+        region: [day for day in range(params.days) if rng.random() < chance]
+        for region in sorted(REGIONS)
+    }
 
 
 def _path(
-    rng: random.Random, params: SimulatorParams, person: Person, joined: int, outages: dict[str, list[int]]
+    rng: random.Random,
+    params: SimulatorParams,
+    person: Person,
+    joined: int,
+    outages: dict[str, list[int]],
 ) -> list[Touch]:
     touches = []
     for day in issue_days(rng, params, person.contact_class, joined, params.days):
@@ -258,7 +287,9 @@ def _path(
     return sorted((t for t in touches if t.day < params.days), key=lambda t: (t.day, t.second))
 
 
-def issue_days(rng: random.Random, params: SimulatorParams, contact_class: int, begin: int, end: int) -> list[int]:
+def issue_days(
+    rng: random.Random, params: SimulatorParams, contact_class: int, begin: int, end: int
+) -> list[int]:
     """Days in [begin, end) on which an issue of one's own begins."""
     rate = params.issues_per_year * CONTACT_CLASSES[contact_class] / 365
     days, at = [], begin + rng.expovariate(rate)
@@ -271,8 +302,12 @@ def issue_days(rng: random.Random, params: SimulatorParams, contact_class: int, 
 def _base_hazard(people: list[Person], starts: date, days: int) -> np.ndarray:
     tenure = np.arange(days)[None, :] - np.array([(p.since - starts).days for p in people])[:, None]
     limits, multipliers = zip(*TENURES, strict=True)
-    by_tenure = np.array(multipliers)[np.searchsorted(limits, tenure, side="right").clip(max=len(limits) - 1)]
-    return np.where(tenure >= 0, by_tenure, 0.0) * np.array([p.base_hazard for p in people])[:, None]
+    by_tenure = np.array(multipliers)[
+        np.searchsorted(limits, tenure, side="right").clip(max=len(limits) - 1)
+    ]
+    return (
+        np.where(tenure >= 0, by_tenure, 0.0) * np.array([p.base_hazard for p in people])[:, None]
+    )
 
 
 def _attempts(rng: random.Random, day: int, reason: str, attempt: int, told: bool) -> list[Touch]:
@@ -281,8 +316,12 @@ def _attempts(rng: random.Random, day: int, reason: str, attempt: int, told: boo
         channels = FIRST_CHANNEL if attempt == 1 else TOLD_CHANNEL if told else LATER_CHANNEL
         channel, second = _pick(rng, channels), rng.randrange(8 * 3600, 20 * 3600)
         tried = [_touch(rng, day, second, channel, reason, attempt)]
-        if "pressed_zero" in tried[0].flags:  # past the menu: the same attempt goes on with a person
-            tried.append(_touch(rng, day, second + rng.randrange(60, 300), "phone", reason, attempt))
+        if (
+            "pressed_zero" in tried[0].flags
+        ):  # past the menu: the same attempt goes on with a person
+            tried.append(
+                _touch(rng, day, second + rng.randrange(60, 300), "phone", reason, attempt)
+            )
         touches += tried
         if touches[-1].resolved or attempt == MAX_ATTEMPTS:
             touches[-1] = replace(touches[-1], last=True)
@@ -293,13 +332,17 @@ def _attempts(rng: random.Random, day: int, reason: str, attempt: int, told: boo
         day, attempt = day + _delay(rng), attempt + 1
 
 
-def _touch(rng: random.Random, day: int, second: int, channel: str, reason: str, attempt: int) -> Touch:
+def _touch(
+    rng: random.Random, day: int, second: int, channel: str, reason: str, attempt: int
+) -> Touch:
     flags: set[str] = set()
     barrier, wait_s = "none", None
     if attempt > 1:
         flags.add("repeated_contact")
     if channel == "ivr":
-        end = _pick(rng, {"served": 0.46, "pressed_zero": 0.22, "ivr_dead_end": 0.20, "system_hangup": 0.12})
+        end = _pick(
+            rng, {"served": 0.46, "pressed_zero": 0.22, "ivr_dead_end": 0.20, "system_hangup": 0.12}
+        )
         resolved = end == "served"
         if end != "served":
             flags.add(end)
@@ -314,19 +357,36 @@ def _touch(rng: random.Random, day: int, second: int, channel: str, reason: str,
             if rng.random() < 0.03:
                 flags.add("system_hangup")
                 resolved = False
-        if channel == "phone" and rng.random() < (0.35 if barrier in ("authority", "knowledge") else 0.08):
+        if channel == "phone" and rng.random() < (
+            0.35 if barrier in ("authority", "knowledge") else 0.08
+        ):
             flags.add("transfer")
-        if channel != "phone" and not resolved and "system_hangup" not in flags and rng.random() < 0.5:
+        if (
+            channel != "phone"
+            and not resolved
+            and "system_hangup" not in flags
+            and rng.random() < 0.5
+        ):
             flags.add("please_call")
     if not resolved and "pressed_zero" not in flags:
         flags.add("unresolved")
     return Touch(
-        day, second, channel, reason, attempt, frozenset(flags), barrier, resolved,
-        _sentiment(rng, flags, barrier, reason, resolved), wait_s,
-    )  # fmt: skip
+        day,
+        second,
+        channel,
+        reason,
+        attempt,
+        frozenset(flags),
+        barrier,
+        resolved,
+        _sentiment(rng, flags, barrier, reason, resolved),
+        wait_s,
+    )
 
 
-def _sentiment(rng: random.Random, flags: set[str], barrier: str, reason: str, resolved: bool) -> str:
+def _sentiment(
+    rng: random.Random, flags: set[str], barrier: str, reason: str, resolved: bool
+) -> str:
     upset = len(flags) + (barrier != "none") + (reason == "complaint") + rng.gauss(0, 0.6)
     if upset > 1.4:
         return "negative"

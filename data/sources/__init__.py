@@ -27,9 +27,15 @@ class SourceParams:
 
     timezone: str = "UTC"  # IANA zone of times that carry no offset of their own
     mono_ok: bool = False  # accept one-channel recordings; both sides are then heard on channel 0
-    expect_recordings: bool = True  # refuse an answered call without its audio; false keeps it as a contact alone
-    roles: dict[str, str] = field(default_factory=dict)  # what the export calls a role -> customer, agent or system
-    customer_channel: int = 0  # where the export itself does not say: the channel the customer is on, from 0
+    expect_recordings: bool = (
+        True  # refuse an answered call without its audio; false keeps it as a contact alone
+    )
+    roles: dict[str, str] = field(
+        default_factory=dict
+    )  # what the export calls a role -> customer, agent or system
+    customer_channel: int = (
+        0  # where the export itself does not say: the channel the customer is on, from 0
+    )
     agent_channel: int = 1  # and the agent
 
 
@@ -77,7 +83,9 @@ class Delivery:
 
 def kinds() -> list[str]:
     """Names of the sources there are."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return sorted(
+        module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")
+    )
 
 
 def detect(path: Path) -> str:
@@ -89,8 +97,12 @@ def detect(path: Path) -> str:
         if all((path / name).exists() for name in wanted):
             return kind
     found = sorted(child.name for child in path.iterdir())
-    state = f"not an export I know (found {', '.join(found[:8])})" if found else "the folder is empty"
-    wanted_text = "; ".join(f"{kind}: {' and '.join(wanted)}" for kind, wanted in looked_for.items())
+    state = (
+        f"not an export I know (found {', '.join(found[:8])})" if found else "the folder is empty"
+    )
+    wanted_text = "; ".join(
+        f"{kind}: {' and '.join(wanted)}" for kind, wanted in looked_for.items()
+    )
     raise SourceError(f"{path}: {state}. Looked for {wanted_text}.")
 
 
@@ -106,7 +118,9 @@ def read(kind: str, path: Path, options: SourceParams | None = None) -> Delivery
     module = _module(kind)
     if not path.is_dir() or not all((path / name).exists() for name in module.LOOKS_FOR):
         detected = detect(path)  # explains an empty or unknown folder
-        raise SourceError(f"{path}: this is a {detected} export, not {kind}. Set the source to {detected} or auto.")
+        raise SourceError(
+            f"{path}: this is a {detected} export, not {kind}. Set the source to {detected} or auto."
+        )
     delivery: Delivery = module.read(path, options or SourceParams())
     return delivery
 

@@ -19,7 +19,9 @@ ROW = "_row"
 NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d+)?")
 
 
-def read_csv(root: Path, name: str, required: Sequence[str], header: Sequence[str] | None = None) -> pl.DataFrame:
+def read_csv(
+    root: Path, name: str, required: Sequence[str], header: Sequence[str] | None = None
+) -> pl.DataFrame:
     """A csv file as stripped strings (empty is null) plus `_row`, its line counted as a spreadsheet would.
 
     `header` names the columns of a file that has none; such a file may have more columns, which are dropped.
@@ -29,19 +31,25 @@ def read_csv(root: Path, name: str, required: Sequence[str], header: Sequence[st
     if not path.is_file():
         raise SourceError(f"{path}: no such file. Add {name} to the export.")
     try:
-        frame = pl.read_csv(path, has_header=header is None, infer_schema=False, raise_if_empty=True)
+        frame = pl.read_csv(
+            path, has_header=header is None, infer_schema=False, raise_if_empty=True
+        )
     except pl.exceptions.NoDataError as error:
         raise SourceError(f"{path}: the file is empty. Export {name} again.") from error
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         why = str(error).split("\n", 1)[0]
-        raise SourceError(f"{path}: not a readable csv file ({why}). Export it again as UTF-8 csv.") from error
+        raise SourceError(
+            f"{path}: not a readable csv file ({why}). Export it again as UTF-8 csv."
+        ) from error
     if header is not None:
         if frame.width < len(header):
             raise SourceError(
                 f"{path}: {frame.width} columns found, at least {len(header)} needed: {', '.join(header)}. "
                 f"Export it with all of them, in this order and without a header line."
             )
-        frame = frame.select(frame.columns[: len(header)]).rename(dict(zip(frame.columns, header, strict=False)))
+        frame = frame.select(frame.columns[: len(header)]).rename(
+            dict(zip(frame.columns, header, strict=False))
+        )
     for column in required:
         if column not in frame.columns:
             raise SourceError(
@@ -53,7 +61,11 @@ def read_csv(root: Path, name: str, required: Sequence[str], header: Sequence[st
 
 
 def convert(
-    frame: pl.DataFrame, name: str, what: str, key: str, columns: dict[str, tuple[str, Callable[[pl.Expr], pl.Expr]]]
+    frame: pl.DataFrame,
+    name: str,
+    what: str,
+    key: str,
+    columns: dict[str, tuple[str, Callable[[pl.Expr], pl.Expr]]],
 ) -> tuple[pl.DataFrame, list[Refusal]]:
     """Converts text columns; a row that does not convert, or lacks its key, is left out and refused.
 
@@ -65,13 +77,21 @@ def convert(
         if column not in good.columns:
             continue
         good = good.with_columns(conversion(pl.col(column)).alias("_converted"))
-        failed = pl.col("_converted").is_null() & (pl.col(column).is_not_null() | (pl.lit(column) == key))
+        failed = pl.col("_converted").is_null() & (
+            pl.col(column).is_not_null() | (pl.lit(column) == key)
+        )
         for row in good.filter(failed).iter_rows(named=True):
             thing = f"{what} {row[key]}" if row[key] else f"{name} row {row[ROW]}"
             found = f"{row[column]!r} in {name} row {row[ROW]}"
-            reason = f"{column} is not {wanted} ({found})" if row[column] else f"{column} is empty ({name})"
+            reason = (
+                f"{column} is not {wanted} ({found})"
+                if row[column]
+                else f"{column} is empty ({name})"
+            )
             refusals.append(Refusal(thing, what, reason, f"Correct {name} and ingest again."))
-        good = good.filter(~failed).with_columns(pl.col("_converted").alias(column)).drop("_converted")
+        good = (
+            good.filter(~failed).with_columns(pl.col("_converted").alias(column)).drop("_converted")
+        )
     return good, refusals
 
 
@@ -156,9 +176,17 @@ def attributes(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
             return text
         return float(text) if "." in text else int(text)
 
-    rows = frame.select(columns).iter_rows(named=True) if columns else ({} for _ in range(frame.height))
+    rows = (
+        frame.select(columns).iter_rows(named=True)
+        if columns
+        else ({} for _ in range(frame.height))
+    )
     texts = [
-        json.dumps({k: value(v) for k, v in row.items() if v is not None}, sort_keys=True, ensure_ascii=False)
+        json.dumps(
+            {k: value(v) for k, v in row.items() if v is not None},
+            sort_keys=True,
+            ensure_ascii=False,
+        )
         for row in rows
     ]
     return pl.Series("attributes", texts, dtype=pl.String)
@@ -173,7 +201,9 @@ def records(table: str, frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def read_jsonl(root: Path, name: str, refusals: list[Refusal]) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_jsonl(
+    root: Path, name: str, refusals: list[Refusal]
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of a JSON-lines file, each with where it stands; a line that is not one is refused."""
     with (root / name).open("rb") as handle:
         for line_number, line in enumerate(handle, start=1):
@@ -185,7 +215,9 @@ def read_jsonl(root: Path, name: str, refusals: list[Refusal]) -> Iterator[tuple
                 yield where, value
 
 
-def read_json_files(root: Path, folder: str, refusals: list[Refusal]) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_json_files(
+    root: Path, folder: str, refusals: list[Refusal]
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of all `folder/*.json`, by name, each with where it stands; a file that is not one is refused."""
     for path in sorted((root / folder).glob("*.json")):
         where = f"{folder}/{path.name}"
@@ -200,13 +232,22 @@ def _object(raw: bytes, where: str, refusals: list[Refusal]) -> dict[str, Any] |
         if not isinstance(value, dict):
             raise ValueError("not an object")
     except ValueError as error:
-        refusals.append(Refusal(where, "line", f"not a JSON object ({error})", f"Correct {where} and ingest again."))
+        refusals.append(
+            Refusal(
+                where, "line", f"not a JSON object ({error})", f"Correct {where} and ingest again."
+            )
+        )
         return None
     return value
 
 
 def turn_rows(
-    contact_id: Any, turns: Any, origin: str, where: str, options: SourceParams, refusals: list[Refusal]
+    contact_id: Any,
+    turns: Any,
+    origin: str,
+    where: str,
+    options: SourceParams,
+    refusals: list[Refusal],
 ) -> list[dict[str, Any]]:
     """What was said in one contact as rows of TURNS. One bad turn refuses them all: a text with holes teaches wrong."""
 
@@ -232,8 +273,12 @@ def turn_rows(
         if not isinstance(turn.get("text"), str):
             return refuse(f"a turn has no text ({where}, turn {index})", again)
         for at in times:
-            if at is not None and (isinstance(at, bool) or not isinstance(at, (int, float)) or not math.isfinite(at)):
-                return refuse(f"a turn's time is not a number of seconds ({where}, turn {index})", again)
+            if at is not None and (
+                isinstance(at, bool) or not isinstance(at, (int, float)) or not math.isfinite(at)
+            ):
+                return refuse(
+                    f"a turn's time is not a number of seconds ({where}, turn {index})", again
+                )
         start_s, end_s = times
         row = {"contact_id": contact_id, "turn": index, "role": role, "text": turn["text"]}
         rows.append({**row, "start_s": start_s, "end_s": end_s, "origin": origin})

@@ -16,9 +16,24 @@ CRM = "crm/customers.csv"
 CHATS = "chat/chats.jsonl"
 # The columns of cdr_csv, in its order; a userfield and whatever a newer version adds may follow.
 CDR_COLUMNS = (
-    "accountcode", "src", "dst", "dcontext", "clid", "channel", "dstchannel", "lastapp", "lastdata",
-    "start", "answer", "end", "duration", "billsec", "disposition", "amaflags", "uniqueid",
-)  # fmt: skip
+    "accountcode",
+    "src",
+    "dst",
+    "dcontext",
+    "clid",
+    "channel",
+    "dstchannel",
+    "lastapp",
+    "lastdata",
+    "start",
+    "answer",
+    "end",
+    "duration",
+    "billsec",
+    "disposition",
+    "amaflags",
+    "uniqueid",
+)
 CHAT_KEYS = ("chat_id", "customer_id", "started_at")
 # What CRMs call the columns we know; whatever else they hold becomes attributes.
 CRM_NAMES = {"contract": "plan", "monthly_charges": "monthly_price"}
@@ -54,45 +69,72 @@ def read(root: Path, options: SourceParams) -> Delivery:
         calls = calls.filter(silent.not_() | silent.is_null())
     rows: list[dict[str, Any]] = []
     for where, transcript in _files.read_json_files(root, "transcripts", refusals):
-        rows += _files.turn_rows(transcript.get("call"), transcript.get("turns"), "person", where, options, refusals)
+        rows += _files.turn_rows(
+            transcript.get("call"), transcript.get("turns"), "person", where, options, refusals
+        )
     chats, written = _chats(root, options, refusals)
     turns = _files.turns_frame(rows + written)
-    return Delivery(customers, pl.concat([calls, chats]), turns, outcomes, recordings, refusals, options.mono_ok)
+    return Delivery(
+        customers, pl.concat([calls, chats]), turns, outcomes, recordings, refusals, options.mono_ok
+    )
 
 
 def _customers(root: Path, refusals: list[Refusal]) -> tuple[pl.DataFrame, pl.DataFrame]:
     frame = _files.read_csv(root, CRM, ["customer_id", "phone"])
-    renames = {old: new for old, new in CRM_NAMES.items() if old in frame.columns and new not in frame.columns}
+    renames = {
+        old: new
+        for old, new in CRM_NAMES.items()
+        if old in frame.columns and new not in frame.columns
+    }
     frame = frame.rename(renames)
-    known = {"customer_id", "phone", "plan", "region", "since", "monthly_price", "churn", _files.ROW}
+    known = {
+        "customer_id",
+        "phone",
+        "plan",
+        "region",
+        "since",
+        "monthly_price",
+        "churn",
+        _files.ROW,
+    }
     further = [column for column in frame.columns if column not in known]
     frame, bad = _files.convert(
-        frame, CRM, "customer", "customer_id",
+        frame,
+        CRM,
+        "customer",
+        "customer_id",
         {
             "since": ("a date", _files.day),
             "monthly_price": ("a number", _files.number),
             "churn": ("yes or no", _files.yes_or_no),
         },
-    )  # fmt: skip
+    )
     refusals += bad
     frame = frame.with_columns(_files.attributes(frame, further))
     outcomes = pl.DataFrame(schema=OUTCOMES)
     if "churn" in frame.columns:  # the CRM says whether, not when: an outcome without a date
-        left = frame.filter(pl.col("churn").is_not_null()).with_columns(pl.lit("churn").alias("event"))
+        left = frame.filter(pl.col("churn").is_not_null()).with_columns(
+            pl.lit("churn").alias("event")
+        )
         outcomes = _files.records("outcomes", left.rename({"churn": "happened"}))
     return _files.records("customers", frame), outcomes
 
 
-def _calls(root: Path, customers: pl.DataFrame, options: SourceParams, refusals: list[Refusal]) -> pl.DataFrame:
+def _calls(
+    root: Path, customers: pl.DataFrame, options: SourceParams, refusals: list[Refusal]
+) -> pl.DataFrame:
     frame = _files.read_csv(root, CDR, (), header=CDR_COLUMNS)
     frame, bad = _files.convert(
-        frame, CDR, "call", "uniqueid",
+        frame,
+        CDR,
+        "call",
+        "uniqueid",
         {
             "start": ("a time", _files.time_in(options.timezone)),
             "duration": ("a number", _files.number),
             "billsec": ("a number", _files.number),
         },
-    )  # fmt: skip
+    )
     refusals += bad
     frame, bad = _files.needed(frame, CDR, "call", "uniqueid", ["start", "duration", "billsec"])
     refusals += bad
@@ -130,7 +172,9 @@ def _calls(root: Path, customers: pl.DataFrame, options: SourceParams, refusals:
         pl.col("start").alias("started_at"),
         pl.col("billsec").alias("duration_s"),
         (pl.col("duration") - pl.col("billsec")).alias("wait_s"),
-        pl.when(pl.col("lastapp") == "Queue").then(pl.col("lastdata").str.split(",").list.first()).alias("queue"),
+        pl.when(pl.col("lastapp") == "Queue")
+        .then(pl.col("lastdata").str.split(",").list.first())
+        .alias("queue"),
         # SIP/agent08-0000001a, PJSIP/agent08-0000001a: technology, agent, call leg
         pl.col("dstchannel").str.extract(r"^[^/]+/(.+?)(-[0-9a-f]+)?$").alias("agent_id"),
         "disposition",
@@ -139,12 +183,16 @@ def _calls(root: Path, customers: pl.DataFrame, options: SourceParams, refusals:
     return _files.records("contacts", frame)
 
 
-def _chats(root: Path, options: SourceParams, refusals: list[Refusal]) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
+def _chats(
+    root: Path, options: SourceParams, refusals: list[Refusal]
+) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
     found: list[dict[str, Any]] = []
     turns: dict[str, list[dict[str, Any]]] = {}
     if (root / CHATS).exists():
         for index, (where, chat) in enumerate(_files.read_jsonl(root, CHATS, refusals), start=1):
-            rows = _files.turn_rows(chat.get("chat_id"), chat.get("messages"), "written", where, options, refusals)
+            rows = _files.turn_rows(
+                chat.get("chat_id"), chat.get("messages"), "written", where, options, refusals
+            )
             if isinstance(chat.get("chat_id"), str) and chat["chat_id"]:
                 turns.setdefault(chat["chat_id"], rows)
                 found.append({_files.ROW: index, **{key: chat.get(key) for key in CHAT_KEYS}})
@@ -153,7 +201,11 @@ def _chats(root: Path, options: SourceParams, refusals: list[Refusal]) -> tuple[
     schema: dict[str, Any] = {_files.ROW: pl.UInt32, **dict.fromkeys(CHAT_KEYS, pl.String)}
     frame = pl.DataFrame(found, schema=schema, strict=False)
     frame, bad = _files.convert(
-        frame, CHATS, "chat", "chat_id", {"started_at": ("a time", _files.time_in(options.timezone))}
+        frame,
+        CHATS,
+        "chat",
+        "chat_id",
+        {"started_at": ("a time", _files.time_in(options.timezone))},
     )
     refusals += bad
     frame, bad = _files.needed(frame, CHATS, "chat", "chat_id", ["customer_id", "started_at"])
@@ -161,5 +213,9 @@ def _chats(root: Path, options: SourceParams, refusals: list[Refusal]) -> tuple[
     frame = frame.rename({"chat_id": "contact_id"}).with_columns(
         channel=pl.lit("chat"), duration_s=pl.lit(0.0), source=pl.lit("asterisk")
     )
-    kept = [row for contact_id in frame["contact_id"].unique(maintain_order=True) for row in turns[contact_id]]
+    kept = [
+        row
+        for contact_id in frame["contact_id"].unique(maintain_order=True)
+        for row in turns[contact_id]
+    ]
     return _files.records("contacts", frame), kept

@@ -13,9 +13,19 @@ from data.sources import DeliveredRecording, Delivery, Refusal, SourceParams, _f
 LOOKS_FOR = ("customers.csv", "contacts.csv")
 CUSTOMER_COLUMNS = ("customer_id", "phone", "plan", "region", "since", "monthly_price")
 CONTACT_COLUMNS = (
-    "contact_id", "customer_id", "channel", "started_at", "duration_s", "wait_s", "queue", "agent_id", "disposition",
-    "recording", "customer_channel", "agent_channel",
-)  # fmt: skip
+    "contact_id",
+    "customer_id",
+    "channel",
+    "started_at",
+    "duration_s",
+    "wait_s",
+    "queue",
+    "agent_id",
+    "disposition",
+    "recording",
+    "customer_channel",
+    "agent_channel",
+)
 OUTCOME_COLUMNS = ("customer_id", "event", "happened", "on", "observed_until")
 INTERVENTION_COLUMNS = ("customer_id", "decided_on", "kind", "offered", "assigned_by")
 
@@ -40,10 +50,17 @@ def read(root: Path, options: SourceParams) -> Delivery:
             )
     for where, transcript in _files.read_json_files(root, "transcripts", refusals):
         rows += _files.turn_rows(
-            transcript.get("contact_id"), transcript.get("turns"), "person", where, options, refusals
+            transcript.get("contact_id"),
+            transcript.get("turns"),
+            "person",
+            where,
+            options,
+            refusals,
         )
     turns = _files.turns_frame(rows)
-    return Delivery(customers, contacts, turns, outcomes, recordings, refusals, options.mono_ok, interventions)
+    return Delivery(
+        customers, contacts, turns, outcomes, recordings, refusals, options.mono_ok, interventions
+    )
 
 
 def _customers(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
@@ -51,9 +68,12 @@ def _customers(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
     frame = _files.read_csv(root, name, CUSTOMER_COLUMNS)
     further = [column for column in frame.columns if column not in (*CUSTOMER_COLUMNS, _files.ROW)]
     frame, bad = _files.convert(
-        frame, name, "customer", "customer_id",
+        frame,
+        name,
+        "customer",
+        "customer_id",
         {"since": ("a date", _files.day), "monthly_price": ("a number", _files.number)},
-    )  # fmt: skip
+    )
     refusals += bad
     return _files.records("customers", frame.with_columns(_files.attributes(frame, further)))
 
@@ -66,18 +86,26 @@ def _contacts(
     named = {_inside(root, recording) for recording in frame["recording"].drop_nulls()}
     _refuse_unnamed(root, named, refusals)
     frame, bad = _files.convert(
-        frame, name, "contact", "contact_id",
+        frame,
+        name,
+        "contact",
+        "contact_id",
         {
-            "channel": (f"one of {' '.join(CHANNELS)}", lambda text: pl.when(text.is_in(CHANNELS)).then(text)),
+            "channel": (
+                f"one of {' '.join(CHANNELS)}",
+                lambda text: pl.when(text.is_in(CHANNELS)).then(text),
+            ),
             "started_at": ("a time", _files.time_in(options.timezone)),
             "duration_s": ("a number", _files.number),
             "wait_s": ("a number", _files.number),
             "customer_channel": ("a channel number from 0", _files.whole),
             "agent_channel": ("a channel number from 0", _files.whole),
         },
-    )  # fmt: skip
+    )
     refusals += bad
-    frame, bad = _files.needed(frame, name, "contact", "contact_id", ["customer_id", "channel", "started_at"])
+    frame, bad = _files.needed(
+        frame, name, "contact", "contact_id", ["customer_id", "channel", "started_at"]
+    )
     refusals += bad
     recordings, without = [], []
     for row in frame.filter(pl.col("recording").is_not_null()).iter_rows(named=True):
@@ -88,7 +116,9 @@ def _contacts(
         customer, agent = row["customer_channel"], row["agent_channel"]
         customer = options.customer_channel if customer is None else customer
         agent = options.agent_channel if agent is None else agent
-        recordings.append(DeliveredRecording(row["contact_id"], path, customer, agent, row.get("voice")))
+        recordings.append(
+            DeliveredRecording(row["contact_id"], path, customer, agent, row.get("voice"))
+        )
     if options.expect_recordings:
         refusals += [
             Refusal(
@@ -132,13 +162,16 @@ def _outcomes(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
         return pl.DataFrame(schema=OUTCOMES)
     frame = _files.read_csv(root, name, OUTCOME_COLUMNS)
     frame, bad = _files.convert(
-        frame, name, "outcome", "customer_id",
+        frame,
+        name,
+        "outcome",
+        "customer_id",
         {
             "happened": ("yes or no", _files.yes_or_no),
             "on": ("a date", _files.day),
             "observed_until": ("a date", _files.day),
         },
-    )  # fmt: skip
+    )
     refusals += bad
     frame, bad = _files.needed(frame, name, "outcome", "customer_id", ["event", "happened"])
     refusals += bad
@@ -152,15 +185,21 @@ def _interventions(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
         return pl.DataFrame(schema=INTERVENTIONS)
     frame = _files.read_csv(root, name, INTERVENTION_COLUMNS)
     frame, bad = _files.convert(
-        frame, name, "intervention", "customer_id",
+        frame,
+        name,
+        "intervention",
+        "customer_id",
         {
             "decided_on": ("a date", _files.day),
             "offered": ("yes or no", _files.yes_or_no),
-            "assigned_by": (f"one of {' '.join(ASSIGNERS)}", lambda text: pl.when(text.is_in(ASSIGNERS)).then(text)),
+            "assigned_by": (
+                f"one of {' '.join(ASSIGNERS)}",
+                lambda text: pl.when(text.is_in(ASSIGNERS)).then(text),
+            ),
             "propensity": ("a number", _files.number),
             "cost": ("a number", _files.number),
         },
-    )  # fmt: skip
+    )
     refusals += bad
     needed = [column for column in INTERVENTION_COLUMNS if column != "customer_id"]
     frame, bad = _files.needed(frame, name, "intervention", "customer_id", needed)

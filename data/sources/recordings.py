@@ -31,9 +31,13 @@ def read(root: Path, options: SourceParams) -> Delivery:
     """Reads every recording under `root`. Raises SourceError when there is none."""
     refusals: list[Refusal] = []
     listed = _listed(root, refusals)
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = sorted(
+        path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
     if not paths:
-        raise SourceError(f"{root}: no recordings. Give a folder with files in one of {' '.join(SUFFIXES)}.")
+        raise SourceError(
+            f"{root}: no recordings. Give a folder with files in one of {' '.join(SUFFIXES)}."
+        )
     customers: dict[str, Customer] = {}
     contacts, recordings, rows = [], [], []
     for path in paths:
@@ -46,7 +50,12 @@ def read(root: Path, options: SourceParams) -> Delivery:
         if info.channels > 2:
             reason = f"more than two channels ({info.channels})"
             refusals.append(
-                _refused(contact_id, reason, path, "Deliver one channel a voice: the customer's, the agent's.")
+                _refused(
+                    contact_id,
+                    reason,
+                    path,
+                    "Deliver one channel a voice: the customer's, the agent's.",
+                )
             )
             continue
         line = listed.pop(path.resolve(), {})
@@ -54,7 +63,9 @@ def read(root: Path, options: SourceParams) -> Delivery:
         customer_id = str(voice or contact_id)
         customers[customer_id] = Customer(customer_id)
         began = datetime.fromtimestamp(int(path.stat().st_mtime), UTC)
-        contacts.append(Contact(contact_id, customer_id, "phone", began, info.duration_s, source="recordings"))
+        contacts.append(
+            Contact(contact_id, customer_id, "phone", began, info.duration_s, source="recordings")
+        )
         sides = (0, 0) if info.channels == 1 else (options.customer_channel, options.agent_channel)
         recordings.append(DeliveredRecording(contact_id, path, *sides, voice))
         text, where = _words(path, line)
@@ -69,13 +80,23 @@ def read(root: Path, options: SourceParams) -> Delivery:
             turn = {"role": "customer", "text": text, "start_s": 0.0, "end_s": info.duration_s}
             rows += _files.turn_rows(contact_id, [turn], "person", where, options, refusals)
     refusals += [
-        Refusal(f"recording {path.name}", "recording", "manifest.jsonl names it, but it is not here", "Add the file.")
+        Refusal(
+            f"recording {path.name}",
+            "recording",
+            "manifest.jsonl names it, but it is not here",
+            "Add the file.",
+        )
         for path in listed
     ]
     return Delivery(
-        frame("customers", list(customers.values())), frame("contacts", contacts), _files.turns_frame(rows),
-        pl.DataFrame(schema=OUTCOMES), recordings, refusals, mono_ok=True,
-    )  # fmt: skip
+        frame("customers", list(customers.values())),
+        frame("contacts", contacts),
+        _files.turns_frame(rows),
+        pl.DataFrame(schema=OUTCOMES),
+        recordings,
+        refusals,
+        mono_ok=True,
+    )
 
 
 def _listed(root: Path, refusals: list[Refusal]) -> dict[Path, dict[str, Any]]:
@@ -86,7 +107,9 @@ def _listed(root: Path, refusals: list[Refusal]) -> dict[Path, dict[str, Any]]:
             if isinstance(line.get("audio_filepath"), str):
                 found[(root / line["audio_filepath"]).resolve()] = line
             else:
-                refusals.append(Refusal(where, "recording", "names no audio_filepath", "Correct the manifest."))
+                refusals.append(
+                    Refusal(where, "recording", "names no audio_filepath", "Correct the manifest.")
+                )
     return found
 
 

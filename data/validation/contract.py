@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from data.progress import Progress
 from data.records import TABLES
 from data.store import read_tables, write_json, write_table
 from data.validation import promises, tables
@@ -25,7 +26,7 @@ def validate(
     params: ValidationParams,
     read_audio: Callable[[str], bytes],
     now: datetime,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
     """Reads `store`/tables, writes `store`/clean, quarantine/validate.jsonl, validation/ and at last validate.json.
 
@@ -41,7 +42,9 @@ def validate(
     (with `stopped`) are written then too, while clean/ stays as it was.
     """
     if now.tzinfo is None:
-        raise ValueError("validate: `now` has no time zone. Pass an aware datetime, as records are UTC.")
+        raise ValueError(
+            "validate: `now` has no time zone. Pass an aware datetime, as records are UTC."
+        )
     made = _Street()
     try:
         made.raw = _read(store / "tables")
@@ -51,7 +54,9 @@ def validate(
     except ContractBroken as broken:
         _leave(store, made, now, stopped=str(broken))
         raise
-    (store / "validate.json").unlink(missing_ok=True)  # the marker goes before what it stands for is replaced
+    (store / "validate.json").unlink(
+        missing_ok=True
+    )  # the marker goes before what it stands for is replaced
     for table, frame in made.clean.items():
         write_table(store / "clean" / f"{table}.parquet", frame)
     return _leave(store, made, now, stopped=None)
@@ -77,7 +82,11 @@ class _Street:
             if promise.stops and promise.reason in answer.broken:
                 rows = [frame.row(row, named=True) for row in answer.broken[promise.reason]]
                 observed = ", ".join(_say(row) for row in rows)
-                limit = "as in data/records.py" if suite == "schema" else f"{promise.column} {promise.wanted}"
+                limit = (
+                    "as in data/records.py"
+                    if suite == "schema"
+                    else f"{promise.column} {promise.wanted}"
+                )
                 raise ContractBroken(suite, promise.expectation, observed, limit, promise.next_step)
 
     def check(self, table: str, wanted: list[Promise], frame: pl.DataFrame) -> None:
@@ -98,7 +107,9 @@ def _read(folder: Path) -> dict[str, pl.DataFrame]:
         return read_tables(folder)
     except (pl.exceptions.ComputeError, OSError) as error:
         step = "Ingest again: a table is damaged."
-        raise ContractBroken("schema", "parquet", f"{folder}: {error}", "readable tables", step) from error
+        raise ContractBroken(
+            "schema", "parquet", f"{folder}: {error}", "readable tables", step
+        ) from error
 
 
 def _check_rows(
@@ -107,22 +118,30 @@ def _check_rows(
     now: datetime,
     store: Path,
     read_audio: Callable[[str], bytes],
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> None:
     raw, clean = made.raw, made.clean
     keyed = {table: tables.with_key(table, frame) for table, frame in raw.items()}
     made.check("customers", promises.customers(params, now), keyed["customers"])
 
     def of_customer(frame: pl.DataFrame) -> pl.DataFrame:
-        return tables.with_parent(frame, "customer_id", raw["customers"], clean["customers"], "customer")
+        return tables.with_parent(
+            frame, "customer_id", raw["customers"], clean["customers"], "customer"
+        )
 
     def of_contact(frame: pl.DataFrame) -> pl.DataFrame:
-        return tables.with_parent(frame, "contact_id", raw["contacts"], clean["contacts"], "contact")
+        return tables.with_parent(
+            frame, "contact_id", raw["contacts"], clean["contacts"], "contact"
+        )
 
     made.check("contacts", promises.contacts(params, now), of_customer(keyed["contacts"]))
     cache = store / "validation" / "audio.parquet"
     ordered = tables.recordings_in_order(of_contact(keyed["recordings"]), clean["contacts"])
-    made.check("recordings", promises.recordings(params), measure_recordings(ordered, read_audio, cache, progress))
+    made.check(
+        "recordings",
+        promises.recordings(params),
+        measure_recordings(ordered, read_audio, cache, progress),
+    )
     timed = tables.turns_with_overrun(of_contact(keyed["turns"]), clean["recordings"])
     made.check("turns", promises.turns(params), timed)
     dated = tables.outcomes_with_since(of_customer(keyed["outcomes"]), clean["customers"])
@@ -149,7 +168,9 @@ def _leave(store: Path, made: _Street, now: datetime, stopped: str | None) -> di
     summary = {
         "suites": {name: answer.summary for name, answer in made.answers.items()},
         "tables": {
-            table: {"rows": len(made.raw[table]), "kept": len(made.clean[table])} for table in TABLES if made.clean
+            table: {"rows": len(made.raw[table]), "kept": len(made.clean[table])}
+            for table in TABLES
+            if made.clean
         },
         "rejected": len(made.rejects),
         "reasons": dict(Counter(f"{entry['table']}/{entry['reason']}" for entry in made.rejects)),

@@ -14,7 +14,10 @@ import polars as pl
 from great_expectations.data_context.types.base import ProgressBarsConfig
 from great_expectations.execution_engine import PandasExecutionEngine
 from great_expectations.expectations.expectation import ColumnMapExpectation
-from great_expectations.expectations.metrics import ColumnMapMetricProvider, column_condition_partial
+from great_expectations.expectations.metrics import (
+    ColumnMapMetricProvider,
+    column_condition_partial,
+)
 from great_expectations.expectations.registry import get_expectation_impl
 
 from data.validation.promises import Promise
@@ -52,7 +55,9 @@ class SuiteAnswer:
         return {
             "success": not self.failed,
             "expectations": statistics["evaluated_expectations"],
-            "failed": [{"reason": reason, "rows": len(self.broken[reason])} for reason in self.failed],
+            "failed": [
+                {"reason": reason, "rows": len(self.broken[reason])} for reason in self.failed
+            ],
         }
 
 
@@ -78,13 +83,25 @@ def run_suite(made: Any, name: str, promises: list[Promise], frame: pl.DataFrame
         expectation = get_expectation_impl(promise.expectation)
         meta = {"reason": promise.reason, "next_step": promise.next_step, "stops": promise.stops}
         suite.add_expectation(expectation(**promise.kwargs, meta=meta))
-    batch = made.data_sources.add_pandas(name).add_dataframe_asset(name).add_batch_definition_whole_dataframe("whole")
-    made.suites.add(suite)
-    definition = made.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
-    checkpoint = made.checkpoints.add(
-        gx.Checkpoint(name=name, validation_definitions=[definition], result_format={"result_format": "COMPLETE"})
+    batch = (
+        made.data_sources.add_pandas(name)
+        .add_dataframe_asset(name)
+        .add_batch_definition_whole_dataframe("whole")
     )
-    (result,) = checkpoint.run(batch_parameters={"dataframe": frame.to_pandas()}).run_results.values()
+    made.suites.add(suite)
+    definition = made.validation_definitions.add(
+        gx.ValidationDefinition(name=name, data=batch, suite=suite)
+    )
+    checkpoint = made.checkpoints.add(
+        gx.Checkpoint(
+            name=name,
+            validation_definitions=[definition],
+            result_format={"result_format": "COMPLETE"},
+        )
+    )
+    (result,) = checkpoint.run(
+        batch_parameters={"dataframe": frame.to_pandas()}
+    ).run_results.values()
 
     broken: dict[str, list[int]] = {}
     for one in result.results:

@@ -11,14 +11,22 @@ import numpy as np
 import polars as pl
 
 from data.audio import AudioError, clipped_share, probe, read, silent_share
+from data.progress import Progress
 from data.store import write_table
 
 MEASURE = 1  # raise it when a measure below changes its meaning: cached ones are then taken again
 MEASURES: dict[str, Any] = {
-    "sha256": pl.String, "measure": pl.Int32, "error": pl.String, "content": pl.String, "measured_codec": pl.String,
-    "measured_rate_hz": pl.Int64, "measured_channels": pl.Int64, "measured_s": pl.Float64, "clipped_share": pl.Float64,
+    "sha256": pl.String,
+    "measure": pl.Int32,
+    "error": pl.String,
+    "content": pl.String,
+    "measured_codec": pl.String,
+    "measured_rate_hz": pl.Int64,
+    "measured_channels": pl.Int64,
+    "measured_s": pl.Float64,
+    "clipped_share": pl.Float64,
     "silent_shares": pl.List(pl.Float64),
-}  # fmt: skip
+}
 
 
 def measure(content: bytes, name: str) -> dict[str, object]:
@@ -46,7 +54,7 @@ def measure_recordings(
     recordings: pl.DataFrame,
     read_audio: Callable[[str], bytes],
     cache: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> pl.DataFrame:
     """The recordings with their measures beside them, and the silent share of each role's own channel.
 
@@ -57,7 +65,9 @@ def measure_recordings(
     if dict(known.schema) != MEASURES:
         known = pl.DataFrame(schema=MEASURES)
     known = known.filter(pl.col("measure") == MEASURE)
-    new = recordings.filter(pl.col("sha256").is_not_null() & ~pl.col("sha256").is_in(known["sha256"].implode()))
+    new = recordings.filter(
+        pl.col("sha256").is_not_null() & ~pl.col("sha256").is_in(known["sha256"].implode())
+    )
     # Rows that share one hash claim to be one content: reading the first of them is enough.
     new = new.unique("sha256", keep="first", maintain_order=True)
 
@@ -68,7 +78,9 @@ def measure_recordings(
         try:
             rows.append(row | measure(read_audio(contact_id), f"call {contact_id}"))
         except (OSError, KeyError, ValueError) as error:
-            unfetched.append(row | {"error": f"call {contact_id}: its audio cannot be fetched ({error})."})
+            unfetched.append(
+                row | {"error": f"call {contact_id}: its audio cannot be fetched ({error})."}
+            )
     progress(len(new), len(new))
 
     measured = pl.concat([known, pl.DataFrame(rows, schema=MEASURES)])
@@ -76,7 +88,10 @@ def measure_recordings(
     if rows or len(wanted) < len(known):
         write_table(cache, wanted)
     beside = recordings.join(
-        pl.concat([wanted, pl.DataFrame(unfetched, schema=MEASURES)]), on="sha256", how="left", maintain_order="left"
+        pl.concat([wanted, pl.DataFrame(unfetched, schema=MEASURES)]),
+        on="sha256",
+        how="left",
+        maintain_order="left",
     )
 
     def silent(channel: str) -> pl.Expr:

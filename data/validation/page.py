@@ -15,7 +15,10 @@ SHOWN_REJECTS = 500  # the page stays light; the quarantine file has them all
 
 
 def write_page(
-    path: Path, summary: dict[str, Any], answers: dict[str, SuiteAnswer], rejects: list[dict[str, Any]]
+    path: Path,
+    summary: dict[str, Any],
+    answers: dict[str, SuiteAnswer],
+    rejects: list[dict[str, Any]],
 ) -> None:
     """Writes the page: verdict, hours, one table a suite with each expectation, rejects with reasons."""
     from jinja2 import Environment, FileSystemLoader, select_autoescape
@@ -30,7 +33,10 @@ def write_page(
     reasons = Counter((entry["table"], entry["reason"]) for entry in rejects)
     html = template.render(
         summary=summary,
-        suites={name: [_line(one) for one in answer.answer["results"]] for name, answer in answers.items()},
+        suites={
+            name: [_line(one) for one in answer.answer["results"]]
+            for name, answer in answers.items()
+        },
         reasons=reasons.most_common(),
         rejects=rejects[:SHOWN_REJECTS],
         hidden=max(0, len(rejects) - SHOWN_REJECTS),
@@ -40,11 +46,16 @@ def write_page(
 
 def _line(one: dict[str, Any]) -> dict[str, Any]:
     config, result = one["expectation_config"], one["result"]
-    kwargs = {key: value for key, value in config["kwargs"].items() if key not in ("batch_id", "ignore_row_if")}
+    kwargs = {
+        key: value
+        for key, value in config["kwargs"].items()
+        if key not in ("batch_id", "ignore_row_if")
+    }
     return {
         "success": one["success"],
         "expectation": config["type"].removeprefix("expect_").replace("_", " "),
-        "column": kwargs.pop("column", None) or f"{kwargs.pop('column_A', '')} / {kwargs.pop('column_B', '')}",
+        "column": kwargs.pop("column", None)
+        or f"{kwargs.pop('column_A', '')} / {kwargs.pop('column_B', '')}",
         "limits": ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in kwargs.items()),
         "rows": result.get("element_count"),
         "broken": result.get("unexpected_count"),

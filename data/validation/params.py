@@ -11,7 +11,15 @@ class ValidationParams:
 
     sample_rates_hz: tuple[int, ...] = (8000, 16000, 48000)  # rates a telephone platform delivers
     channels: tuple[int, ...] = (2,)  # one channel a role; 1 would mix customer and agent
-    codecs: tuple[str, ...] = ("PCM_16", "PCM_24", "ULAW", "ALAW", "GSM610", "FLAC", "OPUS")  # as data.audio names them
+    codecs: tuple[str, ...] = (
+        "PCM_16",
+        "PCM_24",
+        "ULAW",
+        "ALAW",
+        "GSM610",
+        "FLAC",
+        "OPUS",
+    )  # as data.audio names them
     min_duration_s: float = 1.0  # a shorter recording holds no conversation
     max_duration_s: float = 14400.0  # longer than four hours is a line left open
     max_clipped_share: float = 0.01  # share of samples at full scale
@@ -19,8 +27,13 @@ class ValidationParams:
     max_contact_s: float = 172800.0  # a contact of more than two days is two contacts
     future_tolerance_s: float = 3600.0  # clocks of the sources may run this far ahead
     turn_overrun_s: float = 2.0  # a turn may end this much after its recording
-    must_not_be_empty: tuple[str, ...] = ("customers", "contacts")  # tables the street cannot do without
-    max_rejected_share: float = 0.25  # of the rows of any table; above it the source is broken, not the rows
+    must_not_be_empty: tuple[str, ...] = (
+        "customers",
+        "contacts",
+    )  # tables the street cannot do without
+    max_rejected_share: float = (
+        0.25  # of the rows of any table; above it the source is broken, not the rows
+    )
     tolerated_rejects: int = 5  # so few rejected rows never stop a small export
 
 
@@ -30,7 +43,11 @@ class ContractBroken(ValueError):  # noqa: N818 (it is what happened, not a mist
     Attributes: suite, expectation (Great Expectations' name), observed, wanted, next_step.
     """
 
-    def __init__(self, suite: str, expectation: str, observed: str, wanted: str, next_step: str) -> None:
+    def __init__(
+        self, suite: str, expectation: str, observed: str, wanted: str, next_step: str
+    ) -> None:
         self.suite, self.expectation = suite, expectation
         self.observed, self.wanted, self.next_step = observed, wanted, next_step
-        super().__init__(f"contract {suite}, {expectation}: found {observed}, wanted {wanted}. {next_step}")
+        super().__init__(
+            f"contract {suite}, {expectation}: found {observed}, wanted {wanted}. {next_step}"
+        )

@@ -45,7 +45,9 @@ class Promise:
             return f"at least {low}" if low is not None else f"at most {high}"
         if "column_A" in kwargs:
             return (
-                f"equal to {kwargs['column_B']}" if "equal" in self.expectation else f"not before {kwargs['column_B']}"
+                f"equal to {kwargs['column_B']}"
+                if "equal" in self.expectation
+                else f"not before {kwargs['column_B']}"
             )
         return {
             "expect_column_values_to_not_be_null": "a value",
@@ -58,11 +60,17 @@ def _filled(column: str, reason: str, next_step: str) -> Promise:
 
 
 def _within(column: str, reason: str, next_step: str, low: Any = None, high: Any = None) -> Promise:
-    limits = {key: value for key, value in (("min_value", low), ("max_value", high)) if value is not None}
-    return Promise("expect_column_values_to_be_between", {"column": column, **limits}, reason, next_step)
+    limits = {
+        key: value for key, value in (("min_value", low), ("max_value", high)) if value is not None
+    }
+    return Promise(
+        "expect_column_values_to_be_between", {"column": column, **limits}, reason, next_step
+    )
 
 
-def _among(column: str, values: tuple[Any, ...], reason: str, next_step: str, stops: bool = False) -> Promise:
+def _among(
+    column: str, values: tuple[Any, ...], reason: str, next_step: str, stops: bool = False
+) -> Promise:
     kwargs = {"column": column, "value_set": list(values)}
     return Promise("expect_column_values_to_be_in_set", kwargs, reason, next_step, stops)
 
@@ -78,15 +86,30 @@ def _listed(what: str, reason: str, next_step: str) -> Promise:
 
 def _accepted(what: str) -> Promise:
     says = f"{what} {{{what}_id}} was rejected"
-    return _true(f"{what}_accepted", f"{what}-rejected", says, f"Repair the {what} first: see its own line.")
+    return _true(
+        f"{what}_accepted", f"{what}-rejected", says, f"Repair the {what} first: see its own line."
+    )
 
 
-def _once(reason: str, next_step: str, column: str = "key", says: str = "its key came before") -> Promise:
-    return Promise("expect_column_values_to_be_first_of_their_kind", {"column": column}, reason, next_step, says=says)
+def _once(
+    reason: str, next_step: str, column: str = "key", says: str = "its key came before"
+) -> Promise:
+    return Promise(
+        "expect_column_values_to_be_first_of_their_kind",
+        {"column": column},
+        reason,
+        next_step,
+        says=says,
+    )
 
 
 def _not_before(column: str, other: str, reason: str, next_step: str) -> Promise:
-    kwargs = {"column_A": column, "column_B": other, "or_equal": True, "ignore_row_if": "either_value_is_missing"}
+    kwargs = {
+        "column_A": column,
+        "column_B": other,
+        "or_equal": True,
+        "ignore_row_if": "either_value_is_missing",
+    }
     return Promise("expect_column_pair_values_a_to_be_greater_than_b", kwargs, reason, next_step)
 
 
@@ -100,7 +123,9 @@ def schema() -> list[Promise]:
     """On a list of all columns, with the type found and the type wanted."""
     kwargs = {"column_A": "found", "column_B": "wanted", "ignore_row_if": "neither"}
     step = "Correct the source's mapping to data/records.py, then ingest again."
-    return [Promise("expect_column_pair_values_to_be_equal", kwargs, "wrong-column", step, stops=True)]
+    return [
+        Promise("expect_column_pair_values_to_be_equal", kwargs, "wrong-column", step, stops=True)
+    ]
 
 
 def customers(params: ValidationParams, now: datetime) -> list[Promise]:
@@ -108,10 +133,17 @@ def customers(params: ValidationParams, now: datetime) -> list[Promise]:
     fix = "Correct the customer in the CRM export and ingest again."
     return [
         _filled("customer_id", "no-customer-id", fix),
-        _once("duplicate-customer", "Keep one line a customer in the CRM export; the first was kept."),
+        _once(
+            "duplicate-customer", "Keep one line a customer in the CRM export; the first was kept."
+        ),
         _within("since", "since-in-the-future", fix, high=_last_day(params, now)),
         _within("monthly_price", "negative-price", fix, low=0.0),
-        Promise("expect_column_values_to_be_json_parseable", {"column": "attributes"}, "attributes-not-json", fix),
+        Promise(
+            "expect_column_values_to_be_json_parseable",
+            {"column": "attributes"},
+            "attributes-not-json",
+            fix,
+        ),
     ]
 
 
@@ -121,65 +153,139 @@ def contacts(params: ValidationParams, now: datetime) -> list[Promise]:
     return [
         _filled("contact_id", "no-contact-id", fix),
         _once("duplicate-contact", "Export each contact once; the first was kept."),
-        _listed("customer", "unknown-customer", "Add the customer to the CRM export, then ingest again."),
+        _listed(
+            "customer", "unknown-customer", "Add the customer to the CRM export, then ingest again."
+        ),
         _accepted("customer"),
         _among("channel", CHANNELS, "unknown-channel", "Map the source's channel to one of these."),
         _filled("started_at", "no-start", fix),
-        _within("started_at", "in-the-future", "Check the source's clock and time zone: records are UTC.",
-                high=now + timedelta(seconds=params.future_tolerance_s)),
+        _within(
+            "started_at",
+            "in-the-future",
+            "Check the source's clock and time zone: records are UTC.",
+            high=now + timedelta(seconds=params.future_tolerance_s),
+        ),
         _filled("duration_s", "no-duration", fix),
         _within("duration_s", "impossible-duration", fix, low=0.0, high=params.max_contact_s),
         _within("wait_s", "impossible-wait", fix, low=0.0, high=params.max_contact_s),
-    ]  # fmt: skip
+    ]
 
 
 def recordings(params: ValidationParams) -> list[Promise]:
     """What the measured audio must be like."""
     again = "Export the recording again from the telephone platform."
     return [
-        _filled("contact_id", "no-contact-id", "Name the contact of this recording, then ingest again."),
+        _filled(
+            "contact_id", "no-contact-id", "Name the contact of this recording, then ingest again."
+        ),
         _once("duplicate-recording", "Deliver one recording a contact; the first was kept."),
-        _listed("contact", "unknown-contact", "Deliver the contact of this recording, then ingest again."),
+        _listed(
+            "contact",
+            "unknown-contact",
+            "Deliver the contact of this recording, then ingest again.",
+        ),
         _accepted("contact"),
-        Promise("expect_column_values_to_be_null", {"column": "error"}, "unreadable", again, says="{error}"),
+        Promise(
+            "expect_column_values_to_be_null",
+            {"column": "error"},
+            "unreadable",
+            again,
+            says="{error}",
+        ),
         _filled("content", "no-hash", "Ingest it again: its hash is missing."),
-        _true("content_matches", "content-changed", "its bytes are not those that were ingested", "Restore its shard."),
-        _among("measured_codec", params.codecs, "codec", "Export in a known codec, or add it to validation.codecs."),
-        _among("measured_rate_hz", params.sample_rates_hz, "wrong-rate",
-               "Export at a telephone rate, or add it to validation.sample_rates_hz."),
-        _among("measured_channels", params.channels, "wrong-channels", "Export stereo, one role a channel."),
-        _within("measured_s", "too-short", "Nothing to do if the caller hung up; else export again.",
-                low=params.min_duration_s),
-        _within("measured_s", "too-long", "Check for a line left open; or raise validation.max_duration_s.",
-                high=params.max_duration_s),
-        _within("clipped_share", "clipped", "Lower the recording level of this line.", high=params.max_clipped_share),
-        _within("customer_silent_share", "silent-customer", "Check the recorder's customer leg.",
-                high=params.max_silent_share),
-        _within("agent_silent_share", "silent-agent", "Check the recorder's agent leg.", high=params.max_silent_share),
-        _once("duplicate-content", "Find out which contact it belongs to; the earliest keeps it.", column="content",
-              says="the same audio as call {same_as}"),
-    ]  # fmt: skip
+        _true(
+            "content_matches",
+            "content-changed",
+            "its bytes are not those that were ingested",
+            "Restore its shard.",
+        ),
+        _among(
+            "measured_codec",
+            params.codecs,
+            "codec",
+            "Export in a known codec, or add it to validation.codecs.",
+        ),
+        _among(
+            "measured_rate_hz",
+            params.sample_rates_hz,
+            "wrong-rate",
+            "Export at a telephone rate, or add it to validation.sample_rates_hz.",
+        ),
+        _among(
+            "measured_channels",
+            params.channels,
+            "wrong-channels",
+            "Export stereo, one role a channel.",
+        ),
+        _within(
+            "measured_s",
+            "too-short",
+            "Nothing to do if the caller hung up; else export again.",
+            low=params.min_duration_s,
+        ),
+        _within(
+            "measured_s",
+            "too-long",
+            "Check for a line left open; or raise validation.max_duration_s.",
+            high=params.max_duration_s,
+        ),
+        _within(
+            "clipped_share",
+            "clipped",
+            "Lower the recording level of this line.",
+            high=params.max_clipped_share,
+        ),
+        _within(
+            "customer_silent_share",
+            "silent-customer",
+            "Check the recorder's customer leg.",
+            high=params.max_silent_share,
+        ),
+        _within(
+            "agent_silent_share",
+            "silent-agent",
+            "Check the recorder's agent leg.",
+            high=params.max_silent_share,
+        ),
+        _once(
+            "duplicate-content",
+            "Find out which contact it belongs to; the earliest keeps it.",
+            column="content",
+            says="the same audio as call {same_as}",
+        ),
+    ]
 
 
 def turns(params: ValidationParams) -> list[Promise]:
     """What was said, by a known role, inside its recording."""
     fix = "Correct the transcript and ingest again."
     return [
-        _listed("contact", "unknown-contact", "Deliver the contact of this turn, then ingest again."),
+        _listed(
+            "contact", "unknown-contact", "Deliver the contact of this turn, then ingest again."
+        ),
         _accepted("contact"),
         _filled("turn", "no-turn-number", fix),
         _once("duplicate-turn", "Number the turns of a contact once; the first was kept."),
         _filled("role", "no-role", "Name who spoke: customer, agent or system."),
         _among("role", ROLES, "unknown-role", "Name who spoke: customer, agent or system."),
         _filled("text", "no-text", fix),
-        Promise("expect_column_values_to_match_regex", {"column": "text", "regex": r"\S"}, "blank-text", fix,
-                says="no word in it"),
+        Promise(
+            "expect_column_values_to_match_regex",
+            {"column": "text", "regex": r"\S"},
+            "blank-text",
+            fix,
+            says="no word in it",
+        ),
         _among("origin", ORIGINS, "unknown-origin", fix),
         _within("start_s", "negative-start", fix, low=0.0),
         _not_before("end_s", "start_s", "ends-before-it-starts", fix),
-        _within("overrun_s", "past-the-recording", "Check that transcript and recording are of the same call.",
-                high=params.turn_overrun_s),
-    ]  # fmt: skip
+        _within(
+            "overrun_s",
+            "past-the-recording",
+            "Check that transcript and recording are of the same call.",
+            high=params.turn_overrun_s,
+        ),
+    ]
 
 
 def outcomes(params: ValidationParams, now: datetime) -> list[Promise]:
@@ -187,46 +293,77 @@ def outcomes(params: ValidationParams, now: datetime) -> list[Promise]:
     fix = "Correct the outcome in the CRM export and ingest again."
     latest = _last_day(params, now)
     return [
-        _listed("customer", "unknown-customer", "Add the customer to the CRM export, then ingest again."),
+        _listed(
+            "customer", "unknown-customer", "Add the customer to the CRM export, then ingest again."
+        ),
         _accepted("customer"),
         _filled("event", "no-event", fix),
         _once("duplicate-outcome", "Export one line a customer and event; the first was kept."),
         _filled("happened", "not-known-whether", fix),
-        _true("dated_only_if_happened", "date-without-event", "on is {on} but happened is {happened}",
-              "Set happened, or clear the date."),
+        _true(
+            "dated_only_if_happened",
+            "date-without-event",
+            "on is {on} but happened is {happened}",
+            "Set happened, or clear the date.",
+        ),
         _within("on", "in-the-future", fix, high=latest),
         _not_before("on", "since", "before-the-customer", fix),
         _not_before("observed_until", "on", "after-observation", fix),
         _within("observed_until", "observed-in-the-future", fix, high=latest),
-    ]  # fmt: skip
+    ]
 
 
 def interventions(params: ValidationParams, now: datetime) -> list[Promise]:
     """Who was offered what, on dates and with probabilities that can be true."""
     fix = "Correct the log of interventions and ingest again."
     return [
-        _listed("customer", "unknown-customer", "Add the customer to the CRM export, then ingest again."),
+        _listed(
+            "customer", "unknown-customer", "Add the customer to the CRM export, then ingest again."
+        ),
         _accepted("customer"),
         _filled("decided_on", "no-date", fix),
         _filled("kind", "no-kind", fix),
-        _once("duplicate-intervention", "Log one decision a customer, day and kind; the first was kept."),
+        _once(
+            "duplicate-intervention",
+            "Log one decision a customer, day and kind; the first was kept.",
+        ),
         _filled("offered", "not-known-whether", fix),
-        _among("assigned_by", ASSIGNERS, "unknown-assigner", "Say who decided: random, policy or agent."),
+        _among(
+            "assigned_by",
+            ASSIGNERS,
+            "unknown-assigner",
+            "Say who decided: random, policy or agent.",
+        ),
         _within("decided_on", "in-the-future", fix, high=_last_day(params, now)),
         _not_before("decided_on", "since", "before-the-customer", fix),
-        _within("propensity", "impossible-propensity", "Log the probability of the offer, within 0 and 1.",
-                low=0.0, high=1.0),
+        _within(
+            "propensity",
+            "impossible-propensity",
+            "Log the probability of the offer, within 0 and 1.",
+            low=0.0,
+            high=1.0,
+        ),
         _within("cost", "negative-cost", fix, low=0.0),
-    ]  # fmt: skip
+    ]
 
 
 def shares(params: ValidationParams) -> list[Promise]:
     """On one line a table: how much of it was left after the suites above."""
     look = "Read quarantine/validate.jsonl for the reasons, repair the source and ingest again."
     return [
-        _among("missing", (False,), "empty", "Check that the source's export holds this table.", stops=True),
+        _among(
+            "missing",
+            (False,),
+            "empty",
+            "Check that the source's export holds this table.",
+            stops=True,
+        ),
         _among("emptied", (False,), "nothing-left", look, stops=True),
-        Promise("expect_column_values_to_be_between",
-                {"column": "rejected_share", "max_value": params.max_rejected_share}, "too-many-rejected",
-                look + " Or raise validation.max_rejected_share, saying why.", stops=True),
-    ]  # fmt: skip
+        Promise(
+            "expect_column_values_to_be_between",
+            {"column": "rejected_share", "max_value": params.max_rejected_share},
+            "too-many-rejected",
+            look + " Or raise validation.max_rejected_share, saying why.",
+            stops=True,
+        ),
+    ]

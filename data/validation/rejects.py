@@ -65,5 +65,8 @@ def write_quarantine(path: Path, entries: list[dict[str, Any]], now: datetime) -
         return entry["table"], entry["thing"], entry["reason"]
 
     before = {name(entry): entry["at"] for entry in read_lines(path)} if path.exists() else {}
-    stamped = [entry | {"at": before.get(name(entry), now.isoformat(timespec="seconds"))} for entry in entries]
+    stamped = [
+        entry | {"at": before.get(name(entry), now.isoformat(timespec="seconds"))}
+        for entry in entries
+    ]
     write_lines(path, stamped)

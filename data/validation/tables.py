@@ -13,7 +13,9 @@ def catalogue(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
     for table, frame in tables.items():
         wanted, found = TABLES[table], dict(frame.schema)
         for column in [*wanted, *(name for name in found if name not in wanted)]:
-            rows.append((table, column, str(wanted.get(column, "none")), str(found.get(column, "none"))))
+            rows.append(
+                (table, column, str(wanted.get(column, "none")), str(found.get(column, "none")))
+            )
     return pl.DataFrame(rows, schema=["table", "column", "wanted", "found"], orient="row")
 
 
@@ -23,7 +25,9 @@ def with_key(table: str, frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(key=pl.concat_str(parts, separator="\x1f"))
 
 
-def with_parent(frame: pl.DataFrame, key: str, listed: pl.DataFrame, accepted: pl.DataFrame, what: str) -> pl.DataFrame:
+def with_parent(
+    frame: pl.DataFrame, key: str, listed: pl.DataFrame, accepted: pl.DataFrame, what: str
+) -> pl.DataFrame:
     """Adds `<what>_listed` and `<what>_accepted`: is the row's `key` in the table as it came, as it passed.
 
     A row whose parent is not listed has null for accepted, so that each row is blamed for one thing only.
@@ -38,9 +42,19 @@ def with_parent(frame: pl.DataFrame, key: str, listed: pl.DataFrame, accepted: p
 
 def recordings_in_order(recordings: pl.DataFrame, contacts: pl.DataFrame) -> pl.DataFrame:
     """Earliest accepted contact first, so that of two equal recordings the earlier one counts as the original."""
-    starts = contacts.select("contact_id", "started_at").unique("contact_id", keep="first", maintain_order=True)
-    order = [pl.col("contact_accepted").fill_null(False).not_(), pl.col("started_at"), pl.col("contact_id")]
-    return recordings.join(starts, on="contact_id", how="left").sort(order, nulls_last=True).drop("started_at")
+    starts = contacts.select("contact_id", "started_at").unique(
+        "contact_id", keep="first", maintain_order=True
+    )
+    order = [
+        pl.col("contact_accepted").fill_null(False).not_(),
+        pl.col("started_at"),
+        pl.col("contact_id"),
+    ]
+    return (
+        recordings.join(starts, on="contact_id", how="left")
+        .sort(order, nulls_last=True)
+        .drop("started_at")
+    )
 
 
 def turns_with_overrun(turns: pl.DataFrame, recordings: pl.DataFrame) -> pl.DataFrame:

@@ -12,15 +12,25 @@ import polars as pl
 
 SIDES = ("customer", "agent")
 CONVERSATION = {
-    "contact_id": pl.String, "origin": pl.String, "duration_s": pl.Float64,
-    "customer_talk_s": pl.Float64, "agent_talk_s": pl.Float64,
-    "customer_share": pl.Float64, "agent_share": pl.Float64,
-    "silence_s": pl.Float64, "overlap_s": pl.Float64, "longest_silence_s": pl.Float64,
-    "hold_s": pl.Float64, "holds": pl.Int64,
-    "customer_interruptions": pl.Int64, "agent_interruptions": pl.Int64,
-    "customer_words_per_minute": pl.Float64, "agent_words_per_minute": pl.Float64,
-    "customer_latency_s": pl.Float64, "agent_latency_s": pl.Float64,
-}  # fmt: skip
+    "contact_id": pl.String,
+    "origin": pl.String,
+    "duration_s": pl.Float64,
+    "customer_talk_s": pl.Float64,
+    "agent_talk_s": pl.Float64,
+    "customer_share": pl.Float64,
+    "agent_share": pl.Float64,
+    "silence_s": pl.Float64,
+    "overlap_s": pl.Float64,
+    "longest_silence_s": pl.Float64,
+    "hold_s": pl.Float64,
+    "holds": pl.Int64,
+    "customer_interruptions": pl.Int64,
+    "agent_interruptions": pl.Int64,
+    "customer_words_per_minute": pl.Float64,
+    "agent_words_per_minute": pl.Float64,
+    "customer_latency_s": pl.Float64,
+    "agent_latency_s": pl.Float64,
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,10 @@ def measure(
     latency runs from the end of the other side's turn to its start; replies that overlap or follow a hold have none,
     and the median is given. Pace and latency are None where there is nothing to measure.
     """
-    merged = {side: _merged([s for s in spans if s.role == side], duration_s, params.join_s) for side in SIDES}
+    merged = {
+        side: _merged([s for s in spans if s.role == side], duration_s, params.join_s)
+        for side in SIDES
+    }
     exact = {side: _merged([s for s in spans if s.role == side], duration_s, 0.0) for side in SIDES}
     talk_s = {side: _length(exact[side]) for side in SIDES}
     anyone = _union([*exact["customer"], *exact["agent"]])
@@ -102,7 +115,13 @@ def conversations(
     rows = []
     for contact, by_origin in sorted(calls.items()):
         origin = "person" if "person" in by_origin else min(by_origin)
-        rows.append({"contact_id": contact, "origin": origin, **measure(by_origin[origin], length_s[contact], params)})
+        rows.append(
+            {
+                "contact_id": contact,
+                "origin": origin,
+                **measure(by_origin[origin], length_s[contact], params),
+            }
+        )
     return pl.DataFrame(rows, schema=CONVERSATION)
 
 

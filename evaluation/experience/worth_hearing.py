@@ -25,10 +25,16 @@ from data.features import FRICTIONS
 
 CHOSEN, RANDOM = "chosen", "random"
 SCHEMA = {
-    "contact_id": pl.String, "customer_id": pl.String, "why": pl.String, "stratum": pl.String,
-    "inclusion_probability": pl.Float64, "value": pl.Float64, "risk": pl.Float64, "trouble": pl.Float64,
+    "contact_id": pl.String,
+    "customer_id": pl.String,
+    "why": pl.String,
+    "stratum": pl.String,
+    "inclusion_probability": pl.Float64,
+    "value": pl.Float64,
+    "risk": pl.Float64,
+    "trouble": pl.Float64,
     "uncertainty": pl.Float64,
-}  # fmt: skip
+}
 _TRUE = ("yes", "true", "1", "present")
 _PLAIN = {  # one contact at a time; data.features names the same things in the plural
     "friction_ivr_dead_end": "the menu led nowhere",
@@ -52,11 +58,17 @@ class WorthHearingParams:
     per_customer: int = 1  # at most so many chosen contacts of one customer, so that one story does not fill the list
     horizon_days: int = 180  # the risk that counts; 0 where outcomes have no dates
     half_life_days: float = 60.0  # a contact so much older than the newest is worth half
-    doubt_weight: float = 0.5  # 0: how sure the labels are does not matter; 1: a sure label is not worth hearing
+    doubt_weight: float = (
+        0.5  # 0: how sure the labels are does not matter; 1: a sure label is not worth hearing
+    )
     negative_weight: float = 0.4  # of negative sentiment
     friction_weight: float = 0.5  # of each friction mark not listed below
     severe_weight: float = 0.9  # of the marks in `severe`
-    severe: tuple[str, ...] = ("ivr_dead_end", "system_hangup", "please_call")  # nothing the customer did could help
+    severe: tuple[str, ...] = (
+        "ivr_dead_end",
+        "system_hangup",
+        "please_call",
+    )  # nothing the customer did could help
     seed: int = 0  # of the lot
 
 
@@ -76,7 +88,9 @@ def worth_hearing(
     order = rows.filter(pl.col("value") > 0).sort(["value", "contact_id"], descending=[True, False])
     nth = pl.int_range(pl.len()).over("customer_id")
     chosen = order.filter(nth < params.per_customer).head(params.chosen)
-    others = rows.filter(~pl.col("contact_id").is_in(chosen["contact_id"].to_list())).sort("contact_id")
+    others = rows.filter(~pl.col("contact_id").is_in(chosen["contact_id"].to_list())).sort(
+        "contact_id"
+    )
     drawn = min(params.random, others.height)
     lot = np.random.default_rng(params.seed).permutation(others.height)[:drawn]
     random = others[sorted(lot.tolist())]
@@ -85,7 +99,11 @@ def worth_hearing(
             chosen.with_columns(
                 pl.lit(CHOSEN).alias("stratum"),
                 pl.lit(1.0).alias("inclusion_probability"),
-                pl.Series("why", [_why(row, params) for row in chosen.iter_rows(named=True)], dtype=pl.String),
+                pl.Series(
+                    "why",
+                    [_why(row, params) for row in chosen.iter_rows(named=True)],
+                    dtype=pl.String,
+                ),
             ).select(list(SCHEMA)),
             random.with_columns(
                 pl.lit(RANDOM).alias("stratum"),
@@ -105,7 +123,10 @@ def marks(labels: pl.DataFrame) -> pl.DataFrame:
         .select(
             "contact_id",
             pl.when(friction).then("label").otherwise(pl.lit("sentiment_negative")).alias("mark"),
-            pl.when(friction & ~value.is_in(_TRUE)).then(1 - pl.col("probability")).otherwise("probability").alias("p"),
+            pl.when(friction & ~value.is_in(_TRUE))
+            .then(1 - pl.col("probability"))
+            .otherwise("probability")
+            .alias("p"),
         )
         .group_by("contact_id", "mark")
         .agg(pl.col("p").mean())
@@ -114,7 +135,9 @@ def marks(labels: pl.DataFrame) -> pl.DataFrame:
 
 def plain_mark(mark: str) -> str:
     """A mark as a person says it of one contact; an unknown one keeps its name."""
-    return _PLAIN.get(mark) or FRICTIONS.get(mark) or mark.removeprefix("friction_").replace("_", " ")
+    return (
+        _PLAIN.get(mark) or FRICTIONS.get(mark) or mark.removeprefix("friction_").replace("_", " ")
+    )
 
 
 def _valued(
@@ -122,10 +145,12 @@ def _valued(
 ) -> pl.DataFrame:
     severe = [f"friction_{name}" for name in params.severe]
     weight = (
-        pl.when(pl.col("mark") == "sentiment_negative").then(params.negative_weight)
-        .when(pl.col("mark").is_in(severe)).then(params.severe_weight)
+        pl.when(pl.col("mark") == "sentiment_negative")
+        .then(params.negative_weight)
+        .when(pl.col("mark").is_in(severe))
+        .then(params.severe_weight)
         .otherwise(params.friction_weight)
-    )  # fmt: skip
+    )
     trouble = (
         marks(labels)
         .sort("contact_id", "mark")
@@ -148,7 +173,9 @@ def _valued(
         .join(trouble, on="contact_id", how="left")
         .join(doubt, on="contact_id", how="left")
         .with_columns(
-            pl.col("trouble").fill_null(0.0), pl.col("uncertainty").fill_null(1.0), pl.lit(usual).alias("usual")
+            pl.col("trouble").fill_null(0.0),
+            pl.col("uncertainty").fill_null(1.0),
+            pl.lit(usual).alias("usual"),
         )
         .with_columns(
             (

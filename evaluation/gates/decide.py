@@ -69,7 +69,9 @@ def decide(
     Raises DecisionError when the two are of different kinds, or when a skip names no check.
     """
     if reference is not None and reference.kind != candidate.kind:
-        raise DecisionError(f"{candidate.model} is {candidate.kind}, its reference {reference.model} {reference.kind}.")
+        raise DecisionError(
+            f"{candidate.model} is {candidate.kind}, its reference {reference.model} {reference.kind}."
+        )
     gate = params.of(candidate.kind)
     beside = dict(beside or {})
     evidence = Evidence(candidate, reference, facts, gate, params.seed, beside, probes)
@@ -90,7 +92,8 @@ def decide(
         "reference": None if reference is None else _who(reference),
         "reference_is_champion": facts.reference_is_champion,
         "beside": {
-            name: {"candidate": _who(two.candidate), "reference": _who(two.reference)} for name, two in beside.items()
+            name: {"candidate": _who(two.candidate), "reference": _who(two.reference)}
+            for name, two in beside.items()
         },
         "probes": None if probes is None else [asdict(probe) for probe in probes],
         "checks": [asdict(answer) for answer in answers],
@@ -135,9 +138,13 @@ def validate_record(record: Any) -> None:
     try:
         jsonschema.validate(record, read_json(SCHEMA))
     except jsonschema.ValidationError as error:
-        raise DecisionError(f"decision record: {error.json_path}: {error.message}. Decide again.") from error
+        raise DecisionError(
+            f"decision record: {error.json_path}: {error.message}. Decide again."
+        ) from error
     if record["decision_id"] != decision_id(record):
-        raise DecisionError(f"decision {record['decision_id']}: altered since it was made. Decide again.")
+        raise DecisionError(
+            f"decision {record['decision_id']}: altered since it was made. Decide again."
+        )
 
 
 def _ask(module: ModuleType, evidence: Evidence) -> Check:

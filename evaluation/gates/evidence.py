@@ -17,7 +17,9 @@ Verdict = Literal["pass", "fail", "no_evidence", "skipped"]
 class Facts:
     """What is known of the candidate beside its scorecard. None means nobody looked, and a check then says no."""
 
-    reference_is_champion: bool = False  # False: the reference is the base or the baseline, this is a first model
+    reference_is_champion: bool = (
+        False  # False: the reference is the base or the baseline, this is a first model
+    )
     card: str | None = None  # text of the model card
     licence: str | None = None
     size_bytes: int | None = None  # of the bundle
@@ -81,12 +83,22 @@ class Evidence:
         said = f"The test '{name}'"
         hashes = {two.candidate.data_hash, two.reference.data_hash}
         if len(hashes) > 1 or "" in hashes:
-            raise EvidenceError("fail", f"{said} was taken on different data by candidate and reference.")
+            raise EvidenceError(
+                "fail", f"{said} was taken on different data by candidate and reference."
+            )
         if same_test and two.candidate.data_hash != self.candidate.data_hash:
-            raise EvidenceError("fail", f"{said} was taken on other data than the scorecards are about. Probe again.")
-        compared = (self.candidate.bundle_sha256, self.reference.bundle_sha256 if self.reference else "")
+            raise EvidenceError(
+                "fail",
+                f"{said} was taken on other data than the scorecards are about. Probe again.",
+            )
+        compared = (
+            self.candidate.bundle_sha256,
+            self.reference.bundle_sha256 if self.reference else "",
+        )
         if (two.candidate.bundle_sha256, two.reference.bundle_sha256) != compared:
-            raise EvidenceError("fail", f"{said} was taken by other models than those compared. Make it again.")
+            raise EvidenceError(
+                "fail", f"{said} was taken by other models than those compared. Make it again."
+            )
         return two
 
     @property

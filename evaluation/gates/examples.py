@@ -19,7 +19,21 @@ from evaluation.reading import reading_scorecard
 from evaluation.scorecard import Scorecard, asr_scorecard, churn_scorecard
 
 WHEN = "2026-03-01T12:00:00+00:00"
-_WORDS = ("my", "bill", "is", "not", "wrong", "please", "cancel", "the", "contract", "today", "call", "me", "back")
+_WORDS = (
+    "my",
+    "bill",
+    "is",
+    "not",
+    "wrong",
+    "please",
+    "cancel",
+    "the",
+    "contract",
+    "today",
+    "call",
+    "me",
+    "back",
+)
 _READ = ("reason", "friction_unresolved", "friction_transfer", "friction_pressed_zero")
 GOOD_PROBES = {
     "asr": {"louder": 0.01, "quieter": 0.02, "silence_before": 0.05},
@@ -95,7 +109,9 @@ def churn(
     noise = np.where(region == hidden[0], hidden[1], blur) if hidden else np.full(customers, blur)
     error = luck.normal(0, 1, customers)
     chance = {30: _expit(truth - 1.0), 90: _expit(truth - 0.5), 180: _expit(truth)}
-    time_days = np.select([draw < chance[30], draw < chance[90], draw < chance[180]], [20.0, 60.0, 120.0], 240.0)
+    time_days = np.select(
+        [draw < chance[30], draw < chance[90], draw < chance[180]], [20.0, 60.0, 120.0], 240.0
+    )
     columns: dict[str, np.ndarray] = {}
     for days in horizons or (180,):
         wide = long_blur if long_blur is not None and days == max(horizons) else noise
@@ -113,7 +129,9 @@ def churn(
         schema_overrides={"time_days": pl.Float64},
     )
     name = f"churn-{blur:g}-{seed}{f'-{long_blur:g}' if long_blur else ''}{'-hidden' if hidden else ''}"
-    name += f"{f'-x{overconfidence:g}' if overconfidence != 1 else ''}{f'+{shift:g}' if shift else ''}"
+    name += (
+        f"{f'-x{overconfidence:g}' if overconfidence != 1 else ''}{f'+{shift:g}' if shift else ''}"
+    )
     return churn_scorecard(name, data_hash, frame, 0, WHEN, sha or name, slice_by=("region",))
 
 
@@ -128,7 +146,9 @@ def read_by_rules(wrong: float, calls: int = 120, seed: int = 1) -> Scorecard:
             value = "billing" if label == "reason" else "yes" if test.random() < 0.4 else "no"
             other = {"billing": "outage", "yes": "no", "no": "yes"}[value]
             expected.append((call, label, value, 0.9, "label_model"))
-            found.append((call, label, other if luck.random() < wrong else value, 0.9, "label_model"))
+            found.append(
+                (call, label, other if luck.random() < wrong else value, 0.9, "label_model")
+            )
     people, heard = (pl.DataFrame(rows, schema=LABELS, orient="row") for rows in (expected, found))
     clusters = {call: f"v{n % 24}" for n, call in enumerate(ids)}
     return reading_scorecard(f"text-{wrong:g}", "", "d1", people, heard, clusters, 0, WHEN, _READ)
@@ -148,8 +168,13 @@ def without_frictions(evidence: Evidence) -> Evidence:
     """`evidence` from a test set in which no call has a friction."""
     two = evidence.beside["reading"]
     sides = []
-    for card in (two.candidate, two.reference):  # as reading_scorecard makes it: the metric has no weight
-        units = card.units.with_columns(pl.lit(0).alias("wrong_flags"), pl.lit(0).alias("frictions"))
+    for card in (
+        two.candidate,
+        two.reference,
+    ):  # as reading_scorecard makes it: the metric has no weight
+        units = card.units.with_columns(
+            pl.lit(0).alias("wrong_flags"), pl.lit(0).alias("frictions")
+        )
         metrics = {name: one for name, one in card.metrics.items() if name != "friction_errors"}
         sides.append(replace(card, units=units, metrics=metrics))
     return replace(evidence, beside={**evidence.beside, "reading": Beside(*sides)})
@@ -158,14 +183,22 @@ def without_frictions(evidence: Evidence) -> Evidence:
 def made_probes(kind: str, **found: float) -> tuple[Probe, ...]:
     """Behaviour tests that went well, but for those `found` otherwise."""
     return tuple(
-        Probe(name, "direction" if name == "complaint_unresolved" else "invariance", f"{name} is promised.", value)
+        Probe(
+            name,
+            "direction" if name == "complaint_unresolved" else "invariance",
+            f"{name} is promised.",
+            value,
+        )
         for name, value in {**GOOD_PROBES[kind], **found}.items()
     )
 
 
 def readers(churn: str = "c" * 64, reader: str = "e" * 64) -> dict[str, dict[str, str]]:
     """The facts of which champions read a recogniser's text, then as now: their checksums, empty for none."""
-    return {"read_by": {"churn": churn, "reader": reader}, "readers_now": {"churn": churn, "reader": reader}}
+    return {
+        "read_by": {"churn": churn, "reader": reader},
+        "readers_now": {"churn": churn, "reader": reader},
+    }
 
 
 def evidence(
@@ -204,10 +237,18 @@ def evidence(
         trained_by="trainer",
     )
     beside: dict[str, Beside] = {}
-    makers: dict[str, Any] = {"guardrail": asr, "reading": read_by_rules, "churn_on_text": churn,
-                              "reader_on_text": read_by_rules}  # fmt: skip
-    rates = {"guardrail": guardrail, "reading": reading, "churn_on_text": churn_on_text,
-             "reader_on_text": reader_on_text}  # fmt: skip
+    makers: dict[str, Any] = {
+        "guardrail": asr,
+        "reading": read_by_rules,
+        "churn_on_text": churn,
+        "reader_on_text": read_by_rules,
+    }
+    rates = {
+        "guardrail": guardrail,
+        "reading": reading,
+        "churn_on_text": churn_on_text,
+        "reader_on_text": reader_on_text,
+    }
     for name, two in rates.items():
         if two and not is_churn:
             ours, theirs = map(makers[name], two)
@@ -215,7 +256,9 @@ def evidence(
             moved = {"data_hash": "elsewhere"} if name == elsewhere else {}
             beside[name] = Beside(
                 replace(ours, bundle_sha256=sha),
-                replace(theirs, bundle_sha256=reference.bundle_sha256 if reference else "", **moved),
+                replace(
+                    theirs, bundle_sha256=reference.bundle_sha256 if reference else "", **moved
+                ),
             )
     return Evidence(
         candidate=candidate,

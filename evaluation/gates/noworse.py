@@ -13,17 +13,30 @@ from evaluation.scorecard import Scorecard, gain
 
 
 def no_worse(
-    candidate: Scorecard, reference: Scorecard, metric: str, margin: float, seed: int, level: float, what: str = ""
+    candidate: Scorecard,
+    reference: Scorecard,
+    metric: str,
+    margin: float,
+    seed: int,
+    level: float,
+    what: str = "",
 ) -> Look:
     """Whether `candidate` loses less than `margin` in `metric`, surely. Raises ScorecardError as `gain` does."""
     found = gain(candidate, reference, metric, seed, level)
     if found.low is None or found.high is None:
-        return Look(what or metric, "no_evidence", found.value, threshold=-margin, clusters=found.clusters)
+        return Look(
+            what or metric, "no_evidence", found.value, threshold=-margin, clusters=found.clusters
+        )
     passed = found.low > -margin
     return Look(
-        what or metric, "pass" if passed else "fail", found.value, found.low, found.high, -margin,
+        what or metric,
+        "pass" if passed else "fail",
+        found.value,
+        found.low,
+        found.high,
+        -margin,
         clusters=found.clusters,
-    )  # fmt: skip
+    )
 
 
 def told(look: Look, level: float) -> str:
@@ -41,12 +54,21 @@ def together(name: str, looks: Sequence[Look], level: float, said: str = "") -> 
     order: tuple[Verdict, ...] = ("fail", "no_evidence", "pass")
     verdict = next(verdict for verdict in order if any(look.verdict == verdict for look in looks))
     mine = [look for look in looks if look.verdict == verdict]
-    worst = min(mine, key=lambda look: (look.low if look.low is not None else 0.0) - (look.threshold or 0.0))
+    worst = min(
+        mine, key=lambda look: (look.low if look.low is not None else 0.0) - (look.threshold or 0.0)
+    )
     sentence = "; ".join(told(look, level) for look in (mine if verdict != "pass" else [worst]))
     sentence = f"{sentence[:1].upper()}{sentence[1:]}."
     if verdict == "pass" and len(looks) > 1:
         sentence = f"All {len(looks)} hold; least room: {told(worst, level)}."
     return Check(
-        name, verdict, f"{said} {sentence}".strip(), worst.what, worst.estimate, worst.low, worst.high,
-        worst.threshold, tuple(looks),
-    )  # fmt: skip
+        name,
+        verdict,
+        f"{said} {sentence}".strip(),
+        worst.what,
+        worst.estimate,
+        worst.low,
+        worst.high,
+        worst.threshold,
+        tuple(looks),
+    )

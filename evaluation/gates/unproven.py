@@ -18,6 +18,10 @@ def lacks_proof(check: Check) -> bool:
     return check.name in (*AT_MOST, *ABOVE) and all(
         look.estimate is not None
         and look.threshold is not None
-        and (look.estimate <= look.threshold if check.name in AT_MOST else look.estimate > look.threshold)
+        and (
+            look.estimate <= look.threshold
+            if check.name in AT_MOST
+            else look.estimate > look.threshold
+        )
         for look in looks or [check]
     )

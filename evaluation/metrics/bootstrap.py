@@ -43,7 +43,9 @@ def ratio_of_sums(
     Raises ValueError when the denominators sum to nothing: then nothing was measured.
     """
     sums, clusters = _cluster_sums(cluster, numerator, denominator)
-    return _interval(sums, clusters, len(numerator), lambda s: s[..., 0] / s[..., 1], seed, level, draws)
+    return _interval(
+        sums, clusters, len(numerator), lambda s: s[..., 0] / s[..., 1], seed, level, draws
+    )
 
 
 def means(
@@ -61,15 +63,20 @@ def means(
     columns = [np.asarray(part) * weight for part in parts.values()]
     sums, clusters = _cluster_sums(cluster, weight, *columns)
     if not clusters or sums[:, 0].sum() <= 0:
-        raise ValueError(f"bootstrap: {len(columns[0])} units weigh nothing together, so there is no figure.")
+        raise ValueError(
+            f"bootstrap: {len(columns[0])} units weigh nothing together, so there is no figure."
+        )
     values = sums[:, 1:].sum(0) / sums[:, 0].sum()
     low = high = [None] * len(parts)
     if clusters > 1:
-        rows = _drawn(sums, clusters, lambda s: s[..., 1:] / s[..., :1], seed, draws).reshape(-1, len(parts))
+        rows = _drawn(sums, clusters, lambda s: s[..., 1:] / s[..., :1], seed, draws).reshape(
+            -1, len(parts)
+        )
         tail = _tail(clusters, level)
         low, high = np.quantile(rows, [tail, 1 - tail], axis=0).tolist()
     return {
-        name: Interval(float(values[n]), low[n], high[n], len(columns[0]), clusters) for n, name in enumerate(parts)
+        name: Interval(float(values[n]), low[n], high[n], len(columns[0]), clusters)
+        for n, name in enumerate(parts)
     }
 
 
@@ -109,7 +116,10 @@ def paired_p(
         return None
 
     distance = float(_difference(sums.sum(0))) - at_least
-    error = float(_drawn(sums, clusters, _difference, seed, draws).std()) * (clusters / (clusters - 1)) ** 0.5
+    error = (
+        float(_drawn(sums, clusters, _difference, seed, draws).std())
+        * (clusters / (clusters - 1)) ** 0.5
+    )
     if error == 0:  # every cluster says the same
         return 1.0 if distance >= 0 else 0.0
     return _student_tail(-distance / error, clusters - 1)
@@ -170,7 +180,9 @@ def _cluster_sums(
         )
     if not all(np.isfinite(array).all() for array in arrays):
         raise ValueError("bootstrap: a unit has no finite value. Leave out what was not measured.")
-    return np.stack([np.bincount(member, array, len(names)) for array in arrays], axis=1), len(names)
+    return np.stack([np.bincount(member, array, len(names)) for array in arrays], axis=1), len(
+        names
+    )
 
 
 def _interval(
@@ -198,7 +210,11 @@ def _refuse_weightless(sums: np.ndarray, clusters: int, units: int) -> None:
 
 
 def _drawn(
-    sums: np.ndarray, clusters: int, figure: Callable[[np.ndarray], np.ndarray], seed: int, draws: int
+    sums: np.ndarray,
+    clusters: int,
+    figure: Callable[[np.ndarray], np.ndarray],
+    seed: int,
+    draws: int,
 ) -> np.ndarray:
     """The figure on so many draws of whole clusters; a draw whose clusters weigh nothing says nothing."""
     rng = np.random.default_rng(seed)

@@ -23,12 +23,18 @@ from evaluation.metrics.churn_figures import figures
 from evaluation.metrics.churn_profit import Campaign
 
 PAPER = Campaign()  # the retention campaign EMPC is usually quoted for
-_LEAST_OBSERVED = 0.05  # an as-of date with less of its customers observed to the horizon would get huge weights
+_LEAST_OBSERVED = (
+    0.05  # an as-of date with less of its customers observed to the horizon would get huge weights
+)
 
 
 def risk_columns(frame: pl.DataFrame) -> list[str]:
     """risk_30, risk_90, … in order of days, or risk."""
-    dated = sorted((int(name[5:]), name) for name in frame.columns if name.startswith("risk_") and name[5:].isdigit())
+    dated = sorted(
+        (int(name[5:]), name)
+        for name in frame.columns
+        if name.startswith("risk_") and name[5:].isdigit()
+    )
     return [name for _, name in dated] or [name for name in frame.columns if name == "risk"]
 
 
@@ -66,9 +72,13 @@ def _weights(time: np.ndarray, event: np.ndarray, horizon_days: int) -> np.ndarr
     moments, place = np.unique(time, return_inverse=True)
     left = np.bincount(place, event, len(moments))
     lost = np.bincount(place, ~event, len(moments))
-    at_risk = np.cumsum((left + lost)[::-1])[::-1] - left  # who leaves on a day is not censored on it
+    at_risk = (
+        np.cumsum((left + lost)[::-1])[::-1] - left
+    )  # who leaves on a day is not censored on it
     steps = 1 - np.divide(lost, at_risk, out=np.zeros(len(moments)), where=at_risk > 0)
-    before = np.concatenate([[1.0], np.cumprod(steps)])  # probability of being observed until just before each moment
+    before = np.concatenate(
+        [[1.0], np.cumprod(steps)]
+    )  # probability of being observed until just before each moment
     at_horizon = before[np.searchsorted(moments, horizon_days)]
     if at_horizon < _LEAST_OBSERVED:
         return np.zeros(len(time))
@@ -131,7 +141,9 @@ def churn_figures(
     """
     names = risk_columns(frame)
     if not names:
-        raise ValueError("churn metrics: no column risk or risk_<days>. Join the predictions to their outcomes first.")
+        raise ValueError(
+            "churn metrics: no column risk or risk_<days>. Join the predictions to their outcomes first."
+        )
     found: dict[str, dict[str, Interval]] = {}
     for name in names:
         left, weight = known_by(frame, horizon_days(name))
@@ -140,7 +152,9 @@ def churn_figures(
             continue
         risk, customer = frame[name].to_numpy()[known], frame["customer_id"].to_numpy()[known]
         rows = left[known], risk
-        measured = bootstrapped(customer, weight[known], partial(_drawn, rows, campaign), seed, draws)
+        measured = bootstrapped(
+            customer, weight[known], partial(_drawn, rows, campaign), seed, draws
+        )
         if horizon_days(name) is not None:
             measured |= _c_index(frame, name, left, weight, seed, draws)
         found[name] = measured
@@ -161,14 +175,21 @@ def point_metrics(frame: pl.DataFrame, campaign: Campaign = PAPER) -> dict[str, 
         risk, weights = frame[name].to_numpy()[known], weight[known]
         clipped = np.clip(risk, 1e-7, 1 - 1e-7)
         found = {
-            figure: float(value[0]) for figure, value in figures(left[known], risk, weights[None], campaign).items()
+            figure: float(value[0])
+            for figure, value in figures(left[known], risk, weights[None], campaign).items()
         }
         found["brier"] = float(np.average((risk - left[known]) ** 2, weights=weights))
-        found["log_loss"] = float(-np.average(np.log(np.where(left[known], clipped, 1 - clipped)), weights=weights))
+        found["log_loss"] = float(
+            -np.average(np.log(np.where(left[known], clipped, 1 - clipped)), weights=weights)
+        )
         if horizon_days(name) is not None:
             agree, pairs = _pairs(frame, name, left, weight)
             found["c_index"] = float(agree.sum() / pairs.sum())
-        flat |= {f"{figure}{name.removeprefix('risk')}": value for figure, value in found.items() if np.isfinite(value)}
+        flat |= {
+            f"{figure}{name.removeprefix('risk')}": value
+            for figure, value in found.items()
+            if np.isfinite(value)
+        }
     return flat
 
 
@@ -180,7 +201,10 @@ def attainable_skill(predictions: pl.DataFrame, truth: pl.DataFrame) -> dict[str
     """
     names = [name for name in risk_columns(predictions) if name in truth.columns]
     both = predictions.select("customer_id", "as_of", *names).join(
-        truth.select("customer_id", "as_of", *names), on=["customer_id", "as_of"], how="inner", suffix="_true"
+        truth.select("customer_id", "as_of", *names),
+        on=["customer_id", "as_of"],
+        how="inner",
+        suffix="_true",
     )
     if both.is_empty():
         raise ValueError(
@@ -198,15 +222,20 @@ def _days(name: str) -> int | None:
     return int(name[5:]) if name != "risk" else None
 
 
-def _pairs(frame: pl.DataFrame, name: str, left: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _pairs(
+    frame: pl.DataFrame, name: str, left: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """What each row adds to the concordant and to all pairs up to the horizon."""
     time = frame["time_days"].fill_null(0.0).to_numpy()
     followed = time > 0
     agree, pairs = np.zeros(frame.height), np.zeros(frame.height)
     agree[followed], pairs[followed] = concordant_pairs(
-        time[followed], frame["event"].fill_null(False).to_numpy()[followed], frame[name].to_numpy()[followed],
-        (weight * left)[followed], frame["as_of"].rank("dense").to_numpy()[followed],
-    )  # fmt: skip
+        time[followed],
+        frame["event"].fill_null(False).to_numpy()[followed],
+        frame[name].to_numpy()[followed],
+        (weight * left)[followed],
+        frame["as_of"].rank("dense").to_numpy()[followed],
+    )
     return agree, pairs
 
 
@@ -223,12 +252,18 @@ def _c_index(
     def c_index(times: np.ndarray) -> dict[str, np.ndarray]:
         won, drawn = times @ agree - whole[0], times @ pairs - whole[1]
         some = drawn > 0.1 * whole[1]
-        return {"c_index": np.divide(won, drawn, out=np.full(len(won), np.nan), where=some).clip(0, 1)}
+        return {
+            "c_index": np.divide(won, drawn, out=np.full(len(won), np.nan), where=some).clip(0, 1)
+        }
 
-    return bootstrapped(frame["customer_id"].to_numpy(), np.ones(frame.height), c_index, seed, draws)
+    return bootstrapped(
+        frame["customer_id"].to_numpy(), np.ones(frame.height), c_index, seed, draws
+    )
 
 
-def _drawn(rows: tuple[np.ndarray, np.ndarray], campaign: Campaign, weights: np.ndarray) -> dict[str, np.ndarray]:
+def _drawn(
+    rows: tuple[np.ndarray, np.ndarray], campaign: Campaign, weights: np.ndarray
+) -> dict[str, np.ndarray]:
     return figures(*rows, weights, campaign)
 
 
@@ -255,6 +290,10 @@ def bootstrapped(
     for name, value in values.items():
         found = np.concatenate(drawn[name])
         found = found[np.isfinite(found)]  # a draw without anybody who left ranks nobody
-        ends = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist() if len(found) else (None, None)
+        ends = (
+            np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+            if len(found)
+            else (None, None)
+        )
         intervals[name] = Interval(value, ends[0], ends[1], rows, len(names))
     return intervals

@@ -34,14 +34,20 @@ def concordant_pairs(
         key_of = same * span + rank
         # For each that left first: how many later ones there are, and how many of lower and of equal risk.
         keys = np.sort(key_of[later])
-        low, high = np.searchsorted(keys, same[earlier] * span), np.searchsorted(keys, (same[earlier] + 1) * span)
+        low, high = (
+            np.searchsorted(keys, same[earlier] * span),
+            np.searchsorted(keys, (same[earlier] + 1) * span),
+        )
         under, upto = (np.searchsorted(keys, key_of[earlier], side) for side in ("left", "right"))
         pairs[earlier] += first[earlier] * (high - low)
         agree[earlier] += first[earlier] * ((under - low) + 0.5 * (upto - under))
         # And for each later one: the weights of those that left before it, and of those at higher and at equal risk.
         order = earlier[np.argsort(key_of[earlier], kind="stable")]
         keys, sums = key_of[order], np.concatenate([[0.0], np.cumsum(first[order])])
-        low, high = np.searchsorted(keys, same[later] * span), np.searchsorted(keys, (same[later] + 1) * span)
+        low, high = (
+            np.searchsorted(keys, same[later] * span),
+            np.searchsorted(keys, (same[later] + 1) * span),
+        )
         under, upto = (np.searchsorted(keys, key_of[later], side) for side in ("left", "right"))
         pairs[later] += sums[high] - sums[low]
         agree[later] += (sums[high] - sums[upto]) + 0.5 * (sums[upto] - sums[under])

@@ -10,7 +10,9 @@ LIFT_SHARES = (0.05, 0.10, 0.20)
 _ECE_BINS, _LEAST_IN_BIN = 10, 30
 
 
-def figures(left: np.ndarray, risk: np.ndarray, weights: np.ndarray, campaign: Campaign) -> dict[str, np.ndarray]:
+def figures(
+    left: np.ndarray, risk: np.ndarray, weights: np.ndarray, campaign: Campaign
+) -> dict[str, np.ndarray]:
     """auc, average_precision, lift_5, lift_10, lift_20 and empc with its share contacted, and `calibration`'s figures.
 
     `left` (bool) and `risk` are [rows], `weights` [draws, rows]; each figure is float64 [draws], NaN where a draw has
@@ -25,7 +27,9 @@ def figures(left: np.ndarray, risk: np.ndarray, weights: np.ndarray, campaign: C
     leavers, stayers, everyone = caught[:, -1], missed[:, -1], taken[:, -1]
     with np.errstate(divide="ignore", invalid="ignore"):
         area = (
-            np.diff(missed, axis=1, prepend=0) * (caught + np.concatenate([caught[:, :1] * 0, caught[:, :-1]], 1)) / 2
+            np.diff(missed, axis=1, prepend=0)
+            * (caught + np.concatenate([caught[:, :1] * 0, caught[:, :-1]], 1))
+            / 2
         )
         precision = np.where(taken > 0, caught / taken, 0)
         found = {
@@ -48,9 +52,12 @@ def calibration(left: np.ndarray, risk: np.ndarray, weights: np.ndarray) -> dict
     intercept, slope = _recalibration(left, risk, weights)
     total = weights.sum(1)
     return {
-        "ece": _ece(left, risk, weights), "calibration_intercept": intercept, "calibration_slope": slope,
-        "expected_rate": weights @ risk / total, "observed_rate": weights @ left.astype(np.float64) / total,
-    }  # fmt: skip
+        "ece": _ece(left, risk, weights),
+        "calibration_intercept": intercept,
+        "calibration_slope": slope,
+        "expected_rate": weights @ risk / total,
+        "observed_rate": weights @ left.astype(np.float64) / total,
+    }
 
 
 def _ece(left: np.ndarray, risk: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -58,11 +65,16 @@ def _ece(left: np.ndarray, risk: np.ndarray, weights: np.ndarray) -> np.ndarray:
     bins = max(2, min(_ECE_BINS, len(risk) // _LEAST_IN_BIN))
     edges = np.unique(np.quantile(risk, np.linspace(0, 1, bins + 1)[1:-1]))
     place = np.searchsorted(edges, risk, side="right")
-    gaps = sum(np.abs((weights[:, place == b] * (left - risk)[place == b]).sum(1)) for b in range(len(edges) + 1))
+    gaps = sum(
+        np.abs((weights[:, place == b] * (left - risk)[place == b]).sum(1))
+        for b in range(len(edges) + 1)
+    )
     return np.asarray(gaps) / weights.sum(1)
 
 
-def _recalibration(left: np.ndarray, risk: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _recalibration(
+    left: np.ndarray, risk: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Intercept at slope 1 and slope of a logistic regression of the outcome on logit(risk)."""
     clipped = np.clip(risk, 1e-7, 1 - 1e-7)
     logit = np.log(clipped / (1 - clipped))
@@ -79,18 +91,28 @@ def _recalibration(left: np.ndarray, risk: np.ndarray, weights: np.ndarray) -> t
     return intercept, _line(left, x, weights, *start, 8)[1] / spread
 
 
-def _level(left: np.ndarray, logit: np.ndarray, weights: np.ndarray, start: np.ndarray, steps: int) -> np.ndarray:
+def _level(
+    left: np.ndarray, logit: np.ndarray, weights: np.ndarray, start: np.ndarray, steps: int
+) -> np.ndarray:
     """What is to be added to `logit` so that as many leave as expected: [draws]."""
     level = np.broadcast_to(start, len(weights)).copy()
     for _ in range(steps):
         fitted = 1 / (1 + np.exp(-np.clip(logit + level[:, None], -30, 30)))
-        gradient, curve = (weights * (left - fitted)).sum(1), (weights * fitted * (1 - fitted)).sum(1)
+        gradient, curve = (
+            (weights * (left - fitted)).sum(1),
+            (weights * fitted * (1 - fitted)).sum(1),
+        )
         level = np.clip(level + gradient / np.maximum(curve, 1e-9), -10, 10)
     return level
 
 
 def _line(
-    left: np.ndarray, x: np.ndarray, weights: np.ndarray, intercept: np.ndarray, slope: np.ndarray, steps: int
+    left: np.ndarray,
+    x: np.ndarray,
+    weights: np.ndarray,
+    intercept: np.ndarray,
+    slope: np.ndarray,
+    steps: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Intercept and slope of a weighted logistic regression on `x`, each [draws], by Newton's method."""
     a, b = (np.broadcast_to(start, len(weights)).copy() for start in (intercept, slope))

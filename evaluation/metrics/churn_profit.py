@@ -18,15 +18,21 @@ class Campaign:
     """A retention campaign in money of the CRM. The defaults are those of the paper."""
 
     customer_value: float = 200.0  # what a customer who is kept still brings
-    offer_cost: float = 10.0  # of the offer, for everybody who takes it; all who would have stayed anyway do
+    offer_cost: float = (
+        10.0  # of the offer, for everybody who takes it; all who would have stayed anyway do
+    )
     contact_cost: float = 1.0  # of reaching one customer
-    accept_alpha: float = 6.0  # of the Beta distribution of the share of leavers who take the offer and stay …
+    accept_alpha: float = (
+        6.0  # of the Beta distribution of the share of leavers who take the offer and stay …
+    )
     accept_beta: float = 14.0  # … whose mean is alpha / (alpha + beta), here 0.3
 
     def __post_init__(self) -> None:
         """Raises ValueError for costs and values that make no campaign."""
         if not 0 <= self.offer_cost < self.customer_value or self.contact_cost < 0:
-            raise ValueError("evaluation.campaign: offer_cost must be less than customer_value, and no cost negative.")
+            raise ValueError(
+                "evaluation.campaign: offer_cost must be less than customer_value, and no cost negative."
+            )
         if self.accept_alpha <= 0 or self.accept_beta <= 0:
             raise ValueError("evaluation.campaign: accept_alpha and accept_beta must be above 0.")
 

@@ -8,14 +8,18 @@ import polars as pl
 from evaluation.metrics.churn import known_by
 
 
-def kaplan_meier(train: pl.DataFrame, test: pl.DataFrame, horizons_days: tuple[int, ...]) -> pl.DataFrame:
+def kaplan_meier(
+    train: pl.DataFrame, test: pl.DataFrame, horizons_days: tuple[int, ...]
+) -> pl.DataFrame:
     """The share of `train` that left by each horizon (Kaplan and Meier, 1958), for every row of `test`.
 
     Both are feature frames. Without horizons it is the plain share that left. Returns customer_id, as_of, risk_<days>.
     """
     known = train.filter(pl.col("event").is_not_null())
     if not horizons_days:
-        return test.select("customer_id", "as_of", pl.lit(known["event"].mean(), pl.Float64).alias("risk"))
+        return test.select(
+            "customer_id", "as_of", pl.lit(known["event"].mean(), pl.Float64).alias("risk")
+        )
     time, event = known["time_days"].to_numpy(), known["event"].to_numpy()
     moments, place = np.unique(time[time > 0], return_inverse=True)
     left = np.bincount(place, event[time > 0], len(moments))
@@ -25,7 +29,9 @@ def kaplan_meier(train: pl.DataFrame, test: pl.DataFrame, horizons_days: tuple[i
         "customer_id",
         "as_of",
         *(
-            pl.lit(1 - stays[np.searchsorted(moments, days, side="right")], pl.Float64).alias(f"risk_{days}")
+            pl.lit(1 - stays[np.searchsorted(moments, days, side="right")], pl.Float64).alias(
+                f"risk_{days}"
+            )
             for days in horizons_days
         ),
     )
@@ -45,7 +51,9 @@ def logistic(
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     text = [name for name in features if train.schema[name] == pl.String]
-    numbers = [name for name in features if name not in text and train[name].null_count() < train.height]
+    numbers = [
+        name for name in features if name not in text and train[name].null_count() < train.height
+    ]
     rows = {
         name: frame.select(*numbers, pl.col(text).fill_null("")).to_pandas()
         for name, frame in (("train", train), ("test", test))
@@ -56,12 +64,18 @@ def logistic(
         known = weight > 0
         encode = ColumnTransformer(
             [
-                ("numbers", make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), numbers),
+                (
+                    "numbers",
+                    make_pipeline(SimpleImputer(strategy="median"), StandardScaler()),
+                    numbers,
+                ),
                 ("text", OneHotEncoder(handle_unknown="ignore"), text),
             ]
         )
         model = LogisticRegression(max_iter=2000)
-        model.fit(encode.fit_transform(rows["train"][known]), left[known], sample_weight=weight[known])
+        model.fit(
+            encode.fit_transform(rows["train"][known]), left[known], sample_weight=weight[known]
+        )
         risk = model.predict_proba(encode.transform(rows["test"]))[:, 1]
         predicted = predicted.with_columns(pl.Series(f"risk_{days}" if days else "risk", risk))
     return predicted

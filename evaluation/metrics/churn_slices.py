@@ -17,7 +17,9 @@ LEAST_LEAVERS = 10  # … of them who left, for its figures to say more than cha
 _DRAWS = 200
 
 
-def calibration_by_slice(frame: pl.DataFrame, slice_by: Sequence[str], seed: int) -> list[dict[str, Any]]:
+def calibration_by_slice(
+    frame: pl.DataFrame, slice_by: Sequence[str], seed: int
+) -> list[dict[str, Any]]:
     """One entry a value of each column `slice_by` and horizon, in the order of both.
 
     Each has by, value, horizon_days (None without dates), customers, leavers (of customers whose state is known), and
@@ -31,7 +33,9 @@ def calibration_by_slice(frame: pl.DataFrame, slice_by: Sequence[str], seed: int
         for name in risk_columns(frame):
             left, weight = known_by(frame, horizon_days(name))
             for value in values:
-                rows = (frame[by].cast(pl.String) == value).fill_null(False).to_numpy() & (weight > 0)
+                rows = (frame[by].cast(pl.String) == value).fill_null(False).to_numpy() & (
+                    weight > 0
+                )
                 customer = frame["customer_id"].to_numpy()[rows]
                 entries.append(
                     {
@@ -40,7 +44,9 @@ def calibration_by_slice(frame: pl.DataFrame, slice_by: Sequence[str], seed: int
                         "horizon_days": horizon_days(name),
                         "customers": len(set(customer)),
                         "leavers": len(set(customer[left[rows]])),
-                        "figures": _figures(left[rows], frame[name].to_numpy()[rows], weight[rows], customer, seed),
+                        "figures": _figures(
+                            left[rows], frame[name].to_numpy()[rows], weight[rows], customer, seed
+                        ),
                     }
                 )
     return entries
@@ -49,9 +55,15 @@ def calibration_by_slice(frame: pl.DataFrame, slice_by: Sequence[str], seed: int
 def _figures(
     left: np.ndarray, risk: np.ndarray, weight: np.ndarray, customer: np.ndarray, seed: int
 ) -> dict[str, dict[str, float | None]] | None:
-    if len(set(customer)) < LEAST_CUSTOMERS or len(set(customer[left])) < LEAST_LEAVERS or left.all():
+    if (
+        len(set(customer)) < LEAST_CUSTOMERS
+        or len(set(customer[left])) < LEAST_LEAVERS
+        or left.all()
+    ):
         return None
-    found = bootstrapped(customer, weight, lambda drawn: calibration(left, risk, drawn), seed, _DRAWS)
+    found = bootstrapped(
+        customer, weight, lambda drawn: calibration(left, risk, drawn), seed, _DRAWS
+    )
     return {name: _said(one) for name, one in found.items() if np.isfinite(one.value)}
 
 

@@ -16,22 +16,71 @@ from evaluation.metrics.wer import alignment
 
 _NUMBERS = frozenset(
     [cardinal(value) for value in (*range(20), *range(20, 100, 10))]
-    + ["hundred", "thousand", "million", "billion", "point", "dollar", "dollars", "cent", "cents", "percent"]
+    + [
+        "hundred",
+        "thousand",
+        "million",
+        "billion",
+        "point",
+        "dollar",
+        "dollars",
+        "cent",
+        "cents",
+        "percent",
+    ]
     + ["pound", "pounds", "pence", "penny", "euro", "euros"]
 )
 # The one place where the classes are declared; params' evaluation.critical adds words and classes of a centre's own.
-CLASSES: Mapping[str, frozenset[str]] = MappingProxyType({
-    "amounts": _NUMBERS,
-    "negation": frozenset([
-        "no", "not", "never", "none", "nothing", "nobody", "nor", "neither", "without", "nope", "hardly",
-    ]),
-    "leaving": frozenset([
-        "cancel", "cancels", "canceled", "canceling", "cancellation", "leave", "leaving", "terminate", "terminated",
-        "switch", "switching", "switched", "competitor", "close", "closing", "unsubscribe", "quit", "churn", "refund",
-        "complaint", "complain", "lawyer", "ombudsman",
-    ]),
-    "names": frozenset[str](),  # of people and products: nobody can list them but the centre itself
-})  # fmt: skip
+CLASSES: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "amounts": _NUMBERS,
+        "negation": frozenset(
+            [
+                "no",
+                "not",
+                "never",
+                "none",
+                "nothing",
+                "nobody",
+                "nor",
+                "neither",
+                "without",
+                "nope",
+                "hardly",
+            ]
+        ),
+        "leaving": frozenset(
+            [
+                "cancel",
+                "cancels",
+                "canceled",
+                "canceling",
+                "cancellation",
+                "leave",
+                "leaving",
+                "terminate",
+                "terminated",
+                "switch",
+                "switching",
+                "switched",
+                "competitor",
+                "close",
+                "closing",
+                "unsubscribe",
+                "quit",
+                "churn",
+                "refund",
+                "complaint",
+                "complain",
+                "lawyer",
+                "ombudsman",
+            ]
+        ),
+        "names": frozenset[
+            str
+        ](),  # of people and products: nobody can list them but the centre itself
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -68,10 +117,14 @@ def classes_with(more: Mapping[str, list[str]] | None = None) -> dict[str, froze
     classes = {name: set(words) for name, words in CLASSES.items()}
     for name, entries in (more or {}).items():
         if not name.isidentifier() or isinstance(entries, str):
-            raise ValueError(f"params.yaml: evaluation.critical.{name} must be a plain name with a list of words.")
+            raise ValueError(
+                f"params.yaml: evaluation.critical.{name} must be a plain name with a list of words."
+            )
         for entry in entries:
             words = comparable(str(entry)).split()
             if not words:
-                raise ValueError(f"params.yaml: evaluation.critical.{name}: {entry!r} holds no word.")
+                raise ValueError(
+                    f"params.yaml: evaluation.critical.{name}: {entry!r} holds no word."
+                )
             classes.setdefault(name, set()).update(words)
     return {name: frozenset(words) for name, words in classes.items()}

@@ -17,24 +17,73 @@ from data.text import MONTHS, cardinal, normalise, year
 
 FILLERS = frozenset(["uh", "uhh", "uhm", "um", "umm", "er", "erm", "hm", "hmm", "mm", "mmm"])
 # One spelling for what is written in several ways. Keys and values are words of `normalise`, one or several.
-VARIANTS: Mapping[str, str] = MappingProxyType({
-    "ok": "okay", "o k": "okay", "alright": "all right", "e mail": "email", "e mails": "emails", "wi fi": "wifi",
-    "voice mail": "voicemail", "voice mails": "voicemails", "on line": "online", "log in": "login",
-    "pass word": "password", "web site": "website", "web sites": "websites", "per cent": "percent",
-    "mr": "mister", "mrs": "missus", "dr": "doctor", "cannot": "can not", "can't": "can not", "won't": "will not",
-    "shan't": "shall not", "let's": "let us", "gonna": "going to", "wanna": "want to", "gotta": "got to",
-    "gimme": "give me", "lemme": "let me", "dunno": "do not know", "y'all": "you all", "ain't": "is not",
-})  # fmt: skip
-_IS = frozenset([
-    "it", "that", "this", "there", "here", "he", "she", "what", "who", "where", "when", "how", "why", "everything",
-    "something", "nothing",
-])  # fmt: skip
+VARIANTS: Mapping[str, str] = MappingProxyType(
+    {
+        "ok": "okay",
+        "o k": "okay",
+        "alright": "all right",
+        "e mail": "email",
+        "e mails": "emails",
+        "wi fi": "wifi",
+        "voice mail": "voicemail",
+        "voice mails": "voicemails",
+        "on line": "online",
+        "log in": "login",
+        "pass word": "password",
+        "web site": "website",
+        "web sites": "websites",
+        "per cent": "percent",
+        "mr": "mister",
+        "mrs": "missus",
+        "dr": "doctor",
+        "cannot": "can not",
+        "can't": "can not",
+        "won't": "will not",
+        "shan't": "shall not",
+        "let's": "let us",
+        "gonna": "going to",
+        "wanna": "want to",
+        "gotta": "got to",
+        "gimme": "give me",
+        "lemme": "let me",
+        "dunno": "do not know",
+        "y'all": "you all",
+        "ain't": "is not",
+    }
+)
+_IS = frozenset(
+    [
+        "it",
+        "that",
+        "this",
+        "there",
+        "here",
+        "he",
+        "she",
+        "what",
+        "who",
+        "where",
+        "when",
+        "how",
+        "why",
+        "everything",
+        "something",
+        "nothing",
+    ]
+)
 _UNITS = {name: value for value, name in enumerate(cardinal(value) for value in range(20))}
 _TENS = {cardinal(value): value for value in range(20, 100, 10)}
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 _NUMBERS = {*_UNITS, *_TENS, *_SCALES}
 _DIGITS = frozenset(cardinal(value) for value in range(10))
-_COINS = {"dollar": "cent", "dollars": "cent", "euro": "cent", "euros": "cent", "pound": "pence", "pounds": "pence"}
+_COINS = {
+    "dollar": "cent",
+    "dollars": "cent",
+    "euro": "cent",
+    "euros": "cent",
+    "pound": "pence",
+    "pounds": "pence",
+}
 _COUNTED = "dollars?|pounds?|euros?|cents?|pence|percent|hundred|thousand|million|billion"
 _DIGIT = "|".join(cardinal(value) for value in range(1, 10))
 _TEEN = "|".join(cardinal(value) for value in range(10, 20))
@@ -60,7 +109,9 @@ def variants_with(more: Mapping[str, str]) -> dict[str, str]:
     found = {**VARIANTS, **{normalise(key): normalise(value) for key, value in more.items()}}
     for key, value in found.items():
         if not key or comparable(value, found) != comparable(comparable(value, found), found):
-            raise ValueError(f"params.yaml: evaluation.spellings: {key!r} → {value!r} leads in circles.")
+            raise ValueError(
+                f"params.yaml: evaluation.spellings: {key!r} → {value!r} leads in circles."
+            )
     return found
 
 
@@ -131,13 +182,19 @@ def _numbers(words: list[str]) -> list[str]:
             word = "zero"
         elif word == "and" and (
             (before in _SCALES and (after in _UNITS or after in _TENS) and later not in _SCALES)
-            or (before in _COINS and (after in _UNITS or after in _TENS) and _counts_coins(words, at + 1))
+            or (
+                before in _COINS
+                and (after in _UNITS or after in _TENS)
+                and _counts_coins(words, at + 1)
+            )
         ):
             at += 1
             continue
         elif word == "a" and after in _SCALES:
             word = "one"
-        elif word == "o'clock" and (after in ("am", "pm") or (after in ("a", "p") and later == "m")):
+        elif word == "o'clock" and (
+            after in ("am", "pm") or (after in ("a", "p") and later == "m")
+        ):
             at += 1
             continue
         elif word in ("am", "pm") and before in _NUMBERS:
@@ -164,7 +221,11 @@ def _pairs(words: list[str]) -> list[str]:
     fifteen hundred dollars → one thousand five hundred dollars. Beyond nineteen hundred it is always so.
     """
     text = " ".join(words)
-    text = re.sub(rf"(?<!hundred )(?<!million )\btwo thousand ({_TWO_DIGITS})\b{_COUNTS_NOTHING}", r"twenty \1", text)
+    text = re.sub(
+        rf"(?<!hundred )(?<!million )\btwo thousand ({_TWO_DIGITS})\b{_COUNTS_NOTHING}",
+        r"twenty \1",
+        text,
+    )
     text = re.sub(
         rf"\bone thousand ({_DIGIT}) hundred(?: ({_TWO_DIGITS}|{_DIGIT}))?\b{_COUNTS_NOTHING}",
         lambda found: year(1000 + 100 * _UNITS[found[1]] + _value(found[2] or "")),

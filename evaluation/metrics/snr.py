@@ -18,8 +18,12 @@ def estimated_snr_db(samples: np.ndarray, sample_rate_hz: int) -> float | None:
     count = len(samples) // size
     if count < 5:
         return None
-    power = np.mean(np.square(samples[: count * size], dtype=np.float64).reshape(count, size), axis=1)
+    power = np.mean(
+        np.square(samples[: count * size], dtype=np.float64).reshape(count, size), axis=1
+    )
     quiet, loud = np.percentile(power, [10, 90])
     if loud <= 0:
         return 0.0
-    return round(float(np.clip(10 * np.log10((loud - quiet) / max(quiet, 1e-12) + 1e-6), 0.0, MOST_DB)), 1)
+    return round(
+        float(np.clip(10 * np.log10((loud - quiet) / max(quiet, 1e-12) + 1e-6), 0.0, MOST_DB)), 1
+    )

@@ -14,15 +14,23 @@ import numpy as np
 def ipw_scores(offered: np.ndarray, propensity: np.ndarray, left: np.ndarray) -> np.ndarray:
     """float64 [rows]: the effect by inverse propensity weighting. `propensity` must lie within (0, 1)."""
     _refuse_certainty(propensity)
-    return np.asarray(np.where(offered, -left / propensity, left / (1 - propensity)), dtype=np.float64)
+    return np.asarray(
+        np.where(offered, -left / propensity, left / (1 - propensity)), dtype=np.float64
+    )
 
 
 def aipw_scores(
-    offered: np.ndarray, propensity: np.ndarray, left: np.ndarray, untreated: np.ndarray, treated: np.ndarray
+    offered: np.ndarray,
+    propensity: np.ndarray,
+    left: np.ndarray,
+    untreated: np.ndarray,
+    treated: np.ndarray,
 ) -> np.ndarray:
     """float64 [rows]: the doubly robust effect. `untreated` and `treated` are risks predicted from others' outcomes."""
     _refuse_certainty(propensity)
-    missed = np.where(offered, -(left - treated) / propensity, (left - untreated) / (1 - propensity))
+    missed = np.where(
+        offered, -(left - treated) / propensity, (left - untreated) / (1 - propensity)
+    )
     return np.asarray(untreated - treated + missed, dtype=np.float64)
 
 
@@ -52,4 +60,6 @@ def _share_before(ranking: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 def _refuse_certainty(propensity: np.ndarray) -> None:
     if not ((propensity > 0) & (propensity < 1)).all():
-        raise ValueError("uplift: a propensity is 0 or 1, so there is nobody to compare with. Clip or leave them out.")
+        raise ValueError(
+            "uplift: a propensity is 0 or 1, so there is nobody to compare with. Clip or leave them out."
+        )

@@ -36,7 +36,9 @@ def corpus_wer(errors: Sequence[Errors]) -> float:
     """All errors over all reference units. Raises ValueError without a reference unit: nothing was measured."""
     units = sum(error.reference for error in errors)
     if not units:
-        raise ValueError(f"{len(errors)} utterances hold no reference word, so there is no error rate.")
+        raise ValueError(
+            f"{len(errors)} utterances hold no reference word, so there is no error rate."
+        )
     return sum(error.total for error in errors) / units
 
 
@@ -45,7 +47,10 @@ def alignment(reference: str, hypothesis: str) -> list[tuple[str | None, str | N
     import kaldialign
 
     pairs = kaldialign.align(reference.split(), hypothesis.split(), _NOTHING)
-    return [(None if said == _NOTHING else said, None if heard == _NOTHING else heard) for said, heard in pairs]
+    return [
+        (None if said == _NOTHING else said, None if heard == _NOTHING else heard)
+        for said, heard in pairs
+    ]
 
 
 def _errors(reference: list[str], hypothesis: list[str]) -> Errors:

@@ -37,7 +37,13 @@ def pairs(rows: Sequence[Pair], label: str, percent: bool = True) -> str:
 
     `label` says in words what the picture shows; `percent` writes the axis as per cent.
     """
-    ends = [end for row in rows for e in (row.before, row.after) for end in (e.value, e.high) if end is not None]
+    ends = [
+        end
+        for row in rows
+        for e in (row.before, row.after)
+        for end in (e.value, e.high)
+        if end is not None
+    ]
     ticks = axis(0.0, max(ends, default=1.0))
     top, right = 8, 64
     height = top + ROW * len(rows) + 30
@@ -47,7 +53,9 @@ def pairs(rows: Sequence[Pair], label: str, percent: bool = True) -> str:
 
     drawn = []
     for tick in ticks:
-        drawn.append(f'<line class="axis" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{height - 28}"/>')
+        drawn.append(
+            f'<line class="axis" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{height - 28}"/>'
+        )
         text = f"{100 * tick:.4g} %" if percent else f"{tick:g}"
         drawn.append(f'<text x="{x(tick):.1f}" y="{height - 8}" text-anchor="middle">{text}</text>')
     for number, row in enumerate(rows):
@@ -55,7 +63,9 @@ def pairs(rows: Sequence[Pair], label: str, percent: bool = True) -> str:
         drawn.append(f'<text class="name" x="0" y="{y + 4:.1f}">{escape(row.name)}</text>')
         drawn += _estimate(row.before, x, y - 6, "mute") + _estimate(row.after, x, y + 6, "mark")
         if row.remark:
-            drawn.append(f'<text x="{WIDTH - right + 14}" y="{y + 4:.1f}">{escape(row.remark)}</text>')
+            drawn.append(
+                f'<text x="{WIDTH - right + 14}" y="{y + 4:.1f}">{escape(row.remark)}</text>'
+            )
     return _svg(WIDTH, height, label, drawn)
 
 
@@ -69,7 +79,9 @@ def _estimate(estimate: Estimate, x, y: float, style: str) -> list[str]:
             f'y1="{y:.1f}" y2="{y:.1f}"/>'
         )
     width = 1.5 if style == "mute" else 0
-    drawn.append(f'<circle class="{style}" stroke-width="{width}" cx="{x(estimate.value):.1f}" cy="{y:.1f}" r="4.5"/>')
+    drawn.append(
+        f'<circle class="{style}" stroke-width="{width}" cx="{x(estimate.value):.1f}" cy="{y:.1f}" r="4.5"/>'
+    )
     return drawn
 
 
@@ -85,7 +97,9 @@ def against(
     `points` are single customers (drawn faint, may be empty); `groups` are means of groups with an interval upwards.
     """
     side, left, bottom, top = 400, 58, 46, 10
-    values = [v for point in points for v in point] + [v for at, e in groups for v in (at, e.value, e.high) if v]
+    values = [v for point in points for v in point] + [
+        v for at, e in groups for v in (at, e.value, e.high) if v
+    ]
     ticks = axis(0.0, max(values, default=1.0))
 
     def x(value: float) -> float:
@@ -96,15 +110,24 @@ def against(
 
     drawn = []
     for tick in ticks:
-        drawn.append(f'<line class="axis" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{top + side}"/>')
-        drawn.append(f'<line class="axis" x1="{left}" x2="{left + side}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
+        drawn.append(
+            f'<line class="axis" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{top + side}"/>'
+        )
+        drawn.append(
+            f'<line class="axis" x1="{left}" x2="{left + side}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
+        )
         text = f"{100 * tick:.4g} %"
-        drawn.append(f'<text x="{x(tick):.1f}" y="{top + side + 20}" text-anchor="middle">{text}</text>')
+        drawn.append(
+            f'<text x="{x(tick):.1f}" y="{top + side + 20}" text-anchor="middle">{text}</text>'
+        )
         drawn.append(f'<text x="{left - 8}" y="{y(tick) + 4:.1f}" text-anchor="end">{text}</text>')
     drawn.append(
         f'<line class="base" stroke-dasharray="4 4" x1="{x(0)}" y1="{y(0)}" x2="{x(ticks[-1])}" y2="{y(ticks[-1])}"/>'
     )
-    drawn += [f'<circle class="mark" opacity=".22" cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.4"/>' for a, b in points]
+    drawn += [
+        f'<circle class="mark" opacity=".22" cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.4"/>'
+        for a, b in points
+    ]
     for at, estimate in groups:
         if estimate.value is None:
             continue
@@ -114,7 +137,9 @@ def against(
                 f'y1="{y(estimate.low):.1f}" y2="{y(estimate.high):.1f}"/>'
             )
         drawn.append(f'<circle class="mark" cx="{x(at):.1f}" cy="{y(estimate.value):.1f}" r="5"/>')
-    drawn.append(f'<text x="{left + side / 2}" y="{top + side + 40}" text-anchor="middle">{escape(across)}</text>')
+    drawn.append(
+        f'<text x="{left + side / 2}" y="{top + side + 40}" text-anchor="middle">{escape(across)}</text>'
+    )
     drawn.append(
         f'<text transform="translate(12 {top + side / 2}) rotate(-90)" text-anchor="middle">{escape(up)}</text>'
     )
@@ -125,7 +150,11 @@ def axis(low: float, high: float, most: int = 6) -> list[float]:
     """Round ticks from `low` that cover `high`; at most `most` steps of 1, 2, 2.5 or 5 times a power of ten."""
     span = max(high - low, 1e-9)
     power = 10.0 ** np.floor(np.log10(span / most))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor * most >= span * (1 - 1e-9))
+    step = next(
+        power * factor
+        for factor in (1, 2, 2.5, 5, 10)
+        if power * factor * most >= span * (1 - 1e-9)
+    )
     return [float(low + step * k) for k in range(int(np.ceil(span / step - 1e-9)) + 1)]
 
 

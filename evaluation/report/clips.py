@@ -67,6 +67,12 @@ def clip(audio: np.ndarray, sample_rate_hz: int, start_s: float, longest_s: floa
     rate_hz = next((rate for rate in RATES_HZ if rate >= sample_rate_hz), RATES_HZ[-1])
     sound = resample(mono, sample_rate_hz, rate_hz)
     buffer = io.BytesIO()
-    soundfile.write(buffer, sound, rate_hz, format="OGG", subtype="OPUS", compression_level=COMPRESSION)
+    soundfile.write(
+        buffer, sound, rate_hz, format="OGG", subtype="OPUS", compression_level=COMPRESSION
+    )
     encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return Clip(first / sample_rate_hz, (first + len(cut)) / sample_rate_hz, f"data:audio/ogg;base64,{encoded}")
+    return Clip(
+        first / sample_rate_hz,
+        (first + len(cut)) / sample_rate_hz,
+        f"data:audio/ogg;base64,{encoded}",
+    )

@@ -15,21 +15,37 @@ def decision_page(record: Mapping[str, Any]) -> str:
     candidate, reference = record["candidate"], record["reference"] or {"metrics": {}}
     conditions = candidate.get("conditions", {})
     theirs = reference.get("conditions", {})
-    tables = [("Scores", f"on test data {record['data_hash'] or '(not said)'}", _side_by_side(candidate, reference))]
+    tables = [
+        (
+            "Scores",
+            f"on test data {record['data_hash'] or '(not said)'}",
+            _side_by_side(candidate, reference),
+        )
+    ]
     if conditions:
         rows = [
             (f"{metric}, {name.replace('_', ' ')}", found, theirs.get(name, {}).get(metric))
             for name, metrics in conditions.items()
             for metric, found in metrics.items()
         ]
-        tables.append(("Through the telephone", "on a sample of the test sent through each effect", rows))
+        tables.append(
+            ("Through the telephone", "on a sample of the test sent through each effect", rows)
+        )
     for name, two in record["beside"].items():
         on = f"on data {two['candidate']['data_hash']}"
-        tables.append((name.replace("_", " ").capitalize(), on, _side_by_side(two["candidate"], two["reference"])))
+        tables.append(
+            (
+                name.replace("_", " ").capitalize(),
+                on,
+                _side_by_side(two["candidate"], two["reference"]),
+            )
+        )
     return page("decision.html.j2", {"decision": record, "verdicts": VERDICTS, "tables": tables})
 
 
-def _side_by_side(candidate: Mapping[str, Any], reference: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+def _side_by_side(
+    candidate: Mapping[str, Any], reference: Mapping[str, Any]
+) -> list[tuple[str, Any, Any]]:
     """(metric, the candidate's estimate, the reference's), None where a side was not measured in it."""
     ours, theirs = candidate["metrics"], reference["metrics"]
     return [(name, ours.get(name), theirs.get(name)) for name in sorted({*ours, *theirs})]

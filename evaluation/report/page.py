@@ -9,9 +9,22 @@ from typing import Any
 from evaluation.report import words
 
 FILTERS = (
-    "channel", "clock", "count", "day", "duration", "figure", "listing", "moment", "plain", "sentence", "several",
-    "share", "signed", "size", "title",
-)  # fmt: skip
+    "channel",
+    "clock",
+    "count",
+    "day",
+    "duration",
+    "figure",
+    "listing",
+    "moment",
+    "plain",
+    "sentence",
+    "several",
+    "share",
+    "signed",
+    "size",
+    "title",
+)
 
 
 def page(template: str, values: Mapping[str, Any]) -> str:
@@ -27,5 +40,7 @@ def page(template: str, values: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update({name: getattr(words, name) for name in FILTERS})
-    environment.filters["svg"] = Markup  # our own drawings (charts.py), which escape what they write
+    environment.filters["svg"] = (
+        Markup  # our own drawings (charts.py), which escape what they write
+    )
     return environment.get_template(template).render(**values)

@@ -15,7 +15,17 @@ import numpy as np
 from data.store import write_text
 from evaluation.experience.worth_hearing import WorthHearingParams
 from evaluation.report.page import page
-from evaluation.report.sections import arrival, backtest, churn, contacts, hearing, people, treatment, verdicts, worth
+from evaluation.report.sections import (
+    arrival,
+    backtest,
+    churn,
+    contacts,
+    hearing,
+    people,
+    treatment,
+    verdicts,
+    worth,
+)
 from evaluation.report.sections.headline import headline
 from evaluation.report.shelf import UNREADABLE, NotThere, Shelf
 
@@ -35,7 +45,9 @@ class ReportParams:
     clip_s: float = 20.0  # length of a clip, at most
     page_mb: float = 6.0  # of the whole page, at most; clips stop before
     seed: int = 0  # of the bootstrap and of what is drawn by lot
-    worth_hearing: WorthHearingParams = field(default_factory=WorthHearingParams)  # how contacts to hear are chosen
+    worth_hearing: WorthHearingParams = field(
+        default_factory=WorthHearingParams
+    )  # how contacts to hear are chosen
 
 
 def write_report(
@@ -67,7 +79,11 @@ def write_report(
         "at_risk": lambda: people.at_risk(shelf, params.at_risk, params.horizon_days),
         "treatment": lambda: treatment.treatment(shelf, params.at_risk),
         "worth": lambda: worth.worth(
-            shelf, params.worth_hearing, read_audio, params.clip_s, int(params.page_mb * 1e6) - MARKUP_BYTES
+            shelf,
+            params.worth_hearing,
+            read_audio,
+            params.clip_s,
+            int(params.page_mb * 1e6) - MARKUP_BYTES,
         ),
     }
     for name, section in read.items():
@@ -98,8 +114,12 @@ def write_report(
         "page": str(out),
         "size_bytes": len(html.encode()),
         "headline": {number["name"]: number["big"] for number in numbers},
-        "worth_hearing": [row["contact_id"] for row in sections.get("worth", {}).get("contacts", [])],
-        "clips": sum(row["clip"] is not None for row in sections.get("worth", {}).get("contacts", [])),
+        "worth_hearing": [
+            row["contact_id"] for row in sections.get("worth", {}).get("contacts", [])
+        ],
+        "clips": sum(
+            row["clip"] is not None for row in sections.get("worth", {}).get("contacts", [])
+        ),
         "missing": missing,
         "notes": notes,
         "written_at": now.isoformat(),
@@ -115,7 +135,11 @@ def _models(shelf: Shelf) -> list[dict[str, Any]]:
         if not trained and not bundle:
             continue
         said = bundle.get("params")
-        digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest() if said else None
+        digest = (
+            hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+            if said
+            else None
+        )
         rows.append(
             {
                 "name": name,

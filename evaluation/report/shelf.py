@@ -10,7 +10,15 @@ import polars as pl
 
 from data.store import read_json, read_lines
 
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, pl.exceptions.PolarsError)
+UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    pl.exceptions.PolarsError,
+)
 
 
 class NotThere(Exception):  # noqa: N818 (not a mistake: a step that has not run)

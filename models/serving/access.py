@@ -74,7 +74,9 @@ class Access:
         try:
             found = self._path.stat()
         except OSError as error:
-            raise AccessError(f"{self._path}: no such file of keys. Make one with `keepline key NAME ROLE`.") from error
+            raise AccessError(
+                f"{self._path}: no such file of keys. Make one with `keepline key NAME ROLE`."
+            ) from error
         return found.st_mtime_ns, found.st_size
 
 
@@ -109,7 +111,9 @@ def _entries(path: Path) -> list[dict[str, object]]:
             return found
     except (ValueError, KeyError, TypeError):
         pass
-    raise AccessError(f'{path}: must hold {{"keys": [{{"name", "sha256", "roles"}}]}}. Make it with `keepline key`.')
+    raise AccessError(
+        f'{path}: must hold {{"keys": [{{"name", "sha256", "roles"}}]}}. Make it with `keepline key`.'
+    )
 
 
 def _read(path: Path) -> tuple[_Key, ...]:
@@ -120,7 +124,9 @@ def _read(path: Path) -> tuple[_Key, ...]:
         if not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,64}", name):
             raise AccessError(f"{where} needs a name of letters, digits, '.', '_' or '-'.")
         if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
-            raise AccessError(f"{where} has no SHA-256 of a key. Keys themselves do not belong in the file.")
+            raise AccessError(
+                f"{where} has no SHA-256 of a key. Keys themselves do not belong in the file."
+            )
         if not isinstance(roles, list) or not roles or any(role not in ROLES for role in roles):
             raise AccessError(f"{where} needs roles out of {', '.join(ROLES)}.")
         keys.append(_Key(sha256, Caller(name, frozenset(roles))))
@@ -135,7 +141,9 @@ class Rate:
     def __init__(self, per_s: float) -> None:
         self.per_s = per_s
         self._full = max(1.0, 2 * per_s)
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # caller → (requests left, as of)
+        self._buckets: OrderedDict[str, tuple[float, float]] = (
+            OrderedDict()
+        )  # caller → (requests left, as of)
 
     def wait_s(self, caller: str, now_s: float) -> int:
         """0 if the caller may ask now, else after how many seconds to come back (rounded up)."""
@@ -144,5 +152,7 @@ class Rate:
         allowed = left >= 1
         self._buckets[caller] = (left - 1 if allowed else left, now_s)
         if len(self._buckets) > self.MOST_CALLERS:
-            self._buckets.popitem(last=False)  # who has been silent longest has a full bucket by now
+            self._buckets.popitem(
+                last=False
+            )  # who has been silent longest has a full bucket by now
         return 0 if allowed else max(1, math.ceil((1 - left) / self.per_s))

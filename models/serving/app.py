@@ -54,7 +54,10 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     403: {"model": Problem, "description": "The key lacks the role."},
     413: {"model": Problem, "description": "The body is too large."},
     422: {"model": Problem, "description": "The request is not right; details say where."},
-    429: {"model": Problem, "description": "Too much at a time; Retry-After says when to come back."},
+    429: {
+        "model": Problem,
+        "description": "Too much at a time; Retry-After says when to come back.",
+    },
     503: {"model": Problem, "description": "There is no champion to answer with."},
 }
 _KEPT: dict[int | str, dict[str, Any]] = {status: _PROBLEMS[status] for status in (401, 403, 429)}
@@ -66,12 +69,16 @@ class Options:
 
     max_body_bytes: int = 256 * 2**20
     max_audio_s: float = 4 * 3600.0
-    max_calls_waiting: int = 8  # recordings that wait for the recogniser; more are told to come back
+    max_calls_waiting: int = (
+        8  # recordings that wait for the recogniser; more are told to come back
+    )
     rate_per_s: float = 5000.0  # requests of one caller
     poll_s: float = 10.0  # between two looks for other models
     rollout: Rollout = field(default_factory=Rollout)
     public_key: Path | None = None  # only bundles signed by its owner are served
-    exports: Path | None = None  # folder of recognisers' exports, which hear faster; None: hear with NeMo
+    exports: Path | None = (
+        None  # folder of recognisers' exports, which hear faster; None: hear with NeMo
+    )
 
 
 def create_app(
@@ -91,9 +98,15 @@ def create_app(
     of a challenger found unhealthy. `app.state.models` holds the models.
     """
     models = Models(
-        champions, kinds, challengers, options.rollout, options.public_key,
-        exports=options.exports, memory=memory, stopped=stopped,
-    )  # fmt: skip
+        champions,
+        kinds,
+        challengers,
+        options.rollout,
+        options.public_key,
+        exports=options.exports,
+        memory=memory,
+        stopped=stopped,
+    )
     batcher, shadows = Batcher(), {kind: Shadow(models, kind) for kind in KINDS}
     waiting = threading.BoundedSemaphore(options.max_calls_waiting)
     no_room = f"{options.max_calls_waiting} recordings are waiting already. Come back."
@@ -137,7 +150,9 @@ def create_app(
     app.state.models = models
     app.add_middleware(BodyLimit, max_bytes=options.max_body_bytes)
     rate = Rate(options.rate_per_s)
-    app.add_middleware(Door, roles=ROLES, access=access, rate=rate, metrics=models.metrics, full=full)
+    app.add_middleware(
+        Door, roles=ROLES, access=access, rate=rate, metrics=models.metrics, full=full
+    )
     add_error_answers(app)
     openapi.describe(app, models, ROLES)
 
@@ -160,7 +175,9 @@ def create_app(
         request.state.answered = {"kind": kind, "version": loaded.version, "role": role}
         return line, role, loaded, found
 
-    async def timed(kind: str, role: str, line: Line, loaded: Loaded, work: Callable[[Loaded], Awaitable[Any]]) -> Any:
+    async def timed(
+        kind: str, role: str, line: Line, loaded: Loaded, work: Callable[[Loaded], Awaitable[Any]]
+    ) -> Any:
         started = time.perf_counter()
         try:
             found = await work(loaded)
@@ -182,14 +199,21 @@ def create_app(
         return {"status": "ok"}
 
     @app.get(
-        "/readyz", summary="Which versions answer", response_model=Readiness, responses={503: {"model": Readiness}}
+        "/readyz",
+        summary="Which versions answer",
+        response_model=Readiness,
+        responses={503: {"model": Readiness}},
     )
     async def readyz() -> JSONResponse:
-        return JSONResponse(_readiness(models).model_dump(), status_code=200 if models.ready else 503)
+        return JSONResponse(
+            _readiness(models).model_dump(), status_code=200 if models.ready else 503
+        )
 
     @app.get("/metrics", summary="Figures for Prometheus", response_class=Response, responses=_KEPT)
     async def metrics() -> Response:
-        return Response(models.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(
+            models.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
 
     @app.get("/v1/models", summary="Champions, challengers and how they do", responses=_KEPT)
     async def state() -> State:
@@ -204,10 +228,15 @@ def create_app(
         "/v1/churn:score",
         summary="Risk of leaving for customers given by features or by id",
         response_model=ChurnAnswer,
-        responses={**_PROBLEMS, 404: {"model": Problem, "description": "A customer is not in the features table."}},
+        responses={
+            **_PROBLEMS,
+            404: {"model": Problem, "description": "A customer is not in the features table."},
+        },
     )
     async def score(asked: ChurnRequest, request: Request) -> Response:
-        table = None if asked.rows else await run_in_threadpool(looked_up, asked.customer_ids, features)
+        table = (
+            None if asked.rows else await run_in_threadpool(looked_up, asked.customer_ids, features)
+        )
         customers = [row.customer_id for row in asked.rows] or asked.customer_ids
         dates = [row.as_of for row in asked.rows] if table is None else table["as_of"].to_list()
 
@@ -220,7 +249,9 @@ def create_app(
         )
         said = _risks(loaded, risks)
         if role == CHAMPION and line.trying("shadow", options.rollout):
-            shadows["churn"].offer(line, lambda other: _risks(other, score_rows(other.model, values(other))), said)
+            shadows["churn"].offer(
+                line, lambda other: _risks(other, score_rows(other.model, values(other))), said
+            )
         scores = [
             {"customer_id": customer, "as_of": day, "risks": each}
             for customer, day, each in zip(customers, dates, said, strict=True)
@@ -237,7 +268,8 @@ def create_app(
         request: Request,
         recording: Annotated[UploadFile, File(description="a WAV file of one or two channels")],
         customer_channel: Annotated[
-            Literal["0", "1"], Form(description="which of two channels the customer is on, counting from 0")
+            Literal["0", "1"],
+            Form(description="which of two channels the customer is on, counting from 0"),
         ] = "0",
     ) -> Response:
         models.line("asr")  # says at once when there is none
@@ -245,7 +277,9 @@ def create_app(
             raise HTTPException(429, no_room, {"retry-after": "5"})
         try:
             content = await recording.read()
-            info = await run_in_threadpool(audible, content, recording.filename, options.max_audio_s)
+            info = await run_in_threadpool(
+                audible, content, recording.filename, options.max_audio_s
+            )
             if info.channels == 1:
                 roles = {0: "customer"}
             else:
@@ -288,9 +322,14 @@ def serve(app: FastAPI, host: str, port: int, drain_s: float) -> None:
 
     log_json()
     uvicorn.run(
-        app, host=host, port=port, log_config=None, access_log=False, server_header=False,
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
         timeout_graceful_shutdown=max(1, round(drain_s)),
-    )  # fmt: skip
+    )
 
 
 def _json(said: Any) -> Response:
@@ -312,13 +351,19 @@ def _version(kind: str, loaded: Loaded) -> dict[str, str]:
 
 
 def _readiness(models: Models) -> Readiness:
-    versions = {kind: Version(**_version(kind, line.champion)) for kind, line in models.lines.items()}
-    return Readiness(ready=models.ready, models=versions, problems=models.problems, warnings=models.warnings)
+    versions = {
+        kind: Version(**_version(kind, line.champion)) for kind, line in models.lines.items()
+    }
+    return Readiness(
+        ready=models.ready, models=versions, problems=models.problems, warnings=models.warnings
+    )
 
 
 def _state(models: Models) -> State:
     challengers = {
-        kind: Challenger(version=Version(**_version(kind, line.challenger)), stopped=line.trial.stopped)
+        kind: Challenger(
+            version=Version(**_version(kind, line.challenger)), stopped=line.trial.stopped
+        )
         for kind, line in models.lines.items()
         if line.challenger and line.trial
     }

@@ -18,7 +18,9 @@ class Batcher:
     def __init__(self) -> None:
         self._waiting: list[tuple[Any, Sequence[Sequence[Any]], asyncio.Future[np.ndarray]]] = []
         self._busy = False
-        self._draining: asyncio.Task[None] | None = None  # held, or it could be collected while it runs
+        self._draining: asyncio.Task[None] | None = (
+            None  # held, or it could be collected while it runs
+        )
         self._thread: ThreadPoolExecutor | None = None
 
     async def score(self, model: Any, rows: Sequence[Sequence[Any]]) -> np.ndarray:
@@ -67,7 +69,9 @@ class Batcher:
         self._waiting = rest
         return model, batch
 
-    async def _alone(self, loop: Any, model: Any, rows: Any, future: asyncio.Future[np.ndarray]) -> None:
+    async def _alone(
+        self, loop: Any, model: Any, rows: Any, future: asyncio.Future[np.ndarray]
+    ) -> None:
         try:
             _settle(future, await loop.run_in_executor(self._thread, score_rows, model, rows))
         except Exception as error:

@@ -56,7 +56,10 @@ class Door:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message["headers"], (b"x-request-id", request_id)]}
+                message = {
+                    **message,
+                    "headers": [*message["headers"], (b"x-request-id", request_id)],
+                }
             await send(message)
 
         caller, refusal = self._admit(scope, headers)
@@ -68,7 +71,9 @@ class Door:
         finally:
             self._tell(scope, caller, status, time.perf_counter() - started, request_id.decode())
 
-    def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[Caller | None, Refusal | None]:
+    def _admit(
+        self, scope: Scope, headers: dict[bytes, bytes]
+    ) -> tuple[Caller | None, Refusal | None]:
         role = self.roles.get(scope["path"])
         if role is None:
             return None, None
@@ -89,17 +94,27 @@ class Door:
             return caller, (429, no_room, [(b"retry-after", b"5")])
         return caller, None
 
-    def _tell(self, scope: Scope, caller: Caller | None, status: int, seconds: float, request_id: str) -> None:
+    def _tell(
+        self, scope: Scope, caller: Caller | None, status: int, seconds: float, request_id: str
+    ) -> None:
         """Counts and logs the request: what was asked of whom, never what was said in it."""
         found = scope.get("route")
-        route = getattr(found, "path", None) or (scope["path"] if scope["path"] in self.roles else "other")
+        route = getattr(found, "path", None) or (
+            scope["path"] if scope["path"] in self.roles else "other"
+        )
         self.metrics.requests.labels(route, scope["method"], status).inc()
         self.metrics.request_seconds.labels(route).observe(seconds)
         answered = scope.get("state", {}).get("answered")
         fields = {
-            "event": "request", "request_id": request_id, "route": route, "method": scope["method"], "status": status,
-            "ms": round(seconds * 1000, 2), "caller": caller.name if caller else None, "model": answered,
-        }  # fmt: skip
+            "event": "request",
+            "request_id": request_id,
+            "route": route,
+            "method": scope["method"],
+            "status": status,
+            "ms": round(seconds * 1000, 2),
+            "caller": caller.name if caller else None,
+            "model": answered,
+        }
         log.info("request", extra={"fields": fields})
 
 
@@ -111,6 +126,16 @@ def _bearer(headers: dict[bytes, bytes]) -> str:
 async def _answer(send: Send, status: int, error: str, headers: list[tuple[bytes, bytes]]) -> None:
     body = json.dumps({"error": error, "details": []}).encode()
     # The body of the request has not been read, so the connection cannot be used again.
-    start = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *headers]
-    await send({"type": "http.response.start", "status": status, "headers": [*start, (b"connection", b"close")]})
+    start = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        *headers,
+    ]
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [*start, (b"connection", b"close")],
+        }
+    )
     await send({"type": "http.response.body", "body": body})

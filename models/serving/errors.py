@@ -16,9 +16,14 @@ def add_error_answers(app: FastAPI) -> None:
     """Answers with a Problem. The input is never repeated: NaN in it cannot be written as JSON."""
 
     def answer(
-        status: int, error: str, details: list[dict[str, str]] | None = None, headers: Mapping[str, str] | None = None
+        status: int,
+        error: str,
+        details: list[dict[str, str]] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> JSONResponse:
-        return JSONResponse({"error": error, "details": details or []}, status_code=status, headers=headers)
+        return JSONResponse(
+            {"error": error, "details": details or []}, status_code=status, headers=headers
+        )
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

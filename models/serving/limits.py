@@ -51,7 +51,10 @@ class BodyLimit:
             await self._refuse(send)
 
     async def _refuse(self, send: Send) -> None:
-        said = {"error": f"the body is larger than {self.max_bytes} bytes. Send less at a time.", "details": []}
+        said = {
+            "error": f"the body is larger than {self.max_bytes} bytes. Send less at a time.",
+            "details": [],
+        }
         headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
         await send({"type": "http.response.start", "status": 413, "headers": headers})
         await send({"type": "http.response.body", "body": json.dumps(said).encode()})

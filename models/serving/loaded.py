@@ -84,14 +84,18 @@ class Line:
 
     def trying(self, mode: str, rollout: Rollout) -> bool:
         """Whether there is a healthy challenger, in that mode."""
-        return bool(rollout.mode == mode and self.challenger and self.trial and not self.trial.stopped)
+        return bool(
+            rollout.mode == mode and self.challenger and self.trial and not self.trial.stopped
+        )
 
 
 class NotLoadedError(RuntimeError):
     """There is no model of that kind to answer with."""
 
 
-def from_registry(registry: Registry, names: Mapping[str, str], cache: Path, alias: str = CHAMPION) -> Resolver:
+def from_registry(
+    registry: Registry, names: Mapping[str, str], cache: Path, alias: str = CHAMPION
+) -> Resolver:
     """A resolver of what `alias` names; `names` maps kind to registered model name. It asks without taking a lease."""
 
     def resolve(kind: str) -> Served | None:
@@ -99,8 +103,14 @@ def from_registry(registry: Registry, names: Mapping[str, str], cache: Path, ali
         if held is None:
             return None
         version, _ = held
-        stopped = registry.version_tags(names[kind], version).get(STOPPED) if alias == CHALLENGER else None
-        return Served(str(version), lambda: registry.fetch(names[kind], version, cache).path, stopped)
+        stopped = (
+            registry.version_tags(names[kind], version).get(STOPPED)
+            if alias == CHALLENGER
+            else None
+        )
+        return Served(
+            str(version), lambda: registry.fetch(names[kind], version, cache).path, stopped
+        )
 
     return resolve
 
@@ -123,7 +133,9 @@ def warm_up(loaded: Loaded) -> None:
         score_rows(loaded.model, [[None] * len(loaded.model.config.columns)])
     else:
         recording = io.BytesIO()
-        soundfile.write(recording, np.random.default_rng(0).normal(0, 0.05, 16_000), 16_000, format="WAV")
+        soundfile.write(
+            recording, np.random.default_rng(0).normal(0, 0.05, 16_000), 16_000, format="WAV"
+        )
         loaded.model.transcribe_file(recording.getvalue(), {0: "customer"})
 
 
@@ -151,7 +163,9 @@ class Models:
         self.kinds = tuple(kinds)
         self.rollout = rollout
         self.metrics = metrics or Metrics()
-        self.listening = threading.Lock()  # a recogniser takes the whole machine; one call at a time
+        self.listening = (
+            threading.Lock()
+        )  # a recogniser takes the whole machine; one call at a time
         self._champions = champions
         self._challengers = challengers if rollout.mode != "off" else None
         self._public_key = public_key
@@ -163,9 +177,13 @@ class Models:
         self._refreshing = threading.Lock()
         self._problems: dict[str, str] = dict.fromkeys(kinds, "still loading")  # no model, and why
         self._warnings: dict[str, str] = {}  # a model, but not the one it should be, and why
-        self._details: dict[str, str] = {}  # what was said about them: may name places, so it is not for everybody
+        self._details: dict[
+            str, str
+        ] = {}  # what was said about them: may name places, so it is not for everybody
         self._vacant: set[str] = set()  # kinds nobody has promoted yet
-        self._failed: dict[tuple[str, str], tuple[float, float, str]] = {}  # version → next try, pause, reason
+        self._failed: dict[
+            tuple[str, str], tuple[float, float, str]
+        ] = {}  # version → next try, pause, reason
 
     def refresh(self) -> None:
         """One look at the registry. Raises nothing: what goes wrong with one kind does not stop the others."""
@@ -196,7 +214,9 @@ class Models:
                 self._vacant.add(kind)
                 self._problems[kind] = f"there is no {kind} champion yet. Promote a version."
             else:
-                self._warnings[kind] = f"the registry names no champion any more; v{line.champion.version} answers"
+                self._warnings[kind] = (
+                    f"the registry names no champion any more; v{line.champion.version} answers"
+                )
             return
         self._vacant.discard(kind)
         if line and line.champion.version == served.version:
@@ -210,7 +230,9 @@ class Models:
         if line:
             log.info("%s: v%s answers instead of v%s", kind, found.version, line.champion.version)
             self.metrics.swaps.labels(kind).inc()
-        kept = line if line and line.challenger and line.challenger.version != found.version else None
+        kept = (
+            line if line and line.challenger and line.challenger.version != found.version else None
+        )
         # One assignment: a request has the old line or the new one.
         self._lines[kind] = replace(kept, champion=found) if kept else Line(found)
         for told in (self._problems, self._warnings, self._details):
@@ -220,11 +242,17 @@ class Models:
     def _remember(self, kind: str, loaded: Loaded) -> None:
         if self._memory is None:
             return
-        known = {"version": loaded.version, "bundle_sha256": loaded.bundle.sha256, "path": str(loaded.bundle.path)}
+        known = {
+            "version": loaded.version,
+            "bundle_sha256": loaded.bundle.sha256,
+            "path": str(loaded.bundle.path),
+        }
         try:
             write_json(self._memory / f"{kind}.json", known)
         except OSError as error:
-            log.warning("%s: v%s would not be remembered after a restart: %s", kind, loaded.version, error)
+            log.warning(
+                "%s: v%s would not be remembered after a restart: %s", kind, loaded.version, error
+            )
 
     def _recall(self, kind: str) -> None:
         """Takes up the champion that was served before the restart, unless there is one already."""
@@ -232,7 +260,9 @@ class Models:
             return
         path = self._memory / f"{kind}.json"
         if not path.exists():
-            self._vacant.add(kind)  # as far as anybody knows: nobody answered before the restart either
+            self._vacant.add(
+                kind
+            )  # as far as anybody knows: nobody answered before the restart either
             return
         try:
             known = read_json(path)
@@ -252,7 +282,12 @@ class Models:
                 self._tell(kind, line.challenger.version, line.trial.stopped)
                 line.trial.told = True
             except Exception as error:  # at the next look
-                log.warning("%s v%s: nobody knows yet that it was stopped: %s", kind, line.challenger.version, error)
+                log.warning(
+                    "%s v%s: nobody knows yet that it was stopped: %s",
+                    kind,
+                    line.challenger.version,
+                    error,
+                )
 
     def _refresh_challenger(self, kind: str) -> None:
         line = self._lines.get(kind)
@@ -269,12 +304,20 @@ class Models:
         elif line.challenger is None or line.challenger.version != served.version:
             found = self._load(kind, served)
             if isinstance(found, str):
-                self._warn(f"{kind} challenger", f"v{served.version} cannot answer and gets no requests", found)
+                self._warn(
+                    f"{kind} challenger",
+                    f"v{served.version} cannot answer and gets no requests",
+                    found,
+                )
                 self.metrics.stopped.labels(kind, served.version).set(1)
                 self._lines[kind] = replace(line, challenger=None, trial=None)
             else:
                 self._try(kind, replace(line, challenger=found), served)
-        elif line.trial and bool(line.trial.stopped) != bool(served.stopped) and (line.trial.told or served.stopped):
+        elif (
+            line.trial
+            and bool(line.trial.stopped) != bool(served.stopped)
+            and (line.trial.told or served.stopped)
+        ):
             self._try(kind, line, served)  # readmitted, or stopped by another service
 
     def _try(self, kind: str, line: Line, served: Served) -> None:
@@ -296,7 +339,13 @@ class Models:
             loaded = Loaded(served.version, bundle, load_model(bundle, self._exports))
             warm_up(loaded)
         except Exception as error:
-            log.error("%s v%s cannot be served: %s", kind, served.version, type(error).__name__, exc_info=error)
+            log.error(
+                "%s v%s cannot be served: %s",
+                kind,
+                served.version,
+                type(error).__name__,
+                exc_info=error,
+            )
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             reason = str(error) or type(error).__name__
             self._failed[kind, served.version] = (self._now_s() + pause_s, pause_s, reason)
@@ -353,7 +402,11 @@ class Models:
     @property
     def details(self) -> dict[str, str]:
         """What exactly was said about problems and warnings; for the service's keepers."""
-        return {about: said for about, said in self._details.items() if about in {**self._problems, **self._warnings}}
+        return {
+            about: said
+            for about, said in self._details.items()
+            if about in {**self._problems, **self._warnings}
+        }
 
     @property
     def warnings(self) -> dict[str, str]:

@@ -16,7 +16,9 @@ from models.serving.schemas import ChurnRow
 RATES_HZ = (4_000, 192_000)  # of recordings; memory grows with the rate
 
 
-def feature_values(rows: Sequence[ChurnRow], table: pl.DataFrame | None, columns: Sequence[Any]) -> list[Sequence[Any]]:
+def feature_values(
+    rows: Sequence[ChurnRow], table: pl.DataFrame | None, columns: Sequence[Any]
+) -> list[Sequence[Any]]:
     """Values [rows][columns] of a model, out of the rows sent or the table looked up.
 
     422 names the row and the feature that is missing or of the wrong kind.
@@ -24,9 +26,14 @@ def feature_values(rows: Sequence[ChurnRow], table: pl.DataFrame | None, columns
     if table is not None:
         lacking = [column.name for column in columns if column.name not in table.columns]
         if lacking:
-            raise HTTPException(503, f"the features table lacks {lacking[0]}. Build it with the model's parameters.")
+            raise HTTPException(
+                503, f"the features table lacks {lacking[0]}. Build it with the model's parameters."
+            )
         kinds = [pl.String if column.kind == "categorical" else pl.Float64 for column in columns]
-        cast = [table[column.name].cast(kind).to_list() for column, kind in zip(columns, kinds, strict=True)]
+        cast = [
+            table[column.name].cast(kind).to_list()
+            for column, kind in zip(columns, kinds, strict=True)
+        ]
         return list(zip(*cast, strict=True))
     return [_row(number, row.features, columns) for number, row in enumerate(rows)]
 
@@ -37,7 +44,9 @@ def _row(number: int, features: dict[str, Any], columns: Sequence[Any]) -> list[
         name = column.name
         if name not in features:
             where = f"rows.{number}.features.{name}"
-            raise HTTPException(422, f"{where}: missing. Send every feature of the model, null where unknown.")
+            raise HTTPException(
+                422, f"{where}: missing. Send every feature of the model, null where unknown."
+            )
         value = features[name]
         if value is None:
             pass
@@ -67,7 +76,9 @@ def looked_up(customer_ids: Sequence[str], features: Path | None) -> pl.DataFram
     unknown = sorted(set(customer_ids) - set(found["customer_id"].to_list()))
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-        raise HTTPException(404, f"customer_ids: not in the features table: {', '.join(unknown[:5])}{more}.")
+        raise HTTPException(
+            404, f"customer_ids: not in the features table: {', '.join(unknown[:5])}{more}."
+        )
     asked = pl.DataFrame({"customer_id": pl.Series(customer_ids, dtype=pl.String)})
     return asked.join(found, on="customer_id", how="left", maintain_order="left")
 
@@ -81,12 +92,18 @@ def audible(content: bytes, name: str | None, max_audio_s: float) -> audio_files
     try:
         info = audio_files.probe(content, name)
         if info.channels > 2:
-            raise HTTPException(422, f"{name}: {info.channels} channels; one or two can be told apart.")
+            raise HTTPException(
+                422, f"{name}: {info.channels} channels; one or two can be told apart."
+            )
         if not RATES_HZ[0] <= info.sample_rate_hz <= RATES_HZ[1]:
             allowed = f"{RATES_HZ[0]} to {RATES_HZ[1]}"
-            raise HTTPException(422, f"{name}: {info.sample_rate_hz} samples a second; {allowed} can be heard.")
+            raise HTTPException(
+                422, f"{name}: {info.sample_rate_hz} samples a second; {allowed} can be heard."
+            )
         if info.duration_s > max_audio_s:
-            raise HTTPException(422, f"{name}: {info.duration_s:.0f} s long; at most {max_audio_s:.0f} s are heard.")
+            raise HTTPException(
+                422, f"{name}: {info.duration_s:.0f} s long; at most {max_audio_s:.0f} s are heard."
+            )
         if not all(np.isfinite(block).all() for block in audio_files.blocks(content, name)):
             raise HTTPException(422, f"{name}: a sample is not a number. Export it again.")
     except audio_files.AudioError as error:

@@ -16,7 +16,9 @@ Mode = Literal["off", "shadow", "canary"]
 class Rollout:
     """What a challenger gets to do."""
 
-    mode: Mode = "off"  # off, shadow (a copy of each request, its answers are never given) or canary
+    mode: Mode = (
+        "off"  # off, shadow (a copy of each request, its answers are never given) or canary
+    )
     share: float = 0.1  # of the keys that a canary answers
     max_errors: int = 2  # among its last answers; one more stops it
     window: int = 200  # answers looked at
@@ -49,11 +51,16 @@ class Trial:
                 return
             self._errors.append(False)
             own, others = self._seconds["challenger"], self._seconds["champion"]
-            if min(len(own), len(others)) < self._rules.min_answers or len(own) % self._rules.min_answers:
+            if (
+                min(len(own), len(others)) < self._rules.min_answers
+                or len(own) % self._rules.min_answers
+            ):
                 return
             median, wanted = statistics.median(own), statistics.median(others)
             if median > self._rules.max_slowdown * wanted + self._rules.slack_s:
-                self._stop(f"answers in {median * 1000:.0f} ms, the champion in {wanted * 1000:.0f} ms")
+                self._stop(
+                    f"answers in {median * 1000:.0f} ms, the champion in {wanted * 1000:.0f} ms"
+                )
 
     def failed(self, error: BaseException) -> None:
         """Notes an error of the challenger."""
@@ -70,7 +77,9 @@ class Trial:
 
 def falls_to_challenger(key: str, salt: str, share: float) -> bool:
     """Whether a key belongs to the canary's share: the same key always does or never does, for one `salt`."""
-    drawn = int.from_bytes(hashlib.sha256(f"{salt}\x00{key}".encode("utf-8", "surrogatepass")).digest()[:8], "big")
+    drawn = int.from_bytes(
+        hashlib.sha256(f"{salt}\x00{key}".encode("utf-8", "surrogatepass")).digest()[:8], "big"
+    )
     return drawn < share * 2**64
 
 
@@ -81,10 +90,16 @@ def disagreement(kind: str, given: Any, shadow: Any) -> float:
     """
     if kind == "churn":
         return max(
-            (abs(a[name] - b[name]) for a, b in zip(given, shadow, strict=True) for name in a.keys() & b.keys()),
+            (
+                abs(a[name] - b[name])
+                for a, b in zip(given, shadow, strict=True)
+                for name in a.keys() & b.keys()
+            ),
             default=0.0,
         )
     import difflib
 
-    ours, theirs = ([word.text for turn in turns for word in turn.words] for turns in (given, shadow))
+    ours, theirs = (
+        [word.text for turn in turns for word in turn.words] for turns in (given, shadow)
+    )
     return 1 - difflib.SequenceMatcher(None, ours, theirs, autojunk=False).ratio()

@@ -31,7 +31,10 @@ class ChurnRequest(_Asked):
     model_config = ConfigDict(
         json_schema_extra={
             "oneOf": [
-                {"required": ["rows"], "properties": {"rows": {"minItems": 1}, "customer_ids": {"maxItems": 0}}},
+                {
+                    "required": ["rows"],
+                    "properties": {"rows": {"minItems": 1}, "customer_ids": {"maxItems": 0}},
+                },
                 {
                     "required": ["customer_ids"],
                     "properties": {"customer_ids": {"minItems": 1}, "rows": {"maxItems": 0}},
@@ -109,7 +112,9 @@ class Readiness(BaseModel):
     ready: bool
     models: dict[str, Version]
     problems: dict[str, str]
-    warnings: dict[str, str] = Field(default={}, description="answers are given, but look into this")
+    warnings: dict[str, str] = Field(
+        default={}, description="answers are given, but look into this"
+    )
 
 
 class Challenger(BaseModel):

@@ -13,7 +13,10 @@ from models.serving.loaded import CHALLENGER, Line, Loaded, Models
 from models.serving.rollout import disagreement
 
 Job = Callable[[Loaded], Any]
-MOST_WAITING = {"churn": 200, "asr": 2}  # copies, which lie in memory; what comes above that is dropped and counted
+MOST_WAITING = {
+    "churn": 200,
+    "asr": 2,
+}  # copies, which lie in memory; what comes above that is dropped and counted
 
 
 class BusyError(Exception):
@@ -69,4 +72,6 @@ class Shadow:
             metrics.answer_seconds.labels(*labels).observe(seconds)
             trial.answered(CHALLENGER, seconds)
             self._models.judge(kind, line)
-            metrics.disagreement.labels(kind, challenger.version).observe(disagreement(kind, given, answer))
+            metrics.disagreement.labels(kind, challenger.version).observe(
+                disagreement(kind, given, answer)
+            )

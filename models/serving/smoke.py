@@ -11,7 +11,9 @@ from models.serving.app import create_app
 from models.serving.loaded import Served
 
 
-def smoke_test(bundle_dir: Path, kind: str, sample: Mapping[str, Any] | bytes | Path) -> dict[str, Any]:
+def smoke_test(
+    bundle_dir: Path, kind: str, sample: Mapping[str, Any] | bytes | Path
+) -> dict[str, Any]:
     """Serves the bundle, asks it `sample` twice and returns ok, latency_s (the second answer's), answer and error.
 
     `sample` is the JSON body of /v1/churn:score, a WAV (path or content), or contacts and turns to read. A bundle
@@ -22,7 +24,9 @@ def smoke_test(bundle_dir: Path, kind: str, sample: Mapping[str, Any] | bytes | 
         return _reads(bundle_dir, sample)
     from starlette.testclient import TestClient
 
-    app = create_app(lambda wanted: Served("candidate", bundle_dir) if wanted == kind else None, kinds=(kind,))
+    app = create_app(
+        lambda wanted: Served("candidate", bundle_dir) if wanted == kind else None, kinds=(kind,)
+    )
     app.state.models.refresh()
     client = TestClient(app, raise_server_exceptions=False)
     try:
@@ -40,7 +44,11 @@ def smoke_test(bundle_dir: Path, kind: str, sample: Mapping[str, Any] | bytes | 
     finally:
         client.close()
     wrong = _nonsense(kind, sample, answer)
-    return _no(wrong, answer) if wrong else {"ok": True, "latency_s": latency_s, "answer": answer, "error": None}
+    return (
+        _no(wrong, answer)
+        if wrong
+        else {"ok": True, "latency_s": latency_s, "answer": answer, "error": None}
+    )
 
 
 def _ask(client: Any, kind: str, sample: Mapping[str, Any] | bytes | Path) -> Any:
@@ -53,7 +61,9 @@ def _ask(client: Any, kind: str, sample: Mapping[str, Any] | bytes | Path) -> An
 def _nonsense(kind: str, sample: Any, answer: dict[str, Any]) -> str | None:
     if kind == "asr":
         bad = [
-            turn for turn in answer["turns"] if not 0 <= turn["start_s"] <= turn["end_s"] <= answer["duration_s"] + 1
+            turn
+            for turn in answer["turns"]
+            if not 0 <= turn["start_s"] <= turn["end_s"] <= answer["duration_s"] + 1
         ]
         return f"a turn lies outside the recording: {bad[0]}" if bad else None
     if len(answer["scores"]) != len(sample.get("rows") or sample.get("customer_ids")):
@@ -79,7 +89,9 @@ def _reads(bundle_dir: Path, sample: Any) -> dict[str, Any]:
         started = time.perf_counter()
         found, _ = reader.probabilities(sample["contacts"], sample["turns"])
         latency_s = time.perf_counter() - started
-    wrong = [name for name, chances in found.items() if not (abs(chances.sum(axis=1) - 1) < 1e-6).all()]
+    wrong = [
+        name for name, chances in found.items() if not (abs(chances.sum(axis=1) - 1) < 1e-6).all()
+    ]
     if wrong:
         return _no(f"probabilities of {wrong[0]} do not add up to 1")
     return {"ok": True, "latency_s": latency_s, "answer": sorted(found), "error": None}

@@ -20,32 +20,55 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         model = ("kind", "version", "role")
         self.requests = Counter(
-            "keepline_requests", "Requests answered.", ("route", "method", "status"), registry=registry
+            "keepline_requests",
+            "Requests answered.",
+            ("route", "method", "status"),
+            registry=registry,
         )
         self.request_seconds = Histogram(
-            "keepline_request_seconds", "From request to answer.", ("route",), buckets=_SECONDS, registry=registry
+            "keepline_request_seconds",
+            "From request to answer.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=registry,
         )
         self.answers = Counter(
-            "keepline_answers", "What models were asked, and how it ended: ok or error.", (*model, "outcome"),
+            "keepline_answers",
+            "What models were asked, and how it ended: ok or error.",
+            (*model, "outcome"),
             registry=registry,
-        )  # fmt: skip
-        self.answer_seconds = Histogram(
-            "keepline_answer_seconds", "What a model took for an answer.", model, buckets=_SECONDS, registry=registry
         )
-        self.holds = Gauge("keepline_model", "1 for each model that is loaded.", model, registry=registry)
-        self.swaps = Counter("keepline_swaps", "Champions taken up while running.", ("kind",), registry=registry)
+        self.answer_seconds = Histogram(
+            "keepline_answer_seconds",
+            "What a model took for an answer.",
+            model,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.holds = Gauge(
+            "keepline_model", "1 for each model that is loaded.", model, registry=registry
+        )
+        self.swaps = Counter(
+            "keepline_swaps", "Champions taken up while running.", ("kind",), registry=registry
+        )
         self.registry_up = Gauge(
-            "keepline_registry_up", "1 if the last look at the registry went well.", registry=registry
+            "keepline_registry_up",
+            "1 if the last look at the registry went well.",
+            registry=registry,
         )
         self.stopped = Gauge(
-            "keepline_challenger_stopped", "1 for a challenger that was found unhealthy.", ("kind", "version"),
+            "keepline_challenger_stopped",
+            "1 for a challenger that was found unhealthy.",
+            ("kind", "version"),
             registry=registry,
-        )  # fmt: skip
+        )
         self.disagreement = Histogram(
             "keepline_shadow_disagreement",
             "Champion against shadow: largest difference of a risk, or share of words that differ.",
-            ("kind", "version"), buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1), registry=registry,
-        )  # fmt: skip
+            ("kind", "version"),
+            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1),
+            registry=registry,
+        )
         self.shadow_dropped = Counter(
             "keepline_shadow_dropped",
             "Copies for the shadow that came while it was busy.",
@@ -79,7 +102,8 @@ class JsonLines(logging.Formatter):
             kind, _, trace = record.exc_info
             said["exception"] = kind.__name__
             said["where"] = [
-                f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)[-8:]
+                f"{frame.filename}:{frame.lineno} {frame.name}"
+                for frame in traceback.extract_tb(trace)[-8:]
             ]
         return json.dumps(said, ensure_ascii=False, default=str)
 

@@ -12,11 +12,15 @@ RATE = 8000
 
 
 def a_tone(hz=440.0, seconds=1.0, level=0.3, rate=RATE):
-    return (level * np.sin(2 * np.pi * hz * np.arange(int(seconds * rate)) / rate)).astype(np.float32)
+    return (level * np.sin(2 * np.pi * hz * np.arange(int(seconds * rate)) / rate)).astype(
+        np.float32
+    )
 
 
 def a_call(seconds=1.0, codec="ULAW"):
-    return audio.to_wav_bytes(np.stack([a_tone(440, seconds), a_tone(600, seconds)], axis=1), RATE, codec)
+    return audio.to_wav_bytes(
+        np.stack([a_tone(440, seconds), a_tone(600, seconds)], axis=1), RATE, codec
+    )
 
 
 @pytest.mark.parametrize("codec", audio.WAV_CODECS)
@@ -25,7 +29,12 @@ def test_what_is_written_is_read_back(codec):
     assert (rate, samples.shape, samples.dtype) == (RATE, (RATE, 2), np.float32)
     assert np.max(np.abs(samples[:, 0] - a_tone())) < 0.02
     info = audio.probe(a_call(codec=codec))
-    assert (info.codec, info.sample_rate_hz, info.channels, info.duration_s) == (codec, RATE, 2, 1.0)
+    assert (info.codec, info.sample_rate_hz, info.channels, info.duration_s) == (
+        codec,
+        RATE,
+        2,
+        1.0,
+    )
 
 
 def test_the_same_samples_give_the_same_bytes():
@@ -76,9 +85,13 @@ def test_what_is_not_audio_is_refused_by_name(tmp_path):
 @pytest.mark.parametrize("container", ["FLAC", "MP3"])
 def test_a_truncated_compressed_file_is_refused(container):
     buffer = io.BytesIO()
-    soundfile.write(buffer, np.random.default_rng(0).normal(0, 0.1, RATE * 20), RATE, format=container)
+    soundfile.write(
+        buffer, np.random.default_rng(0).normal(0, 0.1, RATE * 20), RATE, format=container
+    )
     with pytest.raises(audio.AudioError, match=r"call-7\."):
-        audio.read(buffer.getvalue()[: len(buffer.getvalue()) // 2], name=f"call-7.{container.lower()}")
+        audio.read(
+            buffer.getvalue()[: len(buffer.getvalue()) // 2], name=f"call-7.{container.lower()}"
+        )
 
 
 def test_resampling_keeps_the_tone_and_the_length():
@@ -90,7 +103,9 @@ def test_resampling_keeps_the_tone_and_the_length():
 def test_the_telephone_band_keeps_voice_and_drops_rumble():
     middle = slice(RATE // 4, -RATE // 4)
     for hz, least, most in ((1000, -1, 1), (100, -200, -15)):
-        change = audio.level_dbfs(audio.telephone_band(a_tone(hz), RATE)[middle]) - audio.level_dbfs(a_tone(hz)[middle])
+        change = audio.level_dbfs(
+            audio.telephone_band(a_tone(hz), RATE)[middle]
+        ) - audio.level_dbfs(a_tone(hz)[middle])
         assert least < change < most
 
 

@@ -31,28 +31,46 @@ CONTACTS = [
     a_contact("after", started_at=ago(-2)),
 ]
 TOLD = told(
-    ("old", "friction_unresolved", "yes", 0.99), ("old", "friction_long_wait", "yes", 0.7),
-    ("late", "friction_unresolved", "yes", 0.6), ("late", "friction_transfer", "no", 0.99),
-    ("after", "friction_unresolved", "yes", 1.0), ("late", "reason", "billing", 0.8),
-)  # fmt: skip
-TURNS = frame("turns", [a_turn("old", 0, text="i waited", start_s=2.0), a_turn("late", 0, text="again", start_s=1.0)])
+    ("old", "friction_unresolved", "yes", 0.99),
+    ("old", "friction_long_wait", "yes", 0.7),
+    ("late", "friction_unresolved", "yes", 0.6),
+    ("late", "friction_transfer", "no", 0.99),
+    ("after", "friction_unresolved", "yes", 1.0),
+    ("late", "reason", "billing", 0.8),
+)
+TURNS = frame(
+    "turns",
+    [a_turn("old", 0, text="i waited", start_s=2.0), a_turn("late", 0, text="again", start_s=1.0)],
+)
 
 
 def named(feature: str, params: FeatureParams | None = None) -> str | None:
     reasons = pl.DataFrame({"customer_id": ["C1"], "as_of": [DAY], "feature": [feature]})
-    return evidence(reasons, frame("contacts", CONTACTS), TOLD, TURNS, params).row(0, named=True)["contact_id"]
+    return evidence(reasons, frame("contacts", CONTACTS), TOLD, TURNS, params).row(0, named=True)[
+        "contact_id"
+    ]
 
 
-@pytest.mark.parametrize(("feature", "contact"), [
-    ("friction_unresolved_7d", "late"),
-    ("friction_unresolved_90d", "old"),
-    ("friction_transfer_90d", None),  # most likely there was none
-    ("reason_billing_365d", "late"),
-    ("wait_s_90d", "old"), ("wait_s_30d", "late"), ("longest_wait_s", "old"),
-    ("contacts_chat_90d", "smooth"), ("contacts_chat_7d", None), ("last_channel", "late"),
-    ("worst_episode", "old"), ("days_since_last_friction", "late"),
-    ("plan", None), ("tenure_days", None), ("attr_seats_7d", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("feature", "contact"),
+    [
+        ("friction_unresolved_7d", "late"),
+        ("friction_unresolved_90d", "old"),
+        ("friction_transfer_90d", None),  # most likely there was none
+        ("reason_billing_365d", "late"),
+        ("wait_s_90d", "old"),
+        ("wait_s_30d", "late"),
+        ("longest_wait_s", "old"),
+        ("contacts_chat_90d", "smooth"),
+        ("contacts_chat_7d", None),
+        ("last_channel", "late"),
+        ("worst_episode", "old"),
+        ("days_since_last_friction", "late"),
+        ("plan", None),
+        ("tenure_days", None),
+        ("attr_seats_7d", None),
+    ],
+)
 def test_the_contact_is_one_the_feature_counts_and_the_one_it_counts_most(feature, contact):
     assert named(feature) == contact
 
@@ -74,15 +92,24 @@ def test_weights_of_contacts_add_up_to_the_feature():
     """What evidence weighs is what training sums, but for contacts too unlikely to be named."""
     params = FeatureParams()
     tables = {
-        "customers": frame("customers", [a_customer("C1")]), "contacts": frame("contacts", CONTACTS),
-        "outcomes": frame("outcomes", [an_outcome("C1", False, on=None, observed_until=date(2026, 12, 31))]),
-    }  # fmt: skip
+        "customers": frame("customers", [a_customer("C1")]),
+        "contacts": frame("contacts", CONTACTS),
+        "outcomes": frame(
+            "outcomes", [an_outcome("C1", False, on=None, observed_until=date(2026, 12, 31))]
+        ),
+    }
     sure = TOLD.filter(pl.col("value") != "no")
     row = features(tables, sure, [DAY], params).row(0, named=True)
-    seen = past(marks(tables["contacts"], sure, params.repeat_days, params.relief), DAY, params.half_life_days)
+    seen = past(
+        marks(tables["contacts"], sure, params.repeat_days, params.relief),
+        DAY,
+        params.half_life_days,
+    )
     sums = [feature.name for feature in declared(params) if parts(feature.name).is_sum]
     assert len(sums) > 90
-    weighed = seen.select(weight_of(name, params).sum().alias(name) for name in sums).row(0, named=True)
+    weighed = seen.select(weight_of(name, params).sum().alias(name) for name in sums).row(
+        0, named=True
+    )
     for name in sums:
         assert weighed[name] == pytest.approx(row[name]), name
 

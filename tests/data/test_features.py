@@ -48,13 +48,17 @@ def row(found: dict, told: pl.DataFrame | None = None, params: FeatureParams = P
 
 
 def test_windows_count_what_began_within_them():
-    contacts = [a_contact(f"k{n}", started_at=ago(days)) for n, days in enumerate((1, 20, 80, 300, 500))]
+    contacts = [
+        a_contact(f"k{n}", started_at=ago(days)) for n, days in enumerate((1, 20, 80, 300, 500))
+    ]
     found = row(tables(contacts=contacts))
     assert [found[f"contacts_{days}d"] for days in (7, 30, 90, 365)] == [1, 2, 3, 4]
     assert found["contacts_phone_365d"] == 4
     assert found["contacts_chat_365d"] == 0
     assert found["days_since_last_contact"] == pytest.approx(1)
-    assert found["contacts_decayed"] == pytest.approx(sum(0.5 ** (d / 50) for d in (1, 20, 80, 300, 500)))
+    assert found["contacts_decayed"] == pytest.approx(
+        sum(0.5 ** (d / 50) for d in (1, 20, 80, 300, 500))
+    )
 
 
 def test_somebody_who_never_called_has_zeros_and_unknowns():
@@ -89,7 +93,10 @@ def test_repeats_channel_switches_waits_and_the_last_contact():
         a_contact("k2", channel="phone", started_at=ago(4), wait_s=90.0),
         a_contact("k3", channel="phone", started_at=ago(3), wait_s=30.0),
     ]
-    found = row(tables(contacts=contacts), labels(("k3", "reason", "billing", 0.7), ("k3", "barrier", "policy", 0.6)))
+    found = row(
+        tables(contacts=contacts),
+        labels(("k3", "reason", "billing", 0.7), ("k3", "barrier", "policy", 0.6)),
+    )
     assert found["repeated_contacts_7d"] == 2
     assert found["channel_switches_7d"] == 1
     assert found["wait_s_7d"] == 120
@@ -108,8 +115,10 @@ def test_targets_say_when_and_are_censored_where_nobody_looked():
     ]
     found = features(tables(people, outcomes=outcomes), labels(), [DAY], PARAMS)
     assert found.select("customer_id", "event", "time_days").rows() == [
-        ("C1", True, 1.0), ("C2", False, 30.0), ("C4", None, None),
-    ]  # fmt: skip
+        ("C1", True, 1.0),
+        ("C2", False, 30.0),
+        ("C4", None, None),
+    ]
     assert found["tenure_days"].to_list() == [365.0] * 3
 
 
@@ -138,15 +147,34 @@ def test_outcomes_without_dates_give_one_row_a_customer_and_a_plain_target():
 
 def test_attributes_find_their_types_and_the_target_is_not_among_them():
     people = [
-        a_customer(f"C{n}", attributes=json.dumps({"churn": n % 2, "spend": str(n / 2), "paperless": n > 60,
-                   "contract": ["monthly", "yearly"][n % 2], "iban": f"X{n}", "note": "", "cancelled_on": "x"}))
+        a_customer(
+            f"C{n}",
+            attributes=json.dumps(
+                {
+                    "churn": n % 2,
+                    "spend": str(n / 2),
+                    "paperless": n > 60,
+                    "contract": ["monthly", "yearly"][n % 2],
+                    "iban": f"X{n}",
+                    "note": "",
+                    "cancelled_on": "x",
+                }
+            ),
+        )
         for n in range(80)
-    ]  # fmt: skip
+    ]
     found = features(
-        tables(people, outcomes=[an_outcome("C1")]), labels(), [DAY], FeatureParams(exclude=("Cancelled_On",))
+        tables(people, outcomes=[an_outcome("C1")]),
+        labels(),
+        [DAY],
+        FeatureParams(exclude=("Cancelled_On",)),
     )
     attributes = {name: kind for name, kind in found.schema.items() if name.startswith("attr_")}
-    assert attributes == {"attr_contract": pl.String, "attr_paperless": pl.Float64, "attr_spend": pl.Float64}
+    assert attributes == {
+        "attr_contract": pl.String,
+        "attr_paperless": pl.Float64,
+        "attr_spend": pl.Float64,
+    }
 
 
 def test_every_feature_explains_itself_and_the_unknown_is_refused():
@@ -166,7 +194,9 @@ def test_every_feature_explains_itself_and_the_unknown_is_refused():
 
 def test_as_of_dates_are_first_days_of_months_with_history_and_follow_up():
     contacts = frame("contacts", [a_contact(started_at=datetime(2025, 1, 10, tzinfo=UTC))])
-    outcomes = frame("outcomes", [an_outcome(on=date(2026, 3, 3), observed_until=date(2026, 6, 30))])
+    outcomes = frame(
+        "outcomes", [an_outcome(on=date(2026, 3, 3), observed_until=date(2026, 6, 30))]
+    )
     days = as_of_dates(outcomes, contacts, FeatureParams(as_of_count=50))
     assert (days[0], days[-1], len(days)) == (date(2025, 5, 1), date(2026, 6, 1), 14)
     few = as_of_dates(outcomes, contacts, FeatureParams(as_of_count=4))
@@ -188,7 +218,10 @@ def test_broken_attributes_name_their_customer():
 def a_crowd() -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     people = [a_customer(f"C{n}") for n in range(30)]
     contacts = [a_contact(f"k{n}", f"C{n % 23}", started_at=ago(n * 3.7)) for n in range(120)]
-    stays = [an_outcome(f"C{n}", happened=False, on=None, observed_until=date(2026, 12, 31)) for n in range(30)]
+    stays = [
+        an_outcome(f"C{n}", happened=False, on=None, observed_until=date(2026, 12, 31))
+        for n in range(30)
+    ]
     told = labels(*[(f"k{n}", "friction_transfer", "yes", 0.5 + n / 240) for n in range(0, 120, 2)])
     return tables(people, contacts, stays), told
 
@@ -210,7 +243,9 @@ def test_parts_of_any_size_and_scans_of_files_give_the_same_features(tmp_path):
 def test_no_part_holds_more_contacts_than_asked_for_and_a_customer_is_never_divided():
     given, told = a_crowd()
     parts = list(features_in_parts(given, told, [DAY], replace(PARAMS, part_contacts=20)))
-    assert all(part["contacts_365d"].sum() <= 20 + 6 for part in parts)  # the last customer of a part comes whole
+    assert all(
+        part["contacts_365d"].sum() <= 20 + 6 for part in parts
+    )  # the last customer of a part comes whole
     everybody = [name for part in parts for name in part["customer_id"]]
     assert everybody == sorted(set(everybody))
 
@@ -218,40 +253,61 @@ def test_no_part_holds_more_contacts_than_asked_for_and_a_customer_is_never_divi
 def test_with_a_lead_time_only_what_can_still_be_prevented_counts():
     people = [a_customer(name, since=date(2025, 6, 1)) for name in ("C1", "C2", "C3", "C4")]
     outcomes = [
-        an_outcome("C1", on=DAY + timedelta(days=6), observed_until=date(2026, 9, 30)),  # too soon to act on
-        an_outcome("C2", on=DAY + timedelta(days=7), observed_until=date(2026, 9, 30)),  # on the first day that counts
+        an_outcome(
+            "C1", on=DAY + timedelta(days=6), observed_until=date(2026, 9, 30)
+        ),  # too soon to act on
+        an_outcome(
+            "C2", on=DAY + timedelta(days=7), observed_until=date(2026, 9, 30)
+        ),  # on the first day that counts
         an_outcome("C3", happened=False, on=None, observed_until=DAY + timedelta(days=36)),
-        an_outcome("C4", happened=False, on=None, observed_until=DAY + timedelta(days=2)),  # not followed so far
+        an_outcome(
+            "C4", happened=False, on=None, observed_until=DAY + timedelta(days=2)
+        ),  # not followed so far
     ]
     found = features(tables(people, outcomes=outcomes), labels(), [DAY], FeatureParams(lead_days=7))
     assert found.select("customer_id", "event", "time_days").rows() == [
-        ("C2", True, 1.0), ("C3", False, 30.0), ("C4", None, None),
-    ]  # fmt: skip
+        ("C2", True, 1.0),
+        ("C3", False, 30.0),
+        ("C4", None, None),
+    ]
 
 
 def test_the_lead_time_is_taken_off_the_follow_up():
     contacts = frame("contacts", [a_contact(started_at=datetime(2025, 1, 10, tzinfo=UTC))])
-    outcomes = frame("outcomes", [an_outcome(on=date(2026, 3, 3), observed_until=date(2026, 6, 30))])
+    outcomes = frame(
+        "outcomes", [an_outcome(on=date(2026, 3, 3), observed_until=date(2026, 6, 30))]
+    )
     last = [as_of_dates(outcomes, contacts, FeatureParams(lead_days=lead))[-1] for lead in (0, 14)]
     assert last == [date(2026, 6, 1), date(2026, 5, 1)]
 
 
 def test_the_mood_trend_is_what_changed_of_late():
-    contacts = [a_contact(f"k{n}", started_at=ago(days)) for n, days in enumerate((300, 200, 20, 5))]
-    told = labels(("k0", "sentiment", "positive", 1.0), ("k1", "sentiment", "positive", 0.5),
-                  ("k2", "sentiment", "negative", 0.5), ("k3", "sentiment", "negative", 0.7))  # fmt: skip
+    contacts = [
+        a_contact(f"k{n}", started_at=ago(days)) for n, days in enumerate((300, 200, 20, 5))
+    ]
+    told = labels(
+        ("k0", "sentiment", "positive", 1.0),
+        ("k1", "sentiment", "positive", 0.5),
+        ("k2", "sentiment", "negative", 0.5),
+        ("k3", "sentiment", "negative", 0.7),
+    )
     assert row(tables(contacts=contacts), told)["sentiment_trend"] == pytest.approx(-0.6 - 0.75)
     assert row(tables(contacts=contacts[2:]), told)["sentiment_trend"] is None
 
 
-@pytest.mark.parametrize(("missing", "says"), [
-    ("customers", "there is no customer. Deliver the customers"),
-    ("outcomes", "no outcome has been delivered, so there is nothing to learn from"),
-    ("all", "no contact and no outcome has a date"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("missing", "says"),
+    [
+        ("customers", "there is no customer. Deliver the customers"),
+        ("outcomes", "no outcome has been delivered, so there is nothing to learn from"),
+        ("all", "no contact and no outcome has a date"),
+    ],
+)
 def test_a_missing_table_is_named_with_what_to_deliver(missing, says):
     given, told = a_crowd()
-    given = {name: table.clear() if missing in (name, "all") else table for name, table in given.items()}
+    given = {
+        name: table.clear() if missing in (name, "all") else table for name, table in given.items()
+    }
     with pytest.raises(ValueError, match=says):
         features(given, told, as_of_dates(given["outcomes"], given["contacts"], PARAMS), PARAMS)
 
@@ -267,9 +323,13 @@ def test_without_contacts_there_is_still_the_customer_record():
 def test_a_customer_twice_is_one_customer_and_a_contact_of_nobody_is_none():
     given, told = a_crowd()
     twice = pl.concat([given["customers"], given["customers"][:9]])
-    strange = pl.concat([given["contacts"], frame("contacts", [a_contact("x", "nobody", started_at=ago(1))])])
+    strange = pl.concat(
+        [given["contacts"], frame("contacts", [a_contact("x", "nobody", started_at=ago(1))])]
+    )
     once = features(given, told, [DAY], PARAMS)
-    assert features({**given, "customers": twice, "contacts": strange}, told, [DAY], PARAMS).equals(once)
+    assert features({**given, "customers": twice, "contacts": strange}, told, [DAY], PARAMS).equals(
+        once
+    )
 
 
 def test_the_same_moment_in_another_zone_is_the_same_moment():

@@ -16,8 +16,17 @@ HOUR = 3_600_000
 
 
 def test_a_side_is_shared_out_to_the_millisecond_whatever_overlaps() -> None:
-    claims = [(0.0, 1.0, "train"), (0.5, 1.5, "no words"), (1.4, 99.0, "beyond"), (-3.0, -1.0, "before")]
-    assert side_ms(2.0004, claims, "between turns") == {"train": 1000, "no words": 500, "beyond": 500}
+    claims = [
+        (0.0, 1.0, "train"),
+        (0.5, 1.5, "no words"),
+        (1.4, 99.0, "beyond"),
+        (-3.0, -1.0, "before"),
+    ]
+    assert side_ms(2.0004, claims, "between turns") == {
+        "train": 1000,
+        "no words": 500,
+        "beyond": 500,
+    }
     assert side_ms(2.0, [], "not transcribed") == {"not transcribed": 2000}
 
 
@@ -29,19 +38,31 @@ def test_reasons_that_do_not_add_up_are_a_mistake_of_the_program() -> None:
 
 
 def test_what_is_meant_is_no_loss_and_what_is_lost_has_a_budget() -> None:
-    book = Ledger(10 * HOUR, {"train": 3 * HOUR, "between turns": 3 * HOUR, "test": 2 * HOUR, "no words": 2 * HOUR})
+    book = Ledger(
+        10 * HOUR,
+        {"train": 3 * HOUR, "between turns": 3 * HOUR, "test": 2 * HOUR, "no words": 2 * HOUR},
+    )
     assert book.lost == {"no words": 2 * HOUR}
     book.hold(HoursParams(max_lost_share=0.2))
-    with pytest.raises(HoursError, match=r"2\.00 h of 10\.00 h got lost .*20%.* 19%\): no words 2\.00 h\. Mend"):
+    with pytest.raises(
+        HoursError, match=r"2\.00 h of 10\.00 h got lost .*20%.* 19%\): no words 2\.00 h\. Mend"
+    ):
         book.hold(HoursParams(max_lost_share=0.19))
-    with pytest.raises(HoursError, match=r"between turns: 30% of 10\.00 h, hours\.limits allows 25%"):
+    with pytest.raises(
+        HoursError, match=r"between turns: 30% of 10\.00 h, hours\.limits allows 25%"
+    ):
         book.hold(HoursParams(limits={"between turns": 0.25}))
 
 
 def test_what_training_leaves_out_is_taken_from_what_it_was_given() -> None:
-    book = Ledger(HOUR, {"train": HOUR}).settled({"longer than 20 s": 600.0, "unreadable audio": 60.0})
-    assert book.ms == {"train": HOUR - 660_000, "training: longer than 20 s": 600_000,
-                       "training: unreadable audio": 60_000}  # fmt: skip
+    book = Ledger(HOUR, {"train": HOUR}).settled(
+        {"longer than 20 s": 600.0, "unreadable audio": 60.0}
+    )
+    assert book.ms == {
+        "train": HOUR - 660_000,
+        "training: longer than 20 s": 600_000,
+        "training: unreadable audio": 60_000,
+    }
     assert sum(book.lost.values()) == 660_000
 
 
@@ -55,23 +76,40 @@ def test_what_was_refused_and_rejected_is_in_the_books(tmp_path: Path) -> None:
     a_wav(tmp_path / "q" / "no-agent.wav", duration_s=3.0, channels=1)
     (tmp_path / "q" / "torn.wav").write_bytes(b"not audio")
     lines = [
-        {"thing": "call x", "kind": "recording", "reason": "no agent channel (1 of 2 found)", "audio": "no-agent.wav"},
+        {
+            "thing": "call x",
+            "kind": "recording",
+            "reason": "no agent channel (1 of 2 found)",
+            "audio": "no-agent.wav",
+        },
         {"thing": "call y", "kind": "recording", "reason": "not audio (?)", "audio": "torn.wav"},
-        {"thing": "call a", "kind": "recording", "reason": "not audio (mended since)", "audio": "torn.wav"},
+        {
+            "thing": "call a",
+            "kind": "recording",
+            "reason": "not audio (mended since)",
+            "audio": "torn.wav",
+        },
         {"thing": "contact z", "kind": "contact", "reason": "unknown customer (u)"},
     ]
     (tmp_path / "q" / "ingest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     rejected = {"table": "recordings", "thing": "b", "reason": "clipped"}
     (tmp_path / "q" / "validate.jsonl").write_text(json.dumps(rejected) + "\n")
-    delivered = frame("recordings", [
-        a_recording("a", duration_s=2.0), a_recording("b", duration_s=4.0),
-        a_recording("c", duration_s=1.0, customer_channel=0, agent_channel=0),
-    ])  # fmt: skip
+    delivered = frame(
+        "recordings",
+        [
+            a_recording("a", duration_s=2.0),
+            a_recording("b", duration_s=4.0),
+            a_recording("c", duration_s=1.0, customer_channel=0, agent_channel=0),
+        ],
+    )
     clean = delivered.filter(pl.col("contact_id") == "a")
     book = ledger(delivered, clean, {"train": 3000, "between turns": 1000}, tmp_path / "q")
     assert book.input_ms == 4000 + 8000 + 1000 + 3000
-    assert book.lost == {"quarantined: clipped": 8000, "refused: no agent channel": 3000,
-                         "quarantined: with its contact": 1000}  # fmt: skip
+    assert book.lost == {
+        "quarantined: clipped": 8000,
+        "refused: no agent channel": 3000,
+        "quarantined: with its contact": 1000,
+    }
     assert book.unmeasured == {"refused: not audio": 1}
     said = book.summary(HoursParams())
     assert ledger_of(said) == book

@@ -20,7 +20,10 @@ def take(export, store, now=NOW, params=None, **options):
 
 
 def quarantined(store):
-    return [json.loads(line) for line in (store / "quarantine" / "ingest.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)
+        for line in (store / "quarantine" / "ingest.jsonl").read_text().splitlines()
+    ]
 
 
 def whole(store):
@@ -43,7 +46,9 @@ def test_unchanged_audio_is_not_looked_into(tmp_path, monkeypatch):
     export = an_export(tmp_path / "in")
     take(export, tmp_path / "store")
     probed, probe = [], audio.probe
-    monkeypatch.setattr(audio, "probe", lambda path, name: probed.append(path.name) or probe(path, name))
+    monkeypatch.setattr(
+        audio, "probe", lambda path, name: probed.append(path.name) or probe(path, name)
+    )
     take(export, tmp_path / "store")
     assert probed == []
     a_wav(export / "recordings" / "call-2.wav", seed=50)
@@ -62,7 +67,11 @@ def test_a_changed_recording_rewrites_its_shard_alone(tmp_path):
     assert summary["shards_written"] == ["00001.tar"]
     after = {path.name: path.stat().st_ino for path in (store / "shards").iterdir()}
     assert {name for name in before if before[name] != after[name]} == {"00001.tar"}
-    row = read_tables(store / "tables")["recordings"].filter(pl.col("contact_id") == "call-4").row(0, named=True)
+    row = (
+        read_tables(store / "tables")["recordings"]
+        .filter(pl.col("contact_id") == "call-4")
+        .row(0, named=True)
+    )
     assert row["duration_s"] == 10.0
     assert packs.read_member(store / "shards", row["shard"], row["member"]) == new.read_bytes()
     assert whole(store)
@@ -81,7 +90,9 @@ def test_a_transcript_that_got_shorter_loses_its_old_end(tmp_path):
     export, store = an_export(tmp_path / "in"), tmp_path / "store"
     take(export, store)
     turns = [{"role": "customer", "text": "hello", "start_s": 0.0, "end_s": 0.5}]
-    (export / "transcripts" / "call-2.json").write_text(json.dumps({"contact_id": "call-2", "turns": turns}))
+    (export / "transcripts" / "call-2.json").write_text(
+        json.dumps({"contact_id": "call-2", "turns": turns})
+    )
     take(export, store)
     said = read_tables(store / "tables")["turns"]
     assert said.filter(pl.col("contact_id") == "call-2")["text"].to_list() == ["hello"]
@@ -110,7 +121,10 @@ def test_a_truncated_recording_is_refused_and_kept_in_quarantine(tmp_path):
     assert line["next_step"]
     assert line["at"] == NOW.isoformat()
     assert (store / "quarantine" / line["audio"]).read_bytes() == cut.read_bytes()
-    assert read_tables(store / "tables")["recordings"]["contact_id"].to_list() == ["call-1", "call-3"]
+    assert read_tables(store / "tables")["recordings"]["contact_id"].to_list() == [
+        "call-1",
+        "call-3",
+    ]
 
 
 def test_what_is_not_audio_is_refused(tmp_path):
@@ -188,7 +202,9 @@ def test_a_duplicate_contact_is_refused_and_the_first_stays(tmp_path):
 
 def test_two_transcripts_of_one_call_are_refused_together(tmp_path):
     export, store = an_export(tmp_path / "in"), tmp_path / "store"
-    (export / "transcripts" / "again.json").write_text((export / "transcripts" / "call-2.json").read_text())
+    (export / "transcripts" / "again.json").write_text(
+        (export / "transcripts" / "call-2.json").read_text()
+    )
     take(export, store)
     assert [line["reason"] for line in quarantined(store)] == ["more than one transcript"]
     assert "call-2" not in read_tables(store / "tables")["turns"]["contact_id"]
@@ -218,12 +234,20 @@ def test_a_shard_that_got_lost_is_packed_again(tmp_path):
 def test_two_ingests_at_once_are_refused(tmp_path):
     store = tmp_path / "store"
     store.mkdir()
-    with filelock.FileLock(store / ".ingest.lock"), pytest.raises(IngestError, match="another ingest is running"):
+    with (
+        filelock.FileLock(store / ".ingest.lock"),
+        pytest.raises(IngestError, match="another ingest is running"),
+    ):
         take(an_export(tmp_path / "in"), store)
 
 
 def test_progress_reaches_its_total(tmp_path):
     steps = []
-    ingest(sources.read("auto", an_export(tmp_path / "in")), tmp_path / "store", NOW, lambda *step: steps.append(step))
+    ingest(
+        sources.read("auto", an_export(tmp_path / "in")),
+        tmp_path / "store",
+        NOW,
+        lambda *step: steps.append(step),
+    )
     assert steps == sorted(steps)
     assert steps[-1] == (6, 6)

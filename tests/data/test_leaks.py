@@ -22,7 +22,10 @@ def a_cut(contact_id: str, voice: str | None = None) -> dict[str, Any]:
 
 
 def the_splits(**customer_of: str) -> pl.DataFrame:
-    rows = [{"contact_id": contact, "customer_id": customer} for contact, customer in customer_of.items()]
+    rows = [
+        {"contact_id": contact, "customer_id": customer}
+        for contact, customer in customer_of.items()
+    ]
     return pl.DataFrame(rows, schema={"contact_id": pl.String, "customer_id": pl.String})
 
 
@@ -34,12 +37,18 @@ def test_speech_of_different_people_passes() -> None:
     assert_manifests_apart(heard, the_splits(a="C1", b="C2", c="C3"))
 
 
-@pytest.mark.parametrize(("planted", "says"), [
-    (a_cut("a", "v9"), "call a: in the speech of train and of test"),
-    (a_cut("d", "v1"), "voice v1: in the speech of train and of test"),
-    (a_cut("e", "v9"), "customer C1: in the speech of train and of test"),
-    ({**a_cut("d", "v9"), "audio_filepath": "../speech/audio/a.wav"}, "cut a.wav: in the speech"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("planted", "says"),
+    [
+        (a_cut("a", "v9"), "call a: in the speech of train and of test"),
+        (a_cut("d", "v1"), "voice v1: in the speech of train and of test"),
+        (a_cut("e", "v9"), "customer C1: in the speech of train and of test"),
+        (
+            {**a_cut("d", "v9"), "audio_filepath": "../speech/audio/a.wav"},
+            "cut a.wav: in the speech",
+        ),
+    ],
+)
 def test_a_planted_cut_is_named(planted: dict[str, Any], says: str) -> None:
     manifests = {"train": [a_cut("a", "v1")], "test": [a_cut("c", "v2"), planted]}
     with pytest.raises(LeakError, match=says):
@@ -51,17 +60,24 @@ def some_features(split: str = "train") -> tuple[pl.DataFrame, dict[str, pl.Data
     midnight = datetime(2026, 3, 1, tzinfo=UTC)
     tables = {
         "customers": frame("customers", [a_customer("C1"), a_customer("C2")]),
-        "contacts": frame("contacts", [
-            a_contact("k1", "C1", started_at=midnight - timedelta(days=40)),
-            a_contact("k2", "C1", started_at=midnight - timedelta(days=30)),
-            a_contact("k3", "C1", started_at=midnight - timedelta(seconds=1)),
-            a_contact("k4", "C1", started_at=midnight),
-            a_contact("k5", "C2", started_at=midnight + timedelta(hours=1)),
-        ]),
-        "outcomes": frame("outcomes", [
-            an_outcome("C1", on=date(2026, 4, 2)), an_outcome("C2", False, on=None, observed_until=date(2026, 8, 1)),
-        ]),
-    }  # fmt: skip
+        "contacts": frame(
+            "contacts",
+            [
+                a_contact("k1", "C1", started_at=midnight - timedelta(days=40)),
+                a_contact("k2", "C1", started_at=midnight - timedelta(days=30)),
+                a_contact("k3", "C1", started_at=midnight - timedelta(seconds=1)),
+                a_contact("k4", "C1", started_at=midnight),
+                a_contact("k5", "C2", started_at=midnight + timedelta(hours=1)),
+            ],
+        ),
+        "outcomes": frame(
+            "outcomes",
+            [
+                an_outcome("C1", on=date(2026, 4, 2)),
+                an_outcome("C2", False, on=None, observed_until=date(2026, 8, 1)),
+            ],
+        ),
+    }
     rows = features(tables, pl.DataFrame(schema=LABELS), [AS_OF], FeatureParams())
     return rows.with_columns(pl.lit(split).alias("split")), tables
 
@@ -76,19 +92,28 @@ def test_features_that_know_only_the_past_pass() -> None:
 def test_a_contact_of_tomorrow_in_a_feature_is_found() -> None:
     rows, tables = some_features()
     seen = (pl.col("customer_id") == "C2") & (pl.col("as_of") == AS_OF)
-    planted = rows.with_columns(pl.when(seen).then(1.0).otherwise("contacts_7d").alias("contacts_7d"))
-    with pytest.raises(LeakError, match="customer C2 on 2026-03-01: contacts_7d is 1, but only 0 contacts had begun"):
+    planted = rows.with_columns(
+        pl.when(seen).then(1.0).otherwise("contacts_7d").alias("contacts_7d")
+    )
+    with pytest.raises(
+        LeakError,
+        match="customer C2 on 2026-03-01: contacts_7d is 1, but only 0 contacts had begun",
+    ):
         assert_no_future(planted, tables["contacts"], tables["outcomes"])
 
 
 def test_a_customer_who_had_left_is_not_learned_from() -> None:
     rows, tables = some_features()
     gone = frame("outcomes", [an_outcome("C1", on=date(2026, 2, 20))])
-    with pytest.raises(LeakError, match="customer C1: left on 2026-02-20 and is in the features of 2026-03-01"):
+    with pytest.raises(
+        LeakError, match="customer C1: left on 2026-02-20 and is in the features of 2026-03-01"
+    ):
         assert_no_future(rows, tables["contacts"], gone)
 
 
 def test_a_customer_on_both_sides_is_named() -> None:
-    rows = pl.concat([some_features("train")[0], some_features("test")[0].filter(pl.col("customer_id") == "C2")])
+    rows = pl.concat(
+        [some_features("train")[0], some_features("test")[0].filter(pl.col("customer_id") == "C2")]
+    )
     with pytest.raises(LeakError, match="customer C2: in the features of test and train, 1 such"):
         assert_customers_apart(rows)

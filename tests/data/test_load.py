@@ -11,16 +11,26 @@ from data.records import TABLES, Contact, frame
 def _bands(hours: list[int]) -> dict[int, str]:
     """hour → band, of a centre with one contact at each of `hours`."""
     contacts = [
-        Contact(f"k{n}", "c", "chat", datetime(2026, 3, 1 + n, at, 30, tzinfo=UTC)) for n, at in enumerate(hours)
+        Contact(f"k{n}", "c", "chat", datetime(2026, 3, 1 + n, at, 30, tzinfo=UTC))
+        for n, at in enumerate(hours)
     ]
     found = load_bands(frame("contacts", contacts)).sort("contact_id")
     assert found["contact_id"].to_list() == sorted(one.contact_id for one in contacts)
-    return {contact.started_at.hour: band for contact, band in zip(contacts, found["load"], strict=True)}
+    return {
+        contact.started_at.hour: band for contact, band in zip(contacts, found["load"], strict=True)
+    }
 
 
 def test_peak_are_the_fewest_hours_that_hold_half_of_all_contacts():
-    assert _bands([9, 9, 9, 11, 11, 14, 20]) == {9: "peak", 11: "peak", 14: "off-peak", 20: "off-peak"}
-    assert _bands([9, 9, 11, 14]) == {9: "peak", 11: "off-peak", 14: "off-peak"}, "two of four is half"
+    assert _bands([9, 9, 9, 11, 11, 14, 20]) == {
+        9: "peak",
+        11: "peak",
+        14: "off-peak",
+        20: "off-peak",
+    }
+    assert _bands([9, 9, 11, 14]) == {9: "peak", 11: "off-peak", 14: "off-peak"}, (
+        "two of four is half"
+    )
     assert _bands([14, 11]) == {11: "peak", 14: "off-peak"}, "of equal hours the earlier"
     assert _bands([9]) == {9: "peak"}
 

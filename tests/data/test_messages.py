@@ -10,17 +10,26 @@ from data.messages import MessageError, parse
 
 
 def test_plain_words_are_the_customers_until_a_line_names_a_side():
-    contacts, turns = parse("my bill is wrong\nand late\nAgent: sorry to hear\nIVR: goodbye\n\n", "m.txt", "chat")
+    contacts, turns = parse(
+        "my bill is wrong\nand late\nAgent: sorry to hear\nIVR: goodbye\n\n", "m.txt", "chat"
+    )
     assert contacts.rows() == [("m.txt", "chat")]
     assert turns.select("role", "text").rows() == [
-        ("customer", "my bill is wrong and late"), ("agent", "sorry to hear"), ("system", "goodbye"),
-    ]  # fmt: skip
+        ("customer", "my bill is wrong and late"),
+        ("agent", "sorry to hear"),
+        ("system", "goodbye"),
+    ]
 
 
 def test_json_lines_are_contacts_of_their_own():
     lines = [
         {"contact_id": "a", "channel": "email", "text": "hello"},
-        {"turns": [{"role": "agent", "text": "hi", "start_s": 0.0}, {"role": "customer", "text": "my bill"}]},
+        {
+            "turns": [
+                {"role": "agent", "text": "hi", "start_s": 0.0},
+                {"role": "customer", "text": "my bill"},
+            ]
+        },
     ]
     contacts, turns = parse("\ufeff" + "\n".join(map(json.dumps, lines)) + "\n\n", "f.jsonl")
     assert contacts.rows() == [("a", "email"), ("f.jsonl:2", "")]
@@ -28,7 +37,9 @@ def test_json_lines_are_contacts_of_their_own():
 
 
 def test_one_transcript_over_many_lines_is_one_contact():
-    contacts, turns = parse(json.dumps({"turns": [{"role": "customer", "text": "hello"}]}, indent=2), "call.json")
+    contacts, turns = parse(
+        json.dumps({"turns": [{"role": "customer", "text": "hello"}]}, indent=2), "call.json"
+    )
     assert contacts.height == turns.height == 1
 
 

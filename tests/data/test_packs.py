@@ -22,7 +22,9 @@ def test_the_same_recordings_give_the_same_bytes_whatever_their_order_and_age(tm
     for path in wavs.values():
         path.touch()
     packs.add(tmp_path / "b", dict(reversed(wavs.items())), 0, 64)
-    assert (tmp_path / "a" / "00000.tar").read_bytes() == (tmp_path / "b" / "00000.tar").read_bytes()
+    assert (tmp_path / "a" / "00000.tar").read_bytes() == (
+        tmp_path / "b" / "00000.tar"
+    ).read_bytes()
     with tarfile.open(tmp_path / "a" / "00000.tar") as tar:
         for info in tar:
             assert (info.mtime, info.uid, info.gid, info.uname) == (0, 0, 0, "")
@@ -31,10 +33,20 @@ def test_the_same_recordings_give_the_same_bytes_whatever_their_order_and_age(tm
 
 def test_a_shard_is_filled_up_to_its_size_and_a_bigger_call_has_its_own(tmp_path):
     big = {"big.wav": a_wav(tmp_path / "big.wav", duration_s=80.0)}  # 2.6 MB
-    small = {f"small-{n}.wav": a_wav(tmp_path / f"{n}.wav", duration_s=12.0) for n in range(6)}  # 0.4 MB each
+    small = {
+        f"small-{n}.wav": a_wav(tmp_path / f"{n}.wav", duration_s=12.0) for n in range(6)
+    }  # 0.4 MB each
     placed = packs.add(tmp_path / "shards", {**big, **small}, 3, 1)
     shards = [placed[name][0] for name in sorted(placed)]
-    assert shards == ["00003.tar", "00004.tar", "00004.tar", "00005.tar", "00005.tar", "00006.tar", "00006.tar"]
+    assert shards == [
+        "00003.tar",
+        "00004.tar",
+        "00004.tar",
+        "00005.tar",
+        "00005.tar",
+        "00006.tar",
+        "00006.tar",
+    ]
 
 
 def test_a_member_comes_back_as_it_was_with_its_sha256(tmp_path, wavs):
@@ -52,7 +64,9 @@ def test_replacing_one_call_keeps_the_bytes_of_the_others(tmp_path, wavs):
     for name, path in {**wavs, "call-3.wav": new}.items():
         assert packs.read_member(tmp_path / "shards", "00000.tar", name) == path.read_bytes()
     packs.add(tmp_path / "fresh", {**wavs, "call-3.wav": new}, 0, 64)
-    assert (tmp_path / "shards" / "00000.tar").read_bytes() == (tmp_path / "fresh" / "00000.tar").read_bytes()
+    assert (tmp_path / "shards" / "00000.tar").read_bytes() == (
+        tmp_path / "fresh" / "00000.tar"
+    ).read_bytes()
 
 
 def test_an_id_that_is_no_file_name_becomes_one(tmp_path):

@@ -5,19 +5,40 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from data.plain_table import Columns, TableError, columns_of, identifiers, read, target, unseen, values_of
+from data.plain_table import (
+    Columns,
+    TableError,
+    columns_of,
+    identifiers,
+    read,
+    target,
+    unseen,
+    values_of,
+)
 
 
 @pytest.mark.parametrize(
     "values",
-    [["Yes", "no", "YES"], ["True", "false", "t"], [1, 0, 1], [1.0, 0.0, 1.0], [True, False, True], [" y", "n", "Y"]],
-)  # fmt: skip
+    [
+        ["Yes", "no", "YES"],
+        ["True", "false", "t"],
+        [1, 0, 1],
+        [1.0, 0.0, 1.0],
+        [True, False, True],
+        [" y", "n", "Y"],
+    ],
+)
 def test_a_target_says_yes_in_many_ways(values):
     assert target(pl.DataFrame({"churn": values}), "churn").to_list() == [True, False, True]
 
 
 def test_a_missing_target_is_unknown_not_no():
-    assert target(pl.DataFrame({"churn": ["yes", None, "no", ""]}), "churn").to_list() == [True, None, False, None]
+    assert target(pl.DataFrame({"churn": ["yes", None, "no", ""]}), "churn").to_list() == [
+        True,
+        None,
+        False,
+        None,
+    ]
 
 
 def test_other_words_need_to_be_told_which_means_yes():
@@ -31,7 +52,11 @@ def test_other_words_need_to_be_told_which_means_yes():
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [(["yes", "yes"], "is yes in every one of 2 rows"), (["a", "b", "c"], "has 3 values"), ([None, None], "is empty")],
+    [
+        (["yes", "yes"], "is yes in every one of 2 rows"),
+        (["a", "b", "c"], "has 3 values"),
+        ([None, None], "is empty"),
+    ],
 )
 def test_a_target_that_tells_nothing_is_refused(values, message):
     with pytest.raises(TableError, match=message):
@@ -105,7 +130,9 @@ def test_a_table_to_score_is_read_like_the_one_learned_from():
         values_of(pl.DataFrame({"x": [1]}), columns)
     # a category of numbers says the same read as whole numbers, with a gap, or as text
     for plans in ([1, 2], [1.0, 2.0], ["1", " 2"]):
-        assert values_of(pl.DataFrame({"charges": [1, 2], "plan": plans}), columns)["plan"].to_list() == ["1", "2"]
+        assert values_of(pl.DataFrame({"charges": [1, 2], "plan": plans}), columns)[
+            "plan"
+        ].to_list() == ["1", "2"]
 
 
 def test_values_never_seen_are_counted():

@@ -24,7 +24,9 @@ def test_finds_out_what_kind_of_export_it_is(tmp_path):
 
 
 def test_an_empty_folder_is_refused_saying_what_was_looked_for(tmp_path):
-    with pytest.raises(SourceError, match=r"the folder is empty.*asterisk: cdr/Master.csv; folder: customers.csv"):
+    with pytest.raises(
+        SourceError, match=r"the folder is empty.*asterisk: cdr/Master.csv; folder: customers.csv"
+    ):
         sources.read("auto", tmp_path)
 
 
@@ -77,7 +79,9 @@ def test_further_columns_become_attributes_with_numbers_as_numbers(tmp_path):
 def test_a_wrong_column_is_an_error_naming_file_column_and_columns_found(tmp_path):
     export = an_export(tmp_path)
     edit(export / "contacts.csv", "started_at", "start")
-    with pytest.raises(SourceError, match=r"contacts.csv: no column 'started_at' \(columns found: contact_id, cust"):
+    with pytest.raises(
+        SourceError, match=r"contacts.csv: no column 'started_at' \(columns found: contact_id, cust"
+    ):
         sources.read("folder", export)
 
 
@@ -119,7 +123,10 @@ def test_a_bad_value_refuses_its_contact_and_leaves_the_others(tmp_path, old, ne
 def test_a_row_without_its_key_is_named_by_its_row(tmp_path):
     export = an_export(tmp_path)
     edit(export / "contacts.csv", "call-2,C2", ",C2")
-    assert refused(sources.read("folder", export))["contacts.csv row 3"] == "contact_id is empty (contacts.csv)"
+    assert (
+        refused(sources.read("folder", export))["contacts.csv row 3"]
+        == "contact_id is empty (contacts.csv)"
+    )
 
 
 def test_a_malformed_json_line_is_refused_with_file_and_line(tmp_path):
@@ -144,11 +151,15 @@ def test_an_unknown_role_can_be_mapped(tmp_path):
     assert "system" in mapped.turns["role"]
 
 
-@pytest.mark.parametrize("rest", ["", ', "text": "a", "start_s": "x"', ', "text": "a", "end_s": NaN'])
+@pytest.mark.parametrize(
+    "rest", ["", ', "text": "a", "start_s": "x"', ', "text": "a", "end_s": NaN']
+)
 def test_a_turn_without_text_or_with_a_wrong_time_refuses_the_transcript(tmp_path, rest):
     export = an_export(tmp_path)
     turns = f'[{{"role": "agent"{rest}}}]'
-    (export / "transcripts" / "call-2.json").write_text(f'{{"contact_id": "call-2", "turns": {turns}}}')
+    (export / "transcripts" / "call-2.json").write_text(
+        f'{{"contact_id": "call-2", "turns": {turns}}}'
+    )
     delivery = sources.read("folder", export)
     assert list(refused(delivery)) == ["contact call-2"]
     assert "call-2" not in delivery.turns["contact_id"]
@@ -156,7 +167,10 @@ def test_a_turn_without_text_or_with_a_wrong_time_refuses_the_transcript(tmp_pat
 
 @pytest.mark.parametrize("expected", [True, False])
 def test_a_call_without_its_recording_is_refused_or_kept_as_told(tmp_path, expected):
-    for make, file in ((an_export, "recordings/call-2.wav"), (an_asterisk_export, "monitor/call-2.wav")):
+    for make, file in (
+        (an_export, "recordings/call-2.wav"),
+        (an_asterisk_export, "monitor/call-2.wav"),
+    ):
         export = make(tmp_path / make.__name__)
         (export / file).unlink()
         delivery = sources.read("auto", export, SourceParams(expect_recordings=expected))
@@ -178,7 +192,11 @@ def test_a_recording_no_contact_names_is_refused_with_its_file(tmp_path):
     export = an_export(tmp_path)
     lost = a_wav(export / "recordings" / "lost.wav")
     (refusal,) = sources.read("folder", export).refusals
-    assert (refusal.thing, refusal.reason, refusal.path) == ("recording lost.wav", "no contact names it", lost)
+    assert (refusal.thing, refusal.reason, refusal.path) == (
+        "recording lost.wav",
+        "no contact names it",
+        lost,
+    )
 
 
 def test_a_contact_cannot_name_a_file_outside_its_export(tmp_path):
@@ -204,7 +222,9 @@ def test_local_times_are_read_in_the_stated_zone_and_offsets_win(tmp_path):
 
 def test_an_hour_that_never_was_is_refused(tmp_path):
     export = an_export(tmp_path)
-    edit(export / "contacts.csv", "2026-08-03T09:00:00+00:00", "2026-03-29 02:30:00")  # the clock jumps from 2 to 3
+    edit(
+        export / "contacts.csv", "2026-08-03T09:00:00+00:00", "2026-03-29 02:30:00"
+    )  # the clock jumps from 2 to 3
     delivery = sources.read("folder", export, SourceParams(timezone="Europe/Zurich"))
     assert "started_at is not a time" in refused(delivery)["contact call-1"]
 
@@ -217,7 +237,9 @@ def test_an_unknown_time_zone_is_an_error_naming_the_setting(tmp_path):
 def test_a_cdr_with_too_few_columns_is_an_error_listing_those_needed(tmp_path):
     export = an_asterisk_export(tmp_path)
     (export / "cdr" / "Master.csv").write_text('"call-1","2026-08-03 09:00:00","60"\n')
-    with pytest.raises(SourceError, match=r"Master.csv: 3 columns found, at least 17 needed: accountcode, src"):
+    with pytest.raises(
+        SourceError, match=r"Master.csv: 3 columns found, at least 17 needed: accountcode, src"
+    ):
         sources.read("asterisk", export)
 
 
@@ -244,14 +266,22 @@ def test_a_caller_nobody_knows_is_refused_naming_the_call(tmp_path):
 
 def test_the_crm_s_churn_column_is_an_outcome_and_never_an_attribute(tmp_path):
     delivery = sources.read("asterisk", an_asterisk_export(tmp_path))
-    assert dict(delivery.outcomes.select("customer_id", "happened").iter_rows()) == {"C1": True, "C2": False}
+    assert dict(delivery.outcomes.select("customer_id", "happened").iter_rows()) == {
+        "C1": True,
+        "C2": False,
+    }
     assert delivery.outcomes["on"].null_count() == 2
     assert all("churn" not in json.loads(text) for text in delivery.customers["attributes"])
 
 
 def test_wait_and_talk_are_told_apart(tmp_path):
     call = sources.read("asterisk", an_asterisk_export(tmp_path)).contacts.row(0, named=True)
-    assert (call["wait_s"], call["duration_s"], call["queue"], call["agent_id"]) == (5.0, 2.0, "support", "agent01")
+    assert (call["wait_s"], call["duration_s"], call["queue"], call["agent_id"]) == (
+        5.0,
+        2.0,
+        "support",
+        "agent01",
+    )
 
 
 def a_folder_of_recordings(root):
@@ -271,8 +301,10 @@ def test_a_bare_folder_of_recordings_needs_no_tables(tmp_path):
     assert delivery.turns["text"].to_list() == ["a large mocha", "two small ones"]
     assert delivery.turns["end_s"].to_list() == [2.0, 2.0]
     assert {r.contact_id: r.voice for r in delivery.recordings} == {
-        "deep_order-3": None, "order-1": None, "order-2": "eve"
-    }  # fmt: skip
+        "deep_order-3": None,
+        "order-1": None,
+        "order-2": "eve",
+    }
     assert delivery.customers["customer_id"].to_list() == ["deep_order-3", "order-1", "eve"]
     for name in ("customers", "contacts", "turns", "outcomes", "interventions"):
         assert getattr(delivery, name).schema == pl.Schema(TABLES[name])
@@ -284,11 +316,17 @@ def test_two_channel_calls_without_words_are_taken_in_whole(tmp_path):
     for number in range(9):
         a_wav(root / f"call-{number}.wav", duration_s=6.0, seed=number)
     for customer, agent in ((0, 1), (1, 0)):
-        delivery = sources.read("recordings", root, SourceParams(customer_channel=customer, agent_channel=agent))
+        delivery = sources.read(
+            "recordings", root, SourceParams(customer_channel=customer, agent_channel=agent)
+        )
         summary = ingest(delivery, tmp_path / f"store-{customer}", datetime(2026, 3, 1, tzinfo=UTC))
         assert (summary["added"]["recordings"], summary["refused"]) == (12, 0)
         taken = read_tables(tmp_path / f"store-{customer}" / "tables")["recordings"]
-        sides = taken.filter(pl.col("channels") == 2).select("customer_channel", "agent_channel").unique()
+        sides = (
+            taken.filter(pl.col("channels") == 2)
+            .select("customer_channel", "agent_channel")
+            .unique()
+        )
         assert sides.rows() == [(customer, agent)]
 
 
@@ -304,18 +342,25 @@ def test_what_a_folder_of_recordings_cannot_use_is_named(tmp_path):
     delivery = sources.read("recordings", root)
     reasons = refused(delivery)
     assert "more than two channels (3)" in reasons["call three"]
-    assert "words that do not say who of two channels said them (call.txt)" in reasons["contact call"]
+    assert (
+        "words that do not say who of two channels said them (call.txt)" in reasons["contact call"]
+    )
     assert "words without times in over 30 s (31 s, long.txt)" in reasons["contact long"]
     for contact in ("call", "long"):  # heard all the same
         assert contact in [recording.contact_id for recording in delivery.recordings]
         (refusal,) = [one for one in delivery.refusals if one.thing == f"contact {contact}"]
-        assert "transcripts/<contact_id>.json, whose turns have role, start_s, end_s and text" in refusal.next_step
+        assert (
+            "transcripts/<contact_id>.json, whose turns have role, start_s, end_s and text"
+            in refusal.next_step
+        )
     assert "manifest.jsonl names it, but it is not here" in reasons["recording gone.wav"]
     assert "call broken" in reasons
 
 
 def test_a_folder_without_recordings_says_what_would_do(tmp_path):
-    with pytest.raises(SourceError, match=r"no recordings. Give a folder with files in one of .wav"):
+    with pytest.raises(
+        SourceError, match=r"no recordings. Give a folder with files in one of .wav"
+    ):
         sources.read("recordings", tmp_path)
 
 
@@ -330,12 +375,17 @@ def test_a_log_of_interventions_is_read_with_or_without_propensities(tmp_path):
     )
     found = sources.read("folder", export)
     assert found.interventions.select("customer_id", "offered", "propensity", "cost").rows() == [
-        ("C1", True, 0.5, 12.0), ("C2", False, None, None),
-    ]  # fmt: skip
+        ("C1", True, 0.5, 12.0),
+        ("C2", False, None, None),
+    ]
     assert [refusal.reason.split(" (")[0] for refusal in found.refusals] == [
-        "decided_on is not a date", "assigned_by is not one of random policy agent", "offered is empty",
-    ]  # fmt: skip
-    log.write_text("customer_id,decided_on,kind,offered,assigned_by\nC1,2026-07-01,call back,yes,policy\n")
+        "decided_on is not a date",
+        "assigned_by is not one of random policy agent",
+        "offered is empty",
+    ]
+    log.write_text(
+        "customer_id,decided_on,kind,offered,assigned_by\nC1,2026-07-01,call back,yes,policy\n"
+    )
     assert sources.read("folder", export).interventions["propensity"].to_list() == [None]
     log.write_text("customer_id,kind,offered,assigned_by\nC1,call back,yes,policy\n")
     with pytest.raises(SourceError, match=r"interventions.csv: no column 'decided_on'"):

@@ -24,7 +24,10 @@ def a_centre(calls: list[tuple[str, str, str | None]], silent: int = 0) -> tuple
 
 def scattered(calls: int, people: int, voices: int, seed: int = 1) -> list[tuple[str, str, str]]:
     rng = random.Random(seed)
-    return [(f"k{n:04d}", f"C{rng.randrange(people):04d}", f"v{rng.randrange(voices)}") for n in range(calls)]
+    return [
+        (f"k{n:04d}", f"C{rng.randrange(people):04d}", f"v{rng.randrange(voices)}")
+        for n in range(calls)
+    ]
 
 
 def test_no_customer_and_no_voice_is_on_two_sides():
@@ -44,8 +47,12 @@ def test_shares_are_near_what_was_asked_for():
 
 
 def test_customers_who_come_later_move_nobody():
-    before, _ = split(*a_centre([(f"k{n}", f"C{n}", f"v{n}") for n in range(200)], silent=200), SplitParams())
-    after, _ = split(*a_centre([(f"k{n}", f"C{n}", f"v{n}") for n in range(260)], silent=300), SplitParams())
+    before, _ = split(
+        *a_centre([(f"k{n}", f"C{n}", f"v{n}") for n in range(200)], silent=200), SplitParams()
+    )
+    after, _ = split(
+        *a_centre([(f"k{n}", f"C{n}", f"v{n}") for n in range(260)], silent=300), SplitParams()
+    )
     both = customer_splits(before).join(customer_splits(after), on="customer_id", suffix="_after")
     assert both.height == 400
     assert both.filter(pl.col("split") != pl.col("split_after")).is_empty()
@@ -70,10 +77,21 @@ def test_a_giant_component_is_cut_between_voices_and_what_would_cross_is_counted
 
 def test_voices_heard_fill_in_where_the_source_names_none():
     contacts, recordings, customers = a_centre([(f"k{n}", f"C{n}", None) for n in range(60)])
-    heard = pl.DataFrame({"contact_id": [f"k{n}" for n in range(60)], "voice_group": [f"h{n % 12}" for n in range(60)]})
+    heard = pl.DataFrame(
+        {
+            "contact_id": [f"k{n}" for n in range(60)],
+            "voice_group": [f"h{n % 12}" for n in range(60)],
+        }
+    )
     divided, summary = split(contacts, recordings, customers, SplitParams(), heard)
     assert summary.voice_groups == 12
-    assert divided.drop_nulls("voice_group").group_by("voice_group").agg(pl.col("split").n_unique())["split"].max() == 1
+    assert (
+        divided.drop_nulls("voice_group")
+        .group_by("voice_group")
+        .agg(pl.col("split").n_unique())["split"]
+        .max()
+        == 1
+    )
 
 
 def test_few_voices_still_leave_something_to_judge_on():
@@ -85,13 +103,23 @@ def test_few_voices_still_leave_something_to_judge_on():
 
 def test_every_customer_has_a_side_also_without_a_contact():
     divided, _ = split(*a_centre([("k1", "C1", "v1")], silent=9), SplitParams())
-    assert customer_splits(divided)["customer_id"].to_list() == ["C1", *[f"S{n:04d}" for n in range(9)]]
+    assert customer_splits(divided)["customer_id"].to_list() == [
+        "C1",
+        *[f"S{n:04d}" for n in range(9)],
+    ]
 
 
-@pytest.mark.parametrize(("column", "name"), [("customer_id", "customer C1"), ("voice_group", "voice v1")])
+@pytest.mark.parametrize(
+    ("column", "name"), [("customer_id", "customer C1"), ("voice_group", "voice v1")]
+)
 def test_a_leak_is_named(column, name):
     sides = pl.DataFrame(
-        {"contact_id": ["a", "b"], "customer_id": ["C1", "C2"], "voice_group": ["v1", "v2"], "split": ["train", "test"]}
+        {
+            "contact_id": ["a", "b"],
+            "customer_id": ["C1", "C2"],
+            "voice_group": ["v1", "v2"],
+            "split": ["train", "test"],
+        }
     ).with_columns(pl.col(column).first())
     with pytest.raises(LeakError, match=name):
         assert_disjoint(sides)

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.telephone import CLEAN, EFFECTS, PacketLoss, Sounds, Telephony, at_random, effect, sounds_in
+from data.telephone import (
+    CLEAN,
+    EFFECTS,
+    PacketLoss,
+    Sounds,
+    Telephony,
+    at_random,
+    effect,
+    sounds_in,
+)
 
 RATE = 16000
 KEEP_LENGTH = [name for name in EFFECTS if name != "speed"]
@@ -60,9 +69,16 @@ def test_every_length_comes_back(name: str, frames: int) -> None:
     assert effect(name)(voice, RATE, np.random.default_rng(0)).shape == (frames,)
 
 
-@pytest.mark.parametrize(("name", "low_hz", "high_hz"), [
-    ("mulaw", 250, 3800), ("alaw", 250, 3800), ("gsm", 250, 4000), ("amr_nb", 100, 3700), ("amr_wb", 20, 7500),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "low_hz", "high_hz"),
+    [
+        ("mulaw", 250, 3800),
+        ("alaw", 250, 3800),
+        ("gsm", 250, 4000),
+        ("amr_nb", 100, 3700),
+        ("amr_wb", 20, 7500),
+    ],
+)
 def test_a_line_carries_its_band_only(name: str, low_hz: float, high_hz: float) -> None:
     heard = sent(name)
     assert power(heard, 1000, 3200) > 0.5 * power(a_voice(), 1000, 3200)
@@ -99,7 +115,9 @@ def test_a_lost_packet_is_filled_with_the_one_before() -> None:
     heard = PacketLoss(30.0, 1.0)(a_voice(), RATE, np.random.default_rng(3))
     voice = a_voice()
     gaps = [
-        n for n in range(2, 99) if not np.array_equal(heard[n * 320 : n * 320 + 320], voice[n * 320 : n * 320 + 320])
+        n
+        for n in range(2, 99)
+        if not np.array_equal(heard[n * 320 : n * 320 + 320], voice[n * 320 : n * 320 + 320])
     ]
     assert len(gaps) > 10
     for n in gaps:
@@ -123,7 +141,9 @@ def test_speed_changes_pace_and_pitch() -> None:
 def test_a_room_rings_on_after_the_voice() -> None:
     click = np.zeros(RATE, np.float32)
     click[1000] = 0.5
-    small, large = (effect(f"room_{ms}ms")(click, RATE, np.random.default_rng(0)) for ms in (100, 600))
+    small, large = (
+        effect(f"room_{ms}ms")(click, RATE, np.random.default_rng(0)) for ms in (100, 600)
+    )
     after = slice(1000 + int(0.15 * RATE), None)
     assert np.sum(large[after] ** 2) > 10 * np.sum(small[after] ** 2)
     assert np.abs(large).argmax() == 1000
@@ -144,19 +164,29 @@ def test_recordings_of_a_folder_are_what_is_heard(tmp_path: Path) -> None:
 def test_each_effect_falls_to_its_share_of_the_speech() -> None:
     settings = Telephony({"packet_loss_30pct": 0.25, "gsm": 0.0})
     rng = np.random.default_rng(0)
-    changed = [not np.array_equal(at_random(a_voice(), RATE, settings, Sounds(), rng), a_voice()) for _ in range(400)]
+    changed = [
+        not np.array_equal(at_random(a_voice(), RATE, settings, Sounds(), rng), a_voice())
+        for _ in range(400)
+    ]
     assert np.mean(changed) == pytest.approx(0.25, abs=0.06)
 
 
 @pytest.mark.parametrize("name", ["gms", "noise_10pct", "gsm_3db", "noise_", "", "mulaw+"])
 def test_a_name_that_is_none_is_refused_with_those_there_are(name: str) -> None:
-    with pytest.raises(ValueError, match=r"is no telephone effect. There are .*packet_loss_<number>pct"):
+    with pytest.raises(
+        ValueError, match=r"is no telephone effect. There are .*packet_loss_<number>pct"
+    ):
         effect(name)
 
 
-@pytest.mark.parametrize(("shares", "says"), [
-    ({"gms": 0.1}, "no telephone effect"), ({"gsm": 1.5}, "between 0 and 1"), ({"speed": 0.1}, "speed_spread"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("shares", "says"),
+    [
+        ({"gms": 0.1}, "no telephone effect"),
+        ({"gsm": 1.5}, "between 0 and 1"),
+        ({"speed": 0.1}, "speed_spread"),
+    ],
+)
 def test_shares_that_make_no_sense_are_refused(shares: dict[str, float], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         Telephony(shares)

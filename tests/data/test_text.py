@@ -27,7 +27,10 @@ from data.text import ALPHABET, normalise
         ("10,000 calls in 1999", "ten thousand calls in nineteen ninety nine"),
         ("card 4111 1111 1111 1111", f"card four{' one' * 15}"),
         ("5:30 p.m. on May 5", "five thirty p m on may fifth"),
-        ("5.12.1979 or 2024-11-22", "five twelve nineteen seventy nine or twenty twenty four eleven twenty two"),
+        (
+            "5.12.1979 or 2024-11-22",
+            "five twelve nineteen seventy nine or twenty twenty four eleven twenty two",
+        ),
         ("10 20 30 40", "ten twenty thirty forty"),
         ("R&D", "r and d"),
         ("…", ""),
@@ -38,7 +41,9 @@ def test_written_text_becomes_what_is_said(written: str, spoken: str) -> None:
     assert normalise(written) == spoken
 
 
-@pytest.mark.parametrize("text", ["$3.07 & 50% @ 12:30", "rock 'n' roll", "don''t", "日本 ١٢", "a\tb\nc", "x²½"])
+@pytest.mark.parametrize(
+    "text", ["$3.07 & 50% @ 12:30", "rock 'n' roll", "don''t", "日本 ١٢", "a\tb\nc", "x²½"]
+)
 def test_normalising_twice_changes_nothing_and_leaves_only_the_alphabet(text: str) -> None:
     once = normalise(text)
     assert normalise(once) == once

@@ -7,14 +7,48 @@ from dataclasses import replace
 
 import pytest
 
-from data.transcripts import HeardCall, HeardTurn, Word, from_json, to_ctm, to_json, to_lhotse, to_nemo, to_vtt
+from data.transcripts import (
+    HeardCall,
+    HeardTurn,
+    Word,
+    from_json,
+    to_ctm,
+    to_json,
+    to_lhotse,
+    to_nemo,
+    to_vtt,
+)
 
 TURNS = [
-    HeardTurn("agent", 0.5, 2.0, "good <day>", 0.9, [Word("good", 0.6, 0.9, 0.95), Word("<day>", 1.0, 1.9, 0.85)]),
-    HeardTurn("customer", 1.8, 3.0, "pay & go", 0.5, [Word("pay", 1.8, 2.1, 0.5), Word("go", 2.5, 3.02, 0.5)]),
+    HeardTurn(
+        "agent",
+        0.5,
+        2.0,
+        "good <day>",
+        0.9,
+        [Word("good", 0.6, 0.9, 0.95), Word("<day>", 1.0, 1.9, 0.85)],
+    ),
+    HeardTurn(
+        "customer",
+        1.8,
+        3.0,
+        "pay & go",
+        0.5,
+        [Word("pay", 1.8, 2.1, 0.5), Word("go", 2.5, 3.02, 0.5)],
+    ),
     HeardTurn("agent", 3661.5, 3662.0, "bye", 0.7, [Word("bye", 3661.6, 3661.9, 0.7)]),
 ]
-CALL = HeardCall("line 7", "/calls/line 7.wav", 8000, 2, 8000 * 3700, {0: "customer", 1: "agent"}, TURNS, "m1", True)
+CALL = HeardCall(
+    "line 7",
+    "/calls/line 7.wav",
+    8000,
+    2,
+    8000 * 3700,
+    {0: "customer", 1: "agent"},
+    TURNS,
+    "m1",
+    True,
+)
 
 
 def test_json_gives_back_the_call() -> None:
@@ -35,7 +69,10 @@ def test_vtt_has_a_cue_a_turn_with_its_voice() -> None:
 
 def test_ctm_is_sorted_by_channel_and_time_with_six_fields() -> None:
     rows = [line.split() for line in to_ctm(CALL).splitlines()]
-    assert [row[:4] for row in rows[:2]] == [["line_7", "1", "1.800", "0.300"], ["line_7", "1", "2.500", "0.520"]]
+    assert [row[:4] for row in rows[:2]] == [
+        ["line_7", "1", "1.800", "0.300"],
+        ["line_7", "1", "2.500", "0.520"],
+    ]
     assert [row[1] for row in rows] == ["1", "1", "2", "2", "2"]
     assert all(len(row) == 6 for row in rows)
 

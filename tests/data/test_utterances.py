@@ -25,14 +25,21 @@ def a_side(contact_id: str, split: str, voice: str = "v1") -> dict[str, str]:
 
 
 def the_splits(*sides: dict[str, str]) -> pl.DataFrame:
-    schema = {"contact_id": pl.String, "customer_id": pl.String, "voice_group": pl.String, "split": pl.String}
+    schema = {
+        "contact_id": pl.String,
+        "customer_id": pl.String,
+        "voice_group": pl.String,
+        "split": pl.String,
+    }
     return pl.DataFrame(list(sides), schema=schema)
 
 
 def a_two_channel_tone(_contact_id: str = "") -> tuple[np.ndarray, int]:
     """Two seconds: 400 Hz on channel 0 (the customer), 900 Hz on channel 1."""
     at = np.arange(2 * RATE) / RATE
-    return np.stack([0.3 * np.sin(2 * np.pi * hz * at) for hz in (400, 900)], 1).astype(np.float32), RATE
+    return np.stack([0.3 * np.sin(2 * np.pi * hz * at) for hz in (400, 900)], 1).astype(
+        np.float32
+    ), RATE
 
 
 def run(out: Path, turns: list[Any], *sides: dict[str, str], **changes: Any) -> dict[str, Any]:
@@ -92,9 +99,14 @@ def test_what_cannot_be_used_is_counted_under_its_reason(tmp_path: Path) -> None
     summary = run(tmp_path, turns, a_side("a", "train"), a_side("b", "aside"))
     assert [row["text"] for row in rows_of(tmp_path, "train")] == ["good"]
     assert summary["skipped"] == {
-        "beyond the recording": 1, "call set aside by the split": 1, "neither customer nor agent": 1,
-        "no recording": 1, "no times": 1, "no words": 1, "shorter than 0.1 s": 1,
-    }  # fmt: skip
+        "beyond the recording": 1,
+        "call set aside by the split": 1,
+        "neither customer nor agent": 1,
+        "no recording": 1,
+        "no times": 1,
+        "no words": 1,
+        "shorter than 0.1 s": 1,
+    }
 
 
 def test_a_second_run_decodes_nothing_and_changes_nothing(tmp_path: Path) -> None:
@@ -106,7 +118,9 @@ def test_a_second_run_decodes_nothing_and_changes_nothing(tmp_path: Path) -> Non
         raise AssertionError(f"{contact_id} was decoded again")
 
     recordings = frame("recordings", [a_recording("a")])
-    second = cut(recordings, frame("turns", turns), the_splits(a_side("a", "train")), never, tmp_path)
+    second = cut(
+        recordings, frame("turns", turns), the_splits(a_side("a", "train")), never, tmp_path
+    )
     assert (first["written"], first["reused"], second["written"], second["reused"]) == (1, 0, 0, 1)
     assert (tmp_path / "train.jsonl").read_bytes() == before
 
@@ -140,8 +154,11 @@ def test_the_test_set_keeps_whatever_can_be_cut(tmp_path: Path) -> None:
     ]
     summary = run(tmp_path, turns, a_side("a", "test"))
     assert [(row["text"], row["duration"]) for row in rows_of(tmp_path, "test")] == [
-        ("coughs", 0.5), ("", 0.5), ("uh", 0.05), ("late", 0.5),
-    ]  # fmt: skip
+        ("coughs", 0.5),
+        ("", 0.5),
+        ("uh", 0.05),
+        ("late", 0.5),
+    ]
     assert summary["skipped"] == {}
 
 
@@ -159,9 +176,14 @@ def test_every_millisecond_of_both_sides_has_a_reason(tmp_path: Path) -> None:
     sides = [a_side("a", "train"), other, a_side("c", "aside"), a_side("d", "train")]
     found = run(tmp_path, turns, *sides)["ms"]
     assert found == {
-        "train": 500 + 750, "no words": 500, "between turns": 1000 + 1250 + 1000 + 1000, "valid": 1000,
-        "agent outside train": 1000, "call set aside by the split": 4000, "not transcribed": 4000,
-    }  # fmt: skip
+        "train": 500 + 750,
+        "no words": 500,
+        "between turns": 1000 + 1250 + 1000 + 1000,
+        "valid": 1000,
+        "agent outside train": 1000,
+        "call set aside by the split": 4000,
+        "not transcribed": 4000,
+    }
     assert sum(found.values()) == 4 * 2 * 2000
 
 
@@ -177,8 +199,14 @@ def test_one_call_that_cannot_be_decoded_is_listed_and_the_others_are_cut(tmp_pa
     recordings = frame("recordings", [a_recording(side["contact_id"]) for side in sides])
     summary = cut(recordings, frame("turns", turns), the_splits(*sides), torn, tmp_path)
     assert [row["contact_id"] for row in rows_of(tmp_path, "train")] == ["a", "c"]
-    assert summary["refused"] == [{"thing": "call b", "kind": "recording", "next_step": "Export it again.",
-                                   "reason": "b.wav: truncated (5 of 9 frames)"}]  # fmt: skip
+    assert summary["refused"] == [
+        {
+            "thing": "call b",
+            "kind": "recording",
+            "next_step": "Export it again.",
+            "reason": "b.wav: truncated (5 of 9 frames)",
+        }
+    ]
     assert (summary["ms"]["unreadable"], sum(summary["ms"].values())) == (4000, 12000)
 
 

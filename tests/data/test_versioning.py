@@ -25,7 +25,7 @@ class Shop:
     def version(self, commit="abc", now=NOW):
         return versioning.version(
             self.store / "tables", self.store / "shards", self.repo, str(self.remote), commit, now
-        )  # fmt: skip
+        )
 
     def objects(self):
         return {path: path.stat().st_mtime_ns for path in self.remote.rglob("*") if path.is_file()}
@@ -66,7 +66,11 @@ def test_the_same_data_is_the_same_version_and_pushes_nothing(shop):
     first = shop.version()
     before = shop.objects()
     again = shop.version(commit="def", now=NOW.replace(year=2027))
-    assert (again.dvc_hash, again.created_at, again.git_commit) == (first.dvc_hash, first.created_at, "def")
+    assert (again.dvc_hash, again.created_at, again.git_commit) == (
+        first.dvc_hash,
+        first.created_at,
+        "def",
+    )
     assert shop.objects() == before
 
 
@@ -85,7 +89,9 @@ def test_a_shard_is_linked_and_a_table_is_not(shop):
     shop.version()
     dataset = shop.repo / "dataset"
     assert (dataset / "shards" / "00000.tar").samefile(shop.store / "shards" / "00000.tar")
-    assert not (dataset / "tables" / "contacts.parquet").samefile(shop.store / "tables" / "contacts.parquet")
+    assert not (dataset / "tables" / "contacts.parquet").samefile(
+        shop.store / "tables" / "contacts.parquet"
+    )
     assert os.access(shop.store / "tables" / "contacts.parquet", os.W_OK)
 
 
@@ -93,7 +99,9 @@ def test_what_is_no_longer_in_the_store_is_not_in_the_next_version(shop, tmp_pat
     shop.version()
     (shop.store / "shards" / "00001.tar").unlink()
     (shop.store / "tables" / "outcomes.parquet").unlink()
-    out = versioning.checkout(shop.version().dvc_hash, shop.repo, str(shop.remote), tmp_path / "out")
+    out = versioning.checkout(
+        shop.version().dvc_hash, shop.repo, str(shop.remote), tmp_path / "out"
+    )
     assert sorted(path.name for path in (out / "shards").iterdir()) == ["00000.tar", "00002.tar"]
     assert not (out / "tables" / "outcomes.parquet").exists()
 
@@ -103,7 +111,10 @@ def test_every_version_leaves_its_pointer_in_the_history(shop):
     a_wav(shop.export / "recordings" / "call-3.wav", duration_s=15.0, seed=77)
     shop.ingest()
     second = shop.version(now=NOW.replace(year=2027))
-    assert [one.dvc_hash for one in versioning.history(shop.repo)] == [first.dvc_hash, second.dvc_hash]
+    assert [one.dvc_hash for one in versioning.history(shop.repo)] == [
+        first.dvc_hash,
+        second.dvc_hash,
+    ]
     for one in (first, second):
         assert one.dvc_hash in (shop.repo / "history" / f"{one.dvc_hash}.dvc").read_text()
 
@@ -117,7 +128,9 @@ def test_an_object_missing_in_the_remote_is_found_and_brought_again(shop):
     gone = max(shop.objects(), key=lambda path: path.stat().st_size)
     content = gone.read_bytes()
     gone.unlink()
-    assert [problem.split(": ")[1] for problem in shop.verify(made.dvc_hash)] == ["missing in the remote"]
+    assert [problem.split(": ")[1] for problem in shop.verify(made.dvc_hash)] == [
+        "missing in the remote"
+    ]
     assert shop.version() == made
     assert gone.read_bytes() == content
     assert shop.verify(made.dvc_hash) == []
@@ -138,7 +151,9 @@ def test_damage_that_cannot_be_repaired_is_an_error(shop):
     cached = [path for path in (shop.repo / ".dvc" / "cache").rglob("*") if path.is_file()]
     flip(max(cached, key=lambda path: path.stat().st_size))  # the cache itself is damaged ...
     shutil.rmtree(shop.remote)  # ... and the remote is gone
-    with pytest.raises(VersionError, match=r"1 of \d+ objects are not whole in .* after a repair .*damaged in the"):
+    with pytest.raises(
+        VersionError, match=r"1 of \d+ objects are not whole in .* after a repair .*damaged in the"
+    ):
         shop.version()
 
 
@@ -200,7 +215,14 @@ def test_a_checkout_never_overwrites(shop, tmp_path):
 
 def test_no_data_is_no_version(tmp_path):
     with pytest.raises(VersionError, match="no tables to version"):
-        versioning.version(tmp_path / "tables", tmp_path / "shards", tmp_path / "repo", str(tmp_path / "r"), "abc", NOW)
+        versioning.version(
+            tmp_path / "tables",
+            tmp_path / "shards",
+            tmp_path / "repo",
+            str(tmp_path / "r"),
+            "abc",
+            NOW,
+        )
 
 
 def test_dvc_keeps_its_pickles_out_of_shared_folders_and_checks_what_it_pulls(shop):

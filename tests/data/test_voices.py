@@ -8,7 +8,12 @@ from scipy.signal import lfilter
 
 from data.voices import VoiceParams, voice_groups
 
-THROATS = [(95, (500, 1400, 2400)), (140, (620, 1750, 2700)), (215, (720, 2050, 3100)), (250, (430, 1250, 2900))]
+THROATS = [
+    (95, (500, 1400, 2400)),
+    (140, (620, 1750, 2700)),
+    (215, (720, 2050, 3100)),
+    (250, (430, 1250, 2900)),
+]
 
 
 def speak(throat: int, seed: int, rate_hz: int = 8000, seconds: float = 6.0) -> np.ndarray:
@@ -40,7 +45,10 @@ def grouped(names: list[str], groups: int = 4) -> dict[str, str]:
 
 def test_calls_of_one_voice_fall_into_one_group():
     found = grouped(list(HEARD))
-    voices_of = {group: {CALLS[name][0] for name in found if found[name] == group} for group in found.values()}
+    voices_of = {
+        group: {CALLS[name][0] for name in found if found[name] == group}
+        for group in found.values()
+    }
     assert len(voices_of) == 4
     assert all(len(voices) == 1 for voices in voices_of.values())
 
@@ -53,9 +61,10 @@ def test_another_rate_is_heard_as_the_same_voice():
     HEARD["wide"] = np.repeat(HEARD["k00"], 2)
     try:
         found = voice_groups(
-            lambda name: (HEARD[name], 16000 if name == "wide" else 8000), pl.DataFrame({"contact_id": list(HEARD)}),
+            lambda name: (HEARD[name], 16000 if name == "wide" else 8000),
+            pl.DataFrame({"contact_id": list(HEARD)}),
             VoiceParams(groups=4),
-        )  # fmt: skip
+        )
         of = dict(found.iter_rows())
         assert of["wide"] == of["k01"]
     finally:
@@ -70,4 +79,6 @@ def test_a_call_without_speech_is_left_out():
 
 
 def test_no_calls_give_no_groups():
-    assert voice_groups(lambda name: (HEARD[name], 8000), pl.DataFrame(schema={"contact_id": pl.String})).is_empty()
+    assert voice_groups(
+        lambda name: (HEARD[name], 8000), pl.DataFrame(schema={"contact_id": pl.String})
+    ).is_empty()

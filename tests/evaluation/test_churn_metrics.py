@@ -10,7 +10,13 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
-from evaluation.metrics.churn import attainable_skill, churn_metrics, known_by, per_unit, point_metrics
+from evaluation.metrics.churn import (
+    attainable_skill,
+    churn_metrics,
+    known_by,
+    per_unit,
+    point_metrics,
+)
 from evaluation.metrics.churn_references import kaplan_meier, logistic
 
 DAY = date(2026, 1, 1)
@@ -66,7 +72,9 @@ def test_censoring_is_undone_by_weights():
     whole, cut = point_metrics(predictions(20_000)), predictions(20_000, seen=(10, 200))
     left, weight = known_by(cut, 90)
     assert 0.2 < (weight == 0).mean() < 0.6
-    assert np.average(left[weight > 0]) > 1.15 * np.average(left, weights=weight)  # what ignoring censoring would say
+    assert np.average(left[weight > 0]) > 1.15 * np.average(
+        left, weights=weight
+    )  # what ignoring censoring would say
     found = point_metrics(cut)
     for name in ("brier_90", "log_loss_90", "auc_90"):
         assert found[name] == pytest.approx(whole[name], rel=0.03), name
@@ -78,10 +86,12 @@ def test_weights_by_hand():
     """Five customers; one is lost on day 10 while four are under observation, so the rest weigh 4/3."""
     frame = pl.DataFrame(
         {
-            "customer_id": list("abcde"), "as_of": [DAY] * 5, "event": [True, False, True, False, True],
+            "customer_id": list("abcde"),
+            "as_of": [DAY] * 5,
+            "event": [True, False, True, False, True],
             "time_days": [5.0, 10.0, 20.0, 90.0, 120.0],
         }
-    )  # fmt: skip
+    )
     left, weight = known_by(frame, 90)
     assert left.tolist() == [True, False, True, False, False]
     assert weight.tolist() == pytest.approx([1, 0, 4 / 3, 4 / 3, 4 / 3])
@@ -106,13 +116,17 @@ def test_good_risks_are_calibrated_and_exaggerated_ones_are_not():
 
 def test_intervals_hold_the_figure_and_count_customers_not_rows():
     frame = predictions(400)
-    thrice = pl.concat([frame.with_columns(pl.lit(date(2026, month, 1)).alias("as_of")) for month in (1, 2, 3)])
+    thrice = pl.concat(
+        [frame.with_columns(pl.lit(date(2026, month, 1)).alias("as_of")) for month in (1, 2, 3)]
+    )
     one, three = (churn_metrics(rows, seed=1)["risk_90"] for rows in (frame, thrice))
     for name in one:
         assert one[name].low <= one[name].value <= one[name].high, name
         assert three[name].value == pytest.approx(one[name].value), name
         assert three[name].clusters == 400
-        assert three[name].high - three[name].low == pytest.approx(one[name].high - one[name].low, rel=0.35), name
+        assert three[name].high - three[name].low == pytest.approx(
+            one[name].high - one[name].low, rel=0.35
+        ), name
 
 
 def test_losses_a_unit_add_up_to_the_figure():
@@ -120,18 +134,26 @@ def test_losses_a_unit_add_up_to_the_figure():
     units = per_unit(frame)
     found = point_metrics(frame)
     for loss in ("brier", "log_loss"):
-        assert (units[loss] * units["weight"]).sum() / units["weight"].sum() == pytest.approx(found[f"{loss}_90"])
+        assert (units[loss] * units["weight"]).sum() / units["weight"].sum() == pytest.approx(
+            found[f"{loss}_90"]
+        )
 
 
 def test_targets_without_dates_are_scored_as_they_are():
-    frame = predictions().rename({"risk_90": "risk"}).with_columns(pl.lit(None, pl.Float64).alias("time_days"))
+    frame = (
+        predictions()
+        .rename({"risk_90": "risk"})
+        .with_columns(pl.lit(None, pl.Float64).alias("time_days"))
+    )
     found = point_metrics(frame)
     assert found["auc"] == pytest.approx(roc_auc_score(frame["event"], frame["risk"]))
     assert set(churn_metrics(frame, seed=0)) == {"risk"}
 
 
 def test_what_cannot_be_said_is_left_out_and_never_nan():
-    known = predictions(500).with_columns(pl.lit(0.3).alias("risk_90"))  # a life table: one risk for all
+    known = predictions(500).with_columns(
+        pl.lit(0.3).alias("risk_90")
+    )  # a life table: one risk for all
     found = point_metrics(known)
     assert "calibration_slope_90" not in found
     assert found["calibration_intercept_90"] != 0
@@ -159,10 +181,12 @@ def test_skill_is_one_for_the_truth_and_zero_for_the_base_rate():
 def test_the_life_table_by_hand():
     train = pl.DataFrame(
         {
-            "customer_id": list("abcd"), "as_of": [DAY] * 4, "event": [True, False, True, False],
+            "customer_id": list("abcd"),
+            "as_of": [DAY] * 4,
+            "event": [True, False, True, False],
             "time_days": [10.0, 20.0, 60.0, 400.0],
         }
-    )  # fmt: skip
+    )
     found = kaplan_meier(train, train, (30, 90)).row(0, named=True)
     assert found["risk_30"] == pytest.approx(1 / 4)
     assert found["risk_90"] == pytest.approx(1 - (3 / 4) * (1 / 2))
@@ -171,9 +195,10 @@ def test_the_life_table_by_hand():
 
 def test_logistic_regression_ranks_by_what_drives_leaving():
     frame = predictions(2000, seen=(10, 400)).with_columns(
-        (pl.col("risk_90") * 10).alias("friction"), pl.lit("x").alias("plan"),
+        (pl.col("risk_90") * 10).alias("friction"),
+        pl.lit("x").alias("plan"),
         pl.when(pl.int_range(pl.len()) % 3 == 0).then(None).otherwise(1.0).alias("wait"),
-    )  # fmt: skip
+    )
     found = logistic(frame[:1000], frame[1000:], ["friction", "plan", "wait"], (90,))
     scored = frame[1000:].drop("risk_90").join(found, on=["customer_id", "as_of"])
     assert point_metrics(scored)["auc_90"] > 0.7
@@ -183,8 +208,13 @@ def test_logistic_regression_ranks_by_what_drives_leaving():
 def test_the_calibration_slope_is_found_however_overconfident_the_risks(slope):
     rng = np.random.default_rng(0)
     logit = rng.normal(-1, 1, 4000)
-    frame = pl.DataFrame({
-        "customer_id": [f"C{n}" for n in range(4000)], "as_of": None, "time_days": None,
-        "event": rng.random(4000) < 1 / (1 + np.exp(-logit)), "risk": 1 / (1 + np.exp(-logit / slope)),
-    })  # fmt: skip
+    frame = pl.DataFrame(
+        {
+            "customer_id": [f"C{n}" for n in range(4000)],
+            "as_of": None,
+            "time_days": None,
+            "event": rng.random(4000) < 1 / (1 + np.exp(-logit)),
+            "risk": 1 / (1 + np.exp(-logit / slope)),
+        }
+    )
     assert point_metrics(frame)["calibration_slope"] == pytest.approx(slope, rel=0.15)

@@ -6,7 +6,14 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from evaluation.compare import CompareError, DifferentDataError, RunView, compare, comparison_page, print_comparison
+from evaluation.compare import (
+    CompareError,
+    DifferentDataError,
+    RunView,
+    compare,
+    comparison_page,
+    print_comparison,
+)
 from evaluation.gates import examples
 
 
@@ -21,13 +28,17 @@ def _printed(comparison) -> str:
 
 
 def test_only_parameters_that_differ_are_shown():
-    found = compare([a_run("a", steps="100", rate="0.1"), a_run("b", steps="200", rate="0.1", extra="1")])
+    found = compare(
+        [a_run("a", steps="100", rate="0.1"), a_run("b", steps="200", rate="0.1", extra="1")]
+    )
     assert found.params == [("extra", [None, "1"]), ("steps", ["100", "200"])]
 
 
 def test_metrics_come_with_intervals_where_a_scorecard_has_them():
     card = examples.asr(0.1)
-    found = compare([a_run("a", card, metrics={"wer": 0.5, "loss": 2.0}), a_run("b", metrics={"wer": 0.3})])
+    found = compare(
+        [a_run("a", card, metrics={"wer": 0.5, "loss": 2.0}), a_run("b", metrics={"wer": 0.3})]
+    )
     metrics = dict(found.metrics)
     assert metrics["wer"][0] == card.metrics["wer"]
     assert (metrics["wer"][1].value, metrics["wer"][1].low) == (0.3, None)
@@ -42,8 +53,12 @@ def test_the_worst_regressions_come_first_and_show_what_was_heard():
     lost = (change.worst["after"] - change.worst["before"]).to_list()
     assert len(lost) == 5
     assert lost == sorted(lost, reverse=True)
-    assert lost[0] == max(new - old for old, new in zip(
-        examples.asr(0.1).units["errors"], examples.asr(0.3).units["errors"], strict=True))  # fmt: skip
+    assert lost[0] == max(
+        new - old
+        for old, new in zip(
+            examples.asr(0.1).units["errors"], examples.asr(0.3).units["errors"], strict=True
+        )
+    )
     first = change.worst.row(0, named=True)
     assert first["hyp_after"].split().count("mumble") == first["after"]
 
@@ -59,12 +74,16 @@ def test_churn_runs_are_paired_by_customer():
 
 def test_luck_is_called_no_sure_difference():
     found = compare([a_run("old", examples.asr(0.3)), a_run("new", examples.asr(0.3, seed=2))])
-    assert not next(difference for difference in found.differences if difference.metric == "wer").sure
+    assert not next(
+        difference for difference in found.differences if difference.metric == "wer"
+    ).sure
     assert "no sure difference" in _printed(found)
 
 
 def test_a_loss_in_one_slice_is_shown_with_its_corrected_p_value():
-    found = compare([a_run("old", examples.asr(0.3)), a_run("new", examples.asr(0.05, hidden=("agent", 0.45)))])
+    found = compare(
+        [a_run("old", examples.asr(0.3)), a_run("new", examples.asr(0.05, hidden=("agent", 0.45)))]
+    )
     by_name = {f"{one.found.by} {one.found.value}": one.found for one in found.slices}
     assert by_name["role agent"].gain.high < 0
     assert by_name["role agent"].p < 0.001
@@ -74,7 +93,9 @@ def test_a_loss_in_one_slice_is_shown_with_its_corrected_p_value():
 
 
 def test_whole_calls_are_listed_with_what_they_lost_and_won():
-    (change,) = compare([a_run("old", examples.asr(0.1)), a_run("new", examples.asr(0.3))], worst=4).changes
+    (change,) = compare(
+        [a_run("old", examples.asr(0.1)), a_run("new", examples.asr(0.3))], worst=4
+    ).changes
     assert (change.whole, change.wholes.height) == ("call", 8)
     lost = (change.wholes["after"] - change.wholes["before"]).to_list()
     assert lost == sorted(lost, reverse=True)
@@ -84,15 +105,22 @@ def test_whole_calls_are_listed_with_what_they_lost_and_won():
 def test_regressions_can_be_heard_where_the_sound_is_at_hand():
     found = compare([a_run("old", examples.asr(0.1)), a_run("new", examples.asr(0.3))])
     first = found.changes[0].worst.row(0, named=True)
-    page = comparison_page(found, lambda row: "data:audio/ogg;base64,AAAA" if row == first else None)
+    page = comparison_page(
+        found, lambda row: "data:audio/ogg;base64,AAAA" if row == first else None
+    )
     assert page.count("<audio") == 1
     assert 'src="data:audio/ogg;base64,AAAA"' in page
 
 
 @pytest.mark.parametrize(("first", "second"), [("d1", "d2"), ("", ""), ("d1", "")])
 def test_other_or_unknown_test_data_is_refused_and_on_request_marked(first, second):
-    runs = [a_run("a", data_hash=first, metrics={"wer": 0.1}), a_run("b", data_hash=second, metrics={"wer": 0.2})]
-    with pytest.raises(DifferentDataError, match=f"a on {first or 'unknown'}.*b on {second or 'unknown'}"):
+    runs = [
+        a_run("a", data_hash=first, metrics={"wer": 0.1}),
+        a_run("b", data_hash=second, metrics={"wer": 0.2}),
+    ]
+    with pytest.raises(
+        DifferentDataError, match=f"a on {first or 'unknown'}.*b on {second or 'unknown'}"
+    ):
         compare(runs)
     found = compare(runs, across_data=True)
     assert "cannot be subtracted" in _printed(found)

@@ -9,7 +9,13 @@ import pytest
 
 from data.params import ParamsError, section
 from evaluation.gates import examples
-from evaluation.gates.decide import DecisionError, check_modules, read_decision, validate_record, write_decision
+from evaluation.gates.decide import (
+    DecisionError,
+    check_modules,
+    read_decision,
+    validate_record,
+    write_decision,
+)
 from evaluation.gates.evidence import Check
 from evaluation.gates.params import AsrGate, GateParams
 from evaluation.gates.unproven import lacks_proof
@@ -26,10 +32,22 @@ def _decide(evidence=None, by="nightly", now=NOW, params=None):
 
 def test_the_checks_are_found_by_name():
     assert set(CHECKS) >= {
-        "behaviour", "better", "calibration", "card_and_licence", "critical_words", "data_contract", "downstream",
-        "enough_evidence", "floor", "guardrail", "long_horizon", "same_bundle", "same_data", "size_and_latency",
+        "behaviour",
+        "better",
+        "calibration",
+        "card_and_licence",
+        "critical_words",
+        "data_contract",
+        "downstream",
+        "enough_evidence",
+        "floor",
+        "guardrail",
+        "long_horizon",
+        "same_bundle",
+        "same_data",
+        "size_and_latency",
         "slices",
-    }  # fmt: skip
+    }
     for name, module in CHECKS.items():
         assert module.__name__.endswith(f".{name}")
         assert "\n" not in module.PROMISE
@@ -68,7 +86,9 @@ def test_the_same_evidence_gives_the_same_id_at_any_time_and_other_evidence_anot
 
 
 def test_a_skipped_check_lets_pass_and_its_reason_is_on_the_record(tmp_path: Path):
-    skip = {"data_contract": "The export of March came without outcomes; agreed with the data office."}
+    skip = {
+        "data_contract": "The export of March came without outcomes; agreed with the data office."
+    }
     decision = _decide(examples.evidence(facts={"contract_ok": None}, skip=skip))
     assert decision.accepted
     (answer,) = [check for check in decision.checks if check.name == "data_contract"]
@@ -154,7 +174,9 @@ def test_what_is_no_limit_is_no_setting_for_any_reason(limits, says):
 
 
 def test_naming_one_behaviour_test_or_floor_does_not_drop_the_others():
-    gate = section(GateParams, {"asr": {"behaviour": {"louder": 0.01}, "floors": {"cer": 0.2}}}, "gate").asr
+    gate = section(
+        GateParams, {"asr": {"behaviour": {"louder": 0.01}, "floors": {"cer": 0.2}}}, "gate"
+    ).asr
     assert gate.behaviour == {**AsrGate().behaviour, "louder": 0.01}
     assert gate.floors == {**AsrGate().floors, "cer": 0.2}
     decision = _decide(examples.evidence(behaviour={"louder": 0.05}, probes={"quieter": 0.9}))

@@ -16,7 +16,12 @@ AT = "2026-03-01T12:00:00+00:00"
 
 
 def a_row(n: int = 0, text: str = "cancel my contract please", voice: str | None = "v1", **changes):
-    row = {"audio_filepath": f"a/{n}.wav", "text": text, "contact_id": f"call-{n}", "role": "customer"}
+    row = {
+        "audio_filepath": f"a/{n}.wav",
+        "text": text,
+        "contact_id": f"call-{n}",
+        "role": "customer",
+    }
     return {**row, "voice": voice, "codec": "ULAW", "start_s": 1.5, **changes}
 
 
@@ -69,9 +74,16 @@ def test_a_scorecard_comes_back_as_it_was_saved(card, tmp_path: Path):
     assert again.conditions == {"gsm": card.metrics}
     assert again.units.equals(card.units)
     assert (again.metrics, again.slices, again.ratios, again.facts) == (
-        card.metrics, card.slices, card.ratios, card.facts,
-    )  # fmt: skip
-    assert (again.model, again.data_hash, again.bundle_sha256) == (card.model, card.data_hash, card.bundle_sha256)
+        card.metrics,
+        card.slices,
+        card.ratios,
+        card.facts,
+    )
+    assert (again.model, again.data_hash, again.bundle_sha256) == (
+        card.model,
+        card.data_hash,
+        card.bundle_sha256,
+    )
 
 
 def test_units_exchanged_after_saving_are_noticed(tmp_path: Path):
@@ -94,9 +106,12 @@ def test_saving_twice_writes_the_same_bytes(tmp_path: Path):
 
 def _customers(risks=(0.9, 0.2, 0.1, 0.6), name: str = "risk_90", **changes) -> pl.DataFrame:
     columns = {
-        "customer_id": ["C1", "C2", "C3", "C4"], "as_of": [date(2026, 1, 1)] * 4, "event": [True, False, False, True],
-        "time_days": [30.0, 200.0, 200.0, 60.0], name: list(risks),
-    }  # fmt: skip
+        "customer_id": ["C1", "C2", "C3", "C4"],
+        "as_of": [date(2026, 1, 1)] * 4,
+        "event": [True, False, False, True],
+        "time_days": [30.0, 200.0, 200.0, 60.0],
+        name: list(risks),
+    }
     return pl.DataFrame({**columns, **changes})
 
 
@@ -110,7 +125,9 @@ def test_brier_is_the_mean_squared_distance_where_nobody_is_censored():
 
 
 def test_outcomes_without_dates_are_scored_too():
-    card = churn_scorecard("m", "d", _customers(name="risk", time_days=[None] * 4, as_of=[None] * 4), 0, AT)
+    card = churn_scorecard(
+        "m", "d", _customers(name="risk", time_days=[None] * 4, as_of=[None] * 4), 0, AT
+    )
     assert card.metrics["brier"].value == pytest.approx(0.055)
     assert card.units["unit"].null_count() == 0
 
@@ -138,7 +155,9 @@ def test_predictions_that_cannot_be_scored_are_refused(frame, says):
 
 def test_a_gain_is_positive_for_the_better_model_either_way_round():
     good, bad = examples.asr(0.1), examples.asr(0.3)
-    assert gain(good, bad, "wer", 0).value == pytest.approx(bad.metrics["wer"].value - good.metrics["wer"].value)
+    assert gain(good, bad, "wer", 0).value == pytest.approx(
+        bad.metrics["wer"].value - good.metrics["wer"].value
+    )
     assert gain(bad, good, "wer", 0).value == pytest.approx(-gain(good, bad, "wer", 0).value)
     assert gain(examples.churn(0.2), examples.churn(2.0), "brier", 0).low > 0
 
@@ -149,6 +168,10 @@ def test_scorecards_of_other_units_or_references_are_not_paired():
     with pytest.raises(ScorecardError, match="1 of them the same"):
         pair(card, asr_scorecard("n", "d", [a_row(0), a_row(2)], texts, 0, AT), "wer")
     with pytest.raises(ScorecardError, match="different references"):
-        pair(card, asr_scorecard("n", "d", [a_row(0), a_row(1, "keep my contract please")], texts, 0, AT), "wer")
+        pair(
+            card,
+            asr_scorecard("n", "d", [a_row(0), a_row(1, "keep my contract please")], texts, 0, AT),
+            "wer",
+        )
     with pytest.raises(ScorecardError, match="auc was not measured a unit"):
         pair(card, card, "auc")

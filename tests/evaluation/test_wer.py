@@ -28,7 +28,10 @@ def test_each_kind_of_error_is_counted_apart(said: str, heard: str, errors: Erro
 
 def test_the_corpus_rate_weighs_words_not_utterances() -> None:
     errors = [
-        word_errors("one two three four five six seven eight nine", "one two three four five six seven eight nine")
+        word_errors(
+            "one two three four five six seven eight nine",
+            "one two three four five six seven eight nine",
+        )
     ]
     errors.append(word_errors("no", "yes"))
     assert corpus_wer(errors) == pytest.approx(1 / 10)

@@ -17,10 +17,14 @@ NO_RISKS = pl.DataFrame(schema={"customer_id": pl.String, "risk": pl.Float64})
 
 
 def contacts(count: int, **changes: Any) -> pl.DataFrame:
-    return frame("contacts", [a_contact(f"call-{n:03d}", f"C{n:03d}", **changes) for n in range(count)])
+    return frame(
+        "contacts", [a_contact(f"call-{n:03d}", f"C{n:03d}", **changes) for n in range(count)]
+    )
 
 
-def label(contact: int, name: str, value: str = "yes", probability: float = 0.95) -> tuple[str, str, str, float, str]:
+def label(
+    contact: int, name: str, value: str = "yes", probability: float = 0.95
+) -> tuple[str, str, str, float, str]:
     return f"call-{contact:03d}", name, value, probability, "label_model"
 
 
@@ -53,7 +57,11 @@ def test_between_equal_customers_the_contact_with_friction_comes_first() -> None
 
 def test_several_bad_things_are_worse_than_one() -> None:
     one = label(0, "friction_transfer")
-    several = [label(1, "friction_transfer"), label(1, "sentiment", "negative"), label(1, "friction_long_wait")]
+    several = [
+        label(1, "friction_transfer"),
+        label(1, "sentiment", "negative"),
+        label(1, "friction_long_wait"),
+    ]
     found = worth_hearing(contacts(2), labels(one, *several), NO_RISKS, ONLY_CHOSEN)
     assert chosen(found)[0] == "call-001"
     assert found["trouble"].is_between(0, 1).all()
@@ -61,9 +69,11 @@ def test_several_bad_things_are_worse_than_one() -> None:
 
 def test_unsure_labels_are_worth_more_than_sure_ones_of_the_same_trouble() -> None:
     marked = labels(
-        label(0, "friction_transfer", probability=0.9), label(0, "reason", "billing", 0.99),
-        label(1, "friction_transfer", probability=0.9), label(1, "reason", "billing", 0.5),
-    )  # fmt: skip
+        label(0, "friction_transfer", probability=0.9),
+        label(0, "reason", "billing", 0.99),
+        label(1, "friction_transfer", probability=0.9),
+        label(1, "reason", "billing", 0.5),
+    )
     assert chosen(worth_hearing(contacts(2), marked, NO_RISKS, ONLY_CHOSEN))[0] == "call-001"
     sure = WorthHearingParams(chosen=2, random=0, doubt_weight=0.0)
     assert worth_hearing(contacts(2), marked, NO_RISKS, sure)["value"].n_unique() == 1
@@ -73,13 +83,17 @@ def test_a_contact_one_half_life_older_is_worth_half() -> None:
     old = a_contact("call-000", "C000", started_at=START - timedelta(days=60))
     rows = frame("contacts", [old, a_contact("call-001", "C001")])
     marked = labels(label(0, "friction_transfer"), label(1, "friction_transfer"))
-    found = worth_hearing(rows, marked, NO_RISKS, WorthHearingParams(chosen=2, random=0, half_life_days=60))
+    found = worth_hearing(
+        rows, marked, NO_RISKS, WorthHearingParams(chosen=2, random=0, half_life_days=60)
+    )
     values = dict(found.select("contact_id", "value").iter_rows())
     assert values["call-000"] == pytest.approx(values["call-001"] / 2)
 
 
 def test_one_customer_does_not_fill_the_list() -> None:
-    rows = frame("contacts", [a_contact(f"call-{n:03d}", "C001" if n < 3 else "C002") for n in range(4)])
+    rows = frame(
+        "contacts", [a_contact(f"call-{n:03d}", "C001" if n < 3 else "C002") for n in range(4)]
+    )
     marked = labels(*(label(n, "friction_ivr_dead_end") for n in range(4)))
     found = worth_hearing(rows, marked, risks(C001=0.9, C002=0.1), ONLY_CHOSEN)
     assert found["customer_id"].to_list() == ["C001", "C002"]
@@ -90,18 +104,27 @@ def test_the_lot_is_marked_and_never_repeats_a_chosen_contact() -> None:
     found = worth_hearing(contacts(30), marked, NO_RISKS, WorthHearingParams(chosen=5, random=10))
     assert found["stratum"].to_list() == ["chosen"] * 5 + ["random"] * 10
     assert found["contact_id"].n_unique() == 15
-    assert found.filter(pl.col("stratum") == "random")["inclusion_probability"].unique().to_list() == [10 / 25]
-    assert found.filter(pl.col("stratum") == "random")["why"][0] == "Drawn by lot: 10 of 25 other contacts."
+    assert found.filter(pl.col("stratum") == "random")[
+        "inclusion_probability"
+    ].unique().to_list() == [10 / 25]
+    assert (
+        found.filter(pl.col("stratum") == "random")["why"][0]
+        == "Drawn by lot: 10 of 25 other contacts."
+    )
 
 
 def test_rates_weighted_by_inclusion_probability_are_unbiased() -> None:
     """200 contacts, 60 of them bad; the chosen are nearly all bad, yet the weighted rate is right on average."""
     rng = np.random.default_rng(3)
     bad = set(rng.choice(200, 60, replace=False).tolist())
-    marked = labels(*(label(n, "friction_ivr_dead_end", "yes", 0.9 if n in bad else 0.2) for n in range(200)))
+    marked = labels(
+        *(label(n, "friction_ivr_dead_end", "yes", 0.9 if n in bad else 0.2) for n in range(200))
+    )
     rows, rates, naive = contacts(200), [], []
     for seed in range(200):
-        found = worth_hearing(rows, marked, NO_RISKS, WorthHearingParams(chosen=20, random=20, seed=seed))
+        found = worth_hearing(
+            rows, marked, NO_RISKS, WorthHearingParams(chosen=20, random=20, seed=seed)
+        )
         harm = np.array([int(name[-3:]) in bad for name in found["contact_id"]], dtype=float)
         weight = 1 / found["inclusion_probability"].to_numpy()
         rates.append((harm * weight).sum() / weight.sum())
@@ -121,7 +144,9 @@ def test_the_same_contacts_in_another_order_give_the_same_answer() -> None:
 
 
 def test_why_says_what_counted_in_plain_words() -> None:
-    marked = labels(label(0, "friction_ivr_dead_end", "yes", 0.92), label(0, "sentiment", "negative", 0.81))
+    marked = labels(
+        label(0, "friction_ivr_dead_end", "yes", 0.92), label(0, "sentiment", "negative", 0.81)
+    )
     found = worth_hearing(contacts(1), marked, risks(C000=0.34), ONLY_CHOSEN)
     assert found["why"][0] == (
         "Risk of leaving within 180 days 34% (half of all customers are above 34%); the menu led nowhere (92%); "

@@ -31,14 +31,22 @@ ingest(delivery, Path(sys.argv[2]), datetime(2026, 8, 10, 9, tzinfo=UTC), params
 
 
 def contents(store: Path) -> dict[str, bytes]:
-    files = [path for path in store.rglob("*") if path.is_file() and path.name not in (".ingest.lock", "ingest.json")]
+    files = [
+        path
+        for path in store.rglob("*")
+        if path.is_file() and path.name not in (".ingest.lock", "ingest.json")
+    ]
     return {str(path.relative_to(store)): path.read_bytes() for path in files}
 
 
 def test_an_ingest_killed_at_any_write_is_finished_by_the_next_one(tmp_path):
     monday = an_export(tmp_path / "monday", calls=3, duration_s=15.0)
-    tuesday = an_export(tmp_path / "tuesday", calls=6, duration_s=15.0)  # has monday's calls too ...
-    a_wav(tuesday / "recordings" / "call-1.wav", duration_s=15.0, seed=70)  # ... one of them changed ...
+    tuesday = an_export(
+        tmp_path / "tuesday", calls=6, duration_s=15.0
+    )  # has monday's calls too ...
+    a_wav(
+        tuesday / "recordings" / "call-1.wav", duration_s=15.0, seed=70
+    )  # ... one of them changed ...
     a_truncated_wav(tuesday / "recordings" / "call-6.wav")  # ... and a new one damaged
     undisturbed = tmp_path / "undisturbed"
     params = IngestParams(shard_mb=1)
@@ -50,7 +58,9 @@ def test_an_ingest_killed_at_any_write_is_finished_by_the_next_one(tmp_path):
     while True:
         store = tmp_path / f"killed-{kills + 1}"
         shutil.copytree(tmp_path / "first", store)
-        run = subprocess.run([sys.executable, "-c", KILLED, str(tuesday), str(store), str(kills + 1)], check=False)
+        run = subprocess.run(
+            [sys.executable, "-c", KILLED, str(tuesday), str(store), str(kills + 1)], check=False
+        )
         if run.returncode == 0:
             break
         kills += 1
@@ -59,4 +69,6 @@ def test_an_ingest_killed_at_any_write_is_finished_by_the_next_one(tmp_path):
         ingest(sources.read("auto", tuesday), store, NOW, params=params)
         assert packs.verify(store / "shards", read_tables(store / "tables")["recordings"]) == []
         assert contents(store) == contents(undisturbed)
-    assert kills >= 8  # two shards, four tables, the damaged audio, the list of refusals, the summary
+    assert (
+        kills >= 8
+    )  # two shards, four tables, the damaged audio, the list of refusals, the summary

@@ -36,19 +36,27 @@ def store(tmp_path):
     (store / "shards").mkdir()
     pl.DataFrame(schema=CUSTOMERS).write_parquet(store / "tables" / "customers.parquet")
     for number in range(FILES):
-        (store / "shards" / f"{number:05d}.tar").write_bytes(hashlib.sha256(str(number).encode()).digest() * 600)
+        (store / "shards" / f"{number:05d}.tar").write_bytes(
+            hashlib.sha256(str(number).encode()).digest() * 600
+        )
     return store
 
 
 def objects(remote: Path) -> list[Path]:
     """Whole objects in the remote, by the names DVC gives them."""
     folder = remote / "files" / "md5"
-    return [path for path in folder.glob("[0-9a-f][0-9a-f]/*") if len(path.name.removesuffix(".dir")) == 30]
+    return [
+        path
+        for path in folder.glob("[0-9a-f][0-9a-f]/*")
+        if len(path.name.removesuffix(".dir")) == 30
+    ]
 
 
 def killed_in_the_middle(store: Path, remote: Path) -> int:
     """Starts a push and kills it once some objects have arrived. Returns how many had."""
-    process = subprocess.Popen([sys.executable, "-c", PUSH, str(store), str(remote)], start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PUSH, str(store), str(remote)], start_new_session=True
+    )
     try:
         deadline = time.monotonic() + 120
         while len(objects(remote)) < 20 and process.poll() is None and time.monotonic() < deadline:
@@ -65,7 +73,9 @@ def test_a_killed_push_is_finished_by_the_next_one(store, tmp_path):
     arrived = killed_in_the_middle(store, remote)
     assert 20 <= arrived < FILES + 2, "the push was not killed in its middle"
     for _ in range(2):  # and a version after that one finds nothing to do
-        made = versioning.version(store / "tables", store / "shards", store / "versioned", str(remote), "abc", NOW)
+        made = versioning.version(
+            store / "tables", store / "shards", store / "versioned", str(remote), "abc", NOW
+        )
         assert versioning.verify_remote(made.dvc_hash, store / "versioned", str(remote)) == []
         assert len(objects(remote)) == FILES + 2  # each shard once, the table and the manifest
     assert len(versioning.history(store / "versioned")) == 1
@@ -77,12 +87,16 @@ def test_a_killed_push_is_finished_by_the_next_one(store, tmp_path):
 def test_a_manifest_that_arrived_before_its_objects_is_not_believed(store, tmp_path):
     """The state DVC itself reports as up to date: the manifest is there, most objects are not."""
     remote = tmp_path / "remote"
-    made = versioning.version(store / "tables", store / "shards", store / "versioned", str(remote), "abc", NOW)
+    made = versioning.version(
+        store / "tables", store / "shards", store / "versioned", str(remote), "abc", NOW
+    )
     lost = [path for path in objects(remote) if path.suffix != ".dir"][:500]
     for path in lost:
         path.unlink()
     assert len(versioning.verify_remote(made.dvc_hash, store / "versioned", str(remote))) == 500
-    again = versioning.version(store / "tables", store / "shards", store / "versioned", str(remote), "abc", NOW)
+    again = versioning.version(
+        store / "tables", store / "shards", store / "versioned", str(remote), "abc", NOW
+    )
     assert again == made
     assert versioning.verify_remote(made.dvc_hash, store / "versioned", str(remote)) == []
     assert len(objects(remote)) == FILES + 2
@@ -90,8 +104,12 @@ def test_a_manifest_that_arrived_before_its_objects_is_not_believed(store, tmp_p
 
 def test_a_flipped_byte_in_the_remote_is_found(store, tmp_path):
     remote = tmp_path / "remote"
-    made = versioning.version(store / "tables", store / "shards", store / "versioned", str(remote), "abc", NOW)
-    victim = next(path for path in objects(remote) if path.suffix != ".dir" and path.stat().st_size == 19200)
+    made = versioning.version(
+        store / "tables", store / "shards", store / "versioned", str(remote), "abc", NOW
+    )
+    victim = next(
+        path for path in objects(remote) if path.suffix != ".dir" and path.stat().st_size == 19200
+    )
     content = bytearray(victim.read_bytes())
     content[7] ^= 1
     victim.chmod(0o644)

@@ -16,17 +16,34 @@ SMALL = ROOT / "tests" / "small.yaml"
 def environment(store: Path, **more: str) -> dict[str, str]:
     """The environment of a command that works in `store` and nowhere else."""
     kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("KEEPLINE_", "MLFLOW_", "PREFECT_"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("KEEPLINE_", "MLFLOW_", "PREFECT_"))
     }
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
-    return {**kept, "PATH": path, "KEEPLINE_STORE": str(store), "KEEPLINE_PARAMS": str(SMALL),
-            "PREFECT_HOME": str(store / "prefect"), "KEEPLINE_ACTOR": "tester", **more}  # fmt: skip
+    return {
+        **kept,
+        "PATH": path,
+        "KEEPLINE_STORE": str(store),
+        "KEEPLINE_PARAMS": str(SMALL),
+        "PREFECT_HOME": str(store / "prefect"),
+        "KEEPLINE_ACTOR": "tester",
+        **more,
+    }
 
 
-def keepline(store: Path, *words: str, timeout_s: int = 900, **more: str) -> subprocess.CompletedProcess[str]:
+def keepline(
+    store: Path, *words: str, timeout_s: int = 900, **more: str
+) -> subprocess.CompletedProcess[str]:
     """Runs `keepline words…` and returns what it said."""
-    return subprocess.run([sys.executable, "-m", "flows.cli", *words], cwd=ROOT, env=environment(store, **more),
-                          capture_output=True, text=True, timeout=timeout_s)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", *words],
+        cwd=ROOT,
+        env=environment(store, **more),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from data.records import CONTACTS, TURNS
 from data.store import write_table
 from flows import adapting
 from flows.demo import remarks
-from flows.params import read_params
+from flows.runtime.params import read_params
 from models.decoding import FILES, Decoding
 from models.language import Text
 from training.asr import AsrTraining
@@ -21,42 +21,67 @@ BEAM = Decoding(mode="beam")
 
 
 @pytest.fixture
-def street(tmp_path):
+def context(tmp_path):
     """A store with a call and a chat of training customers, and a call of a test customer."""
 
     def with_params(**params):
-        return SimpleNamespace(path=tmp_path.joinpath, params=SimpleNamespace(adaptation=TextAdaptation(**params)))
+        return SimpleNamespace(
+            path=tmp_path.joinpath, params=SimpleNamespace(adaptation=TextAdaptation(**params))
+        )
 
     split = {"phone": "train", "chat": "train", "exam": "test", None: "train"}
-    write_table(tmp_path / "splits.parquet", pl.DataFrame({"contact_id": list(split), "split": list(split.values())}))
+    write_table(
+        tmp_path / "splits.parquet",
+        pl.DataFrame({"contact_id": list(split), "split": list(split.values())}),
+    )
     channels = {"phone": "phone", "chat": "chat", "exam": "phone"}
-    contacts = [{**dict.fromkeys(CONTACTS), "contact_id": key, "channel": value} for key, value in channels.items()]
+    contacts = [
+        {**dict.fromkeys(CONTACTS), "contact_id": key, "channel": value}
+        for key, value in channels.items()
+    ]
     write_table(tmp_path / "clean/contacts.parquet", pl.DataFrame(contacts, schema=CONTACTS))
-    turns = [("phone", 0, "agent", "how can i help"), ("phone", 1, "customer", "my modem is dead"),
-             ("chat", 0, "customer", "Hello! Where is my Zyxel?"), ("chat", 1, "system", "queued"),
-             ("exam", 0, "customer", "the answer to the exam")]  # fmt: skip
-    rows = [{**dict.fromkeys(TURNS), "contact_id": one, "turn": turn, "role": role, "text": text}
-            for one, turn, role, text in turns]  # fmt: skip
+    turns = [
+        ("phone", 0, "agent", "how can i help"),
+        ("phone", 1, "customer", "my modem is dead"),
+        ("chat", 0, "customer", "Hello! Where is my Zyxel?"),
+        ("chat", 1, "system", "queued"),
+        ("exam", 0, "customer", "the answer to the exam"),
+    ]
+    rows = [
+        {**dict.fromkeys(TURNS), "contact_id": one, "turn": turn, "role": role, "text": text}
+        for one, turn, role, text in turns
+    ]
     write_table(tmp_path / "clean/turns.parquet", pl.DataFrame(rows, schema=TURNS))
     return with_params
 
 
-def test_only_what_training_customers_and_their_agents_said_is_learnt(street):
-    found = {text.text for text in adapting.texts(street())}
+def test_only_what_training_customers_and_their_agents_said_is_learnt(context):
+    found = {text.text for text in adapting.texts(context())}
     assert found == {"how can i help", "my modem is dead", "Hello!", "Where is my Zyxel?"}
-    assert {text.text for text in adapting.texts(street(messages=False))} == {"how can i help", "my modem is dead"}
+    assert {text.text for text in adapting.texts(context(messages=False))} == {
+        "how can i help",
+        "my modem is dead",
+    }
 
 
-def test_terms_of_a_file_are_learnt_too(street, tmp_path):
+def test_terms_of_a_file_are_learnt_too(context, tmp_path):
     (tmp_path / "terms.txt").write_text("Zyxel\t3\n")
-    assert Text("Zyxel", 3, whole=False) in adapting.texts(street(terms=str(tmp_path / "terms.txt"), decoding=BEAM))
+    assert Text("Zyxel", 3, whole=False) in adapting.texts(
+        context(terms=str(tmp_path / "terms.txt"), decoding=BEAM)
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("decoding: {boosts: [Zyxel]}", r"adaptation\.decoding\.boosts.*Set adaptation\.decoding\.mode to beam"),
-        ("terms: words.txt", r"adaptation\.terms.*Set adaptation\.decoding\.mode to beam.*adaptation\.spoken"),
+        (
+            "decoding: {boosts: [Zyxel]}",
+            r"adaptation\.decoding\.boosts.*Set adaptation\.decoding\.mode to beam",
+        ),
+        (
+            "terms: words.txt",
+            r"adaptation\.terms.*Set adaptation\.decoding\.mode to beam.*adaptation\.spoken",
+        ),
     ],
 )
 def test_words_that_nothing_would_use_are_refused_with_the_setting_to_change(tmp_path, text, named):
@@ -68,12 +93,18 @@ def test_words_that_nothing_would_use_are_refused_with_the_setting_to_change(tmp
         assert read_params(tmp_path / "params.yaml").adaptation.spoken == 9
 
 
-@pytest.mark.parametrize(("wer_beam", "mode", "became"), [(0.1, "beam", "in use"), (0.3, "greedy", "not used")])
-def test_what_became_of_words_is_told_on_the_terminal(street, tmp_path, monkeypatch, wer_beam, mode, became):
+@pytest.mark.parametrize(
+    ("wer_beam", "mode", "became"), [(0.1, "beam", "in use"), (0.3, "greedy", "not used")]
+)
+def test_what_became_of_words_is_told_on_the_terminal(
+    context, tmp_path, monkeypatch, wer_beam, mode, became
+):
     found = {"mode": mode, "wer_greedy": 0.2, "wer_beam": wer_beam}
     monkeypatch.setattr("training.text_adaptation.adapt", lambda *_: dict(found))
     (tmp_path / "words.txt").write_text("Zyxel\n")
-    wanted = street(terms=str(tmp_path / "words.txt"), decoding=replace(BEAM, boosts=("Zyxel", "modem")))
+    wanted = context(
+        terms=str(tmp_path / "words.txt"), decoding=replace(BEAM, boosts=("Zyxel", "modem"))
+    )
     facts = adapting.adapt(wanted, tmp_path / "model.nemo", print)
     (told,) = remarks({"train_asr": {"adaptation": facts}})
     assert "the terms of words.txt and 2 boosts" in told
@@ -81,16 +112,18 @@ def test_what_became_of_words_is_told_on_the_terminal(street, tmp_path, monkeypa
     assert f"WER 20.0% without, {wer_beam:.1%} with it" in told
 
 
-def test_greedy_leaves_nothing_beside_the_model_not_even_an_older_language_model(street, tmp_path):
+def test_greedy_leaves_nothing_beside_the_model_not_even_an_older_language_model(context, tmp_path):
     for name in FILES:
         (tmp_path / name).write_text("old")
-    assert adapting.adapt(street(), tmp_path / "model.nemo", print) == {}
+    assert adapting.adapt(context(), tmp_path / "model.nemo", print) == {}
     assert not any((tmp_path / name).exists() for name in FILES)
 
 
-def test_simulated_speech_joins_training_only_where_asked_for(street):
-    assert adapting.with_spoken(street(), AsrTraining(), print) == AsrTraining()
-    training = adapting.with_spoken(street(spoken=2, spoken_share=0.3), AsrTraining(), lambda done, total: None)
+def test_simulated_speech_joins_training_only_where_asked_for(context):
+    assert adapting.with_spoken(context(), AsrTraining(), print) == AsrTraining()
+    training = adapting.with_spoken(
+        context(spoken=2, spoken_share=0.3), AsrTraining(), lambda done, total: None
+    )
     (extra,) = training.extra
     assert extra.share == 0.3
     assert len(Path(extra.manifest).read_text().splitlines()) == 2

@@ -39,14 +39,22 @@ def test_the_command_prints_each_day_logs_each_fold_and_is_not_done_twice(tmp_pa
     (run,) = client.search_runs([experiment.experiment_id])
     logged = client.get_metric_history(run.info.run_id, "brier_90")
     assert {point.step: point.value for point in logged} == {
-        n: fold["metrics"]["churn network"]["risk_90"]["brier"]["value"] for n, fold in enumerate(found["folds"])
+        n: fold["metrics"]["churn network"]["risk_90"]["brier"]["value"]
+        for n, fold in enumerate(found["folds"])
     }
     assert {"pooled_auc_90_low", "pooled_c_index_30", "pooled_empc_90"} <= set(run.data.metrics)
     assert pl.read_parquet(store / "backtest.parquet")["model"].n_unique() == 3
 
     backtesting.show(Console(file=StringIO()), store)
     assert len(client.search_runs([experiment.experiment_id])) == 1
-    write_report(store, None, store / "report" / "index.html", None, datetime(2026, 3, 1, tzinfo=UTC), ReportParams())
+    write_report(
+        store,
+        None,
+        store / "report" / "index.html",
+        None,
+        datetime(2026, 3, 1, tzinfo=UTC),
+        ReportParams(),
+    )
     page = (store / "report" / "index.html").read_text()
     assert "Had it been used earlier" in page
     assert all(f'<th scope="row">{day}</th>' in page for day in days)

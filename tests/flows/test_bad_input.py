@@ -28,7 +28,10 @@ def _ingest(store, export):
 
 
 def _refused(store):
-    return [json.loads(line) for line in (store / "quarantine" / "ingest.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)
+        for line in (store / "quarantine" / "ingest.jsonl").read_text().splitlines()
+    ]
 
 
 def test_an_empty_folder_is_refused_saying_what_was_looked_for(tmp_path):
@@ -42,7 +45,12 @@ def test_an_empty_folder_is_refused_saying_what_was_looked_for(tmp_path):
 
 def test_a_wrong_column_is_refused_naming_file_and_column(tmp_path):
     export = an_export(tmp_path / "export")
-    _edit(export / "contacts.csv", lambda rows: [{("when" if k == "started_at" else k): v for k, v in row.items()} for row in rows])  # fmt: skip  # noqa: E501
+    _edit(
+        export / "contacts.csv",
+        lambda rows: [
+            {("when" if k == "started_at" else k): v for k, v in row.items()} for row in rows
+        ],
+    )
     said = _ingest(tmp_path / "store", export)
     assert said.returncode == 1
     assert "contacts.csv" in said.stderr
@@ -60,7 +68,9 @@ def test_a_wrong_column_is_refused_naming_file_and_column(tmp_path):
         ("unknown customer", "call-2", "unknown customer"),
     ],
 )
-def test_a_bad_call_is_set_aside_with_its_reason_and_the_others_come_in(tmp_path, fault, names, reason):
+def test_a_bad_call_is_set_aside_with_its_reason_and_the_others_come_in(
+    tmp_path, fault, names, reason
+):
     export, store = an_export(tmp_path / "export"), tmp_path / "store"
     recording = export / "recordings" / "call-2.wav"
     if fault == "truncated":
@@ -72,7 +82,13 @@ def test_a_bad_call_is_set_aside_with_its_reason_and_the_others_come_in(tmp_path
     if fault == "no line":
         a_wav(export / "recordings" / "stray.wav", seed=9)
     if fault == "unknown customer":
-        _edit(export / "contacts.csv", lambda rows: [{**row, "customer_id": "C99"} if row["contact_id"] == "call-2" else row for row in rows])  # fmt: skip  # noqa: E501
+        _edit(
+            export / "contacts.csv",
+            lambda rows: [
+                {**row, "customer_id": "C99"} if row["contact_id"] == "call-2" else row
+                for row in rows
+            ],
+        )
     said = _ingest(store, export)
     assert said.returncode == 0, said.stderr
     about = [line for line in _refused(store) if names in line["thing"]]

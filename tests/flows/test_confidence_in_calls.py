@@ -21,7 +21,9 @@ def a_table(schema: dict, rows: list[dict]) -> pl.DataFrame:
     return pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
 
 
-def test_A5_calls_to_calibrate_on_are_held_out_and_hold_all_that_customers_were_typed_to_say() -> None:
+def test_A5_calls_to_calibrate_on_are_held_out_and_hold_all_that_customers_were_typed_to_say() -> (
+    None
+):
     turns = [
         {"contact_id": call, "turn": turn, "role": role, "text": text, "origin": origin}
         for call in ("k1", "k2", "k3", "k4")
@@ -34,9 +36,13 @@ def test_A5_calls_to_calibrate_on_are_held_out_and_hold_all_that_customers_were_
     ]
     clean = {
         "turns": a_table(TURNS, [turn for turn in turns if turn["contact_id"] != "k4"]),
-        "recordings": a_table(RECORDINGS, [{"contact_id": call} for call in ("k3", "k1", "k2", "k4")]),
+        "recordings": a_table(
+            RECORDINGS, [{"contact_id": call} for call in ("k3", "k1", "k2", "k4")]
+        ),
     }
-    splits = pl.DataFrame({"contact_id": ["k1", "k2", "k3", "k4", None], "split": ["valid", "train", *["valid"] * 3]})
+    splits = pl.DataFrame(
+        {"contact_id": ["k1", "k2", "k3", "k4", None], "split": ["valid", "train", *["valid"] * 3]}
+    )
     assert [(call["contact_id"], call["text"]) for call in told(clean, splits, "valid")] == [
         ("k1", "yes my bill"),
         ("k3", "yes my bill"),
@@ -56,10 +62,13 @@ class Recogniser:
         ]
 
 
-def test_A5_words_heard_where_nobody_speaks_count_as_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_A5_words_heard_where_nobody_speaks_count_as_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(asr, "load", lambda model, exports: Recogniser())
     calls = [
-        {"contact_id": f"k{n}", "customer_channel": 0, "agent_channel": 1, "text": "Bill, please."} for n in range(80)
+        {"contact_id": f"k{n}", "customer_channel": 0, "agent_channel": 1, "text": "Bill, please."}
+        for n in range(80)
     ]
 
     def read_audio(contact_id: str) -> tuple[np.ndarray, int]:
@@ -75,10 +84,14 @@ def test_A5_words_heard_where_nobody_speaks_count_as_wrong(tmp_path: Path, monke
     assert unsure < 0.2
 
 
-def test_A5_too_few_words_leave_no_calibration_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_A5_too_few_words_leave_no_calibration_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(asr, "load", lambda model, exports: Recogniser())
     (tmp_path / FILE).write_text("{}")
-    said = calibrate(tmp_path / "model.nemo", [], lambda call: (np.zeros((1, 2)), 8000), Segmentation(), tmp_path)
+    said = calibrate(
+        tmp_path / "model.nemo", [], lambda call: (np.zeros((1, 2)), 8000), Segmentation(), tmp_path
+    )
     assert not said["calibrated"]
     assert "too few to calibrate on" in said["says"]
     assert not (tmp_path / FILE).exists()

@@ -18,7 +18,9 @@ from tests.flows.conftest import ROOT, SMALL, environment, keepline
 def clone(tmp_path_factory):
     """The checkout's files in a git repository of their own, with the small profile as params.yaml."""
     folder = tmp_path_factory.mktemp("clone") / "keepline"
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
     for name in listed.stdout.splitlines():
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -30,8 +32,14 @@ def clone(tmp_path_factory):
         subprocess.run(["git", *words], cwd=folder, check=True, env=env)
 
     def dvc(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "dvc", *words], cwd=folder, env=env, capture_output=True,
-                              text=True, timeout=900)  # fmt: skip
+        return subprocess.run(
+            [sys.executable, "-m", "dvc", *words],
+            cwd=folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
 
     return folder, dvc
 
@@ -43,7 +51,10 @@ def test_dvc_repro_walks_the_street_on_the_same_data(clone, tmp_path):
     store = folder / "data" / "store"
     for step in ("simulate", "ingest", "validate", "version"):
         assert keepline(tmp_path / "store", "step", step).returncode == 0
-    assert read_json(store / "version.json")["dvc_hash"] == read_json(tmp_path / "store/version.json")["dvc_hash"]
+    assert (
+        read_json(store / "version.json")["dvc_hash"]
+        == read_json(tmp_path / "store/version.json")["dvc_hash"]
+    )
     for kind in ("asr", "reader", "churn"):
         assert read_json(store / f"decide_{kind}.json")["verdict"] in ("accepted", "refused")
     assert not (store / "release_asr.json").exists()

@@ -24,7 +24,10 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = a_manifest(tmp_path_factory.mktemp("exams") / "test.jsonl", count=12)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     for number, row in enumerate(rows):
-        row |= {"contact_id": f"c{number}", "voice": "a" if number < 8 else "b" if number < 11 else "c"}
+        row |= {
+            "contact_id": f"c{number}",
+            "voice": "a" if number < 8 else "b" if number < 11 else "c",
+        }
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
@@ -39,12 +42,19 @@ def test_the_test_itself_is_all_of_the_manifest_as_delivered(manifest: Path) -> 
 def test_a_sample_of_every_voice_goes_through_every_condition(manifest: Path) -> None:
     parts = exams(manifest, EvaluationParams(conditions=CONDITIONS, condition_s=6.0, guardrail_s=0))
     found = parts["conditions"]
-    heard = {name: [row["contact_id"] for row in found.rows if row["condition"] == name] for name in CONDITIONS}
+    heard = {
+        name: [row["contact_id"] for row in found.rows if row["condition"] == name]
+        for name in CONDITIONS
+    }
     assert heard["as_delivered"] == heard["gsm"] == heard["noise_10db"]
     assert heard["gsm"][:3] == ["c0", "c8", "c11"]  # one of each voice before a second of any
     assert found.duration_s <= 6.0 * len(CONDITIONS)
     clean, gsm = (
-        [wave for row, wave in zip(found.rows, found.waves, strict=True) if row["condition"] == name]
+        [
+            wave
+            for row, wave in zip(found.rows, found.waves, strict=True)
+            if row["condition"] == name
+        ]
         for name in ("as_delivered", "gsm")
     )
     assert np.array_equal(clean[0], parts["test"].waves[0])
@@ -54,8 +64,12 @@ def test_a_sample_of_every_voice_goes_through_every_condition(manifest: Path) ->
 def test_the_same_params_make_the_same_exam_and_another_seed_another(manifest: Path) -> None:
     params = EvaluationParams(conditions=CONDITIONS, condition_s=4.0, guardrail_s=10.0)
     first, again = exams(manifest, params), exams(manifest, params)
-    assert {name: part.data_hash for name, part in first.items()} == {n: p.data_hash for n, p in again.items()}
-    other = exams(manifest, EvaluationParams(seed=8, conditions=CONDITIONS, condition_s=4.0, guardrail_s=10.0))
+    assert {name: part.data_hash for name, part in first.items()} == {
+        n: p.data_hash for n, p in again.items()
+    }
+    other = exams(
+        manifest, EvaluationParams(seed=8, conditions=CONDITIONS, condition_s=4.0, guardrail_s=10.0)
+    )
     assert other["test"].data_hash == first["test"].data_hash
     assert other["conditions"].data_hash != first["conditions"].data_hash
     assert other["guardrail"].data_hash != first["guardrail"].data_hash
@@ -65,8 +79,12 @@ def test_general_speech_comes_from_the_manifests_named_or_is_spoken(manifest: Pa
     spoken = exams(manifest, EvaluationParams(conditions=(), guardrail_s=40.0))["guardrail"]
     assert 40.0 - 6.0 <= spoken.duration_s <= 40.0
     assert len(Counter(row["voice"] for row in spoken.rows)) == 12
-    named = exams(manifest, EvaluationParams(conditions=(), guardrail=(str(manifest),), guardrail_s=1000.0))
-    assert {row["text"] for row in named["guardrail"].rows} == {row["text"] for row in named["test"].rows}
+    named = exams(
+        manifest, EvaluationParams(conditions=(), guardrail=(str(manifest),), guardrail_s=1000.0)
+    )
+    assert {row["text"] for row in named["guardrail"].rows} == {
+        row["text"] for row in named["test"].rows
+    }
     with pytest.raises(ValueError, match=r"no/such.jsonl: no general speech in it"):
         exams(manifest, EvaluationParams(conditions=(), guardrail=("no/such.jsonl",)))
 
@@ -77,9 +95,12 @@ def test_a_condition_that_is_none_is_refused_before_anything_runs() -> None:
 
 
 def test_capitals_figures_and_marks_are_no_errors_of_a_cased_recogniser() -> None:
-    heard = [Word(text, 0.0, 0.1, 0.5 + n / 10) for n, text in enumerate(["Yes,", "-", "20", "Dollars."])]
+    heard = [
+        Word(text, 0.0, 0.1, 0.5 + n / 10) for n, text in enumerate(["Yes,", "-", "20", "Dollars."])
+    ]
     scores, right, calls = judged_words(
-        [{"text": "yes thirty dollars", "contact_id": "k1"}], [Transcript("Yes, - 20 Dollars.", heard, 0.9)]
+        [{"text": "yes thirty dollars", "contact_id": "k1"}],
+        [Transcript("Yes, - 20 Dollars.", heard, 0.9)],
     )
     assert scores.tolist() == [0.5, 0.7, 0.8]
     assert right.tolist() == [True, False, True]

@@ -6,8 +6,8 @@ import yaml
 
 from flows import steps
 from flows.graph import STEPS
-from flows.params import Params
-from flows.settings import ROOT
+from flows.runtime.params import Params
+from flows.runtime.settings import ROOT
 
 
 def _paths(entries):
@@ -22,7 +22,9 @@ def test_dvc_yaml_says_what_the_graph_says():
             continue
         stage = stages[step.name]
         assert stage["cmd"] == f"python -m flows.cli step {step.name}"
-        assert _paths(stage.get("deps")) == set(step.code) | {f"data/store/{need}" for need in step.needs}, step.name
+        assert _paths(stage.get("deps")) == set(step.code) | {
+            f"data/store/{need}" for need in step.needs
+        }, step.name
         assert set(stage.get("params", [])) == set(step.params), step.name
         made = _paths(stage.get("outs")) | _paths(stage.get("metrics"))
         assert made == {f"data/store/{out}" for out in step.outs}, step.name
@@ -41,7 +43,9 @@ def test_a_step_needs_only_what_an_earlier_one_made():
     made: set[str] = set()
     for step in STEPS:
         for need in step.needs:
-            assert any(need == out or need.startswith(f"{out}/") for out in made), f"{step.name} needs {need}"
+            assert any(need == out or need.startswith(f"{out}/") for out in made), (
+                f"{step.name} needs {need}"
+            )
         made |= set(step.outs)
 
 

@@ -17,9 +17,9 @@ from evaluation.gates import examples
 from evaluation.gates.decide import write_decision
 from evaluation.scorecard import Scorecard
 from flows import judging
-from flows.params import Params
-from flows.settings import from_environment
-from flows.steps import Street
+from flows.runtime.context import RunContext
+from flows.runtime.params import Params
+from flows.runtime.settings import from_environment
 from tests.flows.conftest import ROOT, SMALL, keepline
 from tests.judging import judged
 
@@ -35,8 +35,12 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     for number, voice in enumerate(voices(14, seed=3)):
         for take, text in enumerate(SAID):
             name = f"{number:02}-{take}.wav"
-            (root / "folder" / name).write_bytes(to_wav_bytes(synthesizer.speak(text, voice, 16000), 16000))
-            lines.append({"audio_filepath": name, "speaker": voice.name, "text": text if number < 12 else ""})
+            (root / "folder" / name).write_bytes(
+                to_wav_bytes(synthesizer.speak(text, voice, 16000), 16000)
+            )
+            lines.append(
+                {"audio_filepath": name, "speaker": voice.name, "text": text if number < 12 else ""}
+            )
     call = np.random.default_rng(0).normal(0, 0.001, (16000 * 40, 2)).astype(np.float32)
     for channel, voice in enumerate(voices(2, seed=4)):  # the normal file of a call centre
         spoken = synthesizer.speak(SAID[channel], voice, 16000)
@@ -47,8 +51,16 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     small, shipped = (yaml.safe_load(path.read_text()) for path in (SMALL, ROOT / "params.yaml"))
     small["gates"]["asr"] = shipped["gates"]["asr"]  # a small centre meets the gate as it is
     (root / "params.yaml").write_text(yaml.safe_dump(small))
-    done = keepline(root / "store", "hear", str(root / "folder"), "--words", str(root / "words.txt"),
-                    "--store", str(root / "store"), KEEPLINE_PARAMS=str(root / "params.yaml"))  # fmt: skip
+    done = keepline(
+        root / "store",
+        "hear",
+        str(root / "folder"),
+        "--words",
+        str(root / "words.txt"),
+        "--store",
+        str(root / "store"),
+        KEEPLINE_PARAMS=str(root / "params.yaml"),
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return root / "store", done.stdout
 
@@ -63,7 +75,9 @@ def test_A1_a_bare_folder_of_recordings_teaches_the_recogniser(heard: tuple[Path
     assert not (store / "features.parquet").exists()
 
 
-def test_A6_one_command_makes_it_hear_the_folder_better_than_the_base(heard: tuple[Path, str]) -> None:
+def test_A6_one_command_makes_it_hear_the_folder_better_than_the_base(
+    heard: tuple[Path, str],
+) -> None:
     found = json.loads((heard[0] / "evaluate_asr.json").read_text())
     assert found["candidate"]["wer"]["value"] < 0.8 * found["reference"]["wer"]["value"]
 
@@ -81,7 +95,9 @@ def test_A1_what_nobody_wrote_down_is_transcribed(heard: tuple[Path, str]) -> No
     assert str(store / "transcripts.parquet") in said.replace("\n", "")
 
 
-def test_A6_what_a_small_centre_cannot_prove_is_heard_with_and_said_and_not_promoted(heard: tuple[Path, str]) -> None:
+def test_A6_what_a_small_centre_cannot_prove_is_heard_with_and_said_and_not_promoted(
+    heard: tuple[Path, str],
+) -> None:
     store, said = heard
     told = " ".join(said.split())
     summary = json.loads((store / "transcribe.json").read_text())
@@ -90,13 +106,21 @@ def test_A6_what_a_small_centre_cannot_prove_is_heard_with_and_said_and_not_prom
     assert " ".join(summary["says"].split())[:200] in told
     assert "write down the words of about 240 recordings of 32 voices" in told
     assert json.loads((store / "release_asr.json").read_text())["champion"] is None
-    turns = pl.read_parquet(store / "transcripts.parquet").filter(pl.col("contact_id") != "call").to_dicts()
+    turns = (
+        pl.read_parquet(store / "transcripts.parquet")
+        .filter(pl.col("contact_id") != "call")
+        .to_dicts()
+    )
     assert sum(SAID[int(turn["contact_id"][-1])] == turn["text"] for turn in turns) >= 4
 
 
 def test_A6_a_two_channel_call_is_heard_as_customer_and_agent(heard: tuple[Path, str]) -> None:
     store, _ = heard
-    turns = pl.read_parquet(store / "transcripts.parquet").filter(pl.col("contact_id") == "call").sort("start_s")
+    turns = (
+        pl.read_parquet(store / "transcripts.parquet")
+        .filter(pl.col("contact_id") == "call")
+        .sort("start_s")
+    )
     assert turns["role"].to_list() == ["customer", "agent"]
     hours = json.loads((store / "hours.json").read_text())
     assert hours["lost_share"] == 0, "what was said in it waits for words, and is not lost"
@@ -118,16 +142,23 @@ FEW = {"voices": 4, "utterances": 24}
 def test_A6_only_want_of_proof_is_forgiven_and_only_in_a_bare_folder(
     tmp_path: Path, kind: str, candidate: Scorecard, hears: str
 ) -> None:
-    street = Street(from_environment(store=tmp_path), Params(), "c", kind=kind)
+    context = RunContext(from_environment(store=tmp_path), Params(), "c", source=kind)
     evidence = examples.evidence(candidate, examples.asr(0.3, **FEW), guardrail=(0.4, 0.3))
     decision = judged(evidence)
     assert not decision.accepted
     record, _ = write_decision(decision, tmp_path / "decisions/asr")
-    write_json(tmp_path / "decide_asr.json", {
-        "verdict": "refused", "summary": decision.record["summary"], "record": record.name, "approval": "none",
-        "candidate": "b1", "reference": {"model": "base", "path": "base.nemo"},
-    })  # fmt: skip
-    found = judging.leave_office(street, "asr")
+    write_json(
+        tmp_path / "decide_asr.json",
+        {
+            "verdict": "refused",
+            "summary": decision.record["summary"],
+            "record": record.name,
+            "approval": "none",
+            "candidate": "b1",
+            "reference": {"model": "base", "path": "base.nemo"},
+        },
+    )
+    found = judging.leave_office(context, "asr")
     assert found["path"].endswith(hears)
     assert ("says" in found) == (kind == "recordings")
-    assert judging.registry(street).alias("asr", "champion") is None
+    assert context.registry().alias("asr", "champion") is None

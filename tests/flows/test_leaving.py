@@ -25,8 +25,10 @@ def test_a_history_shorter_than_a_horizon_is_scored_at_the_others(tmp_path):
     )
     model = Path(train(replace(QUICK, epochs=0), table, tmp_path, Notes())["model"])
     now = datetime(2026, 6, 1, tzinfo=UTC)
-    cards = {who: leaving.score(table, path, who, who, HORIZONS, 0, now, None) for who, path in
-             (("life table", None), ("candidate", model))}  # fmt: skip
+    cards = {
+        who: leaving.score(table, path, who, who, HORIZONS, 0, now, None)
+        for who, path in (("life table", None), ("candidate", model))
+    }
     assert {"brier_30", "brier_90"} <= set(cards["candidate"].metrics)
     assert "brier_365" not in {*cards["candidate"].metrics, *cards["life table"].metrics}
     assert "brier_90" in cards["candidate"].facts["baselines"]["logistic regression"]
@@ -34,9 +36,16 @@ def test_a_history_shorter_than_a_horizon_is_scored_at_the_others(tmp_path):
 
 def test_who_left_on_a_day_nobody_knows_is_not_among_the_present():
     current = a_table(4).select("customer_id", "as_of", "event", "time_days")
-    left = {"customer_id": "C1", "event": "churn", "happened": True, "observed_until": date(2026, 1, 1)}
+    left = {
+        "customer_id": "C1",
+        "event": "churn",
+        "happened": True,
+        "observed_until": date(2026, 1, 1),
+    }
     other = left | {"customer_id": "C2", "event": "upgrade"}
-    outcomes = pl.DataFrame([left, other, left | {"customer_id": "C3", "happened": False}], schema=OUTCOMES)
+    outcomes = pl.DataFrame(
+        [left, other, left | {"customer_id": "C3", "happened": False}], schema=OUTCOMES
+    )
     (there,) = leaving.present([current], outcomes, FeatureParams())
     assert there["customer_id"].to_list() == ["C0", "C2", "C3"]
 

@@ -70,7 +70,12 @@ def test_the_digest_of_a_folder_knows_names_and_contents(tmp_path):
 def test_a_file_that_settings_name_counts_by_its_content(tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("modem")
-    settings = {"terms": str(words), "extra": [{"manifest": str(tmp_path / "gone.jsonl")}], "noise_dir": "", "order": 3}
+    settings = {
+        "terms": str(words),
+        "extra": [{"manifest": str(tmp_path / "gone.jsonl")}],
+        "noise_dir": "",
+        "order": 3,
+    }
     assert marker.named_in(settings) == [words]
     before = marker.fingerprint(marker.named_in(settings), settings)
     words.write_text("broadband")

@@ -27,15 +27,31 @@ def server(walked, tmp_path_factory):
     with socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    env = environment(walked, PREFECT_HOME=str(home), PREFECT_API_URL=f"http://127.0.0.1:{port}/api", COLUMNS="200")
+    env = environment(
+        walked,
+        PREFECT_HOME=str(home),
+        PREFECT_API_URL=f"http://127.0.0.1:{port}/api",
+        COLUMNS="200",
+    )
 
     def prefect(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "prefect", "--no-prompt", *words], cwd=ROOT, env=env,
-                              capture_output=True, text=True, timeout=300)  # fmt: skip
+        return subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", *words],
+            cwd=ROOT,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
 
     with (home / "log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
-                                   cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)  # fmt: skip
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
+            cwd=ROOT,
+            env=env,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
     try:
         _wait(f"http://127.0.0.1:{port}/api/health", process)
         assert prefect("work-pool", "create", "keepline", "--type", "process").returncode == 0
@@ -69,11 +85,16 @@ def test_prefect_lists_the_deployments_with_their_schedules(server):
 def test_M3_a_killed_flow_ends_as_crashed_its_run_as_failed_and_people_are_told(server, walked):
     """Before the evaluation that works: that takes up the run which this one leaves as failed."""
     (walked / notices.FILE).unlink(missing_ok=True)
-    assert server("deployment", "run", "evaluate/nightly", "--param", f'store="{walked}"').returncode == 0
+    assert (
+        server("deployment", "run", "evaluate/nightly", "--param", f'store="{walked}"').returncode
+        == 0
+    )
     with ThreadPoolExecutor(1) as pool:
         worked = pool.submit(server, "worker", "start", "--pool", "keepline", "--run-once")
         signs = walked / reaping.FOLDER
-        until(lambda: len(list(signs.glob("*.json"))) == 2, 120)  # the flow, and the MLflow run it has begun
+        until(
+            lambda: len(list(signs.glob("*.json"))) == 2, 120
+        )  # the flow, and the MLflow run it has begun
         (sign,) = signs.glob("run-*.json")
         found = json.loads(sign.read_text())
         os.kill(found["pid"], signal.SIGKILL)

@@ -6,15 +6,17 @@ import os
 
 import pytest
 
-from flows import settings
 from flows.evaluate import evaluate
 from flows.retrain import retrain
+from flows.runtime import settings
 
 
 @pytest.mark.parametrize("flow", [retrain, evaluate])
 def test_S5_a_scheduled_flow_reads_env_and_cannot_switch_pickles_on(flow, tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "ROOT", tmp_path)
-    monkeypatch.setattr(os, "environ", {**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "true"})
+    monkeypatch.setattr(
+        os, "environ", {**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "true"}
+    )
     monkeypatch.delenv("KEEPLINE_PARAMS", raising=False)
     said = f"KEEPLINE_PARAMS={tmp_path}/as-env-says.yaml\nTORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1\n"
     (tmp_path / ".env").write_text(said)

@@ -8,7 +8,7 @@ from itertools import pairwise
 import polars as pl
 
 from data.store import read_json
-from flows.settings import from_environment
+from flows.runtime.settings import from_environment
 from models.bundle import verify_bundle
 from models.registry import Registry
 from tests.flows.conftest import keepline
@@ -30,7 +30,10 @@ def test_the_service_answered_with_the_promoted_versions(walked):
     for kind in ("asr", "churn"):
         version = _registry(walked).alias(kind, "champion")
         assert version is not None
-        assert f"serving {kind} v{version} ({verify_bundle(walked / kind / 'bundle').sha256[:12]})" in said
+        assert (
+            f"serving {kind} v{version} ({verify_bundle(walked / kind / 'bundle').sha256[:12]})"
+            in said
+        )
 
 
 def test_the_verdict_is_true_to_its_numbers(walked):
@@ -39,14 +42,19 @@ def test_the_verdict_is_true_to_its_numbers(walked):
         record = read_json(walked / "decisions" / kind / decided["record"])
         better = next(check for check in record["checks"] if check["name"] == "better")
         assert (better["low"] > better["threshold"]) == (better["verdict"] == "pass")
-        assert (record["verdict"] == "accepted") == all(c["verdict"] in ("pass", "skipped") for c in record["checks"])
+        assert (record["verdict"] == "accepted") == all(
+            c["verdict"] in ("pass", "skipped") for c in record["checks"]
+        )
         assert read_json(walked / f"release_{kind}.json")["verdict"] == record["verdict"]
 
 
 def test_a_run_knows_its_data_its_code_its_scores_and_its_decision(walked):
     dvc_hash = read_json(walked / "version.json")["dvc_hash"]
     for kind, metric in (("asr", "test_wer"), ("churn", "test_brier")):
-        run = get_run(from_environment({}, walked).tracking_uri, read_json(walked / f"train_{kind}.json")["run_id"])
+        run = get_run(
+            from_environment({}, walked).tracking_uri,
+            read_json(walked / f"train_{kind}.json")["run_id"],
+        )
         assert run["status"] == "FINISHED"
         assert run["inputs"][0]["source"]["dvc_hash"] == dvc_hash
         assert run["tags"]["git_commit"]
@@ -59,8 +67,12 @@ def test_every_recorded_hour_and_every_fault_is_accounted_for(walked):
     lost = sum(found["rejected_audio_s"].values())
     assert abs(found["input_audio_s"] - found["accepted_audio_s"] - lost) < 0.1
     planted = read_json(walked / "truth" / "faults.json")
-    quarantined = "".join((walked / "quarantine" / f"{name}.jsonl").read_text() for name in ("ingest", "validate"))
-    missed = [fault for fault in planted if fault["contact_id"] and fault["contact_id"] not in quarantined]
+    quarantined = "".join(
+        (walked / "quarantine" / f"{name}.jsonl").read_text() for name in ("ingest", "validate")
+    )
+    missed = [
+        fault for fault in planted if fault["contact_id"] and fault["contact_id"] not in quarantined
+    ]
     assert not missed
 
 
@@ -69,11 +81,16 @@ def test_every_present_customer_has_a_rising_risk_and_reasons(walked):
     names = [name for name in scores.columns if name.startswith("risk_")]
     assert scores.height == pl.read_parquet(walked / "current.parquet").height > 0
     assert all((scores[a] <= scores[b]).all() for a, b in pairwise(names))
-    assert set(pl.read_parquet(walked / "reasons.parquet")["customer_id"]) == set(scores["customer_id"])
+    assert set(pl.read_parquet(walked / "reasons.parquet")["customer_id"]) == set(
+        scores["customer_id"]
+    )
 
 
 def test_a_second_walk_adds_nothing_and_reuses_what_has_not_changed(walked):
-    before = {name: pl.read_parquet(walked / "tables" / f"{name}.parquet").height for name in ("contacts", "turns")}
+    before = {
+        name: pl.read_parquet(walked / "tables" / f"{name}.parquet").height
+        for name in ("contacts", "turns")
+    }
     ledger = len(_registry(walked).ledger())
     again = keepline(walked, "run")
     assert again.returncode == 0, again.stderr[-2000:]
@@ -88,10 +105,19 @@ def test_the_questions_people_ask_afterwards_are_answered(walked, tmp_path):
     run = read_json(walked / "train_asr.json")["run_id"]
     assert run[:8] in keepline(walked, "runs").stdout
     page = tmp_path / "compare.html"
-    compared = keepline(walked, "compare", run, read_json(walked / "train_asr.json")["run_id"][:8], "--html", str(page))
+    compared = keepline(
+        walked,
+        "compare",
+        run,
+        read_json(walked / "train_asr.json")["run_id"][:8],
+        "--html",
+        str(page),
+    )
     assert compared.returncode == 0, compared.stderr
     assert page.stat().st_size > 1000
-    assert read_json(walked / "decide_asr.json")["decision_id"] in keepline(walked, "decisions").stdout
+    assert (
+        read_json(walked / "decide_asr.json")["decision_id"] in keepline(walked, "decisions").stdout
+    )
     assert "promote" in keepline(walked, "ledger").stdout
     assert "asr: v1" in keepline(walked, "ledger", "--at", "2999-01-01").stdout
     unknown = keepline(walked, "compare", "zzz", "yyy")
@@ -106,7 +132,9 @@ def test_C5_one_customer_is_shown_with_what_happened_and_what_it_led_to(walked):
     assert shown.returncode == 0, shown.stderr
     assert "Risk of leaving as of" in shown.stdout
     assert reason["sentence"] in shown.stdout
-    began = pl.read_parquet(walked / "clean/contacts.parquet").filter(customer_id=reason["customer_id"])["started_at"]
+    began = pl.read_parquet(walked / "clean/contacts.parquet").filter(
+        customer_id=reason["customer_id"]
+    )["started_at"]
     assert all(f"{day:%Y-%m-%d %H:%M}" in shown.stdout for day in began)
     nobody = keepline(walked, "customer", "nobody")
     assert nobody.returncode == 1
@@ -118,7 +146,9 @@ def test_D1_from_an_alias_alone_the_data_comes_back(walked, tmp_path):
     back = keepline(walked, "checkout", "asr@champion", str(out), "--test")
     assert back.returncode == 0, back.stderr
     for name in ("contacts", "turns", "recordings"):
-        assert (out / "tables" / f"{name}.parquet").read_bytes() == (walked / "clean" / f"{name}.parquet").read_bytes()
+        assert (out / "tables" / f"{name}.parquet").read_bytes() == (
+            walked / "clean" / f"{name}.parquet"
+        ).read_bytes()
     for shard in (walked / "shards").glob("*.tar"):
         assert (out / "shards" / shard.name).read_bytes() == shard.read_bytes()
     manifest = (out / "test_set" / "test.jsonl").read_text().splitlines()
@@ -132,5 +162,11 @@ def test_the_nightly_evaluation_says_whether_the_champions_hold(walked):
     done = keepline(walked, "step", "nightly")
     assert done.returncode == 0, done.stderr
     found = json.loads((walked / "nightly.json").read_text())["models"]
-    assert {kind: one["verdict"] for kind, one in found.items()} == {"asr": "holds", "churn": "holds"}
-    assert found["asr"]["value"] == read_json(walked / "evaluate_asr.json")["candidate"]["wer"]["value"]
+    assert {kind: one["verdict"] for kind, one in found.items()} == {
+        "asr": "holds",
+        "churn": "holds",
+    }
+    assert (
+        found["asr"]["value"]
+        == read_json(walked / "evaluate_asr.json")["candidate"]["wer"]["value"]
+    )

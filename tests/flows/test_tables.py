@@ -25,18 +25,28 @@ def a_table(rows: int = 500, seed: int = 0) -> pl.DataFrame:
     rng = np.random.default_rng(seed)
     calls, tenure = rng.poisson(1.5, rows), rng.uniform(0, 70, rows).round(1)
     plan = rng.choice(["flex", "plus", "max"], rows)
-    left = rng.random(rows) < 1 / (1 + np.exp(-(1.2 * calls - 0.06 * tenure + (plan == "flex") - 1.5)))
+    left = rng.random(rows) < 1 / (
+        1 + np.exp(-(1.2 * calls - 0.06 * tenure + (plan == "flex") - 1.5))
+    )
     charges = np.where(rng.random(rows) < 0.05, " ", (tenure * 20).round(2).astype(str))
-    return pl.DataFrame({
-        "customer": [f"C{n}" for n in range(rows)], "calls": calls, "tenure": tenure, "plan": plan,
-        "charges": charges, "status": np.where(left, "Yes", "No"),
-    })  # fmt: skip
+    return pl.DataFrame(
+        {
+            "customer": [f"C{n}" for n in range(rows)],
+            "calls": calls,
+            "tenure": tenure,
+            "plan": plan,
+            "charges": charges,
+            "status": np.where(left, "Yes", "No"),
+        }
+    )
 
 
 def keepline(*words: object) -> tuple[str, BaseException | None]:
     """What a command printed, as one line, and the error it ended with."""
     done = CliRunner().invoke(app, [str(word) for word in words])
-    error = done.exception if not isinstance(done.exception, SystemExit) else ValueError(done.output)
+    error = (
+        done.exception if not isinstance(done.exception, SystemExit) else ValueError(done.output)
+    )
     return " ".join(done.output.split()), error if done.exit_code else None
 
 
@@ -51,8 +61,16 @@ def fitted(tmp_path_factory) -> tuple[Path, str]:
     a_table().write_csv(folder / "customers.csv")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training.table, "TableFit", partial(training.table.TableFit, churn=QUICK))
-        said, error = keepline("fit-table", folder / "customers.csv", "--target", "status", "--id", "customer", "--out",
-                               folder / "out")  # fmt: skip
+        said, error = keepline(
+            "fit-table",
+            folder / "customers.csv",
+            "--target",
+            "status",
+            "--id",
+            "customer",
+            "--out",
+            folder / "out",
+        )
     assert error is None, error
     return folder / "out", said
 
@@ -65,7 +83,11 @@ def test_a_table_becomes_a_verified_bundle_with_held_out_figures(fitted):
     held = pl.read_parquet(out / "held_out.parquet")
     assert held.height == 100
     told = read_json(out / "model" / "table.json")
-    assert told["metrics"]["auc"]["low"] < told["metrics"]["auc"]["value"] < told["metrics"]["auc"]["high"]
+    assert (
+        told["metrics"]["auc"]["low"]
+        < told["metrics"]["auc"]["value"]
+        < told["metrics"]["auc"]["high"]
+    )
     assert told["metrics"]["auc"]["value"] > 0.7
     assert told["columns"]["numeric"] == ["calls", "tenure", "charges"]
     assert "500 rows, 3 numbers, 1 categories" in said
@@ -75,11 +97,15 @@ def test_a_table_becomes_a_verified_bundle_with_held_out_figures(fitted):
 
 def test_another_table_is_scored_with_reasons_and_what_is_new_is_counted(fitted, tmp_path):
     out, _ = fitted
-    other = a_table(60, seed=1).with_columns(
-        plan=pl.when(pl.int_range(60) < 7).then(pl.lit("gold")).otherwise("plan")
-    ).drop("status")  # fmt: skip
+    other = (
+        a_table(60, seed=1)
+        .with_columns(plan=pl.when(pl.int_range(60) < 7).then(pl.lit("gold")).otherwise("plan"))
+        .drop("status")
+    )
     other.write_parquet(tmp_path / "new.parquet")
-    said, error = keepline("score-table", out, tmp_path / "new.parquet", "--out", tmp_path / "scores.csv")
+    said, error = keepline(
+        "score-table", out, tmp_path / "new.parquet", "--out", tmp_path / "scores.csv"
+    )
     assert error is None, error
     assert "column plan: 7 rows have values the model never saw: gold (7)" in said
     scores = pl.read_csv(tmp_path / "scores.csv")
@@ -87,12 +113,19 @@ def test_another_table_is_scored_with_reasons_and_what_is_new_is_counted(fitted,
     assert set(scores["customer"]) == set(other["customer"])
     assert scores["risk"].is_sorted(descending=True)
     assert scores["risk"].is_between(0, 1).all()
-    assert scores.row(0, named=True)["reason_1"].split(":")[0].lower() in ("calls", "tenure", "plan", "charges")
+    assert scores.row(0, named=True)["reason_1"].split(":")[0].lower() in (
+        "calls",
+        "tenure",
+        "plan",
+        "charges",
+    )
 
 
 def test_a_scored_table_with_its_target_says_how_good_the_scores_were(fitted, tmp_path):
     a_table(200, seed=2).write_csv(tmp_path / "later.csv")
-    said, error = keepline("score-table", fitted[0], tmp_path / "later.csv", "--out", tmp_path / "s.parquet")
+    said, error = keepline(
+        "score-table", fitted[0], tmp_path / "later.csv", "--out", tmp_path / "s.parquet"
+    )
     assert error is None, error
     assert "on later.csv" in said
     assert "auc" in said
@@ -102,7 +135,16 @@ def test_a_scored_table_with_its_target_says_how_good_the_scores_were(fitted, tm
 def test_a_column_that_only_the_outcome_explains_is_refused_by_name(tmp_path):
     table = a_table().with_columns(closing_fee=pl.when(pl.col("status") == "Yes").then(25.0))
     table.write_csv(tmp_path / "t.csv")
-    words = ("fit-table", tmp_path / "t.csv", "--target", "status", "--id", "customer", "--out", tmp_path / "out")
+    words = (
+        "fit-table",
+        tmp_path / "t.csv",
+        "--target",
+        "status",
+        "--id",
+        "customer",
+        "--out",
+        tmp_path / "out",
+    )
     _, error = keepline(*words)
     assert "column closing_fee: alone tells status almost without error" in str(error)
     assert not (tmp_path / "out").exists()
@@ -116,8 +158,18 @@ def test_a_column_that_only_the_outcome_explains_is_refused_by_name(tmp_path):
 
 def test_with_folds_every_row_is_reported_on_and_suspects_are_listed(tmp_path):
     a_table(300).write_csv(tmp_path / "t.csv")
-    said, error = keepline("fit-table", tmp_path / "t.csv", "--target", "status", "--id", "customer", "--folds", 3,
-                           "--out", tmp_path / "out")  # fmt: skip
+    said, error = keepline(
+        "fit-table",
+        tmp_path / "t.csv",
+        "--target",
+        "status",
+        "--id",
+        "customer",
+        "--folds",
+        3,
+        "--out",
+        tmp_path / "out",
+    )
     assert error is None, error
     assert pl.read_parquet(tmp_path / "out" / "held_out.parquet").height == 300
     listed = pl.read_parquet(tmp_path / "out" / "suspects.parquet")
@@ -131,7 +183,11 @@ def test_with_folds_every_row_is_reported_on_and_suspects_are_listed(tmp_path):
         (lambda t: t, ("--target", "stats"), "no column stats for the target. Did you mean status"),
         (lambda t: t.filter(status="No"), ("--target", "status"), "is No in every one of"),
         (lambda t: t.clear(), ("--target", "status"), "has no rows"),
-        (lambda t: pl.concat([t, t.head(3)]), ("--target", "status", "--id", "customer"), "3 ids stand more than once"),
+        (
+            lambda t: pl.concat([t, t.head(3)]),
+            ("--target", "status", "--id", "customer"),
+            "3 ids stand more than once",
+        ),
         (lambda t: t.head(30), ("--target", "status"), "20 are needed"),
         (lambda t: t, ("--target", "plan"), "has 3 values"),
         (lambda t: t, ("--target", "status", "--folds", "1"), "one fold leaves nothing"),

@@ -27,7 +27,9 @@ def shop(tmp_path: Path) -> Shop:
 
 
 def keepline(shop: Shop, *words: str, fails: type[Exception] | None = None, says: str) -> None:
-    found = CliRunner().invoke(app, [*words, "--store", str(shop.folder)], env={"KEEPLINE_ACTOR": "ben"})
+    found = CliRunner().invoke(
+        app, [*words, "--store", str(shop.folder)], env={"KEEPLINE_ACTOR": "ben"}
+    )
     assert type(found.exception) is (fails or type(None)), found.output
     assert says in (str(found.exception) if fails else found.output)
 
@@ -37,15 +39,27 @@ def test_S3_anybody_can_have_a_version_tried_that_the_gate_has_accepted(shop: Sh
 
     keepline(shop, "challenge", "churn", "1", says="v1 is challenger")
     assert shop.registry.peek("churn", "challenger")[0] == 1
-    assert (shop.registry.ledger()[-1].action, shop.registry.ledger()[-1].actor) == ("challenge", "ben")
+    assert (shop.registry.ledger()[-1].action, shop.registry.ledger()[-1].actor) == (
+        "challenge",
+        "ben",
+    )
     keepline(shop, "withdraw", "churn", says="v1 is no challenger any more")
     keepline(shop, "withdraw", "churn", says="there is no challenger")
     assert shop.registry.peek("churn", "challenger") is None
 
-    keepline(shop, "challenge", "churn", "3", fails=PromotionRefusedError, says="cannot challenge itself")
+    keepline(
+        shop, "challenge", "churn", "3", fails=PromotionRefusedError, says="cannot challenge itself"
+    )
     keepline(shop, "challenge", "churn", "9", fails=RegistryError, says="no version 9")
     version, _ = shop.version("never judged")
-    keepline(shop, "challenge", "churn", str(version), fails=FileNotFoundError, says="no decision about churn v4")
+    keepline(
+        shop,
+        "challenge",
+        "churn",
+        str(version),
+        fails=FileNotFoundError,
+        says="no decision about churn v4",
+    )
     refused = a_decision(shop.registry.version_tags("churn", 4)["bundle_sha256"], verdict="refused")
     write_json(shop.folder / "decisions" / "churn" / f"{refused['decision_id']}.json", refused)
     shop.registry.annotate("churn", 4, {"decision_id": refused["decision_id"]})
@@ -56,8 +70,12 @@ def test_S3_what_was_stopped_is_readmitted_only_with_a_reason(shop: Shop):
     from models.registry import PromotionRefusedError
 
     shop.registry.annotate("churn", 1, {"stopped": "3 of its last 3 answers failed"})
-    keepline(shop, "challenge", "churn", "1", fails=PromotionRefusedError, says="the service stopped it")
-    keepline(shop, "readmit", "churn", "1", "--why", "the network was down", says="v1 is readmitted")
+    keepline(
+        shop, "challenge", "churn", "1", fails=PromotionRefusedError, says="the service stopped it"
+    )
+    keepline(
+        shop, "readmit", "churn", "1", "--why", "the network was down", says="v1 is readmitted"
+    )
     keepline(shop, "challenge", "churn", "1", says="v1 is challenger")
 
 
@@ -65,7 +83,11 @@ def test_S3_a_rollback_leaves_the_champion_it_was_meant_for(shop: Shop):
     from models.registry import PromotionRefusedError
 
     keepline(shop, "rollback", "churn", "--from", "3", says="v2 is champion again, v3 is not")
-    keepline(shop, "rollback", "churn", "--from", "3", fails=PromotionRefusedError, says="is v2, not v3")
+    keepline(
+        shop, "rollback", "churn", "--from", "3", fails=PromotionRefusedError, says="is v2, not v3"
+    )
     keepline(shop, "rollback", "churn", says="v1 is champion again")
-    moved = [json.loads(line)["action"] for line in shop.registry.ledger_path.read_text().splitlines()]
+    moved = [
+        json.loads(line)["action"] for line in shop.registry.ledger_path.read_text().splitlines()
+    ]
     assert moved == ["promote"] * 3 + ["rollback"] * 2

@@ -200,46 +200,71 @@ print(json.dumps(answer))
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(tmp_path_factory.mktemp("killed")), str(STEPS)], cwd=ROOT, text=True,
-        capture_output=True, timeout=900, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+        [sys.executable, "-c", PROGRAM, str(tmp_path_factory.mktemp("killed")), str(STEPS)],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=900,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
 POINTS = (
-    "loading", "in-a-step", "writing-a-checkpoint", "checkpoint-written-metrics-not", "metrics-logged-checkpoint-not",
+    "loading",
+    "in-a-step",
+    "writing-a-checkpoint",
+    "checkpoint-written-metrics-not",
+    "metrics-logged-checkpoint-not",
     "saving-the-nemo",
-)  # fmt: skip
+)
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("point", POINTS)
-def test_A1_a_kill_continues_the_same_run_and_step_to_the_same_weights(walked: dict[str, Any], point: str) -> None:
+def test_A1_a_kill_continues_the_same_run_and_step_to_the_same_weights(
+    walked: dict[str, Any], point: str
+) -> None:
     assert walked["killed"][point] == -9
     assert walked["after_kill"][point]["status"] == "RUNNING"
     assert walked["finished"][point] == 0
     found, history = walked["found"][point], walked["history"][point]
     assert found["run_id"] == history["run_id"] == walked["after_kill"][point]["run_id"]
-    assert found["resumed_from"] == {"loading": 0, "saving-the-nemo": STEPS}.get(point, 8)  # the checkpoint before
+    assert found["resumed_from"] == {"loading": 0, "saving-the-nemo": STEPS}.get(
+        point, 8
+    )  # the checkpoint before
     assert history["status"] == "FINISHED"
     assert [step for step, _ in history["train_loss"]] == [10, 20]  # none lost, none twice
     unbroken = walked["history"]["unbroken"]
-    for name in ("train_loss", "valid_wer", "valid_wer_best", "valid_wer_last", "valid_wer_averaged"):
+    for name in (
+        "train_loss",
+        "valid_wer",
+        "valid_wer_best",
+        "valid_wer_last",
+        "valid_wer_averaged",
+    ):
         assert history[name] == unbroken[name], name
     assert walked["same"][point]
 
 
 @pytest.mark.timeout(900)
-def test_A1_two_processes_learn_what_one_learns_from_twice_the_batch(walked: dict[str, Any]) -> None:
+def test_A1_two_processes_learn_what_one_learns_from_twice_the_batch(
+    walked: dict[str, Any],
+) -> None:
     assert walked["doubled"] == [0, 0, 0]
     assert walked["gap_doubled"] < 1e-3 < walked["gap_others"]
-    assert [step for step, _ in walked["halves"]["train_loss"]] == [10, 20]  # only the first one logs
+    assert [step for step, _ in walked["halves"]["train_loss"]] == [
+        10,
+        20,
+    ]  # only the first one logs
     assert walked["launched"] == [0, 0]
     assert walked["gap_launched"] < 1e-4  # which process takes a part changes nothing in it
     assert {name for name in walked["files_launched"] if name.endswith((".pt", ".nemo"))} == {
-        "last.pt", "best.pt", "model.nemo"
-    }  # fmt: skip
+        "last.pt",
+        "best.pt",
+        "model.nemo",
+    }
 
 
 @pytest.mark.timeout(900)
@@ -256,13 +281,20 @@ def test_A1_a_process_that_lost_its_partner_ends_too(walked: dict[str, Any]) -> 
         ("hybrid", lambda folder: a_hybrid_nemo(folder / "base.nemo")),
     ],
 )
-def test_A1_the_same_call_takes_every_kind_of_base(kind: str, base: Callable[[Path], Path], tmp_path: Path) -> None:
+def test_A1_the_same_call_takes_every_kind_of_base(
+    kind: str, base: Callable[[Path], Path], tmp_path: Path
+) -> None:
     a_manifest(tmp_path / "train.jsonl", 6)
     a_manifest(tmp_path / "valid.jsonl", 3, seed=1)
     params = AsrTraining(steps=2, batch_duration_s=12.0, threads=1)
     with start_or_resume(f"sqlite:///{tmp_path / 'mlflow.db'}", "asr", kind) as run:
         found = finetune(
-            params, base(tmp_path), tmp_path / "train.jsonl", tmp_path / "valid.jsonl", tmp_path / "work", run
+            params,
+            base(tmp_path),
+            tmp_path / "train.jsonl",
+            tmp_path / "valid.jsonl",
+            tmp_path / "work",
+            run,
         )
     assert found["steps"] == 2
     assert found["loss_last"] > 0
@@ -275,7 +307,12 @@ def test_A1_a_name_goes_to_the_hub_and_its_answer_is_told(tmp_path: Path) -> Non
     run = start_or_resume(f"sqlite:///{tmp_path / 'mlflow.db'}", "asr", "hub")
     with pytest.raises(ModelError, match="no_such_model: cannot be fetched from the hub"), run:
         finetune(
-            AsrTraining(), "no_such_model", tmp_path / "train.jsonl", tmp_path / "train.jsonl", tmp_path / "w", run
+            AsrTraining(),
+            "no_such_model",
+            tmp_path / "train.jsonl",
+            tmp_path / "train.jsonl",
+            tmp_path / "w",
+            run,
         )
     assert get_run(f"sqlite:///{tmp_path / 'mlflow.db'}", run.run_id)["status"] == "FAILED"
 
@@ -286,7 +323,8 @@ def test_A1_a_hub_name_is_fetched_once_and_another_name_is_another_model(
     with a_hub(tmp_path / "hub", monkeypatch) as hub:
         offered = {name: hub / "acme" / name / f"{name}.nemo" for name in ("small", "large")}
         sizes = [
-            load(a_nemo(path, channels=16 * n, kernels=(5,))).parameters for n, path in enumerate(offered.values(), 1)
+            load(a_nemo(path, channels=16 * n, kernels=(5,))).parameters
+            for n, path in enumerate(offered.values(), 1)
         ]
         assert [load(base_of(f"acme/{name}", tmp_path)).parameters for name in offered] == sizes
     assert sizes[0] < sizes[1]

@@ -29,33 +29,57 @@ Cards = dict[str, dict[str, Scorecard]]
 def cards(tmp_path_factory: pytest.TempPathFactory) -> Cards:
     """The base, and the base after a hasty training on ten words: both on those words and on general speech."""
     folder = tmp_path_factory.mktemp("A2")
-    train, valid = a_manifest(folder / "train.jsonl", 60, seed=1), a_manifest(folder / "valid.jsonl", 8, seed=2)
+    train, valid = (
+        a_manifest(folder / "train.jsonl", 60, seed=1),
+        a_manifest(folder / "valid.jsonl", 8, seed=2),
+    )
     test = a_manifest(folder / "test.jsonl", 32, seed=3)
     params = AsrTraining(
-        steps=40, batch_duration_s=12.0, learning_rate=3e-3, warmup_steps=5, valid_steps=40, checkpoint_steps=40,
-        threads=1, average_share=0.0, augmentation=Augmentation(telephone_share=0.0, noise_share=0.0),
-    )  # fmt: skip
+        steps=40,
+        batch_duration_s=12.0,
+        learning_rate=3e-3,
+        warmup_steps=5,
+        valid_steps=40,
+        checkpoint_steps=40,
+        threads=1,
+        average_share=0.0,
+        augmentation=Augmentation(telephone_share=0.0, noise_share=0.0),
+    )
     with start_or_resume(f"sqlite:///{folder / 'mlflow.db'}", "A2", "hasty", {}) as run:
         finetune(params, BASE, train, valid, folder / "work", run)
     asked = EvaluationParams(conditions=(), guardrail_s=60.0)
     parts = exams(test, asked)
     models = {"reference": BASE, "candidate": folder / "work" / "model.nemo"}
-    found = {role: examine(path, parts, role, f"sha of {role}", asked, NOW) for role, path in models.items()}
+    found = {
+        role: examine(path, parts, role, f"sha of {role}", asked, NOW)
+        for role, path in models.items()
+    }
     for role, of_role in found.items():
         for part, card in of_role.items():
             card.save(folder / part / f"{role}.json")
-    return {role: {part: load(folder / part / f"{role}.json") for part in of_role} for role, of_role in found.items()}
+    return {
+        role: {part: load(folder / part / f"{role}.json") for part in of_role}
+        for role, of_role in found.items()
+    }
 
 
 def verdict(cards: Cards, guardrail: tuple[str, str]) -> tuple[Decision, Check]:
     """The gate on the trained model against the base, with the general speech of the two roles named."""
     candidate, reference = cards["candidate"]["test"], cards["reference"]["test"]
     shas = (candidate.bundle_sha256, reference.bundle_sha256)
-    beside = Beside(*(
-        replace(cards[role]["guardrail"], bundle_sha256=sha) for role, sha in zip(guardrail, shas, strict=True)
-    ))  # fmt: skip
+    beside = Beside(
+        *(
+            replace(cards[role]["guardrail"], bundle_sha256=sha)
+            for role, sha in zip(guardrail, shas, strict=True)
+        )
+    )
     evidence = examples.evidence(
-        candidate, reference, min_units=10, min_clusters=3, floors={"wer": 3.0}, loosened="few voices"
+        candidate,
+        reference,
+        min_units=10,
+        min_clusters=3,
+        floors={"wer": 3.0},
+        loosened="few voices",
     )
     evidence = replace(evidence, beside={**evidence.beside, "guardrail": beside})
     decision = judged(evidence)

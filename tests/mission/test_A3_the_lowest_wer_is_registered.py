@@ -25,11 +25,21 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Pa
     folder = tmp_path_factory.mktemp("learnt")
     a_manifest(folder / "train.jsonl", 24)
     a_manifest(folder / "valid.jsonl", 12, seed=1, words=3)
-    params = AsrTraining(steps=20, batch_duration_s=12.0, learning_rate=5e-3, warmup_steps=5, cooldown_share=0.1,
-                         valid_steps=6, average_share=0.5, threads=1)  # fmt: skip
+    params = AsrTraining(
+        steps=20,
+        batch_duration_s=12.0,
+        learning_rate=5e-3,
+        warmup_steps=5,
+        cooldown_share=0.1,
+        valid_steps=6,
+        average_share=0.5,
+        threads=1,
+    )
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     with start_or_resume(uri, "asr", "A3") as run:
-        found = finetune(params, BASE, folder / "train.jsonl", folder / "valid.jsonl", folder / "work", run)
+        found = finetune(
+            params, BASE, folder / "train.jsonl", folder / "valid.jsonl", folder / "work", run
+        )
     return found, folder, get_run(uri, run.run_id)
 
 
@@ -41,16 +51,26 @@ def test_A3_the_model_that_is_kept_has_the_lowest_of_three_figures(
     assert len(set(figures.values())) > 1  # there was a choice
     assert found["wer"] == min(figures.values()) == figures[found["chosen"]] < found["wer_before"]
     valid = read_manifest(
-        folder / "valid.jsonl", lambda text: ([], ""), 0.0, Limits(0.2, 20.0, 0.0, 1.0), Account("valid"), learn=False
+        folder / "valid.jsonl",
+        lambda text: ([], ""),
+        0.0,
+        Limits(0.2, 20.0, 0.0, 1.0),
+        Account("valid"),
+        learn=False,
     ).corpus
-    assert evaluate(folder / "work" / "model.nemo", valid) == found["wer"]  # from the file, by the same evaluator
+    assert (
+        evaluate(folder / "work" / "model.nemo", valid) == found["wer"]
+    )  # from the file, by the same evaluator
     assert {kind: run["metrics"][f"valid_wer_{kind}"] for kind in KINDS} == figures
     assert run["metrics"]["valid_wer_before"] == found["wer_before"]
 
 
 @pytest.mark.parametrize("winner", KINDS)
 def test_A3_whichever_wins_its_weights_are_shipped(
-    learnt: tuple[dict[str, Any], Path, dict[str, Any]], winner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    learnt: tuple[dict[str, Any], Path, dict[str, Any]],
+    winner: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import torch
 

@@ -19,8 +19,19 @@ from tests.speaking import a_manifest
 from training.speech import SAMPLE_RATE_HZ, Augmentation, augment, collate
 
 BASE = Path(__file__).resolve().parents[2] / "models" / "base" / "keepline-base.nemo"
-CONDITIONS = ("as_delivered", "mulaw", "alaw", "gsm", "amr_nb", "packet_loss_20pct", "noise_0db", "music_5db", "room",
-              "speed_110pct", "crosstalk_10db")  # fmt: skip
+CONDITIONS = (
+    "as_delivered",
+    "mulaw",
+    "alaw",
+    "gsm",
+    "amr_nb",
+    "packet_loss_20pct",
+    "noise_0db",
+    "music_5db",
+    "room",
+    "speed_110pct",
+    "crosstalk_10db",
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +40,24 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scorecard]:
     manifest = a_manifest(tmp_path_factory.mktemp("A4") / "test.jsonl", words=3)
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     for number, row in enumerate(rows):
-        row |= {"contact_id": f"c{number}", "voice": f"v{number % 4}", "codec": "ULAW" if number % 3 else "GSM610"}
+        row |= {
+            "contact_id": f"c{number}",
+            "voice": f"v{number % 4}",
+            "codec": "ULAW" if number % 3 else "GSM610",
+        }
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     params = EvaluationParams(conditions=CONDITIONS, condition_s=30.0, guardrail_s=0)
-    return examine(BASE, exams(manifest, params), "base", "sha", params, datetime(2026, 3, 1, tzinfo=UTC))
+    return examine(
+        BASE, exams(manifest, params), "base", "sha", params, datetime(2026, 3, 1, tzinfo=UTC)
+    )
 
 
 def test_A4_each_condition_and_each_codec_has_its_slice_with_an_interval_by_voice(
     cards: dict[str, Scorecard], tmp_path: Path
 ) -> None:
-    assert {kind for kind in EFFECTS if not any(name.startswith(kind) for name in CONDITIONS)} == {"amr_wb"}
+    assert {kind for kind in EFFECTS if not any(name.startswith(kind) for name in CONDITIONS)} == {
+        "amr_wb"
+    }
     cards["test"].save(tmp_path / "asr.json")
     card = load(tmp_path / "asr.json")
     assert set(card.conditions) == set(CONDITIONS)
@@ -48,27 +67,48 @@ def test_A4_each_condition_and_each_codec_has_its_slice_with_an_interval_by_voic
         assert wer.low is not None
         assert wer.high is not None
         assert wer.low <= wer.value <= wer.high
-    assert read_json(tmp_path / "asr.json")["conditions"]["gsm"]["wer"]["n"] == card.conditions["mulaw"]["wer"].n
+    assert (
+        read_json(tmp_path / "asr.json")["conditions"]["gsm"]["wer"]["n"]
+        == card.conditions["mulaw"]["wer"].n
+    )
 
 
-def test_A4_what_was_delivered_is_heard_better_than_what_drowns_in_noise(cards: dict[str, Scorecard]) -> None:
+def test_A4_what_was_delivered_is_heard_better_than_what_drowns_in_noise(
+    cards: dict[str, Scorecard],
+) -> None:
     heard = {name: metrics["wer"].value for name, metrics in cards["test"].conditions.items()}
     assert heard["as_delivered"] < 0.9, "the base hears something in words without a sentence"
     assert heard["noise_0db"] > heard["as_delivered"] + 0.05
     counted = cards["conditions"].units["condition"].value_counts()["count"]
-    assert counted.to_list() == [counted[0]] * len(CONDITIONS), "all conditions on the same utterances"
+    assert counted.to_list() == [counted[0]] * len(CONDITIONS), (
+        "all conditions on the same utterances"
+    )
 
 
-def test_A4_training_speech_meets_each_effect_by_its_share_and_the_same_seed_gives_the_same_bytes() -> None:
+def test_A4_training_speech_meets_each_effect_by_its_share_and_the_same_seed_gives_the_same_bytes() -> (
+    None
+):
     rng = np.random.default_rng(0)
-    batch, lengths = collate([0.1 * rng.standard_normal(n).astype(np.float32) for n in (16000, 12345, 9000, 4000)])
+    batch, lengths = collate(
+        [0.1 * rng.standard_normal(n).astype(np.float32) for n in (16000, 12345, 9000, 4000)]
+    )
     assert SAMPLE_RATE_HZ == 16000
     quiet = Augmentation(telephone_share=0.0, noise_share=0.0)
-    for name in ("packet_loss_60pct" if name == "packet_loss" else name for name in EFFECTS if name != "speed"):
+    for name in (
+        "packet_loss_60pct" if name == "packet_loss" else name
+        for name in EFFECTS
+        if name != "speed"
+    ):
         settings = replace(quiet, telephony=Telephony({name: 1.0}))
-        first, again = (augment(batch, lengths, settings, np.random.default_rng(3)) for _ in range(2))
+        first, again = (
+            augment(batch, lengths, settings, np.random.default_rng(3)) for _ in range(2)
+        )
         assert first.numpy().tobytes() == again.numpy().tobytes()
         assert all(not np.array_equal(first[i], batch[i]) for i in range(4)), name
-        assert all(not first[i, n:].any() for i, n in enumerate(lengths.tolist())), f"{name} sounds behind the end"
-    untouched = augment(batch, lengths, replace(quiet, telephony=Telephony({"gsm": 0.0})), np.random.default_rng(3))
+        assert all(not first[i, n:].any() for i, n in enumerate(lengths.tolist())), (
+            f"{name} sounds behind the end"
+        )
+    untouched = augment(
+        batch, lengths, replace(quiet, telephony=Telephony({"gsm": 0.0})), np.random.default_rng(3)
+    )
     assert np.array_equal(untouched, batch)

@@ -23,10 +23,14 @@ from tests.speaking import a_nemo
 ROOT = Path(__file__).resolve().parents[2]
 MINUTE_S = 60
 SAID = (
-    (2.0, 1, "good morning how can i help you today"), (7.5, 0, "i want to cancel my plan at the end of the month"),
-    (13.0, 1, "may i ask why"), (16.5, 0, "it is too expensive"), (17.2, 1, "i see"),
-    (49.0, 1, "thank you for waiting"), (54.0, 0, "all right then"),
-)  # fmt: skip
+    (2.0, 1, "good morning how can i help you today"),
+    (7.5, 0, "i want to cancel my plan at the end of the month"),
+    (13.0, 1, "may i ask why"),
+    (16.5, 0, "it is too expensive"),
+    (17.2, 1, "i see"),
+    (49.0, 1, "thank you for waiting"),
+    (54.0, 0, "all right then"),
+)
 
 
 def a_minute() -> tuple[np.ndarray, list[tuple[float, float, int]]]:
@@ -48,17 +52,25 @@ def a_long_call(path: Path, minutes: int) -> list[tuple[float, float, int]]:
         for _ in range(minutes):
             handle.write(call)
     return [
-        (MINUTE_S * n + begin, MINUTE_S * n + end, channel) for n in range(minutes) for begin, end, channel in spans
+        (MINUTE_S * n + begin, MINUTE_S * n + end, channel)
+        for n in range(minutes)
+        for begin, end, channel in spans
     ]
 
 
 @pytest.fixture(scope="module")
 def ears(tmp_path_factory: pytest.TempPathFactory) -> Ears:
     folder = tmp_path_factory.mktemp("ears")
-    return Ears(a_nemo(folder / "model.nemo", channels=16, kernels=(5,)), folder / "exports", HearingParams())
+    return Ears(
+        a_nemo(folder / "model.nemo", channels=16, kernels=(5,)),
+        folder / "exports",
+        HearingParams(),
+    )
 
 
-def hear(ears: Ears, source: Path, out: Path, *formats: str, channels: str = "customer,agent") -> list[Outcome]:
+def hear(
+    ears: Ears, source: Path, out: Path, *formats: str, channels: str = "customer,agent"
+) -> list[Outcome]:
     wanted = orders(source, out, formats or ("json",), channels.split(","), ears)
     return sorted(transcribe_files(ears, wanted, 1), key=lambda outcome: outcome.order.name)
 
@@ -83,14 +95,26 @@ assert not {"torch", "nemo"} & set(sys.modules), "hearing through an export need
 """
 
 
-def test_A5_an_hour_long_call_is_heard_whole_in_order_and_in_bounded_memory(ears: Ears, tmp_path: Path) -> None:
+def test_A5_an_hour_long_call_is_heard_whole_in_order_and_in_bounded_memory(
+    ears: Ears, tmp_path: Path
+) -> None:
     a_long_call(tmp_path / "five.wav", 5)
     spoken = a_long_call(tmp_path / "hour.wav", 60)
     assert exported(ears.model, ears.exports)
     found = subprocess.run(
-        [sys.executable, "-c", PEAKS, ears.model, ears.exports, tmp_path / "five.wav", tmp_path / "hour.wav"],
-        capture_output=True, text=True, cwd=ROOT,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            PEAKS,
+            ears.model,
+            ears.exports,
+            tmp_path / "five.wav",
+            tmp_path / "hour.wav",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
     assert not found.returncode, found.stderr
     short_mb, long_mb, said = found.stdout.splitlines()
     assert int(long_mb) < int(short_mb) + 60, "an hour takes as much memory as five minutes"
@@ -103,9 +127,14 @@ def test_A5_an_hour_long_call_is_heard_whole_in_order_and_in_bounded_memory(ears
         for turn in turns:
             covered[int(turn["start_s"] * 10) : int(turn["end_s"] * 10) + 1] = True
         wanted = [(begin, end) for begin, end, side in spoken if side == channel]
-        assert np.mean([covered[int(begin * 10 + 1) : int(end * 10)].mean() for begin, end in wanted]) > 0.98
+        assert (
+            np.mean([covered[int(begin * 10 + 1) : int(end * 10)].mean() for begin, end in wanted])
+            > 0.98
+        )
         spoken_s = sum(end - begin for begin, end in wanted)
-        assert covered.sum() / 10 < spoken_s + 0.7 * len(wanted), "more than speech and a margin around it"
+        assert covered.sum() / 10 < spoken_s + 0.7 * len(wanted), (
+            "more than speech and a margin around it"
+        )
         words = [word for turn in turns for word in turn["words"]]
         assert len(words) >= len(wanted)
         times = [time for word in words for time in (word["start_s"], word["end_s"])]
@@ -136,8 +165,13 @@ def test_A5_a_folder_is_heard_with_the_unreadable_named_and_a_second_run_has_not
     out = tmp_path / "out"
     first = {outcome.order.name: outcome for outcome in hear(ears, folder, out, "json", "vtt")}
     assert {name: outcome.state for name, outcome in first.items()} == {
-        "call": "done", "monday/late": "done", "mixed": "done", "short": "done", "letter": "failed", "torn": "failed",
-    }  # fmt: skip
+        "call": "done",
+        "monday/late": "done",
+        "mixed": "done",
+        "short": "done",
+        "letter": "failed",
+        "torn": "failed",
+    }
     assert "letter.wav: not audio" in first["letter"].says
     assert "torn.wav: truncated" in first["torn"].says
     assert heard(out / "short.json").turns == []
@@ -147,18 +181,43 @@ def test_A5_a_folder_is_heard_with_the_unreadable_named_and_a_second_run_has_not
     assert heard(out / "call.json").conversation["overlap_s"] > 0.1
     assert not heard(out / "call.json").calibrated
     assert {turn.role for turn in heard(out / "mixed.json").turns} == {"speaker"}
-    assert {turn.role for turn in heard(out / "monday" / "late.json").turns} == {"customer", "agent"}
+    assert {turn.role for turn in heard(out / "monday" / "late.json").turns} == {
+        "customer",
+        "agent",
+    }
     written = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     assert len(written) == 8
-    again = {outcome.order.name: outcome.state for outcome in hear(ears, folder, out, "json", "vtt")}
-    assert again == {**dict.fromkeys(("call", "monday/late", "mixed", "short"), "kept"),
-                     "letter": "failed", "torn": "failed"}  # fmt: skip
+    again = {
+        outcome.order.name: outcome.state for outcome in hear(ears, folder, out, "json", "vtt")
+    }
+    assert again == {
+        **dict.fromkeys(("call", "monday/late", "mixed", "short"), "kept"),
+        "letter": "failed",
+        "torn": "failed",
+    }
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == written
 
 
-def test_A5_the_command_says_what_failed_and_exits_non_zero(ears: Ears, folder: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "flows.cli", "transcribe", folder, "--out", tmp_path / "out", "--format",
-               "vtt,ctm", "--model", ears.model, "--jobs", "2", "--store", tmp_path / "store"]  # fmt: skip
+def test_A5_the_command_says_what_failed_and_exits_non_zero(
+    ears: Ears, folder: Path, tmp_path: Path
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "transcribe",
+        folder,
+        "--out",
+        tmp_path / "out",
+        "--format",
+        "vtt,ctm",
+        "--model",
+        ears.model,
+        "--jobs",
+        "2",
+        "--store",
+        tmp_path / "store",
+    ]
     (tmp_path / "store").mkdir()
     ears.exports.mkdir(exist_ok=True)
     (tmp_path / "store" / "exports").symlink_to(ears.exports)
@@ -191,9 +250,13 @@ def test_A5_a_file_that_a_process_dies_of_stops_no_other(ears: Ears, tmp_path: P
     (tmp_path / "calls").mkdir()
     for number in range(3):
         soundfile.write(tmp_path / "calls" / f"{number}.wav", minute[: 8000 * 6], 8000)
-    first, *others = orders(tmp_path / "calls", tmp_path / "out", ("json",), ("customer", "agent"), ears)
+    first, *others = orders(
+        tmp_path / "calls", tmp_path / "out", ("json",), ("customer", "agent"), ears
+    )
     deadly = replace(first, audio=Deadly("large.wav"))  # type: ignore[arg-type]
-    found = {outcome.order.name: outcome for outcome in transcribe_files(ears, [deadly, *others], 2)}
+    found = {
+        outcome.order.name: outcome for outcome in transcribe_files(ears, [deadly, *others], 2)
+    }
     assert found[deadly.name].state == "failed"
     assert "large.wav: the process that heard it died" in found[deadly.name].says
     assert [found[order.name].state for order in others] == ["done", "done"]
@@ -212,7 +275,11 @@ def test_A5_a_file_that_takes_too_much_memory_stops_no_other(
     monkeypatch.setattr(Recognizer, "transcribe_file", full)
     found = {outcome.order.name: outcome for outcome in hear(ears, folder, tmp_path / "out")}
     assert "late.flac: MemoryError: Unable to allocate 9 GiB" in found["monday/late"].says
-    assert [found[name].state for name in ("monday/late", "call", "mixed")] == ["failed", "done", "done"]
+    assert [found[name].state for name in ("monday/late", "call", "mixed")] == [
+        "failed",
+        "done",
+        "done",
+    ]
 
 
 def test_A5_other_tools_read_what_was_heard(ears: Ears, folder: Path, tmp_path: Path) -> None:
@@ -234,10 +301,15 @@ def test_A5_other_tools_read_what_was_heard(ears: Ears, folder: Path, tmp_path: 
         info = soundfile.info(out / row["audio_filepath"])
         assert (info.samplerate, info.channels) == (16000, 1)
         assert info.duration == pytest.approx(row["duration"], abs=0.01)
-    soundfile.write(folder / "call.wav", samples[: 8000 * 10], 8000)  # the same name, a shorter call
+    soundfile.write(
+        folder / "call.wav", samples[: 8000 * 10], 8000
+    )  # the same name, a shorter call
     hear(ears, folder / "call.wav", out, "json", "nemo")
     assert 0 < len(heard(out / "call.json").turns) < len(call.turns)
-    named = {json.loads(line)["audio_filepath"] for line in (out / "call.nemo.jsonl").read_text().splitlines()}
+    named = {
+        json.loads(line)["audio_filepath"]
+        for line in (out / "call.nemo.jsonl").read_text().splitlines()
+    }
     assert {f"call.cuts/{path.name}" for path in (out / "call.cuts").iterdir()} == named
 
 
@@ -262,7 +334,10 @@ def test_A5_a_model_without_an_export_is_heard_with_nemo_and_that_is_tried_once(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda order: order("nowhere", "json", "customer,agent"), "nowhere: no such file or folder"),
+        (
+            lambda order: order("nowhere", "json", "customer,agent"),
+            "nowhere: no such file or folder",
+        ),
         (lambda order: order("empty", "json", "customer,agent"), "empty: no recording in it"),
         (lambda order: order("calls", "srt", "customer,agent"), "--format srt: not known"),
         (lambda order: order("calls", "json", "agent,agent"), "name each channel once"),
@@ -274,18 +349,28 @@ def test_A5_what_cannot_be_asked_for_gets_its_message(
     (folder.parent / "empty").mkdir()
 
     def order(name: str, formats: str, channels: str) -> object:
-        return orders(folder.parent / name, folder.parent / "out", formats.split(","), channels.split(","), ears)
+        return orders(
+            folder.parent / name,
+            folder.parent / "out",
+            formats.split(","),
+            channels.split(","),
+            ears,
+        )
 
     with pytest.raises(ValueError, match=reason):
         change(order)
 
 
-def test_A5_another_model_or_more_formats_are_not_taken_for_done(ears: Ears, folder: Path, tmp_path: Path) -> None:
+def test_A5_another_model_or_more_formats_are_not_taken_for_done(
+    ears: Ears, folder: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     hear(ears, folder / "call.wav", out)
     (more,) = hear(ears, folder / "call.wav", out, "json", "ctm")
     assert more.state == "done"
-    other = Ears(a_nemo(tmp_path / "other.nemo", channels=8, kernels=(3,)), ears.exports, ears.params)
+    other = Ears(
+        a_nemo(tmp_path / "other.nemo", channels=8, kernels=(3,)), ears.exports, ears.params
+    )
     (again,) = hear(other, folder / "call.wav", out, "json", "ctm")
     assert again.state == "done"
     assert heard(out / "call.json").model == again.order.stamp != more.order.stamp

@@ -18,10 +18,24 @@ from training.text_adaptation import TextAdaptation, adapt, speak
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "models" / "base" / "keepline-base.nemo"
-BARISTA = Path(os.environ.get("KEEPLINE_REAL_DATA", ROOT.parent / "shared" / "data")) / "speech" / "barista"
+BARISTA = (
+    Path(os.environ.get("KEEPLINE_REAL_DATA", ROOT.parent / "shared" / "data"))
+    / "speech"
+    / "barista"
+)
 
-CAUSES = ("a question about my bill", "a problem with my modem", "a refund for my order", "no signal since monday")
-OPENINGS = ("hello i have {}", "hi i am calling about {}", "good morning it is about {}", "i called before about {}")
+CAUSES = (
+    "a question about my bill",
+    "a problem with my modem",
+    "a refund for my order",
+    "no signal since monday",
+)
+OPENINGS = (
+    "hello i have {}",
+    "hi i am calling about {}",
+    "good morning it is about {}",
+    "i called before about {}",
+)
 SENTENCES = [opening.format(cause) for cause in CAUSES for opening in OPENINGS]
 BEAM = TextAdaptation(decoding=Decoding(mode="beam"))
 
@@ -34,12 +48,17 @@ def base():
 def listen(model: Path, network, manifest: Path) -> tuple[float, float]:
     """WER of greedy decoding and of what `load` decodes with, on a manifest."""
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
-    waves = [np.ascontiguousarray(read(manifest.parent / row["audio_filepath"])[0][:, 0]) for row in rows]
+    waves = [
+        np.ascontiguousarray(read(manifest.parent / row["audio_filepath"])[0][:, 0]) for row in rows
+    ]
     greedy, adapted = Recognizer(network), load(model)
     assert adapted.decoder is not None
     return tuple(
         corpus_wer(
-            [word_errors(row["text"], heard.text) for row, heard in zip(rows, one.transcribe(waves), strict=True)]
+            [
+                word_errors(row["text"], heard.text)
+                for row, heard in zip(rows, one.transcribe(waves), strict=True)
+            ]
         )
         for one in (greedy, adapted)
     )
@@ -56,15 +75,22 @@ def test_A6_wer_falls_with_sentences_alone(tmp_path, base):
     said, unsaid = SENTENCES[::3], [text for number, text in enumerate(SENTENCES) if number % 3]
     speak(said, tmp_path / "test.jsonl", 12, seed=3)
     model = beside(tmp_path)
-    found = adapt(BEAM, map(Text, unsaid), model, speak(unsaid[:8], tmp_path / "valid.jsonl", 8, seed=4),
-                  tmp_path)  # fmt: skip
+    found = adapt(
+        BEAM,
+        map(Text, unsaid),
+        model,
+        speak(unsaid[:8], tmp_path / "valid.jsonl", 8, seed=4),
+        tmp_path,
+    )
     assert set(FILES) <= {path.name for path in tmp_path.iterdir()}
     greedy, adapted = listen(model, base, tmp_path / "test.jsonl")
     assert found["mode"] == "beam"
     assert adapted < 0.75 * greedy
 
 
-@pytest.mark.skipif(not BARISTA.is_dir(), reason=f"no real speech at {BARISTA}; set KEEPLINE_REAL_DATA")
+@pytest.mark.skipif(
+    not BARISTA.is_dir(), reason=f"no real speech at {BARISTA}; set KEEPLINE_REAL_DATA"
+)
 def test_A6_wer_on_real_speech_falls(tmp_path, base):
     """Coffee orders of voices that neither the base nor the language model has met."""
     rows = [json.loads(line) for line in (BARISTA / "manifest.jsonl").read_text().splitlines()]

@@ -21,13 +21,22 @@ def a_history(days: float, seed: int, prefix: str, begin: datetime) -> tuple[lis
     rng = np.random.default_rng(seed)
     contacts = [
         a_contact(
-            f"{prefix}{n}", f"C{rng.integers(40)}", channel=str(rng.choice(CHANNELS)), wait_s=float(rng.integers(900)),
+            f"{prefix}{n}",
+            f"C{rng.integers(40)}",
+            channel=str(rng.choice(CHANNELS)),
+            wait_s=float(rng.integers(900)),
             started_at=begin + timedelta(seconds=float(rng.uniform(0, days * 86400))),
         )
         for n in range(300)
-    ]  # fmt: skip
+    ]
     told = [
-        (contact.contact_id, label, str(rng.choice(values)), float(rng.uniform(0.5, 1)), "label_model")
+        (
+            contact.contact_id,
+            label,
+            str(rng.choice(values)),
+            float(rng.uniform(0.5, 1)),
+            "label_model",
+        )
         for contact in contacts
         for label, values in SCHEME.items()
     ]
@@ -46,10 +55,13 @@ def computed(contacts: list, told: list, outcomes: list) -> pl.DataFrame:
 
 def test_C1_events_added_after_the_as_of_date_change_nothing():
     seen_until = date(2026, 6, 30)
-    stay = [an_outcome(f"C{n}", happened=False, on=None, observed_until=seen_until) for n in range(40)]
+    stay = [
+        an_outcome(f"C{n}", happened=False, on=None, observed_until=seen_until) for n in range(40)
+    ]
     days = [date(2026, 3, 1 + n // 2) if n % 2 == 0 else None for n in range(40)]
     leave = [
-        an_outcome(f"C{n}", happened=day is not None, on=day, observed_until=seen_until) for n, day in enumerate(days)
+        an_outcome(f"C{n}", happened=day is not None, on=day, observed_until=seen_until)
+        for n, day in enumerate(days)
     ]
     past, told = a_history(90, 1, "past", FIRST)  # until 1 March, the last as-of date
     future, more = a_history(60, 2, "future", datetime(2026, 3, 1, tzinfo=UTC))
@@ -62,7 +74,10 @@ def test_C1_events_added_after_the_as_of_date_change_nothing():
 
 
 def test_C1_events_before_the_as_of_date_do_show():
-    stay = [an_outcome(f"C{n}", happened=False, on=None, observed_until=date(2026, 6, 30)) for n in range(40)]
+    stay = [
+        an_outcome(f"C{n}", happened=False, on=None, observed_until=date(2026, 6, 30))
+        for n in range(40)
+    ]
     past, told = a_history(90, 1, "past", FIRST)
     more, extra = a_history(20, 3, "more", datetime(2026, 2, 5, tzinfo=UTC))
     one, other = computed(past, told, stay), computed(past + more, told + extra, stay)

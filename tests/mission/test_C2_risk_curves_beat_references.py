@@ -31,7 +31,9 @@ class Unrecorded:
         pass
 
 
-def a_world(customers: int = 3000, seed: int = 3) -> tuple[dict[str, pl.DataFrame], pl.DataFrame, pl.DataFrame]:
+def a_world(
+    customers: int = 3000, seed: int = 3
+) -> tuple[dict[str, pl.DataFrame], pl.DataFrame, pl.DataFrame]:
     """Tables, labels and true risks. New and old customers leave more often than those between; friction that was not
     followed by a good contact multiplies the hazard, the more the nearer, and on a flexible plan twice as much."""
     rng = np.random.default_rng(seed)
@@ -44,28 +46,42 @@ def a_world(customers: int = 3000, seed: int = 3) -> tuple[dict[str, pl.DataFram
             trouble[n] = trouble[n] + np.exp(-age_days / 60) if bad else 0.3 * trouble[n]
             began = datetime(2025, 6, 1, tzinfo=UTC) - timedelta(days=float(age_days))
             contacts.append((f"{name}-{k}", name, "phone", began))
-            labels.append((f"{name}-{k}", "friction_unresolved", "yes" if bad else "no", 1.0, "person"))
+            labels.append(
+                (f"{name}-{k}", "friction_unresolved", "yes" if bad else "no", 1.0, "person")
+            )
     settled = np.abs(np.log(tenure_days / 600))
     hazard = 0.0004 * np.exp(0.9 * settled + np.minimum(trouble, 2.5) * np.where(flex, 1.6, 0.8))
     leaves, seen = np.ceil(rng.exponential(1 / hazard)), rng.integers(60, 500, customers)
     left = leaves <= seen
     days = [AS_OF + timedelta(days=int(day) - 1) for day in leaves]
     tables = {
-        "customers": pl.DataFrame({
-            "customer_id": names, "plan": np.where(flex, "flex", "fixed"),
-            "monthly_price": rng.uniform(10, 50, customers),
-            "since": [AS_OF - timedelta(days=int(days)) for days in tenure_days], "attributes": "{}",
-        }),
-        "contacts": pl.DataFrame(contacts, schema=["contact_id", "customer_id", "channel", "started_at"], orient="row"),
-        "outcomes": pl.DataFrame({
-            "customer_id": names, "event": "churn", "happened": left,
-            "on": [day if gone else None for day, gone in zip(days, left, strict=True)],
-            "observed_until": [AS_OF + timedelta(days=int(day) - 1) for day in seen],
-        }),
-    }  # fmt: skip
+        "customers": pl.DataFrame(
+            {
+                "customer_id": names,
+                "plan": np.where(flex, "flex", "fixed"),
+                "monthly_price": rng.uniform(10, 50, customers),
+                "since": [AS_OF - timedelta(days=int(days)) for days in tenure_days],
+                "attributes": "{}",
+            }
+        ),
+        "contacts": pl.DataFrame(
+            contacts, schema=["contact_id", "customer_id", "channel", "started_at"], orient="row"
+        ),
+        "outcomes": pl.DataFrame(
+            {
+                "customer_id": names,
+                "event": "churn",
+                "happened": left,
+                "on": [day if gone else None for day, gone in zip(days, left, strict=True)],
+                "observed_until": [AS_OF + timedelta(days=int(day) - 1) for day in seen],
+            }
+        ),
+    }
     schemas = {"customers": CUSTOMERS, "contacts": CONTACTS, "outcomes": OUTCOMES}
     tables = {
-        name: pl.concat([pl.DataFrame(schema=schemas[name]), table], how="diagonal_relaxed").cast(schemas[name])
+        name: pl.concat([pl.DataFrame(schema=schemas[name]), table], how="diagonal_relaxed").cast(
+            schemas[name]
+        )
         for name, table in tables.items()
     }
     truth = pl.DataFrame({"customer_id": names, "as_of": [AS_OF] * customers}).with_columns(
@@ -78,9 +94,14 @@ def a_world(customers: int = 3000, seed: int = 3) -> tuple[dict[str, pl.DataFram
 def judged(tmp_path_factory):
     tables, labels, truth = a_world()
     divided, _ = split(
-        tables["contacts"], pl.DataFrame(schema=RECORDINGS), tables["customers"], SplitParams(seed=1, test_share=0.3)
+        tables["contacts"],
+        pl.DataFrame(schema=RECORDINGS),
+        tables["customers"],
+        SplitParams(seed=1, test_share=0.3),
     )
-    rows = features(tables, labels, [AS_OF], FeatureParams()).join(customer_splits(divided), on="customer_id")
+    rows = features(tables, labels, [AS_OF], FeatureParams()).join(
+        customer_splits(divided), on="customer_id"
+    )
     found = train(ChurnTraining(), rows, tmp_path_factory.mktemp("churn"), Unrecorded())
     learned, test = rows.filter(split="train"), rows.filter(split="test")
     predicted = {
@@ -93,10 +114,16 @@ def judged(tmp_path_factory):
 
 def test_C2_beats_kaplan_meier_and_logistic_on_brier(judged):
     test, predicted, _ = judged
-    brier = {name: point_metrics(test.join(risks, on=["customer_id", "as_of"])) for name, risks in predicted.items()}
+    brier = {
+        name: point_metrics(test.join(risks, on=["customer_id", "as_of"]))
+        for name, risks in predicted.items()
+    }
     for days in HORIZONS:
         assert brier["network"][f"brier_{days}"] < brier["life table"][f"brier_{days}"], days
-    mean = {name: np.mean([figures[f"brier_{days}"] for days in HORIZONS]) for name, figures in brier.items()}
+    mean = {
+        name: np.mean([figures[f"brier_{days}"] for days in HORIZONS])
+        for name, figures in brier.items()
+    }
     assert mean["network"] < mean["logistic"]
 
 

@@ -15,23 +15,50 @@ DAY = date(2026, 6, 1)
 MENU = "Welcome. For billing press one, for faults press two."
 STORIES = {
     "menu": [
-        ("ivr", [("system", MENU), ("customer", "two"),
-                 ("system", "This option is not available. Returning to the main menu."), ("customer", "two"),
-                 ("system", "This option is not available. Goodbye.")]),
-        ("ivr", [("system", MENU), ("customer", "zero"), ("system", "Connecting you to an agent.")]),
-        ("chat", [("customer", "hello, my internet is down again"), ("agent", "let me check that for you"),
-                  ("system", "The chat was closed by the system.")]),
+        (
+            "ivr",
+            [
+                ("system", MENU),
+                ("customer", "two"),
+                ("system", "This option is not available. Returning to the main menu."),
+                ("customer", "two"),
+                ("system", "This option is not available. Goodbye."),
+            ],
+        ),
+        (
+            "ivr",
+            [("system", MENU), ("customer", "zero"), ("system", "Connecting you to an agent.")],
+        ),
+        (
+            "chat",
+            [
+                ("customer", "hello, my internet is down again"),
+                ("agent", "let me check that for you"),
+                ("system", "The chat was closed by the system."),
+            ],
+        ),
     ],
     "chat": [
-        ("chat", [("customer", "hi, I want to change my plan"),
-                  ("agent", "sorry, we can't do that in chat, you will have to call us"),
-                  ("customer", "seriously? fine, bye")]),
+        (
+            "chat",
+            [
+                ("customer", "hi, I want to change my plan"),
+                ("agent", "sorry, we can't do that in chat, you will have to call us"),
+                ("customer", "seriously? fine, bye"),
+            ],
+        ),
     ],
     "happy": [
-        ("chat", [("customer", "hi, when is my bill due"), ("agent", "on the fifth, anything else?"),
-                  ("customer", "no thanks, perfect, that was all")]),
+        (
+            "chat",
+            [
+                ("customer", "hi, when is my bill due"),
+                ("agent", "on the fifth, anything else?"),
+                ("customer", "no thanks, perfect, that was all"),
+            ],
+        ),
     ],
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +68,23 @@ def told() -> dict[str, dict]:
         for n, (channel, said) in enumerate(story):
             began = datetime(2026, 5, 20 + n, 9, tzinfo=UTC) + timedelta(hours=n)
             contacts.append(
-                a_contact(f"{who}{n}", who, channel=channel, started_at=began, wait_s=20.0, disposition=None)
+                a_contact(
+                    f"{who}{n}",
+                    who,
+                    channel=channel,
+                    started_at=began,
+                    wait_s=20.0,
+                    disposition=None,
+                )
             )
             turns += [
                 a_turn(f"{who}{n}", k, role, text, start_s=None, end_s=None, origin="written")
                 for k, (role, text) in enumerate(said)
             ]
-    stays = [an_outcome(who, happened=False, on=None, observed_until=date(2026, 12, 31)) for who in STORIES]
+    stays = [
+        an_outcome(who, happened=False, on=None, observed_until=date(2026, 12, 31))
+        for who in STORIES
+    ]
     tables = {
         "customers": frame("customers", [a_customer(who) for who in STORIES]),
         "contacts": frame("contacts", contacts),
@@ -63,15 +100,27 @@ def raised(row: dict) -> set[str]:
 
 
 def test_C3_a_dead_end_pressing_zero_and_a_hang_up_are_seen(told):
-    assert raised(told["menu"]) >= {"friction_ivr_dead_end", "friction_pressed_zero", "friction_system_hangup"}
+    assert raised(told["menu"]) >= {
+        "friction_ivr_dead_end",
+        "friction_pressed_zero",
+        "friction_system_hangup",
+    }
     assert "friction_please_call" not in raised(told["menu"])
 
 
 def test_C3_a_chat_that_ends_in_please_call_is_seen(told):
     assert "friction_please_call" in raised(told["chat"])
-    assert not raised(told["chat"]) & {"friction_ivr_dead_end", "friction_pressed_zero", "friction_system_hangup"}
+    assert not raised(told["chat"]) & {
+        "friction_ivr_dead_end",
+        "friction_pressed_zero",
+        "friction_system_hangup",
+    }
 
 
 def test_C3_a_good_chat_raises_nothing(told):
     assert raised(told["happy"]) == set()
-    assert told["menu"]["worst_episode"] > told["chat"]["worst_episode"] > told["happy"]["worst_episode"]
+    assert (
+        told["menu"]["worst_episode"]
+        > told["chat"]["worst_episode"]
+        > told["happy"]["worst_episode"]
+    )

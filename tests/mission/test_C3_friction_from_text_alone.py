@@ -19,37 +19,84 @@ DAY = date(2026, 6, 1)
 # in the second the chat cannot help and sends the customer to the telephone, where the tale begins anew.
 STORIES = {
     "menu": [
-        ("ivr", [("system", "Thanks for calling. For sales press one, for invoices press two."), ("customer", "three"),
-                 ("system", "That is not a valid choice. Goodbye.")]),
-        ("ivr", [("system", "Thanks for calling. For sales press one, for invoices press two."), ("customer", "zero"),
-                 ("system", "One moment, we are connecting you to an agent.")]),
-        ("phone", [("agent", "good morning, you are speaking to nina, how may i help"),
-                   ("customer", "my internet is down and your menu sent me nowhere"),
-                   ("agent", "let me put you through to the technical team"),
-                   ("agent", "hello, technical team, this is omar, how can i help"),
-                   ("customer", "the internet is down, as i just told your colleague"),
-                   ("agent", "i'm afraid i can't fix that today")]),
-        ("chat", [("customer", "hi, the internet is still down"), ("agent", "let me have a look at"),
-                  ("system", "The chat was ended by the system.")]),
+        (
+            "ivr",
+            [
+                ("system", "Thanks for calling. For sales press one, for invoices press two."),
+                ("customer", "three"),
+                ("system", "That is not a valid choice. Goodbye."),
+            ],
+        ),
+        (
+            "ivr",
+            [
+                ("system", "Thanks for calling. For sales press one, for invoices press two."),
+                ("customer", "zero"),
+                ("system", "One moment, we are connecting you to an agent."),
+            ],
+        ),
+        (
+            "phone",
+            [
+                ("agent", "good morning, you are speaking to nina, how may i help"),
+                ("customer", "my internet is down and your menu sent me nowhere"),
+                ("agent", "let me put you through to the technical team"),
+                ("agent", "hello, technical team, this is omar, how can i help"),
+                ("customer", "the internet is down, as i just told your colleague"),
+                ("agent", "i'm afraid i can't fix that today"),
+            ],
+        ),
+        (
+            "chat",
+            [
+                ("customer", "hi, the internet is still down"),
+                ("agent", "let me have a look at"),
+                ("system", "The chat was ended by the system."),
+            ],
+        ),
     ],
     "chat": [
-        ("chat", [("customer", "hello, i want to change to a bigger plan"),
-                  ("agent", "sorry, that can't be done in chat, you will have to call us"),
-                  ("customer", "really? that is annoying")]),
-        ("phone", [("agent", "good afternoon, how can i help you"),
-                   ("customer", "i have already called twice about a bigger plan and it is still not done"),
-                   ("agent", "i understand your frustration, unfortunately i'm not able to do that"),
-                   ("customer", "this is ridiculous")]),
+        (
+            "chat",
+            [
+                ("customer", "hello, i want to change to a bigger plan"),
+                ("agent", "sorry, that can't be done in chat, you will have to call us"),
+                ("customer", "really? that is annoying"),
+            ],
+        ),
+        (
+            "phone",
+            [
+                ("agent", "good afternoon, how can i help you"),
+                (
+                    "customer",
+                    "i have already called twice about a bigger plan and it is still not done",
+                ),
+                ("agent", "i understand your frustration, unfortunately i'm not able to do that"),
+                ("customer", "this is ridiculous"),
+            ],
+        ),
     ],
     "happy": [
-        ("chat", [("customer", "hi, when is my bill due"), ("agent", "it's due on the fifth, is there anything else"),
-                  ("customer", "no, perfect, thank you so much")]),
+        (
+            "chat",
+            [
+                ("customer", "hi, when is my bill due"),
+                ("agent", "it's due on the fifth, is there anything else"),
+                ("customer", "no, perfect, thank you so much"),
+            ],
+        ),
     ],
-}  # fmt: skip
+}
 TOLD = {
-    "menu0": {"ivr_dead_end"}, "menu1": {"pressed_zero"}, "menu2": {"transfer", "unresolved"},
-    "menu3": {"system_hangup"}, "chat0": {"please_call"}, "chat1": {"repeated_contact", "unresolved"}, "happy0": set(),
-}  # fmt: skip
+    "menu0": {"ivr_dead_end"},
+    "menu1": {"pressed_zero"},
+    "menu2": {"transfer", "unresolved"},
+    "menu3": {"system_hangup"},
+    "chat0": {"please_call"},
+    "chat1": {"repeated_contact", "unresolved"},
+    "happy0": set(),
+}
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +106,13 @@ def told() -> tuple[pl.DataFrame, pl.DataFrame]:
     for who, story in STORIES.items():
         for n, (channel, said) in enumerate(story):
             began = datetime(2026, 5, 20 + n, 9, tzinfo=UTC)
-            contacts.append(a_contact(f"{who}{n}", who, channel=channel, started_at=began, queue=None))
-            turns += [a_turn(f"{who}{n}", k, role, text, origin="written") for k, (role, text) in enumerate(said)]
+            contacts.append(
+                a_contact(f"{who}{n}", who, channel=channel, started_at=began, queue=None)
+            )
+            turns += [
+                a_turn(f"{who}{n}", k, role, text, origin="written")
+                for k, (role, text) in enumerate(said)
+            ]
     return frame("contacts", contacts), frame("turns", turns)
 
 
@@ -92,17 +144,33 @@ def raised(labels: pl.DataFrame, contact: str) -> set[str]:
 def test_C3_from_text_alone_each_contact_raises_the_frictions_it_tells_of(labels, contact):
     assert labels.schema == LABELS
     assert TOLD[contact] <= raised(labels, contact)
-    named = {"ivr_dead_end", "pressed_zero", "system_hangup", "please_call", "transfer"}  # what words alone decide
+    named = {
+        "ivr_dead_end",
+        "pressed_zero",
+        "system_hangup",
+        "please_call",
+        "transfer",
+    }  # what words alone decide
     assert raised(labels, contact) & named == TOLD[contact] & named
 
 
 def test_C3_the_reader_by_itself_sees_the_zero_the_hang_up_and_please_call(told):
     contacts, turns = told
-    read = a_reader().beliefs(contacts, turns).filter((pl.col("value") == "yes") & (pl.col("probability") > 0.5))
+    read = (
+        a_reader()
+        .beliefs(contacts, turns)
+        .filter((pl.col("value") == "yes") & (pl.col("probability") > 0.5))
+    )
     alone = {contact: raised(read, contact) for contact in TOLD}
     for contact in ("menu1", "menu3", "chat0"):
         assert TOLD[contact] <= alone[contact], contact
-    assert not alone["happy0"] & {"ivr_dead_end", "system_hangup", "please_call", "transfer", "repeated_contact"}
+    assert not alone["happy0"] & {
+        "ivr_dead_end",
+        "system_hangup",
+        "please_call",
+        "transfer",
+        "repeated_contact",
+    }
 
 
 def test_C3_from_text_alone_the_worst_episode_is_the_longer_story(labels, told):
@@ -111,13 +179,27 @@ def test_C3_from_text_alone_the_worst_episode_is_the_longer_story(labels, told):
         "customers": frame("customers", [a_customer(who) for who in STORIES]),
         "contacts": contacts,
         "outcomes": frame(
-            "outcomes", [an_outcome(who, False, on=None, observed_until=date(2026, 12, 31)) for who in STORIES]
+            "outcomes",
+            [an_outcome(who, False, on=None, observed_until=date(2026, 12, 31)) for who in STORIES],
         ),
     }
-    rows = {row["customer_id"]: row for row in features(tables, labels, [DAY], FeatureParams()).to_dicts()}
-    assert rows["menu"]["worst_episode"] > rows["chat"]["worst_episode"] > rows["happy"]["worst_episode"]
-    flags = {who: {name for name in FRICTIONS if row[f"{name}_30d"] > 0.5} for who, row in rows.items()}
-    assert flags["menu"] >= {"friction_ivr_dead_end", "friction_pressed_zero", "friction_transfer",
-                             "friction_system_hangup"}  # fmt: skip
+    rows = {
+        row["customer_id"]: row
+        for row in features(tables, labels, [DAY], FeatureParams()).to_dicts()
+    }
+    assert (
+        rows["menu"]["worst_episode"]
+        > rows["chat"]["worst_episode"]
+        > rows["happy"]["worst_episode"]
+    )
+    flags = {
+        who: {name for name in FRICTIONS if row[f"{name}_30d"] > 0.5} for who, row in rows.items()
+    }
+    assert flags["menu"] >= {
+        "friction_ivr_dead_end",
+        "friction_pressed_zero",
+        "friction_transfer",
+        "friction_system_hangup",
+    }
     assert flags["chat"] >= {"friction_please_call", "friction_repeated_contact"}
     assert not flags["happy"]

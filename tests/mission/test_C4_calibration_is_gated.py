@@ -10,7 +10,9 @@ def _calibration(decision):
 
 
 def test_C4_refuses_a_candidate_that_ranks_well_and_is_too_sure_of_itself():
-    decision = judged(examples.evidence(examples.churn(0.1, overconfidence=2.5), examples.churn(6.0)))
+    decision = judged(
+        examples.evidence(examples.churn(0.1, overconfidence=2.5), examples.churn(6.0))
+    )
     check = _calibration(decision)
     assert check.verdict == "fail"
     assert "slope" in check.sentence
@@ -18,7 +20,9 @@ def test_C4_refuses_a_candidate_that_ranks_well_and_is_too_sure_of_itself():
 
 
 def test_C4_refuses_risks_that_are_all_too_high():
-    check = _calibration(judged(examples.evidence(examples.churn(0.1, shift=1.0), examples.churn(6.0))))
+    check = _calibration(
+        judged(examples.evidence(examples.churn(0.1, shift=1.0), examples.churn(6.0)))
+    )
     assert check.verdict == "fail"
     assert "intercept" in check.sentence
 
@@ -26,7 +30,11 @@ def test_C4_refuses_risks_that_are_all_too_high():
 def test_C4_refuses_a_candidate_miscalibrated_in_one_slice_only():
     candidate = examples.churn(0.1, customers=1200, hidden=("north", 5.0))
     reference = examples.churn(6.0, customers=1200)
-    wide = {"calibration_slope": [0, 9], "calibration_intercept": [-9, 9], "loosened": "to look at slices alone"}
+    wide = {
+        "calibration_slope": [0, 9],
+        "calibration_intercept": [-9, 9],
+        "loosened": "to look at slices alone",
+    }
     check = _calibration(judged(examples.evidence(candidate, reference, **wide)))
     assert check.verdict == "fail"
     assert "in region north" in check.sentence
@@ -36,5 +44,7 @@ def test_C4_refuses_a_candidate_miscalibrated_in_one_slice_only():
 def test_C4_accepts_calibrated_risks_and_shows_every_figure():
     check = _calibration(judged(examples.evidence(examples.churn(0.1))))
     assert check.verdict == "pass", check.sentence
-    assert len([look for look in check.looks if "slope" in look.what or "intercept" in look.what]) == 4
+    assert (
+        len([look for look in check.looks if "slope" in look.what or "intercept" in look.what]) == 4
+    )
     assert [look for look in check.looks if "gap at 180 in region south" in look.what]

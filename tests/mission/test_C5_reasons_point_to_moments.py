@@ -31,23 +31,39 @@ def a_centre() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
         a_contact("later", started_at=began + timedelta(days=5)),
     ]
     turns = [
-        a_turn("bad", n, role, text, start_s=4.0 * n, end_s=4.0 * n + 3) for n, (role, text) in enumerate(SAID)
+        a_turn("bad", n, role, text, start_s=4.0 * n, end_s=4.0 * n + 3)
+        for n, (role, text) in enumerate(SAID)
     ] + [
-        a_turn(name, 0, "customer", "please cancel my contract i want to cancel", start_s=1.0, end_s=3.0)
+        a_turn(
+            name,
+            0,
+            "customer",
+            "please cancel my contract i want to cancel",
+            start_s=1.0,
+            end_s=3.0,
+        )
         for name in ("old", "later")
-    ]  # fmt: skip
+    ]
     tables = frame("contacts", contacts), frame("turns", turns)
     return (*tables, label(*tables).labels)
 
 
 def test_C5_each_reason_links_to_the_contact_the_second_and_the_words():
     contacts, turns, labels = a_centre()
-    reasons = pl.DataFrame({
-        "customer_id": "C1", "as_of": [DAY] * 3, "rank": [1, 2, 3],
-        "feature": ["reason_cancel_decayed", "barrier_authority_365d", "monthly_price"],
-    })  # fmt: skip
+    reasons = pl.DataFrame(
+        {
+            "customer_id": "C1",
+            "as_of": [DAY] * 3,
+            "rank": [1, 2, 3],
+            "feature": ["reason_cancel_decayed", "barrier_authority_365d", "monthly_price"],
+        }
+    )
     found = evidence(reasons, contacts, labels, turns).to_dicts()
-    assert [row["contact_id"] for row in found] == ["bad", "bad", None]  # the nearest one before the day
+    assert [row["contact_id"] for row in found] == [
+        "bad",
+        "bad",
+        None,
+    ]  # the nearest one before the day
     assert [row["start_s"] for row in found] == [12.0, 8.0, None]
     assert "cancel" in found[0]["words"]
     assert "supervisor" in found[1]["words"]

@@ -22,9 +22,7 @@ PARAMS = TreatmentParams()
 def centres():
     """Two centres, each with what the step made of it."""
     made = [a_centre(seed) for seed in SEEDS]
-    return [
-        (one, treat(one.tables, one.labels, one.current, None, PARAMS, SHORT)) for one in made
-    ]  # fmt: skip
+    return [(one, treat(one.tables, one.labels, one.current, None, PARAMS, SHORT)) for one in made]
 
 
 def in_truth(centre, treated, params=PARAMS):
@@ -38,7 +36,9 @@ def in_truth(centre, treated, params=PARAMS):
 @pytest.mark.parametrize("budget", [0.05, 0.1, 0.2])
 def test_C6_uplift_saves_more_customers_than_risk_at_equal_budget(centres, budget):
     found = [in_truth(*one, replace(PARAMS, budget_share=budget)) for one in centres]
-    kept = {policy: sum(one[policy]["kept"] for one in found) for policy in ("random", "risk", "uplift")}
+    kept = {
+        policy: sum(one[policy]["kept"] for one in found) for policy in ("random", "risk", "uplift")
+    }
     assert kept["uplift"] > 1.1 * kept["risk"] > kept["random"]
     assert all(one["uplift"]["treated_share"] <= one["risk"]["treated_share"] for one in found)
 
@@ -65,7 +65,9 @@ def test_C6_estimates_on_the_log_agree_with_the_truth(centres):
                 inside += found["low"] <= truth <= found["high"]
                 error = (found["high"] - found["low"]) / (2 * 1.96)
                 assert abs(found["value"] - truth) < 3.3 * error, (said["policy"], truth, found)
-    assert inside >= 12  # of 16 intervals of 95 %; benchmarks/bench_treatment.py counts over more centres
+    assert (
+        inside >= 12
+    )  # of 16 intervals of 95 %; benchmarks/bench_treatment.py counts over more centres
 
 
 def test_C6_each_customer_is_told_whether_and_why(centres):
@@ -91,7 +93,9 @@ def dear(centres):
     last = centre.tables["interventions"]["decided_on"].max()
     past = centre.tables["contacts"].filter(pl.col("started_at").dt.date() < last)
     tables = {**centre.tables, "contacts": past}
-    return treat(tables, centre.labels, centre.current, None, replace(PARAMS, cost_contact=15.0), SHORT)
+    return treat(
+        tables, centre.labels, centre.current, None, replace(PARAMS, cost_contact=15.0), SHORT
+    )
 
 
 def test_C6_costs_decide_who_is_worth_it(centres, dear):
@@ -102,13 +106,18 @@ def test_C6_costs_decide_who_is_worth_it(centres, dear):
 
 
 def test_C6_what_happens_after_a_decision_changes_no_score(centres, dear):
-    assert dear.decisions.drop("expected_profit").equals(centres[0][1].decisions.drop("expected_profit"))
+    assert dear.decisions.drop("expected_profit").equals(
+        centres[0][1].decisions.drop("expected_profit")
+    )
 
 
 def test_C6_the_model_is_weights_and_json_and_comes_back_the_same(centres, tmp_path):
     centre, treated = centres[0]
     treated.model.save(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "weights.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "config.json",
+        "weights.safetensors",
+    ]
     assert read_json(tmp_path / "config.json")["kind"] == "call back"
     again = UpliftModel.load(tmp_path).predict(centre.current)
     assert again.equals(treated.model.predict(centre.current))
@@ -116,8 +125,14 @@ def test_C6_the_model_is_weights_and_json_and_comes_back_the_same(centres, tmp_p
 
 MESSAGES = {
     "no log": (lambda log: log.clear(), "no log of interventions"),
-    "no propensities": (lambda log: log.with_columns(propensity=None), "says how probable the offer was"),
-    "no controls": (lambda log: log.filter("offered"), "nobody to compare with. Hold some customers back"),
+    "no propensities": (
+        lambda log: log.with_columns(propensity=None),
+        "says how probable the offer was",
+    ),
+    "no controls": (
+        lambda log: log.filter("offered"),
+        "nobody to compare with. Hold some customers back",
+    ),
     "nobody treated": (lambda log: log.filter(~pl.col("offered")), "Nobody in the log was offered"),
     "too few": (lambda log: log.head(400), "too few to learn from"),
 }
@@ -128,9 +143,13 @@ def test_C6_a_log_that_tells_nothing_falls_back_to_risk_and_says_so(centres, cas
     change, message = MESSAGES[case]
     centre, _ = centres[0]
     log = change(centre.tables["interventions"]).cast(centre.tables["interventions"].schema)
-    found = treat({**centre.tables, "interventions": log}, centre.labels, centre.current, None, PARAMS, SHORT)
+    found = treat(
+        {**centre.tables, "interventions": log}, centre.labels, centre.current, None, PARAMS, SHORT
+    )
     assert message in found.summary["note"]
     assert "Nor is a churn model in office" in found.summary["note"]
     assert (found.summary["basis"], found.model, found.decisions) == ("risk", None, None)
-    assert found.treatments["uplift"].null_count() == found.treatments.height == centre.current.height
+    assert (
+        found.treatments["uplift"].null_count() == found.treatments.height == centre.current.height
+    )
     assert set(found.treatments["basis"]) == {"risk"}

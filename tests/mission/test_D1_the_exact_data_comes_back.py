@@ -9,7 +9,11 @@ from tests.factories import NOW, a_wav, an_export, edit
 
 
 def contents(*folders):
-    return {f"{path.parent.name}/{path.name}": path.read_bytes() for folder in folders for path in folder.rglob("*.*")}
+    return {
+        f"{path.parent.name}/{path.name}": path.read_bytes()
+        for folder in folders
+        for path in folder.rglob("*.*")
+    }
 
 
 def test_D1_every_version_comes_back_byte_for_byte_from_its_hash_with_all_caches_gone(tmp_path):
@@ -21,13 +25,25 @@ def test_D1_every_version_comes_back_byte_for_byte_from_its_hash_with_all_caches
         if change == 2:
             edit(export / "customers.csv", "basic", "premium")
         ingest(sources.read("auto", export), store, NOW)
-        made.append(versioning.version(store / "tables", store / "shards", store / "versioned", remote, "abc", NOW))
+        made.append(
+            versioning.version(
+                store / "tables", store / "shards", store / "versioned", remote, "abc", NOW
+            )
+        )
         was.append(contents(store / "tables", store / "shards"))
     assert len({one.dvc_hash for one in made}) == 3
 
     shutil.rmtree(store)  # the working copy, the DVC repository, its cache: all gone
     for number, one in enumerate(made):
-        out = versioning.checkout(one.dvc_hash, tmp_path / "nowhere", remote, tmp_path / f"out-{number}")
+        out = versioning.checkout(
+            one.dvc_hash, tmp_path / "nowhere", remote, tmp_path / f"out-{number}"
+        )
         assert contents(out) == was[number]
         assert packs.verify(out / "shards", read_tables(out / "tables")["recordings"]) == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out-0", "out-1", "out-2", "remote"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "in",
+        "out-0",
+        "out-1",
+        "out-2",
+        "remote",
+    ]

@@ -25,14 +25,18 @@ def test_E1_refuses_a_bad_first_model_however_much_better_than_its_base(candidat
     assert max(floor.low, floor.high) > floor.threshold
 
 
-@pytest.mark.parametrize("candidate", [examples.asr(0.1), examples.churn(0.2)], ids=["asr", "churn"])
+@pytest.mark.parametrize(
+    "candidate", [examples.asr(0.1), examples.churn(0.2)], ids=["asr", "churn"]
+)
 def test_E1_accepts_a_good_first_model(candidate):
     decision = judged(examples.evidence(candidate))
     assert decision.accepted, decision.record["summary"]
 
 
 def test_E1_refuses_a_candidate_scored_on_other_data_than_the_champion():
-    evidence = examples.evidence(examples.asr(0.1, data_hash="d2"), facts={"reference_is_champion": True})
+    evidence = examples.evidence(
+        examples.asr(0.1, data_hash="d2"), facts={"reference_is_champion": True}
+    )
     decision = judged(evidence)
     assert not decision.accepted
     (check,) = [check for check in decision.checks if check.name == "same_data"]

@@ -25,7 +25,11 @@ def _better(decision):
 def test_E2_refuses_recognisers_that_were_only_lucky():
     champion = examples.asr(0.3)
     wer = champion.metrics["wer"].value
-    lucky = [card for seed in range(2, 42) if (card := examples.asr(0.3, seed=seed)).metrics["wer"].value < wer]
+    lucky = [
+        card
+        for seed in range(2, 42)
+        if (card := examples.asr(0.3, seed=seed)).metrics["wer"].value < wer
+    ]
     assert len(lucky) >= 10
     refused = [not _decide(card, champion).accepted for card in lucky]
     assert sum(refused) >= len(refused) - 2  # one in forty may slip through a 95 % interval
@@ -38,22 +42,43 @@ def test_E2_of_200_recognisers_no_better_than_the_champion_no_more_pass_than_sta
     for seed in range(200):
         luck = np.random.default_rng(seed)
         rate = np.clip(0.3 + luck.normal(0, 0.05, 12)[voice], 0, 1)
-        units = pl.DataFrame({"unit": [f"u{n:03}" for n in range(240)], "cluster": [f"v{v}" for v in voice],
-                              "words": [10] * 240})  # fmt: skip
-        candidate, champion = (_null(units.with_columns(errors=luck.binomial(10, rate))) for _ in range(2))
-        passed += better.check(replace(examples.evidence(candidate, champion, **_BARE), seed=seed)).verdict == "pass"
+        units = pl.DataFrame(
+            {
+                "unit": [f"u{n:03}" for n in range(240)],
+                "cluster": [f"v{v}" for v in voice],
+                "words": [10] * 240,
+            }
+        )
+        candidate, champion = (
+            _null(units.with_columns(errors=luck.binomial(10, rate))) for _ in range(2)
+        )
+        passed += (
+            better.check(
+                replace(examples.evidence(candidate, champion, **_BARE), seed=seed)
+            ).verdict
+            == "pass"
+        )
     assert passed <= level * 200
 
 
-_BARE = {"guardrail": None, "reading": None, "churn_on_text": None, "reader_on_text": None}  # better asks for none
+_BARE = {
+    "guardrail": None,
+    "reading": None,
+    "churn_on_text": None,
+    "reader_on_text": None,
+}  # better asks for none
 
 
 def _null(units: pl.DataFrame) -> Scorecard:
-    return Scorecard("asr", "null", "d1", NOW.isoformat(), {}, {"wer": Ratio("errors", "words")}, units)
+    return Scorecard(
+        "asr", "null", "d1", NOW.isoformat(), {}, {"wer": Ratio("errors", "words")}, units
+    )
 
 
 def test_E2_refuses_churn_models_that_were_only_lucky():
-    pairs = [(examples.churn(0.5, seed=2 * n), examples.churn(0.5, seed=2 * n + 1)) for n in range(1, 6)]
+    pairs = [
+        (examples.churn(0.5, seed=2 * n), examples.churn(0.5, seed=2 * n + 1)) for n in range(1, 6)
+    ]
     assert any(one.metrics["brier"].value < other.metrics["brier"].value for one, other in pairs)
     passed = [one.model for one, other in pairs if _better(_decide(one, other)).verdict == "pass"]
     assert len(passed) <= 1  # one in forty is promised; benchmarks/bench_gates.py counts a thousand
@@ -75,7 +100,15 @@ def _card(name: str, gain_on: set[str]):
     rows, texts = [], []
     for n in range(480):
         voice = f"v{n % 8}"
-        rows.append({"text": "yes no", "contact_id": f"call-{n}", "voice": voice, "start_s": 0.0, "role": "customer"})
+        rows.append(
+            {
+                "text": "yes no",
+                "contact_id": f"call-{n}",
+                "voice": voice,
+                "start_s": 0.0,
+                "role": "customer",
+            }
+        )
         texts.append("yes no" if voice in gain_on else "yes um")
     return asr_scorecard(name, "d1", rows, texts, 0, NOW.isoformat(), name)
 

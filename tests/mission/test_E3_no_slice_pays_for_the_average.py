@@ -20,7 +20,9 @@ def _slices(decision):
 
 
 def test_E3_refuses_a_better_recogniser_that_hears_agents_worse():
-    decision = judged(examples.evidence(examples.asr(0.05, hidden=("agent", 0.42)), examples.asr(0.3)))
+    decision = judged(
+        examples.evidence(examples.asr(0.05, hidden=("agent", 0.42)), examples.asr(0.3))
+    )
     (better,) = [check for check in decision.checks if check.name == "better"]
     assert better.verdict == "pass", "on the whole it is better"
     assert not decision.accepted
@@ -31,7 +33,9 @@ def test_E3_refuses_a_better_recogniser_that_hears_agents_worse():
 
 
 def test_E3_refuses_a_better_churn_model_that_fails_in_one_region():
-    decision = judged(examples.evidence(examples.churn(0.1, hidden=("north", 6.0)), examples.churn(1.5)))
+    decision = judged(
+        examples.evidence(examples.churn(0.1, hidden=("north", 6.0)), examples.churn(1.5))
+    )
     assert not decision.accepted
     assert "region north" in _slices(decision).sentence
 
@@ -41,22 +45,42 @@ def _many_slices(rate: float, seed: int, queues: int = 12):
     luck = np.random.default_rng(seed)
     rows, said = [], []
     for n in range(queues * 6 * 4):
-        rows.append({"text": " ".join(["yes"] * 10), "contact_id": f"c{n}", "voice": f"v{n % (queues * 6)}",
-                     "start_s": 0.0, "role": "customer", "queue": f"queue {n % queues:02d}"})  # fmt: skip
+        rows.append(
+            {
+                "text": " ".join(["yes"] * 10),
+                "contact_id": f"c{n}",
+                "voice": f"v{n % (queues * 6)}",
+                "start_s": 0.0,
+                "role": "customer",
+                "queue": f"queue {n % queues:02d}",
+            }
+        )
         said.append(" ".join(np.where(luck.random(10) < rate, "well", "yes")))
     return asr_scorecard(f"{rate}-{seed}", "d1", rows, said, 0, NOW.isoformat())
 
 
-@pytest.mark.parametrize(("by", "values"), [("load", ("peak", "off-peak")), ("region", ("north", "south"))])
-def test_E3_refuses_a_better_recogniser_that_hears_callers_at_peak_load_or_in_one_region_worse(by: str, values):
+@pytest.mark.parametrize(
+    ("by", "values"), [("load", ("peak", "off-peak")), ("region", ("north", "south"))]
+)
+def test_E3_refuses_a_better_recogniser_that_hears_callers_at_peak_load_or_in_one_region_worse(
+    by: str, values
+):
     """Six voices on the first side, where the candidate is worse, and eighteen where it is nearly perfect."""
     cards = []
     for name, rates in (("candidate", (0.4, 0.02)), ("champion", (0.25, 0.25))):
         luck, rows, said = np.random.default_rng(5), [], []
         for n in range(480):
             side = int(n % 24 >= 6)
-            rows.append({"text": " ".join(["yes"] * 10), "contact_id": f"c{n}", "voice": f"v{n % 24}", "start_s": 0.0,
-                         "role": "customer", by: values[side]})  # fmt: skip
+            rows.append(
+                {
+                    "text": " ".join(["yes"] * 10),
+                    "contact_id": f"c{n}",
+                    "voice": f"v{n % 24}",
+                    "start_s": 0.0,
+                    "role": "customer",
+                    by: values[side],
+                }
+            )
             said.append(" ".join(np.where(luck.random(10) < rates[side], "well", "yes")))
         cards.append(asr_scorecard(name, "d1", rows, said, 0, NOW.isoformat(), name))
     decision = judged(examples.evidence(*cards))
@@ -72,15 +96,19 @@ def test_E3_a_test_utterance_knows_its_region_and_whether_the_centre_was_busy():
     at = datetime(2026, 3, 1, tzinfo=UTC)
     tables = {
         "customers": frame("customers", [Customer("a", region="north"), Customer("b")]),
-        "contacts": frame("contacts", [
-            Contact("k1", "a", "phone", at.replace(hour=9), queue="bills"),
-            Contact("k2", "b", "phone", at.replace(hour=20)),
-            Contact("k3", "a", "chat", at.replace(hour=9)),
-        ]),
-        "recordings": frame("recordings", [
-            Recording(key, "s", "m", "ULAW", 8000, 2, 9.0, 0, 1, "ff", 1) for key in ("k1", "k2")
-        ]),
-    }  # fmt: skip
+        "contacts": frame(
+            "contacts",
+            [
+                Contact("k1", "a", "phone", at.replace(hour=9), queue="bills"),
+                Contact("k2", "b", "phone", at.replace(hour=20)),
+                Contact("k3", "a", "chat", at.replace(hour=9)),
+            ],
+        ),
+        "recordings": frame(
+            "recordings",
+            [Recording(key, "s", "m", "ULAW", 8000, 2, 9.0, 0, 1, "ff", 1) for key in ("k1", "k2")],
+        ),
+    }
     found = recordings_of(tables).sort("contact_id").select("contact_id", *CIRCUMSTANCES).rows()
     assert found == [("k1", "bills", "north", "peak"), ("k2", None, None, "off-peak")]
 
@@ -94,7 +122,9 @@ def test_E3_equal_models_are_not_found_worse_in_one_of_many_slices_more_often_th
         refused += any(gain.p is not None and gain.p <= 0.05 for gain in found)
         naive += any(gain.gain.high is not None and gain.gain.high < 0 for gain in found)
     assert refused <= 3  # 5 % of 20 are promised
-    assert naive > refused, "without the correction equal models would be refused for some queue or other"
+    assert naive > refused, (
+        "without the correction equal models would be refused for some queue or other"
+    )
 
 
 def test_E3_says_which_slices_are_too_small_to_tell():

@@ -10,7 +10,9 @@ from tests.judging import judged
 
 def test_E4_refuses_a_recogniser_as_good_on_the_whole_that_loses_every_not():
     champion, candidate = examples.asr(0.3), examples.asr(0.3, deaf_to="not")
-    assert abs(candidate.metrics["wer"].value - champion.metrics["wer"].value) < 0.02, "the same word error rate"
+    assert abs(candidate.metrics["wer"].value - champion.metrics["wer"].value) < 0.02, (
+        "the same word error rate"
+    )
     decision = judged(examples.evidence(candidate, champion))
     assert not decision.accepted
     (check,) = [check for check in decision.checks if check.name == "critical_words"]
@@ -21,17 +23,30 @@ def test_E4_refuses_a_recogniser_as_good_on_the_whole_that_loses_every_not():
 
 def test_E4_refuses_even_a_better_recogniser_that_loses_every_not():
     decision = judged(examples.evidence(examples.asr(0.15, deaf_to="not"), examples.asr(0.3)))
-    assert {check.name for check in decision.checks if check.verdict == "fail"} == {"critical_words"}
+    assert {check.name for check in decision.checks if check.verdict == "fail"} == {
+        "critical_words"
+    }
 
 
 def test_E4_one_word_of_seven_missed_is_chance_and_four_are_not():
     def missing(words: int) -> Scorecard:
         """Sixty utterances by as many voices, seven of them with a "cancel", the first `words` of which are missed."""
         rows: list[dict[str, Any]] = [
-            {"text": "please cancel it" if n < 7 else "hello there again", "voice": f"v{n}", "contact_id": f"k{n}",
-             "role": "customer", "codec": "PCM_16", "start_s": 0.0, "duration": 2.0} for n in range(60)
-        ]  # fmt: skip
-        texts = [row["text"].replace("cancel", "can sell") if n < words else row["text"] for n, row in enumerate(rows)]
+            {
+                "text": "please cancel it" if n < 7 else "hello there again",
+                "voice": f"v{n}",
+                "contact_id": f"k{n}",
+                "role": "customer",
+                "codec": "PCM_16",
+                "start_s": 0.0,
+                "duration": 2.0,
+            }
+            for n in range(60)
+        ]
+        texts = [
+            row["text"].replace("cancel", "can sell") if n < words else row["text"]
+            for n, row in enumerate(rows)
+        ]
         return asr_scorecard("a", "hash", rows, texts, 7, "2026-01-01", "0" * 64)
 
     def verdict(words: int) -> str:

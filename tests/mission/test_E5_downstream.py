@@ -15,9 +15,9 @@ from evaluation.reading import heard_turns, reading_scorecard
 from evaluation.scorecard import asr_scorecard
 from flows import judging, marker, probing
 from flows.graph import BY_NAME
-from flows.params import Params
-from flows.settings import from_environment
-from flows.steps import Street
+from flows.runtime.context import RunContext
+from flows.runtime.params import Params
+from flows.runtime.settings import from_environment
 from models.ledger import decision_id
 from tests.judging import NOW, Shop, a_bundle, a_decision, judged
 
@@ -31,7 +31,10 @@ SAID = (
 def calls() -> tuple[pl.DataFrame, pl.DataFrame]:
     """120 calls of 40 customers, every other one about cancelling."""
     at = datetime(2026, 3, 1, 9, tzinfo=UTC)
-    contacts = [Contact(f"k{n}", f"c{n % 40}", "phone", at.replace(day=1 + n % 28), 60.0) for n in range(120)]
+    contacts = [
+        Contact(f"k{n}", f"c{n % 40}", "phone", at.replace(day=1 + n % 28), 60.0)
+        for n in range(120)
+    ]
     turns = [Turn(f"k{n}", 0, "customer", SAID[n % 2], 0.0, 9.0) for n in range(120)]
     return frame("contacts", contacts), frame("turns", turns)
 
@@ -39,7 +42,13 @@ def calls() -> tuple[pl.DataFrame, pl.DataFrame]:
 def _recogniser(name: str, turns: pl.DataFrame, wrong: dict[str, str]):
     """Hears every word but those in `wrong`."""
     rows = [
-        {"text": text, "contact_id": contact, "voice": f"v{n % 20}", "start_s": 0.0, "role": "customer"}
+        {
+            "text": text,
+            "contact_id": contact,
+            "voice": f"v{n % 20}",
+            "start_s": 0.0,
+            "role": "customer",
+        }
         for n, (contact, text) in enumerate(turns.select("contact_id", "text").iter_rows())
     ]
     heard = [" ".join(wrong.get(word, word) for word in row["text"].split()) for row in rows]
@@ -47,20 +56,43 @@ def _recogniser(name: str, turns: pl.DataFrame, wrong: dict[str, str]):
 
 
 def _read(card, contacts: pl.DataFrame, turns: pl.DataFrame):
-    labels = {column: label(contacts, heard_turns(card, turns, column)).labels for column in ("ref", "hyp")}
+    labels = {
+        column: label(contacts, heard_turns(card, turns, column)).labels
+        for column in ("ref", "hyp")
+    }
     clusters = dict(zip(card.units["contact_id"], card.units["cluster"], strict=True))
-    return reading_scorecard(card.model, card.bundle_sha256, "d1", labels["ref"], labels["hyp"], clusters, 0,
-                             NOW.isoformat())  # fmt: skip
+    return reading_scorecard(
+        card.model,
+        card.bundle_sha256,
+        "d1",
+        labels["ref"],
+        labels["hyp"],
+        clusters,
+        0,
+        NOW.isoformat(),
+    )
 
 
 def test_E5_refuses_fewer_word_errors_that_hide_who_wants_to_cancel(calls):
     contacts, turns = calls
-    small_words = {"hello": "yellow", "good": "could", "morning": "warning", "each": "peach", "month": "mouth"}
+    small_words = {
+        "hello": "yellow",
+        "good": "could",
+        "morning": "warning",
+        "each": "peach",
+        "month": "mouth",
+    }
     champion = _recogniser("champion", turns, small_words)
     candidate = _recogniser("candidate", turns, {"cancel": "council", "contract": "contact"})
     assert candidate.metrics["wer"].value < champion.metrics["wer"].value / 2
-    beside = {name: _read(card, contacts, turns) for name, card in (("ours", candidate), ("theirs", champion))}
-    assert beside["ours"].metrics["reading_errors"].value > beside["theirs"].metrics["reading_errors"].value
+    beside = {
+        name: _read(card, contacts, turns)
+        for name, card in (("ours", candidate), ("theirs", champion))
+    }
+    assert (
+        beside["ours"].metrics["reading_errors"].value
+        > beside["theirs"].metrics["reading_errors"].value
+    )
 
     evidence = examples.evidence(candidate, champion, facts=examples.readers(churn=""))
     evidence.beside["reading"] = Beside(beside["ours"], beside["theirs"])
@@ -91,12 +123,15 @@ def test_E5_refuses_when_a_churn_model_is_in_office_and_nobody_asked_it():
 # --- evidence that has gone stale ---
 
 
-def _street(folder: Path) -> tuple[Street, Shop]:
+def _context(folder: Path) -> tuple[RunContext, Shop]:
     """A street with a trained recogniser, before anybody judged it."""
     shop = Shop(folder)
     bundle = a_bundle(folder / "asr" / "bundle", "a recogniser", "asr")
-    write_json(folder / "train_asr.json", {"run_id": shop.run_id, "bundle_sha256": bundle.sha256, "trained_by": "a"})
-    return Street(from_environment({"KEEPLINE_ACTOR": "schedule"}, folder), Params(), "c"), shop
+    write_json(
+        folder / "train_asr.json",
+        {"run_id": shop.run_id, "bundle_sha256": bundle.sha256, "trained_by": "a"},
+    )
+    return RunContext(from_environment({"KEEPLINE_ACTOR": "schedule"}, folder), Params(), "c"), shop
 
 
 def _champion(shop: Shop, content: str, kind: str = "churn") -> str:
@@ -105,50 +140,55 @@ def _champion(shop: Shop, content: str, kind: str = "churn") -> str:
     last = entries[-1] if entries else None
     beaten = last.bundle_sha256 if last else None
     shop.registry.promote(
-        kind, version, last.version if last else None, a_decision(sha, beaten, kind=kind), "anna", NOW
+        kind,
+        version,
+        last.version if last else None,
+        a_decision(sha, beaten, kind=kind),
+        "anna",
+        NOW,
     )
     return sha
 
 
 def test_E5_the_text_is_read_again_when_another_model_comes_to_read_it(tmp_path: Path):
-    street, shop = _street(tmp_path)
+    context, shop = _context(tmp_path)
     probe, seen = BY_NAME["probe_asr"], []
     for kind in ("nobody", "churn", "churn", "reader"):
         if kind != "nobody":
             _champion(shop, f"{kind} {len(seen)}", kind)
         for _ in range(2):  # a second walk changes nothing
-            probing.leave_readers(street)
-            seen.append(marker.of_step(street, probe))
+            probing.leave_readers(context)
+            seen.append(marker.of_step(context, probe))
     assert seen[0::2] == seen[1::2]
     assert len(set(seen)) == 4
 
 
 def test_E5_what_read_the_text_of_the_champion_stays(tmp_path: Path):
-    street, shop = _street(tmp_path)
+    context, shop = _context(tmp_path)
     churn = _champion(shop, "one")
-    probing.leave_readers(street)
-    sha = judging.sha_of(street, "asr", "candidate")
-    version = shop.registry.register(street.path("asr/bundle"), "asr", shop.run_id)
+    probing.leave_readers(context)
+    sha = judging.sha_of(context, "asr", "candidate")
+    version = shop.registry.register(context.path("asr/bundle"), "asr", shop.run_id)
     shop.registry.promote("asr", version, None, a_decision(sha, kind="asr"), "anna", NOW)
     _champion(shop, "two")
-    probing.leave_readers(street)
-    assert probing.shas(probing.readers(street)) == {"churn": churn, "reader": ""}
+    probing.leave_readers(context)
+    assert probing.shas(probing.readers(context)) == {"churn": churn, "reader": ""}
 
 
 def test_E5_a_recogniser_judged_before_another_churn_champion_came_is_not_promoted(tmp_path: Path):
-    street, shop = _street(tmp_path)
+    context, shop = _context(tmp_path)
     churn = _champion(shop, "one")
-    record = a_decision(judging.sha_of(street, "asr", "candidate"), kind="asr")
+    record = a_decision(judging.sha_of(context, "asr", "candidate"), kind="asr")
     record["facts"] |= examples.readers(churn, "")
     record["decision_id"] = decision_id(record)
-    write_json(street.path("decisions/asr/one.json"), record)
+    write_json(context.path("decisions/asr/one.json"), record)
     told = {name: record[name] for name in ("decision_id", "verdict", "summary")}
-    write_json(street.path("decide_asr.json"), {**told, "record": "one.json", "approval": "none"})
+    write_json(context.path("decide_asr.json"), {**told, "record": "one.json", "approval": "none"})
     second = _champion(shop, "two")
-    stale = judging.release(street, "asr")
+    stale = judging.release(context, "asr")
     assert stale["champion"] is None
     assert "another champion reads its text" in stale["says"]
     record["facts"] |= examples.readers(second, "")
     record["decision_id"] = decision_id(record)
-    write_json(street.path("decisions/asr/one.json"), record)
-    assert judging.release(street, "asr")["champion"] == 1
+    write_json(context.path("decisions/asr/one.json"), record)
+    assert judging.release(context, "asr")["champion"] == 1

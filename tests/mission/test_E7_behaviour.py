@@ -17,7 +17,10 @@ VOICES = ["anna", "ben", "cleo", "dora"] * 5
 
 def _waves(seed: int = 0) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
-    return [(rng.normal(0, 0.05, RATE_HZ) * (np.arange(RATE_HZ) > 3200)).astype(np.float32) for _ in VOICES]
+    return [
+        (rng.normal(0, 0.05, RATE_HZ) * (np.arange(RATE_HZ) > 3200)).astype(np.float32)
+        for _ in VOICES
+    ]
 
 
 def _by_name(probes):
@@ -26,7 +29,10 @@ def _by_name(probes):
 
 def test_E7_a_recogniser_that_hears_loudness_is_found_out_and_refused():
     waves = _waves()
-    deaf_when_quiet = lambda heard: ["yes no maybe" if np.abs(w).max() > 0.1 else "yes" for w in heard]  # noqa: E731
+
+    def deaf_when_quiet(heard):
+        return ["yes no maybe" if np.abs(wave).max() > 0.1 else "yes" for wave in heard]
+
     found = _by_name(asr_probes(deaf_when_quiet, waves, VOICES, RATE_HZ, 0))
     assert found["quieter"].value == pytest.approx(2 / 3)
     assert found["louder"].value == 0
@@ -39,8 +45,15 @@ def test_E7_a_recogniser_that_hears_loudness_is_found_out_and_refused():
 def test_E7_a_steady_recogniser_passes_and_words_out_of_nothing_count():
     steady = asr_probes(lambda heard: ["yes no"] * len(heard), _waves(), VOICES, RATE_HZ, 0)
     assert all(probe.value == 0 and probe.keeps(0.0) for probe in steady)
-    chatty = _by_name(asr_probes(lambda heard: ["word" if len(w) > RATE_HZ else "" for w in heard], _waves(), VOICES,
-                                 RATE_HZ, 0))  # fmt: skip
+    chatty = _by_name(
+        asr_probes(
+            lambda heard: ["word" if len(w) > RATE_HZ else "" for w in heard],
+            _waves(),
+            VOICES,
+            RATE_HZ,
+            0,
+        )
+    )
     assert chatty["silence_before"].value == 1.0
 
 
@@ -54,7 +67,9 @@ def network():
     from models.churn import ChurnConfig, ChurnModel, describe_columns
 
     torch.manual_seed(0)
-    columns = describe_columns(_rows(0.0), [describe("friction_unresolved_90d"), describe("tenure_days")], 4)
+    columns = describe_columns(
+        _rows(0.0), [describe("friction_unresolved_90d"), describe("tenure_days")], 4
+    )
     return ChurnModel(ChurnConfig(columns, (30, 180)))
 
 
@@ -80,7 +95,9 @@ def test_E7_a_model_that_looks_at_ids_or_lowers_risk_for_unresolved_complaints_i
     def cheat(rows: pl.DataFrame) -> pl.DataFrame:
         digits = rows["customer_id"].str.len_chars().cast(pl.Float64) / 1000
         return rows.select(
-            "customer_id", "as_of", (0.3 + digits - rows["friction_unresolved_90d"] / 100).alias("risk_30")
+            "customer_id",
+            "as_of",
+            (0.3 + digits - rows["friction_unresolved_90d"] / 100).alias("risk_30"),
         )
 
     found = churn_probes(cheat, _rows(0.0), _rows(1.0), _rows(0.0), 0)
@@ -90,4 +107,7 @@ def test_E7_a_model_that_looks_at_ids_or_lowers_risk_for_unresolved_complaints_i
     decision = judged(dataclasses.replace(examples.evidence(examples.churn(0.2)), probes=found))
     assert not decision.accepted
     check = next(check for check in decision.checks if check.name == "behaviour")
-    assert {look.what for look in check.looks if look.verdict == "fail"} == {"customer_renamed", "complaint_unresolved"}
+    assert {look.what for look in check.looks if look.verdict == "fail"} == {
+        "customer_renamed",
+        "complaint_unresolved",
+    }

@@ -19,14 +19,18 @@ from tests.judging import NOW, judged
 CANDIDATES = {
     "accepted": lambda: examples.evidence(),
     "refused": lambda: examples.evidence(examples.asr(0.3, seed=2)),
-    "refused for lack of evidence": lambda: examples.evidence(reference=None, facts={"card": None, "smoke_ok": None}),
+    "refused for lack of evidence": lambda: examples.evidence(
+        reference=None, facts={"card": None, "smoke_ok": None}
+    ),
     "accepted churn": lambda: examples.evidence(examples.churn(0.2)),
     "refused churn": lambda: examples.evidence(examples.churn(0.5), examples.churn(0.5, seed=2)),
 }
 
 
 @pytest.mark.parametrize("case", CANDIDATES)
-def test_E8_is_written_with_every_check_and_figure_for_programs_and_people(case: str, tmp_path: Path):
+def test_E8_is_written_with_every_check_and_figure_for_programs_and_people(
+    case: str, tmp_path: Path
+):
     evidence = CANDIDATES[case]()
     made = judged(evidence)
     record_path, page_path = write_decision(made, tmp_path)
@@ -42,7 +46,9 @@ def test_E8_is_written_with_every_check_and_figure_for_programs_and_people(case:
     assert [check["name"] for check in record["checks"]] == [
         module.NAME for module in check_modules() if module.applies(evidence.candidate.kind)
     ]
-    assert (record["verdict"] == "accepted") == all(check["verdict"] == "pass" for check in record["checks"])
+    assert (record["verdict"] == "accepted") == all(
+        check["verdict"] == "pass" for check in record["checks"]
+    )
     better = next(check for check in record["checks"] if check["name"] == "better")
     if evidence.reference is not None:
         assert better["low"] <= better["estimate"] <= better["high"]
@@ -52,24 +58,37 @@ def test_E8_is_written_with_every_check_and_figure_for_programs_and_people(case:
     for check in record["checks"]:
         assert check["sentence"] in page
         assert check["promise"] in page
-    for said in (record["summary"], record["data_hash"], record["decided_by"], record["candidate"]["model"]):
+    for said in (
+        record["summary"],
+        record["data_hash"],
+        record["decided_by"],
+        record["candidate"]["model"],
+    ):
         assert said in page
     if better["low"] is not None:
         assert f"{better['low']:.4f}".replace("-", "−") in page
-    assert not re.search(r"""(src|href)\s*=|url\(|@import""", page), "the page must need nothing else"
+    assert not re.search(r"""(src|href)\s*=|url\(|@import""", page), (
+        "the page must need nothing else"
+    )
     assert read_decision(record_path).record == record
 
 
 def test_E8_shows_the_figures_of_every_condition_and_every_second_test(tmp_path: Path):
     evidence = examples.evidence()
     through = {"gsm": {"wer": dataclasses.replace(evidence.candidate.metrics["wer"], value=0.4321)}}
-    evidence = dataclasses.replace(evidence, candidate=dataclasses.replace(evidence.candidate, conditions=through))
+    evidence = dataclasses.replace(
+        evidence, candidate=dataclasses.replace(evidence.candidate, conditions=through)
+    )
     record_path, page_path = write_decision(judged(evidence), tmp_path)
     record, page = json.loads(record_path.read_text()), unescape(page_path.read_text())
     assert record["candidate"]["conditions"]["gsm"]["wer"]["value"] == 0.4321
     assert "wer, gsm" in page
     assert "0.4321" in page
-    for name, metric in (("guardrail", "wer"), ("reading", "reading_errors"), ("churn_on_text", "brier_180")):
+    for name, metric in (
+        ("guardrail", "wer"),
+        ("reading", "reading_errors"),
+        ("churn_on_text", "brier_180"),
+    ):
         two = record["beside"][name]
         assert name.replace("_", " ").capitalize() in page
         for role in ("candidate", "reference"):
@@ -93,7 +112,11 @@ def test_E8_the_list_marks_what_is_not_genuine_and_goes_on(tmp_path: Path):
     assert set(told) == {genuine.decision_id, record.stem, "broken", "deep", "short"}
     assert "asr not genuine" in told[record.stem]
     assert "altered" in told[record.stem]
-    for name, says in (("broken", "cannot be read"), ("deep", "cannot be read"), ("short", "required property")):
+    for name, says in (
+        ("broken", "cannot be read"),
+        ("deep", "cannot be read"),
+        ("short", "required property"),
+    ):
         assert told[name].startswith("asr not genuine")
         assert says in told[name]
 

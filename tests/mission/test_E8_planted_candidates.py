@@ -9,9 +9,9 @@ from data.store import write_json
 from evaluation.gates import examples
 from evaluation.gates.params import ChurnGate, GateParams
 from flows import judging
-from flows.params import Params
-from flows.settings import from_environment
-from flows.steps import Street
+from flows.runtime.context import RunContext
+from flows.runtime.params import Params
+from flows.runtime.settings import from_environment
 from models.registry import PromotionRefusedError
 from tests.judging import NOW, Shop, judged
 from tests.serving import ROW, a_churn_bundle
@@ -19,14 +19,23 @@ from tests.serving import ROW, a_churn_bundle
 # What is planted: the evidence, and the checks that find it out, and no others. None: it is really better.
 RECOGNISERS = {
     "a gain by luck": (lambda: {"candidate": examples.asr(0.3, seed=25)}, {"better"}),
-    "agents heard worse": (lambda: {"candidate": examples.asr(0.05, hidden=("agent", 0.42))}, {"slices"}),
-    "every 'not' lost": (lambda: {"candidate": examples.asr(0.15, deaf_to="not")}, {"critical_words"}),
+    "agents heard worse": (
+        lambda: {"candidate": examples.asr(0.05, hidden=("agent", 0.42))},
+        {"slices"},
+    ),
+    "every 'not' lost": (
+        lambda: {"candidate": examples.asr(0.15, deaf_to="not")},
+        {"critical_words"},
+    ),
     "fewer word errors, worse churn": (lambda: {"churn_on_text": (1.5, 0.2)}, {"downstream"}),
     "worse on general speech": (lambda: {"guardrail": (0.4, 0.3)}, {"guardrail"}),
     "really better": (dict, None),
 }
 CHURN = {
-    "a gain by luck": (lambda: (examples.churn(0.5, seed=2), examples.churn(0.5)), {"better", "long_horizon"}),
+    "a gain by luck": (
+        lambda: (examples.churn(0.5, seed=2), examples.churn(0.5)),
+        {"better", "long_horizon"},
+    ),
     "the north seen worse": (
         lambda: (examples.churn(0.02, hidden=("north", 9.0)), examples.churn(3.5)),
         {"slices", "calibration"},
@@ -35,19 +44,27 @@ CHURN = {
         lambda: (examples.churn(0.05, long_blur=4.0), examples.churn(0.8)),
         {"long_horizon", "calibration"},
     ),
-    "far too sure": (lambda: (examples.churn(0.1, overconfidence=2.5), examples.churn(6.0)), {"calibration"}),
+    "far too sure": (
+        lambda: (examples.churn(0.1, overconfidence=2.5), examples.churn(6.0)),
+        {"calibration"},
+    ),
     # What is in a bundle that does not verify is not looked at.
     "tampered with": (
         lambda: (examples.churn(0.1), examples.churn(1.5)),
         {"same_bundle", "card_and_licence", "size_and_latency"},
     ),
-    "probed before it was trained again": (lambda: (examples.churn(0.1), examples.churn(1.5)), {"behaviour"}),
+    "probed before it was trained again": (
+        lambda: (examples.churn(0.1), examples.churn(1.5)),
+        {"behaviour"},
+    ),
     "really better": (lambda: (examples.churn(0.1), examples.churn(1.5)), None),
 }
 
 
 @pytest.mark.parametrize("what", RECOGNISERS)
-def test_E8_a_planted_recogniser_is_refused_for_its_reason_and_a_better_one_promoted(tmp_path: Path, what: str):
+def test_E8_a_planted_recogniser_is_refused_for_its_reason_and_a_better_one_promoted(
+    tmp_path: Path, what: str
+):
     planted, reasons = RECOGNISERS[what]
     shop, changes = Shop(tmp_path), planted()
     version, sha = shop.version(what, "asr")
@@ -65,41 +82,54 @@ def test_E8_a_planted_recogniser_is_refused_for_its_reason_and_a_better_one_prom
     assert shop.registry.alias("asr", "champion") is None
 
 
-def _street(folder: Path, short_metric: bool) -> Street:
+def _context(folder: Path, short_metric: bool) -> RunContext:
     """A street with a trained candidate, as the steps before the gate leave it."""
     shop = Shop(folder)
     bundle = a_churn_bundle(folder / "churn" / "bundle")
     gate = ChurnGate(metric="brier_30" if short_metric else "brier")
-    write_json(folder / "train_churn.json", {"run_id": shop.run_id, "bundle_sha256": bundle.sha256, "trained_by": "a"})
+    write_json(
+        folder / "train_churn.json",
+        {"run_id": shop.run_id, "bundle_sha256": bundle.sha256, "trained_by": "a"},
+    )
     write_json(folder / "validate.json", {"stopped": None, "rejected": 0})
-    write_json(folder / "reference/churn.json", {"model": "life table", "path": None, "version": None,
-                                                 "bundle_sha256": ""})  # fmt: skip
+    write_json(
+        folder / "reference/churn.json",
+        {"model": "life table", "path": None, "version": None, "bundle_sha256": ""},
+    )
     write_json(folder / "probe_churn.json", {})
     probes = [dataclasses.asdict(probe) for probe in examples.made_probes("churn")]
-    write_json(folder / "probes/churn/probes.json", {"bundle_sha256": bundle.sha256, "probes": probes})
-    return Street(from_environment({"KEEPLINE_ACTOR": "schedule"}, folder), Params(gates=GateParams(churn=gate)), "c")
+    write_json(
+        folder / "probes/churn/probes.json", {"bundle_sha256": bundle.sha256, "probes": probes}
+    )
+    return RunContext(
+        from_environment({"KEEPLINE_ACTOR": "schedule"}, folder),
+        Params(gates=GateParams(churn=gate)),
+        "c",
+    )
 
 
 @pytest.mark.parametrize("what", CHURN)
-def test_E8_a_planted_churn_model_is_refused_by_the_steps_and_a_better_one_promoted(tmp_path: Path, what: str):
+def test_E8_a_planted_churn_model_is_refused_by_the_steps_and_a_better_one_promoted(
+    tmp_path: Path, what: str
+):
     planted, reasons = CHURN[what]
-    street = _street(tmp_path, what == "180 days paid for 30")
-    sha = judging.sha_of(street, "churn", "candidate")
+    context = _context(tmp_path, what == "180 days paid for 30")
+    sha = judging.sha_of(context, "churn", "candidate")
     for role, card in zip(("candidate", "reference"), planted(), strict=True):
         named = dataclasses.replace(card, bundle_sha256=sha if role == "candidate" else "")
-        named.save(street.path(f"scorecards/churn/{role}.json"))
+        named.save(context.path(f"scorecards/churn/{role}.json"))
     if what == "probed before it was trained again":
-        probed = judging.read_json(street.path("probes/churn/probes.json"))
-        write_json(street.path("probes/churn/probes.json"), {**probed, "bundle_sha256": "0" * 64})
+        probed = judging.read_json(context.path("probes/churn/probes.json"))
+        write_json(context.path("probes/churn/probes.json"), {**probed, "bundle_sha256": "0" * 64})
     if what == "tampered with":
-        weights = street.path("churn/bundle/weights.safetensors")
+        weights = context.path("churn/bundle/weights.safetensors")
         content = bytearray(weights.read_bytes())
         content[-1] ^= 1
         weights.write_bytes(content)
-    decided = judging.decide_on(street, "churn", {"rows": [ROW]})
-    record = judging.read_json(street.path("decisions/churn") / decided["record"])
+    decided = judging.decide_on(context, "churn", {"rows": [ROW]})
+    record = judging.read_json(context.path("decisions/churn") / decided["record"])
     failed = {check["name"] for check in record["checks"] if check["verdict"] != "pass"}
-    released = judging.release(street, "churn")
+    released = judging.release(context, "churn")
     if reasons is None:
         assert decided["verdict"] == "accepted", decided["summary"]
         assert released["champion"] == released["version"] == 1
@@ -107,5 +137,5 @@ def test_E8_a_planted_churn_model_is_refused_by_the_steps_and_a_better_one_promo
     assert decided["verdict"] == "refused"
     assert failed == reasons  # luck aside, each would have been promoted by its average
     assert released["champion"] is None
-    assert judging.registry(street).ledger() == []
-    assert judging.leave_office(street, "churn")["path"] is None
+    assert context.registry().ledger() == []
+    assert judging.leave_office(context, "churn")["path"] is None

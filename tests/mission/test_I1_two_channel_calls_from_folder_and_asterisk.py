@@ -24,15 +24,27 @@ def test_I1_folder_and_asterisk_exports_of_the_same_calls_become_the_same_record
         assert_frame_equal(tables["folder"][name], tables["asterisk"][name])
         assert not tables["folder"][name].is_empty()
     # A chat of the folder format has no agent or queue here either; only `source` says where a contact came from.
-    assert_frame_equal(tables["folder"]["contacts"].drop("source"), tables["asterisk"]["contacts"].drop("source"))
+    assert_frame_equal(
+        tables["folder"]["contacts"].drop("source"), tables["asterisk"]["contacts"].drop("source")
+    )
     # The folder knows when a customer left, the CRM only whether.
     same = ["customer_id", "event", "happened"]
-    assert_frame_equal(tables["folder"]["outcomes"].select(same), tables["asterisk"]["outcomes"].select(same))
+    assert_frame_equal(
+        tables["folder"]["outcomes"].select(same), tables["asterisk"]["outcomes"].select(same)
+    )
     row = tables["folder"]["recordings"].row(0, named=True)
-    assert (row["codec"], row["sample_rate_hz"], row["customer_channel"], row["agent_channel"]) == ("ULAW", 8000, 0, 1)
+    assert (row["codec"], row["sample_rate_hz"], row["customer_channel"], row["agent_channel"]) == (
+        "ULAW",
+        8000,
+        0,
+        1,
+    )
     for kind, (_, folder) in EXPORTS.items():
         delivered = (tmp_path / kind / folder / "call-1.wav").read_bytes()
-        assert packs.read_member(tmp_path / f"store-{kind}" / "shards", row["shard"], row["member"]) == delivered
+        assert (
+            packs.read_member(tmp_path / f"store-{kind}" / "shards", row["shard"], row["member"])
+            == delivered
+        )
 
 
 @pytest.mark.parametrize("kind", EXPORTS)
@@ -47,7 +59,9 @@ def test_I1_an_unknown_role_is_refused_naming_the_call_and_what_to_do(tmp_path, 
     ingest(delivery, tmp_path / "store", NOW)
     tables = read_tables(tmp_path / "store" / "tables")
     assert "call-2" not in tables["turns"]["contact_id"]
-    assert "call-2" in tables["recordings"]["contact_id"]  # what was said is unknown, the call is not
+    assert (
+        "call-2" in tables["recordings"]["contact_id"]
+    )  # what was said is unknown, the call is not
 
 
 @pytest.mark.parametrize("kind", EXPORTS)
@@ -65,5 +79,7 @@ def test_I1_a_missing_channel_is_refused_naming_the_call_and_what_to_do(tmp_path
     assert tables["recordings"]["contact_id"].to_list() == ["call-1", "call-3"]
 
     ingest(sources.read(kind, export, SourceParams(mono_ok=True)), tmp_path / "store", NOW)
-    mono = read_tables(tmp_path / "store" / "tables")["recordings"].filter(pl.col("contact_id") == "call-2")
+    mono = read_tables(tmp_path / "store" / "tables")["recordings"].filter(
+        pl.col("contact_id") == "call-2"
+    )
     assert mono.select("channels", "customer_channel", "agent_channel").row(0) == (1, 0, 0)

@@ -36,17 +36,27 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     blank = dict.fromkeys(CONTACT_COLUMNS, "")
     for name, channel, at, _, _ in sorted(STORY):
         known = audio if channel == "phone" else blank
-        theirs.append({**known, "contact_id": name, "customer_id": "C1", "channel": channel, "started_at": at})
+        theirs.append(
+            {**known, "contact_id": name, "customer_id": "C1", "channel": channel, "started_at": at}
+        )
     with (folder / "contacts.csv").open("w", newline="") as handle:
         lines = csv.DictWriter(handle, CONTACT_COLUMNS)
         lines.writeheader()
         lines.writerows(theirs)
     (folder / "transcripts" / "call-1.json").unlink()
-    said = {name: [{"role": role, "text": text}] for name, channel, _, role, text in STORY if channel != "phone"}
+    said = {
+        name: [{"role": role, "text": text}]
+        for name, channel, _, role, text in STORY
+        if channel != "phone"
+    }
     with (folder / "messages.jsonl").open("a") as handle:
-        handle.writelines(json.dumps({"contact_id": name, "turns": turns}) + "\n" for name, turns in said.items())
+        handle.writelines(
+            json.dumps({"contact_id": name, "turns": turns}) + "\n" for name, turns in said.items()
+        )
     spoken = {"role": "customer", "text": STORY[2][4], "start_s": 0.5, "end_s": 1.5}
-    (folder / "transcripts" / "call.json").write_text(json.dumps({"contact_id": "call", "turns": [spoken]}))
+    (folder / "transcripts" / "call.json").write_text(
+        json.dumps({"contact_id": "call", "turns": [spoken]})
+    )
     store = tmp_path_factory.mktemp("store")
     ingest(sources.read("folder", folder), store, NOW)
     return store
@@ -75,4 +85,7 @@ def test_I2_others_keep_their_own_timelines(delivered: Path) -> None:
     assert every.select("customer_id", "started_at").equals(
         every.select("customer_id", "started_at").sort("customer_id", "started_at")
     )
-    assert set(every.filter(every["customer_id"] != "C1")["contact_id"]) & {name for name, *_ in STORY} == set()
+    assert (
+        set(every.filter(every["customer_id"] != "C1")["contact_id"]) & {name for name, *_ in STORY}
+        == set()
+    )

@@ -11,8 +11,12 @@ from evaluation.gates import examples
 
 def _runs() -> list[RunView]:
     settings = {"asr.steps": "600", "asr.seed": "0"}
-    before = RunView("a" * 32, settings, {"valid_wer": 0.31}, scorecard=examples.asr(0.3), name="base")
-    after = RunView("b" * 32, {**settings, "asr.steps": "900"}, {"valid_wer": 0.11}, scorecard=examples.asr(0.1))
+    before = RunView(
+        "a" * 32, settings, {"valid_wer": 0.31}, scorecard=examples.asr(0.3), name="base"
+    )
+    after = RunView(
+        "b" * 32, {**settings, "asr.steps": "900"}, {"valid_wer": 0.11}, scorecard=examples.asr(0.1)
+    )
     return [before, after]
 
 
@@ -25,9 +29,20 @@ def test_K1_terminal_and_page_say_the_same():
     gained = next(difference.gain for difference in found.differences if difference.metric == "wer")
     worst = found.changes[0].worst.row(0, named=True)
     for said in (
-        "base", "bbbbbbbbbbbb", "asr.steps", "600", "900", "d1", "valid_wer", f"{wer.value:.4f}", f"{wer.low:.4f}",
-        f"{gained.value:+.4f}", f"{gained.low:+.4f}", f"{found.changes[0].worse} worse", worst["ref"],
-    ):  # fmt: skip
+        "base",
+        "bbbbbbbbbbbb",
+        "asr.steps",
+        "600",
+        "900",
+        "d1",
+        "valid_wer",
+        f"{wer.value:.4f}",
+        f"{wer.low:.4f}",
+        f"{gained.value:+.4f}",
+        f"{gained.low:+.4f}",
+        f"{found.changes[0].worse} worse",
+        worst["ref"],
+    ):
         assert said in terminal, said
         assert said in page, said
     for text in (terminal, page):

@@ -20,7 +20,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
     """A store with three evaluated runs: two on test set d1, one on d2; and the ids they have in MLflow."""
     shop = Shop(tmp_path_factory.mktemp("compare"))
     client, ids = shop.registry.client, {}
-    cards = {"old": examples.asr(0.1), "new": examples.asr(0.3), "other": examples.asr(0.1, data_hash="d2")}
+    cards = {
+        "old": examples.asr(0.1),
+        "new": examples.asr(0.3),
+        "other": examples.asr(0.1, data_hash="d2"),
+    }
     experiment = client.get_run(shop.run_id).info.experiment_id
     for name, card in cards.items():
         run = client.create_run(experiment, run_name=name, tags={"test_data_hash": card.data_hash})
@@ -30,21 +34,27 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
     return shop.folder, ids
 
 
-def _asked(store: tuple[Path, dict[str, str]], page: Path, *names: str, across: bool = False) -> str:
+def _asked(
+    store: tuple[Path, dict[str, str]], page: Path, *names: str, across: bool = False
+) -> str:
     said = io.StringIO()
     console = Console(file=said, width=200, no_color=True)
     compare(console, [store[1][name] for name in names], page, across, store[0])
     return said.getvalue()
 
 
-def test_K2_runs_on_other_test_data_are_refused_with_both_hashes_and_no_page_is_left(store, tmp_path: Path):
+def test_K2_runs_on_other_test_data_are_refused_with_both_hashes_and_no_page_is_left(
+    store, tmp_path: Path
+):
     page = tmp_path / "compare.html"
     with pytest.raises(DifferentDataError, match=r"old on d1; other on d2.*--across-data"):
         _asked(store, page, "old", "other")
     assert not page.exists()
 
 
-def test_K2_on_request_they_stand_side_by_side_marked_and_are_never_subtracted(store, tmp_path: Path):
+def test_K2_on_request_they_stand_side_by_side_marked_and_are_never_subtracted(
+    store, tmp_path: Path
+):
     page = tmp_path / "compare.html"
     said = _asked(store, page, "old", "other", across=True)
     for text in (said, page.read_text()):
@@ -54,17 +64,24 @@ def test_K2_on_request_they_stand_side_by_side_marked_and_are_never_subtracted(s
     assert "Paired on the same test units" in _asked(store, page, "old", "new")
 
 
-def test_K1_the_worst_regression_can_be_played_where_the_store_holds_its_sound(store, tmp_path: Path):
+def test_K1_the_worst_regression_can_be_played_where_the_store_holds_its_sound(
+    store, tmp_path: Path
+):
     page = tmp_path / "compare.html"
     _asked(store, page, "old", "new")
     assert "<audio" not in page.read_text()
     speech = store[0] / "speech"
     speech.mkdir()
     rows = [
-        {"contact_id": unit["contact_id"], "role": unit["role"], "start_s": 0.0, "text": unit["ref"],
-         "audio_filepath": "one.wav"}
+        {
+            "contact_id": unit["contact_id"],
+            "role": unit["role"],
+            "start_s": 0.0,
+            "text": unit["ref"],
+            "audio_filepath": "one.wav",
+        }
         for unit in examples.asr(0.1).units.iter_rows(named=True)
-    ]  # fmt: skip
+    ]
     (speech / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     soundfile.write(speech / "one.wav", np.zeros(8000), 16000)
     _asked(store, page, "old", "new")

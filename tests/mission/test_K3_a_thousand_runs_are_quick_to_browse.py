@@ -27,7 +27,10 @@ def uri(tmp_path_factory) -> str:
         run = shop.registry.client.create_run(experiment, run_name=f"asr {n}", start_time=1000 + n)
         tags = [RunTag("kind", "asr"), RunTag("verdict", "accepted" if n % 2 else "refused")]
         shop.registry.client.log_batch(
-            run.info.run_id, [Metric("test_wer", 0.1 * n, 0, 0)], [Param("asr.steps", str(100 * n))], tags
+            run.info.run_id,
+            [Metric("test_wer", 0.1 * n, 0, 0)],
+            [Param("asr.steps", str(100 * n))],
+            tags,
         )
     shop.registry.client.delete_run(run.info.run_id)
     return shop.uri
@@ -55,7 +58,10 @@ def test_K3_conditions_choose(uri: str, where, names):
 
 
 def test_K3_runs_are_sorted_by_a_metric_and_limited(uri: str):
-    assert [run["name"] for run in browse(uri, ["kind=asr"], sort="test_wer", limit=2)] == ["asr 0", "asr 1"]
+    assert [run["name"] for run in browse(uri, ["kind=asr"], sort="test_wer", limit=2)] == [
+        "asr 0",
+        "asr 1",
+    ]
 
 
 def test_K3_a_condition_that_is_none_is_told(uri: str):
@@ -74,16 +80,37 @@ def test_K3_the_command_tells_of_a_thousand_runs_in_two_seconds(uri: str):
         (run,) = base.execute("SELECT run_uuid FROM runs WHERE name = 'asr 3'").fetchone()
         for table in ("runs", "latest_metrics", "params", "tags"):
             names = [row[1] for row in base.execute(f"PRAGMA table_info({table})")]
-            taken = ", ".join("printf('%032d', n)" if name == "run_uuid" else f'"{name}"' for name in names)
+            taken = ", ".join(
+                "printf('%032d', n)" if name == "run_uuid" else f'"{name}"' for name in names
+            )
             base.execute(
                 "WITH RECURSIVE many(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM many WHERE n < 1000) "
-                f"INSERT INTO {table} SELECT {taken} FROM many, {table} WHERE run_uuid = ?", [run],
-            )  # fmt: skip
+                f"INSERT INTO {table} SELECT {taken} FROM many, {table} WHERE run_uuid = ?",
+                [run],
+            )
         base.commit()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    words = ["runs", "--where", "test_wer<0.35", "--where", "kind=asr", "--sort", "test_wer", "--limit", "1"]
-    done = subprocess.run([sys.executable, "-m", "flows.cli", *words], cwd=ROOT, check=True, text=True,
-                          capture_output=True, env={**os.environ, "MLFLOW_TRACKING_URI": uri})  # fmt: skip
+    words = [
+        "runs",
+        "--where",
+        "test_wer<0.35",
+        "--where",
+        "kind=asr",
+        "--sort",
+        "test_wer",
+        "--limit",
+        "1",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *words],
+        cwd=ROOT,
+        check=True,
+        text=True,
+        capture_output=True,
+        env={**os.environ, "MLFLOW_TRACKING_URI": uri},
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert "1003 more" in done.stdout, "asr 0 to 3 and a thousand copies of the last, less the one shown"
+    assert "1003 more" in done.stdout, (
+        "asr 0 to 3 and a thousand copies of the last, less the one shown"
+    )
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2

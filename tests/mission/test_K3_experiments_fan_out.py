@@ -23,7 +23,9 @@ from training.browse import browse
 def checkout(tmp_path_factory):
     """The checkout's files in a git repository of their own; nothing in it has been run."""
     folder = tmp_path_factory.mktemp("fan") / "keepline"
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     for name in listed.stdout.splitlines():
         if (ROOT / name).is_file() and not name.startswith(("tests/", "benchmarks/", "docs/")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -39,17 +41,27 @@ def test_K3_several_values_become_an_experiment_each_in_dvcs_queue(checkout):
     folder, env = checkout
 
     def dvc(*words: str) -> str:
-        done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=folder, env=env, capture_output=True,
-                              text=True, timeout=300)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", *words],
+            cwd=folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return done.stdout
 
     dvc("exp", "run", "--queue", "-S", "++churn.ridge=0.3,3", "-S", "++churn.dropout=0.1,0.3")
     assert dvc("queue", "status").count("Queued") == 4
-    assert yaml.safe_load((folder / "params.yaml").read_text()).get("churn", {}).get("ridge") is None
+    assert (
+        yaml.safe_load((folder / "params.yaml").read_text()).get("churn", {}).get("ridge") is None
+    )
 
 
-def test_K3_a_search_leaves_its_trials_below_one_run_and_says_how_to_use_the_best(tmp_path, monkeypatch):
+def test_K3_a_search_leaves_its_trials_below_one_run_and_says_how_to_use_the_best(
+    tmp_path, monkeypatch
+):
     store = tmp_path / "store"
     for name, value in environment(store).items():
         monkeypatch.setenv(name, value)
@@ -74,10 +86,13 @@ def test_K3_a_search_leaves_its_trials_below_one_run_and_says_how_to_use_the_bes
     assert all(run["status"] == "FINISHED" and run["metrics"]["objective"] > 0 for run in trials)
     with closing(sqlite3.connect(store / "mlflow.db")) as base:
         found = base.execute(
-            "SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId' AND value = ?", [parent["run_id"]]
+            "SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId' AND value = ?",
+            [parent["run_id"]],
         )
         assert {row[0] for row in found} == {run["run_id"] for run in trials}
-    assert parent["metrics"]["best_loss"] == pytest.approx(min(run["metrics"]["objective"] for run in trials))
+    assert parent["metrics"]["best_loss"] == pytest.approx(
+        min(run["metrics"]["objective"] for run in trials)
+    )
     again = CliRunner().invoke(app, ["search", "churn", "--trials", "2", "--store", str(store)])
     assert "2 trials (2 from before)" in " ".join(again.output.split())
     assert len(browse(f"sqlite:///{store / 'mlflow.db'}")) == len(runs)

@@ -71,7 +71,10 @@ def test_L1_a_new_function_is_one_file_with_its_own_examples(package):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (('work abroad"}, "other"', 'work abroad"}, "billing"'), "got 'other', its example says 'billing'"),
+        (
+            ('work abroad"}, "other"', 'work abroad"}, "billing"'),
+            "got 'other', its example says 'billing'",
+        ),
         (('({"customer": "my bill is wrong"}, None),', ""), "one that gets none"),
         (('return "other"', 'return "abroad"'), "'abroad' is not a reason"),
     ],
@@ -86,7 +89,10 @@ def test_L1_a_function_that_does_not_do_what_it_says_is_named(package, change, s
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [(('LABEL = "reason"', 'LABEL = "reasons"'), "'reasons' is not one of"), (("EXAMPLES", "SAMPLES"), "no EXAMPLES")],
+    [
+        (('LABEL = "reason"', 'LABEL = "reasons"'), "'reasons' is not one of"),
+        (("EXAMPLES", "SAMPLES"), "no EXAMPLES"),
+    ],
 )
 def test_L1_an_incomplete_function_is_named(package, change, says):
     with pytest.raises(RuleError, match=f"rule roaming: .*{says}"):
@@ -102,7 +108,10 @@ def test_L1_together_rules_beat_the_best_of_them_and_their_majority():
     votes[rng.random(votes.shape) > 0.7] = -1
     combined = combine(votes, 4)
     share = (combined.probabilities.argmax(axis=1) == truth).mean()
-    alone = max(((votes[:, rule] == truth) | ((votes[:, rule] < 0) & (truth == 0))).mean() for rule in range(6))
+    alone = max(
+        ((votes[:, rule] == truth) | ((votes[:, rule] < 0) & (truth == 0))).mean()
+        for rule in range(6)
+    )
     counted = (majority(votes, 4).argmax(axis=1) == truth).mean()
     assert share > alone + 0.01
     assert share > counted + 0.01
@@ -112,20 +121,32 @@ def test_L1_together_rules_beat_the_best_of_them_and_their_majority():
 def simulated(tmp_path_factory):
     """contacts, turns and truth of a small simulated centre; nothing is spoken, so it takes seconds."""
     root = tmp_path_factory.mktemp("centre")
-    simulate(SimulatorParams(customers=400, days=500, calls=0, faults=0), root / "raw", root / "truth")
+    simulate(
+        SimulatorParams(customers=400, days=500, calls=0, faults=0), root / "raw", root / "truth"
+    )
     with (root / "raw" / "contacts.csv").open() as handle:
-        rows = [{name: row.get(name) or None for name in CONTACTS} for row in csv.DictReader(handle)]
+        rows = [
+            {name: row.get(name) or None for name in CONTACTS} for row in csv.DictReader(handle)
+        ]
     for row in rows:
         row["started_at"] = datetime.fromisoformat(row["started_at"])
-        row["duration_s"], row["wait_s"] = float(row["duration_s"] or 0), row["wait_s"] and float(row["wait_s"])
+        row["duration_s"], row["wait_s"] = (
+            float(row["duration_s"] or 0),
+            row["wait_s"] and float(row["wait_s"]),
+        )
     contacts = pl.DataFrame(rows, schema=CONTACTS)
     said = [json.loads(line) for line in (root / "raw" / "messages.jsonl").read_text().splitlines()]
     turns = [
         Turn(one["contact_id"], number, turn["role"], turn["text"], origin="written")
-        for one in said for number, turn in enumerate(one["turns"])
-    ]  # fmt: skip
+        for one in said
+        for number, turn in enumerate(one["turns"])
+    ]
     truth = pl.read_parquet(root / "truth" / "contacts.parquet")
-    return contacts, frame("turns", turns), contacts.select("contact_id").join(truth, on="contact_id", how="left")
+    return (
+        contacts,
+        frame("turns", turns),
+        contacts.select("contact_id").join(truth, on="contact_id", how="left"),
+    )
 
 
 FLOORS = {  # precision and recall of the rarest value that matters, below what was measured (docs/decisions/0003)
@@ -185,7 +206,9 @@ def test_L1_five_thousand_contacts_take_seconds(simulated):
     copies = -(-5_000 // len(contacts))
 
     def many(table, shift):
-        parts = [table.with_columns(pl.col("contact_id") + f"-{n}", **shift(n)) for n in range(copies)]
+        parts = [
+            table.with_columns(pl.col("contact_id") + f"-{n}", **shift(n)) for n in range(copies)
+        ]
         return pl.concat(parts)
 
     contacts = many(contacts, lambda n: {"customer_id": pl.col("customer_id") + f"-{n}"})
@@ -193,4 +216,6 @@ def test_L1_five_thousand_contacts_take_seconds(simulated):
     began = time.process_time()
     result = label(contacts, turns)
     assert len(result.labels) > 25_000
-    assert timedelta(seconds=time.process_time() - began) < timedelta(seconds=8), "measured: 1.5 s of one core"
+    assert timedelta(seconds=time.process_time() - began) < timedelta(seconds=8), (
+        "measured: 1.5 s of one core"
+    )

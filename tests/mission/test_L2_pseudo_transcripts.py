@@ -19,22 +19,40 @@ from tests.factories import a_call, a_recording, a_turn
 
 HEARD = {**TURNS, "confidence": pl.Float64}
 SPLITS = pl.DataFrame(
-    [("train-1", "train"), ("train-2", "train"), ("typed", "train"), ("test-1", "test"), ("valid-1", "valid"),
-     ("aside", "aside"), (None, "train")], schema=["contact_id", "split"], orient="row",
-).with_columns(customer_id=pl.lit("C1"), voice_group=pl.lit("v"))  # fmt: skip
+    [
+        ("train-1", "train"),
+        ("train-2", "train"),
+        ("typed", "train"),
+        ("test-1", "test"),
+        ("valid-1", "valid"),
+        ("aside", "aside"),
+        (None, "train"),
+    ],
+    schema=["contact_id", "split"],
+    orient="row",
+).with_columns(customer_id=pl.lit("C1"), voice_group=pl.lit("v"))
 TYPED = frame("turns", [a_turn("typed", 0, start_s=0.0, end_s=1.0)])
 
 
 def heard(*rows: tuple[str, int, float], text: str = "i want to cancel my plan") -> pl.DataFrame:
     """Turns of two seconds each: call, number, confidence."""
     return pl.DataFrame(
-        [(call, turn, "customer", text, 2.0 * turn, 2.0 * turn + 2, "asr", sure) for call, turn, sure in rows],
-        schema=HEARD, orient="row",
-    )  # fmt: skip
+        [
+            (call, turn, "customer", text, 2.0 * turn, 2.0 * turn + 2, "asr", sure)
+            for call, turn, sure in rows
+        ],
+        schema=HEARD,
+        orient="row",
+    )
 
 
-EVERYWHERE = heard(*((call, turn, sure) for call in ("train-1", "train-2", "typed", "test-1", "valid-1", "aside")
-                     for turn, sure in enumerate((0.99, 0.96, 0.94, 0.3))))  # fmt: skip
+EVERYWHERE = heard(
+    *(
+        (call, turn, sure)
+        for call in ("train-1", "train-2", "typed", "test-1", "valid-1", "aside")
+        for turn, sure in enumerate((0.99, 0.96, 0.94, 0.3))
+    )
+)
 
 
 def test_L2_only_sure_turns_of_untranscribed_training_calls_are_learnt_from() -> None:
@@ -78,7 +96,9 @@ def test_L2_accepted_turns_are_as_right_as_was_promised() -> None:
     rng = np.random.default_rng(1)
 
     def words(count: int) -> tuple[np.ndarray, np.ndarray]:
-        skill = rng.beta(6, 1, count // 8).repeat(8)  # turns of eight words differ in how well they are heard
+        skill = rng.beta(6, 1, count // 8).repeat(
+            8
+        )  # turns of eight words differ in how well they are heard
         scores = np.clip(skill ** rng.uniform(0.2, 0.6, len(skill)), 0, 1)
         return scores, rng.random(len(skill)) < scores**4
 
@@ -94,23 +114,42 @@ def test_L2_accepted_turns_are_as_right_as_was_promised() -> None:
     )
     raw = heard(*(("train-1", n, float(p)) for n, p in enumerate(scores.reshape(-1, 8).mean(1))))
     believed = choose(raw, SPLITS, TYPED, True, PseudoParams(least_confidence=0.9)).accepted
-    assert right.reshape(-1, 8).mean(1)[believed["turn"].to_numpy()].mean() < 0.87, "the raw score would do as well"
+    assert right.reshape(-1, 8).mean(1)[believed["turn"].to_numpy()].mean() < 0.87, (
+        "the raw score would do as well"
+    )
 
 
-def walk(folder: Path, params: PseudoParams, splits: pl.DataFrame = SPLITS) -> tuple[dict[str, Any], list[Any]]:
-    row = {"audio_filepath": "audio/p.wav", "duration": 20.0, "text": "hello", "contact_id": "typed"}
+def walk(
+    folder: Path, params: PseudoParams, splits: pl.DataFrame = SPLITS
+) -> tuple[dict[str, Any], list[Any]]:
+    row = {
+        "audio_filepath": "audio/p.wav",
+        "duration": 20.0,
+        "text": "hello",
+        "contact_id": "typed",
+    }
     write_text(folder / "speech" / "train.jsonl", json.dumps(row) + "\n")
     calls = ["train-1", "train-2", "typed", "test-1"]
     clean = {
-        "recordings": frame("recordings", [a_recording(call, duration_s=9.0) for call in calls]).with_columns(
-            queue=pl.lit("q")
-        ),
+        "recordings": frame(
+            "recordings", [a_recording(call, duration_s=9.0) for call in calls]
+        ).with_columns(queue=pl.lit("q")),
         "turns": TYPED,
     }
     write_table(folder / "pseudo.parquet", choose(EVERYWHERE, SPLITS, TYPED, True, params).accepted)
-    found = add_pseudo(clean, splits, folder / "speech", folder / "pseudo.parquet", folder / "pseudo",
-                       lambda call: (a_call(9.0), 8000), params, lambda done, total: None)  # fmt: skip
-    return found, [json.loads(line) for line in (folder / "pseudo" / "train.jsonl").read_text().splitlines()]
+    found = add_pseudo(
+        clean,
+        splits,
+        folder / "speech",
+        folder / "pseudo.parquet",
+        folder / "pseudo",
+        lambda call: (a_call(9.0), 8000),
+        params,
+        lambda done, total: None,
+    )
+    return found, [
+        json.loads(line) for line in (folder / "pseudo" / "train.jsonl").read_text().splitlines()
+    ]
 
 
 def test_L2_the_next_training_reads_them_beside_what_people_wrote(tmp_path: Path) -> None:
@@ -130,7 +169,9 @@ def test_L2_off_unless_asked_for(tmp_path: Path) -> None:
 
 def test_L2_a_call_that_has_since_moved_to_the_test_is_dropped(tmp_path: Path) -> None:
     moved = SPLITS.with_columns(
-        split=pl.when(pl.col("contact_id") == "train-1").then(pl.lit("test")).otherwise(pl.col("split"))
+        split=pl.when(pl.col("contact_id") == "train-1")
+        .then(pl.lit("test"))
+        .otherwise(pl.col("split"))
     )
     _, rows = walk(tmp_path, PseudoParams(learn=True), moved)
     assert {row["contact_id"] for row in rows[1:]} == {"train-2"}

@@ -22,15 +22,29 @@ def test_L5_planted_errors_of_a_target_come_up_first(tmp_path):
     rows = 1200
     trouble, tenure = rng.poisson(1.0, rows), rng.uniform(0, 60, rows)
     plan = rng.choice(["flex", "plus"], rows)
-    left = rng.random(rows) < 1 / (1 + np.exp(-(3.0 * trouble - 0.12 * tenure + 2 * (plan == "flex") - 2)))
+    left = rng.random(rows) < 1 / (
+        1 + np.exp(-(3.0 * trouble - 0.12 * tenure + 2 * (plan == "flex") - 2))
+    )
     wrong = rng.choice(rows, 60, replace=False)
     event = left.copy()
     event[wrong] = ~event[wrong]
-    frame = pl.DataFrame({"who": [f"c{n}" for n in range(rows)], "trouble": trouble, "tenure": tenure, "plan": plan,
-                          "churn": event})  # fmt: skip
+    frame = pl.DataFrame(
+        {
+            "who": [f"c{n}" for n in range(rows)],
+            "trouble": trouble,
+            "tenure": tenure,
+            "plan": plan,
+            "churn": event,
+        }
+    )
     columns = columns_of(frame, "churn", None, "who", [])
-    fit = TableFit(folds=4, churn=replace(TABLE, epochs=6, hidden=16, members=4, boosting=Boosting(rounds=60, depth=3)))
-    fitted = fit_table(values_of(frame, columns), frame["churn"], identifiers(frame, "who"), columns, fit, tmp_path)
+    fit = TableFit(
+        folds=4,
+        churn=replace(TABLE, epochs=6, hidden=16, members=4, boosting=Boosting(rounds=60, depth=3)),
+    )
+    fitted = fit_table(
+        values_of(frame, columns), frame["churn"], identifiers(frame, "who"), columns, fit, tmp_path
+    )
     assert fitted.predictions.height == rows
     listed, share = suspect_rows(fitted.predictions)
     names = listed["customer_id"].to_list()
@@ -43,25 +57,50 @@ def test_L5_planted_errors_of_a_target_come_up_first(tmp_path):
 
 def test_L5_planted_errors_of_contact_labels_come_up_first():
     rng = np.random.default_rng(0)
-    words = {"billing": "the invoice charges me twice for this month", "outage": "the line is down since this morning",
-             "cancel": "i want to end my contract and leave"}  # fmt: skip
+    words = {
+        "billing": "the invoice charges me twice for this month",
+        "outage": "the line is down since this morning",
+        "cancel": "i want to end my contract and leave",
+    }
     true = rng.choice(list(words), 300)
-    filler = ["well", "so", "please", "thanks", "today", "again", "really", "just", "hello", "maybe"]
-    turns = pl.DataFrame({
-        "contact_id": [f"k{n}" for n in range(300)],
-        "text": [" ".join(rng.permutation([*words[t].split(), *rng.choice(filler, 5)])[:9]) for t in true],
-    })  # fmt: skip
+    filler = [
+        "well",
+        "so",
+        "please",
+        "thanks",
+        "today",
+        "again",
+        "really",
+        "just",
+        "hello",
+        "maybe",
+    ]
+    turns = pl.DataFrame(
+        {
+            "contact_id": [f"k{n}" for n in range(300)],
+            "text": [
+                " ".join(rng.permutation([*words[t].split(), *rng.choice(filler, 5)])[:9])
+                for t in true
+            ],
+        }
+    )
     given = true.copy()
     wrong = rng.choice(300, 15, replace=False)
     for n in wrong:
         given[n] = rng.choice([value for value in words if value != true[n]])
     labels = turns.select("contact_id", pl.lit("reason").alias("label"), pl.Series("value", given))
-    customers = turns.select("contact_id", pl.format("u{}", pl.int_range(300) // 2).alias("customer_id"))
+    customers = turns.select(
+        "contact_id", pl.format("u{}", pl.int_range(300) // 2).alias("customer_id")
+    )
     listed = suspect_labels(labels, turns, customers)
     planted = {f"k{n}": true[n] for n in wrong}
     first = listed.head(15)
     assert sum(name in planted for name in first["id"]) >= 12  # by lot it would be less than one
-    assert all(planted[row["id"]] == row["suggested"] for row in first.iter_rows(named=True) if row["id"] in planted)
+    assert all(
+        planted[row["id"]] == row["suggested"]
+        for row in first.iter_rows(named=True)
+        if row["id"] in planted
+    )
 
 
 def test_L5_clean_labels_are_not_doubted():
@@ -78,7 +117,9 @@ def test_L5_the_share_of_wrong_labels_is_estimated():
     true = rng.random(4000) < 0.3
     given = np.where(rng.random(4000) < 0.08, ~true, true).astype(int)
     risk = np.clip(np.where(true, 0.85, 0.1) + rng.normal(0, 0.05, 4000), 0, 1)
-    assert suspects(given, np.column_stack([1 - risk, risk])).noise_share == pytest.approx(0.08, abs=0.02)
+    assert suspects(given, np.column_stack([1 - risk, risk])).noise_share == pytest.approx(
+        0.08, abs=0.02
+    )
 
 
 def test_L5_a_label_that_the_model_holds_for_likelier_is_never_suspected():
@@ -109,13 +150,21 @@ def test_L5_planted_errors_of_outcomes_come_up_first():
     wrong = rng.choice(400, 20, replace=False)
     left = trouble.copy()
     left[wrong] = ~left[wrong]
-    rows = pl.DataFrame({
-        "customer_id": [f"c{n}" for n in range(400)], "as_of": pl.Series([date(2026, 1, 1)] * 400),
-        "split": ["train"] * 400, "event": left, "time_days": np.where(left, rng.uniform(5, 150, 400), 300.0),
-        "friction_30d": np.where(trouble, 3.0, 0.0) + rng.normal(0, 0.5, 400), "plan": rng.choice(["a", "b"], 400),
-    })  # fmt: skip
+    rows = pl.DataFrame(
+        {
+            "customer_id": [f"c{n}" for n in range(400)],
+            "as_of": pl.Series([date(2026, 1, 1)] * 400),
+            "split": ["train"] * 400,
+            "event": left,
+            "time_days": np.where(left, rng.uniform(5, 150, 400), 300.0),
+            "friction_30d": np.where(trouble, 3.0, 0.0) + rng.normal(0, 0.5, 400),
+            "plan": rng.choice(["a", "b"], 400),
+        }
+    )
     listed = suspect_outcomes(rows, 180)
     assert listed["id"].n_unique() == listed.height
-    assert sum(name in {f"c{n}" for n in wrong} for name in listed.head(20)["id"]) >= 18  # by lot it would be one
+    assert (
+        sum(name in {f"c{n}" for n in wrong} for name in listed.head(20)["id"]) >= 18
+    )  # by lot it would be one
     assert listed.row(0, named=True)["label"] == "left within 180 days"
     assert (listed["given"] != listed["suggested"]).all()

@@ -14,8 +14,9 @@ from data.features import FeatureParams, as_of_dates, features, snapshot
 from data.records import LABELS, frame
 from data.store import read_json, write_json, write_table
 from flows import steps
-from flows.params import Params
-from flows.settings import from_environment
+from flows.runtime.context import RunContext
+from flows.runtime.params import Params
+from flows.runtime.settings import from_environment
 from tests.factories import a_contact, a_customer, an_outcome
 from tests.judging import Shop
 from training.backtest import Unrecorded
@@ -25,7 +26,9 @@ SCORED = date(2026, 1, 1)
 PEOPLE = 400
 PARAMS = Params(
     features=FeatureParams(min_history_days=30, as_of_count=3),
-    churn=ChurnTraining(epochs=2, hidden=8, members=2, min_customers=30, min_events=5, horizons_days=(30, 90)),
+    churn=ChurnTraining(
+        epochs=2, hidden=8, members=2, min_customers=30, min_events=5, horizons_days=(30, 90)
+    ),
 )
 
 
@@ -36,7 +39,11 @@ def a_life(seed: int = 0) -> tuple[list, list, list[date]]:
     begin = date(2025, 6, 1)
     leaves = [begin + timedelta(days=int(days)) for days in rng.exponential(1100 / (1 + calls))]
     contacts = [
-        a_contact(f"k{n}-{k}", f"C{n}", started_at=datetime.combine(begin, time(9), UTC) + timedelta(days=int(day)))
+        a_contact(
+            f"k{n}-{k}",
+            f"C{n}",
+            started_at=datetime.combine(begin, time(9), UTC) + timedelta(days=int(day)),
+        )
         for n in range(PEOPLE)
         for k, day in enumerate(rng.integers(0, 200, calls[n]))
         if begin + timedelta(days=int(day)) < leaves[n]
@@ -50,7 +57,9 @@ def delivered(until: date, lost: tuple[str, ...] = ()) -> dict[str, pl.DataFrame
     outcomes = []
     for n, day in enumerate(leaves):
         seen = min(until, SCORED + timedelta(days=20)) if f"C{n}" in lost else until
-        outcomes.append(an_outcome(f"C{n}", day <= seen, on=day if day <= seen else None, observed_until=seen))
+        outcomes.append(
+            an_outcome(f"C{n}", day <= seen, on=day if day <= seen else None, observed_until=seen)
+        )
     known = [contact for contact in contacts if contact.started_at.date() <= until]
     return {
         "customers": frame("customers", people),
@@ -60,14 +69,17 @@ def delivered(until: date, lost: tuple[str, ...] = ()) -> dict[str, pl.DataFrame
 
 
 @pytest.fixture(scope="module")
-def centre(tmp_path_factory: pytest.TempPathFactory) -> steps.Street:
+def centre(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
     """A store in which a network trained until New Year has scored everybody then, by the step that does so."""
     store = tmp_path_factory.mktemp("matured") / "store"
-    street = steps.Street(from_environment({}, store), PARAMS, "commit")
+    context = RunContext(from_environment({}, store), PARAMS, "commit")
     tables, labels = delivered(SCORED - timedelta(days=1)), pl.DataFrame(schema=LABELS)
     months = as_of_dates(tables["outcomes"], tables["contacts"], PARAMS.features)
     sides = pl.DataFrame({"customer_id": [f"C{n}" for n in range(PEOPLE)]}).with_columns(
-        pl.when(pl.int_range(pl.len()) % 4 == 0).then(pl.lit("valid")).otherwise(pl.lit("train")).alias("split")
+        pl.when(pl.int_range(pl.len()) % 4 == 0)
+        .then(pl.lit("valid"))
+        .otherwise(pl.lit("train"))
+        .alias("split")
     )
     rows = features(tables, labels, months, PARAMS.features).join(sides, on="customer_id")
     found = train(PARAMS.churn, rows, store / "churn", Unrecorded())
@@ -76,23 +88,27 @@ def centre(tmp_path_factory: pytest.TempPathFactory) -> steps.Street:
     write_table(store / "current.parquet", features(tables, labels, [today], PARAMS.features))
     write_table(store / "labels.parquet", labels)
     write_table(store / "transcripts.parquet", frame("turns", []))
-    write_json(store / "office/churn.json", {"model": "churn v1", "version": 1, "path": found["model"]})
-    deliver(street, tables)
-    steps.score(street, lambda done, total: None)
+    write_json(
+        store / "office/churn.json", {"model": "churn v1", "version": 1, "path": found["model"]}
+    )
+    deliver(context, tables)
+    steps.score(context, lambda done, total: None)
     Shop(store)
-    return street
+    return context
 
 
-def deliver(street: steps.Street, tables: dict[str, pl.DataFrame]) -> None:
+def deliver(context: RunContext, tables: dict[str, pl.DataFrame]) -> None:
     for name, table in tables.items():
-        write_table(street.path(f"clean/{name}.parquet"), table)
+        write_table(context.path(f"clean/{name}.parquet"), table)
 
 
-def night_of(street: steps.Street, day: date, lost: tuple[str, ...] = ()) -> dict[int, dict[str, Any]]:
+def night_of(
+    context: RunContext, day: date, lost: tuple[str, ...] = ()
+) -> dict[int, dict[str, Any]]:
     """What the nightly step finds with everything delivered that was known on the evening before `day`."""
-    deliver(street, delivered(day - timedelta(days=1), lost))
-    summary = steps.nightly(street, lambda done, total: None)
-    assert len(read_json(street.path("nightly.json"))["matured"]) == len(summary["matured"])
+    deliver(context, delivered(day - timedelta(days=1), lost))
+    summary = steps.nightly(context, lambda done, total: None)
+    assert len(read_json(context.path("nightly.json"))["matured"]) == len(summary["matured"])
     return {one["horizon_days"]: one for one in summary["matured"]}
 
 
@@ -103,28 +119,46 @@ def truly_left(days: int) -> np.ndarray:
     return np.array([(day - SCORED).days < days for day in there])
 
 
-def test_M2_nothing_is_judged_before_its_time(centre: steps.Street) -> None:
+def test_M2_nothing_is_judged_before_its_time(centre: RunContext) -> None:
     found = night_of(centre, SCORED + timedelta(days=29))
-    assert {days: (one["matured"], one["metrics"]) for days, one in found.items()} == {30: (0, None), 90: (0, None)}
+    assert {days: (one["matured"], one["metrics"]) for days, one in found.items()} == {
+        30: (0, None),
+        90: (0, None),
+    }
     assert found[30]["waiting"] == len(truly_left(30)) > 200
 
 
-def test_M2_each_horizon_is_judged_when_it_has_passed(centre: steps.Street) -> None:
+def test_M2_each_horizon_is_judged_when_it_has_passed(centre: RunContext) -> None:
     month = night_of(centre, SCORED + timedelta(days=30))
     assert (month[30]["waiting"], month[90]["matured"]) == (0, 0)
     assert month[30]["metrics"]["observed_rate"]["value"] == pytest.approx(truly_left(30).mean())
-    assert month[90]["metrics"] is None, "those who left early are known, but not yet who will have stayed"
+    assert month[90]["metrics"] is None, (
+        "those who left early are known, but not yet who will have stayed"
+    )
     quarter = night_of(centre, SCORED + timedelta(days=90))
     assert quarter[90]["metrics"]["observed_rate"]["value"] == pytest.approx(truly_left(90).mean())
     risks = pl.read_parquet(next(centre.path("scored").glob("*.parquet"))).sort("customer_id")
-    left = dict(zip([f"C{n}" for n, day in enumerate(a_life()[2]) if day >= SCORED], truly_left(90), strict=True))
-    brier = np.mean([(risk - left[who]) ** 2 for who, risk in risks.select("customer_id", "risk_90").iter_rows()])
+    left = dict(
+        zip(
+            [f"C{n}" for n, day in enumerate(a_life()[2]) if day >= SCORED],
+            truly_left(90),
+            strict=True,
+        )
+    )
+    brier = np.mean(
+        [
+            (risk - left[who]) ** 2
+            for who, risk in risks.select("customer_id", "risk_90").iter_rows()
+        ]
+    )
     assert quarter[90]["metrics"]["brier"]["value"] == pytest.approx(brier)
     assert quarter[90]["metrics"]["brier"]["low"] < brier < quarter[90]["metrics"]["brier"]["high"]
-    assert month[30]["metrics"]["brier"] == quarter[30]["metrics"]["brier"], "what has matured does not change any more"
+    assert month[30]["metrics"]["brier"] == quarter[30]["metrics"]["brier"], (
+        "what has matured does not change any more"
+    )
 
 
-def test_M2_customers_lost_sight_of_do_not_bend_the_figures(centre: steps.Street) -> None:
+def test_M2_customers_lost_sight_of_do_not_bend_the_figures(centre: RunContext) -> None:
     every_third = tuple(f"C{n}" for n in range(0, PEOPLE, 3))
     found = night_of(centre, SCORED + timedelta(days=90), lost=every_third)[90]
     assert found["matured"] == len(truly_left(90))
@@ -133,7 +167,7 @@ def test_M2_customers_lost_sight_of_do_not_bend_the_figures(centre: steps.Street
     assert rate["value"] == pytest.approx(truly_left(90).mean(), abs=0.04)
 
 
-def test_M2_scores_of_a_later_day_wait_for_themselves(centre: steps.Street) -> None:
+def test_M2_scores_of_a_later_day_wait_for_themselves(centre: RunContext) -> None:
     kept = next(centre.path("scored").glob("*.parquet"))
     later = pl.read_parquet(kept).with_columns(pl.lit(SCORED + timedelta(days=60)).alias("as_of"))
     steps.leaving.keep_scores(centre.path("scored"), later.drop("model"), "churn v1")
@@ -143,7 +177,7 @@ def test_M2_scores_of_a_later_day_wait_for_themselves(centre: steps.Street) -> N
     assert found[90]["waiting"] > 100
 
 
-def test_M2_the_night_is_logged(centre: steps.Street) -> None:
+def test_M2_the_night_is_logged(centre: RunContext) -> None:
     found = night_of(centre, SCORED + timedelta(days=90))
     (run,) = _nightly_runs(centre.store)
     assert run["churn_v1_matured_90_brier"] == pytest.approx(found[90]["metrics"]["brier"]["value"])

@@ -16,9 +16,9 @@ import pytest
 
 from data.store import write_json
 from flows import judging, notices, reaping
-from flows.params import Params
-from flows.settings import from_environment
-from flows.steps import Street
+from flows.runtime.context import RunContext
+from flows.runtime.params import Params
+from flows.runtime.settings import from_environment
 from tests.judging import Shop
 from training.tracking import get_run, give_up
 
@@ -37,8 +37,12 @@ with living(Path(store), what, id, "churn", place):
 
 def _at_work(store: Path, what: str, id: str, place: str) -> subprocess.Popen:
     """A process that works on something."""
-    process = subprocess.Popen([sys.executable, "-c", WORK, str(store), what, id, place], stdout=subprocess.PIPE,
-                               text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORK, str(store), what, id, place],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert process.stdout.readline().strip() == "at work"
     return process
 
@@ -63,14 +67,19 @@ def inbox():
     server.shutdown()
 
 
-def test_M3_a_killed_training_ends_as_failed_within_two_minutes_and_people_are_told(tmp_path: Path, inbox):
+def test_M3_a_killed_training_ends_as_failed_within_two_minutes_and_people_are_told(
+    tmp_path: Path, inbox
+):
     shop = Shop(tmp_path)
     training, run_id = _at_work(tmp_path, "run", shop.run_id, shop.uri), shop.run_id
     address, got = inbox
     guard = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "guard", "--every", "1", "--store", str(tmp_path)], cwd=ROOT,
-        env={**os.environ, "KEEPLINE_NOTIFY": address, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "flows.cli", "guard", "--every", "1", "--store", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "KEEPLINE_NOTIFY": address, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         time.sleep(2)
         assert get_run(shop.uri, run_id)["status"] == "RUNNING", "who lives is left alone"
@@ -93,20 +102,27 @@ def test_M3_a_killed_training_ends_as_failed_within_two_minutes_and_people_are_t
 def test_M3_a_training_gives_a_sign_of_life_and_goes_on_with_a_run_that_was_ended(tmp_path: Path):
     shop = Shop(tmp_path)
     write_json(tmp_path / "version.json", {"dvc_hash": "d" * 8, "git_commit": "c", "rows": {}})
-    street, signs = Street(from_environment({}, tmp_path), Params(), "c"), tmp_path / reaping.FOLDER
-    with judging.training_run(street, "churn", {}) as run:
+    context, signs = (
+        RunContext(from_environment({}, tmp_path), Params(), "c"),
+        tmp_path / reaping.FOLDER,
+    )
+    with judging.training_run(context, "churn", {}) as run:
         assert [path.name for path in signs.iterdir()] == [f"run-{run.run_id}.json"]
-        assert reaping.reap(street.settings) == [], "a process does not take itself for dead"
+        assert reaping.reap(context.settings) == [], "a process does not take itself for dead"
     assert not list(signs.iterdir())
-    sign = reaping.Sign("run", run.run_id, "churn", shop.uri, 1, "elsewhere", "2026-03-01T12:00:00+00:00")
-    write_json(signs / "run-x.json", dataclasses.asdict(sign))  # killed after it had said that it was finished
-    assert reaping.reap(street.settings) == []
+    sign = reaping.Sign(
+        "run", run.run_id, "churn", shop.uri, 1, "elsewhere", "2026-03-01T12:00:00+00:00"
+    )
+    write_json(
+        signs / "run-x.json", dataclasses.asdict(sign)
+    )  # killed after it had said that it was finished
+    assert reaping.reap(context.settings) == []
     assert not list(signs.iterdir())
     assert not (tmp_path / notices.FILE).exists(), "nothing failed, so nobody is told"
     shop.registry.client.update_run(run.run_id, status="RUNNING")
     assert give_up(shop.uri, run.run_id, "killed")
     assert not give_up(shop.uri, run.run_id, "killed"), "it has ended"
-    with judging.training_run(street, "churn", {}) as again:
+    with judging.training_run(context, "churn", {}) as again:
         assert again.run_id == run.run_id
     assert get_run(shop.uri, run.run_id)["status"] == "FINISHED"
 
@@ -116,15 +132,21 @@ def test_M3_looking_at_the_signs_does_not_let_go_of_ones_own(tmp_path: Path):
     look += "print(len(reap(from_environment({}, Path(sys.argv[1])))))"
     with reaping.living(tmp_path, "flow", "f1", "churn", ""):
         assert reaping.reap(from_environment({}, tmp_path)) == []
-        other = subprocess.run([sys.executable, "-c", look, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+        other = subprocess.run(
+            [sys.executable, "-c", look, str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+        )
         assert other.stdout == "0\n", "another process still finds it alive" + other.stderr
         assert (tmp_path / reaping.FOLDER / "flow-f1.json").exists()
     assert not list((tmp_path / reaping.FOLDER).iterdir())
 
 
 def test_M3_a_dead_predecessor_is_found_though_it_had_our_number_and_host(tmp_path: Path):
-    sign = reaping.Sign("flow", "f1", "churn", "", os.getpid(), socket.gethostname(), "2026-03-01T12:00:00+00:00")
-    write_json(tmp_path / reaping.FOLDER / "flow-f1.json", dataclasses.asdict(sign))  # a container started again
+    sign = reaping.Sign(
+        "flow", "f1", "churn", "", os.getpid(), socket.gethostname(), "2026-03-01T12:00:00+00:00"
+    )
+    write_json(
+        tmp_path / reaping.FOLDER / "flow-f1.json", dataclasses.asdict(sign)
+    )  # a container started again
     assert reaping.reap(from_environment({}, tmp_path)) == [sign]
     assert not list((tmp_path / reaping.FOLDER).iterdir())
 
@@ -145,10 +167,14 @@ def test_M3_what_lives_is_left_alone_until_it_has_run_longer_than_anything_shoul
 
 def test_M3_a_dead_run_whose_server_does_not_answer_is_tried_again(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    sign = reaping.Sign("run", "r1", "asr", "http://127.0.0.1:9", 1, "elsewhere", "2026-03-01T12:00:00+00:00")
+    sign = reaping.Sign(
+        "run", "r1", "asr", "http://127.0.0.1:9", 1, "elsewhere", "2026-03-01T12:00:00+00:00"
+    )
     write_json(tmp_path / reaping.FOLDER / "run-r1.json", dataclasses.asdict(sign))
     settings = from_environment({"KEEPLINE_NOTIFY": "nowhere://x"}, tmp_path)
     assert reaping.reap(settings) == []
     assert (tmp_path / reaping.FOLDER / "run-r1.json").exists()
     assert not (tmp_path / notices.FILE).exists(), "nothing is told that is not so"
-    assert not notices.tell(settings, "a test", "of an address that is none"), "and who was not reached is known"
+    assert not notices.tell(settings, "a test", "of an address that is none"), (
+        "and who was not reached is known"
+    )

@@ -97,14 +97,20 @@ def test_S1_concurrent_promotions_have_one_winner(shop: Shop, tmp_path: Path):
     answers = [out.strip() for out, _ in said]
     assert answers.count("won") == 1, said
     winner = versions[answers.index("won")][0]
-    assert all(f"champion is v{winner}, not nobody" in answer for answer in answers if answer != "won")
+    assert all(
+        f"champion is v{winner}, not nobody" in answer for answer in answers if answer != "won"
+    )
     assert [entry.version for entry in shop.registry.ledger("churn")] == [winner]
     assert shop.registry.alias("churn", "champion") == winner
 
 
-def test_S1_a_promotion_killed_before_the_alias_moved_is_finished_by_the_next_call(shop: Shop, tmp_path: Path):
+def test_S1_a_promotion_killed_before_the_alias_moved_is_finished_by_the_next_call(
+    shop: Shop, tmp_path: Path
+):
     version, sha = shop.version("one")
-    killed = _start(DIE_BEFORE_THE_ALIAS, shop.uri, tmp_path / "registry", version, json.dumps(a_decision(sha)))
+    killed = _start(
+        DIE_BEFORE_THE_ALIAS, shop.uri, tmp_path / "registry", version, json.dumps(a_decision(sha))
+    )
     _, errors = killed.communicate(timeout=120)
     assert killed.returncode == -signal.SIGKILL, errors
     assert shop.registry.client.get_registered_model("churn").aliases == {}
@@ -135,12 +141,22 @@ def test_S1_the_ledger_names_the_champion_on_any_date_and_equals_the_alias(shop:
     for number, content in enumerate(("one", "two", "three")):
         version, sha = shop.version(content)
         at = NOW + timedelta(days=10 * number)
-        entry = shop.registry.promote("churn", version, champion, a_decision(sha, reference), "anna", at)
+        entry = shop.registry.promote(
+            "churn", version, champion, a_decision(sha, reference), "anna", at
+        )
         champion, reference = version, sha
         assert shop.registry.alias("churn", "champion") == entry.version == version
-    on = {date(2026, 2, 28): None, date(2026, 3, 1): 1, date(2026, 3, 10): 1, date(2026, 3, 11): 2, date(2027, 1, 1): 3}
+    on = {
+        date(2026, 2, 28): None,
+        date(2026, 3, 1): 1,
+        date(2026, 3, 10): 1,
+        date(2026, 3, 11): 2,
+        date(2027, 1, 1): 3,
+    }
     assert {day: shop.registry.champion_at("churn", day) for day in on} == on
-    assert shop.registry.champion_at("churn", datetime.fromisoformat("2026-03-21T11:59:59+00:00")) == 2
+    assert (
+        shop.registry.champion_at("churn", datetime.fromisoformat("2026-03-21T11:59:59+00:00")) == 2
+    )
 
 
 def test_S1_many_promoters_in_many_rounds_have_one_winner_each(shop: Shop):
@@ -156,7 +172,9 @@ def test_S1_many_promoters_in_many_rounds_have_one_winner_each(shop: Shop):
             registry = Registry(shop.uri, shop.folder / "registry")
             start.wait()
             try:
-                return registry.promote("churn", version, expected, a_decision(sha, beaten), f"v{version}", NOW).version
+                return registry.promote(
+                    "churn", version, expected, a_decision(sha, beaten), f"v{version}", NOW
+                ).version
             except PromotionRefusedError:
                 return None
 
@@ -191,7 +209,9 @@ def test_S1_challengers_stand_in_the_ledger_and_need_an_accepted_decision(shop: 
 def test_S1_a_record_that_accepts_in_spite_of_a_failed_check_moves_nothing(shop: Shop):
     version, sha = shop.version("one")
     record = {**a_decision(sha), "checks": [{"name": "floor", "verdict": "fail"}]}
-    record["decision_id"] = decision_id(record)  # whoever forges a record can compute its id as well
+    record["decision_id"] = decision_id(
+        record
+    )  # whoever forges a record can compute its id as well
     with pytest.raises(PromotionRefusedError, match="although floor did not pass"):
         shop.registry.promote("churn", version, None, record, "anna", NOW)
 
@@ -205,7 +225,9 @@ def test_S1_a_record_that_accepts_in_spite_of_a_failed_check_moves_nothing(shop:
         ({"kind": "weather"}, "does not say which kind of model"),
     ],
 )
-def test_S1_a_record_that_leaves_something_out_moves_nothing(shop: Shop, change: dict[str, Any], says: str):
+def test_S1_a_record_that_leaves_something_out_moves_nothing(
+    shop: Shop, change: dict[str, Any], says: str
+):
     version, sha = shop.version("one")
     record = {**a_decision(sha), **change}
     record["decision_id"] = decision_id(record)
@@ -223,4 +245,6 @@ def test_S1_every_check_that_a_kind_of_model_has_to_pass_must_be_on_its_record(k
     whole = {"kind": kind, "params": {"approval": "none"}}
     assert lacking({**whole, "checks": [{"name": name} for name in asked]}) == ""
     for left_out in asked:
-        assert lacking({**whole, "checks": [{"name": name} for name in asked - {left_out}]}).endswith(left_out)
+        assert lacking(
+            {**whole, "checks": [{"name": name} for name in asked - {left_out}]}
+        ).endswith(left_out)

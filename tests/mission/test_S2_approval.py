@@ -13,9 +13,9 @@ import pytest
 from evaluation.gates import examples
 from evaluation.gates.decide import write_decision
 from flows import approving
-from flows.params import Params
-from flows.settings import from_environment
-from flows.steps import Street
+from flows.runtime.context import RunContext
+from flows.runtime.params import Params
+from flows.runtime.settings import from_environment
 from models.approval import ApprovalError, answered
 from models.ledger import digest
 from models.registry import PromotionRefusedError
@@ -32,15 +32,17 @@ def shop(tmp_path: Path) -> Shop:
 def _waiting(sha: str, **facts):
     """An accepted decision about the bundle `sha`, trained by anna, that waits for a person."""
     candidate = dataclasses.replace(examples.churn(0.2), bundle_sha256=sha)
-    evidence = examples.evidence(candidate, facts={"trained_by": "anna", **facts}, approval="required")
+    evidence = examples.evidence(
+        candidate, facts={"trained_by": "anna", **facts}, approval="required"
+    )
     reference = dataclasses.replace(evidence.reference, bundle_sha256="")
     decision = judged(dataclasses.replace(evidence, reference=reference))
     assert decision.accepted
     return decision
 
 
-def _street(folder: Path) -> Street:
-    return Street(from_environment({}, folder), Params(), "c" * 40)
+def _context(folder: Path) -> RunContext:
+    return RunContext(from_environment({}, folder), Params(), "c" * 40)
 
 
 def test_S2_an_accepted_candidate_does_not_move_without_approval(shop: Shop):
@@ -91,10 +93,19 @@ def test_S2_a_persons_no_and_a_forged_yes_of_who_trained_move_nothing(shop: Shop
     no = answered(record, "refused", "ben", NOW, "wait for the new tariff")
     with pytest.raises(PromotionRefusedError, match="ben refused it: wait for the new tariff"):
         shop.registry.promote("churn", version, None, record, "schedule", NOW, no)
-    body = {key: value for key, value in answered(record, "approved", "ben", NOW).items() if key != "approval_id"}
-    for change, says in (({"by": "Anna"}, "Anna trained this model"), ({"bundle_sha256": "f" * 64}, "another bundle")):
+    body = {
+        key: value
+        for key, value in answered(record, "approved", "ben", NOW).items()
+        if key != "approval_id"
+    }
+    for change, says in (
+        ({"by": "Anna"}, "Anna trained this model"),
+        ({"bundle_sha256": "f" * 64}, "another bundle"),
+    ):
         forged = {**body, **change}
-        forged["approval_id"] = digest(forged)[:16]  # whoever forges an approval can compute its id as well
+        forged["approval_id"] = digest(forged)[
+            :16
+        ]  # whoever forges an approval can compute its id as well
         with pytest.raises(PromotionRefusedError, match=says):
             shop.registry.promote("churn", version, None, record, "schedule", NOW, forged)
     assert shop.registry.ledger() == []
@@ -107,17 +118,22 @@ def test_S2_a_refusal_of_the_gate_cannot_be_overruled():
 
 
 def test_S2_the_first_answer_stands_and_is_found_again(tmp_path: Path):
-    street = _street(tmp_path)
+    context = _context(tmp_path)
     decision = _waiting("a" * 64)
-    write_decision(decision, street.path("decisions/churn"))
-    said = approving.answer(street, decision.decision_id[:6], "refused", "ben", "wait for the new tariff")
-    assert approving.of(street, decision.decision_id) == said
-    assert approving.answer(street, decision.decision_id, "refused", "ben")["note"] == "wait for the new tariff"
+    write_decision(decision, context.path("decisions/churn"))
+    said = approving.answer(
+        context, decision.decision_id[:6], "refused", "ben", "wait for the new tariff"
+    )
+    assert approving.of(context, decision.decision_id) == said
+    assert (
+        approving.answer(context, decision.decision_id, "refused", "ben")["note"]
+        == "wait for the new tariff"
+    )
     with pytest.raises(ApprovalError, match="ben has refused it already"):
-        approving.answer(street, decision.decision_id, "approved", "cleo")
+        approving.answer(context, decision.decision_id, "approved", "cleo")
     for unknown in ("zzzz", "*", "../churn/" + decision.decision_id[:4]):
         with pytest.raises(ApprovalError, match="there is none"):
-            approving.answer(street, unknown, "approved", "cleo")
+            approving.answer(context, unknown, "approved", "cleo")
 
 
 FLOW = """
@@ -127,12 +143,13 @@ from prefect import flow
 from flows import pausing
 from flows.params import Params
 from flows.settings import from_environment
-from flows.steps import Street
+from flows.steps import RunContext
 
 @flow(persist_result=False)
 def waits(store: str, decision: str):
     assert pausing.on_a_server()
-    return pausing.ask(Street(from_environment({}, Path(store)), Params(), "c"), decision, "A candidate is accepted.")
+    context = RunContext(from_environment({}, Path(store)), Params(), "c")
+    return pausing.ask(context, decision, "A candidate is accepted.")
 
 print("ANSWER", waits(*sys.argv[1:]))
 """
@@ -141,23 +158,38 @@ print("ANSWER", waits(*sys.argv[1:]))
 def test_S2_a_flow_on_a_prefect_server_pauses_until_someone_answers(tmp_path: Path):
     import httpx
 
-    street = _street(tmp_path / "store")
+    context = _context(tmp_path / "store")
     decision = _waiting("a" * 64)
-    write_decision(decision, street.path("decisions/churn"))
+    write_decision(decision, context.path("decisions/churn"))
     with socket() as free:
         free.bind(("127.0.0.1", 0))
         api = f"http://127.0.0.1:{free.getsockname()[1]}/api"
     env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    env |= {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": api, "PYTHONPATH": str(ROOT),
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}  # fmt: skip
+    env |= {
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_API_URL": api,
+        "PYTHONPATH": str(ROOT),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
     port = api.rsplit(":", 1)[1].removesuffix("/api")
-    started = [subprocess.Popen([sys.executable, "-m", "prefect", "server", "start", "--port", port], env=env,
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)]  # fmt: skip
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--port", port],
+            env=env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    ]
     try:
         with httpx.Client(base_url=api, timeout=30) as client:
             _until(lambda: client.get("/health").status_code == 200)
-            flow = subprocess.Popen([sys.executable, "-c", FLOW, str(street.store), decision.decision_id], env=env,
-                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+            flow = subprocess.Popen(
+                [sys.executable, "-c", FLOW, str(context.store), decision.decision_id],
+                env=env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
             started.append(flow)
 
             def paused():
@@ -165,7 +197,7 @@ def test_S2_a_flow_on_a_prefect_server_pauses_until_someone_answers(tmp_path: Pa
                 return [run["id"] for run in runs if run["state"]["type"] == "PAUSED"]
 
             (run,) = _until(paused)
-            assert approving.of(street, decision.decision_id) is None
+            assert approving.of(context, decision.decision_id) is None
             answer = {"run_input": {"approve": True, "by": "ben"}}
             # A server on SQLite may be busy, and the form is stored after the state: ask until it takes the answer.
             resume = f"/flow_runs/{run}/resume"
@@ -176,7 +208,7 @@ def test_S2_a_flow_on_a_prefect_server_pauses_until_someone_answers(tmp_path: Pa
         for process in started:
             process.kill()
             process.wait(30)
-    answer = approving.of(street, decision.decision_id)
+    answer = approving.of(context, decision.decision_id)
     assert (answer["answer"], answer["by"]) == ("approved", "ben")
 
 

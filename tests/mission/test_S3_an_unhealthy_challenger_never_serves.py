@@ -31,7 +31,8 @@ def office(tmp_path: Path) -> Office:
 
 def a_service(office: Office, rollout: Rollout, poll_s: float = 600, **more: Any) -> Any:
     champions, challengers = (
-        from_registry(office.registry, CHURN, office.folder / "cache", alias) for alias in ("champion", "challenger")
+        from_registry(office.registry, CHURN, office.folder / "cache", alias)
+        for alias in ("champion", "challenger")
     )
     options = Options(rollout=rollout, poll_s=poll_s)
     app = create_app(champions, ("churn",), options=options, challengers=challengers, **more)
@@ -54,7 +55,9 @@ def test_S3_a_challenger_that_cannot_answer_is_found_out_before_the_first_custom
     client = TestClient(a_service(office, Rollout("canary", share=1.0)))
     assert set(asked(client, 20)) == {"1"}
     assert "v2 cannot answer" in client.get("/readyz").json()["warnings"]["churn challenger"]
-    assert "no risk between 0 and 1" in client.get("/v1/models").json()["details"]["churn challenger"]
+    assert (
+        "no risk between 0 and 1" in client.get("/v1/models").json()["details"]["churn challenger"]
+    )
     assert figure(client, "keepline_challenger_stopped", version="2") == 1
 
 
@@ -85,7 +88,9 @@ def slow(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     office.challenger(bias=1.0)
     load = loaded.load_model
     monkeypatch.setattr(
-        loaded, "load_model", lambda b, *to: Slow(load(b, *to)) if "v2" in str(b.path) else load(b, *to)
+        loaded,
+        "load_model",
+        lambda b, *to: Slow(load(b, *to)) if "v2" in str(b.path) else load(b, *to),
     )
 
 
@@ -103,7 +108,12 @@ def test_S3_a_slow_challenger_is_stopped(office: Office):
 def test_S3_a_slow_challenger_is_stopped_in_the_shadow_too(office: Office):
     client = TestClient(a_service(office, Rollout("shadow", min_answers=3)))
     assert set(asked(client, 5)) == {"1"}
-    until(lambda: "the champion in" in str(client.get("/v1/models").json()["challengers"]["churn"]["stopped"]))
+    until(
+        lambda: (
+            "the champion in"
+            in str(client.get("/v1/models").json()["challengers"]["churn"]["stopped"])
+        )
+    )
     assert figure(client, "keepline_challenger_stopped", version="2") == 1
 
 
@@ -115,11 +125,21 @@ def test_S3_errors_long_ago_do_not_stop_a_shadow(office: Office):
         if number % 3:
             row["features"]["calls_7d"] = 1.0
         assert client.post("/v1/churn:score", json={"rows": [row]}).status_code == 200
-    until(lambda: sum(figure(client, "keepline_answers_total", version="2", outcome=o) for o in ("ok", "error")) == 12)
+    until(
+        lambda: (
+            sum(
+                figure(client, "keepline_answers_total", version="2", outcome=o)
+                for o in ("ok", "error")
+            )
+            == 12
+        )
+    )
     assert client.get("/v1/models").json()["challengers"]["churn"]["stopped"] is None
 
 
-def test_S3_what_was_found_unhealthy_is_not_promoted_nor_tried_again_until_somebody_says_why(office: Office):
+def test_S3_what_was_found_unhealthy_is_not_promoted_nor_tried_again_until_somebody_says_why(
+    office: Office,
+):
     version, bundle = office.challenger(extra="calls_7d")
 
     def tell(kind: str, stopped: str, why: str) -> None:
@@ -129,7 +149,10 @@ def test_S3_what_was_found_unhealthy_is_not_promoted_nor_tried_again_until_someb
     client = TestClient(app)
     asked(client, 5)
     app.state.models.refresh()
-    assert "3 of its last 3 answers failed" in office.registry.version_tags("churn", version)["stopped"]
+    assert (
+        "3 of its last 3 answers failed"
+        in office.registry.version_tags("churn", version)["stopped"]
+    )
     with pytest.raises(PromotionRefusedError, match="the service stopped it"):
         office.promote(version, bundle)
     again = TestClient(a_service(office, Rollout("canary", share=1.0)))
@@ -141,7 +164,9 @@ def test_S3_what_was_found_unhealthy_is_not_promoted_nor_tried_again_until_someb
     assert client.get("/v1/models").json()["challengers"]["churn"]["stopped"] is None
     assert figure(client, "keepline_challenger_stopped", version="2") == 0
     asked(client, 3)
-    assert "3 of its last 3" in client.get("/v1/models").json()["challengers"]["churn"]["stopped"], "they do not"
+    assert (
+        "3 of its last 3" in client.get("/v1/models").json()["challengers"]["churn"]["stopped"]
+    ), "they do not"
 
 
 def test_S3_a_stopped_challenger_stays_stopped_until_another_takes_its_place(office: Office):
@@ -171,7 +196,10 @@ def test_S3_a_canary_answers_its_share_and_each_customer_keeps_to_one_model(offi
         assert figure(client, "keepline_answer_seconds_count", version=version, role=role) == told
     key = {"x-canary-key": "household 7"}
     rows = [{"rows": [a_row(number)]} for number in range(20)]
-    same = {client.post("/v1/churn:score", json=row, headers=key).json()["model"]["version"] for row in rows}
+    same = {
+        client.post("/v1/churn:score", json=row, headers=key).json()["model"]["version"]
+        for row in rows
+    }
     assert len(same) == 1, "a key of the caller's own keeps several customers together"
 
 
@@ -179,7 +207,12 @@ def test_S3_a_shadow_sees_every_request_and_answers_none(office: Office):
     office.challenger(bias=1.0)
     client = TestClient(a_service(office, Rollout("shadow")))
     assert set(asked(client, 30)) == {"1"}
-    until(lambda: figure(client, "keepline_answers_total", version="2", role="challenger", outcome="ok") == 30)
+    until(
+        lambda: (
+            figure(client, "keepline_answers_total", version="2", role="challenger", outcome="ok")
+            == 30
+        )
+    )
     assert figure(client, "keepline_shadow_disagreement_count", version="2") == 30
     assert figure(client, "keepline_shadow_disagreement_sum", version="2") / 30 > 0.05
 
@@ -196,7 +229,11 @@ def test_S3_one_rollback_and_the_service_answers_with_the_champion_before(office
     with running(a_service(office, Rollout(), poll_s=0.1)) as url:
 
         def version() -> str:
-            return str(httpx.post(f"{url}/v1/churn:score", json={"rows": [a_row(1)]}).json()["model"]["version"])
+            return str(
+                httpx.post(f"{url}/v1/churn:score", json={"rows": [a_row(1)]}).json()["model"][
+                    "version"
+                ]
+            )
 
         assert version() == "2"
         office.registry.rollback("churn", "anna", NOW)

@@ -19,7 +19,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from flows.leaving import score_all
-from flows.settings import ROOT
+from flows.runtime.settings import ROOT
 from models.churn import ChurnModel
 from models.serving.app import Options, create_app
 from models.serving.batching import Batcher
@@ -31,7 +31,9 @@ def risks_of(model: ChurnModel, rows: list[dict]) -> list[list[float]]:
     frame = pl.DataFrame(
         {
             "customer_id": [row["customer_id"] for row in rows],
-            "contacts_30d": pl.Series([row["features"]["contacts_30d"] for row in rows], dtype=pl.Float64),
+            "contacts_30d": pl.Series(
+                [row["features"]["contacts_30d"] for row in rows], dtype=pl.Float64
+            ),
             "plan": [row["features"]["plan"] for row in rows],
         }
     )
@@ -45,17 +47,27 @@ def test_S4_batch_scoring_and_the_service_give_the_same_numbers(tmp_path: Path):
         {
             "customer_id": [row["customer_id"] for row in rows],
             "as_of": [date(2026, 3, 1)] * len(rows),
-            "contacts_30d": pl.Series([row["features"]["contacts_30d"] for row in rows], dtype=pl.Float64),
+            "contacts_30d": pl.Series(
+                [row["features"]["contacts_30d"] for row in rows], dtype=pl.Float64
+            ),
             "plan": [row["features"]["plan"] for row in rows],
         }
     )
     current.write_parquet(tmp_path / "current.parquet")
     batch, _ = score_all(str(bundle.path), current)
-    wanted = {row["customer_id"]: (row["risk_30"], row["risk_90"]) for row in batch.iter_rows(named=True)}
-    app = create_app(lambda kind: Served("1", bundle.path), ("churn",), tmp_path / "current.parquet")
+    wanted = {
+        row["customer_id"]: (row["risk_30"], row["risk_90"]) for row in batch.iter_rows(named=True)
+    }
+    app = create_app(
+        lambda kind: Served("1", bundle.path), ("churn",), tmp_path / "current.parquet"
+    )
     app.state.models.refresh()
     client = TestClient(app)
-    asked = [{"rows": rows}, {"customer_ids": list(wanted)}, *({"rows": [row]} for row in rows[:20])]
+    asked = [
+        {"rows": rows},
+        {"customer_ids": list(wanted)},
+        *({"rows": [row]} for row in rows[:20]),
+    ]
     for body in asked:
         scores = client.post("/v1/churn:score", json=body).json()["scores"]
         assert scores
@@ -80,7 +92,10 @@ def test_S4_champions_change_under_load_and_every_answer_is_of_one_version(tmp_p
         until(lambda: len(customers.replies) > before + 20)
         replies = customers.stop()
     assert {status for status, _, _ in replies} == {200}
-    models = {str(version): (ChurnModel.load(bundle.path), bundle.sha256) for version, bundle in bundles.items()}
+    models = {
+        str(version): (ChurnModel.load(bundle.path), bundle.sha256)
+        for version, bundle in bundles.items()
+    }
     for _, said, rows in replies:
         model, sha256 = models[said["model"]["version"]]
         assert said["model"]["bundle_sha256"] == sha256
@@ -96,7 +111,10 @@ def test_S4_requests_for_two_models_that_wait_together_are_each_answered_by_thei
         """A model that answers one number."""
 
         def __init__(self, risk: float) -> None:
-            self.risk, self.config = risk, SimpleNamespace(columns=[SimpleNamespace(name="contacts_30d")])
+            self.risk, self.config = (
+                risk,
+                SimpleNamespace(columns=[SimpleNamespace(name="contacts_30d")]),
+            )
 
         def score_rows(self, customers: list) -> np.ndarray:
             return np.full((len(customers), 2), self.risk)
@@ -104,7 +122,9 @@ def test_S4_requests_for_two_models_that_wait_together_are_each_answered_by_thei
     models, batcher = [Always(0.25), Always(0.75)], Batcher()
 
     async def together() -> list[np.ndarray]:
-        return await asyncio.gather(*(batcher.score(models[n % 2], [[1.0]] * (1 + n % 3)) for n in range(24)))
+        return await asyncio.gather(
+            *(batcher.score(models[n % 2], [[1.0]] * (1 + n % 3)) for n in range(24))
+        )
 
     for number, found in enumerate(asyncio.run(together())):
         assert found.shape == (1 + number % 3, 2)
@@ -115,7 +135,9 @@ def test_S4_requests_for_two_models_that_wait_together_are_each_answered_by_thei
 def test_S4_a_champion_that_cannot_be_loaded_leaves_the_last_good_one_answering(tmp_path: Path):
     office = Office(tmp_path)
     office.champion()
-    app = create_app(from_registry(office.registry, {"churn": "churn"}, tmp_path / "cache"), ("churn",))
+    app = create_app(
+        from_registry(office.registry, {"churn": "churn"}, tmp_path / "cache"), ("churn",)
+    )
     app.state.models.refresh()
     client = TestClient(app)
     version, bundle = office.candidate(bias=1.0)
@@ -133,12 +155,27 @@ def test_S4_a_champion_that_cannot_be_loaded_leaves_the_last_good_one_answering(
 
 def _registry_server(folder: Path, port: int) -> subprocess.Popen:
     server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
-         "--port", str(port), "--workers", "1"],
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--backend-store-uri",
+            f"sqlite:///{folder}/mlflow.db",
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+        ],
+        env={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        },
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         until(lambda: _answers(f"http://127.0.0.1:{port}/health"), 300)
     except BaseException:
@@ -169,18 +206,29 @@ def test_S4_a_stopped_registry_costs_no_answer_and_stopping_the_service_cuts_non
     url = f"http://127.0.0.1:{ports[1]}"
     server = _registry_server(tmp_path, ports[0])
     environment = {
-        **os.environ, "KEEPLINE_STORE": str(tmp_path), "MLFLOW_TRACKING_URI": address, "KEEPLINE_POLL_S": "0.2",
-        "KEEPLINE_PORT": str(ports[1]), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    }  # fmt: skip
+        **os.environ,
+        "KEEPLINE_STORE": str(tmp_path),
+        "MLFLOW_TRACKING_URI": address,
+        "KEEPLINE_POLL_S": "0.2",
+        "KEEPLINE_PORT": str(ports[1]),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    }
     service = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "serve"],
-        cwd=ROOT, stderr=(tmp_path / "service.log").open("w"), env=environment,
-    )  # fmt: skip
+        cwd=ROOT,
+        stderr=(tmp_path / "service.log").open("w"),
+        env=environment,
+    )
     try:
         until(lambda: _answers(f"{url}/readyz"), 180)
         customers = Customers(url, threads=2)
         _stop(server)
-        until(lambda: "cannot be asked" in httpx.get(f"{url}/readyz", timeout=30).json()["warnings"].get("churn", ""))
+        until(
+            lambda: (
+                "cannot be asked"
+                in httpx.get(f"{url}/readyz", timeout=30).json()["warnings"].get("churn", "")
+            )
+        )
         begin = len(customers.replies)
         time.sleep(3)
         without = customers.replies[begin:]
@@ -201,7 +249,10 @@ def test_S4_a_stopped_registry_costs_no_answer_and_stopping_the_service_cuts_non
         ready = httpx.get(f"{url}/readyz").json()
         assert ready["ready"]
         assert ready["warnings"]["churn"] == "the registry cannot be asked; v2 answers"
-        assert httpx.post(f"{url}/v1/churn:score", json={"rows": [ROW]}).json()["model"]["version"] == "2"
+        assert (
+            httpx.post(f"{url}/v1/churn:score", json={"rows": [ROW]}).json()["model"]["version"]
+            == "2"
+        )
         assert "the registry cannot be asked" in (tmp_path / "again.log").read_text()
     finally:
         service.kill()

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.params import read_params
-from flows.settings import ROOT
+from flows.runtime.params import read_params
+from flows.runtime.settings import ROOT
 from models.bundle import BundleError, verify_bundle, write_bundle
 from models.nemo_archive import NemoArchiveError, check_nemo
 from models.registry import Registry
@@ -44,7 +44,10 @@ def member(
 
 
 def honest() -> Members:
-    return [member("./model_config.yaml", CONFIG.encode()), member("./model_weights.ckpt", state_dict())]
+    return [
+        member("./model_config.yaml", CONFIG.encode()),
+        member("./model_weights.ckpt", state_dict()),
+    ]
 
 
 def a_tar(path: Path, members: Members) -> Path:
@@ -85,32 +88,82 @@ def _bomb() -> str:
 HOSTILE: dict[str, tuple[Callable[[], Members], str]] = {
     "path traversal": (lambda: [*honest(), member("../../etc/x.txt", b"x")], "outside its folder"),
     "an absolute path": (lambda: [*honest(), member("/tmp/x.txt", b"x")], "outside its folder"),
-    "a symbolic link": (lambda: [*honest(), member("x.txt", kind=tarfile.SYMTYPE, link="/etc/passwd")], "is a link"),
-    "a hard link": (lambda: [*honest(), member("x.txt", kind=tarfile.LNKTYPE, link="model_config.yaml")], "is a link"),
+    "a symbolic link": (
+        lambda: [*honest(), member("x.txt", kind=tarfile.SYMTYPE, link="/etc/passwd")],
+        "is a link",
+    ),
+    "a hard link": (
+        lambda: [*honest(), member("x.txt", kind=tarfile.LNKTYPE, link="model_config.yaml")],
+        "is a link",
+    ),
     "a device": (lambda: [*honest(), member("x.txt", kind=tarfile.CHRTYPE)], "a device"),
-    "a member twice": (lambda: [*honest(), member("model_config.yaml", b"target: os.system")], "in it twice"),
-    "a pickle beside": (lambda: [*honest(), member("extra.pkl", pickle.dumps(1))], "may hold a pickle"),
+    "a member twice": (
+        lambda: [*honest(), member("model_config.yaml", b"target: os.system")],
+        "in it twice",
+    ),
+    "a pickle beside": (
+        lambda: [*honest(), member("extra.pkl", pickle.dumps(1))],
+        "may hold a pickle",
+    ),
     "a second checkpoint": (lambda: [*honest(), member("other.ckpt", b"x")], "may hold a pickle"),
-    "too many members": (lambda: [*honest(), *(member(f"{n}.txt") for n in range(500))], "more than 500 members"),
+    "too many members": (
+        lambda: [*honest(), *(member(f"{n}.txt") for n in range(500))],
+        "more than 500 members",
+    ),
     "no weights": (lambda: honest()[:1], r"model_weights\.ckpt is missing"),
-    "a target outside nemo": (lambda: with_config(CONFIG + "x: {_target_: os.system}"), "would build 'os.system'"),
-    "a target like nemo": (lambda: with_config(CONFIG + "x: {_target_: nemo_evil.run}"), "would build 'nemo_evil.run'"),
-    "a deep target": (lambda: with_config(CONFIG + "x: [{y: {_target_: subprocess.run}}]"), "'subprocess.run'"),
-    "a YAML tag": (lambda: with_config(CONFIG + "x: !!python/object/apply:os.system ['id']"), "not plain YAML"),
+    "a target outside nemo": (
+        lambda: with_config(CONFIG + "x: {_target_: os.system}"),
+        "would build 'os.system'",
+    ),
+    "a target like nemo": (
+        lambda: with_config(CONFIG + "x: {_target_: nemo_evil.run}"),
+        "would build 'nemo_evil.run'",
+    ),
+    "a deep target": (
+        lambda: with_config(CONFIG + "x: [{y: {_target_: subprocess.run}}]"),
+        "'subprocess.run'",
+    ),
+    "a YAML tag": (
+        lambda: with_config(CONFIG + "x: !!python/object/apply:os.system ['id']"),
+        "not plain YAML",
+    ),
     "a YAML bomb": (lambda: with_config(_bomb()), "unfolds to more than"),
-    "code from a hub": (lambda: with_config(CONFIG + "t: {trust_remote_code: true}"), "run code from a hub"),
-    "the environment": (lambda: with_config(CONFIG + "t: '${oc.env:AWS_SECRET_ACCESS_KEY}'"), "reads the environment"),
-    "the environment after a blank": (lambda: with_config(CONFIG + "t: '${ oc.env:HOME}'"), "reads the environment"),
+    "code from a hub": (
+        lambda: with_config(CONFIG + "t: {trust_remote_code: true}"),
+        "run code from a hub",
+    ),
+    "the environment": (
+        lambda: with_config(CONFIG + "t: '${oc.env:AWS_SECRET_ACCESS_KEY}'"),
+        "reads the environment",
+    ),
+    "the environment after a blank": (
+        lambda: with_config(CONFIG + "t: '${ oc.env:HOME}'"),
+        "reads the environment",
+    ),
     "the environment by a nested name": (
-        lambda: with_config(CONFIG + "n: oc\nt: '${${n}.env:HOME}'"), "reads the environment"),
+        lambda: with_config(CONFIG + "n: oc\nt: '${${n}.env:HOME}'"),
+        "reads the environment",
+    ),
     "a huge config": (lambda: with_config(CONFIG + "# " + "x" * 5_000_000), "bytes, more than"),
-    "a call in the weights": (lambda: with_weights(poisoned_weights()), "would call '__builtin__.print'"),
+    "a call in the weights": (
+        lambda: with_weights(poisoned_weights()),
+        "would call '__builtin__.print'",
+    ),
     "a bare pickle": (lambda: with_weights(pickle.dumps(_Payload())), "not a PyTorch archive"),
     "a newer pickle": (lambda: with_weights(_protocol_4()), "STACK_GLOBAL"),
-    "a compressed pickle": (lambda: with_weights(poisoned_weights(zipfile.ZIP_DEFLATED)), "is compressed"),
-    "a script": (lambda: with_weights(poisoned_weights(name="w/code/x.py")), "not just a state dict"),
-    "a zip after a pickle": (lambda: with_weights(pickle.dumps(_Payload()) + state_dict()), "not a PyTorch archive"),
-}  # fmt: skip
+    "a compressed pickle": (
+        lambda: with_weights(poisoned_weights(zipfile.ZIP_DEFLATED)),
+        "is compressed",
+    ),
+    "a script": (
+        lambda: with_weights(poisoned_weights(name="w/code/x.py")),
+        "not just a state dict",
+    ),
+    "a zip after a pickle": (
+        lambda: with_weights(pickle.dumps(_Payload()) + state_dict()),
+        "not a PyTorch archive",
+    ),
+}
 
 
 def _protocol_4() -> bytes:
@@ -184,14 +237,33 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {}
     for who in ("ours", "theirs"):
         made[who], made[f"{who} public"] = folder / f"{who}.pem", folder / f"{who}.pub.pem"
-        make = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(made[who])]
+        make = [
+            "openssl",
+            "ecparam",
+            "-name",
+            "prime256v1",
+            "-genkey",
+            "-noout",
+            "-out",
+            str(made[who]),
+        ]
         subprocess.run(make, check=True, capture_output=True)
-        show = ["openssl", "ec", "-in", str(made[who]), "-pubout", "-out", str(made[f"{who} public"])]
+        show = [
+            "openssl",
+            "ec",
+            "-in",
+            str(made[who]),
+            "-pubout",
+            "-out",
+            str(made[f"{who} public"]),
+        ]
         subprocess.run(show, check=True, capture_output=True)
     return made
 
 
-def test_S5_with_a_public_key_only_what_its_owner_signed_is_taken(tmp_path: Path, keys: dict[str, Path]):
+def test_S5_with_a_public_key_only_what_its_owner_signed_is_taken(
+    tmp_path: Path, keys: dict[str, Path]
+):
     bundle = a_bundle(tmp_path / "b")
     with pytest.raises(BundleError, match="not signed"):
         verify_bundle(bundle.path, keys["ours public"])
@@ -244,9 +316,18 @@ def test_S5_the_registry_takes_and_gives_only_what_is_signed(tmp_path: Path, key
         (_bomb().replace("target:", "gates:") + "\nchurn: {}", "unfolds to more than"),
         ("gates: &g {asr: {floors: *g}}", "unfolds to more than"),
         ("gates: " + "[" * 20_000, "nested too deeply|not YAML"),
-        ("churn: {epochs: 3}\nreport: {}\nchurn: {epochs: 4}", "churn stands in it twice, again in line 3"),
-        ("gates:\n  asr:\n    floors: {wer: 0.1, wer: 0.9}", "wer stands in it twice, again in line 3"),
-        ("gates: {churn: {floors: {brier: none at all}}}", "gates.churn.floors.brier must be float"),
+        (
+            "churn: {epochs: 3}\nreport: {}\nchurn: {epochs: 4}",
+            "churn stands in it twice, again in line 3",
+        ),
+        (
+            "gates:\n  asr:\n    floors: {wer: 0.1, wer: 0.9}",
+            "wer stands in it twice, again in line 3",
+        ),
+        (
+            "gates: {churn: {floors: {brier: none at all}}}",
+            "gates.churn.floors.brier must be float",
+        ),
         ("gates: {churn: {floors: {off: 1.0}}}", "the key False"),
         ("gates: {churn: {max_size_mib: .nan}}", "gates.churn.max_size_mib is not a number"),
     ],
@@ -264,7 +345,14 @@ def test_S5_nobody_can_switch_pickles_on_for_a_command():
         "print(os.environ['MLFLOW_ALLOW_PICKLE_DESERIALIZATION'], os.environ.get('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'))"
     )
     found = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True,
-        env={"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "true", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"},
-    )  # fmt: skip
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={
+            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "true",
+            "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1",
+        },
+    )
     assert found.stdout.split() == ["false", "None"]

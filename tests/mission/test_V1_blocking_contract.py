@@ -19,7 +19,10 @@ from tests.data.validation.factory import NOW, AStore, a_call
 
 
 def quarantine(store):
-    return [json.loads(line) for line in (store.root / "quarantine" / "validate.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)
+        for line in (store.root / "quarantine" / "validate.jsonl").read_text().splitlines()
+    ]
 
 
 def run(store, params=None):
@@ -32,12 +35,16 @@ def test_V1_good_data_passes_whole(tmp_path):
     assert summary["stopped"] is None
     assert summary["rejected"] == 0
     assert summary["accepted_audio_s"] == summary["input_audio_s"] == 36.0
-    assert all(suite["success"] and suite["expectations"] > 0 for suite in summary["suites"].values())
+    assert all(
+        suite["success"] and suite["expectations"] > 0 for suite in summary["suites"].values()
+    )
     for table, frame in read_tables(tmp_path / "tables").items():
         assert read_tables(tmp_path / "clean")[table].sort(pl.all()).equals(frame.sort(pl.all()))
 
 
-def test_V1_every_bad_recording_lies_in_quarantine_once_with_its_reason_and_the_hours_add_up(tmp_path):
+def test_V1_every_bad_recording_lies_in_quarantine_once_with_its_reason_and_the_hours_add_up(
+    tmp_path,
+):
     store = AStore(tmp_path, calls=40)
     planted = {
         "wrong-rate": a_call(seed=101, rate_hz=11025),
@@ -58,17 +65,25 @@ def test_V1_every_bad_recording_lies_in_quarantine_once_with_its_reason_and_the_
 
     lines = quarantine(store)
     expected = Counter({f"k{number}": reason for number, reason in enumerate(planted, start=20)})
-    assert {line["thing"]: line["reason"] for line in lines} == dict(expected) | {truncated: "unreadable"}
+    assert {line["thing"]: line["reason"] for line in lines} == dict(expected) | {
+        truncated: "unreadable"
+    }
     assert len(lines) == len({line["thing"] for line in lines}) == summary["rejected"] == 9
     assert all(line["table"] == "recordings" and line["next_step"] and line["at"] for line in lines)
-    assert next(line for line in lines if line["reason"] == "duplicate-content")["detail"].endswith("call k0")
+    assert next(line for line in lines if line["reason"] == "duplicate-content")["detail"].endswith(
+        "call k0"
+    )
     kept = pl.read_parquet(tmp_path / "clean" / "recordings.parquet")
     assert set(kept["contact_id"]).isdisjoint(line["thing"] for line in lines)
     assert len(kept) == 31
     lost = summary["rejected_audio_s"]
     assert set(lost) == set(planted)
-    assert summary["accepted_audio_s"] + sum(lost.values()) == pytest.approx(summary["input_audio_s"], abs=1e-9)
-    assert len(pl.read_parquet(tmp_path / "clean" / "contacts.parquet")) == 40, "a contact outlives its recording"
+    assert summary["accepted_audio_s"] + sum(lost.values()) == pytest.approx(
+        summary["input_audio_s"], abs=1e-9
+    )
+    assert len(pl.read_parquet(tmp_path / "clean" / "contacts.parquet")) == 40, (
+        "a contact outlives its recording"
+    )
 
 
 def test_V1_bad_rows_lie_in_quarantine_and_what_hangs_on_them_goes_along(tmp_path):
@@ -77,7 +92,9 @@ def test_V1_bad_rows_lie_in_quarantine_and_what_hangs_on_them_goes_along(tmp_pat
     def spoil(rows, at, **changes):
         rows[at] = dataclasses.replace(rows[at], **changes)
 
-    spoil(store.customers, 1, monthly_price=-5.0)  # takes contact k1, its recording, two turns and an outcome along
+    spoil(
+        store.customers, 1, monthly_price=-5.0
+    )  # takes contact k1, its recording, two turns and an outcome along
     spoil(store.contacts, 2, customer_id="nobody")
     spoil(store.contacts, 3, started_at=NOW + timedelta(days=2))
     spoil(store.contacts, 4, duration_s=-1.0)
@@ -96,20 +113,33 @@ def test_V1_bad_rows_lie_in_quarantine_and_what_hangs_on_them_goes_along(tmp_pat
     found = {(line["table"], line["thing"]): line["reason"] for line in quarantine(store)}
     assert len(found) == summary["rejected"], "each reject has one line"
     roots = {
-        ("customers", "c1"): "negative-price", ("customers", "c11"): "duplicate-customer",
-        ("contacts", "k1"): "customer-rejected", ("contacts", "k2"): "unknown-customer",
-        ("contacts", "k3"): "in-the-future", ("contacts", "k4"): "impossible-duration",
-        ("contacts", "k5"): "unknown-channel", ("turns", "k6/0/person"): "unknown-role",
-        ("turns", "k7/0/person"): "blank-text", ("turns", "k8/0/person"): "past-the-recording",
-        ("turns", "lost/0/written"): "unknown-contact", ("outcomes", "c1/churn"): "customer-rejected",
-        ("outcomes", "c9/churn"): "before-the-customer", ("outcomes", "c10/churn"): "duplicate-outcome",
+        ("customers", "c1"): "negative-price",
+        ("customers", "c11"): "duplicate-customer",
+        ("contacts", "k1"): "customer-rejected",
+        ("contacts", "k2"): "unknown-customer",
+        ("contacts", "k3"): "in-the-future",
+        ("contacts", "k4"): "impossible-duration",
+        ("contacts", "k5"): "unknown-channel",
+        ("turns", "k6/0/person"): "unknown-role",
+        ("turns", "k7/0/person"): "blank-text",
+        ("turns", "k8/0/person"): "past-the-recording",
+        ("turns", "lost/0/written"): "unknown-contact",
+        ("outcomes", "c1/churn"): "customer-rejected",
+        ("outcomes", "c9/churn"): "before-the-customer",
+        ("outcomes", "c10/churn"): "duplicate-outcome",
         ("outcomes", "ghost/churn"): "unknown-customer",
-    }  # fmt: skip
-    (fax,) = [line for line in quarantine(store) if line["thing"] == "k5" and line["table"] == "contacts"]
+    }
+    (fax,) = [
+        line for line in quarantine(store) if line["thing"] == "k5" and line["table"] == "contacts"
+    ]
     assert fax["detail"].startswith("channel is fax, wanted one of phone")
-    assert fax["detail"].endswith("also impossible-duration"), "one line tells everything that is wrong"
+    assert fax["detail"].endswith("also impossible-duration"), (
+        "one line tells everything that is wrong"
+    )
     dependents = {("recordings", f"k{n}"): "contact-rejected" for n in range(1, 6)}
-    dependents |= {("turns", f"k{n}/{turn}/person"): "contact-rejected" for n in range(1, 6) for turn in (0, 1)}
+    dependents |= {
+        ("turns", f"k{n}/{turn}/person"): "contact-rejected" for n in range(1, 6) for turn in (0, 1)
+    }
     assert found == roots | dependents
     for table, rows in summary["tables"].items():
         assert rows["rows"] - rows["kept"] == sum(1 for at in found if at[0] == table)
@@ -122,7 +152,11 @@ def test_V1_bad_rows_lie_in_quarantine_and_what_hangs_on_them_goes_along(tmp_pat
     ("table", "spoil", "says"),
     [
         ("contacts", lambda t: t.rename({"started_at": "start"}), "contacts.started_at none"),
-        ("customers", lambda t: t.with_columns(since=pl.col("since").cast(pl.String)), "customers.since String"),
+        (
+            "customers",
+            lambda t: t.with_columns(since=pl.col("since").cast(pl.String)),
+            "customers.since String",
+        ),
         ("customers", lambda t: t.clear(), "customers with 0 of 0 rows"),
     ],
     ids=["missing column", "wrong type", "empty table"],
@@ -192,7 +226,11 @@ def test_V1_great_expectations_answers_can_be_read_offline(tmp_path):
     store.write()
     run(store)
     answer = read_json(tmp_path / "validation" / "recordings.json")
-    rate = next(one for one in answer["results"] if one["expectation_config"]["meta"]["reason"] == "wrong-rate")
+    rate = next(
+        one
+        for one in answer["results"]
+        if one["expectation_config"]["meta"]["reason"] == "wrong-rate"
+    )
     assert rate["expectation_config"]["type"] == "expect_column_values_to_be_in_set"
     assert rate["success"] is False
     assert rate["result"]["unexpected_list"] == [11025]
@@ -205,7 +243,9 @@ def test_V1_great_expectations_answers_can_be_read_offline(tmp_path):
 
 def test_V1_clipping_is_judged_on_the_worse_channel(tmp_path):
     store = AStore(tmp_path)
-    loud = np.stack([np.full(24000, 0.05), np.sign(np.sin(np.arange(24000)))], axis=1).astype("float32")
+    loud = np.stack([np.full(24000, 0.05), np.sign(np.sin(np.arange(24000)))], axis=1).astype(
+        "float32"
+    )
     loud[:, 0] *= np.sign(np.sin(np.arange(24000)))
     store.audio["k4"] = to_wav_bytes(loud, 8000)
     store.write()

@@ -14,8 +14,9 @@ from data.ingest import IngestParams
 from data.splits import SplitParams
 from data.store import read_json
 from flows import steps
-from flows.params import Params
-from flows.settings import from_environment
+from flows.runtime.context import RunContext
+from flows.runtime.params import Params
+from flows.runtime.settings import from_environment
 from tests.factories import a_wav, an_export
 
 CALLS, LENGTH_S = 500, 1.2
@@ -25,26 +26,31 @@ def quiet(done: int, total: int) -> None:
     """No one looks at this progress."""
 
 
-def a_street(store: Path, export: Path, **params: Any) -> steps.Street:
+def a_context(store: Path, export: Path, **params: Any) -> RunContext:
     # A call whose voice nobody named counts as a voice of its own, so that 500 tones need not be told apart.
     settings = Params(ingest=IngestParams(), splits=SplitParams(max_component_share=1.0), **params)
-    return steps.Street(from_environment({}, store), settings, "commit", export, "folder")
+    return RunContext(from_environment({}, store), settings, "commit", export, "folder")
 
 
-def walk(street: steps.Street) -> dict[str, Any]:
+def walk(context: RunContext) -> dict[str, Any]:
     """From the export to the manifests, with the steps the street itself takes."""
     for step in (steps.ingest, steps.validate):
-        step(street, quiet)
-    division = pl.read_parquet(street.path("clean/contacts.parquet")).select(
-        "contact_id", "customer_id", pl.format("voice of {}", "customer_id").alias("voice_group"),
-        pl.when(pl.col("customer_id") == "C2").then(pl.lit("test")).otherwise(pl.lit("train")).alias("split"),
-    )  # fmt: skip
-    division.write_parquet(street.path("splits.parquet"))
-    return steps.cut(street, quiet)
+        step(context, quiet)
+    division = pl.read_parquet(context.path("clean/contacts.parquet")).select(
+        "contact_id",
+        "customer_id",
+        pl.format("voice of {}", "customer_id").alias("voice_group"),
+        pl.when(pl.col("customer_id") == "C2")
+        .then(pl.lit("test"))
+        .otherwise(pl.lit("train"))
+        .alias("split"),
+    )
+    division.write_parquet(context.path("splits.parquet"))
+    return steps.cut(context, quiet)
 
 
 @pytest.fixture(scope="module")
-def walked(tmp_path_factory: pytest.TempPathFactory) -> steps.Street:
+def walked(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
     """500 calls, of which one is torn, one has a silent customer, one no transcript and one no agent channel."""
     folder = tmp_path_factory.mktemp("hours")
     export = an_export(folder / "export", calls=CALLS, chats=0, duration_s=LENGTH_S)
@@ -56,16 +62,25 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> steps.Street:
     turns = json.loads(said.read_text())
     turns["turns"][1]["text"] = "…"
     said.write_text(json.dumps(turns))
-    street = a_street(folder / "store", export)
-    walk(street)
-    return street
+    context = a_context(folder / "store", export)
+    walk(context)
+    return context
 
 
-def test_V2_one_corrupt_file_in_500_is_quarantined_and_the_others_are_cut(walked: steps.Street) -> None:
-    lines = [json.loads(line) for line in walked.path("quarantine/ingest.jsonl").read_text().splitlines()]
-    assert [(line["thing"], line["reason"].split(" (")[0]) for line in lines if line["kind"] == "recording"] == [
-        ("call call-100", "truncated"), ("call call-200", "no agent channel"),
-    ]  # fmt: skip
+def test_V2_one_corrupt_file_in_500_is_quarantined_and_the_others_are_cut(
+    walked: RunContext,
+) -> None:
+    lines = [
+        json.loads(line) for line in walked.path("quarantine/ingest.jsonl").read_text().splitlines()
+    ]
+    assert [
+        (line["thing"], line["reason"].split(" (")[0])
+        for line in lines
+        if line["kind"] == "recording"
+    ] == [
+        ("call call-100", "truncated"),
+        ("call call-200", "no agent channel"),
+    ]
     cut = {
         json.loads(line)["contact_id"]
         for name in ("train", "test")
@@ -74,22 +89,30 @@ def test_V2_one_corrupt_file_in_500_is_quarantined_and_the_others_are_cut(walked
     assert len(cut) == CALLS - 3
 
 
-def test_V2_the_reasons_add_up_to_the_input_exactly(walked: steps.Street) -> None:
+def test_V2_the_reasons_add_up_to_the_input_exactly(walked: RunContext) -> None:
     hours = read_json(walked.path("hours.json"))
     parts = {reason: entry["ms"] for reason, entry in hours["reasons"].items()}
     # Of the torn file no length is known; of the one-channel file one side came in.
-    assert sum(parts.values()) == round(hours["input_h"] * 3_600_000) == (2 * (CALLS - 2) + 1) * 1200
+    assert (
+        sum(parts.values()) == round(hours["input_h"] * 3_600_000) == (2 * (CALLS - 2) + 1) * 1200
+    )
     assert parts["refused: no agent channel"] == 1200
     assert parts["not transcribed"] == 2 * 1200
     assert hours["unmeasured_files"] == {"refused: truncated": 1}
     cut = read_json(walked.path("cut.json"))["splits"]
-    assert (parts["train"], parts["test"]) == tuple(round(1000 * cut[name]["duration_s"]) for name in ("train", "test"))
+    assert (parts["train"], parts["test"]) == tuple(
+        round(1000 * cut[name]["duration_s"]) for name in ("train", "test")
+    )
     assert hours["over_budget"] == []
 
 
-def test_V2_the_test_set_keeps_a_turn_without_words_that_training_would_leave_out(walked: steps.Street) -> None:
+def test_V2_the_test_set_keeps_a_turn_without_words_that_training_would_leave_out(
+    walked: RunContext,
+) -> None:
     clean = pl.read_parquet(walked.path("clean/turns.parquet")).filter(pl.col("role") == "customer")
-    customer = pl.read_parquet(walked.path("clean/contacts.parquet")).select("contact_id", "customer_id")
+    customer = pl.read_parquet(walked.path("clean/contacts.parquet")).select(
+        "contact_id", "customer_id"
+    )
     said = clean.join(customer, on="contact_id").join(
         pl.read_parquet(walked.path("clean/recordings.parquet")), on="contact_id"
     )
@@ -97,15 +120,18 @@ def test_V2_the_test_set_keeps_a_turn_without_words_that_training_would_leave_ou
     assert len(tested) == said.filter(pl.col("customer_id") == "C2").height > 100
 
 
-def test_V2_over_budget_stops_the_run_and_says_what_got_lost(walked: steps.Street) -> None:
+def test_V2_over_budget_stops_the_run_and_says_what_got_lost(walked: RunContext) -> None:
     store = walked.store
     before = walked.path("cut.json").read_bytes()
-    mean = a_street(store, walked.raw, hours=HoursParams(max_lost_share=0.0001))
-    with pytest.raises(HoursError, match=r"got lost on the way to training .*hours.max_lost_share.*no agent channel"):
+    mean = a_context(store, walked.raw, hours=HoursParams(max_lost_share=0.0001))
+    with pytest.raises(
+        HoursError,
+        match=r"got lost on the way to training .*hours.max_lost_share.*no agent channel",
+    ):
         steps.cut(mean, quiet)
     assert read_json(store / "hours.json")["over_budget"]
     assert walked.path("cut.json").read_bytes() == before
-    picky = a_street(store, walked.raw, hours=HoursParams(limits={"not transcribed": 0.001}))
+    picky = a_context(store, walked.raw, hours=HoursParams(limits={"not transcribed": 0.001}))
     with pytest.raises(HoursError, match=r"not transcribed: 0% of .* hours\.limits allows 0%"):
         steps.cut(picky, quiet)
     steps.cut(walked, quiet)

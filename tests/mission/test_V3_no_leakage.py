@@ -15,8 +15,9 @@ from data.features import FeatureParams
 from data.records import LABELS
 from data.splits import LeakError
 from flows import steps
-from flows.params import Params
-from flows.settings import from_environment
+from flows.runtime.context import RunContext
+from flows.runtime.params import Params
+from flows.runtime.settings import from_environment
 from tests.data.test_leaks import some_features
 from tests.factories import an_export
 
@@ -25,8 +26,10 @@ def quiet(done: int, total: int) -> None:
     """No one looks at this progress."""
 
 
-def a_street(store: Path, **params: Any) -> steps.Street:
-    return steps.Street(from_environment({}, store), Params(**params), "commit", store.parent / "export", "folder")
+def a_context(store: Path, **params: Any) -> RunContext:
+    return RunContext(
+        from_environment({}, store), Params(**params), "commit", store.parent / "export", "folder"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -34,36 +37,52 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of a small centre up to its manifests; C2 is tested on."""
     folder = tmp_path_factory.mktemp("leaks")
     an_export(folder / "export", calls=9, chats=0)
-    street = a_street(folder / "store")
+    context = a_context(folder / "store")
     for step in (steps.ingest, steps.validate):
-        step(street, quiet)
-    contacts = pl.read_parquet(street.path("clean/contacts.parquet"))
+        step(context, quiet)
+    contacts = pl.read_parquet(context.path("clean/contacts.parquet"))
     contacts.select(
-        "contact_id", "customer_id", pl.format("voice of {}", "customer_id").alias("voice_group"),
-        pl.when(pl.col("customer_id") == "C2").then(pl.lit("test")).otherwise(pl.lit("train")).alias("split"),
-    ).write_parquet(street.path("splits.parquet"))  # fmt: skip
-    steps.cut(street, quiet)
-    steps.pseudo(street, quiet)
-    return street.store
+        "contact_id",
+        "customer_id",
+        pl.format("voice of {}", "customer_id").alias("voice_group"),
+        pl.when(pl.col("customer_id") == "C2")
+        .then(pl.lit("test"))
+        .otherwise(pl.lit("train"))
+        .alias("split"),
+    ).write_parquet(context.path("splits.parquet"))
+    steps.cut(context, quiet)
+    steps.pseudo(context, quiet)
+    return context.store
 
 
 @pytest.fixture
-def cut(clean: Path, tmp_path: Path) -> steps.Street:
+def cut(clean: Path, tmp_path: Path) -> RunContext:
     """A copy to plant leaks in."""
-    return a_street(Path(shutil.copytree(clean, tmp_path / "store")))
+    return a_context(Path(shutil.copytree(clean, tmp_path / "store")))
 
 
-def manifest(street: steps.Street, split: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in street.path(f"speech/{split}.jsonl").read_text().splitlines()]
+def manifest(context: RunContext, split: str) -> list[dict[str, Any]]:
+    return [
+        json.loads(line) for line in context.path(f"speech/{split}.jsonl").read_text().splitlines()
+    ]
 
 
-@pytest.mark.parametrize(("changes", "says"), [
-    ({}, r"call call-\d+: in the speech of train and of test"),
-    ({"contact_id": "other", "audio_filepath": "audio/other.wav"}, "voice voice of C2: in the speech of train and"),
-    ({"voice": None, "contact_id": "other"}, r"cut .*\.wav: in the speech of train and of test"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, r"call call-\d+: in the speech of train and of test"),
+        (
+            {"contact_id": "other", "audio_filepath": "audio/other.wav"},
+            "voice voice of C2: in the speech of train and",
+        ),
+        (
+            {"voice": None, "contact_id": "other"},
+            r"cut .*\.wav: in the speech of train and of test",
+        ),
+    ],
+)
 def test_V3_test_speech_in_the_training_manifest_stops_the_training(
-    cut: steps.Street, changes: dict[str, Any], says: str
+    cut: RunContext, changes: dict[str, Any], says: str
 ) -> None:
     leaked = {**manifest(cut, "test")[0], **changes}
     with cut.path("pseudo/train.jsonl").open("a") as train:
@@ -73,39 +92,56 @@ def test_V3_test_speech_in_the_training_manifest_stops_the_training(
     assert not cut.path("train_asr.json").exists()
 
 
-@pytest.mark.parametrize(("column", "value", "says"), [
-    ("voice_group", "voice of C1", "voice voice of C1: in the speech of train and of test"),
-    ("customer_id", "C1", "customer C1: in the speech of train and of test"),
-])  # fmt: skip
-def test_V3_a_split_that_was_tampered_with_stops_the_cut(cut: steps.Street, column: str, value: str, says: str) -> None:
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("voice_group", "voice of C1", "voice voice of C1: in the speech of train and of test"),
+        ("customer_id", "C1", "customer C1: in the speech of train and of test"),
+    ],
+)
+def test_V3_a_split_that_was_tampered_with_stops_the_cut(
+    cut: RunContext, column: str, value: str, says: str
+) -> None:
     path = cut.path("splits.parquet")
     splits = pl.read_parquet(path)
     tested = pl.col("split") == "test"
-    splits.with_columns(pl.when(tested).then(pl.lit(value)).otherwise(column).alias(column)).write_parquet(path)
+    splits.with_columns(
+        pl.when(tested).then(pl.lit(value)).otherwise(column).alias(column)
+    ).write_parquet(path)
     with pytest.raises(LeakError, match=says):
         steps.cut(cut, quiet)
 
 
-def test_V3_a_customer_whose_months_are_on_both_sides_stops_the_churn_training(tmp_path: Path) -> None:
-    street = a_street(tmp_path / "store")
-    street.store.mkdir()
-    pl.concat([some_features("train")[0], some_features("test")[0]]).write_parquet(street.path("features.parquet"))
+def test_V3_a_customer_whose_months_are_on_both_sides_stops_the_churn_training(
+    tmp_path: Path,
+) -> None:
+    context = a_context(tmp_path / "store")
+    context.store.mkdir()
+    pl.concat([some_features("train")[0], some_features("test")[0]]).write_parquet(
+        context.path("features.parquet")
+    )
     with pytest.raises(LeakError, match="customer C1: in the features of test and train, 2 such"):
-        steps.train_churn(street, quiet)
+        steps.train_churn(context, quiet)
 
 
-def test_V3_features_that_have_seen_the_future_stop_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    street = a_street(tmp_path / "store", features=FeatureParams(min_history_days=10, min_follow_up_days=10))
+def test_V3_features_that_have_seen_the_future_stop_the_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = a_context(
+        tmp_path / "store", features=FeatureParams(min_history_days=10, min_follow_up_days=10)
+    )
     _, tables = some_features()
     for name, table in tables.items():
-        street.path("clean").mkdir(parents=True, exist_ok=True)
-        table.write_parquet(street.path(f"clean/{name}.parquet"))
-    pl.DataFrame(schema=LABELS).write_parquet(street.path("labels.parquet"))
+        context.path("clean").mkdir(parents=True, exist_ok=True)
+        table.write_parquet(context.path(f"clean/{name}.parquet"))
+    pl.DataFrame(schema=LABELS).write_parquet(context.path("labels.parquet"))
     sides = {"contact_id": [None, None], "customer_id": ["C1", "C2"], "split": ["train", "test"]}
-    pl.DataFrame(sides, schema_overrides={"contact_id": pl.String}).write_parquet(street.path("splits.parquet"))
+    pl.DataFrame(sides, schema_overrides={"contact_id": pl.String}).write_parquet(
+        context.path("splits.parquet")
+    )
     import data.features
 
-    steps.features(street, quiet)
+    steps.features(context, quiet)
     honest = data.features.features_in_parts
 
     def a_day_ahead(tables: dict[str, pl.LazyFrame], *rest: Any) -> Iterator[pl.DataFrame]:
@@ -114,7 +150,7 @@ def test_V3_features_that_have_seen_the_future_stop_the_step(tmp_path: Path, mon
         return honest({**tables, "contacts": early}, *rest)
 
     monkeypatch.setattr(data.features, "features_in_parts", a_day_ahead)
-    street.path("features.parquet").unlink()
+    context.path("features.parquet").unlink()
     with pytest.raises(LeakError, match=r"contacts_\d+d is .* A feature has seen the future"):
-        steps.features(street, quiet)
-    assert not street.path("features.parquet").exists()
+        steps.features(context, quiet)
+    assert not context.path("features.parquet").exists()

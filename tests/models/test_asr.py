@@ -13,7 +13,16 @@ import pytest
 
 from data.audio import AudioError, read, to_wav_bytes
 from data.simulator.voice import Synthesizer, voices
-from models.asr import ExportError, ModelError, Recognizer, Word, _transcript, export_onnx, fetch, load
+from models.asr import (
+    ExportError,
+    ModelError,
+    Recognizer,
+    Word,
+    _transcript,
+    export_onnx,
+    fetch,
+    load,
+)
 from models.confidence import Calibration
 from models.onnx_network import OnnxNetwork
 from tests.speaking import a_conformer_nemo, a_hub, a_hybrid_nemo, a_nemo, a_word_piece_nemo
@@ -32,7 +41,9 @@ def heard(picture: str, names: list[str] = NAMES) -> Any:
     return _transcript(labels, np.full(len(labels), 0.5, np.float32), names, 0.02)
 
 
-def bursts(*spans: tuple[float, float], duration_s: float = 10.0, noise: float = 0.001) -> np.ndarray:
+def bursts(
+    *spans: tuple[float, float], duration_s: float = 10.0, noise: float = 0.001
+) -> np.ndarray:
     """16 kHz noise floor with a louder tone within each span of seconds."""
     at = np.arange(int(16000 * duration_s)) / 16000
     sound = np.random.default_rng(0).normal(0, noise, len(at))
@@ -53,7 +64,10 @@ def test_repeats_fall_together_and_a_blank_keeps_doubles_apart() -> None:
 
 
 def test_words_carry_their_times_and_confidence() -> None:
-    assert heard("--no---_-yes-").words == [Word("no", 0.04, 0.08, 0.5), Word("yes", 0.18, 0.24, 0.5)]
+    assert heard("--no---_-yes-").words == [
+        Word("no", 0.04, 0.08, 0.5),
+        Word("yes", 0.18, 0.24, 0.5),
+    ]
 
 
 def test_word_pieces_part_at_their_marks() -> None:
@@ -74,7 +88,10 @@ def test_the_company_in_a_batch_changes_nothing(recognizer: Recognizer) -> None:
 
 def test_a_words_times_do_not_depend_on_what_is_heard_beside_it(tmp_path: Path) -> None:
     network = load(a_conformer_nemo(tmp_path / "conformer.nemo", subsampling=8)).network
-    short, long = (np.random.default_rng(0).normal(0, 0.1, int(16000 * s)).astype(np.float32) for s in (0.5, 5.0))
+    short, long = (
+        np.random.default_rng(0).normal(0, 0.1, int(16000 * s)).astype(np.float32)
+        for s in (0.5, 5.0)
+    )
     assert network.log_probs([short])[1] == network.log_probs([short, long])[1] == 0.08
 
 
@@ -101,7 +118,9 @@ def test_size_and_parameters_are_those_of_the_file(recognizer: Recognizer) -> No
 
 def test_a_call_without_the_channel_is_refused(recognizer: Recognizer) -> None:
     with pytest.raises(ValueError, match=r"channel 1 \(agent\) is not among the 1 there"):
-        recognizer.transcribe_call(np.zeros((8000, 1), np.float32), 8000, {0: "customer", 1: "agent"})
+        recognizer.transcribe_call(
+            np.zeros((8000, 1), np.float32), 8000, {0: "customer", 1: "agent"}
+        )
 
 
 def test_a_file_that_is_not_a_nemo_is_named(tmp_path: Path) -> None:
@@ -178,10 +197,14 @@ def test_an_export_hears_what_nemo_hears(tmp_path: Path) -> None:
     ):
         nemo, light = load(path), load(path, tmp_path / "exports")
         assert isinstance(light.network, OnnxNetwork)
-        waves = [bursts((0.1, s - 0.2), duration_s=s, noise=0.05) for s in (0.1, 2.0, 0.73, 3.3, 25.0)]
+        waves = [
+            bursts((0.1, s - 0.2), duration_s=s, noise=0.05) for s in (0.1, 2.0, 0.73, 3.3, 25.0)
+        ]
         for one, other in zip(nemo.transcribe(waves), light.transcribe(waves), strict=True):
             assert one.text == other.text
-            assert [(w.start_s, w.end_s) for w in one.words] == [(w.start_s, w.end_s) for w in other.words]
+            assert [(w.start_s, w.end_s) for w in one.words] == [
+                (w.start_s, w.end_s) for w in other.words
+            ]
             assert one.confidence == pytest.approx(other.confidence, abs=2e-3)
         assert light.parameters == nemo.parameters
         assert light.size_bytes == nemo.size_bytes
@@ -199,25 +222,35 @@ def test_what_cannot_be_exported_is_heard_with_nemo(tmp_path: Path) -> None:
 def test_a_long_wave_goes_through_an_export_in_parts(tmp_path: Path) -> None:
     path = a_nemo(tmp_path / "tiny.nemo", channels=16, kernels=(5,))
     light = load(path, tmp_path / "exports")
-    scores, step_s = light.network.log_probs([np.random.default_rng(0).normal(0, 0.1, 16000 * 301).astype(np.float32)])
+    scores, step_s = light.network.log_probs(
+        [np.random.default_rng(0).normal(0, 0.1, 16000 * 301).astype(np.float32)]
+    )
     assert len(scores[0]) * step_s == pytest.approx(301, abs=0.2)
 
 
 def test_calibration_changes_confidence_and_nothing_else(recognizer: Recognizer) -> None:
     wave = bursts((0.1, 2.5), duration_s=3.0, noise=0.3)
     plain = recognizer.transcribe([wave])[0]
-    sure = Recognizer(recognizer.network.model, calibration=Calibration(0.5, 0.5, -3.0, 200, 0.2, 0.02))  # type: ignore[attr-defined]
+    sure = Recognizer(
+        recognizer.network.model, calibration=Calibration(0.5, 0.5, -3.0, 200, 0.2, 0.02)
+    )  # type: ignore[attr-defined]
     calm = sure.transcribe([wave])[0]
     assert calm.text == plain.text
     assert plain.words
-    assert all(a.confidence < b.confidence and a.start_s == b.start_s
-               for a, b in zip(calm.words, plain.words, strict=True))  # fmt: skip
+    assert all(
+        a.confidence < b.confidence and a.start_s == b.start_s
+        for a, b in zip(calm.words, plain.words, strict=True)
+    )
 
 
 def test_a_file_is_heard_as_its_samples_are(recognizer: Recognizer, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    speech = [Synthesizer().speak(text, voices(4, 3)[n], 8000) for n, text in enumerate(
-        ("hello how can i help", "i want to cancel my plan", "just a moment please"))]  # fmt: skip
+    speech = [
+        Synthesizer().speak(text, voices(4, 3)[n], 8000)
+        for n, text in enumerate(
+            ("hello how can i help", "i want to cancel my plan", "just a moment please")
+        )
+    ]
     call = rng.normal(0, 0.001, (8000 * 70, 2)).astype(np.float32)
     for begin_s, channel, said in ((1, 1, 0), (29, 0, 1), (33.5, 1, 2), (59.2, 0, 2)):
         call[int(begin_s * 8000) :][: len(speech[said]), channel] += 0.5 * speech[said]

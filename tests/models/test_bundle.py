@@ -97,7 +97,9 @@ def test_a_damaged_bundle_is_refused_naming_the_file(tmp_path: Path, damage, say
 
 
 def _write(path: Path, files: dict):
-    return write_bundle(path, "churn", files, data_hash="d", git_commit="c", created_at="2026-03-01", licence="MIT")
+    return write_bundle(
+        path, "churn", files, data_hash="d", git_commit="c", created_at="2026-03-01", licence="MIT"
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,9 @@ def _write(path: Path, files: dict):
         ("more.json", pickle.dumps({"w": [1]}), "not what its name says"),
     ],
 )
-def test_a_pickle_under_any_name_is_refused_and_nothing_is_left(tmp_path: Path, name, content, says):
+def test_a_pickle_under_any_name_is_refused_and_nothing_is_left(
+    tmp_path: Path, name, content, says
+):
     files = {"weights.safetensors": weights(), "card.md": "# A card", name: content}
     with pytest.raises(BundleError, match=says):
         _write(tmp_path / "b", files)
@@ -131,4 +135,6 @@ def test_a_bundle_without_weights_is_refused(tmp_path: Path):
 @pytest.mark.parametrize("name", ["../up.json", "in/side.json", "bundle.json"])
 def test_a_name_that_is_not_plain_is_refused(tmp_path: Path, name):
     with pytest.raises(BundleError, match="plain name"):
-        _write(tmp_path / "b", {"weights.safetensors": weights(), "card.md": "# A card", name: "{}"})
+        _write(
+            tmp_path / "b", {"weights.safetensors": weights(), "card.md": "# A card", name: "{}"}
+        )

@@ -19,7 +19,12 @@ def segment(from_s: float, to_s: float) -> Segment:
     return Segment(from_s, to_s, from_s, to_s)
 
 
-SEGMENTS = [(segment(3.0, 4.0), 0), (segment(1.0, 5.5), 1), (segment(5.5, 5.6), 0), (segment(19.0, 20.004), 1)]
+SEGMENTS = [
+    (segment(3.0, 4.0), 0),
+    (segment(1.0, 5.5), 1),
+    (segment(5.5, 5.6), 0),
+    (segment(19.0, 20.004), 1),
+]
 
 
 def in_blocks(size: int) -> Iterator[np.ndarray]:
@@ -31,7 +36,9 @@ def test_each_piece_is_its_samples_to_the_last_one_of_the_call(size: int) -> Non
     found = list(pieces(in_blocks(size), RATE, SEGMENTS))
     assert [(one, channel) for one, channel, _ in found] == SEGMENTS
     for one, channel, samples in found:
-        np.testing.assert_array_equal(samples, CALL[int(one.from_s * RATE) : int(one.to_s * RATE), channel])
+        np.testing.assert_array_equal(
+            samples, CALL[int(one.from_s * RATE) : int(one.to_s * RATE), channel]
+        )
 
 
 def test_no_more_of_the_call_is_read_than_needed() -> None:

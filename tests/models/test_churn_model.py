@@ -15,7 +15,12 @@ from data.features import describe
 from models.churn import ChurnConfig, ChurnModel, ChurnModelError, describe_columns
 from models.encoding import Encoder
 
-NAMES = {"contacts_30d": "numeric", "friction_30d": "numeric", "longest_wait_s": "numeric", "plan": "categorical"}
+NAMES = {
+    "contacts_30d": "numeric",
+    "friction_30d": "numeric",
+    "longest_wait_s": "numeric",
+    "plan": "categorical",
+}
 
 
 def a_frame(rows: int = 200, seed: int = 0) -> pl.DataFrame:
@@ -36,9 +41,16 @@ def a_frame(rows: int = 200, seed: int = 0) -> pl.DataFrame:
 def a_model(horizons: tuple[int, ...] = (30, 90, 180, 365), seed: int = 0) -> ChurnModel:
     """Untrained, yet with weights large enough for every feature to matter."""
     torch.manual_seed(seed)
-    columns = describe_columns(a_frame(), [describe(name, kind) for name, kind in NAMES.items()], bins=6)
+    columns = describe_columns(
+        a_frame(), [describe(name, kind) for name, kind in NAMES.items()], bins=6
+    )
     config = ChurnConfig(
-        columns, horizons, hidden=16, members=4, trees=0 if horizons else 3, bias=(-2.0,) * max(1, len(horizons))
+        columns,
+        horizons,
+        hidden=16,
+        members=4,
+        trees=0 if horizons else 3,
+        bias=(-2.0,) * max(1, len(horizons)),
     )
     model = ChurnModel(config)
     if not horizons:
@@ -72,7 +84,9 @@ def test_one_customer_scores_as_in_a_frame():
     together = model.predict(frame)
     for n in (0, 1, 17):
         alone = model.score_rows([frame.row(n, named=True)])[0]
-        assert alone == pytest.approx([together[name][n] for name in model.config.risk_names], abs=1e-6)
+        assert alone == pytest.approx(
+            [together[name][n] for name in model.config.risk_names], abs=1e-6
+        )
 
 
 def test_rows_do_not_depend_on_their_neighbours():
@@ -107,7 +121,8 @@ def test_text_where_a_number_belongs_is_named():
 def test_an_unseen_category_takes_a_slot_of_its_own():
     model, frame = a_model(), a_frame()
     unseen = [
-        model.predict(frame.with_columns(pl.lit(plan).alias("plan")))["risk_90"] for plan in ("new", "newer", "flex")
+        model.predict(frame.with_columns(pl.lit(plan).alias("plan")))["risk_90"]
+        for plan in ("new", "newer", "flex")
     ]
     assert unseen[0].equals(unseen[1])
     assert not unseen[0].equals(unseen[2])
@@ -115,17 +130,26 @@ def test_an_unseen_category_takes_a_slot_of_its_own():
 
 def test_missing_and_endless_numbers_are_scored_as_missing():
     model, frame = a_model(), a_frame()
-    missing = model.predict(frame.with_columns(pl.lit(None, pl.Float64).alias("longest_wait_s")))["risk_90"]
+    missing = model.predict(frame.with_columns(pl.lit(None, pl.Float64).alias("longest_wait_s")))[
+        "risk_90"
+    ]
     for odd in (float("nan"), float("inf")):
-        assert model.predict(frame.with_columns(pl.lit(odd).alias("longest_wait_s")))["risk_90"].equals(missing)
-    assert not missing.equals(model.predict(frame.with_columns(pl.lit(50.0).alias("longest_wait_s")))["risk_90"])
+        assert model.predict(frame.with_columns(pl.lit(odd).alias("longest_wait_s")))[
+            "risk_90"
+        ].equals(missing)
+    assert not missing.equals(
+        model.predict(frame.with_columns(pl.lit(50.0).alias("longest_wait_s")))["risk_90"]
+    )
 
 
 @pytest.mark.parametrize("horizons", [(30, 90, 180, 365), ()])
 def test_a_saved_model_predicts_the_same(tmp_path, horizons):
     model = a_model(horizons)
     model.save(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "weights.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "config.json",
+        "weights.safetensors",
+    ]
     again = ChurnModel.load(tmp_path)
     assert again.config == model.config
     assert again.predict(a_frame()).equals(model.predict(a_frame()))
@@ -174,24 +198,34 @@ def test_reasons_come_strongest_first_in_sentences():
     reasons = a_model().reasons(a_frame(20), top=2)
     assert reasons["rank"].to_list() == [1, 2] * 20
     for first, second in zip(
-        reasons.filter(rank=1).iter_rows(named=True), reasons.filter(rank=2).iter_rows(named=True), strict=True
+        reasons.filter(rank=1).iter_rows(named=True),
+        reasons.filter(rank=2).iter_rows(named=True),
+        strict=True,
     ):
         assert abs(first["contribution"]) >= abs(second["contribution"])
         verb = "raises" if first["contribution"] >= 0 else "lowers"
-        assert f"{verb} the risk within 90 days by {abs(first['contribution']) * 100:.1f} points" in first["sentence"]
+        assert (
+            f"{verb} the risk within 90 days by {abs(first['contribution']) * 100:.1f} points"
+            in first["sentence"]
+        )
 
 
 def test_a_feature_that_never_varies_is_not_a_column():
     frame = a_frame().with_columns(pl.lit(1.0).alias("contacts_30d"))
-    columns = describe_columns(frame, [describe(name, kind) for name, kind in NAMES.items()], bins=6)
+    columns = describe_columns(
+        frame, [describe(name, kind) for name, kind in NAMES.items()], bins=6
+    )
     assert [column.name for column in columns] == ["friction_30d", "longest_wait_s", "plan"]
 
 
 def test_calibration_moves_every_curve_and_keeps_it_monotone():
     model = a_model()
-    shifted = ChurnModel(replace(model.config, temperature=0.5, bias=(1.0, -4.0, 0.0, 0.0)), model.network)
+    shifted = ChurnModel(
+        replace(model.config, temperature=0.5, bias=(1.0, -4.0, 0.0, 0.0)), model.network
+    )
     before, after = (
-        m.predict(a_frame()).select(pl.selectors.starts_with("risk_")).to_numpy() for m in (model, shifted)
+        m.predict(a_frame()).select(pl.selectors.starts_with("risk_")).to_numpy()
+        for m in (model, shifted)
     )
     assert (after[:, 0] > before[:, 0]).mean() > 0.9
     assert (np.diff(after, axis=1) >= 0).all()
@@ -201,14 +235,19 @@ def test_C2_days_as_a_customer_go_on_through_the_intervals_and_unknown_ones_stay
     days = [None, *np.linspace(1, 3000, 199).tolist()]
     frame = a_frame().with_columns(pl.Series("tenure_days", days))
     columns = describe_columns(frame, [describe("tenure_days"), describe("friction_30d")], bins=6)
-    network = ChurnModel(ChurnConfig(columns, (30, 365), hidden=4, members=2, bias=(0.0, 0.0))).network
+    network = ChurnModel(
+        ChurnConfig(columns, (30, 365), hidden=4, members=2, bias=(0.0, 0.0))
+    ).network
     encoder = Encoder(columns)
     now = torch.from_numpy(encoder.frame(frame))
     found = network.ahead(now)
     assert {columns[encoder.owner[place]].name for place in network.advancing} == {"tenure_days"}
     for interval, (begin, end) in enumerate(((0, 30), (30, 365))):
         later = [begin + (end - begin) * share for share in (0.125, 0.375, 0.625, 0.875)]
-        will_be = np.mean([encoder.frame(frame.with_columns(pl.col("tenure_days") + day)) for day in later], axis=0)
+        will_be = np.mean(
+            [encoder.frame(frame.with_columns(pl.col("tenure_days") + day)) for day in later],
+            axis=0,
+        )
         change = (will_be - now.numpy())[:, network.advancing]
         assert found[:, interval].numpy() == pytest.approx(change, abs=1e-4)
     assert not found[0].any()

@@ -38,12 +38,16 @@ def test_a_higher_score_is_never_less_sure() -> None:
     rng = np.random.default_rng(2)
     scores = rng.uniform(0, 1, 400)
     for right in (rng.random(400) < 0.5, rng.random(400) < 1 - scores, rng.random(400) < scores):
-        assert (np.diff(fit(scores, right, np.arange(400) // 40)(np.linspace(0, 1, 101))) >= -1e-12).all()
+        assert (
+            np.diff(fit(scores, right, np.arange(400) // 40)(np.linspace(0, 1, 101))) >= -1e-12
+        ).all()
 
 
 @pytest.mark.parametrize("right", [np.ones(500, bool), np.zeros(500, bool)])
 def test_words_that_are_all_alike_calibrate_nothing(right: np.ndarray) -> None:
-    with pytest.raises(CalibrationError, match=r"500 held-out words, (500|0) of them right, are too few"):
+    with pytest.raises(
+        CalibrationError, match=r"500 held-out words, (500|0) of them right, are too few"
+    ):
         fit(np.linspace(0.2, 1, 500), right, np.arange(500) // 50)
 
 
@@ -67,7 +71,9 @@ def test_it_comes_back_from_beside_the_weights(tmp_path: Path) -> None:
 
 
 def test_the_formula_is_that_of_beta_calibration() -> None:
-    assert Calibration(1.0, 1.0, 0.0, 0, 0.0, 0.0)(np.array([0.2, 0.5, 0.9])) == pytest.approx([0.2, 0.5, 0.9])
+    assert Calibration(1.0, 1.0, 0.0, 0, 0.0, 0.0)(np.array([0.2, 0.5, 0.9])) == pytest.approx(
+        [0.2, 0.5, 0.9]
+    )
 
 
 def test_scores_that_crowd_near_one_are_calibrated_too() -> None:

@@ -14,9 +14,14 @@ LABELS = list(ALPHABET)
 STEP_S = 0.02
 BEAM = Decoding(mode="beam")
 ORDERS = [
-    "can i get a flat white please", "a flat white with soy milk", "can i have an iced latte", "an espresso please",
-    "can i get an iced mocha with whole milk", "two espressos and a flat white", "no sugar please",
-]  # fmt: skip
+    "can i get a flat white please",
+    "a flat white with soy milk",
+    "can i have an iced latte",
+    "an espresso please",
+    "can i get an iced mocha with whole milk",
+    "two espressos and a flat white",
+    "no sugar please",
+]
 
 
 def said(heard, meant=None, sure=0.6, labels=LABELS):
@@ -63,10 +68,15 @@ def test_words_have_their_times_as_greedy_has_them(language):
 
 def test_confidence_is_lower_where_the_network_heard_otherwise(language):
     search = BeamDecoder(BEAM, LABELS, language)
-    clear, corrected = search(said("flat white", sure=0.97), STEP_S), search(said("flat wgite", "flat white"), STEP_S)
+    clear, corrected = (
+        search(said("flat white", sure=0.97), STEP_S),
+        search(said("flat wgite", "flat white"), STEP_S),
+    )
     assert corrected.text == "flat white"
     assert 0 < corrected.words[1].confidence < 0.9 < clear.words[1].confidence <= 1
-    assert corrected.confidence == pytest.approx(np.mean([word.confidence for word in corrected.words]), abs=1e-3)
+    assert corrected.confidence == pytest.approx(
+        np.mean([word.confidence for word in corrected.words]), abs=1e-3
+    )
 
 
 def test_a_boost_brings_out_a_name_nobody_wrote_about(language):
@@ -118,12 +128,20 @@ def test_tuning_finds_weights_that_hear_better_and_the_same_ones_again(language)
     heard = [said(text.replace("te", "to"), text, sure=0.96) for text in texts]
 
     def wrong(found):
-        return corpus_wer([word_errors(text, words) for text, words in zip(texts, found, strict=True)])
+        return corpus_wer(
+            [word_errors(text, words) for text, words in zip(texts, found, strict=True)]
+        )
 
     best, facts = tune(BEAM, LABELS, language, heard, wrong)
-    assert facts["wrong"] == min(row["wrong"] for row in facts["tried"]) < max(row["wrong"] for row in facts["tried"])
+    assert (
+        facts["wrong"]
+        == min(row["wrong"] for row in facts["tried"])
+        < max(row["wrong"] for row in facts["tried"])
+    )
     search = BeamDecoder(best, LABELS, language)
-    assert wrong([search(log_probs, STEP_S).text for log_probs in heard]) == pytest.approx(facts["wrong"], abs=1e-5)
+    assert wrong([search(log_probs, STEP_S).text for log_probs in heard]) == pytest.approx(
+        facts["wrong"], abs=1e-5
+    )
     assert tune(BEAM, LABELS, language, heard, wrong)[0] == best
 
 

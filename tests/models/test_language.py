@@ -7,23 +7,38 @@ import pytest
 
 from models.language import LanguageError, LanguageTraining, Text, learn, with_words
 
-ORDERS = ["can i get a latte", "can i get an espresso", "a latte with soy milk please", "an espresso please"]
+ORDERS = [
+    "can i get a latte",
+    "can i get an espresso",
+    "a latte with soy milk please",
+    "an espresso please",
+]
 
 
 def a_model(path, texts=ORDERS, **settings):
     """Learns, and returns what reads the ARPA file as a decoder would: a function of words before and the next word."""
-    found = learn([text if isinstance(text, Text) else Text(text) for text in texts],
-                  LanguageTraining(**settings), path)  # fmt: skip
+    found = learn(
+        [text if isinstance(text, Text) else Text(text) for text in texts],
+        LanguageTraining(**settings),
+        path,
+    )
     grams = {}
     for line in path.read_text().splitlines():
         if "\t" in line:
             fields = line.split("\t")
-            grams[tuple(fields[1].split())] = (float(fields[0]), float(fields[2]) if len(fields) > 2 else 0.0)
+            grams[tuple(fields[1].split())] = (
+                float(fields[0]),
+                float(fields[2]) if len(fields) > 2 else 0.0,
+            )
 
     def log10(before, word):
         if (*before, word) in grams:
             return grams[(*before, word)][0]
-        return (grams.get(tuple(before), (0, 0))[1] + log10(before[1:], word)) if before else grams[("<unk>",)][0]
+        return (
+            (grams.get(tuple(before), (0, 0))[1] + log10(before[1:], word))
+            if before
+            else grams[("<unk>",)][0]
+        )
 
     words = sorted(gram[0] for gram in grams if len(gram) == 1 and gram != ("<s>",))
     return found, lambda before, word: 10 ** log10(tuple(before), word), words
@@ -42,7 +57,12 @@ def test_worked_out_by_hand(tmp_path):
 
 @pytest.mark.parametrize("settings", [{}, {"order": 4}, {"most_ngrams": 25}, {"most_words": 5}])
 def test_what_may_come_next_adds_up_to_one(tmp_path, settings):
-    texts = [*ORDERS, *ORDERS[:2], Text("soy latte", whole=False), Text("oat milk", weight=3, whole=False)]
+    texts = [
+        *ORDERS,
+        *ORDERS[:2],
+        Text("soy latte", whole=False),
+        Text("oat milk", weight=3, whole=False),
+    ]
     _, chance, words = a_model(tmp_path / "lm.arpa", texts, **settings)
     for length in range(4):
         for before in itertools.product(("<s>", "a", "latte", "milk", "<unk>"), repeat=length):
@@ -53,7 +73,11 @@ def test_what_is_said_more_is_likelier_and_a_term_is_likely_anywhere(tmp_path):
     _, plain, _ = a_model(tmp_path / "plain.arpa")
     _, heavy, _ = a_model(tmp_path / "heavy.arpa", [*ORDERS, Text("can i get a mocha", weight=9)])
     _, term, _ = a_model(tmp_path / "term.arpa", [*ORDERS, Text("flat white", whole=False)])
-    assert heavy(["get", "a"], "mocha") > heavy(["get", "a"], "latte") > 10 * plain(["get", "a"], "mocha")
+    assert (
+        heavy(["get", "a"], "mocha")
+        > heavy(["get", "a"], "latte")
+        > 10 * plain(["get", "a"], "mocha")
+    )
     assert term(["flat"], "white") > 10 * plain(["flat"], "white")
     assert term(["white"], "</s>") < term(["please"], "</s>")  # a term ends no utterance
     assert term(["<s>"], "flat") < term(["<s>"], "an")  # nor does it begin one
@@ -105,15 +129,25 @@ def test_words_are_added_to_a_copy(tmp_path):
     path = tmp_path / "lm.arpa"
     learn(map(Text, ORDERS), LanguageTraining(), path)
     before = path.read_text()
-    copy, listened = with_words(path, ["Zuzanna", "the milk of Kowalski", "latte"], tmp_path / "copy")
+    copy, listened = with_words(
+        path, ["Zuzanna", "the milk of Kowalski", "latte"], tmp_path / "copy"
+    )
     assert path.read_text() == before
-    assert listened == ["kowalski", "latte", "of", "the", "zuzanna"]  # "milk" is common, in a term of several words
+    assert listened == [
+        "kowalski",
+        "latte",
+        "of",
+        "the",
+        "zuzanna",
+    ]  # "milk" is common, in a term of several words
     assert copy.read_text().count("\tzuzanna\t") == 1
     assert copy.read_text().count("\tlatte\t") == before.count("\tlatte\t")
     assert with_words(path, ["Latte"], tmp_path / "copy") == (path, ["latte"])
 
 
-@pytest.mark.parametrize("content", ["", "not an arpa file", "\\data\\\nngram 1=1\n\n\\1-grams:\n-1\ta\n"])
+@pytest.mark.parametrize(
+    "content", ["", "not an arpa file", "\\data\\\nngram 1=1\n\n\\1-grams:\n-1\ta\n"]
+)
 def test_what_is_no_language_model_is_named(tmp_path, content):
     path = tmp_path / "lm.arpa"
     path.write_text(content)

@@ -21,7 +21,10 @@ def answer(*said, channel: str = "chat") -> dict[str, dict[str, float]]:
     """label -> value -> probability of one message."""
     reader = a_reader()
     found, _ = reader.probabilities(*a_message(*said, channel=channel))
-    return {name: dict(zip(reader.config.labels[name], chances[0], strict=True)) for name, chances in found.items()}
+    return {
+        name: dict(zip(reader.config.labels[name], chances[0], strict=True))
+        for name, chances in found.items()
+    }
 
 
 def test_a_contact_read_alone_has_the_probabilities_of_one_read_among_others():
@@ -47,7 +50,9 @@ def test_what_is_saved_comes_back_with_the_same_answers_and_verifies_as_a_bundle
     reader.save(tmp_path / "model")
     files = {name: tmp_path / "model" / name for name in ("weights.safetensors", "config.json")}
     facts = {"data_hash": "d", "git_commit": "c", "created_at": "now", "licence": "own"}
-    bundle = write_bundle(tmp_path / "bundle", "reader", {**files, "card.md": "# Reads contacts\n"}, **facts)
+    bundle = write_bundle(
+        tmp_path / "bundle", "reader", {**files, "card.md": "# Reads contacts\n"}, **facts
+    )
     again = Reader.load(verify_bundle(bundle.path).path)
     assert again.config == reader.config
     before, familiar = reader.probabilities(test.contacts, test.turns)
@@ -61,7 +66,11 @@ def test_weights_under_a_false_name_and_changed_ones_are_refused(tmp_path: Path)
     reader.save(tmp_path / "model")
     facts = {"data_hash": "d", "git_commit": "c", "created_at": "now", "licence": "own"}
     config = tmp_path / "model" / "config.json"
-    hostile = {"weights.safetensors": b"\x80\x04cos\nsystem\n", "config.json": config, "card.md": "# x"}
+    hostile = {
+        "weights.safetensors": b"\x80\x04cos\nsystem\n",
+        "config.json": config,
+        "card.md": "# x",
+    }
     with pytest.raises(BundleError, match=r"weights.safetensors is not what its name says"):
         write_bundle(tmp_path / "hostile", "reader", hostile, **facts)
     files = {name: tmp_path / "model" / name for name in ("weights.safetensors", "config.json")}
@@ -109,8 +118,13 @@ def test_nothing_to_read_is_no_error_and_nothing_familiar():
 
 def test_another_language_is_told_by_how_unfamiliar_it_is():
     reader = a_reader()
-    known = reader.probabilities(*a_message("my bill is wrong, you have charged me twice this month"))[1][0]
-    for strange in ("私の請求書が間違っています。", "számlám hibás, kétszer vontak le tőlem ebben a hónapban"):
+    known = reader.probabilities(
+        *a_message("my bill is wrong, you have charged me twice this month")
+    )[1][0]
+    for strange in (
+        "私の請求書が間違っています。",
+        "számlám hibás, kétszer vontak le tőlem ebben a hónapban",
+    ):
         unknown = reader.probabilities(*a_message(strange))[1][0]
         assert unknown < 0.75 * known
     assert known > 0.9
@@ -125,14 +139,20 @@ def test_a_role_nobody_has_is_refused_by_name():
 def test_people_are_read_rather_than_the_recogniser_where_both_wrote():
     contacts, turns = a_message("my bill is wrong and i was charged twice")
     people = turns.with_columns(pl.lit("person").alias("origin"))
-    heard = turns.with_columns(pl.lit("the internet is down").alias("text"), pl.lit("asr").alias("origin"))
+    heard = turns.with_columns(
+        pl.lit("the internet is down").alias("text"), pl.lit("asr").alias("origin")
+    )
     both = a_reader().probabilities(contacts, pl.concat([people, heard]))[0]
     alone = a_reader().probabilities(contacts, people)[0]
     assert all(np.array_equal(both[name], alone[name]) for name in both)
 
 
 def test_the_words_that_made_it_so_are_those_that_say_it():
-    said = ("good morning", ("agent", "hello, how can i help"), "i want to cancel my contract please")
+    said = (
+        "good morning",
+        ("agent", "hello, how can i help"),
+        "i want to cancel my contract please",
+    )
     reasons = why(a_reader(), *a_message(*said))["reason"]
     assert answer(*said)["reason"]["cancel"] > 0.5
     assert reasons[0]["turn"] == 2

@@ -79,7 +79,10 @@ def test_rollback_goes_one_champion_back_each_time_and_then_says_no(shop: Shop):
         _promote(shop, content)
     assert shop.registry.alias("churn", "previous") == 2
     assert shop.registry.rollback("churn", "ben", NOW).version == 2
-    assert (shop.registry.alias("churn", "champion"), shop.registry.alias("churn", "previous")) == (2, 1)
+    assert (shop.registry.alias("churn", "champion"), shop.registry.alias("churn", "previous")) == (
+        2,
+        1,
+    )
     assert shop.registry.rollback("churn", "ben", NOW).version == 1
     assert shop.registry.alias("churn", "previous") is None
     with pytest.raises(RegistryError, match="no earlier champion"):
@@ -90,13 +93,19 @@ def test_rollback_goes_one_champion_back_each_time_and_then_says_no(shop: Shop):
 def test_rollback_goes_only_to_the_bundle_that_was_promoted(shop: Shop, tmp_path: Path):
     _promote(shop, "one")
     _promote(shop, "two")
-    (stored,) = (path for path in (tmp_path / "art").rglob("weights.safetensors") if b"one" in path.read_bytes())
+    (stored,) = (
+        path
+        for path in (tmp_path / "art").rglob("weights.safetensors")
+        if b"one" in path.read_bytes()
+    )
     stored.write_bytes(stored.read_bytes().replace(b"one", b"eno"))
     with pytest.raises(ValueError, match=r"weights\.safetensors has changed"):
         shop.registry.rollback("churn", "ben", NOW)
     assert (shop.registry.alias("churn", "champion"), len(shop.registry.ledger())) == (2, 2)
     stored.write_bytes(stored.read_bytes().replace(b"eno", b"one"))
-    shop.registry.client.set_model_version_tag("churn", "1", "bundle_sha256", shop.version("three")[1])
+    shop.registry.client.set_model_version_tag(
+        "churn", "1", "bundle_sha256", shop.version("three")[1]
+    )
     with pytest.raises(RegistryError, match="registered was"):
         shop.registry.rollback("churn", "ben", NOW)
     assert shop.registry.alias("churn", "champion") == 2
@@ -138,7 +147,9 @@ def test_bundles_travel_while_the_lease_is_free(shop: Shop, monkeypatch: pytest.
 
     (shop.folder / "registry").mkdir()
     monkeypatch.setattr(shop.registry, "fetch", watched(shop.registry.fetch))
-    monkeypatch.setattr(shop.registry.client, "log_artifacts", watched(shop.registry.client.log_artifacts))
+    monkeypatch.setattr(
+        shop.registry.client, "log_artifacts", watched(shop.registry.client.log_artifacts)
+    )
     _promote(shop, "one")
     _promote(shop, "two")
     shop.registry.rollback("churn", "ben", NOW)
@@ -156,7 +167,9 @@ def test_a_decision_against_an_older_champion_is_refused(shop: Shop):
 def test_a_promotion_done_twice_is_one_entry(shop: Shop):
     version, sha256 = shop.version("one")
     first = shop.registry.promote("churn", version, None, a_decision(sha256), "anna", NOW)
-    again = shop.registry.promote("churn", version, None, a_decision(sha256), "anna", NOW + timedelta(hours=1))
+    again = shop.registry.promote(
+        "churn", version, None, a_decision(sha256), "anna", NOW + timedelta(hours=1)
+    )
     assert again == first
     assert len(shop.registry.ledger()) == 1
 
@@ -204,18 +217,33 @@ def test_without_its_ledger_an_alias_moved_by_hand_is_not_believed(shop: Shop):
             asked("churn", "champion")
 
 
-def test_a_version_the_service_stopped_is_not_promoted_until_somebody_says_why_it_may_be(shop: Shop):
+def test_a_version_the_service_stopped_is_not_promoted_until_somebody_says_why_it_may_be(
+    shop: Shop,
+):
     version, sha256 = shop.version("one")
     shop.registry.annotate("churn", version, {"stopped": "3 of its last 3 answers failed"})
-    for move in (shop.registry.challenge, lambda *of: shop.registry.promote(*of[:2], None, *of[2:])):
-        with pytest.raises(PromotionRefusedError, match=r"3 of its last 3.*keepline readmit churn 1"):
+    for move in (
+        shop.registry.challenge,
+        lambda *of: shop.registry.promote(*of[:2], None, *of[2:]),
+    ):
+        with pytest.raises(
+            PromotionRefusedError, match=r"3 of its last 3.*keepline readmit churn 1"
+        ):
             move("churn", version, a_decision(sha256), "anna", NOW)
     assert shop.registry.ledger() == []
     with pytest.raises(RegistryError, match="Say why"):
         shop.registry.readmit("churn", version, "ben", " ")
-    assert shop.registry.readmit("churn", version, "ben", "the network was down") == "3 of its last 3 answers failed"
-    assert "by ben: the network was down" in shop.registry.version_tags("churn", version)["readmitted"]
-    assert shop.registry.promote("churn", version, None, a_decision(sha256), "anna", NOW).version == version
+    assert (
+        shop.registry.readmit("churn", version, "ben", "the network was down")
+        == "3 of its last 3 answers failed"
+    )
+    assert (
+        "by ben: the network was down" in shop.registry.version_tags("churn", version)["readmitted"]
+    )
+    assert (
+        shop.registry.promote("churn", version, None, a_decision(sha256), "anna", NOW).version
+        == version
+    )
     with pytest.raises(RegistryError, match="nobody stopped it"):
         shop.registry.readmit("churn", version, "ben", "again")
 
@@ -247,14 +275,24 @@ def test_time_never_runs_backwards_in_the_ledger(shop: Shop):
 def test_a_time_without_zone_is_refused_before_anything_is_written(shop: Shop):
     version, sha256 = shop.version("one")
     with pytest.raises(ValueError, match="no time zone"):
-        shop.registry.promote("churn", version, None, a_decision(sha256), "anna", datetime(2026, 3, 1))
+        shop.registry.promote(
+            "churn", version, None, a_decision(sha256), "anna", datetime(2026, 3, 1)
+        )
     assert shop.registry.ledger() == []
 
 
 def test_a_text_with_odd_characters_stays_one_line(tmp_path: Path):
-    fields = {"at": NOW.isoformat(), "action": "promote", "name": "churn", "version": 1, "previous": None}
+    fields = {
+        "at": NOW.isoformat(),
+        "action": "promote",
+        "name": "churn",
+        "version": 1,
+        "previous": None,
+    }
     odd = "é\u2028\x85\n"
-    ledger.append(tmp_path / "l", {**fields, "bundle_sha256": "b", "decision_id": "d", "actor": odd})
+    ledger.append(
+        tmp_path / "l", {**fields, "bundle_sha256": "b", "decision_id": "d", "actor": odd}
+    )
     assert [entry.actor for entry in ledger.read(tmp_path / "l")] == [odd]
 
 

@@ -9,7 +9,14 @@ import pytest
 
 from data.audio import codec_roundtrip, resample
 from data.simulator.voice import Synthesizer, voices
-from models.segments import FRAME_S, Segment, Segmentation, SpeechFinder, segments_of, speech_segments
+from models.segments import (
+    FRAME_S,
+    Segment,
+    Segmentation,
+    SpeechFinder,
+    segments_of,
+    speech_segments,
+)
 
 
 def frames(*spans: tuple[float, float], duration_s: float, level: float = 0.9) -> np.ndarray:
@@ -25,17 +32,27 @@ def edges(found: list[Segment]) -> np.ndarray:
     return np.array([(segment.start_s, segment.end_s) for segment in found])
 
 
-def spoken(text: str, voice: int, before_s: float = 1.0, after_s: float = 1.0) -> tuple[np.ndarray, float, float]:
+def spoken(
+    text: str, voice: int, before_s: float = 1.0, after_s: float = 1.0
+) -> tuple[np.ndarray, float, float]:
     """A telephone channel (8 kHz) with a sentence in it, and when it begins and ends."""
     speech = Synthesizer().speak(text, voices(8, 5)[voice], 8000)
     loud = np.flatnonzero(np.abs(speech) > 0.02 * np.abs(speech).max())
-    channel = np.concatenate([np.zeros(int(8000 * before_s)), 0.4 * speech, np.zeros(int(8000 * after_s))])
+    channel = np.concatenate(
+        [np.zeros(int(8000 * before_s)), 0.4 * speech, np.zeros(int(8000 * after_s))]
+    )
     channel += np.random.default_rng(voice).normal(0, 0.002, len(channel))
-    return codec_roundtrip(channel, 8000, "ULAW"), before_s + loud[0] / 8000, before_s + loud[-1] / 8000
+    return (
+        codec_roundtrip(channel, 8000, "ULAW"),
+        before_s + loud[0] / 8000,
+        before_s + loud[-1] / 8000,
+    )
 
 
 @pytest.mark.parametrize("voice", range(8))
-@pytest.mark.parametrize("text", ["what can i do for you today", "yes please", "that is half of the price at best"])
+@pytest.mark.parametrize(
+    "text", ["what can i do for you today", "yes please", "that is half of the price at best"]
+)
 def test_the_ends_of_a_turn_are_heard(text: str, voice: int) -> None:
     samples, begin_s, end_s = spoken(text, voice)
     found = speech_segments(samples, 8000)
@@ -55,7 +72,9 @@ def test_a_click_and_a_doubtful_murmur_are_left_out() -> None:
 
 
 def test_padding_stays_within_the_recording_and_out_of_the_neighbour() -> None:
-    first, second = segments_of(frames((0, 1.024), (1.6, 3.008), duration_s=3), 3.0, Segmentation(pad_s=0.4))
+    first, second = segments_of(
+        frames((0, 1.024), (1.6, 3.008), duration_s=3), 3.0, Segmentation(pad_s=0.4)
+    )
     assert (first.from_s, second.to_s) == (0.0, 3.0)
     assert first.to_s == pytest.approx(second.from_s, abs=0.002)
 
@@ -65,7 +84,9 @@ def test_no_segment_is_longer_than_allowed_and_nothing_between_is_lost() -> None
     found = segments_of(frames(*sentences, duration_s=60), 60.0, Segmentation(longest_s=15))
     assert max(segment.end_s - segment.start_s for segment in found) <= 15
     assert edges(found)[[0, -1], [0, 1]] == pytest.approx([1.0, 58.8], abs=0.04)
-    assert all(first.end_s == second.start_s == first.to_s for first, second in itertools.pairwise(found))
+    assert all(
+        first.end_s == second.start_s == first.to_s for first, second in itertools.pairwise(found)
+    )
     for segment in found[:-1]:
         assert segment.end_s % 1 > 0.78 or segment.end_s % 1 < 0.02, "split within a sentence"
 
@@ -75,7 +96,9 @@ def test_segments_may_be_as_short_as_a_recogniser_takes_and_no_shorter() -> None
     assert max(segment.end_s - segment.start_s for segment in found) <= 0.1
     assert edges(found)[[0, -1], [0, 1]] == pytest.approx([0.0, 5.0], abs=0.04)
     for wrong in (0.05, 0.09, 0.0, float("nan")):
-        with pytest.raises(ValueError, match=r"segmentation: longest_s is .*; it must be 0\.1 or more"):
+        with pytest.raises(
+            ValueError, match=r"segmentation: longest_s is .*; it must be 0\.1 or more"
+        ):
             Segmentation(longest_s=wrong)
     with pytest.raises(ValueError, match=r"segmentation: pad_s is -1; it must be 0 or more"):
         Segmentation(pad_s=-1)

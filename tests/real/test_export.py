@@ -18,7 +18,14 @@ CALLS = 8
 @pytest.mark.real
 def test_an_asterisk_export_of_real_voices_comes_in_whole_and_once(real_data, tmp_path):
     export, store = tmp_path / "export", tmp_path / "store"
-    make = [sys.executable, str(real_data / "make_export.py"), "--out", str(export), "--calls", str(CALLS)]
+    make = [
+        sys.executable,
+        str(real_data / "make_export.py"),
+        "--out",
+        str(export),
+        "--calls",
+        str(CALLS),
+    ]
     subprocess.run(make, check=True, capture_output=True)
     assert sources.detect(export) == "asterisk"
     first = ingest(sources.read("auto", export), store, NOW)
@@ -33,7 +40,9 @@ def test_an_asterisk_export_of_real_voices_comes_in_whole_and_once(real_data, tm
         delivered = (export / "monitor" / f"{row['contact_id']}.wav").read_bytes()
         assert packs.read_member(store / "shards", row["shard"], row["member"]) == delivered
     transcribed = len(list((export / "transcripts").iterdir()))
-    assert tables["turns"].filter(pl.col("origin") == "person")["contact_id"].n_unique() == transcribed
+    assert (
+        tables["turns"].filter(pl.col("origin") == "person")["contact_id"].n_unique() == transcribed
+    )
     assert tables["outcomes"]["happened"].n_unique() == 2
     assert timeline(tables).height == 2 * CALLS
 

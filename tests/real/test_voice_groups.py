@@ -18,7 +18,9 @@ SEEDS = range(8)
 
 def heard_in_training(divided: pl.DataFrame, voices: dict[str, str]) -> float:
     """Share of test calls whose true voice is in train, too."""
-    calls = divided.drop_nulls("contact_id").with_columns(pl.col("contact_id").replace_strict(voices).alias("true"))
+    calls = divided.drop_nulls("contact_id").with_columns(
+        pl.col("contact_id").replace_strict(voices).alias("true")
+    )
     train, test = (calls.filter(split=side)["true"] for side in ("train", "test"))
     return float(test.is_in(train.implode()).mean() or 0.0)
 

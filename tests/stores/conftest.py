@@ -53,23 +53,55 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     keys = {"accessKey": found["AWS_ACCESS_KEY_ID"], "secretKey": found["AWS_SECRET_ACCESS_KEY"]}
-    user = {"name": "keepline", "credentials": [keys], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
+    user = {
+        "name": "keepline",
+        "credentials": [keys],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
     (folder / "s3.json").write_text(json.dumps({"identities": [user]}))
-    ports = {name: free_port() for name in ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc",
-                                            "filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc",
-                                            "s3.port.iceberg", "s3.port.lance")}  # fmt: skip
+    ports = {
+        name: free_port()
+        for name in (
+            "master.port",
+            "master.port.grpc",
+            "volume.port",
+            "volume.port.grpc",
+            "filer.port",
+            "filer.port.grpc",
+            "s3.port",
+            "s3.port.grpc",
+            "s3.port.iceberg",
+            "s3.port.lance",
+        )
+    }
     server = subprocess.Popen(
-        [str(weed) if weed.exists() else "weed", "server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-         f"-dir={folder}", "-volume.max=20", "-master.volumeSizeLimitMB=64", f"-s3.config={folder / 's3.json'}",
-         *(f"-{name}={port}" for name, port in ports.items())],
-        cwd=folder, stdout=(folder / "log").open("w"), stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        [
+            str(weed) if weed.exists() else "weed",
+            "server",
+            "-s3",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            f"-dir={folder}",
+            "-volume.max=20",
+            "-master.volumeSizeLimitMB=64",
+            f"-s3.config={folder / 's3.json'}",
+            *(f"-{name}={port}" for name, port in ports.items()),
+        ],
+        cwd=folder,
+        stdout=(folder / "log").open("w"),
+        stderr=subprocess.STDOUT,
+    )
     found["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{ports['s3.port']}"
 
     def ready() -> bool:
         assert server.poll() is None, (folder / "log").read_text()[-1000:]
-        client = boto3.client("s3", endpoint_url=found["AWS_ENDPOINT_URL"], region_name="us-east-1",
-                              aws_access_key_id=keys["accessKey"], aws_secret_access_key=keys["secretKey"])  # fmt: skip
+        client = boto3.client(
+            "s3",
+            endpoint_url=found["AWS_ENDPOINT_URL"],
+            region_name="us-east-1",
+            aws_access_key_id=keys["accessKey"],
+            aws_secret_access_key=keys["secretKey"],
+        )
         try:
             if BUCKET not in {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}:
                 client.create_bucket(Bucket=BUCKET)
@@ -87,18 +119,24 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(params=["sqlite and folders", "postgresql and s3"])
-def environment(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def environment(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """Puts the settings of one set of stores into the environment, as a `.env` would; returns the `.env`."""
     settings = {"KEEPLINE_STORE": str(tmp_path / "store")}
     if request.param == "postgresql and s3":
         uri, variables = request.getfixturevalue("postgres"), request.getfixturevalue("s3")
         place = f"s3://{BUCKET}/{tmp_path.name}"
-        settings |= {"MLFLOW_TRACKING_URI": uri, "KEEPLINE_ARTIFACTS": f"{place}/mlflow",
-                     "KEEPLINE_DVC_REMOTE": f"{place}/dvc", **variables}  # fmt: skip
+        settings |= {
+            "MLFLOW_TRACKING_URI": uri,
+            "KEEPLINE_ARTIFACTS": f"{place}/mlflow",
+            "KEEPLINE_DVC_REMOTE": f"{place}/dvc",
+            **variables,
+        }
     for name in {*OTHERS, *settings}:
         monkeypatch.delenv(name, raising=False)
     (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-    from flows.settings import read_env_file
+    from flows.runtime.settings import read_env_file
 
     before = dict(os.environ)
     read_env_file(tmp_path / ".env")

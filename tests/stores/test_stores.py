@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from flows.settings import Settings, from_environment
+from flows.runtime.settings import Settings, from_environment
 from models.registry import Registry, RegistryError
 from models.serving.app import create_app
 from models.serving.loaded import from_registry
@@ -25,9 +25,12 @@ def settings(environment: Path) -> Settings:
 def _run(settings: Settings, key: str) -> str:
     """A finished run with a parameter, a metric and an artifact."""
     with start_or_resume(
-        settings.tracking_uri, f"stores-{settings.store.parent.name}", key, {"steps": 3},
+        settings.tracking_uri,
+        f"stores-{settings.store.parent.name}",
+        key,
+        {"steps": 3},
         artifact_root=settings.artifact_root,
-    ) as run:  # fmt: skip
+    ) as run:
         run.log_metrics({"wer": 0.25}, 1)
         (settings.store / "note.txt").parent.mkdir(parents=True, exist_ok=True)
         (settings.store / "note.txt").write_text("heard")
@@ -38,13 +41,19 @@ def _run(settings: Settings, key: str) -> str:
 def test_a_run_and_its_artifacts_are_kept_and_found_again(settings: Settings, tmp_path: Path):
     run_id = _run(settings, "one")
     found = get_run(settings.tracking_uri, run_id)
-    assert (found["status"], found["params"]["steps"], found["metrics"]["wer"]) == ("FINISHED", "3", 0.25)
+    assert (found["status"], found["params"]["steps"], found["metrics"]["wer"]) == (
+        "FINISHED",
+        "3",
+        0.25,
+    )
     back = fetch_artifact(settings.tracking_uri, run_id, "notes/note.txt", tmp_path / "back")
     assert back is not None
     assert back.read_text() == "heard"
 
 
-def test_what_is_promoted_answers_and_a_rollback_brings_the_one_before(settings: Settings, tmp_path: Path):
+def test_what_is_promoted_answers_and_a_rollback_brings_the_one_before(
+    settings: Settings, tmp_path: Path
+):
     registry = Registry(settings.tracking_uri, settings.store / "registry")
     # PostgreSQL is shared by the tests of one session, so each has models of its own.
     name = f"churn-{tmp_path.name}"
@@ -68,12 +77,18 @@ def test_what_is_promoted_answers_and_a_rollback_brings_the_one_before(settings:
         champion, reference = version, bundle.sha256
     registry.rollback(name, "anna", NOW)
     assert answers() == bundles[0].sha256
-    assert [entry.version for entry in registry.ledger(name)] == [versions[0], versions[1], versions[0]]
+    assert [entry.version for entry in registry.ledger(name)] == [
+        versions[0],
+        versions[1],
+        versions[0],
+    ]
     with pytest.raises(RegistryError, match="no version 9"):
         registry.fetch(name, 9, tmp_path)
 
 
-def test_a_dataset_is_pushed_checked_and_comes_back_byte_for_byte(settings: Settings, tmp_path: Path):
+def test_a_dataset_is_pushed_checked_and_comes_back_byte_for_byte(
+    settings: Settings, tmp_path: Path
+):
     if settings.dvc_remote.startswith("s3://"):
         pytest.importorskip("dvc_s3", reason="the extra s3 brings it")
     from data.versioning import checkout, version
@@ -85,7 +100,12 @@ def test_a_dataset_is_pushed_checked_and_comes_back_byte_for_byte(settings: Sett
     pl.DataFrame({"call": ["a", "b"]}).write_parquet(tmp_path / "tables" / "calls.parquet")
     (tmp_path / "shards" / "00000.tar").write_bytes(b"sound" * 1000)
     made = version(
-        tmp_path / "tables", tmp_path / "shards", tmp_path / "repo", settings.dvc_remote, "c", datetime.now(UTC)
+        tmp_path / "tables",
+        tmp_path / "shards",
+        tmp_path / "repo",
+        settings.dvc_remote,
+        "c",
+        datetime.now(UTC),
     )
     checkout(made.dvc_hash, tmp_path / "elsewhere", settings.dvc_remote, tmp_path / "out")
     for name in ("tables/calls.parquet", "shards/00000.tar"):

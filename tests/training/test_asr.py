@@ -24,8 +24,12 @@ from training.manifest import ManifestError
 from training.speech import Augmentation, Corpus, augment, collate, cut_anew, speech_in, telephone
 from training.vocabulary import VocabularyError, encoder_of, replace_vocabulary
 
-SETTINGS = AsrTraining(steps=12, batch_duration_s=6.0, warmup_steps=2, valid_steps=6, checkpoint_steps=4, threads=1)
-QUIET = Augmentation(telephone_share=0, noise_share=0, speed_spread=0, quiet_share=0, frequency_masks=0, time_masks=0)
+SETTINGS = AsrTraining(
+    steps=12, batch_duration_s=6.0, warmup_steps=2, valid_steps=6, checkpoint_steps=4, threads=1
+)
+QUIET = Augmentation(
+    telephone_share=0, noise_share=0, speed_spread=0, quiet_share=0, frequency_masks=0, time_masks=0
+)
 
 
 class ARun:
@@ -47,9 +51,19 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def tuned(spoken: Path, work_dir: Path, params: AsrTraining = SETTINGS, run: Any = None, **more: Any) -> dict[str, Any]:
+def tuned(
+    spoken: Path, work_dir: Path, params: AsrTraining = SETTINGS, run: Any = None, **more: Any
+) -> dict[str, Any]:
     base = more.pop("base", spoken / "base.nemo")
-    return finetune(params, base, spoken / "train.jsonl", spoken / "valid.jsonl", work_dir, run or ARun(), **more)
+    return finetune(
+        params,
+        base,
+        spoken / "train.jsonl",
+        spoken / "valid.jsonl",
+        work_dir,
+        run or ARun(),
+        **more,
+    )
 
 
 def weights(work_dir: Path) -> dict[str, Any]:
@@ -65,7 +79,9 @@ def same(one: Path, other: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_a_stopped_run_ends_with_the_very_weights_of_an_unbroken_one(tmp_path: Path, spoken: Path) -> None:
+def test_a_stopped_run_ends_with_the_very_weights_of_an_unbroken_one(
+    tmp_path: Path, spoken: Path
+) -> None:
     def stop(done: int, _total: int) -> None:
         if done == 7:
             raise KeyboardInterrupt
@@ -100,7 +116,9 @@ def test_audio_that_breaks_while_training_is_left_out_and_accounted_for(tmp_path
     a_nemo(tmp_path / "base.nemo", channels=16, kernels=(5,))
     whole = (tmp_path / "train-003.wav").read_bytes()
     (tmp_path / "train-003.wav").write_bytes(whole[: len(whole) // 2])
-    found = tuned(tmp_path, tmp_path / "w", replace(SETTINGS, in_memory_hours=0.0, defect_share=0.1))
+    found = tuned(
+        tmp_path, tmp_path / "w", replace(SETTINGS, in_memory_hours=0.0, defect_share=0.1)
+    )
     assert found["train"]["utterances"] == 11
     assert found["train"]["skipped"]["unreadable audio"]["utterances"] == 1
     (line,) = (tmp_path / "w" / "quarantine.jsonl").read_text().splitlines()
@@ -112,30 +130,47 @@ def test_extra_speech_is_mixed_in_and_has_its_own_account(tmp_path: Path, spoken
     a_manifest(tmp_path / "more.jsonl", 5, seed=3)
     settings = replace(SETTINGS, steps=2, extra=(ExtraSpeech(str(tmp_path / "more.jsonl"), 0.4),))
     found = tuned(spoken, tmp_path / "w", settings)
-    assert (found["train"]["utterances"], [extra["utterances"] for extra in found["extra"]]) == (12, [5])
+    assert (found["train"]["utterances"], [extra["utterances"] for extra in found["extra"]]) == (
+        12,
+        [5],
+    )
     _, speech, _, pools = prepare(settings, spoken / "base.nemo", spoken / "train.jsonl", tmp_path)
     at = batches(settings, speech, pools)
     heard = Counter(i >= 12 for step in range(40) for i in at(step).tolist())
     assert 0.25 < heard[True] / heard.total() < 0.55
     for share in (1.0, -0.5):
         with pytest.raises(ManifestError, match=r"shares in asr\.extra add up to"):
-            tuned(spoken, tmp_path / "w", replace(SETTINGS, extra=(ExtraSpeech("more.jsonl", share),)))
+            tuned(
+                spoken, tmp_path / "w", replace(SETTINGS, extra=(ExtraSpeech("more.jsonl", share),))
+            )
 
 
-@pytest.mark.parametrize(("base", "learnt"), [("base.nemo", {"characters", "bpe"}), ("hybrid.nemo", {"bpe"})])
+@pytest.mark.parametrize(
+    ("base", "learnt"), [("base.nemo", {"characters", "bpe"}), ("hybrid.nemo", {"bpe"})]
+)
 def test_labels_can_be_replaced(tmp_path: Path, spoken: Path, base: str, learnt: set[str]) -> None:
     if not (spoken / "hybrid.nemo").exists():
         a_hybrid_nemo(spoken / "hybrid.nemo")
     before = restore(spoken / base).encoder.state_dict()
     for kind in sorted(learnt):
-        made = replace_vocabulary(restore(spoken / base), kind, 30, [" ".join(WORDS)] * 20, tmp_path / kind)
-        assert all((value == before[name]).all() for name, value in made.encoder.state_dict().items())
-        again = replace_vocabulary(made, "bpe", 28, [" ".join(WORDS)] * 20, tmp_path / f"{kind}-again")
+        made = replace_vocabulary(
+            restore(spoken / base), kind, 30, [" ".join(WORDS)] * 20, tmp_path / kind
+        )
+        assert all(
+            (value == before[name]).all() for name, value in made.encoder.state_dict().items()
+        )
+        again = replace_vocabulary(
+            made, "bpe", 28, [" ".join(WORDS)] * 20, tmp_path / f"{kind}-again"
+        )
         assert len(encoder_of(again)("cancel my card")[0]) < len("cancel my card")
         back = replace_vocabulary(again, "characters", 0, [], tmp_path)
         assert len(encoder_of(back)("cancel")[0]) == 6
-    found = tuned(spoken, tmp_path / "w", replace(SETTINGS, steps=2, vocabulary="bpe", vocabulary_size=30),
-                  base=spoken / base)  # fmt: skip
+    found = tuned(
+        spoken,
+        tmp_path / "w",
+        replace(SETTINGS, steps=2, vocabulary="bpe", vocabulary_size=30),
+        base=spoken / base,
+    )
     assert found["loss_last"] > 0
     assert len(load(tmp_path / "w" / "model.nemo").labels) == 30
 
@@ -146,12 +181,16 @@ def test_text_outside_the_word_pieces_is_left_out_by_name(tmp_path: Path, spoken
     rows = [json.loads(line) for line in (spoken / "train.jsonl").read_text().splitlines()]
     rows[3]["text"] = "Yes, 5 quid"
     manifest.write_text("\n".join(json.dumps(row) for row in rows))
-    _, speech, (account,), _ = prepare(replace(SETTINGS, defect_share=0.1), base, manifest, tmp_path)
+    _, speech, (account,), _ = prepare(
+        replace(SETTINGS, defect_share=0.1), base, manifest, tmp_path
+    )
     assert len(speech.tokens) == 11
     (defect,) = account.defects
     assert defect["thing"].endswith("odd.jsonl:4")
     assert defect["reason"] == "',5Yq' in 'Yes, 5 quid' is not among the model's labels"
-    with pytest.raises(ManifestError, match=r"odd\.jsonl:4: ',5Yq' .* Normalise the text .* allows 5%"):
+    with pytest.raises(
+        ManifestError, match=r"odd\.jsonl:4: ',5Yq' .* Normalise the text .* allows 5%"
+    ):
         prepare(SETTINGS, base, manifest, tmp_path)
 
 
@@ -159,7 +198,9 @@ def test_labels_that_cannot_be_had_are_refused(tmp_path: Path, spoken: Path) -> 
     model = restore(spoken / "base.nemo")
     with pytest.raises(VocabularyError, match=r"It can be keep, characters, bpe"):
         replace_vocabulary(model, "words", 0, [], tmp_path)
-    with pytest.raises(VocabularyError, match=r"2 word pieces cannot be learnt from 3 different words .*Raise"):
+    with pytest.raises(
+        VocabularyError, match=r"2 word pieces cannot be learnt from 3 different words .*Raise"
+    ):
         replace_vocabulary(model, "bpe", 2, ["yes no cancel"], tmp_path)
 
 
@@ -167,9 +208,16 @@ def test_a_hybrids_two_losses_are_weighed(tmp_path: Path, spoken: Path) -> None:
     if not (spoken / "hybrid.nemo").exists():
         a_hybrid_nemo(spoken / "hybrid.nemo")
     before = restore(spoken / "hybrid.nemo").state_dict()
-    for weight, moved in ((0.0, {"encoder", "ctc_decoder"}), (1.0, {"encoder", "decoder", "joint"})):
-        tuned(spoken, tmp_path / str(weight), replace(SETTINGS, steps=1, rnnt_weight=weight, weight_decay=0.0),
-              base=spoken / "hybrid.nemo")  # fmt: skip
+    for weight, moved in (
+        (0.0, {"encoder", "ctc_decoder"}),
+        (1.0, {"encoder", "decoder", "joint"}),
+    ):
+        tuned(
+            spoken,
+            tmp_path / str(weight),
+            replace(SETTINGS, steps=1, rnnt_weight=weight, weight_decay=0.0),
+            base=spoken / "hybrid.nemo",
+        )
         after = weights(tmp_path / str(weight))
         changed = {name.split(".")[0] for name in before if not (before[name] == after[name]).all()}
         assert changed == moved
@@ -185,7 +233,9 @@ def test_lower_layers_learn_slower_and_frozen_ones_not_at_all(tmp_path: Path, sp
     assert {id(weight) for weight in groups[-1]["params"]} == lowest
 
     for number, changes in enumerate(({"layer_decay": 0.3}, {"frozen_layers": depth - 1})):
-        tuned(spoken, tmp_path / str(number), replace(SETTINGS, steps=1, weight_decay=0.0, **changes))
+        tuned(
+            spoken, tmp_path / str(number), replace(SETTINGS, steps=1, weight_decay=0.0, **changes)
+        )
     before, decayed, frozen = (
         restore(spoken / "base.nemo").state_dict(),
         weights(tmp_path / "0"),
@@ -193,7 +243,11 @@ def test_lower_layers_learn_slower_and_frozen_ones_not_at_all(tmp_path: Path, sp
     )
 
     def step(after: dict[str, Any], layer: str) -> float:
-        return max(float((before[name] - after[name]).abs().max()) for name in before if name.startswith(layer))
+        return max(
+            float((before[name] - after[name]).abs().max())
+            for name in before
+            if name.startswith(layer)
+        )
 
     trained = "encoder.encoder.0.mconv.0.conv.weight"
     assert 0 < step(decayed, trained) < 1e-2 * step(decayed, "decoder")
@@ -207,17 +261,32 @@ def test_an_encoder_stands_still_at_first_and_an_average_may_forget_the_older_we
     import torch
 
     decoder = "decoder.decoder_layers.0.weight"
-    settings = replace(SETTINGS, steps=2, freeze_encoder_steps=2, average_share=1.0, average_decay=0.25, buckets=2,
-                       weight_decay=0.0, checkpoint_steps=1)  # fmt: skip
+    settings = replace(
+        SETTINGS,
+        steps=2,
+        freeze_encoder_steps=2,
+        average_share=1.0,
+        average_decay=0.25,
+        buckets=2,
+        weight_decay=0.0,
+        checkpoint_steps=1,
+    )
     seen: list[Any] = []
-    tuned(spoken, tmp_path / "two", settings, progress=lambda *_: seen.append(weights(tmp_path / "two")[decoder]))
+    tuned(
+        spoken,
+        tmp_path / "two",
+        settings,
+        progress=lambda *_: seen.append(weights(tmp_path / "two")[decoder]),
+    )
     average = torch.load(tmp_path / "two" / "last.pt", weights_only=True)["average"][decoder]
     assert torch.allclose(average, 0.25 * seen[0] + 0.75 * seen[1], atol=1e-7)
     tuned(spoken, tmp_path / "three", replace(settings, steps=3))
     before = restore(spoken / "base.nemo").state_dict()
     for name, moved in (("two", {"decoder"}), ("three", {"decoder", "encoder"})):
         after = weights(tmp_path / name)
-        assert {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])} == moved
+        assert {
+            key.split(".")[0] for key in before if not torch.equal(before[key], after[key])
+        } == moved
     tuned(spoken, tmp_path / "sorted", replace(settings, buckets=0))
     assert not same(tmp_path / "two", tmp_path / "sorted")  # the utterances met in other batches
 
@@ -234,9 +303,17 @@ def test_it_stops_when_validation_no_longer_improves(tmp_path: Path, spoken: Pat
     assert tuned(spoken, tmp_path / "w", settings)["steps"] == 4  # and stays stopped
 
 
-def test_a_loss_that_is_no_number_stops_before_the_weights_are_lost(tmp_path: Path, spoken: Path) -> None:
-    with pytest.raises(TrainingError, match=r"step \d+: the loss is nan.*Lower asr.learning_rate \(now 1e\+30\)"):
-        tuned(spoken, tmp_path / "w", replace(SETTINGS, learning_rate=1e30, warmup_steps=0, checkpoint_steps=1))
+def test_a_loss_that_is_no_number_stops_before_the_weights_are_lost(
+    tmp_path: Path, spoken: Path
+) -> None:
+    with pytest.raises(
+        TrainingError, match=r"step \d+: the loss is nan.*Lower asr.learning_rate \(now 1e\+30\)"
+    ):
+        tuned(
+            spoken,
+            tmp_path / "w",
+            replace(SETTINGS, learning_rate=1e30, warmup_steps=0, checkpoint_steps=1),
+        )
     assert all(value.isfinite().all() for value in weights(tmp_path / "w").values())
 
 
@@ -245,11 +322,15 @@ def test_a_full_disk_is_told_and_costs_nothing(tmp_path: Path) -> None:
     import torch
 
     _save(tmp_path / "last.pt", {"step": 1})
-    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before, handler = (
+        resource.getrlimit(resource.RLIMIT_FSIZE),
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+    )
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
     try:
         with pytest.raises(
-            TrainingError, match=r"last\.pt: cannot be written .* MB free\)\. Make room and start again"
+            TrainingError,
+            match=r"last\.pt: cannot be written .* MB free\)\. Make room and start again",
         ):
             _save(tmp_path / "last.pt", {"step": 2, "model": torch.zeros(100_000)})
     finally:
@@ -259,20 +340,42 @@ def test_a_full_disk_is_told_and_costs_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["last.pt"]
 
 
-def test_a_checkpoint_from_before_these_settings_still_resumes(tmp_path: Path, spoken: Path) -> None:
+def test_a_checkpoint_from_before_these_settings_still_resumes(
+    tmp_path: Path, spoken: Path
+) -> None:
     """training.base may have been begun with an older checkpoint, which had only these keys."""
     import torch
 
-    model, speech, _, pools = prepare(SETTINGS, spoken / "base.nemo", spoken / "train.jsonl", tmp_path)
+    model, speech, _, pools = prepare(
+        SETTINGS, spoken / "base.nemo", spoken / "train.jsonl", tmp_path
+    )
     at = batches(SETTINGS, speech, pools)
     settings = Fit(2, 1e-3, 1, 0.5, seed=0)
     fit(model, speech.corpus, speech.tokens, at, settings, tmp_path, measure=lambda model: 1.0)
     saved = torch.load(tmp_path / "last.pt", weights_only=True)
-    old = ("step", "best_step", "before", "best", "last", "loss_first", "loss_last", "model", "optimizer")
+    old = (
+        "step",
+        "best_step",
+        "before",
+        "best",
+        "last",
+        "loss_first",
+        "loss_last",
+        "model",
+        "optimizer",
+    )
     for group in saved["optimizer"]["param_groups"]:
         group.pop("scale")
     torch.save({name: saved[name] for name in old}, tmp_path / "last.pt")
-    found = fit(model, speech.corpus, speech.tokens, at, replace(settings, steps=3), tmp_path, lambda model: 0.5)
+    found = fit(
+        model,
+        speech.corpus,
+        speech.tokens,
+        at,
+        replace(settings, steps=3),
+        tmp_path,
+        lambda model: 0.5,
+    )
     assert (found["resumed_from"], found["step"], found["best"]) == (2, 3, 0.5)
 
 
@@ -283,8 +386,12 @@ def test_a_base_that_is_not_a_nemo_is_refused_before_anything_is_decoded(tmp_pat
         tuned(tmp_path, tmp_path / "w", base=fake)
 
 
-@pytest.mark.parametrize(("best_step", "names"), [(2, {"best", "averaged"}), (1, {"best", "last", "averaged"})])
-def test_the_same_weights_are_not_scored_twice(tmp_path: Path, best_step: int, names: set[str]) -> None:
+@pytest.mark.parametrize(
+    ("best_step", "names"), [(2, {"best", "averaged"}), (1, {"best", "last", "averaged"})]
+)
+def test_the_same_weights_are_not_scored_twice(
+    tmp_path: Path, best_step: int, names: set[str]
+) -> None:
     import torch
 
     own, mean = {"weight": torch.ones(2), "count": torch.tensor(2)}, {"weight": torch.zeros(2)}
@@ -298,7 +405,9 @@ def test_the_same_weights_are_not_scored_twice(tmp_path: Path, best_step: int, n
 
 def test_a_process_that_fails_in_the_end_is_told(tmp_path: Path) -> None:
     (tmp_path / "job.json").write_text(json.dumps({"params": {"devices": 3}}))
-    told = pytest.raises(DeviceError, match=r"process 1 of 2 stopped: asr\.devices is 3, but 2 processes run")
+    told = pytest.raises(
+        DeviceError, match=r"process 1 of 2 stopped: asr\.devices is 3, but 2 processes run"
+    )
     with told, together(2, "cpu", tmp_path / "job.json"):
         pass  # the first has nothing to do, and so does not notice
 
@@ -337,8 +446,14 @@ def test_a_telephone_keeps_its_band_and_takes_the_rest() -> None:
     import torch
 
     at = np.arange(16000) / 16000
-    tones = {hz: torch.from_numpy(0.3 * np.sin(2 * np.pi * hz * at)).float()[None] for hz in (50, 1000, 5000)}
-    kept = {hz: float((telephone(tone, np.random.default_rng(0)) ** 2).mean() / 0.045) for hz, tone in tones.items()}
+    tones = {
+        hz: torch.from_numpy(0.3 * np.sin(2 * np.pi * hz * at)).float()[None]
+        for hz in (50, 1000, 5000)
+    }
+    kept = {
+        hz: float((telephone(tone, np.random.default_rng(0)) ** 2).mean() / 0.045)
+        for hz, tone in tones.items()
+    }
     assert kept[1000] == pytest.approx(1, abs=0.1)
     assert kept[5000] < 0.01
     assert kept[50] < 0.2
@@ -356,7 +471,11 @@ def test_A4_speech_is_cut_anew_out_of_its_quiet_and_laid_into_more_of_the_same()
     lengths = []
     for _ in range(20):
         found = cut_anew(wave, replace(QUIET, quiet_share=1.0, quiet_s=0.5), rng)
-        at = next(i for i in range(len(found)) if np.array_equal(found[i : i + 100], wave[begin : begin + 100]))
+        at = next(
+            i
+            for i in range(len(found))
+            if np.array_equal(found[i : i + 100], wave[begin : begin + 100])
+        )
         assert np.array_equal(found[at : at + end - begin], wave[begin:end])
         assert max(at, len(found) - at - (end - begin)) <= 8000
         if at > 3000:
@@ -383,7 +502,9 @@ def test_noise_has_the_ratio_asked_for_and_stays_off_the_padding() -> None:
 
     waves = [np.sin(np.arange(n) / 5).astype(np.float32) for n in (16000, 8000)]
     batch, lengths = collate(waves)
-    settings = Augmentation(telephone_share=0, noise_share=1, noise_snr_db_min=10, noise_snr_db_max=10)
+    settings = Augmentation(
+        telephone_share=0, noise_share=1, noise_snr_db_min=10, noise_snr_db_max=10
+    )
     noise = augment(batch, lengths, settings, np.random.default_rng(0)) - batch
     for row, n in enumerate((16000, 8000)):
         ratio = float(batch[row].square().sum() / noise[row].square().sum())

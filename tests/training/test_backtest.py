@@ -14,7 +14,9 @@ from training.backtest import MODEL, BacktestParams, backtest, days_to_examine
 from training.churn import ChurnTraining, ChurnTrainingError
 from training.foresight import known_on
 
-QUICK = ChurnTraining(epochs=2, hidden=8, members=2, min_customers=30, min_events=5, horizons_days=(30, 90, 365))
+QUICK = ChurnTraining(
+    epochs=2, hidden=8, members=2, min_customers=30, min_events=5, horizons_days=(30, 90, 365)
+)
 MONTHS = [date(2025, month, 1) for month in range(1, 13)]
 END = date(2026, 3, 1)
 
@@ -23,10 +25,20 @@ def a_panel(customers: int = 400, seed: int = 0) -> pl.DataFrame:
     """A row a customer and month until they leave; friction, which lasts, makes leaving more likely."""
     rng = np.random.default_rng(seed)
     friction = rng.poisson(0.8, customers).astype(float)
-    leaves = [MONTHS[0] + timedelta(days=int(days)) for days in rng.exponential(900 / np.exp(0.9 * friction))]
+    leaves = [
+        MONTHS[0] + timedelta(days=int(days))
+        for days in rng.exponential(900 / np.exp(0.9 * friction))
+    ]
     sides = rng.choice(["train", "valid", "test"], customers, p=[0.5, 0.2, 0.3])
     rows = [
-        (f"C{n}", day, sides[n], leaves[n] <= END, float((min(leaves[n], END) - day).days + 1), friction[n])
+        (
+            f"C{n}",
+            day,
+            sides[n],
+            leaves[n] <= END,
+            float((min(leaves[n], END) - day).days + 1),
+            friction[n],
+        )
         for day in MONTHS
         for n in range(customers)
         if leaves[n] >= day
@@ -77,7 +89,11 @@ def test_another_future_changes_no_prediction(found, tmp_path):
     first = predictions.filter(pl.col("as_of") == predictions["as_of"].min())
     day = first["as_of"][0]
     _, again = backtest(
-        with_another_future(a_panel(), day), BacktestParams(folds=2, min_training_days=150), QUICK, tmp_path, Campaign()
+        with_another_future(a_panel(), day),
+        BacktestParams(folds=2, min_training_days=150),
+        QUICK,
+        tmp_path,
+        Campaign(),
     )
     again = again.filter(pl.col("as_of") == day)
     assert not first["event"].equals(again["event"])
@@ -94,10 +110,16 @@ def test_the_exam_is_of_customers_and_days_not_learned_from(found):
 
 def test_a_horizon_is_scored_where_it_was_learned_and_came_true(found):
     summary, _ = found
-    assert [fold["horizons_days"] for fold in summary["folds"]] == [[30, 90], [30, 90]]  # nobody was followed a year
+    assert [fold["horizons_days"] for fold in summary["folds"]] == [
+        [30, 90],
+        [30, 90],
+    ]  # nobody was followed a year
     assert set(summary["pooled"]["metrics"][MODEL]) == {"risk_30", "risk_90"}
     for fold in summary["folds"]:
-        assert fold["metrics"][MODEL]["risk_90"]["brier"]["low"] < fold["metrics"][MODEL]["risk_90"]["brier"]["high"]
+        assert (
+            fold["metrics"][MODEL]["risk_90"]["brier"]["low"]
+            < fold["metrics"][MODEL]["risk_90"]["brier"]["high"]
+        )
 
 
 def test_what_drives_leaving_is_found_beforehand(found):
@@ -109,7 +131,11 @@ def test_what_drives_leaving_is_found_beforehand(found):
 
 def test_days_are_spread_over_those_that_can_be_examined():
     params = BacktestParams(folds=3, min_training_days=100, min_follow_up_days=120)
-    assert days_to_examine(a_panel(), params) == [date(2025, 5, 1), date(2025, 8, 1), date(2025, 11, 1)]
+    assert days_to_examine(a_panel(), params) == [
+        date(2025, 5, 1),
+        date(2025, 8, 1),
+        date(2025, 11, 1),
+    ]
 
 
 def test_too_short_a_history_and_undated_outcomes_are_said():
@@ -123,6 +149,8 @@ def test_too_short_a_history_and_undated_outcomes_are_said():
 def test_a_fold_with_too_few_to_learn_from_says_so_and_the_others_go_on(tmp_path):
     panel = a_panel()
     few = replace(QUICK, min_events=50)
-    summary, _ = backtest(panel, BacktestParams(folds=2, min_training_days=30), few, tmp_path, Campaign())
+    summary, _ = backtest(
+        panel, BacktestParams(folds=2, min_training_days=30), few, tmp_path, Campaign()
+    )
     assert "50 needed" in summary["folds"][0]["skipped"]
     assert "metrics" in summary["folds"][-1]

@@ -15,14 +15,32 @@ import pytest
 from models.asr import load, restore
 from tests.speaking import a_manifest
 from training.base import BaseTraining, sampler, train_base
-from training.base_speech import EVERY_NTH_SPEAKER, REAL_SETS, held_out_speakers, prepare, spoken_by_flite
+from training.base_speech import (
+    EVERY_NTH_SPEAKER,
+    REAL_SETS,
+    held_out_speakers,
+    prepare,
+    spoken_by_flite,
+)
 from training.devices import DeviceError
 
 TINY = BaseTraining(
-    channels=16, kernels=(5,), repeat=1, simulated_hours=0.01, simulated_voices=10, flite_hours=0, steps=4,
-    batch_duration_s=10.0, warmup_steps=1, short_steps=1, clean_steps=1, refine_steps=4, checkpoint_steps=2,
-    valid_steps=2, threads=1,
-)  # fmt: skip
+    channels=16,
+    kernels=(5,),
+    repeat=1,
+    simulated_hours=0.01,
+    simulated_voices=10,
+    flite_hours=0,
+    steps=4,
+    batch_duration_s=10.0,
+    warmup_steps=1,
+    short_steps=1,
+    clean_steps=1,
+    refine_steps=4,
+    checkpoint_steps=2,
+    valid_steps=2,
+    threads=1,
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +48,23 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """speech/ with three utterances a set, the first by a speaker of its own, and dialogue/."""
     folder = tmp_path_factory.mktemp("sets")
     for number, name in enumerate(REAL_SETS):
-        manifest = a_manifest(folder / "speech" / name / "manifest.jsonl", 3, seed=number, speaker="one")
+        manifest = a_manifest(
+            folder / "speech" / name / "manifest.jsonl", 3, seed=number, speaker="one"
+        )
         rows = [json.loads(line) for line in manifest.read_text().splitlines()]
         rows[0]["speaker"] = "anna"
         manifest.write_text("\n".join(json.dumps(row) for row in rows))
     (folder / "dialogue").mkdir()
     with gzip.open(folder / "dialogue" / "talk.jsonl.gz", "wt") as lines:
-        for text in ("Where is my card? I need it on the 3rd.", "Please pay my bill.", "thank you for your help"):
+        for text in (
+            "Where is my card? I need it on the 3rd.",
+            "Please pay my bill.",
+            "thank you for your help",
+        ):
             lines.write(json.dumps({"text": text}) + "\n")
-        lines.write(json.dumps({"turns": [["customer", "cancel my line"], ["agent", "sure"]]}) + "\n")
+        lines.write(
+            json.dumps({"turns": [["customer", "cancel my line"], ["agent", "sure"]]}) + "\n"
+        )
     return folder
 
 
@@ -80,25 +106,36 @@ def test_a_stopped_training_goes_on_and_ends_with_the_very_weights(
         train_base(*given, stop)
     summary = train_base(*given)
     assert (summary["resumed_from"], summary["step"]) == (from_step, 8)
-    one, other = (restore(out / "keepline-base.nemo").state_dict() for out in (made[0], tmp_path / "out"))
+    one, other = (
+        restore(out / "keepline-base.nemo").state_dict() for out in (made[0], tmp_path / "out")
+    )
     assert all((value == other[name]).all() for name, value in one.items())
 
 
 def test_a_device_that_is_not_there_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match=r"base\.device is .tpu.. It can be cpu, cuda or auto"):
-        train_base(replace(TINY, device="tpu"), tmp_path, tmp_path, tmp_path / "work", tmp_path / "out")
+        train_base(
+            replace(TINY, device="tpu"), tmp_path, tmp_path, tmp_path / "work", tmp_path / "out"
+        )
 
 
-def test_the_same_seed_prepares_the_same_audio_and_keeps_speakers_out(sets: Path, tmp_path: Path) -> None:
+def test_the_same_seed_prepares_the_same_audio_and_keeps_speakers_out(
+    sets: Path, tmp_path: Path
+) -> None:
     for name in ("a", "b"):
         rows = prepare(sets / "speech", sets / "dialogue", tmp_path / name, 1, 0.01, 20)
-    assert (tmp_path / "a" / "audio.i16").read_bytes() == (tmp_path / "b" / "audio.i16").read_bytes()
+    assert (tmp_path / "a" / "audio.i16").read_bytes() == (
+        tmp_path / "b" / "audio.i16"
+    ).read_bytes()
     assert {row["set"] for row in rows} == {*REAL_SETS, "simulated"}
     for name in EVERY_NTH_SPEAKER:
         assert [row["held_out"] for row in rows if row["set"] == name] == [True, False, False]
     simulated = [row for row in rows if row["set"] == "simulated"]
     assert any("third" in row["text"] for row in simulated)
-    voices = {kind: {row["speaker"] for row in simulated if row["held_out"] == kind} for kind in (True, False)}
+    voices = {
+        kind: {row["speaker"] for row in simulated if row["held_out"] == kind}
+        for kind in (True, False)
+    }
     assert not voices[True] & voices[False]
 
 
@@ -130,7 +167,9 @@ def test_voices_held_out_are_the_same_ones_every_time() -> None:
     assert held_out_speakers("librispeech", speakers) == set()
 
 
-def test_flite_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch, sets: Path, tmp_path: Path) -> None:
+def test_flite_is_asked_for_where_it_is_missing(
+    monkeypatch: pytest.MonkeyPatch, sets: Path, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(FileNotFoundError, match=r"set base\.flite_hours to 0"):
         prepare(sets / "speech", sets / "dialogue", tmp_path, 1, 0.01, 20, flite_hours=0.01)

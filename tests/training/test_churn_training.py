@@ -24,9 +24,14 @@ from training.churn import ChurnTraining, ChurnTrainingError, train
 from training.likelihood import calibrate, encode
 
 QUICK = ChurnTraining(
-    epochs=8, patience=8, hidden=16, members=4, learning_rate=3e-3, min_customers=40,
+    epochs=8,
+    patience=8,
+    hidden=16,
+    members=4,
+    learning_rate=3e-3,
+    min_customers=40,
     leavers_per_feature=1,  # a_table has friction as a window alone
-)  # fmt: skip
+)
 
 
 class Notes:
@@ -45,7 +50,9 @@ class Notes:
         self.metrics.append((step, metrics))
 
 
-def a_table(rows: int = 600, seed: int = 0, dated: bool = True, effect: float = 1.0) -> pl.DataFrame:
+def a_table(
+    rows: int = 600, seed: int = 0, dated: bool = True, effect: float = 1.0
+) -> pl.DataFrame:
     """Customers whose hazard a day follows friction and plan; observed for 40 to 500 days."""
     rng = np.random.default_rng(seed)
     friction, price = rng.poisson(0.8, rows).astype(float), rng.uniform(10, 60, rows)
@@ -70,7 +77,9 @@ def a_table(rows: int = 600, seed: int = 0, dated: bool = True, effect: float = 
 
 def scored(model: Path, table: pl.DataFrame) -> dict[str, float]:
     test = table.filter(split="test")
-    return point_metrics(test.join(ChurnModel.load(model).predict(test), on=["customer_id", "as_of"]))
+    return point_metrics(
+        test.join(ChurnModel.load(model).predict(test), on=["customer_id", "as_of"])
+    )
 
 
 def test_horizons_that_nobody_was_followed_to_are_left_out_and_named(tmp_path):
@@ -81,8 +90,12 @@ def test_horizons_that_nobody_was_followed_to_are_left_out_and_named(tmp_path):
 
 
 def test_outcomes_too_short_for_any_horizon_are_refused_with_what_to_do(tmp_path):
-    table = a_table(effect=2.0).with_columns(pl.min_horizontal("time_days", pl.lit(20.0)).alias("time_days"))
-    with pytest.raises(ChurnTrainingError, match=r"no horizon of 30, 90, 180, 365 days.*churn.horizons_days"):
+    table = a_table(effect=2.0).with_columns(
+        pl.min_horizontal("time_days", pl.lit(20.0)).alias("time_days")
+    )
+    with pytest.raises(
+        ChurnTrainingError, match=r"no horizon of 30, 90, 180, 365 days.*churn.horizons_days"
+    ):
         train(replace(QUICK, min_events=1), table, tmp_path, Notes())
 
 
@@ -91,7 +104,10 @@ def test_it_learns_who_leaves(tmp_path):
     found = train(QUICK, table, tmp_path, Notes())
     test = table.filter(split="test")
     known = kaplan_meier(table.filter(split="train"), test, QUICK.horizons_days)
-    before, after = point_metrics(test.join(known, on=["customer_id", "as_of"])), scored(Path(found["model"]), table)
+    before, after = (
+        point_metrics(test.join(known, on=["customer_id", "as_of"])),
+        scored(Path(found["model"]), table),
+    )
     assert after["brier_180"] < 0.95 * before["brier_180"]
     assert after["auc_180"] > 0.7
 
@@ -109,7 +125,9 @@ def test_targets_without_dates_are_learned_too(tmp_path):
 def test_what_valid_was_used_for_is_not_reported_on_it(tmp_path):
     """The last fit learns from valid as well; the figures on valid are those of the fit before."""
     table = a_table(400, dated=False)
-    found = train(replace(QUICK, epochs=30, boosting=Boosting(rounds=400)), table, tmp_path, Notes())
+    found = train(
+        replace(QUICK, epochs=30, boosting=Boosting(rounds=400)), table, tmp_path, Notes()
+    )
     kept = ChurnModel.load(Path(found["model"]))
     valid = table.filter(split="valid")
     seen = point_metrics(valid.join(kept.predict(valid), on=["customer_id", "as_of"]))
@@ -122,7 +140,13 @@ def test_half_observed_customers_bias_nothing(tmp_path):
     table = a_table(12000, effect=0.0).drop("friction_30d", "plan")
     found = train(QUICK, table, tmp_path, Notes())
     test = table.filter(split="test")
-    mean = ChurnModel.load(Path(found["model"])).predict(test).select(pl.selectors.starts_with("risk_")).mean().row(0)
+    mean = (
+        ChurnModel.load(Path(found["model"]))
+        .predict(test)
+        .select(pl.selectors.starts_with("risk_"))
+        .mean()
+        .row(0)
+    )
     true = [1 - np.exp(-0.0012 * days) for days in QUICK.horizons_days]
     assert mean == pytest.approx(true, rel=0.15)
 
@@ -141,10 +165,14 @@ def test_it_stops_when_valid_gets_no_better_and_keeps_the_best(tmp_path):
     hasty = ChurnTraining(epochs=60, patience=2, hidden=64, learning_rate=2e-2, min_customers=40)
     notes = Notes()
     found = train(hasty, a_table(300), tmp_path, notes)
-    losses = {step: metrics["valid_loss"] for step, metrics in notes.metrics if "valid_loss" in metrics}
+    losses = {
+        step: metrics["valid_loss"] for step, metrics in notes.metrics if "valid_loss" in metrics
+    }
     assert found["epochs"] == found["best_epoch"] + 2 < 60
     assert found["valid_loss"] <= min(losses.values())
-    train(replace(hasty, epochs=found["best_epoch"]), a_table(300), tmp_path / "no further", Notes())
+    train(
+        replace(hasty, epochs=found["best_epoch"]), a_table(300), tmp_path / "no further", Notes()
+    )
     assert weights(tmp_path) == weights(tmp_path / "no further")
 
 
@@ -171,7 +199,9 @@ train(QUICK, a_table(), Path({work!r}), Dying())
 
 def test_a_killed_training_goes_on_where_it_was_and_ends_the_same(tmp_path):
     root = str(Path(__file__).parents[2])
-    died = subprocess.run([sys.executable, "-c", KILLED.format(root=root, work=str(tmp_path / "k"))], timeout=300)
+    died = subprocess.run(
+        [sys.executable, "-c", KILLED.format(root=root, work=str(tmp_path / "k"))], timeout=300
+    )
     assert died.returncode == -9
     assert not (tmp_path / "k" / "model").exists()
     notes = Notes()
@@ -190,7 +220,9 @@ def test_other_rows_or_settings_start_from_the_beginning(tmp_path):
 
 
 def weights(folder: Path) -> bytes:
-    return (folder / "model" / "weights.safetensors").read_bytes() + (folder / "model" / "config.json").read_bytes()
+    return (folder / "model" / "weights.safetensors").read_bytes() + (
+        folder / "model" / "config.json"
+    ).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -205,10 +237,15 @@ def weights(folder: Path) -> bytes:
         ),
         (a_table().filter(pl.col("split") != "valid"), "is in valid"),
         (a_table().clear(), "is in train"),
-        (a_table().with_columns(attr_reason=pl.when("event").then(pl.lit("moved"))), "feature attr_reason alone"),
+        (
+            a_table().with_columns(attr_reason=pl.when("event").then(pl.lit("moved"))),
+            "feature attr_reason alone",
+        ),
         (a_table().drop("friction_30d", "monthly_price", "plan"), "no feature varies"),
         (
-            a_table().with_columns(pl.when(pl.int_range(pl.len()) > 9).then("time_days").alias("time_days")),
+            a_table().with_columns(
+                pl.when(pl.int_range(pl.len()) > 9).then("time_days").alias("time_days")
+            ),
             "some have none",
         ),
     ],
@@ -227,19 +264,28 @@ def test_horizons_must_increase():
 def a_history(rows: int = 3000, seed: int = 0) -> pl.DataFrame:
     """Customers whose hazard is that of their plan times 1 + 4 for each unit of trouble, which halves in 50 days."""
     rng = np.random.default_rng(seed)
-    trouble, smooth = rng.exponential(0.7, rows) * (rng.random(rows) < 0.4), rng.exponential(0.7, rows)
+    trouble, smooth = (
+        rng.exponential(0.7, rows) * (rng.random(rows) < 0.4),
+        rng.exponential(0.7, rows),
+    )
     plan = rng.choice(["flex", "plus"], rows)
     base, rate = 0.0006 * np.where(plan == "flex", 2.0, 1.0), np.log(2) / 50
     days = np.arange(1, 501)
     hazard = base[:, None] * (1 + 4 * trouble[:, None] * np.exp(-rate * days))
     gone = np.cumsum(hazard, axis=1) > rng.exponential(1, rows)[:, None]
     event = gone.any(axis=1)
-    return pl.DataFrame({
-        "customer_id": [f"C{n}" for n in range(rows)], "as_of": [date(2026, 1, 1)] * rows,
-        "split": rng.choice(["train", "valid", "test"], rows, p=[0.6, 0.2, 0.2]), "event": event,
-        "time_days": np.where(event, gone.argmax(axis=1) + 1.0, 500.0), "plan": plan,
-        "friction_unresolved_decayed": trouble, "friction_transfer_decayed": smooth,
-    })  # fmt: skip
+    return pl.DataFrame(
+        {
+            "customer_id": [f"C{n}" for n in range(rows)],
+            "as_of": [date(2026, 1, 1)] * rows,
+            "split": rng.choice(["train", "valid", "test"], rows, p=[0.6, 0.2, 0.2]),
+            "event": event,
+            "time_days": np.where(event, gone.argmax(axis=1) + 1.0, 500.0),
+            "plan": plan,
+            "friction_unresolved_decayed": trouble,
+            "friction_transfer_decayed": smooth,
+        }
+    )
 
 
 def test_it_learns_what_experiences_weigh_and_how_they_fade(tmp_path):
@@ -258,17 +304,24 @@ def test_C2_a_customer_who_will_soon_be_an_old_one_is_foreseen_as_one(tmp_path):
     hazard = np.where(tenure[:, None] + np.arange(365) < 400, 0.002, 0.00025)
     gone = np.cumsum(hazard, axis=1) > rng.exponential(1, 4000)[:, None]
     event = gone.any(axis=1)
-    table = pl.DataFrame({
-        "customer_id": [f"C{n}" for n in range(4000)], "as_of": [date(2026, 1, 1)] * 4000,
-        "split": rng.choice(["train", "valid", "test"], 4000, p=[0.6, 0.2, 0.2]), "event": event,
-        "time_days": np.where(event, gone.argmax(axis=1) + 1.0, 365.0), "tenure_days": tenure.astype(float),
-    })  # fmt: skip
+    table = pl.DataFrame(
+        {
+            "customer_id": [f"C{n}" for n in range(4000)],
+            "as_of": [date(2026, 1, 1)] * 4000,
+            "split": rng.choice(["train", "valid", "test"], 4000, p=[0.6, 0.2, 0.2]),
+            "event": event,
+            "time_days": np.where(event, gone.argmax(axis=1) + 1.0, 365.0),
+            "tenure_days": tenure.astype(float),
+        }
+    )
     found = train(replace(QUICK, epochs=0), table, tmp_path, Notes())
     risks = ChurnModel.load(Path(found["model"])).predict(table)
     for few, many in ((30, 180), (230, 390), (500, 1100)):
         there = pl.Series((tenure >= few) & (tenure < many))
         stays = np.exp(-np.cumsum(hazard[there.to_numpy()], axis=1)).mean(axis=0)
-        late = risks.filter(there).select(pl.col("risk_365") - pl.col("risk_180")).to_series().mean()
+        late = (
+            risks.filter(there).select(pl.col("risk_365") - pl.col("risk_180")).to_series().mean()
+        )
         assert late == pytest.approx(stays[179] - stays[364], rel=0.25, abs=0.01)
 
 
@@ -283,7 +336,9 @@ def test_an_ensemble_speaks_where_features_matter_only_together(tmp_path):
     table = a_table(3000, effect=0.0).with_columns(friction_30d=pl.Series(rng.uniform(0, 1, 3000)))
     odd = ((table["friction_30d"] > 0.5) != (table["plan"] == "flex")).to_numpy()
     leaves = np.ceil(rng.exponential(1 / np.where(odd, 0.006, 0.001)))
-    table = table.with_columns(time_days=pl.Series(np.minimum(leaves, 300.0)), event=pl.Series(leaves <= 300))
+    table = table.with_columns(
+        time_days=pl.Series(np.minimum(leaves, 300.0)), event=pl.Series(leaves <= 300)
+    )
     found = train(replace(QUICK, epochs=30), table, tmp_path, Notes())
     assert found["ensemble"]
     assert found["kept_valid_loss"] < found["first_valid_loss"] - 0.05
@@ -292,7 +347,9 @@ def test_an_ensemble_speaks_where_features_matter_only_together(tmp_path):
 def test_C2_a_departure_told_thrice_weighs_as_one(tmp_path):
     once = a_history(600)
     thrice = pl.concat([once] * 3)
-    columns = describe_columns(once, [describe("friction_unresolved_decayed"), describe("plan")], bins=4)
+    columns = describe_columns(
+        once, [describe("friction_unresolved_decayed"), describe("plan")], bins=4
+    )
     encoder, found = Encoder(columns), []
     for told in (once, thrice):
         rows = encode(encoder, told, (30, 90, 365))
@@ -308,7 +365,9 @@ def test_C2_a_departure_told_thrice_weighs_as_one(tmp_path):
 
 def test_refinements_wait_for_many_leavers(tmp_path):
     table = a_table(1200)
-    few = train(replace(QUICK, epochs=0, leavers_per_feature=10_000), table, tmp_path / "few", Notes())
+    few = train(
+        replace(QUICK, epochs=0, leavers_per_feature=10_000), table, tmp_path / "few", Notes()
+    )
     many = train(replace(QUICK, epochs=0, leavers_per_feature=1), table, tmp_path / "many", Notes())
     assert few["features_left_out"] == ["friction_30d"]
     assert many["features_left_out"] == []

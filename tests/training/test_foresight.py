@@ -25,7 +25,10 @@ def a_panel(later: float, customers: int = 1500) -> pl.DataFrame:
     friction = rng.choice([0.0, 1.0, 2.0, 3.0], customers)
     days = np.arange((MONTHS[-1] - MONTHS[0]).days + 90)
     slope = np.where(days >= (DAY - MONTHS[0]).days, later, 1.0)
-    gone = np.cumsum(0.0003 * np.exp(slope * friction[:, None]), axis=1) > rng.exponential(1, customers)[:, None]
+    gone = (
+        np.cumsum(0.0003 * np.exp(slope * friction[:, None]), axis=1)
+        > rng.exponential(1, customers)[:, None]
+    )
     left = np.where(gone.any(axis=1), gone.argmax(axis=1), len(days))
     rows = []
     for month in MONTHS:

@@ -40,7 +40,12 @@ def a_wav(path: Path, seconds: float, channels: int = 1) -> str:
 
 def test_what_cannot_be_learnt_from_is_skipped_and_the_hours_add_up(tmp_path: Path) -> None:
     manifest = a_manifest(tmp_path / "m.jsonl", 3)
-    rows = (("tiny", 0.1, "yes"), ("long", 7200, "yes"), ("dense", 0.3, "yes " * 20), ("mute", 1, ""))
+    rows = (
+        ("tiny", 0.1, "yes"),
+        ("long", 7200, "yes"),
+        ("dense", 0.3, "yes " * 20),
+        ("mute", 1, ""),
+    )
     for name, seconds, text in rows:
         audio = a_wav(tmp_path / f"{name}.wav", min(seconds, 30))
         with_line(manifest, audio_filepath=audio, duration=seconds, text=text)
@@ -48,9 +53,16 @@ def test_what_cannot_be_learnt_from_is_skipped_and_the_hours_add_up(tmp_path: Pa
     assert len(speech.corpus) == len(speech.tokens) == len(speech.things) == 3
     summary = account.summary()
     assert {reason: entry["utterances"] for reason, entry in summary["skipped"].items()} == {
-        "shorter than 0.2 s": 1, "longer than 20.0 s": 1, "more text than fits its audio": 1, "no text": 1
-    }  # fmt: skip
-    assert summary["skipped"]["longer than 20.0 s"] == {"utterances": 1, "hours": 2.0, "first": f"{manifest}:5"}
+        "shorter than 0.2 s": 1,
+        "longer than 20.0 s": 1,
+        "more text than fits its audio": 1,
+        "no text": 1,
+    }
+    assert summary["skipped"]["longer than 20.0 s"] == {
+        "utterances": 1,
+        "hours": 2.0,
+        "first": f"{manifest}:5",
+    }
     lost = sum(entry["hours"] for entry in summary["skipped"].values())
     assert summary["hours_given"] == pytest.approx(summary["hours"] + lost)
     assert account.defects == []
@@ -65,7 +77,9 @@ def test_telephone_speech_is_heard_at_the_models_rate(tmp_path: Path) -> None:
 
 
 def test_offset_and_duration_cut_a_longer_file(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "call.wav", np.concatenate([np.zeros(16000), np.full(16000, 0.5)]), 16000)
+    soundfile.write(
+        tmp_path / "call.wav", np.concatenate([np.zeros(16000), np.full(16000, 0.5)]), 16000
+    )
     manifest = tmp_path / "m.jsonl"
     manifest.write_text("")
     for offset in (0.5, 1.0):
@@ -80,7 +94,12 @@ def test_offset_and_duration_may_be_given_alone_or_as_null(tmp_path: Path) -> No
     a_wav(tmp_path / "call.wav", 2.0)
     manifest = tmp_path / "m.jsonl"
     manifest.write_text("")
-    for times in ({"duration": 0.5}, {"offset": 0.5}, {"offset": None, "duration": 0.5}, {"duration": None}):
+    for times in (
+        {"duration": 0.5},
+        {"offset": 0.5},
+        {"offset": None, "duration": 0.5},
+        {"duration": None},
+    ):
         with_line(manifest, audio_filepath="call.wav", text="yes", **times)
     for limits in (LIMITS, replace(LIMITS, in_memory_hours=0.0)):
         corpus = taken(manifest, limits)[0].corpus
@@ -107,13 +126,18 @@ BROKEN: dict[str, tuple[Callable[[Path], str], str]] = {
         lambda folder: '{"audio_filepath": "m-000.wav", "text": "yes", "offset": -1}',
         r"m\.jsonl:3: not a manifest line \(offset is -1\.0\)",
     ),
-    "gone": (lambda folder: '{"audio_filepath": "gone.wav", "text": "yes"}', r"m\.jsonl:3: .*gone\.wav"),
+    "gone": (
+        lambda folder: '{"audio_filepath": "gone.wav", "text": "yes"}',
+        r"m\.jsonl:3: .*gone\.wav",
+    ),
     "labels": (
         lambda folder: '{"audio_filepath": "m-000.wav", "text": "Yes, 5"}',
         r"m\.jsonl:3: ',5Y' in 'Yes, 5' is not among the model's labels\. Normalise",
     ),
     "text": (
-        lambda folder: f'{{"audio_filepath": "{(folder / "x.wav").write_text("no") and "x.wav"}", "text": "yes"}}',
+        lambda folder: (
+            f'{{"audio_filepath": "{(folder / "x.wav").write_text("no") and "x.wav"}", "text": "yes"}}'
+        ),
         r"m\.jsonl:3: .*x\.wav.* Export it again\. 1 of 3 lines are broken; asr\.defect_share allows 5%",
     ),
     "stereo": (
@@ -150,11 +174,15 @@ def test_a_corrupt_file_in_500_is_quarantined_and_the_rest_is_used(tmp_path: Pat
     ("content", "message"),
     [
         ("", r"empty\.jsonl: no utterance to use among 0 lines\. Deliver more"),
-        ('{"audio_filepath": "x.wav", "duration": 0.1, "text": "a"}\n',
-         r"no utterance to use among 1 lines \(1 shorter than 0\.2 s\)"),
+        (
+            '{"audio_filepath": "x.wav", "duration": 0.1, "text": "a"}\n',
+            r"no utterance to use among 1 lines \(1 shorter than 0\.2 s\)",
+        ),
     ],
-)  # fmt: skip
-def test_a_manifest_without_anything_to_use_is_refused(tmp_path: Path, content: str, message: str) -> None:
+)
+def test_a_manifest_without_anything_to_use_is_refused(
+    tmp_path: Path, content: str, message: str
+) -> None:
     (tmp_path / "empty.jsonl").write_text(content)
     with pytest.raises(ManifestError, match=message):
         taken(tmp_path / "empty.jsonl")
@@ -169,7 +197,10 @@ def test_an_unreadable_manifest_is_refused(tmp_path: Path) -> None:
 
 def test_more_speech_than_memory_stays_in_its_files_and_sounds_the_same(tmp_path: Path) -> None:
     manifest = a_manifest(tmp_path / "m.jsonl", 3, sample_rate_hz=8000)
-    near, far = taken(manifest)[0].corpus, taken(manifest, replace(LIMITS, in_memory_hours=0.0))[0].corpus
+    near, far = (
+        taken(manifest)[0].corpus,
+        taken(manifest, replace(LIMITS, in_memory_hours=0.0))[0].corpus,
+    )
     assert isinstance(far, Files)
     both = Joined([near, far])
     for i in range(3):
@@ -178,7 +209,9 @@ def test_more_speech_than_memory_stays_in_its_files_and_sounds_the_same(tmp_path
     assert both.frames[3:].tolist() == far.frames.tolist()
 
 
-def test_audio_that_breaks_while_training_is_named_and_too_much_of_it_ends_training(tmp_path: Path) -> None:
+def test_audio_that_breaks_while_training_is_named_and_too_much_of_it_ends_training(
+    tmp_path: Path,
+) -> None:
     manifest = a_manifest(tmp_path / "m.jsonl", 20)
     limits = replace(LIMITS, in_memory_hours=0.0)
     far = taken(manifest, limits)[0].corpus

@@ -20,7 +20,9 @@ TINY = replace(SMALL, bits=10, width=8, epochs=2, max_contacts=300)
 
 
 def learned(part: Lesson, folder: Path, params: ReaderTraining = TINY) -> tuple[dict, Reader]:
-    found = train(params, SCHEME, {"train": part, "valid": lessons()["valid"]}, folder, Unrecorded())
+    found = train(
+        params, SCHEME, {"train": part, "valid": lessons()["valid"]}, folder, Unrecorded()
+    )
     return found, Reader.load(Path(found["model"]))
 
 
@@ -55,8 +57,13 @@ def test_where_every_contact_has_one_value_that_value_is_learned(tmp_path: Path)
 
 def test_nothing_is_learned_where_the_rules_abstain():
     contacts, turns = a_message("my bill is wrong")
-    rows = [("k", "reason", "billing", 0.8, "label_model"), ("k", "reason", "payment", 0.2, "label_model")]
-    believed = pl.DataFrame(rows, schema=["contact_id", "label", "value", "probability", "origin"], orient="row")
+    rows = [
+        ("k", "reason", "billing", 0.8, "label_model"),
+        ("k", "reason", "payment", 0.2, "label_model"),
+    ]
+    believed = pl.DataFrame(
+        rows, schema=["contact_id", "label", "value", "probability", "origin"], orient="row"
+    )
     found = lesson(contacts, turns, believed, SCHEME)
     assert found.mask.sum() == 1
     assert found.targets.sum() == pytest.approx(1.0)
@@ -73,7 +80,10 @@ def test_probabilities_are_calibrated_to_the_beliefs_of_held_out_customers():
         known = test.mask[:, number] > 0
         for value in range(len(values)):
             chances, wanted = found[name][known, value], test.targets[known, at + value]
-            gaps = [abs(chances[g].mean() - wanted[g].mean()) for g in np.array_split(np.argsort(chances), 5)]
+            gaps = [
+                abs(chances[g].mean() - wanted[g].mean())
+                for g in np.array_split(np.argsort(chances), 5)
+            ]
             assert max(gaps) < 0.15, (name, values[value])
         at += len(values)
 
@@ -84,8 +94,12 @@ def test_misheard_texts_go_wrong_at_their_own_rate_and_the_same_way_each_time():
     heard = misheard(said, rates, np.random.default_rng(3))
     assert heard.equals(misheard(said, rates, np.random.default_rng(3)))
     assert heard[:100].equals(said[:100])
-    wrong = [np.mean([character_errors(said[0], text).total / len(said[0]) for text in heard[n : n + 100]])
-             for n in (100, 200)]  # fmt: skip
+    wrong = [
+        np.mean(
+            [character_errors(said[0], text).total / len(said[0]) for text in heard[n : n + 100]]
+        )
+        for n in (100, 200)
+    ]
     assert 0.07 < wrong[0] < 0.2
     assert 0.3 < wrong[1] < 0.65
 

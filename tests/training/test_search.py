@@ -27,7 +27,9 @@ def a_search(work: Path, trials: int, table: pl.DataFrame | None = None, record=
 
     storage = f"sqlite:///{work / 'search.db'}"
     rows = a_table(300) if table is None else table
-    return search(BASE, rows, trials, storage, "churn test", work / "trials", record or noted), opened
+    return search(
+        BASE, rows, trials, storage, "churn test", work / "trials", record or noted
+    ), opened
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,9 @@ a_search(Path({work!r}), 3, record=dying)
 
 def test_a_killed_search_tries_its_trial_again_and_goes_on(tmp_path):
     root = str(Path(__file__).parents[2])
-    died = subprocess.run([sys.executable, "-c", KILLED.format(root=root, work=str(tmp_path))], timeout=300)
+    died = subprocess.run(
+        [sys.executable, "-c", KILLED.format(root=root, work=str(tmp_path))], timeout=300
+    )
     assert died.returncode == -9
     found, opened = a_search(tmp_path, 3)
     assert found.resumed_from == 1

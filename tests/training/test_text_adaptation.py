@@ -35,7 +35,12 @@ def listening(monkeypatch):
     def put(*heard):
         def recognizer(_):
             made = Recognizer.__new__(Recognizer)
-            made.network, made.labels, made.decoder, made.calibration = Ears(*heard), Ears.labels, None, None
+            made.network, made.labels, made.decoder, made.calibration = (
+                Ears(*heard),
+                Ears.labels,
+                None,
+                None,
+            )
             return made
 
         monkeypatch.setattr(text_adaptation, "restore", lambda path: path)
@@ -50,12 +55,16 @@ def a_manifest(path, texts):
         wave = np.zeros(4000, np.float32)
         wave[0] = number / 100
         soundfile.write(path.parent / f"{number}.wav", wave, 16000, subtype="FLOAT")
-        lines.append(json.dumps({"audio_filepath": f"{number}.wav", "duration": 0.25, "text": text}))
+        lines.append(
+            json.dumps({"audio_filepath": f"{number}.wav", "duration": 0.25, "text": text})
+        )
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
-ORDERS = [Text(text) for text in ("can i get a flat white", "a flat white please", "an iced latte please")]
+ORDERS = [
+    Text(text) for text in ("can i get a flat white", "a flat white please", "an iced latte please")
+]
 
 
 def test_what_validation_shows_to_be_better_is_left_beside_the_model(tmp_path, listening):
@@ -63,14 +72,22 @@ def test_what_validation_shows_to_be_better_is_left_beside_the_model(tmp_path, l
     listening(said("a flat wgite", texts[0]), said("an iced lagge", texts[1]))
     params = TextAdaptation(decoding=Decoding(mode="beam", boosts=("Zuzana",)))
     seen = []
-    found = adapt(params, ORDERS, tmp_path / "model.nemo", a_manifest(tmp_path / "valid.jsonl", texts), tmp_path,
-                  lambda done, total: seen.append((done, total)))  # fmt: skip
+    found = adapt(
+        params,
+        ORDERS,
+        tmp_path / "model.nemo",
+        a_manifest(tmp_path / "valid.jsonl", texts),
+        tmp_path,
+        lambda done, total: seen.append((done, total)),
+    )
     assert (found["mode"], found["wer_greedy"], found["wer_beam"]) == ("beam", 2 / 6, 0)
     search = beside(tmp_path / "model.nemo", Ears.labels)
     assert search.settings.boosts == ("Zuzana",)
     assert (search.settings.alpha, search.settings.beta) == (found["alpha"], found["beta"])
     assert search(said("a flat wgite", texts[0]), 0.02).text == texts[0]
-    assert "\tzuzana\t" in (tmp_path / "language.arpa").read_text()  # a term to listen for is known to the model
+    assert (
+        "\tzuzana\t" in (tmp_path / "language.arpa").read_text()
+    )  # a term to listen for is known to the model
     assert json.loads((tmp_path / "language.json").read_text())["texts"] == 4
     assert seen == sorted(seen)
     assert seen[-1][0] == seen[-1][1]
@@ -79,7 +96,9 @@ def test_what_validation_shows_to_be_better_is_left_beside_the_model(tmp_path, l
 def test_greedy_stays_where_text_does_not_help(tmp_path, listening):
     listening(said("a cortado", sure=0.97))
     valid = a_manifest(tmp_path / "valid.jsonl", ["a cortado"])
-    found = adapt(TextAdaptation(decoding=Decoding(mode="beam")), ORDERS, tmp_path / "m.nemo", valid, tmp_path)
+    found = adapt(
+        TextAdaptation(decoding=Decoding(mode="beam")), ORDERS, tmp_path / "m.nemo", valid, tmp_path
+    )
     assert (found["mode"], found["wer_greedy"]) == ("greedy", 0)
     assert beside(tmp_path / "model.nemo", Ears.labels) is None
 
@@ -94,8 +113,16 @@ def test_without_tuning_the_given_weights_are_kept_and_no_speech_is_needed(tmp_p
 def test_tuning_needs_speech_and_says_so(tmp_path, listening):
     listening()
     (tmp_path / "valid.jsonl").write_text("\n")
-    with pytest.raises(ValueError, match=r"valid\.jsonl: no utterance to use .* set adaptation\.tuning to false"):
-        adapt(TextAdaptation(decoding=Decoding(mode="beam")), ORDERS, tmp_path, tmp_path / "valid.jsonl", tmp_path)
+    with pytest.raises(
+        ValueError, match=r"valid\.jsonl: no utterance to use .* set adaptation\.tuning to false"
+    ):
+        adapt(
+            TextAdaptation(decoding=Decoding(mode="beam")),
+            ORDERS,
+            tmp_path,
+            tmp_path / "valid.jsonl",
+            tmp_path,
+        )
 
 
 def test_more_speech_than_asked_for_is_thinned_not_cut_off(tmp_path):
@@ -108,9 +135,17 @@ def test_more_speech_than_asked_for_is_thinned_not_cut_off(tmp_path):
 def test_rows_that_cannot_be_heard_are_left_out_and_a_cut_of_a_longer_file_is_heard(tmp_path):
     manifest = a_manifest(tmp_path / "valid.jsonl", ["text a", "text b", "text c"])
     (tmp_path / "1.wav").write_bytes(b"RIFF")
-    soundfile.write(tmp_path / "call.wav", np.concatenate([np.zeros(8000), np.full(8000, 0.5)]), 16000)
-    for row in ({"offset": 0.5, "text": "text d"}, {"audio_filepath": "gone.wav", "text": "text e"}, {"text": None}):
-        manifest.write_text(manifest.read_text() + json.dumps({"audio_filepath": "call.wav", **row}) + "\n")
+    soundfile.write(
+        tmp_path / "call.wav", np.concatenate([np.zeros(8000), np.full(8000, 0.5)]), 16000
+    )
+    for row in (
+        {"offset": 0.5, "text": "text d"},
+        {"audio_filepath": "gone.wav", "text": "text e"},
+        {"text": None},
+    ):
+        manifest.write_text(
+            manifest.read_text() + json.dumps({"audio_filepath": "call.wav", **row}) + "\n"
+        )
     waves, texts = text_adaptation._some_of(manifest, 60.0)
     assert texts == ["text a", "text c", "text d"]
     assert (len(waves[2]), round(float(waves[2].mean()), 2)) == (8000, 0.5)
@@ -124,7 +159,9 @@ def test_capitals_are_no_errors(tmp_path, listening, monkeypatch):
     monkeypatch.setattr(Ears, "labels", tuple(ALPHABET.upper()))
     listening(said("a flat white"))
     valid = a_manifest(tmp_path / "valid.jsonl", ["A flat white."])
-    found = adapt(TextAdaptation(decoding=Decoding(mode="beam")), ORDERS, tmp_path / "m.nemo", valid, tmp_path)
+    found = adapt(
+        TextAdaptation(decoding=Decoding(mode="beam")), ORDERS, tmp_path / "m.nemo", valid, tmp_path
+    )
     assert (found["mode"], found["wer_greedy"]) == ("greedy", 0)
 
 
@@ -132,8 +169,10 @@ def test_terms_are_read_with_their_weights(tmp_path):
     path = tmp_path / "terms.txt"
     path.write_text("# our products\nFlat White\t5\nZuzana Kowalska\n\nCan I get it to go?\n")
     assert read_terms(path) == [
-        Text("Flat White", 5, whole=False), Text("Zuzana Kowalska", whole=False), Text("Can I get it to go?"),
-    ]  # fmt: skip
+        Text("Flat White", 5, whole=False),
+        Text("Zuzana Kowalska", whole=False),
+        Text("Can I get it to go?"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +193,11 @@ def test_simulated_voices_speak_every_text_before_one_again(tmp_path):
     texts = ["a flat white please", "42 lattes!", "no sugar"]
     path = speak(texts, tmp_path / "spoken.jsonl", 7, seed=1, telephone_share=0.5)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    assert {row["text"] for row in rows[:3]} == {"a flat white please", "forty two lattes", "no sugar"}
+    assert {row["text"] for row in rows[:3]} == {
+        "a flat white please",
+        "forty two lattes",
+        "no sugar",
+    }
     assert len(rows) == 7
     assert len({row["voice"] for row in rows}) > 3
     dull = 0
@@ -164,7 +207,9 @@ def test_simulated_voices_speak_every_text_before_one_again(tmp_path):
         assert row["duration"] == pytest.approx(len(wave) / rate_hz)
         assert np.abs(wave).max() > 0.05
         spectrum = np.abs(np.fft.rfft(wave)) ** 2
-        dull += spectrum[len(spectrum) // 2 :].sum() < 1e-6 * spectrum.sum()  # a telephone has nothing above 4 kHz
+        dull += (
+            spectrum[len(spectrum) // 2 :].sum() < 1e-6 * spectrum.sum()
+        )  # a telephone has nothing above 4 kHz
     assert 1 <= dull < 7
 
 
@@ -184,7 +229,9 @@ def test_speaking_again_speaks_the_same_and_only_what_is_missing(tmp_path):
     (tmp_path / "spoken" / "stale.wav").write_bytes(b"")
     speak(["one", "two"], path, 4, seed=2)
     after = contents(path.with_suffix(""))
-    assert {name: content for name, (content, _) in after.items()} == {n: c for n, (c, _) in before.items()}
+    assert {name: content for name, (content, _) in after.items()} == {
+        n: c for n, (c, _) in before.items()
+    }
     assert [name for name in after if after[name][1] != before[name][1]] == [lost, torn]
     assert path.read_text() == lines
 

@@ -8,7 +8,11 @@ import pytest
 
 from training.tracking import TrackingError, get_run, list_runs, start_or_resume
 
-VERSION = {"dvc_hash": "0123456789abcdef0123456789abcdef.dir", "git_commit": "abc", "rows": {"contacts": 3}}
+VERSION = {
+    "dvc_hash": "0123456789abcdef0123456789abcdef.dir",
+    "git_commit": "abc",
+    "rows": {"contacts": 3},
+}
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +24,9 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_run_holds_parameters_metrics_data_and_how_it_ended(uri: str, tmp_path: Path) -> None:
     card = tmp_path / "card.md"
     card.write_text("a card")
-    with start_or_resume(uri, "asr", "whole", {"steps": 3, "augmentation": {"noise": 0.5}}, {"kind": "asr"}) as run:
+    with start_or_resume(
+        uri, "asr", "whole", {"steps": 3, "augmentation": {"noise": 0.5}}, {"kind": "asr"}
+    ) as run:
         run.log_metrics({"loss": 2.0}, step=1)
         run.log_metrics({"loss": 1.0}, step=2)
         run.log_input(VERSION, "calls")
@@ -32,11 +38,20 @@ def test_a_run_holds_parameters_metrics_data_and_how_it_ended(uri: str, tmp_path
     assert found["tags"]["kind"] == "asr"
     assert found["inputs"] == [
         {
-            "name": "calls", "digest": VERSION["dvc_hash"], "context": "training",
+            "name": "calls",
+            "digest": VERSION["dvc_hash"],
+            "context": "training",
             "source": {"dvc_hash": VERSION["dvc_hash"], "git_commit": "abc"},
         }
-    ]  # fmt: skip
-    kept = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" / "asr" / run.run_id / "artifacts" / "card.md"
+    ]
+    kept = (
+        Path(uri.removeprefix("sqlite:///")).parent
+        / "mlartifacts"
+        / "asr"
+        / run.run_id
+        / "artifacts"
+        / "card.md"
+    )
     assert kept.read_text() == "a card"
 
 
@@ -53,7 +68,12 @@ def test_an_unfinished_run_is_taken_up_again_and_logs_no_step_twice(uri: str) ->
     assert again.resumed
     assert again.run_id == killed.run_id
     history = again._client.get_metric_history(again.run_id, "loss")
-    assert [(entry.step, entry.value) for entry in history] == [(0, 3.0), (10, 2.0), (20, 1.5), (30, 1.0)]
+    assert [(entry.step, entry.value) for entry in history] == [
+        (0, 3.0),
+        (10, 2.0),
+        (20, 1.5),
+        (30, 1.0),
+    ]
     assert get_run(uri, again.run_id)["status"] == "FINISHED"
 
 

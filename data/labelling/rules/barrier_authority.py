@@ -19,10 +19,12 @@ _MAY_NOT = (
     "(?:above|over|beyond|outside|exceeds) (?:my|the) (?:[a-z]+ )?(?:limit|authority|level|remit|powers?|grade)",
     "(?:no|don't have|do not have|haven't|lack) (?:the )?(?:authority|permission|authori[sz]ation|power)",
     "(?:only|just) (?:a|my|the) (?:[a-z]+ )?(?:manager|supervisor)",
-    "(?:not|isn't) (?:my|mine) (?:[a-z]+ )?(?:decision|call)", "needs? approval",
+    "(?:not|isn't) (?:my|mine) (?:[a-z]+ )?(?:decision|call)",
+    "needs? approval",
     "(?:above|beyond|more than) what i (?:can|may|could|am allowed to)",
-    "can(?:'t|not| not) (?:decide|approve|authori[sz]e|sign)", "approval (?:from|needed|required|pending)",
-)  # fmt: skip
+    "can(?:'t|not| not) (?:decide|approve|authori[sz]e|sign)",
+    "approval (?:from|needed|required|pending)",
+)
 
 
 def vote(contact):

@@ -13,10 +13,33 @@ _DONE = (
     "(?:is|are|been) (?:now )?(?:sorted|fixed|done|updated|active|resolved)",
 )
 _HINT = (
-    "manager", "supervisor", "approval", "approve", "allowed?", "policy", "rules?", "terms", "system", "screen",
-    "tool", "not sure", "don't know", "never seen", "unfortunately", "afraid", "authori[sz]ed?", "colleague", "limit",
-    "procedure", "computer", "access", "cannot", "can't", "slow", "trained",
-)  # fmt: skip
+    "manager",
+    "supervisor",
+    "approval",
+    "approve",
+    "allowed?",
+    "policy",
+    "rules?",
+    "terms",
+    "system",
+    "screen",
+    "tool",
+    "not sure",
+    "don't know",
+    "never seen",
+    "unfortunately",
+    "afraid",
+    "authori[sz]ed?",
+    "colleague",
+    "limit",
+    "procedure",
+    "computer",
+    "access",
+    "cannot",
+    "can't",
+    "slow",
+    "trained",
+)
 
 
 def vote(contact):

@@ -9,10 +9,12 @@ EXAMPLES = [
 ]
 
 _TOOLS = (
-    "(?:system|systems|computer|screen|tool|tools|program|software|database|crm|terminal|application|ordering system)"
+    "(?:system|systems|computer|screen|tool|tools|program|software|database|crm|terminal|"
+    "application|ordering system)"
 )
 _FAILS = (
-    "(?:slow|down|frozen|froze|freezing|freezes|crashed|crashing|crashes|stuck|offline|locked|broken|failed|hung|hangs)"
+    "(?:slow|down|frozen|froze|freezing|freezes|crashed|crashing|crashes|stuck|offline|locked|"
+    "broken|failed|hung|hangs)"
 )
 _NOT = "(?:not|isn't|won't|would not|wouldn't|will not|doesn't|does not|did not|didn't|can not|cannot|can't)"
 _BROKEN = (
@@ -21,8 +23,10 @@ _BROKEN = (
     f"(?:page|screen|form|button|account|record|file) (?:{_NOT} (?:load|open|save|show|work)|(?:is|has) {_FAILS})",
     "(?:can't|cannot|can not|unable to|couldn't|not able to) (?:[a-z]+ )?(?:see|open|access|load|pull up|view) "
     "(?:[a-z]+ )?(?:your|the|that|this|any|my)",
-    "(?:no|don't have|do not have) access", "(?:logged|kicked|thrown) (?:me )?out", "back office (?:is )?down",
-)  # fmt: skip
+    "(?:no|don't have|do not have) access",
+    "(?:logged|kicked|thrown) (?:me )?out",
+    "back office (?:is )?down",
+)
 
 
 def vote(contact):

@@ -10,9 +10,20 @@ EXAMPLES = [
 ]
 
 _CLOSING = (
-    "good ?bye", "bye", "have a (?:nice|good|great|lovely)", "take care", "thank you", "thanks", "cheers",
-    "kind regards", "best wishes", "regards", "sincerely", "anything else", "glad (?:i|we) could",
-)  # fmt: skip
+    "good ?bye",
+    "bye",
+    "have a (?:nice|good|great|lovely)",
+    "take care",
+    "thank you",
+    "thanks",
+    "cheers",
+    "kind regards",
+    "best wishes",
+    "regards",
+    "sincerely",
+    "anything else",
+    "glad (?:i|we) could",
+)
 
 
 def vote(contact):

@@ -9,16 +9,24 @@ EXAMPLES = [
 ]
 
 _DEAD = (
-    "(?:are you|anyone|anybody|is anybody|is anyone|you still|still) (?:still )?there", "can you hear me",
-    "(?:can't|cannot) hear (?:you|anything)", "hello hello", "(?:gone|went) (?:dead|quiet|silent)", "cut (?:me )?off",
-    "hung up", "lost (?:you|them|the line|him|her)", "line (?:is|went|has gone|just) dead",
+    "(?:are you|anyone|anybody|is anybody|is anyone|you still|still) (?:still )?there",
+    "can you hear me",
+    "(?:can't|cannot) hear (?:you|anything)",
+    "hello hello",
+    "(?:gone|went) (?:dead|quiet|silent)",
+    "cut (?:me )?off",
+    "hung up",
+    "lost (?:you|them|the line|him|her)",
+    "line (?:is|went|has gone|just) dead",
     "(?:what|where) (?:happened|did you go)",
-)  # fmt: skip
+)
 
 
 def vote(contact):
     return (
         "yes"
-        if contact.roles[-1:] == ("customer",) and len(contact.roles) > 1 and contact.last.mentions(*_DEAD)
+        if contact.roles[-1:] == ("customer",)
+        and len(contact.roles) > 1
+        and contact.last.mentions(*_DEAD)
         else None
     )

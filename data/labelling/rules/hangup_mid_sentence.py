@@ -5,7 +5,10 @@ import re
 LABEL = "friction_system_hangup"
 EXAMPLES = [
     ({"turns": [("customer", "why"), ("agent", "i have checked your account and the")]}, "yes"),
-    ({"turns": [("customer", "why"), ("agent", "i have checked that"), ("customer", "hello")]}, None),
+    (
+        {"turns": [("customer", "why"), ("agent", "i have checked that"), ("customer", "hello")]},
+        None,
+    ),
     ({"turns": [("customer", "why"), ("agent", "because it is new")]}, None),
     ({"turns": [("customer", "why"), ("agent", "i will let you")], "channel": "chat"}, None),
 ]

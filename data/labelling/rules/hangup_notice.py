@@ -10,16 +10,27 @@ EXAMPLES = [
 ]
 
 _BROKE = (
-    "disconnect(?:ed|s|ion)?", "(?:timed|time) out", "timeout",
+    "disconnect(?:ed|s|ion)?",
+    "(?:timed|time) out",
+    "timeout",
     "(?:call|line|chat|session|connection|conversation) (?:was |has |has been |is |got |unexpectedly )*(?:dropped|"
-    "lost|ended|closed|terminated|cut|interrupted|failed|expired|gone)", "hung up", "hangup",
-    "dropped (?:the )?(?:call|line)", "cut off", "lost (?:the )?(?:call|caller|line|connection|customer)",
-    "technical (?:error|fault)", "system error", "ended unexpectedly", "inactiv(?:e|ity)",
-)  # fmt: skip
+    "lost|ended|closed|terminated|cut|interrupted|failed|expired|gone)",
+    "hung up",
+    "hangup",
+    "dropped (?:the )?(?:call|line)",
+    "cut off",
+    "lost (?:the )?(?:call|caller|line|connection|customer)",
+    "technical (?:error|fault)",
+    "system error",
+    "ended unexpectedly",
+    "inactiv(?:e|ity)",
+)
 _NOTE = (
     "(?:call|line|connection) (?:was |got |has |went )?(?:dropped|lost|cut|cut off|dead|broke)",
-    "lost the (?:caller|call|line)", "(?:got|was|were) (?:cut off|disconnected)", "call ended by",
-)  # fmt: skip
+    "lost the (?:caller|call|line)",
+    "(?:got|was|were) (?:cut off|disconnected)",
+    "call ended by",
+)
 
 
 def vote(contact):

@@ -10,10 +10,16 @@ EXAMPLES = [
 _SERVED = (
     "(?:has|have) been (?:taken|sent|booked|updated|received|completed|recorded|changed|confirmed|texted|registered)",
     "(?:your|the) (?:balance|reference|next bill|next payment|order|request|confirmation|appointment) (?:number "
-    ")?(?:is|was|has)", "(?:connecting|transferring|putting|forwarding) (?:you|the call|to)", "thank you for using",
-    "completed?", "confirmed", "we (?:have )?(?:sent|texted|emailed)", "done", "played",
+    ")?(?:is|was|has)",
+    "(?:connecting|transferring|putting|forwarding) (?:you|the call|to)",
+    "thank you for using",
+    "completed?",
+    "confirmed",
+    "we (?:have )?(?:sent|texted|emailed)",
+    "done",
+    "played",
     "self service (?:ok|complete|done)",
-)  # fmt: skip
+)
 
 
 def vote(contact):

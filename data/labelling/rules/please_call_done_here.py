@@ -15,5 +15,7 @@ _DONE = (
 
 
 def vote(contact):
-    calls = contact.agent.mentions("call", "phone", "ring", "hotline", "number", "dial", "telephone")
+    calls = contact.agent.mentions(
+        "call", "phone", "ring", "hotline", "number", "dial", "telephone"
+    )
     return "no" if contact.written and contact.agent.affirms(*_DONE) and not calls else None

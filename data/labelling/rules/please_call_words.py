@@ -14,10 +14,13 @@ _CALL = (
     ")?(?:a )?(?:call|ring|phone|telephone|dial)(?: us| our| the| in| back| on| 0)?",
     "give (?:us|them|our [a-z]+) a (?:call|ring)",
     "(?:only|handled|done|solved|dealt with|sorted|possible) (?:be )?(?:[a-z]+ )?(?:by|over|on) (?:the )?(?:phone|"
-    "telephone)", "(?:by|over|on) the (?:phone|telephone)",
-    "call (?:us|our|the) (?:[a-z]+ )?(?:on|at|line|number|team|centre|hotline)", "hotline", "phone (?:line|team)",
+    "telephone)",
+    "(?:by|over|on) the (?:phone|telephone)",
+    "call (?:us|our|the) (?:[a-z]+ )?(?:on|at|line|number|team|centre|hotline)",
+    "hotline",
+    "phone (?:line|team)",
     "(?:our|free) (?:[a-z]+ )?number",
-)  # fmt: skip
+)
 _WE_CALL = (
     "(?:we|i|they|someone|colleague|he|she|team)(?: will|'ll| can| could| to)? (?:give you a )?(?:call|ring|phone)",
 )

@@ -2,21 +2,37 @@
 
 LABEL = "friction_pressed_zero"
 EXAMPLES = [
-    ({"turns": [("system", "press 1"), ("system", "transferring you to an agent")], "channel": "ivr"}, "yes"),
-    ({"turns": [("system", "press 1"), ("system", "your balance is nine pounds")], "channel": "ivr"}, None),
+    (
+        {
+            "turns": [("system", "press 1"), ("system", "transferring you to an agent")],
+            "channel": "ivr",
+        },
+        "yes",
+    ),
+    (
+        {
+            "turns": [("system", "press 1"), ("system", "your balance is nine pounds")],
+            "channel": "ivr",
+        },
+        None,
+    ),
     ({"agent": "transferring you to an agent"}, None),
 ]
 
 _HANDOVER = (
     "(?:transferr?|connect|pass|rout|forward|hand|divert)(?:ing|ed)? [a-z ]*(?:agent|advisor|adviser|operator|"
-    "person|colleague|team|someone|queue|representative|human)", "left (?:the )?(?:menu|self service)", "opted out",
+    "person|colleague|team|someone|queue|representative|human)",
+    "left (?:the )?(?:menu|self service)",
+    "opted out",
     "(?:agent|advisor|operator|person|human) (?:was )?(?:requested|asked for|wanted|chosen)",
-)  # fmt: skip
+)
 
 
 def vote(contact):
     return (
         "yes"
-        if contact.channel == "ivr" and contact.roles[-1:] == ("system",) and contact.last.mentions(*_HANDOVER)
+        if contact.channel == "ivr"
+        and contact.roles[-1:] == ("system",)
+        and contact.last.mentions(*_HANDOVER)
         else None
     )

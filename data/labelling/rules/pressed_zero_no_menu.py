@@ -9,4 +9,8 @@ EXAMPLES = [
 
 
 def vote(contact):
-    return "no" if contact.roles and "system" not in contact.roles and contact.channel != "ivr" else None
+    return (
+        "no"
+        if contact.roles and "system" not in contact.roles and contact.channel != "ivr"
+        else None
+    )

@@ -2,7 +2,13 @@
 
 LABEL = "friction_pressed_zero"
 EXAMPLES = [
-    ({"turns": [("system", "press 1"), ("system", "your payment has been taken")], "channel": "ivr"}, "no"),
+    (
+        {
+            "turns": [("system", "press 1"), ("system", "your payment has been taken")],
+            "channel": "ivr",
+        },
+        "no",
+    ),
     ({"turns": [("system", "press 1"), ("system", "sorry, goodbye")], "channel": "ivr"}, None),
 ]
 
@@ -15,6 +21,12 @@ _SERVED = (
 
 
 def vote(contact):
-    person = contact.last.mentions("agent", "advisor", "adviser", "operator", "colleague", "0", "zero", "person")
-    served = contact.channel == "ivr" and contact.roles[-1:] == ("system",) and contact.last.affirms(*_SERVED)
+    person = contact.last.mentions(
+        "agent", "advisor", "adviser", "operator", "colleague", "0", "zero", "person"
+    )
+    served = (
+        contact.channel == "ivr"
+        and contact.roles[-1:] == ("system",)
+        and contact.last.affirms(*_SERVED)
+    )
     return "no" if served and not person else None

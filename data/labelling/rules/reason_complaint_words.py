@@ -9,13 +9,27 @@ EXAMPLES = [
 ]
 
 _COMPLAIN = (
-    "complaints?", "complain", "complaining", "(?:speak|talk) to (?:a|the|your) (?:manager|supervisor|boss)",
-    "ombudsman", "regulator", "(?:rude|unprofessional|disrespectful|unhelpful)", "lied to(?: me)?",
-    "the way (?:i was|you|i've been) treated", "unacceptable", "disgrace(?:ful)?", "disgusted", "compensation",
-    "trading standards", "solicitor", "lawyer",
+    "complaints?",
+    "complain",
+    "complaining",
+    "(?:speak|talk) to (?:a|the|your) (?:manager|supervisor|boss)",
+    "ombudsman",
+    "regulator",
+    "(?:rude|unprofessional|disrespectful|unhelpful)",
+    "lied to(?: me)?",
+    "the way (?:i was|you|i've been) treated",
+    "unacceptable",
+    "disgrace(?:ful)?",
+    "disgusted",
+    "compensation",
+    "trading standards",
+    "solicitor",
+    "lawyer",
     "(?:worst|terrible|appalling|awful|dreadful) (?:customer )?(?:service|company|experience|treatment)",
-    "how i was treated", "hung up on me", "nobody (?:ever )?(?:calls|called|listens|cares|answers)",
-)  # fmt: skip
+    "how i was treated",
+    "hung up on me",
+    "nobody (?:ever )?(?:calls|called|listens|cares|answers)",
+)
 
 
 def vote(contact):

@@ -10,16 +10,30 @@ EXAMPLES = [
 ]
 
 _SENT = (
-    "parcel", "package (?:has|is|was|never|hasn't|didn't)", "courier", "shipping", "shipped", "shipment", "tracking",
-    "deliver(?:y|ed|ies|ing)?", "where is (?:my|the|our)", "(?:wrong|damaged) (?:item|product|one|size|box|order)",
-    "sent (?:me )?(?:the|a) wrong", "dispatch(?:ed)?", "in the post",
+    "parcel",
+    "package (?:has|is|was|never|hasn't|didn't)",
+    "courier",
+    "shipping",
+    "shipped",
+    "shipment",
+    "tracking",
+    "deliver(?:y|ed|ies|ing)?",
+    "where is (?:my|the|our)",
+    "(?:wrong|damaged) (?:item|product|one|size|box|order)",
+    "sent (?:me )?(?:the|a) wrong",
+    "dispatch(?:ed)?",
+    "in the post",
     "(?:not|[a-z]+n't|never) (?:[a-z]+ )?(?:arrive|arrived|come|came|received|receive|turned up|here|shown up|turn "
-    "up|show up)", "never (?:showed|turned) up", "nothing (?:has |ha )?(?:come|arrived)",
+    "up|show up)",
+    "never (?:showed|turned) up",
+    "nothing (?:has |ha )?(?:come|arrived)",
     "(?:going to|when will|will it|should it|did it|does it) (?:[a-z]+ )?(?:arrive|come)",
     "(?:when|how long|where)(?: [a-z]+){0,6} (?:arrive|receive|get to me|get here|be here|turn up)",
-    "waiting for (?:my|the|a) (?:[a-z]+ )?(?:order|card|router|box|engineer|technician|delivery|phone)", "i ordered",
-    "(?:my|the) order", "to install",
-)  # fmt: skip
+    "waiting for (?:my|the|a) (?:[a-z]+ )?(?:order|card|router|box|engineer|technician|delivery|phone)",
+    "i ordered",
+    "(?:my|the) order",
+    "to install",
+)
 _LETTERS = ("(?:refund|confirmation|email|e mail|code|answer|reply)",)
 
 

@@ -4,12 +4,24 @@ import re
 
 LABEL = "reason"
 EXAMPLES = [
-    ({"turns": [("system", "press 1 for bills"), ("customer", "selected billing")], "channel": "ivr"}, "billing"),
     (
-        {"turns": [("system", "how can we help"), ("customer", "chose: technical support")], "channel": "ivr"},
+        {
+            "turns": [("system", "press 1 for bills"), ("customer", "selected billing")],
+            "channel": "ivr",
+        },
+        "billing",
+    ),
+    (
+        {
+            "turns": [("system", "how can we help"), ("customer", "chose: technical support")],
+            "channel": "ivr",
+        },
         "technical",
     ),
-    ({"turns": [("system", "how can we help"), ("customer", "selected 9")], "channel": "ivr"}, None),
+    (
+        {"turns": [("system", "how can we help"), ("customer", "selected 9")], "channel": "ivr"},
+        None,
+    ),
     ({"customer": "billing"}, None),
 ]
 
@@ -29,8 +41,13 @@ _TOPICS = {
 def vote(contact):
     if "system" not in contact.roles or "customer" not in contact.roles:
         return None
-    chosen = re.search(r"\b(?:selected|chose|pressed|picked|option|choice|topic)\b[ ,]*([^,/]*)", contact.customer.text)
+    chosen = re.search(
+        r"\b(?:selected|chose|pressed|picked|option|choice|topic)\b[ ,]*([^,/]*)",
+        contact.customer.text,
+    )
     if not chosen:
         return None
-    topics = [topic for topic, words in _TOPICS.items() if re.search(rf"\b(?:{words})\b", chosen[1])]
+    topics = [
+        topic for topic, words in _TOPICS.items() if re.search(rf"\b(?:{words})\b", chosen[1])
+    ]
     return topics[0] if len(topics) == 1 else None

@@ -10,16 +10,24 @@ EXAMPLES = [
 ]
 
 _NOTHING = (
-    "no (?:internet|service|signal|connection|broadband|network|phone|line|dial tone)(?: at all)?", "outage",
-    "outages", "nothing works", "nothing is working", "power cut", "blackout",
+    "no (?:internet|service|signal|connection|broadband|network|phone|line|dial tone)(?: at all)?",
+    "outage",
+    "outages",
+    "nothing works",
+    "nothing is working",
+    "power cut",
+    "blackout",
     "(?:is|are|has been|went|gone|been|all) (?:completely |all |totally )?(?:down|dead|off)",
     "lost (?:its|their|our|all|the|my) (?:[a-z]+ )?(?:connection|service|signal|internet)",
-)  # fmt: skip
+)
 _AREA = (
     "(?:in|across) (?:my|our|the|this) (?:whole |entire )?(?:area|street|road|town|village|postcode|building|"
-    "neighbourhood)", "(?:the|my|our) neighbou?rs?", "whole (?:street|area|road|town|building)",
-    "nobody (?:on|in) (?:our|my|the)", "all of [a-z ]+ (?:has|have|is)",
-)  # fmt: skip
+    "neighbourhood)",
+    "(?:the|my|our) neighbou?rs?",
+    "whole (?:street|area|road|town|building)",
+    "nobody (?:on|in) (?:our|my|the)",
+    "all of [a-z ]+ (?:has|have|is)",
+)
 
 
 def vote(contact):

@@ -25,5 +25,7 @@ _QUEUES = {
 
 def vote(contact):
     words = re.sub(r"[^a-z]+", " ", contact.queue.lower())
-    topics = [reason for reason, pattern in _QUEUES.items() if re.search(rf"\b(?:{pattern})\b", words)]
+    topics = [
+        reason for reason, pattern in _QUEUES.items() if re.search(rf"\b(?:{pattern})\b", words)
+    ]
     return topics[0] if len(topics) == 1 else None

@@ -10,14 +10,31 @@ EXAMPLES = [
 ]
 
 _FAULT = (
-    "keeps? (?:dropping|cutting|freezing|crashing|restarting|rebooting|losing|disconnecting|buffering)", "drops",
-    "(?:very|so|really|too|painfully) slow", "is slow", "slowly", "error", "red light", "flashing", "wi ?fi",
+    "keeps? (?:dropping|cutting|freezing|crashing|restarting|rebooting|losing|disconnecting|buffering)",
+    "drops",
+    "(?:very|so|really|too|painfully) slow",
+    "is slow",
+    "slowly",
+    "error",
+    "red light",
+    "flashing",
+    "wi ?fi",
     "frozen",
     "(?:can't|cannot|can not|won't|unable to|couldn't|doesn't|does not|will not) (?:[a-z]+ )?(?:log|login|connect|"
-    "get online|sign in|start|turn on|load|pair|sync|reach|get a picture|see a picture)", "stopped working",
-    "(?:not|[a-z]+n't|hasn't|never) (?:[a-z]+ )?(?:work|works|working|worked)(?: properly)?", "broken", "faulty",
-    "megabits", "restart", "reset", "password", "freezes", "crashes", "no picture", "after the update",
-)  # fmt: skip
+    "get online|sign in|start|turn on|load|pair|sync|reach|get a picture|see a picture)",
+    "stopped working",
+    "(?:not|[a-z]+n't|hasn't|never) (?:[a-z]+ )?(?:work|works|working|worked)(?: properly)?",
+    "broken",
+    "faulty",
+    "megabits",
+    "restart",
+    "reset",
+    "password",
+    "freezes",
+    "crashes",
+    "no picture",
+    "after the update",
+)
 _MONEY = ("payment", "direct debit", "card")
 
 

@@ -6,7 +6,16 @@ from collections import Counter
 LABEL = "reason"
 EXAMPLES = [
     ({"customer": "the invoice says fifty, the charge on my statement is sixty"}, "billing"),
-    ({"turns": [("customer", "hello"), ("agent", "go on"), ("customer", "the driver has my parcel")]}, "delivery"),
+    (
+        {
+            "turns": [
+                ("customer", "hello"),
+                ("agent", "go on"),
+                ("customer", "the driver has my parcel"),
+            ]
+        },
+        "delivery",
+    ),
     ({"customer": "the parcel and the invoice"}, None),
     ({"customer": "hello, good morning"}, None),
 ]
@@ -27,7 +36,9 @@ _TOPIC = {noun: topic for topic, nouns in _NOUNS.items() for noun in nouns.split
 
 def vote(contact):
     nouns = Counter(
-        _TOPIC[word] for word in re.findall(r"[a-z]+", f"{contact.customer.text} {contact.note.text}") if word in _TOPIC
+        _TOPIC[word]
+        for word in re.findall(r"[a-z]+", f"{contact.customer.text} {contact.note.text}")
+        if word in _TOPIC
     )
     if not nouns:
         return None

@@ -10,12 +10,23 @@ EXAMPLES = [
 ]
 
 _MORE = (
-    "upgrade", "upgrading", "upgraded", "add (?:a|an|the|another|on)?", "sign up", "signing up",
+    "upgrade",
+    "upgrading",
+    "upgraded",
+    "add (?:a|an|the|another|on)?",
+    "sign up",
+    "signing up",
     "(?:an|the|your|new) offer",
     "(?:faster|bigger|better|larger|higher|more) (?:line|plan|package|speed|tariff|data|internet|deal|allowance|"
-    "bundle)", "move up", "go up to", "(?:change|switch|move|go) to (?:the|a) [a-z]+ (?:plan|package|tariff|bundle)",
-    "interested in", "what (?:would|does|do) (?:it|that|the|you) [a-z ]*cost", "as well on my", "subscribe",
-)  # fmt: skip
+    "bundle)",
+    "move up",
+    "go up to",
+    "(?:change|switch|move|go) to (?:the|a) [a-z]+ (?:plan|package|tariff|bundle)",
+    "interested in",
+    "what (?:would|does|do) (?:it|that|the|you) [a-z ]*cost",
+    "as well on my",
+    "subscribe",
+)
 
 
 def vote(contact):

@@ -8,10 +8,35 @@ EXAMPLES = [
 ]
 
 _PAST = (
-    "again", "already", "still", "time", "before", "last", "yesterday", "told", "promised", "back", "called", "spoke",
-    "wrote", "rang", "phoned", "previous", "chasing", "explained", "colleague", "ago", "twice", "repeat(?:ed)?",
-    "second", "third", "fourth", "follow(?:ing)?", "once more", "another",
-)  # fmt: skip
+    "again",
+    "already",
+    "still",
+    "time",
+    "before",
+    "last",
+    "yesterday",
+    "told",
+    "promised",
+    "back",
+    "called",
+    "spoke",
+    "wrote",
+    "rang",
+    "phoned",
+    "previous",
+    "chasing",
+    "explained",
+    "colleague",
+    "ago",
+    "twice",
+    "repeat(?:ed)?",
+    "second",
+    "third",
+    "fourth",
+    "follow(?:ing)?",
+    "once more",
+    "another",
+)
 
 
 def vote(contact):

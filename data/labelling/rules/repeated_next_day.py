@@ -9,4 +9,6 @@ EXAMPLES = [
 
 
 def vote(contact):
-    return "yes" if contact.hours_since_last is not None and contact.hours_since_last <= 48 else None
+    return (
+        "yes" if contact.hours_since_last is not None and contact.hours_since_last <= 48 else None
+    )

@@ -14,17 +14,24 @@ _CALMS = (
     "(?:so|very|really|truly|terribly|awfully) sorry (?:about|for|to hear|that)",
     "sorry (?:to hear|for the (?:trouble|inconvenience|hassle|bother)|you(?:'ve| have) had|about all)",
     "(?:hear|see|tell|sense) (?:that )?you(?:'re| are) (?:[a-z]+ )?(?:upset|angry|annoyed|frustrated|unhappy)",
-    "not how it should be", "must be (?:[a-z]+ )?(?:frustrating|annoying|upsetting)",
+    "not how it should be",
+    "must be (?:[a-z]+ )?(?:frustrating|annoying|upsetting)",
     "(?:customer|cust|caller) (?:was |is |very |quite |got |really |extremely )*(?:upset|angry|annoyed|unhappy|"
-    "frustrated|furious|rude|irate|dissatisfied|cross)", "not happy",
+    "frustrated|furious|rude|irate|dissatisfied|cross)",
+    "not happy",
     "(?:very|quite|really|extremely|rather) (?:unhappy|angry|upset|annoyed|cross|dissatisfied)",
-    "raised (?:his|her|their) voice", "i (?:do |sincerely |really )?apologi[sz]e for (?:the|all|this|what)",
-)  # fmt: skip
+    "raised (?:his|her|their) voice",
+    "i (?:do |sincerely |really )?apologi[sz]e for (?:the|all|this|what)",
+)
 _PLEASED = (
     "(?:customer|cust|caller) (?:was |is |very |quite |really |left )*(?:happy|pleased|satisfied|friendly|grateful|"
-    "thankful|delighted)", "happy customer", "(?:very|really|quite|so) (?:friendly|happy|pleased|nice|grateful)",
-    "thanked (?:us|me)", "friendly (?:call|chat|customer)", "glad (?:i|we|that|to hear)",
-)  # fmt: skip
+    "thankful|delighted)",
+    "happy customer",
+    "(?:very|really|quite|so) (?:friendly|happy|pleased|nice|grateful)",
+    "thanked (?:us|me)",
+    "friendly (?:call|chat|customer)",
+    "glad (?:i|we|that|to hear)",
+)
 
 
 def vote(contact):

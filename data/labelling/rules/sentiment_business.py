@@ -11,20 +11,68 @@ EXAMPLES = [
 ]
 
 _MOOD = (
-    "ridiculous", "unacceptable", "fed up", "angry", "furious", "annoy(?:ed|ing)", "frustrat(?:ed|ing|ion)",
-    "disappoint(?:ed|ing)", "useless", "terrible", "awful", "disgust(?:ed|ing)", "disgrace(?:ful)?", "joke", "worst",
-    "enough", "sick of", "waste", "hopeless", "unbelievable", "unhappy", "upset", "patience", "happy", "pleased",
-    "brilliant", "wonderful", "excellent", "fantastic", "amazing", "perfect", "lovely", "helpful", "great", "so much",
-    "a lot", "appreciate", "love", "star", "complaint", "impressed", "quick", "finally", "listening", "believe",
-    "paying you", "treated", "still", "hours", "ages",
-)  # fmt: skip
+    "ridiculous",
+    "unacceptable",
+    "fed up",
+    "angry",
+    "furious",
+    "annoy(?:ed|ing)",
+    "frustrat(?:ed|ing|ion)",
+    "disappoint(?:ed|ing)",
+    "useless",
+    "terrible",
+    "awful",
+    "disgust(?:ed|ing)",
+    "disgrace(?:ful)?",
+    "joke",
+    "worst",
+    "enough",
+    "sick of",
+    "waste",
+    "hopeless",
+    "unbelievable",
+    "unhappy",
+    "upset",
+    "patience",
+    "happy",
+    "pleased",
+    "brilliant",
+    "wonderful",
+    "excellent",
+    "fantastic",
+    "amazing",
+    "perfect",
+    "lovely",
+    "helpful",
+    "great",
+    "so much",
+    "a lot",
+    "appreciate",
+    "love",
+    "star",
+    "complaint",
+    "impressed",
+    "quick",
+    "finally",
+    "listening",
+    "believe",
+    "paying you",
+    "treated",
+    "still",
+    "hours",
+    "ages",
+)
 
 
 def vote(contact):
-    if contact.note.text and not contact.note.mentions(*_MOOD, "cross", "rude", "friendly", "thanked"):
+    if contact.note.text and not contact.note.mentions(
+        *_MOOD, "cross", "rude", "friendly", "thanked"
+    ):
         return "neutral"
     return (
         "neutral"
-        if "agent" in contact.roles and len(contact.customer) >= 5 and not contact.customer.mentions(*_MOOD)
+        if "agent" in contact.roles
+        and len(contact.customer) >= 5
+        and not contact.customer.mentions(*_MOOD)
         else None
     )

@@ -9,18 +9,60 @@ EXAMPLES = [
 ]
 
 _BITTER = (
-    "whatever", "don't care", "useless", "(?:had|have) enough", "never again", "ridiculous", "fed up",
-    "not good enough", "joke", "leaving", "elsewhere", "regulator", "complain", "disappointed", "forget it",
-    "no help", "waste",
-)  # fmt: skip
+    "whatever",
+    "don't care",
+    "useless",
+    "(?:had|have) enough",
+    "never again",
+    "ridiculous",
+    "fed up",
+    "not good enough",
+    "joke",
+    "leaving",
+    "elsewhere",
+    "regulator",
+    "complain",
+    "disappointed",
+    "forget it",
+    "no help",
+    "waste",
+)
 _WARM = (
-    "great", "perfect", "brilliant", "lovely", "wonderful", "excellent", "fantastic", "so much", "a lot", "very much",
-    "helpful", "appreciate", "pleased", "happy", "star", "amazing", "(?:so|very|most|really) kind",
-)  # fmt: skip
+    "great",
+    "perfect",
+    "brilliant",
+    "lovely",
+    "wonderful",
+    "excellent",
+    "fantastic",
+    "so much",
+    "a lot",
+    "very much",
+    "helpful",
+    "appreciate",
+    "pleased",
+    "happy",
+    "star",
+    "amazing",
+    "(?:so|very|most|really) kind",
+)
 _PLAIN = (
-    "ok(?:ay)?", "alright", "all right", "fine", "right", "thanks", "thank you", "bye", "i see", "understood",
-    "got it", "sure", "good ?bye", "will do", "cheers",
-)  # fmt: skip
+    "ok(?:ay)?",
+    "alright",
+    "all right",
+    "fine",
+    "right",
+    "thanks",
+    "thank you",
+    "bye",
+    "i see",
+    "understood",
+    "got it",
+    "sure",
+    "good ?bye",
+    "will do",
+    "cheers",
+)
 
 
 def vote(contact):

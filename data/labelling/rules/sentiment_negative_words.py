@@ -9,15 +9,54 @@ EXAMPLES = [
 ]
 
 _ANGRY = (
-    "ridiculous", "unacceptable", "fed up", "angry", "furious", "annoy(?:ed|ing)", "frustrat(?:ed|ing|ion)",
-    "disappoint(?:ed|ing|ment)", "useless", "terrible", "awful", "horrible", "appalling", "disgust(?:ed|ing)",
-    "disgrace(?:ful)?", "shambles", "shame(?:ful)?", "joke", "worst", "pathetic", "nightmare", "had enough",
-    "sick (?:of|and tired)", "waste of (?:my )?time", "hopeless", "rubbish", "unbelievable", "outrageous",
-    "scandal(?:ous)?", "(?:not|never|[a-z]+n't) (?:[a-z]+ )?(?:good enough|happy|impressed|acceptable|satisfied)",
-    "unhappy", "upset", "rude", "lost (?:my )?patience", "hate", "poor (?:service|show)", "wtf", "damn", "hell",
-    "stupid", "tired of", "can't believe", "beyond belief", "how (?:hard|difficult) can", "not listening",
-    "what (?:am i|are we|do i) (?:even )?(?:paying|pay)", "nobody (?:listens|cares|helps)",
-)  # fmt: skip
+    "ridiculous",
+    "unacceptable",
+    "fed up",
+    "angry",
+    "furious",
+    "annoy(?:ed|ing)",
+    "frustrat(?:ed|ing|ion)",
+    "disappoint(?:ed|ing|ment)",
+    "useless",
+    "terrible",
+    "awful",
+    "horrible",
+    "appalling",
+    "disgust(?:ed|ing)",
+    "disgrace(?:ful)?",
+    "shambles",
+    "shame(?:ful)?",
+    "joke",
+    "worst",
+    "pathetic",
+    "nightmare",
+    "had enough",
+    "sick (?:of|and tired)",
+    "waste of (?:my )?time",
+    "hopeless",
+    "rubbish",
+    "unbelievable",
+    "outrageous",
+    "scandal(?:ous)?",
+    "(?:not|never|[a-z]+n't) (?:[a-z]+ )?(?:good enough|happy|impressed|acceptable|satisfied)",
+    "unhappy",
+    "upset",
+    "rude",
+    "lost (?:my )?patience",
+    "hate",
+    "poor (?:service|show)",
+    "wtf",
+    "damn",
+    "hell",
+    "stupid",
+    "tired of",
+    "can't believe",
+    "beyond belief",
+    "how (?:hard|difficult) can",
+    "not listening",
+    "what (?:am i|are we|do i) (?:even )?(?:paying|pay)",
+    "nobody (?:listens|cares|helps)",
+)
 
 
 def vote(contact):
@@ -25,6 +64,8 @@ def vote(contact):
     return (
         "negative"
         if said.affirms(*_ANGRY)
-        or said.mentions("(?:not|never|[a-z]+n't) (?:[a-z]+ )?(?:good enough|happy|impressed|acceptable|satisfied)")
+        or said.mentions(
+            "(?:not|never|[a-z]+n't) (?:[a-z]+ )?(?:good enough|happy|impressed|acceptable|satisfied)"
+        )
         else None
     )

@@ -9,15 +9,45 @@ EXAMPLES = [
 ]
 
 _PRAISE = (
-    "brilliant", "wonderful", "excellent", "fantastic", "amazing", "perfect", "lovely", "superb", "awesome",
-    "delighted", "great (?:service|help|job|work|stuff|news|thank)?",
+    "brilliant",
+    "wonderful",
+    "excellent",
+    "fantastic",
+    "amazing",
+    "perfect",
+    "lovely",
+    "superb",
+    "awesome",
+    "delighted",
+    "great (?:service|help|job|work|stuff|news|thank)?",
     "(?:so|very|really|most|extremely) (?:helpful|kind|friendly|quick|nice|pleased|happy|grateful|fast|good)",
-    "thank you (?:so|very) much", "thanks (?:a lot|so much|a million|ever so)", "many thanks", "much appreciated",
-    "really appreciate", "you(?:'re| are) a star", "made my day", "(?:love|loved|loving)", "well done", "impressed",
-    "pleased", "that was (?:quick|easy|fast|painless)", "exactly what", "best (?:service|company)", "relief",
+    "thank you (?:so|very) much",
+    "thanks (?:a lot|so much|a million|ever so)",
+    "many thanks",
+    "much appreciated",
+    "really appreciate",
+    "you(?:'re| are) a star",
+    "made my day",
+    "(?:love|loved|loving)",
+    "well done",
+    "impressed",
+    "pleased",
+    "that was (?:quick|easy|fast|painless)",
+    "exactly what",
+    "best (?:service|company)",
+    "relief",
     "happy (?:with|now|that)",
-)  # fmt: skip
-_BUT = ("ridiculous", "fed up", "useless", "terrible", "worst", "angry", "unacceptable", "disappointed")
+)
+_BUT = (
+    "ridiculous",
+    "fed up",
+    "useless",
+    "terrible",
+    "worst",
+    "angry",
+    "unacceptable",
+    "disappointed",
+)
 
 
 def vote(contact):

@@ -4,10 +4,31 @@ from itertools import pairwise
 
 LABEL = "friction_transfer"
 EXAMPLES = [
-    ({"turns": [("agent", "hi"), ("customer", "bill"), ("agent", "wait"), ("agent", "bob"), ("customer", "y")]}, "yes"),
-    ({"turns": [("agent", "hi"), ("customer", "my bill"), ("agent", "sure"), ("customer", "thanks")]}, None),
+    (
+        {
+            "turns": [
+                ("agent", "hi"),
+                ("customer", "bill"),
+                ("agent", "wait"),
+                ("agent", "bob"),
+                ("customer", "y"),
+            ]
+        },
+        "yes",
+    ),
+    (
+        {
+            "turns": [
+                ("agent", "hi"),
+                ("customer", "my bill"),
+                ("agent", "sure"),
+                ("customer", "thanks"),
+            ]
+        },
+        None,
+    ),
     ({"turns": [("agent", "hi"), ("agent", "hello")], "channel": "chat"}, None),
-]  # fmt: skip
+]
 
 
 def vote(contact):

@@ -4,10 +4,27 @@ from itertools import pairwise
 
 LABEL = "friction_transfer"
 EXAMPLES = [
-    ({"turns": [("agent", "hi"), ("customer", "my bill"), ("agent", "sure"), ("customer", "thanks")]}, "no"),
+    (
+        {
+            "turns": [
+                ("agent", "hi"),
+                ("customer", "my bill"),
+                ("agent", "sure"),
+                ("customer", "thanks"),
+            ]
+        },
+        "no",
+    ),
     ({"channel": "ivr", "system": "press 1"}, "no"),
     (
-        {"turns": [("agent", "hi"), ("customer", "my bill"), ("agent", "one moment"), ("agent", "hello, bob here")]},
+        {
+            "turns": [
+                ("agent", "hi"),
+                ("customer", "my bill"),
+                ("agent", "one moment"),
+                ("agent", "hello, bob here"),
+            ]
+        },
         None,
     ),
     ({"agent": "spoke to customer, transferred to second line"}, None),

@@ -4,11 +4,29 @@ import re
 
 LABEL = "friction_transfer"
 EXAMPLES = [
-    ({"turns": [("agent", "hello, you are speaking with ann"), ("customer", "my bill"), ("agent", "one moment"),
-                ("agent", "hello, this is bob in billing, how can i help")]}, "yes"),
-    ({"turns": [("agent", "hello, this is ann"), ("customer", "hi"), ("agent", "this is a good plan")]}, None),
+    (
+        {
+            "turns": [
+                ("agent", "hello, you are speaking with ann"),
+                ("customer", "my bill"),
+                ("agent", "one moment"),
+                ("agent", "hello, this is bob in billing, how can i help"),
+            ]
+        },
+        "yes",
+    ),
+    (
+        {
+            "turns": [
+                ("agent", "hello, this is ann"),
+                ("customer", "hi"),
+                ("agent", "this is a good plan"),
+            ]
+        },
+        None,
+    ),
     ({"agent": "hello"}, None),
-]  # fmt: skip
+]
 
 _GREETING = re.compile(
     r"\b(?:hello|hi|good (?:morning|afternoon|evening)|welcome|speaking|my name is|"
@@ -22,5 +40,7 @@ def vote(contact):
         return None
     turns = contact.agent.text.split(" / ")
     again = any(_GREETING.search(turn) for turn in turns[1:-1])
-    last = len(turns) > 1 and _GREETING.search(turns[-1]) and "how can i" in turns[-1]  # else it may be a goodbye
+    last = (
+        len(turns) > 1 and _GREETING.search(turns[-1]) and "how can i" in turns[-1]
+    )  # else it may be a goodbye
     return "yes" if again or last else None

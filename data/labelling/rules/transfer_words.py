@@ -13,15 +13,23 @@ _PASSED = (
     "put(?:ting)? you (?:through|on to|over|across)",
     "transfer(?:ring|red)? (?:you|the call|this call|your call|the customer|customer|caller|to|over)",
     "pass(?:ing|ed)? (?:you|the call|this|your call|the customer|caller) (?:on|over|across|to|along)",
-    "connect(?:ing)? you (?:to|with)", "hand(?:ing|ed)? (?:you|over|the call) (?:over |to )?",
+    "connect(?:ing)? you (?:to|with)",
+    "hand(?:ing|ed)? (?:you|over|the call) (?:over |to )?",
     "(?:another|different|right|other) (?:team|department) (?:will|can|has|needs|should|who)",
     "(?:get|fetch) (?:you )?(?:someone|a colleague) (?:from|in|who)",
-    "(?:been|was|were|got) (?:transferred|passed|handed|put through)", "moving you (?:over )?to", "transferred",
-    "(?:warm |cold |blind )?transfer to", "passed to", "forwarded to", "handed to",
+    "(?:been|was|were|got) (?:transferred|passed|handed|put through)",
+    "moving you (?:over )?to",
+    "transferred",
+    "(?:warm |cold |blind )?transfer to",
+    "passed to",
+    "forwarded to",
+    "handed to",
     "sent (?:on )?to (?:[a-z]+ )?(?:line|team|department)",
-)  # fmt: skip
+)
 _MONEY = ("transferred the", "transferred your (?:money|balance|credit|number)", "bank transfer")
 
 
 def vote(contact):
-    return "yes" if contact.agent.affirms(*_PASSED) and not contact.agent.mentions(*_MONEY) else None
+    return (
+        "yes" if contact.agent.affirms(*_PASSED) and not contact.agent.mentions(*_MONEY) else None
+    )

@@ -14,13 +14,21 @@ _DONE = (
     "paid|split|done|sorted)",
     "(?:that's|that is|it's|it is|you're|you are|everything is|this is|all|now|been|is|are) (?:all |now |been "
     ")?(?:done|sorted|fixed|resolved|solved|working|active|set|restored|corrected|booked|updated|credited|removed|"
-    "cancelled|in place)", "(?:resolved|solved|fixed|sorted|done|completed)",
+    "cancelled|in place)",
+    "(?:resolved|solved|fixed|sorted|done|completed)",
     "(?:should|will) (?:now )?(?:work|be fine|arrive|start)",
-)  # fmt: skip
+)
 _OPEN = (
-    "raised", "escalated", "logged", "(?:call|called|calling) (?:you )?back", "unfortunately", "afraid", "look into",
-    "get back to you", "ticket",
-)  # fmt: skip
+    "raised",
+    "escalated",
+    "logged",
+    "(?:call|called|calling) (?:you )?back",
+    "unfortunately",
+    "afraid",
+    "look into",
+    "get back to you",
+    "ticket",
+)
 
 
 def vote(contact):

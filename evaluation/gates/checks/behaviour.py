@@ -15,8 +15,15 @@ def applies(kind: str) -> bool:
 def check(evidence: Evidence) -> Check:
     """Every test that `behaviour` names has to have been made, and to be off by no more than its limit."""
     limits = evidence.params.behaviour
-    if evidence.probes is not None and evidence.facts.probed_sha256 != evidence.candidate.bundle_sha256:
-        return Check(NAME, "fail", "The behaviour tests were made with another bundle than was scored. Probe again.")
+    if (
+        evidence.probes is not None
+        and evidence.facts.probed_sha256 != evidence.candidate.bundle_sha256
+    ):
+        return Check(
+            NAME,
+            "fail",
+            "The behaviour tests were made with another bundle than was scored. Probe again.",
+        )
     made = {probe.name: probe for probe in evidence.probes or ()}
     looks = []
     for name, limit in limits.items():
@@ -25,22 +32,41 @@ def check(evidence: Evidence) -> Check:
             looks.append(Look(name, "no_evidence", threshold=limit))
             continue
         looks.append(
-            Look(name, "pass" if probe.keeps(limit) else "fail", probe.value, probe.low, probe.high,
-                 limit if probe.kind == "invariance" else -limit, clusters=probe.clusters)
-        )  # fmt: skip
+            Look(
+                name,
+                "pass" if probe.keeps(limit) else "fail",
+                probe.value,
+                probe.low,
+                probe.high,
+                limit if probe.kind == "invariance" else -limit,
+                clusters=probe.clusters,
+            )
+        )
     missing = [look.what for look in looks if look.verdict == "no_evidence"]
     broken = [look for look in looks if look.verdict == "fail"]
     if broken:
-        said = "; ".join(f"{made[look.what].promise} Found {made[look.what].said()}." for look in broken)
+        said = "; ".join(
+            f"{made[look.what].promise} Found {made[look.what].said()}." for look in broken
+        )
     elif missing:
         said = f"Nobody tested {', '.join(missing).replace('_', ' ')}."
     else:
-        said = "; ".join(f"{look.what.replace('_', ' ')} {made[look.what].said()}" for look in looks) + "."
+        said = (
+            "; ".join(f"{look.what.replace('_', ' ')} {made[look.what].said()}" for look in looks)
+            + "."
+        )
     worst = (broken or looks)[0]
     return Check(
-        NAME, "fail" if broken else "no_evidence" if missing else "pass", said, worst.what, worst.estimate, worst.low,
-        worst.high, worst.threshold, tuple(looks),
-    )  # fmt: skip
+        NAME,
+        "fail" if broken else "no_evidence" if missing else "pass",
+        said,
+        worst.what,
+        worst.estimate,
+        worst.low,
+        worst.high,
+        worst.threshold,
+        tuple(looks),
+    )
 
 
 ACCEPTS = (
@@ -49,7 +75,9 @@ ACCEPTS = (
 )
 REFUSES = (
     lambda: examples.evidence(probes={"louder": 0.4}),
-    lambda: examples.evidence(candidate=examples.churn(0.2), probes={"complaint_unresolved": -0.05}),
+    lambda: examples.evidence(
+        candidate=examples.churn(0.2), probes={"complaint_unresolved": -0.05}
+    ),
     lambda: examples.evidence(candidate=examples.churn(0.2), probes={"customer_renamed": 0.01}),
     lambda: examples.evidence(probes=None),
     lambda: examples.evidence(facts={"probed_sha256": "f" * 64}),

@@ -20,15 +20,23 @@ def check(evidence: Evidence) -> Check:
     """
     params = evidence.params
     if evidence.reference is None:
-        return Check(NAME, "no_evidence", "There is no reference to be better than. Score the champion, or the base.")
+        return Check(
+            NAME,
+            "no_evidence",
+            "There is no reference to be better than. Score the champion, or the base.",
+        )
     found = gain(evidence.candidate, evidence.reference, params.metric, evidence.seed, params.level)
     noun = "champion" if evidence.facts.reference_is_champion else "reference"
     said = f"Gain in {params.metric} over the {noun}: {found.value:+.4f}"
     if found.low is None or found.high is None:
         return Check(
-            NAME, "no_evidence", f"{said}, from a single cluster: no interval.", params.metric, found.value,
+            NAME,
+            "no_evidence",
+            f"{said}, from a single cluster: no interval.",
+            params.metric,
+            found.value,
             threshold=params.min_gain,
-        )  # fmt: skip
+        )
     passed = beyond = found.low > params.min_gain
     by_chance = ""
     if params.min_gain >= 0:  # who allows a loss does not ask for a gain that chance could not give
@@ -59,5 +67,7 @@ REFUSES = (
     lambda: examples.evidence(candidate=examples.asr(0.3, seed=2)),  # the same quality, other luck
     lambda: examples.evidence(candidate=examples.asr(0.45)),
     lambda: examples.evidence(reference=None),
-    lambda: examples.evidence(candidate=examples.asr(0.05, voices=1), reference=examples.asr(0.3, voices=1)),
+    lambda: examples.evidence(
+        candidate=examples.asr(0.05, voices=1), reference=examples.asr(0.3, voices=1)
+    ),
 )

@@ -12,7 +12,9 @@ from evaluation.metrics.bootstrap import holm, paired_p, ratio_of_sums
 from evaluation.scorecard import Scorecard
 
 NAME = "calibration"
-PROMISE = "Risks are calibrated: on the whole and within each slice, as many leave as were expected to."
+PROMISE = (
+    "Risks are calibrated: on the whole and within each slice, as many leave as were expected to."
+)
 
 
 def applies(kind: str) -> bool:
@@ -28,7 +30,11 @@ def check(evidence: Evidence) -> Check:
     """
     params = evidence.churn
     figures = evidence.candidate.facts.get("calibration") or {}
-    days = [name[5:] for name in evidence.candidate.metrics if name.startswith("brier_") and name[6:].isdigit()]
+    days = [
+        name[5:]
+        for name in evidence.candidate.metrics
+        if name.startswith("brier_") and name[6:].isdigit()
+    ]
     looks = []
     for name, found in sorted(figures.items()):
         kind = name.removeprefix("calibration_").split("_")[0]
@@ -36,12 +42,22 @@ def check(evidence: Evidence) -> Check:
             continue
         lowest, highest = getattr(params, f"calibration_{kind}")
         low, high = found["low"], found["high"]
-        what = name.removeprefix("calibration_").replace("_", " at ") + (" days" if name[-1].isdigit() else "")
-        verdict: Verdict = "no_evidence" if low is None else "fail" if high < lowest or low > highest else "pass"
+        what = name.removeprefix("calibration_").replace("_", " at ") + (
+            " days" if name[-1].isdigit() else ""
+        )
+        verdict: Verdict = (
+            "no_evidence" if low is None else "fail" if high < lowest or low > highest else "pass"
+        )
         threshold = lowest if found["value"] < (1 if kind == "slope" else 0) else highest
         looks.append(Look(what, verdict, found["value"], low, high, threshold))
-    wanted = {f"calibration_{kind}{horizon}" for kind in ("slope", "intercept") for horizon in days or [""]}
-    silent = sorted(wanted - set(figures)) + [look.what for look in looks if look.verdict == "no_evidence"]
+    wanted = {
+        f"calibration_{kind}{horizon}"
+        for kind in ("slope", "intercept")
+        for horizon in days or [""]
+    }
+    silent = sorted(wanted - set(figures)) + [
+        look.what for look in looks if look.verdict == "no_evidence"
+    ]
     if silent and not any(look.verdict == "fail" for look in looks):
         named = ", ".join(name.removeprefix("calibration_").replace("_", " at ") for name in silent)
         said = f"Calibration was not measured, or has no interval: {named}. Test on more customers."
@@ -52,12 +68,23 @@ def check(evidence: Evidence) -> Check:
         f"{look.what} {look.estimate:.3f} (95 % {look.low:.3f} to {look.high:.3f}, limit {look.threshold:g})"
         for look in lost or looks[:1]
     )
-    said = f"Surely miscalibrated: {at}." if lost else f"None of {len(looks)} figures is surely off; first: {at}."
+    said = (
+        f"Surely miscalibrated: {at}."
+        if lost
+        else f"None of {len(looks)} figures is surely off; first: {at}."
+    )
     worst = (lost or looks)[0]
     return Check(
-        NAME, "fail" if lost else "pass", said, worst.what, worst.estimate, worst.low, worst.high, worst.threshold,
+        NAME,
+        "fail" if lost else "pass",
+        said,
+        worst.what,
+        worst.estimate,
+        worst.low,
+        worst.high,
+        worst.threshold,
         tuple(looks),
-    )  # fmt: skip
+    )
 
 
 def _slices(card: Scorecard, params: ChurnGate, seed: int) -> list[Look]:
@@ -75,20 +102,34 @@ def _slices(card: Scorecard, params: ChurnGate, seed: int) -> list[Look]:
             continue
         ps.append(min(1.0, 2 * min(over, under)))
         threshold = params.max_slice_gap if gap.value > 0 else -params.max_slice_gap
-        looks.append(Look(what, "pass", gap.value, gap.low, gap.high, threshold, None, gap.clusters))
+        looks.append(
+            Look(what, "pass", gap.value, gap.low, gap.high, threshold, None, gap.clusters)
+        )
     return [
-        Look(look.what, "fail" if p <= params.slice_alpha else "pass", look.estimate, look.low, look.high,
-             look.threshold, p, look.clusters)
+        Look(
+            look.what,
+            "fail" if p <= params.slice_alpha else "pass",
+            look.estimate,
+            look.low,
+            look.high,
+            look.threshold,
+            p,
+            look.clusters,
+        )
         for look, p in zip(looks, holm(ps), strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _parts(card: Scorecard, min_clusters: int) -> Iterator[tuple[str, pl.DataFrame, str]]:
-    suffixes = [name.removeprefix("expected") for name in card.units.columns if name.startswith("expected")]
+    suffixes = [
+        name.removeprefix("expected") for name in card.units.columns if name.startswith("expected")
+    ]
     for by in card.slices:
         if by not in card.units.columns:
             continue
-        for (value,), part in card.units.filter(pl.col(by).is_not_null()).group_by([by], maintain_order=True):
+        for (value,), part in card.units.filter(pl.col(by).is_not_null()).group_by(
+            [by], maintain_order=True
+        ):
             for suffix in suffixes:
                 known = part.filter(pl.col(f"weight{suffix}") > 0)
                 if known["cluster"].n_unique() >= max(2, min_clusters):
@@ -109,5 +150,7 @@ REFUSES = (
     lambda: examples.evidence(candidate=examples.churn(0.2, shift=1.5)),
     lambda: examples.evidence(candidate=_measured(())),
     # Measured at one horizon of two.
-    lambda: examples.evidence(candidate=_measured(("calibration_slope_30", "calibration_intercept_30"))),
+    lambda: examples.evidence(
+        candidate=_measured(("calibration_slope_30", "calibration_intercept_30"))
+    ),
 )

@@ -16,7 +16,9 @@ def check(evidence: Evidence) -> Check:
     """Wants a card that is not empty and a licence, one of `licences` where those are named."""
     facts, allowed = evidence.facts, evidence.params.licences
     if not (facts.card or "").strip():
-        return Check(NAME, "no_evidence", "There is no model card. Write a card.md into the bundle.")
+        return Check(
+            NAME, "no_evidence", "There is no model card. Write a card.md into the bundle."
+        )
     if not (facts.licence or "").strip():
         return Check(NAME, "no_evidence", "The bundle names no licence. Name one when writing it.")
     if allowed and facts.licence not in allowed:

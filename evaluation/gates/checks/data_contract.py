@@ -18,14 +18,22 @@ def check(evidence: Evidence) -> Check:
     if facts.contract_ok is None:
         return Check(NAME, "no_evidence", "Nobody has validated the data. Run the validate step.")
     if not facts.contract_ok:
-        return Check(NAME, "fail", f"The data broke its contract: {facts.contract_says or 'see validate.json'}.")
+        return Check(
+            NAME,
+            "fail",
+            f"The data broke its contract: {facts.contract_says or 'see validate.json'}.",
+        )
     return Check(
-        NAME, "pass", f"The data kept its contract{f': {facts.contract_says}' if facts.contract_says else ''}."
+        NAME,
+        "pass",
+        f"The data kept its contract{f': {facts.contract_says}' if facts.contract_says else ''}.",
     )
 
 
 ACCEPTS = (examples.evidence,)
 REFUSES = (
     lambda: examples.evidence(facts={"contract_ok": None}),
-    lambda: examples.evidence(facts={"contract_ok": False, "contract_says": "9 contacts without a customer"}),
+    lambda: examples.evidence(
+        facts={"contract_ok": False, "contract_says": "9 contacts without a customer"}
+    ),
 )

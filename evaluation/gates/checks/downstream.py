@@ -19,15 +19,25 @@ def check(evidence: Evidence) -> Check:
     """Wrong labels, wrong friction flags, the churn model's Brier score and the contact reader's errors: each loss
     surely below its limit."""
     params = evidence.asr
-    reading = evidence.second("reading", "Nobody let the rules read the text of both recognisers.", same_test=True)
+    reading = evidence.second(
+        "reading", "Nobody let the rules read the text of both recognisers.", same_test=True
+    )
     read_by, now = evidence.facts.read_by, evidence.facts.readers_now
     if not read_by or not now:
-        return Check(NAME, "no_evidence", "Nobody looked whether a churn model or a contact reader reads this text.")
+        return Check(
+            NAME,
+            "no_evidence",
+            "Nobody looked whether a churn model or a contact reader reads this text.",
+        )
     if changed := sorted(kind for kind in {*read_by, *now} if read_by.get(kind) != now.get(kind)):
         said = f"Another {' and '.join(changed)} champion reads the text now than when it was tested. Probe again."
         return Check(NAME, "no_evidence", said)
     if "friction_errors" not in reading.candidate.metrics:
-        return Check(NAME, "no_evidence", "In no test call is there a friction to miss. Transcribe more calls.")
+        return Check(
+            NAME,
+            "no_evidence",
+            "In no test call is there a friction to miss. Transcribe more calls.",
+        )
     pairs = [
         (reading, "reading_errors", params.max_reading_loss),
         (reading, "friction_errors", params.max_friction_loss),
@@ -40,18 +50,34 @@ def check(evidence: Evidence) -> Check:
         said = ""
     names = {"brier": "Brier score of churn"}
     looks = [
-        no_worse(two.candidate, two.reference, name, limit, evidence.seed, params.level,
-                 names.get(name, name.replace("_", " ")))
+        no_worse(
+            two.candidate,
+            two.reference,
+            name,
+            limit,
+            evidence.seed,
+            params.level,
+            names.get(name, name.replace("_", " ")),
+        )
         for two, name, limit in pairs
-    ]  # fmt: skip
+    ]
     if read_by["reader"]:
         reader = evidence.second(
-            "reader_on_text", "Nobody let the contact reader in office read the text of both.", same_test=True
+            "reader_on_text",
+            "Nobody let the contact reader in office read the text of both.",
+            same_test=True,
         )
         looks.append(
-            no_worse(reader.candidate, reader.reference, "reading_errors", params.max_reading_loss, evidence.seed,
-                     params.level, "errors of the contact reader")
-        )  # fmt: skip
+            no_worse(
+                reader.candidate,
+                reader.reference,
+                "reading_errors",
+                params.max_reading_loss,
+                evidence.seed,
+                params.level,
+                "errors of the contact reader",
+            )
+        )
     return together(NAME, looks, params.level, said)
 
 
@@ -73,10 +99,18 @@ REFUSES = (
     # Another champion came after the text was read, or the first one did.
     lambda: examples.evidence(facts={"read_by": {"churn": "d" * 64, "reader": "e" * 64}}),
     lambda: examples.evidence(facts={"readers_now": {"churn": "c" * 64, "reader": "d" * 64}}),
-    lambda: examples.evidence(facts={"read_by": {"churn": "", "reader": "e" * 64}}, churn_on_text=None),
+    lambda: examples.evidence(
+        facts={"read_by": {"churn": "", "reader": "e" * 64}}, churn_on_text=None
+    ),
     lambda: examples.without_frictions(examples.evidence()),
     # Made for other bundles, or on other data.
-    *(partial(examples.evidence, stranger=name) for name in ("reading", "churn_on_text", "reader_on_text")),
-    *(partial(examples.evidence, elsewhere=name) for name in ("reading", "churn_on_text", "reader_on_text")),
+    *(
+        partial(examples.evidence, stranger=name)
+        for name in ("reading", "churn_on_text", "reader_on_text")
+    ),
+    *(
+        partial(examples.evidence, elsewhere=name)
+        for name in ("reading", "churn_on_text", "reader_on_text")
+    ),
     lambda: examples.evidence(examples.asr(0.1, data_hash="d2"), examples.asr(0.3, data_hash="d2")),
 )

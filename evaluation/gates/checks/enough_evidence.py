@@ -19,13 +19,25 @@ def check(evidence: Evidence) -> Check:
     card, params = evidence.candidate, evidence.params
     ratio = card.ratios.get(params.metric)
     if ratio is None:
-        return Check(NAME, "no_evidence", f"{params.metric} was not measured a unit. Evaluate again.", params.metric)
+        return Check(
+            NAME,
+            "no_evidence",
+            f"{params.metric} was not measured a unit. Evaluate again.",
+            params.metric,
+        )
     weighty = card.units.filter(pl.col(ratio.denominator) > 0)
     units, clusters = weighty.height, weighty["cluster"].n_unique()
     noun = "voices" if card.kind == "asr" else "customers"
     said = f"{units} test units (at least {params.min_units}) of {clusters} {noun} (at least {params.min_clusters})."
     enough = units >= params.min_units and clusters >= params.min_clusters
-    return Check(NAME, "pass" if enough else "no_evidence", said, None, float(units), threshold=params.min_units)
+    return Check(
+        NAME,
+        "pass" if enough else "no_evidence",
+        said,
+        None,
+        float(units),
+        threshold=params.min_units,
+    )
 
 
 ACCEPTS = (

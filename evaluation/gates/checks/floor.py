@@ -4,7 +4,9 @@ from evaluation.gates import examples
 from evaluation.gates.evidence import Check, Evidence
 
 NAME = "floor"
-PROMISE = "The candidate is good enough in itself: its worst likely value stays within absolute limits."
+PROMISE = (
+    "The candidate is good enough in itself: its worst likely value stays within absolute limits."
+)
 
 
 def applies(kind: str) -> bool:
@@ -19,17 +21,28 @@ def check(evidence: Evidence) -> Check:
         found = evidence.candidate.metrics.get(metric)
         if found is None or found.worst is None:
             return Check(
-                NAME, "no_evidence", f"{metric} has no interval on this test set.", metric,
-                found.value if found else None, threshold=limit,
-            )  # fmt: skip
+                NAME,
+                "no_evidence",
+                f"{metric} has no interval on this test set.",
+                metric,
+                found.value if found else None,
+                threshold=limit,
+            )
         room = limit - found.worst if found.lower_is_better else found.worst - limit
         said = (
             f"{metric} is {found.value:.4f} and at worst {found.worst:.4f}; the floor is "
             f"{'at most' if found.lower_is_better else 'at least'} {limit:g}."
         )
         answer = Check(
-            NAME, "pass" if room >= 0 else "fail", said, metric, found.value, found.low, found.high, limit
-        )  # fmt: skip
+            NAME,
+            "pass" if room >= 0 else "fail",
+            said,
+            metric,
+            found.value,
+            found.low,
+            found.high,
+            limit,
+        )
         answers.append((room, answer))
     return min(answers, key=lambda pair: pair[0])[1]
 

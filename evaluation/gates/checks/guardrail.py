@@ -18,9 +18,14 @@ def check(evidence: Evidence) -> Check:
     params = evidence.asr
     beside = evidence.second("guardrail", "Nobody scored general speech. Name a guardrail set.")
     look = no_worse(
-        beside.candidate, beside.reference, params.metric, params.max_guardrail_loss, evidence.seed, params.level,
+        beside.candidate,
+        beside.reference,
+        params.metric,
+        params.max_guardrail_loss,
+        evidence.seed,
+        params.level,
         f"{params.metric} on general speech",
-    )  # fmt: skip
+    )
     return together(NAME, [look], params.level)
 
 

@@ -18,31 +18,55 @@ def check(evidence: Evidence) -> Check:
     candidate, reference, params = evidence.candidate, evidence.reference, evidence.churn
     if reference is None:
         return Check(NAME, "no_evidence", "There is no reference to compare long horizons with.")
-    days = [int(name[6:]) for name in candidate.ratios if name.startswith("brier_") and name[6:].isdigit()]
+    days = [
+        int(name[6:])
+        for name in candidate.ratios
+        if name.startswith("brier_") and name[6:].isdigit()
+    ]
     if not days:
-        return Check(NAME, "pass", "The target has no dates, so there is one horizon and nothing to trade against.")
+        return Check(
+            NAME,
+            "pass",
+            "The target has no dates, so there is one horizon and nothing to trade against.",
+        )
     long = [day for day in sorted(days) if day >= params.long_horizon_days]
     missing = [
-        day for day in long if f"brier_{day}" not in candidate.metrics or f"brier_{day}" not in reference.metrics
+        day
+        for day in long
+        if f"brier_{day}" not in candidate.metrics or f"brier_{day}" not in reference.metrics
     ]
     if not long or len(missing) == len(long):
-        return Check(NAME, "no_evidence", f"No outcome from {params.long_horizon_days} days on has matured.")
+        return Check(
+            NAME, "no_evidence", f"No outcome from {params.long_horizon_days} days on has matured."
+        )
     looks = [
-        no_worse(candidate, reference, f"brier_{day}", params.max_long_loss, evidence.seed, params.level,
-                 f"Brier score at {day} days")
-        for day in long if day not in missing
-    ]  # fmt: skip
+        no_worse(
+            candidate,
+            reference,
+            f"brier_{day}",
+            params.max_long_loss,
+            evidence.seed,
+            params.level,
+            f"Brier score at {day} days",
+        )
+        for day in long
+        if day not in missing
+    ]
     said = f"At {', '.join(map(str, missing))} days nothing has matured." if missing else ""
     return together(NAME, looks, params.level, said)
 
 
 ACCEPTS = (
     lambda: examples.evidence(candidate=examples.churn(0.2)),
-    lambda: examples.evidence(candidate=examples.churn(0.2, horizons=()), reference=examples.churn(2.0, horizons=())),
+    lambda: examples.evidence(
+        candidate=examples.churn(0.2, horizons=()), reference=examples.churn(2.0, horizons=())
+    ),
 )
 REFUSES = (
     # Sees 30 days nearly perfectly and 180 hardly at all.
-    lambda: examples.evidence(candidate=examples.churn(0.2, long_blur=6.0), reference=examples.churn(0.8)),
+    lambda: examples.evidence(
+        candidate=examples.churn(0.2, long_blur=6.0), reference=examples.churn(0.8)
+    ),
     lambda: examples.evidence(
         candidate=examples.churn(0.2, horizons=(30,)), reference=examples.churn(2.0, horizons=(30,))
     ),

@@ -19,10 +19,16 @@ def check(evidence: Evidence) -> Check:
         return Check(NAME, "fail", f"The bundle does not verify. {evidence.facts.bundle_says}")
     if not judged or not there:
         return Check(
-            NAME, "no_evidence", "Nobody verified the bundle, or the scorecard does not say which it is about."
+            NAME,
+            "no_evidence",
+            "Nobody verified the bundle, or the scorecard does not say which it is about.",
         )
     if judged != there:
-        return Check(NAME, "fail", f"Scored was bundle {judged[:12]}, there lies {there[:12]}. Evaluate it again.")
+        return Check(
+            NAME,
+            "fail",
+            f"Scored was bundle {judged[:12]}, there lies {there[:12]}. Evaluate it again.",
+        )
     return Check(NAME, "pass", f"Bundle {there[:12]} verifies and is the one that was scored.")
 
 
@@ -30,5 +36,7 @@ ACCEPTS = (examples.evidence, lambda: examples.evidence(candidate=examples.churn
 REFUSES = (
     lambda: examples.evidence(facts={"bundle_sha256": "f" * 64}),
     lambda: examples.evidence(facts={"bundle_sha256": None}),
-    lambda: examples.evidence(facts={"bundle_sha256": None, "bundle_says": "weights.safetensors has changed."}),
+    lambda: examples.evidence(
+        facts={"bundle_sha256": None, "bundle_says": "weights.safetensors has changed."}
+    ),
 )

@@ -16,15 +16,25 @@ def check(evidence: Evidence) -> Check:
     """Wants the bundle's size and a smoke test that went well within its limit."""
     facts, params = evidence.facts, evidence.params
     if facts.size_bytes is None or facts.smoke_ok is None:
-        return Check(NAME, "no_evidence", "Size or smoke test is missing. Run models.serving.smoke_test on the bundle.")
+        return Check(
+            NAME,
+            "no_evidence",
+            "Size or smoke test is missing. Run models.serving.smoke_test on the bundle.",
+        )
     size_mib = facts.size_bytes / 2**20
     if size_mib > params.max_size_mib:
         return Check(
-            NAME, "fail", f"The bundle has {size_mib:.1f} MiB, {params.max_size_mib:g} are allowed.", "size_mib",
-            size_mib, threshold=params.max_size_mib,
-        )  # fmt: skip
+            NAME,
+            "fail",
+            f"The bundle has {size_mib:.1f} MiB, {params.max_size_mib:g} are allowed.",
+            "size_mib",
+            size_mib,
+            threshold=params.max_size_mib,
+        )
     if not facts.smoke_ok:
-        return Check(NAME, "fail", "The service could not answer a sample with this bundle.", "latency_s")
+        return Check(
+            NAME, "fail", "The service could not answer a sample with this bundle.", "latency_s"
+        )
     if facts.latency_s is None:
         return Check(NAME, "no_evidence", "Nobody measured how long an answer takes.", "latency_s")
     return Check(

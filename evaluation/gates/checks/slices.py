@@ -21,35 +21,64 @@ def check(evidence: Evidence) -> Check:
     if evidence.reference is None:
         return Check(NAME, "no_evidence", "There is no reference to compare slices with.")
     found = slice_gains(
-        evidence.candidate, evidence.reference, params.metric, evidence.seed, params.level, params.max_slice_loss,
+        evidence.candidate,
+        evidence.reference,
+        params.metric,
+        evidence.seed,
+        params.level,
+        params.max_slice_loss,
         params.min_slice_clusters,
-    )  # fmt: skip
+    )
     looks = []
     for one in found:
-        verdict: Verdict = "no_evidence" if one.p is None else "fail" if one.p <= params.slice_alpha else "pass"
+        verdict: Verdict = (
+            "no_evidence" if one.p is None else "fail" if one.p <= params.slice_alpha else "pass"
+        )
         gain = one.gain
         looks.append(
-            Look(f"{one.by} {one.value}", verdict, gain.value, gain.low, gain.high, -params.max_slice_loss, one.p,
-                 gain.clusters)
-        )  # fmt: skip
+            Look(
+                f"{one.by} {one.value}",
+                verdict,
+                gain.value,
+                gain.low,
+                gain.high,
+                -params.max_slice_loss,
+                one.p,
+                gain.clusters,
+            )
+        )
     tested = [look for look in looks if look.p is not None]
     if not tested:
         return Check(
-            NAME, "no_evidence", f"None of {len(looks)} slices has {params.min_slice_clusters} voices or customers.",
-            params.metric, looks=tuple(looks),
-        )  # fmt: skip
+            NAME,
+            "no_evidence",
+            f"None of {len(looks)} slices has {params.min_slice_clusters} voices or customers.",
+            params.metric,
+            looks=tuple(looks),
+        )
     worst, lost = tested[0], [look for look in tested if look.verdict == "fail"]
     small = len(looks) - len(tested)
     said = (
         f"{'Surely worse in ' + ', '.join(look.what for look in lost) if lost else 'Surely worse in none'} of "
         f"{len(tested)} slices (one-sided, Holm, at most {params.slice_alpha:g} for all); "
         f"closest to it is {worst.what}: {worst.estimate:+.4f} {params.metric}, p {worst.p:.3g}."
-        + (f" {small} more are too small to test (under {params.min_slice_clusters} clusters)." if small else "")
+        + (
+            f" {small} more are too small to test (under {params.min_slice_clusters} clusters)."
+            if small
+            else ""
+        )
     )
     return Check(
-        NAME, "fail" if lost else "pass", said, params.metric, worst.estimate, worst.low, worst.high, worst.threshold,
+        NAME,
+        "fail" if lost else "pass",
+        said,
+        params.metric,
+        worst.estimate,
+        worst.low,
+        worst.high,
+        worst.threshold,
         tuple(looks),
-    )  # fmt: skip
+    )
 
 
 ACCEPTS = (

@@ -17,7 +17,9 @@ from evaluation.report.words import several, title
 def came_in(shelf: Shelf) -> dict[str, Any]:
     """Contacts by channel with customers and hours; rows added, changed and unchanged in this run."""
     summary = shelf.json("ingest.json", "ingest")
-    contacts, recordings, turns = (shelf.records(name) for name in ("contacts", "recordings", "turns"))
+    contacts, recordings, turns = (
+        shelf.records(name) for name in ("contacts", "recordings", "turns")
+    )
     heard = recordings.group_by("contact_id").agg(pl.col("duration_s").sum().alias("audio_s"))
     transcribed = turns.filter(pl.col("origin") == "person")["contact_id"].unique().implode()
     by_channel = (
@@ -31,7 +33,11 @@ def came_in(shelf: Shelf) -> dict[str, Any]:
             pl.col("contact_id").is_in(transcribed).sum().alias("transcribed"),
         )
         .with_columns((pl.col("contacts") / contacts.height).alias("share"))
-        .sort(pl.col("channel").replace_strict({name: n for n, name in enumerate(CHANNELS)}, default=len(CHANNELS)))
+        .sort(
+            pl.col("channel").replace_strict(
+                {name: n for n, name in enumerate(CHANNELS)}, default=len(CHANNELS)
+            )
+        )
     )
     return {
         "contacts": contacts.height,
@@ -43,10 +49,17 @@ def came_in(shelf: Shelf) -> dict[str, Any]:
         "last": contacts["started_at"].max(),
         "by_channel": by_channel.to_dicts(),
         "tables": [
-            {"name": name, **{verb: summary.get(verb, {}).get(name) for verb in ("added", "changed", "unchanged")}}
+            {
+                "name": name,
+                **{
+                    verb: summary.get(verb, {}).get(name)
+                    for verb in ("added", "changed", "unchanged")
+                },
+            }
             for name in TABLES
         ],
-        "nothing_new": not any(summary.get("added", {}).values()) and not any(summary.get("changed", {}).values()),
+        "nothing_new": not any(summary.get("added", {}).values())
+        and not any(summary.get("changed", {}).values()),
     }
 
 
@@ -59,10 +72,16 @@ def refused(shelf: Shelf) -> dict[str, Any]:
         raise NotThere("The step “ingest” has not run: nothing has been taken in or refused yet.")
     checked = shelf.json_or_none("validate.json")
     if checked is None:
-        shelf.notes.append("The step “validate” has not run: nothing below was held against the data contract.")
-    entries = [{"stage": "ingest", "kind": line["kind"], **line} for line in shelf.lines("quarantine/ingest.jsonl")]
+        shelf.notes.append(
+            "The step “validate” has not run: nothing below was held against the data contract."
+        )
+    entries = [
+        {"stage": "ingest", "kind": line["kind"], **line}
+        for line in shelf.lines("quarantine/ingest.jsonl")
+    ]
     entries += [
-        {"stage": "validate", "kind": line["table"], **line} for line in shelf.lines("quarantine/validate.jsonl")
+        {"stage": "validate", "kind": line["table"], **line}
+        for line in shelf.lines("quarantine/validate.jsonl")
     ]
     found: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for entry in entries:
@@ -77,7 +96,8 @@ def refused(shelf: Shelf) -> dict[str, Any]:
             "count": len(lines),
             "audio_s": _seconds(lines),
             "example": lines[0]["thing"],
-            "detail": lines[0].get("detail") or (lines[0]["reason"] if "(" in lines[0]["reason"] else None),
+            "detail": lines[0].get("detail")
+            or (lines[0]["reason"] if "(" in lines[0]["reason"] else None),
             "next_step": lines[0]["next_step"],
         }
         for (stage, kind, reason), lines in found.items()
@@ -89,7 +109,10 @@ def refused(shelf: Shelf) -> dict[str, Any]:
     return {
         "groups": groups,
         "total": len(entries),
-        "by_stage": {stage: sum(entry["stage"] == stage for entry in entries) for stage in ("ingest", "validate")},
+        "by_stage": {
+            stage: sum(entry["stage"] == stage for entry in entries)
+            for stage in ("ingest", "validate")
+        },
         "rows": _rows(shelf) if checked else None,
         "input_audio_s": checked.get("input_audio_s") if checked else None,
         "accepted_audio_s": checked.get("accepted_audio_s") if checked else None,

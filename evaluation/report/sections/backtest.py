@@ -7,7 +7,12 @@ from typing import Any
 from evaluation.report.sections.people import horizon, nearest
 from evaluation.report.shelf import Shelf
 
-COLUMNS = {"brier": "Brier score", "auc": "AUC", "c_index": "C-index", "calibration_slope": "Calibration slope"}
+COLUMNS = {
+    "brier": "Brier score",
+    "auc": "AUC",
+    "c_index": "C-index",
+    "calibration_slope": "Calibration slope",
+}
 
 
 def backtest(shelf: Shelf, horizons_days: tuple[int, ...]) -> list[dict[str, Any]]:
@@ -23,18 +28,28 @@ def backtest(shelf: Shelf, horizons_days: tuple[int, ...]) -> list[dict[str, Any
     tables = []
     for risk in dict.fromkeys(nearest(risks, days) for days in horizons_days if risks):
         rows = []
-        for name, fold in [*((one["as_of"], one) for one in found["folds"]), (None, found["pooled"])]:
+        for name, fold in [
+            *((one["as_of"], one) for one in found["folds"]),
+            (None, found["pooled"]),
+        ]:
             figures = fold.get("metrics", {}).get(model, {}).get(risk)
             rows.append(
                 {
                     "as_of": name,
                     "customers": figures["brier"]["customers"] if figures else None,
                     "figures": [figures.get(one) for one in COLUMNS] if figures else None,
-                    "gains": [fold["gain_in_brier"][one].get(risk) for one in references] if figures else None,
+                    "gains": [fold["gain_in_brier"][one].get(risk) for one in references]
+                    if figures
+                    else None,
                     "says": fold.get("skipped", "Outcomes were not followed that far."),
                 }
             )
         tables.append(
-            {"horizon": horizon(risk), "columns": list(COLUMNS.values()), "references": references, "rows": rows}
+            {
+                "horizon": horizon(risk),
+                "columns": list(COLUMNS.values()),
+                "references": references,
+                "rows": rows,
+            }
         )
     return tables

@@ -19,14 +19,25 @@ from evaluation.scorecard import Estimate, Scorecard, ScorecardError, gain
 PREDICTIONS = "scorecards/churn/predictions.parquet"  # customer_id, as_of, event, time_days, risk_… of test customers
 METRICS = {"brier": "Brier score", "log_loss": "Log loss", "auc": "AUC"}
 RANKING = {
-    "c_index": "C-index", "average_precision": "Average precision", "lift_5": "Lift at 5 %", "lift_10": "Lift at 10 %",
-    "lift_20": "Lift at 20 %", "empc": "Profit a customer (EMPC)",
-}  # fmt: skip
+    "c_index": "C-index",
+    "average_precision": "Average precision",
+    "lift_5": "Lift at 5 %",
+    "lift_10": "Lift at 10 %",
+    "lift_20": "Lift at 20 %",
+    "empc": "Profit a customer (EMPC)",
+}
 SIDES = {
-    "candidate": "Candidate", "reference": "Reference", "champion": "Champion", "kaplan_meier": "Kaplan–Meier",
+    "candidate": "Candidate",
+    "reference": "Reference",
+    "champion": "Champion",
+    "kaplan_meier": "Kaplan–Meier",
     "logistic": "Logistic regression",
-}  # fmt: skip
-GROUPS, POINTS, DRAWN = 10, 500, 0.98  # of the charts: groups of equal size, single points, share of points inside
+}
+GROUPS, POINTS, DRAWN = (
+    10,
+    500,
+    0.98,
+)  # of the charts: groups of equal size, single points, share of points inside
 
 
 def churn(shelf: Shelf, horizons_days: tuple[int, ...], seed: int) -> dict[str, Any]:
@@ -36,13 +47,21 @@ def churn(shelf: Shelf, horizons_days: tuple[int, ...], seed: int) -> dict[str, 
     """
     cards = _cards(shelf)
     if "candidate" not in cards:
-        raise NotThere("The step “evaluate_churn” has not run: there is no scorecard of a churn network in the store.")
+        raise NotThere(
+            "The step “evaluate_churn” has not run: there is no scorecard of a churn network in the store."
+        )
     candidate = cards["candidate"]
     others = {side: one for side, one in cards.items() if side != "candidate"}
     if not others:
-        shelf.notes.append("There is no scorecard of a model to beat, so churn quality has nothing to be held against.")
+        shelf.notes.append(
+            "There is no scorecard of a model to beat, so churn quality has nothing to be held against."
+        )
     known = {one.model for one in cards.values()}
-    baselines = {who: found for who, found in candidate.facts.get("baselines", {}).items() if who not in known}
+    baselines = {
+        who: found
+        for who, found in candidate.facts.get("baselines", {}).items()
+        if who not in known
+    }
     tables = []
     for name in METRICS:
         rows = []
@@ -54,11 +73,17 @@ def churn(shelf: Shelf, horizons_days: tuple[int, ...], seed: int) -> dict[str, 
                 {
                     "horizon": int(suffix[1:]) if suffix else None,
                     "figures": figures,
-                    "gains": [_gain(shelf, candidate, one, f"{name}{suffix}", seed) for one in compared],
+                    "gains": [
+                        _gain(shelf, candidate, one, f"{name}{suffix}", seed) for one in compared
+                    ],
                 }
             )
-        tables.append({"metric": name, "title": METRICS[name], "lower_is_better": name != "auc", "rows": rows})
-    columns = [{"name": SIDES.get(side, title(side)), "model": one.model} for side, one in cards.items()]
+        tables.append(
+            {"metric": name, "title": METRICS[name], "lower_is_better": name != "auc", "rows": rows}
+        )
+    columns = [
+        {"name": SIDES.get(side, title(side)), "model": one.model} for side, one in cards.items()
+    ]
     columns += [{"name": sentence(who), "model": "baseline"} for who in baselines]
     return {
         "columns": columns,
@@ -77,7 +102,11 @@ def churn(shelf: Shelf, horizons_days: tuple[int, ...], seed: int) -> dict[str, 
 
 def _ranking(candidate: Scorecard) -> dict[str, Any] | None:
     """How well the candidate finds those who leave, by horizon, and how many of all customers a campaign contacts."""
-    names = [name for name in RANKING if any(f"{name}{suffix}" in candidate.metrics for suffix in _suffixes(candidate))]
+    names = [
+        name
+        for name in RANKING
+        if any(f"{name}{suffix}" in candidate.metrics for suffix in _suffixes(candidate))
+    ]
     if not names:
         return None
     rows = []
@@ -97,7 +126,11 @@ def _slices(candidate: Scorecard, horizons_days: tuple[int, ...]) -> list[dict[s
     """Calibration of the candidate within each slice, at the horizons that are drawn."""
     found = candidate.facts.get("calibration_slices") or []
     measured = sorted({one["horizon_days"] for one in found if one["horizon_days"] is not None})
-    drawn = {min((abs(there - days), there) for there in measured)[1] for days in horizons_days if measured}
+    drawn = {
+        min((abs(there - days), there) for there in measured)[1]
+        for days in horizons_days
+        if measured
+    }
     return [one for one in found if not measured or one["horizon_days"] in drawn]
 
 
@@ -110,9 +143,15 @@ def _skill(candidate: Scorecard) -> dict[str, Any] | None:
     found = candidate.facts.get("attainable_skill")
     if not found:
         return None
-    models = [candidate.model, *(model for model in found if model != candidate.model)]  # JSON keeps no order
+    models = [
+        candidate.model,
+        *(model for model in found if model != candidate.model),
+    ]  # JSON keeps no order
     names = sorted(found[candidate.model], key=lambda name: horizon(name) or 0)
-    rows = [{"horizon": horizon(name), "shares": [found[model].get(name) for model in models]} for name in names]
+    rows = [
+        {"horizon": horizon(name), "shares": [found[model].get(name) for model in models]}
+        for name in names
+    ]
     return {"models": models, "rows": rows}
 
 
@@ -129,7 +168,9 @@ def _cards(shelf: Shelf) -> dict[str, Scorecard]:
 def _suffixes(scorecard: Scorecard) -> list[str]:
     """_30, _90, … of the horizons that were measured, or the empty one of a target without dates."""
     found = sorted(
-        int(name.removeprefix("brier_")) for name in scorecard.metrics if name.removeprefix("brier_").isdigit()
+        int(name.removeprefix("brier_"))
+        for name in scorecard.metrics
+        if name.removeprefix("brier_").isdigit()
     )
     return [f"_{days}" for days in found] or [""]
 
@@ -138,7 +179,9 @@ def _estimate(found: Estimate | None) -> dict[str, Any] | None:
     return {"value": found.value, "low": found.low, "high": found.high} if found else None
 
 
-def _gain(shelf: Shelf, candidate: Scorecard, other: Scorecard, metric: str, seed: int) -> dict[str, Any] | None:
+def _gain(
+    shelf: Shelf, candidate: Scorecard, other: Scorecard, metric: str, seed: int
+) -> dict[str, Any] | None:
     try:
         found = gain(candidate, other, metric, seed)
     except ScorecardError as error:
@@ -164,7 +207,9 @@ def against_truth(shelf: Shelf, horizons_days: tuple[int, ...], seed: int) -> di
     columns = [name for name in risk_columns(predicted) if name in truth.columns]
     both = predicted.join(truth, on=["customer_id", "as_of"], how="inner", suffix="_true")
     if both.height < 2 or not columns:
-        shelf.notes.append("No prediction is about a customer and date of the truth, so the two cannot be compared.")
+        shelf.notes.append(
+            "No prediction is about a customer and date of the truth, so the two cannot be compared."
+        )
         return None
     rows = []
     for name in columns:
@@ -175,12 +220,15 @@ def against_truth(shelf: Shelf, horizons_days: tuple[int, ...], seed: int) -> di
         lost = ratio_of_sums(missed, spread, both["customer_id"].to_numpy(), seed)
         rows.append(
             {
-                "horizon": horizon(name), "skill": 1 - lost.value,
-                "low": None if lost.high is None else 1 - lost.high, "high": None if lost.low is None else 1 - lost.low,
-                "mean_risk": float(risk.mean()), "mean_true": float(true.mean()),
+                "horizon": horizon(name),
+                "skill": 1 - lost.value,
+                "low": None if lost.high is None else 1 - lost.high,
+                "high": None if lost.low is None else 1 - lost.low,
+                "mean_risk": float(risk.mean()),
+                "mean_true": float(true.mean()),
                 "correlation": float(np.corrcoef(risk, true)[0, 1]) if np.ptp(risk) > 0 else None,
             }
-        )  # fmt: skip
+        )
     pictures = []
     for name in _chosen(columns, horizons_days):
         risk, true = both[name].to_numpy(), both[f"{name}_true"].to_numpy()
@@ -188,22 +236,30 @@ def against_truth(shelf: Shelf, horizons_days: tuple[int, ...], seed: int) -> di
         # A few extreme risks would squeeze all others into a corner: they are counted instead of drawn.
         end = max(np.quantile(risk, DRAWN), np.quantile(true, DRAWN))
         inside = some[(risk[some] <= end) & (true[some] <= end)]
-        groups = [(float(risk[g].mean()), charts.Estimate(float(true[g].mean()))) for g in _groups(risk)]
+        groups = [
+            (float(risk[g].mean()), charts.Estimate(float(true[g].mean()))) for g in _groups(risk)
+        ]
         label = f"Predicted against true risk within {horizon(name)} days, {several(len(inside), 'prediction')} drawn."
         pictures.append(
             {
                 "horizon": horizon(name),
                 "beyond": len(some) - len(inside),
                 "svg": charts.against(
-                    list(zip(risk[inside].tolist(), true[inside].tolist(), strict=True)), groups,
-                    "predicted risk", "true risk", label,
+                    list(zip(risk[inside].tolist(), true[inside].tolist(), strict=True)),
+                    groups,
+                    "predicted risk",
+                    "true risk",
+                    label,
                 ),
             }
-        )  # fmt: skip
+        )
     return {
-        "rows": rows, "pictures": pictures, "customers": both["customer_id"].n_unique(), "held_out": held_out,
+        "rows": rows,
+        "pictures": pictures,
+        "customers": both["customer_id"].n_unique(),
+        "held_out": held_out,
         "source": source,
-    }  # fmt: skip
+    }
 
 
 def calibration(shelf: Shelf, horizons_days: tuple[int, ...], seed: int) -> list[dict[str, Any]]:
@@ -224,11 +280,15 @@ def calibration(shelf: Shelf, horizons_days: tuple[int, ...], seed: int) -> list
             rate = ratio_of_sums(gone[g] * weight[g], weight[g], who[g], seed)
             mean = float(np.average(risk[g], weights=weight[g]))
             groups.append((mean, charts.Estimate(rate.value, rate.low, rate.high)))
-            rows.append({"risk": mean, "left": rate.value, "low": rate.low, "high": rate.high, "n": len(g)})
+            rows.append(
+                {"risk": mean, "left": rate.value, "low": rate.low, "high": rate.high, "n": len(g)}
+            )
         within = f"within {horizon(name)} days" if horizon(name) else "at all"
         label = (
             f"Predicted risk against the share of customers that left {within}, in {len(groups)} groups. "
-            + "; ".join(f"{share(row['risk'])} predicted, {share(row['left'])} left" for row in rows)
+            + "; ".join(
+                f"{share(row['risk'])} predicted, {share(row['left'])} left" for row in rows
+            )
         )
         svg = charts.against([], groups, "predicted risk", "share that left", label)
         pictures.append({"horizon": horizon(name), "svg": svg, "rows": rows})
@@ -248,7 +308,9 @@ def _predictions(shelf: Shelf) -> tuple[pl.DataFrame, bool, str] | None:
     splits = shelf.table_or_none("splits.parquet")
     if splits is None:
         return found, False, "scores.parquet"
-    tested_on = splits.filter(pl.col("contact_id").is_null() & (pl.col("split") == "test")).select("customer_id")
+    tested_on = splits.filter(pl.col("contact_id").is_null() & (pl.col("split") == "test")).select(
+        "customer_id"
+    )
     return found.join(tested_on, on="customer_id", how="semi"), True, "scores.parquet"
 
 

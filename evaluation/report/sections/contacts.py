@@ -23,7 +23,9 @@ def about(shelf: Shelf) -> dict[str, Any]:
     truth = shelf.true("contacts.parquet")
     if truth is not None:
         truth = truth.join(labels.select("contact_id").unique(), on="contact_id", how="semi")
-    troubled = marks(labels).filter(pl.col("mark").str.starts_with("friction_") & (pl.col("p") >= LIKELY))
+    troubled = marks(labels).filter(
+        pl.col("mark").str.starts_with("friction_") & (pl.col("p") >= LIKELY)
+    )
     return {
         "contacts": contacts,
         "friction_share": troubled["contact_id"].n_unique() / contacts if contacts else None,
@@ -49,10 +51,14 @@ def _classes(labels: pl.DataFrame, label: str, truth: pl.DataFrame | None) -> li
     if truth is not None and label in truth.columns and truth.height:
         true = dict(truth[label].cast(pl.String).value_counts(normalize=True).iter_rows())
     return [
-        {"name": title(value), "count": count, "share": count / rows["count"].sum(),
-         "true_share": true.get(value, 0.0) if true else None}
+        {
+            "name": title(value),
+            "count": count,
+            "share": count / rows["count"].sum(),
+            "true_share": true.get(value, 0.0) if true else None,
+        }
         for value, count in rows.iter_rows()
-    ]  # fmt: skip
+    ]
 
 
 def _frictions(labels: pl.DataFrame, truth: pl.DataFrame | None) -> list[dict[str, Any]]:
@@ -80,5 +86,7 @@ def rules(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     wanted = ("label", "about", "coverage", "overlap", "conflict", "accuracy")
     return [
         {"name": name, **{key: row.get(key) for key in wanted}}
-        for name, row in sorted(summary.get("rules", {}).items(), key=lambda pair: (pair[1].get("label", ""), pair[0]))
+        for name, row in sorted(
+            summary.get("rules", {}).items(), key=lambda pair: (pair[1].get("label", ""), pair[0])
+        )
     ]

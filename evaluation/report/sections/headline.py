@@ -13,9 +13,13 @@ def headline(found: dict[str, Any]) -> list[dict[str, str]]:
     """name, big and says of each figure; a section that is missing gives none."""
     numbers = []
     for name, say in (
-        ("came_in", _contacts), ("about", _friction), ("hearing", _hearing), ("churn", _churn), ("at_risk", _leavers),
+        ("came_in", _contacts),
+        ("about", _friction),
+        ("hearing", _hearing),
+        ("churn", _churn),
+        ("at_risk", _leavers),
         ("verdicts", _verdicts),
-    ):  # fmt: skip
+    ):
         number = say(found[name]) if found.get(name) else None
         if number:
             numbers.append(dict(zip(("name", "big", "says"), number, strict=True)))
@@ -24,14 +28,20 @@ def headline(found: dict[str, Any]) -> list[dict[str, str]]:
 
 def _contacts(came: dict[str, Any]) -> tuple[str, str, str]:
     recorded = f"{several(came['recordings'], 'call is', 'calls are')} recorded: {duration(came['audio_s'])} of speech."
-    return "Contacts", count(came["contacts"]), f"from {several(came['in_touch'], 'customer')}. {recorded}"
+    return (
+        "Contacts",
+        count(came["contacts"]),
+        f"from {several(came['in_touch'], 'customer')}. {recorded}",
+    )
 
 
 def _friction(about: dict[str, Any]) -> tuple[str, str, str] | None:
     if not about["frictions"] or about["friction_share"] is None:
         return None
     worst = about["frictions"][0]
-    says = f"met at least one obstacle. The most common: {worst['name']} ({share(worst['share'], 0)})."
+    says = (
+        f"met at least one obstacle. The most common: {worst['name']} ({share(worst['share'], 0)})."
+    )
     return "Contacts with friction", share(about["friction_share"], 0), says
 
 

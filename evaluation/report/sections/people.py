@@ -20,7 +20,10 @@ def scores(shelf: Shelf) -> pl.DataFrame:
 
 def nearest(columns: list[str], horizon_days: int) -> str:
     """The risk column whose horizon is nearest to the one wanted."""
-    return min(columns, key=lambda name: abs(int(name.removeprefix("risk_")) - horizon_days) if "_" in name else 0)
+    return min(
+        columns,
+        key=lambda name: abs(int(name.removeprefix("risk_")) - horizon_days) if "_" in name else 0,
+    )
 
 
 def horizon(column: str) -> int | None:
@@ -39,7 +42,9 @@ def at_risk(shelf: Shelf, most: int, horizon_days: int) -> dict[str, Any]:
     reasons, names = shelf.table_or_none("reasons.parquet"), _customers(shelf)
     channels = dict(shelf.records("contacts").select("contact_id", "channel").iter_rows())
     if reasons is None:
-        shelf.notes.append("The scoring step left no reasons.parquet: risks are shown without reasons.")
+        shelf.notes.append(
+            "The scoring step left no reasons.parquet: risks are shown without reasons."
+        )
     customers = []
     for row in top.iter_rows(named=True):
         mine = None if reasons is None else _reasons(reasons, row["customer_id"], channels)
@@ -58,7 +63,8 @@ def at_risk(shelf: Shelf, most: int, horizon_days: int) -> dict[str, Any]:
         "horizons": [horizon(name) for name in columns],
         "ranked_by": horizon(ranking),
         "expected": [
-            {"days": horizon(name), "leavers": found[name].sum(), "mean": found[name].mean()} for name in columns
+            {"days": horizon(name), "leavers": found[name].sum(), "mean": found[name].mean()}
+            for name in columns
         ],
         "model": _in_office(shelf),
     }
@@ -78,7 +84,9 @@ def _customers(shelf: Shelf) -> dict[str, dict[str, Any]]:
     return {row["customer_id"]: row for row in shelf.records("customers").iter_rows(named=True)}
 
 
-def _reasons(reasons: pl.DataFrame, customer_id: str, channels: dict[str, str]) -> list[dict[str, Any]]:
+def _reasons(
+    reasons: pl.DataFrame, customer_id: str, channels: dict[str, str]
+) -> list[dict[str, Any]]:
     """What raises the customer's risk, by rank, with the contact, second and words it rests on (data.evidence)."""
     mine = reasons.filter((pl.col("customer_id") == customer_id) & (pl.col("contribution") > 0))
     if "as_of" in mine.columns:

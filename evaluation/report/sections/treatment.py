@@ -10,7 +10,12 @@ from evaluation.report.shelf import Shelf
 from evaluation.treatment import POLICIES, compare_with_truth
 from models.treatment import TreatmentParams
 
-NAMES = {"random": "By lot", "risk": "By risk", "uplift": "By uplift", "profit": "By expected profit"}
+NAMES = {
+    "random": "By lot",
+    "risk": "By risk",
+    "uplift": "By uplift",
+    "profit": "By expected profit",
+}
 
 
 def treatment(shelf: Shelf, most: int) -> dict[str, Any]:
@@ -25,7 +30,9 @@ def treatment(shelf: Shelf, most: int) -> dict[str, Any]:
         **told,
         "by_uplift": told["basis"] == "uplift",
         "kind": rows["kind"][0] if rows.height else None,
-        "policies": [{"name": NAMES[name], **policies[name]} for name in POLICIES if name in policies],
+        "policies": [
+            {"name": NAMES[name], **policies[name]} for name in POLICIES if name in policies
+        ],
         "truth": _truth(shelf, rows, told),
         "customers": listed.to_dicts(),
     }
@@ -37,8 +44,12 @@ def _truth(shelf: Shelf, rows: pl.DataFrame, told: dict[str, Any]) -> list[dict[
     if true is None or told["basis"] != "uplift" or f"treated_{days}" not in true.columns:
         return None
     effect = (pl.col(f"risk_{days}") - pl.col(f"treated_{days}")).alias("true_uplift")
-    both = rows.join(true.select("customer_id", "as_of", effect), on=["customer_id", "as_of"], how="inner")
+    both = rows.join(
+        true.select("customer_id", "as_of", effect), on=["customer_id", "as_of"], how="inner"
+    )
     if both.is_empty():
         return None
-    costs = TreatmentParams(budget_share=told["budget_share"], cost_contact=both["cost"][0], cost_offer=0.0)
+    costs = TreatmentParams(
+        budget_share=told["budget_share"], cost_contact=both["cost"][0], cost_offer=0.0
+    )
     return [{"name": NAMES[one["policy"]], **one} for one in compare_with_truth(both, costs)]

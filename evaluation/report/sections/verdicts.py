@@ -25,17 +25,24 @@ def verdicts(shelf: Shelf) -> list[dict[str, Any]]:
         except UNREADABLE as error:
             shelf.notes.append(f"Decision {path.name} cannot be read: {error}")
     if not records:
-        raise NotThere("The gate has not decided anything: there is no decision record in the store.")
+        raise NotThere(
+            "The gate has not decided anything: there is no decision record in the store."
+        )
     newest = []
     for kind in NAMES:
-        mine = sorted((one for one in records if one["kind"] == kind), key=lambda one: one["decided_at"])
+        mine = sorted(
+            (one for one in records if one["kind"] == kind), key=lambda one: one["decided_at"]
+        )
         if not mine:
             shelf.notes.append(f"The gate has not judged a {NAMES[kind].lower()} yet.")
             continue
         record = mine[-1]
         checks = [
             {
-                **{name: check[name] for name in ("verdict", "sentence", "estimate", "low", "high", "threshold")},
+                **{
+                    name: check[name]
+                    for name in ("verdict", "sentence", "estimate", "low", "high", "threshold")
+                },
                 "title": title(check["name"]),
                 "says": VERDICTS.get(check["verdict"], check["verdict"]),
             }
@@ -47,13 +54,19 @@ def verdicts(shelf: Shelf) -> list[dict[str, Any]]:
                 **{name: record[name] for name in WANTED},
                 "checks": checks,
                 "earlier": len(mine) - 1,
-                "released": f"Version {released['version']}: {released['says']}." if released else None,
+                "released": f"Version {released['version']}: {released['says']}."
+                if released
+                else None,
             }
         )
         short = [check["title"] for check in checks if check["verdict"] in ("fail", "no_evidence")]
         if short:
-            shelf.notes.append(f"{NAMES[kind]} {record['candidate']['model']} fell short of: {listing(short)}.")
+            shelf.notes.append(
+                f"{NAMES[kind]} {record['candidate']['model']} fell short of: {listing(short)}."
+            )
         skipped = [check["title"] for check in checks if check["verdict"] == "skipped"]
         if skipped:
-            shelf.notes.append(f"{NAMES[kind]}: skipped on purpose, with a written reason: {listing(skipped)}.")
+            shelf.notes.append(
+                f"{NAMES[kind]}: skipped on purpose, with a written reason: {listing(skipped)}."
+            )
     return newest

@@ -18,13 +18,21 @@ from evaluation.report.shelf import NotThere, Shelf
 from evaluation.report.words import several
 
 ReadAudio = Callable[[str], tuple[np.ndarray, int]]
-ORIGINS = {"person": "typed by a person", "written": "as it was written", "asr": "heard by the recogniser"}
+ORIGINS = {
+    "person": "typed by a person",
+    "written": "as it was written",
+    "asr": "heard by the recogniser",
+}
 NO_RISKS = pl.DataFrame(schema={"customer_id": pl.String, "risk": pl.Float64})
 _BEFORE_S = 0.5  # a turn that begins this little before the clip still counts as in it
 
 
 def worth(
-    shelf: Shelf, params: WorthHearingParams, read_audio: ReadAudio | None, clip_s: float, audio_bytes: int
+    shelf: Shelf,
+    params: WorthHearingParams,
+    read_audio: ReadAudio | None,
+    clip_s: float,
+    audio_bytes: int,
 ) -> dict[str, Any]:
     """The contacts to hear out of all recorded ones. Clips stop when they would take more than `audio_bytes`."""
     contacts, recordings = shelf.records("contacts"), shelf.records("recordings")
@@ -47,16 +55,32 @@ def worth(
             piece, silent = None, silent + 1
         left -= len(piece.uri) if piece else 0
         end_s = piece.end_s if piece else start_s + clip_s
-        inside = [turn for turn in turns if turn["start_s"] is None
-                  or start_s - _BEFORE_S <= turn["start_s"] < end_s]  # fmt: skip
-        rows.append({**row, **about[contact_id], "random": row["stratum"] == RANDOM, "clip": piece,
-                     "start_s": start_s, "turns": inside, "more_turns": len(turns) - len(inside),
-                     "origin": ORIGINS.get(origin or "", origin), 
-                     "audio_s": lengths[contact_id]})  # fmt: skip
+        inside = [
+            turn
+            for turn in turns
+            if turn["start_s"] is None or start_s - _BEFORE_S <= turn["start_s"] < end_s
+        ]
+        rows.append(
+            {
+                **row,
+                **about[contact_id],
+                "random": row["stratum"] == RANDOM,
+                "clip": piece,
+                "start_s": start_s,
+                "turns": inside,
+                "more_turns": len(turns) - len(inside),
+                "origin": ORIGINS.get(origin or "", origin),
+                "audio_s": lengths[contact_id],
+            }
+        )
     if silent:
-        shelf.notes.append(f"{several(silent, 'clip')} left out to keep the page small; the transcripts are there.")
+        shelf.notes.append(
+            f"{several(silent, 'clip')} left out to keep the page small; the transcripts are there."
+        )
     if read_audio is None:
-        shelf.notes.append("The report was written without access to the recordings: contacts cannot be played.")
+        shelf.notes.append(
+            "The report was written without access to the recordings: contacts cannot be played."
+        )
     return {"contacts": rows, "recorded": recorded.height, "params": params}
 
 
@@ -68,13 +92,19 @@ def _risks(shelf: Shelf, params: WorthHearingParams) -> tuple[pl.DataFrame, Wort
         shelf.notes.append(f"{missing} Contacts worth hearing were chosen without risks.")
         return NO_RISKS, params
     if not risk_columns(found):
-        shelf.notes.append("Nobody has been scored: contacts worth hearing were chosen without risks.")
+        shelf.notes.append(
+            "Nobody has been scored: contacts worth hearing were chosen without risks."
+        )
         return NO_RISKS, params
     column = nearest(risk_columns(found), params.horizon_days)
-    return found.select("customer_id", pl.col(column).alias("risk")), replace(params, horizon_days=horizon(column) or 0)
+    return found.select("customer_id", pl.col(column).alias("risk")), replace(
+        params, horizon_days=horizon(column) or 0
+    )
 
 
-def _clip(shelf: Shelf, contact_id: str, read_audio: ReadAudio, start_s: float, clip_s: float) -> clips.Clip | None:
+def _clip(
+    shelf: Shelf, contact_id: str, read_audio: ReadAudio, start_s: float, clip_s: float
+) -> clips.Clip | None:
     """A recording that cannot be read costs its clip, not the page."""
     try:
         audio, rate = read_audio(contact_id)
@@ -90,7 +120,9 @@ def _said(shelf: Shelf, contact_ids: list[str]) -> dict[str, tuple[list[dict[str
     found: dict[str, tuple[list[dict[str, Any]], str]] = {}
     for table in tables:
         if table is None:
-            shelf.notes.append("The step “transcribe” has not run: only calls that a person typed have their words.")
+            shelf.notes.append(
+                "The step “transcribe” has not run: only calls that a person typed have their words."
+            )
             continue
         mine = best_text(table.filter(pl.col("contact_id").is_in(contact_ids)))
         for (contact_id,), turns in mine.group_by("contact_id", maintain_order=True):

@@ -44,9 +44,9 @@ def test_the_rules_stand_alone_for_what_they_measure_and_for_what_could_not_be_r
     rules = given("friction_transfer", "no", 0.9)
     assert complete(rules, transfer, read, ReadingParams()).equals(rules)
     unread = given("sentiment", "neutral", 0.9)
-    assert complete(unread, beliefs("sentiment", {"neutral": 0.9}, "label_model"), NOTHING, ReadingParams()).equals(
-        unread
-    )
+    assert complete(
+        unread, beliefs("sentiment", {"neutral": 0.9}, "label_model"), NOTHING, ReadingParams()
+    ).equals(unread)
 
 
 def test_the_reader_speaks_alone_only_in_the_gaps_it_was_given():

@@ -9,7 +9,9 @@ from data.labelling.analysis import of_rules
 from data.labelling.label_model import ABSTAIN, combine, majority
 
 
-def one_sided_votes(rng, contacts=4000, share=0.1, hits=(0.8, 0.5, 0.4, 0.3), false=(0.02, 0.01, 0.03, 0.02)):
+def one_sided_votes(
+    rng, contacts=4000, share=0.1, hits=(0.8, 0.5, 0.4, 0.3), false=(0.02, 0.01, 0.03, 0.02)
+):
     """Rules that only ever vote 1, as a rule looking for a sign does. Returns truth and votes."""
     truth = (rng.random(contacts) < share).astype(int)
     rates = np.where(truth[:, None] == 1, hits, false)
@@ -97,7 +99,9 @@ def test_majority_counts_votes_and_knows_when_there_are_none():
 
 
 def test_coverage_overlap_and_conflict_are_what_snorkel_calls_by_these_names():
-    votes = np.array([[0, 0, ABSTAIN], [0, 0, ABSTAIN], [0, 1, ABSTAIN], [ABSTAIN, 1, ABSTAIN], [ABSTAIN] * 3])
+    votes = np.array(
+        [[0, 0, ABSTAIN], [0, 0, ABSTAIN], [0, 1, ABSTAIN], [ABSTAIN, 1, ABSTAIN], [ABSTAIN] * 3]
+    )
     first, second, third = of_rules(votes)
     assert first == {"coverage": 0.6, "overlap": 0.6, "conflict": 0.2}
     assert second == {"coverage": 0.8, "overlap": 0.6, "conflict": 0.2}

@@ -12,8 +12,14 @@ START = datetime(2026, 3, 1, 9, tzinfo=UTC)
 
 def a_centre(size=40):
     """Contacts about bills and about parcels, by turns."""
-    contacts = [Contact(f"k{n}", f"c{n}", "chat", START + timedelta(hours=n), 60.0, 5.0) for n in range(size)]
-    said = ("My bill is wrong, you charged me twice.", "Where is my parcel? The courier never came.")
+    contacts = [
+        Contact(f"k{n}", f"c{n}", "chat", START + timedelta(hours=n), 60.0, 5.0)
+        for n in range(size)
+    ]
+    said = (
+        "My bill is wrong, you charged me twice.",
+        "Where is my parcel? The courier never came.",
+    )
     turns = [Turn(f"k{n}", 0, "customer", said[n % 2], origin="written") for n in range(size)]
     return frame("contacts", contacts), frame("turns", turns)
 
@@ -29,8 +35,12 @@ def test_each_contact_has_at_most_one_value_a_label_and_only_known_ones():
 
 def test_reasons_follow_the_words():
     reasons = label(*a_centre()).labels.filter(label="reason")
-    assert {row["value"] for row in reasons.to_dicts() if int(row["contact_id"][1:]) % 2} == {"delivery"}
-    assert {row["value"] for row in reasons.to_dicts() if not int(row["contact_id"][1:]) % 2} == {"billing"}
+    assert {row["value"] for row in reasons.to_dicts() if int(row["contact_id"][1:]) % 2} == {
+        "delivery"
+    }
+    assert {row["value"] for row in reasons.to_dicts() if not int(row["contact_id"][1:]) % 2} == {
+        "billing"
+    }
 
 
 def test_a_contact_no_rule_understood_has_no_reason():
@@ -40,16 +50,22 @@ def test_a_contact_no_rule_understood_has_no_reason():
     turns = turns.filter(turns["contact_id"] != "k0").vstack(frame("turns", [strange, passed_on]))
     labels = label(contacts, turns).labels.filter(contact_id="k0")
     assert "reason" not in labels["label"].to_list()
-    assert labels.filter(label="friction_transfer")["value"].to_list() == ["no"], "no sign of it in what could be read"
+    assert labels.filter(label="friction_transfer")["value"].to_list() == ["no"], (
+        "no sign of it in what could be read"
+    )
 
 
 def test_an_untranscribed_call_gets_only_what_rules_know_without_words():
     contacts, turns = a_centre()
-    call = frame("contacts", [Contact("call", "c0", "phone", START + timedelta(days=90), 60.0, 5000.0)])
+    call = frame(
+        "contacts", [Contact("call", "c0", "phone", START + timedelta(days=90), 60.0, 5000.0)]
+    )
     labels = label(contacts.vstack(call), turns).labels.filter(contact_id="call")
     found = dict(zip(labels["label"], labels["value"], strict=True))
     assert found["friction_long_wait"] == "yes"
-    assert not {"reason", "barrier", "friction_unresolved", "friction_transfer", "sentiment"} & set(found)
+    assert not {"reason", "barrier", "friction_unresolved", "friction_transfer", "sentiment"} & set(
+        found
+    )
 
 
 def test_nothing_to_label_is_no_error():

@@ -50,25 +50,50 @@ def test_history_counts_what_came_before_and_nothing_after():
     def contact(name, customer, hours):
         return Contact(name, customer, "chat", START + timedelta(hours=hours), queue=name)
 
-    rows = [contact("d", "ann", 900), contact("b", "ann", 20), contact("x", "bob", 21), contact("a", "ann", 0),
-            contact("c", "ann", 160)]  # fmt: skip
-    found = {view.queue: view for view in views(frame("contacts", rows), frame("turns", []), LabellingParams())}
-    assert {name: view.contacts_before for name, view in found.items()} == {"a": 0, "b": 1, "c": 2, "d": 0, "x": 0}
+    rows = [
+        contact("d", "ann", 900),
+        contact("b", "ann", 20),
+        contact("x", "bob", 21),
+        contact("a", "ann", 0),
+        contact("c", "ann", 160),
+    ]
+    found = {
+        view.queue: view
+        for view in views(frame("contacts", rows), frame("turns", []), LabellingParams())
+    }
+    assert {name: view.contacts_before for name, view in found.items()} == {
+        "a": 0,
+        "b": 1,
+        "c": 2,
+        "d": 0,
+        "x": 0,
+    }
     assert {name: view.hours_since_last for name, view in found.items()} == {
-        "a": None, "b": 20.0, "c": 140.0, "d": 740.0, "x": None,
-    }  # fmt: skip
+        "a": None,
+        "b": 20.0,
+        "c": 140.0,
+        "d": 740.0,
+        "x": None,
+    }
     assert found["c"].queue_before == "b"
 
 
 def test_views_come_in_the_order_of_the_contacts():
     rows = [Contact(name, "ann", "chat", START, queue=name) for name in "cab"]
-    assert [v.queue for v in views(frame("contacts", rows), frame("turns", []), LabellingParams())] == list("cab")
+    assert [
+        v.queue for v in views(frame("contacts", rows), frame("turns", []), LabellingParams())
+    ] == list("cab")
 
 
 def test_what_people_wrote_down_wins_over_the_recogniser():
-    contacts = frame("contacts", [Contact("k", "c", "phone", START), Contact("m", "c", "phone", START)])
-    turns = [Turn("k", 0, "customer", "my bill", 0, 1, "person"), Turn("k", 0, "customer", "my pill", 0, 1, "asr"),
-             Turn("m", 0, "customer", "hello", 0, 1, "asr")]  # fmt: skip
+    contacts = frame(
+        "contacts", [Contact("k", "c", "phone", START), Contact("m", "c", "phone", START)]
+    )
+    turns = [
+        Turn("k", 0, "customer", "my bill", 0, 1, "person"),
+        Turn("k", 0, "customer", "my pill", 0, 1, "asr"),
+        Turn("m", 0, "customer", "hello", 0, 1, "asr"),
+    ]
     k, m = views(contacts, frame("turns", turns), LabellingParams())
     assert k.customer.text == "my bill"
     assert m.customer.text == "hello"

@@ -25,12 +25,17 @@ def worlds():
 
 
 def test_contacts_keep_their_number_and_their_words(worlds):
-    plain, called = ({(c.number, c.touch): c for c in numbered(world) if c.happened} for world in worlds)
+    plain, called = (
+        {(c.number, c.touch): c for c in numbered(world) if c.happened} for world in worlds
+    )
     both = plain.keys() & called.keys()
     assert len(both) > 0.95 * len(plain)
     assert len(both) < max(len(plain), len(called))  # some left earlier or later
     assert all(plain[key].contact_id == called[key].contact_id for key in both)
-    assert all((plain[key].seed, plain[key].agents) == (called[key].seed, called[key].agents) for key in both)
+    assert all(
+        (plain[key].seed, plain[key].agents) == (called[key].seed, called[key].agents)
+        for key in both
+    )
 
 
 def test_decisions_keep_the_rules_of_the_log(worlds):
@@ -51,20 +56,36 @@ def test_the_true_effect_is_what_happens(worlds):
     _, world = worlds
     wanted: dict = {}
     for one in world.decisions:
-        wanted.setdefault(world.starts + timedelta(days=one.day), set()).add(world.people[one.number].customer_id)
+        wanted.setdefault(world.starts + timedelta(days=one.day), set()).add(
+            world.people[one.number].customer_id
+        )
     known = truth.true_effects(world, wanted)
-    left = {person.customer_id: day for person, day in zip(world.people, world.left_on, strict=True)}
+    left = {
+        person.customer_id: day for person, day in zip(world.people, world.left_on, strict=True)
+    }
     rows = pl.DataFrame(
-        [(world.people[one.number].customer_id, world.starts + timedelta(days=one.day), one.offered)
-         for one in world.decisions], schema=["customer_id", "as_of", "offered"], orient="row",
-    ).join(known, on=["customer_id", "as_of"])  # fmt: skip
-    gone = np.array([
-        left[who] is not None and left[who] < day + timedelta(days=180)
-        for who, day in rows.select("customer_id", "as_of").iter_rows()
-    ])  # fmt: skip
+        [
+            (
+                world.people[one.number].customer_id,
+                world.starts + timedelta(days=one.day),
+                one.offered,
+            )
+            for one in world.decisions
+        ],
+        schema=["customer_id", "as_of", "offered"],
+        orient="row",
+    ).join(known, on=["customer_id", "as_of"])
+    gone = np.array(
+        [
+            left[who] is not None and left[who] < day + timedelta(days=180)
+            for who, day in rows.select("customer_id", "as_of").iter_rows()
+        ]
+    )
     effect = (rows["risk_180"] - rows["treated_180"]).to_numpy()
     helped = effect > np.quantile(effect, 0.8)
-    assert rows["offered"].to_numpy()[helped].mean() == pytest.approx(0.5, abs=0.06)  # the truth is of before the call
+    assert rows["offered"].to_numpy()[helped].mean() == pytest.approx(
+        0.5, abs=0.06
+    )  # the truth is of before the call
     for offered, column in ((True, "treated_180"), (False, "risk_180")):
         for group in (helped, ~helped):
             part = group & (rows["offered"].to_numpy() == offered)

@@ -25,7 +25,10 @@ def rows_of(path):
 
 def digests(folder):
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +68,33 @@ def test_a_run_that_dies_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_tables_have_the_columns_of_the_contract(made):
     raw, truth, summary = made
     customers, contacts = rows_of(raw / "customers.csv"), rows_of(raw / "contacts.csv")
-    assert list(customers[0])[:6] == ["customer_id", "phone", "plan", "region", "since", "monthly_price"]
+    assert list(customers[0])[:6] == [
+        "customer_id",
+        "phone",
+        "plan",
+        "region",
+        "since",
+        "monthly_price",
+    ]
     assert ",".join(contacts[0]) == (
         "contact_id,customer_id,channel,started_at,duration_s,wait_s,queue,agent_id,disposition,"
         "recording,customer_channel,agent_channel,voice"
     )
-    assert list(rows_of(raw / "outcomes.csv")[0]) == ["customer_id", "event", "happened", "on", "observed_until"]
+    assert list(rows_of(raw / "outcomes.csv")[0]) == [
+        "customer_id",
+        "event",
+        "happened",
+        "on",
+        "observed_until",
+    ]
     assert len({row["contact_id"] for row in contacts}) == len(contacts) == summary["contacts"]
     known = {row["customer_id"] for row in customers}
     assert sum(row["customer_id"] not in known for row in contacts) == 1  # the planted one
     messages = [json.loads(line) for line in (raw / "messages.jsonl").read_text().splitlines()]
     spoken = {row["contact_id"] for row in contacts if row["recording"]}
-    assert {message["contact_id"] for message in messages} == {row["contact_id"] for row in contacts} - spoken
+    assert {message["contact_id"] for message in messages} == {
+        row["contact_id"] for row in contacts
+    } - spoken
     assert all(row["disposition"] for row in contacts if row["channel"] == "phone")
     real = pl.read_parquet(truth / "contacts.parquet")
     assert real.columns == ["contact_id", "reason", "sentiment", "resolved", "barrier", *FRICTIONS]
@@ -87,13 +105,24 @@ def test_tables_have_the_columns_of_the_contract(made):
 def test_recordings_are_two_channel_telephone_calls_of_half_a_minute(made):
     raw, truth, _ = made
     bad = {fault["contact_id"] for fault in json.loads((truth / "faults.json").read_text())}
-    kept = [row for row in rows_of(raw / "contacts.csv") if row["recording"] and row["contact_id"] not in bad]
+    kept = [
+        row
+        for row in rows_of(raw / "contacts.csv")
+        if row["recording"] and row["contact_id"] not in bad
+    ]
     assert len(kept) == SMALL.calls
     lengths = []
     for row in kept:
         samples, rate = audio.read(raw / row["recording"])
-        assert (rate, samples.shape[1], row["customer_channel"], row["agent_channel"]) == (8000, 2, "0", "1")
-        assert audio.probe(raw / row["recording"]).duration_s == pytest.approx(float(row["duration_s"]), abs=0.06)
+        assert (rate, samples.shape[1], row["customer_channel"], row["agent_channel"]) == (
+            8000,
+            2,
+            "0",
+            "1",
+        )
+        assert audio.probe(raw / row["recording"]).duration_s == pytest.approx(
+            float(row["duration_s"]), abs=0.06
+        )
         assert audio.clipped_share(samples) < 0.001
         for channel in range(2):
             assert audio.level_dbfs(samples[:, channel]) > -45
@@ -107,7 +136,9 @@ def test_turns_lie_where_they_are_heard_on_the_channel_of_who_speaks(made):
     assert dict(turns.schema) == TURNS
     bad = {fault["contact_id"] for fault in json.loads((truth / "faults.json").read_text())}
     heard = []
-    for contact_id, call in turns.filter(~pl.col("contact_id").is_in(list(bad))).group_by("contact_id"):
+    for contact_id, call in turns.filter(~pl.col("contact_id").is_in(list(bad))).group_by(
+        "contact_id"
+    ):
         samples, rate = audio.read(raw / "recordings" / f"{contact_id[0]}.wav")
         for channel, role in enumerate(("customer", "agent")):
             spans = [
@@ -138,7 +169,12 @@ def test_a_caller_keeps_their_voice_and_agents_have_their_own(made):
     assert len(summary["agents"]) == SMALL.agents
     spoken = [row for row in rows_of(raw / "contacts.csv") if row["recording"]]
     speakers = {(row["customer_id"], row["voice"]) for row in spoken}
-    assert len(speakers) == len({who for who, _ in speakers}) == len({voice for _, voice in speakers}) == own.height
+    assert (
+        len(speakers)
+        == len({who for who, _ in speakers})
+        == len({voice for _, voice in speakers})
+        == own.height
+    )
     assert all(row["voice"] for row in spoken)
     assert not set(summary["agents"].values()) & set(own["voice"])
 
@@ -161,13 +197,22 @@ def test_every_planted_fault_is_really_there_and_written_down(made):
     silent, rate = audio.read(file_of("silent_wav"))
     assert audio.silent_share(silent, rate) == 1.0
     assert audio.clipped_share(audio.read(file_of("clipped_wav"))[0]) > 0.05
-    same = [p for p in (raw / "recordings").iterdir() if p.read_bytes() == file_of("duplicate_content").read_bytes()]
+    same = [
+        p
+        for p in (raw / "recordings").iterdir()
+        if p.read_bytes() == file_of("duplicate_content").read_bytes()
+    ]
     assert len(same) == 2
     assert not file_of("missing_recording").exists()
     assert contacts[where["missing_recording"]["contact_id"]]["recording"]
-    assert contacts[where["future_contact"]["contact_id"]]["started_at"] > SMALL.ends.isoformat() + "T24"
+    assert (
+        contacts[where["future_contact"]["contact_id"]]["started_at"]
+        > SMALL.ends.isoformat() + "T24"
+    )
     assert contacts[where["unknown_customer"]["contact_id"]]["customer_id"].startswith("X")
-    assert not {fault["contact_id"] for fault in planted} & {p.stem for p in (raw / "transcripts").iterdir()}
+    assert not {fault["contact_id"] for fault in planted} & {
+        p.stem for p in (raw / "transcripts").iterdir()
+    }
 
 
 def test_without_faults_everything_is_clean(tmp_path):
@@ -190,6 +235,11 @@ def test_speech_is_made_200_times_faster_than_real_time(tmp_path):
 
 def test_progress_is_told_to_the_end(tmp_path):
     told = []
-    simulate(replace(SMALL, calls=2, faults=0), tmp_path / "raw", tmp_path / "truth", lambda *seen: told.append(seen))
+    simulate(
+        replace(SMALL, calls=2, faults=0),
+        tmp_path / "raw",
+        tmp_path / "truth",
+        lambda *seen: told.append(seen),
+    )
     assert [done for done, _ in told] == list(range(1, len(told) + 1))
     assert told[-1][0] == told[-1][1]

@@ -20,7 +20,10 @@ def touches():
 def words_of(touch, seed=0, written=None):
     written = touch.channel not in ("phone", "ivr") if written is None else written
     speech = talk.Speech(
-        random.Random(seed), talk.Caller("maria carter", "471033", "plus"), ("james", "priya"), written
+        random.Random(seed),
+        talk.Caller("maria carter", "471033", "plus"),
+        ("james", "priya"),
+        written,
     )
     writers = {"ivr": talk.menu_log, "chat": talk.chat, "email": talk.email, "social": talk.social}
     if touch.channel == "phone":
@@ -39,10 +42,14 @@ def test_transcripts_are_lower_case_letters_and_apostrophes(touches):
 
 
 def test_every_template_can_be_said():
-    speech = talk.Speech(random.Random(0), talk.Caller("maria carter", "471033", "plus"), ("james", "priya"), False)
+    speech = talk.Speech(
+        random.Random(0), talk.Caller("maria carter", "471033", "plus"), ("james", "priya"), False
+    )
     groups = [value for name, value in vars(phrases).items() if name.isupper() and name != "RULES"]
     templates = [
-        t for group in groups for t in ([x for v in group.values() for x in v] if isinstance(group, dict) else group)
+        t
+        for group in groups
+        for t in ([x for v in group.values() for x in v] if isinstance(group, dict) else group)
     ]
     for template in [*templates, *(t for rule in phrases.RULES.values() for t in rule)]:
         for _ in range(5):
@@ -59,7 +66,9 @@ def test_there_is_wording_for_every_label():
 
 def test_dialogues_rarely_repeat(touches):
     spoken = [
-        " / ".join(line.text for line in words_of(t, seed)) for seed, t in enumerate(touches) if t.channel == "phone"
+        " / ".join(line.text for line in words_of(t, seed))
+        for seed, t in enumerate(touches)
+        if t.channel == "phone"
     ]
     assert len(set(spoken)) > 0.99 * len(spoken)
     openings = [words_of(t, seed)[1].text for seed, t in enumerate(touches) if t.channel == "phone"]
@@ -73,8 +82,16 @@ def test_dialogues_rarely_repeat(touches):
         ("pressed_zero", ("ivr",), r"zero"),
         ("ivr_dead_end", ("ivr",), r"dead end|no further|without an option|exhausted"),
         ("system_hangup", ("ivr",), r"by system|system disconnected"),
-        ("transfer", ("phone",), r"put you through|transfer|pass you over|connect you|hand \w* ?you"),
-        ("repeated_contact", ("phone", "chat"), r"again|before|back|already|still|third|second|fourth|how many times"),
+        (
+            "transfer",
+            ("phone",),
+            r"put you through|transfer|pass you over|connect you|hand \w* ?you",
+        ),
+        (
+            "repeated_contact",
+            ("phone", "chat"),
+            r"again|before|back|already|still|third|second|fourth|how many times",
+        ),
         ("long_wait", ("phone",), r"wait|hold|queue|forever|through"),
     ],
 )
@@ -90,7 +107,9 @@ def test_frictions_are_usually_but_not_always_in_the_words(touches, flag, channe
 
 
 def test_a_cut_line_ends_in_the_middle(touches):
-    touch = next(t for t in touches if t.channel == "phone" and "system_hangup" not in t.flags and t.resolved)
+    touch = next(
+        t for t in touches if t.channel == "phone" and "system_hangup" not in t.flags and t.resolved
+    )
     cut = replace(touch, flags=touch.flags | {"system_hangup"}, resolved=False)
     closings = re.compile(r"goodbye|bye|have a nice day")
     assert closings.search(words_of(touch)[-1].text)
@@ -98,7 +117,11 @@ def test_a_cut_line_ends_in_the_middle(touches):
 
 
 def test_written_contacts_use_figures_and_notes_name_the_barrier(touches):
-    chats = [" ".join(line.text for line in words_of(t, n)) for n, t in enumerate(touches) if t.channel == "chat"]
+    chats = [
+        " ".join(line.text for line in words_of(t, n))
+        for n, t in enumerate(touches)
+        if t.channel == "chat"
+    ]
     assert sum("£" in text for text in chats) > 0.1 * len(chats)
     for barrier in set(BARRIERS) - {"none"}:
         touch = replace(touches[0], channel="phone", barrier=barrier, resolved=False)
@@ -109,8 +132,16 @@ def test_written_contacts_use_figures_and_notes_name_the_barrier(touches):
 
 @pytest.mark.parametrize(
     ("number", "words"),
-    [(0, "zero"), (13, "thirteen"), (40, "forty"), (42, "forty two"), (100, "one hundred"),
-     (142, "one hundred and forty two"), (1200, "one thousand two hundred"), (2005, "two thousand and five")],
-)  # fmt: skip
+    [
+        (0, "zero"),
+        (13, "thirteen"),
+        (40, "forty"),
+        (42, "forty two"),
+        (100, "one hundred"),
+        (142, "one hundred and forty two"),
+        (1200, "one thousand two hundred"),
+        (2005, "two thousand and five"),
+    ],
+)
 def test_numbers_are_spoken_in_words(number, words):
     assert talk.number_words(number) == words

@@ -35,7 +35,9 @@ def worlds():
 @pytest.mark.parametrize("horizon", truth.HORIZONS)
 def test_risks_are_calibrated_against_what_happened(worlds, horizon):
     risk = np.concatenate([risks[f"risk_{horizon}"].to_numpy() for _, _, risks in worlds])
-    seen = np.concatenate([left_within(world, risks, as_of, horizon) for world, as_of, risks in worlds])
+    seen = np.concatenate(
+        [left_within(world, risks, as_of, horizon) for world, as_of, risks in worlds]
+    )
     for fifth in np.array_split(np.argsort(risk), 5):
         spread = np.sqrt((risk[fifth] * (1 - risk[fifth])).sum())
         assert abs(seen[fifth].sum() - risk[fifth].sum()) < 1 + 3 * spread
@@ -56,12 +58,16 @@ def test_without_effects_the_risk_is_the_closed_form():
 
 def test_risks_are_exact_to_a_hundredth(worlds):
     world, as_of, risks = worlds[0]
-    other = replace(world, params=replace(world.params, seed=99))  # the same past, futures drawn anew
+    other = replace(
+        world, params=replace(world.params, seed=99)
+    )  # the same past, futures drawn anew
     again = truth.true_risks(other, [as_of])
     assert again["customer_id"].to_list() == risks["customer_id"].to_list()
     for column in COLUMNS:
         difference = np.abs(again[column].to_numpy() - risks[column].to_numpy())
-        assert np.quantile(difference, 0.99) < 0.01 * np.sqrt(2)  # two draws, each within a hundredth
+        assert np.quantile(difference, 0.99) < 0.01 * np.sqrt(
+            2
+        )  # two draws, each within a hundredth
         assert difference.max() < 0.04
 
 
@@ -75,7 +81,9 @@ def test_risks_grow_with_the_horizon_and_stay_probabilities(worlds):
 def test_what_happens_after_the_day_changes_no_risk(worlds):
     world, as_of, risks = worlds[0]
     day = (as_of - world.starts).days
-    blind = replace(world, touches=[[touch for touch in path if touch.day < day] for path in world.touches])
+    blind = replace(
+        world, touches=[[touch for touch in path if touch.day < day] for path in world.touches]
+    )
     assert truth.true_risks(blind, [as_of]).equals(risks)
 
 

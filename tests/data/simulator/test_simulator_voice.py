@@ -52,13 +52,17 @@ def test_voices_are_clearly_different(synthesizer):
     assert min(pitches) < 110
     assert max(pitches) > 220
     assert np.std(pitches) > 40
-    assert np.std([len(samples) for samples in spoken]) > 0.1 * np.mean([len(samples) for samples in spoken])
+    assert np.std([len(samples) for samples in spoken]) > 0.1 * np.mean(
+        [len(samples) for samples in spoken]
+    )
     assert len({(voice.accent, voice.variant) for voice in people}) == 24
     assert len({voice.accent for voice in people}) >= 5
 
 
 def test_a_shorter_vocal_tract_sounds_higher_and_lasts_as_long(synthesizer):
-    low, high = (synthesizer.speak(WORDS, Voice("v", variant="m3", warp=warp)) for warp in (0.9, 1.12))
+    low, high = (
+        synthesizer.speak(WORDS, Voice("v", variant="m3", warp=warp)) for warp in (0.9, 1.12)
+    )
     assert pitch_hz(high) / pitch_hz(low) == pytest.approx(1.12 / 0.9, rel=0.06)
     assert len(high) == pytest.approx(len(low), rel=0.1)
 

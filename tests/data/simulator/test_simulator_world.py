@@ -37,10 +37,19 @@ def test_contacts_are_as_many_and_as_mixed_as_in_a_contact_centre(world):
     assert 3.0 < len(touches) / len(world.people) < 8.0
     assert {touch.channel for touch in touches} == {"phone", "ivr", "chat", "email", "social"}
     assert 0.3 < np.mean([touch.channel == "phone" for touch in touches]) < 0.6
-    for flag in ("ivr_dead_end", "pressed_zero", "system_hangup", "please_call", "transfer", "long_wait"):
+    for flag in (
+        "ivr_dead_end",
+        "pressed_zero",
+        "system_hangup",
+        "please_call",
+        "transfer",
+        "long_wait",
+    ):
         assert 0.02 < np.mean([flag in touch.flags for touch in touches]) < 0.2
     for touch in touches:
-        assert ("unresolved" in touch.flags) == (not touch.resolved and "pressed_zero" not in touch.flags)
+        assert ("unresolved" in touch.flags) == (
+            not touch.resolved and "pressed_zero" not in touch.flags
+        )
         assert ("repeated_contact" in touch.flags) == (touch.attempt > 1)
 
 
@@ -57,7 +66,11 @@ def test_the_hazard_after_friction_is_the_one_that_was_set(world):
     left = np.array([(on - world.starts).days if on else days for on in world.left_on])
     at_risk = np.arange(days)[None, :] <= left[:, None]
     leaving = np.arange(days)[None, :] == left[:, None]
-    for band in (world.relative < 1.5, (world.relative >= 1.5) & (world.relative < 5), world.relative >= 5):
+    for band in (
+        world.relative < 1.5,
+        (world.relative >= 1.5) & (world.relative < 5),
+        world.relative >= 5,
+    ):
         seen, expected = (leaving & band).sum(), (hazard * at_risk * band).sum()
         assert seen == pytest.approx(expected, abs=4 * np.sqrt(expected))
     rough = world.relative >= 5
@@ -70,7 +83,9 @@ def test_friction_adds_good_takes_away_and_both_fade(world):
     effects = world.params.effects
     touches = [touch for path in world.touches for touch in path]
     bad = replace(max(touches, key=lambda touch: jump(touch, effects)), day=10)
-    good = replace(next(touch for touch in touches if touch.good and jump(touch, effects) == 0), day=20)
+    good = replace(
+        next(touch for touch in touches if touch.good and jump(touch, effects) == 0), day=20
+    )
     alone, healed, calm = relative_hazard([[bad], [bad, good], [good]], effects, 400)
     assert np.all(alone[:11] == 1)
     assert alone[11] == pytest.approx(1 + jump(bad, effects) * np.exp(-1 / effects.memory_days))
@@ -86,7 +101,11 @@ def test_nobody_gets_in_touch_before_joining_or_after_leaving(world):
         assert path == sorted(path, key=lambda touch: (touch.day, touch.second))
         for touch in path:
             on = world.starts + timedelta(days=touch.day)
-            assert on >= min(person.since, world.starts) if person.since < world.starts else on >= person.since
+            assert (
+                on >= min(person.since, world.starts)
+                if person.since < world.starts
+                else on >= person.since
+            )
             assert left is None or on <= left
 
 

@@ -17,7 +17,12 @@ START = datetime(2026, 5, 1, 9, tzinfo=UTC)
 
 
 def a_call(
-    seed: int = 0, duration_s: float = 3.0, rate_hz: int = 8000, channels: int = 2, gain: float = 0.2, silent: int = -1
+    seed: int = 0,
+    duration_s: float = 3.0,
+    rate_hz: int = 8000,
+    channels: int = 2,
+    gain: float = 0.2,
+    silent: int = -1,
 ) -> bytes:
     """A µ-law WAV with something to hear on each channel (but for channel `silent`)."""
     rng = np.random.default_rng(seed)
@@ -34,7 +39,10 @@ class AStore:
         self.root = root
         self.fetched: list[str] = []
         self.audio = {f"k{number}": a_call(seed=number) for number in range(calls)}
-        self.customers = [Customer(f"c{number}", since=date(2025, 1, 1), monthly_price=20.0) for number in range(calls)]
+        self.customers = [
+            Customer(f"c{number}", since=date(2025, 1, 1), monthly_price=20.0)
+            for number in range(calls)
+        ]
         self.contacts = [
             Contact(f"k{number}", f"c{number}", "phone", START + timedelta(hours=number), 3.0, 10.0)
             for number in range(calls)
@@ -44,7 +52,10 @@ class AStore:
             for number in range(calls)
             for turn, role in enumerate(("agent", "customer"))
         ]
-        self.outcomes = [Outcome(f"c{number}", "churn", False, None, date(2026, 5, 31)) for number in range(calls)]
+        self.outcomes = [
+            Outcome(f"c{number}", "churn", False, None, date(2026, 5, 31))
+            for number in range(calls)
+        ]
         self.interventions: list[Intervention] = []
 
     def read_audio(self, contact_id: str) -> bytes:
@@ -53,14 +64,29 @@ class AStore:
 
     def write(self, duration_s: float = 3.0) -> AStore:
         recordings = [
-            Recording(contact_id, "00000.tar", f"{contact_id}.wav", "ULAW", 8000, 2, duration_s, 0, 1,
-                      hashlib.sha256(content).hexdigest(), len(content))
+            Recording(
+                contact_id,
+                "00000.tar",
+                f"{contact_id}.wav",
+                "ULAW",
+                8000,
+                2,
+                duration_s,
+                0,
+                1,
+                hashlib.sha256(content).hexdigest(),
+                len(content),
+            )
             for contact_id, content in self.audio.items()
-        ]  # fmt: skip
+        ]
         rows = {
-            "customers": self.customers, "contacts": self.contacts, "recordings": recordings, "turns": self.turns,
-            "outcomes": self.outcomes, "interventions": self.interventions,
-        }  # fmt: skip
+            "customers": self.customers,
+            "contacts": self.contacts,
+            "recordings": recordings,
+            "turns": self.turns,
+            "outcomes": self.outcomes,
+            "interventions": self.interventions,
+        }
         for table, values in rows.items():
             write_table(self.root / "tables" / f"{table}.parquet", frame(table, values))
         return self

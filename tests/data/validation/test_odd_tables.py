@@ -30,7 +30,9 @@ def test_a_centre_without_calls_transcripts_or_outcomes_passes(tmp_path):
 
 def test_optional_values_may_be_missing(tmp_path):
     store = AStore(tmp_path)
-    store.customers = [dataclasses.replace(one, since=None, monthly_price=None) for one in store.customers]
+    store.customers = [
+        dataclasses.replace(one, since=None, monthly_price=None) for one in store.customers
+    ]
     store.contacts = [dataclasses.replace(one, wait_s=None) for one in store.contacts]
     store.turns = [dataclasses.replace(one, start_s=None, end_s=None) for one in store.turns]
     store.outcomes = [dataclasses.replace(one, observed_until=None) for one in store.outcomes]
@@ -46,8 +48,10 @@ def test_rows_without_a_key_are_refused_and_named_by_their_place(tmp_path):
     write_table(path, contacts.with_columns(contact_id=nameless))
     summary = run(store)
     assert summary["reasons"] == {
-        "contacts/no-contact-id": 1, "recordings/unknown-contact": 1, "turns/unknown-contact": 2,
-    }  # fmt: skip
+        "contacts/no-contact-id": 1,
+        "recordings/unknown-contact": 1,
+        "turns/unknown-contact": 2,
+    }
     assert '"thing": "row 3"' in (tmp_path / "quarantine" / "validate.jsonl").read_text()
 
 
@@ -68,11 +72,17 @@ def test_a_decision_that_cannot_be_true_is_rejected_and_the_others_stay(tmp_path
     store = AStore(tmp_path)
     made = Intervention("c1", date(2026, 3, 1), "call back", True, "random", 0.5, 12.0)
     wrong = {
-        "impossible-propensity": {"propensity": 1.5}, "negative-cost": {"cost": -1.0}, "unknown-customer":
-        {"customer_id": "ghost"}, "before-the-customer": {"decided_on": date(2024, 1, 1)}, "in-the-future":
-        {"decided_on": date(2036, 1, 1)}, "duplicate-intervention": {},
-    }  # fmt: skip
-    store.interventions = [made, dataclasses.replace(made, customer_id="c2", propensity=None, cost=None)]
+        "impossible-propensity": {"propensity": 1.5},
+        "negative-cost": {"cost": -1.0},
+        "unknown-customer": {"customer_id": "ghost"},
+        "before-the-customer": {"decided_on": date(2024, 1, 1)},
+        "in-the-future": {"decided_on": date(2036, 1, 1)},
+        "duplicate-intervention": {},
+    }
+    store.interventions = [
+        made,
+        dataclasses.replace(made, customer_id="c2", propensity=None, cost=None),
+    ]
     store.interventions += [
         dataclasses.replace(made, **{"customer_id": f"c{3 + n}" if change else "c1", **change})
         for n, change in enumerate(wrong.values())
@@ -80,4 +90,7 @@ def test_a_decision_that_cannot_be_true_is_rejected_and_the_others_stay(tmp_path
     params = dataclasses.replace(ValidationParams(), tolerated_rejects=10)
     summary = validate(store.write().root, params, store.read_audio, NOW)
     assert summary["reasons"] == {f"interventions/{reason}": 1 for reason in wrong}
-    assert pl.read_parquet(tmp_path / "clean/interventions.parquet")["customer_id"].to_list() == ["c1", "c2"]
+    assert pl.read_parquet(tmp_path / "clean/interventions.parquet")["customer_id"].to_list() == [
+        "c1",
+        "c2",
+    ]

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from evaluation.metrics.bootstrap import _student_tail, holm, paired_difference, paired_p, ratio_of_sums, swapped_p
+from evaluation.metrics.bootstrap import (
+    _student_tail,
+    holm,
+    paired_difference,
+    paired_p,
+    ratio_of_sums,
+    swapped_p,
+)
 
 
 def _noise_only(seed: int, clusters: int, units: int = 12):
@@ -13,7 +20,9 @@ def _noise_only(seed: int, clusters: int, units: int = 12):
     words = rng.integers(3, 15, len(voice))
     level = np.repeat(rng.beta(2, 6, clusters), units)
     luck = np.repeat(rng.normal(0, 0.06, clusters), units)
-    first, second = (rng.binomial(words, np.clip(level + sign * luck / 2, 0.01, 0.99)) for sign in (1, -1))
+    first, second = (
+        rng.binomial(words, np.clip(level + sign * luck / 2, 0.01, 0.99)) for sign in (1, -1)
+    )
     return voice, words, first, second
 
 
@@ -33,7 +42,9 @@ def test_the_same_seed_gives_the_same_interval():
 def test_units_of_one_voice_are_not_independent_evidence():
     errors, words = [0] * 50 + [5] * 50, [5] * 100
     apart = ratio_of_sums(errors, words, [str(i) for i in range(100)], seed=1)
-    together = ratio_of_sums(errors, words, ["a"] * 25 + ["b"] * 25 + ["c"] * 25 + ["d"] * 25, seed=1)
+    together = ratio_of_sums(
+        errors, words, ["a"] * 25 + ["b"] * 25 + ["c"] * 25 + ["d"] * 25, seed=1
+    )
     assert together.high - together.low > 2 * (apart.high - apart.low)
 
 
@@ -78,7 +89,14 @@ def test_nothing_measured_is_an_error(numerator, denominator, says):
 
 @pytest.mark.parametrize(
     ("t", "freedom", "tail"),
-    [(6.314, 1, 0.05), (4.303, 2, 0.025), (2.353, 3, 0.05), (2.776, 4, 0.025), (3.365, 5, 0.01), (2.228, 10, 0.025)],
+    [
+        (6.314, 1, 0.05),
+        (4.303, 2, 0.025),
+        (2.353, 3, 0.05),
+        (2.776, 4, 0.025),
+        (3.365, 5, 0.01),
+        (2.228, 10, 0.025),
+    ],
 )
 def test_the_tail_of_student_is_that_of_the_tables(t, freedom, tail):
     assert _student_tail(t, freedom) == pytest.approx(tail, rel=2e-3)
@@ -114,8 +132,13 @@ def test_swapping_sides_passes_no_more_luck_than_stated_even_with_eight_clusters
     rng, clusters, passed = np.random.default_rng(5), np.repeat(np.arange(8), 20), 0
     for seed in range(400):
         hard = np.repeat(rng.gamma(2.0, 0.1, 8), 20)
-        one, other = (rng.poisson(hard * np.repeat(rng.gamma(4, 0.25, 8), 20) * 10) for _ in range(2))
-        passed += swapped_p((one, np.full(160, 10)), (other, np.full(160, 10)), clusters, seed, 400) <= 0.025
+        one, other = (
+            rng.poisson(hard * np.repeat(rng.gamma(4, 0.25, 8), 20) * 10) for _ in range(2)
+        )
+        passed += (
+            swapped_p((one, np.full(160, 10)), (other, np.full(160, 10)), clusters, seed, 400)
+            <= 0.025
+        )
     assert passed <= 400 * 0.025 + 3 * (400 * 0.025) ** 0.5
 
 

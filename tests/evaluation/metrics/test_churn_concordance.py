@@ -30,7 +30,13 @@ def test_it_counts_pairs_as_one_would_by_hand(rows):
     rng = np.random.default_rng(rows)
     time, event = rng.integers(1, 15, rows).astype(float), rng.random(rows) < 0.5
     event[0], time[0] = True, 1.0
-    given = time, event, rng.random(rows).round(1), rng.random(rows) + 0.5, rng.integers(0, 1 + rows // 20, rows)
+    given = (
+        time,
+        event,
+        rng.random(rows).round(1),
+        rng.random(rows) + 0.5,
+        rng.integers(0, 1 + rows // 20, rows),
+    )
     agree, pairs = concordant_pairs(*given)
     assert agree.sum() / pairs.sum() == pytest.approx(by_hand(*given))
 
@@ -46,7 +52,10 @@ def test_knowing_the_order_is_one_and_a_coin_is_a_half():
 
 
 def test_censoring_that_goes_with_risk_of_being_seen_does_not_bend_it():
-    whole, cut = (point_metrics(predictions(8000, seen=seen))["c_index_90"] for seen in ((900, 900), (10, 200)))
+    whole, cut = (
+        point_metrics(predictions(8000, seen=seen))["c_index_90"]
+        for seen in ((900, 900), (10, 200))
+    )
     assert cut == pytest.approx(whole, abs=0.015)
 
 
@@ -57,8 +66,10 @@ def test_customers_of_different_dates_are_not_compared():
         (pl.col("risk_90") * 0.1 + 0.9).alias("risk_90")
     )
     two = two.with_columns(pl.format("D{}", pl.col("customer_id")).alias("customer_id"))
-    found = {name: point_metrics(frame)["c_index_90"] for name, frame in
-             {"one": one, "two": two, "both": pl.concat([one, two])}.items()}  # fmt: skip
+    found = {
+        name: point_metrics(frame)["c_index_90"]
+        for name, frame in {"one": one, "two": two, "both": pl.concat([one, two])}.items()
+    }
     assert min(found["one"], found["two"]) <= found["both"] <= max(found["one"], found["two"])
 
 
@@ -71,7 +82,9 @@ def test_the_interval_is_that_of_drawing_customers_again_and_again():
     drawn = []
     for _ in range(300):
         rows = rng.integers(0, 250, 250)
-        agree, pairs = concordant_pairs(*(c[rows] for c in columns), (weight * left)[rows], np.zeros(250))
+        agree, pairs = concordant_pairs(
+            *(c[rows] for c in columns), (weight * left)[rows], np.zeros(250)
+        )
         drawn.append(agree.sum() / pairs.sum())
     low, high = np.quantile(drawn, [0.025, 0.975])
     assert interval.high - interval.low == pytest.approx(high - low, rel=0.15)

@@ -10,7 +10,9 @@ from evaluation.metrics.churn_profit import Campaign, expected_maximum_profit
 
 def empc(left, risk, campaign: Campaign | None = None, weight=None) -> tuple[float, float]:
     weights = np.ones((1, len(left))) if weight is None else np.asarray(weight, float)[None]
-    found = expected_maximum_profit(np.asarray(left, bool), np.asarray(risk, float), weights, campaign or Campaign())
+    found = expected_maximum_profit(
+        np.asarray(left, bool), np.asarray(risk, float), weights, campaign or Campaign()
+    )
     return float(found[0][0]), float(found[1][0])
 
 
@@ -46,7 +48,9 @@ def test_only_the_order_of_risks_counts():
 def test_a_weight_of_two_is_a_customer_twice():
     left, risk = a_base(200)
     weight = np.random.default_rng(1).integers(0, 4, 200)
-    assert empc(left, risk, weight=weight) == pytest.approx(empc(np.repeat(left, weight), np.repeat(risk, weight)))
+    assert empc(left, risk, weight=weight) == pytest.approx(
+        empc(np.repeat(left, weight), np.repeat(risk, weight))
+    )
 
 
 def test_knowing_who_leaves_is_worth_most_and_knowing_nothing_what_contacting_all_is():
@@ -67,7 +71,9 @@ def test_a_campaign_nobody_gains_from_contacts_nobody():
     assert empc(np.zeros(50, bool), risk[:50]) == (0.0, 0.0)
 
 
-@pytest.mark.parametrize("wrong", [{"offer_cost": 300.0}, {"contact_cost": -1.0}, {"accept_alpha": 0.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"offer_cost": 300.0}, {"contact_cost": -1.0}, {"accept_alpha": 0.0}]
+)
 def test_costs_that_make_no_campaign_are_refused(wrong):
     with pytest.raises(ValueError, match=r"evaluation\.campaign"):
         Campaign(**wrong)

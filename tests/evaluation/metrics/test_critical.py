@@ -32,7 +32,9 @@ def test_every_word_of_every_class_is_in_comparable_form() -> None:
 
 def test_a_centre_adds_names_and_classes_of_its_own() -> None:
     classes = classes_with({"names": ["Blue Latte", "O'Neill"], "drinks": ["mocha"]})
-    found = critical_words("a blue latte for o'neill and a mocha", "a blue lady for o'neill and mocha", classes)
+    found = critical_words(
+        "a blue latte for o'neill and a mocha", "a blue lady for o'neill and mocha", classes
+    )
     assert found["names"] == Heard(said=3, written=2, hits=2)
     assert found["drinks"] == Heard(1, 1, 1)
     assert classes["negation"] == CLASSES["negation"]
@@ -45,15 +47,28 @@ def test_words_that_are_none_are_refused(more: dict[str, list[str]]) -> None:
 
 
 def test_a_scorecard_holds_error_recall_and_precision_of_each_class_that_was_said() -> None:
-    rows = [{"text": text, "contact_id": f"c{n}", "voice": f"v{n}"} for n, text in enumerate(
-        ["I do not want it", "no, never", "that is nine dollars"])]  # fmt: skip
-    card = asr_scorecard("m", "d", rows, ["i do want it", "no never", "that is not nine dollars"], 0, "2026-03-01")
+    rows = [
+        {"text": text, "contact_id": f"c{n}", "voice": f"v{n}"}
+        for n, text in enumerate(["I do not want it", "no, never", "that is nine dollars"])
+    ]
+    card = asr_scorecard(
+        "m", "d", rows, ["i do want it", "no never", "that is not nine dollars"], 0, "2026-03-01"
+    )
     value = {name: estimate.value for name, estimate in card.metrics.items()}
     assert value["recall_negation"] == pytest.approx(2 / 3)
     assert value["precision_negation"] == pytest.approx(2 / 3)
-    assert value["critical_negation"] == pytest.approx(2 / 3)  # one missed and one made up, of three said
+    assert value["critical_negation"] == pytest.approx(
+        2 / 3
+    )  # one missed and one made up, of three said
     assert value["critical_amounts"] == 0
     assert "critical_names" not in value  # nobody named any
-    assert (value["deletions"], value["insertions"], value["substitutions"]) == pytest.approx((1 / 11, 1 / 11, 0))
+    assert (value["deletions"], value["insertions"], value["substitutions"]) == pytest.approx(
+        (1 / 11, 1 / 11, 0)
+    )
     better = {name for name, estimate in card.metrics.items() if not estimate.lower_is_better}
-    assert better == {"recall_negation", "precision_negation", "recall_amounts", "precision_amounts"}
+    assert better == {
+        "recall_negation",
+        "precision_negation",
+        "recall_amounts",
+        "precision_amounts",
+    }

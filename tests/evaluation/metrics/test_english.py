@@ -9,7 +9,9 @@ import pytest
 from data.text import ALPHABET, normalise
 from evaluation.metrics.english import comparable, variants_with
 
-DOC = (Path(__file__).resolve().parents[3] / "docs" / "normalisation.md").read_text(encoding="utf-8")
+DOC = (Path(__file__).resolve().parents[3] / "docs" / "normalisation.md").read_text(
+    encoding="utf-8"
+)
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -37,7 +39,9 @@ def test_other_words_stay_other_words(one: str, other: str) -> None:
     assert comparable(one) != comparable(other)
 
 
-@pytest.mark.parametrize("text", [cell for row in SAME for cell in row] + ["", "…", "I am 5", "'tis", "2/20 at 6"])
+@pytest.mark.parametrize(
+    "text", [cell for row in SAME for cell in row] + ["", "…", "I am 5", "'tis", "2/20 at 6"]
+)
 def test_doing_it_twice_changes_nothing_and_leaves_only_words(text: str) -> None:
     once = comparable(text)
     assert comparable(once) == once
@@ -45,14 +49,19 @@ def test_doing_it_twice_changes_nothing_and_leaves_only_words(text: str) -> None
     assert once == " ".join(once.split())
 
 
-@pytest.mark.parametrize(("stored", "heard"), [
-    ("born in 1979", "born in nineteen seventy nine"),
-    ("on April 2", "on april second"),
-    ("at 10:00 am", "at 10 AM"),
-    ("it costs $1,200", "it costs twelve hundred dollars"),
-    ("she's here, isn't she", "she is here is not she"),
-])  # fmt: skip
-def test_a_reference_that_was_stored_as_words_meets_a_system_that_writes_figures(stored: str, heard: str) -> None:
+@pytest.mark.parametrize(
+    ("stored", "heard"),
+    [
+        ("born in 1979", "born in nineteen seventy nine"),
+        ("on April 2", "on april second"),
+        ("at 10:00 am", "at 10 AM"),
+        ("it costs $1,200", "it costs twelve hundred dollars"),
+        ("she's here, isn't she", "she is here is not she"),
+    ],
+)
+def test_a_reference_that_was_stored_as_words_meets_a_system_that_writes_figures(
+    stored: str, heard: str
+) -> None:
     assert comparable(normalise(stored)) == comparable(heard) == comparable(stored)
 
 
@@ -63,7 +72,10 @@ def test_words_that_are_in_order_already_are_left_alone() -> None:
 
 def test_a_centre_adds_spellings_of_its_own() -> None:
     variants = variants_with({"Key-Line": "keyline", "net flicks": "Netflix"})
-    assert comparable("My key line and net flicks are down", variants) == "my keyline and netflix are down"
+    assert (
+        comparable("My key line and net flicks are down", variants)
+        == "my keyline and netflix are down"
+    )
     assert comparable("ok", variants) == "okay"
     with pytest.raises(ValueError, match=r"evaluation.spellings: .* leads in circles"):
         variants_with({"one": "two one"})

@@ -23,7 +23,9 @@ def a_biased_log(n: int = 40_000, seed: int = 0):
 def test_the_effect_comes_out_where_a_plain_comparison_has_the_wrong_sign():
     high, propensity, offered, left = a_biased_log()
     assert left[~offered].mean() - left[offered].mean() < -0.05
-    right = aipw_scores(offered, propensity, left, np.where(high, 0.4, 0.1), np.where(high, 0.3, 0.1))
+    right = aipw_scores(
+        offered, propensity, left, np.where(high, 0.4, 0.1), np.where(high, 0.3, 0.1)
+    )
     for scores in (ipw_scores(offered, propensity, left), right):
         assert scores.mean() == pytest.approx(0.05, abs=0.012)
         assert scores[high].mean() == pytest.approx(0.1, abs=0.015)
@@ -37,7 +39,9 @@ def test_doubly_robust_survives_one_wrong_part():
     models = np.where(high, 0.4, 0.1), np.where(high, 0.3, 0.1)
     careless = np.full(len(left), 0.5)
     assert aipw_scores(offered, careless, left, *models).mean() == pytest.approx(0.05, abs=0.012)
-    assert abs(ipw_scores(offered, careless, left).mean() - 0.05) > 0.05  # propensities are all it has
+    assert (
+        abs(ipw_scores(offered, careless, left).mean() - 0.05) > 0.05
+    )  # propensities are all it has
 
 
 def test_a_certain_choice_is_refused():
@@ -60,7 +64,11 @@ def test_qini_and_auuc_of_four_customers_by_hand():
 
 def test_means_are_the_ratios_of_sums_on_the_same_draws():
     rng = np.random.default_rng(1)
-    part, weight, customer = rng.normal(size=300), rng.random(300), rng.integers(0, 80, 300).astype(str)
+    part, weight, customer = (
+        rng.normal(size=300),
+        rng.random(300),
+        rng.integers(0, 80, 300).astype(str),
+    )
     found = means({"zero": np.zeros(300), "part": part}, weight, customer, seed=5)
     assert found["part"] == ratio_of_sums(part * weight, weight, customer, seed=5)
     assert (found["zero"].value, found["zero"].low, found["zero"].high) == (0, 0, 0)

@@ -38,24 +38,38 @@ OUTCOME = ["customer_id", "as_of", "event", "time_days"]
 
 def walk(store: Path, customers: int = 150, calls: int = 8) -> Path:
     """Simulates, ingests, validates, labels, scores and decides into `store`. The churn network is untrained."""
-    simulate(SimulatorParams(customers=customers, calls=calls, days=420), store / "raw", store / "truth")
+    simulate(
+        SimulatorParams(customers=customers, calls=calls, days=420), store / "raw", store / "truth"
+    )
     ingest(read("folder", store / "raw"), store, NOW)
     clean = _validate(store)
-    version = DatasetVersion("8c5c617e1708dca4.dir", "0a6438a", NOW.isoformat(), 25_157_816, {"contacts": 4})
+    version = DatasetVersion(
+        "8c5c617e1708dca4.dir", "0a6438a", NOW.isoformat(), 25_157_816, {"contacts": 4}
+    )
     write_json(store / "version.json", asdict(version))
-    splits, summary = split(clean["contacts"], clean["recordings"], clean["customers"], SplitParams())
+    splits, summary = split(
+        clean["contacts"], clean["recordings"], clean["customers"], SplitParams()
+    )
     write_table(store / "splits.parquet", splits)
     write_json(store / "split.json", asdict(summary))
     heard = _heard(store, clean)
     write_table(store / "transcripts.parquet", heard)
-    write_json(store / "transcribe.json", {"calls": calls, "turns": 1, "words": 1, "mean_confidence": 0.91})
+    write_json(
+        store / "transcribe.json", {"calls": calls, "turns": 1, "words": 1, "mean_confidence": 0.91}
+    )
     unread = heard.select(list(TURNS)).join(clean["turns"], on="contact_id", how="anti")
     labelled = label(clean["contacts"], pl.concat([clean["turns"], unread]))
     write_table(store / "labels.parquet", labelled.labels)
     write_json(store / "label.json", labelled.analysis)
     judged = {"asr": _asr(clean), "churn": _churn(store, clean, labelled.labels, splits)}
-    facts = Facts(card="# It hears", licence="Apache-2.0", size_bytes=9_000_000, smoke_ok=True, latency_s=0.3,
-                  contract_ok=True)  # fmt: skip
+    facts = Facts(
+        card="# It hears",
+        licence="Apache-2.0",
+        size_bytes=9_000_000,
+        smoke_ok=True,
+        latency_s=0.3,
+        contract_ok=True,
+    )
     for kind, (candidate, reference) in judged.items():
         candidate.save(store / f"scorecards/{kind}/candidate.json")
         reference.save(store / f"scorecards/{kind}/reference.json")
@@ -96,21 +110,44 @@ def _validate(store: Path) -> dict[str, pl.DataFrame]:
     late = tables["contacts"].sort("started_at")["contact_id"][-1]
     long = tables["recordings"].sort("duration_s").row(-1, named=True)
     entries: list[dict[str, Any]] = [
-        {"table": "contacts", "thing": late, "reason": "in-the-future", "detail": "started_at is 2026-08-10",
-         "next_step": "Check the source's clock and time zone: records are UTC."},
-        {"table": "recordings", "thing": long["contact_id"], "reason": "clipped", "detail": "clipped_share is 0.19",
-         "audio_s": long["duration_s"], "next_step": "Lower the recording level of this line."},
-    ]  # fmt: skip
+        {
+            "table": "contacts",
+            "thing": late,
+            "reason": "in-the-future",
+            "detail": "started_at is 2026-08-10",
+            "next_step": "Check the source's clock and time zone: records are UTC.",
+        },
+        {
+            "table": "recordings",
+            "thing": long["contact_id"],
+            "reason": "clipped",
+            "detail": "clipped_share is 0.19",
+            "audio_s": long["duration_s"],
+            "next_step": "Lower the recording level of this line.",
+        },
+    ]
     write_quarantine(store / "quarantine/validate.jsonl", entries, NOW)
-    clean = {name: table.filter(pl.col("contact_id") != late) if "contact_id" in table.columns else table
-             for name, table in tables.items()}  # fmt: skip
+    clean = {
+        name: table.filter(pl.col("contact_id") != late) if "contact_id" in table.columns else table
+        for name, table in tables.items()
+    }
     clean["recordings"] = clean["recordings"].filter(pl.col("contact_id") != long["contact_id"])
     for name, table in clean.items():
         write_table(store / f"clean/{name}.parquet", table)
     whole, kept = (float(one["recordings"]["duration_s"].sum()) for one in (tables, clean))
-    suite = {"success": False, "expectations": 10, "failed": [{"reason": "in-the-future", "rows": 1}]}
-    summary = {"suites": {"contacts": suite}, "rejected": 2, "input_audio_s": whole, "accepted_audio_s": kept,
-               "rejected_audio_s": {"clipped": whole - kept}, "stopped": None}  # fmt: skip
+    suite = {
+        "success": False,
+        "expectations": 10,
+        "failed": [{"reason": "in-the-future", "rows": 1}],
+    }
+    summary = {
+        "suites": {"contacts": suite},
+        "rejected": 2,
+        "input_audio_s": whole,
+        "accepted_audio_s": kept,
+        "rejected_audio_s": {"clipped": whole - kept},
+        "stopped": None,
+    }
     write_json(store / "validate.json", summary)
     write_text(store / "validation/index.html", "<!doctype html><title>The contract</title>")
     return clean
@@ -119,7 +156,9 @@ def _validate(store: Path) -> dict[str, pl.DataFrame]:
 def _heard(store: Path, clean: dict[str, pl.DataFrame]) -> pl.DataFrame:
     """What a recogniser that gets one word in ten wrong would write."""
     rng = random.Random(1)
-    said = pl.read_parquet(store / "truth/turns.parquet").join(clean["recordings"], on="contact_id", how="semi")
+    said = pl.read_parquet(store / "truth/turns.parquet").join(
+        clean["recordings"], on="contact_id", how="semi"
+    )
     return said.with_columns(
         pl.Series("text", [misheard(text, 0.1, rng) for text in said["text"]], dtype=pl.String),
         pl.lit("asr").alias("origin"),
@@ -129,16 +168,32 @@ def _heard(store: Path, clean: dict[str, pl.DataFrame]) -> pl.DataFrame:
 
 def _asr(clean: dict[str, pl.DataFrame]) -> tuple[Scorecard, Scorecard]:
     rng = random.Random(2)
-    typed = clean["turns"].filter(pl.col("origin") == "person").join(clean["recordings"], on="contact_id")
+    typed = (
+        clean["turns"]
+        .filter(pl.col("origin") == "person")
+        .join(clean["recordings"], on="contact_id")
+    )
     rows: list[dict[str, Any]] = [
-        {**row, "voice": f"{row['role']} {row['contact_id']}"} for row in typed.iter_rows(named=True)
+        {**row, "voice": f"{row['role']} {row['contact_id']}"}
+        for row in typed.iter_rows(named=True)
     ]
     candidate, reference = (
         asr_scorecard(
-            name, "speech", rows, [misheard(row["text"], rate, rng) for row in rows], 0, NOW.isoformat(), name, facts
+            name,
+            "speech",
+            rows,
+            [misheard(row["text"], rate, rng) for row in rows],
+            0,
+            NOW.isoformat(),
+            name,
+            facts,
         )
         for name, rate, facts in (
-            ("asr candidate", 0.1, {"parameters": 3_100_000, "size_bytes": 12_000_000, "times_real_time": 140.0}),
+            (
+                "asr candidate",
+                0.1,
+                {"parameters": 3_100_000, "size_bytes": 12_000_000, "times_real_time": 140.0},
+            ),
             ("base", 0.4, {}),
         )
     )
@@ -155,7 +210,9 @@ def _churn(
     params = features.FeatureParams(as_of_count=3)
     months = features.as_of_dates(clean["outcomes"], clean["contacts"], params)
     today = features.snapshot(clean["outcomes"], clean["contacts"], params)
-    rows = features.features(clean, labels, months, params).join(customer_splits(splits), on="customer_id")
+    rows = features.features(clean, labels, months, params).join(
+        customer_splits(splits), on="customer_id"
+    )
     current = features.features(clean, labels, [today], params)
     known = rows.filter(pl.col("event").is_not_null())
     train, test = known.filter(pl.col("split") != "test"), known.filter(pl.col("split") == "test")
@@ -164,15 +221,23 @@ def _churn(
         for name in feature_columns(rows)
     ]
     torch.manual_seed(0)
-    model = ChurnModel(ChurnConfig(describe_columns(train, declared, 8), HORIZONS, bias=(-3.0,) * len(HORIZONS)))
-    model.network.mark.uniform_(0.2, 0.6)  # nobody trained it, but its reasons shall be about contacts
+    model = ChurnModel(
+        ChurnConfig(describe_columns(train, declared, 8), HORIZONS, bias=(-3.0,) * len(HORIZONS))
+    )
+    model.network.mark.uniform_(
+        0.2, 0.6
+    )  # nobody trained it, but its reasons shall be about contacts
     write_table(store / "scores.parquet", model.predict(current))
     reasons = model.reasons(current)
     beside = evidence(reasons, clean["contacts"], labels, clean["turns"])
     keys = ["customer_id", "as_of", "rank"]
-    write_table(store / "reasons.parquet", reasons.join(beside.select(*keys, *SCHEMA), on=keys, how="left"))
+    write_table(
+        store / "reasons.parquet", reasons.join(beside.select(*keys, *SCHEMA), on=keys, how="left")
+    )
     candidate = test.select(*OUTCOME, "plan").join(model.predict(test), on=["customer_id", "as_of"])
-    life_table = test.select(OUTCOME).join(kaplan_meier(train, test, HORIZONS), on=["customer_id", "as_of"])
+    life_table = test.select(OUTCOME).join(
+        kaplan_meier(train, test, HORIZONS), on=["customer_id", "as_of"]
+    )
     write_table(store / "scorecards/churn/predictions.parquet", candidate)
     truth = pl.read_parquet(store / "truth/customers.parquet")
     facts = {

@@ -28,9 +28,19 @@ from evaluation.scorecard import gain, load
 from tests.evaluation.report.a_store import NOW, decoded, delivered, walk
 
 IDS = [
-    "numbers", "came-in", "refused", "version", "about", "hearing", "churn", "decisions", "at-risk", "treat", "worth",
+    "numbers",
+    "came-in",
+    "refused",
+    "version",
+    "about",
+    "hearing",
+    "churn",
+    "decisions",
+    "at-risk",
+    "treat",
+    "worth",
     "short",
-]  # fmt: skip
+]
 PARAMS = ReportParams(clip_s=8.0, worth_hearing=WorthHearingParams(chosen=4, random=2))
 VOID = {"meta", "link", "br", "img", "input", "hr", "circle", "line"}
 
@@ -55,7 +65,9 @@ def copy(store: Path, tmp_path: Path) -> Path:
     return shutil.copytree(store, tmp_path / "copy", ignore=shutil.ignore_patterns("raw", "report"))
 
 
-def written(store: Path, params: ReportParams | None = None, audio: Any = "real", truth: bool = True) -> dict[str, Any]:
+def written(
+    store: Path, params: ReportParams | None = None, audio: Any = "real", truth: bool = True
+) -> dict[str, Any]:
     reader = decoded(store) if audio == "real" else audio
     at = store / "truth" if truth else None
     return write_report(store, at, store / "report/index.html", reader, NOW, params or PARAMS)
@@ -86,7 +98,11 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        self.points_to += [(tag, value or "") for name, value in attrs if name in ("src", "href", "srcset", "action")]
+        self.points_to += [
+            (tag, value or "")
+            for name, value in attrs
+            if name in ("src", "href", "srcset", "action")
+        ]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -117,11 +133,16 @@ def read(shown: str) -> str:
 def test_the_page_needs_nothing_but_itself(store: Path, page: str) -> None:
     found = Reader(page)
     outside = [
-        value for tag, value in found.points_to
-        if not value.startswith("#") and not (tag == "audio" and value.startswith("data:audio/ogg;base64,"))
-    ]  # fmt: skip
+        value
+        for tag, value in found.points_to
+        if not value.startswith("#")
+        and not (tag == "audio" and value.startswith("data:audio/ogg;base64,"))
+    ]
     assert sorted(set(outside)) == sorted(
-        ["../validation/index.html", *(f"../decisions/{path.parent.name}/{path.name}" for path in pages(store))]
+        [
+            "../validation/index.html",
+            *(f"../decisions/{path.parent.name}/{path.name}" for path in pages(store)),
+        ]
     )
     assert all((store / "report" / value).exists() for value in outside)
     style = "".join(re.findall(r"<style>(.*?)</style>", page, re.S))
@@ -145,7 +166,9 @@ def test_the_page_is_well_formed_and_every_link_inside_it_leads_somewhere(page: 
 
 def test_sections_come_in_the_promised_order(page: str) -> None:
     places = [
-        page.index(f'<section {"class=" + chr(34) + "first" + chr(34) + " " if name == "numbers" else ""}id="{name}"')
+        page.index(
+            f'<section {"class=" + chr(34) + "first" + chr(34) + " " if name == "numbers" else ""}id="{name}"'
+        )
         for name in IDS
     ]
     assert places == sorted(places)
@@ -184,7 +207,9 @@ def test_headline_figures_come_from_the_files(store: Path, told: dict[str, Any])
     assert 4 <= len(told["headline"]) <= 6
     assert told["headline"]["Contacts"] == count(clean["contacts"].height)
     labels = pl.read_parquet(store / "labels.parquet")
-    troubled = labels.filter(pl.col("label").str.starts_with("friction_") & (pl.col("value") == "yes"))
+    troubled = labels.filter(
+        pl.col("label").str.starts_with("friction_") & (pl.col("value") == "yes")
+    )
     share_troubled = troubled["contact_id"].n_unique() / labels["contact_id"].n_unique()
     assert told["headline"]["Contacts with friction"] == share(share_troubled, 0)
     assert told["headline"]["Words heard wrong"] == share(candidate.metrics["wer"].value)
@@ -194,9 +219,9 @@ def test_headline_figures_come_from_the_files(store: Path, told: dict[str, Any])
 
 
 def candidate_skill(store: Path) -> dict[str, float]:
-    found: dict[str, float] = read_json(store / "scorecards/churn/candidate.json")["facts"]["attainable_skill"][
-        "churn candidate"
-    ]
+    found: dict[str, float] = read_json(store / "scorecards/churn/candidate.json")["facts"][
+        "attainable_skill"
+    ]["churn candidate"]
     return found
 
 
@@ -233,7 +258,9 @@ def test_what_the_real_contract_refuses_is_told(copy: Path) -> None:
 
 def test_word_errors_before_and_after_stand_with_their_intervals(store: Path, page: str) -> None:
     shown = text(part(page, "hearing"))
-    before, after = (load(store / f"scorecards/asr/{side}.json") for side in ("reference", "candidate"))
+    before, after = (
+        load(store / f"scorecards/asr/{side}.json") for side in ("reference", "candidate")
+    )
     figures = []
     for card in (before, after):
         wer = card.metrics["wer"]
@@ -246,7 +273,9 @@ def test_word_errors_before_and_after_stand_with_their_intervals(store: Path, pa
     assert all(f"Role: {role}" in shown for role in ("agent", "customer"))
 
 
-def test_utterances_are_shown_word_by_word_as_they_were_said_and_heard(store: Path, page: str) -> None:
+def test_utterances_are_shown_word_by_word_as_they_were_said_and_heard(
+    store: Path, page: str
+) -> None:
     rows = load(store / "scorecards/asr/candidate.json").units.iter_rows(named=True)
     said = {(row["contact_id"], row["ref"]): row for row in rows}
     blocks = re.findall(r'<dl class="said">(.*?)</dl>', part(page, "hearing"), re.S)
@@ -257,7 +286,9 @@ def test_utterances_are_shown_word_by_word_as_they_were_said_and_heard(store: Pa
         heard = text(re.sub(r"<del.*?</del>", "", after))
         assert heard.split() == (row["hyp"].split() or ["(nothing)"])
         assert f"{row['errors']} after" in block
-    assert {"Improved most", "Drawn by lot"} <= {re.search(r"about\">(.*?)\.", block)[1] for block in blocks}  # type: ignore[index]
+    assert {"Improved most", "Drawn by lot"} <= {
+        re.search(r"about\">(.*?)\.", block)[1] for block in blocks
+    }  # type: ignore[index]
 
 
 def test_risks_are_held_against_the_truth(store: Path, page: str) -> None:
@@ -279,7 +310,9 @@ def test_ranking_profit_and_calibration_by_slice_are_on_the_page(store: Path, pa
     slices = said["facts"]["calibration_slices"]
     assert {one["horizon_days"] for one in slices} == {30, 90, 180, 365}
     for one in slices:
-        assert (f"Plan: {one['value']}{one['horizon_days']} days" in shown) == (one["horizon_days"] in (30, 180))
+        assert (f"Plan: {one['value']}{one['horizon_days']} days" in shown) == (
+            one["horizon_days"] in (30, 180)
+        )
 
 
 def test_a_real_contact_centre_has_no_truth_on_its_page(copy: Path) -> None:
@@ -306,7 +339,9 @@ def test_every_check_of_a_decision_is_on_the_page(store: Path, page: str) -> Non
 
 
 def test_the_riskiest_customers_come_first_with_every_horizon(store: Path, page: str) -> None:
-    scores = pl.read_parquet(store / "scores.parquet").sort(["risk_180", "customer_id"], descending=[True, False])
+    scores = pl.read_parquet(store / "scores.parquet").sort(
+        ["risk_180", "customer_id"], descending=[True, False]
+    )
     rows = re.findall(r'<th scope="row">(C\d+)<br>.*?</th>(.*?)<td>', part(page, "at-risk"), re.S)
     assert [customer for customer, _ in rows] == scores["customer_id"].head(15).to_list()
     first = scores.row(0, named=True)
@@ -316,11 +351,18 @@ def test_the_riskiest_customers_come_first_with_every_horizon(store: Path, page:
 
 
 def test_reasons_on_the_page_belong_to_the_customer_they_stand_with(store: Path, page: str) -> None:
-    owner = dict(pl.read_parquet(store / "clean/contacts.parquet").select("contact_id", "customer_id").iter_rows())
+    owner = dict(
+        pl.read_parquet(store / "clean/contacts.parquet")
+        .select("contact_id", "customer_id")
+        .iter_rows()
+    )
     rows = re.findall(r'<th scope="row">(C\d+)<br>.*?</tr>', part(page, "at-risk"), re.S)
     bodies = re.findall(r'<th scope="row">C\d+<br>(.*?)</tr>', part(page, "at-risk"), re.S)
-    linked = [(customer, contact) for customer, body in zip(rows, bodies, strict=True)
-              for contact in re.findall(r"K\d{6}", body)]  # fmt: skip
+    linked = [
+        (customer, contact)
+        for customer, body in zip(rows, bodies, strict=True)
+        for contact in re.findall(r"K\d{6}", body)
+    ]
     assert linked
     assert all(owner[contact] == customer for customer, contact in linked)
     assert "lowers the risk" not in part(page, "at-risk")
@@ -347,8 +389,14 @@ def test_chosen_and_random_contacts_are_told_apart(page: str) -> None:
 
 
 def test_words_say_whether_a_person_or_the_recogniser_wrote_them(store: Path, page: str) -> None:
-    typed = set(pl.read_parquet(store / "clean/turns.parquet").filter(pl.col("origin") == "person")["contact_id"])
-    calls = re.findall(r'<article class="call" id="call-(K\d+)">(.*?)</article>', part(page, "worth"), re.S)
+    typed = set(
+        pl.read_parquet(store / "clean/turns.parquet").filter(pl.col("origin") == "person")[
+            "contact_id"
+        ]
+    )
+    calls = re.findall(
+        r'<article class="call" id="call-(K\d+)">(.*?)</article>', part(page, "worth"), re.S
+    )
     assert calls
     for contact, body in calls:
         assert ("typed by a person" in body) == (contact in typed)
@@ -362,7 +410,9 @@ def test_a_small_page_leaves_clips_out_and_says_so(copy: Path) -> None:
     assert any("left out to keep the page small" in note for note in told["notes"])
 
 
-def test_a_recording_that_cannot_be_read_costs_its_clip_alone(copy: Path, told: dict[str, Any]) -> None:
+def test_a_recording_that_cannot_be_read_costs_its_clip_alone(
+    copy: Path, told: dict[str, Any]
+) -> None:
     broken, whole = told["worth_hearing"][0], decoded(copy)
 
     def unreadable(contact_id: str) -> Any:
@@ -379,7 +429,9 @@ def test_a_recording_that_cannot_be_read_costs_its_clip_alone(copy: Path, told: 
 
 
 def test_an_empty_store_gives_a_page_that_says_what_has_not_run(tmp_path: Path) -> None:
-    told = write_report(tmp_path / "none", None, tmp_path / "none/report/index.html", None, NOW, ReportParams())
+    told = write_report(
+        tmp_path / "none", None, tmp_path / "none/report/index.html", None, NOW, ReportParams()
+    )
     page = Path(told["page"]).read_text(encoding="utf-8")
     assert told["headline"] == {}
     for step in ("ingest", "version", "label", "evaluate_asr", "evaluate_churn", "score"):
@@ -420,7 +472,9 @@ def test_a_missing_artefact_is_a_sentence_not_a_failure(copy: Path, name: str) -
     assert not [note for note in told["notes"] if "cannot be written" in note]
 
 
-@pytest.mark.parametrize("name", ["ingest.json", "labels.parquet", "scores.parquet", "scorecards/asr/candidate.json"])
+@pytest.mark.parametrize(
+    "name", ["ingest.json", "labels.parquet", "scores.parquet", "scorecards/asr/candidate.json"]
+)
 def test_a_damaged_artefact_is_told_and_the_rest_still_written(copy: Path, name: str) -> None:
     (copy / name).write_bytes((copy / name).read_bytes()[:40])
     told, page = silently(copy)
@@ -430,14 +484,18 @@ def test_a_damaged_artefact_is_told_and_the_rest_still_written(copy: Path, name:
 
 
 def test_nobody_scored_is_said_where_no_churn_model_is_in_office(copy: Path) -> None:
-    write_table(copy / "scores.parquet", pl.DataFrame(schema={"customer_id": pl.String, "as_of": pl.Date}))
+    write_table(
+        copy / "scores.parquet", pl.DataFrame(schema={"customer_id": pl.String, "as_of": pl.Date})
+    )
     told, page = silently(copy)
     assert "No churn model is in office, so nobody was scored." in text(part(page, "at-risk"))
     assert told["worth_hearing"]
 
 
 def test_outcomes_without_dates_have_one_risk_and_no_horizon(copy: Path) -> None:
-    scores = pl.read_parquet(copy / "scores.parquet").select("customer_id", "as_of", pl.col("risk_180").alias("risk"))
+    scores = pl.read_parquet(copy / "scores.parquet").select(
+        "customer_id", "as_of", pl.col("risk_180").alias("risk")
+    )
     write_table(copy / "scores.parquet", scores)
     told, page = silently(copy, truth=False)
     assert told["headline"]["Expected to leave"] == count(float(scores["risk"].sum()))
@@ -445,20 +503,26 @@ def test_outcomes_without_dates_have_one_risk_and_no_horizon(copy: Path) -> None
     assert "Risk of leaving" not in told["notes"]
 
 
-def test_what_a_customer_says_cannot_become_part_of_the_page(copy: Path, told: dict[str, Any]) -> None:
+def test_what_a_customer_says_cannot_become_part_of_the_page(
+    copy: Path, told: dict[str, Any]
+) -> None:
     attack = "<script>alert('x')</script>"
     for name in ("clean/turns.parquet", "transcripts.parquet"):
         table = pl.read_parquet(copy / name)
         write_table(copy / name, table.with_columns(pl.lit(attack).alias("text")))
     customers = pl.read_parquet(copy / "clean/customers.parquet")
-    write_table(copy / "clean/customers.parquet", customers.with_columns(pl.lit(attack).alias("plan")))
+    write_table(
+        copy / "clean/customers.parquet", customers.with_columns(pl.lit(attack).alias("plan"))
+    )
     _, page = silently(copy)
     assert page.count("<script>") == 1
     assert "&lt;script&gt;alert" in part(page, "worth")
     assert "&lt;script&gt;alert" in part(page, "at-risk")
 
 
-def test_a_page_half_written_never_replaces_a_whole_one(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_half_written_never_replaces_a_whole_one(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, before = silently(copy)
 
     def fails(*_: Any) -> None:
@@ -475,7 +539,11 @@ def test_a_page_half_written_never_replaces_a_whole_one(copy: Path, monkeypatch:
 
 
 def test_settings_come_from_params_yaml_and_change_the_page(copy: Path) -> None:
-    values = {"at_risk": 3, "chart_horizons_days": [90], "worth_hearing": {"chosen": 2, "random": 1}}
+    values = {
+        "at_risk": 3,
+        "chart_horizons_days": [90],
+        "worth_hearing": {"chosen": 2, "random": 1},
+    }
     params = section(ReportParams, values, "report")
     assert params.worth_hearing == replace(WorthHearingParams(), chosen=2, random=1)
     told, page = silently(copy, params=params)

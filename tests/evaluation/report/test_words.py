@@ -8,21 +8,46 @@ import pytest
 
 from evaluation.report.charts import axis
 from evaluation.report.clips import choose
-from evaluation.report.words import clock, count, day, differences, duration, listing, moment, several, share
+from evaluation.report.words import (
+    clock,
+    count,
+    day,
+    differences,
+    duration,
+    listing,
+    moment,
+    several,
+    share,
+)
 
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(None, "–"), (7.25, "7.2 s"), (41, "41 s"), (59.7, "1 min"), (200, "3 min 20 s"), (3599.6, "1 h"),
-     (18720, "5 h 12 min"), (1_119_600, "311 h")],
-)  # fmt: skip
+    [
+        (None, "–"),
+        (7.25, "7.2 s"),
+        (41, "41 s"),
+        (59.7, "1 min"),
+        (200, "3 min 20 s"),
+        (3599.6, "1 h"),
+        (18720, "5 h 12 min"),
+        (1_119_600, "311 h"),
+    ],
+)
 def test_a_duration_has_the_unit_that_fits(seconds: float | None, shown: str) -> None:
     assert duration(seconds) == shown
 
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(0.1234, "12.3 %"), (0.0, "0.0 %"), (0.0001, "< 0.1 %"), (-0.84, "−84.0 %"), (-0.0001, "0.0 %"), (None, "–")],
+    [
+        (0.1234, "12.3 %"),
+        (0.0, "0.0 %"),
+        (0.0001, "< 0.1 %"),
+        (-0.84, "−84.0 %"),
+        (-0.0001, "0.0 %"),
+        (None, "–"),
+    ],
 )
 def test_a_share_is_per_cent_and_hides_nothing(value: float | None, shown: str) -> None:
     assert share(value).replace("\u00a0", " ") == shown
@@ -42,9 +67,15 @@ def test_differences_tell_wrong_missed_and_extra_words_apart() -> None:
     found = differences("i want to cancel my plan now", "i want cancel the plan now please")
     kinds = {word.text: word.kind for word in found}
     assert kinds == {
-        "i": "right", "want": "right", "to": "missed", "cancel": "right", "the": "sub", "plan": "right",
-        "now": "right", "please": "extra",
-    }  # fmt: skip
+        "i": "right",
+        "want": "right",
+        "to": "missed",
+        "cancel": "right",
+        "the": "sub",
+        "plan": "right",
+        "now": "right",
+        "please": "extra",
+    }
     assert next(word.meant for word in found if word.kind == "sub") == "my"
 
 
@@ -62,9 +93,15 @@ def turn(role: str, start_s: float, end_s: float, text: str) -> dict[str, object
 
 def test_a_clip_begins_with_a_turn_where_the_customer_says_most() -> None:
     turns = [
-        turn("agent", 0, 5, "how can i help you today"), turn("customer", 6, 8, "well"),
-        turn("customer", 30, 45, "this is the third time i call about the same wrong bill and nobody helps"),
-    ]  # fmt: skip
+        turn("agent", 0, 5, "how can i help you today"),
+        turn("customer", 6, 8, "well"),
+        turn(
+            "customer",
+            30,
+            45,
+            "this is the third time i call about the same wrong bill and nobody helps",
+        ),
+    ]
     assert choose(turns, 90.0, 20.0) == 30
     assert choose(turns, 40.0, 20.0) == 20  # and never runs over the end
     assert choose([], 90.0, 20.0) == 0

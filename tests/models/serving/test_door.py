@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from flows.runtime.settings import SettingsError
 from flows.service import serve
-from flows.settings import SettingsError
 from models.serving.access import Access, AccessError, Rate, add_key
 from models.serving.app import Options, create_app
 from models.serving.loaded import Served
@@ -28,7 +28,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def a_client(bundle: Path, keys: Path | None = None, **options: Any) -> TestClient:
     access = Access(keys) if keys else None
-    app = create_app(lambda kind: Served("7", bundle), ("churn",), options=Options(**options), access=access)
+    app = create_app(
+        lambda kind: Served("7", bundle), ("churn",), options=Options(**options), access=access
+    )
     app.state.models.refresh()
     app.state.access = access
     return TestClient(app, raise_server_exceptions=False)
@@ -43,7 +45,8 @@ def score(client: TestClient, key: str | None = None, body: Any = None, **header
 def test_a_role_opens_its_own_doors_and_no_others(bundle: Path, tmp_path: Path):
     keys = tmp_path / "keys.json"
     crm, boss, prometheus = (
-        add_key(keys, name, [role]) for name, role in (("crm", "score"), ("boss", "admin"), ("prometheus", "metrics"))
+        add_key(keys, name, [role])
+        for name, role in (("crm", "score"), ("boss", "admin"), ("prometheus", "metrics"))
     )
     client = a_client(bundle, keys)
     assert score(client).status_code == 401
@@ -51,9 +54,14 @@ def test_a_role_opens_its_own_doors_and_no_others(bundle: Path, tmp_path: Path):
     assert score(client, crm + "x").status_code == 401
     assert score(client, crm).status_code == 200
     assert score(client, prometheus).status_code == 403
-    for path, wanted in (("/metrics", {crm: 403, boss: 200, prometheus: 200}), ("/v1/models", {crm: 403, boss: 200})):
+    for path, wanted in (
+        ("/metrics", {crm: 403, boss: 200, prometheus: 200}),
+        ("/v1/models", {crm: 403, boss: 200}),
+    ):
         for key, status in wanted.items():
-            assert client.get(path, headers={"authorization": f"Bearer {key}"}).status_code == status
+            assert (
+                client.get(path, headers={"authorization": f"Bearer {key}"}).status_code == status
+            )
     for path in ("/healthz", "/readyz", "/openapi.json"):
         assert client.get(path).status_code == 200
 
@@ -78,11 +86,19 @@ def test_keys_are_kept_as_hashes_and_can_be_taken_back_while_running(bundle: Pat
         ("{", "must hold"),
         ('{"keys": [1]}', "must hold"),
         ('{"keys": [{"name": "crm", "sha256": "secret", "roles": ["score"]}]}', "no SHA-256"),
-        ('{"keys": [{"name": "crm", "sha256": "' + "0" * 64 + '", "roles": ["root"]}]}', "needs roles"),
-        ('{"keys": [{"name": "a b", "sha256": "' + "0" * 64 + '", "roles": ["score"]}]}', "needs a name"),
+        (
+            '{"keys": [{"name": "crm", "sha256": "' + "0" * 64 + '", "roles": ["root"]}]}',
+            "needs roles",
+        ),
+        (
+            '{"keys": [{"name": "a b", "sha256": "' + "0" * 64 + '", "roles": ["score"]}]}',
+            "needs a name",
+        ),
     ],
 )
-def test_a_damaged_file_of_keys_keeps_the_service_from_starting(tmp_path: Path, content: str, says: str):
+def test_a_damaged_file_of_keys_keeps_the_service_from_starting(
+    tmp_path: Path, content: str, says: str
+):
     (tmp_path / "keys.json").write_text(content)
     with pytest.raises(AccessError, match=says):
         Access(tmp_path / "keys.json")
@@ -92,9 +108,13 @@ def test_a_damaged_file_of_keys_keeps_the_service_from_starting(tmp_path: Path, 
         add_key(tmp_path / "new.json", "crm", ["root"])
 
 
-def test_without_keys_nobody_but_this_machine_is_listened_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_keys_nobody_but_this_machine_is_listened_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.delenv("KEEPLINE_API_KEYS", raising=False)
-    with pytest.raises(SettingsError, match=r"0\.0\.0\.0 can be reached by others, and nobody needs a key"):
+    with pytest.raises(
+        SettingsError, match=r"0\.0\.0\.0 can be reached by others, and nobody needs a key"
+    ):
         serve("0.0.0.0", None, tmp_path)
 
 
@@ -123,7 +143,9 @@ def test_every_answer_has_an_id_the_callers_own_if_it_is_harmless(bundle: Path):
     assert client.get("/nothing").headers["x-request-id"] != made
 
 
-def test_the_log_tells_who_asked_and_which_model_answered_but_not_what(bundle: Path, tmp_path: Path, caplog):
+def test_the_log_tells_who_asked_and_which_model_answered_but_not_what(
+    bundle: Path, tmp_path: Path, caplog
+):
     key = add_key(tmp_path / "keys.json", "crm", ["score"])
     client = a_client(bundle, tmp_path / "keys.json")
     caplog.set_level(logging.INFO)
@@ -131,7 +153,9 @@ def test_the_log_tells_who_asked_and_which_model_answered_but_not_what(bundle: P
     assert score(client, key, {"rows": [row]}, **{"x-request-id": "r1"}).status_code == 200
     assert score(client, key, {"rows": [{**row, "features": {SECRET: 1}}]}).status_code == 422
     assert client.get(f"/v1/{SECRET}?said={SECRET}").status_code == 404
-    lines = [JsonLines().format(record) for record in caplog.records if record.name.startswith("models")]
+    lines = [
+        JsonLines().format(record) for record in caplog.records if record.name.startswith("models")
+    ]
     assert len(lines) == 3
     assert not any("Wilhelmine" in line or key in line for line in lines)
     first = json.loads(lines[0])
@@ -146,7 +170,9 @@ def test_an_exception_is_logged_by_type_and_place_without_its_words():
     except ValueError:
         import sys
 
-        record = logging.LogRecord("models.x", logging.ERROR, __file__, 1, "it failed", None, sys.exc_info())
+        record = logging.LogRecord(
+            "models.x", logging.ERROR, __file__, 1, "it failed", None, sys.exc_info()
+        )
     line = JsonLines().format(record)
     assert "Wilhelmine" not in line
     assert json.loads(line)["exception"] == "ValueError"
@@ -159,6 +185,10 @@ def test_requests_are_counted_by_route_and_status(bundle: Path):
     score(client, body={"rows": []})
     client.get("/no/such/path")
     page = client.get("/metrics").text
-    for labels in ('route="/v1/churn:score",status="200"', 'route="/v1/churn:score",status="422"', 'route="other"'):
+    for labels in (
+        'route="/v1/churn:score",status="200"',
+        'route="/v1/churn:score",status="422"',
+        'route="other"',
+    ):
         assert labels in page
     assert 'keepline_model{kind="churn",role="champion",version="7"} 1.0' in page

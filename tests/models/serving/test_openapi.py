@@ -18,8 +18,15 @@ from models.serving.loaded import Served
 from tests.mission.test_S5_no_pickle_no_tampering import FACTS, a_tar, honest
 from tests.serving import a_churn_bundle
 
-OPERATIONS = ("GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/models", "POST /v1/models:refresh",
-              "POST /v1/churn:score", "POST /v1/transcribe")  # fmt: skip
+OPERATIONS = (
+    "GET /healthz",
+    "GET /readyz",
+    "GET /metrics",
+    "GET /v1/models",
+    "POST /v1/models:refresh",
+    "POST /v1/churn:score",
+    "POST /v1/transcribe",
+)
 
 
 class Hearer:
@@ -38,11 +45,16 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, str]:
     nemo = a_tar(folder / "m.nemo", honest())
     places = {
         "churn": a_churn_bundle(folder / "churn").path,
-        "asr": write_bundle(folder / "asr", "asr", {"model.nemo": nemo, "card.md": "# A card"}, **FACTS).path,
+        "asr": write_bundle(
+            folder / "asr", "asr", {"model.nemo": nemo, "card.md": "# A card"}, **FACTS
+        ).path,
     }
     key = add_key(folder / "keys.json", "tester", ["admin"])
     app = create_app(lambda kind: Served("7", places[kind]), access=Access(folder / "keys.json"))
-    load, loaded.load_model = loaded.load_model, lambda b, *how: Hearer() if b.kind == "asr" else load(b)
+    load, loaded.load_model = (
+        loaded.load_model,
+        lambda b, *how: Hearer() if b.kind == "asr" else load(b),
+    )
     try:
         app.state.models.refresh()
     finally:
@@ -58,18 +70,35 @@ def test_nothing_of_the_interface_is_left_out(document: tuple[Any, str]):
 
 @pytest.mark.parametrize(
     ("label", "mode"),
-    [*((label, GenerationMode.POSITIVE) for label in OPERATIONS),
-     # Of the others there is nothing to get wrong.
-     *((label, GenerationMode.NEGATIVE) for label in ("POST /v1/churn:score", "POST /v1/transcribe"))],
-)  # fmt: skip
-def test_whatever_is_sent_is_answered_as_the_document_says(document: tuple[Any, str], label: str, mode: GenerationMode):
+    [
+        *((label, GenerationMode.POSITIVE) for label in OPERATIONS),
+        # Of the others there is nothing to get wrong.
+        *(
+            (label, GenerationMode.NEGATIVE)
+            for label in ("POST /v1/churn:score", "POST /v1/transcribe")
+        ),
+    ],
+)
+def test_whatever_is_sent_is_answered_as_the_document_says(
+    document: tuple[Any, str], label: str, mode: GenerationMode
+):
     schema, key = document
-    (operation,) = [found.ok() for found in schema.get_all_operations() if found.ok().label == label]
+    (operation,) = [
+        found.ok() for found in schema.get_all_operations() if found.ok().label == label
+    ]
     # Any bytes are a file to OpenAPI, so a request that fits the document may rightly be refused there.
-    excluded = CHECKS.get_by_names(["positive_data_acceptance"]) if label.endswith("transcribe") else []
+    excluded = (
+        CHECKS.get_by_names(["positive_data_acceptance"]) if label.endswith("transcribe") else []
+    )
 
     @given(case=operation.as_strategy(generation_mode=mode))
-    @settings(max_examples=15, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=15,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
     def answered(case: Any) -> None:
         case.call_and_validate(headers={"Authorization": f"Bearer {key}"}, excluded_checks=excluded)
 

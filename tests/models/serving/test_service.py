@@ -37,7 +37,9 @@ def client(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory):
             "plan": ["basic", "gold", "never seen"],
         }
     ).write_parquet(table)
-    app = create_app(lambda kind: Served("7", bundle.path), ("churn",), table, Options(max_body_bytes=100_000))
+    app = create_app(
+        lambda kind: Served("7", bundle.path), ("churn",), table, Options(max_body_bytes=100_000)
+    )
     app.state.models.refresh()
     return TestClient(app, raise_server_exceptions=False)
 
@@ -46,8 +48,11 @@ def test_scores_rise_with_the_horizon_and_name_the_model(client: TestClient, bun
     reply = client.post("/v1/churn:score", json={"rows": [ROW]})
     assert reply.status_code == 200, reply.text
     assert reply.json()["model"] == {
-        "kind": "churn", "version": "7", "bundle_sha256": bundle.sha256, "data_hash": "d1",
-    }  # fmt: skip
+        "kind": "churn",
+        "version": "7",
+        "bundle_sha256": bundle.sha256,
+        "data_hash": "d1",
+    }
     (score,) = reply.json()["scores"]
     assert (score["customer_id"], score["as_of"]) == ("C1", "2026-03-01")
     assert 0 < score["risks"]["risk_30"] < score["risks"]["risk_90"] < 1
@@ -55,7 +60,10 @@ def test_scores_rise_with_the_horizon_and_name_the_model(client: TestClient, bun
 
 def test_the_answer_is_what_the_model_says(client: TestClient, bundle: Bundle):
     rows = [
-        {"customer_id": f"C{n}", "features": {"contacts_30d": n or None, "plan": ["gold", None, "other"][n % 3]}}
+        {
+            "customer_id": f"C{n}",
+            "features": {"contacts_30d": n or None, "plan": ["gold", None, "other"][n % 3]},
+        }
         for n in range(6)
     ]
     frame = pl.DataFrame([{"customer_id": row["customer_id"], **row["features"]} for row in rows])
@@ -63,12 +71,17 @@ def test_the_answer_is_what_the_model_says(client: TestClient, bundle: Bundle):
     scores = client.post("/v1/churn:score", json={"rows": rows}).json()["scores"]
     assert [score["customer_id"] for score in scores] == wanted["customer_id"].to_list()
     for name in ("risk_30", "risk_90"):
-        assert [score["risks"][name] for score in scores] == pytest.approx(wanted[name].to_list(), abs=1e-9)
+        assert [score["risks"][name] for score in scores] == pytest.approx(
+            wanted[name].to_list(), abs=1e-9
+        )
 
 
 def test_customers_are_looked_up_at_their_latest_date_in_the_order_asked(client: TestClient):
     scores = client.post("/v1/churn:score", json={"customer_ids": ["C2", "C1"]}).json()["scores"]
-    assert [(score["customer_id"], score["as_of"]) for score in scores] == [("C2", "2026-02-01"), ("C1", "2026-02-01")]
+    assert [(score["customer_id"], score["as_of"]) for score in scores] == [
+        ("C2", "2026-02-01"),
+        ("C1", "2026-02-01"),
+    ]
     row = {"customer_id": "C1", "features": {"contacts_30d": 9, "plan": "gold"}}
     given = client.post("/v1/churn:score", json={"rows": [row]}).json()["scores"]
     assert scores[1]["risks"] == pytest.approx(given[0]["risks"], abs=1e-9)
@@ -88,22 +101,41 @@ def _body(value: str) -> str:
 @pytest.mark.parametrize(
     "body",
     [
-        _body("NaN"), _body("1e400"), _body("-Infinity"), _body("1" + "0" * 400), _body('"\\ud800"'),
-        _body('3, "\\ud800": NaN'), _body("[1]"), _body('"three"'), "", "{", "NaN", "[]", '{"rows": []}',
-        '{"rows": [], "customer_ids": ["C1"], "more": NaN}', '{"customer_ids": ["\\ud800"]}', '{"customer_ids": [""]}',
-        json.dumps({"rows": [ROW], "customer_ids": ["C1"]}), json.dumps({"rows": [{**ROW, "features": {}}]}),
-        json.dumps({"rows": [{**ROW, "as_of": "soon"}]}), json.dumps({"customer_ids": ["C1"] * 1001}),
+        _body("NaN"),
+        _body("1e400"),
+        _body("-Infinity"),
+        _body("1" + "0" * 400),
+        _body('"\\ud800"'),
+        _body('3, "\\ud800": NaN'),
+        _body("[1]"),
+        _body('"three"'),
+        "",
+        "{",
+        "NaN",
+        "[]",
+        '{"rows": []}',
+        '{"rows": [], "customer_ids": ["C1"], "more": NaN}',
+        '{"customer_ids": ["\\ud800"]}',
+        '{"customer_ids": [""]}',
+        json.dumps({"rows": [ROW], "customer_ids": ["C1"]}),
+        json.dumps({"rows": [{**ROW, "features": {}}]}),
+        json.dumps({"rows": [{**ROW, "as_of": "soon"}]}),
+        json.dumps({"customer_ids": ["C1"] * 1001}),
     ],
-)  # fmt: skip
+)
 def test_a_bad_body_is_the_senders_mistake_never_ours(client: TestClient, body):
-    reply = client.post("/v1/churn:score", content=body, headers={"content-type": "application/json"})
+    reply = client.post(
+        "/v1/churn:score", content=body, headers={"content-type": "application/json"}
+    )
     assert reply.status_code == 422, reply.text
     assert reply.json()["error"]
 
 
 @pytest.mark.parametrize("body", ["[" * 50_000, b"\xff\xfe{", "1" * 5000])
 def test_a_body_that_cannot_be_parsed_is_refused(client: TestClient, body):
-    reply = client.post("/v1/churn:score", content=body, headers={"content-type": "application/json"})
+    reply = client.post(
+        "/v1/churn:score", content=body, headers={"content-type": "application/json"}
+    )
     assert 400 <= reply.status_code < 500, reply.text
 
 
@@ -132,8 +164,14 @@ def test_what_is_not_served_here_says_so(client: TestClient):
 def test_the_interface_describes_itself(client: TestClient):
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {
-        "/healthz", "/readyz", "/metrics", "/v1/churn:score", "/v1/transcribe", "/v1/models", "/v1/models:refresh",
-    }  # fmt: skip
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/v1/churn:score",
+        "/v1/transcribe",
+        "/v1/models",
+        "/v1/models:refresh",
+    }
     assert {"200", "404", "413", "422", "503"} <= set(paths["/v1/churn:score"]["post"]["responses"])
 
 
@@ -147,7 +185,10 @@ def test_the_process_is_alive_while_models_load_and_ready_when_they_have(bundle:
     with TestClient(create_app(slow, ("churn",))) as client:
         assert client.get("/healthz").status_code == 200
         waiting = client.get("/readyz")
-        assert (waiting.status_code, waiting.json()["problems"]) == (503, {"churn": "still loading"})
+        assert (waiting.status_code, waiting.json()["problems"]) == (
+            503,
+            {"churn": "still loading"},
+        )
         assert client.post("/v1/churn:score", json={"rows": [ROW]}).status_code == 503
         gate.set()
         until = time.monotonic() + 30
@@ -162,7 +203,9 @@ def test_a_tampered_bundle_is_never_served_and_readyz_says_why(tmp_path: Path):
     app = create_app(lambda kind: Served("7", bundle.path), ("churn",))
     app.state.models.refresh()
     client = TestClient(app)
-    assert client.get("/readyz").json()["problems"]["churn"] == "champion v7 cannot be served", "it is open to all"
+    assert client.get("/readyz").json()["problems"]["churn"] == "champion v7 cannot be served", (
+        "it is open to all"
+    )
     assert "config.json has changed" in client.get("/v1/models").json()["details"]["churn"]
     assert client.post("/v1/churn:score", json={"rows": [ROW]}).status_code == 503
 
@@ -185,7 +228,9 @@ def test_while_the_registry_is_away_a_restarted_service_answers_as_before_but_ne
     ready = client.get("/readyz")
     assert (ready.status_code, ready.json()["models"]["churn"]["version"]) == (200, "7")
     assert ready.json()["warnings"] == {"churn": "the registry cannot be asked; v7 answers"}
-    assert set(ready.json()["problems"]) == {"asr"}, "nobody was ever promoted: no reason not to be ready"
+    assert set(ready.json()["problems"]) == {"asr"}, (
+        "nobody was ever promoted: no reason not to be ready"
+    )
     assert "db.example.org" in client.get("/v1/models").json()["details"]["churn"]
     assert client.post("/v1/churn:score", json={"rows": [ROW]}).status_code == 200
     (bundle.path / "config.json").write_text("{}")
@@ -193,7 +238,9 @@ def test_while_the_registry_is_away_a_restarted_service_answers_as_before_but_ne
     a_churn_bundle(tmp_path / "other", bias=1.0)
     bundle.path.rename(tmp_path / "was")
     (tmp_path / "other").rename(bundle.path)
-    assert started(away).get("/readyz").status_code == 503, "a whole bundle, but another than was served"
+    assert started(away).get("/readyz").status_code == 503, (
+        "a whole bundle, but another than was served"
+    )
 
 
 def test_the_champion_is_served_and_nobody_where_there_is_none(tmp_path: Path):
@@ -215,10 +262,14 @@ def test_the_champion_is_served_and_nobody_where_there_is_none(tmp_path: Path):
     assert ready.status_code == 200
     assert ready.json()["models"]["churn"]["bundle_sha256"] == bundle.sha256
     assert "no asr champion yet" in ready.json()["problems"]["asr"]
-    assert client.post("/v1/churn:score", json={"rows": [ROW]}).json()["model"]["version"] == str(version)
+    assert client.post("/v1/churn:score", json={"rows": [ROW]}).json()["model"]["version"] == str(
+        version
+    )
 
 
-def test_a_smoke_test_tells_a_bundle_that_answers_from_one_that_does_not(bundle: Bundle, tmp_path: Path):
+def test_a_smoke_test_tells_a_bundle_that_answers_from_one_that_does_not(
+    bundle: Bundle, tmp_path: Path
+):
     good = smoke_test(bundle.path, "churn", {"rows": [ROW]})
     assert good["ok"], good["error"]
     assert good["latency_s"] > 0

@@ -38,9 +38,14 @@ def wav(samples: np.ndarray, subtype: str = "PCM_16", rate: int = RATE) -> bytes
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("asr")
-    files = {"model.nemo": a_nemo(folder / "model.nemo", channels=16, kernels=(5,)), "card.md": "# Tiny"}
+    files = {
+        "model.nemo": a_nemo(folder / "model.nemo", channels=16, kernels=(5,)),
+        "card.md": "# Tiny",
+    }
     path = folder / "bundle"
-    write_bundle(path, "asr", files, data_hash="d1", git_commit="c", created_at="2026", licence="MIT")
+    write_bundle(
+        path, "asr", files, data_hash="d1", git_commit="c", created_at="2026", licence="MIT"
+    )
     return path
 
 
@@ -54,7 +59,9 @@ def client(bundle: Path) -> TestClient:
 @pytest.fixture(scope="module")
 def call() -> np.ndarray:
     """Two seconds of the customer on channel 0, then the agent on channel 1."""
-    first, second = (Synthesizer().speak("please cancel my bill", voice, RATE) for voice in voices(2, 1))
+    first, second = (
+        Synthesizer().speak("please cancel my bill", voice, RATE) for voice in voices(2, 1)
+    )
     samples = np.zeros((len(first) + len(second) + RATE, 2), np.float32)
     samples[: len(first), 0] = first
     samples[len(first) + RATE // 2 : len(first) + RATE // 2 + len(second), 1] = second
@@ -65,21 +72,32 @@ def call() -> np.ndarray:
 def other(bundle: Path) -> Path:
     """A recogniser with other weights, that writes other words."""
     path = bundle.with_name("other")
-    files = {"model.nemo": a_nemo(path.parent / "other.nemo", channels=24, kernels=(5,)), "card.md": "# Other"}
-    write_bundle(path, "asr", files, data_hash="d2", git_commit="c", created_at="2026", licence="MIT")
+    files = {
+        "model.nemo": a_nemo(path.parent / "other.nemo", channels=24, kernels=(5,)),
+        "card.md": "# Other",
+    }
+    write_bundle(
+        path, "asr", files, data_hash="d2", git_commit="c", created_at="2026", licence="MIT"
+    )
     return path
 
 
 def _tried(bundle: Path, other: Path, rollout: Rollout) -> TestClient:
     """A service with `bundle` as champion 3 and `other` as challenger 4."""
-    app = create_app(lambda kind: Served("3", bundle), ("asr",), options=Options(rollout=rollout),
-                     challengers=lambda kind: Served("4", other))  # fmt: skip
+    app = create_app(
+        lambda kind: Served("3", bundle),
+        ("asr",),
+        options=Options(rollout=rollout),
+        challengers=lambda kind: Served("4", other),
+    )
     app.state.models.refresh()
     return TestClient(app, raise_server_exceptions=False)
 
 
 def _post(client: TestClient, content: bytes, **fields: str):
-    return client.post("/v1/transcribe", files={"recording": ("call.wav", content, "audio/wav")}, data=fields)
+    return client.post(
+        "/v1/transcribe", files={"recording": ("call.wav", content, "audio/wav")}, data=fields
+    )
 
 
 def test_a_call_comes_back_as_turns_of_both_sides_in_order(client: TestClient, call: np.ndarray):
@@ -106,13 +124,19 @@ def test_one_channel_is_the_customers(client: TestClient, call: np.ndarray):
     assert (answer["channels"], {turn["role"] for turn in answer["turns"]}) == (1, {"customer"})
 
 
-def test_the_fast_way_hears_the_same_words(bundle: Path, client: TestClient, call: np.ndarray, tmp_path: Path):
-    app = create_app(lambda kind: Served("3", bundle), ("asr",), options=Options(exports=tmp_path / "exports"))
+def test_the_fast_way_hears_the_same_words(
+    bundle: Path, client: TestClient, call: np.ndarray, tmp_path: Path
+):
+    app = create_app(
+        lambda kind: Served("3", bundle), ("asr",), options=Options(exports=tmp_path / "exports")
+    )
     app.state.models.refresh()
     assert isinstance(app.state.models.line("asr").champion.model.network, OnnxNetwork)
     ours, theirs = (_post(one, wav(call)).json()["turns"] for one in (TestClient(app), client))
     assert ours
-    assert [(turn["role"], turn["text"]) for turn in ours] == [(turn["role"], turn["text"]) for turn in theirs]
+    assert [(turn["role"], turn["text"]) for turn in ours] == [
+        (turn["role"], turn["text"]) for turn in theirs
+    ]
 
 
 def test_silence_has_no_turns(client: TestClient):
@@ -140,7 +164,9 @@ def test_what_cannot_be_heard_is_refused_by_name(client: TestClient, content: by
     assert "call.wav" in reply.json()["error"]
 
 
-def test_a_few_kilobytes_that_unfold_to_gigabytes_take_little_memory(client: TestClient, monkeypatch):
+def test_a_few_kilobytes_that_unfold_to_gigabytes_take_little_memory(
+    client: TestClient, monkeypatch
+):
     buffer = io.BytesIO()
     with soundfile.SoundFile(buffer, "w", 48_000, 2, format="FLAC") as flac:
         for _ in range(300):
@@ -149,7 +175,9 @@ def test_a_few_kilobytes_that_unfold_to_gigabytes_take_little_memory(client: Tes
     assert len(content) < 300_000
     tracemalloc.start()
     try:
-        assert audible(content, "call.flac", 3600).duration_s == 300  # 115 MB if it were decoded at once
+        assert (
+            audible(content, "call.flac", 3600).duration_s == 300
+        )  # 115 MB if it were decoded at once
         assert tracemalloc.get_traced_memory()[1] < 40e6
     finally:
         tracemalloc.stop()
@@ -160,8 +188,12 @@ def test_a_few_kilobytes_that_unfold_to_gigabytes_take_little_memory(client: Tes
     assert given == [wav(np.zeros((RATE, 1)))], "the model takes it piece by piece too"
 
 
-def test_who_comes_while_too_many_recordings_wait_is_told_before_the_upload(bundle: Path, monkeypatch):
-    app = create_app(lambda kind: Served("3", bundle), ("asr",), options=Options(max_calls_waiting=1))
+def test_who_comes_while_too_many_recordings_wait_is_told_before_the_upload(
+    bundle: Path, monkeypatch
+):
+    app = create_app(
+        lambda kind: Served("3", bundle), ("asr",), options=Options(max_calls_waiting=1)
+    )
     app.state.models.refresh()
     client, heard, gate, read = TestClient(app), threading.Event(), threading.Event(), []
 
@@ -178,7 +210,9 @@ def test_who_comes_while_too_many_recordings_wait_is_told_before_the_upload(bund
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(_post, client, wav(np.zeros((RATE, 1))))
         assert heard.wait(60)
-        told = client.post("/v1/transcribe", content=upload(), headers={"content-type": "multipart/form-data"})
+        told = client.post(
+            "/v1/transcribe", content=upload(), headers={"content-type": "multipart/form-data"}
+        )
         gate.set()
         assert (told.status_code, told.headers["retry-after"], read) == (429, "5", [])
         assert "1 recordings are waiting already" in told.json()["error"]
@@ -191,7 +225,9 @@ def test_no_file_at_all_is_refused(client: TestClient):
     assert client.post("/v1/transcribe", files={"recording": "text"}).status_code == 422
 
 
-def test_S3_a_shadow_hears_copies_of_calls_and_its_words_are_never_given(bundle, other, client, call):
+def test_S3_a_shadow_hears_copies_of_calls_and_its_words_are_never_given(
+    bundle, other, client, call
+):
     tried = _tried(bundle, other, Rollout("shadow"))
     heard = {"kind": "asr", "version": "4", "role": "challenger", "outcome": "ok"}
     given = []
@@ -201,10 +237,14 @@ def test_S3_a_shadow_hears_copies_of_calls_and_its_words_are_never_given(bundle,
     assert given[0]["turns"] == given[1]["turns"] == _post(client, wav(call)).json()["turns"]
     assert {answer["model"]["version"] for answer in given} == {"3"}
     assert figure(tried, "keepline_shadow_disagreement_count", kind="asr", version="4") == 2
-    assert figure(tried, "keepline_shadow_disagreement_sum", kind="asr", version="4") > 0.5, "they write other words"
+    assert figure(tried, "keepline_shadow_disagreement_sum", kind="asr", version="4") > 0.5, (
+        "they write other words"
+    )
 
 
-def test_S3_a_shadow_that_takes_its_time_keeps_no_call_waiting_and_hoards_none(bundle, other, call, monkeypatch):
+def test_S3_a_shadow_that_takes_its_time_keeps_no_call_waiting_and_hoards_none(
+    bundle, other, call, monkeypatch
+):
     gate = threading.Event()
 
     class Slow:
@@ -219,12 +259,16 @@ def test_S3_a_shadow_that_takes_its_time_keeps_no_call_waiting_and_hoards_none(b
             return self.model.transcribe_file(content, roles)
 
     load = loaded.load_model
-    monkeypatch.setattr(loaded, "load_model", lambda b, *how: Slow(load(b)) if b.path.name == "other" else load(b))
+    monkeypatch.setattr(
+        loaded, "load_model", lambda b, *how: Slow(load(b)) if b.path.name == "other" else load(b)
+    )
     tried = _tried(bundle, other, Rollout("shadow"))
     try:
         assert [_post(tried, wav(call)).status_code for _ in range(5)] == [200] * 5
         assert not tried.app.state.models.listening.locked()
-        assert figure(tried, "keepline_shadow_dropped_total", kind="asr") == 2, "one is being heard, two wait"
+        assert figure(tried, "keepline_shadow_dropped_total", kind="asr") == 2, (
+            "one is being heard, two wait"
+        )
         with tried.app.state.models.listening:  # a customer's call
             gate.set()
             until(lambda: figure(tried, "keepline_shadow_dropped_total", kind="asr") == 4)
@@ -238,14 +282,21 @@ def test_S3_a_canary_hears_its_share_of_calls_and_each_call_has_one_model(bundle
     contents = [wav(call[: len(call) - n]) for n in range(8)]
     versions = [_post(tried, content).json()["model"]["version"] for content in contents]
     assert set(versions) == {"3", "4"}
-    assert [_post(tried, content).json()["model"]["version"] for content in contents[:3]] == versions[:3]
+    assert [
+        _post(tried, content).json()["model"]["version"] for content in contents[:3]
+    ] == versions[:3]
     headers = {"x-canary-key": "household 7"}
     asked = [{"recording": ("call.wav", content, "audio/wav")} for content in contents[:4]]
-    same = {tried.post("/v1/transcribe", files=one, headers=headers).json()["model"]["version"] for one in asked}
+    same = {
+        tried.post("/v1/transcribe", files=one, headers=headers).json()["model"]["version"]
+        for one in asked
+    }
     assert len(same) == 1
 
 
-def test_S3_a_recogniser_that_fails_on_calls_is_stopped_and_every_call_is_answered(bundle, other, call, monkeypatch):
+def test_S3_a_recogniser_that_fails_on_calls_is_stopped_and_every_call_is_answered(
+    bundle, other, call, monkeypatch
+):
     class Deaf:
         """Hears the second of noise it is warmed up with, and no call."""
 
@@ -258,11 +309,18 @@ def test_S3_a_recogniser_that_fails_on_calls_is_stopped_and_every_call_is_answer
             return self.model.transcribe_file(content, roles)
 
     load = loaded.load_model
-    monkeypatch.setattr(loaded, "load_model", lambda b, *how: Deaf(load(b)) if b.path.name == "other" else load(b))
+    monkeypatch.setattr(
+        loaded, "load_model", lambda b, *how: Deaf(load(b)) if b.path.name == "other" else load(b)
+    )
     tried = _tried(bundle, other, Rollout("canary", share=1.0, max_errors=2))
     replies = [_post(tried, wav(call)) for _ in range(4)]
-    assert [(reply.status_code, reply.json()["model"]["version"]) for reply in replies] == [(200, "3")] * 4
-    assert "3 of its last 3 answers failed" in tried.get("/v1/models").json()["challengers"]["asr"]["stopped"]
+    assert [(reply.status_code, reply.json()["model"]["version"]) for reply in replies] == [
+        (200, "3")
+    ] * 4
+    assert (
+        "3 of its last 3 answers failed"
+        in tried.get("/v1/models").json()["challengers"]["asr"]["stopped"]
+    )
     assert figure(tried, "keepline_challenger_stopped", kind="asr", version="4") == 1
 
 

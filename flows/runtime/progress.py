@@ -3,40 +3,47 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
+import rich.progress
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
-Report = Callable[[int, int], None]
+from data.progress import Progress
 
 
 @contextmanager
-def bar(console: Console, title: str, quiet_for_s: float = 5.0) -> Iterator[Report]:
+def bar(console: Console, title: str, quiet_for_s: float = 5.0) -> Iterator[Progress]:
     """Yields a function (done, total) that draws the state of one step under `title`."""
     if not console.is_terminal:
         yield _lines(console, title, quiet_for_s)
         return
     columns = (
-        SpinnerColumn(), TextColumn("{task.description:<34}"), BarColumn(bar_width=28), MofNCompleteColumn(),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as progress:
+        SpinnerColumn(),
+        TextColumn("{task.description:<34}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with rich.progress.Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(title, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total or None)
 
 
-def _lines(console: Console, title: str, quiet_for_s: float) -> Report:
-    first: tuple[float, int] | None = None  # when the first report came; loading before it says nothing of the pace
+def _lines(console: Console, title: str, quiet_for_s: float) -> Progress:
+    first: tuple[float, int] | None = (
+        None  # when the first report came; loading before it says nothing of the pace
+    )
     last = time.monotonic()
 
     def report(done: int, total: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,15 @@ class Settings:
     real_data: Path
     actor: str
     signing_key: Path | None = None  # PEM; bundles made here are signed with it
-    public_key: Path | None = None  # PEM; without its owner's signature no bundle is taken, given out or served
-    notify: tuple[str, ...] = ()  # addresses of people to tell, as Apprise writes them (mailto://, slack://, json://)
-    longest_run_s: float = 2 * 86400.0  # what runs (or waits for approval) longer hangs, and is stopped
+    public_key: Path | None = (
+        None  # PEM; without its owner's signature no bundle is taken, given out or served
+    )
+    notify: tuple[
+        str, ...
+    ] = ()  # addresses of people to tell, as Apprise writes them (mailto://, slack://, json://)
+    longest_run_s: float = (
+        2 * 86400.0
+    )  # what runs (or waits for approval) longer hangs, and is stopped
     serve: ServeSettings = ServeSettings()
 
 
@@ -48,7 +54,9 @@ class SettingsError(ValueError):
     """A variable of the environment cannot be what it says."""
 
 
-def from_environment(environment: Mapping[str, str] | None = None, store: Path | None = None) -> Settings:
+def from_environment(
+    environment: Mapping[str, str] | None = None, store: Path | None = None
+) -> Settings:
     """Reads the settings, by default from the process environment; `store` overrides KEEPLINE_STORE.
 
     Without any variable set everything lies under `data/store`: SQLite, local folders, no server.
@@ -87,7 +95,9 @@ def _serve(env: Mapping[str, str]) -> ServeSettings:
         drain_s=_number(env, "KEEPLINE_DRAIN_S", standard.drain_s, 0),
     )
     if found.rollout not in ("off", "shadow", "canary"):
-        raise SettingsError(f"KEEPLINE_ROLLOUT is {found.rollout!r}; it can be off, shadow or canary.")
+        raise SettingsError(
+            f"KEEPLINE_ROLLOUT is {found.rollout!r}; it can be off, shadow or canary."
+        )
     return found
 
 
@@ -95,13 +105,17 @@ def _path(env: Mapping[str, str], name: str) -> Path | None:
     return Path(env[name]).resolve() if env.get(name) else None
 
 
-def _number(env: Mapping[str, str], name: str, standard: float, low: float, high: float = float("inf")) -> float:
+def _number(
+    env: Mapping[str, str], name: str, standard: float, low: float, high: float = float("inf")
+) -> float:
     try:
         value = float(env.get(name) or standard)
     except ValueError:
         value = float("nan")
     if not low <= value <= high:
-        raise SettingsError(f"{name} is {env[name]!r}; it must be a number from {low:g} to {high:g}.")
+        raise SettingsError(
+            f"{name} is {env[name]!r}; it must be a number from {low:g} to {high:g}."
+        )
     return value
 
 

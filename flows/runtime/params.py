@@ -71,7 +71,9 @@ class _Once(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             if (key.tag, str(key.value)) in seen:
-                raise ParamsError(f"{key.value} stands in it twice, again in line {key.start_mark.line + 1}")
+                raise ParamsError(
+                    f"{key.value} stands in it twice, again in line {key.start_mark.line + 1}"
+                )
             seen.add((key.tag, str(key.value)))
         return node
 

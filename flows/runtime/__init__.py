@@ -1,0 +1,1 @@
+"""What runs the stages: settings, parameters, context, stage graph and cache, heartbeats, notifications."""

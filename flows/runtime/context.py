@@ -1,0 +1,123 @@
+"""What every stage is given: settings, parameters, the code's commit and the store, as one frozen RunContext."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from data.audio import read as read_audio
+from data.packs import contents
+from flows.runtime.params import Params, read_params
+from flows.runtime.settings import ROOT, Settings, from_environment
+
+if TYPE_CHECKING:
+    from models.registry import Registry
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Everything a stage may ask for.
+
+    `export` is the folder that `ingest` reads, None for the simulator's; `source` is the source system it comes from.
+    """
+
+    settings: Settings
+    params: Params
+    git_commit: str
+    export: Path | None = None
+    source: str = "auto"
+
+    @property
+    def store(self) -> Path:
+        """The folder all artefacts lie in."""
+        return self.settings.store
+
+    def path(self, name: str) -> Path:
+        """A path in the store."""
+        return self.store / name
+
+    @property
+    def raw(self) -> Path:
+        """The export that `ingest` reads."""
+        return self.export or self.path("raw")
+
+    def now(self) -> datetime:
+        """The present, in UTC. One place, so that tests can hold it still."""
+        return datetime.now(UTC)
+
+    def registry(self) -> Registry:
+        """The model registry, with its ledger in the store."""
+        from models.registry import Registry
+
+        return Registry(
+            self.settings.tracking_uri, self.path("registry"), public_key=self.settings.public_key
+        )
+
+    def delivered(self, tables: str = "clean") -> Callable[[str], bytes]:
+        """contact_id → the recording's bytes as delivered, of the recordings in the folder `tables`."""
+        return contents(
+            pl.read_parquet(self.path(tables) / "recordings.parquet"), self.path("shards")
+        )
+
+    def decoded(self) -> Callable[[str], tuple[Any, int]]:
+        """contact_id → float32 samples [frames, channels] and their rate in Hz."""
+        content = self.delivered()
+        return lambda contact_id: read_audio(content(contact_id), contact_id)
+
+    def customer_channel(self) -> Callable[[str], tuple[Any, int]]:
+        """contact_id → the customer's samples [frames] and their rate in Hz."""
+        decoded = self.decoded()
+        recordings = pl.read_parquet(self.path("clean") / "recordings.parquet")
+        channel = dict(zip(recordings["contact_id"], recordings["customer_channel"], strict=True))
+
+        def customer(contact_id: str) -> tuple[Any, int]:
+            samples, rate_hz = decoded(contact_id)
+            return samples[:, channel[contact_id]], rate_hz
+
+        return customer
+
+
+def load_context(
+    store: Path | None = None,
+    export: Path | None = None,
+    source: str = "auto",
+    params: Path | None = None,
+    words: Path | None = None,
+) -> RunContext:
+    """The context that the environment and params.yaml describe; `words` is a file of terms to learn from as well.
+
+    Raises SettingsError or ParamsError naming the variable or the parameter that is wrong.
+    """
+    settings = from_environment(store=store)
+    parameters = read_params(params or settings.params_file)
+    if (
+        source == "recordings"
+    ):  # most are utterances of one voice: the contract for calls would refuse them all
+        validation = replace(parameters.validation, channels=(1, 2), min_duration_s=0.1)
+        parameters = replace(parameters, validation=validation)
+    if words:  # tuned on validation speech, where greedy decoding stays if the words do not help
+        beam = replace(parameters.adaptation.decoding, mode="beam")
+        adaptation = replace(parameters.adaptation, terms=str(words.resolve()), decoding=beam)
+        parameters = replace(parameters, adaptation=adaptation)
+    return RunContext(settings, parameters, git_commit(), export, source)
+
+
+def git_commit() -> str:
+    """The checkout's commit, with "+changes" when files differ from it; "unknown" outside a checkout."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return described.stdout.strip() or "unknown"
