@@ -28,8 +28,8 @@ import soundfile
 from _walk import real_data
 
 from data.audio import codec_roundtrip, resample, to_wav_bytes
+from data.files import read_json, write_json, write_text
 from data.progress import Progress
-from data.store import read_json, write_json, write_text
 from data.text import normalise
 from evaluation.metrics.bootstrap import ratio_of_sums
 from evaluation.metrics.english import comparable

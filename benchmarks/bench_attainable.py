@@ -19,7 +19,7 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data.features import FeatureParams, as_of_dates, features
+from data.features.features import FeatureParams, as_of_dates, features
 from data.labelling import label
 from data.labelling.scheme import FRICTIONS
 from data.records import RECORDINGS

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from data.telephone import EFFECTS, Telephony
+from data.speech.telephone import EFFECTS, Telephony
 from training.speech import SAMPLE_RATE_HZ, Augmentation, augment, collate
 
 MIXTURE = {

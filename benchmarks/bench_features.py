@@ -23,10 +23,10 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data.features import FeatureParams, features_in_parts
+from data.features.features import FeatureParams, features_in_parts
+from data.files import scan_tables, write_parts, write_table
 from data.labelling.scheme import SCHEME
 from data.records import CHANNELS, CONTACTS, CUSTOMERS, LABELS, OUTCOMES
-from data.store import scan_tables, write_parts, write_table
 
 AS_OF = date(2026, 6, 1)
 

@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 import numpy as np  # noqa: E402
 from _walk import real_folder  # noqa: E402
 
-from data.store import write_text  # noqa: E402
+from data.files import write_text  # noqa: E402
 
 PARTS = ("batches", "weights")
 AVERAGES = {

@@ -177,10 +177,10 @@ def on_intents(folder: Path, name: str, seed: int) -> dict[str, Any]:
 
 def on_store(store: Path) -> list[dict[str, Any]]:
     """Accuracy against the simulator's truth, label by label, of rules, reader, TF-IDF and rules with reader."""
+    from data.files import read_tables
     from data.labelling import label
     from data.labelling.complete import ReadingParams
     from data.splits import customer_splits
-    from data.store import read_tables
     from evaluation.reader import truth_labels
     from evaluation.reading import heard_turns
     from evaluation.scorecard import load

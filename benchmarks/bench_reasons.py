@@ -20,8 +20,8 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data.evidence import evidence
-from data.features import FeatureParams, as_of_dates, features
+from data.features.evidence import evidence
+from data.features.features import FeatureParams, as_of_dates, features
 from data.labelling import label
 from data.records import RECORDINGS
 from data.simulator import SimulatorParams, simulate

@@ -301,7 +301,7 @@ def a_bundle(path: Path, seed: int) -> Path:
     import polars as pl
     import torch
 
-    from data.features import describe
+    from data.features.features import describe
     from models.bundle import write_bundle
     from models.churn import ChurnConfig, ChurnModel, describe_columns
 

@@ -23,7 +23,7 @@ import soundfile
 from _walk import real_data
 from bench_asr_peers import BASE, Said, as_wav, figures, utterances
 
-from data.store import write_text
+from data.files import write_text
 from models.asr import Recognizer, Transcript, load
 from models.decoding import LANGUAGE, BeamDecoder, Decoding, heard_by
 from models.language import LanguageTraining, Text, learn

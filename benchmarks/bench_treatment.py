@@ -22,7 +22,7 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data.features import FeatureParams, features, snapshot
+from data.features.features import FeatureParams, features, snapshot
 from data.labelling import label
 from data.records import RECORDINGS
 from data.simulator import SimulatorParams, simulate

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from data.audio import AudioError, probe
-from data.store import read_lines
+from data.files import read_lines
 
 TRAIN = "train"
 # What is not trained on and is no loss.

@@ -21,11 +21,12 @@ from urllib.parse import quote
 import filelock
 import polars as pl
 
-from data import audio, packs
+from data import audio
+from data.files import atomic, read_tables, write_json, write_table, write_text
 from data.progress import Progress
 from data.records import KEYS, TABLES, Recording, frame
 from data.sources import DeliveredRecording, Delivery, Refusal
-from data.store import atomic, read_tables, write_json, write_table, write_text
+from data.speech import shards as speech_shards
 
 
 class IngestError(RuntimeError):
@@ -300,7 +301,7 @@ def _take_audio(
     """Packs what is new or changed. Returns the RECORDINGS rows of everything accepted, and the shards written."""
     used = set(old["shard"])
     whole = [
-        shard for shard in used if packs.readable(shards / shard)
+        shard for shard in used if speech_shards.readable(shards / shard)
     ]  # what lay in a lost shard is packed again
     before = {
         row["contact_id"]: Recording(**row)
@@ -319,12 +320,12 @@ def _take_audio(
                 paths[row.member] = delivered.path
         progress(done, steps)
 
-    packs.clear_leftovers(shards, used, set(old["member"]) | set(paths))
+    speech_shards.clear_leftovers(shards, used, set(old["member"]) | set(paths))
     fresh = {row.member: paths[row.member] for row in rows.values() if not row.shard}
-    packed = packs.add(
+    packed = speech_shards.add(
         shards,
         fresh,
-        packs.next_number(shards),
+        speech_shards.next_number(shards),
         params.shard_mb,
         lambda n, _: progress(len(recordings) + n, steps),
     )
@@ -337,7 +338,7 @@ def _take_audio(
         gone = {before[contact_id].member for contact_id in contacts} - set(members)
         packed |= {
             name: (shard, sha256)
-            for name, sha256 in packs.replace(shards, shard, members, gone).items()
+            for name, sha256 in speech_shards.replace(shards, shard, members, gone).items()
         }
     for contact_id, row in rows.items():
         if row.member in packed:
@@ -370,7 +371,7 @@ def _look_at(
         row = Recording(
             contact_id=delivered.contact_id,
             shard=old.shard if old else "",
-            member=packs.member_name(delivered.contact_id, delivered.path),
+            member=speech_shards.member_name(delivered.contact_id, delivered.path),
             codec=info.codec,
             sample_rate_hz=info.sample_rate_hz,
             channels=info.channels,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from data.marks import parts
+from data.features.contact_marks import parts
 from data.splits import LeakError
 
 
@@ -105,3 +105,26 @@ def assert_no_future(
                 f"customer {row['customer_id']} on {row['as_of']}: {name} is {row[name]:g}, but only "
                 f"{row[f'counted_{days}'] or 0} contacts had begun by then. A feature has seen the future."
             )
+
+
+def checked(
+    parts: Iterable[pl.DataFrame],
+    divided: pl.DataFrame,
+    tables: Mapping[str, pl.LazyFrame],
+    event: str,
+) -> Iterator[pl.DataFrame]:
+    """Each part of the features with the split of its customers, once it is sure to know no future and no other side.
+
+    `divided` is customer_id, split. Raises LeakError before anything of the part is passed on.
+    """
+
+    for part in parts:
+        rows = part.join(divided, on="customer_id", maintain_order="left")
+        theirs = rows.lazy().select("customer_id").unique()
+        contacts, outcomes = (
+            tables[name].join(theirs, on="customer_id", how="semi").collect()
+            for name in ("contacts", "outcomes")
+        )
+        assert_customers_apart(rows)
+        assert_no_future(rows, contacts, outcomes, event)
+        yield rows

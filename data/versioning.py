@@ -27,9 +27,9 @@ from typing import Any
 
 import polars as pl
 
+from data.files import atomic, read_json, write_json, write_text
 from data.progress import Progress
 from data.records import DatasetVersion
-from data.store import atomic, read_json, write_json, write_text
 
 REMOTE = "store"
 HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data.features import targets
+from data.features.features import targets
 from evaluation.metrics.churn import PAPER, churn_metrics, horizon_days, risk_columns
 from evaluation.metrics.churn_profit import Campaign
 

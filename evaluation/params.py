@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from data.telephone import effect
+from data.speech.telephone import effect
 from evaluation.metrics.churn_profit import Campaign
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data.store import read_json, write_json, write_table
+from data.files import file_sha256, read_json, write_json, write_table
 from evaluation.metrics.bootstrap import (
     LEVEL,
     Interval,
@@ -25,7 +25,6 @@ from evaluation.metrics.churn_slices import calibration_by_slice
 from evaluation.metrics.critical import CLASSES, critical_words
 from evaluation.metrics.english import VARIANTS, comparable
 from evaluation.metrics.wer import character_errors, word_errors
-from models.bundle import file_sha256
 
 Sums = tuple[np.ndarray, np.ndarray]  # numerators and denominators, one a unit
 

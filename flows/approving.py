@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.store import read_json
+from data.files import read_json
 from models.approval import ApprovalError, answered
 
 if TYPE_CHECKING:

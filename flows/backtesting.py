@@ -11,8 +11,8 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from data.files import read_json, write_json, write_table
 from data.progress import Progress
-from data.store import read_json, write_json, write_table
 from flows import marker
 from flows.graph import BY_NAME
 

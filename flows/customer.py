@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from data.store import read_tables
+from data.features import evidence
+from data.files import read_tables
 from data.timeline import timeline
-from flows import leaving
 from flows.reading import words
 from flows.runtime.context import RunContext, load_context
 
@@ -69,7 +69,7 @@ def _judgement(
         # The walk looks for moments of the riskiest alone.
         bare = reasons.drop("contact_id", "started_at", "start_s", "words")
         labels = pl.read_parquet(context.path("labels.parquet"))
-        reasons = leaving.with_evidence(
+        reasons = evidence.with_evidence(
             bare, scores, contacts, labels, [turns], context.params.features
         )
     for reason in reasons.sort("rank").iter_rows(named=True):

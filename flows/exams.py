@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from data.load import load_bands
-from data.store import read_tables, write_table
-from data.utterances import CIRCUMSTANCES
+from data.files import read_tables, write_table
+from data.speech.utterances import recordings_of
 from flows import hearing, leaving, reading
 
 if TYPE_CHECKING:
@@ -35,17 +33,6 @@ def keep(context: RunContext, kind: str) -> None:
     )
 
 
-def recordings_of(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """The recordings with each call's queue, its customer's region and how busy the centre was, as the cut wants."""
-    contacts = tables["contacts"].join(load_bands(tables["contacts"]), on="contact_id")
-    contacts = contacts.join(
-        tables["customers"].select("customer_id", "region"), on="customer_id", how="left"
-    )
-    return tables["recordings"].join(
-        contacts.select("contact_id", *CIRCUMSTANCES), on="contact_id", how="left"
-    )
-
-
 def bring_back(context: RunContext, kind: str, run_id: str, dataset: Path) -> tuple[Path, str]:
     """Writes the test set of the model that `run_id` trained to `dataset`/test_set; returns it and its hash.
 
@@ -53,8 +40,8 @@ def bring_back(context: RunContext, kind: str, run_id: str, dataset: Path) -> tu
     comes back is not what the model was scored on.
     """
     from data.audio import read
-    from data.packs import contents
-    from data.utterances import cut
+    from data.speech.shards import contents
+    from data.speech.utterances import cut
     from training.tracking import fetch_artifact, get_run
 
     uri = context.settings.tracking_uri

@@ -53,7 +53,7 @@ STEPS = (
         makes=("ingest.json",),
         keeps=("tables", "shards"),
         params=("sources", "ingest"),
-        code=("data/ingest.py", "data/packs.py", "data/sources"),
+        code=("data/ingest.py", "data/speech/shards.py", "data/sources"),
     ),
     Step(
         "validate",
@@ -77,7 +77,7 @@ STEPS = (
         needs=("clean", "shards"),
         makes=("splits.parquet", "split.json"),
         params=("splits", "voices"),
-        code=("data/splits.py", "data/voices.py"),
+        code=("data/splits.py", "data/speech/voices.py"),
     ),
     Step(
         "cut",
@@ -87,11 +87,11 @@ STEPS = (
         keeps=("speech",),
         params=("hours",),
         code=(
-            "data/utterances.py",
+            "data/speech/utterances.py",
             "data/text.py",
             "data/hours.py",
             "data/leaks.py",
-            "data/load.py",
+            "data/contact_load.py",
         ),
     ),
     # Looks at what the champion heard on the last walk, which no step before it makes.
@@ -131,7 +131,7 @@ STEPS = (
             "training/manifest.py",
             "training/vocabulary.py",
             "training/speech.py",
-            "data/telephone.py",
+            "data/speech/telephone.py",
             "models/asr.py",
             "models/base",
             "models/calls.py",
@@ -159,8 +159,8 @@ STEPS = (
             "models/asr.py",
             "evaluation/scorecard.py",
             "evaluation/metrics",
-            "data/telephone.py",
-            "data/general.py",
+            "data/speech/telephone.py",
+            "data/simulator/general_speech.py",
         ),
     ),
     Step(
@@ -341,7 +341,7 @@ STEPS = (
         needs=("clean", "labels.parquet", "splits.parquet"),
         makes=("features.parquet", "current.parquet", "features.json"),
         params=("features",),
-        code=("data/features.py", "data/marks.py"),
+        code=("data/features/features.py", "data/features/contact_marks.py"),
     ),
     Step(
         "train_churn",
@@ -384,7 +384,12 @@ STEPS = (
         needs=("features.parquet", "churn/bundle", "clean", "labels.parquet"),
         makes=("probes/churn", "probe_churn.json"),
         params=("evaluation", "features"),
-        code=("evaluation/behaviour.py", "data/features.py", "data/marks.py", *_CHURN_MODEL),
+        code=(
+            "evaluation/behaviour.py",
+            "data/features/features.py",
+            "data/features/contact_marks.py",
+            *_CHURN_MODEL,
+        ),
     ),
     Step(
         "decide_churn",
@@ -423,7 +428,12 @@ STEPS = (
         makes=("scores.parquet", "reasons.parquet", "score.json"),
         keeps=("scored",),
         params=("features",),
-        code=(*_CHURN_MODEL, "data/evidence.py", "data/marks.py", "data/timeline.py"),
+        code=(
+            *_CHURN_MODEL,
+            "data/features/evidence.py",
+            "data/features/contact_marks.py",
+            "data/timeline.py",
+        ),
     ),
     Step(
         "treat",
@@ -438,8 +448,8 @@ STEPS = (
             "models/encoding.py",
             "evaluation/treatment.py",
             "evaluation/metrics/uplift.py",
-            "data/features.py",
-            "data/marks.py",
+            "data/features/features.py",
+            "data/features/contact_marks.py",
         ),
     ),
     Step(

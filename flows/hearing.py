@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from data.audio import SAMPLE_RATE_HZ, AudioError, read, resample
-from data.general import general_speech
+from data.files import atomic
 from data.progress import Progress
-from data.store import atomic, read_lines
-from data.telephone import effect, sounds_in
+from data.simulator.general_speech import general_speech
+from data.speech.manifests import lines_of, rows_of
+from data.speech.telephone import effect, sounds_in
+from data.speech.transcripts import roles_of
 from data.text import normalise
-from data.transcripts import roles_of
 from evaluation.metrics.snr import estimated_snr_db
 from evaluation.metrics.wer import alignment
 from evaluation.params import EvaluationParams
@@ -51,23 +51,6 @@ def base_of(name: str, folder: Path) -> Path:
         with atomic(keep) as temporary:
             fetch(name).save_to(str(temporary))
     return keep
-
-
-def lines_of(manifest: Path) -> list[dict[str, Any]]:
-    """The lines of a NeMo manifest, none if it is not there."""
-    if not manifest.is_file():
-        return []
-    return read_lines(manifest)
-
-
-def rows_of(manifest: Path) -> list[dict[str, Any]]:
-    """The lines of a NeMo manifest. Raises ValueError when there is none."""
-    rows = lines_of(manifest)
-    if not rows:
-        raise ValueError(
-            f"{manifest}: no held-out speech to score on. Deliver more transcripts, or raise splits.test_share."
-        )
-    return rows
 
 
 @dataclass(frozen=True)
@@ -242,29 +225,6 @@ def judged_words(
                 right.append(sum(next(met) for _ in parts) == len(parts))
                 calls.append(str(row.get("contact_id") or row["audio_filepath"]))
     return np.array(scores, float), np.array(right, bool), np.array(calls, str)
-
-
-def told(
-    clean: Mapping[str, pl.DataFrame], splits: pl.DataFrame, side: str
-) -> list[dict[str, Any]]:
-    """The recordings of calls on one side of the split whose customers' words people typed, with these as `text`."""
-    there = splits.filter((pl.col("split") == side) & pl.col("contact_id").is_not_null()).select(
-        "contact_id"
-    )
-    typed = (
-        clean["turns"]
-        .filter((pl.col("origin") == "person") & (pl.col("role") == "customer"))
-        .sort("turn")
-    )
-    texts = typed.group_by("contact_id", maintain_order=True).agg(
-        pl.col("text").fill_null("").str.join(" ")
-    )
-    return (
-        clean["recordings"]
-        .join(there, on="contact_id", how="semi")
-        .join(texts, on="contact_id")
-        .sort("contact_id")
-    ).to_dicts()
 
 
 def calibrate(

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from data.store import read_lines, write_text
+from data.files import read_lines, write_text
 from flows.runtime.context import load_context
 from flows.runtime.settings import from_environment
 from models.bundle import KINDS

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.store import read_json, write_json
+from data.files import file_sha256, read_json, write_json
 from flows import approving, marker, reaping
 from flows.graph import BY_NAME
-from models.bundle import BundleError, file_sha256, verify_bundle, write_bundle
+from models.bundle import BundleError, verify_bundle, write_bundle
 from models.signing import sign_folder
 
 if TYPE_CHECKING:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from data.store import write_table
+from data.files import write_table
 
 if TYPE_CHECKING:
-    from data.features import FeatureParams
+    from data.features.features import FeatureParams
     from evaluation.metrics.churn_profit import Campaign
     from evaluation.scorecard import Scorecard
 
@@ -30,30 +30,6 @@ MOST_SLICES = 12  # a column with more values tells of single customers
 LIFE_TABLE = (
     "life table"  # the reference before there is a champion: knows how many leave, but not who
 )
-
-
-def checked(
-    parts: Iterable[pl.DataFrame],
-    divided: pl.DataFrame,
-    tables: Mapping[str, pl.LazyFrame],
-    event: str,
-) -> Iterator[pl.DataFrame]:
-    """Each part of the features with the split of its customers, once it is sure to know no future and no other side.
-
-    `divided` is customer_id, split. Raises LeakError before anything of the part is passed on.
-    """
-    from data.leaks import assert_customers_apart, assert_no_future
-
-    for part in parts:
-        rows = part.join(divided, on="customer_id", maintain_order="left")
-        theirs = rows.lazy().select("customer_id").unique()
-        contacts, outcomes = (
-            tables[name].join(theirs, on="customer_id", how="semi").collect()
-            for name in ("contacts", "outcomes")
-        )
-        assert_customers_apart(rows)
-        assert_no_future(rows, contacts, outcomes, event)
-        yield rows
 
 
 def score(
@@ -194,17 +170,6 @@ def score_all(model: str | None, current: pl.DataFrame) -> tuple[pl.DataFrame, p
     return risks.sort(risks.columns[-1], descending=True), network.reasons(current)
 
 
-def present(
-    parts: Iterable[pl.DataFrame], outcomes: pl.DataFrame, params: FeatureParams
-) -> Iterator[pl.DataFrame]:
-    """Each part of today's features without those who are known to have left, if only on an unknown day."""
-    from data.features import of_event
-
-    gone = of_event(outcomes, params).filter(pl.col("happened"))
-    for part in parts:
-        yield part.join(gone, on="customer_id", how="anti", maintain_order="left")
-
-
 def unseen(model: str | None, current: pl.DataFrame) -> dict[str, dict[str, int]]:
     """Categories of `current` that the model's training never saw, a feature, with how many customers have each."""
     if model is None:
@@ -236,7 +201,7 @@ def matured(
     campaign: Campaign,
 ) -> list[dict[str, Any]]:
     """How the scores kept in `folder` have turned out, by model and horizon (evaluation.matured); [] where none are."""
-    from data.features import is_dated, of_event, snapshot
+    from data.features.features import is_dated, of_event, snapshot
     from evaluation.matured import matured
 
     files = sorted(folder.glob("*.parquet"))
@@ -248,29 +213,3 @@ def matured(
     )
     today = snapshot(tables["outcomes"], tables["contacts"], params)
     return matured(scored, outcomes, today, seed, params.lead_days, campaign)
-
-
-def with_evidence(
-    reasons: pl.DataFrame,
-    scores: pl.DataFrame,
-    contacts: pl.DataFrame,
-    labels: pl.DataFrame,
-    turns: list[pl.DataFrame],
-    params: FeatureParams,
-    customers: int = 300,
-) -> pl.DataFrame:
-    """`reasons` with the contact, second and words behind each (data.evidence), for the riskiest `customers`.
-
-    Further down the list nobody reads on, and looking through what everybody ever said would take minutes.
-    """
-    from data.evidence import SCHEMA, evidence
-
-    if "feature" not in reasons.columns:
-        return reasons
-    said = pl.concat([table.select(turns[0].columns) for table in turns])
-    riskiest = scores.head(customers).select("customer_id")
-    found = evidence(
-        reasons.join(riskiest, on="customer_id", how="semi"), contacts, labels, said, params
-    )
-    keys = ["customer_id", "as_of", "rank"]
-    return reasons.join(found.select(*keys, *SCHEMA), on=keys, how="left", maintain_order="left")

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.store import read_json, write_json
+from data.files import read_json, write_json
 from flows.graph import Step
 from flows.runtime.settings import ROOT
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from data.audio import read
+from data.files import file_sha256, read_json, read_tables, write_json
 from data.progress import Progress
 from data.records import LABELS, TABLES
-from data.store import read_json, read_tables, write_json
-from flows import hearing
-from models.bundle import MANIFEST, file_sha256
+from data.speech import manifests
+from models.bundle import MANIFEST
 
 if TYPE_CHECKING:
     from evaluation.behaviour import Probe
@@ -57,7 +57,7 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
         card.save(folder / f"{name}.json")
 
     manifest = context.path("speech/test.jsonl")
-    rows = hearing.rows_of(manifest)
+    rows = manifests.rows_of(manifest)
     rows = rows[:: max(1, len(rows) // PROBED)][:PROBED]
     recognizer = load_recognizer(context.path("asr/bundle/model.nemo"))
     probes = asr_probes(
@@ -82,7 +82,7 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 def probe_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Writes probes/churn: behaviour tests on the held-out customers, with a complaint planted in their past."""
-    from data.features import features
+    from data.features.features import features
     from evaluation.behaviour import churn_probes
     from models.churn import ChurnModel
 
@@ -277,7 +277,7 @@ def _churn_on_text(
     context: RunContext, cards: Mapping[str, Scorecard], version: int, reader: Reader | None
 ) -> dict[str, Scorecard]:
     """The churn champion's risks of held-out customers from features of each recogniser's text, against outcomes."""
-    from data.features import as_of_dates, features
+    from data.features.features import as_of_dates, features
     from evaluation.scorecard import churn_scorecard
     from models.churn import ChurnModel
 

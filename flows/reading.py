@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from data.files import read_json, read_tables, write_json, write_table
 from data.labelling.complete import ReadingParams, complete
 from data.labelling.scheme import SCHEME
 from data.progress import Progress
 from data.records import TURNS
-from data.store import read_json, read_tables, write_json, write_table
 from flows import judging, probing
 
 if TYPE_CHECKING:

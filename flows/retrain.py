@@ -9,7 +9,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from rich.console import Console
 
-from data.store import read_json
+from data.files import read_json
 from flows import guarding, notices, pausing, wiring
 from flows.runtime.context import RunContext, load_context
 from flows.runtime.settings import prepare

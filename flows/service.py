@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 
-from data.packs import read_member
+from data.speech.shards import read_member
 from flows.runtime.context import RunContext
 from flows.runtime.settings import ROOT, SettingsError, from_environment
 

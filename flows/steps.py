@@ -12,9 +12,9 @@ from typing import Any
 
 import polars as pl
 
-from data.progress import Progress
-from data.splits import SPLITS
-from data.store import (
+from data import leaks
+from data.features import evidence, features
+from data.files import (
     read_json,
     read_tables,
     scan_tables,
@@ -23,7 +23,11 @@ from data.store import (
     write_parts,
     write_table,
 )
-from flows import exams, hearing, judging, leaving, reading, transcribing
+from data.progress import Progress
+from data.speech import manifests as speech_manifests
+from data.speech import utterances
+from data.splits import SPLITS
+from flows import hearing, judging, leaving, reading, transcribing
 from flows.runtime.context import RunContext
 
 # --- what we know ---
@@ -72,8 +76,8 @@ def version(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 def split(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Divides customers and contacts by customer and by voice."""
+    from data.speech.voices import voice_groups
     from data.splits import assert_disjoint, split
-    from data.voices import voice_groups
 
     clean = read_tables(context.path("clean"))
     unnamed = clean["recordings"].filter(pl.col("voice").is_null())
@@ -90,12 +94,12 @@ def split(context: RunContext, progress: Progress) -> dict[str, Any]:
 def cut(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Cuts person-transcribed turns into NeMo manifests, one a split, and accounts for every recorded hour."""
     from data.hours import ledger
-    from data.utterances import cut
+    from data.speech.utterances import cut
 
     clean, params = read_tables(context.path("clean")), context.params.hours
     splits = pl.read_parquet(context.path("splits.parquet"))
     summary = cut(
-        exams.recordings_of(clean),
+        utterances.recordings_of(clean),
         clean["turns"],
         splits,
         context.decoded(),
@@ -121,7 +125,7 @@ def pseudo(context: RunContext, progress: Progress) -> dict[str, Any]:
 
     It was heard at the end of the last walk; today's splits and people's transcripts decide again what may be used.
     """
-    summary = transcribing.add_pseudo(
+    summary = speech_manifests.add_pseudo(
         read_tables(context.path("clean")),
         pl.read_parquet(context.path("splits.parquet")),
         context.path("speech"),
@@ -147,7 +151,7 @@ def train_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     base = hearing.base_of(params.base, context.path("asr"))
     train = context.path("pseudo/train.jsonl")
     manifests = {
-        name: hearing.lines_of(train if name == "train" else speech / f"{name}.jsonl")
+        name: speech_manifests.lines_of(train if name == "train" else speech / f"{name}.jsonl")
         for name in SPLITS
     }
     splits = pl.read_parquet(context.path("splits.parquet"))
@@ -173,7 +177,7 @@ def train_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
         run.log_artifact(context.path("asr/hours.json"))
         hours.hold(context.params.hours)
     found |= {"adaptation": adapting.adapt(context, work / "model.nemo", progress)}
-    calls = hearing.told(read_tables(context.path("clean")), splits, "valid")
+    calls = utterances.told(read_tables(context.path("clean")), splits, "valid")
     found |= {
         "confidence": hearing.calibrate(
             work / "model.nemo",
@@ -388,7 +392,7 @@ def read(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 def features(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Point-in-time features: months to learn from, and today to be scored."""
-    from data.features import as_of_dates, features_in_parts, snapshot
+    from data.features.features import as_of_dates, features_in_parts, present, snapshot
     from data.splits import customer_splits
 
     # Read as far as each part needs it, so that a large centre does not have to fit into memory.
@@ -401,9 +405,9 @@ def features(context: RunContext, progress: Progress) -> dict[str, Any]:
     months, today = as_of_dates(outcomes, began, params), snapshot(outcomes, began, params)
     divided = customer_splits(pl.read_parquet(context.path("splits.parquet")))
     past = features_in_parts(tables, labels, months, params, progress)
-    checked = leaving.checked(past, divided, tables, params.event)
+    checked = leaks.checked(past, divided, tables, params.event)
     rows = write_parts(context.path("features.parquet"), checked)
-    there = leaving.present(features_in_parts(tables, labels, [today], params), outcomes, params)
+    there = present(features_in_parts(tables, labels, [today], params), outcomes, params)
     current = write_parts(context.path("current.parquet"), there)
     found = pl.scan_parquet(context.path("features.parquet"))
     customers = found.select(pl.col("customer_id").n_unique()).collect().item()
@@ -499,7 +503,7 @@ def score(context: RunContext, progress: Progress) -> dict[str, Any]:
     )
     scores, reasons = leaving.score_all(model, current)
     clean = read_tables(context.path("clean"))
-    reasons = leaving.with_evidence(
+    reasons = evidence.with_evidence(
         reasons,
         scores,
         clean["contacts"],

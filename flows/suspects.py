@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from data.store import write_table
+from data.files import write_table
 from flows.reading import words
 from flows.runtime.context import load_context
 from flows.runtime.progress import bar

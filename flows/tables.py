@@ -15,8 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from data import plain_table
+from data.files import atomic, read_json, write_table
 from data.plain_table import Columns, TableError
-from data.store import atomic, read_json, write_table
 from flows.runtime.context import git_commit
 from flows.runtime.progress import bar
 from flows.runtime.settings import from_environment
@@ -39,8 +39,9 @@ def fit_table(
     allow_leaks: bool,
 ) -> None:
     """Learns from `file`, prints what held-out rows say, leaves model/, held_out.parquet and, with folds, suspects."""
+    from data.files import file_sha256
     from evaluation.metrics.churn import churn_metrics
-    from models.bundle import file_sha256, write_bundle
+    from models.bundle import write_bundle
     from models.signing import sign_folder
     from training.table import TableFit, fit_table, suspect_rows
 

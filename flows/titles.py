@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from data.store import read_json
+from data.files import read_json
 from flows.runtime.context import load_context
 
 if TYPE_CHECKING:

@@ -15,18 +15,16 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
 from rich.console import Console
 from rich.markup import escape
 
 from data.audio import SAMPLE_RATE_HZ, SUFFIXES, blocks, probe, resample, to_wav_bytes
-from data.labelling.pseudo import PseudoParams, open_to_training, within_share
-from data.packs import read_member
+from data.files import write_text
 from data.progress import Progress
 from data.records import TURNS
-from data.store import read_lines, write_lines, write_text
-from data.transcripts import (
+from data.speech.shards import read_member
+from data.speech.transcripts import (
     HeardCall,
     HeardTurn,
     from_json,
@@ -37,7 +35,6 @@ from data.transcripts import (
     to_nemo,
     to_vtt,
 )
-from data.utterances import cut
 from evaluation.experience.conversation import SIDES, ConversationParams, Span, measure
 from models.calls import pieces
 from models.segments import Segment, Segmentation
@@ -125,58 +122,6 @@ def hear_all(
     return pl.DataFrame(rows, schema=HEARD), _calibrated(ears)
 
 
-def add_pseudo(
-    clean: dict[str, pl.DataFrame],
-    splits: pl.DataFrame,
-    speech: Path,
-    chosen: Path,
-    out: Path,
-    read_audio: Callable[[str], tuple[np.ndarray, int]],
-    params: PseudoParams,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Writes `out`/train.jsonl: the rows of `speech`/train.jsonl, then cuts of the turns in the table `chosen`.
-
-    The latter only if `params.learn`, of calls that are on the training side and untranscribed today.
-    """
-    people = read_lines(speech / "train.jsonl")
-    for row in people:
-        row["audio_filepath"] = f"../{speech.name}/{row['audio_filepath']}"
-    machine: list[dict[str, Any]] = []
-    if params.learn and chosen.exists():
-        typed = clean["turns"].filter(pl.col("origin") == "person")
-        turns = open_to_training(pl.read_parquet(chosen), splits, typed)
-        turns = within_share(turns, sum(row["duration"] for row in people), params)
-        # To the cutter they are turns like a person's; the rows then say who heard them, and how sure.
-        cut(
-            clean["recordings"],
-            turns.select(list(TURNS)).with_columns(origin=pl.lit("person")),
-            splits,
-            read_audio,
-            out / "heard",
-            progress,
-        )
-        sure = {
-            (row["contact_id"], row["role"], row["start_s"]): row["confidence"]
-            for row in turns.iter_rows(named=True)
-        }
-        for row in read_lines(out / "heard" / "train.jsonl"):
-            row |= {
-                "audio_filepath": f"heard/{row['audio_filepath']}",
-                "origin": "asr",
-                "confidence": sure[row["contact_id"], row["role"], row["start_s"]],
-            }
-            machine.append(row)
-    write_lines(out / "train.jsonl", people + machine)
-    return {
-        "learn": params.learn,
-        "transcribed": len(people),
-        "transcribed_s": round(sum(row["duration"] for row in people), 3),
-        "added": len(machine),
-        "added_s": round(sum(row["duration"] for row in machine), 3),
-    }
-
-
 @dataclass(frozen=True)
 class Order:
     """One file to hear: where it lies, where its transcripts go (without suffix), and who is on which channel."""
@@ -243,8 +188,8 @@ def orders(
 
 def stamp_of(ears: Ears) -> str:
     """Names what decides the words: the model, what lies beside it for decoding and calibration, the settings."""
+    from data.files import file_sha256
     from models import confidence, decoding
-    from models.bundle import file_sha256
 
     beside = [ears.model.parent / name for name in (confidence.FILE, *decoding.FILES)]
     known = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from data.features import FeatureParams, features
+from data.features.features import FeatureParams, features
 from data.progress import Progress
 from models.treatment import TreatmentParams, choose, worth
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from data.files import read_json, read_tables, write_json
 from data.progress import Progress
-from data.store import read_json, read_tables, write_json
 from flows import hearing, leaving, reaping
 
 if TYPE_CHECKING:

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from data.audio import SAMPLE_RATE_HZ, blocks, probe, resample
-from data.store import atomic
-from data.transcripts import HeardTurn, Word
+from data.files import atomic, file_sha256
+from data.speech.transcripts import HeardTurn, Word
 from models import confidence
-from models.bundle import file_sha256
 from models.calls import groups, pieces, speech
 from models.nemo_archive import NemoArchiveError, check_nemo
 from models.onnx_network import LONGEST_S, OnnxNetwork, Spectrum, metadata

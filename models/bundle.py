@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data.files import file_sha256
 from models.nemo_archive import NemoArchiveError, check_nemo
 from models.signing import SIGNATURE, SignatureError, check_signature
 
@@ -149,12 +150,6 @@ def verify_bundle(path: Path, public_key: Path | None = None) -> Bundle:
         except SignatureError as error:
             raise BundleError(str(error)) from error
     return Bundle(path=path, sha256=hashlib.sha256(raw).hexdigest(), **manifest)
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def place_folder(built: Path, path: Path) -> None:

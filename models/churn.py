@@ -17,8 +17,8 @@ import polars as pl
 import safetensors.torch
 import torch
 
-from data.features import KEYS
-from data.store import atomic, read_json, write_json
+from data.features.features import KEYS
+from data.files import atomic, read_json, write_json
 from models.encoding import ChurnModelError, Column, Encoder, describe_columns
 from models.hazard import ChurnConfig, HazardNetwork, mean_logits, risk_from_logits
 from models.tabular import TableNetwork

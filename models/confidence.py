@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.store import write_json
+from data.files import write_json
 
 FILE = "confidence.json"  # its name beside the weights
 LEAST_WORDS = 100  # of which some are right and some wrong; fewer say nothing

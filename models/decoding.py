@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from data.files import read_json, write_json
 from data.params import section
 from data.progress import Progress
-from data.store import read_json, write_json
 from data.text import normalise
 from models.asr import SAMPLE_RATE_HZ, SHORTEST_S, Recognizer, Transcript, Word
 from models.language import with_words

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data.features import Feature
+from data.features.features import Feature
 
 
 class ChurnModelError(ValueError):

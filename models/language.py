@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data.store import write_json, write_text
+from data.files import write_json, write_text
 from data.text import normalise
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"

@@ -15,8 +15,8 @@ import polars as pl
 import safetensors.torch
 import torch
 
+from data.files import atomic, read_json, write_json
 from data.records import LABELS
-from data.store import atomic, read_json, write_json
 from models.reader_network import (
     ReaderConfig,
     ReaderError,

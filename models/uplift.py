@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from data.store import atomic, read_json, write_json
+from data.files import atomic, read_json, write_json
 from models.encoding import Column, Encoder
 
 WEIGHTS, CONFIG, FORMAT = "weights.safetensors", "config.json", 1

@@ -14,7 +14,7 @@ import httpx
 import polars as pl
 import uvicorn
 
-from data.features import Feature
+from data.features.features import Feature
 from models.bundle import Bundle, write_bundle
 from models.churn import ChurnConfig, ChurnModel, describe_columns
 from tests.judging import NOW, Shop, a_decision

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 
-from data.features import FeatureParams, features
+from data.features.features import FeatureParams, features
 from data.labelling.scheme import FRICTIONS
 from data.records import INTERVENTIONS, LABELS, OUTCOMES
 from data.simulator import SimulatorParams, truth

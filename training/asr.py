@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data.files import read_json, write_json, write_lines
 from data.progress import Progress
-from data.store import read_json, write_json, write_lines
 from data.text import normalise
 from evaluation.metrics.wer import corpus_wer, word_errors
 from models.asr import NemoNetwork, Recognizer, fetch, load, restore

@@ -11,8 +11,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from data.files import read_json
 from data.params import section
-from data.store import read_json
 from training.asr import AsrTraining, batches, finetune, fit_settings, prepare
 from training.devices import Devices, join, kind_of
 from training.fit import fit

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from data.files import read_json, write_json, write_text
 from data.progress import Progress
-from data.store import read_json, write_json, write_text
 from data.text import ALPHABET
 from models.asr import Recognizer, nemo_asr, quiet
 from training.asr import save, wer

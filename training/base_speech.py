@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from data.files import atomic, read_lines, write_lines
 from data.progress import Progress
 from data.simulator.voice import Synthesizer, voices
-from data.store import atomic, read_lines, write_lines
 from data.text import cardinal, normalise
 from training.speech import SAMPLE_RATE_HZ, Corpus
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.store import atomic
+from data.files import atomic
 
 if TYPE_CHECKING:
     import torch

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
 
-from data.features import Feature, describe
+from data.features.features import Feature, describe
 from data.progress import Progress
 from training.boosting import Boosting
 from training.learnable import (

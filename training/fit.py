@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from data.audio import AudioError
+from data.files import atomic
 from data.progress import Progress
-from data.store import atomic
 from training.devices import Devices
 from training.layers import rate_groups, set_learning
 from training.losses import is_hybrid, loss_sum

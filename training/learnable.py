@@ -7,7 +7,7 @@ from typing import Protocol
 
 import polars as pl
 
-from data.features import Feature
+from data.features.features import Feature
 from evaluation.metrics.churn import both_seen
 
 

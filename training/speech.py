@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.audio import SAMPLE_RATE_HZ
-from data.telephone import Sounds, Telephony, at_random, sounds_in
+from data.speech.telephone import Sounds, Telephony, at_random, sounds_in
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data.features import Feature
+from data.features.features import Feature
 from data.plain_table import Columns, TableError
 from data.progress import Progress
 from training.churn import TABLE, ChurnTraining, train

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from data.audio import AudioError, probe, to_wav_bytes
+from data.files import atomic, write_lines
 from data.progress import Progress
 from data.simulator.voice import Synthesizer, voices
-from data.store import atomic, write_lines
 from data.text import normalise
 from evaluation.metrics.wer import corpus_wer, word_errors
 from models.asr import Recognizer, restore

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data.features import KEYS, describe
+from data.features.features import KEYS, describe
 from evaluation.metrics.churn import known_by
 from evaluation.metrics.uplift import aipw_scores
 from models.encoding import Encoder, describe_columns

@@ -15,7 +15,7 @@ import numpy as np
 from data.simulator.params import Campaigns, SimulatorParams
 
 if TYPE_CHECKING:
-    from data.simulator.world import Person, Touch
+    from data.simulator.entities import Person, Touch
 
 KIND = "call back"
 _STREAM = 7_001  # tells these draws from all others of the same seed

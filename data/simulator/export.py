@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from data.files import read_json, write_json, write_table
 from data.progress import Progress
 from data.simulator import faults, phrases, tables, talk, truth
+from data.simulator.entities import Person
 from data.simulator.params import SimulatorParams
 from data.simulator.sound import Call, record
 from data.simulator.voice import Synthesizer, Voice, voices
-from data.simulator.world import Person, World, build
-from data.store import read_json, write_json, write_table
+from data.simulator.world import World, build
 
 WRITERS = {"ivr": talk.menu_log, "chat": talk.chat, "email": talk.email, "social": talk.social}
 

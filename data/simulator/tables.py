@@ -12,9 +12,10 @@ import polars as pl
 
 from data.records import TURNS
 from data.simulator import campaigns, faults
+from data.simulator.entities import Person, Touch
 from data.simulator.params import FRICTIONS, REASONS, SimulatorParams
 from data.simulator.sound import AGENT, CUSTOMER, Call
-from data.simulator.world import Person, Touch, World
+from data.simulator.world import World
 
 CUSTOMER_COLUMNS = (
     "customer_id",

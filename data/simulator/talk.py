@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from data.simulator import phrases as p
-from data.simulator.world import PLANS, Touch
+from data.simulator.entities import Touch
+from data.simulator.world import PLANS
 
 TELLS = 0.88
 _ONES = (

@@ -18,6 +18,7 @@ import polars as pl
 
 from data.progress import Progress
 from data.simulator import campaigns
+from data.simulator.entities import Touch
 from data.simulator.params import Effects, SimulatorParams
 from data.simulator.world import (
     MAX_ATTEMPTS,
@@ -25,7 +26,6 @@ from data.simulator.world import (
     OUTAGES_PER_YEAR,
     RETRY,
     RETRY_TOMORROW,
-    Touch,
     World,
     daily_changes,
     issue,

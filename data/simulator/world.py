@@ -16,6 +16,7 @@ from datetime import date, timedelta
 import numpy as np
 
 from data.simulator import campaigns
+from data.simulator.entities import CONTACT_CLASSES, Person, Touch
 from data.simulator.params import REASONS, Effects, SimulatorParams
 
 MAX_ATTEMPTS = 4
@@ -23,7 +24,6 @@ RETRY = 0.7  # probability that an unresolved attempt is followed by another
 RETRY_TOMORROW = 0.35  # the delay to it is geometric, in days
 OUTAGES_PER_YEAR = 5.0  # a region
 OUTAGE_REACH = 0.05  # share of the region's customers who get in touch about one
-CONTACT_CLASSES = (0.6, 1.0, 1.6)  # some people have more issues than others
 
 PLANS = {  # name: (share, monthly price, hazard multiplier)
     "flex": (0.28, 32.0, 3.0),
@@ -42,49 +42,6 @@ LATER_CHANNEL = {"phone": 0.62, "ivr": 0.08, "chat": 0.14, "email": 0.10, "socia
 TOLD_CHANNEL = {"phone": 0.92, "ivr": 0.04, "chat": 0.02, "email": 0.01, "social": 0.01}
 BARRIER_SHARES = {"none": 0.76, "authority": 0.07, "knowledge": 0.06, "tool": 0.05, "policy": 0.06}
 LONG_WAIT_S = {"phone": 600.0, "chat": 300.0}
-
-
-@dataclass(frozen=True)
-class Person:
-    """A customer as the CRM sees them, with the two hidden numbers that drive them."""
-
-    customer_id: str
-    phone: str
-    plan: str
-    region: str
-    since: date
-    monthly_price: float
-    contract: str
-    payment_method: str
-    base_hazard: float  # a day, before tenure
-    contact_class: int  # index into CONTACT_CLASSES
-
-
-@dataclass(frozen=True)
-class Touch:
-    """One contact of an issue as it really was. `day` counts from the first observed day."""
-
-    day: int
-    second: int
-    channel: str
-    reason: str
-    attempt: int
-    flags: frozenset[str]
-    barrier: str
-    resolved: bool
-    sentiment: str
-    wait_s: float | None
-    last: bool = False  # nothing follows by design: resolved, or out of attempts
-
-    @property
-    def good(self) -> bool:
-        """Resolved without any friction."""
-        return self.resolved and not self.flags and self.barrier == "none"
-
-    @property
-    def told_to_call(self) -> bool:
-        """The next attempt will nearly always be by phone."""
-        return bool(self.flags & {"please_call", "ivr_dead_end"})
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any
 
 import polars as pl
 
+from data.files import read_tables, write_json, write_table
 from data.progress import Progress
 from data.records import TABLES
-from data.store import read_tables, write_json, write_table
 from data.validation import promises, tables
 from data.validation.measures import measure_recordings
 from data.validation.page import write_page

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from data.audio import AudioError, clipped_share, probe, read, silent_share
+from data.files import write_table
 from data.progress import Progress
-from data.store import write_table
 
 MEASURE = 1  # raise it when a measure below changes its meaning: cached ones are then taken again
 MEASURES: dict[str, Any] = {

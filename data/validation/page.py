@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.store import write_text
+from data.files import write_text
 
 if TYPE_CHECKING:
     from data.validation.gx import SuiteAnswer

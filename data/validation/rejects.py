@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
+from data.files import read_lines, write_lines
 from data.records import KEYS, TABLES
-from data.store import read_lines, write_lines
 from data.validation.promises import Promise
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from data.features import FRICTIONS
+from data.features.features import FRICTIONS
 
 CHOSEN, RANDOM = "chosen", "random"
 SCHEMA = {

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from data.store import read_json, write_json, write_text
+from data.files import read_json, write_json, write_text
 from evaluation.behaviour import Probe
 from evaluation.gates import checks as found_here
 from evaluation.gates.evidence import Beside, Check, Evidence, EvidenceError, Facts, Look

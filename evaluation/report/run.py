@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from data.store import write_text
+from data.files import write_text
 from evaluation.experience.worth_hearing import WorthHearingParams
 from evaluation.report.page import page
 from evaluation.report.sections import (

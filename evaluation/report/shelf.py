@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from data.store import read_json, read_lines
+from data.files import read_json, read_lines
 
 UNREADABLE = (
     OSError,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from data.audio import read as read_audio
-from data.packs import contents
+from data.speech.shards import contents
 from flows.runtime.params import Params, read_params
 from flows.runtime.settings import ROOT, Settings, from_environment
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from data.features import FeatureParams
+from data.features.features import FeatureParams
 from data.hours import HoursParams
 from data.ingest import IngestParams
 from data.labelling import LabellingParams
@@ -18,9 +18,9 @@ from data.labelling.pseudo import PseudoParams
 from data.params import ParamsError, refuse_bomb, section
 from data.simulator import SimulatorParams
 from data.sources import SourceParams
+from data.speech.voices import VoiceParams
 from data.splits import SplitParams
 from data.validation.params import ValidationParams
-from data.voices import VoiceParams
 from evaluation.gates.params import GateParams
 from evaluation.params import EvaluationParams
 from evaluation.report.run import ReportParams

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.store import write_json
+from data.files import write_json
 
 log = logging.getLogger(__name__)
 # What a role opens. `admin` opens everything.

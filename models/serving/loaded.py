@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import soundfile
 
-from data.store import read_json, write_json
+from data.files import read_json, write_json
 from models.bundle import Bundle, verify_bundle
 from models.registry import CHALLENGER, CHAMPION, STOPPED, Registry
 from models.serving.batching import score_rows

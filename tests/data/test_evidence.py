@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from data.evidence import evidence, weight_of
-from data.features import FeatureParams, declared, features
-from data.marks import marks, parts, past
+from data.features.contact_marks import marks, parts, past
+from data.features.evidence import evidence, weight_of
+from data.features.features import FeatureParams, declared, features
 from data.records import LABELS, frame
 from tests.factories import a_contact, a_customer, a_turn, an_outcome
 

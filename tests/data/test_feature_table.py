@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
-from data.feature_table import page
-from data.features import KEYS, FeatureParams, declared, features
+from data.features.feature_table import page
+from data.features.features import KEYS, FeatureParams, declared, features
 from tests.data.test_features import labels, tables
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 import polars as pl
 import pytest
 
-from data.features import (
+from data.features.features import (
     KEYS,
     FeatureParams,
     as_of_dates,

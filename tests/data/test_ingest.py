@@ -7,11 +7,12 @@ import filelock
 import polars as pl
 import pytest
 
-from data import audio, packs, sources
+from data import audio, sources
+from data.files import read_tables
 from data.ingest import IngestError, IngestParams, ingest
 from data.records import TABLES
 from data.sources import SourceParams
-from data.store import read_tables
+from data.speech import shards
 from tests.factories import NOW, a_truncated_wav, a_wav, an_asterisk_export, an_export, edit
 
 
@@ -31,7 +32,7 @@ def whole(store):
     tables = read_tables(store / "tables")
     for name, table in tables.items():
         assert table.schema == pl.Schema(TABLES[name])
-    return packs.verify(store / "shards", tables["recordings"]) == []
+    return shards.verify(store / "shards", tables["recordings"]) == []
 
 
 def test_the_summary_is_written_last_and_returned(tmp_path):
@@ -73,7 +74,7 @@ def test_a_changed_recording_rewrites_its_shard_alone(tmp_path):
         .row(0, named=True)
     )
     assert row["duration_s"] == 10.0
-    assert packs.read_member(store / "shards", row["shard"], row["member"]) == new.read_bytes()
+    assert shards.read_member(store / "shards", row["shard"], row["member"]) == new.read_bytes()
     assert whole(store)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from data.features import FeatureParams, features
+from data.features.features import FeatureParams, features
 from data.leaks import assert_customers_apart, assert_manifests_apart, assert_no_future
 from data.records import LABELS, frame
 from data.splits import LeakError

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from data.load import load_bands
+from data.contact_load import load_bands
 from data.records import TABLES, Contact, frame
 
 

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from data import sources
+from data.files import read_tables
 from data.ingest import ingest
 from data.records import TABLES
 from data.sources import SourceError, SourceParams
-from data.store import read_tables
 from tests.factories import a_wav, an_asterisk_export, an_export, edit
 
 

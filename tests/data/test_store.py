@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from data.store import read_lines, write_lines
+from data.files import read_lines, write_lines
 
 
 def test_a_text_with_a_line_separator_stays_one_line(tmp_path):

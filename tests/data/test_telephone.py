@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.telephone import (
+from data.speech.telephone import (
     CLEAN,
     EFFECTS,
     PacketLoss,

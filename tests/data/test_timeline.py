@@ -1,9 +1,9 @@
 """One timeline a customer, over every channel."""
 
 from data import sources
+from data.files import read_tables
 from data.ingest import ingest
 from data.records import frame
-from data.store import read_tables
 from data.timeline import timeline
 from tests.factories import NOW, a_contact, a_turn, an_export
 

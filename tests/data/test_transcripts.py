@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from data.transcripts import (
+from data.speech.transcripts import (
     HeardCall,
     HeardTurn,
     Word,

@@ -13,8 +13,8 @@ import soundfile
 
 from data.audio import AudioError
 from data.records import frame
+from data.speech.utterances import cut
 from data.splits import LeakError
-from data.utterances import cut
 from tests.factories import a_recording, a_turn
 
 RATE = 8000

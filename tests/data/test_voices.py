@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from scipy.signal import lfilter
 
-from data.voices import VoiceParams, voice_groups
+from data.speech.voices import VoiceParams, voice_groups
 
 THROATS = [
     (95, (500, 1400, 2400)),

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from data.store import write_table
+from data.files import write_table
 from evaluation.gates import examples
 from evaluation.scorecard import ScorecardError, asr_scorecard, churn_scorecard, gain, load, pair
 

@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from data import packs, sources
+from data import sources
+from data.files import read_tables
 from data.ingest import IngestParams, ingest
-from data.store import read_tables
+from data.speech import shards
 from tests.factories import NOW, a_truncated_wav, a_wav, an_export
 
 # Runs an ingest that is killed as its N-th file is about to take its name; ends 0 when there are fewer.
@@ -67,7 +68,7 @@ def test_an_ingest_killed_at_any_write_is_finished_by_the_next_one(tmp_path):
         assert run.returncode == -9
         assert not (store / "ingest.json").exists()  # whoever looks sees that it is not complete
         ingest(sources.read("auto", tuesday), store, NOW, params=params)
-        assert packs.verify(store / "shards", read_tables(store / "tables")["recordings"]) == []
+        assert shards.verify(store / "shards", read_tables(store / "tables")["recordings"]) == []
         assert contents(store) == contents(undisturbed)
     assert (
         kills >= 8

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
+from data.files import write_table
 from data.records import CONTACTS, TURNS
-from data.store import write_table
 from flows import adapting
 from flows.demo import remarks
 from flows.runtime.params import read_params

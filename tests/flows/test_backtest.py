@@ -8,7 +8,7 @@ from io import StringIO
 import polars as pl
 from rich.console import Console
 
-from data.store import read_json, write_json
+from data.files import read_json, write_json
 from evaluation.report.run import ReportParams, write_report
 from flows import backtesting
 from tests.flows.conftest import SMALL

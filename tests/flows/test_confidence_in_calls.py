@@ -10,8 +10,9 @@ import pytest
 
 from data.audio import AudioError
 from data.records import RECORDINGS, TURNS
-from data.transcripts import HeardTurn, Word
-from flows.hearing import calibrate, told
+from data.speech.transcripts import HeardTurn, Word
+from data.speech.utterances import told
+from flows.hearing import calibrate
 from models import asr
 from models.confidence import FILE, beside
 from models.segments import Segmentation

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from data.store import read_json
+from data.files import read_json
 from tests.flows.conftest import ROOT, SMALL, environment, keepline
 
 

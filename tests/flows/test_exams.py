@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.transcripts import Word
+from data.speech.transcripts import Word
 from evaluation.params import EvaluationParams
 from flows.hearing import exams, judged_words
 from models.asr import Transcript

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from data.audio import to_wav_bytes
+from data.files import write_json
 from data.simulator.voice import Synthesizer, voices
-from data.store import write_json
 from evaluation.gates import examples
 from evaluation.gates.decide import write_decision
 from evaluation.scorecard import Scorecard

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
-from data.features import FeatureParams
+from data.features import features
+from data.features.features import FeatureParams
 from data.records import OUTCOMES
 from flows import leaving
 from models.churn import ChurnModel
@@ -46,7 +47,7 @@ def test_who_left_on_a_day_nobody_knows_is_not_among_the_present():
     outcomes = pl.DataFrame(
         [left, other, left | {"customer_id": "C3", "happened": False}], schema=OUTCOMES
     )
-    (there,) = leaving.present([current], outcomes, FeatureParams())
+    (there,) = features.present([current], outcomes, FeatureParams())
     assert there["customer_id"].to_list() == ["C0", "C2", "C3"]
 
 

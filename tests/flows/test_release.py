@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data.store import read_json, write_json
+from data.files import read_json, write_json
 from evaluation.gates import examples
 from evaluation.gates.decide import write_decision
 from flows import approving, judging, notices

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import polars as pl
 
-from data.store import read_json
+from data.files import read_json
 from flows.runtime.settings import from_environment
 from models.bundle import verify_bundle
 from models.registry import Registry

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import training.table
-from data.store import read_json
+from data.files import read_json
 from flows.cli import app
 from models.bundle import verify_bundle
 from training.boosting import Boosting

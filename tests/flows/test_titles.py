@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from data.store import write_json
+from data.files import write_json
 from flows.cli import app
 from tests.judging import NOW, Shop, a_decision
 

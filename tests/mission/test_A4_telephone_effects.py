@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.store import read_json
-from data.telephone import EFFECTS, Telephony
+from data.files import read_json
+from data.speech.telephone import EFFECTS, Telephony
 from evaluation.params import EvaluationParams
 from evaluation.scorecard import Scorecard, load
 from flows.hearing import examine, exams

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from data.simulator.voice import Synthesizer, voices
-from data.transcripts import HeardCall, from_json
+from data.speech.transcripts import HeardCall, from_json
 from flows.transcribing import Ears, HearingParams, Outcome, orders, transcribe_files
 from models.asr import ExportError, Recognizer, exported
 from tests.speaking import a_nemo

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data.audio import read
-from data.store import write_text
+from data.files import write_text
 from evaluation.metrics.wer import corpus_wer, word_errors
 from models.asr import Recognizer, load, restore
 from models.decoding import FILES, Decoding

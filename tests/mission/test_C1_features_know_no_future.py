@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from data.features import FeatureParams, features
+from data.features.features import FeatureParams, features
 from data.labelling.scheme import SCHEME
 from data.records import CHANNELS, LABELS, frame
 from tests.factories import a_contact, a_customer, an_outcome

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from data.features import FeatureParams, features
+from data.features.features import FeatureParams, features
 from data.records import CONTACTS, CUSTOMERS, LABELS, OUTCOMES, RECORDINGS
 from data.splits import SplitParams, customer_splits, split
 from evaluation.metrics.churn import attainable_skill, point_metrics

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from data.features import FRICTIONS, FeatureParams, features
+from data.features.features import FRICTIONS, FeatureParams, features
 from data.labelling import label
 from data.records import frame
 from tests.factories import a_contact, a_customer, a_turn, an_outcome

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
-from data.features import FRICTIONS, FeatureParams, features
+from data.features.features import FRICTIONS, FeatureParams, features
 from data.labelling import LabellingParams, label
 from data.labelling.complete import ReadingParams, complete
 from data.records import LABELS, frame

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from data.evidence import evidence
+from data.features.evidence import evidence
 from data.labelling import label
 from data.records import frame
 from tests.factories import a_contact, a_turn

@@ -7,7 +7,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from data.store import read_json
+from data.files import read_json
 from evaluation.treatment import chosen_by, compare_with_truth
 from flows.treating import SCHEMA, treat
 from models.treatment import TreatmentParams

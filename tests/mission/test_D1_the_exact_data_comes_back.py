@@ -2,9 +2,10 @@
 
 import shutil
 
-from data import packs, sources, versioning
+from data import sources, versioning
+from data.files import read_tables
 from data.ingest import ingest
-from data.store import read_tables
+from data.speech import shards
 from tests.factories import NOW, a_wav, an_export, edit
 
 
@@ -39,7 +40,7 @@ def test_D1_every_version_comes_back_byte_for_byte_from_its_hash_with_all_caches
             one.dvc_hash, tmp_path / "nowhere", remote, tmp_path / f"out-{number}"
         )
         assert contents(out) == was[number]
-        assert packs.verify(out / "shards", read_tables(out / "tables")["recordings"]) == []
+        assert shards.verify(out / "shards", read_tables(out / "tables")["recordings"]) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "in",
         "out-0",

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from data.records import Contact, Customer, Recording, frame
-from data.utterances import CIRCUMSTANCES
+from data.speech.utterances import CIRCUMSTANCES, recordings_of
 from evaluation.gates import examples
 from evaluation.scorecard import asr_scorecard
 from evaluation.slices import slice_gains
-from flows.exams import recordings_of
 from tests.judging import NOW, judged
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from data.files import write_json
 from data.labelling import label
 from data.records import Contact, Turn, frame
-from data.store import write_json
 from evaluation.gates import examples
 from evaluation.gates.evidence import Beside
 from evaluation.reading import heard_turns, reading_scorecard

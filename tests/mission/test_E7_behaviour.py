@@ -63,7 +63,7 @@ def network():
     pytest.importorskip("torch")
     import torch
 
-    from data.features import describe
+    from data.features.features import describe
     from models.churn import ChurnConfig, ChurnModel, describe_columns
 
     torch.manual_seed(0)

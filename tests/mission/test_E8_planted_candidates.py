@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data.store import write_json
+from data.files import write_json
 from evaluation.gates import examples
 from evaluation.gates.params import ChurnGate, GateParams
 from flows import judging

@@ -4,10 +4,11 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from data import packs, sources
+from data import sources
+from data.files import read_tables
 from data.ingest import ingest
 from data.sources import SourceParams
-from data.store import read_tables
+from data.speech import shards
 from tests.factories import NOW, a_wav, an_asterisk_export, an_export, edit
 
 EXPORTS = {"folder": (an_export, "recordings"), "asterisk": (an_asterisk_export, "monitor")}
@@ -42,7 +43,7 @@ def test_I1_folder_and_asterisk_exports_of_the_same_calls_become_the_same_record
     for kind, (_, folder) in EXPORTS.items():
         delivered = (tmp_path / kind / folder / "call-1.wav").read_bytes()
         assert (
-            packs.read_member(tmp_path / f"store-{kind}" / "shards", row["shard"], row["member"])
+            shards.read_member(tmp_path / f"store-{kind}" / "shards", row["shard"], row["member"])
             == delivered
         )
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from data import sources
+from data.files import read_tables
 from data.ingest import ingest
 from data.records import CHANNELS
-from data.store import read_tables
 from data.timeline import timeline
 from tests.factories import CONTACT_COLUMNS, NOW, an_export
 

@@ -1,8 +1,8 @@
 """I3: a second ingest adds nothing, ten new calls add ten."""
 
 from data import sources
+from data.files import read_tables
 from data.ingest import ingest
-from data.store import read_tables
 from tests.factories import NOW, an_export
 
 

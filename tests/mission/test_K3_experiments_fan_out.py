@@ -12,7 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from data.store import write_json, write_table
+from data.files import write_json, write_table
 from flows.cli import app
 from tests.flows.conftest import ROOT, SMALL, environment
 from tests.training.test_churn_training import a_table

@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from data.files import write_table, write_text
 from data.labelling.pseudo import QUEUE, PseudoParams, choose, within_share
 from data.records import TURNS, frame
-from data.store import write_table, write_text
-from flows.transcribing import add_pseudo
+from data.speech.manifests import add_pseudo
 from models.confidence import fit
 from tests.factories import a_call, a_recording, a_turn
 

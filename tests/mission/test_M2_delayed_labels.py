@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from data.features import FeatureParams, as_of_dates, features, snapshot
+from data.features.features import FeatureParams, as_of_dates, features, snapshot
+from data.files import read_json, write_json, write_table
 from data.records import LABELS, frame
-from data.store import read_json, write_json, write_table
 from flows import steps
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params

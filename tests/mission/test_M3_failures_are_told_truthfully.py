@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from data.store import write_json
+from data.files import write_json
 from flows import judging, notices, reaping
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params

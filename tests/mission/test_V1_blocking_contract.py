@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 
 from data.audio import to_wav_bytes
+from data.files import read_json, read_tables, write_table
 from data.records import Customer, Outcome, Turn
-from data.store import read_json, read_tables, write_table
 from data.validation import ContractBroken, ValidationParams, validate
 from tests.data.validation.factory import NOW, AStore, a_call
 

@@ -9,10 +9,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+from data.files import read_json
 from data.hours import HoursError, HoursParams
 from data.ingest import IngestParams
 from data.splits import SplitParams
-from data.store import read_json
 from flows import steps
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from data.features import FeatureParams
+from data.features.features import FeatureParams
 from data.records import LABELS
 from data.splits import LeakError
 from flows import steps

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import torch
 
-from data.features import describe
+from data.features.features import describe
 from models.churn import ChurnConfig, ChurnModel, ChurnModelError, describe_columns
 from models.encoding import Encoder
 

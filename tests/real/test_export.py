@@ -6,9 +6,10 @@ import sys
 import polars as pl
 import pytest
 
-from data import packs, sources
+from data import sources
+from data.files import read_tables
 from data.ingest import ingest
-from data.store import read_tables
+from data.speech import shards
 from data.timeline import timeline
 from tests.factories import NOW
 
@@ -38,7 +39,7 @@ def test_an_asterisk_export_of_real_voices_comes_in_whole_and_once(real_data, tm
     assert set(recordings["sample_rate_hz"]) == {8000}
     for row in recordings.iter_rows(named=True):
         delivered = (export / "monitor" / f"{row['contact_id']}.wav").read_bytes()
-        assert packs.read_member(store / "shards", row["shard"], row["member"]) == delivered
+        assert shards.read_member(store / "shards", row["shard"], row["member"]) == delivered
     transcribed = len(list((export / "transcripts").iterdir()))
     assert (
         tables["turns"].filter(pl.col("origin") == "person")["contact_id"].n_unique() == transcribed

@@ -8,8 +8,8 @@ import pytest
 import soundfile
 
 from data.records import frame
+from data.speech.voices import voice_groups
 from data.splits import SplitParams, split
-from data.voices import voice_groups
 from tests.factories import a_contact, a_customer, a_recording
 
 UTTERANCES = 240

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from data.features import describe
+from data.features.features import describe
 from evaluation.metrics.churn import point_metrics
 from evaluation.metrics.churn_references import kaplan_meier
 from models.churn import ChurnConfig, ChurnModel, describe_columns

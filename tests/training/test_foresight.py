@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from data.features import describe
+from data.features.features import describe
 from models.churn import ChurnConfig, describe_columns
 from models.encoding import Encoder
 from training.additive import fit_additive

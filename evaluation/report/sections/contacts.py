@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from data.features import FRICTIONS
+from data.features.features import FRICTIONS
 from evaluation.experience.worth_hearing import marks, plain_mark
 from evaluation.report.shelf import Shelf
 from evaluation.report.words import title

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from data.audio import to_wav_bytes
+from data.files import write_table
 from data.records import Contact, Customer, Intervention, Outcome, Recording, Turn, frame
-from data.store import write_table
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 START = datetime(2026, 5, 1, 9, tzinfo=UTC)

@@ -8,8 +8,8 @@ from datetime import date, datetime
 import polars as pl
 import pytest
 
+from data.files import write_table
 from data.records import TABLES, Intervention
-from data.store import write_table
 from data.validation import ContractBroken, ValidationParams, validate
 from tests.data.validation.factory import NOW, AStore
 

@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data import audio, features
-from data.evidence import SCHEMA, evidence
+from data import audio
+from data.features import features
+from data.features.evidence import SCHEMA, evidence
+from data.files import read_tables, write_json, write_table, write_text
 from data.ingest import ingest
 from data.labelling import label
-from data.packs import contents
 from data.records import TURNS, DatasetVersion
 from data.simulator import SimulatorParams, simulate
 from data.sources import read
+from data.speech.shards import contents
 from data.splits import SplitParams, customer_splits, split
-from data.store import read_tables, write_json, write_table, write_text
 from data.text import normalise
 from data.validation.rejects import write_quarantine
 from evaluation.gates.decide import decide, write_decision

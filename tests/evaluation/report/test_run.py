@@ -18,8 +18,8 @@ import polars as pl
 import pytest
 import soundfile
 
+from data.files import read_json, read_tables, write_json, write_table
 from data.params import ParamsError, section
-from data.store import read_json, read_tables, write_json, write_table
 from evaluation.experience.worth_hearing import WorthHearingParams
 from evaluation.metrics.churn import attainable_skill
 from evaluation.report.run import ReportParams, write_report
@@ -528,7 +528,7 @@ def test_a_page_half_written_never_replaces_a_whole_one(
     def fails(*_: Any) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("data.store.os.fsync", fails)
+    monkeypatch.setattr("data.files.os.fsync", fails)
     with pytest.raises(OSError, match="no space left"):
         written(copy, replace(PARAMS, at_risk=3), audio=None)
     assert (copy / "report/index.html").read_text(encoding="utf-8") == before

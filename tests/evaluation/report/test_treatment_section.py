@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from data.store import write_json, write_table
+from data.files import write_json, write_table
 from evaluation.report.run import ReportParams, write_report
 from evaluation.treatment import compare, compare_with_truth, gains_by_fifth
 from models.treatment import TreatmentParams

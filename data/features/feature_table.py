@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import sys
 
-from data.features import Feature, FeatureParams, declared
-from data.marks import parts
+from data.features.contact_marks import parts
+from data.features.features import Feature, FeatureParams, declared
 
 _INTRO = """# Features
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import polars as pl
 
-from data.features import FeatureParams
+from data.features.contact_marks import ABOUT, FRICTIONS, MEASURES, adds, marks, parts, past
+from data.features.features import FeatureParams
 from data.labelling.discover import Rule, find
 from data.labelling.labeller import vote_all
 from data.labelling.scheme import SCHEME, LabellingParams
-from data.marks import ABOUT, FRICTIONS, MEASURES, adds, marks, parts, past
 from data.timeline import best_text
 
 SCHEMA: dict[str, Any] = {
@@ -206,3 +206,28 @@ def _moments(
         )
         .select("contact_id", "label", "value", "start_s", "words")
     )
+
+
+def with_evidence(
+    reasons: pl.DataFrame,
+    scores: pl.DataFrame,
+    contacts: pl.DataFrame,
+    labels: pl.DataFrame,
+    turns: list[pl.DataFrame],
+    params: FeatureParams,
+    customers: int = 300,
+) -> pl.DataFrame:
+    """`reasons` with the contact, second and words behind each (data.evidence), for the riskiest `customers`.
+
+    Further down the list nobody reads on, and looking through what everybody ever said would take minutes.
+    """
+
+    if "feature" not in reasons.columns:
+        return reasons
+    said = pl.concat([table.select(turns[0].columns) for table in turns])
+    riskiest = scores.head(customers).select("customer_id")
+    found = evidence(
+        reasons.join(riskiest, on="customer_id", how="semi"), contacts, labels, said, params
+    )
+    keys = ["customer_id", "as_of", "rank"]
+    return reasons.join(found.select(*keys, *SCHEMA), on=keys, how="left", maintain_order="left")

@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 import polars as pl
 
+from data.files import atomic
 from data.progress import Progress
-from data.store import atomic
 
 SHARD = re.compile(r"\d{5,}\.tar")
 LEFTOVER = re.compile(r"\.\d{5,}\.tar\.[0-9a-f]+\.tmp")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -122,3 +123,9 @@ def scan_tables(folder: Path) -> dict[str, pl.LazyFrame]:
 def read_tables(folder: Path) -> dict[str, pl.DataFrame]:
     """The record tables in `folder`, each with its schema; a table that is not there is empty."""
     return {name: table.collect() for name, table in scan_tables(folder).items()}
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ import numpy as np
 import polars as pl
 
 from data.audio import SAMPLE_RATE_HZ, AudioError, resample, to_wav_bytes
+from data.contact_load import load_bands
+from data.files import atomic, write_lines
 from data.hours import TRAIN, milliseconds, side_ms, sides
 from data.leaks import assert_manifests_apart
 from data.progress import Progress
 from data.splits import ASIDE, SPLITS
-from data.store import atomic, write_lines
 from data.text import normalise
 
 SHORTEST_S = 0.1
@@ -220,3 +221,37 @@ def _write(path: Path, channel: np.ndarray, rate: int, row: dict[str, Any]) -> N
     exact[: len(piece)] = piece[: len(exact)]
     with atomic(path, flush=False) as temporary:  # `_there` sees a torn one by its size
         temporary.write_bytes(to_wav_bytes(exact, SAMPLE_RATE_HZ))
+
+
+def recordings_of(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """The recordings with each call's queue, its customer's region and how busy the centre was, as the cut wants."""
+    contacts = tables["contacts"].join(load_bands(tables["contacts"]), on="contact_id")
+    contacts = contacts.join(
+        tables["customers"].select("customer_id", "region"), on="customer_id", how="left"
+    )
+    return tables["recordings"].join(
+        contacts.select("contact_id", *CIRCUMSTANCES), on="contact_id", how="left"
+    )
+
+
+def told(
+    clean: Mapping[str, pl.DataFrame], splits: pl.DataFrame, side: str
+) -> list[dict[str, Any]]:
+    """The recordings of calls on one side of the split whose customers' words people typed, with these as `text`."""
+    there = splits.filter((pl.col("split") == side) & pl.col("contact_id").is_not_null()).select(
+        "contact_id"
+    )
+    typed = (
+        clean["turns"]
+        .filter((pl.col("origin") == "person") & (pl.col("role") == "customer"))
+        .sort("turn")
+    )
+    texts = typed.group_by("contact_id", maintain_order=True).agg(
+        pl.col("text").fill_null("").str.join(" ")
+    )
+    return (
+        clean["recordings"]
+        .join(there, on="contact_id", how="semi")
+        .join(texts, on="contact_id")
+        .sort("contact_id")
+    ).to_dicts()

@@ -20,7 +20,7 @@ from typing import Any
 
 import polars as pl
 
-from data.marks import ABOUT, FRICTIONS, MEASURES, adds, marks, parts, past
+from data.features.contact_marks import ABOUT, FRICTIONS, MEASURES, adds, marks, parts, past
 from data.progress import Progress
 
 KEYS = ("customer_id", "as_of", "split", "event", "time_days")
@@ -457,3 +457,13 @@ def _typed(name: str, values: Iterable[Any], max_categories: int) -> pl.Series |
     if numbers.null_count() == text.null_count():
         return numbers
     return text if text.n_unique() <= max_categories else None
+
+
+def present(
+    parts: Iterable[pl.DataFrame], outcomes: pl.DataFrame, params: FeatureParams
+) -> Iterator[pl.DataFrame]:
+    """Each part of today's features without those who are known to have left, if only on an unknown day."""
+
+    gone = of_event(outcomes, params).filter(pl.col("happened"))
+    for part in parts:
+        yield part.join(gone, on="customer_id", how="anti", maintain_order="left")

@@ -1,0 +1,1 @@
+"""Point-in-time features of customers, and the contacts that explain them."""

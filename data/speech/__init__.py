@@ -1,0 +1,1 @@
+"""From recordings to training speech: shards, utterances, manifests, telephone effects, voices."""

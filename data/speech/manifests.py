@@ -1,0 +1,85 @@
+"""NeMo manifests of cut speech, read and extended by pseudo-transcripts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from data.files import read_lines, write_lines
+from data.labelling.pseudo import PseudoParams, open_to_training, within_share
+from data.progress import Progress
+from data.records import TURNS
+from data.speech.utterances import cut
+
+
+def lines_of(manifest: Path) -> list[dict[str, Any]]:
+    """The lines of a NeMo manifest, none if it is not there."""
+    if not manifest.is_file():
+        return []
+    return read_lines(manifest)
+
+
+def rows_of(manifest: Path) -> list[dict[str, Any]]:
+    """The lines of a NeMo manifest. Raises ValueError when there is none."""
+    rows = lines_of(manifest)
+    if not rows:
+        raise ValueError(
+            f"{manifest}: no held-out speech to score on. Deliver more transcripts, or raise splits.test_share."
+        )
+    return rows
+
+
+def add_pseudo(
+    clean: dict[str, pl.DataFrame],
+    splits: pl.DataFrame,
+    speech: Path,
+    chosen: Path,
+    out: Path,
+    read_audio: Callable[[str], tuple[np.ndarray, int]],
+    params: PseudoParams,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Writes `out`/train.jsonl: the rows of `speech`/train.jsonl, then cuts of the turns in the table `chosen`.
+
+    The latter only if `params.learn`, of calls that are on the training side and untranscribed today.
+    """
+    people = read_lines(speech / "train.jsonl")
+    for row in people:
+        row["audio_filepath"] = f"../{speech.name}/{row['audio_filepath']}"
+    machine: list[dict[str, Any]] = []
+    if params.learn and chosen.exists():
+        typed = clean["turns"].filter(pl.col("origin") == "person")
+        turns = open_to_training(pl.read_parquet(chosen), splits, typed)
+        turns = within_share(turns, sum(row["duration"] for row in people), params)
+        # To the cutter they are turns like a person's; the rows then say who heard them, and how sure.
+        cut(
+            clean["recordings"],
+            turns.select(list(TURNS)).with_columns(origin=pl.lit("person")),
+            splits,
+            read_audio,
+            out / "heard",
+            progress,
+        )
+        sure = {
+            (row["contact_id"], row["role"], row["start_s"]): row["confidence"]
+            for row in turns.iter_rows(named=True)
+        }
+        for row in read_lines(out / "heard" / "train.jsonl"):
+            row |= {
+                "audio_filepath": f"heard/{row['audio_filepath']}",
+                "origin": "asr",
+                "confidence": sure[row["contact_id"], row["role"], row["start_s"]],
+            }
+            machine.append(row)
+    write_lines(out / "train.jsonl", people + machine)
+    return {
+        "learn": params.learn,
+        "transcribed": len(people),
+        "transcribed_s": round(sum(row["duration"] for row in people), 3),
+        "added": len(machine),
+        "added_s": round(sum(row["duration"] for row in machine), 3),
+    }
