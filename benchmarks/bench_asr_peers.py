@@ -34,9 +34,10 @@ from data.text import normalise
 from evaluation.metrics.bootstrap import ratio_of_sums
 from evaluation.metrics.english import comparable
 from evaluation.metrics.wer import word_errors
-from models.asr import load, restore
-from models.decoding import LANGUAGE, Decoding
-from models.language import Text
+from models.asr.decoding import LANGUAGE, Decoding
+from models.asr.language import Text
+from models.asr.load import load
+from models.asr.nemo import restore
 from training.asr import AsrTraining, finetune, save
 from training.base_speech import held_out
 from training.speech import Augmentation

@@ -28,7 +28,7 @@ from data.sources import read
 from data.splits import SplitParams, customer_splits, split
 from evaluation.metrics.churn import attainable_skill
 from evaluation.metrics.churn_references import logistic
-from models.churn import ChurnModel, feature_columns
+from models.churn.model import ChurnModel, feature_columns
 from training.churn import ChurnTraining, train
 from training.table import Unrecorded
 

@@ -58,7 +58,7 @@ def keepline(parts: Parts, seed: int) -> np.ndarray:
     """Risks of the test rows by the model that `keepline fit-table` trains, on these parts."""
     from dataclasses import replace
 
-    from models.churn import ChurnModel
+    from models.churn.model import ChurnModel
     from training.churn import TABLE, train
     from training.table import Unrecorded, frame_of
 

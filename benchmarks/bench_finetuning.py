@@ -107,7 +107,7 @@ def fresh(call: str) -> dict[str, Any]:
 
 def weights(real: Path, base: Path, steps: int, seconds: float) -> dict[str, Any]:
     """Fine-tunes on barista orders once; the last weights and each average of the way there are scored alike."""
-    from models.asr import Recognizer
+    from models.asr.recognizer import Recognizer
     from training.asr import AsrTraining, batches, fit_settings, prepare, wer
     from training.base_speech import held_out_speakers
     from training.fit import _take_into_average, fit

@@ -134,8 +134,10 @@ def main() -> None:
     import soundfile
     import torch
 
-    from models.asr import NemoNetwork, Recognizer, exported, load
-    from models.onnx_network import OnnxNetwork
+    from models.asr.load import exported, load
+    from models.asr.nemo import NemoNetwork
+    from models.asr.onnx_network import OnnxNetwork
+    from models.asr.recognizer import Recognizer
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:

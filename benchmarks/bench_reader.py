@@ -76,7 +76,7 @@ def read_by_reader(
     params: ReaderTraining,
     others: list[Lesson],
 ) -> tuple[list[dict[str, np.ndarray]], dict[str, float]]:
-    from models.reader import Reader
+    from models.reader.model import Reader
 
     with tempfile.TemporaryDirectory() as folder:
         began = time.process_time()

@@ -27,7 +27,7 @@ from data.records import RECORDINGS
 from data.simulator import SimulatorParams, simulate
 from data.sources import read
 from data.splits import SplitParams, customer_splits, split
-from models.churn import ChurnModel, feature_columns
+from models.churn.model import ChurnModel, feature_columns
 from training.backtest import Unrecorded
 from training.churn import ChurnTraining, train
 

@@ -302,8 +302,8 @@ def a_bundle(path: Path, seed: int) -> Path:
     import torch
 
     from data.features.features import describe
-    from models.bundle import write_bundle
-    from models.churn import ChurnConfig, ChurnModel, describe_columns
+    from models.churn.model import ChurnConfig, ChurnModel, describe_columns
+    from models.registry.bundle import write_bundle
 
     torch.manual_seed(seed)
     frame = pl.DataFrame(a_frame(500))
@@ -327,8 +327,8 @@ def a_bundle(path: Path, seed: int) -> Path:
 def promote(folder: Path, first: Path, second: Path) -> None:
     """Makes `first` the champion and, told on stdin after how many seconds, `second`."""
     from flows.runtime.settings import from_environment, quiet_vendors
-    from models.bundle import verify_bundle
-    from models.registry import Registry
+    from models.registry.bundle import verify_bundle
+    from models.registry.registry import Registry
     from tests.judging import a_decision
 
     quiet_vendors()

@@ -24,9 +24,11 @@ from _walk import real_data
 from bench_asr_peers import BASE, Said, as_wav, figures, utterances
 
 from data.files import write_text
-from models.asr import Recognizer, Transcript, load
-from models.decoding import LANGUAGE, BeamDecoder, Decoding, heard_by
-from models.language import LanguageTraining, Text, learn
+from models.asr.decoding import LANGUAGE, BeamDecoder, Decoding, heard_by
+from models.asr.language import LanguageTraining, Text, learn
+from models.asr.load import load
+from models.asr.recognizer import Recognizer
+from models.asr.transcript import Transcript
 from training.text_adaptation import TextAdaptation, adapt
 
 TERMS = ("espresso", "cappuccino", "americano")

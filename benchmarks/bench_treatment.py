@@ -30,7 +30,7 @@ from data.simulator.params import Campaigns
 from data.sources import read
 from evaluation.treatment import POLICIES, chosen_by, compare, compare_with_truth
 from flows.treating import Treated, treat
-from models.treatment import TreatmentParams
+from models.churn.treatment import TreatmentParams
 
 BUDGETS = (0.05, 0.10, 0.20)
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from evaluation.metrics.bootstrap import means
 from evaluation.metrics.uplift import aipw_scores, auuc_parts, ipw_scores, qini_parts
-from models.treatment import TreatmentParams, choose
+from models.churn.treatment import TreatmentParams, choose
 
 RANDOM, RISK, UPLIFT, PROFIT = "random", "risk", "uplift", "profit"
 POLICIES = (RANDOM, RISK, UPLIFT, PROFIT)

@@ -15,7 +15,7 @@ from flows.runtime.settings import ROOT
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
-    from models.language import Text
+    from models.asr.language import Text
     from training.asr import AsrTraining
     from training.text_adaptation import TextAdaptation
 
@@ -25,7 +25,7 @@ def texts(context: RunContext) -> list[Text]:
 
     Nothing of validation or test contacts is among it.
     """
-    from models.language import Text
+    from models.asr.language import Text
     from training.text_adaptation import read_terms
 
     params = context.params.adaptation
@@ -79,7 +79,7 @@ def adapt(context: RunContext, model: Path, progress: Progress) -> dict[str, Any
     Nothing is left where adaptation.decoding is greedy, or beam search made no fewer errors. `says` among the facts
     tells a person what became of texts, terms and boosts.
     """
-    from models.decoding import FILES
+    from models.asr.decoding import FILES
     from training.text_adaptation import adapt
 
     params, found = context.params.adaptation, {}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.files import read_json
-from models.approval import ApprovalError, answered
+from models.registry.approval import ApprovalError, answered
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
@@ -58,7 +58,7 @@ def of(context: RunContext, decision_id: str) -> dict[str, Any] | None:
 
 def _refuse_stopped(context: RunContext, decision: dict[str, Any]) -> None:
     """Raises ApprovalError when the service has found the version that waits for this decision unhealthy."""
-    from models.registry import STOPPED
+    from models.registry.registry import STOPPED
 
     kind, released = decision["kind"], context.path(f"release_{decision['kind']}.json")
     waiting = read_json(released) if released.exists() else {}

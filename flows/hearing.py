@@ -31,9 +31,9 @@ from flows.runtime.settings import ROOT
 
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
-    from models.asr import Transcript
-    from models.confidence import Calibration
-    from models.segments import Segmentation
+    from models.asr.confidence import Calibration
+    from models.asr.segments import Segmentation
+    from models.asr.transcript import Transcript
 
 Pair = tuple[dict[str, Any], np.ndarray]  # a line of a manifest, and its samples
 AT_ONCE = 64  # utterances between two looks at the progress bar
@@ -46,7 +46,7 @@ def base_of(name: str, folder: Path) -> Path:
         return local
     keep = folder / f"base-{re.sub('[^a-z0-9]+', '-', name.lower())}.nemo"
     if not keep.exists():
-        from models.asr import fetch
+        from models.asr.nemo import fetch
 
         with atomic(keep) as temporary:
             fetch(name).save_to(str(temporary))
@@ -116,7 +116,7 @@ def examine(
     from evaluation.metrics.critical import classes_with
     from evaluation.metrics.english import variants_with
     from evaluation.scorecard import asr_scorecard
-    from models.asr import load
+    from models.asr.load import load
 
     recognizer = load(model)
     calibration, recognizer.calibration = (
@@ -239,8 +239,9 @@ def calibrate(
     Whole sides are compared with all that was typed of them, so that words heard where nobody speaks count as wrong.
     Calls that cannot be decoded are left out. Where there are too few words there is no calibration, which is said.
     """
-    from models import confidence
-    from models.asr import Transcript, load
+    from models.asr import confidence
+    from models.asr.load import load
+    from models.asr.transcript import Transcript
 
     path = model.with_name(confidence.FILE)
     path.unlink(missing_ok=True)
@@ -268,7 +269,7 @@ def _sureness(
     calibration: Calibration | None, exam: Exam, heard: Sequence[Transcript]
 ) -> dict[str, Any]:
     """How far confidence is from the truth on an exam: expected calibration error, before and after calibration."""
-    from models.confidence import expected_calibration_error
+    from models.asr.confidence import expected_calibration_error
 
     scores, right, _ = judged_words(exam.rows, heard)
     if not len(scores):

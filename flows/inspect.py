@@ -14,7 +14,7 @@ from rich.table import Table
 from data.files import read_lines, write_text
 from flows.runtime.context import load_context
 from flows.runtime.settings import from_environment
-from models.bundle import KINDS
+from models.registry.bundle import KINDS
 
 LONGEST_S = 20.0  # of a regression to listen to
 

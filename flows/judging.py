@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from data.files import file_sha256, read_json, write_json
 from flows import approving, marker, reaping
 from flows.graph import BY_NAME
-from models.bundle import BundleError, verify_bundle, write_bundle
-from models.signing import sign_folder
+from models.registry.bundle import BundleError, verify_bundle, write_bundle
+from models.registry.signing import sign_folder
 
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
@@ -279,7 +279,7 @@ def release(context: RunContext, kind: str) -> dict[str, Any]:
     person rolled back is not promoted again by a schedule. `waits` in the summary is the decision nobody has answered.
     """
     from flows.probing import readers, shas
-    from models.registry import STOPPED
+    from models.registry.registry import STOPPED
 
     decided = read_json(context.path(f"decide_{kind}.json"))
     record = read_json(context.path(f"decisions/{kind}") / decided["record"])

@@ -53,7 +53,7 @@ def score(
     from evaluation.metrics.churn import PAPER, attainable_skill, both_seen, point_metrics
     from evaluation.metrics.churn_references import kaplan_meier, logistic
     from evaluation.scorecard import churn_scorecard
-    from models.churn import ChurnModel, feature_columns
+    from models.churn.model import ChurnModel, feature_columns
 
     known = rows.filter(pl.col("event").is_not_null())
     train, test = known.filter(pl.col("split") == "train"), examined(rows)
@@ -143,7 +143,7 @@ def hash_of(test: pl.DataFrame) -> str:
 
 def smoke_sample(current: pl.DataFrame) -> dict[str, Any]:
     """A few present customers as the body of a request, for the service to score before a release."""
-    from models.churn import feature_columns
+    from models.churn.model import feature_columns
 
     names = feature_columns(current)
     return {
@@ -163,7 +163,7 @@ def score_all(model: str | None, current: pl.DataFrame) -> tuple[pl.DataFrame, p
                 schema={"customer_id": pl.String, "rank": pl.Int64, "sentence": pl.String}
             ),
         )
-    from models.churn import ChurnModel
+    from models.churn.model import ChurnModel
 
     network = ChurnModel.load(Path(model))
     risks = network.predict(current)
@@ -175,7 +175,7 @@ def unseen(model: str | None, current: pl.DataFrame) -> dict[str, dict[str, int]
     if model is None:
         return {}
     from data.plain_table import unseen
-    from models.churn import ChurnModel
+    from models.churn.model import ChurnModel
 
     columns = ChurnModel.load(Path(model)).config.columns
     return unseen(

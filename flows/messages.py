@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from flows.runtime.context import RunContext
-    from models.reader import Reader
+    from models.reader.model import Reader
 
 STANDARD_INPUT = "-"
 _MOST_MB = 64
@@ -28,7 +28,7 @@ def read(source: str, model: str | None, channel: str, words: bool, store: Path 
 
     Raises MessageError for what is no text, and ValueError where there is no reader to read it.
     """
-    from models.reader import Reader
+    from models.reader.model import Reader
 
     name = "standard input" if source == STANDARD_INPUT else source
     contacts, turns = parse(_content(source), name, channel)
@@ -59,7 +59,7 @@ def answers(
     """For each contact its labels with probabilities and, for what is there, the words that made it so."""
     import polars as pl
 
-    from models import occlusion
+    from models.reader import occlusion
 
     found, familiar = reader.probabilities(contacts, turns)
     told = []
@@ -106,7 +106,7 @@ def _content(source: str) -> str:
 
 def _bundle(context: RunContext, which: str | None) -> Path:
     """The folder of the reader a person means: a bundle, an alias such as champion, or the one in office."""
-    from models.bundle import verify_bundle
+    from models.registry.bundle import verify_bundle
 
     key = context.settings.public_key
     if which and Path(which).is_dir():

@@ -15,14 +15,14 @@ from data.files import file_sha256, read_json, read_tables, write_json
 from data.progress import Progress
 from data.records import LABELS, TABLES
 from data.speech import manifests
-from models.bundle import MANIFEST
+from models.registry.bundle import MANIFEST
 
 if TYPE_CHECKING:
     from evaluation.behaviour import Probe
     from evaluation.gates.evidence import Beside
     from evaluation.scorecard import Scorecard
     from flows.runtime.context import RunContext
-    from models.reader import Reader
+    from models.reader.model import Reader
 
 PROBED = 60  # utterances that are heard again louder, quieter and later
 ROLES = ("candidate", "reference")
@@ -35,8 +35,8 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     from evaluation.behaviour import asr_probes
     from evaluation.scorecard import load
     from flows import reading
-    from models.asr import SAMPLE_RATE_HZ
-    from models.asr import load as load_recognizer
+    from models.asr.load import load as load_recognizer
+    from models.asr.recognizer import SAMPLE_RATE_HZ
 
     folder = emptied(context, "asr")
     cards = {role: load(context.path(f"scorecards/asr/{role}.json")) for role in ROLES}
@@ -84,7 +84,7 @@ def probe_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Writes probes/churn: behaviour tests on the held-out customers, with a complaint planted in their past."""
     from data.features.features import features
     from evaluation.behaviour import churn_probes
-    from models.churn import ChurnModel
+    from models.churn.model import ChurnModel
 
     emptied(context, "churn")
     tables, params = read_tables(context.path("clean")), context.params.features
@@ -216,12 +216,12 @@ def _labels(
     `card` says."""
     from data.labelling import label
     from evaluation.reading import heard_turns
-    from flows import reading
+    from models.reader import labels as reader_labels
 
     heard = heard_turns(card, tables["turns"], column)
     turns = pl.concat([tables["turns"].join(heard, on="contact_id", how="anti"), heard])
     rules = label(tables["contacts"], turns, context.params.labelling)
-    return reading.with_reader(
+    return reader_labels.with_reader(
         rules.labels, rules.beliefs, tables["contacts"], turns, reader, context.params.reading
     )
 
@@ -279,7 +279,7 @@ def _churn_on_text(
     """The churn champion's risks of held-out customers from features of each recogniser's text, against outcomes."""
     from data.features.features import as_of_dates, features
     from evaluation.scorecard import churn_scorecard
-    from models.churn import ChurnModel
+    from models.churn.model import ChurnModel
 
     tables, held = _held_out(context)
     months = as_of_dates(

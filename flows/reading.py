@@ -17,11 +17,12 @@ from data.labelling.scheme import SCHEME
 from data.progress import Progress
 from data.records import TURNS
 from flows import judging, probing
+from models.reader.labels import with_reader
 
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
     from flows.runtime.context import RunContext
-    from models.reader import Reader
+    from models.reader.model import Reader
     from training.reader import Lesson
 
 BALANCE = "class balance"  # the reference before there is a champion: knows how common a value is, but does not read
@@ -113,7 +114,7 @@ def score(
     With the simulator's `truth` the facts tell how often the rules, the reader and both together were right.
     """
     from evaluation.reader import hash_of, likeliest, reader_scorecard, right_share, truth_labels
-    from models.reader import Reader
+    from models.reader.model import Reader
 
     facts: dict[str, Any] = {}
     if model is None:
@@ -180,7 +181,7 @@ def smoke_sample(asked: Exam) -> dict[str, Any]:
 def probe_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Writes probes/reader: behaviour tests on held-out contacts."""
     from evaluation.behaviour import reader_probes
-    from models.reader import Reader
+    from models.reader.model import Reader
 
     probing.emptied(context, "reader")
     asked = exam(context)
@@ -218,24 +219,9 @@ def read(context: RunContext, progress: Progress) -> dict[str, Any]:
     return summary
 
 
-def with_reader(
-    rules: pl.DataFrame,
-    beliefs: pl.DataFrame,
-    contacts: pl.DataFrame,
-    turns: pl.DataFrame,
-    reader: Reader | None,
-    params: ReadingParams,
-) -> pl.DataFrame:
-    """The rules' labels completed by a reader: as features, and the gate's tests of what reads a text, want them."""
-    if reader is None:
-        return rules
-    readable = contacts.join(turns, on="contact_id", how="semi")
-    return complete(rules, beliefs, reader.beliefs(readable, turns, params.min_familiar), params)
-
-
 def in_office(context: RunContext) -> Reader | None:
     """The reader that reads until further notice, None before there is one."""
-    from models.reader import Reader
+    from models.reader.model import Reader
 
     path = judging.in_office(context, "reader")
     return None if path is None else Reader.load(Path(path))
@@ -243,6 +229,6 @@ def in_office(context: RunContext) -> Reader | None:
 
 def of_version(context: RunContext, version: int) -> Reader:
     """A reader of the registry."""
-    from models.reader import Reader
+    from models.reader.model import Reader
 
     return Reader.load(context.registry().fetch("reader", version, context.path("reference")).path)

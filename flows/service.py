@@ -26,7 +26,7 @@ def serve(host: str | None, port: int | None, store: Path | None) -> None:
     Raises SettingsError for an address others can reach while no keys are configured.
     """
     from flows.runtime.context import load_context
-    from models.registry import STOPPED
+    from models.registry.registry import STOPPED
     from models.serving import app as service
     from models.serving.access import Access
     from models.serving.loaded import CHALLENGER, CHAMPION, from_registry

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from data import leaks
-from data.features import evidence, features
+from data.features import evidence
 from data.files import (
     read_json,
     read_tables,
@@ -144,7 +144,7 @@ def train_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     from data.hours import ledger_of
     from data.leaks import assert_manifests_apart
     from flows import adapting
-    from models.decoding import FILES
+    from models.asr.decoding import FILES
     from training.asr import finetune
 
     params, speech, work = context.params.asr, context.path("speech"), context.path("asr/work")

@@ -41,8 +41,8 @@ def fit_table(
     """Learns from `file`, prints what held-out rows say, leaves model/, held_out.parquet and, with folds, suspects."""
     from data.files import file_sha256
     from evaluation.metrics.churn import churn_metrics
-    from models.bundle import write_bundle
-    from models.signing import sign_folder
+    from models.registry.bundle import write_bundle
+    from models.registry.signing import sign_folder
     from training.table import TableFit, fit_table, suspect_rows
 
     out = out or Path(f"{file.stem}.model")
@@ -106,8 +106,8 @@ def fit_table(
 def score_table(console: Console, model: Path, file: Path, out: Path | None) -> None:
     """Writes each row's id, risk and reasons, riskiest first, and tells what the model had never seen."""
     from evaluation.metrics.churn import churn_metrics
-    from models.bundle import verify_bundle
-    from models.churn import ChurnModel
+    from models.churn.model import ChurnModel
+    from models.registry.bundle import verify_bundle
     from training.table import frame_of
 
     folder = model / "model" if (model / "model").is_dir() else model

@@ -36,12 +36,12 @@ from data.speech.transcripts import (
     to_vtt,
 )
 from evaluation.experience.conversation import SIDES, ConversationParams, Span, measure
-from models.calls import pieces
-from models.segments import Segment, Segmentation
+from models.asr.call_pieces import pieces
+from models.asr.segments import Segment, Segmentation
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
-    from models.asr import Recognizer
+    from models.asr.recognizer import Recognizer
 
 
 class FilesFailedError(RuntimeError):
@@ -189,7 +189,7 @@ def orders(
 def stamp_of(ears: Ears) -> str:
     """Names what decides the words: the model, what lies beside it for decoding and calibration, the settings."""
     from data.files import file_sha256
-    from models import confidence, decoding
+    from models.asr import confidence, decoding
 
     beside = [ears.model.parent / name for name in (confidence.FILE, *decoding.FILES)]
     known = {
@@ -262,7 +262,7 @@ def _listed(words: str) -> list[str]:
 def _model(context: RunContext, name: str | None) -> Path:
     """The `.nemo` a person means: a path, a bundle's folder, `base`, or an alias of the registry (asr@champion too)."""
     from flows import hearing
-    from models.bundle import verify_bundle
+    from models.registry.bundle import verify_bundle
 
     path = Path(name) if name else None
     if path and path.is_dir():
@@ -293,7 +293,7 @@ _hearing: tuple[Recognizer, Ears] | None = None
 
 def _begin(ears: Ears) -> None:
     global _hearing
-    from models.asr import load
+    from models.asr.load import load
 
     _hearing = (load(ears.model, ears.exports), ears)
 
@@ -422,7 +422,7 @@ def _cuts(order: Order, call: HeardCall) -> list[str]:
 
 
 def _calibrated(ears: Ears) -> bool:
-    from models.confidence import beside
+    from models.asr.confidence import beside
 
     return beside(ears.model) is not None
 
@@ -448,7 +448,7 @@ def _spread(
 
     A task that its process dies of, alone too, has None for a result, and the others go on.
     """
-    from models.asr import exported
+    from models.asr.load import exported
 
     if not tasks:
         return

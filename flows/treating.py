@@ -10,10 +10,10 @@ import polars as pl
 
 from data.features.features import FeatureParams, features
 from data.progress import Progress
-from models.treatment import TreatmentParams, choose, worth
+from models.churn.treatment import TreatmentParams, choose, worth
 
 if TYPE_CHECKING:
-    from models.uplift import UpliftModel
+    from models.churn.uplift import UpliftModel
 
 BY_UPLIFT, BY_RISK = "uplift", "risk"
 SCHEMA = {
@@ -152,7 +152,7 @@ def _with_risk(
         unknown = pl.lit(None, pl.Float64) if scored is None else pl.col("risk_untreated")
         return base.with_columns(unknown.alias("risk"))
     from evaluation.metrics.churn import horizon_days, risk_columns
-    from models.churn import ChurnModel
+    from models.churn.model import ChurnModel
 
     found = ChurnModel.load(churn_model).predict(rows)
     wanted = params.horizon_days

@@ -13,9 +13,9 @@ from evaluation.gates import examples
 from evaluation.gates.decide import Decision, decide
 from evaluation.gates.evidence import Evidence
 from evaluation.gates.params import GateParams
-from models.bundle import Bundle, write_bundle
-from models.ledger import decision_id
-from models.registry import Registry
+from models.registry.bundle import Bundle, write_bundle
+from models.registry.ledger import decision_id
+from models.registry.registry import Registry
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ import polars as pl
 from data.labelling import SCHEME, label
 from data.simulator import SimulatorParams, simulate
 from data.sources import read
-from models.reader import Reader
+from models.reader.model import Reader
 from training.reader import Lesson, ReaderTraining, lesson, train
 
 SMALL = ReaderTraining(bits=14, width=32, epochs=8, batch_size=64, max_contacts=1200)

@@ -15,8 +15,8 @@ import polars as pl
 import uvicorn
 
 from data.features.features import Feature
-from models.bundle import Bundle, write_bundle
-from models.churn import ChurnConfig, ChurnModel, describe_columns
+from models.churn.model import ChurnConfig, ChurnModel, describe_columns
+from models.registry.bundle import Bundle, write_bundle
 from tests.judging import NOW, Shop, a_decision
 
 FEATURES = [

@@ -67,7 +67,7 @@ def a_hybrid_nemo(path: Path) -> Path:
     """The `.nemo` of a tiny transducer with a CTC branch."""
     from omegaconf import OmegaConf
 
-    from models.asr import nemo_asr
+    from models.asr.nemo import nemo_asr
 
     config = OmegaConf.to_container(a_network(channels=16, kernels=(5,)).cfg)
     assert isinstance(config, dict)
@@ -108,7 +108,7 @@ def a_word_piece_nemo(path: Path) -> Path:
     import sentencepiece
     from omegaconf import OmegaConf
 
-    from models.asr import nemo_asr
+    from models.asr.nemo import nemo_asr
 
     folder = path.parent / "pieces"
     folder.mkdir(parents=True)
@@ -138,7 +138,7 @@ def a_conformer_nemo(path: Path, subsampling: int = 4) -> Path:
     """The `.nemo` of a tiny FastConformer with a CTC decoder, made of characters."""
     from omegaconf import OmegaConf
 
-    from models.asr import nemo_asr
+    from models.asr.nemo import nemo_asr
 
     config = OmegaConf.to_container(a_network(channels=16, kernels=(5,)).cfg)
     assert isinstance(config, dict)

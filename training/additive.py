@@ -15,7 +15,7 @@ from training.likelihood import Rows, life_table, loss
 if TYPE_CHECKING:
     import torch
 
-    from models.hazard import HazardNetwork
+    from models.churn.hazard import HazardNetwork
 
 _MOST_ROWS = 300_000  # more of them move these few numbers no further
 _FADE_SPREAD = 0.8  # of the logarithm of what is left in an interval, a priori

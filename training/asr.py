@@ -16,7 +16,9 @@ from data.files import read_json, write_json, write_lines
 from data.progress import Progress
 from data.text import normalise
 from evaluation.metrics.wer import corpus_wer, word_errors
-from models.asr import NemoNetwork, Recognizer, fetch, load, restore
+from models.asr.load import load
+from models.asr.nemo import NemoNetwork, fetch, restore
+from models.asr.recognizer import Recognizer
 from training.batches import Pool, passes
 from training.devices import Devices, kind_of, together
 from training.fit import Fit, fit, weights_left, written

@@ -89,7 +89,7 @@ def backtest(
     A fold that cannot be learned from says so under `skipped`. Raises ChurnTrainingError if none can.
     """
     from evaluation.metrics.churn_references import kaplan_meier, logistic
-    from models.churn import ChurnModel, feature_columns
+    from models.churn.model import ChurnModel, feature_columns
 
     known = rows.filter(pl.col("event").is_not_null())
     days = days_to_examine(known, params)

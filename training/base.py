@@ -13,7 +13,8 @@ import numpy as np
 from data.files import read_json, write_json, write_text
 from data.progress import Progress
 from data.text import ALPHABET
-from models.asr import Recognizer, nemo_asr, quiet
+from models.asr.nemo import nemo_asr, quiet
+from models.asr.recognizer import Recognizer
 from training.asr import save, wer
 from training.base_card import card, judge
 from training.base_speech import corpus_of, prepare

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from evaluation.metrics.wer import corpus_wer, word_errors
-from models.asr import Recognizer
-from models.segments import speech_segments
+from models.asr.recognizer import Recognizer
+from models.asr.segments import speech_segments
 from training.base_speech import corpus_of
 from training.speech import SAMPLE_RATE_HZ, telephone
 

@@ -35,8 +35,8 @@ from training.passes import learn
 if TYPE_CHECKING:
     import torch
 
-    from models.churn import ChurnModel
-    from models.hazard import HazardNetwork
+    from models.churn.hazard import HazardNetwork
+    from models.churn.model import ChurnModel
 
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model"
 
@@ -128,10 +128,16 @@ def train(
     """
     import torch
 
-    from models.churn import ChurnConfig, ChurnModel, describe_columns, feature_columns, network_of
-    from models.encoding import Encoder
-    from models.hazard import HazardNetwork
-    from models.tabular import TableNetwork
+    from models.churn.encoding import Encoder
+    from models.churn.hazard import HazardNetwork
+    from models.churn.model import (
+        ChurnConfig,
+        ChurnModel,
+        describe_columns,
+        feature_columns,
+        network_of,
+    )
+    from models.churn.tabular import TableNetwork
     from training.additive import fit_additive
     from training.foresight import foresee
     from training.tabular import blend, refit

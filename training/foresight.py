@@ -13,8 +13,8 @@ from training.learnable import ChurnTrainingError, followed, leavers
 from training.likelihood import Rows, calibrate, encode
 
 if TYPE_CHECKING:
-    from models.encoding import Encoder
-    from models.hazard import ChurnConfig, HazardNetwork
+    from models.churn.encoding import Encoder
+    from models.churn.hazard import ChurnConfig, HazardNetwork
 
 _PAST = 2 / 3  # of the as-of dates are learned from, the others foreseen
 
@@ -50,7 +50,7 @@ def foresee(
     `rows` are those of train and valid. The future is that of both, for it is the same customers that a model in use
     foresees. None where either side of the day has fewer than `min_events` leavers.
     """
-    from models.hazard import HazardNetwork
+    from models.churn.hazard import HazardNetwork
 
     days = rows["as_of"].unique().sort()
     day = days[int(len(days) * _PAST)]

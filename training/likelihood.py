@@ -16,7 +16,7 @@ import polars as pl
 if TYPE_CHECKING:
     import torch
 
-    from models.encoding import Encoder
+    from models.churn.encoding import Encoder
 
 
 @dataclass
@@ -108,7 +108,7 @@ def ensemble_logits(network: torch.nn.Module, rows: Rows) -> torch.Tensor:
     """Logits [rows, intervals] of the members' mean, without dropout."""
     import torch
 
-    from models.hazard import mean_logits
+    from models.churn.hazard import mean_logits
 
     network.eval()
     with torch.no_grad():

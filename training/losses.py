@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from models.asr import ctc_log_probs
+from models.asr.nemo import ctc_log_probs
 
 if TYPE_CHECKING:
     import torch

@@ -19,7 +19,7 @@ from data.progress import Progress
 if TYPE_CHECKING:
     import torch
 
-    from models.reader_network import ReaderConfig, ReaderNetwork, Texts
+    from models.reader.network import ReaderConfig, ReaderNetwork, Texts
 
 MODEL = "model"
 
@@ -124,8 +124,8 @@ def train(
     """
     import torch
 
-    from models.reader import Reader
-    from models.reader_network import ReaderConfig, ReaderNetwork, rounded, texts_of
+    from models.reader.model import Reader
+    from models.reader.network import ReaderConfig, ReaderNetwork, rounded, texts_of
 
     learn, valid = lessons["train"], lessons["valid"]
     if len(learn) < params.min_contacts or not learn.mask.any():
@@ -190,7 +190,7 @@ def train(
 
 def _misheard(turns: pl.DataFrame, most: float, rng: np.random.Generator) -> pl.DataFrame:
     """The turns as a recogniser may have heard them, each contact with an error rate of its own."""
-    from models.ngrams import misheard, plain
+    from models.reader.ngrams import misheard, plain
 
     ids = turns["contact_id"].rank("dense").to_numpy().astype(int) - 1
     rates = rng.uniform(0, most, ids.max(initial=-1) + 1)[ids]

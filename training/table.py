@@ -161,7 +161,7 @@ def _part_of(progress: Progress, number: int, parts: int) -> Progress:
 
 
 def _predicted(model: Path, rows: pl.DataFrame) -> pl.DataFrame:
-    from models.churn import ChurnModel
+    from models.churn.model import ChurnModel
 
     risks = ChurnModel.load(model).predict(rows)
     return rows.select("customer_id", "as_of", "event", "time_days").with_columns(risks["risk"])

@@ -13,9 +13,9 @@ from training.likelihood import Rows, calibrate, ensemble_loss
 from training.passes import Learning, repeat
 
 if TYPE_CHECKING:
-    from models.hazard import ChurnConfig
-    from models.tabular import TableNetwork
-    from models.trees import ObliviousTrees
+    from models.churn.hazard import ChurnConfig
+    from models.churn.tabular import TableNetwork
+    from models.churn.trees import ObliviousTrees
 
 _SHARE_SPREAD = 0.15  # of the trees' share around one half, a priori: a few hundred valid rows cannot tell it well
 
@@ -59,7 +59,7 @@ def refit(
     """A network like `network`, but of all rows: as many passes and trees as were best, the same share of trees."""
     import torch
 
-    from models.tabular import TableNetwork
+    from models.churn.tabular import TableNetwork
 
     both = parts["train"], parts["valid"]
     rows = Rows(
@@ -82,7 +82,7 @@ def refit(
 def _trees(grown: Grown, begin: int) -> ObliviousTrees:
     import torch
 
-    from models.trees import ObliviousTrees
+    from models.churn.trees import ObliviousTrees
 
     trees = ObliviousTrees(*grown.asked.shape)
     trees.asked.copy_(torch.from_numpy(grown.asked + begin))

@@ -17,9 +17,10 @@ from data.progress import Progress
 from data.simulator.voice import Synthesizer, voices
 from data.text import normalise
 from evaluation.metrics.wer import corpus_wer, word_errors
-from models.asr import Recognizer, restore
-from models.decoding import LANGUAGE, Decoding, heard_by, save, tune
-from models.language import LanguageTraining, Text, learn
+from models.asr.decoding import LANGUAGE, Decoding, heard_by, save, tune
+from models.asr.language import LanguageTraining, Text, learn
+from models.asr.nemo import restore
+from models.asr.recognizer import Recognizer
 from training.manifest import Account, Limits, ManifestError, read_manifest
 from training.speech import SAMPLE_RATE_HZ, telephone
 

@@ -15,9 +15,9 @@ import polars as pl
 from data.features.features import KEYS, describe
 from evaluation.metrics.churn import known_by
 from evaluation.metrics.uplift import aipw_scores
-from models.encoding import Encoder, describe_columns
-from models.treatment import TreatmentParams
-from models.uplift import UpliftModel, UpliftWeights, risks
+from models.churn.encoding import Encoder, describe_columns
+from models.churn.treatment import TreatmentParams
+from models.churn.uplift import UpliftModel, UpliftWeights, risks
 
 LOGGED = ("offered", "propensity", "assigned_by", "left", "weight")
 RECENCY = (

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from data.text import ALPHABET
-from models.asr import Recognizer, nemo_asr, quiet
+from models.asr.nemo import nemo_asr, quiet
+from models.asr.recognizer import Recognizer
 from training.losses import is_hybrid
 
 KINDS = ("keep", "characters", "bpe")

@@ -11,7 +11,7 @@ class Churn(mlflow.pyfunc.PythonModel):
     """Scores a pandas frame with the bundle's model."""
 
     def load_context(self, context: Any) -> None:
-        from models.churn import ChurnModel
+        from models.churn.model import ChurnModel
 
         self.model = ChurnModel.load(Path(context.artifacts["bundle"]))
 

@@ -19,7 +19,7 @@ from evaluation.gates.evidence import Beside, Check, Evidence, EvidenceError, Fa
 from evaluation.gates.params import GateParams
 from evaluation.report.decision import decision_page
 from evaluation.scorecard import Scorecard, ScorecardError
-from models.ledger import decision_id
+from models.registry.ledger import decision_id
 
 SCHEMA = Path(__file__).with_name("decision.schema.json")
 

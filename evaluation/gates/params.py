@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
-from models.approval import APPROVALS
+from models.registry.approval import APPROVALS
 
 # Limits that allow more when they are smaller. All others allow more when they are larger; a range when it is wider.
 _LEAST = ("min_units", "min_clusters", "min_gain", "level", "slice_alpha")

@@ -17,7 +17,7 @@ from flows.runtime.params import Params, read_params
 from flows.runtime.settings import ROOT, Settings, from_environment
 
 if TYPE_CHECKING:
-    from models.registry import Registry
+    from models.registry.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class RunContext:
 
     def registry(self) -> Registry:
         """The model registry, with its ledger in the store."""
-        from models.registry import Registry
+        from models.registry.registry import Registry
 
         return Registry(
             self.settings.tracking_uri, self.path("registry"), public_key=self.settings.public_key

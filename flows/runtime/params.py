@@ -25,7 +25,7 @@ from evaluation.gates.params import GateParams
 from evaluation.params import EvaluationParams
 from evaluation.report.run import ReportParams
 from flows.transcribing import HearingParams
-from models.treatment import TreatmentParams
+from models.churn.treatment import TreatmentParams
 from training.asr import AsrTraining
 from training.backtest import BacktestParams
 from training.base import BaseTraining

@@ -15,8 +15,8 @@ import numpy as np
 import soundfile
 
 from data.files import read_json, write_json
-from models.bundle import Bundle, verify_bundle
-from models.registry import CHALLENGER, CHAMPION, STOPPED, Registry
+from models.registry.bundle import Bundle, verify_bundle
+from models.registry.registry import CHALLENGER, CHAMPION, STOPPED, Registry
 from models.serving.batching import score_rows
 from models.serving.rollout import Rollout, Trial, falls_to_challenger
 from models.serving.telemetry import Metrics
@@ -118,13 +118,13 @@ def from_registry(
 def load_model(bundle: Bundle, exports: Path | None = None) -> ChurnPredictor | CallHearer:
     """The model in a verified bundle. Imports torch, and NeMo for a recogniser that has no export in `exports` yet."""
     if bundle.kind == "churn":
-        from models.churn import ChurnModel
+        from models.churn.model import ChurnModel
 
         return ChurnModel.load(bundle.path)
-    from models import asr
+    from models.asr import load
 
     (archive,) = [name for name in bundle.files if name.endswith(".nemo")]
-    return asr.load(bundle.path / archive, exports)
+    return load.load(bundle.path / archive, exports)
 
 
 def warm_up(loaded: Loaded) -> None:

@@ -77,8 +77,8 @@ def _nonsense(kind: str, sample: Any, answer: dict[str, Any]) -> str | None:
 
 def _reads(bundle_dir: Path, sample: Any) -> dict[str, Any]:
     """A reader has no place in the service yet: loads the bundle as `keepline read` does and reads the sample twice."""
-    from models.bundle import BundleError, verify_bundle
-    from models.reader import Reader, ReaderError
+    from models.reader.model import Reader, ReaderError
+    from models.registry.bundle import BundleError, verify_bundle
 
     try:
         reader = Reader.load(verify_bundle(bundle_dir).path)

@@ -12,8 +12,8 @@ from data.records import CONTACTS, TURNS
 from flows import adapting
 from flows.demo import remarks
 from flows.runtime.params import read_params
-from models.decoding import FILES, Decoding
-from models.language import Text
+from models.asr.decoding import FILES, Decoding
+from models.asr.language import Text
 from training.asr import AsrTraining
 from training.text_adaptation import TextAdaptation
 

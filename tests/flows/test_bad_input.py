@@ -111,7 +111,8 @@ def test_a_cdr_line_without_its_recording_and_a_recording_without_its_line_are_n
 
 
 def test_a_nemo_that_is_not_one_is_refused_naming_the_file(tmp_path):
-    from models.asr import ModelError, load
+    from models.asr.load import load
+    from models.asr.nemo import ModelError
 
     fake = tmp_path / "fake.nemo"
     fake.write_bytes(b"not a model")

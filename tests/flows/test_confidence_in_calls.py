@@ -13,9 +13,9 @@ from data.records import RECORDINGS, TURNS
 from data.speech.transcripts import HeardTurn, Word
 from data.speech.utterances import told
 from flows.hearing import calibrate
-from models import asr
-from models.confidence import FILE, beside
-from models.segments import Segmentation
+from models.asr import load
+from models.asr.confidence import FILE, beside
+from models.asr.segments import Segmentation
 
 
 def a_table(schema: dict, rows: list[dict]) -> pl.DataFrame:
@@ -66,7 +66,7 @@ class Recogniser:
 def test_A5_words_heard_where_nobody_speaks_count_as_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asr, "load", lambda model, exports: Recogniser())
+    monkeypatch.setattr(load, "load", lambda model, exports: Recogniser())
     calls = [
         {"contact_id": f"k{n}", "customer_channel": 0, "agent_channel": 1, "text": "Bill, please."}
         for n in range(80)
@@ -88,7 +88,7 @@ def test_A5_words_heard_where_nobody_speaks_count_as_wrong(
 def test_A5_too_few_words_leave_no_calibration_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asr, "load", lambda model, exports: Recogniser())
+    monkeypatch.setattr(load, "load", lambda model, exports: Recogniser())
     (tmp_path / FILE).write_text("{}")
     said = calibrate(
         tmp_path / "model.nemo", [], lambda call: (np.zeros((1, 2)), 8000), Segmentation(), tmp_path

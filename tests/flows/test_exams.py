@@ -12,7 +12,7 @@ import pytest
 from data.speech.transcripts import Word
 from evaluation.params import EvaluationParams
 from flows.hearing import exams, judged_words
-from models.asr import Transcript
+from models.asr.transcript import Transcript
 from tests.speaking import a_manifest
 
 CONDITIONS = ("as_delivered", "gsm", "noise_10db")

@@ -12,7 +12,7 @@ from data.features import features
 from data.features.features import FeatureParams
 from data.records import OUTCOMES
 from flows import leaving
-from models.churn import ChurnModel
+from models.churn.model import ChurnModel
 from tests.training.test_churn_training import QUICK, Notes, a_table
 from training.churn import train
 

@@ -15,7 +15,7 @@ from flows import approving, judging, notices
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
-from models.approval import ApprovalError
+from models.registry.approval import ApprovalError
 from tests.judging import Shop, a_bundle, judged
 
 

@@ -9,8 +9,8 @@ import polars as pl
 
 from data.files import read_json
 from flows.runtime.settings import from_environment
-from models.bundle import verify_bundle
-from models.registry import Registry
+from models.registry.bundle import verify_bundle
+from models.registry.registry import Registry
 from tests.flows.conftest import keepline
 from training.tracking import get_run
 

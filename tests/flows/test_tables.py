@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import training.table
 from data.files import read_json
 from flows.cli import app
-from models.bundle import verify_bundle
+from models.registry.bundle import verify_bundle
 from training.boosting import Boosting
 from training.churn import TABLE
 

@@ -35,7 +35,7 @@ def keepline(shop: Shop, *words: str, fails: type[Exception] | None = None, says
 
 
 def test_S3_anybody_can_have_a_version_tried_that_the_gate_has_accepted(shop: Shop):
-    from models.registry import PromotionRefusedError, RegistryError
+    from models.registry.registry import PromotionRefusedError, RegistryError
 
     keepline(shop, "challenge", "churn", "1", says="v1 is challenger")
     assert shop.registry.peek("churn", "challenger")[0] == 1
@@ -67,7 +67,7 @@ def test_S3_anybody_can_have_a_version_tried_that_the_gate_has_accepted(shop: Sh
 
 
 def test_S3_what_was_stopped_is_readmitted_only_with_a_reason(shop: Shop):
-    from models.registry import PromotionRefusedError
+    from models.registry.registry import PromotionRefusedError
 
     shop.registry.annotate("churn", 1, {"stopped": "3 of its last 3 answers failed"})
     keepline(
@@ -80,7 +80,7 @@ def test_S3_what_was_stopped_is_readmitted_only_with_a_reason(shop: Shop):
 
 
 def test_S3_a_rollback_leaves_the_champion_it_was_meant_for(shop: Shop):
-    from models.registry import PromotionRefusedError
+    from models.registry.registry import PromotionRefusedError
 
     keepline(shop, "rollback", "churn", "--from", "3", says="v2 is champion again, v3 is not")
     keepline(

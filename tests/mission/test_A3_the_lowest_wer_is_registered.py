@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from models.asr import restore
+from models.asr.nemo import restore
 from tests.speaking import a_manifest
 from training import asr
 from training.asr import AsrTraining, evaluate, finetune

@@ -17,7 +17,9 @@ import soundfile
 from data.simulator.voice import Synthesizer, voices
 from data.speech.transcripts import HeardCall, from_json
 from flows.transcribing import Ears, HearingParams, Outcome, orders, transcribe_files
-from models.asr import ExportError, Recognizer, exported
+from models.asr.load import exported
+from models.asr.nemo import ExportError
+from models.asr.recognizer import Recognizer
 from tests.speaking import a_nemo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -322,8 +324,10 @@ def test_A5_a_model_without_an_export_is_heard_with_nemo_and_that_is_tried_once(
         tried.append(1)
         raise ExportError("it cannot be traced.")
 
-    monkeypatch.setattr("models.asr.export_onnx", refuse)
-    monkeypatch.setattr("models.asr.log.warning", lambda text, *parts: told.append(text % parts))
+    monkeypatch.setattr("models.asr.nemo.export_onnx", refuse)
+    monkeypatch.setattr(
+        "models.asr.nemo.log.warning", lambda text, *parts: told.append(text % parts)
+    )
     (outcome,) = hear(replace(ears, exports=tmp_path / "none"), folder / "monday", tmp_path / "out")
     assert outcome.state == "done"
     assert heard(tmp_path / "out" / "late.json").turns

@@ -10,9 +10,11 @@ import pytest
 from data.audio import read
 from data.files import write_text
 from evaluation.metrics.wer import corpus_wer, word_errors
-from models.asr import Recognizer, load, restore
-from models.decoding import FILES, Decoding
-from models.language import Text
+from models.asr.decoding import FILES, Decoding
+from models.asr.language import Text
+from models.asr.load import load
+from models.asr.nemo import restore
+from models.asr.recognizer import Recognizer
 from training.base_speech import held_out_speakers
 from training.text_adaptation import TextAdaptation, adapt, speak
 

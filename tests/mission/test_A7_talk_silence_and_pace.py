@@ -15,7 +15,7 @@ from evaluation.experience.conversation import (
     conversations,
     measure,
 )
-from models.segments import speech_segments
+from models.asr.segments import speech_segments
 
 CALL = [
     Span("agent", 1.0, 4.0, 10),  # a greeting

@@ -14,7 +14,7 @@ from data.records import CONTACTS, CUSTOMERS, LABELS, OUTCOMES, RECORDINGS
 from data.splits import SplitParams, customer_splits, split
 from evaluation.metrics.churn import attainable_skill, point_metrics
 from evaluation.metrics.churn_references import kaplan_meier, logistic
-from models.churn import ChurnModel, feature_columns
+from models.churn.model import ChurnModel, feature_columns
 from training.churn import ChurnTraining, train
 
 HORIZONS = (30, 90, 180, 365)

@@ -10,8 +10,8 @@ import pytest
 from data.files import read_json
 from evaluation.treatment import chosen_by, compare_with_truth
 from flows.treating import SCHEMA, treat
-from models.treatment import TreatmentParams
-from models.uplift import UpliftModel
+from models.churn.treatment import TreatmentParams
+from models.churn.uplift import UpliftModel
 from tests.treating import SHORT, a_centre, true_uplift
 
 SEEDS = (21, 22)

@@ -18,7 +18,7 @@ from flows.graph import BY_NAME
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
-from models.ledger import decision_id
+from models.registry.ledger import decision_id
 from tests.judging import NOW, Shop, a_bundle, a_decision, judged
 
 SAID = (

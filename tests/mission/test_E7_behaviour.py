@@ -64,7 +64,7 @@ def network():
     import torch
 
     from data.features.features import describe
-    from models.churn import ChurnConfig, ChurnModel, describe_columns
+    from models.churn.model import ChurnConfig, ChurnModel, describe_columns
 
     torch.manual_seed(0)
     columns = describe_columns(

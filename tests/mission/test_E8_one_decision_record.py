@@ -13,7 +13,7 @@ from rich.console import Console
 from evaluation.gates import examples
 from evaluation.gates.decide import SCHEMA, check_modules, read_decision, write_decision
 from flows.inspect import decisions
-from models.ledger import decision_id
+from models.registry.ledger import decision_id
 from tests.judging import NOW, judged
 
 CANDIDATES = {

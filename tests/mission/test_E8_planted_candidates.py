@@ -12,7 +12,7 @@ from flows import judging
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
-from models.registry import PromotionRefusedError
+from models.registry.registry import PromotionRefusedError
 from tests.judging import NOW, Shop, judged
 from tests.serving import ROW, a_churn_bundle
 

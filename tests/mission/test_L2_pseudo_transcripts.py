@@ -14,7 +14,7 @@ from data.files import write_table, write_text
 from data.labelling.pseudo import QUEUE, PseudoParams, choose, within_share
 from data.records import TURNS, frame
 from data.speech.manifests import add_pseudo
-from models.confidence import fit
+from models.asr.confidence import fit
 from tests.factories import a_call, a_recording, a_turn
 
 HEARD = {**TURNS, "confidence": pl.Float64}

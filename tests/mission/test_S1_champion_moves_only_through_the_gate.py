@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from evaluation.gates.decide import check_modules
-from models.decision import CHECKS, lacking
-from models.ledger import decision_id
-from models.registry import PromotionRefusedError, Registry
+from models.registry.decision_rules import CHECKS, lacking
+from models.registry.ledger import decision_id
+from models.registry.registry import PromotionRefusedError, Registry
 from tests.judging import NOW, Shop, a_decision
 
 PROMOTE = """

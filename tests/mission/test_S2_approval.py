@@ -16,9 +16,9 @@ from flows import approving
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
-from models.approval import ApprovalError, answered
-from models.ledger import digest
-from models.registry import PromotionRefusedError
+from models.registry.approval import ApprovalError, answered
+from models.registry.ledger import digest
+from models.registry.registry import PromotionRefusedError
 from tests.judging import NOW, Shop, judged
 
 ROOT = Path(__file__).parents[2]

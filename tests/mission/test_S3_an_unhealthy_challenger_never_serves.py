@@ -11,7 +11,7 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from models.registry import PromotionRefusedError
+from models.registry.registry import PromotionRefusedError
 from models.serving import loaded
 from models.serving.app import Options, create_app
 from models.serving.loaded import from_registry

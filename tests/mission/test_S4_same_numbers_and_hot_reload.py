@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 
 from flows.leaving import score_all
 from flows.runtime.settings import ROOT
-from models.churn import ChurnModel
+from models.churn.model import ChurnModel
 from models.serving.app import Options, create_app
 from models.serving.batching import Batcher
 from models.serving.loaded import Served, from_registry

@@ -15,10 +15,10 @@ import pytest
 
 from flows.runtime.params import read_params
 from flows.runtime.settings import ROOT
-from models.bundle import BundleError, verify_bundle, write_bundle
-from models.nemo_archive import NemoArchiveError, check_nemo
-from models.registry import Registry
-from models.signing import sign_folder
+from models.asr.nemo_archive import NemoArchiveError, check_nemo
+from models.registry.bundle import BundleError, verify_bundle, write_bundle
+from models.registry.registry import Registry
+from models.registry.signing import sign_folder
 from tests.judging import Shop, a_bundle
 
 CONFIG = "target: nemo.collections.asr.models.EncDecCTCModel\nencoder: {_target_: nemo.collections.asr.modules.X}\n"

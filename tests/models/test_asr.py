@@ -13,18 +13,11 @@ import pytest
 
 from data.audio import AudioError, read, to_wav_bytes
 from data.simulator.voice import Synthesizer, voices
-from models.asr import (
-    ExportError,
-    ModelError,
-    Recognizer,
-    Word,
-    _transcript,
-    export_onnx,
-    fetch,
-    load,
-)
-from models.confidence import Calibration
-from models.onnx_network import OnnxNetwork
+from models.asr.confidence import Calibration
+from models.asr.load import load
+from models.asr.nemo import ExportError, ModelError, export_onnx, fetch
+from models.asr.onnx_network import OnnxNetwork
+from models.asr.recognizer import Recognizer, Word, _transcript
 from tests.speaking import a_conformer_nemo, a_hub, a_hybrid_nemo, a_nemo, a_word_piece_nemo
 
 NAMES = list(" abcdefghijklmnopqrstuvwxyz'")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import BundleError, verify_bundle, write_bundle
+from models.registry.bundle import BundleError, verify_bundle, write_bundle
 from tests.judging import a_bundle, weights
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from data.simulator.voice import Synthesizer, voices
-from models.calls import groups, pieces, speech
-from models.segments import Segment, Segmentation
+from models.asr.call_pieces import groups, pieces, speech
+from models.asr.segments import Segment, Segmentation
 
 RATE = 100
 CALL = np.stack([np.arange(2000), -np.arange(2000)], axis=1).astype(np.float32)

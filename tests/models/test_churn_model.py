@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from data.features.features import describe
-from models.churn import ChurnConfig, ChurnModel, ChurnModelError, describe_columns
-from models.encoding import Encoder
+from models.churn.encoding import Encoder
+from models.churn.model import ChurnConfig, ChurnModel, ChurnModelError, describe_columns
 
 NAMES = {
     "contacts_30d": "numeric",

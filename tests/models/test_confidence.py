@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.confidence import (
+from models.asr.confidence import (
     FILE,
     Calibration,
     CalibrationError,

@@ -5,10 +5,10 @@ import pytest
 
 from data.text import ALPHABET
 from evaluation.metrics.wer import corpus_wer, word_errors
-from models import decoding
-from models.asr import _transcript
-from models.decoding import BeamDecoder, Decoding, beside, decoder, save, tune
-from models.language import LanguageError, LanguageTraining, Text, learn
+from models.asr import decoding
+from models.asr.decoding import BeamDecoder, Decoding, beside, decoder, save, tune
+from models.asr.language import LanguageError, LanguageTraining, Text, learn
+from models.asr.recognizer import _transcript
 
 LABELS = list(ALPHABET)
 STEP_S = 0.02

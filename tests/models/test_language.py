@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from models.language import LanguageError, LanguageTraining, Text, learn, with_words
+from models.asr.language import LanguageError, LanguageTraining, Text, learn, with_words
 
 ORDERS = [
     "can i get a latte",

@@ -11,9 +11,9 @@ import pytest
 
 from data.labelling import SCHEME
 from data.records import LABELS
-from models.bundle import BundleError, verify_bundle, write_bundle
-from models.occlusion import why
-from models.reader import Reader, ReaderError
+from models.reader.model import Reader, ReaderError
+from models.reader.occlusion import why
+from models.registry.bundle import BundleError, verify_bundle, write_bundle
 from tests.reading import a_message, a_reader, lessons
 
 

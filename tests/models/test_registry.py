@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from models import ledger
-from models.ledger import LedgerError
-from models.registry import PromotionRefusedError, Registry, RegistryError
+from models.registry import ledger
+from models.registry.ledger import LedgerError
+from models.registry.registry import PromotionRefusedError, Registry, RegistryError
 from tests.judging import NOW, Shop, a_bundle, a_decision
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from data.audio import codec_roundtrip, resample
 from data.simulator.voice import Synthesizer, voices
-from models.segments import (
+from models.asr.segments import (
     FRAME_S,
     Segment,
     Segmentation,

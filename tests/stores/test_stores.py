@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from flows.runtime.settings import Settings, from_environment
-from models.registry import Registry, RegistryError
+from models.registry.registry import Registry, RegistryError
 from models.serving.app import create_app
 from models.serving.loaded import from_registry
 from tests.judging import NOW, a_decision

@@ -14,7 +14,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from models.asr import ModelError, Recognizer, Transcript, load, restore
+from models.asr.load import load
+from models.asr.nemo import ModelError, restore
+from models.asr.recognizer import Recognizer
+from models.asr.transcript import Transcript
 from tests.speaking import WORDS, a_hybrid_nemo, a_manifest, a_nemo, a_network, a_word_piece_nemo
 from training.asr import AsrTraining, ExtraSpeech, batches, finetune, prepare, wer
 from training.devices import DeviceError, kind_of, together

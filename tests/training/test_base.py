@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.asr import load, restore
+from models.asr.load import load
+from models.asr.nemo import restore
 from tests.speaking import a_manifest
 from training.base import BaseTraining, sampler, train_base
 from training.base_speech import (

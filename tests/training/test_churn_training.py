@@ -15,9 +15,9 @@ import pytest
 from data.features.features import describe
 from evaluation.metrics.churn import point_metrics
 from evaluation.metrics.churn_references import kaplan_meier
-from models.churn import ChurnConfig, ChurnModel, describe_columns
-from models.encoding import Encoder
-from models.hazard import HazardNetwork
+from models.churn.encoding import Encoder
+from models.churn.hazard import HazardNetwork
+from models.churn.model import ChurnConfig, ChurnModel, describe_columns
 from training.additive import fit_additive
 from training.boosting import Boosting
 from training.churn import ChurnTraining, ChurnTrainingError, train

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from data.features.features import describe
-from models.churn import ChurnConfig, describe_columns
-from models.encoding import Encoder
+from models.churn.encoding import Encoder
+from models.churn.model import ChurnConfig, describe_columns
 from training.additive import fit_additive
 from training.foresight import foresee
 

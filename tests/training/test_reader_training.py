@@ -11,8 +11,8 @@ import pytest
 
 from data.labelling import SCHEME
 from evaluation.metrics.wer import character_errors
-from models.ngrams import grams, misheard, plain
-from models.reader import Reader
+from models.reader.model import Reader
+from models.reader.ngrams import grams, misheard, plain
 from tests.reading import SMALL, Unrecorded, a_message, a_reader, lessons
 from training.reader import Lesson, ReaderTraining, ReaderTrainingError, lesson, train
 

@@ -7,10 +7,10 @@ import pytest
 import soundfile
 
 from data.text import ALPHABET
-from models import decoding
-from models.asr import Recognizer
-from models.decoding import Decoding, beside
-from models.language import Text
+from models.asr import decoding
+from models.asr.decoding import Decoding, beside
+from models.asr.language import Text
+from models.asr.recognizer import Recognizer
 from tests.models.test_decoding import said
 from training import text_adaptation
 from training.text_adaptation import TermsError, TextAdaptation, adapt, read_terms, speak

@@ -8,7 +8,7 @@ import polars as pl
 
 from evaluation.report.shelf import Shelf
 from evaluation.treatment import POLICIES, compare_with_truth
-from models.treatment import TreatmentParams
+from models.churn.treatment import TreatmentParams
 
 NAMES = {
     "random": "By lot",

@@ -206,7 +206,7 @@ def _churn(
 ) -> tuple[Scorecard, Scorecard]:
     import torch
 
-    from models.churn import ChurnConfig, ChurnModel, describe_columns, feature_columns
+    from models.churn.model import ChurnConfig, ChurnModel, describe_columns, feature_columns
 
     params = features.FeatureParams(as_of_count=3)
     months = features.as_of_dates(clean["outcomes"], clean["contacts"], params)

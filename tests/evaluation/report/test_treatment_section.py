@@ -11,7 +11,7 @@ import pytest
 from data.files import write_json, write_table
 from evaluation.report.run import ReportParams, write_report
 from evaluation.treatment import compare, compare_with_truth, gains_by_fifth
-from models.treatment import TreatmentParams
+from models.churn.treatment import TreatmentParams
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
 PARAMS = TreatmentParams(budget_share=0.2)

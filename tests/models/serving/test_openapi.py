@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
-from models.bundle import write_bundle
+from models.registry.bundle import write_bundle
 from models.serving import loaded
 from models.serving.access import Access, add_key
 from models.serving.app import create_app
@@ -33,7 +33,7 @@ class Hearer:
     """A recogniser that hears the same turn in every call."""
 
     def transcribe_file(self, source: Any, roles: dict[int, str]) -> list[Any]:
-        from models.asr import HeardTurn, Word
+        from models.asr.recognizer import HeardTurn, Word
 
         return [HeardTurn("customer", 0.0, 0.1, "yes", 0.9, [Word("yes", 0.0, 0.1, 0.9)])]
 

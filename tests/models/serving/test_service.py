@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
-from models.bundle import Bundle
-from models.churn import ChurnModel
+from models.churn.model import ChurnModel
+from models.registry.bundle import Bundle
 from models.serving.app import Options, create_app
 from models.serving.loaded import Served, from_registry
 from models.serving.smoke import smoke_test

@@ -14,8 +14,8 @@ import soundfile
 from starlette.testclient import TestClient
 
 from data.simulator.voice import Synthesizer, voices
-from models.bundle import write_bundle
-from models.onnx_network import OnnxNetwork
+from models.asr.onnx_network import OnnxNetwork
+from models.registry.bundle import write_bundle
 from models.serving import loaded
 from models.serving.app import Options, create_app
 from models.serving.loaded import Served

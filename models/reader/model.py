@@ -17,7 +17,7 @@ import torch
 
 from data.files import atomic, read_json, write_json
 from data.records import LABELS
-from models.reader_network import (
+from models.reader.network import (
     ReaderConfig,
     ReaderError,
     ReaderNetwork,

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 if TYPE_CHECKING:
-    from models.reader import Reader
+    from models.reader.model import Reader
 
 _PHRASE = 3  # words taken out at once
 _LOOKS = 600  # variants of a contact that are read at most; fewer of a very long one, whose phrases grow longer

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from models.encoding import Column, Encoder
+from models.churn.encoding import Column, Encoder
 
 _HALF_LIFE_DAYS = 50.0  # where learning how experiences fade begins
 _MOMENTS = 4  # of each interval, over which an advancing number is averaged

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from data.audio import Resampler
-from models.segments import SAMPLE_RATE_HZ, Segment, Segmentation, SpeechFinder, segments_of
+from models.asr.segments import SAMPLE_RATE_HZ, Segment, Segmentation, SpeechFinder, segments_of
 
 
 def speech(

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from data.records import CHANNELS, ROLES
-from models.ngrams import grams, plain
+from models.reader.ngrams import grams, plain
 
 _ROLES = {role: number for number, role in enumerate(ROLES)}
 _CHANNELS = {channel: number for number, channel in enumerate(CHANNELS, start=1)}  # 0: unknown

@@ -19,9 +19,9 @@ import torch
 
 from data.features.features import KEYS
 from data.files import atomic, read_json, write_json
-from models.encoding import ChurnModelError, Column, Encoder, describe_columns
-from models.hazard import ChurnConfig, HazardNetwork, mean_logits, risk_from_logits
-from models.tabular import TableNetwork
+from models.churn.encoding import ChurnModelError, Column, Encoder, describe_columns
+from models.churn.hazard import ChurnConfig, HazardNetwork, mean_logits, risk_from_logits
+from models.churn.tabular import TableNetwork
 
 __all__ = [
     "ChurnConfig",

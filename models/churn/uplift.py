@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from data.files import atomic, read_json, write_json
-from models.encoding import Column, Encoder
+from models.churn.encoding import Column, Encoder
 
 WEIGHTS, CONFIG, FORMAT = "weights.safetensors", "config.json", 1
 Z95 = 1.959964

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from models.approval import ApprovalError, approver
-from models.bundle import Bundle, place_folder, verify_bundle
-from models.decision import lacking
-from models.ledger import Entry, LedgerError, Standing, append, decision_id, read, standing
+from models.registry.approval import ApprovalError, approver
+from models.registry.bundle import Bundle, place_folder, verify_bundle
+from models.registry.decision_rules import lacking
+from models.registry.ledger import Entry, LedgerError, Standing, append, decision_id, read, standing
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel

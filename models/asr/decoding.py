@@ -19,8 +19,9 @@ from data.files import read_json, write_json
 from data.params import section
 from data.progress import Progress
 from data.text import normalise
-from models.asr import SAMPLE_RATE_HZ, SHORTEST_S, Recognizer, Transcript, Word
-from models.language import with_words
+from models.asr.language import with_words
+from models.asr.recognizer import SAMPLE_RATE_HZ, Recognizer, Word
+from models.asr.transcript import SHORTEST_S, Transcript
 
 MODES = ("greedy", "beam")
 LANGUAGE, SETTINGS = "language.arpa", "decoding.json"

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from data.files import file_sha256
-from models.nemo_archive import NemoArchiveError, check_nemo
-from models.signing import SIGNATURE, SignatureError, check_signature
+from models.asr.nemo_archive import NemoArchiveError, check_nemo
+from models.registry.signing import SIGNATURE, SignatureError, check_signature
 
 KINDS = ("asr", "churn", "reader")
 MANIFEST = "bundle.json"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from models.ledger import digest
+from models.registry.ledger import digest
 
 APPROVALS = ("none", "required")
 ANSWERS = ("approved", "refused")

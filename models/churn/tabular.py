@@ -15,11 +15,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from models.encoding import Encoder
-from models.trees import ObliviousTrees
+from models.churn.encoding import Encoder
+from models.churn.trees import ObliviousTrees
 
 if TYPE_CHECKING:
-    from models.hazard import ChurnConfig
+    from models.churn.hazard import ChurnConfig
 
 _EMBEDDING = 16  # numbers a feature becomes
 

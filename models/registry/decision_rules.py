@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from models.approval import APPROVALS
+from models.registry.approval import APPROVALS
 
 _ALWAYS = (
     "behaviour",

@@ -1,0 +1,1 @@
+"""The recogniser: loading, decoding, words with times and confidence, long calls."""

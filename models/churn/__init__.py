@@ -1,0 +1,1 @@
+"""The churn model: encoding, hazard network, trees, plain tables, treatment."""

@@ -1,0 +1,1 @@
+"""The contact reader: from the words of a contact to its labels."""

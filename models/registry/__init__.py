@@ -1,0 +1,1 @@
+"""Bundles, the model registry on MLflow, its ledger, signatures and approvals."""
