@@ -181,8 +181,8 @@ def on_store(store: Path) -> list[dict[str, Any]]:
     from data.labelling import label
     from data.labelling.complete import ReadingParams
     from data.splits import customer_splits
-    from evaluation.reader import truth_labels
-    from evaluation.reading import heard_turns
+    from evaluation.asr.labels_on_text import heard_turns
+    from evaluation.reader.scorecard import truth_labels
     from evaluation.scorecard import load
 
     tables = read_tables(store / "clean")

@@ -28,7 +28,7 @@ from data.records import RECORDINGS
 from data.simulator import SimulatorParams, simulate
 from data.simulator.params import Campaigns
 from data.sources import read
-from evaluation.treatment import POLICIES, chosen_by, compare, compare_with_truth
+from evaluation.churn.treatment import POLICIES, chosen_by, compare, compare_with_truth
 from flows.treating import Treated, treat
 from models.churn.treatment import TreatmentParams
 

@@ -22,7 +22,7 @@ def answer(context: RunContext, which: str, word: str, by: str, note: str = "") 
     Raises ApprovalError when there is no such decision, when it asked for no approval, when it has been answered
     otherwise, when the service stopped what would be approved, and for the reasons of models.approval.
     """
-    from evaluation.gates.decide import validate_record
+    from evaluation.gates.record import validate_record
 
     decision = read_json(_decision(context, which))
     validate_record(decision)

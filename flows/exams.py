@@ -11,7 +11,10 @@ import polars as pl
 
 from data.files import read_tables, write_table
 from data.speech.utterances import recordings_of
-from flows import hearing, leaving, reading
+from evaluation.asr import test_sets
+from evaluation.churn import scoring
+from evaluation.reader import test_set
+from flows import reading
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
@@ -29,7 +32,7 @@ def keep(context: RunContext, kind: str) -> None:
     rows = pl.read_parquet(context.path(name)).filter(pl.col("split") == "test")
     write_table(
         context.path(f"scorecards/{kind}/{KEPT}"),
-        leaving.examined(rows) if kind == "churn" else rows,
+        scoring.examined(rows) if kind == "churn" else rows,
     )
 
 
@@ -53,10 +56,10 @@ def bring_back(context: RunContext, kind: str, run_id: str, dataset: Path) -> tu
     out = dataset / "test_set"
     if kind == "churn":
         write_table(out / KEPT, rows)
-        found = leaving.hash_of(rows)
+        found = scoring.hash_of(rows)
     elif kind == "reader":
         write_table(out / KEPT, rows)
-        found = reading.hash_again(rows, read_tables(dataset / "tables"))
+        found = test_set.hash_again(rows, read_tables(dataset / "tables"))
     else:
         tables = read_tables(dataset / "tables")
         content = contents(tables["recordings"], dataset / "shards")
@@ -68,7 +71,7 @@ def bring_back(context: RunContext, kind: str, run_id: str, dataset: Path) -> tu
             out,
         )
         alone = replace(context.params.evaluation, conditions=(), guardrail_s=0.0)
-        found = hearing.exams(out / "test.jsonl", alone)["test"].data_hash
+        found = test_sets.exams(out / "test.jsonl", alone)["test"].data_hash
     wanted = get_run(uri, run_id)["tags"].get("test_data_hash", "")
     if found != wanted:
         raise ValueError(

@@ -23,7 +23,8 @@ def compare(
     console: Console, names: list[str], html: Path | None, across_data: bool, store: Path | None
 ) -> None:
     """Compares runs in the terminal and as a page, with the worst regressions to listen to."""
-    from evaluation.compare import RunView, compare, comparison_page, print_comparison
+    from evaluation.compare import RunView, compare
+    from evaluation.report.comparison import comparison_page, print_comparison
     from evaluation.scorecard import load
     from training.browse import browse
 
@@ -102,7 +103,7 @@ def _listener(manifest: Path) -> Callable[[Mapping[str, Any]], str | None]:
 
 def decisions(console: Console, store: Path | None) -> None:
     """Prints every decision record, newest first, with the check that decided it; first those that are not genuine."""
-    from evaluation.gates.decide import DecisionError, read_decision
+    from evaluation.gates.record import DecisionError, read_decision
 
     folder = from_environment(store=store).store / "decisions"
     rows = []

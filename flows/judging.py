@@ -207,8 +207,9 @@ def leave_beside(context: RunContext, kind: str, part: str, cards: Mapping[str, 
 
 def decide_on(context: RunContext, kind: str, sample: Any) -> dict[str, Any]:
     """Smoke-tests the candidate in the service, asks every gate, writes the record and decide_<kind>.json."""
-    from evaluation.gates.decide import decide, write_decision
+    from evaluation.gates.decide import decide
     from evaluation.gates.evidence import Facts
+    from evaluation.report.decision import write_decision
     from evaluation.scorecard import load
     from flows.probing import beside_and_probes, readers, shas
     from models.serving.smoke import smoke_test
@@ -411,7 +412,7 @@ def _for_its_own_folder(context: RunContext, decided: Mapping[str, Any]) -> tupl
 
     The guardrail is about other speech than this folder's: it keeps from promotion, not from hearing the folder.
     """
-    from evaluation.gates.decide import read_decision
+    from evaluation.gates.record import read_decision
     from evaluation.gates.unproven import lacks_proof
 
     decision = read_decision(context.path("decisions/asr") / decided["record"])

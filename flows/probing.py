@@ -32,7 +32,7 @@ _BEFORE = timedelta(days=5)  # how long before being scored the planted complain
 
 def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Writes probes/asr: behaviour tests, and scorecards of both models as `<name>-<role>.json` (see Evidence)."""
-    from evaluation.behaviour import asr_probes
+    from evaluation.asr.probes import asr_probes
     from evaluation.scorecard import load
     from flows import reading
     from models.asr.load import load as load_recognizer
@@ -83,7 +83,7 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
 def probe_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Writes probes/churn: behaviour tests on the held-out customers, with a complaint planted in their past."""
     from data.features.features import features
-    from evaluation.behaviour import churn_probes
+    from evaluation.churn.probes import churn_probes
     from models.churn.model import ChurnModel
 
     emptied(context, "churn")
@@ -215,7 +215,7 @@ def _labels(
     """Labels of held-out contacts as features see them, where calls of the ASR test say what `column` (ref or hyp) of
     `card` says."""
     from data.labelling import label
-    from evaluation.reading import heard_turns
+    from evaluation.asr.labels_on_text import heard_turns
     from models.reader import labels as reader_labels
 
     heard = heard_turns(card, tables["turns"], column)
@@ -233,8 +233,8 @@ def _reading(
 
     `reader_on_text`, where a reader is in office: its own labels of that text, against the same.
     """
-    from evaluation.reader import likeliest
-    from evaluation.reading import heard_turns, reading_scorecard
+    from evaluation.asr.labels_on_text import heard_turns, reading_scorecard
+    from evaluation.reader.scorecard import likeliest
 
     tables, _ = _held_out(context)
     one = cards["candidate"]
@@ -278,7 +278,7 @@ def _churn_on_text(
 ) -> dict[str, Scorecard]:
     """The churn champion's risks of held-out customers from features of each recogniser's text, against outcomes."""
     from data.features.features import as_of_dates, features
-    from evaluation.scorecard import churn_scorecard
+    from evaluation.churn.scorecard import churn_scorecard
     from models.churn.model import ChurnModel
 
     tables, held = _held_out(context)

@@ -27,8 +27,12 @@ from data.progress import Progress
 from data.speech import manifests as speech_manifests
 from data.speech import utterances
 from data.splits import SPLITS
+from evaluation.asr import test_sets
+from evaluation.churn import matured, scoring
+from evaluation.reader import test_set
 from flows import hearing, judging, leaving, reading, transcribing
 from flows.runtime.context import RunContext
+from flows.runtime.settings import ROOT
 
 # --- what we know ---
 
@@ -207,14 +211,14 @@ def reference_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
 def evaluate_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Scores candidate and reference on the same held-out speech, clean, through the telephone, and in general."""
     params = context.params.evaluation
-    parts = hearing.exams(context.path("speech/test.jsonl"), params)
+    parts = test_sets.exams(context.path("speech/test.jsonl"), params, ROOT)
     reference = read_json(context.path("reference/asr.json"))
     models = {
         "reference": Path(reference["path"]),
         "candidate": context.path("asr/bundle/model.nemo"),
     }
     cards = {
-        role: hearing.examine(
+        role: test_sets.examine(
             path,
             parts,
             judging.name_of(context, "asr", role),
@@ -338,15 +342,15 @@ def train_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 def reference_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Names the reader to beat: the champion, or the class balance before there is one."""
-    return judging.reference(context, "reader", {"model": reading.BALANCE, "path": None})
+    return judging.reference(context, "reader", {"model": test_set.BALANCE, "path": None})
 
 
 def evaluate_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Scores candidate and reference on the same held-out contacts."""
     reference, asked = read_json(context.path("reference/reader.json")), reading.exam(context)
-    balance = reading.balance_of(pl.read_parquet(context.path("beliefs.parquet")))
+    balance = test_set.balance_of(pl.read_parquet(context.path("beliefs.parquet")))
     cards = {
-        role: reading.score(
+        role: test_set.score(
             asked,
             None if path is None else Path(path),
             judging.name_of(context, "reader", role),
@@ -443,7 +447,7 @@ def train_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 def reference_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Names the churn model to beat: the champion, or the life table before there is one."""
-    return judging.reference(context, "churn", {"model": leaving.LIFE_TABLE, "path": None})
+    return judging.reference(context, "churn", {"model": scoring.LIFE_TABLE, "path": None})
 
 
 def evaluate_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
@@ -451,7 +455,7 @@ def evaluate_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
     rows = pl.read_parquet(context.path("features.parquet"))
     reference = read_json(context.path("reference/churn.json"))
     cards = {
-        role: leaving.score(
+        role: scoring.score(
             rows,
             path,
             judging.name_of(context, "churn", role),
@@ -459,7 +463,7 @@ def evaluate_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
             context.params.churn.horizons_days,
             context.params.evaluation.seed,
             context.now(),
-            leaving.truth(context.path("truth/customers.parquet"), context.params.features),
+            scoring.truth(context.path("truth/customers.parquet"), context.params.features),
             context.path("scorecards/churn/predictions.parquet") if role == "candidate" else None,
             context.params.evaluation.campaign,
         )
@@ -512,7 +516,7 @@ def score(context: RunContext, progress: Progress) -> dict[str, Any]:
         context.params.features,
     )
     write_table(context.path("scores.parquet"), scores)
-    leaving.keep_scores(
+    matured.keep_scores(
         context.path("scored"), scores, read_json(context.path("office/churn.json"))["model"]
     )
     write_table(context.path("reasons.parquet"), reasons)

@@ -9,7 +9,10 @@ import polars as pl
 
 from data.files import read_json, read_tables, write_json
 from data.progress import Progress
-from flows import hearing, leaving, reaping
+from evaluation.asr import test_sets
+from evaluation.churn import scoring
+from evaluation.churn.matured import matured_scores
+from flows import reaping
 
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
@@ -71,7 +74,7 @@ def watch(context: RunContext, progress: Progress) -> dict[str, Any]:
 def _matured(context: RunContext) -> list[dict[str, Any]]:
     """How earlier scores have turned out, by model and horizon, as far as their horizons have passed."""
     params = context.params
-    return leaving.matured(
+    return matured_scores(
         context.path("scored"),
         read_tables(context.path("clean")),
         params.features,
@@ -87,17 +90,17 @@ def _scored(context: RunContext, kind: str, version: int, progress: Progress) ->
         params = replace(
             context.params.evaluation, conditions=(), guardrail_s=0.0
         )  # the test set is what is watched
-        parts = hearing.exams(context.path("speech/test.jsonl"), params)
+        parts = test_sets.exams(context.path("speech/test.jsonl"), params)
         weights = bundle.path / "model.nemo"
-        cards = hearing.examine(
+        cards = test_sets.examine(
             weights, parts, name, bundle.sha256, params, context.now(), progress
         )
         return cards["test"]
     rows = pl.read_parquet(context.path("features.parquet"))
-    truth = leaving.truth(context.path("truth/customers.parquet"), context.params.features)
+    truth = scoring.truth(context.path("truth/customers.parquet"), context.params.features)
     horizons = context.params.churn.horizons_days
     campaign = context.params.evaluation.campaign
-    return leaving.score(
+    return scoring.score(
         rows,
         bundle.path,
         name,

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.gates import examples
-from evaluation.gates.decide import Decision, decide
+from evaluation.gates.decide import decide
 from evaluation.gates.evidence import Evidence
 from evaluation.gates.params import GateParams
+from evaluation.gates.record import Decision
 from models.registry.bundle import Bundle, write_bundle
 from models.registry.ledger import decision_id
 from models.registry.registry import Registry

@@ -6,51 +6,18 @@ import importlib
 import json
 import pkgutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from data.files import read_json, write_json, write_text
 from evaluation.behaviour import Probe
 from evaluation.gates import checks as found_here
-from evaluation.gates.evidence import Beside, Check, Evidence, EvidenceError, Facts, Look
+from evaluation.gates.evidence import Beside, Check, Evidence, EvidenceError, Facts
 from evaluation.gates.params import GateParams
-from evaluation.report.decision import decision_page
+from evaluation.gates.record import Decision, DecisionError
 from evaluation.scorecard import Scorecard, ScorecardError
 from models.registry.ledger import decision_id
-
-SCHEMA = Path(__file__).with_name("decision.schema.json")
-
-
-class DecisionError(ValueError):
-    """The question put to the gate makes no sense, or a record is not one."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """A verdict with everything it rests on. `record` is its JSON, as decision.schema.json describes it."""
-
-    record: Mapping[str, Any]
-
-    @property
-    def decision_id(self) -> str:
-        """16 hex digits over the content, without the time: the same evidence gives the same id."""
-        return str(self.record["decision_id"])
-
-    @property
-    def accepted(self) -> bool:
-        """True only when every check passed, or was skipped for a written reason."""
-        return self.record["verdict"] == "accepted"
-
-    @property
-    def checks(self) -> list[Check]:
-        """Every check with its answer."""
-        return [
-            Check(**{**check, "looks": tuple(Look(**look) for look in check["looks"])})
-            for check in self.record["checks"]
-        ]
 
 
 def decide(
@@ -110,41 +77,6 @@ def check_modules() -> list[ModuleType]:
     """Every module in evaluation/gates/checks, by name."""
     names = sorted(module.name for module in pkgutil.iter_modules(found_here.__path__))
     return [importlib.import_module(f"{found_here.__name__}.{name}") for name in names]
-
-
-def write_decision(decision: Decision, folder: Path) -> tuple[Path, Path]:
-    """Writes <id>.html, then <id>.json, into `folder`; returns (json, html). Raises DecisionError on a bad record."""
-    validate_record(decision.record)
-    page, record = folder / f"{decision.decision_id}.html", folder / f"{decision.decision_id}.json"
-    write_text(page, decision_page(decision.record))
-    write_json(record, decision.record)
-    return record, page
-
-
-def read_decision(path: Path) -> Decision:
-    """Reads a decision's JSON. Raises DecisionError when it is broken, was altered or does not keep the schema."""
-    try:
-        record = read_json(path)
-    except (ValueError, RecursionError) as error:
-        raise DecisionError(f"{path}: cannot be read ({error}). Decide again.") from error
-    validate_record(record)
-    return Decision(record)
-
-
-def validate_record(record: Any) -> None:
-    """Holds a record against the published schema and its id."""
-    import jsonschema
-
-    try:
-        jsonschema.validate(record, read_json(SCHEMA))
-    except jsonschema.ValidationError as error:
-        raise DecisionError(
-            f"decision record: {error.json_path}: {error.message}. Decide again."
-        ) from error
-    if record["decision_id"] != decision_id(record):
-        raise DecisionError(
-            f"decision {record['decision_id']}: altered since it was made. Decide again."
-        )
 
 
 def _ask(module: ModuleType, evidence: Evidence) -> Check:

@@ -12,11 +12,13 @@ import numpy as np
 import polars as pl
 
 from data.records import LABELS
+from evaluation.asr.labels_on_text import reading_scorecard
+from evaluation.asr.scorecard import asr_scorecard
 from evaluation.behaviour import Probe
+from evaluation.churn.scorecard import churn_scorecard
 from evaluation.gates.evidence import Beside, Evidence, Facts
 from evaluation.gates.params import AsrGate, ChurnGate
-from evaluation.reading import reading_scorecard
-from evaluation.scorecard import Scorecard, asr_scorecard, churn_scorecard
+from evaluation.scorecard import Scorecard
 
 WHEN = "2026-03-01T12:00:00+00:00"
 _WORDS = (

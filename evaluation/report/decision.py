@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from data.files import write_json, write_text
+from evaluation.gates.record import Decision, validate_record
 from evaluation.report.page import page
 
 VERDICTS = {"pass": "passed", "fail": "failed", "no_evidence": "no evidence", "skipped": "skipped"}
@@ -49,3 +52,12 @@ def _side_by_side(
     """(metric, the candidate's estimate, the reference's), None where a side was not measured in it."""
     ours, theirs = candidate["metrics"], reference["metrics"]
     return [(name, ours.get(name), theirs.get(name)) for name in sorted({*ours, *theirs})]
+
+
+def write_decision(decision: Decision, folder: Path) -> tuple[Path, Path]:
+    """Writes <id>.html, then <id>.json, into `folder`; returns (json, html). Raises DecisionError on a bad record."""
+    validate_record(decision.record)
+    page, record = folder / f"{decision.decision_id}.html", folder / f"{decision.decision_id}.json"
+    write_text(page, decision_page(decision.record))
+    write_json(record, decision.record)
+    return record, page

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evaluation.report import words
+from evaluation.report import formatting
 
 FILTERS = (
     "channel",
@@ -39,7 +39,7 @@ def page(template: str, values: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update({name: getattr(words, name) for name in FILTERS})
+    environment.filters.update({name: getattr(formatting, name) for name in FILTERS})
     environment.filters["svg"] = (
         Markup  # our own drawings (charts.py), which escape what they write
     )

@@ -14,6 +14,7 @@ import numpy as np
 
 from data.files import write_text
 from evaluation.experience.worth_hearing import WorthHearingParams
+from evaluation.report.artefacts import UNREADABLE, NotThere, Shelf
 from evaluation.report.page import page
 from evaluation.report.sections import (
     arrival,
@@ -27,7 +28,6 @@ from evaluation.report.sections import (
     worth,
 )
 from evaluation.report.sections.headline import headline
-from evaluation.report.shelf import UNREADABLE, NotThere, Shelf
 
 PAGE = "report/index.html"
 MARKUP_BYTES = 1_000_000  # room kept for everything that is not audio

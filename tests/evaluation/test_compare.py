@@ -6,15 +6,9 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from evaluation.compare import (
-    CompareError,
-    DifferentDataError,
-    RunView,
-    compare,
-    comparison_page,
-    print_comparison,
-)
+from evaluation.compare import CompareError, DifferentDataError, RunView, compare
 from evaluation.gates import examples
+from evaluation.report.comparison import comparison_page, print_comparison
 
 
 def a_run(run_id: str, card=None, data_hash: str = "d1", metrics=None, **params) -> RunView:

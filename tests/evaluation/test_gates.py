@@ -9,16 +9,12 @@ import pytest
 
 from data.params import ParamsError, section
 from evaluation.gates import examples
-from evaluation.gates.decide import (
-    DecisionError,
-    check_modules,
-    read_decision,
-    validate_record,
-    write_decision,
-)
+from evaluation.gates.decide import check_modules
 from evaluation.gates.evidence import Check
 from evaluation.gates.params import AsrGate, GateParams
+from evaluation.gates.record import DecisionError, read_decision, validate_record
 from evaluation.gates.unproven import lacks_proof
+from evaluation.report.decision import write_decision
 from tests.judging import NOW, judged
 
 CHECKS = {module.NAME: module for module in check_modules()}

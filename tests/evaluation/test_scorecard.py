@@ -9,8 +9,10 @@ import polars as pl
 import pytest
 
 from data.files import write_table
+from evaluation.asr.scorecard import asr_scorecard
+from evaluation.churn.scorecard import churn_scorecard
 from evaluation.gates import examples
-from evaluation.scorecard import ScorecardError, asr_scorecard, churn_scorecard, gain, load, pair
+from evaluation.scorecard import ScorecardError, gain, load, pair
 
 AT = "2026-03-01T12:00:00+00:00"
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from data.speech.transcripts import Word
+from evaluation.asr.test_sets import exams
+from evaluation.metrics.word_correctness import judged_words
 from evaluation.params import EvaluationParams
-from flows.hearing import exams, judged_words
 from models.asr.transcript import Transcript
 from tests.speaking import a_manifest
 

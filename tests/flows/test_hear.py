@@ -14,7 +14,7 @@ from data.audio import to_wav_bytes
 from data.files import write_json
 from data.simulator.voice import Synthesizer, voices
 from evaluation.gates import examples
-from evaluation.gates.decide import write_decision
+from evaluation.report.decision import write_decision
 from evaluation.scorecard import Scorecard
 from flows import judging
 from flows.runtime.context import RunContext

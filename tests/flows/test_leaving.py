@@ -11,6 +11,7 @@ import polars as pl
 from data.features import features
 from data.features.features import FeatureParams
 from data.records import OUTCOMES
+from evaluation.churn import scoring
 from flows import leaving
 from models.churn.model import ChurnModel
 from tests.training.test_churn_training import QUICK, Notes, a_table
@@ -27,7 +28,7 @@ def test_a_history_shorter_than_a_horizon_is_scored_at_the_others(tmp_path):
     model = Path(train(replace(QUICK, epochs=0), table, tmp_path, Notes())["model"])
     now = datetime(2026, 6, 1, tzinfo=UTC)
     cards = {
-        who: leaving.score(table, path, who, who, HORIZONS, 0, now, None)
+        who: scoring.score(table, path, who, who, HORIZONS, 0, now, None)
         for who, path in (("life table", None), ("candidate", model))
     }
     assert {"brier_30", "brier_90"} <= set(cards["candidate"].metrics)

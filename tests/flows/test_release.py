@@ -10,7 +10,7 @@ import pytest
 
 from data.files import read_json, write_json
 from evaluation.gates import examples
-from evaluation.gates.decide import write_decision
+from evaluation.report.decision import write_decision
 from flows import approving, judging, notices
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params

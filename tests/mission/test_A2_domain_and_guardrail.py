@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.asr.test_sets import examine, exams
 from evaluation.gates import examples
-from evaluation.gates.decide import Decision
 from evaluation.gates.evidence import Beside, Check
+from evaluation.gates.record import Decision
 from evaluation.params import EvaluationParams
 from evaluation.scorecard import Scorecard, gain, load
-from flows.hearing import examine, exams
 from tests.judging import judged
 from tests.speaking import a_manifest
 from training.asr import AsrTraining, finetune

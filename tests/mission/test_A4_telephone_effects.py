@@ -12,9 +12,9 @@ import pytest
 
 from data.files import read_json
 from data.speech.telephone import EFFECTS, Telephony
+from evaluation.asr.test_sets import examine, exams
 from evaluation.params import EvaluationParams
 from evaluation.scorecard import Scorecard, load
-from flows.hearing import examine, exams
 from tests.speaking import a_manifest
 from training.speech import SAMPLE_RATE_HZ, Augmentation, augment, collate
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from data.files import read_json
-from evaluation.treatment import chosen_by, compare_with_truth
+from evaluation.churn.treatment import chosen_by, compare_with_truth
 from flows.treating import SCHEMA, treat
 from models.churn.treatment import TreatmentParams
 from models.churn.uplift import UpliftModel

@@ -6,10 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from evaluation.asr.scorecard import asr_scorecard
 from evaluation.gates import examples
 from evaluation.gates.checks import better
 from evaluation.gates.params import AsrGate
-from evaluation.scorecard import Ratio, Scorecard, asr_scorecard, gain
+from evaluation.scorecard import Ratio, Scorecard, gain
 from tests.judging import NOW, judged
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from data.records import Contact, Customer, Recording, frame
 from data.speech.utterances import CIRCUMSTANCES, recordings_of
+from evaluation.asr.scorecard import asr_scorecard
 from evaluation.gates import examples
-from evaluation.scorecard import asr_scorecard
 from evaluation.slices import slice_gains
 from tests.judging import NOW, judged
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from evaluation.asr.scorecard import asr_scorecard
 from evaluation.gates import examples
 from evaluation.gates.checks import critical_words
-from evaluation.scorecard import Scorecard, asr_scorecard
+from evaluation.scorecard import Scorecard
 from tests.judging import judged
 
 

@@ -9,10 +9,10 @@ import pytest
 from data.files import write_json
 from data.labelling import label
 from data.records import Contact, Turn, frame
+from evaluation.asr.labels_on_text import heard_turns, reading_scorecard
+from evaluation.asr.scorecard import asr_scorecard
 from evaluation.gates import examples
 from evaluation.gates.evidence import Beside
-from evaluation.reading import heard_turns, reading_scorecard
-from evaluation.scorecard import asr_scorecard
 from flows import judging, marker, probing
 from flows.graph import BY_NAME
 from flows.runtime.context import RunContext

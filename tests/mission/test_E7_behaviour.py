@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evaluation.behaviour import asr_probes, churn_probes
+from evaluation.asr.probes import asr_probes
+from evaluation.churn.probes import churn_probes
 from evaluation.gates import examples
 from tests.judging import judged
 

@@ -11,7 +11,9 @@ import pytest
 from rich.console import Console
 
 from evaluation.gates import examples
-from evaluation.gates.decide import SCHEMA, check_modules, read_decision, write_decision
+from evaluation.gates.decide import check_modules
+from evaluation.gates.record import SCHEMA, read_decision
+from evaluation.report.decision import write_decision
 from flows.inspect import decisions
 from models.registry.ledger import decision_id
 from tests.judging import NOW, judged

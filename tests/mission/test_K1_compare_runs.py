@@ -5,8 +5,9 @@ from io import StringIO
 
 from rich.console import Console
 
-from evaluation.compare import RunView, compare, comparison_page, print_comparison
+from evaluation.compare import RunView, compare
 from evaluation.gates import examples
+from evaluation.report.comparison import comparison_page, print_comparison
 
 
 def _runs() -> list[RunView]:

@@ -11,7 +11,7 @@ from socket import socket
 import pytest
 
 from evaluation.gates import examples
-from evaluation.gates.decide import write_decision
+from evaluation.report.decision import write_decision
 from flows import approving
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params

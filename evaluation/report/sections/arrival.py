@@ -10,8 +10,8 @@ import polars as pl
 
 from data.records import CHANNELS, TABLES
 from data.splits import SPLITS
-from evaluation.report.shelf import NotThere, Shelf
-from evaluation.report.words import several, title
+from evaluation.report.artefacts import NotThere, Shelf
+from evaluation.report.formatting import several, title
 
 
 def came_in(shelf: Shelf) -> dict[str, Any]:

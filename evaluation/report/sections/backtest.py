@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from evaluation.report.artefacts import Shelf
 from evaluation.report.sections.people import horizon, nearest
-from evaluation.report.shelf import Shelf
 
 COLUMNS = {
     "brier": "Brier score",

@@ -10,10 +10,10 @@ import polars as pl
 from evaluation.metrics.bootstrap import ratio_of_sums
 from evaluation.metrics.churn import known_by, risk_columns
 from evaluation.report import charts
+from evaluation.report.artefacts import NotThere, Shelf
+from evaluation.report.formatting import sentence, several, share, title
 from evaluation.report.sections.hearing import card
 from evaluation.report.sections.people import horizon, nearest, scores
-from evaluation.report.shelf import NotThere, Shelf
-from evaluation.report.words import sentence, several, share, title
 from evaluation.scorecard import Estimate, Scorecard, ScorecardError, gain
 
 PREDICTIONS = "scorecards/churn/predictions.parquet"  # customer_id, as_of, event, time_days, risk_… of test customers

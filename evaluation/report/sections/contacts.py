@@ -9,8 +9,8 @@ import polars as pl
 
 from data.features.features import FRICTIONS
 from evaluation.experience.worth_hearing import marks, plain_mark
-from evaluation.report.shelf import Shelf
-from evaluation.report.words import title
+from evaluation.report.artefacts import Shelf
+from evaluation.report.formatting import title
 
 LIKELY = 0.5  # a mark counts as there from this probability on
 

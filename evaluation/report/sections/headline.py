@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from evaluation.report.words import count, duration, listing, plain, sentence, several, share
+from evaluation.report.formatting import count, duration, listing, plain, sentence, several, share
 
 LEAVERS_DAYS = 90  # how many will leave is told for the horizon nearest to this one
 

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 
 from evaluation.report import charts
-from evaluation.report.shelf import NotThere, Shelf
-from evaluation.report.words import count, differences, sentence, title
+from evaluation.report.artefacts import NotThere, Shelf
+from evaluation.report.formatting import count, differences, sentence, title
 from evaluation.scorecard import Scorecard, ScorecardError, gain, load
 
 CARDS = ("scorecards/{kind}-{side}.json", "scorecards/{kind}/{side}.json")

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from evaluation.metrics.churn import risk_columns
-from evaluation.report.shelf import NotThere, Shelf
+from evaluation.report.artefacts import NotThere, Shelf
 
 
 def scores(shelf: Shelf) -> pl.DataFrame:

@@ -6,8 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from evaluation.report.shelf import Shelf
-from evaluation.treatment import POLICIES, compare_with_truth
+from evaluation.churn.treatment import POLICIES, compare_with_truth
+from evaluation.report.artefacts import Shelf
 from models.churn.treatment import TreatmentParams
 
 NAMES = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from evaluation.gates.decide import read_decision
-from evaluation.report.shelf import UNREADABLE, NotThere, Shelf
-from evaluation.report.words import listing, title
+from evaluation.gates.record import read_decision
+from evaluation.report.artefacts import UNREADABLE, NotThere, Shelf
+from evaluation.report.formatting import listing, title
 
 NAMES = {"asr": "Recogniser", "churn": "Churn network", "reader": "Contact reader"}
 WANTED = ("name", "verdict", "summary", "page", "decided_by", "decided_at", "decision_id")

@@ -13,9 +13,9 @@ from data.timeline import best_text
 from evaluation.experience.worth_hearing import RANDOM, WorthHearingParams, worth_hearing
 from evaluation.metrics.churn import risk_columns
 from evaluation.report import clips
+from evaluation.report.artefacts import NotThere, Shelf
+from evaluation.report.formatting import several
 from evaluation.report.sections.people import horizon, nearest, scores
-from evaluation.report.shelf import NotThere, Shelf
-from evaluation.report.words import several
 
 ReadAudio = Callable[[str], tuple[np.ndarray, int]]
 ORIGINS = {

@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from evaluation.churn.scorecard import churn_scorecard
 from evaluation.metrics.churn_slices import LEAST_CUSTOMERS, LEAST_LEAVERS, calibration_by_slice
-from evaluation.scorecard import churn_scorecard, load
+from evaluation.scorecard import load
 from tests.evaluation.test_churn_metrics import predictions
 
 

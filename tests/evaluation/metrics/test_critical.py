@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from evaluation.asr.scorecard import asr_scorecard
 from evaluation.metrics.critical import CLASSES, Heard, classes_with, critical_words
 from evaluation.metrics.english import comparable
-from evaluation.scorecard import asr_scorecard
 
 
 def heard(said: str, written: str) -> dict[str, Heard]:

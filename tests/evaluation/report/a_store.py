@@ -25,12 +25,15 @@ from data.speech.shards import contents
 from data.splits import SplitParams, customer_splits, split
 from data.text import normalise
 from data.validation.rejects import write_quarantine
-from evaluation.gates.decide import decide, write_decision
+from evaluation.asr.scorecard import asr_scorecard
+from evaluation.churn.scorecard import churn_scorecard
+from evaluation.gates.decide import decide
 from evaluation.gates.evidence import Facts
 from evaluation.gates.params import GateParams
 from evaluation.metrics.churn import attainable_skill, point_metrics
 from evaluation.metrics.churn_references import kaplan_meier
-from evaluation.scorecard import Scorecard, asr_scorecard, churn_scorecard
+from evaluation.report.decision import write_decision
+from evaluation.scorecard import Scorecard
 
 NOW = datetime(2026, 7, 1, 6, 30, tzinfo=UTC)
 HORIZONS = (30, 90, 180, 365)

@@ -22,8 +22,8 @@ from data.files import read_json, read_tables, write_json, write_table
 from data.params import ParamsError, section
 from evaluation.experience.worth_hearing import WorthHearingParams
 from evaluation.metrics.churn import attainable_skill
+from evaluation.report.formatting import count, plain, share
 from evaluation.report.run import ReportParams, write_report
-from evaluation.report.words import count, plain, share
 from evaluation.scorecard import gain, load
 from tests.evaluation.report.a_store import NOW, decoded, delivered, walk
 

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from data.files import write_json, write_table
+from evaluation.churn.treatment import compare, compare_with_truth, gains_by_fifth
 from evaluation.report.run import ReportParams, write_report
-from evaluation.treatment import compare, compare_with_truth, gains_by_fifth
 from models.churn.treatment import TreatmentParams
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 
 from evaluation.report.charts import axis
 from evaluation.report.clips import choose
-from evaluation.report.words import (
+from evaluation.report.formatting import (
     clock,
     count,
     day,

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from datetime import date
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from data.features.features import targets
+from data.files import write_table
 from evaluation.metrics.churn import PAPER, churn_metrics, horizon_days, risk_columns
 from evaluation.metrics.churn_profit import Campaign
+
+if TYPE_CHECKING:
+    from data.features.features import FeatureParams
 
 
 def matured(
@@ -66,3 +73,34 @@ def matured(
                 }
             )
     return found
+
+
+def keep_scores(folder: Path, scores: pl.DataFrame, model: str) -> None:
+    """Keeps what was predicted for the day that its horizons have passed: one file an as-of date and model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for (day,), rows in scores.group_by("as_of"):
+        name = f"{day}-{hashlib.sha256(model.encode()).hexdigest()[:12]}.parquet"
+        write_table(
+            folder / name, rows.select(pl.lit(model).alias("model"), pl.all()).sort("customer_id")
+        )
+
+
+def matured_scores(
+    folder: Path,
+    tables: Mapping[str, pl.DataFrame],
+    params: FeatureParams,
+    seed: int,
+    campaign: Campaign,
+) -> list[dict[str, Any]]:
+    """How the scores kept in `folder` have turned out, by model and horizon (see `matured`); [] where none are."""
+    from data.features.features import is_dated, of_event, snapshot
+
+    files = sorted(folder.glob("*.parquet"))
+    if not files or not is_dated(tables["outcomes"], params):
+        return []
+    scored = pl.concat([pl.read_parquet(file) for file in files], how="diagonal")
+    outcomes = of_event(tables["outcomes"], params).unique(
+        "customer_id", keep="first", maintain_order=True
+    )
+    today = snapshot(tables["outcomes"], tables["contacts"], params)
+    return matured(scored, outcomes, today, seed, params.lead_days, campaign)

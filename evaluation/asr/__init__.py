@@ -1,0 +1,1 @@
+"""Evaluation of recognisers: test sets, scorecard, behaviour tests, labels on their text."""

@@ -1,0 +1,1 @@
+"""Evaluation of churn models: scorecard, scoring, matured outcomes, treatment policies."""

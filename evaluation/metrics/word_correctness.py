@@ -1,0 +1,37 @@
+"""Which recognised words are right, by alignment with what people transcribed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data.text import normalise
+from evaluation.metrics.wer import alignment
+
+if TYPE_CHECKING:
+    from models.asr.transcript import Transcript
+
+
+def judged_words(
+    rows: Sequence[Mapping[str, Any]], heard: Sequence[Transcript]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of every word heard: its confidence, whether it was said there, and the call it is from.
+
+    Words count as said once normalised, so "Yes," may stand for "yes" and "20" for "twenty"; what has no letters is
+    left out.
+    """
+    scores, right, calls = [], [], []
+    for row, transcript in zip(rows, heard, strict=True):
+        plain = [normalise(word.text).split() for word in transcript.words]
+        pairs = alignment(
+            normalise(row["text"]), " ".join(part for parts in plain for part in parts)
+        )
+        met = iter([said == part for said, part in pairs if part is not None])
+        for word, parts in zip(transcript.words, plain, strict=True):
+            if parts:
+                scores.append(word.confidence)
+                right.append(sum(next(met) for _ in parts) == len(parts))
+                calls.append(str(row.get("contact_id") or row["audio_filepath"]))
+    return np.array(scores, float), np.array(right, bool), np.array(calls, str)

@@ -1,0 +1,1 @@
+"""Evaluation of contact readers: test set, scorecard, behaviour tests."""

@@ -1,0 +1,127 @@
+"""The held-out contacts of the reader, and its scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from data.labelling.complete import ReadingParams, complete
+from data.labelling.scheme import SCHEME
+
+if TYPE_CHECKING:
+    from evaluation.scorecard import Scorecard
+
+
+BALANCE = "class balance"  # the reference before there is a champion: knows how common a value is, but does not read
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Held-out contacts with the words people wrote or said in them, and what the label model believes of each."""
+
+    contacts: pl.DataFrame
+    turns: pl.DataFrame
+    beliefs: pl.DataFrame
+
+
+def _exam(contacts: pl.DataFrame, turns: pl.DataFrame, beliefs: pl.DataFrame) -> Exam:
+    contacts = contacts.join(turns, on="contact_id", how="semi").sort("contact_id")
+    return Exam(
+        contacts,
+        turns.join(contacts, on="contact_id", how="semi"),
+        beliefs.join(contacts, on="contact_id", how="semi"),
+    )
+
+
+def hash_again(beliefs: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> str:
+    """The hash of the exam that `beliefs` (as `kept`) and the tables of its dataset make."""
+    from evaluation.reader.scorecard import hash_of
+
+    contacts = tables["contacts"].join(beliefs, on="contact_id", how="semi")
+    again = _exam(contacts, tables["turns"], beliefs)
+    return hash_of(again.turns, again.beliefs)
+
+
+def score(
+    asked: Exam,
+    model: Path | None,
+    name: str,
+    bundle_sha256: str,
+    balance: Mapping[str, np.ndarray],
+    seed: int,
+    now: datetime,
+    params: ReadingParams = ReadingParams(),
+    truth: Path | None = None,
+) -> Scorecard:
+    """Scores the bundle at `model` (None: the class `balance`, [values] a label) on an exam.
+
+    With the simulator's `truth` the facts tell how often the rules, the reader and both together were right.
+    """
+    from evaluation.reader.scorecard import (
+        hash_of,
+        likeliest,
+        reader_scorecard,
+        right_share,
+        truth_labels,
+    )
+    from models.reader.model import Reader
+
+    facts: dict[str, Any] = {}
+    if model is None:
+        chances = {
+            label: np.tile(share, (asked.contacts.height, 1)) for label, share in balance.items()
+        }
+    else:
+        reader = Reader.load(model)
+        chances, familiar = reader.probabilities(asked.contacts, asked.turns)
+        facts = {"parameters": reader.parameters, "familiar": float(familiar.mean())}
+        if truth is not None and truth.is_file():
+            true, read = (
+                truth_labels(pl.read_parquet(truth)),
+                reader.beliefs_of(asked.contacts, chances, familiar),
+            )
+            rules = likeliest(asked.beliefs)
+            given = {
+                "rules": rules,
+                "reader": likeliest(read),
+                "together": complete(rules, asked.beliefs, read, params),
+            }
+            facts["truth"] = {
+                who: right_share(labels, true, asked.contacts, seed)
+                for who, labels in given.items()
+            }
+    return reader_scorecard(
+        name,
+        hash_of(asked.turns, asked.beliefs),
+        asked.contacts,
+        asked.beliefs,
+        chances,
+        SCHEME,
+        seed,
+        now.isoformat(),
+        bundle_sha256,
+        facts,
+    )
+
+
+def balance_of(beliefs: pl.DataFrame) -> dict[str, np.ndarray]:
+    """The mean belief in each value, label by label, over all contacts; equal where nothing is believed."""
+    mean = {
+        (label, value): share
+        for label, value, share in beliefs.group_by("label", "value")
+        .agg(pl.col("probability").mean())
+        .iter_rows()
+    }
+    found = {}
+    for label, values in SCHEME.items():
+        shares = np.array([mean.get((label, value), 0.0) for value in values])
+        found[label] = (
+            shares / shares.sum() if shares.sum() > 0 else np.full(len(values), 1 / len(values))
+        )
+    return found
