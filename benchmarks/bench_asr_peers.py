@@ -38,10 +38,10 @@ from models.asr.decoding import LANGUAGE, Decoding
 from models.asr.language import Text
 from models.asr.load import load
 from models.asr.nemo import restore
-from training.asr import AsrTraining, finetune, save
-from training.base_speech import held_out
-from training.speech import Augmentation
-from training.text_adaptation import TextAdaptation, adapt
+from training.asr.base_speech import held_out
+from training.asr.finetune import AsrTraining, finetune, save
+from training.asr.speech import Augmentation
+from training.asr.text_adaptation import TextAdaptation, adapt
 
 ROOT = Path(__file__).resolve().parent.parent
 SETS = ("barista", "spoken_digits", "asterisk_prompts")

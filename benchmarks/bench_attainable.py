@@ -29,8 +29,8 @@ from data.splits import SplitParams, customer_splits, split
 from evaluation.metrics.churn import attainable_skill
 from evaluation.metrics.churn_references import logistic
 from models.churn.model import ChurnModel, feature_columns
-from training.churn import ChurnTraining, train
-from training.table import Unrecorded
+from training.churn.table import Unrecorded
+from training.churn.train import ChurnTraining, train
 
 
 def true_labels(contacts: pl.DataFrame) -> pl.DataFrame:

@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 from data.speech.telephone import EFFECTS, Telephony
-from training.speech import SAMPLE_RATE_HZ, Augmentation, augment, collate
+from training.asr.speech import SAMPLE_RATE_HZ, Augmentation, augment, collate
 
 MIXTURE = {
     "room": 0.05,

@@ -59,8 +59,8 @@ def keepline(parts: Parts, seed: int) -> np.ndarray:
     from dataclasses import replace
 
     from models.churn.model import ChurnModel
-    from training.churn import TABLE, train
-    from training.table import Unrecorded, frame_of
+    from training.churn.table import Unrecorded, frame_of
+    from training.churn.train import TABLE, train
 
     def known(side: str) -> pl.DataFrame:
         frame = parts[side]

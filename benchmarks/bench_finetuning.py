@@ -35,7 +35,7 @@ AVERAGES = {
 
 def batching(utterances: int, buckets: int) -> dict[str, Any]:
     """One pass over `utterances` of log-normal length, 60 s a batch."""
-    from training.batches import passes
+    from training.asr.batches import passes
 
     rng = np.random.default_rng(0)
     frames = (np.clip(rng.lognormal(1.2, 0.6, utterances), 0.3, 20) * 16000).astype(np.int64)
@@ -63,7 +63,7 @@ def reading(utterances: int) -> dict[str, Any]:
     """A manifest of `utterances` whose audio stays in its files."""
     import soundfile
 
-    from training.manifest import Account, Limits, read_manifest
+    from training.asr.manifest import Account, Limits, read_manifest
 
     with tempfile.TemporaryDirectory() as folder:
         soundfile.write(Path(folder) / "a.wav", np.zeros(64000), 16000)
@@ -108,11 +108,11 @@ def fresh(call: str) -> dict[str, Any]:
 def weights(real: Path, base: Path, steps: int, seconds: float) -> dict[str, Any]:
     """Fine-tunes on barista orders once; the last weights and each average of the way there are scored alike."""
     from models.asr.recognizer import Recognizer
-    from training.asr import AsrTraining, batches, fit_settings, prepare, wer
-    from training.base_speech import held_out_speakers
-    from training.fit import _take_into_average, fit
-    from training.manifest import Account, Limits, read_manifest
-    from training.speech import Augmentation
+    from training.asr.base_speech import held_out_speakers
+    from training.asr.finetune import AsrTraining, batches, fit_settings, prepare, wer
+    from training.asr.fit import _take_into_average, fit
+    from training.asr.manifest import Account, Limits, read_manifest
+    from training.asr.speech import Augmentation
 
     rows = [
         json.loads(line)

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data.labelling import SCHEME
 from evaluation.metrics.bootstrap import paired_difference, ratio_of_sums
-from training.reader import Lesson, ReaderTraining, lesson, train
+from training.reader.train import Lesson, ReaderTraining, lesson, train
 
 # Set beforehand for short texts of many intents; nothing was tried on a test side.
 INTENTS = ReaderTraining(bits=16, width=96, epochs=15, batch_size=64, misheard_share=0.0)

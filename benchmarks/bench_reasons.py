@@ -28,8 +28,8 @@ from data.simulator import SimulatorParams, simulate
 from data.sources import read
 from data.splits import SplitParams, customer_splits, split
 from models.churn.model import ChurnModel, feature_columns
-from training.backtest import Unrecorded
-from training.churn import ChurnTraining, train
+from training.churn.backtest import Unrecorded
+from training.churn.train import ChurnTraining, train
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from models.asr.language import LanguageTraining, Text, learn
 from models.asr.load import load
 from models.asr.recognizer import Recognizer
 from models.asr.transcript import Transcript
-from training.text_adaptation import TextAdaptation, adapt
+from training.asr.text_adaptation import TextAdaptation, adapt
 
 TERMS = ("espresso", "cappuccino", "americano")
 

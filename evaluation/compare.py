@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from evaluation.metrics.bootstrap import Interval
 from evaluation.scorecard import Estimate, Scorecard, ScorecardError, gain, pair
 from evaluation.slices import SliceGain, slice_gains
-
-if TYPE_CHECKING:
-    pass
 
 _PRIMARY = {"asr": "wer", "churn": "brier", "reader": "log_loss"}
 _WHOLE = {

@@ -16,8 +16,8 @@ from flows.runtime.settings import ROOT
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
     from models.asr.language import Text
-    from training.asr import AsrTraining
-    from training.text_adaptation import TextAdaptation
+    from training.asr.finetune import AsrTraining
+    from training.asr.text_adaptation import TextAdaptation
 
 
 def texts(context: RunContext) -> list[Text]:
@@ -26,7 +26,7 @@ def texts(context: RunContext) -> list[Text]:
     Nothing of validation or test contacts is among it.
     """
     from models.asr.language import Text
-    from training.text_adaptation import read_terms
+    from training.asr.text_adaptation import read_terms
 
     params = context.params.adaptation
     splits = pl.read_parquet(context.path("splits.parquet"))
@@ -53,8 +53,8 @@ def texts(context: RunContext) -> list[Text]:
 
 def with_spoken(context: RunContext, training: AsrTraining, progress: Progress) -> AsrTraining:
     """`training` with the texts in simulated voices mixed in, if adaptation.spoken asks for any."""
-    from training.asr import ExtraSpeech
-    from training.text_adaptation import speak
+    from training.asr.finetune import ExtraSpeech
+    from training.asr.text_adaptation import speak
 
     params = context.params.adaptation
     if not params.spoken:
@@ -80,7 +80,7 @@ def adapt(context: RunContext, model: Path, progress: Progress) -> dict[str, Any
     tells a person what became of texts, terms and boosts.
     """
     from models.asr.decoding import FILES
-    from training.text_adaptation import adapt
+    from training.asr.text_adaptation import adapt
 
     params, found = context.params.adaptation, {}
     if params.decoding.mode != "greedy":

@@ -24,7 +24,7 @@ SHOWN = ("brier", "auc", "c_index", "average_precision", "lift_10", "calibration
 
 def backtest(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Writes backtest.json and the predictions behind it, as one MLflow run with a step a fold."""
-    from training.backtest import MODEL, backtest
+    from training.churn.backtest import MODEL, backtest
     from training.tracking import start_or_resume
 
     params, settings = context.params, context.settings
@@ -75,7 +75,7 @@ def show(console: Console, store: Path | None) -> None:
     """Runs the step, or takes what it left, and prints a table a horizon: folds below each other, then all of them."""
     from flows.runtime.context import load_context
     from flows.wiring import run_step
-    from training.backtest import LIFE_TABLE, MODEL
+    from training.churn.backtest import LIFE_TABLE, MODEL
 
     found, _ = run_step(load_context(store), "backtest", console)
     for risk in found["pooled"]["metrics"][MODEL]:

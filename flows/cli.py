@@ -481,7 +481,7 @@ def base_train(
     from flows.runtime.params import read_params
     from flows.runtime.progress import bar
     from flows.runtime.settings import from_environment
-    from training.base import train_base
+    from training.asr.base import train_base
 
     settings = from_environment()
     with bar(console, "training the base") as progress:

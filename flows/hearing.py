@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from data.audio import AudioError
 from data.files import atomic
 from data.speech.manifests import rows_of
-from data.speech.transcripts import roles_of
-from evaluation.metrics.word_correctness import judged_words
 from flows.runtime.settings import ROOT
 
 if TYPE_CHECKING:
-    from models.asr.segments import Segmentation
+    pass
 
 
 def base_of(name: str, folder: Path) -> Path:
@@ -40,41 +33,3 @@ def smoke_sample(manifest: Path) -> Path:
     return (
         manifest.parent / max(rows_of(manifest), key=lambda row: row["duration"])["audio_filepath"]
     )
-
-
-def calibrate(
-    model: Path,
-    calls: Sequence[Mapping[str, Any]],
-    read_audio: Callable[[str], tuple[np.ndarray, int]],
-    segmentation: Segmentation,
-    exports: Path,
-) -> dict[str, Any]:
-    """Writes confidence.json beside the `.nemo`, fitted on words of held-out `calls` (see `told`), as calls are heard.
-
-    Whole sides are compared with all that was typed of them, so that words heard where nobody speaks count as wrong.
-    Calls that cannot be decoded are left out. Where there are too few words there is no calibration, which is said.
-    """
-    from models.asr import confidence
-    from models.asr.load import load
-    from models.asr.transcript import Transcript
-
-    path = model.with_name(confidence.FILE)
-    path.unlink(missing_ok=True)
-    recognizer = load(model, exports)
-    rows, heard = [], []
-    for call in calls:
-        try:
-            turns = recognizer.transcribe_call(
-                *read_audio(call["contact_id"]), roles_of(call), segmentation
-            )
-        except AudioError:
-            continue
-        words = [word for turn in turns if turn.role == "customer" for word in turn.words]
-        rows.append(call)
-        heard.append(Transcript(" ".join(word.text for word in words), words, 0.0))
-    try:
-        fitted = confidence.fit(*judged_words(rows, heard))
-    except confidence.CalibrationError as error:
-        return {"calibrated": False, "says": str(error)}
-    confidence.save(path, fitted)
-    return {"calibrated": True, "calls": len(rows), **asdict(fitted)}

@@ -18,7 +18,7 @@ from models.reader.labels import with_reader
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
     from models.reader.model import Reader
-    from training.reader import Lesson
+    from training.reader.train import Lesson
 
 PROBED = 200  # held-out contacts whose words are changed
 
@@ -35,7 +35,7 @@ def words(context: RunContext) -> tuple[pl.DataFrame, pl.DataFrame]:
 def lessons(context: RunContext) -> dict[str, Lesson]:
     """What the train and valid customers said, with the label model's beliefs about it."""
     from data.splits import customer_splits
-    from training.reader import lesson
+    from training.reader.train import lesson
 
     contacts, turns = words(context)
     beliefs = pl.read_parquet(context.path("beliefs.parquet"))

@@ -20,7 +20,7 @@ from flows.runtime.progress import bar
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
-    from training.churn import ChurnTraining
+    from training.churn.train import ChurnTraining
     from training.tracking import Run
 
 EXPERIMENT = "keepline-search"
@@ -28,7 +28,7 @@ EXPERIMENT = "keepline-search"
 
 def search(console: Console, kind: str, trials: int, store: Path | None) -> None:
     """Runs the search, or goes on with it, until it has `trials` trials, and prints the best settings."""
-    from training.search import search
+    from training.churn.search import search
 
     if kind != "churn":
         raise ValueError(

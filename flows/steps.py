@@ -33,6 +33,7 @@ from evaluation.reader import test_set
 from flows import hearing, judging, leaving, reading, transcribing
 from flows.runtime.context import RunContext
 from flows.runtime.settings import ROOT
+from training.asr import calibration
 
 # --- what we know ---
 
@@ -149,7 +150,7 @@ def train_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     from data.leaks import assert_manifests_apart
     from flows import adapting
     from models.asr.decoding import FILES
-    from training.asr import finetune
+    from training.asr.finetune import finetune
 
     params, speech, work = context.params.asr, context.path("speech"), context.path("asr/work")
     base = hearing.base_of(params.base, context.path("asr"))
@@ -183,7 +184,7 @@ def train_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     found |= {"adaptation": adapting.adapt(context, work / "model.nemo", progress)}
     calls = utterances.told(read_tables(context.path("clean")), splits, "valid")
     found |= {
-        "confidence": hearing.calibrate(
+        "confidence": calibration.calibrate(
             work / "model.nemo",
             calls,
             context.decoded(),
@@ -331,7 +332,7 @@ def label(context: RunContext, progress: Progress) -> dict[str, Any]:
 def train_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Trains the contact reader as one MLflow run and leaves it as the bundle reader/bundle."""
     from data.labelling.scheme import SCHEME
-    from training.reader import train
+    from training.reader.train import train
 
     params, work = context.params.reader, context.path("reader/work")
     with judging.training_run(context, "reader", asdict(params)) as run:
@@ -431,7 +432,7 @@ def features(context: RunContext, progress: Progress) -> dict[str, Any]:
 def train_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Trains the churn network as one MLflow run and leaves it as the bundle churn/bundle."""
     from data.leaks import assert_customers_apart
-    from training.churn import train
+    from training.churn.train import train
 
     params, work = context.params.churn, context.path("churn/work")
     rows = pl.read_parquet(context.path("features.parquet"))

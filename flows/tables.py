@@ -43,7 +43,7 @@ def fit_table(
     from evaluation.metrics.churn import churn_metrics
     from models.registry.bundle import write_bundle
     from models.registry.signing import sign_folder
-    from training.table import TableFit, fit_table, suspect_rows
+    from training.churn.table import TableFit, fit_table, suspect_rows
 
     out = out or Path(f"{file.stem}.model")
     frame = plain_table.read(file)
@@ -108,7 +108,7 @@ def score_table(console: Console, model: Path, file: Path, out: Path | None) -> 
     from evaluation.metrics.churn import churn_metrics
     from models.churn.model import ChurnModel
     from models.registry.bundle import verify_bundle
-    from training.table import frame_of
+    from training.churn.table import frame_of
 
     folder = model / "model" if (model / "model").is_dir() else model
     verify_bundle(folder, from_environment().public_key)

@@ -58,8 +58,8 @@ def treat(
     `churn_model` is the bundle in office; without one the risk is that of the untreated in the log.
     """
     from evaluation.churn.treatment import compare, gains_by_fifth
-    from training.uplift import UpliftError, cross_fit, decisions, fit, usable
-    from training.uplift import summary as learned_from
+    from training.churn.uplift import UpliftError, cross_fit, decisions, fit, usable
+    from training.churn.uplift import summary as learned_from
 
     prices = (
         tables["customers"]

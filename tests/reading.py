@@ -12,7 +12,7 @@ from data.labelling import SCHEME, label
 from data.simulator import SimulatorParams, simulate
 from data.sources import read
 from models.reader.model import Reader
-from training.reader import Lesson, ReaderTraining, lesson, train
+from training.reader.train import Lesson, ReaderTraining, lesson, train
 
 SMALL = ReaderTraining(bits=14, width=32, epochs=8, batch_size=64, max_contacts=1200)
 

@@ -49,7 +49,7 @@ def a_manifest(
 
 def a_network(**changes: Any) -> Any:
     """A fresh NeMo CTC model small enough to learn a little within seconds."""
-    from training.base import BaseTraining, network
+    from training.asr.base import BaseTraining, network
 
     return network(
         BaseTraining(**{"channels": 48, "kernels": (7, 9), "repeat": 1, "dropout": 0.0, **changes})

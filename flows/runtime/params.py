@@ -26,12 +26,12 @@ from evaluation.params import EvaluationParams
 from evaluation.report.run import ReportParams
 from flows.transcribing import HearingParams
 from models.churn.treatment import TreatmentParams
-from training.asr import AsrTraining
-from training.backtest import BacktestParams
-from training.base import BaseTraining
-from training.churn import ChurnTraining
-from training.reader import ReaderTraining
-from training.text_adaptation import TextAdaptation
+from training.asr.base import BaseTraining
+from training.asr.finetune import AsrTraining
+from training.asr.text_adaptation import TextAdaptation
+from training.churn.backtest import BacktestParams
+from training.churn.train import ChurnTraining
+from training.reader.train import ReaderTraining
 
 
 @dataclass(frozen=True)

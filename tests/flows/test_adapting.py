@@ -14,8 +14,8 @@ from flows.demo import remarks
 from flows.runtime.params import read_params
 from models.asr.decoding import FILES, Decoding
 from models.asr.language import Text
-from training.asr import AsrTraining
-from training.text_adaptation import TextAdaptation
+from training.asr.finetune import AsrTraining
+from training.asr.text_adaptation import TextAdaptation
 
 BEAM = Decoding(mode="beam")
 
@@ -100,7 +100,7 @@ def test_what_became_of_words_is_told_on_the_terminal(
     context, tmp_path, monkeypatch, wer_beam, mode, became
 ):
     found = {"mode": mode, "wer_greedy": 0.2, "wer_beam": wer_beam}
-    monkeypatch.setattr("training.text_adaptation.adapt", lambda *_: dict(found))
+    monkeypatch.setattr("training.asr.text_adaptation.adapt", lambda *_: dict(found))
     (tmp_path / "words.txt").write_text("Zyxel\n")
     wanted = context(
         terms=str(tmp_path / "words.txt"), decoding=replace(BEAM, boosts=("Zyxel", "modem"))

@@ -12,10 +12,10 @@ from data.audio import AudioError
 from data.records import RECORDINGS, TURNS
 from data.speech.transcripts import HeardTurn, Word
 from data.speech.utterances import told
-from flows.hearing import calibrate
 from models.asr import load
 from models.asr.confidence import FILE, beside
 from models.asr.segments import Segmentation
+from training.asr.calibration import calibrate
 
 
 def a_table(schema: dict, rows: list[dict]) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from evaluation.churn import scoring
 from flows import leaving
 from models.churn.model import ChurnModel
 from tests.training.test_churn_training import QUICK, Notes, a_table
-from training.churn import train
+from training.churn.train import train
 
 HORIZONS = (30, 90, 180, 365)
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import training.table
 from typer.testing import CliRunner
 
-import training.table
 from data.files import read_json
 from flows.cli import app
 from models.registry.bundle import verify_bundle
-from training.boosting import Boosting
-from training.churn import TABLE
+from training.churn.boosting import Boosting
+from training.churn.train import TABLE
 
 QUICK = replace(TABLE, epochs=4, hidden=16, members=4, boosting=Boosting(rounds=40, depth=3))
 

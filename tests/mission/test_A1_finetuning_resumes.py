@@ -16,7 +16,7 @@ from flows.hearing import base_of
 from models.asr.load import load
 from models.asr.nemo import ModelError
 from tests.speaking import a_hub, a_hybrid_nemo, a_manifest, a_nemo, a_word_piece_nemo
-from training.asr import AsrTraining, finetune
+from training.asr.finetune import AsrTraining, finetune
 from training.tracking import get_run, start_or_resume
 
 ROOT = Path(__file__).resolve().parents[2]

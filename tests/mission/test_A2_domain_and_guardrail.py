@@ -16,8 +16,8 @@ from evaluation.params import EvaluationParams
 from evaluation.scorecard import Scorecard, gain, load
 from tests.judging import judged
 from tests.speaking import a_manifest
-from training.asr import AsrTraining, finetune
-from training.speech import Augmentation
+from training.asr.finetune import AsrTraining, finetune
+from training.asr.speech import Augmentation
 from training.tracking import start_or_resume
 
 BASE = Path(__file__).resolve().parents[2] / "models" / "base" / "keepline-base.nemo"

@@ -10,9 +10,9 @@ import pytest
 
 from models.asr.nemo import restore
 from tests.speaking import a_manifest
-from training import asr
-from training.asr import AsrTraining, evaluate, finetune
-from training.manifest import Account, Limits, read_manifest
+from training.asr import finetune as asr_finetune
+from training.asr.finetune import AsrTraining, evaluate, finetune
+from training.asr.manifest import Account, Limits, read_manifest
 from training.tracking import get_run, start_or_resume
 
 BASE = Path(__file__).resolve().parents[2] / AsrTraining().base
@@ -78,8 +78,10 @@ def test_A3_whichever_wins_its_weights_are_shipped(
     for name in ("last.pt", "best.pt"):
         (tmp_path / name).write_bytes((folder / "work" / name).read_bytes())
     model = restore(BASE)
-    monkeypatch.setattr(asr, "evaluate", lambda path, valid: 0.1 if path.stem == winner else 0.2)
-    figures = asr._choose(model, tmp_path, None)
+    monkeypatch.setattr(
+        asr_finetune, "evaluate", lambda path, valid: 0.1 if path.stem == winner else 0.2
+    )
+    figures = asr_finetune._choose(model, tmp_path, None)
     assert min(figures, key=lambda kind: figures[kind]) == winner
     last = torch.load(tmp_path / "last.pt", weights_only=True)
     expected = {

@@ -16,7 +16,7 @@ from evaluation.asr.test_sets import examine, exams
 from evaluation.params import EvaluationParams
 from evaluation.scorecard import Scorecard, load
 from tests.speaking import a_manifest
-from training.speech import SAMPLE_RATE_HZ, Augmentation, augment, collate
+from training.asr.speech import SAMPLE_RATE_HZ, Augmentation, augment, collate
 
 BASE = Path(__file__).resolve().parents[2] / "models" / "base" / "keepline-base.nemo"
 CONDITIONS = (

@@ -15,8 +15,8 @@ from models.asr.language import Text
 from models.asr.load import load
 from models.asr.nemo import restore
 from models.asr.recognizer import Recognizer
-from training.base_speech import held_out_speakers
-from training.text_adaptation import TextAdaptation, adapt, speak
+from training.asr.base_speech import held_out_speakers
+from training.asr.text_adaptation import TextAdaptation, adapt, speak
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "models" / "base" / "keepline-base.nemo"

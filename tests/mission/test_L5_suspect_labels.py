@@ -11,10 +11,10 @@ import pytest
 
 from data.plain_table import columns_of, identifiers, values_of
 from evaluation.suspects import suspects
-from training.boosting import Boosting
-from training.churn import TABLE
+from training.churn.boosting import Boosting
+from training.churn.table import TableFit, fit_table, suspect_rows
+from training.churn.train import TABLE
 from training.suspects import suspect_labels, suspect_outcomes
-from training.table import TableFit, fit_table, suspect_rows
 
 
 def test_L5_planted_errors_of_a_target_come_up_first(tmp_path):

@@ -19,8 +19,8 @@ from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
 from tests.factories import a_contact, a_customer, an_outcome
 from tests.judging import Shop
-from training.backtest import Unrecorded
-from training.churn import ChurnTraining, train
+from training.churn.backtest import Unrecorded
+from training.churn.train import ChurnTraining, train
 
 SCORED = date(2026, 1, 1)
 PEOPLE = 400

@@ -19,13 +19,21 @@ from models.asr.nemo import ModelError, restore
 from models.asr.recognizer import Recognizer
 from models.asr.transcript import Transcript
 from tests.speaking import WORDS, a_hybrid_nemo, a_manifest, a_nemo, a_network, a_word_piece_nemo
-from training.asr import AsrTraining, ExtraSpeech, batches, finetune, prepare, wer
-from training.devices import DeviceError, kind_of, together
-from training.fit import Fit, TrainingError, _save, fit, learning_rate, weights_left
-from training.layers import encoder_layers, rate_groups
-from training.manifest import ManifestError
-from training.speech import Augmentation, Corpus, augment, collate, cut_anew, speech_in, telephone
-from training.vocabulary import VocabularyError, encoder_of, replace_vocabulary
+from training.asr.devices import DeviceError, kind_of, together
+from training.asr.finetune import AsrTraining, ExtraSpeech, batches, finetune, prepare, wer
+from training.asr.fit import Fit, TrainingError, _save, fit, learning_rate, weights_left
+from training.asr.layers import encoder_layers, rate_groups
+from training.asr.manifest import ManifestError
+from training.asr.speech import (
+    Augmentation,
+    Corpus,
+    augment,
+    collate,
+    cut_anew,
+    speech_in,
+    telephone,
+)
+from training.asr.vocabulary import VocabularyError, encoder_of, replace_vocabulary
 
 SETTINGS = AsrTraining(
     steps=12, batch_duration_s=6.0, warmup_steps=2, valid_steps=6, checkpoint_steps=4, threads=1

@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from evaluation.metrics.churn_profit import Campaign
-from training.backtest import MODEL, BacktestParams, backtest, days_to_examine
-from training.churn import ChurnTraining, ChurnTrainingError
-from training.foresight import known_on
+from training.churn.backtest import MODEL, BacktestParams, backtest, days_to_examine
+from training.churn.foresight import known_on
+from training.churn.train import ChurnTraining, ChurnTrainingError
 
 QUICK = ChurnTraining(
     epochs=2, hidden=8, members=2, min_customers=30, min_events=5, horizons_days=(30, 90, 365)

@@ -15,15 +15,15 @@ import pytest
 from models.asr.load import load
 from models.asr.nemo import restore
 from tests.speaking import a_manifest
-from training.base import BaseTraining, sampler, train_base
-from training.base_speech import (
+from training.asr.base import BaseTraining, sampler, train_base
+from training.asr.base_speech import (
     EVERY_NTH_SPEAKER,
     REAL_SETS,
     held_out_speakers,
     prepare,
     spoken_by_flite,
 )
-from training.devices import DeviceError
+from training.asr.devices import DeviceError
 
 TINY = BaseTraining(
     channels=16,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.batches import Pool, passes
+from training.asr.batches import Pool, passes
 
 FRAMES = np.random.default_rng(0).integers(3200, 160000, 57)
 

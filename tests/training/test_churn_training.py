@@ -18,10 +18,10 @@ from evaluation.metrics.churn_references import kaplan_meier
 from models.churn.encoding import Encoder
 from models.churn.hazard import HazardNetwork
 from models.churn.model import ChurnConfig, ChurnModel, describe_columns
-from training.additive import fit_additive
-from training.boosting import Boosting
-from training.churn import ChurnTraining, ChurnTrainingError, train
-from training.likelihood import calibrate, encode
+from training.churn.additive import fit_additive
+from training.churn.boosting import Boosting
+from training.churn.likelihood import calibrate, encode
+from training.churn.train import ChurnTraining, ChurnTrainingError, train
 
 QUICK = ChurnTraining(
     epochs=8,

@@ -11,8 +11,8 @@ import pytest
 from data.features.features import describe
 from models.churn.encoding import Encoder
 from models.churn.model import ChurnConfig, describe_columns
-from training.additive import fit_additive
-from training.foresight import foresee
+from training.churn.additive import fit_additive
+from training.churn.foresight import foresee
 
 MONTHS = [date(2025, month, 1) for month in range(1, 13)]
 DAY = MONTHS[8]  # two thirds into them

@@ -14,7 +14,15 @@ import soundfile
 
 from data.audio import AudioError
 from tests.speaking import a_manifest
-from training.manifest import Account, Files, Joined, Limits, ManifestError, Speech, read_manifest
+from training.asr.manifest import (
+    Account,
+    Files,
+    Joined,
+    Limits,
+    ManifestError,
+    Speech,
+    read_manifest,
+)
 
 LIMITS = Limits(shortest_s=0.2, longest_s=20.0, defect_share=0.05, in_memory_hours=1.0)
 LETTERS = "abcdefghijklmnopqrstuvwxyz "

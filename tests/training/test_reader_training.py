@@ -14,7 +14,7 @@ from evaluation.metrics.wer import character_errors
 from models.reader.model import Reader
 from models.reader.ngrams import grams, misheard, plain
 from tests.reading import SMALL, Unrecorded, a_message, a_reader, lessons
-from training.reader import Lesson, ReaderTraining, ReaderTrainingError, lesson, train
+from training.reader.train import Lesson, ReaderTraining, ReaderTrainingError, lesson, train
 
 TINY = replace(SMALL, bits=10, width=8, epochs=2, max_contacts=300)
 

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from tests.training.test_churn_training import QUICK, Notes, a_table
-from training.search import search
+from training.churn.search import search
 
 BASE = replace(QUICK, epochs=1, additive_steps=15)
 

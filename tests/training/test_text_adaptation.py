@@ -12,8 +12,8 @@ from models.asr.decoding import Decoding, beside
 from models.asr.language import Text
 from models.asr.recognizer import Recognizer
 from tests.models.test_decoding import said
-from training import text_adaptation
-from training.text_adaptation import TermsError, TextAdaptation, adapt, read_terms, speak
+from training.asr import text_adaptation
+from training.asr.text_adaptation import TermsError, TextAdaptation, adapt, read_terms, speak
 
 
 class Ears:

@@ -16,8 +16,8 @@ import polars as pl
 from data.features.features import Feature
 from data.plain_table import Columns, TableError
 from data.progress import Progress
-from training.churn import TABLE, ChurnTraining, train
-from training.learnable import leaks
+from training.churn.learnable import leaks
+from training.churn.train import TABLE, ChurnTraining, train
 
 LEAST = 10  # rows of each kind in training; from fewer nothing can be told
 

@@ -10,8 +10,8 @@ import numpy as np
 from evaluation.metrics.wer import corpus_wer, word_errors
 from models.asr.recognizer import Recognizer
 from models.asr.segments import speech_segments
-from training.base_speech import corpus_of
-from training.speech import SAMPLE_RATE_HZ, telephone
+from training.asr.base_speech import corpus_of
+from training.asr.speech import SAMPLE_RATE_HZ, telephone
 
 SOURCES = {
     "barista": ("spoken coffee orders (Picovoice speech-to-intent-benchmark)", "Apache-2.0"),

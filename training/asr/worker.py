@@ -13,9 +13,9 @@ from typing import Any
 
 from data.files import read_json
 from data.params import section
-from training.asr import AsrTraining, batches, finetune, fit_settings, prepare
-from training.devices import Devices, join, kind_of
-from training.fit import fit
+from training.asr.devices import Devices, join, kind_of
+from training.asr.finetune import AsrTraining, batches, finetune, fit_settings, prepare
+from training.asr.fit import fit
 from training.tracking import start_or_resume
 
 

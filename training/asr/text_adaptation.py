@@ -21,8 +21,8 @@ from models.asr.decoding import LANGUAGE, Decoding, heard_by, save, tune
 from models.asr.language import LanguageTraining, Text, learn
 from models.asr.nemo import restore
 from models.asr.recognizer import Recognizer
-from training.manifest import Account, Limits, ManifestError, read_manifest
-from training.speech import SAMPLE_RATE_HZ, telephone
+from training.asr.manifest import Account, Limits, ManifestError, read_manifest
+from training.asr.speech import SAMPLE_RATE_HZ, telephone
 
 _TUNING = "adaptation.tuning"
 

@@ -15,12 +15,12 @@ from data.progress import Progress
 from data.text import ALPHABET
 from models.asr.nemo import nemo_asr, quiet
 from models.asr.recognizer import Recognizer
-from training.asr import save, wer
-from training.base_card import card, judge
-from training.base_speech import corpus_of, prepare
-from training.devices import Devices, kind_of
-from training.fit import Fit, fit
-from training.speech import SAMPLE_RATE_HZ, Augmentation
+from training.asr.base_card import card, judge
+from training.asr.base_speech import corpus_of, prepare
+from training.asr.devices import Devices, kind_of
+from training.asr.finetune import save, wer
+from training.asr.fit import Fit, fit
+from training.asr.speech import SAMPLE_RATE_HZ, Augmentation
 
 REFINE_COOLDOWN = 0.8  # of the refining steps
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from data.progress import Progress
-from training.boosting import Boosting, Grown, grow
-from training.likelihood import Rows, calibrate, ensemble_loss
-from training.passes import Learning, repeat
+from training.churn.boosting import Boosting, Grown, grow
+from training.churn.likelihood import Rows, calibrate, ensemble_loss
+from training.churn.passes import Learning, repeat
 
 if TYPE_CHECKING:
     from models.churn.hazard import ChurnConfig

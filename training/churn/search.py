@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from data.progress import Progress
-from training.churn import ChurnTraining, Run, train
+from training.churn.train import ChurnTraining, Run, train
 
 if TYPE_CHECKING:
     import optuna

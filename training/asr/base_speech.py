@@ -20,7 +20,7 @@ from data.files import atomic, read_lines, write_lines
 from data.progress import Progress
 from data.simulator.voice import Synthesizer, voices
 from data.text import cardinal, normalise
-from training.speech import SAMPLE_RATE_HZ, Corpus
+from training.asr.speech import SAMPLE_RATE_HZ, Corpus
 
 REAL_SETS = (
     "barista",

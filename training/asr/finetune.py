@@ -19,10 +19,10 @@ from evaluation.metrics.wer import corpus_wer, word_errors
 from models.asr.load import load
 from models.asr.nemo import NemoNetwork, fetch, restore
 from models.asr.recognizer import Recognizer
-from training.batches import Pool, passes
-from training.devices import Devices, kind_of, together
-from training.fit import Fit, fit, weights_left, written
-from training.manifest import (
+from training.asr.batches import Pool, passes
+from training.asr.devices import Devices, kind_of, together
+from training.asr.fit import Fit, fit, weights_left, written
+from training.asr.manifest import (
     Account,
     Joined,
     Limits,
@@ -31,9 +31,9 @@ from training.manifest import (
     read_manifest,
     texts_of,
 )
-from training.speech import Augmentation
+from training.asr.speech import Augmentation
+from training.asr.vocabulary import encoder_of, replace_vocabulary
 from training.tracking import Run
-from training.vocabulary import encoder_of, replace_vocabulary
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from data.progress import Progress
 from evaluation.metrics.bootstrap import Interval, paired_difference
 from evaluation.metrics.churn import both_seen, churn_metrics, per_unit, risk_columns
 from evaluation.metrics.churn_profit import Campaign
-from training.churn import ChurnTraining, ChurnTrainingError, train
-from training.foresight import known_on
+from training.churn.foresight import known_on
+from training.churn.train import ChurnTraining, ChurnTrainingError, train
 
 OUTCOME = ("customer_id", "as_of", "event", "time_days")
 MODEL, LIFE_TABLE, LOGISTIC = "churn network", "life table", "logistic regression"

@@ -14,10 +14,10 @@ import numpy as np
 from data.audio import AudioError
 from data.files import atomic
 from data.progress import Progress
-from training.devices import Devices
-from training.layers import rate_groups, set_learning
-from training.losses import is_hybrid, loss_sum
-from training.speech import Augmentation, augment, collate, cut_anew
+from training.asr.devices import Devices
+from training.asr.layers import rate_groups, set_learning
+from training.asr.losses import is_hybrid, loss_sum
+from training.asr.speech import Augmentation, augment, collate, cut_anew
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from training.likelihood import Rows, life_table, loss
+from training.churn.likelihood import Rows, life_table, loss
 
 if TYPE_CHECKING:
     import torch

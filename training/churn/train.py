@@ -20,8 +20,8 @@ import polars as pl
 
 from data.features.features import Feature, describe
 from data.progress import Progress
-from training.boosting import Boosting
-from training.learnable import (
+from training.churn.boosting import Boosting
+from training.churn.learnable import (
     ChurnTrainingError,
     affordable,
     check,
@@ -29,8 +29,15 @@ from training.learnable import (
     leavers,
     refuse_leaks,
 )
-from training.likelihood import Rows, calibrate, encode, ensemble_logits, ensemble_loss, row_losses
-from training.passes import learn
+from training.churn.likelihood import (
+    Rows,
+    calibrate,
+    encode,
+    ensemble_logits,
+    ensemble_loss,
+    row_losses,
+)
+from training.churn.passes import learn
 
 if TYPE_CHECKING:
     import torch
@@ -138,9 +145,9 @@ def train(
         network_of,
     )
     from models.churn.tabular import TableNetwork
-    from training.additive import fit_additive
-    from training.foresight import foresee
-    from training.tabular import blend, refit
+    from training.churn.additive import fit_additive
+    from training.churn.foresight import foresee
+    from training.churn.tabular import blend, refit
 
     rows = features.filter(
         pl.col("event").is_not_null() & (pl.col("time_days").is_null() | (pl.col("time_days") > 0))

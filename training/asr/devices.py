@@ -142,7 +142,7 @@ def together(count: int, kind: str, job: Path) -> Iterator[Devices]:
         command = [
             sys.executable,
             "-m",
-            "training.asr_worker",
+            "training.asr.worker",
             str(job),
             "--join",
             place.format(rank),

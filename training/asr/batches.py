@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.speech import SAMPLE_RATE_HZ
+from training.asr.speech import SAMPLE_RATE_HZ
 
 Members = Callable[[int], np.ndarray]
 

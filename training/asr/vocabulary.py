@@ -9,7 +9,7 @@ from typing import Any
 from data.text import ALPHABET
 from models.asr.nemo import nemo_asr, quiet
 from models.asr.recognizer import Recognizer
-from training.losses import is_hybrid
+from training.asr.losses import is_hybrid
 
 KINDS = ("keep", "characters", "bpe")
 

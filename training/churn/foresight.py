@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from training.learnable import ChurnTrainingError, followed, leavers
-from training.likelihood import Rows, calibrate, encode
+from training.churn.learnable import ChurnTrainingError, followed, leavers
+from training.churn.likelihood import Rows, calibrate, encode
 
 if TYPE_CHECKING:
     from models.churn.encoding import Encoder

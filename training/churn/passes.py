@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from data.progress import Progress
-from training import checkpoint
-from training.likelihood import Rows, ensemble_loss, loss
+from training.churn import checkpoint
+from training.churn.likelihood import Rows, ensemble_loss, loss
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from data.audio import AudioError, probe, read, resample
-from training.speech import SAMPLE_RATE_HZ, Corpus, Utterances
+from training.asr.speech import SAMPLE_RATE_HZ, Corpus, Utterances
 
 
 class ManifestError(ValueError):

@@ -1,0 +1,1 @@
+"""Training of recognisers: fine-tuning, the base, text adaptation, calibration of confidence."""

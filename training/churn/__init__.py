@@ -1,0 +1,1 @@
+"""Training of churn models: hazard network, additive part, trees, plain tables, uplift."""
