@@ -29,7 +29,7 @@ from data.simulator import SimulatorParams, simulate
 from data.simulator.params import Campaigns
 from data.sources import read
 from evaluation.churn.treatment import POLICIES, chosen_by, compare, compare_with_truth
-from flows.treating import Treated, treat
+from flows.stages.treatment_choice import Treated, treat
 from models.churn.treatment import TreatmentParams
 
 BUDGETS = (0.05, 0.10, 0.20)

@@ -39,7 +39,7 @@ Store = Annotated[
 @app.command()
 def demo(store: Store = None) -> None:
     """Simulate a contact centre, walk the whole street, ask the service, print where the report is."""
-    from flows.demo import demo
+    from flows.commands.pipeline import demo
 
     demo(console, store)
 
@@ -53,7 +53,7 @@ def run(
     store: Store = None,
 ) -> None:
     """Walk the whole street on an export: ingest, train, judge, release, report."""
-    from flows.demo import walk
+    from flows.commands.pipeline import walk
 
     walk(console, export, source, store)
 
@@ -75,7 +75,7 @@ def hear(
     store: Store = None,
 ) -> None:
     """Teach the recogniser a domain from a folder of recordings, judge it, and transcribe what has no words yet."""
-    from flows.demo import walk
+    from flows.commands.pipeline import walk
 
     if words and not words.is_file():
         raise FileNotFoundError(
@@ -108,7 +108,7 @@ def transcribe(
     store: Store = None,
 ) -> None:
     """Write down what is said in recordings: words with times and confidence, and how the talk went."""
-    from flows.transcribing import transcribe
+    from flows.commands.transcribe import transcribe
 
     transcribe(console, source, out, formats, model, channels, jobs, store)
 
@@ -136,7 +136,7 @@ def fit_table(
     ] = False,
 ) -> None:
     """Learn a yes/no target from any table: held-out figures with intervals, a calibrated model, suspect targets."""
-    from flows.tables import fit_table
+    from flows.commands.tables import fit_table
 
     fit_table(console, file, target, id, out, positive, exclude or [], folds, seed, allow_leaks)
 
@@ -152,7 +152,7 @@ def score_table(
     ] = None,
 ) -> None:
     """Score a table with reasons by feature, and tell which values the model had never seen."""
-    from flows.tables import score_table
+    from flows.commands.tables import score_table
 
     score_table(console, model, file, out)
 
@@ -172,7 +172,7 @@ def read(
     store: Store = None,
 ) -> None:
     """Read a message or transcript: reason, frictions, mood and barrier with probabilities, as JSON."""
-    from flows.messages import read
+    from flows.commands.read import read
 
     read(source, model, channel, words, store)
 
@@ -190,20 +190,20 @@ def step(
     ] = False,
 ) -> None:
     """Run one step of the street (what dvc.yaml calls)."""
-    from flows import wiring
-    from flows.graph import BY_NAME
     from flows.runtime.context import load_context
+    from flows.runtime.graph import BY_NAME
+    from flows.stages import runner
 
     if name not in BY_NAME:
         raise typer.BadParameter(f"{name!r} is not a step. Steps: {', '.join(BY_NAME)}.")
-    _, reused = wiring.run_step(load_context(store, export, source), name, console, force)
+    _, reused = runner.run_step(load_context(store, export, source), name, console, force)
     console.print(f"{name}: {'unchanged, reused' if reused else 'done'}")
 
 
 @app.command()
 def backtest(store: Store = None) -> None:
     """Train on the past and score on the future, on several days; print the figures a day."""
-    from flows.backtesting import show
+    from flows.commands.backtest import show
 
     show(console, store)
 
@@ -222,7 +222,7 @@ def compare(
     store: Store = None,
 ) -> None:
     """Compare training runs: parameters, data, metrics with intervals, paired differences, slices, what to hear."""
-    from flows.inspect import compare
+    from flows.commands.compare import compare
 
     compare(console, runs, html, across_data, store)
 
@@ -242,7 +242,7 @@ def runs(
     ] = None,
 ) -> None:
     """List and filter training runs."""
-    from flows.runs import runs
+    from flows.commands.runs import runs
 
     runs(console, store, limit, where, sort, show)
 
@@ -256,7 +256,7 @@ def search(
     store: Store = None,
 ) -> None:
     """Search training settings on validation customers; a killed search goes on where it was."""
-    from flows.searching import search
+    from flows.commands.search import search
 
     search(console, kind, trials, store)
 
@@ -270,7 +270,7 @@ def suspects(
     store: Store = None,
 ) -> None:
     """List labels and outcomes that are probably wrong, most suspect first."""
-    from flows.suspects import suspects
+    from flows.commands.suspects import suspects
 
     suspects(console, horizon_days, limit, store)
 
@@ -281,7 +281,7 @@ def customer(
     store: Store = None,
 ) -> None:
     """Show one customer: timeline, risk, reasons with the moments behind them, and whether to treat."""
-    from flows.customer import customer
+    from flows.commands.customer import customer
 
     customer(console, customer_id, store)
 
@@ -289,7 +289,7 @@ def customer(
 @app.command()
 def decisions(store: Store = None) -> None:
     """List the decision records: what was judged, the verdict, and why."""
-    from flows.inspect import decisions
+    from flows.commands.decisions import decisions
 
     decisions(console, store)
 
@@ -305,7 +305,7 @@ def approve(
     store: Store = None,
 ) -> None:
     """Approve a candidate that waits for it; the next `keepline run` promotes it. Not for who trained it."""
-    from flows.inspect import answer
+    from flows.commands.decisions import answer
 
     answer(console, decision, "approved", by, note, store)
 
@@ -320,7 +320,7 @@ def refuse(
     store: Store = None,
 ) -> None:
     """Refuse a candidate that waits for approval: the champion stays."""
-    from flows.inspect import answer
+    from flows.commands.decisions import answer
 
     answer(console, decision, "refused", by, note, store)
 
@@ -333,7 +333,7 @@ def ledger(
     store: Store = None,
 ) -> None:
     """Show every promotion and rollback, after checking the chain."""
-    from flows.inspect import ledger
+    from flows.commands.decisions import ledger
 
     ledger(console, at, store)
 
@@ -341,7 +341,7 @@ def ledger(
 @app.command()
 def challenge(kind: Kind, version: int, store: Store = None) -> None:
     """Make a version that the gate has accepted the challenger, for the service to try in shadow or canary."""
-    from flows.titles import challenge
+    from flows.commands.aliases import challenge
 
     challenge(console, kind, version, store)
 
@@ -349,7 +349,7 @@ def challenge(kind: Kind, version: int, store: Store = None) -> None:
 @app.command()
 def withdraw(kind: Kind, store: Store = None) -> None:
     """Take the title of challenger away."""
-    from flows.titles import withdraw
+    from flows.commands.aliases import withdraw
 
     withdraw(console, kind, store)
 
@@ -362,7 +362,7 @@ def readmit(
     store: Store = None,
 ) -> None:
     """Let a version that the service stopped as unhealthy be tried, approved and promoted again."""
-    from flows.titles import readmit
+    from flows.commands.aliases import readmit
 
     readmit(console, kind, version, why, store)
 
@@ -377,7 +377,7 @@ def rollback(
     store: Store = None,
 ) -> None:
     """Give the title back to the champion before this one, after verifying its bundle."""
-    from flows.titles import rollback
+    from flows.commands.aliases import rollback
 
     rollback(console, kind, expected, store)
 
@@ -394,7 +394,7 @@ def checkout(
     store: Store = None,
 ) -> None:
     """Bring back the exact dataset of a version or of a model."""
-    from flows.inspect import checkout
+    from flows.commands.datasets import checkout
 
     checkout(console, what, out, test, store)
 
@@ -402,7 +402,7 @@ def checkout(
 @app.command()
 def serve(host: str | None = None, port: int | None = None, store: Store = None) -> None:
     """Answer over HTTP with the models the alias champion names."""
-    from flows.service import serve
+    from flows.commands.serve import serve
 
     serve(host, port, store)
 
@@ -412,7 +412,7 @@ def key(
     name: str, roles: Annotated[list[str], typer.Argument(help="score, transcribe, metrics, admin")]
 ) -> None:
     """Make an API key for the service; its hash goes to the file KEEPLINE_API_KEYS names."""
-    from flows.service import key
+    from flows.commands.serve import key
 
     key(console, name, roles)
 
@@ -424,7 +424,7 @@ def guard(
     store: Store = None,
 ) -> None:
     """Watch over runs: what was killed ends as failed, what hangs is stopped, and people are told."""
-    from flows.reaping import guard
+    from flows.commands.guard import guard
 
     guard(console, every, once, store)
 

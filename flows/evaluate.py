@@ -7,8 +7,8 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows import guarding, notices
 from flows.retrain import step
+from flows.runtime import notifications, prefect_hooks
 from flows.runtime.context import load_context
 from flows.runtime.settings import prepare
 
@@ -17,20 +17,20 @@ from flows.runtime.settings import prepare
     name="evaluate",
     flow_run_name="evaluate {store}",
     persist_result=False,
-    on_failure=[guarding.failed],
-    on_crashed=[guarding.killed],
+    on_failure=[prefect_hooks.failed],
+    on_crashed=[prefect_hooks.killed],
 )
 def evaluate(store: str | None = None) -> dict[str, Any]:
     """Scores the champions on today's test data, logs them to MLflow and says which have become worse."""
     prepare()  # a Prefect worker comes here without passing the command line
     context = load_context(store=Path(store) if store else None)
-    with guarding.guarded(context.settings):
+    with prefect_hooks.guarded(context.settings):
         found = step("nightly", context)
     worse = [kind for kind, one in found["models"].items() if one["verdict"] == "worse"]
     for kind in worse:
         said = found["models"][kind]["sentence"]
         get_run_logger().warning("champion %s is worse than when it was promoted: %s", kind, said)
-        notices.tell(
+        notifications.tell(
             context.settings, f"the {kind} champion is worse than when it was promoted", said
         )
     return {**found, "worse": worse}

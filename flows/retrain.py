@@ -10,9 +10,10 @@ from prefect.cache_policies import NO_CACHE
 from rich.console import Console
 
 from data.files import read_json
-from flows import guarding, notices, pausing, wiring
+from flows.runtime import approval_form, notifications, prefect_hooks
 from flows.runtime.context import RunContext, load_context
 from flows.runtime.settings import prepare
+from flows.stages import runner
 
 console = Console()
 
@@ -22,8 +23,8 @@ console = Console()
 @task(name="step", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
 def step(name: str, context: RunContext) -> dict[str, Any]:
     """Runs one step of the street; a finished one is reused."""
-    summary, reused = wiring.run_step(context, name, console)
-    console.print(wiring.line(name, summary, reused), highlight=False, soft_wrap=True)
+    summary, reused = runner.run_step(context, name, console)
+    console.print(runner.line(name, summary, reused), highlight=False, soft_wrap=True)
     return summary
 
 
@@ -31,8 +32,8 @@ def step(name: str, context: RunContext) -> dict[str, Any]:
     name="retrain",
     flow_run_name="retrain {store}",
     persist_result=False,
-    on_failure=[guarding.failed],
-    on_crashed=[guarding.killed],
+    on_failure=[prefect_hooks.failed],
+    on_crashed=[prefect_hooks.killed],
 )
 def retrain(
     export: str | None = None,
@@ -55,8 +56,8 @@ def retrain(
         if path
     }
     context = load_context(source=source, **places)
-    with guarding.guarded(context.settings):
-        found = {name: step(name, context) for name in wiring.steps_for(context, until)}
+    with prefect_hooks.guarded(context.settings):
+        found = {name: step(name, context) for name in runner.steps_for(context, until)}
         # Asked last, so that nothing else waits for people. Until then, and on a "no", the champion stays in office.
         waiting = {
             name: one["waits"]
@@ -66,9 +67,11 @@ def retrain(
         for name, decision_id in waiting.items():
             decided = read_json(context.path(f"decide_{name.removeprefix('release_')}.json"))
             how = f"Decision {decision_id}. `keepline approve {decision_id} --by NAME`, or answer in Prefect."
-            notices.tell(
+            notifications.tell(
                 context.settings, "a candidate waits for approval", f"{decided['summary']} {how}"
             )
-            if pausing.on_a_server() and pausing.ask(context, decision_id, decided["summary"]):
+            if approval_form.on_a_server() and approval_form.ask(
+                context, decision_id, decided["summary"]
+            ):
                 found[name] = step(name, context)
         return found

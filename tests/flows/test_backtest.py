@@ -10,7 +10,7 @@ from rich.console import Console
 
 from data.files import read_json, write_json
 from evaluation.report.run import ReportParams, write_report
-from flows import backtesting
+from flows.commands import backtest
 from tests.flows.conftest import SMALL
 from tests.judging import Shop
 from tests.training.test_backtest import a_panel
@@ -28,7 +28,7 @@ def test_the_command_prints_each_day_logs_each_fold_and_is_not_done_twice(tmp_pa
         {"dvc_hash": "abc.dir", "git_commit": "c", "created_at": "", "size_bytes": 1, "rows": {}},
     )
     said = StringIO()
-    backtesting.show(Console(file=said, width=200), store)
+    backtest.show(Console(file=said, width=200), store)
     found = read_json(store / "backtest.json")
     days = [fold["as_of"] for fold in found["folds"]]
     assert len(days) == 2
@@ -45,7 +45,7 @@ def test_the_command_prints_each_day_logs_each_fold_and_is_not_done_twice(tmp_pa
     assert {"pooled_auc_90_low", "pooled_c_index_30", "pooled_empc_90"} <= set(run.data.metrics)
     assert pl.read_parquet(store / "backtest.parquet")["model"].n_unique() == 3
 
-    backtesting.show(Console(file=StringIO()), store)
+    backtest.show(Console(file=StringIO()), store)
     assert len(client.search_runs([experiment.experiment_id])) == 1
     write_report(
         store,

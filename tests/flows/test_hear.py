@@ -16,7 +16,7 @@ from data.simulator.voice import Synthesizer, voices
 from evaluation.gates import examples
 from evaluation.report.decision import write_decision
 from evaluation.scorecard import Scorecard
-from flows import judging
+from flows.candidate import active_model
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
@@ -158,7 +158,7 @@ def test_A6_only_want_of_proof_is_forgiven_and_only_in_a_bare_folder(
             "reference": {"model": "base", "path": "base.nemo"},
         },
     )
-    found = judging.leave_office(context, "asr")
+    found = active_model.leave_office(context, "asr")
     assert found["path"].endswith(hears)
     assert ("says" in found) == (kind == "recordings")
     assert context.registry().alias("asr", "champion") is None

@@ -12,7 +12,7 @@ from data.features import features
 from data.features.features import FeatureParams
 from data.records import OUTCOMES
 from evaluation.churn import scoring
-from flows import leaving
+from flows.stages import churn
 from models.churn.model import ChurnModel
 from tests.training.test_churn_training import QUICK, Notes, a_table
 from training.churn.train import train
@@ -56,6 +56,6 @@ def test_categories_no_training_saw_are_counted(tmp_path):
     table = a_table()
     model = train(replace(QUICK, epochs=0), table, tmp_path, Notes())["model"]
     today = table.head(5).with_columns(pl.Series("plan", ["flex", "ultra", "plus", "ultra", None]))
-    assert leaving.unseen(model, today) == {"plan": {"ultra": 2}}
-    assert leaving.unseen(None, today) == {}
+    assert churn.unseen(model, today) == {"plan": {"ultra": 2}}
+    assert churn.unseen(None, today) == {}
     assert ChurnModel.load(Path(model)).predict(today).height == 5

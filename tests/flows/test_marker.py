@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows import marker
+from flows.runtime import stage_cache
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def runs(tmp_path):
             (tmp_path / "out").write_text((tmp_path / "in").read_text())
             return {"count": len(counted)}
 
-        wanted = marker.fingerprint([tmp_path / "in"], {"settings": settings})
-        return marker.once(tmp_path, "copy", wanted, [tmp_path / "out"], work)
+        wanted = stage_cache.fingerprint([tmp_path / "in"], {"settings": settings})
+        return stage_cache.once(tmp_path, "copy", wanted, [tmp_path / "out"], work)
 
     (tmp_path / "in").write_text("a")
     return run
@@ -40,7 +40,7 @@ def test_a_changed_step_runs_again(runs, tmp_path, change):
     if change == "output gone":
         (tmp_path / "out").unlink()
     if change == "marker damaged":
-        (tmp_path / marker.MARKERS / "copy.json").write_text("{")
+        (tmp_path / stage_cache.MARKERS / "copy.json").write_text("{")
     assert runs(settings=2 if change == "settings" else 1) == ({"count": 2}, False)
 
 
@@ -53,18 +53,18 @@ def test_a_killed_step_leaves_no_marker(runs):
 
 def test_a_step_that_does_not_write_what_it_promised_is_a_fault(tmp_path):
     with pytest.raises(RuntimeError, match="promised"):
-        marker.once(tmp_path, "empty", "x", [tmp_path / "out"], dict)
+        stage_cache.once(tmp_path, "empty", "x", [tmp_path / "out"], dict)
 
 
 def test_the_digest_of_a_folder_knows_names_and_contents(tmp_path):
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "a").write_text("1")
-    first = marker.digest(tmp_path / "f")
+    first = stage_cache.digest(tmp_path / "f")
     (tmp_path / "f" / "__pycache__").mkdir()
     (tmp_path / "f" / "__pycache__" / "a.pyc").write_text("x")
-    assert marker.digest(tmp_path / "f") == first
+    assert stage_cache.digest(tmp_path / "f") == first
     (tmp_path / "f" / "a").rename(tmp_path / "f" / "b")
-    assert marker.digest(tmp_path / "f") != first
+    assert stage_cache.digest(tmp_path / "f") != first
 
 
 def test_a_file_that_settings_name_counts_by_its_content(tmp_path):
@@ -76,11 +76,11 @@ def test_a_file_that_settings_name_counts_by_its_content(tmp_path):
         "noise_dir": "",
         "order": 3,
     }
-    assert marker.named_in(settings) == [words]
-    before = marker.fingerprint(marker.named_in(settings), settings)
+    assert stage_cache.named_in(settings) == [words]
+    before = stage_cache.fingerprint(stage_cache.named_in(settings), settings)
     words.write_text("broadband")
-    assert marker.fingerprint(marker.named_in(settings), settings) != before
+    assert stage_cache.fingerprint(stage_cache.named_in(settings), settings) != before
 
 
 def test_words_that_happen_to_be_folders_are_no_files(tmp_path):
-    assert marker.named_in({"mode": "data", "kind": "models", "empty": ""}) == []
+    assert stage_cache.named_in({"mode": "data", "kind": "models", "empty": ""}) == []

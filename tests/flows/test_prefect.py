@@ -14,7 +14,7 @@ from socket import socket
 
 import pytest
 
-from flows import notices, reaping
+from flows.runtime import heartbeats, notifications
 from tests.flows.conftest import ROOT, environment
 from tests.serving import until
 from training.tracking import get_run
@@ -84,14 +84,14 @@ def test_prefect_lists_the_deployments_with_their_schedules(server):
 
 def test_M3_a_killed_flow_ends_as_crashed_its_run_as_failed_and_people_are_told(server, walked):
     """Before the evaluation that works: that takes up the run which this one leaves as failed."""
-    (walked / notices.FILE).unlink(missing_ok=True)
+    (walked / notifications.FILE).unlink(missing_ok=True)
     assert (
         server("deployment", "run", "evaluate/nightly", "--param", f'store="{walked}"').returncode
         == 0
     )
     with ThreadPoolExecutor(1) as pool:
         worked = pool.submit(server, "worker", "start", "--pool", "keepline", "--run-once")
-        signs = walked / reaping.FOLDER
+        signs = walked / heartbeats.FOLDER
         until(
             lambda: len(list(signs.glob("*.json"))) == 2, 120
         )  # the flow, and the MLflow run it has begun
@@ -103,7 +103,7 @@ def test_M3_a_killed_flow_ends_as_crashed_its_run_as_failed_and_people_are_told(
         assert time.monotonic() - killed_at < 120
     assert "CRASHED" in server("flow-run", "ls").stdout
     assert get_run(found["place"], found["id"])["status"] == "FAILED"
-    (told,) = (walked / notices.FILE).read_text().splitlines()
+    (told,) = (walked / notifications.FILE).read_text().splitlines()
     assert found["id"] in told
     assert not list(signs.glob("*.json"))
 

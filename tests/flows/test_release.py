@@ -11,7 +11,8 @@ import pytest
 from data.files import read_json, write_json
 from evaluation.gates import examples
 from evaluation.report.decision import write_decision
-from flows import approving, judging, notices
+from flows.candidate import active_model, approvals, release
+from flows.runtime import notifications
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
@@ -67,33 +68,33 @@ def test_S1_after_a_rollback_the_champion_is_in_office_again_and_not_the_last_ca
 ):
     for content in ("one", "two"):
         _candidate(context, content)
-        judging.release(context, "churn")
-    judging.leave_office(context, "churn")
-    assert judging.in_office(context, "churn").endswith("churn/v2")
+        release.release(context, "churn")
+    active_model.leave_office(context, "churn")
+    assert active_model.in_office(context, "churn").endswith("churn/v2")
     context.registry().rollback("churn", "ben", context.now())
-    judging.leave_office(context, "churn")
-    assert judging.in_office(context, "churn").endswith("churn/v1")
-    assert judging.release(context, "churn")["says"].startswith("was rolled back")
+    active_model.leave_office(context, "churn")
+    assert active_model.in_office(context, "churn").endswith("churn/v1")
+    assert release.release(context, "churn")["says"].startswith("was rolled back")
     assert context.registry().alias("churn", "champion") == 1
 
 
 def test_S2_a_candidate_waits_as_challenger_until_it_is_approved(context: RunContext):
     decision_id = _candidate(context, "one", "required")
-    waiting = judging.release(context, "churn")
+    waiting = release.release(context, "churn")
     assert (waiting["waits"], waiting["champion"]) == (decision_id, None)
-    judging.leave_office(context, "churn")
-    assert judging.in_office(context, "churn") is None
+    active_model.leave_office(context, "churn")
+    assert active_model.in_office(context, "churn") is None
     office = context.registry()
     assert office.alias("churn", "challenger") == waiting["version"]
 
-    approving.answer(context, decision_id, "approved", "ben", "seen the slices")
-    released = judging.release(context, "churn")
+    approvals.answer(context, decision_id, "approved", "ben", "seen the slices")
+    released = release.release(context, "churn")
     assert (released["waits"], released["champion"]) == (None, waiting["version"])
     assert office.ledger("churn")[-1].approved_by == "ben"
     assert office.version_tags("churn", 1)["approval_by"] == "ben"
     assert office.alias("churn", "challenger") is None
-    judging.leave_office(context, "churn")
-    assert judging.in_office(context, "churn").endswith("churn/v1")
+    active_model.leave_office(context, "churn")
+    assert active_model.in_office(context, "churn").endswith("churn/v1")
 
 
 def test_S2_a_flow_on_a_server_tells_people_asks_and_releases_what_was_approved(
@@ -105,7 +106,7 @@ def test_S2_a_flow_on_a_server_tells_people_asks_and_releases_what_was_approved(
 
     def ask(there: RunContext, decision_id: str, summary: str) -> dict:
         asked.append((decision_id, summary))
-        return approving.answer(there, decision_id, "approved", "ben")
+        return approvals.answer(there, decision_id, "approved", "ben")
 
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr(retrain, "load_context", lambda **places: context)
@@ -117,7 +118,7 @@ def test_S2_a_flow_on_a_server_tells_people_asks_and_releases_what_was_approved(
     found = retrain.retrain.fn()
     assert found["release_churn"]["waits"] == decision_id
     assert asked == [], "without a server there is nobody to ask"
-    assert f"keepline approve {decision_id}" in (context.store / notices.FILE).read_text()
+    assert f"keepline approve {decision_id}" in (context.store / notifications.FILE).read_text()
 
     monkeypatch.setattr(retrain.pausing, "on_a_server", lambda: True)
     found = retrain.retrain.fn()
@@ -130,25 +131,25 @@ def test_S2_what_the_service_found_unhealthy_cannot_be_approved_until_somebody_s
     context: RunContext,
 ):
     decision_id = _candidate(context, "one", "required")
-    judging.release(context, "churn")
+    release.release(context, "churn")
     office = context.registry()
     office.annotate("churn", 1, {"stopped": "3 of its last 3 answers failed"})
     with pytest.raises(
         ApprovalError,
         match=r"stopped v1 \(3 of its last 3 answers failed\).*keepline readmit churn 1",
     ):
-        approving.answer(context, decision_id, "approved", "ben")
-    assert approving.of(context, decision_id) is None
+        approvals.answer(context, decision_id, "approved", "ben")
+    assert approvals.of(context, decision_id) is None
     office.readmit("churn", 1, "ben", "the network was down")
-    assert approving.answer(context, decision_id, "approved", "ben")["answer"] == "approved"
+    assert approvals.answer(context, decision_id, "approved", "ben")["answer"] == "approved"
 
 
 def test_S3_what_was_approved_and_then_found_unhealthy_is_not_released(context: RunContext):
     decision_id = _candidate(context, "one", "required")
-    judging.release(context, "churn")
-    approving.answer(context, decision_id, "approved", "ben")
+    release.release(context, "churn")
+    approvals.answer(context, decision_id, "approved", "ben")
     context.registry().annotate("churn", 1, {"stopped": "three errors"})
-    assert judging.release(context, "churn")["says"].startswith(
+    assert release.release(context, "churn")["says"].startswith(
         "was stopped by the service (three errors)"
     )
     assert context.registry().alias("churn", "champion") is None
@@ -156,11 +157,11 @@ def test_S3_what_was_approved_and_then_found_unhealthy_is_not_released(context: 
 
 def test_S2_a_refused_candidate_leaves_everything_where_it_was(context: RunContext):
     _candidate(context, "one")
-    judging.release(context, "churn")
+    release.release(context, "churn")
     decision_id = _candidate(context, "two", "required")
-    judging.release(context, "churn")
-    approving.answer(context, decision_id, "refused", "ben")
-    released = judging.release(context, "churn")
+    release.release(context, "churn")
+    approvals.answer(context, decision_id, "refused", "ben")
+    released = release.release(context, "churn")
     assert released["champion"] == 1
     assert "refused by ben" in released["says"]
     assert context.registry().alias("churn", "challenger") is None
@@ -168,7 +169,7 @@ def test_S2_a_refused_candidate_leaves_everything_where_it_was(context: RunConte
 
 def test_E8_a_refusal_is_found_on_the_version_too(context: RunContext):
     decision_id = _candidate(context, "bad", blur=9.0)
-    released = judging.release(context, "churn")
+    released = release.release(context, "churn")
     assert released["verdict"] == "refused"
     tags = context.registry().version_tags("churn", released["version"])
     assert (tags["verdict"], tags["decision_id"]) == ("refused", decision_id)

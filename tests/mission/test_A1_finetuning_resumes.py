@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from flows.hearing import base_of
+from flows.stages.asr import base_of
 from models.asr.load import load
 from models.asr.nemo import ModelError
 from tests.speaking import a_hub, a_hybrid_nemo, a_manifest, a_nemo, a_word_piece_nemo

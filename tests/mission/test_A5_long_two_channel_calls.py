@@ -16,7 +16,9 @@ import soundfile
 
 from data.simulator.voice import Synthesizer, voices
 from data.speech.transcripts import HeardCall, from_json
-from flows.transcribing import Ears, HearingParams, Outcome, orders, transcribe_files
+from flows.stages.transcription.files import Outcome, orders, transcribe_files
+from flows.stages.transcription.params import HearingParams
+from flows.stages.transcription.workers import Ears
 from models.asr.load import exported
 from models.asr.nemo import ExportError
 from models.asr.recognizer import Recognizer

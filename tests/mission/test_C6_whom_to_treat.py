@@ -9,7 +9,7 @@ import pytest
 
 from data.files import read_json
 from evaluation.churn.treatment import chosen_by, compare_with_truth
-from flows.treating import SCHEMA, treat
+from flows.stages.treatment_choice import SCHEMA, treat
 from models.churn.treatment import TreatmentParams
 from models.churn.uplift import UpliftModel
 from tests.treating import SHORT, a_centre, true_uplift

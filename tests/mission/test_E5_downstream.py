@@ -13,9 +13,10 @@ from evaluation.asr.labels_on_text import heard_turns, reading_scorecard
 from evaluation.asr.scorecard import asr_scorecard
 from evaluation.gates import examples
 from evaluation.gates.evidence import Beside
-from flows import judging, marker, probing
-from flows.graph import BY_NAME
+from flows.candidate import probes, release, scorecards
+from flows.runtime import stage_cache
 from flows.runtime.context import RunContext
+from flows.runtime.graph import BY_NAME
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
 from models.registry.ledger import decision_id
@@ -157,8 +158,8 @@ def test_E5_the_text_is_read_again_when_another_model_comes_to_read_it(tmp_path:
         if kind != "nobody":
             _champion(shop, f"{kind} {len(seen)}", kind)
         for _ in range(2):  # a second walk changes nothing
-            probing.leave_readers(context)
-            seen.append(marker.of_step(context, probe))
+            probes.leave_readers(context)
+            seen.append(stage_cache.of_step(context, probe))
     assert seen[0::2] == seen[1::2]
     assert len(set(seen)) == 4
 
@@ -166,29 +167,29 @@ def test_E5_the_text_is_read_again_when_another_model_comes_to_read_it(tmp_path:
 def test_E5_what_read_the_text_of_the_champion_stays(tmp_path: Path):
     context, shop = _context(tmp_path)
     churn = _champion(shop, "one")
-    probing.leave_readers(context)
-    sha = judging.sha_of(context, "asr", "candidate")
+    probes.leave_readers(context)
+    sha = scorecards.sha_of(context, "asr", "candidate")
     version = shop.registry.register(context.path("asr/bundle"), "asr", shop.run_id)
     shop.registry.promote("asr", version, None, a_decision(sha, kind="asr"), "anna", NOW)
     _champion(shop, "two")
-    probing.leave_readers(context)
-    assert probing.shas(probing.readers(context)) == {"churn": churn, "reader": ""}
+    probes.leave_readers(context)
+    assert probes.shas(probes.readers(context)) == {"churn": churn, "reader": ""}
 
 
 def test_E5_a_recogniser_judged_before_another_churn_champion_came_is_not_promoted(tmp_path: Path):
     context, shop = _context(tmp_path)
     churn = _champion(shop, "one")
-    record = a_decision(judging.sha_of(context, "asr", "candidate"), kind="asr")
+    record = a_decision(scorecards.sha_of(context, "asr", "candidate"), kind="asr")
     record["facts"] |= examples.readers(churn, "")
     record["decision_id"] = decision_id(record)
     write_json(context.path("decisions/asr/one.json"), record)
     told = {name: record[name] for name in ("decision_id", "verdict", "summary")}
     write_json(context.path("decide_asr.json"), {**told, "record": "one.json", "approval": "none"})
     second = _champion(shop, "two")
-    stale = judging.release(context, "asr")
+    stale = release.release(context, "asr")
     assert stale["champion"] is None
     assert "another champion reads its text" in stale["says"]
     record["facts"] |= examples.readers(second, "")
     record["decision_id"] = decision_id(record)
     write_json(context.path("decisions/asr/one.json"), record)
-    assert judging.release(context, "asr")["champion"] == 1
+    assert release.release(context, "asr")["champion"] == 1

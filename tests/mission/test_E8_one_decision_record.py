@@ -14,7 +14,7 @@ from evaluation.gates import examples
 from evaluation.gates.decide import check_modules
 from evaluation.gates.record import SCHEMA, read_decision
 from evaluation.report.decision import write_decision
-from flows.inspect import decisions
+from flows.commands.decisions import decisions
 from models.registry.ledger import decision_id
 from tests.judging import NOW, judged
 

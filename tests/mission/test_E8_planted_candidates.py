@@ -8,7 +8,8 @@ import pytest
 from data.files import write_json
 from evaluation.gates import examples
 from evaluation.gates.params import ChurnGate, GateParams
-from flows import judging
+from flows.candidate import active_model, release, runs, scorecards
+from flows.candidate import decision as candidate_decision
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
@@ -114,22 +115,22 @@ def test_E8_a_planted_churn_model_is_refused_by_the_steps_and_a_better_one_promo
 ):
     planted, reasons = CHURN[what]
     context = _context(tmp_path, what == "180 days paid for 30")
-    sha = judging.sha_of(context, "churn", "candidate")
+    sha = scorecards.sha_of(context, "churn", "candidate")
     for role, card in zip(("candidate", "reference"), planted(), strict=True):
         named = dataclasses.replace(card, bundle_sha256=sha if role == "candidate" else "")
         named.save(context.path(f"scorecards/churn/{role}.json"))
     if what == "probed before it was trained again":
-        probed = judging.read_json(context.path("probes/churn/probes.json"))
+        probed = runs.read_json(context.path("probes/churn/probes.json"))
         write_json(context.path("probes/churn/probes.json"), {**probed, "bundle_sha256": "0" * 64})
     if what == "tampered with":
         weights = context.path("churn/bundle/weights.safetensors")
         content = bytearray(weights.read_bytes())
         content[-1] ^= 1
         weights.write_bytes(content)
-    decided = judging.decide_on(context, "churn", {"rows": [ROW]})
-    record = judging.read_json(context.path("decisions/churn") / decided["record"])
+    decided = candidate_decision.decide_on(context, "churn", {"rows": [ROW]})
+    record = runs.read_json(context.path("decisions/churn") / decided["record"])
     failed = {check["name"] for check in record["checks"] if check["verdict"] != "pass"}
-    released = judging.release(context, "churn")
+    released = release.release(context, "churn")
     if reasons is None:
         assert decided["verdict"] == "accepted", decided["summary"]
         assert released["champion"] == released["version"] == 1
@@ -138,4 +139,4 @@ def test_E8_a_planted_churn_model_is_refused_by_the_steps_and_a_better_one_promo
     assert failed == reasons  # luck aside, each would have been promoted by its average
     assert released["champion"] is None
     assert context.registry().ledger() == []
-    assert judging.leave_office(context, "churn")["path"] is None
+    assert active_model.leave_office(context, "churn")["path"] is None

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from evaluation.compare import DifferentDataError
 from evaluation.gates import examples
-from flows.inspect import compare
+from flows.commands.compare import compare
 from tests.judging import Shop
 
 

@@ -13,10 +13,10 @@ import pytest
 from data.features.features import FeatureParams, as_of_dates, features, snapshot
 from data.files import read_json, write_json, write_table
 from data.records import LABELS, frame
-from flows import steps
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
+from flows.stages import churn, prepare, reporting
 from tests.factories import a_contact, a_customer, an_outcome
 from tests.judging import Shop
 from training.churn.backtest import Unrecorded
@@ -92,7 +92,7 @@ def centre(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
         store / "office/churn.json", {"model": "churn v1", "version": 1, "path": found["model"]}
     )
     deliver(context, tables)
-    steps.score(context, lambda done, total: None)
+    churn.score(context, lambda done, total: None)
     Shop(store)
     return context
 
@@ -107,7 +107,7 @@ def night_of(
 ) -> dict[int, dict[str, Any]]:
     """What the nightly step finds with everything delivered that was known on the evening before `day`."""
     deliver(context, delivered(day - timedelta(days=1), lost))
-    summary = steps.nightly(context, lambda done, total: None)
+    summary = reporting.nightly(context, lambda done, total: None)
     assert len(read_json(context.path("nightly.json"))["matured"]) == len(summary["matured"])
     return {one["horizon_days"]: one for one in summary["matured"]}
 
@@ -170,7 +170,7 @@ def test_M2_customers_lost_sight_of_do_not_bend_the_figures(centre: RunContext) 
 def test_M2_scores_of_a_later_day_wait_for_themselves(centre: RunContext) -> None:
     kept = next(centre.path("scored").glob("*.parquet"))
     later = pl.read_parquet(kept).with_columns(pl.lit(SCORED + timedelta(days=60)).alias("as_of"))
-    steps.leaving.keep_scores(centre.path("scored"), later.drop("model"), "churn v1")
+    prepare.leaving.keep_scores(centre.path("scored"), later.drop("model"), "churn v1")
     found = night_of(centre, SCORED + timedelta(days=100))
     assert found[30]["as_of"] == [SCORED, SCORED + timedelta(days=60)]
     assert found[90]["as_of"] == [SCORED, SCORED]

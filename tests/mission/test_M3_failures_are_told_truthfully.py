@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from data.files import write_json
-from flows import judging, notices, reaping
+from flows.candidate import runs
+from flows.runtime import heartbeats, notifications
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
@@ -95,7 +96,9 @@ def test_M3_a_killed_training_ends_as_failed_within_two_minutes_and_people_are_t
     assert "killed" in get_run(shop.uri, run_id)["tags"]["keepline.error"]
     assert run_id in said
     assert run_id in got[0]["message"]
-    written = [json.loads(line) for line in (tmp_path / notices.FILE).read_text().splitlines()]
+    written = [
+        json.loads(line) for line in (tmp_path / notifications.FILE).read_text().splitlines()
+    ]
     assert len(got) == len(written) == 1, "once"
 
 
@@ -104,25 +107,25 @@ def test_M3_a_training_gives_a_sign_of_life_and_goes_on_with_a_run_that_was_ende
     write_json(tmp_path / "version.json", {"dvc_hash": "d" * 8, "git_commit": "c", "rows": {}})
     context, signs = (
         RunContext(from_environment({}, tmp_path), Params(), "c"),
-        tmp_path / reaping.FOLDER,
+        tmp_path / heartbeats.FOLDER,
     )
-    with judging.training_run(context, "churn", {}) as run:
+    with runs.training_run(context, "churn", {}) as run:
         assert [path.name for path in signs.iterdir()] == [f"run-{run.run_id}.json"]
-        assert reaping.reap(context.settings) == [], "a process does not take itself for dead"
+        assert heartbeats.reap(context.settings) == [], "a process does not take itself for dead"
     assert not list(signs.iterdir())
-    sign = reaping.Sign(
+    sign = heartbeats.Sign(
         "run", run.run_id, "churn", shop.uri, 1, "elsewhere", "2026-03-01T12:00:00+00:00"
     )
     write_json(
         signs / "run-x.json", dataclasses.asdict(sign)
     )  # killed after it had said that it was finished
-    assert reaping.reap(context.settings) == []
+    assert heartbeats.reap(context.settings) == []
     assert not list(signs.iterdir())
-    assert not (tmp_path / notices.FILE).exists(), "nothing failed, so nobody is told"
+    assert not (tmp_path / notifications.FILE).exists(), "nothing failed, so nobody is told"
     shop.registry.client.update_run(run.run_id, status="RUNNING")
     assert give_up(shop.uri, run.run_id, "killed")
     assert not give_up(shop.uri, run.run_id, "killed"), "it has ended"
-    with judging.training_run(context, "churn", {}) as again:
+    with runs.training_run(context, "churn", {}) as again:
         assert again.run_id == run.run_id
     assert get_run(shop.uri, run.run_id)["status"] == "FINISHED"
 
@@ -130,51 +133,51 @@ def test_M3_a_training_gives_a_sign_of_life_and_goes_on_with_a_run_that_was_ende
 def test_M3_looking_at_the_signs_does_not_let_go_of_ones_own(tmp_path: Path):
     look = "import sys; from pathlib import Path; from flows.reaping import reap; from flows.settings import *; "
     look += "print(len(reap(from_environment({}, Path(sys.argv[1])))))"
-    with reaping.living(tmp_path, "flow", "f1", "churn", ""):
-        assert reaping.reap(from_environment({}, tmp_path)) == []
+    with heartbeats.living(tmp_path, "flow", "f1", "churn", ""):
+        assert heartbeats.reap(from_environment({}, tmp_path)) == []
         other = subprocess.run(
             [sys.executable, "-c", look, str(tmp_path)], cwd=ROOT, capture_output=True, text=True
         )
         assert other.stdout == "0\n", "another process still finds it alive" + other.stderr
-        assert (tmp_path / reaping.FOLDER / "flow-f1.json").exists()
-    assert not list((tmp_path / reaping.FOLDER).iterdir())
+        assert (tmp_path / heartbeats.FOLDER / "flow-f1.json").exists()
+    assert not list((tmp_path / heartbeats.FOLDER).iterdir())
 
 
 def test_M3_a_dead_predecessor_is_found_though_it_had_our_number_and_host(tmp_path: Path):
-    sign = reaping.Sign(
+    sign = heartbeats.Sign(
         "flow", "f1", "churn", "", os.getpid(), socket.gethostname(), "2026-03-01T12:00:00+00:00"
     )
     write_json(
-        tmp_path / reaping.FOLDER / "flow-f1.json", dataclasses.asdict(sign)
+        tmp_path / heartbeats.FOLDER / "flow-f1.json", dataclasses.asdict(sign)
     )  # a container started again
-    assert reaping.reap(from_environment({}, tmp_path)) == [sign]
-    assert not list((tmp_path / reaping.FOLDER).iterdir())
+    assert heartbeats.reap(from_environment({}, tmp_path)) == [sign]
+    assert not list((tmp_path / heartbeats.FOLDER).iterdir())
 
 
 def test_M3_what_lives_is_left_alone_until_it_has_run_longer_than_anything_should(tmp_path: Path):
     hanging = _at_work(tmp_path, "flow", "f1", "")
     settings = from_environment({}, tmp_path)
     try:
-        assert reaping.reap(settings) == []
+        assert heartbeats.reap(settings) == []
         assert hanging.poll() is None
-        (found,) = reaping.reap(dataclasses.replace(settings, longest_run_s=0.0))
+        (found,) = heartbeats.reap(dataclasses.replace(settings, longest_run_s=0.0))
         assert (found.id, hanging.wait(30)) == ("f1", -signal.SIGKILL)
     finally:
         hanging.kill()
-    assert "more than the 0 allowed" in (tmp_path / notices.FILE).read_text()
-    assert reaping.reap(settings) == []
+    assert "more than the 0 allowed" in (tmp_path / notifications.FILE).read_text()
+    assert heartbeats.reap(settings) == []
 
 
 def test_M3_a_dead_run_whose_server_does_not_answer_is_tried_again(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    sign = reaping.Sign(
+    sign = heartbeats.Sign(
         "run", "r1", "asr", "http://127.0.0.1:9", 1, "elsewhere", "2026-03-01T12:00:00+00:00"
     )
-    write_json(tmp_path / reaping.FOLDER / "run-r1.json", dataclasses.asdict(sign))
+    write_json(tmp_path / heartbeats.FOLDER / "run-r1.json", dataclasses.asdict(sign))
     settings = from_environment({"KEEPLINE_NOTIFY": "nowhere://x"}, tmp_path)
-    assert reaping.reap(settings) == []
-    assert (tmp_path / reaping.FOLDER / "run-r1.json").exists()
-    assert not (tmp_path / notices.FILE).exists(), "nothing is told that is not so"
-    assert not notices.tell(settings, "a test", "of an address that is none"), (
+    assert heartbeats.reap(settings) == []
+    assert (tmp_path / heartbeats.FOLDER / "run-r1.json").exists()
+    assert not (tmp_path / notifications.FILE).exists(), "nothing is told that is not so"
+    assert not notifications.tell(settings, "a test", "of an address that is none"), (
         "and who was not reached is known"
     )

@@ -12,7 +12,7 @@ import pytest
 
 from evaluation.gates import examples
 from evaluation.report.decision import write_decision
-from flows import approving
+from flows.candidate import approvals
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
@@ -121,19 +121,19 @@ def test_S2_the_first_answer_stands_and_is_found_again(tmp_path: Path):
     context = _context(tmp_path)
     decision = _waiting("a" * 64)
     write_decision(decision, context.path("decisions/churn"))
-    said = approving.answer(
+    said = approvals.answer(
         context, decision.decision_id[:6], "refused", "ben", "wait for the new tariff"
     )
-    assert approving.of(context, decision.decision_id) == said
+    assert approvals.of(context, decision.decision_id) == said
     assert (
-        approving.answer(context, decision.decision_id, "refused", "ben")["note"]
+        approvals.answer(context, decision.decision_id, "refused", "ben")["note"]
         == "wait for the new tariff"
     )
     with pytest.raises(ApprovalError, match="ben has refused it already"):
-        approving.answer(context, decision.decision_id, "approved", "cleo")
+        approvals.answer(context, decision.decision_id, "approved", "cleo")
     for unknown in ("zzzz", "*", "../churn/" + decision.decision_id[:4]):
         with pytest.raises(ApprovalError, match="there is none"):
-            approving.answer(context, unknown, "approved", "cleo")
+            approvals.answer(context, unknown, "approved", "cleo")
 
 
 FLOW = """
@@ -197,7 +197,7 @@ def test_S2_a_flow_on_a_prefect_server_pauses_until_someone_answers(tmp_path: Pa
                 return [run["id"] for run in runs if run["state"]["type"] == "PAUSED"]
 
             (run,) = _until(paused)
-            assert approving.of(context, decision.decision_id) is None
+            assert approvals.of(context, decision.decision_id) is None
             answer = {"run_input": {"approve": True, "by": "ben"}}
             # A server on SQLite may be busy, and the form is stored after the state: ask until it takes the answer.
             resume = f"/flow_runs/{run}/resume"
@@ -208,7 +208,7 @@ def test_S2_a_flow_on_a_prefect_server_pauses_until_someone_answers(tmp_path: Pa
         for process in started:
             process.kill()
             process.wait(30)
-    answer = approving.of(context, decision.decision_id)
+    answer = approvals.of(context, decision.decision_id)
     assert (answer["answer"], answer["by"]) == ("approved", "ben")
 
 

@@ -18,8 +18,8 @@ import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
-from flows.leaving import score_all
 from flows.runtime.settings import ROOT
+from flows.stages.churn import score_all
 from models.churn.model import ChurnModel
 from models.serving.app import Options, create_app
 from models.serving.batching import Batcher

@@ -13,10 +13,10 @@ from data.files import read_json
 from data.hours import HoursError, HoursParams
 from data.ingest import IngestParams
 from data.splits import SplitParams
-from flows import steps
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
+from flows.stages import prepare
 from tests.factories import a_wav, an_export
 
 CALLS, LENGTH_S = 500, 1.2
@@ -34,7 +34,7 @@ def a_context(store: Path, export: Path, **params: Any) -> RunContext:
 
 def walk(context: RunContext) -> dict[str, Any]:
     """From the export to the manifests, with the steps the street itself takes."""
-    for step in (steps.ingest, steps.validate):
+    for step in (prepare.ingest, prepare.validate):
         step(context, quiet)
     division = pl.read_parquet(context.path("clean/contacts.parquet")).select(
         "contact_id",
@@ -46,7 +46,7 @@ def walk(context: RunContext) -> dict[str, Any]:
         .alias("split"),
     )
     division.write_parquet(context.path("splits.parquet"))
-    return steps.cut(context, quiet)
+    return prepare.cut(context, quiet)
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +128,10 @@ def test_V2_over_budget_stops_the_run_and_says_what_got_lost(walked: RunContext)
         HoursError,
         match=r"got lost on the way to training .*hours.max_lost_share.*no agent channel",
     ):
-        steps.cut(mean, quiet)
+        prepare.cut(mean, quiet)
     assert read_json(store / "hours.json")["over_budget"]
     assert walked.path("cut.json").read_bytes() == before
     picky = a_context(store, walked.raw, hours=HoursParams(limits={"not transcribed": 0.001}))
     with pytest.raises(HoursError, match=r"not transcribed: 0% of .* hours\.limits allows 0%"):
-        steps.cut(picky, quiet)
-    steps.cut(walked, quiet)
+        prepare.cut(picky, quiet)
+    prepare.cut(walked, quiet)

@@ -14,10 +14,10 @@ import pytest
 from data.features.features import FeatureParams
 from data.records import LABELS
 from data.splits import LeakError
-from flows import steps
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
+from flows.stages import asr, churn, prepare
 from tests.data.test_leaks import some_features
 from tests.factories import an_export
 
@@ -38,7 +38,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("leaks")
     an_export(folder / "export", calls=9, chats=0)
     context = a_context(folder / "store")
-    for step in (steps.ingest, steps.validate):
+    for step in (prepare.ingest, prepare.validate):
         step(context, quiet)
     contacts = pl.read_parquet(context.path("clean/contacts.parquet"))
     contacts.select(
@@ -50,8 +50,8 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .otherwise(pl.lit("train"))
         .alias("split"),
     ).write_parquet(context.path("splits.parquet"))
-    steps.cut(context, quiet)
-    steps.pseudo(context, quiet)
+    prepare.cut(context, quiet)
+    asr.pseudo(context, quiet)
     return context.store
 
 
@@ -88,7 +88,7 @@ def test_V3_test_speech_in_the_training_manifest_stops_the_training(
     with cut.path("pseudo/train.jsonl").open("a") as train:
         train.write(json.dumps(leaked) + "\n")
     with pytest.raises(LeakError, match=says):
-        steps.train_asr(cut, quiet)
+        asr.train_asr(cut, quiet)
     assert not cut.path("train_asr.json").exists()
 
 
@@ -109,7 +109,7 @@ def test_V3_a_split_that_was_tampered_with_stops_the_cut(
         pl.when(tested).then(pl.lit(value)).otherwise(column).alias(column)
     ).write_parquet(path)
     with pytest.raises(LeakError, match=says):
-        steps.cut(cut, quiet)
+        prepare.cut(cut, quiet)
 
 
 def test_V3_a_customer_whose_months_are_on_both_sides_stops_the_churn_training(
@@ -121,7 +121,7 @@ def test_V3_a_customer_whose_months_are_on_both_sides_stops_the_churn_training(
         context.path("features.parquet")
     )
     with pytest.raises(LeakError, match="customer C1: in the features of test and train, 2 such"):
-        steps.train_churn(context, quiet)
+        churn.train_churn(context, quiet)
 
 
 def test_V3_features_that_have_seen_the_future_stop_the_step(
@@ -141,7 +141,7 @@ def test_V3_features_that_have_seen_the_future_stop_the_step(
     )
     import data.features
 
-    steps.features(context, quiet)
+    churn.features(context, quiet)
     honest = data.features.features_in_parts
 
     def a_day_ahead(tables: dict[str, pl.LazyFrame], *rest: Any) -> Iterator[pl.DataFrame]:
@@ -152,5 +152,5 @@ def test_V3_features_that_have_seen_the_future_stop_the_step(
     monkeypatch.setattr(data.features, "features_in_parts", a_day_ahead)
     context.path("features.parquet").unlink()
     with pytest.raises(LeakError, match=r"contacts_\d+d is .* A feature has seen the future"):
-        steps.features(context, quiet)
+        churn.features(context, quiet)
     assert not context.path("features.parquet").exists()

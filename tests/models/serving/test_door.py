@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from flows.commands.serve import serve
 from flows.runtime.settings import SettingsError
-from flows.service import serve
 from models.serving.access import Access, AccessError, Rate, add_key
 from models.serving.app import Options, create_app
 from models.serving.loaded import Served

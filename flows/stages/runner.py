@@ -1,4 +1,4 @@
-"""Picks the adapters: from settings and params.yaml to a street, and from a step's name to its run."""
+"""Runs a stage by its name, or reuses what it left."""
 
 from __future__ import annotations
 
@@ -6,26 +6,29 @@ from typing import Any
 
 from rich.console import Console
 
-from flows import marker
-from flows.graph import BY_NAME, STEPS
-from flows.runtime import progress
+from flows.runtime import progress, stage_cache
 from flows.runtime.context import RunContext
+from flows.runtime.graph import BY_NAME, STEPS
+from flows.stages import asr, churn, prepare, reader, reporting, treatment
+
+MODULES = (prepare, asr, reader, churn, treatment, reporting)
 
 
 def run_step(
     context: RunContext, name: str, console: Console, force: bool = False
 ) -> tuple[dict[str, Any], bool]:
     """Runs one step with a bar, or reuses what it left. Returns its summary and whether it was reused."""
-    from flows import steps
-
     step = BY_NAME[name]
-    function = getattr(steps, name)
-    wanted = marker.of_step(context, step)
+    module = next(part for part in MODULES if hasattr(part, name))
+    function = getattr(module, name)
+    wanted = stage_cache.of_step(context, step)
     outs = [context.path(out) for out in step.outs]
     with progress.bar(console, step.title) as report:
         if force or step.always:
-            marker.forget(context.store, name)
-        return marker.once(context.store, name, wanted, outs, lambda: function(context, report))
+            stage_cache.forget(context.store, name)
+        return stage_cache.once(
+            context.store, name, wanted, outs, lambda: function(context, report)
+        )
 
 
 def steps_for(context: RunContext, until: str | None = None) -> list[str]:

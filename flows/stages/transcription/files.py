@@ -1,59 +1,38 @@
-"""Hears recordings in several processes: the calls of a store, or any files, each written whole and never twice."""
+"""Transcribes files and folders to JSON, VTT, CTM, Lhotse and NeMo formats."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import polars as pl
-from rich.console import Console
-from rich.markup import escape
 
 from data.audio import SAMPLE_RATE_HZ, SUFFIXES, blocks, probe, resample, to_wav_bytes
 from data.files import write_text
-from data.progress import Progress
-from data.records import TURNS
-from data.speech.shards import read_member
 from data.speech.transcripts import (
     HeardCall,
-    HeardTurn,
     from_json,
-    roles_of,
     to_ctm,
     to_json,
     to_lhotse,
     to_nemo,
     to_vtt,
 )
-from evaluation.experience.conversation import SIDES, ConversationParams, Span, measure
+from evaluation.experience.conversation import SIDES, Span, measure
+from flows.stages.transcription.workers import DIED, Ears, _ready, _spread
 from models.asr.call_pieces import pieces
-from models.asr.segments import Segment, Segmentation
-
-if TYPE_CHECKING:
-    from flows.runtime.context import RunContext
-    from models.asr.recognizer import Recognizer
+from models.asr.segments import Segment
 
 
 class FilesFailedError(RuntimeError):
     """Some of many files could not be heard."""
 
 
-HEARD = {**TURNS, "confidence": pl.Float64}
 SHORT_S = 0.5  # about what a word takes, with a margin around it
-DIED = (
-    "the process that heard it died, also when it heard nothing else. "
-    "If memory ran out, give it more or cut the file."
-)
+
+
 FORMATS: dict[
     str, tuple[str, Callable[[HeardCall], str] | None]
 ] = {  # suffix, and what makes it of the call alone
@@ -63,63 +42,6 @@ FORMATS: dict[
     "nemo": (".nemo.jsonl", None),
     "json": (".json", to_json),
 }
-
-
-@dataclass(frozen=True)
-class HearingParams:
-    """How calls are taken apart and what is measured of them."""
-
-    segmentation: Segmentation = field(
-        default_factory=Segmentation
-    )  # how speech is told from the rest
-    conversation: ConversationParams = field(
-        default_factory=ConversationParams
-    )  # what counts as hold, interruption …
-
-
-@dataclass(frozen=True)
-class Ears:
-    """What a process needs to hear: the `.nemo`, where its export is kept (None: hear with NeMo), and the settings."""
-
-    model: Path
-    exports: Path | None
-    params: HearingParams
-
-
-def hear_all(
-    ears: Ears, recordings: pl.DataFrame, shards: Path, jobs: int, progress: Progress
-) -> tuple[pl.DataFrame, bool]:
-    """Every recording as turns (schema TURNS with origin asr, and `confidence`), in order of contact and time.
-
-    Also whether confidence is calibrated. Raises AudioError for a recording that cannot be decoded, RuntimeError for
-    one that a process died of.
-    """
-    calls = recordings.sort("contact_id").to_dicts()
-    heard: dict[str, list[HeardTurn]] = {}
-    tasks = [
-        (call["contact_id"], str(shards), call["shard"], call["member"], roles_of(call))
-        for call in calls
-    ]
-    for task, turns in _spread(_hear_member, tasks, ears, min(jobs, -(-len(tasks) // 8))):
-        if turns is None:
-            raise RuntimeError(f"call {task[0]}: {DIED}")
-        heard[task[0]] = turns
-        progress(len(heard), len(calls))
-    rows = [
-        {
-            "contact_id": contact,
-            "turn": number,
-            "role": turn.role,
-            "text": turn.text,
-            "start_s": turn.start_s,
-            "end_s": turn.end_s,
-            "origin": "asr",
-            "confidence": turn.confidence,
-        }
-        for contact in sorted(heard)
-        for number, turn in enumerate(heard[contact])
-    ]
-    return pl.DataFrame(rows, schema=HEARD), _calibrated(ears)
 
 
 @dataclass(frozen=True)
@@ -211,107 +133,6 @@ def transcribe_files(ears: Ears, wanted: Sequence[Order], jobs: int) -> Iterator
             waiting.append(order)
     for (order,), outcome in _spread(_hear_file, [(order,) for order in waiting], ears, jobs):
         yield outcome or Outcome(order, "failed", f"{order.audio}: {DIED}")
-
-
-def transcribe(
-    console: Console,
-    source: Path,
-    out: Path,
-    formats: str,
-    model: str | None,
-    channels: str,
-    jobs: int | None,
-    store: Path | None,
-) -> None:
-    """`keepline transcribe`. Raises FilesFailedError in the end when a file could not be heard; the rest is done."""
-    from flows.runtime.context import load_context
-    from flows.runtime.progress import bar
-
-    context = load_context(store)
-    ears = Ears(_model(context, model), context.path("exports"), context.params.hearing)
-    wanted = orders(source, out, _listed(formats), _listed(channels), ears)
-    outcomes: list[Outcome] = []
-    with bar(console, f"hearing {len(wanted)} recordings") as progress:
-        for outcome in transcribe_files(ears, wanted, jobs or cores()):
-            outcomes.append(outcome)
-            progress(len(outcomes), len(wanted))
-            if outcome.says:
-                mark = "[red]✗[/]" if outcome.state == "failed" else "[yellow]![/]"
-                console.print(f"{mark} {escape(outcome.says)}", highlight=False, soft_wrap=True)
-    count = Counter(outcome.state for outcome in outcomes)
-    hours = sum(outcome.audio_s for outcome in outcomes) / 3600
-    words = sum(outcome.words for outcome in outcomes)
-    console.print(
-        f"{out}: {count['done']} heard ({words} words), {count['kept']} kept from before, {hours:.2f} h of "
-        f"audio, {count['failed']} failed"
-    )
-    if not _calibrated(ears):
-        console.print(
-            "confidence is uncalibrated: it is the network's own score. Train on transcribed calls first."
-        )
-    if count["failed"]:
-        raise FilesFailedError(
-            f"{count['failed']} of {len(wanted)} recordings could not be heard; the rest is done."
-        )
-
-
-def _listed(words: str) -> list[str]:
-    return [word.strip() for word in words.split(",")]
-
-
-def _model(context: RunContext, name: str | None) -> Path:
-    """The `.nemo` a person means: a path, a bundle's folder, `base`, or an alias of the registry (asr@champion too)."""
-    from flows import hearing
-    from models.registry.bundle import verify_bundle
-
-    path = Path(name) if name else None
-    if path and path.is_dir():
-        return verify_bundle(path).path / "model.nemo"
-    if path and (path.is_file() or path.suffix == ".nemo"):
-        return path
-    base = hearing.base_of(context.params.asr.base, context.path("asr"))
-    known = context.path("registry").exists()  # asking a store that never was would make one
-    if name == "base" or (name is None and not known):
-        return base
-    alias = (name or "champion").removeprefix("asr@")
-    version = context.registry().alias("asr", alias) if known else None
-    if version is not None:
-        return (
-            context.registry().fetch("asr", version, context.path("reference")).path / "model.nemo"
-        )
-    if name is None:
-        return base
-    raise ValueError(
-        f"--model {name}: no such file, and no model has that alias. Name a .nemo, a bundle or `base`."
-    )
-
-
-# --- in the processes that hear ---
-
-_hearing: tuple[Recognizer, Ears] | None = None
-
-
-def _begin(ears: Ears) -> None:
-    global _hearing
-    from models.asr.load import load
-
-    _hearing = (load(ears.model, ears.exports), ears)
-
-
-def _ready() -> tuple[Recognizer, Ears]:
-    if _hearing is None:
-        raise RuntimeError(
-            "this process was not told what to hear with. This is a fault of Keepline's."
-        )
-    return _hearing
-
-
-def _hear_member(
-    contact_id: str, shards: str, shard: str, member: str, roles: dict[int, str]
-) -> list[HeardTurn]:
-    recognizer, ears = _ready()
-    content = read_member(Path(shards), shard, member)
-    return recognizer.transcribe_file(content, roles, contact_id, ears.params.segmentation)
 
 
 def _hear_file(order: Order) -> Outcome:
@@ -419,67 +240,3 @@ def _cuts(order: Order, call: HeardCall) -> list[str]:
         if int(path.stem) >= len(call.turns):
             path.unlink()
     return [f"{folder.name}/{number:05d}.wav" for number in range(len(call.turns))]
-
-
-def _calibrated(ears: Ears) -> bool:
-    from models.asr.confidence import beside
-
-    return beside(ears.model) is not None
-
-
-def cores() -> int:
-    """How many processes can run at once context."""
-    return len(os.sched_getaffinity(0))
-
-
-@contextmanager
-def _processes(ears: Ears, count: int) -> Iterator[ProcessPoolExecutor]:
-    pool = ProcessPoolExecutor(count, get_context("spawn"), initializer=_begin, initargs=(ears,))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _spread(
-    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], ears: Ears, jobs: int
-) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Each task with its result, as they come; in this process when one job is enough.
-
-    A task that its process dies of, alone too, has None for a result, and the others go on.
-    """
-    from models.asr.load import exported
-
-    if not tasks:
-        return
-    if (
-        ears.exports and exported(ears.model, ears.exports) is None
-    ):  # found out once, before several processes ask
-        ears = replace(ears, exports=None)
-    if min(jobs, len(tasks)) <= 1:
-        _begin(ears)
-        for task in tasks:
-            yield task, function(*task)
-        return
-    left = []
-    with _processes(ears, min(jobs, len(tasks))) as pool:
-        futures: dict[Future[Any], tuple[Any, ...]] = {
-            pool.submit(function, *task): task for task in tasks
-        }
-        for future in as_completed(futures):
-            if isinstance(
-                future.exception(), BrokenProcessPool
-            ):  # one process died and took the others' work along
-                left.append(futures[future])
-            else:
-                yield futures[future], future.result()
-    while left:  # one at a time, to know whose fault it was and to need the least memory
-        with _processes(ears, 1) as pool:
-            pool.submit(os.getpid).result()  # BrokenProcessPool here: no file is to blame
-            while left:
-                task = left.pop(0)
-                try:
-                    yield task, pool.submit(function, *task).result()
-                except BrokenProcessPool:
-                    yield task, None
-                    break

@@ -10,24 +10,24 @@ from typing import Any
 from prefect.runtime import flow_run as running
 from prefect.settings import get_current_settings
 
-from flows import notices, reaping
+from flows.runtime import heartbeats, notifications
 from flows.runtime.settings import Settings, from_environment, prepare
 
 
 @contextmanager
 def guarded(settings: Settings) -> Iterator[None]:
     """Ends what earlier processes left behind, then holds this flow's sign of life."""
-    reaping.reap(settings)
+    heartbeats.reap(settings)
     api = str(
         get_current_settings().api.url or ""
     )  # a flow run by hand has a server of its own, which dies with it
-    with reaping.living(settings.store, "flow", str(running.id), str(running.name), api):
+    with heartbeats.living(settings.store, "flow", str(running.id), str(running.name), api):
         yield
 
 
 def failed(flow: Any, flow_run: Any, state: Any) -> None:
     """Prefect's hook in the process of a flow that raised."""
-    notices.tell(
+    notifications.tell(
         _settings(flow_run),
         f"{flow_run.name} failed",
         f"{state.message or state.name}\nRun {flow_run.id}.",
@@ -36,7 +36,7 @@ def failed(flow: Any, flow_run: Any, state: Any) -> None:
 
 def killed(flow: Any, flow_run: Any, state: Any) -> None:
     """Prefect's hook in the worker whose flow process is gone: tells, and ends the MLflow run too."""
-    reaping.reap(_settings(flow_run))
+    heartbeats.reap(_settings(flow_run))
 
 
 def _settings(flow_run: Any) -> Settings:

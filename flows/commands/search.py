@@ -13,9 +13,9 @@ import polars as pl
 import yaml
 from rich.console import Console
 
-from flows import marker
-from flows.graph import BY_NAME
+from flows.runtime import stage_cache
 from flows.runtime.context import load_context
+from flows.runtime.graph import BY_NAME
 from flows.runtime.progress import bar
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def search(console: Console, kind: str, trials: int, store: Path | None) -> None
         raise ValueError(
             f"{path}: no features to train on. Walk the street first: keepline run, or keepline demo."
         )
-    name = f"churn {marker.of_step(context, BY_NAME['train_churn'])[:12]}"  # other data or settings: another study
+    name = f"churn {stage_cache.of_step(context, BY_NAME['train_churn'])[:12]}"  # other data or settings: another study
     rows = pl.read_parquet(path)
     with (
         _parent(context, name) as parent,

@@ -10,9 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from data.files import write_table
-from flows.reading import words
 from flows.runtime.context import load_context
 from flows.runtime.progress import bar
+from flows.stages.reader import words
 
 
 def suspects(console: Console, horizon_days: int, limit: int, store: Path | None) -> None:

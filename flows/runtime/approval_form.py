@@ -9,7 +9,7 @@ from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from prefect.settings import get_current_settings
 
-from flows import approving
+from flows.candidate import approvals
 from flows.runtime.context import RunContext
 
 
@@ -44,7 +44,7 @@ def ask(context: RunContext, decision_id: str, summary: str) -> dict[str, Any] |
             key=f"approval-{decision_id}",
         )
     except FlowPauseTimeout:
-        return approving.of(context, decision_id)
-    return approving.answer(
+        return approvals.of(context, decision_id)
+    return approvals.answer(
         context, decision_id, "approved" if said.approve else "refused", said.by, said.note
     )

@@ -12,7 +12,7 @@ from data.progress import Progress
 from evaluation.asr import test_sets
 from evaluation.churn import scoring
 from evaluation.churn.matured import matured_scores
-from flows import reaping
+from flows.runtime import heartbeats
 
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
@@ -36,7 +36,7 @@ def watch(context: RunContext, progress: Progress) -> dict[str, Any]:
     )
     found: dict[str, Any] = {}
     with (
-        reaping.living(
+        heartbeats.living(
             context.store, "run", run.run_id, f"nightly {day}", context.settings.tracking_uri
         ),
         run,

@@ -1,4 +1,4 @@
-"""The exam a model sat: kept with its run, and brought back from the model's alias, byte for byte."""
+"""`keepline checkout`: datasets and test sets of a version or a model."""
 
 from __future__ import annotations
 
@@ -8,32 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
+from rich.console import Console
 
 from data.files import read_tables, write_table
 from data.speech.utterances import recordings_of
 from evaluation.asr import test_sets
 from evaluation.churn import scoring
 from evaluation.reader import test_set
-from flows import reading
+from flows.candidate.scorecards import KEPT
+from flows.runtime.context import load_context
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
-
-KEPT = "test_set.parquet"  # beside the scorecards: for asr the held-out contacts, for churn the held-out rows,
-# for the reader what had to be read in which contact
-
-
-def keep(context: RunContext, kind: str) -> None:
-    """Leaves in scorecards/<kind> what, with the dataset, makes the test set again."""
-    if kind == "reader":
-        write_table(context.path(f"scorecards/{kind}/{KEPT}"), reading.kept(context))
-        return
-    name = {"asr": "splits.parquet", "churn": "features.parquet"}[kind]
-    rows = pl.read_parquet(context.path(name)).filter(pl.col("split") == "test")
-    write_table(
-        context.path(f"scorecards/{kind}/{KEPT}"),
-        scoring.examined(rows) if kind == "churn" else rows,
-    )
 
 
 def bring_back(context: RunContext, kind: str, run_id: str, dataset: Path) -> tuple[Path, str]:
@@ -88,3 +74,23 @@ def of_alias(context: RunContext, kind: str, alias: str) -> tuple[int, str, str]
     if version is None:
         raise ValueError(f"{kind}@{alias}: no version of {kind} has this alias.")
     return version, office.version_tags(kind, version)["data_hash"], office.run_of(kind, version)
+
+
+def checkout(console: Console, what: str, out: Path, test: bool, store: Path | None) -> None:
+    """Brings back a dataset by its hash, or the one a registered model learned from, on request with its test set."""
+    from data.versioning import checkout
+
+    context = load_context(store)
+    kind, _, alias = what.partition("@")
+    if test and not alias:
+        raise ValueError(f"{what}: a test set belongs to a model. Name one, as in asr@champion.")
+    version, dvc_hash, run_id = of_alias(context, kind, alias) if alias else (None, what, "")
+    checkout(dvc_hash, context.path("versioned"), context.settings.dvc_remote, out)
+    console.print(f"{out}: dataset {dvc_hash}", soft_wrap=True, highlight=False)
+    if test:
+        where, found = bring_back(context, kind, run_id, out)
+        console.print(
+            f"{where}: what {kind} v{version} was scored on, {found}",
+            soft_wrap=True,
+            highlight=False,
+        )

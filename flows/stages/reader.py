@@ -1,7 +1,8 @@
-"""The contact reader's side of the street: what it learns from, its exam, and what it adds to everyone's labels."""
+"""The stages of the contact reader, from rules to completed labels."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,17 @@ from data.files import read_json, read_tables, write_json, write_table
 from data.labelling.scheme import SCHEME
 from data.progress import Progress
 from data.records import TURNS
+from evaluation.reader import test_set
 from evaluation.reader.test_set import Exam, _exam
-from flows import judging, probing
+from flows.candidate import active_model, bundles, decision, release, runs, scorecards
+from flows.candidate import probes as candidate_probes
+from flows.runtime.context import RunContext
 from models.reader.labels import with_reader
 
 if TYPE_CHECKING:
-    from flows.runtime.context import RunContext
     from models.reader.model import Reader
     from training.reader.train import Lesson
+
 
 PROBED = 200  # held-out contacts whose words are changed
 
@@ -77,7 +81,7 @@ def probe_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
     from evaluation.reader.probes import reader_probes
     from models.reader.model import Reader
 
-    probing.emptied(context, "reader")
+    candidate_probes.emptied(context, "reader")
     asked = exam(context)
     few = asked.contacts.gather_every(max(1, asked.contacts.height // PROBED)).head(PROBED)
     turns = asked.turns.join(few, on="contact_id", how="semi")
@@ -89,7 +93,7 @@ def probe_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
         turns,
         context.params.evaluation.seed,
     )
-    return probing.leave(context, "reader", probes, {})
+    return candidate_probes.leave(context, "reader", probes, {})
 
 
 def read(context: RunContext, progress: Progress) -> dict[str, Any]:
@@ -117,7 +121,7 @@ def in_office(context: RunContext) -> Reader | None:
     """The reader that reads until further notice, None before there is one."""
     from models.reader.model import Reader
 
-    path = judging.in_office(context, "reader")
+    path = active_model.in_office(context, "reader")
     return None if path is None else Reader.load(Path(path))
 
 
@@ -126,3 +130,71 @@ def of_version(context: RunContext, version: int) -> Reader:
     from models.reader.model import Reader
 
     return Reader.load(context.registry().fetch("reader", version, context.path("reference")).path)
+
+
+def label(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Labels every contact by rules, from what people transcribed or wrote, else from what the recogniser heard."""
+    from data.labelling import label
+
+    contacts, turns = words(context)
+    result = label(contacts, turns, context.params.labelling, progress=progress)
+    write_table(context.path("rules.parquet"), result.labels)
+    write_table(context.path("beliefs.parquet"), result.beliefs)
+    write_json(context.path("label.json"), result.analysis)
+    return result.analysis
+
+
+def train_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Trains the contact reader as one MLflow run and leaves it as the bundle reader/bundle."""
+    from data.labelling.scheme import SCHEME
+    from training.reader.train import train
+
+    params, work = context.params.reader, context.path("reader/work")
+    with runs.training_run(context, "reader", asdict(params)) as run:
+        found = train(params, SCHEME, lessons(context), work, run, progress)
+    files = {name: work / "model" / name for name in ("weights.safetensors", "config.json")}
+    return bundles.leave_bundle(context, "reader", files, run.run_id, found)
+
+
+def reference_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Names the reader to beat: the champion, or the class balance before there is one."""
+    return scorecards.reference(context, "reader", {"model": test_set.BALANCE, "path": None})
+
+
+def evaluate_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Scores candidate and reference on the same held-out contacts."""
+    reference, asked = read_json(context.path("reference/reader.json")), exam(context)
+    balance = test_set.balance_of(pl.read_parquet(context.path("beliefs.parquet")))
+    cards = {
+        role: test_set.score(
+            asked,
+            None if path is None else Path(path),
+            scorecards.name_of(context, "reader", role),
+            scorecards.sha_of(context, "reader", role),
+            balance,
+            context.params.evaluation.seed,
+            context.now(),
+            context.params.reading,
+            context.path("truth/contacts.parquet") if role == "candidate" else None,
+        )
+        for role, path in (
+            ("reference", reference["path"]),
+            ("candidate", context.path("reader/bundle")),
+        )
+    }
+    return scorecards.leave_scorecards(context, "reader", cards)
+
+
+def decide_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Puts the candidate through the gate and writes the decision record."""
+    return decision.decide_on(context, "reader", smoke_sample(exam(context)))
+
+
+def release_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Registers the candidate and, if the gate accepted it, makes it champion."""
+    return release.release(context, "reader")
+
+
+def office_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Names the reader in office: the champion, whatever the last candidate was."""
+    return active_model.leave_office(context, "reader")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.files import read_json, write_json
-from flows.graph import Step
+from flows.runtime.graph import Step
 from flows.runtime.settings import ROOT
 
 if TYPE_CHECKING:

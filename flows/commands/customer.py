@@ -14,8 +14,8 @@ from rich.table import Table
 from data.features import evidence
 from data.files import read_tables
 from data.timeline import timeline
-from flows.reading import words
 from flows.runtime.context import RunContext, load_context
+from flows.stages.reader import words
 
 _SURE = 0.5  # labels less likely than this are not shown
 _SHOWN_WORDS = 90  # characters of what the customer said first

@@ -22,11 +22,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import notices
+from flows.runtime import notifications
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from flows.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -114,30 +112,13 @@ def reap(settings: Settings) -> list[Sign]:
             f"{sign.what} {sign.name} ({sign.id}), since {sign.since}: {why}.\n"
             for sign, why in mine
         )
-        notices.tell(
+        notifications.tell(
             settings,
             f"{mine[-1][0].name} ended as failed",
             f"{body}Process {pid} on {host}, store {settings.store}. Start the same command again: finished steps are "
             "kept, training goes on from its last checkpoint.",
         )
     return [sign for sign, _ in ended]
-
-
-def guard(console: Console, every_s: float, once: bool, store: Path | None) -> None:
-    """`keepline guard`: looks every `every_s` seconds, until it is stopped; says what it ended."""
-    from flows.runtime.settings import from_environment
-
-    settings = from_environment(store=store)
-    while True:
-        for sign in reap(settings):
-            console.print(
-                f"{sign.what} {sign.name} ({sign.id}) ended as failed",
-                highlight=False,
-                markup=False,
-            )
-        if once:
-            return
-        time.sleep(every_s)
 
 
 def _free(held: Any) -> bool:

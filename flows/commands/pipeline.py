@@ -20,7 +20,7 @@ def demo(console: Console, store: Path | None) -> None:
     started = time.monotonic()
     store = store or from_environment().store
     summaries = walk(console, None, "auto", store, closing=False)
-    from flows.service import ask
+    from flows.commands.serve import ask
 
     console.rule("the service answers", style="dim")
     ask(console, load_context(store))

@@ -1,0 +1,81 @@
+"""Puts a candidate through the gate and writes the decision record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from data.files import read_json, write_json
+from flows.candidate.runs import reopened
+from models.registry.bundle import BundleError, verify_bundle
+
+if TYPE_CHECKING:
+    from flows.runtime.context import RunContext
+
+
+def decide_on(context: RunContext, kind: str, sample: Any) -> dict[str, Any]:
+    """Smoke-tests the candidate in the service, asks every gate, writes the record and decide_<kind>.json."""
+    from evaluation.gates.decide import decide
+    from evaluation.gates.evidence import Facts
+    from evaluation.report.decision import write_decision
+    from evaluation.scorecard import load
+    from flows.candidate.probes import beside_and_probes, readers, shas
+    from models.serving.smoke import smoke_test
+
+    folder = context.path(f"scorecards/{kind}")
+    contract = read_json(context.path("validate.json"))
+    beaten = read_json(context.path(f"reference/{kind}.json"))
+    probed = read_json(context.path(f"probe_{kind}.json"))
+    beside, probes, probed_sha256 = beside_and_probes(context, kind)
+    facts = Facts(
+        reference_is_champion=beaten["version"] is not None,
+        contract_ok=contract["stopped"] is None,
+        contract_says=contract["stopped"]
+        or f"{contract['rejected']} rows in quarantine, the rest kept the contract",
+        read_by=probed.get("read_by"),
+        readers_now=shas(readers(context)) if kind == "asr" else None,
+        probed_sha256=probed_sha256,
+        trained_by=read_json(context.path(f"train_{kind}.json")).get("trained_by", ""),
+    )
+    try:
+        bundle = verify_bundle(context.path(kind) / "bundle", context.settings.public_key)
+    except BundleError as error:  # a refusal to be written down, not an accident
+        facts = replace(facts, bundle_says=str(error))
+    else:
+        smoke = smoke_test(bundle.path, kind, sample)
+        facts = replace(
+            facts,
+            card=(bundle.path / "card.md").read_text(encoding="utf-8"),
+            licence=bundle.licence,
+            size_bytes=bundle.size_bytes,
+            bundle_sha256=bundle.sha256,
+            smoke_ok=smoke["ok"],
+            latency_s=smoke["latency_s"],
+        )
+    candidate = load(folder / "candidate.json")
+    decision = decide(
+        candidate,
+        load(folder / "reference.json"),
+        context.params.gates,
+        facts,
+        context.now(),
+        f"gate, for {context.settings.actor}",
+        beside,
+        probes,
+    )
+    record, page = write_decision(decision, context.path(f"decisions/{kind}"))
+    with reopened(context, kind) as run:
+        run.set_tags({"decision": decision.decision_id, "verdict": decision.record["verdict"]})
+        run.log_artifact(record, "decision")
+        run.log_artifact(page, "decision")
+    summary = {
+        "decision_id": decision.decision_id,
+        "verdict": decision.record["verdict"],
+        "summary": decision.record["summary"],
+        "record": record.name,
+        "approval": context.params.gates.of(kind).approval,
+        "candidate": candidate.bundle_sha256,
+        "reference": beaten,
+    }
+    write_json(context.path(f"decide_{kind}.json"), summary)
+    return summary

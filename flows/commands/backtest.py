@@ -1,0 +1,50 @@
+"""`keepline backtest`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+SHOWN = ("brier", "auc", "c_index", "average_precision", "lift_10", "calibration_slope", "empc")
+
+
+def show(console: Console, store: Path | None) -> None:
+    """Runs the step, or takes what it left, and prints a table a horizon: folds below each other, then all of them."""
+    from flows.runtime.context import load_context
+    from flows.stages.runner import run_step
+    from training.churn.backtest import LIFE_TABLE, MODEL
+
+    found, _ = run_step(load_context(store), "backtest", console)
+    for risk in found["pooled"]["metrics"][MODEL]:
+        table = Table(
+            title=f"Trained before the day, scored after it: within {risk.removeprefix('risk_')} days"
+        )
+        for name in ("as of", "customers", *SHOWN, "gain in Brier over the life table"):
+            table.add_column(name.replace("_", " "), justify="left" if name == "as of" else "right")
+        for name, fold in [
+            *((one["as_of"], one) for one in found["folds"]),
+            ("all", found["pooled"]),
+        ]:
+            figures = fold.get("metrics", {}).get(MODEL, {}).get(risk)
+            if figures is None:
+                table.add_row(name, "", fold.get("skipped", "not followed that far"))
+                continue
+            gain = fold["gain_in_brier"][LIFE_TABLE].get(risk)
+            table.add_row(
+                name,
+                str(figures["brier"]["customers"]),
+                *(_shown(figures.get(one)) for one in SHOWN),
+                _shown(gain),
+            )
+        console.print(table)
+    console.print(f"MLflow run {found['run_id']}; every figure is in backtest.json")
+
+
+def _shown(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "–"
+    ends = "" if found["low"] is None else f" [dim]({found['low']:.3f} to {found['high']:.3f})[/]"
+    return f"{found['value']:.3f}{ends}"

@@ -1,0 +1,92 @@
+"""`keepline decisions`, `approve`, `refuse` and `ledger`."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.runtime.context import load_context
+from flows.runtime.settings import from_environment
+from models.registry.bundle import KINDS
+
+
+def decisions(console: Console, store: Path | None) -> None:
+    """Prints every decision record, newest first, with the check that decided it; first those that are not genuine."""
+    from evaluation.gates.record import DecisionError, read_decision
+
+    folder = from_environment(store=store).store / "decisions"
+    rows = []
+    for path in folder.glob("*/*.json"):
+        try:
+            one = read_decision(path).record
+        except (DecisionError, OSError) as error:
+            rows.append(("?", path.stem, path.parent.name, "not genuine", str(error)))
+        else:
+            rows.append(
+                (one["decided_at"], one["decision_id"], one["kind"], one["verdict"], one["summary"])
+            )
+    if not rows:
+        raise ValueError(f"{folder}: no decision yet. `keepline run` makes one a model.")
+    table = Table(box=None)
+    for column in ("decided", "decision", "model", "verdict", "why"):
+        table.add_column(column, overflow="fold")
+    for decided_at, *said in sorted(rows, reverse=True):
+        table.add_row(decided_at[:16], *said)
+    console.print(table)
+    console.print(f"the records and their pages: {folder}", soft_wrap=True, highlight=False)
+
+
+def answer(
+    console: Console, which: str, word: str, by: str | None, note: str, store: Path | None
+) -> None:
+    """Writes down a person's answer to a decision that waits for one."""
+    from flows.candidate import approvals
+
+    context = load_context(store)
+    record = approvals.answer(context, which, word, by or context.settings.actor, note)
+    then = "; the next `keepline run` promotes it" if word == "approved" else ""
+    console.print(
+        f"{record['decision_id']} {record['answer']} by {record['by']}{then}", highlight=False
+    )
+
+
+def ledger(console: Console, at: str | None, store: Path | None) -> None:
+    """Prints the ledger, or who was champion on a day."""
+    office = load_context(store).registry()
+    if at is not None:
+        day = date.fromisoformat(at)
+        for kind in KINDS:
+            version = office.champion_at(kind, day)
+            console.print(
+                f"{at} {kind}: {'nobody' if version is None else f'v{version}'}", highlight=False
+            )
+        return
+    table = Table(box=None)
+    for column in (
+        "at",
+        "action",
+        "model",
+        "champion was",
+        "version",
+        "decision",
+        "by",
+        "approved by",
+        "hash",
+    ):
+        table.add_column(column)
+    for entry in office.ledger():
+        table.add_row(
+            entry.at[:19],
+            entry.action,
+            entry.name,
+            str(entry.previous or "–"),
+            f"v{entry.version}",
+            entry.decision_id,
+            entry.actor,
+            entry.approved_by or "–",
+            entry.hash[:12],
+        )
+    console.print(table)

@@ -1,0 +1,29 @@
+"""`keepline guard`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.runtime.heartbeats import reap
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def guard(console: Console, every_s: float, once: bool, store: Path | None) -> None:
+    """`keepline guard`: looks every `every_s` seconds, until it is stopped; says what it ended."""
+    from flows.runtime.settings import from_environment
+
+    settings = from_environment(store=store)
+    while True:
+        for sign in reap(settings):
+            console.print(
+                f"{sign.what} {sign.name} ({sign.id}) ended as failed",
+                highlight=False,
+                markup=False,
+            )
+        if once:
+            return
+        time.sleep(every_s)

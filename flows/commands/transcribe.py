@@ -1,0 +1,89 @@
+"""`keepline transcribe`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+from flows.stages.transcription.files import FilesFailedError, Outcome, orders, transcribe_files
+from flows.stages.transcription.workers import Ears, _calibrated, cores
+
+if TYPE_CHECKING:
+    from flows.runtime.context import RunContext
+
+
+def transcribe(
+    console: Console,
+    source: Path,
+    out: Path,
+    formats: str,
+    model: str | None,
+    channels: str,
+    jobs: int | None,
+    store: Path | None,
+) -> None:
+    """`keepline transcribe`. Raises FilesFailedError in the end when a file could not be heard; the rest is done."""
+    from flows.runtime.context import load_context
+    from flows.runtime.progress import bar
+
+    context = load_context(store)
+    ears = Ears(_model(context, model), context.path("exports"), context.params.hearing)
+    wanted = orders(source, out, _listed(formats), _listed(channels), ears)
+    outcomes: list[Outcome] = []
+    with bar(console, f"hearing {len(wanted)} recordings") as progress:
+        for outcome in transcribe_files(ears, wanted, jobs or cores()):
+            outcomes.append(outcome)
+            progress(len(outcomes), len(wanted))
+            if outcome.says:
+                mark = "[red]✗[/]" if outcome.state == "failed" else "[yellow]![/]"
+                console.print(f"{mark} {escape(outcome.says)}", highlight=False, soft_wrap=True)
+    count = Counter(outcome.state for outcome in outcomes)
+    hours = sum(outcome.audio_s for outcome in outcomes) / 3600
+    words = sum(outcome.words for outcome in outcomes)
+    console.print(
+        f"{out}: {count['done']} heard ({words} words), {count['kept']} kept from before, {hours:.2f} h of "
+        f"audio, {count['failed']} failed"
+    )
+    if not _calibrated(ears):
+        console.print(
+            "confidence is uncalibrated: it is the network's own score. Train on transcribed calls first."
+        )
+    if count["failed"]:
+        raise FilesFailedError(
+            f"{count['failed']} of {len(wanted)} recordings could not be heard; the rest is done."
+        )
+
+
+def _listed(words: str) -> list[str]:
+    return [word.strip() for word in words.split(",")]
+
+
+def _model(context: RunContext, name: str | None) -> Path:
+    """The `.nemo` a person means: a path, a bundle's folder, `base`, or an alias of the registry (asr@champion too)."""
+    from flows.stages import asr
+    from models.registry.bundle import verify_bundle
+
+    path = Path(name) if name else None
+    if path and path.is_dir():
+        return verify_bundle(path).path / "model.nemo"
+    if path and (path.is_file() or path.suffix == ".nemo"):
+        return path
+    base = asr.base_of(context.params.asr.base, context.path("asr"))
+    known = context.path("registry").exists()  # asking a store that never was would make one
+    if name == "base" or (name is None and not known):
+        return base
+    alias = (name or "champion").removeprefix("asr@")
+    version = context.registry().alias("asr", alias) if known else None
+    if version is not None:
+        return (
+            context.registry().fetch("asr", version, context.path("reference")).path / "model.nemo"
+        )
+    if name is None:
+        return base
+    raise ValueError(
+        f"--model {name}: no such file, and no model has that alias. Name a .nemo, a bundle or `base`."
+    )

@@ -1,0 +1,1 @@
+"""What the flows' tasks do, as plain functions without Prefect; `runner` calls them by name."""

@@ -1,0 +1,97 @@
+"""The stages before any model: simulate, ingest, validate, version, split, cut."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import polars as pl
+
+from data.files import read_tables, write_json, write_lines, write_table
+from data.progress import Progress
+from data.speech import utterances
+from flows.runtime.context import RunContext
+
+
+def simulate(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Writes the simulated export to raw/ and its truth to truth/."""
+    from data.simulator import simulate
+
+    return simulate(context.params.simulator, context.path("raw"), context.path("truth"), progress)
+
+
+def ingest(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Merges the export into tables/ and shards/."""
+    from data.ingest import ingest
+    from data.sources import read
+
+    delivery = read(context.source, context.raw, context.params.sources)
+    return ingest(delivery, context.store, context.now(), progress, context.params.ingest)
+
+
+def validate(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Lets through to clean/ what keeps the contract; raises ContractBroken when the whole does not."""
+    from data.validation import validate
+
+    content = context.delivered("tables")
+    return validate(context.store, context.params.validation, content, context.now(), progress)
+
+
+def version(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Adds clean tables and shards to DVC, pushes them and checks the remote."""
+    from data.versioning import version
+
+    made = version(
+        context.path("clean"),
+        context.path("shards"),
+        context.path("versioned"),
+        context.settings.dvc_remote,
+        context.git_commit,
+        context.now(),
+        progress=progress,
+    )
+    write_json(context.path("version.json"), asdict(made))
+    return asdict(made)
+
+
+def split(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Divides customers and contacts by customer and by voice."""
+    from data.speech.voices import voice_groups
+    from data.splits import assert_disjoint, split
+
+    clean = read_tables(context.path("clean"))
+    unnamed = clean["recordings"].filter(pl.col("voice").is_null())
+    heard = voice_groups(context.customer_channel(), unnamed, context.params.voices, progress)
+    divided, summary = split(
+        clean["contacts"], clean["recordings"], clean["customers"], context.params.splits, heard
+    )
+    assert_disjoint(divided)
+    write_table(context.path("splits.parquet"), divided)
+    write_json(context.path("split.json"), asdict(summary))
+    return asdict(summary)
+
+
+def cut(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Cuts person-transcribed turns into NeMo manifests, one a split, and accounts for every recorded hour."""
+    from data.hours import ledger
+    from data.speech.utterances import cut
+
+    clean, params = read_tables(context.path("clean")), context.params.hours
+    splits = pl.read_parquet(context.path("splits.parquet"))
+    summary = cut(
+        utterances.recordings_of(clean),
+        clean["turns"],
+        splits,
+        context.decoded(),
+        context.path("speech"),
+        progress,
+    )
+    lines = [{**line, "at": context.now().isoformat()} for line in summary["refused"]]
+    write_lines(context.path("quarantine/cut.jsonl"), lines)
+    delivered = pl.read_parquet(context.path("tables/recordings.parquet"))
+    hours = ledger(delivered, clean["recordings"], summary["ms"], context.path("quarantine"))
+    budget = hours.summary(params)
+    write_json(context.path("hours.json"), budget)
+    hours.hold(params)
+    write_json(context.path("cut.json"), summary)
+    return {**summary, "lost_share": budget["lost_share"]}

@@ -1,0 +1,37 @@
+"""The stages that only look: report, backtest, nightly evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from data.progress import Progress
+from flows.runtime.context import RunContext
+
+
+def report(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Writes the page of the run."""
+    from evaluation.report.run import write_report
+
+    truth = context.path("truth")
+    return write_report(
+        context.store,
+        truth if truth.is_dir() else None,
+        context.path("report/index.html"),
+        context.decoded(),
+        context.now(),
+        context.params.report,
+    )
+
+
+def backtest(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Trains on the past and scores on the future, on several days."""
+    from flows.stages.backtest import backtest
+
+    return backtest(context, progress)
+
+
+def nightly(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Scores the champions on the test data of today and holds them against the figures they were promoted with."""
+    from flows.stages.nightly import watch
+
+    return watch(context, progress)

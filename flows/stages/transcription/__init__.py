@@ -1,0 +1,1 @@
+"""Transcription of many recordings by several processes."""

@@ -1,0 +1,168 @@
+"""Spreads recordings over processes that each hold one recogniser."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from data.progress import Progress
+from data.records import TURNS
+from data.speech.shards import read_member
+from data.speech.transcripts import HeardTurn, roles_of
+from flows.stages.transcription.params import HearingParams
+
+if TYPE_CHECKING:
+    from models.asr.recognizer import Recognizer
+
+
+HEARD = {**TURNS, "confidence": pl.Float64}
+
+
+DIED = (
+    "the process that heard it died, also when it heard nothing else. "
+    "If memory ran out, give it more or cut the file."
+)
+
+
+@dataclass(frozen=True)
+class Ears:
+    """What a process needs to hear: the `.nemo`, where its export is kept (None: hear with NeMo), and the settings."""
+
+    model: Path
+    exports: Path | None
+    params: HearingParams
+
+
+def hear_all(
+    ears: Ears, recordings: pl.DataFrame, shards: Path, jobs: int, progress: Progress
+) -> tuple[pl.DataFrame, bool]:
+    """Every recording as turns (schema TURNS with origin asr, and `confidence`), in order of contact and time.
+
+    Also whether confidence is calibrated. Raises AudioError for a recording that cannot be decoded, RuntimeError for
+    one that a process died of.
+    """
+    calls = recordings.sort("contact_id").to_dicts()
+    heard: dict[str, list[HeardTurn]] = {}
+    tasks = [
+        (call["contact_id"], str(shards), call["shard"], call["member"], roles_of(call))
+        for call in calls
+    ]
+    for task, turns in _spread(_hear_member, tasks, ears, min(jobs, -(-len(tasks) // 8))):
+        if turns is None:
+            raise RuntimeError(f"call {task[0]}: {DIED}")
+        heard[task[0]] = turns
+        progress(len(heard), len(calls))
+    rows = [
+        {
+            "contact_id": contact,
+            "turn": number,
+            "role": turn.role,
+            "text": turn.text,
+            "start_s": turn.start_s,
+            "end_s": turn.end_s,
+            "origin": "asr",
+            "confidence": turn.confidence,
+        }
+        for contact in sorted(heard)
+        for number, turn in enumerate(heard[contact])
+    ]
+    return pl.DataFrame(rows, schema=HEARD), _calibrated(ears)
+
+
+_hearing: tuple[Recognizer, Ears] | None = None
+
+
+def _begin(ears: Ears) -> None:
+    global _hearing
+    from models.asr.load import load
+
+    _hearing = (load(ears.model, ears.exports), ears)
+
+
+def _ready() -> tuple[Recognizer, Ears]:
+    if _hearing is None:
+        raise RuntimeError(
+            "this process was not told what to hear with. This is a fault of Keepline's."
+        )
+    return _hearing
+
+
+def _hear_member(
+    contact_id: str, shards: str, shard: str, member: str, roles: dict[int, str]
+) -> list[HeardTurn]:
+    recognizer, ears = _ready()
+    content = read_member(Path(shards), shard, member)
+    return recognizer.transcribe_file(content, roles, contact_id, ears.params.segmentation)
+
+
+def _calibrated(ears: Ears) -> bool:
+    from models.asr.confidence import beside
+
+    return beside(ears.model) is not None
+
+
+def cores() -> int:
+    """How many processes can run at once context."""
+    return len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def _processes(ears: Ears, count: int) -> Iterator[ProcessPoolExecutor]:
+    pool = ProcessPoolExecutor(count, get_context("spawn"), initializer=_begin, initargs=(ears,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _spread(
+    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], ears: Ears, jobs: int
+) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Each task with its result, as they come; in this process when one job is enough.
+
+    A task that its process dies of, alone too, has None for a result, and the others go on.
+    """
+    from models.asr.load import exported
+
+    if not tasks:
+        return
+    if (
+        ears.exports and exported(ears.model, ears.exports) is None
+    ):  # found out once, before several processes ask
+        ears = replace(ears, exports=None)
+    if min(jobs, len(tasks)) <= 1:
+        _begin(ears)
+        for task in tasks:
+            yield task, function(*task)
+        return
+    left = []
+    with _processes(ears, min(jobs, len(tasks))) as pool:
+        futures: dict[Future[Any], tuple[Any, ...]] = {
+            pool.submit(function, *task): task for task in tasks
+        }
+        for future in as_completed(futures):
+            if isinstance(
+                future.exception(), BrokenProcessPool
+            ):  # one process died and took the others' work along
+                left.append(futures[future])
+            else:
+                yield futures[future], future.result()
+    while left:  # one at a time, to know whose fault it was and to need the least memory
+        with _processes(ears, 1) as pool:
+            pool.submit(os.getpid).result()  # BrokenProcessPool here: no file is to blame
+            while left:
+                task = left.pop(0)
+                try:
+                    yield task, pool.submit(function, *task).result()
+                except BrokenProcessPool:
+                    yield task, None
+                    break

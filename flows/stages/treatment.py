@@ -1,0 +1,40 @@
+"""The stage that chooses whom to treat."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from data.files import read_tables, write_json, write_table
+from data.progress import Progress
+from flows.candidate import active_model
+from flows.runtime.context import RunContext
+
+
+def treat(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Says whom to treat within the budget, from what the log of interventions tells about offers; else by risk."""
+    from flows.stages.treatment_choice import treat
+
+    clean, office = read_tables(context.path("clean")), active_model.in_office(context, "churn")
+    found = treat(
+        clean,
+        pl.read_parquet(context.path("labels.parquet")),
+        pl.read_parquet(context.path("current.parquet")),
+        Path(office) if office else None,
+        context.params.treatment,
+        context.params.features,
+        progress,
+    )
+    folder = context.path("treatment")
+    shutil.rmtree(folder, ignore_errors=True)  # a model of an earlier log
+    write_table(
+        folder / "decisions.parquet", pl.DataFrame() if found.decisions is None else found.decisions
+    )
+    if found.model is not None:
+        found.model.save(folder / "model")
+    write_table(context.path("treatments.parquet"), found.treatments)
+    write_json(context.path("treat.json"), found.summary)
+    return {"basis": found.summary["basis"], **found.summary["today"]}
