@@ -63,7 +63,7 @@ def reading(utterances: int) -> dict[str, Any]:
     """A manifest of `utterances` whose audio stays in its files."""
     import soundfile
 
-    from training.asr.manifest import Account, Limits, read_manifest
+    from training.asr.manifest import Limits, ManifestReport, read_manifest
 
     with tempfile.TemporaryDirectory() as folder:
         soundfile.write(Path(folder) / "a.wav", np.zeros(64000), 16000)
@@ -80,7 +80,7 @@ def reading(utterances: int) -> dict[str, Any]:
             lambda text: (list(text.encode()), ""),
             0.02,
             Limits(0.2, 20.0, 0.0, 0.0),
-            Account("m"),
+            ManifestReport("m"),
         )
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
@@ -111,7 +111,7 @@ def weights(real: Path, base: Path, steps: int, seconds: float) -> dict[str, Any
     from training.asr.base_speech import held_out_speakers
     from training.asr.finetune import AsrTraining, batches, fit_settings, prepare, wer
     from training.asr.fit import _take_into_average, fit
-    from training.asr.manifest import Account, Limits, read_manifest
+    from training.asr.manifest import Limits, ManifestReport, read_manifest
     from training.asr.speech import Augmentation
 
     rows = [
@@ -153,7 +153,7 @@ def weights(real: Path, base: Path, steps: int, seconds: float) -> dict[str, Any
             lambda text: ([], ""),
             0.0,
             Limits(0.2, 20.0, 0.0, 20.0),
-            Account("valid"),
+            ManifestReport("valid"),
             learn=False,
         ).corpus
 

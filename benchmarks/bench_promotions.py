@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from models.registry.registry import PromotionRefusedError, Registry
-from tests.judging import Shop, a_decision
+from tests.registry_helpers import Shop, a_decision
 
 PROMOTERS, ROUNDS = (int(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else (20, 50)
 

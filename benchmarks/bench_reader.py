@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data.labelling import SCHEME
 from evaluation.metrics.bootstrap import paired_difference, ratio_of_sums
-from training.reader.train import Lesson, ReaderTraining, lesson, train
+from training.reader.train import LabelledContacts, ReaderTraining, labelled_contacts, train
 
 # Set beforehand for short texts of many intents; nothing was tried on a test side.
 INTENTS = ReaderTraining(bits=16, width=96, epochs=15, batch_size=64, misheard_share=0.0)
@@ -39,7 +39,9 @@ class Unrecorded:
     def log_metrics(self, metrics: dict[str, float], step: int) -> None: ...
 
 
-def intents(folder: Path, name: str, seed: int) -> tuple[dict[str, Lesson], tuple[str, ...]]:
+def intents(
+    folder: Path, name: str, seed: int
+) -> tuple[dict[str, LabelledContacts], tuple[str, ...]]:
     """The texts of a set as one-turn contacts: train, valid (a tenth of the published train) and test."""
     with gzip.open(folder / "dialogue" / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
@@ -66,15 +68,17 @@ def intents(folder: Path, name: str, seed: int) -> tuple[dict[str, Lesson], tupl
         )
         targets = np.zeros((len(mine), len(values)), np.float32)
         targets[np.arange(len(mine)), [place[row["intent"]] for row in mine]] = 1
-        found[side] = Lesson(contacts, turns, targets, np.ones((len(mine), 1), np.float32))
+        found[side] = LabelledContacts(
+            contacts, turns, targets, np.ones((len(mine), 1), np.float32)
+        )
     return found, values
 
 
 def read_by_reader(
-    parts: dict[str, Lesson],
+    parts: dict[str, LabelledContacts],
     labels: dict[str, tuple[str, ...]],
     params: ReaderTraining,
-    others: list[Lesson],
+    others: list[LabelledContacts],
 ) -> tuple[list[dict[str, np.ndarray]], dict[str, float]]:
     from models.reader.model import Reader
 
@@ -95,14 +99,16 @@ def read_by_reader(
 
 
 def read_by_tfidf(
-    parts: dict[str, Lesson], labels: dict[str, tuple[str, ...]], others: list[Lesson]
+    parts: dict[str, LabelledContacts],
+    labels: dict[str, tuple[str, ...]],
+    others: list[LabelledContacts],
 ) -> tuple[list[dict[str, np.ndarray]], dict[str, float]]:
     """Word 1-2-grams and letter 2-5-grams, logistic regression a label; on train and valid, as it needs no stop."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_union
 
-    def words(part: Lesson) -> list[str]:
+    def words(part: LabelledContacts) -> list[str]:
         said = part.turns.sort("turn").group_by("contact_id").agg(pl.col("text").str.join(" / "))
         return part.contacts.join(said, on="contact_id", how="left", maintain_order="left")[
             "text"
@@ -194,7 +200,7 @@ def on_store(store: Path) -> list[dict[str, Any]]:
     beliefs = label(tables["contacts"], turns).beliefs
     truth = truth_labels(pl.read_parquet(store / "truth/contacts.parquet"))
     parts = {
-        side: lesson(divided.filter(split=side), turns, beliefs, SCHEME)
+        side: labelled_contacts(divided.filter(split=side), turns, beliefs, SCHEME)
         for side in ("train", "valid", "test")
     }
     exams = {"people's words": (parts["test"], beliefs)}
@@ -205,7 +211,7 @@ def on_store(store: Path) -> list[dict[str, Any]]:
         )
         found = label(tables["contacts"], mixed).beliefs
         exams[f"heard by the {role}"] = (
-            lesson(divided.filter(split="test"), said, found, SCHEME),
+            labelled_contacts(divided.filter(split="test"), said, found, SCHEME),
             found,
         )
     asked = [exam for exam, _ in exams.values()]

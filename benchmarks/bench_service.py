@@ -329,7 +329,7 @@ def promote(folder: Path, first: Path, second: Path) -> None:
     from flows.runtime.settings import from_environment, quiet_vendors
     from models.registry.bundle import verify_bundle
     from models.registry.registry import Registry
-    from tests.judging import a_decision
+    from tests.registry_helpers import a_decision
 
     quiet_vendors()
     settings = from_environment(store=folder)

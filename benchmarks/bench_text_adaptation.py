@@ -24,7 +24,7 @@ from _walk import real_data
 from bench_asr_peers import BASE, Said, as_wav, figures, utterances
 
 from data.files import write_text
-from models.asr.decoding import LANGUAGE, BeamDecoder, Decoding, heard_by
+from models.asr.decoding import LANGUAGE, BeamDecoder, Decoding, log_probs_of
 from models.asr.language import LanguageTraining, Text, learn
 from models.asr.load import load
 from models.asr.recognizer import Recognizer
@@ -93,7 +93,7 @@ def measure(model: Path, speech: Path, work: Path) -> dict[str, Any]:
             "greedy": figures(unknown, hear(greedy, waves, greedy.size_bytes)),
             "with language model": figures(unknown, hear(beam, waves, size)),
         }
-    heard = heard_by(greedy, waves)
+    heard = log_probs_of(greedy, waves)
     step_s = len(waves[0]) / 16000 / len(heard[0])
     audio_s = sum(row["duration"] for row in unknown)
     settings = Decoding(mode="beam", **{name: facts[name] for name in ("alpha", "beta", "unknown")})

@@ -29,7 +29,7 @@ from data.simulator import SimulatorParams, simulate
 from data.simulator.params import Campaigns
 from data.sources import read
 from evaluation.churn.treatment import POLICIES, chosen_by, compare, compare_with_truth
-from flows.stages.treatment_choice import Treated, treat
+from flows.stages.treatment_choice import TreatmentPlan, plan_treatment
 from models.churn.treatment import TreatmentParams
 
 BUDGETS = (0.05, 0.10, 0.20)
@@ -55,7 +55,7 @@ def centre(customers: int, seed: int) -> tuple[dict[str, pl.DataFrame], pl.DataF
     )
 
 
-def judged(made: Treated, truth: pl.DataFrame, params: TreatmentParams) -> dict[str, Any]:
+def judged(made: TreatmentPlan, truth: pl.DataFrame, params: TreatmentParams) -> dict[str, Any]:
     """Policies in truth today and by the log, at each budget."""
     keys = ["customer_id", "as_of"]
     today = made.treatments.drop("risk").join(truth, on=keys)
@@ -143,7 +143,7 @@ def main() -> None:
             today = snapshot(tables["outcomes"], tables["contacts"], FeatureParams())
             current = features(tables, labels, [today], FeatureParams())
             began = time.process_time()
-            made = treat(tables, labels, current, None, params, FeatureParams())
+            made = plan_treatment(tables, labels, current, None, params, FeatureParams())
             if made.decisions is None:
                 raise SystemExit(f"seed {seed}: {made.summary['note']}")
             cpu_s = round(time.process_time() - began, 1)

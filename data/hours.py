@@ -21,7 +21,7 @@ from data.files import read_lines
 TRAIN = "train"
 # What is not trained on and is no loss.
 BELOW_CONFIDENCE = "not transcribed surely enough"
-MEANT = (
+EXPECTED_REASONS = (
     "valid",
     "test",
     "agent outside train",
@@ -55,7 +55,7 @@ class HoursParams:
 
 
 @dataclass(frozen=True)
-class Ledger:
+class HoursAccount:
     """Milliseconds of one side of a call by reason, `train` among them. `unmeasured` counts files of unknown length."""
 
     input_ms: int
@@ -75,20 +75,22 @@ class Ledger:
     def lost(self) -> dict[str, int]:
         """The reasons that are losses, largest first."""
         found = {
-            reason: ms for reason, ms in self.ms.items() if ms and reason not in (TRAIN, *MEANT)
+            reason: ms
+            for reason, ms in self.ms.items()
+            if ms and reason not in (TRAIN, *EXPECTED_REASONS)
         }
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
-    def settled(self, skipped_s: Mapping[str, float]) -> Ledger:
+    def settled(self, skipped_s: Mapping[str, float]) -> HoursAccount:
         """The ledger after training left out further speech of `train` (seconds a reason)."""
         ms = Counter(self.ms)
         for reason, seconds in skipped_s.items():
             taken = min(round(1000 * seconds), ms[TRAIN])
             ms[f"training: {reason}"] += taken
             ms[TRAIN] -= taken
-        return Ledger(self.input_ms, dict(ms), self.unmeasured)
+        return HoursAccount(self.input_ms, dict(ms), self.unmeasured)
 
-    def with_pseudo(self, added_s: float) -> Ledger:
+    def with_pseudo(self, added_s: float) -> HoursAccount:
         """The ledger after training also learned `added_s` seconds that a machine transcribed.
 
         What is left of the untranscribed calls is then what the machine was not sure enough of, or silence.
@@ -96,7 +98,7 @@ class Ledger:
         ms = Counter(self.ms)
         left = ms.pop("not transcribed", 0)
         taken = min(milliseconds(added_s), left)
-        return Ledger(
+        return HoursAccount(
             self.input_ms,
             ms + Counter({TRAIN: taken, BELOW_CONFIDENCE: left - taken}),
             self.unmeasured,
@@ -111,7 +113,11 @@ class Ledger:
             "lost_h": sum(self.lost.values()) / 3_600_000,
             "lost_share": self._share(sum(self.lost.values())),
             "reasons": {
-                reason: {"ms": ms, "hours": ms / 3_600_000, "meant": reason in (TRAIN, *MEANT)}
+                reason: {
+                    "ms": ms,
+                    "hours": ms / 3_600_000,
+                    "meant": reason in (TRAIN, *EXPECTED_REASONS),
+                }
                 for reason, ms in sorted(self.ms.items(), key=lambda item: (-item[1], item[0]))
                 if ms
             },
@@ -126,16 +132,18 @@ class Ledger:
         said = []
         lost = sum(self.lost.values())
         if self._share(lost) > params.max_lost_share:
-            worst = ", ".join(f"{reason} {_told(ms)}" for reason, ms in list(self.lost.items())[:3])
+            worst = ", ".join(
+                f"{reason} {format_duration(ms)}" for reason, ms in list(self.lost.items())[:3]
+            )
             said.append(
-                f"{_told(lost)} of {_told(self.input_ms)} got lost on the way to training "
+                f"{format_duration(lost)} of {format_duration(self.input_ms)} got lost on the way to training "
                 f"({self._share(lost):.0%}, hours.max_lost_share is {params.max_lost_share:.0%}): {worst}."
             )
         for reason, limit in sorted(params.limits.items()):
             share = self._share(self.ms.get(reason, 0))
             if share > limit:
                 said.append(
-                    f"{reason}: {share:.0%} of {_told(self.input_ms)}, hours.limits allows {limit:.0%}."
+                    f"{reason}: {share:.0%} of {format_duration(self.input_ms)}, hours.limits allows {limit:.0%}."
                 )
         return said
 
@@ -151,10 +159,10 @@ class Ledger:
         return ms / self.input_ms if self.input_ms else 0.0
 
 
-def ledger_of(summary: Mapping[str, Any]) -> Ledger:
+def read_hours_account(summary: Mapping[str, Any]) -> HoursAccount:
     """The ledger behind an hours.json."""
     ms = {reason: int(entry["ms"]) for reason, entry in summary["reasons"].items()}
-    return Ledger(sum(ms.values()), ms, summary["unmeasured_files"])
+    return HoursAccount(sum(ms.values()), ms, summary["unmeasured_files"])
 
 
 def sides(recording: Mapping[str, Any]) -> int:
@@ -184,12 +192,12 @@ def side_ms(
     )
 
 
-def ledger(
+def hours_account(
     delivered: pl.DataFrame,
     clean: pl.DataFrame,
     cut_ms: Mapping[str, int],
     quarantine: Path | None = None,
-) -> Ledger:
+) -> HoursAccount:
     """Puts together what ingest refused, validation rejected and the cut did with the rest.
 
     `delivered` and `clean` are recordings tables, `cut_ms` what data.utterances.cut says of the clean ones, and
@@ -205,7 +213,7 @@ def ledger(
     known = sum(
         sides(row) * milliseconds(row["duration_s"]) for row in delivered.iter_rows(named=True)
     )
-    return Ledger(known + sum(refused.values()), dict(ms), unmeasured)
+    return HoursAccount(known + sum(refused.values()), dict(ms), unmeasured)
 
 
 def _lines(quarantine: Path | None, name: str) -> Iterable[dict[str, Any]]:
@@ -242,5 +250,5 @@ def _refused(quarantine: Path | None, taken: set[str]) -> tuple[Counter[str], di
     return ms, dict(unmeasured)
 
 
-def _told(ms: int) -> str:
+def format_duration(ms: int) -> str:
     return f"{ms / 3_600_000:.2f} h" if ms >= 360_000 else f"{ms / 60_000:.1f} min"

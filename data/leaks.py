@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from data.features.contact_marks import parts
+from data.features.contact_marks import parse_feature_name
 from data.splits import LeakError
 
 
@@ -75,7 +75,7 @@ def assert_no_future(
             f"customer {row['customer_id']}: left on {row['on']} and is in the features of {row['as_of']}, "
             f"{late.height} such rows. Take as-of dates before the event."
         )
-    named = {name: parts(name) for name in rows.columns}
+    named = {name: parse_feature_name(name) for name in rows.columns}
     windows = {
         name: one.days
         for name, one in named.items()
@@ -107,7 +107,7 @@ def assert_no_future(
             )
 
 
-def checked(
+def assert_no_leakage(
     parts: Iterable[pl.DataFrame],
     divided: pl.DataFrame,
     tables: Mapping[str, pl.LazyFrame],

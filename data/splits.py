@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import polars as pl
 
 SPLITS = ("train", "valid", "test")
-ASIDE = "aside"
+EXCLUDED = "aside"
 SCHEMA = {
     "contact_id": pl.String,
     "customer_id": pl.String,
@@ -112,9 +112,9 @@ def split(
         contacts.sort("contact_id").select("contact_id", "customer_id").iter_rows()
     ):
         voice = voice_of.get(contact_id)
-        side = customer_split[_person(customer_id)] if customer_id is not None else ASIDE
+        side = customer_split[_person(customer_id)] if customer_id is not None else EXCLUDED
         if voice is not None and voice_split[_voice(voice)] != side:
-            side = ASIDE
+            side = EXCLUDED
         rows.append(
             {
                 "contact_id": contact_id,
@@ -146,7 +146,7 @@ def customer_splits(splits: pl.DataFrame) -> pl.DataFrame:
 
 def assert_disjoint(splits: pl.DataFrame) -> None:
     """Raises LeakError naming a customer or a voice that is on two sides; contacts set aside are on none."""
-    used = splits.filter(pl.col("split") != ASIDE)
+    used = splits.filter(pl.col("split") != EXCLUDED)
     for column, noun in (("customer_id", "customer"), ("voice_group", "voice")):
         sides = (
             used.filter(pl.col(column).is_not_null())
@@ -307,6 +307,6 @@ def _summary(
         voice_groups=recorded["voice_group"].n_unique(),
         components=components,
         largest_component_share=round(largest, 4),
-        contacts_aside=contacts.filter(pl.col("split") == ASIDE).height,
+        contacts_aside=contacts.filter(pl.col("split") == EXCLUDED).height,
         notes=tuple(notes),
     )

@@ -74,7 +74,7 @@ def version(
     rows = {path.stem: _rows(path) for name, path in wanted.items() if name.startswith("tables/")}
     _arrange(repo / "dataset", wanted)
     with _opened(repo, remote, remote_options) as dvc:
-        with _told("dvc add", repo):
+        with dvc_errors("dvc add", repo):
             output = dvc.add([str(repo / "dataset")])[0].outs[0]
         dvc_hash, size = output.hash_info.value, output.meta.size
         objects = _objects(dvc_hash, Path(dvc.cache.local.oid_to_path(dvc_hash)).read_bytes())
@@ -121,7 +121,7 @@ def checkout(
             _manifest(dvc, dvc_hash, repo, remote)
             pointer = f"outs:\n- md5: {dvc_hash}\n  hash: md5\n  path: dataset\n"
             write_text(scratch / "dataset.dvc", pointer)
-            with _told(f"version {dvc_hash}: dvc pull", repo):
+            with dvc_errors(f"version {dvc_hash}: dvc pull", repo):
                 dvc.pull(targets=[str(scratch / "dataset.dvc")], remote=REMOTE)
             manifest = Path(dvc.cache.local.oid_to_path(dvc_hash)).read_bytes()
         for one in _objects(dvc_hash, manifest)[1:]:
@@ -252,14 +252,14 @@ def _opened(repo: Path, remote: str, remote_options: Mapping[str, str] | None) -
             }
             config["cache"] = {"type": "hardlink,copy"}
             config["remote"] = {REMOTE: {**(remote_options or {}), "url": url, "verify": True}}
-        with _told("dvc", repo), Repo(str(repo.resolve())) as dvc:
+        with dvc_errors("dvc", repo), Repo(str(repo.resolve())) as dvc:
             yield dvc
     finally:
         logger.setLevel(level)
 
 
 @contextmanager
-def _told(doing: str, repo: Path) -> Iterator[None]:
+def dvc_errors(doing: str, repo: Path) -> Iterator[None]:
     """Turns DVC's errors into ours."""
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
@@ -280,7 +280,7 @@ def _push(dvc: Any, repo: Path) -> None:
     from dvc.exceptions import UploadError
 
     # Where some objects did not arrive, the look at the remote that follows says which.
-    with _told("dvc push", repo), suppress(UploadError):
+    with dvc_errors("dvc push", repo), suppress(UploadError):
         dvc.push(targets=[str(repo.resolve() / "dataset.dvc")], remote=REMOTE)
 
 
@@ -303,7 +303,7 @@ def _repair(
                 odb.fs.remove(odb.oid_to_path(oid))
     shutil.rmtree(_site(repo), ignore_errors=True)
     with _opened(repo, remote, remote_options) as dvc:
-        with _told("dvc push", repo), dvc.lock:
+        with dvc_errors("dvc push", repo), dvc.lock:
             manifest, *files = [HashInfo("md5", one.oid) for one in objects]
             dvc.cloud.push(files, remote=REMOTE)
             dvc.cloud.push([manifest], remote=REMOTE)  # last: it vouches for the others

@@ -53,9 +53,9 @@ def run(
     store: Store = None,
 ) -> None:
     """Walk the whole street on an export: ingest, train, judge, release, report."""
-    from flows.commands.pipeline import walk
+    from flows.commands.pipeline import run_pipeline
 
-    walk(console, export, source, store)
+    run_pipeline(console, export, source, store)
 
 
 @app.command()
@@ -75,13 +75,13 @@ def hear(
     store: Store = None,
 ) -> None:
     """Teach the recogniser a domain from a folder of recordings, judge it, and transcribe what has no words yet."""
-    from flows.commands.pipeline import walk
+    from flows.commands.pipeline import run_pipeline
 
     if words and not words.is_file():
         raise FileNotFoundError(
             f"{words}: no such file. Give a text file with one term or sentence a line."
         )
-    walk(console, folder, "recordings", store, until="transcribe", words=words)
+    run_pipeline(console, folder, "recordings", store, until="transcribe", words=words)
 
 
 @app.command()
@@ -196,7 +196,7 @@ def step(
 
     if name not in BY_NAME:
         raise typer.BadParameter(f"{name!r} is not a step. Steps: {', '.join(BY_NAME)}.")
-    _, reused = runner.run_step(load_context(store, export, source), name, console, force)
+    _, reused = runner.run_stage(load_context(store, export, source), name, console, force)
     console.print(f"{name}: {'unchanged, reused' if reused else 'done'}")
 
 
@@ -262,7 +262,7 @@ def search(
 
 
 @app.command()
-def suspects(
+def label_issues(
     horizon_days: Annotated[
         int, typer.Option(help="Outcomes are doubted at this horizon.", min=1)
     ] = 180,
@@ -270,9 +270,9 @@ def suspects(
     store: Store = None,
 ) -> None:
     """List labels and outcomes that are probably wrong, most suspect first."""
-    from flows.commands.suspects import suspects
+    from flows.commands.label_issues import label_issues
 
-    suspects(console, horizon_days, limit, store)
+    label_issues(console, horizon_days, limit, store)
 
 
 @app.command()

@@ -30,7 +30,7 @@ def evaluate(store: str | None = None) -> dict[str, Any]:
     for kind in worse:
         said = found["models"][kind]["sentence"]
         get_run_logger().warning("champion %s is worse than when it was promoted: %s", kind, said)
-        notifications.tell(
+        notifications.notify(
             context.settings, f"the {kind} champion is worse than when it was promoted", said
         )
     return {**found, "worse": worse}

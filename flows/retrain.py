@@ -23,8 +23,8 @@ console = Console()
 @task(name="step", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
 def step(name: str, context: RunContext) -> dict[str, Any]:
     """Runs one step of the street; a finished one is reused."""
-    summary, reused = runner.run_step(context, name, console)
-    console.print(runner.line(name, summary, reused), highlight=False, soft_wrap=True)
+    summary, reused = runner.run_stage(context, name, console)
+    console.print(runner.summary_row(name, summary, reused), highlight=False, soft_wrap=True)
     return summary
 
 
@@ -57,7 +57,7 @@ def retrain(
     }
     context = load_context(source=source, **places)
     with prefect_hooks.guarded(context.settings):
-        found = {name: step(name, context) for name in runner.steps_for(context, until)}
+        found = {name: step(name, context) for name in runner.stage_names(context, until)}
         # Asked last, so that nothing else waits for people. Until then, and on a "no", the champion stays in office.
         waiting = {
             name: one["waits"]
@@ -67,7 +67,7 @@ def retrain(
         for name, decision_id in waiting.items():
             decided = read_json(context.path(f"decide_{name.removeprefix('release_')}.json"))
             how = f"Decision {decision_id}. `keepline approve {decision_id} --by NAME`, or answer in Prefect."
-            notifications.tell(
+            notifications.notify(
                 context.settings, "a candidate waits for approval", f"{decided['summary']} {how}"
             )
             if approval_form.on_a_server() and approval_form.ask(

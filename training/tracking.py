@@ -174,7 +174,7 @@ def reopen(tracking_uri: str, run_id: str) -> Run:
     return Run(client, run_id, resumed=True)
 
 
-def give_up(tracking_uri: str, run_id: str, why: str) -> bool:
+def mark_failed(tracking_uri: str, run_id: str, why: str) -> bool:
     """Ends a run as FAILED whose process is gone while it says RUNNING; False when it had ended. It can be resumed."""
     from mlflow.exceptions import MlflowException
 

@@ -32,7 +32,7 @@ _MENDED_WITH = {
     "friction_transfer": "being handed on",
     "friction_long_wait": "waiting",
 }
-ABOUT = tuple(
+TOPIC_FEATURES = tuple(
     f"{label}_{value}"
     for label in ("reason", "barrier", "sentiment")
     for value in SCHEME[label]
@@ -68,7 +68,7 @@ MEASURES: dict[str, tuple[str, str, pl.Expr]] = {
 _TRUE = ("yes", "true", "1", "present")
 
 
-class Parts(NamedTuple):
+class FeatureName(NamedTuple):
     """A feature's name taken apart: what is summed, over how many days, and whether it fades instead."""
 
     base: str
@@ -89,18 +89,18 @@ class Parts(NamedTuple):
         )
 
 
-def parts(name: str) -> Parts:
+def parse_feature_name(name: str) -> FeatureName:
     """`friction_transfer_30d` → friction_transfer, 30 days; `…_decayed` fades; all else is no sum over contacts."""
     found = None if name.startswith("attr_") else re.fullmatch(r"(.+)_(?:(\d+)d|decayed)", name)
     if not found:
-        return Parts(name)
-    return Parts(found[1], int(found[2]) if found[2] else None, not found[2])
+        return FeatureName(name)
+    return FeatureName(found[1], int(found[2]) if found[2] else None, not found[2])
 
 
-def adds(feature: Parts) -> pl.Expr:
+def contribution(feature: FeatureName) -> pl.Expr:
     """What one contact adds to the sum `feature`, on the columns of `past`. Raises KeyError where it is no such sum."""
     amount = MEASURES[feature.base][2] if feature.base in MEASURES else None
-    if feature.base in ABOUT:
+    if feature.base in TOPIC_FEATURES:
         amount = pl.col(feature.base)
     if amount is None or not feature.is_sum:
         raise KeyError(f"{feature.base}: no sum over contacts. Declare it in data/marks.py.")
@@ -109,7 +109,7 @@ def adds(feature: Parts) -> pl.Expr:
     return amount * pl.col("decay") * (pl.col("unrelieved") if feature.is_relieved else 1.0)
 
 
-def marks(
+def contact_features(
     contacts: pl.DataFrame, labels: pl.DataFrame, repeat_days: float, relief: float
 ) -> pl.DataFrame:
     """Contacts in order of customer and time with what each adds. A column knows this contact and earlier ones only.
@@ -119,7 +119,7 @@ def marks(
     """
     value = pl.col("value").str.to_lowercase()
     friction = pl.col("label").str.starts_with("friction_")
-    names = [*FRICTIONS, *ABOUT]
+    names = [*FRICTIONS, *TOPIC_FEATURES]
     probabilities = (
         labels.select(
             "contact_id",
@@ -150,7 +150,7 @@ def marks(
     changed = (pl.col("channel") != pl.col("channel").shift(1).over("customer_id")).fill_null(False)
     # The logarithm of what smooth contacts up to this one would leave of something that came before them all.
     trouble = pl.sum_horizontal(
-        "severity", *(name for name in ABOUT if name.startswith("barrier_"))
+        "severity", *(name for name in TOPIC_FEATURES if name.startswith("barrier_"))
     )
     relieved = (1 - relief * (1 - trouble).clip(0, 1)).log().cum_sum().over("customer_id")
     return (

@@ -13,7 +13,15 @@ from typing import Any
 
 import polars as pl
 
-from data.features.contact_marks import ABOUT, FRICTIONS, MEASURES, adds, marks, parts, past
+from data.features.contact_marks import (
+    FRICTIONS,
+    MEASURES,
+    TOPIC_FEATURES,
+    contact_features,
+    contribution,
+    parse_feature_name,
+    past,
+)
 from data.features.features import FeatureParams
 from data.labelling.discover import Rule, find
 from data.labelling.labeller import vote_all
@@ -46,10 +54,14 @@ _SURE = 0.5  # a contact that is less likely than this to have been such a one p
 
 def weight_of(feature: str, params: FeatureParams) -> pl.Expr | None:
     """How much a contact weighs in `feature`, on the columns of `data.marks.past` and `worst`; None if it has none."""
-    named = parts(feature)
-    if named.is_sum and named.base in (*MEASURES, *ABOUT):
-        sure = pl.col(named.base) >= _SURE if named.base in (*FRICTIONS, *ABOUT) else pl.lit(True)
-        return pl.when(sure).then(adds(named)).otherwise(0.0)
+    named = parse_feature_name(feature)
+    if named.is_sum and named.base in (*MEASURES, *TOPIC_FEATURES):
+        sure = (
+            pl.col(named.base) >= _SURE
+            if named.base in (*FRICTIONS, *TOPIC_FEATURES)
+            else pl.lit(True)
+        )
+        return pl.when(sure).then(contribution(named)).otherwise(0.0)
     if feature not in _SINGLES:
         return None
     days = {"longest_wait_s": params.windows_days[-1], "sentiment_trend": params.mood_days}.get(
@@ -60,8 +72,8 @@ def weight_of(feature: str, params: FeatureParams) -> pl.Expr | None:
 
 def _mark_of(feature: str) -> pl.Expr:
     """Which mark of the contact the feature is about: a friction or a column of ABOUT; null where it is just there."""
-    base = parts(feature).base
-    if base in FRICTIONS or base in ABOUT:
+    base = parse_feature_name(feature).base
+    if base in FRICTIONS or base in TOPIC_FEATURES:
         return pl.lit(base)
     if base in ("friction", "worst_episode", "days_since_last_friction"):
         strongest = pl.concat_list(*FRICTIONS).list.arg_max()
@@ -87,7 +99,7 @@ def evidence(
     keys = ["customer_id", "as_of", "feature"]
     asked = reasons.select(keys).unique()
     theirs = contacts.join(asked, on="customer_id", how="semi")
-    marked = marks(
+    marked = contact_features(
         theirs, labels.join(theirs, on="contact_id", how="semi"), params.repeat_days, params.relief
     )
     found = []

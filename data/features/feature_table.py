@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 
-from data.features.contact_marks import parts
+from data.features.contact_marks import parse_feature_name
 from data.features.features import Feature, FeatureParams, declared
 
 _INTRO = """# Features
@@ -27,7 +27,7 @@ always.
 
 def unit(feature: Feature) -> str:
     """What a value counts in."""
-    base = parts(feature.name).base
+    base = parse_feature_name(feature.name).base
     if feature.kind == "categorical":
         return "category"
     if base == "sentiment_trend":
@@ -51,7 +51,7 @@ def page(params: FeatureParams | None = None) -> str:
     rows: dict[tuple[str, str], list[str]] = {}
     facts: dict[tuple[str, str], Feature] = {}
     for feature in declared(params or FeatureParams()):
-        base, days, fades = parts(feature.name)
+        base, days, fades = parse_feature_name(feature.name)
         window = "decayed" if fades else str(days or "")
         use = "adds up" if feature.carries else "many leavers" if feature.detail else "always"
         rows.setdefault((base, use), []).append(window)

@@ -20,7 +20,15 @@ from typing import Any
 
 import polars as pl
 
-from data.features.contact_marks import ABOUT, FRICTIONS, MEASURES, adds, marks, parts, past
+from data.features.contact_marks import (
+    FRICTIONS,
+    MEASURES,
+    TOPIC_FEATURES,
+    contact_features,
+    contribution,
+    parse_feature_name,
+    past,
+)
 from data.progress import Progress
 
 KEYS = ("customer_id", "as_of", "split", "event", "time_days")
@@ -125,7 +133,7 @@ def describe(name: str, kind: str = "numeric") -> Feature:
         return _SINGLES[name]
     if name.startswith("attr_"):
         return Feature(name, name.removeprefix("attr_").replace("_", " "), "customer record", kind)
-    base, days, _ = named = parts(name)
+    base, days, _ = named = parse_feature_name(name)
     when = f"in the last {days} days" if days else "recently, fading with age"
     if base in MEASURES and named.is_sum:
         meaning, group, _ = MEASURES[base]
@@ -133,7 +141,7 @@ def describe(name: str, kind: str = "numeric") -> Feature:
         detail = not carries and (base not in ("contacts", "friction") or days is not None)
         return Feature(name, f"{meaning} {when}", group, carries=carries, detail=detail)
     topic, _, value = base.partition("_")
-    if base not in ABOUT or not named.is_sum:
+    if base not in TOPIC_FEATURES or not named.is_sum:
         raise KeyError(f"{name}: no such feature. Declare it in data/features.py.")
     noun = {
         "barrier": "contacts where agents lacked",
@@ -157,7 +165,7 @@ def declared(params: FeatureParams) -> list[Feature]:
 def _sums(params: FeatureParams) -> list[str]:
     # What a contact was about counts over the longest window only: fewer columns, and the decayed sum is nearer.
     windows = dict.fromkeys(MEASURES, params.windows_days) | dict.fromkeys(
-        ABOUT, params.windows_days[-1:]
+        TOPIC_FEATURES, params.windows_days[-1:]
     )
     return [
         f"{base}_{when}"
@@ -281,7 +289,7 @@ def features_in_parts(
         told = labels.join(
             touched.lazy().select("contact_id"), on="contact_id", how="semi"
         ).collect(engine="streaming")
-        marked = marks(touched, told, params.repeat_days, params.relief)
+        marked = contact_features(touched, told, params.repeat_days, params.relief)
         people = customers.filter(theirs)
         rows = []
         for number, day in enumerate(as_of, start=1):
@@ -394,7 +402,10 @@ def _history(marked: pl.DataFrame, day: date, params: FeatureParams) -> pl.DataF
     return (
         before.group_by("customer_id")
         .agg(
-            *(adds(parts(name)).sum().cast(pl.Float64).alias(name) for name in _sums(params)),
+            *(
+                contribution(parse_feature_name(name)).sum().cast(pl.Float64).alias(name)
+                for name in _sums(params)
+            ),
             pl.col("age").min().alias("days_since_last_contact"),
             pl.col("age").filter(pl.col("severity") >= 0.5).min().alias("days_since_last_friction"),
             pl.col("wait_s")
@@ -459,7 +470,7 @@ def _typed(name: str, values: Iterable[Any], max_categories: int) -> pl.Series |
     return text if text.n_unique() <= max_categories else None
 
 
-def present(
+def active_customers(
     parts: Iterable[pl.DataFrame], outcomes: pl.DataFrame, params: FeatureParams
 ) -> Iterator[pl.DataFrame]:
     """Each part of today's features without those who are known to have left, if only on an unknown day."""

@@ -18,11 +18,11 @@ from data.files import atomic, write_lines
 from data.hours import TRAIN, milliseconds, side_ms, sides
 from data.leaks import assert_manifests_apart
 from data.progress import Progress
-from data.splits import ASIDE, SPLITS
+from data.splits import EXCLUDED, SPLITS
 from data.text import normalise
 
 SHORTEST_S = 0.1
-CIRCUMSTANCES = (
+SLICE_COLUMNS = (
     "queue",
     "region",
     "load",
@@ -142,7 +142,7 @@ def _planned(
     call: dict[str, Any], turn: dict[str, Any], side: tuple[str | None, str] | None
 ) -> _Piece:
     """The manifest row of one turn, or the reason why there is none."""
-    voice, split = side or (None, ASIDE)
+    voice, split = side or (None, EXCLUDED)
     start_s, end_s, text = turn["start_s"], turn["end_s"], normalise(turn["text"] or "")
     if turn["role"] not in ("customer", "agent"):
         return _Piece("neither customer nor agent")
@@ -151,7 +151,7 @@ def _planned(
         return _Piece("no times", channel)
     begin_s, stop_s = max(0.0, start_s), min(end_s, call["duration_s"])
     place = (channel, begin_s, stop_s)
-    if split == ASIDE:
+    if split == EXCLUDED:
         return _Piece("call set aside by the split", *place)
     if turn["role"] == "agent" and split != TRAIN:
         return _Piece("agent outside train", *place)
@@ -174,7 +174,7 @@ def _planned(
         "voice": voice if turn["role"] == "customer" else None,
         "codec": call["codec"],
         "start_s": begin_s,
-        **{name: call[name] for name in CIRCUMSTANCES if call.get(name)},
+        **{name: call[name] for name in SLICE_COLUMNS if call.get(name)},
     }
     return _Piece(split, *place, row)
 
@@ -190,7 +190,7 @@ def _spent(
     plan = sorted(plan, key=lambda piece: not piece.row)
     if all(piece.reason == "unreadable" for piece in plan):
         rest = "unreadable"
-    elif side is None or side[1] == ASIDE:
+    elif side is None or side[1] == EXCLUDED:
         rest = "call set aside by the split"
     else:
         rest = "no times" if unplaced else "between turns"
@@ -230,11 +230,11 @@ def recordings_of(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         tables["customers"].select("customer_id", "region"), on="customer_id", how="left"
     )
     return tables["recordings"].join(
-        contacts.select("contact_id", *CIRCUMSTANCES), on="contact_id", how="left"
+        contacts.select("contact_id", *SLICE_COLUMNS), on="contact_id", how="left"
     )
 
 
-def told(
+def transcribed_calls(
     clean: Mapping[str, pl.DataFrame], splits: pl.DataFrame, side: str
 ) -> list[dict[str, Any]]:
     """The recordings of calls on one side of the split whose customers' words people typed, with these as `text`."""

@@ -13,11 +13,11 @@ import polars as pl
 from data.files import read_tables, write_json, write_table
 from data.progress import Progress
 from data.records import TABLES
-from data.validation import promises, tables
+from data.validation import expectations, tables
+from data.validation.expectations import Expectation
 from data.validation.measures import measure_recordings
 from data.validation.page import write_page
 from data.validation.params import ContractBroken, ValidationParams
-from data.validation.promises import Promise
 from data.validation.rejects import split, write_quarantine
 
 
@@ -48,7 +48,7 @@ def validate(
     made = _Street()
     try:
         made.raw = _read(store / "tables")
-        made.ask("schema", promises.schema(), tables.catalogue(made.raw))
+        made.ask("schema", expectations.schema(), tables.catalogue(made.raw))
         _check_rows(made, params, now, store, read_audio, progress)
         _check_shares(made, params)
     except ContractBroken as broken:
@@ -74,7 +74,7 @@ class _Street:
         self.answers: dict[str, gx.SuiteAnswer] = {}
         self._gx, self._context = gx, gx.context()
 
-    def ask(self, suite: str, wanted: list[Promise], frame: pl.DataFrame) -> None:
+    def ask(self, suite: str, wanted: list[Expectation], frame: pl.DataFrame) -> None:
         """Runs a suite; a broken promise that stops raises ContractBroken, listing the rows it names."""
         answer = self._gx.run_suite(self._context, suite, wanted, frame)
         self.answers[suite] = answer
@@ -89,7 +89,7 @@ class _Street:
                 )
                 raise ContractBroken(suite, promise.expectation, observed, limit, promise.next_step)
 
-    def check(self, table: str, wanted: list[Promise], frame: pl.DataFrame) -> None:
+    def check(self, table: str, wanted: list[Expectation], frame: pl.DataFrame) -> None:
         """Runs a table's suite and keeps the rows that broke nothing."""
         self.ask(table, wanted, frame)
         self.clean[table], entries = split(table, frame, wanted, self.answers[table].broken)
@@ -122,7 +122,7 @@ def _check_rows(
 ) -> None:
     raw, clean = made.raw, made.clean
     keyed = {table: tables.with_key(table, frame) for table, frame in raw.items()}
-    made.check("customers", promises.customers(params, now), keyed["customers"])
+    made.check("customers", expectations.customers(params, now), keyed["customers"])
 
     def of_customer(frame: pl.DataFrame) -> pl.DataFrame:
         return tables.with_parent(
@@ -134,20 +134,20 @@ def _check_rows(
             frame, "contact_id", raw["contacts"], clean["contacts"], "contact"
         )
 
-    made.check("contacts", promises.contacts(params, now), of_customer(keyed["contacts"]))
+    made.check("contacts", expectations.contacts(params, now), of_customer(keyed["contacts"]))
     cache = store / "validation" / "audio.parquet"
     ordered = tables.recordings_in_order(of_contact(keyed["recordings"]), clean["contacts"])
     made.check(
         "recordings",
-        promises.recordings(params),
+        expectations.recordings(params),
         measure_recordings(ordered, read_audio, cache, progress),
     )
     timed = tables.turns_with_overrun(of_contact(keyed["turns"]), clean["recordings"])
-    made.check("turns", promises.turns(params), timed)
+    made.check("turns", expectations.turns(params), timed)
     dated = tables.outcomes_with_since(of_customer(keyed["outcomes"]), clean["customers"])
-    made.check("outcomes", promises.outcomes(params, now), dated)
+    made.check("outcomes", expectations.outcomes(params, now), dated)
     decided = tables.with_since(of_customer(keyed["interventions"]), clean["customers"])
-    made.check("interventions", promises.interventions(params, now), decided)
+    made.check("interventions", expectations.interventions(params, now), decided)
 
 
 def _check_shares(made: _Street, params: ValidationParams) -> None:
@@ -159,7 +159,9 @@ def _check_shares(made: _Street, params: ValidationParams) -> None:
         share = rejected / came if rejected > params.tolerated_rejects else 0.0
         rows.append((table, came, rejected, share, missing, came > 0 and kept == 0))
     columns = ["table", "rows", "rejected", "rejected_share", "missing", "emptied"]
-    made.ask("shares", promises.shares(params), pl.DataFrame(rows, schema=columns, orient="row"))
+    made.ask(
+        "shares", expectations.shares(params), pl.DataFrame(rows, schema=columns, orient="row")
+    )
 
 
 def _leave(store: Path, made: _Street, now: datetime, stopped: str | None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from great_expectations.expectations.metrics import (
 )
 from great_expectations.expectations.registry import get_expectation_impl
 
-from data.validation.promises import Promise
+from data.validation.expectations import Expectation
 
 
 class ColumnValuesFirstOfTheirKind(ColumnMapMetricProvider):
@@ -73,7 +73,9 @@ def context() -> Any:
     return made
 
 
-def run_suite(made: Any, name: str, promises: list[Promise], frame: pl.DataFrame) -> SuiteAnswer:
+def run_suite(
+    made: Any, name: str, promises: list[Expectation], frame: pl.DataFrame
+) -> SuiteAnswer:
     """Checks every row of `frame` against `promises` in a GX checkpoint.
 
     Raises RuntimeError when an expectation itself could not be computed (a mistake of the suite, not of the data).

@@ -10,17 +10,17 @@ import polars as pl
 
 from data.files import read_lines, write_lines
 from data.records import KEYS, TABLES
-from data.validation.promises import Promise
+from data.validation.expectations import Expectation
 
 
 def split(
-    table: str, frame: pl.DataFrame, promises: list[Promise], broken: dict[str, list[int]]
+    table: str, frame: pl.DataFrame, promises: list[Expectation], broken: dict[str, list[int]]
 ) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
     """The rows that broke nothing, with the record's columns only, and one entry a row that broke something.
 
     The first broken promise in the suite's order is the reason; what else was broken is told in the detail.
     """
-    blamed: dict[int, list[Promise]] = {}
+    blamed: dict[int, list[Expectation]] = {}
     for promise in promises:
         for row in broken.get(promise.reason, []):
             blamed.setdefault(row, []).append(promise)
@@ -50,7 +50,7 @@ def _thing(table: str, row: int, values: dict[str, Any]) -> str:
     return "/".join(str(part) for part in parts)
 
 
-def _detail(promise: Promise, values: dict[str, Any]) -> str:
+def _detail(promise: Expectation, values: dict[str, Any]) -> str:
     if promise.says:
         return promise.says.format(**values)
     found = values.get(promise.column or "")

@@ -21,7 +21,7 @@ from data.simulator.general_speech import general_speech
 from data.speech.manifests import lines_of, rows_of
 from data.speech.telephone import effect, sounds_in
 from evaluation.metrics.snr import estimated_snr_db
-from evaluation.metrics.word_correctness import judged_words
+from evaluation.metrics.word_correctness import word_correctness
 from evaluation.params import EvaluationParams
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 Pair = tuple[dict[str, Any], np.ndarray]  # a line of a manifest, and its samples
 
 
-AT_ONCE = 64  # utterances between two looks at the progress bar
+BATCH = 64  # utterances between two looks at the progress bar
 
 
 @dataclass(frozen=True)
-class Exam:
+class TestSet:
     """Speech to be heard, with what was said: test rows and their samples (16 kHz mono float32 [frames])."""
 
     rows: list[dict[str, Any]]
@@ -50,7 +50,9 @@ class Exam:
         return sum(len(wave) for wave in self.waves) / SAMPLE_RATE_HZ
 
 
-def exams(manifest: Path, params: EvaluationParams, root: Path = Path()) -> dict[str, Exam]:
+def load_test_sets(
+    manifest: Path, params: EvaluationParams, root: Path = Path()
+) -> dict[str, TestSet]:
     """What recognisers are examined in: `test` (all of the manifest), `conditions` and `guardrail`.
 
     `root` is the folder that relative paths in `params.guardrail` start from.
@@ -59,8 +61,8 @@ def exams(manifest: Path, params: EvaluationParams, root: Path = Path()) -> dict
     """
     rows_of(manifest)  # raises when there is nothing to score on
     whole = _decoded(manifest)
-    found = {"test": _exam(whole)}
-    sample = _shared_out(whole, params.condition_s)
+    found = {"test": _test_set(whole)}
+    sample = sample_by_voice(whole, params.condition_s)
     sounds = sounds_in(params.noise_dir, params.music_dir, SAMPLE_RATE_HZ)
     treated = []
     for condition in params.conditions if sample else ():
@@ -71,7 +73,7 @@ def exams(manifest: Path, params: EvaluationParams, root: Path = Path()) -> dict
             heard = effect(condition, beside)(wave, SAMPLE_RATE_HZ, rng)
             treated.append(({**row, "condition": condition}, heard))
     if treated:
-        found["conditions"] = _exam(treated)
+        found["conditions"] = _test_set(treated)
     if params.guardrail_s > 0:
         general: list[Pair] = []
         for name in params.guardrail:
@@ -83,13 +85,13 @@ def exams(manifest: Path, params: EvaluationParams, root: Path = Path()) -> dict
             general += found_there
         if not params.guardrail:
             general += general_speech(params.guardrail_s, params.seed, SAMPLE_RATE_HZ)
-        found["guardrail"] = _exam(_shared_out(general, params.guardrail_s))
+        found["guardrail"] = _test_set(sample_by_voice(general, params.guardrail_s))
     return found
 
 
-def examine(
+def evaluate(
     model: Path,
-    parts: Mapping[str, Exam],
+    parts: Mapping[str, TestSet],
     name: str,
     bundle_sha256: str,
     params: EvaluationParams,
@@ -113,15 +115,15 @@ def examine(
     for part, exam in parts.items():
         began = time.monotonic()
         heard: list[Transcript] = []
-        for begin in range(0, len(exam.waves), AT_ONCE):
-            heard += recognizer.transcribe(exam.waves[begin : begin + AT_ONCE])
+        for begin in range(0, len(exam.waves), BATCH):
+            heard += recognizer.transcribe(exam.waves[begin : begin + BATCH])
             progress(done + len(heard), total)
         done += len(heard)
         facts = {
             "parameters": recognizer.parameters,
             "size_bytes": model.stat().st_size,
             "times_real_time": exam.duration_s / (time.monotonic() - began),
-            "confidence": _sureness(calibration, exam, heard),
+            "confidence": confidence_ece(calibration, exam, heard),
         }
         texts = [found.text for found in heard]
         cards[part] = asr_scorecard(
@@ -156,15 +158,17 @@ def _decoded(manifest: Path) -> list[Pair]:
     return found
 
 
-def _exam(pairs: Sequence[Pair]) -> Exam:
+def _test_set(pairs: Sequence[Pair]) -> TestSet:
     content = hashlib.sha256()
     for row, wave in pairs:
         content.update(json.dumps(row, sort_keys=True).encode())
         content.update(np.ascontiguousarray(wave).tobytes())
-    return Exam([dict(row) for row, _ in pairs], [wave for _, wave in pairs], content.hexdigest())
+    return TestSet(
+        [dict(row) for row, _ in pairs], [wave for _, wave in pairs], content.hexdigest()
+    )
 
 
-def _shared_out(pairs: Sequence[Pair], seconds: float) -> list[Pair]:
+def sample_by_voice(pairs: Sequence[Pair], seconds: float) -> list[Pair]:
     """Up to `seconds` of an exam, one utterance of each voice in turn, in the order they come."""
     by_voice: dict[str, list[Pair]] = {}
     for row, wave in pairs:
@@ -181,13 +185,13 @@ def _shared_out(pairs: Sequence[Pair], seconds: float) -> list[Pair]:
     return chosen if seconds > 0 else []
 
 
-def _sureness(
-    calibration: Calibration | None, exam: Exam, heard: Sequence[Transcript]
+def confidence_ece(
+    calibration: Calibration | None, exam: TestSet, heard: Sequence[Transcript]
 ) -> dict[str, Any]:
     """How far confidence is from the truth on an exam: expected calibration error, before and after calibration."""
     from models.asr.confidence import expected_calibration_error
 
-    scores, right, _ = judged_words(exam.rows, heard)
+    scores, right, _ = word_correctness(exam.rows, heard)
     if not len(scores):
         return {"words": 0, "calibrated": calibration is not None}
     found = {

@@ -75,7 +75,7 @@ def matured(
     return found
 
 
-def keep_scores(folder: Path, scores: pl.DataFrame, model: str) -> None:
+def archive_predictions(folder: Path, scores: pl.DataFrame, model: str) -> None:
     """Keeps what was predicted for the day that its horizons have passed: one file an as-of date and model."""
     folder.mkdir(parents=True, exist_ok=True)
     for (day,), rows in scores.group_by("as_of"):

@@ -64,7 +64,7 @@ def score(
     from models.churn.model import ChurnModel, feature_columns
 
     known = rows.filter(pl.col("event").is_not_null())
-    train, test = known.filter(pl.col("split") == "train"), examined(rows)
+    train, test = known.filter(pl.col("split") == "train"), held_out_rows(rows)
     if test.is_empty():
         raise ValueError(
             "no held-out customer with a known outcome. Deliver outcomes, or raise splits.test_share."
@@ -139,7 +139,7 @@ def truth(path: Path, params: FeatureParams) -> Path | None:
     return path if path.is_file() and not params.lead_days else None
 
 
-def examined(rows: pl.DataFrame) -> pl.DataFrame:
+def held_out_rows(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows of a feature frame that a model is scored on: held out, with a known outcome."""
     return rows.filter(pl.col("event").is_not_null() & (pl.col("split") == "test"))
 

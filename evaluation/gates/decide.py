@@ -13,7 +13,7 @@ from typing import Any
 
 from evaluation.behaviour import Probe
 from evaluation.gates import checks as found_here
-from evaluation.gates.evidence import Beside, Check, Evidence, EvidenceError, Facts
+from evaluation.gates.evidence import Check, Evidence, EvidenceError, Facts, SecondaryTest
 from evaluation.gates.params import GateParams
 from evaluation.gates.record import Decision, DecisionError
 from evaluation.scorecard import Scorecard, ScorecardError
@@ -27,7 +27,7 @@ def decide(
     facts: Facts,
     now: datetime,
     decided_by: str,
-    beside: Mapping[str, Beside] | None = None,
+    beside: Mapping[str, SecondaryTest] | None = None,
     probes: Sequence[Probe] | None = None,
 ) -> Decision:
     """Asks every check for the candidate's kind. Accepted only if none failed and none lacked evidence.

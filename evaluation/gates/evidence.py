@@ -46,7 +46,7 @@ class EvidenceError(ValueError):
 
 
 @dataclass(frozen=True)
-class Beside:
+class SecondaryTest:
     """A second test that both models took: candidate first. The names known are in `Evidence.beside`."""
 
     candidate: Scorecard
@@ -68,10 +68,10 @@ class Evidence:
     facts: Facts
     params: KindGate = field(default_factory=AsrGate)
     seed: int = 0
-    beside: Mapping[str, Beside] = field(default_factory=dict)
+    beside: Mapping[str, SecondaryTest] = field(default_factory=dict)
     probes: Sequence[Probe] | None = None
 
-    def second(self, name: str, missing: str, same_test: bool = False) -> Beside:
+    def second(self, name: str, missing: str, same_test: bool = False) -> SecondaryTest:
         """The second test `name`, taken by the very models compared, both on the same data.
 
         With `same_test` that data is also the one of the scorecards. Raises EvidenceError otherwise; `missing` is what
@@ -117,7 +117,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Look:
+class Measurement:
     """One of several things a check looked at. `p` is already corrected for the number of looks."""
 
     what: str
@@ -145,5 +145,5 @@ class Check:
     low: float | None = None
     high: float | None = None
     threshold: float | None = None
-    looks: tuple[Look, ...] = ()
+    looks: tuple[Measurement, ...] = ()
     promise: str = ""

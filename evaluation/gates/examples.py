@@ -16,7 +16,7 @@ from evaluation.asr.labels_on_text import reading_scorecard
 from evaluation.asr.scorecard import asr_scorecard
 from evaluation.behaviour import Probe
 from evaluation.churn.scorecard import churn_scorecard
-from evaluation.gates.evidence import Beside, Evidence, Facts
+from evaluation.gates.evidence import Evidence, Facts, SecondaryTest
 from evaluation.gates.params import AsrGate, ChurnGate
 from evaluation.scorecard import Scorecard
 
@@ -179,7 +179,7 @@ def without_frictions(evidence: Evidence) -> Evidence:
         )
         metrics = {name: one for name, one in card.metrics.items() if name != "friction_errors"}
         sides.append(replace(card, units=units, metrics=metrics))
-    return replace(evidence, beside={**evidence.beside, "reading": Beside(*sides)})
+    return replace(evidence, beside={**evidence.beside, "reading": SecondaryTest(*sides)})
 
 
 def made_probes(kind: str, **found: float) -> tuple[Probe, ...]:
@@ -238,7 +238,7 @@ def evidence(
         probed_sha256=candidate.bundle_sha256,
         trained_by="trainer",
     )
-    beside: dict[str, Beside] = {}
+    beside: dict[str, SecondaryTest] = {}
     makers: dict[str, Any] = {
         "guardrail": asr,
         "reading": read_by_rules,
@@ -256,7 +256,7 @@ def evidence(
             ours, theirs = map(makers[name], two)
             sha = "another" if name == stranger else candidate.bundle_sha256
             moved = {"data_hash": "elsewhere"} if name == elsewhere else {}
-            beside[name] = Beside(
+            beside[name] = SecondaryTest(
                 replace(ours, bundle_sha256=sha),
                 replace(
                     theirs, bundle_sha256=reference.bundle_sha256 if reference else "", **moved

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from data.files import read_json
-from evaluation.gates.evidence import Check, Look
+from evaluation.gates.evidence import Check, Measurement
 from models.registry.ledger import decision_id
 
 SCHEMA = Path(__file__).with_name("decision.schema.json")
@@ -38,7 +38,7 @@ class Decision:
     def checks(self) -> list[Check]:
         """Every check with its answer."""
         return [
-            Check(**{**check, "looks": tuple(Look(**look) for look in check["looks"])})
+            Check(**{**check, "looks": tuple(Measurement(**look) for look in check["looks"])})
             for check in self.record["checks"]
         ]
 

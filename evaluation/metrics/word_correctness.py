@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from models.asr.transcript import Transcript
 
 
-def judged_words(
+def word_correctness(
     rows: Sequence[Mapping[str, Any]], heard: Sequence[Transcript]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of every word heard: its confidence, whether it was said there, and the call it is from.

@@ -117,14 +117,14 @@ def truth_labels(truth: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([*plain, *flags])
 
 
-def likeliest(beliefs: pl.DataFrame) -> pl.DataFrame:
+def argmax_labels(beliefs: pl.DataFrame) -> pl.DataFrame:
     """The likeliest value of each contact and label of `beliefs` (LABELS, a row a value), sure or not."""
     return beliefs.sort("probability", "value", descending=[True, False]).unique(
         ["contact_id", "label"], keep="first", maintain_order=True
     )
 
 
-def right_share(
+def accuracy_by_label(
     given: pl.DataFrame, truth: pl.DataFrame, clusters: pl.DataFrame, seed: int
 ) -> dict[str, dict[str, Any]]:
     """For each label the share of contacts whose value in `given` (LABELS) is the one in `truth` (LABELS too).

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
 
 
-BALANCE = "class balance"  # the reference before there is a champion: knows how common a value is, but does not read
+# The reference before there is a champion: it knows how common a value is, but does not read.
+CLASS_BALANCE = "class balance"
 
 
 @dataclass(frozen=True)
-class Exam:
+class TestSet:
     """Held-out contacts with the words people wrote or said in them, and what the label model believes of each."""
 
     contacts: pl.DataFrame
@@ -30,9 +31,9 @@ class Exam:
     beliefs: pl.DataFrame
 
 
-def _exam(contacts: pl.DataFrame, turns: pl.DataFrame, beliefs: pl.DataFrame) -> Exam:
+def make_test_set(contacts: pl.DataFrame, turns: pl.DataFrame, beliefs: pl.DataFrame) -> TestSet:
     contacts = contacts.join(turns, on="contact_id", how="semi").sort("contact_id")
-    return Exam(
+    return TestSet(
         contacts,
         turns.join(contacts, on="contact_id", how="semi"),
         beliefs.join(contacts, on="contact_id", how="semi"),
@@ -44,12 +45,12 @@ def hash_again(beliefs: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> str
     from evaluation.reader.scorecard import hash_of
 
     contacts = tables["contacts"].join(beliefs, on="contact_id", how="semi")
-    again = _exam(contacts, tables["turns"], beliefs)
+    again = make_test_set(contacts, tables["turns"], beliefs)
     return hash_of(again.turns, again.beliefs)
 
 
 def score(
-    asked: Exam,
+    asked: TestSet,
     model: Path | None,
     name: str,
     bundle_sha256: str,
@@ -64,10 +65,10 @@ def score(
     With the simulator's `truth` the facts tell how often the rules, the reader and both together were right.
     """
     from evaluation.reader.scorecard import (
+        accuracy_by_label,
+        argmax_labels,
         hash_of,
-        likeliest,
         reader_scorecard,
-        right_share,
         truth_labels,
     )
     from models.reader.model import Reader
@@ -86,14 +87,14 @@ def score(
                 truth_labels(pl.read_parquet(truth)),
                 reader.beliefs_of(asked.contacts, chances, familiar),
             )
-            rules = likeliest(asked.beliefs)
+            rules = argmax_labels(asked.beliefs)
             given = {
                 "rules": rules,
-                "reader": likeliest(read),
+                "reader": argmax_labels(read),
                 "together": complete(rules, asked.beliefs, read, params),
             }
             facts["truth"] = {
-                who: right_share(labels, true, asked.contacts, seed)
+                who: accuracy_by_label(labels, true, asked.contacts, seed)
                 for who, labels in given.items()
             }
     return reader_scorecard(

@@ -21,12 +21,12 @@ UNREADABLE = (
 )
 
 
-class NotThere(Exception):  # noqa: N818 (not a mistake: a step that has not run)
+class MissingArtefactError(Exception):
     """An artefact is missing. The message is a sentence for the page."""
 
 
 @dataclass
-class Shelf:
+class ArtefactReader:
     """A store (docs/street.md). `notes` collects what fell short, for the section that tells it."""
 
     store: Path
@@ -65,7 +65,7 @@ class Shelf:
         for folder, step in (("clean", "validate"), ("tables", "ingest")):
             if self.has(f"{folder}/{name}.parquet"):
                 return self.table(f"{folder}/{name}.parquet", step)
-        raise NotThere(_sentence(f"tables/{name}.parquet", "ingest"))
+        raise MissingArtefactError(_sentence(f"tables/{name}.parquet", "ingest"))
 
     def true(self, name: str) -> pl.DataFrame | None:
         """A table of the simulator's truth; None where there is none (every real contact centre)."""
@@ -75,7 +75,7 @@ class Shelf:
 
     def _path(self, name: str, step: str) -> Path:
         if not self.has(name):
-            raise NotThere(_sentence(name, step))
+            raise MissingArtefactError(_sentence(name, step))
         return self.store / name
 
 

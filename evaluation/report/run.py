@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 
 from data.files import write_text
-from evaluation.experience.worth_hearing import WorthHearingParams
-from evaluation.report.artefacts import UNREADABLE, NotThere, Shelf
+from evaluation.experience.monitoring_plan import WorthHearingParams
+from evaluation.report.artefacts import UNREADABLE, ArtefactReader, MissingArtefactError
 from evaluation.report.page import page
 from evaluation.report.sections import (
     arrival,
+    asr,
     backtest,
     churn,
     contacts,
-    hearing,
+    monitoring_plan,
     people,
     treatment,
     verdicts,
-    worth,
 )
 from evaluation.report.sections.headline import headline
 
@@ -64,7 +64,7 @@ def write_report(
     gives float [frames, channels] and the rate in Hz of a contact's recording. What is missing or cannot be read is
     told on the page and in `notes`; it never stops the report.
     """
-    shelf = Shelf(store, truth)
+    shelf = ArtefactReader(store, truth)
     sections: dict[str, Any] = {}
     missing: dict[str, str] = {}
     read = {
@@ -72,13 +72,13 @@ def write_report(
         "refused": lambda: arrival.refused(shelf),
         "version": lambda: arrival.version(shelf),
         "about": lambda: contacts.about(shelf),
-        "hearing": lambda: hearing.hearing(shelf, params.examples, params.seed),
+        "hearing": lambda: asr.asr(shelf, params.examples, params.seed),
         "churn": lambda: churn.churn(shelf, params.chart_horizons_days, params.seed),
         "backtest": lambda: backtest.backtest(shelf, params.chart_horizons_days),
         "verdicts": lambda: verdicts.verdicts(shelf),
         "at_risk": lambda: people.at_risk(shelf, params.at_risk, params.horizon_days),
         "treatment": lambda: treatment.treatment(shelf, params.at_risk),
-        "worth": lambda: worth.worth(
+        "worth": lambda: monitoring_plan.monitoring_plan(
             shelf,
             params.worth_hearing,
             read_audio,
@@ -89,7 +89,7 @@ def write_report(
     for name, section in read.items():
         try:
             sections[name] = section()
-        except NotThere as absent:
+        except MissingArtefactError as absent:
             missing[name] = str(absent)
         except UNREADABLE as error:  # a report that fails after an hour's run helps nobody: say what is wrong instead
             missing[name] = f"This section cannot be written: {type(error).__name__}, {error}"
@@ -126,7 +126,7 @@ def write_report(
     }
 
 
-def _models(shelf: Shelf) -> list[dict[str, Any]]:
+def _models(shelf: ArtefactReader) -> list[dict[str, Any]]:
     """What the footer says of each model: run, bundle and the hash of its training parameters."""
     rows = []
     for kind, name in verdicts.NAMES.items():
@@ -154,7 +154,7 @@ def _models(shelf: Shelf) -> list[dict[str, Any]]:
     return rows
 
 
-def _json(shelf: Shelf, name: str) -> dict[str, Any]:
+def _json(shelf: ArtefactReader, name: str) -> dict[str, Any]:
     try:
         return dict(shelf.json_or_none(name) or {})
     except UNREADABLE as error:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from flows.runtime.context import RunContext
 
 
-def leave_office(context: RunContext, kind: str) -> dict[str, Any]:
+def write_active_model(context: RunContext, kind: str) -> dict[str, Any]:
     """Writes office/<kind>.json: the model that hears or scores until further notice, at its path.
 
     That is the champion, so that a rollback is felt by the next run. Before there is one, it is the candidate if the
@@ -57,8 +57,8 @@ def _for_its_own_folder(context: RunContext, decided: Mapping[str, Any]) -> tupl
 
     The guardrail is about other speech than this folder's: it keeps from promotion, not from hearing the folder.
     """
+    from evaluation.gates.inconclusive import is_inconclusive
     from evaluation.gates.record import read_decision
-    from evaluation.gates.unproven import lacks_proof
 
     decision = read_decision(context.path("decisions/asr") / decided["record"])
     before, after = (
@@ -68,7 +68,7 @@ def _for_its_own_folder(context: RunContext, decided: Mapping[str, Any]) -> tupl
         check.name: check for check in decision.checks if check.verdict not in ("pass", "skipped")
     }
     elsewhere = against.pop("guardrail", None)
-    if decision.accepted or after >= before or not all(map(lacks_proof, against.values())):
+    if decision.accepted or after >= before or not all(map(is_inconclusive, against.values())):
         return (
             None,
             f"Heard with {decided['reference']['model']}. {decided['summary']} `keepline decisions` tells more.",
@@ -96,7 +96,7 @@ def _for_its_own_folder(context: RunContext, decided: Mapping[str, Any]) -> tupl
     return bundle, " ".join(said)
 
 
-def in_office(context: RunContext, kind: str) -> str | None:
+def active_model_path(context: RunContext, kind: str) -> str | None:
     """Where the model in office lies: for asr a `.nemo`, for churn a bundle folder; None when there is none."""
     path = read_json(context.path(f"office/{kind}.json"))["path"]
     return None if path is None else str(path)

@@ -50,7 +50,7 @@ def answer(context: RunContext, which: str, word: str, by: str, note: str = "") 
     return record
 
 
-def of(context: RunContext, decision_id: str) -> dict[str, Any] | None:
+def approval_of(context: RunContext, decision_id: str) -> dict[str, Any] | None:
     """The answer to a decision, or None while nobody has given one."""
     path = context.path(FOLDER) / f"{decision_id}.json"
     return read_json(path) if path.exists() else None

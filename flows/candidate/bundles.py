@@ -21,7 +21,7 @@ LICENCE = {
 }
 
 
-def leave_bundle(
+def write_candidate_bundle(
     context: RunContext, kind: str, files: Mapping[str, Path], run_id: str, found: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Writes <kind>/bundle with its card and train_<kind>.json. The same training gives the same bundle."""
@@ -32,7 +32,7 @@ def leave_bundle(
     bundle = write_bundle(
         context.path(kind) / "bundle",
         kind,
-        {**files, "card.md": card(kind, run, version, found)},
+        {**files, "card.md": model_card(kind, run, version, found)},
         data_hash=version["dvc_hash"],
         git_commit=run["tags"].get("git_commit", "unknown"),
         created_at=str(run["start_time"]),
@@ -47,7 +47,7 @@ def leave_bundle(
     return summary
 
 
-def card(
+def model_card(
     kind: str, run: Mapping[str, Any], version: Mapping[str, Any], found: Mapping[str, Any]
 ) -> str:
     """The model card: what it is, what it learned from, what it scored on validation, what it is not for."""

@@ -13,27 +13,27 @@ if TYPE_CHECKING:
     from flows.runtime.context import RunContext
 
 
-def decide_on(context: RunContext, kind: str, sample: Any) -> dict[str, Any]:
+def decide(context: RunContext, kind: str, sample: Any) -> dict[str, Any]:
     """Smoke-tests the candidate in the service, asks every gate, writes the record and decide_<kind>.json."""
     from evaluation.gates.decide import decide
     from evaluation.gates.evidence import Facts
     from evaluation.report.decision import write_decision
     from evaluation.scorecard import load
-    from flows.candidate.probes import beside_and_probes, readers, shas
+    from flows.candidate.probes import checksums, load_probes, text_readers
     from models.serving.smoke import smoke_test
 
     folder = context.path(f"scorecards/{kind}")
     contract = read_json(context.path("validate.json"))
     beaten = read_json(context.path(f"reference/{kind}.json"))
     probed = read_json(context.path(f"probe_{kind}.json"))
-    beside, probes, probed_sha256 = beside_and_probes(context, kind)
+    beside, probes, probed_sha256 = load_probes(context, kind)
     facts = Facts(
         reference_is_champion=beaten["version"] is not None,
         contract_ok=contract["stopped"] is None,
         contract_says=contract["stopped"]
         or f"{contract['rejected']} rows in quarantine, the rest kept the contract",
         read_by=probed.get("read_by"),
-        readers_now=shas(readers(context)) if kind == "asr" else None,
+        readers_now=checksums(text_readers(context)) if kind == "asr" else None,
         probed_sha256=probed_sha256,
         trained_by=read_json(context.path(f"train_{kind}.json")).get("trained_by", ""),
     )

@@ -12,7 +12,7 @@ from models.registry.bundle import MANIFEST
 
 if TYPE_CHECKING:
     from evaluation.behaviour import Probe
-    from evaluation.gates.evidence import Beside
+    from evaluation.gates.evidence import SecondaryTest
     from flows.runtime.context import RunContext
 
 
@@ -22,7 +22,7 @@ ROLES = ("candidate", "reference")
 READERS = "reference/readers.json"  # which champions read both recognisers' text
 
 
-def readers(context: RunContext) -> dict[str, Any]:
+def text_readers(context: RunContext) -> dict[str, Any]:
     """The champions that read a recogniser's text, kind → version and bundle_sha256; None where there is no champion.
 
     When the candidate is the champion itself, those that read its text then stay: there is nothing new to judge.
@@ -39,38 +39,41 @@ def readers(context: RunContext) -> dict[str, Any]:
     }
 
 
-def leave_readers(context: RunContext) -> None:
+def write_text_readers(context: RunContext) -> None:
     """Writes `readers` down, if they are others than before."""
-    found, path = readers(context), context.path(READERS)
+    found, path = text_readers(context), context.path(READERS)
     if not path.exists() or read_json(path) != found:
         write_json(path, found)
 
 
-def shas(found: Mapping[str, Any]) -> dict[str, str]:
+def checksums(found: Mapping[str, Any]) -> dict[str, str]:
     """The checksums of `readers`, kind by kind; empty where there is no champion."""
     return {kind: one["bundle_sha256"] if one else "" for kind, one in found.items()}
 
 
-def beside_and_probes(context: RunContext, kind: str) -> tuple[dict[str, Beside], list[Probe], str]:
+def load_probes(
+    context: RunContext, kind: str
+) -> tuple[dict[str, SecondaryTest], list[Probe], str]:
     """What the probe step of `kind` has left, with the guardrail where the evaluation scored one, and the checksum of
     the bundle whose behaviour was tested."""
     from evaluation.behaviour import Probe
-    from evaluation.gates.evidence import Beside
+    from evaluation.gates.evidence import SecondaryTest
     from evaluation.scorecard import load
 
     folder = context.path(f"probes/{kind}")
     names = sorted(path.stem.removesuffix("-candidate") for path in folder.glob("*-candidate.json"))
     beside = {
-        name: Beside(*(load(folder / f"{name}-{role}.json") for role in ROLES)) for name in names
+        name: SecondaryTest(*(load(folder / f"{name}-{role}.json") for role in ROLES))
+        for name in names
     }
     general = context.path(f"scorecards/{kind}/guardrail")
     if all((general / f"{role}.json").exists() for role in ROLES):
-        beside["guardrail"] = Beside(*(load(general / f"{role}.json") for role in ROLES))
+        beside["guardrail"] = SecondaryTest(*(load(general / f"{role}.json") for role in ROLES))
     probed = read_json(folder / "probes.json")
     return beside, [Probe(**one) for one in probed["probes"]], probed["bundle_sha256"]
 
 
-def emptied(context: RunContext, kind: str) -> Path:
+def empty_probes_folder(context: RunContext, kind: str) -> Path:
     """The folder of a kind's probes, without what an earlier candidate left."""
     folder = context.path(f"probes/{kind}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +82,7 @@ def emptied(context: RunContext, kind: str) -> Path:
     return folder
 
 
-def leave(
+def write_probes(
     context: RunContext, kind: str, probes: list[Probe], more: Mapping[str, Any]
 ) -> dict[str, Any]:
     sha256 = file_sha256(

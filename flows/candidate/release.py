@@ -20,7 +20,7 @@ def release(context: RunContext, kind: str) -> dict[str, Any]:
     Where the decision waits for a person, the candidate becomes challenger until there is an answer. A version that a
     person rolled back is not promoted again by a schedule. `waits` in the summary is the decision nobody has answered.
     """
-    from flows.candidate.probes import readers, shas
+    from flows.candidate.probes import checksums, text_readers
     from models.registry.registry import STOPPED
 
     decided = read_json(context.path(f"decide_{kind}.json"))
@@ -42,7 +42,7 @@ def release(context: RunContext, kind: str) -> dict[str, Any]:
     champion = office.alias(kind, "champion")
     rolled_back = any(e.action == "rollback" and e.previous == version for e in office.ledger(kind))
     stopped = office.version_tags(kind, version).get(STOPPED)
-    approval = approvals.of(context, decided["decision_id"])
+    approval = approvals.approval_of(context, decided["decision_id"])
     answer = (
         "approved"
         if record["params"]["approval"] == "none"
@@ -59,7 +59,7 @@ def release(context: RunContext, kind: str) -> dict[str, Any]:
         says = "was rolled back by a person and is not promoted again; train another"
     elif stopped:
         says = f"was stopped by the service ({stopped}) and is not promoted; keepline readmit lifts that"
-    elif kind == "asr" and record["facts"].get("readers_now") != shas(readers(context)):
+    elif kind == "asr" and record["facts"].get("readers_now") != checksums(text_readers(context)):
         says = (
             "is not promoted: another champion reads its text now than when it was judged. "
             "Run again to judge it anew"

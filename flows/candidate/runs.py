@@ -21,7 +21,7 @@ def training_run(context: RunContext, kind: str, params: Mapping[str, Any]) -> I
     from training.tracking import start_or_resume
 
     version = read_json(context.path("version.json"))
-    key = f"{kind} {stage_cache.of_step(context, BY_NAME[f'train_{kind}'])[:12]}"
+    key = f"{kind} {stage_cache.stage_fingerprint(context, BY_NAME[f'train_{kind}'])[:12]}"
     tags = {"kind": kind, "git_commit": context.git_commit, "dvc_hash": version["dvc_hash"]}
     settings = context.settings
     run = start_or_resume(
@@ -36,7 +36,7 @@ def training_run(context: RunContext, kind: str, params: Mapping[str, Any]) -> I
     run.log_input(version, "calls and customers")
     if not run.resumed:
         run.set_tags({"trained_by": context.settings.actor})
-    with heartbeats.living(context.store, "run", run.run_id, key, settings.tracking_uri), run:
+    with heartbeats.heartbeat(context.store, "run", run.run_id, key, settings.tracking_uri), run:
         yield run
 
 
@@ -50,7 +50,7 @@ def reopened(context: RunContext, kind: str) -> Iterator[Run]:
         read_json(context.path(f"train_{kind}.json"))["run_id"],
     )
     with (
-        heartbeats.living(context.store, "run", run_id, f"{kind}, judged", uri),
+        heartbeats.heartbeat(context.store, "run", run_id, f"{kind}, judged", uri),
         reopen(uri, run_id) as run,
     ):
         yield run

@@ -18,22 +18,24 @@ if TYPE_CHECKING:
     from flows.runtime.context import RunContext
 
 
-KEPT = "test_set.parquet"  # beside the scorecards: for asr the held-out contacts, for churn the held-out rows,
+TEST_SET_FILE = "test_set.parquet"  # beside the scorecards: for asr the held-out contacts, for churn the held-out rows,
 
 
 # for the reader what had to be read in which contact
 
 
-def keep(context: RunContext, kind: str) -> None:
+def save_test_set(context: RunContext, kind: str) -> None:
     """Leaves in scorecards/<kind> what, with the dataset, makes the test set again."""
     if kind == "reader":
-        write_table(context.path(f"scorecards/{kind}/{KEPT}"), reader.kept(context))
+        write_table(
+            context.path(f"scorecards/{kind}/{TEST_SET_FILE}"), reader.test_set_rows(context)
+        )
         return
     name = {"asr": "splits.parquet", "churn": "features.parquet"}[kind]
     rows = pl.read_parquet(context.path(name)).filter(pl.col("split") == "test")
     write_table(
-        context.path(f"scorecards/{kind}/{KEPT}"),
-        scoring.examined(rows) if kind == "churn" else rows,
+        context.path(f"scorecards/{kind}/{TEST_SET_FILE}"),
+        scoring.held_out_rows(rows) if kind == "churn" else rows,
     )
 
 
@@ -64,14 +66,14 @@ def reference(context: RunContext, kind: str, fallback: dict[str, Any]) -> dict[
     return found
 
 
-def name_of(context: RunContext, kind: str, role: str) -> str:
+def model_name(context: RunContext, kind: str, role: str) -> str:
     """What a model is called in scorecards."""
     if role == "reference":
         return str(read_json(context.path(f"reference/{kind}.json"))["model"])
-    return f"{kind} candidate {sha_of(context, kind, role)[:8]}"
+    return f"{kind} candidate {model_checksum(context, kind, role)[:8]}"
 
 
-def sha_of(context: RunContext, kind: str, role: str) -> str:
+def model_checksum(context: RunContext, kind: str, role: str) -> str:
     """The bundle's checksum; of the base, which is no bundle, that of its file; of a baseline nothing."""
     if role == "candidate":
         return str(read_json(context.path(f"train_{kind}.json"))["bundle_sha256"])
@@ -81,7 +83,7 @@ def sha_of(context: RunContext, kind: str, role: str) -> str:
     return file_sha256(Path(found["path"])) if Path(found["path"]).is_file() else ""
 
 
-def leave_scorecards(
+def write_scorecards(
     context: RunContext, kind: str, cards: Mapping[str, Scorecard]
 ) -> dict[str, Any]:
     """Saves the scorecards, logs them and the test set to the candidate's run and writes evaluate_<kind>.json."""
@@ -94,7 +96,7 @@ def leave_scorecards(
             name: {"value": estimate.value, "low": estimate.low, "high": estimate.high}
             for name, estimate in one.metrics.items()
         }
-    keep(context, kind)
+    save_test_set(context, kind)
     with reopened(context, kind) as run:
         for role, metrics in [("test", summary["candidate"]), ("reference", summary["reference"])]:
             run.log_metrics(
@@ -111,7 +113,9 @@ def leave_scorecards(
     return summary
 
 
-def leave_beside(context: RunContext, kind: str, part: str, cards: Mapping[str, Scorecard]) -> None:
+def write_secondary_scorecards(
+    context: RunContext, kind: str, part: str, cards: Mapping[str, Scorecard]
+) -> None:
     """Saves the scorecards of a second test both models took, as scorecards/<kind>/<part>/<role>.json."""
     for role, one in cards.items():
         one.save(context.path(f"scorecards/{kind}/{part}") / f"{role}.json")

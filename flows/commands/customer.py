@@ -15,7 +15,7 @@ from data.features import evidence
 from data.files import read_tables
 from data.timeline import timeline
 from flows.runtime.context import RunContext, load_context
-from flows.stages.reader import words
+from flows.stages.reader import contacts_and_turns
 
 _SURE = 0.5  # labels less likely than this are not shown
 _SHOWN_WORDS = 90  # characters of what the customer said first
@@ -41,7 +41,7 @@ def customer(console: Console, customer_id: str, store: Path | None) -> None:
         if crm[name] is not None
     ]
     console.print(f"[bold]{escape(customer_id)}[/]  {escape(', '.join(said))}", highlight=False)
-    contacts, turns = words(context)
+    contacts, turns = contacts_and_turns(context)
     for line in _judgement(context, contacts, turns, customer_id):
         console.print(line, highlight=False, soft_wrap=True)
     told = timeline(

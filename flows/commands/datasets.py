@@ -15,14 +15,16 @@ from data.speech.utterances import recordings_of
 from evaluation.asr import test_sets
 from evaluation.churn import scoring
 from evaluation.reader import test_set
-from flows.candidate.scorecards import KEPT
+from flows.candidate.scorecards import TEST_SET_FILE
 from flows.runtime.context import load_context
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
 
 
-def bring_back(context: RunContext, kind: str, run_id: str, dataset: Path) -> tuple[Path, str]:
+def restore_test_set(
+    context: RunContext, kind: str, run_id: str, dataset: Path
+) -> tuple[Path, str]:
     """Writes the test set of the model that `run_id` trained to `dataset`/test_set; returns it and its hash.
 
     `dataset` is the checked-out dataset of the model. Raises ValueError when the run kept no test set, or when what
@@ -35,16 +37,16 @@ def bring_back(context: RunContext, kind: str, run_id: str, dataset: Path) -> tu
 
     uri = context.settings.tracking_uri
     with tempfile.TemporaryDirectory() as scratch:
-        kept = fetch_artifact(uri, run_id, f"scorecards/{KEPT}", Path(scratch))
+        kept = fetch_artifact(uri, run_id, f"scorecards/{TEST_SET_FILE}", Path(scratch))
         if kept is None:
             raise ValueError(f"run {run_id}: kept no test set. Evaluate the model again.")
         rows = pl.read_parquet(kept)
     out = dataset / "test_set"
     if kind == "churn":
-        write_table(out / KEPT, rows)
+        write_table(out / TEST_SET_FILE, rows)
         found = scoring.hash_of(rows)
     elif kind == "reader":
-        write_table(out / KEPT, rows)
+        write_table(out / TEST_SET_FILE, rows)
         found = test_set.hash_again(rows, read_tables(dataset / "tables"))
     else:
         tables = read_tables(dataset / "tables")
@@ -57,7 +59,7 @@ def bring_back(context: RunContext, kind: str, run_id: str, dataset: Path) -> tu
             out,
         )
         alone = replace(context.params.evaluation, conditions=(), guardrail_s=0.0)
-        found = test_sets.exams(out / "test.jsonl", alone)["test"].data_hash
+        found = test_sets.load_test_sets(out / "test.jsonl", alone)["test"].data_hash
     wanted = get_run(uri, run_id)["tags"].get("test_data_hash", "")
     if found != wanted:
         raise ValueError(
@@ -67,7 +69,7 @@ def bring_back(context: RunContext, kind: str, run_id: str, dataset: Path) -> tu
     return out, found
 
 
-def of_alias(context: RunContext, kind: str, alias: str) -> tuple[int, str, str]:
+def resolve_alias(context: RunContext, kind: str, alias: str) -> tuple[int, str, str]:
     """(version, data hash, run id) of the model an alias names. Raises ValueError when it names none."""
     office = context.registry()
     version = office.alias(kind, alias)
@@ -84,11 +86,11 @@ def checkout(console: Console, what: str, out: Path, test: bool, store: Path | N
     kind, _, alias = what.partition("@")
     if test and not alias:
         raise ValueError(f"{what}: a test set belongs to a model. Name one, as in asr@champion.")
-    version, dvc_hash, run_id = of_alias(context, kind, alias) if alias else (None, what, "")
+    version, dvc_hash, run_id = resolve_alias(context, kind, alias) if alias else (None, what, "")
     checkout(dvc_hash, context.path("versioned"), context.settings.dvc_remote, out)
     console.print(f"{out}: dataset {dvc_hash}", soft_wrap=True, highlight=False)
     if test:
-        where, found = bring_back(context, kind, run_id, out)
+        where, found = restore_test_set(context, kind, run_id, out)
         console.print(
             f"{where}: what {kind} v{version} was scored on, {found}",
             soft_wrap=True,

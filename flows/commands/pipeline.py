@@ -19,15 +19,15 @@ def demo(console: Console, store: Path | None) -> None:
     """The whole street on the simulated contact centre, then the service asked for an answer."""
     started = time.monotonic()
     store = store or from_environment().store
-    summaries = walk(console, None, "auto", store, closing=False)
+    summaries = run_pipeline(console, None, "auto", store, closing=False)
     from flows.commands.serve import ask
 
     console.rule("the service answers", style="dim")
     ask(console, load_context(store))
-    close(console, store, summaries, time.monotonic() - started)
+    print_summary(console, store, summaries, time.monotonic() - started)
 
 
-def walk(
+def run_pipeline(
     console: Console,
     export: Path | None,
     source: str,
@@ -57,11 +57,11 @@ def walk(
     where = [str(path.resolve()) if path else None for path in (export, words)]
     summaries = retrain(where[0], source, str(home), until, where[1])
     if closing:
-        close(console, home, summaries, time.monotonic() - started)
+        print_summary(console, home, summaries, time.monotonic() - started)
     return summaries
 
 
-def close(console: Console, store: Path, summaries: dict[str, Any], seconds: float) -> None:
+def print_summary(console: Console, store: Path, summaries: dict[str, Any], seconds: float) -> None:
     """Prints what was decided and where to look next."""
     table = Table(box=None, pad_edge=False)
     for column in ("model", "measure", "before", "after", "verdict", "serving"):
@@ -71,10 +71,10 @@ def close(console: Console, store: Path, summaries: dict[str, Any], seconds: flo
             table.add_row(*verdict(kind, summaries))
     console.rule("what came of it", style="dim")
     console.print(table)
-    for said in remarks(summaries):
+    for said in notes(summaries):
         console.print(f"\n{escape(said)}", highlight=False)
     if "treat" in summaries:
-        console.print(f"\n{to_treat(summaries['treat'])}", highlight=False)
+        console.print(f"\n{treatment_note(summaries['treat'])}", highlight=False)
     console.print(
         f"\n{seconds:.0f} s. [bold]keepline ui[/] shows the runs, [bold]keepline decisions[/] why."
     )
@@ -92,7 +92,7 @@ def close(console: Console, store: Path, summaries: dict[str, Any], seconds: flo
         )
 
 
-def remarks(summaries: dict[str, Any]) -> list[str]:
+def notes(summaries: dict[str, Any]) -> list[str]:
     """What steps have to say to whoever started them."""
     taken = summaries.get("ingest", {})
     left_out = [
@@ -106,7 +106,7 @@ def remarks(summaries: dict[str, Any]) -> list[str]:
     ]
 
 
-def to_treat(found: dict[str, Any]) -> str:
+def treatment_note(found: dict[str, Any]) -> str:
     """One sentence on whom to treat (treatments.parquet lists them), and what the choice rests on."""
     if found["basis"] != "uplift":
         return (

@@ -41,7 +41,8 @@ def search(console: Console, kind: str, trials: int, store: Path | None) -> None
         raise ValueError(
             f"{path}: no features to train on. Walk the street first: keepline run, or keepline demo."
         )
-    name = f"churn {stage_cache.of_step(context, BY_NAME['train_churn'])[:12]}"  # other data or settings: another study
+    # Other data or settings are another study.
+    name = f"churn {stage_cache.stage_fingerprint(context, BY_NAME['train_churn'])[:12]}"
     rows = pl.read_parquet(path)
     with (
         _parent(context, name) as parent,

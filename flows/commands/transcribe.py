@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from flows.stages.transcription.files import FilesFailedError, Outcome, orders, transcribe_files
-from flows.stages.transcription.workers import Ears, _calibrated, cores
+from flows.stages.transcription.files import (
+    FilesFailedError,
+    JobResult,
+    transcribe_files,
+    transcription_jobs,
+)
+from flows.stages.transcription.workers import TranscriberConfig, _calibrated, cores
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
@@ -31,9 +36,11 @@ def transcribe(
     from flows.runtime.progress import bar
 
     context = load_context(store)
-    ears = Ears(_model(context, model), context.path("exports"), context.params.hearing)
-    wanted = orders(source, out, _listed(formats), _listed(channels), ears)
-    outcomes: list[Outcome] = []
+    ears = TranscriberConfig(
+        _model(context, model), context.path("exports"), context.params.hearing
+    )
+    wanted = transcription_jobs(source, out, _listed(formats), _listed(channels), ears)
+    outcomes: list[JobResult] = []
     with bar(console, f"hearing {len(wanted)} recordings") as progress:
         for outcome in transcribe_files(ears, wanted, jobs or cores()):
             outcomes.append(outcome)

@@ -44,7 +44,7 @@ def ask(context: RunContext, decision_id: str, summary: str) -> dict[str, Any] |
             key=f"approval-{decision_id}",
         )
     except FlowPauseTimeout:
-        return approvals.of(context, decision_id)
+        return approvals.approval_of(context, decision_id)
     return approvals.answer(
         context, decision_id, "approved" if said.approve else "refused", said.by, said.note
     )

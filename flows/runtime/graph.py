@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Step:
+class Stage:
     """One stage of the street. `keeps` are outs that grow from run to run and so outlive a new run of the step."""
 
     name: str
@@ -38,15 +38,15 @@ _CHURN_MODEL = (
     "models/churn/trees.py",
 )
 
-STEPS = (
-    Step(
+STAGES = (
+    Stage(
         "simulate",
         "simulating a contact centre",
         makes=("raw", "truth"),
         params=("simulator",),
         code=("data/simulator",),
     ),
-    Step(
+    Stage(
         "ingest",
         "taking in the export",
         needs=("raw",),
@@ -55,7 +55,7 @@ STEPS = (
         params=("sources", "ingest"),
         code=("data/ingest.py", "data/speech/shards.py", "data/sources"),
     ),
-    Step(
+    Stage(
         "validate",
         "checking the contract",
         needs=("tables", "shards"),
@@ -64,14 +64,14 @@ STEPS = (
         params=("validation",),
         code=("data/validation",),
     ),
-    Step(
+    Stage(
         "version",
         "versioning with DVC",
         needs=("clean", "shards"),
         makes=("version.json",),
         code=("data/versioning.py",),
     ),
-    Step(
+    Stage(
         "split",
         "splitting by customer and voice",
         needs=("clean", "shards"),
@@ -79,7 +79,7 @@ STEPS = (
         params=("splits", "voices"),
         code=("data/splits.py", "data/speech/voices.py"),
     ),
-    Step(
+    Stage(
         "cut",
         "cutting transcribed speech",
         needs=("clean", "shards", "splits.parquet", "tables", "validate.json"),
@@ -95,7 +95,7 @@ STEPS = (
         ),
     ),
     # Looks at what the champion heard on the last walk, which no step before it makes.
-    Step(
+    Stage(
         "pseudo",
         "adding what the champion is sure of",
         needs=("clean", "shards", "speech", "splits.parquet"),
@@ -105,7 +105,7 @@ STEPS = (
         code=("data/labelling/pseudo.py",),
         always=True,
     ),
-    Step(
+    Stage(
         "train_asr",
         "fine-tuning the recogniser",
         needs=(
@@ -145,14 +145,14 @@ STEPS = (
             "models/asr/decoding.py",
         ),
     ),
-    Step(
+    Stage(
         "reference_asr",
         "fetching the model to beat",
         needs=("train_asr.json",),
         makes=("reference/asr.json", "reference/readers.json"),
         always=True,
     ),
-    Step(
+    Stage(
         "evaluate_asr",
         "scoring both recognisers",
         needs=("speech", "asr/bundle", "reference/asr.json"),
@@ -171,7 +171,7 @@ STEPS = (
             "data/simulator/general_speech.py",
         ),
     ),
-    Step(
+    Stage(
         "probe_asr",
         "probing the recogniser",
         needs=(
@@ -198,7 +198,7 @@ STEPS = (
             "models/asr/load.py",
         ),
     ),
-    Step(
+    Stage(
         "decide_asr",
         "judging the recogniser",
         needs=("scorecards/asr", "probes/asr", "asr/bundle"),
@@ -207,7 +207,7 @@ STEPS = (
         params=("gates",),
         code=("evaluation/gates",),
     ),
-    Step(
+    Stage(
         "release_asr",
         "releasing the recogniser",
         needs=("decide_asr.json", "asr/bundle"),
@@ -215,14 +215,14 @@ STEPS = (
         experiment=False,
         always=True,
     ),
-    Step(
+    Stage(
         "office_asr",
         "finding the recogniser in office",
         needs=("decide_asr.json",),
         makes=("office/asr.json",),
         always=True,
     ),
-    Step(
+    Stage(
         "transcribe",
         "hearing calls nobody transcribed",
         needs=("clean", "shards", "splits.parquet", "office/asr.json"),
@@ -246,7 +246,7 @@ STEPS = (
             "evaluation/experience/conversation.py",
         ),
     ),
-    Step(
+    Stage(
         "label",
         "labelling contacts",
         needs=("clean", "transcripts.parquet"),
@@ -254,7 +254,7 @@ STEPS = (
         params=("labelling",),
         code=("data/labelling", "data/timeline.py"),
     ),
-    Step(
+    Stage(
         "train_reader",
         "training the contact reader",
         needs=("clean", "transcripts.parquet", "beliefs.parquet", "splits.parquet", "version.json"),
@@ -268,14 +268,14 @@ STEPS = (
             "models/reader/ngrams.py",
         ),
     ),
-    Step(
+    Stage(
         "reference_reader",
         "fetching the model to beat",
         needs=("train_reader.json",),
         makes=("reference/reader.json",),
         always=True,
     ),
-    Step(
+    Stage(
         "evaluate_reader",
         "scoring contact readers",
         needs=(
@@ -298,7 +298,7 @@ STEPS = (
             "evaluation/metrics",
         ),
     ),
-    Step(
+    Stage(
         "probe_reader",
         "probing the contact reader",
         needs=("clean", "beliefs.parquet", "splits.parquet", "reader/bundle"),
@@ -314,7 +314,7 @@ STEPS = (
             "models/reader/ngrams.py",
         ),
     ),
-    Step(
+    Stage(
         "decide_reader",
         "judging the contact reader",
         needs=("scorecards/reader", "probes/reader", "reader/bundle"),
@@ -323,7 +323,7 @@ STEPS = (
         params=("gates",),
         code=("evaluation/gates",),
     ),
-    Step(
+    Stage(
         "release_reader",
         "releasing the contact reader",
         needs=("decide_reader.json", "reader/bundle"),
@@ -331,14 +331,14 @@ STEPS = (
         experiment=False,
         always=True,
     ),
-    Step(
+    Stage(
         "office_reader",
         "finding the reader in office",
         needs=("decide_reader.json",),
         makes=("office/reader.json",),
         always=True,
     ),
-    Step(
+    Stage(
         "read",
         "joining rules and reader",
         needs=(
@@ -357,7 +357,7 @@ STEPS = (
             "data/labelling/complete.py",
         ),
     ),
-    Step(
+    Stage(
         "features",
         "building features",
         needs=("clean", "labels.parquet", "splits.parquet"),
@@ -365,7 +365,7 @@ STEPS = (
         params=("features",),
         code=("data/features/features.py", "data/features/contact_marks.py"),
     ),
-    Step(
+    Stage(
         "train_churn",
         "training the churn network",
         needs=("features.parquet", "version.json"),
@@ -377,7 +377,7 @@ STEPS = (
             "training/churn/learnable.py",
             "training/churn/additive.py",
             "training/churn/likelihood.py",
-            "training/churn/foresight.py",
+            "training/churn/temporal_calibration.py",
             "training/churn/passes.py",
             "training/churn/checkpoint.py",
             "training/churn/tabular.py",
@@ -385,14 +385,14 @@ STEPS = (
             *_CHURN_MODEL,
         ),
     ),
-    Step(
+    Stage(
         "reference_churn",
         "fetching the model to beat",
         needs=("train_churn.json",),
         makes=("reference/churn.json",),
         always=True,
     ),
-    Step(
+    Stage(
         "evaluate_churn",
         "scoring churn models",
         needs=("features.parquet", "churn/bundle", "reference/churn.json"),
@@ -406,7 +406,7 @@ STEPS = (
             "evaluation/metrics",
         ),
     ),
-    Step(
+    Stage(
         "probe_churn",
         "probing the churn model",
         needs=("features.parquet", "churn/bundle", "clean", "labels.parquet"),
@@ -422,7 +422,7 @@ STEPS = (
             *_CHURN_MODEL,
         ),
     ),
-    Step(
+    Stage(
         "decide_churn",
         "judging the churn model",
         needs=("scorecards/churn", "probes/churn", "churn/bundle"),
@@ -431,7 +431,7 @@ STEPS = (
         params=("gates",),
         code=("evaluation/gates",),
     ),
-    Step(
+    Stage(
         "release_churn",
         "releasing the churn model",
         needs=("decide_churn.json", "churn/bundle"),
@@ -439,14 +439,14 @@ STEPS = (
         experiment=False,
         always=True,
     ),
-    Step(
+    Stage(
         "office_churn",
         "finding the churn model in office",
         needs=("decide_churn.json",),
         makes=("office/churn.json",),
         always=True,
     ),
-    Step(
+    Stage(
         "score",
         "scoring every customer",
         needs=(
@@ -466,7 +466,7 @@ STEPS = (
             "data/timeline.py",
         ),
     ),
-    Step(
+    Stage(
         "treat",
         "choosing whom to treat",
         needs=("clean", "labels.parquet", "current.parquet", "office/churn.json"),
@@ -483,7 +483,7 @@ STEPS = (
             "data/features/contact_marks.py",
         ),
     ),
-    Step(
+    Stage(
         "report",
         "writing the report",
         needs=(
@@ -504,7 +504,7 @@ STEPS = (
         always=True,
     ),
 )
-NIGHTLY = Step(
+NIGHTLY = Stage(
     "nightly",
     "scoring the champions of today",
     makes=("nightly.json",),
@@ -512,7 +512,7 @@ NIGHTLY = Step(
     always=True,
 )
 # Trains a model a day it looks back to, so it runs when somebody asks for it.
-BACKTEST = Step(
+BACKTEST = Stage(
     "backtest",
     "training on the past, scoring on the future",
     needs=("features.parquet", "version.json"),
@@ -529,4 +529,4 @@ BACKTEST = Step(
     ),
     experiment=False,
 )
-BY_NAME = {step.name: step for step in (*STEPS, NIGHTLY, BACKTEST)}
+BY_NAME = {step.name: step for step in (*STAGES, NIGHTLY, BACKTEST)}

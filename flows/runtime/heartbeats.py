@@ -35,7 +35,7 @@ _OWN: set[Path] = set()
 
 
 @dataclass(frozen=True)
-class Sign:
+class Heartbeat:
     """A sign of life: an MLflow run ("run") or a flow on a Prefect server ("flow") that a process is working on."""
 
     what: str
@@ -50,12 +50,12 @@ class Sign:
 
 
 @contextmanager
-def living(store: Path, what: str, id: str, name: str, place: str) -> Iterator[None]:
+def heartbeat(store: Path, what: str, id: str, name: str, place: str) -> Iterator[None]:
     """Holds the sign of life while the block runs. The same thing taken up again after a kill replaces the old sign."""
     folder = store / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{what}-{id}.json"
-    sign = Sign(
+    sign = Heartbeat(
         what, id, name, place, os.getpid(), socket.gethostname(), datetime.now(UTC).isoformat()
     )
     # Locked under another name first: a sign that can be seen is held. POSIX locks, as those of flock() would be kept
@@ -75,19 +75,19 @@ def living(store: Path, what: str, id: str, name: str, place: str) -> Iterator[N
             _OWN.discard(own)
 
 
-def reap(settings: Settings) -> list[Sign]:
+def reap(settings: Settings) -> list[Heartbeat]:
     """Looks once at every sign of life; returns what was found dead, after ending it and telling people.
 
     What has run longer than `longest_run_s` is killed first. Where the truth cannot be written down (a server that does
     not answer) the sign stays for the next look.
     """
-    ended: list[tuple[Sign, str]] = []
+    ended: list[tuple[Heartbeat, str]] = []
     for path in sorted((settings.store / FOLDER).resolve().glob("*.json")):
         if path in _OWN:
             continue
         try:
             with path.open("r+", encoding="utf-8") as held:
-                sign = Sign(**json.loads(held.read()))
+                sign = Heartbeat(**json.loads(held.read()))
                 why = (
                     "its process was killed"
                     if _free(held)
@@ -112,7 +112,7 @@ def reap(settings: Settings) -> list[Sign]:
             f"{sign.what} {sign.name} ({sign.id}), since {sign.since}: {why}.\n"
             for sign, why in mine
         )
-        notifications.tell(
+        notifications.notify(
             settings,
             f"{mine[-1][0].name} ended as failed",
             f"{body}Process {pid} on {host}, store {settings.store}. Start the same command again: finished steps are "
@@ -130,7 +130,7 @@ def _free(held: Any) -> bool:
     return True
 
 
-def _stop_if_stuck(sign: Sign, held: Any, longest_s: float) -> str:
+def _stop_if_stuck(sign: Heartbeat, held: Any, longest_s: float) -> str:
     """Kills what has run too long on this machine and waits until it is gone; why, or "" where it may go on."""
     age_s = (datetime.now(UTC) - datetime.fromisoformat(sign.since)).total_seconds()
     if age_s <= longest_s or sign.host != socket.gethostname() or sign.pid == os.getpid():
@@ -146,16 +146,16 @@ def _stop_if_stuck(sign: Sign, held: Any, longest_s: float) -> str:
     raise RuntimeError(f"process {sign.pid} was killed and holds on")
 
 
-def _end(sign: Sign, why: str) -> bool:
+def _end(sign: Heartbeat, why: str) -> bool:
     """Ends it as failed where it still says it is running; False when it had ended well."""
     if sign.what == "run":
-        from training.tracking import give_up
+        from training.tracking import mark_failed
 
-        return give_up(sign.place, sign.id, why)
+        return mark_failed(sign.place, sign.id, why)
     return _crash(sign, why) if sign.place else True
 
 
-def _crash(sign: Sign, why: str) -> bool:
+def _crash(sign: Heartbeat, why: str) -> bool:
     """Sets the state of a flow run on its Prefect server, unless the worker has; False when it had ended well."""
     from uuid import UUID
 

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 FILE = "notices.jsonl"
 
 
-def tell(settings: Settings, title: str, body: str, now: datetime | None = None) -> bool:
+def notify(settings: Settings, title: str, body: str, now: datetime | None = None) -> bool:
     """Writes the notice down and sends it to every address of KEEPLINE_NOTIFY; False when one could not be reached.
 
     Raises nothing for that: what people are told about has gone wrong already, and must not go wrong once more.

@@ -21,13 +21,13 @@ def guarded(settings: Settings) -> Iterator[None]:
     api = str(
         get_current_settings().api.url or ""
     )  # a flow run by hand has a server of its own, which dies with it
-    with heartbeats.living(settings.store, "flow", str(running.id), str(running.name), api):
+    with heartbeats.heartbeat(settings.store, "flow", str(running.id), str(running.name), api):
         yield
 
 
 def failed(flow: Any, flow_run: Any, state: Any) -> None:
     """Prefect's hook in the process of a flow that raised."""
-    notifications.tell(
+    notifications.notify(
         _settings(flow_run),
         f"{flow_run.name} failed",
         f"{state.message or state.name}\nRun {flow_run.id}.",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.files import read_json, write_json
-from flows.runtime.graph import Step
+from flows.runtime.graph import Stage
 from flows.runtime.settings import ROOT
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def named_in(settings: Any) -> list[Path]:
     return [path for value in inside for path in named_in(value)]
 
 
-def of_step(context: RunContext, step: Step) -> str:
+def stage_fingerprint(context: RunContext, step: Stage) -> str:
     """What a step's result depends on: its needs, its code, its sections of params.yaml and the files they name."""
     needs = [context.raw if need == "raw" else context.path(need) for need in step.needs]
     code = [ROOT / path for path in step.code]
@@ -92,7 +92,7 @@ def forget(store: Path, step: str) -> None:
     (store / MARKERS / f"{step}.json").unlink(missing_ok=True)
 
 
-def once(
+def run_once(
     store: Path, step: str, wanted: str, outs: list[Path], run: Callable[[], dict[str, Any]]
 ) -> tuple[dict[str, Any], bool]:
     """Runs `run` unless its marker is current. Returns the summary and whether it was reused."""

@@ -67,7 +67,7 @@ def pseudo(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 def train_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Fine-tunes the recogniser as one MLflow run, adapts it with text and leaves it as the bundle asr/bundle."""
-    from data.hours import ledger_of
+    from data.hours import read_hours_account
     from data.leaks import assert_manifests_apart
     from flows.stages import asr_adaptation
     from models.asr.decoding import FILES
@@ -82,12 +82,12 @@ def train_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     }
     splits = pl.read_parquet(context.path("splits.parquet"))
     assert_manifests_apart(manifests, splits)
-    params = asr_adaptation.with_spoken(context, params, progress)
+    params = asr_adaptation.with_synthetic_speech(context, params, progress)
     with runs.training_run(context, "asr", asdict(params)) as run:
         found = finetune(params, base, train, speech / "valid.jsonl", work, run, progress)
         skipped = found["train"].get("skipped", {})
         hours, heard = (
-            ledger_of(read_json(context.path("hours.json"))),
+            read_hours_account(read_json(context.path("hours.json"))),
             read_json(context.path("pseudo.json")),
         )
         hours = hours.with_pseudo(heard["added_s"]) if heard["learn"] else hours
@@ -103,7 +103,7 @@ def train_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
         run.log_artifact(context.path("asr/hours.json"))
         hours.hold(context.params.hours)
     found |= {"adaptation": asr_adaptation.adapt(context, work / "model.nemo", progress)}
-    calls = utterances.told(read_tables(context.path("clean")), splits, "valid")
+    calls = utterances.transcribed_calls(read_tables(context.path("clean")), splits, "valid")
     found |= {
         "confidence": calibration.calibrate(
             work / "model.nemo",
@@ -116,35 +116,35 @@ def train_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     files = [
         path for name in ("model.nemo", "confidence.json", *FILES) if (path := work / name).exists()
     ]
-    return bundles.leave_bundle(
+    return bundles.write_candidate_bundle(
         context, "asr", {path.name: path for path in files}, run.run_id, found
     )
 
 
 def reference_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Names the recogniser to beat (the champion, or the base before there is one) and what reads its text."""
-    from flows.candidate.probes import leave_readers
+    from flows.candidate.probes import write_text_readers
 
     base = base_of(context.params.asr.base, context.path("asr"))
-    leave_readers(context)
+    write_text_readers(context)
     return scorecards.reference(context, "asr", {"model": "base", "path": str(base)})
 
 
 def evaluate_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Scores candidate and reference on the same held-out speech, clean, through the telephone, and in general."""
     params = context.params.evaluation
-    parts = test_sets.exams(context.path("speech/test.jsonl"), params, ROOT)
+    parts = test_sets.load_test_sets(context.path("speech/test.jsonl"), params, ROOT)
     reference = read_json(context.path("reference/asr.json"))
     models = {
         "reference": Path(reference["path"]),
         "candidate": context.path("asr/bundle/model.nemo"),
     }
     cards = {
-        role: test_sets.examine(
+        role: test_sets.evaluate(
             path,
             parts,
-            scorecards.name_of(context, "asr", role),
-            scorecards.sha_of(context, "asr", role),
+            scorecards.model_name(context, "asr", role),
+            scorecards.model_checksum(context, "asr", role),
             params,
             context.now(),
             _half(progress, number),
@@ -155,10 +155,10 @@ def evaluate_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
         context.path("scorecards/asr"), ignore_errors=True
     )  # a part that params no longer name
     for part in sorted(set(parts) - {"test"}):
-        scorecards.leave_beside(
+        scorecards.write_secondary_scorecards(
             context, "asr", part, {role: found[part] for role, found in cards.items()}
         )
-    return scorecards.leave_scorecards(
+    return scorecards.write_scorecards(
         context, "asr", {role: found["test"] for role, found in cards.items()}
     )
 
@@ -172,7 +172,7 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 def decide_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Puts the candidate through the gate, smoke test included, and writes the decision record."""
-    return decision.decide_on(context, "asr", smoke_sample(context.path("speech/test.jsonl")))
+    return decision.decide(context, "asr", smoke_sample(context.path("speech/test.jsonl")))
 
 
 def release_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def release_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 def office_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Names the recogniser in office: the champion, whatever the last candidate was."""
-    return active_model.leave_office(context, "asr")
+    return active_model.write_active_model(context, "asr")
 
 
 def transcribe(context: RunContext, progress: Progress) -> dict[str, Any]:
@@ -197,15 +197,15 @@ def transcribe(context: RunContext, progress: Progress) -> dict[str, Any]:
     typed = clean["turns"].filter(pl.col("origin") == "person")
     recordings = clean["recordings"].join(typed, on="contact_id", how="anti")
     model, office = (
-        active_model.in_office(context, "asr"),
+        active_model.active_model_path(context, "asr"),
         read_json(context.path("office/asr.json")),
     )
     if model is None:
         raise ValueError(
             "there is no recogniser to hear with. Set asr.base in params.yaml to a .nemo."
         )
-    ears = workers.Ears(Path(model), context.path("exports"), params.hearing)
-    turns, calibrated = workers.hear_all(
+    ears = workers.TranscriberConfig(Path(model), context.path("exports"), params.hearing)
+    turns, calibrated = workers.transcribe_all(
         ears, recordings, context.path("shards"), workers.cores(), progress
     )
     talks = conversations(
@@ -228,7 +228,7 @@ def transcribe(context: RunContext, progress: Progress) -> dict[str, Any]:
         "words": int(turns["text"].str.split(" ").list.len().sum()),
         "mean_confidence": turns["confidence"].mean(),
         "calibrated": calibrated,
-        "model": transcription_files.stamp_of(ears),
+        "model": transcription_files.model_stamp(ears),
         "pseudo": choice.summary,
         "review_queue": choice.queue.height,
     }

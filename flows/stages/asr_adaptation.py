@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from training.asr.text_adaptation import TextAdaptation
 
 
-def texts(context: RunContext) -> list[Text]:
+def domain_texts(context: RunContext) -> list[Text]:
     """What training customers and their agents said or wrote, sentence by sentence, and the terms of adaptation.terms.
 
     Nothing of validation or test contacts is among it.
@@ -51,7 +51,9 @@ def texts(context: RunContext) -> list[Text]:
     return sentences + (read_terms(ROOT / params.terms) if params.terms else [])
 
 
-def with_spoken(context: RunContext, training: AsrTraining, progress: Progress) -> AsrTraining:
+def with_synthetic_speech(
+    context: RunContext, training: AsrTraining, progress: Progress
+) -> AsrTraining:
     """`training` with the texts in simulated voices mixed in, if adaptation.spoken asks for any."""
     from training.asr.finetune import ExtraSpeech
     from training.asr.text_adaptation import speak
@@ -59,7 +61,7 @@ def with_spoken(context: RunContext, training: AsrTraining, progress: Progress) 
     params = context.params.adaptation
     if not params.spoken:
         return training
-    found = [text.text for text in texts(context)]
+    found = [text.text for text in domain_texts(context)]
     path = speak(
         found,
         context.path("asr/spoken.jsonl"),
@@ -86,13 +88,13 @@ def adapt(context: RunContext, model: Path, progress: Progress) -> dict[str, Any
     if params.decoding.mode != "greedy":
         found = adapt(
             params,
-            texts(context),
+            domain_texts(context),
             model,
             context.path("speech/valid.jsonl"),
             model.parent,
             progress,
         )
-        found["says"] = _told(params, found)
+        found["says"] = describe_adaptation(params, found)
     elif params.spoken:
         also = f", those of {Path(params.terms).name} among them," if params.terms else ""
         found["says"] = (
@@ -104,7 +106,7 @@ def adapt(context: RunContext, model: Path, progress: Progress) -> dict[str, Any
     return found
 
 
-def _told(params: TextAdaptation, found: Mapping[str, Any]) -> str:
+def describe_adaptation(params: TextAdaptation, found: Mapping[str, Any]) -> str:
     terms = [f"the terms of {Path(params.terms).name}"] if params.terms else []
     boosts = [f"{len(params.decoding.boosts)} boosts"] if params.decoding.boosts else []
     what = " and ".join([", ".join(["A language model of the transcripts", *terms]), *boosts])

@@ -11,7 +11,7 @@ from data.audio import read
 from data.files import read_json, read_tables
 from data.progress import Progress
 from data.speech import manifests
-from flows.candidate.probes import READERS, ROLES, emptied, leave, shas
+from flows.candidate.probes import READERS, ROLES, checksums, empty_probes_folder, write_probes
 
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
@@ -30,11 +30,11 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     from models.asr.load import load as load_recognizer
     from models.asr.recognizer import SAMPLE_RATE_HZ
 
-    folder = emptied(context, "asr")
+    folder = empty_probes_folder(context, "asr")
     cards = {role: load(context.path(f"scorecards/asr/{role}.json")) for role in ROLES}
     asked = read_json(context.path(READERS))
     reader = (
-        stages_reader.of_version(context, asked["reader"]["version"]) if asked["reader"] else None
+        stages_reader.load_version(context, asked["reader"]["version"]) if asked["reader"] else None
     )
     texts = _reading(context, cards, reader)
     found = {f"{name}-{role}": card for name, two in texts.items() for role, card in two.items()}
@@ -62,12 +62,12 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
         context.params.evaluation.seed,
         progress,
     )
-    return leave(
+    return write_probes(
         context,
         "asr",
         probes,
         {
-            "read_by": shas(asked),
+            "read_by": checksums(asked),
             "churn_says": says,
             "beside": sorted(found),
         },
@@ -116,7 +116,7 @@ def _reading(
     `reader_on_text`, where a reader is in office: its own labels of that text, against the same.
     """
     from evaluation.asr.labels_on_text import heard_turns, reading_scorecard
-    from evaluation.reader.scorecard import likeliest
+    from evaluation.reader.scorecard import argmax_labels
 
     tables, _ = _held_out(context)
     one = cards["candidate"]
@@ -136,7 +136,7 @@ def _reading(
         for role, card in cards.items():
             heard = heard_turns(card, tables["turns"], "hyp")
             calls = tables["contacts"].join(heard, on="contact_id", how="semi")
-            found["reader_on_text"][role] = likeliest(reader.beliefs(calls, heard))
+            found["reader_on_text"][role] = argmax_labels(reader.beliefs(calls, heard))
     return {
         name: {
             role: reading_scorecard(

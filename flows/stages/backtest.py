@@ -24,7 +24,7 @@ def backtest(context: RunContext, progress: Progress) -> dict[str, Any]:
 
     params, settings = context.params, context.settings
     version = read_json(context.path("version.json"))
-    key = f"backtest {stage_cache.of_step(context, BY_NAME['backtest'])[:12]}"
+    key = f"backtest {stage_cache.stage_fingerprint(context, BY_NAME['backtest'])[:12]}"
     tags = {"kind": "backtest", "git_commit": context.git_commit, "dvc_hash": version["dvc_hash"]}
     run = start_or_resume(
         settings.tracking_uri,

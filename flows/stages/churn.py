@@ -16,7 +16,7 @@ from data.progress import Progress
 from data.records import LABELS, TABLES
 from evaluation.churn import matured, scoring
 from flows.candidate import active_model, bundles, decision, release, runs, scorecards
-from flows.candidate.probes import emptied, leave
+from flows.candidate.probes import empty_probes_folder, write_probes
 from flows.runtime.context import RunContext
 
 
@@ -71,7 +71,7 @@ def probe_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
     from evaluation.churn.probes import churn_probes
     from models.churn.model import ChurnModel
 
-    emptied(context, "churn")
+    empty_probes_folder(context, "churn")
     tables, params = read_tables(context.path("clean")), context.params.features
     rows = pl.read_parquet(context.path("features.parquet")).filter(pl.col("split") == "test")
     last: date = max(rows["as_of"].to_list())
@@ -104,12 +104,12 @@ def probe_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
     probes = churn_probes(
         network.predict, rows, twins["yes"], twins["no"], context.params.evaluation.seed
     )
-    return leave(context, "churn", probes, {})
+    return write_probes(context, "churn", probes, {})
 
 
 def features(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Point-in-time features: months to learn from, and today to be scored."""
-    from data.features.features import as_of_dates, features_in_parts, present, snapshot
+    from data.features.features import active_customers, as_of_dates, features_in_parts, snapshot
     from data.splits import customer_splits
 
     # Read as far as each part needs it, so that a large centre does not have to fit into memory.
@@ -122,9 +122,9 @@ def features(context: RunContext, progress: Progress) -> dict[str, Any]:
     months, today = as_of_dates(outcomes, began, params), snapshot(outcomes, began, params)
     divided = customer_splits(pl.read_parquet(context.path("splits.parquet")))
     past = features_in_parts(tables, labels, months, params, progress)
-    checked = leaks.checked(past, divided, tables, params.event)
+    checked = leaks.assert_no_leakage(past, divided, tables, params.event)
     rows = write_parts(context.path("features.parquet"), checked)
-    there = present(features_in_parts(tables, labels, [today], params), outcomes, params)
+    there = active_customers(features_in_parts(tables, labels, [today], params), outcomes, params)
     current = write_parts(context.path("current.parquet"), there)
     found = pl.scan_parquet(context.path("features.parquet"))
     customers = found.select(pl.col("customer_id").n_unique()).collect().item()
@@ -155,7 +155,7 @@ def train_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
         )
     model = work / "model"
     files = {name: model / name for name in ("weights.safetensors", "config.json")}
-    return bundles.leave_bundle(context, "churn", files, run.run_id, found)
+    return bundles.write_candidate_bundle(context, "churn", files, run.run_id, found)
 
 
 def reference_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
@@ -171,8 +171,8 @@ def evaluate_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
         role: scoring.score(
             rows,
             path,
-            scorecards.name_of(context, "churn", role),
-            scorecards.sha_of(context, "churn", role),
+            scorecards.model_name(context, "churn", role),
+            scorecards.model_checksum(context, "churn", role),
             context.params.churn.horizons_days,
             context.params.evaluation.seed,
             context.now(),
@@ -185,12 +185,12 @@ def evaluate_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
             ("candidate", context.path("churn/bundle")),
         )
     }
-    return scorecards.leave_scorecards(context, "churn", cards)
+    return scorecards.write_scorecards(context, "churn", cards)
 
 
 def decide_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Puts the candidate through the gate, smoke test included, and writes the decision record."""
-    return decision.decide_on(
+    return decision.decide(
         context, "churn", smoke_sample(pl.read_parquet(context.path("current.parquet")))
     )
 
@@ -202,13 +202,13 @@ def release_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 def office_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Names the churn model in office: the champion, whatever the last candidate was."""
-    return active_model.leave_office(context, "churn")
+    return active_model.write_active_model(context, "churn")
 
 
 def score(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Scores every present customer by the churn model in office, with reasons and the moments they rest on."""
     model, current = (
-        active_model.in_office(context, "churn"),
+        active_model.active_model_path(context, "churn"),
         pl.read_parquet(context.path("current.parquet")),
     )
     scores, reasons = score_all(model, current)
@@ -222,7 +222,7 @@ def score(context: RunContext, progress: Progress) -> dict[str, Any]:
         context.params.features,
     )
     write_table(context.path("scores.parquet"), scores)
-    matured.keep_scores(
+    matured.archive_predictions(
         context.path("scored"), scores, read_json(context.path("office/churn.json"))["model"]
     )
     write_table(context.path("reasons.parquet"), reasons)

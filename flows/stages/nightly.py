@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 METRIC = {"asr": "wer", "churn": "brier"}
 
 
-def watch(context: RunContext, progress: Progress) -> dict[str, Any]:
+def evaluate_champions(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Writes nightly.json and one MLflow run a day. A kind without a champion is said to have none."""
     from training.tracking import start_or_resume
 
@@ -36,7 +36,7 @@ def watch(context: RunContext, progress: Progress) -> dict[str, Any]:
     )
     found: dict[str, Any] = {}
     with (
-        heartbeats.living(
+        heartbeats.heartbeat(
             context.store, "run", run.run_id, f"nightly {day}", context.settings.tracking_uri
         ),
         run,
@@ -90,9 +90,9 @@ def _scored(context: RunContext, kind: str, version: int, progress: Progress) ->
         params = replace(
             context.params.evaluation, conditions=(), guardrail_s=0.0
         )  # the test set is what is watched
-        parts = test_sets.exams(context.path("speech/test.jsonl"), params)
+        parts = test_sets.load_test_sets(context.path("speech/test.jsonl"), params)
         weights = bundle.path / "model.nemo"
-        cards = test_sets.examine(
+        cards = test_sets.evaluate(
             weights, parts, name, bundle.sha256, params, context.now(), progress
         )
         return cards["test"]

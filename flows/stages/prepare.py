@@ -73,7 +73,7 @@ def split(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 def cut(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Cuts person-transcribed turns into NeMo manifests, one a split, and accounts for every recorded hour."""
-    from data.hours import ledger
+    from data.hours import hours_account
     from data.speech.utterances import cut
 
     clean, params = read_tables(context.path("clean")), context.params.hours
@@ -89,7 +89,7 @@ def cut(context: RunContext, progress: Progress) -> dict[str, Any]:
     lines = [{**line, "at": context.now().isoformat()} for line in summary["refused"]]
     write_lines(context.path("quarantine/cut.jsonl"), lines)
     delivered = pl.read_parquet(context.path("tables/recordings.parquet"))
-    hours = ledger(delivered, clean["recordings"], summary["ms"], context.path("quarantine"))
+    hours = hours_account(delivered, clean["recordings"], summary["ms"], context.path("quarantine"))
     budget = hours.summary(params)
     write_json(context.path("hours.json"), budget)
     hours.hold(params)

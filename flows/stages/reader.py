@@ -13,7 +13,7 @@ from data.labelling.scheme import SCHEME
 from data.progress import Progress
 from data.records import TURNS
 from evaluation.reader import test_set
-from evaluation.reader.test_set import Exam, _exam
+from evaluation.reader.test_set import TestSet, make_test_set
 from flows.candidate import active_model, bundles, decision, release, runs, scorecards
 from flows.candidate import probes as candidate_probes
 from flows.runtime.context import RunContext
@@ -21,13 +21,13 @@ from models.reader.labels import with_reader
 
 if TYPE_CHECKING:
     from models.reader.model import Reader
-    from training.reader.train import Lesson
+    from training.reader.train import LabelledContacts
 
 
 PROBED = 200  # held-out contacts whose words are changed
 
 
-def words(context: RunContext) -> tuple[pl.DataFrame, pl.DataFrame]:
+def contacts_and_turns(context: RunContext) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(contacts, turns): what people transcribed or wrote, and of other calls what the recogniser heard."""
     clean = read_tables(context.path("clean"))
     heard = pl.read_parquet(context.path("transcripts.parquet")).select(list(TURNS))
@@ -36,23 +36,23 @@ def words(context: RunContext) -> tuple[pl.DataFrame, pl.DataFrame]:
     )
 
 
-def lessons(context: RunContext) -> dict[str, Lesson]:
+def training_examples(context: RunContext) -> dict[str, LabelledContacts]:
     """What the train and valid customers said, with the label model's beliefs about it."""
     from data.splits import customer_splits
-    from training.reader.train import lesson
+    from training.reader.train import labelled_contacts
 
-    contacts, turns = words(context)
+    contacts, turns = contacts_and_turns(context)
     beliefs = pl.read_parquet(context.path("beliefs.parquet"))
     divided = contacts.join(
         customer_splits(pl.read_parquet(context.path("splits.parquet"))), on="customer_id"
     )
     return {
-        side: lesson(divided.filter(pl.col("split") == side), turns, beliefs, SCHEME)
+        side: labelled_contacts(divided.filter(pl.col("split") == side), turns, beliefs, SCHEME)
         for side in ("train", "valid")
     }
 
 
-def exam(context: RunContext) -> Exam:
+def load_test_set(context: RunContext) -> TestSet:
     """The held-out customers' contacts. What a recogniser heard is no part of it: the dataset alone brings it back."""
     from data.splits import customer_splits
 
@@ -61,15 +61,15 @@ def exam(context: RunContext) -> Exam:
         pl.col("split") == "test"
     )
     contacts = clean["contacts"].join(held, on="customer_id", how="semi")
-    return _exam(contacts, clean["turns"], pl.read_parquet(context.path("beliefs.parquet")))
+    return make_test_set(contacts, clean["turns"], pl.read_parquet(context.path("beliefs.parquet")))
 
 
-def kept(context: RunContext) -> pl.DataFrame:
+def test_set_rows(context: RunContext) -> pl.DataFrame:
     """What, with the dataset, makes the exam again: the beliefs that had to be met."""
-    return exam(context).beliefs
+    return load_test_set(context).beliefs
 
 
-def smoke_sample(asked: Exam) -> dict[str, Any]:
+def smoke_sample(asked: TestSet) -> dict[str, Any]:
     """A few held-out contacts for the candidate to read before a release."""
     few = asked.contacts.head(5)
     turns = asked.turns.join(few, on="contact_id", how="semi")
@@ -81,8 +81,8 @@ def probe_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
     from evaluation.reader.probes import reader_probes
     from models.reader.model import Reader
 
-    candidate_probes.emptied(context, "reader")
-    asked = exam(context)
+    candidate_probes.empty_probes_folder(context, "reader")
+    asked = load_test_set(context)
     few = asked.contacts.gather_every(max(1, asked.contacts.height // PROBED)).head(PROBED)
     turns = asked.turns.join(few, on="contact_id", how="semi")
     reader = Reader.load(context.path("reader/bundle"))
@@ -93,17 +93,17 @@ def probe_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
         turns,
         context.params.evaluation.seed,
     )
-    return candidate_probes.leave(context, "reader", probes, {})
+    return candidate_probes.write_probes(context, "reader", probes, {})
 
 
 def read(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Writes labels.parquet: the rules' labels, completed by what the reader in office reads."""
-    contacts, turns = words(context)
+    contacts, turns = contacts_and_turns(context)
     rules, beliefs = (
         pl.read_parquet(context.path(f"{name}.parquet")) for name in ("rules", "beliefs")
     )
     labels = with_reader(
-        rules, beliefs, contacts, turns, in_office(context), context.params.reading
+        rules, beliefs, contacts, turns, active_reader(context), context.params.reading
     )
     write_table(context.path("labels.parquet"), labels)
     changed = labels.join(rules, on=["contact_id", "label", "value"], how="anti")
@@ -117,15 +117,15 @@ def read(context: RunContext, progress: Progress) -> dict[str, Any]:
     return summary
 
 
-def in_office(context: RunContext) -> Reader | None:
+def active_reader(context: RunContext) -> Reader | None:
     """The reader that reads until further notice, None before there is one."""
     from models.reader.model import Reader
 
-    path = active_model.in_office(context, "reader")
+    path = active_model.active_model_path(context, "reader")
     return None if path is None else Reader.load(Path(path))
 
 
-def of_version(context: RunContext, version: int) -> Reader:
+def load_version(context: RunContext, version: int) -> Reader:
     """A reader of the registry."""
     from models.reader.model import Reader
 
@@ -136,7 +136,7 @@ def label(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Labels every contact by rules, from what people transcribed or wrote, else from what the recogniser heard."""
     from data.labelling import label
 
-    contacts, turns = words(context)
+    contacts, turns = contacts_and_turns(context)
     result = label(contacts, turns, context.params.labelling, progress=progress)
     write_table(context.path("rules.parquet"), result.labels)
     write_table(context.path("beliefs.parquet"), result.beliefs)
@@ -151,26 +151,26 @@ def train_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
 
     params, work = context.params.reader, context.path("reader/work")
     with runs.training_run(context, "reader", asdict(params)) as run:
-        found = train(params, SCHEME, lessons(context), work, run, progress)
+        found = train(params, SCHEME, training_examples(context), work, run, progress)
     files = {name: work / "model" / name for name in ("weights.safetensors", "config.json")}
-    return bundles.leave_bundle(context, "reader", files, run.run_id, found)
+    return bundles.write_candidate_bundle(context, "reader", files, run.run_id, found)
 
 
 def reference_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Names the reader to beat: the champion, or the class balance before there is one."""
-    return scorecards.reference(context, "reader", {"model": test_set.BALANCE, "path": None})
+    return scorecards.reference(context, "reader", {"model": test_set.CLASS_BALANCE, "path": None})
 
 
 def evaluate_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Scores candidate and reference on the same held-out contacts."""
-    reference, asked = read_json(context.path("reference/reader.json")), exam(context)
+    reference, asked = read_json(context.path("reference/reader.json")), load_test_set(context)
     balance = test_set.balance_of(pl.read_parquet(context.path("beliefs.parquet")))
     cards = {
         role: test_set.score(
             asked,
             None if path is None else Path(path),
-            scorecards.name_of(context, "reader", role),
-            scorecards.sha_of(context, "reader", role),
+            scorecards.model_name(context, "reader", role),
+            scorecards.model_checksum(context, "reader", role),
             balance,
             context.params.evaluation.seed,
             context.now(),
@@ -182,12 +182,12 @@ def evaluate_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
             ("candidate", context.path("reader/bundle")),
         )
     }
-    return scorecards.leave_scorecards(context, "reader", cards)
+    return scorecards.write_scorecards(context, "reader", cards)
 
 
 def decide_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Puts the candidate through the gate and writes the decision record."""
-    return decision.decide_on(context, "reader", smoke_sample(exam(context)))
+    return decision.decide(context, "reader", smoke_sample(load_test_set(context)))
 
 
 def release_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
@@ -197,4 +197,4 @@ def release_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 def office_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Names the reader in office: the champion, whatever the last candidate was."""
-    return active_model.leave_office(context, "reader")
+    return active_model.write_active_model(context, "reader")

@@ -32,6 +32,6 @@ def backtest(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 def nightly(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Scores the champions on the test data of today and holds them against the figures they were promoted with."""
-    from flows.stages.nightly import watch
+    from flows.stages.nightly import evaluate_champions
 
-    return watch(context, progress)
+    return evaluate_champions(context, progress)

@@ -8,41 +8,42 @@ from rich.console import Console
 
 from flows.runtime import progress, stage_cache
 from flows.runtime.context import RunContext
-from flows.runtime.graph import BY_NAME, STEPS
+from flows.runtime.graph import BY_NAME, STAGES
 from flows.stages import asr, churn, prepare, reader, reporting, treatment
 
 MODULES = (prepare, asr, reader, churn, treatment, reporting)
 
 
-def run_step(
+def run_stage(
     context: RunContext, name: str, console: Console, force: bool = False
 ) -> tuple[dict[str, Any], bool]:
     """Runs one step with a bar, or reuses what it left. Returns its summary and whether it was reused."""
     step = BY_NAME[name]
     module = next(part for part in MODULES if hasattr(part, name))
     function = getattr(module, name)
-    wanted = stage_cache.of_step(context, step)
+    wanted = stage_cache.stage_fingerprint(context, step)
     outs = [context.path(out) for out in step.outs]
     with progress.bar(console, step.title) as report:
         if force or step.always:
             stage_cache.forget(context.store, name)
-        return stage_cache.once(
+        return stage_cache.run_once(
             context.store, name, wanted, outs, lambda: function(context, report)
         )
 
 
-def steps_for(context: RunContext, until: str | None = None) -> list[str]:
+def stage_names(context: RunContext, until: str | None = None) -> list[str]:
     """The steps of one walk of the street, in order, up to `until`; a real export needs no simulator."""
-    names = [step.name for step in STEPS if step.name != "simulate" or context.export is None]
+    names = [step.name for step in STAGES if step.name != "simulate" or context.export is None]
     return names[: names.index(until) + 1] if until else names
 
 
-def line(name: str, summary: dict[str, Any], reused: bool) -> str:
+def summary_row(name: str, summary: dict[str, Any], reused: bool) -> str:
     """What a finished step says on the screen."""
-    return f"[green]✓[/] {BY_NAME[name].title:<34} {gist(name, summary)}{' [dim](unchanged)[/]' if reused else ''}"
+    unchanged = " [dim](unchanged)[/]" if reused else ""
+    return f"[green]✓[/] {BY_NAME[name].title:<34} {summary_line(name, summary)}{unchanged}"
 
 
-def gist(name: str, found: dict[str, Any]) -> str:
+def summary_line(name: str, found: dict[str, Any]) -> str:
     """The one or two figures of a step's summary that a person watching wants to see."""
     tell = {
         "simulate": lambda: (

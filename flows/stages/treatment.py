@@ -16,10 +16,13 @@ from flows.runtime.context import RunContext
 
 def treat(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Says whom to treat within the budget, from what the log of interventions tells about offers; else by risk."""
-    from flows.stages.treatment_choice import treat
+    from flows.stages.treatment_choice import plan_treatment
 
-    clean, office = read_tables(context.path("clean")), active_model.in_office(context, "churn")
-    found = treat(
+    clean, office = (
+        read_tables(context.path("clean")),
+        active_model.active_model_path(context, "churn"),
+    )
+    found = plan_treatment(
         clean,
         pl.read_parquet(context.path("labels.parquet")),
         pl.read_parquet(context.path("current.parquet")),

@@ -10,7 +10,7 @@ import polars as pl
 
 from data.features.features import FeatureParams, features
 from data.progress import Progress
-from models.churn.treatment import TreatmentParams, choose, worth
+from models.churn.treatment import TreatmentParams, choose, customer_value
 
 if TYPE_CHECKING:
     from models.churn.uplift import UpliftModel
@@ -34,7 +34,7 @@ SCHEMA = {
 
 
 @dataclass(frozen=True)
-class Treated:
+class TreatmentPlan:
     """Who to treat among present customers (SCHEMA), the decisions it was learned from with scores of models that had
     not seen the customer (None: nothing could be learned), the model, and what to tell."""
 
@@ -44,7 +44,7 @@ class Treated:
     summary: dict[str, Any]
 
 
-def treat(
+def plan_treatment(
     tables: dict[str, pl.DataFrame],
     labels: pl.DataFrame,
     current: pl.DataFrame,
@@ -52,7 +52,7 @@ def treat(
     params: TreatmentParams,
     feature_params: FeatureParams,
     progress: Progress = lambda done, total: None,
-) -> Treated:
+) -> TreatmentPlan:
     """Chooses among `current` (features of today). Without a log to learn from, the riskiest, marked as such.
 
     `churn_model` is the bundle in office; without one the risk is that of the untreated in the log.
@@ -111,7 +111,7 @@ def treat(
             "left_alone": int((treatments["uplift"] < 0).sum()),
         },
     }
-    return Treated(treatments, past, model, summary)
+    return TreatmentPlan(treatments, past, model, summary)
 
 
 def _at_decisions(
@@ -177,14 +177,14 @@ def _valued(rows: pl.DataFrame, prices: pl.DataFrame, params: TreatmentParams) -
         pl.min_horizontal(name, "risk").alias(name)
         for name in ("uplift", "uplift_low", "uplift_high")
     ]
-    return priced.with_columns(worth(priced["monthly_price"], params), *bounded).with_columns(
-        (pl.col("uplift") * pl.col("worth") - params.cost).alias("expected_profit")
-    )
+    return priced.with_columns(
+        customer_value(priced["monthly_price"], params), *bounded
+    ).with_columns((pl.col("uplift") * pl.col("worth") - params.cost).alias("expected_profit"))
 
 
 def _by_risk(
     rows: pl.DataFrame, prices: pl.DataFrame, params: TreatmentParams, reason: str
-) -> Treated:
+) -> TreatmentPlan:
     priced = rows.join(prices, on="customer_id", how="left", maintain_order="left")
     known = rows["risk"].is_not_null()
     if known.any():
@@ -195,7 +195,7 @@ def _by_risk(
         note = f"{reason} Nor is a churn model in office, so nobody can be ranked by risk either."
     treatments = (
         priced.with_columns(
-            worth(priced["monthly_price"], params),
+            customer_value(priced["monthly_price"], params),
             pl.lit(params.kind or "offer").alias("kind"),
             pl.lit(BY_RISK).alias("basis"),
             pl.lit(params.cost).alias("cost"),
@@ -219,7 +219,7 @@ def _by_risk(
         "budget_share": params.budget_share,
         "today": {"customers": treatments.height, "treat": int(chosen.sum())},
     }
-    return Treated(treatments, None, None, summary)
+    return TreatmentPlan(treatments, None, None, summary)
 
 
 def _dates(rows: pl.DataFrame) -> Any:

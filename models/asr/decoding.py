@@ -168,7 +168,7 @@ def decoder(settings: Decoding, labels: Sequence[str], language: Path) -> BeamDe
     return BeamDecoder(settings, labels, language if language.exists() else None)
 
 
-def heard_by(
+def log_probs_of(
     recognizer: Recognizer,
     waveforms: Sequence[np.ndarray],
     progress: Progress = lambda done, total: None,

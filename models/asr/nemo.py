@@ -132,7 +132,7 @@ def export_onnx(model: Any, path: Path, source_sha256: str) -> None:
     }
     with atomic(path) as temporary:
         try:
-            with quiet(), torch.no_grad(), typecheck.disable_checks():
+            with suppress_logs(), torch.no_grad(), typecheck.disable_checks():
                 torch.onnx.export(
                     _graph(model).eval(),
                     (power, torch.tensor([200, 150])),
@@ -208,7 +208,7 @@ def restore(path: Path) -> Any:
         raise ModelError(str(error)) from error
     models = nemo_asr()
     try:
-        with quiet():
+        with suppress_logs():
             model = models.ASRModel.restore_from(str(path), map_location="cpu")
     except Exception as error:  # NeMo raises whatever the damaged part happens to raise
         reason = (str(error).strip().splitlines() or [""])[0]
@@ -226,7 +226,7 @@ def fetch(name: str) -> Any:
     """
     models = nemo_asr()
     try:
-        with quiet():
+        with suppress_logs():
             found = Path(models.ASRModel.from_pretrained(model_name=name, return_model_file=True))
     except (
         Exception
@@ -256,7 +256,7 @@ def check(model: Any, name: str) -> None:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def suppress_logs() -> Iterator[None]:
     """NeMo and its friends announce a lot while they load; the person in front wants to read only our words."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -270,7 +270,7 @@ def quiet() -> Iterator[None]:
 
 def nemo_asr() -> Any:
     """The module `nemo.collections.asr.models`, imported on first use (about 20 s) without its announcements."""
-    with quiet():
+    with suppress_logs():
         from nemo.collections.asr import models
         from nemo.utils import logging as nemo_logging
 

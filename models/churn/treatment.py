@@ -46,7 +46,7 @@ class TreatmentParams:
         return self.cost_contact + self.cost_offer
 
 
-def worth(monthly_price: pl.Series, params: TreatmentParams) -> pl.Series:
+def customer_value(monthly_price: pl.Series, params: TreatmentParams) -> pl.Series:
     """What keeping each customer brings, in money: the margin of the months they stay on."""
     margin = (monthly_price.cast(pl.Float64) * params.margin_share).fill_null(
         params.margin_per_month

@@ -75,7 +75,7 @@ def grams(texts: pl.Series, bits: int, words: tuple[int, ...], letters: tuple[in
     return Grams(buckets, np.concatenate([[0], np.cumsum(counts)]))
 
 
-def misheard(texts: pl.Series, rates: np.ndarray, rng: np.random.Generator) -> pl.Series:
+def corrupt_characters(texts: pl.Series, rates: np.ndarray, rng: np.random.Generator) -> pl.Series:
     """`texts` (plain) as a poor recogniser may write them: letters lost, changed and added, words run together or lost.
 
     `rates` [texts] is the share of letters that go wrong in each. Digits and letters beyond a–z stay.

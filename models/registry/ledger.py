@@ -39,7 +39,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Standing:
+class AliasState:
     """Who holds which title after some entries: champions one could go back to (the present one last), challenger."""
 
     line: tuple[Entry, ...] = ()
@@ -56,7 +56,7 @@ class Standing:
         return self.line[-2] if len(self.line) > 1 else None
 
 
-def standing(entries: Iterable[Entry]) -> Standing:
+def standing(entries: Iterable[Entry]) -> AliasState:
     """The titles after the entries of one model. Raises LedgerError for an action nobody knows."""
     line: list[Entry] = []
     challenger: Entry | None = None
@@ -73,7 +73,7 @@ def standing(entries: Iterable[Entry]) -> Standing:
             )
         if challenger and entry.action != "challenge" and entry.version == challenger.version:
             challenger = None  # it became champion, or was withdrawn
-    return Standing(tuple(line), challenger)
+    return AliasState(tuple(line), challenger)
 
 
 def digest(value: Any) -> str:

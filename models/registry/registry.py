@@ -20,7 +20,15 @@ from filelock import FileLock, Timeout
 from models.registry.approval import ApprovalError, approver
 from models.registry.bundle import Bundle, place_folder, verify_bundle
 from models.registry.decision_rules import lacking
-from models.registry.ledger import Entry, LedgerError, Standing, append, decision_id, read, standing
+from models.registry.ledger import (
+    AliasState,
+    Entry,
+    LedgerError,
+    append,
+    decision_id,
+    read,
+    standing,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
@@ -29,7 +37,7 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 PREVIOUS = "previous"
 CHALLENGER = "challenger"
-TITLES = (CHAMPION, PREVIOUS, CHALLENGER)  # aliases that mirror the ledger
+ALIASES = (CHAMPION, PREVIOUS, CHALLENGER)  # aliases that mirror the ledger
 ANCHOR = "ledger_head"  # tag on the registered model: the last ledger entry that reached it
 # Tag on a version: why the service found it unhealthy. While it is there nobody promotes the version.
 STOPPED = "stopped"
@@ -98,7 +106,7 @@ class Registry:
 
     def alias(self, name: str, alias: str) -> int | None:
         """The version an alias names, or None. Titles are first put right from the ledger."""
-        if alias in TITLES:
+        if alias in ALIASES:
             with self._lease():
                 return _version_of(self._settle(name), alias)
         model = self._model(name)
@@ -110,7 +118,7 @@ class Registry:
 
         Titles are what the ledger says. Raises LedgerError when that is not the ledger MLflow's aliases were moved by.
         """
-        if alias in TITLES:
+        if alias in ALIASES:
             version = _version_of(standing(self.ledger(name)), alias)
         else:
             model = self._model(name)
@@ -388,7 +396,7 @@ class Registry:
                 f"registry: another promotion has held {self._lease_path} for {self._lease_s:.0f} s. Try again later."
             ) from error
 
-    def _settle(self, name: str) -> Standing:
+    def _settle(self, name: str) -> AliasState:
         """Makes the aliases of `name` say what the ledger says; returns who holds which title. Needs the lease."""
         entries = self.ledger(name)
         held = standing(entries)
@@ -400,7 +408,7 @@ class Registry:
                     f"{self.ledger_path} has a champion of '{name}', MLflow has no such model."
                 )
             return held
-        for alias in TITLES:
+        for alias in ALIASES:
             holder: Entry | None = getattr(held, alias)
             there = model.aliases.get(alias)
             if holder is None and there is not None:
@@ -530,7 +538,7 @@ class Registry:
             ) from error
 
 
-def _version_of(held: Standing, title: str) -> int | None:
+def _version_of(held: AliasState, title: str) -> int | None:
     holder: Entry | None = getattr(held, title)
     return holder.version if holder else None
 

@@ -19,11 +19,11 @@ from starlette.concurrency import run_in_threadpool
 
 from models.serving import openapi
 from models.serving.access import Access, Rate
+from models.serving.access_middleware import AccessMiddleware
 from models.serving.batching import Batcher, score_rows
-from models.serving.door import Door
 from models.serving.errors import add_error_answers
 from models.serving.limits import BodyLimit
-from models.serving.loaded import CHALLENGER, CHAMPION, Line, Loaded, Models, Resolver, Stopped
+from models.serving.loaded import CHALLENGER, CHAMPION, Loaded, Models, ModelSlot, Resolver, Stopped
 from models.serving.questions import audible, feature_values, looked_up
 from models.serving.rollout import Rollout
 from models.serving.schemas import (
@@ -151,14 +151,14 @@ def create_app(
     app.add_middleware(BodyLimit, max_bytes=options.max_body_bytes)
     rate = Rate(options.rate_per_s)
     app.add_middleware(
-        Door, roles=ROLES, access=access, rate=rate, metrics=models.metrics, full=full
+        AccessMiddleware, roles=ROLES, access=access, rate=rate, metrics=models.metrics, full=full
     )
     add_error_answers(app)
     openapi.describe(app, models, ROLES)
 
     async def answered(
         kind: str, key: str, request: Request, work: Callable[[Loaded], Awaitable[Any]]
-    ) -> tuple[Line, str, Loaded, Any]:
+    ) -> tuple[ModelSlot, str, Loaded, Any]:
         """What the model of the request's line makes of it. A challenger that fails costs nobody an answer."""
         line = models.line(kind)
         role, loaded = line.choose(key, options.rollout)
@@ -176,7 +176,11 @@ def create_app(
         return line, role, loaded, found
 
     async def timed(
-        kind: str, role: str, line: Line, loaded: Loaded, work: Callable[[Loaded], Awaitable[Any]]
+        kind: str,
+        role: str,
+        line: ModelSlot,
+        loaded: Loaded,
+        work: Callable[[Loaded], Awaitable[Any]],
     ) -> Any:
         started = time.perf_counter()
         try:

@@ -68,7 +68,7 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class Line:
+class ModelSlot:
     """Who answers for a kind at one moment. A request takes one Line and keeps to it."""
 
     champion: Loaded
@@ -173,7 +173,7 @@ class Models:
         self._now_s = now_s
         self._memory = memory
         self._tell = stopped
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, ModelSlot] = {}
         self._refreshing = threading.Lock()
         self._problems: dict[str, str] = dict.fromkeys(kinds, "still loading")  # no model, and why
         self._warnings: dict[str, str] = {}  # a model, but not the one it should be, and why
@@ -234,7 +234,7 @@ class Models:
             line if line and line.challenger and line.challenger.version != found.version else None
         )
         # One assignment: a request has the old line or the new one.
-        self._lines[kind] = replace(kept, champion=found) if kept else Line(found)
+        self._lines[kind] = replace(kept, champion=found) if kept else ModelSlot(found)
         for told in (self._problems, self._warnings, self._details):
             told.pop(kind, None)
         self._remember(kind, found)
@@ -268,7 +268,7 @@ class Models:
             known = read_json(path)
             found = self._load(kind, Served(known["version"], Path(known["path"])))
             if isinstance(found, Loaded) and found.bundle.sha256 == known["bundle_sha256"]:
-                self._lines[kind] = Line(found)
+                self._lines[kind] = ModelSlot(found)
                 self._problems.pop(kind, None)
         except (ValueError, KeyError, TypeError, OSError) as error:
             log.error("%s: what was served before cannot be told: %s", path, error)
@@ -320,7 +320,7 @@ class Models:
         ):
             self._try(kind, line, served)  # readmitted, or stopped by another service
 
-    def _try(self, kind: str, line: Line, served: Served) -> None:
+    def _try(self, kind: str, line: ModelSlot, served: Served) -> None:
         self._lines[kind] = replace(line, trial=Trial(self.rollout, served.stopped))
         self.metrics.stopped.labels(kind, served.version).set(bool(served.stopped))
 
@@ -365,21 +365,21 @@ class Models:
             log.warning("%s: %s: %s", about, reason, said)
         self._warnings[about], self._details[about] = reason, said
 
-    def line(self, kind: str) -> Line:
+    def line(self, kind: str) -> ModelSlot:
         """Who answers for `kind` now. Raises NotLoadedError saying why nobody does."""
         line = self._lines.get(kind)
         if line is None:
             raise NotLoadedError(f"{kind}: {self._problems.get(kind, 'not served here')}")
         return line
 
-    def failed(self, kind: str, line: Line, error: BaseException) -> None:
+    def failed(self, kind: str, line: ModelSlot, error: BaseException) -> None:
         """Notes that the line's challenger could not answer; stops it when that has happened too often."""
         if line.challenger and line.trial:
             log.error("%s challenger v%s failed", kind, line.challenger.version, exc_info=error)
             line.trial.failed(error)
             self.judge(kind, line)
 
-    def judge(self, kind: str, line: Line) -> None:
+    def judge(self, kind: str, line: ModelSlot) -> None:
         """Says so when a challenger has been stopped."""
         if line.challenger and line.trial and line.trial.stopped:
             self.metrics.stopped.labels(kind, line.challenger.version).set(1)
@@ -390,7 +390,7 @@ class Models:
         return bool(self._lines) and set(self._problems) <= self._vacant
 
     @property
-    def lines(self) -> dict[str, Line]:
+    def lines(self) -> dict[str, ModelSlot]:
         """Who answers, by kind."""
         return dict(self._lines)
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from models.serving.loaded import CHALLENGER, Line, Loaded, Models
+from models.serving.loaded import CHALLENGER, Loaded, Models, ModelSlot
 from models.serving.rollout import disagreement
 
 Job = Callable[[Loaded], Any]
@@ -29,10 +29,10 @@ class Shadow:
     def __init__(self, models: Models, kind: str) -> None:
         self._models = models
         self._kind = kind
-        self._jobs: queue.Queue[tuple[Line, Job, Any] | None] = queue.Queue(MOST_WAITING[kind])
+        self._jobs: queue.Queue[tuple[ModelSlot, Job, Any] | None] = queue.Queue(MOST_WAITING[kind])
         self._thread: threading.Thread | None = None
 
-    def offer(self, line: Line, job: Job, given: Any) -> None:
+    def offer(self, line: ModelSlot, job: Job, given: Any) -> None:
         """Takes a copy of a request (`job` answers it with a model) and the answer `given`, unless it is too busy."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from data.features.contact_marks import marks, parts, past
+from data.features.contact_marks import contact_features, parse_feature_name, past
 from data.features.evidence import evidence, weight_of
 from data.features.features import FeatureParams, declared, features
 from data.records import LABELS, frame
@@ -101,11 +101,11 @@ def test_weights_of_contacts_add_up_to_the_feature():
     sure = TOLD.filter(pl.col("value") != "no")
     row = features(tables, sure, [DAY], params).row(0, named=True)
     seen = past(
-        marks(tables["contacts"], sure, params.repeat_days, params.relief),
+        contact_features(tables["contacts"], sure, params.repeat_days, params.relief),
         DAY,
         params.half_life_days,
     )
-    sums = [feature.name for feature in declared(params) if parts(feature.name).is_sum]
+    sums = [feature.name for feature in declared(params) if parse_feature_name(feature.name).is_sum]
     assert len(sums) > 90
     weighed = seen.select(weight_of(name, params).sum().alias(name) for name in sums).row(
         0, named=True

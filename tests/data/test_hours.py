@@ -8,7 +8,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from data.hours import HoursError, HoursParams, Ledger, ledger, ledger_of, side_ms
+from data.hours import (
+    HoursAccount,
+    HoursError,
+    HoursParams,
+    hours_account,
+    read_hours_account,
+    side_ms,
+)
 from data.records import frame
 from tests.factories import a_recording, a_wav
 
@@ -32,13 +39,13 @@ def test_a_side_is_shared_out_to_the_millisecond_whatever_overlaps() -> None:
 
 def test_reasons_that_do_not_add_up_are_a_mistake_of_the_program() -> None:
     with pytest.raises(HoursError, match="1000 ms came in and reasons account for 900"):
-        Ledger(1000, {"train": 900})
+        HoursAccount(1000, {"train": 900})
     with pytest.raises(HoursError, match="mistake of the program"):
-        Ledger(1000, {"train": 1100, "test": -100})
+        HoursAccount(1000, {"train": 1100, "test": -100})
 
 
 def test_what_is_meant_is_no_loss_and_what_is_lost_has_a_budget() -> None:
-    book = Ledger(
+    book = HoursAccount(
         10 * HOUR,
         {"train": 3 * HOUR, "between turns": 3 * HOUR, "test": 2 * HOUR, "no words": 2 * HOUR},
     )
@@ -55,7 +62,7 @@ def test_what_is_meant_is_no_loss_and_what_is_lost_has_a_budget() -> None:
 
 
 def test_what_training_leaves_out_is_taken_from_what_it_was_given() -> None:
-    book = Ledger(HOUR, {"train": HOUR}).settled(
+    book = HoursAccount(HOUR, {"train": HOUR}).settled(
         {"longer than 20 s": 600.0, "unreadable audio": 60.0}
     )
     assert book.ms == {
@@ -67,7 +74,7 @@ def test_what_training_leaves_out_is_taken_from_what_it_was_given() -> None:
 
 
 def test_what_a_machine_transcribed_joins_training_and_the_rest_was_not_sure_enough() -> None:
-    book = Ledger(10_000, {"train": 4000, "not transcribed": 6000}).with_pseudo(2.5)
+    book = HoursAccount(10_000, {"train": 4000, "not transcribed": 6000}).with_pseudo(2.5)
     assert book.ms == {"train": 6500, "not transcribed surely enough": 3500}
     assert book.lost == {}
 
@@ -103,7 +110,7 @@ def test_what_was_refused_and_rejected_is_in_the_books(tmp_path: Path) -> None:
         ],
     )
     clean = delivered.filter(pl.col("contact_id") == "a")
-    book = ledger(delivered, clean, {"train": 3000, "between turns": 1000}, tmp_path / "q")
+    book = hours_account(delivered, clean, {"train": 3000, "between turns": 1000}, tmp_path / "q")
     assert book.input_ms == 4000 + 8000 + 1000 + 3000
     assert book.lost == {
         "quarantined: clipped": 8000,
@@ -112,7 +119,7 @@ def test_what_was_refused_and_rejected_is_in_the_books(tmp_path: Path) -> None:
     }
     assert book.unmeasured == {"refused: not audio": 1}
     said = book.summary(HoursParams())
-    assert ledger_of(said) == book
+    assert read_hours_account(said) == book
     assert said["lost_share"] == 12 / 16
     assert said["over_budget"]
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from data.records import frame
-from data.splits import ASIDE, LeakError, SplitParams, assert_disjoint, customer_splits, split
+from data.splits import EXCLUDED, LeakError, SplitParams, assert_disjoint, customer_splits, split
 from tests.factories import a_contact, a_customer, a_recording
 
 
@@ -70,7 +70,7 @@ def test_a_giant_component_is_cut_between_voices_and_what_would_cross_is_counted
     assert summary.largest_component_share > 0.9
     assert "hang together" in summary.notes[0]
     assert_disjoint(divided)
-    assert 0 < summary.contacts_aside == divided.filter(pl.col("split") == ASIDE).height < 250
+    assert 0 < summary.contacts_aside == divided.filter(pl.col("split") == EXCLUDED).height < 250
     assert min(summary.recorded.values()) > 0
     assert set(customer_splits(divided)["split"]) == {"train", "valid", "test"}
 

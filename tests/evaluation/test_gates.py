@@ -11,11 +11,11 @@ from data.params import ParamsError, section
 from evaluation.gates import examples
 from evaluation.gates.decide import check_modules
 from evaluation.gates.evidence import Check
+from evaluation.gates.inconclusive import is_inconclusive
 from evaluation.gates.params import AsrGate, GateParams
 from evaluation.gates.record import DecisionError, read_decision, validate_record
-from evaluation.gates.unproven import lacks_proof
 from evaluation.report.decision import write_decision
-from tests.judging import NOW, judged
+from tests.registry_helpers import NOW, judged
 
 CHECKS = {module.NAME: module for module in check_modules()}
 ACCEPTED = [(name, n) for name, module in CHECKS.items() for n in range(len(module.ACCEPTS))]
@@ -223,4 +223,4 @@ def test_a_record_that_does_not_keep_the_schema_is_refused():
     ids=lambda one: f"{one.name}-{one.verdict}" if isinstance(one, Check) else "",
 )
 def test_a_small_folder_may_lack_proof_but_not_speak_against_the_candidate(check, unproven):
-    assert lacks_proof(check) is unproven
+    assert is_inconclusive(check) is unproven

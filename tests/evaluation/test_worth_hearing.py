@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from data.records import LABELS, frame
-from evaluation.experience.worth_hearing import SCHEMA, WorthHearingParams, worth_hearing
+from evaluation.experience.monitoring_plan import SCHEMA, WorthHearingParams, worth_hearing
 from tests.factories import START, a_contact
 
 NO_RISKS = pl.DataFrame(schema={"customer_id": pl.String, "risk": pl.Float64})

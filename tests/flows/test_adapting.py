@@ -9,7 +9,7 @@ import pytest
 
 from data.files import write_table
 from data.records import CONTACTS, TURNS
-from flows.commands.pipeline import remarks
+from flows.commands.pipeline import notes
 from flows.runtime.params import read_params
 from flows.stages import asr_adaptation
 from models.asr.decoding import FILES, Decoding
@@ -56,9 +56,9 @@ def context(tmp_path):
 
 
 def test_only_what_training_customers_and_their_agents_said_is_learnt(context):
-    found = {text.text for text in asr_adaptation.texts(context())}
+    found = {text.text for text in asr_adaptation.domain_texts(context())}
     assert found == {"how can i help", "my modem is dead", "Hello!", "Where is my Zyxel?"}
-    assert {text.text for text in asr_adaptation.texts(context(messages=False))} == {
+    assert {text.text for text in asr_adaptation.domain_texts(context(messages=False))} == {
         "how can i help",
         "my modem is dead",
     }
@@ -66,7 +66,7 @@ def test_only_what_training_customers_and_their_agents_said_is_learnt(context):
 
 def test_terms_of_a_file_are_learnt_too(context, tmp_path):
     (tmp_path / "terms.txt").write_text("Zyxel\t3\n")
-    assert Text("Zyxel", 3, whole=False) in asr_adaptation.texts(
+    assert Text("Zyxel", 3, whole=False) in asr_adaptation.domain_texts(
         context(terms=str(tmp_path / "terms.txt"), decoding=BEAM)
     )
 
@@ -106,7 +106,7 @@ def test_what_became_of_words_is_told_on_the_terminal(
         terms=str(tmp_path / "words.txt"), decoding=replace(BEAM, boosts=("Zyxel", "modem"))
     )
     facts = asr_adaptation.adapt(wanted, tmp_path / "model.nemo", print)
-    (told,) = remarks({"train_asr": {"adaptation": facts}})
+    (told,) = notes({"train_asr": {"adaptation": facts}})
     assert "the terms of words.txt and 2 boosts" in told
     assert f": {became}" in told
     assert f"WER 20.0% without, {wer_beam:.1%} with it" in told
@@ -120,8 +120,8 @@ def test_greedy_leaves_nothing_beside_the_model_not_even_an_older_language_model
 
 
 def test_simulated_speech_joins_training_only_where_asked_for(context):
-    assert asr_adaptation.with_spoken(context(), AsrTraining(), print) == AsrTraining()
-    training = asr_adaptation.with_spoken(
+    assert asr_adaptation.with_synthetic_speech(context(), AsrTraining(), print) == AsrTraining()
+    training = asr_adaptation.with_synthetic_speech(
         context(spoken=2, spoken_share=0.3), AsrTraining(), lambda done, total: None
     )
     (extra,) = training.extra

@@ -12,7 +12,7 @@ from data.files import read_json, write_json
 from evaluation.report.run import ReportParams, write_report
 from flows.commands import backtest
 from tests.flows.conftest import SMALL
-from tests.judging import Shop
+from tests.registry_helpers import Shop
 from tests.training.test_backtest import a_panel
 
 

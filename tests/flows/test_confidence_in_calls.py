@@ -11,7 +11,7 @@ import pytest
 from data.audio import AudioError
 from data.records import RECORDINGS, TURNS
 from data.speech.transcripts import HeardTurn, Word
-from data.speech.utterances import told
+from data.speech.utterances import transcribed_calls
 from models.asr import load
 from models.asr.confidence import FILE, beside
 from models.asr.segments import Segmentation
@@ -44,7 +44,9 @@ def test_A5_calls_to_calibrate_on_are_held_out_and_hold_all_that_customers_were_
     splits = pl.DataFrame(
         {"contact_id": ["k1", "k2", "k3", "k4", None], "split": ["valid", "train", *["valid"] * 3]}
     )
-    assert [(call["contact_id"], call["text"]) for call in told(clean, splits, "valid")] == [
+    assert [
+        (call["contact_id"], call["text"]) for call in transcribed_calls(clean, splits, "valid")
+    ] == [
         ("k1", "yes my bill"),
         ("k3", "yes my bill"),
     ]

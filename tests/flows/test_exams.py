@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from data.speech.transcripts import Word
-from evaluation.asr.test_sets import exams
-from evaluation.metrics.word_correctness import judged_words
+from evaluation.asr.test_sets import load_test_sets
+from evaluation.metrics.word_correctness import word_correctness
 from evaluation.params import EvaluationParams
 from models.asr.transcript import Transcript
-from tests.speaking import a_manifest
+from tests.speech_helpers import a_manifest
 
 CONDITIONS = ("as_delivered", "gsm", "noise_10db")
 
@@ -34,14 +34,16 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_test_itself_is_all_of_the_manifest_as_delivered(manifest: Path) -> None:
-    test = exams(manifest, EvaluationParams(conditions=(), guardrail_s=0))
+    test = load_test_sets(manifest, EvaluationParams(conditions=(), guardrail_s=0))
     assert list(test) == ["test"]
     assert [row["contact_id"] for row in test["test"].rows] == [f"c{n}" for n in range(12)]
     assert all(row["snr_db"] is not None for row in test["test"].rows)
 
 
 def test_a_sample_of_every_voice_goes_through_every_condition(manifest: Path) -> None:
-    parts = exams(manifest, EvaluationParams(conditions=CONDITIONS, condition_s=6.0, guardrail_s=0))
+    parts = load_test_sets(
+        manifest, EvaluationParams(conditions=CONDITIONS, condition_s=6.0, guardrail_s=0)
+    )
     found = parts["conditions"]
     heard = {
         name: [row["contact_id"] for row in found.rows if row["condition"] == name]
@@ -64,11 +66,11 @@ def test_a_sample_of_every_voice_goes_through_every_condition(manifest: Path) ->
 
 def test_the_same_params_make_the_same_exam_and_another_seed_another(manifest: Path) -> None:
     params = EvaluationParams(conditions=CONDITIONS, condition_s=4.0, guardrail_s=10.0)
-    first, again = exams(manifest, params), exams(manifest, params)
+    first, again = load_test_sets(manifest, params), load_test_sets(manifest, params)
     assert {name: part.data_hash for name, part in first.items()} == {
         n: p.data_hash for n, p in again.items()
     }
-    other = exams(
+    other = load_test_sets(
         manifest, EvaluationParams(seed=8, conditions=CONDITIONS, condition_s=4.0, guardrail_s=10.0)
     )
     assert other["test"].data_hash == first["test"].data_hash
@@ -77,17 +79,19 @@ def test_the_same_params_make_the_same_exam_and_another_seed_another(manifest: P
 
 
 def test_general_speech_comes_from_the_manifests_named_or_is_spoken(manifest: Path) -> None:
-    spoken = exams(manifest, EvaluationParams(conditions=(), guardrail_s=40.0))["guardrail"]
+    spoken = load_test_sets(manifest, EvaluationParams(conditions=(), guardrail_s=40.0))[
+        "guardrail"
+    ]
     assert 40.0 - 6.0 <= spoken.duration_s <= 40.0
     assert len(Counter(row["voice"] for row in spoken.rows)) == 12
-    named = exams(
+    named = load_test_sets(
         manifest, EvaluationParams(conditions=(), guardrail=(str(manifest),), guardrail_s=1000.0)
     )
     assert {row["text"] for row in named["guardrail"].rows} == {
         row["text"] for row in named["test"].rows
     }
     with pytest.raises(ValueError, match=r"no/such.jsonl: no general speech in it"):
-        exams(manifest, EvaluationParams(conditions=(), guardrail=("no/such.jsonl",)))
+        load_test_sets(manifest, EvaluationParams(conditions=(), guardrail=("no/such.jsonl",)))
 
 
 def test_a_condition_that_is_none_is_refused_before_anything_runs() -> None:
@@ -99,7 +103,7 @@ def test_capitals_figures_and_marks_are_no_errors_of_a_cased_recogniser() -> Non
     heard = [
         Word(text, 0.0, 0.1, 0.5 + n / 10) for n, text in enumerate(["Yes,", "-", "20", "Dollars."])
     ]
-    scores, right, calls = judged_words(
+    scores, right, calls = word_correctness(
         [{"text": "yes thirty dollars", "contact_id": "k1"}],
         [Transcript("Yes, - 20 Dollars.", heard, 0.9)],
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from flows.runtime.graph import STEPS
+from flows.runtime.graph import STAGES
 from flows.runtime.params import Params
 from flows.runtime.settings import ROOT
 from flows.stages import runner
@@ -16,8 +16,8 @@ def _paths(entries):
 
 def test_dvc_yaml_says_what_the_graph_says():
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    assert list(stages) == [step.name for step in STEPS if step.experiment]
-    for step in STEPS:
+    assert list(stages) == [step.name for step in STAGES if step.experiment]
+    for step in STAGES:
         if not step.experiment:
             continue
         stage = stages[step.name]
@@ -33,7 +33,7 @@ def test_dvc_yaml_says_what_the_graph_says():
 
 
 def test_every_step_has_its_function_its_settings_and_its_code():
-    for step in STEPS:
+    for step in STAGES:
         assert any(hasattr(module, step.name) for module in runner.MODULES), step.name
         assert all(hasattr(Params(), section) for section in step.params), step.name
         assert all((ROOT / path).exists() for path in step.code), step.name
@@ -41,7 +41,7 @@ def test_every_step_has_its_function_its_settings_and_its_code():
 
 def test_a_step_needs_only_what_an_earlier_one_made():
     made: set[str] = set()
-    for step in STEPS:
+    for step in STAGES:
         for need in step.needs:
             assert any(need == out or need.startswith(f"{out}/") for out in made), (
                 f"{step.name} needs {need}"
@@ -50,5 +50,5 @@ def test_a_step_needs_only_what_an_earlier_one_made():
 
 
 def test_no_experiment_depends_on_a_step_that_acts_on_the_world():
-    outside = {out for step in STEPS if not step.experiment for out in step.outs}
-    assert not any(need in outside for step in STEPS if step.experiment for need in step.needs)
+    outside = {out for step in STAGES if not step.experiment for out in step.outs}
+    assert not any(need in outside for step in STAGES if step.experiment for need in step.needs)

@@ -21,7 +21,7 @@ from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
 from tests.flows.conftest import ROOT, SMALL, keepline
-from tests.judging import judged
+from tests.registry_helpers import judged
 
 SAID = ("i want to cancel my line", "please pay my bill", "two large coffees with milk")
 
@@ -158,7 +158,7 @@ def test_A6_only_want_of_proof_is_forgiven_and_only_in_a_bare_folder(
             "reference": {"model": "base", "path": "base.nemo"},
         },
     )
-    found = active_model.leave_office(context, "asr")
+    found = active_model.write_active_model(context, "asr")
     assert found["path"].endswith(hears)
     assert ("says" in found) == (kind == "recordings")
     assert context.registry().alias("asr", "champion") is None

@@ -48,7 +48,7 @@ def test_who_left_on_a_day_nobody_knows_is_not_among_the_present():
     outcomes = pl.DataFrame(
         [left, other, left | {"customer_id": "C3", "happened": False}], schema=OUTCOMES
     )
-    (there,) = features.present([current], outcomes, FeatureParams())
+    (there,) = features.active_customers([current], outcomes, FeatureParams())
     assert there["customer_id"].to_list() == ["C0", "C2", "C3"]
 
 

@@ -21,7 +21,7 @@ def runs(tmp_path):
             return {"count": len(counted)}
 
         wanted = stage_cache.fingerprint([tmp_path / "in"], {"settings": settings})
-        return stage_cache.once(tmp_path, "copy", wanted, [tmp_path / "out"], work)
+        return stage_cache.run_once(tmp_path, "copy", wanted, [tmp_path / "out"], work)
 
     (tmp_path / "in").write_text("a")
     return run
@@ -53,7 +53,7 @@ def test_a_killed_step_leaves_no_marker(runs):
 
 def test_a_step_that_does_not_write_what_it_promised_is_a_fault(tmp_path):
     with pytest.raises(RuntimeError, match="promised"):
-        stage_cache.once(tmp_path, "empty", "x", [tmp_path / "out"], dict)
+        stage_cache.run_once(tmp_path, "empty", "x", [tmp_path / "out"], dict)
 
 
 def test_the_digest_of_a_folder_knows_names_and_contents(tmp_path):

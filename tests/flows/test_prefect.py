@@ -16,7 +16,7 @@ import pytest
 
 from flows.runtime import heartbeats, notifications
 from tests.flows.conftest import ROOT, environment
-from tests.serving import until
+from tests.service_helpers import until
 from training.tracking import get_run
 
 

@@ -17,7 +17,7 @@ from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
 from models.registry.approval import ApprovalError
-from tests.judging import Shop, a_bundle, judged
+from tests.registry_helpers import Shop, a_bundle, judged
 
 
 @pytest.fixture
@@ -69,11 +69,11 @@ def test_S1_after_a_rollback_the_champion_is_in_office_again_and_not_the_last_ca
     for content in ("one", "two"):
         _candidate(context, content)
         release.release(context, "churn")
-    active_model.leave_office(context, "churn")
-    assert active_model.in_office(context, "churn").endswith("churn/v2")
+    active_model.write_active_model(context, "churn")
+    assert active_model.active_model_path(context, "churn").endswith("churn/v2")
     context.registry().rollback("churn", "ben", context.now())
-    active_model.leave_office(context, "churn")
-    assert active_model.in_office(context, "churn").endswith("churn/v1")
+    active_model.write_active_model(context, "churn")
+    assert active_model.active_model_path(context, "churn").endswith("churn/v1")
     assert release.release(context, "churn")["says"].startswith("was rolled back")
     assert context.registry().alias("churn", "champion") == 1
 
@@ -82,8 +82,8 @@ def test_S2_a_candidate_waits_as_challenger_until_it_is_approved(context: RunCon
     decision_id = _candidate(context, "one", "required")
     waiting = release.release(context, "churn")
     assert (waiting["waits"], waiting["champion"]) == (decision_id, None)
-    active_model.leave_office(context, "churn")
-    assert active_model.in_office(context, "churn") is None
+    active_model.write_active_model(context, "churn")
+    assert active_model.active_model_path(context, "churn") is None
     office = context.registry()
     assert office.alias("churn", "challenger") == waiting["version"]
 
@@ -93,8 +93,8 @@ def test_S2_a_candidate_waits_as_challenger_until_it_is_approved(context: RunCon
     assert office.ledger("churn")[-1].approved_by == "ben"
     assert office.version_tags("churn", 1)["approval_by"] == "ben"
     assert office.alias("churn", "challenger") is None
-    active_model.leave_office(context, "churn")
-    assert active_model.in_office(context, "churn").endswith("churn/v1")
+    active_model.write_active_model(context, "churn")
+    assert active_model.active_model_path(context, "churn").endswith("churn/v1")
 
 
 def test_S2_a_flow_on_a_server_tells_people_asks_and_releases_what_was_approved(
@@ -139,7 +139,7 @@ def test_S2_what_the_service_found_unhealthy_cannot_be_approved_until_somebody_s
         match=r"stopped v1 \(3 of its last 3 answers failed\).*keepline readmit churn 1",
     ):
         approvals.answer(context, decision_id, "approved", "ben")
-    assert approvals.of(context, decision_id) is None
+    assert approvals.approval_of(context, decision_id) is None
     office.readmit("churn", 1, "ben", "the network was down")
     assert approvals.answer(context, decision_id, "approved", "ben")["answer"] == "approved"
 

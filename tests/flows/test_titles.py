@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from data.files import write_json
 from flows.cli import app
-from tests.judging import NOW, Shop, a_decision
+from tests.registry_helpers import NOW, Shop, a_decision
 
 
 @pytest.fixture

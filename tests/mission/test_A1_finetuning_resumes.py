@@ -15,7 +15,7 @@ import pytest
 from flows.stages.asr import base_of
 from models.asr.load import load
 from models.asr.nemo import ModelError
-from tests.speaking import a_hub, a_hybrid_nemo, a_manifest, a_nemo, a_word_piece_nemo
+from tests.speech_helpers import a_hub, a_hybrid_nemo, a_manifest, a_nemo, a_word_piece_nemo
 from training.asr.finetune import AsrTraining, finetune
 from training.tracking import get_run, start_or_resume
 
@@ -33,7 +33,7 @@ import nemo.core
 import training.asr, training.asr_worker, training.devices, training.fit, training.manifest
 from data.store import write_json
 from models.asr import nemo_asr
-from tests.speaking import a_manifest, a_nemo
+from tests.speech_helpers import a_manifest, a_nemo
 from training.tracking import list_runs, start_or_resume
 
 folder, steps = Path(sys.argv[1]), int(sys.argv[2])

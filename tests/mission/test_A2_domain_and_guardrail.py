@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.asr.test_sets import examine, exams
+from evaluation.asr.test_sets import evaluate, load_test_sets
 from evaluation.gates import examples
-from evaluation.gates.evidence import Beside, Check
+from evaluation.gates.evidence import Check, SecondaryTest
 from evaluation.gates.record import Decision
 from evaluation.params import EvaluationParams
 from evaluation.scorecard import Scorecard, gain, load
-from tests.judging import judged
-from tests.speaking import a_manifest
+from tests.registry_helpers import judged
+from tests.speech_helpers import a_manifest
 from training.asr.finetune import AsrTraining, finetune
 from training.asr.speech import Augmentation
 from training.tracking import start_or_resume
@@ -48,10 +48,10 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> Cards:
     with start_or_resume(f"sqlite:///{folder / 'mlflow.db'}", "A2", "hasty", {}) as run:
         finetune(params, BASE, train, valid, folder / "work", run)
     asked = EvaluationParams(conditions=(), guardrail_s=60.0)
-    parts = exams(test, asked)
+    parts = load_test_sets(test, asked)
     models = {"reference": BASE, "candidate": folder / "work" / "model.nemo"}
     found = {
-        role: examine(path, parts, role, f"sha of {role}", asked, NOW)
+        role: evaluate(path, parts, role, f"sha of {role}", asked, NOW)
         for role, path in models.items()
     }
     for role, of_role in found.items():
@@ -67,7 +67,7 @@ def verdict(cards: Cards, guardrail: tuple[str, str]) -> tuple[Decision, Check]:
     """The gate on the trained model against the base, with the general speech of the two roles named."""
     candidate, reference = cards["candidate"]["test"], cards["reference"]["test"]
     shas = (candidate.bundle_sha256, reference.bundle_sha256)
-    beside = Beside(
+    beside = SecondaryTest(
         *(
             replace(cards[role]["guardrail"], bundle_sha256=sha)
             for role, sha in zip(guardrail, shas, strict=True)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from models.asr.nemo import restore
-from tests.speaking import a_manifest
+from tests.speech_helpers import a_manifest
 from training.asr import finetune as asr_finetune
 from training.asr.finetune import AsrTraining, evaluate, finetune
-from training.asr.manifest import Account, Limits, read_manifest
+from training.asr.manifest import Limits, ManifestReport, read_manifest
 from training.tracking import get_run, start_or_resume
 
 BASE = Path(__file__).resolve().parents[2] / AsrTraining().base
@@ -55,7 +55,7 @@ def test_A3_the_model_that_is_kept_has_the_lowest_of_three_figures(
         lambda text: ([], ""),
         0.0,
         Limits(0.2, 20.0, 0.0, 1.0),
-        Account("valid"),
+        ManifestReport("valid"),
         learn=False,
     ).corpus
     assert (

@@ -12,10 +12,10 @@ import pytest
 
 from data.files import read_json
 from data.speech.telephone import EFFECTS, Telephony
-from evaluation.asr.test_sets import examine, exams
+from evaluation.asr.test_sets import evaluate, load_test_sets
 from evaluation.params import EvaluationParams
 from evaluation.scorecard import Scorecard, load
-from tests.speaking import a_manifest
+from tests.speech_helpers import a_manifest
 from training.asr.speech import SAMPLE_RATE_HZ, Augmentation, augment, collate
 
 BASE = Path(__file__).resolve().parents[2] / "models" / "base" / "keepline-base.nemo"
@@ -47,8 +47,13 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scorecard]:
         }
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     params = EvaluationParams(conditions=CONDITIONS, condition_s=30.0, guardrail_s=0)
-    return examine(
-        BASE, exams(manifest, params), "base", "sha", params, datetime(2026, 3, 1, tzinfo=UTC)
+    return evaluate(
+        BASE,
+        load_test_sets(manifest, params),
+        "base",
+        "sha",
+        params,
+        datetime(2026, 3, 1, tzinfo=UTC),
     )
 
 

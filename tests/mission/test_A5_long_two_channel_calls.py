@@ -16,13 +16,13 @@ import soundfile
 
 from data.simulator.voice import Synthesizer, voices
 from data.speech.transcripts import HeardCall, from_json
-from flows.stages.transcription.files import Outcome, orders, transcribe_files
+from flows.stages.transcription.files import JobResult, transcribe_files, transcription_jobs
 from flows.stages.transcription.params import HearingParams
-from flows.stages.transcription.workers import Ears
+from flows.stages.transcription.workers import TranscriberConfig
 from models.asr.load import exported
 from models.asr.nemo import ExportError
 from models.asr.recognizer import Recognizer
-from tests.speaking import a_nemo
+from tests.speech_helpers import a_nemo
 
 ROOT = Path(__file__).resolve().parents[2]
 MINUTE_S = 60
@@ -63,9 +63,9 @@ def a_long_call(path: Path, minutes: int) -> list[tuple[float, float, int]]:
 
 
 @pytest.fixture(scope="module")
-def ears(tmp_path_factory: pytest.TempPathFactory) -> Ears:
+def ears(tmp_path_factory: pytest.TempPathFactory) -> TranscriberConfig:
     folder = tmp_path_factory.mktemp("ears")
-    return Ears(
+    return TranscriberConfig(
         a_nemo(folder / "model.nemo", channels=16, kernels=(5,)),
         folder / "exports",
         HearingParams(),
@@ -73,9 +73,13 @@ def ears(tmp_path_factory: pytest.TempPathFactory) -> Ears:
 
 
 def hear(
-    ears: Ears, source: Path, out: Path, *formats: str, channels: str = "customer,agent"
-) -> list[Outcome]:
-    wanted = orders(source, out, formats or ("json",), channels.split(","), ears)
+    ears: TranscriberConfig,
+    source: Path,
+    out: Path,
+    *formats: str,
+    channels: str = "customer,agent",
+) -> list[JobResult]:
+    wanted = transcription_jobs(source, out, formats or ("json",), channels.split(","), ears)
     return sorted(transcribe_files(ears, wanted, 1), key=lambda outcome: outcome.order.name)
 
 
@@ -100,7 +104,7 @@ assert not {"torch", "nemo"} & set(sys.modules), "hearing through an export need
 
 
 def test_A5_an_hour_long_call_is_heard_whole_in_order_and_in_bounded_memory(
-    ears: Ears, tmp_path: Path
+    ears: TranscriberConfig, tmp_path: Path
 ) -> None:
     a_long_call(tmp_path / "five.wav", 5)
     spoken = a_long_call(tmp_path / "hour.wav", 60)
@@ -164,7 +168,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_A5_a_folder_is_heard_with_the_unreadable_named_and_a_second_run_has_nothing_to_do(
-    ears: Ears, folder: Path, tmp_path: Path
+    ears: TranscriberConfig, folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     first = {outcome.order.name: outcome for outcome in hear(ears, folder, out, "json", "vtt")}
@@ -203,7 +207,7 @@ def test_A5_a_folder_is_heard_with_the_unreadable_named_and_a_second_run_has_not
 
 
 def test_A5_the_command_says_what_failed_and_exits_non_zero(
-    ears: Ears, folder: Path, tmp_path: Path
+    ears: TranscriberConfig, folder: Path, tmp_path: Path
 ) -> None:
     command = [
         sys.executable,
@@ -249,12 +253,14 @@ class Deadly:
         return self.name
 
 
-def test_A5_a_file_that_a_process_dies_of_stops_no_other(ears: Ears, tmp_path: Path) -> None:
+def test_A5_a_file_that_a_process_dies_of_stops_no_other(
+    ears: TranscriberConfig, tmp_path: Path
+) -> None:
     minute, _ = a_minute()
     (tmp_path / "calls").mkdir()
     for number in range(3):
         soundfile.write(tmp_path / "calls" / f"{number}.wav", minute[: 8000 * 6], 8000)
-    first, *others = orders(
+    first, *others = transcription_jobs(
         tmp_path / "calls", tmp_path / "out", ("json",), ("customer", "agent"), ears
     )
     deadly = replace(first, audio=Deadly("large.wav"))  # type: ignore[arg-type]
@@ -267,7 +273,7 @@ def test_A5_a_file_that_a_process_dies_of_stops_no_other(ears: Ears, tmp_path: P
 
 
 def test_A5_a_file_that_takes_too_much_memory_stops_no_other(
-    ears: Ears, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ears: TranscriberConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hear_file = Recognizer.transcribe_file
 
@@ -286,7 +292,9 @@ def test_A5_a_file_that_takes_too_much_memory_stops_no_other(
     ]
 
 
-def test_A5_other_tools_read_what_was_heard(ears: Ears, folder: Path, tmp_path: Path) -> None:
+def test_A5_other_tools_read_what_was_heard(
+    ears: TranscriberConfig, folder: Path, tmp_path: Path
+) -> None:
     from lhotse import CutSet
 
     out = tmp_path / "out"
@@ -318,7 +326,7 @@ def test_A5_other_tools_read_what_was_heard(ears: Ears, folder: Path, tmp_path: 
 
 
 def test_A5_a_model_without_an_export_is_heard_with_nemo_and_that_is_tried_once(
-    ears: Ears, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ears: TranscriberConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried, told = [], []
 
@@ -350,12 +358,12 @@ def test_A5_a_model_without_an_export_is_heard_with_nemo_and_that_is_tried_once(
     ],
 )
 def test_A5_what_cannot_be_asked_for_gets_its_message(
-    ears: Ears, folder: Path, change: Callable[..., object], reason: str
+    ears: TranscriberConfig, folder: Path, change: Callable[..., object], reason: str
 ) -> None:
     (folder.parent / "empty").mkdir()
 
     def order(name: str, formats: str, channels: str) -> object:
-        return orders(
+        return transcription_jobs(
             folder.parent / name,
             folder.parent / "out",
             formats.split(","),
@@ -368,13 +376,13 @@ def test_A5_what_cannot_be_asked_for_gets_its_message(
 
 
 def test_A5_another_model_or_more_formats_are_not_taken_for_done(
-    ears: Ears, folder: Path, tmp_path: Path
+    ears: TranscriberConfig, folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     hear(ears, folder / "call.wav", out)
     (more,) = hear(ears, folder / "call.wav", out, "json", "ctm")
     assert more.state == "done"
-    other = Ears(
+    other = TranscriberConfig(
         a_nemo(tmp_path / "other.nemo", channels=8, kernels=(3,)), ears.exports, ears.params
     )
     (again,) = hear(other, folder / "call.wav", out, "json", "ctm")

@@ -12,7 +12,7 @@ from data.labelling import LabellingParams, label
 from data.labelling.complete import ReadingParams, complete
 from data.records import LABELS, frame
 from tests.factories import a_contact, a_customer, a_turn, an_outcome
-from tests.reading import a_centre, a_reader
+from tests.reader_helpers import a_centre, a_reader
 
 DAY = date(2026, 6, 1)
 # Retold in our own words. In the first a menu has no place for the caller, a line is cut, and a person hands them on;

@@ -1,7 +1,7 @@
 """C4: a candidate whose risks do not mean what they say is refused, on the whole or in one slice."""
 
 from evaluation.gates import examples
-from tests.judging import judged
+from tests.registry_helpers import judged
 
 
 def _calibration(decision):

@@ -9,10 +9,10 @@ import pytest
 
 from data.files import read_json
 from evaluation.churn.treatment import chosen_by, compare_with_truth
-from flows.stages.treatment_choice import SCHEMA, treat
+from flows.stages.treatment_choice import SCHEMA, plan_treatment
 from models.churn.treatment import TreatmentParams
 from models.churn.uplift import UpliftModel
-from tests.treating import SHORT, a_centre, true_uplift
+from tests.treatment_helpers import SHORT, a_centre, true_uplift
 
 SEEDS = (21, 22)
 PARAMS = TreatmentParams()
@@ -22,7 +22,10 @@ PARAMS = TreatmentParams()
 def centres():
     """Two centres, each with what the step made of it."""
     made = [a_centre(seed) for seed in SEEDS]
-    return [(one, treat(one.tables, one.labels, one.current, None, PARAMS, SHORT)) for one in made]
+    return [
+        (one, plan_treatment(one.tables, one.labels, one.current, None, PARAMS, SHORT))
+        for one in made
+    ]
 
 
 def in_truth(centre, treated, params=PARAMS):
@@ -93,7 +96,7 @@ def dear(centres):
     last = centre.tables["interventions"]["decided_on"].max()
     past = centre.tables["contacts"].filter(pl.col("started_at").dt.date() < last)
     tables = {**centre.tables, "contacts": past}
-    return treat(
+    return plan_treatment(
         tables, centre.labels, centre.current, None, replace(PARAMS, cost_contact=15.0), SHORT
     )
 
@@ -143,7 +146,7 @@ def test_C6_a_log_that_tells_nothing_falls_back_to_risk_and_says_so(centres, cas
     change, message = MESSAGES[case]
     centre, _ = centres[0]
     log = change(centre.tables["interventions"]).cast(centre.tables["interventions"].schema)
-    found = treat(
+    found = plan_treatment(
         {**centre.tables, "interventions": log}, centre.labels, centre.current, None, PARAMS, SHORT
     )
     assert message in found.summary["note"]

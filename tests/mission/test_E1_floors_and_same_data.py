@@ -3,7 +3,7 @@
 import pytest
 
 from evaluation.gates import examples
-from tests.judging import judged
+from tests.registry_helpers import judged
 
 
 def _verdicts(decision):

@@ -11,7 +11,7 @@ from evaluation.gates import examples
 from evaluation.gates.checks import better
 from evaluation.gates.params import AsrGate
 from evaluation.scorecard import Ratio, Scorecard, gain
-from tests.judging import NOW, judged
+from tests.registry_helpers import NOW, judged
 
 
 def _decide(candidate, reference):

@@ -6,7 +6,7 @@ from evaluation.asr.scorecard import asr_scorecard
 from evaluation.gates import examples
 from evaluation.gates.checks import critical_words
 from evaluation.scorecard import Scorecard
-from tests.judging import judged
+from tests.registry_helpers import judged
 
 
 def test_E4_refuses_a_recogniser_as_good_on_the_whole_that_loses_every_not():

@@ -12,7 +12,7 @@ from data.records import Contact, Turn, frame
 from evaluation.asr.labels_on_text import heard_turns, reading_scorecard
 from evaluation.asr.scorecard import asr_scorecard
 from evaluation.gates import examples
-from evaluation.gates.evidence import Beside
+from evaluation.gates.evidence import SecondaryTest
 from flows.candidate import probes, release, scorecards
 from flows.runtime import stage_cache
 from flows.runtime.context import RunContext
@@ -20,7 +20,7 @@ from flows.runtime.graph import BY_NAME
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
 from models.registry.ledger import decision_id
-from tests.judging import NOW, Shop, a_bundle, a_decision, judged
+from tests.registry_helpers import NOW, Shop, a_bundle, a_decision, judged
 
 SAID = (
     "hello i have called three times about my broken line and you still have not fixed it i want to cancel my contract",
@@ -96,13 +96,13 @@ def test_E5_refuses_fewer_word_errors_that_hide_who_wants_to_cancel(calls):
     )
 
     evidence = examples.evidence(candidate, champion, facts=examples.readers(churn=""))
-    evidence.beside["reading"] = Beside(beside["ours"], beside["theirs"])
+    evidence.beside["reading"] = SecondaryTest(beside["ours"], beside["theirs"])
     (check,) = [check for check in judged(evidence).checks if check.name == "downstream"]
     assert check.verdict == "fail", check.sentence
     assert "eading errors" in check.sentence
 
     other_way = examples.evidence(champion, candidate, facts=examples.readers(churn=""))
-    other_way.beside["reading"] = Beside(beside["theirs"], beside["ours"])
+    other_way.beside["reading"] = SecondaryTest(beside["theirs"], beside["ours"])
     (check,) = [check for check in judged(other_way).checks if check.name == "downstream"]
     assert check.verdict == "pass", check.sentence
 
@@ -158,8 +158,8 @@ def test_E5_the_text_is_read_again_when_another_model_comes_to_read_it(tmp_path:
         if kind != "nobody":
             _champion(shop, f"{kind} {len(seen)}", kind)
         for _ in range(2):  # a second walk changes nothing
-            probes.leave_readers(context)
-            seen.append(stage_cache.of_step(context, probe))
+            probes.write_text_readers(context)
+            seen.append(stage_cache.stage_fingerprint(context, probe))
     assert seen[0::2] == seen[1::2]
     assert len(set(seen)) == 4
 
@@ -167,19 +167,19 @@ def test_E5_the_text_is_read_again_when_another_model_comes_to_read_it(tmp_path:
 def test_E5_what_read_the_text_of_the_champion_stays(tmp_path: Path):
     context, shop = _context(tmp_path)
     churn = _champion(shop, "one")
-    probes.leave_readers(context)
-    sha = scorecards.sha_of(context, "asr", "candidate")
+    probes.write_text_readers(context)
+    sha = scorecards.model_checksum(context, "asr", "candidate")
     version = shop.registry.register(context.path("asr/bundle"), "asr", shop.run_id)
     shop.registry.promote("asr", version, None, a_decision(sha, kind="asr"), "anna", NOW)
     _champion(shop, "two")
-    probes.leave_readers(context)
-    assert probes.shas(probes.readers(context)) == {"churn": churn, "reader": ""}
+    probes.write_text_readers(context)
+    assert probes.checksums(probes.text_readers(context)) == {"churn": churn, "reader": ""}
 
 
 def test_E5_a_recogniser_judged_before_another_churn_champion_came_is_not_promoted(tmp_path: Path):
     context, shop = _context(tmp_path)
     churn = _champion(shop, "one")
-    record = a_decision(scorecards.sha_of(context, "asr", "candidate"), kind="asr")
+    record = a_decision(scorecards.model_checksum(context, "asr", "candidate"), kind="asr")
     record["facts"] |= examples.readers(churn, "")
     record["decision_id"] = decision_id(record)
     write_json(context.path("decisions/asr/one.json"), record)

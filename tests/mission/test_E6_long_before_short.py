@@ -2,7 +2,7 @@
 
 from evaluation.gates import examples
 from evaluation.scorecard import gain
-from tests.judging import judged
+from tests.registry_helpers import judged
 
 
 def test_E6_refuses_a_gain_at_30_days_that_costs_180():

@@ -10,7 +10,7 @@ import pytest
 from evaluation.asr.probes import asr_probes
 from evaluation.churn.probes import churn_probes
 from evaluation.gates import examples
-from tests.judging import judged
+from tests.registry_helpers import judged
 
 RATE_HZ = 16000
 VOICES = ["anna", "ben", "cleo", "dora"] * 5

@@ -16,7 +16,7 @@ from evaluation.gates.record import SCHEMA, read_decision
 from evaluation.report.decision import write_decision
 from flows.commands.decisions import decisions
 from models.registry.ledger import decision_id
-from tests.judging import NOW, judged
+from tests.registry_helpers import NOW, judged
 
 CANDIDATES = {
     "accepted": lambda: examples.evidence(),

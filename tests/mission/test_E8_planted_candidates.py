@@ -14,8 +14,8 @@ from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
 from models.registry.registry import PromotionRefusedError
-from tests.judging import NOW, Shop, judged
-from tests.serving import ROW, a_churn_bundle
+from tests.registry_helpers import NOW, Shop, judged
+from tests.service_helpers import ROW, a_churn_bundle
 
 # What is planted: the evidence, and the checks that find it out, and no others. None: it is really better.
 RECOGNISERS = {
@@ -115,7 +115,7 @@ def test_E8_a_planted_churn_model_is_refused_by_the_steps_and_a_better_one_promo
 ):
     planted, reasons = CHURN[what]
     context = _context(tmp_path, what == "180 days paid for 30")
-    sha = scorecards.sha_of(context, "churn", "candidate")
+    sha = scorecards.model_checksum(context, "churn", "candidate")
     for role, card in zip(("candidate", "reference"), planted(), strict=True):
         named = dataclasses.replace(card, bundle_sha256=sha if role == "candidate" else "")
         named.save(context.path(f"scorecards/churn/{role}.json"))
@@ -127,7 +127,7 @@ def test_E8_a_planted_churn_model_is_refused_by_the_steps_and_a_better_one_promo
         content = bytearray(weights.read_bytes())
         content[-1] ^= 1
         weights.write_bytes(content)
-    decided = candidate_decision.decide_on(context, "churn", {"rows": [ROW]})
+    decided = candidate_decision.decide(context, "churn", {"rows": [ROW]})
     record = runs.read_json(context.path("decisions/churn") / decided["record"])
     failed = {check["name"] for check in record["checks"] if check["verdict"] != "pass"}
     released = release.release(context, "churn")
@@ -139,4 +139,4 @@ def test_E8_a_planted_churn_model_is_refused_by_the_steps_and_a_better_one_promo
     assert failed == reasons  # luck aside, each would have been promoted by its average
     assert released["champion"] is None
     assert context.registry().ledger() == []
-    assert active_model.leave_office(context, "churn")["path"] is None
+    assert active_model.write_active_model(context, "churn")["path"] is None

@@ -12,7 +12,7 @@ from rich.console import Console
 from evaluation.compare import DifferentDataError
 from evaluation.gates import examples
 from flows.commands.compare import compare
-from tests.judging import Shop
+from tests.registry_helpers import Shop
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.judging import Shop
+from tests.registry_helpers import Shop
 from training.browse import BrowseError, browse
 from training.tracking import list_runs
 

@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 
 from data.plain_table import columns_of, identifiers, values_of
-from evaluation.suspects import suspects
+from evaluation.label_issues import label_issues
 from training.churn.boosting import Boosting
 from training.churn.table import TableFit, fit_table, suspect_rows
 from training.churn.train import TABLE
-from training.suspects import suspect_labels, suspect_outcomes
+from training.label_issues import suspect_labels, suspect_outcomes
 
 
 def test_L5_planted_errors_of_a_target_come_up_first(tmp_path):
@@ -107,7 +107,7 @@ def test_L5_clean_labels_are_not_doubted():
     """Where classes are told apart without doubt nobody is suspect, and nothing is said to be wrong."""
     given = np.repeat([0, 1], [300, 40])
     sure = np.where(given[:, None] == [0, 1], 0.97, 0.03)
-    found = suspects(given, sure)
+    found = label_issues(given, sure)
     assert len(found.rows) == 0
     assert found.noise_share == pytest.approx(0)
 
@@ -117,7 +117,7 @@ def test_L5_the_share_of_wrong_labels_is_estimated():
     true = rng.random(4000) < 0.3
     given = np.where(rng.random(4000) < 0.08, ~true, true).astype(int)
     risk = np.clip(np.where(true, 0.85, 0.1) + rng.normal(0, 0.05, 4000), 0, 1)
-    assert suspects(given, np.column_stack([1 - risk, risk])).noise_share == pytest.approx(
+    assert label_issues(given, np.column_stack([1 - risk, risk])).noise_share == pytest.approx(
         0.08, abs=0.02
     )
 
@@ -125,7 +125,7 @@ def test_L5_the_share_of_wrong_labels_is_estimated():
 def test_L5_a_label_that_the_model_holds_for_likelier_is_never_suspected():
     rng = np.random.default_rng(5)
     risk = rng.beta(1, 6, 2000)  # exact, and seldom above one half
-    found = suspects((rng.random(2000) < risk).astype(int), np.column_stack([1 - risk, risk]))
+    found = label_issues((rng.random(2000) < risk).astype(int), np.column_stack([1 - risk, risk]))
     assert len(found.rows)
     assert found.margin.min() > 0
 
@@ -140,7 +140,7 @@ def test_L5_a_label_that_the_model_holds_for_likelier_is_never_suspected():
 )
 def test_L5_what_does_not_fit_is_refused(given, probabilities, message):
     with pytest.raises(ValueError, match=message):
-        suspects(np.array(given), np.array(probabilities))
+        label_issues(np.array(given), np.array(probabilities))
 
 
 def test_L5_planted_errors_of_outcomes_come_up_first():

@@ -18,7 +18,7 @@ from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
 from flows.stages import churn, prepare, reporting
 from tests.factories import a_contact, a_customer, an_outcome
-from tests.judging import Shop
+from tests.registry_helpers import Shop
 from training.churn.backtest import Unrecorded
 from training.churn.train import ChurnTraining, train
 

@@ -20,8 +20,8 @@ from flows.runtime import heartbeats, notifications
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
-from tests.judging import Shop
-from training.tracking import get_run, give_up
+from tests.registry_helpers import Shop
+from training.tracking import get_run, mark_failed
 
 ROOT = Path(__file__).parents[2]
 WORK = """
@@ -113,7 +113,7 @@ def test_M3_a_training_gives_a_sign_of_life_and_goes_on_with_a_run_that_was_ende
         assert [path.name for path in signs.iterdir()] == [f"run-{run.run_id}.json"]
         assert heartbeats.reap(context.settings) == [], "a process does not take itself for dead"
     assert not list(signs.iterdir())
-    sign = heartbeats.Sign(
+    sign = heartbeats.Heartbeat(
         "run", run.run_id, "churn", shop.uri, 1, "elsewhere", "2026-03-01T12:00:00+00:00"
     )
     write_json(
@@ -123,8 +123,8 @@ def test_M3_a_training_gives_a_sign_of_life_and_goes_on_with_a_run_that_was_ende
     assert not list(signs.iterdir())
     assert not (tmp_path / notifications.FILE).exists(), "nothing failed, so nobody is told"
     shop.registry.client.update_run(run.run_id, status="RUNNING")
-    assert give_up(shop.uri, run.run_id, "killed")
-    assert not give_up(shop.uri, run.run_id, "killed"), "it has ended"
+    assert mark_failed(shop.uri, run.run_id, "killed")
+    assert not mark_failed(shop.uri, run.run_id, "killed"), "it has ended"
     with runs.training_run(context, "churn", {}) as again:
         assert again.run_id == run.run_id
     assert get_run(shop.uri, run.run_id)["status"] == "FINISHED"
@@ -133,7 +133,7 @@ def test_M3_a_training_gives_a_sign_of_life_and_goes_on_with_a_run_that_was_ende
 def test_M3_looking_at_the_signs_does_not_let_go_of_ones_own(tmp_path: Path):
     look = "import sys; from pathlib import Path; from flows.reaping import reap; from flows.settings import *; "
     look += "print(len(reap(from_environment({}, Path(sys.argv[1])))))"
-    with heartbeats.living(tmp_path, "flow", "f1", "churn", ""):
+    with heartbeats.heartbeat(tmp_path, "flow", "f1", "churn", ""):
         assert heartbeats.reap(from_environment({}, tmp_path)) == []
         other = subprocess.run(
             [sys.executable, "-c", look, str(tmp_path)], cwd=ROOT, capture_output=True, text=True
@@ -144,7 +144,7 @@ def test_M3_looking_at_the_signs_does_not_let_go_of_ones_own(tmp_path: Path):
 
 
 def test_M3_a_dead_predecessor_is_found_though_it_had_our_number_and_host(tmp_path: Path):
-    sign = heartbeats.Sign(
+    sign = heartbeats.Heartbeat(
         "flow", "f1", "churn", "", os.getpid(), socket.gethostname(), "2026-03-01T12:00:00+00:00"
     )
     write_json(
@@ -170,7 +170,7 @@ def test_M3_what_lives_is_left_alone_until_it_has_run_longer_than_anything_shoul
 
 def test_M3_a_dead_run_whose_server_does_not_answer_is_tried_again(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    sign = heartbeats.Sign(
+    sign = heartbeats.Heartbeat(
         "run", "r1", "asr", "http://127.0.0.1:9", 1, "elsewhere", "2026-03-01T12:00:00+00:00"
     )
     write_json(tmp_path / heartbeats.FOLDER / "run-r1.json", dataclasses.asdict(sign))
@@ -178,6 +178,6 @@ def test_M3_a_dead_run_whose_server_does_not_answer_is_tried_again(tmp_path: Pat
     assert heartbeats.reap(settings) == []
     assert (tmp_path / heartbeats.FOLDER / "run-r1.json").exists()
     assert not (tmp_path / notifications.FILE).exists(), "nothing is told that is not so"
-    assert not notifications.tell(settings, "a test", "of an address that is none"), (
+    assert not notifications.notify(settings, "a test", "of an address that is none"), (
         "and who was not reached is known"
     )

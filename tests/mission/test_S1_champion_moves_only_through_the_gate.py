@@ -17,7 +17,7 @@ from evaluation.gates.decide import check_modules
 from models.registry.decision_rules import CHECKS, lacking
 from models.registry.ledger import decision_id
 from models.registry.registry import PromotionRefusedError, Registry
-from tests.judging import NOW, Shop, a_decision
+from tests.registry_helpers import NOW, Shop, a_decision
 
 PROMOTE = """
 import json, sys, time

@@ -19,7 +19,7 @@ from flows.runtime.settings import from_environment
 from models.registry.approval import ApprovalError, answered
 from models.registry.ledger import digest
 from models.registry.registry import PromotionRefusedError
-from tests.judging import NOW, Shop, judged
+from tests.registry_helpers import NOW, Shop, judged
 
 ROOT = Path(__file__).parents[2]
 
@@ -124,7 +124,7 @@ def test_S2_the_first_answer_stands_and_is_found_again(tmp_path: Path):
     said = approvals.answer(
         context, decision.decision_id[:6], "refused", "ben", "wait for the new tariff"
     )
-    assert approvals.of(context, decision.decision_id) == said
+    assert approvals.approval_of(context, decision.decision_id) == said
     assert (
         approvals.answer(context, decision.decision_id, "refused", "ben")["note"]
         == "wait for the new tariff"
@@ -197,7 +197,7 @@ def test_S2_a_flow_on_a_prefect_server_pauses_until_someone_answers(tmp_path: Pa
                 return [run["id"] for run in runs if run["state"]["type"] == "PAUSED"]
 
             (run,) = _until(paused)
-            assert approvals.of(context, decision.decision_id) is None
+            assert approvals.approval_of(context, decision.decision_id) is None
             answer = {"run_input": {"approve": True, "by": "ben"}}
             # A server on SQLite may be busy, and the form is stored after the state: ask until it takes the answer.
             resume = f"/flow_runs/{run}/resume"
@@ -208,7 +208,7 @@ def test_S2_a_flow_on_a_prefect_server_pauses_until_someone_answers(tmp_path: Pa
         for process in started:
             process.kill()
             process.wait(30)
-    answer = approvals.of(context, decision.decision_id)
+    answer = approvals.approval_of(context, decision.decision_id)
     assert (answer["answer"], answer["by"]) == ("approved", "ben")
 
 

@@ -16,8 +16,8 @@ from models.serving import loaded
 from models.serving.app import Options, create_app
 from models.serving.loaded import from_registry
 from models.serving.rollout import Rollout
-from tests.judging import NOW
-from tests.serving import Office, a_row, figure, running, until
+from tests.registry_helpers import NOW
+from tests.service_helpers import Office, a_row, figure, running, until
 
 CHURN = {"churn": "churn"}
 

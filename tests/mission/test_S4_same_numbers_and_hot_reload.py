@@ -24,7 +24,16 @@ from models.churn.model import ChurnModel
 from models.serving.app import Options, create_app
 from models.serving.batching import Batcher
 from models.serving.loaded import Served, from_registry
-from tests.serving import ROW, Customers, Office, a_churn_bundle, a_row, free_port, running, until
+from tests.service_helpers import (
+    ROW,
+    Customers,
+    Office,
+    a_churn_bundle,
+    a_row,
+    free_port,
+    running,
+    until,
+)
 
 
 def risks_of(model: ChurnModel, rows: list[dict]) -> list[list[float]]:

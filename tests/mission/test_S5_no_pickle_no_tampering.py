@@ -19,7 +19,7 @@ from models.asr.nemo_archive import NemoArchiveError, check_nemo
 from models.registry.bundle import BundleError, verify_bundle, write_bundle
 from models.registry.registry import Registry
 from models.registry.signing import sign_folder
-from tests.judging import Shop, a_bundle
+from tests.registry_helpers import Shop, a_bundle
 
 CONFIG = "target: nemo.collections.asr.models.EncDecCTCModel\nencoder: {_target_: nemo.collections.asr.modules.X}\n"
 FACTS = {"data_hash": "d", "git_commit": "c", "created_at": "2026-03-01", "licence": "MIT"}

@@ -18,7 +18,7 @@ from models.asr.load import load
 from models.asr.nemo import ExportError, ModelError, export_onnx, fetch
 from models.asr.onnx_network import OnnxNetwork
 from models.asr.recognizer import Recognizer, Word, _transcript
-from tests.speaking import a_conformer_nemo, a_hub, a_hybrid_nemo, a_nemo, a_word_piece_nemo
+from tests.speech_helpers import a_conformer_nemo, a_hub, a_hybrid_nemo, a_nemo, a_word_piece_nemo
 
 NAMES = list(" abcdefghijklmnopqrstuvwxyz'")
 BLANK = len(NAMES)

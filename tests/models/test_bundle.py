@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.registry.bundle import BundleError, verify_bundle, write_bundle
-from tests.judging import a_bundle, weights
+from tests.registry_helpers import a_bundle, weights
 
 
 def test_what_was_written_verifies_and_says_what_it_is(tmp_path: Path):

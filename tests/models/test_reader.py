@@ -14,7 +14,7 @@ from data.records import LABELS
 from models.reader.model import Reader, ReaderError
 from models.reader.occlusion import why
 from models.registry.bundle import BundleError, verify_bundle, write_bundle
-from tests.reading import a_message, a_reader, lessons
+from tests.reader_helpers import a_message, a_reader, lessons
 
 
 def answer(*said, channel: str = "chat") -> dict[str, dict[str, float]]:

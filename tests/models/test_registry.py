@@ -12,7 +12,7 @@ from filelock import FileLock
 from models.registry import ledger
 from models.registry.ledger import LedgerError
 from models.registry.registry import PromotionRefusedError, Registry, RegistryError
-from tests.judging import NOW, Shop, a_bundle, a_decision
+from tests.registry_helpers import NOW, Shop, a_bundle, a_decision
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import free_port, until
+from tests.service_helpers import free_port, until
 
 BUCKET = "keepline"
 # What could point elsewhere is taken away for the time of a test.

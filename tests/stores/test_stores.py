@@ -12,8 +12,8 @@ from flows.runtime.settings import Settings, from_environment
 from models.registry.registry import Registry, RegistryError
 from models.serving.app import create_app
 from models.serving.loaded import from_registry
-from tests.judging import NOW, a_decision
-from tests.serving import ROW, a_churn_bundle
+from tests.registry_helpers import NOW, a_decision
+from tests.service_helpers import ROW, a_churn_bundle
 from training.tracking import fetch_artifact, get_run, start_or_resume
 
 

@@ -18,10 +18,17 @@ from models.asr.load import load
 from models.asr.nemo import ModelError, restore
 from models.asr.recognizer import Recognizer
 from models.asr.transcript import Transcript
-from tests.speaking import WORDS, a_hybrid_nemo, a_manifest, a_nemo, a_network, a_word_piece_nemo
+from tests.speech_helpers import (
+    WORDS,
+    a_hybrid_nemo,
+    a_manifest,
+    a_nemo,
+    a_network,
+    a_word_piece_nemo,
+)
 from training.asr.devices import DeviceError, kind_of, together
 from training.asr.finetune import AsrTraining, ExtraSpeech, batches, finetune, prepare, wer
-from training.asr.fit import Fit, TrainingError, _save, fit, learning_rate, weights_left
+from training.asr.fit import LoopConfig, TrainingError, _save, fit, learning_rate, weights_left
 from training.asr.layers import encoder_layers, rate_groups
 from training.asr.manifest import ManifestError
 from training.asr.speech import (
@@ -29,7 +36,7 @@ from training.asr.speech import (
     Corpus,
     augment,
     collate,
-    cut_anew,
+    recrop_speech,
     speech_in,
     telephone,
 )
@@ -361,7 +368,7 @@ def test_a_checkpoint_from_before_these_settings_still_resumes(
         SETTINGS, spoken / "base.nemo", spoken / "train.jsonl", tmp_path
     )
     at = batches(SETTINGS, speech, pools)
-    settings = Fit(2, 1e-3, 1, 0.5, seed=0)
+    settings = LoopConfig(2, 1e-3, 1, 0.5, seed=0)
     fit(model, speech.corpus, speech.tokens, at, settings, tmp_path, measure=lambda model: 1.0)
     saved = torch.load(tmp_path / "last.pt", weights_only=True)
     old = (
@@ -445,7 +452,7 @@ def test_capitals_and_stops_are_no_errors() -> None:
 
 
 def test_the_rate_rises_stays_and_falls() -> None:
-    settings = Fit(100, 1.0, warmup_steps=10, cooldown_share=0.5, seed=0)
+    settings = LoopConfig(100, 1.0, warmup_steps=10, cooldown_share=0.5, seed=0)
     rates = [learning_rate(settings, step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[9:50] == [1.0] * 41
@@ -481,7 +488,7 @@ def test_A4_speech_is_cut_anew_out_of_its_quiet_and_laid_into_more_of_the_same()
     assert faint == pytest.approx(0.01, rel=0.2)
     lengths = []
     for _ in range(20):
-        found = cut_anew(wave, replace(QUIET, quiet_share=1.0, quiet_s=0.5), rng)
+        found = recrop_speech(wave, replace(QUIET, quiet_share=1.0, quiet_s=0.5), rng)
         at = next(
             i
             for i in range(len(found))
@@ -493,7 +500,9 @@ def test_A4_speech_is_cut_anew_out_of_its_quiet_and_laid_into_more_of_the_same()
             assert found[: at - 1000].std() == pytest.approx(0.01, rel=0.3)
         lengths.append(len(found))
     assert len(set(lengths)) > 10
-    shares = [cut_anew(wave, replace(QUIET, quiet_share=0.3), rng) is not wave for _ in range(300)]
+    shares = [
+        recrop_speech(wave, replace(QUIET, quiet_share=0.3), rng) is not wave for _ in range(300)
+    ]
     assert 0.2 < np.mean(shares) < 0.4
 
 
@@ -504,7 +513,7 @@ def test_A4_what_is_short_or_all_alike_is_speech() -> None:
 
 def test_without_a_share_of_quiet_no_chance_is_drawn() -> None:
     wave, rng = np.zeros(100, np.float32), np.random.default_rng(0)
-    assert cut_anew(wave, QUIET, rng) is wave
+    assert recrop_speech(wave, QUIET, rng) is wave
     assert rng.random() == np.random.default_rng(0).random()
 
 

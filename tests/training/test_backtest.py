@@ -11,7 +11,7 @@ import pytest
 
 from evaluation.metrics.churn_profit import Campaign
 from training.churn.backtest import MODEL, BacktestParams, backtest, days_to_examine
-from training.churn.foresight import known_on
+from training.churn.temporal_calibration import known_on
 from training.churn.train import ChurnTraining, ChurnTrainingError
 
 QUICK = ChurnTraining(

@@ -14,7 +14,7 @@ import pytest
 
 from models.asr.load import load
 from models.asr.nemo import restore
-from tests.speaking import a_manifest
+from tests.speech_helpers import a_manifest
 from training.asr.base import BaseTraining, sampler, train_base
 from training.asr.base_speech import (
     EVERY_NTH_SPEAKER,

@@ -12,7 +12,7 @@ from data.features.features import describe
 from models.churn.encoding import Encoder
 from models.churn.model import ChurnConfig, describe_columns
 from training.churn.additive import fit_additive
-from training.churn.foresight import foresee
+from training.churn.temporal_calibration import temporal_calibration
 
 MONTHS = [date(2025, month, 1) for month in range(1, 13)]
 DAY = MONTHS[8]  # two thirds into them
@@ -48,7 +48,7 @@ def foreseen(panel: pl.DataFrame, min_events: int = 10):
     def fit(network, rows):
         fit_additive(network, rows, ridge=1.0, mark_cost=0.1, steps=150)
 
-    return foresee(config, Encoder(columns), panel, fit, min_events, 0)
+    return temporal_calibration(config, Encoder(columns), panel, fit, min_events, 0)
 
 
 def test_C4_what_matters_less_than_it_did_cools_and_what_matters_as_much_does_not():

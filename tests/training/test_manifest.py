@@ -13,13 +13,13 @@ import pytest
 import soundfile
 
 from data.audio import AudioError
-from tests.speaking import a_manifest
+from tests.speech_helpers import a_manifest
 from training.asr.manifest import (
-    Account,
     Files,
     Joined,
     Limits,
     ManifestError,
+    ManifestReport,
     Speech,
     read_manifest,
 )
@@ -32,8 +32,8 @@ def encode(text: str) -> tuple[list[int], str]:
     return [LETTERS.find(letter) for letter in text], "".join(sorted(set(text) - set(LETTERS)))
 
 
-def taken(path: Path, limits: Limits = LIMITS, learn: bool = True) -> tuple[Speech, Account]:
-    account = Account(str(path))
+def taken(path: Path, limits: Limits = LIMITS, learn: bool = True) -> tuple[Speech, ManifestReport]:
+    account = ManifestReport(str(path))
     return read_manifest(path, encode, 0.02, limits, account, learn), account
 
 

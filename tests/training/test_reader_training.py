@@ -12,14 +12,22 @@ import pytest
 from data.labelling import SCHEME
 from evaluation.metrics.wer import character_errors
 from models.reader.model import Reader
-from models.reader.ngrams import grams, misheard, plain
-from tests.reading import SMALL, Unrecorded, a_message, a_reader, lessons
-from training.reader.train import Lesson, ReaderTraining, ReaderTrainingError, lesson, train
+from models.reader.ngrams import corrupt_characters, grams, plain
+from tests.reader_helpers import SMALL, Unrecorded, a_message, a_reader, lessons
+from training.reader.train import (
+    LabelledContacts,
+    ReaderTraining,
+    ReaderTrainingError,
+    labelled_contacts,
+    train,
+)
 
 TINY = replace(SMALL, bits=10, width=8, epochs=2, max_contacts=300)
 
 
-def learned(part: Lesson, folder: Path, params: ReaderTraining = TINY) -> tuple[dict, Reader]:
+def learned(
+    part: LabelledContacts, folder: Path, params: ReaderTraining = TINY
+) -> tuple[dict, Reader]:
     found = train(
         params, SCHEME, {"train": part, "valid": lessons()["valid"]}, folder, Unrecorded()
     )
@@ -64,11 +72,11 @@ def test_nothing_is_learned_where_the_rules_abstain():
     believed = pl.DataFrame(
         rows, schema=["contact_id", "label", "value", "probability", "origin"], orient="row"
     )
-    found = lesson(contacts, turns, believed, SCHEME)
+    found = labelled_contacts(contacts, turns, believed, SCHEME)
     assert found.mask.sum() == 1
     assert found.targets.sum() == pytest.approx(1.0)
     assert found.targets[0, SCHEME["reason"].index("billing")] == pytest.approx(0.8)
-    silent = lesson(contacts, turns.clear(), believed, SCHEME)
+    silent = labelled_contacts(contacts, turns.clear(), believed, SCHEME)
     assert len(silent) == 0
 
 
@@ -91,8 +99,8 @@ def test_probabilities_are_calibrated_to_the_beliefs_of_held_out_customers():
 def test_misheard_texts_go_wrong_at_their_own_rate_and_the_same_way_each_time():
     said = pl.Series(["my broadband has been down since monday and nobody could tell me why"] * 300)
     rates = np.repeat([0.0, 0.1, 0.4], 100)
-    heard = misheard(said, rates, np.random.default_rng(3))
-    assert heard.equals(misheard(said, rates, np.random.default_rng(3)))
+    heard = corrupt_characters(said, rates, np.random.default_rng(3))
+    assert heard.equals(corrupt_characters(said, rates, np.random.default_rng(3)))
     assert heard[:100].equals(said[:100])
     wrong = [
         np.mean(

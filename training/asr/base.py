@@ -13,13 +13,13 @@ import numpy as np
 from data.files import read_json, write_json, write_text
 from data.progress import Progress
 from data.text import ALPHABET
-from models.asr.nemo import nemo_asr, quiet
+from models.asr.nemo import nemo_asr, suppress_logs
 from models.asr.recognizer import Recognizer
 from training.asr.base_card import card, judge
 from training.asr.base_speech import corpus_of, prepare
 from training.asr.devices import Devices, kind_of
 from training.asr.finetune import save, wer
-from training.asr.fit import Fit, fit
+from training.asr.fit import LoopConfig, fit
 from training.asr.speech import SAMPLE_RATE_HZ, Augmentation
 
 REFINE_COOLDOWN = 0.8  # of the refining steps
@@ -124,7 +124,7 @@ def train_base(
     label = {character: number for number, character in enumerate(ALPHABET)}
     tokens = [[label[character] for character in text] for text in corpus.texts]
     held_out = [row for row in rows if row["held_out"]]
-    first = Fit(
+    first = LoopConfig(
         steps=params.steps,
         learning_rate=params.learning_rate,
         warmup_steps=params.warmup_steps,
@@ -148,7 +148,7 @@ def train_base(
     sample = corpus_of(held_out[:: max(1, len(held_out) // 300)], work_dir)
     batch_at, total = sampler(params, known), params.steps + params.refine_steps
 
-    def learn(settings: Fit, folder: Path, done: int) -> dict[str, Any]:
+    def learn(settings: LoopConfig, folder: Path, done: int) -> dict[str, Any]:
         """What `fit` returns of one of the two trainings, before which `done` of all steps were made."""
 
         def report(step: int, metrics: dict[str, float]) -> None:
@@ -257,7 +257,7 @@ def network(params: BaseTraining) -> Any:
         },
     }
     torch.manual_seed(params.seed)
-    with quiet():
+    with suppress_logs():
         return models.EncDecCTCModel(OmegaConf.create(config))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from data.audio import AudioError
 from data.speech.transcripts import roles_of
-from evaluation.metrics.word_correctness import judged_words
+from evaluation.metrics.word_correctness import word_correctness
 
 if TYPE_CHECKING:
     from models.asr.segments import Segmentation
@@ -48,7 +48,7 @@ def calibrate(
         rows.append(call)
         heard.append(Transcript(" ".join(word.text for word in words), words, 0.0))
     try:
-        fitted = confidence.fit(*judged_words(rows, heard))
+        fitted = confidence.fit(*word_correctness(rows, heard))
     except confidence.CalibrationError as error:
         return {"calibrated": False, "says": str(error)}
     confidence.save(path, fitted)

@@ -21,12 +21,12 @@ from models.asr.nemo import NemoNetwork, fetch, restore
 from models.asr.recognizer import Recognizer
 from training.asr.batches import Pool, passes
 from training.asr.devices import Devices, kind_of, together
-from training.asr.fit import Fit, fit, weights_left, written
+from training.asr.fit import LoopConfig, fit, weights_left, written
 from training.asr.manifest import (
-    Account,
     Joined,
     Limits,
     ManifestError,
+    ManifestReport,
     Speech,
     read_manifest,
     texts_of,
@@ -134,7 +134,7 @@ def finetune(
         },
     )
 
-    held_out = Account(str(valid_manifest))
+    held_out = ManifestReport(str(valid_manifest))
     with (
         contextlib.nullcontext(devices)
         if devices
@@ -202,7 +202,7 @@ def finetune(
 
 def prepare(
     params: AsrTraining, base: str | Path, train_manifest: Path, work_dir: Path, rank: int = 0
-) -> tuple[Any, Speech, list[Account], list[Pool]]:
+) -> tuple[Any, Speech, list[ManifestReport], list[Pool]]:
     """The network with its labels, and all speech to train on: the main manifest first, then each extra one."""
     import torch
 
@@ -226,7 +226,7 @@ def prepare(
     tokenizer = work_dir / ("tokenizer" if not rank else f"tokenizer-{rank}")
     model = replace_vocabulary(model, params.vocabulary, params.vocabulary_size, texts, tokenizer)
     encode, step_s = encoder_of(model), NemoNetwork(model).step_s
-    accounts = [Account(str(path)) for path in manifests]
+    accounts = [ManifestReport(str(path)) for path in manifests]
     parts = [
         read_manifest(path, encode, step_s, _limits(params), account)
         for path, account in zip(manifests, accounts, strict=True)
@@ -253,10 +253,12 @@ def batches(params: AsrTraining, speech: Speech, pools: list[Pool]) -> Callable[
     )
 
 
-def fit_settings(params: AsrTraining) -> Fit:
+def fit_settings(params: AsrTraining) -> LoopConfig:
     """The part of the settings that the training loop follows."""
     known = asdict(params) | {"augmentation": params.augmentation}
-    return Fit(**{name: known[name] for name in Fit.__dataclass_fields__ if name in known})
+    return LoopConfig(
+        **{name: known[name] for name in LoopConfig.__dataclass_fields__ if name in known}
+    )
 
 
 def evaluate(path: Path, corpus: Any) -> float:

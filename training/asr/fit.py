@@ -17,11 +17,11 @@ from data.progress import Progress
 from training.asr.devices import Devices
 from training.asr.layers import rate_groups, set_learning
 from training.asr.losses import is_hybrid, loss_sum
-from training.asr.speech import Augmentation, augment, collate, cut_anew
+from training.asr.speech import Augmentation, augment, collate, recrop_speech
 
 
 @dataclass(frozen=True)
-class Fit:
+class LoopConfig:
     """How a network is fitted, whatever it is fitted to."""
 
     steps: int  # optimizer steps in all
@@ -57,7 +57,7 @@ class TrainingError(RuntimeError):
     """Training cannot go on. The message says where it stands and what to do."""
 
 
-def learning_rate(settings: Fit, step: int) -> float:
+def learning_rate(settings: LoopConfig, step: int) -> float:
     """The rate of step 0, 1, …: a ramp, a plateau and a ramp."""
     falling = max(1, int(settings.steps * settings.cooldown_share))
     rise = min(1.0, (step + 1) / max(1, settings.warmup_steps))
@@ -70,7 +70,7 @@ def fit(
     corpus: Waves,
     tokens: Sequence[Any],
     batch_at: Callable[[int], np.ndarray],
-    settings: Fit,
+    settings: LoopConfig,
     folder: Path,
     measure: Callable[[Any], float] | None = None,
     report: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
@@ -205,7 +205,7 @@ def _step(
     corpus: Waves,
     tokens: Sequence[Any],
     chosen: np.ndarray,
-    settings: Fit,
+    settings: LoopConfig,
     step: int,
     devices: Devices,
     state: dict[str, Any],
@@ -233,7 +233,7 @@ def _step(
             except AudioError as error:
                 state["unreadable"][str(i)] = str(error)
                 continue
-            waves.append(wave if clean else cut_anew(wave, settings.augmentation, rng))
+            waves.append(wave if clean else recrop_speech(wave, settings.augmentation, rng))
             own.append(tokens[i])
         if not waves:
             continue

@@ -29,7 +29,7 @@ class Limits:
 
 
 @dataclass
-class Account:
+class ManifestReport:
     """What became of a manifest's speech: hours given = hours used + hours skipped, each with its reason."""
 
     manifest: str
@@ -146,7 +146,12 @@ Encode = Callable[[str], tuple[list[int], str]]
 
 
 def read_manifest(
-    path: Path, encode: Encode, step_s: float, limits: Limits, account: Account, learn: bool = True
+    path: Path,
+    encode: Encode,
+    step_s: float,
+    limits: Limits,
+    account: ManifestReport,
+    learn: bool = True,
 ) -> Speech:
     """The utterances of a NeMo manifest in the order of its lines; `account` tells what was left out and why.
 
@@ -216,10 +221,10 @@ def read_manifest(
 
 def texts_of(path: Path) -> list[str]:
     """The text of each line of a manifest that has one. Raises ManifestError when the file cannot be read."""
-    return [text for _, _, text, _, _ in _rows(path, Account(str(path)))]
+    return [text for _, _, text, _, _ in _rows(path, ManifestReport(str(path)))]
 
 
-def _rows(path: Path, account: Account) -> Iterator[tuple[str, str, str, float, float]]:
+def _rows(path: Path, account: ManifestReport) -> Iterator[tuple[str, str, str, float, float]]:
     """(manifest:line, audio, text, offset_s, duration_s) of each line that is one."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")

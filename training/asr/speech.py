@@ -77,7 +77,7 @@ class Corpus(Utterances):
         return np.interp(at, np.arange(len(samples)), samples).astype(np.float32)
 
 
-def cut_anew(wave: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
+def recrop_speech(wave: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
     """`wave` (float32 [frames], 16 kHz), for its share only its speech, between noise as faint as its faint moments.
 
     Networks that normalise features over an utterance hear it otherwise when there is more quiet in it, or less.

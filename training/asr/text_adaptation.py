@@ -17,11 +17,11 @@ from data.progress import Progress
 from data.simulator.voice import Synthesizer, voices
 from data.text import normalise
 from evaluation.metrics.wer import corpus_wer, word_errors
-from models.asr.decoding import LANGUAGE, Decoding, heard_by, save, tune
+from models.asr.decoding import LANGUAGE, Decoding, log_probs_of, save, tune
 from models.asr.language import LanguageTraining, Text, learn
 from models.asr.nemo import restore
 from models.asr.recognizer import Recognizer
-from training.asr.manifest import Account, Limits, ManifestError, read_manifest
+from training.asr.manifest import Limits, ManifestError, ManifestReport, read_manifest
 from training.asr.speech import SAMPLE_RATE_HZ, telephone
 
 _TUNING = "adaptation.tuning"
@@ -122,7 +122,7 @@ def adapt(
         recognizer = Recognizer(restore(model))
         waves, said = _some_of(valid_manifest, params.tuning_s)
         steps = len(waves)
-        heard = heard_by(recognizer, waves, lambda done, _: progress(done, 2 * steps))
+        heard = log_probs_of(recognizer, waves, lambda done, _: progress(done, 2 * steps))
 
         def wrong(found: list[str]) -> float:
             return corpus_wer(
@@ -232,7 +232,7 @@ def _some_of(manifest: Path, most_s: float) -> tuple[list[np.ndarray], list[str]
     limits = Limits(shortest_s=0.0, longest_s=float("inf"), defect_share=1.0, in_memory_hours=0.0)
     try:
         corpus = read_manifest(
-            manifest, lambda text: ([], ""), 0.0, limits, Account(str(manifest)), False
+            manifest, lambda text: ([], ""), 0.0, limits, ManifestReport(str(manifest)), False
         ).corpus
     except ManifestError as error:
         raise ManifestError(f"{error} Or set {_TUNING} to false.") from error

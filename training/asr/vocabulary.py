@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data.text import ALPHABET
-from models.asr.nemo import nemo_asr, quiet
+from models.asr.nemo import nemo_asr, suppress_logs
 from models.asr.recognizer import Recognizer
 from training.asr.losses import is_hybrid
 
@@ -31,7 +31,7 @@ def replace_vocabulary(model: Any, kind: str, size: int, texts: Sequence[str], f
         return model
     if kind == "bpe":
         _learn_pieces(texts, size, folder)
-    with quiet():
+    with suppress_logs():
         if kind == "characters" and getattr(model, "tokenizer", None) is None:
             model.change_vocabulary(list(ALPHABET))
             return model

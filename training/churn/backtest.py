@@ -19,7 +19,7 @@ from data.progress import Progress
 from evaluation.metrics.bootstrap import Interval, paired_difference
 from evaluation.metrics.churn import both_seen, churn_metrics, per_unit, risk_columns
 from evaluation.metrics.churn_profit import Campaign
-from training.churn.foresight import known_on
+from training.churn.temporal_calibration import known_on
 from training.churn.train import ChurnTraining, ChurnTrainingError, train
 
 OUTCOME = ("customer_id", "as_of", "event", "time_days")

@@ -33,7 +33,7 @@ def check(limits: Limits, parts: dict[str, pl.DataFrame]) -> bool:
                 f"churn: no customer with a known outcome is in {name}. Raise splits.{name}_share."
             )
     part = parts["train"]
-    customers, left = part["customer_id"].n_unique(), leavers(part)
+    customers, left = part["customer_id"].n_unique(), n_churners(part)
     if left == 0 or part["event"].all():
         every = "nobody" if left == 0 else "everybody"
         raise ChurnTrainingError(
@@ -83,7 +83,7 @@ def leaks(part: pl.DataFrame, names: Sequence[str], limit: float) -> list[tuple[
     return sorted((one for one in found if one[1] > limit), key=lambda one: (-one[1], one[0]))
 
 
-def followed(part: pl.DataFrame, horizons_days: Sequence[int]) -> tuple[int, ...]:
+def observed_horizons(part: pl.DataFrame, horizons_days: Sequence[int]) -> tuple[int, ...]:
     """The horizons by which some had left and some had stayed; about the others `part` says nothing.
 
     Raises ChurnTrainingError when none is left.
@@ -97,7 +97,9 @@ def followed(part: pl.DataFrame, horizons_days: Sequence[int]) -> tuple[int, ...
     return found
 
 
-def affordable(declared: Sequence[Feature], left: int, leavers_per_feature: int) -> list[Feature]:
+def supported_features(
+    declared: Sequence[Feature], left: int, leavers_per_feature: int
+) -> list[Feature]:
     """All features where enough customers left to learn from, else those that no other one stands for.
 
     The rule of events per variable (Peduzzi et al., 1996), generous with 10 and safe with 20, for every weight: with
@@ -108,6 +110,6 @@ def affordable(declared: Sequence[Feature], left: int, leavers_per_feature: int)
     return [feature for feature in declared if not feature.detail] or list(declared)
 
 
-def leavers(part: pl.DataFrame) -> int:
+def n_churners(part: pl.DataFrame) -> int:
     """Customers who left."""
     return part.filter(pl.col("event"))["customer_id"].n_unique()

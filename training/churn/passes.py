@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class Learning(Protocol):
+class TrainingSettings(Protocol):
     """The settings of churn training that passes follow."""
 
     @property
@@ -43,7 +43,7 @@ def learn(
     network: torch.nn.Module,
     rows: Rows,
     valid: Rows,
-    params: Learning,
+    params: TrainingSettings,
     path: Path,
     fingerprint: str,
     begin: Callable[[], None],
@@ -92,7 +92,7 @@ def learn(
 def repeat(
     network: torch.nn.Module,
     rows: Rows,
-    params: Learning,
+    params: TrainingSettings,
     passes: int,
     progress: Progress,
 ) -> None:
@@ -103,7 +103,7 @@ def repeat(
         progress(params.epochs - passes + epoch + 1, params.epochs)
 
 
-def _optimizer(network: torch.nn.Module, params: Learning) -> torch.optim.Optimizer:
+def _optimizer(network: torch.nn.Module, params: TrainingSettings) -> torch.optim.Optimizer:
     """AdamW; weights decay, biases and the members' scalings do not."""
     import torch
 
@@ -122,7 +122,7 @@ def _one_pass(
     network: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     rows: Rows,
-    params: Learning,
+    params: TrainingSettings,
     epoch: int,
 ) -> float:
     """One pass over the rows. Its randomness depends on seed and epoch alone, so a resumed training repeats it."""

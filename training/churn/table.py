@@ -138,10 +138,10 @@ def suspect_rows(predictions: pl.DataFrame) -> tuple[pl.DataFrame, float]:
 
     `predictions` are out of fold: customer_id, event, risk. Returns customer_id, given, suggested, risk, margin.
     """
-    from evaluation.suspects import suspects
+    from evaluation.label_issues import label_issues
 
     risk, given = predictions["risk"].to_numpy(), predictions["event"].to_numpy().astype(np.int64)
-    found = suspects(given, np.column_stack([1 - risk, risk]))
+    found = label_issues(given, np.column_stack([1 - risk, risk]))
     listed = predictions[found.rows.tolist()].select(
         "customer_id", pl.col("event").alias("given"), "risk"
     )

@@ -10,7 +10,7 @@ import numpy as np
 from data.progress import Progress
 from training.churn.boosting import Boosting, Grown, grow
 from training.churn.likelihood import Rows, calibrate, ensemble_loss
-from training.churn.passes import Learning, repeat
+from training.churn.passes import TrainingSettings, repeat
 
 if TYPE_CHECKING:
     from models.churn.hazard import ChurnConfig
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SHARE_SPREAD = 0.15  # of the trees' share around one half, a priori: a few hundred valid rows cannot tell it well
 
 
-class TableLearning(Learning, Protocol):
+class TableLearning(TrainingSettings, Protocol):
     """The settings of churn training that matter here."""
 
     @property

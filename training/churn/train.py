@@ -23,11 +23,11 @@ from data.progress import Progress
 from training.churn.boosting import Boosting
 from training.churn.learnable import (
     ChurnTrainingError,
-    affordable,
     check,
-    followed,
-    leavers,
+    n_churners,
+    observed_horizons,
     refuse_leaks,
+    supported_features,
 )
 from training.churn.likelihood import (
     Rows,
@@ -146,8 +146,8 @@ def train(
     )
     from models.churn.tabular import TableNetwork
     from training.churn.additive import fit_additive
-    from training.churn.foresight import foresee
     from training.churn.tabular import blend, refit
+    from training.churn.temporal_calibration import temporal_calibration
 
     rows = features.filter(
         pl.col("event").is_not_null() & (pl.col("time_days").is_null() | (pl.col("time_days") > 0))
@@ -161,13 +161,13 @@ def train(
         describe(name, "categorical" if rows.schema[name] == pl.String else "numeric")
         for name in names
     ]
-    declared = affordable(declared, leavers(parts["train"]), params.leavers_per_feature)
+    declared = supported_features(declared, n_churners(parts["train"]), params.leavers_per_feature)
     columns = describe_columns(parts["train"], declared, params.bins)
     if not columns:
         raise ChurnTrainingError(
             "churn: no feature varies between the training rows. Deliver contacts or attributes."
         )
-    horizons = followed(parts["train"], params.horizons_days) if dated else ()
+    horizons = observed_horizons(parts["train"], params.horizons_days) if dated else ()
     config = ChurnConfig(
         columns,
         horizons,
@@ -217,7 +217,7 @@ def train(
         ):
             network.silence()
         kept_loss = ensemble_loss(network, encoded["valid"])
-        ahead = foresee(
+        ahead = temporal_calibration(
             config,
             encoder,
             rows.filter(pl.col("split") != "test"),
@@ -257,7 +257,7 @@ def train(
         **found,
         "rows": {name: part.height for name, part in parts.items()},
         "customers": {name: part["customer_id"].n_unique() for name, part in parts.items()},
-        "events": {name: leavers(part) for name, part in parts.items()},
+        "events": {name: n_churners(part) for name, part in parts.items()},
         "features": len(columns),
         "features_left_out": sorted(set(names) - kept),
         "horizons_days": list(horizons),

@@ -64,7 +64,7 @@ class ReaderTraining:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class LabelledContacts:
     """Texts with targets [contacts, values of all labels] and which labels are known, `mask` [contacts, labels]."""
 
     contacts: pl.DataFrame
@@ -75,19 +75,19 @@ class Lesson:
     def __len__(self) -> int:
         return self.contacts.height
 
-    def of(self, chosen: np.ndarray) -> Lesson:
+    def of(self, chosen: np.ndarray) -> LabelledContacts:
         """The contacts numbered `chosen`."""
         contacts = self.contacts[chosen.tolist()]
         turns = self.turns.join(contacts, on="contact_id", how="semi")
-        return Lesson(contacts, turns, self.targets[chosen], self.mask[chosen])
+        return LabelledContacts(contacts, turns, self.targets[chosen], self.mask[chosen])
 
 
-def lesson(
+def labelled_contacts(
     contacts: pl.DataFrame,
     turns: pl.DataFrame,
     beliefs: pl.DataFrame,
     labels: Mapping[str, tuple[str, ...]],
-) -> Lesson:
+) -> LabelledContacts:
     """The contacts that have turns, with what `beliefs` (contact_id, label, value, probability) says of each."""
     read = contacts.join(
         turns.select("contact_id").unique(), on="contact_id", how="semi", maintain_order="left"
@@ -107,13 +107,13 @@ def lesson(
             rows = part["row"].to_numpy()
             targets[rows, places[name, value]] = part["probability"].to_numpy()
             mask[rows, of_label[name]] = 1
-    return Lesson(read, turns.join(read, on="contact_id", how="semi"), targets, mask)
+    return LabelledContacts(read, turns.join(read, on="contact_id", how="semi"), targets, mask)
 
 
 def train(
     params: ReaderTraining,
     labels: Mapping[str, tuple[str, ...]],
-    lessons: Mapping[str, Lesson],
+    lessons: Mapping[str, LabelledContacts],
     work_dir: Path,
     run: Run,
     progress: Progress = lambda done, total: None,
@@ -190,11 +190,11 @@ def train(
 
 def _misheard(turns: pl.DataFrame, most: float, rng: np.random.Generator) -> pl.DataFrame:
     """The turns as a recogniser may have heard them, each contact with an error rate of its own."""
-    from models.reader.ngrams import misheard, plain
+    from models.reader.ngrams import corrupt_characters, plain
 
     ids = turns["contact_id"].rank("dense").to_numpy().astype(int) - 1
     rates = rng.uniform(0, most, ids.max(initial=-1) + 1)[ids]
-    return turns.with_columns(misheard(plain(turns["text"]), rates, rng).alias("text"))
+    return turns.with_columns(corrupt_characters(plain(turns["text"]), rates, rng).alias("text"))
 
 
 def _one_pass(
@@ -256,7 +256,9 @@ def _logits(network: ReaderNetwork, texts: Texts) -> torch.Tensor:
     return torch.cat(parts).clone()
 
 
-def _calibrated(config: ReaderConfig, logits: torch.Tensor, valid: Lesson) -> ReaderConfig:
+def _calibrated(
+    config: ReaderConfig, logits: torch.Tensor, valid: LabelledContacts
+) -> ReaderConfig:
     """A temperature a label (Guo et al. 2017, arXiv 1706.04599) and a bias a value, the likeliest on `valid`."""
     import torch
 

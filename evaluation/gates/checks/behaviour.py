@@ -1,7 +1,7 @@
 """What must not matter does not, and what must matter points the right way."""
 
 from evaluation.gates import examples
-from evaluation.gates.evidence import Check, Evidence, Look
+from evaluation.gates.evidence import Check, Evidence, Measurement
 
 NAME = "behaviour"
 PROMISE = "The candidate passes its behaviour tests: invariance and direction."
@@ -29,10 +29,10 @@ def check(evidence: Evidence) -> Check:
     for name, limit in limits.items():
         probe = made.get(name)
         if probe is None:
-            looks.append(Look(name, "no_evidence", threshold=limit))
+            looks.append(Measurement(name, "no_evidence", threshold=limit))
             continue
         looks.append(
-            Look(
+            Measurement(
                 name,
                 "pass" if probe.keeps(limit) else "fail",
                 probe.value,

@@ -6,7 +6,7 @@ from dataclasses import replace
 import polars as pl
 
 from evaluation.gates import examples
-from evaluation.gates.evidence import Check, Evidence, Look, Verdict
+from evaluation.gates.evidence import Check, Evidence, Measurement, Verdict
 from evaluation.gates.params import ChurnGate
 from evaluation.metrics.bootstrap import holm, paired_p, ratio_of_sums
 from evaluation.scorecard import Scorecard
@@ -49,7 +49,7 @@ def check(evidence: Evidence) -> Check:
             "no_evidence" if low is None else "fail" if high < lowest or low > highest else "pass"
         )
         threshold = lowest if found["value"] < (1 if kind == "slope" else 0) else highest
-        looks.append(Look(what, verdict, found["value"], low, high, threshold))
+        looks.append(Measurement(what, verdict, found["value"], low, high, threshold))
     wanted = {
         f"calibration_{kind}{horizon}"
         for kind in ("slope", "intercept")
@@ -87,9 +87,9 @@ def check(evidence: Evidence) -> Check:
     )
 
 
-def _slices(card: Scorecard, params: ChurnGate, seed: int) -> list[Look]:
+def _slices(card: Scorecard, params: ChurnGate, seed: int) -> list[Measurement]:
     """Mean risk minus share that left in each slice and horizon that has enough customers."""
-    looks: list[Look] = []
+    looks: list[Measurement] = []
     ps: list[float] = []
     for what, part, suffix in _parts(card, params.min_slice_clusters):
         weight, cluster = part[f"weight{suffix}"].to_numpy(), part["cluster"].to_numpy()
@@ -103,10 +103,10 @@ def _slices(card: Scorecard, params: ChurnGate, seed: int) -> list[Look]:
         ps.append(min(1.0, 2 * min(over, under)))
         threshold = params.max_slice_gap if gap.value > 0 else -params.max_slice_gap
         looks.append(
-            Look(what, "pass", gap.value, gap.low, gap.high, threshold, None, gap.clusters)
+            Measurement(what, "pass", gap.value, gap.low, gap.high, threshold, None, gap.clusters)
         )
     return [
-        Look(
+        Measurement(
             look.what,
             "fail" if p <= params.slice_alpha else "pass",
             look.estimate,

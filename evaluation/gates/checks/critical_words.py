@@ -1,7 +1,7 @@
 """Amounts, names, "cancel" and "not" weigh more than other words: no class of them may be heard worse."""
 
 from evaluation.gates import examples
-from evaluation.gates.evidence import Check, Evidence, Look, Verdict
+from evaluation.gates.evidence import Check, Evidence, Measurement, Verdict
 from evaluation.metrics.bootstrap import holm
 from evaluation.scorecard import gain
 from evaluation.slices import loss_p
@@ -39,7 +39,7 @@ def check(evidence: Evidence) -> Check:
     ps = [loss_p(candidate, reference, name, evidence.seed) for name in metrics]
     adjusted = holm([1.0 if p is None else p for p in ps])
     looks = [
-        Look(
+        Measurement(
             name.removeprefix(PREFIX),
             "no_evidence"
             if p is None

@@ -4,7 +4,7 @@ from functools import partial
 
 from evaluation.gates import examples
 from evaluation.gates.evidence import Check, Evidence
-from evaluation.gates.noworse import no_worse, together
+from evaluation.gates.non_inferiority import non_inferiority, together
 
 NAME = "downstream"
 PROMISE = "What reads the text (labels, frictions, churn risk) reads it no worse than the reference's text."
@@ -50,7 +50,7 @@ def check(evidence: Evidence) -> Check:
         said = ""
     names = {"brier": "Brier score of churn"}
     looks = [
-        no_worse(
+        non_inferiority(
             two.candidate,
             two.reference,
             name,
@@ -68,7 +68,7 @@ def check(evidence: Evidence) -> Check:
             same_test=True,
         )
         looks.append(
-            no_worse(
+            non_inferiority(
                 reader.candidate,
                 reader.reference,
                 "reading_errors",

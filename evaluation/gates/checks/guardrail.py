@@ -2,7 +2,7 @@
 
 from evaluation.gates import examples
 from evaluation.gates.evidence import Check, Evidence
-from evaluation.gates.noworse import no_worse, together
+from evaluation.gates.non_inferiority import non_inferiority, together
 
 NAME = "guardrail"
 PROMISE = "On general speech the candidate is no worse than the reference by more than a limit."
@@ -17,7 +17,7 @@ def check(evidence: Evidence) -> Check:
     """The loss on the guardrail set has to be surely below `max_guardrail_loss`."""
     params = evidence.asr
     beside = evidence.second("guardrail", "Nobody scored general speech. Name a guardrail set.")
-    look = no_worse(
+    look = non_inferiority(
         beside.candidate,
         beside.reference,
         params.metric,

@@ -2,7 +2,7 @@
 
 from evaluation.gates import examples
 from evaluation.gates.evidence import Check, Evidence
-from evaluation.gates.noworse import no_worse, together
+from evaluation.gates.non_inferiority import non_inferiority, together
 
 NAME = "long_horizon"
 PROMISE = "The candidate is no worse at any long horizon, whatever it gains at short ones."
@@ -40,7 +40,7 @@ def check(evidence: Evidence) -> Check:
             NAME, "no_evidence", f"No outcome from {params.long_horizon_days} days on has matured."
         )
     looks = [
-        no_worse(
+        non_inferiority(
             candidate,
             reference,
             f"brier_{day}",

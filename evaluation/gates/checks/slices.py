@@ -3,7 +3,7 @@
 from functools import partial
 
 from evaluation.gates import examples
-from evaluation.gates.evidence import Check, Evidence, Look, Verdict
+from evaluation.gates.evidence import Check, Evidence, Measurement, Verdict
 from evaluation.slices import slice_gains
 
 NAME = "slices"
@@ -36,7 +36,7 @@ def check(evidence: Evidence) -> Check:
         )
         gain = one.gain
         looks.append(
-            Look(
+            Measurement(
                 f"{one.by} {one.value}",
                 verdict,
                 gain.value,

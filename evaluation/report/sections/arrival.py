@@ -10,11 +10,11 @@ import polars as pl
 
 from data.records import CHANNELS, TABLES
 from data.splits import SPLITS
-from evaluation.report.artefacts import NotThere, Shelf
+from evaluation.report.artefacts import ArtefactReader, MissingArtefactError
 from evaluation.report.formatting import several, title
 
 
-def came_in(shelf: Shelf) -> dict[str, Any]:
+def came_in(shelf: ArtefactReader) -> dict[str, Any]:
     """Contacts by channel with customers and hours; rows added, changed and unchanged in this run."""
     summary = shelf.json("ingest.json", "ingest")
     contacts, recordings, turns = (
@@ -63,13 +63,15 @@ def came_in(shelf: Shelf) -> dict[str, Any]:
     }
 
 
-def refused(shelf: Shelf) -> dict[str, Any]:
+def refused(shelf: ArtefactReader) -> dict[str, Any]:
     """Every reason for which something stands in quarantine, with how much and one example.
 
     Refused audio that cannot be read has no length; its hours are None. `groups` fall by number.
     """
     if not shelf.has("ingest.json"):
-        raise NotThere("The step “ingest” has not run: nothing has been taken in or refused yet.")
+        raise MissingArtefactError(
+            "The step “ingest” has not run: nothing has been taken in or refused yet."
+        )
     checked = shelf.json_or_none("validate.json")
     if checked is None:
         shelf.notes.append(
@@ -122,7 +124,7 @@ def refused(shelf: Shelf) -> dict[str, Any]:
     }
 
 
-def version(shelf: Shelf) -> dict[str, Any]:
+def version(shelf: ArtefactReader) -> dict[str, Any]:
     """The DatasetVersion the run saw, and how split.json divided it."""
     made = shelf.json("version.json", "version")
     split = shelf.json_or_none("split.json") or {}
@@ -140,7 +142,7 @@ def _seconds(lines: list[dict[str, Any]]) -> float | None:
     return sum(known) if known else None
 
 
-def _rows(shelf: Shelf) -> list[dict[str, Any]]:
+def _rows(shelf: ArtefactReader) -> list[dict[str, Any]]:
     tables = shelf.json("validate.json", "validate").get("tables", {})
     return [{"name": name, **counts} for name, counts in tables.items()]
 

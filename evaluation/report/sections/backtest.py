@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from evaluation.report.artefacts import Shelf
+from evaluation.report.artefacts import ArtefactReader
 from evaluation.report.sections.people import horizon, nearest
 
 COLUMNS = {
@@ -15,7 +15,7 @@ COLUMNS = {
 }
 
 
-def backtest(shelf: Shelf, horizons_days: tuple[int, ...]) -> list[dict[str, Any]]:
+def backtest(shelf: ArtefactReader, horizons_days: tuple[int, ...]) -> list[dict[str, Any]]:
     """A table a horizon that is drawn, with a row a fold and one of all folds; empty where nobody has run backtests.
 
     A figure is that of the network; beside it stand its gains in Brier score over simple models trained likewise.

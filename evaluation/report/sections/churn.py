@@ -10,9 +10,9 @@ import polars as pl
 from evaluation.metrics.bootstrap import ratio_of_sums
 from evaluation.metrics.churn import known_by, risk_columns
 from evaluation.report import charts
-from evaluation.report.artefacts import NotThere, Shelf
+from evaluation.report.artefacts import ArtefactReader, MissingArtefactError
 from evaluation.report.formatting import sentence, several, share, title
-from evaluation.report.sections.hearing import card
+from evaluation.report.sections.asr import card
 from evaluation.report.sections.people import horizon, nearest, scores
 from evaluation.scorecard import Estimate, Scorecard, ScorecardError, gain
 
@@ -40,14 +40,14 @@ GROUPS, POINTS, DRAWN = (
 )  # of the charts: groups of equal size, single points, share of points inside
 
 
-def churn(shelf: Shelf, horizons_days: tuple[int, ...], seed: int) -> dict[str, Any]:
+def churn(shelf: ArtefactReader, horizons_days: tuple[int, ...], seed: int) -> dict[str, Any]:
     """Brier score, log loss and AUC by horizon of every scorecard and baseline, and both kinds of calibration chart.
 
     Baselines are what the candidate's scorecard says of simple models on the same rows (`facts`), without intervals.
     """
     cards = _cards(shelf)
     if "candidate" not in cards:
-        raise NotThere(
+        raise MissingArtefactError(
             "The step “evaluate_churn” has not run: there is no scorecard of a churn network in the store."
         )
     candidate = cards["candidate"]
@@ -155,7 +155,7 @@ def _skill(candidate: Scorecard) -> dict[str, Any] | None:
     return {"models": models, "rows": rows}
 
 
-def _cards(shelf: Shelf) -> dict[str, Scorecard]:
+def _cards(shelf: ArtefactReader) -> dict[str, Scorecard]:
     """Every churn scorecard in the store by side: candidate and reference first."""
     folder = shelf.store / "scorecards"
     names = {path.stem.removeprefix("churn-") for path in folder.glob("churn-*.json")}
@@ -180,7 +180,7 @@ def _estimate(found: Estimate | None) -> dict[str, Any] | None:
 
 
 def _gain(
-    shelf: Shelf, candidate: Scorecard, other: Scorecard, metric: str, seed: int
+    shelf: ArtefactReader, candidate: Scorecard, other: Scorecard, metric: str, seed: int
 ) -> dict[str, Any] | None:
     try:
         found = gain(candidate, other, metric, seed)
@@ -190,7 +190,9 @@ def _gain(
     return {"value": found.value, "low": found.low, "high": found.high}
 
 
-def against_truth(shelf: Shelf, horizons_days: tuple[int, ...], seed: int) -> dict[str, Any] | None:
+def against_truth(
+    shelf: ArtefactReader, horizons_days: tuple[int, ...], seed: int
+) -> dict[str, Any] | None:
     """Predicted against true risk and the share of attainable Brier skill; None where there is no truth.
 
     The expected Brier score of p under the true risk q is E[q(1-q)] + E[(p-q)^2], so no outcome has to be drawn: the
@@ -262,7 +264,9 @@ def against_truth(shelf: Shelf, horizons_days: tuple[int, ...], seed: int) -> di
     }
 
 
-def calibration(shelf: Shelf, horizons_days: tuple[int, ...], seed: int) -> list[dict[str, Any]]:
+def calibration(
+    shelf: ArtefactReader, horizons_days: tuple[int, ...], seed: int
+) -> list[dict[str, Any]]:
     """Predicted risk against the share that really left, in groups of equal size; empty without test predictions."""
     found = shelf.table_or_none(PREDICTIONS)
     if found is None:
@@ -295,7 +299,7 @@ def calibration(shelf: Shelf, horizons_days: tuple[int, ...], seed: int) -> list
     return pictures
 
 
-def _predictions(shelf: Shelf) -> tuple[pl.DataFrame, bool, str] | None:
+def _predictions(shelf: ArtefactReader) -> tuple[pl.DataFrame, bool, str] | None:
     """Predictions to hold against the truth, whether they are of held-out customers only, and which file they are."""
     tested = shelf.table_or_none(PREDICTIONS)
     if tested is not None:

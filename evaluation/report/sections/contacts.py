@@ -8,14 +8,14 @@ from typing import Any
 import polars as pl
 
 from data.features.features import FRICTIONS
-from evaluation.experience.worth_hearing import marks, plain_mark
-from evaluation.report.artefacts import Shelf
+from evaluation.experience.monitoring_plan import contact_features, plain_mark
+from evaluation.report.artefacts import ArtefactReader
 from evaluation.report.formatting import title
 
 LIKELY = 0.5  # a mark counts as there from this probability on
 
 
-def about(shelf: Shelf) -> dict[str, Any]:
+def about(shelf: ArtefactReader) -> dict[str, Any]:
     """Shares of contacts a reason, friction mark, sentiment and barrier, with the truth beside them where there is one;
     and what label.json says of the labelling functions."""
     labels = shelf.table("labels.parquet", "label")
@@ -23,7 +23,7 @@ def about(shelf: Shelf) -> dict[str, Any]:
     truth = shelf.true("contacts.parquet")
     if truth is not None:
         truth = truth.join(labels.select("contact_id").unique(), on="contact_id", how="semi")
-    troubled = marks(labels).filter(
+    troubled = contact_features(labels).filter(
         pl.col("mark").str.starts_with("friction_") & (pl.col("p") >= LIKELY)
     )
     return {
@@ -65,7 +65,7 @@ def _frictions(labels: pl.DataFrame, truth: pl.DataFrame | None) -> list[dict[st
     """Share of contacts on which each mark is likely."""
     found = {
         mark: (count, count / contacts)
-        for mark, count, contacts in marks(labels)
+        for mark, count, contacts in contact_features(labels)
         .filter(pl.col("mark").str.starts_with("friction_"))
         .group_by("mark")
         .agg((pl.col("p") >= LIKELY).sum().alias("count"), pl.len().alias("contacts"))

@@ -7,10 +7,10 @@ from typing import Any
 import polars as pl
 
 from evaluation.metrics.churn import risk_columns
-from evaluation.report.artefacts import NotThere, Shelf
+from evaluation.report.artefacts import ArtefactReader, MissingArtefactError
 
 
-def scores(shelf: Shelf) -> pl.DataFrame:
+def scores(shelf: ArtefactReader) -> pl.DataFrame:
     """The newest score of each customer: customer_id, as_of, risk columns, whatever else the step wrote."""
     found = shelf.table("scores.parquet", "score")
     if "as_of" in found.columns:
@@ -31,12 +31,12 @@ def horizon(column: str) -> int | None:
     return int(column.removeprefix("risk_")) if column != "risk" else None
 
 
-def at_risk(shelf: Shelf, most: int, horizon_days: int) -> dict[str, Any]:
+def at_risk(shelf: ArtefactReader, most: int, horizon_days: int) -> dict[str, Any]:
     """The `most` customers with the highest risk, each horizon's expected number of leavers, and who serves."""
     found = scores(shelf)
     columns = risk_columns(found)
     if not columns:
-        raise NotThere("No churn model is in office, so nobody was scored.")
+        raise MissingArtefactError("No churn model is in office, so nobody was scored.")
     ranking = nearest(columns, horizon_days)
     top = found.sort([ranking, "customer_id"], descending=[True, False]).head(most)
     reasons, names = shelf.table_or_none("reasons.parquet"), _customers(shelf)
@@ -70,7 +70,7 @@ def at_risk(shelf: Shelf, most: int, horizon_days: int) -> dict[str, Any]:
     }
 
 
-def _in_office(shelf: Shelf) -> str | None:
+def _in_office(shelf: ArtefactReader) -> str | None:
     """The model that scored: the candidate if it was accepted, else the one it failed to beat."""
     decided = shelf.json_or_none("decide_churn.json")
     if decided is None:
@@ -80,7 +80,7 @@ def _in_office(shelf: Shelf) -> str | None:
     return str(decided["reference"]["model"])
 
 
-def _customers(shelf: Shelf) -> dict[str, dict[str, Any]]:
+def _customers(shelf: ArtefactReader) -> dict[str, dict[str, Any]]:
     return {row["customer_id"]: row for row in shelf.records("customers").iter_rows(named=True)}
 
 

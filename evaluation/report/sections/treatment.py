@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from evaluation.churn.treatment import POLICIES, compare_with_truth
-from evaluation.report.artefacts import Shelf
+from evaluation.report.artefacts import ArtefactReader
 from models.churn.treatment import TreatmentParams
 
 NAMES = {
@@ -18,7 +18,7 @@ NAMES = {
 }
 
 
-def treatment(shelf: Shelf, most: int) -> dict[str, Any]:
+def treatment(shelf: ArtefactReader, most: int) -> dict[str, Any]:
     """Policies at equal budget on the log, the same in truth where there is one, and the first `most` to treat."""
     told = shelf.json("treat.json", "treat")
     rows = shelf.table("treatments.parquet", "treat")
@@ -38,7 +38,9 @@ def treatment(shelf: Shelf, most: int) -> dict[str, Any]:
     }
 
 
-def _truth(shelf: Shelf, rows: pl.DataFrame, told: dict[str, Any]) -> list[dict[str, Any]] | None:
+def _truth(
+    shelf: ArtefactReader, rows: pl.DataFrame, told: dict[str, Any]
+) -> list[dict[str, Any]] | None:
     """What each policy would keep and earn today; None where nobody knows, as in every real contact centre."""
     true, days = shelf.true("treatments.parquet"), told["horizon_days"]
     if true is None or told["basis"] != "uplift" or f"treated_{days}" not in true.columns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from evaluation.gates.record import read_decision
-from evaluation.report.artefacts import UNREADABLE, NotThere, Shelf
+from evaluation.report.artefacts import UNREADABLE, ArtefactReader, MissingArtefactError
 from evaluation.report.formatting import listing, title
 
 NAMES = {"asr": "Recogniser", "churn": "Churn network", "reader": "Contact reader"}
@@ -13,7 +13,7 @@ WANTED = ("name", "verdict", "summary", "page", "decided_by", "decided_at", "dec
 VERDICTS = {"pass": "passed", "fail": "failed", "no_evidence": "no evidence", "skipped": "skipped"}
 
 
-def verdicts(shelf: Shelf) -> list[dict[str, Any]]:
+def verdicts(shelf: ArtefactReader) -> list[dict[str, Any]]:
     """The newest decision about each kind of model. Older records are counted, not shown."""
     records = []
     for path in sorted((shelf.store / "decisions").rglob("*.json")):
@@ -25,7 +25,7 @@ def verdicts(shelf: Shelf) -> list[dict[str, Any]]:
         except UNREADABLE as error:
             shelf.notes.append(f"Decision {path.name} cannot be read: {error}")
     if not records:
-        raise NotThere(
+        raise MissingArtefactError(
             "The gate has not decided anything: there is no decision record in the store."
         )
     newest = []

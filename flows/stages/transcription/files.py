@@ -21,7 +21,7 @@ from data.speech.transcripts import (
     to_vtt,
 )
 from evaluation.experience.conversation import SIDES, Span, measure
-from flows.stages.transcription.workers import DIED, Ears, _ready, _spread
+from flows.stages.transcription.workers import DIED, TranscriberConfig, _ready, _spread
 from models.asr.call_pieces import pieces
 from models.asr.segments import Segment
 
@@ -45,7 +45,7 @@ FORMATS: dict[
 
 
 @dataclass(frozen=True)
-class Order:
+class TranscriptionJob:
     """One file to hear: where it lies, where its transcripts go (without suffix), and who is on which channel."""
 
     audio: Path
@@ -57,19 +57,23 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobResult:
     """What became of an order: done, kept (it was there already) or failed. `says` is the reason, or a remark."""
 
-    order: Order
+    order: TranscriptionJob
     state: str
     says: str = ""
     audio_s: float = 0.0
     words: int = 0
 
 
-def orders(
-    source: Path, out: Path, formats: Sequence[str], channels: Sequence[str], ears: Ears
-) -> list[Order]:
+def transcription_jobs(
+    source: Path,
+    out: Path,
+    formats: Sequence[str],
+    channels: Sequence[str],
+    ears: TranscriberConfig,
+) -> list[TranscriptionJob]:
     """An order for the file `source`, or for each audio file below it, longest first.
 
     Raises ValueError for a format nobody knows, roles that are not distinct, or where there is nothing to hear.
@@ -97,18 +101,20 @@ def orders(
         )
     root = source if source.is_dir() else source.parent
     stems = [path.relative_to(root).with_suffix("") for path in found]
-    count, stamp = Counter(stems), stamp_of(ears)
+    count, stamp = Counter(stems), model_stamp(ears)
     made = []
     for path, stem in zip(found, stems, strict=True):
         # Two files that differ in their suffix only keep it, so that neither writes over the other.
         place = path.relative_to(root) if count[stem] > 1 else stem
         made.append(
-            Order(path, out / place, place.as_posix(), tuple(formats), tuple(channels), stamp)
+            TranscriptionJob(
+                path, out / place, place.as_posix(), tuple(formats), tuple(channels), stamp
+            )
         )
     return sorted(made, key=lambda order: -order.audio.stat().st_size)
 
 
-def stamp_of(ears: Ears) -> str:
+def model_stamp(ears: TranscriberConfig) -> str:
     """Names what decides the words: the model, what lies beside it for decoding and calibration, the settings."""
     from data.files import file_sha256
     from models.asr import confidence, decoding
@@ -122,20 +128,22 @@ def stamp_of(ears: Ears) -> str:
     return hashlib.blake2b(json.dumps(known, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def transcribe_files(ears: Ears, wanted: Sequence[Order], jobs: int) -> Iterator[Outcome]:
+def transcribe_files(
+    ears: TranscriberConfig, wanted: Sequence[TranscriptionJob], jobs: int
+) -> Iterator[JobResult]:
     """Hears what is not there yet; an outcome for each order as it is reached. A file that fails stops no other."""
     waiting = []
     for order in wanted:
         kept = _kept(order)
         if kept and all(path.exists() for path in _written(order)):
-            yield Outcome(order, "kept", _remark(order, kept), kept.duration_s)
+            yield JobResult(order, "kept", _remark(order, kept), kept.duration_s)
         else:
             waiting.append(order)
     for (order,), outcome in _spread(_hear_file, [(order,) for order in waiting], ears, jobs):
-        yield outcome or Outcome(order, "failed", f"{order.audio}: {DIED}")
+        yield outcome or JobResult(order, "failed", f"{order.audio}: {DIED}")
 
 
-def _hear_file(order: Order) -> Outcome:
+def _hear_file(order: TranscriptionJob) -> JobResult:
     recognizer, ears = _ready()
     try:
         call = _kept(order)
@@ -160,16 +168,16 @@ def _hear_file(order: Order) -> Outcome:
             )
         _write(order, call)
     except (ValueError, OSError) as error:
-        return Outcome(order, "failed", str(error))
+        return JobResult(order, "failed", str(error))
     except (
         Exception
     ) as error:  # memory ran out, or a library met what it does not know: the other files go on
-        return Outcome(order, "failed", f"{order.audio}: {type(error).__name__}: {error}")
+        return JobResult(order, "failed", f"{order.audio}: {type(error).__name__}: {error}")
     words = sum(len(turn.words) for turn in call.turns)
-    return Outcome(order, "done", _remark(order, call), call.duration_s, words)
+    return JobResult(order, "done", _remark(order, call), call.duration_s, words)
 
 
-def _remark(order: Order, call: HeardCall) -> str:
+def _remark(order: TranscriptionJob, call: HeardCall) -> str:
     """What a person should know of a file in which no word was heard."""
     if call.turns:
         return ""
@@ -178,7 +186,7 @@ def _remark(order: Order, call: HeardCall) -> str:
     return f"{order.audio}: no word in it ({call.duration_s:.1f} s)."
 
 
-def _roles(order: Order, channels: int) -> dict[int, str]:
+def _roles(order: TranscriptionJob, channels: int) -> dict[int, str]:
     if channels == 1 and len(order.channels) > 1:
         return {0: "speaker"}  # both sides in one channel: nobody can say who is who
     if channels < len(order.channels):
@@ -188,7 +196,7 @@ def _roles(order: Order, channels: int) -> dict[int, str]:
     return dict(enumerate(order.channels))
 
 
-def _written(order: Order) -> list[Path]:
+def _written(order: TranscriptionJob) -> list[Path]:
     """The files of an order. The JSON is always among them and written last: it says that all is there."""
     return [
         _beside(order, suffix)
@@ -197,11 +205,11 @@ def _written(order: Order) -> list[Path]:
     ]
 
 
-def _beside(order: Order, suffix: str) -> Path:
+def _beside(order: TranscriptionJob, suffix: str) -> Path:
     return order.out.with_name(order.out.name + suffix)
 
 
-def _kept(order: Order) -> HeardCall | None:
+def _kept(order: TranscriptionJob) -> HeardCall | None:
     """What was heard in this very file with this very model before, if anything."""
     try:
         call = from_json(_beside(order, ".json").read_text(encoding="utf-8"))
@@ -214,7 +222,7 @@ def _kept(order: Order) -> HeardCall | None:
     return replace(call, name=order.name) if same and unchanged and newer else None
 
 
-def _write(order: Order, call: HeardCall) -> None:
+def _write(order: TranscriptionJob, call: HeardCall) -> None:
     for name, (suffix, make) in FORMATS.items():
         if name in (*order.formats, "json"):
             write_text(
@@ -222,7 +230,7 @@ def _write(order: Order, call: HeardCall) -> None:
             )
 
 
-def _cuts(order: Order, call: HeardCall) -> list[str]:
+def _cuts(order: TranscriptionJob, call: HeardCall) -> list[str]:
     """Writes each turn as 16 kHz mono WAV and names the files from where the manifest lies."""
     folder = _beside(order, ".cuts")
     folder.mkdir(parents=True, exist_ok=True)

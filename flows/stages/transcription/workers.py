@@ -34,7 +34,7 @@ DIED = (
 
 
 @dataclass(frozen=True)
-class Ears:
+class TranscriberConfig:
     """What a process needs to hear: the `.nemo`, where its export is kept (None: hear with NeMo), and the settings."""
 
     model: Path
@@ -42,8 +42,8 @@ class Ears:
     params: HearingParams
 
 
-def hear_all(
-    ears: Ears, recordings: pl.DataFrame, shards: Path, jobs: int, progress: Progress
+def transcribe_all(
+    ears: TranscriberConfig, recordings: pl.DataFrame, shards: Path, jobs: int, progress: Progress
 ) -> tuple[pl.DataFrame, bool]:
     """Every recording as turns (schema TURNS with origin asr, and `confidence`), in order of contact and time.
 
@@ -78,17 +78,17 @@ def hear_all(
     return pl.DataFrame(rows, schema=HEARD), _calibrated(ears)
 
 
-_hearing: tuple[Recognizer, Ears] | None = None
+_hearing: tuple[Recognizer, TranscriberConfig] | None = None
 
 
-def _begin(ears: Ears) -> None:
+def _begin(ears: TranscriberConfig) -> None:
     global _hearing
     from models.asr.load import load
 
     _hearing = (load(ears.model, ears.exports), ears)
 
 
-def _ready() -> tuple[Recognizer, Ears]:
+def _ready() -> tuple[Recognizer, TranscriberConfig]:
     if _hearing is None:
         raise RuntimeError(
             "this process was not told what to hear with. This is a fault of Keepline's."
@@ -104,7 +104,7 @@ def _hear_member(
     return recognizer.transcribe_file(content, roles, contact_id, ears.params.segmentation)
 
 
-def _calibrated(ears: Ears) -> bool:
+def _calibrated(ears: TranscriberConfig) -> bool:
     from models.asr.confidence import beside
 
     return beside(ears.model) is not None
@@ -116,7 +116,7 @@ def cores() -> int:
 
 
 @contextmanager
-def _processes(ears: Ears, count: int) -> Iterator[ProcessPoolExecutor]:
+def _processes(ears: TranscriberConfig, count: int) -> Iterator[ProcessPoolExecutor]:
     pool = ProcessPoolExecutor(count, get_context("spawn"), initializer=_begin, initargs=(ears,))
     try:
         yield pool
@@ -125,7 +125,10 @@ def _processes(ears: Ears, count: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _spread(
-    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], ears: Ears, jobs: int
+    function: Callable[..., Any],
+    tasks: Sequence[tuple[Any, ...]],
+    ears: TranscriberConfig,
+    jobs: int,
 ) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Each task with its result, as they come; in this process when one job is enough.
 

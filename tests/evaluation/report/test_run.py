@@ -20,7 +20,7 @@ import soundfile
 
 from data.files import read_json, read_tables, write_json, write_table
 from data.params import ParamsError, section
-from evaluation.experience.worth_hearing import WorthHearingParams
+from evaluation.experience.monitoring_plan import WorthHearingParams
 from evaluation.metrics.churn import attainable_skill
 from evaluation.report.formatting import count, plain, share
 from evaluation.report.run import ReportParams, write_report

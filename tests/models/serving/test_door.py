@@ -16,7 +16,7 @@ from models.serving.access import Access, AccessError, Rate, add_key
 from models.serving.app import Options, create_app
 from models.serving.loaded import Served
 from models.serving.telemetry import JsonLines
-from tests.serving import ROW, a_churn_bundle
+from tests.service_helpers import ROW, a_churn_bundle
 
 SECRET = "cancel my contract, said Wilhelmine"
 

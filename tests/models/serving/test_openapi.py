@@ -16,7 +16,7 @@ from models.serving.access import Access, add_key
 from models.serving.app import create_app
 from models.serving.loaded import Served
 from tests.mission.test_S5_no_pickle_no_tampering import FACTS, a_tar, honest
-from tests.serving import a_churn_bundle
+from tests.service_helpers import a_churn_bundle
 
 OPERATIONS = (
     "GET /healthz",

@@ -17,8 +17,8 @@ from models.registry.bundle import Bundle
 from models.serving.app import Options, create_app
 from models.serving.loaded import Served, from_registry
 from models.serving.smoke import smoke_test
-from tests.judging import NOW, Shop, a_decision
-from tests.serving import ROW, a_churn_bundle
+from tests.registry_helpers import NOW, Shop, a_decision
+from tests.service_helpers import ROW, a_churn_bundle
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from models.serving.loaded import Served
 from models.serving.questions import audible
 from models.serving.rollout import Rollout
 from models.serving.smoke import smoke_test
-from tests.serving import figure, until
-from tests.speaking import a_nemo
+from tests.service_helpers import figure, until
+from tests.speech_helpers import a_nemo
 
 RATE = 8000
 

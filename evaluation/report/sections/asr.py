@@ -8,14 +8,14 @@ import numpy as np
 import polars as pl
 
 from evaluation.report import charts
-from evaluation.report.artefacts import NotThere, Shelf
+from evaluation.report.artefacts import ArtefactReader, MissingArtefactError
 from evaluation.report.formatting import count, differences, sentence, title
 from evaluation.scorecard import Scorecard, ScorecardError, gain, load
 
 CARDS = ("scorecards/{kind}-{side}.json", "scorecards/{kind}/{side}.json")
 
 
-def card(shelf: Shelf, kind: str, side: str) -> Scorecard | None:
+def card(shelf: ArtefactReader, kind: str, side: str) -> Scorecard | None:
     """The scorecard of `side` (candidate, reference, …), or None."""
     for pattern in CARDS:
         path = shelf.store / pattern.format(kind=kind, side=side)
@@ -27,11 +27,11 @@ def card(shelf: Shelf, kind: str, side: str) -> Scorecard | None:
     return None
 
 
-def hearing(shelf: Shelf, examples: int, seed: int) -> dict[str, Any]:
+def asr(shelf: ArtefactReader, examples: int, seed: int) -> dict[str, Any]:
     """Both recognisers on the same test set. `examples` utterances are shown: improved, worsened, and by lot."""
     after, before = card(shelf, "asr", "candidate"), card(shelf, "asr", "reference")
     if after is None:
-        raise NotThere(
+        raise MissingArtefactError(
             "The step “evaluate_asr” has not run: there is no scorecard of a recogniser in the store."
         )
     if before is None:

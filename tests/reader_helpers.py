@@ -12,7 +12,7 @@ from data.labelling import SCHEME, label
 from data.simulator import SimulatorParams, simulate
 from data.sources import read
 from models.reader.model import Reader
-from training.reader.train import Lesson, ReaderTraining, lesson, train
+from training.reader.train import LabelledContacts, ReaderTraining, labelled_contacts, train
 
 SMALL = ReaderTraining(bits=14, width=32, epochs=8, batch_size=64, max_contacts=1200)
 
@@ -47,7 +47,7 @@ def beliefs() -> pl.DataFrame:
 
 
 @cache
-def lessons() -> dict[str, Lesson]:
+def lessons() -> dict[str, LabelledContacts]:
     """The centre's customers divided: six of ten to learn from, one to calibrate on, three held out."""
     contacts, turns, _ = a_centre()
     tenth = contacts["customer_id"].str.extract(r"(\d)$").cast(pl.Int64)
@@ -60,7 +60,7 @@ def lessons() -> dict[str, Lesson]:
     )
     divided = contacts.with_columns(side.to_series().alias("split"))
     return {
-        name: lesson(divided.filter(split=name), turns, beliefs(), SCHEME)
+        name: labelled_contacts(divided.filter(split=name), turns, beliefs(), SCHEME)
         for name in ("train", "valid", "test")
     }
 

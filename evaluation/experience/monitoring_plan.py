@@ -114,7 +114,7 @@ def worth_hearing(
     )
 
 
-def marks(labels: pl.DataFrame) -> pl.DataFrame:
+def contact_features(labels: pl.DataFrame) -> pl.DataFrame:
     """contact_id, mark (friction_… or sentiment_negative) and the probability that it is so."""
     friction = pl.col("label").str.starts_with("friction_")
     value = pl.col("value").str.to_lowercase()
@@ -152,7 +152,7 @@ def _valued(
         .otherwise(params.friction_weight)
     )
     trouble = (
-        marks(labels)
+        contact_features(labels)
         .sort("contact_id", "mark")
         .group_by("contact_id", maintain_order=True)
         .agg(

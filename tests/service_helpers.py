@@ -17,7 +17,7 @@ import uvicorn
 from data.features.features import Feature
 from models.churn.model import ChurnConfig, ChurnModel, describe_columns
 from models.registry.bundle import Bundle, write_bundle
-from tests.judging import NOW, Shop, a_decision
+from tests.registry_helpers import NOW, Shop, a_decision
 
 FEATURES = [
     Feature("contacts_30d", "contacts", "volume"),

@@ -13,7 +13,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Suspects:
+class LabelIssues:
     """`rows` [suspects] from the most suspect on, the class suggested for each and its margin over the given one (the
     difference of their probabilities, -1 to 1), and the joint distribution of given (first axis) and true class."""
 
@@ -28,7 +28,7 @@ class Suspects:
         return float(1 - np.trace(self.joint))
 
 
-def suspects(given: np.ndarray, probabilities: np.ndarray) -> Suspects:
+def label_issues(given: np.ndarray, probabilities: np.ndarray) -> LabelIssues:
     """Names the labels that are probably wrong, most suspect first.
 
     `given` int [rows] are class numbers, `probabilities` [rows, classes] come from models that did not train on the
@@ -71,7 +71,7 @@ def suspects(given: np.ndarray, probabilities: np.ndarray) -> Suspects:
                 ):  # never what the model itself would have labelled
                     found[row] = (j, float(margin[row]))
     rows = sorted(found, key=lambda row: (-found[row][1], row))
-    return Suspects(
+    return LabelIssues(
         np.array(rows, dtype=np.int64),
         np.array([found[row][0] for row in rows], dtype=np.int64),
         np.array([found[row][1] for row in rows]),

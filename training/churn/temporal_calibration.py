@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from training.churn.learnable import ChurnTrainingError, followed, leavers
+from training.churn.learnable import ChurnTrainingError, n_churners, observed_horizons
 from training.churn.likelihood import Rows, calibrate, encode
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ _PAST = 2 / 3  # of the as-of dates are learned from, the others foreseen
 
 
 @dataclass(frozen=True)
-class Foresight:
+class TemporalCalibration:
     """The temperature that a model of everything before `day` needed for everything from then on."""
 
     day: date
     temperature: float
-    leavers: int  # from that day on
+    n_churners: int  # from that day on
 
 
 def known_on(rows: pl.DataFrame, day: date, lead_days: int = 0) -> pl.DataFrame:
@@ -37,14 +37,14 @@ def known_on(rows: pl.DataFrame, day: date, lead_days: int = 0) -> pl.DataFrame:
     )
 
 
-def foresee(
+def temporal_calibration(
     config: ChurnConfig,
     encoder: Encoder,
     rows: pl.DataFrame,
     fit: Callable[[HazardNetwork, Rows], None],
     min_events: int,
     lead_days: int,
-) -> Foresight | None:
+) -> TemporalCalibration | None:
     """Fits a network to what was known of train two thirds into the as-of dates, and foresees the rest of them.
 
     `rows` are those of train and valid. The future is that of both, for it is the same customers that a model in use
@@ -58,13 +58,13 @@ def foresee(
         known_on(rows.filter(split="train"), day, lead_days),
         rows.filter(pl.col("as_of") >= day),
     )
-    if min(leavers(past), leavers(future)) < min_events:
+    if min(n_churners(past), n_churners(future)) < min_events:
         return None
     try:
-        horizons = followed(past, config.horizons_days)
+        horizons = observed_horizons(past, config.horizons_days)
     except ChurnTrainingError:
         return None
     network = HazardNetwork(replace(config, horizons_days=horizons))
     fit(network, encode(encoder, past, horizons))
     temperature, _ = calibrate(network, encode(encoder, future, horizons))
-    return Foresight(day, temperature, leavers(future))
+    return TemporalCalibration(day, temperature, n_churners(future))

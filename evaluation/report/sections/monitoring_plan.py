@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 
 from data.timeline import best_text
-from evaluation.experience.worth_hearing import RANDOM, WorthHearingParams, worth_hearing
+from evaluation.experience.monitoring_plan import RANDOM, WorthHearingParams, worth_hearing
 from evaluation.metrics.churn import risk_columns
 from evaluation.report import clips
-from evaluation.report.artefacts import NotThere, Shelf
+from evaluation.report.artefacts import ArtefactReader, MissingArtefactError
 from evaluation.report.formatting import several
 from evaluation.report.sections.people import horizon, nearest, scores
 
@@ -27,8 +27,8 @@ NO_RISKS = pl.DataFrame(schema={"customer_id": pl.String, "risk": pl.Float64})
 _BEFORE_S = 0.5  # a turn that begins this little before the clip still counts as in it
 
 
-def worth(
-    shelf: Shelf,
+def monitoring_plan(
+    shelf: ArtefactReader,
     params: WorthHearingParams,
     read_audio: ReadAudio | None,
     clip_s: float,
@@ -39,7 +39,7 @@ def worth(
     labels = shelf.table("labels.parquet", "label")
     recorded = contacts.join(recordings.select("contact_id"), on="contact_id", how="semi")
     if recorded.is_empty():
-        raise NotThere("No contact has a recording, so there is nothing to hear.")
+        raise MissingArtefactError("No contact has a recording, so there is nothing to hear.")
     risks, params = _risks(shelf, params)
     found = worth_hearing(recorded, labels, risks, params)
     rows, left, silent = [], audio_bytes, 0
@@ -84,11 +84,13 @@ def worth(
     return {"contacts": rows, "recorded": recorded.height, "params": params}
 
 
-def _risks(shelf: Shelf, params: WorthHearingParams) -> tuple[pl.DataFrame, WorthHearingParams]:
+def _risks(
+    shelf: ArtefactReader, params: WorthHearingParams
+) -> tuple[pl.DataFrame, WorthHearingParams]:
     """customer_id and risk by the horizon nearest to the one wanted; without scores everyone counts alike."""
     try:
         found = scores(shelf)
-    except NotThere as missing:
+    except MissingArtefactError as missing:
         shelf.notes.append(f"{missing} Contacts worth hearing were chosen without risks.")
         return NO_RISKS, params
     if not risk_columns(found):
@@ -103,7 +105,7 @@ def _risks(shelf: Shelf, params: WorthHearingParams) -> tuple[pl.DataFrame, Wort
 
 
 def _clip(
-    shelf: Shelf, contact_id: str, read_audio: ReadAudio, start_s: float, clip_s: float
+    shelf: ArtefactReader, contact_id: str, read_audio: ReadAudio, start_s: float, clip_s: float
 ) -> clips.Clip | None:
     """A recording that cannot be read costs its clip, not the page."""
     try:
@@ -114,7 +116,9 @@ def _clip(
         return None
 
 
-def _said(shelf: Shelf, contact_ids: list[str]) -> dict[str, tuple[list[dict[str, Any]], str]]:
+def _said(
+    shelf: ArtefactReader, contact_ids: list[str]
+) -> dict[str, tuple[list[dict[str, Any]], str]]:
     """contact_id → its turns and their origin: a person's transcript where there is one, else the recogniser's."""
     tables = [shelf.records("turns"), shelf.table_or_none("transcripts.parquet")]
     found: dict[str, tuple[list[dict[str, Any]], str]] = {}

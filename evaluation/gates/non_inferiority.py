@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evaluation.gates.evidence import Check, Look, Verdict
+from evaluation.gates.evidence import Check, Measurement, Verdict
 from evaluation.scorecard import Scorecard, gain
 
 
-def no_worse(
+def non_inferiority(
     candidate: Scorecard,
     reference: Scorecard,
     metric: str,
@@ -20,15 +20,15 @@ def no_worse(
     seed: int,
     level: float,
     what: str = "",
-) -> Look:
+) -> Measurement:
     """Whether `candidate` loses less than `margin` in `metric`, surely. Raises ScorecardError as `gain` does."""
     found = gain(candidate, reference, metric, seed, level)
     if found.low is None or found.high is None:
-        return Look(
+        return Measurement(
             what or metric, "no_evidence", found.value, threshold=-margin, clusters=found.clusters
         )
     passed = found.low > -margin
-    return Look(
+    return Measurement(
         what or metric,
         "pass" if passed else "fail",
         found.value,
@@ -39,7 +39,7 @@ def no_worse(
     )
 
 
-def told(look: Look, level: float) -> str:
+def describe(look: Measurement, level: float) -> str:
     """One look as words: what, gain, interval, limit."""
     if look.low is None or look.high is None:
         return f"{look.what}: {look.estimate:+.4f} from too few voices or customers for an interval"
@@ -49,7 +49,7 @@ def told(look: Look, level: float) -> str:
     )
 
 
-def together(name: str, looks: Sequence[Look], level: float, said: str = "") -> Check:
+def together(name: str, looks: Sequence[Measurement], level: float, said: str = "") -> Check:
     """One answer out of several looks that all have to pass: the worst verdict, and the look with the least room."""
     order: tuple[Verdict, ...] = ("fail", "no_evidence", "pass")
     verdict = next(verdict for verdict in order if any(look.verdict == verdict for look in looks))
@@ -57,10 +57,10 @@ def together(name: str, looks: Sequence[Look], level: float, said: str = "") -> 
     worst = min(
         mine, key=lambda look: (look.low if look.low is not None else 0.0) - (look.threshold or 0.0)
     )
-    sentence = "; ".join(told(look, level) for look in (mine if verdict != "pass" else [worst]))
+    sentence = "; ".join(describe(look, level) for look in (mine if verdict != "pass" else [worst]))
     sentence = f"{sentence[:1].upper()}{sentence[1:]}."
     if verdict == "pass" and len(looks) > 1:
-        sentence = f"All {len(looks)} hold; least room: {told(worst, level)}."
+        sentence = f"All {len(looks)} hold; least room: {describe(worst, level)}."
     return Check(
         name,
         verdict,

@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 
 from data.progress import Progress
+from evaluation.label_issues import label_issues
 from evaluation.metrics.churn import known_by
 from evaluation.metrics.churn_references import logistic
-from evaluation.suspects import suspects
 
 SCHEMA = {
     "about": pl.String,
@@ -138,7 +138,7 @@ def _listed(
 ) -> pl.DataFrame:
     if len(np.unique(given)) < len(values):
         return pl.DataFrame(schema=SCHEMA)
-    found = suspects(given, believed)
+    found = label_issues(given, believed)
     return pl.DataFrame(
         {
             "about": [about] * len(found.rows),

@@ -17,7 +17,7 @@ ORIGINS = ("person", "written", "asr")
 
 
 @dataclass(frozen=True)
-class Promise:
+class Expectation:
     """One expectation. Within a suite the first broken promise names the reason of a rejected row."""
 
     expectation: str  # Great Expectations' name for it
@@ -55,36 +55,38 @@ class Promise:
         }.get(self.expectation, self.expectation)
 
 
-def _filled(column: str, reason: str, next_step: str) -> Promise:
-    return Promise("expect_column_values_to_not_be_null", {"column": column}, reason, next_step)
+def _filled(column: str, reason: str, next_step: str) -> Expectation:
+    return Expectation("expect_column_values_to_not_be_null", {"column": column}, reason, next_step)
 
 
-def _within(column: str, reason: str, next_step: str, low: Any = None, high: Any = None) -> Promise:
+def _within(
+    column: str, reason: str, next_step: str, low: Any = None, high: Any = None
+) -> Expectation:
     limits = {
         key: value for key, value in (("min_value", low), ("max_value", high)) if value is not None
     }
-    return Promise(
+    return Expectation(
         "expect_column_values_to_be_between", {"column": column, **limits}, reason, next_step
     )
 
 
 def _among(
     column: str, values: tuple[Any, ...], reason: str, next_step: str, stops: bool = False
-) -> Promise:
+) -> Expectation:
     kwargs = {"column": column, "value_set": list(values)}
-    return Promise("expect_column_values_to_be_in_set", kwargs, reason, next_step, stops)
+    return Expectation("expect_column_values_to_be_in_set", kwargs, reason, next_step, stops)
 
 
-def _true(column: str, reason: str, says: str, next_step: str) -> Promise:
+def _true(column: str, reason: str, says: str, next_step: str) -> Expectation:
     kwargs = {"column": column, "value_set": [True]}
-    return Promise("expect_column_values_to_be_in_set", kwargs, reason, next_step, says=says)
+    return Expectation("expect_column_values_to_be_in_set", kwargs, reason, next_step, says=says)
 
 
-def _listed(what: str, reason: str, next_step: str) -> Promise:
+def _listed(what: str, reason: str, next_step: str) -> Expectation:
     return _true(f"{what}_listed", reason, f"{what} {{{what}_id}} is not in {what}s", next_step)
 
 
-def _accepted(what: str) -> Promise:
+def _accepted(what: str) -> Expectation:
     says = f"{what} {{{what}_id}} was rejected"
     return _true(
         f"{what}_accepted", f"{what}-rejected", says, f"Repair the {what} first: see its own line."
@@ -93,8 +95,8 @@ def _accepted(what: str) -> Promise:
 
 def _once(
     reason: str, next_step: str, column: str = "key", says: str = "its key came before"
-) -> Promise:
-    return Promise(
+) -> Expectation:
+    return Expectation(
         "expect_column_values_to_be_first_of_their_kind",
         {"column": column},
         reason,
@@ -103,14 +105,16 @@ def _once(
     )
 
 
-def _not_before(column: str, other: str, reason: str, next_step: str) -> Promise:
+def _not_before(column: str, other: str, reason: str, next_step: str) -> Expectation:
     kwargs = {
         "column_A": column,
         "column_B": other,
         "or_equal": True,
         "ignore_row_if": "either_value_is_missing",
     }
-    return Promise("expect_column_pair_values_a_to_be_greater_than_b", kwargs, reason, next_step)
+    return Expectation(
+        "expect_column_pair_values_a_to_be_greater_than_b", kwargs, reason, next_step
+    )
 
 
 def _last_day(params: ValidationParams, now: datetime) -> datetime:
@@ -119,16 +123,18 @@ def _last_day(params: ValidationParams, now: datetime) -> datetime:
     return datetime(latest.year, latest.month, latest.day)
 
 
-def schema() -> list[Promise]:
+def schema() -> list[Expectation]:
     """On a list of all columns, with the type found and the type wanted."""
     kwargs = {"column_A": "found", "column_B": "wanted", "ignore_row_if": "neither"}
     step = "Correct the source's mapping to data/records.py, then ingest again."
     return [
-        Promise("expect_column_pair_values_to_be_equal", kwargs, "wrong-column", step, stops=True)
+        Expectation(
+            "expect_column_pair_values_to_be_equal", kwargs, "wrong-column", step, stops=True
+        )
     ]
 
 
-def customers(params: ValidationParams, now: datetime) -> list[Promise]:
+def customers(params: ValidationParams, now: datetime) -> list[Expectation]:
     """Who may leave."""
     fix = "Correct the customer in the CRM export and ingest again."
     return [
@@ -138,7 +144,7 @@ def customers(params: ValidationParams, now: datetime) -> list[Promise]:
         ),
         _within("since", "since-in-the-future", fix, high=_last_day(params, now)),
         _within("monthly_price", "negative-price", fix, low=0.0),
-        Promise(
+        Expectation(
             "expect_column_values_to_be_json_parseable",
             {"column": "attributes"},
             "attributes-not-json",
@@ -147,7 +153,7 @@ def customers(params: ValidationParams, now: datetime) -> list[Promise]:
     ]
 
 
-def contacts(params: ValidationParams, now: datetime) -> list[Promise]:
+def contacts(params: ValidationParams, now: datetime) -> list[Expectation]:
     """Every touch, of a customer we know, with a length and a start that can be true."""
     fix = "Correct the contact in the source system's export and ingest again."
     return [
@@ -171,7 +177,7 @@ def contacts(params: ValidationParams, now: datetime) -> list[Promise]:
     ]
 
 
-def recordings(params: ValidationParams) -> list[Promise]:
+def recordings(params: ValidationParams) -> list[Expectation]:
     """What the measured audio must be like."""
     again = "Export the recording again from the telephone platform."
     return [
@@ -185,7 +191,7 @@ def recordings(params: ValidationParams) -> list[Promise]:
             "Deliver the contact of this recording, then ingest again.",
         ),
         _accepted("contact"),
-        Promise(
+        Expectation(
             "expect_column_values_to_be_null",
             {"column": "error"},
             "unreadable",
@@ -256,7 +262,7 @@ def recordings(params: ValidationParams) -> list[Promise]:
     ]
 
 
-def turns(params: ValidationParams) -> list[Promise]:
+def turns(params: ValidationParams) -> list[Expectation]:
     """What was said, by a known role, inside its recording."""
     fix = "Correct the transcript and ingest again."
     return [
@@ -269,7 +275,7 @@ def turns(params: ValidationParams) -> list[Promise]:
         _filled("role", "no-role", "Name who spoke: customer, agent or system."),
         _among("role", ROLES, "unknown-role", "Name who spoke: customer, agent or system."),
         _filled("text", "no-text", fix),
-        Promise(
+        Expectation(
             "expect_column_values_to_match_regex",
             {"column": "text", "regex": r"\S"},
             "blank-text",
@@ -288,7 +294,7 @@ def turns(params: ValidationParams) -> list[Promise]:
     ]
 
 
-def outcomes(params: ValidationParams, now: datetime) -> list[Promise]:
+def outcomes(params: ValidationParams, now: datetime) -> list[Expectation]:
     """What customers did, on dates that can be true."""
     fix = "Correct the outcome in the CRM export and ingest again."
     latest = _last_day(params, now)
@@ -313,7 +319,7 @@ def outcomes(params: ValidationParams, now: datetime) -> list[Promise]:
     ]
 
 
-def interventions(params: ValidationParams, now: datetime) -> list[Promise]:
+def interventions(params: ValidationParams, now: datetime) -> list[Expectation]:
     """Who was offered what, on dates and with probabilities that can be true."""
     fix = "Correct the log of interventions and ingest again."
     return [
@@ -347,7 +353,7 @@ def interventions(params: ValidationParams, now: datetime) -> list[Promise]:
     ]
 
 
-def shares(params: ValidationParams) -> list[Promise]:
+def shares(params: ValidationParams) -> list[Expectation]:
     """On one line a table: how much of it was left after the suites above."""
     look = "Read quarantine/validate.jsonl for the reasons, repair the source and ingest again."
     return [
@@ -359,7 +365,7 @@ def shares(params: ValidationParams) -> list[Promise]:
             stops=True,
         ),
         _among("emptied", (False,), "nothing-left", look, stops=True),
-        Promise(
+        Expectation(
             "expect_column_values_to_be_between",
             {"column": "rejected_share", "max_value": params.max_rejected_share},
             "too-many-rejected",

@@ -12,12 +12,12 @@ from rich.table import Table
 from data.files import write_table
 from flows.runtime.context import load_context
 from flows.runtime.progress import bar
-from flows.stages.reader import words
+from flows.stages.reader import contacts_and_turns
 
 
-def suspects(console: Console, horizon_days: int, limit: int, store: Path | None) -> None:
+def label_issues(console: Console, horizon_days: int, limit: int, store: Path | None) -> None:
     """Writes suspects.parquet in the store and prints the first `limit` of it."""
-    from training.suspects import suspect_labels, suspect_outcomes
+    from training.label_issues import suspect_labels, suspect_outcomes
 
     context = load_context(store)
     labels, rows = context.path("labels.parquet"), context.path("features.parquet")
@@ -26,7 +26,7 @@ def suspects(console: Console, horizon_days: int, limit: int, store: Path | None
             raise ValueError(
                 f"{path}: not there yet. Walk the street first: keepline run, or keepline demo."
             )
-    contacts, turns = words(context)
+    contacts, turns = contacts_and_turns(context)
     with bar(console, "doubting labels") as progress:
         found = pl.concat(
             [

@@ -19,7 +19,7 @@ _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 Refusal = tuple[int, str, list[tuple[bytes, bytes]]]
 
 
-class Door:
+class AccessMiddleware:
     """ASGI middleware. `roles` says which role opens which path; other paths are open to all.
 
     Without `access` nobody needs a key; with it, paths of `roles` are refused before their body is read: 401 without a
