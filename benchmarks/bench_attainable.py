@@ -61,7 +61,7 @@ def learned(
     rows = features(tables, labels, days, asked).join(customer_splits(divided), on="customer_id")
     test, params, began = rows.filter(split="test"), ChurnTraining(), time.process_time()
     with tempfile.TemporaryDirectory() as work:
-        found = train(params, rows, Path(work), Unrecorded())
+        found = train(params, rows, Path(work), run=Unrecorded())
         risks = ChurnModel.load(Path(found["model"])).predict(test)
     cpu_s = time.process_time() - began
     plain = logistic(

@@ -33,7 +33,7 @@ def milliseconds(settings: Augmentation, repeats: int = 7) -> float:
     took = []
     for number in range(repeats):
         began = time.perf_counter()
-        augment(batch, lengths, settings, np.random.default_rng(number))
+        augment(batch, lengths, settings, rng=np.random.default_rng(number))
         took.append(time.perf_counter() - began)
     return round(1000 * statistics.median(took), 1)
 

@@ -64,7 +64,7 @@ def main() -> None:
         )
         rows = features(tables, labels, days, params).join(sides, on="customer_id")
         model = ChurnModel.load(
-            Path(train(ChurnTraining(), rows, Path(folder) / "work", Unrecorded())["model"])
+            Path(train(ChurnTraining(), rows, Path(folder) / "work", run=Unrecorded())["model"])
         )
 
     def reasons(frame: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:

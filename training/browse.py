@@ -29,7 +29,11 @@ class BrowseError(ValueError):
 
 
 def browse(
-    tracking_uri: str, where: Sequence[str] = (), sort: str | None = None, limit: int | None = None
+    tracking_uri: str,
+    where: Sequence[str] = (),
+    *,
+    sort: str | None = None,
+    limit: int | None = None,
 ) -> list[dict[str, Any]]:
     """Runs as `training.tracking.get_run` gives them (less inputs), newest first or by the metric `sort`, least first.
 

@@ -32,10 +32,11 @@ UNSAID = (
 )  # known from clocks and the history, not from words
 
 
-def suspect_labels(
+def find_label_issues(
     labels: pl.DataFrame,
     turns: pl.DataFrame,
     customers: pl.DataFrame,
+    *,
     folds: int = 5,
     seed: int = 0,
     progress: Progress = lambda done, total: None,
@@ -88,8 +89,8 @@ def suspect_labels(
     return _together(found)
 
 
-def suspect_outcomes(
-    features: pl.DataFrame, horizon_days: int, folds: int = 5, seed: int = 0
+def find_outcome_issues(
+    features: pl.DataFrame, horizon_days: int, *, folds: int = 5, seed: int = 0
 ) -> pl.DataFrame:
     """Customers whose leaving or staying by the horizon their features speak against, as SCHEMA.
 

@@ -127,6 +127,7 @@ def start_or_resume(
     tracking_uri: str,
     experiment: str,
     key: str,
+    *,
     params: Mapping[str, Any] | None = None,
     tags: Mapping[str, Any] | None = None,
     reuse_finished: bool = False,
@@ -167,7 +168,7 @@ def start_or_resume(
     return started
 
 
-def reopen(tracking_uri: str, run_id: str) -> Run:
+def reopen_run(tracking_uri: str, run_id: str) -> Run:
     """A run that ended, to add what was found out about its model later; it ends again as a context manager does."""
     client = _client(tracking_uri)
     client.update_run(run_id, status="RUNNING")
@@ -207,7 +208,7 @@ def get_run(tracking_uri: str, run_id: str) -> dict[str, Any]:
             ) from error
 
 
-def fetch_artifact(tracking_uri: str, run_id: str, name: str, to_dir: Path) -> Path | None:
+def fetch_artifact(tracking_uri: str, run_id: str, name: str, *, to_dir: Path) -> Path | None:
     """Brings a file or folder that a run kept to `to_dir` and returns where it lies; None when the run kept none."""
     client = _client(tracking_uri)
     folder = name.rsplit("/", 1)[0] if "/" in name else None

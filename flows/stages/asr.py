@@ -84,7 +84,15 @@ def train_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     assert_manifests_apart(manifests, splits)
     params = asr_adaptation.with_synthetic_speech(context, params, progress)
     with runs.training_run(context, "asr", asdict(params)) as run:
-        found = finetune(params, base, train, speech / "valid.jsonl", work, run, progress)
+        found = finetune(
+            params,
+            base,
+            train_manifest=train,
+            valid_manifest=speech / "valid.jsonl",
+            work_dir=work,
+            run=run,
+            progress=progress,
+        )
         skipped = found["train"].get("skipped", {})
         hours, heard = (
             read_hours_account(read_json(context.path("hours.json"))),
@@ -105,12 +113,12 @@ def train_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     found |= {"adaptation": asr_adaptation.adapt(context, work / "model.nemo", progress)}
     calls = utterances.transcribed_calls(read_tables(context.path("clean")), splits, "valid")
     found |= {
-        "confidence": calibration.calibrate(
+        "confidence": calibration.calibrate_confidence(
             work / "model.nemo",
             calls,
-            context.decoded(),
-            context.params.hearing.segmentation,
-            context.path("exports"),
+            read_audio=context.decoded(),
+            segmentation=context.params.hearing.segmentation,
+            exports=context.path("exports"),
         )
     }
     files = [

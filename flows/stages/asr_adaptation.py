@@ -56,18 +56,18 @@ def with_synthetic_speech(
 ) -> AsrTraining:
     """`training` with the texts in simulated voices mixed in, if adaptation.spoken asks for any."""
     from training.asr.finetune import ExtraSpeech
-    from training.asr.text_adaptation import speak
+    from training.asr.text_adaptation import synthesize_manifest
 
     params = context.params.adaptation
     if not params.spoken:
         return training
     found = [text.text for text in domain_texts(context)]
-    path = speak(
+    path = synthesize_manifest(
         found,
         context.path("asr/spoken.jsonl"),
-        params.spoken,
-        params.seed,
-        params.voices,
+        count=params.spoken,
+        seed=params.seed,
+        voice_count=params.voices,
         progress=progress,
     )
     return replace(
@@ -89,10 +89,10 @@ def adapt(context: RunContext, model: Path, progress: Progress) -> dict[str, Any
         found = adapt(
             params,
             domain_texts(context),
-            model,
-            context.path("speech/valid.jsonl"),
-            model.parent,
-            progress,
+            model=model,
+            valid_manifest=context.path("speech/valid.jsonl"),
+            folder=model.parent,
+            progress=progress,
         )
         found["says"] = describe_adaptation(params, found)
     elif params.spoken:

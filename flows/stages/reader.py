@@ -47,7 +47,9 @@ def training_examples(context: RunContext) -> dict[str, LabelledContacts]:
         customer_splits(pl.read_parquet(context.path("splits.parquet"))), on="customer_id"
     )
     return {
-        side: labelled_contacts(divided.filter(pl.col("split") == side), turns, beliefs, SCHEME)
+        side: labelled_contacts(
+            divided.filter(pl.col("split") == side), turns, beliefs, labels=SCHEME
+        )
         for side in ("train", "valid")
     }
 
@@ -151,7 +153,9 @@ def train_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
 
     params, work = context.params.reader, context.path("reader/work")
     with runs.training_run(context, "reader", asdict(params)) as run:
-        found = train(params, SCHEME, training_examples(context), work, run, progress)
+        found = train(
+            params, SCHEME, training_examples(context), work_dir=work, run=run, progress=progress
+        )
     files = {name: work / "model" / name for name in ("weights.safetensors", "config.json")}
     return bundles.write_candidate_bundle(context, "reader", files, run.run_id, found)
 

@@ -25,7 +25,7 @@ def test_a_history_shorter_than_a_horizon_is_scored_at_the_others(tmp_path):
         (pl.col("event") & (pl.col("time_days") <= 120)).alias("event"),
         pl.min_horizontal("time_days", pl.lit(120.0)).alias("time_days"),
     )
-    model = Path(train(replace(QUICK, epochs=0), table, tmp_path, Notes())["model"])
+    model = Path(train(replace(QUICK, epochs=0), table, tmp_path, run=Notes())["model"])
     now = datetime(2026, 6, 1, tzinfo=UTC)
     cards = {
         who: scoring.score(table, path, who, who, HORIZONS, 0, now, None)
@@ -54,7 +54,7 @@ def test_who_left_on_a_day_nobody_knows_is_not_among_the_present():
 
 def test_categories_no_training_saw_are_counted(tmp_path):
     table = a_table()
-    model = train(replace(QUICK, epochs=0), table, tmp_path, Notes())["model"]
+    model = train(replace(QUICK, epochs=0), table, tmp_path, run=Notes())["model"]
     today = table.head(5).with_columns(pl.Series("plan", ["flex", "ultra", "plus", "ultra", None]))
     assert churn.unseen(model, today) == {"plan": {"ultra": 2}}
     assert churn.unseen(None, today) == {}

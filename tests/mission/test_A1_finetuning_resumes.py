@@ -292,10 +292,10 @@ def test_A1_the_same_call_takes_every_kind_of_base(
         found = finetune(
             params,
             base(tmp_path),
-            tmp_path / "train.jsonl",
-            tmp_path / "valid.jsonl",
-            tmp_path / "work",
-            run,
+            train_manifest=tmp_path / "train.jsonl",
+            valid_manifest=tmp_path / "valid.jsonl",
+            work_dir=tmp_path / "work",
+            run=run,
         )
     assert found["steps"] == 2
     assert found["loss_last"] > 0
@@ -310,10 +310,10 @@ def test_A1_a_name_goes_to_the_hub_and_its_answer_is_told(tmp_path: Path) -> Non
         finetune(
             AsrTraining(),
             "no_such_model",
-            tmp_path / "train.jsonl",
-            tmp_path / "train.jsonl",
-            tmp_path / "w",
-            run,
+            train_manifest=tmp_path / "train.jsonl",
+            valid_manifest=tmp_path / "train.jsonl",
+            work_dir=tmp_path / "w",
+            run=run,
         )
     assert get_run(f"sqlite:///{tmp_path / 'mlflow.db'}", run.run_id)["status"] == "FAILED"
 

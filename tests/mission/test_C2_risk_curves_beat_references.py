@@ -102,7 +102,7 @@ def judged(tmp_path_factory):
     rows = features(tables, labels, [AS_OF], FeatureParams()).join(
         customer_splits(divided), on="customer_id"
     )
-    found = train(ChurnTraining(), rows, tmp_path_factory.mktemp("churn"), Unrecorded())
+    found = train(ChurnTraining(), rows, tmp_path_factory.mktemp("churn"), run=Unrecorded())
     learned, test = rows.filter(split="train"), rows.filter(split="test")
     predicted = {
         "network": ChurnModel.load(Path(found["model"])).predict(test),

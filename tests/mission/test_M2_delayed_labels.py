@@ -82,7 +82,7 @@ def centre(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
         .alias("split")
     )
     rows = features(tables, labels, months, PARAMS.features).join(sides, on="customer_id")
-    found = train(PARAMS.churn, rows, store / "churn", Unrecorded())
+    found = train(PARAMS.churn, rows, store / "churn", run=Unrecorded())
     today = snapshot(tables["outcomes"], tables["contacts"], PARAMS.features)
     assert today == SCORED
     write_table(store / "current.parquet", features(tables, labels, [today], PARAMS.features))

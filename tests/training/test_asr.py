@@ -26,10 +26,24 @@ from tests.speech_helpers import (
     a_network,
     a_word_piece_nemo,
 )
-from training.asr.devices import DeviceError, kind_of, together
-from training.asr.finetune import AsrTraining, ExtraSpeech, batches, finetune, prepare, wer
-from training.asr.fit import LoopConfig, TrainingError, _save, fit, learning_rate, weights_left
-from training.asr.layers import encoder_layers, rate_groups
+from training.asr.devices import DeviceError, resolve_device, launch_workers
+from training.asr.finetune import (
+    AsrTraining,
+    ExtraSpeech,
+    training_batches,
+    finetune,
+    prepare_training,
+    wer,
+)
+from training.asr.fit import (
+    LoopConfig,
+    TrainingError,
+    save_checkpoint,
+    fit,
+    learning_rate,
+    saved_weights,
+)
+from training.asr.layers import encoder_layers, parameter_groups
 from training.asr.manifest import ManifestError
 from training.asr.speech import (
     Augmentation,
@@ -37,10 +51,10 @@ from training.asr.speech import (
     augment,
     collate,
     recrop_speech,
-    speech_in,
-    telephone,
+    find_speech,
+    simulate_telephone,
 )
-from training.asr.vocabulary import VocabularyError, encoder_of, replace_vocabulary
+from training.asr.vocabulary import VocabularyError, text_encoder, replace_vocabulary
 
 SETTINGS = AsrTraining(
     steps=12, batch_duration_s=6.0, warmup_steps=2, valid_steps=6, checkpoint_steps=4, threads=1
@@ -76,10 +90,10 @@ def tuned(
     return finetune(
         params,
         base,
-        spoken / "train.jsonl",
-        spoken / "valid.jsonl",
-        work_dir,
-        run or ARun(),
+        train_manifest=spoken / "train.jsonl",
+        valid_manifest=spoken / "valid.jsonl",
+        work_dir=work_dir,
+        run=run or ARun(),
         **more,
     )
 
@@ -152,8 +166,10 @@ def test_extra_speech_is_mixed_in_and_has_its_own_account(tmp_path: Path, spoken
         12,
         [5],
     )
-    _, speech, _, pools = prepare(settings, spoken / "base.nemo", spoken / "train.jsonl", tmp_path)
-    at = batches(settings, speech, pools)
+    _, speech, _, pools = prepare_training(
+        settings, spoken / "base.nemo", spoken / "train.jsonl", work_dir=tmp_path
+    )
+    at = training_batches(settings, speech, pools)
     heard = Counter(i >= 12 for step in range(40) for i in at(step).tolist())
     assert 0.25 < heard[True] / heard.total() < 0.55
     for share in (1.0, -0.5):
@@ -172,17 +188,21 @@ def test_labels_can_be_replaced(tmp_path: Path, spoken: Path, base: str, learnt:
     before = restore(spoken / base).encoder.state_dict()
     for kind in sorted(learnt):
         made = replace_vocabulary(
-            restore(spoken / base), kind, 30, [" ".join(WORDS)] * 20, tmp_path / kind
+            restore(spoken / base),
+            kind,
+            size=30,
+            texts=[" ".join(WORDS)] * 20,
+            folder=tmp_path / kind,
         )
         assert all(
             (value == before[name]).all() for name, value in made.encoder.state_dict().items()
         )
         again = replace_vocabulary(
-            made, "bpe", 28, [" ".join(WORDS)] * 20, tmp_path / f"{kind}-again"
+            made, "bpe", size=28, texts=[" ".join(WORDS)] * 20, folder=tmp_path / f"{kind}-again"
         )
-        assert len(encoder_of(again)("cancel my card")[0]) < len("cancel my card")
-        back = replace_vocabulary(again, "characters", 0, [], tmp_path)
-        assert len(encoder_of(back)("cancel")[0]) == 6
+        assert len(text_encoder(again)("cancel my card")[0]) < len("cancel my card")
+        back = replace_vocabulary(again, "characters", size=0, texts=[], folder=tmp_path)
+        assert len(text_encoder(back)("cancel")[0]) == 6
     found = tuned(
         spoken,
         tmp_path / "w",
@@ -199,8 +219,8 @@ def test_text_outside_the_word_pieces_is_left_out_by_name(tmp_path: Path, spoken
     rows = [json.loads(line) for line in (spoken / "train.jsonl").read_text().splitlines()]
     rows[3]["text"] = "Yes, 5 quid"
     manifest.write_text("\n".join(json.dumps(row) for row in rows))
-    _, speech, (account,), _ = prepare(
-        replace(SETTINGS, defect_share=0.1), base, manifest, tmp_path
+    _, speech, (account,), _ = prepare_training(
+        replace(SETTINGS, defect_share=0.1), base, manifest, work_dir=tmp_path
     )
     assert len(speech.tokens) == 11
     (defect,) = account.defects
@@ -209,17 +229,17 @@ def test_text_outside_the_word_pieces_is_left_out_by_name(tmp_path: Path, spoken
     with pytest.raises(
         ManifestError, match=r"odd\.jsonl:4: ',5Yq' .* Normalise the text .* allows 5%"
     ):
-        prepare(SETTINGS, base, manifest, tmp_path)
+        prepare_training(SETTINGS, base, manifest, work_dir=tmp_path)
 
 
 def test_labels_that_cannot_be_had_are_refused(tmp_path: Path, spoken: Path) -> None:
     model = restore(spoken / "base.nemo")
     with pytest.raises(VocabularyError, match=r"It can be keep, characters, bpe"):
-        replace_vocabulary(model, "words", 0, [], tmp_path)
+        replace_vocabulary(model, "words", size=0, texts=[], folder=tmp_path)
     with pytest.raises(
         VocabularyError, match=r"2 word pieces cannot be learnt from 3 different words .*Raise"
     ):
-        replace_vocabulary(model, "bpe", 2, ["yes no cancel"], tmp_path)
+        replace_vocabulary(model, "bpe", size=2, texts=["yes no cancel"], folder=tmp_path)
 
 
 def test_a_hybrids_two_losses_are_weighed(tmp_path: Path, spoken: Path) -> None:
@@ -243,7 +263,7 @@ def test_a_hybrids_two_losses_are_weighed(tmp_path: Path, spoken: Path) -> None:
 
 def test_lower_layers_learn_slower_and_frozen_ones_not_at_all(tmp_path: Path, spoken: Path) -> None:
     network = a_network(channels=16, kernels=(5,))
-    groups = rate_groups(network, 0.5)
+    groups = parameter_groups(network, 0.5)
     depth = len(encoder_layers(network))
     assert [group["scale"] for group in groups] == [0.5**below for below in range(depth + 1)]
     assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
@@ -339,7 +359,7 @@ def test_a_full_disk_is_told_and_costs_nothing(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: the system itself refuses the write."""
     import torch
 
-    _save(tmp_path / "last.pt", {"step": 1})
+    save_checkpoint(tmp_path / "last.pt", {"step": 1})
     before, handler = (
         resource.getrlimit(resource.RLIMIT_FSIZE),
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
@@ -350,7 +370,7 @@ def test_a_full_disk_is_told_and_costs_nothing(tmp_path: Path) -> None:
             TrainingError,
             match=r"last\.pt: cannot be written .* MB free\)\. Make room and start again",
         ):
-            _save(tmp_path / "last.pt", {"step": 2, "model": torch.zeros(100_000)})
+            save_checkpoint(tmp_path / "last.pt", {"step": 2, "model": torch.zeros(100_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
@@ -364,12 +384,20 @@ def test_a_checkpoint_from_before_these_settings_still_resumes(
     """training.base may have been begun with an older checkpoint, which had only these keys."""
     import torch
 
-    model, speech, _, pools = prepare(
-        SETTINGS, spoken / "base.nemo", spoken / "train.jsonl", tmp_path
+    model, speech, _, pools = prepare_training(
+        SETTINGS, spoken / "base.nemo", spoken / "train.jsonl", work_dir=tmp_path
     )
-    at = batches(SETTINGS, speech, pools)
+    at = training_batches(SETTINGS, speech, pools)
     settings = LoopConfig(2, 1e-3, 1, 0.5, seed=0)
-    fit(model, speech.corpus, speech.tokens, at, settings, tmp_path, measure=lambda model: 1.0)
+    fit(
+        model,
+        speech.corpus,
+        speech.tokens,
+        batch_at=at,
+        config=settings,
+        folder=tmp_path,
+        measure=lambda model: 1.0,
+    )
     saved = torch.load(tmp_path / "last.pt", weights_only=True)
     old = (
         "step",
@@ -389,10 +417,10 @@ def test_a_checkpoint_from_before_these_settings_still_resumes(
         model,
         speech.corpus,
         speech.tokens,
-        at,
-        replace(settings, steps=3),
-        tmp_path,
-        lambda model: 0.5,
+        batch_at=at,
+        config=replace(settings, steps=3),
+        folder=tmp_path,
+        measure=lambda model: 0.5,
     )
     assert (found["resumed_from"], found["step"], found["best"]) == (2, 3, 0.5)
 
@@ -413,9 +441,9 @@ def test_the_same_weights_are_not_scored_twice(
     import torch
 
     own, mean = {"weight": torch.ones(2), "count": torch.tensor(2)}, {"weight": torch.zeros(2)}
-    _save(tmp_path / "best.pt", {"model": own, "step": best_step, "wer": 0.5})
-    _save(tmp_path / "last.pt", {"model": own, "step": 2, "average": mean, "averaged": 2})
-    found = weights_left(tmp_path)
+    save_checkpoint(tmp_path / "best.pt", {"model": own, "step": best_step, "wer": 0.5})
+    save_checkpoint(tmp_path / "last.pt", {"model": own, "step": 2, "average": mean, "averaged": 2})
+    found = saved_weights(tmp_path)
     assert set(found) == names
     assert found["averaged"]["weight"].sum() == 0
     assert found["averaged"]["count"] == 2
@@ -426,19 +454,19 @@ def test_a_process_that_fails_in_the_end_is_told(tmp_path: Path) -> None:
     told = pytest.raises(
         DeviceError, match=r"process 1 of 2 stopped: asr\.devices is 3, but 2 processes run"
     )
-    with told, together(2, "cpu", tmp_path / "job.json"):
+    with told, launch_workers(2, "cpu", tmp_path / "job.json"):
         pass  # the first has nothing to do, and so does not notice
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:
     with pytest.raises(DeviceError, match=r"is .tpu.. It can be cpu, cuda or auto"):
-        kind_of("tpu")
+        resolve_device("tpu")
     import torch
 
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError, match="torch sees no CUDA device"):
-            kind_of("cuda")
-        assert kind_of("auto") == "cpu"
+            resolve_device("cuda")
+        assert resolve_device("auto") == "cpu"
 
 
 def test_capitals_and_stops_are_no_errors() -> None:
@@ -469,21 +497,21 @@ def test_a_telephone_keeps_its_band_and_takes_the_rest() -> None:
         for hz in (50, 1000, 5000)
     }
     kept = {
-        hz: float((telephone(tone, np.random.default_rng(0)) ** 2).mean() / 0.045)
+        hz: float((simulate_telephone(tone, np.random.default_rng(0)) ** 2).mean() / 0.045)
         for hz, tone in tones.items()
     }
     assert kept[1000] == pytest.approx(1, abs=0.1)
     assert kept[5000] < 0.01
     assert kept[50] < 0.2
     mixed = tones[1000] * 0.5
-    assert not torch.equal(telephone(mixed, np.random.default_rng(0)), mixed)
+    assert not torch.equal(simulate_telephone(mixed, np.random.default_rng(0)), mixed)
 
 
 def test_A4_speech_is_cut_anew_out_of_its_quiet_and_laid_into_more_of_the_same() -> None:
     rng = np.random.default_rng(0)
     quiet, speech = rng.normal(0, 0.01, (2, 32000)), rng.normal(0, 0.3, 16000)
     wave = np.concatenate([quiet[0], speech, quiet[1]]).astype(np.float32)
-    begin, end, faint = speech_in(wave)
+    begin, end, faint = find_speech(wave)
     assert 32000 - 1000 < begin <= 32000 < 48000 <= end < 48000 + 1000
     assert faint == pytest.approx(0.01, rel=0.2)
     lengths = []
@@ -508,7 +536,7 @@ def test_A4_speech_is_cut_anew_out_of_its_quiet_and_laid_into_more_of_the_same()
 
 def test_A4_what_is_short_or_all_alike_is_speech() -> None:
     for wave in (np.ones(100, np.float32), np.ones(3200, np.float32), np.zeros(3200, np.float32)):
-        assert speech_in(wave)[:2] == (0, len(wave))
+        assert find_speech(wave)[:2] == (0, len(wave))
 
 
 def test_without_a_share_of_quiet_no_chance_is_drawn() -> None:
@@ -525,7 +553,7 @@ def test_noise_has_the_ratio_asked_for_and_stays_off_the_padding() -> None:
     settings = Augmentation(
         telephone_share=0, noise_share=1, noise_snr_db_min=10, noise_snr_db_max=10
     )
-    noise = augment(batch, lengths, settings, np.random.default_rng(0)) - batch
+    noise = augment(batch, lengths, settings, rng=np.random.default_rng(0)) - batch
     for row, n in enumerate((16000, 8000)):
         ratio = float(batch[row].square().sum() / noise[row].square().sum())
         assert 10 * np.log10(ratio) == pytest.approx(10, abs=0.01)

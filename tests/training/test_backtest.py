@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from evaluation.metrics.churn_profit import Campaign
-from training.churn.backtest import MODEL, BacktestParams, backtest, days_to_examine
-from training.churn.temporal_calibration import known_on
+from training.churn.backtest import MODEL, BacktestParams, backtest, choose_test_days
+from training.churn.temporal_calibration import rows_known_on
 from training.churn.train import ChurnTraining, ChurnTrainingError
 
 QUICK = ChurnTraining(
@@ -66,21 +66,23 @@ def with_another_future(panel: pl.DataFrame, day: date) -> pl.DataFrame:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     params = BacktestParams(folds=2, min_training_days=150)
-    return backtest(a_panel(), params, QUICK, tmp_path_factory.mktemp("folds"), Campaign())
+    return backtest(
+        a_panel(), params, QUICK, work_dir=tmp_path_factory.mktemp("folds"), campaign=Campaign()
+    )
 
 
 def test_what_was_known_on_a_day_ends_there():
     panel, day = a_panel(), date(2025, 7, 1)
-    known = known_on(panel, day)
+    known = rows_known_on(panel, day)
     assert known["as_of"].max() < day
     ends = known.select(pl.col("as_of") + pl.duration(days=pl.col("time_days"))).to_series()
     assert ends.max() == day
     assert known["event"].sum() < panel.filter(pl.col("as_of") < day)["event"].sum()
-    assert known.equals(known_on(with_another_future(panel, day), day))
+    assert known.equals(rows_known_on(with_another_future(panel, day), day))
 
 
 def test_with_a_lead_time_a_day_knows_that_much_less():
-    early, late = (known_on(a_panel(), date(2025, 7, 1), lead) for lead in (14, 0))
+    early, late = (rows_known_on(a_panel(), date(2025, 7, 1), lead) for lead in (14, 0))
     assert early["time_days"].max() == late["time_days"].max() - 14
 
 
@@ -92,8 +94,8 @@ def test_another_future_changes_no_prediction(found, tmp_path):
         with_another_future(a_panel(), day),
         BacktestParams(folds=2, min_training_days=150),
         QUICK,
-        tmp_path,
-        Campaign(),
+        work_dir=tmp_path,
+        campaign=Campaign(),
     )
     again = again.filter(pl.col("as_of") == day)
     assert not first["event"].equals(again["event"])
@@ -131,7 +133,7 @@ def test_what_drives_leaving_is_found_beforehand(found):
 
 def test_days_are_spread_over_those_that_can_be_examined():
     params = BacktestParams(folds=3, min_training_days=100, min_follow_up_days=120)
-    assert days_to_examine(a_panel(), params) == [
+    assert choose_test_days(a_panel(), params) == [
         date(2025, 5, 1),
         date(2025, 8, 1),
         date(2025, 11, 1),
@@ -140,17 +142,21 @@ def test_days_are_spread_over_those_that_can_be_examined():
 
 def test_too_short_a_history_and_undated_outcomes_are_said():
     with pytest.raises(ChurnTrainingError, match=r"Lower backtest\.min_training_days"):
-        days_to_examine(a_panel(), BacktestParams(min_training_days=900))
+        choose_test_days(a_panel(), BacktestParams(min_training_days=900))
     undated = a_panel(40).with_columns(pl.lit(None, pl.Float64).alias("time_days"))
     with pytest.raises(ChurnTrainingError, match="no dates"):
-        days_to_examine(undated, BacktestParams())
+        choose_test_days(undated, BacktestParams())
 
 
 def test_a_fold_with_too_few_to_learn_from_says_so_and_the_others_go_on(tmp_path):
     panel = a_panel()
     few = replace(QUICK, min_events=50)
     summary, _ = backtest(
-        panel, BacktestParams(folds=2, min_training_days=30), few, tmp_path, Campaign()
+        panel,
+        BacktestParams(folds=2, min_training_days=30),
+        few,
+        work_dir=tmp_path,
+        campaign=Campaign(),
     )
     assert "50 needed" in summary["folds"][0]["skipped"]
     assert "metrics" in summary["folds"][-1]

@@ -84,7 +84,7 @@ def scored(model: Path, table: pl.DataFrame) -> dict[str, float]:
 
 def test_horizons_that_nobody_was_followed_to_are_left_out_and_named(tmp_path):
     table = a_table().filter(pl.col("time_days") <= 170)
-    found = train(replace(QUICK, epochs=0), table, tmp_path, Notes())
+    found = train(replace(QUICK, epochs=0), table, tmp_path, run=Notes())
     assert (found["horizons_days"], found["horizons_left_out"]) == ([30, 90], [180, 365])
     assert ChurnModel.load(Path(found["model"])).config.risk_names == ("risk_30", "risk_90")
 
@@ -96,12 +96,12 @@ def test_outcomes_too_short_for_any_horizon_are_refused_with_what_to_do(tmp_path
     with pytest.raises(
         ChurnTrainingError, match=r"no horizon of 30, 90, 180, 365 days.*churn.horizons_days"
     ):
-        train(replace(QUICK, min_events=1), table, tmp_path, Notes())
+        train(replace(QUICK, min_events=1), table, tmp_path, run=Notes())
 
 
 def test_it_learns_who_leaves(tmp_path):
     table = a_table(1200)
-    found = train(QUICK, table, tmp_path, Notes())
+    found = train(QUICK, table, tmp_path, run=Notes())
     test = table.filter(split="test")
     known = kaplan_meier(table.filter(split="train"), test, QUICK.horizons_days)
     before, after = (
@@ -114,7 +114,9 @@ def test_it_learns_who_leaves(tmp_path):
 
 def test_targets_without_dates_are_learned_too(tmp_path):
     table = a_table(1500, dated=False)
-    found = train(replace(QUICK, boosting=Boosting(rounds=60, depth=3)), table, tmp_path, Notes())
+    found = train(
+        replace(QUICK, boosting=Boosting(rounds=60, depth=3)), table, tmp_path, run=Notes()
+    )
     assert found["horizons_days"] == []
     assert scored(Path(found["model"]), table)["auc"] > 0.7
     assert 0 < found["trees"] <= 60
@@ -126,7 +128,7 @@ def test_what_valid_was_used_for_is_not_reported_on_it(tmp_path):
     """The last fit learns from valid as well; the figures on valid are those of the fit before."""
     table = a_table(400, dated=False)
     found = train(
-        replace(QUICK, epochs=30, boosting=Boosting(rounds=400)), table, tmp_path, Notes()
+        replace(QUICK, epochs=30, boosting=Boosting(rounds=400)), table, tmp_path, run=Notes()
     )
     kept = ChurnModel.load(Path(found["model"]))
     valid = table.filter(split="valid")
@@ -138,7 +140,7 @@ def test_what_valid_was_used_for_is_not_reported_on_it(tmp_path):
 def test_half_observed_customers_bias_nothing(tmp_path):
     """Counting only who left, or dropping who was censored, would double these risks."""
     table = a_table(12000, effect=0.0).drop("friction_30d", "plan")
-    found = train(QUICK, table, tmp_path, Notes())
+    found = train(QUICK, table, tmp_path, run=Notes())
     test = table.filter(split="test")
     mean = (
         ChurnModel.load(Path(found["model"]))
@@ -153,7 +155,13 @@ def test_half_observed_customers_bias_nothing(tmp_path):
 
 def test_the_run_hears_of_every_pass_and_of_the_result(tmp_path):
     notes, seen = Notes(), []
-    found = train(QUICK, a_table(), tmp_path, notes, lambda done, total: seen.append((done, total)))
+    found = train(
+        QUICK,
+        a_table(),
+        tmp_path,
+        run=notes,
+        progress=lambda done, total: seen.append((done, total)),
+    )
     steps = [step for step, metrics in notes.metrics if "valid_loss" in metrics]
     assert steps == list(range(1, found["epochs"] + 1))
     assert {"brier_90", "auc_90", "temperature"} <= set(notes.metrics[-1][1])
@@ -164,21 +172,24 @@ def test_the_run_hears_of_every_pass_and_of_the_result(tmp_path):
 def test_it_stops_when_valid_gets_no_better_and_keeps_the_best(tmp_path):
     hasty = ChurnTraining(epochs=60, patience=2, hidden=64, learning_rate=2e-2, min_customers=40)
     notes = Notes()
-    found = train(hasty, a_table(300), tmp_path, notes)
+    found = train(hasty, a_table(300), tmp_path, run=notes)
     losses = {
         step: metrics["valid_loss"] for step, metrics in notes.metrics if "valid_loss" in metrics
     }
     assert found["epochs"] == found["best_epoch"] + 2 < 60
     assert found["valid_loss"] <= min(losses.values())
     train(
-        replace(hasty, epochs=found["best_epoch"]), a_table(300), tmp_path / "no further", Notes()
+        replace(hasty, epochs=found["best_epoch"]),
+        a_table(300),
+        tmp_path / "no further",
+        run=Notes(),
     )
     assert weights(tmp_path) == weights(tmp_path / "no further")
 
 
 def test_the_same_training_twice_gives_the_same_weights(tmp_path):
     for name in ("a", "b", "a"):
-        train(QUICK, a_table(), tmp_path / name, Notes())
+        train(QUICK, a_table(), tmp_path / name, run=Notes())
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
 
 
@@ -205,18 +216,18 @@ def test_a_killed_training_goes_on_where_it_was_and_ends_the_same(tmp_path):
     assert died.returncode == -9
     assert not (tmp_path / "k" / "model").exists()
     notes = Notes()
-    found = train(QUICK, a_table(), tmp_path / "k", notes)
+    found = train(QUICK, a_table(), tmp_path / "k", run=notes)
     assert found["resumed_from_epoch"] == 4
     assert notes.metrics[0][0] == 5
-    train(QUICK, a_table(), tmp_path / "whole", Notes())
+    train(QUICK, a_table(), tmp_path / "whole", run=Notes())
     assert weights(tmp_path / "k") == weights(tmp_path / "whole")
 
 
 def test_other_rows_or_settings_start_from_the_beginning(tmp_path):
-    train(QUICK, a_table(), tmp_path, Notes())
-    assert train(QUICK, a_table(seed=5), tmp_path, Notes())["resumed_from_epoch"] == 0
+    train(QUICK, a_table(), tmp_path, run=Notes())
+    assert train(QUICK, a_table(seed=5), tmp_path, run=Notes())["resumed_from_epoch"] == 0
     (tmp_path / "checkpoint.safetensors").write_bytes(b"torn")
-    assert train(QUICK, a_table(seed=5), tmp_path, Notes())["resumed_from_epoch"] == 0
+    assert train(QUICK, a_table(seed=5), tmp_path, run=Notes())["resumed_from_epoch"] == 0
 
 
 def weights(folder: Path) -> bytes:
@@ -252,7 +263,7 @@ def weights(folder: Path) -> bytes:
 )
 def test_what_cannot_be_learned_from_is_said(tmp_path, table, message):
     with pytest.raises(ChurnTrainingError, match=message):
-        train(QUICK, table, tmp_path, Notes())
+        train(QUICK, table, tmp_path, run=Notes())
     assert not list(tmp_path.iterdir())
 
 
@@ -289,7 +300,7 @@ def a_history(rows: int = 3000, seed: int = 0) -> pl.DataFrame:
 
 
 def test_it_learns_what_experiences_weigh_and_how_they_fade(tmp_path):
-    found = train(replace(QUICK, epochs=0), a_history(), tmp_path, Notes())
+    found = train(replace(QUICK, epochs=0), a_history(), tmp_path, run=Notes())
     network = ChurnModel.load(Path(found["model"])).network
     weights = dict(zip(("unresolved", "transfer"), network.mark.tolist(), strict=True))
     assert 2 < weights["unresolved"] < 8
@@ -314,7 +325,7 @@ def test_C2_a_customer_who_will_soon_be_an_old_one_is_foreseen_as_one(tmp_path):
             "tenure_days": tenure.astype(float),
         }
     )
-    found = train(replace(QUICK, epochs=0), table, tmp_path, Notes())
+    found = train(replace(QUICK, epochs=0), table, tmp_path, run=Notes())
     risks = ChurnModel.load(Path(found["model"])).predict(table)
     for few, many in ((30, 180), (230, 390), (500, 1100)):
         there = pl.Series((tenure >= few) & (tenure < many))
@@ -326,7 +337,7 @@ def test_C2_a_customer_who_will_soon_be_an_old_one_is_foreseen_as_one(tmp_path):
 
 
 def test_an_ensemble_that_gains_nothing_is_silent(tmp_path):
-    found = train(QUICK, a_table(2000, effect=0.0), tmp_path, Notes())
+    found = train(QUICK, a_table(2000, effect=0.0), tmp_path, run=Notes())
     assert not found["ensemble"]
     assert ChurnModel.load(Path(found["model"])).network.is_silent
 
@@ -339,7 +350,7 @@ def test_an_ensemble_speaks_where_features_matter_only_together(tmp_path):
     table = table.with_columns(
         time_days=pl.Series(np.minimum(leaves, 300.0)), event=pl.Series(leaves <= 300)
     )
-    found = train(replace(QUICK, epochs=30), table, tmp_path, Notes())
+    found = train(replace(QUICK, epochs=30), table, tmp_path, run=Notes())
     assert found["ensemble"]
     assert found["kept_valid_loss"] < found["first_valid_loss"] - 0.05
 
@@ -366,8 +377,10 @@ def test_C2_a_departure_told_thrice_weighs_as_one(tmp_path):
 def test_refinements_wait_for_many_leavers(tmp_path):
     table = a_table(1200)
     few = train(
-        replace(QUICK, epochs=0, leavers_per_feature=10_000), table, tmp_path / "few", Notes()
+        replace(QUICK, epochs=0, leavers_per_feature=10_000), table, tmp_path / "few", run=Notes()
     )
-    many = train(replace(QUICK, epochs=0, leavers_per_feature=1), table, tmp_path / "many", Notes())
+    many = train(
+        replace(QUICK, epochs=0, leavers_per_feature=1), table, tmp_path / "many", run=Notes()
+    )
     assert few["features_left_out"] == ["friction_30d"]
     assert many["features_left_out"] == []

@@ -48,7 +48,9 @@ def foreseen(panel: pl.DataFrame, min_events: int = 10):
     def fit(network, rows):
         fit_additive(network, rows, ridge=1.0, mark_cost=0.1, steps=150)
 
-    return temporal_calibration(config, Encoder(columns), panel, fit, min_events, 0)
+    return temporal_calibration(
+        config, Encoder(columns), panel, fit=fit, min_events=min_events, lead_days=0
+    )
 
 
 def test_C4_what_matters_less_than_it_did_cools_and_what_matters_as_much_does_not():

@@ -15,12 +15,12 @@ import soundfile
 from data.audio import AudioError
 from tests.speech_helpers import a_manifest
 from training.asr.manifest import (
-    Files,
-    Joined,
+    FileCorpus,
+    JoinedCorpus,
     Limits,
     ManifestError,
     ManifestReport,
-    Speech,
+    TrainingSpeech,
     read_manifest,
 )
 
@@ -32,9 +32,13 @@ def encode(text: str) -> tuple[list[int], str]:
     return [LETTERS.find(letter) for letter in text], "".join(sorted(set(text) - set(LETTERS)))
 
 
-def taken(path: Path, limits: Limits = LIMITS, learn: bool = True) -> tuple[Speech, ManifestReport]:
+def taken(
+    path: Path, limits: Limits = LIMITS, learn: bool = True
+) -> tuple[TrainingSpeech, ManifestReport]:
     account = ManifestReport(str(path))
-    return read_manifest(path, encode, 0.02, limits, account, learn), account
+    return read_manifest(
+        path, encode, step_s=0.02, limits=limits, report=account, for_training=learn
+    ), account
 
 
 def with_line(path: Path, **row: Any) -> None:
@@ -209,8 +213,8 @@ def test_more_speech_than_memory_stays_in_its_files_and_sounds_the_same(tmp_path
         taken(manifest)[0].corpus,
         taken(manifest, replace(LIMITS, in_memory_hours=0.0))[0].corpus,
     )
-    assert isinstance(far, Files)
-    both = Joined([near, far])
+    assert isinstance(far, FileCorpus)
+    both = JoinedCorpus([near, far])
     for i in range(3):
         assert np.array_equal(near.wave(i, 1.1), far.wave(i, 1.1))
         assert np.array_equal(both.wave(3 + i), near.wave(i))

@@ -29,7 +29,11 @@ def learned(
     part: LabelledContacts, folder: Path, params: ReaderTraining = TINY
 ) -> tuple[dict, Reader]:
     found = train(
-        params, SCHEME, {"train": part, "valid": lessons()["valid"]}, folder, Unrecorded()
+        params,
+        SCHEME,
+        {"train": part, "valid": lessons()["valid"]},
+        work_dir=folder,
+        run=Unrecorded(),
     )
     return found, Reader.load(Path(found["model"]))
 
@@ -49,7 +53,7 @@ def test_too_few_contacts_and_no_calibration_are_refused_with_what_to_do(tmp_pat
         learned(part.of(np.arange(30)), tmp_path)
     nothing = replace(valid, mask=np.zeros_like(valid.mask))
     with pytest.raises(ReaderTrainingError, match="valid split"):
-        train(TINY, SCHEME, {"train": part, "valid": nothing}, tmp_path, Unrecorded())
+        train(TINY, SCHEME, {"train": part, "valid": nothing}, work_dir=tmp_path, run=Unrecorded())
 
 
 def test_where_every_contact_has_one_value_that_value_is_learned(tmp_path: Path):
@@ -72,11 +76,11 @@ def test_nothing_is_learned_where_the_rules_abstain():
     believed = pl.DataFrame(
         rows, schema=["contact_id", "label", "value", "probability", "origin"], orient="row"
     )
-    found = labelled_contacts(contacts, turns, believed, SCHEME)
+    found = labelled_contacts(contacts, turns, believed, labels=SCHEME)
     assert found.mask.sum() == 1
     assert found.targets.sum() == pytest.approx(1.0)
     assert found.targets[0, SCHEME["reason"].index("billing")] == pytest.approx(0.8)
-    silent = labelled_contacts(contacts, turns.clear(), believed, SCHEME)
+    silent = labelled_contacts(contacts, turns.clear(), believed, labels=SCHEME)
     assert len(silent) == 0
 
 

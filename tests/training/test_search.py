@@ -28,7 +28,13 @@ def a_search(work: Path, trials: int, table: pl.DataFrame | None = None, record=
     storage = f"sqlite:///{work / 'search.db'}"
     rows = a_table(300) if table is None else table
     return search(
-        BASE, rows, trials, storage, "churn test", work / "trials", record or noted
+        BASE,
+        rows,
+        trials=trials,
+        storage=storage,
+        name="churn test",
+        work_dir=work / "trials",
+        open_run=record or noted,
     ), opened
 
 

@@ -13,7 +13,13 @@ from models.asr.language import Text
 from models.asr.recognizer import Recognizer
 from tests.models.test_decoding import said
 from training.asr import text_adaptation
-from training.asr.text_adaptation import TermsError, TextAdaptation, adapt, read_terms, speak
+from training.asr.text_adaptation import (
+    TermsError,
+    TextAdaptation,
+    adapt,
+    read_terms,
+    synthesize_manifest,
+)
 
 
 class Ears:
@@ -75,10 +81,10 @@ def test_what_validation_shows_to_be_better_is_left_beside_the_model(tmp_path, l
     found = adapt(
         params,
         ORDERS,
-        tmp_path / "model.nemo",
-        a_manifest(tmp_path / "valid.jsonl", texts),
-        tmp_path,
-        lambda done, total: seen.append((done, total)),
+        model=tmp_path / "model.nemo",
+        valid_manifest=a_manifest(tmp_path / "valid.jsonl", texts),
+        folder=tmp_path,
+        progress=lambda done, total: seen.append((done, total)),
     )
     assert (found["mode"], found["wer_greedy"], found["wer_beam"]) == ("beam", 2 / 6, 0)
     search = beside(tmp_path / "model.nemo", Ears.labels)
@@ -97,7 +103,11 @@ def test_greedy_stays_where_text_does_not_help(tmp_path, listening):
     listening(said("a cortado", sure=0.97))
     valid = a_manifest(tmp_path / "valid.jsonl", ["a cortado"])
     found = adapt(
-        TextAdaptation(decoding=Decoding(mode="beam")), ORDERS, tmp_path / "m.nemo", valid, tmp_path
+        TextAdaptation(decoding=Decoding(mode="beam")),
+        ORDERS,
+        model=tmp_path / "m.nemo",
+        valid_manifest=valid,
+        folder=tmp_path,
     )
     assert (found["mode"], found["wer_greedy"]) == ("greedy", 0)
     assert beside(tmp_path / "model.nemo", Ears.labels) is None
@@ -105,7 +115,13 @@ def test_greedy_stays_where_text_does_not_help(tmp_path, listening):
 
 def test_without_tuning_the_given_weights_are_kept_and_no_speech_is_needed(tmp_path):
     params = TextAdaptation(decoding=Decoding(mode="beam", alpha=0.7, beta=1.1), tuning=False)
-    found = adapt(params, ORDERS, tmp_path / "no.nemo", tmp_path / "no.jsonl", tmp_path)
+    found = adapt(
+        params,
+        ORDERS,
+        model=tmp_path / "no.nemo",
+        valid_manifest=tmp_path / "no.jsonl",
+        folder=tmp_path,
+    )
     assert (found["alpha"], found["beta"], found["wer_beam"]) == (0.7, 1.1, None)
     assert set(decoding.FILES) <= {path.name for path in tmp_path.iterdir()}
 
@@ -119,15 +135,15 @@ def test_tuning_needs_speech_and_says_so(tmp_path, listening):
         adapt(
             TextAdaptation(decoding=Decoding(mode="beam")),
             ORDERS,
-            tmp_path,
-            tmp_path / "valid.jsonl",
-            tmp_path,
+            model=tmp_path,
+            valid_manifest=tmp_path / "valid.jsonl",
+            folder=tmp_path,
         )
 
 
 def test_more_speech_than_asked_for_is_thinned_not_cut_off(tmp_path):
     manifest = a_manifest(tmp_path / "valid.jsonl", [f"text {n}" for n in "abcdefgh"])
-    waves, texts = text_adaptation._some_of(manifest, 0.25 * 4)
+    waves, texts = text_adaptation.sample_manifest(manifest, 0.25 * 4)
     assert texts == ["text a", "text c", "text e", "text g"]
     assert len(waves) == 4
 
@@ -146,13 +162,13 @@ def test_rows_that_cannot_be_heard_are_left_out_and_a_cut_of_a_longer_file_is_he
         manifest.write_text(
             manifest.read_text() + json.dumps({"audio_filepath": "call.wav", **row}) + "\n"
         )
-    waves, texts = text_adaptation._some_of(manifest, 60.0)
+    waves, texts = text_adaptation.sample_manifest(manifest, 60.0)
     assert texts == ["text a", "text c", "text d"]
     assert (len(waves[2]), round(float(waves[2].mean()), 2)) == (8000, 0.5)
     for name in ("0.wav", "2.wav", "call.wav"):
         (tmp_path / name).write_bytes(b"RIFF")
     with pytest.raises(ValueError, match=r"set adaptation\.tuning to false"):
-        text_adaptation._some_of(manifest, 60.0)
+        text_adaptation.sample_manifest(manifest, 60.0)
 
 
 def test_capitals_are_no_errors(tmp_path, listening, monkeypatch):
@@ -160,7 +176,11 @@ def test_capitals_are_no_errors(tmp_path, listening, monkeypatch):
     listening(said("a flat white"))
     valid = a_manifest(tmp_path / "valid.jsonl", ["A flat white."])
     found = adapt(
-        TextAdaptation(decoding=Decoding(mode="beam")), ORDERS, tmp_path / "m.nemo", valid, tmp_path
+        TextAdaptation(decoding=Decoding(mode="beam")),
+        ORDERS,
+        model=tmp_path / "m.nemo",
+        valid_manifest=valid,
+        folder=tmp_path,
     )
     assert (found["mode"], found["wer_greedy"]) == ("greedy", 0)
 
@@ -191,7 +211,9 @@ def test_a_bad_term_is_named_by_its_line(tmp_path, content, words):
 
 def test_simulated_voices_speak_every_text_before_one_again(tmp_path):
     texts = ["a flat white please", "42 lattes!", "no sugar"]
-    path = speak(texts, tmp_path / "spoken.jsonl", 7, seed=1, telephone_share=0.5)
+    path = synthesize_manifest(
+        texts, tmp_path / "spoken.jsonl", count=7, seed=1, telephone_share=0.5
+    )
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert {row["text"] for row in rows[:3]} == {
         "a flat white please",
@@ -218,7 +240,7 @@ def contents(folder):
 
 
 def test_speaking_again_speaks_the_same_and_only_what_is_missing(tmp_path):
-    path = speak(["one", "two"], tmp_path / "spoken.jsonl", 4, seed=2)
+    path = synthesize_manifest(["one", "two"], tmp_path / "spoken.jsonl", count=4, seed=2)
     before, lines = (
         {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in (tmp_path / "spoken").iterdir()},
         path.read_text(),
@@ -227,7 +249,7 @@ def test_speaking_again_speaks_the_same_and_only_what_is_missing(tmp_path):
     (tmp_path / "spoken" / lost).unlink()
     (tmp_path / "spoken" / torn).write_bytes(before[torn][0][:100])  # as a power cut leaves it
     (tmp_path / "spoken" / "stale.wav").write_bytes(b"")
-    speak(["one", "two"], path, 4, seed=2)
+    synthesize_manifest(["one", "two"], path, count=4, seed=2)
     after = contents(path.with_suffix(""))
     assert {name: content for name, (content, _) in after.items()} == {
         n: c for n, (c, _) in before.items()
@@ -238,4 +260,4 @@ def test_speaking_again_speaks_the_same_and_only_what_is_missing(tmp_path):
 
 def test_there_must_be_something_to_speak(tmp_path):
     with pytest.raises(ValueError, match="no text with a word to speak"):
-        speak(["..."], tmp_path / "spoken.jsonl", 3, seed=0)
+        synthesize_manifest(["..."], tmp_path / "spoken.jsonl", count=3, seed=0)

@@ -25,7 +25,11 @@ def test_a_run_holds_parameters_metrics_data_and_how_it_ended(uri: str, tmp_path
     card = tmp_path / "card.md"
     card.write_text("a card")
     with start_or_resume(
-        uri, "asr", "whole", {"steps": 3, "augmentation": {"noise": 0.5}}, {"kind": "asr"}
+        uri,
+        "asr",
+        "whole",
+        params={"steps": 3, "augmentation": {"noise": 0.5}},
+        tags={"kind": "asr"},
     ) as run:
         run.log_metrics({"loss": 2.0}, step=1)
         run.log_metrics({"loss": 1.0}, step=2)
@@ -56,12 +60,12 @@ def test_a_run_holds_parameters_metrics_data_and_how_it_ended(uri: str, tmp_path
 
 
 def test_an_unfinished_run_is_taken_up_again_and_logs_no_step_twice(uri: str) -> None:
-    killed = start_or_resume(uri, "asr", "killed", {"steps": 3})
+    killed = start_or_resume(uri, "asr", "killed", params={"steps": 3})
     killed.log_metrics({"loss": 3.0, "before": 0.9}, step=0)
     killed.log_metrics({"loss": 2.0}, step=10)
     killed.log_metrics({"loss": 1.5}, step=20)
     assert get_run(uri, killed.run_id)["status"] == "RUNNING"  # nobody could say otherwise
-    with start_or_resume(uri, "asr", "killed", {"steps": 3}) as again:
+    with start_or_resume(uri, "asr", "killed", params={"steps": 3}) as again:
         again.log_metrics({"loss": 3.0, "before": 0.9}, step=0)
         again.log_metrics({"loss": 1.5}, step=20)
         again.log_metrics({"loss": 1.0}, step=30)
@@ -98,9 +102,9 @@ def test_an_error_ends_as_failed_and_the_next_attempt_goes_on(uri: str) -> None:
 
 
 def test_changed_settings_are_not_mixed_into_an_old_run(uri: str) -> None:
-    run = start_or_resume(uri, "asr", "changed", {"steps": 3})
+    run = start_or_resume(uri, "asr", "changed", params={"steps": 3})
     with pytest.raises(TrackingError, match=rf"run {run.run_id}: began with steps=3, not 4"):
-        start_or_resume(uri, "asr", "changed", {"steps": 4})
+        start_or_resume(uri, "asr", "changed", params={"steps": 4})
 
 
 def test_runs_are_listed_newest_first_and_by_experiment(uri: str) -> None:

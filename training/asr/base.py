@@ -15,10 +15,10 @@ from data.progress import Progress
 from data.text import ALPHABET
 from models.asr.nemo import nemo_asr, suppress_logs
 from models.asr.recognizer import Recognizer
-from training.asr.base_card import card, judge
-from training.asr.base_speech import corpus_of, prepare
-from training.asr.devices import Devices, kind_of
-from training.asr.finetune import save, wer
+from training.asr.base_card import render_card, measure_word_error_rates
+from training.asr.base_speech import open_corpus, prepare_speech
+from training.asr.devices import Devices, resolve_device
+from training.asr.finetune import save_model, wer
 from training.asr.fit import LoopConfig, fit
 from training.asr.speech import SAMPLE_RATE_HZ, Augmentation
 
@@ -86,6 +86,7 @@ class BaseTraining:
 
 def train_base(
     params: BaseTraining,
+    *,
     speech_dir: Path,
     dialogue_dir: Path,
     work_dir: Path,
@@ -108,19 +109,19 @@ def train_base(
     write_json(begun, asdict(params))
 
     torch.set_num_threads(params.threads)
-    devices = Devices(kind=kind_of(params.device, "base.device"))
-    rows = prepare(
+    devices = Devices(kind=resolve_device(params.device, "base.device"))
+    rows = prepare_speech(
         speech_dir,
         dialogue_dir,
         work_dir,
-        params.seed,
-        params.simulated_hours,
-        params.simulated_voices,
-        params.flite_hours,
+        seed=params.seed,
+        simulated_hours=params.simulated_hours,
+        simulated_voices=params.simulated_voices,
+        flite_hours=params.flite_hours,
     )
     known = [row for row in rows if not row["held_out"]]
-    corpus = corpus_of(known, work_dir)
-    model = network(params)
+    corpus = open_corpus(known, work_dir)
+    model = build_network(params)
     label = {character: number for number, character in enumerate(ALPHABET)}
     tokens = [[label[character] for character in text] for text in corpus.texts]
     held_out = [row for row in rows if row["held_out"]]
@@ -145,8 +146,8 @@ def train_base(
         clean_steps=0,
         augmentation=replace(params.augmentation, quiet_share=params.refine_quiet_share),
     )
-    sample = corpus_of(held_out[:: max(1, len(held_out) // 300)], work_dir)
-    batch_at, total = sampler(params, known), params.steps + params.refine_steps
+    sample = open_corpus(held_out[:: max(1, len(held_out) // 300)], work_dir)
+    batch_at, total = base_batch_sampler(params, known), params.steps + params.refine_steps
 
     def learn(settings: LoopConfig, folder: Path, done: int) -> dict[str, Any]:
         """What `fit` returns of one of the two trainings, before which `done` of all steps were made."""
@@ -159,9 +160,9 @@ def train_base(
             model.to(devices.name),
             corpus,
             tokens,
-            lambda step: batch_at(done + step),
-            settings,
-            folder,
+            batch_at=lambda step: batch_at(done + step),
+            config=settings,
+            folder=folder,
             measure=lambda model: wer(Recognizer(model), sample),
             report=report,
             progress=lambda step, _: progress(done + step, total),
@@ -172,18 +173,18 @@ def train_base(
     summary = learn(refined, work_dir / "refined", params.steps)
     summary |= {"step": total, "resumed_from": before["resumed_from"] + summary["resumed_from"]}
     path = out / "keepline-base.nemo"
-    save(model, path)
-    results = judge(Recognizer(model), held_out, work_dir)
+    save_model(model, path)
+    results = measure_word_error_rates(Recognizer(model), held_out, work_dir)
     summary |= {
         "wer": results,
         "size_bytes": path.stat().st_size,
         "parameters": Recognizer(model).parameters,
     }
-    write_text(out / "card.md", card(asdict(params), rows, summary))
+    write_text(out / "card.md", render_card(asdict(params), rows, summary))
     return summary
 
 
-def network(params: BaseTraining) -> Any:
+def build_network(params: BaseTraining) -> Any:
     """A fresh NeMo EncDecCTCModel: separable convolutions with squeeze-and-excite, 20 ms steps, characters.
 
     After QuartzNet (arXiv 1910.10261) and Citrinet (arXiv 2104.01721), made small.
@@ -261,7 +262,9 @@ def network(params: BaseTraining) -> Any:
         return models.EncDecCTCModel(OmegaConf.create(config))
 
 
-def sampler(params: BaseTraining, rows: list[dict[str, Any]]) -> Callable[[int], np.ndarray]:
+def base_batch_sampler(
+    params: BaseTraining, rows: list[dict[str, Any]]
+) -> Callable[[int], np.ndarray]:
     """Names the utterances of a step: of like length, short ones first, each set with its share of the audio."""
     duration_s = np.array([row["frames"] for row in rows]) / SAMPLE_RATE_HZ
     sets = np.array([row["set"] for row in rows])

@@ -10,8 +10,8 @@ import numpy as np
 from evaluation.metrics.wer import corpus_wer, word_errors
 from models.asr.recognizer import Recognizer
 from models.asr.segments import speech_segments
-from training.asr.base_speech import corpus_of
-from training.asr.speech import SAMPLE_RATE_HZ, telephone
+from training.asr.base_speech import open_corpus
+from training.asr.speech import SAMPLE_RATE_HZ, simulate_telephone
 
 SOURCES = {
     "barista": ("spoken coffee orders (Picovoice speech-to-intent-benchmark)", "Apache-2.0"),
@@ -70,7 +70,7 @@ with one to four readers, some sentences by a known reader. "telephone" is the s
 """
 
 
-def judge(
+def measure_word_error_rates(
     recognizer: Recognizer, held_out: list[dict[str, Any]], work_dir: Path
 ) -> dict[str, dict[str, float]]:
     """Corpus WER by set on what was held out: as recorded, through a telephone, and cut as in calls."""
@@ -78,7 +78,7 @@ def judge(
 
     waves: dict[str, list[np.ndarray]] = {}
     said: dict[str, list[str]] = {}
-    corpus = corpus_of(held_out, work_dir)
+    corpus = open_corpus(held_out, work_dir)
     for i, row in enumerate(held_out):
         waves.setdefault(row["set"], []).append(corpus.wave(i))
         said.setdefault(row["set"], []).append(row["text"])
@@ -86,7 +86,7 @@ def judge(
     for name, heard in waves.items():
         rng = np.random.default_rng(0)
         even = [wave[: len(wave) // 2 * 2] for wave in heard]
-        called = [telephone(torch.from_numpy(wave)[None], rng)[0].numpy() for wave in even]
+        called = [simulate_telephone(torch.from_numpy(wave)[None], rng)[0].numpy() for wave in even]
         results[name] = {
             "utterances": len(heard),
             "minutes": round(sum(map(len, heard)) / SAMPLE_RATE_HZ / 60, 1),
@@ -97,7 +97,7 @@ def judge(
     return results
 
 
-def card(params: dict[str, Any], rows: list[dict[str, Any]], summary: dict[str, Any]) -> str:
+def render_card(params: dict[str, Any], rows: list[dict[str, Any]], summary: dict[str, Any]) -> str:
     """The model card: what it learnt from, under which licences, how well it hears and what not to expect of it."""
     sources = []
     for name, (what, licence) in SOURCES.items():

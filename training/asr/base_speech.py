@@ -39,10 +39,11 @@ EVERY_NTH_SENTENCE = 20  # of the sets with one to three readers, whose voices c
 FLITE_VOICES = ("slt", "rms", "awb", "kal16")  # of Debian's flite, made from recordings of people
 
 
-def prepare(
+def prepare_speech(
     speech_dir: Path,
     dialogue_dir: Path,
     work_dir: Path,
+    *,
     seed: int,
     simulated_hours: float,
     simulated_voices: int,
@@ -55,12 +56,17 @@ def prepare(
     """
     index = work_dir / "index.jsonl"
     if not index.exists():
-        makers = [(name, recorded(speech_dir / name, name)) for name in REAL_SETS]
+        makers = [(name, read_recorded(speech_dir / name, name)) for name in REAL_SETS]
         makers.append(
-            ("simulated", simulated(dialogue_dir, seed, simulated_hours, simulated_voices))
+            (
+                "simulated",
+                synthesize_dialogue(
+                    dialogue_dir, seed=seed, hours=simulated_hours, n_voices=simulated_voices
+                ),
+            )
         )
         if flite_hours:
-            makers.append(("flite", spoken_by_flite(dialogue_dir, seed, flite_hours)))
+            makers.append(("flite", synthesize_with_flite(dialogue_dir, seed, flite_hours)))
         start, rows = 0, []
         with atomic(work_dir / "audio.i16") as temporary, temporary.open("wb") as out:
             for done, (name, utterances) in enumerate(makers):
@@ -74,7 +80,7 @@ def prepare(
     return read_lines(index)
 
 
-def corpus_of(rows: list[dict[str, Any]], work_dir: Path) -> Corpus:
+def open_corpus(rows: list[dict[str, Any]], work_dir: Path) -> Corpus:
     """The utterances of `rows`, their audio memory-mapped."""
     return Corpus(
         np.memmap(work_dir / "audio.i16", dtype="<i2", mode="r"),
@@ -84,7 +90,7 @@ def corpus_of(rows: list[dict[str, Any]], work_dir: Path) -> Corpus:
     )
 
 
-def recorded(folder: Path, name: str) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+def read_recorded(folder: Path, name: str) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     """Utterances of one folder with a NeMo manifest. Raises FileNotFoundError naming the folder."""
     manifest = folder / "manifest.jsonl"
     if not manifest.exists():
@@ -92,7 +98,7 @@ def recorded(folder: Path, name: str) -> Iterator[tuple[np.ndarray, dict[str, An
             f"{manifest}: no manifest. Point the speech folder at the sets {', '.join(REAL_SETS)}."
         )
     rows = read_lines(manifest)
-    for row, apart in zip(rows, held_out(name, rows), strict=True):
+    for row, apart in zip(rows, mark_held_out(name, rows), strict=True):
         samples, rate = soundfile.read(folder / row["audio_filepath"], dtype="float32")
         if rate != SAMPLE_RATE_HZ:
             raise ValueError(
@@ -109,7 +115,7 @@ def held_out_speakers(name: str, speakers: set[str]) -> set[str]:
     return set(sorted(speakers)[:: EVERY_NTH_SPEAKER[name]]) if name in EVERY_NTH_SPEAKER else set()
 
 
-def held_out(name: str, rows: Sequence[Mapping[str, Any]]) -> list[bool]:
+def mark_held_out(name: str, rows: Sequence[Mapping[str, Any]]) -> list[bool]:
     """For each row of a set's manifest, whether no training of ours hears it: by voice, else some sentences."""
     apart = held_out_speakers(name, {row["speaker"] for row in rows})
     return [
@@ -118,8 +124,8 @@ def held_out(name: str, rows: Sequence[Mapping[str, Any]]) -> list[bool]:
     ]
 
 
-def simulated(
-    dialogue_dir: Path, seed: int, hours: float, count: int
+def synthesize_dialogue(
+    dialogue_dir: Path, *, seed: int, hours: float, count: int
 ) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     """Service talk in simulated voices; the last tenth of the voices is held out, with sentences of its own."""
     rng = np.random.default_rng([seed, 1])
@@ -162,7 +168,7 @@ def simulated(
         )
 
 
-def spoken_by_flite(
+def synthesize_with_flite(
     dialogue_dir: Path, seed: int, hours: float
 ) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     """Service talk in the voices of flite, at other paces and pitches. Raises FileNotFoundError without flite."""

@@ -21,9 +21,10 @@ class Pool:
     share: float
 
 
-def passes(
+def batch_sampler(
     frames: np.ndarray,
     batch_duration_s: float,
+    *,
     seed: int,
     pools: Sequence[Pool] = (),
     buckets: int = 0,

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from models.asr.segments import Segmentation
 
 
-def calibrate(
+def calibrate_confidence(
     model: Path,
     calls: Sequence[Mapping[str, Any]],
+    *,
     read_audio: Callable[[str], tuple[np.ndarray, int]],
     segmentation: Segmentation,
     exports: Path,

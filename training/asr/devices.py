@@ -94,7 +94,7 @@ class Devices:
         return [json.loads(self.store.get(f"{key}-{rank}")) for rank in range(self.count)]
 
 
-def kind_of(wanted: str, setting: str = "asr.device") -> str:
+def resolve_device(wanted: str, setting: str = "asr.device") -> str:
     """`cpu`, `cuda`, or for `auto` whichever there is. Raises DeviceError for CUDA where there is none."""
     import torch
 
@@ -107,7 +107,7 @@ def kind_of(wanted: str, setting: str = "asr.device") -> str:
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def join(kind: str, place: str = "env://") -> Devices:
+def join_group(kind: str, place: str = "env://") -> Devices:
     """Meets the others where `place` says: torchrun's environment, or tcp://host:port?rank=0&world_size=2."""
     import torch.distributed as dist
     from torch.distributed.rendezvous import rendezvous
@@ -123,7 +123,7 @@ def join(kind: str, place: str = "env://") -> Devices:
 
 
 @contextlib.contextmanager
-def together(count: int, kind: str, job: Path) -> Iterator[Devices]:
+def launch_workers(count: int, kind: str, job: Path) -> Iterator[Devices]:
     """This process as the first of `count`; the others run `training.asr_worker` on the same `job`.
 
     When the first dies the others lose their partner and end too. Raises DeviceError, with what it said last, when
@@ -150,7 +150,7 @@ def together(count: int, kind: str, job: Path) -> Iterator[Devices]:
         with log.open("w") as handle:
             others.append(subprocess.Popen(command, cwd=ROOT, stdout=handle, stderr=handle))
     try:
-        first = join(kind, place.format(0))
+        first = join_group(kind, place.format(0))
         first.of_first(False)
         yield first
         for other in others:

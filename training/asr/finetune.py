@@ -19,20 +19,20 @@ from evaluation.metrics.wer import corpus_wer, word_errors
 from models.asr.load import load
 from models.asr.nemo import NemoNetwork, fetch, restore
 from models.asr.recognizer import Recognizer
-from training.asr.batches import Pool, passes
-from training.asr.devices import Devices, kind_of, together
-from training.asr.fit import LoopConfig, fit, weights_left, written
+from training.asr.batches import Pool, batch_sampler
+from training.asr.devices import Devices, resolve_device, launch_workers
+from training.asr.fit import LoopConfig, fit, saved_weights, guarded_write
 from training.asr.manifest import (
-    Joined,
+    JoinedCorpus,
     Limits,
     ManifestError,
     ManifestReport,
-    Speech,
+    TrainingSpeech,
     read_manifest,
     texts_of,
 )
 from training.asr.speech import Augmentation
-from training.asr.vocabulary import encoder_of, replace_vocabulary
+from training.asr.vocabulary import text_encoder, replace_vocabulary
 from training.tracking import Run
 
 
@@ -93,6 +93,7 @@ class AsrTraining:
 def finetune(
     params: AsrTraining,
     base: str | Path,
+    *,
     train_manifest: Path,
     valid_manifest: Path,
     work_dir: Path,
@@ -115,9 +116,12 @@ def finetune(
 
     began = time.monotonic()
     torch.set_num_threads(params.threads)
-    kind = kind_of(params.device)
+    kind = resolve_device(params.device)
     work_dir.mkdir(parents=True, exist_ok=True)
-    _begin(work_dir, _fingerprint(params, base, train_manifest, valid_manifest))
+    _begin(
+        work_dir,
+        _fingerprint(params, base, train_manifest=train_manifest, valid_manifest=valid_manifest),
+    )
     result = work_dir / "result.json"
     if devices:
         devices.of_first(result.exists())
@@ -138,19 +142,26 @@ def finetune(
     with (
         contextlib.nullcontext(devices)
         if devices
-        else together(params.devices, kind, job) as all_devices
+        else launch_workers(params.devices, kind, job) as all_devices
     ):
-        model, speech, accounts, pools = prepare(params, base, train_manifest, work_dir)
+        model, speech, accounts, pools = prepare_training(
+            params, base, train_manifest, work_dir=work_dir
+        )
         valid = read_manifest(
-            valid_manifest, encoder_of(model), 0.0, _limits(params), held_out, learn=False
+            valid_manifest,
+            text_encoder(model),
+            step_s=0.0,
+            limits=_limits(params),
+            report=held_out,
+            for_training=False,
         ).corpus
         summary = fit(
             model.to(all_devices.name),
             speech.corpus,
             speech.tokens,
-            batches(params, speech, pools),
-            fit_settings(params),
-            work_dir,
+            batch_at=training_batches(params, speech, pools),
+            config=loop_config(params),
+            folder=work_dir,
             measure=lambda model: wer(Recognizer(model), valid),
             report=lambda step, metrics: run.log_metrics(metrics, step),
             progress=progress,
@@ -200,9 +211,9 @@ def finetune(
     return found
 
 
-def prepare(
-    params: AsrTraining, base: str | Path, train_manifest: Path, work_dir: Path, rank: int = 0
-) -> tuple[Any, Speech, list[ManifestReport], list[Pool]]:
+def prepare_training(
+    params: AsrTraining, base: str | Path, train_manifest: Path, *, work_dir: Path, rank: int = 0
+) -> tuple[Any, TrainingSpeech, list[ManifestReport], list[Pool]]:
     """The network with its labels, and all speech to train on: the main manifest first, then each extra one."""
     import torch
 
@@ -224,36 +235,44 @@ def prepare(
     )
     torch.manual_seed(params.seed)
     tokenizer = work_dir / ("tokenizer" if not rank else f"tokenizer-{rank}")
-    model = replace_vocabulary(model, params.vocabulary, params.vocabulary_size, texts, tokenizer)
-    encode, step_s = encoder_of(model), NemoNetwork(model).step_s
+    model = replace_vocabulary(
+        model, params.vocabulary, size=params.vocabulary_size, texts=texts, folder=tokenizer
+    )
+    encode, step_s = text_encoder(model), NemoNetwork(model).step_s
     accounts = [ManifestReport(str(path)) for path in manifests]
     parts = [
-        read_manifest(path, encode, step_s, _limits(params), account)
+        read_manifest(path, encode, step_s=step_s, limits=_limits(params), report=account)
         for path, account in zip(manifests, accounts, strict=True)
     ]
     pools, at = [], len(parts[0].tokens)
     for part, extra in zip(parts[1:], params.extra, strict=True):
         pools.append(Pool(at, at + len(part.tokens), extra.share))
         at += len(part.tokens)
-    speech: Speech = parts[0]
+    speech: TrainingSpeech = parts[0]
     if pools:
-        speech = Speech(
-            Joined([part.corpus for part in parts]),
+        speech = TrainingSpeech(
+            JoinedCorpus([part.corpus for part in parts]),
             [labels for part in parts for labels in part.tokens],
             [thing for part in parts for thing in part.things],
         )
     return model, speech, accounts, pools
 
 
-def batches(params: AsrTraining, speech: Speech, pools: list[Pool]) -> Callable[[int], Any]:
+def training_batches(
+    params: AsrTraining, speech: TrainingSpeech, pools: list[Pool]
+) -> Callable[[int], Any]:
     """Names the utterances of a step of all devices together."""
     parts = params.devices * params.accumulate
-    return passes(
-        speech.corpus.frames, params.batch_duration_s * parts, params.seed, pools, params.buckets
+    return batch_sampler(
+        speech.corpus.frames,
+        params.batch_duration_s * parts,
+        seed=params.seed,
+        pools=pools,
+        buckets=params.buckets,
     )
 
 
-def fit_settings(params: AsrTraining) -> LoopConfig:
+def loop_config(params: AsrTraining) -> LoopConfig:
     """The part of the settings that the training loop follows."""
     known = asdict(params) | {"augmentation": params.augmentation}
     return LoopConfig(
@@ -279,19 +298,19 @@ def wer(recognizer: Recognizer, corpus: Any) -> float:
     return corpus_wer(errors)
 
 
-def save(model: Any, path: Path) -> None:
+def save_model(model: Any, path: Path) -> None:
     """Writes a `.nemo`, whole or not at all. Raises TrainingError when it cannot be written."""
-    with written(path) as temporary:
+    with guarded_write(path) as temporary:
         model.save_to(str(temporary))
 
 
 def _choose(model: Any, work_dir: Path, valid: Any) -> dict[str, float]:
     """Writes each kind of weights as a `.nemo` into candidates/ and scores the file."""
     figures = {}
-    for name, state in weights_left(work_dir).items():
+    for name, state in saved_weights(work_dir).items():
         model.load_state_dict(state)
         path = work_dir / "candidates" / f"{name}.nemo"
-        save(model, path)
+        save_model(model, path)
         figures[name] = evaluate(path, valid)
     return {"last": figures["best"], **figures}
 
@@ -313,7 +332,7 @@ def _begin(work_dir: Path, fingerprint: str) -> None:
 
 
 def _fingerprint(
-    params: AsrTraining, base: str | Path, train_manifest: Path, valid_manifest: Path
+    params: AsrTraining, base: str | Path, *, train_manifest: Path, valid_manifest: Path
 ) -> str:
     digest = hashlib.sha256(json.dumps(asdict(params), sort_keys=True).encode())
     extra = [train_manifest.parent / extra.manifest for extra in params.extra]

@@ -15,7 +15,7 @@ from data.audio import AudioError
 from data.files import atomic
 from data.progress import Progress
 from training.asr.devices import Devices
-from training.asr.layers import rate_groups, set_learning
+from training.asr.layers import parameter_groups, set_trainable
 from training.asr.losses import is_hybrid, loss_sum
 from training.asr.speech import Augmentation, augment, collate, recrop_speech
 
@@ -46,7 +46,7 @@ class LoopConfig:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
-class Waves(Protocol):
+class WaveSource(Protocol):
     """Utterances, in memory (training.speech.Corpus) or in files."""
 
     def wave(self, index: int, speed: float = 1.0) -> np.ndarray:
@@ -67,8 +67,9 @@ def learning_rate(settings: LoopConfig, step: int) -> float:
 
 def fit(
     model: Any,
-    corpus: Waves,
+    corpus: WaveSource,
     tokens: Sequence[Any],
+    *,
     batch_at: Callable[[int], np.ndarray],
     settings: LoopConfig,
     folder: Path,
@@ -91,7 +92,7 @@ def fit(
     """
     import torch
 
-    groups = rate_groups(model, settings.layer_decay)
+    groups = parameter_groups(model, settings.layer_decay)
     optimizer = torch.optim.AdamW(
         groups, lr=0.0, betas=(0.9, 0.98), weight_decay=settings.weight_decay
     )
@@ -124,7 +125,7 @@ def fit(
         if devices.first:
             state["best"] = state["before"] = measure(model)
             report(0, {"valid_wer": state["best"]})
-            _save(
+            save_checkpoint(
                 folder / "best.pt", {"model": model.state_dict(), "step": 0, "wer": state["best"]}
             )
         state["best"] = state["before"] = devices.of_first(state["best"])
@@ -135,14 +136,14 @@ def fit(
         if state["stopped_early"]:
             break
         model.spec_augmentation = None if step < settings.clean_steps else masks
-        set_learning(model, step >= settings.freeze_encoder_steps, settings.frozen_layers)
+        set_trainable(model, step >= settings.freeze_encoder_steps, settings.frozen_layers)
         chosen = batch_at(step)
         state["losses"].append(
             _step(model, optimizer, corpus, tokens, chosen, settings, step, devices, state)
         )
         state["step"] = done = step + 1
         if step >= average_from:
-            _take_into_average(model, state, settings.average_decay)
+            update_average(model, state, settings.average_decay)
         if measure and (
             done == settings.steps or (settings.valid_steps and done % settings.valid_steps == 0)
         ):
@@ -153,7 +154,7 @@ def fit(
             if value < state["best"]:
                 state["best"], state["best_step"], state["stale"] = value, done, 0
                 if devices.first:
-                    _save(
+                    save_checkpoint(
                         folder / "best.pt",
                         {"model": model.state_dict(), "step": done, "wer": value},
                     )
@@ -171,7 +172,7 @@ def fit(
             for found in devices.gather(state["unreadable"]):
                 state["unreadable"] |= found
             if devices.first:
-                _save(
+                save_checkpoint(
                     last,
                     {**state, "model": model.state_dict(), "optimizer": optimizer.state_dict()},
                 )
@@ -183,7 +184,7 @@ def fit(
     return {**state, "resumed_from": resumed_from}
 
 
-def weights_left(folder: Path) -> dict[str, dict[str, Any]]:
+def saved_weights(folder: Path) -> dict[str, dict[str, Any]]:
     """The weights that `fit` left in `folder`: best, last unless it is the best, and averaged where it averaged."""
     import torch
 
@@ -202,7 +203,7 @@ def weights_left(folder: Path) -> dict[str, dict[str, Any]]:
 def _step(
     model: Any,
     optimizer: Any,
-    corpus: Waves,
+    corpus: WaveSource,
     tokens: Sequence[Any],
     chosen: np.ndarray,
     settings: LoopConfig,
@@ -239,9 +240,11 @@ def _step(
             continue
         batch, lengths = collate(waves)
         if not clean:
-            batch = augment(batch, lengths, settings.augmentation, rng)
+            batch = augment(batch, lengths, settings.augmentation, rng=rng)
         batch, lengths = batch.to(devices.name), lengths.to(devices.name)
-        partial = loss_sum(model, batch, lengths, own, settings.rnnt_weight) / labels
+        partial = (
+            loss_sum(model, batch, lengths, tokens=own, rnnt_weight=settings.rnnt_weight) / labels
+        )
         partial.backward()
         loss += float(partial.detach())
     loss = devices.add_gradients(model, loss)
@@ -257,7 +260,7 @@ def _step(
     return loss
 
 
-def _take_into_average(model: Any, state: dict[str, Any], decay: float) -> None:
+def update_average(model: Any, state: dict[str, Any], decay: float) -> None:
     """A mean of the weights, or an exponential one that begins as a mean (arXiv 1803.05407, 1412.6980)."""
     share = max(1 / (state["averaged"] + 1), 1 - decay)
     for name, value in model.state_dict().items():
@@ -284,7 +287,7 @@ def _masks(settings: Augmentation) -> Any:
 
 
 @contextlib.contextmanager
-def written(path: Path) -> Iterator[Path]:
+def guarded_write(path: Path) -> Iterator[Path]:
     """As `data.store.atomic`; torch and NeMo tell of a full disk in words of their own, so it is told here."""
     try:
         with atomic(path) as temporary:
@@ -297,8 +300,8 @@ def written(path: Path) -> Iterator[Path]:
         ) from error
 
 
-def _save(path: Path, value: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, value: dict[str, Any]) -> None:
     import torch
 
-    with written(path) as temporary:
+    with guarded_write(path) as temporary:
         torch.save(value, temporary)

@@ -14,7 +14,7 @@ def encoder_layers(model: Any) -> list[Any]:
     return [model.encoder]
 
 
-def rate_groups(model: Any, layer_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(model: Any, layer_decay: float) -> list[dict[str, Any]]:
     """Parameters for an optimizer, each group with its `scale` of the learning rate.
 
     What lies behind the encoder has scale 1, the encoder's top layer `layer_decay`, the one below it its square, and
@@ -37,7 +37,7 @@ def rate_groups(model: Any, layer_decay: float) -> list[dict[str, Any]]:
     ]
 
 
-def set_learning(model: Any, encoder: bool, frozen_layers: int) -> None:
+def set_trainable(model: Any, encoder: bool, frozen_layers: int) -> None:
     """Puts `model` in training, but for the encoder (when not `encoder`) or its lowest `frozen_layers`.
 
     What stands still also keeps its batch statistics and drops nothing out.

@@ -20,6 +20,7 @@ def loss_sum(
     model: Any,
     batch: torch.Tensor,
     lengths: torch.Tensor,
+    *,
     tokens: Sequence[Any],
     rnnt_weight: float = 0.0,
 ) -> torch.Tensor:

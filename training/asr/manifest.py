@@ -83,7 +83,7 @@ class ManifestReport:
 
 
 @dataclass
-class Files(Utterances):
+class FileCorpus(Utterances):
     """Speech left in its files, for more of it than memory holds. Used as a `Corpus`."""
 
     paths: list[str]
@@ -118,7 +118,7 @@ class Files(Utterances):
         return Corpus(samples, np.array([0]), np.array([len(samples)]), [""]).wave(0, speed)
 
 
-class Joined(Utterances):
+class JoinedCorpus(Utterances):
     """Several corpora as one."""
 
     def __init__(self, parts: Sequence[Any]) -> None:
@@ -134,10 +134,10 @@ class Joined(Utterances):
 
 
 @dataclass
-class Speech:
+class TrainingSpeech:
     """The usable utterances of one manifest or several, and their labels."""
 
-    corpus: Corpus | Files | Joined
+    corpus: Corpus | FileCorpus | JoinedCorpus
     tokens: list[np.ndarray]  # int32 [labels] an utterance
     things: list[str]  # manifest:line, to name an utterance by
 
@@ -148,11 +148,12 @@ Encode = Callable[[str], tuple[list[int], str]]
 def read_manifest(
     path: Path,
     encode: Encode,
+    *,
     step_s: float,
     limits: Limits,
     account: ManifestReport,
     learn: bool = True,
-) -> Speech:
+) -> TrainingSpeech:
     """The utterances of a NeMo manifest in the order of its lines; `account` tells what was left out and why.
 
     `encode` gives a text's label numbers and the characters it has none for, `step_s` is the audio behind a step of
@@ -216,7 +217,7 @@ def read_manifest(
             "Deliver more transcribed speech, or relax asr.shortest_s and asr.longest_s."
         )
     account.utterances = len(tokens)
-    return Speech(corpus_of.corpus(limits.defect_share), tokens, things)
+    return TrainingSpeech(corpus_of.corpus(limits.defect_share), tokens, things)
 
 
 def texts_of(path: Path) -> list[str]:
@@ -321,10 +322,10 @@ class _InFiles:
     def drop(self) -> None:
         self._rows.pop()
 
-    def corpus(self, defect_share: float) -> Files:
+    def corpus(self, defect_share: float) -> FileCorpus:
         paths, offsets, durations, texts = zip(*self._rows, strict=True)
         frames = np.round(np.array(durations) * SAMPLE_RATE_HZ).astype(np.int64)
-        return Files(
+        return FileCorpus(
             list(paths), np.array(offsets), frames, list(texts), int(defect_share * len(frames))
         )
 

@@ -85,13 +85,13 @@ def recrop_speech(wave: np.ndarray, settings: Augmentation, rng: np.random.Gener
     if not settings.quiet_share or rng.random() >= settings.quiet_share:
         return wave
     before, after = (rng.uniform(0, settings.quiet_s, 2) * SAMPLE_RATE_HZ).astype(int)
-    begin, end, faint = speech_in(wave)
+    begin, end, faint = find_speech(wave)
     around = rng.standard_normal(before + end - begin + after, np.float32) * faint
     around[before : before + end - begin] = wave[begin:end]
     return around
 
 
-def speech_in(wave: np.ndarray) -> tuple[int, int, float]:
+def find_speech(wave: np.ndarray) -> tuple[int, int, float]:
     """First and last sample of what is louder than the quiet of one utterance, and how loud (RMS) that quiet is.
 
     By energy in steps of 20 ms: enough where somebody is known to speak. models.segments finds speech in calls.
@@ -124,7 +124,7 @@ def collate(waves: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def augment(
-    batch: torch.Tensor, lengths: torch.Tensor, settings: Augmentation, rng: np.random.Generator
+    batch: torch.Tensor, lengths: torch.Tensor, settings: Augmentation, *, rng: np.random.Generator
 ) -> torch.Tensor:
     """The effects of data.telephone first, then noise, then the telephone, each for its share of the rows.
 
@@ -148,11 +148,11 @@ def augment(
     on_the_phone = rng.random(len(batch)) < settings.telephone_share
     if on_the_phone.any():
         rows = torch.from_numpy(np.flatnonzero(on_the_phone))
-        batch = batch.index_copy(0, rows, telephone(batch[rows], rng)) * inside
+        batch = batch.index_copy(0, rows, simulate_telephone(batch[rows], rng)) * inside
     return batch
 
 
-def telephone(batch: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def simulate_telephone(batch: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """A G.711 call: band of about 300-3400 Hz, 8 kHz, 255-mu-law in 8 bits and back to 16 kHz.
 
     float32 [batch, samples] in, the same out; the samples' count must be even. Source: ITU-T G.711, G.712.

@@ -22,7 +22,7 @@ from models.asr.language import LanguageTraining, Text, learn
 from models.asr.nemo import restore
 from models.asr.recognizer import Recognizer
 from training.asr.manifest import Limits, ManifestError, ManifestReport, read_manifest
-from training.asr.speech import SAMPLE_RATE_HZ, telephone
+from training.asr.speech import SAMPLE_RATE_HZ, simulate_telephone
 
 _TUNING = "adaptation.tuning"
 
@@ -102,6 +102,7 @@ def read_terms(path: Path) -> list[Text]:
 def adapt(
     params: TextAdaptation,
     texts: Iterable[Text],
+    *,
     model: Path,
     valid_manifest: Path,
     folder: Path,
@@ -120,7 +121,7 @@ def adapt(
     facts: dict[str, Any] = {"wer_greedy": None, "wer_beam": None}
     if params.tuning:
         recognizer = Recognizer(restore(model))
-        waves, said = _some_of(valid_manifest, params.tuning_s)
+        waves, said = sample_manifest(valid_manifest, params.tuning_s)
         steps = len(waves)
         heard = log_probs_of(recognizer, waves, lambda done, _: progress(done, 2 * steps))
 
@@ -150,9 +151,10 @@ def adapt(
     return {**chosen, **facts, **kept}
 
 
-def speak(
+def synthesize_manifest(
     texts: Sequence[str],
     out: Path,
+    *,
     count: int,
     seed: int,
     voice_count: int = 40,
@@ -197,7 +199,7 @@ def speak(
             )
             if phoned:
                 even = torch.from_numpy(wave[: len(wave) // 2 * 2])[None]
-                wave = telephone(even, np.random.default_rng(line_noise))[0].numpy()
+                wave = simulate_telephone(even, np.random.default_rng(line_noise))[0].numpy()
             with atomic(audio, flush=False) as temporary:
                 temporary.write_bytes(to_wav_bytes(np.clip(wave, -1, 1), SAMPLE_RATE_HZ))
         row = {
@@ -224,7 +226,7 @@ def _length_s(audio: Path) -> float:
         return 0.0
 
 
-def _some_of(manifest: Path, most_s: float) -> tuple[list[np.ndarray], list[str]]:
+def sample_manifest(manifest: Path, most_s: float) -> tuple[list[np.ndarray], list[str]]:
     """Waveforms (16 kHz mono float32) and texts of a manifest; every second, third … row when it holds too much.
 
     Broken rows are left out: training, which the same manifest serves, has told of them.
@@ -232,7 +234,12 @@ def _some_of(manifest: Path, most_s: float) -> tuple[list[np.ndarray], list[str]
     limits = Limits(shortest_s=0.0, longest_s=float("inf"), defect_share=1.0, in_memory_hours=0.0)
     try:
         corpus = read_manifest(
-            manifest, lambda text: ([], ""), 0.0, limits, ManifestReport(str(manifest)), False
+            manifest,
+            lambda text: ([], ""),
+            step_s=0.0,
+            limits=limits,
+            report=ManifestReport(str(manifest)),
+            for_training=False,
         ).corpus
     except ManifestError as error:
         raise ManifestError(f"{error} Or set {_TUNING} to false.") from error

@@ -18,7 +18,9 @@ class VocabularyError(ValueError):
     """The labels asked for cannot be had. The message says why and what to do."""
 
 
-def replace_vocabulary(model: Any, kind: str, size: int, texts: Sequence[str], folder: Path) -> Any:
+def replace_vocabulary(
+    model: Any, kind: str, *, size: int, texts: Sequence[str], folder: Path
+) -> Any:
     """`model` with new labels: its encoder as it was, a decoder that knows nothing yet.
 
     `characters` are a-z, apostrophe and space (data.text.ALPHABET); `bpe` are `size` sentencepiece pieces (fewer where
@@ -41,7 +43,7 @@ def replace_vocabulary(model: Any, kind: str, size: int, texts: Sequence[str], f
         return _of_other_kind(model, kind, folder)
 
 
-def encoder_of(model: Any) -> Callable[[str], tuple[list[int], str]]:
+def text_encoder(model: Any) -> Callable[[str], tuple[list[int], str]]:
     """Text → label numbers, and the characters there is no label for."""
     tokenizer = getattr(model, "tokenizer", None)
     if tokenizer is None:

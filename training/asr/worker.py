@@ -13,8 +13,14 @@ from typing import Any
 
 from data.files import read_json
 from data.params import section
-from training.asr.devices import Devices, join, kind_of
-from training.asr.finetune import AsrTraining, batches, finetune, fit_settings, prepare
+from training.asr.devices import Devices, join_group, resolve_device
+from training.asr.finetune import (
+    AsrTraining,
+    training_batches,
+    finetune,
+    loop_config,
+    prepare_training,
+)
 from training.asr.fit import fit
 from training.tracking import start_or_resume
 
@@ -31,22 +37,22 @@ def main() -> None:
     asked = parser.parse_args()
     job = read_json(asked.job)
     params = section(AsrTraining, job["params"], "asr")
-    devices = join(kind_of(params.device), asked.join)
+    devices = join_group(resolve_device(params.device), asked.join)
     if devices.count != params.devices:
         raise SystemExit(
             f"asr.devices is {params.devices}, but {devices.count} processes run. Make them equal."
         )
     if devices.first:
         with start_or_resume(
-            job["tracking_uri"], job["experiment"], job["key"], job["params"]
+            job["tracking_uri"], job["experiment"], job["key"], params=job["params"]
         ) as run:
             finetune(
                 params,
                 job["base"],
-                Path(job["train"]),
-                Path(job["valid"]),
-                Path(job["work_dir"]),
-                run,
+                train_manifest=Path(job["train"]),
+                valid_manifest=Path(job["valid"]),
+                work_dir=Path(job["work_dir"]),
+                run=run,
                 devices=devices,
             )
     else:
@@ -61,16 +67,16 @@ def follow(job: dict[str, Any], params: AsrTraining, devices: Devices) -> None:
     if devices.of_first(None):
         return  # it was done before
     work_dir = Path(job["work_dir"])
-    model, speech, _, pools = prepare(
-        params, job["base"], Path(job["train"]), work_dir, devices.rank
+    model, speech, _, pools = prepare_training(
+        params, job["base"], Path(job["train"]), work_dir=work_dir, rank=devices.rank
     )
     fit(
         model.to(devices.name),
         speech.corpus,
         speech.tokens,
-        batches(params, speech, pools),
-        fit_settings(params),
-        work_dir,
+        batch_at=training_batches(params, speech, pools),
+        config=loop_config(params),
+        folder=work_dir,
         measure=lambda model: 0.0,
         devices=devices,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from training.churn.likelihood import Rows, life_table, loss
+from training.churn.likelihood import Rows, life_table_logits, loss
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ _FADE_SPREAD = 0.8  # of the logarithm of what is left in an interval, a priori
 
 
 def fit_additive(
-    network: HazardNetwork, rows: Rows, ridge: float, mark_cost: float, steps: int
+    network: HazardNetwork, rows: Rows, *, ridge: float, mark_cost: float, steps: int
 ) -> None:
     """Sets the network's level, linear, mark and fade to where the penalised likelihood of `rows` is highest (L-BFGS).
 
@@ -38,7 +38,7 @@ def fit_additive(
         )
     plain, carried = rows.inputs[:, : network.plain], rows.inputs[:, network.plain :]
     ahead = network.ahead(rows.inputs)
-    level = life_table(rows).requires_grad_(True)
+    level = life_table_logits(rows).requires_grad_(True)
     linear = torch.zeros(network.plain, requires_grad=True)
     mark = torch.full((carried.shape[1],), -1.0, requires_grad=True)
     faded = torch.zeros_like(network.fade, requires_grad=True)

@@ -19,7 +19,7 @@ from data.progress import Progress
 from evaluation.metrics.bootstrap import Interval, paired_difference
 from evaluation.metrics.churn import both_seen, churn_metrics, per_unit, risk_columns
 from evaluation.metrics.churn_profit import Campaign
-from training.churn.temporal_calibration import known_on
+from training.churn.temporal_calibration import rows_known_on
 from training.churn.train import ChurnTraining, ChurnTrainingError, train
 
 OUTCOME = ("customer_id", "as_of", "event", "time_days")
@@ -48,7 +48,7 @@ class Unrecorded:
         """Forgets them."""
 
 
-def days_to_examine(rows: pl.DataFrame, params: BacktestParams) -> list[date]:
+def choose_test_days(rows: pl.DataFrame, params: BacktestParams) -> list[date]:
     """As-of dates with enough to learn from before and enough follow-up after. Raises ChurnTrainingError if none is."""
     days = sorted(rows["as_of"].unique())
     end = rows.select((pl.col("as_of") + pl.duration(days=pl.col("time_days"))).max()).item()
@@ -76,6 +76,7 @@ def backtest(
     rows: pl.DataFrame,
     params: BacktestParams,
     training: ChurnTraining,
+    *,
     work_dir: Path,
     campaign: Campaign,
     lead_days: int = 0,
@@ -92,11 +93,11 @@ def backtest(
     from models.churn.model import ChurnModel, feature_columns
 
     known = rows.filter(pl.col("event").is_not_null())
-    days = days_to_examine(known, params)
+    days = choose_test_days(known, params)
     folds: list[dict[str, Any]] = []
     predicted: list[pl.DataFrame] = []
     for number, day in enumerate(days):
-        past = known_on(known, day, lead_days)
+        past = rows_known_on(known, day, lead_days)
         exam = known.filter((pl.col("as_of") == day) & (pl.col("split") == "test"))
         learned = past.filter(pl.col("split") == "train")
         horizons = tuple(days for days in training.horizons_days if both_seen(learned, days))
@@ -108,7 +109,7 @@ def backtest(
         }
         try:
             found = train(
-                training, past, work_dir / day.isoformat(), Unrecorded(), lead_days=lead_days
+                training, past, work_dir / day.isoformat(), run=Unrecorded(), lead_days=lead_days
             )
         except ChurnTrainingError as error:
             folds.append(fold | {"skipped": str(error)})
@@ -126,16 +127,16 @@ def backtest(
             .select(pl.lit(name).alias("model"), pl.all())
             for name, one in risks.items()
         )
-        folds.append(fold | judged(theirs, params.seed, campaign))
+        folds.append(fold | compare_models(theirs, params.seed, campaign))
         predicted.append(theirs)
     if not predicted:
         raise ChurnTrainingError(f"backtest: no fold could be learned from. {folds[0]['skipped']}")
     every = pl.concat(predicted, how="diagonal")
     summary = {"settings": asdict(params), "lead_days": lead_days, "folds": folds}
-    return summary | {"pooled": judged(every, params.seed, campaign)}, every
+    return summary | {"pooled": compare_models(every, params.seed, campaign)}, every
 
 
-def judged(predictions: pl.DataFrame, seed: int, campaign: Campaign) -> dict[str, Any]:
+def compare_models(predictions: pl.DataFrame, seed: int, campaign: Campaign) -> dict[str, Any]:
     """Metrics of each model by horizon, and how much lower the network's losses are than each reference's."""
     frames = {
         name: predictions.filter(pl.col("model") == name) for name in (MODEL, LIFE_TABLE, LOGISTIC)

@@ -29,7 +29,7 @@ class Boosting:
 
 
 @dataclass(frozen=True)
-class Grown:
+class GrownTrees:
     """asked int [trees, depth], threshold [trees, depth] and values [trees, 2**depth], as models.trees takes them."""
 
     asked: np.ndarray
@@ -38,14 +38,15 @@ class Grown:
     valid_loss: float
 
 
-def grow(
+def grow_trees(
     inputs: np.ndarray,
     left: np.ndarray,
+    *,
     valid: tuple[np.ndarray, np.ndarray] | None,
     params: Boosting,
     seed: int,
     progress: Progress = lambda done, total: None,
-) -> Grown:
+) -> GrownTrees:
     """Trees for inputs float32 [rows, width] and bool `left`; the rounds after the best on `valid` are dropped.
 
     Without `valid` there are exactly `params.rounds` trees.
@@ -99,7 +100,7 @@ def grow(
         progress(number + 1, params.rounds)
     count = max(1, best) if valid is not None else params.rounds
     values[0] = values[0] + level
-    return Grown(
+    return GrownTrees(
         np.array(asked[:count]),
         np.array(threshold[:count], dtype=np.float32),
         np.array(values[:count]),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def save(
     path: Path,
     state: dict[str, Any],
+    *,
     network: torch.nn.Module,
     best: dict[str, Any],
     optimizer: torch.optim.Optimizer,
@@ -35,7 +36,7 @@ def save(
 
 
 def restore(
-    path: Path, fingerprint: str, network: torch.nn.Module, optimizer: torch.optim.Optimizer
+    path: Path, fingerprint: str, *, network: torch.nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Any] | None:
     """The state of an interrupted training of the same `fingerprint`, with `best` weights; None where there is none."""
     from safetensors.torch import load_file

@@ -25,7 +25,7 @@ class Limits(Protocol):
     def min_events(self) -> int: ...
 
 
-def check(limits: Limits, parts: dict[str, pl.DataFrame]) -> bool:
+def check_outcomes(limits: Limits, parts: dict[str, pl.DataFrame]) -> bool:
     """Whether targets have dates; raises ChurnTrainingError when there is too little of anything."""
     for name, part in parts.items():
         if part.is_empty():
@@ -56,16 +56,18 @@ def check(limits: Limits, parts: dict[str, pl.DataFrame]) -> bool:
     return bool(dated.any())
 
 
-def refuse_leaks(part: pl.DataFrame, names: Sequence[str], limit: float) -> None:
+def assert_no_leaks(part: pl.DataFrame, names: Sequence[str], limit: float) -> None:
     """Raises ChurnTrainingError naming a feature that by itself tells who left almost without error."""
-    for name, auc in leaks(part, names, limit):
+    for name, auc in leaking_features(part, names, limit):
         raise ChurnTrainingError(
             f"churn: feature {name} alone separates who left (AUC {auc:.3f}), which only knowing the outcome can do. "
             f"Put {name.removeprefix('attr_')!r} in features.exclude, or raise churn.leak_auc."
         )
 
 
-def leaks(part: pl.DataFrame, names: Sequence[str], limit: float) -> list[tuple[str, float]]:
+def leaking_features(
+    part: pl.DataFrame, names: Sequence[str], limit: float
+) -> list[tuple[str, float]]:
     """Features whose own AUC on `event` is over `limit`, either way round, with that AUC; the worst first.
 
     A category counts as the share of its rows that left. Nulls rank lowest: a column that is filled only for those who

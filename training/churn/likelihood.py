@@ -95,7 +95,7 @@ def row_losses(logits: torch.Tensor, rows: Rows) -> torch.Tensor:
     return survived - log_hazard * (rows.event >= 0)[:, None]
 
 
-def life_table(rows: Rows) -> torch.Tensor:
+def life_table_logits(rows: Rows) -> torch.Tensor:
     """The logit of each interval's average hazard: what is known of everybody together."""
     import torch
 

@@ -39,10 +39,11 @@ class TrainingSettings(Protocol):
     def checkpoint_every(self) -> int: ...
 
 
-def learn(
+def train_with_early_stopping(
     network: torch.nn.Module,
     rows: Rows,
     valid: Rows,
+    *,
     params: TrainingSettings,
     path: Path,
     fingerprint: str,
@@ -56,7 +57,7 @@ def learn(
     loss on `valid` before any pass. `log` hears train_loss and valid_loss of each pass.
     """
     optimizer = _optimizer(network, params)
-    state = checkpoint.restore(path, fingerprint, network, optimizer)
+    state = checkpoint.restore(path, fingerprint, network=network, optimizer=optimizer)
     resumed_from = state["epoch"] if state else 0
     if state is None:
         begin()
@@ -82,17 +83,18 @@ def learn(
                 _copied(network),
             )
         if state["epoch"] % params.checkpoint_every == 0:
-            checkpoint.save(path, state, network, best, optimizer)
+            checkpoint.save(path, state, network=network, best=best, optimizer=optimizer)
         progress(state["epoch"], params.epochs)
-    checkpoint.save(path, state, network, best, optimizer)
+    checkpoint.save(path, state, network=network, best=best, optimizer=optimizer)
     network.load_state_dict(best)
     return {**state, "resumed_from": resumed_from}
 
 
-def repeat(
+def train_passes(
     network: torch.nn.Module,
     rows: Rows,
     params: TrainingSettings,
+    *,
     passes: int,
     progress: Progress,
 ) -> None:

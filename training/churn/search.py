@@ -35,7 +35,7 @@ _STARTUP = 8  # trials at random before the sampler (TPE: Bergstra et al., 2011)
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search came to. `settings` are those of the best trial, losses mean negative log-likelihoods on valid."""
 
     settings: dict[str, Any]
@@ -49,6 +49,7 @@ class Found:
 def search(
     base: ChurnTraining,
     features: pl.DataFrame,
+    *,
     trials: int,
     storage: str,
     name: str,
@@ -56,7 +57,7 @@ def search(
     record: Callable[[int, ChurnTraining], AbstractContextManager[Run]],
     progress: Progress = lambda done, total: None,
     lead_days: int = 0,
-) -> Found:
+) -> SearchResult:
     """Brings the study `name` in `storage` (an SQLAlchemy URL) to `trials` finished trials and returns the best.
 
     The first trial has the settings of `base`, so the best is never worse on valid. A search that was killed goes on:
@@ -84,7 +85,7 @@ def search(
         params = replace(base, **{key: _suggested(trial, key, kind) for key, kind in space.items()})
         with record(trial.number, params) as run:
             # The folder is named by the settings: a trial that is tried again finds its checkpoint.
-            found = train(params, rows, work / _folder(params), run, lead_days=lead_days)
+            found = train(params, rows, work / _folder(params), run=run, lead_days=lead_days)
             loss = found["kept_valid_loss"]
             run.log_metrics({"objective": loss}, step=0)
         trial.set_user_attr("run_id", run.run_id)
@@ -98,7 +99,7 @@ def search(
     finished = _finished(study)
     losses = {trial.number: float(trial.value) for trial in finished if trial.value is not None}
     best = min(finished, key=lambda trial: (losses[trial.number], trial.number))
-    return Found(
+    return SearchResult(
         dict(best.params),
         losses[best.number],
         losses[min(losses)],

@@ -16,7 +16,7 @@ import polars as pl
 from data.features.features import Feature
 from data.plain_table import Columns, TableError
 from data.progress import Progress
-from training.churn.learnable import leaks
+from training.churn.learnable import leaking_features
 from training.churn.train import TABLE, ChurnTraining, train
 
 LEAST = 10  # rows of each kind in training; from fewer nothing can be told
@@ -44,7 +44,7 @@ class TableFit:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class TableResult:
     """The model's folder, predictions of rows their model had not seen (customer_id, event, risk, …), and a summary."""
 
     model: Path
@@ -66,18 +66,19 @@ def fit_table(
     values: pl.DataFrame,
     event: pl.Series,
     ids: pl.Series,
+    *,
     columns: Columns,
     fit: TableFit,
     work: Path,
     progress: Progress = lambda done, total: None,
-) -> Fitted:
+) -> TableResult:
     """Trains on rows whose `event` is known and writes the model under `work`.
 
     `values` holds the feature columns as data.plain_table.values_of gives them. Raises TableError when there is too
     little of anything, or a column alone nearly decides the target.
     """
     known = event.is_not_null()
-    rows = frame_of(values.filter(known), ids.filter(known)).with_columns(
+    rows = to_churn_rows(values.filter(known), ids.filter(known)).with_columns(
         event.filter(known).alias("event")
     )
     yes = int(rows["event"].sum())
@@ -88,7 +89,7 @@ def fit_table(
             f"{2 * LEAST} are needed. Deliver more rows of that kind."
         )
     names = [f"attr_{name}" for name in columns.features]
-    found = leaks(rows, names, fit.churn.leak_auc)
+    found = leaking_features(rows, names, fit.churn.leak_auc)
     if found and not fit.allow_leaks:
         name, auc = found[0]
         name = name.removeprefix("attr_")
@@ -114,17 +115,17 @@ def fit_table(
             params,
             rows.with_columns(pl.Series("split", split)),
             model,
-            Unrecorded(),
-            _part_of(progress, n, fits),
-            declared,
+            run=Unrecorded(),
+            progress=_part_of(progress, n, fits),
+            declared=declared,
         )
         if held.any():
             predictions.append(_predicted(Path(trained["model"]), rows.filter(held)))
     summary = {**trained, "leaks_allowed": dict(found), "unknown_target": int((~known).sum())}
-    return Fitted(Path(trained["model"]), pl.concat(predictions), summary)
+    return TableResult(Path(trained["model"]), pl.concat(predictions), summary)
 
 
-def frame_of(values: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
+def to_churn_rows(values: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
     """Rows as the churn model takes them: attr_<column>, customer_id, and no dates."""
     return values.rename({name: f"attr_{name}" for name in values.columns}).with_columns(
         ids.alias("customer_id"),
@@ -133,7 +134,7 @@ def frame_of(values: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
     )
 
 
-def suspect_rows(predictions: pl.DataFrame) -> tuple[pl.DataFrame, float]:
+def find_target_issues(predictions: pl.DataFrame) -> tuple[pl.DataFrame, float]:
     """Rows whose target is probably wrong, most suspect first, and the share of all that is estimated to be.
 
     `predictions` are out of fold: customer_id, event, risk. Returns customer_id, given, suggested, risk, margin.

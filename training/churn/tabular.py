@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from data.progress import Progress
-from training.churn.boosting import Boosting, Grown, grow
+from training.churn.boosting import Boosting, GrownTrees, grow_trees
 from training.churn.likelihood import Rows, calibrate, ensemble_loss
-from training.churn.passes import TrainingSettings, repeat
+from training.churn.passes import TrainingSettings, train_passes
 
 if TYPE_CHECKING:
     from models.churn.hazard import ChurnConfig
@@ -27,15 +27,21 @@ class TableLearning(TrainingSettings, Protocol):
     def boosting(self) -> Boosting: ...
 
 
-def blend(
-    network: TableNetwork, config: ChurnConfig, parts: dict[str, Rows], params: TableLearning
+def blend_with_trees(
+    network: TableNetwork, config: ChurnConfig, parts: dict[str, Rows], *, params: TableLearning
 ) -> tuple[ChurnConfig, dict[str, Any]]:
     """Gives `network` trees grown on train beside it; how much they count and the calibration are found on valid."""
     train, valid = parts["train"], parts["valid"]
     if params.boosting.rounds:
         begin = network.tree_inputs
         held = (_answers(valid, begin), _left(valid))
-        grown = grow(_answers(train, begin), _left(train), held, params.boosting, params.seed)
+        grown = grow_trees(
+            _answers(train, begin),
+            _left(train),
+            valid=held,
+            params=params.boosting,
+            seed=params.seed,
+        )
         config = replace(config, trees=len(grown.values), tree_depth=params.boosting.depth)
         network.trees = _trees(grown, begin)
         network.share.fill_(_best_share(network, valid))
@@ -48,10 +54,11 @@ def blend(
     return replace(config, temperature=temperature, bias=bias), kept
 
 
-def refit(
+def refit_on_all_rows(
     network: TableNetwork,
     config: ChurnConfig,
     parts: dict[str, Rows],
+    *,
     params: TableLearning,
     passes: int,
     progress: Progress,
@@ -70,16 +77,22 @@ def refit(
     )
     torch.manual_seed(params.seed)
     fuller = TableNetwork(replace(config, trees=0))
-    repeat(fuller, rows, params, passes, progress)
+    train_passes(fuller, rows, params, passes=passes, progress=progress)
     if config.trees:
         boosting = replace(params.boosting, rounds=config.trees)
-        grown = grow(_answers(rows, network.tree_inputs), _left(rows), None, boosting, params.seed)
+        grown = grow_trees(
+            _answers(rows, network.tree_inputs),
+            _left(rows),
+            valid=None,
+            params=boosting,
+            seed=params.seed,
+        )
         fuller.trees = _trees(grown, network.tree_inputs)
         fuller.share.copy_(network.share)
     return fuller.eval()
 
 
-def _trees(grown: Grown, begin: int) -> ObliviousTrees:
+def _trees(grown: GrownTrees, begin: int) -> ObliviousTrees:
     import torch
 
     from models.churn.trees import ObliviousTrees

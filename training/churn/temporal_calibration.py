@@ -28,7 +28,7 @@ class TemporalCalibration:
     n_churners: int  # from that day on
 
 
-def known_on(rows: pl.DataFrame, day: date, lead_days: int = 0) -> pl.DataFrame:
+def rows_known_on(rows: pl.DataFrame, day: date, lead_days: int = 0) -> pl.DataFrame:
     """The rows of a feature frame before `day`, with outcomes as they were known at its start."""
     known = (pl.lit(day) - pl.col("as_of")).dt.total_days() - lead_days
     return rows.filter((pl.col("as_of") < day) & (known > 0)).with_columns(
@@ -41,6 +41,7 @@ def temporal_calibration(
     config: ChurnConfig,
     encoder: Encoder,
     rows: pl.DataFrame,
+    *,
     fit: Callable[[HazardNetwork, Rows], None],
     min_events: int,
     lead_days: int,
@@ -55,7 +56,7 @@ def temporal_calibration(
     days = rows["as_of"].unique().sort()
     day = days[int(len(days) * _PAST)]
     past, future = (
-        known_on(rows.filter(split="train"), day, lead_days),
+        rows_known_on(rows.filter(split="train"), day, lead_days),
         rows.filter(pl.col("as_of") >= day),
     )
     if min(n_churners(past), n_churners(future)) < min_events:

@@ -23,10 +23,10 @@ from data.progress import Progress
 from training.churn.boosting import Boosting
 from training.churn.learnable import (
     ChurnTrainingError,
-    check,
+    check_outcomes,
     n_churners,
     observed_horizons,
-    refuse_leaks,
+    assert_no_leaks,
     supported_features,
 )
 from training.churn.likelihood import (
@@ -37,7 +37,7 @@ from training.churn.likelihood import (
     ensemble_loss,
     row_losses,
 )
-from training.churn.passes import learn
+from training.churn.passes import train_with_early_stopping
 
 if TYPE_CHECKING:
     import torch
@@ -121,6 +121,7 @@ def train(
     params: ChurnTraining,
     features: pl.DataFrame,
     work_dir: Path,
+    *,
     run: Run,
     progress: Progress = lambda done, total: None,
     declared: Sequence[Feature] | None = None,
@@ -146,16 +147,16 @@ def train(
     )
     from models.churn.tabular import TableNetwork
     from training.churn.additive import fit_additive
-    from training.churn.tabular import blend, refit
+    from training.churn.tabular import blend_with_trees, refit_on_all_rows
     from training.churn.temporal_calibration import temporal_calibration
 
     rows = features.filter(
         pl.col("event").is_not_null() & (pl.col("time_days").is_null() | (pl.col("time_days") > 0))
     )
     parts = {name: rows.filter(pl.col("split") == name) for name in ("train", "valid")}
-    dated = check(params, parts)
+    dated = check_outcomes(params, parts)
     names = feature_columns(rows)
-    refuse_leaks(parts["train"], names, params.leak_auc)
+    assert_no_leaks(parts["train"], names, params.leak_auc)
     params = _sized(params, parts["train"]["customer_id"].n_unique(), dated)
     declared = declared or [
         describe(name, "categorical" if rows.schema[name] == pl.String else "numeric")
@@ -183,7 +184,13 @@ def train(
     network = network_of(config)
 
     def fit(network: HazardNetwork, rows: Rows) -> None:
-        fit_additive(network, rows, params.ridge, params.mark_cost, params.additive_steps)
+        fit_additive(
+            network,
+            rows,
+            ridge=params.ridge,
+            mark_cost=params.mark_cost,
+            steps=params.additive_steps,
+        )
 
     def begin() -> None:
         if isinstance(network, HazardNetwork):
@@ -198,16 +205,16 @@ def train(
 
     stopping, judging = _halves(parts["valid"]["customer_id"])
     watched = encoded["valid"].take(stopping) if dated else encoded["valid"]
-    state = learn(
+    state = train_with_early_stopping(
         network,
         encoded["train"],
         watched,
-        params,
-        work_dir / CHECKPOINT,
-        _fingerprint(params, features),
-        begin,
-        run.log_metrics,
-        progress,
+        params=params,
+        path=work_dir / CHECKPOINT,
+        fingerprint=_fingerprint(params, features),
+        initialize=begin,
+        log=run.log_metrics,
+        progress=progress,
     )
     if isinstance(network, HazardNetwork):
         if not _worth_it(
@@ -221,9 +228,9 @@ def train(
             config,
             encoder,
             rows.filter(pl.col("split") != "test"),
-            fit,
-            params.min_events,
-            lead_days,
+            fit=fit,
+            min_events=params.min_events,
+            lead_days=lead_days,
         )
         temperature, bias = calibrate(
             network, encoded["valid"], ahead.temperature if ahead else 1.0
@@ -235,10 +242,12 @@ def train(
             "foresight": ahead and {**asdict(ahead), "day": ahead.day.isoformat()},
         }
     else:
-        config, found = blend(network, config, encoded, params)
+        config, found = blend_with_trees(network, config, encoded, params=params)
     metrics = _valid_metrics(ChurnModel(config, network), parts["valid"])
     if isinstance(network, TableNetwork):
-        network = refit(network, config, encoded, params, state["best_epoch"], progress)
+        network = refit_on_all_rows(
+            network, config, encoded, params=params, passes=state["best_epoch"], progress=progress
+        )
     ChurnModel(config, network).save(work_dir / MODEL)
     run.log_metrics(
         metrics | {"temperature": config.temperature, "best_valid_loss": state["best_loss"]},

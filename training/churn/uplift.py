@@ -45,7 +45,7 @@ class Decisions:
     left_out: dict[str, int]  # reason → decisions
 
 
-def usable(log: pl.DataFrame, params: TreatmentParams) -> tuple[pl.DataFrame, int]:
+def usable_decisions(log: pl.DataFrame, params: TreatmentParams) -> tuple[pl.DataFrame, int]:
     """The decisions of one kind whose propensity is known, and how many of that kind have none.
 
     Raises UpliftError when there is no log, no such kind, no propensity, or nobody on one of the two sides.
@@ -80,13 +80,13 @@ def usable(log: pl.DataFrame, params: TreatmentParams) -> tuple[pl.DataFrame, in
     return known, mine.height - known.height
 
 
-def decisions(log: pl.DataFrame, features: pl.DataFrame, params: TreatmentParams) -> Decisions:
+def join_decisions(log: pl.DataFrame, features: pl.DataFrame, params: TreatmentParams) -> Decisions:
     """The decisions one can learn from: with a propensity, about a customer of that day, followed up to the horizon.
 
     `log` is the table of interventions, `features` data.features at its days. Raises UpliftError as `usable` does, and
     when outcomes have no dates or there are too few decisions, or too few who left, on one side.
     """
-    known, without = usable(log, params)
+    known, without = usable_decisions(log, params)
     kind = str(known["kind"][0])
     joined = known.rename({"decided_on": "as_of"}).join(
         features, on=["customer_id", "as_of"], how="inner"
@@ -121,7 +121,7 @@ def decisions(log: pl.DataFrame, features: pl.DataFrame, params: TreatmentParams
     )
 
 
-def fit(rows: pl.DataFrame, kind: str, params: TreatmentParams) -> UpliftModel:
+def fit_uplift(rows: pl.DataFrame, kind: str, params: TreatmentParams) -> UpliftModel:
     """An uplift model of all `rows` (of `Decisions`). The scores it is corrected by are cross-fitted by customer."""
     declared = [
         describe(name, "categorical" if rows.schema[name] == pl.String else "numeric")
@@ -134,7 +134,10 @@ def fit(rows: pl.DataFrame, kind: str, params: TreatmentParams) -> UpliftModel:
     scale[scale < 1e-9] = 1.0
     inputs = np.column_stack([np.ones(len(raw)), (raw - mean) / scale])
     offered, left = rows["offered"].to_numpy(), rows["left"].to_numpy().astype(np.float64)
-    weight, fold = rows["weight"].to_numpy(), folds(rows["customer_id"], params.folds, params.seed)
+    weight, fold = (
+        rows["weight"].to_numpy(),
+        assign_folds(rows["customer_id"], params.folds, params.seed),
+    )
     _, member = np.unique(rows["customer_id"].to_numpy().astype(str), return_inverse=True)
 
     untreated, treated = np.empty(len(left)), np.empty(len(left))
@@ -158,10 +161,10 @@ def fit(rows: pl.DataFrame, kind: str, params: TreatmentParams) -> UpliftModel:
 
 def cross_fit(rows: pl.DataFrame, kind: str, params: TreatmentParams) -> pl.DataFrame:
     """What models that never saw the customer predict for each row: `rows`' keys and LOGGED beside `predict`'s."""
-    fold = folds(rows["customer_id"], params.folds, params.seed + 1)
+    fold = assign_folds(rows["customer_id"], params.folds, params.seed + 1)
     parts = []
     for number in np.unique(fold):
-        model = fit(rows.filter(pl.Series(fold != number)), kind, params)
+        model = fit_uplift(rows.filter(pl.Series(fold != number)), kind, params)
         held_out = rows.filter(pl.Series(fold == number))
         said = model.predict(held_out).drop("customer_id", "as_of")
         parts.append(
@@ -170,7 +173,7 @@ def cross_fit(rows: pl.DataFrame, kind: str, params: TreatmentParams) -> pl.Data
     return pl.concat(parts).sort("as_of", "customer_id")
 
 
-def folds(customer: pl.Series, count: int, seed: int) -> np.ndarray:
+def assign_folds(customer: pl.Series, count: int, seed: int) -> np.ndarray:
     """The fold of each row, all rows of a customer in the same one: int [rows]."""
     names, member = np.unique(customer.to_numpy().astype(str), return_inverse=True)
     return np.asarray(np.random.default_rng(seed).permutation(len(names))[member] % count)
@@ -285,7 +288,7 @@ def _strongest(errors: np.ndarray, member: np.ndarray) -> int:
     return best
 
 
-def summary(found: Decisions) -> dict[str, Any]:
+def summarize_decisions(found: Decisions) -> dict[str, Any]:
     """What there was to learn from."""
     rows = found.rows
     offered = rows.filter("offered")

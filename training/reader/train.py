@@ -86,6 +86,7 @@ def labelled_contacts(
     contacts: pl.DataFrame,
     turns: pl.DataFrame,
     beliefs: pl.DataFrame,
+    *,
     labels: Mapping[str, tuple[str, ...]],
 ) -> LabelledContacts:
     """The contacts that have turns, with what `beliefs` (contact_id, label, value, probability) says of each."""
@@ -114,6 +115,7 @@ def train(
     params: ReaderTraining,
     labels: Mapping[str, tuple[str, ...]],
     lessons: Mapping[str, LabelledContacts],
+    *,
     work_dir: Path,
     run: Run,
     progress: Progress = lambda done, total: None,
