@@ -1,8 +1,9 @@
-"""One of several processes that fine-tune a recogniser together.
+"""Runs one of several processes that fine-tune a recogniser together.
 
-`keepline` starts the others itself when asr.devices says so. For several machines, or to let torchrun restart what
-fails: `torchrun --nproc-per-node 2 -m training.asr_worker job.json`, with job.json holding params (the asr section),
-base, train, valid, work_dir, tracking_uri, experiment and key.
+`keepline` starts the others itself when asr.devices says so. For several machines, or to let
+torchrun restart what fails: `torchrun --nproc-per-node 2 -m training.asr.worker job.json`, with
+job.json holding params (the asr section), base, train, valid, work_dir, tracking_uri, experiment
+and key.
 """
 
 from __future__ import annotations
@@ -16,56 +17,56 @@ from data.params import section
 from training.asr.devices import Devices, join_group, resolve_device
 from training.asr.finetune import (
     AsrTraining,
-    training_batches,
     finetune,
     loop_config,
     prepare_training,
+    training_batches,
 )
 from training.asr.fit import fit
 from training.tracking import start_or_resume
 
 
 def main() -> None:
-    """Joins the others and trains."""
+    """Joins the other processes and trains: the first one writes and logs, the others follow."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("job", type=Path)
     parser.add_argument(
-        "--join", default="env://", help="where the others are; torchrun says so itself"
+        "--join", default="env://", help="address of the others; torchrun sets it itself"
     )
-    asked = parser.parse_args()
-    job = read_json(asked.job)
+    arguments = parser.parse_args()
+    job = read_json(arguments.job)
     params = section(AsrTraining, job["params"], "asr")
-    devices = join_group(resolve_device(params.device), asked.join)
+    devices = join_group(resolve_device(params.device), arguments.join)
     if devices.count != params.devices:
         raise SystemExit(
             f"asr.devices is {params.devices}, but {devices.count} processes run. Make them equal."
         )
-    if devices.first:
-        with start_or_resume(
-            job["tracking_uri"], job["experiment"], job["key"], params=job["params"]
-        ) as run:
-            finetune(
-                params,
-                job["base"],
-                train_manifest=Path(job["train"]),
-                valid_manifest=Path(job["valid"]),
-                work_dir=Path(job["work_dir"]),
-                run=run,
-                devices=devices,
-            )
-    else:
+    if not devices.is_first:
         follow(job, params, devices)
+        return
+    with start_or_resume(
+        job["tracking_uri"], job["experiment"], job["key"], params=job["params"]
+    ) as run:
+        finetune(
+            params,
+            job["base"],
+            train_manifest=Path(job["train"]),
+            valid_manifest=Path(job["valid"]),
+            work_dir=Path(job["work_dir"]),
+            run=run,
+            devices=devices,
+        )
 
 
 def follow(job: dict[str, Any], params: AsrTraining, devices: Devices) -> None:
-    """Adds this process's gradients to the first one's, which does everything else."""
+    """Adds this process's gradients to those of the first one, which does everything else."""
     import torch
 
     torch.set_num_threads(params.threads)
-    if devices.of_first(None):
-        return  # it was done before
+    if devices.broadcast(None):
+        return  # the first process found its result complete
     work_dir = Path(job["work_dir"])
     model, speech, _, pools = prepare_training(
         params, job["base"], Path(job["train"]), work_dir=work_dir, rank=devices.rank
