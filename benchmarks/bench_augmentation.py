@@ -11,8 +11,9 @@ import time
 
 import numpy as np
 
+from data.audio import SAMPLE_RATE_HZ
 from data.speech.telephone import EFFECTS, Telephony
-from training.asr.speech import SAMPLE_RATE_HZ, Augmentation, augment, collate
+from training.asr.speech import Augmentation, augment, collate
 
 MIXTURE = {
     "room": 0.05,

@@ -59,8 +59,10 @@ def keepline(parts: Parts, seed: int) -> np.ndarray:
     from dataclasses import replace
 
     from models.churn.model import ChurnModel
-    from training.churn.table import Unrecorded, to_churn_rows
-    from training.churn.train import TABLE, train
+    from training.churn.settings import TABLE
+    from training.churn.table import to_churn_rows
+    from training.churn.train import train
+    from training.run import UnrecordedRun
 
     def known(side: str) -> pl.DataFrame:
         frame = parts[side]
@@ -70,7 +72,7 @@ def keepline(parts: Parts, seed: int) -> np.ndarray:
 
     with tempfile.TemporaryDirectory() as work:
         rows = pl.concat([known("train"), known("valid")])
-        found = train(replace(TABLE, seed=seed), rows, Path(work), run=Unrecorded())
+        found = train(replace(TABLE, seed=seed), rows, Path(work), run=UnrecordedRun())
         return ChurnModel.load(Path(found["model"])).predict(known("test"))["risk"].to_numpy()
 
 

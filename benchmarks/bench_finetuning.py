@@ -111,12 +111,12 @@ def weights(real: Path, base: Path, steps: int, seconds: float) -> dict[str, Any
     from training.asr.base_speech import held_out_speakers
     from training.asr.finetune import (
         AsrTraining,
-        training_batches,
         loop_config,
         prepare_training,
+        training_batches,
         wer,
     )
-    from training.asr.fit import update_average, fit
+    from training.asr.fit import fit, update_average
     from training.asr.manifest import Limits, ManifestReport, read_manifest
     from training.asr.speech import Augmentation
 

@@ -20,7 +20,7 @@ from flows.runtime.progress import bar
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
-    from training.churn.train import ChurnTraining
+    from training.churn.settings import ChurnTraining
     from training.tracking import Run
 
 EXPERIMENT = "keepline-search"

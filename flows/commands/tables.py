@@ -43,7 +43,7 @@ def fit_table(
     from evaluation.metrics.churn import churn_metrics
     from models.registry.bundle import write_bundle
     from models.registry.signing import sign_folder
-    from training.churn.table import TableFit, fit_table, find_target_issues
+    from training.churn.table import TableFit, find_target_issues, fit_table
 
     out = out or Path(f"{file.stem}.model")
     frame = plain_table.read(file)

@@ -61,8 +61,8 @@ def plan_treatment(
     from training.churn.uplift import (
         UpliftError,
         cross_fit,
-        join_decisions,
         fit_uplift,
+        join_decisions,
         usable_decisions,
     )
     from training.churn.uplift import summarize_decisions as learned_from

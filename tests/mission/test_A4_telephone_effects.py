@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.audio import SAMPLE_RATE_HZ
 from data.files import read_json
 from data.speech.telephone import EFFECTS, Telephony
 from evaluation.asr.test_sets import evaluate, load_test_sets
 from evaluation.params import EvaluationParams
 from evaluation.scorecard import Scorecard, load
 from tests.speech_helpers import a_manifest
-from training.asr.speech import SAMPLE_RATE_HZ, Augmentation, augment, collate
+from training.asr.speech import Augmentation, augment, collate
 
 BASE = Path(__file__).resolve().parents[2] / "models" / "base" / "keepline-base.nemo"
 CONDITIONS = (

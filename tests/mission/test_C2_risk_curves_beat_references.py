@@ -15,7 +15,8 @@ from data.splits import SplitParams, customer_splits, split
 from evaluation.metrics.churn import attainable_skill, point_metrics
 from evaluation.metrics.churn_references import kaplan_meier, logistic
 from models.churn.model import ChurnModel, feature_columns
-from training.churn.train import ChurnTraining, train
+from training.churn.settings import ChurnTraining
+from training.churn.train import train
 
 HORIZONS = (30, 90, 180, 365)
 AS_OF = date(2025, 6, 1)

@@ -12,8 +12,8 @@ import pytest
 from data.plain_table import columns_of, identifiers, values_of
 from evaluation.label_issues import label_issues
 from training.churn.boosting import Boosting
-from training.churn.table import TableFit, fit_table, find_target_issues
-from training.churn.train import TABLE
+from training.churn.settings import TABLE
+from training.churn.table import TableFit, find_target_issues, fit_table
 from training.label_issues import find_label_issues, find_outcome_issues
 
 

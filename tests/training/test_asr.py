@@ -26,21 +26,21 @@ from tests.speech_helpers import (
     a_network,
     a_word_piece_nemo,
 )
-from training.asr.devices import DeviceError, resolve_device, launch_workers
+from training.asr.devices import DeviceError, launch_workers, resolve_device
 from training.asr.finetune import (
     AsrTraining,
     ExtraSpeech,
-    training_batches,
     finetune,
     prepare_training,
+    training_batches,
     wer,
 )
 from training.asr.fit import (
     LoopConfig,
     TrainingError,
-    save_checkpoint,
     fit,
     learning_rate,
+    save_checkpoint,
     saved_weights,
 )
 from training.asr.layers import encoder_layers, parameter_groups
@@ -50,11 +50,11 @@ from training.asr.speech import (
     Corpus,
     augment,
     collate,
-    recrop_speech,
     find_speech,
+    recrop_speech,
     simulate_telephone,
 )
-from training.asr.vocabulary import VocabularyError, text_encoder, replace_vocabulary
+from training.asr.vocabulary import VocabularyError, replace_vocabulary, text_encoder
 
 SETTINGS = AsrTraining(
     steps=12, batch_duration_s=6.0, warmup_steps=2, valid_steps=6, checkpoint_steps=4, threads=1

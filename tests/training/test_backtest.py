@@ -11,8 +11,9 @@ import pytest
 
 from evaluation.metrics.churn_profit import Campaign
 from training.churn.backtest import MODEL, BacktestParams, backtest, choose_test_days
+from training.churn.learnable import ChurnTrainingError
+from training.churn.settings import ChurnTraining
 from training.churn.temporal_calibration import rows_known_on
-from training.churn.train import ChurnTraining, ChurnTrainingError
 
 QUICK = ChurnTraining(
     epochs=2, hidden=8, members=2, min_customers=30, min_events=5, horizons_days=(30, 90, 365)

@@ -20,8 +20,10 @@ from models.churn.hazard import HazardNetwork
 from models.churn.model import ChurnConfig, ChurnModel, describe_columns
 from training.churn.additive import fit_additive
 from training.churn.boosting import Boosting
+from training.churn.learnable import ChurnTrainingError
 from training.churn.likelihood import calibrate, encode
-from training.churn.train import ChurnTraining, ChurnTrainingError, train
+from training.churn.settings import ChurnTraining
+from training.churn.train import train
 
 QUICK = ChurnTraining(
     epochs=8,

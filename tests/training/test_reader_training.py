@@ -50,7 +50,7 @@ def test_the_same_lessons_give_the_same_weights_and_another_seed_others(tmp_path
 def test_too_few_contacts_and_no_calibration_are_refused_with_what_to_do(tmp_path: Path):
     part, valid = lessons()["train"], lessons()["valid"]
     with pytest.raises(ReaderTrainingError, match=r"30 labelled contacts .* 60 wanted"):
-        learned(part.of(np.arange(30)), tmp_path)
+        learned(part.take(np.arange(30)), tmp_path)
     nothing = replace(valid, mask=np.zeros_like(valid.mask))
     with pytest.raises(ReaderTrainingError, match="valid split"):
         train(TINY, SCHEME, {"train": part, "valid": nothing}, work_dir=tmp_path, run=Unrecorded())

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from data.audio import SAMPLE_RATE_HZ
 from data.files import read_json, write_json, write_text
 from data.progress import Progress
 from data.text import ALPHABET
@@ -20,7 +21,7 @@ from training.asr.base_speech import open_corpus, prepare_speech
 from training.asr.devices import Devices, resolve_device
 from training.asr.finetune import save_model, wer
 from training.asr.fit import LoopConfig, fit
-from training.asr.speech import SAMPLE_RATE_HZ, Augmentation
+from training.asr.speech import Augmentation
 
 REFINE_COOLDOWN = 0.8  # of the refining steps
 VALID_UTTERANCES = 300  # of the held-out speech, transcribed at each validation

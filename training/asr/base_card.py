@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from data.audio import SAMPLE_RATE_HZ
 from evaluation.metrics.wer import corpus_wer, word_errors
 from models.asr.recognizer import Recognizer
 from models.asr.segments import speech_segments
 from training.asr.base_speech import EVERY_NTH_SPEAKER, open_corpus
-from training.asr.speech import SAMPLE_RATE_HZ, simulate_telephone
+from training.asr.speech import simulate_telephone
 
 SOURCES = {
     "barista": ("spoken coffee orders (Picovoice speech-to-intent-benchmark)", "Apache-2.0"),

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from data.audio import SAMPLE_RATE_HZ
 from data.files import atomic, read_lines, write_lines
 from data.progress import Progress
 from data.simulator.voice import Synthesizer, voices
 from data.text import cardinal, normalise
-from training.asr.speech import SAMPLE_RATE_HZ, Corpus
+from training.asr.speech import Corpus
 
 REAL_SETS = (
     "barista",
@@ -214,7 +215,7 @@ class _DialogueTexts:
         if chance < _DIGITS_BELOW:
             places = rng.integers(0, len(self._digits), rng.integers(1, 9))
             return " ".join(self._digits[i] for i in places)
-        text = self._sentences[self._order[self._n_used % len(self._order)]]
+        text: str = self._sentences[self._order[self._n_used % len(self._order)]]
         self._n_used += 1
         if chance > _PART_ABOVE:  # a part of the sentence, so that no ending is learnt by heart
             words = text.split()

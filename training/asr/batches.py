@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.asr.speech import SAMPLE_RATE_HZ
+from data.audio import SAMPLE_RATE_HZ
 
 
 @dataclass(frozen=True)

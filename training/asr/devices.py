@@ -120,13 +120,14 @@ def join_group(device_type: str, address: str = "env://") -> Devices:
 
     `address` is torchrun's environment or tcp://host:port?rank=0&world_size=2.
     """
-    import torch.distributed as dist
+    import torch.distributed as distributed
     from torch.distributed.rendezvous import rendezvous
 
     store, rank, count = next(iter(rendezvous(address, timeout=STARTING)))
     store.set_timeout(PATIENCE)
-    # torch types only one of the constructors' forms.
-    make: Any = dist.ProcessGroupNCCL if device_type == "cuda" else dist.ProcessGroupGloo
+    # Typed neither completely nor as exported by torch.
+    dist: Any = distributed
+    make = dist.ProcessGroupNCCL if device_type == "cuda" else dist.ProcessGroupGloo
     group = make(dist.PrefixStore("gradients", store), rank, count, PATIENCE)
     return Devices(rank, count, device_type, store, group)
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.audio import AudioError, probe, read, resample
-from training.asr.speech import SAMPLE_RATE_HZ, Corpus, Utterances
+from data.audio import SAMPLE_RATE_HZ, AudioError, probe, read, resample
+from training.asr.speech import Corpus, Utterances
 
 UNREADABLE_AUDIO = "unreadable audio"
 EXPORT_AGAIN = "Export it again."
@@ -399,6 +399,6 @@ def _decode(audio: Path, offset_s: float, duration_s: float) -> np.ndarray:
     wave = samples[round(offset_s * rate_hz) : round((offset_s + duration_s) * rate_hz), 0]
     if not len(wave):
         raise AudioError(f"{audio}: has nothing at {offset_s} s")
-    return np.round(np.clip(resample(wave, rate_hz, SAMPLE_RATE_HZ), -1, 1) * 32767).astype(
-        np.int16
-    )
+    resampled = np.clip(resample(wave, rate_hz, SAMPLE_RATE_HZ), -1, 1)
+    pcm: np.ndarray = np.round(resampled * 32767).astype(np.int16)
+    return pcm

@@ -75,7 +75,8 @@ class Corpus(Utterances):
         if speed == 1.0:
             return samples
         at = np.arange(0, len(samples) - 1, speed, dtype=np.float64)
-        return np.interp(at, np.arange(len(samples)), samples).astype(np.float32)
+        resampled: np.ndarray = np.interp(at, np.arange(len(samples)), samples).astype(np.float32)
+        return resampled
 
 
 def recrop_speech(wave: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
@@ -88,7 +89,8 @@ def recrop_speech(wave: np.ndarray, settings: Augmentation, rng: np.random.Gener
         return wave
     before, after = (rng.uniform(0, settings.quiet_s, 2) * SAMPLE_RATE_HZ).astype(int)
     begin, end, background = find_speech(wave)
-    padded = rng.standard_normal(before + end - begin + after, np.float32) * background
+    noise = rng.standard_normal(before + end - begin + after, np.float32)
+    padded: np.ndarray = noise * background
     padded[before : before + end - begin] = wave[begin:end]
     return padded
 
@@ -177,7 +179,8 @@ def simulate_telephone(batch: torch.Tensor, rng: np.random.Generator) -> torch.T
     coded = torch.sign(narrow) * torch.log1p(255 * (narrow / peak * level).abs()) / np.log(256)
     coded = torch.round(coded * 127) / 127
     decoded = torch.sign(coded) * torch.expm1(coded.abs() * np.log(256)) / 255 * peak / level
-    return torch.fft.irfft(torch.fft.rfft(decoded), n=samples) * 2
+    upsampled: torch.Tensor = torch.fft.irfft(torch.fft.rfft(decoded), n=samples) * 2
+    return upsampled
 
 
 def _apply_effects(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data.audio import AudioError, probe, to_wav_bytes
+from data.audio import SAMPLE_RATE_HZ, AudioError, probe, to_wav_bytes
 from data.files import atomic, write_lines
 from data.progress import Progress
 from data.simulator.voice import Synthesizer, Voice, voices
@@ -22,7 +22,7 @@ from models.asr.language import LanguageTraining, Text, learn
 from models.asr.nemo import restore
 from models.asr.recognizer import Recognizer
 from training.asr.manifest import Limits, ManifestError, ManifestReport, read_manifest
-from training.asr.speech import SAMPLE_RATE_HZ, simulate_telephone
+from training.asr.speech import simulate_telephone
 
 _TUNING = "adaptation.tuning"
 
