@@ -96,12 +96,13 @@ def score(model: Path | None, name: str, checksum: str, now: str) -> Scorecard:
         {
             "unit": [f"c{n}" for n in range(200)],
             "cluster": [f"c{n}" for n in range(200)],
+            "plan": ["basic", "plus"] * 100,
             "loss": np.abs(truth - guess),
             "weight": np.ones(200),
         }
     )
     ratios = {"error": Ratio("loss", "weight")}
-    metrics, slices = score_units(units, ratios, (), SEED)
+    metrics, slices = score_units(units, ratios, ("plan",), SEED)
     return Scorecard(
         TOY, name, "same data", now, metrics, ratios, units, slices, bundle_sha256=checksum
     )
