@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -33,7 +33,7 @@ from data.records import DatasetVersion
 
 REMOTE = "store"
 HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
-REPAIR = "Repair the remote where this version was made (versioning.repair_remote)."
+REPAIR = "Repair the remote from the store where this version was made: `keepline data repair`."
 QUERIES = 16  # questions to the remote at a time
 
 
@@ -375,3 +375,21 @@ def _examine(
                 problems[one.oid] = problem
             progress(done, len(objects))
     return problems
+
+
+def commit_pipeline(root: Path, stages: Sequence[str]) -> None:
+    """Records the present dependencies and outputs of the named stages of `root`/dvc.yaml in dvc.lock.
+
+    Raises VersionError when DVC cannot, as when another process holds its lock.
+    """
+    from dvc.repo import Repo
+
+    logger = logging.getLogger("dvc")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with dvc_errors("dvc commit", root), Repo(str(root)) as dvc:
+            for stage in stages:
+                dvc.commit(target=stage, force=True)
+    finally:
+        logger.setLevel(level)

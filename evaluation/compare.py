@@ -11,13 +11,8 @@ import polars as pl
 from evaluation.metrics.bootstrap import Interval
 from evaluation.scorecard import Estimate, Scorecard, ScorecardError, gain, pair
 from evaluation.slices import SliceGain, slice_gains
+from models.kinds import kind_of
 
-_PRIMARY = {"asr": "wer", "churn": "brier", "reader": "log_loss"}
-_WHOLE = {
-    "asr": ("contact_id", "call"),
-    "churn": ("customer_id", "customer"),
-    "reader": ("contact_id", "contact"),
-}  # what test units are parts of
 _SHORT = 12  # how much of an id or hash is shown
 
 
@@ -194,7 +189,7 @@ def _all_metrics(runs: Sequence[RunView]) -> list[tuple[str, list[Estimate | Non
 def _pair_up(
     found: Comparison, first: str, other: str, old: Scorecard, new: Scorecard, seed: int, worst: int
 ) -> None:
-    metric = _PRIMARY[old.kind]
+    metric = kind_of(old.kind).primary_metric
     paired = pair(new, old, metric)
     for name in sorted(set(old.ratios) & set(new.ratios) & set(old.metrics) & set(new.metrics)):
         try:
@@ -212,7 +207,7 @@ def _pair_up(
     show = (
         rows.filter(pl.col("lost") > 0).sort(["lost", "unit"], descending=[True, False]).head(worst)
     )
-    if old.kind == "asr":
+    if "hyp" in old.units.columns:
         texts = old.units.select(
             "unit", "contact_id", "role", "start_s", "ref", pl.col("hyp").alias("hyp_before")
         )
@@ -220,7 +215,7 @@ def _pair_up(
         show = show.join(texts, on="unit", maintain_order="left").join(
             heard, on="unit", maintain_order="left"
         )
-    key, whole = _WHOLE[old.kind]
+    key, whole = kind_of(old.kind).unit, kind_of(old.kind).unit_title
     wholes = (
         rows.join(old.units.select("unit", pl.col(key).cast(pl.String).alias("name")), on="unit")
         .group_by("name")

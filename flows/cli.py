@@ -10,20 +10,35 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from models.kinds import UnknownKindError, kind_names, kind_of
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help=(
         "Keepline listens to every call, chat and e-mail, retrains on what it hears, and ships a model only when it is "
-        "provably better."
+        "better beyond sampling error."
     ),
 )
 base = typer.Typer(no_args_is_help=True, help="The small recogniser that ships.")
 app.add_typer(base, name="base")
+data = typer.Typer(no_args_is_help=True, help="Versions of the dataset.")
+app.add_typer(data, name="data")
 console = Console()
 
-Kind = Annotated[str, typer.Argument(help="asr, churn or reader.")]
+
+def known_kind(name: str) -> str:
+    """`name`, if it is a kind of model; else a usage error that lists those there are."""
+    try:
+        return kind_of(name).name
+    except UnknownKindError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+Kind = Annotated[
+    str, typer.Argument(help=f"{', '.join(kind_names())}: a kind of model.", callback=known_kind)
+]
 Source = Annotated[
     str,
     typer.Option(
@@ -38,7 +53,7 @@ Store = Annotated[
 
 @app.command()
 def demo(store: Store = None) -> None:
-    """Simulate a contact centre, walk the whole street, ask the service, print where the report is."""
+    """Simulate a contact centre, run the whole pipeline, ask the service, print where the report is."""
     from flows.commands.pipeline import demo
 
     demo(console, store)
@@ -52,7 +67,7 @@ def run(
     source: Source = "auto",
     store: Store = None,
 ) -> None:
-    """Walk the whole street on an export: ingest, train, judge, release, report."""
+    """Run the whole pipeline on an export: ingest, train, judge, release, report."""
     from flows.commands.pipeline import run_pipeline
 
     run_pipeline(console, export, source, store)
@@ -177,9 +192,8 @@ def read(
     read(source, model, channel, words, store)
 
 
-@app.command()
-def step(
-    name: str,
+def stage(
+    name: Annotated[str, typer.Argument(help="A stage's name; `keepline graph` lists them.")],
     export: Annotated[
         Path | None, typer.Option(help="Folder with an export, for `ingest`.")
     ] = None,
@@ -189,15 +203,33 @@ def step(
         bool, typer.Option(help="Run it even if nothing it needs has changed.")
     ] = False,
 ) -> None:
-    """Run one step of the street (what dvc.yaml calls)."""
+    """Run one stage of the pipeline (what dvc.yaml calls)."""
     from flows.runtime.context import load_context
     from flows.runtime.graph import BY_NAME
     from flows.stages import runner
 
     if name not in BY_NAME:
-        raise typer.BadParameter(f"{name!r} is not a step. Steps: {', '.join(BY_NAME)}.")
+        raise typer.BadParameter(f"{name!r} is no stage. Stages: {', '.join(BY_NAME)}.")
     _, reused = runner.run_stage(load_context(store, export, source), name, console, force)
     console.print(f"{name}: {'unchanged, reused' if reused else 'done'}")
+
+
+app.command()(stage)
+app.command("step", hidden=True)(stage)  # its name until 0.2
+
+
+@app.command()
+def graph(
+    dvc: Annotated[bool, typer.Option("--dvc", help="As dvc.yaml.")] = False,
+    store: Annotated[
+        bool, typer.Option("--store", help="As docs/store.md: the files of a store.")
+    ] = False,
+) -> None:
+    """Print the stages: what each needs and makes."""
+    from flows.commands.graph import store_page, text
+    from flows.runtime.dvc import dvc_yaml
+
+    print(dvc_yaml() if dvc else store_page() if store else text(), end="")
 
 
 @app.command()
@@ -261,7 +293,6 @@ def search(
     search(console, kind, trials, store)
 
 
-@app.command()
 def label_issues(
     horizon_days: Annotated[
         int, typer.Option(help="Outcomes are doubted at this horizon.", min=1)
@@ -273,6 +304,10 @@ def label_issues(
     from flows.commands.label_issues import label_issues
 
     label_issues(console, horizon_days, limit, store)
+
+
+app.command("label-issues")(label_issues)
+app.command("suspects", hidden=True)(label_issues)  # its name until 0.2
 
 
 @app.command()
@@ -348,7 +383,7 @@ def challenge(kind: Kind, version: int, store: Store = None) -> None:
 
 @app.command()
 def withdraw(kind: Kind, store: Store = None) -> None:
-    """Take the title of challenger away."""
+    """Take the alias challenger away."""
     from flows.commands.aliases import withdraw
 
     withdraw(console, kind, store)
@@ -376,7 +411,7 @@ def rollback(
     ] = None,
     store: Store = None,
 ) -> None:
-    """Give the title back to the champion before this one, after verifying its bundle."""
+    """Make the champion before this one champion again, after verifying its bundle."""
     from flows.commands.aliases import rollback
 
     rollback(console, kind, expected, store)
@@ -466,6 +501,22 @@ def simulate(out: Path, truth: Path) -> None:
     with bar(console, "simulating a contact centre") as progress:
         simulate(read_params(from_environment().params_file).simulator, out, truth, progress)
     console.print(f"{out}: an export to take in; {truth}: what is true about it")
+
+
+@data.command("repair")
+def data_repair(
+    version: Annotated[
+        str | None,
+        typer.Argument(
+            help="A DVC hash, or a model and alias such as asr@champion (default: the newest version)."
+        ),
+    ] = None,
+    store: Store = None,
+) -> None:
+    """Bring back what is missing or damaged in the DVC remote, from this store's cache."""
+    from flows.commands.datasets import repair
+
+    repair(console, version, store)
 
 
 @base.command("train")

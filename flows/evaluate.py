@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows.retrain import step
+from flows.retrain import stage
 from flows.runtime import notifications, prefect_hooks
 from flows.runtime.context import load_context
 from flows.runtime.settings import prepare
@@ -25,7 +25,7 @@ def evaluate(store: str | None = None) -> dict[str, Any]:
     prepare()  # a Prefect worker comes here without passing the command line
     context = load_context(store=Path(store) if store else None)
     with prefect_hooks.guarded(context.settings):
-        found = step("nightly", context)
+        found = stage("nightly", context)
     worse = [kind for kind, one in found["models"].items() if one["verdict"] == "worse"]
     for kind in worse:
         said = found["models"][kind]["sentence"]

@@ -1,4 +1,4 @@
-"""The retraining flow: the whole street, from an export to a released model and a report."""
+"""The retraining flow: the whole pipeline, from an export to released models and a report."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from rich.console import Console
 
+from data import artefacts
 from data.files import read_json
-from flows.runtime import approval_form, notifications, prefect_hooks
+from flows.runtime import approval_form, dvc, notifications, prefect_hooks
 from flows.runtime.context import RunContext, load_context
 from flows.runtime.settings import prepare
 from flows.stages import runner
@@ -18,11 +19,11 @@ from flows.stages import runner
 console = Console()
 
 
-# Steps remember themselves (flows/marker.py): Prefect's own result files are not written atomically, and a truncated
-# one would fail every later run. So a task is only the frame around a step: its name, its time, its state.
-@task(name="step", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
-def step(name: str, context: RunContext) -> dict[str, Any]:
-    """Runs one step of the street; a finished one is reused."""
+# Stages are cached by Keepline (flows/runtime/stage_cache.py): Prefect's own result files are not written atomically,
+# and a truncated one would fail every later run. So a task gives a stage its name, its time and its state.
+@task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
+def stage(name: str, context: RunContext) -> dict[str, Any]:
+    """Runs one stage of the pipeline; a finished one is reused."""
     summary, reused = runner.run_stage(context, name, console)
     console.print(runner.summary_row(name, summary, reused), highlight=False, soft_wrap=True)
     return summary
@@ -42,9 +43,9 @@ def retrain(
     until: str | None = None,
     words: str | None = None,
 ) -> dict[str, Any]:
-    """Walks the street once. `export` is a folder to take in (default: the simulator), `store` where artefacts go.
+    """Runs the pipeline once. `export` is a folder to take in (default: the simulator), `store` where artefacts go.
 
-    `until` names the last step to take (default: all), `words` a file of terms to decode with.
+    `until` names the last stage to run (default: all), `words` a file of terms to decode with.
 
     A refused candidate is not a failure: the flow completes, the champion stays, the decision says why. Where
     params.yaml asks for approval, a flow on a Prefect server pauses at its end until someone answers or its time is up.
@@ -57,15 +58,15 @@ def retrain(
     }
     context = load_context(source=source, **places)
     with prefect_hooks.guarded(context.settings):
-        found = {name: step(name, context) for name in runner.stage_names(context, until)}
-        # Asked last, so that nothing else waits for people. Until then, and on a "no", the champion stays in office.
+        found = {name: stage(name, context) for name in runner.stage_names(context, until)}
+        # Asked last, so that nothing else waits for people. Until then, and on a "no", the champion stays.
         waiting = {
             name: one["waits"]
             for name, one in found.items()
             if name.startswith("release_") and one["waits"]
         }
         for name, decision_id in waiting.items():
-            decided = read_json(context.path(f"decide_{name.removeprefix('release_')}.json"))
+            decided = read_json(context.path(artefacts.DECIDE.of(name.removeprefix("release_"))))
             how = f"Decision {decision_id}. `keepline approve {decision_id} --by NAME`, or answer in Prefect."
             notifications.notify(
                 context.settings, "a candidate waits for approval", f"{decided['summary']} {how}"
@@ -73,5 +74,7 @@ def retrain(
             if approval_form.on_a_server() and approval_form.ask(
                 context, decision_id, decided["summary"]
             ):
-                found[name] = step(name, context)
+                found[name] = stage(name, context)
+        if until is None:
+            dvc.agree(context)
         return found

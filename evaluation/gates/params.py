@@ -205,11 +205,13 @@ class GateParams:
     asr: AsrGate = field(default_factory=AsrGate)
     churn: ChurnGate = field(default_factory=ChurnGate)
     reader: ReaderGate = field(default_factory=ReaderGate)
+    others: Mapping[str, KindGate] = field(default_factory=dict)  # of kinds that a plugin adds
     seed: int = 0  # of the bootstrap draws
     approval_wait_s: float = (
         86400.0  # how long a flow on a Prefect server waits for a required approval
     )
 
     def of(self, kind: str) -> KindGate:
-        """The limits for `kind`."""
-        return {"asr": self.asr, "churn": self.churn, "reader": self.reader}[kind]
+        """The limits for `kind`. Raises KeyError where neither a field nor `others` has that name."""
+        limits = getattr(self, kind, None)
+        return limits if isinstance(limits, KindGate) else self.others[kind]

@@ -9,6 +9,7 @@ from typing import Any
 
 from data.files import read_json
 from evaluation.gates.evidence import Check, Measurement
+from models.kinds import kind_names
 from models.registry.ledger import decision_id
 
 SCHEMA = Path(__file__).with_name("decision.schema.json")
@@ -63,6 +64,10 @@ def validate_record(record: Any) -> None:
         raise DecisionError(
             f"decision record: {error.json_path}: {error.message}. Decide again."
         ) from error
+    if record["kind"] not in kind_names():
+        raise DecisionError(
+            f"decision record: $.kind: {record['kind']!r} is no kind of model. Decide again."
+        )
     if record["decision_id"] != decision_id(record):
         raise DecisionError(
             f"decision {record['decision_id']}: altered since it was made. Decide again."

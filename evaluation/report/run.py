@@ -28,6 +28,7 @@ from evaluation.report.sections import (
     verdicts,
 )
 from evaluation.report.sections.headline import headline
+from models.kinds import kinds
 
 PAGE = "report/index.html"
 MARKUP_BYTES = 1_000_000  # room kept for everything that is not audio
@@ -129,7 +130,7 @@ def write_report(
 def _models(shelf: ArtefactReader) -> list[dict[str, Any]]:
     """What the footer says of each model: run, bundle and the hash of its training parameters."""
     rows = []
-    for kind, name in verdicts.NAMES.items():
+    for kind, name in ((kind.name, kind.title) for kind in kinds()):
         trained = _json(shelf, f"train_{kind}.json")
         bundle = _json(shelf, f"{kind}/bundle/bundle.json")
         if not trained and not bundle:

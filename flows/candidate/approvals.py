@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data import artefacts
 from data.files import read_json
 from models.registry.approval import ApprovalError, answered
 
@@ -60,7 +61,7 @@ def _refuse_stopped(context: RunContext, decision: dict[str, Any]) -> None:
     """Raises ApprovalError when the service has found the version that waits for this decision unhealthy."""
     from models.registry.registry import STOPPED
 
-    kind, released = decision["kind"], context.path(f"release_{decision['kind']}.json")
+    kind, released = decision["kind"], context.path(artefacts.RELEASE.of(decision["kind"]))
     waiting = read_json(released) if released.exists() else {}
     if waiting.get("waits") != decision["decision_id"]:
         return  # nothing serves it yet; a promotion looks again

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from data import artefacts
 from data.files import read_json, write_json
+from flows.candidate.kind_stages import stages_of
 from flows.candidate.runs import reopened
 from models.registry.bundle import BundleError, verify_bundle
 
@@ -13,19 +15,18 @@ if TYPE_CHECKING:
     from flows.runtime.context import RunContext
 
 
-def decide(context: RunContext, kind: str, sample: Any) -> dict[str, Any]:
+def decide(context: RunContext, kind: str) -> dict[str, Any]:
     """Smoke-tests the candidate in the service, asks every gate, writes the record and decide_<kind>.json."""
     from evaluation.gates.decide import decide
     from evaluation.gates.evidence import Facts
     from evaluation.report.decision import write_decision
     from evaluation.scorecard import load
-    from flows.candidate.probes import checksums, load_probes, text_readers
-    from models.serving.smoke import smoke_test
+    from flows.candidate.probes import checksums, load_probes, text_readers, text_readers_of
 
-    folder = context.path(f"scorecards/{kind}")
-    contract = read_json(context.path("validate.json"))
-    beaten = read_json(context.path(f"reference/{kind}.json"))
-    probed = read_json(context.path(f"probe_{kind}.json"))
+    folder = context.path(artefacts.SCORECARDS.of(kind))
+    contract = read_json(context.path(artefacts.VALIDATE))
+    beaten = read_json(context.path(artefacts.REFERENCE.of(kind)))
+    probed = read_json(context.path(artefacts.PROBE.of(kind)))
     beside, probes, probed_sha256 = load_probes(context, kind)
     facts = Facts(
         reference_is_champion=beaten["version"] is not None,
@@ -33,16 +34,16 @@ def decide(context: RunContext, kind: str, sample: Any) -> dict[str, Any]:
         contract_says=contract["stopped"]
         or f"{contract['rejected']} rows in quarantine, the rest kept the contract",
         read_by=probed.get("read_by"),
-        readers_now=checksums(text_readers(context)) if kind == "asr" else None,
+        readers_now=checksums(text_readers(context, kind)) if text_readers_of(kind) else None,
         probed_sha256=probed_sha256,
-        trained_by=read_json(context.path(f"train_{kind}.json")).get("trained_by", ""),
+        trained_by=read_json(context.path(artefacts.TRAIN.of(kind))).get("trained_by", ""),
     )
     try:
-        bundle = verify_bundle(context.path(kind) / "bundle", context.settings.public_key)
+        bundle = verify_bundle(context.path(artefacts.BUNDLE.of(kind)), context.settings.public_key)
     except BundleError as error:  # a refusal to be written down, not an accident
         facts = replace(facts, bundle_says=str(error))
     else:
-        smoke = smoke_test(bundle.path, kind, sample)
+        smoke = stages_of(kind).smoke_test(context, bundle.path)
         facts = replace(
             facts,
             card=(bundle.path / "card.md").read_text(encoding="utf-8"),
@@ -63,7 +64,7 @@ def decide(context: RunContext, kind: str, sample: Any) -> dict[str, Any]:
         beside,
         probes,
     )
-    record, page = write_decision(decision, context.path(f"decisions/{kind}"))
+    record, page = write_decision(decision, context.path(artefacts.DECISIONS.of(kind)))
     with reopened(context, kind) as run:
         run.set_tags({"decision": decision.decision_id, "verdict": decision.record["verdict"]})
         run.log_artifact(record, "decision")
@@ -77,5 +78,5 @@ def decide(context: RunContext, kind: str, sample: Any) -> dict[str, Any]:
         "candidate": candidate.bundle_sha256,
         "reference": beaten,
     }
-    write_json(context.path(f"decide_{kind}.json"), summary)
+    write_json(context.path(artefacts.DECIDE.of(kind)), summary)
     return summary

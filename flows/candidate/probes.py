@@ -7,7 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data import artefacts
 from data.files import file_sha256, read_json, write_json
+from models.kinds import kinds
 from models.registry.bundle import MANIFEST
 
 if TYPE_CHECKING:
@@ -19,31 +21,33 @@ if TYPE_CHECKING:
 ROLES = ("candidate", "reference")
 
 
-READERS = "reference/readers.json"  # which champions read both recognisers' text
+def text_readers_of(kind: str) -> list[str]:
+    """The kinds that read the output of `kind`."""
+    return [other.name for other in kinds() if other.reads_text_of == kind]
 
 
-def text_readers(context: RunContext) -> dict[str, Any]:
-    """The champions that read a recogniser's text, kind → version and bundle_sha256; None where there is no champion.
+def text_readers(context: RunContext, kind: str) -> dict[str, Any]:
+    """The champions that read what `kind` writes: kind → version and bundle_sha256; None where there is no champion.
 
     When the candidate is the champion itself, those that read its text then stay: there is nothing new to judge.
     """
-    office, path = context.registry(), context.path(READERS)
-    held = {kind: office.peek(kind, "champion") for kind in ("asr", "churn", "reader")}
-    recogniser = held.pop("asr")
-    candidate = read_json(context.path("train_asr.json"))["bundle_sha256"]
-    if recogniser and recogniser[1] == candidate and path.exists():
+    registry, path = context.registry(), context.path(artefacts.TEXT_READERS)
+    champion = registry.peek(kind, "champion")
+    candidate = read_json(context.path(artefacts.TRAIN.of(kind)))["bundle_sha256"]
+    if champion and champion[1] == candidate and path.exists():
         return dict(read_json(path))
+    readers = {other: registry.peek(other, "champion") for other in text_readers_of(kind)}
     return {
-        kind: {"version": one[0], "bundle_sha256": one[1]} if one else None
-        for kind, one in held.items()
+        other: {"version": version[0], "bundle_sha256": version[1]} if version else None
+        for other, version in readers.items()
     }
 
 
-def write_text_readers(context: RunContext) -> None:
-    """Writes `readers` down, if they are others than before."""
-    found, path = text_readers(context), context.path(READERS)
-    if not path.exists() or read_json(path) != found:
-        write_json(path, found)
+def write_text_readers(context: RunContext, kind: str) -> None:
+    """Writes `text_readers` down, if they are others than before."""
+    readers, path = text_readers(context, kind), context.path(artefacts.TEXT_READERS)
+    if not path.exists() or read_json(path) != readers:
+        write_json(path, readers)
 
 
 def checksums(found: Mapping[str, Any]) -> dict[str, str]:
@@ -60,13 +64,13 @@ def load_probes(
     from evaluation.gates.evidence import SecondaryTest
     from evaluation.scorecard import load
 
-    folder = context.path(f"probes/{kind}")
+    folder = context.path(artefacts.PROBES.of(kind))
     names = sorted(path.stem.removesuffix("-candidate") for path in folder.glob("*-candidate.json"))
     beside = {
         name: SecondaryTest(*(load(folder / f"{name}-{role}.json") for role in ROLES))
         for name in names
     }
-    general = context.path(f"scorecards/{kind}/guardrail")
+    general = context.path(artefacts.SCORECARDS.of(kind).within("guardrail"))
     if all((general / f"{role}.json").exists() for role in ROLES):
         beside["guardrail"] = SecondaryTest(*(load(general / f"{role}.json") for role in ROLES))
     probed = read_json(folder / "probes.json")
@@ -75,7 +79,7 @@ def load_probes(
 
 def empty_probes_folder(context: RunContext, kind: str) -> Path:
     """The folder of a kind's probes, without what an earlier candidate left."""
-    folder = context.path(f"probes/{kind}")
+    folder = context.path(artefacts.PROBES.of(kind))
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         old.unlink()
@@ -85,11 +89,11 @@ def empty_probes_folder(context: RunContext, kind: str) -> Path:
 def write_probes(
     context: RunContext, kind: str, probes: list[Probe], more: Mapping[str, Any]
 ) -> dict[str, Any]:
-    sha256 = file_sha256(
-        context.path(f"{kind}/bundle") / MANIFEST
-    )  # a bundle's checksum is its manifest's
+    """Writes probes/<kind>/probes.json and, with `more`, the summary probe_<kind>.json, which it returns."""
+    # A bundle's checksum is that of its manifest.
+    sha256 = file_sha256(context.path(artefacts.BUNDLE.of(kind)) / MANIFEST)
     found = {"bundle_sha256": sha256, "probes": [asdict(probe) for probe in probes]}
-    write_json(context.path(f"probes/{kind}/probes.json"), found)
+    write_json(context.path(artefacts.PROBES.of(kind).within("probes.json")), found)
     summary = {**more, **{probe.name: probe.value for probe in probes}}
-    write_json(context.path(f"probe_{kind}.json"), summary)
+    write_json(context.path(artefacts.PROBE.of(kind)), summary)
     return summary

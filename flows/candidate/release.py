@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from data import artefacts
 from data.files import read_json, write_json
 from flows.candidate import approvals
 from flows.candidate.runs import reopened
@@ -20,36 +21,33 @@ def release(context: RunContext, kind: str) -> dict[str, Any]:
     Where the decision waits for a person, the candidate becomes challenger until there is an answer. A version that a
     person rolled back is not promoted again by a schedule. `waits` in the summary is the decision nobody has answered.
     """
-    from flows.candidate.probes import checksums, text_readers
+    from flows.candidate.probes import checksums, text_readers, text_readers_of
     from models.registry.registry import STOPPED
 
-    decided = read_json(context.path(f"decide_{kind}.json"))
-    record = read_json(context.path(f"decisions/{kind}") / decided["record"])
-    office, actor, now = context.registry(), context.settings.actor, context.now()
-    run_id = read_json(context.path(f"train_{kind}.json"))["run_id"]
+    decided = read_json(context.path(artefacts.DECIDE.of(kind)))
+    record = read_json(context.path(artefacts.DECISIONS.of(kind)) / decided["record"])
+    registry, actor, now = context.registry(), context.settings.actor, context.now()
+    run_id = read_json(context.path(artefacts.TRAIN.of(kind)))["run_id"]
     try:
-        version = office.register(context.path(kind) / "bundle", kind, run_id)
-    except (
-        BundleError
-    ) as error:  # the gate has refused it for that already, unless it was changed since
+        version = registry.register(context.path(artefacts.BUNDLE.of(kind)), kind, run_id)
+    except BundleError as error:
+        # The gate has refused it for that already, unless it was changed since.
         if decided["verdict"] == "accepted":
             raise
         return _released(context, kind, None, decided, f"is not registered: {error}")
     told = {"verdict": decided["verdict"], "decision_id": decided["decision_id"]}
-    office.annotate(
+    registry.annotate(
         kind, version, {**told, "decision": f"runs:/{run_id}/decision/{decided['record']}"}
     )
-    champion = office.alias(kind, "champion")
-    rolled_back = any(e.action == "rollback" and e.previous == version for e in office.ledger(kind))
-    stopped = office.version_tags(kind, version).get(STOPPED)
-    approval = approvals.approval_of(context, decided["decision_id"])
-    answer = (
-        "approved"
-        if record["params"]["approval"] == "none"
-        else approval["answer"]
-        if approval
-        else None
+    champion = registry.alias(kind, "champion")
+    rolled_back = any(
+        e.action == "rollback" and e.previous == version for e in registry.ledger(kind)
     )
+    stopped = registry.version_tags(kind, version).get(STOPPED)
+    approval = approvals.approval_of(context, decided["decision_id"])
+    answer = approval["answer"] if approval else None
+    if record["params"]["approval"] == "none":
+        answer = "approved"
     waits = None
     if decided["verdict"] != "accepted":
         says = "refused by the gate; the champion stays"
@@ -59,31 +57,32 @@ def release(context: RunContext, kind: str) -> dict[str, Any]:
         says = "was rolled back by a person and is not promoted again; train another"
     elif stopped:
         says = f"was stopped by the service ({stopped}) and is not promoted; keepline readmit lifts that"
-    elif kind == "asr" and record["facts"].get("readers_now") != checksums(text_readers(context)):
+    elif text_readers_of(kind) and (
+        record["facts"].get("readers_now") != checksums(text_readers(context, kind))
+    ):
         says = (
             "is not promoted: another champion reads its text now than when it was judged. "
             "Run again to judge it anew"
         )
     elif answer == "approved":
-        entry = office.promote(kind, version, champion, record, actor, now, approval)
+        entry = registry.promote(kind, version, champion, record, actor, now, approval)
         says = f"promoted, approved by {entry.approved_by}" if entry.approved_by else "promoted"
     elif answer == "refused" and approval:
         says = f"was refused by {approval['by']}; the champion stays"
     else:
         waits = decided["decision_id"]
-        office.challenge(kind, version, record, actor, now)
+        registry.challenge(kind, version, record, actor, now)
         says = f"waits for approval: keepline approve {waits} --by NAME"
-    if waits is None and office.alias(kind, "challenger") is not None:
-        office.withdraw(
-            kind, actor, now
-        )  # a newer candidate was decided on, or this one was answered
+    if waits is None and registry.alias(kind, "challenger") is not None:
+        # A newer candidate was decided on, or this one was answered.
+        registry.withdraw(kind, actor, now)
     if approval:
         with reopened(context, kind) as run:
             run.set_tags({"approval": approval["answer"], "approval_by": approval["by"]})
             run.log_artifact(
                 context.path(approvals.FOLDER) / f"{decided['decision_id']}.json", "decision"
             )
-        office.annotate(
+        registry.annotate(
             kind, version, {"approval": approval["answer"], "approval_by": approval["by"]}
         )
     return _released(context, kind, version, decided, says, waits)
@@ -105,5 +104,5 @@ def _released(
         "says": says,
         "waits": waits,
     }
-    write_json(context.path(f"release_{kind}.json"), summary)
+    write_json(context.path(artefacts.RELEASE.of(kind)), summary)
     return summary

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from data import artefacts
 from data.files import read_json
 from flows.runtime import heartbeats, stage_cache
 from flows.runtime.graph import BY_NAME
@@ -20,7 +21,7 @@ def training_run(context: RunContext, kind: str, params: Mapping[str, Any]) -> I
     """The MLflow run of this training: the same inputs and settings are the same run, also after a kill."""
     from training.tracking import start_or_resume
 
-    version = read_json(context.path("version.json"))
+    version = read_json(context.path(artefacts.VERSION))
     key = f"{kind} {stage_cache.stage_fingerprint(context, BY_NAME[f'train_{kind}'])[:12]}"
     tags = {"kind": kind, "git_commit": context.git_commit, "dvc_hash": version["dvc_hash"]}
     settings = context.settings
@@ -47,7 +48,7 @@ def reopened(context: RunContext, kind: str) -> Iterator[Run]:
 
     uri, run_id = (
         context.settings.tracking_uri,
-        read_json(context.path(f"train_{kind}.json"))["run_id"],
+        read_json(context.path(artefacts.TRAIN.of(kind)))["run_id"],
     )
     with (
         heartbeats.heartbeat(context.store, "run", run_id, f"{kind}, judged", uri),

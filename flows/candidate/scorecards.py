@@ -6,97 +6,96 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
+from data import artefacts
 from data.files import file_sha256, read_json, write_json, write_table
-from evaluation.churn import scoring
+from flows.candidate.kind_stages import stages_of
+from flows.candidate.probes import text_readers_of, write_text_readers
 from flows.candidate.runs import reopened
-from flows.stages import reader
+from models.kinds import kind_of
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from evaluation.scorecard import Scorecard
     from flows.runtime.context import RunContext
 
 
-TEST_SET_FILE = "test_set.parquet"  # beside the scorecards: for asr the held-out contacts, for churn the held-out rows,
+TEST_SET_FILE = (
+    "test_set.parquet"  # beside the scorecards: with the dataset it makes the test set again
+)
 
 
-# for the reader what had to be read in which contact
-
-
-def save_test_set(context: RunContext, kind: str) -> None:
-    """Leaves in scorecards/<kind> what, with the dataset, makes the test set again."""
-    if kind == "reader":
-        write_table(
-            context.path(f"scorecards/{kind}/{TEST_SET_FILE}"), reader.test_set_rows(context)
-        )
-        return
-    name = {"asr": "splits.parquet", "churn": "features.parquet"}[kind]
-    rows = pl.read_parquet(context.path(name)).filter(pl.col("split") == "test")
-    write_table(
-        context.path(f"scorecards/{kind}/{TEST_SET_FILE}"),
-        scoring.held_out_rows(rows) if kind == "churn" else rows,
-    )
-
-
-def reference(context: RunContext, kind: str, fallback: dict[str, Any]) -> dict[str, Any]:
-    """Writes reference/<kind>.json: the champion, or `fallback` before there is one.
+def write_reference(context: RunContext, kind: str) -> dict[str, Any]:
+    """Writes reference/<kind>.json: the champion, or the kind's baseline before there is one.
 
     When the candidate is the champion itself, what it was compared with stays: there is nothing new to judge.
     """
-    path = context.path(f"reference/{kind}.json")
-    candidate = read_json(context.path(f"train_{kind}.json"))["bundle_sha256"]
-    office = context.registry()
-    version = office.alias(kind, "champion")
+    if text_readers_of(kind):
+        write_text_readers(context, kind)
+    path = context.path(artefacts.REFERENCE.of(kind))
+    candidate = read_json(context.path(artefacts.TRAIN.of(kind)))["bundle_sha256"]
+    registry = context.registry()
+    version = registry.alias(kind, "champion")
     if version is None:
-        found = {**fallback, "version": None, "bundle_sha256": ""}
-    elif office.version_tags(kind, version).get("bundle_sha256") == candidate and path.exists():
+        reference = {**stages_of(kind).baseline(context), "version": None, "bundle_sha256": ""}
+    elif registry.version_tags(kind, version).get("bundle_sha256") == candidate and path.exists():
         return read_json(path)
     else:
-        bundle = office.fetch(kind, version, context.path("reference"))
-        weights = bundle.path / "model.nemo" if kind == "asr" else bundle.path
-        found = {
+        bundle = registry.fetch(kind, version, context.path("reference"))
+        reference = {
             "model": f"{kind} v{version}",
-            "path": str(weights),
+            "path": context.stored(kind_of(kind).weights_in(bundle.path)),
             "version": version,
             "bundle_sha256": bundle.sha256,
         }
-    if not path.exists() or read_json(path) != found:
-        write_json(path, found)
-    return found
+    if not path.exists() or read_json(path) != reference:
+        write_json(path, reference)
+    return reference
+
+
+def models_to_compare(context: RunContext, kind: str) -> dict[str, Path | None]:
+    """Role → what a loader of the kind takes: the reference (None for a baseline without a file) and the candidate."""
+    reference = read_json(context.path(artefacts.REFERENCE.of(kind)))["path"]
+    return {
+        "reference": None if reference is None else context.path(reference),
+        "candidate": kind_of(kind).weights_in(context.path(artefacts.BUNDLE.of(kind))),
+    }
 
 
 def model_name(context: RunContext, kind: str, role: str) -> str:
     """What a model is called in scorecards."""
     if role == "reference":
-        return str(read_json(context.path(f"reference/{kind}.json"))["model"])
+        return str(read_json(context.path(artefacts.REFERENCE.of(kind)))["model"])
     return f"{kind} candidate {model_checksum(context, kind, role)[:8]}"
 
 
 def model_checksum(context: RunContext, kind: str, role: str) -> str:
     """The bundle's checksum; of the base, which is no bundle, that of its file; of a baseline nothing."""
     if role == "candidate":
-        return str(read_json(context.path(f"train_{kind}.json"))["bundle_sha256"])
-    found = read_json(context.path(f"reference/{kind}.json"))
-    if found["bundle_sha256"] or not found["path"]:
-        return str(found["bundle_sha256"])
-    return file_sha256(Path(found["path"])) if Path(found["path"]).is_file() else ""
+        return str(read_json(context.path(artefacts.TRAIN.of(kind)))["bundle_sha256"])
+    reference = read_json(context.path(artefacts.REFERENCE.of(kind)))
+    if reference["bundle_sha256"] or not reference["path"]:
+        return str(reference["bundle_sha256"])
+    path = context.path(reference["path"])
+    return file_sha256(path) if path.is_file() else ""
 
 
 def write_scorecards(
-    context: RunContext, kind: str, cards: Mapping[str, Scorecard]
+    context: RunContext, kind: str, cards: Mapping[str, Scorecard], test_set: pl.DataFrame
 ) -> dict[str, Any]:
-    """Saves the scorecards, logs them and the test set to the candidate's run and writes evaluate_<kind>.json."""
+    """Saves the scorecards, logs them and the test set to the candidate's run and writes evaluate_<kind>.json.
 
-    folder = context.path(f"scorecards/{kind}")
+    `test_set` is what, with the dataset, makes the test set again (see `KindStages.restore_test_set`).
+    """
+    folder = context.path(artefacts.SCORECARDS.of(kind))
     summary: dict[str, Any] = {"data_hash": cards["candidate"].data_hash}
-    for role, one in cards.items():
-        one.save(folder / f"{role}.json")
+    for role, card in cards.items():
+        card.save(folder / f"{role}.json")
         summary[role] = {
             name: {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-            for name, estimate in one.metrics.items()
+            for name, estimate in card.metrics.items()
         }
-    save_test_set(context, kind)
+    write_table(folder / TEST_SET_FILE, test_set)
     with reopened(context, kind) as run:
         for role, metrics in [("test", summary["candidate"]), ("reference", summary["reference"])]:
             run.log_metrics(
@@ -109,7 +108,7 @@ def write_scorecards(
             )
         run.set_tags({"test_data_hash": summary["data_hash"]})
         run.log_artifact(folder, "scorecards")
-    write_json(context.path(f"evaluate_{kind}.json"), summary)
+    write_json(context.path(artefacts.EVALUATE.of(kind)), summary)
     return summary
 
 
@@ -117,5 +116,5 @@ def write_secondary_scorecards(
     context: RunContext, kind: str, part: str, cards: Mapping[str, Scorecard]
 ) -> None:
     """Saves the scorecards of a second test both models took, as scorecards/<kind>/<part>/<role>.json."""
-    for role, one in cards.items():
-        one.save(context.path(f"scorecards/{kind}/{part}") / f"{role}.json")
+    for role, card in cards.items():
+        card.save(context.path(artefacts.SCORECARDS.of(kind)) / part / f"{role}.json")

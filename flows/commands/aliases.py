@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from data import artefacts
 from data.files import read_json
-from flows.runtime.context import load_context
+from flows.runtime.context import existing_context
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
@@ -20,10 +21,10 @@ def challenge(console: Console, kind: str, version: int, store: Path | None) -> 
 
     Raises FileNotFoundError when this store holds no decision about it, PromotionRefusedError as the registry does.
     """
-    context = load_context(store)
-    office = context.registry()
-    record = _decision(context, kind, version, office.version_tags(kind, version))
-    office.challenge(kind, version, record, context.settings.actor, context.now())
+    context = existing_context(store)
+    registry = context.registry()
+    record = _decision(context, kind, version, registry.version_tags(kind, version))
+    registry.challenge(kind, version, record, context.settings.actor, context.now())
     gets = context.settings.serve.rollout
     console.print(
         f"{kind}: v{version} is challenger; KEEPLINE_ROLLOUT says what it gets (here: {gets})"
@@ -32,7 +33,7 @@ def challenge(console: Console, kind: str, version: int, store: Path | None) -> 
 
 def withdraw(console: Console, kind: str, store: Path | None) -> None:
     """Takes the title of challenger away, if anybody has it."""
-    context = load_context(store)
+    context = existing_context(store)
     entry = context.registry().withdraw(kind, context.settings.actor, context.now())
     console.print(
         f"{kind}: v{entry.version} is no challenger any more"
@@ -43,7 +44,7 @@ def withdraw(console: Console, kind: str, store: Path | None) -> None:
 
 def readmit(console: Console, kind: str, version: int, why: str, store: Path | None) -> None:
     """Lets a version that the service stopped be tried, approved and promoted again."""
-    context = load_context(store)
+    context = existing_context(store)
     stopped = context.registry().readmit(kind, version, context.settings.actor, why)
     console.print(
         f"{kind}: v{version} is readmitted; it was stopped: {stopped}",
@@ -54,7 +55,7 @@ def readmit(console: Console, kind: str, version: int, why: str, store: Path | N
 
 def rollback(console: Console, kind: str, expected: int | None, store: Path | None) -> None:
     """Moves the champion alias one back, from the `expected` champion (default: the present one)."""
-    context = load_context(store)
+    context = existing_context(store)
     entry = context.registry().rollback(kind, context.settings.actor, context.now(), expected)
     console.print(f"{kind}: v{entry.version} is champion again, v{entry.previous} is not")
 
@@ -62,7 +63,7 @@ def rollback(console: Console, kind: str, expected: int | None, store: Path | No
 def _decision(
     context: RunContext, kind: str, version: int, tags: Mapping[str, str]
 ) -> dict[str, Any]:
-    path = context.path(f"decisions/{kind}") / f"{tags.get('decision_id', 'none')}.json"
+    path = context.path(artefacts.DECISIONS.of(kind)) / f"{tags.get('decision_id', 'none')}.json"
     if not path.exists():
         raise FileNotFoundError(
             f"{path}: no decision about {kind} v{version} in this store. `keepline decisions`."

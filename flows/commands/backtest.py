@@ -13,11 +13,11 @@ SHOWN = ("brier", "auc", "c_index", "average_precision", "lift_10", "calibration
 
 def show(console: Console, store: Path | None) -> None:
     """Runs the step, or takes what it left, and prints a table a horizon: folds below each other, then all of them."""
-    from flows.runtime.context import load_context
+    from flows.runtime.context import existing_context
     from flows.stages.runner import run_stage
     from training.churn.backtest import LIFE_TABLE, MODEL
 
-    found, _ = run_stage(load_context(store), "backtest", console)
+    found, _ = run_stage(existing_context(store), "backtest", console)
     for risk in found["pooled"]["metrics"][MODEL]:
         table = Table(
             title=f"Trained before the day, scored after it: within {risk.removeprefix('risk_')} days"

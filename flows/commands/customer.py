@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from data import artefacts
 from data.features import evidence
 from data.files import read_tables
 from data.timeline import timeline
-from flows.runtime.context import RunContext, load_context
+from flows.runtime.context import RunContext, existing_context
 from flows.stages.reader import contacts_and_turns
 
 _SURE = 0.5  # labels less likely than this are not shown
@@ -23,15 +24,15 @@ _SHOWN_WORDS = 90  # characters of what the customer said first
 
 def customer(console: Console, customer_id: str, store: Path | None) -> None:
     """Prints record, risks, reasons with their moments, advice and timeline. Raises ValueError for an unknown one."""
-    context = load_context(store)
-    clean = read_tables(context.path("clean"))
+    context = existing_context(store)
+    clean = read_tables(context.path(artefacts.CLEAN))
     record = clean["customers"].filter(pl.col("customer_id") == customer_id)
     if record.is_empty():
         some = ", ".join(clean["customers"]["customer_id"].head(3))
         known = (
             f"There are {clean['customers'].height}, such as {some}."
             if some
-            else "Walk the street: keepline run."
+            else "Run the pipeline: keepline run."
         )
         raise ValueError(f"no customer is called {customer_id}. {known}")
     crm = record.row(0, named=True)
@@ -53,10 +54,10 @@ def customer(console: Console, customer_id: str, store: Path | None) -> None:
 def _judgement(
     context: RunContext, contacts: pl.DataFrame, turns: pl.DataFrame, customer_id: str
 ) -> Iterator[str]:
-    """Risks, reasons and advice as lines, as far as the street got."""
+    """Risks, reasons and advice as lines, as far as the run got."""
     scores = _rows(context, "scores.parquet", customer_id)
     if scores.is_empty():
-        yield "Not scored: no churn model is in office, or the customer has left."
+        yield "Not scored: no churn model is active, or the customer has left."
         return
     risks = [
         f"{name.removeprefix('risk_')} days {scores[name][0]:.1%}"
@@ -68,7 +69,7 @@ def _judgement(
     if "contact_id" in reasons.columns and reasons["contact_id"].is_null().all():
         # The walk looks for moments of the riskiest alone.
         bare = reasons.drop("contact_id", "started_at", "start_s", "words")
-        labels = pl.read_parquet(context.path("labels.parquet"))
+        labels = pl.read_parquet(context.path(artefacts.LABELS))
         reasons = evidence.with_evidence(
             bare, scores, contacts, labels, [turns], context.params.features
         )
@@ -88,7 +89,7 @@ def _moment(reason: dict[str, Any]) -> str:
 
 def _seen(context: RunContext, told: pl.DataFrame) -> dict[str, str]:
     """What the labels say of each contact: the likeliest reason and every friction and barrier, in words."""
-    path = context.path("labels.parquet")
+    path = context.path(artefacts.LABELS)
     if not path.is_file():
         return {}
     labels = pl.read_parquet(path).join(told.select("contact_id"), on="contact_id", how="semi")

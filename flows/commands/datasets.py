@@ -1,22 +1,20 @@
-"""`keepline checkout`: datasets and test sets of a version or a model."""
+"""`keepline checkout` and `keepline data repair`: datasets and test sets of a version or a model."""
 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 from rich.console import Console
 
-from data.files import read_tables, write_table
-from data.speech.utterances import recordings_of
-from evaluation.asr import test_sets
-from evaluation.churn import scoring
-from evaluation.reader import test_set
+from data import artefacts
+from data.files import read_json
+from flows.candidate.kind_stages import stages_of
 from flows.candidate.scorecards import TEST_SET_FILE
-from flows.runtime.context import load_context
+from flows.runtime.context import existing_context
+from flows.runtime.progress import bar
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
@@ -30,9 +28,6 @@ def restore_test_set(
     `dataset` is the checked-out dataset of the model. Raises ValueError when the run kept no test set, or when what
     comes back is not what the model was scored on.
     """
-    from data.audio import read
-    from data.speech.shards import contents
-    from data.speech.utterances import cut
     from training.tracking import fetch_artifact, get_run
 
     uri = context.settings.tracking_uri
@@ -42,52 +37,40 @@ def restore_test_set(
             raise ValueError(f"run {run_id}: kept no test set. Evaluate the model again.")
         rows = pl.read_parquet(kept)
     out = dataset / "test_set"
-    if kind == "churn":
-        write_table(out / TEST_SET_FILE, rows)
-        found = scoring.hash_of(rows)
-    elif kind == "reader":
-        write_table(out / TEST_SET_FILE, rows)
-        found = test_set.hash_again(rows, read_tables(dataset / "tables"))
-    else:
-        tables = read_tables(dataset / "tables")
-        content = contents(tables["recordings"], dataset / "shards")
-        cut(
-            recordings_of(tables),
-            tables["turns"],
-            rows,
-            lambda call: read(content(call), call),
-            out,
-        )
-        alone = replace(context.params.evaluation, conditions=(), guardrail_s=0.0)
-        found = test_sets.load_test_sets(out / "test.jsonl", alone)["test"].data_hash
+    restored = stages_of(kind).restore_test_set(context, rows, dataset, out)
     wanted = get_run(uri, run_id)["tags"].get("test_data_hash", "")
-    if found != wanted:
+    if restored != wanted:
         raise ValueError(
-            f"run {run_id}: was scored on test set {wanted[:12]}, and {found[:12]} came back. Check out the commit it "
+            f"run {run_id}: was scored on test set {wanted[:12]}, and {restored[:12]} came back. "
+            "Check out the commit it "
             "was evaluated with and try again."
         )
-    return out, found
+    return out, restored
 
 
 def resolve_alias(context: RunContext, kind: str, alias: str) -> tuple[int, str, str]:
     """(version, data hash, run id) of the model an alias names. Raises ValueError when it names none."""
-    office = context.registry()
-    version = office.alias(kind, alias)
+    registry = context.registry()
+    version = registry.alias(kind, alias)
     if version is None:
         raise ValueError(f"{kind}@{alias}: no version of {kind} has this alias.")
-    return version, office.version_tags(kind, version)["data_hash"], office.run_of(kind, version)
+    return (
+        version,
+        registry.version_tags(kind, version)["data_hash"],
+        registry.run_of(kind, version),
+    )
 
 
 def checkout(console: Console, what: str, out: Path, test: bool, store: Path | None) -> None:
     """Brings back a dataset by its hash, or the one a registered model learned from, on request with its test set."""
     from data.versioning import checkout
 
-    context = load_context(store)
+    context = existing_context(store)
     kind, _, alias = what.partition("@")
     if test and not alias:
         raise ValueError(f"{what}: a test set belongs to a model. Name one, as in asr@champion.")
     version, dvc_hash, run_id = resolve_alias(context, kind, alias) if alias else (None, what, "")
-    checkout(dvc_hash, context.path("versioned"), context.settings.dvc_remote, out)
+    checkout(dvc_hash, context.path(artefacts.VERSIONED), context.settings.dvc_remote, out)
     console.print(f"{out}: dataset {dvc_hash}", soft_wrap=True, highlight=False)
     if test:
         where, found = restore_test_set(context, kind, run_id, out)
@@ -96,3 +79,34 @@ def checkout(console: Console, what: str, out: Path, test: bool, store: Path | N
             soft_wrap=True,
             highlight=False,
         )
+
+
+def repair(console: Console, what: str | None, store: Path | None) -> None:
+    """Repairs the DVC remote of a version: `what` is its hash, a model and alias, or None for the newest version.
+
+    Raises VersionError when the version is not in this store's cache, or the remote stays damaged.
+    """
+    from data.versioning import repair_remote
+
+    context = existing_context(store)
+    kind, _, alias = (what or "").partition("@")
+    if alias:
+        _, dvc_hash, _ = resolve_alias(context, kind, alias)
+    else:
+        dvc_hash = what or read_json(context.path(artefacts.VERSION))["dvc_hash"]
+    with bar(console, "checking the remote") as progress:
+        problems = repair_remote(
+            dvc_hash,
+            context.path(artefacts.VERSIONED),
+            context.settings.dvc_remote,
+            progress=progress,
+        )
+    for problem in problems:
+        console.print(f"repaired: {problem}", highlight=False, soft_wrap=True, markup=False)
+    remote = context.settings.dvc_remote
+    console.print(
+        f"{remote}: version {dvc_hash} is whole, {len(problems)} objects were repaired",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )

@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from flows.runtime.context import load_context
+from flows.runtime.context import existing_context
 from flows.runtime.settings import from_environment
-from models.registry.bundle import KINDS
+from models.kinds import kind_names
 
 
 def decisions(console: Console, store: Path | None) -> None:
@@ -45,7 +45,7 @@ def answer(
     """Writes down a person's answer to a decision that waits for one."""
     from flows.candidate import approvals
 
-    context = load_context(store)
+    context = existing_context(store)
     record = approvals.answer(context, which, word, by or context.settings.actor, note)
     then = "; the next `keepline run` promotes it" if word == "approved" else ""
     console.print(
@@ -54,12 +54,18 @@ def answer(
 
 
 def ledger(console: Console, at: str | None, store: Path | None) -> None:
-    """Prints the ledger, or who was champion on a day."""
-    office = load_context(store).registry()
+    """Prints the ledger, or who was champion on a day.
+
+    Raises ValueError when `at` is no day, NoStoreError where no run has been.
+    """
+    registry = existing_context(store).registry()
     if at is not None:
-        day = date.fromisoformat(at)
-        for kind in KINDS:
-            version = office.champion_at(kind, day)
+        try:
+            day = date.fromisoformat(at)
+        except ValueError:
+            raise ValueError(f"{at!r} is no day. Write it as YYYY-MM-DD.") from None
+        for kind in kind_names():
+            version = registry.champion_at(kind, day)
             console.print(
                 f"{at} {kind}: {'nobody' if version is None else f'v{version}'}", highlight=False
             )
@@ -77,7 +83,7 @@ def ledger(console: Console, at: str | None, store: Path | None) -> None:
         "hash",
     ):
         table.add_column(column)
-    for entry in office.ledger():
+    for entry in registry.ledger():
         table.add_row(
             entry.at[:19],
             entry.action,

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from data import artefacts
 from data.files import write_table
-from flows.runtime.context import load_context
+from flows.runtime.context import existing_context
 from flows.runtime.progress import bar
 from flows.stages.reader import contacts_and_turns
 
@@ -19,12 +20,12 @@ def label_issues(console: Console, horizon_days: int, limit: int, store: Path | 
     """Writes suspects.parquet in the store and prints the first `limit` of it."""
     from training.label_issues import find_label_issues, find_outcome_issues
 
-    context = load_context(store)
-    labels, rows = context.path("labels.parquet"), context.path("features.parquet")
+    context = existing_context(store)
+    labels, rows = context.path(artefacts.LABELS), context.path(artefacts.FEATURES)
     for path in (labels, rows):
         if not path.is_file():
             raise ValueError(
-                f"{path}: not there yet. Walk the street first: keepline run, or keepline demo."
+                f"{path}: not there yet. Run the pipeline first: keepline run, or keepline demo."
             )
     contacts, turns = contacts_and_turns(context)
     with bar(console, "doubting labels") as progress:

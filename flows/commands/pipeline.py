@@ -1,4 +1,4 @@
-"""`keepline demo`, `keepline run` and `keepline hear`: the street on a terminal, ending with where the report is."""
+"""`keepline demo`, `keepline run` and `keepline hear`: the pipeline on a terminal, ending with where the report is."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from rich.table import Table
 
 from flows.runtime.context import load_context
 from flows.runtime.settings import from_environment
+from models.kinds import ASR, kind_names, kind_of
 
 
 def demo(console: Console, store: Path | None) -> None:
-    """The whole street on the simulated contact centre, then the service asked for an answer."""
+    """The whole pipeline on the simulated contact centre, then the service asked for an answer."""
     started = time.monotonic()
     store = store or from_environment().store
     summaries = run_pipeline(console, None, "auto", store, closing=False)
@@ -66,7 +67,7 @@ def print_summary(console: Console, store: Path, summaries: dict[str, Any], seco
     table = Table(box=None, pad_edge=False)
     for column in ("model", "measure", "before", "after", "verdict", "serving"):
         table.add_column(column, justify="right" if column in ("before", "after") else "left")
-    for kind in ("asr", "reader", "churn"):
+    for kind in kind_names():
         if f"release_{kind}" in summaries:
             table.add_row(*verdict(kind, summaries))
     console.rule("what came of it", style="dim")
@@ -100,9 +101,9 @@ def notes(summaries: dict[str, Any]) -> list[str]:
         for reason, count in taken.get("reasons", {}).items()
         if "next_steps" in taken  # a step reused from before it told them has none
     ]
-    adapted = summaries.get("train_asr", {}).get("adaptation", {})
+    adapted = summaries.get(f"train_{ASR.name}", {}).get("adaptation", {})
     return left_out + [
-        one["says"] for one in (adapted, summaries.get("office_asr", {})) if one.get("says")
+        one["says"] for one in (adapted, summaries.get(f"active_{ASR.name}", {})) if one.get("says")
     ]
 
 
@@ -122,11 +123,8 @@ def treatment_note(found: dict[str, Any]) -> str:
 def verdict(kind: str, summaries: dict[str, Any]) -> tuple[str, ...]:
     """One row: model, its measure before and after, what the gate said, what serves now."""
     found = summaries[f"evaluate_{kind}"]
-    measure, metric, shown = {
-        "asr": ("WER", "wer", "{:.1%}"),
-        "reader": ("label errors", "label_errors", "{:.1%}"),
-        "churn": ("Brier score", "brier", "{:.4f}"),
-    }[kind]
+    row = kind_of(kind)
+    metric, shown = row.metric, row.metric_format
     before, after = (found[role][metric] for role in ("reference", "candidate"))
     ends = (
         f" [{shown.format(after['low'])}, {shown.format(after['high'])}]"
@@ -137,7 +135,7 @@ def verdict(kind: str, summaries: dict[str, Any]) -> tuple[str, ...]:
     champion = f"{kind} v{released['champion']}" if released["champion"] else "nothing yet"
     return (
         kind,
-        measure,
+        row.metric_title,
         shown.format(before["value"]),
         shown.format(after["value"]) + ends,
         summaries[f"decide_{kind}"]["verdict"],

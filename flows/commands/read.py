@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from data import artefacts
 from data.labelling.scheme import ABSENT
 from data.messages import MessageError, parse
 from flows.runtime.context import load_context
@@ -91,6 +92,10 @@ def answers(
 
 
 def _content(source: str) -> str:
+    if source != STANDARD_INPUT and not Path(source).is_file():
+        raise FileNotFoundError(
+            f"{source}: no such file. Name a file of text or JSON lines, or - for standard input."
+        )
     raw = sys.stdin.buffer.read() if source == STANDARD_INPUT else Path(source).read_bytes()
     if len(raw) > _MOST_MB * 2**20:
         raise MessageError(
@@ -105,14 +110,16 @@ def _content(source: str) -> str:
 
 
 def _bundle(context: RunContext, which: str | None) -> Path:
-    """The folder of the reader a person means: a bundle, an alias such as champion, or the one in office."""
+    """The folder of the reader a person means: a bundle, an alias such as champion, or the active one."""
     from models.registry.bundle import verify_bundle
 
     key = context.settings.public_key
     if which and Path(which).is_dir():
         return verify_bundle(Path(which), key).path
     alias = (which or "champion").removeprefix("reader@")
-    known = context.path("registry").exists()  # asking a store that never was would make one
+    known = context.path(
+        artefacts.REGISTRY
+    ).exists()  # asking a store that never was would make one
     version = context.registry().alias("reader", alias) if known else None
     if version is None:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""`keepline runs`: training runs as a table, quick at a thousand of them (it loads neither MLflow nor the street)."""
+"""`keepline runs`: training runs as a table, quick at a thousand of them (it loads neither MLflow nor the pipeline)."""
 
 from __future__ import annotations
 

@@ -13,8 +13,9 @@ import polars as pl
 import yaml
 from rich.console import Console
 
+from data import artefacts
 from flows.runtime import stage_cache
-from flows.runtime.context import load_context
+from flows.runtime.context import existing_context
 from flows.runtime.graph import BY_NAME
 from flows.runtime.progress import bar
 
@@ -35,11 +36,11 @@ def search(console: Console, kind: str, trials: int, store: Path | None) -> None
             f"search: {kind!r} cannot be searched. Only churn can: an ASR trial takes minutes, so fan "
             "out with `dvc exp run --queue -S 'asr.learning_rate=0.001,0.002'`."
         )
-    context = load_context(store)
-    path = context.path("features.parquet")
+    context = existing_context(store)
+    path = context.path(artefacts.FEATURES)
     if not path.is_file():
         raise ValueError(
-            f"{path}: no features to train on. Walk the street first: keepline run, or keepline demo."
+            f"{path}: no features to train on. Run the pipeline first: keepline run, or keepline demo."
         )
     # Other data or settings are another study.
     name = f"churn {stage_cache.stage_fingerprint(context, BY_NAME['train_churn'])[:12]}"

@@ -12,9 +12,11 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 
+from data import artefacts
 from data.speech.shards import read_member
 from flows.runtime.context import RunContext
 from flows.runtime.settings import ROOT, SettingsError, from_environment
+from models.kinds import kinds
 
 START_S = 180
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -40,9 +42,14 @@ def serve(host: str | None, port: int | None, store: Path | None) -> None:
             f"{host} can be reached by others, and nobody needs a key. Make one with `keepline key NAME ROLE` and set "
             "KEEPLINE_API_KEYS, or listen on 127.0.0.1."
         )
-    office = context.registry()
+    registry = context.registry()
     champions, challengers = (
-        from_registry(office, {"asr": "asr", "churn": "churn"}, context.path("serving"), alias)
+        from_registry(
+            registry,
+            {kind.name: kind.name for kind in kinds() if kind.served},
+            context.path(artefacts.SERVING),
+            alias,
+        )
         for alias in (CHAMPION, CHALLENGER)
     )
     options = service.Options(
@@ -52,18 +59,18 @@ def serve(host: str | None, port: int | None, store: Path | None) -> None:
         poll_s=said.poll_s,
         rollout=Rollout(said.rollout, said.canary_share),  # type: ignore[arg-type]
         public_key=context.settings.public_key,
-        exports=context.path("exports"),
+        exports=context.path(artefacts.EXPORTS),
     )
     access = Access(said.api_keys) if said.api_keys else None
     app = service.create_app(
         champions,
         service.KINDS,
-        context.path("current.parquet"),
+        context.path(artefacts.CURRENT),
         options,
         challengers,
         access,
-        memory=context.path("serving"),
-        stopped=lambda kind, version, why: office.annotate(kind, int(version), {STOPPED: why}),
+        memory=context.path(artefacts.SERVING),
+        stopped=lambda kind, version, why: registry.annotate(kind, int(version), {STOPPED: why}),
     )
     service.serve(app, host, said.port if port is None else port, said.drain_s)
 
@@ -157,13 +164,13 @@ def _wait(client: Any, service: subprocess.Popen[bytes], log: Path) -> dict[str,
 
 def _questions(client: Any, context: RunContext, kinds: set[str]) -> dict[str, Any]:
     """What the champions there are answer: a kind whose first candidate was refused has none."""
-    riskiest = pl.read_parquet(context.path("scores.parquet"))["customer_id"].head(2).to_list()
+    riskiest = pl.read_parquet(context.path(artefacts.SCORES))["customer_id"].head(2).to_list()
     recording = (
-        pl.read_parquet(context.path("clean/recordings.parquet"))
+        pl.read_parquet(context.path(artefacts.CLEAN.within("recordings.parquet")))
         .sort("duration_s")
         .row(0, named=True)
     )
-    content = read_member(context.path("shards"), recording["shard"], recording["member"])
+    content = read_member(context.path(artefacts.SHARDS), recording["shard"], recording["member"])
     replies = {}
     if "churn" in kinds:
         replies["score"] = client.post("/v1/churn:score", json={"customer_ids": riskiest})

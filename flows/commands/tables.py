@@ -116,7 +116,7 @@ def score_table(console: Console, model: Path, file: Path, out: Path | None) -> 
     verify_bundle(folder, from_environment().public_key)
     if not (folder / READING).is_file():
         raise TableError(
-            f"{folder}: was not trained by `keepline fit-table`. Its features come from the street."
+            f"{folder}: was not trained by `keepline fit-table`. Its features come from the pipeline."
         )
     reading = read_json(folder / READING)
     columns = _columns(reading["columns"])

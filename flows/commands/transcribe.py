@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
+from data import artefacts
 from flows.stages.transcription.files import (
     FilesFailedError,
     JobResult,
@@ -16,6 +17,7 @@ from flows.stages.transcription.files import (
     transcription_jobs,
 )
 from flows.stages.transcription.workers import TranscriberConfig, _calibrated, cores
+from models.kinds import ASR
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
@@ -37,7 +39,7 @@ def transcribe(
 
     context = load_context(store)
     ears = TranscriberConfig(
-        _model(context, model), context.path("exports"), context.params.hearing
+        _model(context, model), context.path(artefacts.EXPORTS), context.params.hearing
     )
     wanted = transcription_jobs(source, out, _listed(formats), _listed(channels), ears)
     outcomes: list[JobResult] = []
@@ -79,8 +81,10 @@ def _model(context: RunContext, name: str | None) -> Path:
         return verify_bundle(path).path / "model.nemo"
     if path and (path.is_file() or path.suffix == ".nemo"):
         return path
-    base = asr.base_of(context.params.asr.base, context.path("asr"))
-    known = context.path("registry").exists()  # asking a store that never was would make one
+    base = asr.base_of(context.params.asr.base, context.path(artefacts.WORK.of(ASR.name)))
+    known = context.path(
+        artefacts.REGISTRY
+    ).exists()  # asking a store that never was would make one
     if name == "base" or (name is None and not known):
         return base
     alias = (name or "champion").removeprefix("asr@")

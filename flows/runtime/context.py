@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from data import artefacts
+from data.artefacts import Artefact
 from data.audio import read as read_audio
 from data.speech.shards import contents
 from flows.runtime.params import Params, read_params
@@ -18,6 +20,9 @@ from flows.runtime.settings import ROOT, Settings, from_environment
 
 if TYPE_CHECKING:
     from models.registry.registry import Registry
+
+
+_CHECKOUT = "checkout:"  # begins a path relative to the checkout
 
 
 @dataclass(frozen=True)
@@ -38,14 +43,23 @@ class RunContext:
         """The folder all artefacts lie in."""
         return self.settings.store
 
-    def path(self, name: str) -> Path:
-        """A path in the store."""
-        return self.store / name
+    def path(self, place: Artefact | str) -> Path:
+        """Where an artefact, or a path as `stored` gives it, lies."""
+        text = str(place)
+        if text.startswith(_CHECKOUT):
+            return ROOT / text.removeprefix(_CHECKOUT)
+        return self.store / text
+
+    def stored(self, path: Path) -> str:
+        """`path` as artefacts name it, so that store and checkout can move: relative to the one it lies in."""
+        if path.is_relative_to(self.store):
+            return path.relative_to(self.store).as_posix()
+        return f"{_CHECKOUT}{path.relative_to(ROOT)}" if path.is_relative_to(ROOT) else str(path)
 
     @property
     def raw(self) -> Path:
         """The export that `ingest` reads."""
-        return self.export or self.path("raw")
+        return self.export or self.path(artefacts.RAW)
 
     def now(self) -> datetime:
         """The present, in UTC. One place, so that tests can hold it still."""
@@ -56,13 +70,15 @@ class RunContext:
         from models.registry.registry import Registry
 
         return Registry(
-            self.settings.tracking_uri, self.path("registry"), public_key=self.settings.public_key
+            self.settings.tracking_uri,
+            self.path(artefacts.REGISTRY),
+            public_key=self.settings.public_key,
         )
 
-    def delivered(self, tables: str = "clean") -> Callable[[str], bytes]:
+    def delivered(self, tables: Artefact = artefacts.CLEAN) -> Callable[[str], bytes]:
         """contact_id → the recording's bytes as delivered, of the recordings in the folder `tables`."""
         return contents(
-            pl.read_parquet(self.path(tables) / "recordings.parquet"), self.path("shards")
+            pl.read_parquet(self.path(tables) / "recordings.parquet"), self.path(artefacts.SHARDS)
         )
 
     def decoded(self) -> Callable[[str], tuple[Any, int]]:
@@ -73,7 +89,7 @@ class RunContext:
     def customer_channel(self) -> Callable[[str], tuple[Any, int]]:
         """contact_id → the customer's samples [frames] and their rate in Hz."""
         decoded = self.decoded()
-        recordings = pl.read_parquet(self.path("clean") / "recordings.parquet")
+        recordings = pl.read_parquet(self.path(artefacts.CLEAN) / "recordings.parquet")
         channel = dict(zip(recordings["contact_id"], recordings["customer_channel"], strict=True))
 
         def customer(contact_id: str) -> tuple[Any, int]:
@@ -81,6 +97,24 @@ class RunContext:
             return samples[:, channel[contact_id]], rate_hz
 
         return customer
+
+
+class NoStoreError(FileNotFoundError):
+    """There is no store where a command looks for one."""
+
+
+def existing_context(store: Path | None = None) -> RunContext:
+    """The context of a store that a run has made. Creates nothing.
+
+    Raises NoStoreError naming the folder where no run has ever been.
+    """
+    context = load_context(store)
+    if not context.path(artefacts.MARKERS).is_dir():
+        raise NoStoreError(
+            f"{context.store}: no run has been here. Run `keepline run EXPORT` or `keepline demo` first, "
+            "or name another store with --store."
+        )
+    return context
 
 
 def load_context(

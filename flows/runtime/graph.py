@@ -1,532 +1,369 @@
-"""Which step needs what and leaves what: the one table that both Prefect's flows and dvc.yaml follow.
+"""The stages of a run: which artefacts each needs and writes, and the function that does it.
 
-Paths are relative to the store, `code` to the checkout, `params` are sections of params.yaml. A test holds dvc.yaml
-to this table. Steps that act on the world outside the store (registry, service) are not in dvc.yaml: an experiment
-must never promote a model.
+Prefect's flows, `dvc.yaml` and `docs/store.md` are made from this one table. What code a stage depends on is not
+written here: it follows from imports (flows/runtime/code.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from data import artefacts
+from data.artefacts import Artefact
+from models.kinds import ASR, CHURN, READER, ModelKind, kinds
+
+CANDIDATE = (
+    "flows.stages.candidate"  # the module of the stages that are the same for every kind of model
+)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the street. `keeps` are outs that grow from run to run and so outlive a new run of the step."""
+    """One stage of a run."""
 
     name: str
-    title: str
-    needs: tuple[str, ...] = ()
-    makes: tuple[str, ...] = ()
-    keeps: tuple[str, ...] = ()
-    params: tuple[str, ...] = ()
-    code: tuple[str, ...] = ()
-    experiment: bool = True  # part of dvc.yaml
-    always: bool = False  # looks at something outside the store, so it is never taken as done
-
-    @property
-    def outs(self) -> tuple[str, ...]:
-        """Everything the step leaves."""
-        return self.makes + self.keeps
+    title: str  # what people read while it runs
+    function: str  # "module:function"
+    needs: tuple[Artefact, ...] = ()
+    makes: tuple[Artefact, ...] = ()
+    params: tuple[str, ...] = ()  # sections of params.yaml that change its result
+    kind: str = ""  # of model; it is handed to the function
+    hooks: tuple[str, ...] = ()  # functions of the kind's own stages that it calls
+    experiment: bool = True  # part of dvc.yaml: acts on nothing outside the store
+    always: bool = False  # looks at something outside the store, so its result is never reused
 
 
-_CHURN_MODEL = (
-    "models/churn/model.py",
-    "models/churn/encoding.py",
-    "models/churn/hazard.py",
-    "models/churn/tabular.py",
-    "models/churn/trees.py",
-)
+def stage_module(kind: ModelKind) -> str:
+    """The module of a kind's stages."""
+    return kind.stages or f"flows.stages.{kind.name}"
 
-STAGES = (
-    Stage(
+
+def _data() -> Iterator[Stage]:
+    prepare = "flows.stages.prepare"
+    yield Stage(
         "simulate",
         "simulating a contact centre",
-        makes=("raw", "truth"),
+        f"{prepare}:simulate",
+        makes=(artefacts.RAW, artefacts.TRUTH),
         params=("simulator",),
-        code=("data/simulator",),
-    ),
-    Stage(
+    )
+    yield Stage(
         "ingest",
-        "taking in the export",
-        needs=("raw",),
-        makes=("ingest.json",),
-        keeps=("tables", "shards"),
+        "ingesting the export",
+        f"{prepare}:ingest",
+        needs=(artefacts.RAW,),
+        makes=(artefacts.INGEST, artefacts.TABLES, artefacts.SHARDS),
         params=("sources", "ingest"),
-        code=("data/ingest.py", "data/speech/shards.py", "data/sources"),
-    ),
-    Stage(
+    )
+    yield Stage(
         "validate",
-        "checking the contract",
-        needs=("tables", "shards"),
-        makes=("clean", "validate.json"),
-        keeps=("validation",),
+        "checking the data contract",
+        f"{prepare}:validate",
+        needs=(artefacts.TABLES, artefacts.SHARDS),
+        makes=(artefacts.CLEAN, artefacts.VALIDATE, artefacts.VALIDATION),
         params=("validation",),
-        code=("data/validation",),
-    ),
-    Stage(
+    )
+    yield Stage(
         "version",
         "versioning with DVC",
-        needs=("clean", "shards"),
-        makes=("version.json",),
-        code=("data/versioning.py",),
-    ),
-    Stage(
+        f"{prepare}:version",
+        needs=(artefacts.CLEAN, artefacts.SHARDS),
+        makes=(artefacts.VERSION,),
+    )
+    yield Stage(
         "split",
         "splitting by customer and voice",
-        needs=("clean", "shards"),
-        makes=("splits.parquet", "split.json"),
+        f"{prepare}:split",
+        needs=(artefacts.CLEAN, artefacts.SHARDS),
+        makes=(artefacts.SPLITS, artefacts.SPLIT),
         params=("splits", "voices"),
-        code=("data/splits.py", "data/speech/voices.py"),
-    ),
-    Stage(
+    )
+    yield Stage(
         "cut",
         "cutting transcribed speech",
-        needs=("clean", "shards", "splits.parquet", "tables", "validate.json"),
-        makes=("cut.json", "hours.json"),
-        keeps=("speech",),
+        f"{prepare}:cut",
+        needs=(
+            artefacts.CLEAN,
+            artefacts.SHARDS,
+            artefacts.SPLITS,
+            artefacts.TABLES,
+            artefacts.VALIDATE,
+        ),
+        makes=(artefacts.CUT, artefacts.HOURS, artefacts.SPEECH),
         params=("hours",),
-        code=(
-            "data/speech/utterances.py",
-            "data/text.py",
-            "data/hours.py",
-            "data/leaks.py",
-            "data/contact_load.py",
-        ),
-    ),
-    # Looks at what the champion heard on the last walk, which no step before it makes.
-    Stage(
-        "pseudo",
-        "adding what the champion is sure of",
-        needs=("clean", "shards", "speech", "splits.parquet"),
-        makes=("pseudo.json",),
-        keeps=("pseudo",),
-        params=("pseudo",),
-        code=("data/labelling/pseudo.py",),
-        always=True,
-    ),
-    Stage(
-        "train_asr",
-        "fine-tuning the recogniser",
-        needs=(
-            "speech",
-            "pseudo",
-            "clean",
-            "shards",
-            "splits.parquet",
-            "hours.json",
-            "pseudo.json",
-            "version.json",
-        ),
-        makes=("train_asr.json",),
-        keeps=("asr",),
-        params=("asr", "adaptation", "hearing", "hours"),
-        code=(
-            "training/asr/finetune.py",
-            "training/asr/batches.py",
-            "training/asr/devices.py",
-            "training/asr/fit.py",
-            "training/asr/layers.py",
-            "training/asr/losses.py",
-            "training/asr/manifest.py",
-            "training/asr/vocabulary.py",
-            "training/asr/speech.py",
-            "data/speech/telephone.py",
-            "models/asr/transcript.py",
-            "models/asr/recognizer.py",
-            "models/asr/nemo.py",
-            "models/asr/load.py",
-            "models/base",
-            "models/asr/call_pieces.py",
-            "models/asr/confidence.py",
-            "models/asr/segments.py",
-            "training/asr/text_adaptation.py",
-            "models/asr/language.py",
-            "models/asr/decoding.py",
-        ),
-    ),
-    Stage(
-        "reference_asr",
+    )
+
+
+@dataclass(frozen=True)
+class _KindNeeds:
+    """What the stages of one kind of model need beside what they need for every kind."""
+
+    train: tuple[Artefact, ...]
+    train_params: tuple[str, ...]
+    evaluate: tuple[Artefact, ...]
+    evaluate_params: tuple[str, ...]
+    probe: tuple[Artefact, ...]
+    probe_params: tuple[str, ...]
+    reference: tuple[Artefact, ...] = ()  # more that the reference stage writes
+
+
+def _model(kind: ModelKind, more: _KindNeeds) -> Iterator[Stage]:
+    """From training to the active model."""
+    module, name, what = stage_module(kind), kind.name, kind.title.lower()
+
+    def of(artefact: Artefact) -> Artefact:
+        return artefact.of(name)
+
+    yield Stage(
+        f"train_{name}",
+        f"training the {what}",
+        f"{module}:train",
+        needs=(*more.train, artefacts.VERSION),
+        makes=(of(artefacts.TRAIN), of(artefacts.METRICS), of(artefacts.WORK)),
+        params=more.train_params,
+    )
+    yield Stage(
+        f"reference_{name}",
         "fetching the model to beat",
-        needs=("train_asr.json",),
-        makes=("reference/asr.json", "reference/readers.json"),
+        f"{CANDIDATE}:reference",
+        needs=(of(artefacts.TRAIN), artefacts.REGISTRY),
+        makes=(of(artefacts.REFERENCE), *more.reference),
+        kind=name,
+        hooks=(f"{module}:baseline",),
         always=True,
-    ),
-    Stage(
-        "evaluate_asr",
-        "scoring both recognisers",
-        needs=("speech", "asr/bundle", "reference/asr.json"),
-        makes=("scorecards/asr", "evaluate_asr.json"),
-        params=("evaluation",),
-        code=(
-            "models/asr/transcript.py",
-            "models/asr/recognizer.py",
-            "models/asr/nemo.py",
-            "models/asr/load.py",
-            "evaluation/scorecard.py",
-            "evaluation/asr/scorecard.py",
-            "evaluation/churn/scorecard.py",
-            "evaluation/metrics",
-            "data/speech/telephone.py",
-            "data/simulator/general_speech.py",
-        ),
-    ),
-    Stage(
-        "probe_asr",
-        "probing the recogniser",
-        needs=(
-            "speech",
-            "asr/bundle",
-            "scorecards/asr",
-            "clean",
-            "splits.parquet",
-            "reference/readers.json",
-        ),
-        makes=("probes/asr", "probe_asr.json"),
-        params=("evaluation", "labelling", "features", "reading"),
-        code=(
-            "evaluation/asr/probes.py",
-            "evaluation/behaviour.py",
-            "evaluation/reader/probes.py",
-            "evaluation/churn/probes.py",
-            "evaluation/asr/labels_on_text.py",
-            "data/labelling",
-            "data/timeline.py",
-            "models/asr/transcript.py",
-            "models/asr/recognizer.py",
-            "models/asr/nemo.py",
-            "models/asr/load.py",
-        ),
-    ),
-    Stage(
-        "decide_asr",
-        "judging the recogniser",
-        needs=("scorecards/asr", "probes/asr", "asr/bundle"),
-        makes=("decide_asr.json",),
-        keeps=("decisions/asr",),
+    )
+    yield Stage(
+        f"evaluate_{name}",
+        f"evaluating the {what}",
+        f"{module}:evaluate",
+        needs=(*more.evaluate, of(artefacts.BUNDLE), of(artefacts.REFERENCE)),
+        makes=(of(artefacts.SCORECARDS), of(artefacts.EVALUATE)),
+        params=more.evaluate_params,
+    )
+    yield Stage(
+        f"probe_{name}",
+        f"probing the {what}",
+        f"{module}:probe",
+        needs=(*more.probe, of(artefacts.BUNDLE)),
+        makes=(of(artefacts.PROBES), of(artefacts.PROBE)),
+        params=more.probe_params,
+    )
+    yield Stage(
+        f"decide_{name}",
+        f"judging the {what}",
+        f"{CANDIDATE}:decide",
+        needs=(of(artefacts.SCORECARDS), of(artefacts.PROBES), of(artefacts.BUNDLE)),
+        makes=(of(artefacts.DECIDE), of(artefacts.DECISIONS)),
         params=("gates",),
-        code=("evaluation/gates",),
-    ),
-    Stage(
-        "release_asr",
-        "releasing the recogniser",
-        needs=("decide_asr.json", "asr/bundle"),
-        makes=("release_asr.json",),
+        kind=name,
+        hooks=(f"{module}:smoke_test",),
+    )
+    yield Stage(
+        f"release_{name}",
+        f"releasing the {what}",
+        f"{CANDIDATE}:release",
+        needs=(of(artefacts.DECIDE), of(artefacts.BUNDLE)),
+        makes=(of(artefacts.RELEASE), artefacts.REGISTRY),
+        kind=name,
         experiment=False,
         always=True,
-    ),
-    Stage(
-        "office_asr",
-        "finding the recogniser in office",
-        needs=("decide_asr.json",),
-        makes=("office/asr.json",),
+    )
+    yield Stage(
+        f"active_{name}",
+        f"finding the active {what}",
+        f"{CANDIDATE}:activate",
+        needs=(of(artefacts.DECIDE), artefacts.REGISTRY),
+        makes=(of(artefacts.ACTIVE),),
+        kind=name,
+        hooks=(f"{module}:fallback",),
         always=True,
-    ),
-    Stage(
+    )
+
+
+def _asr(kind: ModelKind) -> Iterator[Stage]:
+    # Reads what the champion transcribed in the run before, which no stage before it makes.
+    yield Stage(
+        "pseudo",
+        "adding confident machine transcripts",
+        "flows.stages.asr:pseudo",
+        needs=(artefacts.CLEAN, artefacts.SHARDS, artefacts.SPEECH, artefacts.SPLITS),
+        makes=(artefacts.PSEUDO_SUMMARY, artefacts.PSEUDO),
+        params=("pseudo",),
+        always=True,
+    )
+    yield from _model(
+        kind,
+        _KindNeeds(
+            train=(
+                artefacts.SPEECH,
+                artefacts.PSEUDO,
+                artefacts.CLEAN,
+                artefacts.SHARDS,
+                artefacts.SPLITS,
+                artefacts.HOURS,
+                artefacts.PSEUDO_SUMMARY,
+            ),
+            train_params=("asr", "adaptation", "hearing", "hours"),
+            evaluate=(artefacts.SPEECH,),
+            evaluate_params=("evaluation",),
+            probe=(
+                artefacts.SPEECH,
+                artefacts.SCORECARDS.of(kind.name),
+                artefacts.CLEAN,
+                artefacts.SPLITS,
+                artefacts.TEXT_READERS,
+            ),
+            probe_params=("evaluation", "labelling", "features", "reading"),
+            reference=(artefacts.TEXT_READERS,),
+        ),
+    )
+    yield Stage(
         "transcribe",
-        "hearing calls nobody transcribed",
-        needs=("clean", "shards", "splits.parquet", "office/asr.json"),
+        "transcribing the other calls",
+        "flows.stages.asr:transcribe",
+        needs=(
+            artefacts.CLEAN,
+            artefacts.SHARDS,
+            artefacts.SPLITS,
+            artefacts.ACTIVE.of(kind.name),
+        ),
         makes=(
-            "transcripts.parquet",
-            "conversation.parquet",
-            "review_queue.parquet",
-            "pseudo.parquet",
-            "transcribe.json",
+            artefacts.TRANSCRIPTS,
+            artefacts.CONVERSATION,
+            artefacts.REVIEW_QUEUE,
+            artefacts.PSEUDO_TURNS,
+            artefacts.TRANSCRIBE,
         ),
         params=("hearing", "pseudo"),
-        code=(
-            "models/asr/transcript.py",
-            "models/asr/recognizer.py",
-            "models/asr/nemo.py",
-            "models/asr/load.py",
-            "models/asr/call_pieces.py",
-            "models/asr/segments.py",
-            "models/asr/onnx_network.py",
-            "data/labelling/pseudo.py",
-            "evaluation/experience/conversation.py",
-        ),
-    ),
-    Stage(
+    )
+
+
+def _reader(kind: ModelKind) -> Iterator[Stage]:
+    yield Stage(
         "label",
         "labelling contacts",
-        needs=("clean", "transcripts.parquet"),
-        makes=("rules.parquet", "beliefs.parquet", "label.json"),
+        "flows.stages.reader:label",
+        needs=(artefacts.CLEAN, artefacts.TRANSCRIPTS),
+        makes=(artefacts.RULES, artefacts.BELIEFS, artefacts.LABEL),
         params=("labelling",),
-        code=("data/labelling", "data/timeline.py"),
-    ),
-    Stage(
-        "train_reader",
-        "training the contact reader",
-        needs=("clean", "transcripts.parquet", "beliefs.parquet", "splits.parquet", "version.json"),
-        makes=("train_reader.json",),
-        keeps=("reader",),
-        params=("reader",),
-        code=(
-            "training/reader/train.py",
-            "models/reader/model.py",
-            "models/reader/network.py",
-            "models/reader/ngrams.py",
+    )
+    contacts = (artefacts.CLEAN, artefacts.BELIEFS, artefacts.SPLITS)
+    yield from _model(
+        kind,
+        _KindNeeds(
+            train=(*contacts, artefacts.TRANSCRIPTS),
+            train_params=("reader",),
+            evaluate=contacts,
+            evaluate_params=("evaluation", "reading"),
+            probe=contacts,
+            probe_params=("evaluation",),
         ),
-    ),
-    Stage(
-        "reference_reader",
-        "fetching the model to beat",
-        needs=("train_reader.json",),
-        makes=("reference/reader.json",),
-        always=True,
-    ),
-    Stage(
-        "evaluate_reader",
-        "scoring contact readers",
-        needs=(
-            "clean",
-            "beliefs.parquet",
-            "splits.parquet",
-            "reader/bundle",
-            "reference/reader.json",
-        ),
-        makes=("scorecards/reader", "evaluate_reader.json"),
-        params=("evaluation", "reading"),
-        code=(
-            "models/reader/model.py",
-            "models/reader/network.py",
-            "models/reader/ngrams.py",
-            "evaluation/reader/scorecard.py",
-            "evaluation/scorecard.py",
-            "evaluation/asr/scorecard.py",
-            "evaluation/churn/scorecard.py",
-            "evaluation/metrics",
-        ),
-    ),
-    Stage(
-        "probe_reader",
-        "probing the contact reader",
-        needs=("clean", "beliefs.parquet", "splits.parquet", "reader/bundle"),
-        makes=("probes/reader", "probe_reader.json"),
-        params=("evaluation",),
-        code=(
-            "evaluation/asr/probes.py",
-            "evaluation/behaviour.py",
-            "evaluation/reader/probes.py",
-            "evaluation/churn/probes.py",
-            "models/reader/model.py",
-            "models/reader/network.py",
-            "models/reader/ngrams.py",
-        ),
-    ),
-    Stage(
-        "decide_reader",
-        "judging the contact reader",
-        needs=("scorecards/reader", "probes/reader", "reader/bundle"),
-        makes=("decide_reader.json",),
-        keeps=("decisions/reader",),
-        params=("gates",),
-        code=("evaluation/gates",),
-    ),
-    Stage(
-        "release_reader",
-        "releasing the contact reader",
-        needs=("decide_reader.json", "reader/bundle"),
-        makes=("release_reader.json",),
-        experiment=False,
-        always=True,
-    ),
-    Stage(
-        "office_reader",
-        "finding the reader in office",
-        needs=("decide_reader.json",),
-        makes=("office/reader.json",),
-        always=True,
-    ),
-    Stage(
+    )
+    yield Stage(
         "read",
         "joining rules and reader",
+        "flows.stages.reader:read",
         needs=(
-            "clean",
-            "transcripts.parquet",
-            "rules.parquet",
-            "beliefs.parquet",
-            "office/reader.json",
+            artefacts.CLEAN,
+            artefacts.TRANSCRIPTS,
+            artefacts.RULES,
+            artefacts.BELIEFS,
+            artefacts.ACTIVE.of(kind.name),
         ),
-        makes=("labels.parquet", "read.json"),
+        makes=(artefacts.LABELS, artefacts.READ),
         params=("reading",),
-        code=(
-            "models/reader/model.py",
-            "models/reader/network.py",
-            "models/reader/ngrams.py",
-            "data/labelling/complete.py",
-        ),
-    ),
-    Stage(
+    )
+
+
+def _churn(kind: ModelKind) -> Iterator[Stage]:
+    yield Stage(
         "features",
         "building features",
-        needs=("clean", "labels.parquet", "splits.parquet"),
-        makes=("features.parquet", "current.parquet", "features.json"),
+        "flows.stages.churn:features",
+        needs=(artefacts.CLEAN, artefacts.LABELS, artefacts.SPLITS),
+        makes=(artefacts.FEATURES, artefacts.CURRENT, artefacts.FEATURES_SUMMARY),
         params=("features",),
-        code=("data/features/features.py", "data/features/contact_marks.py"),
-    ),
-    Stage(
-        "train_churn",
-        "training the churn network",
-        needs=("features.parquet", "version.json"),
-        makes=("train_churn.json",),
-        keeps=("churn",),
-        params=("churn",),
-        code=(
-            "training/churn/train.py",
-            "training/churn/learnable.py",
-            "training/churn/additive.py",
-            "training/churn/likelihood.py",
-            "training/churn/temporal_calibration.py",
-            "training/churn/passes.py",
-            "training/churn/checkpoint.py",
-            "training/churn/tabular.py",
-            "training/churn/boosting.py",
-            *_CHURN_MODEL,
+    )
+    yield from _model(
+        kind,
+        _KindNeeds(
+            train=(artefacts.FEATURES,),
+            train_params=("churn", "features"),
+            evaluate=(artefacts.FEATURES,),
+            evaluate_params=("evaluation", "churn", "features"),
+            probe=(artefacts.FEATURES, artefacts.CLEAN, artefacts.LABELS),
+            probe_params=("evaluation", "features"),
         ),
-    ),
-    Stage(
-        "reference_churn",
-        "fetching the model to beat",
-        needs=("train_churn.json",),
-        makes=("reference/churn.json",),
-        always=True,
-    ),
-    Stage(
-        "evaluate_churn",
-        "scoring churn models",
-        needs=("features.parquet", "churn/bundle", "reference/churn.json"),
-        makes=("scorecards/churn", "evaluate_churn.json"),
-        params=("evaluation",),
-        code=(
-            *_CHURN_MODEL,
-            "evaluation/scorecard.py",
-            "evaluation/asr/scorecard.py",
-            "evaluation/churn/scorecard.py",
-            "evaluation/metrics",
-        ),
-    ),
-    Stage(
-        "probe_churn",
-        "probing the churn model",
-        needs=("features.parquet", "churn/bundle", "clean", "labels.parquet"),
-        makes=("probes/churn", "probe_churn.json"),
-        params=("evaluation", "features"),
-        code=(
-            "evaluation/asr/probes.py",
-            "evaluation/behaviour.py",
-            "evaluation/reader/probes.py",
-            "evaluation/churn/probes.py",
-            "data/features/features.py",
-            "data/features/contact_marks.py",
-            *_CHURN_MODEL,
-        ),
-    ),
-    Stage(
-        "decide_churn",
-        "judging the churn model",
-        needs=("scorecards/churn", "probes/churn", "churn/bundle"),
-        makes=("decide_churn.json",),
-        keeps=("decisions/churn",),
-        params=("gates",),
-        code=("evaluation/gates",),
-    ),
-    Stage(
-        "release_churn",
-        "releasing the churn model",
-        needs=("decide_churn.json", "churn/bundle"),
-        makes=("release_churn.json",),
-        experiment=False,
-        always=True,
-    ),
-    Stage(
-        "office_churn",
-        "finding the churn model in office",
-        needs=("decide_churn.json",),
-        makes=("office/churn.json",),
-        always=True,
-    ),
-    Stage(
+    )
+    active = artefacts.ACTIVE.of(kind.name)
+    yield Stage(
         "score",
         "scoring every customer",
+        "flows.stages.churn:score",
         needs=(
-            "current.parquet",
-            "office/churn.json",
-            "clean",
-            "labels.parquet",
-            "transcripts.parquet",
+            artefacts.CURRENT,
+            active,
+            artefacts.CLEAN,
+            artefacts.LABELS,
+            artefacts.TRANSCRIPTS,
         ),
-        makes=("scores.parquet", "reasons.parquet", "score.json"),
-        keeps=("scored",),
+        makes=(artefacts.SCORES, artefacts.REASONS, artefacts.SCORE, artefacts.SCORED),
         params=("features",),
-        code=(
-            *_CHURN_MODEL,
-            "data/features/evidence.py",
-            "data/features/contact_marks.py",
-            "data/timeline.py",
-        ),
-    ),
-    Stage(
+    )
+    yield Stage(
         "treat",
         "choosing whom to treat",
-        needs=("clean", "labels.parquet", "current.parquet", "office/churn.json"),
-        makes=("treatments.parquet", "treat.json", "treatment"),
+        "flows.stages.treatment:treat",
+        needs=(artefacts.CLEAN, artefacts.LABELS, artefacts.CURRENT, active),
+        makes=(artefacts.TREATMENTS, artefacts.TREAT, artefacts.TREATMENT),
         params=("treatment", "features"),
-        code=(
-            "training/churn/uplift.py",
-            "models/churn/uplift.py",
-            "models/churn/treatment.py",
-            "models/churn/encoding.py",
-            "evaluation/churn/treatment.py",
-            "evaluation/metrics/uplift.py",
-            "data/features/features.py",
-            "data/features/contact_marks.py",
-        ),
-    ),
-    Stage(
+    )
+
+
+def _stages() -> Iterator[Stage]:
+    own = {ASR.name: _asr, READER.name: _reader, CHURN.name: _churn}
+    yield from _data()
+    for kind in kinds():
+        yield from own[kind.name](kind)
+    yield Stage(
         "report",
         "writing the report",
+        "flows.stages.reporting:report",
         needs=(
-            "ingest.json",
-            "validate.json",
-            "version.json",
-            "label.json",
-            "evaluate_asr.json",
-            "evaluate_churn.json",
-            "scores.parquet",
-            "transcripts.parquet",
-            "treat.json",
-            "treatments.parquet",
+            artefacts.INGEST,
+            artefacts.VALIDATE,
+            artefacts.VERSION,
+            artefacts.LABEL,
+            *(artefacts.EVALUATE.of(kind.name) for kind in kinds()),
+            artefacts.SCORES,
+            artefacts.TRANSCRIPTS,
+            artefacts.TREAT,
+            artefacts.TREATMENTS,
         ),
-        makes=("report",),
+        makes=(artefacts.REPORT,),
         params=("report",),
-        code=("evaluation/report", "evaluation/experience"),
         always=True,
-    ),
-)
+    )
+
+
+STAGES = tuple(_stages())  # of one run, in order
 NIGHTLY = Stage(
     "nightly",
-    "scoring the champions of today",
-    makes=("nightly.json",),
+    "evaluating the champions",
+    "flows.stages.nightly:nightly",
+    makes=(artefacts.NIGHTLY,),
     experiment=False,
     always=True,
 )
-# Trains a model a day it looks back to, so it runs when somebody asks for it.
+# Trains a model a day that it looks back to, so it runs when somebody asks for it.
 BACKTEST = Stage(
     "backtest",
     "training on the past, scoring on the future",
-    needs=("features.parquet", "version.json"),
-    makes=("backtest.json", "backtest.parquet"),
+    "flows.stages.backtest:backtest",
+    needs=(artefacts.FEATURES, artefacts.VERSION),
+    makes=(artefacts.BACKTEST, artefacts.BACKTEST_ROWS),
     params=("churn", "backtest", "evaluation", "features"),
-    code=(
-        "training/churn/backtest.py",
-        "training/churn/train.py",
-        "training/churn/learnable.py",
-        "training/churn/additive.py",
-        "training/churn/likelihood.py",
-        *_CHURN_MODEL,
-        "evaluation/metrics",
-    ),
     experiment=False,
 )
-BY_NAME = {step.name: step for step in (*STAGES, NIGHTLY, BACKTEST)}
+BY_NAME = {stage.name: stage for stage in (*STAGES, NIGHTLY, BACKTEST)}

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data import artefacts
 from data.files import read_json, write_json
+from flows.runtime import code
 from flows.runtime.graph import Stage
 from flows.runtime.settings import ROOT
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
 
-MARKERS = ".markers"
+MARKERS = artefacts.MARKERS.path
 
 
 def digest(path: Path) -> str:
@@ -42,38 +44,40 @@ def digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def fingerprint(paths: Iterable[Path], settings: Any) -> str:
-    """One hash over the contents of `paths` and the JSON of `settings`."""
-    parts = [(path.name, digest(path)) for path in sorted(paths)]
-    return hashlib.blake2b(
-        json.dumps([parts, settings], sort_keys=True, default=str).encode(), digest_size=16
-    ).hexdigest()
+def fingerprint(parts: Mapping[str, Path], settings: Any) -> str:
+    """One hash over the contents of `parts`, each under a name that says nothing of where it lies, and `settings`."""
+    contents = sorted((name, digest(path)) for name, path in parts.items())
+    text = json.dumps([contents, settings], sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def named_in(settings: Any) -> list[Path]:
-    """The files and folders that settings name by a path: what is in them decides the result too."""
+def without_places(settings: Any) -> Any:
+    """Settings with the digest of its content in place of each path they name, relative to the checkout.
+
+    What is in such a file or folder decides the result; where it lies does not.
+    """
     if isinstance(settings, str):
         path = ROOT / settings
-        return [path] if path.is_file() or ("/" in settings and path.is_dir()) else []
-    inside = (
-        settings.values()
-        if isinstance(settings, dict)
-        else settings
-        if isinstance(settings, list | tuple)
-        else ()
-    )
-    return [path for value in inside for path in named_in(value)]
+        named = path.is_file() or ("/" in settings and path.is_dir())
+        return f"content {digest(path)}" if named else settings
+    if isinstance(settings, dict):
+        return {name: without_places(value) for name, value in settings.items()}
+    if isinstance(settings, list | tuple):
+        return [without_places(value) for value in settings]
+    return settings
 
 
-def stage_fingerprint(context: RunContext, step: Stage) -> str:
-    """What a step's result depends on: its needs, its code, its sections of params.yaml and the files they name."""
-    needs = [context.raw if need == "raw" else context.path(need) for need in step.needs]
-    code = [ROOT / path for path in step.code]
-    settings = {section: asdict(getattr(context.params, section)) for section in step.params}
-    return fingerprint(
-        needs + code + named_in(settings),
-        {"step": step.name, "source": context.source if "raw" in step.needs else "", **settings},
-    )
+def stage_fingerprint(context: RunContext, stage: Stage) -> str:
+    """What a stage's result depends on: its needs, its code, its parameters and the files that they name."""
+    parts = {f"store/{need}": context.path(need) for need in stage.needs}
+    if artefacts.RAW in stage.needs:
+        parts[f"store/{artefacts.RAW}"] = context.raw
+    for function in (stage.function, *stage.hooks):
+        parts |= {f"code/{file.as_posix()}": ROOT / file for file in code.files_of(function)}
+    sections = {name: asdict(getattr(context.params, name)) for name in stage.params}
+    source = context.source if artefacts.RAW in stage.needs else ""
+    settings = {"stage": stage.name, "source": source, **without_places(sections)}
+    return fingerprint(parts, settings)
 
 
 def is_current(store: Path, step: str, wanted: str, outs: Iterable[Path]) -> bool:

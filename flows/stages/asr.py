@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from data import artefacts
 from data.files import atomic, read_json, read_tables, write_json, write_table
 from data.progress import Progress
-from data.speech import manifests as speech_manifests
-from data.speech import utterances
-from data.speech.manifests import rows_of
+from data.speech import manifests, utterances
 from data.splits import SPLITS
 from evaluation.asr import test_sets
-from flows.candidate import active_model, bundles, decision, release, runs, scorecards
+from flows.candidate import active_model, bundles, runs, scorecards
 from flows.runtime.context import RunContext
 from flows.runtime.settings import ROOT
+from flows.stages import asr_probes
 from flows.stages.transcription import files as transcription_files
 from flows.stages.transcription import workers
+from models.kinds import ASR
 from training.asr import calibration
+
+if TYPE_CHECKING:
+    from evaluation.params import EvaluationParams
+    from evaluation.scorecard import Scorecard
+    from models.registry.bundle import Bundle
+
+KIND = ASR.name
 
 
 def base_of(name: str, folder: Path) -> Path:
@@ -39,33 +49,26 @@ def base_of(name: str, folder: Path) -> Path:
     return keep
 
 
-def smoke_sample(manifest: Path) -> Path:
-    """The longest test cut, for the service to transcribe before a release."""
-    return (
-        manifest.parent / max(rows_of(manifest), key=lambda row: row["duration"])["audio_filepath"]
-    )
-
-
 def pseudo(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Leaves pseudo/train.jsonl: what people transcribed and, if pseudo.learn, what the champion heard and is sure of.
 
     It was heard at the end of the last walk; today's splits and people's transcripts decide again what may be used.
     """
-    summary = speech_manifests.add_pseudo(
-        read_tables(context.path("clean")),
-        pl.read_parquet(context.path("splits.parquet")),
-        context.path("speech"),
-        context.path("pseudo.parquet"),
-        context.path("pseudo"),
+    summary = manifests.add_pseudo(
+        read_tables(context.path(artefacts.CLEAN)),
+        pl.read_parquet(context.path(artefacts.SPLITS)),
+        context.path(artefacts.SPEECH),
+        context.path(artefacts.PSEUDO_TURNS),
+        context.path(artefacts.PSEUDO),
         context.decoded(),
         context.params.pseudo,
         progress,
     )
-    write_json(context.path("pseudo.json"), summary)
+    write_json(context.path(artefacts.PSEUDO_SUMMARY), summary)
     return summary
 
 
-def train_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
+def train(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Fine-tunes the recogniser as one MLflow run, adapts it with text and leaves it as the bundle asr/bundle."""
     from data.hours import read_hours_account
     from data.leaks import assert_manifests_apart
@@ -73,21 +76,25 @@ def train_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     from models.asr.decoding import FILES
     from training.asr.finetune import finetune
 
-    params, speech, work = context.params.asr, context.path("speech"), context.path("asr/work")
-    base = base_of(params.base, context.path("asr"))
-    train = context.path("pseudo/train.jsonl")
-    manifests = {
-        name: speech_manifests.lines_of(train if name == "train" else speech / f"{name}.jsonl")
+    params, speech, work = (
+        context.params.asr,
+        context.path(artefacts.SPEECH),
+        context.path(artefacts.WORK.of(KIND).within("work")),
+    )
+    base = base_of(params.base, context.path(artefacts.WORK.of(KIND)))
+    train_manifest = context.path(artefacts.PSEUDO.within("train.jsonl"))
+    lines = {
+        name: manifests.lines_of(train_manifest if name == "train" else speech / f"{name}.jsonl")
         for name in SPLITS
     }
-    splits = pl.read_parquet(context.path("splits.parquet"))
-    assert_manifests_apart(manifests, splits)
+    splits = pl.read_parquet(context.path(artefacts.SPLITS))
+    assert_manifests_apart(lines, splits)
     params = asr_adaptation.with_synthetic_speech(context, params, progress)
-    with runs.training_run(context, "asr", asdict(params)) as run:
+    with runs.training_run(context, KIND, asdict(params)) as run:
         found = finetune(
             params,
             base,
-            train_manifest=train,
+            train_manifest=train_manifest,
             valid_manifest=speech / "valid.jsonl",
             work_dir=work,
             run=run,
@@ -95,126 +102,68 @@ def train_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
         )
         skipped = found["train"].get("skipped", {})
         hours, heard = (
-            read_hours_account(read_json(context.path("hours.json"))),
-            read_json(context.path("pseudo.json")),
+            read_hours_account(read_json(context.path(artefacts.HOURS))),
+            read_json(context.path(artefacts.PSEUDO_SUMMARY)),
         )
         hours = hours.with_pseudo(heard["added_s"]) if heard["learn"] else hours
         hours = hours.settled({reason: 3600 * entry["hours"] for reason, entry in skipped.items()})
         budget = hours.summary(context.params.hours)
-        write_json(context.path("asr/hours.json"), budget)
+        write_json(context.path(artefacts.WORK.of(KIND).within("hours.json")), budget)
         run.log_metrics(
             {
                 f"hours_{name}": budget[name]
                 for name in ("input_h", "train_h", "lost_h", "lost_share")
             }
         )
-        run.log_artifact(context.path("asr/hours.json"))
+        run.log_artifact(context.path(artefacts.WORK.of(KIND).within("hours.json")))
         hours.hold(context.params.hours)
     found |= {"adaptation": asr_adaptation.adapt(context, work / "model.nemo", progress)}
-    calls = utterances.transcribed_calls(read_tables(context.path("clean")), splits, "valid")
+    calls = utterances.transcribed_calls(
+        read_tables(context.path(artefacts.CLEAN)), splits, "valid"
+    )
     found |= {
         "confidence": calibration.calibrate_confidence(
             work / "model.nemo",
             calls,
             read_audio=context.decoded(),
             segmentation=context.params.hearing.segmentation,
-            exports=context.path("exports"),
+            exports=context.path(artefacts.EXPORTS),
         )
     }
     files = [
         path for name in ("model.nemo", "confidence.json", *FILES) if (path := work / name).exists()
     ]
     return bundles.write_candidate_bundle(
-        context, "asr", {path.name: path for path in files}, run.run_id, found
+        context, KIND, {path.name: path for path in files}, run.run_id, found
     )
 
 
-def reference_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Names the recogniser to beat (the champion, or the base before there is one) and what reads its text."""
-    from flows.candidate.probes import write_text_readers
-
-    base = base_of(context.params.asr.base, context.path("asr"))
-    write_text_readers(context)
-    return scorecards.reference(context, "asr", {"model": "base", "path": str(base)})
-
-
-def evaluate_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Scores candidate and reference on the same held-out speech, clean, through the telephone, and in general."""
-    params = context.params.evaluation
-    parts = test_sets.load_test_sets(context.path("speech/test.jsonl"), params, ROOT)
-    reference = read_json(context.path("reference/asr.json"))
-    models = {
-        "reference": Path(reference["path"]),
-        "candidate": context.path("asr/bundle/model.nemo"),
-    }
-    cards = {
-        role: test_sets.evaluate(
-            path,
-            parts,
-            scorecards.model_name(context, "asr", role),
-            scorecards.model_checksum(context, "asr", role),
-            params,
-            context.now(),
-            _half(progress, number),
-        )
-        for number, (role, path) in enumerate(models.items())
-    }
-    shutil.rmtree(
-        context.path("scorecards/asr"), ignore_errors=True
-    )  # a part that params no longer name
-    for part in sorted(set(parts) - {"test"}):
-        scorecards.write_secondary_scorecards(
-            context, "asr", part, {role: found[part] for role, found in cards.items()}
-        )
-    return scorecards.write_scorecards(
-        context, "asr", {role: found["test"] for role, found in cards.items()}
-    )
-
-
-def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Tests the candidate's behaviour, and what reads its text, for the gate."""
-    from flows.stages.asr_probes import probe_asr
-
-    return probe_asr(context, progress)
-
-
-def decide_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Puts the candidate through the gate, smoke test included, and writes the decision record."""
-    return decision.decide(context, "asr", smoke_sample(context.path("speech/test.jsonl")))
-
-
-def release_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Registers the candidate and, if the gate accepted it, makes it champion."""
-    return release.release(context, "asr")
-
-
-def office_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Names the recogniser in office: the champion, whatever the last candidate was."""
-    return active_model.write_active_model(context, "asr")
+def training_line(summary: dict[str, Any]) -> str:
+    """Validation WER before and after, and which weights were chosen."""
+    before, after = summary["wer_before"], summary["wer"]
+    return f"validation WER {before:.1%} → {after:.1%} ({summary['chosen']})"
 
 
 def transcribe(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Hears the recordings that no person has transcribed, with the recogniser in office, and how all calls went.
+    """Transcribes the recordings that no person has, with the active recogniser, and measures how all calls went.
 
     Also sorts what was heard: sure enough for the next training to learn from, or next for a person to review.
     """
     from data.labelling.pseudo import choose
     from evaluation.experience.conversation import conversations
 
-    clean, params = read_tables(context.path("clean")), context.params
+    clean, params = read_tables(context.path(artefacts.CLEAN)), context.params
     typed = clean["turns"].filter(pl.col("origin") == "person")
     recordings = clean["recordings"].join(typed, on="contact_id", how="anti")
-    model, office = (
-        active_model.active_model_path(context, "asr"),
-        read_json(context.path("office/asr.json")),
-    )
+    model = active_model.active_model_path(context, KIND)
+    active = read_json(context.path(artefacts.ACTIVE.of(KIND)))
     if model is None:
         raise ValueError(
             "there is no recogniser to hear with. Set asr.base in params.yaml to a .nemo."
         )
-    ears = workers.TranscriberConfig(Path(model), context.path("exports"), params.hearing)
+    config = workers.TranscriberConfig(model, context.path(artefacts.EXPORTS), params.hearing)
     turns, calibrated = workers.transcribe_all(
-        ears, recordings, context.path("shards"), workers.cores(), progress
+        config, recordings, context.path(artefacts.SHARDS), workers.cores(), progress
     )
     talks = conversations(
         pl.concat([typed, turns.select(typed.columns)]),
@@ -222,26 +171,158 @@ def transcribe(context: RunContext, progress: Progress) -> dict[str, Any]:
         params.hearing.conversation,
     )
     choice = choose(
-        turns, pl.read_parquet(context.path("splits.parquet")), typed, calibrated, params.pseudo
+        turns, pl.read_parquet(context.path(artefacts.SPLITS)), typed, calibrated, params.pseudo
     )
-    write_table(context.path("transcripts.parquet"), turns)
-    write_table(context.path("conversation.parquet"), talks)
-    write_table(context.path("review_queue.parquet"), choice.queue)
-    write_table(context.path("pseudo.parquet"), choice.accepted)
+    write_table(context.path(artefacts.TRANSCRIPTS), turns)
+    write_table(context.path(artefacts.CONVERSATION), talks)
+    write_table(context.path(artefacts.REVIEW_QUEUE), choice.queue)
+    write_table(context.path(artefacts.PSEUDO_TURNS), choice.accepted)
     summary = {
         "calls": recordings.height,
-        "heard_with": office["model"],
-        "says": office.get("says", ""),
+        "heard_with": active["model"],
+        "says": active.get("says", ""),
         "turns": turns.height,
         "words": int(turns["text"].str.split(" ").list.len().sum()),
         "mean_confidence": turns["confidence"].mean(),
         "calibrated": calibrated,
-        "model": transcription_files.model_stamp(ears),
+        "model": transcription_files.model_stamp(config),
         "pseudo": choice.summary,
         "review_queue": choice.queue.height,
     }
-    write_json(context.path("transcribe.json"), summary)
+    write_json(context.path(artefacts.TRANSCRIBE), summary)
     return summary
+
+
+def baseline(context: RunContext) -> dict[str, Any]:
+    """The base that fine-tuning starts from: what a first recogniser has to beat."""
+    base = base_of(context.params.asr.base, context.path(artefacts.WORK.of(KIND)))
+    return {"model": "base", "path": context.stored(base)}
+
+
+def smoke_sample(context: RunContext) -> Path:
+    """The longest test cut, for the service to transcribe before a release."""
+    manifest = context.path(artefacts.SPEECH.within("test.jsonl"))
+    longest = max(manifests.rows_of(manifest), key=lambda row: row["duration"])
+    return manifest.parent / str(longest["audio_filepath"])
+
+
+def smoke_test(context: RunContext, bundle: Path) -> dict[str, Any]:
+    """Asks the bundle the smoke sample, as the service would."""
+    from models.serving import smoke
+
+    return smoke.smoke_test(bundle, KIND, smoke_sample(context))
+
+
+def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Scores candidate and reference on the same held-out speech, clean, through the telephone, and in general."""
+    manifest = context.path(artefacts.SPEECH.within("test.jsonl"))
+    parts = test_sets.load_test_sets(manifest, context.params.evaluation, ROOT)
+    cards = {
+        role: test_sets.evaluate(
+            path,
+            parts,
+            scorecards.model_name(context, KIND, role),
+            scorecards.model_checksum(context, KIND, role),
+            context.params.evaluation,
+            context.now(),
+            _half(progress, number),
+        )
+        for number, (role, path) in enumerate(scorecards.models_to_compare(context, KIND).items())
+        if path is not None
+    }
+    # A part that params no longer name must not stay behind.
+    shutil.rmtree(context.path(artefacts.SCORECARDS.of(KIND)), ignore_errors=True)
+    for part in sorted(set(parts) - {"test"}):
+        secondary = {role: by_part[part] for role, by_part in cards.items()}
+        scorecards.write_secondary_scorecards(context, KIND, part, secondary)
+    test_set = pl.read_parquet(context.path(artefacts.SPLITS)).filter(pl.col("split") == "test")
+    test = {role: by_part["test"] for role, by_part in cards.items()}
+    return scorecards.write_scorecards(context, KIND, test, test_set)
+
+
+def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Tests the candidate's behaviour, and what reads its text, for the gate."""
+    return asr_probes.probe_asr(context, progress)
+
+
+def evaluate_champion(
+    context: RunContext, bundle: Bundle, name: str, progress: Progress
+) -> Scorecard:
+    """The scorecard of a registered version on today's test set alone."""
+    manifest, params = context.path(artefacts.SPEECH.within("test.jsonl")), _test_set_alone(context)
+    cards = test_sets.evaluate(
+        ASR.weights_in(bundle.path),
+        test_sets.load_test_sets(manifest, params),
+        name,
+        bundle.sha256,
+        params,
+        context.now(),
+        progress,
+    )
+    return cards["test"]
+
+
+def restore_test_set(context: RunContext, rows: pl.DataFrame, dataset: Path, out: Path) -> str:
+    """Cuts the held-out contacts `rows` from the recordings in `dataset` again; returns the hash of the test set."""
+    from data.audio import read
+    from data.speech.shards import contents
+    from data.speech.utterances import cut
+
+    tables = read_tables(dataset / "tables")
+    content = contents(tables["recordings"], dataset / "shards")
+    recordings = utterances.recordings_of(tables)
+    cut(recordings, tables["turns"], rows, lambda call: read(content(call), call), out)
+    parts = test_sets.load_test_sets(out / "test.jsonl", _test_set_alone(context))
+    return parts["test"].data_hash
+
+
+def _test_set_alone(context: RunContext) -> EvaluationParams:
+    """The evaluation's parameters without telephone conditions and general speech."""
+    return replace(context.params.evaluation, conditions=(), guardrail_s=0.0)
+
+
+def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | None, str]:
+    """In a bare folder of recordings, which is too small to prove much: the candidate, if it made fewer errors there.
+
+    Nothing but too little evidence may speak against it. The guardrail is about other speech than this folder's: it
+    keeps the candidate from promotion, not from transcribing the folder.
+    """
+    if context.source != "recordings":
+        return None, ""
+    from evaluation.gates.inconclusive import is_inconclusive
+    from evaluation.gates.record import read_decision
+
+    decision = read_decision(context.path(artefacts.DECISIONS.of(KIND)) / decided["record"])
+    before, after = (
+        decision.record[role]["metrics"]["wer"]["value"] for role in ("reference", "candidate")
+    )
+    against = {
+        check.name: check for check in decision.checks if check.verdict not in ("pass", "skipped")
+    }
+    elsewhere = against.pop("guardrail", None)
+    if decision.accepted or after >= before or not all(map(is_inconclusive, against.values())):
+        return (
+            None,
+            f"Heard with {decided['reference']['model']}. {decided['summary']} `keepline decisions` tells more.",
+        )
+    gate, share = context.params.gates.asr, context.params.splits.test_share
+    bundle = context.path(artefacts.BUNDLE.of(KIND))
+    said = [
+        f"Heard with the candidate: it made fewer errors (WER {before:.1%} → {after:.1%}). It is not promoted."
+    ]
+    if against:
+        said += [
+            "The gate found too little to prove it:",
+            *(check.sentence for check in against.values()),
+        ]
+        said += [
+            f"To prove it, write down the words of about {math.ceil(gate.min_units / share)} recordings of "
+            f"{math.ceil(gate.min_clusters / share)} voices and hear again."
+        ]
+    if elsewhere:
+        said += ["It is for recordings like these:", elsewhere.sentence]
+    said += [f"Until then `keepline transcribe --model {bundle}` hears more of them with it."]
+    return bundle, " ".join(said)
 
 
 def _half(progress: Progress, number: int) -> Progress:

@@ -1,4 +1,4 @@
-"""The recogniser's adaptation with text on the street: what it may learn from, and what joins its bundle."""
+"""The recogniser's adaptation with text: what it may learn from, and what joins its bundle."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from data import artefacts
 from data.progress import Progress
 from flows.runtime.settings import ROOT
+from models.kinds import ASR
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
@@ -29,16 +31,16 @@ def domain_texts(context: RunContext) -> list[Text]:
     from training.asr.text_adaptation import read_terms
 
     params = context.params.adaptation
-    splits = pl.read_parquet(context.path("splits.parquet"))
+    splits = pl.read_parquet(context.path(artefacts.SPLITS))
     train = splits.filter((pl.col("split") == "train") & pl.col("contact_id").is_not_null()).select(
         "contact_id"
     )
     if not params.messages:
-        contacts = pl.read_parquet(context.path("clean/contacts.parquet"))
+        contacts = pl.read_parquet(context.path(artefacts.CLEAN.within("contacts.parquet")))
         train = train.join(
             contacts.filter(pl.col("channel") == "phone"), on="contact_id", how="semi"
         )
-    turns = pl.read_parquet(context.path("clean/turns.parquet")).join(
+    turns = pl.read_parquet(context.path(artefacts.CLEAN.within("turns.parquet"))).join(
         train, on="contact_id", how="semi"
     )
     said = turns.filter(pl.col("role").is_in(["customer", "agent"]) & pl.col("text").is_not_null())
@@ -64,7 +66,7 @@ def with_synthetic_speech(
     found = [text.text for text in domain_texts(context)]
     path = synthesize_manifest(
         found,
-        context.path("asr/spoken.jsonl"),
+        context.path(artefacts.WORK.of(ASR.name).within("spoken.jsonl")),
         count=params.spoken,
         seed=params.seed,
         voice_count=params.voices,
@@ -90,7 +92,7 @@ def adapt(context: RunContext, model: Path, progress: Progress) -> dict[str, Any
             params,
             domain_texts(context),
             model=model,
-            valid_manifest=context.path("speech/valid.jsonl"),
+            valid_manifest=context.path(artefacts.SPEECH.within("valid.jsonl")),
             folder=model.parent,
             progress=progress,
         )

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from data import artefacts
 from data.audio import read
 from data.files import read_json, read_tables
 from data.progress import Progress
 from data.speech import manifests
-from flows.candidate.probes import READERS, ROLES, checksums, empty_probes_folder, write_probes
+from flows.candidate.probes import ROLES, checksums, empty_probes_folder, write_probes
+from models.kinds import ASR, CHURN, READER
 
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
@@ -30,18 +32,23 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     from models.asr.load import load as load_recognizer
     from models.asr.recognizer import SAMPLE_RATE_HZ
 
-    folder = empty_probes_folder(context, "asr")
-    cards = {role: load(context.path(f"scorecards/asr/{role}.json")) for role in ROLES}
-    asked = read_json(context.path(READERS))
+    folder = empty_probes_folder(context, ASR.name)
+    cards = {
+        role: load(context.path(artefacts.SCORECARDS.of(ASR.name).within(f"{role}.json")))
+        for role in ROLES
+    }
+    asked = read_json(context.path(artefacts.TEXT_READERS))
     reader = (
-        stages_reader.load_version(context, asked["reader"]["version"]) if asked["reader"] else None
+        stages_reader.load_version(context, asked[READER.name]["version"])
+        if asked[READER.name]
+        else None
     )
     texts = _reading(context, cards, reader)
     found = {f"{name}-{role}": card for name, two in texts.items() for role, card in two.items()}
     says = ""
-    if asked["churn"]:
+    if asked[CHURN.name]:
         try:
-            made = _churn_on_text(context, cards, asked["churn"]["version"], reader)
+            made = _churn_on_text(context, cards, asked[CHURN.name]["version"], reader)
             found |= {f"churn_on_text-{role}": card for role, card in made.items()}
         except (
             ValueError
@@ -50,10 +57,10 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     for name, card in found.items():
         card.save(folder / f"{name}.json")
 
-    manifest = context.path("speech/test.jsonl")
+    manifest = context.path(artefacts.SPEECH.within("test.jsonl"))
     rows = manifests.rows_of(manifest)
     rows = rows[:: max(1, len(rows) // PROBED)][:PROBED]
-    recognizer = load_recognizer(context.path("asr/bundle/model.nemo"))
+    recognizer = load_recognizer(context.path(artefacts.BUNDLE.of(ASR.name).within(ASR.weights)))
     probes = asr_probes(
         lambda waves: [heard.text for heard in recognizer.transcribe(waves)],
         [read(manifest.parent / row["audio_filepath"])[0][:, 0] for row in rows],
@@ -64,7 +71,7 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     )
     return write_probes(
         context,
-        "asr",
+        ASR.name,
         probes,
         {
             "read_by": checksums(asked),
@@ -78,8 +85,8 @@ def _held_out(context: RunContext) -> tuple[dict[str, pl.DataFrame], pl.DataFram
     """All tables with the contacts and turns of held-out customers only, and those customers."""
     from data.splits import customer_splits
 
-    tables = read_tables(context.path("clean"))
-    held = customer_splits(pl.read_parquet(context.path("splits.parquet"))).filter(
+    tables = read_tables(context.path(artefacts.CLEAN))
+    held = customer_splits(pl.read_parquet(context.path(artefacts.SPLITS))).filter(
         pl.col("split") == "test"
     )
     contacts = tables["contacts"].join(held, on="customer_id", how="semi")
@@ -113,7 +120,7 @@ def _reading(
 ) -> dict[str, dict[str, Scorecard]]:
     """`reading`: the labels of each recogniser's text, against those of people's words for the same moments.
 
-    `reader_on_text`, where a reader is in office: its own labels of that text, against the same.
+    `reader_on_text`, where a reader is active: its own labels of that text, against the same.
     """
     from evaluation.asr.labels_on_text import heard_turns, reading_scorecard
     from evaluation.reader.scorecard import argmax_labels
@@ -165,10 +172,12 @@ def _churn_on_text(
 
     tables, held = _held_out(context)
     months = as_of_dates(
-        tables["outcomes"], read_tables(context.path("clean"))["contacts"], context.params.features
+        tables["outcomes"],
+        read_tables(context.path(artefacts.CLEAN))["contacts"],
+        context.params.features,
     )
     network = ChurnModel.load(
-        context.registry().fetch("churn", version, context.path("reference")).path
+        context.registry().fetch(CHURN.name, version, context.path("reference")).path
     )
     found = {}
     for role, card in cards.items():

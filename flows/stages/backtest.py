@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from data import artefacts
 from data.files import read_json, write_json, write_table
 from data.progress import Progress
 from flows.runtime import stage_cache
@@ -23,7 +24,7 @@ def backtest(context: RunContext, progress: Progress) -> dict[str, Any]:
     from training.tracking import start_or_resume
 
     params, settings = context.params, context.settings
-    version = read_json(context.path("version.json"))
+    version = read_json(context.path(artefacts.VERSION))
     key = f"backtest {stage_cache.stage_fingerprint(context, BY_NAME['backtest'])[:12]}"
     tags = {"kind": "backtest", "git_commit": context.git_commit, "dvc_hash": version["dvc_hash"]}
     run = start_or_resume(
@@ -38,7 +39,7 @@ def backtest(context: RunContext, progress: Progress) -> dict[str, Any]:
     with run:
         run.log_input(version, "calls and customers")
         found, predictions = backtest(
-            pl.read_parquet(context.path("features.parquet")),
+            pl.read_parquet(context.path(artefacts.FEATURES)),
             params.backtest,
             params.churn,
             work_dir=context.path("backtest"),
@@ -50,10 +51,10 @@ def backtest(context: RunContext, progress: Progress) -> dict[str, Any]:
             if "metrics" in fold:
                 run.log_metrics(dict(_flat("", fold["metrics"][MODEL])), step=number)
         run.log_metrics(dict(_flat("pooled_", found["pooled"]["metrics"][MODEL])))
-        write_table(context.path("backtest.parquet"), predictions)
+        write_table(context.path(artefacts.BACKTEST_ROWS), predictions)
         summary = {**found, "run_id": run.run_id}
-        write_json(context.path("backtest.json"), summary)
-        run.log_artifact(context.path("backtest.json"))
+        write_json(context.path(artefacts.BACKTEST), summary)
+        run.log_artifact(context.path(artefacts.BACKTEST))
     return summary
 
 

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from data import leaks
+from data import artefacts, leaks
 from data.features import evidence
 from data.files import read_json, read_tables, scan_tables, write_json, write_parts, write_table
 from data.progress import Progress
 from data.records import LABELS, TABLES
 from evaluation.churn import matured, scoring
-from flows.candidate import active_model, bundles, decision, release, runs, scorecards
+from flows.candidate import active_model, bundles, runs, scorecards
 from flows.candidate.probes import empty_probes_folder, write_probes
 from flows.runtime.context import RunContext
+from models.kinds import CHURN
+
+if TYPE_CHECKING:
+    from evaluation.scorecard import Scorecard
+    from models.registry.bundle import Bundle
+
+KIND = CHURN.name
 
 
-def smoke_sample(current: pl.DataFrame) -> dict[str, Any]:
+def smoke_sample(context: RunContext) -> dict[str, Any]:
     """A few present customers as the body of a request, for the service to score before a release."""
     from models.churn.model import feature_columns
 
+    current = pl.read_parquet(context.path(artefacts.CURRENT))
     names = feature_columns(current)
     return {
         "rows": [
@@ -33,8 +42,15 @@ def smoke_sample(current: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def score_all(model: str | None, current: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(risks, reasons) of every row of `current`, riskiest first; both empty when no model is in office."""
+def smoke_test(context: RunContext, bundle: Path) -> dict[str, Any]:
+    """Asks the bundle the smoke sample, as the service would."""
+    from models.serving import smoke
+
+    return smoke.smoke_test(bundle, KIND, smoke_sample(context))
+
+
+def score_all(model: Path | None, current: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(risks, reasons) of every row of `current`, riskiest first; both empty when no model is active."""
     if model is None:
         return (
             pl.DataFrame(schema={"customer_id": pl.String, "as_of": pl.Date}),
@@ -44,19 +60,19 @@ def score_all(model: str | None, current: pl.DataFrame) -> tuple[pl.DataFrame, p
         )
     from models.churn.model import ChurnModel
 
-    network = ChurnModel.load(Path(model))
+    network = ChurnModel.load(model)
     risks = network.predict(current)
     return risks.sort(risks.columns[-1], descending=True), network.reasons(current)
 
 
-def unseen(model: str | None, current: pl.DataFrame) -> dict[str, dict[str, int]]:
+def unseen(model: Path | None, current: pl.DataFrame) -> dict[str, dict[str, int]]:
     """Categories of `current` that the model's training never saw, a feature, with how many customers have each."""
     if model is None:
         return {}
     from data.plain_table import unseen
     from models.churn.model import ChurnModel
 
-    columns = ChurnModel.load(Path(model)).config.columns
+    columns = ChurnModel.load(model).config.columns
     return unseen(
         current, {column.name: column.values for column in columns if column.kind == "categorical"}
     )
@@ -65,18 +81,18 @@ def unseen(model: str | None, current: pl.DataFrame) -> dict[str, dict[str, int]
 _BEFORE = timedelta(days=5)  # how long before being scored the planted complaint lies
 
 
-def probe_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
+def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Writes probes/churn: behaviour tests on the held-out customers, with a complaint planted in their past."""
     from data.features.features import features
     from evaluation.churn.probes import churn_probes
     from models.churn.model import ChurnModel
 
-    empty_probes_folder(context, "churn")
-    tables, params = read_tables(context.path("clean")), context.params.features
-    rows = pl.read_parquet(context.path("features.parquet")).filter(pl.col("split") == "test")
+    empty_probes_folder(context, KIND)
+    tables, params = read_tables(context.path(artefacts.CLEAN)), context.params.features
+    rows = pl.read_parquet(context.path(artefacts.FEATURES)).filter(pl.col("split") == "test")
     last: date = max(rows["as_of"].to_list())
     rows = rows.filter(pl.col("as_of") == last)
-    labels = pl.read_parquet(context.path("labels.parquet"))
+    labels = pl.read_parquet(context.path(artefacts.LABELS))
     at = datetime.combine(last, time(12), UTC) - _BEFORE
     planted = [
         {
@@ -100,11 +116,11 @@ def probe_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
         known = pl.concat([labels, pl.DataFrame(marks, schema=LABELS, orient="row")])
         made = features({**tables, "contacts": contacts}, known, [last], params)
         twins[unresolved] = made.join(rows.select("customer_id"), on="customer_id", how="semi")
-    network = ChurnModel.load(context.path("churn/bundle"))
+    network = ChurnModel.load(context.path(artefacts.BUNDLE.of(KIND)))
     probes = churn_probes(
         network.predict, rows, twins["yes"], twins["no"], context.params.evaluation.seed
     )
-    return write_probes(context, "churn", probes, {})
+    return write_probes(context, KIND, probes, {})
 
 
 def features(context: RunContext, progress: Progress) -> dict[str, Any]:
@@ -113,20 +129,20 @@ def features(context: RunContext, progress: Progress) -> dict[str, Any]:
     from data.splits import customer_splits
 
     # Read as far as each part needs it, so that a large centre does not have to fit into memory.
-    tables, params = scan_tables(context.path("clean")), context.params.features
-    labels = pl.scan_parquet(context.path("labels.parquet"))
+    tables, params = scan_tables(context.path(artefacts.CLEAN)), context.params.features
+    labels = pl.scan_parquet(context.path(artefacts.LABELS))
     outcomes, began = (
         tables["outcomes"].collect(),
         tables["contacts"].select("started_at").collect(),
     )
     months, today = as_of_dates(outcomes, began, params), snapshot(outcomes, began, params)
-    divided = customer_splits(pl.read_parquet(context.path("splits.parquet")))
+    divided = customer_splits(pl.read_parquet(context.path(artefacts.SPLITS)))
     past = features_in_parts(tables, labels, months, params, progress)
     checked = leaks.assert_no_leakage(past, divided, tables, params.event)
-    rows = write_parts(context.path("features.parquet"), checked)
+    rows = write_parts(context.path(artefacts.FEATURES), checked)
     there = active_customers(features_in_parts(tables, labels, [today], params), outcomes, params)
-    current = write_parts(context.path("current.parquet"), there)
-    found = pl.scan_parquet(context.path("features.parquet"))
+    current = write_parts(context.path(artefacts.CURRENT), there)
+    found = pl.scan_parquet(context.path(artefacts.FEATURES))
     customers = found.select(pl.col("customer_id").n_unique()).collect().item()
     summary = {
         "rows": rows,
@@ -137,20 +153,20 @@ def features(context: RunContext, progress: Progress) -> dict[str, Any]:
         "columns": len(found.collect_schema()),
         "lead_days": params.lead_days,
     }
-    write_json(context.path("features.json"), summary)
+    write_json(context.path(artefacts.FEATURES_SUMMARY), summary)
     return summary
 
 
-def train_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
+def train(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Trains the churn network as one MLflow run and leaves it as the bundle churn/bundle."""
     from data.leaks import assert_customers_apart
-    from training.churn.train import train
+    from training.churn import train as training
 
-    params, work = context.params.churn, context.path("churn/work")
-    rows = pl.read_parquet(context.path("features.parquet"))
+    params, work = context.params.churn, context.path(artefacts.WORK.of(KIND).within("work"))
+    rows = pl.read_parquet(context.path(artefacts.FEATURES))
     assert_customers_apart(rows)
-    with runs.training_run(context, "churn", asdict(params)) as run:
-        found = train(
+    with runs.training_run(context, KIND, asdict(params)) as run:
+        found = training.train(
             params,
             rows,
             work,
@@ -160,81 +176,109 @@ def train_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
         )
     model = work / "model"
     files = {name: model / name for name in ("weights.safetensors", "config.json")}
-    return bundles.write_candidate_bundle(context, "churn", files, run.run_id, found)
+    return bundles.write_candidate_bundle(context, KIND, files, run.run_id, found)
 
 
-def reference_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Names the churn model to beat: the champion, or the life table before there is one."""
-    return scorecards.reference(context, "churn", {"model": scoring.LIFE_TABLE, "path": None})
-
-
-def evaluate_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Scores candidate and reference on the same held-out customers."""
-    rows = pl.read_parquet(context.path("features.parquet"))
-    reference = read_json(context.path("reference/churn.json"))
-    cards = {
-        role: scoring.score(
-            rows,
-            path,
-            scorecards.model_name(context, "churn", role),
-            scorecards.model_checksum(context, "churn", role),
-            context.params.churn.horizons_days,
-            context.params.evaluation.seed,
-            context.now(),
-            scoring.truth(context.path("truth/customers.parquet"), context.params.features),
-            context.path("scorecards/churn/predictions.parquet") if role == "candidate" else None,
-            context.params.evaluation.campaign,
-        )
-        for role, path in (
-            ("reference", reference["path"]),
-            ("candidate", context.path("churn/bundle")),
-        )
-    }
-    return scorecards.write_scorecards(context, "churn", cards)
-
-
-def decide_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Puts the candidate through the gate, smoke test included, and writes the decision record."""
-    return decision.decide(
-        context, "churn", smoke_sample(pl.read_parquet(context.path("current.parquet")))
+def training_line(summary: dict[str, Any]) -> str:
+    """How many passes it took, and horizons that nobody was followed for."""
+    left_out = summary["horizons_left_out"]
+    return f"{summary['epochs']} passes" + "".join(
+        f"; nobody was followed for {days} days" for days in left_out
     )
 
 
-def release_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Registers the candidate and, if the gate accepted it, makes it champion."""
-    return release.release(context, "churn")
+def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Scores candidate and reference on the same held-out customers."""
+    rows = pl.read_parquet(context.path(artefacts.FEATURES))
+    cards = {
+        role: _score(
+            context,
+            rows,
+            path,
+            scorecards.model_name(context, KIND, role),
+            scorecards.model_checksum(context, KIND, role),
+            save=role == "candidate",
+        )
+        for role, path in scorecards.models_to_compare(context, KIND).items()
+    }
+    test_set = scoring.held_out_rows(rows.filter(pl.col("split") == "test"))
+    return scorecards.write_scorecards(context, KIND, cards, test_set)
 
 
-def office_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Names the churn model in office: the champion, whatever the last candidate was."""
-    return active_model.write_active_model(context, "churn")
+def _score(
+    context: RunContext,
+    rows: pl.DataFrame,
+    model: Path | None,
+    name: str,
+    checksum: str,
+    *,
+    save: bool = False,
+) -> Scorecard:
+    """The scorecard of a model on the held-out customers among `rows`; with `save` its predictions are written too."""
+    params = context.params
+    return scoring.score(
+        rows,
+        model,
+        name,
+        checksum,
+        params.churn.horizons_days,
+        params.evaluation.seed,
+        context.now(),
+        scoring.truth(context.path(artefacts.TRUTH.within("customers.parquet")), params.features),
+        context.path(artefacts.SCORECARDS.of(KIND).within("predictions.parquet")) if save else None,
+        params.evaluation.campaign,
+    )
+
+
+def baseline(context: RunContext) -> dict[str, Any]:
+    """The life table: what a first churn model has to beat."""
+    return {"model": scoring.LIFE_TABLE, "path": None}
+
+
+def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | None, str]:
+    """No refused churn model is ever used."""
+    return None, ""
+
+
+def evaluate_champion(
+    context: RunContext, bundle: Bundle, name: str, progress: Progress
+) -> Scorecard:
+    """The scorecard of a registered version on today's held-out customers."""
+    rows = pl.read_parquet(context.path(artefacts.FEATURES))
+    return _score(context, rows, bundle.path, name, bundle.sha256)
+
+
+def restore_test_set(context: RunContext, rows: pl.DataFrame, dataset: Path, out: Path) -> str:
+    """Writes the held-out rows of features to `out`; returns their hash."""
+    write_table(out / scorecards.TEST_SET_FILE, rows)
+    return scoring.hash_of(rows)
 
 
 def score(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Scores every present customer by the churn model in office, with reasons and the moments they rest on."""
-    model, current = (
-        active_model.active_model_path(context, "churn"),
-        pl.read_parquet(context.path("current.parquet")),
-    )
+    """Scores every present customer by the active churn model, with reasons and the moments they rest on."""
+    model = active_model.active_model_path(context, KIND)
+    current = pl.read_parquet(context.path(artefacts.CURRENT))
     scores, reasons = score_all(model, current)
-    clean = read_tables(context.path("clean"))
+    clean = read_tables(context.path(artefacts.CLEAN))
     reasons = evidence.with_evidence(
         reasons,
         scores,
         clean["contacts"],
-        pl.read_parquet(context.path("labels.parquet")),
-        [clean["turns"], pl.read_parquet(context.path("transcripts.parquet"))],
+        pl.read_parquet(context.path(artefacts.LABELS)),
+        [clean["turns"], pl.read_parquet(context.path(artefacts.TRANSCRIPTS))],
         context.params.features,
     )
-    write_table(context.path("scores.parquet"), scores)
+    write_table(context.path(artefacts.SCORES), scores)
     matured.archive_predictions(
-        context.path("scored"), scores, read_json(context.path("office/churn.json"))["model"]
+        context.path(artefacts.SCORED),
+        scores,
+        read_json(context.path(artefacts.ACTIVE.of(KIND)))["model"],
     )
-    write_table(context.path("reasons.parquet"), reasons)
+    write_table(context.path(artefacts.REASONS), reasons)
     summary = {
         "customers": scores.height,
         "mean": {name: scores[name].mean() for name in scores.columns if name.startswith("risk")},
         "unseen": unseen(model, current),
     }
-    write_json(context.path("score.json"), summary)
+    write_json(context.path(artefacts.SCORE), summary)
     return summary

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
+from data import artefacts
 from data.files import read_json, read_tables, write_json
 from data.progress import Progress
-from evaluation.asr import test_sets
-from evaluation.churn import scoring
 from evaluation.churn.matured import matured_scores
+from flows.candidate.kind_stages import stages_of
 from flows.runtime import heartbeats
+from models.kinds import kinds
 
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
     from flows.runtime.context import RunContext
+    from models.kinds import ModelKind
 
-METRIC = {"asr": "wer", "churn": "brier"}
 
-
-def evaluate_champions(context: RunContext, progress: Progress) -> dict[str, Any]:
+def nightly(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Writes nightly.json and one MLflow run a day. A kind without a champion is said to have none."""
     from training.tracking import start_or_resume
 
-    office = context.registry()
+    registry = context.registry()
     day = context.now().date().isoformat()
     run = start_or_resume(
         context.settings.tracking_uri,
@@ -41,15 +38,19 @@ def evaluate_champions(context: RunContext, progress: Progress) -> dict[str, Any
         ),
         run,
     ):
-        for kind, metric in METRIC.items():
-            version = office.alias(kind, "champion")
+        for row in kinds():
+            kind = row.name
+            version = registry.alias(kind, "champion")
             if version is None:
                 found[kind] = {"verdict": "none", "sentence": f"there is no {kind} champion yet"}
                 continue
-            card = _scored(context, kind, version, progress)
+            bundle = registry.fetch(kind, version, context.path("reference"))
+            card = stages_of(kind).evaluate_champion(
+                context, bundle, f"{kind} v{version}", progress
+            )
             card.save(context.path(f"nightly/{day}/{kind}.json"))
-            promoted = _promoted(context, kind, office.version_tags(kind, version)["decision_id"])
-            found[kind] = {"version": version, **_judged(card, metric, promoted)}
+            promoted = _promoted(context, kind, registry.version_tags(kind, version)["decision_id"])
+            found[kind] = {"version": version, **_judged(card, row, promoted)}
             run.log_metrics(
                 {f"{kind}_{name}": estimate.value for name, estimate in card.metrics.items()}
             )
@@ -67,7 +68,7 @@ def evaluate_champions(context: RunContext, progress: Progress) -> dict[str, Any
                 {f"{where}_{name.removesuffix('_value')}": value for name, value in figures.items()}
             )
     summary = {"day": day, "run_id": run.run_id, "models": found, "matured": matured}
-    write_json(context.path("nightly.json"), summary)
+    write_json(context.path(artefacts.NIGHTLY), summary)
     return summary
 
 
@@ -75,59 +76,32 @@ def _matured(context: RunContext) -> list[dict[str, Any]]:
     """How earlier scores have turned out, by model and horizon, as far as their horizons have passed."""
     params = context.params
     return matured_scores(
-        context.path("scored"),
-        read_tables(context.path("clean")),
+        context.path(artefacts.SCORED),
+        read_tables(context.path(artefacts.CLEAN)),
         params.features,
         params.evaluation.seed,
         params.evaluation.campaign,
     )
 
 
-def _scored(context: RunContext, kind: str, version: int, progress: Progress) -> Scorecard:
-    bundle = context.registry().fetch(kind, version, context.path("reference"))
-    name, seed = f"{kind} v{version}", context.params.evaluation.seed
-    if kind == "asr":
-        params = replace(
-            context.params.evaluation, conditions=(), guardrail_s=0.0
-        )  # the test set is what is watched
-        parts = test_sets.load_test_sets(context.path("speech/test.jsonl"), params)
-        weights = bundle.path / "model.nemo"
-        cards = test_sets.evaluate(
-            weights, parts, name, bundle.sha256, params, context.now(), progress
-        )
-        return cards["test"]
-    rows = pl.read_parquet(context.path("features.parquet"))
-    truth = scoring.truth(context.path("truth/customers.parquet"), context.params.features)
-    horizons = context.params.churn.horizons_days
-    campaign = context.params.evaluation.campaign
-    return scoring.score(
-        rows,
-        bundle.path,
-        name,
-        bundle.sha256,
-        horizons,
-        seed,
-        context.now(),
-        truth,
-        campaign=campaign,
-    )
-
-
 def _promoted(context: RunContext, kind: str, decision_id: str) -> dict[str, Any]:
     """The metrics a version had in the decision that promoted it."""
-    record = read_json(context.path(f"decisions/{kind}") / f"{decision_id}.json")
+    record = read_json(context.path(artefacts.DECISIONS.of(kind)) / f"{decision_id}.json")
     return dict(record["candidate"]["metrics"])
 
 
-def _judged(card: Scorecard, metric: str, promoted: dict[str, Any]) -> dict[str, Any]:
+def _judged(card: Scorecard, kind: ModelKind, promoted: dict[str, Any]) -> dict[str, Any]:
     """Worse means that the two 95 % intervals do not meet: a cautious rule for test sets that need not be the same."""
+    metric = kind.primary_metric
     now, then = card.metrics[metric], promoted[metric]
-    known = now.low is not None and then["high"] is not None
-    worse = known and now.low > then["high"]  # both metrics are errors: lower is better
-    ends = f"[{now.low:.4f}, {now.high:.4f}]" if known else "without an interval"
+    known = None not in (now.low, now.high, then["low"], then["high"])
+    worse = known and (now.low > then["high"] if kind.lower_is_better else now.high < then["low"])
+    interval = f"[{now.low:.4f}, {now.high:.4f}]" if known else "without an interval"
     return {
         "verdict": "worse" if worse else "holds" if known else "unknown",
         "value": now.value,
         "promoted_with": then["value"],
-        "sentence": f"{card.model}: {metric} {now.value:.4f} {ends}, promoted with {then['value']:.4f}",
+        "sentence": (
+            f"{card.model}: {metric} {now.value:.4f} {interval}, promoted with {then['value']:.4f}"
+        ),
     }

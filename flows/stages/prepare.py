@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from data import artefacts
 from data.files import read_tables, write_json, write_lines, write_table
 from data.progress import Progress
 from data.speech import utterances
@@ -17,7 +18,12 @@ def simulate(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Writes the simulated export to raw/ and its truth to truth/."""
     from data.simulator import simulate
 
-    return simulate(context.params.simulator, context.path("raw"), context.path("truth"), progress)
+    return simulate(
+        context.params.simulator,
+        context.path(artefacts.RAW),
+        context.path(artefacts.TRUTH),
+        progress,
+    )
 
 
 def ingest(context: RunContext, progress: Progress) -> dict[str, Any]:
@@ -33,7 +39,7 @@ def validate(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Lets through to clean/ what keeps the contract; raises ContractBroken when the whole does not."""
     from data.validation import validate
 
-    content = context.delivered("tables")
+    content = context.delivered(artefacts.TABLES)
     return validate(context.store, context.params.validation, content, context.now(), progress)
 
 
@@ -42,15 +48,15 @@ def version(context: RunContext, progress: Progress) -> dict[str, Any]:
     from data.versioning import version
 
     made = version(
-        context.path("clean"),
-        context.path("shards"),
-        context.path("versioned"),
+        context.path(artefacts.CLEAN),
+        context.path(artefacts.SHARDS),
+        context.path(artefacts.VERSIONED),
         context.settings.dvc_remote,
         context.git_commit,
         context.now(),
         progress=progress,
     )
-    write_json(context.path("version.json"), asdict(made))
+    write_json(context.path(artefacts.VERSION), asdict(made))
     return asdict(made)
 
 
@@ -59,15 +65,15 @@ def split(context: RunContext, progress: Progress) -> dict[str, Any]:
     from data.speech.voices import voice_groups
     from data.splits import assert_disjoint, split
 
-    clean = read_tables(context.path("clean"))
+    clean = read_tables(context.path(artefacts.CLEAN))
     unnamed = clean["recordings"].filter(pl.col("voice").is_null())
     heard = voice_groups(context.customer_channel(), unnamed, context.params.voices, progress)
     divided, summary = split(
         clean["contacts"], clean["recordings"], clean["customers"], context.params.splits, heard
     )
     assert_disjoint(divided)
-    write_table(context.path("splits.parquet"), divided)
-    write_json(context.path("split.json"), asdict(summary))
+    write_table(context.path(artefacts.SPLITS), divided)
+    write_json(context.path(artefacts.SPLIT), asdict(summary))
     return asdict(summary)
 
 
@@ -76,22 +82,24 @@ def cut(context: RunContext, progress: Progress) -> dict[str, Any]:
     from data.hours import hours_account
     from data.speech.utterances import cut
 
-    clean, params = read_tables(context.path("clean")), context.params.hours
-    splits = pl.read_parquet(context.path("splits.parquet"))
+    clean, params = read_tables(context.path(artefacts.CLEAN)), context.params.hours
+    splits = pl.read_parquet(context.path(artefacts.SPLITS))
     summary = cut(
         utterances.recordings_of(clean),
         clean["turns"],
         splits,
         context.decoded(),
-        context.path("speech"),
+        context.path(artefacts.SPEECH),
         progress,
     )
     lines = [{**line, "at": context.now().isoformat()} for line in summary["refused"]]
-    write_lines(context.path("quarantine/cut.jsonl"), lines)
-    delivered = pl.read_parquet(context.path("tables/recordings.parquet"))
-    hours = hours_account(delivered, clean["recordings"], summary["ms"], context.path("quarantine"))
+    write_lines(context.path(artefacts.QUARANTINE.within("cut.jsonl")), lines)
+    delivered = pl.read_parquet(context.path(artefacts.TABLES.within("recordings.parquet")))
+    hours = hours_account(
+        delivered, clean["recordings"], summary["ms"], context.path(artefacts.QUARANTINE)
+    )
     budget = hours.summary(params)
-    write_json(context.path("hours.json"), budget)
+    write_json(context.path(artefacts.HOURS), budget)
     hours.hold(params)
-    write_json(context.path("cut.json"), summary)
+    write_json(context.path(artefacts.CUT), summary)
     return {**summary, "lost_share": budget["lost_share"]}

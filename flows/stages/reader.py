@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from data import artefacts
 from data.files import read_json, read_tables, write_json, write_table
 from data.labelling.scheme import SCHEME
 from data.progress import Progress
 from data.records import TURNS
 from evaluation.reader import test_set
 from evaluation.reader.test_set import TestSet, make_test_set
-from flows.candidate import active_model, bundles, decision, release, runs, scorecards
+from flows.candidate import active_model, bundles, runs, scorecards
 from flows.candidate import probes as candidate_probes
 from flows.runtime.context import RunContext
+from models.kinds import READER
 from models.reader.labels import with_reader
 
 if TYPE_CHECKING:
+    from evaluation.scorecard import Scorecard
     from models.reader.model import Reader
+    from models.registry.bundle import Bundle
     from training.reader.train import LabelledContacts
 
 
+KIND = READER.name
 PROBED = 200  # held-out contacts whose words are changed
 
 
 def contacts_and_turns(context: RunContext) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(contacts, turns): what people transcribed or wrote, and of other calls what the recogniser heard."""
-    clean = read_tables(context.path("clean"))
-    heard = pl.read_parquet(context.path("transcripts.parquet")).select(list(TURNS))
+    clean = read_tables(context.path(artefacts.CLEAN))
+    heard = pl.read_parquet(context.path(artefacts.TRANSCRIPTS)).select(list(TURNS))
     return clean["contacts"], pl.concat(
         [clean["turns"], heard.join(clean["turns"], on="contact_id", how="anti")]
     )
@@ -42,9 +48,9 @@ def training_examples(context: RunContext) -> dict[str, LabelledContacts]:
     from training.reader.train import labelled_contacts
 
     contacts, turns = contacts_and_turns(context)
-    beliefs = pl.read_parquet(context.path("beliefs.parquet"))
+    beliefs = pl.read_parquet(context.path(artefacts.BELIEFS))
     divided = contacts.join(
-        customer_splits(pl.read_parquet(context.path("splits.parquet"))), on="customer_id"
+        customer_splits(pl.read_parquet(context.path(artefacts.SPLITS))), on="customer_id"
     )
     return {
         side: labelled_contacts(
@@ -58,36 +64,24 @@ def load_test_set(context: RunContext) -> TestSet:
     """The held-out customers' contacts. What a recogniser heard is no part of it: the dataset alone brings it back."""
     from data.splits import customer_splits
 
-    clean = read_tables(context.path("clean"))
-    held = customer_splits(pl.read_parquet(context.path("splits.parquet"))).filter(
+    clean = read_tables(context.path(artefacts.CLEAN))
+    held = customer_splits(pl.read_parquet(context.path(artefacts.SPLITS))).filter(
         pl.col("split") == "test"
     )
     contacts = clean["contacts"].join(held, on="customer_id", how="semi")
-    return make_test_set(contacts, clean["turns"], pl.read_parquet(context.path("beliefs.parquet")))
+    return make_test_set(contacts, clean["turns"], pl.read_parquet(context.path(artefacts.BELIEFS)))
 
 
-def test_set_rows(context: RunContext) -> pl.DataFrame:
-    """What, with the dataset, makes the exam again: the beliefs that had to be met."""
-    return load_test_set(context).beliefs
-
-
-def smoke_sample(asked: TestSet) -> dict[str, Any]:
-    """A few held-out contacts for the candidate to read before a release."""
-    few = asked.contacts.head(5)
-    turns = asked.turns.join(few, on="contact_id", how="semi")
-    return {"contacts": few.select("contact_id", "channel"), "turns": turns}
-
-
-def probe_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
+def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Writes probes/reader: behaviour tests on held-out contacts."""
     from evaluation.reader.probes import reader_probes
     from models.reader.model import Reader
 
-    candidate_probes.empty_probes_folder(context, "reader")
+    candidate_probes.empty_probes_folder(context, KIND)
     asked = load_test_set(context)
     few = asked.contacts.gather_every(max(1, asked.contacts.height // PROBED)).head(PROBED)
     turns = asked.turns.join(few, on="contact_id", how="semi")
-    reader = Reader.load(context.path("reader/bundle"))
+    reader = Reader.load(context.path(artefacts.BUNDLE.of(KIND)))
     probes = reader_probes(
         lambda c, t: reader.probabilities(c, t)[0],
         SCHEME,
@@ -95,11 +89,11 @@ def probe_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
         turns,
         context.params.evaluation.seed,
     )
-    return candidate_probes.write_probes(context, "reader", probes, {})
+    return candidate_probes.write_probes(context, KIND, probes, {})
 
 
 def read(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Writes labels.parquet: the rules' labels, completed by what the reader in office reads."""
+    """Writes labels.parquet: the rules' labels, completed by what the active reader reads."""
     contacts, turns = contacts_and_turns(context)
     rules, beliefs = (
         pl.read_parquet(context.path(f"{name}.parquet")) for name in ("rules", "beliefs")
@@ -107,15 +101,15 @@ def read(context: RunContext, progress: Progress) -> dict[str, Any]:
     labels = with_reader(
         rules, beliefs, contacts, turns, active_reader(context), context.params.reading
     )
-    write_table(context.path("labels.parquet"), labels)
+    write_table(context.path(artefacts.LABELS), labels)
     changed = labels.join(rules, on=["contact_id", "label", "value"], how="anti")
     summary = {
-        "model": read_json(context.path("office/reader.json"))["model"],
+        "model": read_json(context.path(artefacts.ACTIVE.of(KIND)))["model"],
         "labels": labels.height,
         "changed": changed.height,
         "changed_by_label": dict(changed.group_by("label").len().sort("label").iter_rows()),
     }
-    write_json(context.path("read.json"), summary)
+    write_json(context.path(artefacts.READ), summary)
     return summary
 
 
@@ -123,15 +117,15 @@ def active_reader(context: RunContext) -> Reader | None:
     """The reader that reads until further notice, None before there is one."""
     from models.reader.model import Reader
 
-    path = active_model.active_model_path(context, "reader")
-    return None if path is None else Reader.load(Path(path))
+    path = active_model.active_model_path(context, KIND)
+    return None if path is None else Reader.load(path)
 
 
 def load_version(context: RunContext, version: int) -> Reader:
     """A reader of the registry."""
     from models.reader.model import Reader
 
-    return Reader.load(context.registry().fetch("reader", version, context.path("reference")).path)
+    return Reader.load(context.registry().fetch(KIND, version, context.path("reference")).path)
 
 
 def label(context: RunContext, progress: Progress) -> dict[str, Any]:
@@ -140,65 +134,99 @@ def label(context: RunContext, progress: Progress) -> dict[str, Any]:
 
     contacts, turns = contacts_and_turns(context)
     result = label(contacts, turns, context.params.labelling, progress=progress)
-    write_table(context.path("rules.parquet"), result.labels)
-    write_table(context.path("beliefs.parquet"), result.beliefs)
-    write_json(context.path("label.json"), result.analysis)
+    write_table(context.path(artefacts.RULES), result.labels)
+    write_table(context.path(artefacts.BELIEFS), result.beliefs)
+    write_json(context.path(artefacts.LABEL), result.analysis)
     return result.analysis
 
 
-def train_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
+def train(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Trains the contact reader as one MLflow run and leaves it as the bundle reader/bundle."""
     from data.labelling.scheme import SCHEME
-    from training.reader.train import train
+    from training.reader import train as training
 
-    params, work = context.params.reader, context.path("reader/work")
-    with runs.training_run(context, "reader", asdict(params)) as run:
-        found = train(
+    params, work = (
+        context.params.reader,
+        context.path(artefacts.WORK.of(KIND).within("work")),
+    )
+    with runs.training_run(context, KIND, asdict(params)) as run:
+        found = training.train(
             params, SCHEME, training_examples(context), work_dir=work, run=run, progress=progress
         )
     files = {name: work / "model" / name for name in ("weights.safetensors", "config.json")}
-    return bundles.write_candidate_bundle(context, "reader", files, run.run_id, found)
+    return bundles.write_candidate_bundle(context, KIND, files, run.run_id, found)
 
 
-def reference_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Names the reader to beat: the champion, or the class balance before there is one."""
-    return scorecards.reference(context, "reader", {"model": test_set.CLASS_BALANCE, "path": None})
+def training_line(summary: dict[str, Any]) -> str:
+    """How many contacts it learned from, and which pass was best."""
+    contacts = summary["contacts"]["train"]
+    return f"{contacts} contacts, best of {summary['epochs']} passes: {summary['best_epoch']}"
 
 
-def evaluate_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
+def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Scores candidate and reference on the same held-out contacts."""
-    reference, asked = read_json(context.path("reference/reader.json")), load_test_set(context)
-    balance = test_set.balance_of(pl.read_parquet(context.path("beliefs.parquet")))
+    contacts = load_test_set(context)
+    balance = test_set.balance_of(pl.read_parquet(context.path(artefacts.BELIEFS)))
+    truth = context.path(artefacts.TRUTH.within("contacts.parquet"))
     cards = {
         role: test_set.score(
-            asked,
-            None if path is None else Path(path),
-            scorecards.model_name(context, "reader", role),
-            scorecards.model_checksum(context, "reader", role),
+            contacts,
+            path,
+            scorecards.model_name(context, KIND, role),
+            scorecards.model_checksum(context, KIND, role),
             balance,
             context.params.evaluation.seed,
             context.now(),
             context.params.reading,
-            context.path("truth/contacts.parquet") if role == "candidate" else None,
+            truth if role == "candidate" else None,
         )
-        for role, path in (
-            ("reference", reference["path"]),
-            ("candidate", context.path("reader/bundle")),
-        )
+        for role, path in scorecards.models_to_compare(context, KIND).items()
     }
-    return scorecards.write_scorecards(context, "reader", cards)
+    return scorecards.write_scorecards(context, KIND, cards, contacts.beliefs)
 
 
-def decide_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Puts the candidate through the gate and writes the decision record."""
-    return decision.decide(context, "reader", smoke_sample(load_test_set(context)))
+def baseline(context: RunContext) -> dict[str, Any]:
+    """The class balance: what a first reader has to beat."""
+    return {"model": test_set.CLASS_BALANCE, "path": None}
 
 
-def release_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Registers the candidate and, if the gate accepted it, makes it champion."""
-    return release.release(context, "reader")
+def smoke_sample(context: RunContext) -> dict[str, Any]:
+    """A few held-out contacts for the candidate to read before a release."""
+    contacts = load_test_set(context)
+    few = contacts.contacts.head(5)
+    turns = contacts.turns.join(few, on="contact_id", how="semi")
+    return {"contacts": few.select("contact_id", "channel"), "turns": turns}
 
 
-def office_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Names the reader in office: the champion, whatever the last candidate was."""
-    return active_model.write_active_model(context, "reader")
+def smoke_test(context: RunContext, bundle: Path) -> dict[str, Any]:
+    """Asks the bundle the smoke sample, as the service would."""
+    from models.serving import smoke
+
+    return smoke.smoke_test(bundle, KIND, smoke_sample(context))
+
+
+def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | None, str]:
+    """No refused reader is ever used."""
+    return None, ""
+
+
+def evaluate_champion(
+    context: RunContext, bundle: Bundle, name: str, progress: Progress
+) -> Scorecard:
+    """The scorecard of a registered version on today's held-out contacts."""
+    return test_set.score(
+        load_test_set(context),
+        bundle.path,
+        name,
+        bundle.sha256,
+        test_set.balance_of(pl.read_parquet(context.path(artefacts.BELIEFS))),
+        context.params.evaluation.seed,
+        context.now(),
+        context.params.reading,
+    )
+
+
+def restore_test_set(context: RunContext, rows: pl.DataFrame, dataset: Path, out: Path) -> str:
+    """Writes the beliefs `rows` that had to be met to `out`; returns the hash of the test set."""
+    write_table(out / scorecards.TEST_SET_FILE, rows)
+    return test_set.hash_again(rows, read_tables(dataset / "tables"))

@@ -1,9 +1,10 @@
-"""The stages that only look: report, backtest, nightly evaluation."""
+"""The stage that writes the page of the run."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from data import artefacts
 from data.progress import Progress
 from flows.runtime.context import RunContext
 
@@ -12,26 +13,12 @@ def report(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Writes the page of the run."""
     from evaluation.report.run import write_report
 
-    truth = context.path("truth")
+    truth = context.path(artefacts.TRUTH)
     return write_report(
         context.store,
         truth if truth.is_dir() else None,
-        context.path("report/index.html"),
+        context.path(artefacts.REPORT.within("index.html")),
         context.decoded(),
         context.now(),
         context.params.report,
     )
-
-
-def backtest(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Trains on the past and scores on the future, on several days."""
-    from flows.stages.backtest import backtest
-
-    return backtest(context, progress)
-
-
-def nightly(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Scores the champions on the test data of today and holds them against the figures they were promoted with."""
-    from flows.stages.nightly import evaluate_champions
-
-    return evaluate_champions(context, progress)

@@ -1,107 +1,111 @@
-"""Runs a stage by its name, or reuses what it left."""
+"""Runs a stage by its name, or reuses what it wrote, and says in a line what came of it."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from rich.console import Console
 
-from flows.runtime import progress, stage_cache
+from flows.candidate.kind_stages import stages_of
+from flows.runtime import code, progress, stage_cache
 from flows.runtime.context import RunContext
 from flows.runtime.graph import BY_NAME, STAGES
-from flows.stages import asr, churn, prepare, reader, reporting, treatment
+from models.kinds import ModelKind, kind_of
 
-MODULES = (prepare, asr, reader, churn, treatment, reporting)
+Summary = dict[str, Any]
 
 
 def run_stage(
     context: RunContext, name: str, console: Console, force: bool = False
-) -> tuple[dict[str, Any], bool]:
-    """Runs one step with a bar, or reuses what it left. Returns its summary and whether it was reused."""
-    step = BY_NAME[name]
-    module = next(part for part in MODULES if hasattr(part, name))
-    function = getattr(module, name)
-    wanted = stage_cache.stage_fingerprint(context, step)
-    outs = [context.path(out) for out in step.outs]
-    with progress.bar(console, step.title) as report:
-        if force or step.always:
+) -> tuple[Summary, bool]:
+    """Runs one stage with a progress bar, or reuses what it wrote. Returns its summary and whether it was reused."""
+    stage = BY_NAME[name]
+    function = cast(Callable[..., Summary], code.load(stage.function))
+    fingerprint = stage_cache.stage_fingerprint(context, stage)
+    made = [context.path(artefact) for artefact in stage.makes]
+    of_kind = (stage.kind,) if stage.kind else ()
+    with progress.bar(console, stage.title) as report:
+        if force or stage.always:
             stage_cache.forget(context.store, name)
         return stage_cache.run_once(
-            context.store, name, wanted, outs, lambda: function(context, report)
+            context.store, name, fingerprint, made, lambda: function(context, report, *of_kind)
         )
 
 
 def stage_names(context: RunContext, until: str | None = None) -> list[str]:
-    """The steps of one walk of the street, in order, up to `until`; a real export needs no simulator."""
-    names = [step.name for step in STAGES if step.name != "simulate" or context.export is None]
+    """The stages of one run, in order, up to `until`; a real export needs no simulator."""
+    names = [stage.name for stage in STAGES if stage.name != "simulate" or context.export is None]
     return names[: names.index(until) + 1] if until else names
 
 
-def summary_row(name: str, summary: dict[str, Any], reused: bool) -> str:
-    """What a finished step says on the screen."""
+def summary_row(name: str, summary: Summary, reused: bool) -> str:
+    """What a finished stage says on the screen."""
     unchanged = " [dim](unchanged)[/]" if reused else ""
     return f"[green]✓[/] {BY_NAME[name].title:<34} {summary_line(name, summary)}{unchanged}"
 
 
-def summary_line(name: str, found: dict[str, Any]) -> str:
-    """The one or two figures of a step's summary that a person watching wants to see."""
-    tell = {
-        "simulate": lambda: (
-            f"{found['contacts']} contacts of {found['customers']} customers, {found['recordings']} calls"
-        ),
-        "ingest": lambda: (
-            f"{sum(found['added'].values())} rows added, {found['refused']} things refused"
-        ),
-        "validate": lambda: (
-            f"{found['rejected']} rows to quarantine, {found['accepted_audio_s'] / 3600:.1f} h accepted"
-        ),
-        "version": lambda: f"{found['dvc_hash'][:12]}, {found['size_bytes'] / 1e6:.0f} MB",
-        "split": lambda: " ".join(f"{name} {count}" for name, count in found["customers"].items()),
-        "cut": lambda: " ".join(
-            f"{name} {part['utterances']}" for name, part in found["splits"].items()
-        ),
-        "pseudo": lambda: f"{found['added']} machine-heard turns to learn from",
-        "train_asr": lambda: (
-            f"validation WER {found['wer_before']:.1%} → {found['wer']:.1%} ({found['chosen']})"
-        ),
-        "evaluate_asr": lambda: _before_after(found, "wer", "{:.1%}"),
-        "decide_asr": lambda: found["verdict"],
-        "release_asr": lambda: f"v{found['version']} {found['says']}",
-        "office_asr": lambda: found["model"],
-        "transcribe": lambda: f"{found['words']} words in {found['calls']} calls",
-        "label": lambda: (
-            f"{found['readable']} of {found['contacts']} contacts read by {len(found['rules'])} rules"
-        ),
-        "train_reader": lambda: (
-            f"{found['contacts']['train']} contacts, best of {found['epochs']} passes: {found['best_epoch']}"
-        ),
-        "evaluate_reader": lambda: _before_after(found, "label_errors", "{:.1%}"),
-        "decide_reader": lambda: found["verdict"],
-        "release_reader": lambda: f"v{found['version']} {found['says']}",
-        "read": lambda: f"{found['changed']} of {found['labels']} labels changed by the reader",
-        "features": lambda: f"{found['rows']} rows at {len(found['as_of'])} dates",
-        "train_churn": lambda: (
-            f"{found['epochs']} passes"
-            + "".join(
-                f"; nobody was followed for {days} days" for days in found["horizons_left_out"]
-            )
-        ),
-        "evaluate_churn": lambda: _before_after(found, "brier", "{:.4f}"),
-        "decide_churn": lambda: found["verdict"],
-        "release_churn": lambda: f"v{found['version']} {found['says']}",
-        "score": lambda: (
-            f"{found['customers']} customers"
-            + "".join(
-                f"; {name} has values no training saw: {', '.join(new)}"
-                for name, new in found["unseen"].items()
-            )
-        ),
-    }
-    return tell[name]() if name in tell else ""
+def summary_line(name: str, summary: Summary) -> str:
+    """The one or two figures of a stage's summary that a person watching wants to see."""
+    if name in _LINES:
+        return _LINES[name](summary)
+    role, _, kind = name.partition("_")
+    if role == "train":
+        return stages_of(kind).training_line(summary)
+    if role == "evaluate":
+        return _evaluated(kind_of(kind), summary)
+    return _BY_ROLE[role](summary) if kind and role in _BY_ROLE else ""
 
 
-def _before_after(found: dict[str, Any], metric: str, shown: str) -> str:
+def _evaluated(kind: ModelKind, summary: Summary) -> str:
+    """The shown metric of reference and candidate."""
     before, after = (
-        shown.format(found[role][metric]["value"]) for role in ("reference", "candidate")
+        kind.metric_format.format(summary[role][kind.metric]["value"])
+        for role in ("reference", "candidate")
     )
-    return f"held-out {metric} {before} → {after}"
+    return f"held-out {kind.metric_title} {before} → {after}"
+
+
+_BY_ROLE: dict[str, Callable[[Summary], str]] = {
+    "decide": lambda summary: str(summary["verdict"]),
+    "release": lambda summary: f"v{summary['version']} {summary['says']}",
+    "active": lambda summary: str(summary["model"]),
+}
+
+
+_LINES: dict[str, Callable[[Summary], str]] = {
+    "simulate": lambda summary: (
+        f"{summary['contacts']} contacts of {summary['customers']} customers, "
+        f"{summary['recordings']} calls"
+    ),
+    "ingest": lambda summary: (
+        f"{sum(summary['added'].values())} rows added, {summary['refused']} refused"
+    ),
+    "validate": lambda summary: (
+        f"{summary['rejected']} rows to quarantine, {summary['accepted_audio_s'] / 3600:.1f} h accepted"
+    ),
+    "version": lambda summary: f"{summary['dvc_hash'][:12]}, {summary['size_bytes'] / 1e6:.0f} MB",
+    "split": lambda summary: " ".join(
+        f"{split} {count}" for split, count in summary["customers"].items()
+    ),
+    "cut": lambda summary: " ".join(
+        f"{split} {part['utterances']}" for split, part in summary["splits"].items()
+    ),
+    "pseudo": lambda summary: f"{summary['added']} machine transcripts to learn from",
+    "transcribe": lambda summary: f"{summary['words']} words in {summary['calls']} calls",
+    "label": lambda summary: (
+        f"{summary['readable']} of {summary['contacts']} contacts read by "
+        f"{len(summary['rules'])} rules"
+    ),
+    "read": lambda summary: (
+        f"{summary['changed']} of {summary['labels']} labels changed by the reader"
+    ),
+    "features": lambda summary: f"{summary['rows']} rows at {len(summary['as_of'])} dates",
+    "score": lambda summary: (
+        f"{summary['customers']} customers"
+        + "".join(
+            f"; {column} has values no training saw: {', '.join(values)}"
+            for column, values in summary["unseen"].items()
+        )
+    ),
+}

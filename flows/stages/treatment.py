@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from data import artefacts
 from data.files import read_tables, write_json, write_table
 from data.progress import Progress
 from flows.candidate import active_model
@@ -18,26 +18,26 @@ def treat(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Says whom to treat within the budget, from what the log of interventions tells about offers; else by risk."""
     from flows.stages.treatment_choice import plan_treatment
 
-    clean, office = (
-        read_tables(context.path("clean")),
+    clean, model = (
+        read_tables(context.path(artefacts.CLEAN)),
         active_model.active_model_path(context, "churn"),
     )
     found = plan_treatment(
         clean,
-        pl.read_parquet(context.path("labels.parquet")),
-        pl.read_parquet(context.path("current.parquet")),
-        Path(office) if office else None,
+        pl.read_parquet(context.path(artefacts.LABELS)),
+        pl.read_parquet(context.path(artefacts.CURRENT)),
+        model,
         context.params.treatment,
         context.params.features,
         progress,
     )
-    folder = context.path("treatment")
+    folder = context.path(artefacts.TREATMENT)
     shutil.rmtree(folder, ignore_errors=True)  # a model of an earlier log
     write_table(
         folder / "decisions.parquet", pl.DataFrame() if found.decisions is None else found.decisions
     )
     if found.model is not None:
         found.model.save(folder / "model")
-    write_table(context.path("treatments.parquet"), found.treatments)
-    write_json(context.path("treat.json"), found.summary)
+    write_table(context.path(artefacts.TREATMENTS), found.treatments)
+    write_json(context.path(artefacts.TREAT), found.summary)
     return {"basis": found.summary["basis"], **found.summary["today"]}

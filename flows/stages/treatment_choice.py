@@ -55,7 +55,7 @@ def plan_treatment(
 ) -> TreatmentPlan:
     """Chooses among `current` (features of today). Without a log to learn from, the riskiest, marked as such.
 
-    `churn_model` is the bundle in office; without one the risk is that of the untreated in the log.
+    `churn_model` is the active bundle; without one the risk is that of the untreated in the log.
     """
     from evaluation.churn.treatment import compare, gains_by_fifth
     from training.churn.uplift import (
@@ -82,7 +82,7 @@ def plan_treatment(
         return _by_risk(_with_risk(current, churn_model, params), prices, params, str(nothing))
     model = fit_uplift(found.rows, found.kind, params)
     scored = cross_fit(found.rows, found.kind, params)
-    # Not the risk of the model in office, which has seen what became of these customers.
+    # Not the risk of the active model, which has seen what became of these customers.
     past = _valued(scored.with_columns(risk="risk_untreated"), prices, params)
     today = model.predict(current)
     today = _valued(_with_risk(current, churn_model, params, today), prices, params)
@@ -200,7 +200,7 @@ def _by_risk(
         note = f"{reason} Until then the riskiest are listed, which is not the same as those an offer would keep."
     else:
         chosen = known.to_numpy()
-        note = f"{reason} Nor is a churn model in office, so nobody can be ranked by risk either."
+        note = f"{reason} Nor is a churn model active, so nobody can be ranked by risk either."
     treatments = (
         priced.with_columns(
             customer_value(priced["monthly_price"], params),

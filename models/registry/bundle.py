@@ -15,9 +15,9 @@ from typing import Any
 
 from data.files import file_sha256
 from models.asr.nemo_archive import NemoArchiveError, check_nemo
+from models.kinds import kind_names
 from models.registry.signing import SIGNATURE, SignatureError, check_signature
 
-KINDS = ("asr", "churn", "reader")
 MANIFEST = "bundle.json"
 CARD = "card.md"
 # What may lie in a bundle. Weights are .safetensors, or NeMo's .nemo archive; anything else could be a pickle.
@@ -180,9 +180,12 @@ def _manifest(raw: bytes, where: str) -> dict[str, Any]:
         raise BundleError(
             f"{where}: {MANIFEST} must have exactly {', '.join((*texts, 'files', 'params'))}."
         )
-    if any(not isinstance(manifest[key], str) for key in texts) or manifest["kind"] not in KINDS:
+    if (
+        any(not isinstance(manifest[key], str) for key in texts)
+        or manifest["kind"] not in kind_names()
+    ):
         raise BundleError(
-            f"{where}: in {MANIFEST} {', '.join(texts)} are texts and kind is one of {', '.join(KINDS)}."
+            f"{where}: in {MANIFEST} {', '.join(texts)} are texts and kind is one of {', '.join(kind_names())}."
         )
     files = manifest["files"]
     if not isinstance(files, dict) or any(not isinstance(value, str) for value in files.values()):

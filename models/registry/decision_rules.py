@@ -5,34 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from models.kinds import kind_names, kind_of
 from models.registry.approval import APPROVALS
-
-_ALWAYS = (
-    "behaviour",
-    "better",
-    "card_and_licence",
-    "data_contract",
-    "enough_evidence",
-    "floor",
-    "same_bundle",
-    "same_data",
-    "size_and_latency",
-    "slices",
-)
-# The checks a record has to name, passed or skipped. The gate finds its checks by itself; what it asks of a model today
-# is written down here once more, so that a record which leaves one out is no way to the title.
-CHECKS = {
-    "asr": (*_ALWAYS, "critical_words", "downstream", "guardrail"),
-    "churn": (*_ALWAYS, "calibration", "long_horizon"),
-    "reader": _ALWAYS,
-}
 
 
 def lacking(decision: Mapping[str, Any]) -> str:
     """What an accepted record leaves out, in words; empty when it is whole."""
-    asked = CHECKS.get(str(decision.get("kind")))
-    if asked is None:
+    # The gate finds its checks by itself. What it has to ask of a kind stands in models.kinds once more, so that a
+    # record which leaves a check out is no way to become champion.
+    if decision.get("kind") not in kind_names():
         return "does not say which kind of model it is about"
+    asked = kind_of(str(decision["kind"])).all_checks
     answered = {check["name"] for check in decision.get("checks") or ()}
     silent = [name for name in asked if name not in answered]
     if silent:

@@ -17,6 +17,7 @@ from fastapi import FastAPI, File, Form, HTTPException, Request, UploadFile
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
+from models.kinds import ASR, CHURN, kinds
 from models.serving import openapi
 from models.serving.access import Access, Rate
 from models.serving.access_middleware import AccessMiddleware
@@ -39,7 +40,7 @@ from models.serving.schemas import (
 )
 from models.serving.shadow import BusyError, Shadow
 
-KINDS = ("churn", "asr")
+KINDS = tuple(kind.name for kind in kinds() if kind.served)
 # Which role opens which path; the others are open to all.
 ROLES = {
     "/v1/churn:score": "score",
@@ -249,18 +250,18 @@ def create_app(
 
         key = request.headers.get("x-canary-key") or customers[0]
         line, role, loaded, risks = await answered(
-            "churn", key, request, lambda loaded: batcher.score(loaded.model, values(loaded))
+            CHURN.name, key, request, lambda loaded: batcher.score(loaded.model, values(loaded))
         )
         said = _risks(loaded, risks)
         if role == CHAMPION and line.trying("shadow", options.rollout):
-            shadows["churn"].offer(
+            shadows[CHURN.name].offer(
                 line, lambda other: _risks(other, score_rows(other.model, values(other))), said
             )
         scores = [
             {"customer_id": customer, "as_of": day, "risks": each}
             for customer, day, each in zip(customers, dates, said, strict=True)
         ]
-        return _json({"model": _version("churn", loaded), "scores": scores})
+        return _json({"model": _version(CHURN.name, loaded), "scores": scores})
 
     @app.post(
         "/v1/transcribe",
@@ -276,7 +277,7 @@ def create_app(
             Form(description="which of two channels the customer is on, counting from 0"),
         ] = "0",
     ) -> Response:
-        models.line("asr")  # says at once when there is none
+        models.line(ASR.name)  # says at once when there is none
         if not waiting.acquire(blocking=False):  # there was room when the upload began
             raise HTTPException(429, no_room, {"retry-after": "5"})
         try:
@@ -301,14 +302,14 @@ def create_app(
 
             key = request.headers.get("x-canary-key") or hashlib.sha256(content).hexdigest()
             line, role, loaded, turns = await answered(
-                "asr", key, request, lambda loaded: run_in_threadpool(hear, loaded)
+                ASR.name, key, request, lambda loaded: run_in_threadpool(hear, loaded)
             )
         finally:
             waiting.release()
         if role == CHAMPION and line.trying("shadow", options.rollout):
-            shadows["asr"].offer(line, overhear, turns)
+            shadows[ASR.name].offer(line, overhear, turns)
         answer = TranscribeAnswer(
-            model=Version(**_version("asr", loaded)),
+            model=Version(**_version(ASR.name, loaded)),
             duration_s=round(info.duration_s, 3),
             channels=info.channels,
             turns=[HeardTurn.model_validate(asdict(turn)) for turn in turns],

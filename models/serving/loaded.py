@@ -15,6 +15,7 @@ import numpy as np
 import soundfile
 
 from data.files import read_json, write_json
+from models.kinds import CHURN
 from models.registry.bundle import Bundle, verify_bundle
 from models.registry.registry import CHALLENGER, CHAMPION, STOPPED, Registry
 from models.serving.batching import score_rows
@@ -117,7 +118,7 @@ def from_registry(
 
 def load_model(bundle: Bundle, exports: Path | None = None) -> ChurnPredictor | CallHearer:
     """The model in a verified bundle. Imports torch, and NeMo for a recogniser that has no export in `exports` yet."""
-    if bundle.kind == "churn":
+    if bundle.kind == CHURN.name:
         from models.churn.model import ChurnModel
 
         return ChurnModel.load(bundle.path)
@@ -129,7 +130,7 @@ def load_model(bundle: Bundle, exports: Path | None = None) -> ChurnPredictor | 
 
 def warm_up(loaded: Loaded) -> None:
     """Asks the model once, as a request would: what cannot answer raises here and not before a customer."""
-    if loaded.bundle.kind == "churn":
+    if loaded.bundle.kind == CHURN.name:
         score_rows(loaded.model, [[None] * len(loaded.model.config.columns)])
     else:
         recording = io.BytesIO()

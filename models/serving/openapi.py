@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from models.kinds import CHURN
 from models.serving.loaded import Models
 
 
@@ -16,7 +17,7 @@ def describe(app: FastAPI, models: Models, roles: Mapping[str, str]) -> None:
     made: dict[str, dict[str, Any]] = {}
 
     def document() -> dict[str, Any]:
-        line = models.lines.get("churn")
+        line = models.lines.get(CHURN.name)
         version = line.champion.version if line else ""
         if version not in made:
             made.clear()

@@ -9,6 +9,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from models.kinds import CHURN
+
 Mode = Literal["off", "shadow", "canary"]
 
 
@@ -88,7 +90,7 @@ def disagreement(kind: str, given: Any, shadow: Any) -> float:
 
     churn: lists of {horizon: risk}: the largest difference. asr: turns with words: the share of words that differ.
     """
-    if kind == "churn":
+    if kind == CHURN.name:
         return max(
             (
                 abs(a[name] - b[name])

@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from models.kinds import ASR, CHURN
 from models.serving.loaded import CHALLENGER, Loaded, Models, ModelSlot
 from models.serving.rollout import disagreement
 
 Job = Callable[[Loaded], Any]
 MOST_WAITING = {
-    "churn": 200,
-    "asr": 2,
+    CHURN.name: 200,
+    ASR.name: 2,
 }  # copies, which lie in memory; what comes above that is dropped and counted
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from models.kinds import ASR, CHURN, READER
 from models.serving.app import create_app
 from models.serving.loaded import Served
 
@@ -20,7 +21,7 @@ def smoke_test(
     that does not verify or load, an answer other than 200, or one that makes no sense is not ok; `error` says which.
     Nothing is raised for those.
     """
-    if kind == "reader":  # read in batches, not over HTTP
+    if kind == READER.name:  # read in batches, not over HTTP
         return _reads(bundle_dir, sample)
     from starlette.testclient import TestClient
 
@@ -52,14 +53,14 @@ def smoke_test(
 
 
 def _ask(client: Any, kind: str, sample: Mapping[str, Any] | bytes | Path) -> Any:
-    if kind == "churn":
+    if kind == CHURN.name:
         return client.post("/v1/churn:score", json=sample)
     content = sample.read_bytes() if isinstance(sample, Path) else sample
     return client.post("/v1/transcribe", files={"recording": ("sample.wav", content, "audio/wav")})
 
 
 def _nonsense(kind: str, sample: Any, answer: dict[str, Any]) -> str | None:
-    if kind == "asr":
+    if kind == ASR.name:
         bad = [
             turn
             for turn in answer["turns"]

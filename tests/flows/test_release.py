@@ -1,4 +1,4 @@
-"""What becomes of a candidate after the verdict: promoted, waiting, refused, rolled back; and who then is in office."""
+"""What becomes of a candidate after the verdict, and which model is active then."""
 
 from __future__ import annotations
 
@@ -63,17 +63,17 @@ def _candidate(context: RunContext, content: str, approval: str = "none", blur: 
     return decision.decision_id
 
 
-def test_S1_after_a_rollback_the_champion_is_in_office_again_and_not_the_last_candidate(
+def test_S1_after_a_rollback_the_champion_is_active_again_and_not_the_last_candidate(
     context: RunContext,
 ):
     for content in ("one", "two"):
         _candidate(context, content)
         release.release(context, "churn")
     active_model.write_active_model(context, "churn")
-    assert active_model.active_model_path(context, "churn").endswith("churn/v2")
+    assert str(active_model.active_model_path(context, "churn")).endswith("churn/v2")
     context.registry().rollback("churn", "ben", context.now())
     active_model.write_active_model(context, "churn")
-    assert active_model.active_model_path(context, "churn").endswith("churn/v1")
+    assert str(active_model.active_model_path(context, "churn")).endswith("churn/v1")
     assert release.release(context, "churn")["says"].startswith("was rolled back")
     assert context.registry().alias("churn", "champion") == 1
 
@@ -84,17 +84,17 @@ def test_S2_a_candidate_waits_as_challenger_until_it_is_approved(context: RunCon
     assert (waiting["waits"], waiting["champion"]) == (decision_id, None)
     active_model.write_active_model(context, "churn")
     assert active_model.active_model_path(context, "churn") is None
-    office = context.registry()
-    assert office.alias("churn", "challenger") == waiting["version"]
+    registry = context.registry()
+    assert registry.alias("churn", "challenger") == waiting["version"]
 
     approvals.answer(context, decision_id, "approved", "ben", "seen the slices")
     released = release.release(context, "churn")
     assert (released["waits"], released["champion"]) == (None, waiting["version"])
-    assert office.ledger("churn")[-1].approved_by == "ben"
-    assert office.version_tags("churn", 1)["approval_by"] == "ben"
-    assert office.alias("churn", "challenger") is None
+    assert registry.ledger("churn")[-1].approved_by == "ben"
+    assert registry.version_tags("churn", 1)["approval_by"] == "ben"
+    assert registry.alias("churn", "challenger") is None
     active_model.write_active_model(context, "churn")
-    assert active_model.active_model_path(context, "churn").endswith("churn/v1")
+    assert str(active_model.active_model_path(context, "churn")).endswith("churn/v1")
 
 
 def test_S2_a_flow_on_a_server_tells_people_asks_and_releases_what_was_approved(
@@ -110,9 +110,9 @@ def test_S2_a_flow_on_a_server_tells_people_asks_and_releases_what_was_approved(
 
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr(retrain, "load_context", lambda **places: context)
-    monkeypatch.setattr(retrain.wiring, "steps_for", lambda *of: ["release_churn"])
-    monkeypatch.setattr(retrain, "step", retrain.step.fn)
-    monkeypatch.setattr(retrain.pausing, "ask", ask)
+    monkeypatch.setattr(retrain.runner, "stage_names", lambda *of: ["release_churn"])
+    monkeypatch.setattr(retrain, "stage", retrain.stage.fn)
+    monkeypatch.setattr(retrain.approval_form, "ask", ask)
     decision_id = _candidate(context, "one", "required")
 
     found = retrain.retrain.fn()
@@ -120,7 +120,7 @@ def test_S2_a_flow_on_a_server_tells_people_asks_and_releases_what_was_approved(
     assert asked == [], "without a server there is nobody to ask"
     assert f"keepline approve {decision_id}" in (context.store / notifications.FILE).read_text()
 
-    monkeypatch.setattr(retrain.pausing, "on_a_server", lambda: True)
+    monkeypatch.setattr(retrain.approval_form, "on_a_server", lambda: True)
     found = retrain.retrain.fn()
     assert asked == [(decision_id, "")]
     assert (found["release_churn"]["waits"], found["release_churn"]["champion"]) == (None, 1)
@@ -132,15 +132,15 @@ def test_S2_what_the_service_found_unhealthy_cannot_be_approved_until_somebody_s
 ):
     decision_id = _candidate(context, "one", "required")
     release.release(context, "churn")
-    office = context.registry()
-    office.annotate("churn", 1, {"stopped": "3 of its last 3 answers failed"})
+    registry = context.registry()
+    registry.annotate("churn", 1, {"stopped": "3 of its last 3 answers failed"})
     with pytest.raises(
         ApprovalError,
         match=r"stopped v1 \(3 of its last 3 answers failed\).*keepline readmit churn 1",
     ):
         approvals.answer(context, decision_id, "approved", "ben")
     assert approvals.approval_of(context, decision_id) is None
-    office.readmit("churn", 1, "ben", "the network was down")
+    registry.readmit("churn", 1, "ben", "the network was down")
     assert approvals.answer(context, decision_id, "approved", "ben")["answer"] == "approved"
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import training.table
 from typer.testing import CliRunner
 
+import training.churn.table
 from data.files import read_json
 from flows.cli import app
 from models.registry.bundle import verify_bundle
@@ -52,7 +52,9 @@ def keepline(*words: object) -> tuple[str, BaseException | None]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(training.table, "TableFit", partial(training.table.TableFit, churn=QUICK))
+    monkeypatch.setattr(
+        training.churn.table, "TableFit", partial(training.churn.table.TableFit, churn=QUICK)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,9 @@ def fitted(tmp_path_factory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("table")
     a_table().write_csv(folder / "customers.csv")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.table, "TableFit", partial(training.table.TableFit, churn=QUICK))
+        patch.setattr(
+            training.churn.table, "TableFit", partial(training.churn.table.TableFit, churn=QUICK)
+        )
         said, error = keepline(
             "fit-table",
             folder / "customers.csv",

@@ -30,15 +30,15 @@ from pathlib import Path
 
 import mlflow.tracking, sqlalchemy, torch
 import nemo.core
-import training.asr, training.asr_worker, training.devices, training.fit, training.manifest
-from data.store import write_json
-from models.asr import nemo_asr
+from data.files import write_json
+from models.asr.nemo import nemo_asr
 from tests.speech_helpers import a_manifest, a_nemo
+from training.asr import devices, finetune, fit, manifest, worker
 from training.tracking import list_runs, start_or_resume
 
 folder, steps = Path(sys.argv[1]), int(sys.argv[2])
 uri = f"sqlite:///{folder / 'mlflow.db'}"
-params = training.asr.AsrTraining(steps=steps, batch_duration_s=6.0, learning_rate=5e-3, warmup_steps=5,
+params = finetune.AsrTraining(steps=steps, batch_duration_s=6.0, learning_rate=5e-3, warmup_steps=5,
                                   valid_steps=5, checkpoint_steps=4, threads=1)
 train, valid, base = folder / "train.jsonl", folder / "valid.jsonl", folder / "base.nemo"
 
@@ -64,7 +64,8 @@ def tuned(key, params=params, prepare=lambda: None):
     def work():
         prepare()
         with start_or_resume(uri, "asr", key, asdict(params)) as run:
-            found = training.asr.finetune(params, base, train, valid, folder / key, run)
+            found = finetune.finetune(params, base, train_manifest=train, valid_manifest=valid,
+                                      work_dir=folder / key, run=run)
         write_json(folder / f"{key}.json", {**found, "run_id": run.run_id})
     return forked(work)
 
@@ -105,7 +106,7 @@ def logged(log, run, metrics, step=0):
 
 run_class = training.tracking.Run
 points = {
-    "loading": at(training.manifest, "read", 5, lambda *_: die()),
+    "loading": at(manifest, "read", 5, lambda *_: die()),
     "in-a-step": at(torch.nn.utils, "clip_grad_norm_", 11, lambda *_: die()),
     "writing-a-checkpoint": at(torch, "save", 4, torn),
     "checkpoint-written-metrics-not": at(run_class, "log_metrics", 4, lambda *_: die()),
@@ -158,7 +159,7 @@ def pair(key, params, prepare=lambda: None):
                 prepare()
             os.environ.update(place, RANK=str(rank))
             sys.argv = ["asr_worker", str(job)]
-            training.asr_worker.main()
+            worker.main()
         return forked(work)
 
     return [of(0), of(1)]

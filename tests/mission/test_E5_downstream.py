@@ -158,7 +158,7 @@ def test_E5_the_text_is_read_again_when_another_model_comes_to_read_it(tmp_path:
         if kind != "nobody":
             _champion(shop, f"{kind} {len(seen)}", kind)
         for _ in range(2):  # a second walk changes nothing
-            probes.write_text_readers(context)
+            probes.write_text_readers(context, "asr")
             seen.append(stage_cache.stage_fingerprint(context, probe))
     assert seen[0::2] == seen[1::2]
     assert len(set(seen)) == 4
@@ -167,13 +167,13 @@ def test_E5_the_text_is_read_again_when_another_model_comes_to_read_it(tmp_path:
 def test_E5_what_read_the_text_of_the_champion_stays(tmp_path: Path):
     context, shop = _context(tmp_path)
     churn = _champion(shop, "one")
-    probes.write_text_readers(context)
+    probes.write_text_readers(context, "asr")
     sha = scorecards.model_checksum(context, "asr", "candidate")
     version = shop.registry.register(context.path("asr/bundle"), "asr", shop.run_id)
     shop.registry.promote("asr", version, None, a_decision(sha, kind="asr"), "anna", NOW)
     _champion(shop, "two")
-    probes.write_text_readers(context)
-    assert probes.checksums(probes.text_readers(context)) == {"churn": churn, "reader": ""}
+    probes.write_text_readers(context, "asr")
+    assert probes.checksums(probes.text_readers(context, "asr")) == {"churn": churn, "reader": ""}
 
 
 def test_E5_a_recogniser_judged_before_another_churn_champion_came_is_not_promoted(tmp_path: Path):

@@ -13,6 +13,7 @@ from flows.candidate import decision as candidate_decision
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
+from flows.stages import churn
 from models.registry.registry import PromotionRefusedError
 from tests.registry_helpers import NOW, Shop, judged
 from tests.service_helpers import ROW, a_churn_bundle
@@ -111,7 +112,7 @@ def _context(folder: Path, short_metric: bool) -> RunContext:
 
 @pytest.mark.parametrize("what", CHURN)
 def test_E8_a_planted_churn_model_is_refused_by_the_steps_and_a_better_one_promoted(
-    tmp_path: Path, what: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ):
     planted, reasons = CHURN[what]
     context = _context(tmp_path, what == "180 days paid for 30")
@@ -127,7 +128,8 @@ def test_E8_a_planted_churn_model_is_refused_by_the_steps_and_a_better_one_promo
         content = bytearray(weights.read_bytes())
         content[-1] ^= 1
         weights.write_bytes(content)
-    decided = candidate_decision.decide(context, "churn", {"rows": [ROW]})
+    monkeypatch.setattr(churn, "smoke_sample", lambda context: {"rows": [ROW]})
+    decided = candidate_decision.decide(context, "churn")
     record = runs.read_json(context.path("decisions/churn") / decided["record"])
     failed = {check["name"] for check in record["checks"] if check["verdict"] != "pass"}
     released = release.release(context, "churn")

@@ -13,10 +13,11 @@ import pytest
 from data.features.features import FeatureParams, as_of_dates, features, snapshot
 from data.files import read_json, write_json, write_table
 from data.records import LABELS, frame
+from evaluation.churn.matured import archive_predictions
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
-from flows.stages import churn, prepare, reporting
+from flows.stages import churn, nightly
 from tests.factories import a_contact, a_customer, an_outcome
 from tests.registry_helpers import Shop
 from training.churn.settings import ChurnTraining
@@ -90,7 +91,7 @@ def centre(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
     write_table(store / "labels.parquet", labels)
     write_table(store / "transcripts.parquet", frame("turns", []))
     write_json(
-        store / "office/churn.json", {"model": "churn v1", "version": 1, "path": found["model"]}
+        store / "active/churn.json", {"model": "churn v1", "version": 1, "path": found["model"]}
     )
     deliver(context, tables)
     churn.score(context, lambda done, total: None)
@@ -108,7 +109,7 @@ def night_of(
 ) -> dict[int, dict[str, Any]]:
     """What the nightly step finds with everything delivered that was known on the evening before `day`."""
     deliver(context, delivered(day - timedelta(days=1), lost))
-    summary = reporting.nightly(context, lambda done, total: None)
+    summary = nightly.nightly(context, lambda done, total: None)
     assert len(read_json(context.path("nightly.json"))["matured"]) == len(summary["matured"])
     return {one["horizon_days"]: one for one in summary["matured"]}
 
@@ -171,7 +172,7 @@ def test_M2_customers_lost_sight_of_do_not_bend_the_figures(centre: RunContext) 
 def test_M2_scores_of_a_later_day_wait_for_themselves(centre: RunContext) -> None:
     kept = next(centre.path("scored").glob("*.parquet"))
     later = pl.read_parquet(kept).with_columns(pl.lit(SCORED + timedelta(days=60)).alias("as_of"))
-    prepare.leaving.keep_scores(centre.path("scored"), later.drop("model"), "churn v1")
+    archive_predictions(centre.path("scored"), later.drop("model"), "churn v1")
     found = night_of(centre, SCORED + timedelta(days=100))
     assert found[30]["as_of"] == [SCORED, SCORED + timedelta(days=60)]
     assert found[90]["as_of"] == [SCORED, SCORED]

@@ -27,10 +27,10 @@ ROOT = Path(__file__).parents[2]
 WORK = """
 import sys, time
 from pathlib import Path
-from flows.reaping import living
+from flows.runtime.heartbeats import heartbeat
 
 store, what, id, place = sys.argv[1:]
-with living(Path(store), what, id, "churn", place):
+with heartbeat(Path(store), what, id, "churn", place):
     print("at work", flush=True)
     time.sleep(600)
 """
@@ -131,7 +131,8 @@ def test_M3_a_training_gives_a_sign_of_life_and_goes_on_with_a_run_that_was_ende
 
 
 def test_M3_looking_at_the_signs_does_not_let_go_of_ones_own(tmp_path: Path):
-    look = "import sys; from pathlib import Path; from flows.reaping import reap; from flows.settings import *; "
+    look = "import sys; from pathlib import Path; from flows.runtime.heartbeats import reap; "
+    look += "from flows.runtime.settings import *; "
     look += "print(len(reap(from_environment({}, Path(sys.argv[1])))))"
     with heartbeats.heartbeat(tmp_path, "flow", "f1", "churn", ""):
         assert heartbeats.reap(from_environment({}, tmp_path)) == []

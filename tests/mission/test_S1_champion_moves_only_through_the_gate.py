@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from evaluation.gates.decide import check_modules
-from models.registry.decision_rules import CHECKS, lacking
+from models.kinds import kind_names, kind_of
+from models.registry.decision_rules import lacking
 from models.registry.ledger import decision_id
 from models.registry.registry import PromotionRefusedError, Registry
 from tests.registry_helpers import NOW, Shop, a_decision
@@ -23,7 +24,7 @@ PROMOTE = """
 import json, sys, time
 from datetime import datetime
 from pathlib import Path
-from models.registry import PromotionRefusedError, Registry
+from models.registry.registry import PromotionRefusedError, Registry
 
 uri, folder, version, decision, ready, go = sys.argv[1:]
 registry = Registry(uri, Path(folder))
@@ -43,7 +44,7 @@ DIE_BEFORE_THE_ALIAS = """
 import json, os, signal, sys
 from datetime import datetime
 from pathlib import Path
-from models import registry as module
+from models.registry import registry as module
 
 uri, folder, version, decision = sys.argv[1:]
 written = module.append
@@ -238,10 +239,12 @@ def test_S1_a_record_that_leaves_something_out_moves_nothing(
     assert shop.registry.ledger() == []
 
 
-@pytest.mark.parametrize("kind", CHECKS)
+@pytest.mark.parametrize("kind", kind_names())
 def test_S1_every_check_that_a_kind_of_model_has_to_pass_must_be_on_its_record(kind: str):
     asked = {module.NAME for module in check_modules() if module.applies(kind)}
-    assert set(CHECKS[kind]) == asked, "a new check has to be named in models/decision.py as well"
+    assert set(kind_of(kind).all_checks) == asked, (
+        "a new check has to be named in models/kinds.py as well"
+    )
     whole = {"kind": kind, "params": {"approval": "none"}}
     assert lacking({**whole, "checks": [{"name": name} for name in asked]}) == ""
     for left_out in asked:

@@ -140,16 +140,16 @@ FLOW = """
 import sys
 from pathlib import Path
 from prefect import flow
-from flows import pausing
-from flows.params import Params
-from flows.settings import from_environment
-from flows.steps import RunContext
+from flows.runtime import approval_form
+from flows.runtime.context import RunContext
+from flows.runtime.params import Params
+from flows.runtime.settings import from_environment
 
 @flow(persist_result=False)
 def waits(store: str, decision: str):
-    assert pausing.on_a_server()
+    assert approval_form.on_a_server()
     context = RunContext(from_environment({}, Path(store)), Params(), "c")
-    return pausing.ask(context, decision, "A candidate is accepted.")
+    return approval_form.ask(context, decision, "A candidate is accepted.")
 
 print("ANSWER", waits(*sys.argv[1:]))
 """

@@ -63,7 +63,7 @@ def test_S4_batch_scoring_and_the_service_give_the_same_numbers(tmp_path: Path):
         }
     )
     current.write_parquet(tmp_path / "current.parquet")
-    batch, _ = score_all(str(bundle.path), current)
+    batch, _ = score_all(bundle.path, current)
     wanted = {
         row["customer_id"]: (row["risk_30"], row["risk_90"]) for row in batch.iter_rows(named=True)
     }

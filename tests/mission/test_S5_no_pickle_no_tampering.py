@@ -341,7 +341,7 @@ def test_S5_a_hostile_params_yaml_is_refused(tmp_path: Path, text: str, says: st
 
 def test_S5_nobody_can_switch_pickles_on_for_a_command():
     script = (
-        "import os; from flows.settings import quiet_vendors; quiet_vendors(); "
+        "import os; from flows.runtime.settings import quiet_vendors; quiet_vendors(); "
         "print(os.environ['MLFLOW_ALLOW_PICKLE_DESERIALIZATION'], os.environ.get('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'))"
     )
     found = subprocess.run(

@@ -88,7 +88,7 @@ def test_V3_test_speech_in_the_training_manifest_stops_the_training(
     with cut.path("pseudo/train.jsonl").open("a") as train:
         train.write(json.dumps(leaked) + "\n")
     with pytest.raises(LeakError, match=says):
-        asr.train_asr(cut, quiet)
+        asr.train(cut, quiet)
     assert not cut.path("train_asr.json").exists()
 
 
@@ -121,7 +121,7 @@ def test_V3_a_customer_whose_months_are_on_both_sides_stops_the_churn_training(
         context.path("features.parquet")
     )
     with pytest.raises(LeakError, match="customer C1: in the features of test and train, 2 such"):
-        churn.train_churn(context, quiet)
+        churn.train(context, quiet)
 
 
 def test_V3_features_that_have_seen_the_future_stop_the_step(
@@ -139,17 +139,17 @@ def test_V3_features_that_have_seen_the_future_stop_the_step(
     pl.DataFrame(sides, schema_overrides={"contact_id": pl.String}).write_parquet(
         context.path("splits.parquet")
     )
-    import data.features
+    import data.features.features
 
     churn.features(context, quiet)
-    honest = data.features.features_in_parts
+    honest = data.features.features.features_in_parts
 
     def a_day_ahead(tables: dict[str, pl.LazyFrame], *rest: Any) -> Iterator[pl.DataFrame]:
         """A plausible mistake: contacts are dated a day early, so that a window sees one day too many."""
         early = tables["contacts"].with_columns(pl.col("started_at").dt.offset_by("-1d"))
         return honest({**tables, "contacts": early}, *rest)
 
-    monkeypatch.setattr(data.features, "features_in_parts", a_day_ahead)
+    monkeypatch.setattr(data.features.features, "features_in_parts", a_day_ahead)
     context.path("features.parquet").unlink()
     with pytest.raises(LeakError, match=r"contacts_\d+d is .* A feature has seen the future"):
         churn.features(context, quiet)

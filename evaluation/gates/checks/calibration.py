@@ -10,6 +10,7 @@ from evaluation.gates.evidence import Check, Evidence, Measurement, Verdict
 from evaluation.gates.params import ChurnGate
 from evaluation.metrics.bootstrap import holm, paired_p, ratio_of_sums
 from evaluation.scorecard import Scorecard
+from models.kinds import kind_of
 
 NAME = "calibration"
 PROMISE = (
@@ -18,8 +19,8 @@ PROMISE = (
 
 
 def applies(kind: str) -> bool:
-    """For churn networks."""
-    return kind == "churn"
+    """For the kinds that name this check."""
+    return NAME in kind_of(kind).checks
 
 
 def check(evidence: Evidence) -> Check:

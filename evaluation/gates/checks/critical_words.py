@@ -5,6 +5,7 @@ from evaluation.gates.evidence import Check, Evidence, Measurement, Verdict
 from evaluation.metrics.bootstrap import holm
 from evaluation.scorecard import gain
 from evaluation.slices import loss_p
+from models.kinds import kind_of
 
 NAME = "critical_words"
 PROMISE = (
@@ -14,8 +15,8 @@ PREFIX = "critical_"  # a metric of the scorecard by this name is the error rate
 
 
 def applies(kind: str) -> bool:
-    """For recognisers."""
-    return kind == "asr"
+    """For the kinds that name this check."""
+    return NAME in kind_of(kind).checks
 
 
 def check(evidence: Evidence) -> Check:

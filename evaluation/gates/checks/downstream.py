@@ -5,14 +5,15 @@ from functools import partial
 from evaluation.gates import examples
 from evaluation.gates.evidence import Check, Evidence
 from evaluation.gates.non_inferiority import non_inferiority, together
+from models.kinds import CHURN, READER, kind_of
 
 NAME = "downstream"
 PROMISE = "What reads the text (labels, frictions, churn risk) reads it no worse than the reference's text."
 
 
 def applies(kind: str) -> bool:
-    """For recognisers."""
-    return kind == "asr"
+    """For the kinds that name this check."""
+    return NAME in kind_of(kind).checks
 
 
 def check(evidence: Evidence) -> Check:
@@ -43,7 +44,7 @@ def check(evidence: Evidence) -> Check:
         (reading, "friction_errors", params.max_friction_loss),
     ]
     said = "No churn model is in office yet, so only labels were read."
-    if read_by["churn"]:
+    if read_by[CHURN.name]:
         unasked = "Nobody let the churn model in office score the text of both."
         churn = evidence.second("churn_on_text", unasked, same_test=True)
         pairs.append((churn, "brier", params.max_brier_loss))
@@ -61,7 +62,7 @@ def check(evidence: Evidence) -> Check:
         )
         for two, name, limit in pairs
     ]
-    if read_by["reader"]:
+    if read_by[READER.name]:
         reader = evidence.second(
             "reader_on_text",
             "Nobody let the contact reader in office read the text of both.",
@@ -97,10 +98,10 @@ REFUSES = (
     lambda: examples.evidence(facts={"read_by": None}),
     lambda: examples.evidence(facts={"readers_now": None}),
     # Another champion came after the text was read, or the first one did.
-    lambda: examples.evidence(facts={"read_by": {"churn": "d" * 64, "reader": "e" * 64}}),
-    lambda: examples.evidence(facts={"readers_now": {"churn": "c" * 64, "reader": "d" * 64}}),
+    lambda: examples.evidence(facts={"read_by": {CHURN.name: "d" * 64, READER.name: "e" * 64}}),
+    lambda: examples.evidence(facts={"readers_now": {CHURN.name: "c" * 64, READER.name: "d" * 64}}),
     lambda: examples.evidence(
-        facts={"read_by": {"churn": "", "reader": "e" * 64}}, churn_on_text=None
+        facts={"read_by": {CHURN.name: "", READER.name: "e" * 64}}, churn_on_text=None
     ),
     lambda: examples.without_frictions(examples.evidence()),
     # Made for other bundles, or on other data.

@@ -4,6 +4,7 @@ import polars as pl
 
 from evaluation.gates import examples
 from evaluation.gates.evidence import Check, Evidence
+from models.kinds import kind_of
 
 NAME = "enough_evidence"
 PROMISE = "The test set is large and varied enough for a verdict."
@@ -27,7 +28,7 @@ def check(evidence: Evidence) -> Check:
         )
     weighty = card.units.filter(pl.col(ratio.denominator) > 0)
     units, clusters = weighty.height, weighty["cluster"].n_unique()
-    noun = "voices" if card.kind == "asr" else "customers"
+    noun = kind_of(card.kind).cluster_title
     said = f"{units} test units (at least {params.min_units}) of {clusters} {noun} (at least {params.min_clusters})."
     enough = units >= params.min_units and clusters >= params.min_clusters
     return Check(

@@ -3,14 +3,15 @@
 from evaluation.gates import examples
 from evaluation.gates.evidence import Check, Evidence
 from evaluation.gates.non_inferiority import non_inferiority, together
+from models.kinds import kind_of
 
 NAME = "guardrail"
 PROMISE = "On general speech the candidate is no worse than the reference by more than a limit."
 
 
 def applies(kind: str) -> bool:
-    """For recognisers."""
-    return kind == "asr"
+    """For the kinds that name this check."""
+    return NAME in kind_of(kind).checks
 
 
 def check(evidence: Evidence) -> Check:

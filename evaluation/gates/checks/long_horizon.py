@@ -3,14 +3,15 @@
 from evaluation.gates import examples
 from evaluation.gates.evidence import Check, Evidence
 from evaluation.gates.non_inferiority import non_inferiority, together
+from models.kinds import kind_of
 
 NAME = "long_horizon"
 PROMISE = "The candidate is no worse at any long horizon, whatever it gains at short ones."
 
 
 def applies(kind: str) -> bool:
-    """For churn networks."""
-    return kind == "churn"
+    """For the kinds that name this check."""
+    return NAME in kind_of(kind).checks
 
 
 def check(evidence: Evidence) -> Check:

@@ -7,8 +7,8 @@ from typing import Any
 from evaluation.gates.record import read_decision
 from evaluation.report.artefacts import UNREADABLE, ArtefactReader, MissingArtefactError
 from evaluation.report.formatting import listing, title
+from models.kinds import kind_of, kinds
 
-NAMES = {"asr": "Recogniser", "churn": "Churn network", "reader": "Contact reader"}
 WANTED = ("name", "verdict", "summary", "page", "decided_by", "decided_at", "decision_id")
 VERDICTS = {"pass": "passed", "fail": "failed", "no_evidence": "no evidence", "skipped": "skipped"}
 
@@ -21,7 +21,7 @@ def verdicts(shelf: ArtefactReader) -> list[dict[str, Any]]:
             record = read_decision(path).record
             page = path.with_suffix(".html")
             link = f"../{page.relative_to(shelf.store).as_posix()}" if page.exists() else None
-            records.append({**record, "page": link, "name": NAMES[record["kind"]]})
+            records.append({**record, "page": link, "name": kind_of(record["kind"]).title})
         except UNREADABLE as error:
             shelf.notes.append(f"Decision {path.name} cannot be read: {error}")
     if not records:
@@ -29,12 +29,12 @@ def verdicts(shelf: ArtefactReader) -> list[dict[str, Any]]:
             "The gate has not decided anything: there is no decision record in the store."
         )
     newest = []
-    for kind in NAMES:
+    for kind in kinds():
         mine = sorted(
-            (one for one in records if one["kind"] == kind), key=lambda one: one["decided_at"]
+            (one for one in records if one["kind"] == kind.name), key=lambda one: one["decided_at"]
         )
         if not mine:
-            shelf.notes.append(f"The gate has not judged a {NAMES[kind].lower()} yet.")
+            shelf.notes.append(f"The gate has not judged a {kind.title.lower()} yet.")
             continue
         record = mine[-1]
         checks = [
@@ -48,7 +48,7 @@ def verdicts(shelf: ArtefactReader) -> list[dict[str, Any]]:
             }
             for check in record["checks"]
         ]
-        released = shelf.json_or_none(f"release_{kind}.json") or {}
+        released = shelf.json_or_none(f"release_{kind.name}.json") or {}
         newest.append(
             {
                 **{name: record[name] for name in WANTED},
@@ -62,11 +62,11 @@ def verdicts(shelf: ArtefactReader) -> list[dict[str, Any]]:
         short = [check["title"] for check in checks if check["verdict"] in ("fail", "no_evidence")]
         if short:
             shelf.notes.append(
-                f"{NAMES[kind]} {record['candidate']['model']} fell short of: {listing(short)}."
+                f"{kind.title} {record['candidate']['model']} fell short of: {listing(short)}."
             )
         skipped = [check["title"] for check in checks if check["verdict"] == "skipped"]
         if skipped:
             shelf.notes.append(
-                f"{NAMES[kind]}: skipped on purpose, with a written reason: {listing(skipped)}."
+                f"{kind.title}: skipped on purpose, with a written reason: {listing(skipped)}."
             )
     return newest

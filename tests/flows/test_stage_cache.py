@@ -20,7 +20,7 @@ def runs(tmp_path):
             (tmp_path / "out").write_text((tmp_path / "in").read_text())
             return {"count": len(counted)}
 
-        wanted = stage_cache.fingerprint([tmp_path / "in"], {"settings": settings})
+        wanted = stage_cache.fingerprint({"in": tmp_path / "in"}, {"settings": settings})
         return stage_cache.run_once(tmp_path, "copy", wanted, [tmp_path / "out"], work)
 
     (tmp_path / "in").write_text("a")
@@ -67,20 +67,27 @@ def test_the_digest_of_a_folder_knows_names_and_contents(tmp_path):
     assert stage_cache.digest(tmp_path / "f") != first
 
 
-def test_a_file_that_settings_name_counts_by_its_content(tmp_path):
-    words = tmp_path / "words.txt"
-    words.write_text("modem")
-    settings = {
-        "terms": str(words),
-        "extra": [{"manifest": str(tmp_path / "gone.jsonl")}],
-        "noise_dir": "",
-        "order": 3,
-    }
-    assert stage_cache.named_in(settings) == [words]
-    before = stage_cache.fingerprint(stage_cache.named_in(settings), settings)
-    words.write_text("broadband")
-    assert stage_cache.fingerprint(stage_cache.named_in(settings), settings) != before
+def test_a_file_that_settings_name_counts_by_its_content_and_not_by_its_place(tmp_path):
+    def settings(folder: str) -> dict:
+        terms = tmp_path / folder / "words.txt"
+        return {
+            "terms": str(terms),
+            "gone": str(tmp_path / "gone.jsonl"),
+            "noise_dir": "",
+            "order": 3,
+        }
+
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "words.txt").write_text("modem")
+    before = stage_cache.without_places(settings("here"))
+    assert before["order"] == 3
+    assert before["gone"].endswith("gone.jsonl"), "what is not there is only a word"
+    assert stage_cache.without_places(settings("there")) == before
+    (tmp_path / "here" / "words.txt").write_text("broadband")
+    assert stage_cache.without_places(settings("here")) != before
 
 
-def test_words_that_happen_to_be_folders_are_no_files(tmp_path):
-    assert stage_cache.named_in({"mode": "data", "kind": "models", "empty": ""}) == []
+def test_words_that_happen_to_be_folders_are_no_files():
+    words = {"mode": "data", "kind": "models", "empty": ""}
+    assert stage_cache.without_places(words) == words

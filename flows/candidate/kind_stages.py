@@ -1,0 +1,59 @@
+"""What the module of a kind's stages has to offer, and how it is found."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from models.kinds import kind_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from data.progress import Progress
+    from evaluation.scorecard import Scorecard
+    from flows.runtime.context import RunContext
+    from models.registry.bundle import Bundle
+
+
+class KindStages(Protocol):
+    """The functions of a module such as `flows.stages.churn`. The first three are stages of their own."""
+
+    def train(self, context: RunContext, progress: Progress) -> dict[str, Any]:
+        """Trains a candidate as one MLflow run and writes its bundle."""
+
+    def training_line(self, summary: dict[str, Any]) -> str:
+        """What a person watching wants to see of a training's summary."""
+
+    def evaluate(self, context: RunContext, progress: Progress) -> dict[str, Any]:
+        """Scores candidate and reference on the same test set."""
+
+    def probe(self, context: RunContext, progress: Progress) -> dict[str, Any]:
+        """Tests the candidate's behaviour for the gate."""
+
+    def baseline(self, context: RunContext) -> dict[str, Any]:
+        """`model` and `path` of what a first candidate has to beat; `path` is None where nothing has to be loaded."""
+
+    def smoke_test(self, context: RunContext, bundle: Path) -> dict[str, Any]:
+        """Asks the bundle a sample before a release: ok, latency_s, answer, error (see `models.serving.smoke`)."""
+
+    def fallback(self, context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | None, str]:
+        """A candidate's bundle to use though the gate refused it, and what to tell people; None: there is none."""
+
+    def evaluate_champion(
+        self, context: RunContext, bundle: Bundle, name: str, progress: Progress
+    ) -> Scorecard:
+        """The scorecard of a registered version on today's test set."""
+
+    def restore_test_set(
+        self, context: RunContext, rows: pl.DataFrame, dataset: Path, out: Path
+    ) -> str:
+        """Writes the test set that `rows` and the checked-out `dataset` make to `out`; returns its hash."""
+
+
+def stages_of(kind: str) -> KindStages:
+    """The module of a kind's stages. Raises UnknownKindError for a name that is no kind."""
+    row = kind_of(kind)
+    return cast(KindStages, importlib.import_module(row.stages or f"flows.stages.{row.name}"))
