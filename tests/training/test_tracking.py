@@ -1,4 +1,4 @@
-"""Promises of the runs kept in MLflow, on a real SQLite store."""
+"""Runs in MLflow, on a real SQLite store."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def test_a_run_holds_parameters_metrics_data_and_how_it_ended(uri: str, tmp_path
         run.log_metrics({"loss": 1.0}, step=2)
         run.log_input(VERSION, "calls")
         run.log_artifact(card)
-    found = get_run(uri, run.run_id)
-    assert found["status"] == "FINISHED"
-    assert found["params"] == {"steps": "3", "augmentation.noise": "0.5"}
-    assert found["metrics"] == {"loss": 1.0}
-    assert found["tags"]["kind"] == "asr"
-    assert found["inputs"] == [
+    stored = get_run(uri, run.run_id)
+    assert stored["status"] == "FINISHED"
+    assert stored["params"] == {"steps": "3", "augmentation.noise": "0.5"}
+    assert stored["metrics"] == {"loss": 1.0}
+    assert stored["tags"]["kind"] == "asr"
+    assert stored["inputs"] == [
         {
             "name": "calls",
             "digest": VERSION["dvc_hash"],
@@ -48,7 +48,7 @@ def test_a_run_holds_parameters_metrics_data_and_how_it_ended(uri: str, tmp_path
             "source": {"dvc_hash": VERSION["dvc_hash"], "git_commit": "abc"},
         }
     ]
-    kept = (
+    copy = (
         Path(uri.removeprefix("sqlite:///")).parent
         / "mlartifacts"
         / "asr"
@@ -56,7 +56,7 @@ def test_a_run_holds_parameters_metrics_data_and_how_it_ended(uri: str, tmp_path
         / "artifacts"
         / "card.md"
     )
-    assert kept.read_text() == "a card"
+    assert copy.read_text() == "a card"
 
 
 def test_an_unfinished_run_is_taken_up_again_and_logs_no_step_twice(uri: str) -> None:
@@ -95,9 +95,9 @@ def test_a_finished_run_is_left_alone_unless_asked_for(uri: str) -> None:
 def test_an_error_ends_as_failed_and_the_next_attempt_goes_on(uri: str) -> None:
     with pytest.raises(RuntimeError), start_or_resume(uri, "asr", "broken") as run:
         raise RuntimeError("no more disk")
-    found = get_run(uri, run.run_id)
-    assert found["status"] == "FAILED"
-    assert found["tags"]["keepline.error"] == "RuntimeError: no more disk"
+    stored = get_run(uri, run.run_id)
+    assert stored["status"] == "FAILED"
+    assert stored["tags"]["keepline.error"] == "RuntimeError: no more disk"
     assert start_or_resume(uri, "asr", "broken").run_id == run.run_id
 
 
@@ -108,9 +108,12 @@ def test_changed_settings_are_not_mixed_into_an_old_run(uri: str) -> None:
 
 
 def test_runs_are_listed_newest_first_and_by_experiment(uri: str) -> None:
-    with start_or_resume(uri, "churn", "one") as one, start_or_resume(uri, "churn", "two") as two:
+    with (
+        start_or_resume(uri, "churn", "one") as first,
+        start_or_resume(uri, "churn", "two") as second,
+    ):
         pass
-    assert [run["run_id"] for run in list_runs(uri, "churn")] == [two.run_id, one.run_id]
+    assert [run["run_id"] for run in list_runs(uri, "churn")] == [second.run_id, first.run_id]
     assert len(list_runs(uri)) > 2
     assert list_runs(uri, "nothing") == []
 

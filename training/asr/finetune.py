@@ -33,7 +33,7 @@ from training.asr.manifest import (
 )
 from training.asr.speech import Augmentation
 from training.asr.vocabulary import replace_vocabulary, text_encoder
-from training.tracking import Run
+from training.run import MetricsLog
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def finetune(
     train_manifest: Path,
     valid_manifest: Path,
     work_dir: Path,
-    run: Run,
+    run: MetricsLog,
     progress: Progress = lambda done, total: None,
     devices: Devices | None = None,
 ) -> dict[str, Any]:

@@ -1,6 +1,11 @@
-"""Adapting with text: terms are read or refused, weights come from validation only, simulated voices speak."""
+"""Adaptation with text: terms are read or refused, weights are tuned on validation speech only."""
+
+from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,40 +27,37 @@ from training.asr.text_adaptation import (
 )
 
 
-class Ears:
-    """A network that hears what was put into its ears, whatever the audio; the audio's first sample says which."""
+class FakeNetwork:
+    """A network whose output is given; the first sample of the audio says which one."""
 
     labels = tuple(ALPHABET)
 
-    def __init__(self, *heard):
-        self.heard = heard
+    def __init__(self, *outputs: np.ndarray) -> None:
+        self.outputs = outputs
 
-    def log_probs(self, waves):
-        return [self.heard[round(float(wave[0]) * 100)] for wave in waves], 0.02
+    def log_probs(self, waves: list[np.ndarray]) -> tuple[list[np.ndarray], float]:
+        return [self.outputs[round(float(wave[0]) * 100)] for wave in waves], 0.02
 
 
 @pytest.fixture
-def listening(monkeypatch):
-    """Makes `adapt` listen with given ears instead of restoring a `.nemo`."""
+def use_network(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes `adapt` use a FakeNetwork with the given outputs instead of restoring a `.nemo`."""
 
-    def put(*heard):
-        def recognizer(_):
-            made = Recognizer.__new__(Recognizer)
-            made.network, made.labels, made.decoder, made.calibration = (
-                Ears(*heard),
-                Ears.labels,
-                None,
-                None,
-            )
-            return made
+    def use(*outputs: np.ndarray) -> None:
+        def recognizer(_: Any) -> Recognizer:
+            fake: Any = Recognizer.__new__(Recognizer)
+            fake.network, fake.labels = FakeNetwork(*outputs), FakeNetwork.labels
+            fake.decoder = fake.calibration = None
+            assert isinstance(fake, Recognizer)
+            return fake
 
         monkeypatch.setattr(text_adaptation, "restore", lambda path: path)
         monkeypatch.setattr(text_adaptation, "Recognizer", recognizer)
 
-    return put
+    return use
 
 
-def a_manifest(path, texts):
+def write_manifest(path: Path, texts: list[str]) -> Path:
     lines = []
     for number, text in enumerate(texts):
         wave = np.zeros(4000, np.float32)
@@ -73,23 +75,26 @@ ORDERS = [
 ]
 
 
-def test_what_validation_shows_to_be_better_is_left_beside_the_model(tmp_path, listening):
+def test_what_validation_shows_to_be_better_is_left_beside_the_model(
+    tmp_path: Path, use_network: Callable[..., None]
+) -> None:
     texts = ["a flat white", "an iced latte"]
-    listening(said("a flat wgite", texts[0]), said("an iced lagge", texts[1]))
+    use_network(said("a flat wgite", texts[0]), said("an iced lagge", texts[1]))
     params = TextAdaptation(decoding=Decoding(mode="beam", boosts=("Zuzana",)))
     seen = []
-    found = adapt(
+    figures = adapt(
         params,
         ORDERS,
         model=tmp_path / "model.nemo",
-        valid_manifest=a_manifest(tmp_path / "valid.jsonl", texts),
+        valid_manifest=write_manifest(tmp_path / "valid.jsonl", texts),
         folder=tmp_path,
         progress=lambda done, total: seen.append((done, total)),
     )
-    assert (found["mode"], found["wer_greedy"], found["wer_beam"]) == ("beam", 2 / 6, 0)
-    search = beside(tmp_path / "model.nemo", Ears.labels)
+    assert (figures["mode"], figures["wer_greedy"], figures["wer_beam"]) == ("beam", 2 / 6, 0)
+    search = beside(tmp_path / "model.nemo", FakeNetwork.labels)
+    assert search is not None
     assert search.settings.boosts == ("Zuzana",)
-    assert (search.settings.alpha, search.settings.beta) == (found["alpha"], found["beta"])
+    assert (search.settings.alpha, search.settings.beta) == (figures["alpha"], figures["beta"])
     assert search(said("a flat wgite", texts[0]), 0.02).text == texts[0]
     assert (
         "\tzuzana\t" in (tmp_path / "language.arpa").read_text()
@@ -99,35 +104,37 @@ def test_what_validation_shows_to_be_better_is_left_beside_the_model(tmp_path, l
     assert seen[-1][0] == seen[-1][1]
 
 
-def test_greedy_stays_where_text_does_not_help(tmp_path, listening):
-    listening(said("a cortado", sure=0.97))
-    valid = a_manifest(tmp_path / "valid.jsonl", ["a cortado"])
-    found = adapt(
+def test_greedy_stays_where_text_does_not_help(
+    tmp_path: Path, use_network: Callable[..., None]
+) -> None:
+    use_network(said("a cortado", sure=0.97))
+    valid = write_manifest(tmp_path / "valid.jsonl", ["a cortado"])
+    figures = adapt(
         TextAdaptation(decoding=Decoding(mode="beam")),
         ORDERS,
         model=tmp_path / "m.nemo",
         valid_manifest=valid,
         folder=tmp_path,
     )
-    assert (found["mode"], found["wer_greedy"]) == ("greedy", 0)
-    assert beside(tmp_path / "model.nemo", Ears.labels) is None
+    assert (figures["mode"], figures["wer_greedy"]) == ("greedy", 0)
+    assert beside(tmp_path / "model.nemo", FakeNetwork.labels) is None
 
 
-def test_without_tuning_the_given_weights_are_kept_and_no_speech_is_needed(tmp_path):
+def test_without_tuning_the_given_weights_are_kept_and_no_speech_is_needed(tmp_path: Path) -> None:
     params = TextAdaptation(decoding=Decoding(mode="beam", alpha=0.7, beta=1.1), tuning=False)
-    found = adapt(
+    figures = adapt(
         params,
         ORDERS,
         model=tmp_path / "no.nemo",
         valid_manifest=tmp_path / "no.jsonl",
         folder=tmp_path,
     )
-    assert (found["alpha"], found["beta"], found["wer_beam"]) == (0.7, 1.1, None)
+    assert (figures["alpha"], figures["beta"], figures["wer_beam"]) == (0.7, 1.1, None)
     assert set(decoding.FILES) <= {path.name for path in tmp_path.iterdir()}
 
 
-def test_tuning_needs_speech_and_says_so(tmp_path, listening):
-    listening()
+def test_tuning_needs_speech_and_says_so(tmp_path: Path, use_network: Callable[..., None]) -> None:
+    use_network()
     (tmp_path / "valid.jsonl").write_text("\n")
     with pytest.raises(
         ValueError, match=r"valid\.jsonl: no utterance to use .* set adaptation\.tuning to false"
@@ -141,15 +148,17 @@ def test_tuning_needs_speech_and_says_so(tmp_path, listening):
         )
 
 
-def test_more_speech_than_asked_for_is_thinned_not_cut_off(tmp_path):
-    manifest = a_manifest(tmp_path / "valid.jsonl", [f"text {n}" for n in "abcdefgh"])
+def test_more_speech_than_asked_for_is_thinned_not_cut_off(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "valid.jsonl", [f"text {n}" for n in "abcdefgh"])
     waves, texts = text_adaptation.sample_manifest(manifest, 0.25 * 4)
     assert texts == ["text a", "text c", "text e", "text g"]
     assert len(waves) == 4
 
 
-def test_rows_that_cannot_be_heard_are_left_out_and_a_cut_of_a_longer_file_is_heard(tmp_path):
-    manifest = a_manifest(tmp_path / "valid.jsonl", ["text a", "text b", "text c"])
+def test_rows_that_cannot_be_heard_are_left_out_and_a_cut_of_a_longer_file_is_heard(
+    tmp_path: Path,
+) -> None:
+    manifest = write_manifest(tmp_path / "valid.jsonl", ["text a", "text b", "text c"])
     (tmp_path / "1.wav").write_bytes(b"RIFF")
     soundfile.write(
         tmp_path / "call.wav", np.concatenate([np.zeros(8000), np.full(8000, 0.5)]), 16000
@@ -171,21 +180,23 @@ def test_rows_that_cannot_be_heard_are_left_out_and_a_cut_of_a_longer_file_is_he
         text_adaptation.sample_manifest(manifest, 60.0)
 
 
-def test_capitals_are_no_errors(tmp_path, listening, monkeypatch):
-    monkeypatch.setattr(Ears, "labels", tuple(ALPHABET.upper()))
-    listening(said("a flat white"))
-    valid = a_manifest(tmp_path / "valid.jsonl", ["A flat white."])
-    found = adapt(
+def test_capitals_are_no_errors(
+    tmp_path: Path, use_network: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeNetwork, "labels", tuple(ALPHABET.upper()))
+    use_network(said("a flat white"))
+    valid = write_manifest(tmp_path / "valid.jsonl", ["A flat white."])
+    figures = adapt(
         TextAdaptation(decoding=Decoding(mode="beam")),
         ORDERS,
         model=tmp_path / "m.nemo",
         valid_manifest=valid,
         folder=tmp_path,
     )
-    assert (found["mode"], found["wer_greedy"]) == ("greedy", 0)
+    assert (figures["mode"], figures["wer_greedy"]) == ("greedy", 0)
 
 
-def test_terms_are_read_with_their_weights(tmp_path):
+def test_terms_are_read_with_their_weights(tmp_path: Path) -> None:
     path = tmp_path / "terms.txt"
     path.write_text("# our products\nFlat White\t5\nZuzana Kowalska\n\nCan I get it to go?\n")
     assert read_terms(path) == [
@@ -203,13 +214,13 @@ def test_terms_are_read_with_their_weights(tmp_path):
         (b"\xff\xfe\x00", r"terms\.txt: cannot be read"),
     ],
 )
-def test_a_bad_term_is_named_by_its_line(tmp_path, content, words):
+def test_a_bad_term_is_named_by_its_line(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "terms.txt").write_bytes(content)
     with pytest.raises(TermsError, match=words):
         read_terms(tmp_path / "terms.txt")
 
 
-def test_simulated_voices_speak_every_text_before_one_again(tmp_path):
+def test_simulated_voices_speak_every_text_before_one_again(tmp_path: Path) -> None:
     texts = ["a flat white please", "42 lattes!", "no sugar"]
     path = synthesize_manifest(
         texts, tmp_path / "spoken.jsonl", count=7, seed=1, telephone_share=0.5
@@ -235,16 +246,13 @@ def test_simulated_voices_speak_every_text_before_one_again(tmp_path):
     assert 1 <= dull < 7
 
 
-def contents(folder):
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
 
 
-def test_speaking_again_speaks_the_same_and_only_what_is_missing(tmp_path):
+def test_speaking_again_speaks_the_same_and_only_what_is_missing(tmp_path: Path) -> None:
     path = synthesize_manifest(["one", "two"], tmp_path / "spoken.jsonl", count=4, seed=2)
-    before, lines = (
-        {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in (tmp_path / "spoken").iterdir()},
-        path.read_text(),
-    )
+    before, lines = contents(tmp_path / "spoken"), path.read_text()
     lost, torn = list(before)[:2]
     (tmp_path / "spoken" / lost).unlink()
     (tmp_path / "spoken" / torn).write_bytes(before[torn][0][:100])  # as a power cut leaves it
@@ -258,6 +266,6 @@ def test_speaking_again_speaks_the_same_and_only_what_is_missing(tmp_path):
     assert path.read_text() == lines
 
 
-def test_there_must_be_something_to_speak(tmp_path):
+def test_there_must_be_something_to_speak(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no text with a word to speak"):
         synthesize_manifest(["..."], tmp_path / "spoken.jsonl", count=3, seed=0)

@@ -1,4 +1,4 @@
-"""Promises of the base that ships: one call from folders of speech and dialogue to a `.nemo` with its card."""
+"""Training the base: one call from folders of speech and dialogue to a `.nemo` with its card."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(sets: Path) -> tuple[Path, dict[str, Any]]:
-    """A base that nothing interrupted, and what was said of it."""
+    """The folder of a base that nothing interrupted, and its summary."""
     out = sets / "out"
     return out, train_base(
         TINY,
@@ -114,15 +114,20 @@ def test_a_stopped_training_goes_on_and_ends_with_the_very_weights(
         if done == at:
             raise KeyboardInterrupt
 
-    given = (TINY, sets / "speech", sets / "dialogue", tmp_path / "work", tmp_path / "out")
+    arguments: dict[str, Any] = {
+        "speech_dir": sets / "speech",
+        "dialogue_dir": sets / "dialogue",
+        "work_dir": tmp_path / "work",
+        "out": tmp_path / "out",
+    }
     with pytest.raises(KeyboardInterrupt):
-        train_base(*given, stop)
-    summary = train_base(*given)
+        train_base(TINY, **arguments, progress=stop)
+    summary = train_base(TINY, **arguments)
     assert (summary["resumed_from"], summary["step"]) == (from_step, 8)
-    one, other = (
+    unbroken, resumed = (
         restore(out / "keepline-base.nemo").state_dict() for out in (made[0], tmp_path / "out")
     )
-    assert all((value == other[name]).all() for name, value in one.items())
+    assert all((value == resumed[name]).all() for name, value in unbroken.items())
 
 
 def test_a_device_that_is_not_there_is_refused_before_anything_is_made(tmp_path: Path) -> None:
