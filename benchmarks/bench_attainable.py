@@ -1,8 +1,8 @@
-"""P9: the share of the attainable Brier skill that churn training reaches on simulated centres of growing size.
+"""P9: the share of the attainable Brier skill that churn training reaches on simulated centres.
 
-Each centre is simulated without audio, labelled from its texts, and learned from as the street does; the truth is read
-only to judge. `true_labels` learns from the simulator's own labels of each contact instead: what labelling costs.
-`--customers 3000 10000 --seeds 1`
+Each centre is simulated without audio, labelled from its texts, and trained on as the pipeline
+does; the truth is read only to evaluate. `true_labels` trains on the simulator's own labels of each
+contact instead, which shows what labelling costs. `--customers 3000 10000 --seeds 1`
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from training.run import UnrecordedRun
 
 
 def true_labels(contacts: pl.DataFrame) -> pl.DataFrame:
-    """LABELS of what each contact really was."""
+    """Returns the simulator's own labels of each contact, as LABELS."""
     parts = [
         contacts.select(
             "contact_id",

@@ -1,6 +1,7 @@
-"""What telephone effects cost a training step: milliseconds for one batch, each effect alone and a usual mixture.
+"""Cost of telephone effects in a training step: milliseconds a batch, each alone and as a mixture.
 
-`python benchmarks/bench_augmentation.py` prints JSON. A batch is 60 s of noise-like speech in 20 rows; one thread.
+`python benchmarks/bench_augmentation.py` prints JSON. A batch is 60 s of noise-like speech in 20
+rows; one thread.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MIXTURE = {
 
 
 def milliseconds(settings: Augmentation, repeats: int = 7) -> float:
-    """Median over `repeats` batches."""
+    """Returns the median over `repeats` batches."""
     rng = np.random.default_rng(0)
     waves = [0.1 * rng.standard_normal(3 * SAMPLE_RATE_HZ).astype(np.float32) for _ in range(20)]
     batch, lengths = collate(waves)

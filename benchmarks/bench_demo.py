@@ -1,4 +1,4 @@
-"""P8: how long the demo takes, what it finds, and what a second one costs."""
+"""P8: time of the demo and of a second one, with its results."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""P7: seconds and memory of point-in-time features as contacts grow, from tables on disk to a table on disk.
+"""P7: seconds and memory of point-in-time features by the number of contacts, from disk to disk.
 
-`--contacts 10000 100000 1000000`, five contacts a customer, one contact in five with a label of each kind, one as-of
-date (`--dates 10` for as many months as training uses). Wall and CPU seconds and the peak of resident memory are those
-of a process that does nothing else; `of_which_idle_mb` is what it holds before it begins.
+`--contacts 10000 100000 1000000`, five contacts a customer, one contact in five with each label,
+one as-of date (`--dates 10` for as many months as training uses). Wall and CPU seconds and the peak
+of resident memory are those of a process that does nothing else; `of_which_idle_mb` is its memory
+before it begins.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ AS_OF = date(2026, 6, 1)
 
 
 def make_tables(contacts: int, seed: int = 0) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
-    """Tables and labels of `contacts` contacts within the last two years."""
+    """Returns tables and labels of `contacts` contacts within the last two years."""
     rng = np.random.default_rng(seed)
     customers, end = max(1, contacts // 5), datetime(2026, 6, 1, tzinfo=UTC)
     ids = pl.Series(range(contacts)).cast(pl.String)
@@ -78,25 +79,28 @@ def make_tables(contacts: int, seed: int = 0) -> tuple[dict[str, pl.DataFrame], 
         )
         for name, table in tables.items()
     }
-    labelled = ids.filter(pl.Series(rng.random(contacts) < 0.2))
-    labels = pl.concat(
+    return tables, make_labels(ids.filter(pl.Series(rng.random(contacts) < 0.2)), rng)
+
+
+def make_labels(ids: pl.Series, rng: np.random.Generator) -> pl.DataFrame:
+    """Returns a random value of each label for the contacts."""
+    return pl.concat(
         pl.DataFrame(
             {
-                "contact_id": labelled,
+                "contact_id": ids,
                 "label": label,
-                "value": rng.choice(values, len(labelled)),
-                "probability": rng.uniform(0.5, 1, len(labelled)),
+                "value": rng.choice(values, len(ids)),
+                "probability": rng.uniform(0.5, 1, len(ids)),
                 "origin": "label_model",
             },
             schema=LABELS,
         )
         for label, values in SCHEME.items()
     )
-    return tables, labels
 
 
 def measure(folder: Path, dates: int) -> dict[str, Any]:
-    """Features of the tables in `folder`, written beside them."""
+    """Measures computing the features of the tables in `folder`; writes them there."""
     tables = scan_tables(folder)
     months = [AS_OF.year * 12 + AS_OF.month - 1 - n for n in reversed(range(dates))]
     as_of = [date(month // 12, month % 12 + 1, 1) for month in months]
@@ -119,7 +123,7 @@ def measure(folder: Path, dates: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Prints a measurement a size, each in a process of its own, and the growth from the first to the last."""
+    """Prints a measurement of each size, each in a new process, and the growth over all sizes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--contacts", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--dates", type=int, default=1)

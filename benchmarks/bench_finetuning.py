@@ -1,8 +1,8 @@
-"""A1/A3: what fine-tuning's choices are worth: batches by sorting or by Lhotse, and which averaged weights help.
+"""A1/A3: choices in fine-tuning: batches by sorting or by Lhotse, last or averaged weights.
 
-The part `batches` needs no NeMo and a minute or two. The part `weights` fine-tunes the base that ships on barista
-orders for `--steps` and scores the last weights, on voices that no training of ours hears, beside averages of the same
-way there; it needs real data.
+The part `batches` needs no NeMo and a minute or two. The part `weights` fine-tunes the base that
+ships on barista orders for `--steps` and scores the last weights and averages of earlier ones on
+held-out speakers; it needs real data.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ AVERAGES = {
 
 
 def measure_batching(utterances: int, buckets: int) -> dict[str, Any]:
-    """One pass over `utterances` of log-normal length, 60 s a batch."""
+    """Measures one epoch over `utterances` of log-normal length, 60 s a batch."""
     from training.asr.batches import batch_sampler
 
     rng = np.random.default_rng(0)
     frames = (np.clip(rng.lognormal(1.2, 0.6, utterances), 0.3, 20) * 16000).astype(np.int64)
     at = batch_sampler(frames, 60.0, seed=3, buckets=buckets)
     started, cpu = time.monotonic(), time.process_time()
-    first_s = seen = steps = 0
-    padded = 0
+    first_s = 0.0
+    seen = steps = padded = 0
     while seen < utterances:
         batch = at(steps)
         first_s = first_s or time.monotonic() - started
@@ -60,7 +60,7 @@ def measure_batching(utterances: int, buckets: int) -> dict[str, Any]:
 
 
 def measure_reading(utterances: int) -> dict[str, Any]:
-    """A manifest of `utterances` whose audio stays in its files."""
+    """Measures reading a manifest of `utterances` whose audio stays in its files."""
     import soundfile
 
     from training.asr.manifest import Limits, ManifestReport, read_manifest
@@ -93,7 +93,7 @@ def measure_reading(utterances: int) -> dict[str, Any]:
 
 
 def in_new_process(call: str) -> dict[str, Any]:
-    """What `call` returns in a process of its own, so that its memory is its own."""
+    """Returns what `call` returns, in a new process, so that its peak memory is its own."""
     import subprocess
 
     code = f"import json, bench_finetuning as b; print(json.dumps(b.{call}))"
@@ -102,13 +102,32 @@ def in_new_process(call: str) -> dict[str, Any]:
     )
     if process.returncode:
         raise RuntimeError(process.stderr[-1000:])
-    return json.loads(process.stdout.splitlines()[-1])
+    result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    return result
 
 
-def measure_averages(data_folder: Path, base: Path, steps: int, seconds: float) -> dict[str, Any]:
-    """Fine-tunes on barista orders once; the last weights and each average of the way there are scored alike."""
-    from models.asr.recognizer import Recognizer
+def write_manifests(data_folder: Path, folder: Path) -> None:
+    """Writes train.jsonl and valid.jsonl of barista orders; valid has the held-out speakers."""
     from training.asr.base_speech import held_out_speakers
+
+    barista = data_folder / "speech" / "barista"
+    rows = [json.loads(line) for line in (barista / "manifest.jsonl").read_text().splitlines()]
+    speakers = {row["speaker"] for row in rows}
+    held_out = held_out_speakers("barista", speakers)
+    for side, chosen in (("valid", held_out), ("train", speakers - held_out)):
+        lines = [
+            json.dumps({**row, "audio_filepath": str(barista / row["audio_filepath"])})
+            for row in rows
+            if row["speaker"] in chosen
+        ]
+        write_text(folder / f"{side}.jsonl", "\n".join(lines) + "\n")
+
+
+def measure_averages(
+    data_folder: Path, base: Path, *, steps: int, seconds: float
+) -> dict[str, Any]:
+    """Fine-tunes on barista orders once and returns the WER of the last weights and of averages."""
+    from models.asr.recognizer import Recognizer
     from training.asr.finetune import (
         AsrTraining,
         loop_config,
@@ -120,13 +139,6 @@ def measure_averages(data_folder: Path, base: Path, steps: int, seconds: float) 
     from training.asr.manifest import Limits, ManifestReport, read_manifest
     from training.asr.speech import Augmentation
 
-    rows = [
-        json.loads(line)
-        for line in (data_folder / "speech/barista/manifest.jsonl").read_text().splitlines()
-    ]
-    voices = {row["speaker"] for row in rows}
-    held_out = held_out_speakers("barista", voices)
-    sides = {"valid": held_out, "train": voices - held_out}
     params = AsrTraining(
         steps=steps,
         batch_duration_s=seconds,
@@ -141,26 +153,14 @@ def measure_averages(data_folder: Path, base: Path, steps: int, seconds: float) 
     )
     states: dict[str, dict[str, Any]] = {name: {"average": {}, "averaged": 0} for name in AVERAGES}
     started = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        for side, speakers in sides.items():
-            lines = [
-                json.dumps(
-                    {
-                        **row,
-                        "audio_filepath": str(
-                            data_folder / "speech/barista" / row["audio_filepath"]
-                        ),
-                    }
-                )
-                for row in rows
-                if row["speaker"] in speakers
-            ]
-            write_text(Path(folder) / f"{side}.jsonl", "\n".join(lines) + "\n")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_manifests(data_folder, folder)
         model, speech, reports, pools = prepare_training(
-            params, base, Path(folder) / "train.jsonl", work_dir=Path(folder)
+            params, base, folder / "train.jsonl", work_dir=folder
         )
         valid = read_manifest(
-            Path(folder) / "valid.jsonl",
+            folder / "valid.jsonl",
             lambda text: ([], ""),
             step_s=0.0,
             limits=Limits(0.2, 20.0, 0.0, 20.0),
@@ -168,9 +168,9 @@ def measure_averages(data_folder: Path, base: Path, steps: int, seconds: float) 
             for_training=False,
         ).corpus
 
-        def average_weights(process: int, total: int) -> None:
+        def average_weights(done: int, total: int) -> None:
             for name, (share, decay) in AVERAGES.items():
-                if process > total - int(total * share):
+                if done > total - int(total * share):
                     update_average(model, states[name], decay)
 
         summary = fit(
@@ -179,7 +179,7 @@ def measure_averages(data_folder: Path, base: Path, steps: int, seconds: float) 
             speech.tokens,
             batch_at=training_batches(params, speech, pools),
             config=loop_config(params),
-            folder=Path(folder),
+            folder=folder,
             measure=lambda model: wer(Recognizer(model), valid),
             progress=average_weights,
         )
@@ -199,6 +199,7 @@ def measure_averages(data_folder: Path, base: Path, steps: int, seconds: float) 
 
 
 def main() -> None:
+    """Prints the results as JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -210,17 +211,19 @@ def main() -> None:
     arguments = parser.parse_args()
     results: dict[str, Any] = {}
     if "batches" in arguments.part:
-        # Lhotse lays out a Python object an utterance: a million would take minutes a pass and tell nothing new.
+        # Lhotse makes a Python object an utterance: a million would take minutes an epoch.
         calls = [
-            f"batching({n}, {by})"
+            f"measure_batching({n}, {by})"
             for n in arguments.utterances
             for by in ((0, 30) if n <= 100_000 else (0,))
         ]
-        results["batches"] = [in_new_process(call) for call in (*calls, "reading(200_000)")]
+        results["batches"] = [in_new_process(call) for call in (*calls, "measure_reading(200_000)")]
     if "weights" in arguments.part:
         data_folder = real_data_folder()
         results["weights"] = (
-            measure_averages(data_folder, arguments.base, arguments.steps, arguments.seconds)
+            measure_averages(
+                data_folder, arguments.base, steps=arguments.steps, seconds=arguments.seconds
+            )
             if (data_folder / "speech").is_dir()
             else {"skipped": f"no speech in {data_folder}; set KEEPLINE_REAL_DATA"}
         )

@@ -1,12 +1,13 @@
 """P2: speed from file to words with times on two-channel G.711 calls, and memory of a long call.
 
-    python benchmarks/bench_hearing_speed.py [MODEL.nemo] [--calls 24] [--minutes 60] [--quiet 120] [--jobs N]
+    python benchmarks/bench_hearing_speed.py [MODEL.nemo] [--calls 24] [--minutes 60]
+        [--quiet 120] [--jobs N]
 
 Calls are the real ones that make_export.py stitches (KEEPLINE_REAL_DATA), else simulated ones.
 Beside `keepline transcribe` the same calls go through one process with NeMo and torch, with the
 ONNX export, and with an int8 copy of it, each with its word errors against the transcripts. Memory
-is that of one process on a call of at least --minutes without a pause, and on one of --quiet minutes
-that is mostly hold: only the first two minutes are speech.
+is that of one process on a call of at least --minutes without a pause, and on one of --quiet
+minutes that is mostly hold: only the first two minutes are speech.
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ from models.asr.load import load
 recognizer = load(sys.argv[1], Path(sys.argv[2]))
 began = time.monotonic()
 turns = recognizer.transcribe_file(Path(sys.argv[3]), {0: "customer", 1: "agent"})
-print(time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, len(turns))
+peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(time.monotonic() - began, peak_mb, len(turns))
 """
 
 

@@ -1,4 +1,4 @@
-"""S1: 20 promoters at once in 50 rounds, real processes: one winner a round, and the ledger equals the alias."""
+"""S1: 20 processes promote at once in 50 rounds: one wins each, and the ledger equals the alias."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from models.registry.registry import PromotionRefusedError, Registry
@@ -17,8 +18,8 @@ from tests.registry_helpers import Shop, a_decision
 PROMOTERS, ROUNDS = (int(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else (20, 50)
 
 
-def promote_orders(uri: str, folder: Path, orders, answers) -> None:
-    """Promotes what it is told to, at the moment all do."""
+def promote_orders(uri: str, folder: Path, *, orders: Any, answers: Any) -> None:
+    """Promotes each version in `orders` and puts it, or None if refused, in `answers`."""
     registry = Registry(uri, folder, lease_s=600)
     while (order := orders.get()) is not None:
         version, sha, champion, reference = order
@@ -45,7 +46,9 @@ if __name__ == "__main__":
         orders, answers = [context.Queue() for _ in versions], context.Queue()
         promoters = [
             context.Process(
-                target=promote_orders, args=(shop.uri, Path(folder) / "registry", queue, answers)
+                target=promote_orders,
+                args=(shop.uri, Path(folder) / "registry"),
+                kwargs={"orders": queue, "answers": answers},
             )
             for queue in orders
         ]

@@ -1,9 +1,10 @@
-"""The contact reader against TF-IDF with logistic regression: intents of banking77 and clinc150, a simulated centre.
+"""The contact reader against TF-IDF with logistic regression, on intents and a simulated centre.
 
-Intents are learned from the published train side, a tenth of it kept for stopping and calibration, and examined on the
-published test side. With `--store` (a store that has been through `keepline run`) both also read the held-out contacts
-of its simulated centre, learning from the rules' beliefs, and are held against the truth: as people wrote, and as
-recognisers heard the calls of the ASR test. `--real DIR --store DIR --sets banking77 clinc150`
+Intents (banking77, clinc150) are learnt from the published train side, a tenth of it kept for
+stopping and calibration, and tested on the published test side. With `--store` (of a finished
+`keepline run`) both also read the held-out contacts of its simulated centre, trained on the rules'
+beliefs and compared with the truth: as people wrote, and as recognisers transcribed the calls of
+the ASR test set. `--real DIR --store DIR --sets banking77 clinc150`
 """
 
 from __future__ import annotations
@@ -23,26 +24,25 @@ import polars as pl
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data.labelling import SCHEME
-from evaluation.metrics.bootstrap import paired_difference, ratio_of_sums
+from evaluation.metrics.bootstrap import Interval, paired_difference, ratio_of_sums
 from training.reader.train import LabelledContacts, ReaderTraining, labelled_contacts, train
+from training.run import UnrecordedRun
 
 # Set beforehand for short texts of many intents; nothing was tried on a test side.
 INTENTS = ReaderTraining(bits=16, width=96, epochs=15, batch_size=64, misheard_share=0.0)
+Parts = dict[str, LabelledContacts]  # by split
+Labels = dict[str, tuple[str, ...]]  # label → its values
+Probabilities = dict[str, np.ndarray]  # label → [contacts, values]
 SIDES = {"banking77": ("train", "test"), "clinc150": ("train", "test")}
-
-
-class UnrecordedRun:
-    """A run that nobody reads."""
-
-    run_id = "none"
-
-    def log_metrics(self, metrics: dict[str, float], step: int) -> None: ...
 
 
 def read_intents(
     folder: Path, name: str, seed: int
 ) -> tuple[dict[str, LabelledContacts], tuple[str, ...]]:
-    """The texts of a set as one-turn contacts: train, valid (a tenth of the published train) and test."""
+    """Returns (train, valid and test, intents) of a set, its texts as contacts of one turn.
+
+    Valid is a tenth of the published train side.
+    """
     with gzip.open(folder / "dialogue" / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     values = tuple(sorted({row["intent"] for row in rows if row["split"] == SIDES[name][0]}))
@@ -75,19 +75,17 @@ def read_intents(
 
 
 def predict_with_reader(
-    parts: dict[str, LabelledContacts],
-    labels: dict[str, tuple[str, ...]],
-    params: ReaderTraining,
-    test_sets: list[LabelledContacts],
-) -> tuple[list[dict[str, np.ndarray]], dict[str, float]]:
+    parts: Parts, labels: Labels, test_sets: list[LabelledContacts], *, params: ReaderTraining
+) -> tuple[list[Probabilities], dict[str, float]]:
+    """Trains the reader and returns its probabilities on each test set, and what it costs."""
     from models.reader.model import Reader
 
     with tempfile.TemporaryDirectory() as folder:
         began = time.process_time()
-        result = train(params, labels, parts, work_dir=Path(folder), run=UnrecordedRun())
+        summary = train(params, labels, parts, work_dir=Path(folder), run=UnrecordedRun())
         fit_s = time.process_time() - began
-        reader = Reader.load(Path(result["model"]))
-        size = sum(path.stat().st_size for path in Path(result["model"]).iterdir())
+        reader = Reader.load(Path(summary["model"]))
+        size = sum(path.stat().st_size for path in Path(summary["model"]).iterdir())
     began = time.process_time()
     predictions = [reader.probabilities(part.contacts, part.turns)[0] for part in test_sets]
     n_contacts = sum(map(len, test_sets))
@@ -99,11 +97,13 @@ def predict_with_reader(
 
 
 def predict_with_tfidf(
-    parts: dict[str, LabelledContacts],
-    labels: dict[str, tuple[str, ...]],
-    test_sets: list[LabelledContacts],
-) -> tuple[list[dict[str, np.ndarray]], dict[str, float]]:
-    """Word 1-2-grams and letter 2-5-grams, logistic regression a label; on train and valid, as it needs no stop."""
+    parts: Parts, labels: Labels, test_sets: list[LabelledContacts]
+) -> tuple[list[Probabilities], dict[str, float]]:
+    """Trains TF-IDF with logistic regression and returns what `predict_with_reader` does.
+
+    Word 1-2-grams and letter 2-5-grams, one regression a label; on train and valid, as it needs no
+    early stopping.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_union
@@ -121,12 +121,9 @@ def predict_with_tfidf(
     )
     learnt = [parts["train"], parts["valid"]]
     inputs = union.fit_transform([text for part in learnt for text in words(part)])
-    outputs, at, predictions, numbers = (
-        [union.transform(words(part)) for part in test_sets],
-        0,
-        [{} for _ in test_sets],
-        0,
-    )
+    outputs = [union.transform(words(part)) for part in test_sets]
+    predictions: list[Probabilities] = [{} for _ in test_sets]
+    at = numbers = 0
     for number, (name, values) in enumerate(labels.items()):
         targets = np.concatenate([part.targets[:, at : at + len(values)] for part in learnt])
         rows = np.flatnonzero(np.concatenate([part.mask[:, number] for part in learnt]) > 0)
@@ -144,55 +141,54 @@ def predict_with_tfidf(
     }
 
 
-def accuracy(chances: np.ndarray, targets_of: np.ndarray, clusters: np.ndarray) -> list[float]:
-    result = ratio_of_sums(
-        (chances.argmax(axis=1) == targets_of).astype(float), np.ones(len(targets_of)), clusters, 0
-    )
-    return [
-        round(float(value), 4) for value in (result.value, result.low or 0.0, result.high or 0.0)
-    ]
+def accuracy(probabilities: np.ndarray, targets: np.ndarray, clusters: np.ndarray) -> list[float]:
+    """Returns the accuracy and the ends of its 95 % interval."""
+    correct = (probabilities.argmax(axis=1) == targets).astype(float)
+    return _ends(ratio_of_sums(correct, np.ones(len(targets)), clusters, 0))
 
 
 def accuracy_gain(
-    first: np.ndarray, second: np.ndarray, targets_of: np.ndarray, clusters: np.ndarray
+    first: np.ndarray, second: np.ndarray, targets: np.ndarray, *, clusters: np.ndarray
 ) -> list[float]:
-    ones = np.ones(len(targets_of))
+    """Returns the accuracy of `first` less that of `second` and the ends of its 95 % interval."""
+    ones = np.ones(len(targets))
     sides = [
-        ((chances.argmax(axis=1) == targets_of).astype(float), ones) for chances in (first, second)
+        ((probabilities.argmax(axis=1) == targets).astype(float), ones)
+        for probabilities in (first, second)
     ]
-    result = paired_difference(sides[0], sides[1], clusters, 0)
-    return [
-        round(float(value), 4) for value in (result.value, result.low or 0.0, result.high or 0.0)
-    ]
+    return _ends(paired_difference(sides[0], sides[1], clusters, 0))
+
+
+def _ends(interval: Interval) -> list[float]:
+    values = (interval.value, interval.low or 0.0, interval.high or 0.0)
+    return [round(float(value), 4) for value in values]
 
 
 def measure_intents(folder: Path, name: str, seed: int) -> dict[str, Any]:
+    """Returns the accuracy of both on the published test side of an intent set."""
     parts, values = read_intents(folder, name, seed)
     test = parts["test"]
     has_target = test.targets.sum(axis=1) > 0
-    targets_of, each = (
-        test.targets.argmax(axis=1)[has_target],
-        np.arange(int(has_target.sum())).astype(str),
-    )
+    targets = test.targets.argmax(axis=1)[has_target]
+    clusters = np.arange(int(has_target.sum())).astype(str)
     labels = {"intent": values}
-    (ours,), cost = predict_with_reader(parts, labels, INTENTS, [test])
-    (tfidf,), tfidf_cost = predict_with_tfidf(parts, labels, [test])
-    a, b = ours["intent"][has_target], tfidf["intent"][has_target]
+    (by_reader,), reader_cost = predict_with_reader(parts, labels, [test], params=INTENTS)
+    (by_tfidf,), tfidf_cost = predict_with_tfidf(parts, labels, [test])
+    reader, tfidf = by_reader["intent"][has_target], by_tfidf["intent"][has_target]
     return {
         "set": name,
         "intents": len(values),
         "texts": {side: len(part) for side, part in parts.items()},
-        "reader": {"accuracy": accuracy(a, targets_of, each), **cost},
-        "tfidf_logistic": {"accuracy": accuracy(b, targets_of, each), **tfidf_cost},
-        "reader_minus_tfidf": accuracy_gain(a, b, targets_of, each),
+        "reader": {"accuracy": accuracy(reader, targets, clusters), **reader_cost},
+        "tfidf_logistic": {"accuracy": accuracy(tfidf, targets, clusters), **tfidf_cost},
+        "reader_minus_tfidf": accuracy_gain(reader, tfidf, targets, clusters=clusters),
     }
 
 
-def measure_store(store: Path) -> list[dict[str, Any]]:
-    """Accuracy against the simulator's truth, label by label, of rules, reader, TF-IDF and rules with reader."""
+def read_store(store: Path) -> tuple[Parts, dict[str, LabelledContacts], pl.DataFrame]:
+    """Returns (train, valid and test; test sets by title; true labels) of a simulated centre."""
     from data.files import read_tables
     from data.labelling import label
-    from data.labelling.complete import ReadingParams
     from data.splits import customer_splits
     from evaluation.asr.labels_on_text import heard_turns
     from evaluation.reader.scorecard import truth_labels
@@ -212,59 +208,70 @@ def measure_store(store: Path) -> list[dict[str, Any]]:
         side: labelled_contacts(contacts.filter(split=side), turns, beliefs, labels=SCHEME)
         for side in ("train", "valid", "test")
     }
-    test_sets = {"people's words": (parts["test"], beliefs)}
+    test_sets = {"people's words": parts["test"]}
     for role in ("candidate", "reference"):
-        spoken = heard_turns(load(store / f"scorecards/asr/{role}.json"), tables["turns"], "hyp")
+        card = load(store / f"scorecards/asr/{role}.json")
+        spoken = heard_turns(card, tables["turns"], "hyp")
         mixed = pl.concat(
             [
                 turns.join(spoken, on="contact_id", how="anti"),
                 spoken.with_columns(origin=pl.lit("asr")),
             ]
         )
-        result = label(tables["contacts"], mixed).beliefs
-        test_sets[f"heard by the {role}"] = (
-            labelled_contacts(contacts.filter(split="test"), spoken, result, labels=SCHEME),
-            result,
+        beliefs = label(tables["contacts"], mixed).beliefs
+        test_sets[f"heard by the {role}"] = labelled_contacts(
+            contacts.filter(split="test"), spoken, beliefs, labels=SCHEME
         )
-    arguments = [test_set for test_set, _ in test_sets.values()]
-    ours, cost = predict_with_reader(parts, SCHEME, ReaderTraining(), arguments)
-    tfidf, tfidf_cost = predict_with_tfidf(parts, SCHEME, arguments)
-    results: list[dict[str, Any]] = [{"reader": cost, "tfidf_logistic": tfidf_cost}]
-    for number, (title, (test_set, _)) in enumerate(test_sets.items()):
-        rows, at = {}, 0
-        for place, (name, values) in enumerate(SCHEME.items()):
-            rules = test_set.targets[:, at : at + len(values)].astype(float)
-            at += len(values)
-            true = test_set.contacts.select("contact_id").join(
-                truth.filter(label=name), on="contact_id", how="left", maintain_order="left"
-            )
-            has_target = (test_set.mask[:, place] > 0) & true["value"].is_not_null().to_numpy()
-            targets_of = np.array(
-                [values.index(value) if value in values else 0 for value in true["value"]]
-            )[has_target]
-            customers = test_set.contacts["customer_id"].to_numpy()[has_target]
-            side_rows, tfidf_chances, rules = (
-                ours[number][name][has_target],
-                tfidf[number][name][has_target],
-                rules[has_target],
-            )
-            together = np.sqrt(np.maximum(rules, 1e-4) * np.maximum(side_rows, 1e-4))
-            rows[name] = {
-                "contacts": int(has_target.sum()),
-                "rules": accuracy(rules, targets_of, customers),
-                "reader": accuracy(side_rows, targets_of, customers),
-                "tfidf_logistic": accuracy(tfidf_chances, targets_of, customers),
-                "rules_and_reader": accuracy(together, targets_of, customers),
-                "reader_minus_tfidf": accuracy_gain(
-                    side_rows, tfidf_chances, targets_of, customers
-                ),
-                "rules_and_reader_minus_rules": accuracy_gain(
-                    together, rules, targets_of, customers
-                ),
-                "used_together": name in ReadingParams().together,
-            }
-        results.append({"text": title, "labels": rows})
+    return parts, test_sets, truth
+
+
+def measure_store(store: Path) -> list[dict[str, Any]]:
+    """Returns accuracies against the simulator's truth of rules, reader, TF-IDF and a mixture."""
+    parts, test_sets, truth = read_store(store)
+    contacts = list(test_sets.values())
+    by_reader, reader_cost = predict_with_reader(parts, SCHEME, contacts, params=ReaderTraining())
+    by_tfidf, tfidf_cost = predict_with_tfidf(parts, SCHEME, contacts)
+    results: list[dict[str, Any]] = [{"reader": reader_cost, "tfidf_logistic": tfidf_cost}]
+    for number, (title, test_set) in enumerate(test_sets.items()):
+        labels = compare_on_labels(test_set, truth, by_reader[number], tfidf=by_tfidf[number])
+        results.append({"text": title, "labels": labels})
     return results
+
+
+def compare_on_labels(
+    test_set: LabelledContacts, truth: pl.DataFrame, reader: Probabilities, *, tfidf: Probabilities
+) -> dict[str, Any]:
+    """Returns the accuracies on one test set, label by label."""
+    from data.labelling.complete import ReadingParams
+
+    rows: dict[str, Any] = {}
+    at = 0
+    for place, (name, values) in enumerate(SCHEME.items()):
+        rules = test_set.targets[:, at : at + len(values)].astype(float)
+        at += len(values)
+        true = test_set.contacts.select("contact_id").join(
+            truth.filter(label=name), on="contact_id", how="left", maintain_order="left"
+        )["value"]
+        has_target = (test_set.mask[:, place] > 0) & true.is_not_null().to_numpy()
+        targets = np.array([values.index(value) if value in values else 0 for value in true])
+        targets = targets[has_target]
+        customers = test_set.contacts["customer_id"].to_numpy()[has_target]
+        by_rules = rules[has_target]
+        by_reader, by_tfidf = reader[name][has_target], tfidf[name][has_target]
+        mixed = np.sqrt(np.maximum(by_rules, 1e-4) * np.maximum(by_reader, 1e-4))
+        rows[name] = {
+            "contacts": int(has_target.sum()),
+            "rules": accuracy(by_rules, targets, customers),
+            "reader": accuracy(by_reader, targets, customers),
+            "tfidf_logistic": accuracy(by_tfidf, targets, customers),
+            "rules_and_reader": accuracy(mixed, targets, customers),
+            "reader_minus_tfidf": accuracy_gain(by_reader, by_tfidf, targets, clusters=customers),
+            "rules_and_reader_minus_rules": accuracy_gain(
+                mixed, by_rules, targets, clusters=customers
+            ),
+            "used_together": name in ReadingParams().together,
+        }
+    return rows
 
 
 def main() -> None:

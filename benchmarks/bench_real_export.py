@@ -1,4 +1,4 @@
-"""The street on real voices: 120 stitched telephone calls, voices of the test not in the fine-tuning."""
+"""The pipeline on 120 stitched telephone calls of real speakers, who differ in train and test."""
 
 from __future__ import annotations
 

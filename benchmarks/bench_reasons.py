@@ -1,4 +1,4 @@
-"""Stability of reasons: the share that stays the same when features or labels are perturbed a little.
+"""Stability of reasons: the share that stays when features or labels are perturbed a little.
 
 A simulated centre is labelled and trained on as the pipeline does. Then every number is multiplied
 by 1 + noise (`--noise 0.01`), or every label's probability changed by up to twice as much, and the

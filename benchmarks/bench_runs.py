@@ -1,4 +1,4 @@
-"""K3: how long `keepline runs` takes to list and filter 1,000 runs, Python's start included, beside MLflow's client."""
+"""K3: time of `keepline runs` on 1,000 runs, Python's start included, against MLflow's client."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ run = client.create_run(client.create_experiment("keepline-asr"), run_name="asr"
 client.log_batch(run, [Metric(f"test_{k}", 0.5, 0, 0) for k in ("wer", *range(40))],
                  [Param(f"asr.p{k}", str(k)) for k in range(30)], [RunTag("kind", "asr")])
 client.set_terminated(run)
-# One run as MLflow writes it, and copies of its rows: logging a thousand through the client takes minutes.
+# One run as MLflow writes it, and copies of its rows: logging a thousand with the client takes
+# minutes.
 base = sqlite3.connect(sys.argv[1].removeprefix("sqlite:///"))
 for table in ("runs", "latest_metrics", "params", "tags"):
     names = [row[1] for row in base.execute(f"PRAGMA table_info({table})")]
     for n in range(1, int(sys.argv[2])):
         taken = ", ".join(
             f"'{n:032d}'" if name == "run_uuid"
-            else f"CASE key WHEN 'test_wer' THEN {n / 1000} ELSE value END" if (table + name) == "latest_metricsvalue"
+            else f"CASE key WHEN 'test_wer' THEN {n / 1000} ELSE value END"
+            if (table, name) == ("latest_metrics", "value")
             else f'"{name}"'
             for name in names
         )
@@ -45,7 +47,7 @@ print(len([run for run in list_runs(sys.argv[1], limit=50000) if run["metrics"][
 
 
 def time_process(*words: str, env: dict[str, str]) -> tuple[float, float]:
-    """Wall and CPU seconds of one process, its output thrown away."""
+    """Returns wall and CPU seconds of one process; its output is discarded."""
     began, cpu = time.monotonic(), os.times()
     subprocess.run(
         [sys.executable, *words], cwd=ROOT, env=env, check=True, stdout=subprocess.DEVNULL

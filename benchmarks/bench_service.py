@@ -1,4 +1,4 @@
-"""P6: the scoring service under load with a change of champion in the middle, beside `mlflow models serve`."""
+"""P6: the scoring service under load with a change of champion, against `mlflow models serve`."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ ENV = {
 
 
 def main() -> None:
+    """Prints the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--seconds", type=float, default=60, help="of steady load, and (a third each) of full load"
@@ -69,23 +70,11 @@ def measure(folder: Path, seconds: float, per_s: float) -> dict[str, Any]:
     quiet_vendors()
     rows = make_rows(200)
     bundles = [make_bundle(folder / f"bundle{seed}", seed) for seed in (1, 2)]
-    promoter = subprocess.Popen(
-        [sys.executable, __file__, "--promote", str(folder), *map(str, bundles)],
-        env=ENV,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    promoter = _start_promoter(folder, bundles)
     try:
-        promoter.stdout.readline()  # type: ignore[union-attr]
-        bodies = [
-            json.dumps(
-                {"rows": [{"customer_id": row["customer_id"], "features": _features(row)}]}
-            ).encode()
-            for row in rows
-        ]
+        _wait_for_line(promoter)
         steady, full = measure_keepline(
-            folder, bodies, seconds=seconds, per_s=per_s, promoter=promoter.stdin
+            folder, _score_bodies(rows), seconds=seconds, per_s=per_s, promoter=promoter
         )
     finally:
         promoter.communicate()
@@ -108,17 +97,16 @@ def measure(folder: Path, seconds: float, per_s: float) -> dict[str, Any]:
 
 
 def measure_keepline(
-    folder: Path, bodies: list[bytes], *, seconds: float, per_s: float, promoter: Any
+    folder: Path,
+    bodies: list[bytes],
+    *,
+    seconds: float,
+    per_s: float,
+    promoter: subprocess.Popen[str],
 ) -> tuple[Any, Any]:
     """Returns the figures of `keepline serve` under steady load with a promotion, and full load."""
     port = _free_port()
-    env = {
-        **ENV,
-        "KEEPLINE_STORE": str(folder),
-        "KEEPLINE_POLL_S": "1",
-        "KEEPLINE_PORT": str(port),
-        "KEEPLINE_RATE_PER_S": "100000",
-    }
+    env = _service_env(folder, port)
     with (folder / "keepline.log").open("w") as log:
         service = subprocess.Popen(
             [sys.executable, "-m", "flows.cli", "serve"], cwd=ROOT, env=env, stderr=log
@@ -127,8 +115,7 @@ def measure_keepline(
             _until_200(f"http://127.0.0.1:{port}/readyz", service, folder / "keepline.log")
             # A warm-up: what is slow once is not measured.
             run_load(2, port, bodies, path=SCORE, per_s=per_s)
-            promoter.write(f"{seconds / 2}\n")
-            promoter.flush()
+            _tell(promoter, seconds / 2)
             steady = run_load(seconds, port, bodies, path=SCORE, per_s=per_s, classify=_version)
             full = run_load(seconds / 3, port, bodies, path=SCORE, classify=_version)
         finally:
@@ -137,72 +124,62 @@ def measure_keepline(
     return steady.figures(), full.figures()
 
 
-def measure_without_registry(folder: Path, seconds: float, per_s: float) -> dict[str, Any]:
-    """Measures the service while its MLflow server is stopped for `seconds`, and before and after."""
-    promoter = subprocess.Popen(
-        [
-            sys.executable,
-            __file__,
-            "--promote",
-            str(folder),
-            *[str(make_bundle(folder / f"bundle{seed}", seed)) for seed in (1, 2)],
-        ],
-        env=ENV,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    promoter.stdout.readline()  # type: ignore[union-attr]
-    bodies = [
-        json.dumps(
-            {"rows": [{"customer_id": row["customer_id"], "features": _features(row)}]}
-        ).encode()
-        for row in make_rows(200)
-    ]
-    ports = _free_port(), _free_port()
-    ready = f"http://127.0.0.1:{ports[1]}/readyz"
-    env = {
-        **ENV,
-        "KEEPLINE_STORE": str(folder),
-        "KEEPLINE_POLL_S": "1",
-        "KEEPLINE_PORT": str(ports[1]),
-        "KEEPLINE_RATE_PER_S": "100000",
-        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{ports[0]}",
-    }
-    warnings: list[tuple[float, Any]] = []  # seconds since the stop, what /readyz warned of
+class Outage(threading.Thread):
+    """Stops the MLflow server for some seconds, records warnings of /readyz, and restarts it."""
 
-    def stop_and_start(server: subprocess.Popen[Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        *,
+        seconds: float,
+        ready: str,
+        promoter: subprocess.Popen[str],
+    ) -> None:
+        super().__init__()
+        self.warnings: list[tuple[float, Any]] = []  # seconds since the stop, warnings of /readyz
+        self.server = _mlflow_server(folder, port)
+        self._folder, self._port, self._seconds = folder, port, seconds
+        self._ready, self._promoter = ready, promoter
+
+    def run(self) -> None:
         time.sleep(10)
-        _end(server)
+        _end(self.server)
         stopped = time.monotonic()
-        while time.monotonic() < stopped + seconds:
+        while time.monotonic() < stopped + self._seconds:
             time.sleep(5)
-            with urllib.request.urlopen(ready, timeout=30) as reply:
-                warnings.append((time.monotonic() - stopped, json.load(reply)["warnings"]))
-        servers.append(_mlflow_server(folder, ports[0]))
-        promoter.stdin.write("0\n")  # type: ignore[union-attr]
-        promoter.stdin.flush()  # type: ignore[union-attr]
+            with urllib.request.urlopen(self._ready, timeout=30) as reply:
+                self.warnings.append((time.monotonic() - stopped, json.load(reply)["warnings"]))
+        self.server = _mlflow_server(self._folder, self._port)
+        _tell(self._promoter, 0.0)
 
-    servers = [_mlflow_server(folder, ports[0])]
+
+def measure_without_registry(folder: Path, seconds: float, per_s: float) -> dict[str, Any]:
+    """Measures the service while its MLflow server is stopped for `seconds`, before and after."""
+    bundles = [make_bundle(folder / f"bundle{seed}", seed) for seed in (1, 2)]
+    promoter = _start_promoter(folder, bundles)
+    _wait_for_line(promoter)
+    bodies = _score_bodies(make_rows(200))
+    registry_port, port = _free_port(), _free_port()
+    ready = f"http://127.0.0.1:{port}/readyz"
+    env = _service_env(folder, port) | {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{registry_port}"}
+    outage = Outage(folder, registry_port, seconds=seconds, ready=ready, promoter=promoter)
     with (folder / "keepline.log").open("w") as log:
         service = subprocess.Popen(
             [sys.executable, "-m", "flows.cli", "serve"], cwd=ROOT, env=env, stderr=log
         )
         try:
             _until_200(ready, service, folder / "keepline.log")
-            run_load(2, ports[1], bodies, path=SCORE, per_s=per_s)
-            outage = threading.Thread(target=stop_and_start, args=servers)
+            run_load(2, port, bodies, path=SCORE, per_s=per_s)
             outage.start()
-            load = run_load(
-                seconds + 50, ports[1], bodies, path=SCORE, per_s=per_s, classify=_version
-            )
+            load = run_load(seconds + 50, port, bodies, path=SCORE, per_s=per_s, classify=_version)
             outage.join()
         finally:
             promoter.kill()
             service.terminate()
             service.wait(60)
-            for server in servers:
-                _end(server)
+            _end(outage.server)
+    warnings = outage.warnings
     return {
         "benchmark": "P6 service without its registry",
         "gone_s": seconds,
@@ -214,6 +191,49 @@ def measure_without_registry(folder: Path, seconds: float, per_s: float) -> dict
         "back": "the promotion after it was taken up"
         if "v2" in load.seen
         else "the promotion after it was not seen",
+    }
+
+
+def _start_promoter(folder: Path, bundles: list[Path]) -> subprocess.Popen[str]:
+    """Starts this script as the process that promotes the bundles one after the other."""
+    return subprocess.Popen(
+        [sys.executable, __file__, "--promote", str(folder), *map(str, bundles)],
+        env=ENV,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _wait_for_line(process: subprocess.Popen[str]) -> None:
+    if process.stdout:
+        process.stdout.readline()
+
+
+def _tell(promoter: subprocess.Popen[str], seconds: float) -> None:
+    """Lets the promoter promote the second bundle after `seconds`."""
+    if promoter.stdin:
+        promoter.stdin.write(f"{seconds}\n")
+        promoter.stdin.flush()
+
+
+def _score_bodies(rows: list[dict[str, Any]]) -> list[bytes]:
+    """Returns a request body for each customer, as `keepline serve` takes them."""
+    return [
+        json.dumps(
+            {"rows": [{"customer_id": row["customer_id"], "features": _features(row)}]}
+        ).encode()
+        for row in rows
+    ]
+
+
+def _service_env(folder: Path, port: int) -> dict[str, str]:
+    return {
+        **ENV,
+        "KEEPLINE_STORE": str(folder),
+        "KEEPLINE_POLL_S": "1",
+        "KEEPLINE_PORT": str(port),
+        "KEEPLINE_RATE_PER_S": "100000",
     }
 
 

@@ -1,4 +1,4 @@
-"""How much faster than real time the simulator speaks, whole calls included (one process, one core)."""
+"""Speed of the simulator as times real time, whole calls included (one process, one core)."""
 
 from __future__ import annotations
 

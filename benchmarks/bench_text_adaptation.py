@@ -1,8 +1,9 @@
-"""What text alone does for a recogniser: errors and speed, greedy against a language model, and terms listened for.
+"""A6: adaptation with text only: errors and speed of greedy and beam decoding, boosted terms.
 
-Real coffee orders by voices that neither model nor text has met. The language model is learnt from the transcripts of
-the other voices but a fifth, which its weights are tuned on; no audio trains anything here. --model is the shipped
-base unless told otherwise. The terms are left out of a second language model altogether, then listened for.
+Real coffee orders by speakers that neither model nor text has seen. The language model is trained
+on the transcripts of the other speakers but a fifth, which its weights are tuned on; no audio is
+trained on here. --model is the shipped base by default. The terms are left out of a second
+language model, then boosted.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from data.files import write_text
 from models.asr.decoding import LANGUAGE, BeamDecoder, Decoding, log_probs_of
 from models.asr.language import LanguageTraining, Text, learn
 from models.asr.load import load
+from models.asr.nemo import NemoNetwork
 from models.asr.recognizer import Recognizer
 from models.asr.transcript import Transcript
 from training.asr.text_adaptation import TextAdaptation, adapt
@@ -35,19 +37,19 @@ TERMS = ("espresso", "cappuccino", "americano")
 
 
 def score_terms(rows: list[dict[str, Any]], texts: list[str]) -> dict[str, Any]:
-    """How many of the terms said were found, and how often one was heard that was not said."""
-    said = missed = invented = 0
+    """Returns how many of the spoken terms were recognised, and how many were inserted."""
+    spoken = missed = inserted = 0
     for row, text in zip(rows, texts, strict=True):
         truth, log_probs_of_each = Counter(row["text"].split()), Counter(text.split())
         for term in TERMS:
-            said += truth[term]
+            spoken += truth[term]
             missed += max(0, truth[term] - log_probs_of_each[term])
-            invented += max(0, log_probs_of_each[term] - truth[term])
-    return {"said": said, "recall": round(1 - missed / said, 4), "invented": invented}
+            inserted += max(0, log_probs_of_each[term] - truth[term])
+    return {"said": spoken, "recall": round(1 - missed / spoken, 4), "invented": inserted}
 
 
 def transcribe(recognizer: Recognizer, waves: list[Any], size_bytes: int) -> Output:
-    """Each file by itself, from samples to words."""
+    """Transcribes each wave by itself and returns texts and times."""
     recognizer.transcribe(waves[:1])
     began, cpu = time.monotonic(), time.process_time()
     texts = [recognizer.transcribe([wave])[0].text for wave in waves]
@@ -57,7 +59,7 @@ def transcribe(recognizer: Recognizer, waves: list[Any], size_bytes: int) -> Out
 def decoding_cpu_s(
     search: Callable[[Any, float], Transcript], log_probs_of_each: list[Any], step_s: float
 ) -> float:
-    """Seconds of one core that decoding alone takes; it has one thread."""
+    """Returns the CPU seconds that decoding alone takes; it has one thread."""
     began = time.process_time()
     for log_probs in log_probs_of_each:
         search(log_probs, step_s)
@@ -65,7 +67,7 @@ def decoding_cpu_s(
 
 
 def measure(model: Path, speech: Path, work: Path) -> dict[str, Any]:
-    """All figures, as JSON takes them."""
+    """Returns all figures."""
     seen, unseen = read_utterances(speech, "barista")
     voices = sorted({row["speaker"] for row in seen})
     tuning = [row for row in seen if row["speaker"] in voices[::5]]
@@ -83,6 +85,8 @@ def measure(model: Path, speech: Path, work: Path) -> dict[str, Any]:
     facts.pop("tried", None)
     adapted_s = time.monotonic() - began
     beam = load(work / "model.nemo")
+    if not isinstance(beam.network, NemoNetwork):
+        raise TypeError(f"{model}: loaded as {type(beam.network).__name__}, not NeMo.")
     greedy = Recognizer(beam.network.model, beam.size_bytes)
     size = beam.size_bytes + (work / LANGUAGE).stat().st_size
     results: dict[str, Any] = {"adaptation": {**facts, "seconds": round(adapted_s, 1)}}

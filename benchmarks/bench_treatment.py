@@ -1,9 +1,10 @@
-"""C6: customers kept and money earned by ways of choosing whom to call back, at equal budget, on simulated centres.
+"""C6: customers kept and profit by treatment policy at equal budget, on simulated centres.
 
-Each centre is simulated without audio, labelled from its texts and walked through ingest's tables as the street does;
-the truth is read only to judge. By risk means by the *true* risk, which no model can beat. `in_truth` is for 1,000 of
-today's customers; `covered` counts the 95 % intervals of logged policy values that hold the true value; `intervals`
-counts customers whose uplift interval holds their true uplift. `--customers 3000 10000 --seeds 31 32 33`
+Each centre is simulated without audio, labelled from its texts and taken through ingest's tables as
+the pipeline does; the truth is read only to evaluate. By risk means by the *true* risk, which no
+model can beat. `in_truth` is for 1,000 of today's customers; `covered` counts the 95 % intervals of
+logged policy values that hold the true value; `intervals` counts customers whose uplift interval
+holds their true uplift. `--customers 3000 10000 --seeds 31 32 33`
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ BUDGETS = (0.05, 0.10, 0.20)
 
 
 def simulate_centre(customers: int, seed: int) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
-    """Tables of a simulated centre with a year of call backs, and the truth about them."""
+    """Returns tables of a simulated centre with a year of call backs, and their true effects."""
     settings = SimulatorParams(
         seed=seed, customers=customers, calls=0, faults=0, campaigns=Campaigns(months=12)
     )
@@ -58,7 +59,7 @@ def simulate_centre(customers: int, seed: int) -> tuple[dict[str, pl.DataFrame],
 def score_policies(
     plan: TreatmentPlan, truth: pl.DataFrame, params: TreatmentParams
 ) -> dict[str, Any]:
-    """Policies in truth today and by the log, at each budget."""
+    """Returns the value of each policy at each budget: in truth today, and estimated by the log."""
     keys = ["customer_id", "as_of"]
     today = plan.treatments.drop("risk").join(truth, on=keys)
     best_possible = today.with_columns(
@@ -109,12 +110,12 @@ def score_policies(
 
 
 def to_dict(figure: dict[str, Any]) -> dict[str, float]:
-    """Value and ends of an interval."""
+    """Returns value and ends of an interval, rounded."""
     return {name: round(figure[name], 2) for name in ("value", "low", "high")}
 
 
 def summarize(centres: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over centres, and how many intervals hold the truth."""
+    """Returns means over centres, and how many intervals hold the truth."""
     summary: dict[str, Any] = {}
     for budget in centres[0]["budgets"]:
         summary[budget] = {}

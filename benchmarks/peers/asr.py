@@ -1,7 +1,8 @@
-"""Hears a list of 16 kHz WAV files with one general recogniser; run by bench_asr_peers.py in the peers' environment.
+"""Transcribes 16 kHz WAV files with a general recogniser, for bench_asr_peers.py.
 
-python asr.py PEER WAVS.json OUT.json: WAVS is a JSON list of paths; OUT gets texts, seconds of the clock and of
-all cores (without loading the model and reading the files), and the size of the model on disk.
+`python asr.py PEER WAVS.json OUT.json` in the peers' environment: WAVS is a JSON list of paths; OUT
+gets texts, seconds of the clock and of all cores (without loading the model and reading the files),
+and the size of the model on disk.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Transcribe = Callable[[np.ndarray], str]
 
 
 def package_folder(name: str) -> Path:
-    """The folder of an installed package."""
+    """Returns the folder of an installed package."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit(f"{name} is not installed here. Install benchmarks/peers/asr.txt.")
@@ -31,7 +32,7 @@ def package_folder(name: str) -> Path:
 
 
 def whisper(folder: Path) -> Transcribe:
-    """OpenAI's Whisper as CTranslate2 runs it: int8, greedy, no timestamps, which is its fastest setting."""
+    """Returns Whisper on CTranslate2 in its fastest setting: int8, greedy, no timestamps."""
     from faster_whisper import WhisperModel
 
     model = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=THREADS)

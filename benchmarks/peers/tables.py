@@ -1,8 +1,9 @@
-"""Fits one peer to one split after another, as it comes, and leaves each risk of the test rows as JSON.
+"""Trains peers with their defaults on splits and writes the risks of the test rows as JSON.
 
-`python tables.py JOBS` with lines of {"model", "seed", "parts", "out"} on file JOBS; `parts` is a folder with
-train.parquet, valid.parquet and test.parquet, each with the column `churn`. As ours does, all but TabM learn once more
-from train and valid together when valid has said for how long (or at once, where it need not say).
+`python tables.py JOBS` with lines of {"model", "seed", "parts", "out"} in the file JOBS; `parts` is
+a folder with train.parquet, valid.parquet and test.parquet, each with the column `churn`. As ours
+does, all but TabM are trained again on train and valid together, for as long as was best on valid
+(or at once, where there is no early stopping).
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:
+    import torch
 
 Parts = dict[str, tuple[pd.DataFrame, np.ndarray]]
 
@@ -37,13 +41,18 @@ def read(folder: Path) -> Parts:
 
 
 def text_columns(frame: pd.DataFrame) -> list[str]:
-    return [name for name in frame if frame[name].dtype.kind not in "biuf"]
+    return [str(name) for name in frame if frame[name].dtype.kind not in "biuf"]
 
 
 def _train_and_valid(parts: Parts) -> tuple[pd.DataFrame, np.ndarray]:
     """Train and valid together."""
     (train, target), (valid, valid_target) = parts["train"], parts["valid"]
     return pd.concat([train, valid], ignore_index=True), np.concatenate([target, valid_target])
+
+
+def _risks(model: Any, test: Any) -> np.ndarray:
+    risks: np.ndarray = model.predict_proba(test)[:, 1]
+    return risks
 
 
 def _one_hot(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
@@ -61,18 +70,16 @@ def _one_hot(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
         ),
         (OneHotEncoder(handle_unknown="ignore", sparse_output=False), text),
     )
-    return encode.fit_transform(train), encode.transform(test)
+    encoded: tuple[np.ndarray, np.ndarray] = (encode.fit_transform(train), encode.transform(test))
+    return encoded
 
 
 def logistic_regression(parts: Parts, seed: int) -> np.ndarray:
     from sklearn.linear_model import LogisticRegression
 
     train, test = _one_hot(parts)
-    return (
-        LogisticRegression(max_iter=2000)
-        .fit(train, _train_and_valid(parts)[1])
-        .predict_proba(test)[:, 1]
-    )
+    model = LogisticRegression(max_iter=2000).fit(train, _train_and_valid(parts)[1])
+    return _risks(model, test)
 
 
 def random_forest(parts: Parts, seed: int) -> np.ndarray:
@@ -80,7 +87,7 @@ def random_forest(parts: Parts, seed: int) -> np.ndarray:
 
     train, test = _one_hot(parts)
     model = RandomForestClassifier(n_estimators=300, random_state=seed)
-    return model.fit(train, _train_and_valid(parts)[1]).predict_proba(test)[:, 1]
+    return _risks(model.fit(train, _train_and_valid(parts)[1]), test)
 
 
 def lightgbm(parts: Parts, seed: int) -> np.ndarray:
@@ -96,7 +103,7 @@ def lightgbm(parts: Parts, seed: int) -> np.ndarray:
     model = lgb.LGBMClassifier(n_estimators=model.best_iteration_, **settings).fit(
         *_train_and_valid(parts)
     )
-    return model.predict_proba(parts["test"][0])[:, 1]
+    return _risks(model, parts["test"][0])
 
 
 def catboost(parts: Parts, seed: int) -> np.ndarray:
@@ -111,42 +118,32 @@ def catboost(parts: Parts, seed: int) -> np.ndarray:
     }
     model = CatBoostClassifier(early_stopping_rounds=50, **settings)
     model.fit(*parts["train"], eval_set=parts["valid"])
-    # The step is the one it chose for itself, which follows from the number of rounds that it was allowed.
+    # It chose its learning rate by the number of rounds allowed; the second fit keeps that rate.
     rounds, rate = model.get_best_iteration() + 1, model.get_all_params()["learning_rate"]
     model = CatBoostClassifier(iterations=rounds, learning_rate=rate, **settings).fit(
         *_train_and_valid(parts)
     )
-    return model.predict_proba(parts["test"][0])[:, 1]
+    return _risks(model, parts["test"][0])
 
 
 def tabm(parts: Parts, seed: int) -> np.ndarray:
-    """The package's defaults (k 32, 2 blocks, dropout 0.1) with piecewise-linear embeddings and its example's training
-    (AdamW 2e-3, batches of 256, patience 16), but blocks of 256 instead of 512: a quarter of the time."""
+    """TabM with its package's defaults (k 32, 2 blocks, dropout 0.1).
+
+    Piecewise-linear embeddings and the training of its example (AdamW 2e-3, batches of 256,
+    patience 16), but blocks of 256 instead of 512: a quarter of the time.
+    """
     import rtdl_num_embeddings
     import torch
     from tabm import TabM
 
     torch.manual_seed(seed)
     torch.set_num_threads(1)
+    tensors = _tensors(parts)
     train = parts["train"][0]
-    text = text_columns(train)
-    numbers = [name for name in train if name not in text and train[name].nunique() > 1]
-    mean, std = train[numbers].mean(), train[numbers].std()
-    x = {
-        side: torch.tensor(((frame[numbers] - mean) / std).fillna(0).to_numpy(np.float32))
-        for side, (frame, _) in parts.items()
-    }
-    c = {
-        side: torch.tensor(np.stack([frame[name].cat.codes for name in text], 1), dtype=torch.int64)
-        if text
-        else None
-        for side, (frame, _) in parts.items()
-    }
-    y = {side: torch.tensor(target, dtype=torch.float32) for side, (_, target) in parts.items()}
-    bins = rtdl_num_embeddings.compute_bins(x["train"], n_bins=48)
+    bins = rtdl_num_embeddings.compute_bins(tensors["train"].numbers, n_bins=48)
     model = TabM.make(
-        n_num_features=len(numbers),
-        cat_cardinalities=[len(train[name].cat.categories) for name in text],
+        n_num_features=tensors["train"].numbers.shape[1],
+        cat_cardinalities=[len(train[name].cat.categories) for name in text_columns(train)],
         d_out=1,
         d_block=256,
         num_embeddings=rtdl_num_embeddings.PiecewiseLinearEmbeddings(
@@ -157,37 +154,67 @@ def tabm(parts: Parts, seed: int) -> np.ndarray:
 
     def risk(side: str) -> torch.Tensor:
         model.eval()
+        part = tensors[side]
         with torch.inference_mode():
-            rows = torch.arange(len(x[side])).split(1024)
             members = [
-                model(x[side][n], None if c[side] is None else c[side][n])[..., 0].sigmoid()
-                for n in rows
+                model(*part.rows(rows))[..., 0].sigmoid()
+                for rows in torch.arange(len(part.target)).split(1024)
             ]
         return torch.cat(members).double().mean(1)
 
     best, best_loss, stale = {}, np.inf, 0
+    learn, valid = tensors["train"], tensors["valid"]
     while stale < 16:
         model.train()
-        for rows in torch.randperm(len(y["train"])).split(256):
-            logits = model(x["train"][rows], None if c["train"] is None else c["train"][rows])[
-                ..., 0
-            ]
-            target = y["train"][rows, None].expand_as(logits)
+        for rows in torch.randperm(len(learn.target)).split(256):
+            logits = model(*learn.rows(rows))[..., 0]
+            target = learn.target[rows, None].expand_as(logits)
             loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, target)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-        valid = torch.nn.functional.binary_cross_entropy(risk("valid"), y["valid"].double()).item()
+        valid_loss = torch.nn.functional.binary_cross_entropy(
+            risk("valid"), valid.target.double()
+        ).item()
         stale += 1
-        if valid < best_loss:
-            best, best_loss, stale = (
-                {name: w.clone() for name, w in model.state_dict().items()},
-                valid,
-                0,
-            )
+        if valid_loss < best_loss:
+            best = {name: weight.clone() for name, weight in model.state_dict().items()}
+            best_loss, stale = valid_loss, 0
     model.load_state_dict(best)
-    return risk("test").numpy()
+    risks: np.ndarray = risk("test").numpy()
+    return risks
+
+
+class _Tensors(NamedTuple):
+    """A part as TabM takes it."""
+
+    numbers: torch.Tensor  # float32 [rows, numbers], standardised
+    categories: torch.Tensor | None  # int64 [rows, categories]
+    target: torch.Tensor  # float32 [rows]
+
+    def rows(self, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        categories = None if self.categories is None else self.categories[chosen]
+        return self.numbers[chosen], categories
+
+
+def _tensors(parts: Parts) -> dict[str, _Tensors]:
+    """Returns the parts as tensors; numbers that are constant in train are left out."""
+    import torch
+
+    train = parts["train"][0]
+    text = text_columns(train)
+    names = [name for name in train if name not in text and train[name].nunique() > 1]
+    mean, std = train[names].mean(), train[names].std()
+    tensors = {}
+    for side, (frame, target) in parts.items():
+        codes = [frame[name].cat.codes for name in text]
+        tensors[side] = _Tensors(
+            torch.tensor(((frame[names] - mean) / std).fillna(0).to_numpy(np.float32)),
+            torch.tensor(np.stack(codes, 1), dtype=torch.int64) if text else None,
+            torch.tensor(target, dtype=torch.float32),
+        )
+    return tensors
 
 
 MODELS: dict[str, Callable[[Parts, int], np.ndarray]] = {
@@ -200,6 +227,7 @@ MODELS: dict[str, Callable[[Parts, int], np.ndarray]] = {
 
 
 def main() -> None:
+    """Runs the jobs of a file one after the other."""
     jobs: list[dict[str, Any]] = [
         json.loads(line) for line in Path(sys.argv[1]).read_text().splitlines()
     ]

@@ -93,7 +93,7 @@ def refit_on_all_rows(
 
 
 def _to_module(grown: GrownTrees, begin: int) -> ObliviousTrees:
-    """Returns the trees as a module on a network's inputs, of which theirs `begin` at a column."""
+    """Returns the trees as a module; the trees' inputs are a network's from column `begin` on."""
     import torch
 
     from models.churn.trees import ObliviousTrees

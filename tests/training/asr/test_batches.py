@@ -1,4 +1,4 @@
-"""Batches: every utterance once an epoch, within the budget, extra speech at its share, repeatable."""
+"""Batches hold every utterance once an epoch, within the budget, and are repeatable."""
 
 from __future__ import annotations
 

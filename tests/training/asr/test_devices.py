@@ -12,10 +12,10 @@ from training.asr.devices import DeviceError, launch_workers, resolve_device
 
 def test_a_process_that_fails_in_the_end_is_told(tmp_path: Path) -> None:
     (tmp_path / "job.json").write_text(json.dumps({"params": {"devices": 3}}))
-    told = pytest.raises(
+    fails = pytest.raises(
         DeviceError, match=r"process 1 of 2 stopped: asr\.devices is 3, but 2 processes run"
     )
-    with told, launch_workers(2, "cpu", tmp_path / "job.json"):
+    with fails, launch_workers(2, "cpu", tmp_path / "job.json"):
         pass  # the first has nothing to do, and so does not notice
 
 

@@ -253,10 +253,10 @@ def test_a_base_that_is_not_a_nemo_is_refused_before_anything_is_decoded(tmp_pat
 
 
 def test_capitals_and_stops_are_no_errors() -> None:
-    class Heard:
+    class FakeRecognizer:
         def transcribe(self, waves: list[np.ndarray]) -> list[Transcript]:
             return [Transcript(text, [], 1.0) for text in ("Yes, Cancel.", "It's $5.")]
 
-    said = ["yes cancel", "It's five dollars"]
-    corpus = Corpus(np.zeros(2, np.int16), np.array([0, 1]), np.array([1, 1]), said)
-    assert wer(cast(Recognizer, Heard()), corpus) == 0
+    texts = ["yes cancel", "It's five dollars"]
+    corpus = Corpus(np.zeros(2, np.int16), np.array([0, 1]), np.array([1, 1]), texts)
+    assert wer(cast(Recognizer, FakeRecognizer()), corpus) == 0

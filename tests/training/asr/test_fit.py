@@ -50,7 +50,7 @@ def test_a_full_disk_is_told_and_costs_nothing(tmp_path: Path) -> None:
 def test_a_checkpoint_from_before_these_settings_still_resumes(
     tmp_path: Path, spoken: Path
 ) -> None:
-    """training.base may have been begun with an older checkpoint, which had only these keys."""
+    """Training of a base may resume from an older checkpoint, which had only these keys."""
     import torch
 
     model, speech, _, pools = prepare_training(

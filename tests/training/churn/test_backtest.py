@@ -1,4 +1,4 @@
-"""No fold of a backtest is trained on what came after its day, nor on a customer it is tested on."""
+"""No fold of a backtest is trained on what came after its day, nor on its test customers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ END = date(2026, 3, 1)
 
 
 def a_panel(customers: int = 400, seed: int = 0) -> pl.DataFrame:
-    """A row a customer and month until they leave; friction, which lasts, makes leaving more likely."""
+    """A row a customer and month until they leave; lasting friction makes leaving more likely."""
     rng = np.random.default_rng(seed)
     friction = rng.poisson(0.8, customers).astype(float)
     leaves = [
@@ -52,7 +52,7 @@ def a_panel(customers: int = 400, seed: int = 0) -> pl.DataFrame:
 
 
 def with_another_future(panel: pl.DataFrame, day: date) -> pl.DataFrame:
-    """The same until the end of `day`; whoever was still there then leaves after a week or never."""
+    """The same until the end of `day`; whoever had not left then leaves after a week or never."""
     known_days = (pl.lit(day) - pl.col("as_of")).dt.total_days()
     later = pl.col("time_days") > known_days
     soon = pl.col("customer_id").hash(7) % 2 == 0

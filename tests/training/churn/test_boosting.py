@@ -1,4 +1,4 @@
-"""Boosted trees: they fit what an additive model cannot, stop early, and are the same every time."""
+"""Boosted trees fit what an additive model cannot, stop early, and are repeatable."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ HORIZONS = (30, 90)
 
 
 def a_panel(later: float, customers: int = 1500) -> pl.DataFrame:
-    """A row a customer and month; friction multiplies the hazard by e, from `DAY` on by e to the `later`."""
+    """A row a customer and month; friction multiplies the hazard by e, from `DAY` on by e**later."""
     rng = np.random.default_rng(0)
     friction = rng.choice([0.0, 1.0, 2.0, 3.0], customers)
     days = np.arange((MONTHS[-1] - MONTHS[0]).days + 90)

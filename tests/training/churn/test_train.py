@@ -1,4 +1,4 @@
-"""Churn training survives a kill, uses censored customers rightly, and says what it cannot learn."""
+"""Churn training survives a kill, uses censored customers, and says what it cannot learn."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def test_horizons_must_increase() -> None:
 
 
 def a_history(rows: int = 3000, seed: int = 0) -> pl.DataFrame:
-    """Customers whose hazard is that of their plan times 1 + 4 for each unit of trouble, which halves in 50 days."""
+    """Customers whose hazard is their plan's times 1 + 4 × trouble, which halves in 50 days."""
     rng = np.random.default_rng(seed)
     trouble, smooth = (
         rng.exponential(0.7, rows) * (rng.random(rows) < 0.4),
