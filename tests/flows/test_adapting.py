@@ -100,7 +100,7 @@ def test_what_became_of_words_is_told_on_the_terminal(
     context, tmp_path, monkeypatch, wer_beam, mode, became
 ):
     found = {"mode": mode, "wer_greedy": 0.2, "wer_beam": wer_beam}
-    monkeypatch.setattr("training.asr.text_adaptation.adapt", lambda *_: dict(found))
+    monkeypatch.setattr("training.asr.text_adaptation.adapt", lambda *_, **__: dict(found))
     (tmp_path / "words.txt").write_text("Zyxel\n")
     wanted = context(
         terms=str(tmp_path / "words.txt"), decoding=replace(BEAM, boosts=("Zyxel", "modem"))
