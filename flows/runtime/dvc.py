@@ -42,7 +42,7 @@ def _stage(stage: Stage) -> str:
             lines += [f"      - {STORE}/{artefact}:", "          persist: true"]
     for artefact in metrics.intersection(stage.makes):
         lines += ["    metrics:", f"      - {STORE}/{artefact}:"]
-        lines += ["          cache: false", "          persist: true"]
+        lines.append("          persist: true")
     return "\n".join(lines) + "\n"
 
 

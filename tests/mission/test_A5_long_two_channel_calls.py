@@ -16,8 +16,8 @@ import soundfile
 
 from data.simulator.voice import Synthesizer, voices
 from data.speech.transcripts import HeardCall, from_json
+from flows.runtime.transcription_params import HearingParams
 from flows.stages.transcription.files import JobResult, transcribe_files, transcription_jobs
-from flows.stages.transcription.params import HearingParams
 from flows.stages.transcription.workers import TranscriberConfig
 from models.asr.load import exported
 from models.asr.nemo import ExportError

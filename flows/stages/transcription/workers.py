@@ -18,7 +18,7 @@ from data.progress import Progress
 from data.records import TURNS
 from data.speech.shards import read_member
 from data.speech.transcripts import HeardTurn, roles_of
-from flows.stages.transcription.params import HearingParams
+from flows.runtime.transcription_params import HearingParams
 
 if TYPE_CHECKING:
     from models.asr.recognizer import Recognizer
