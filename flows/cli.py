@@ -322,6 +322,14 @@ def customer(
 
 
 @app.command()
+def experiments() -> None:
+    """List DVC's experiments: validation figures and the parameters that differ."""
+    from flows.runtime.dvc import show_experiments
+
+    raise typer.Exit(show_experiments())
+
+
+@app.command()
 def decisions(store: Store = None) -> None:
     """List the decision records: what was judged, the verdict, and why."""
     from flows.commands.decisions import decisions

@@ -140,7 +140,7 @@ FLOW = """
 import sys
 from pathlib import Path
 from prefect import flow
-from flows.runtime import approval_form
+from flows.candidate import approval_form
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
