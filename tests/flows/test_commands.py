@@ -7,10 +7,11 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from data import versioning
-from data.files import write_json
+from data.files import write_json, write_table
 from flows.runtime.settings import ROOT
 from tests.flows.conftest import keepline
 
@@ -51,12 +52,9 @@ def test_a_mistake_is_told_in_a_line_and_creates_nothing(tmp_path: Path, mistake
 def test_D4_a_damaged_remote_is_repaired_by_the_command_its_error_names(tmp_path: Path) -> None:
     store = tmp_path / "store"
     clean, shards = store / "clean", store / "shards"
-    for folder, name, content in (
-        (clean, "contacts.parquet", b"rows"),
-        (shards, "0.tar", b"calls"),
-    ):
-        folder.mkdir(parents=True)
-        (folder / name).write_bytes(content)
+    write_table(clean / "contacts.parquet", pl.DataFrame({"contact_id": ["c1"]}))
+    shards.mkdir()
+    (shards / "0.tar").write_bytes(b"calls")
     (store / ".markers").mkdir()
     remote = str(store / "remote")
     made = versioning.version(
