@@ -38,8 +38,8 @@ from models.asr.decoding import LANGUAGE, Decoding
 from models.asr.language import Text
 from models.asr.load import load
 from models.asr.nemo import restore
-from training.asr.base_speech import held_out
-from training.asr.finetune import AsrTraining, finetune, save
+from training.asr.base_speech import mark_held_out
+from training.asr.finetune import AsrTraining, finetune, save_model
 from training.asr.speech import Augmentation
 from training.asr.text_adaptation import TextAdaptation, adapt
 
@@ -67,7 +67,7 @@ def utterances(speech: Path, name: str) -> tuple[list[dict[str, Any]], list[dict
     rows = [
         json.loads(line) for line in (speech / name / "manifest.jsonl").read_text().splitlines()
     ]
-    apart = held_out(name, rows)
+    apart = mark_held_out(name, rows)
     for row in rows:
         row["text"] = normalise(row["text"])
         row["audio_filepath"] = str((speech / name / row["audio_filepath"]).resolve())
@@ -161,18 +161,18 @@ def tuned(name: str, known: list[dict[str, Any]], work: Path, steps: int) -> Pat
         found = finetune(
             replace(TUNING, steps=steps),
             BASE,
-            work / "train.jsonl",
-            work / "valid.jsonl",
-            work / "run",
-            run,
-            tell(name),
+            train_manifest=work / "train.jsonl",
+            valid_manifest=work / "valid.jsonl",
+            work_dir=work / "run",
+            run=run,
+            progress=tell(name),
         )
     print(f"{name}: {found['steps']} steps in {time.monotonic() - began:.0f} s", file=sys.stderr)
     path = work / f"last-{read_json(work / 'run' / 'begun.json')['fingerprint'][:8]}.nemo"
     if not path.exists():
         model = restore(BASE)
         model.load_state_dict(torch.load(work / "run" / "last.pt", weights_only=True)["model"])
-        save(model, path)
+        save_model(model, path)
     return path
 
 
@@ -188,9 +188,9 @@ def with_language(model: Path, work: Path) -> Path:
         found = adapt(
             TextAdaptation(decoding=Decoding(mode="beam")),
             map(Text, texts),
-            folder / "model.nemo",
-            work / "valid.jsonl",
-            folder,
+            model=folder / "model.nemo",
+            valid_manifest=work / "valid.jsonl",
+            folder=folder,
         )
         print(
             {name: found[name] for name in ("wer_greedy", "wer_beam", "alpha", "beta")},

@@ -29,8 +29,9 @@ from data.splits import SplitParams, customer_splits, split
 from evaluation.metrics.churn import attainable_skill
 from evaluation.metrics.churn_references import logistic
 from models.churn.model import ChurnModel, feature_columns
-from training.churn.table import Unrecorded
-from training.churn.train import ChurnTraining, train
+from training.churn.settings import ChurnTraining
+from training.churn.train import train
+from training.run import UnrecordedRun
 
 
 def true_labels(contacts: pl.DataFrame) -> pl.DataFrame:
@@ -61,7 +62,7 @@ def learned(
     rows = features(tables, labels, days, asked).join(customer_splits(divided), on="customer_id")
     test, params, began = rows.filter(split="test"), ChurnTraining(), time.process_time()
     with tempfile.TemporaryDirectory() as work:
-        found = train(params, rows, Path(work), Unrecorded())
+        found = train(params, rows, Path(work), run=UnrecordedRun())
         risks = ChurnModel.load(Path(found["model"])).predict(test)
     cpu_s = time.process_time() - began
     plain = logistic(

@@ -11,8 +11,9 @@ import time
 
 import numpy as np
 
+from data.audio import SAMPLE_RATE_HZ
 from data.speech.telephone import EFFECTS, Telephony
-from training.asr.speech import SAMPLE_RATE_HZ, Augmentation, augment, collate
+from training.asr.speech import Augmentation, augment, collate
 
 MIXTURE = {
     "room": 0.05,
@@ -33,7 +34,7 @@ def milliseconds(settings: Augmentation, repeats: int = 7) -> float:
     took = []
     for number in range(repeats):
         began = time.perf_counter()
-        augment(batch, lengths, settings, np.random.default_rng(number))
+        augment(batch, lengths, settings, rng=np.random.default_rng(number))
         took.append(time.perf_counter() - began)
     return round(1000 * statistics.median(took), 1)
 

@@ -59,18 +59,20 @@ def keepline(parts: Parts, seed: int) -> np.ndarray:
     from dataclasses import replace
 
     from models.churn.model import ChurnModel
-    from training.churn.table import Unrecorded, frame_of
-    from training.churn.train import TABLE, train
+    from training.churn.settings import TABLE
+    from training.churn.table import to_churn_rows
+    from training.churn.train import train
+    from training.run import UnrecordedRun
 
     def known(side: str) -> pl.DataFrame:
         frame = parts[side]
         ids = pl.Series([f"{side} {n}" for n in range(len(frame))])
-        rows = frame_of(frame.drop("churn").cast({pl.Int64: pl.Float64}), ids)
+        rows = to_churn_rows(frame.drop("churn").cast({pl.Int64: pl.Float64}), ids)
         return rows.with_columns(pl.lit(side).alias("split"), frame["churn"].alias("event"))
 
     with tempfile.TemporaryDirectory() as work:
         rows = pl.concat([known("train"), known("valid")])
-        found = train(replace(TABLE, seed=seed), rows, Path(work), Unrecorded())
+        found = train(replace(TABLE, seed=seed), rows, Path(work), run=UnrecordedRun())
         return ChurnModel.load(Path(found["model"])).predict(known("test"))["risk"].to_numpy()
 
 

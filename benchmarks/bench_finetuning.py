@@ -35,11 +35,11 @@ AVERAGES = {
 
 def batching(utterances: int, buckets: int) -> dict[str, Any]:
     """One pass over `utterances` of log-normal length, 60 s a batch."""
-    from training.asr.batches import passes
+    from training.asr.batches import batch_sampler
 
     rng = np.random.default_rng(0)
     frames = (np.clip(rng.lognormal(1.2, 0.6, utterances), 0.3, 20) * 16000).astype(np.int64)
-    at = passes(frames, 60.0, 3, buckets=buckets)
+    at = batch_sampler(frames, 60.0, seed=3, buckets=buckets)
     began, cpu = time.monotonic(), time.process_time()
     first_s = seen = steps = 0
     padded = 0
@@ -78,9 +78,9 @@ def reading(utterances: int) -> dict[str, Any]:
         speech = read_manifest(
             manifest,
             lambda text: (list(text.encode()), ""),
-            0.02,
-            Limits(0.2, 20.0, 0.0, 0.0),
-            ManifestReport("m"),
+            step_s=0.02,
+            limits=Limits(0.2, 20.0, 0.0, 0.0),
+            report=ManifestReport("m"),
         )
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
@@ -109,8 +109,14 @@ def weights(real: Path, base: Path, steps: int, seconds: float) -> dict[str, Any
     """Fine-tunes on barista orders once; the last weights and each average of the way there are scored alike."""
     from models.asr.recognizer import Recognizer
     from training.asr.base_speech import held_out_speakers
-    from training.asr.finetune import AsrTraining, batches, fit_settings, prepare, wer
-    from training.asr.fit import _take_into_average, fit
+    from training.asr.finetune import (
+        AsrTraining,
+        loop_config,
+        prepare_training,
+        training_batches,
+        wer,
+    )
+    from training.asr.fit import fit, update_average
     from training.asr.manifest import Limits, ManifestReport, read_manifest
     from training.asr.speech import Augmentation
 
@@ -145,30 +151,30 @@ def weights(real: Path, base: Path, steps: int, seconds: float) -> dict[str, Any
                 if row["speaker"] in own
             ]
             write_text(Path(folder) / f"{side}.jsonl", "\n".join(lines) + "\n")
-        model, speech, accounts, pools = prepare(
-            params, base, Path(folder) / "train.jsonl", Path(folder)
+        model, speech, accounts, pools = prepare_training(
+            params, base, Path(folder) / "train.jsonl", work_dir=Path(folder)
         )
         valid = read_manifest(
             Path(folder) / "valid.jsonl",
             lambda text: ([], ""),
-            0.0,
-            Limits(0.2, 20.0, 0.0, 20.0),
-            ManifestReport("valid"),
-            learn=False,
+            step_s=0.0,
+            limits=Limits(0.2, 20.0, 0.0, 20.0),
+            report=ManifestReport("valid"),
+            for_training=False,
         ).corpus
 
         def also(done: int, total: int) -> None:
             for name, (share, decay) in AVERAGES.items():
                 if done > total - int(total * share):
-                    _take_into_average(model, states[name], decay)
+                    update_average(model, states[name], decay)
 
         summary = fit(
             model,
             speech.corpus,
             speech.tokens,
-            batches(params, speech, pools),
-            fit_settings(params),
-            Path(folder),
+            batch_at=training_batches(params, speech, pools),
+            config=loop_config(params),
+            folder=Path(folder),
             measure=lambda model: wer(Recognizer(model), valid),
             progress=also,
         )

@@ -84,7 +84,7 @@ def read_by_reader(
 
     with tempfile.TemporaryDirectory() as folder:
         began = time.process_time()
-        found = train(params, labels, parts, Path(folder), Unrecorded())
+        found = train(params, labels, parts, work_dir=Path(folder), run=Unrecorded())
         fit_s = time.process_time() - began
         reader = Reader.load(Path(found["model"]))
         size = sum(path.stat().st_size for path in Path(found["model"]).iterdir())
@@ -200,7 +200,7 @@ def on_store(store: Path) -> list[dict[str, Any]]:
     beliefs = label(tables["contacts"], turns).beliefs
     truth = truth_labels(pl.read_parquet(store / "truth/contacts.parquet"))
     parts = {
-        side: labelled_contacts(divided.filter(split=side), turns, beliefs, SCHEME)
+        side: labelled_contacts(divided.filter(split=side), turns, beliefs, labels=SCHEME)
         for side in ("train", "valid", "test")
     }
     exams = {"people's words": (parts["test"], beliefs)}
@@ -211,7 +211,7 @@ def on_store(store: Path) -> list[dict[str, Any]]:
         )
         found = label(tables["contacts"], mixed).beliefs
         exams[f"heard by the {role}"] = (
-            labelled_contacts(divided.filter(split="test"), said, found, SCHEME),
+            labelled_contacts(divided.filter(split="test"), said, found, labels=SCHEME),
             found,
         )
     asked = [exam for exam, _ in exams.values()]

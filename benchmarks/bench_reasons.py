@@ -28,8 +28,9 @@ from data.simulator import SimulatorParams, simulate
 from data.sources import read
 from data.splits import SplitParams, customer_splits, split
 from models.churn.model import ChurnModel, feature_columns
-from training.churn.backtest import Unrecorded
-from training.churn.train import ChurnTraining, train
+from training.churn.settings import ChurnTraining
+from training.churn.train import train
+from training.run import UnrecordedRun
 
 
 def main() -> None:
@@ -64,7 +65,7 @@ def main() -> None:
         )
         rows = features(tables, labels, days, params).join(sides, on="customer_id")
         model = ChurnModel.load(
-            Path(train(ChurnTraining(), rows, Path(folder) / "work", Unrecorded())["model"])
+            Path(train(ChurnTraining(), rows, Path(folder) / "work", run=UnrecordedRun())["model"])
         )
 
     def reasons(frame: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:

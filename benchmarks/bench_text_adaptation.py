@@ -74,9 +74,9 @@ def measure(model: Path, speech: Path, work: Path) -> dict[str, Any]:
     facts = adapt(
         TextAdaptation(decoding=Decoding(mode="beam")),
         map(Text, texts),
-        work / "model.nemo",
-        work / "tuning.jsonl",
-        work,
+        model=work / "model.nemo",
+        valid_manifest=work / "tuning.jsonl",
+        folder=work,
     )
     facts.pop("tried", None)
     adapted_s = time.monotonic() - began

@@ -546,11 +546,11 @@ def base_train(
     with bar(console, "training the base") as progress:
         summary = train_base(
             read_params(settings.params_file).base,
-            settings.real_data / "speech",
-            settings.real_data / "dialogue",
-            work,
-            out,
-            progress,
+            speech_dir=settings.real_data / "speech",
+            dialogue_dir=settings.real_data / "dialogue",
+            work_dir=work,
+            out=out,
+            progress=progress,
         )
     console.print(summary)
 

@@ -60,7 +60,7 @@ def lessons() -> dict[str, LabelledContacts]:
     )
     divided = contacts.with_columns(side.to_series().alias("split"))
     return {
-        name: labelled_contacts(divided.filter(split=name), turns, beliefs(), SCHEME)
+        name: labelled_contacts(divided.filter(split=name), turns, beliefs(), labels=SCHEME)
         for name in ("train", "valid", "test")
     }
 
@@ -69,7 +69,7 @@ def lessons() -> dict[str, LabelledContacts]:
 def a_reader() -> Reader:
     """A reader trained on the centre."""
     with tempfile.TemporaryDirectory() as folder:
-        found = train(SMALL, SCHEME, lessons(), Path(folder), Unrecorded())
+        found = train(SMALL, SCHEME, lessons(), work_dir=Path(folder), run=Unrecorded())
         return Reader.load(Path(found["model"]))
 
 

@@ -49,9 +49,9 @@ def a_manifest(
 
 def a_network(**changes: Any) -> Any:
     """A fresh NeMo CTC model small enough to learn a little within seconds."""
-    from training.asr.base import BaseTraining, network
+    from training.asr.base import BaseTraining, build_network
 
-    return network(
+    return build_network(
         BaseTraining(**{"channels": 48, "kernels": (7, 9), "repeat": 1, "dropout": 0.0, **changes})
     )
 

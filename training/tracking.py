@@ -1,4 +1,7 @@
-"""The only door to MLflow for runs: one run a key, taken up again after a kill, read back for comparisons."""
+"""Keeps runs in MLflow: one run a key, resumed after a kill, read back for comparisons.
+
+No other module but models.registry imports MLflow.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,13 @@ _LONGEST_DIGEST = 36
 
 
 class TrackingError(ValueError):
-    """A run cannot be what was asked for. The message names the run and says what to do."""
+    """A run cannot be opened or read. The message names the run and says what to do."""
 
 
 class Run:
     """An MLflow run. As a context manager it ends FINISHED, FAILED on an error, KILLED on Ctrl-C.
 
-    After a kill -9 nobody says anything, so it stays RUNNING until the same key takes it up again.
+    After a kill -9 its status stays RUNNING until the same key resumes it.
     """
 
     def __init__(self, client: Any, run_id: str, resumed: bool) -> None:
@@ -38,45 +41,48 @@ class Run:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
+        if error_type is None:
             self.end("FINISHED")
             return
-        self.set_tags({"keepline.error": f"{kind.__name__}: {error}"[:500]})
-        self.end("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
+        self.set_tags({"keepline.error": f"{error_type.__name__}: {error}"[:500]})
+        self.end("KILLED" if issubclass(error_type, KeyboardInterrupt) else "FAILED")
 
     def end(self, status: str) -> None:
-        """Says how it ended: FINISHED, FAILED or KILLED."""
+        """Ends the run with a status: FINISHED, FAILED or KILLED."""
         self._client.set_terminated(self.run_id, status=status)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Nested settings become dotted names. Raises TrackingError when a run taken up again had another value."""
+        """Logs settings, nested ones under dotted names.
+
+        Raises TrackingError when a resumed run had another value.
+        """
         from mlflow.entities import Param
 
-        wanted = {name: str(value)[:_LONGEST_VALUE] for name, value in _flat(params)}
-        there = self._client.get_run(self.run_id).data.params
-        for name, value in wanted.items():
-            if name in there and there[name] != value:
+        values = {name: str(value)[:_LONGEST_VALUE] for name, value in _flatten(params)}
+        logged = self._client.get_run(self.run_id).data.params
+        for name, value in values.items():
+            if name in logged and logged[name] != value:
                 raise TrackingError(
-                    f"run {self.run_id}: began with {name}={there[name]}, not {value}. "
+                    f"run {self.run_id}: began with {name}={logged[name]}, not {value}. "
                     "Changed settings need a new run: change its key."
                 )
-        fresh = [Param(name, value) for name, value in wanted.items() if name not in there]
+        fresh = [Param(name, value) for name, value in values.items() if name not in logged]
         for begin in range(0, len(fresh), 100):
             self._client.log_batch(self.run_id, params=fresh[begin : begin + 100])
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """What a resumed run repeats (a step that is there already) is not logged twice."""
+        """Logs metrics of a step; a step that a resumed run repeats is not logged twice."""
         from mlflow.entities import Metric
 
         now_ms = int(time.time() * 1000)
         fresh = []
         for name, number in metrics.items():
-            value, before = float(number), self._before(name)
-            if before.get(step) != value and not (step and step in before):
+            value, logged = float(number), self._logged_before(name)
+            if logged.get(step) != value and not (step and step in logged):
                 fresh.append(Metric(name, value, now_ms, step))
         if fresh:
             self._client.log_batch(self.run_id, metrics=fresh)
@@ -84,7 +90,7 @@ class Run:
     def log_input(
         self, dataset_version: Mapping[str, Any], name: str, context: str = "training"
     ) -> None:
-        """Ties the run to a DatasetVersion (as a dict): MLflow's dataset digest is its DVC hash."""
+        """Links the run to a DatasetVersion (as a dict), whose DVC hash becomes MLflow's digest."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         source = {
@@ -103,18 +109,19 @@ class Run:
         self._client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """Keeps a copy of a file, or of a folder with all that is in it."""
+        """Stores a copy of a file, or of a folder with its content, under `folder` or the root."""
         if Path(path).is_dir():
             self._client.log_artifacts(self.run_id, str(path), folder)
         else:
             self._client.log_artifact(self.run_id, str(path), folder)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Sets tags; values become text."""
         for name, value in tags.items():
             self._client.set_tag(self.run_id, name, str(value))
 
-    def _before(self, metric: str) -> dict[int, float]:
-        """Step → value of what earlier processes logged to this run."""
+    def _logged_before(self, metric: str) -> dict[int, float]:
+        """Returns {step: value} of what earlier processes logged to this run."""
         if not self.resumed:
             return {}
         if metric not in self._logged:
@@ -127,55 +134,63 @@ def start_or_resume(
     tracking_uri: str,
     experiment: str,
     key: str,
+    *,
     params: Mapping[str, Any] | None = None,
     tags: Mapping[str, Any] | None = None,
     reuse_finished: bool = False,
     artifact_root: str | None = None,
 ) -> Run:
-    """The unfinished run of this `key` if there is one, else a new one; a finished one only if asked for.
+    """Returns the unfinished run of this `key`, or a new one.
 
-    A new experiment keeps its artifacts in a folder of its name under `artifact_root` (a folder or a URL such as
-    s3://bucket/path; without one `mlartifacts` beside a SQLite database). An MLflow server decides that itself.
+    A finished run is resumed only with `reuse_finished`. A new experiment stores its artifacts in a
+    folder of its name under `artifact_root` (a folder or a URL such as s3://bucket/path; without
+    one `mlartifacts` beside a SQLite database). An MLflow server decides that itself. Raises
+    TrackingError when a resumed run had other `params`.
     """
-    with _hushed():
+    with _suppress_logs():
         client = _client(tracking_uri)
-        found = client.get_experiment_by_name(experiment)
-        if found is None:
-            place = _place(tracking_uri, artifact_root, experiment)
-            experiment_id = client.create_experiment(experiment, artifact_location=place)
+        existing = client.get_experiment_by_name(experiment)
+        if existing is None:
+            location = _artifact_location(tracking_uri, artifact_root, experiment)
+            experiment_id = client.create_experiment(experiment, artifact_location=location)
         else:
-            experiment_id = found.experiment_id
+            experiment_id = existing.experiment_id
         quoted = key.replace("'", "_")
-        run = None
-        for candidate in client.search_runs(
+        runs = client.search_runs(
             [experiment_id],
             f"tags.`{KEY_TAG}` = '{quoted}'",
             order_by=["attributes.start_time DESC"],
             max_results=20,
-        ):
-            if reuse_finished or candidate.info.status != "FINISHED":
-                run = candidate
-                break
-        resumed = run is not None
-        if run is None:
-            run = client.create_run(experiment_id, tags={KEY_TAG: quoted}, run_name=quoted)
+        )
+        previous = next(
+            (run for run in runs if reuse_finished or run.info.status != "FINISHED"), None
+        )
+        if previous is None:
+            created = client.create_run(experiment_id, tags={KEY_TAG: quoted}, run_name=quoted)
+            run = Run(client, created.info.run_id, resumed=False)
         else:
-            client.update_run(run.info.run_id, status="RUNNING")
-        started = Run(client, run.info.run_id, resumed)
-        started.set_tags(tags or {})
-        started.log_params(params or {})
-    return started
+            client.update_run(previous.info.run_id, status="RUNNING")
+            run = Run(client, previous.info.run_id, resumed=True)
+        run.set_tags(tags or {})
+        run.log_params(params or {})
+    return run
 
 
-def reopen(tracking_uri: str, run_id: str) -> Run:
-    """A run that ended, to add what was found out about its model later; it ends again as a context manager does."""
+def reopen_run(tracking_uri: str, run_id: str) -> Run:
+    """Returns an ended run, to log what is measured of its model later.
+
+    It ends again as a context manager does.
+    """
     client = _client(tracking_uri)
     client.update_run(run_id, status="RUNNING")
     return Run(client, run_id, resumed=True)
 
 
-def mark_failed(tracking_uri: str, run_id: str, why: str) -> bool:
-    """Ends a run as FAILED whose process is gone while it says RUNNING; False when it had ended. It can be resumed."""
+def mark_failed(tracking_uri: str, run_id: str, reason: str) -> bool:
+    """Sets a run to FAILED whose process is gone while its status is RUNNING.
+
+    Returns False when it had ended. The run can be resumed.
+    """
     from mlflow.exceptions import MlflowException
 
     client = _client(tracking_uri)
@@ -186,19 +201,19 @@ def mark_failed(tracking_uri: str, run_id: str, why: str) -> bool:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return False
         raise
-    client.set_tag(run_id, "keepline.error", why[:500])
+    client.set_tag(run_id, "keepline.error", reason[:500])
     client.set_terminated(run_id, status="FAILED")
     return True
 
 
 def get_run(tracking_uri: str, run_id: str) -> dict[str, Any]:
-    """run_id, name, experiment_id, status, start_time (ms), params, metrics, tags and inputs of one run.
+    """Returns run_id, name, experiment_id, status, start_time (ms), params, metrics, tags, inputs.
 
-    Raises TrackingError when there is none of that id.
+    Raises TrackingError when there is no run of that id.
     """
     from mlflow.exceptions import MlflowException
 
-    with _hushed():
+    with _suppress_logs():
         try:
             return _as_dict(_client(tracking_uri).get_run(run_id))
         except MlflowException as error:
@@ -207,11 +222,11 @@ def get_run(tracking_uri: str, run_id: str) -> dict[str, Any]:
             ) from error
 
 
-def fetch_artifact(tracking_uri: str, run_id: str, name: str, to_dir: Path) -> Path | None:
-    """Brings a file or folder that a run kept to `to_dir` and returns where it lies; None when the run kept none."""
+def fetch_artifact(tracking_uri: str, run_id: str, name: str, *, to_dir: Path) -> Path | None:
+    """Downloads a file or folder of a run to `to_dir` and returns its path; None if it has none."""
     client = _client(tracking_uri)
     folder = name.rsplit("/", 1)[0] if "/" in name else None
-    if name not in {found.path for found in client.list_artifacts(run_id, folder)}:
+    if name not in {artifact.path for artifact in client.list_artifacts(run_id, folder)}:
         return None
     to_dir.mkdir(parents=True, exist_ok=True)
     return Path(client.download_artifacts(run_id, name, str(to_dir)))
@@ -220,11 +235,11 @@ def fetch_artifact(tracking_uri: str, run_id: str, name: str, to_dir: Path) -> P
 def list_runs(
     tracking_uri: str, experiment: str | None = None, limit: int = 1000
 ) -> list[dict[str, Any]]:
-    """The newest runs first, as `get_run` gives them, of one experiment or of all."""
-    with _hushed():
+    """Returns runs as `get_run` does, the newest first, of one experiment or of all."""
+    with _suppress_logs():
         client = _client(tracking_uri)
         experiments = client.search_experiments()
-        ids = [found.experiment_id for found in experiments if experiment in (None, found.name)]
+        ids = [each.experiment_id for each in experiments if experiment in (None, each.name)]
         if not ids:
             return []
         runs = client.search_runs(ids, order_by=["attributes.start_time DESC"], max_results=limit)
@@ -239,7 +254,8 @@ def _client(tracking_uri: str) -> Any:
     return MlflowClient(tracking_uri=tracking_uri)
 
 
-def _place(tracking_uri: str, artifact_root: str | None, experiment: str) -> str | None:
+def _artifact_location(tracking_uri: str, artifact_root: str | None, experiment: str) -> str | None:
+    """Returns the URI for an experiment's artifacts, None where the server decides."""
     if tracking_uri.startswith("http"):
         return None
     if artifact_root and "://" in artifact_root:
@@ -247,28 +263,13 @@ def _place(tracking_uri: str, artifact_root: str | None, experiment: str) -> str
     if artifact_root:
         return (Path(artifact_root).absolute() / experiment).as_uri()
     if tracking_uri.startswith("sqlite:///"):
-        return (
-            Path(tracking_uri.removeprefix("sqlite:///")).absolute().parent
-            / "mlartifacts"
-            / experiment
-        ).as_uri()
+        folder = Path(tracking_uri.removeprefix("sqlite:///")).absolute().parent
+        return (folder / "mlartifacts" / experiment).as_uri()
     return None
 
 
 def _as_dict(run: Any) -> dict[str, Any]:
-    inputs = [
-        {
-            "name": found.dataset.name,
-            "digest": found.dataset.digest,
-            "source": json.loads(found.dataset.source)
-            if found.dataset.source_type == "dvc"
-            else found.dataset.source,
-            "context": next(
-                (tag.value for tag in found.tags if tag.key == "mlflow.data.context"), None
-            ),
-        }
-        for found in (run.inputs.dataset_inputs if run.inputs else [])
-    ]
+    inputs = [_input_as_dict(entry) for entry in (run.inputs.dataset_inputs if run.inputs else [])]
     return {
         "run_id": run.info.run_id,
         "name": run.info.run_name,
@@ -284,17 +285,30 @@ def _as_dict(run: Any) -> dict[str, Any]:
     }
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _input_as_dict(entry: Any) -> dict[str, Any]:
+    dataset = entry.dataset
+    is_dvc = dataset.source_type == "dvc"
+    contexts = (tag.value for tag in entry.tags if tag.key == "mlflow.data.context")
+    return {
+        "name": dataset.name,
+        "digest": dataset.digest,
+        "source": json.loads(dataset.source) if is_dvc else dataset.source,
+        "context": next(contexts, None),
+    }
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields (dotted name, value) of nested settings."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
 
 @contextlib.contextmanager
-def _hushed() -> Iterator[None]:
-    """A new database announces each of its migrations."""
+def _suppress_logs() -> Iterator[None]:
+    """Suppresses log messages: a new database announces each of its migrations."""
     before = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:

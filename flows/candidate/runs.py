@@ -29,8 +29,8 @@ def training_run(context: RunContext, kind: str, params: Mapping[str, Any]) -> I
         settings.tracking_uri,
         f"keepline-{kind}",
         key,
-        params,
-        tags,
+        params=params,
+        tags=tags,
         reuse_finished=True,
         artifact_root=settings.artifact_root,
     )
@@ -44,7 +44,7 @@ def training_run(context: RunContext, kind: str, params: Mapping[str, Any]) -> I
 @contextmanager
 def reopened(context: RunContext, kind: str) -> Iterator[Run]:
     """The run that trained the present candidate, to add what its evaluation found."""
-    from training.tracking import reopen
+    from training.tracking import reopen_run
 
     uri, run_id = (
         context.settings.tracking_uri,
@@ -52,6 +52,6 @@ def reopened(context: RunContext, kind: str) -> Iterator[Run]:
     )
     with (
         heartbeats.heartbeat(context.store, "run", run_id, f"{kind}, judged", uri),
-        reopen(uri, run_id) as run,
+        reopen_run(uri, run_id) as run,
     ):
         yield run

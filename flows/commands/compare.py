@@ -53,7 +53,7 @@ def _view(tracking_uri: str, run: dict[str, Any], view: Any, load: Any, to_dir: 
     """A run with its scorecard, where its evaluation has left one."""
     from training.tracking import fetch_artifact
 
-    folder = fetch_artifact(tracking_uri, run["run_id"], "scorecards", to_dir)
+    folder = fetch_artifact(tracking_uri, run["run_id"], "scorecards", to_dir=to_dir)
     tags = run["tags"]
     return view(
         run_id=run["run_id"],

@@ -32,7 +32,7 @@ def restore_test_set(
 
     uri = context.settings.tracking_uri
     with tempfile.TemporaryDirectory() as scratch:
-        kept = fetch_artifact(uri, run_id, f"scorecards/{TEST_SET_FILE}", Path(scratch))
+        kept = fetch_artifact(uri, run_id, f"scorecards/{TEST_SET_FILE}", to_dir=Path(scratch))
         if kept is None:
             raise ValueError(f"run {run_id}: kept no test set. Evaluate the model again.")
         rows = pl.read_parquet(kept)

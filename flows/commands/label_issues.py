@@ -18,7 +18,7 @@ from flows.stages.reader import contacts_and_turns
 
 def label_issues(console: Console, horizon_days: int, limit: int, store: Path | None) -> None:
     """Writes suspects.parquet in the store and prints the first `limit` of it."""
-    from training.label_issues import suspect_labels, suspect_outcomes
+    from training.label_issues import find_label_issues, find_outcome_issues
 
     context = existing_context(store)
     labels, rows = context.path(artefacts.LABELS), context.path(artefacts.FEATURES)
@@ -31,8 +31,8 @@ def label_issues(console: Console, horizon_days: int, limit: int, store: Path | 
     with bar(console, "doubting labels") as progress:
         found = pl.concat(
             [
-                suspect_labels(pl.read_parquet(labels), turns, contacts, progress=progress),
-                suspect_outcomes(pl.read_parquet(rows), horizon_days),
+                find_label_issues(pl.read_parquet(labels), turns, contacts, progress=progress),
+                find_outcome_issues(pl.read_parquet(rows), horizon_days),
             ]
         ).sort("margin", descending=True, maintain_order=True)
     out = context.path("suspects.parquet")

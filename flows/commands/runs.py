@@ -25,7 +25,7 @@ def runs(
 ) -> None:
     """Prints the runs that meet every condition, with their test figures and what `show` names beside them."""
     more = list(show or [])
-    found = browse(from_environment(store=store).tracking_uri, where or (), sort)
+    found = browse(from_environment(store=store).tracking_uri, where or (), sort=sort)
     table = Table(box=None)
     for column in ("run", "name", "status", "began", "test", "data", "verdict", *more):
         table.add_column(column)

@@ -21,7 +21,7 @@ from flows.runtime.progress import bar
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
-    from training.churn.train import ChurnTraining
+    from training.churn.settings import ChurnTraining
     from training.tracking import Run
 
 EXPERIMENT = "keepline-search"
@@ -52,13 +52,13 @@ def search(console: Console, kind: str, trials: int, store: Path | None) -> None
         found = search(
             context.params.churn,
             rows,
-            trials,
-            f"sqlite:///{context.path('search.db')}",
-            name,
-            context.path("search") / hashlib.sha256(name.encode()).hexdigest()[:12],
-            lambda number, params: _trial(context, name, parent.run_id, number, params),
-            progress,
-            context.params.features.lead_days,
+            trials=trials,
+            storage=f"sqlite:///{context.path('search.db')}",
+            name=name,
+            work_dir=context.path("search") / hashlib.sha256(name.encode()).hexdigest()[:12],
+            open_run=lambda number, params: _trial(context, name, parent.run_id, number, params),
+            progress=progress,
+            lead_days=context.params.features.lead_days,
         )
         parent.log_metrics(
             {"best_loss": found.loss, "first_loss": found.loss_before, "trials": found.trials}
@@ -98,8 +98,8 @@ def _parent(context: RunContext, name: str) -> Iterator[Run]:
         settings.tracking_uri,
         EXPERIMENT,
         f"search {name}",
-        params,
-        {"kind": "search"},
+        params=params,
+        tags={"kind": "search"},
         reuse_finished=True,
         artifact_root=settings.artifact_root,
     ) as run:
@@ -118,8 +118,8 @@ def _trial(
         settings.tracking_uri,
         EXPERIMENT,
         f"{name} trial {number}",
-        asdict(params),
-        tags,
+        params=asdict(params),
+        tags=tags,
         artifact_root=settings.artifact_root,
     ) as run:
         yield run

@@ -43,7 +43,7 @@ def fit_table(
     from evaluation.metrics.churn import churn_metrics
     from models.registry.bundle import write_bundle
     from models.registry.signing import sign_folder
-    from training.churn.table import TableFit, fit_table, suspect_rows
+    from training.churn.table import TableFit, find_target_issues, fit_table
 
     out = out or Path(f"{file.stem}.model")
     frame = plain_table.read(file)
@@ -53,7 +53,9 @@ def fit_table(
     fit = TableFit(seed=seed, folds=folds, allow_leaks=allow_leaks)
     values = plain_table.values_of(frame, columns)
     with tempfile.TemporaryDirectory() as work, bar(console, f"learning {target}") as progress:
-        fitted = fit_table(values, event, ids, columns, fit, Path(work), progress)
+        fitted = fit_table(
+            values, event, ids, columns=columns, params=fit, work_dir=Path(work), progress=progress
+        )
         metrics = churn_metrics(fitted.predictions, seed)["risk"]
         held = (
             "every row, by a model that had not seen it"
@@ -89,7 +91,7 @@ def fit_table(
     _tell_columns(console, frame, columns, fitted.summary)
     _tell_figures(console, metrics, held)
     if folds:
-        listed, share = suspect_rows(fitted.predictions)
+        listed, share = find_target_issues(fitted.predictions)
         write_table(out / "suspects.parquet", listed)
         console.print(
             f"{listed.height} targets are probably wrong (about {share:.1%} of all); suspects.parquet lists "
@@ -108,7 +110,7 @@ def score_table(console: Console, model: Path, file: Path, out: Path | None) -> 
     from evaluation.metrics.churn import churn_metrics
     from models.churn.model import ChurnModel
     from models.registry.bundle import verify_bundle
-    from training.churn.table import frame_of
+    from training.churn.table import to_churn_rows
 
     folder = model / "model" if (model / "model").is_dir() else model
     verify_bundle(folder, from_environment().public_key)
@@ -122,7 +124,7 @@ def score_table(console: Console, model: Path, file: Path, out: Path | None) -> 
     frame = plain_table.read(file)
     ids = plain_table.identifiers(frame, columns.id)
     values = plain_table.values_of(frame, columns)
-    rows = frame_of(values, ids)
+    rows = to_churn_rows(values, ids)
     scored = network.predict(rows).select("customer_id", "risk")
     reasons = network.reasons(rows.drop("as_of"), top=REASONS)
     told = reasons.pivot("rank", index="customer_id", values="sentence")

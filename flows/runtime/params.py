@@ -30,7 +30,7 @@ from training.asr.base import BaseTraining
 from training.asr.finetune import AsrTraining
 from training.asr.text_adaptation import TextAdaptation
 from training.churn.backtest import BacktestParams
-from training.churn.train import ChurnTraining
+from training.churn.settings import ChurnTraining
 from training.reader.train import ReaderTraining
 
 

@@ -91,7 +91,15 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
     assert_manifests_apart(lines, splits)
     params = asr_adaptation.with_synthetic_speech(context, params, progress)
     with runs.training_run(context, KIND, asdict(params)) as run:
-        found = finetune(params, base, train_manifest, speech / "valid.jsonl", work, run, progress)
+        found = finetune(
+            params,
+            base,
+            train_manifest=train_manifest,
+            valid_manifest=speech / "valid.jsonl",
+            work_dir=work,
+            run=run,
+            progress=progress,
+        )
         skipped = found["train"].get("skipped", {})
         hours, heard = (
             read_hours_account(read_json(context.path(artefacts.HOURS))),
@@ -114,12 +122,12 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
         read_tables(context.path(artefacts.CLEAN)), splits, "valid"
     )
     found |= {
-        "confidence": calibration.calibrate(
+        "confidence": calibration.calibrate_confidence(
             work / "model.nemo",
             calls,
-            context.decoded(),
-            context.params.hearing.segmentation,
-            context.path(artefacts.EXPORTS),
+            read_audio=context.decoded(),
+            segmentation=context.params.hearing.segmentation,
+            exports=context.path(artefacts.EXPORTS),
         )
     }
     files = [

@@ -58,18 +58,18 @@ def with_synthetic_speech(
 ) -> AsrTraining:
     """`training` with the texts in simulated voices mixed in, if adaptation.spoken asks for any."""
     from training.asr.finetune import ExtraSpeech
-    from training.asr.text_adaptation import speak
+    from training.asr.text_adaptation import synthesize_manifest
 
     params = context.params.adaptation
     if not params.spoken:
         return training
     found = [text.text for text in domain_texts(context)]
-    path = speak(
+    path = synthesize_manifest(
         found,
         context.path(artefacts.WORK.of(ASR.name).within("spoken.jsonl")),
-        params.spoken,
-        params.seed,
-        params.voices,
+        count=params.spoken,
+        seed=params.seed,
+        voice_count=params.voices,
         progress=progress,
     )
     return replace(
@@ -91,10 +91,10 @@ def adapt(context: RunContext, model: Path, progress: Progress) -> dict[str, Any
         found = adapt(
             params,
             domain_texts(context),
-            model,
-            context.path(artefacts.SPEECH.within("valid.jsonl")),
-            model.parent,
-            progress,
+            model=model,
+            valid_manifest=context.path(artefacts.SPEECH.within("valid.jsonl")),
+            folder=model.parent,
+            progress=progress,
         )
         found["says"] = describe_adaptation(params, found)
     elif params.spoken:

@@ -31,8 +31,8 @@ def backtest(context: RunContext, progress: Progress) -> dict[str, Any]:
         settings.tracking_uri,
         "keepline-backtest",
         key,
-        asdict(params.backtest),
-        tags,
+        params=asdict(params.backtest),
+        tags=tags,
         reuse_finished=True,
         artifact_root=settings.artifact_root,
     )
@@ -42,10 +42,10 @@ def backtest(context: RunContext, progress: Progress) -> dict[str, Any]:
             pl.read_parquet(context.path(artefacts.FEATURES)),
             params.backtest,
             params.churn,
-            context.path("backtest"),
-            params.evaluation.campaign,
-            params.features.lead_days,
-            progress,
+            work_dir=context.path("backtest"),
+            campaign=params.evaluation.campaign,
+            lead_days=params.features.lead_days,
+            progress=progress,
         )
         for number, fold in enumerate(found["folds"]):
             if "metrics" in fold:

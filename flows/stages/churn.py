@@ -167,7 +167,12 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
     assert_customers_apart(rows)
     with runs.training_run(context, KIND, asdict(params)) as run:
         found = training.train(
-            params, rows, work, run, progress, lead_days=context.params.features.lead_days
+            params,
+            rows,
+            work,
+            run=run,
+            progress=progress,
+            lead_days=context.params.features.lead_days,
         )
     model = work / "model"
     files = {name: model / name for name in ("weights.safetensors", "config.json")}

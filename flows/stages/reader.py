@@ -53,7 +53,9 @@ def training_examples(context: RunContext) -> dict[str, LabelledContacts]:
         customer_splits(pl.read_parquet(context.path(artefacts.SPLITS))), on="customer_id"
     )
     return {
-        side: labelled_contacts(divided.filter(pl.col("split") == side), turns, beliefs, SCHEME)
+        side: labelled_contacts(
+            divided.filter(pl.col("split") == side), turns, beliefs, labels=SCHEME
+        )
         for side in ("train", "valid")
     }
 
@@ -148,7 +150,9 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
         context.path(artefacts.WORK.of(KIND).within("work")),
     )
     with runs.training_run(context, KIND, asdict(params)) as run:
-        found = training.train(params, SCHEME, training_examples(context), work, run, progress)
+        found = training.train(
+            params, SCHEME, training_examples(context), work_dir=work, run=run, progress=progress
+        )
     files = {name: work / "model" / name for name in ("weights.safetensors", "config.json")}
     return bundles.write_candidate_bundle(context, KIND, files, run.run_id, found)
 

@@ -58,8 +58,14 @@ def plan_treatment(
     `churn_model` is the active bundle; without one the risk is that of the untreated in the log.
     """
     from evaluation.churn.treatment import compare, gains_by_fifth
-    from training.churn.uplift import UpliftError, cross_fit, decisions, fit, usable
-    from training.churn.uplift import summary as learned_from
+    from training.churn.uplift import (
+        UpliftError,
+        cross_fit,
+        fit_uplift,
+        join_decisions,
+        usable_decisions,
+    )
+    from training.churn.uplift import summarize_decisions as learned_from
 
     prices = (
         tables["customers"]
@@ -67,12 +73,14 @@ def plan_treatment(
         .unique("customer_id", keep="first")
     )
     try:
-        log, _ = usable(tables["interventions"], params)  # before features, which take longest
+        log, _ = usable_decisions(
+            tables["interventions"], params
+        )  # before features, which take longest
         rows = _at_decisions(tables, labels, log, feature_params, progress)
-        found = decisions(tables["interventions"], rows, params)
+        found = join_decisions(tables["interventions"], rows, params)
     except UpliftError as nothing:
         return _by_risk(_with_risk(current, churn_model, params), prices, params, str(nothing))
-    model = fit(found.rows, found.kind, params)
+    model = fit_uplift(found.rows, found.kind, params)
     scored = cross_fit(found.rows, found.kind, params)
     # Not the risk of the active model, which has seen what became of these customers.
     past = _valued(scored.with_columns(risk="risk_untreated"), prices, params)

@@ -13,7 +13,7 @@ from evaluation.report.run import ReportParams, write_report
 from flows.commands import backtest
 from tests.flows.conftest import SMALL
 from tests.registry_helpers import Shop
-from tests.training.test_backtest import a_panel
+from tests.training.churn.test_backtest import a_panel
 
 
 def test_the_command_prints_each_day_logs_each_fold_and_is_not_done_twice(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from data.speech.utterances import transcribed_calls
 from models.asr import load
 from models.asr.confidence import FILE, beside
 from models.asr.segments import Segmentation
-from training.asr.calibration import calibrate
+from training.asr.calibration import calibrate_confidence
 
 
 def a_table(schema: dict, rows: list[dict]) -> pl.DataFrame:
@@ -79,7 +79,13 @@ def test_A5_words_heard_where_nobody_speaks_count_as_wrong(
             raise AudioError("k7: torn.")
         return np.full((8000, 2), float(int(contact_id[1:]) % 2)), 8000
 
-    said = calibrate(tmp_path / "model.nemo", calls, read_audio, Segmentation(), tmp_path)
+    said = calibrate_confidence(
+        tmp_path / "model.nemo",
+        calls,
+        read_audio=read_audio,
+        segmentation=Segmentation(),
+        exports=tmp_path,
+    )
     assert (said["calibrated"], said["calls"], said["words"]) == (True, 79, 158)
     fitted = beside(tmp_path / "model.nemo")
     sure, unsure = fitted(np.array([0.9, 0.5]))
@@ -92,8 +98,12 @@ def test_A5_too_few_words_leave_no_calibration_behind(
 ) -> None:
     monkeypatch.setattr(load, "load", lambda model, exports: Recogniser())
     (tmp_path / FILE).write_text("{}")
-    said = calibrate(
-        tmp_path / "model.nemo", [], lambda call: (np.zeros((1, 2)), 8000), Segmentation(), tmp_path
+    said = calibrate_confidence(
+        tmp_path / "model.nemo",
+        [],
+        read_audio=lambda call: (np.zeros((1, 2)), 8000),
+        segmentation=Segmentation(),
+        exports=tmp_path,
     )
     assert not said["calibrated"]
     assert "too few to calibrate on" in said["says"]

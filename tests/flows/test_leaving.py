@@ -14,18 +14,18 @@ from data.records import OUTCOMES
 from evaluation.churn import scoring
 from flows.stages import churn
 from models.churn.model import ChurnModel
-from tests.training.test_churn_training import QUICK, Notes, a_table
+from tests.churn_helpers import QUICK, RecordedRun, churn_table
 from training.churn.train import train
 
 HORIZONS = (30, 90, 180, 365)
 
 
 def test_a_history_shorter_than_a_horizon_is_scored_at_the_others(tmp_path):
-    table = a_table(1200).with_columns(
+    table = churn_table(1200).with_columns(
         (pl.col("event") & (pl.col("time_days") <= 120)).alias("event"),
         pl.min_horizontal("time_days", pl.lit(120.0)).alias("time_days"),
     )
-    model = Path(train(replace(QUICK, epochs=0), table, tmp_path, Notes())["model"])
+    model = Path(train(replace(QUICK, epochs=0), table, tmp_path, run=RecordedRun())["model"])
     now = datetime(2026, 6, 1, tzinfo=UTC)
     cards = {
         who: scoring.score(table, path, who, who, HORIZONS, 0, now, None)
@@ -37,7 +37,7 @@ def test_a_history_shorter_than_a_horizon_is_scored_at_the_others(tmp_path):
 
 
 def test_who_left_on_a_day_nobody_knows_is_not_among_the_present():
-    current = a_table(4).select("customer_id", "as_of", "event", "time_days")
+    current = churn_table(4).select("customer_id", "as_of", "event", "time_days")
     left = {
         "customer_id": "C1",
         "event": "churn",
@@ -53,8 +53,8 @@ def test_who_left_on_a_day_nobody_knows_is_not_among_the_present():
 
 
 def test_categories_no_training_saw_are_counted(tmp_path):
-    table = a_table()
-    model = train(replace(QUICK, epochs=0), table, tmp_path, Notes())["model"]
+    table = churn_table()
+    model = train(replace(QUICK, epochs=0), table, tmp_path, run=RecordedRun())["model"]
     today = table.head(5).with_columns(pl.Series("plan", ["flex", "ultra", "plus", "ultra", None]))
     assert churn.unseen(model, today) == {"plan": {"ultra": 2}}
     assert churn.unseen(None, today) == {}

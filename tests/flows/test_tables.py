@@ -16,7 +16,7 @@ from data.files import read_json
 from flows.cli import app
 from models.registry.bundle import verify_bundle
 from training.churn.boosting import Boosting
-from training.churn.train import TABLE
+from training.churn.settings import TABLE
 
 QUICK = replace(TABLE, epochs=4, hidden=16, members=4, boosting=Boosting(rounds=40, depth=3))
 

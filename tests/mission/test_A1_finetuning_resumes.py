@@ -64,7 +64,8 @@ def tuned(key, params=params, prepare=lambda: None):
     def work():
         prepare()
         with start_or_resume(uri, "asr", key, asdict(params)) as run:
-            found = finetune.finetune(params, base, train, valid, folder / key, run)
+            found = finetune.finetune(params, base, train_manifest=train, valid_manifest=valid,
+                                      work_dir=folder / key, run=run)
         write_json(folder / f"{key}.json", {**found, "run_id": run.run_id})
     return forked(work)
 
@@ -292,10 +293,10 @@ def test_A1_the_same_call_takes_every_kind_of_base(
         found = finetune(
             params,
             base(tmp_path),
-            tmp_path / "train.jsonl",
-            tmp_path / "valid.jsonl",
-            tmp_path / "work",
-            run,
+            train_manifest=tmp_path / "train.jsonl",
+            valid_manifest=tmp_path / "valid.jsonl",
+            work_dir=tmp_path / "work",
+            run=run,
         )
     assert found["steps"] == 2
     assert found["loss_last"] > 0
@@ -310,10 +311,10 @@ def test_A1_a_name_goes_to_the_hub_and_its_answer_is_told(tmp_path: Path) -> Non
         finetune(
             AsrTraining(),
             "no_such_model",
-            tmp_path / "train.jsonl",
-            tmp_path / "train.jsonl",
-            tmp_path / "w",
-            run,
+            train_manifest=tmp_path / "train.jsonl",
+            valid_manifest=tmp_path / "train.jsonl",
+            work_dir=tmp_path / "w",
+            run=run,
         )
     assert get_run(f"sqlite:///{tmp_path / 'mlflow.db'}", run.run_id)["status"] == "FAILED"
 

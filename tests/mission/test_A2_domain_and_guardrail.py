@@ -45,8 +45,15 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> Cards:
         average_share=0.0,
         augmentation=Augmentation(telephone_share=0.0, noise_share=0.0),
     )
-    with start_or_resume(f"sqlite:///{folder / 'mlflow.db'}", "A2", "hasty", {}) as run:
-        finetune(params, BASE, train, valid, folder / "work", run)
+    with start_or_resume(f"sqlite:///{folder / 'mlflow.db'}", "A2", "hasty", params={}) as run:
+        finetune(
+            params,
+            BASE,
+            train_manifest=train,
+            valid_manifest=valid,
+            work_dir=folder / "work",
+            run=run,
+        )
     asked = EvaluationParams(conditions=(), guardrail_s=60.0)
     parts = load_test_sets(test, asked)
     models = {"reference": BASE, "candidate": folder / "work" / "model.nemo"}

@@ -38,7 +38,12 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Pa
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     with start_or_resume(uri, "asr", "A3") as run:
         found = finetune(
-            params, BASE, folder / "train.jsonl", folder / "valid.jsonl", folder / "work", run
+            params,
+            BASE,
+            train_manifest=folder / "train.jsonl",
+            valid_manifest=folder / "valid.jsonl",
+            work_dir=folder / "work",
+            run=run,
         )
     return found, folder, get_run(uri, run.run_id)
 
@@ -53,10 +58,10 @@ def test_A3_the_model_that_is_kept_has_the_lowest_of_three_figures(
     valid = read_manifest(
         folder / "valid.jsonl",
         lambda text: ([], ""),
-        0.0,
-        Limits(0.2, 20.0, 0.0, 1.0),
-        ManifestReport("valid"),
-        learn=False,
+        step_s=0.0,
+        limits=Limits(0.2, 20.0, 0.0, 1.0),
+        report=ManifestReport("valid"),
+        for_training=False,
     ).corpus
     assert (
         evaluate(folder / "work" / "model.nemo", valid) == found["wer"]

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.audio import SAMPLE_RATE_HZ
 from data.files import read_json
 from data.speech.telephone import EFFECTS, Telephony
 from evaluation.asr.test_sets import evaluate, load_test_sets
 from evaluation.params import EvaluationParams
 from evaluation.scorecard import Scorecard, load
 from tests.speech_helpers import a_manifest
-from training.asr.speech import SAMPLE_RATE_HZ, Augmentation, augment, collate
+from training.asr.speech import Augmentation, augment, collate
 
 BASE = Path(__file__).resolve().parents[2] / "models" / "base" / "keepline-base.nemo"
 CONDITIONS = (
@@ -106,7 +107,7 @@ def test_A4_training_speech_meets_each_effect_by_its_share_and_the_same_seed_giv
     ):
         settings = replace(quiet, telephony=Telephony({name: 1.0}))
         first, again = (
-            augment(batch, lengths, settings, np.random.default_rng(3)) for _ in range(2)
+            augment(batch, lengths, settings, rng=np.random.default_rng(3)) for _ in range(2)
         )
         assert first.numpy().tobytes() == again.numpy().tobytes()
         assert all(not np.array_equal(first[i], batch[i]) for i in range(4)), name
@@ -114,6 +115,9 @@ def test_A4_training_speech_meets_each_effect_by_its_share_and_the_same_seed_giv
             f"{name} sounds behind the end"
         )
     untouched = augment(
-        batch, lengths, replace(quiet, telephony=Telephony({"gsm": 0.0})), np.random.default_rng(3)
+        batch,
+        lengths,
+        replace(quiet, telephony=Telephony({"gsm": 0.0})),
+        rng=np.random.default_rng(3),
     )
     assert np.array_equal(untouched, batch)

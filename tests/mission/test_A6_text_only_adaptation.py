@@ -16,7 +16,7 @@ from models.asr.load import load
 from models.asr.nemo import restore
 from models.asr.recognizer import Recognizer
 from training.asr.base_speech import held_out_speakers
-from training.asr.text_adaptation import TextAdaptation, adapt, speak
+from training.asr.text_adaptation import TextAdaptation, adapt, synthesize_manifest
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "models" / "base" / "keepline-base.nemo"
@@ -75,14 +75,14 @@ def beside(folder: Path) -> Path:
 def test_A6_wer_falls_with_sentences_alone(tmp_path, base):
     """Simulated voices say sentences that the model has never heard; only their like was ever written down."""
     said, unsaid = SENTENCES[::3], [text for number, text in enumerate(SENTENCES) if number % 3]
-    speak(said, tmp_path / "test.jsonl", 12, seed=3)
+    synthesize_manifest(said, tmp_path / "test.jsonl", count=12, seed=3)
     model = beside(tmp_path)
     found = adapt(
         BEAM,
         map(Text, unsaid),
-        model,
-        speak(unsaid[:8], tmp_path / "valid.jsonl", 8, seed=4),
-        tmp_path,
+        model=model,
+        valid_manifest=synthesize_manifest(unsaid[:8], tmp_path / "valid.jsonl", count=8, seed=4),
+        folder=tmp_path,
     )
     assert set(FILES) <= {path.name for path in tmp_path.iterdir()}
     greedy, adapted = listen(model, base, tmp_path / "test.jsonl")
@@ -109,6 +109,6 @@ def test_A6_wer_on_real_speech_falls(tmp_path, base):
         write_text(tmp_path / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in part))
     model = beside(tmp_path)
     texts = [Text(row["text"]) for row in known if row["speaker"] not in tuned]
-    adapt(BEAM, texts, model, tmp_path / "valid.jsonl", tmp_path)
+    adapt(BEAM, texts, model=model, valid_manifest=tmp_path / "valid.jsonl", folder=tmp_path)
     greedy, adapted = listen(model, base, tmp_path / "test.jsonl")
     assert adapted < 0.75 * greedy

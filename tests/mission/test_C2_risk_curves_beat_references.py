@@ -15,7 +15,8 @@ from data.splits import SplitParams, customer_splits, split
 from evaluation.metrics.churn import attainable_skill, point_metrics
 from evaluation.metrics.churn_references import kaplan_meier, logistic
 from models.churn.model import ChurnModel, feature_columns
-from training.churn.train import ChurnTraining, train
+from training.churn.settings import ChurnTraining
+from training.churn.train import train
 
 HORIZONS = (30, 90, 180, 365)
 AS_OF = date(2025, 6, 1)
@@ -102,7 +103,7 @@ def judged(tmp_path_factory):
     rows = features(tables, labels, [AS_OF], FeatureParams()).join(
         customer_splits(divided), on="customer_id"
     )
-    found = train(ChurnTraining(), rows, tmp_path_factory.mktemp("churn"), Unrecorded())
+    found = train(ChurnTraining(), rows, tmp_path_factory.mktemp("churn"), run=Unrecorded())
     learned, test = rows.filter(split="train"), rows.filter(split="test")
     predicted = {
         "network": ChurnModel.load(Path(found["model"])).predict(test),

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from data.files import write_json, write_table
 from flows.cli import app
+from tests.churn_helpers import churn_table
 from tests.flows.conftest import ROOT, SMALL, environment
-from tests.training.test_churn_training import a_table
 from training.browse import browse
 
 
@@ -70,7 +70,7 @@ def test_K3_a_search_leaves_its_trials_below_one_run_and_says_how_to_use_the_bes
     params["churn"] |= {"epochs": 1, "additive_steps": 10}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     monkeypatch.setenv("KEEPLINE_PARAMS", str(tmp_path / "params.yaml"))
-    write_table(store / "features.parquet", a_table(300))
+    write_table(store / "features.parquet", churn_table(300))
     write_json(store / "version.json", {"dvc_hash": "d" * 32})
     done = CliRunner().invoke(app, ["search", "churn", "--trials", "2", "--store", str(store)])
     assert done.exit_code == 0, done.exception or done.output

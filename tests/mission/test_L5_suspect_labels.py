@@ -12,9 +12,9 @@ import pytest
 from data.plain_table import columns_of, identifiers, values_of
 from evaluation.label_issues import label_issues
 from training.churn.boosting import Boosting
-from training.churn.table import TableFit, fit_table, suspect_rows
-from training.churn.train import TABLE
-from training.label_issues import suspect_labels, suspect_outcomes
+from training.churn.settings import TABLE
+from training.churn.table import TableFit, find_target_issues, fit_table
+from training.label_issues import find_label_issues, find_outcome_issues
 
 
 def test_L5_planted_errors_of_a_target_come_up_first(tmp_path):
@@ -43,10 +43,15 @@ def test_L5_planted_errors_of_a_target_come_up_first(tmp_path):
         churn=replace(TABLE, epochs=6, hidden=16, members=4, boosting=Boosting(rounds=60, depth=3)),
     )
     fitted = fit_table(
-        values_of(frame, columns), frame["churn"], identifiers(frame, "who"), columns, fit, tmp_path
+        values_of(frame, columns),
+        frame["churn"],
+        identifiers(frame, "who"),
+        columns=columns,
+        params=fit,
+        work_dir=tmp_path,
     )
     assert fitted.predictions.height == rows
-    listed, share = suspect_rows(fitted.predictions)
+    listed, share = find_target_issues(fitted.predictions)
     names = listed["customer_id"].to_list()
     found = sum(f"c{n}" in names[:60] for n in wrong) / 60
     assert found > 0.5  # 60 of 1,200 drawn by lot would be 0.05
@@ -92,7 +97,7 @@ def test_L5_planted_errors_of_contact_labels_come_up_first():
     customers = turns.select(
         "contact_id", pl.format("u{}", pl.int_range(300) // 2).alias("customer_id")
     )
-    listed = suspect_labels(labels, turns, customers)
+    listed = find_label_issues(labels, turns, customers)
     planted = {f"k{n}": true[n] for n in wrong}
     first = listed.head(15)
     assert sum(name in planted for name in first["id"]) >= 12  # by lot it would be less than one
@@ -161,7 +166,7 @@ def test_L5_planted_errors_of_outcomes_come_up_first():
             "plan": rng.choice(["a", "b"], 400),
         }
     )
-    listed = suspect_outcomes(rows, 180)
+    listed = find_outcome_issues(rows, 180)
     assert listed["id"].n_unique() == listed.height
     assert (
         sum(name in {f"c{n}" for n in wrong} for name in listed.head(20)["id"]) >= 18

@@ -20,8 +20,9 @@ from flows.runtime.settings import from_environment
 from flows.stages import churn, nightly
 from tests.factories import a_contact, a_customer, an_outcome
 from tests.registry_helpers import Shop
-from training.churn.backtest import Unrecorded
-from training.churn.train import ChurnTraining, train
+from training.churn.settings import ChurnTraining
+from training.churn.train import train
+from training.run import UnrecordedRun
 
 SCORED = date(2026, 1, 1)
 PEOPLE = 400
@@ -83,7 +84,7 @@ def centre(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
         .alias("split")
     )
     rows = features(tables, labels, months, PARAMS.features).join(sides, on="customer_id")
-    found = train(PARAMS.churn, rows, store / "churn", Unrecorded())
+    found = train(PARAMS.churn, rows, store / "churn", run=UnrecordedRun())
     today = snapshot(tables["outcomes"], tables["contacts"], PARAMS.features)
     assert today == SCORED
     write_table(store / "current.parquet", features(tables, labels, [today], PARAMS.features))

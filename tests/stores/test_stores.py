@@ -28,7 +28,7 @@ def _run(settings: Settings, key: str) -> str:
         settings.tracking_uri,
         f"stores-{settings.store.parent.name}",
         key,
-        {"steps": 3},
+        params={"steps": 3},
         artifact_root=settings.artifact_root,
     ) as run:
         run.log_metrics({"wer": 0.25}, 1)
@@ -46,7 +46,7 @@ def test_a_run_and_its_artifacts_are_kept_and_found_again(settings: Settings, tm
         "3",
         0.25,
     )
-    back = fetch_artifact(settings.tracking_uri, run_id, "notes/note.txt", tmp_path / "back")
+    back = fetch_artifact(settings.tracking_uri, run_id, "notes/note.txt", to_dir=tmp_path / "back")
     assert back is not None
     assert back.read_text() == "heard"
 

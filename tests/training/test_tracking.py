@@ -1,4 +1,4 @@
-"""Promises of the runs kept in MLflow, on a real SQLite store."""
+"""Runs in MLflow, on a real SQLite store."""
 
 from __future__ import annotations
 
@@ -25,18 +25,22 @@ def test_a_run_holds_parameters_metrics_data_and_how_it_ended(uri: str, tmp_path
     card = tmp_path / "card.md"
     card.write_text("a card")
     with start_or_resume(
-        uri, "asr", "whole", {"steps": 3, "augmentation": {"noise": 0.5}}, {"kind": "asr"}
+        uri,
+        "asr",
+        "whole",
+        params={"steps": 3, "augmentation": {"noise": 0.5}},
+        tags={"kind": "asr"},
     ) as run:
         run.log_metrics({"loss": 2.0}, step=1)
         run.log_metrics({"loss": 1.0}, step=2)
         run.log_input(VERSION, "calls")
         run.log_artifact(card)
-    found = get_run(uri, run.run_id)
-    assert found["status"] == "FINISHED"
-    assert found["params"] == {"steps": "3", "augmentation.noise": "0.5"}
-    assert found["metrics"] == {"loss": 1.0}
-    assert found["tags"]["kind"] == "asr"
-    assert found["inputs"] == [
+    stored = get_run(uri, run.run_id)
+    assert stored["status"] == "FINISHED"
+    assert stored["params"] == {"steps": "3", "augmentation.noise": "0.5"}
+    assert stored["metrics"] == {"loss": 1.0}
+    assert stored["tags"]["kind"] == "asr"
+    assert stored["inputs"] == [
         {
             "name": "calls",
             "digest": VERSION["dvc_hash"],
@@ -44,7 +48,7 @@ def test_a_run_holds_parameters_metrics_data_and_how_it_ended(uri: str, tmp_path
             "source": {"dvc_hash": VERSION["dvc_hash"], "git_commit": "abc"},
         }
     ]
-    kept = (
+    copy = (
         Path(uri.removeprefix("sqlite:///")).parent
         / "mlartifacts"
         / "asr"
@@ -52,16 +56,16 @@ def test_a_run_holds_parameters_metrics_data_and_how_it_ended(uri: str, tmp_path
         / "artifacts"
         / "card.md"
     )
-    assert kept.read_text() == "a card"
+    assert copy.read_text() == "a card"
 
 
 def test_an_unfinished_run_is_taken_up_again_and_logs_no_step_twice(uri: str) -> None:
-    killed = start_or_resume(uri, "asr", "killed", {"steps": 3})
+    killed = start_or_resume(uri, "asr", "killed", params={"steps": 3})
     killed.log_metrics({"loss": 3.0, "before": 0.9}, step=0)
     killed.log_metrics({"loss": 2.0}, step=10)
     killed.log_metrics({"loss": 1.5}, step=20)
     assert get_run(uri, killed.run_id)["status"] == "RUNNING"  # nobody could say otherwise
-    with start_or_resume(uri, "asr", "killed", {"steps": 3}) as again:
+    with start_or_resume(uri, "asr", "killed", params={"steps": 3}) as again:
         again.log_metrics({"loss": 3.0, "before": 0.9}, step=0)
         again.log_metrics({"loss": 1.5}, step=20)
         again.log_metrics({"loss": 1.0}, step=30)
@@ -91,22 +95,25 @@ def test_a_finished_run_is_left_alone_unless_asked_for(uri: str) -> None:
 def test_an_error_ends_as_failed_and_the_next_attempt_goes_on(uri: str) -> None:
     with pytest.raises(RuntimeError), start_or_resume(uri, "asr", "broken") as run:
         raise RuntimeError("no more disk")
-    found = get_run(uri, run.run_id)
-    assert found["status"] == "FAILED"
-    assert found["tags"]["keepline.error"] == "RuntimeError: no more disk"
+    stored = get_run(uri, run.run_id)
+    assert stored["status"] == "FAILED"
+    assert stored["tags"]["keepline.error"] == "RuntimeError: no more disk"
     assert start_or_resume(uri, "asr", "broken").run_id == run.run_id
 
 
 def test_changed_settings_are_not_mixed_into_an_old_run(uri: str) -> None:
-    run = start_or_resume(uri, "asr", "changed", {"steps": 3})
+    run = start_or_resume(uri, "asr", "changed", params={"steps": 3})
     with pytest.raises(TrackingError, match=rf"run {run.run_id}: began with steps=3, not 4"):
-        start_or_resume(uri, "asr", "changed", {"steps": 4})
+        start_or_resume(uri, "asr", "changed", params={"steps": 4})
 
 
 def test_runs_are_listed_newest_first_and_by_experiment(uri: str) -> None:
-    with start_or_resume(uri, "churn", "one") as one, start_or_resume(uri, "churn", "two") as two:
+    with (
+        start_or_resume(uri, "churn", "one") as first,
+        start_or_resume(uri, "churn", "two") as second,
+    ):
         pass
-    assert [run["run_id"] for run in list_runs(uri, "churn")] == [two.run_id, one.run_id]
+    assert [run["run_id"] for run in list_runs(uri, "churn")] == [second.run_id, first.run_id]
     assert len(list_runs(uri)) > 2
     assert list_runs(uri, "nothing") == []
 

@@ -1,4 +1,4 @@
-"""Trains the small base checkpoint that ships, from scratch: real speech plus simulated voices reading service talk."""
+"""Trains the shipped base checkpoint from scratch on recorded and synthesised speech."""
 
 from __future__ import annotations
 
@@ -10,36 +10,37 @@ from typing import Any
 
 import numpy as np
 
+from data.audio import SAMPLE_RATE_HZ
 from data.files import read_json, write_json, write_text
 from data.progress import Progress
 from data.text import ALPHABET
 from models.asr.nemo import nemo_asr, suppress_logs
 from models.asr.recognizer import Recognizer
-from training.asr.base_card import card, judge
-from training.asr.base_speech import corpus_of, prepare
-from training.asr.devices import Devices, kind_of
-from training.asr.finetune import save, wer
+from training.asr.base_card import measure_word_error_rates, render_card
+from training.asr.base_speech import open_corpus, prepare_speech
+from training.asr.devices import Devices, resolve_device
+from training.asr.finetune import save_model, wer
 from training.asr.fit import LoopConfig, fit
-from training.asr.speech import SAMPLE_RATE_HZ, Augmentation
+from training.asr.speech import Augmentation
 
 REFINE_COOLDOWN = 0.8  # of the refining steps
+VALID_UTTERANCES = 300  # of the held-out speech, transcribed at each validation
 
 
 @dataclass(frozen=True)
 class BaseTraining:
-    """How the shipped base is made. The command with these defaults rebuilds it."""
+    """Settings of training the shipped base. The command with these defaults rebuilds it."""
 
     seed: int = 20  # of texts, voices, weights, batches and augmentation
     channels: int = 256  # width of the encoder
     kernels: tuple[int, ...] = (7, 9, 9, 11, 11, 13)  # one residual block each, in steps of 20 ms
     repeat: int = 2  # separable convolutions a block
     mel_features: int = 64  # 25 ms windows, 10 ms steps
-    dropout: float = 0.0  # within the blocks; a few passes over the speech leave nothing to unlearn
+    dropout: float = 0.0  # within the blocks; a few epochs leave nothing to regularise
     simulated_hours: float = 22.0  # synthesised speech of sentences and phrases
     simulated_voices: int = 320  # espeak-ng voices that speak them
-    flite_hours: float = (
-        4.0  # more of it, in the voices of Debian's flite; 0 where it is not installed
-    )
+    # More of it, in the voices of Debian's flite; 0 where it is not installed.
+    flite_hours: float = 4.0
     steps: int = 7000  # optimizer steps
     batch_duration_s: float = 40.0  # audio a step
     learning_rate: float = 2e-3  # peak
@@ -49,17 +50,16 @@ class BaseTraining:
     short_steps: int = 600  # only short utterances; then the longest grows as long again
     short_s: float = 2.0  # longest utterance at first
     longest_s: float = 16.0  # longest utterance in the end
-    clean_steps: int = 400  # augmentation begins here
-    refine_steps: int = (
-        5000  # then so many more with speech cut anew, so that the quiet around it stops to matter
-    )
+    clean_steps: int = 400  # augmentation begins after so many steps
+    # Then so many more on recropped speech, so that the silence around it stops to matter.
+    refine_steps: int = 5000
     refine_rate: float = 1.5e-3  # their peak; it falls over most of them
-    refine_quiet_share: float = 0.7  # of the utterances are cut anew
-    checkpoint_steps: int = 200  # how much a kill may cost
-    valid_steps: int = 1000  # how often a sample of the held-out speech is transcribed
-    device: str = "cpu"  # cpu, cuda (written, but never run: no such machine was at hand), or auto
+    refine_quiet_share: float = 0.7  # of the utterances are recropped
+    checkpoint_steps: int = 200  # steps between checkpoints: what a kill may cost
+    valid_steps: int = 1000  # steps between validations on a sample of the held-out speech
+    device: str = "cpu"  # cpu, cuda (never run: no such machine was at hand), or auto
     threads: int = 2  # torch threads
-    augmentation: Augmentation = field(
+    augmentation: Augmentation = field(  # mild: a few epochs leave nothing to regularise
         default_factory=lambda: Augmentation(
             telephone_share=0.4,
             noise_share=0.3,
@@ -69,8 +69,8 @@ class BaseTraining:
             frequency_masks=0,
             time_masks=0,
         )
-    )  # mild, for the same reason
-    shares: dict[str, float] = field(
+    )
+    shares: dict[str, float] = field(  # of the audio, by set
         default_factory=lambda: {
             "simulated": 0.42,
             "flite": 0.10,
@@ -81,49 +81,114 @@ class BaseTraining:
             "spoken_digits": 0.04,
             "speech_commands": 0.07,
         }
-    )  # of the audio each set gets
+    )
 
 
 def train_base(
     params: BaseTraining,
+    *,
     speech_dir: Path,
     dialogue_dir: Path,
     work_dir: Path,
     out: Path,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Makes `out`/keepline-base.nemo and its card from the sets in `speech_dir` and the talk in `dialogue_dir`.
+    """Trains the base, writes `out`/keepline-base.nemo and its card, and returns a summary.
 
-    About two hours on two cores. Killed, it goes on from `work_dir`; returns what `fit` does, and wer, size_bytes and
-    parameters. Raises ValueError when `work_dir` was begun with other `params`, FileNotFoundError without the sets,
-    DeviceError for a device that is not there.
+    `speech_dir` holds the recorded sets, `dialogue_dir` the texts to synthesise. Two hours on two
+    cores. Killed, it resumes from `work_dir`. The summary is that of `fit` with wer, size_bytes and
+    parameters. Raises ValueError when `work_dir` was begun with other `params`, FileNotFoundError
+    without the sets, DeviceError for a device that is not there.
     """
     import torch
 
-    begun = work_dir / "params.json"
-    if begun.exists() and read_json(begun) != json.loads(json.dumps(asdict(params))):
-        raise ValueError(
-            f"{work_dir}: begun with other settings (see params.json there). Use another folder."
-        )
-    write_json(begun, asdict(params))
-
+    _assert_same_settings(params, work_dir)
     torch.set_num_threads(params.threads)
-    devices = Devices(kind=kind_of(params.device, "base.device"))
-    rows = prepare(
+    devices = Devices(device_type=resolve_device(params.device, "base.device"))
+    rows = prepare_speech(
         speech_dir,
         dialogue_dir,
         work_dir,
-        params.seed,
-        params.simulated_hours,
-        params.simulated_voices,
-        params.flite_hours,
+        seed=params.seed,
+        simulated_hours=params.simulated_hours,
+        simulated_voices=params.simulated_voices,
+        flite_hours=params.flite_hours,
     )
-    known = [row for row in rows if not row["held_out"]]
-    corpus = corpus_of(known, work_dir)
-    model = network(params)
+    held_out = [row for row in rows if row["held_out"]]
+    model = build_network(params)
+    summary = _train_twice(
+        params, model, rows, work_dir=work_dir, devices=devices, progress=progress
+    )
+    path = out / "keepline-base.nemo"
+    save_model(model, path)
+    summary |= {
+        "wer": measure_word_error_rates(Recognizer(model), held_out, work_dir),
+        "size_bytes": path.stat().st_size,
+        "parameters": Recognizer(model).parameters,
+    }
+    write_text(out / "card.md", render_card(asdict(params), rows, summary))
+    return summary
+
+
+def _assert_same_settings(params: BaseTraining, work_dir: Path) -> None:
+    """Writes params.json into `work_dir`; raises ValueError when it holds other settings."""
+    marker = work_dir / "params.json"
+    if marker.exists() and read_json(marker) != json.loads(json.dumps(asdict(params))):
+        raise ValueError(
+            f"{work_dir}: begun with other settings (see params.json there). Use another folder."
+        )
+    write_json(marker, asdict(params))
+
+
+def _train_twice(
+    params: BaseTraining,
+    model: Any,
+    rows: list[dict[str, Any]],
+    *,
+    work_dir: Path,
+    devices: Devices,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Trains `model` on all speech, then on recropped speech; returns the second summary.
+
+    step and resumed_from count the steps of both.
+    """
+    training_rows = [row for row in rows if not row["held_out"]]
+    held_out = [row for row in rows if row["held_out"]]
+    corpus = open_corpus(training_rows, work_dir)
+    valid = open_corpus(held_out[:: max(1, len(held_out) // VALID_UTTERANCES)], work_dir)
     label = {character: number for number, character in enumerate(ALPHABET)}
     tokens = [[label[character] for character in text] for text in corpus.texts]
-    held_out = [row for row in rows if row["held_out"]]
+    batch_at = base_batch_sampler(params, training_rows)
+    total = params.steps + params.refine_steps
+
+    def train(config: LoopConfig, folder: Path, steps_before: int) -> dict[str, Any]:
+        def report(step: int, metrics: dict[str, float]) -> None:
+            with (work_dir / "log.jsonl").open("a") as lines:
+                lines.write(json.dumps({"step": steps_before + step, **metrics}) + "\n")
+
+        return fit(
+            model.to(devices.name),
+            corpus,
+            tokens,
+            batch_at=lambda step: batch_at(steps_before + step),
+            config=config,
+            folder=folder,
+            measure=lambda model: wer(Recognizer(model), valid),
+            report=report,
+            progress=lambda step, _: progress(steps_before + step, total),
+            devices=devices,
+        )
+
+    first, refining = _loop_configs(params)
+    before = train(first, work_dir, 0)
+    summary = train(refining, work_dir / "refined", params.steps)
+    resumed_from = before["resumed_from"] + summary["resumed_from"]
+    return summary | {"step": total, "resumed_from": resumed_from}
+
+
+def _loop_configs(params: BaseTraining) -> tuple[LoopConfig, LoopConfig]:
+    """Returns the settings of the first training and of the refining one."""
     first = LoopConfig(
         steps=params.steps,
         learning_rate=params.learning_rate,
@@ -136,7 +201,7 @@ def train_base(
         valid_steps=params.valid_steps,
         augmentation=params.augmentation,
     )
-    refined = replace(
+    refining = replace(
         first,
         steps=params.refine_steps,
         learning_rate=params.refine_rate,
@@ -145,80 +210,19 @@ def train_base(
         clean_steps=0,
         augmentation=replace(params.augmentation, quiet_share=params.refine_quiet_share),
     )
-    sample = corpus_of(held_out[:: max(1, len(held_out) // 300)], work_dir)
-    batch_at, total = sampler(params, known), params.steps + params.refine_steps
-
-    def learn(settings: LoopConfig, folder: Path, done: int) -> dict[str, Any]:
-        """What `fit` returns of one of the two trainings, before which `done` of all steps were made."""
-
-        def report(step: int, metrics: dict[str, float]) -> None:
-            with (work_dir / "log.jsonl").open("a") as lines:
-                lines.write(json.dumps({"step": done + step, **metrics}) + "\n")
-
-        return fit(
-            model.to(devices.name),
-            corpus,
-            tokens,
-            lambda step: batch_at(done + step),
-            settings,
-            folder,
-            measure=lambda model: wer(Recognizer(model), sample),
-            report=report,
-            progress=lambda step, _: progress(done + step, total),
-            devices=devices,
-        )
-
-    before = learn(first, work_dir, 0)
-    summary = learn(refined, work_dir / "refined", params.steps)
-    summary |= {"step": total, "resumed_from": before["resumed_from"] + summary["resumed_from"]}
-    path = out / "keepline-base.nemo"
-    save(model, path)
-    results = judge(Recognizer(model), held_out, work_dir)
-    summary |= {
-        "wer": results,
-        "size_bytes": path.stat().st_size,
-        "parameters": Recognizer(model).parameters,
-    }
-    write_text(out / "card.md", card(asdict(params), rows, summary))
-    return summary
+    return first, refining
 
 
-def network(params: BaseTraining) -> Any:
-    """A fresh NeMo EncDecCTCModel: separable convolutions with squeeze-and-excite, 20 ms steps, characters.
+def build_network(params: BaseTraining) -> Any:
+    """Returns a new NeMo EncDecCTCModel with 20 ms steps and character labels.
 
-    After QuartzNet (arXiv 1910.10261) and Citrinet (arXiv 2104.01721), made small.
+    Separable convolutions with squeeze-and-excite, after QuartzNet (arXiv 1910.10261) and Citrinet
+    (arXiv 2104.01721), made small.
     """
     import torch
     from omegaconf import OmegaConf
 
-    models = nemo_asr()
-
-    def block(
-        filters: int,
-        kernel: int,
-        repeat: int = 1,
-        stride: int = 1,
-        residual: bool = False,
-        **more: Any,
-    ) -> dict:
-        return {
-            "filters": filters,
-            "repeat": repeat,
-            "kernel": [kernel],
-            "stride": [stride],
-            "dilation": [1],
-            "dropout": params.dropout,
-            "residual": residual,
-            "separable": True,
-            "se": True,
-            "se_reduction_ratio": 8,
-            **more,
-        }
-
-    width, labels = params.channels, list(ALPHABET)
-    encoder = [block(width, 11, stride=2)]
-    encoder += [block(width, kernel, params.repeat, residual=True) for kernel in params.kernels]
-    encoder += [block(width, 25), block(width * 2, 1, separable=False)]
+    labels = list(ALPHABET)
     config = {
         "sample_rate": SAMPLE_RATE_HZ,
         "labels": labels,
@@ -240,11 +244,11 @@ def network(params: BaseTraining) -> Any:
             "feat_in": params.mel_features,
             "activation": "relu",
             "conv_mask": True,
-            "jasper": encoder,
+            "jasper": _encoder_blocks(params),
         },
         "decoder": {
             "_target_": "nemo.collections.asr.modules.ConvASRDecoder",
-            "feat_in": width * 2,
+            "feat_in": params.channels * 2,
             "num_classes": len(labels),
             "vocabulary": labels,
         },
@@ -256,13 +260,47 @@ def network(params: BaseTraining) -> Any:
             "time_width": 0.03,
         },
     }
+    models = nemo_asr()
     torch.manual_seed(params.seed)
     with suppress_logs():
         return models.EncDecCTCModel(OmegaConf.create(config))
 
 
-def sampler(params: BaseTraining, rows: list[dict[str, Any]]) -> Callable[[int], np.ndarray]:
-    """Names the utterances of a step: of like length, short ones first, each set with its share of the audio."""
+def _encoder_blocks(params: BaseTraining) -> list[dict[str, Any]]:
+    """Returns the blocks of NeMo's ConvASREncoder, from the input up."""
+
+    def block(filters: int, kernel: int, **changes: Any) -> dict[str, Any]:
+        return {
+            "filters": filters,
+            "repeat": 1,
+            "kernel": [kernel],
+            "stride": [1],
+            "dilation": [1],
+            "dropout": params.dropout,
+            "residual": False,
+            "separable": True,
+            "se": True,
+            "se_reduction_ratio": 8,
+            **changes,
+        }
+
+    width = params.channels
+    return [
+        block(width, 11, stride=[2]),
+        *(block(width, kernel, repeat=params.repeat, residual=True) for kernel in params.kernels),
+        block(width, 25),
+        block(width * 2, 1, separable=False),
+    ]
+
+
+def base_batch_sampler(
+    params: BaseTraining, rows: list[dict[str, Any]]
+) -> Callable[[int], np.ndarray]:
+    """Returns a function from step to row numbers.
+
+    A batch holds utterances of like length, short ones in the first steps, and every set gets its
+    share of the audio.
+    """
     duration_s = np.array([row["frames"] for row in rows]) / SAMPLE_RATE_HZ
     sets = np.array([row["set"] for row in rows])
     weight = np.zeros(len(rows))
@@ -275,19 +313,18 @@ def sampler(params: BaseTraining, rows: list[dict[str, Any]]) -> Callable[[int],
 
     def at(step: int) -> np.ndarray:
         rng = np.random.default_rng([params.seed, 3, step])
-        grown = np.clip(step / params.short_steps - 1, 0, 1)
+        growth = np.clip(step / params.short_steps - 1, 0, 1)
         limit = int(
             np.searchsorted(
-                sorted_s, params.short_s + grown * (params.longest_s - params.short_s), "right"
+                sorted_s, params.short_s + growth * (params.longest_s - params.short_s), "right"
             )
         )
         anchor = int(np.searchsorted(audio_share, rng.random() * audio_share[limit - 1]))
         low = int(np.searchsorted(sorted_s, sorted_s[anchor] * 0.87))
         high = min(limit, max(anchor + 1, int(np.searchsorted(sorted_s, sorted_s[anchor] * 1.15))))
         count = max(1, int(params.batch_duration_s / sorted_s[high - 1]))
-        rank = (
-            rng.exponential(size=high - low) / weight[low:high]
-        )  # smallest first: a draw by weight, none twice
+        # Smallest first: a draw by weight without replacement.
+        rank = rng.exponential(size=high - low) / weight[low:high]
         return order[low + np.sort(np.argsort(rank, kind="stable")[:count])]
 
     return at

@@ -1,4 +1,4 @@
-"""The speech that the shipped base learns from: recorded sets, and simulated voices reading service talk."""
+"""Prepares the training speech of the shipped base: recorded sets and synthesised dialogue."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from data.audio import SAMPLE_RATE_HZ
 from data.files import atomic, read_lines, write_lines
 from data.progress import Progress
 from data.simulator.voice import Synthesizer, voices
 from data.text import cardinal, normalise
-from training.asr.speech import SAMPLE_RATE_HZ, Corpus
+from training.asr.speech import Corpus
 
 REAL_SETS = (
     "barista",
@@ -30,52 +31,59 @@ REAL_SETS = (
     "spoken_digits",
     "speech_commands",
 )
-EVERY_NTH_SPEAKER = {
-    "barista": 5,
-    "speech_commands": 16,
-    "spoken_digits": 5,
-}  # held out, from the first one on
-EVERY_NTH_SENTENCE = 20  # of the sets with one to three readers, whose voices cannot be held out
+# Speakers held out, counted from the first one on.
+EVERY_NTH_SPEAKER = {"barista": 5, "speech_commands": 16, "spoken_digits": 5}
+EVERY_NTH_SENTENCE = 20  # of the sets with one to three readers, who cannot be held out
 FLITE_VOICES = ("slt", "rms", "awb", "kal16")  # of Debian's flite, made from recordings of people
 
+# Shares of synthesised utterances: two frequent words, a number, a part of a sentence, else whole.
+_WORDS_BELOW, _DIGITS_BELOW, _PART_ABOVE = 0.12, 0.24, 0.8
+_HELD_OUT_SHARE = 0.02
+_MIN_UTTERANCE_S = 0.15
 
-def prepare(
+Utterance = tuple[np.ndarray, dict[str, Any]]  # float32 [samples] at 16 kHz, its row
+
+
+def prepare_speech(
     speech_dir: Path,
     dialogue_dir: Path,
     work_dir: Path,
+    *,
     seed: int,
     simulated_hours: float,
     simulated_voices: int,
     flite_hours: float = 0.0,
     progress: Progress = lambda done, total: None,
 ) -> list[dict[str, Any]]:
-    """Decodes and synthesises everything once into `work_dir`/audio.i16; returns one row an utterance.
+    """Writes all speech to `work_dir`/audio.i16 and index.jsonl, and returns one row an utterance.
 
-    Rows hold set, start, frames, text, speaker and held_out. With index.jsonl there, nothing is made again.
+    Rows hold set, start, frames, text, speaker and held_out. Nothing is made again where
+    index.jsonl exists.
     """
     index = work_dir / "index.jsonl"
     if not index.exists():
-        makers = [(name, recorded(speech_dir / name, name)) for name in REAL_SETS]
-        makers.append(
-            ("simulated", simulated(dialogue_dir, seed, simulated_hours, simulated_voices))
+        sources = [(name, read_recorded(speech_dir / name, name)) for name in REAL_SETS]
+        dialogue = synthesize_dialogue(
+            dialogue_dir, seed=seed, hours=simulated_hours, n_voices=simulated_voices
         )
+        sources.append(("simulated", dialogue))
         if flite_hours:
-            makers.append(("flite", spoken_by_flite(dialogue_dir, seed, flite_hours)))
+            sources.append(("flite", synthesize_with_flite(dialogue_dir, seed, flite_hours)))
         start, rows = 0, []
         with atomic(work_dir / "audio.i16") as temporary, temporary.open("wb") as out:
-            for done, (name, utterances) in enumerate(makers):
-                progress(done, len(makers))
+            for done, (name, utterances) in enumerate(sources):
+                progress(done, len(sources))
                 for samples, row in utterances:
                     out.write(np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
                     rows.append({"set": name, "start": start, "frames": len(samples), **row})
                     start += len(samples)
         write_lines(index, rows)
-        progress(len(makers), len(makers))
+        progress(len(sources), len(sources))
     return read_lines(index)
 
 
-def corpus_of(rows: list[dict[str, Any]], work_dir: Path) -> Corpus:
-    """The utterances of `rows`, their audio memory-mapped."""
+def open_corpus(rows: list[dict[str, Any]], work_dir: Path) -> Corpus:
+    """Returns the utterances of `rows`, their audio memory-mapped."""
     return Corpus(
         np.memmap(work_dir / "audio.i16", dtype="<i2", mode="r"),
         np.array([row["start"] for row in rows], np.int64),
@@ -84,114 +92,141 @@ def corpus_of(rows: list[dict[str, Any]], work_dir: Path) -> Corpus:
     )
 
 
-def recorded(folder: Path, name: str) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-    """Utterances of one folder with a NeMo manifest. Raises FileNotFoundError naming the folder."""
+def read_recorded(folder: Path, name: str) -> Iterator[Utterance]:
+    """Yields the utterances of a folder with a NeMo manifest.
+
+    Raises FileNotFoundError without a manifest, ValueError for audio at another rate than 16 kHz.
+    """
     manifest = folder / "manifest.jsonl"
     if not manifest.exists():
         raise FileNotFoundError(
             f"{manifest}: no manifest. Point the speech folder at the sets {', '.join(REAL_SETS)}."
         )
     rows = read_lines(manifest)
-    for row, apart in zip(rows, held_out(name, rows), strict=True):
-        samples, rate = soundfile.read(folder / row["audio_filepath"], dtype="float32")
-        if rate != SAMPLE_RATE_HZ:
+    for row, is_held_out in zip(rows, mark_held_out(name, rows), strict=True):
+        samples, rate_hz = soundfile.read(folder / row["audio_filepath"], dtype="float32")
+        if rate_hz != SAMPLE_RATE_HZ:
             raise ValueError(
-                f"{folder / row['audio_filepath']}: {rate} Hz instead of {SAMPLE_RATE_HZ}."
+                f"{folder / row['audio_filepath']}: {rate_hz} Hz instead of {SAMPLE_RATE_HZ}."
             )
         yield (
             samples,
-            {"text": normalise(row["text"]), "speaker": row["speaker"], "held_out": apart},
+            {"text": normalise(row["text"]), "speaker": row["speaker"], "held_out": is_held_out},
         )
 
 
 def held_out_speakers(name: str, speakers: set[str]) -> set[str]:
-    """The voices of a set that no training of ours hears; none where a set has too few to spare."""
+    """Returns the speakers of a set that are never trained on; none where it has too few."""
     return set(sorted(speakers)[:: EVERY_NTH_SPEAKER[name]]) if name in EVERY_NTH_SPEAKER else set()
 
 
-def held_out(name: str, rows: Sequence[Mapping[str, Any]]) -> list[bool]:
-    """For each row of a set's manifest, whether no training of ours hears it: by voice, else some sentences."""
-    apart = held_out_speakers(name, {row["speaker"] for row in rows})
+def mark_held_out(name: str, rows: Sequence[Mapping[str, Any]]) -> list[bool]:
+    """Returns for each row of a set's manifest whether it is held out.
+
+    By speaker where `held_out_speakers` has some, else every twentieth sentence.
+    """
+    speakers = held_out_speakers(name, {row["speaker"] for row in rows})
     return [
-        row["speaker"] in apart if apart else n % EVERY_NTH_SENTENCE == 0
+        row["speaker"] in speakers if speakers else n % EVERY_NTH_SENTENCE == 0
         for n, row in enumerate(rows)
     ]
 
 
-def simulated(
-    dialogue_dir: Path, seed: int, hours: float, count: int
-) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-    """Service talk in simulated voices; the last tenth of the voices is held out, with sentences of its own."""
+def synthesize_dialogue(
+    dialogue_dir: Path, *, seed: int, hours: float, n_voices: int
+) -> Iterator[Utterance]:
+    """Yields service talk in simulated voices until it lasts `hours`.
+
+    The last tenth of the voices is held out, with utterances of its own.
+    """
     rng = np.random.default_rng([seed, 1])
-    speakers = voices(count, seed)
-    known = len(speakers) - len(speakers) // 10
-    sentences = _sentences(dialogue_dir)
-    order = rng.permutation(len(sentences))
-    common = [word for word, _ in Counter(" ".join(sentences).split()).most_common(4000)]
-    digits = [*(cardinal(value) for value in range(10)), "oh"]
-    synthesizer, spoken_s, used = Synthesizer(), 0.0, 0
-    while spoken_s < hours * 3600:
-        kind = rng.random()
-        if kind < 0.12:
-            text = " ".join(
-                common[int(len(common) * rng.random() ** 2)] for _ in range(rng.integers(1, 3))
-            )
-        elif kind < 0.24:
-            text = " ".join(digits[i] for i in rng.integers(0, len(digits), rng.integers(1, 9)))
-        else:
-            text = sentences[order[used % len(order)]]
-            used += 1
-            if kind > 0.8:  # a piece of the sentence, so that no ending is learnt by heart
-                words = text.split()
-                first = int(rng.integers(0, len(words)))
-                text = " ".join(words[first : first + int(rng.integers(1, 6))])
-        apart = rng.random() < 0.02
-        voice = speakers[
-            int(rng.integers(known, len(speakers)) if apart else rng.integers(0, known))
-        ]
+    speakers = voices(n_voices, seed)
+    n_training = len(speakers) - len(speakers) // 10
+    texts = _DialogueTexts(_read_sentences(dialogue_dir), rng)
+    synthesizer, total_s = Synthesizer(), 0.0
+    while total_s < hours * 3600:
+        text = texts.draw()
+        is_held_out = rng.random() < _HELD_OUT_SHARE
+        first, end = (n_training, len(speakers)) if is_held_out else (0, n_training)
+        voice = speakers[int(rng.integers(first, end))]
         samples = synthesizer.speak(text, voice, SAMPLE_RATE_HZ)
-        if len(samples) < 0.15 * SAMPLE_RATE_HZ:
+        if len(samples) < _MIN_UTTERANCE_S * SAMPLE_RATE_HZ:
             continue
-        edges = [
-            np.zeros(int(SAMPLE_RATE_HZ * gap), np.float32) for gap in rng.uniform(0.02, 0.35, 2)
-        ]
-        spoken_s += len(samples) / SAMPLE_RATE_HZ
+        before, after = (
+            np.zeros(int(SAMPLE_RATE_HZ * pause_s), np.float32)
+            for pause_s in rng.uniform(0.02, 0.35, 2)
+        )
+        total_s += len(samples) / SAMPLE_RATE_HZ
         yield (
-            np.concatenate((edges[0], samples, edges[1])),
-            {"text": text, "speaker": voice.name, "held_out": bool(apart)},
+            np.concatenate((before, samples, after)),
+            {"text": text, "speaker": voice.name, "held_out": bool(is_held_out)},
         )
 
 
-def spoken_by_flite(
-    dialogue_dir: Path, seed: int, hours: float
-) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-    """Service talk in the voices of flite, at other paces and pitches. Raises FileNotFoundError without flite."""
+def synthesize_with_flite(dialogue_dir: Path, seed: int, hours: float) -> Iterator[Utterance]:
+    """Yields service talk in flite's voices at varied pace and pitch until it lasts `hours`.
+
+    Raises FileNotFoundError without flite.
+    """
     if shutil.which("flite") is None:
         raise FileNotFoundError(
             "flite is not installed. Run `apt-get install flite` or set base.flite_hours to 0."
         )
     rng = np.random.default_rng([seed, 4])
-    sentences = _sentences(dialogue_dir)
-    spoken_s = 0.0
-    while spoken_s < hours * 3600:
+    sentences = _read_sentences(dialogue_dir)
+    total_s = 0.0
+    while total_s < hours * 3600:
         text = sentences[int(rng.integers(0, len(sentences)))]
         voice = FLITE_VOICES[int(rng.integers(0, len(FLITE_VOICES)))]
         stretch, pitch = rng.uniform(0.8, 1.25), rng.uniform(0.9, 1.12)
         pace = f"duration_stretch={stretch * pitch:.3f}"
         command = ["flite", "-voice", voice, "--setf", pace, "-t", text, "-o", "/dev/stdout"]
-        said = subprocess.run(command, capture_output=True, check=True)
-        samples, rate = soundfile.read(io.BytesIO(said.stdout), dtype="float32")
-        if rate != SAMPLE_RATE_HZ:
-            raise ValueError(f"flite voice {voice}: {rate} Hz instead of {SAMPLE_RATE_HZ}.")
+        output = subprocess.run(command, capture_output=True, check=True).stdout
+        samples, rate_hz = soundfile.read(io.BytesIO(output), dtype="float32")
+        if rate_hz != SAMPLE_RATE_HZ:
+            raise ValueError(f"flite voice {voice}: {rate_hz} Hz instead of {SAMPLE_RATE_HZ}.")
         at = np.arange(0, len(samples) - 1, pitch)
         samples = np.interp(at, np.arange(len(samples)), samples).astype(np.float32)
-        spoken_s += len(samples) / SAMPLE_RATE_HZ
+        total_s += len(samples) / SAMPLE_RATE_HZ
         yield samples, {"text": text, "speaker": voice, "held_out": bool(rng.random() < 0.01)}
 
 
-def _sentences(folder: Path) -> list[str]:
-    """Distinct spoken sentences of 1 to 24 words from the dialogue sets, in the order of the files."""
-    found: dict[str, None] = {}
+class _DialogueTexts:
+    """Draws texts to synthesise: sentences, parts of sentences, frequent words and digits."""
+
+    def __init__(self, sentences: list[str], rng: np.random.Generator) -> None:
+        self._sentences, self._rng = sentences, rng
+        self._order = rng.permutation(len(sentences))
+        self._n_used = 0
+        counts = Counter(" ".join(sentences).split())
+        self._frequent = [word for word, _ in counts.most_common(4000)]
+        self._digits = [*(cardinal(value) for value in range(10)), "oh"]
+
+    def draw(self) -> str:
+        """Returns the next text; each sentence is used before any is used again."""
+        rng = self._rng
+        chance = rng.random()
+        if chance < _WORDS_BELOW:
+            n_frequent = len(self._frequent)
+            return " ".join(
+                self._frequent[int(n_frequent * rng.random() ** 2)]
+                for _ in range(rng.integers(1, 3))
+            )
+        if chance < _DIGITS_BELOW:
+            places = rng.integers(0, len(self._digits), rng.integers(1, 9))
+            return " ".join(self._digits[i] for i in places)
+        text: str = self._sentences[self._order[self._n_used % len(self._order)]]
+        self._n_used += 1
+        if chance > _PART_ABOVE:  # a part of the sentence, so that no ending is learnt by heart
+            words = text.split()
+            first = int(rng.integers(0, len(words)))
+            return " ".join(words[first : first + int(rng.integers(1, 6))])
+        return text
+
+
+def _read_sentences(folder: Path) -> list[str]:
+    """Returns the distinct sentences of 1 to 24 words of the dialogue sets, in file order."""
+    sentences: dict[str, None] = {}
     files = sorted(folder.glob("*.jsonl.gz"))
     if not files:
         raise FileNotFoundError(f"{folder}: no *.jsonl.gz with dialogues.")
@@ -204,5 +239,5 @@ def _sentences(folder: Path) -> list[str]:
                     for sentence in re.split(r"(?<=[.?!])\s+", text):
                         spoken = normalise(sentence)
                         if 1 <= len(spoken.split()) <= 24 and len(spoken) >= 3:
-                            found[spoken] = None
-    return list(found)
+                            sentences[spoken] = None
+    return list(sentences)

@@ -17,17 +17,20 @@ if TYPE_CHECKING:
     from models.asr.segments import Segmentation
 
 
-def calibrate(
+def calibrate_confidence(
     model: Path,
     calls: Sequence[Mapping[str, Any]],
+    *,
     read_audio: Callable[[str], tuple[np.ndarray, int]],
     segmentation: Segmentation,
     exports: Path,
 ) -> dict[str, Any]:
-    """Writes confidence.json beside the `.nemo`, fitted on words of held-out `calls` (see `told`), as calls are heard.
+    """Writes confidence.json beside the `.nemo` at `model` and returns what was fitted.
 
-    Whole sides are compared with all that was typed of them, so that words heard where nobody speaks count as wrong.
-    Calls that cannot be decoded are left out. Where there are too few words there is no calibration, which is said.
+    `calls` are transcribed validation calls, decoded as in production. Whole sides are compared
+    with their whole reference, so that words recognised where nobody speaks count as wrong. Calls
+    that cannot be decoded are left out. With too few words there is no calibration, and the result
+    says so: {"calibrated": False, "says": reason}.
     """
     from models.asr import confidence
     from models.asr.load import load
@@ -36,7 +39,7 @@ def calibrate(
     path = model.with_name(confidence.FILE)
     path.unlink(missing_ok=True)
     recognizer = load(model, exports)
-    rows, heard = [], []
+    references, transcripts = [], []
     for call in calls:
         try:
             turns = recognizer.transcribe_call(
@@ -45,11 +48,11 @@ def calibrate(
         except AudioError:
             continue
         words = [word for turn in turns if turn.role == "customer" for word in turn.words]
-        rows.append(call)
-        heard.append(Transcript(" ".join(word.text for word in words), words, 0.0))
+        references.append(call)
+        transcripts.append(Transcript(" ".join(word.text for word in words), words, 0.0))
     try:
-        fitted = confidence.fit(*word_correctness(rows, heard))
+        calibration = confidence.fit(*word_correctness(references, transcripts))
     except confidence.CalibrationError as error:
         return {"calibrated": False, "says": str(error)}
-    confidence.save(path, fitted)
-    return {"calibrated": True, "calls": len(rows), **asdict(fitted)}
+    confidence.save(path, calibration)
+    return {"calibrated": True, "calls": len(references), **asdict(calibration)}

@@ -1,7 +1,7 @@
-"""Several processes that train one network: each takes its part of every step, and the gradients are added up.
+"""Trains one network in several processes: each computes its part of a step, gradients are summed.
 
-They share a process group of their own and not torch's default one: where there is a default group, NeMo's encoders
-talk to the other processes in every forward pass, and the first process could not measure by itself.
+The processes share a process group of their own, not torch's default one: with a default group
+NeMo's encoders communicate in every forward pass, and the first process could not measure alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = timedelta(minutes=30)  # the others wait while the first measures
 STARTING = timedelta(minutes=10)  # for all of them to meet; one that failed before that never comes
 ENDING_S = 600  # for the others to end after the last step
@@ -30,29 +30,34 @@ class DeviceError(RuntimeError):
 
 @dataclass(frozen=True)
 class Devices:
-    """Where this process stands among those that train. Alone, all of it does nothing."""
+    """The place of this process among those that train. With one process all of it does nothing."""
 
     rank: int = 0
     count: int = 1
-    kind: str = "cpu"  # or cuda
-    store: Any = None  # torch's key-value store that all of them see
+    device_type: str = "cpu"  # or cuda
+    store: Any = None  # torch's key-value store, shared by all processes
     group: Any = None  # torch's process group
     _number: Iterator[int] = field(default_factory=itertools.count)
 
     @property
-    def first(self) -> bool:
-        """Only the first writes, measures and logs."""
+    def is_first(self) -> bool:
+        """Whether this is the first process, which alone writes, measures and logs."""
         return self.rank == 0
 
     @property
     def name(self) -> str:
-        """torch's name of the device."""
+        """torch's name of this process's device."""
         import torch
 
-        return f"cuda:{self.rank % torch.cuda.device_count()}" if self.kind == "cuda" else "cpu"
+        if self.device_type == "cuda":
+            return f"cuda:{self.rank % torch.cuda.device_count()}"
+        return "cpu"
 
     def add_gradients(self, model: Any, loss: float) -> float:
-        """Adds gradients and loss of all processes up and takes the mean of running statistics. Returns the loss."""
+        """Sums gradients and `loss` over the processes and returns the summed loss.
+
+        Running statistics (floating point buffers) become their mean over the processes.
+        """
         if self.count == 1:
             return loss
         import torch
@@ -76,17 +81,17 @@ class Devices:
             at += buffer.numel()
         return float(flat[-1])
 
-    def of_first(self, value: Any) -> Any:
-        """The first process's value, for all of them; anything JSON knows."""
+    def broadcast(self, value: Any) -> Any:
+        """Returns the first process's `value` in every process; it must be JSON."""
         if self.count == 1:
             return value
         key = f"value-{next(self._number)}"
-        if self.first:
+        if self.is_first:
             self.store.set(key, json.dumps(value))
         return json.loads(self.store.get(key))
 
-    def gather(self, value: Any) -> list[Any]:
-        """Every process's value, in order of rank; anything JSON knows."""
+    def all_gather(self, value: Any) -> list[Any]:
+        """Returns the `value` of every process in order of rank; they must be JSON."""
         if self.count == 1:
             return [value]
         key = f"values-{next(self._number)}"
@@ -94,89 +99,88 @@ class Devices:
         return [json.loads(self.store.get(f"{key}-{rank}")) for rank in range(self.count)]
 
 
-def kind_of(wanted: str, setting: str = "asr.device") -> str:
-    """`cpu`, `cuda`, or for `auto` whichever there is. Raises DeviceError for CUDA where there is none."""
+def resolve_device(requested: str, setting: str = "asr.device") -> str:
+    """Returns `cpu` or `cuda` for a setting of cpu, cuda or auto (cuda where there is one).
+
+    Raises DeviceError for another value, and for cuda where there is none.
+    """
     import torch
 
-    if wanted not in ("cpu", "cuda", "auto"):
-        raise DeviceError(f"{setting} is {wanted!r}. It can be cpu, cuda or auto.")
-    if wanted == "cuda" and not torch.cuda.is_available():
+    if requested not in ("cpu", "cuda", "auto"):
+        raise DeviceError(f"{setting} is {requested!r}. It can be cpu, cuda or auto.")
+    if requested == "cuda" and not torch.cuda.is_available():
         raise DeviceError(
             f"{setting} is cuda, but torch sees no CUDA device here. Use cpu or auto."
         )
-    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+    return "cuda" if requested != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def join(kind: str, place: str = "env://") -> Devices:
-    """Meets the others where `place` says: torchrun's environment, or tcp://host:port?rank=0&world_size=2."""
-    import torch.distributed as dist
+def join_group(device_type: str, address: str = "env://") -> Devices:
+    """Meets the other processes at `address` and returns this one's place among them.
+
+    `address` is torchrun's environment or tcp://host:port?rank=0&world_size=2.
+    """
+    import torch.distributed as distributed
     from torch.distributed.rendezvous import rendezvous
 
-    store, rank, count = next(iter(rendezvous(place, timeout=STARTING)))
+    store, rank, count = next(iter(rendezvous(address, timeout=STARTING)))
     store.set_timeout(PATIENCE)
-    make: Any = (
-        dist.ProcessGroupNCCL if kind == "cuda" else dist.ProcessGroupGloo
-    )  # torch types only one of its forms
-    return Devices(
-        rank, count, kind, store, make(dist.PrefixStore("gradients", store), rank, count, PATIENCE)
-    )
+    # Typed neither completely nor as exported by torch.
+    dist: Any = distributed
+    make = dist.ProcessGroupNCCL if device_type == "cuda" else dist.ProcessGroupGloo
+    group = make(dist.PrefixStore("gradients", store), rank, count, PATIENCE)
+    return Devices(rank, count, device_type, store, group)
 
 
 @contextlib.contextmanager
-def together(count: int, kind: str, job: Path) -> Iterator[Devices]:
-    """This process as the first of `count`; the others run `training.asr_worker` on the same `job`.
+def launch_workers(count: int, device_type: str, job: Path) -> Iterator[Devices]:
+    """Starts `count` - 1 workers (training.asr.worker) on `job` and yields this process as first.
 
-    When the first dies the others lose their partner and end too. Raises DeviceError, with what it said last, when
-    one of the others fails.
+    When the first process dies the workers lose their partner and end too. Raises DeviceError with
+    the last line of a worker's log when that worker fails.
     """
     if count == 1:
-        yield Devices(kind=kind)
+        yield Devices(device_type=device_type)
         return
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    place = f"tcp://127.0.0.1:{port}?rank={{}}&world_size={count}"
+    address = f"tcp://127.0.0.1:{port}?rank={{}}&world_size={count}"
     logs = [job.with_name(f"worker-{rank}.log") for rank in range(1, count)]
-    others = []
+    workers = []
     for rank, log in enumerate(logs, start=1):
-        command = [
-            sys.executable,
-            "-m",
-            "training.asr.worker",
-            str(job),
-            "--join",
-            place.format(rank),
-        ]
+        program = [sys.executable, "-m", "training.asr.worker"]
+        command = [*program, str(job), "--join", address.format(rank)]
         with log.open("w") as handle:
-            others.append(subprocess.Popen(command, cwd=ROOT, stdout=handle, stderr=handle))
+            workers.append(subprocess.Popen(command, cwd=ROOT, stdout=handle, stderr=handle))
     try:
-        first = join(kind, place.format(0))
-        first.of_first(False)
+        first = join_group(device_type, address.format(0))
+        first.broadcast(False)
         yield first
-        for other in others:
-            other.wait(timeout=ENDING_S)
-        if failed := _failed(others, logs):
-            raise DeviceError(failed)
+        for worker in workers:
+            worker.wait(timeout=ENDING_S)
+        if failure := _describe_failure(workers, logs):
+            raise DeviceError(failure)
     except subprocess.TimeoutExpired as error:
         raise DeviceError(
-            f"a process has not ended {ENDING_S} s after the last step. See what it said in {job.parent}/worker-*.log."
+            f"a process has not ended {ENDING_S} s after the last step. See the last lines of "
+            f"{job.parent}/worker-*.log."
         ) from error
     except RuntimeError as error:
-        if not isinstance(error, DeviceError) and (
-            failed := _failed(others, logs)
-        ):  # a partner was lost
-            raise DeviceError(failed) from error
+        # Where a partner was lost, torch's error says less than the partner's log.
+        if not isinstance(error, DeviceError) and (failure := _describe_failure(workers, logs)):
+            raise DeviceError(failure) from error
         raise
     finally:
-        for other in others:
-            if other.poll() is None:
-                other.kill()
+        for worker in workers:
+            if worker.poll() is None:
+                worker.kill()
 
 
-def _failed(others: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]) -> str:
-    """Which process failed first by rank, and what it said last; empty where none did."""
-    for rank, (other, log) in enumerate(zip(others, logs, strict=True), start=1):
-        if other.poll():
-            said = (log.read_text(errors="replace").strip().splitlines() or ["nothing"])[-1]
-            return f"process {rank} of {len(others) + 1} stopped: {said}"
+def _describe_failure(workers: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]) -> str:
+    """Returns which worker failed first by rank and the last line of its log; empty if none did."""
+    for rank, (worker, log) in enumerate(zip(workers, logs, strict=True), start=1):
+        if worker.poll():
+            lines = log.read_text(errors="replace").strip().splitlines() or ["nothing"]
+            return f"process {rank} of {len(workers) + 1} stopped: {lines[-1]}"
     return ""

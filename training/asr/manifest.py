@@ -1,4 +1,4 @@
-"""Reads a NeMo manifest into speech to train on; what cannot be used is left out with its reason, hours and place."""
+"""Reads NeMo manifests into training speech, and reports the utterances left out, with reasons."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.audio import AudioError, probe, read, resample
-from training.asr.speech import SAMPLE_RATE_HZ, Corpus, Utterances
+from data.audio import SAMPLE_RATE_HZ, AudioError, probe, read, resample
+from training.asr.speech import Corpus, Utterances
+
+UNREADABLE_AUDIO = "unreadable audio"
+EXPORT_AGAIN = "Export it again."
 
 
 class ManifestError(ValueError):
@@ -20,7 +23,7 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """Which utterances are taken."""
+    """Which utterances are used."""
 
     shortest_s: float  # shorter ones are skipped
     longest_s: float  # longer ones are skipped
@@ -30,47 +33,52 @@ class Limits:
 
 @dataclass
 class ManifestReport:
-    """What became of a manifest's speech: hours given = hours used + hours skipped, each with its reason."""
+    """Counts a manifest's speech: hours given = hours used + hours skipped, with reasons."""
 
     manifest: str
     utterances: int = 0  # used
     used_s: float = 0.0
-    skipped: dict[str, dict[str, Any]] = field(
-        default_factory=dict
-    )  # reason → utterances, seconds, first
-    defects: list[dict[str, str]] = field(
-        default_factory=list
-    )  # for people to repair: thing, reason, next_step
+    # Reason → utterances, seconds, first (its utterance id).
+    skipped: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # For people to repair: thing (utterance id), kind, reason, next_step.
+    defects: list[dict[str, str]] = field(default_factory=list)
 
-    def skip(self, reason: str, thing: str, duration_s: float) -> None:
-        """Counts an utterance that is in order but not wanted."""
-        entry = self.skipped.setdefault(reason, {"utterances": 0, "seconds": 0.0, "first": thing})
+    def skip(self, reason: str, utterance_id: str, duration_s: float) -> None:
+        """Counts an utterance that is in order but not used."""
+        entry = self.skipped.setdefault(
+            reason, {"utterances": 0, "seconds": 0.0, "first": utterance_id}
+        )
         entry["utterances"] += 1
         entry["seconds"] += duration_s
 
     def quarantine(
-        self, kind: str, thing: str, duration_s: float, reason: str, next_step: str
+        self, category: str, utterance_id: str, duration_s: float, *, reason: str, next_step: str
     ) -> None:
         """Counts and lists an utterance that is broken."""
-        self.skip(kind, thing, duration_s)
+        self.skip(category, utterance_id, duration_s)
         self.defects.append(
-            {"thing": thing, "kind": kind, "reason": reason, "next_step": next_step}
+            {"thing": utterance_id, "kind": category, "reason": reason, "next_step": next_step}
         )
 
-    def lose(self, thing: str, duration_s: float, reason: str) -> None:
-        """Counts an utterance that was taken and proved unreadable while training."""
+    def mark_unreadable(self, utterance_id: str, duration_s: float, reason: str) -> None:
+        """Moves an utterance that proved unreadable while training from used to broken."""
         self.utterances -= 1
         self.used_s -= duration_s
-        self.quarantine("unreadable audio", thing, duration_s, reason, "Export it again.")
+        self.quarantine(
+            UNREADABLE_AUDIO, utterance_id, duration_s, reason=reason, next_step=EXPORT_AGAIN
+        )
 
     def summary(self) -> dict[str, Any]:
-        """manifest, utterances and hours used, hours given, and skipped {reason: utterances, hours, first}."""
-        lost_s = sum(entry["seconds"] for entry in self.skipped.values())
+        """Returns manifest, utterances, hours (used), hours_given and skipped.
+
+        `skipped` is {reason: {utterances, hours, first}}.
+        """
+        skipped_s = sum(entry["seconds"] for entry in self.skipped.values())
         return {
             "manifest": self.manifest,
             "utterances": self.utterances,
             "hours": self.used_s / 3600,
-            "hours_given": (self.used_s + lost_s) / 3600,
+            "hours_given": (self.used_s + skipped_s) / 3600,
             "skipped": {
                 reason: {
                     "utterances": entry["utterances"],
@@ -83,42 +91,43 @@ class ManifestReport:
 
 
 @dataclass
-class Files(Utterances):
+class FileCorpus(Utterances):
     """Speech left in its files, for more of it than memory holds. Used as a `Corpus`."""
 
     paths: list[str]
     offset_s: np.ndarray  # float64 [utterances], where in its file each begins
-    frames: np.ndarray  # int64 [utterances], length in samples at 16 kHz, as the manifest has it
+    frames: np.ndarray  # int64 [utterances], samples at 16 kHz, as the manifest has it
     texts: list[str]
-    bearable: int  # more unreadable files than this end the training
+    max_unreadable: int  # more unreadable files than this end the training
     unreadable: set[int] = field(default_factory=set)
 
     def wave(self, index: int, speed: float = 1.0) -> np.ndarray:
-        """As `Corpus.wave`, decoded now.
+        """Decodes an utterance now and returns it as `Corpus.wave` does.
 
-        Raises AudioError for audio that is broken or not as long as promised, ManifestError when there is too much
-        of that.
+        Raises AudioError for audio that is broken or not as long as the manifest says,
+        ManifestError when more than `max_unreadable` utterances are.
         """
-        promised_s = self.frames[index] / SAMPLE_RATE_HZ
+        expected_s = self.frames[index] / SAMPLE_RATE_HZ
         try:
-            samples = _decode(Path(self.paths[index]), float(self.offset_s[index]), promised_s)
-            there_s = len(samples) / SAMPLE_RATE_HZ
-            if abs(there_s - promised_s) > 0.1 + 0.1 * promised_s:
+            samples = _decode(Path(self.paths[index]), float(self.offset_s[index]), expected_s)
+            actual_s = len(samples) / SAMPLE_RATE_HZ
+            if abs(actual_s - expected_s) > 0.1 + 0.1 * expected_s:
                 raise AudioError(
-                    f"{self.paths[index]}: lasts {there_s:.1f} s, its manifest says {promised_s:.1f}."
+                    f"{self.paths[index]}: lasts {actual_s:.1f} s, its manifest says "
+                    f"{expected_s:.1f}."
                 )
         except (AudioError, OSError) as error:
             self.unreadable.add(index)
-            if len(self.unreadable) > self.bearable:
+            if len(self.unreadable) > self.max_unreadable:
                 raise ManifestError(
-                    f"{error} It is one of {len(self.unreadable)} unreadable of {len(self)} utterances; "
-                    "asr.defect_share allows fewer."
+                    f"{error} It is one of {len(self.unreadable)} unreadable of {len(self)} "
+                    "utterances; asr.defect_share allows fewer."
                 ) from error
             raise AudioError(str(error)) from error
         return Corpus(samples, np.array([0]), np.array([len(samples)]), [""]).wave(0, speed)
 
 
-class Joined(Utterances):
+class JoinedCorpus(Utterances):
     """Several corpora as one."""
 
     def __init__(self, parts: Sequence[Any]) -> None:
@@ -128,104 +137,144 @@ class Joined(Utterances):
         self.texts = [text for part in parts for text in part.texts]
 
     def wave(self, index: int, speed: float = 1.0) -> np.ndarray:
-        """As `Corpus.wave`."""
+        """Returns an utterance as `Corpus.wave` does."""
         part = int(np.searchsorted(self._begins, index, "right")) - 1
-        return self._parts[part].wave(index - int(self._begins[part]), speed)
+        wave: np.ndarray = self._parts[part].wave(index - int(self._begins[part]), speed)
+        return wave
 
 
 @dataclass
-class Speech:
+class TrainingSpeech:
     """The usable utterances of one manifest or several, and their labels."""
 
-    corpus: Corpus | Files | Joined
+    corpus: Corpus | FileCorpus | JoinedCorpus
     tokens: list[np.ndarray]  # int32 [labels] an utterance
-    things: list[str]  # manifest:line, to name an utterance by
+    utterance_ids: list[str]  # manifest:line
 
 
 Encode = Callable[[str], tuple[list[int], str]]
 
 
+class _Row(NamedTuple):
+    """A line of a manifest."""
+
+    utterance_id: str  # manifest:line
+    audio: str
+    text: str
+    offset_s: float
+    duration_s: float
+
+
 def read_manifest(
     path: Path,
     encode: Encode,
+    *,
     step_s: float,
     limits: Limits,
-    account: ManifestReport,
-    learn: bool = True,
-) -> Speech:
-    """The utterances of a NeMo manifest in the order of its lines; `account` tells what was left out and why.
+    report: ManifestReport,
+    for_training: bool = True,
+) -> TrainingSpeech:
+    """Returns the utterances of a NeMo manifest in the order of its lines; fills `report`.
 
-    `encode` gives a text's label numbers and the characters it has none for, `step_s` is the audio behind a step of
-    the network. To `learn`, text must fit its audio; to measure, it need not. Paths are relative to the manifest;
-    `offset` and `duration`, either or both, cut a longer file as NeMo does. Up to `in_memory_hours` everything is
-    decoded now, so that broken audio is found now; beyond, durations are taken from the manifest and audio is decoded
+    `encode` returns a text's label numbers and the characters without a label, `step_s` is the
+    audio behind one output step of the network. For training a text must fit its audio; for
+    measuring it need not. Paths are relative to the manifest; `offset` and `duration`, either or
+    both, cut a longer file as NeMo does. Up to `in_memory_hours` all audio is decoded now, so that
+    broken audio is reported now; beyond, durations come from the manifest and audio is decoded
     batch by batch.
 
-    Raises ManifestError when the file cannot be read, when more than `defect_share` of its lines are broken, and when
-    nothing is left.
+    Raises ManifestError when the file cannot be read, when more than `defect_share` of its lines
+    are broken, and when nothing is left.
     """
-    rows = list(_rows(path, account))
-    total_s = sum(duration_s for *_, duration_s in rows)
-    corpus_of: _InMemory | _InFiles = (
-        _InMemory() if total_s <= limits.in_memory_hours * 3600 else _InFiles()
+    rows = list(_read_rows(path, report))
+    total_s = sum(row.duration_s for row in rows)
+    builder: _MemoryBuilder | _FileBuilder = (
+        _MemoryBuilder() if total_s <= limits.in_memory_hours * 3600 else _FileBuilder()
     )
+    label_step_s = step_s if for_training else None
     tokens: list[np.ndarray] = []
-    things: list[str] = []
-    for where, audio, text, offset_s, duration_s in rows:
-        labels, unknown = encode(text)
+    utterance_ids: list[str] = []
+    for row in rows:
+        labels, unknown = encode(row.text)
         if unknown:
-            account.quarantine(
+            report.quarantine(
                 "text outside the labels",
-                where,
-                duration_s,
-                f"{unknown!r} in {text!r} is not among the model's labels",
-                "Normalise the text (data.text.normalise), or set asr.vocabulary to learn other labels.",
+                row.utterance_id,
+                row.duration_s,
+                reason=f"{unknown!r} in {row.text!r} is not among the model's labels",
+                next_step="Normalise the text (data.text.normalise), or set asr.vocabulary to "
+                "learn other labels.",
             )
-            continue
-        reason = _unwanted(duration_s, len(labels), step_s, limits, learn)
-        if reason is None:
-            try:
-                duration_s = corpus_of.take(audio, text, offset_s, duration_s)
-            except (AudioError, OSError) as error:
-                account.quarantine(
-                    "unreadable audio", where, duration_s, str(error), "Export it again."
-                )
-                continue
-            reason = _unwanted(duration_s, len(labels), step_s, limits, learn)
-            if reason:
-                corpus_of.drop()
+        elif _add_row(row, labels, builder, limits=limits, step_s=label_step_s, report=report):
+            tokens.append(np.array(labels, np.int32))
+            utterance_ids.append(row.utterance_id)
+    _assert_usable(path, len(tokens), limits=limits, report=report)
+    report.utterances = len(tokens)
+    return TrainingSpeech(builder.build(limits.defect_share), tokens, utterance_ids)
+
+
+def _add_row(
+    row: _Row,
+    labels: Sequence[int],
+    builder: _MemoryBuilder | _FileBuilder,
+    *,
+    limits: Limits,
+    step_s: float | None,
+    report: ManifestReport,
+) -> bool:
+    """Adds an utterance to `builder` and returns True, or tells `report` why it is left out."""
+    duration_s = row.duration_s
+    reason = _skip_reason(duration_s, labels, limits, step_s=step_s)
+    if reason is None:
+        try:
+            duration_s = builder.add(row)
+        except (AudioError, OSError) as error:
+            report.quarantine(
+                UNREADABLE_AUDIO,
+                row.utterance_id,
+                duration_s,
+                reason=str(error),
+                next_step=EXPORT_AGAIN,
+            )
+            return False
+        # Decoded audio may be shorter or longer than its manifest line says.
+        reason = _skip_reason(duration_s, labels, limits, step_s=step_s)
         if reason:
-            account.skip(reason, where, duration_s)
-            continue
-        tokens.append(np.array(labels, np.int32))
-        things.append(where)
-        account.used_s += duration_s
-    lines = len(tokens) + sum(entry["utterances"] for entry in account.skipped.values())
-    if len(account.defects) > limits.defect_share * lines:
-        first = account.defects[0]
-        raise ManifestError(
-            f"{first['thing']}: {first['reason'].rstrip('.')}. {first['next_step']} {len(account.defects)} of {lines} "
-            f"lines are broken; asr.defect_share allows {limits.defect_share:.0%}."
-        )
-    if not tokens:
-        reasons = "; ".join(
-            f"{entry['utterances']} {reason}" for reason, entry in sorted(account.skipped.items())
-        )
-        raise ManifestError(
-            f"{path}: no utterance to use among {lines} lines{f' ({reasons})' * bool(reasons)}. "
-            "Deliver more transcribed speech, or relax asr.shortest_s and asr.longest_s."
-        )
-    account.utterances = len(tokens)
-    return Speech(corpus_of.corpus(limits.defect_share), tokens, things)
+            builder.drop_last()
+    if reason:
+        report.skip(reason, row.utterance_id, duration_s)
+        return False
+    report.used_s += duration_s
+    return True
 
 
 def texts_of(path: Path) -> list[str]:
-    """The text of each line of a manifest that has one. Raises ManifestError when the file cannot be read."""
-    return [text for _, _, text, _, _ in _rows(path, ManifestReport(str(path)))]
+    """Returns the texts of a manifest's valid lines. Raises ManifestError if it cannot be read."""
+    return [row.text for row in _read_rows(path, ManifestReport(str(path)))]
 
 
-def _rows(path: Path, account: ManifestReport) -> Iterator[tuple[str, str, str, float, float]]:
-    """(manifest:line, audio, text, offset_s, duration_s) of each line that is one."""
+def _assert_usable(path: Path, n_used: int, *, limits: Limits, report: ManifestReport) -> None:
+    """Raises ManifestError when too many lines are broken, or no utterance is left."""
+    n_lines = n_used + sum(entry["utterances"] for entry in report.skipped.values())
+    if len(report.defects) > limits.defect_share * n_lines:
+        first = report.defects[0]
+        raise ManifestError(
+            f"{first['thing']}: {first['reason'].rstrip('.')}. {first['next_step']} "
+            f"{len(report.defects)} of {n_lines} lines are broken; asr.defect_share allows "
+            f"{limits.defect_share:.0%}."
+        )
+    if not n_used:
+        reasons = "; ".join(
+            f"{entry['utterances']} {reason}" for reason, entry in sorted(report.skipped.items())
+        )
+        raise ManifestError(
+            f"{path}: no utterance to use among {n_lines} lines{f' ({reasons})' * bool(reasons)}. "
+            "Deliver more transcribed speech, or relax asr.shortest_s and asr.longest_s."
+        )
+
+
+def _read_rows(path: Path, report: ManifestReport) -> Iterator[_Row]:
+    """Yields the valid lines of a manifest; quarantines the others in `report`."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -233,7 +282,7 @@ def _rows(path: Path, account: ManifestReport) -> Iterator[tuple[str, str, str, 
             f"{path}: cannot be read ({error}). Give a NeMo manifest, one JSON object a line."
         ) from error
     for number, line in enumerate(lines, start=1):
-        where = f"{path}:{number}"
+        utterance_id = f"{path}:{number}"
         if not line.strip():
             continue
         try:
@@ -243,25 +292,30 @@ def _rows(path: Path, account: ManifestReport) -> Iterator[tuple[str, str, str, 
                 raise ValueError(f"text is {json.dumps(text)}")
             offset_s, duration_s = _seconds(row, "offset") or 0.0, _seconds(row, "duration")
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            account.quarantine(
+            report.quarantine(
                 "not a manifest line",
-                where,
+                utterance_id,
                 0.0,
-                f"not a manifest line ({error})",
-                "It needs audio_filepath and text; offset and duration are seconds.",
+                reason=f"not a manifest line ({error})",
+                next_step="It needs audio_filepath and text; offset and duration are seconds.",
             )
             continue
         if duration_s is None:
             try:
                 duration_s = probe(Path(audio)).duration_s - offset_s
             except (AudioError, OSError) as error:
-                account.quarantine("unreadable audio", where, 0.0, str(error), "Export it again.")
+                report.quarantine(
+                    UNREADABLE_AUDIO, utterance_id, 0.0, reason=str(error), next_step=EXPORT_AGAIN
+                )
                 continue
-        yield where, audio, text, offset_s, duration_s
+        yield _Row(utterance_id, audio, text, offset_s, duration_s)
 
 
 def _seconds(row: dict[str, Any], name: str) -> float | None:
-    """None where a line has no such field, or null in it. Raises ValueError for what is no length of time."""
+    """Returns a field of a line in seconds, None where it is missing or null.
+
+    Raises ValueError for what is no length of time.
+    """
     if row.get(name) is None:
         return None
     value = float(row[name])
@@ -270,73 +324,81 @@ def _seconds(row: dict[str, Any], name: str) -> float | None:
     return value
 
 
-def _unwanted(
-    duration_s: float, labels: int, step_s: float, limits: Limits, learn: bool
+def _skip_reason(
+    duration_s: float, labels: Sequence[int], limits: Limits, *, step_s: float | None
 ) -> str | None:
+    """Returns why an utterance is not used, None if it is.
+
+    With `step_s` None the text need not fit the audio.
+    """
     if duration_s < limits.shortest_s:
         return f"shorter than {limits.shortest_s} s"
     if duration_s > limits.longest_s:
         return f"longer than {limits.longest_s} s"
-    if learn and not labels:
+    if step_s is not None and not labels:
         return "no text"
-    if learn and labels > duration_s / step_s:
+    if step_s is not None and len(labels) > duration_s / step_s:
         return "more text than fits its audio"
     return None
 
 
-class _InMemory:
-    """Gathers decoded speech."""
+class _MemoryBuilder:
+    """Collects decoded speech into a `Corpus`."""
 
     def __init__(self) -> None:
-        self._pieces: list[np.ndarray] = []
+        self._waves: list[np.ndarray] = []
         self._texts: list[str] = []
 
-    def take(self, audio: str, text: str, offset_s: float, duration_s: float) -> float:
-        piece = _decode(Path(audio), offset_s, duration_s)
-        self._pieces.append(piece)
-        self._texts.append(text)
-        return len(piece) / SAMPLE_RATE_HZ
+    def add(self, row: _Row) -> float:
+        wave = _decode(Path(row.audio), row.offset_s, row.duration_s)
+        self._waves.append(wave)
+        self._texts.append(row.text)
+        return len(wave) / SAMPLE_RATE_HZ
 
-    def drop(self) -> None:
-        self._pieces.pop()
+    def drop_last(self) -> None:
+        self._waves.pop()
         self._texts.pop()
 
-    def corpus(self, defect_share: float) -> Corpus:
-        frames = np.array([len(piece) for piece in self._pieces], np.int64)
-        return Corpus(np.concatenate(self._pieces), np.cumsum(frames) - frames, frames, self._texts)
+    def build(self, defect_share: float) -> Corpus:
+        frames = np.array([len(wave) for wave in self._waves], np.int64)
+        return Corpus(np.concatenate(self._waves), np.cumsum(frames) - frames, frames, self._texts)
 
 
-class _InFiles:
-    """Gathers where speech lies."""
+class _FileBuilder:
+    """Collects the places of speech in files into a `FileCorpus`."""
 
     def __init__(self) -> None:
-        self._rows: list[tuple[str, float, float, str]] = []
+        self._rows: list[_Row] = []
 
-    def take(self, audio: str, text: str, offset_s: float, duration_s: float) -> float:
-        if not Path(audio).is_file():
-            raise AudioError(f"{audio}: no such file")
-        self._rows.append((audio, offset_s, duration_s, text))
-        return duration_s
+    def add(self, row: _Row) -> float:
+        if not Path(row.audio).is_file():
+            raise AudioError(f"{row.audio}: no such file")
+        self._rows.append(row)
+        return row.duration_s
 
-    def drop(self) -> None:
+    def drop_last(self) -> None:
         self._rows.pop()
 
-    def corpus(self, defect_share: float) -> Files:
-        paths, offsets, durations, texts = zip(*self._rows, strict=True)
-        frames = np.round(np.array(durations) * SAMPLE_RATE_HZ).astype(np.int64)
-        return Files(
-            list(paths), np.array(offsets), frames, list(texts), int(defect_share * len(frames))
+    def build(self, defect_share: float) -> FileCorpus:
+        durations_s = np.array([row.duration_s for row in self._rows])
+        frames = np.round(durations_s * SAMPLE_RATE_HZ).astype(np.int64)
+        return FileCorpus(
+            paths=[row.audio for row in self._rows],
+            offset_s=np.array([row.offset_s for row in self._rows]),
+            frames=frames,
+            texts=[row.text for row in self._rows],
+            max_unreadable=int(defect_share * len(frames)),
         )
 
 
 def _decode(audio: Path, offset_s: float, duration_s: float) -> np.ndarray:
-    """int16 [frames] at 16 kHz. Raises AudioError."""
+    """Returns int16 [samples] at 16 kHz. Raises AudioError."""
     samples, rate_hz = read(audio)
     if samples.shape[1] != 1:
         raise AudioError(f"{audio} has {samples.shape[1]} channels. Cut one channel first.")
     wave = samples[round(offset_s * rate_hz) : round((offset_s + duration_s) * rate_hz), 0]
     if not len(wave):
         raise AudioError(f"{audio}: has nothing at {offset_s} s")
-    return np.round(np.clip(resample(wave, rate_hz, SAMPLE_RATE_HZ), -1, 1) * 32767).astype(
-        np.int16
-    )
+    resampled = np.clip(resample(wave, rate_hz, SAMPLE_RATE_HZ), -1, 1)
+    pcm: np.ndarray = np.round(resampled * 32767).astype(np.int16)
+    return pcm

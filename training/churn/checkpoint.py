@@ -1,4 +1,4 @@
-"""What survives a killed churn training: weights, best weights and optimizer as one file, whole or not at all."""
+"""Saves and restores a churn training: weights, best weights and optimizer in one file."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 def save(
     path: Path,
     state: dict[str, Any],
+    *,
     network: torch.nn.Module,
     best: dict[str, Any],
     optimizer: torch.optim.Optimizer,
 ) -> None:
-    """Writes tensors as safetensors, and `state` as JSON in the file's header."""
+    """Writes tensors as safetensors, and `state` as JSON in the file's header, whole or not."""
     from safetensors.torch import save_file
 
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
@@ -35,41 +36,50 @@ def save(
 
 
 def restore(
-    path: Path, fingerprint: str, network: torch.nn.Module, optimizer: torch.optim.Optimizer
+    path: Path,
+    fingerprint: str,
+    *,
+    network: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
 ) -> dict[str, Any] | None:
-    """The state of an interrupted training of the same `fingerprint`, with `best` weights; None where there is none."""
+    """Loads network and optimizer of an interrupted training and returns its state.
+
+    `best` in the state holds the best weights. None without a checkpoint of this `fingerprint`.
+    """
     from safetensors.torch import load_file
 
-    found = _metadata(path)
-    if not found or found["fingerprint"] != fingerprint:
+    state = _read_state(path)
+    if not state or state["fingerprint"] != fingerprint:
         return None
     tensors = load_file(path)
 
-    def part(prefix: str) -> dict[str, Any]:
+    def with_prefix(prefix: str) -> dict[str, Any]:
         return {
             name.removeprefix(prefix): value
             for name, value in tensors.items()
             if name.startswith(prefix)
         }
 
-    network.load_state_dict(part("network."))
+    network.load_state_dict(with_prefix("network."))
     moments: dict[int, dict[str, Any]] = {}
-    for name, value in part("optimizer.").items():
+    for name, value in with_prefix("optimizer.").items():
         number, key = name.split(".")
         moments.setdefault(int(number), {})[key] = value
     optimizer.load_state_dict(
         {"state": moments, "param_groups": optimizer.state_dict()["param_groups"]}
     )
-    return {**found, "best": part("best.")}
+    return {**state, "best": with_prefix("best.")}
 
 
-def _metadata(path: Path) -> dict[str, Any] | None:
+def _read_state(path: Path) -> dict[str, Any] | None:
+    """Returns the state in a checkpoint's header, None where there is no readable checkpoint."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as found:
-            return json.loads(found.metadata()["state"])
+        with safe_open(path, framework="pt") as checkpoint:
+            state: dict[str, Any] = json.loads(checkpoint.metadata()["state"])
+            return state
     except FileNotFoundError:
         return None
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError):
-        return None  # not a checkpoint of ours: train from the start, which overwrites it
+        return None  # a damaged or foreign file: train from the start, which overwrites it

@@ -1,115 +1,122 @@
-"""Whether a churn model can learn from what there is: enough customers, both outcomes, nothing that gives it away."""
+"""Checks that a churn model can be trained: enough customers, both outcomes, no leaking feature."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
+import numpy as np
 import polars as pl
 
 from data.features.features import Feature
 from evaluation.metrics.churn import both_seen
+from training.churn.settings import ChurnTraining
 
 
 class ChurnTrainingError(ValueError):
-    """There is not enough, or not the right kind of data to learn from."""
+    """There is not enough, or not the right kind of data to train on."""
 
 
-class Limits(Protocol):
-    """The settings of churn training that say what is enough."""
+def check_outcomes(params: ChurnTraining, parts: dict[str, pl.DataFrame]) -> bool:
+    """Returns whether outcomes have dates; raises ChurnTrainingError when anything is too little.
 
-    @property
-    def min_customers(self) -> int: ...
-
-    @property
-    def min_events(self) -> int: ...
-
-
-def check(limits: Limits, parts: dict[str, pl.DataFrame]) -> bool:
-    """Whether targets have dates; raises ChurnTrainingError when there is too little of anything."""
+    `parts` are the rows of train and valid, with known outcomes.
+    """
     for name, part in parts.items():
         if part.is_empty():
             raise ChurnTrainingError(
                 f"churn: no customer with a known outcome is in {name}. Raise splits.{name}_share."
             )
     part = parts["train"]
-    customers, left = part["customer_id"].n_unique(), n_churners(part)
-    if left == 0 or part["event"].all():
-        every = "nobody" if left == 0 else "everybody"
+    customers, churners = part["customer_id"].n_unique(), n_churners(part)
+    if churners == 0 or part["event"].all():
+        who = "nobody" if churners == 0 else "everybody"
         raise ChurnTrainingError(
-            f"churn: {every} among {customers} customers left, so there is nothing to tell apart."
+            f"churn: {who} among {customers} customers left, so there is nothing to tell apart."
         )
-    for what, found, least in (
-        ("customers", customers, limits.min_customers),
-        ("leavers", left, limits.min_events),
+    for what, count, least, setting in (
+        ("customers", customers, params.min_customers, "min_customers"),
+        ("churners", churners, params.min_events, "min_events"),
     ):
-        if found < least:
+        if count < least:
             raise ChurnTrainingError(
-                f"churn: {found} {what} to learn from, {least} needed. Deliver more customers with outcomes, or lower "
-                f"churn.min_{'customers' if what == 'customers' else 'events'}."
+                f"churn: {count} {what} to learn from, {least} needed. Deliver more customers with "
+                f"outcomes, or lower churn.{setting}."
             )
-    dated = part["time_days"].is_not_null()
-    if dated.any() != dated.all():
+    has_date = part["time_days"].is_not_null()
+    if has_date.any() != has_date.all():
         raise ChurnTrainingError(
             "churn: some targets have dates and some have none. Compute the features again."
         )
-    return bool(dated.any())
+    return bool(has_date.any())
 
 
-def refuse_leaks(part: pl.DataFrame, names: Sequence[str], limit: float) -> None:
-    """Raises ChurnTrainingError naming a feature that by itself tells who left almost without error."""
-    for name, auc in leaks(part, names, limit):
+def assert_no_leaks(part: pl.DataFrame, names: Sequence[str], limit: float) -> None:
+    """Raises ChurnTrainingError naming a feature that alone separates who left almost perfectly."""
+    for name, auc in leaking_features(part, names, limit):
         raise ChurnTrainingError(
-            f"churn: feature {name} alone separates who left (AUC {auc:.3f}), which only knowing the outcome can do. "
-            f"Put {name.removeprefix('attr_')!r} in features.exclude, or raise churn.leak_auc."
+            f"churn: feature {name} alone separates who left (AUC {auc:.3f}), which only knowing "
+            f"the outcome can do. Put {name.removeprefix('attr_')!r} in features.exclude, or raise "
+            "churn.leak_auc."
         )
 
 
-def leaks(part: pl.DataFrame, names: Sequence[str], limit: float) -> list[tuple[str, float]]:
-    """Features whose own AUC on `event` is over `limit`, either way round, with that AUC; the worst first.
+def leaking_features(
+    part: pl.DataFrame, names: Sequence[str], limit: float
+) -> list[tuple[str, float]]:
+    """Returns (feature, AUC on `event`) where the AUC, either way round, is over `limit`.
 
-    A category counts as the share of its rows that left. Nulls rank lowest: a column that is filled only for those who
-    left is a leak, too.
+    The highest comes first. A category counts as the share of its rows that left. Nulls rank
+    lowest: a column that is filled only for those who left is a leak, too.
     """
-    target, found = part["event"].to_numpy(), []
-    left = int(target.sum())
+    target = part["event"].to_numpy()
+    leaks = []
     for name in names:
-        series = part[name]
-        if series.dtype == pl.String:
-            series = part.select(pl.col("event").cast(pl.Float64).mean().over(name)).to_series()
-        ranks = series.fill_null(float("-inf")).rank("average").to_numpy()
-        auc = (ranks[target].sum() - left * (left + 1) / 2) / (left * (len(target) - left))
-        found.append((name, float(max(auc, 1 - auc))))
-    return sorted((one for one in found if one[1] > limit), key=lambda one: (-one[1], one[0]))
+        auc = _auc(part, name, target)
+        if auc > limit:
+            leaks.append((name, auc))
+    return sorted(leaks, key=lambda leak: (-leak[1], leak[0]))
+
+
+def _auc(part: pl.DataFrame, name: str, target: np.ndarray) -> float:
+    """Returns the larger of a column's AUC and 1 - AUC, ties counting half (Mann-Whitney)."""
+    series = part[name]
+    if series.dtype == pl.String:
+        series = part.select(pl.col("event").cast(pl.Float64).mean().over(name)).to_series()
+    ranks = series.fill_null(float("-inf")).rank("average").to_numpy()
+    positives = int(target.sum())
+    wins = ranks[target].sum() - positives * (positives + 1) / 2
+    auc = wins / (positives * (len(target) - positives))
+    return float(max(auc, 1 - auc))
 
 
 def observed_horizons(part: pl.DataFrame, horizons_days: Sequence[int]) -> tuple[int, ...]:
-    """The horizons by which some had left and some had stayed; about the others `part` says nothing.
+    """Returns the horizons by which some customers of `part` left and some stayed.
 
-    Raises ChurnTrainingError when none is left.
+    Raises ChurnTrainingError when there is none.
     """
-    found = tuple(days for days in horizons_days if both_seen(part, days))
-    if not found:
+    horizons = tuple(days for days in horizons_days if both_seen(part, days))
+    if not horizons:
         raise ChurnTrainingError(
-            f"churn: by no horizon of {', '.join(map(str, horizons_days))} days were customers seen to leave and to "
-            "stay. Deliver outcomes over a longer time, or a shorter one in churn.horizons_days."
+            f"churn: by no horizon of {', '.join(map(str, horizons_days))} days were customers "
+            "seen to leave and to stay. Deliver outcomes over a longer time, or a shorter one in "
+            "churn.horizons_days."
         )
-    return found
+    return horizons
 
 
 def supported_features(
-    declared: Sequence[Feature], left: int, leavers_per_feature: int
+    declared: Sequence[Feature], churners: int, leavers_per_feature: int
 ) -> list[Feature]:
-    """All features where enough customers left to learn from, else those that no other one stands for.
+    """Returns all features with enough churners, else those that do not only refine another one.
 
-    The rule of events per variable (Peduzzi et al., 1996), generous with 10 and safe with 20, for every weight: with
-    eight bins a number takes nine.
+    The rule of events per variable (Peduzzi et al., 1996), generous with 10 and safe with 20, for
+    every weight: with eight bins a number has nine.
     """
-    if left >= leavers_per_feature * len(declared):
+    if churners >= leavers_per_feature * len(declared):
         return list(declared)
     return [feature for feature in declared if not feature.detail] or list(declared)
 
 
 def n_churners(part: pl.DataFrame) -> int:
-    """Customers who left."""
+    """Returns the number of customers who left."""
     return part.filter(pl.col("event"))["customer_id"].n_unique()

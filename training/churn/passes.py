@@ -1,110 +1,89 @@
-"""Passes over the rows until the valid loss gets no better; a killed one goes on and ends at the same weights."""
+"""Trains a churn network for epochs with early stopping; resumable, and repeatable to the bit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from data.progress import Progress
 from training.churn import checkpoint
 from training.churn.likelihood import Rows, ensemble_loss, loss
+from training.churn.settings import ChurnTraining
 
 if TYPE_CHECKING:
     import torch
 
 
-class TrainingSettings(Protocol):
-    """The settings of churn training that passes follow."""
-
-    @property
-    def seed(self) -> int: ...
-
-    @property
-    def learning_rate(self) -> float: ...
-
-    @property
-    def weight_decay(self) -> float: ...
-
-    @property
-    def batch_size(self) -> int: ...
-
-    @property
-    def epochs(self) -> int: ...
-
-    @property
-    def patience(self) -> int: ...
-
-    @property
-    def checkpoint_every(self) -> int: ...
-
-
-def learn(
+def train_with_early_stopping(
     network: torch.nn.Module,
     rows: Rows,
     valid: Rows,
-    params: TrainingSettings,
+    *,
+    params: ChurnTraining,
     path: Path,
     fingerprint: str,
-    begin: Callable[[], None],
+    initialize: Callable[[], None],
     log: Callable[[dict[str, float], int], None],
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Leaves `network` as it was after its best pass. Returns epoch, best_epoch, best_loss, first_loss, resumed_from.
+    """Trains `network` and leaves it with the weights of its best epoch.
 
-    `begin` prepares a network that no checkpoint at `path` of the same `fingerprint` continues; `first_loss` is its
-    loss on `valid` before any pass. `log` hears train_loss and valid_loss of each pass.
+    `initialize` prepares a network that no checkpoint at `path` of the same `fingerprint`
+    continues. `log` receives train_loss and valid_loss of each epoch. Returns epoch, best_epoch,
+    best_loss, first_loss (on `valid` before any epoch) and resumed_from.
     """
     optimizer = _optimizer(network, params)
-    state = checkpoint.restore(path, fingerprint, network, optimizer)
+    state = checkpoint.restore(path, fingerprint, network=network, optimizer=optimizer)
     resumed_from = state["epoch"] if state else 0
     if state is None:
-        begin()
-        first = ensemble_loss(network, valid)
+        initialize()
+        first_loss = ensemble_loss(network, valid)
         state = {
             "fingerprint": fingerprint,
             "epoch": 0,
             "best_epoch": 0,
-            "best_loss": first,
-            "first_loss": first,
-            "best": _copied(network),
+            "best_loss": first_loss,
+            "first_loss": first_loss,
+            "best": _copy_weights(network),
         }
     best = state.pop("best")
     while state["epoch"] < params.epochs and state["epoch"] - state["best_epoch"] < params.patience:
-        train_loss = _one_pass(network, optimizer, rows, params, state["epoch"])
+        train_loss = _train_epoch(network, optimizer, rows, params=params, epoch=state["epoch"])
         state["epoch"] += 1
         valid_loss = ensemble_loss(network, valid)
         log({"train_loss": train_loss, "valid_loss": valid_loss}, state["epoch"])
         if valid_loss < state["best_loss"]:
-            state["best_loss"], state["best_epoch"], best = (
-                valid_loss,
-                state["epoch"],
-                _copied(network),
-            )
+            state["best_loss"], state["best_epoch"] = valid_loss, state["epoch"]
+            best = _copy_weights(network)
         if state["epoch"] % params.checkpoint_every == 0:
-            checkpoint.save(path, state, network, best, optimizer)
+            checkpoint.save(path, state, network=network, best=best, optimizer=optimizer)
         progress(state["epoch"], params.epochs)
-    checkpoint.save(path, state, network, best, optimizer)
+    checkpoint.save(path, state, network=network, best=best, optimizer=optimizer)
     network.load_state_dict(best)
     return {**state, "resumed_from": resumed_from}
 
 
-def repeat(
+def train_passes(
     network: torch.nn.Module,
     rows: Rows,
-    params: TrainingSettings,
+    params: ChurnTraining,
+    *,
     passes: int,
     progress: Progress,
 ) -> None:
-    """So many passes over `rows`, with nothing to stop on; told as the last of `params.epochs`."""
+    """Trains `network` for `passes` epochs without stopping early.
+
+    `progress` counts them as the last of `params.epochs`.
+    """
     optimizer = _optimizer(network, params)
     for epoch in range(passes):
-        _one_pass(network, optimizer, rows, params, epoch)
+        _train_epoch(network, optimizer, rows, params=params, epoch=epoch)
         progress(params.epochs - passes + epoch + 1, params.epochs)
 
 
-def _optimizer(network: torch.nn.Module, params: TrainingSettings) -> torch.optim.Optimizer:
-    """AdamW; weights decay, biases and the members' scalings do not."""
+def _optimizer(network: torch.nn.Module, params: ChurnTraining) -> torch.optim.Optimizer:
+    """Returns AdamW with weight decay on weights, none on biases and the members' scalings."""
     import torch
 
     decayed: list[Any] = []
@@ -118,14 +97,18 @@ def _optimizer(network: torch.nn.Module, params: TrainingSettings) -> torch.opti
     return torch.optim.AdamW(groups, lr=params.learning_rate)
 
 
-def _one_pass(
+def _train_epoch(
     network: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     rows: Rows,
-    params: TrainingSettings,
+    *,
+    params: ChurnTraining,
     epoch: int,
 ) -> float:
-    """One pass over the rows. Its randomness depends on seed and epoch alone, so a resumed training repeats it."""
+    """Trains on every row once and returns the mean loss.
+
+    Its randomness depends on seed and epoch alone, so a resumed training repeats it.
+    """
     import torch
 
     torch.manual_seed(params.seed * 1_000_003 + epoch + 1)
@@ -133,15 +116,15 @@ def _one_pass(
     total = 0.0
     for places in torch.randperm(len(rows)).split(params.batch_size):
         batch = rows.take(places)
-        found = loss(network(batch.inputs), batch)
+        batch_loss = loss(network(batch.inputs), batch)
         optimizer.zero_grad()
-        found.backward()
+        batch_loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        total += found.item() * len(batch)
+        total += batch_loss.item() * len(batch)
     network.eval()
     return total / len(rows)
 
 
-def _copied(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+def _copy_weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in network.state_dict().items()}

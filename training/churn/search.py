@@ -1,4 +1,4 @@
-"""Searches settings of churn training with Optuna: resumable, one study in a database, judged on validation alone."""
+"""Searches settings of churn training with Optuna, by validation loss alone; resumable."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from data.progress import Progress
-from training.churn.train import ChurnTraining, Run, train
+from training.churn.settings import ChurnTraining
+from training.churn.train import train
+from training.run import TrainingRun
 
 if TYPE_CHECKING:
     import optuna
 
-Space = dict[str, tuple[float, float] | list[Any]]
+Range = tuple[float, float] | list[Any]
+Space = dict[str, Range]
 # setting: (least, most) on a logarithmic scale, or the values to choose from
 SPACE: Space = {
     "ridge": (0.1, 30.0),
@@ -31,92 +34,109 @@ SPACE: Space = {
     "members": [4, 8, 16],
     "bins": [4, 8, 16],
 }
-_STARTUP = 8  # trials at random before the sampler (TPE: Bergstra et al., 2011) learns from them
+_STARTUP = 8  # random trials before the sampler (TPE: Bergstra et al., 2011) uses them
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a search came to. `settings` are those of the best trial, losses mean negative log-likelihoods on valid."""
+class SearchResult:
+    """The best trial of a search. Losses are mean negative log-likelihoods on valid."""
 
-    settings: dict[str, Any]
+    settings: dict[str, Any]  # of the best trial
     loss: float
-    loss_before: float  # with the settings the search began from
+    loss_before: float  # with the settings that the search started from
     trial: int
     trials: int
-    resumed_from: int
+    resumed_from: int  # trials that were finished before
 
 
 def search(
     base: ChurnTraining,
     features: pl.DataFrame,
+    *,
     trials: int,
     storage: str,
     name: str,
-    work: Path,
-    record: Callable[[int, ChurnTraining], AbstractContextManager[Run]],
+    work_dir: Path,
+    open_run: Callable[[int, ChurnTraining], AbstractContextManager[TrainingRun]],
     progress: Progress = lambda done, total: None,
     lead_days: int = 0,
-) -> Found:
-    """Brings the study `name` in `storage` (an SQLAlchemy URL) to `trials` finished trials and returns the best.
+) -> SearchResult:
+    """Brings the study `name` to `trials` finished trials and returns the best one.
 
-    The first trial has the settings of `base`, so the best is never worse on valid. A search that was killed goes on:
-    the trial it was in is tried again, from its last checkpoint. Rows of the test part are dropped before anything
-    looks at them. `record` opens the run that a trial writes to, `lead_days` is what `features.lead_days` was.
+    The first trial has the settings of `base`, so the best is never worse on valid. A killed search
+    resumes: its unfinished trial is repeated from the last checkpoint. Rows of the test split are
+    dropped before anything else. `storage` is an SQLAlchemy URL, `open_run` opens the run that a
+    trial logs to, `lead_days` is the setting `features.lead_days`.
     """
     import optuna
 
-    rows, space = features.filter(pl.col("split") != "test"), _around(base)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # An engine of its own waits out a database that another process has locked.
-    engine = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
-    database = optuna.storages.RDBStorage(storage, engine_kwargs=engine)
-    study = optuna.create_study(
-        study_name=name, storage=database, direction="minimize", load_if_exists=True
-    )
-    done = _finished(study)
+    rows, space = features.filter(pl.col("split") != "test"), _space_around(base)
+    study = _open_study(storage, name)
+    n_finished = len(_finished(study))
     # Resumed with the same seed, a sampler would draw the same points again.
     study.sampler = optuna.samplers.TPESampler(
         seed=base.seed + len(study.trials), n_startup_trials=_STARTUP, multivariate=True
     )
-    _take_up(study, {key: getattr(base, key) for key in space})
+    _enqueue(study, {key: getattr(base, key) for key in space})
 
     def objective(trial: optuna.Trial) -> float:
-        params = replace(base, **{key: _suggested(trial, key, kind) for key, kind in space.items()})
-        with record(trial.number, params) as run:
-            # The folder is named by the settings: a trial that is tried again finds its checkpoint.
-            found = train(params, rows, work / _folder(params), run, lead_days=lead_days)
-            loss = found["kept_valid_loss"]
+        params = replace(
+            base, **{key: _suggest(trial, key, values) for key, values in space.items()}
+        )
+        with open_run(trial.number, params) as run:
+            # The folder is named by the settings: a repeated trial finds its checkpoint.
+            summary = train(params, rows, work_dir / _folder(params), run=run, lead_days=lead_days)
+            loss = summary["kept_valid_loss"]
             run.log_metrics({"objective": loss}, step=0)
         trial.set_user_attr("run_id", run.run_id)
         return float(loss)
 
-    resumed_from = len(done)
     while (count := len(_finished(study))) < trials:
         progress(count, trials)
         study.optimize(objective, n_trials=1)
     progress(trials, trials)
-    finished = _finished(study)
-    losses = {trial.number: float(trial.value) for trial in finished if trial.value is not None}
-    best = min(finished, key=lambda trial: (losses[trial.number], trial.number))
-    return Found(
-        dict(best.params),
-        losses[best.number],
-        losses[min(losses)],
-        best.number,
-        len(finished),
-        resumed_from,
+    return _best(study, n_finished)
+
+
+def _open_study(storage: str, name: str) -> optuna.Study:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # An engine of its own waits for a database that another process has locked.
+    engine = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
+    database = optuna.storages.RDBStorage(storage, engine_kwargs=engine)
+    return optuna.create_study(
+        study_name=name, storage=database, direction="minimize", load_if_exists=True
     )
 
 
-def _around(base: ChurnTraining) -> Space:
-    """SPACE, made to hold the settings to begin with; a zero has no logarithm, so it begins at the least."""
+def _best(study: optuna.Study, resumed_from: int) -> SearchResult:
+    """Returns the finished trial with the lowest loss, the earliest of equals."""
+    finished = _finished(study)
+    losses = {trial.number: float(trial.value) for trial in finished if trial.value is not None}
+    best = min(finished, key=lambda trial: (losses[trial.number], trial.number))
+    return SearchResult(
+        settings=dict(best.params),
+        loss=losses[best.number],
+        loss_before=losses[min(losses)],
+        trial=best.number,
+        trials=len(finished),
+        resumed_from=resumed_from,
+    )
+
+
+def _space_around(base: ChurnTraining) -> Space:
+    """Returns SPACE, widened to hold the settings of `base`.
+
+    A zero has no logarithm, so its range stays and the trial begins at the least.
+    """
     space: Space = {}
-    for key, kind in SPACE.items():
+    for key, values in SPACE.items():
         value = getattr(base, key)
-        if isinstance(kind, list):
-            space[key] = sorted({*kind, value})
+        if isinstance(values, list):
+            space[key] = sorted({*values, value})
         else:
-            space[key] = (min(kind[0], value), max(kind[1], value)) if value > 0 else kind
+            space[key] = (min(values[0], value), max(values[1], value)) if value > 0 else values
     return space
 
 
@@ -124,8 +144,8 @@ def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return [trial for trial in study.trials if trial.state.name == "COMPLETE"]
 
 
-def _take_up(study: optuna.Study, first: dict[str, Any]) -> None:
-    """Queues the settings to begin with, or those that a killed search was trying."""
+def _enqueue(study: optuna.Study, first: dict[str, Any]) -> None:
+    """Queues the settings to start with, or those of a killed search's unfinished trial."""
     from optuna.trial import TrialState
 
     if not study.trials:
@@ -136,10 +156,10 @@ def _take_up(study: optuna.Study, first: dict[str, Any]) -> None:
             study.enqueue_trial(trial.params or trial.system_attrs.get("fixed_params", {}))
 
 
-def _suggested(trial: optuna.Trial, key: str, kind: tuple[float, float] | list[Any]) -> Any:
-    if isinstance(kind, list):
-        return trial.suggest_categorical(key, kind)
-    return trial.suggest_float(key, *kind, log=True)
+def _suggest(trial: optuna.Trial, key: str, values: Range) -> Any:
+    if isinstance(values, list):
+        return trial.suggest_categorical(key, values)
+    return trial.suggest_float(key, *values, log=True)
 
 
 def _folder(params: ChurnTraining) -> str:

@@ -1,11 +1,13 @@
 """Trains the churn model on a plain table: one row a customer, a yes/no target, no dates.
 
-What is reported was never trained on: either a held-out share of the rows, or, with folds, every row by a model that
-had not seen it. With folds the labels that are probably wrong are named as well (evaluation.suspects).
+Reported predictions are always out of sample: of a held-out share of the rows or, with folds, of
+every row by a model that was not trained on it. With folds, targets that are probably wrong are
+listed as well (evaluation.label_issues).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,116 +18,90 @@ import polars as pl
 from data.features.features import Feature
 from data.plain_table import Columns, TableError
 from data.progress import Progress
-from training.churn.learnable import leaks
-from training.churn.train import TABLE, ChurnTraining, train
+from training.churn.learnable import leaking_features
+from training.churn.settings import TABLE, ChurnTraining
+from training.churn.train import train
+from training.run import UnrecordedRun
 
-LEAST = 10  # rows of each kind in training; from fewer nothing can be told
+MIN_ROWS = 10  # of each target value in training; fewer cannot be learnt from
 
 
 @dataclass(frozen=True)
 class TableFit:
-    """How a table is divided and learned from."""
+    """How a table is split and trained on."""
 
-    seed: int = 0  # of the division, and of all that is random in training
+    seed: int = 0  # of the split, and of all that is random in training
     test_share: float = 0.2  # held out to report on, where there are no folds
-    valid_share: float = 0.125  # of the rest: to choose the number of passes, and to calibrate
-    folds: int = (
-        0  # so many models, each reported on the rows it did not see; 0 holds out test_share once
-    )
-    allow_leaks: bool = False  # learn from columns that alone nearly decide the target
+    valid_share: float = 0.125  # of the rest: to choose the number of epochs, and to calibrate
+    # So many models, each reported on the rows it was not trained on; 0 holds out test_share once.
+    folds: int = 0
+    allow_leaks: bool = False  # train on columns that alone nearly decide the target
     churn: ChurnTraining = TABLE
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a number of folds that leaves nothing to learn from."""
+        """Raises ValueError for a number of folds that leaves nothing to train on."""
         if self.folds == 1:
             raise ValueError(
-                "folds: one fold leaves nothing to learn from. Give 0 (hold rows out once) or 2 and more."
+                "folds: one fold leaves nothing to learn from. Give 0 (hold rows out once) or 2 "
+                "and more."
             )
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """The model's folder, predictions of rows their model had not seen (customer_id, event, risk, …), and a summary."""
+class TableResult:
+    """What training on a table gave."""
 
-    model: Path
-    predictions: pl.DataFrame
+    model: Path  # its folder
+    predictions: pl.DataFrame  # out of sample: customer_id, as_of, event, time_days, risk
     summary: dict[str, Any]
-
-
-class Unrecorded:
-    """A run that nobody reads: what is worth keeping is in the summary."""
-
-    run_id = "none"
-
-    def log_params(self, params: dict[str, Any]) -> None: ...
-
-    def log_metrics(self, metrics: dict[str, float], step: int) -> None: ...
 
 
 def fit_table(
     values: pl.DataFrame,
     event: pl.Series,
     ids: pl.Series,
+    *,
     columns: Columns,
-    fit: TableFit,
-    work: Path,
+    params: TableFit,
+    work_dir: Path,
     progress: Progress = lambda done, total: None,
-) -> Fitted:
-    """Trains on rows whose `event` is known and writes the model under `work`.
+) -> TableResult:
+    """Trains on the rows whose `event` is known and writes the model under `work_dir`.
 
-    `values` holds the feature columns as data.plain_table.values_of gives them. Raises TableError when there is too
-    little of anything, or a column alone nearly decides the target.
+    `values` holds the feature columns as data.plain_table.values_of returns them. Raises TableError
+    when there is too little of anything, or a column alone nearly decides the target.
     """
     known = event.is_not_null()
-    rows = frame_of(values.filter(known), ids.filter(known)).with_columns(
+    rows = to_churn_rows(values.filter(known), ids.filter(known)).with_columns(
         event.filter(known).alias("event")
     )
-    yes = int(rows["event"].sum())
-    least = min(yes, rows.height - yes)
-    if least < 2 * LEAST:
-        raise TableError(
-            f"column {columns.target}: only {least} rows are {'yes' if yes == least else 'no'}, "
-            f"{2 * LEAST} are needed. Deliver more rows of that kind."
-        )
-    names = [f"attr_{name}" for name in columns.features]
-    found = leaks(rows, names, fit.churn.leak_auc)
-    if found and not fit.allow_leaks:
-        name, auc = found[0]
-        name = name.removeprefix("attr_")
-        raise TableError(
-            f"column {name}: alone tells {columns.target} almost without error (AUC {auc:.3f}), as only what is known "
-            f"afterwards can. Leave it out with --exclude {name}, or say --allow-leaks if it is known beforehand."
-        )
-    params = replace(fit.churn, seed=fit.seed, leak_auc=1.0, min_customers=0, min_events=0)
+    leaks = _check_rows(rows, columns, params)
+    churn = replace(params.churn, seed=params.seed, leak_auc=1.0, min_customers=0, min_events=0)
     declared = [
         _feature(name, "numeric" if name in columns.numeric else "categorical")
         for name in columns.features
     ]
-    shares = [1 / fit.folds] * fit.folds if fit.folds else [fit.test_share]
-    part = _divided(rows["event"].to_numpy(), shares, fit.seed)
-    fits = fit.folds + 1 if fit.folds else 1
-    predictions, model, trained = [], work, {}
-    for n in range(fits):
-        held = part == n  # nobody, for the last model after folds
-        inner = _divided(rows["event"].to_numpy(), [fit.valid_share], fit.seed + 1 + n, where=~held)
-        split = np.where(held, "test", np.where(inner == 0, "valid", "train"))
-        model = work / f"fit-{n}"
-        trained = train(
-            params,
+    n_fits = params.folds + 1 if params.folds else 1
+    predictions: list[pl.DataFrame] = []
+    summary: dict[str, Any] = {}
+    for number, split in enumerate(_splits(rows["event"].to_numpy(), params)):
+        summary = train(
+            churn,
             rows.with_columns(pl.Series("split", split)),
-            model,
-            Unrecorded(),
-            _part_of(progress, n, fits),
-            declared,
+            work_dir / f"fit-{number}",
+            run=UnrecordedRun(),
+            progress=_part_of(progress, number, n_fits),
+            declared=declared,
         )
-        if held.any():
-            predictions.append(_predicted(Path(trained["model"]), rows.filter(held)))
-    summary = {**trained, "leaks_allowed": dict(found), "unknown_target": int((~known).sum())}
-    return Fitted(Path(trained["model"]), pl.concat(predictions), summary)
+        held_out = split == "test"
+        if held_out.any():
+            predictions.append(_predict(Path(summary["model"]), rows.filter(held_out)))
+    summary |= {"leaks_allowed": dict(leaks), "unknown_target": int((~known).sum())}
+    return TableResult(Path(summary["model"]), pl.concat(predictions), summary)
 
 
-def frame_of(values: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
-    """Rows as the churn model takes them: attr_<column>, customer_id, and no dates."""
+def to_churn_rows(values: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
+    """Returns rows as the churn model takes them: attr_<column>, customer_id, and no dates."""
     return values.rename({name: f"attr_{name}" for name in values.columns}).with_columns(
         ids.alias("customer_id"),
         pl.lit(None, pl.Date).alias("as_of"),
@@ -133,49 +109,86 @@ def frame_of(values: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
     )
 
 
-def suspect_rows(predictions: pl.DataFrame) -> tuple[pl.DataFrame, float]:
-    """Rows whose target is probably wrong, most suspect first, and the share of all that is estimated to be.
+def find_target_issues(predictions: pl.DataFrame) -> tuple[pl.DataFrame, float]:
+    """Returns rows whose target is probably wrong, and the estimated share of such rows.
 
-    `predictions` are out of fold: customer_id, event, risk. Returns customer_id, given, suggested, risk, margin.
+    `predictions` are out of fold: customer_id, event, risk. Rows hold customer_id, given,
+    suggested, risk and margin, the largest margin first.
     """
     from evaluation.label_issues import label_issues
 
     risk, given = predictions["risk"].to_numpy(), predictions["event"].to_numpy().astype(np.int64)
-    found = label_issues(given, np.column_stack([1 - risk, risk]))
-    listed = predictions[found.rows.tolist()].select(
+    issues = label_issues(given, np.column_stack([1 - risk, risk]))
+    listed = predictions[issues.rows.tolist()].select(
         "customer_id", pl.col("event").alias("given"), "risk"
     )
     return listed.with_columns(
-        pl.Series("suggested", found.suggested == 1), pl.Series("margin", found.margin)
-    ), found.noise_share
+        pl.Series("suggested", issues.suggested == 1), pl.Series("margin", issues.margin)
+    ), issues.noise_share
 
 
-def _feature(name: str, kind: str) -> Feature:
-    """Every column is a group of reasons by itself."""
+def _check_rows(rows: pl.DataFrame, columns: Columns, params: TableFit) -> list[tuple[str, float]]:
+    """Returns leaking columns that are allowed; raises TableError for others and for few rows."""
+    n_yes = int(rows["event"].sum())
+    least = min(n_yes, rows.height - n_yes)
+    if least < 2 * MIN_ROWS:
+        raise TableError(
+            f"column {columns.target}: only {least} rows are {'yes' if n_yes == least else 'no'}, "
+            f"{2 * MIN_ROWS} are needed. Deliver more rows of that kind."
+        )
+    names = [f"attr_{name}" for name in columns.features]
+    leaks = leaking_features(rows, names, params.churn.leak_auc)
+    if leaks and not params.allow_leaks:
+        name, auc = leaks[0]
+        name = name.removeprefix("attr_")
+        raise TableError(
+            f"column {name}: alone tells {columns.target} almost without error (AUC {auc:.3f}), as "
+            "only what is known afterwards can. Leave it out with --exclude "
+            f"{name}, or say --allow-leaks if it is known beforehand."
+        )
+    return leaks
+
+
+def _splits(event: np.ndarray, params: TableFit) -> Iterator[np.ndarray]:
+    """Yields the split of each row for every fit; after folds a last one that tests nothing."""
+    shares = [1 / params.folds] * params.folds if params.folds else [params.test_share]
+    part = _stratified(event, shares, params.seed)
+    for number in range(params.folds + 1 if params.folds else 1):
+        held_out = part == number
+        valid = _stratified(event, [params.valid_share], params.seed + 1 + number, where=~held_out)
+        yield np.where(held_out, "test", np.where(valid == 0, "valid", "train"))
+
+
+def _feature(name: str, value_type: str) -> Feature:
+    """Returns a column's description; every column is a group of reasons by itself."""
     words = name.replace("_", " ")
-    return Feature(f"attr_{name}", words, words, kind)
+    return Feature(f"attr_{name}", words, words, value_type)
 
 
 def _part_of(progress: Progress, number: int, parts: int) -> Progress:
     return lambda done, total: progress(number * total + done, parts * total)
 
 
-def _predicted(model: Path, rows: pl.DataFrame) -> pl.DataFrame:
+def _predict(model: Path, rows: pl.DataFrame) -> pl.DataFrame:
     from models.churn.model import ChurnModel
 
     risks = ChurnModel.load(model).predict(rows)
     return rows.select("customer_id", "as_of", "event", "time_days").with_columns(risks["risk"])
 
 
-def _divided(
-    event: np.ndarray, shares: list[float], seed: int, where: np.ndarray | None = None
+def _stratified(
+    event: np.ndarray, shares: list[float], seed: int, *, where: np.ndarray | None = None
 ) -> np.ndarray:
-    """The part of each row, numbered from 0, -1 for the rest: drawn apart among those who left and who stayed."""
+    """Returns the part of each row, numbered from 0, -1 for the rest: int [rows].
+
+    Rows are drawn separately among those who left and who stayed.
+    """
     part = np.full(len(event), -1)
     rng = np.random.default_rng(seed)
-    for kind in (False, True):
-        rows = rng.permutation(np.flatnonzero((event == kind) & (True if where is None else where)))
+    for value in (False, True):
+        candidates = (event == value) & (True if where is None else where)
+        rows = rng.permutation(np.flatnonzero(candidates))
         ends = np.round(np.cumsum(shares) * len(rows)).astype(int)
-        for n, (a, b) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-            part[rows[a:b]] = n
+        for n, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+            part[rows[begin:end]] = n
     return part

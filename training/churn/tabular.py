@@ -1,62 +1,70 @@
-"""What a network for a target without dates gets after its passes: trees beside it, their share, and all the rows."""
+"""Completes a network for a target without dates: boosted trees beside it, then all rows."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data.progress import Progress
-from training.churn.boosting import Boosting, Grown, grow
+from training.churn.boosting import GrownTrees, grow_trees
 from training.churn.likelihood import Rows, calibrate, ensemble_loss
-from training.churn.passes import TrainingSettings, repeat
+from training.churn.passes import train_passes
+from training.churn.settings import ChurnTraining
 
 if TYPE_CHECKING:
     from models.churn.hazard import ChurnConfig
     from models.churn.tabular import TableNetwork
     from models.churn.trees import ObliviousTrees
 
-_SHARE_SPREAD = 0.15  # of the trees' share around one half, a priori: a few hundred valid rows cannot tell it well
+# A priori, of the trees' share around one half: a few hundred valid rows cannot tell it well.
+_SHARE_STD = 0.15
 
 
-class TableLearning(TrainingSettings, Protocol):
-    """The settings of churn training that matter here."""
-
-    @property
-    def boosting(self) -> Boosting: ...
-
-
-def blend(
-    network: TableNetwork, config: ChurnConfig, parts: dict[str, Rows], params: TableLearning
+def blend_with_trees(
+    network: TableNetwork, config: ChurnConfig, parts: dict[str, Rows], *, params: ChurnTraining
 ) -> tuple[ChurnConfig, dict[str, Any]]:
-    """Gives `network` trees grown on train beside it; how much they count and the calibration are found on valid."""
+    """Grows trees on train beside `network`; finds their share and the calibration on valid.
+
+    Returns the configuration with trees, temperature and bias, and kept_valid_loss, trees and
+    tree_share.
+    """
     train, valid = parts["train"], parts["valid"]
     if params.boosting.rounds:
         begin = network.tree_inputs
-        held = (_answers(valid, begin), _left(valid))
-        grown = grow(_answers(train, begin), _left(train), held, params.boosting, params.seed)
+        grown = grow_trees(
+            _tree_inputs(train, begin),
+            _targets(train),
+            valid=(_tree_inputs(valid, begin), _targets(valid)),
+            params=params.boosting,
+            seed=params.seed,
+        )
         config = replace(config, trees=len(grown.values), tree_depth=params.boosting.depth)
-        network.trees = _trees(grown, begin)
+        network.trees = _to_module(grown, begin)
         network.share.fill_(_best_share(network, valid))
     temperature, bias = calibrate(network, valid)
-    kept = {
+    facts = {
         "kept_valid_loss": ensemble_loss(network, valid),
         "trees": config.trees,
         "tree_share": float(network.share),
     }
-    return replace(config, temperature=temperature, bias=bias), kept
+    return replace(config, temperature=temperature, bias=bias), facts
 
 
-def refit(
+def refit_on_all_rows(
     network: TableNetwork,
     config: ChurnConfig,
     parts: dict[str, Rows],
-    params: TableLearning,
+    *,
+    params: ChurnTraining,
     passes: int,
     progress: Progress,
 ) -> TableNetwork:
-    """A network like `network`, but of all rows: as many passes and trees as were best, the same share of trees."""
+    """Returns a network trained on train and valid together.
+
+    It has as many epochs and trees as were best in `network`, and the same share of trees.
+    """
     import torch
 
     from models.churn.tabular import TableNetwork
@@ -69,17 +77,23 @@ def refit(
         dated=False,
     )
     torch.manual_seed(params.seed)
-    fuller = TableNetwork(replace(config, trees=0))
-    repeat(fuller, rows, params, passes, progress)
+    refitted = TableNetwork(replace(config, trees=0))
+    train_passes(refitted, rows, params, passes=passes, progress=progress)
     if config.trees:
-        boosting = replace(params.boosting, rounds=config.trees)
-        grown = grow(_answers(rows, network.tree_inputs), _left(rows), None, boosting, params.seed)
-        fuller.trees = _trees(grown, network.tree_inputs)
-        fuller.share.copy_(network.share)
-    return fuller.eval()
+        grown = grow_trees(
+            _tree_inputs(rows, network.tree_inputs),
+            _targets(rows),
+            valid=None,
+            params=replace(params.boosting, rounds=config.trees),
+            seed=params.seed,
+        )
+        refitted.trees = _to_module(grown, network.tree_inputs)
+        refitted.share.copy_(network.share)
+    return refitted.eval()
 
 
-def _trees(grown: Grown, begin: int) -> ObliviousTrees:
+def _to_module(grown: GrownTrees, begin: int) -> ObliviousTrees:
+    """Returns the trees as a module on a network's inputs, of which theirs `begin` at a column."""
     import torch
 
     from models.churn.trees import ObliviousTrees
@@ -92,23 +106,26 @@ def _trees(grown: Grown, begin: int) -> ObliviousTrees:
 
 
 def _best_share(network: TableNetwork, valid: Rows) -> float:
-    """The share of the trees that valid likes best, held near one half by a Gaussian prior.
+    """Returns the trees' share with the lowest loss on valid under a Gaussian prior around 1/2.
 
-    Never all of it: which feature of a group a reason names follows the network's slope, and trees have none.
+    Never 1: which feature of a group a reason names follows the network's slope, and trees have
+    none.
     """
     shares = np.linspace(0, 0.95, 20)
     costs = []
     for share in shares:
         network.share.fill_(share)
         costs.append(
-            ensemble_loss(network, valid) * len(valid) + (share - 0.5) ** 2 / (2 * _SHARE_SPREAD**2)
+            ensemble_loss(network, valid) * len(valid) + (share - 0.5) ** 2 / (2 * _SHARE_STD**2)
         )
     return float(shares[int(np.argmin(costs))])
 
 
-def _answers(rows: Rows, begin: int) -> np.ndarray:
-    return rows.inputs[:, begin:].numpy()
+def _tree_inputs(rows: Rows, begin: int) -> np.ndarray:
+    inputs: np.ndarray = rows.inputs[:, begin:].numpy()
+    return inputs
 
 
-def _left(rows: Rows) -> np.ndarray:
-    return (rows.event >= 0).numpy()
+def _targets(rows: Rows) -> np.ndarray:
+    targets: np.ndarray = (rows.event >= 0).numpy()
+    return targets

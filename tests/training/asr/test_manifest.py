@@ -1,4 +1,4 @@
-"""Promises of manifests: what cannot be used is left out with its reason, and hours add up."""
+"""Manifests: what cannot be used is left out with its reason, and hours add up."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import soundfile
 from data.audio import AudioError
 from tests.speech_helpers import a_manifest
 from training.asr.manifest import (
-    Files,
-    Joined,
+    FileCorpus,
+    JoinedCorpus,
     Limits,
     ManifestError,
     ManifestReport,
-    Speech,
+    TrainingSpeech,
     read_manifest,
 )
 
@@ -32,9 +32,13 @@ def encode(text: str) -> tuple[list[int], str]:
     return [LETTERS.find(letter) for letter in text], "".join(sorted(set(text) - set(LETTERS)))
 
 
-def taken(path: Path, limits: Limits = LIMITS, learn: bool = True) -> tuple[Speech, ManifestReport]:
-    account = ManifestReport(str(path))
-    return read_manifest(path, encode, 0.02, limits, account, learn), account
+def read_report(
+    path: Path, limits: Limits = LIMITS, for_training: bool = True
+) -> tuple[TrainingSpeech, ManifestReport]:
+    report = ManifestReport(str(path))
+    return read_manifest(
+        path, encode, step_s=0.02, limits=limits, report=report, for_training=for_training
+    ), report
 
 
 def with_line(path: Path, **row: Any) -> None:
@@ -57,9 +61,9 @@ def test_what_cannot_be_learnt_from_is_skipped_and_the_hours_add_up(tmp_path: Pa
     for name, seconds, text in rows:
         audio = a_wav(tmp_path / f"{name}.wav", min(seconds, 30))
         with_line(manifest, audio_filepath=audio, duration=seconds, text=text)
-    speech, account = taken(manifest)
-    assert len(speech.corpus) == len(speech.tokens) == len(speech.things) == 3
-    summary = account.summary()
+    speech, report = read_report(manifest)
+    assert len(speech.corpus) == len(speech.tokens) == len(speech.utterance_ids) == 3
+    summary = report.summary()
     assert {reason: entry["utterances"] for reason, entry in summary["skipped"].items()} == {
         "shorter than 0.2 s": 1,
         "longer than 20.0 s": 1,
@@ -73,15 +77,15 @@ def test_what_cannot_be_learnt_from_is_skipped_and_the_hours_add_up(tmp_path: Pa
     }
     lost = sum(entry["hours"] for entry in summary["skipped"].values())
     assert summary["hours_given"] == pytest.approx(summary["hours"] + lost)
-    assert account.defects == []
-    measured, _ = taken(manifest, learn=False)
+    assert report.defects == []
+    measured, _ = read_report(manifest, for_training=False)
     assert measured.corpus.texts[-2:] == ["yes " * 20, ""]  # to measure on, text need not fit
 
 
 def test_telephone_speech_is_heard_at_the_models_rate(tmp_path: Path) -> None:
     manifest = a_manifest(tmp_path / "m.jsonl", 2, sample_rate_hz=8000)
     expected_s = [json.loads(line)["duration"] for line in manifest.read_text().splitlines()]
-    assert taken(manifest)[0].corpus.duration_s == pytest.approx(expected_s, abs=0.001)
+    assert read_report(manifest)[0].corpus.duration_s == pytest.approx(expected_s, abs=0.001)
 
 
 def test_offset_and_duration_cut_a_longer_file(tmp_path: Path) -> None:
@@ -93,7 +97,7 @@ def test_offset_and_duration_cut_a_longer_file(tmp_path: Path) -> None:
     for offset in (0.5, 1.0):
         with_line(manifest, audio_filepath="call.wav", offset=offset, duration=0.5, text="yes")
     for limits in (LIMITS, replace(LIMITS, in_memory_hours=0.0)):
-        corpus = taken(manifest, limits)[0].corpus
+        corpus = read_report(manifest, limits)[0].corpus
         assert [round(float(corpus.wave(i).mean()), 2) for i in range(2)] == [0.0, 0.5]
         assert [len(corpus.wave(i)) for i in range(2)] == [8000, 8000]
 
@@ -110,7 +114,7 @@ def test_offset_and_duration_may_be_given_alone_or_as_null(tmp_path: Path) -> No
     ):
         with_line(manifest, audio_filepath="call.wav", text="yes", **times)
     for limits in (LIMITS, replace(LIMITS, in_memory_hours=0.0)):
-        corpus = taken(manifest, limits)[0].corpus
+        corpus = read_report(manifest, limits)[0].corpus
         assert [len(corpus.wave(i)) for i in range(4)] == [8000, 24000, 8000, 32000]
 
 
@@ -161,7 +165,7 @@ def test_a_broken_line_is_named(tmp_path: Path, kind: str) -> None:
     manifest = a_manifest(tmp_path / "m.jsonl", 2)
     manifest.write_text(manifest.read_text() + line(tmp_path) + "\n")
     with pytest.raises(ManifestError, match=message):
-        taken(manifest)
+        read_report(manifest)
 
 
 def test_a_corrupt_file_in_500_is_quarantined_and_the_rest_is_used(tmp_path: Path) -> None:
@@ -170,12 +174,12 @@ def test_a_corrupt_file_in_500_is_quarantined_and_the_rest_is_used(tmp_path: Pat
     whole = (tmp_path / "m-004.wav").read_bytes()
     (tmp_path / "bad.wav").write_bytes(whole[: len(whole) // 2])
     with_line(manifest, audio_filepath="bad.wav", duration=3.6, text="yes")
-    speech, account = taken(manifest)
-    assert len(speech.corpus) == account.utterances == 500
-    (defect,) = account.defects
+    speech, report = read_report(manifest)
+    assert len(speech.corpus) == report.utterances == 500
+    (defect,) = report.defects
     assert defect["thing"] == f"{manifest}:501"
     assert "truncated" in defect["reason"]
-    assert account.summary()["skipped"]["unreadable audio"]["hours"] == pytest.approx(0.001)
+    assert report.summary()["skipped"]["unreadable audio"]["hours"] == pytest.approx(0.001)
 
 
 @pytest.mark.parametrize(
@@ -193,24 +197,24 @@ def test_a_manifest_without_anything_to_use_is_refused(
 ) -> None:
     (tmp_path / "empty.jsonl").write_text(content)
     with pytest.raises(ManifestError, match=message):
-        taken(tmp_path / "empty.jsonl")
+        read_report(tmp_path / "empty.jsonl")
 
 
 def test_an_unreadable_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
     for name in ("gone.jsonl", "binary.jsonl", "."):
         with pytest.raises(ManifestError, match="cannot be read"):
-            taken(tmp_path / name)
+            read_report(tmp_path / name)
 
 
 def test_more_speech_than_memory_stays_in_its_files_and_sounds_the_same(tmp_path: Path) -> None:
     manifest = a_manifest(tmp_path / "m.jsonl", 3, sample_rate_hz=8000)
     near, far = (
-        taken(manifest)[0].corpus,
-        taken(manifest, replace(LIMITS, in_memory_hours=0.0))[0].corpus,
+        read_report(manifest)[0].corpus,
+        read_report(manifest, replace(LIMITS, in_memory_hours=0.0))[0].corpus,
     )
-    assert isinstance(far, Files)
-    both = Joined([near, far])
+    assert isinstance(far, FileCorpus)
+    both = JoinedCorpus([near, far])
     for i in range(3):
         assert np.array_equal(near.wave(i, 1.1), far.wave(i, 1.1))
         assert np.array_equal(both.wave(3 + i), near.wave(i))
@@ -222,7 +226,7 @@ def test_audio_that_breaks_while_training_is_named_and_too_much_of_it_ends_train
 ) -> None:
     manifest = a_manifest(tmp_path / "m.jsonl", 20)
     limits = replace(LIMITS, in_memory_hours=0.0)
-    far = taken(manifest, limits)[0].corpus
+    far = read_report(manifest, limits)[0].corpus
     (tmp_path / "m-003.wav").write_bytes(b"RIFF")
     for _ in range(2):
         with pytest.raises(AudioError, match=r"m-003\.wav"):

@@ -1,4 +1,4 @@
-"""Foresight promises a temperature from what came after a day, in a model of what was known on it."""
+"""Temporal calibration: the temperature that a model of the past needs on what came after it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import pytest
 
 from data.features.features import describe
 from models.churn.encoding import Encoder
+from models.churn.hazard import HazardNetwork
 from models.churn.model import ChurnConfig, describe_columns
 from training.churn.additive import fit_additive
-from training.churn.temporal_calibration import temporal_calibration
+from training.churn.likelihood import Rows
+from training.churn.temporal_calibration import TemporalCalibration, temporal_calibration
 
 MONTHS = [date(2025, month, 1) for month in range(1, 13)]
 DAY = MONTHS[8]  # two thirds into them
@@ -41,37 +43,41 @@ def a_panel(later: float, customers: int = 1500) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=names, orient="row")
 
 
-def foreseen(panel: pl.DataFrame, min_events: int = 10):
+def calibration_of(panel: pl.DataFrame, min_events: int = 10) -> TemporalCalibration | None:
     columns = describe_columns(panel, [describe("friction_30d")], bins=4)
     config = ChurnConfig(columns, HORIZONS, hidden=4, members=2, bias=(0.0, 0.0))
 
-    def fit(network, rows):
+    def fit(network: HazardNetwork, rows: Rows) -> None:
         fit_additive(network, rows, ridge=1.0, mark_cost=0.1, steps=150)
 
-    return temporal_calibration(config, Encoder(columns), panel, fit, min_events, 0)
+    return temporal_calibration(
+        config, Encoder(columns), panel, fit=fit, min_events=min_events, lead_days=0
+    )
 
 
-def test_C4_what_matters_less_than_it_did_cools_and_what_matters_as_much_does_not():
-    as_ever, less = foreseen(a_panel(later=1.0)), foreseen(a_panel(later=0.5))
+def test_C4_what_matters_less_than_it_did_cools_and_what_matters_as_much_does_not() -> None:
+    as_ever, less = calibration_of(a_panel(later=1.0)), calibration_of(a_panel(later=0.5))
+    assert as_ever is not None
+    assert less is not None
     assert as_ever.day == less.day == DAY
     assert as_ever.temperature == pytest.approx(1.0, abs=0.06)
     assert less.temperature < as_ever.temperature - 0.08
 
 
-def test_C4_only_what_came_after_the_day_is_foreseen_and_only_what_was_known_learned():
+def test_C4_only_what_came_after_the_day_is_foreseen_and_only_what_was_known_learned() -> None:
     panel = a_panel(later=1.0)
-    known = (pl.lit(DAY) - pl.col("as_of")).dt.total_days()
-    after = (pl.col("as_of") < DAY) & (pl.col("time_days") > known)
+    known_days = (pl.lit(DAY) - pl.col("as_of")).dt.total_days()
+    after = (pl.col("as_of") < DAY) & (pl.col("time_days") > known_days)
     other = panel.with_columns(
         pl.when(after).then(~pl.col("event")).otherwise("event").alias("event"),
-        pl.when(after).then(known + 50.0).otherwise("time_days").alias("time_days"),
+        pl.when(after).then(known_days + 50.0).otherwise("time_days").alias("time_days"),
     )
     assert not other.equals(panel)
-    assert foreseen(other) == foreseen(panel)
+    assert calibration_of(other) == calibration_of(panel)
 
 
-def test_C4_a_past_or_a_future_of_too_few_says_nothing():
+def test_C4_a_past_or_a_future_of_too_few_says_nothing() -> None:
     panel = a_panel(later=1.0)
-    assert foreseen(panel, min_events=10_000) is None
-    assert foreseen(panel.filter(pl.col("as_of") == MONTHS[0])) is None
-    assert foreseen(panel.filter(pl.col("as_of") >= DAY + timedelta(days=30))) is not None
+    assert calibration_of(panel, min_events=10_000) is None
+    assert calibration_of(panel.filter(pl.col("as_of") == MONTHS[0])) is None
+    assert calibration_of(panel.filter(pl.col("as_of") >= DAY + timedelta(days=30))) is not None

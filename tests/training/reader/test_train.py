@@ -1,9 +1,10 @@
-"""Promises of the reader's training: it learns from beliefs, not where there are none, and reads what was misheard."""
+"""The reader is trained on beliefs, not where there are none, and reads corrupted transcripts."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,86 +26,96 @@ from training.reader.train import (
 TINY = replace(SMALL, bits=10, width=8, epochs=2, max_contacts=300)
 
 
-def learned(
+def train_reader(
     part: LabelledContacts, folder: Path, params: ReaderTraining = TINY
-) -> tuple[dict, Reader]:
-    found = train(
-        params, SCHEME, {"train": part, "valid": lessons()["valid"]}, folder, Unrecorded()
+) -> tuple[dict[str, Any], Reader]:
+    summary = train(
+        params,
+        SCHEME,
+        {"train": part, "valid": lessons()["valid"]},
+        work_dir=folder,
+        run=Unrecorded(),
     )
-    return found, Reader.load(Path(found["model"]))
+    return summary, Reader.load(Path(summary["model"]))
 
 
-def test_the_same_lessons_give_the_same_weights_and_another_seed_others(tmp_path: Path):
+def test_the_same_lessons_give_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
     part = lessons()["train"]
     weights = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        learned(part, tmp_path / name, replace(TINY, seed=seed))
+        train_reader(part, tmp_path / name, replace(TINY, seed=seed))
         weights.append((tmp_path / name / "model" / "weights.safetensors").read_bytes())
     assert weights[0] == weights[1] != weights[2]
 
 
-def test_too_few_contacts_and_no_calibration_are_refused_with_what_to_do(tmp_path: Path):
+def test_too_few_contacts_and_no_calibration_are_refused_with_what_to_do(tmp_path: Path) -> None:
     part, valid = lessons()["train"], lessons()["valid"]
-    with pytest.raises(ReaderTrainingError, match=r"30 labelled contacts .* 60 wanted"):
-        learned(part.of(np.arange(30)), tmp_path)
+    with pytest.raises(ReaderTrainingError, match=r"30 labelled contacts .* 60 needed"):
+        train_reader(part.take(np.arange(30)), tmp_path)
     nothing = replace(valid, mask=np.zeros_like(valid.mask))
     with pytest.raises(ReaderTrainingError, match="valid split"):
-        train(TINY, SCHEME, {"train": part, "valid": nothing}, tmp_path, Unrecorded())
+        train(TINY, SCHEME, {"train": part, "valid": nothing}, work_dir=tmp_path, run=Unrecorded())
 
 
-def test_where_every_contact_has_one_value_that_value_is_learned(tmp_path: Path):
+def test_where_every_contact_has_one_value_that_value_is_learned(tmp_path: Path) -> None:
     part = lessons()["train"]
     column = 0  # of the first value of the first label: reason billing
     targets = part.targets.copy()
     targets[:, : len(SCHEME["reason"])] = 0
     targets[:, column] = 1
-    _, reader = learned(replace(part, targets=targets), tmp_path)
-    found, _ = reader.probabilities(*a_message("where is my parcel"))
-    assert np.isfinite(found["reason"]).all()
+    _, reader = train_reader(replace(part, targets=targets), tmp_path)
+    probabilities, _ = reader.probabilities(*a_message("where is my parcel"))
+    assert np.isfinite(probabilities["reason"]).all()
 
 
-def test_nothing_is_learned_where_the_rules_abstain():
+def test_nothing_is_learned_where_the_rules_abstain() -> None:
     contacts, turns = a_message("my bill is wrong")
     rows = [
         ("k", "reason", "billing", 0.8, "label_model"),
         ("k", "reason", "payment", 0.2, "label_model"),
     ]
-    believed = pl.DataFrame(
+    beliefs = pl.DataFrame(
         rows, schema=["contact_id", "label", "value", "probability", "origin"], orient="row"
     )
-    found = labelled_contacts(contacts, turns, believed, SCHEME)
-    assert found.mask.sum() == 1
-    assert found.targets.sum() == pytest.approx(1.0)
-    assert found.targets[0, SCHEME["reason"].index("billing")] == pytest.approx(0.8)
-    silent = labelled_contacts(contacts, turns.clear(), believed, SCHEME)
+    contacts_with_targets = labelled_contacts(contacts, turns, beliefs, labels=SCHEME)
+    assert contacts_with_targets.mask.sum() == 1
+    assert contacts_with_targets.targets.sum() == pytest.approx(1.0)
+    assert contacts_with_targets.targets[0, SCHEME["reason"].index("billing")] == pytest.approx(0.8)
+    silent = labelled_contacts(contacts, turns.clear(), beliefs, labels=SCHEME)
     assert len(silent) == 0
 
 
-def test_probabilities_are_calibrated_to_the_beliefs_of_held_out_customers():
+def test_probabilities_are_calibrated_to_the_beliefs_of_held_out_customers() -> None:
     test = lessons()["test"]
-    found, _ = a_reader().probabilities(test.contacts, test.turns)
+    probabilities, _ = a_reader().probabilities(test.contacts, test.turns)
     at = 0
     for number, (name, values) in enumerate(SCHEME.items()):
-        known = test.mask[:, number] > 0
+        has_target = test.mask[:, number] > 0
         for value in range(len(values)):
-            chances, wanted = found[name][known, value], test.targets[known, at + value]
+            chances = probabilities[name][has_target, value]
+            targets = test.targets[has_target, at + value]
             gaps = [
-                abs(chances[g].mean() - wanted[g].mean())
+                abs(chances[g].mean() - targets[g].mean())
                 for g in np.array_split(np.argsort(chances), 5)
             ]
             assert max(gaps) < 0.15, (name, values[value])
         at += len(values)
 
 
-def test_misheard_texts_go_wrong_at_their_own_rate_and_the_same_way_each_time():
-    said = pl.Series(["my broadband has been down since monday and nobody could tell me why"] * 300)
+def test_misheard_texts_go_wrong_at_their_own_rate_and_the_same_way_each_time() -> None:
+    texts = pl.Series(
+        ["my broadband has been down since monday and nobody could tell me why"] * 300
+    )
     rates = np.repeat([0.0, 0.1, 0.4], 100)
-    heard = corrupt_characters(said, rates, np.random.default_rng(3))
-    assert heard.equals(corrupt_characters(said, rates, np.random.default_rng(3)))
-    assert heard[:100].equals(said[:100])
+    corrupted = corrupt_characters(texts, rates, np.random.default_rng(3))
+    assert corrupted.equals(corrupt_characters(texts, rates, np.random.default_rng(3)))
+    assert corrupted[:100].equals(texts[:100])
     wrong = [
         np.mean(
-            [character_errors(said[0], text).total / len(said[0]) for text in heard[n : n + 100]]
+            [
+                character_errors(texts[0], text).total / len(texts[0])
+                for text in corrupted[n : n + 100]
+            ]
         )
         for n in (100, 200)
     ]
@@ -112,12 +123,12 @@ def test_misheard_texts_go_wrong_at_their_own_rate_and_the_same_way_each_time():
     assert 0.3 < wrong[1] < 0.65
 
 
-def test_settings_that_make_no_network_are_refused():
+def test_settings_that_make_no_network_are_refused() -> None:
     with pytest.raises(ValueError, match="bits must lie"):
         ReaderTraining(bits=40)
 
 
-def test_n_grams_are_those_of_the_text_wherever_it_stands():
+def test_n_grams_are_those_of_the_text_wherever_it_stands() -> None:
     texts = plain(pl.Series(["Hello THERE, world!", "", "ünïcode wörds", "hello there world"]))
     together = grams(texts, 16, (1, 2), (3, 4))
     assert texts[0] == texts[3]

@@ -1,4 +1,4 @@
-"""Promises of the base that ships: one call from folders of speech and dialogue to a `.nemo` with its card."""
+"""Training the base: one call from folders of speech and dialogue to a `.nemo` with its card."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import pytest
 from models.asr.load import load
 from models.asr.nemo import restore
 from tests.speech_helpers import a_manifest
-from training.asr.base import BaseTraining, sampler, train_base
+from training.asr.base import BaseTraining, base_batch_sampler, train_base
 from training.asr.base_speech import (
     EVERY_NTH_SPEAKER,
     REAL_SETS,
     held_out_speakers,
-    prepare,
-    spoken_by_flite,
+    prepare_speech,
+    synthesize_with_flite,
 )
 from training.asr.devices import DeviceError
 
@@ -71,9 +71,15 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(sets: Path) -> tuple[Path, dict[str, Any]]:
-    """A base that nothing interrupted, and what was said of it."""
+    """The folder of a base that nothing interrupted, and its summary."""
     out = sets / "out"
-    return out, train_base(TINY, sets / "speech", sets / "dialogue", sets / "work", out)
+    return out, train_base(
+        TINY,
+        speech_dir=sets / "speech",
+        dialogue_dir=sets / "dialogue",
+        work_dir=sets / "work",
+        out=out,
+    )
 
 
 def test_one_call_makes_the_checkpoint_and_a_card_with_sources_licences_and_figures(
@@ -91,7 +97,13 @@ def test_one_call_makes_the_checkpoint_and_a_card_with_sources_licences_and_figu
     assert set(summary["wer"]) >= {"spoken_digits", "barista"}
     assert f"| barista | 1 | {summary['wer']['barista']['minutes']} |" in card
     with pytest.raises(ValueError, match="begun with other settings"):
-        train_base(BaseTraining(), sets / "speech", sets / "dialogue", sets / "work", out)
+        train_base(
+            BaseTraining(),
+            speech_dir=sets / "speech",
+            dialogue_dir=sets / "dialogue",
+            work_dir=sets / "work",
+            out=out,
+        )
 
 
 @pytest.mark.parametrize(("at", "from_step"), [(3, 2), (7, 6)])  # before and in the refining steps
@@ -102,21 +114,30 @@ def test_a_stopped_training_goes_on_and_ends_with_the_very_weights(
         if done == at:
             raise KeyboardInterrupt
 
-    given = (TINY, sets / "speech", sets / "dialogue", tmp_path / "work", tmp_path / "out")
+    arguments: dict[str, Any] = {
+        "speech_dir": sets / "speech",
+        "dialogue_dir": sets / "dialogue",
+        "work_dir": tmp_path / "work",
+        "out": tmp_path / "out",
+    }
     with pytest.raises(KeyboardInterrupt):
-        train_base(*given, stop)
-    summary = train_base(*given)
+        train_base(TINY, **arguments, progress=stop)
+    summary = train_base(TINY, **arguments)
     assert (summary["resumed_from"], summary["step"]) == (from_step, 8)
-    one, other = (
+    unbroken, resumed = (
         restore(out / "keepline-base.nemo").state_dict() for out in (made[0], tmp_path / "out")
     )
-    assert all((value == other[name]).all() for name, value in one.items())
+    assert all((value == resumed[name]).all() for name, value in unbroken.items())
 
 
 def test_a_device_that_is_not_there_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match=r"base\.device is .tpu.. It can be cpu, cuda or auto"):
         train_base(
-            replace(TINY, device="tpu"), tmp_path, tmp_path, tmp_path / "work", tmp_path / "out"
+            replace(TINY, device="tpu"),
+            speech_dir=tmp_path,
+            dialogue_dir=tmp_path,
+            work_dir=tmp_path / "work",
+            out=tmp_path / "out",
         )
 
 
@@ -124,7 +145,14 @@ def test_the_same_seed_prepares_the_same_audio_and_keeps_speakers_out(
     sets: Path, tmp_path: Path
 ) -> None:
     for name in ("a", "b"):
-        rows = prepare(sets / "speech", sets / "dialogue", tmp_path / name, 1, 0.01, 20)
+        rows = prepare_speech(
+            sets / "speech",
+            sets / "dialogue",
+            tmp_path / name,
+            seed=1,
+            simulated_hours=0.01,
+            simulated_voices=20,
+        )
     assert (tmp_path / "a" / "audio.i16").read_bytes() == (
         tmp_path / "b" / "audio.i16"
     ).read_bytes()
@@ -148,7 +176,7 @@ def test_short_utterances_come_first_and_every_set_gets_its_share() -> None:
         for seconds in rng.uniform(0.5, longest_s, 400)
     ]
     params = BaseTraining(shares={"simulated": 0.75, "speech_commands": 0.25}, short_steps=10)
-    at = sampler(params, rows)
+    at = base_batch_sampler(params, rows)
     duration_s = np.array([row["frames"] for row in rows]) / 16000
     assert max(duration_s[at(step)].max() for step in range(10)) <= params.short_s
     later = [at(step) for step in range(20, 420)]
@@ -159,7 +187,7 @@ def test_short_utterances_come_first_and_every_set_gets_its_share() -> None:
         for i in batch:
             given[rows[i]["set"]] += duration_s[i]
     assert given["simulated"] / sum(given.values()) == pytest.approx(0.75, abs=0.06)
-    assert at(33).tolist() == sampler(params, rows)(33).tolist()
+    assert at(33).tolist() == base_batch_sampler(params, rows)(33).tolist()
 
 
 def test_voices_held_out_are_the_same_ones_every_time() -> None:
@@ -173,12 +201,20 @@ def test_flite_is_asked_for_where_it_is_missing(
 ) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(FileNotFoundError, match=r"set base\.flite_hours to 0"):
-        prepare(sets / "speech", sets / "dialogue", tmp_path, 1, 0.01, 20, flite_hours=0.01)
+        prepare_speech(
+            sets / "speech",
+            sets / "dialogue",
+            tmp_path,
+            seed=1,
+            simulated_hours=0.01,
+            simulated_voices=20,
+            flite_hours=0.01,
+        )
 
 
 @pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
 def test_flite_reads_the_sentences_at_other_paces(sets: Path) -> None:
-    spoken = list(spoken_by_flite(sets / "dialogue", 1, 0.004))
+    spoken = list(synthesize_with_flite(sets / "dialogue", 1, 0.004))
     lengths = {len(samples) for samples, row in spoken if row["text"] == "please pay my bill"}
     assert len(lengths) > 1
     assert all(0.2 < len(samples) / 16000 < 8 for samples, _ in spoken)
@@ -186,4 +222,6 @@ def test_flite_reads_the_sentences_at_other_paces(sets: Path) -> None:
 
 def test_a_missing_set_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"barista.manifest\.jsonl: no manifest"):
-        prepare(tmp_path, tmp_path, tmp_path / "work", 0, 0.01, 4)
+        prepare_speech(
+            tmp_path, tmp_path, tmp_path / "work", seed=0, simulated_hours=0.01, simulated_voices=4
+        )
