@@ -65,13 +65,21 @@ def release(context: RunContext, kind: str) -> dict[str, Any]:
             "Run again to judge it anew"
         )
     elif answer == "approved":
-        entry = office.promote(kind, version, champion, record, actor, now, approval)
+        entry = office.promote(
+            kind,
+            version,
+            expected=champion,
+            decision=record,
+            actor=actor,
+            now=now,
+            approval=approval,
+        )
         says = f"promoted, approved by {entry.approved_by}" if entry.approved_by else "promoted"
     elif answer == "refused" and approval:
         says = f"was refused by {approval['by']}; the champion stays"
     else:
         waits = decided["decision_id"]
-        office.challenge(kind, version, record, actor, now)
+        office.challenge(kind, version, decision=record, actor=actor, now=now)
         says = f"waits for approval: keepline approve {waits} --by NAME"
     if waits is None and office.alias(kind, "challenger") is not None:
         office.withdraw(

@@ -23,7 +23,9 @@ def challenge(console: Console, kind: str, version: int, store: Path | None) -> 
     context = load_context(store)
     office = context.registry()
     record = _decision(context, kind, version, office.version_tags(kind, version))
-    office.challenge(kind, version, record, context.settings.actor, context.now())
+    office.challenge(
+        kind, version, decision=record, actor=context.settings.actor, now=context.now()
+    )
     gets = context.settings.serve.rollout
     console.print(
         f"{kind}: v{version} is challenger; KEEPLINE_ROLLOUT says what it gets (here: {gets})"
@@ -44,7 +46,7 @@ def withdraw(console: Console, kind: str, store: Path | None) -> None:
 def readmit(console: Console, kind: str, version: int, why: str, store: Path | None) -> None:
     """Lets a version that the service stopped be tried, approved and promoted again."""
     context = load_context(store)
-    stopped = context.registry().readmit(kind, version, context.settings.actor, why)
+    stopped = context.registry().readmit(kind, version, actor=context.settings.actor, why=why)
     console.print(
         f"{kind}: v{version} is readmitted; it was stopped: {stopped}",
         highlight=False,
@@ -55,7 +57,9 @@ def readmit(console: Console, kind: str, version: int, why: str, store: Path | N
 def rollback(console: Console, kind: str, expected: int | None, store: Path | None) -> None:
     """Moves the champion alias one back, from the `expected` champion (default: the present one)."""
     context = load_context(store)
-    entry = context.registry().rollback(kind, context.settings.actor, context.now(), expected)
+    entry = context.registry().rollback(
+        kind, context.settings.actor, context.now(), expected=expected
+    )
     console.print(f"{kind}: v{entry.version} is champion again, v{entry.previous} is not")
 
 

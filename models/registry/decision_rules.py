@@ -1,4 +1,4 @@
-"""What a decision record has to hold before a model may become champion by it."""
+"""Rules that a decision record has to meet before a model may become champion by it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from models.registry.approval import APPROVALS
+from models.registry.ledger import decision_id
 
 _ALWAYS = (
     "behaviour",
@@ -19,8 +20,8 @@ _ALWAYS = (
     "size_and_latency",
     "slices",
 )
-# The checks a record has to name, passed or skipped. The gate finds its checks by itself; what it asks of a model today
-# is written down here once more, so that a record which leaves one out is no way to the title.
+# The checks a record has to name, passed or skipped. The gate discovers its checks by itself. They are
+# listed here once more so that a record which leaves one out cannot promote a model.
 CHECKS = {
     "asr": (*_ALWAYS, "critical_words", "downstream", "guardrail"),
     "churn": (*_ALWAYS, "calibration", "long_horizon"),
@@ -28,15 +29,40 @@ CHECKS = {
 }
 
 
-def lacking(decision: Mapping[str, Any]) -> str:
-    """What an accepted record leaves out, in words; empty when it is whole."""
-    asked = CHECKS.get(str(decision.get("kind")))
-    if asked is None:
+def describe_gaps(decision: Mapping[str, Any]) -> str:
+    """Says what an accepted record leaves out, as the end of a sentence; empty when it is complete."""
+    required = CHECKS.get(str(decision.get("kind")))
+    if required is None:
         return "does not say which kind of model it is about"
-    answered = {check["name"] for check in decision.get("checks") or ()}
-    silent = [name for name in asked if name not in answered]
-    if silent:
-        return f"says nothing about {', '.join(silent)}"
+    recorded = {check["name"] for check in decision.get("checks") or ()}
+    missing = [name for name in required if name not in recorded]
+    if missing:
+        return f"says nothing about {', '.join(missing)}"
     if (decision.get("params") or {}).get("approval") not in APPROVALS:
         return "does not say whether a person has to approve"
+    return ""
+
+
+def refusal_reason(decision: Mapping[str, Any], bundle_sha256: str) -> str:
+    """Says why `decision` is no ground to promote the bundle, as the end of a sentence; empty if it is.
+
+    The record has to be unaltered, accepted, complete, with every check passed or skipped, and about
+    this very bundle.
+    """
+    if decision.get("decision_id") != decision_id(decision):
+        return "has been altered since it was made. Decide again."
+    if decision.get("verdict") != "accepted":
+        return "refused it. Read its record for the checks that failed."
+    failed = [
+        check["name"]
+        for check in decision.get("checks", ())
+        if check["verdict"] not in ("pass", "skipped")
+    ]
+    if failed:
+        return f"accepts it although {', '.join(failed)} did not pass. Decide again."
+    if gaps := describe_gaps(decision):
+        return f"{gaps}. Decide again."
+    judged = (decision.get("candidate") or {}).get("bundle_sha256")
+    if not bundle_sha256 or judged != bundle_sha256:
+        return f"is about another bundle ({str(judged)[:12]}, not {bundle_sha256[:12]})."
     return ""

@@ -1,7 +1,9 @@
-"""Signs a bundle with a private key and checks the signature: the only door to model-signing (OpenSSF).
+"""Signs a bundle with a private key and checks the signature, with model-signing (OpenSSF).
 
-Keys are elliptic-curve keys in PEM files, made with `openssl ecparam -name prime256v1 -genkey -noout -out private.pem`
-and `openssl ec -in private.pem -pubout -out public.pem`. A signature covers every file of the folder but itself.
+It is the only module that imports model-signing. Keys are elliptic-curve keys in PEM files, made with
+`openssl ecparam -name prime256v1 -genkey -noout -out private.pem` and
+`openssl ec -in private.pem -pubout -out public.pem`. A signature covers every file of the folder but
+itself.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ class SignatureError(ValueError):
 
 
 def sign_folder(path: Path, private_key: Path) -> Path:
-    """Leaves `bundle.sig` in the folder and returns it. Raises SignatureError when the key cannot be used."""
+    """Writes `bundle.sig` into the folder `path` and returns its path.
+
+    Raises SignatureError when the key cannot be used.
+    """
     from model_signing import hashing, signing
 
     target = path / SIGNATURE
@@ -35,7 +40,7 @@ def sign_folder(path: Path, private_key: Path) -> Path:
 
 
 def check_signature(path: Path, public_key: Path) -> None:
-    """Raises SignatureError unless the folder is what the holder of `public_key`'s private key signed."""
+    """Raises SignatureError unless the owner of `public_key` signed the folder as it is."""
     from model_signing import hashing, verifying
 
     signature = path / SIGNATURE
@@ -46,7 +51,8 @@ def check_signature(path: Path, public_key: Path) -> None:
         )
     if not signature.is_file() or signature.is_symlink():
         raise SignatureError(
-            f"{where}: not signed, and a public key is configured. Sign it with KEEPLINE_SIGNING_KEY."
+            f"{where}: not signed, and a public key is configured. "
+            "Sign it with KEEPLINE_SIGNING_KEY."
         )
     covered = hashing.Config().set_ignored_paths(paths=[signature], ignore_git_paths=False)
     try:

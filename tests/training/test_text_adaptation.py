@@ -11,7 +11,7 @@ from models.asr import decoding
 from models.asr.decoding import Decoding, beside
 from models.asr.language import Text
 from models.asr.recognizer import Recognizer
-from tests.models.test_decoding import said
+from tests.models.asr.test_decoding import said
 from training.asr import text_adaptation
 from training.asr.text_adaptation import TermsError, TextAdaptation, adapt, read_terms, speak
 

@@ -253,7 +253,9 @@ def test_the_champion_is_served_and_nobody_where_there_is_none(tmp_path: Path):
     assert "no churn champion yet" in vacant.json()["problems"]["churn"]
     bundle = a_churn_bundle(tmp_path / "bundle")
     version = shop.registry.register(bundle.path, "churn", shop.run_id)
-    shop.registry.promote("churn", version, None, a_decision(bundle.sha256), "anna", NOW)
+    shop.registry.promote(
+        "churn", version, expected=None, decision=a_decision(bundle.sha256), actor="anna", now=NOW
+    )
     # A kind nobody has promoted yet does not keep the other from answering.
     app = create_app(lambda kind: resolver(kind) if kind == "churn" else None, ("asr", "churn"))
     app.state.models.refresh()

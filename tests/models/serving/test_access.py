@@ -176,7 +176,7 @@ def test_an_exception_is_logged_by_type_and_place_without_its_words():
     line = JsonLines().format(record)
     assert "Wilhelmine" not in line
     assert json.loads(line)["exception"] == "ValueError"
-    assert "test_door.py" in json.loads(line)["where"][0]
+    assert "test_access.py" in json.loads(line)["where"][0]
 
 
 def test_requests_are_counted_by_route_and_status(bundle: Path):

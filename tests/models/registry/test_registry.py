@@ -4,6 +4,7 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,14 @@ def _promote(shop: Shop, content: str, at: datetime = NOW) -> int:
     entries = shop.registry.ledger("churn")
     last = entries[-1] if entries else None
     decision = a_decision(sha256, last.bundle_sha256 if last else None)
-    shop.registry.promote("churn", version, last.version if last else None, decision, "anna", at)
+    shop.registry.promote(
+        "churn",
+        version,
+        expected=last.version if last else None,
+        decision=decision,
+        actor="anna",
+        now=at,
+    )
     return version
 
 
@@ -128,9 +136,9 @@ def test_two_who_roll_back_at_once_go_one_champion_back(shop: Shop):
             return str(error)
 
     with ThreadPoolExecutor(2) as pool:
-        one, other = sorted(pool.map(rolls_back, ["ben", "cleo"]))
-    assert "somebody moved the title meanwhile; the champion is v2" in one
-    assert other == "v2"
+        refusal, version = sorted(pool.map(rolls_back, ["ben", "cleo"]))
+    assert "somebody moved the alias meanwhile; the champion is v2" in refusal
+    assert version == "v2"
     assert shop.registry.alias("churn", "champion") == 2
 
 
@@ -160,15 +168,29 @@ def test_a_decision_against_an_older_champion_is_refused(shop: Shop):
     _promote(shop, "one")
     version, sha256 = shop.version("two")
     with pytest.raises(PromotionRefusedError, match="did not compare v2 with the champion v1"):
-        shop.registry.promote("churn", version, 1, a_decision(sha256, "another"), "anna", NOW)
+        shop.registry.promote(
+            "churn",
+            version,
+            expected=1,
+            decision=a_decision(sha256, "another"),
+            actor="anna",
+            now=NOW,
+        )
     assert shop.registry.alias("churn", "champion") == 1
 
 
 def test_a_promotion_done_twice_is_one_entry(shop: Shop):
     version, sha256 = shop.version("one")
-    first = shop.registry.promote("churn", version, None, a_decision(sha256), "anna", NOW)
+    first = shop.registry.promote(
+        "churn", version, expected=None, decision=a_decision(sha256), actor="anna", now=NOW
+    )
     again = shop.registry.promote(
-        "churn", version, None, a_decision(sha256), "anna", NOW + timedelta(hours=1)
+        "churn",
+        version,
+        expected=None,
+        decision=a_decision(sha256),
+        actor="anna",
+        now=NOW + timedelta(hours=1),
     )
     assert again == first
     assert len(shop.registry.ledger()) == 1
@@ -212,9 +234,9 @@ def test_without_its_ledger_an_alias_moved_by_hand_is_not_believed(shop: Shop):
     _promote(shop, "one")
     shop.registry.ledger_path.unlink()
     shop.registry.client.set_registered_model_alias("churn", "champion", "1")
-    for asked in (shop.registry.alias, shop.registry.peek):
+    for look_up in (shop.registry.alias, shop.registry.peek):
         with pytest.raises(LedgerError, match="lacks the last promotion"):
-            asked("churn", "champion")
+            look_up("churn", "champion")
 
 
 def test_a_version_the_service_stopped_is_not_promoted_until_somebody_says_why_it_may_be(
@@ -224,28 +246,30 @@ def test_a_version_the_service_stopped_is_not_promoted_until_somebody_says_why_i
     shop.registry.annotate("churn", version, {"stopped": "3 of its last 3 answers failed"})
     for move in (
         shop.registry.challenge,
-        lambda *of: shop.registry.promote(*of[:2], None, *of[2:]),
+        partial(shop.registry.promote, expected=None),
     ):
         with pytest.raises(
             PromotionRefusedError, match=r"3 of its last 3.*keepline readmit churn 1"
         ):
-            move("churn", version, a_decision(sha256), "anna", NOW)
+            move("churn", version, decision=a_decision(sha256), actor="anna", now=NOW)
     assert shop.registry.ledger() == []
     with pytest.raises(RegistryError, match="Say why"):
-        shop.registry.readmit("churn", version, "ben", " ")
+        shop.registry.readmit("churn", version, actor="ben", why=" ")
     assert (
-        shop.registry.readmit("churn", version, "ben", "the network was down")
+        shop.registry.readmit("churn", version, actor="ben", why="the network was down")
         == "3 of its last 3 answers failed"
     )
     assert (
         "by ben: the network was down" in shop.registry.version_tags("churn", version)["readmitted"]
     )
     assert (
-        shop.registry.promote("churn", version, None, a_decision(sha256), "anna", NOW).version
+        shop.registry.promote(
+            "churn", version, expected=None, decision=a_decision(sha256), actor="anna", now=NOW
+        ).version
         == version
     )
     with pytest.raises(RegistryError, match="nobody stopped it"):
-        shop.registry.readmit("churn", version, "ben", "again")
+        shop.registry.readmit("churn", version, actor="ben", why="again")
 
 
 def test_a_second_machine_with_a_ledger_of_its_own_cannot_promote(shop: Shop, tmp_path: Path):
@@ -253,7 +277,9 @@ def test_a_second_machine_with_a_ledger_of_its_own_cannot_promote(shop: Shop, tm
     version, sha256 = shop.version("two")
     elsewhere = Registry(shop.uri, tmp_path / "elsewhere")
     with pytest.raises(LedgerError, match="not this registry's"):
-        elsewhere.promote("churn", version, None, a_decision(sha256), "anna", NOW)
+        elsewhere.promote(
+            "churn", version, expected=None, decision=a_decision(sha256), actor="anna", now=NOW
+        )
 
 
 def test_half_a_line_left_by_a_kill_is_no_entry_and_is_written_over(shop: Shop):
@@ -276,7 +302,12 @@ def test_a_time_without_zone_is_refused_before_anything_is_written(shop: Shop):
     version, sha256 = shop.version("one")
     with pytest.raises(ValueError, match="no time zone"):
         shop.registry.promote(
-            "churn", version, None, a_decision(sha256), "anna", datetime(2026, 3, 1)
+            "churn",
+            version,
+            expected=None,
+            decision=a_decision(sha256),
+            actor="anna",
+            now=datetime(2026, 3, 1),
         )
     assert shop.registry.ledger() == []
 
@@ -290,10 +321,10 @@ def test_a_text_with_odd_characters_stays_one_line(tmp_path: Path):
         "previous": None,
     }
     odd = "é\u2028\x85\n"
-    ledger.append(
+    ledger.append_entry(
         tmp_path / "l", {**fields, "bundle_sha256": "b", "decision_id": "d", "actor": odd}
     )
-    assert [entry.actor for entry in ledger.read(tmp_path / "l")] == [odd]
+    assert [entry.actor for entry in ledger.read_entries(tmp_path / "l")] == [odd]
 
 
 def test_the_ledger_names_the_champion_of_any_day(shop: Shop):
