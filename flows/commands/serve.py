@@ -42,7 +42,9 @@ def serve(host: str | None, port: int | None, store: Path | None) -> None:
         )
     office = context.registry()
     champions, challengers = (
-        from_registry(office, {"asr": "asr", "churn": "churn"}, context.path("serving"), alias)
+        from_registry(
+            office, {"asr": "asr", "churn": "churn"}, context.path("serving"), alias=alias
+        )
         for alias in (CHAMPION, CHALLENGER)
     )
     options = service.Options(
@@ -58,14 +60,14 @@ def serve(host: str | None, port: int | None, store: Path | None) -> None:
     app = service.create_app(
         champions,
         service.KINDS,
-        context.path("current.parquet"),
-        options,
-        challengers,
-        access,
+        features=context.path("current.parquet"),
+        options=options,
+        challengers=challengers,
+        access=access,
         memory=context.path("serving"),
         stopped=lambda kind, version, why: office.annotate(kind, int(version), {STOPPED: why}),
     )
-    service.serve(app, host, said.port if port is None else port, said.drain_s)
+    service.serve(app, host, said.port if port is None else port, drain_s=said.drain_s)
 
 
 def key(console: Console, name: str, roles: list[str]) -> None:

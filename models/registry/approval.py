@@ -1,4 +1,4 @@
-"""Approvals: a person's answer to an accepted decision, who may give it, and that it is unaltered."""
+"""Approvals: a person's answer to an accepted decision, and who may give it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.registry.ledger import digest
 
 
 class ApprovalMode(StrEnum):
-    """Whether a person has to approve what the gate accepted. The values are those of params.yaml."""
+    """Whether a person has to approve an accepted decision. The values are those of params.yaml."""
 
     # The gate's verdict is enough.
     NONE = "none"
@@ -42,8 +42,8 @@ def make_approval(
 
     It holds decision_id, bundle_sha256, answer, by, note, at and its own approval_id. Raises
     ApprovalError for a decision that the gate refused, for an answer without a name, and where the
-    person who trained the model would approve it (four eyes). A model whose trainer is unknown can be
-    approved by nobody.
+    person who trained the model would approve it (four eyes). A model whose trainer is unknown can
+    be approved by nobody.
     """
     subject = f"decision {decision['decision_id']}"
     if answer not in tuple(Answer):

@@ -1,4 +1,4 @@
-"""Bundles: writes and verifies a model as a folder of weights, JSON and a card, checksums included."""
+"""Bundles: writes and verifies a model as a folder of weights, JSON and a card."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from models.registry.signing import SIGNATURE, SignatureError, check_signature
 KINDS = ("asr", "churn", "reader")
 MANIFEST = "bundle.json"
 CARD = "card.md"
-# File types a bundle may hold. Weights are .safetensors, or NeMo's .nemo archive; any other type could
-# be a pickle.
+# File types a bundle may hold. Weights are .safetensors, or NeMo's .nemo archive; any other type
+# could be a pickle.
 SUFFIXES = (".nemo", ".safetensors", ".json", ".md", ".txt", ".arpa")
 
 
@@ -31,7 +31,7 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle. `sha256` is the checksum of bundle.json, which holds that of every file."""
+    """A verified bundle. `sha256` is the checksum of bundle.json, which lists all others."""
 
     path: Path
     kind: str
@@ -62,9 +62,9 @@ def write_bundle(
 ) -> Bundle:
     """Writes the bundle folder `path` whole or not at all and returns it verified.
 
-    `files` maps names to a file to copy, or to its content; `card.md` has to be among them. A folder
-    already at `path` is replaced. Raises BundleError when the result would not verify; `path` is then
-    untouched.
+    `files` maps names to a file to copy, or to its content; `card.md` has to be among them. A
+    folder already at `path` is replaced. Raises BundleError when the result would not verify;
+    `path` is then untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     building = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -107,9 +107,9 @@ def verify_bundle(path: Path, public_key: Path | None = None) -> Bundle:
     """Checks the folder `path` against every rule of a bundle and returns the bundle.
 
     Raises BundleError, naming the file, for a missing or unreadable manifest, a missing, extra or
-    changed file, a link or sub-folder, a file type that may hold a pickle, weights that are not what
-    their name says, a hostile `.nemo`, or no model card. With a `public_key` (PEM) it raises also for
-    a bundle that the key's owner has not signed.
+    changed file, a link or sub-folder, a file type that may hold a pickle, weights that are not
+    what their name says, a hostile `.nemo`, or no model card. With a `public_key` (PEM) it raises
+    also for a bundle that the key's owner has not signed.
     """
     where = f"bundle {path.name}"
     manifest_path = path / MANIFEST
@@ -158,10 +158,11 @@ def verify_bundle(path: Path, public_key: Path | None = None) -> Bundle:
 
 
 def place_folder(built: Path, path: Path) -> None:
-    """Renames the finished folder `built` to `path` (same file system), replacing a folder there."""
+    """Renames the finished folder `built` to `path` (same file system), replacing a folder."""
     old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
     if path.exists():
-        # A folder cannot be renamed over a full one. A crash here leaves no bundle, never half of one.
+        # A folder cannot be renamed over a full one. A crash here leaves no bundle, never half of
+        # one.
         path.rename(old)
     built.rename(path)
     folder = os.open(path.parent, os.O_RDONLY)

@@ -20,8 +20,8 @@ _ALWAYS = (
     "size_and_latency",
     "slices",
 )
-# The checks a record has to name, passed or skipped. The gate discovers its checks by itself. They are
-# listed here once more so that a record which leaves one out cannot promote a model.
+# The checks a record has to name, passed or skipped. The gate discovers its checks by itself. They
+# are listed here once more so that a record which leaves one out cannot promote a model.
 CHECKS = {
     "asr": (*_ALWAYS, "critical_words", "downstream", "guardrail"),
     "churn": (*_ALWAYS, "calibration", "long_horizon"),
@@ -30,7 +30,7 @@ CHECKS = {
 
 
 def describe_gaps(decision: Mapping[str, Any]) -> str:
-    """Says what an accepted record leaves out, as the end of a sentence; empty when it is complete."""
+    """Returns what an accepted record leaves out, as the end of a sentence; empty if nothing."""
     required = CHECKS.get(str(decision.get("kind")))
     if required is None:
         return "does not say which kind of model it is about"
@@ -44,10 +44,10 @@ def describe_gaps(decision: Mapping[str, Any]) -> str:
 
 
 def refusal_reason(decision: Mapping[str, Any], bundle_sha256: str) -> str:
-    """Says why `decision` is no ground to promote the bundle, as the end of a sentence; empty if it is.
+    """Returns why `decision` does not allow promoting the bundle; empty if it does.
 
-    The record has to be unaltered, accepted, complete, with every check passed or skipped, and about
-    this very bundle.
+    The record has to be unaltered, accepted, complete, with every check passed or skipped, and
+    about this very bundle.
     """
     if decision.get("decision_id") != decision_id(decision):
         return "has been altered since it was made. Decide again."

@@ -1,7 +1,7 @@
 """The registry's ledger: an append-only, hash-chained JSONL file of every move of an alias.
 
-Each line holds who moved which alias to which version, when, and by which decision. A line covers the
-hash of the line before it, so a changed or deleted line is noticed.
+Each line holds who moved which alias to which version, when, and by which decision. A line covers
+the hash of the line before it, so a changed or deleted line is noticed.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class Alias(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One move of an alias. `hash` covers every other field; `prior` is the hash of the entry before.
+    """One move of an alias. `hash` covers every other field, `prior` is the hash before it.
 
     `version` is the version that was promoted, rolled back to, made challenger or withdrawn, and
-    `previous` the champion at that moment (None: there was none). `approved_by` names the person who
-    approved a promotion, where the gate's settings ask for one.
+    `previous` the champion at that moment (None: there was none). `approved_by` names the person
+    who approved a promotion, where the gate's settings ask for one.
     """
 
     seq: int
@@ -72,9 +72,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class AliasState:
-    """Which entries hold the aliases of one model: its champions, the present one last, and challenger.
+    """Which entries hold the aliases of one model: its champions, present one last, and challenger.
 
-    A rollback takes the last champion off the list, so `champions` are those one can still go back to.
+    A rollback takes the last champion off the list, so `champions` are those one can still go back
+    to.
     """
 
     champions: tuple[Entry, ...] = ()
@@ -187,8 +188,8 @@ def _whole_lines(path: Path) -> str:
 def decision_id(record: Mapping[str, Any]) -> str:
     """Returns the id a decision record must carry: 16 hex digits over all of it but id and time.
 
-    So the same evidence decided on twice is one decision, and a record that was edited afterwards no
-    longer fits its id.
+    So the same evidence decided on twice is one decision, and a record that was edited afterwards
+    no longer fits its id.
     """
     return digest(
         {key: value for key, value in record.items() if key not in ("decision_id", "decided_at")}

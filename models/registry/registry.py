@@ -1,9 +1,10 @@
-"""The registry on MLflow: versions, aliases, and promotions that only an accepted decision can make.
+"""The model registry on MLflow: versions, aliases, and promotions by accepted decisions only.
 
-It is the only module that talks to MLflow's model registry. MLflow's aliases are last-writer-wins and
-keep no history. So a promotion here holds a file lease, writes the ledger first and moves the alias
-after it. The ledger is the truth and the alias its mirror: a process killed between the two leaves an
-alias that the next call puts right. Bundles travel before the lease is taken, so nobody waits for them.
+It is the only module that talks to MLflow's model registry. MLflow's aliases are last-writer-wins
+and keep no history. So a promotion here holds a file lease, writes the ledger first and moves the
+alias after it. The ledger is the truth and the alias its mirror: a process killed between the two
+leaves an alias that the next call puts right. Bundles travel before the lease is taken, so nobody
+waits for them.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ ANCHOR = "ledger_head"  # tag on the registered model: the last ledger entry tha
 
 
 class VersionTag(StrEnum):
-    """A tag on a model version that the registry reads or writes. The values are stored in MLflow."""
+    """A tag on a version that the registry reads or writes. The values are stored in MLflow."""
 
     # What the version is; set when it is registered and never changed.
     BUNDLE_SHA256 = "bundle_sha256"
@@ -100,7 +101,7 @@ class Registry:
     def register(
         self, bundle_dir: Path, name: str, run_id: str, *, tags: Mapping[str, str] | None = None
     ) -> int:
-        """Verifies the bundle, stores its files with the MLflow run and returns its version of `name`.
+        """Verifies the bundle, stores its files with the MLflow run; returns its version of `name`.
 
         The same bundle registered again is the same version. Raises BundleError when it does not
         verify.
@@ -133,7 +134,7 @@ class Registry:
             return int(created.version)
 
     def alias(self, name: str, alias: str) -> int | None:
-        """Returns the version an alias names, or None. Aliases are first put right from the ledger."""
+        """Returns the version an alias names, or None, after syncing aliases with the ledger."""
         if alias in ALIASES:
             with self._lease():
                 return self._sync_aliases(name).version_of(alias)
@@ -167,8 +168,8 @@ class Registry:
     def readmit(self, name: str, version: int, *, actor: str, why: str) -> str:
         """Lets a stopped version be tried and promoted again; returns why it had been stopped.
 
-        Who did so, and why, stays on the version. Raises RegistryError when it was not stopped or no
-        reason is given.
+        Who did so, and why, stays on the version. Raises RegistryError when it was not stopped or
+        no reason is given.
         """
         stopped: str | None = self._version(name, version).tags.get(STOPPED)
         if not stopped:
@@ -191,11 +192,13 @@ class Registry:
         return str(self._version(name, version).run_id)
 
     def fetch(self, name: str, which: str | int, to_dir: Path) -> Bundle:
-        """Copies version `which` (a number or an alias) to `to_dir/name/v<version>`; returns it verified.
+        """Copies version `which` to `to_dir/name/v<version>` and returns the verified bundle.
 
-        A copy already in place is used if it still verifies, else fetched again. Raises RegistryError
-        when there is no such version, or when what the store delivers is not what was registered;
-        nothing is kept then.
+        `which` is a number or an alias.
+
+        A copy already in place is used if it still verifies, else fetched again. Raises
+        RegistryError when there is no such version, or when what the store delivers is not what was
+        registered; nothing is kept then.
         """
         version = which if isinstance(which, int) else self.alias(name, which)
         if version is None:
@@ -225,8 +228,8 @@ class Registry:
             if bundle.sha256 != expected:
                 raise RegistryError(
                     f"model {name} v{version}: the store delivers bundle {bundle.sha256[:12]}, "
-                    f"registered was {expected[:12]}. It has been tampered with; register the model "
-                    "again."
+                    f"registered was {expected[:12]}. It has been tampered with; "
+                    "register the model again."
                 )
             moved = Path(temporary) / "whole"
             shutil.move(delivered, moved)
@@ -253,10 +256,10 @@ class Registry:
         (models.registry.approval), needed where the decision was made under settings that require
         one. Promoting the champion again by the same decision changes nothing.
 
-        Raises PromotionRefusedError when the champion is another than `expected`, when the decision is
-        refused, altered, about another bundle, made against another champion or waits for approval,
-        and when the service has stopped the version. Raises LedgerError when the ledger is damaged,
-        and as `fetch` does when the store delivers another bundle.
+        Raises PromotionRefusedError when the champion is another than `expected`, when the decision
+        is refused, altered, about another bundle, made against another champion or waits for
+        approval, and when the service has stopped the version. Raises LedgerError when the ledger
+        is damaged, and as `fetch` does when the store delivers another bundle.
         """
         sha256 = self._accepted_bundle(name, version, decision)
         try:
@@ -273,13 +276,13 @@ class Registry:
             if current != expected:
                 raise PromotionRefusedError(
                     f"model {name}: the champion is {_v(current)}, not {_v(expected)} as expected; "
-                    f"somebody promoted meanwhile. Compare v{version} with {_v(current)} and decide "
-                    "again."
+                    f"somebody promoted meanwhile. "
+                    f"Compare v{version} with {_v(current)} and decide again."
                 )
             reference = (decision.get("reference") or {}).get("bundle_sha256")
             if champion and reference != champion.bundle_sha256:
                 raise PromotionRefusedError(
-                    f"model {name}: decision {decided} did not compare v{version} with the champion "
+                    f"model {name}: decision {decided} did not compare v{version} with champion "
                     f"v{champion.version}. Evaluate both on the same data and decide again."
                 )
             self.client.set_model_version_tag(
@@ -302,9 +305,9 @@ class Registry:
     ) -> Entry:
         """Makes `version` the challenger of `name` and returns the ledger's entry.
 
-        A challenger is a version that the gate accepted and nobody has promoted (yet). A second call
-        changes nothing. Raises PromotionRefusedError unless `decision` accepts this very version, and
-        when the service has stopped it.
+        A challenger is a version that the gate accepted and nobody has promoted (yet). A second
+        call changes nothing. Raises PromotionRefusedError unless `decision` accepts this very
+        version, and when the service has stopped it.
         """
         sha256 = self._accepted_bundle(name, version, decision)
         self._check_delivery(name, version, sha256)
@@ -355,9 +358,9 @@ class Registry:
 
         `expected` is the champion to leave (None: the one at the moment of the call). Rolling back
         twice goes two champions back. Two people who do so at the same moment go one back, and the
-        later gets PromotionRefusedError. No gate is asked, as that version has passed it once, but its
-        bundle must still be what was promoted then, or it raises as `fetch` does. Raises RegistryError
-        when there is no earlier champion.
+        later gets PromotionRefusedError. No gate is asked, as that version has passed it once, but
+        its bundle must still be what was promoted then, or it raises as `fetch` does. Raises
+        RegistryError when there is no earlier champion.
         """
         seen = replay(self.ledger(name))
         last, target = seen.champion, seen.previous
@@ -365,8 +368,8 @@ class Registry:
             raise RegistryError(f"model {name}: no earlier champion to go back to.")
         if expected not in (None, last.version):
             raise PromotionRefusedError(
-                f"model {name}: the champion is {_v(last.version)}, not {_v(expected)} as expected. "
-                "Nothing was moved."
+                f"model {name}: the champion is {_v(last.version)}, not {_v(expected)} as "
+                "expected. Nothing was moved."
             )
         self._check_delivery(name, target.version, target.bundle_sha256)
         with self._lease():
@@ -389,10 +392,10 @@ class Registry:
             )
 
     def ledger(self, name: str | None = None) -> list[Entry]:
-        """Returns every move of an alias (of `name`), oldest first, after checking that all are there.
+        """Returns every move of an alias (of `name`), oldest first, after checking the chain.
 
-        Raises LedgerError for a ledger that was altered or cut short, or is not the one that MLflow's
-        aliases were moved by.
+        Raises LedgerError for a ledger that was altered or cut short, or is not the one that
+        MLflow's aliases were moved by.
         """
         # MLflow is read first: an entry is in the ledger before its hash is in MLflow.
         models = self.client.search_registered_models() if name is None else [self._model(name)]
@@ -403,7 +406,7 @@ class Registry:
         return [entry for entry in entries if name in (None, entry.name)]
 
     def champion_at(self, name: str, when: date | datetime) -> int | None:
-        """Returns the version that was champion at a moment, or at the end (UTC) of a day, or None."""
+        """Returns the version that was champion at a moment or the end (UTC) of a day, or None."""
         champion = None
         for entry in self.ledger(name):
             if entry.action not in (Action.PROMOTE, Action.ROLLBACK):
@@ -438,12 +441,12 @@ class Registry:
                 yield
         except Timeout as error:
             raise RegistryError(
-                f"registry: another promotion has held {self._lease_path} for {self._lease_s:.0f} s. "
-                "Try again later."
+                f"registry: another promotion has held {self._lease_path} for "
+                f"{self._lease_s:.0f} s. Try again later."
             ) from error
 
     def _sync_aliases(self, name: str) -> AliasState:
-        """Moves MLflow's aliases of `name` to what the ledger says; returns that. Needs the lease."""
+        """Moves MLflow's aliases of `name` to what the ledger says; returns it. Needs the lease."""
         entries = self.ledger(name)
         state = replay(entries)
         last = entries[-1] if entries else None
@@ -521,8 +524,8 @@ class Registry:
             raise PromotionRefusedError(f"model {name} v{version}: decision {decided} {reason}")
         if tags.get(STOPPED):
             raise PromotionRefusedError(
-                f"model {name} v{version}: the service stopped it ({tags[STOPPED]}). Train another, "
-                f"or `keepline readmit {name} {version} --why TEXT`."
+                f"model {name} v{version}: the service stopped it ({tags[STOPPED]}). Train "
+                f"another, or `keepline readmit {name} {version} --why TEXT`."
             )
         return sha256
 

@@ -1,9 +1,8 @@
 """Signs a bundle with a private key and checks the signature, with model-signing (OpenSSF).
 
-It is the only module that imports model-signing. Keys are elliptic-curve keys in PEM files, made with
-`openssl ecparam -name prime256v1 -genkey -noout -out private.pem` and
-`openssl ec -in private.pem -pubout -out public.pem`. A signature covers every file of the folder but
-itself.
+It is the only module that imports model-signing. Keys are elliptic-curve keys in PEM files, made
+with `openssl ecparam -name prime256v1 -genkey -noout -out private.pem` and `openssl ec -in
+private.pem -pubout -out public.pem`. A signature covers every file of the folder but itself.
 """
 
 from __future__ import annotations

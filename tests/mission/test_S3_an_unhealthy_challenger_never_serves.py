@@ -31,7 +31,7 @@ def office(tmp_path: Path) -> Office:
 
 def a_service(office: Office, rollout: Rollout, poll_s: float = 600, **more: Any) -> Any:
     champions, challengers = (
-        from_registry(office.registry, CHURN, office.folder / "cache", alias)
+        from_registry(office.registry, CHURN, office.folder / "cache", alias=alias)
         for alias in ("champion", "challenger")
     )
     options = Options(rollout=rollout, poll_s=poll_s)

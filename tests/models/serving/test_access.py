@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from flows.commands.serve import serve
 from flows.runtime.settings import SettingsError
-from models.serving.access import Access, AccessError, Rate, add_key
+from models.serving.access import Access, AccessError, RateLimiter, add_key
 from models.serving.app import Options, create_app
 from models.serving.loaded import Served
 from models.serving.telemetry import JsonLines
@@ -127,7 +127,7 @@ def test_who_asks_too_often_is_told_when_to_come_back(bundle: Path):
 
 
 def test_a_rate_is_each_callers_own_and_comes_back_with_time():
-    rate = Rate(2.0)
+    rate = RateLimiter(2.0)
     assert [rate.wait_s("a", 0.0) for _ in range(5)] == [0, 0, 0, 0, 1]
     assert rate.wait_s("b", 0.0) == 0
     assert rate.wait_s("a", 0.4) == 1

@@ -38,7 +38,10 @@ def client(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory):
         }
     ).write_parquet(table)
     app = create_app(
-        lambda kind: Served("7", bundle.path), ("churn",), table, Options(max_body_bytes=100_000)
+        lambda kind: Served("7", bundle.path),
+        ("churn",),
+        features=table,
+        options=Options(max_body_bytes=100_000),
     )
     app.state.models.refresh()
     return TestClient(app, raise_server_exceptions=False)

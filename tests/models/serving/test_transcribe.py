@@ -19,7 +19,7 @@ from models.registry.bundle import write_bundle
 from models.serving import loaded
 from models.serving.app import Options, create_app
 from models.serving.loaded import Served
-from models.serving.questions import audible
+from models.serving.questions import check_recording
 from models.serving.rollout import Rollout
 from models.serving.smoke import smoke_test
 from tests.service_helpers import figure, until
@@ -131,7 +131,7 @@ def test_the_fast_way_hears_the_same_words(
         lambda kind: Served("3", bundle), ("asr",), options=Options(exports=tmp_path / "exports")
     )
     app.state.models.refresh()
-    assert isinstance(app.state.models.line("asr").champion.model.network, OnnxNetwork)
+    assert isinstance(app.state.models.slot("asr").champion.model.network, OnnxNetwork)
     ours, theirs = (_post(one, wav(call)).json()["turns"] for one in (TestClient(app), client))
     assert ours
     assert [(turn["role"], turn["text"]) for turn in ours] == [
@@ -176,13 +176,13 @@ def test_a_few_kilobytes_that_unfold_to_gigabytes_take_little_memory(
     tracemalloc.start()
     try:
         assert (
-            audible(content, "call.flac", 3600).duration_s == 300
+            check_recording(content, "call.flac", 3600).duration_s == 300
         )  # 115 MB if it were decoded at once
         assert tracemalloc.get_traced_memory()[1] < 40e6
     finally:
         tracemalloc.stop()
     given = []
-    model = client.app.state.models.line("asr").champion.model
+    model = client.app.state.models.slot("asr").champion.model
     monkeypatch.setattr(model, "transcribe_file", lambda source, roles: given.append(source) or [])
     assert _post(client, wav(np.zeros((RATE, 1)))).status_code == 200
     assert given == [wav(np.zeros((RATE, 1)))], "the model takes it piece by piece too"
@@ -206,7 +206,7 @@ def test_who_comes_while_too_many_recordings_wait_is_told_before_the_upload(
         read.append("some of it")
         yield b"x" * 100
 
-    monkeypatch.setattr(app.state.models.line("asr").champion.model, "transcribe_file", slowly)
+    monkeypatch.setattr(app.state.models.slot("asr").champion.model, "transcribe_file", slowly)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(_post, client, wav(np.zeros((RATE, 1))))
         assert heard.wait(60)
@@ -265,11 +265,11 @@ def test_S3_a_shadow_that_takes_its_time_keeps_no_call_waiting_and_hoards_none(
     tried = _tried(bundle, other, Rollout("shadow"))
     try:
         assert [_post(tried, wav(call)).status_code for _ in range(5)] == [200] * 5
-        assert not tried.app.state.models.listening.locked()
+        assert not tried.app.state.models.transcribing.locked()
         assert figure(tried, "keepline_shadow_dropped_total", kind="asr") == 2, (
             "one is being heard, two wait"
         )
-        with tried.app.state.models.listening:  # a customer's call
+        with tried.app.state.models.transcribing:  # a customer's call
             gate.set()
             until(lambda: figure(tried, "keepline_shadow_dropped_total", kind="asr") == 4)
     finally:
