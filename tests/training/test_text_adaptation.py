@@ -8,10 +8,10 @@ import soundfile
 
 from data.text import ALPHABET
 from models.asr import decoding
-from models.asr.decoding import Decoding, beside
+from models.asr.decoding import Decoding, load_decoder
 from models.asr.language import Text
 from models.asr.recognizer import Recognizer
-from tests.models.asr.test_decoding import said
+from tests.models.asr.test_decoding import network_output
 from training.asr import text_adaptation
 from training.asr.text_adaptation import TermsError, TextAdaptation, adapt, read_terms, speak
 
@@ -69,7 +69,7 @@ ORDERS = [
 
 def test_what_validation_shows_to_be_better_is_left_beside_the_model(tmp_path, listening):
     texts = ["a flat white", "an iced latte"]
-    listening(said("a flat wgite", texts[0]), said("an iced lagge", texts[1]))
+    listening(network_output("a flat wgite", texts[0]), network_output("an iced lagge", texts[1]))
     params = TextAdaptation(decoding=Decoding(mode="beam", boosts=("Zuzana",)))
     seen = []
     found = adapt(
@@ -81,10 +81,10 @@ def test_what_validation_shows_to_be_better_is_left_beside_the_model(tmp_path, l
         lambda done, total: seen.append((done, total)),
     )
     assert (found["mode"], found["wer_greedy"], found["wer_beam"]) == ("beam", 2 / 6, 0)
-    search = beside(tmp_path / "model.nemo", Ears.labels)
+    search = load_decoder(tmp_path / "model.nemo", Ears.labels)
     assert search.settings.boosts == ("Zuzana",)
     assert (search.settings.alpha, search.settings.beta) == (found["alpha"], found["beta"])
-    assert search(said("a flat wgite", texts[0]), 0.02).text == texts[0]
+    assert search(network_output("a flat wgite", texts[0]), 0.02).text == texts[0]
     assert (
         "\tzuzana\t" in (tmp_path / "language.arpa").read_text()
     )  # a term to listen for is known to the model
@@ -94,13 +94,13 @@ def test_what_validation_shows_to_be_better_is_left_beside_the_model(tmp_path, l
 
 
 def test_greedy_stays_where_text_does_not_help(tmp_path, listening):
-    listening(said("a cortado", sure=0.97))
+    listening(network_output("a cortado", probability=0.97))
     valid = a_manifest(tmp_path / "valid.jsonl", ["a cortado"])
     found = adapt(
         TextAdaptation(decoding=Decoding(mode="beam")), ORDERS, tmp_path / "m.nemo", valid, tmp_path
     )
     assert (found["mode"], found["wer_greedy"]) == ("greedy", 0)
-    assert beside(tmp_path / "model.nemo", Ears.labels) is None
+    assert load_decoder(tmp_path / "model.nemo", Ears.labels) is None
 
 
 def test_without_tuning_the_given_weights_are_kept_and_no_speech_is_needed(tmp_path):
@@ -157,7 +157,7 @@ def test_rows_that_cannot_be_heard_are_left_out_and_a_cut_of_a_longer_file_is_he
 
 def test_capitals_are_no_errors(tmp_path, listening, monkeypatch):
     monkeypatch.setattr(Ears, "labels", tuple(ALPHABET.upper()))
-    listening(said("a flat white"))
+    listening(network_output("a flat white"))
     valid = a_manifest(tmp_path / "valid.jsonl", ["A flat white."])
     found = adapt(
         TextAdaptation(decoding=Decoding(mode="beam")), ORDERS, tmp_path / "m.nemo", valid, tmp_path

@@ -40,7 +40,7 @@ def calibrate(
     for call in calls:
         try:
             turns = recognizer.transcribe_call(
-                *read_audio(call["contact_id"]), roles_of(call), segmentation
+                *read_audio(call["contact_id"]), roles_of(call), segmentation=segmentation
             )
         except AudioError:
             continue
@@ -48,8 +48,8 @@ def calibrate(
         rows.append(call)
         heard.append(Transcript(" ".join(word.text for word in words), words, 0.0))
     try:
-        fitted = confidence.fit(*word_correctness(rows, heard))
+        fitted = confidence.fit_calibration(*word_correctness(rows, heard))
     except confidence.CalibrationError as error:
         return {"calibrated": False, "says": str(error)}
-    confidence.save(path, fitted)
+    confidence.save_calibration(path, fitted)
     return {"calibrated": True, "calls": len(rows), **asdict(fitted)}

@@ -17,8 +17,8 @@ from data.progress import Progress
 from data.simulator.voice import Synthesizer, voices
 from data.text import normalise
 from evaluation.metrics.wer import corpus_wer, word_errors
-from models.asr.decoding import LANGUAGE, Decoding, log_probs_of, save, tune
-from models.asr.language import LanguageTraining, Text, learn
+from models.asr.decoding import LANGUAGE, Decoding, log_probs_of, save_settings, tune
+from models.asr.language import LanguageTraining, Text, train_language_model
 from models.asr.nemo import restore
 from models.asr.recognizer import Recognizer
 from training.asr.manifest import Limits, ManifestError, ManifestReport, read_manifest
@@ -116,7 +116,7 @@ def adapt(
     """
     settings = params.decoding
     boosted = [Text(term, whole=False) for term in settings.boosts]
-    language = learn([*texts, *boosted], params.language, folder / LANGUAGE)
+    language = train_language_model([*texts, *boosted], params.language, folder / LANGUAGE)
     facts: dict[str, Any] = {"wer_greedy": None, "wer_beam": None}
     if params.tuning:
         recognizer = Recognizer(restore(model))
@@ -136,15 +136,15 @@ def adapt(
             settings,
             recognizer.labels,
             folder / LANGUAGE,
-            heard,
-            wrong,
-            lambda done, total: progress(steps + steps * done // total, 2 * steps),
+            log_probs=heard,
+            error_rate=wrong,
+            progress=lambda done, total: progress(steps + steps * done // total, 2 * steps),
         )
         greedy = wrong([found.text for found in recognizer.transcribe(waves)])
         facts = {"wer_greedy": greedy, "wer_beam": tried["wrong"], "tried": tried["tried"]}
         if facts["wer_beam"] >= greedy:
             settings = replace(settings, mode="greedy")
-    save(folder, settings)
+    save_settings(folder, settings)
     kept = {name: language[name] for name in ("vocabulary", "ngrams", "texts", "words")}
     chosen = {name: getattr(settings, name) for name in ("mode", "alpha", "beta", "unknown")}
     return {**chosen, **facts, **kept}

@@ -27,7 +27,7 @@ def answer(*said, channel: str = "chat") -> dict[str, dict[str, float]]:
     }
 
 
-def test_a_contact_read_alone_has_the_probabilities_of_one_read_among_others():
+def test_a_contact_read_alone_has_the_probabilities_of_one_read_among_others() -> None:
     test, reader = lessons()["test"], a_reader()
     together, _ = reader.probabilities(test.contacts, test.turns)
     for row in range(0, 60, 3):
@@ -37,7 +37,7 @@ def test_a_contact_read_alone_has_the_probabilities_of_one_read_among_others():
             assert abs(chances.sum() - 1) < 1e-9
 
 
-def test_the_order_rows_come_in_does_not_matter():
+def test_the_order_rows_come_in_does_not_matter() -> None:
     test, reader = lessons()["test"], a_reader()
     few = test.contacts.head(20)
     first, _ = reader.probabilities(few, test.turns)
@@ -45,7 +45,9 @@ def test_the_order_rows_come_in_does_not_matter():
     assert all(np.array_equal(first[name], shuffled[name]) for name in first)
 
 
-def test_what_is_saved_comes_back_with_the_same_answers_and_verifies_as_a_bundle(tmp_path: Path):
+def test_what_is_saved_comes_back_with_the_same_answers_and_verifies_as_a_bundle(
+    tmp_path: Path,
+) -> None:
     test, reader = lessons()["test"], a_reader()
     reader.save(tmp_path / "model")
     files = {name: tmp_path / "model" / name for name in ("weights.safetensors", "config.json")}
@@ -61,7 +63,7 @@ def test_what_is_saved_comes_back_with_the_same_answers_and_verifies_as_a_bundle
     assert np.array_equal(familiar, familiar_after)
 
 
-def test_weights_under_a_false_name_and_changed_ones_are_refused(tmp_path: Path):
+def test_weights_under_a_false_name_and_changed_ones_are_refused(tmp_path: Path) -> None:
     reader = a_reader()
     reader.save(tmp_path / "model")
     facts = {"data_hash": "d", "git_commit": "c", "created_at": "now", "licence": "own"}
@@ -93,7 +95,9 @@ def test_weights_under_a_false_name_and_changed_ones_are_refused(tmp_path: Path)
         ({"surprise": 1}, "incomplete"),
     ],
 )
-def test_a_config_that_does_not_fit_is_refused_by_name(tmp_path: Path, changes: dict, says: str):
+def test_a_config_that_does_not_fit_is_refused_by_name(
+    tmp_path: Path, changes: dict, says: str
+) -> None:
     a_reader().save(tmp_path)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
@@ -101,7 +105,7 @@ def test_a_config_that_does_not_fit_is_refused_by_name(tmp_path: Path, changes: 
         Reader.load(tmp_path)
 
 
-def test_nothing_to_read_is_no_error_and_nothing_familiar():
+def test_nothing_to_read_is_no_error_and_nothing_familiar() -> None:
     reader = a_reader()
     found, familiar = reader.probabilities(*a_message(""))
     assert familiar[0] == 0
@@ -116,7 +120,7 @@ def test_nothing_to_read_is_no_error_and_nothing_familiar():
     assert set(silent) == set(SCHEME)
 
 
-def test_another_language_is_told_by_how_unfamiliar_it_is():
+def test_another_language_is_told_by_how_unfamiliar_it_is() -> None:
     reader = a_reader()
     known = reader.probabilities(
         *a_message("my bill is wrong, you have charged me twice this month")
@@ -130,13 +134,13 @@ def test_another_language_is_told_by_how_unfamiliar_it_is():
     assert known > 0.9
 
 
-def test_a_role_nobody_has_is_refused_by_name():
+def test_a_role_nobody_has_is_refused_by_name() -> None:
     contacts, turns = a_message(("visitor", "hello"))
     with pytest.raises(ReaderError, match="'visitor' is no role"):
         a_reader().probabilities(contacts, turns)
 
 
-def test_people_are_read_rather_than_the_recogniser_where_both_wrote():
+def test_people_are_read_rather_than_the_recogniser_where_both_wrote() -> None:
     contacts, turns = a_message("my bill is wrong and i was charged twice")
     people = turns.with_columns(pl.lit("person").alias("origin"))
     heard = turns.with_columns(
@@ -147,7 +151,7 @@ def test_people_are_read_rather_than_the_recogniser_where_both_wrote():
     assert all(np.array_equal(both[name], alone[name]) for name in both)
 
 
-def test_the_words_that_made_it_so_are_those_that_say_it():
+def test_the_words_that_made_it_so_are_those_that_say_it() -> None:
     said = (
         "good morning",
         ("agent", "hello, how can i help"),
@@ -161,13 +165,13 @@ def test_the_words_that_made_it_so_are_those_that_say_it():
     assert reasons == sorted(reasons, key=lambda one: -one["adds"])
 
 
-def test_words_are_found_among_a_lot_of_talk():
+def test_words_are_found_among_a_lot_of_talk() -> None:
     talk = [("agent", "one moment please, i am just having a look at that"), "okay, thank you"] * 12
     found = why(a_reader(), *a_message(*talk, "i want to cancel my contract", *talk))["reason"]
     assert any("cancel" in one["words"] for one in found)
 
 
-def test_only_one_contact_at_a_time_is_explained():
+def test_only_one_contact_at_a_time_is_explained() -> None:
     contacts, turns = a_message("hello")
     with pytest.raises(ValueError, match="one at a time"):
         why(a_reader(), pl.concat([contacts, contacts]), turns)

@@ -42,7 +42,7 @@ def score(client: TestClient, key: str | None = None, body: Any = None, **header
     return client.post("/v1/churn:score", json=body or {"rows": [ROW]}, headers=headers)
 
 
-def test_a_role_opens_its_own_doors_and_no_others(bundle: Path, tmp_path: Path):
+def test_a_role_opens_its_own_doors_and_no_others(bundle: Path, tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     crm, boss, prometheus = (
         add_key(keys, name, [role])
@@ -66,7 +66,9 @@ def test_a_role_opens_its_own_doors_and_no_others(bundle: Path, tmp_path: Path):
         assert client.get(path).status_code == 200
 
 
-def test_keys_are_kept_as_hashes_and_can_be_taken_back_while_running(bundle: Path, tmp_path: Path):
+def test_keys_are_kept_as_hashes_and_can_be_taken_back_while_running(
+    bundle: Path, tmp_path: Path
+) -> None:
     keys = tmp_path / "keys.json"
     old = add_key(keys, "crm", ["score"])
     assert old not in keys.read_text()
@@ -98,7 +100,7 @@ def test_keys_are_kept_as_hashes_and_can_be_taken_back_while_running(bundle: Pat
 )
 def test_a_damaged_file_of_keys_keeps_the_service_from_starting(
     tmp_path: Path, content: str, says: str
-):
+) -> None:
     (tmp_path / "keys.json").write_text(content)
     with pytest.raises(AccessError, match=says):
         Access(tmp_path / "keys.json")
@@ -110,7 +112,7 @@ def test_a_damaged_file_of_keys_keeps_the_service_from_starting(
 
 def test_without_keys_nobody_but_this_machine_is_listened_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.delenv("KEEPLINE_API_KEYS", raising=False)
     with pytest.raises(
         SettingsError, match=r"0\.0\.0\.0 can be reached by others, and nobody needs a key"
@@ -118,7 +120,7 @@ def test_without_keys_nobody_but_this_machine_is_listened_to(
         serve("0.0.0.0", None, tmp_path)
 
 
-def test_who_asks_too_often_is_told_when_to_come_back(bundle: Path):
+def test_who_asks_too_often_is_told_when_to_come_back(bundle: Path) -> None:
     client = a_client(bundle, rate_per_s=0.5)
     replies = [score(client) for _ in range(3)]
     assert [reply.status_code for reply in replies] == [200, 429, 429]
@@ -126,7 +128,7 @@ def test_who_asks_too_often_is_told_when_to_come_back(bundle: Path):
     assert client.get("/healthz").status_code == 200
 
 
-def test_a_rate_is_each_callers_own_and_comes_back_with_time():
+def test_a_rate_is_each_callers_own_and_comes_back_with_time() -> None:
     rate = RateLimiter(2.0)
     assert [rate.wait_s("a", 0.0) for _ in range(5)] == [0, 0, 0, 0, 1]
     assert rate.wait_s("b", 0.0) == 0
@@ -134,7 +136,7 @@ def test_a_rate_is_each_callers_own_and_comes_back_with_time():
     assert rate.wait_s("a", 1.0) == 0
 
 
-def test_every_answer_has_an_id_the_callers_own_if_it_is_harmless(bundle: Path):
+def test_every_answer_has_an_id_the_callers_own_if_it_is_harmless(bundle: Path) -> None:
     client = a_client(bundle)
     assert score(client, **{"x-request-id": "crm-42"}).headers["x-request-id"] == "crm-42"
     made = score(client, **{"x-request-id": "a b\tc"}).headers["x-request-id"]
@@ -144,8 +146,8 @@ def test_every_answer_has_an_id_the_callers_own_if_it_is_harmless(bundle: Path):
 
 
 def test_the_log_tells_who_asked_and_which_model_answered_but_not_what(
-    bundle: Path, tmp_path: Path, caplog
-):
+    bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     key = add_key(tmp_path / "keys.json", "crm", ["score"])
     client = a_client(bundle, tmp_path / "keys.json")
     caplog.set_level(logging.INFO)
@@ -164,7 +166,7 @@ def test_the_log_tells_who_asked_and_which_model_answered_but_not_what(
     assert json.loads(lines[2])["route"] == "other"
 
 
-def test_an_exception_is_logged_by_type_and_place_without_its_words():
+def test_an_exception_is_logged_by_type_and_place_without_its_words() -> None:
     try:
         raise ValueError(SECRET)
     except ValueError:
@@ -179,7 +181,7 @@ def test_an_exception_is_logged_by_type_and_place_without_its_words():
     assert "test_access.py" in json.loads(line)["where"][0]
 
 
-def test_requests_are_counted_by_route_and_status(bundle: Path):
+def test_requests_are_counted_by_route_and_status(bundle: Path) -> None:
     client = a_client(bundle)
     score(client)
     score(client, body={"rows": []})

@@ -47,7 +47,9 @@ def client(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory):
     return TestClient(app, raise_server_exceptions=False)
 
 
-def test_scores_rise_with_the_horizon_and_name_the_model(client: TestClient, bundle: Bundle):
+def test_scores_rise_with_the_horizon_and_name_the_model(
+    client: TestClient, bundle: Bundle
+) -> None:
     reply = client.post("/v1/churn:score", json={"rows": [ROW]})
     assert reply.status_code == 200, reply.text
     assert reply.json()["model"] == {
@@ -61,7 +63,7 @@ def test_scores_rise_with_the_horizon_and_name_the_model(client: TestClient, bun
     assert 0 < score["risks"]["risk_30"] < score["risks"]["risk_90"] < 1
 
 
-def test_the_answer_is_what_the_model_says(client: TestClient, bundle: Bundle):
+def test_the_answer_is_what_the_model_says(client: TestClient, bundle: Bundle) -> None:
     rows = [
         {
             "customer_id": f"C{n}",
@@ -79,7 +81,9 @@ def test_the_answer_is_what_the_model_says(client: TestClient, bundle: Bundle):
         )
 
 
-def test_customers_are_looked_up_at_their_latest_date_in_the_order_asked(client: TestClient):
+def test_customers_are_looked_up_at_their_latest_date_in_the_order_asked(
+    client: TestClient,
+) -> None:
     scores = client.post("/v1/churn:score", json={"customer_ids": ["C2", "C1"]}).json()["scores"]
     assert [(score["customer_id"], score["as_of"]) for score in scores] == [
         ("C2", "2026-02-01"),
@@ -90,7 +94,7 @@ def test_customers_are_looked_up_at_their_latest_date_in_the_order_asked(client:
     assert scores[1]["risks"] == pytest.approx(given[0]["risks"], abs=1e-9)
 
 
-def test_an_unknown_customer_is_named(client: TestClient):
+def test_an_unknown_customer_is_named(client: TestClient) -> None:
     reply = client.post("/v1/churn:score", json={"customer_ids": ["C1", "C9"]})
     assert reply.status_code == 404
     assert "C9" in reply.json()["error"]
@@ -126,7 +130,7 @@ def _body(value: str) -> str:
         json.dumps({"customer_ids": ["C1"] * 1001}),
     ],
 )
-def test_a_bad_body_is_the_senders_mistake_never_ours(client: TestClient, body):
+def test_a_bad_body_is_the_senders_mistake_never_ours(client: TestClient, body) -> None:
     reply = client.post(
         "/v1/churn:score", content=body, headers={"content-type": "application/json"}
     )
@@ -135,20 +139,22 @@ def test_a_bad_body_is_the_senders_mistake_never_ours(client: TestClient, body):
 
 
 @pytest.mark.parametrize("body", ["[" * 50_000, b"\xff\xfe{", "1" * 5000])
-def test_a_body_that_cannot_be_parsed_is_refused(client: TestClient, body):
+def test_a_body_that_cannot_be_parsed_is_refused(client: TestClient, body) -> None:
     reply = client.post(
         "/v1/churn:score", content=body, headers={"content-type": "application/json"}
     )
     assert 400 <= reply.status_code < 500, reply.text
 
 
-def test_a_missing_feature_is_named_with_its_row(client: TestClient):
+def test_a_missing_feature_is_named_with_its_row(client: TestClient) -> None:
     bad = {"customer_id": "C2", "features": {"plan": "gold"}}
     reply = client.post("/v1/churn:score", json={"rows": [ROW, bad]})
     assert "rows.1.features.contacts_30d: missing" in reply.json()["error"]
 
 
-def test_a_body_over_the_limit_is_refused_whether_it_says_its_length_or_not(client: TestClient):
+def test_a_body_over_the_limit_is_refused_whether_it_says_its_length_or_not(
+    client: TestClient,
+) -> None:
     big = b'{"customer_ids": ["' + b"x" * 200_000 + b'"]}'
     told = client.post("/v1/churn:score", content=big)
     streamed = client.post("/v1/churn:score", content=iter([big[:60_000], big[60_000:]]))
@@ -157,14 +163,14 @@ def test_a_body_over_the_limit_is_refused_whether_it_says_its_length_or_not(clie
     assert "larger than 100000 bytes" in streamed.json()["error"]
 
 
-def test_what_is_not_served_here_says_so(client: TestClient):
+def test_what_is_not_served_here_says_so(client: TestClient) -> None:
     reply = client.post("/v1/transcribe", files={"recording": ("a.wav", b"RIFF", "audio/wav")})
     assert reply.status_code == 503
     assert client.post("/v1/nothing").status_code == 404
     assert client.get("/v1/churn:score").status_code == 405
 
 
-def test_the_interface_describes_itself(client: TestClient):
+def test_the_interface_describes_itself(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {
         "/healthz",
@@ -178,7 +184,7 @@ def test_the_interface_describes_itself(client: TestClient):
     assert {"200", "404", "413", "422", "503"} <= set(paths["/v1/churn:score"]["post"]["responses"])
 
 
-def test_the_process_is_alive_while_models_load_and_ready_when_they_have(bundle: Bundle):
+def test_the_process_is_alive_while_models_load_and_ready_when_they_have(bundle: Bundle) -> None:
     gate = threading.Event()
 
     def slow(_kind: str) -> Served:
@@ -200,7 +206,7 @@ def test_the_process_is_alive_while_models_load_and_ready_when_they_have(bundle:
         assert client.get("/readyz").json()["models"]["churn"]["version"] == "7"
 
 
-def test_a_tampered_bundle_is_never_served_and_readyz_says_why(tmp_path: Path):
+def test_a_tampered_bundle_is_never_served_and_readyz_says_why(tmp_path: Path) -> None:
     bundle = a_churn_bundle(tmp_path / "bundle")
     (bundle.path / "config.json").write_text("{}")
     app = create_app(lambda kind: Served("7", bundle.path), ("churn",))
@@ -215,7 +221,7 @@ def test_a_tampered_bundle_is_never_served_and_readyz_says_why(tmp_path: Path):
 
 def test_while_the_registry_is_away_a_restarted_service_answers_as_before_but_never_with_a_tampered_bundle(
     tmp_path: Path,
-):
+) -> None:
     def away(kind: str) -> Served:
         raise OSError("connection refused by db.example.org")
 
@@ -246,7 +252,7 @@ def test_while_the_registry_is_away_a_restarted_service_answers_as_before_but_ne
     )
 
 
-def test_the_champion_is_served_and_nobody_where_there_is_none(tmp_path: Path):
+def test_the_champion_is_served_and_nobody_where_there_is_none(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     resolver = from_registry(shop.registry, {"churn": "churn"}, tmp_path / "cache")
     app = create_app(resolver, ("churn",))
@@ -274,7 +280,7 @@ def test_the_champion_is_served_and_nobody_where_there_is_none(tmp_path: Path):
 
 def test_a_smoke_test_tells_a_bundle_that_answers_from_one_that_does_not(
     bundle: Bundle, tmp_path: Path
-):
+) -> None:
     good = smoke_test(bundle.path, "churn", {"rows": [ROW]})
     assert good["ok"], good["error"]
     assert good["latency_s"] > 0

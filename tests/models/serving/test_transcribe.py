@@ -100,7 +100,9 @@ def _post(client: TestClient, content: bytes, **fields: str):
     )
 
 
-def test_a_call_comes_back_as_turns_of_both_sides_in_order(client: TestClient, call: np.ndarray):
+def test_a_call_comes_back_as_turns_of_both_sides_in_order(
+    client: TestClient, call: np.ndarray
+) -> None:
     reply = _post(client, wav(call))
     assert reply.status_code == 200, reply.text
     answer = reply.json()
@@ -113,20 +115,20 @@ def test_a_call_comes_back_as_turns_of_both_sides_in_order(client: TestClient, c
         assert turn["text"] == " ".join(word["text"] for word in turn["words"])
 
 
-def test_the_customers_channel_can_be_the_second(client: TestClient, call: np.ndarray):
+def test_the_customers_channel_can_be_the_second(client: TestClient, call: np.ndarray) -> None:
     turns = _post(client, wav(call), customer_channel="1").json()["turns"]
     assert [turn["role"] for turn in turns] == ["agent", "customer"]
     assert _post(client, wav(call), customer_channel="2").status_code == 422
 
 
-def test_one_channel_is_the_customers(client: TestClient, call: np.ndarray):
+def test_one_channel_is_the_customers(client: TestClient, call: np.ndarray) -> None:
     answer = _post(client, wav(call[:, :1], "ULAW")).json()
     assert (answer["channels"], {turn["role"] for turn in answer["turns"]}) == (1, {"customer"})
 
 
 def test_the_fast_way_hears_the_same_words(
     bundle: Path, client: TestClient, call: np.ndarray, tmp_path: Path
-):
+) -> None:
     app = create_app(
         lambda kind: Served("3", bundle), ("asr",), options=Options(exports=tmp_path / "exports")
     )
@@ -139,7 +141,7 @@ def test_the_fast_way_hears_the_same_words(
     ]
 
 
-def test_silence_has_no_turns(client: TestClient):
+def test_silence_has_no_turns(client: TestClient) -> None:
     reply = _post(client, wav(np.zeros((RATE, 2))))
     assert (reply.status_code, reply.json()["turns"]) == (200, [])
 
@@ -157,7 +159,9 @@ def test_silence_has_no_turns(client: TestClient):
         (wav(np.full((RATE, 1), np.nan), "FLOAT"), "not a number"),
     ],
 )
-def test_what_cannot_be_heard_is_refused_by_name(client: TestClient, content: bytes, says: str):
+def test_what_cannot_be_heard_is_refused_by_name(
+    client: TestClient, content: bytes, says: str
+) -> None:
     reply = _post(client, content)
     assert reply.status_code == 422, reply.text
     assert says in reply.json()["error"]
@@ -165,8 +169,8 @@ def test_what_cannot_be_heard_is_refused_by_name(client: TestClient, content: by
 
 
 def test_a_few_kilobytes_that_unfold_to_gigabytes_take_little_memory(
-    client: TestClient, monkeypatch
-):
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     buffer = io.BytesIO()
     with soundfile.SoundFile(buffer, "w", 48_000, 2, format="FLAC") as flac:
         for _ in range(300):
@@ -189,7 +193,7 @@ def test_a_few_kilobytes_that_unfold_to_gigabytes_take_little_memory(
 
 
 def test_who_comes_while_too_many_recordings_wait_is_told_before_the_upload(
-    bundle: Path, monkeypatch
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
 ):
     app = create_app(
         lambda kind: Served("3", bundle), ("asr",), options=Options(max_calls_waiting=1)
@@ -220,14 +224,14 @@ def test_who_comes_while_too_many_recordings_wait_is_told_before_the_upload(
     assert _post(client, wav(np.zeros((RATE, 1)))).status_code == 200, "there is room again"
 
 
-def test_no_file_at_all_is_refused(client: TestClient):
+def test_no_file_at_all_is_refused(client: TestClient) -> None:
     assert client.post("/v1/transcribe", data={"customer_channel": "0"}).status_code == 422
     assert client.post("/v1/transcribe", files={"recording": "text"}).status_code == 422
 
 
 def test_S3_a_shadow_hears_copies_of_calls_and_its_words_are_never_given(
-    bundle, other, client, call
-):
+    bundle: Path, other: Path, client: TestClient, call: np.ndarray
+) -> None:
     tried = _tried(bundle, other, Rollout("shadow"))
     heard = {"kind": "asr", "version": "4", "role": "challenger", "outcome": "ok"}
     given = []
@@ -243,14 +247,14 @@ def test_S3_a_shadow_hears_copies_of_calls_and_its_words_are_never_given(
 
 
 def test_S3_a_shadow_that_takes_its_time_keeps_no_call_waiting_and_hoards_none(
-    bundle, other, call, monkeypatch
-):
+    bundle: Path, other: Path, call: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gate = threading.Event()
 
     class Slow:
         """Hears the second of noise it is warmed up with, and a call when the gate opens."""
 
-        def __init__(self, model):
+        def __init__(self, model) -> None:
             self.model = model
 
         def transcribe_file(self, content, roles):
@@ -277,7 +281,9 @@ def test_S3_a_shadow_that_takes_its_time_keeps_no_call_waiting_and_hoards_none(
     assert figure(tried, "keepline_answers_total", kind="asr", version="4", outcome="ok") == 1
 
 
-def test_S3_a_canary_hears_its_share_of_calls_and_each_call_has_one_model(bundle, other, call):
+def test_S3_a_canary_hears_its_share_of_calls_and_each_call_has_one_model(
+    bundle: Path, other: Path, call: np.ndarray
+) -> None:
     tried = _tried(bundle, other, Rollout("canary", share=0.5))
     contents = [wav(call[: len(call) - n]) for n in range(8)]
     versions = [_post(tried, content).json()["model"]["version"] for content in contents]
@@ -295,12 +301,12 @@ def test_S3_a_canary_hears_its_share_of_calls_and_each_call_has_one_model(bundle
 
 
 def test_S3_a_recogniser_that_fails_on_calls_is_stopped_and_every_call_is_answered(
-    bundle, other, call, monkeypatch
-):
+    bundle: Path, other: Path, call: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Deaf:
         """Hears the second of noise it is warmed up with, and no call."""
 
-        def __init__(self, model):
+        def __init__(self, model) -> None:
             self.model = model
 
         def transcribe_file(self, content, roles):
@@ -324,7 +330,7 @@ def test_S3_a_recogniser_that_fails_on_calls_is_stopped_and_every_call_is_answer
     assert figure(tried, "keepline_challenger_stopped", kind="asr", version="4") == 1
 
 
-def test_the_smoke_test_hears_a_sample(bundle: Path, call: np.ndarray):
+def test_the_smoke_test_hears_a_sample(bundle: Path, call: np.ndarray) -> None:
     found = smoke_test(bundle, "asr", wav(call))
     assert found["ok"], found["error"]
     assert found["answer"]["turns"]
