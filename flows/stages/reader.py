@@ -17,7 +17,7 @@ from evaluation.reader.test_set import TestSet, make_test_set
 from flows.candidate import active_model, bundles, decision, release, runs, scorecards
 from flows.candidate import probes as candidate_probes
 from flows.runtime.context import RunContext
-from models.reader.labels import with_reader
+from models.reader.labels import complete_labels
 
 if TYPE_CHECKING:
     from models.reader.model import Reader
@@ -102,8 +102,13 @@ def read(context: RunContext, progress: Progress) -> dict[str, Any]:
     rules, beliefs = (
         pl.read_parquet(context.path(f"{name}.parquet")) for name in ("rules", "beliefs")
     )
-    labels = with_reader(
-        rules, beliefs, contacts, turns, active_reader(context), context.params.reading
+    labels = complete_labels(
+        rules,
+        beliefs,
+        contacts=contacts,
+        turns=turns,
+        reader=active_reader(context),
+        params=context.params.reading,
     )
     write_table(context.path("labels.parquet"), labels)
     changed = labels.join(rules, on=["contact_id", "label", "value"], how="anti")

@@ -56,8 +56,8 @@ def fit_calibration(scores: np.ndarray, right: np.ndarray, calls: np.ndarray) ->
     ):
         raise CalibrationError(
             f"confidence: {len(scores)} held-out words, {int(right.sum())} of them right, are too "
-            f"few to calibrate on (at least {LEAST_WORDS}, right and wrong ones in two calls or more). "
-            "Deliver more transcripts."
+            f"few to calibrate on (at least {LEAST_WORDS}, right and wrong ones in two calls or "
+            "more). Deliver more transcripts."
         )
     predicted = np.empty(len(scores))
     for half in (halves, ~halves):

@@ -226,7 +226,7 @@ def _table(
 
 
 def _prune(tables: list[_NgramTable], most: int) -> None:
-    """Drops the rarest n-grams until `most` are left: first of three words and more, then of two."""
+    """Drops the rarest n-grams until `most` are left: of three or more words, then of two."""
     for lowest in (2, 1):
         least = 1
         while sum(int(table.kept.sum()) for table in tables) > most and any(

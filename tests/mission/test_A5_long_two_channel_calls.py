@@ -277,10 +277,10 @@ def test_A5_a_file_that_takes_too_much_memory_stops_no_other(
 ) -> None:
     hear_file = Recognizer.transcribe_file
 
-    def full(self: Recognizer, source: Path, *how: object) -> object:
+    def full(self: Recognizer, source: Path, *how: object, **options: object) -> object:
         if source.name == "late.flac":
             raise MemoryError("Unable to allocate 9 GiB")
-        return hear_file(self, source, *how)  # type: ignore[arg-type]
+        return hear_file(self, source, *how, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Recognizer, "transcribe_file", full)
     found = {outcome.order.name: outcome for outcome in hear(ears, folder, tmp_path / "out")}

@@ -328,7 +328,7 @@ def test_C2_a_customer_who_will_soon_be_an_old_one_is_foreseen_as_one(tmp_path):
 def test_an_ensemble_that_gains_nothing_is_silent(tmp_path):
     found = train(QUICK, a_table(2000, effect=0.0), tmp_path, Notes())
     assert not found["ensemble"]
-    assert ChurnModel.load(Path(found["model"])).network.is_silent
+    assert ChurnModel.load(Path(found["model"])).network.ensemble_is_zero
 
 
 def test_an_ensemble_speaks_where_features_matter_only_together(tmp_path):

@@ -37,7 +37,7 @@ def fit_additive(
             rows.take(chosen.sort().values), repeats=max(1.0, rows.repeats * _MOST_ROWS / len(rows))
         )
     plain, carried = rows.inputs[:, : network.plain], rows.inputs[:, network.plain :]
-    ahead = network.ahead(rows.inputs)
+    ahead = network.change_ahead(rows.inputs)
     level = life_table(rows).requires_grad_(True)
     linear = torch.zeros(network.plain, requires_grad=True)
     mark = torch.full((carried.shape[1],), -1.0, requires_grad=True)

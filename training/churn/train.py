@@ -142,7 +142,7 @@ def train(
         ChurnModel,
         describe_columns,
         feature_columns,
-        network_of,
+        make_network,
     )
     from models.churn.tabular import TableNetwork
     from training.churn.additive import fit_additive
@@ -180,7 +180,7 @@ def train(
     encoder = Encoder(columns)
     encoded = {name: encode(encoder, part, horizons) for name, part in parts.items()}
     torch.manual_seed(params.seed)
-    network = network_of(config)
+    network = make_network(config)
 
     def fit(network: HazardNetwork, rows: Rows) -> None:
         fit_additive(network, rows, params.ridge, params.mark_cost, params.additive_steps)
@@ -215,7 +215,7 @@ def train(
             encoded["valid"].take(judging),
             parts["valid"]["customer_id"].gather(judging.numpy()),
         ):
-            network.silence()
+            network.zero_ensemble()
         kept_loss = ensemble_loss(network, encoded["valid"])
         ahead = temporal_calibration(
             config,
@@ -230,7 +230,7 @@ def train(
         )
         config = replace(config, temperature=temperature, bias=bias)
         found = {
-            "ensemble": not network.is_silent,
+            "ensemble": not network.ensemble_is_zero,
             "kept_valid_loss": kept_loss,
             "foresight": ahead and {**asdict(ahead), "day": ahead.day.isoformat()},
         }

@@ -153,7 +153,7 @@ def fit(rows: pl.DataFrame, kind: str, params: TreatmentParams) -> UpliftModel:
     weights = UpliftWeights(
         mean, scale, base, effect, correction, risk_covariance, correction_covariance
     )
-    return UpliftModel(columns, weights, kind, params.horizon_days)
+    return UpliftModel(columns, weights, kind=kind, horizon_days=params.horizon_days)
 
 
 def cross_fit(rows: pl.DataFrame, kind: str, params: TreatmentParams) -> pl.DataFrame:

@@ -125,7 +125,7 @@ def train(
     import torch
 
     from models.reader.model import Reader
-    from models.reader.network import ReaderConfig, ReaderNetwork, rounded, texts_of
+    from models.reader.network import ReaderConfig, ReaderNetwork, encode_texts, round_to_half
 
     learn, valid = lessons["train"], lessons["valid"]
     if len(learn) < params.min_contacts or not learn.mask.any():
@@ -146,12 +146,12 @@ def train(
         frame.with_columns(pl.format("misheard {}", "contact_id").alias("contact_id"))
         for frame in (learn.contacts, _misheard(learn.turns, params.misheard_letters, rng))
     ]
-    heard = texts_of(
+    heard = encode_texts(
         pl.concat([learn.contacts, again[0]]), pl.concat([learn.turns, again[1]]), config
     )
-    valid_texts = texts_of(valid.contacts, valid.turns, config)
+    valid_texts = encode_texts(valid.contacts, valid.turns, config)
     network = ReaderNetwork(config)
-    network.known[heard.of(np.arange(len(learn))).buckets] = 1.0
+    network.known[heard.select(np.arange(len(learn))).buckets] = 1.0
     optimizer = torch.optim.Adam(network.parameters(), lr=params.learning_rate, fused=True)
     steps = params.epochs * -(-len(learn) // params.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -173,7 +173,7 @@ def train(
             best = {name: value.clone() for name, value in network.state_dict().items()}
         progress(epoch, params.epochs)
     network.load_state_dict(best)
-    network = rounded(network.eval())
+    network = round_to_half(network.eval())
     config = _calibrated(config, _logits(network, valid_texts), valid)
     Reader(config, network).save(work_dir / MODEL)
     return {
@@ -190,11 +190,13 @@ def train(
 
 def _misheard(turns: pl.DataFrame, most: float, rng: np.random.Generator) -> pl.DataFrame:
     """The turns as a recogniser may have heard them, each contact with an error rate of its own."""
-    from models.reader.ngrams import corrupt_characters, plain
+    from models.reader.ngrams import corrupt_characters, plain_text
 
     ids = turns["contact_id"].rank("dense").to_numpy().astype(int) - 1
     rates = rng.uniform(0, most, ids.max(initial=-1) + 1)[ids]
-    return turns.with_columns(corrupt_characters(plain(turns["text"]), rates, rng).alias("text"))
+    return turns.with_columns(
+        corrupt_characters(plain_text(turns["text"]), rates, rng).alias("text")
+    )
 
 
 def _one_pass(
@@ -215,7 +217,7 @@ def _one_pass(
     for at in range(0, len(order), params.batch_size):
         rows = order[at : at + params.batch_size]
         through = rng.random(len(rows)) < params.misheard_share
-        texts = heard.of(rows + through * len(order))
+        texts = heard.select(rows + through * len(order))
         keep = (torch.rand(len(texts.buckets)) >= params.dropout) / (1 - params.dropout)
         optimizer.zero_grad()
         loss = _loss(network(texts, keep), targets[rows], mask[rows], network.sizes)
@@ -250,7 +252,7 @@ def _logits(network: ReaderNetwork, texts: Texts) -> torch.Tensor:
 
     with torch.inference_mode():
         parts = [
-            network(texts.of(np.arange(at, min(at + 512, len(texts)))))
+            network(texts.select(np.arange(at, min(at + 512, len(texts)))))
             for at in range(0, len(texts), 512)
         ]
     return torch.cat(parts).clone()

@@ -109,8 +109,8 @@ def test_a_boost_brings_out_a_name_nobody_wrote_about(language: Path) -> None:
 
 @pytest.mark.parametrize("with_model", [True, False])
 @pytest.mark.parametrize("text", [*ORDERS, "a susan banana"])
-def test_a_boost_does_not_invent_a_name_that_was_not_network_output(
-    language: Path, text, with_model
+def test_a_boost_does_not_invent_a_name_that_was_not_said(
+    language: Path, text: str, with_model: bool
 ) -> None:
     boosted = Decoding(mode="beam", boosts=("Zuzana", "Anna Pless", "Latta"))
     search = BeamDecoder(boosted, LABELS, language if with_model else None)

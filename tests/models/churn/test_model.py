@@ -1,10 +1,11 @@
-"""The churn model promises one curve of risk a customer, clear words for what does not fit, and reasons that add up."""
+"""The churn model gives one curve of risk a customer, clear refusals, and reasons that add up."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -13,7 +14,9 @@ import torch
 
 from data.features.features import describe
 from models.churn.encoding import Encoder
+from models.churn.hazard import HazardNetwork
 from models.churn.model import ChurnConfig, ChurnModel, ChurnModelError, describe_columns
+from models.churn.tabular import TableNetwork
 
 NAMES = {
     "contacts_30d": "numeric",
@@ -53,16 +56,17 @@ def a_model(horizons: tuple[int, ...] = (30, 90, 180, 365), seed: int = 0) -> Ch
         bias=(-2.0,) * max(1, len(horizons)),
     )
     model = ChurnModel(config)
-    if not horizons:
-        trees = model.network.trees
-        trees.asked.random_(model.network.tree_inputs, model.encoder.width)
+    network = model.network
+    if isinstance(network, TableNetwork):
+        trees = network.trees
+        trees.asked.random_(network.tree_inputs, model.encoder.width)
         trees.values.normal_(0, 0.5)
-        model.network.share.fill_(0.5)
+        network.share.fill_(0.5)
         return model
     with torch.no_grad():
-        model.network.common.normal_(0, 0.3)
-        model.network.departure.normal_(0, 0.3)
-        model.network.linear.normal_(0, 0.5)
+        network.common.normal_(0, 0.3)
+        network.departure.normal_(0, 0.3)
+        network.linear.normal_(0, 0.5)
     return model
 
 
@@ -102,12 +106,11 @@ def test_no_rows_give_no_risks_and_no_reasons() -> None:
 
 
 def test_a_missing_column_is_named() -> None:
-    for ask in (
-        lambda model, frame: model.predict(frame),
-        lambda model, frame: model.score_rows([frame.row(0, named=True)]),
-    ):
-        with pytest.raises(ChurnModelError, match="no column friction_30d"):
-            ask(a_model(), a_frame().drop("friction_30d"))
+    model, frame = a_model(), a_frame().drop("friction_30d")
+    with pytest.raises(ChurnModelError, match="no column friction_30d"):
+        model.predict(frame)
+    with pytest.raises(ChurnModelError, match="no column friction_30d"):
+        model.score_rows([frame.row(0, named=True)])
 
 
 def test_text_where_a_number_belongs_is_named() -> None:
@@ -143,7 +146,7 @@ def test_missing_and_endless_numbers_are_scored_as_missing() -> None:
 
 
 @pytest.mark.parametrize("horizons", [(30, 90, 180, 365), ()])
-def test_a_saved_model_predicts_the_same(tmp_path: Path, horizons) -> None:
+def test_a_saved_model_predicts_the_same(tmp_path: Path, horizons: tuple[int, ...]) -> None:
     model = a_model(horizons)
     model.save(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -159,11 +162,11 @@ def test_a_folder_that_is_not_a_model_is_refused_by_name(tmp_path: Path) -> None
     with pytest.raises(ChurnModelError, match=r"no weights\.safetensors"):
         ChurnModel.load(tmp_path)
     a_model().save(tmp_path)
-    said = json.loads((tmp_path / "config.json").read_text())
+    config = json.loads((tmp_path / "config.json").read_text())
     for broken, message in (
-        ({**said, "format": 99}, "not a churn model of format"),
-        ({**said, "hidden": 32}, "does not fit config.json"),
-        ({name: value for name, value in said.items() if name != "columns"}, "incomplete"),
+        ({**config, "format": 99}, "not a churn model of format"),
+        ({**config, "hidden": 32}, "does not fit config.json"),
+        ({name: value for name, value in config.items() if name != "columns"}, "incomplete"),
     ):
         (tmp_path / "config.json").write_text(json.dumps(broken))
         with pytest.raises(ChurnModelError, match=message):
@@ -176,22 +179,22 @@ def test_a_reason_is_what_the_risk_loses_without_its_group() -> None:
     typical = {column.name: column.reference for column in model.config.columns}
     plain = frame.with_columns(pl.lit(typical["plan"]).alias("plan"))
     lost = model.predict(frame)["risk_90"] - model.predict(plain)["risk_90"]
-    told = reasons.filter(group="plan and region").sort("customer_id")
+    reasons_of_plan = reasons.filter(group="plan and region").sort("customer_id")
     expected = pl.DataFrame({"customer_id": frame["customer_id"], "lost": lost}).sort("customer_id")
-    assert np.allclose(told["contribution"], expected["lost"], atol=1e-9)
-    assert np.abs(told["contribution"].to_numpy()).max() > 0.01
+    assert np.allclose(reasons_of_plan["contribution"], expected["lost"], atol=1e-9)
+    assert np.abs(reasons_of_plan["contribution"].to_numpy()).max() > 0.01
 
 
 def test_reasons_see_through_trees_and_network_where_there_are_no_dates() -> None:
     model, frame = a_model(()), a_frame(30)
     plain = frame.with_columns(pl.lit(model.encoder.categorical[0].reference).alias("plan"))
     lost = model.predict(frame)["risk"] - model.predict(plain)["risk"]
-    told = frame.select("customer_id").join(
+    reasons_of_plan = frame.select("customer_id").join(
         model.reasons(frame, top=4).filter(group="plan and region"), on="customer_id"
     )
-    assert np.allclose(told["contribution"], lost, atol=1e-6)
-    assert np.abs(told["contribution"].to_numpy()).max() > 0.005
-    assert "the risk by" in told["sentence"][0]
+    assert np.allclose(reasons_of_plan["contribution"], lost, atol=1e-6)
+    assert np.abs(reasons_of_plan["contribution"].to_numpy()).max() > 0.005
+    assert "the risk by" in reasons_of_plan["sentence"][0]
 
 
 def test_reasons_come_strongest_first_in_sentences() -> None:
@@ -238,9 +241,10 @@ def test_C2_days_as_a_customer_go_on_through_the_intervals_and_unknown_ones_stay
     network = ChurnModel(
         ChurnConfig(columns, (30, 365), hidden=4, members=2, bias=(0.0, 0.0))
     ).network
+    assert isinstance(network, HazardNetwork)
     encoder = Encoder(columns)
     now = torch.from_numpy(encoder.frame(frame))
-    found = network.ahead(now)
+    change_ahead = network.change_ahead(now)
     assert {columns[encoder.owner[place]].name for place in network.advancing} == {"tenure_days"}
     for interval, (begin, end) in enumerate(((0, 30), (30, 365))):
         later = [begin + (end - begin) * share for share in (0.125, 0.375, 0.625, 0.875)]
@@ -249,6 +253,6 @@ def test_C2_days_as_a_customer_go_on_through_the_intervals_and_unknown_ones_stay
             axis=0,
         )
         change = (will_be - now.numpy())[:, network.advancing]
-        assert found[:, interval].numpy() == pytest.approx(change, abs=1e-4)
-    assert not found[0].any()
-    assert found[1:150].abs().amax(dim=(1, 2)).min() > 0
+        assert change_ahead[:, interval].numpy() == pytest.approx(change, abs=1e-4)
+    assert not change_ahead[0].any()
+    assert change_ahead[1:150].abs().amax(dim=(1, 2)).min() > 0

@@ -1,4 +1,7 @@
-"""The service keeps what its OpenAPI document promises: schemathesis asks it odd questions made from that document."""
+"""The service keeps what its OpenAPI document promises, asked by schemathesis.
+
+Its requests are generated from that document.
+"""
 
 from __future__ import annotations
 

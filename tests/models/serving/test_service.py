@@ -1,4 +1,4 @@
-"""The service answers with the version it holds, says clearly what is wrong with a request, and never falls over."""
+"""The service answers with the version it holds and says clearly what is wrong with a request."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_a_tampered_bundle_is_never_served_and_readyz_says_why(tmp_path: Path) -
     assert client.post("/v1/churn:score", json={"rows": [ROW]}).status_code == 503
 
 
-def test_while_the_registry_is_away_a_restarted_service_answers_as_before_but_never_with_a_tampered_bundle(
+def test_without_a_registry_a_restarted_service_answers_as_before_but_not_with_a_tampered_bundle(
     tmp_path: Path,
 ) -> None:
     def away(kind: str) -> Served:

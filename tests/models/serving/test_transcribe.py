@@ -1,4 +1,4 @@
-"""/v1/transcribe hears one or two channels with a real (tiny) NeMo model, and refuses what it cannot hear."""
+"""/v1/transcribe takes one or two channels, with a real (tiny) NeMo model, and refuses the rest."""
 
 from __future__ import annotations
 
