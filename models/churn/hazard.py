@@ -7,8 +7,8 @@ is exactly logistic (its network is models.churn.tabular). The logit is a sum of
   each day (tenure) is known for every interval to come, and enters each as it will then be: a
   time-dependent covariate (Cox, 1972);
 * log(1 + weighted sum of decayed past contacts): experiences add to a customer's hazard and decay,
-  as in a marked Hawkes process (Hawkes, 1971). The weight of each mark is learned, and so is how much
-  of it is left in each later interval;
+  as in a marked Hawkes process (Hawkes, 1971). The weight of each mark is learned, and so is how
+  much of it is left in each later interval;
 * the residual of an ensemble of small networks that share their weights but for scalings
   (BatchEnsemble, Wen et al., 2020, as in TabM, Gorishniy et al., 2024). It starts at zero, so with
   few rows the additive part is what remains.

@@ -10,7 +10,7 @@ import polars as pl
 
 @dataclass(frozen=True)
 class TreatmentParams:
-    """Section `treatment` of params.yaml: costs and gains of an offer, and how its effect is fit."""
+    """Section `treatment` of params.yaml: costs and gains of an offer, how its effect is fit."""
 
     kind: str = ""  # which intervention of the log; empty: the most frequent
     horizon_days: int = 180  # an offer counts by who stays so long after it

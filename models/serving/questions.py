@@ -104,11 +104,11 @@ def check_recording(content: bytes, name: str | None, max_audio_s: float) -> aud
         if not RATES_HZ[0] <= info.sample_rate_hz <= RATES_HZ[1]:
             allowed = f"{RATES_HZ[0]} to {RATES_HZ[1]}"
             raise HTTPException(
-                422, f"{name}: {info.sample_rate_hz} samples a second; {allowed} can be heard."
+                422, f"{name}: {info.sample_rate_hz} samples a second; {allowed} are taken."
             )
         if info.duration_s > max_audio_s:
             raise HTTPException(
-                422, f"{name}: {info.duration_s:.0f} s long; at most {max_audio_s:.0f} s are heard."
+                422, f"{name}: {info.duration_s:.0f} s long; at most {max_audio_s:.0f} s are taken."
             )
         if not all(np.isfinite(block).all() for block in audio_files.blocks(content, name)):
             raise HTTPException(422, f"{name}: a sample is not a number. Export it again.")
