@@ -26,10 +26,10 @@ def serve(host: str | None, port: int | None, store: Path | None) -> None:
     Raises SettingsError for an address others can reach while no keys are configured.
     """
     from flows.runtime.context import load_context
-    from models.registry.registry import STOPPED
+    from models.registry.registry import CHALLENGER, CHAMPION, STOPPED
     from models.serving import app as service
     from models.serving.access import Access
-    from models.serving.loaded import CHALLENGER, CHAMPION, from_registry
+    from models.serving.loaded import from_registry
     from models.serving.rollout import Rollout
 
     context = load_context(store)

@@ -105,4 +105,5 @@ class _Shared(nn.Module):
 
 def _uniform(*shape: int, fan: int) -> torch.Tensor:
     """Random start weights in ±1/√fan."""
-    return torch.empty(*shape).uniform_(-1, 1) / max(1, fan) ** 0.5
+    weights: torch.Tensor = torch.empty(*shape).uniform_(-1, 1) / max(1, fan) ** 0.5
+    return weights

@@ -13,8 +13,9 @@ import orjson
 from fastapi import HTTPException, Request
 from fastapi.responses import Response
 
+from models.registry.registry import CHALLENGER, CHAMPION
 from models.serving.batching import Batcher
-from models.serving.loaded import CHALLENGER, CHAMPION, LoadedModel, Models, ModelSlot
+from models.serving.loaded import LoadedModel, Models, ModelSlot
 from models.serving.rollout import Rollout
 from models.serving.shadow import Shadow
 

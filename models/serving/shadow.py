@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from models.serving.loaded import CHALLENGER, LoadedModel, Models, ModelSlot
+from models.registry.registry import CHALLENGER
+from models.serving.loaded import LoadedModel, Models, ModelSlot
 from models.serving.rollout import disagreement
 
 Job = Callable[[LoadedModel], Any]

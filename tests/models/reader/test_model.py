@@ -28,7 +28,7 @@ def answer(*turns: str | tuple[str, str], channel: str = "chat") -> dict[str, di
     }
 
 
-def test_a_contact_read_alone_has_the_probabilities_of_one_read_among_others() -> None:
+def test_a_contact_read_alone_has_the_probabilities_it_has_in_a_batch() -> None:
     test, reader = lessons()["test"], a_reader()
     together, _ = reader.probabilities(test.contacts, test.turns)
     for row in range(0, 60, 3):
@@ -52,7 +52,12 @@ def test_what_is_saved_comes_back_with_the_same_answers_and_verifies_as_a_bundle
     test, reader = lessons()["test"], a_reader()
     reader.save(tmp_path / "model")
     files = {name: tmp_path / "model" / name for name in ("weights.safetensors", "config.json")}
-    facts = {"data_hash": "d", "git_commit": "c", "created_at": "now", "licence": "own"}
+    facts: dict[str, Any] = {
+        "data_hash": "d",
+        "git_commit": "c",
+        "created_at": "now",
+        "licence": "own",
+    }
     bundle = write_bundle(
         tmp_path / "bundle", "reader", {**files, "card.md": "# Reads contacts\n"}, **facts
     )
@@ -67,9 +72,14 @@ def test_what_is_saved_comes_back_with_the_same_answers_and_verifies_as_a_bundle
 def test_weights_under_a_false_name_and_changed_ones_are_refused(tmp_path: Path) -> None:
     reader = a_reader()
     reader.save(tmp_path / "model")
-    facts = {"data_hash": "d", "git_commit": "c", "created_at": "now", "licence": "own"}
+    facts: dict[str, Any] = {
+        "data_hash": "d",
+        "git_commit": "c",
+        "created_at": "now",
+        "licence": "own",
+    }
     config = tmp_path / "model" / "config.json"
-    hostile = {
+    hostile: dict[str, Path | bytes | str] = {
         "weights.safetensors": b"\x80\x04cos\nsystem\n",
         "config.json": config,
         "card.md": "# x",
@@ -167,7 +177,10 @@ def test_the_words_that_explain_a_label_are_those_that_say_it() -> None:
 
 
 def test_words_are_found_among_a_lot_of_talk() -> None:
-    talk = [("agent", "one moment please, i am just having a look at that"), "okay, thank you"] * 12
+    talk: list[str | tuple[str, str]] = [
+        ("agent", "one moment please, i am just having a look at that"),
+        "okay, thank you",
+    ] * 12
     message = a_message(*talk, "i want to cancel my contract", *talk)
     reasons = explain(a_reader(), *message)["reason"]
     assert any("cancel" in reason["words"] for reason in reasons)

@@ -1,12 +1,15 @@
 """A bundle is what its manifest says, or it is refused by name."""
 
+from __future__ import annotations
+
 import json
 import pickle
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from models.registry.bundle import BundleError, verify_bundle, write_bundle
+from models.registry.bundle import Bundle, BundleError, verify_bundle, write_bundle
 from tests.registry_helpers import a_bundle, weights
 
 
@@ -89,14 +92,16 @@ def _unknown_key(folder: Path) -> None:
         (_unknown_key, "must have exactly"),
     ],
 )
-def test_a_damaged_bundle_is_refused_naming_the_file(tmp_path: Path, damage, says) -> None:
+def test_a_damaged_bundle_is_refused_naming_the_file(
+    tmp_path: Path, damage: Callable[[Path], None], says: str
+) -> None:
     a_bundle(tmp_path / "b")
     damage(tmp_path / "b")
     with pytest.raises(BundleError, match=says):
         verify_bundle(tmp_path / "b")
 
 
-def _write(path: Path, files: dict):
+def _write(path: Path, files: Mapping[str, Path | bytes | str]) -> Bundle:
     return write_bundle(
         path, "churn", files, data_hash="d", git_commit="c", created_at="2026-03-01", licence="MIT"
     )
@@ -113,7 +118,7 @@ def _write(path: Path, files: dict):
     ],
 )
 def test_a_pickle_under_any_name_is_refused_and_nothing_is_left(
-    tmp_path: Path, name, content, says
+    tmp_path: Path, name: str, content: bytes, says: str
 ) -> None:
     files = {"weights.safetensors": weights(), "card.md": "# A card", name: content}
     with pytest.raises(BundleError, match=says):
@@ -122,7 +127,7 @@ def test_a_pickle_under_any_name_is_refused_and_nothing_is_left(
 
 
 @pytest.mark.parametrize("card", [{}, {"card.md": "  \n"}])
-def test_a_bundle_without_a_model_card_is_refused(tmp_path: Path, card) -> None:
+def test_a_bundle_without_a_model_card_is_refused(tmp_path: Path, card: dict[str, str]) -> None:
     with pytest.raises(BundleError, match="no model card"):
         _write(tmp_path / "b", {"weights.safetensors": weights(), **card})
 
@@ -133,7 +138,7 @@ def test_a_bundle_without_weights_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../up.json", "in/side.json", "bundle.json"])
-def test_a_name_that_is_not_plain_is_refused(tmp_path: Path, name) -> None:
+def test_a_name_that_is_not_plain_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(BundleError, match="plain name"):
         _write(
             tmp_path / "b", {"weights.safetensors": weights(), "card.md": "# A card", name: "{}"}

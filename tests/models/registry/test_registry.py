@@ -1,11 +1,15 @@
 """The registry keeps bundles whole and its ledger and aliases in step."""
 
+from __future__ import annotations
+
 import json
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -129,7 +133,12 @@ def test_two_who_roll_back_at_once_go_one_champion_back(shop: Shop) -> None:
     def rolls_back(actor: str) -> str:
         registry = Registry(shop.uri, shop.folder / "registry")
         deliver = registry._check_delivery
-        registry._check_delivery = lambda *of: (deliver(*of), start.wait())  # type: ignore[method-assign]
+
+        def deliver_and_wait(name: str, version: int, sha256: str) -> None:
+            deliver(name, version, sha256)
+            start.wait()
+
+        registry._check_delivery = deliver_and_wait  # type: ignore[method-assign]
         try:
             return f"v{registry.rollback('churn', actor, NOW).version}"
         except PromotionRefusedError as error:
@@ -145,15 +154,15 @@ def test_two_who_roll_back_at_once_go_one_champion_back(shop: Shop) -> None:
 def test_bundles_travel_while_the_lease_is_free(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
+    transfers = []
 
-    def watched(move):
-        def moves(*what):
+    def watched(transfer: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(*arguments: Any) -> Any:
             with FileLock(shop.folder / "registry" / "registry.lock", timeout=0):
-                seen.append(what)
-            return move(*what)
+                transfers.append(arguments)
+            return transfer(*arguments)
 
-        return moves
+        return checked
 
     (shop.folder / "registry").mkdir()
     monkeypatch.setattr(shop.registry, "fetch", watched(shop.registry.fetch))
@@ -163,7 +172,7 @@ def test_bundles_travel_while_the_lease_is_free(
     _promote(shop, "one")
     _promote(shop, "two")
     shop.registry.rollback("churn", "ben", NOW)
-    assert len(seen) == 5, "two bundles stored, three looked at"
+    assert len(transfers) == 5, "two bundles stored, three looked at"
 
 
 def test_a_decision_against_an_older_champion_is_refused(shop: Shop) -> None:
@@ -219,14 +228,14 @@ def test_a_ledger_cut_short_is_noticed(shop: Shop) -> None:
     _promote(shop, "two")
     path = shop.registry.ledger_path
     path.write_text(path.read_text().splitlines(keepends=True)[0])
-    for asked in (
+    for look_up in (
         lambda: shop.registry.alias("churn", "champion"),
         lambda: shop.registry.peek("churn", "champion"),
         lambda: shop.registry.champion_at("churn", NOW),
         lambda: shop.registry.ledger(),
     ):
         with pytest.raises(LedgerError, match="lacks the last promotion"):
-            asked()
+            look_up()
 
 
 def test_without_its_ledger_an_alias_moved_by_hand_is_not_believed(shop: Shop) -> None:

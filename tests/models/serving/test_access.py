@@ -1,4 +1,4 @@
-"""Who may ask what and how often; what is counted and logged; nothing customers said is."""
+"""Who may ask what and how often, what is counted and logged, and that no customer's words are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -36,13 +37,15 @@ def a_client(bundle: Path, keys: Path | None = None, **options: Any) -> TestClie
     return TestClient(app, raise_server_exceptions=False)
 
 
-def score(client: TestClient, key: str | None = None, body: Any = None, **headers: str):
+def score(
+    client: TestClient, key: str | None = None, body: Any = None, **headers: str
+) -> httpx.Response:
     if key:
         headers["authorization"] = f"Bearer {key}"
     return client.post("/v1/churn:score", json=body or {"rows": [ROW]}, headers=headers)
 
 
-def test_a_role_opens_its_own_doors_and_no_others(bundle: Path, tmp_path: Path) -> None:
+def test_a_role_opens_its_own_paths_and_no_others(bundle: Path, tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     crm, boss, prometheus = (
         add_key(keys, name, [role])
@@ -54,11 +57,11 @@ def test_a_role_opens_its_own_doors_and_no_others(bundle: Path, tmp_path: Path) 
     assert score(client, crm + "x").status_code == 401
     assert score(client, crm).status_code == 200
     assert score(client, prometheus).status_code == 403
-    for path, wanted in (
+    for path, expected in (
         ("/metrics", {crm: 403, boss: 200, prometheus: 200}),
         ("/v1/models", {crm: 403, boss: 200}),
     ):
-        for key, status in wanted.items():
+        for key, status in expected.items():
             assert (
                 client.get(path, headers={"authorization": f"Bearer {key}"}).status_code == status
             )
@@ -120,7 +123,7 @@ def test_without_keys_nobody_but_this_machine_is_listened_to(
         serve("0.0.0.0", None, tmp_path)
 
 
-def test_who_asks_too_often_is_told_when_to_come_back(bundle: Path) -> None:
+def test_a_caller_above_the_rate_gets_a_time_to_come_back(bundle: Path) -> None:
     client = a_client(bundle, rate_per_s=0.5)
     replies = [score(client) for _ in range(3)]
     assert [reply.status_code for reply in replies] == [200, 429, 429]

@@ -34,7 +34,7 @@ OPERATIONS = (
 
 
 class Transcriber:
-    """A recogniser that hears the same turn in every call."""
+    """A recogniser that finds the same turn in every call."""
 
     def transcribe_file(self, source: Any, roles: dict[int, str]) -> list[Any]:
         return [HeardTurn("customer", 0.0, 0.1, "yes", 0.9, [Word("yes", 0.0, 0.1, 0.9)])]
@@ -44,11 +44,12 @@ class Transcriber:
 def document(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, str]:
     """The service's document as schemathesis reads it, and a key that opens everything."""
     folder = tmp_path_factory.mktemp("openapi")
+    facts: dict[str, Any] = dict(FACTS)
     nemo = a_tar(folder / "m.nemo", honest())
     places = {
         "churn": a_churn_bundle(folder / "churn").path,
         "asr": write_bundle(
-            folder / "asr", "asr", {"model.nemo": nemo, "card.md": "# A card"}, **FACTS
+            folder / "asr", "asr", {"model.nemo": nemo, "card.md": "# A card"}, **facts
         ).path,
     }
     key = add_key(folder / "keys.json", "tester", ["admin"])

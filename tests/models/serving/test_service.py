@@ -7,6 +7,7 @@ import threading
 import time
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -15,7 +16,7 @@ from starlette.testclient import TestClient
 from models.churn.model import ChurnModel
 from models.registry.bundle import Bundle
 from models.serving.app import Options, create_app
-from models.serving.loaded import Served, from_registry
+from models.serving.loaded import Resolver, Served, from_registry
 from models.serving.smoke import smoke_test
 from tests.registry_helpers import NOW, Shop, a_decision
 from tests.service_helpers import ROW, a_churn_bundle
@@ -27,7 +28,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def client(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory):
+def client(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> TestClient:
     table = tmp_path_factory.mktemp("features") / "features.parquet"
     pl.DataFrame(
         {
@@ -64,7 +65,7 @@ def test_scores_rise_with_the_horizon_and_name_the_model(
 
 
 def test_the_answer_is_what_the_model_says(client: TestClient, bundle: Bundle) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "customer_id": f"C{n}",
             "features": {"contacts_30d": n or None, "plan": ["gold", None, "other"][n % 3]},
@@ -72,12 +73,12 @@ def test_the_answer_is_what_the_model_says(client: TestClient, bundle: Bundle) -
         for n in range(6)
     ]
     frame = pl.DataFrame([{"customer_id": row["customer_id"], **row["features"]} for row in rows])
-    wanted = ChurnModel.load(bundle.path).predict(frame)
+    expected = ChurnModel.load(bundle.path).predict(frame)
     scores = client.post("/v1/churn:score", json={"rows": rows}).json()["scores"]
-    assert [score["customer_id"] for score in scores] == wanted["customer_id"].to_list()
+    assert [score["customer_id"] for score in scores] == expected["customer_id"].to_list()
     for name in ("risk_30", "risk_90"):
         assert [score["risks"][name] for score in scores] == pytest.approx(
-            wanted[name].to_list(), abs=1e-9
+            expected[name].to_list(), abs=1e-9
         )
 
 
@@ -130,7 +131,7 @@ def _body(value: str) -> str:
         json.dumps({"customer_ids": ["C1"] * 1001}),
     ],
 )
-def test_a_bad_body_is_the_senders_mistake_never_ours(client: TestClient, body) -> None:
+def test_a_bad_body_is_the_senders_mistake_never_ours(client: TestClient, body: str) -> None:
     reply = client.post(
         "/v1/churn:score", content=body, headers={"content-type": "application/json"}
     )
@@ -139,7 +140,7 @@ def test_a_bad_body_is_the_senders_mistake_never_ours(client: TestClient, body) 
 
 
 @pytest.mark.parametrize("body", ["[" * 50_000, b"\xff\xfe{", "1" * 5000])
-def test_a_body_that_cannot_be_parsed_is_refused(client: TestClient, body) -> None:
+def test_a_body_that_cannot_be_parsed_is_refused(client: TestClient, body: str | bytes) -> None:
     reply = client.post(
         "/v1/churn:score", content=body, headers={"content-type": "application/json"}
     )
@@ -156,10 +157,10 @@ def test_a_body_over_the_limit_is_refused_whether_it_says_its_length_or_not(
     client: TestClient,
 ) -> None:
     big = b'{"customer_ids": ["' + b"x" * 200_000 + b'"]}'
-    told = client.post("/v1/churn:score", content=big)
+    announced = client.post("/v1/churn:score", content=big)
     streamed = client.post("/v1/churn:score", content=iter([big[:60_000], big[60_000:]]))
     assert "content-length" not in streamed.request.headers
-    assert (told.status_code, streamed.status_code) == (413, 413)
+    assert (announced.status_code, streamed.status_code) == (413, 413)
     assert "larger than 100000 bytes" in streamed.json()["error"]
 
 
@@ -225,7 +226,7 @@ def test_without_a_registry_a_restarted_service_answers_as_before_but_not_with_a
     def away(kind: str) -> Served:
         raise OSError("connection refused by db.example.org")
 
-    def started(resolver) -> TestClient:
+    def started(resolver: Resolver) -> TestClient:
         app = create_app(resolver, ("asr", "churn"), memory=tmp_path / "serving")
         app.state.models.refresh()
         return TestClient(app)
