@@ -61,7 +61,7 @@ class _Shared(nn.Module):
     for all members. The second scales it by random signs, which makes the members differ.
     """
 
-    def __init__(self, inputs: int, outputs: int, members: int, place: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, members: int, place: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(
             torch.empty(inputs, outputs).uniform_(-1, 1) / max(1, inputs) ** 0.5
@@ -136,7 +136,8 @@ class HazardNetwork(nn.Module):
         self._moments = interval_moments(config.horizons_days)
         widths = [self.plain + bool(encoder.carried), *[config.hidden] * config.layers]
         self.hidden = nn.ModuleList(
-            _Shared(a, b, config.members, n) for n, (a, b) in enumerate(itertools.pairwise(widths))
+            _Shared(inputs, outputs, members=config.members, place=place)
+            for place, (inputs, outputs) in enumerate(itertools.pairwise(widths))
         )
         self.dropout = nn.Dropout(config.dropout)
         # A score common to all intervals and departures from it: few events lie in each interval

@@ -125,7 +125,9 @@ class ChurnModel:
                             "feature": best.name,
                             "value": _format(value),
                             "contribution": float(moved[n, g]),
-                            "sentence": _sentence(best, value, moved[n, g], horizon),
+                            "sentence": _sentence(
+                                best, value, contribution=moved[n, g], horizon=horizon
+                            ),
                         }
                     )
         return pl.DataFrame(rows, schema={**{key: frame.schema[key] for key in keys}, **_REASONS})
@@ -219,7 +221,7 @@ def _format(value: Any) -> str:
     return f"{round(value, 1):g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
 
 
-def _sentence(column: Column, value: Any, contribution: float, horizon: str) -> str:
+def _sentence(column: Column, value: Any, *, contribution: float, horizon: str) -> str:
     verb = "raises" if contribution >= 0 else "lowers"
     return (
         f"{column.meaning[:1].upper()}{column.meaning[1:]}: {_format(value)} "

@@ -60,7 +60,7 @@ class UpliftModel:
         sample; the bias of its penalty is not in it. Extra columns are ignored. Raises
         ChurnModelError naming a missing column.
         """
-        inputs = standardise(self.encoder, frame, self.weights.mean, self.weights.scale)
+        inputs = standardise(self.encoder, frame, mean=self.weights.mean, scale=self.weights.scale)
         untreated, treated = risks(inputs, self.weights.base, self.weights.effect)
         uplift = untreated - treated + inputs @ self.weights.correction
         error = np.sqrt(self._variance(inputs, untreated, treated))
@@ -154,7 +154,7 @@ class UpliftModel:
 
 
 def standardise(
-    encoder: Encoder, frame: pl.DataFrame, mean: np.ndarray, scale: np.ndarray
+    encoder: Encoder, frame: pl.DataFrame, *, mean: np.ndarray, scale: np.ndarray
 ) -> np.ndarray:
     """Returns float64 [rows, 1 + inputs]: 1, then encoded features with mean 0 and deviation 1."""
     encoded = (encoder.frame(frame).astype(np.float64) - mean) / scale

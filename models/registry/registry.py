@@ -279,12 +279,8 @@ class Registry:
                     f"somebody promoted meanwhile. "
                     f"Compare v{version} with {_v(current)} and decide again."
                 )
-            reference = (decision.get("reference") or {}).get("bundle_sha256")
-            if champion and reference != champion.bundle_sha256:
-                raise PromotionRefusedError(
-                    f"model {name}: decision {decided} did not compare v{version} with champion "
-                    f"v{champion.version}. Evaluate both on the same data and decide again."
-                )
+            if champion:
+                _check_reference(name, version, decision=decision, champion=champion)
             self.client.set_model_version_tag(
                 name, str(version), VersionTag.DECISION_ID.value, decided
             )
@@ -572,6 +568,18 @@ class Registry:
             raise RegistryError(
                 f"model {name}: no version {version}. Register its bundle first."
             ) from error
+
+
+def _check_reference(
+    name: str, version: int, *, decision: Mapping[str, Any], champion: Entry
+) -> None:
+    """Raises PromotionRefusedError unless `decision` compared the version with the champion."""
+    reference = (decision.get("reference") or {}).get("bundle_sha256")
+    if reference != champion.bundle_sha256:
+        raise PromotionRefusedError(
+            f"model {name}: decision {decision['decision_id']} did not compare v{version} with "
+            f"the champion v{champion.version}. Evaluate both on the same data and decide again."
+        )
 
 
 def _v(version: int | None) -> str:

@@ -43,16 +43,16 @@ def add_score_route(app: FastAPI, service: Service) -> None:
 
         answer = await service.answer(
             "churn",
-            request.headers.get(CANARY_KEY) or customers[0],
             request,
-            lambda model: service.batcher.score(model.model, values(model)),
+            key=request.headers.get(CANARY_KEY) or customers[0],
+            work=lambda model: service.batcher.score(model.model, values(model)),
         )
         risks = _named(answer.model, answer.result)
         service.offer_to_shadow(
             "churn",
             answer,
-            lambda shadow: _named(shadow, score_rows(shadow.model, values(shadow))),
-            risks,
+            job=lambda shadow: _named(shadow, score_rows(shadow.model, values(shadow))),
+            given=risks,
         )
         scores = [
             {"customer_id": customer, "as_of": day, "risks": row}

@@ -69,14 +69,14 @@ def add_transcribe_route(app: FastAPI, service: Service) -> None:
 
             answer = await service.answer(
                 "asr",
-                request.headers.get(CANARY_KEY) or hashlib.sha256(content).hexdigest(),
                 request,
-                lambda model: run_in_threadpool(transcribe_with, model),
+                key=request.headers.get(CANARY_KEY) or hashlib.sha256(content).hexdigest(),
+                work=lambda model: run_in_threadpool(transcribe_with, model),
             )
         finally:
             service.recordings.release()
         turns = answer.result
-        service.offer_to_shadow("asr", answer, transcribe_in_shadow, turns)
+        service.offer_to_shadow("asr", answer, job=transcribe_in_shadow, given=turns)
         body = TranscribeAnswer(
             model=Version(**describe_model("asr", answer.model)),
             duration_s=round(info.duration_s, 3),

@@ -82,7 +82,7 @@ class Service:
             self.recordings.release()
         return None
 
-    async def answer(self, kind: str, key: str, request: Request, work: Work) -> Answer:
+    async def answer(self, kind: str, request: Request, *, key: str, work: Work) -> Answer:
         """Lets the model that `key` falls to do the `work` of a request and returns its answer.
 
         Where the challenger fails the champion answers, so its failure costs nobody an answer.
@@ -125,7 +125,7 @@ class Service:
         return result
 
     def offer_to_shadow(
-        self, kind: str, answer: Answer, job: Callable[[LoadedModel], Any], given: Any
+        self, kind: str, answer: Answer, *, job: Callable[[LoadedModel], Any], given: Any
     ) -> None:
         """Hands a copy of a request that the champion answered to the challenger, if it shadows."""
         if answer.role == CHAMPION and answer.slot.is_tried("shadow", self.options.rollout):

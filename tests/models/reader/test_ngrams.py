@@ -1,4 +1,4 @@
-"""Hashed n-grams: equal texts have equal ones, similar words share some; corruption has its rate."""
+"""Hashed n-grams: equal texts have equal ones, similar words share some, and corruption."""
 
 from __future__ import annotations
 
