@@ -111,7 +111,7 @@ def a_long_call(
 LONG = """
 import resource, sys, time
 from pathlib import Path
-from models.asr import load
+from models.asr.load import load
 recognizer = load(sys.argv[1], Path(sys.argv[2]))
 began = time.monotonic()
 turns = recognizer.transcribe_file(Path(sys.argv[3]), {0: "customer", 1: "agent"})
@@ -134,7 +134,7 @@ def main() -> None:
     import soundfile
     import torch
 
-    from models.asr.load import exported, load
+    from models.asr.load import cached_export, load
     from models.asr.nemo import NemoNetwork
     from models.asr.onnx_network import OnnxNetwork
     from models.asr.recognizer import Recognizer
@@ -144,7 +144,7 @@ def main() -> None:
         folder = Path(name)
         kind, calls = the_calls(folder / "calls", args.calls)
         audio_s = sum(soundfile.info(path).duration for path, _ in calls)
-        export = exported(args.model, folder / "store" / "exports")
+        export = cached_export(args.model, folder / "store" / "exports")
         result: dict[str, Any] = {
             "benchmark": "P2 hearing",
             "model": args.model.name,

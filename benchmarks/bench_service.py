@@ -348,10 +348,10 @@ def promote(folder: Path, first: Path, second: Path) -> None:
         registry.promote(
             "churn",
             versions[place],
-            versions[0] if place else None,
-            record,
-            "bench",
-            datetime.now(UTC),
+            expected=versions[0] if place else None,
+            decision=record,
+            actor="bench",
+            now=datetime.now(UTC),
         )
 
 

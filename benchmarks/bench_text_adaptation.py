@@ -25,7 +25,7 @@ from bench_asr_peers import BASE, Said, as_wav, figures, utterances
 
 from data.files import write_text
 from models.asr.decoding import LANGUAGE, BeamDecoder, Decoding, log_probs_of
-from models.asr.language import LanguageTraining, Text, learn
+from models.asr.language import LanguageTraining, Text, train_language_model
 from models.asr.load import load
 from models.asr.recognizer import Recognizer
 from models.asr.transcript import Transcript
@@ -102,7 +102,7 @@ def measure(model: Path, speech: Path, work: Path) -> dict[str, Any]:
         audio_s / timed(search, heard, step_s)
     )
     without = [text for text in texts if not set(TERMS) & set(text.split())]
-    learn(map(Text, without), LanguageTraining(), work / "without.arpa")
+    train_language_model(map(Text, without), LanguageTraining(), work / "without.arpa")
     found["terms in no text, mulaw"] = {
         name: found_terms(unknown, [search(log_probs, step_s).text for log_probs in heard])
         for name, search in (

@@ -110,8 +110,13 @@ def _labels(
     heard = heard_turns(card, tables["turns"], column)
     turns = pl.concat([tables["turns"].join(heard, on="contact_id", how="anti"), heard])
     rules = label(tables["contacts"], turns, context.params.labelling)
-    return reader_labels.with_reader(
-        rules.labels, rules.beliefs, tables["contacts"], turns, reader, context.params.reading
+    return reader_labels.complete_labels(
+        rules.labels,
+        rules.beliefs,
+        contacts=tables["contacts"],
+        turns=turns,
+        reader=reader,
+        params=context.params.reading,
     )
 
 

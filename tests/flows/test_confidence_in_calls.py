@@ -13,7 +13,7 @@ from data.records import RECORDINGS, TURNS
 from data.speech.transcripts import HeardTurn, Word
 from data.speech.utterances import transcribed_calls
 from models.asr import load
-from models.asr.confidence import FILE, beside
+from models.asr.confidence import FILE, load_calibration
 from models.asr.segments import Segmentation
 from training.asr.calibration import calibrate_confidence
 
@@ -87,7 +87,7 @@ def test_A5_words_heard_where_nobody_speaks_count_as_wrong(
         exports=tmp_path,
     )
     assert (said["calibrated"], said["calls"], said["words"]) == (True, 79, 158)
-    fitted = beside(tmp_path / "model.nemo")
+    fitted = load_calibration(tmp_path / "model.nemo")
     sure, unsure = fitted(np.array([0.9, 0.5]))
     assert sure == pytest.approx(79 / (79 + 39), abs=0.03)
     assert unsure < 0.2

@@ -11,7 +11,7 @@ from data.features.evidence import evidence
 from data.labelling import label
 from data.records import frame
 from tests.factories import a_contact, a_turn
-from tests.models.test_churn_model import a_frame, a_model
+from tests.models.churn.test_model import a_frame, a_model
 
 DAY = date(2026, 6, 1)
 SAID = [

@@ -14,7 +14,7 @@ from data.files import write_table, write_text
 from data.labelling.pseudo import QUEUE, PseudoParams, choose, within_share
 from data.records import TURNS, frame
 from data.speech.manifests import add_pseudo
-from models.asr.confidence import fit
+from models.asr.confidence import fit_calibration
 from tests.factories import a_call, a_recording, a_turn
 
 HEARD = {**TURNS, "confidence": pl.Float64}
@@ -103,7 +103,7 @@ def test_L2_accepted_turns_are_as_right_as_was_promised() -> None:
         return scores, rng.random(len(skill)) < scores**4
 
     scores, right = words(4000)
-    calibration = fit(scores, right, np.arange(len(scores)) // 80)
+    calibration = fit_calibration(scores, right, np.arange(len(scores)) // 80)
     scores, right = words(8000)
     sure = calibration(scores).reshape(-1, 8).mean(1)
     turns = heard(*(("train-1", n, float(p)) for n, p in enumerate(sure)))

@@ -71,7 +71,14 @@ def test_what_is_promoted_answers_and_a_rollback_brings_the_one_before(
 
     champion = reference = None
     for version, bundle in zip(versions, bundles, strict=True):
-        registry.promote(name, version, champion, a_decision(bundle.sha256, reference), "anna", NOW)
+        registry.promote(
+            name,
+            version,
+            expected=champion,
+            decision=a_decision(bundle.sha256, reference),
+            actor="anna",
+            now=NOW,
+        )
         assert registry.alias(name, "champion") == version
         assert answers() == bundle.sha256
         champion, reference = version, bundle.sha256

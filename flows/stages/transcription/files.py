@@ -22,7 +22,7 @@ from data.speech.transcripts import (
 )
 from evaluation.experience.conversation import SIDES, Span, measure
 from flows.stages.transcription.workers import DIED, TranscriberConfig, _ready, _spread
-from models.asr.call_pieces import pieces
+from models.asr.call_pieces import cut_pieces
 from models.asr.segments import Segment
 
 
@@ -150,7 +150,9 @@ def _hear_file(order: TranscriptionJob) -> JobResult:
         if call is None:
             info = probe(order.audio)
             roles = _roles(order, info.channels)
-            turns = recognizer.transcribe_file(order.audio, roles, None, ears.params.segmentation)
+            turns = recognizer.transcribe_file(
+                order.audio, roles, None, segmentation=ears.params.segmentation
+            )
             spans = [Span(turn.role, turn.start_s, turn.end_s, len(turn.words)) for turn in turns]
             call = HeardCall(
                 order.name,
@@ -240,7 +242,7 @@ def _cuts(order: TranscriptionJob, call: HeardCall) -> list[str]:
         (Segment(turn.start_s, turn.end_s, turn.start_s, turn.end_s), call.channel_of(turn.role))
         for turn in spans
     ]
-    read = pieces(blocks(order.audio), call.sample_rate_hz, segments)
+    read = cut_pieces(blocks(order.audio), call.sample_rate_hz, segments)
     for number, (_, _, samples) in zip(numbers, read, strict=True):
         cut = resample(samples, call.sample_rate_hz, SAMPLE_RATE_HZ)
         (folder / f"{number:05d}.wav").write_bytes(to_wav_bytes(cut, SAMPLE_RATE_HZ))

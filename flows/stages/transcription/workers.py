@@ -101,13 +101,15 @@ def _hear_member(
 ) -> list[HeardTurn]:
     recognizer, ears = _ready()
     content = read_member(Path(shards), shard, member)
-    return recognizer.transcribe_file(content, roles, contact_id, ears.params.segmentation)
+    return recognizer.transcribe_file(
+        content, roles, contact_id, segmentation=ears.params.segmentation
+    )
 
 
 def _calibrated(ears: TranscriberConfig) -> bool:
-    from models.asr.confidence import beside
+    from models.asr.confidence import load_calibration
 
-    return beside(ears.model) is not None
+    return load_calibration(ears.model) is not None
 
 
 def cores() -> int:
@@ -134,12 +136,12 @@ def _spread(
 
     A task that its process dies of, alone too, has None for a result, and the others go on.
     """
-    from models.asr.load import exported
+    from models.asr.load import cached_export
 
     if not tasks:
         return
     if (
-        ears.exports and exported(ears.model, ears.exports) is None
+        ears.exports and cached_export(ears.model, ears.exports) is None
     ):  # found out once, before several processes ask
         ears = replace(ears, exports=None)
     if min(jobs, len(tasks)) <= 1:

@@ -1,4 +1,4 @@
-"""The service answers with the version it holds, says clearly what is wrong with a request, and never falls over."""
+"""The service answers with the version it holds and says clearly what is wrong with a request."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 import time
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -15,7 +16,7 @@ from starlette.testclient import TestClient
 from models.churn.model import ChurnModel
 from models.registry.bundle import Bundle
 from models.serving.app import Options, create_app
-from models.serving.loaded import Served, from_registry
+from models.serving.loaded import Resolver, Served, from_registry
 from models.serving.smoke import smoke_test
 from tests.registry_helpers import NOW, Shop, a_decision
 from tests.service_helpers import ROW, a_churn_bundle
@@ -27,7 +28,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def client(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory):
+def client(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> TestClient:
     table = tmp_path_factory.mktemp("features") / "features.parquet"
     pl.DataFrame(
         {
@@ -38,13 +39,18 @@ def client(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory):
         }
     ).write_parquet(table)
     app = create_app(
-        lambda kind: Served("7", bundle.path), ("churn",), table, Options(max_body_bytes=100_000)
+        lambda kind: Served("7", bundle.path),
+        ("churn",),
+        features=table,
+        options=Options(max_body_bytes=100_000),
     )
     app.state.models.refresh()
     return TestClient(app, raise_server_exceptions=False)
 
 
-def test_scores_rise_with_the_horizon_and_name_the_model(client: TestClient, bundle: Bundle):
+def test_scores_rise_with_the_horizon_and_name_the_model(
+    client: TestClient, bundle: Bundle
+) -> None:
     reply = client.post("/v1/churn:score", json={"rows": [ROW]})
     assert reply.status_code == 200, reply.text
     assert reply.json()["model"] == {
@@ -58,8 +64,8 @@ def test_scores_rise_with_the_horizon_and_name_the_model(client: TestClient, bun
     assert 0 < score["risks"]["risk_30"] < score["risks"]["risk_90"] < 1
 
 
-def test_the_answer_is_what_the_model_says(client: TestClient, bundle: Bundle):
-    rows = [
+def test_the_answer_is_what_the_model_says(client: TestClient, bundle: Bundle) -> None:
+    rows: list[dict[str, Any]] = [
         {
             "customer_id": f"C{n}",
             "features": {"contacts_30d": n or None, "plan": ["gold", None, "other"][n % 3]},
@@ -67,16 +73,18 @@ def test_the_answer_is_what_the_model_says(client: TestClient, bundle: Bundle):
         for n in range(6)
     ]
     frame = pl.DataFrame([{"customer_id": row["customer_id"], **row["features"]} for row in rows])
-    wanted = ChurnModel.load(bundle.path).predict(frame)
+    expected = ChurnModel.load(bundle.path).predict(frame)
     scores = client.post("/v1/churn:score", json={"rows": rows}).json()["scores"]
-    assert [score["customer_id"] for score in scores] == wanted["customer_id"].to_list()
+    assert [score["customer_id"] for score in scores] == expected["customer_id"].to_list()
     for name in ("risk_30", "risk_90"):
         assert [score["risks"][name] for score in scores] == pytest.approx(
-            wanted[name].to_list(), abs=1e-9
+            expected[name].to_list(), abs=1e-9
         )
 
 
-def test_customers_are_looked_up_at_their_latest_date_in_the_order_asked(client: TestClient):
+def test_customers_are_looked_up_at_their_latest_date_in_the_order_asked(
+    client: TestClient,
+) -> None:
     scores = client.post("/v1/churn:score", json={"customer_ids": ["C2", "C1"]}).json()["scores"]
     assert [(score["customer_id"], score["as_of"]) for score in scores] == [
         ("C2", "2026-02-01"),
@@ -87,7 +95,7 @@ def test_customers_are_looked_up_at_their_latest_date_in_the_order_asked(client:
     assert scores[1]["risks"] == pytest.approx(given[0]["risks"], abs=1e-9)
 
 
-def test_an_unknown_customer_is_named(client: TestClient):
+def test_an_unknown_customer_is_named(client: TestClient) -> None:
     reply = client.post("/v1/churn:score", json={"customer_ids": ["C1", "C9"]})
     assert reply.status_code == 404
     assert "C9" in reply.json()["error"]
@@ -123,7 +131,7 @@ def _body(value: str) -> str:
         json.dumps({"customer_ids": ["C1"] * 1001}),
     ],
 )
-def test_a_bad_body_is_the_senders_mistake_never_ours(client: TestClient, body):
+def test_a_bad_body_is_the_senders_mistake_never_ours(client: TestClient, body: str) -> None:
     reply = client.post(
         "/v1/churn:score", content=body, headers={"content-type": "application/json"}
     )
@@ -132,36 +140,38 @@ def test_a_bad_body_is_the_senders_mistake_never_ours(client: TestClient, body):
 
 
 @pytest.mark.parametrize("body", ["[" * 50_000, b"\xff\xfe{", "1" * 5000])
-def test_a_body_that_cannot_be_parsed_is_refused(client: TestClient, body):
+def test_a_body_that_cannot_be_parsed_is_refused(client: TestClient, body: str | bytes) -> None:
     reply = client.post(
         "/v1/churn:score", content=body, headers={"content-type": "application/json"}
     )
     assert 400 <= reply.status_code < 500, reply.text
 
 
-def test_a_missing_feature_is_named_with_its_row(client: TestClient):
+def test_a_missing_feature_is_named_with_its_row(client: TestClient) -> None:
     bad = {"customer_id": "C2", "features": {"plan": "gold"}}
     reply = client.post("/v1/churn:score", json={"rows": [ROW, bad]})
     assert "rows.1.features.contacts_30d: missing" in reply.json()["error"]
 
 
-def test_a_body_over_the_limit_is_refused_whether_it_says_its_length_or_not(client: TestClient):
+def test_a_body_over_the_limit_is_refused_whether_it_says_its_length_or_not(
+    client: TestClient,
+) -> None:
     big = b'{"customer_ids": ["' + b"x" * 200_000 + b'"]}'
-    told = client.post("/v1/churn:score", content=big)
+    announced = client.post("/v1/churn:score", content=big)
     streamed = client.post("/v1/churn:score", content=iter([big[:60_000], big[60_000:]]))
     assert "content-length" not in streamed.request.headers
-    assert (told.status_code, streamed.status_code) == (413, 413)
+    assert (announced.status_code, streamed.status_code) == (413, 413)
     assert "larger than 100000 bytes" in streamed.json()["error"]
 
 
-def test_what_is_not_served_here_says_so(client: TestClient):
+def test_what_is_not_served_here_says_so(client: TestClient) -> None:
     reply = client.post("/v1/transcribe", files={"recording": ("a.wav", b"RIFF", "audio/wav")})
     assert reply.status_code == 503
     assert client.post("/v1/nothing").status_code == 404
     assert client.get("/v1/churn:score").status_code == 405
 
 
-def test_the_interface_describes_itself(client: TestClient):
+def test_the_interface_describes_itself(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {
         "/healthz",
@@ -175,7 +185,7 @@ def test_the_interface_describes_itself(client: TestClient):
     assert {"200", "404", "413", "422", "503"} <= set(paths["/v1/churn:score"]["post"]["responses"])
 
 
-def test_the_process_is_alive_while_models_load_and_ready_when_they_have(bundle: Bundle):
+def test_the_process_is_alive_while_models_load_and_ready_when_they_have(bundle: Bundle) -> None:
     gate = threading.Event()
 
     def slow(_kind: str) -> Served:
@@ -197,7 +207,7 @@ def test_the_process_is_alive_while_models_load_and_ready_when_they_have(bundle:
         assert client.get("/readyz").json()["models"]["churn"]["version"] == "7"
 
 
-def test_a_tampered_bundle_is_never_served_and_readyz_says_why(tmp_path: Path):
+def test_a_tampered_bundle_is_never_served_and_readyz_says_why(tmp_path: Path) -> None:
     bundle = a_churn_bundle(tmp_path / "bundle")
     (bundle.path / "config.json").write_text("{}")
     app = create_app(lambda kind: Served("7", bundle.path), ("churn",))
@@ -210,13 +220,13 @@ def test_a_tampered_bundle_is_never_served_and_readyz_says_why(tmp_path: Path):
     assert client.post("/v1/churn:score", json={"rows": [ROW]}).status_code == 503
 
 
-def test_while_the_registry_is_away_a_restarted_service_answers_as_before_but_never_with_a_tampered_bundle(
+def test_without_a_registry_a_restarted_service_answers_as_before_but_not_with_a_tampered_bundle(
     tmp_path: Path,
-):
+) -> None:
     def away(kind: str) -> Served:
         raise OSError("connection refused by db.example.org")
 
-    def started(resolver) -> TestClient:
+    def started(resolver: Resolver) -> TestClient:
         app = create_app(resolver, ("asr", "churn"), memory=tmp_path / "serving")
         app.state.models.refresh()
         return TestClient(app)
@@ -243,7 +253,7 @@ def test_while_the_registry_is_away_a_restarted_service_answers_as_before_but_ne
     )
 
 
-def test_the_champion_is_served_and_nobody_where_there_is_none(tmp_path: Path):
+def test_the_champion_is_served_and_nobody_where_there_is_none(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     resolver = from_registry(shop.registry, {"churn": "churn"}, tmp_path / "cache")
     app = create_app(resolver, ("churn",))
@@ -253,7 +263,9 @@ def test_the_champion_is_served_and_nobody_where_there_is_none(tmp_path: Path):
     assert "no churn champion yet" in vacant.json()["problems"]["churn"]
     bundle = a_churn_bundle(tmp_path / "bundle")
     version = shop.registry.register(bundle.path, "churn", shop.run_id)
-    shop.registry.promote("churn", version, None, a_decision(bundle.sha256), "anna", NOW)
+    shop.registry.promote(
+        "churn", version, expected=None, decision=a_decision(bundle.sha256), actor="anna", now=NOW
+    )
     # A kind nobody has promoted yet does not keep the other from answering.
     app = create_app(lambda kind: resolver(kind) if kind == "churn" else None, ("asr", "churn"))
     app.state.models.refresh()
@@ -269,7 +281,7 @@ def test_the_champion_is_served_and_nobody_where_there_is_none(tmp_path: Path):
 
 def test_a_smoke_test_tells_a_bundle_that_answers_from_one_that_does_not(
     bundle: Bundle, tmp_path: Path
-):
+) -> None:
     good = smoke_test(bundle.path, "churn", {"rows": [ROW]})
     assert good["ok"], good["error"]
     assert good["latency_s"] > 0

@@ -1,4 +1,4 @@
-"""Promises of the segments: all speech, in order, bounded, and the ends of turns are not lost."""
+"""Segments hold all speech, in order and bounded, the ends of turns included."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.asr.segments import (
     FRAME_S,
     Segment,
     Segmentation,
-    SpeechFinder,
+    VoiceActivityDetector,
     segments_of,
     speech_segments,
 )
@@ -22,14 +22,14 @@ from models.asr.segments import (
 def frames(*spans: tuple[float, float], duration_s: float, level: float = 0.9) -> np.ndarray:
     """Probabilities of speech: `level` within each span of seconds, else 0.01."""
     at = np.arange(int(duration_s / FRAME_S)) * FRAME_S
-    found = np.full(len(at), 0.01, np.float32)
+    segments = np.full(len(at), 0.01, np.float32)
     for begin, end in spans:
-        found[(at >= begin - 1e-6) & (at < end - 1e-6)] = level
-    return found
+        segments[(at >= begin - 1e-6) & (at < end - 1e-6)] = level
+    return segments
 
 
-def edges(found: list[Segment]) -> np.ndarray:
-    return np.array([(segment.start_s, segment.end_s) for segment in found])
+def edges(segments: list[Segment]) -> np.ndarray:
+    return np.array([(segment.start_s, segment.end_s) for segment in segments])
 
 
 def spoken(
@@ -53,12 +53,12 @@ def spoken(
 @pytest.mark.parametrize(
     "text", ["what can i do for you today", "yes please", "that is half of the price at best"]
 )
-def test_the_ends_of_a_turn_are_heard(text: str, voice: int) -> None:
+def test_the_ends_of_a_turn_are_in_a_segment(text: str, voice: int) -> None:
     samples, begin_s, end_s = spoken(text, voice)
-    found = speech_segments(samples, 8000)
-    assert found[0].from_s <= begin_s + 0.02
-    assert found[-1].to_s >= end_s - 0.02
-    assert sum(segment.to_s - segment.from_s for segment in found) < end_s - begin_s + 0.8
+    segments = speech_segments(samples, 8000)
+    assert segments[0].from_s <= begin_s + 0.02
+    assert segments[-1].to_s >= end_s - 0.02
+    assert sum(segment.to_s - segment.from_s for segment in segments) < end_s - begin_s + 0.8
 
 
 def test_short_pauses_join_and_longer_ones_part() -> None:
@@ -81,20 +81,21 @@ def test_padding_stays_within_the_recording_and_out_of_the_neighbour() -> None:
 
 def test_no_segment_is_longer_than_allowed_and_nothing_between_is_lost() -> None:
     sentences = [(second, second + 0.8) for second in range(1, 59)]  # pauses of 0.2 s
-    found = segments_of(frames(*sentences, duration_s=60), 60.0, Segmentation(longest_s=15))
-    assert max(segment.end_s - segment.start_s for segment in found) <= 15
-    assert edges(found)[[0, -1], [0, 1]] == pytest.approx([1.0, 58.8], abs=0.04)
+    segments = segments_of(frames(*sentences, duration_s=60), 60.0, Segmentation(longest_s=15))
+    assert max(segment.end_s - segment.start_s for segment in segments) <= 15
+    assert edges(segments)[[0, -1], [0, 1]] == pytest.approx([1.0, 58.8], abs=0.04)
     assert all(
-        first.end_s == second.start_s == first.to_s for first, second in itertools.pairwise(found)
+        first.end_s == second.start_s == first.to_s
+        for first, second in itertools.pairwise(segments)
     )
-    for segment in found[:-1]:
+    for segment in segments[:-1]:
         assert segment.end_s % 1 > 0.78 or segment.end_s % 1 < 0.02, "split within a sentence"
 
 
 def test_segments_may_be_as_short_as_a_recogniser_takes_and_no_shorter() -> None:
-    found = segments_of(frames((0, 5), duration_s=6), 6.0, Segmentation(longest_s=0.1))
-    assert max(segment.end_s - segment.start_s for segment in found) <= 0.1
-    assert edges(found)[[0, -1], [0, 1]] == pytest.approx([0.0, 5.0], abs=0.04)
+    segments = segments_of(frames((0, 5), duration_s=6), 6.0, Segmentation(longest_s=0.1))
+    assert max(segment.end_s - segment.start_s for segment in segments) <= 0.1
+    assert edges(segments)[[0, -1], [0, 1]] == pytest.approx([0.0, 5.0], abs=0.04)
     for wrong in (0.05, 0.09, 0.0, float("nan")):
         with pytest.raises(
             ValueError, match=r"segmentation: longest_s is .*; it must be 0\.1 or more"
@@ -114,7 +115,7 @@ def test_silence_and_hiss_hold_no_speech(seconds: float) -> None:
 
 def test_blocks_of_any_size_give_the_same_probabilities() -> None:
     samples = resample(spoken("i would like to change my plan", 1)[0], 8000, 16000)
-    whole, parts = SpeechFinder(), SpeechFinder()
+    whole, parts = VoiceActivityDetector(), VoiceActivityDetector()
     whole.feed(samples)
     for begin in range(0, len(samples), 777):
         parts.feed(samples[begin : begin + 777])

@@ -1,16 +1,19 @@
 """A bundle is what its manifest says, or it is refused by name."""
 
+from __future__ import annotations
+
 import json
 import pickle
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from models.registry.bundle import BundleError, verify_bundle, write_bundle
+from models.registry.bundle import Bundle, BundleError, verify_bundle, write_bundle
 from tests.registry_helpers import a_bundle, weights
 
 
-def test_what_was_written_verifies_and_says_what_it_is(tmp_path: Path):
+def test_what_was_written_verifies_and_says_what_it_is(tmp_path: Path) -> None:
     bundle = a_bundle(tmp_path / "b", params={"epochs": 3})
     again = verify_bundle(tmp_path / "b")
     assert again == bundle
@@ -22,12 +25,12 @@ def test_what_was_written_verifies_and_says_what_it_is(tmp_path: Path):
     assert again.size_bytes == sum(item.stat().st_size for item in (tmp_path / "b").iterdir())
 
 
-def test_the_same_content_has_the_same_checksum_and_other_content_another(tmp_path: Path):
+def test_the_same_content_has_the_same_checksum_and_other_content_another(tmp_path: Path) -> None:
     assert a_bundle(tmp_path / "a").sha256 == a_bundle(tmp_path / "b").sha256
     assert a_bundle(tmp_path / "a").sha256 != a_bundle(tmp_path / "c", "two").sha256
 
 
-def test_writing_over_a_bundle_replaces_it_whole(tmp_path: Path):
+def test_writing_over_a_bundle_replaces_it_whole(tmp_path: Path) -> None:
     a_bundle(tmp_path / "b", "one")
     (tmp_path / "b" / "left.txt").write_text("from before")
     second = a_bundle(tmp_path / "b", "two")
@@ -35,42 +38,42 @@ def test_writing_over_a_bundle_replaces_it_whole(tmp_path: Path):
     assert [item.name for item in tmp_path.iterdir()] == ["b"]
 
 
-def _change(folder: Path):
+def _change(folder: Path) -> None:
     (folder / "config.json").write_text('{"x": 1}')
 
 
-def _add(folder: Path):
+def _add(folder: Path) -> None:
     (folder / "extra.json").write_text("{}")
 
 
-def _remove(folder: Path):
+def _remove(folder: Path) -> None:
     (folder / "config.json").unlink()
 
 
-def _link(folder: Path):
+def _link(folder: Path) -> None:
     content = (folder / "config.json").rename(folder.parent / "elsewhere.json")
     (folder / "config.json").symlink_to(content)
 
 
-def _subfolder(folder: Path):
+def _subfolder(folder: Path) -> None:
     (folder / "more").mkdir()
 
 
-def _no_manifest(folder: Path):
+def _no_manifest(folder: Path) -> None:
     (folder / "bundle.json").unlink()
 
 
-def _escape(folder: Path):
+def _escape(folder: Path) -> None:
     manifest = json.loads((folder / "bundle.json").read_text())
     manifest["files"]["../outside.json"] = "0" * 64
     (folder / "bundle.json").write_text(json.dumps(manifest))
 
 
-def _not_json(folder: Path):
+def _not_json(folder: Path) -> None:
     (folder / "bundle.json").write_text("{")
 
 
-def _unknown_key(folder: Path):
+def _unknown_key(folder: Path) -> None:
     manifest = json.loads((folder / "bundle.json").read_text())
     (folder / "bundle.json").write_text(json.dumps({**manifest, "entry_point": "os.system"}))
 
@@ -89,14 +92,16 @@ def _unknown_key(folder: Path):
         (_unknown_key, "must have exactly"),
     ],
 )
-def test_a_damaged_bundle_is_refused_naming_the_file(tmp_path: Path, damage, says):
+def test_a_damaged_bundle_is_refused_naming_the_file(
+    tmp_path: Path, damage: Callable[[Path], None], says: str
+) -> None:
     a_bundle(tmp_path / "b")
     damage(tmp_path / "b")
     with pytest.raises(BundleError, match=says):
         verify_bundle(tmp_path / "b")
 
 
-def _write(path: Path, files: dict):
+def _write(path: Path, files: Mapping[str, Path | bytes | str]) -> Bundle:
     return write_bundle(
         path, "churn", files, data_hash="d", git_commit="c", created_at="2026-03-01", licence="MIT"
     )
@@ -113,8 +118,8 @@ def _write(path: Path, files: dict):
     ],
 )
 def test_a_pickle_under_any_name_is_refused_and_nothing_is_left(
-    tmp_path: Path, name, content, says
-):
+    tmp_path: Path, name: str, content: bytes, says: str
+) -> None:
     files = {"weights.safetensors": weights(), "card.md": "# A card", name: content}
     with pytest.raises(BundleError, match=says):
         _write(tmp_path / "b", files)
@@ -122,18 +127,18 @@ def test_a_pickle_under_any_name_is_refused_and_nothing_is_left(
 
 
 @pytest.mark.parametrize("card", [{}, {"card.md": "  \n"}])
-def test_a_bundle_without_a_model_card_is_refused(tmp_path: Path, card):
+def test_a_bundle_without_a_model_card_is_refused(tmp_path: Path, card: dict[str, str]) -> None:
     with pytest.raises(BundleError, match="no model card"):
         _write(tmp_path / "b", {"weights.safetensors": weights(), **card})
 
 
-def test_a_bundle_without_weights_is_refused(tmp_path: Path):
+def test_a_bundle_without_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no weights"):
         _write(tmp_path / "b", {"card.md": "# A card"})
 
 
 @pytest.mark.parametrize("name", ["../up.json", "in/side.json", "bundle.json"])
-def test_a_name_that_is_not_plain_is_refused(tmp_path: Path, name):
+def test_a_name_that_is_not_plain_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(BundleError, match="plain name"):
         _write(
             tmp_path / "b", {"weights.safetensors": weights(), "card.md": "# A card", name: "{}"}

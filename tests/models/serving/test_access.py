@@ -1,4 +1,4 @@
-"""Who may ask what and how often; what is counted and logged; nothing customers said is."""
+"""Who may ask what and how often, what is counted and logged, and that no customer's words are."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
 from flows.commands.serve import serve
 from flows.runtime.settings import SettingsError
-from models.serving.access import Access, AccessError, Rate, add_key
+from models.serving.access import Access, AccessError, RateLimiter, add_key
 from models.serving.app import Options, create_app
 from models.serving.loaded import Served
 from models.serving.telemetry import JsonLines
@@ -36,13 +37,15 @@ def a_client(bundle: Path, keys: Path | None = None, **options: Any) -> TestClie
     return TestClient(app, raise_server_exceptions=False)
 
 
-def score(client: TestClient, key: str | None = None, body: Any = None, **headers: str):
+def score(
+    client: TestClient, key: str | None = None, body: Any = None, **headers: str
+) -> httpx.Response:
     if key:
         headers["authorization"] = f"Bearer {key}"
     return client.post("/v1/churn:score", json=body or {"rows": [ROW]}, headers=headers)
 
 
-def test_a_role_opens_its_own_doors_and_no_others(bundle: Path, tmp_path: Path):
+def test_a_role_opens_its_own_paths_and_no_others(bundle: Path, tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     crm, boss, prometheus = (
         add_key(keys, name, [role])
@@ -54,11 +57,11 @@ def test_a_role_opens_its_own_doors_and_no_others(bundle: Path, tmp_path: Path):
     assert score(client, crm + "x").status_code == 401
     assert score(client, crm).status_code == 200
     assert score(client, prometheus).status_code == 403
-    for path, wanted in (
+    for path, expected in (
         ("/metrics", {crm: 403, boss: 200, prometheus: 200}),
         ("/v1/models", {crm: 403, boss: 200}),
     ):
-        for key, status in wanted.items():
+        for key, status in expected.items():
             assert (
                 client.get(path, headers={"authorization": f"Bearer {key}"}).status_code == status
             )
@@ -66,7 +69,9 @@ def test_a_role_opens_its_own_doors_and_no_others(bundle: Path, tmp_path: Path):
         assert client.get(path).status_code == 200
 
 
-def test_keys_are_kept_as_hashes_and_can_be_taken_back_while_running(bundle: Path, tmp_path: Path):
+def test_keys_are_kept_as_hashes_and_can_be_taken_back_while_running(
+    bundle: Path, tmp_path: Path
+) -> None:
     keys = tmp_path / "keys.json"
     old = add_key(keys, "crm", ["score"])
     assert old not in keys.read_text()
@@ -98,7 +103,7 @@ def test_keys_are_kept_as_hashes_and_can_be_taken_back_while_running(bundle: Pat
 )
 def test_a_damaged_file_of_keys_keeps_the_service_from_starting(
     tmp_path: Path, content: str, says: str
-):
+) -> None:
     (tmp_path / "keys.json").write_text(content)
     with pytest.raises(AccessError, match=says):
         Access(tmp_path / "keys.json")
@@ -110,7 +115,7 @@ def test_a_damaged_file_of_keys_keeps_the_service_from_starting(
 
 def test_without_keys_nobody_but_this_machine_is_listened_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.delenv("KEEPLINE_API_KEYS", raising=False)
     with pytest.raises(
         SettingsError, match=r"0\.0\.0\.0 can be reached by others, and nobody needs a key"
@@ -118,7 +123,7 @@ def test_without_keys_nobody_but_this_machine_is_listened_to(
         serve("0.0.0.0", None, tmp_path)
 
 
-def test_who_asks_too_often_is_told_when_to_come_back(bundle: Path):
+def test_a_caller_above_the_rate_gets_a_time_to_come_back(bundle: Path) -> None:
     client = a_client(bundle, rate_per_s=0.5)
     replies = [score(client) for _ in range(3)]
     assert [reply.status_code for reply in replies] == [200, 429, 429]
@@ -126,15 +131,15 @@ def test_who_asks_too_often_is_told_when_to_come_back(bundle: Path):
     assert client.get("/healthz").status_code == 200
 
 
-def test_a_rate_is_each_callers_own_and_comes_back_with_time():
-    rate = Rate(2.0)
+def test_a_rate_is_each_callers_own_and_comes_back_with_time() -> None:
+    rate = RateLimiter(2.0)
     assert [rate.wait_s("a", 0.0) for _ in range(5)] == [0, 0, 0, 0, 1]
     assert rate.wait_s("b", 0.0) == 0
     assert rate.wait_s("a", 0.4) == 1
     assert rate.wait_s("a", 1.0) == 0
 
 
-def test_every_answer_has_an_id_the_callers_own_if_it_is_harmless(bundle: Path):
+def test_every_answer_has_an_id_the_callers_own_if_it_is_harmless(bundle: Path) -> None:
     client = a_client(bundle)
     assert score(client, **{"x-request-id": "crm-42"}).headers["x-request-id"] == "crm-42"
     made = score(client, **{"x-request-id": "a b\tc"}).headers["x-request-id"]
@@ -144,8 +149,8 @@ def test_every_answer_has_an_id_the_callers_own_if_it_is_harmless(bundle: Path):
 
 
 def test_the_log_tells_who_asked_and_which_model_answered_but_not_what(
-    bundle: Path, tmp_path: Path, caplog
-):
+    bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     key = add_key(tmp_path / "keys.json", "crm", ["score"])
     client = a_client(bundle, tmp_path / "keys.json")
     caplog.set_level(logging.INFO)
@@ -164,7 +169,7 @@ def test_the_log_tells_who_asked_and_which_model_answered_but_not_what(
     assert json.loads(lines[2])["route"] == "other"
 
 
-def test_an_exception_is_logged_by_type_and_place_without_its_words():
+def test_an_exception_is_logged_by_type_and_place_without_its_words() -> None:
     try:
         raise ValueError(SECRET)
     except ValueError:
@@ -176,10 +181,10 @@ def test_an_exception_is_logged_by_type_and_place_without_its_words():
     line = JsonLines().format(record)
     assert "Wilhelmine" not in line
     assert json.loads(line)["exception"] == "ValueError"
-    assert "test_door.py" in json.loads(line)["where"][0]
+    assert "test_access.py" in json.loads(line)["where"][0]
 
 
-def test_requests_are_counted_by_route_and_status(bundle: Path):
+def test_requests_are_counted_by_route_and_status(bundle: Path) -> None:
     client = a_client(bundle)
     score(client)
     score(client, body={"rows": []})

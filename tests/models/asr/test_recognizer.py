@@ -1,4 +1,4 @@
-"""Promises of the recogniser: words with times, calls with roles, and clear refusals."""
+"""The recogniser gives words with times and calls with roles, and refuses clearly."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import pytest
 
 from data.audio import AudioError, read, to_wav_bytes
 from data.simulator.voice import Synthesizer, voices
+from data.speech.transcripts import Word
 from models.asr.confidence import Calibration
 from models.asr.load import load
 from models.asr.nemo import ExportError, ModelError, export_onnx, fetch
 from models.asr.onnx_network import OnnxNetwork
-from models.asr.recognizer import Recognizer, Word, _transcript
+from models.asr.recognizer import Recognizer, collapse_labels
+from models.asr.transcript import Transcript
 from tests.speech_helpers import a_conformer_nemo, a_hub, a_hybrid_nemo, a_nemo, a_word_piece_nemo
 
 NAMES = list(" abcdefghijklmnopqrstuvwxyz'")
@@ -29,9 +31,11 @@ def steps_of(picture: str) -> np.ndarray:
     return np.array([BLANK if c == "-" else 0 if c == "_" else NAMES.index(c) for c in picture])
 
 
-def heard(picture: str, names: list[str] = NAMES) -> Any:
+def decode(picture: str, names: list[str] = NAMES) -> Transcript:
+    """The transcript of a path drawn as for `steps_of`, each label with a probability of 0.5."""
     labels = steps_of(picture)
-    return _transcript(labels, np.full(len(labels), 0.5, np.float32), names, 0.02)
+    probability = np.full(len(labels), 0.5, np.float32)
+    return collapse_labels(labels, probability, names=names, step_s=0.02)
 
 
 def bursts(
@@ -51,13 +55,13 @@ def recognizer(tmp_path_factory: pytest.TempPathFactory) -> Recognizer:
 
 
 def test_repeats_fall_together_and_a_blank_keeps_doubles_apart() -> None:
-    assert heard("-bb-ii-l-ll-__-oo-ff-ff--").text == "bill off"
-    assert heard("hhel-llo").text == "hello"
-    assert heard("--__--").text == heard("").text == ""
+    assert decode("-bb-ii-l-ll-__-oo-ff-ff--").text == "bill off"
+    assert decode("hhel-llo").text == "hello"
+    assert decode("--__--").text == decode("").text == ""
 
 
 def test_words_carry_their_times_and_confidence() -> None:
-    assert heard("--no---_-yes-").words == [
+    assert decode("--no---_-yes-").words == [
         Word("no", 0.04, 0.08, 0.5),
         Word("yes", 0.18, 0.24, 0.5),
     ]
@@ -66,20 +70,21 @@ def test_words_carry_their_times_and_confidence() -> None:
 def test_word_pieces_part_at_their_marks() -> None:
     names = ["▁can", "cel", "▁my", "▁"]
     labels = np.array([0, 0, 4, 1, 2, 3, 1])
-    assert _transcript(labels, np.ones(7, np.float32), names, 0.04).text == "cancel my cel"
+    transcript = collapse_labels(labels, np.ones(7, np.float32), names=names, step_s=0.04)
+    assert transcript.text == "cancel my cel"
 
 
-def test_the_company_in_a_batch_changes_nothing(recognizer: Recognizer) -> None:
+def test_the_rest_of_a_batch_changes_nothing(recognizer: Recognizer) -> None:
     waves = [bursts((0.1, 0.5), duration_s=s, noise=0.05) for s in (3.0, 0.7, 1.9)]
     together = recognizer.transcribe(waves)
     alone = [recognizer.transcribe([wave])[0] for wave in waves]
-    assert [heard.text for heard in together] == [heard.text for heard in alone]
-    assert any(heard.text for heard in together)
-    for one, other in zip(together, alone, strict=True):
-        assert one.confidence == pytest.approx(other.confidence, abs=1e-3)
+    assert [transcript.text for transcript in together] == [transcript.text for transcript in alone]
+    assert any(transcript.text for transcript in together)
+    for batched, single in zip(together, alone, strict=True):
+        assert batched.confidence == pytest.approx(single.confidence, abs=1e-3)
 
 
-def test_a_words_times_do_not_depend_on_what_is_heard_beside_it(tmp_path: Path) -> None:
+def test_a_words_times_do_not_depend_on_the_rest_of_the_batch(tmp_path: Path) -> None:
     network = load(a_conformer_nemo(tmp_path / "conformer.nemo", subsampling=8)).network
     short, long = (
         np.random.default_rng(0).normal(0, 0.1, int(16000 * s)).astype(np.float32)
@@ -88,7 +93,7 @@ def test_a_words_times_do_not_depend_on_what_is_heard_beside_it(tmp_path: Path) 
     assert network.log_probs([short])[1] == network.log_probs([short, long])[1] == 0.08
 
 
-def test_nothing_to_hear_is_an_empty_transcript(recognizer: Recognizer) -> None:
+def test_no_audio_is_an_empty_transcript(recognizer: Recognizer) -> None:
     empty, short = recognizer.transcribe([np.zeros(0, np.float32), np.zeros(800, np.float32)])
     assert empty.text == short.text == ""
     assert recognizer.transcribe([]) == []
@@ -181,7 +186,7 @@ def test_what_a_hub_offers_is_checked_before_it_is_unpacked(hub: Path) -> None:
         fetch("mallory/tiny")
 
 
-def test_an_export_hears_what_nemo_hears(tmp_path: Path) -> None:
+def test_an_export_transcribes_as_nemo_does(tmp_path: Path) -> None:
     for path in (
         a_nemo(tmp_path / "letters.nemo", channels=16, kernels=(5,)),
         a_word_piece_nemo(tmp_path / "pieces.nemo"),
@@ -193,17 +198,18 @@ def test_an_export_hears_what_nemo_hears(tmp_path: Path) -> None:
         waves = [
             bursts((0.1, s - 0.2), duration_s=s, noise=0.05) for s in (0.1, 2.0, 0.73, 3.3, 25.0)
         ]
-        for one, other in zip(nemo.transcribe(waves), light.transcribe(waves), strict=True):
-            assert one.text == other.text
-            assert [(w.start_s, w.end_s) for w in one.words] == [
-                (w.start_s, w.end_s) for w in other.words
+        pairs = zip(nemo.transcribe(waves), light.transcribe(waves), strict=True)
+        for expected, transcript in pairs:
+            assert transcript.text == expected.text
+            assert [(w.start_s, w.end_s) for w in transcript.words] == [
+                (w.start_s, w.end_s) for w in expected.words
             ]
-            assert one.confidence == pytest.approx(other.confidence, abs=2e-3)
+            assert transcript.confidence == pytest.approx(expected.confidence, abs=2e-3)
         assert light.parameters == nemo.parameters
         assert light.size_bytes == nemo.size_bytes
 
 
-def test_what_cannot_be_exported_is_heard_with_nemo(tmp_path: Path) -> None:
+def test_what_cannot_be_exported_is_refused_by_reason(tmp_path: Path) -> None:
     path = a_nemo(tmp_path / "tiny.nemo", channels=16, kernels=(5,))
     model = load(path).network.model  # type: ignore[attr-defined]
     model.preprocessor.featurizer.mag_power = 1.0
@@ -224,19 +230,19 @@ def test_a_long_wave_goes_through_an_export_in_parts(tmp_path: Path) -> None:
 def test_calibration_changes_confidence_and_nothing_else(recognizer: Recognizer) -> None:
     wave = bursts((0.1, 2.5), duration_s=3.0, noise=0.3)
     plain = recognizer.transcribe([wave])[0]
-    sure = Recognizer(
-        recognizer.network.model, calibration=Calibration(0.5, 0.5, -3.0, 200, 0.2, 0.02)
-    )  # type: ignore[attr-defined]
-    calm = sure.transcribe([wave])[0]
-    assert calm.text == plain.text
+    calibrated = Recognizer(
+        recognizer.network.model,  # type: ignore[attr-defined]
+        calibration=Calibration(0.5, 0.5, -3.0, 200, 0.2, 0.02),
+    ).transcribe([wave])[0]
+    assert calibrated.text == plain.text
     assert plain.words
     assert all(
         a.confidence < b.confidence and a.start_s == b.start_s
-        for a, b in zip(calm.words, plain.words, strict=True)
+        for a, b in zip(calibrated.words, plain.words, strict=True)
     )
 
 
-def test_a_file_is_heard_as_its_samples_are(recognizer: Recognizer, tmp_path: Path) -> None:
+def test_a_file_is_transcribed_as_its_samples_are(recognizer: Recognizer, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     speech = [
         Synthesizer().speak(text, voices(4, 3)[n], 8000)
@@ -245,8 +251,8 @@ def test_a_file_is_heard_as_its_samples_are(recognizer: Recognizer, tmp_path: Pa
         )
     ]
     call = rng.normal(0, 0.001, (8000 * 70, 2)).astype(np.float32)
-    for begin_s, channel, said in ((1, 1, 0), (29, 0, 1), (33.5, 1, 2), (59.2, 0, 2)):
-        call[int(begin_s * 8000) :][: len(speech[said]), channel] += 0.5 * speech[said]
+    for begin_s, channel, number in ((1, 1, 0), (29, 0, 1), (33.5, 1, 2), (59.2, 0, 2)):
+        call[int(begin_s * 8000) :][: len(speech[number]), channel] += 0.5 * speech[number]
     content = to_wav_bytes(call, 8000, "ULAW")
     roles = {0: "customer", 1: "agent"}
     from_file = recognizer.transcribe_file(content, roles)

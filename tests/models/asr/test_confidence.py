@@ -1,4 +1,4 @@
-"""Promises of calibrated confidence: it says how often words are right, keeps their order, and knows when it cannot."""
+"""Calibrated confidence says how often words are right, keeps their order, or is refused."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from models.asr.confidence import (
     FILE,
     Calibration,
     CalibrationError,
-    beside,
     expected_calibration_error,
-    fit,
-    save,
+    fit_calibration,
+    load_calibration,
+    save_calibration,
 )
 
 
@@ -25,8 +25,8 @@ def words(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return scores, rng.random(count) < scores**3, rng.integers(0, 20, count).astype(str)
 
 
-def test_promises_are_kept_on_calls_it_has_not_seen() -> None:
-    calibration = fit(*words(1500))
+def test_confidence_holds_on_calls_it_has_not_seen() -> None:
+    calibration = fit_calibration(*words(1500))
     scores, right, _ = words(4000, seed=1)
     assert expected_calibration_error(scores, right) > 0.15
     assert expected_calibration_error(calibration(scores), right) < 0.03
@@ -34,13 +34,12 @@ def test_promises_are_kept_on_calls_it_has_not_seen() -> None:
     assert calibration.words == 1500
 
 
-def test_a_higher_score_is_never_less_sure() -> None:
+def test_a_higher_score_never_has_a_lower_confidence() -> None:
     rng = np.random.default_rng(2)
     scores = rng.uniform(0, 1, 400)
     for right in (rng.random(400) < 0.5, rng.random(400) < 1 - scores, rng.random(400) < scores):
-        assert (
-            np.diff(fit(scores, right, np.arange(400) // 40)(np.linspace(0, 1, 101))) >= -1e-12
-        ).all()
+        calibration = fit_calibration(scores, right, np.arange(400) // 40)
+        assert (np.diff(calibration(np.linspace(0, 1, 101))) >= -1e-12).all()
 
 
 @pytest.mark.parametrize("right", [np.ones(500, bool), np.zeros(500, bool)])
@@ -48,26 +47,26 @@ def test_words_that_are_all_alike_calibrate_nothing(right: np.ndarray) -> None:
     with pytest.raises(
         CalibrationError, match=r"500 held-out words, (500|0) of them right, are too few"
     ):
-        fit(np.linspace(0.2, 1, 500), right, np.arange(500) // 50)
+        fit_calibration(np.linspace(0.2, 1, 500), right, np.arange(500) // 50)
 
 
 def test_a_handful_of_words_or_one_call_calibrates_nothing() -> None:
     scores, right, calls = words(99)
     with pytest.raises(CalibrationError, match="99 held-out words"):
-        fit(scores, right, calls)
+        fit_calibration(scores, right, calls)
     scores, right, _ = words(500)
     with pytest.raises(CalibrationError, match="two calls or more"):
-        fit(scores, right, np.zeros(500))
+        fit_calibration(scores, right, np.zeros(500))
 
 
-def test_it_comes_back_from_beside_the_weights(tmp_path: Path) -> None:
-    assert beside(tmp_path / "model.nemo") is None
-    made = fit(*words(300))
-    save(tmp_path / FILE, made)
-    assert beside(tmp_path / "model.nemo") == made
+def test_it_is_loaded_from_the_folder_of_the_weights(tmp_path: Path) -> None:
+    assert load_calibration(tmp_path / "model.nemo") is None
+    fitted = fit_calibration(*words(300))
+    save_calibration(tmp_path / FILE, fitted)
+    assert load_calibration(tmp_path / "model.nemo") == fitted
     (tmp_path / FILE).write_text('{"a": 1}')
     with pytest.raises(CalibrationError, match=r"confidence\.json: not a calibration"):
-        beside(tmp_path / "model.nemo")
+        load_calibration(tmp_path / "model.nemo")
 
 
 def test_the_formula_is_that_of_beta_calibration() -> None:
@@ -84,7 +83,7 @@ def test_scores_that_crowd_near_one_are_calibrated_too() -> None:
         return 1 / (1 + np.exp(-odds)), rng.random(count) < 1 / (1 + np.exp(1.5 - 0.9 * odds))
 
     scores, right = crowded(1000)
-    calibration = fit(scores, right, np.arange(1000) // 50)
+    calibration = fit_calibration(scores, right, np.arange(1000) // 50)
     scores, right = crowded(4000)
     assert expected_calibration_error(scores, right) > 0.15
     assert expected_calibration_error(calibration(scores), right) < 0.035
