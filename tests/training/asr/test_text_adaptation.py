@@ -107,7 +107,7 @@ def test_what_validation_shows_to_be_better_is_left_beside_the_model(
 def test_greedy_stays_where_text_does_not_help(
     tmp_path: Path, use_network: Callable[..., None]
 ) -> None:
-    use_network(network_output("a cortado", sure=0.97))
+    use_network(network_output("a cortado", probability=0.97))
     valid = write_manifest(tmp_path / "valid.jsonl", ["a cortado"])
     figures = adapt(
         TextAdaptation(decoding=Decoding(mode="beam")),

@@ -13,7 +13,7 @@ import pytest
 from data.labelling import SCHEME
 from evaluation.metrics.wer import character_errors
 from models.reader.model import Reader
-from models.reader.ngrams import make_ngrams, plain_text
+from models.reader.ngrams import corrupt_characters, make_ngrams, plain_text
 from tests.reader_helpers import SMALL, Unrecorded, a_message, a_reader, lessons
 from training.reader.train import (
     LabelledContacts,
