@@ -34,10 +34,11 @@ def scores(model: Doubler, *requests: list[float]) -> list[Any]:
     async def ask() -> list[Any]:
         batcher = Batcher()
         try:
-            return await asyncio.gather(
+            answers: list[Any] = await asyncio.gather(
                 *(batcher.score(model, [[value] for value in values]) for values in requests),
                 return_exceptions=True,
             )
+            return answers
         finally:
             batcher.close()
 
