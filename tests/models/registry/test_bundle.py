@@ -120,7 +120,11 @@ def _write(path: Path, files: Mapping[str, Path | bytes | str]) -> Bundle:
 def test_a_pickle_under_any_name_is_refused_and_nothing_is_left(
     tmp_path: Path, name: str, content: bytes, says: str
 ) -> None:
-    files = {"weights.safetensors": weights(), "card.md": "# A card", name: content}
+    files: dict[str, Path | bytes | str] = {
+        "weights.safetensors": weights(),
+        "card.md": "# A card",
+        name: content,
+    }
     with pytest.raises(BundleError, match=says):
         _write(tmp_path / "b", files)
     assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -37,9 +36,7 @@ def a_client(bundle: Path, keys: Path | None = None, **options: Any) -> TestClie
     return TestClient(app, raise_server_exceptions=False)
 
 
-def score(
-    client: TestClient, key: str | None = None, body: Any = None, **headers: str
-) -> httpx.Response:
+def score(client: TestClient, key: str | None = None, body: Any = None, **headers: str) -> Any:
     if key:
         headers["authorization"] = f"Bearer {key}"
     return client.post("/v1/churn:score", json=body or {"rows": [ROW]}, headers=headers)
@@ -167,21 +164,6 @@ def test_the_log_tells_who_asked_and_which_model_answered_but_not_what(
     assert (first["request_id"], first["caller"], first["status"]) == ("r1", "crm", 200)
     assert first["model"] == {"kind": "churn", "version": "7", "role": "champion"}
     assert json.loads(lines[2])["route"] == "other"
-
-
-def test_an_exception_is_logged_by_type_and_place_without_its_words() -> None:
-    try:
-        raise ValueError(SECRET)
-    except ValueError:
-        import sys
-
-        record = logging.LogRecord(
-            "models.x", logging.ERROR, __file__, 1, "it failed", None, sys.exc_info()
-        )
-    line = JsonLines().format(record)
-    assert "Wilhelmine" not in line
-    assert json.loads(line)["exception"] == "ValueError"
-    assert "test_access.py" in json.loads(line)["where"][0]
 
 
 def test_requests_are_counted_by_route_and_status(bundle: Path) -> None:

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -102,7 +101,7 @@ def _models(client: TestClient) -> Models:
     return models
 
 
-def _post(client: TestClient, content: bytes, **fields: str) -> httpx.Response:
+def _post(client: TestClient, content: bytes, **fields: str) -> Any:
     return client.post(
         "/v1/transcribe", files={"recording": ("call.wav", content, "audio/wav")}, data=fields
     )
@@ -209,7 +208,7 @@ def test_a_few_kilobytes_that_unfold_to_gigabytes_take_little_memory(
 
 def test_a_recording_that_finds_too_many_waiting_is_refused_before_the_upload(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     app = create_app(
         lambda kind: Served("3", bundle), ("asr",), options=Options(max_calls_waiting=1)
     )
