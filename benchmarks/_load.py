@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: a small HTTP load generator on raw connections, with each answer's time and body kept."""
+"""Generates HTTP load on raw connections and measures every response."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclass
 class Load:
-    """What came back. Times are in seconds, each from the moment the request was due."""
+    """The responses. Times are in seconds, each from the moment the request was due."""
 
     seconds: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
@@ -21,7 +21,7 @@ class Load:
     wall_s: float = 0.0
 
     def figures(self) -> dict[str, object]:
-        """Requests a second, percentiles of the time in milliseconds, errors."""
+        """Returns requests a second, percentiles of the time in milliseconds, errors."""
         ms = np.array(self.seconds or [float("nan")]) * 1000
         return {
             "requests": len(self.seconds),
@@ -33,19 +33,22 @@ class Load:
         }
 
 
-def ask_for(
+def run_load(
     seconds: float,
     port: int,
     bodies: Sequence[bytes],
+    *,
     path: str,
     per_s: float | None = None,
     connections: int = 16,
-    look: Callable[[bytes], str] = lambda body: "",
+    classify: Callable[[bytes], str] = lambda body: "",
 ) -> Load:
-    """Posts `bodies` in turn for `seconds`: `per_s` requests a second whatever the answers do, or as many as go.
+    """Posts `bodies` in turn for `seconds` and returns the responses.
 
-    A request that comes late because its connection was busy counts from when it was due, so that a slow moment of the
-    service is not hidden by the generator's waiting for it. `look` makes of a body what `Load.seen` counts.
+    With `per_s` at that rate whatever the responses do, else as fast as possible. A request that is
+    late because its connection was busy counts from when it was due, so that the generator's
+    waiting does not hide a slow moment of the service. `classify` makes of a body what `Load.seen`
+    counts.
     """
     load = Load()
     requests = [
@@ -56,38 +59,38 @@ def ask_for(
     ]
     turn = 0
 
-    async def worker(begun: float) -> None:
+    async def worker(start: float) -> None:
         nonlocal turn
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while True:
             number, turn = turn, turn + 1
-            due = time.perf_counter() if per_s is None else begun + number / per_s
-            if due - begun >= seconds:
+            due = time.perf_counter() if per_s is None else start + number / per_s
+            if due - start >= seconds:
                 break
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             try:
                 writer.write(requests[number % len(requests)])
-                status, body = await _answer(reader)
+                status, body = await _read_response(reader)
             except (OSError, EOFError):
                 status, body = 0, b""
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
             load.seconds.append(time.perf_counter() - due)
             load.statuses[status] += 1
-            load.seen[look(body) if status == 200 else f"status {status}"] += 1
+            load.seen[classify(body) if status == 200 else f"status {status}"] += 1
         writer.close()
 
-    async def all_of_them() -> None:
-        begun = time.perf_counter()
-        await asyncio.gather(*(worker(begun) for _ in range(connections)))
-        load.wall_s = time.perf_counter() - begun
+    async def run_workers() -> None:
+        start = time.perf_counter()
+        await asyncio.gather(*(worker(start) for _ in range(connections)))
+        load.wall_s = time.perf_counter() - start
 
     import uvloop
 
-    uvloop.run(all_of_them())
+    uvloop.run(run_workers())
     return load
 
 
-async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+async def _read_response(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     head = await reader.readuntil(b"\r\n\r\n")
     length = 0
     for line in head.split(b"\r\n")[1:]:

@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: where real data lies, one timed command in a store of its own, what the street found."""
+"""Helpers of the benchmarks: the folder of real data, a timed command, the results of a run."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def real_folder() -> Path:
-    """Where real recordings and tables lie, if there are any."""
+def real_data_folder() -> Path:
+    """Returns the folder of real recordings and tables, whether it exists or not."""
     return Path(os.environ.get("KEEPLINE_REAL_DATA") or ROOT.parent / "shared" / "data")
 
 
-def real_data(benchmark: str, needs: str) -> Path:
-    """The folder of real recordings and tables, if it has `needs`; else says that `benchmark` is skipped, and exits."""
-    folder = real_folder()
-    if not (folder / needs).exists():
+def require_real_data(benchmark: str, required: str) -> Path:
+    """Returns the folder of real data; prints that `benchmark` is skipped and exits without it."""
+    folder = real_data_folder()
+    if not (folder / required).exists():
         print(
             json.dumps(
                 {
                     "benchmark": benchmark,
-                    "skipped": f"no {needs} in {folder}; set KEEPLINE_REAL_DATA",
+                    "skipped": f"no {required} in {folder}; set KEEPLINE_REAL_DATA",
                 }
             )
         )
@@ -34,20 +34,20 @@ def real_data(benchmark: str, needs: str) -> Path:
     return folder
 
 
-def timed(store: Path, *words: str) -> float:
-    """Seconds `keepline words…` took; its output goes to stderr. Exits when it fails."""
+def time_command(store: Path, *words: str) -> float:
+    """Returns the seconds of `keepline words…`; its output goes to stderr. Exits when it fails."""
     env = {**os.environ, "KEEPLINE_STORE": str(store), "PREFECT_HOME": str(store / "prefect")}
-    began = time.monotonic()
-    done = subprocess.run(
+    started = time.monotonic()
+    process = subprocess.run(
         [sys.executable, "-m", "flows.cli", *words], cwd=ROOT, env=env, stdout=sys.stderr
     )
-    if done.returncode:
-        sys.exit(done.returncode)
-    return round(time.monotonic() - began, 1)
+    if process.returncode:
+        sys.exit(process.returncode)
+    return round(time.monotonic() - started, 1)
 
 
-def found(store: Path) -> dict[str, Any]:
-    """Held-out figures with intervals and verdicts, as the steps wrote them."""
+def read_results(store: Path) -> dict[str, Any]:
+    """Returns held-out metrics with intervals and verdicts, as the stages wrote them."""
 
     def read(name: str) -> Any:
         return json.loads((store / name).read_text())

@@ -53,46 +53,46 @@ def true_labels(contacts: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def learned(
+def measure_skill(
     tables: dict[str, pl.DataFrame], labels: pl.DataFrame, truth: pl.DataFrame
 ) -> dict[str, Any]:
-    divided, _ = split(tables["contacts"], tables["recordings"], tables["customers"], SplitParams())
-    asked = FeatureParams()
-    days = as_of_dates(tables["outcomes"], tables["contacts"], asked)
-    rows = features(tables, labels, days, asked).join(customer_splits(divided), on="customer_id")
-    test, params, began = rows.filter(split="test"), ChurnTraining(), time.process_time()
+    splits, _ = split(tables["contacts"], tables["recordings"], tables["customers"], SplitParams())
+    arguments = FeatureParams()
+    days = as_of_dates(tables["outcomes"], tables["contacts"], arguments)
+    rows = features(tables, labels, days, arguments).join(customer_splits(splits), on="customer_id")
+    test, params, started = rows.filter(split="test"), ChurnTraining(), time.process_time()
     with tempfile.TemporaryDirectory() as work:
-        found = train(params, rows, Path(work), run=UnrecordedRun())
-        risks = ChurnModel.load(Path(found["model"])).predict(test)
-    cpu_s = time.process_time() - began
-    plain = logistic(
+        summary = train(params, rows, Path(work), run=UnrecordedRun())
+        risks = ChurnModel.load(Path(summary["model"])).predict(test)
+    cpu_s = time.process_time() - started
+    logistic_risks = logistic(
         rows.filter((pl.col("split") == "train") & pl.col("event").is_not_null()),
         test,
         feature_columns(rows),
         params.horizons_days,
     )
     return {
-        "rows": found["rows"]["train"],
-        "leavers": found["events"]["train"],
-        "features": found["features"],
-        "ensemble": found["ensemble"],
+        "rows": summary["rows"]["train"],
+        "leavers": summary["events"]["train"],
+        "features": summary["features"],
+        "ensemble": summary["ensemble"],
         "train_cpu_s": round(cpu_s, 1),
         "share": {name: round(value, 3) for name, value in attainable_skill(risks, truth).items()},
         "share_of_logistic": {
-            name: round(value, 3) for name, value in attainable_skill(plain, truth).items()
+            name: round(value, 3) for name, value in attainable_skill(logistic_risks, truth).items()
         },
     }
 
 
 def main() -> None:
     """Prints the shares a size and seed."""
-    ask = argparse.ArgumentParser(description=__doc__)
-    ask.add_argument("--customers", type=int, nargs="+", default=[3000, 10_000])
-    ask.add_argument("--seeds", type=int, nargs="+", default=[1])
-    asked = ask.parse_args()
-    found = []
-    for customers in asked.customers:
-        for seed in asked.seeds:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--customers", type=int, nargs="+", default=[3000, 10_000])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    arguments = parser.parse_args()
+    summary = []
+    for customers in arguments.customers:
+        for seed in arguments.seeds:
             with tempfile.TemporaryDirectory() as folder:
                 raw, truth = Path(folder) / "raw", Path(folder) / "truth"
                 simulate(
@@ -108,17 +108,17 @@ def main() -> None:
             }
             tables["recordings"] = pl.DataFrame(schema=RECORDINGS)  # nothing was recorded
             labels = label(tables["contacts"], tables["turns"]).labels
-            found.append(
+            summary.append(
                 {
                     "customers": customers,
                     "seed": seed,
                     "contacts": tables["contacts"].height,
-                    "labelled": learned(tables, labels, risks),
-                    "true_labels": learned(tables, true_labels(contacts), risks),
+                    "labelled": measure_skill(tables, labels, risks),
+                    "true_labels": measure_skill(tables, true_labels(contacts), risks),
                 }
             )
-            print(json.dumps(found[-1]), file=sys.stderr, flush=True)
-    print(json.dumps({"benchmark": "P9 attainable skill", "centres": found}, indent=1))
+            print(json.dumps(summary[-1]), file=sys.stderr, flush=True)
+    print(json.dumps({"benchmark": "P9 attainable skill", "centres": summary}, indent=1))
 
 
 if __name__ == "__main__":

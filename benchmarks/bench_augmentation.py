@@ -31,12 +31,12 @@ def milliseconds(settings: Augmentation, repeats: int = 7) -> float:
     rng = np.random.default_rng(0)
     waves = [0.1 * rng.standard_normal(3 * SAMPLE_RATE_HZ).astype(np.float32) for _ in range(20)]
     batch, lengths = collate(waves)
-    took = []
+    seconds = []
     for number in range(repeats):
-        began = time.perf_counter()
+        started = time.perf_counter()
         augment(batch, lengths, settings, rng=np.random.default_rng(number))
-        took.append(time.perf_counter() - began)
-    return round(1000 * statistics.median(took), 1)
+        seconds.append(time.perf_counter() - started)
+    return round(1000 * statistics.median(seconds), 1)
 
 
 def main() -> None:

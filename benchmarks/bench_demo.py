@@ -9,12 +9,12 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _walk import found, timed
+from _walk import read_results, time_command
 
 with tempfile.TemporaryDirectory() as folder:
     store = Path(folder) / "store"
-    first = timed(store, "demo")
-    again = timed(store, "demo")
+    first = time_command(store, "demo")
+    again = time_command(store, "demo")
     skill = json.loads((store / "scorecards" / "churn" / "candidate.json").read_text())["facts"][
         "attainable_skill"
     ]
@@ -25,7 +25,7 @@ with tempfile.TemporaryDirectory() as folder:
                 "cores": os.cpu_count(),
                 "first_s": first,
                 "again_s": again,
-                **found(store),
+                **read_results(store),
                 "share_of_attainable_brier_skill": skill,
             },
             indent=1,

@@ -31,7 +31,7 @@ from data.records import CHANNELS, CONTACTS, CUSTOMERS, LABELS, OUTCOMES
 AS_OF = date(2026, 6, 1)
 
 
-def a_centre(contacts: int, seed: int = 0) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
+def make_tables(contacts: int, seed: int = 0) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     """Tables and labels of `contacts` contacts within the last two years."""
     rng = np.random.default_rng(seed)
     customers, end = max(1, contacts // 5), datetime(2026, 6, 1, tzinfo=UTC)
@@ -95,7 +95,7 @@ def a_centre(contacts: int, seed: int = 0) -> tuple[dict[str, pl.DataFrame], pl.
     return tables, labels
 
 
-def measured(folder: Path, dates: int) -> dict[str, Any]:
+def measure(folder: Path, dates: int) -> dict[str, Any]:
     """Features of the tables in `folder`, written beside them."""
     tables = scan_tables(folder)
     months = [AS_OF.year * 12 + AS_OF.month - 1 - n for n in reversed(range(dates))]
@@ -120,47 +120,49 @@ def measured(folder: Path, dates: int) -> dict[str, Any]:
 
 def main() -> None:
     """Prints a measurement a size, each in a process of its own, and the growth from the first to the last."""
-    ask = argparse.ArgumentParser(description=__doc__)
-    ask.add_argument("--contacts", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    ask.add_argument("--dates", type=int, default=1)
-    ask.add_argument("--make", type=Path, help="write the tables of the first size to this folder")
-    ask.add_argument(
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--contacts", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--dates", type=int, default=1)
+    parser.add_argument(
+        "--make", type=Path, help="write the tables of the first size to this folder"
+    )
+    parser.add_argument(
         "--measure", type=Path, help="measure the tables of this folder in this process"
     )
-    asked = ask.parse_args()
-    if asked.make:
-        tables, labels = a_centre(asked.contacts[0])
+    arguments = parser.parse_args()
+    if arguments.make:
+        tables, labels = make_tables(arguments.contacts[0])
         for name, table in {**tables, "labels": labels}.items():
-            write_table(asked.make / f"{name}.parquet", table)
+            write_table(arguments.make / f"{name}.parquet", table)
         return
-    if asked.measure:
-        print(json.dumps(measured(asked.measure, asked.dates)))
+    if arguments.measure:
+        print(json.dumps(measure(arguments.measure, arguments.dates)))
         return
-    found = []
-    for contacts in asked.contacts:
+    sizes = []
+    for contacts in arguments.contacts:
         with tempfile.TemporaryDirectory() as folder:
-            again = [
+            command = [
                 sys.executable,
                 __file__,
                 "--contacts",
                 str(contacts),
                 "--dates",
-                str(asked.dates),
+                str(arguments.dates),
             ]
-            subprocess.run([*again, "--make", folder], check=True)
-            told = subprocess.run(
-                [*again, "--measure", folder], check=True, capture_output=True, text=True
+            subprocess.run([*command, "--make", folder], check=True)
+            output = subprocess.run(
+                [*command, "--measure", folder], check=True, capture_output=True, text=True
             ).stdout
-            found.append({"contacts": contacts, **json.loads(told)})
-            print(json.dumps(found[-1]), file=sys.stderr, flush=True)
-    growth = (found[-1]["cpu_s"] / found[0]["cpu_s"]) / (
-        found[-1]["contacts"] / found[0]["contacts"]
+            sizes.append({"contacts": contacts, **json.loads(output)})
+            print(json.dumps(sizes[-1]), file=sys.stderr, flush=True)
+    growth = (sizes[-1]["cpu_s"] / sizes[0]["cpu_s"]) / (
+        sizes[-1]["contacts"] / sizes[0]["contacts"]
     )
     print(
         json.dumps(
             {
                 "benchmark": "P7 features",
-                "sizes": found,
+                "sizes": sizes,
                 "cpu_growth_over_linear": round(growth, 2),
             },
             indent=1,

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 import numpy as np  # noqa: E402
-from _walk import real_folder  # noqa: E402
+from _walk import real_data_folder  # noqa: E402
 
 from data.files import write_text  # noqa: E402
 
@@ -33,19 +33,19 @@ AVERAGES = {
 }
 
 
-def batching(utterances: int, buckets: int) -> dict[str, Any]:
+def measure_batching(utterances: int, buckets: int) -> dict[str, Any]:
     """One pass over `utterances` of log-normal length, 60 s a batch."""
     from training.asr.batches import batch_sampler
 
     rng = np.random.default_rng(0)
     frames = (np.clip(rng.lognormal(1.2, 0.6, utterances), 0.3, 20) * 16000).astype(np.int64)
     at = batch_sampler(frames, 60.0, seed=3, buckets=buckets)
-    began, cpu = time.monotonic(), time.process_time()
+    started, cpu = time.monotonic(), time.process_time()
     first_s = seen = steps = 0
     padded = 0
     while seen < utterances:
         batch = at(steps)
-        first_s = first_s or time.monotonic() - began
+        first_s = first_s or time.monotonic() - started
         seen, steps = seen + len(batch), steps + 1
         padded += int(frames[batch].max()) * len(batch)
     return {
@@ -59,7 +59,7 @@ def batching(utterances: int, buckets: int) -> dict[str, Any]:
     }
 
 
-def reading(utterances: int) -> dict[str, Any]:
+def measure_reading(utterances: int) -> dict[str, Any]:
     """A manifest of `utterances` whose audio stays in its files."""
     import soundfile
 
@@ -74,7 +74,7 @@ def reading(utterances: int) -> dict[str, Any]:
                 lines.write(
                     json.dumps({"audio_filepath": "a.wav", "duration": 4.0, "text": text}) + "\n"
                 )
-        began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        started, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         speech = read_manifest(
             manifest,
             lambda text: (list(text.encode()), ""),
@@ -87,25 +87,25 @@ def reading(utterances: int) -> dict[str, Any]:
         "utterances": len(speech.tokens),
         "hours": round(utterances * 4 / 3600, 1),
         "read_from": "files",
-        "cpu_s": round(time.process_time() - began, 1),
+        "cpu_s": round(time.process_time() - started, 1),
         "bytes_an_utterance": round((peak - before) * 1024 / utterances),
     }
 
 
-def fresh(call: str) -> dict[str, Any]:
+def in_new_process(call: str) -> dict[str, Any]:
     """What `call` returns in a process of its own, so that its memory is its own."""
     import subprocess
 
     code = f"import json, bench_finetuning as b; print(json.dumps(b.{call}))"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True
     )
-    if done.returncode:
-        raise RuntimeError(done.stderr[-1000:])
-    return json.loads(done.stdout.splitlines()[-1])
+    if process.returncode:
+        raise RuntimeError(process.stderr[-1000:])
+    return json.loads(process.stdout.splitlines()[-1])
 
 
-def weights(real: Path, base: Path, steps: int, seconds: float) -> dict[str, Any]:
+def measure_averages(data_folder: Path, base: Path, steps: int, seconds: float) -> dict[str, Any]:
     """Fine-tunes on barista orders once; the last weights and each average of the way there are scored alike."""
     from models.asr.recognizer import Recognizer
     from training.asr.base_speech import held_out_speakers
@@ -122,11 +122,11 @@ def weights(real: Path, base: Path, steps: int, seconds: float) -> dict[str, Any
 
     rows = [
         json.loads(line)
-        for line in (real / "speech/barista/manifest.jsonl").read_text().splitlines()
+        for line in (data_folder / "speech/barista/manifest.jsonl").read_text().splitlines()
     ]
     voices = {row["speaker"] for row in rows}
-    apart = held_out_speakers("barista", voices)
-    sides = {"valid": apart, "train": voices - apart}
+    held_out = held_out_speakers("barista", voices)
+    sides = {"valid": held_out, "train": voices - held_out}
     params = AsrTraining(
         steps=steps,
         batch_duration_s=seconds,
@@ -140,18 +140,23 @@ def weights(real: Path, base: Path, steps: int, seconds: float) -> dict[str, Any
         ),
     )
     states: dict[str, dict[str, Any]] = {name: {"average": {}, "averaged": 0} for name in AVERAGES}
-    began = time.process_time()
+    started = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        for side, own in sides.items():
+        for side, speakers in sides.items():
             lines = [
                 json.dumps(
-                    {**row, "audio_filepath": str(real / "speech/barista" / row["audio_filepath"])}
+                    {
+                        **row,
+                        "audio_filepath": str(
+                            data_folder / "speech/barista" / row["audio_filepath"]
+                        ),
+                    }
                 )
                 for row in rows
-                if row["speaker"] in own
+                if row["speaker"] in speakers
             ]
             write_text(Path(folder) / f"{side}.jsonl", "\n".join(lines) + "\n")
-        model, speech, accounts, pools = prepare_training(
+        model, speech, reports, pools = prepare_training(
             params, base, Path(folder) / "train.jsonl", work_dir=Path(folder)
         )
         valid = read_manifest(
@@ -163,9 +168,9 @@ def weights(real: Path, base: Path, steps: int, seconds: float) -> dict[str, Any
             for_training=False,
         ).corpus
 
-        def also(done: int, total: int) -> None:
+        def average_weights(process: int, total: int) -> None:
             for name, (share, decay) in AVERAGES.items():
-                if done > total - int(total * share):
+                if process > total - int(total * share):
                     update_average(model, states[name], decay)
 
         summary = fit(
@@ -176,20 +181,20 @@ def weights(real: Path, base: Path, steps: int, seconds: float) -> dict[str, Any
             config=loop_config(params),
             folder=Path(folder),
             measure=lambda model: wer(Recognizer(model), valid),
-            progress=also,
+            progress=average_weights,
         )
-    figures = {}
+    wer_averaged = {}
     for name, state in states.items():
         model.load_state_dict({**model.state_dict(), **state["average"]})
-        figures[name] = wer(Recognizer(model), valid)
+        wer_averaged[name] = wer(Recognizer(model), valid)
     return {
         "steps": steps,
-        "train": accounts[0].summary()["hours"],
+        "train": reports[0].summary()["hours"],
         "valid_utterances": len(valid),
         "wer_before": summary["before"],
         "wer_last": summary["last"],
-        "wer_averaged": figures,
-        "cpu_s": round(time.process_time() - began),
+        "wer_averaged": wer_averaged,
+        "cpu_s": round(time.process_time() - started),
     }
 
 
@@ -202,26 +207,26 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seconds", type=float, default=22.0, help="of audio a step")
     parser.add_argument("--utterances", type=int, nargs="+", default=[500, 50_000, 1_000_000])
-    asked = parser.parse_args()
-    found: dict[str, Any] = {}
-    if "batches" in asked.part:
+    arguments = parser.parse_args()
+    results: dict[str, Any] = {}
+    if "batches" in arguments.part:
         # Lhotse lays out a Python object an utterance: a million would take minutes a pass and tell nothing new.
         calls = [
             f"batching({n}, {by})"
-            for n in asked.utterances
+            for n in arguments.utterances
             for by in ((0, 30) if n <= 100_000 else (0,))
         ]
-        found["batches"] = [fresh(call) for call in (*calls, "reading(200_000)")]
-    if "weights" in asked.part:
-        real = real_folder()
-        found["weights"] = (
-            weights(real, asked.base, asked.steps, asked.seconds)
-            if (real / "speech").is_dir()
-            else {"skipped": f"no speech in {real}; set KEEPLINE_REAL_DATA"}
+        results["batches"] = [in_new_process(call) for call in (*calls, "reading(200_000)")]
+    if "weights" in arguments.part:
+        data_folder = real_data_folder()
+        results["weights"] = (
+            measure_averages(data_folder, arguments.base, arguments.steps, arguments.seconds)
+            if (data_folder / "speech").is_dir()
+            else {"skipped": f"no speech in {data_folder}; set KEEPLINE_REAL_DATA"}
         )
     print(
         json.dumps(
-            {"benchmark": "A1 and A3 fine-tuning", "cores": os.cpu_count(), **found}, indent=1
+            {"benchmark": "A1 and A3 fine-tuning", "cores": os.cpu_count(), **results}, indent=1
         )
     )
 

@@ -17,7 +17,7 @@ from tests.registry_helpers import Shop, a_decision
 PROMOTERS, ROUNDS = (int(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else (20, 50)
 
 
-def promoter(uri: str, folder: Path, orders, answers) -> None:
+def promote_orders(uri: str, folder: Path, orders, answers) -> None:
     """Promotes what it is told to, at the moment all do."""
     registry = Registry(uri, folder, lease_s=600)
     while (order := orders.get()) is not None:
@@ -38,45 +38,45 @@ def promoter(uri: str, folder: Path, orders, answers) -> None:
 
 if __name__ == "__main__":
     context = multiprocessing.get_context("fork")
-    with tempfile.TemporaryDirectory() as place:
-        shop = Shop(Path(place))
+    with tempfile.TemporaryDirectory() as folder:
+        shop = Shop(Path(folder))
         versions = [shop.version(f"bundle {n}") for n in range(PROMOTERS)]
         shop.registry._client = None  # each process has a connection of its own
         orders, answers = [context.Queue() for _ in versions], context.Queue()
-        crew = [
+        promoters = [
             context.Process(
-                target=promoter, args=(shop.uri, Path(place) / "registry", queue, answers)
+                target=promote_orders, args=(shop.uri, Path(folder) / "registry", queue, answers)
             )
             for queue in orders
         ]
-        for process in crew:
+        for process in promoters:
             process.start()
-        began, wrong, champion, reference = time.monotonic(), 0, None, None
+        started, failures, champion, reference = time.monotonic(), 0, None, None
         for number in range(1, ROUNDS + 1):
             # A round's champion does not defend itself: promoting it again would change nothing.
-            racing = [
+            queues = [
                 queue
                 for queue, (version, _) in zip(orders, versions, strict=True)
                 if version != champion
             ]
             for queue, (version, sha) in zip(orders, versions, strict=True):
-                if queue in racing:
+                if queue in queues:
                     queue.put((version, sha, champion, reference))
-            said = [answers.get(timeout=600) for _ in racing]
-            winners = [version for version in said if version is not None]
+            versions_promoted = [answers.get(timeout=600) for _ in queues]
+            winners = [version for version in versions_promoted if version is not None]
             ledger = shop.registry.ledger("churn")
             alias = shop.registry.alias("churn", "champion")
-            right = (
+            is_right = (
                 len(winners) == 1
                 and len(ledger) == number
                 and ledger[-1].version == alias == winners[0]
             )
-            wrong += not right
+            failures += not is_right
             champion, reference = ledger[-1].version, ledger[-1].bundle_sha256
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - started
         for queue in orders:
             queue.put(None)
-        for process in crew:
+        for process in promoters:
             process.join(30)
         print(
             json.dumps(
@@ -84,7 +84,7 @@ if __name__ == "__main__":
                     "benchmark": "S1 promotions",
                     "promoters": PROMOTERS,
                     "rounds": ROUNDS,
-                    "rounds_without_exactly_one_winner_or_with_another_alias": wrong,
+                    "rounds_without_exactly_one_winner_or_with_another_alias": failures,
                     "seconds": round(seconds, 1),
                 },
                 indent=1,

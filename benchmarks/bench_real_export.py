@@ -9,19 +9,20 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _walk import found, real_data, timed
+from _walk import read_results, require_real_data, time_command
 
-real = real_data("real export", "make_export.py")
+real_data = require_real_data("real export", "make_export.py")
 with tempfile.TemporaryDirectory() as folder:
     export, store = Path(folder) / "export", Path(folder) / "store"
     subprocess.run(
-        [sys.executable, real / "make_export.py", "--out", export, "--calls", "120"],
+        [sys.executable, real_data / "make_export.py", "--out", export, "--calls", "120"],
         check=True,
         stdout=sys.stderr,
     )
-    seconds = timed(store, "run", str(export), "--store", str(store))
+    seconds = time_command(store, "run", str(export), "--store", str(store))
     print(
         json.dumps(
-            {"benchmark": "real export", "calls": 120, "seconds": seconds, **found(store)}, indent=1
+            {"benchmark": "real export", "calls": 120, "seconds": seconds, **read_results(store)},
+            indent=1,
         )
     )

@@ -44,15 +44,15 @@ print(len([run for run in list_runs(sys.argv[1], limit=50000) if run["metrics"][
 """
 
 
-def timed(*words: str, env: dict[str, str]) -> tuple[float, float]:
+def time_process(*words: str, env: dict[str, str]) -> tuple[float, float]:
     """Wall and CPU seconds of one process, its output thrown away."""
     began, cpu = time.monotonic(), os.times()
     subprocess.run(
         [sys.executable, *words], cwd=ROOT, env=env, check=True, stdout=subprocess.DEVNULL
     )
     after = os.times()
-    spent = after.children_user + after.children_system - cpu.children_user - cpu.children_system
-    return round(time.monotonic() - began, 2), round(spent, 2)
+    cpu_s = after.children_user + after.children_system - cpu.children_user - cpu.children_system
+    return round(time.monotonic() - began, 2), round(cpu_s, 2)
 
 
 with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +71,7 @@ with tempfile.TemporaryDirectory() as folder:
         stderr=subprocess.DEVNULL,
     )
     keepline = ("-m", "flows.cli", "runs", "--limit", "50")
-    shown = {}
+    results = {}
     for name, words in {
         "list": keepline,
         "filter": (
@@ -85,15 +85,15 @@ with tempfile.TemporaryDirectory() as folder:
         ),
         "mlflow_client": ("-c", ASK, uri),
     }.items():
-        best = min(timed(*words, env=env) for _ in range(3))
-        shown[name] = {"wall_s": best[0], "cpu_s": best[1]}
+        best = min(time_process(*words, env=env) for _ in range(3))
+        results[name] = {"wall_s": best[0], "cpu_s": best[1]}
     print(
         json.dumps(
             {
                 "benchmark": "K3 runs",
                 "runs": RUNS,
                 "to_reach_s": 2,
-                **shown,
+                **results,
                 "load_1m": round(os.getloadavg()[0], 1),
             },
             indent=1,

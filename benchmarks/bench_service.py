@@ -20,9 +20,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
-from _load import ask_for  # noqa: E402
+from _load import run_load  # noqa: E402
 
 FEATURES = 40
+SCORE = "/v1/churn:score"
 # MLflow starts uvicorn by name, so it must be on the path.
 ENV = {
     **os.environ,
@@ -34,37 +35,40 @@ ENV = {
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument(
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
         "--seconds", type=float, default=60, help="of steady load, and (a third each) of full load"
     )
-    options.add_argument(
+    parser.add_argument(
         "--per-s", type=float, default=600, help="requests a second of the steady load"
     )
-    options.add_argument(
+    parser.add_argument(
         "--registry-gone-s",
         type=float,
         help="only this: stop the registry's server for so long under the steady load",
     )
-    chosen = options.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        if chosen.registry_gone_s:
+        if arguments.registry_gone_s:
             print(
                 json.dumps(
-                    without_registry(Path(folder), chosen.registry_gone_s, chosen.per_s), indent=1
+                    measure_without_registry(
+                        Path(folder), arguments.registry_gone_s, arguments.per_s
+                    ),
+                    indent=1,
                 )
             )
         else:
-            print(json.dumps(measure(Path(folder), chosen.seconds, chosen.per_s), indent=1))
+            print(json.dumps(measure(Path(folder), arguments.seconds, arguments.per_s), indent=1))
 
 
 def measure(folder: Path, seconds: float, per_s: float) -> dict[str, Any]:
-    """One store with a champion and a version to follow it; both services in turn on the same bodies."""
+    """Measures both services in turn on the same rows: one store, a champion and its successor."""
     from flows.runtime.settings import quiet_vendors
 
     quiet_vendors()
-    rows = a_frame(200)
-    bundles = [a_bundle(folder / f"bundle{seed}", seed) for seed in (1, 2)]
+    rows = make_rows(200)
+    bundles = [make_bundle(folder / f"bundle{seed}", seed) for seed in (1, 2)]
     promoter = subprocess.Popen(
         [sys.executable, __file__, "--promote", str(folder), *map(str, bundles)],
         env=ENV,
@@ -74,37 +78,39 @@ def measure(folder: Path, seconds: float, per_s: float) -> dict[str, Any]:
     )
     try:
         promoter.stdout.readline()  # type: ignore[union-attr]
-        ours = [
+        bodies = [
             json.dumps(
                 {"rows": [{"customer_id": row["customer_id"], "features": _features(row)}]}
             ).encode()
             for row in rows
         ]
-        steady, most = keepline(folder, ours, seconds, per_s, promoter.stdin)
+        steady, full = measure_keepline(
+            folder, bodies, seconds=seconds, per_s=per_s, promoter=promoter.stdin
+        )
     finally:
         promoter.communicate()
-    theirs = [
+    mlflow_bodies = [
         json.dumps({"dataframe_records": [row | {"as_of": str(row["as_of"])}]}).encode()
         for row in rows
     ]
-    peer = mlflow(folder, bundles[0], theirs, seconds / 3)
+    mlflow_load = measure_mlflow(folder, bundles[0], mlflow_bodies, seconds=seconds / 3)
     return {
         "benchmark": "P6 service",
         "cores": os.cpu_count(),
         "features": FEATURES,
         "steady_with_a_swap": {"asked_per_s": per_s, **steady},
         "as_many_as_go": {
-            "keepline": most,
-            "mlflow models serve": peer,
-            "ratio": round(most["requests_per_s"] / peer["requests_per_s"], 1),
+            "keepline": full,
+            "mlflow models serve": mlflow_load,
+            "ratio": round(full["requests_per_s"] / mlflow_load["requests_per_s"], 1),
         },
     }
 
 
-def keepline(
-    folder: Path, bodies: list[bytes], seconds: float, per_s: float, promoter: Any
+def measure_keepline(
+    folder: Path, bodies: list[bytes], *, seconds: float, per_s: float, promoter: Any
 ) -> tuple[Any, Any]:
-    """Steady load with a promotion in the middle, then full load, on `keepline serve`."""
+    """Returns the figures of `keepline serve` under steady load with a promotion, and full load."""
     port = _free_port()
     env = {
         **ENV,
@@ -119,28 +125,27 @@ def keepline(
         )
         try:
             _until_200(f"http://127.0.0.1:{port}/readyz", service, folder / "keepline.log")
-            ask_for(
-                2, port, bodies, "/v1/churn:score", per_s
-            )  # what is slow once is not what is asked here
+            # A warm-up: what is slow once is not measured.
+            run_load(2, port, bodies, path=SCORE, per_s=per_s)
             promoter.write(f"{seconds / 2}\n")
             promoter.flush()
-            steady = ask_for(seconds, port, bodies, "/v1/churn:score", per_s, look=_version)
-            most = ask_for(seconds / 3, port, bodies, "/v1/churn:score", look=_version)
+            steady = run_load(seconds, port, bodies, path=SCORE, per_s=per_s, classify=_version)
+            full = run_load(seconds / 3, port, bodies, path=SCORE, classify=_version)
         finally:
             service.terminate()
             service.wait(60)
-    return steady.figures(), most.figures()
+    return steady.figures(), full.figures()
 
 
-def without_registry(folder: Path, seconds: float, per_s: float) -> dict[str, Any]:
-    """The service on the registry of an MLflow server that is stopped for `seconds`, with load before and after."""
+def measure_without_registry(folder: Path, seconds: float, per_s: float) -> dict[str, Any]:
+    """Measures the service while its MLflow server is stopped for `seconds`, and before and after."""
     promoter = subprocess.Popen(
         [
             sys.executable,
             __file__,
             "--promote",
             str(folder),
-            *[str(a_bundle(folder / f"bundle{seed}", seed)) for seed in (1, 2)],
+            *[str(make_bundle(folder / f"bundle{seed}", seed)) for seed in (1, 2)],
         ],
         env=ENV,
         stdin=subprocess.PIPE,
@@ -152,7 +157,7 @@ def without_registry(folder: Path, seconds: float, per_s: float) -> dict[str, An
         json.dumps(
             {"rows": [{"customer_id": row["customer_id"], "features": _features(row)}]}
         ).encode()
-        for row in a_frame(200)
+        for row in make_rows(200)
     ]
     ports = _free_port(), _free_port()
     ready = f"http://127.0.0.1:{ports[1]}/readyz"
@@ -164,7 +169,7 @@ def without_registry(folder: Path, seconds: float, per_s: float) -> dict[str, An
         "KEEPLINE_RATE_PER_S": "100000",
         "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{ports[0]}",
     }
-    told: list[tuple[float, Any]] = []  # seconds since the stop, what /readyz warned of
+    warnings: list[tuple[float, Any]] = []  # seconds since the stop, what /readyz warned of
 
     def stop_and_start(server: subprocess.Popen[Any]) -> None:
         time.sleep(10)
@@ -173,7 +178,7 @@ def without_registry(folder: Path, seconds: float, per_s: float) -> dict[str, An
         while time.monotonic() < stopped + seconds:
             time.sleep(5)
             with urllib.request.urlopen(ready, timeout=30) as reply:
-                told.append((time.monotonic() - stopped, json.load(reply)["warnings"]))
+                warnings.append((time.monotonic() - stopped, json.load(reply)["warnings"]))
         servers.append(_mlflow_server(folder, ports[0]))
         promoter.stdin.write("0\n")  # type: ignore[union-attr]
         promoter.stdin.flush()  # type: ignore[union-attr]
@@ -185,10 +190,12 @@ def without_registry(folder: Path, seconds: float, per_s: float) -> dict[str, An
         )
         try:
             _until_200(ready, service, folder / "keepline.log")
-            ask_for(2, ports[1], bodies, "/v1/churn:score", per_s)
+            run_load(2, ports[1], bodies, path=SCORE, per_s=per_s)
             outage = threading.Thread(target=stop_and_start, args=servers)
             outage.start()
-            found = ask_for(seconds + 50, ports[1], bodies, "/v1/churn:score", per_s, look=_version)
+            load = run_load(
+                seconds + 50, ports[1], bodies, path=SCORE, per_s=per_s, classify=_version
+            )
             outage.join()
         finally:
             promoter.kill()
@@ -200,18 +207,18 @@ def without_registry(folder: Path, seconds: float, per_s: float) -> dict[str, An
         "benchmark": "P6 service without its registry",
         "gone_s": seconds,
         "asked_per_s": per_s,
-        **found.figures(),
-        "looks": len(told),
-        "looks_that_warned": sum(bool(said) for _, said in told),
-        "last_warning": told[-1][1],
+        **load.figures(),
+        "looks": len(warnings),
+        "looks_that_warned": sum(bool(warning) for _, warning in warnings),
+        "last_warning": warnings[-1][1],
         "back": "the promotion after it was taken up"
-        if "v2" in found.seen
+        if "v2" in load.seen
         else "the promotion after it was not seen",
     }
 
 
 def _mlflow_server(folder: Path, port: int) -> subprocess.Popen[Any]:
-    """MLflow's own server on the folder's database, ready."""
+    """Starts MLflow's server on the folder's database and returns it when it is ready."""
     (folder / "keepline.log").touch()
     server = subprocess.Popen(
         [
@@ -241,13 +248,13 @@ def _end(server: subprocess.Popen[Any]) -> None:
         server.wait(60)
 
 
-def mlflow(folder: Path, bundle: Path, bodies: list[bytes], seconds: float) -> Any:
-    """Full load on `mlflow models serve` of the same weights."""
+def measure_mlflow(folder: Path, bundle: Path, bodies: list[bytes], *, seconds: float) -> Any:
+    """Returns the figures of `mlflow models serve` with the same weights under full load."""
     import mlflow.pyfunc
 
-    place = folder / "pyfunc"
+    pyfunc = folder / "pyfunc"
     mlflow.pyfunc.save_model(
-        str(place),
+        str(pyfunc),
         python_model=str(ROOT / "benchmarks" / "peers" / "mlflow_churn.py"),
         artifacts={"bundle": str(bundle)},
         pip_requirements=[],
@@ -262,7 +269,7 @@ def mlflow(folder: Path, bundle: Path, bodies: list[bytes], seconds: float) -> A
                 "models",
                 "serve",
                 "-m",
-                str(place),
+                str(pyfunc),
                 "--env-manager",
                 "local",
                 "--port",
@@ -276,14 +283,14 @@ def mlflow(folder: Path, bundle: Path, bodies: list[bytes], seconds: float) -> A
         )
         try:
             _until_200(f"http://127.0.0.1:{port}/ping", service, folder / "mlflow.log")
-            ask_for(2, port, bodies, "/invocations")
-            return ask_for(seconds, port, bodies, "/invocations").figures()
+            run_load(2, port, bodies, path="/invocations")
+            return run_load(seconds, port, bodies, path="/invocations").figures()
         finally:
             _end(service)
 
 
-def a_frame(count: int) -> list[dict[str, Any]]:
-    """Customers with as many features as the street makes, of fixed random values."""
+def make_rows(count: int) -> list[dict[str, Any]]:
+    """Returns customers with as many features as the pipeline makes, of fixed random values."""
     draw = random.Random(1)
     return [
         {
@@ -296,8 +303,8 @@ def a_frame(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def a_bundle(path: Path, seed: int) -> Path:
-    """An untrained churn model of the usual size: how fast it answers does not depend on what it has learned."""
+def make_bundle(path: Path, seed: int) -> Path:
+    """Writes an untrained churn model of the usual size: speed does not depend on training."""
     import polars as pl
     import torch
 
@@ -306,7 +313,7 @@ def a_bundle(path: Path, seed: int) -> Path:
     from models.registry.bundle import write_bundle
 
     torch.manual_seed(seed)
-    frame = pl.DataFrame(a_frame(500))
+    frame = pl.DataFrame(make_rows(500))
     names = [name for name in frame.columns if name not in ("customer_id", "as_of")]
     features = [describe(name, "categorical" if name == "plan" else "numeric") for name in names]
     columns = describe_columns(frame, features, bins=24)
@@ -325,7 +332,7 @@ def a_bundle(path: Path, seed: int) -> Path:
 
 
 def promote(folder: Path, first: Path, second: Path) -> None:
-    """Makes `first` the champion and, told on stdin after how many seconds, `second`."""
+    """Makes `first` the champion and, after the seconds read from stdin, `second`."""
     from flows.runtime.settings import from_environment, quiet_vendors
     from models.registry.bundle import verify_bundle
     from models.registry.registry import Registry
@@ -340,15 +347,15 @@ def promote(folder: Path, first: Path, second: Path) -> None:
     run = registry.client.create_run(experiment).info.run_id
     shas = [verify_bundle(path).sha256 for path in (first, second)]
     versions = [registry.register(path, "churn", run) for path in (first, second)]
-    for place in (0, 1):
-        record = a_decision(shas[place], shas[0] if place else None)
-        if place:
+    for number in (0, 1):
+        record = a_decision(shas[number], shas[0] if number else None)
+        if number:
             print("ready", flush=True)
             time.sleep(float(sys.stdin.readline()))
         registry.promote(
             "churn",
-            versions[place],
-            expected=versions[0] if place else None,
+            versions[number],
+            expected=versions[0] if number else None,
             decision=record,
             actor="bench",
             now=datetime.now(UTC),

@@ -10,15 +10,15 @@ from pathlib import Path
 from data.simulator import SimulatorParams, simulate
 
 with tempfile.TemporaryDirectory() as folder:
-    began, cpu = time.monotonic(), time.process_time()
-    made = simulate(SimulatorParams(calls=100), Path(folder) / "raw", Path(folder) / "truth")
-    wall_s, cpu_s = time.monotonic() - began, time.process_time() - cpu
+    started, cpu = time.monotonic(), time.process_time()
+    summary = simulate(SimulatorParams(calls=100), Path(folder) / "raw", Path(folder) / "truth")
+    wall_s, cpu_s = time.monotonic() - started, time.process_time() - cpu
     figures = {
         "benchmark": "simulator",
-        "calls": made["recordings"],
-        "contacts": made["contacts"],
-        "audio_s": made["audio_s"],
+        "calls": summary["recordings"],
+        "contacts": summary["contacts"],
+        "audio_s": summary["audio_s"],
         "wall_s": round(wall_s, 1),
-        "audio_s_per_cpu_s": round(made["audio_s"] / cpu_s, 1),
+        "audio_s_per_cpu_s": round(summary["audio_s"] / cpu_s, 1),
     }
     print(json.dumps(figures, indent=1))

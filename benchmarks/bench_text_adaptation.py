@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import soundfile
-from _walk import real_data
-from bench_asr_peers import BASE, Said, as_wav, figures, utterances
+from _walk import require_real_data
+from bench_asr_peers import BASE, Output, compute_metrics, read_utterances, write_wavs
 
 from data.files import write_text
 from models.asr.decoding import LANGUAGE, BeamDecoder, Decoding, log_probs_of
@@ -34,40 +34,42 @@ from training.asr.text_adaptation import TextAdaptation, adapt
 TERMS = ("espresso", "cappuccino", "americano")
 
 
-def found_terms(rows: list[dict[str, Any]], texts: list[str]) -> dict[str, Any]:
+def score_terms(rows: list[dict[str, Any]], texts: list[str]) -> dict[str, Any]:
     """How many of the terms said were found, and how often one was heard that was not said."""
     said = missed = invented = 0
     for row, text in zip(rows, texts, strict=True):
-        truth, heard = Counter(row["text"].split()), Counter(text.split())
+        truth, log_probs_of_each = Counter(row["text"].split()), Counter(text.split())
         for term in TERMS:
             said += truth[term]
-            missed += max(0, truth[term] - heard[term])
-            invented += max(0, heard[term] - truth[term])
+            missed += max(0, truth[term] - log_probs_of_each[term])
+            invented += max(0, log_probs_of_each[term] - truth[term])
     return {"said": said, "recall": round(1 - missed / said, 4), "invented": invented}
 
 
-def hear(recognizer: Recognizer, waves: list[Any], size_bytes: int) -> Said:
+def transcribe(recognizer: Recognizer, waves: list[Any], size_bytes: int) -> Output:
     """Each file by itself, from samples to words."""
     recognizer.transcribe(waves[:1])
     began, cpu = time.monotonic(), time.process_time()
     texts = [recognizer.transcribe([wave])[0].text for wave in waves]
-    return Said(texts, time.monotonic() - began, time.process_time() - cpu, size_bytes)
+    return Output(texts, time.monotonic() - began, time.process_time() - cpu, size_bytes)
 
 
-def timed(search: Callable[[Any, float], Transcript], heard: list[Any], step_s: float) -> float:
+def decoding_cpu_s(
+    search: Callable[[Any, float], Transcript], log_probs_of_each: list[Any], step_s: float
+) -> float:
     """Seconds of one core that decoding alone takes; it has one thread."""
     began = time.process_time()
-    for log_probs in heard:
+    for log_probs in log_probs_of_each:
         search(log_probs, step_s)
     return time.process_time() - began
 
 
 def measure(model: Path, speech: Path, work: Path) -> dict[str, Any]:
     """All figures, as JSON takes them."""
-    known, unknown = utterances(speech, "barista")
-    voices = sorted({row["speaker"] for row in known})
-    tuning = [row for row in known if row["speaker"] in voices[::5]]
-    texts = [row["text"] for row in known if row["speaker"] not in voices[::5]]
+    seen, unseen = read_utterances(speech, "barista")
+    voices = sorted({row["speaker"] for row in seen})
+    tuning = [row for row in seen if row["speaker"] in voices[::5]]
+    texts = [row["text"] for row in seen if row["speaker"] not in voices[::5]]
     shutil.copyfile(model, work / "model.nemo")
     write_text(work / "tuning.jsonl", "".join(json.dumps(row) + "\n" for row in tuning))
     began = time.monotonic()
@@ -83,28 +85,30 @@ def measure(model: Path, speech: Path, work: Path) -> dict[str, Any]:
     beam = load(work / "model.nemo")
     greedy = Recognizer(beam.network.model, beam.size_bytes)
     size = beam.size_bytes + (work / LANGUAGE).stat().st_size
-    found: dict[str, Any] = {"adaptation": {**facts, "seconds": round(adapted_s, 1)}}
+    results: dict[str, Any] = {"adaptation": {**facts, "seconds": round(adapted_s, 1)}}
     for condition in ("clean", "mulaw"):
         waves = [
             soundfile.read(path, dtype="float32")[0]
-            for path in as_wav(unknown, work / condition, condition == "mulaw")
+            for path in write_wavs(unseen, work / condition, condition == "mulaw")
         ]
-        found[condition] = {
-            "greedy": figures(unknown, hear(greedy, waves, greedy.size_bytes)),
-            "with language model": figures(unknown, hear(beam, waves, size)),
+        results[condition] = {
+            "greedy": compute_metrics(unseen, transcribe(greedy, waves, greedy.size_bytes)),
+            "with language model": compute_metrics(unseen, transcribe(beam, waves, size)),
         }
-    heard = log_probs_of(greedy, waves)
-    step_s = len(waves[0]) / 16000 / len(heard[0])
-    audio_s = sum(row["duration"] for row in unknown)
+    log_probs_of_each = log_probs_of(greedy, waves)
+    step_s = len(waves[0]) / 16000 / len(log_probs_of_each[0])
+    audio_s = sum(row["duration"] for row in unseen)
     settings = Decoding(mode="beam", **{name: facts[name] for name in ("alpha", "beta", "unknown")})
     search = BeamDecoder(settings, greedy.labels, work / LANGUAGE)
-    found["decoding alone, times real time, one core"] = round(
-        audio_s / timed(search, heard, step_s)
+    results["decoding alone, times real time, one core"] = round(
+        audio_s / decoding_cpu_s(search, log_probs_of_each, step_s)
     )
-    without = [text for text in texts if not set(TERMS) & set(text.split())]
-    train_language_model(map(Text, without), LanguageTraining(), work / "without.arpa")
-    found["terms in no text, mulaw"] = {
-        name: found_terms(unknown, [search(log_probs, step_s).text for log_probs in heard])
+    texts_without_terms = [text for text in texts if not set(TERMS) & set(text.split())]
+    train_language_model(map(Text, texts_without_terms), LanguageTraining(), work / "without.arpa")
+    results["terms in no text, mulaw"] = {
+        name: score_terms(
+            unseen, [search(log_probs, step_s).text for log_probs in log_probs_of_each]
+        )
         for name, search in (
             ("not listened for", BeamDecoder(settings, greedy.labels, work / "without.arpa")),
             (
@@ -114,27 +118,29 @@ def measure(model: Path, speech: Path, work: Path) -> dict[str, Any]:
         )
     }
     return {
-        "utterances": len(unknown),
-        "voices": len({row["speaker"] for row in unknown}),
+        "utterances": len(unseen),
+        "voices": len({row["speaker"] for row in unseen}),
         "texts": len(texts),
-        **found,
+        **results,
     }
 
 
 def main() -> None:
     """Prints one JSON document."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--model", type=Path, default=BASE)
-    chosen = options.parse_args()
-    real = real_data("A6 text-only adaptation", "speech")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, default=BASE)
+    arguments = parser.parse_args()
+    data_folder = require_real_data("A6 text-only adaptation", "speech")
     result: dict[str, Any] = {
         "benchmark": "A6 text-only adaptation",
-        "model": chosen.model.name,
+        "model": arguments.model.name,
         "cores": os.cpu_count(),
     }
     with tempfile.TemporaryDirectory() as work:
         print(
-            json.dumps({**result, **measure(chosen.model, real / "speech", Path(work))}, indent=1)
+            json.dumps(
+                {**result, **measure(arguments.model, data_folder / "speech", Path(work))}, indent=1
+            )
         )
 
 

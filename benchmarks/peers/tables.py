@@ -24,11 +24,11 @@ def read(folder: Path) -> Parts:
     frames = {
         side: pd.read_parquet(folder / f"{side}.parquet") for side in ("train", "valid", "test")
     }
-    for name in text_of(frames["train"]):
-        known = sorted(set(frames["train"][name]))
+    for name in text_columns(frames["train"]):
+        values = sorted(set(frames["train"][name]))
         for frame in frames.values():
             frame[name] = pd.Categorical(
-                frame[name].where(frame[name].isin(known), known[0]), known
+                frame[name].where(frame[name].isin(values), values[0]), values
             )
     return {
         side: (frame.drop(columns="churn"), frame["churn"].to_numpy(bool))
@@ -36,14 +36,14 @@ def read(folder: Path) -> Parts:
     }
 
 
-def text_of(frame: pd.DataFrame) -> list[str]:
+def text_columns(frame: pd.DataFrame) -> list[str]:
     return [name for name in frame if frame[name].dtype.kind not in "biuf"]
 
 
-def _both(parts: Parts) -> tuple[pd.DataFrame, np.ndarray]:
+def _train_and_valid(parts: Parts) -> tuple[pd.DataFrame, np.ndarray]:
     """Train and valid together."""
-    (train, left), (valid, also) = parts["train"], parts["valid"]
-    return pd.concat([train, valid], ignore_index=True), np.concatenate([left, also])
+    (train, target), (valid, valid_target) = parts["train"], parts["valid"]
+    return pd.concat([train, valid], ignore_index=True), np.concatenate([target, valid_target])
 
 
 def _one_hot(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
@@ -52,8 +52,8 @@ def _one_hot(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-    train, test = _both(parts)[0], parts["test"][0]
-    text = text_of(train)
+    train, test = _train_and_valid(parts)[0], parts["test"][0]
+    text = text_columns(train)
     encode = make_column_transformer(
         (
             make_pipeline(SimpleImputer(strategy="median"), StandardScaler()),
@@ -68,7 +68,11 @@ def logistic_regression(parts: Parts, seed: int) -> np.ndarray:
     from sklearn.linear_model import LogisticRegression
 
     train, test = _one_hot(parts)
-    return LogisticRegression(max_iter=2000).fit(train, _both(parts)[1]).predict_proba(test)[:, 1]
+    return (
+        LogisticRegression(max_iter=2000)
+        .fit(train, _train_and_valid(parts)[1])
+        .predict_proba(test)[:, 1]
+    )
 
 
 def random_forest(parts: Parts, seed: int) -> np.ndarray:
@@ -76,7 +80,7 @@ def random_forest(parts: Parts, seed: int) -> np.ndarray:
 
     train, test = _one_hot(parts)
     model = RandomForestClassifier(n_estimators=300, random_state=seed)
-    return model.fit(train, _both(parts)[1]).predict_proba(test)[:, 1]
+    return model.fit(train, _train_and_valid(parts)[1]).predict_proba(test)[:, 1]
 
 
 def lightgbm(parts: Parts, seed: int) -> np.ndarray:
@@ -89,7 +93,9 @@ def lightgbm(parts: Parts, seed: int) -> np.ndarray:
         eval_set=[parts["valid"]],
         callbacks=[lgb.early_stopping(50, verbose=False)],
     )
-    model = lgb.LGBMClassifier(n_estimators=model.best_iteration_, **settings).fit(*_both(parts))
+    model = lgb.LGBMClassifier(n_estimators=model.best_iteration_, **settings).fit(
+        *_train_and_valid(parts)
+    )
     return model.predict_proba(parts["test"][0])[:, 1]
 
 
@@ -101,13 +107,15 @@ def catboost(parts: Parts, seed: int) -> np.ndarray:
         "verbose": False,
         "thread_count": 1,
         "allow_writing_files": False,
-        "cat_features": text_of(parts["train"][0]),
+        "cat_features": text_columns(parts["train"][0]),
     }
     model = CatBoostClassifier(early_stopping_rounds=50, **settings)
     model.fit(*parts["train"], eval_set=parts["valid"])
     # The step is the one it chose for itself, which follows from the number of rounds that it was allowed.
     rounds, rate = model.get_best_iteration() + 1, model.get_all_params()["learning_rate"]
-    model = CatBoostClassifier(iterations=rounds, learning_rate=rate, **settings).fit(*_both(parts))
+    model = CatBoostClassifier(iterations=rounds, learning_rate=rate, **settings).fit(
+        *_train_and_valid(parts)
+    )
     return model.predict_proba(parts["test"][0])[:, 1]
 
 
@@ -121,7 +129,7 @@ def tabm(parts: Parts, seed: int) -> np.ndarray:
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     train = parts["train"][0]
-    text = text_of(train)
+    text = text_columns(train)
     numbers = [name for name in train if name not in text and train[name].nunique() > 1]
     mean, std = train[numbers].mean(), train[numbers].std()
     x = {
@@ -134,7 +142,7 @@ def tabm(parts: Parts, seed: int) -> np.ndarray:
         else None
         for side, (frame, _) in parts.items()
     }
-    y = {side: torch.tensor(left, dtype=torch.float32) for side, (_, left) in parts.items()}
+    y = {side: torch.tensor(target, dtype=torch.float32) for side, (_, target) in parts.items()}
     bins = rtdl_num_embeddings.compute_bins(x["train"], n_bins=48)
     model = TabM.make(
         n_num_features=len(numbers),
@@ -199,14 +207,14 @@ def main() -> None:
         parts = read(Path(job["parts"]))
         began = time.process_time()
         risk = MODELS[job["model"]](parts, job["seed"])
-        found = {
+        result = {
             "risk": [round(float(value), 9) for value in risk],
             "cpu_s": round(time.process_time() - began, 1),
         }
-        building = Path(job["out"] + ".tmp")
-        building.write_text(json.dumps(found))
-        building.replace(job["out"])
-        print(job["out"], found["cpu_s"], file=sys.stderr, flush=True)
+        temporary = Path(job["out"] + ".tmp")
+        temporary.write_text(json.dumps(result))
+        temporary.replace(job["out"])
+        print(job["out"], result["cpu_s"], file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

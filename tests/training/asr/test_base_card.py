@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows.runtime.settings import ROOT
 from training.asr.base_card import CARD, SOURCES, UNKNOWN_SPEAKERS, render_card
 
+ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = (ROOT / "models" / "base" / "card.md").read_text(encoding="utf-8")
 PARAMS: dict[str, Any] = {
     "batch_duration_s": 40.0,

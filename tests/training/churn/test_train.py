@@ -159,7 +159,7 @@ class Dying(RecordedRun):
         if step == 5:
             os.kill(os.getpid(), signal.SIGKILL)
 
-train(QUICK, churn_table(), Path({work!r}), Dying())
+train(QUICK, churn_table(), Path({work!r}), run=Dying())
 """
 
 
