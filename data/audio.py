@@ -17,6 +17,7 @@ import soxr
 
 SAMPLE_RATE_HZ = 16000  # what recognisers and speech finders hear at, whatever a recording has
 WAV_CODECS = ("PCM_16", "ULAW", "ALAW")
+# of recordings
 SUFFIXES = (
     ".wav",
     ".flac",
@@ -29,13 +30,14 @@ SUFFIXES = (
     ".aif",
     ".caf",
     ".w64",
-)  # of recordings
+)
 CLIPPED_FROM = 0.98  # the loudest step of µ-law decodes to 0.9804, of A-law to 0.984, of PCM to 1
 SILENCE_DBFS = -60.0
+# what streaming recorders leave in the header when they never learn the length
 _UNKNOWN_SIZES = (
     0,
     0xFFFFFFFF,
-)  # what streaming recorders leave in the header when they never learn the length
+)
 
 
 class AudioError(ValueError):

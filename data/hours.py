@@ -136,14 +136,17 @@ class HoursAccount:
                 f"{reason} {format_duration(ms)}" for reason, ms in list(self.lost.items())[:3]
             )
             said.append(
-                f"{format_duration(lost)} of {format_duration(self.input_ms)} got lost on the way to training "
-                f"({self._share(lost):.0%}, hours.max_lost_share is {params.max_lost_share:.0%}): {worst}."
+                f"{format_duration(lost)} of {format_duration(self.input_ms)} got lost on the way "
+                "to training "
+                f"({self._share(lost):.0%}, hours.max_lost_share is {params.max_lost_share:.0%}): "
+                f"{worst}."
             )
         for reason, limit in sorted(params.limits.items()):
             share = self._share(self.ms.get(reason, 0))
             if share > limit:
                 said.append(
-                    f"{reason}: {share:.0%} of {format_duration(self.input_ms)}, hours.limits allows {limit:.0%}."
+                    f"{reason}: {share:.0%} of {format_duration(self.input_ms)}, hours.limits "
+                    f"allows {limit:.0%}."
                 )
         return said
 

@@ -37,9 +37,8 @@ class IngestError(RuntimeError):
 class IngestParams:
     """Section `ingest` of params.yaml."""
 
-    shard_mb: int = (
-        64  # audio shards are filled up to this many MB; changing one call rewrites one shard
-    )
+    # audio shards are filled up to this many MB; changing one call rewrites one shard
+    shard_mb: int = 64
 
 
 def ingest(
@@ -300,9 +299,8 @@ def _take_audio(
 ) -> tuple[pl.DataFrame, list[str]]:
     """Packs what is new or changed. Returns the RECORDINGS rows of everything accepted, and the shards written."""
     used = set(old["shard"])
-    whole = [
-        shard for shard in used if speech_shards.readable(shards / shard)
-    ]  # what lay in a lost shard is packed again
+    # what lay in a lost shard is packed again
+    whole = [shard for shard in used if speech_shards.readable(shards / shard)]
     before = {
         row["contact_id"]: Recording(**row)
         for row in old.filter(pl.col("shard").is_in(whole)).iter_rows(named=True)

@@ -37,7 +37,8 @@ def assert_manifests_apart(
                 if name is not None and seen.setdefault((noun, str(name)), split) != split:
                     raise LeakError(
                         f"{noun} {name}: in the speech of {seen[noun, str(name)]} and of {split}. "
-                        "Divide again (`keepline run`), and move no lines between manifests by hand."
+                        "Divide again (`keepline run`), and move no lines between manifests by "
+                        "hand."
                     )
 
 
@@ -51,7 +52,8 @@ def assert_customers_apart(rows: pl.DataFrame) -> None:
     if both.height:
         name, found = both.sort("customer_id").row(0)
         raise LeakError(
-            f"customer {name}: in the features of {' and '.join(found)}, {both.height} such in all. Divide again."
+            f"customer {name}: in the features of {' and '.join(found)}, {both.height} such in "
+            "all. Divide again."
         )
 
 
@@ -72,7 +74,8 @@ def assert_no_future(
     if late.height:
         row = late.row(0, named=True)
         raise LeakError(
-            f"customer {row['customer_id']}: left on {row['on']} and is in the features of {row['as_of']}, "
+            f"customer {row['customer_id']}: left on {row['on']} and is in the features of "
+            f"{row['as_of']}, "
             f"{late.height} such rows. Take as-of dates before the event."
         )
     named = {name: parse_feature_name(name) for name in rows.columns}
@@ -102,8 +105,10 @@ def assert_no_future(
         if more.height:
             row = more.sort("customer_id", "as_of").row(0, named=True)
             raise LeakError(
-                f"customer {row['customer_id']} on {row['as_of']}: {name} is {row[name]:g}, but only "
-                f"{row[f'counted_{days}'] or 0} contacts had begun by then. A feature has seen the future."
+                f"customer {row['customer_id']} on {row['as_of']}: {name} is {row[name]:g}, but "
+                "only "
+                f"{row[f'counted_{days}'] or 0} contacts had begun by then. A feature has seen "
+                "the future."
             )
 
 

@@ -52,9 +52,8 @@ def _plain(text: str) -> list[tuple[str, str]]:
 
 def _json_lines(text: str, name: str, channel: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     try:
-        whole = [
-            (name, json.loads(text))
-        ]  # one object over many lines, as `keepline transcribe` writes it
+        # one object over many lines, as `keepline transcribe` writes it
+        whole = [(name, json.loads(text))]
     except ValueError:
         whole = []
         for number, line in enumerate(text.split("\n"), start=1):
@@ -70,7 +69,8 @@ def _json_lines(text: str, name: str, channel: str) -> tuple[pl.DataFrame, pl.Da
     for contact_id, _, _ in found:
         if contact_id in seen:
             raise MessageError(
-                f"{name}: contact_id {contact_id!r} is on two lines. Put a contact's turns on one line."
+                f"{name}: contact_id {contact_id!r} is on two lines. Put a contact's turns on one "
+                "line."
             )
         seen.add(contact_id)
     return _tables(found)

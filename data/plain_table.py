@@ -14,9 +14,8 @@ import polars as pl
 YES = frozenset({"yes", "y", "true", "t", "1", "1.0"})
 NO = frozenset({"no", "n", "false", "f", "0", "0.0"})
 _NUMBERS = 0.95  # a text column is one of numbers when this share of what is filled in are
-_MOST_VALUES = (
-    100  # a text column with more different values tells single customers apart and is left out
-)
+# a text column with more different values tells single customers apart and is left out
+_MOST_VALUES = 100
 
 
 class TableError(ValueError):
@@ -85,18 +84,21 @@ def target(frame: pl.DataFrame, column: str, positive: str | None = None) -> pl.
         if not known.fill_null(True).all():
             if len(found) > 2:
                 raise TableError(
-                    f"column {column}: has {len(found)} values ({_some(found)}), a target has two. Name another "
+                    f"column {column}: has {len(found)} values ({_some(found)}), a target has "
+                    "two. Name another "
                     "column, or with --positive the value that means yes."
                 )
             raise TableError(
-                f"column {column}: says {_some(found)}. Name with --positive which of them means yes."
+                f"column {column}: says {_some(found)}. Name with --positive which of them means "
+                "yes."
             )
         yes = lowered.is_in(list(YES))
     yes = pl.select(pl.when(values.is_not_null()).then(yes)).to_series().rename(column)
     if yes.n_unique() - (yes.null_count() > 0) < 2:
         every = found[0] if len(found) == 1 else ("yes" if yes.drop_nulls().all() else "no")
         raise TableError(
-            f"column {column}: is {every} in every one of {yes.count()} rows, so there is nothing to tell apart."
+            f"column {column}: is {every} in every one of {yes.count()} rows, so there is nothing "
+            "to tell apart."
         )
     return yes
 
@@ -114,7 +116,8 @@ def identifiers(frame: pl.DataFrame, column: str | None) -> pl.Series:
     twice = ids.filter(ids.is_duplicated())
     if len(twice):
         raise TableError(
-            f"column {column}: {twice.n_unique()} ids stand more than once, {twice[0]} {(ids == twice[0]).sum()} "
+            f"column {column}: {twice.n_unique()} ids stand more than once, {twice[0]} "
+            f"{(ids == twice[0]).sum()} "
             "times. A plain table has one row a customer; leave one of each, or name another --id."
         )
     return ids.rename("customer_id")
@@ -165,7 +168,8 @@ def values_of(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
     missing = [name for name in columns.features if name not in frame.columns]
     if missing:
         raise TableError(
-            f"no column {_some(missing)}, which the model learned from. Deliver the columns it was trained with."
+            f"no column {_some(missing)}, which the model learned from. Deliver the columns it "
+            "was trained with."
         )
     numbers = []
     for name in columns.numeric:

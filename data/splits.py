@@ -36,15 +36,15 @@ class SplitParams:
     seed: int = 0  # mixed into every hash
     valid_share: float = 0.1  # share of customers and of calls to choose epochs and calibrate on
     test_share: float = 0.2  # share of customers and of calls to judge on
-    max_component_share: float = (
-        0.5  # a component with more of the recorded calls than this is cut between voices
-    )
+    # a component with more of the recorded calls than this is cut between voices
+    max_component_share: float = 0.5
 
     def __post_init__(self) -> None:
         """Raises ValueError when the shares leave nothing to train on."""
         if min(self.valid_share, self.test_share) < 0 or self.valid_share + self.test_share >= 1:
             raise ValueError(
-                f"splits: valid_share {self.valid_share} and test_share {self.test_share} must be 0 or more and leave "
+                f"splits: valid_share {self.valid_share} and test_share {self.test_share} must be "
+                "0 or more and leave "
                 "something to train on."
             )
 
@@ -90,7 +90,8 @@ def split(
         voice_split = _assign(_components([], [(None, voice) for _, voice in edges]), params)
         customer_split = _follow_calls(people, edges, voice_split, params)
         notes.append(
-            f"{largest:.0%} of the recorded calls hang together through shared customers and voices; "
+            f"{largest:.0%} of the recorded calls hang together through shared customers and "
+            "voices; "
             "the division was made between voices and calls that would cross it were set aside."
         )
     else:
@@ -133,7 +134,8 @@ def split(
             ).is_empty()
         ):
             notes.append(
-                f"No recorded call is in {name}: {len({voice for _, voice in edges})} voices are too few."
+                f"No recorded call is in {name}: {len({voice for _, voice in edges})} voices are "
+                "too few."
             )
     assert_disjoint(frame)
     return frame, _summary(frame, len(components), largest, notes)
@@ -158,7 +160,8 @@ def assert_disjoint(splits: pl.DataFrame) -> None:
         if not sides.is_empty():
             name, found = sides.row(0)
             raise LeakError(
-                f"{noun} {name}: on both sides of the split ({' and '.join(found)}), {sides.height} such in all. "
+                f"{noun} {name}: on both sides of the split ({' and '.join(found)}), "
+                f"{sides.height} such in all. "
                 "Divide again with data.splits.split; do not move single contacts."
             )
 

@@ -312,8 +312,10 @@ def _repair(
         )
     if problems:
         raise VersionError(
-            f"version {dvc_hash}: {len(problems)} of {len(objects)} objects are not whole in {remote} after a repair "
-            f"({'; '.join(list(problems.values())[:3])}). Check the remote's disk and rights, and {repo}/.dvc/cache."
+            f"version {dvc_hash}: {len(problems)} of {len(objects)} objects are not whole in "
+            f"{remote} after a repair "
+            f"({'; '.join(list(problems.values())[:3])}). Check the remote's disk and rights, and "
+            f"{repo}/.dvc/cache."
         )
 
 

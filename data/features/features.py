@@ -40,25 +40,21 @@ class FeatureParams:
 
     event: str = "churn"  # the outcome to foresee
     windows_days: tuple[int, ...] = (7, 30, 90, 365)  # lengths of looking back
-    half_life_days: float = (
-        50.0  # after so many days a contact counts half in `_decayed` and in the worst episode
-    )
-    relief: float = (
-        0.5  # share of earlier friction, reasons and barriers that a smooth contact makes up for
-    )
+    # after so many days a contact counts half in `_decayed` and in the worst episode
+    half_life_days: float = 50.0
+    # share of earlier friction, reasons and barriers that a smooth contact makes up for
+    relief: float = 0.5
     repeat_days: float = 7.0  # contacts closer than this belong to one episode
     as_of_count: int = 10  # at most so many monthly dates to learn from
     min_history_days: int = 90  # of contacts before the first as-of date
     min_follow_up_days: int = 30  # of outcomes after the last as-of date
     lead_days: int = 0  # days an outcome must lie ahead to count: what it takes to act on a risk
-    mood_days: float = (
-        90.0  # contacts of so many days are held against those before in sentiment_trend
-    )
+    # contacts of so many days are held against those before in sentiment_trend
+    mood_days: float = 90.0
     part_contacts: int = 100_000  # contacts worked on at once: bounds the memory
     attributes: bool = True  # use the further columns of the customer record
-    max_categories: int = (
-        50  # a text column with more different values is an identifier and is left out
-    )
+    # a text column with more different values is an identifier and is left out
+    max_categories: int = 50
     exclude: tuple[str, ...] = ()  # attributes to leave out, beside the one named like the event
 
 
@@ -149,9 +145,8 @@ def describe(name: str, kind: str = "numeric") -> Feature:
         "sentiment": "contacts in a mood",
     }
     group = "what agents can do" if topic == "barrier" else "reasons and mood"
-    carries = (
-        topic != "sentiment" and not days
-    )  # a mood is what friction leaves behind, and would count twice
+    # a mood is what friction leaves behind, and would count twice
+    carries = topic != "sentiment" and not days
     return Feature(
         name, f"{noun[topic]} {value} {when}", group, carries=carries, detail=not carries
     )
@@ -192,7 +187,8 @@ def snapshot(outcomes: pl.DataFrame, contacts: pl.DataFrame, params: FeaturePara
     known = [day for day in ends if isinstance(day, date)]
     if not known:
         raise ValueError(
-            "features: no contact and no outcome has a date. Deliver contacts or outcomes.observed_until."
+            "features: no contact and no outcome has a date. Deliver contacts or "
+            "outcomes.observed_until."
         )
     # Contacts after the end of observation would be scored without knowing whether their customers had left.
     return (known[0] if isinstance(ends[0], date) else known[-1]) + timedelta(days=1)
@@ -205,7 +201,8 @@ def as_of_dates(
     end = snapshot(outcomes, contacts, params)
     if of_event(outcomes, params).is_empty():
         raise ValueError(
-            "features: no outcome has been delivered, so there is nothing to learn from. Deliver who left and who was "
+            "features: no outcome has been delivered, so there is nothing to learn from. Deliver "
+            "who left and who was "
             "still there, with dates: customer_id, event, happened, on, observed_until."
         )
     if not is_dated(outcomes, params):
@@ -225,7 +222,8 @@ def as_of_dates(
         day = date(day.year + day.month // 12, day.month % 12 + 1, 1)
     if not months:
         raise ValueError(
-            f"features: contacts from {first} and outcomes until {end - timedelta(days=1)} leave no month with "
+            f"features: contacts from {first} and outcomes until {end - timedelta(days=1)} leave "
+            "no month with "
             f"{params.min_history_days} days before and {params.min_follow_up_days} after. "
             "Lower features.min_history_days."
         )
@@ -276,7 +274,8 @@ def features_in_parts(
     )
     if customers.is_empty():
         raise ValueError(
-            "features: there is no customer. Deliver the customers that contacts and outcomes are about."
+            "features: there is no customer. Deliver the customers that contacts and outcomes are "
+            "about."
         )
     record = _record(customers, params)
     outcomes = tables["outcomes"].lazy().collect()
@@ -339,7 +338,8 @@ def of_event(outcomes: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
     if found.is_empty() and not outcomes.is_empty():
         names = ", ".join(sorted(outcomes["event"].unique().to_list()))
         raise ValueError(
-            f"features: no outcome is called {params.event!r}, there is {names}. Set features.event."
+            f"features: no outcome is called {params.event!r}, there is {names}. Set "
+            "features.event."
         )
     return found
 

@@ -29,13 +29,11 @@ class ReadingParams:
         "sentiment",
         "barrier",
     )
-    gaps: tuple[str, ...] = (
-        "reason",
-    )  # labels the reader gives alone where no rule knows anything
+    # labels the reader gives alone where no rule knows anything
+    gaps: tuple[str, ...] = ("reason",)
     min_probability: float = 0.5  # a label less likely is not given
-    min_familiar: float = (
-        0.5  # share of a text's n-grams known from training; below it the reader is not heard
-    )
+    # share of a text's n-grams known from training; below it the reader is not heard
+    min_familiar: float = 0.5
 
     def __post_init__(self) -> None:
         """Raises ValueError for a label nobody knows."""

@@ -68,6 +68,7 @@ def cast(rule: Rule, contact: ContactView) -> str | None:
     value = rule.vote(contact)
     if value is not None and value not in SCHEME[rule.label]:
         raise RuleError(
-            f"rule {rule.name}: {value!r} is not a {rule.label}. Known: {', '.join(SCHEME[rule.label])}."
+            f"rule {rule.name}: {value!r} is not a {rule.label}. Known: "
+            f"{', '.join(SCHEME[rule.label])}."
         )
     return value

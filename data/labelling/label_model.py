@@ -15,9 +15,8 @@ import numpy as np
 
 ABSTAIN = -1
 _BETTER = 2.0  # a vote is taken to be at least so many times likelier where it is right than where it is wrong
-_MOST = (
-    0.95  # no rule is taken to fire on more than this share of a class before its votes were seen
-)
+# no rule is taken to fire on more than this share of a class before its votes were seen
+_MOST = 0.95
 
 
 @dataclass(frozen=True)

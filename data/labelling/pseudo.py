@@ -33,9 +33,8 @@ class PseudoParams:
     learn: bool = False  # whether the next training learns from sure turns; the gate still judges what comes of it
     least_confidence: float = 0.95  # expected share of right words in a turn, calibrated
     least_words: int = 3  # shorter turns teach little and are sure by accident
-    share_of_train: float = (
-        0.5  # machine-heard speech, at most, against what people transcribed, in seconds
-    )
+    # machine-heard speech, at most, against what people transcribed, in seconds
+    share_of_train: float = 0.5
     queue: int = 100  # turns in the review queue
     random_share: float = 0.2  # of the queue is drawn at random, for honest rates
     seed: int = 7  # of that draw

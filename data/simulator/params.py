@@ -48,9 +48,8 @@ class Effects:
     policy: float = 5.0  # the rules were in the way
     cancel: float = 20.0  # called to cancel
     complaint: float = 4.0  # called to complain
-    good: float = (
-        0.4  # share of the relative hazard that a resolved contact without friction takes away
-    )
+    # share of the relative hazard that a resolved contact without friction takes away
+    good: float = 0.4
     memory_days: float = 75.0  # time constant with which experiences fade back to rest
 
 
@@ -64,19 +63,16 @@ class Campaigns:
 
     months: int = 0  # how many; 0: none, and no log of them
     follow_up_days: int = 180  # the last one is at least this long before the end
-    reach: float = (
-        0.35  # share of the customers looked at each month, by lot; nobody again within `rest_days`
-    )
+    # share of the customers looked at each month, by lot; nobody again within `rest_days`
+    reach: float = 0.35
     rest_days: int = 180  # so that one decision's effect is not another's
     random_share: float = 0.4  # of those looked at: offered by lot, with `random_propensity`
     random_propensity: float = 0.5
-    agent_noticed: float = (
-        0.65  # agents offer it to those whose last contact of 90 days went badly, …
-    )
+    # agents offer it to those whose last contact of 90 days went badly, …
+    agent_noticed: float = 0.65
     agent_else: float = 0.06  # … and to few others
-    heal: float = (
-        0.85  # share of the excess hazard taken away, where the last contact of 120 days went wrong
-    )
+    # share of the excess hazard taken away, where the last contact of 120 days went wrong
+    heal: float = 0.85
     heal_else: float = 0.15  # and where it did not
     wake: float = 1.5  # added to the relative hazard of those without a contact for 180 days
     cost: float = 12.0  # of one call back, as the log states it
@@ -95,9 +91,8 @@ class SimulatorParams:
     agents: int = 12  # people answering
     issues_per_year: float = 2.4  # how often something brings an average customer to the centre
     leaving_per_year: float = 0.05  # hazard of leaving a year of an average customer at rest
-    futures: int = (
-        2000  # possible futures behind each true risk; 2,000 make 99 % of them exact to 0.01
-    )
+    # possible futures behind each true risk; 2,000 make 99 % of them exact to 0.01
+    futures: int = 2000
     faults: int = 1  # how many of each kind of bad input to plant in the export
     effects: Effects = field(default_factory=Effects)
     campaigns: Campaigns = field(default_factory=Campaigns)

@@ -139,9 +139,8 @@ def _surroundings(frames: int, rng: np.random.Generator, quiet: bool) -> np.ndar
     width = 12 if kind == "street" else 4
     total = np.cumsum(hiss)
     smooth = total - np.concatenate((np.zeros(width, np.float32), total[:-width]))
-    rate_hz = (
-        rng.uniform(0.1, 0.4) if kind == "street" else rng.uniform(2.5, 4.5)
-    )  # people: the pace of syllables
+    # people: the pace of syllables
+    rate_hz = rng.uniform(0.1, 0.4) if kind == "street" else rng.uniform(2.5, 4.5)
     return smooth * (
         0.6 + 0.4 * np.sin(np.float32(2 * np.pi * rate_hz) * at + np.float32(rng.uniform(0, 6)))
     )

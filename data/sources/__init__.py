@@ -27,15 +27,13 @@ class SourceParams:
 
     timezone: str = "UTC"  # IANA zone of times that carry no offset of their own
     mono_ok: bool = False  # accept one-channel recordings; both sides are then heard on channel 0
-    expect_recordings: bool = (
-        True  # refuse an answered call without its audio; false keeps it as a contact alone
-    )
+    # refuse an answered call without its audio; false keeps it as a contact alone
+    expect_recordings: bool = True
     roles: dict[str, str] = field(
         default_factory=dict
     )  # what the export calls a role -> customer, agent or system
-    customer_channel: int = (
-        0  # where the export itself does not say: the channel the customer is on, from 0
-    )
+    # where the export itself does not say: the channel the customer is on, from 0
+    customer_channel: int = 0
     agent_channel: int = 1  # and the agent
 
 
@@ -119,7 +117,8 @@ def read(kind: str, path: Path, options: SourceParams | None = None) -> Delivery
     if not path.is_dir() or not all((path / name).exists() for name in module.LOOKS_FOR):
         detected = detect(path)  # explains an empty or unknown folder
         raise SourceError(
-            f"{path}: this is a {detected} export, not {kind}. Set the source to {detected} or auto."
+            f"{path}: this is a {detected} export, not {kind}. Set the source to {detected} or "
+            "auto."
         )
     delivery: Delivery = module.read(path, options or SourceParams())
     return delivery

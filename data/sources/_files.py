@@ -44,7 +44,8 @@ def read_csv(
     if header is not None:
         if frame.width < len(header):
             raise SourceError(
-                f"{path}: {frame.width} columns found, at least {len(header)} needed: {', '.join(header)}. "
+                f"{path}: {frame.width} columns found, at least {len(header)} needed: "
+                f"{', '.join(header)}. "
                 f"Export it with all of them, in this order and without a header line."
             )
         frame = frame.select(frame.columns[: len(header)]).rename(
@@ -53,7 +54,8 @@ def read_csv(
     for column in required:
         if column not in frame.columns:
             raise SourceError(
-                f"{path}: no column {column!r} (columns found: {', '.join(frame.columns)}). Add or rename it."
+                f"{path}: no column {column!r} (columns found: {', '.join(frame.columns)}). Add "
+                "or rename it."
             )
     stripped = pl.all().str.strip_chars()
     frame = frame.select(pl.when(stripped != "").then(stripped))

@@ -62,7 +62,8 @@ def read(root: Path, options: SourceParams) -> Delivery:
                 f"call {contact_id}",
                 "contact",
                 "answered, but its recording is not in the export",
-                f"Add monitor/{contact_id}.wav and ingest again, or set sources.expect_recordings: false.",
+                f"Add monitor/{contact_id}.wav and ingest again, or set "
+                "sources.expect_recordings: false.",
             )
             for contact_id in calls.filter(silent)["contact_id"]
         ]

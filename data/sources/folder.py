@@ -125,7 +125,8 @@ def _contacts(
                 f"contact {contact_id}",
                 "contact",
                 "its recording is not in the export",
-                "Add the file under recordings/ and ingest again, or set sources.expect_recordings: false.",
+                "Add the file under recordings/ and ingest again, or set "
+                "sources.expect_recordings: false.",
             )
             for contact_id in without
         ]

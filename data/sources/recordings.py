@@ -21,8 +21,10 @@ from data.sources import DeliveredRecording, Delivery, Refusal, SourceError, Sou
 LOOKS_FOR: tuple[str, ...] = ()  # nothing gives such a folder away: it is named as what it is
 LONGEST_WITHOUT_TIMES_S = 30.0  # the words of a longer recording do not say where they are
 WITH_TIMES = (
-    "It is transcribed, its words are not learnt from. Cut it into utterances of one voice with their words, or make "
-    "it a folder export (docs/street.md) with transcripts/<contact_id>.json, whose turns have role, start_s, end_s "
+    "It is transcribed, its words are not learnt from. Cut it into utterances of one voice with "
+    "their words, or make "
+    "it a folder export (docs/street.md) with transcripts/<contact_id>.json, whose turns have "
+    "role, start_s, end_s "
     "and text."
 )
 

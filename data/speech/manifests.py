@@ -28,7 +28,8 @@ def rows_of(manifest: Path) -> list[dict[str, Any]]:
     rows = lines_of(manifest)
     if not rows:
         raise ValueError(
-            f"{manifest}: no held-out speech to score on. Deliver more transcripts, or raise splits.test_share."
+            f"{manifest}: no held-out speech to score on. Deliver more transcripts, or raise "
+            "splits.test_share."
         )
     return rows
 

@@ -146,7 +146,8 @@ def verify(
             audio = read_member(shards, row["shard"], row["member"])
             if hashlib.sha256(audio).hexdigest() != row["sha256"]:
                 problems.append(
-                    f"call {row['contact_id']}: {row['shard']}/{row['member']} is not what was ingested."
+                    f"call {row['contact_id']}: {row['shard']}/{row['member']} is not what was "
+                    "ingested."
                 )
         except PackError as error:
             problems.append(f"call {row['contact_id']}: {error}")

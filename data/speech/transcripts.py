@@ -108,7 +108,8 @@ def to_ctm(call: HeardCall) -> str:
     name = "_".join(call.name.split())
     rows = [(call.channel_of(turn.role) + 1, word) for turn in call.turns for word in turn.words]
     return "".join(
-        f"{name} {channel} {word.start_s:.3f} {word.end_s - word.start_s:.3f} {word.text} {word.confidence:.4f}\n"
+        f"{name} {channel} {word.start_s:.3f} {word.end_s - word.start_s:.3f} {word.text} "
+        f"{word.confidence:.4f}\n"
         for channel, word in sorted(rows, key=lambda row: (row[0], row[1].start_s))
     )
 

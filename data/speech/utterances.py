@@ -22,11 +22,12 @@ from data.splits import EXCLUDED, SPLITS
 from data.text import normalise
 
 SHORTEST_S = 0.1
+# of a call, where they are known: slices to judge a recogniser in
 SLICE_COLUMNS = (
     "queue",
     "region",
     "load",
-)  # of a call, where they are known: slices to judge a recogniser in
+)
 _HEADER_BYTES = 44
 
 

@@ -109,7 +109,8 @@ def run_suite(
     for one in result.results:
         if one.exception_info and one.exception_info.get("raised_exception", False):
             raise RuntimeError(
-                f"suite {name}: {one.expectation_config.type}: {one.exception_info['exception_message']}"
+                f"suite {name}: {one.expectation_config.type}: "
+                f"{one.exception_info['exception_message']}"
             )
         if not one.success:
             reason = one.expectation_config.meta["reason"]

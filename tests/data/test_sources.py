@@ -371,7 +371,8 @@ def test_a_log_of_interventions_is_read_with_or_without_propensities(tmp_path):
     log.write_text(
         "customer_id,decided_on,kind,offered,assigned_by,propensity,cost\n"
         "C1,2026-07-01,call back,yes,random,0.5,12\nC2,2026-07-01,call back,no,agent,,\n"
-        "C2,2026-07-32,call back,no,agent,,\nC2,2026-07-02,call back,no,boss,,\nC1,2026-07-03,call back,,agent,,\n"
+        "C2,2026-07-32,call back,no,agent,,\nC2,2026-07-02,call "
+        "back,no,boss,,\nC1,2026-07-03,call back,,agent,,\n"
     )
     found = sources.read("folder", export)
     assert found.interventions.select("customer_id", "offered", "propensity", "cost").rows() == [

@@ -8,7 +8,8 @@ EXAMPLES = [
 ]
 
 _DONE = (
-    "(?:i|we)(?: have|'ve)(?: now| just| already)? (?:[a-z]+ed|taken|put|set|sent|made|given|reset|moved|split|done)",
+    "(?:i|we)(?: have|'ve)(?: now| just| already)? (?:[a-z]+ed|taken|put|set|sent|made|given|"
+    "reset|moved|split|done)",
     "all (?:done|set|sorted)",
     "(?:is|are|been) (?:now )?(?:sorted|fixed|done|updated|active|resolved)",
 )

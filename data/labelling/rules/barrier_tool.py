@@ -19,9 +19,12 @@ _FAILS = (
 _NOT = "(?:not|isn't|won't|would not|wouldn't|will not|doesn't|does not|did not|didn't|can not|cannot|can't)"
 _BROKEN = (
     f"(?:my|our|the|this|internal) (?:[a-z]+ )?{_TOOLS} (?:[a-z]+ ){{0,2}}{_FAILS}",
-    f"{_TOOLS} (?:(?:is|was|has|just|keeps) )?(?:{_NOT} [a-z]+|{_FAILS}|playing up|error|problem|issue|outage|failure)",
-    f"(?:page|screen|form|button|account|record|file) (?:{_NOT} (?:load|open|save|show|work)|(?:is|has) {_FAILS})",
-    "(?:can't|cannot|can not|unable to|couldn't|not able to) (?:[a-z]+ )?(?:see|open|access|load|pull up|view) "
+    f"{_TOOLS} (?:(?:is|was|has|just|keeps) )?(?:{_NOT} [a-z]+|{_FAILS}|playing up|error|problem|"
+    "issue|outage|failure)",
+    f"(?:page|screen|form|button|account|record|file) (?:{_NOT} (?:load|open|save|show|work)|"
+    f"(?:is|has) {_FAILS})",
+    "(?:can't|cannot|can not|unable to|couldn't|not able to) (?:[a-z]+ )?(?:see|open|access|load|"
+    "pull up|view) "
     "(?:[a-z]+ )?(?:your|the|that|this|any|my)",
     "(?:no|don't have|do not have) access",
     "(?:logged|kicked|thrown) (?:me )?out",

@@ -14,7 +14,8 @@ EXAMPLES = [
 ]
 
 _UNFINISHED = re.compile(
-    r"\b(?:the|a|an|and|or|but|of|to|for|with|in|on|at|by|from|your|our|my|their|is|are|was|were|will|can|could|would|have|has|"
+    r"\b(?:the|a|an|and|or|but|of|to|for|with|in|on|at|by|from|your|our|my|their|is|are|was|were|"
+    r"will|can|could|would|have|has|"
     r"had|i|we|because|that's|it's|i'm|i've|i'll|we'll|we've|you'll|so|if|as|been|be)$"
 )
 

@@ -13,7 +13,8 @@ _BROKE = (
     "disconnect(?:ed|s|ion)?",
     "(?:timed|time) out",
     "timeout",
-    "(?:call|line|chat|session|connection|conversation) (?:was |has |has been |is |got |unexpectedly )*(?:dropped|"
+    "(?:call|line|chat|session|connection|conversation) (?:was |has |has been |is |got |"
+    "unexpectedly )*(?:dropped|"
     "lost|ended|closed|terminated|cut|interrupted|failed|expired|gone)",
     "hung up",
     "hangup",

@@ -16,7 +16,8 @@ EXAMPLES = [
 ]
 
 _GIVES_UP = (
-    "(?:not|no|[a-z]+n't) (?:a )?(?:valid|recogni[sz]ed?|understand|understood|available|able to|possible|find|match)",
+    "(?:not|no|[a-z]+n't) (?:a )?(?:valid|recogni[sz]ed?|understand|understood|available|able to|"
+    "possible|find|match)",
     "invalid",
     "could not be [a-z]+",
     "(?:ended|ends|end) without",

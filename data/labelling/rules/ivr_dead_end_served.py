@@ -8,8 +8,10 @@ EXAMPLES = [
 ]
 
 _SERVED = (
-    "(?:has|have) been (?:taken|sent|booked|updated|received|completed|recorded|changed|confirmed|texted|registered)",
-    "(?:your|the) (?:balance|reference|next bill|next payment|order|request|confirmation|appointment) (?:number "
+    "(?:has|have) been (?:taken|sent|booked|updated|received|completed|recorded|changed|confirmed|"
+    "texted|registered)",
+    "(?:your|the) (?:balance|reference|next bill|next payment|order|request|confirmation|"
+    "appointment) (?:number "
     ")?(?:is|was|has)",
     "(?:connecting|transferring|putting|forwarding) (?:you|the call|to)",
     "thank you for using",

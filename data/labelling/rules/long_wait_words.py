@@ -11,7 +11,8 @@ EXAMPLES = [
 
 _WAITED = (
     "(?:on|in) (?:the |a |your )?(?:hold|queue|line) (?:for|since|[a-z]+ (?:minutes|hours))",
-    "(?:waited|waiting|queued|queuing|queueing|holding) (?:[a-z]+ ){0,2}(?:for )?(?:ages|forever|an hour|hours|"
+    "(?:waited|waiting|queued|queuing|queueing|holding) (?:[a-z]+ ){0,2}(?:for )?(?:ages|forever|"
+    "an hour|hours|"
     "[a-z0-9]+ minutes|so long|half an hour|a long time|too long)",
     "finally (?:[a-z]+ )?(?:someone|somebody|a person|a human|through|got|an answer|picks)",
     "at last",
@@ -23,7 +24,8 @@ _WAITED = (
     "(?:wait|hold|waiting|queue) (?:time|music)",
 )
 _AGENT = (
-    "(?:sorry|apologi[sz]e|apologies) (?:for|about) (?:the|your|that) (?:long )?(?:wait|delay|queue)",
+    "(?:sorry|apologi[sz]e|apologies) (?:for|about) (?:the|your|that) (?:long )?(?:wait|delay|"
+    "queue)",
     "(?:long|lengthy) (?:wait|queue|hold)",
     "(?:complain(?:ed|s|ing)?|upset|angry|unhappy) (?:[a-z]+ ){0,2}(?:wait|queue|waiting)",
     "(?:had )?waited [a-z0-9]+ (?:min|minutes|mins)",

@@ -10,10 +10,12 @@ EXAMPLES = [
 ]
 
 _CALL = (
-    "(?:please|must|need to|have to|should|will have to|can|could|to|best to|kindly|just|and) (?:give )?(?:us "
+    "(?:please|must|need to|have to|should|will have to|can|could|to|best to|kindly|just|and) "
+    "(?:give )?(?:us "
     ")?(?:a )?(?:call|ring|phone|telephone|dial)(?: us| our| the| in| back| on| 0)?",
     "give (?:us|them|our [a-z]+) a (?:call|ring)",
-    "(?:only|handled|done|solved|dealt with|sorted|possible) (?:be )?(?:[a-z]+ )?(?:by|over|on) (?:the )?(?:phone|"
+    "(?:only|handled|done|solved|dealt with|sorted|possible) (?:be )?(?:[a-z]+ )?(?:by|over|on) "
+    "(?:the )?(?:phone|"
     "telephone)",
     "(?:by|over|on) the (?:phone|telephone)",
     "call (?:us|our|the) (?:[a-z]+ )?(?:on|at|line|number|team|centre|hotline)",
@@ -22,7 +24,8 @@ _CALL = (
     "(?:our|free) (?:[a-z]+ )?number",
 )
 _WE_CALL = (
-    "(?:we|i|they|someone|colleague|he|she|team)(?: will|'ll| can| could| to)? (?:give you a )?(?:call|ring|phone)",
+    "(?:we|i|they|someone|colleague|he|she|team)(?: will|'ll| can| could| to)? (?:give you a "
+    ")?(?:call|ring|phone)",
 )
 
 

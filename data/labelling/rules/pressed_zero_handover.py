@@ -20,7 +20,8 @@ EXAMPLES = [
 ]
 
 _HANDOVER = (
-    "(?:transferr?|connect|pass|rout|forward|hand|divert)(?:ing|ed)? [a-z ]*(?:agent|advisor|adviser|operator|"
+    "(?:transferr?|connect|pass|rout|forward|hand|divert)(?:ing|ed)? [a-z ]*(?:agent|advisor|"
+    "adviser|operator|"
     "person|colleague|team|someone|queue|representative|human)",
     "left (?:the )?(?:menu|self service)",
     "opted out",

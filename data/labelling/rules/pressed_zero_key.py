@@ -24,7 +24,8 @@ EXAMPLES = [
 ]
 
 _KEY = (
-    "(?:press(?:ed|es|ing)?|select(?:ed)?|hit|dial(?:led|ed)?|key|choice|input|entered|keyed|chose) (?:key )?(?:0|"
+    "(?:press(?:ed|es|ing)?|select(?:ed)?|hit|dial(?:led|ed)?|key|choice|input|entered|keyed|"
+    "chose) (?:key )?(?:0|"
     "zero)",
     "(?:0|zero) (?:was )?(?:pressed|selected|received|key)",
     "0 0(?: 0)*",

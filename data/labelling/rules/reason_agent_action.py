@@ -43,7 +43,8 @@ _ACTIONS = {
     ),
     "upgrade": (
         "(?:upgraded|added|moved you)",
-        "(?:new|your) (?:plan|package|speed) (?:is|will be|starts) (?:active|live|on|from|tomorrow)",
+        "(?:new|your) (?:plan|package|speed) (?:is|will be|starts) (?:active|live|on|from|"
+        "tomorrow)",
         "welcome to",
         "you are now on",
         "starts? (?:today|tomorrow|right away|on the)",
@@ -79,8 +80,10 @@ _ACTIONS = {
         "goodwill",
     ),
     "other": (
-        "(?:address|name|number|details|email) (?:is|has been|are|have been) (?:updated|changed|on file|saved)",
-        "(?:updated|changed|saved|noted) (?:your|the) (?:[a-z]+ )?(?:address|name|number|details|email|preferences)",
+        "(?:address|name|number|details|email) (?:is|has been|are|have been) (?:updated|changed|"
+        "on file|saved)",
+        "(?:updated|changed|saved|noted) (?:your|the) (?:[a-z]+ )?(?:address|name|number|details|"
+        "email|preferences)",
         "sent (?:you )?(?:a|the) copy",
         "we(?: a|')re open",
     ),

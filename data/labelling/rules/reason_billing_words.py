@@ -10,10 +10,12 @@ EXAMPLES = [
 ]
 
 _BILL = (
-    "(?:my|the|this|last|latest|wrong|first|monthly|your) (?:[a-z']+ )?(?:bill|bills|invoice|invoices|statement)",
+    "(?:my|the|this|last|latest|wrong|first|monthly|your) (?:[a-z']+ )?(?:bill|bills|invoice|"
+    "invoices|statement)",
 )
 _CHARGE = (
-    "(?:been|was|were|got|are|being|you|you've) (?:[a-z]+ )?(?:charged|charging|overcharged|billed|billing)",
+    "(?:been|was|were|got|are|being|you|you've) (?:[a-z]+ )?(?:charged|charging|overcharged|"
+    "billed|billing)",
     "(?:a|the|this|these|extra|double|unknown|strange) (?:charge|charges|fee|fees)",
     "did you charge",
     "double charged",

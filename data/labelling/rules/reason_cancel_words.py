@@ -10,12 +10,14 @@ EXAMPLES = [
 ]
 
 _END = (
-    "(?:to|please|can you|just|will|would|i'll|calling to|could you|and) (?:cancel|terminate|disconnect)",
+    "(?:to|please|can you|just|will|would|i'll|calling to|could you|and) (?:cancel|terminate|"
+    "disconnect)",
     "cancel(?:ling|ing)? (?:my|the|our|this|everything|it all|all)",
     "cancellation",
     "(?:delete|remove) my account",
     "close (?:down|out) my",
-    "(?:end|ending|close|closing|terminate|terminating|stop|get out of) (?:my|the|our|this) (?:[a-z]+ "
+    "(?:end|ending|close|closing|terminate|terminating|stop|get out of) (?:my|the|our|this) "
+    "(?:[a-z]+ "
     ")?(?:contract|account|subscription|service|plan|agreement|line)",
     "(?:want|wants|like|need|going|decided) to (?:leave|quit|end it)",
     "i(?: a|')m leaving",

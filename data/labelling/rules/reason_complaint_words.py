@@ -25,7 +25,8 @@ _COMPLAIN = (
     "trading standards",
     "solicitor",
     "lawyer",
-    "(?:worst|terrible|appalling|awful|dreadful) (?:customer )?(?:service|company|experience|treatment)",
+    "(?:worst|terrible|appalling|awful|dreadful) (?:customer )?(?:service|company|experience|"
+    "treatment)",
     "how i was treated",
     "hung up on me",
     "nobody (?:ever )?(?:calls|called|listens|cares|answers)",

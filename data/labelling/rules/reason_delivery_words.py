@@ -23,13 +23,15 @@ _SENT = (
     "sent (?:me )?(?:the|a) wrong",
     "dispatch(?:ed)?",
     "in the post",
-    "(?:not|[a-z]+n't|never) (?:[a-z]+ )?(?:arrive|arrived|come|came|received|receive|turned up|here|shown up|turn "
+    "(?:not|[a-z]+n't|never) (?:[a-z]+ )?(?:arrive|arrived|come|came|received|receive|turned up|"
+    "here|shown up|turn "
     "up|show up)",
     "never (?:showed|turned) up",
     "nothing (?:has |ha )?(?:come|arrived)",
     "(?:going to|when will|will it|should it|did it|does it) (?:[a-z]+ )?(?:arrive|come)",
     "(?:when|how long|where)(?: [a-z]+){0,6} (?:arrive|receive|get to me|get here|be here|turn up)",
-    "waiting for (?:my|the|a) (?:[a-z]+ )?(?:order|card|router|box|engineer|technician|delivery|phone)",
+    "waiting for (?:my|the|a) (?:[a-z]+ )?(?:order|card|router|box|engineer|technician|delivery|"
+    "phone)",
     "i ordered",
     "(?:my|the) order",
     "to install",

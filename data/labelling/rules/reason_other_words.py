@@ -10,7 +10,8 @@ EXAMPLES = [
 ]
 
 _ADMIN = (
-    "(?:update|change|correct|give you|changed|got|have) (?:my|the|our|a new|a different) (?:[a-z]+ )?(?:address|"
+    "(?:update|change|correct|give you|changed|got|have) (?:my|the|our|a new|a different) "
+    "(?:[a-z]+ )?(?:address|"
     "name|number|email|e mail|details|phone number|surname)",
     "(?:edit|update|change|correct|amend)(?: [a-z]+)? (?:details|information|name|address)",
     "opening (?:hours|times)",

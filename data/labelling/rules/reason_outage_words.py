@@ -21,7 +21,8 @@ _NOTHING = (
     "lost (?:its|their|our|all|the|my) (?:[a-z]+ )?(?:connection|service|signal|internet)",
 )
 _AREA = (
-    "(?:in|across) (?:my|our|the|this) (?:whole |entire )?(?:area|street|road|town|village|postcode|building|"
+    "(?:in|across) (?:my|our|the|this) (?:whole |entire )?(?:area|street|road|town|village|"
+    "postcode|building|"
     "neighbourhood)",
     "(?:the|my|our) neighbou?rs?",
     "whole (?:street|area|road|town|building)",

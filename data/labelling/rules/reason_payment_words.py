@@ -10,7 +10,8 @@ EXAMPLES = [
 ]
 
 _PAY = (
-    "(?:to|i|can i|could i|please|and) pay (?:my|the|it|now|by|with|later|in|off|this|some|half|over|next|[a-z ]+ "
+    "(?:to|i|can i|could i|please|and) pay (?:my|the|it|now|by|with|later|in|off|this|some|half|"
+    "over|next|[a-z ]+ "
     "now)",
     "make (?:a|the|my) payment",
     "(?:my|the|a|card|last|late|missed|online) payments?",

@@ -10,7 +10,8 @@ EXAMPLES = [
 ]
 
 _FAULT = (
-    "keeps? (?:dropping|cutting|freezing|crashing|restarting|rebooting|losing|disconnecting|buffering)",
+    "keeps? (?:dropping|cutting|freezing|crashing|restarting|rebooting|losing|disconnecting|"
+    "buffering)",
     "drops",
     "(?:very|so|really|too|painfully) slow",
     "is slow",
@@ -20,7 +21,8 @@ _FAULT = (
     "flashing",
     "wi ?fi",
     "frozen",
-    "(?:can't|cannot|can not|won't|unable to|couldn't|doesn't|does not|will not) (?:[a-z]+ )?(?:log|login|connect|"
+    "(?:can't|cannot|can not|won't|unable to|couldn't|doesn't|does not|will not) (?:[a-z]+ "
+    ")?(?:log|login|connect|"
     "get online|sign in|start|turn on|load|pair|sync|reach|get a picture|see a picture)",
     "stopped working",
     "(?:not|[a-z]+n't|hasn't|never) (?:[a-z]+ )?(?:work|works|working|worked)(?: properly)?",

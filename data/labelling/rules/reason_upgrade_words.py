@@ -17,7 +17,8 @@ _MORE = (
     "sign up",
     "signing up",
     "(?:an|the|your|new) offer",
-    "(?:faster|bigger|better|larger|higher|more) (?:line|plan|package|speed|tariff|data|internet|deal|allowance|"
+    "(?:faster|bigger|better|larger|higher|more) (?:line|plan|package|speed|tariff|data|internet|"
+    "deal|allowance|"
     "bundle)",
     "move up",
     "go up to",

@@ -9,14 +9,18 @@ EXAMPLES = [
 ]
 
 _CALMS = (
-    "understand (?:your|that you(?:'re| are)|why you(?:'re| are)|how) (?:[a-z]+ )?(?:frustrat(?:ion|ed|ing)|upset|"
+    "understand (?:your|that you(?:'re| are)|why you(?:'re| are)|how) (?:[a-z]+ "
+    ")?(?:frustrat(?:ion|ed|ing)|upset|"
     "anger|angry|annoy(?:ed|ing)|concern|feel(?:ing)?|disappoint(?:ed|ment))",
     "(?:so|very|really|truly|terribly|awfully) sorry (?:about|for|to hear|that)",
-    "sorry (?:to hear|for the (?:trouble|inconvenience|hassle|bother)|you(?:'ve| have) had|about all)",
-    "(?:hear|see|tell|sense) (?:that )?you(?:'re| are) (?:[a-z]+ )?(?:upset|angry|annoyed|frustrated|unhappy)",
+    "sorry (?:to hear|for the (?:trouble|inconvenience|hassle|bother)|you(?:'ve| have) had|about "
+    "all)",
+    "(?:hear|see|tell|sense) (?:that )?you(?:'re| are) (?:[a-z]+ )?(?:upset|angry|annoyed|"
+    "frustrated|unhappy)",
     "not how it should be",
     "must be (?:[a-z]+ )?(?:frustrating|annoying|upsetting)",
-    "(?:customer|cust|caller) (?:was |is |very |quite |got |really |extremely )*(?:upset|angry|annoyed|unhappy|"
+    "(?:customer|cust|caller) (?:was |is |very |quite |got |really |extremely )*(?:upset|angry|"
+    "annoyed|unhappy|"
     "frustrated|furious|rude|irate|dissatisfied|cross)",
     "not happy",
     "(?:very|quite|really|extremely|rather) (?:unhappy|angry|upset|annoyed|cross|dissatisfied)",
@@ -24,7 +28,8 @@ _CALMS = (
     "i (?:do |sincerely |really )?apologi[sz]e for (?:the|all|this|what)",
 )
 _PLEASED = (
-    "(?:customer|cust|caller) (?:was |is |very |quite |really |left )*(?:happy|pleased|satisfied|friendly|grateful|"
+    "(?:customer|cust|caller) (?:was |is |very |quite |really |left )*(?:happy|pleased|satisfied|"
+    "friendly|grateful|"
     "thankful|delighted)",
     "happy customer",
     "(?:very|really|quite|so) (?:friendly|happy|pleased|nice|grateful)",

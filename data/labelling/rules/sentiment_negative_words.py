@@ -65,7 +65,8 @@ def vote(contact):
         "negative"
         if said.affirms(*_ANGRY)
         or said.mentions(
-            "(?:not|never|[a-z]+n't) (?:[a-z]+ )?(?:good enough|happy|impressed|acceptable|satisfied)"
+            "(?:not|never|[a-z]+n't) (?:[a-z]+ )?(?:good enough|happy|impressed|acceptable|"
+            "satisfied)"
         )
         else None
     )

@@ -20,7 +20,8 @@ _PRAISE = (
     "awesome",
     "delighted",
     "great (?:service|help|job|work|stuff|news|thank)?",
-    "(?:so|very|really|most|extremely) (?:helpful|kind|friendly|quick|nice|pleased|happy|grateful|fast|good)",
+    "(?:so|very|really|most|extremely) (?:helpful|kind|friendly|quick|nice|pleased|happy|grateful|"
+    "fast|good)",
     "thank you (?:so|very) much",
     "thanks (?:a lot|so much|a million|ever so)",
     "many thanks",

@@ -30,7 +30,8 @@ EXAMPLES = [
 
 _GREETING = re.compile(
     r"\b(?:hello|hi|good (?:morning|afternoon|evening)|welcome|speaking|my name is|"
-    r"you(?: are|'re) (?:through to|speaking)|you(?:'ve| have) reached|thank(?:s| you) for (?:holding|waiting|calling)|"
+    r"you(?: are|'re) (?:through to|speaking)|you(?:'ve| have) reached|thank(?:s| you) for "
+    r"(?:holding|waiting|calling)|"
     r"how can i help|this is \w+ (?:from|in|at|with|of))\b"
 )
 
@@ -40,7 +41,6 @@ def vote(contact):
         return None
     turns = contact.agent.text.split(" / ")
     again = any(_GREETING.search(turn) for turn in turns[1:-1])
-    last = (
-        len(turns) > 1 and _GREETING.search(turns[-1]) and "how can i" in turns[-1]
-    )  # else it may be a goodbye
+    # else it may be a goodbye
+    last = len(turns) > 1 and _GREETING.search(turns[-1]) and "how can i" in turns[-1]
     return "yes" if again or last else None

@@ -11,8 +11,10 @@ EXAMPLES = [
 
 _PASSED = (
     "put(?:ting)? you (?:through|on to|over|across)",
-    "transfer(?:ring|red)? (?:you|the call|this call|your call|the customer|customer|caller|to|over)",
-    "pass(?:ing|ed)? (?:you|the call|this|your call|the customer|caller) (?:on|over|across|to|along)",
+    "transfer(?:ring|red)? (?:you|the call|this call|your call|the customer|customer|caller|to|"
+    "over)",
+    "pass(?:ing|ed)? (?:you|the call|this|your call|the customer|caller) (?:on|over|across|to|"
+    "along)",
     "connect(?:ing)? you (?:to|with)",
     "hand(?:ing|ed)? (?:you|over|the call) (?:over |to )?",
     "(?:another|different|right|other) (?:team|department) (?:will|can|has|needs|should|who)",

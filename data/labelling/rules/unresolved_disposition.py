@@ -12,7 +12,8 @@ EXAMPLES = [
 ]
 
 _OPEN = (
-    r"unresolved|not (?:resolved|solved)|open|pending|call ?back|escalat\w*|follow ?up|ticket|failed|abandon\w*|"
+    r"unresolved|not (?:resolved|solved)|open|pending|call ?back|escalat\w*|follow ?up|ticket|"
+    r"failed|abandon\w*|"
     r"no answer|busy"
 )
 _DONE = r"resolved|solved|closed|complete\w*|fixed|success\w*|done"
