@@ -55,10 +55,14 @@ def true_labels(contacts: pl.DataFrame) -> pl.DataFrame:
 def learned(
     tables: dict[str, pl.DataFrame], labels: pl.DataFrame, truth: pl.DataFrame
 ) -> dict[str, Any]:
-    divided, _ = split(tables["contacts"], tables["recordings"], tables["customers"], SplitParams())
+    divided, _ = split(
+        tables["contacts"], tables["recordings"], tables["customers"], params=SplitParams()
+    )
     asked = FeatureParams()
     days = as_of_dates(tables["outcomes"], tables["contacts"], asked)
-    rows = features(tables, labels, days, asked).join(customer_splits(divided), on="customer_id")
+    rows = features(tables, labels, days, params=asked).join(
+        customer_splits(divided), on="customer_id"
+    )
     test, params, began = rows.filter(split="test"), ChurnTraining(), time.process_time()
     with tempfile.TemporaryDirectory() as work:
         found = train(params, rows, Path(work), Unrecorded())

@@ -56,20 +56,30 @@ def main() -> None:
         }
         labels = label(tables["contacts"], tables["turns"]).labels
         divided, _ = split(
-            tables["contacts"], pl.DataFrame(schema=RECORDINGS), tables["customers"], SplitParams()
+            tables["contacts"],
+            pl.DataFrame(schema=RECORDINGS),
+            tables["customers"],
+            params=SplitParams(),
         )
         days, sides = (
             as_of_dates(tables["outcomes"], tables["contacts"], params),
             customer_splits(divided),
         )
-        rows = features(tables, labels, days, params).join(sides, on="customer_id")
+        rows = features(tables, labels, days, params=params).join(sides, on="customer_id")
         model = ChurnModel.load(
             Path(train(ChurnTraining(), rows, Path(folder) / "work", Unrecorded())["model"])
         )
 
     def reasons(frame: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
         shown = model.reasons(frame).filter(pl.col("contribution").abs() >= asked.least)
-        return evidence(shown, tables["contacts"], told, tables["turns"], params, rules=[])
+        return evidence(
+            shown,
+            contacts=tables["contacts"],
+            labels=told,
+            turns=tables["turns"],
+            params=params,
+            rules=[],
+        )
 
     exam = rows.filter(pl.col("split") == "test", pl.col("as_of") == days[-1])
     before = reasons(exam, labels)
@@ -79,7 +89,7 @@ def main() -> None:
     )
     moved = pl.Series(rng.uniform(-2 * asked.noise, 2 * asked.noise, labels.height))
     unsure = labels.with_columns((pl.col("probability") + moved).clip(0, 1).alias("probability"))
-    again = features(tables, unsure, days[-1:], params).join(
+    again = features(tables, unsure, days[-1:], params=params).join(
         exam.select("customer_id"), on="customer_id", how="semi"
     )
 

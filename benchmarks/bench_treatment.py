@@ -141,7 +141,7 @@ def main() -> None:
             tables, truth = centre(customers, seed)
             labels = label(tables["contacts"], tables["turns"]).labels
             today = snapshot(tables["outcomes"], tables["contacts"], FeatureParams())
-            current = features(tables, labels, [today], FeatureParams())
+            current = features(tables, labels, [today], params=FeatureParams())
             began = time.process_time()
             made = plan_treatment(tables, labels, current, None, params, FeatureParams())
             if made.decisions is None:

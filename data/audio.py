@@ -160,7 +160,7 @@ class Resampler:
 
 
 def telephone_band(
-    audio: np.ndarray, sample_rate_hz: int, low_hz: float = 300.0, high_hz: float = 3400.0
+    audio: np.ndarray, sample_rate_hz: int, *, low_hz: float = 300.0, high_hz: float = 3400.0
 ) -> np.ndarray:
     """Band-pass to what a telephone line carries (ITU-T G.712), linear phase, windowed sinc."""
     taps = 2 * (sample_rate_hz // 160) + 1
@@ -193,7 +193,7 @@ def codec_roundtrip(audio: np.ndarray, sample_rate_hz: int, codec: str) -> np.nd
 
 
 def add_noise(
-    audio: np.ndarray, snr_db: float, rng: np.random.Generator, noise: np.ndarray | None = None
+    audio: np.ndarray, snr_db: float, rng: np.random.Generator, *, noise: np.ndarray | None = None
 ) -> np.ndarray:
     """Adds `noise` (white where none is given; repeated to length) at `snr_db` below the speech's own level."""
     bed = (
@@ -210,6 +210,7 @@ def add_noise(
 def packet_loss(
     audio: np.ndarray,
     sample_rate_hz: int,
+    *,
     share: float,
     rng: np.random.Generator,
     packet_s: float = 0.02,
@@ -236,7 +237,11 @@ def clipped_share(audio: np.ndarray) -> float:
 
 
 def silent_share(
-    audio: np.ndarray, sample_rate_hz: int, floor_dbfs: float = SILENCE_DBFS, window_s: float = 0.02
+    audio: np.ndarray,
+    sample_rate_hz: int,
+    *,
+    floor_dbfs: float = SILENCE_DBFS,
+    window_s: float = 0.02,
 ) -> float:
     """Share of windows whose level is below `floor_dbfs`; 1.0 for an empty signal. Counts all channels."""
     size = max(1, int(window_s * sample_rate_hz))

@@ -198,6 +198,7 @@ def side_ms(
 def hours_account(
     delivered: pl.DataFrame,
     clean: pl.DataFrame,
+    *,
     cut_ms: Mapping[str, int],
     quarantine: Path | None = None,
 ) -> HoursAccount:

@@ -45,6 +45,7 @@ def ingest(
     delivery: Delivery,
     store: Path,
     now: datetime,
+    *,
     progress: Progress = lambda done, total: None,
     params: IngestParams | None = None,
 ) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def ingest(
     store.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(store / ".ingest.lock", timeout=0):
-            return _ingest(delivery, store, now, progress, params or IngestParams())
+            return _ingest(delivery, store, now, progress=progress, params=params or IngestParams())
     except filelock.Timeout as error:
         raise IngestError(
             f"{store}: another ingest is running here. Wait until it has ended."
@@ -65,7 +66,7 @@ def ingest(
 
 
 def _ingest(
-    delivery: Delivery, store: Path, now: datetime, progress: Progress, params: IngestParams
+    delivery: Delivery, store: Path, now: datetime, *, progress: Progress, params: IngestParams
 ) -> dict[str, Any]:
     for leftover in (
         ".ingest.json.*.tmp",
@@ -131,41 +132,45 @@ def admit(
     """
     refusals = list(delivery.refusals)
     again = "and ingest again."
-    customers = _unique(delivery.customers, ["customer_id"], "customer", refusals)
+    customers = _unique(delivery.customers, ["customer_id"], what="customer", refusals=refusals)
     known = pl.concat([customers["customer_id"], tables["customers"]["customer_id"]])
-    contacts = _unique(delivery.contacts, ["contact_id"], "contact", refusals)
+    contacts = _unique(delivery.contacts, ["contact_id"], what="contact", refusals=refusals)
     contacts = _of_known(
         contacts,
         "customer_id",
         known,
-        refusals,
-        lambda row: Refusal(
+        refusals=refusals,
+        refuse=lambda row: Refusal(
             f"contact {row['contact_id']}",
             "contact",
             f"unknown customer ({row['customer_id']})",
             f"Add the customer to the export's customers {again}",
         ),
     )
-    outcomes = _unique(delivery.outcomes, ["customer_id", "event"], "outcome", refusals)
+    outcomes = _unique(
+        delivery.outcomes, ["customer_id", "event"], what="outcome", refusals=refusals
+    )
     outcomes = _of_known(
         outcomes,
         "customer_id",
         known,
-        refusals,
-        lambda row: Refusal(
+        refusals=refusals,
+        refuse=lambda row: Refusal(
             f"outcome {row['event']} of {row['customer_id']}",
             "outcome",
             "unknown customer",
             f"Add the customer to the export's customers {again}",
         ),
     )
-    interventions = _unique(delivery.interventions, KEYS["interventions"], "intervention", refusals)
+    interventions = _unique(
+        delivery.interventions, KEYS["interventions"], what="intervention", refusals=refusals
+    )
     interventions = _of_known(
         interventions,
         "customer_id",
         known,
-        refusals,
-        lambda row: Refusal(
+        refusals=refusals,
+        refuse=lambda row: Refusal(
             f"intervention {row['kind']} for {row['customer_id']}",
             "intervention",
             "unknown customer",
@@ -177,8 +182,8 @@ def admit(
         delivery.turns,
         "contact_id",
         known,
-        refusals,
-        lambda row: Refusal(
+        refusals=refusals,
+        refuse=lambda row: Refusal(
             f"contact {row['contact_id']}",
             "turns",
             "no contact line for these turns",
@@ -229,7 +234,9 @@ def admit(
     return rows, list(kept.values()), refusals
 
 
-def _unique(rows: pl.DataFrame, key: list[str], what: str, refusals: list[Refusal]) -> pl.DataFrame:
+def _unique(
+    rows: pl.DataFrame, key: list[str], *, what: str, refusals: list[Refusal]
+) -> pl.DataFrame:
     again = pl.struct(key).is_duplicated() & ~pl.struct(key).is_first_distinct()
     for row in rows.filter(again).iter_rows(named=True):
         name = " ".join(str(row[column]) for column in key)
@@ -248,6 +255,7 @@ def _of_known(
     rows: pl.DataFrame,
     column: str,
     known: pl.Series,
+    *,
     refusals: list[Refusal],
     refuse: Callable[[dict[str, Any]], Refusal],
 ) -> pl.DataFrame:
@@ -323,9 +331,9 @@ def _take_audio(
     packed = speech_shards.add(
         shards,
         fresh,
-        speech_shards.next_number(shards),
-        params.shard_mb,
-        lambda n, _: progress(len(recordings) + n, steps),
+        first=speech_shards.next_number(shards),
+        shard_mb=params.shard_mb,
+        progress=lambda n, _: progress(len(recordings) + n, steps),
     )
     rewritten: dict[str, dict[str, Path]] = {}
     for row in rows.values():
@@ -336,7 +344,7 @@ def _take_audio(
         gone = {before[contact_id].member for contact_id in contacts} - set(members)
         packed |= {
             name: (shard, sha256)
-            for name, sha256 in speech_shards.replace(shards, shard, members, gone).items()
+            for name, sha256 in speech_shards.replace(shards, shard, members, drop=gone).items()
         }
     for contact_id, row in rows.items():
         if row.member in packed:

@@ -58,7 +58,7 @@ def assert_customers_apart(rows: pl.DataFrame) -> None:
 
 
 def assert_no_future(
-    rows: pl.DataFrame, contacts: pl.DataFrame, outcomes: pl.DataFrame, event: str = "churn"
+    rows: pl.DataFrame, contacts: pl.DataFrame, outcomes: pl.DataFrame, *, event: str = "churn"
 ) -> None:
     """No row of a features table knows what came after its as-of date. Raises LeakError naming one that does.
 
@@ -115,6 +115,7 @@ def assert_no_future(
 def assert_no_leakage(
     parts: Iterable[pl.DataFrame],
     divided: pl.DataFrame,
+    *,
     tables: Mapping[str, pl.LazyFrame],
     event: str,
 ) -> Iterator[pl.DataFrame]:
@@ -131,5 +132,5 @@ def assert_no_leakage(
             for name in ("contacts", "outcomes")
         )
         assert_customers_apart(rows)
-        assert_no_future(rows, contacts, outcomes, event)
+        assert_no_future(rows, contacts, outcomes, event=event)
         yield rows

@@ -124,7 +124,12 @@ def identifiers(frame: pl.DataFrame, column: str | None) -> pl.Series:
 
 
 def columns_of(
-    frame: pl.DataFrame, target: str, positive: str | None, id: str | None, exclude: Sequence[str]
+    frame: pl.DataFrame,
+    target: str,
+    *,
+    positive: str | None,
+    id: str | None,
+    exclude: Sequence[str],
 ) -> Columns:
     """Decides what each column is. Raises TableError when an excluded column is not there or none is left."""
     for name in exclude:

@@ -67,6 +67,7 @@ def split(
     contacts: pl.DataFrame,
     recordings: pl.DataFrame,
     customers: pl.DataFrame,
+    *,
     params: SplitParams,
     voice_groups: pl.DataFrame | None = None,
 ) -> tuple[pl.DataFrame, SplitSummary]:
@@ -88,7 +89,7 @@ def split(
     notes: list[str] = []
     if len(edges) > 1 and largest > params.max_component_share:
         voice_split = _assign(_components([], [(None, voice) for _, voice in edges]), params)
-        customer_split = _follow_calls(people, edges, voice_split, params)
+        customer_split = _follow_calls(people, edges, voice_split=voice_split, params=params)
         notes.append(
             f"{largest:.0%} of the recorded calls hang together through shared customers and "
             "voices; "
@@ -138,7 +139,7 @@ def split(
                 "too few."
             )
     assert_disjoint(frame)
-    return frame, _summary(frame, len(components), largest, notes)
+    return frame, _summary(frame, components=len(components), largest=largest, notes=notes)
 
 
 def customer_splits(splits: pl.DataFrame) -> pl.DataFrame:
@@ -278,6 +279,7 @@ def _assign(components: list[_Component], params: SplitParams) -> dict[str, str]
 def _follow_calls(
     people: list[str],
     edges: list[tuple[str, str]],
+    *,
     voice_split: dict[str, str],
     params: SplitParams,
 ) -> dict[str, str]:
@@ -295,7 +297,7 @@ def _follow_calls(
 
 
 def _summary(
-    frame: pl.DataFrame, components: int, largest: float, notes: list[str]
+    frame: pl.DataFrame, *, components: int, largest: float, notes: list[str]
 ) -> SplitSummary:
     contacts = frame.filter(pl.col("contact_id").is_not_null())
     recorded = contacts.filter(pl.col("voice_group").is_not_null())

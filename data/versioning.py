@@ -54,6 +54,7 @@ def version(
     tables: Path,
     shards: Path,
     repo: Path,
+    *,
     remote: str,
     git_commit: str,
     now: datetime,
@@ -84,9 +85,17 @@ def version(
         ]
         new = set(_examine(dvc.cloud.get_remote_odb(REMOTE), objects, set()))
         _push(dvc, repo)
-        problems = _examine(dvc.cloud.get_remote_odb(REMOTE), objects, new, progress)
+        problems = _examine(dvc.cloud.get_remote_odb(REMOTE), objects, new, progress=progress)
     if problems:
-        _repair(dvc_hash, repo, remote, remote_options, objects, new, progress)
+        _repair(
+            dvc_hash,
+            repo,
+            remote=remote,
+            remote_options=remote_options,
+            objects=objects,
+            read=new,
+            progress=progress,
+        )
     record = repo / "history" / f"{dvc_hash}.json"
     if not record.exists():
         write_text(
@@ -101,6 +110,7 @@ def version(
 def checkout(
     dvc_hash: str,
     repo: Path,
+    *,
     remote: str,
     out: Path,
     remote_options: Mapping[str, str] | None = None,
@@ -118,7 +128,7 @@ def checkout(
     scratch = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.checkout"
     try:
         with _opened(scratch, remote, remote_options) as dvc:
-            _manifest(dvc, dvc_hash, repo, remote)
+            _manifest(dvc, dvc_hash, repo=repo, remote=remote)
             pointer = f"outs:\n- md5: {dvc_hash}\n  hash: md5\n  path: dataset\n"
             write_text(scratch / "dataset.dvc", pointer)
             with dvc_errors(f"version {dvc_hash}: dvc pull", repo):
@@ -141,6 +151,7 @@ def checkout(
 def verify_remote(
     dvc_hash: str,
     repo: Path,
+    *,
     remote: str,
     remote_options: Mapping[str, str] | None = None,
     progress: Progress = lambda done, total: None,
@@ -151,15 +162,18 @@ def verify_remote(
     """
     dvc_hash = _checked(dvc_hash)
     with _opened(repo, remote, remote_options) as dvc:
-        manifest = _manifest(dvc, dvc_hash, repo, remote)
+        manifest = _manifest(dvc, dvc_hash, repo=repo, remote=remote)
         objects = _objects(dvc_hash, manifest)
         oids = {one.oid for one in objects}
-        return list(_examine(dvc.cloud.get_remote_odb(REMOTE), objects, oids, progress).values())
+        return list(
+            _examine(dvc.cloud.get_remote_odb(REMOTE), objects, oids, progress=progress).values()
+        )
 
 
 def repair_remote(
     dvc_hash: str,
     repo: Path,
+    *,
     remote: str,
     remote_options: Mapping[str, str] | None = None,
     progress: Progress = lambda done, total: None,
@@ -177,9 +191,17 @@ def repair_remote(
             )
         objects = _objects(dvc_hash, cached.read_bytes())
         oids = {one.oid for one in objects}
-        problems = _examine(dvc.cloud.get_remote_odb(REMOTE), objects, oids, progress)
+        problems = _examine(dvc.cloud.get_remote_odb(REMOTE), objects, oids, progress=progress)
     if problems:
-        _repair(dvc_hash, repo, remote, remote_options, objects, oids, progress)
+        _repair(
+            dvc_hash,
+            repo,
+            remote=remote,
+            remote_options=remote_options,
+            objects=objects,
+            read=oids,
+            progress=progress,
+        )
     return list(problems.values())
 
 
@@ -287,6 +309,7 @@ def _push(dvc: Any, repo: Path) -> None:
 def _repair(
     dvc_hash: str,
     repo: Path,
+    *,
     remote: str,
     remote_options: Mapping[str, str] | None,
     objects: list[_Object],
@@ -308,7 +331,10 @@ def _repair(
             dvc.cloud.push(files, remote=REMOTE)
             dvc.cloud.push([manifest], remote=REMOTE)  # last: it vouches for the others
         problems = _examine(
-            dvc.cloud.get_remote_odb(REMOTE), objects, {one.oid for one in objects}, progress
+            dvc.cloud.get_remote_odb(REMOTE),
+            objects,
+            {one.oid for one in objects},
+            progress=progress,
         )
     if problems:
         raise VersionError(
@@ -327,7 +353,7 @@ def _objects(dvc_hash: str, manifest: bytes) -> list[_Object]:
     return list(found.values())
 
 
-def _manifest(dvc: Any, dvc_hash: str, repo: Path, remote: str) -> bytes:
+def _manifest(dvc: Any, dvc_hash: str, *, repo: Path, remote: str) -> bytes:
     """The manifest as it lies in the remote, checked against its own hash."""
     odb = dvc.cloud.get_remote_odb(REMOTE)
     try:
@@ -347,7 +373,11 @@ def _manifest(dvc: Any, dvc_hash: str, repo: Path, remote: str) -> bytes:
 
 
 def _examine(
-    odb: Any, objects: list[_Object], read: set[str], progress: Progress = lambda done, total: None
+    odb: Any,
+    objects: list[_Object],
+    read: set[str],
+    *,
+    progress: Progress = lambda done, total: None,
 ) -> dict[str, str]:
     """What is wrong with which object in the remote. All are looked for, those in `read` are read and hashed too."""
 

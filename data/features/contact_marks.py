@@ -110,7 +110,7 @@ def contribution(feature: FeatureName) -> pl.Expr:
 
 
 def contact_features(
-    contacts: pl.DataFrame, labels: pl.DataFrame, repeat_days: float, relief: float
+    contacts: pl.DataFrame, labels: pl.DataFrame, *, repeat_days: float, relief: float
 ) -> pl.DataFrame:
     """Contacts in order of customer and time with what each adds. A column knows this contact and earlier ones only.
 

@@ -83,6 +83,7 @@ def _mark_of(feature: str) -> pl.Expr:
 
 def evidence(
     reasons: pl.DataFrame,
+    *,
     contacts: pl.DataFrame,
     labels: pl.DataFrame,
     turns: pl.DataFrame,
@@ -100,7 +101,10 @@ def evidence(
     asked = reasons.select(keys).unique()
     theirs = contacts.join(asked, on="customer_id", how="semi")
     marked = contact_features(
-        theirs, labels.join(theirs, on="contact_id", how="semi"), params.repeat_days, params.relief
+        theirs,
+        labels.join(theirs, on="contact_id", how="semi"),
+        repeat_days=params.repeat_days,
+        relief=params.relief,
     )
     found = []
     for (day, feature), rows in asked.group_by("as_of", "feature", maintain_order=True):
@@ -139,7 +143,9 @@ def evidence(
         .otherwise(pl.col("mark").str.split("_").list.last())
         .alias("value"),
     )
-    moments = _moments(best, contacts, turns, find() if rules is None else rules)
+    moments = _moments(
+        best, contacts=contacts, turns=turns, rules=find() if rules is None else rules
+    )
     with_moments = best.join(
         moments, on=["contact_id", "label", "value"], how="left", nulls_equal=True
     )
@@ -149,7 +155,7 @@ def evidence(
 
 
 def _moments(
-    best: pl.DataFrame, contacts: pl.DataFrame, turns: pl.DataFrame, rules: Sequence[Rule]
+    best: pl.DataFrame, *, contacts: pl.DataFrame, turns: pl.DataFrame, rules: Sequence[Rule]
 ) -> pl.DataFrame:
     """contact_id, label, value, start_s, words: the turn that speaks for the label, else the customer's first one."""
     wanted = best.select("contact_id", "label", "value").unique()
@@ -177,7 +183,7 @@ def _moments(
     spoken = said.drop("contact_id").rename({"alone": "contact_id"}).select(turns.columns)
     labels_asked = set(wanted["label"])
     asking = [rule for rule in rules if rule.label in labels_asked]
-    votes = vote_all(single, spoken, LabellingParams(), asking)
+    votes = vote_all(single, spoken, params=LabellingParams(), rules=asking)
     hits = []
     for column, rule in enumerate(asking):
         for number, value in enumerate(SCHEME[rule.label]):
@@ -223,6 +229,7 @@ def _moments(
 def with_evidence(
     reasons: pl.DataFrame,
     scores: pl.DataFrame,
+    *,
     contacts: pl.DataFrame,
     labels: pl.DataFrame,
     turns: list[pl.DataFrame],
@@ -239,7 +246,11 @@ def with_evidence(
     said = pl.concat([table.select(turns[0].columns) for table in turns])
     riskiest = scores.head(customers).select("customer_id")
     found = evidence(
-        reasons.join(riskiest, on="customer_id", how="semi"), contacts, labels, said, params
+        reasons.join(riskiest, on="customer_id", how="semi"),
+        contacts=contacts,
+        labels=labels,
+        turns=said,
+        params=params,
     )
     keys = ["customer_id", "as_of", "rank"]
     return reasons.join(found.select(*keys, *SCHEMA), on=keys, how="left", maintain_order="left")

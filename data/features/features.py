@@ -237,6 +237,7 @@ def features(
     tables: Mapping[str, pl.DataFrame | pl.LazyFrame],
     labels: pl.DataFrame | pl.LazyFrame,
     as_of: Sequence[date],
+    *,
     params: FeatureParams,
     progress: Progress = lambda done, total: None,
 ) -> pl.DataFrame:
@@ -248,13 +249,14 @@ def features(
     H days has time_days <= H. Both are null where nobody observed; `time_days` alone is null where outcomes carry no
     dates (then the target is yes or no).
     """
-    return pl.concat(features_in_parts(tables, labels, as_of, params, progress))
+    return pl.concat(features_in_parts(tables, labels, as_of, params=params, progress=progress))
 
 
 def features_in_parts(
     tables: Mapping[str, pl.DataFrame | pl.LazyFrame],
     labels: pl.DataFrame | pl.LazyFrame,
     as_of: Sequence[date],
+    *,
     params: FeatureParams,
     progress: Progress = lambda done, total: None,
 ) -> Iterator[pl.DataFrame]:
@@ -288,12 +290,14 @@ def features_in_parts(
         told = labels.join(
             touched.lazy().select("contact_id"), on="contact_id", how="semi"
         ).collect(engine="streaming")
-        marked = contact_features(touched, told, params.repeat_days, params.relief)
+        marked = contact_features(
+            touched, told, repeat_days=params.repeat_days, relief=params.relief
+        )
         people = customers.filter(theirs)
         rows = []
         for number, day in enumerate(as_of, start=1):
             rows.append(
-                _at_risk(people, outcomes, day, dated, params.lead_days)
+                _at_risk(people, outcomes, day, dated=dated, lead_days=params.lead_days)
                 .join(record, on="customer_id", how="left")
                 .join(_history(marked, day, params), on="customer_id", how="left")
             )
@@ -345,17 +349,17 @@ def of_event(outcomes: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
 
 
 def _at_risk(
-    customers: pl.DataFrame, outcomes: pl.DataFrame, day: date, dated: bool, lead_days: int
+    customers: pl.DataFrame, outcomes: pl.DataFrame, day: date, *, dated: bool, lead_days: int
 ) -> pl.DataFrame:
     """Who is a customer at the start of `day`, with what became of them."""
     rows = customers.select("customer_id", "since", pl.lit(day).alias("as_of"))
     if dated:
         rows = rows.filter(pl.col("since").is_null() | (pl.col("since") < day))
-    return targets(rows, outcomes, dated, lead_days)
+    return targets(rows, outcomes, dated=dated, lead_days=lead_days)
 
 
 def targets(
-    rows: pl.DataFrame, outcomes: pl.DataFrame, dated: bool = True, lead_days: int = 0
+    rows: pl.DataFrame, outcomes: pl.DataFrame, *, dated: bool = True, lead_days: int = 0
 ) -> pl.DataFrame:
     """`rows` (customer_id, as_of, …) with event and time_days as `features` has them, without those who had left.
 

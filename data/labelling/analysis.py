@@ -32,7 +32,7 @@ def of_rules(votes: np.ndarray) -> list[dict[str, float]]:
 
 
 def of_label(
-    values: tuple[str, ...], votes: np.ndarray, combined: Combined, given: np.ndarray
+    values: tuple[str, ...], votes: np.ndarray, *, combined: Combined, given: np.ndarray
 ) -> dict[str, Any]:
     """Coverage by any rule, conflict between any two, and the balance and sureness of the values `given` [contacts]."""
     contacts = max(len(votes), 1)

@@ -43,7 +43,7 @@ class ReadingParams:
 
 
 def complete(
-    rules: pl.DataFrame, beliefs: pl.DataFrame, read: pl.DataFrame, params: ReadingParams
+    rules: pl.DataFrame, beliefs: pl.DataFrame, read: pl.DataFrame, *, params: ReadingParams
 ) -> pl.DataFrame:
     """The labels of `rules` (LABELS) with those `params` wants from the reader too, at most one a contact and label.
 

@@ -32,6 +32,7 @@ class Combined:
 def combine(
     votes: np.ndarray,
     values: int,
+    *,
     looked: np.ndarray | None = None,
     silence_tells: bool = True,
     prior_accuracy: float = 0.8,
@@ -73,7 +74,7 @@ def combine(
     counted_in, flat = answers.reshape(len(seen), -1), heard.reshape(len(seen), -1)
 
     balance = _balance_of_votes(answers[..., :values], weights, silence_tells)
-    prior = _prior(answers, weights, balance, prior_accuracy)
+    prior = _prior(answers, weights, balance=balance, accuracy=prior_accuracy)
     confusion, rounds = prior, 0
     probabilities = _expect(flat, balance, confusion)
     for rounds in range(1, iterations + 1):  # noqa: B007 (told to the caller)
@@ -113,7 +114,7 @@ def _balance_of_votes(cast: np.ndarray, weights: np.ndarray, silence_tells: bool
 
 
 def _prior(
-    answers: np.ndarray, weights: np.ndarray, balance: np.ndarray, accuracy: float
+    answers: np.ndarray, weights: np.ndarray, *, balance: np.ndarray, accuracy: float
 ) -> np.ndarray:
     """P(answer | value) [values, rules, answers] if votes, also those for rare values, were right with `accuracy`."""
     values = len(balance)

@@ -35,6 +35,7 @@ def label(
     contacts: pl.DataFrame,
     turns: pl.DataFrame,
     params: LabellingParams | None = None,
+    *,
     rules: Sequence[Rule] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> LabelResult:
@@ -50,7 +51,7 @@ def label(
     """
     params = params or LabellingParams()
     rules = find() if rules is None else rules
-    votes = vote_all(contacts, turns, params, rules, progress)
+    votes = vote_all(contacts, turns, params=params, rules=rules, progress=progress)
     readable = contacts["contact_id"].is_in(turns["contact_id"].implode()).to_numpy()
     ids = contacts["contact_id"]
     frames, beliefs, labels, by_rule = [], [], {}, {}
@@ -62,22 +63,22 @@ def label(
         made = combine(
             cast_votes,
             len(values),
-            readable,
-            values[0] in ABSENT,
-            params.prior_accuracy,
-            params.prior_weight,
-            params.iterations,
+            looked=readable,
+            silence_tells=values[0] in ABSENT,
+            prior_accuracy=params.prior_accuracy,
+            prior_weight=params.prior_weight,
+            iterations=params.iterations,
         )
         voted = (cast_votes != ABSTAIN).any(axis=1)
         known = voted | (readable & voted.any()) if values[0] in ABSENT else voted
         given = known & (made.probabilities.max(axis=1, initial=0.0) >= params.min_probability)
-        labels[name] = of_label(values, cast_votes, made, given)
+        labels[name] = of_label(values, cast_votes, combined=made, given=given)
         for column, (number, shares) in enumerate(zip(mine, of_rules(cast_votes), strict=True)):
             by_rule[rules[number].name] = _of_rule(
-                rules[number], cast_votes[:, column], shares, made.accuracy[column]
+                rules[number], cast_votes[:, column], shares=shares, accuracy=made.accuracy[column]
             )
-        frames.append(_rows(ids, name, values, made, given))
-        beliefs.append(_beliefs(ids, name, values, made, known))
+        frames.append(_rows(ids, name, values=values, made=made, given=given))
+        beliefs.append(_beliefs(ids, name, values=values, made=made, known=known))
     labelled, believed = (
         pl.concat(part) if part else pl.DataFrame(schema=LABELS) for part in (frames, beliefs)
     )
@@ -93,6 +94,7 @@ def label(
 def vote_all(
     contacts: pl.DataFrame,
     turns: pl.DataFrame,
+    *,
     params: LabellingParams,
     rules: Sequence[Rule],
     progress: Progress = lambda done, total: None,
@@ -112,7 +114,7 @@ def vote_all(
 
 
 def _of_rule(
-    rule: Rule, votes: np.ndarray, shares: dict[str, float], accuracy: float
+    rule: Rule, votes: np.ndarray, *, shares: dict[str, float], accuracy: float
 ) -> dict[str, Any]:
     values = [SCHEME[rule.label][number] for number in np.unique(votes[votes != ABSTAIN])]
     known = None if np.isnan(accuracy) else float(accuracy)
@@ -120,7 +122,7 @@ def _of_rule(
 
 
 def _rows(
-    ids: pl.Series, name: str, values: tuple[str, ...], made: Combined, given: np.ndarray
+    ids: pl.Series, name: str, *, values: tuple[str, ...], made: Combined, given: np.ndarray
 ) -> pl.DataFrame:
     best, chosen = made.probabilities.max(axis=1, initial=0.0), made.probabilities.argmax(axis=1)
     return pl.DataFrame(
@@ -136,7 +138,7 @@ def _rows(
 
 
 def _beliefs(
-    ids: pl.Series, name: str, values: tuple[str, ...], made: Combined, known: np.ndarray
+    ids: pl.Series, name: str, *, values: tuple[str, ...], made: Combined, known: np.ndarray
 ) -> pl.DataFrame:
     """A row for each value of each contact that rules `known` [contacts] something about."""
     those = ids.filter(pl.Series(known))

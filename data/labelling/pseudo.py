@@ -66,6 +66,7 @@ def choose(
     turns: pl.DataFrame,
     splits: pl.DataFrame,
     typed: pl.DataFrame,
+    *,
     calibrated: bool,
     params: PseudoParams = PseudoParams(),
 ) -> Choice:

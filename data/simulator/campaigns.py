@@ -52,6 +52,7 @@ def days(params: SimulatorParams) -> list[int]:
 def decide(
     params: SimulatorParams,
     day: int,
+    *,
     present: list[int],
     rests: dict[int, int],
     people: list[Person],
@@ -81,7 +82,12 @@ def decide(
 
 
 def after_call(
-    relative: np.ndarray, day: int, numbers: list[int], paths: list[list[Touch]], asked: Campaigns
+    relative: np.ndarray,
+    day: int,
+    *,
+    numbers: list[int],
+    paths: list[list[Touch]],
+    asked: Campaigns,
 ) -> np.ndarray:
     """The relative hazards `relative` of customers `numbers` at the start of `day` once they have been called."""
     heal, wake = np.empty(len(numbers)), np.empty(len(numbers))
@@ -96,7 +102,7 @@ def after_call(
 
 
 def row(
-    decision: Decision, people: list[Person], starts: date, asked: Campaigns
+    decision: Decision, *, people: list[Person], starts: date, asked: Campaigns
 ) -> dict[str, object]:
     """The line of interventions.csv."""
     return {

@@ -33,6 +33,7 @@ def simulate(
     params: SimulatorParams,
     out: Path,
     truth_folder: Path,
+    *,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
     """Builds the world of `params`, writes the export to `out` and what really happened to `truth_folder`.
@@ -50,7 +51,7 @@ def simulate(
         return {**read_json(marker), "reused": True}
     new_out, new_truth = _beside(out), _beside(truth_folder)
     try:
-        summary = _write(params, new_out, new_truth, progress)
+        summary = _write(params, new_out, new_truth, progress=progress)
         write_json(new_truth / "world.json", {**summary, "fingerprint": fingerprint})
         _swap(new_out, out)
         _swap(new_truth, truth_folder)  # last: it holds the marker
@@ -61,7 +62,7 @@ def simulate(
 
 
 def _write(
-    params: SimulatorParams, out: Path, truth_folder: Path, progress: Progress
+    params: SimulatorParams, out: Path, truth_folder: Path, *, progress: Progress
 ) -> dict[str, Any]:
     world = build(params)
     as_of = truth.months(world)
@@ -85,12 +86,12 @@ def _write(
     calls = _record_all(
         params,
         recorded,
-        kinds,
-        callers,
-        names,
-        own_voices,
-        out,
-        lambda done: progress(len(as_of) + done, steps),
+        kinds=kinds,
+        callers=callers,
+        names=names,
+        customer_voices=own_voices,
+        out=out,
+        progress=lambda done: progress(len(as_of) + done, steps),
     )
 
     kept = {contact.contact_id: call for contact, call in zip(recorded, calls, strict=True)}
@@ -172,6 +173,7 @@ def _true_effects(world: World, snapshot: date) -> pl.DataFrame:
 def _record_all(
     params: SimulatorParams,
     contacts: list[tables.NumberedContact],
+    *,
     kinds: list[str | None],
     callers: list[talk.Caller],
     names: list[str],
@@ -195,10 +197,10 @@ def _record_all(
         )
         call = record(
             talk.phone_call(speech, contact.touch, contact.after_menu),
-            customer_voices[contact.number],
-            (agent_voices[first], agent_voices[second]),
-            synthesizer,
-            np.random.default_rng(contact.seed),
+            customer=customer_voices[contact.number],
+            agents=(agent_voices[first], agent_voices[second]),
+            synthesizer=synthesizer,
+            rng=np.random.default_rng(contact.seed),
         )
         wav = (
             call.wav

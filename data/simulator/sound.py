@@ -43,13 +43,16 @@ class Call:
 
 def record(
     lines: list[Line],
+    *,
     customer: Voice,
     agents: tuple[Voice, Voice],
     synthesizer: Synthesizer,
     rng: np.random.Generator,
 ) -> Call:
     """Speaks and records `lines`. The same arguments (and state of `rng`) give the same bytes."""
-    pieces, music, turns = _lay_out(lines, customer, agents, synthesizer, rng)
+    pieces, music, turns = _lay_out(
+        lines, customer=customer, agents=agents, synthesizer=synthesizer, rng=rng
+    )
     end_s = max([turn.end_s for turn in turns] + [start + length for start, length in music])
     track = np.zeros((int((end_s + rng.uniform(0.2, 0.8)) * SAMPLE_RATE_HZ), 2), np.float32)
     gains = rng.uniform(0.5, 1.2), rng.uniform(0.7, 1.1)
@@ -64,16 +67,19 @@ def record(
         track[begin : begin + len(tune), AGENT] += tune[: len(track) - begin]
     codec, mobile, _ = CARRIERS[rng.choice(len(CARRIERS), p=[share for _, _, share in CARRIERS])]
     track[:, CUSTOMER] = audio.add_noise(
-        track[:, CUSTOMER], rng.uniform(15, 36), rng, _surroundings(len(track), rng, quiet=False)
+        track[:, CUSTOMER],
+        rng.uniform(15, 36),
+        rng,
+        noise=_surroundings(len(track), rng, quiet=False),
     )
     track[:, AGENT] = audio.add_noise(
-        track[:, AGENT], rng.uniform(22, 40), rng, _surroundings(len(track), rng, quiet=True)
+        track[:, AGENT], rng.uniform(22, 40), rng, noise=_surroundings(len(track), rng, quiet=True)
     )
     if mobile:
         track[:, CUSTOMER] = audio.codec_roundtrip(track[:, CUSTOMER], SAMPLE_RATE_HZ, "GSM610")
         if rng.random() < 0.5:
             track[:, CUSTOMER] = audio.packet_loss(
-                track[:, CUSTOMER], SAMPLE_RATE_HZ, rng.uniform(0.005, 0.03), rng
+                track[:, CUSTOMER], SAMPLE_RATE_HZ, share=rng.uniform(0.005, 0.03), rng=rng
             )
     track = np.clip(track, -0.95, 0.95)
     wav = audio.to_wav_bytes(track, SAMPLE_RATE_HZ, codec)
@@ -82,6 +88,7 @@ def record(
 
 def _lay_out(
     lines: list[Line],
+    *,
     customer: Voice,
     agents: tuple[Voice, Voice],
     synthesizer: Synthesizer,

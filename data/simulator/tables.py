@@ -202,7 +202,7 @@ def outcome_rows(world: World) -> list[dict[str, Any]]:
 
 def intervention_rows(world: World) -> list[dict[str, Any]]:
     return [
-        campaigns.row(one, world.people, world.starts, world.params.campaigns)
+        campaigns.row(one, people=world.people, starts=world.starts, asked=world.params.campaigns)
         for one in world.decisions
     ]
 

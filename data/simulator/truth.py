@@ -61,13 +61,13 @@ def true_effects(world: World, as_of: dict[date, set[str] | None]) -> pl.DataFra
     """
     futures = _Futures(world.params)
     called = {
-        day: _risks(world, futures, day, who, called=True).rename(
+        day: _risks(world, futures, day, who=who, called=True).rename(
             lambda name: name.replace("risk_", "treated_")
         )
         for day, who in as_of.items()
     }
     return pl.concat(
-        _risks(world, futures, day, who).join(
+        _risks(world, futures, day, who=who).join(
             called[day], on=["customer_id", "as_of"], maintain_order="left"
         )
         for day, who in as_of.items()
@@ -108,7 +108,9 @@ class _Futures:
             paths = []
             for _ in range(self._params.futures):
                 path = []
-                for day in issue_days(rng, self._params, contact_class, 0, HORIZONS[-1]):
+                for day in issue_days(
+                    rng, self._params, contact_class=contact_class, begin=0, end=HORIZONS[-1]
+                ):
                     path += issue(rng, day)
                 at = rng.expovariate(outage)
                 while at < HORIZONS[-1]:
@@ -121,7 +123,11 @@ class _Futures:
     def _continuations(self, state: Open) -> list[list[Touch]]:
         if state not in self._rest:
             rng = random.Random(f"{self._params.seed} rest {state}")
-            self._rest[state] = [rest_of_issue(rng, 0, *state) for _ in range(self._params.futures)]
+            attempt, told_to_call = state
+            self._rest[state] = [
+                rest_of_issue(rng, 0, attempt=attempt, told_to_call=told_to_call)
+                for _ in range(self._params.futures)
+            ]
         return self._rest[state]
 
 
@@ -140,7 +146,12 @@ def _affine(paths: list[list[Touch]], effects: Effects) -> tuple[np.ndarray, np.
 
 
 def _risks(
-    world: World, futures: _Futures, as_of: date, who: set[str] | None = None, called: bool = False
+    world: World,
+    futures: _Futures,
+    as_of: date,
+    *,
+    who: set[str] | None = None,
+    called: bool = False,
 ) -> pl.DataFrame:
     """Risks of `who` (None: everyone) among the customers of that day, as it is or had they all been called back."""
     day = (as_of - world.starts).days
@@ -155,7 +166,7 @@ def _risks(
     if called:
         relative = relative.copy()
         relative[here] = campaigns.after_call(
-            relative[here], day, here, world.touches, world.params.campaigns
+            relative[here], day, numbers=here, paths=world.touches, asked=world.params.campaigns
         )
     groups: dict[tuple[int, Open | None], list[tuple[int, float]]] = {}
     for n in here:
@@ -170,7 +181,7 @@ def _risks(
         rows, weights = np.array([n for n, _ in members]), np.array([w for _, w in members])
         alpha, beta = futures.of(contact_class, state)
         risks[rows] += weights[:, None] * _leaving(
-            world.base[rows, day : day + HORIZONS[-1]], relative[rows], alpha, beta
+            world.base[rows, day : day + HORIZONS[-1]], relative[rows], alpha=alpha, beta=beta
         )
     columns = {f"risk_{horizon}": risks[here, k] for k, horizon in enumerate(HORIZONS)}
     return pl.DataFrame(
@@ -183,7 +194,7 @@ def _risks(
 
 
 def _leaving(
-    base: np.ndarray, relative: np.ndarray, alpha: np.ndarray, beta: np.ndarray
+    base: np.ndarray, relative: np.ndarray, *, alpha: np.ndarray, beta: np.ndarray
 ) -> np.ndarray:
     """Probability of leaving within each horizon: [customers, horizons]."""
     binned = base.reshape(len(base), -1, BIN_DAYS).sum(axis=2).astype(np.float32)

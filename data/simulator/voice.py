@@ -171,7 +171,7 @@ class Synthesizer:
         audio = soxr.resample(samples, native_hz * voice.warp, sample_rate_hz, quality="MQ").astype(
             np.float32
         )
-        return _finish(audio, voice, sample_rate_hz, _seed(text, voice))
+        return _finish(audio, voice, sample_rate_hz=sample_rate_hz, seed=_seed(text, voice))
 
     def _synthesize(self, text: str, voice: Voice) -> tuple[np.ndarray, int]:
         pieces: list[np.ndarray] = []
@@ -218,7 +218,7 @@ class Synthesizer:
         return np.concatenate(pieces).astype(np.float32) / 32768, native_hz
 
 
-def _finish(audio: np.ndarray, voice: Voice, sample_rate_hz: int, seed: int) -> np.ndarray:
+def _finish(audio: np.ndarray, voice: Voice, *, sample_rate_hz: int, seed: int) -> np.ndarray:
     if voice.tilt:
         audio = audio + np.float32(voice.tilt) * np.concatenate(([np.float32(0)], audio[:-1]))
     if voice.breath:

@@ -82,12 +82,16 @@ def jump(touch: Touch, effects: Effects) -> float:
 
 def issue(rng: random.Random, day: int, reason: str | None = None) -> list[Touch]:
     """All touches of one issue that begins on `day`, whether or not the customer stays that long."""
-    return _attempts(rng, day, reason or _pick(rng, REASON_SHARES), 1, False)
+    return _attempts(
+        rng, day, reason=reason or _pick(rng, REASON_SHARES), attempt=1, told_to_call=False
+    )
 
 
-def rest_of_issue(rng: random.Random, day: int, attempt: int, told: bool) -> list[Touch]:
+def rest_of_issue(rng: random.Random, day: int, *, attempt: int, told_to_call: bool) -> list[Touch]:
     """What follows an unresolved attempt number `attempt`, given that something follows on or after `day`."""
-    return _attempts(rng, day + _delay(rng) - 1, "other", attempt + 1, told)
+    return _attempts(
+        rng, day + _delay(rng) - 1, reason="other", attempt=attempt + 1, told_to_call=told_to_call
+    )
 
 
 def build(params: SimulatorParams) -> World:
@@ -99,7 +103,7 @@ def build(params: SimulatorParams) -> World:
     for number, person in enumerate(people):
         rng = random.Random(params.seed * 1_000_003 + number * 2 + 1)
         joined = max(0, (person.since - starts).days)
-        paths.append(_path(rng, params, person, joined, outages))
+        paths.append(_path(rng, params, person, joined=joined, outages=outages))
         thresholds[number] = rng.expovariate(1.0)
     base = _base_hazard(people, starts, params.days + 366)
     relative = relative_hazard(paths, params.effects, params.days)
@@ -111,12 +115,20 @@ def build(params: SimulatorParams) -> World:
     rests: dict[int, int] = {}
     for day in campaigns.days(params):
         present = np.flatnonzero((joined_on < day) & (days >= day)).tolist()
-        made = campaigns.decide(params, day, present, rests, people, paths)
+        made = campaigns.decide(
+            params, day, present=present, rests=rests, people=people, paths=paths
+        )
         called = [decision.number for decision in made if decision.offered]
         before_calls[day] = relative[:, day].copy()
-        after = campaigns.after_call(relative[called, day], day, called, paths, params.campaigns)
+        after = campaigns.after_call(
+            relative[called, day], day, numbers=called, paths=paths, asked=params.campaigns
+        )
         relative[called] = _from_day_on(
-            relative[called], day, after, [paths[n] for n in called], params.effects
+            relative[called],
+            day,
+            at=after,
+            paths=[paths[n] for n in called],
+            effects=params.effects,
         )
         days = _leaving_days(base, relative, thresholds)
         decisions += made
@@ -149,7 +161,7 @@ def _until(paths: list[list[Touch]], days: np.ndarray) -> list[list[Touch]]:
 
 
 def _from_day_on(
-    relative: np.ndarray, day: int, at: np.ndarray, paths: list[list[Touch]], effects: Effects
+    relative: np.ndarray, day: int, *, at: np.ndarray, paths: list[list[Touch]], effects: Effects
 ) -> np.ndarray:
     """`relative` [paths, days] with the values `at` on `day` and all that follows from them."""
     changed = relative.copy()
@@ -232,11 +244,14 @@ def _path(
     rng: random.Random,
     params: SimulatorParams,
     person: Person,
+    *,
     joined: int,
     outages: dict[str, list[int]],
 ) -> list[Touch]:
     touches = []
-    for day in issue_days(rng, params, person.contact_class, joined, params.days):
+    for day in issue_days(
+        rng, params, contact_class=person.contact_class, begin=joined, end=params.days
+    ):
         touches += issue(rng, day)
     for day in outages[person.region]:
         if day >= joined and rng.random() < OUTAGE_REACH:
@@ -245,7 +260,7 @@ def _path(
 
 
 def issue_days(
-    rng: random.Random, params: SimulatorParams, contact_class: int, begin: int, end: int
+    rng: random.Random, params: SimulatorParams, *, contact_class: int, begin: int, end: int
 ) -> list[int]:
     """Days in [begin, end) on which an issue of one's own begins."""
     rate = params.issues_per_year * CONTACT_CLASSES[contact_class] / 365
@@ -267,17 +282,30 @@ def _base_hazard(people: list[Person], starts: date, days: int) -> np.ndarray:
     )
 
 
-def _attempts(rng: random.Random, day: int, reason: str, attempt: int, told: bool) -> list[Touch]:
+def _attempts(
+    rng: random.Random, day: int, *, reason: str, attempt: int, told_to_call: bool
+) -> list[Touch]:
     touches: list[Touch] = []
     while True:
-        channels = FIRST_CHANNEL if attempt == 1 else TOLD_CHANNEL if told else LATER_CHANNEL
+        channels = (
+            FIRST_CHANNEL if attempt == 1 else TOLD_CHANNEL if told_to_call else LATER_CHANNEL
+        )
         channel, second = _pick(rng, channels), rng.randrange(8 * 3600, 20 * 3600)
-        tried = [_touch(rng, day, second, channel, reason, attempt)]
+        tried = [
+            _touch(rng, day=day, second=second, channel=channel, reason=reason, attempt=attempt)
+        ]
         if (
             "pressed_zero" in tried[0].flags
         ):  # past the menu: the same attempt goes on with a person
             tried.append(
-                _touch(rng, day, second + rng.randrange(60, 300), "phone", reason, attempt)
+                _touch(
+                    rng,
+                    day=day,
+                    second=second + rng.randrange(60, 300),
+                    channel="phone",
+                    reason=reason,
+                    attempt=attempt,
+                )
             )
         touches += tried
         if touches[-1].resolved or attempt == MAX_ATTEMPTS:
@@ -285,12 +313,12 @@ def _attempts(rng: random.Random, day: int, reason: str, attempt: int, told: boo
             return touches
         if rng.random() >= RETRY:
             return touches
-        told = touches[-1].told_to_call
+        told_to_call = touches[-1].told_to_call
         day, attempt = day + _delay(rng), attempt + 1
 
 
 def _touch(
-    rng: random.Random, day: int, second: int, channel: str, reason: str, attempt: int
+    rng: random.Random, *, day: int, second: int, channel: str, reason: str, attempt: int
 ) -> Touch:
     flags: set[str] = set()
     barrier, wait_s = "none", None
@@ -336,13 +364,13 @@ def _touch(
         frozenset(flags),
         barrier,
         resolved,
-        _sentiment(rng, flags, barrier, reason, resolved),
+        _sentiment(rng, flags=flags, barrier=barrier, reason=reason, resolved=resolved),
         wait_s,
     )
 
 
 def _sentiment(
-    rng: random.Random, flags: set[str], barrier: str, reason: str, resolved: bool
+    rng: random.Random, *, flags: set[str], barrier: str, reason: str, resolved: bool
 ) -> str:
     upset = len(flags) + (barrier != "none") + (reason == "complaint") + rng.gauss(0, 0.6)
     if upset > 1.4:

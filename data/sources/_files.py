@@ -20,7 +20,7 @@ NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d+)?")
 
 
 def read_csv(
-    root: Path, name: str, required: Sequence[str], header: Sequence[str] | None = None
+    root: Path, name: str, required: Sequence[str], *, header: Sequence[str] | None = None
 ) -> pl.DataFrame:
     """A csv file as stripped strings (empty is null) plus `_row`, its line counted as a spreadsheet would.
 
@@ -65,6 +65,7 @@ def read_csv(
 def convert(
     frame: pl.DataFrame,
     name: str,
+    *,
     what: str,
     key: str,
     columns: dict[str, tuple[str, Callable[[pl.Expr], pl.Expr]]],
@@ -98,7 +99,7 @@ def convert(
 
 
 def needed(
-    frame: pl.DataFrame, name: str, what: str, key: str, columns: Sequence[str]
+    frame: pl.DataFrame, name: str, *, what: str, key: str, columns: Sequence[str]
 ) -> tuple[pl.DataFrame, list[Refusal]]:
     """Leaves out and refuses the rows in which one of `columns` is empty."""
     refusals = []
@@ -246,6 +247,7 @@ def _object(raw: bytes, where: str, refusals: list[Refusal]) -> dict[str, Any] |
 def turn_rows(
     contact_id: Any,
     turns: Any,
+    *,
     origin: str,
     where: str,
     options: SourceParams,

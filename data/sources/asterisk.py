@@ -49,7 +49,7 @@ def read(root: Path, options: SourceParams) -> Delivery:
     """
     refusals: list[Refusal] = []
     customers, outcomes = _customers(root, refusals)
-    calls = _calls(root, customers, options, refusals)
+    calls = _calls(root, customers, options=options, refusals=refusals)
     recordings = [
         DeliveredRecording(path.stem, path, options.customer_channel, options.agent_channel)
         for path in sorted((root / "monitor").glob("*.wav"))
@@ -71,7 +71,12 @@ def read(root: Path, options: SourceParams) -> Delivery:
     rows: list[dict[str, Any]] = []
     for where, transcript in _files.read_json_files(root, "transcripts", refusals):
         rows += _files.turn_rows(
-            transcript.get("call"), transcript.get("turns"), "person", where, options, refusals
+            transcript.get("call"),
+            transcript.get("turns"),
+            origin="person",
+            where=where,
+            options=options,
+            refusals=refusals,
         )
     chats, written = _chats(root, options, refusals)
     turns = _files.turns_frame(rows + written)
@@ -102,9 +107,9 @@ def _customers(root: Path, refusals: list[Refusal]) -> tuple[pl.DataFrame, pl.Da
     frame, bad = _files.convert(
         frame,
         CRM,
-        "customer",
-        "customer_id",
-        {
+        what="customer",
+        key="customer_id",
+        columns={
             "since": ("a date", _files.day),
             "monthly_price": ("a number", _files.number),
             "churn": ("yes or no", _files.yes_or_no),
@@ -122,22 +127,24 @@ def _customers(root: Path, refusals: list[Refusal]) -> tuple[pl.DataFrame, pl.Da
 
 
 def _calls(
-    root: Path, customers: pl.DataFrame, options: SourceParams, refusals: list[Refusal]
+    root: Path, customers: pl.DataFrame, *, options: SourceParams, refusals: list[Refusal]
 ) -> pl.DataFrame:
     frame = _files.read_csv(root, CDR, (), header=CDR_COLUMNS)
     frame, bad = _files.convert(
         frame,
         CDR,
-        "call",
-        "uniqueid",
-        {
+        what="call",
+        key="uniqueid",
+        columns={
             "start": ("a time", _files.time_in(options.timezone)),
             "duration": ("a number", _files.number),
             "billsec": ("a number", _files.number),
         },
     )
     refusals += bad
-    frame, bad = _files.needed(frame, CDR, "call", "uniqueid", ["start", "duration", "billsec"])
+    frame, bad = _files.needed(
+        frame, CDR, what="call", key="uniqueid", columns=["start", "duration", "billsec"]
+    )
     refusals += bad
     by_phone = (
         customers.select("phone", pl.col("customer_id").alias("_by_phone"))
@@ -192,7 +199,12 @@ def _chats(
     if (root / CHATS).exists():
         for index, (where, chat) in enumerate(_files.read_jsonl(root, CHATS, refusals), start=1):
             rows = _files.turn_rows(
-                chat.get("chat_id"), chat.get("messages"), "written", where, options, refusals
+                chat.get("chat_id"),
+                chat.get("messages"),
+                origin="written",
+                where=where,
+                options=options,
+                refusals=refusals,
             )
             if isinstance(chat.get("chat_id"), str) and chat["chat_id"]:
                 turns.setdefault(chat["chat_id"], rows)
@@ -204,12 +216,14 @@ def _chats(
     frame, bad = _files.convert(
         frame,
         CHATS,
-        "chat",
-        "chat_id",
-        {"started_at": ("a time", _files.time_in(options.timezone))},
+        what="chat",
+        key="chat_id",
+        columns={"started_at": ("a time", _files.time_in(options.timezone))},
     )
     refusals += bad
-    frame, bad = _files.needed(frame, CHATS, "chat", "chat_id", ["customer_id", "started_at"])
+    frame, bad = _files.needed(
+        frame, CHATS, what="chat", key="chat_id", columns=["customer_id", "started_at"]
+    )
     refusals += bad
     frame = frame.rename({"chat_id": "contact_id"}).with_columns(
         channel=pl.lit("chat"), duration_s=pl.lit(0.0), source=pl.lit("asterisk")

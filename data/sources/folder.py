@@ -46,16 +46,21 @@ def read(root: Path, options: SourceParams) -> Delivery:
     if (root / "messages.jsonl").exists():
         for where, message in _files.read_jsonl(root, "messages.jsonl", refusals):
             rows += _files.turn_rows(
-                message.get("contact_id"), message.get("turns"), "written", where, options, refusals
+                message.get("contact_id"),
+                message.get("turns"),
+                origin="written",
+                where=where,
+                options=options,
+                refusals=refusals,
             )
     for where, transcript in _files.read_json_files(root, "transcripts", refusals):
         rows += _files.turn_rows(
             transcript.get("contact_id"),
             transcript.get("turns"),
-            "person",
-            where,
-            options,
-            refusals,
+            origin="person",
+            where=where,
+            options=options,
+            refusals=refusals,
         )
     turns = _files.turns_frame(rows)
     return Delivery(
@@ -70,9 +75,9 @@ def _customers(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
     frame, bad = _files.convert(
         frame,
         name,
-        "customer",
-        "customer_id",
-        {"since": ("a date", _files.day), "monthly_price": ("a number", _files.number)},
+        what="customer",
+        key="customer_id",
+        columns={"since": ("a date", _files.day), "monthly_price": ("a number", _files.number)},
     )
     refusals += bad
     return _files.records("customers", frame.with_columns(_files.attributes(frame, further)))
@@ -88,9 +93,9 @@ def _contacts(
     frame, bad = _files.convert(
         frame,
         name,
-        "contact",
-        "contact_id",
-        {
+        what="contact",
+        key="contact_id",
+        columns={
             "channel": (
                 f"one of {' '.join(CHANNELS)}",
                 lambda text: pl.when(text.is_in(CHANNELS)).then(text),
@@ -104,7 +109,11 @@ def _contacts(
     )
     refusals += bad
     frame, bad = _files.needed(
-        frame, name, "contact", "contact_id", ["customer_id", "channel", "started_at"]
+        frame,
+        name,
+        what="contact",
+        key="contact_id",
+        columns=["customer_id", "channel", "started_at"],
     )
     refusals += bad
     recordings, without = [], []
@@ -165,16 +174,18 @@ def _outcomes(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
     frame, bad = _files.convert(
         frame,
         name,
-        "outcome",
-        "customer_id",
-        {
+        what="outcome",
+        key="customer_id",
+        columns={
             "happened": ("yes or no", _files.yes_or_no),
             "on": ("a date", _files.day),
             "observed_until": ("a date", _files.day),
         },
     )
     refusals += bad
-    frame, bad = _files.needed(frame, name, "outcome", "customer_id", ["event", "happened"])
+    frame, bad = _files.needed(
+        frame, name, what="outcome", key="customer_id", columns=["event", "happened"]
+    )
     refusals += bad
     return _files.records("outcomes", frame)
 
@@ -188,9 +199,9 @@ def _interventions(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
     frame, bad = _files.convert(
         frame,
         name,
-        "intervention",
-        "customer_id",
-        {
+        what="intervention",
+        key="customer_id",
+        columns={
             "decided_on": ("a date", _files.day),
             "offered": ("yes or no", _files.yes_or_no),
             "assigned_by": (
@@ -203,6 +214,6 @@ def _interventions(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
     )
     refusals += bad
     needed = [column for column in INTERVENTION_COLUMNS if column != "customer_id"]
-    frame, bad = _files.needed(frame, name, "intervention", "customer_id", needed)
+    frame, bad = _files.needed(frame, name, what="intervention", key="customer_id", columns=needed)
     refusals += bad
     return _files.records("interventions", frame)

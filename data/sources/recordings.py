@@ -56,7 +56,7 @@ def read(root: Path, options: SourceParams) -> Delivery:
                     contact_id,
                     reason,
                     path,
-                    "Deliver one channel a voice: the customer's, the agent's.",
+                    step="Deliver one channel a voice: the customer's, the agent's.",
                 )
             )
             continue
@@ -80,7 +80,9 @@ def read(root: Path, options: SourceParams) -> Delivery:
             refusals.append(Refusal(f"contact {contact_id}", "turns", unplaced, WITH_TIMES))
         elif text:
             turn = {"role": "customer", "text": text, "start_s": 0.0, "end_s": info.duration_s}
-            rows += _files.turn_rows(contact_id, [turn], "person", where, options, refusals)
+            rows += _files.turn_rows(
+                contact_id, [turn], origin="person", where=where, options=options, refusals=refusals
+            )
     refusals += [
         Refusal(
             f"recording {path.name}",
@@ -123,5 +125,7 @@ def _words(path: Path, line: dict[str, Any]) -> tuple[str, str]:
     return str(line.get("text") or ""), "manifest.jsonl"
 
 
-def _refused(contact_id: str, reason: str, path: Path, step: str = "Export it again.") -> Refusal:
+def _refused(
+    contact_id: str, reason: str, path: Path, *, step: str = "Export it again."
+) -> Refusal:
     return Refusal(f"call {contact_id}", "recording", reason.partition(". ")[0], step, path)

@@ -37,6 +37,7 @@ def rows_of(manifest: Path) -> list[dict[str, Any]]:
 def add_pseudo(
     clean: dict[str, pl.DataFrame],
     splits: pl.DataFrame,
+    *,
     speech: Path,
     chosen: Path,
     out: Path,
@@ -61,9 +62,9 @@ def add_pseudo(
             clean["recordings"],
             turns.select(list(TURNS)).with_columns(origin=pl.lit("person")),
             splits,
-            read_audio,
-            out / "heard",
-            progress,
+            read_audio=read_audio,
+            out=out / "heard",
+            progress=progress,
         )
         sure = {
             (row["contact_id"], row["role"], row["start_s"]): row["confidence"]

@@ -45,6 +45,7 @@ def contents(recordings: pl.DataFrame, shards: Path) -> Callable[[str], bytes]:
 def add(
     shards: Path,
     members: Mapping[str, Path],
+    *,
     first: int,
     shard_mb: int,
     progress: Progress = lambda done, total: None,
@@ -72,7 +73,7 @@ def add(
 
 
 def replace(
-    shards: Path, shard: str, members: Mapping[str, Path], drop: set[str] | None = None
+    shards: Path, shard: str, members: Mapping[str, Path], *, drop: set[str] | None = None
 ) -> dict[str, str]:
     """Rewrites one shard with `members` (name → file) in place of those of the same name, and without `drop`.
 
@@ -99,11 +100,11 @@ def index(path: Path) -> dict[str, tuple[int, int]]:
         raise PackError(
             f"{path}: no such shard. Check out its version again, or ingest again."
         ) from error
-    return _index(path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+    return _index(path, inode=stat.st_ino, mtime_ns=stat.st_mtime_ns, size=stat.st_size)
 
 
 @functools.lru_cache(maxsize=256)
-def _index(path: Path, inode: int, mtime_ns: int, size: int) -> dict[str, tuple[int, int]]:
+def _index(path: Path, *, inode: int, mtime_ns: int, size: int) -> dict[str, tuple[int, int]]:
     try:
         with tarfile.open(path, "r:") as tar:
             return {

@@ -44,7 +44,9 @@ class Line:
         self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator
     ) -> np.ndarray:
         narrow = resample(
-            telephone_band(samples, sample_rate_hz, self.low_hz, self.high_hz), sample_rate_hz, 8000
+            telephone_band(samples, sample_rate_hz, low_hz=self.low_hz, high_hz=self.high_hz),
+            sample_rate_hz,
+            8000,
         )
         return _as_long(
             resample(codec_roundtrip(narrow, LINE_RATE_HZ, self.codec), 8000, sample_rate_hz),
@@ -62,7 +64,7 @@ class Band:
     def __call__(
         self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator
     ) -> np.ndarray:
-        return telephone_band(samples, sample_rate_hz, self.low_hz, self.high_hz)
+        return telephone_band(samples, sample_rate_hz, low_hz=self.low_hz, high_hz=self.high_hz)
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,12 @@ class Noise:
             white = np.fft.rfft(rng.standard_normal(len(samples)))
             slope = rng.uniform(0, 1)  # of the amplitude: 0 white, 0.5 pink, 1 brown
             bed = np.fft.irfft(white * np.arange(1, len(white) + 1) ** -slope, len(samples))
-            return add_noise(samples, self.db, rng, bed)
+            return add_noise(samples, self.db, rng, noise=bed)
         return add_noise(
-            samples, self.db, rng, _piece(self.sounds, len(samples), sample_rate_hz, rng)
+            samples,
+            self.db,
+            rng,
+            noise=_piece(self.sounds, frames=len(samples), sample_rate_hz=sample_rate_hz, rng=rng),
         )
 
 
@@ -131,7 +136,10 @@ class Music(Noise):
         notes = 220 * 2 ** (rng.integers(0, 24, (2, int(at[-1] / 0.4) + 1 if len(at) else 1)) / 12)
         pitch = notes[:, np.minimum((at / 0.4).astype(int), notes.shape[1] - 1)]
         return add_noise(
-            samples, self.db, rng, np.sin(2 * np.pi * np.cumsum(pitch, 1) / sample_rate_hz).sum(0)
+            samples,
+            self.db,
+            rng,
+            noise=np.sin(2 * np.pi * np.cumsum(pitch, 1) / sample_rate_hz).sum(0),
         )
 
 
@@ -262,6 +270,7 @@ class Telephony:
 def at_random(
     samples: np.ndarray,
     sample_rate_hz: int,
+    *,
     settings: Telephony,
     sounds: Sounds,
     rng: np.random.Generator,
@@ -301,6 +310,7 @@ def _recordings(folder: str, sample_rate_hz: int) -> tuple[tuple[np.ndarray, int
 
 def _piece(
     sounds: Sequence[tuple[np.ndarray, int]],
+    *,
     frames: int,
     sample_rate_hz: int,
     rng: np.random.Generator,

@@ -35,6 +35,7 @@ def cut(
     recordings: pl.DataFrame,
     turns: pl.DataFrame,
     splits: pl.DataFrame,
+    *,
     read_audio: Callable[[str], tuple[np.ndarray, int]],
     out: Path,
     progress: Progress = lambda done, total: None,
@@ -92,7 +93,12 @@ def cut(
             plan = [replace(piece, reason="unreadable", row={}) for piece in plan]
             rows = missing = []
         for piece in missing:
-            _write(out / piece.row["audio_filepath"], samples[:, piece.channel], rate, piece.row)
+            _write(
+                out / piece.row["audio_filepath"],
+                samples[:, piece.channel],
+                rate=rate,
+                row=piece.row,
+            )
         written, reused = written + len(missing), reused + len(rows) - len(missing)
         skipped.update(piece.reason for piece in plan if not piece.row)
         ms.update(_spent(call, plan, side.get(call["contact_id"])))
@@ -213,7 +219,7 @@ def _there(out: Path, row: dict[str, Any]) -> bool:
     return path.is_file() and path.stat().st_size == _HEADER_BYTES + 2 * _frames(row)
 
 
-def _write(path: Path, channel: np.ndarray, rate: int, row: dict[str, Any]) -> None:
+def _write(path: Path, channel: np.ndarray, *, rate: int, row: dict[str, Any]) -> None:
     begin = int(row["start_s"] * rate)
     piece = resample(
         channel[begin : begin + int(np.ceil(row["duration"] * rate)) + 1], rate, SAMPLE_RATE_HZ

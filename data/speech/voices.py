@@ -42,6 +42,7 @@ def voice_groups(
     read_customer: ReadCustomer,
     recordings: pl.DataFrame,
     params: VoiceParams | None = None,
+    *,
     progress: Progress = lambda done, total: None,
 ) -> pl.DataFrame:
     """Groups the calls of `recordings` by the customer's voice.

@@ -24,6 +24,7 @@ from data.validation.rejects import split, write_quarantine
 def validate(
     store: Path,
     params: ValidationParams,
+    *,
     read_audio: Callable[[str], bytes],
     now: datetime,
     progress: Progress = lambda done, total: None,
@@ -49,17 +50,17 @@ def validate(
     try:
         made.raw = _read(store / "tables")
         made.ask("schema", expectations.schema(), tables.catalogue(made.raw))
-        _check_rows(made, params, now, store, read_audio, progress)
+        _check_rows(made, params, now=now, store=store, read_audio=read_audio, progress=progress)
         _check_shares(made, params)
     except ContractBroken as broken:
-        _leave(store, made, now, stopped=str(broken))
+        _leave(store, made, now=now, stopped=str(broken))
         raise
     (store / "validate.json").unlink(
         missing_ok=True
     )  # the marker goes before what it stands for is replaced
     for table, frame in made.clean.items():
         write_table(store / "clean" / f"{table}.parquet", frame)
-    return _leave(store, made, now, stopped=None)
+    return _leave(store, made, now=now, stopped=None)
 
 
 class _Street:
@@ -76,7 +77,9 @@ class _Street:
 
     def ask(self, suite: str, wanted: list[Expectation], frame: pl.DataFrame) -> None:
         """Runs a suite; a broken promise that stops raises ContractBroken, listing the rows it names."""
-        answer = self._gx.run_suite(self._context, suite, wanted, frame)
+        answer = self._gx.run_suite(
+            self._context, suite, promises=wanted, frame=frame
+        )
         self.answers[suite] = answer
         for promise in wanted:
             if promise.stops and promise.reason in answer.broken:
@@ -92,7 +95,9 @@ class _Street:
     def check(self, table: str, wanted: list[Expectation], frame: pl.DataFrame) -> None:
         """Runs a table's suite and keeps the rows that broke nothing."""
         self.ask(table, wanted, frame)
-        self.clean[table], entries = split(table, frame, wanted, self.answers[table].broken)
+        self.clean[table], entries = split(
+            table, frame, promises=wanted, broken=self.answers[table].broken
+        )
         self.rejects += entries
 
 
@@ -115,6 +120,7 @@ def _read(folder: Path) -> dict[str, pl.DataFrame]:
 def _check_rows(
     made: _Street,
     params: ValidationParams,
+    *,
     now: datetime,
     store: Path,
     read_audio: Callable[[str], bytes],
@@ -126,12 +132,16 @@ def _check_rows(
 
     def of_customer(frame: pl.DataFrame) -> pl.DataFrame:
         return tables.with_parent(
-            frame, "customer_id", raw["customers"], clean["customers"], "customer"
+            frame,
+            "customer_id",
+            listed=raw["customers"],
+            accepted=clean["customers"],
+            what="customer",
         )
 
     def of_contact(frame: pl.DataFrame) -> pl.DataFrame:
         return tables.with_parent(
-            frame, "contact_id", raw["contacts"], clean["contacts"], "contact"
+            frame, "contact_id", listed=raw["contacts"], accepted=clean["contacts"], what="contact"
         )
 
     made.check("contacts", expectations.contacts(params, now), of_customer(keyed["contacts"]))
@@ -140,7 +150,7 @@ def _check_rows(
     made.check(
         "recordings",
         expectations.recordings(params),
-        measure_recordings(ordered, read_audio, cache, progress),
+        measure_recordings(ordered, read_audio, cache, progress=progress),
     )
     timed = tables.turns_with_overrun(of_contact(keyed["turns"]), clean["recordings"])
     made.check("turns", expectations.turns(params), timed)
@@ -164,7 +174,7 @@ def _check_shares(made: _Street, params: ValidationParams) -> None:
     )
 
 
-def _leave(store: Path, made: _Street, now: datetime, stopped: str | None) -> dict[str, Any]:
+def _leave(store: Path, made: _Street, *, now: datetime, stopped: str | None) -> dict[str, Any]:
     """Writes what was found; validate.json, the marker, last."""
     write_quarantine(store / "quarantine" / "validate.jsonl", made.rejects, now)
     summary = {
@@ -183,7 +193,9 @@ def _leave(store: Path, made: _Street, now: datetime, stopped: str | None) -> di
         old.unlink()  # a suite that was not reached this time has no answer
     for name, answer in made.answers.items():
         write_json(store / "validation" / f"{name}.json", answer.answer)
-    write_page(store / "validation" / "index.html", summary, made.answers, made.rejects)
+    write_page(
+        store / "validation" / "index.html", summary, answers=made.answers, rejects=made.rejects
+    )
     write_json(store / "validate.json", summary)
     return summary
 

@@ -60,7 +60,7 @@ def _filled(column: str, reason: str, next_step: str) -> Expectation:
 
 
 def _within(
-    column: str, reason: str, next_step: str, low: Any = None, high: Any = None
+    column: str, reason: str, next_step: str, *, low: Any = None, high: Any = None
 ) -> Expectation:
     limits = {
         key: value for key, value in (("min_value", low), ("max_value", high)) if value is not None
@@ -71,30 +71,38 @@ def _within(
 
 
 def _among(
-    column: str, values: tuple[Any, ...], reason: str, next_step: str, stops: bool = False
+    column: str, values: tuple[Any, ...], *, reason: str, next_step: str, stops: bool = False
 ) -> Expectation:
     kwargs = {"column": column, "value_set": list(values)}
     return Expectation("expect_column_values_to_be_in_set", kwargs, reason, next_step, stops)
 
 
-def _true(column: str, reason: str, says: str, next_step: str) -> Expectation:
+def _true(column: str, reason: str, *, says: str, next_step: str) -> Expectation:
     kwargs = {"column": column, "value_set": [True]}
     return Expectation("expect_column_values_to_be_in_set", kwargs, reason, next_step, says=says)
 
 
 def _listed(what: str, reason: str, next_step: str) -> Expectation:
-    return _true(f"{what}_listed", reason, f"{what} {{{what}_id}} is not in {what}s", next_step)
+    return _true(
+        f"{what}_listed",
+        reason,
+        says=f"{what} {{{what}_id}} is not in {what}s",
+        next_step=next_step,
+    )
 
 
 def _accepted(what: str) -> Expectation:
     says = f"{what} {{{what}_id}} was rejected"
     return _true(
-        f"{what}_accepted", f"{what}-rejected", says, f"Repair the {what} first: see its own line."
+        f"{what}_accepted",
+        f"{what}-rejected",
+        says=says,
+        next_step=f"Repair the {what} first: see its own line.",
     )
 
 
 def _once(
-    reason: str, next_step: str, column: str = "key", says: str = "its key came before"
+    reason: str, next_step: str, *, column: str = "key", says: str = "its key came before"
 ) -> Expectation:
     return Expectation(
         "expect_column_values_to_be_first_of_their_kind",
@@ -105,7 +113,7 @@ def _once(
     )
 
 
-def _not_before(column: str, other: str, reason: str, next_step: str) -> Expectation:
+def _not_before(column: str, other: str, *, reason: str, next_step: str) -> Expectation:
     kwargs = {
         "column_A": column,
         "column_B": other,
@@ -163,7 +171,12 @@ def contacts(params: ValidationParams, now: datetime) -> list[Expectation]:
             "customer", "unknown-customer", "Add the customer to the CRM export, then ingest again."
         ),
         _accepted("customer"),
-        _among("channel", CHANNELS, "unknown-channel", "Map the source's channel to one of these."),
+        _among(
+            "channel",
+            CHANNELS,
+            reason="unknown-channel",
+            next_step="Map the source's channel to one of these.",
+        ),
         _filled("started_at", "no-start", fix),
         _within(
             "started_at",
@@ -202,26 +215,26 @@ def recordings(params: ValidationParams) -> list[Expectation]:
         _true(
             "content_matches",
             "content-changed",
-            "its bytes are not those that were ingested",
-            "Restore its shard.",
+            says="its bytes are not those that were ingested",
+            next_step="Restore its shard.",
         ),
         _among(
             "measured_codec",
             params.codecs,
-            "codec",
-            "Export in a known codec, or add it to validation.codecs.",
+            reason="codec",
+            next_step="Export in a known codec, or add it to validation.codecs.",
         ),
         _among(
             "measured_rate_hz",
             params.sample_rates_hz,
-            "wrong-rate",
-            "Export at a telephone rate, or add it to validation.sample_rates_hz.",
+            reason="wrong-rate",
+            next_step="Export at a telephone rate, or add it to validation.sample_rates_hz.",
         ),
         _among(
             "measured_channels",
             params.channels,
-            "wrong-channels",
-            "Export stereo, one role a channel.",
+            reason="wrong-channels",
+            next_step="Export stereo, one role a channel.",
         ),
         _within(
             "measured_s",
@@ -273,7 +286,12 @@ def turns(params: ValidationParams) -> list[Expectation]:
         _filled("turn", "no-turn-number", fix),
         _once("duplicate-turn", "Number the turns of a contact once; the first was kept."),
         _filled("role", "no-role", "Name who spoke: customer, agent or system."),
-        _among("role", ROLES, "unknown-role", "Name who spoke: customer, agent or system."),
+        _among(
+            "role",
+            ROLES,
+            reason="unknown-role",
+            next_step="Name who spoke: customer, agent or system.",
+        ),
         _filled("text", "no-text", fix),
         Expectation(
             "expect_column_values_to_match_regex",
@@ -282,9 +300,9 @@ def turns(params: ValidationParams) -> list[Expectation]:
             fix,
             says="no word in it",
         ),
-        _among("origin", ORIGINS, "unknown-origin", fix),
+        _among("origin", ORIGINS, reason="unknown-origin", next_step=fix),
         _within("start_s", "negative-start", fix, low=0.0),
-        _not_before("end_s", "start_s", "ends-before-it-starts", fix),
+        _not_before("end_s", "start_s", reason="ends-before-it-starts", next_step=fix),
         _within(
             "overrun_s",
             "past-the-recording",
@@ -309,12 +327,12 @@ def outcomes(params: ValidationParams, now: datetime) -> list[Expectation]:
         _true(
             "dated_only_if_happened",
             "date-without-event",
-            "on is {on} but happened is {happened}",
-            "Set happened, or clear the date.",
+            says="on is {on} but happened is {happened}",
+            next_step="Set happened, or clear the date.",
         ),
         _within("on", "in-the-future", fix, high=latest),
-        _not_before("on", "since", "before-the-customer", fix),
-        _not_before("observed_until", "on", "after-observation", fix),
+        _not_before("on", "since", reason="before-the-customer", next_step=fix),
+        _not_before("observed_until", "on", reason="after-observation", next_step=fix),
         _within("observed_until", "observed-in-the-future", fix, high=latest),
     ]
 
@@ -337,11 +355,11 @@ def interventions(params: ValidationParams, now: datetime) -> list[Expectation]:
         _among(
             "assigned_by",
             ASSIGNERS,
-            "unknown-assigner",
-            "Say who decided: random, policy or agent.",
+            reason="unknown-assigner",
+            next_step="Say who decided: random, policy or agent.",
         ),
         _within("decided_on", "in-the-future", fix, high=_last_day(params, now)),
-        _not_before("decided_on", "since", "before-the-customer", fix),
+        _not_before("decided_on", "since", reason="before-the-customer", next_step=fix),
         _within(
             "propensity",
             "impossible-propensity",
@@ -360,11 +378,11 @@ def shares(params: ValidationParams) -> list[Expectation]:
         _among(
             "missing",
             (False,),
-            "empty",
-            "Check that the source's export holds this table.",
+            reason="empty",
+            next_step="Check that the source's export holds this table.",
             stops=True,
         ),
-        _among("emptied", (False,), "nothing-left", look, stops=True),
+        _among("emptied", (False,), reason="nothing-left", next_step=look, stops=True),
         Expectation(
             "expect_column_values_to_be_between",
             {"column": "rejected_share", "max_value": params.max_rejected_share},

@@ -74,7 +74,7 @@ def context() -> Any:
 
 
 def run_suite(
-    made: Any, name: str, promises: list[Expectation], frame: pl.DataFrame
+    made: Any, name: str, *, promises: list[Expectation], frame: pl.DataFrame
 ) -> SuiteAnswer:
     """Checks every row of `frame` against `promises` in a GX checkpoint.
 

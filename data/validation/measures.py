@@ -54,6 +54,7 @@ def measure_recordings(
     recordings: pl.DataFrame,
     read_audio: Callable[[str], bytes],
     cache: Path,
+    *,
     progress: Progress = lambda done, total: None,
 ) -> pl.DataFrame:
     """The recordings with their measures beside them, and the silent share of each role's own channel.

@@ -17,6 +17,7 @@ SHOWN_REJECTS = 500  # the page stays light; the quarantine file has them all
 def write_page(
     path: Path,
     summary: dict[str, Any],
+    *,
     answers: dict[str, SuiteAnswer],
     rejects: list[dict[str, Any]],
 ) -> None:

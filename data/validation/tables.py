@@ -26,7 +26,7 @@ def with_key(table: str, frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def with_parent(
-    frame: pl.DataFrame, key: str, listed: pl.DataFrame, accepted: pl.DataFrame, what: str
+    frame: pl.DataFrame, key: str, *, listed: pl.DataFrame, accepted: pl.DataFrame, what: str
 ) -> pl.DataFrame:
     """Adds `<what>_listed` and `<what>_accepted`: is the row's `key` in the table as it came, as it passed.
 

@@ -91,7 +91,7 @@ def score(
             given = {
                 "rules": rules,
                 "reader": argmax_labels(read),
-                "together": complete(rules, asked.beliefs, read, params),
+                "together": complete(rules, asked.beliefs, read, params=params),
             }
             facts["truth"] = {
                 who: accuracy_by_label(labels, true, asked.contacts, seed)

@@ -55,8 +55,8 @@ def restore_test_set(
             recordings_of(tables),
             tables["turns"],
             rows,
-            lambda call: read(content(call), call),
-            out,
+            read_audio=lambda call: read(content(call), call),
+            out=out,
         )
         alone = replace(context.params.evaluation, conditions=(), guardrail_s=0.0)
         found = test_sets.load_test_sets(out / "test.jsonl", alone)["test"].data_hash
@@ -87,7 +87,7 @@ def checkout(console: Console, what: str, out: Path, test: bool, store: Path | N
     if test and not alias:
         raise ValueError(f"{what}: a test set belongs to a model. Name one, as in asr@champion.")
     version, dvc_hash, run_id = resolve_alias(context, kind, alias) if alias else (None, what, "")
-    checkout(dvc_hash, context.path("versioned"), context.settings.dvc_remote, out)
+    checkout(dvc_hash, context.path("versioned"), remote=context.settings.dvc_remote, out=out)
     console.print(f"{out}: dataset {dvc_hash}", soft_wrap=True, highlight=False)
     if test:
         where, found = restore_test_set(context, kind, run_id, out)

@@ -49,7 +49,7 @@ def fit_table(
     frame = plain_table.read(file)
     event = plain_table.target(frame, target, positive)
     ids = plain_table.identifiers(frame, id)
-    columns = plain_table.columns_of(frame, target, positive, id, exclude)
+    columns = plain_table.columns_of(frame, target, positive=positive, id=id, exclude=exclude)
     fit = TableFit(seed=seed, folds=folds, allow_leaks=allow_leaks)
     values = plain_table.values_of(frame, columns)
     with tempfile.TemporaryDirectory() as work, bar(console, f"learning {target}") as progress:

@@ -54,12 +54,12 @@ def pseudo(context: RunContext, progress: Progress) -> dict[str, Any]:
     summary = speech_manifests.add_pseudo(
         read_tables(context.path("clean")),
         pl.read_parquet(context.path("splits.parquet")),
-        context.path("speech"),
-        context.path("pseudo.parquet"),
-        context.path("pseudo"),
-        context.decoded(),
-        context.params.pseudo,
-        progress,
+        speech=context.path("speech"),
+        chosen=context.path("pseudo.parquet"),
+        out=context.path("pseudo"),
+        read_audio=context.decoded(),
+        params=context.params.pseudo,
+        progress=progress,
     )
     write_json(context.path("pseudo.json"), summary)
     return summary
@@ -214,7 +214,11 @@ def transcribe(context: RunContext, progress: Progress) -> dict[str, Any]:
         params.hearing.conversation,
     )
     choice = choose(
-        turns, pl.read_parquet(context.path("splits.parquet")), typed, calibrated, params.pseudo
+        turns,
+        pl.read_parquet(context.path("splits.parquet")),
+        typed,
+        calibrated=calibrated,
+        params=params.pseudo,
     )
     write_table(context.path("transcripts.parquet"), turns)
     write_table(context.path("conversation.parquet"), talks)

@@ -173,7 +173,10 @@ def _churn_on_text(
     found = {}
     for role, card in cards.items():
         rows = features(
-            tables, _labels(context, tables, card, "hyp", reader), months, context.params.features
+            tables,
+            _labels(context, tables, card, "hyp", reader),
+            months,
+            params=context.params.features,
         )
         rows = rows.join(held, on="customer_id", how="semi").filter(pl.col("event").is_not_null())
         outcomes = rows.select("customer_id", "as_of", "event", "time_days")

@@ -98,7 +98,7 @@ def probe_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
             for label, value in (("reason", "complaint"), ("friction_unresolved", unresolved))
         ]
         known = pl.concat([labels, pl.DataFrame(marks, schema=LABELS, orient="row")])
-        made = features({**tables, "contacts": contacts}, known, [last], params)
+        made = features({**tables, "contacts": contacts}, known, [last], params=params)
         twins[unresolved] = made.join(rows.select("customer_id"), on="customer_id", how="semi")
     network = ChurnModel.load(context.path("churn/bundle"))
     probes = churn_probes(
@@ -121,10 +121,12 @@ def features(context: RunContext, progress: Progress) -> dict[str, Any]:
     )
     months, today = as_of_dates(outcomes, began, params), snapshot(outcomes, began, params)
     divided = customer_splits(pl.read_parquet(context.path("splits.parquet")))
-    past = features_in_parts(tables, labels, months, params, progress)
-    checked = leaks.assert_no_leakage(past, divided, tables, params.event)
+    past = features_in_parts(tables, labels, months, params=params, progress=progress)
+    checked = leaks.assert_no_leakage(past, divided, tables=tables, event=params.event)
     rows = write_parts(context.path("features.parquet"), checked)
-    there = active_customers(features_in_parts(tables, labels, [today], params), outcomes, params)
+    there = active_customers(
+        features_in_parts(tables, labels, [today], params=params), outcomes, params
+    )
     current = write_parts(context.path("current.parquet"), there)
     found = pl.scan_parquet(context.path("features.parquet"))
     customers = found.select(pl.col("customer_id").n_unique()).collect().item()
@@ -216,10 +218,10 @@ def score(context: RunContext, progress: Progress) -> dict[str, Any]:
     reasons = evidence.with_evidence(
         reasons,
         scores,
-        clean["contacts"],
-        pl.read_parquet(context.path("labels.parquet")),
-        [clean["turns"], pl.read_parquet(context.path("transcripts.parquet"))],
-        context.params.features,
+        contacts=clean["contacts"],
+        labels=pl.read_parquet(context.path("labels.parquet")),
+        turns=[clean["turns"], pl.read_parquet(context.path("transcripts.parquet"))],
+        params=context.params.features,
     )
     write_table(context.path("scores.parquet"), scores)
     matured.archive_predictions(

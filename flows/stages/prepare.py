@@ -17,7 +17,9 @@ def simulate(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Writes the simulated export to raw/ and its truth to truth/."""
     from data.simulator import simulate
 
-    return simulate(context.params.simulator, context.path("raw"), context.path("truth"), progress)
+    return simulate(
+        context.params.simulator, context.path("raw"), context.path("truth"), progress=progress
+    )
 
 
 def ingest(context: RunContext, progress: Progress) -> dict[str, Any]:
@@ -26,7 +28,9 @@ def ingest(context: RunContext, progress: Progress) -> dict[str, Any]:
     from data.sources import read
 
     delivery = read(context.source, context.raw, context.params.sources)
-    return ingest(delivery, context.store, context.now(), progress, context.params.ingest)
+    return ingest(
+        delivery, context.store, context.now(), progress=progress, params=context.params.ingest
+    )
 
 
 def validate(context: RunContext, progress: Progress) -> dict[str, Any]:
@@ -34,7 +38,13 @@ def validate(context: RunContext, progress: Progress) -> dict[str, Any]:
     from data.validation import validate
 
     content = context.delivered("tables")
-    return validate(context.store, context.params.validation, content, context.now(), progress)
+    return validate(
+        context.store,
+        context.params.validation,
+        read_audio=content,
+        now=context.now(),
+        progress=progress,
+    )
 
 
 def version(context: RunContext, progress: Progress) -> dict[str, Any]:
@@ -45,9 +55,9 @@ def version(context: RunContext, progress: Progress) -> dict[str, Any]:
         context.path("clean"),
         context.path("shards"),
         context.path("versioned"),
-        context.settings.dvc_remote,
-        context.git_commit,
-        context.now(),
+        remote=context.settings.dvc_remote,
+        git_commit=context.git_commit,
+        now=context.now(),
         progress=progress,
     )
     write_json(context.path("version.json"), asdict(made))
@@ -61,9 +71,15 @@ def split(context: RunContext, progress: Progress) -> dict[str, Any]:
 
     clean = read_tables(context.path("clean"))
     unnamed = clean["recordings"].filter(pl.col("voice").is_null())
-    heard = voice_groups(context.customer_channel(), unnamed, context.params.voices, progress)
+    heard = voice_groups(
+        context.customer_channel(), unnamed, context.params.voices, progress=progress
+    )
     divided, summary = split(
-        clean["contacts"], clean["recordings"], clean["customers"], context.params.splits, heard
+        clean["contacts"],
+        clean["recordings"],
+        clean["customers"],
+        params=context.params.splits,
+        voice_groups=heard,
     )
     assert_disjoint(divided)
     write_table(context.path("splits.parquet"), divided)
@@ -82,14 +98,16 @@ def cut(context: RunContext, progress: Progress) -> dict[str, Any]:
         utterances.recordings_of(clean),
         clean["turns"],
         splits,
-        context.decoded(),
-        context.path("speech"),
-        progress,
+        read_audio=context.decoded(),
+        out=context.path("speech"),
+        progress=progress,
     )
     lines = [{**line, "at": context.now().isoformat()} for line in summary["refused"]]
     write_lines(context.path("quarantine/cut.jsonl"), lines)
     delivered = pl.read_parquet(context.path("tables/recordings.parquet"))
-    hours = hours_account(delivered, clean["recordings"], summary["ms"], context.path("quarantine"))
+    hours = hours_account(
+        delivered, clean["recordings"], cut_ms=summary["ms"], quarantine=context.path("quarantine")
+    )
     budget = hours.summary(params)
     write_json(context.path("hours.json"), budget)
     hours.hold(params)

@@ -24,4 +24,6 @@ def with_reader(
     if reader is None:
         return rules
     readable = contacts.join(turns, on="contact_id", how="semi")
-    return complete(rules, beliefs, reader.beliefs(readable, turns, params.min_familiar), params)
+    return complete(
+        rules, beliefs, reader.beliefs(readable, turns, params.min_familiar), params=params
+    )

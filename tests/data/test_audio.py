@@ -127,7 +127,7 @@ def test_noise_comes_at_the_ratio_asked_for(snr_db):
 
 def test_lost_packets_are_about_as_many_as_asked_for():
     clean = a_tone(seconds=20)
-    heard = audio.packet_loss(clean, RATE, 0.1, np.random.default_rng(1))
+    heard = audio.packet_loss(clean, RATE, share=0.1, rng=np.random.default_rng(1))
     changed = np.any((heard != clean).reshape(-1, 160), axis=1).mean()
     assert changed == pytest.approx(0.1, abs=0.02)
 

@@ -46,9 +46,9 @@ TURNS = frame(
 
 def named(feature: str, params: FeatureParams | None = None) -> str | None:
     reasons = pl.DataFrame({"customer_id": ["C1"], "as_of": [DAY], "feature": [feature]})
-    return evidence(reasons, frame("contacts", CONTACTS), TOLD, TURNS, params).row(0, named=True)[
-        "contact_id"
-    ]
+    return evidence(
+        reasons, contacts=frame("contacts", CONTACTS), labels=TOLD, turns=TURNS, params=params
+    ).row(0, named=True)["contact_id"]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,9 @@ def test_what_a_smooth_contact_made_up_for_weighs_less():
 
 def test_the_moment_is_that_of_the_strongest_friction():
     reasons = pl.DataFrame({"customer_id": ["C1"], "as_of": [DAY], "feature": ["friction_90d"]})
-    found = evidence(reasons, frame("contacts", CONTACTS), TOLD, TURNS).row(0, named=True)
+    found = evidence(reasons, contacts=frame("contacts", CONTACTS), labels=TOLD, turns=TURNS).row(
+        0, named=True
+    )
     assert (found["contact_id"], found["start_s"], found["words"]) == ("old", 2.0, "i waited")
 
 
@@ -99,9 +101,11 @@ def test_weights_of_contacts_add_up_to_the_feature():
         ),
     }
     sure = TOLD.filter(pl.col("value") != "no")
-    row = features(tables, sure, [DAY], params).row(0, named=True)
+    row = features(tables, sure, [DAY], params=params).row(0, named=True)
     seen = past(
-        contact_features(tables["contacts"], sure, params.repeat_days, params.relief),
+        contact_features(
+            tables["contacts"], sure, repeat_days=params.repeat_days, relief=params.relief
+        ),
         DAY,
         params.half_life_days,
     )
@@ -116,4 +120,6 @@ def test_weights_of_contacts_add_up_to_the_feature():
 
 def test_nobody_asked_is_nothing_found():
     nobody = pl.DataFrame(schema={"customer_id": pl.String, "as_of": pl.Date, "feature": pl.String})
-    assert evidence(nobody, frame("contacts", CONTACTS), TOLD, TURNS).is_empty()
+    assert evidence(
+        nobody, contacts=frame("contacts", CONTACTS), labels=TOLD, turns=TURNS
+    ).is_empty()

@@ -17,7 +17,7 @@ def test_docs_features_is_current():
 
 def test_every_column_is_declared_and_every_declaration_a_column():
     params = FeatureParams(windows_days=(14, 60))
-    found = features(tables(), labels(), [date(2026, 6, 1)], params).columns
+    found = features(tables(), labels(), [date(2026, 6, 1)], params=params).columns
     computed = {name for name in found if name not in KEYS and not name.startswith("attr_")}
     assert computed == {feature.name for feature in declared(params)}
     assert len(computed) > 60

@@ -44,7 +44,9 @@ def labels(*rows: tuple[str, str, str, float]) -> pl.DataFrame:
 
 
 def row(found: dict, told: pl.DataFrame | None = None, params: FeatureParams = PARAMS) -> dict:
-    return features(found, labels() if told is None else told, [DAY], params).row(0, named=True)
+    return features(found, labels() if told is None else told, [DAY], params=params).row(
+        0, named=True
+    )
 
 
 def test_windows_count_what_began_within_them():
@@ -113,7 +115,7 @@ def test_targets_say_when_and_are_censored_where_nobody_looked():
         an_outcome("C2", happened=False, on=None, observed_until=end),
         an_outcome("C3", on=date(2026, 5, 31), observed_until=end),  # had left
     ]
-    found = features(tables(people, outcomes=outcomes), labels(), [DAY], PARAMS)
+    found = features(tables(people, outcomes=outcomes), labels(), [DAY], params=PARAMS)
     assert found.select("customer_id", "event", "time_days").rows() == [
         ("C1", True, 1.0),
         ("C2", False, 30.0),
@@ -129,7 +131,7 @@ def test_nobody_has_features_before_being_a_customer():
         a_customer("C3", since=None),
     ]
     outcomes = [an_outcome("C1", on=date(2026, 9, 1), observed_until=date(2026, 12, 31))]
-    found = features(tables(people, outcomes=outcomes), labels(), [DAY], PARAMS)
+    found = features(tables(people, outcomes=outcomes), labels(), [DAY], params=PARAMS)
     assert found["customer_id"].to_list() == ["C2", "C3"]
 
 
@@ -140,7 +142,7 @@ def test_outcomes_without_dates_give_one_row_a_customer_and_a_plain_target():
     assert not is_dated(given["outcomes"], PARAMS)
     days = as_of_dates(given["outcomes"], given["contacts"], PARAMS)
     assert days == [date(2026, 5, 22)] == [snapshot(given["outcomes"], given["contacts"], PARAMS)]
-    found = features(given, labels(), days, PARAMS)
+    found = features(given, labels(), days, params=PARAMS)
     assert found.select("event", "time_days").rows() == [(True, None), (False, None)]
     assert found["contacts_7d"].to_list() == [1.0, 0.0]
 
@@ -167,7 +169,7 @@ def test_attributes_find_their_types_and_the_target_is_not_among_them():
         tables(people, outcomes=[an_outcome("C1")]),
         labels(),
         [DAY],
-        FeatureParams(exclude=("Cancelled_On",)),
+        params=FeatureParams(exclude=("Cancelled_On",)),
     )
     attributes = {name: kind for name, kind in found.schema.items() if name.startswith("attr_")}
     assert attributes == {
@@ -178,7 +180,7 @@ def test_attributes_find_their_types_and_the_target_is_not_among_them():
 
 
 def test_every_feature_explains_itself_and_the_unknown_is_refused():
-    found = features(tables(), labels(), [DAY], PARAMS)
+    found = features(tables(), labels(), [DAY], params=PARAMS)
     for name in set(found.columns) - set(KEYS):
         assert describe(name).meaning
         assert describe(name).group
@@ -228,21 +230,23 @@ def a_crowd() -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
 
 def test_parts_of_any_size_and_scans_of_files_give_the_same_features(tmp_path):
     given, told = a_crowd()
-    whole = features(given, told, [DAY - timedelta(days=31), DAY], PARAMS)
+    whole = features(given, told, [DAY - timedelta(days=31), DAY], params=PARAMS)
     assert whole.height == 60
     assert whole["friction_transfer_365d"].sum() > 10
     for name, table in {**given, "labels": told}.items():
         table.write_parquet(tmp_path / f"{name}.parquet")
     scans = {name: pl.scan_parquet(tmp_path / f"{name}.parquet") for name in (*given, "labels")}
     small = replace(PARAMS, part_contacts=10)
-    parts = list(features_in_parts(scans, scans["labels"], [DAY - timedelta(days=31), DAY], small))
+    parts = list(
+        features_in_parts(scans, scans["labels"], [DAY - timedelta(days=31), DAY], params=small)
+    )
     assert len(parts) > 10
     assert pl.concat(parts).equals(whole)
 
 
 def test_no_part_holds_more_contacts_than_asked_for_and_a_customer_is_never_divided():
     given, told = a_crowd()
-    parts = list(features_in_parts(given, told, [DAY], replace(PARAMS, part_contacts=20)))
+    parts = list(features_in_parts(given, told, [DAY], params=replace(PARAMS, part_contacts=20)))
     assert all(
         part["contacts_365d"].sum() <= 20 + 6 for part in parts
     )  # the last customer of a part comes whole
@@ -264,7 +268,9 @@ def test_with_a_lead_time_only_what_can_still_be_prevented_counts():
             "C4", happened=False, on=None, observed_until=DAY + timedelta(days=2)
         ),  # not followed so far
     ]
-    found = features(tables(people, outcomes=outcomes), labels(), [DAY], FeatureParams(lead_days=7))
+    found = features(
+        tables(people, outcomes=outcomes), labels(), [DAY], params=FeatureParams(lead_days=7)
+    )
     assert found.select("customer_id", "event", "time_days").rows() == [
         ("C2", True, 1.0),
         ("C3", False, 30.0),
@@ -309,12 +315,14 @@ def test_a_missing_table_is_named_with_what_to_deliver(missing, says):
         name: table.clear() if missing in (name, "all") else table for name, table in given.items()
     }
     with pytest.raises(ValueError, match=says):
-        features(given, told, as_of_dates(given["outcomes"], given["contacts"], PARAMS), PARAMS)
+        features(
+            given, told, as_of_dates(given["outcomes"], given["contacts"], PARAMS), params=PARAMS
+        )
 
 
 def test_without_contacts_there_is_still_the_customer_record():
     given, told = a_crowd()
-    found = features({**given, "contacts": given["contacts"].clear()}, told, [DAY], PARAMS)
+    found = features({**given, "contacts": given["contacts"].clear()}, told, [DAY], params=PARAMS)
     assert found.height == 30
     assert found["contacts_365d"].sum() == 0
     assert found["plan"].null_count() == 0
@@ -326,10 +334,10 @@ def test_a_customer_twice_is_one_customer_and_a_contact_of_nobody_is_none():
     strange = pl.concat(
         [given["contacts"], frame("contacts", [a_contact("x", "nobody", started_at=ago(1))])]
     )
-    once = features(given, told, [DAY], PARAMS)
-    assert features({**given, "customers": twice, "contacts": strange}, told, [DAY], PARAMS).equals(
-        once
-    )
+    once = features(given, told, [DAY], params=PARAMS)
+    assert features(
+        {**given, "customers": twice, "contacts": strange}, told, [DAY], params=PARAMS
+    ).equals(once)
 
 
 def test_the_same_moment_in_another_zone_is_the_same_moment():

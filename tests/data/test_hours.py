@@ -110,7 +110,9 @@ def test_what_was_refused_and_rejected_is_in_the_books(tmp_path: Path) -> None:
         ],
     )
     clean = delivered.filter(pl.col("contact_id") == "a")
-    book = hours_account(delivered, clean, {"train": 3000, "between turns": 1000}, tmp_path / "q")
+    book = hours_account(
+        delivered, clean, cut_ms={"train": 3000, "between turns": 1000}, quarantine=tmp_path / "q"
+    )
     assert book.input_ms == 4000 + 8000 + 1000 + 3000
     assert book.lost == {
         "quarantined: clipped": 8000,

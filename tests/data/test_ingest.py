@@ -248,7 +248,7 @@ def test_progress_reaches_its_total(tmp_path):
         sources.read("auto", an_export(tmp_path / "in")),
         tmp_path / "store",
         NOW,
-        lambda *step: steps.append(step),
+        progress=lambda *step: steps.append(step),
     )
     assert steps == sorted(steps)
     assert steps[-1] == (6, 6)

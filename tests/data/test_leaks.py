@@ -78,7 +78,7 @@ def some_features(split: str = "train") -> tuple[pl.DataFrame, dict[str, pl.Data
             ],
         ),
     }
-    rows = features(tables, pl.DataFrame(schema=LABELS), [AS_OF], FeatureParams())
+    rows = features(tables, pl.DataFrame(schema=LABELS), [AS_OF], params=FeatureParams())
     return rows.with_columns(pl.lit(split).alias("split")), tables
 
 

@@ -115,7 +115,7 @@ def test_columns_are_told_apart_and_nothing_is_left_out_silently():
             "known_later": range(120),
         }
     )
-    found = columns_of(frame, "churn", None, "who", ["known_later"])
+    found = columns_of(frame, "churn", positive=None, id="who", exclude=["known_later"])
     assert found.numeric == ("charges",)
     assert found.categorical == ("plan", "paperless")
     assert set(found.left_out) == {"customerID", "note", "since", "nothing", "known_later"}

@@ -32,7 +32,7 @@ def scattered(calls: int, people: int, voices: int, seed: int = 1) -> list[tuple
 
 def test_no_customer_and_no_voice_is_on_two_sides():
     calls = [(f"k{n}", f"C{n // 2}", f"v{n // 3}") for n in range(300)]
-    divided, summary = split(*a_centre(calls), SplitParams(max_component_share=1.0))
+    divided, summary = split(*a_centre(calls), params=SplitParams(max_component_share=1.0))
     for column in ("customer_id", "voice_group"):
         sides = divided.drop_nulls(column).group_by(column).agg(pl.col("split").n_unique())
         assert sides["split"].max() == 1
@@ -41,17 +41,21 @@ def test_no_customer_and_no_voice_is_on_two_sides():
 
 
 def test_shares_are_near_what_was_asked_for():
-    _, summary = split(*a_centre([], silent=4000), SplitParams(valid_share=0.1, test_share=0.2))
+    _, summary = split(
+        *a_centre([], silent=4000), params=SplitParams(valid_share=0.1, test_share=0.2)
+    )
     assert summary.customers["test"] == pytest.approx(800, abs=100)
     assert summary.customers["valid"] == pytest.approx(400, abs=80)
 
 
 def test_customers_who_come_later_move_nobody():
     before, _ = split(
-        *a_centre([(f"k{n}", f"C{n}", f"v{n}") for n in range(200)], silent=200), SplitParams()
+        *a_centre([(f"k{n}", f"C{n}", f"v{n}") for n in range(200)], silent=200),
+        params=SplitParams(),
     )
     after, _ = split(
-        *a_centre([(f"k{n}", f"C{n}", f"v{n}") for n in range(260)], silent=300), SplitParams()
+        *a_centre([(f"k{n}", f"C{n}", f"v{n}") for n in range(260)], silent=300),
+        params=SplitParams(),
     )
     both = customer_splits(before).join(customer_splits(after), on="customer_id", suffix="_after")
     assert both.height == 400
@@ -60,13 +64,15 @@ def test_customers_who_come_later_move_nobody():
 
 def test_another_seed_is_another_division():
     centre = a_centre([], silent=200)
-    one, other = (customer_splits(split(*centre, SplitParams(seed=seed))[0]) for seed in (0, 1))
+    one, other = (
+        customer_splits(split(*centre, params=SplitParams(seed=seed))[0]) for seed in (0, 1)
+    )
     assert not one.equals(other)
 
 
 def test_a_giant_component_is_cut_between_voices_and_what_would_cross_is_counted():
     calls = scattered(calls=400, people=150, voices=30)
-    divided, summary = split(*a_centre(calls), SplitParams())
+    divided, summary = split(*a_centre(calls), params=SplitParams())
     assert summary.largest_component_share > 0.9
     assert "hang together" in summary.notes[0]
     assert_disjoint(divided)
@@ -83,7 +89,9 @@ def test_voices_heard_fill_in_where_the_source_names_none():
             "voice_group": [f"h{n % 12}" for n in range(60)],
         }
     )
-    divided, summary = split(contacts, recordings, customers, SplitParams(), heard)
+    divided, summary = split(
+        contacts, recordings, customers, params=SplitParams(), voice_groups=heard
+    )
     assert summary.voice_groups == 12
     assert (
         divided.drop_nulls("voice_group")
@@ -97,12 +105,12 @@ def test_voices_heard_fill_in_where_the_source_names_none():
 def test_few_voices_still_leave_something_to_judge_on():
     calls = [(f"k{n}", f"C{n}", f"v{n % 4}") for n in range(40)]
     for seed in range(10):
-        _, summary = split(*a_centre(calls), SplitParams(seed=seed))
+        _, summary = split(*a_centre(calls), params=SplitParams(seed=seed))
         assert min(summary.recorded.values()) > 0, (seed, summary)
 
 
 def test_every_customer_has_a_side_also_without_a_contact():
-    divided, _ = split(*a_centre([("k1", "C1", "v1")], silent=9), SplitParams())
+    divided, _ = split(*a_centre([("k1", "C1", "v1")], silent=9), params=SplitParams())
     assert customer_splits(divided)["customer_id"].to_list() == [
         "C1",
         *[f"S{n:04d}" for n in range(9)],

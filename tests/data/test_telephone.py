@@ -165,7 +165,9 @@ def test_each_effect_falls_to_its_share_of_the_speech() -> None:
     settings = Telephony({"packet_loss_30pct": 0.25, "gsm": 0.0})
     rng = np.random.default_rng(0)
     changed = [
-        not np.array_equal(at_random(a_voice(), RATE, settings, Sounds(), rng), a_voice())
+        not np.array_equal(
+            at_random(a_voice(), RATE, settings=settings, sounds=Sounds(), rng=rng), a_voice()
+        )
         for _ in range(400)
     ]
     assert np.mean(changed) == pytest.approx(0.25, abs=0.06)

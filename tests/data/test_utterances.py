@@ -44,7 +44,13 @@ def a_two_channel_tone(_contact_id: str = "") -> tuple[np.ndarray, int]:
 
 def run(out: Path, turns: list[Any], *sides: dict[str, str], **changes: Any) -> dict[str, Any]:
     recordings = frame("recordings", [a_recording(side["contact_id"], **changes) for side in sides])
-    return cut(recordings, frame("turns", turns), the_splits(*sides), a_two_channel_tone, out)
+    return cut(
+        recordings,
+        frame("turns", turns),
+        the_splits(*sides),
+        read_audio=a_two_channel_tone,
+        out=out,
+    )
 
 
 def rows_of(out: Path, split: str) -> list[dict[str, Any]]:
@@ -119,7 +125,11 @@ def test_a_second_run_decodes_nothing_and_changes_nothing(tmp_path: Path) -> Non
 
     recordings = frame("recordings", [a_recording("a")])
     second = cut(
-        recordings, frame("turns", turns), the_splits(a_side("a", "train")), never, tmp_path
+        recordings,
+        frame("turns", turns),
+        the_splits(a_side("a", "train")),
+        read_audio=never,
+        out=tmp_path,
     )
     assert (first["written"], first["reused"], second["written"], second["reused"]) == (1, 0, 0, 1)
     assert (tmp_path / "train.jsonl").read_bytes() == before
@@ -197,7 +207,9 @@ def test_one_call_that_cannot_be_decoded_is_listed_and_the_others_are_cut(tmp_pa
         return a_two_channel_tone()
 
     recordings = frame("recordings", [a_recording(side["contact_id"]) for side in sides])
-    summary = cut(recordings, frame("turns", turns), the_splits(*sides), torn, tmp_path)
+    summary = cut(
+        recordings, frame("turns", turns), the_splits(*sides), read_audio=torn, out=tmp_path
+    )
     assert [row["contact_id"] for row in rows_of(tmp_path, "train")] == ["a", "c"]
     assert summary["refused"] == [
         {

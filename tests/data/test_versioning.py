@@ -24,14 +24,19 @@ class Shop:
 
     def version(self, commit="abc", now=NOW):
         return versioning.version(
-            self.store / "tables", self.store / "shards", self.repo, str(self.remote), commit, now
+            self.store / "tables",
+            self.store / "shards",
+            self.repo,
+            remote=str(self.remote),
+            git_commit=commit,
+            now=now,
         )
 
     def objects(self):
         return {path: path.stat().st_mtime_ns for path in self.remote.rglob("*") if path.is_file()}
 
     def verify(self, dvc_hash):
-        return versioning.verify_remote(dvc_hash, self.repo, str(self.remote))
+        return versioning.verify_remote(dvc_hash, self.repo, remote=str(self.remote))
 
 
 @pytest.fixture
@@ -100,7 +105,7 @@ def test_what_is_no_longer_in_the_store_is_not_in_the_next_version(shop, tmp_pat
     (shop.store / "shards" / "00001.tar").unlink()
     (shop.store / "tables" / "outcomes.parquet").unlink()
     out = versioning.checkout(
-        shop.version().dvc_hash, shop.repo, str(shop.remote), tmp_path / "out"
+        shop.version().dvc_hash, shop.repo, remote=str(shop.remote), out=tmp_path / "out"
     )
     assert sorted(path.name for path in (out / "shards").iterdir()) == ["00000.tar", "00002.tar"]
     assert not (out / "tables" / "outcomes.parquet").exists()
@@ -161,7 +166,7 @@ def test_a_flipped_byte_in_the_remote_is_never_delivered(shop, tmp_path):
     made = shop.version()
     flip(max(shop.objects(), key=lambda path: path.stat().st_size))
     with pytest.raises(VersionError, match=made.dvc_hash):
-        versioning.checkout(made.dvc_hash, shop.repo, str(shop.remote), tmp_path / "out")
+        versioning.checkout(made.dvc_hash, shop.repo, remote=str(shop.remote), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".out*"))
 
@@ -169,10 +174,10 @@ def test_a_flipped_byte_in_the_remote_is_never_delivered(shop, tmp_path):
 def test_a_flipped_byte_in_the_remote_is_repaired_from_the_cache(shop, tmp_path):
     made = shop.version()
     flip(max(shop.objects(), key=lambda path: path.stat().st_size))
-    (wrong,) = versioning.repair_remote(made.dvc_hash, shop.repo, str(shop.remote))
+    (wrong,) = versioning.repair_remote(made.dvc_hash, shop.repo, remote=str(shop.remote))
     assert wrong.endswith("damaged in the remote")
     assert shop.verify(made.dvc_hash) == []
-    assert versioning.repair_remote(made.dvc_hash, shop.repo, str(shop.remote)) == []
+    assert versioning.repair_remote(made.dvc_hash, shop.repo, remote=str(shop.remote)) == []
 
 
 def test_an_older_version_is_repaired_too_and_only_where_it_was_made(shop, tmp_path):
@@ -184,8 +189,10 @@ def test_an_older_version_is_repaired_too_and_only_where_it_was_made(shop, tmp_p
     for path in old:
         path.unlink()
     with pytest.raises(VersionError, match="Repair it where it was made"):
-        versioning.repair_remote(made.dvc_hash, tmp_path / "elsewhere", str(shop.remote))
-    assert len(versioning.repair_remote(made.dvc_hash, shop.repo, str(shop.remote))) == len(old)
+        versioning.repair_remote(made.dvc_hash, tmp_path / "elsewhere", remote=str(shop.remote))
+    assert len(versioning.repair_remote(made.dvc_hash, shop.repo, remote=str(shop.remote))) == len(
+        old
+    )
     assert shop.verify(made.dvc_hash) == []
 
 
@@ -199,9 +206,9 @@ def test_a_damaged_manifest_is_found(shop, tmp_path):
 def test_an_unknown_hash_lists_the_versions_there_are(shop, tmp_path):
     made = shop.version()
     with pytest.raises(VersionError, match=f"not in .*Versions made here: {made.dvc_hash}"):
-        versioning.checkout("0" * 32, shop.repo, str(shop.remote), tmp_path / "out")
+        versioning.checkout("0" * 32, shop.repo, remote=str(shop.remote), out=tmp_path / "out")
     with pytest.raises(VersionError, match="is not a dataset hash"):
-        versioning.checkout("../../x", shop.repo, str(shop.remote), tmp_path / "out")
+        versioning.checkout("../../x", shop.repo, remote=str(shop.remote), out=tmp_path / "out")
 
 
 def test_a_checkout_never_overwrites(shop, tmp_path):
@@ -209,7 +216,7 @@ def test_a_checkout_never_overwrites(shop, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
     with pytest.raises(VersionError, match="something here already"):
-        versioning.checkout(made.dvc_hash, shop.repo, str(shop.remote), tmp_path / "out")
+        versioning.checkout(made.dvc_hash, shop.repo, remote=str(shop.remote), out=tmp_path / "out")
     assert (tmp_path / "out" / "mine.txt").read_text() == "mine"
 
 
@@ -219,9 +226,9 @@ def test_no_data_is_no_version(tmp_path):
             tmp_path / "tables",
             tmp_path / "shards",
             tmp_path / "repo",
-            str(tmp_path / "r"),
-            "abc",
-            NOW,
+            remote=str(tmp_path / "r"),
+            git_commit="abc",
+            now=NOW,
         )
 
 

@@ -28,7 +28,12 @@ def test_D1_every_version_comes_back_byte_for_byte_from_its_hash_with_all_caches
         ingest(sources.read("auto", export), store, NOW)
         made.append(
             versioning.version(
-                store / "tables", store / "shards", store / "versioned", remote, "abc", NOW
+                store / "tables",
+                store / "shards",
+                store / "versioned",
+                remote=remote,
+                git_commit="abc",
+                now=NOW,
             )
         )
         was.append(contents(store / "tables", store / "shards"))
@@ -37,7 +42,7 @@ def test_D1_every_version_comes_back_byte_for_byte_from_its_hash_with_all_caches
     shutil.rmtree(store)  # the working copy, the DVC repository, its cache: all gone
     for number, one in enumerate(made):
         out = versioning.checkout(
-            one.dvc_hash, tmp_path / "nowhere", remote, tmp_path / f"out-{number}"
+            one.dvc_hash, tmp_path / "nowhere", remote=remote, out=tmp_path / f"out-{number}"
         )
         assert contents(out) == was[number]
         assert shards.verify(out / "shards", read_tables(out / "tables")["recordings"]) == []

@@ -181,7 +181,7 @@ def test_L1_labels_agree_with_the_simulators_truth(simulated):
 def test_L1_the_label_model_beats_every_single_rule_on_the_simulator(simulated):
     contacts, turns, truth = simulated
     rules = [rule for rule in find() if rule.label == "reason"]
-    votes = vote_all(contacts, turns, LabellingParams(), rules)
+    votes = vote_all(contacts, turns, params=LabellingParams(), rules=rules)
     real = np.array([SCHEME["reason"].index(value) for value in truth["reason"]])
     share = (combine(votes, 9, silence_tells=False).probabilities.argmax(axis=1) == real).mean()
     assert share > (votes == real[:, None]).mean(axis=0).max() + 0.03

@@ -74,7 +74,13 @@ def test_L2_without_calibration_nothing_is_learnt_from() -> None:
 def test_L2_low_confidence_goes_to_the_review_queue_by_expected_gain_and_a_random_share() -> None:
     rng = np.random.default_rng(0)
     rows = [("train-1", n, float(p)) for n, p in enumerate(rng.uniform(0.2, 1.0, 400))]
-    choice = choose(heard(*rows), SPLITS, TYPED, True, PseudoParams(queue=50, random_share=0.2))
+    choice = choose(
+        heard(*rows),
+        SPLITS,
+        TYPED,
+        calibrated=True,
+        params=PseudoParams(queue=50, random_share=0.2),
+    )
     queue = choice.queue
     assert queue.schema == QUEUE
     assert (queue["rank"] == np.arange(1, 51)).all()
@@ -88,7 +94,7 @@ def test_L2_low_confidence_goes_to_the_review_queue_by_expected_gain_and_a_rando
 
 
 def test_L2_short_turns_are_not_learnt_from_however_sure() -> None:
-    choice = choose(heard(("train-1", 0, 1.0), text="yes"), SPLITS, TYPED, True)
+    choice = choose(heard(("train-1", 0, 1.0), text="yes"), SPLITS, TYPED, calibrated=True)
     assert choice.summary["refused"] == {"short": 1}
 
 
@@ -107,13 +113,17 @@ def test_L2_accepted_turns_are_as_right_as_was_promised() -> None:
     scores, right = words(8000)
     sure = calibration(scores).reshape(-1, 8).mean(1)
     turns = heard(*(("train-1", n, float(p)) for n, p in enumerate(sure)))
-    accepted = choose(turns, SPLITS, TYPED, True, PseudoParams(least_confidence=0.9)).accepted
+    accepted = choose(
+        turns, SPLITS, TYPED, calibrated=True, params=PseudoParams(least_confidence=0.9)
+    ).accepted
     assert 30 < accepted.height < 900
     assert right.reshape(-1, 8).mean(1)[accepted["turn"].to_numpy()].mean() == pytest.approx(
         accepted["confidence"].mean(), abs=0.03
     )
     raw = heard(*(("train-1", n, float(p)) for n, p in enumerate(scores.reshape(-1, 8).mean(1))))
-    believed = choose(raw, SPLITS, TYPED, True, PseudoParams(least_confidence=0.9)).accepted
+    believed = choose(
+        raw, SPLITS, TYPED, calibrated=True, params=PseudoParams(least_confidence=0.9)
+    ).accepted
     assert right.reshape(-1, 8).mean(1)[believed["turn"].to_numpy()].mean() < 0.87, (
         "the raw score would do as well"
     )
@@ -136,16 +146,19 @@ def walk(
         ).with_columns(queue=pl.lit("q")),
         "turns": TYPED,
     }
-    write_table(folder / "pseudo.parquet", choose(EVERYWHERE, SPLITS, TYPED, True, params).accepted)
+    write_table(
+        folder / "pseudo.parquet",
+        choose(EVERYWHERE, SPLITS, TYPED, calibrated=True, params=params).accepted,
+    )
     found = add_pseudo(
         clean,
         splits,
-        folder / "speech",
-        folder / "pseudo.parquet",
-        folder / "pseudo",
-        lambda call: (a_call(9.0), 8000),
-        params,
-        lambda done, total: None,
+        speech=folder / "speech",
+        chosen=folder / "pseudo.parquet",
+        out=folder / "pseudo",
+        read_audio=lambda call: (a_call(9.0), 8000),
+        params=params,
+        progress=lambda done, total: None,
     )
     return found, [
         json.loads(line) for line in (folder / "pseudo" / "train.jsonl").read_text().splitlines()

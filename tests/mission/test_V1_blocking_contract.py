@@ -26,7 +26,7 @@ def quarantine(store):
 
 
 def run(store, params=None):
-    return validate(store.root, params or ValidationParams(), store.read_audio, NOW)
+    return validate(store.root, params or ValidationParams(), read_audio=store.read_audio, now=NOW)
 
 
 def test_V1_good_data_passes_whole(tmp_path):
@@ -199,7 +199,9 @@ def test_V1_a_second_run_measures_only_new_audio_and_says_the_same(tmp_path):
     assert len(store.fetched) == 12
 
     store.fetched.clear()
-    later = validate(tmp_path, ValidationParams(), store.read_audio, NOW + timedelta(hours=1))
+    later = validate(
+        tmp_path, ValidationParams(), read_audio=store.read_audio, now=NOW + timedelta(hours=1)
+    )
     assert store.fetched == []
     assert later == first
     assert quarantine(store) == lines, "a reject keeps the time it was first seen"

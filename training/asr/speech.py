@@ -191,7 +191,11 @@ def _effects(
         other = rows[number - 1] if len(rows) > 1 else row[:0]
         speech = ((other, SAMPLE_RATE_HZ),) if other.any() else ()
         heard = at_random(
-            row, SAMPLE_RATE_HZ, settings, Sounds(sounds.noise, sounds.music, speech), rng
+            row,
+            SAMPLE_RATE_HZ,
+            settings=settings,
+            sounds=Sounds(sounds.noise, sounds.music, speech),
+            rng=rng,
         )
         changed[number, : len(row)] = torch.from_numpy(np.array(heard))
     return changed

@@ -239,7 +239,7 @@ def test_progress_is_told_to_the_end(tmp_path):
         replace(SMALL, calls=2, faults=0),
         tmp_path / "raw",
         tmp_path / "truth",
-        lambda *seen: told.append(seen),
+        progress=lambda *seen: told.append(seen),
     )
     assert [done for done, _ in told] == list(range(1, len(told) + 1))
     assert told[-1][0] == told[-1][1]

@@ -15,7 +15,7 @@ from tests.data.validation.factory import NOW, AStore
 
 
 def run(store):
-    return validate(store.root, ValidationParams(), store.read_audio, NOW)
+    return validate(store.root, ValidationParams(), read_audio=store.read_audio, now=NOW)
 
 
 def test_a_centre_without_calls_transcripts_or_outcomes_passes(tmp_path):
@@ -65,7 +65,12 @@ def test_a_damaged_table_stops_with_its_folder_named(tmp_path):
 
 def test_now_must_say_its_time_zone(tmp_path):
     with pytest.raises(ValueError, match="time zone"):
-        validate(tmp_path, ValidationParams(), AStore(tmp_path).read_audio, datetime(2026, 6, 1))
+        validate(
+            tmp_path,
+            ValidationParams(),
+            read_audio=AStore(tmp_path).read_audio,
+            now=datetime(2026, 6, 1),
+        )
 
 
 def test_a_decision_that_cannot_be_true_is_rejected_and_the_others_stay(tmp_path):
@@ -88,7 +93,7 @@ def test_a_decision_that_cannot_be_true_is_rejected_and_the_others_stay(tmp_path
         for n, change in enumerate(wrong.values())
     ]
     params = dataclasses.replace(ValidationParams(), tolerated_rejects=10)
-    summary = validate(store.write().root, params, store.read_audio, NOW)
+    summary = validate(store.write().root, params, read_audio=store.read_audio, now=NOW)
     assert summary["reasons"] == {f"interventions/{reason}": 1 for reason in wrong}
     assert pl.read_parquet(tmp_path / "clean/interventions.parquet")["customer_id"].to_list() == [
         "c1",

@@ -52,7 +52,7 @@ def walk(store: Path, customers: int = 150, calls: int = 8) -> Path:
     )
     write_json(store / "version.json", asdict(version))
     splits, summary = split(
-        clean["contacts"], clean["recordings"], clean["customers"], SplitParams()
+        clean["contacts"], clean["recordings"], clean["customers"], params=SplitParams()
     )
     write_table(store / "splits.parquet", splits)
     write_json(store / "split.json", asdict(summary))
@@ -214,10 +214,10 @@ def _churn(
     params = features.FeatureParams(as_of_count=3)
     months = features.as_of_dates(clean["outcomes"], clean["contacts"], params)
     today = features.snapshot(clean["outcomes"], clean["contacts"], params)
-    rows = features.features(clean, labels, months, params).join(
+    rows = features.features(clean, labels, months, params=params).join(
         customer_splits(splits), on="customer_id"
     )
-    current = features.features(clean, labels, [today], params)
+    current = features.features(clean, labels, [today], params=params)
     known = rows.filter(pl.col("event").is_not_null())
     train, test = known.filter(pl.col("split") != "test"), known.filter(pl.col("split") == "test")
     declared = [
@@ -233,7 +233,7 @@ def _churn(
     )  # nobody trained it, but its reasons shall be about contacts
     write_table(store / "scores.parquet", model.predict(current))
     reasons = model.reasons(current)
-    beside = evidence(reasons, clean["contacts"], labels, clean["turns"])
+    beside = evidence(reasons, contacts=clean["contacts"], labels=labels, turns=clean["turns"])
     keys = ["customer_id", "as_of", "rank"]
     write_table(
         store / "reasons.parquet", reasons.join(beside.select(*keys, *SCHEMA), on=keys, how="left")
