@@ -41,12 +41,18 @@ _UNKNOWN_SIZES = (
 
 
 class AudioError(ValueError):
-    """A file is not audio, is truncated or cannot be decoded. The message names the file and what to do."""
+    """A file is not audio, is truncated or cannot be decoded.
+
+    The message names the file and what to do.
+    """
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header promises. `codec` is soundfile's name: PCM_16, ULAW, ALAW, GSM610, FLAC, OPUS, …"""
+    """What a file's header promises.
+
+    `codec` is soundfile's name: PCM_16, ULAW, ALAW, GSM610, FLAC, OPUS, …
+    """
 
     codec: str
     sample_rate_hz: int
@@ -62,7 +68,8 @@ class AudioInfo:
 def probe(source: Path | bytes, name: str | None = None) -> AudioInfo:
     """Reads the header only. `name` stands for the file in errors when `source` is bytes.
 
-    Raises AudioError when it is not audio, empty, or a WAV shorter than its header says; OSError when there is no file.
+    Raises AudioError when it is not audio, empty, or a WAV shorter than its header says; OSError
+    when there is no file.
     """
     label = _label(source, name)
     _refuse_truncated_wav(source, label)
@@ -123,7 +130,10 @@ def blocks(
 
 
 def to_wav_bytes(audio: np.ndarray, sample_rate_hz: int, codec: str = "PCM_16") -> bytes:
-    """A WAV file of [frames] or [frames, channels]; the same bytes for the same samples. `codec`: see WAV_CODECS."""
+    """A WAV file of [frames] or [frames, channels]; the same bytes for the same samples.
+
+    `codec`: see WAV_CODECS.
+    """
     if codec not in WAV_CODECS:
         raise ValueError(f"codec {codec!r} is not one of {', '.join(WAV_CODECS)}.")
     buffer = io.BytesIO()
@@ -232,7 +242,10 @@ def level_dbfs(audio: np.ndarray) -> float:
 
 
 def clipped_share(audio: np.ndarray) -> float:
-    """Share of samples at or beyond the loudest step G.711 knows. Pass one channel at a time to judge each."""
+    """Share of samples at or beyond the loudest step G.711 knows.
+
+    Pass one channel at a time to judge each.
+    """
     return float(np.mean(np.abs(audio) >= CLIPPED_FROM)) if audio.size else 0.0
 
 

@@ -52,7 +52,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON with sorted keys, atomically. Dates and paths become strings."""
+    """Writes `value` as indented JSON with sorted keys, atomically.
+
+    Dates and paths become strings.
+    """
     write_text(
         path, json.dumps(value, indent=1, sort_keys=True, default=str, ensure_ascii=False) + "\n"
     )
@@ -69,9 +72,13 @@ def read_json(path: Path) -> Any:
 
 
 def read_lines(path: Path) -> list[Any]:
-    """Reads JSON lines; empty lines are skipped. Raises ValueError naming the file and line that is not JSON."""
+    """Reads JSON lines; empty lines are skipped.
+
+    Raises ValueError naming the file and line that is not JSON.
+    """
     rows = []
-    # Line by line: str.splitlines would also cut at the line separators (U+2028, U+0085) that JSON strings may hold.
+    # Line by line: str.splitlines would also cut at the line separators (U+2028, U+0085) that JSON
+    # strings may hold.
     with path.open(encoding="utf-8") as handle:
         for number, line in enumerate(handle, 1):
             if line.strip():

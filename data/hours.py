@@ -56,7 +56,10 @@ class HoursParams:
 
 @dataclass(frozen=True)
 class HoursAccount:
-    """Milliseconds of one side of a call by reason, `train` among them. `unmeasured` counts files of unknown length."""
+    """Milliseconds of one side of a call by reason, `train` among them.
+
+    `unmeasured` counts files of unknown length.
+    """
 
     input_ms: int
     ms: Mapping[str, int]
@@ -93,7 +96,8 @@ class HoursAccount:
     def with_pseudo(self, added_s: float) -> HoursAccount:
         """The ledger after training also learned `added_s` seconds that a machine transcribed.
 
-        What is left of the untranscribed calls is then what the machine was not sure enough of, or silence.
+        What is left of the untranscribed calls is then what the machine was not sure enough of, or
+        silence.
         """
         ms = Counter(self.ms)
         left = ms.pop("not transcribed", 0)
@@ -181,7 +185,9 @@ def milliseconds(seconds: float | None) -> int:
 def side_ms(
     duration_s: float, claims: Sequence[tuple[float, float, str]], rest: str
 ) -> Counter[str]:
-    """One side of a call by reason. `claims` are (start_s, end_s, reason); where several meet, the first counts.
+    """One side of a call by reason.
+
+    `claims` are (start_s, end_s, reason); where several meet, the first counts.
 
     What nobody claims is `rest`. The sum is the length of the side, whatever the claims.
     """
@@ -204,8 +210,9 @@ def hours_account(
 ) -> HoursAccount:
     """Puts together what ingest refused, validation rejected and the cut did with the rest.
 
-    `delivered` and `clean` are recordings tables, `cut_ms` what data.utterances.cut says of the clean ones, and
-    `quarantine` the folder with ingest's and validation's lines. Raises HoursError when it does not add up.
+    `delivered` and `clean` are recordings tables, `cut_ms` what data.utterances.cut says of the
+    clean ones, and `quarantine` the folder with ingest's and validation's lines. Raises HoursError
+    when it does not add up.
     """
     ms = Counter(cut_ms)
     rejects = _reasons(quarantine, "validate.jsonl")

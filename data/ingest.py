@@ -305,7 +305,10 @@ def _take_audio(
     progress: Progress,
     refusals: list[Refusal],
 ) -> tuple[pl.DataFrame, list[str]]:
-    """Packs what is new or changed. Returns the RECORDINGS rows of everything accepted, and the shards written."""
+    """Packs what is new or changed.
+
+    Returns the RECORDINGS rows of everything accepted, and the shards written.
+    """
     used = set(old["shard"])
     # what lay in a lost shard is packed again
     whole = [shard for shard in used if speech_shards.readable(shards / shard)]

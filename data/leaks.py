@@ -15,7 +15,9 @@ from data.splits import LeakError
 def assert_manifests_apart(
     manifests: Mapping[str, Iterable[Mapping[str, Any]]], splits: pl.DataFrame
 ) -> None:
-    """No recording, customer or voice is in two speech manifests. Raises LeakError naming the first that is.
+    """No recording, customer or voice is in two speech manifests.
+
+    Raises LeakError naming the first that is.
 
     `manifests` are rows by split, `splits` what data.splits.split made of the contacts.
     """
@@ -60,10 +62,13 @@ def assert_customers_apart(rows: pl.DataFrame) -> None:
 def assert_no_future(
     rows: pl.DataFrame, contacts: pl.DataFrame, outcomes: pl.DataFrame, *, event: str = "churn"
 ) -> None:
-    """No row of a features table knows what came after its as-of date. Raises LeakError naming one that does.
+    """No row of a features table knows what came after its as-of date.
 
-    Counted again, apart from data.features: contacts within each window before the date. And whoever is a customer at
-    a date has not left before it. `rows` has customer_id, as_of and columns contacts_<days>d.
+    Raises LeakError naming one that does.
+
+    Counted again, apart from data.features: contacts within each window before the date. And
+    whoever is a customer at a date has not left before it. `rows` has customer_id, as_of and
+    columns contacts_<days>d.
     """
     gone = outcomes.filter(
         (pl.col("event") == event) & pl.col("happened") & pl.col("on").is_not_null()

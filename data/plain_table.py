@@ -40,7 +40,10 @@ class Columns:
 
 
 def read(path: Path) -> pl.DataFrame:
-    """A CSV, TSV or Parquet file. Raises TableError naming the file when it is none, or holds no row."""
+    """A CSV, TSV or Parquet file.
+
+    Raises TableError naming the file when it is none, or holds no row.
+    """
     if not path.is_file():
         raise TableError(f"{path}: no such file.")
     try:
@@ -62,9 +65,12 @@ def read(path: Path) -> pl.DataFrame:
 
 
 def target(frame: pl.DataFrame, column: str, positive: str | None = None) -> pl.Series:
-    """Who is positive: bool, null where the target is. Reads yes/no, true/false, 1/0, or `positive` against the rest.
+    """Who is positive: bool, null where the target is.
 
-    Raises TableError when there is no such column, it has not two values, or nobody knows which of them means yes.
+    Reads yes/no, true/false, 1/0, or `positive` against the rest.
+
+    Raises TableError when there is no such column, it has not two values, or nobody knows which of
+    them means yes.
     """
     values = text(require(frame, column, "target"))
     found = sorted(values.drop_nulls().unique().to_list())
@@ -104,7 +110,10 @@ def target(frame: pl.DataFrame, column: str, positive: str | None = None) -> pl.
 
 
 def identifiers(frame: pl.DataFrame, column: str | None) -> pl.Series:
-    """The rows' ids, or their numbers from 1. Raises TableError naming one that is missing or stands twice."""
+    """The rows' ids, or their numbers from 1.
+
+    Raises TableError naming one that is missing or stands twice.
+    """
     if column is None:
         return pl.Series("customer_id", [f"row {n}" for n in range(1, frame.height + 1)])
     ids = frame[column].cast(pl.String) if column in frame.columns else require(frame, column, "id")
@@ -131,7 +140,10 @@ def columns_of(
     id: str | None,
     exclude: Sequence[str],
 ) -> Columns:
-    """Decides what each column is. Raises TableError when an excluded column is not there or none is left."""
+    """Decides what each column is.
+
+    Raises TableError when an excluded column is not there or none is left.
+    """
     for name in exclude:
         require(frame, name, "column to leave out")
     numeric, categorical, left_out = [], [], {}
@@ -169,7 +181,10 @@ def columns_of(
 
 
 def values_of(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
-    """The feature columns as Float64 and String, the same for every table. Raises TableError naming missing ones."""
+    """The feature columns as Float64 and String, the same for every table.
+
+    Raises TableError naming missing ones.
+    """
     missing = [name for name in columns.features if name not in frame.columns]
     if missing:
         raise TableError(
@@ -192,7 +207,10 @@ def values_of(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
 def unseen(
     values: pl.DataFrame, known: Mapping[str, Sequence[str | None]]
 ) -> dict[str, dict[str, int]]:
-    """Values that training never saw, a column: how many rows have each. They are scored as none of the known ones."""
+    """Values that training never saw, a column: how many rows have each.
+
+    They are scored as none of the known ones.
+    """
     found: dict[str, dict[str, int]] = {}
     for name, seen in known.items():
         new = values[name].filter(

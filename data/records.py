@@ -67,7 +67,10 @@ class Recording:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one side said or wrote. `origin` is person (a transcriber), written (a message) or asr."""
+    """What one side said or wrote.
+
+    `origin` is person (a transcriber), written (a message) or asr.
+    """
 
     contact_id: str
     turn: int
@@ -91,7 +94,10 @@ class Label:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a customer did in the end. Without `on` the date is unknown and only `happened` counts."""
+    """What a customer did in the end.
+
+    Without `on` the date is unknown and only `happened` counts.
+    """
 
     customer_id: str
     event: str

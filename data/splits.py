@@ -73,10 +73,10 @@ def split(
 ) -> tuple[pl.DataFrame, SplitSummary]:
     """Divides customers and contacts so that no customer and no voice is on two sides.
 
-    `voice_groups` (contact_id, voice_group) fills in where the source does not name the customer's voice
-    (`recordings.voice`). Returns a frame (contact_id, customer_id, voice_group, split) with one row a contact and one
-    row a customer (contact_id null, see `customer_splits`), and its summary. A recorded contact whose voice nobody
-    named counts as a voice of its own.
+    `voice_groups` (contact_id, voice_group) fills in where the source does not name the customer's
+    voice (`recordings.voice`). Returns a frame (contact_id, customer_id, voice_group, split) with
+    one row a contact and one row a customer (contact_id null, see `customer_splits`), and its
+    summary. A recorded contact whose voice nobody named counts as a voice of its own.
     """
     calls = _voices_of_calls(contacts, recordings, voice_groups)
     people = sorted(
@@ -230,7 +230,8 @@ def _components(people: Iterable[str], edges: Iterable[tuple[str | None, str]]) 
     members = defaultdict(list)
     for node in parent:
         members[root(node)].append(node)
-    # The member with the smallest hash speaks for the component: a newcomer takes over only by being smaller still.
+    # The member with the smallest hash speaks for the component: a newcomer takes over only by
+    # being smaller still.
     return [
         _Component(
             min(nodes, key=lambda node: (_hash(node), node)),
@@ -242,7 +243,10 @@ def _components(people: Iterable[str], edges: Iterable[tuple[str | None, str]]) 
 
 
 def _assign(components: list[_Component], params: SplitParams) -> dict[str, str]:
-    """The side of each member. A hash decides; a side left with under half its share is filled up from train."""
+    """The side of each member.
+
+    A hash decides; a side left with under half its share is filled up from train.
+    """
     weight = {component.key: max(1, component.calls) for component in components}
     total = sum(weight.values())
     order = sorted(components, key=lambda component: _hash(f"{params.seed}:{component.key}"))
@@ -289,7 +293,8 @@ def _follow_calls(
         votes[customer_id][voice_split[_voice(voice_group)]] += 1
     side = _assign(_components([person for person in people if person not in votes], []), params)
     for customer_id, counted in votes.items():
-        # The scarcer side wins a tie, so that cutting costs test and valid as few calls as possible.
+        # The scarcer side wins a tie, so that cutting costs test and valid as few calls as
+        # possible.
         side[_person(customer_id)] = max(
             counted, key=lambda name: (counted[name], SPLITS.index(name))
         )

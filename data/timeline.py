@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
-# Of several texts of a contact, the one nearest to what was said: a message as sent, a person's, a machine's.
+# Of several texts of a contact, the one nearest to what was said: a message as sent, a person's, a
+# machine's.
 _BEST_ORIGIN = {"written": 0, "person": 1, "asr": 2}
 
 

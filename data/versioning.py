@@ -38,7 +38,10 @@ QUERIES = 16  # questions to the remote at a time
 
 
 class VersionError(RuntimeError):
-    """A dataset could not be versioned, checked or brought back. The message says which and what to do."""
+    """A dataset could not be versioned, checked or brought back.
+
+    The message says which and what to do.
+    """
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,10 @@ def history(repo: Path) -> list[DatasetVersion]:
 
 
 def _arrange(dataset: Path, wanted: Mapping[str, Path]) -> None:
-    """Makes `dataset` hold exactly `wanted`: shards linked, tables copied. Files are replaced, never written into."""
+    """Makes `dataset` hold exactly `wanted`: shards linked, tables copied.
+
+    Files are replaced, never written into.
+    """
     for path in sorted(dataset.rglob("*")) if dataset.exists() else []:
         if path.is_file() and path.relative_to(dataset).as_posix() not in wanted:
             path.unlink()
@@ -249,7 +255,10 @@ def _site(repo: Path) -> Path:
 
 @contextmanager
 def _opened(repo: Path, remote: str, remote_options: Mapping[str, str] | None) -> Iterator[Any]:
-    """The DVC repository at `repo`, made and configured where needed. DVC's own log and bars stay silent."""
+    """The DVC repository at `repo`, made and configured where needed.
+
+    DVC's own log and bars stay silent.
+    """
     from dvc.config import Config
     from dvc.repo import Repo
 
@@ -379,7 +388,10 @@ def _examine(
     *,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, str]:
-    """What is wrong with which object in the remote. All are looked for, those in `read` are read and hashed too."""
+    """What is wrong with which object in the remote.
+
+    All are looked for, those in `read` are read and hashed too.
+    """
 
     def look(one: _Object) -> str | None:
         path = odb.oid_to_path(one.oid)

@@ -98,7 +98,10 @@ def parse_feature_name(name: str) -> FeatureName:
 
 
 def contribution(feature: FeatureName) -> pl.Expr:
-    """What one contact adds to the sum `feature`, on the columns of `past`. Raises KeyError where it is no such sum."""
+    """What one contact adds to the sum `feature`, on the columns of `past`.
+
+    Raises KeyError where it is no such sum.
+    """
     amount = MEASURES[feature.base][2] if feature.base in MEASURES else None
     if feature.base in TOPIC_FEATURES:
         amount = pl.col(feature.base)
@@ -112,10 +115,13 @@ def contribution(feature: FeatureName) -> pl.Expr:
 def contact_features(
     contacts: pl.DataFrame, labels: pl.DataFrame, *, repeat_days: float, relief: float
 ) -> pl.DataFrame:
-    """Contacts in order of customer and time with what each adds. A column knows this contact and earlier ones only.
+    """Contacts in order of customer and time with what each adds.
 
-    Beside CONTACTS: the probability of each of FRICTIONS and ABOUT, reason (the likeliest), repeated and switched
-    (within `repeat_days` of the one before), episode, severity (frictions together) and relieved (see `past`).
+    A column knows this contact and earlier ones only.
+
+    Beside CONTACTS: the probability of each of FRICTIONS and ABOUT, reason (the likeliest),
+    repeated and switched (within `repeat_days` of the one before), episode, severity (frictions
+    together) and relieved (see `past`).
     """
     value = pl.col("value").str.to_lowercase()
     friction = pl.col("label").str.starts_with("friction_")
@@ -148,7 +154,8 @@ def contact_features(
     ).dt.total_seconds() / 86400
     soon = (gap <= repeat_days).fill_null(False)
     changed = (pl.col("channel") != pl.col("channel").shift(1).over("customer_id")).fill_null(False)
-    # The logarithm of what smooth contacts up to this one would leave of something that came before them all.
+    # The logarithm of what smooth contacts up to this one would leave of something that came before
+    # them all.
     trouble = pl.sum_horizontal(
         "severity", *(name for name in TOPIC_FEATURES if name.startswith("barrier_"))
     )
@@ -171,7 +178,8 @@ def contact_features(
 def past(marked: pl.DataFrame, day: date, half_life_days: float) -> pl.DataFrame:
     """The `marks` of contacts that began before `day` (UTC), as they look from there.
 
-    Adds age (days), decay (halves every `half_life_days`) and unrelieved (the share that smooth contacts since left).
+    Adds age (days), decay (halves every `half_life_days`) and unrelieved (the share that smooth
+    contacts since left).
     """
     midnight = datetime.combine(day, time(), UTC)
     age = (pl.lit(midnight) - pl.col("started_at")).dt.total_seconds() / 86400

@@ -62,9 +62,10 @@ class FeatureParams:
 class Feature:
     """One feature as declared. `group` is what a reason is called; `meaning` completes "3 …".
 
-    `carries` marks what contacts left behind, a fading sum that the model may add up. `detail` marks a refinement of
-    another feature (a window, a count by channel), which only many customers who left can tell from chance. `advances`
-    says that the value grows by one with every day to come, so that its future is known.
+    `carries` marks what contacts left behind, a fading sum that the model may add up. `detail`
+    marks a refinement of another feature (a window, a count by channel), which only many customers
+    who left can tell from chance. `advances` says that the value grows by one with every day to
+    come, so that its future is known.
     """
 
     name: str
@@ -124,7 +125,10 @@ _SINGLES = {
 
 
 def describe(name: str, kind: str = "numeric") -> Feature:
-    """The declaration behind a feature's name. `kind` is used for `attr_…`. Raises KeyError for an unknown name."""
+    """The declaration behind a feature's name.
+
+    `kind` is used for `attr_…`. Raises KeyError for an unknown name.
+    """
     if name in _SINGLES:
         return _SINGLES[name]
     if name.startswith("attr_"):
@@ -158,7 +162,8 @@ def declared(params: FeatureParams) -> list[Feature]:
 
 
 def _sums(params: FeatureParams) -> list[str]:
-    # What a contact was about counts over the longest window only: fewer columns, and the decayed sum is nearer.
+    # What a contact was about counts over the longest window only: fewer columns, and the decayed
+    # sum is nearer.
     windows = dict.fromkeys(MEASURES, params.windows_days) | dict.fromkeys(
         TOPIC_FEATURES, params.windows_days[-1:]
     )
@@ -170,7 +175,10 @@ def _sums(params: FeatureParams) -> list[str]:
 
 
 def is_dated(outcomes: pl.DataFrame, params: FeatureParams) -> bool:
-    """Whether anything that happened has a date. Without dates there is only yes or no, and one as-of date."""
+    """Whether anything that happened has a date.
+
+    Without dates there is only yes or no, and one as-of date.
+    """
     return (
         not of_event(outcomes, params)
         .filter(pl.col("happened") & pl.col("on").is_not_null())
@@ -179,7 +187,10 @@ def is_dated(outcomes: pl.DataFrame, params: FeatureParams) -> bool:
 
 
 def snapshot(outcomes: pl.DataFrame, contacts: pl.DataFrame, params: FeatureParams) -> date:
-    """The day after everything known: where customers are scored. Raises ValueError when no table has a date."""
+    """The day after everything known: where customers are scored.
+
+    Raises ValueError when no table has a date.
+    """
     ends = [
         of_event(outcomes, params)["observed_until"].max(),
         contacts["started_at"].dt.date().max(),
@@ -190,7 +201,8 @@ def snapshot(outcomes: pl.DataFrame, contacts: pl.DataFrame, params: FeaturePara
             "features: no contact and no outcome has a date. Deliver contacts or "
             "outcomes.observed_until."
         )
-    # Contacts after the end of observation would be scored without knowing whether their customers had left.
+    # Contacts after the end of observation would be scored without knowing whether their customers
+    # had left.
     return (known[0] if isinstance(ends[0], date) else known[-1]) + timedelta(days=1)
 
 
@@ -243,11 +255,12 @@ def features(
 ) -> pl.DataFrame:
     """One row a customer and as-of date for those who were customers then, sorted by both.
 
-    Columns: customer_id, as_of, event (bool), time_days (float), then features (Float64 or String, null where unknown).
-    `time_days` counts from the start of the as-of day (`lead_days` later, where there is a lead) to the end of the day
-    of leaving, or to the end of the last observed day where `event` is false (right-censored), so that an event within
-    H days has time_days <= H. Both are null where nobody observed; `time_days` alone is null where outcomes carry no
-    dates (then the target is yes or no).
+    Columns: customer_id, as_of, event (bool), time_days (float), then features (Float64 or String,
+    null where unknown). `time_days` counts from the start of the as-of day (`lead_days` later,
+    where there is a lead) to the end of the day of leaving, or to the end of the last observed day
+    where `event` is false (right-censored), so that an event within H days has time_days <= H. Both
+    are null where nobody observed; `time_days` alone is null where outcomes carry no dates (then
+    the target is yes or no).
     """
     return pl.concat(features_in_parts(tables, labels, as_of, params=params, progress=progress))
 
@@ -337,7 +350,10 @@ def _some_customers(
 
 
 def of_event(outcomes: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
-    """The outcomes of the event to foresee. Raises ValueError where outcomes are there, and none is of that name."""
+    """The outcomes of the event to foresee.
+
+    Raises ValueError where outcomes are there, and none is of that name.
+    """
     found = outcomes.filter(pl.col("event") == params.event)
     if found.is_empty() and not outcomes.is_empty():
         names = ", ".join(sorted(outcomes["event"].unique().to_list()))

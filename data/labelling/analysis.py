@@ -12,7 +12,8 @@ from data.labelling.label_model import ABSTAIN, Combined
 def of_rules(votes: np.ndarray) -> list[dict[str, float]]:
     """For each column of `votes` [contacts, rules] of one label, as shares of all contacts:
 
-    coverage: the rule votes; overlap: it votes and so does another; conflict: it votes and another votes otherwise.
+    coverage: the rule votes; overlap: it votes and so does another; conflict: it votes and another
+    votes otherwise.
     """
     contacts = max(len(votes), 1)
     cast = votes != ABSTAIN

@@ -15,14 +15,16 @@ from data.records import LABELS
 
 TOGETHER = "label_model+reader"
 KEY = ["contact_id", "label"]
-_LEAST = 1e-4  # how unlikely the rules may think a value at most when the reader is asked too: they are too sure
+# how unlikely the rules may think a value at most when the reader is asked too: they are too sure
+_LEAST = 1e-4
 
 
 @dataclass(frozen=True)
 class ReadingParams:
     """What the reader in office adds to the rules' labels: the section `reading` of params.yaml."""
 
-    # labels for which rules and reader are heard together, as a geometric mean of their probabilities
+    # labels for which rules and reader are heard together, as a geometric mean of their
+    # probabilities
     together: tuple[str, ...] = (
         "friction_repeated_contact",
         "friction_unresolved",

@@ -49,7 +49,10 @@ def find(package: ModuleType = our_rules) -> list[Rule]:
 
 
 def check_examples(rule: Rule) -> None:
-    """Runs the rule's own examples, of which one must vote and one must not. Raises RuleError with the first lie."""
+    """Runs the rule's own examples, of which one must vote and one must not.
+
+    Raises RuleError with the first lie.
+    """
     votes = [expected for _, expected in rule.examples]
     if None not in votes or all(expected is None for expected in votes):
         raise RuleError(

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 ABSTAIN = -1
-_BETTER = 2.0  # a vote is taken to be at least so many times likelier where it is right than where it is wrong
+# a vote is taken to be at least so many times likelier where it is right than where it is wrong
+_BETTER = 2.0
 # no rule is taken to fire on more than this share of a class before its votes were seen
 _MOST = 0.95
 
@@ -58,7 +59,8 @@ def combine(
         return Combined(np.tile(even, (contacts, 1)), even, np.full(rules, np.nan), 0)
     looked = np.ones(contacts, bool) if looked is None else looked
 
-    # Contacts with the same votes have the same probabilities: work on the different ones, weighted.
+    # Contacts with the same votes have the same probabilities: work on the different ones,
+    # weighted.
     stacked = np.column_stack([votes, looked])
     patterns, where, counts = np.unique(stacked, axis=0, return_inverse=True, return_counts=True)
     seen, weights = patterns[:, :rules], counts.astype(float)
@@ -67,8 +69,8 @@ def combine(
     rows, columns = np.nonzero(seen != ABSTAIN)
     answers[rows, columns, seen[rows, columns]] = 1
     answers[..., values] = (seen == ABSTAIN) & patterns[:, rules:].astype(bool)
-    # Silence is always counted, or a rule that knows one value only would seem to give it to everybody; it is evidence
-    # about a contact only where it tells something.
+    # Silence is always counted, or a rule that knows one value only would seem to give it to
+    # everybody; it is evidence about a contact only where it tells something.
     heard = answers.copy()
     heard[..., values] *= silence_tells
     counted_in, flat = answers.reshape(len(seen), -1), heard.reshape(len(seen), -1)
@@ -83,7 +85,8 @@ def combine(
         size = mass.sum(axis=0)
         balance = (size + 1 / values) / (size.sum() + 1)
         counted = (mass.T @ counted_in).reshape(values, rules, values + 1)
-        # The prior counts as a share of the evidence, so that its say does not fade with more data, plus one contact.
+        # The prior counts as a share of the evidence, so that its say does not fade with more data,
+        # plus one contact.
         share = prior_weight * counted.sum(axis=2, keepdims=True) + 1
         confusion = counted + share * prior
         confusion = _better_than_chance(confusion / confusion.sum(axis=2, keepdims=True))

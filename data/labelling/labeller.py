@@ -22,8 +22,8 @@ from data.records import LABELS
 class LabelResult:
     """labels: LABELS, at most one row a contact and label; analysis: JSON, see `label`.
 
-    beliefs: LABELS too, with a row for every value of each label the rules know something about, also where no value is
-    likely enough to be given: what a reader learns from.
+    beliefs: LABELS too, with a row for every value of each label the rules know something about,
+    also where no value is likely enough to be given: what a reader learns from.
     """
 
     labels: pl.DataFrame

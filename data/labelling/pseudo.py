@@ -30,7 +30,8 @@ SETTLING_S = 5.0  # what a person needs to open a turn, whatever its length
 class PseudoParams:
     """What training may learn from a machine, and what people are asked to transcribe."""
 
-    learn: bool = False  # whether the next training learns from sure turns; the gate still judges what comes of it
+    # whether the next training learns from sure turns; the gate still judges what comes of it
+    learn: bool = False
     least_confidence: float = 0.95  # expected share of right words in a turn, calibrated
     least_words: int = 3  # shorter turns teach little and are sure by accident
     # machine-heard speech, at most, against what people transcribed, in seconds
@@ -72,9 +73,10 @@ def choose(
 ) -> Choice:
     """Divides what was heard (TURNS and `confidence`). Calls of valid and test are in neither part.
 
-    Without calibration nothing is accepted: a network's own score promises too much. The queue holds the turns whose
-    correction mends most expected word errors a second of a person's time, and a random share of all turns, each with
-    the `chance` it had of being drawn: only those speak for all turns.
+    Without calibration nothing is accepted: a network's own score promises too much. The queue
+    holds the turns whose correction mends most expected word errors a second of a person's time,
+    and a random share of all turns, each with the `chance` it had of being drawn: only those speak
+    for all turns.
     """
     mine = open_to_training(turns, splits, typed).sort(TURN)
     words = pl.col("text").str.split(" ").list.len()

@@ -31,7 +31,8 @@ SCHEME: dict[str, tuple[str, ...]] = {
     "barrier": ("none", "authority", "knowledge", "tool", "policy"),
 }
 
-# Labels whose first value is one of these are about something being there or not: that no rule found it tells a lot.
+# Labels whose first value is one of these are about something being there or not: that no rule
+# found it tells a lot.
 ABSENT = ("no", "none")
 
 

@@ -17,7 +17,8 @@ from data.labelling.scheme import LabellingParams
 from data.records import CONTACTS, TABLES
 from data.timeline import best_text
 
-# Up to three words may stand between a negation and what it denies; a comma or the other's turn ends its reach.
+# Up to three words may stand between a negation and what it denies; a comma or the other's turn
+# ends its reach.
 _NEGATED = r"(?:\b(?:not|never|cannot|without|nor|nobody|[a-z]+n't) (?:[a-z0-9']+ ){0,3}|\bno )"
 _FILLERS = r"\b(?:um+|uh+|erm?|hmm+|you know|i mean)\b"
 _STUTTER = re.compile(r"\b([a-z']+)(?: \1\b)+")
@@ -25,7 +26,10 @@ _TEXTS = ("customer", "agent", "system", "about", "note", "ending", "last")
 
 
 class Said:
-    """Words of one side, lower case, fillers and stutters taken out. Patterns are regular expressions (Rust's)."""
+    """Words of one side, lower case, fillers and stutters taken out.
+
+    Patterns are regular expressions (Rust's).
+    """
 
     __slots__ = ("_batch", "_column", "_row")
 
@@ -52,7 +56,10 @@ class Said:
 
 @dataclass
 class _Batch:
-    """Texts of many contacts. Each pattern is searched in all of them at once, when a rule first asks for it."""
+    """Texts of many contacts.
+
+    Each pattern is searched in all of them at once, when a rule first asks for it.
+    """
 
     texts: dict[str, pl.Series]
     _cache: dict[tuple[str, tuple[str, ...], bool], list[bool]] = field(default_factory=dict)
@@ -99,8 +106,10 @@ class ContactView:
 def views(
     contacts: pl.DataFrame, turns: pl.DataFrame, params: LabellingParams
 ) -> Iterator[ContactView]:
-    """A view of each contact, in the order of `contacts`. Where people and a recogniser wrote down the same contact,
-    the people's turns are used."""
+    """A view of each contact, in the order of `contacts`.
+
+    Where people and a recogniser wrote down the same contact, the people's turns are used.
+    """
     table = _history(contacts, params).join(
         _texts(turns), on="contact_id", how="left", maintain_order="left"
     )

@@ -1,7 +1,7 @@
 """Call backs to customers: who is offered one, with which probability, and what it does to whom.
 
-They draw from random streams of their own and have no part in what else happens to a customer, so a centre with
-campaigns differs from the same one without only in who leaves when.
+They draw from random streams of their own and have no part in what else happens to a customer, so a
+centre with campaigns differs from the same one without only in who leaves when.
 """
 
 from __future__ import annotations

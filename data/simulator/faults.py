@@ -8,8 +8,8 @@ import numpy as np
 
 from data import audio
 
-# What is done to a recording that was fine. `duplicate_content` (another call's bytes) and `missing_recording`
-# (no file) are handled where the file is written.
+# What is done to a recording that was fine. `duplicate_content` (another call's bytes) and
+# `missing_recording` (no file) are handled where the file is written.
 SPOILERS: dict[str, Callable[[bytes], bytes]] = {
     "truncated_wav": lambda wav: wav[: len(wav) * 3 // 5],
     "mono_wav": lambda wav: _rewrite(wav, lambda samples: samples[:, :1]),
@@ -23,7 +23,10 @@ KINDS = RECORDING_FAULTS + ROW_FAULTS
 
 
 def spoil(kind: str, wav: bytes, other: bytes) -> bytes | None:
-    """The bytes to write instead of `wav`; None where there is to be no file. `other` is another call's recording."""
+    """The bytes to write instead of `wav`; None where there is to be no file.
+
+    `other` is another call's recording.
+    """
     if kind == "duplicate_content":
         return other
     if kind == "missing_recording":

@@ -1,8 +1,8 @@
 """What people say and write in the simulated contact centre: templates, no logic.
 
-`(a|b|)` is a choice, `{slot}` is filled in by talk.py, `<rule>` is another entry. Commas guide the voice and are not
-part of a transcript. The company is Lumora, which sells FibreMax broadband, the OptiHub router, StreamBox television,
-RoamPass and the SafeLine alarm.
+`(a|b|)` is a choice, `{slot}` is filled in by talk.py, `<rule>` is another entry. Commas guide the
+voice and are not part of a transcript. The company is Lumora, which sells FibreMax broadband, the
+OptiHub router, StreamBox television, RoamPass and the SafeLine alarm.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# --- what it is about ----------------------------------------------------------------------------------------------
+# --- what it is about
+# ----------------------------------------------------------------------------------------------
 OPENING: dict[str, tuple[str, ...]] = {
     "billing": (
         "(my|the latest|this month's) bill is (wrong|too high|higher than it should be|not what i "
@@ -321,7 +322,8 @@ SOLVED: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# --- friction, barriers, mood --------------------------------------------------------------------------------------
+# --- friction, barriers, mood
+# --------------------------------------------------------------------------------------
 REPEATED = (
     "this is the (second|third|fourth) time i'm (calling|asking|contacting you) about this",
     "i've (already called|called before|been in touch before|already written to you) about (this|"
@@ -517,7 +519,8 @@ SMALL_TALK = (
     "it's not the first bill i've had, you know",
 )
 
-# --- menus and messages --------------------------------------------------------------------------------------------
+# --- menus and messages
+# --------------------------------------------------------------------------------------------
 IVR_MENU = (
     "welcome to lumora, for bills press one, for faults press two, for anything else press three",
     "welcome to lumora, please say in a few words what you are calling about",

@@ -12,7 +12,8 @@ from data.simulator.voice import Synthesizer, Voice
 
 SAMPLE_RATE_HZ = 8000
 CUSTOMER, AGENT = 0, 1
-# How the recording was kept: codec in the file, and whether the customer's leg came over a GSM phone.
+# How the recording was kept: codec in the file, and whether the customer's leg came over a GSM
+# phone.
 CARRIERS = (
     ("ULAW", False, 0.66),
     ("ALAW", False, 0.14),
@@ -94,7 +95,10 @@ def _lay_out(
     synthesizer: Synthesizer,
     rng: np.random.Generator,
 ) -> tuple[list[tuple[int, float, np.ndarray]], list[tuple[float, float]], list[SpokenTurn]]:
-    """Who speaks when: (channel, start, samples), music (start, length), the turns. Now and then people overlap."""
+    """Who speaks when: (channel, start, samples), music (start, length), the turns.
+
+    Now and then people overlap.
+    """
     pieces: list[tuple[int, float, np.ndarray]] = []
     music: list[tuple[float, float]] = []
     turns: list[SpokenTurn] = []

@@ -82,8 +82,9 @@ class NumberedContact:
 def numbered(world: World) -> list[NumberedContact]:
     """Every touch in order of time, numbered.
 
-    Those that campaigns prevented are among them, and those that only campaigns brought about come after all others,
-    so that a contact has the same number, agent and words with campaigns and without.
+    Those that campaigns prevented are among them, and those that only campaigns brought about come
+    after all others, so that a contact has the same number, agent and words with campaigns and
+    without.
     """
     paths = [max(both, key=len) for both in zip(world.touches, world.undisturbed, strict=True)]
     ordered = sorted(
@@ -172,7 +173,8 @@ def plant_rows(
         if kind == "unknown_customer":
             row["customer_id"] = f"X{number:06d}"
         else:
-            # A clock that jumped: after the snapshot, and after whatever today is where the export is taken in.
+            # A clock that jumped: after the snapshot, and after whatever today is where the export
+            # is taken in.
             late = datetime.combine(
                 params.ends + timedelta(days=14_600 + number), datetime.min.time(), UTC
             )

@@ -32,9 +32,10 @@ ACCENTS = {
     "en-gb-x-gbclan": 0.05,
     "en-gb-x-gbcwmd": 0.05,
 }
-# Variants that sound like people; robots, whispers and the third-party synthesiser (which is not repeatable) stay out,
-# and so do six that our base, trained on them too, hears twice as badly as the others (word error rates over 0.4
-# against 0.2 to 0.3 on plain sentences): Alicia, Lee, RicishayMax, announcer, edward, klatt3.
+# Variants that sound like people; robots, whispers and the third-party synthesiser (which is not
+# repeatable) stay out, and so do six that our base, trained on them too, hears twice as badly as
+# the others (word error rates over 0.4 against 0.2 to 0.3 on plain sentences): Alicia, Lee,
+# RicishayMax, announcer, edward, klatt3.
 FEMALE = (
     "f1",
     "f2",
@@ -152,7 +153,10 @@ def voices(count: int, seed: int) -> list[Voice]:
 
 
 class Synthesizer:
-    """Speaks. Safe to build more than once in a process; utterances of different threads wait for each other."""
+    """Speaks.
+
+    Safe to build more than once in a process; utterances of different threads wait for each other.
+    """
 
     def __init__(self) -> None:
         import espeakng_loader

@@ -1,10 +1,12 @@
 """Who the customers are, what they go through, and when they leave.
 
-A customer's *issues* arrive as a Poisson process (their own, plus outages of their region). An issue becomes one or
-more *touches*: an attempt that is not resolved is tried again with a probability, after a geometric delay. Every touch
-moves the customer's relative hazard r (1 at rest): friction adds to it, a good contact takes a share of it away, and it
-fades back to 1 exponentially. On each day the hazard of leaving is the customer's base hazard (plan, tenure, price,
-region) times r. Touches do not depend on r, which is what lets `truth.py` compute every customer's risk.
+A customer's *issues* arrive as a Poisson process (their own, plus outages of their region). An
+issue becomes one or more *touches*: an attempt that is not resolved is tried again with a
+probability, after a geometric delay. Every touch moves the customer's relative hazard r (1 at
+rest): friction adds to it, a good contact takes a share of it away, and it fades back to 1
+exponentially. On each day the hazard of leaving is the customer's base hazard (plan, tenure, price,
+region) times r. Touches do not depend on r, which is what lets `truth.py` compute every customer's
+risk.
 """
 
 from __future__ import annotations
@@ -175,7 +177,10 @@ def _from_day_on(
 
 
 def relative_hazard(paths: list[list[Touch]], effects: Effects, days: int) -> np.ndarray:
-    """r at the start of each day for each path of touches: [paths, days]. A touch counts from the next day on."""
+    """r at the start of each day for each path of touches: [paths, days].
+
+    A touch counts from the next day on.
+    """
     added, kept = daily_changes(paths, effects, days)
     relative = np.ones((len(paths), days))
     for day in range(1, days):

@@ -1,7 +1,8 @@
 """Source systems: one file each, found by its name, all giving the same records.
 
-A source module has `LOOKS_FOR` (paths inside an export that give it away; with none it must be asked for by name) and
-`read(path, options) -> Delivery`. Adding a source is adding such a file; nothing else changes.
+A source module has `LOOKS_FOR` (paths inside an export that give it away; with none it must be
+asked for by name) and `read(path, options) -> Delivery`. Adding a source is adding such a file;
+nothing else changes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from data.records import INTERVENTIONS
 
 
 class SourceError(ValueError):
-    """An export cannot be read as a whole. The message names the file, what is wrong and what to do."""
+    """An export cannot be read as a whole.
+
+    The message names the file, what is wrong and what to do.
+    """
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,10 @@ class SourceParams:
 
 @dataclass(frozen=True)
 class DeliveredRecording:
-    """Audio that lies in an export. Channels count from 0; `voice` names the customer's voice where it is known."""
+    """Audio that lies in an export.
+
+    Channels count from 0; `voice` names the customer's voice where it is known.
+    """
 
     contact_id: str
     path: Path
@@ -50,9 +57,12 @@ class DeliveredRecording:
 
 @dataclass(frozen=True)
 class Refusal:
-    """One thing that was not taken in: what, of which kind, why, and what to do. `path` is audio worth keeping.
+    """One thing that was not taken in: what, of which kind, why, and what to do.
 
-    What varies from thing to thing stands in parentheses in `reason`, so that reasons can be counted.
+    `path` is audio worth keeping.
+
+    What varies from thing to thing stands in parentheses in `reason`, so that reasons can be
+    counted.
     """
 
     thing: str
@@ -87,7 +97,10 @@ def kinds() -> list[str]:
 
 
 def detect(path: Path) -> str:
-    """The kind of export that lies at `path`. Raises SourceError saying what was looked for when it is none."""
+    """The kind of export that lies at `path`.
+
+    Raises SourceError saying what was looked for when it is none.
+    """
     if not path.is_dir():
         raise SourceError(f"{path}: no such folder. Give the folder that holds the export.")
     looked_for = {kind: wanted for kind in kinds() if (wanted := _module(kind).LOOKS_FOR)}
@@ -107,7 +120,8 @@ def detect(path: Path) -> str:
 def read(kind: str, path: Path, options: SourceParams | None = None) -> Delivery:
     """Reads the export at `path`; `kind` is one of `kinds()`, or `auto`.
 
-    Raises SourceError when the export as a whole cannot be read; single bad records become `refusals`.
+    Raises SourceError when the export as a whole cannot be read; single bad records become
+    `refusals`.
     """
     if kind == "auto":
         kind = detect(path)

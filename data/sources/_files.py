@@ -253,7 +253,10 @@ def turn_rows(
     options: SourceParams,
     refusals: list[Refusal],
 ) -> list[dict[str, Any]]:
-    """What was said in one contact as rows of TURNS. One bad turn refuses them all: a text with holes teaches wrong."""
+    """What was said in one contact as rows of TURNS.
+
+    One bad turn refuses them all: a text with holes teaches wrong.
+    """
 
     def refuse(reason: str, next_step: str) -> list[dict[str, Any]]:
         thing = f"contact {contact_id}" if isinstance(contact_id, str) and contact_id else where

@@ -157,7 +157,8 @@ def _calls(
         frame.with_columns(quoted.alias("_quoted"), pl.coalesce(dialled, "src").alias("_number"))
         .join(by_phone, left_on="_number", right_on="phone", how="left", maintain_order="left")
         .with_columns(
-            # An id that this CRM file does not know may be from an earlier one, if the number says nothing else.
+            # An id that this CRM file does not know may be from an earlier one, if the number says
+            # nothing else.
             pl.when(pl.col("_quoted").is_in(customers["customer_id"].to_list()))
             .then(pl.col("_quoted"))
             .otherwise(pl.coalesce("_by_phone", "_quoted"))

@@ -33,9 +33,10 @@ INTERVENTION_COLUMNS = ("customer_id", "decided_on", "kind", "offered", "assigne
 def read(root: Path, options: SourceParams) -> Delivery:
     """Reads the export at `root`. All but customers.csv and contacts.csv may be missing.
 
-    contacts.csv may have a column `voice`: who the customer on the recording is, where the centre knows the speaker.
-    A contact whose `recording` names no file is refused when `options.expect_recordings`, else kept without audio; a
-    file in recordings/ that no contact names is refused. Raises SourceError for a missing column or unreadable csv.
+    contacts.csv may have a column `voice`: who the customer on the recording is, where the centre
+    knows the speaker. A contact whose `recording` names no file is refused when
+    `options.expect_recordings`, else kept without audio; a file in recordings/ that no contact
+    names is refused. Raises SourceError for a missing column or unreadable csv.
     """
     refusals: list[Refusal] = []
     customers = _customers(root, refusals)

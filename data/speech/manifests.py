@@ -57,7 +57,8 @@ def add_pseudo(
         typed = clean["turns"].filter(pl.col("origin") == "person")
         turns = open_to_training(pl.read_parquet(chosen), splits, typed)
         turns = within_share(turns, sum(row["duration"] for row in people), params)
-        # To the cutter they are turns like a person's; the rows then say who heard them, and how sure.
+        # To the cutter they are turns like a person's; the rows then say who heard them, and how
+        # sure.
         cut(
             clean["recordings"],
             turns.select(list(TURNS)).with_columns(origin=pl.lit("person")),

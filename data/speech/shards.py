@@ -126,7 +126,10 @@ def readable(path: Path) -> bool:
 
 
 def read_member(shards: Path, shard: str, member: str) -> bytes:
-    """The bytes of one recording, as delivered, without reading the rest of its shard. Raises PackError."""
+    """The bytes of one recording, as delivered, without reading the rest of its shard.
+
+    Raises PackError.
+    """
     members = index(shards / shard)
     if member not in members:
         raise PackError(f"{shards / shard}: no member {member!r}. Ingest its source again.")

@@ -34,7 +34,10 @@ class Sounds:
 
 @dataclass(frozen=True)
 class Line:
-    """A digital telephone line: its band, 8 kHz, a codec and back. Sources: ITU-T G.711, G.712; GSM 06.10."""
+    """A digital telephone line: its band, 8 kHz, a codec and back.
+
+    Sources: ITU-T G.711, G.712; GSM 06.10.
+    """
 
     codec: str = "ULAW"  # ULAW, ALAW or GSM610
     low_hz: float = 300.0
@@ -199,7 +202,8 @@ class Chain:
         return np.asarray(samples, np.float32)
 
 
-# In the order in which a call meets them. A name may carry the transform's first number: noise_10db, room_500ms.
+# In the order in which a call meets them. A name may carry the transform's first number:
+# noise_10db, room_500ms.
 EFFECTS: Mapping[str, tuple[Callable[..., Transform], str, str]] = {
     "speed": (Speed, "percent", "pct"),
     "room": (Room, "ms", "ms"),
@@ -217,7 +221,10 @@ CLEAN = "as_delivered"
 
 
 def effect(name: str, sounds: Sounds = Sounds()) -> Transform:
-    """The transform of that name; several joined by + follow each other. Raises ValueError listing what there is."""
+    """The transform of that name; several joined by + follow each other.
+
+    Raises ValueError listing what there is.
+    """
     return Chain(tuple(_one(part, sounds) for part in name.split("+") if part != CLEAN))
 
 
@@ -287,7 +294,10 @@ def at_random(
 
 @cache
 def sounds_in(noise_dir: str = "", music_dir: str = "", sample_rate_hz: int = 16000) -> Sounds:
-    """The recordings in two folders, decoded once, first channel. Raises FileNotFoundError for an empty folder."""
+    """The recordings in two folders, decoded once, first channel.
+
+    Raises FileNotFoundError for an empty folder.
+    """
     return Sounds(_recordings(noise_dir, sample_rate_hz), _recordings(music_dir, sample_rate_hz))
 
 

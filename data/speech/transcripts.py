@@ -9,7 +9,10 @@ from typing import Any
 
 
 def roles_of(recording: Mapping[str, Any]) -> dict[int, str]:
-    """Who is on which channel of a recording (a row of RECORDINGS). A single channel is the customer's."""
+    """Who is on which channel of a recording (a row of RECORDINGS).
+
+    A single channel is the customer's.
+    """
     return {recording["agent_channel"]: "agent", recording["customer_channel"]: "customer"}
 
 
@@ -39,7 +42,10 @@ class HeardTurn:
 
 @dataclass(frozen=True)
 class HeardCall:
-    """A whole recording. `roles` names the channels that were heard, `calibrated` says what confidence means."""
+    """A whole recording.
+
+    `roles` names the channels that were heard, `calibrated` says what confidence means.
+    """
 
     name: str
     audio: str

@@ -47,9 +47,10 @@ def voice_groups(
 ) -> pl.DataFrame:
     """Groups the calls of `recordings` by the customer's voice.
 
-    `read_customer` takes a contact_id and returns the customer's channel, float samples of shape [frames] within
-    [-1, 1], and its rate in Hz. Returns (contact_id, voice_group), one row a call with speech, sorted by contact_id;
-    a call without half a second of voiced speech is left out. The same calls give the same groups, in any order.
+    `read_customer` takes a contact_id and returns the customer's channel, float samples of shape
+    [frames] within [-1, 1], and its rate in Hz. Returns (contact_id, voice_group), one row a call
+    with speech, sorted by contact_id; a call without half a second of voiced speech is left out.
+    The same calls give the same groups, in any order.
     """
     params = params or VoiceParams()
     names = sorted(recordings["contact_id"].to_list())

@@ -1,4 +1,7 @@
-"""Is the data fit to learn from? The only door to Great Expectations; every refused row has a line and a reason."""
+"""Is the data fit to learn from?
+
+The only door to Great Expectations; every refused row has a line and a reason.
+"""
 
 from data.validation.contract import validate
 from data.validation.params import ContractBroken, ValidationParams

@@ -18,7 +18,10 @@ ORIGINS = ("person", "written", "asr")
 
 @dataclass(frozen=True)
 class Expectation:
-    """One expectation. Within a suite the first broken promise names the reason of a rejected row."""
+    """One expectation.
+
+    Within a suite the first broken promise names the reason of a rejected row.
+    """
 
     expectation: str  # Great Expectations' name for it
     kwargs: dict[str, Any]

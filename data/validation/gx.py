@@ -63,8 +63,8 @@ class SuiteAnswer:
 
 def context() -> Any:
     """An ephemeral context: nothing on disk, no progress bars, no analytics."""
-    # GX logs each context variable it cannot save to disk; there is nothing to save in an ephemeral context.
-    # One of its modules sets its own level, so that it has to be told by name.
+    # GX logs each context variable it cannot save to disk; there is nothing to save in an ephemeral
+    # context. One of its modules sets its own level, so that it has to be told by name.
     for name in ("great_expectations", "great_expectations.data_context.types.base"):
         logging.getLogger(name).setLevel(logging.WARNING)
     made = gx.get_context(mode="ephemeral")
@@ -78,7 +78,8 @@ def run_suite(
 ) -> SuiteAnswer:
     """Checks every row of `frame` against `promises` in a GX checkpoint.
 
-    Raises RuntimeError when an expectation itself could not be computed (a mistake of the suite, not of the data).
+    Raises RuntimeError when an expectation itself could not be computed (a mistake of the suite,
+    not of the data).
     """
     suite = gx.ExpectationSuite(name)
     for promise in promises:

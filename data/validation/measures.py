@@ -30,7 +30,9 @@ MEASURES: dict[str, Any] = {
 
 
 def measure(content: bytes, name: str) -> dict[str, object]:
-    """One recording's measures. `clipped_share` is that of the worst channel, `silent_shares` one a channel.
+    """One recording's measures.
+
+    `clipped_share` is that of the worst channel, `silent_shares` one a channel.
 
     `content` is the SHA-256 of the bytes as read; `error` says why nothing else could be measured.
     """

@@ -59,7 +59,10 @@ def _detail(promise: Expectation, values: dict[str, Any]) -> str:
 
 
 def write_quarantine(path: Path, entries: list[dict[str, Any]], now: datetime) -> None:
-    """Writes one JSON line a reject. A reject that was there before keeps the time it was first seen (`at`)."""
+    """Writes one JSON line a reject.
+
+    A reject that was there before keeps the time it was first seen (`at`).
+    """
 
     def name(entry: dict[str, Any]) -> tuple[str, str, str]:
         return entry["table"], entry["thing"], entry["reason"]
