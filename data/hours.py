@@ -172,7 +172,7 @@ def read_hours_account(summary: Mapping[str, Any]) -> HoursAccount:
     return HoursAccount(sum(ms.values()), ms, summary["unmeasured_files"])
 
 
-def sides(recording: Mapping[str, Any]) -> int:
+def side_count(recording: Mapping[str, Any]) -> int:
     """How many channels of a recording are listened to: 2, or 1 where both roles share one."""
     return 1 if recording["customer_channel"] == recording["agent_channel"] else 2
 
@@ -218,11 +218,11 @@ def hours_account(
     rejects = _reasons(quarantine, "validate.jsonl")
     for row in delivered.join(clean, on="contact_id", how="anti").iter_rows(named=True):
         reason = rejects.get(row["contact_id"], "with its contact")
-        ms[f"quarantined: {reason}"] += sides(row) * milliseconds(row["duration_s"])
+        ms[f"quarantined: {reason}"] += side_count(row) * milliseconds(row["duration_s"])
     refused, unmeasured = _refused(quarantine, set(delivered["contact_id"].to_list()))
     ms.update(refused)
     known = sum(
-        sides(row) * milliseconds(row["duration_s"]) for row in delivered.iter_rows(named=True)
+        side_count(row) * milliseconds(row["duration_s"]) for row in delivered.iter_rows(named=True)
     )
     return HoursAccount(known + sum(refused.values()), dict(ms), unmeasured)
 

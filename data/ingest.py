@@ -311,7 +311,7 @@ def _take_audio(
     """
     used = set(old["shard"])
     # what lay in a lost shard is packed again
-    whole = [shard for shard in used if speech_shards.readable(shards / shard)]
+    whole = [shard for shard in used if speech_shards.is_readable(shards / shard)]
     before = {
         row["contact_id"]: Recording(**row)
         for row in old.filter(pl.col("shard").is_in(whole)).iter_rows(named=True)
@@ -331,7 +331,7 @@ def _take_audio(
 
     speech_shards.clear_leftovers(shards, used, set(old["member"]) | set(paths))
     fresh = {row.member: paths[row.member] for row in rows.values() if not row.shard}
-    packed = speech_shards.add(
+    packed = speech_shards.add_shards(
         shards,
         fresh,
         first=speech_shards.next_number(shards),
@@ -347,7 +347,9 @@ def _take_audio(
         gone = {before[contact_id].member for contact_id in contacts} - set(members)
         packed |= {
             name: (shard, sha256)
-            for name, sha256 in speech_shards.replace(shards, shard, members, drop=gone).items()
+            for name, sha256 in speech_shards.rewrite_shard(
+                shards, shard, members, drop=gone
+            ).items()
         }
     for contact_id, row in rows.items():
         if row.member in packed:

@@ -204,7 +204,7 @@ def values_of(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
     return pl.DataFrame([*numbers, *(text(frame[name]) for name in columns.categorical)])
 
 
-def unseen(
+def unseen_values(
     values: pl.DataFrame, known: Mapping[str, Sequence[str | None]]
 ) -> dict[str, dict[str, int]]:
     """Values that training never saw, a column: how many rows have each.

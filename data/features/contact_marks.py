@@ -175,7 +175,7 @@ def contact_features(
     )
 
 
-def past(marked: pl.DataFrame, day: date, half_life_days: float) -> pl.DataFrame:
+def contacts_as_of(marked: pl.DataFrame, day: date, half_life_days: float) -> pl.DataFrame:
     """The `marks` of contacts that began before `day` (UTC), as they look from there.
 
     Adds age (days), decay (halves every `half_life_days`) and unrelieved (the share that smooth

@@ -18,12 +18,12 @@ from data.features.contact_marks import (
     MEASURES,
     TOPIC_FEATURES,
     contact_features,
+    contacts_as_of,
     contribution,
     parse_feature_name,
-    past,
 )
 from data.features.features import FeatureParams
-from data.labelling.discover import Rule, find
+from data.labelling.discover import Rule, find_rules
 from data.labelling.labeller import vote_all
 from data.labelling.scheme import SCHEME, LabellingParams
 from data.timeline import best_text
@@ -52,7 +52,7 @@ _SINGLES = {
 _SURE = 0.5  # a contact that is less likely than this to have been such a one proves nothing
 
 
-def weight_of(feature: str, params: FeatureParams) -> pl.Expr | None:
+def contact_weight(feature: str, params: FeatureParams) -> pl.Expr | None:
     """How much a contact weighs in `feature`, on the columns of `data.marks.past` and `worst`; None if it has none."""
     named = parse_feature_name(feature)
     if named.is_sum and named.base in (*MEASURES, *TOPIC_FEATURES):
@@ -108,11 +108,13 @@ def evidence(
     )
     found = []
     for (day, feature), rows in asked.group_by("as_of", "feature", maintain_order=True):
-        weight = weight_of(feature, params)
+        weight = contact_weight(feature, params)
         if weight is None:
             continue
         found.append(
-            past(marked.join(rows, on="customer_id", how="semi"), day, params.half_life_days)
+            contacts_as_of(
+                marked.join(rows, on="customer_id", how="semi"), day, params.half_life_days
+            )
             .with_columns(_WORST.alias("worst"))
             .with_columns(weight.cast(pl.Float64).alias("weight"), _mark_of(feature).alias("mark"))
             .filter(pl.col("weight") > 0)
@@ -144,7 +146,7 @@ def evidence(
         .alias("value"),
     )
     moments = _moments(
-        best, contacts=contacts, turns=turns, rules=find() if rules is None else rules
+        best, contacts=contacts, turns=turns, rules=find_rules() if rules is None else rules
     )
     with_moments = best.join(
         moments, on=["contact_id", "label", "value"], how="left", nulls_equal=True

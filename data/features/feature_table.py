@@ -6,7 +6,7 @@ import re
 import sys
 
 from data.features.contact_marks import parse_feature_name
-from data.features.features import Feature, FeatureParams, declared
+from data.features.features import Feature, FeatureParams, declared_features
 
 _INTRO = """# Features
 
@@ -25,7 +25,7 @@ always.
 """
 
 
-def unit(feature: Feature) -> str:
+def value_unit(feature: Feature) -> str:
     """What a value counts in."""
     base = parse_feature_name(feature.name).base
     if feature.kind == "categorical":
@@ -46,11 +46,11 @@ def unit(feature: Feature) -> str:
     return "contacts" if plain else "label probabilities"
 
 
-def page(params: FeatureParams | None = None) -> str:
+def features_page(params: FeatureParams | None = None) -> str:
     """The page as Markdown, one row a measure with all its windows."""
     rows: dict[tuple[str, str], list[str]] = {}
     facts: dict[tuple[str, str], Feature] = {}
-    for feature in declared(params or FeatureParams()):
+    for feature in declared_features(params or FeatureParams()):
         base, days, fades = parse_feature_name(feature.name)
         window = "decayed" if fades else str(days or "")
         use = "adds up" if feature.carries else "many leavers" if feature.detail else "always"
@@ -62,10 +62,10 @@ def page(params: FeatureParams | None = None) -> str:
         meaning = re.sub(r" (in the last \d+ days|recently, fading with age)$", "", feature.meaning)
         shown = ", ".join(window for window in windows if window) or "–"
         lines.append(
-            f"| `{base}` | {shown} | {meaning} | {unit(feature)} | {feature.group} | {use} |"
+            f"| `{base}` | {shown} | {meaning} | {value_unit(feature)} | {feature.group} | {use} |"
         )
     return _INTRO + "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page())
+    sys.stdout.write(features_page())

@@ -25,9 +25,9 @@ from data.features.contact_marks import (
     MEASURES,
     TOPIC_FEATURES,
     contact_features,
+    contacts_as_of,
     contribution,
     parse_feature_name,
-    past,
 )
 from data.progress import Progress
 
@@ -156,7 +156,7 @@ def describe(name: str, kind: str = "numeric") -> Feature:
     )
 
 
-def declared(params: FeatureParams) -> list[Feature]:
+def declared_features(params: FeatureParams) -> list[Feature]:
     """Every feature computed from contacts and the customer record, but for the attributes a record may have."""
     return [*_SINGLES.values(), *(describe(name) for name in _sums(params))]
 
@@ -180,7 +180,7 @@ def is_dated(outcomes: pl.DataFrame, params: FeatureParams) -> bool:
     Without dates there is only yes or no, and one as-of date.
     """
     return (
-        not of_event(outcomes, params)
+        not outcomes_of_event(outcomes, params)
         .filter(pl.col("happened") & pl.col("on").is_not_null())
         .is_empty()
     )
@@ -192,7 +192,7 @@ def snapshot(outcomes: pl.DataFrame, contacts: pl.DataFrame, params: FeaturePara
     Raises ValueError when no table has a date.
     """
     ends = [
-        of_event(outcomes, params)["observed_until"].max(),
+        outcomes_of_event(outcomes, params)["observed_until"].max(),
         contacts["started_at"].dt.date().max(),
     ]
     known = [day for day in ends if isinstance(day, date)]
@@ -211,7 +211,7 @@ def as_of_dates(
 ) -> list[date]:
     """First days of months to learn from, with history before and follow-up after; undated outcomes: the snapshot."""
     end = snapshot(outcomes, contacts, params)
-    if of_event(outcomes, params).is_empty():
+    if outcomes_of_event(outcomes, params).is_empty():
         raise ValueError(
             "features: no outcome has been delivered, so there is nothing to learn from. Deliver "
             "who left and who was "
@@ -295,7 +295,9 @@ def features_in_parts(
     record = _record(customers, params)
     outcomes = tables["outcomes"].lazy().collect()
     dated = is_dated(outcomes, params)
-    outcomes = of_event(outcomes, params).unique("customer_id", keep="first", maintain_order=True)
+    outcomes = outcomes_of_event(outcomes, params).unique(
+        "customer_id", keep="first", maintain_order=True
+    )
     some = _some_customers(customers, contacts, params.part_contacts)
     for done, (first, last) in enumerate(some):
         theirs = pl.col("customer_id").is_between(pl.lit(first), pl.lit(last))
@@ -349,7 +351,7 @@ def _some_customers(
     return ends.select("first", "last").rows()
 
 
-def of_event(outcomes: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
+def outcomes_of_event(outcomes: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
     """The outcomes of the event to foresee.
 
     Raises ValueError where outcomes are there, and none is of that name.
@@ -413,7 +415,7 @@ def targets(
 
 def _history(marked: pl.DataFrame, day: date, params: FeatureParams) -> pl.DataFrame:
     """One row a customer with any contact before `day`."""
-    before = past(marked, day, params.half_life_days)
+    before = contacts_as_of(marked, day, params.half_life_days)
     episodes = before.group_by("customer_id", "episode").agg(
         (pl.col("severity").sum() * pl.col("decay").max()).alias("worst_episode")
     )
@@ -495,6 +497,6 @@ def active_customers(
 ) -> Iterator[pl.DataFrame]:
     """Each part of today's features without those who are known to have left, if only on an unknown day."""
 
-    gone = of_event(outcomes, params).filter(pl.col("happened"))
+    gone = outcomes_of_event(outcomes, params).filter(pl.col("happened"))
     for part in parts:
         yield part.join(gone, on="customer_id", how="anti", maintain_order="left")

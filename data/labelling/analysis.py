@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from data.labelling.label_model import ABSTAIN, Combined
+from data.labelling.label_model import ABSTAIN, LabelModelFit
 
 
-def of_rules(votes: np.ndarray) -> list[dict[str, float]]:
+def rule_statistics(votes: np.ndarray) -> list[dict[str, float]]:
     """For each column of `votes` [contacts, rules] of one label, as shares of all contacts:
 
     coverage: the rule votes; overlap: it votes and so does another; conflict: it votes and another
@@ -32,8 +32,8 @@ def of_rules(votes: np.ndarray) -> list[dict[str, float]]:
     return shares
 
 
-def of_label(
-    values: tuple[str, ...], votes: np.ndarray, *, combined: Combined, given: np.ndarray
+def label_statistics(
+    values: tuple[str, ...], votes: np.ndarray, *, combined: LabelModelFit, given: np.ndarray
 ) -> dict[str, Any]:
     """Coverage by any rule, conflict between any two, and the balance and sureness of the values `given` [contacts]."""
     contacts = max(len(votes), 1)

@@ -44,7 +44,7 @@ class ReadingParams:
             raise ValueError(f"reading: {unknown[0]} is no label. Labels are {', '.join(SCHEME)}.")
 
 
-def complete(
+def merge_with_reader(
     rules: pl.DataFrame, beliefs: pl.DataFrame, read: pl.DataFrame, *, params: ReadingParams
 ) -> pl.DataFrame:
     """The labels of `rules` (LABELS) with those `params` wants from the reader too, at most one a contact and label.

@@ -29,7 +29,7 @@ class RuleError(ValueError):
     """A rule is incomplete, votes for something that is not in the scheme, or fails one of its examples."""
 
 
-def find(package: ModuleType = our_rules) -> list[Rule]:
+def find_rules(package: ModuleType = our_rules) -> list[Rule]:
     """Every rule in `package`, by name. Raises RuleError naming the file and what it lacks."""
     found = []
     for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
@@ -59,14 +59,14 @@ def check_examples(rule: Rule) -> None:
             f"rule {rule.name}: EXAMPLES need a contact that gets a vote and one that gets none."
         )
     for known, expected in rule.examples:
-        got = cast(rule, a_contact(**known))
+        got = cast_vote(rule, a_contact(**known))
         if got != expected:
             raise RuleError(
                 f"rule {rule.name}: {known} got {got!r}, its example says {expected!r}."
             )
 
 
-def cast(rule: Rule, contact: ContactView) -> str | None:
+def cast_vote(rule: Rule, contact: ContactView) -> str | None:
     """The rule's vote. Raises RuleError when it is not a value of its label."""
     value = rule.vote(contact)
     if value is not None and value not in SCHEME[rule.label]:

@@ -21,7 +21,7 @@ _MOST = 0.95
 
 
 @dataclass(frozen=True)
-class Combined:
+class LabelModelFit:
     """probabilities [contacts, values], balance [values], accuracy [rules]: share of its votes taken to be right."""
 
     probabilities: np.ndarray
@@ -30,7 +30,7 @@ class Combined:
     rounds: int
 
 
-def combine(
+def fit_label_model(
     votes: np.ndarray,
     values: int,
     *,
@@ -39,7 +39,7 @@ def combine(
     prior_accuracy: float = 0.8,
     prior_weight: float = 0.5,
     iterations: int = 50,
-) -> Combined:
+) -> LabelModelFit:
     """Fits the model to `votes` [contacts, rules], value numbers from 0 or ABSTAIN, and gives everyone's probabilities.
 
     `silence_tells` says that value 0 means absence, so that a rule's silence is evidence for it. `looked` [contacts] is
@@ -56,7 +56,7 @@ def combine(
         )
     if contacts == 0 or rules == 0 or (votes == ABSTAIN).all():
         even = np.full(values, 1 / values)
-        return Combined(np.tile(even, (contacts, 1)), even, np.full(rules, np.nan), 0)
+        return LabelModelFit(np.tile(even, (contacts, 1)), even, np.full(rules, np.nan), 0)
     looked = np.ones(contacts, bool) if looked is None else looked
 
     # Contacts with the same votes have the same probabilities: work on the different ones,
@@ -93,7 +93,7 @@ def combine(
         probabilities = _expect(flat, balance, confusion)
         if np.abs(probabilities - before).max() < 1e-4:
             break
-    return Combined(
+    return LabelModelFit(
         probabilities[where.ravel()], balance, _accuracy(answers, weights, probabilities), rounds
     )
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data.labelling.analysis import of_label, of_rules
-from data.labelling.discover import Rule, cast, find
-from data.labelling.label_model import ABSTAIN, Combined, combine
+from data.labelling.analysis import label_statistics, rule_statistics
+from data.labelling.discover import Rule, cast_vote, find_rules
+from data.labelling.label_model import ABSTAIN, LabelModelFit, fit_label_model
 from data.labelling.scheme import ABSENT, SCHEME, LabellingParams
 from data.labelling.view import views
 from data.progress import Progress
@@ -50,7 +50,7 @@ def label(
     `accuracy` is the label model's estimate of how often the rule's votes are right.
     """
     params = params or LabellingParams()
-    rules = find() if rules is None else rules
+    rules = find_rules() if rules is None else rules
     votes = vote_all(contacts, turns, params=params, rules=rules, progress=progress)
     readable = contacts["contact_id"].is_in(turns["contact_id"].implode()).to_numpy()
     ids = contacts["contact_id"]
@@ -60,7 +60,7 @@ def label(
         if not mine:
             continue
         cast_votes = votes[:, mine]
-        made = combine(
+        made = fit_label_model(
             cast_votes,
             len(values),
             looked=readable,
@@ -72,8 +72,10 @@ def label(
         voted = (cast_votes != ABSTAIN).any(axis=1)
         known = voted | (readable & voted.any()) if values[0] in ABSENT else voted
         given = known & (made.probabilities.max(axis=1, initial=0.0) >= params.min_probability)
-        labels[name] = of_label(values, cast_votes, combined=made, given=given)
-        for column, (number, shares) in enumerate(zip(mine, of_rules(cast_votes), strict=True)):
+        labels[name] = label_statistics(values, cast_votes, combined=made, given=given)
+        for column, (number, shares) in enumerate(
+            zip(mine, rule_statistics(cast_votes), strict=True)
+        ):
             by_rule[rules[number].name] = _of_rule(
                 rules[number], cast_votes[:, column], shares=shares, accuracy=made.accuracy[column]
             )
@@ -106,7 +108,7 @@ def vote_all(
         if row % 1000 == 0:
             progress(row, len(contacts))
         for column, rule in enumerate(rules):
-            value = cast(rule, contact)
+            value = cast_vote(rule, contact)
             if value is not None:
                 votes[row, column] = numbers[column][value]
     progress(len(contacts), len(contacts))
@@ -122,7 +124,7 @@ def _of_rule(
 
 
 def _rows(
-    ids: pl.Series, name: str, *, values: tuple[str, ...], made: Combined, given: np.ndarray
+    ids: pl.Series, name: str, *, values: tuple[str, ...], made: LabelModelFit, given: np.ndarray
 ) -> pl.DataFrame:
     best, chosen = made.probabilities.max(axis=1, initial=0.0), made.probabilities.argmax(axis=1)
     return pl.DataFrame(
@@ -138,7 +140,7 @@ def _rows(
 
 
 def _beliefs(
-    ids: pl.Series, name: str, *, values: tuple[str, ...], made: Combined, known: np.ndarray
+    ids: pl.Series, name: str, *, values: tuple[str, ...], made: LabelModelFit, known: np.ndarray
 ) -> pl.DataFrame:
     """A row for each value of each contact that rules `known` [contacts] something about."""
     those = ids.filter(pl.Series(known))

@@ -42,7 +42,7 @@ class PseudoParams:
 
 
 @dataclass(frozen=True)
-class Choice:
+class PseudoSelection:
     """Turns to learn from (as they came), the review queue (schema QUEUE), and a count for each reason."""
 
     accepted: pl.DataFrame
@@ -50,9 +50,7 @@ class Choice:
     summary: dict[str, Any]
 
 
-def open_to_training(
-    turns: pl.DataFrame, splits: pl.DataFrame, typed: pl.DataFrame
-) -> pl.DataFrame:
+def trainable_turns(turns: pl.DataFrame, splits: pl.DataFrame, typed: pl.DataFrame) -> pl.DataFrame:
     """Turns of calls on the training side that no person has transcribed (`typed`: their turns)."""
     train = (
         splits.filter(pl.col("split") == "train")
@@ -63,14 +61,14 @@ def open_to_training(
     return turns.join(train, on="contact_id", how="semi").join(typed, on="contact_id", how="anti")
 
 
-def choose(
+def select_pseudo_transcripts(
     turns: pl.DataFrame,
     splits: pl.DataFrame,
     typed: pl.DataFrame,
     *,
     calibrated: bool,
     params: PseudoParams = PseudoParams(),
-) -> Choice:
+) -> PseudoSelection:
     """Divides what was heard (TURNS and `confidence`). Calls of valid and test are in neither part.
 
     Without calibration nothing is accepted: a network's own score promises too much. The queue
@@ -78,7 +76,7 @@ def choose(
     and a random share of all turns, each with the `chance` it had of being drawn: only those speak
     for all turns.
     """
-    mine = open_to_training(turns, splits, typed).sort(TURN)
+    mine = trainable_turns(turns, splits, typed).sort(TURN)
     words = pl.col("text").str.split(" ").list.len()
     length_s = pl.col("end_s") - pl.col("start_s")
     judged = mine.with_columns(
@@ -94,7 +92,7 @@ def choose(
     reasons = dict(
         judged.filter(pl.col("why").is_not_null()).group_by("why").len().sort("why").iter_rows()
     )
-    return Choice(
+    return PseudoSelection(
         accepted.select(turns.columns),
         _queue(judged, params),
         {
@@ -108,7 +106,7 @@ def choose(
     )
 
 
-def within_share(
+def sample_within_share(
     accepted: pl.DataFrame, transcribed_s: float, params: PseudoParams
 ) -> pl.DataFrame:
     """As many accepted turns as `share_of_train` allows beside `transcribed_s`, drawn turn by turn, not by ease."""

@@ -25,7 +25,7 @@ _STUTTER = re.compile(r"\b([a-z']+)(?: \1\b)+")
 _TEXTS = ("customer", "agent", "system", "about", "note", "ending", "last")
 
 
-class Said:
+class SideText:
     """Words of one side, lower case, fillers and stutters taken out.
 
     Patterns are regular expressions (Rust's).
@@ -80,13 +80,13 @@ class ContactView:
     """One contact as a rule sees it."""
 
     channel: str
-    customer: Said  # all the customer said or wrote
-    agent: Said
-    system: Said  # menus, bots, notices
-    about: Said  # the customer's first two turns, or else the agent's note
-    note: Said  # what the agent noted where nothing else is known of the contact
-    ending: Said  # the customer's last turn
-    last: Said  # the last turn, whoever's
+    customer: SideText  # all the customer said or wrote
+    agent: SideText
+    system: SideText  # menus, bots, notices
+    about: SideText  # the customer's first two turns, or else the agent's note
+    note: SideText  # what the agent noted where nothing else is known of the contact
+    ending: SideText  # the customer's last turn
+    last: SideText  # the last turn, whoever's
     roles: tuple[str, ...]  # who spoke, in order
     wait_s: float | None
     wait_limit_s: float  # what counts as long in this channel
@@ -130,7 +130,7 @@ def views(
         "queue_before",
     )
     for row, values in enumerate(table.select(plain).iter_rows(named=True)):
-        said: dict[str, Any] = {name: Said(batch, name, row) for name in _TEXTS}
+        said: dict[str, Any] = {name: SideText(batch, name, row) for name in _TEXTS}
         phone = values["channel"] in ("phone", "ivr")
         limit = params.long_wait_phone_s if phone else params.long_wait_written_s
         values["roles"] = tuple(values["roles"])

@@ -89,7 +89,7 @@ class Delivery:
     interventions: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=INTERVENTIONS))
 
 
-def kinds() -> list[str]:
+def source_names() -> list[str]:
     """Names of the sources there are."""
     return sorted(
         module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")
@@ -103,7 +103,7 @@ def detect(path: Path) -> str:
     """
     if not path.is_dir():
         raise SourceError(f"{path}: no such folder. Give the folder that holds the export.")
-    looked_for = {kind: wanted for kind in kinds() if (wanted := _module(kind).LOOKS_FOR)}
+    looked_for = {kind: wanted for kind in source_names() if (wanted := _module(kind).LOOKS_FOR)}
     for kind, wanted in looked_for.items():
         if all((path / name).exists() for name in wanted):
             return kind
@@ -125,8 +125,8 @@ def read(kind: str, path: Path, options: SourceParams | None = None) -> Delivery
     """
     if kind == "auto":
         kind = detect(path)
-    if kind not in kinds():
-        raise SourceError(f"{kind!r} is not a source. Known: {', '.join(kinds())}.")
+    if kind not in source_names():
+        raise SourceError(f"{kind!r} is not a source. Known: {', '.join(source_names())}.")
     module = _module(kind)
     if not path.is_dir() or not all((path / name).exists() for name in module.LOOKS_FOR):
         detected = detect(path)  # explains an empty or unknown folder

@@ -10,22 +10,22 @@ import numpy as np
 import polars as pl
 
 from data.files import read_lines, write_lines
-from data.labelling.pseudo import PseudoParams, open_to_training, within_share
+from data.labelling.pseudo import PseudoParams, sample_within_share, trainable_turns
 from data.progress import Progress
 from data.records import TURNS
-from data.speech.utterances import cut
+from data.speech.utterances import cut_utterances
 
 
-def lines_of(manifest: Path) -> list[dict[str, Any]]:
+def read_manifest(manifest: Path) -> list[dict[str, Any]]:
     """The lines of a NeMo manifest, none if it is not there."""
     if not manifest.is_file():
         return []
     return read_lines(manifest)
 
 
-def rows_of(manifest: Path) -> list[dict[str, Any]]:
+def require_manifest(manifest: Path) -> list[dict[str, Any]]:
     """The lines of a NeMo manifest. Raises ValueError when there is none."""
-    rows = lines_of(manifest)
+    rows = read_manifest(manifest)
     if not rows:
         raise ValueError(
             f"{manifest}: no held-out speech to score on. Deliver more transcripts, or raise "
@@ -34,7 +34,7 @@ def rows_of(manifest: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def add_pseudo(
+def add_pseudo_transcripts(
     clean: dict[str, pl.DataFrame],
     splits: pl.DataFrame,
     *,
@@ -55,11 +55,11 @@ def add_pseudo(
     machine: list[dict[str, Any]] = []
     if params.learn and chosen.exists():
         typed = clean["turns"].filter(pl.col("origin") == "person")
-        turns = open_to_training(pl.read_parquet(chosen), splits, typed)
-        turns = within_share(turns, sum(row["duration"] for row in people), params)
+        turns = trainable_turns(pl.read_parquet(chosen), splits, typed)
+        turns = sample_within_share(turns, sum(row["duration"] for row in people), params)
         # To the cutter they are turns like a person's; the rows then say who heard them, and how
         # sure.
-        cut(
+        cut_utterances(
             clean["recordings"],
             turns.select(list(TURNS)).with_columns(origin=pl.lit("person")),
             splits,

@@ -25,7 +25,7 @@ SHARD = re.compile(r"\d{5,}\.tar")
 LEFTOVER = re.compile(r"\.\d{5,}\.tar\.[0-9a-f]+\.tmp")
 
 
-class PackError(ValueError):
+class ShardError(ValueError):
     """A shard does not hold what the recordings table says. The message names shard and member."""
 
 
@@ -34,7 +34,7 @@ def member_name(contact_id: str, path: Path) -> str:
     return quote(contact_id, safe="") + path.suffix.lower()
 
 
-def contents(recordings: pl.DataFrame, shards: Path) -> Callable[[str], bytes]:
+def recording_reader(recordings: pl.DataFrame, shards: Path) -> Callable[[str], bytes]:
     """contact_id → the recording's bytes as delivered."""
     place = {
         row["contact_id"]: (row["shard"], row["member"]) for row in recordings.iter_rows(named=True)
@@ -42,7 +42,7 @@ def contents(recordings: pl.DataFrame, shards: Path) -> Callable[[str], bytes]:
     return lambda contact_id: read_member(shards, *place[contact_id])
 
 
-def add(
+def add_shards(
     shards: Path,
     members: Mapping[str, Path],
     *,
@@ -72,7 +72,7 @@ def add(
     return placed
 
 
-def replace(
+def rewrite_shard(
     shards: Path, shard: str, members: Mapping[str, Path], *, drop: set[str] | None = None
 ) -> dict[str, str]:
     """Rewrites one shard with `members` (name → file) in place of those of the same name, and without `drop`.
@@ -81,7 +81,7 @@ def replace(
     """
     path = shards / shard
     out = set(members) | (drop or set())
-    kept = {name: read_member(shards, shard, name) for name in index(path) if name not in out}
+    kept = {name: read_member(shards, shard, name) for name in shard_index(path) if name not in out}
     return {
         name: sha256
         for name, sha256 in _write(path, {**kept, **members}).items()
@@ -89,7 +89,7 @@ def replace(
     }
 
 
-def index(path: Path) -> dict[str, tuple[int, int]]:
+def shard_index(path: Path) -> dict[str, tuple[int, int]]:
     """Member → (offset of its first byte, size in bytes), from the tar's headers alone; kept while it is unchanged.
 
     Raises PackError when the file is missing or not a whole tar.
@@ -97,7 +97,7 @@ def index(path: Path) -> dict[str, tuple[int, int]]:
     try:
         stat = path.stat()
     except FileNotFoundError as error:
-        raise PackError(
+        raise ShardError(
             f"{path}: no such shard. Check out its version again, or ingest again."
         ) from error
     return _index(path, inode=stat.st_ino, mtime_ns=stat.st_mtime_ns, size=stat.st_size)
@@ -111,16 +111,16 @@ def _index(path: Path, *, inode: int, mtime_ns: int, size: int) -> dict[str, tup
                 info.name: (info.offset_data, info.size) for info in tar
             }  # raises where members end early
     except tarfile.TarError as error:
-        raise PackError(
+        raise ShardError(
             f"{path}: not a whole tar ({error}). Check out its version again, or ingest again."
         ) from error
 
 
-def readable(path: Path) -> bool:
+def is_readable(path: Path) -> bool:
     """Whether there is a whole shard at `path`."""
     try:
-        index(path)
-    except PackError:
+        shard_index(path)
+    except ShardError:
         return False
     return True
 
@@ -130,9 +130,9 @@ def read_member(shards: Path, shard: str, member: str) -> bytes:
 
     Raises PackError.
     """
-    members = index(shards / shard)
+    members = shard_index(shards / shard)
     if member not in members:
-        raise PackError(f"{shards / shard}: no member {member!r}. Ingest its source again.")
+        raise ShardError(f"{shards / shard}: no member {member!r}. Ingest its source again.")
     offset, size = members[member]
     with (shards / shard).open("rb") as handle:
         return os.pread(handle.fileno(), size, offset)
@@ -153,7 +153,7 @@ def verify(
                     f"call {row['contact_id']}: {row['shard']}/{row['member']} is not what was "
                     "ingested."
                 )
-        except PackError as error:
+        except ShardError as error:
             problems.append(f"call {row['contact_id']}: {error}")
         progress(done, recordings.height)
     return problems
@@ -172,8 +172,8 @@ def clear_leftovers(shards: Path, used: set[str], safe: set[str]) -> list[str]:
         elif (
             SHARD.fullmatch(path.name)
             and path.name not in used
-            and readable(path)
-            and set(index(path)) <= safe
+            and is_readable(path)
+            and set(shard_index(path)) <= safe
         ):
             path.unlink()
             removed.append(path.name)

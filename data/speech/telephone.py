@@ -24,7 +24,7 @@ _SOUNDS = (".wav", ".ogg", ".flac", ".mp3", ".opus")
 
 
 @dataclass(frozen=True)
-class Sounds:
+class BackgroundSounds:
     """What may be heard beside the voice, as (samples [frames], rate in Hz) each; empty where nobody gave any."""
 
     noise: tuple[tuple[np.ndarray, int], ...] = ()
@@ -220,7 +220,7 @@ EFFECTS: Mapping[str, tuple[Callable[..., Transform], str, str]] = {
 CLEAN = "as_delivered"
 
 
-def effect(name: str, sounds: Sounds = Sounds()) -> Transform:
+def effect(name: str, sounds: BackgroundSounds = BackgroundSounds()) -> Transform:
     """The transform of that name; several joined by + follow each other.
 
     Raises ValueError listing what there is.
@@ -228,7 +228,7 @@ def effect(name: str, sounds: Sounds = Sounds()) -> Transform:
     return Chain(tuple(_one(part, sounds) for part in name.split("+") if part != CLEAN))
 
 
-def _one(name: str, sounds: Sounds) -> Transform:
+def _one(name: str, sounds: BackgroundSounds) -> Transform:
     found = re.fullmatch(r"([a-z_]+?)(?:_(\d+(?:\.\d+)?)(db|pct|ms))?", name)
     if found and found[1] in EFFECTS:
         make, setting, unit = EFFECTS[found[1]]
@@ -274,12 +274,12 @@ class Telephony:
                 )
 
 
-def at_random(
+def augment(
     samples: np.ndarray,
     sample_rate_hz: int,
     *,
     settings: Telephony,
-    sounds: Sounds,
+    sounds: BackgroundSounds,
     rng: np.random.Generator,
 ) -> np.ndarray:
     """`samples` after the effects that fell to them, in the order in which a call meets them."""
@@ -293,12 +293,16 @@ def at_random(
 
 
 @cache
-def sounds_in(noise_dir: str = "", music_dir: str = "", sample_rate_hz: int = 16000) -> Sounds:
+def load_background_sounds(
+    noise_dir: str = "", music_dir: str = "", sample_rate_hz: int = 16000
+) -> BackgroundSounds:
     """The recordings in two folders, decoded once, first channel.
 
     Raises FileNotFoundError for an empty folder.
     """
-    return Sounds(_recordings(noise_dir, sample_rate_hz), _recordings(music_dir, sample_rate_hz))
+    return BackgroundSounds(
+        _recordings(noise_dir, sample_rate_hz), _recordings(music_dir, sample_rate_hz)
+    )
 
 
 def _recordings(folder: str, sample_rate_hz: int) -> tuple[tuple[np.ndarray, int], ...]:

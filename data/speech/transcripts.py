@@ -29,7 +29,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class HeardTurn:
+class TranscriptTurn:
     """One stretch of speech of one side of a call, in seconds from the start of the call."""
 
     role: str
@@ -41,7 +41,7 @@ class HeardTurn:
 
 
 @dataclass(frozen=True)
-class HeardCall:
+class CallTranscript:
     """A whole recording.
 
     `roles` names the channels that were heard, `calibrated` says what confidence means.
@@ -53,7 +53,7 @@ class HeardCall:
     channels: int
     frames: int
     roles: dict[int, str]
-    turns: list[HeardTurn]
+    turns: list[TranscriptTurn]
     model: str
     calibrated: bool
     conversation: dict[str, Any] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class HeardCall:
         return next(channel for channel, name in self.roles.items() if name == role)
 
 
-def to_json(call: HeardCall) -> str:
+def to_json(call: CallTranscript) -> str:
     """Everything, as one JSON document; `from_json` reads it."""
     return (
         json.dumps(
@@ -78,24 +78,24 @@ def to_json(call: HeardCall) -> str:
     )
 
 
-def from_json(text: str) -> HeardCall:
+def from_json(text: str) -> CallTranscript:
     """The call in a document of `to_json`. Raises ValueError when it is none."""
     try:
         said = json.loads(text)
         said.pop("duration_s")
         said["roles"] = {int(channel): role for channel, role in said["roles"].items()}
         said["turns"] = [
-            HeardTurn(**{**turn, "words": [Word(**word) for word in turn["words"]]})
+            TranscriptTurn(**{**turn, "words": [Word(**word) for word in turn["words"]]})
             for turn in said["turns"]
         ]
-        return HeardCall(**said)
+        return CallTranscript(**said)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"not a transcript of Keepline's ({type(error).__name__}: {error})."
         ) from error
 
 
-def to_vtt(call: HeardCall) -> str:
+def to_vtt(call: CallTranscript) -> str:
     """WebVTT (W3C), a cue a turn with the role as its voice."""
     lines = ["WEBVTT", ""]
     for number, turn in enumerate(call.turns, start=1):
@@ -109,7 +109,7 @@ def to_vtt(call: HeardCall) -> str:
     return "\n".join(lines)
 
 
-def to_ctm(call: HeardCall) -> str:
+def to_ctm(call: CallTranscript) -> str:
     """NIST CTM for sclite: recording, channel from 1, start, duration, word, confidence; sorted as sclite wants."""
     name = "_".join(call.name.split())
     rows = [(call.channel_of(turn.role) + 1, word) for turn in call.turns for word in turn.words]
@@ -120,7 +120,7 @@ def to_ctm(call: HeardCall) -> str:
     )
 
 
-def to_lhotse(call: HeardCall) -> str:
+def to_lhotse(call: CallTranscript) -> str:
     """Lhotse cuts as JSON lines, a MonoCut a turn on its own channel, with the words aligned and the source named."""
     recording = {
         "id": call.name,
@@ -175,7 +175,7 @@ def to_lhotse(call: HeardCall) -> str:
     return _lines(lines)
 
 
-def to_nemo(call: HeardCall, cuts: Sequence[str]) -> str:
+def to_nemo(call: CallTranscript, cuts: Sequence[str]) -> str:
     """A NeMo manifest with a row a turn; `cuts` names the mono file each turn was cut to, since NeMo mixes channels."""
     return _lines(
         [
@@ -194,7 +194,7 @@ def to_nemo(call: HeardCall, cuts: Sequence[str]) -> str:
     )
 
 
-def _within(turn: HeardTurn, call: HeardCall) -> tuple[float, float]:
+def _within(turn: TranscriptTurn, call: CallTranscript) -> tuple[float, float]:
     """Start and duration, neither beyond the recording: words may end a step of the network after it."""
     start_s = min(turn.start_s, call.duration_s)
     return round(start_s, 3), round(min(turn.end_s, call.duration_s) - start_s, 3)

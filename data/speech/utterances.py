@@ -15,7 +15,7 @@ import polars as pl
 from data.audio import SAMPLE_RATE_HZ, AudioError, resample, to_wav_bytes
 from data.contact_load import load_bands
 from data.files import atomic, write_lines
-from data.hours import TRAIN, milliseconds, side_ms, sides
+from data.hours import TRAIN, milliseconds, side_count, side_ms
 from data.leaks import assert_manifests_apart
 from data.progress import Progress
 from data.splits import EXCLUDED, SPLITS
@@ -31,7 +31,7 @@ SLICE_COLUMNS = (
 _HEADER_BYTES = 44
 
 
-def cut(
+def cut_utterances(
     recordings: pl.DataFrame,
     turns: pl.DataFrame,
     splits: pl.DataFrame,
@@ -191,7 +191,7 @@ def _spent(
 ) -> Counter[str]:
     """Milliseconds of each side of a call by reason; what is used counts before what is left out."""
     if not plan:
-        return Counter({"not transcribed": sides(call) * milliseconds(call["duration_s"])})
+        return Counter({"not transcribed": side_count(call) * milliseconds(call["duration_s"])})
     found: Counter[str] = Counter()
     unplaced = any(piece.reason == "no times" for piece in plan)
     plan = sorted(plan, key=lambda piece: not piece.row)
@@ -230,7 +230,7 @@ def _write(path: Path, channel: np.ndarray, *, rate: int, row: dict[str, Any]) -
         temporary.write_bytes(to_wav_bytes(exact, SAMPLE_RATE_HZ))
 
 
-def recordings_of(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+def recordings_with_slices(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """The recordings with each call's queue, its customer's region and how busy the centre was, as the cut wants."""
     contacts = tables["contacts"].join(load_bands(tables["contacts"]), on="contact_id")
     contacts = contacts.join(

@@ -18,7 +18,7 @@ from data.validation.expectations import Expectation
 from data.validation.measures import measure_recordings
 from data.validation.page import write_page
 from data.validation.params import ContractBroken, ValidationParams
-from data.validation.rejects import split, write_quarantine
+from data.validation.rejects import split_rejects, write_quarantine
 
 
 def validate(
@@ -49,7 +49,7 @@ def validate(
     made = _Street()
     try:
         made.raw = _read(store / "tables")
-        made.ask("schema", expectations.schema(), tables.catalogue(made.raw))
+        made.ask("schema", expectations.schema(), tables.column_catalogue(made.raw))
         _check_rows(made, params, now=now, store=store, read_audio=read_audio, progress=progress)
         _check_shares(made, params)
     except ContractBroken as broken:
@@ -77,9 +77,7 @@ class _Street:
 
     def ask(self, suite: str, wanted: list[Expectation], frame: pl.DataFrame) -> None:
         """Runs a suite; a broken promise that stops raises ContractBroken, listing the rows it names."""
-        answer = self._gx.run_suite(
-            self._context, suite, promises=wanted, frame=frame
-        )
+        answer = self._gx.run_suite(self._context, suite, promises=wanted, frame=frame)
         self.answers[suite] = answer
         for promise in wanted:
             if promise.stops and promise.reason in answer.broken:
@@ -95,7 +93,7 @@ class _Street:
     def check(self, table: str, wanted: list[Expectation], frame: pl.DataFrame) -> None:
         """Runs a table's suite and keeps the rows that broke nothing."""
         self.ask(table, wanted, frame)
-        self.clean[table], entries = split(
+        self.clean[table], entries = split_rejects(
             table, frame, promises=wanted, broken=self.answers[table].broken
         )
         self.rejects += entries

@@ -13,7 +13,7 @@ from data.records import KEYS, TABLES
 from data.validation.expectations import Expectation
 
 
-def split(
+def split_rejects(
     table: str, frame: pl.DataFrame, *, promises: list[Expectation], broken: dict[str, list[int]]
 ) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
     """The rows that broke nothing, with the record's columns only, and one entry a row that broke something.

@@ -7,7 +7,7 @@ import polars as pl
 from data.records import KEYS, TABLES
 
 
-def catalogue(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
+def column_catalogue(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
     """Every column wanted or found, with both types: table, column, wanted, found ("none" where there is none)."""
     rows = []
     for table, frame in tables.items():

@@ -11,7 +11,7 @@ import polars as pl
 from rich.console import Console
 
 from data.files import read_tables, write_table
-from data.speech.utterances import recordings_of
+from data.speech.utterances import recordings_with_slices
 from evaluation.asr import test_sets
 from evaluation.churn import scoring
 from evaluation.reader import test_set
@@ -31,8 +31,8 @@ def restore_test_set(
     comes back is not what the model was scored on.
     """
     from data.audio import read
-    from data.speech.shards import contents
-    from data.speech.utterances import cut
+    from data.speech.shards import recording_reader
+    from data.speech.utterances import cut_utterances
     from training.tracking import fetch_artifact, get_run
 
     uri = context.settings.tracking_uri
@@ -50,9 +50,9 @@ def restore_test_set(
         found = test_set.hash_again(rows, read_tables(dataset / "tables"))
     else:
         tables = read_tables(dataset / "tables")
-        content = contents(tables["recordings"], dataset / "shards")
-        cut(
-            recordings_of(tables),
+        content = recording_reader(tables["recordings"], dataset / "shards")
+        cut_utterances(
+            recordings_with_slices(tables),
             tables["turns"],
             rows,
             read_audio=lambda call: read(content(call), call),

@@ -142,7 +142,7 @@ def score_table(console: Console, model: Path, file: Path, out: Path | None) -> 
         for column in network.config.columns
         if column.kind == "categorical"
     }
-    for name, new in plain_table.unseen(values, seen).items():
+    for name, new in plain_table.unseen_values(values, seen).items():
         some = ", ".join(f"{value} ({count})" for value, count in list(new.items())[:5])
         console.print(
             f"[yellow]column {escape(name)}: {sum(new.values())} rows have values the model never saw: "

@@ -14,7 +14,7 @@ from data.files import atomic, read_json, read_tables, write_json, write_table
 from data.progress import Progress
 from data.speech import manifests as speech_manifests
 from data.speech import utterances
-from data.speech.manifests import rows_of
+from data.speech.manifests import require_manifest
 from data.splits import SPLITS
 from evaluation.asr import test_sets
 from flows.candidate import active_model, bundles, decision, release, runs, scorecards
@@ -42,7 +42,8 @@ def base_of(name: str, folder: Path) -> Path:
 def smoke_sample(manifest: Path) -> Path:
     """The longest test cut, for the service to transcribe before a release."""
     return (
-        manifest.parent / max(rows_of(manifest), key=lambda row: row["duration"])["audio_filepath"]
+        manifest.parent
+        / max(require_manifest(manifest), key=lambda row: row["duration"])["audio_filepath"]
     )
 
 
@@ -51,7 +52,7 @@ def pseudo(context: RunContext, progress: Progress) -> dict[str, Any]:
 
     It was heard at the end of the last walk; today's splits and people's transcripts decide again what may be used.
     """
-    summary = speech_manifests.add_pseudo(
+    summary = speech_manifests.add_pseudo_transcripts(
         read_tables(context.path("clean")),
         pl.read_parquet(context.path("splits.parquet")),
         speech=context.path("speech"),
@@ -77,7 +78,7 @@ def train_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     base = base_of(params.base, context.path("asr"))
     train = context.path("pseudo/train.jsonl")
     manifests = {
-        name: speech_manifests.lines_of(train if name == "train" else speech / f"{name}.jsonl")
+        name: speech_manifests.read_manifest(train if name == "train" else speech / f"{name}.jsonl")
         for name in SPLITS
     }
     splits = pl.read_parquet(context.path("splits.parquet"))
@@ -190,7 +191,7 @@ def transcribe(context: RunContext, progress: Progress) -> dict[str, Any]:
 
     Also sorts what was heard: sure enough for the next training to learn from, or next for a person to review.
     """
-    from data.labelling.pseudo import choose
+    from data.labelling.pseudo import select_pseudo_transcripts
     from evaluation.experience.conversation import conversations
 
     clean, params = read_tables(context.path("clean")), context.params
@@ -213,7 +214,7 @@ def transcribe(context: RunContext, progress: Progress) -> dict[str, Any]:
         clean["recordings"],
         params.hearing.conversation,
     )
-    choice = choose(
+    choice = select_pseudo_transcripts(
         turns,
         pl.read_parquet(context.path("splits.parquet")),
         typed,

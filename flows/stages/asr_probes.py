@@ -51,7 +51,7 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
         card.save(folder / f"{name}.json")
 
     manifest = context.path("speech/test.jsonl")
-    rows = manifests.rows_of(manifest)
+    rows = manifests.require_manifest(manifest)
     rows = rows[:: max(1, len(rows) // PROBED)][:PROBED]
     recognizer = load_recognizer(context.path("asr/bundle/model.nemo"))
     probes = asr_probes(

@@ -53,11 +53,11 @@ def unseen(model: str | None, current: pl.DataFrame) -> dict[str, dict[str, int]
     """Categories of `current` that the model's training never saw, a feature, with how many customers have each."""
     if model is None:
         return {}
-    from data.plain_table import unseen
+    from data.plain_table import unseen_values
     from models.churn.model import ChurnModel
 
     columns = ChurnModel.load(Path(model)).config.columns
-    return unseen(
+    return unseen_values(
         current, {column.name: column.values for column in columns if column.kind == "categorical"}
     )
 

@@ -90,12 +90,12 @@ def split(context: RunContext, progress: Progress) -> dict[str, Any]:
 def cut(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Cuts person-transcribed turns into NeMo manifests, one a split, and accounts for every recorded hour."""
     from data.hours import hours_account
-    from data.speech.utterances import cut
+    from data.speech.utterances import cut_utterances
 
     clean, params = read_tables(context.path("clean")), context.params.hours
     splits = pl.read_parquet(context.path("splits.parquet"))
-    summary = cut(
-        utterances.recordings_of(clean),
+    summary = cut_utterances(
+        utterances.recordings_with_slices(clean),
         clean["turns"],
         splits,
         read_audio=context.decoded(),

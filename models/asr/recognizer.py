@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from data.audio import SAMPLE_RATE_HZ, blocks, probe, resample
-from data.speech.transcripts import HeardTurn, Word
+from data.speech.transcripts import TranscriptTurn, Word
 from models.asr import confidence
 from models.asr.call_pieces import groups, pieces, speech
 from models.asr.nemo import NemoNetwork
@@ -90,7 +90,7 @@ class Recognizer:
         sample_rate_hz: int,
         roles: dict[int, str],
         segmentation: Segmentation = Segmentation(),
-    ) -> list[HeardTurn]:
+    ) -> list[TranscriptTurn]:
         """A call (float32 [frames, channels]) as turns in order of their start; `roles` names the channels to hear.
 
         Raises ValueError when a channel in `roles` is not there.
@@ -110,7 +110,7 @@ class Recognizer:
         roles: dict[int, str],
         name: str | None = None,
         segmentation: Segmentation = Segmentation(),
-    ) -> list[HeardTurn]:
+    ) -> list[TranscriptTurn]:
         """As `transcribe_call`, of an audio file read in blocks: memory does not grow with its length.
 
         Raises AudioError when it cannot be decoded.
@@ -127,7 +127,7 @@ class Recognizer:
         channels: int,
         roles: dict[int, str],
         segmentation: Segmentation,
-    ) -> list[HeardTurn]:
+    ) -> list[TranscriptTurn]:
         """Reads the call twice: where is speech, then what is said there."""
         missing = [channel for channel in roles if not 0 <= channel < channels]
         if missing:
@@ -135,7 +135,7 @@ class Recognizer:
                 f"channel {missing[0]} ({roles[missing[0]]}) is not among the {channels} there."
             )
         segments = speech(read(), sample_rate_hz, sorted(roles), segmentation)
-        turns: list[HeardTurn] = []
+        turns: list[TranscriptTurn] = []
         for group in groups(pieces(read(), sample_rate_hz, segments), GATHERED_S):
             heard = self.transcribe(
                 [resample(piece, sample_rate_hz, SAMPLE_RATE_HZ) for _, _, piece in group]
@@ -168,7 +168,7 @@ class Recognizer:
         return replace(heard, words=words, confidence=round(float(chances.mean()), 4))
 
 
-def _turn(role: str, segment: Segment, heard: Transcript) -> HeardTurn:
+def _turn(role: str, segment: Segment, heard: Transcript) -> TranscriptTurn:
     """What was heard in a segment, its times from the start of the call; a word may reach into the padding."""
     begin_s, end_s = segment.from_s, segment.to_s
     words = [
@@ -179,7 +179,7 @@ def _turn(role: str, segment: Segment, heard: Transcript) -> HeardTurn:
         )
         for word in heard.words
     ]
-    return HeardTurn(
+    return TranscriptTurn(
         role,
         min(segment.start_s, words[0].start_s),
         max(segment.end_s, words[-1].end_s),

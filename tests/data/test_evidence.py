@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from data.features.contact_marks import contact_features, parse_feature_name, past
-from data.features.evidence import evidence, weight_of
-from data.features.features import FeatureParams, declared, features
+from data.features.contact_marks import contact_features, contacts_as_of, parse_feature_name
+from data.features.evidence import contact_weight, evidence
+from data.features.features import FeatureParams, declared_features, features
 from data.records import LABELS, frame
 from tests.factories import a_contact, a_customer, a_turn, an_outcome
 
@@ -102,16 +102,20 @@ def test_weights_of_contacts_add_up_to_the_feature():
     }
     sure = TOLD.filter(pl.col("value") != "no")
     row = features(tables, sure, [DAY], params=params).row(0, named=True)
-    seen = past(
+    seen = contacts_as_of(
         contact_features(
             tables["contacts"], sure, repeat_days=params.repeat_days, relief=params.relief
         ),
         DAY,
         params.half_life_days,
     )
-    sums = [feature.name for feature in declared(params) if parse_feature_name(feature.name).is_sum]
+    sums = [
+        feature.name
+        for feature in declared_features(params)
+        if parse_feature_name(feature.name).is_sum
+    ]
     assert len(sums) > 90
-    weighed = seen.select(weight_of(name, params).sum().alias(name) for name in sums).row(
+    weighed = seen.select(contact_weight(name, params).sum().alias(name) for name in sums).row(
         0, named=True
     )
     for name in sums:

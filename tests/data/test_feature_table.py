@@ -5,19 +5,19 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
-from data.features.feature_table import page
-from data.features.features import KEYS, FeatureParams, declared, features
+from data.features.feature_table import features_page
+from data.features.features import KEYS, FeatureParams, declared_features, features
 from tests.data.test_features import labels, tables
 
 
 def test_docs_features_is_current():
     written = (Path(__file__).parents[2] / "docs" / "features.md").read_text(encoding="utf-8")
-    assert written == page(), "run: python -m data.feature_table > docs/features.md"
+    assert written == features_page(), "run: python -m data.feature_table > docs/features.md"
 
 
 def test_every_column_is_declared_and_every_declaration_a_column():
     params = FeatureParams(windows_days=(14, 60))
     found = features(tables(), labels(), [date(2026, 6, 1)], params=params).columns
     computed = {name for name in found if name not in KEYS and not name.startswith("attr_")}
-    assert computed == {feature.name for feature in declared(params)}
+    assert computed == {feature.name for feature in declared_features(params)}
     assert len(computed) > 60

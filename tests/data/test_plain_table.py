@@ -12,7 +12,7 @@ from data.plain_table import (
     identifiers,
     read,
     target,
-    unseen,
+    unseen_values,
     values_of,
 )
 
@@ -137,5 +137,5 @@ def test_a_table_to_score_is_read_like_the_one_learned_from():
 
 def test_values_never_seen_are_counted():
     values = pl.DataFrame({"plan": ["a", "new", "new", "newer", None]})
-    assert unseen(values, {"plan": ["a", "b"]}) == {"plan": {"new": 2, "newer": 1}}
-    assert unseen(values, {"plan": ["a", "new", "newer", None]}) == {}
+    assert unseen_values(values, {"plan": ["a", "b"]}) == {"plan": {"new": 2, "newer": 1}}
+    assert unseen_values(values, {"plan": ["a", "new", "newer", None]}) == {}

@@ -11,12 +11,12 @@ import soundfile
 from data.speech.telephone import (
     CLEAN,
     EFFECTS,
+    BackgroundSounds,
     PacketLoss,
-    Sounds,
     Telephony,
-    at_random,
+    augment,
     effect,
-    sounds_in,
+    load_background_sounds,
 )
 
 RATE = 16000
@@ -30,7 +30,9 @@ def a_voice(seconds: float = 2.0) -> np.ndarray:
     return np.asarray(0.05 * buzz * (np.sin(2 * np.pi * 1.5 * at) > -0.3), np.float32)
 
 
-def sent(name: str, seed: int = 0, sounds: Sounds = Sounds(), seconds: float = 2.0) -> np.ndarray:
+def sent(
+    name: str, seed: int = 0, sounds: BackgroundSounds = BackgroundSounds(), seconds: float = 2.0
+) -> np.ndarray:
     return effect(name, sounds)(a_voice(seconds), RATE, np.random.default_rng(seed))
 
 
@@ -153,12 +155,12 @@ def test_recordings_of_a_folder_are_what_is_heard(tmp_path: Path) -> None:
     at = np.arange(3 * 8000) / 8000
     (tmp_path / "kitchen").mkdir()
     soundfile.write(tmp_path / "kitchen" / "hum.wav", 0.1 * np.sin(2 * np.pi * 2000 * at), 8000)
-    heard = sent("noise_0db", sounds=sounds_in(str(tmp_path / "kitchen")))
+    heard = sent("noise_0db", sounds=load_background_sounds(str(tmp_path / "kitchen")))
     assert power(heard, 1950, 2050) > 0.3 * power(heard, 0, RATE / 2)
     assert power(a_voice(), 1950, 2050) < 0.01 * power(heard, 1950, 2050)
     (tmp_path / "none").mkdir()
     with pytest.raises(FileNotFoundError, match="no sound file in it"):
-        sounds_in(str(tmp_path / "none"))
+        load_background_sounds(str(tmp_path / "none"))
 
 
 def test_each_effect_falls_to_its_share_of_the_speech() -> None:
@@ -166,7 +168,8 @@ def test_each_effect_falls_to_its_share_of_the_speech() -> None:
     rng = np.random.default_rng(0)
     changed = [
         not np.array_equal(
-            at_random(a_voice(), RATE, settings=settings, sounds=Sounds(), rng=rng), a_voice()
+            augment(a_voice(), RATE, settings=settings, sounds=BackgroundSounds(), rng=rng),
+            a_voice(),
         )
         for _ in range(400)
     ]

@@ -13,7 +13,7 @@ import soundfile
 
 from data.audio import AudioError
 from data.records import frame
-from data.speech.utterances import cut
+from data.speech.utterances import cut_utterances
 from data.splits import LeakError
 from tests.factories import a_recording, a_turn
 
@@ -44,7 +44,7 @@ def a_two_channel_tone(_contact_id: str = "") -> tuple[np.ndarray, int]:
 
 def run(out: Path, turns: list[Any], *sides: dict[str, str], **changes: Any) -> dict[str, Any]:
     recordings = frame("recordings", [a_recording(side["contact_id"], **changes) for side in sides])
-    return cut(
+    return cut_utterances(
         recordings,
         frame("turns", turns),
         the_splits(*sides),
@@ -124,7 +124,7 @@ def test_a_second_run_decodes_nothing_and_changes_nothing(tmp_path: Path) -> Non
         raise AssertionError(f"{contact_id} was decoded again")
 
     recordings = frame("recordings", [a_recording("a")])
-    second = cut(
+    second = cut_utterances(
         recordings,
         frame("turns", turns),
         the_splits(a_side("a", "train")),
@@ -207,7 +207,7 @@ def test_one_call_that_cannot_be_decoded_is_listed_and_the_others_are_cut(tmp_pa
         return a_two_channel_tone()
 
     recordings = frame("recordings", [a_recording(side["contact_id"]) for side in sides])
-    summary = cut(
+    summary = cut_utterances(
         recordings, frame("turns", turns), the_splits(*sides), read_audio=torn, out=tmp_path
     )
     assert [row["contact_id"] for row in rows_of(tmp_path, "train")] == ["a", "c"]

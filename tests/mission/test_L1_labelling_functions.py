@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 
 from data.labelling import label
-from data.labelling.discover import RuleError, check_examples, find
-from data.labelling.label_model import combine, majority
+from data.labelling.discover import RuleError, check_examples, find_rules
+from data.labelling.label_model import fit_label_model, majority
 from data.labelling.labeller import vote_all
 from data.labelling.scheme import SCHEME, LabellingParams
 from data.records import CONTACTS, Contact, Turn, frame
@@ -55,7 +55,7 @@ def package(tmp_path, monkeypatch):
 
 
 def test_L1_a_new_function_is_one_file_with_its_own_examples(package):
-    rules = find(package("roaming", ROAMING))
+    rules = find_rules(package("roaming", ROAMING))
     assert [(rule.name, rule.label, rule.about) for rule in rules] == [
         ("roaming", "reason", "Questions about using the telephone abroad.")
     ]
@@ -63,7 +63,7 @@ def test_L1_a_new_function_is_one_file_with_its_own_examples(package):
 
     contacts = frame("contacts", [Contact("k", "c", "chat", datetime(2026, 1, 1, tzinfo=UTC))])
     turns = frame("turns", [Turn("k", 0, "customer", "Is roaming free?", origin="written")])
-    result = label(contacts, turns, rules=[*find(), *rules])
+    result = label(contacts, turns, rules=[*find_rules(), *rules])
     assert result.labels.filter(label="reason")["value"].to_list() == ["other"]
     assert result.analysis["rules"]["roaming"]["coverage"] == 1.0
 
@@ -81,7 +81,7 @@ def test_L1_a_new_function_is_one_file_with_its_own_examples(package):
     ids=["a lie", "one-sided examples", "unknown value"],
 )
 def test_L1_a_function_that_does_not_do_what_it_says_is_named(package, change, says):
-    (rule,) = find(package("roaming", ROAMING.replace(*change)))
+    (rule,) = find_rules(package("roaming", ROAMING.replace(*change)))
     with pytest.raises(RuleError, match="rule roaming") as refused:
         check_examples(rule)
     assert says in str(refused.value)
@@ -96,7 +96,7 @@ def test_L1_a_function_that_does_not_do_what_it_says_is_named(package, change, s
 )
 def test_L1_an_incomplete_function_is_named(package, change, says):
     with pytest.raises(RuleError, match=f"rule roaming: .*{says}"):
-        find(package("roaming", ROAMING.replace(*change)))
+        find_rules(package("roaming", ROAMING.replace(*change)))
 
 
 def test_L1_together_rules_beat_the_best_of_them_and_their_majority():
@@ -106,7 +106,7 @@ def test_L1_together_rules_beat_the_best_of_them_and_their_majority():
     right = rng.random((4000, 6)) < accuracy
     votes = np.where(right, truth[:, None], (truth[:, None] + rng.integers(1, 4, (4000, 6))) % 4)
     votes[rng.random(votes.shape) > 0.7] = -1
-    combined = combine(votes, 4)
+    combined = fit_label_model(votes, 4)
     share = (combined.probabilities.argmax(axis=1) == truth).mean()
     alone = max(
         ((votes[:, rule] == truth) | ((votes[:, rule] < 0) & (truth == 0))).mean()
@@ -180,17 +180,19 @@ def test_L1_labels_agree_with_the_simulators_truth(simulated):
 
 def test_L1_the_label_model_beats_every_single_rule_on_the_simulator(simulated):
     contacts, turns, truth = simulated
-    rules = [rule for rule in find() if rule.label == "reason"]
+    rules = [rule for rule in find_rules() if rule.label == "reason"]
     votes = vote_all(contacts, turns, params=LabellingParams(), rules=rules)
     real = np.array([SCHEME["reason"].index(value) for value in truth["reason"]])
-    share = (combine(votes, 9, silence_tells=False).probabilities.argmax(axis=1) == real).mean()
+    share = (
+        fit_label_model(votes, 9, silence_tells=False).probabilities.argmax(axis=1) == real
+    ).mean()
     assert share > (votes == real[:, None]).mean(axis=0).max() + 0.03
 
 
 def test_L1_the_analysis_shows_coverage_overlap_and_conflict_of_every_rule(simulated):
     contacts, turns, _ = simulated
     analysis = label(contacts, turns).analysis
-    assert set(analysis["rules"]) == {rule.name for rule in find()}
+    assert set(analysis["rules"]) == {rule.name for rule in find_rules()}
     for rule in analysis["rules"].values():
         assert 0 <= rule["conflict"] <= rule["overlap"] <= rule["coverage"] <= 1
         assert rule["about"]

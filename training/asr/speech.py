@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.audio import SAMPLE_RATE_HZ
-from data.speech.telephone import Sounds, Telephony, at_random, sounds_in
+from data.speech.telephone import BackgroundSounds, Telephony, augment, load_background_sounds
 
 if TYPE_CHECKING:
     import torch
@@ -184,17 +184,17 @@ def _effects(
     """Each row after the effects that fell to it; crosstalk comes from the row before."""
     import torch
 
-    sounds = sounds_in(settings.noise_dir, settings.music_dir, SAMPLE_RATE_HZ)
+    sounds = load_background_sounds(settings.noise_dir, settings.music_dir, SAMPLE_RATE_HZ)
     rows = [row[:length].numpy() for row, length in zip(batch, lengths.tolist(), strict=True)]
     changed = batch.clone()
     for number, row in enumerate(rows):
         other = rows[number - 1] if len(rows) > 1 else row[:0]
         speech = ((other, SAMPLE_RATE_HZ),) if other.any() else ()
-        heard = at_random(
+        heard = augment(
             row,
             SAMPLE_RATE_HZ,
             settings=settings,
-            sounds=Sounds(sounds.noise, sounds.music, speech),
+            sounds=BackgroundSounds(sounds.noise, sounds.music, speech),
             rng=rng,
         )
         changed[number, : len(row)] = torch.from_numpy(np.array(heard))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from data.labelling.complete import TOGETHER, ReadingParams, complete
+from data.labelling.complete import TOGETHER, ReadingParams, merge_with_reader
 from data.records import LABELS
 
 SENTIMENT = ("negative", "neutral", "positive")
@@ -26,7 +26,7 @@ NOTHING = pl.DataFrame(schema=LABELS)
 def test_the_geometric_mean_decides_where_both_are_heard():
     rules = beliefs("sentiment", {"negative": 0.2, "neutral": 0.6, "positive": 0.2}, "label_model")
     read = beliefs("sentiment", {"negative": 0.9, "neutral": 0.05, "positive": 0.05}, "reader")
-    (row,) = complete(
+    (row,) = merge_with_reader(
         given("sentiment", "neutral", 0.6), rules, read, params=ReadingParams()
     ).to_dicts()
     assert (row["value"], row["origin"]) == ("negative", TOGETHER)
@@ -37,7 +37,7 @@ def test_the_geometric_mean_decides_where_both_are_heard():
 def test_a_label_neither_makes_likely_is_taken_back():
     rules = beliefs("sentiment", {"negative": 0.5, "neutral": 0.3, "positive": 0.2}, "label_model")
     read = beliefs("sentiment", {"negative": 0.1, "neutral": 0.4, "positive": 0.5}, "reader")
-    assert complete(
+    assert merge_with_reader(
         given("sentiment", "negative", 0.5), rules, read, params=ReadingParams()
     ).is_empty()
 
@@ -46,9 +46,9 @@ def test_the_rules_stand_alone_for_what_they_measure_and_for_what_could_not_be_r
     transfer = beliefs("friction_transfer", {"no": 0.9, "yes": 0.1}, "label_model")
     read = beliefs("friction_transfer", {"no": 0.01, "yes": 0.99}, "reader")
     rules = given("friction_transfer", "no", 0.9)
-    assert complete(rules, transfer, read, params=ReadingParams()).equals(rules)
+    assert merge_with_reader(rules, transfer, read, params=ReadingParams()).equals(rules)
     unread = given("sentiment", "neutral", 0.9)
-    assert complete(
+    assert merge_with_reader(
         unread,
         beliefs("sentiment", {"neutral": 0.9}, "label_model"),
         NOTHING,
@@ -59,10 +59,10 @@ def test_the_rules_stand_alone_for_what_they_measure_and_for_what_could_not_be_r
 def test_the_reader_speaks_alone_only_in_the_gaps_it_was_given():
     reason = beliefs("reason", {"billing": 0.7, "other": 0.3}, "reader")
     mood = beliefs("sentiment", {"negative": 0.9, "neutral": 0.1}, "reader")
-    found = complete(NOTHING, NOTHING, pl.concat([reason, mood]), params=ReadingParams())
+    found = merge_with_reader(NOTHING, NOTHING, pl.concat([reason, mood]), params=ReadingParams())
     assert found.select("label", "value", "origin").rows() == [("reason", "billing", "reader")]
     unsure = beliefs("reason", {"billing": 0.4, "other": 0.3, "payment": 0.3}, "reader")
-    assert complete(NOTHING, NOTHING, unsure, params=ReadingParams()).is_empty()
+    assert merge_with_reader(NOTHING, NOTHING, unsure, params=ReadingParams()).is_empty()
 
 
 def test_a_label_nobody_knows_is_refused():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.labelling.analysis import of_rules
-from data.labelling.label_model import ABSTAIN, combine, majority
+from data.labelling.analysis import rule_statistics
+from data.labelling.label_model import ABSTAIN, fit_label_model, majority
 
 
 def one_sided_votes(
@@ -20,7 +20,7 @@ def one_sided_votes(
 
 def test_silence_of_a_rule_that_looks_for_a_sign_speaks_against_it():
     truth, votes = one_sided_votes(np.random.default_rng(1))
-    combined = combine(votes, 2)
+    combined = fit_label_model(votes, 2)
     silent = (votes == ABSTAIN).all(axis=1)
     assert combined.probabilities[silent, 1].max() < 0.1
     assert ((combined.probabilities[:, 1] > 0.5) == truth).mean() > 0.95
@@ -31,7 +31,7 @@ def test_silence_means_nothing_where_there_was_nothing_to_read():
     _, votes = one_sided_votes(np.random.default_rng(2))
     votes[:10] = ABSTAIN
     looked = np.arange(len(votes)) >= 10
-    combined = combine(votes, 2, looked=looked)
+    combined = fit_label_model(votes, 2, looked=looked)
     assert combined.probabilities[:10] == pytest.approx(np.tile(combined.balance, (10, 1)))
 
 
@@ -41,9 +41,9 @@ def test_a_rule_that_is_often_right_counts_more():
     accuracy = np.array([0.9, 0.6, 0.6])
     right = rng.random((3000, 3)) < accuracy
     votes = np.where(right, truth[:, None], (truth[:, None] + rng.integers(1, 3, (3000, 3))) % 3)
-    combined = combine(votes, 3)
+    combined = fit_label_model(votes, 3)
     assert combined.accuracy[0] > combined.accuracy[1:].max() + 0.1
-    assert combine(np.array([[0, 1, 2], *votes]), 3).probabilities[0].argmax() == 0
+    assert fit_label_model(np.array([[0, 1, 2], *votes]), 3).probabilities[0].argmax() == 0
 
 
 def test_a_second_grouping_of_the_contacts_does_not_take_the_label_over():
@@ -55,13 +55,13 @@ def test_a_second_grouping_of_the_contacts_does_not_take_the_label_over():
     votes[~menu, 0] = 0  # no menu, no dead end
     votes[menu & ~dead & (rng.random(5000) < 0.6), 1] = 0  # the menu served
     votes[dead & (rng.random(5000) < 0.9), 2] = 1  # the menu gave up
-    found = combine(votes, 2).probabilities[:, 1] > 0.5
+    found = fit_label_model(votes, 2).probabilities[:, 1] > 0.5
     assert (found == dead).mean() > 0.98
 
 
 def test_equal_votes_give_equal_probabilities_run_after_run():
     _, votes = one_sided_votes(np.random.default_rng(5))
-    first, second = combine(votes, 2).probabilities, combine(votes, 2).probabilities
+    first, second = fit_label_model(votes, 2).probabilities, fit_label_model(votes, 2).probabilities
     assert np.array_equal(first, second)
     for pattern in np.unique(votes, axis=0):
         assert np.ptp(first[(votes == pattern).all(axis=1)], axis=0).max() == 0
@@ -77,20 +77,20 @@ def test_equal_votes_give_equal_probabilities_run_after_run():
     ids=["nobody voted", "no contacts", "no rules"],
 )
 def test_without_votes_every_value_is_equally_likely(votes, values):
-    probabilities = combine(votes, values).probabilities
+    probabilities = fit_label_model(votes, values).probabilities
     assert probabilities.shape == (len(votes), values)
     assert np.allclose(probabilities, 1 / values)
 
 
 def test_votes_for_a_single_value_leave_finite_probabilities():
-    combined = combine(np.zeros((7, 3), int), 2)
+    combined = fit_label_model(np.zeros((7, 3), int), 2)
     assert (combined.probabilities[:, 0] > 0.9).all()
     assert np.isfinite(combined.probabilities).all()
 
 
 def test_a_vote_outside_the_values_is_refused():
     with pytest.raises(ValueError, match=r"-1 … 1, found 0 … 2"):
-        combine(np.array([[0, 2]]), 2)
+        fit_label_model(np.array([[0, 2]]), 2)
 
 
 def test_majority_counts_votes_and_knows_when_there_are_none():
@@ -102,7 +102,7 @@ def test_coverage_overlap_and_conflict_are_what_snorkel_calls_by_these_names():
     votes = np.array(
         [[0, 0, ABSTAIN], [0, 0, ABSTAIN], [0, 1, ABSTAIN], [ABSTAIN, 1, ABSTAIN], [ABSTAIN] * 3]
     )
-    first, second, third = of_rules(votes)
+    first, second, third = rule_statistics(votes)
     assert first == {"coverage": 0.6, "overlap": 0.6, "conflict": 0.2}
     assert second == {"coverage": 0.8, "overlap": 0.6, "conflict": 0.2}
     assert third == {"coverage": 0.0, "overlap": 0.0, "conflict": 0.0}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from data.labelling.discover import check_examples, find
+from data.labelling.discover import check_examples, find_rules
 from data.labelling.scheme import SCHEME
 
-RULES = find()
+RULES = find_rules()
 
 
 @pytest.mark.parametrize("rule", RULES, ids=[rule.name for rule in RULES])

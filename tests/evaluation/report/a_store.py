@@ -21,7 +21,7 @@ from data.labelling import label
 from data.records import TURNS, DatasetVersion
 from data.simulator import SimulatorParams, simulate
 from data.sources import read
-from data.speech.shards import contents
+from data.speech.shards import recording_reader
 from data.splits import SplitParams, customer_splits, split
 from data.text import normalise
 from data.validation.rejects import write_quarantine
@@ -85,7 +85,9 @@ def walk(store: Path, customers: int = 150, calls: int = 8) -> Path:
 
 def delivered(store: Path, tables: str = "clean") -> Callable[[str], bytes]:
     """contact_id → the recording as it lies in its shard."""
-    return contents(pl.read_parquet(store / tables / "recordings.parquet"), store / "shards")
+    return recording_reader(
+        pl.read_parquet(store / tables / "recordings.parquet"), store / "shards"
+    )
 
 
 def decoded(store: Path) -> Callable[[str], tuple[np.ndarray, int]]:
