@@ -89,7 +89,7 @@ def read(source: Path | bytes, name: str | None = None) -> tuple[np.ndarray, int
 
     Raises AudioError as `probe` does, and when fewer frames can be decoded than the header says.
     """
-    promised = probe(source, name)
+    header = probe(source, name)
     label = _label(source, name)
     try:
         audio, rate = soundfile.read(_handle(source), dtype="float32", always_2d=True)
@@ -97,9 +97,9 @@ def read(source: Path | bytes, name: str | None = None) -> tuple[np.ndarray, int
         raise AudioError(
             f"{label}: cannot be decoded ({_reason(error)}). Export it again."
         ) from error
-    if len(audio) < promised.frames:
+    if len(audio) < header.frames:
         raise AudioError(
-            f"{label}: truncated ({len(audio)} of {promised.frames} frames). Export it again."
+            f"{label}: truncated ({len(audio)} of {header.frames} frames). Export it again."
         )
     return audio, rate
 
@@ -111,21 +111,21 @@ def blocks(
 
     Raises AudioError as `read` does; that the file is truncated shows only at its end.
     """
-    promised = probe(source, name)
-    label, found = _label(source, name), 0
+    header = probe(source, name)
+    label, decoded = _label(source, name), 0
     try:
         with soundfile.SoundFile(_handle(source)) as handle:
             size = max(1, int(block_s * handle.samplerate))
             while len(block := handle.read(size, dtype="float32", always_2d=True)):
-                found += len(block)
+                decoded += len(block)
                 yield block
     except soundfile.LibsndfileError as error:
         raise AudioError(
             f"{label}: cannot be decoded ({_reason(error)}). Export it again."
         ) from error
-    if found < promised.frames:
+    if decoded < header.frames:
         raise AudioError(
-            f"{label}: truncated ({found} of {promised.frames} frames). Export it again."
+            f"{label}: truncated ({decoded} of {header.frames} frames). Export it again."
         )
 
 
@@ -189,7 +189,7 @@ def codec_roundtrip(audio: np.ndarray, sample_rate_hz: int, codec: str) -> np.nd
     if codec not in ("ULAW", "ALAW", "GSM610"):
         raise ValueError(f"codec {codec!r} is not one of ULAW, ALAW, GSM610.")
 
-    def once(channel: np.ndarray) -> np.ndarray:
+    def encode_and_decode(channel: np.ndarray) -> np.ndarray:
         buffer = io.BytesIO()
         soundfile.write(
             buffer, np.clip(channel, -1.0, 1.0), sample_rate_hz, format="WAV", subtype=codec
@@ -199,7 +199,7 @@ def codec_roundtrip(audio: np.ndarray, sample_rate_hz: int, codec: str) -> np.nd
             : len(channel)
         ]  # GSM works in blocks
 
-    return _per_channel(audio, once)
+    return _per_channel(audio, encode_and_decode)
 
 
 def add_noise(
@@ -227,12 +227,12 @@ def packet_loss(
 ) -> np.ndarray:
     """Loses about `share` of the packets; a lost one is concealed by the fading repeat of the last that came."""
     size = max(1, int(packet_s * sample_rate_hz))
-    heard = np.array(audio, dtype=np.float32)
+    received = np.array(audio, dtype=np.float32)
     lost = rng.random(len(audio) // size) < share
     for packet in np.flatnonzero(lost):
         begin = packet * size
-        heard[begin : begin + size] = heard[begin - size : begin] * 0.5 if packet else 0.0
-    return heard
+        received[begin : begin + size] = received[begin - size : begin] * 0.5 if packet else 0.0
+    return received
 
 
 def level_dbfs(audio: np.ndarray) -> float:
@@ -269,8 +269,8 @@ def silent_share(
 def _speech_rms(audio: np.ndarray) -> float:
     """RMS of the louder part, so that pauses do not make speech look quiet."""
     loud = np.abs(audio)
-    kept = audio[loud > 0.1 * float(loud.max())] if loud.size and loud.max() > 0 else audio
-    return float(np.sqrt(np.mean(np.square(kept, dtype=np.float64)))) if kept.size else 0.0
+    speech = audio[loud > 0.1 * float(loud.max())] if loud.size and loud.max() > 0 else audio
+    return float(np.sqrt(np.mean(np.square(speech, dtype=np.float64)))) if speech.size else 0.0
 
 
 def _per_channel(audio: np.ndarray, change) -> np.ndarray:
@@ -292,11 +292,11 @@ def _refuse_truncated_wav(source: Path | bytes, label: str) -> None:
             return
         while len(header := handle.read(8)) == 8:
             chunk, length = header[:4], struct.unpack("<I", header[4:])[0]
-            there = size - handle.tell()
+            available = size - handle.tell()
             if chunk == b"data":
-                if length not in _UNKNOWN_SIZES and length > there:
+                if length not in _UNKNOWN_SIZES and length > available:
                     raise AudioError(
-                        f"{label}: truncated ({there} of {length} bytes of audio). Export it again."
+                        f"{label}: truncated ({available} of {length} bytes of audio). Export it again."
                     )
                 return
             handle.seek(length + length % 2, io.SEEK_CUR)

@@ -120,11 +120,11 @@ def write_parts(path: Path, parts: Iterable[pl.DataFrame]) -> int:
 
 def scan_tables(folder: Path) -> dict[str, pl.LazyFrame]:
     """What `read_tables` reads, to be read as far as it is needed."""
-    found = {}
+    tables = {}
     for name, schema in TABLES.items():
         path = folder / f"{name}.parquet"
-        found[name] = pl.scan_parquet(path) if path.exists() else pl.LazyFrame(schema=schema)
-    return found
+        tables[name] = pl.scan_parquet(path) if path.exists() else pl.LazyFrame(schema=schema)
+    return tables
 
 
 def read_tables(folder: Path) -> dict[str, pl.DataFrame]:

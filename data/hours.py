@@ -67,30 +67,30 @@ class HoursAccount:
 
     def __post_init__(self) -> None:
         """Raises HoursError when the reasons do not add up to the input."""
-        found = sum(self.ms.values())
-        if found != self.input_ms or min(self.ms.values(), default=0) < 0:
+        total = sum(self.ms.values())
+        if total != self.input_ms or min(self.ms.values(), default=0) < 0:
             raise HoursError(
-                f"hours: {self.input_ms} ms came in and reasons account for {found}. "
+                f"hours: {self.input_ms} ms came in and reasons account for {total}. "
                 "This is a mistake of the program, please report it."
             )
 
     @property
     def lost(self) -> dict[str, int]:
         """The reasons that are losses, largest first."""
-        found = {
+        losses = {
             reason: ms
             for reason, ms in self.ms.items()
             if ms and reason not in (TRAIN, *EXPECTED_REASONS)
         }
-        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+        return dict(sorted(losses.items(), key=lambda item: (-item[1], item[0])))
 
     def settled(self, skipped_s: Mapping[str, float]) -> HoursAccount:
         """The ledger after training left out further speech of `train` (seconds a reason)."""
         ms = Counter(self.ms)
         for reason, seconds in skipped_s.items():
-            taken = min(round(1000 * seconds), ms[TRAIN])
-            ms[f"training: {reason}"] += taken
-            ms[TRAIN] -= taken
+            skipped = min(round(1000 * seconds), ms[TRAIN])
+            ms[f"training: {reason}"] += skipped
+            ms[TRAIN] -= skipped
         return HoursAccount(self.input_ms, dict(ms), self.unmeasured)
 
     def with_pseudo(self, added_s: float) -> HoursAccount:
@@ -100,11 +100,11 @@ class HoursAccount:
         silence.
         """
         ms = Counter(self.ms)
-        left = ms.pop("not transcribed", 0)
-        taken = min(milliseconds(added_s), left)
+        untranscribed = ms.pop("not transcribed", 0)
+        learned = min(milliseconds(added_s), untranscribed)
         return HoursAccount(
             self.input_ms,
-            ms + Counter({TRAIN: taken, BELOW_CONFIDENCE: left - taken}),
+            ms + Counter({TRAIN: learned, BELOW_CONFIDENCE: untranscribed - learned}),
             self.unmeasured,
         )
 
@@ -133,13 +133,13 @@ class HoursAccount:
 
     def over(self, params: HoursParams) -> list[str]:
         """What is over budget, a sentence each; nothing when all is well."""
-        said = []
+        violations = []
         lost = sum(self.lost.values())
         if self._share(lost) > params.max_lost_share:
             worst = ", ".join(
                 f"{reason} {format_duration(ms)}" for reason, ms in list(self.lost.items())[:3]
             )
-            said.append(
+            violations.append(
                 f"{format_duration(lost)} of {format_duration(self.input_ms)} got lost on the way "
                 "to training "
                 f"({self._share(lost):.0%}, hours.max_lost_share is {params.max_lost_share:.0%}): "
@@ -148,11 +148,11 @@ class HoursAccount:
         for reason, limit in sorted(params.limits.items()):
             share = self._share(self.ms.get(reason, 0))
             if share > limit:
-                said.append(
+                violations.append(
                     f"{reason}: {share:.0%} of {format_duration(self.input_ms)}, hours.limits "
                     f"allows {limit:.0%}."
                 )
-        return said
+        return violations
 
     def hold(self, params: HoursParams) -> None:
         """Raises HoursError when the budget is not kept."""
@@ -221,10 +221,10 @@ def hours_account(
         ms[f"quarantined: {reason}"] += side_count(row) * milliseconds(row["duration_s"])
     refused, unmeasured = _refused(quarantine, set(delivered["contact_id"].to_list()))
     ms.update(refused)
-    known = sum(
+    delivered_ms = sum(
         side_count(row) * milliseconds(row["duration_s"]) for row in delivered.iter_rows(named=True)
     )
-    return HoursAccount(known + sum(refused.values()), dict(ms), unmeasured)
+    return HoursAccount(delivered_ms + sum(refused.values()), dict(ms), unmeasured)
 
 
 def _lines(quarantine: Path | None, name: str) -> Iterable[dict[str, Any]]:

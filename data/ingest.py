@@ -81,10 +81,10 @@ def _ingest(
         missing_ok=True
     )  # from here until it is written again, the store is in the making
 
-    heard, shards_written = _take_audio(
+    recording_rows, shards_written = _take_audio(
         recordings, tables["recordings"], store / "shards", delivery, params, progress, refusals
     )
-    rows["recordings"] = heard
+    rows["recordings"] = recording_rows
     counts = {}
     # Recordings last: whatever the moment, each of them has its contact.
     for name in ("customers", "contacts", "turns", "outcomes", "interventions", "recordings"):
@@ -277,15 +277,15 @@ def merge(table: str, old: pl.DataFrame, new: pl.DataFrame) -> tuple[pl.DataFram
     """`old` with the rows of `new` in it, sorted by key (the same rows, the same file), and what that changed."""
     key = KEYS[table]
     rest = [column for column in TABLES[table] if column not in key]
-    kept = old.join(new, on=key, how="anti", nulls_equal=True)
+    unchanged = old.join(new, on=key, how="anti", nulls_equal=True)
     common = new.join(old, on=key, how="inner", suffix="_old", nulls_equal=True)
     changed = common.filter(
         pl.any_horizontal(pl.col(c).ne_missing(pl.col(f"{c}_old")) for c in rest)
     ).height
     removed = 0
     if table == "turns":  # a transcript that got shorter must not keep its old end
-        whole = kept.join(new, on=["contact_id", "origin"], how="anti")
-        removed, kept = kept.height - whole.height, whole
+        unshortened = unchanged.join(new, on=["contact_id", "origin"], how="anti")
+        removed, unchanged = unchanged.height - unshortened.height, unshortened
     added = new.height - common.height
     counts = {
         "added": added,
@@ -293,7 +293,7 @@ def merge(table: str, old: pl.DataFrame, new: pl.DataFrame) -> tuple[pl.DataFram
         "unchanged": common.height - changed,
         "removed": removed,
     }
-    return pl.concat([kept, new.select(kept.columns)]).sort(key), counts
+    return pl.concat([unchanged, new.select(unchanged.columns)]).sort(key), counts
 
 
 def _take_audio(
@@ -319,7 +319,9 @@ def _take_audio(
     rows: dict[str, Recording] = {}
     paths: dict[str, Path] = {}  # member → file, of all that must be packed
     steps = 2 * len(recordings)
-    for done, delivered in enumerate(sorted(recordings, key=lambda one: one.contact_id), start=1):
+    for done, delivered in enumerate(
+        sorted(recordings, key=lambda recording: recording.contact_id), start=1
+    ):
         row = _look_at(delivered, before.get(delivered.contact_id), delivery.mono_ok)
         if isinstance(row, Refusal):
             refusals.append(row)

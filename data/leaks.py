@@ -52,9 +52,9 @@ def assert_customers_apart(rows: pl.DataFrame) -> None:
         .filter(pl.col("split").list.len() > 1)
     )
     if both.height:
-        name, found = both.sort("customer_id").row(0)
+        name, names = both.sort("customer_id").row(0)
         raise LeakError(
-            f"customer {name}: in the features of {' and '.join(found)}, {both.height} such in "
+            f"customer {name}: in the features of {' and '.join(names)}, {both.height} such in "
             "all. Divide again."
         )
 
@@ -85,9 +85,9 @@ def assert_no_future(
         )
     named = {name: parse_feature_name(name) for name in rows.columns}
     windows = {
-        name: one.days
-        for name, one in named.items()
-        if one.base == "contacts" and one.days is not None
+        name: feature.days
+        for name, feature in named.items()
+        if feature.base == "contacts" and feature.days is not None
     }
     keys = rows.select("customer_id", "as_of").unique()
     age_s = (
@@ -131,9 +131,9 @@ def assert_no_leakage(
 
     for part in parts:
         rows = part.join(divided, on="customer_id", maintain_order="left")
-        theirs = rows.lazy().select("customer_id").unique()
+        customers = rows.lazy().select("customer_id").unique()
         contacts, outcomes = (
-            tables[name].join(theirs, on="customer_id", how="semi").collect()
+            tables[name].join(customers, on="customer_id", how="semi").collect()
             for name in ("contacts", "outcomes")
         )
         assert_customers_apart(rows)

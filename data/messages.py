@@ -29,21 +29,21 @@ def parse(text: str, name: str, channel: str = "") -> tuple[pl.DataFrame, pl.Dat
     """
     if text.lstrip("\ufeff \t\r\n").startswith("{"):
         return _json_lines(text.lstrip("\ufeff"), name, channel)
-    said = _plain(text.lstrip("\ufeff"))
-    if not said:
+    turns = _plain(text.lstrip("\ufeff"))
+    if not turns:
         raise MessageError(
             f"{name}: there is nothing to read in it. Give it a message or a transcript."
         )
-    return _tables([(name, channel, said)])
+    return _tables([(name, channel, turns)])
 
 
 def _plain(text: str) -> list[tuple[str, str]]:
     """(role, words) of each turn; lines of one side that follow each other are one turn only without a name before."""
     turns: list[tuple[str, str]] = []
     for line in text.splitlines():
-        found = _SPEAKER.match(line)
-        if found:
-            turns.append((_role(found[1]), line[found.end() :].strip()))
+        speaker = _SPEAKER.match(line)
+        if speaker:
+            turns.append((_role(speaker[1]), line[speaker.end() :].strip()))
         elif line.strip():
             role, before = turns.pop() if turns else ("customer", "")
             turns.append((role, f"{before} {line.strip()}".strip()))
@@ -53,27 +53,27 @@ def _plain(text: str) -> list[tuple[str, str]]:
 def _json_lines(text: str, name: str, channel: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     try:
         # one object over many lines, as `keepline transcribe` writes it
-        whole = [(name, json.loads(text))]
+        documents = [(name, json.loads(text))]
     except ValueError:
-        whole = []
+        documents = []
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 try:
-                    whole.append((f"{name}:{number}", json.loads(line)))
+                    documents.append((f"{name}:{number}", json.loads(line)))
                 except ValueError as error:
                     raise MessageError(
                         f"{name}, line {number}: not JSON ({error}). One JSON object a line."
                     ) from error
-    found = [_contact(where, value, channel) for where, value in whole]
+    contacts = [_contact(where, value, channel) for where, value in documents]
     seen: set[str] = set()
-    for contact_id, _, _ in found:
+    for contact_id, _, _ in contacts:
         if contact_id in seen:
             raise MessageError(
                 f"{name}: contact_id {contact_id!r} is on two lines. Put a contact's turns on one "
                 "line."
             )
         seen.add(contact_id)
-    return _tables(found)
+    return _tables(contacts)
 
 
 def _contact(where: str, value: Any, channel: str) -> tuple[str, str, list[tuple[str, str]]]:
@@ -84,7 +84,7 @@ def _contact(where: str, value: Any, channel: str) -> tuple[str, str, list[tuple
     turns = value.get("turns", [{"role": "customer", "text": value.get("text")}])
     if not isinstance(turns, list):
         raise MessageError(f"{where}: turns must be a list of objects with role and text.")
-    said = []
+    parsed = []
     for turn in turns:
         if not isinstance(turn, dict) or not isinstance(turn.get("text"), str):
             raise MessageError(
@@ -93,15 +93,15 @@ def _contact(where: str, value: Any, channel: str) -> tuple[str, str, list[tuple
         role = str(turn.get("role") or "customer").lower()
         if role not in (*ROLES, *_MENU):
             raise MessageError(f"{where}: {role!r} is no role. Roles are {', '.join(ROLES)}.")
-        said.append((_role(role), turn["text"]))
+        parsed.append((_role(role), turn["text"]))
     given = str(value.get("channel") or channel)
     if given and given not in CHANNELS:
         raise MessageError(f"{where}: {given!r} is no channel. Channels are {', '.join(CHANNELS)}.")
-    if not any(words.strip() for _, words in said):
+    if not any(words.strip() for _, words in parsed):
         raise MessageError(
             f"{where}: there is nothing to read in it. Give it a message or a transcript."
         )
-    return str(value.get("contact_id") or where), given, said
+    return str(value.get("contact_id") or where), given, parsed
 
 
 def _role(name: str) -> str:

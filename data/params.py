@@ -42,9 +42,9 @@ def section(cls: type[T], values: Mapping[str, Any] | None, name: str) -> T:
     return cls(**built)
 
 
-def refuse_bomb(found: Any, where: str) -> None:
+def refuse_bomb(document: Any, where: str) -> None:
     """Raises ParamsError when what was read unfolds, aliases copied as a reader would, to more than MAX_VALUES."""
-    stack, seen = [found], 0
+    stack, seen = [document], 0
     while stack:
         value = stack.pop()
         seen += 1

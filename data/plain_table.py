@@ -73,35 +73,35 @@ def target(frame: pl.DataFrame, column: str, positive: str | None = None) -> pl.
     them means yes.
     """
     values = text(require(frame, column, "target"))
-    found = sorted(values.drop_nulls().unique().to_list())
-    if not found:
+    distinct = sorted(values.drop_nulls().unique().to_list())
+    if not distinct:
         raise TableError(
             f"column {column}: is empty in all {frame.height} rows, so there is nothing to learn."
         )
     if positive is not None:
-        if positive not in found:
+        if positive not in distinct:
             raise TableError(
-                f"column {column}: no row is {positive!r}. Its values: {_some(found)}."
+                f"column {column}: no row is {positive!r}. Its values: {_some(distinct)}."
             )
         yes = values == positive
     else:
         lowered = values.str.to_lowercase()
-        known = lowered.is_in(list(YES | NO))
-        if not known.fill_null(True).all():
-            if len(found) > 2:
+        is_yes_no = lowered.is_in(list(YES | NO))
+        if not is_yes_no.fill_null(True).all():
+            if len(distinct) > 2:
                 raise TableError(
-                    f"column {column}: has {len(found)} values ({_some(found)}), a target has "
+                    f"column {column}: has {len(distinct)} values ({_some(distinct)}), a target has "
                     "two. Name another "
                     "column, or with --positive the value that means yes."
                 )
             raise TableError(
-                f"column {column}: says {_some(found)}. Name with --positive which of them means "
+                f"column {column}: says {_some(distinct)}. Name with --positive which of them means "
                 "yes."
             )
         yes = lowered.is_in(list(YES))
     yes = pl.select(pl.when(values.is_not_null()).then(yes)).to_series().rename(column)
     if yes.n_unique() - (yes.null_count() > 0) < 2:
-        every = found[0] if len(found) == 1 else ("yes" if yes.drop_nulls().all() else "no")
+        every = distinct[0] if len(distinct) == 1 else ("yes" if yes.drop_nulls().all() else "no")
         raise TableError(
             f"column {column}: is {every} in every one of {yes.count()} rows, so there is nothing "
             "to tell apart."
@@ -151,20 +151,20 @@ def columns_of(
         if name in (target, id):
             continue
         series = frame[name]
-        kind = series.dtype
+        dtype = series.dtype
         if name in exclude:
             left_out[name] = "excluded"
         elif series.null_count() == len(series):
             left_out[name] = "empty"
         elif _is_id(series):
             left_out[name] = "different in every row and called an id"
-        elif kind.is_numeric():
+        elif dtype.is_numeric():
             numeric.append(name)
-        elif kind == pl.Boolean or (kind.is_temporal() and series.n_unique() < 2):
+        elif dtype == pl.Boolean or (dtype.is_temporal() and series.n_unique() < 2):
             categorical.append(name)
-        elif kind.is_temporal() or kind.is_nested() or kind == pl.Binary:
+        elif dtype.is_temporal() or dtype.is_nested() or dtype == pl.Binary:
             left_out[name] = (
-                f"{kind} is neither a number nor a category; turn it into days, counts or words"
+                f"{dtype} is neither a number nor a category; turn it into days, counts or words"
             )
         elif _is_numbers(text(series)):
             numeric.append(name)
@@ -205,20 +205,20 @@ def values_of(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
 
 
 def unseen_values(
-    values: pl.DataFrame, known: Mapping[str, Sequence[str | None]]
+    values: pl.DataFrame, trained_values: Mapping[str, Sequence[str | None]]
 ) -> dict[str, dict[str, int]]:
     """Values that training never saw, a column: how many rows have each.
 
     They are scored as none of the known ones.
     """
-    found: dict[str, dict[str, int]] = {}
-    for name, seen in known.items():
+    new_values: dict[str, dict[str, int]] = {}
+    for name, seen in trained_values.items():
         new = values[name].filter(
             ~values[name].is_in([v for v in seen if v is not None]) & values[name].is_not_null()
         )
         if len(new):
-            found[name] = dict(new.value_counts(sort=True).iter_rows())
-    return found
+            new_values[name] = dict(new.value_counts(sort=True).iter_rows())
+    return new_values
 
 
 def text(series: pl.Series) -> pl.Series:

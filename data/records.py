@@ -15,6 +15,11 @@ import polars as pl
 CHANNELS = ("phone", "ivr", "chat", "email", "social")
 ROLES = ("customer", "agent", "system")
 ASSIGNERS = ("random", "policy", "agent")
+# Where the text of a turn comes from: a person who transcribed, a message as sent, a recogniser.
+ORIGIN_PERSON = "person"
+ORIGIN_WRITTEN = "written"
+ORIGIN_MACHINE = "asr"
+ORIGINS = (ORIGIN_PERSON, ORIGIN_WRITTEN, ORIGIN_MACHINE)
 UTC = pl.Datetime("us", "UTC")
 
 
@@ -78,7 +83,7 @@ class Turn:
     text: str
     start_s: float | None = None
     end_s: float | None = None
-    origin: str = "person"
+    origin: str = ORIGIN_PERSON
 
 
 @dataclass(frozen=True)

@@ -159,9 +159,9 @@ def assert_disjoint(splits: pl.DataFrame) -> None:
             .sort(column)
         )
         if not sides.is_empty():
-            name, found = sides.row(0)
+            name, split_names = sides.row(0)
             raise LeakError(
-                f"{noun} {name}: on both sides of the split ({' and '.join(found)}), "
+                f"{noun} {name}: on both sides of the split ({' and '.join(split_names)}), "
                 f"{sides.height} such in all. "
                 "Divide again with data.splits.split; do not move single contacts."
             )
@@ -193,11 +193,13 @@ def _voices_of_calls(
     calls = recordings.select("contact_id", "voice").join(
         contacts.select("contact_id", "customer_id"), on="contact_id", how="inner"
     )
-    heard = pl.DataFrame(schema={"contact_id": pl.String, "voice_group": pl.String})
+    grouped = pl.DataFrame(schema={"contact_id": pl.String, "voice_group": pl.String})
     if voice_groups is not None:
-        heard = voice_groups.select("contact_id", "voice_group").unique("contact_id", keep="first")
+        grouped = voice_groups.select("contact_id", "voice_group").unique(
+            "contact_id", keep="first"
+        )
     return (
-        calls.join(heard, on="contact_id", how="left")
+        calls.join(grouped, on="contact_id", how="left")
         .with_columns(
             pl.coalesce("voice", "voice_group", pl.format("call {}", "contact_id")).alias(
                 "voice_group"

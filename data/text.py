@@ -80,11 +80,11 @@ def normalise(text: str) -> str:
     text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", _written_out(text))
     text = re.sub(r"([$£€])\s?(\d+)(?:\.(\d{1,2}))?(?!\d)", _money, text)
     text = re.sub(r"\b(\d{1,2}):(\d{2})\b", _clock, text)
-    text = re.sub(r"\b(\d+)(?:st|nd|rd|th)\b", lambda found: f" {_ordinal(int(found[1]))} ", text)
+    text = re.sub(r"\b(\d+)(?:st|nd|rd|th)\b", lambda match: f" {_ordinal(int(match[1]))} ", text)
     text = re.sub(
-        r"(\d+)\.(\d+)", lambda found: f" {number(found[1])} point {_digits(found[2])} ", text
+        r"(\d+)\.(\d+)", lambda match: f" {number(match[1])} point {_digits(match[2])} ", text
     )
-    text = re.sub(r"\d+", lambda found: f" {number(found[0])} ", text)
+    text = re.sub(r"\d+", lambda match: f" {number(match[0])} ", text)
     for symbol, word in _SYMBOLS.items():
         text = text.replace(symbol, word)
     words = re.sub(r"[^a-z' ]+", " ", text).split()
@@ -131,9 +131,9 @@ def _ordinal(value: int) -> str:
     return f"{head} {last}".strip()
 
 
-def _money(found: re.Match[str]) -> str:
-    unit, part = _MONEY[found[1]]
-    whole, fraction = int(found[2]), int((found[3] or "").ljust(2, "0"))
+def _money(match: re.Match[str]) -> str:
+    unit, part = _MONEY[match[1]]
+    whole, fraction = int(match[2]), int((match[3] or "").ljust(2, "0"))
     coins = f"{cardinal(fraction)} {part if fraction == 1 else _PLURALS.get(part, part + 's')} "
     if fraction and not whole:
         return f" {coins}"
@@ -142,8 +142,8 @@ def _money(found: re.Match[str]) -> str:
     )
 
 
-def _clock(found: re.Match[str]) -> str:
-    hour, minute = int(found[1]), int(found[2])
+def _clock(match: re.Match[str]) -> str:
+    hour, minute = int(match[1]), int(match[2])
     if minute == 0:
         return f" {cardinal(hour)} o'clock "
     return f" {cardinal(hour)} {'oh ' if minute < 10 else ''}{cardinal(minute)} "
@@ -156,7 +156,7 @@ def _written_out(text: str) -> str:
     text = text.replace("–", "-")
     text = re.sub(
         r"\b([ap])\.?\s?m\b\.?(?!')",
-        lambda found: f"{found[1]}.m." if _hour(text, found) else found[0],
+        lambda match: f"{match[1]}.m." if _hour(text, match) else match[0],
         text,
     )
     text = re.sub(r"(?<=\d)\s*([ap])\.m\.", r" \1 m ", text)
@@ -170,45 +170,45 @@ def _written_out(text: str) -> str:
         r"\+?\(?\d{1,4}\)?(?:[-. ]\(?\d{2,4}\)?){2,}(?!\d)|\b\d{3}-\d{4}\b", _one_by_one, text
     )
     text = re.sub(rf"\b({MONTHS}) (\d{{1,2}})\b(?![\d:.,]*\d|(?:st|nd|rd|th))", _day_of_month, text)
-    text = re.sub(r"\b((?:1[89]|20)\d)0'?s\b", lambda found: _decade(int(found[1]) * 10), text)
+    text = re.sub(r"\b((?:1[89]|20)\d)0'?s\b", lambda match: _decade(int(match[1]) * 10), text)
     text = re.sub(
         rf"(?<![\d$£€.,:-])(1[1-9]|20)(\d\d)(?!\d|[.,:-]\d|\s?%|\s(?:{_CURRENCY}|cents?|"
         r"percent)\b)",
-        lambda found: year(int(found[0])),
+        lambda match: year(int(match[0])),
         text,
     )
     return re.sub(
         r"(?<![$£€\d.])\b\d{1,3}(?:,\d{3})+\b(?!\.\d)",
-        lambda found: cardinal(int(found[0].replace(",", ""))),
+        lambda match: cardinal(int(match[0].replace(",", ""))),
         text,
     )
 
 
-def _hour(text: str, found: re.Match[str]) -> bool:
-    return bool(re.search(r"\d\s*$", text[: found.start()]))
+def _hour(text: str, match: re.Match[str]) -> bool:
+    return bool(re.search(r"\d\s*$", text[: match.start()]))
 
 
-def _large_money(found: re.Match[str]) -> str:
-    scale = {"k": "thousand", "m": "million", "bn": "billion"}.get(found[3], found[3])
-    return f"{found[2].replace(',', '')} {scale} {_MONEY[found[1]][0]}s"
+def _large_money(match: re.Match[str]) -> str:
+    scale = {"k": "thousand", "m": "million", "bn": "billion"}.get(match[3], match[3])
+    return f"{match[2].replace(',', '')} {scale} {_MONEY[match[1]][0]}s"
 
 
-def _money_behind(found: re.Match[str]) -> str:
-    sign = next(sign for sign, (name, _) in _MONEY.items() if found[3].startswith(name))
-    return f"{sign}{found[1]}.{found[2]}"
+def _money_behind(match: re.Match[str]) -> str:
+    sign = next(sign for sign, (name, _) in _MONEY.items() if match[3].startswith(name))
+    return f"{sign}{match[1]}.{match[2]}"
 
 
-def _one_by_one(found: re.Match[str]) -> str:
-    digits = re.sub(r"\D", "", found[0])
-    if re.fullmatch(_DATE, found[0]):
-        return re.sub(r"\D", " ", found[0])
-    if len(digits) < 7 or not re.search(r"\d{3}", found[0]):
-        return found[0]
+def _one_by_one(match: re.Match[str]) -> str:
+    digits = re.sub(r"\D", "", match[0])
+    if re.fullmatch(_DATE, match[0]):
+        return re.sub(r"\D", " ", match[0])
+    if len(digits) < 7 or not re.search(r"\d{3}", match[0]):
+        return match[0]
     return " " + " ".join(cardinal(int(digit)) for digit in digits) + " "
 
 
-def _day_of_month(found: re.Match[str]) -> str:
-    return f"{found[1]} {found[2]}th" if 1 <= int(found[2]) <= 31 else found[0]
+def _day_of_month(match: re.Match[str]) -> str:
+    return f"{match[1]} {match[2]}th" if 1 <= int(match[2]) <= 31 else match[0]
 
 
 def _decade(value: int) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from data.records import ORIGIN_MACHINE, ORIGIN_PERSON, ORIGIN_WRITTEN
+
 # Of several texts of a contact, the one nearest to what was said: a message as sent, a person's, a
 # machine's.
-_BEST_ORIGIN = {"written": 0, "person": 1, "asr": 2}
+_BEST_ORIGIN = {ORIGIN_WRITTEN: 0, ORIGIN_PERSON: 1, ORIGIN_MACHINE: 2}
 
 
 def best_text(turns: pl.DataFrame) -> pl.DataFrame:
@@ -29,7 +31,7 @@ def timeline(tables: Mapping[str, pl.DataFrame], customer_id: str | None = None)
     contacts = tables["contacts"]
     if customer_id is not None:
         contacts = contacts.filter(pl.col("customer_id") == customer_id)
-    said = (
+    texts = (
         best_text(tables["turns"].join(contacts.select("contact_id"), on="contact_id", how="semi"))
         .group_by("contact_id", maintain_order=True)
         .agg(
@@ -41,10 +43,10 @@ def timeline(tables: Mapping[str, pl.DataFrame], customer_id: str | None = None)
             .alias("customer_text"),
         )
     )
-    heard = tables["recordings"].select("contact_id", pl.lit(True).alias("has_audio"))
+    recorded = tables["recordings"].select("contact_id", pl.lit(True).alias("has_audio"))
     return (
-        contacts.join(said, on="contact_id", how="left")
-        .join(heard, on="contact_id", how="left")
+        contacts.join(texts, on="contact_id", how="left")
+        .join(recorded, on="contact_id", how="left")
         .with_columns(pl.col("has_audio").fill_null(False), pl.col("turns").fill_null(0))
         .sort("customer_id", "started_at", "contact_id")
     )

@@ -71,20 +71,20 @@ def version(
     whoever changes one must replace it, as `data.packs` does. `progress` counts objects checked.
     Raises VersionError when there is no data, DVC fails, or the remote stays incomplete after a repair.
     """
-    wanted = {f"tables/{path.name}": path for path in sorted(tables.glob("*.parquet"))}
-    wanted |= {f"shards/{path.name}": path for path in sorted(shards.glob("*.tar"))}
-    if not wanted:
+    files = {f"tables/{path.name}": path for path in sorted(tables.glob("*.parquet"))}
+    files |= {f"shards/{path.name}": path for path in sorted(shards.glob("*.tar"))}
+    if not files:
         raise VersionError(f"{tables}: no tables to version. Run ingest and validate first.")
-    rows = {path.stem: _rows(path) for name, path in wanted.items() if name.startswith("tables/")}
-    _arrange(repo / "dataset", wanted)
+    rows = {path.stem: _rows(path) for name, path in files.items() if name.startswith("tables/")}
+    _arrange(repo / "dataset", files)
     with _opened(repo, remote, remote_options) as dvc:
         with dvc_errors("dvc add", repo):
             output = dvc.add([str(repo / "dataset")])[0].outs[0]
         dvc_hash, size = output.hash_info.value, output.meta.size
         objects = _objects(dvc_hash, Path(dvc.cache.local.oid_to_path(dvc_hash)).read_bytes())
         objects = [
-            replace(one, size=os.stat(dvc.cache.local.oid_to_path(one.oid)).st_size)
-            for one in objects
+            replace(item, size=os.stat(dvc.cache.local.oid_to_path(item.oid)).st_size)
+            for item in objects
         ]
         new = set(_examine(dvc.cloud.get_remote_odb(REMOTE), objects, set()))
         _push(dvc, repo)
@@ -137,11 +137,11 @@ def checkout(
             with dvc_errors(f"version {dvc_hash}: dvc pull", repo):
                 dvc.pull(targets=[str(scratch / "dataset.dvc")], remote=REMOTE)
             manifest = Path(dvc.cache.local.oid_to_path(dvc_hash)).read_bytes()
-        for one in _objects(dvc_hash, manifest)[1:]:
-            path = scratch / "dataset" / one.what
+        for item in _objects(dvc_hash, manifest)[1:]:
+            path = scratch / "dataset" / item.what
             with path.open("rb") as handle:
-                if hashlib.file_digest(handle, "md5").hexdigest() != one.oid:
-                    raise VersionError(f"version {dvc_hash}: {one.what} arrived damaged. {REPAIR}")
+                if hashlib.file_digest(handle, "md5").hexdigest() != item.oid:
+                    raise VersionError(f"version {dvc_hash}: {item.what} arrived damaged. {REPAIR}")
             path.chmod(0o644)  # DVC write-protects what it links to its cache
         if out.exists():
             out.rmdir()
@@ -167,7 +167,7 @@ def verify_remote(
     with _opened(repo, remote, remote_options) as dvc:
         manifest = _manifest(dvc, dvc_hash, repo=repo, remote=remote)
         objects = _objects(dvc_hash, manifest)
-        oids = {one.oid for one in objects}
+        oids = {item.oid for item in objects}
         return list(
             _examine(dvc.cloud.get_remote_odb(REMOTE), objects, oids, progress=progress).values()
         )
@@ -193,7 +193,7 @@ def repair_remote(
                 f"version {dvc_hash}: not in the cache of {repo}. Repair it where it was made."
             )
         objects = _objects(dvc_hash, cached.read_bytes())
-        oids = {one.oid for one in objects}
+        oids = {item.oid for item in objects}
         problems = _examine(dvc.cloud.get_remote_odb(REMOTE), objects, oids, progress=progress)
     if problems:
         _repair(
@@ -214,15 +214,15 @@ def history(repo: Path) -> list[DatasetVersion]:
     return sorted(records, key=lambda record: (record.created_at, record.dvc_hash))
 
 
-def _arrange(dataset: Path, wanted: Mapping[str, Path]) -> None:
+def _arrange(dataset: Path, files: Mapping[str, Path]) -> None:
     """Makes `dataset` hold exactly `wanted`: shards linked, tables copied.
 
     Files are replaced, never written into.
     """
     for path in sorted(dataset.rglob("*")) if dataset.exists() else []:
-        if path.is_file() and path.relative_to(dataset).as_posix() not in wanted:
+        if path.is_file() and path.relative_to(dataset).as_posix() not in files:
             path.unlink()
-    for name, source in wanted.items():
+    for name, source in files.items():
         target = dataset / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists() and (
@@ -336,13 +336,13 @@ def _repair(
     shutil.rmtree(_site(repo), ignore_errors=True)
     with _opened(repo, remote, remote_options) as dvc:
         with dvc_errors("dvc push", repo), dvc.lock:
-            manifest, *files = [HashInfo("md5", one.oid) for one in objects]
+            manifest, *files = [HashInfo("md5", item.oid) for item in objects]
             dvc.cloud.push(files, remote=REMOTE)
             dvc.cloud.push([manifest], remote=REMOTE)  # last: it vouches for the others
         problems = _examine(
             dvc.cloud.get_remote_odb(REMOTE),
             objects,
-            {one.oid for one in objects},
+            {item.oid for item in objects},
             progress=progress,
         )
     if problems:
@@ -356,10 +356,10 @@ def _repair(
 
 def _objects(dvc_hash: str, manifest: bytes) -> list[_Object]:
     """The directory object first, then, once each, the objects of its files, from DVC's JSON manifest."""
-    found = {dvc_hash: _Object(dvc_hash, "manifest", len(manifest))}
+    objects = {dvc_hash: _Object(dvc_hash, "manifest", len(manifest))}
     for entry in json.loads(manifest):
-        found.setdefault(entry["md5"], _Object(entry["md5"], entry["relpath"]))
-    return list(found.values())
+        objects.setdefault(entry["md5"], _Object(entry["md5"], entry["relpath"]))
+    return list(objects.values())
 
 
 def _manifest(dvc: Any, dvc_hash: str, *, repo: Path, remote: str) -> bytes:
@@ -369,12 +369,14 @@ def _manifest(dvc: Any, dvc_hash: str, *, repo: Path, remote: str) -> bytes:
         with odb.fs.open(odb.oid_to_path(dvc_hash), "rb") as handle:
             manifest: bytes = handle.read()
     except FileNotFoundError as error:
-        known = (
-            ", ".join(f"{one.dvc_hash} ({one.created_at[:16]})" for one in history(repo)[-5:])
+        versions = (
+            ", ".join(
+                f"{record.dvc_hash} ({record.created_at[:16]})" for record in history(repo)[-5:]
+            )
             or "none"
         )
         raise VersionError(
-            f"version {dvc_hash}: not in {remote}. Versions made here: {known}."
+            f"version {dvc_hash}: not in {remote}. Versions made here: {versions}."
         ) from error
     if f"{hashlib.md5(manifest).hexdigest()}.dir" != dvc_hash:
         raise VersionError(f"version {dvc_hash}: its manifest is damaged in {remote}. {REPAIR}")
@@ -393,29 +395,29 @@ def _examine(
     All are looked for, those in `read` are read and hashed too.
     """
 
-    def look(one: _Object) -> str | None:
-        path = odb.oid_to_path(one.oid)
+    def check(item: _Object) -> str | None:
+        path = odb.oid_to_path(item.oid)
         try:
             size = odb.fs.info(path)["size"]
-            if one.size is not None and size != one.size:
-                return f"{one.what}: {size} of {one.size} bytes in the remote"
-            if one.oid in read:
+            if item.size is not None and size != item.size:
+                return f"{item.what}: {size} of {item.size} bytes in the remote"
+            if item.oid in read:
                 with odb.fs.open(path, "rb") as handle:
                     digest = hashlib.md5()
                     while piece := handle.read(1 << 20):
                         digest.update(piece)
-                if digest.hexdigest() != one.oid.removesuffix(".dir"):
-                    return f"{one.what}: damaged in the remote"
+                if digest.hexdigest() != item.oid.removesuffix(".dir"):
+                    return f"{item.what}: damaged in the remote"
         except FileNotFoundError:
-            return f"{one.what}: missing in the remote"
+            return f"{item.what}: missing in the remote"
         return None
 
     problems = {}
     with ThreadPoolExecutor(QUERIES) as pool:
-        for done, (one, problem) in enumerate(
-            zip(objects, pool.map(look, objects), strict=True), start=1
+        for done, (item, problem) in enumerate(
+            zip(objects, pool.map(check, objects), strict=True), start=1
         ):
             if problem:
-                problems[one.oid] = problem
+                problems[item.oid] = problem
             progress(done, len(objects))
     return problems

@@ -83,18 +83,18 @@ class FeatureName(NamedTuple):
     @property
     def is_relieved(self) -> bool:
         """Whether smooth contacts make up for what earlier ones added."""
-        kind = self.base.split("_")[0]
+        topic = self.base.split("_")[0]
         return self.fades and (
-            self.base == "friction" or self.base in FRICTIONS or kind in ("reason", "barrier")
+            self.base == "friction" or self.base in FRICTIONS or topic in ("reason", "barrier")
         )
 
 
 def parse_feature_name(name: str) -> FeatureName:
     """`friction_transfer_30d` → friction_transfer, 30 days; `…_decayed` fades; all else is no sum over contacts."""
-    found = None if name.startswith("attr_") else re.fullmatch(r"(.+)_(?:(\d+)d|decayed)", name)
-    if not found:
+    match = None if name.startswith("attr_") else re.fullmatch(r"(.+)_(?:(\d+)d|decayed)", name)
+    if not match:
         return FeatureName(name)
-    return FeatureName(found[1], int(found[2]) if found[2] else None, not found[2])
+    return FeatureName(match[1], int(match[2]) if match[2] else None, not match[2])
 
 
 def contribution(feature: FeatureName) -> pl.Expr:

@@ -98,20 +98,20 @@ def evidence(
     """
     params = params or FeatureParams()
     keys = ["customer_id", "as_of", "feature"]
-    asked = reasons.select(keys).unique()
-    theirs = contacts.join(asked, on="customer_id", how="semi")
+    keyed = reasons.select(keys).unique()
+    customer_contacts = contacts.join(keyed, on="customer_id", how="semi")
     marked = contact_features(
-        theirs,
-        labels.join(theirs, on="contact_id", how="semi"),
+        customer_contacts,
+        labels.join(customer_contacts, on="contact_id", how="semi"),
         repeat_days=params.repeat_days,
         relief=params.relief,
     )
-    found = []
-    for (day, feature), rows in asked.group_by("as_of", "feature", maintain_order=True):
+    strongest = []
+    for (day, feature), rows in keyed.group_by("as_of", "feature", maintain_order=True):
         weight = contact_weight(feature, params)
         if weight is None:
             continue
-        found.append(
+        strongest.append(
             contacts_as_of(
                 marked.join(rows, on="customer_id", how="semi"), day, params.half_life_days
             )
@@ -130,12 +130,12 @@ def evidence(
             )
         )
     schema = {
-        **asked.schema,
+        **keyed.schema,
         "contact_id": pl.String,
         "started_at": SCHEMA["started_at"],
         "mark": pl.String,
     }
-    best = pl.concat([pl.DataFrame(schema=schema), *found]).with_columns(
+    best = pl.concat([pl.DataFrame(schema=schema), *strongest]).with_columns(
         pl.when(pl.col("mark").is_in(list(FRICTIONS)))
         .then("mark")
         .otherwise(pl.col("mark").str.split("_").list.first())
@@ -160,12 +160,12 @@ def _moments(
     best: pl.DataFrame, *, contacts: pl.DataFrame, turns: pl.DataFrame, rules: Sequence[Rule]
 ) -> pl.DataFrame:
     """contact_id, label, value, start_s, words: the turn that speaks for the label, else the customer's first one."""
-    wanted = best.select("contact_id", "label", "value").unique()
-    said = best_text(
-        turns.join(wanted.select("contact_id").unique(), on="contact_id", how="semi")
+    wanted_labels = best.select("contact_id", "label", "value").unique()
+    spoken_turns = best_text(
+        turns.join(wanted_labels.select("contact_id").unique(), on="contact_id", how="semi")
     ).with_columns(pl.format("{}#{}", "contact_id", "turn").alias("alone"))
     # Each turn as a contact of a customer of its own: only its words are left to vote on.
-    channel = said.join(
+    channel = spoken_turns.join(
         contacts.select("contact_id", "channel", "started_at"),
         on="contact_id",
         maintain_order="left",
@@ -182,8 +182,8 @@ def _moments(
         ],
         how="diagonal",
     )
-    spoken = said.drop("contact_id").rename({"alone": "contact_id"}).select(turns.columns)
-    labels_asked = set(wanted["label"])
+    spoken = spoken_turns.drop("contact_id").rename({"alone": "contact_id"}).select(turns.columns)
+    labels_asked = set(wanted_labels["label"])
     asking = [rule for rule in rules if rule.label in labels_asked]
     votes = vote_all(single, spoken, params=LabellingParams(), rules=asking)
     hits = []
@@ -191,28 +191,30 @@ def _moments(
         for number, value in enumerate(SCHEME[rule.label]):
             hit = pl.Series(votes[:, column] == number)
             hits.append(
-                said.filter(hit).select(
+                spoken_turns.filter(hit).select(
                     "contact_id",
                     "turn",
                     pl.lit(rule.label).alias("label"),
                     pl.lit(value).alias("value"),
                 )
             )
-    heard = pl.concat(
+    rule_hits = pl.concat(
         [
-            said.select("contact_id", "turn")
+            spoken_turns.select("contact_id", "turn")
             .clear()
             .with_columns(label=pl.lit(""), value=pl.lit("")),
             *hits,
         ]
     )
     first = (
-        wanted.join(heard, on=["contact_id", "label", "value"], how="left", nulls_equal=True)
+        wanted_labels.join(
+            rule_hits, on=["contact_id", "label", "value"], how="left", nulls_equal=True
+        )
         .group_by("contact_id", "label", "value")
         .agg(pl.col("turn").min())
     )
     opening = (
-        said.filter(pl.col("role") == "customer")
+        spoken_turns.filter(pl.col("role") == "customer")
         .group_by("contact_id")
         .agg(pl.col("turn").min().alias("opening"))
     )
@@ -220,7 +222,7 @@ def _moments(
         first.join(opening, on="contact_id", how="left")
         .with_columns(pl.coalesce("turn", "opening").alias("turn"))
         .join(
-            said.select("contact_id", "turn", "start_s", pl.col("text").alias("words")),
+            spoken_turns.select("contact_id", "turn", "start_s", pl.col("text").alias("words")),
             on=["contact_id", "turn"],
             how="left",
         )
@@ -245,14 +247,16 @@ def with_evidence(
 
     if "feature" not in reasons.columns:
         return reasons
-    said = pl.concat([table.select(turns[0].columns) for table in turns])
+    all_turns = pl.concat([table.select(turns[0].columns) for table in turns])
     riskiest = scores.head(customers).select("customer_id")
-    found = evidence(
+    explained = evidence(
         reasons.join(riskiest, on="customer_id", how="semi"),
         contacts=contacts,
         labels=labels,
-        turns=said,
+        turns=all_turns,
         params=params,
     )
     keys = ["customer_id", "as_of", "rank"]
-    return reasons.join(found.select(*keys, *SCHEMA), on=keys, how="left", maintain_order="left")
+    return reasons.join(
+        explained.select(*keys, *SCHEMA), on=keys, how="left", maintain_order="left"
+    )

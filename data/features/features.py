@@ -195,15 +195,15 @@ def snapshot(outcomes: pl.DataFrame, contacts: pl.DataFrame, params: FeaturePara
         outcomes_of_event(outcomes, params)["observed_until"].max(),
         contacts["started_at"].dt.date().max(),
     ]
-    known = [day for day in ends if isinstance(day, date)]
-    if not known:
+    dates = [day for day in ends if isinstance(day, date)]
+    if not dates:
         raise ValueError(
             "features: no contact and no outcome has a date. Deliver contacts or "
             "outcomes.observed_until."
         )
     # Contacts after the end of observation would be scored without knowing whether their customers
     # had left.
-    return (known[0] if isinstance(ends[0], date) else known[-1]) + timedelta(days=1)
+    return (dates[0] if isinstance(ends[0], date) else dates[-1]) + timedelta(days=1)
 
 
 def as_of_dates(
@@ -300,15 +300,15 @@ def features_in_parts(
     )
     some = _some_customers(customers, contacts, params.part_contacts)
     for done, (first, last) in enumerate(some):
-        theirs = pl.col("customer_id").is_between(pl.lit(first), pl.lit(last))
-        touched = contacts.filter(theirs).collect(engine="streaming")
-        told = labels.join(
+        in_part = pl.col("customer_id").is_between(pl.lit(first), pl.lit(last))
+        touched = contacts.filter(in_part).collect(engine="streaming")
+        part_labels = labels.join(
             touched.lazy().select("contact_id"), on="contact_id", how="semi"
         ).collect(engine="streaming")
         marked = contact_features(
-            touched, told, repeat_days=params.repeat_days, relief=params.relief
+            touched, part_labels, repeat_days=params.repeat_days, relief=params.relief
         )
-        people = customers.filter(theirs)
+        people = customers.filter(in_part)
         rows = []
         for number, day in enumerate(as_of, start=1):
             rows.append(
@@ -356,14 +356,14 @@ def outcomes_of_event(outcomes: pl.DataFrame, params: FeatureParams) -> pl.DataF
 
     Raises ValueError where outcomes are there, and none is of that name.
     """
-    found = outcomes.filter(pl.col("event") == params.event)
-    if found.is_empty() and not outcomes.is_empty():
+    matching = outcomes.filter(pl.col("event") == params.event)
+    if matching.is_empty() and not outcomes.is_empty():
         names = ", ".join(sorted(outcomes["event"].unique().to_list()))
         raise ValueError(
             f"features: no outcome is called {params.event!r}, there is {names}. Set "
             "features.event."
         )
-    return found
+    return matching
 
 
 def _at_risk(
@@ -454,16 +454,16 @@ def _record(customers: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
     for customer_id, text in customers.select("customer_id", "attributes").iter_rows():
         try:
-            found = json.loads(text or "{}")
+            attributes = json.loads(text or "{}")
         except json.JSONDecodeError as error:
             raise ValueError(
                 f"customer {customer_id}: attributes are not JSON ({error}). Ingest it again."
             ) from error
-        if not isinstance(found, dict):
+        if not isinstance(attributes, dict):
             raise ValueError(
                 f"customer {customer_id}: attributes are not a JSON object. Ingest it again."
             )
-        rows.append(found)
+        rows.append(attributes)
     left_out = {name.casefold() for name in (params.event, *params.exclude)}
     columns = []
     for name in sorted({name for row in rows for name in row if name.casefold() not in left_out}):
@@ -475,7 +475,7 @@ def _record(customers: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
 
 def _typed(name: str, values: Iterable[Any], max_categories: int) -> pl.Series | None:
     """Numbers where every known value is one, else text; None where nothing is known or text is an identifier."""
-    known = [
+    texts = [
         None
         if value in (None, "")
         else str(int(value))
@@ -483,7 +483,7 @@ def _typed(name: str, values: Iterable[Any], max_categories: int) -> pl.Series |
         else str(value).strip()
         for value in values
     ]
-    text = pl.Series(name, known, dtype=pl.String)
+    text = pl.Series(name, texts, dtype=pl.String)
     numbers = text.cast(pl.Float64, strict=False)
     if text.null_count() == len(text):
         return None

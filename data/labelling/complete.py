@@ -70,10 +70,12 @@ def merge_with_reader(
         )
     )
     alone = read.filter(pl.col("label").is_in(params.gaps)).join(beliefs, on=KEY, how="anti")
-    found = (
+    candidates = (
         pl.concat([frame.select(list(LABELS)) for frame in (both, alone)])
         .sort("probability", "value", descending=[True, False])
         .unique(KEY, keep="first", maintain_order=True)
     )
-    sure = found.filter(pl.col("probability") >= params.min_probability).sort("label", "contact_id")
-    return pl.concat([rules.join(both, on=KEY, how="anti"), sure])
+    confident = candidates.filter(pl.col("probability") >= params.min_probability).sort(
+        "label", "contact_id"
+    )
+    return pl.concat([rules.join(both, on=KEY, how="anti"), confident])

@@ -31,7 +31,7 @@ class RuleError(ValueError):
 
 def find_rules(package: ModuleType = our_rules) -> list[Rule]:
     """Every rule in `package`, by name. Raises RuleError naming the file and what it lacks."""
-    found = []
+    rules = []
     for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
         module = importlib.import_module(f"{package.__name__}.{info.name}")
         lacks = [name for name in ("LABEL", "EXAMPLES", "vote") if not hasattr(module, name)]
@@ -44,8 +44,8 @@ def find_rules(package: ModuleType = our_rules) -> list[Rule]:
                 f"rule {info.name}: label {module.LABEL!r} is not one of {', '.join(SCHEME)}."
             )
         about = module.__doc__.strip().splitlines()[0]
-        found.append(Rule(info.name, module.LABEL, module.vote, module.EXAMPLES, about))
-    return found
+        rules.append(Rule(info.name, module.LABEL, module.vote, module.EXAMPLES, about))
+    return rules
 
 
 def check_examples(rule: Rule) -> None:
@@ -58,11 +58,11 @@ def check_examples(rule: Rule) -> None:
         raise RuleError(
             f"rule {rule.name}: EXAMPLES need a contact that gets a vote and one that gets none."
         )
-    for known, expected in rule.examples:
-        got = cast_vote(rule, a_contact(**known))
+    for fields, expected in rule.examples:
+        got = cast_vote(rule, a_contact(**fields))
         if got != expected:
             raise RuleError(
-                f"rule {rule.name}: {known} got {got!r}, its example says {expected!r}."
+                f"rule {rule.name}: {fields} got {got!r}, its example says {expected!r}."
             )
 
 

@@ -71,9 +71,9 @@ def fit_label_model(
     answers[..., values] = (seen == ABSTAIN) & patterns[:, rules:].astype(bool)
     # Silence is always counted, or a rule that knows one value only would seem to give it to
     # everybody; it is evidence about a contact only where it tells something.
-    heard = answers.copy()
-    heard[..., values] *= silence_tells
-    counted_in, flat = answers.reshape(len(seen), -1), heard.reshape(len(seen), -1)
+    evidence = answers.copy()
+    evidence[..., values] *= silence_tells
+    counted_in, flat = answers.reshape(len(seen), -1), evidence.reshape(len(seen), -1)
 
     balance = _balance_of_votes(answers[..., :values], weights, silence_tells)
     prior = _prior(answers, weights, balance=balance, accuracy=prior_accuracy)
@@ -121,8 +121,8 @@ def _prior(
 ) -> np.ndarray:
     """P(answer | value) [values, rules, answers] if votes, also those for rare values, were right with `accuracy`."""
     values = len(balance)
-    asked = np.einsum("p,pro->r", weights, answers)
-    rates = np.einsum("p,pro->ro", weights, answers)[:, :values] / np.maximum(asked, 1)[:, None]
+    answered = np.einsum("p,pro->r", weights, answers)
+    rates = np.einsum("p,pro->ro", weights, answers)[:, :values] / np.maximum(answered, 1)[:, None]
     prior = np.zeros((values, answers.shape[1], values + 1))
     odds = accuracy / (1 - accuracy) * np.maximum((1 - balance) / balance, values - 1)
     for value in range(values):

@@ -56,11 +56,11 @@ def label(
     ids = contacts["contact_id"]
     frames, beliefs, labels, by_rule = [], [], {}, {}
     for name, values in SCHEME.items():
-        mine = [number for number, rule in enumerate(rules) if rule.label == name]
-        if not mine:
+        rule_numbers = [number for number, rule in enumerate(rules) if rule.label == name]
+        if not rule_numbers:
             continue
-        cast_votes = votes[:, mine]
-        made = fit_label_model(
+        cast_votes = votes[:, rule_numbers]
+        fitted = fit_label_model(
             cast_votes,
             len(values),
             looked=readable,
@@ -70,17 +70,22 @@ def label(
             iterations=params.iterations,
         )
         voted = (cast_votes != ABSTAIN).any(axis=1)
-        known = voted | (readable & voted.any()) if values[0] in ABSENT else voted
-        given = known & (made.probabilities.max(axis=1, initial=0.0) >= params.min_probability)
-        labels[name] = label_statistics(values, cast_votes, combined=made, given=given)
+        is_supported = voted | (readable & voted.any()) if values[0] in ABSENT else voted
+        given = is_supported & (
+            fitted.probabilities.max(axis=1, initial=0.0) >= params.min_probability
+        )
+        labels[name] = label_statistics(values, cast_votes, combined=fitted, given=given)
         for column, (number, shares) in enumerate(
-            zip(mine, rule_statistics(cast_votes), strict=True)
+            zip(rule_numbers, rule_statistics(cast_votes), strict=True)
         ):
             by_rule[rules[number].name] = _of_rule(
-                rules[number], cast_votes[:, column], shares=shares, accuracy=made.accuracy[column]
+                rules[number],
+                cast_votes[:, column],
+                shares=shares,
+                accuracy=fitted.accuracy[column],
             )
-        frames.append(_rows(ids, name, values=values, made=made, given=given))
-        beliefs.append(_beliefs(ids, name, values=values, made=made, known=known))
+        frames.append(_rows(ids, name, values=values, fitted=fitted, given=given))
+        beliefs.append(_beliefs(ids, name, values=values, fitted=fitted, is_supported=is_supported))
     labelled, believed = (
         pl.concat(part) if part else pl.DataFrame(schema=LABELS) for part in (frames, beliefs)
     )
@@ -119,14 +124,23 @@ def _of_rule(
     rule: Rule, votes: np.ndarray, *, shares: dict[str, float], accuracy: float
 ) -> dict[str, Any]:
     values = [SCHEME[rule.label][number] for number in np.unique(votes[votes != ABSTAIN])]
-    known = None if np.isnan(accuracy) else float(accuracy)
-    return {"label": rule.label, "about": rule.about, "values": values, **shares, "accuracy": known}
+    estimated = None if np.isnan(accuracy) else float(accuracy)
+    return {
+        "label": rule.label,
+        "about": rule.about,
+        "values": values,
+        **shares,
+        "accuracy": estimated,
+    }
 
 
 def _rows(
-    ids: pl.Series, name: str, *, values: tuple[str, ...], made: LabelModelFit, given: np.ndarray
+    ids: pl.Series, name: str, *, values: tuple[str, ...], fitted: LabelModelFit, given: np.ndarray
 ) -> pl.DataFrame:
-    best, chosen = made.probabilities.max(axis=1, initial=0.0), made.probabilities.argmax(axis=1)
+    best, chosen = (
+        fitted.probabilities.max(axis=1, initial=0.0),
+        fitted.probabilities.argmax(axis=1),
+    )
     return pl.DataFrame(
         {
             "contact_id": ids.filter(pl.Series(given)),
@@ -140,17 +154,22 @@ def _rows(
 
 
 def _beliefs(
-    ids: pl.Series, name: str, *, values: tuple[str, ...], made: LabelModelFit, known: np.ndarray
+    ids: pl.Series,
+    name: str,
+    *,
+    values: tuple[str, ...],
+    fitted: LabelModelFit,
+    is_supported: np.ndarray,
 ) -> pl.DataFrame:
     """A row for each value of each contact that rules `known` [contacts] something about."""
-    those = ids.filter(pl.Series(known))
+    supported_ids = ids.filter(pl.Series(is_supported))
     return pl.concat(
         pl.DataFrame(
             {
-                "contact_id": those,
+                "contact_id": supported_ids,
                 "label": name,
                 "value": value,
-                "probability": made.probabilities[known, number],
+                "probability": fitted.probabilities[is_supported, number],
                 "origin": "label_model",
             },
             schema=LABELS,

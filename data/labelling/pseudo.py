@@ -76,10 +76,10 @@ def select_pseudo_transcripts(
     and a random share of all turns, each with the `chance` it had of being drawn: only those speak
     for all turns.
     """
-    mine = trainable_turns(turns, splits, typed).sort(TURN)
+    candidates = trainable_turns(turns, splits, typed).sort(TURN)
     words = pl.col("text").str.split(" ").list.len()
     length_s = pl.col("end_s") - pl.col("start_s")
-    judged = mine.with_columns(
+    judged = candidates.with_columns(
         expected_errors=((1 - pl.col("confidence")) * words).round(4),
         why=pl.when(not calibrated)
         .then(pl.lit("uncalibrated"))
@@ -97,7 +97,7 @@ def select_pseudo_transcripts(
         _queue(judged, params),
         {
             "heard": turns.height,
-            "held_out_or_transcribed": turns.height - mine.height,
+            "held_out_or_transcribed": turns.height - candidates.height,
             "accepted": accepted.height,
             "accepted_s": round(float(accepted.select(length_s.sum()).item() or 0.0), 3),
             "expected_accuracy": accepted["confidence"].mean(),

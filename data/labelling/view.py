@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from data.labelling.scheme import LabellingParams
-from data.records import CONTACTS, TABLES
+from data.records import CONTACTS, ORIGIN_PERSON, TABLES
 from data.timeline import best_text
 
 # Up to three words may stand between a negation and what it denies; a comma or the other's turn
@@ -38,11 +38,11 @@ class SideText:
 
     def affirms(self, *patterns: str) -> bool:
         """One of the whole-word patterns occurs without a negation right before it: "don't cancel" is not "cancel"."""
-        return self._batch.found(self._column, patterns, True)[self._row]
+        return self._batch.matches(self._column, patterns, True)[self._row]
 
     def mentions(self, *patterns: str) -> bool:
         """One of the whole-word patterns occurs, denied or not."""
-        return self._batch.found(self._column, patterns, False)[self._row]
+        return self._batch.matches(self._column, patterns, False)[self._row]
 
     @property
     def text(self) -> str:
@@ -64,7 +64,7 @@ class _Batch:
     texts: dict[str, pl.Series]
     _cache: dict[tuple[str, tuple[str, ...], bool], list[bool]] = field(default_factory=dict)
 
-    def found(self, column: str, patterns: tuple[str, ...], affirmed: bool) -> list[bool]:
+    def matches(self, column: str, patterns: tuple[str, ...], affirmed: bool) -> list[bool]:
         key = (column, patterns, affirmed)
         if key not in self._cache:
             texts, pattern = self.texts[column].str, rf"\b(?:{'|'.join(patterns)})\b"
@@ -130,11 +130,11 @@ def views(
         "queue_before",
     )
     for row, values in enumerate(table.select(plain).iter_rows(named=True)):
-        said: dict[str, Any] = {name: SideText(batch, name, row) for name in _TEXTS}
+        sides: dict[str, Any] = {name: SideText(batch, name, row) for name in _TEXTS}
         phone = values["channel"] in ("phone", "ivr")
         limit = params.long_wait_phone_s if phone else params.long_wait_written_s
         values["roles"] = tuple(values["roles"])
-        yield ContactView(**said, **values, wait_limit_s=limit)
+        yield ContactView(**sides, **values, wait_limit_s=limit)
 
 
 def a_contact(
@@ -143,13 +143,14 @@ def a_contact(
     system: str = "",
     turns: list[tuple[str, str]] | None = None,
     params: LabellingParams | None = None,
-    **known: Any,
+    **fields: Any,
 ) -> ContactView:
     """One view from plain words, for a rule's EXAMPLES: texts by side, or `turns` in order; then fields of the view."""
     sides = (("system", system), ("customer", customer), ("agent", agent))
-    said = turns or [(role, text) for role, text in sides if text]
+    spoken = turns or [(role, text) for role, text in sides if text]
     rows = [
-        ("k", number, role, text, None, None, "person") for number, (role, text) in enumerate(said)
+        ("k", number, role, text, None, None, ORIGIN_PERSON)
+        for number, (role, text) in enumerate(spoken)
     ]
     contact: dict[str, Any] = {
         "contact_id": "k",
@@ -158,7 +159,7 @@ def a_contact(
         "duration_s": 60.0,
     }
     contact |= {"started_at": datetime(2026, 1, 1, tzinfo=UTC)} | {
-        name: known.pop(name) for name in CONTACTS if name in known
+        name: fields.pop(name) for name in CONTACTS if name in fields
     }
     contact_table = pl.DataFrame([contact], schema=TABLES["contacts"])
     (view,) = views(
@@ -166,7 +167,7 @@ def a_contact(
         pl.DataFrame(rows, schema=TABLES["turns"], orient="row"),
         params or LabellingParams(),
     )
-    return replace(view, **known)
+    return replace(view, **fields)
 
 
 def _history(contacts: pl.DataFrame, params: LabellingParams) -> pl.DataFrame:

@@ -53,23 +53,25 @@ def decide(
     params: SimulatorParams,
     day: int,
     *,
-    present: list[int],
-    rests: dict[int, int],
+    active: list[int],
+    rested_until: dict[int, int],
     people: list[Person],
     paths: list[list[Touch]],
 ) -> list[Decision]:
-    """The decisions of one campaign about customers `present`; `rests` tells until when each is left alone."""
-    asked, made = params.campaigns, []
+    """The decisions of one campaign about customers `present`; `rested_until` tells until when each is left alone."""
+    campaigns, decisions = params.campaigns, []
     # Drawn for everybody, so that nobody's luck depends on who has left.
     draws = np.random.default_rng([params.seed, _STREAM, day]).random((len(people), 3))
-    for number in present:
+    for number in active:
         looked_at, by_lot, luck = draws[number]
-        if looked_at >= asked.reach or rests.get(number, 0) > day:
+        if looked_at >= campaigns.reach or rested_until.get(number, 0) > day:
             continue
-        rests[number] = day + asked.rest_days
-        random_arm = by_lot < asked.random_share
-        propensity = asked.random_propensity if random_arm else _agents(asked, paths[number], day)
-        made.append(
+        rested_until[number] = day + campaigns.rest_days
+        random_arm = by_lot < campaigns.random_share
+        propensity = (
+            campaigns.random_propensity if random_arm else _agents(campaigns, paths[number], day)
+        )
+        decisions.append(
             Decision(
                 number,
                 day,
@@ -78,7 +80,7 @@ def decide(
                 propensity,
             )
         )
-    return made
+    return decisions
 
 
 def after_call(
@@ -87,7 +89,7 @@ def after_call(
     *,
     numbers: list[int],
     paths: list[list[Touch]],
-    asked: Campaigns,
+    campaigns: Campaigns,
 ) -> np.ndarray:
     """The relative hazards `relative` of customers `numbers` at the start of `day` once they have been called."""
     heal, wake = np.empty(len(numbers)), np.empty(len(numbers))
@@ -95,14 +97,14 @@ def after_call(
         last = _last(paths[number], day)
         age = day - last.day if last else day + QUIET_DAYS
         heal[place] = (
-            asked.heal if last and age <= WRONG_DAYS and not last.good else asked.heal_else
+            campaigns.heal if last and age <= WRONG_DAYS and not last.good else campaigns.heal_else
         )
-        wake[place] = asked.wake if age > QUIET_DAYS else 0.0
+        wake[place] = campaigns.wake if age > QUIET_DAYS else 0.0
     return np.asarray(1 + (relative - 1) * (1 - heal) + wake)
 
 
 def row(
-    decision: Decision, *, people: list[Person], starts: date, asked: Campaigns
+    decision: Decision, *, people: list[Person], starts: date, campaigns: Campaigns
 ) -> dict[str, object]:
     """The line of interventions.csv."""
     return {
@@ -112,18 +114,18 @@ def row(
         "offered": "true" if decision.offered else "false",
         "assigned_by": decision.assigned_by,
         "propensity": round(decision.propensity, 6),
-        "cost": asked.cost if decision.offered else 0.0,
+        "cost": campaigns.cost if decision.offered else 0.0,
     }
 
 
-def _agents(asked: Campaigns, path: list[Touch], day: int) -> float:
+def _agents(campaigns: Campaigns, path: list[Touch], day: int) -> float:
     last = _last(path, day)
     bad = (
         last is not None
         and day - last.day <= NOTICED_DAYS
         and (not last.resolved or last.sentiment == "negative")
     )
-    return asked.agent_noticed if bad else asked.agent_else
+    return campaigns.agent_noticed if bad else campaigns.agent_else
 
 
 def _last(path: list[Touch], day: int) -> Touch | None:

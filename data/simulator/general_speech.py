@@ -67,20 +67,20 @@ def general_speech(
     """About `seconds` of it as (text and voice, samples [frames]); the same seed says the same in the same voices."""
     synthesizer, speakers = Synthesizer(), voices(VOICES, seed + 90_001)
     order = np.random.default_rng([seed, 0x6E6]).permutation(len(SENTENCES))
-    found: list[tuple[dict[str, str], np.ndarray]] = []
-    said = 0
-    while said < seconds * sample_rate_hz:
-        number = len(found)
+    utterances: list[tuple[dict[str, str], np.ndarray]] = []
+    frames = 0
+    while frames < seconds * sample_rate_hz:
+        number = len(utterances)
         text, voice = (
             SENTENCES[order[number % len(order)]],
             speakers[(number + number // len(order)) % VOICES],
         )
         samples = synthesizer.speak(text, voice, sample_rate_hz)
-        found.append(
+        utterances.append(
             (
                 {"text": text, "voice": f"general-{voice.name}", "contact_id": f"general-{number}"},
                 samples,
             )
         )
-        said += len(samples)
-    return found
+        frames += len(samples)
+    return utterances

@@ -137,21 +137,20 @@ def _hold_music(length_s: float, rng: np.random.Generator) -> np.ndarray:
 def _surroundings(frames: int, rng: np.random.Generator, quiet: bool) -> np.ndarray:
     """Background of one end of the line: hiss, a street, a room with hum, or other people further off."""
     hiss = rng.standard_normal(frames, dtype=np.float32)
-    kind = "hiss" if quiet else rng.choice(("hiss", "street", "hum", "people"))
+    background = "hiss" if quiet else rng.choice(("hiss", "traffic", "hum", "people"))
     at = np.arange(frames, dtype=np.float32) / SAMPLE_RATE_HZ
-    if kind == "hum":
+    if background == "hum":
         return (
             0.5 * hiss
             + np.sin(np.float32(2 * np.pi * 100) * at)
             + 0.4 * np.sin(np.float32(2 * np.pi * 150) * at)
         )
-    if kind == "hiss":
+    if background == "hiss":
         return hiss
-    width = 12 if kind == "street" else 4
+    width = 12 if background == "traffic" else 4
     total = np.cumsum(hiss)
     smooth = total - np.concatenate((np.zeros(width, np.float32), total[:-width]))
     # people: the pace of syllables
-    rate_hz = rng.uniform(0.1, 0.4) if kind == "street" else rng.uniform(2.5, 4.5)
-    return smooth * (
-        0.6 + 0.4 * np.sin(np.float32(2 * np.pi * rate_hz) * at + np.float32(rng.uniform(0, 6)))
-    )
+    rate_hz = rng.uniform(0.1, 0.4) if background == "traffic" else rng.uniform(2.5, 4.5)
+    phase = np.float32(rng.uniform(0, 6))
+    return smooth * (0.6 + 0.4 * np.sin(np.float32(2 * np.pi * rate_hz) * at + phase))

@@ -161,7 +161,7 @@ def _disposition(touch: Touch, rng: random.Random) -> str:
 
 def plant_rows(
     params: SimulatorParams, rows: list[dict[str, Any]], messages: list[dict[str, Any]]
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Adds contacts of customers nobody knows and contacts after the snapshot; returns what was planted."""
     rng = random.Random(f"{params.seed} faults")
     donors = [row for row in rows if row["channel"] == "chat"]
@@ -204,8 +204,10 @@ def outcome_rows(world: World) -> list[dict[str, Any]]:
 
 def intervention_rows(world: World) -> list[dict[str, Any]]:
     return [
-        campaigns.row(one, people=world.people, starts=world.starts, asked=world.params.campaigns)
-        for one in world.decisions
+        campaigns.row(
+            decision, people=world.people, starts=world.starts, campaigns=world.params.campaigns
+        )
+        for decision in world.decisions
     ]
 
 

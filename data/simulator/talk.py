@@ -11,6 +11,7 @@ import random
 import re
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 from data.simulator import phrases as p
 from data.simulator.entities import Touch
@@ -98,7 +99,7 @@ class Speech:
     """Writes the words of one contact. The same random state gives the same words."""
 
     def __init__(
-        self, rng: random.Random, about: Caller, agents: tuple[str, str], written: bool
+        self, rng: random.Random, about: Caller, *, agents: tuple[str, str], written: bool
     ) -> None:
         self.rng = rng
         self._written = written
@@ -316,12 +317,12 @@ def _reaction(speech: Speech, touch: Touch) -> str:
 
 def _cut_off(rng: random.Random, lines: list[Line]) -> list[Line]:
     """The line goes dead in the middle of the agent's answer."""
-    kept = lines[:-1]
-    words = kept[-1].text.split()
+    remaining = lines[:-1]
+    words = remaining[-1].text.split()
     return [
-        *kept[:-1],
+        *remaining[:-1],
         replace(
-            kept[-1],
+            remaining[-1],
             text=" ".join(words[: max(2, int(len(words) * rng.uniform(0.3, 0.7)))]).rstrip(","),
         ),
     ]
@@ -355,7 +356,7 @@ def _as_written(rng: random.Random, line: Line) -> Line:
     for plain, title in _WRITTEN_TITLES.items():
         text = text.replace(plain, title)
     text = re.sub(r"\bi\b", "I", text)
-    text = re.sub(r"(^|\. )([a-z])", lambda found: found[1] + found[2].upper(), text)
+    text = re.sub(r"(^|\. )([a-z])", lambda match: match[1] + match[2].upper(), text)
     return replace(line, text=text + "." if text[-1].isalnum() else text)
 
 
@@ -377,8 +378,13 @@ def _ordinal(day: int) -> str:
     return _ONES[day] + "th"
 
 
+# A template taken apart: plain text, ("slot", name), ("rule", name) or ("choice", templates).
+_Part = str | tuple[str, Any]
+_Template = tuple[_Part, ...]
+
+
 @cache
-def _parse(template: str) -> tuple:
+def _parse(template: str) -> _Template:
     """A template as a sequence of str, ("slot", name), ("rule", name) and ("choice", sequences)."""
     parsed, rest = _sequence(template)
     if rest:
@@ -386,8 +392,8 @@ def _parse(template: str) -> tuple:
     return parsed
 
 
-def _sequence(text: str) -> tuple[tuple, str]:
-    parts: list = []
+def _sequence(text: str) -> tuple[_Template, str]:
+    parts: list[_Part] = []
     while text and text[0] not in "|)":
         if text[0] == "(":
             arms, text = [], text
@@ -403,13 +409,13 @@ def _sequence(text: str) -> tuple[tuple, str]:
             parts.append(("slot" if text[0] == "{" else "rule", name))
             text = text[len(name) + 2 :]
         else:
-            plain = re.match(r"[^(|){<]+", text)
-            parts.append(plain[0])  # type: ignore[index]
-            text = text[plain.end() :]  # type: ignore[union-attr]
+            plain = re.split(r"[(|){<]", text, maxsplit=1)[0]
+            parts.append(plain)
+            text = text[len(plain) :]
     return tuple(parts), text
 
 
-def _render(parsed: tuple, speech: Speech, speaker: int) -> str:
+def _render(parsed: _Template, speech: Speech, speaker: int) -> str:
     parts = []
     for part in parsed:
         if isinstance(part, str):

@@ -61,16 +61,16 @@ def true_effects(world: World, as_of: dict[date, set[str] | None]) -> pl.DataFra
     """
     futures = _Futures(world.params)
     called = {
-        day: _risks(world, futures, day, who=who, called=True).rename(
+        day: _risks(world, futures, day, customer_ids=customer_ids, called=True).rename(
             lambda name: name.replace("risk_", "treated_")
         )
-        for day, who in as_of.items()
+        for day, customer_ids in as_of.items()
     }
     return pl.concat(
-        _risks(world, futures, day, who=who).join(
+        _risks(world, futures, day, customer_ids=customer_ids).join(
             called[day], on=["customer_id", "as_of"], maintain_order="left"
         )
-        for day, who in as_of.items()
+        for day, customer_ids in as_of.items()
     )
 
 
@@ -133,12 +133,16 @@ class _Futures:
 
 def _affine(paths: list[list[Touch]], effects: Effects) -> tuple[np.ndarray, np.ndarray]:
     days = HORIZONS[-1]
-    added, kept = daily_changes(paths, effects, days)
+    added, remaining_share = daily_changes(paths, effects, days)
     alpha, beta = np.ones((len(paths), days)), np.zeros((len(paths), days))
-    keep = np.exp(-1 / effects.memory_days)
+    daily_decay = np.exp(-1 / effects.memory_days)
     for day in range(1, days):
-        alpha[:, day] = alpha[:, day - 1] * kept[:, day - 1] * keep
-        beta[:, day] = 1 - keep + keep * (beta[:, day - 1] * kept[:, day - 1] + added[:, day - 1])
+        alpha[:, day] = alpha[:, day - 1] * remaining_share[:, day - 1] * daily_decay
+        beta[:, day] = (
+            1
+            - daily_decay
+            + daily_decay * (beta[:, day - 1] * remaining_share[:, day - 1] + added[:, day - 1])
+        )
     shape = (len(paths), days // BIN_DAYS, BIN_DAYS)
     return alpha.reshape(shape).mean(axis=2).astype(np.float32), beta.reshape(shape).mean(
         axis=2
@@ -150,26 +154,30 @@ def _risks(
     futures: _Futures,
     as_of: date,
     *,
-    who: set[str] | None = None,
+    customer_ids: set[str] | None = None,
     called: bool = False,
 ) -> pl.DataFrame:
     """Risks of `who` (None: everyone) among the customers of that day, as it is or had they all been called back."""
     day = (as_of - world.starts).days
-    here = [
+    active = [
         n
         for n, (person, left) in enumerate(zip(world.people, world.left_on, strict=True))
         if person.since < as_of
         and (left is None or left >= as_of)
-        and (who is None or person.customer_id in who)
+        and (customer_ids is None or person.customer_id in customer_ids)
     ]
     relative = _relative_at(world, day)
     if called:
         relative = relative.copy()
-        relative[here] = campaigns.after_call(
-            relative[here], day, numbers=here, paths=world.touches, asked=world.params.campaigns
+        relative[active] = campaigns.after_call(
+            relative[active],
+            day,
+            numbers=active,
+            paths=world.touches,
+            campaigns=world.params.campaigns,
         )
     groups: dict[tuple[int, Open | None], list[tuple[int, float]]] = {}
-    for n in here:
+    for n in active:
         state, weight = _open_issue(world.touches[n], day)
         contact_class = world.people[n].contact_class
         if weight < 1:
@@ -180,20 +188,20 @@ def _risks(
     for (contact_class, state), members in sorted(groups.items(), key=str):
         rows, weights = np.array([n for n, _ in members]), np.array([w for _, w in members])
         alpha, beta = futures.of(contact_class, state)
-        risks[rows] += weights[:, None] * _leaving(
+        risks[rows] += weights[:, None] * _leaving_probability(
             world.base[rows, day : day + HORIZONS[-1]], relative[rows], alpha=alpha, beta=beta
         )
-    columns = {f"risk_{horizon}": risks[here, k] for k, horizon in enumerate(HORIZONS)}
+    columns = {f"risk_{horizon}": risks[active, k] for k, horizon in enumerate(HORIZONS)}
     return pl.DataFrame(
         {
-            "customer_id": [world.people[n].customer_id for n in here],
-            "as_of": [as_of] * len(here),
+            "customer_id": [world.people[n].customer_id for n in active],
+            "as_of": [as_of] * len(active),
             **columns,
         }
     )
 
 
-def _leaving(
+def _leaving_probability(
     base: np.ndarray, relative: np.ndarray, *, alpha: np.ndarray, beta: np.ndarray
 ) -> np.ndarray:
     """Probability of leaving within each horizon: [customers, horizons]."""
@@ -206,7 +214,7 @@ def _leaving(
         total += scaled[:, part] @ alpha[:, part].T + binned[:, part] @ beta[:, part].T
         stays.append(np.exp(-total).mean(axis=1))
         begin = part.stop
-    return 1 - np.stack(stays, axis=1)
+    return np.asarray(1 - np.stack(stays, axis=1))
 
 
 def _relative_at(world: World, day: int) -> np.ndarray:
@@ -215,9 +223,10 @@ def _relative_at(world: World, day: int) -> np.ndarray:
     if day < world.params.days:
         return world.relative[:, day]
     last = [[t for t in path if t.day == day - 1] for path in world.touches]
-    added, kept = daily_changes([[*p] for p in last], world.params.effects, day)
-    keep = np.exp(-1 / world.params.effects.memory_days)
-    return 1 - keep + keep * (world.relative[:, day - 1] * kept[:, day - 1] + added[:, day - 1])
+    added, remaining_share = daily_changes([[*p] for p in last], world.params.effects, day)
+    daily_decay = np.exp(-1 / world.params.effects.memory_days)
+    after_touches = world.relative[:, day - 1] * remaining_share[:, day - 1] + added[:, day - 1]
+    return np.asarray(1 - daily_decay + daily_decay * after_touches)
 
 
 def _open_issue(touches: list[Touch], day: int) -> tuple[Open | None, float]:

@@ -121,7 +121,7 @@ def voices(count: int, seed: int) -> list[Voice]:
     """`count` clearly different English voices, the same for the same seed; the first k of a longer list agree."""
     rng = np.random.default_rng([seed, 0x701CE])
     accents, weights = list(ACCENTS), np.array(list(ACCENTS.values()))
-    found: list[Voice] = []
+    speakers: list[Voice] = []
     decks: dict[str, list[str]] = {"f": [], "m": []}
     used: set[tuple[str, str]] = set()
     for number in range(count):
@@ -136,7 +136,7 @@ def voices(count: int, seed: int) -> list[Voice]:
                 break
             accent = accents[rng.integers(len(accents))]
         used.add((accent, variant))
-        found.append(
+        speakers.append(
             Voice(
                 name=f"v{seed}-{number:04d}-{accent}-{variant}",
                 accent=accent,
@@ -149,7 +149,7 @@ def voices(count: int, seed: int) -> list[Voice]:
                 breath=round(float(rng.uniform(0.0, 0.12)), 3) if rng.random() < 0.5 else 0.0,
             )
         )
-    return found
+    return speakers
 
 
 class Synthesizer:

@@ -41,7 +41,7 @@ REASON_SHARES = dict(
 )
 FIRST_CHANNEL = {"phone": 0.36, "ivr": 0.24, "chat": 0.20, "email": 0.14, "social": 0.06}
 LATER_CHANNEL = {"phone": 0.62, "ivr": 0.08, "chat": 0.14, "email": 0.10, "social": 0.06}
-TOLD_CHANNEL = {"phone": 0.92, "ivr": 0.04, "chat": 0.02, "email": 0.01, "social": 0.01}
+CALL_CHANNEL = {"phone": 0.92, "ivr": 0.04, "chat": 0.02, "email": 0.01, "social": 0.01}
 BARRIER_SHARES = {"none": 0.76, "authority": 0.07, "knowledge": 0.06, "tool": 0.05, "policy": 0.06}
 LONG_WAIT_S = {"phone": 600.0, "chat": 300.0}
 
@@ -55,26 +55,21 @@ class World:
     people: list[Person]
     touches: list[list[Touch]]  # per customer, in order, up to the day they left
     left_on: list[date | None]
-    base: (
-        np.ndarray
-    )  # hazard a day at rest, through a year past the window; 0 before the customer joined
-    relative: (
-        np.ndarray
-    )  # the relative hazard r at the start of each day, with the customer still there
-    undisturbed: list[
-        list[Touch]
-    ]  # the touches, had there been no campaigns: longer or shorter, else the same
-    decisions: list[campaigns.Decision] = field(
-        default_factory=list
-    )  # who was offered a call back, and who was not
-    before_calls: dict[int, np.ndarray] = field(
-        default_factory=dict
-    )  # day of a campaign → r [customers] before it
+    # hazard a day at rest, through a year past the window; 0 before the customer joined
+    base: np.ndarray
+    # the relative hazard r at the start of each day, as long as the customer stays
+    relative: np.ndarray
+    # the touches, had there been no campaigns: longer or shorter, else the same
+    undisturbed: list[list[Touch]]
+    # who was offered a call back, and who was not
+    decisions: list[campaigns.Decision] = field(default_factory=list)
+    # day of a campaign → r [customers] before it
+    before_calls: dict[int, np.ndarray] = field(default_factory=dict)
 
 
-def jump(touch: Touch, effects: Effects) -> float:
+def hazard_increase(touch: Touch, effects: Effects) -> float:
     """What `touch` adds to the relative hazard."""
-    added = sum(getattr(effects, flag) for flag in sorted(touch.flags))
+    added: float = sum(getattr(effects, flag) for flag in sorted(touch.flags))
     if touch.barrier != "none":
         added += getattr(effects, touch.barrier)
     if touch.attempt == 1 and touch.reason in ("cancel", "complaint"):
@@ -114,16 +109,16 @@ def build(params: SimulatorParams) -> World:
     decisions: list[campaigns.Decision] = []
     joined_on = np.array([(person.since - starts).days for person in people])
     before_calls: dict[int, np.ndarray] = {}
-    rests: dict[int, int] = {}
+    rested_until: dict[int, int] = {}
     for day in campaigns.days(params):
-        present = np.flatnonzero((joined_on < day) & (days >= day)).tolist()
-        made = campaigns.decide(
-            params, day, present=present, rests=rests, people=people, paths=paths
+        active = np.flatnonzero((joined_on < day) & (days >= day)).tolist()
+        campaign_decisions = campaigns.decide(
+            params, day, active=active, rested_until=rested_until, people=people, paths=paths
         )
-        called = [decision.number for decision in made if decision.offered]
+        called = [decision.number for decision in campaign_decisions if decision.offered]
         before_calls[day] = relative[:, day].copy()
         after = campaigns.after_call(
-            relative[called, day], day, numbers=called, paths=paths, asked=params.campaigns
+            relative[called, day], day, numbers=called, paths=paths, campaigns=params.campaigns
         )
         relative[called] = _from_day_on(
             relative[called],
@@ -133,7 +128,7 @@ def build(params: SimulatorParams) -> World:
             effects=params.effects,
         )
         days = _leaving_days(base, relative, thresholds)
-        decisions += made
+        decisions += campaign_decisions
     return World(
         params=params,
         starts=starts,
@@ -152,7 +147,7 @@ def _leaving_days(base: np.ndarray, relative: np.ndarray, thresholds: np.ndarray
     """The day on which each customer leaves, the number of days where they stay."""
     days = relative.shape[1]
     gone = np.cumsum(base[:, :days] * relative, axis=1) > thresholds[:, None]
-    return np.where(gone.any(axis=1), gone.argmax(axis=1), days)
+    return np.asarray(np.where(gone.any(axis=1), gone.argmax(axis=1), days))
 
 
 def _until(paths: list[list[Touch]], days: np.ndarray) -> list[list[Touch]]:
@@ -168,10 +163,10 @@ def _from_day_on(
     """`relative` [paths, days] with the values `at` on `day` and all that follows from them."""
     changed = relative.copy()
     changed[:, day] = at
-    added, kept = daily_changes(paths, effects, relative.shape[1])
+    added, remaining_share = daily_changes(paths, effects, relative.shape[1])
     for later in range(day + 1, relative.shape[1]):
         changed[:, later] = fade(
-            changed[:, later - 1] * kept[:, later - 1] + added[:, later - 1], effects
+            changed[:, later - 1] * remaining_share[:, later - 1] + added[:, later - 1], effects
         )
     return changed
 
@@ -181,11 +176,11 @@ def relative_hazard(paths: list[list[Touch]], effects: Effects, days: int) -> np
 
     A touch counts from the next day on.
     """
-    added, kept = daily_changes(paths, effects, days)
+    added, remaining_share = daily_changes(paths, effects, days)
     relative = np.ones((len(paths), days))
     for day in range(1, days):
         relative[:, day] = fade(
-            relative[:, day - 1] * kept[:, day - 1] + added[:, day - 1], effects
+            relative[:, day - 1] * remaining_share[:, day - 1] + added[:, day - 1], effects
         )
     return relative
 
@@ -194,19 +189,19 @@ def daily_changes(
     paths: list[list[Touch]], effects: Effects, days: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """What each day's touches add to r, and the share of r they leave: two arrays [paths, days]."""
-    added, kept = np.zeros((len(paths), days)), np.ones((len(paths), days))
+    added, remaining_share = np.zeros((len(paths), days)), np.ones((len(paths), days))
     for number, path in enumerate(paths):
         for touch in path:
             if touch.day < days:
-                added[number, touch.day] += jump(touch, effects)
+                added[number, touch.day] += hazard_increase(touch, effects)
                 if touch.good:
-                    kept[number, touch.day] *= 1 - effects.good
-    return added, kept
+                    remaining_share[number, touch.day] *= 1 - effects.good
+    return added, remaining_share
 
 
 def fade(relative: np.ndarray, effects: Effects) -> np.ndarray:
     """One day of forgetting: the distance from rest shrinks."""
-    return 1 + (relative - 1) * np.exp(-1 / effects.memory_days)
+    return np.asarray(1 + (relative - 1) * np.exp(-1 / effects.memory_days))
 
 
 def _person(params: SimulatorParams, number: int, starts: date) -> Person:
@@ -282,9 +277,8 @@ def _base_hazard(people: list[Person], starts: date, days: int) -> np.ndarray:
     by_tenure = np.array(multipliers)[
         np.searchsorted(limits, tenure, side="right").clip(max=len(limits) - 1)
     ]
-    return (
-        np.where(tenure >= 0, by_tenure, 0.0) * np.array([p.base_hazard for p in people])[:, None]
-    )
+    at_rest = np.array([p.base_hazard for p in people])[:, None]
+    return np.asarray(np.where(tenure >= 0, by_tenure, 0.0) * at_rest)
 
 
 def _attempts(
@@ -293,7 +287,7 @@ def _attempts(
     touches: list[Touch] = []
     while True:
         channels = (
-            FIRST_CHANNEL if attempt == 1 else TOLD_CHANNEL if told_to_call else LATER_CHANNEL
+            FIRST_CHANNEL if attempt == 1 else CALL_CHANNEL if told_to_call else LATER_CHANNEL
         )
         channel, second = _pick(rng, channels), rng.randrange(8 * 3600, 20 * 3600)
         tried = [

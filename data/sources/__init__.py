@@ -103,40 +103,44 @@ def detect(path: Path) -> str:
     """
     if not path.is_dir():
         raise SourceError(f"{path}: no such folder. Give the folder that holds the export.")
-    looked_for = {kind: wanted for kind in source_names() if (wanted := _module(kind).LOOKS_FOR)}
-    for kind, wanted in looked_for.items():
-        if all((path / name).exists() for name in wanted):
-            return kind
-    found = sorted(child.name for child in path.iterdir())
+    looked_for = {
+        source: paths for source in source_names() if (paths := _module(source).LOOKS_FOR)
+    }
+    for source, paths in looked_for.items():
+        if all((path / name).exists() for name in paths):
+            return source
+    children = sorted(child.name for child in path.iterdir())
     state = (
-        f"not an export I know (found {', '.join(found[:8])})" if found else "the folder is empty"
+        f"not an export I know (found {', '.join(children[:8])})"
+        if children
+        else "the folder is empty"
     )
     wanted_text = "; ".join(
-        f"{kind}: {' and '.join(wanted)}" for kind, wanted in looked_for.items()
+        f"{source}: {' and '.join(paths)}" for source, paths in looked_for.items()
     )
     raise SourceError(f"{path}: {state}. Looked for {wanted_text}.")
 
 
-def read(kind: str, path: Path, options: SourceParams | None = None) -> Delivery:
+def read(source: str, path: Path, options: SourceParams | None = None) -> Delivery:
     """Reads the export at `path`; `kind` is one of `kinds()`, or `auto`.
 
     Raises SourceError when the export as a whole cannot be read; single bad records become
     `refusals`.
     """
-    if kind == "auto":
-        kind = detect(path)
-    if kind not in source_names():
-        raise SourceError(f"{kind!r} is not a source. Known: {', '.join(source_names())}.")
-    module = _module(kind)
+    if source == "auto":
+        source = detect(path)
+    if source not in source_names():
+        raise SourceError(f"{source!r} is not a source. Known: {', '.join(source_names())}.")
+    module = _module(source)
     if not path.is_dir() or not all((path / name).exists() for name in module.LOOKS_FOR):
         detected = detect(path)  # explains an empty or unknown folder
         raise SourceError(
-            f"{path}: this is a {detected} export, not {kind}. Set the source to {detected} or "
+            f"{path}: this is a {detected} export, not {source}. Set the source to {detected} or "
             "auto."
         )
     delivery: Delivery = module.read(path, options or SourceParams())
     return delivery
 
 
-def _module(kind: str) -> ModuleType:
-    return importlib.import_module(f"{__name__}.{kind}")
+def _module(source: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{source}")

@@ -76,7 +76,7 @@ def convert(
     """
     refusals: list[Refusal] = []
     good = frame
-    for column, (wanted, conversion) in {key: ("text", lambda text: text), **columns}.items():
+    for column, (expected, conversion) in {key: ("text", lambda text: text), **columns}.items():
         if column not in good.columns:
             continue
         good = good.with_columns(conversion(pl.col(column)).alias("_converted"))
@@ -85,9 +85,9 @@ def convert(
         )
         for row in good.filter(failed).iter_rows(named=True):
             thing = f"{what} {row[key]}" if row[key] else f"{name} row {row[ROW]}"
-            found = f"{row[column]!r} in {name} row {row[ROW]}"
+            where = f"{row[column]!r} in {name} row {row[ROW]}"
             reason = (
-                f"{column} is not {wanted} ({found})"
+                f"{column} is not {expected} ({where})"
                 if row[column]
                 else f"{column} is empty ({name})"
             )
@@ -199,8 +199,8 @@ def records(table: str, frame: pl.DataFrame) -> pl.DataFrame:
     """The columns of `table`, in its types; those that are not in `frame` are null."""
     schema = TABLES[table]
     return frame.select(
-        (pl.col(name) if name in frame.columns else pl.lit(None)).cast(kind).alias(name)
-        for name, kind in schema.items()
+        (pl.col(name) if name in frame.columns else pl.lit(None)).cast(dtype).alias(name)
+        for name, dtype in schema.items()
     )
 
 
@@ -270,11 +270,11 @@ def turn_rows(
         return refuse(f"its turns are not a list of objects ({where})", again)
     rows = []
     for index, turn in enumerate(turns):
-        said, times = turn.get("role"), (turn.get("start_s"), turn.get("end_s"))
-        role = options.roles.get(str(said), said)
+        given_role, times = turn.get("role"), (turn.get("start_s"), turn.get("end_s"))
+        role = options.roles.get(str(given_role), given_role)
         if role not in ROLES:
             return refuse(
-                f'unknown role "{said}" ({where}, turn {index})',
+                f'unknown role "{given_role}" ({where}, turn {index})',
                 f"Map it in sources.roles to one of {', '.join(ROLES)}, or correct {where}.",
             )
         if not isinstance(turn.get("text"), str):

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from data.records import OUTCOMES, TABLES
+from data.records import ORIGIN_PERSON, ORIGIN_WRITTEN, OUTCOMES, TABLES
 from data.sources import DeliveredRecording, Delivery, Refusal, SourceParams, _files
 
 LOOKS_FOR = ("cdr/Master.csv",)
@@ -55,8 +55,8 @@ def read(root: Path, options: SourceParams) -> Delivery:
         for path in sorted((root / "monitor").glob("*.wav"))
     ]
     if options.expect_recordings:
-        heard = [recording.contact_id for recording in recordings]
-        silent = (pl.col("disposition") == "ANSWERED") & ~pl.col("contact_id").is_in(heard)
+        recorded = [recording.contact_id for recording in recordings]
+        silent = (pl.col("disposition") == "ANSWERED") & ~pl.col("contact_id").is_in(recorded)
         refusals += [
             Refusal(
                 f"call {contact_id}",
@@ -73,7 +73,7 @@ def read(root: Path, options: SourceParams) -> Delivery:
         rows += _files.turn_rows(
             transcript.get("call"),
             transcript.get("turns"),
-            origin="person",
+            origin=ORIGIN_PERSON,
             where=where,
             options=options,
             refusals=refusals,
@@ -93,7 +93,7 @@ def _customers(root: Path, refusals: list[Refusal]) -> tuple[pl.DataFrame, pl.Da
         if old in frame.columns and new not in frame.columns
     }
     frame = frame.rename(renames)
-    known = {
+    known_columns = {
         "customer_id",
         "phone",
         "plan",
@@ -103,7 +103,7 @@ def _customers(root: Path, refusals: list[Refusal]) -> tuple[pl.DataFrame, pl.Da
         "churn",
         _files.ROW,
     }
-    further = [column for column in frame.columns if column not in known]
+    further = [column for column in frame.columns if column not in known_columns]
     frame, bad = _files.convert(
         frame,
         CRM,
@@ -195,25 +195,25 @@ def _calls(
 def _chats(
     root: Path, options: SourceParams, refusals: list[Refusal]
 ) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
-    found: list[dict[str, Any]] = []
+    chats: list[dict[str, Any]] = []
     turns: dict[str, list[dict[str, Any]]] = {}
     if (root / CHATS).exists():
         for index, (where, chat) in enumerate(_files.read_jsonl(root, CHATS, refusals), start=1):
             rows = _files.turn_rows(
                 chat.get("chat_id"),
                 chat.get("messages"),
-                origin="written",
+                origin=ORIGIN_WRITTEN,
                 where=where,
                 options=options,
                 refusals=refusals,
             )
             if isinstance(chat.get("chat_id"), str) and chat["chat_id"]:
                 turns.setdefault(chat["chat_id"], rows)
-                found.append({_files.ROW: index, **{key: chat.get(key) for key in CHAT_KEYS}})
-    if not found:
+                chats.append({_files.ROW: index, **{key: chat.get(key) for key in CHAT_KEYS}})
+    if not chats:
         return pl.DataFrame(schema=TABLES["contacts"]), []
     schema: dict[str, Any] = {_files.ROW: pl.UInt32, **dict.fromkeys(CHAT_KEYS, pl.String)}
-    frame = pl.DataFrame(found, schema=schema, strict=False)
+    frame = pl.DataFrame(chats, schema=schema, strict=False)
     frame, bad = _files.convert(
         frame,
         CHATS,
@@ -229,9 +229,9 @@ def _chats(
     frame = frame.rename({"chat_id": "contact_id"}).with_columns(
         channel=pl.lit("chat"), duration_s=pl.lit(0.0), source=pl.lit("asterisk")
     )
-    kept = [
+    turn_rows = [
         row
         for contact_id in frame["contact_id"].unique(maintain_order=True)
         for row in turns[contact_id]
     ]
-    return _files.records("contacts", frame), kept
+    return _files.records("contacts", frame), turn_rows

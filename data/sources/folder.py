@@ -7,7 +7,14 @@ from typing import Any
 
 import polars as pl
 
-from data.records import ASSIGNERS, CHANNELS, INTERVENTIONS, OUTCOMES
+from data.records import (
+    ASSIGNERS,
+    CHANNELS,
+    INTERVENTIONS,
+    ORIGIN_PERSON,
+    ORIGIN_WRITTEN,
+    OUTCOMES,
+)
 from data.sources import DeliveredRecording, Delivery, Refusal, SourceParams, _files
 
 LOOKS_FOR = ("customers.csv", "contacts.csv")
@@ -49,7 +56,7 @@ def read(root: Path, options: SourceParams) -> Delivery:
             rows += _files.turn_rows(
                 message.get("contact_id"),
                 message.get("turns"),
-                origin="written",
+                origin=ORIGIN_WRITTEN,
                 where=where,
                 options=options,
                 refusals=refusals,
@@ -58,7 +65,7 @@ def read(root: Path, options: SourceParams) -> Delivery:
         rows += _files.turn_rows(
             transcript.get("contact_id"),
             transcript.get("turns"),
-            origin="person",
+            origin=ORIGIN_PERSON,
             where=where,
             options=options,
             refusals=refusals,

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from data.audio import SUFFIXES, AudioError, probe
-from data.records import OUTCOMES, Contact, Customer, frame
+from data.records import ORIGIN_PERSON, OUTCOMES, Contact, Customer, frame
 from data.sources import DeliveredRecording, Delivery, Refusal, SourceError, SourceParams, _files
 
 LOOKS_FOR: tuple[str, ...] = ()  # nothing gives such a folder away: it is named as what it is
@@ -81,7 +81,12 @@ def read(root: Path, options: SourceParams) -> Delivery:
         elif text:
             turn = {"role": "customer", "text": text, "start_s": 0.0, "end_s": info.duration_s}
             rows += _files.turn_rows(
-                contact_id, [turn], origin="person", where=where, options=options, refusals=refusals
+                contact_id,
+                [turn],
+                origin=ORIGIN_PERSON,
+                where=where,
+                options=options,
+                refusals=refusals,
             )
     refusals += [
         Refusal(
@@ -105,23 +110,23 @@ def read(root: Path, options: SourceParams) -> Delivery:
 
 def _listed(root: Path, refusals: list[Refusal]) -> dict[Path, dict[str, Any]]:
     """The lines of manifest.jsonl, where there is one, by the file they are about."""
-    found: dict[Path, dict[str, Any]] = {}
+    lines: dict[Path, dict[str, Any]] = {}
     if (root / "manifest.jsonl").exists():
         for where, line in _files.read_jsonl(root, "manifest.jsonl", refusals):
             if isinstance(line.get("audio_filepath"), str):
-                found[(root / line["audio_filepath"]).resolve()] = line
+                lines[(root / line["audio_filepath"]).resolve()] = line
             else:
                 refusals.append(
                     Refusal(where, "recording", "names no audio_filepath", "Correct the manifest.")
                 )
-    return found
+    return lines
 
 
 def _words(path: Path, line: dict[str, Any]) -> tuple[str, str]:
     """What was said in a recording, if anybody wrote it down, and where that stands."""
-    beside = path.with_suffix(".txt")
-    if beside.is_file():
-        return beside.read_text(encoding="utf-8", errors="replace").strip(), beside.name
+    text_file = path.with_suffix(".txt")
+    if text_file.is_file():
+        return text_file.read_text(encoding="utf-8", errors="replace").strip(), text_file.name
     return str(line.get("text") or ""), "manifest.jsonl"
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from data.files import read_lines, write_lines
 from data.labelling.pseudo import PseudoParams, sample_within_share, trainable_turns
 from data.progress import Progress
-from data.records import TURNS
+from data.records import ORIGIN_MACHINE, ORIGIN_PERSON, TURNS
 from data.speech.utterances import cut_utterances
 
 
@@ -54,14 +54,14 @@ def add_pseudo_transcripts(
         row["audio_filepath"] = f"../{speech.name}/{row['audio_filepath']}"
     machine: list[dict[str, Any]] = []
     if params.learn and chosen.exists():
-        typed = clean["turns"].filter(pl.col("origin") == "person")
+        typed = clean["turns"].filter(pl.col("origin") == ORIGIN_PERSON)
         turns = trainable_turns(pl.read_parquet(chosen), splits, typed)
         turns = sample_within_share(turns, sum(row["duration"] for row in people), params)
         # To the cutter they are turns like a person's; the rows then say who heard them, and how
         # sure.
         cut_utterances(
             clean["recordings"],
-            turns.select(list(TURNS)).with_columns(origin=pl.lit("person")),
+            turns.select(list(TURNS)).with_columns(origin=pl.lit(ORIGIN_PERSON)),
             splits,
             read_audio=read_audio,
             out=out / "heard",
@@ -74,7 +74,7 @@ def add_pseudo_transcripts(
         for row in read_lines(out / "heard" / "train.jsonl"):
             row |= {
                 "audio_filepath": f"heard/{row['audio_filepath']}",
-                "origin": "asr",
+                "origin": ORIGIN_MACHINE,
                 "confidence": sure[row["contact_id"], row["role"], row["start_s"]],
             }
             machine.append(row)

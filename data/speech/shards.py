@@ -81,10 +81,12 @@ def rewrite_shard(
     """
     path = shards / shard
     out = set(members) | (drop or set())
-    kept = {name: read_member(shards, shard, name) for name in shard_index(path) if name not in out}
+    unchanged = {
+        name: read_member(shards, shard, name) for name in shard_index(path) if name not in out
+    }
     return {
         name: sha256
-        for name, sha256 in _write(path, {**kept, **members}).items()
+        for name, sha256 in _write(path, {**unchanged, **members}).items()
         if name in members
     }
 

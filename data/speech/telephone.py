@@ -90,17 +90,17 @@ class PacketLoss:
         self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator
     ) -> np.ndarray:
         size = max(1, int(self.packet_s * sample_rate_hz))
-        heard = np.array(samples, np.float32)
+        received = np.array(samples, np.float32)
         share = min(max(self.percent / 100, 0.0), 0.95)
         stays, comes = 1 - 1 / self.burst, share / (1 - share) / self.burst
-        lost, draws = bool(rng.random() < share), rng.random(-(-len(heard) // size))
+        lost, draws = bool(rng.random() < share), rng.random(-(-len(received) // size))
         for number, draw in enumerate(draws):
             begin = number * size
             if lost:
-                gap = heard[begin : begin + size]
-                gap[:] = 0.5 * heard[begin - size : begin][: len(gap)] if number else 0.0
+                gap = received[begin : begin + size]
+                gap[:] = 0.5 * received[begin - size : begin][: len(gap)] if number else 0.0
             lost = draw < (stays if lost else comes)
-        return heard
+        return received
 
 
 @dataclass(frozen=True)
@@ -229,21 +229,22 @@ def effect(name: str, sounds: BackgroundSounds = BackgroundSounds()) -> Transfor
 
 
 def _one(name: str, sounds: BackgroundSounds) -> Transform:
-    found = re.fullmatch(r"([a-z_]+?)(?:_(\d+(?:\.\d+)?)(db|pct|ms))?", name)
-    if found and found[1] in EFFECTS:
-        make, setting, unit = EFFECTS[found[1]]
+    match = re.fullmatch(r"([a-z_]+?)(?:_(\d+(?:\.\d+)?)(db|pct|ms))?", name)
+    if match and match[1] in EFFECTS:
+        make, setting, unit = EFFECTS[match[1]]
         more: dict[str, Any] = {}
-        if found[2] and found[3] == unit:
-            more[setting] = float(found[2])
-        if found[1] in _HEARD:
-            more["sounds"] = getattr(sounds, _HEARD[found[1]])
-        if not found[2] or setting in more:
+        if match[2] and match[3] == unit:
+            more[setting] = float(match[2])
+        if match[1] in _HEARD:
+            more["sounds"] = getattr(sounds, _HEARD[match[1]])
+        if not match[2] or setting in more:
             return make(**more)
-    known = ", ".join(
-        f"{kind}_<number>{unit}" if unit else kind for kind, (_, _, unit) in EFFECTS.items()
+    names = ", ".join(
+        f"{effect_name}_<number>{unit}" if unit else effect_name
+        for effect_name, (_, _, unit) in EFFECTS.items()
     )
     raise ValueError(
-        f"{name!r} is no telephone effect. There are {CLEAN}, {known}, and several joined by +."
+        f"{name!r} is no telephone effect. There are {CLEAN}, {names}, and several joined by +."
     )
 
 
@@ -274,7 +275,7 @@ class Telephony:
                 )
 
 
-def augment(
+def apply_random_effects(
     samples: np.ndarray,
     sample_rate_hz: int,
     *,
@@ -283,9 +284,9 @@ def augment(
     rng: np.random.Generator,
 ) -> np.ndarray:
     """`samples` after the effects that fell to them, in the order in which a call meets them."""
-    kinds = [CLEAN, *EFFECTS]
+    order = [CLEAN, *EFFECTS]
     for name in sorted(
-        settings.shares, key=lambda name: (kinds.index(re.sub(r"(_\d.*|\+.*)", "", name)), name)
+        settings.shares, key=lambda name: (order.index(re.sub(r"(_\d.*|\+.*)", "", name)), name)
     ):
         if rng.random() < settings.shares[name]:
             samples = effect(name, sounds)(samples, sample_rate_hz, rng)
@@ -313,13 +314,13 @@ def _recordings(folder: str, sample_rate_hz: int) -> tuple[tuple[np.ndarray, int
         raise FileNotFoundError(
             f"{folder}: no sound file in it ({', '.join(_SOUNDS)}). Name a folder of recordings."
         )
-    found = []
+    recordings = []
     for path in files:
         samples, rate = read(path)
         if not np.abs(samples[:, 0]).max() > 0:
             raise AudioError(f"{path}: digital silence. Take it out of the folder.")
-        found.append((resample(samples[:, 0], rate, sample_rate_hz), sample_rate_hz))
-    return tuple(found)
+        recordings.append((resample(samples[:, 0], rate, sample_rate_hz), sample_rate_hz))
+    return tuple(recordings)
 
 
 def _piece(

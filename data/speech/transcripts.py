@@ -81,14 +81,14 @@ def to_json(call: CallTranscript) -> str:
 def from_json(text: str) -> CallTranscript:
     """The call in a document of `to_json`. Raises ValueError when it is none."""
     try:
-        said = json.loads(text)
-        said.pop("duration_s")
-        said["roles"] = {int(channel): role for channel, role in said["roles"].items()}
-        said["turns"] = [
+        document = json.loads(text)
+        document.pop("duration_s")
+        document["roles"] = {int(channel): role for channel, role in document["roles"].items()}
+        document["turns"] = [
             TranscriptTurn(**{**turn, "words": [Word(**word) for word in turn["words"]]})
-            for turn in said["turns"]
+            for turn in document["turns"]
         ]
-        return CallTranscript(**said)
+        return CallTranscript(**document)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"not a transcript of Keepline's ({type(error).__name__}: {error})."

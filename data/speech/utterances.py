@@ -18,6 +18,7 @@ from data.files import atomic, write_lines
 from data.hours import TRAIN, milliseconds, side_count, side_ms
 from data.leaks import assert_manifests_apart
 from data.progress import Progress
+from data.records import ORIGIN_PERSON
 from data.splits import EXCLUDED, SPLITS
 from data.text import normalise
 
@@ -60,14 +61,14 @@ def cut_utterances(
         if contact is not None
     }
     skipped: Counter[str] = Counter()
-    spoken = turns.filter(pl.col("origin") == "person").sort("contact_id", "turn")
-    known = set(recordings["contact_id"].to_list())
-    skipped["no recording"] = spoken.filter(~pl.col("contact_id").is_in(list(known))).height
+    spoken = turns.filter(pl.col("origin") == ORIGIN_PERSON).sort("contact_id", "turn")
+    recorded = set(recordings["contact_id"].to_list())
+    skipped["no recording"] = spoken.filter(~pl.col("contact_id").is_in(list(recorded))).height
     by_call = {
         key[0]: rows for key, rows in spoken.partition_by("contact_id", as_dict=True).items()
     }
     manifests: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLITS}
-    kept: set[str] = set()
+    cut_names: set[str] = set()
     refused: list[dict[str, str]] = []
     ms: Counter[str] = Counter()
     written = reused = 0
@@ -103,7 +104,7 @@ def cut_utterances(
         skipped.update(piece.reason for piece in plan if not piece.row)
         ms.update(_spent(call, plan, side.get(call["contact_id"])))
         for piece in rows:
-            kept.add(Path(piece.row["audio_filepath"]).name)
+            cut_names.add(Path(piece.row["audio_filepath"]).name)
             manifests[piece.reason].append(piece.row)
         progress(done, len(calls))
     assert_manifests_apart(manifests, splits)
@@ -111,7 +112,7 @@ def cut_utterances(
         write_lines(out / f"{name}.jsonl", lines)
     if (out / "audio").is_dir():
         for path in (out / "audio").iterdir():
-            if path.name not in kept:
+            if path.name not in cut_names:
                 path.unlink()
     return {
         "splits": {
@@ -192,7 +193,7 @@ def _spent(
     """Milliseconds of each side of a call by reason; what is used counts before what is left out."""
     if not plan:
         return Counter({"not transcribed": side_count(call) * milliseconds(call["duration_s"])})
-    found: Counter[str] = Counter()
+    spent: Counter[str] = Counter()
     unplaced = any(piece.reason == "no times" for piece in plan)
     plan = sorted(plan, key=lambda piece: not piece.row)
     if all(piece.reason == "unreadable" for piece in plan):
@@ -205,8 +206,8 @@ def _spent(
         claims = [
             (piece.start_s, piece.end_s, piece.reason) for piece in plan if piece.channel == channel
         ]
-        found += side_ms(call["duration_s"], claims, rest)
-    return found
+        spent += side_ms(call["duration_s"], claims, rest)
+    return spent
 
 
 def _frames(row: dict[str, Any]) -> int:
@@ -245,12 +246,12 @@ def transcribed_calls(
     clean: Mapping[str, pl.DataFrame], splits: pl.DataFrame, side: str
 ) -> list[dict[str, Any]]:
     """The recordings of calls on one side of the split whose customers' words people typed, with these as `text`."""
-    there = splits.filter((pl.col("split") == side) & pl.col("contact_id").is_not_null()).select(
+    on_side = splits.filter((pl.col("split") == side) & pl.col("contact_id").is_not_null()).select(
         "contact_id"
     )
     typed = (
         clean["turns"]
-        .filter((pl.col("origin") == "person") & (pl.col("role") == "customer"))
+        .filter((pl.col("origin") == ORIGIN_PERSON) & (pl.col("role") == "customer"))
         .sort("turn")
     )
     texts = typed.group_by("contact_id", maintain_order=True).agg(
@@ -258,7 +259,7 @@ def transcribed_calls(
     )
     return (
         clean["recordings"]
-        .join(there, on="contact_id", how="semi")
+        .join(on_side, on="contact_id", how="semi")
         .join(texts, on="contact_id")
         .sort("contact_id")
     ).to_dicts()

@@ -54,16 +54,16 @@ def voice_groups(
     """
     params = params or VoiceParams()
     names = sorted(recordings["contact_id"].to_list())
-    found = []
+    voiced = []
     for done, name in enumerate(names, start=1):
         pieces = _pieces(*read_customer(name), params.max_frames)
         if pieces is not None:
-            found.append((name, pieces))
+            voiced.append((name, pieces))
         progress(done, len(names))
-    wanted = max(1, min(params.groups, len(found) // params.calls_a_group))
-    labels = _cluster([pieces for _, pieces in found], wanted, params.shrink)
+    group_count = max(1, min(params.groups, len(voiced) // params.calls_a_group))
+    labels = _cluster([pieces for _, pieces in voiced], group_count, params.shrink)
     return pl.DataFrame(
-        [(name, f"heard-{label:04d}") for (name, _), label in zip(found, labels, strict=True)],
+        [(name, f"heard-{label:04d}") for (name, _), label in zip(voiced, labels, strict=True)],
         schema={"contact_id": pl.String, "voice_group": pl.String},
         orient="row",
     )

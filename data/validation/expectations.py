@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from data.records import ASSIGNERS, CHANNELS, ROLES
+from data.records import ASSIGNERS, CHANNELS, ORIGINS, ROLES
 from data.validation.params import ValidationParams
-
-ORIGINS = ("person", "written", "asr")
 
 
 @dataclass(frozen=True)

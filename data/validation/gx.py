@@ -67,14 +67,14 @@ def context() -> Any:
     # context. One of its modules sets its own level, so that it has to be told by name.
     for name in ("great_expectations", "great_expectations.data_context.types.base"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    made = gx.get_context(mode="ephemeral")
-    made.enable_analytics(False)
-    made.variables.progress_bars = ProgressBarsConfig(globally=False)
-    return made
+    gx_context = gx.get_context(mode="ephemeral")
+    gx_context.enable_analytics(False)
+    gx_context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    return gx_context
 
 
 def run_suite(
-    made: Any, name: str, *, promises: list[Expectation], frame: pl.DataFrame
+    gx_context: Any, name: str, *, expectations: list[Expectation], frame: pl.DataFrame
 ) -> SuiteAnswer:
     """Checks every row of `frame` against `promises` in a GX checkpoint.
 
@@ -82,20 +82,20 @@ def run_suite(
     not of the data).
     """
     suite = gx.ExpectationSuite(name)
-    for promise in promises:
-        expectation = get_expectation_impl(promise.expectation)
-        meta = {"reason": promise.reason, "next_step": promise.next_step, "stops": promise.stops}
-        suite.add_expectation(expectation(**promise.kwargs, meta=meta))
+    for expected in expectations:
+        expectation = get_expectation_impl(expected.expectation)
+        meta = {"reason": expected.reason, "next_step": expected.next_step, "stops": expected.stops}
+        suite.add_expectation(expectation(**expected.kwargs, meta=meta))
     batch = (
-        made.data_sources.add_pandas(name)
+        gx_context.data_sources.add_pandas(name)
         .add_dataframe_asset(name)
         .add_batch_definition_whole_dataframe("whole")
     )
-    made.suites.add(suite)
-    definition = made.validation_definitions.add(
+    gx_context.suites.add(suite)
+    definition = gx_context.validation_definitions.add(
         gx.ValidationDefinition(name=name, data=batch, suite=suite)
     )
-    checkpoint = made.checkpoints.add(
+    checkpoint = gx_context.checkpoints.add(
         gx.Checkpoint(
             name=name,
             validation_definitions=[definition],
@@ -107,14 +107,14 @@ def run_suite(
     ).run_results.values()
 
     broken: dict[str, list[int]] = {}
-    for one in result.results:
-        if one.exception_info and one.exception_info.get("raised_exception", False):
+    for outcome in result.results:
+        if outcome.exception_info and outcome.exception_info.get("raised_exception", False):
             raise RuntimeError(
-                f"suite {name}: {one.expectation_config.type}: "
-                f"{one.exception_info['exception_message']}"
+                f"suite {name}: {outcome.expectation_config.type}: "
+                f"{outcome.exception_info['exception_message']}"
             )
-        if not one.success:
-            reason = one.expectation_config.meta["reason"]
-            broken[reason] = [int(row) for row in one.result.get("unexpected_index_list") or []]
-    failed = [promise.reason for promise in promises if promise.reason in broken]
+        if not outcome.success:
+            reason = outcome.expectation_config.meta["reason"]
+            broken[reason] = [int(row) for row in outcome.result.get("unexpected_index_list") or []]
+    failed = [expected.reason for expected in expectations if expected.reason in broken]
     return SuiteAnswer(name, result.to_json_dict(), broken, failed)

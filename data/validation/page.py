@@ -35,7 +35,7 @@ def write_page(
     html = template.render(
         summary=summary,
         suites={
-            name: [_line(one) for one in answer.answer["results"]]
+            name: [_line(result) for result in answer.answer["results"]]
             for name, answer in answers.items()
         },
         reasons=reasons.most_common(),
@@ -45,15 +45,15 @@ def write_page(
     write_text(path, html)
 
 
-def _line(one: dict[str, Any]) -> dict[str, Any]:
-    config, result = one["expectation_config"], one["result"]
+def _line(entry: dict[str, Any]) -> dict[str, Any]:
+    config, result = entry["expectation_config"], entry["result"]
     kwargs = {
         key: value
         for key, value in config["kwargs"].items()
         if key not in ("batch_id", "ignore_row_if")
     }
     return {
-        "success": one["success"],
+        "success": entry["success"],
         "expectation": config["type"].removeprefix("expect_").replace("_", " "),
         "column": kwargs.pop("column", None)
         or f"{kwargs.pop('column_A', '')} / {kwargs.pop('column_B', '')}",

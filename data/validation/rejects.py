@@ -14,16 +14,20 @@ from data.validation.expectations import Expectation
 
 
 def split_rejects(
-    table: str, frame: pl.DataFrame, *, promises: list[Expectation], broken: dict[str, list[int]]
+    table: str,
+    frame: pl.DataFrame,
+    *,
+    expectations: list[Expectation],
+    broken: dict[str, list[int]],
 ) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
     """The rows that broke nothing, with the record's columns only, and one entry a row that broke something.
 
     The first broken promise in the suite's order is the reason; what else was broken is told in the detail.
     """
     blamed: dict[int, list[Expectation]] = {}
-    for promise in promises:
-        for row in broken.get(promise.reason, []):
-            blamed.setdefault(row, []).append(promise)
+    for expectation in expectations:
+        for row in broken.get(expectation.reason, []):
+            blamed.setdefault(row, []).append(expectation)
     entries: list[dict[str, Any]] = []
     for row in sorted(blamed):
         values, (first, *others) = frame.row(row, named=True), blamed[row]
@@ -50,12 +54,12 @@ def _thing(table: str, row: int, values: dict[str, Any]) -> str:
     return "/".join(str(part) for part in parts)
 
 
-def _detail(promise: Expectation, values: dict[str, Any]) -> str:
-    if promise.says:
-        return promise.says.format(**values)
-    found = values.get(promise.column or "")
-    shown = f"{found:.4g}" if isinstance(found, float) else str(found)
-    return f"{promise.column} is {shown}, wanted {promise.wanted}"
+def _detail(expectation: Expectation, values: dict[str, Any]) -> str:
+    if expectation.says:
+        return expectation.says.format(**values)
+    value = values.get(expectation.column or "")
+    shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{expectation.column} is {shown}, wanted {expectation.wanted}"
 
 
 def write_quarantine(path: Path, entries: list[dict[str, Any]], now: datetime) -> None:

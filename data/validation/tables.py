@@ -11,10 +11,10 @@ def column_catalogue(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
     """Every column wanted or found, with both types: table, column, wanted, found ("none" where there is none)."""
     rows = []
     for table, frame in tables.items():
-        wanted, found = TABLES[table], dict(frame.schema)
-        for column in [*wanted, *(name for name in found if name not in wanted)]:
+        expected, actual = TABLES[table], dict(frame.schema)
+        for column in [*expected, *(name for name in actual if name not in expected)]:
             rows.append(
-                (table, column, str(wanted.get(column, "none")), str(found.get(column, "none")))
+                (table, column, str(expected.get(column, "none")), str(actual.get(column, "none")))
             )
     return pl.DataFrame(rows, schema=["table", "column", "wanted", "found"], orient="row")
 
@@ -32,11 +32,11 @@ def with_parent(
 
     A row whose parent is not listed has null for accepted, so that each row is blamed for one thing only.
     """
-    there = pl.col(key).is_in(listed[key].implode()).fill_null(False)
+    listed_here = pl.col(key).is_in(listed[key].implode()).fill_null(False)
     passed = pl.col(key).is_in(accepted[key].implode()).fill_null(False)
     return frame.with_columns(
-        pl.col(key).is_null().not_().and_(there).alias(f"{what}_listed"),
-        pl.when(there).then(passed).alias(f"{what}_accepted"),
+        pl.col(key).is_null().not_().and_(listed_here).alias(f"{what}_listed"),
+        pl.when(listed_here).then(passed).alias(f"{what}_accepted"),
     )
 
 

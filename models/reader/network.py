@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from data.records import CHANNELS, ROLES
+from data.records import CHANNELS, ORIGIN_MACHINE, ROLES
 from models.reader.ngrams import grams, plain
 
 _ROLES = {role: number for number, role in enumerate(ROLES)}
@@ -105,7 +105,7 @@ def texts_of(contacts: pl.DataFrame, turns: pl.DataFrame, config: ReaderConfig) 
             f"contact {strange['contact_id'][0]}: {strange['role'][0]!r} is no role ({', '.join(_ROLES)})."
         )
     if "origin" in turns.columns:
-        heard = pl.col("origin") == "asr"
+        heard = pl.col("origin") == ORIGIN_MACHINE
         turns = turns.filter(heard == heard.min().over("contact_id"))
     numbered = contacts.select("contact_id").with_row_index("_contact")
     rows = turns.join(numbered, on="contact_id", how="inner").sort(

@@ -14,7 +14,7 @@ from data.speech.telephone import (
     BackgroundSounds,
     PacketLoss,
     Telephony,
-    augment,
+    apply_random_effects,
     effect,
     load_background_sounds,
 )
@@ -168,7 +168,9 @@ def test_each_effect_falls_to_its_share_of_the_speech() -> None:
     rng = np.random.default_rng(0)
     changed = [
         not np.array_equal(
-            augment(a_voice(), RATE, settings=settings, sounds=BackgroundSounds(), rng=rng),
+            apply_random_effects(
+                a_voice(), RATE, settings=settings, sounds=BackgroundSounds(), rng=rng
+            ),
             a_voice(),
         )
         for _ in range(400)

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.audio import SAMPLE_RATE_HZ
-from data.speech.telephone import BackgroundSounds, Telephony, augment, load_background_sounds
+from data.speech.telephone import (
+    BackgroundSounds,
+    Telephony,
+    apply_random_effects,
+    load_background_sounds,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -190,7 +195,7 @@ def _effects(
     for number, row in enumerate(rows):
         other = rows[number - 1] if len(rows) > 1 else row[:0]
         speech = ((other, SAMPLE_RATE_HZ),) if other.any() else ()
-        heard = augment(
+        heard = apply_random_effects(
             row,
             SAMPLE_RATE_HZ,
             settings=settings,

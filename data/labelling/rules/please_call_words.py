@@ -30,5 +30,5 @@ _WE_CALL = (
 
 
 def vote(contact):
-    told = contact.written and contact.agent.affirms(*_CALL)
-    return "yes" if told and not contact.agent.mentions(*_WE_CALL) else None
+    sent_to_phone = contact.written and contact.agent.affirms(*_CALL)
+    return "yes" if sent_to_phone and not contact.agent.mentions(*_WE_CALL) else None

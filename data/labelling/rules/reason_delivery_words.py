@@ -40,5 +40,5 @@ _LETTERS = ("(?:refund|confirmation|email|e mail|code|answer|reply)",)
 
 
 def vote(contact):
-    said = contact.about
-    return "delivery" if said.mentions(*_SENT) and not said.mentions(*_LETTERS) else None
+    words = contact.about
+    return "delivery" if words.mentions(*_SENT) and not words.mentions(*_LETTERS) else None

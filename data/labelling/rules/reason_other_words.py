@@ -43,5 +43,5 @@ _TROUBLE = ("charged?", "bill", "invoice", "cancel", "broken", "complaint", "pay
 
 
 def vote(contact):
-    said = contact.about
-    return "other" if said.mentions(*_ADMIN) and not said.mentions(*_TROUBLE) else None
+    words = contact.about
+    return "other" if words.mentions(*_ADMIN) and not words.mentions(*_TROUBLE) else None

@@ -41,5 +41,5 @@ _MONEY = ("payment", "direct debit", "card")
 
 
 def vote(contact):
-    said = contact.about
-    return "technical" if said.mentions(*_FAULT) and not said.mentions(*_MONEY) else None
+    words = contact.about
+    return "technical" if words.mentions(*_FAULT) and not words.mentions(*_MONEY) else None

@@ -60,11 +60,11 @@ _ANGRY = (
 
 
 def vote(contact):
-    said = contact.customer
+    words = contact.customer
     return (
         "negative"
-        if said.affirms(*_ANGRY)
-        or said.mentions(
+        if words.affirms(*_ANGRY)
+        or words.mentions(
             "(?:not|never|[a-z]+n't) (?:[a-z]+ )?(?:good enough|happy|impressed|acceptable|"
             "satisfied)"
         )

@@ -52,5 +52,5 @@ _BUT = (
 
 
 def vote(contact):
-    said = contact.customer
-    return "positive" if said.affirms(*_PRAISE) and not said.mentions(*_BUT) else None
+    words = contact.customer
+    return "positive" if words.affirms(*_PRAISE) and not words.mentions(*_BUT) else None

@@ -35,5 +35,5 @@ def vote(contact):
     if contact.channel == "ivr":
         return "no"
     turns = contact.roles
-    flowing = len(turns) > 2 and all(one != other for one, other in pairwise(turns))
+    flowing = len(turns) > 2 and all(role != next_role for role, next_role in pairwise(turns))
     return "no" if flowing else None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from data.progress import Progress
-from data.records import TURNS
+from data.records import ORIGIN_MACHINE, TURNS
 from data.speech.shards import read_member
 from data.speech.transcripts import TranscriptTurn, roles_of
 from flows.stages.transcription.params import HearingParams
@@ -69,7 +69,7 @@ def transcribe_all(
             "text": turn.text,
             "start_s": turn.start_s,
             "end_s": turn.end_s,
-            "origin": "asr",
+            "origin": ORIGIN_MACHINE,
             "confidence": turn.confidence,
         }
         for contact in sorted(heard)

@@ -22,8 +22,8 @@ def words_of(touch, seed=0, written=None):
     speech = talk.Speech(
         random.Random(seed),
         talk.Caller("maria carter", "471033", "plus"),
-        ("james", "priya"),
-        written,
+        agents=("james", "priya"),
+        written=written,
     )
     writers = {"ivr": talk.menu_log, "chat": talk.chat, "email": talk.email, "social": talk.social}
     if touch.channel == "phone":
@@ -43,7 +43,10 @@ def test_transcripts_are_lower_case_letters_and_apostrophes(touches):
 
 def test_every_template_can_be_said():
     speech = talk.Speech(
-        random.Random(0), talk.Caller("maria carter", "471033", "plus"), ("james", "priya"), False
+        random.Random(0),
+        talk.Caller("maria carter", "471033", "plus"),
+        agents=("james", "priya"),
+        written=False,
     )
     groups = [value for name, value in vars(phrases).items() if name.isupper() and name != "RULES"]
     templates = [
@@ -125,7 +128,9 @@ def test_written_contacts_use_figures_and_notes_name_the_barrier(touches):
     assert sum("£" in text for text in chats) > 0.1 * len(chats)
     for barrier in set(BARRIERS) - {"none"}:
         touch = replace(touches[0], channel="phone", barrier=barrier, resolved=False)
-        speech = talk.Speech(random.Random(3), talk.Caller("a b", "1", "plus"), ("c", "d"), True)
+        speech = talk.Speech(
+            random.Random(3), talk.Caller("a b", "1", "plus"), agents=("c", "d"), written=True
+        )
         notes = " ".join(talk.note(speech, touch)[0].text for _ in range(8))
         assert any(text in notes for text in phrases.NOTE[barrier])
 

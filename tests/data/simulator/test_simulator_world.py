@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.simulator.params import Effects, SimulatorParams
-from data.simulator.world import build, jump, relative_hazard
+from data.simulator.world import build, hazard_increase, relative_hazard
 
 NO_EFFECT = Effects(**{name: 0.0 for name in Effects.__dataclass_fields__ if name != "memory_days"})
 
@@ -82,13 +82,16 @@ def test_the_hazard_after_friction_is_the_one_that_was_set(world):
 def test_friction_adds_good_takes_away_and_both_fade(world):
     effects = world.params.effects
     touches = [touch for path in world.touches for touch in path]
-    bad = replace(max(touches, key=lambda touch: jump(touch, effects)), day=10)
+    bad = replace(max(touches, key=lambda touch: hazard_increase(touch, effects)), day=10)
     good = replace(
-        next(touch for touch in touches if touch.good and jump(touch, effects) == 0), day=20
+        next(touch for touch in touches if touch.good and hazard_increase(touch, effects) == 0),
+        day=20,
     )
     alone, healed, calm = relative_hazard([[bad], [bad, good], [good]], effects, 400)
     assert np.all(alone[:11] == 1)
-    assert alone[11] == pytest.approx(1 + jump(bad, effects) * np.exp(-1 / effects.memory_days))
+    assert alone[11] == pytest.approx(
+        1 + hazard_increase(bad, effects) * np.exp(-1 / effects.memory_days)
+    )
     assert np.all(np.diff(alone[11:]) < 0)
     assert healed[25] < 0.7 * alone[25]
     assert calm[25] < 1
