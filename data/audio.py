@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -273,10 +273,10 @@ def _speech_rms(audio: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(speech, dtype=np.float64)))) if speech.size else 0.0
 
 
-def _per_channel(audio: np.ndarray, change) -> np.ndarray:
+def _per_channel(audio: np.ndarray, transform: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     if audio.ndim == 1:
-        return change(audio).astype(np.float32)
-    return np.stack([change(channel) for channel in audio.T], axis=1).astype(np.float32)
+        return np.asarray(transform(audio), dtype=np.float32)
+    return np.stack([transform(channel) for channel in audio.T], axis=1).astype(np.float32)
 
 
 def _refuse_truncated_wav(source: Path | bytes, label: str) -> None:

@@ -84,7 +84,7 @@ class HoursAccount:
         }
         return dict(sorted(losses.items(), key=lambda item: (-item[1], item[0])))
 
-    def settled(self, skipped_s: Mapping[str, float]) -> HoursAccount:
+    def with_training_skips(self, skipped_s: Mapping[str, float]) -> HoursAccount:
         """The ledger after training left out further speech of `train` (seconds a reason)."""
         ms = Counter(self.ms)
         for reason, seconds in skipped_s.items():
@@ -128,10 +128,10 @@ class HoursAccount:
             "unmeasured_files": dict(self.unmeasured),
             "max_lost_share": params.max_lost_share,
             "limits": params.limits,
-            "over_budget": self.over(params),
+            "over_budget": self.budget_violations(params),
         }
 
-    def over(self, params: HoursParams) -> list[str]:
+    def budget_violations(self, params: HoursParams) -> list[str]:
         """What is over budget, a sentence each; nothing when all is well."""
         violations = []
         lost = sum(self.lost.values())
@@ -154,12 +154,12 @@ class HoursAccount:
                 )
         return violations
 
-    def hold(self, params: HoursParams) -> None:
+    def enforce_budget(self, params: HoursParams) -> None:
         """Raises HoursError when the budget is not kept."""
-        over = self.over(params)
-        if over:
+        violations = self.budget_violations(params)
+        if violations:
             raise HoursError(
-                f"hours: {' '.join(over)} Mend the source (see quarantine/), or raise the limit."
+                f"hours: {' '.join(violations)} Mend the source (see quarantine/), or raise the limit."
             )
 
     def _share(self, ms: int) -> float:
@@ -215,11 +215,11 @@ def hours_account(
     when it does not add up.
     """
     ms = Counter(cut_ms)
-    rejects = _reasons(quarantine, "validate.jsonl")
+    reject_reasons = _reject_reasons(quarantine)
     for row in delivered.join(clean, on="contact_id", how="anti").iter_rows(named=True):
-        reason = rejects.get(row["contact_id"], "with its contact")
+        reason = reject_reasons.get(row["contact_id"], "with its contact")
         ms[f"quarantined: {reason}"] += side_count(row) * milliseconds(row["duration_s"])
-    refused, unmeasured = _refused(quarantine, set(delivered["contact_id"].to_list()))
+    refused, unmeasured = _refused_audio(quarantine, set(delivered["contact_id"].to_list()))
     ms.update(refused)
     delivered_ms = sum(
         side_count(row) * milliseconds(row["duration_s"]) for row in delivered.iter_rows(named=True)
@@ -234,22 +234,24 @@ def _lines(quarantine: Path | None, name: str) -> Iterable[dict[str, Any]]:
     return read_lines(path)
 
 
-def _reasons(quarantine: Path | None, name: str) -> dict[str, str]:
+def _reject_reasons(quarantine: Path | None) -> dict[str, str]:
     return {
         line["thing"]: line["reason"]
-        for line in _lines(quarantine, name)
+        for line in _lines(quarantine, "validate.jsonl")
         if line["table"] == "recordings"
     }
 
 
-def _refused(quarantine: Path | None, taken: set[str]) -> tuple[Counter[str], dict[str, int]]:
+def _refused_audio(
+    quarantine: Path | None, ingested: set[str]
+) -> tuple[Counter[str], dict[str, int]]:
     """What ingest refused and has not taken since: milliseconds a reason, and files of which no length is known."""
     ms: Counter[str] = Counter()
     unmeasured: Counter[str] = Counter()
     seen: set[str] = set()
     for line in _lines(quarantine, "ingest.jsonl"):
         call = line["thing"].removeprefix("call ")
-        if line["kind"] != "recording" or call in taken or line["thing"] in seen:
+        if line["kind"] != "recording" or call in ingested or line["thing"] in seen:
             continue
         seen.add(line["thing"])
         reason = f"refused: {line['reason'].partition(' (')[0]}"

@@ -153,4 +153,4 @@ def _surroundings(frames: int, rng: np.random.Generator, quiet: bool) -> np.ndar
     # people: the pace of syllables
     rate_hz = rng.uniform(0.1, 0.4) if background == "traffic" else rng.uniform(2.5, 4.5)
     phase = np.float32(rng.uniform(0, 6))
-    return smooth * (0.6 + 0.4 * np.sin(np.float32(2 * np.pi * rate_hz) * at + phase))
+    return np.asarray(smooth * (0.6 + 0.4 * np.sin(np.float32(2 * np.pi * rate_hz) * at + phase)))

@@ -66,7 +66,7 @@ class Refusal:
     """
 
     thing: str
-    kind: str
+    record: str
     reason: str
     next_step: str
     path: Path | None = None
@@ -115,10 +115,10 @@ def detect(path: Path) -> str:
         if children
         else "the folder is empty"
     )
-    wanted_text = "; ".join(
+    looked_for_text = "; ".join(
         f"{source}: {' and '.join(paths)}" for source, paths in looked_for.items()
     )
-    raise SourceError(f"{path}: {state}. Looked for {wanted_text}.")
+    raise SourceError(f"{path}: {state}. Looked for {looked_for_text}.")
 
 
 def read(source: str, path: Path, options: SourceParams | None = None) -> Delivery:

@@ -76,7 +76,8 @@ def convert(
     """
     refusals: list[Refusal] = []
     good = frame
-    for column, (expected, conversion) in {key: ("text", lambda text: text), **columns}.items():
+    conversions = {key: ("text", _as_is), **columns}
+    for column, (expected, conversion) in conversions.items():
         if column not in good.columns:
             continue
         good = good.with_columns(conversion(pl.col(column)).alias("_converted"))
@@ -98,7 +99,11 @@ def convert(
     return good, refusals
 
 
-def needed(
+def _as_is(text: pl.Expr) -> pl.Expr:
+    return text
+
+
+def require_filled(
     frame: pl.DataFrame, name: str, *, what: str, key: str, columns: Sequence[str]
 ) -> tuple[pl.DataFrame, list[Refusal]]:
     """Leaves out and refuses the rows in which one of `columns` is empty."""

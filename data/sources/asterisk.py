@@ -142,10 +142,33 @@ def _calls(
         },
     )
     refusals += bad
-    frame, bad = _files.needed(
+    frame, bad = _files.require_filled(
         frame, CDR, what="call", key="uniqueid", columns=["start", "duration", "billsec"]
     )
     refusals += bad
+    frame = _with_customer(frame, customers, refusals)
+    calls = frame.select(
+        pl.col("uniqueid").alias("contact_id"),
+        "customer_id",
+        pl.lit("phone").alias("channel"),
+        pl.col("start").alias("started_at"),
+        pl.col("billsec").alias("duration_s"),
+        (pl.col("duration") - pl.col("billsec")).alias("wait_s"),
+        pl.when(pl.col("lastapp") == "Queue")
+        .then(pl.col("lastdata").str.split(",").list.first())
+        .alias("queue"),
+        # SIP/agent08-0000001a, PJSIP/agent08-0000001a: technology, agent, call leg
+        pl.col("dstchannel").str.extract(r"^[^/]+/(.+?)(-[0-9a-f]+)?$").alias("agent_id"),
+        "disposition",
+        pl.lit("asterisk").alias("source"),
+    )
+    return _files.records("contacts", calls)
+
+
+def _with_customer(
+    frame: pl.DataFrame, customers: pl.DataFrame, refusals: list[Refusal]
+) -> pl.DataFrame:
+    """Adds the customer_id of each CDR line; lines of unknown customers are refused."""
     by_phone = (
         customers.select("phone", pl.col("customer_id").alias("_by_phone"))
         .drop_nulls()
@@ -174,22 +197,7 @@ def _calls(
                 f"Add the customer with this number to {CRM} and ingest again.",
             )
         )
-    frame = frame.filter(pl.col("customer_id").is_not_null()).select(
-        pl.col("uniqueid").alias("contact_id"),
-        "customer_id",
-        pl.lit("phone").alias("channel"),
-        pl.col("start").alias("started_at"),
-        pl.col("billsec").alias("duration_s"),
-        (pl.col("duration") - pl.col("billsec")).alias("wait_s"),
-        pl.when(pl.col("lastapp") == "Queue")
-        .then(pl.col("lastdata").str.split(",").list.first())
-        .alias("queue"),
-        # SIP/agent08-0000001a, PJSIP/agent08-0000001a: technology, agent, call leg
-        pl.col("dstchannel").str.extract(r"^[^/]+/(.+?)(-[0-9a-f]+)?$").alias("agent_id"),
-        "disposition",
-        pl.lit("asterisk").alias("source"),
-    )
-    return _files.records("contacts", frame)
+    return frame.filter(pl.col("customer_id").is_not_null())
 
 
 def _chats(
@@ -222,7 +230,7 @@ def _chats(
         columns={"started_at": ("a time", _files.time_in(options.timezone))},
     )
     refusals += bad
-    frame, bad = _files.needed(
+    frame, bad = _files.require_filled(
         frame, CHATS, what="chat", key="chat_id", columns=["customer_id", "started_at"]
     )
     refusals += bad

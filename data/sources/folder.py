@@ -1,4 +1,4 @@
-"""The folder export of docs/street.md: plain csv, JSON lines and two-channel WAV files; what the simulator writes."""
+"""The folder export of docs/pipeline.md: plain csv, JSON lines and two-channel WAV files; what the simulator writes."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _contacts(
         },
     )
     refusals += bad
-    frame, bad = _files.needed(
+    frame, bad = _files.require_filled(
         frame,
         name,
         what="contact",
@@ -191,7 +191,7 @@ def _outcomes(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
         },
     )
     refusals += bad
-    frame, bad = _files.needed(
+    frame, bad = _files.require_filled(
         frame, name, what="outcome", key="customer_id", columns=["event", "happened"]
     )
     refusals += bad
@@ -222,6 +222,8 @@ def _interventions(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
     )
     refusals += bad
     needed = [column for column in INTERVENTION_COLUMNS if column != "customer_id"]
-    frame, bad = _files.needed(frame, name, what="intervention", key="customer_id", columns=needed)
+    frame, bad = _files.require_filled(
+        frame, name, what="intervention", key="customer_id", columns=needed
+    )
     refusals += bad
     return _files.records("interventions", frame)

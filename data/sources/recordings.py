@@ -8,13 +8,14 @@ behind such a folder: each speaker, or each recording whose speaker nobody named
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from data.audio import SUFFIXES, AudioError, probe
+from data.audio import SUFFIXES, AudioError, AudioInfo, probe
 from data.records import ORIGIN_PERSON, OUTCOMES, Contact, Customer, frame
 from data.sources import DeliveredRecording, Delivery, Refusal, SourceError, SourceParams, _files
 
@@ -23,16 +24,28 @@ LONGEST_WITHOUT_TIMES_S = 30.0  # the words of a longer recording do not say whe
 WITH_TIMES = (
     "It is transcribed, its words are not learnt from. Cut it into utterances of one voice with "
     "their words, or make "
-    "it a folder export (docs/street.md) with transcripts/<contact_id>.json, whose turns have "
+    "it a folder export (docs/pipeline.md) with transcripts/<contact_id>.json, whose turns have "
     "role, start_s, end_s "
     "and text."
 )
 
 
+@dataclass
+class _Folder:
+    """What has been read of a folder so far. `lines` are those of manifest.jsonl still unused."""
+
+    lines: dict[Path, dict[str, Any]]
+    refusals: list[Refusal]
+    customers: dict[str, Customer] = field(default_factory=dict)
+    contacts: list[Contact] = field(default_factory=list)
+    recordings: list[DeliveredRecording] = field(default_factory=list)
+    turns: list[dict[str, Any]] = field(default_factory=list)
+
+
 def read(root: Path, options: SourceParams) -> Delivery:
     """Reads every recording under `root`. Raises SourceError when there is none."""
     refusals: list[Refusal] = []
-    listed = _listed(root, refusals)
+    folder = _Folder(_listed(root, refusals), refusals)
     paths = sorted(
         path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
     )
@@ -40,54 +53,9 @@ def read(root: Path, options: SourceParams) -> Delivery:
         raise SourceError(
             f"{root}: no recordings. Give a folder with files in one of {' '.join(SUFFIXES)}."
         )
-    customers: dict[str, Customer] = {}
-    contacts, recordings, rows = [], [], []
     for path in paths:
         contact_id = path.relative_to(root).with_suffix("").as_posix().replace("/", "_")
-        try:
-            info = probe(path, contact_id)
-        except AudioError as error:
-            refusals.append(_refused(contact_id, str(error).removeprefix(f"{contact_id}: "), path))
-            continue
-        if info.channels > 2:
-            reason = f"more than two channels ({info.channels})"
-            refusals.append(
-                _refused(
-                    contact_id,
-                    reason,
-                    path,
-                    step="Deliver one channel a voice: the customer's, the agent's.",
-                )
-            )
-            continue
-        line = listed.pop(path.resolve(), {})
-        voice = line.get("speaker")
-        customer_id = str(voice or contact_id)
-        customers[customer_id] = Customer(customer_id)
-        began = datetime.fromtimestamp(int(path.stat().st_mtime), UTC)
-        contacts.append(
-            Contact(contact_id, customer_id, "phone", began, info.duration_s, source="recordings")
-        )
-        sides = (0, 0) if info.channels == 1 else (options.customer_channel, options.agent_channel)
-        recordings.append(DeliveredRecording(contact_id, path, *sides, voice))
-        text, where = _words(path, line)
-        unplaced = ""
-        if info.channels == 2:
-            unplaced = f"words that do not say who of two channels said them ({where})"
-        elif info.duration_s > LONGEST_WITHOUT_TIMES_S:
-            unplaced = f"words without times in over {LONGEST_WITHOUT_TIMES_S:g} s ({info.duration_s:.0f} s, {where})"
-        if text and unplaced:
-            refusals.append(Refusal(f"contact {contact_id}", "turns", unplaced, WITH_TIMES))
-        elif text:
-            turn = {"role": "customer", "text": text, "start_s": 0.0, "end_s": info.duration_s}
-            rows += _files.turn_rows(
-                contact_id,
-                [turn],
-                origin=ORIGIN_PERSON,
-                where=where,
-                options=options,
-                refusals=refusals,
-            )
+        _read_recording(folder, contact_id, path, options=options)
     refusals += [
         Refusal(
             f"recording {path.name}",
@@ -95,17 +63,66 @@ def read(root: Path, options: SourceParams) -> Delivery:
             "manifest.jsonl names it, but it is not here",
             "Add the file.",
         )
-        for path in listed
+        for path in folder.lines
     ]
     return Delivery(
-        frame("customers", list(customers.values())),
-        frame("contacts", contacts),
-        _files.turns_frame(rows),
+        frame("customers", list(folder.customers.values())),
+        frame("contacts", folder.contacts),
+        _files.turns_frame(folder.turns),
         pl.DataFrame(schema=OUTCOMES),
-        recordings,
+        folder.recordings,
         refusals,
         mono_ok=True,
     )
+
+
+def _read_recording(folder: _Folder, contact_id: str, path: Path, *, options: SourceParams) -> None:
+    """Adds one recording, its contact, its customer and its words to `folder`, or a refusal."""
+    try:
+        info = probe(path, contact_id)
+    except AudioError as error:
+        reason = str(error).removeprefix(f"{contact_id}: ")
+        folder.refusals.append(_refused(contact_id, reason, path))
+        return
+    if info.channels > 2:
+        reason = f"more than two channels ({info.channels})"
+        next_step = "Deliver one channel a voice: the customer's, the agent's."
+        folder.refusals.append(_refused(contact_id, reason, path, next_step=next_step))
+        return
+    line = folder.lines.pop(path.resolve(), {})
+    voice = line.get("speaker")
+    customer_id = str(voice or contact_id)
+    folder.customers[customer_id] = Customer(customer_id)
+    modified = datetime.fromtimestamp(int(path.stat().st_mtime), UTC)
+    folder.contacts.append(
+        Contact(contact_id, customer_id, "phone", modified, info.duration_s, source="recordings")
+    )
+    sides = (0, 0) if info.channels == 1 else (options.customer_channel, options.agent_channel)
+    folder.recordings.append(DeliveredRecording(contact_id, path, *sides, voice))
+    text, where = _words(path, line)
+    unplaced = _why_unplaced(info, where)
+    if text and unplaced:
+        folder.refusals.append(Refusal(f"contact {contact_id}", "turns", unplaced, WITH_TIMES))
+    elif text:
+        turn = {"role": "customer", "text": text, "start_s": 0.0, "end_s": info.duration_s}
+        folder.turns += _files.turn_rows(
+            contact_id,
+            [turn],
+            origin=ORIGIN_PERSON,
+            where=where,
+            options=options,
+            refusals=folder.refusals,
+        )
+
+
+def _why_unplaced(info: AudioInfo, where: str) -> str:
+    """Why the words of a recording cannot be placed in it; empty where they can."""
+    if info.channels == 2:
+        return f"words that do not say who of two channels said them ({where})"
+    if info.duration_s > LONGEST_WITHOUT_TIMES_S:
+        limit = f"{LONGEST_WITHOUT_TIMES_S:g} s"
+        return f"words without times in over {limit} ({info.duration_s:.0f} s, {where})"
+    return ""
 
 
 def _listed(root: Path, refusals: list[Refusal]) -> dict[Path, dict[str, Any]]:
@@ -131,6 +148,6 @@ def _words(path: Path, line: dict[str, Any]) -> tuple[str, str]:
 
 
 def _refused(
-    contact_id: str, reason: str, path: Path, *, step: str = "Export it again."
+    contact_id: str, reason: str, path: Path, *, next_step: str = "Export it again."
 ) -> Refusal:
-    return Refusal(f"call {contact_id}", "recording", reason.partition(". ")[0], step, path)
+    return Refusal(f"call {contact_id}", "recording", reason.partition(". ")[0], next_step, path)

@@ -212,6 +212,6 @@ def _write(path: Path, members: Mapping[str, Path | bytes]) -> dict[str, str]:
             info.size = len(source) if isinstance(source, bytes) else source.stat().st_size
             with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as handle:
                 hashing = _Hashing(handle)
-                tar.addfile(info, hashing)  # type: ignore[arg-type]  # it only reads
+                tar.addfile(info, hashing)
                 hashes[name] = hashing.sha256.hexdigest()
     return hashes

@@ -92,7 +92,7 @@ def train_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
             read_json(context.path("pseudo.json")),
         )
         hours = hours.with_pseudo(heard["added_s"]) if heard["learn"] else hours
-        hours = hours.settled({reason: 3600 * entry["hours"] for reason, entry in skipped.items()})
+        hours = hours.with_training_skips({reason: 3600 * entry["hours"] for reason, entry in skipped.items()})
         budget = hours.summary(context.params.hours)
         write_json(context.path("asr/hours.json"), budget)
         run.log_metrics(
@@ -102,7 +102,7 @@ def train_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
             }
         )
         run.log_artifact(context.path("asr/hours.json"))
-        hours.hold(context.params.hours)
+        hours.enforce_budget(context.params.hours)
     found |= {"adaptation": asr_adaptation.adapt(context, work / "model.nemo", progress)}
     calls = utterances.transcribed_calls(read_tables(context.path("clean")), splits, "valid")
     found |= {

@@ -110,6 +110,6 @@ def cut(context: RunContext, progress: Progress) -> dict[str, Any]:
     )
     budget = hours.summary(params)
     write_json(context.path("hours.json"), budget)
-    hours.hold(params)
+    hours.enforce_budget(params)
     write_json(context.path("cut.json"), summary)
     return {**summary, "lost_share": budget["lost_share"]}

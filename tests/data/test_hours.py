@@ -50,19 +50,19 @@ def test_what_is_meant_is_no_loss_and_what_is_lost_has_a_budget() -> None:
         {"train": 3 * HOUR, "between turns": 3 * HOUR, "test": 2 * HOUR, "no words": 2 * HOUR},
     )
     assert book.lost == {"no words": 2 * HOUR}
-    book.hold(HoursParams(max_lost_share=0.2))
+    book.enforce_budget(HoursParams(max_lost_share=0.2))
     with pytest.raises(
         HoursError, match=r"2\.00 h of 10\.00 h got lost .*20%.* 19%\): no words 2\.00 h\. Mend"
     ):
-        book.hold(HoursParams(max_lost_share=0.19))
+        book.enforce_budget(HoursParams(max_lost_share=0.19))
     with pytest.raises(
         HoursError, match=r"between turns: 30% of 10\.00 h, hours\.limits allows 25%"
     ):
-        book.hold(HoursParams(limits={"between turns": 0.25}))
+        book.enforce_budget(HoursParams(limits={"between turns": 0.25}))
 
 
 def test_what_training_leaves_out_is_taken_from_what_it_was_given() -> None:
-    book = HoursAccount(HOUR, {"train": HOUR}).settled(
+    book = HoursAccount(HOUR, {"train": HOUR}).with_training_skips(
         {"longer than 20 s": 600.0, "unreadable audio": 60.0}
     )
     assert book.ms == {
