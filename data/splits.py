@@ -100,14 +100,25 @@ def split(
         silent = [component for component in components if not component.calls]
         customer_split = _assign(voiced, params) | _assign(silent, params)
         voice_split = customer_split
-    rows = [
-        {
-            "contact_id": None,
-            "customer_id": person,
-            "voice_group": None,
-            "split": customer_split[_person(person)],
-        }
-        for person in people
+    frame = _frame(
+        contacts, people, calls=calls, customer_split=customer_split, voice_split=voice_split
+    )
+    notes += _empty_split_notes(frame, voices={voice for _, voice in edges}, params=params)
+    assert_disjoint(frame)
+    return frame, _summary(frame, components=len(components), largest=largest, notes=notes)
+
+
+def _frame(
+    contacts: pl.DataFrame,
+    people: list[str],
+    *,
+    calls: pl.DataFrame,
+    customer_split: dict[str, str],
+    voice_split: dict[str, str],
+) -> pl.DataFrame:
+    """One row a customer, then one a contact; a call that crosses the division is EXCLUDED."""
+    rows: list[tuple[str | None, str | None, str | None, str]] = [
+        (None, person, None, customer_split[_person(person)]) for person in people
     ]
     voice_of = dict(zip(calls["contact_id"].to_list(), calls["voice_group"].to_list(), strict=True))
     for contact_id, customer_id in (
@@ -117,29 +128,19 @@ def split(
         side = customer_split[_person(customer_id)] if customer_id is not None else EXCLUDED
         if voice is not None and voice_split[_voice(voice)] != side:
             side = EXCLUDED
-        rows.append(
-            {
-                "contact_id": contact_id,
-                "customer_id": customer_id,
-                "voice_group": voice,
-                "split": side,
-            }
-        )
-    frame = pl.DataFrame(rows, schema=SCHEMA)
-    for name, share in (("test", params.test_share), ("valid", params.valid_share), ("train", 1.0)):
-        if (
-            share
-            and edges
-            and frame.filter(
-                (pl.col("split") == name) & pl.col("voice_group").is_not_null()
-            ).is_empty()
-        ):
-            notes.append(
-                f"No recorded call is in {name}: {len({voice for _, voice in edges})} voices are "
-                "too few."
-            )
-    assert_disjoint(frame)
-    return frame, _summary(frame, components=len(components), largest=largest, notes=notes)
+        rows.append((contact_id, customer_id, voice, side))
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def _empty_split_notes(frame: pl.DataFrame, *, voices: set[str], params: SplitParams) -> list[str]:
+    """A sentence for each split that should hold recorded calls and holds none."""
+    shares = {"test": params.test_share, "valid": params.valid_share, "train": 1.0}
+    recorded = frame.filter(pl.col("voice_group").is_not_null())
+    return [
+        f"No recorded call is in {name}: {len(voices)} voices are too few."
+        for name, share in shares.items()
+        if share and voices and recorded.filter(pl.col("split") == name).is_empty()
+    ]
 
 
 def customer_splits(splits: pl.DataFrame) -> pl.DataFrame:
@@ -244,6 +245,13 @@ def _components(people: Iterable[str], edges: Iterable[tuple[str | None, str]]) 
     ]
 
 
+def _side_of(place: float, params: SplitParams) -> str:
+    """The split of a hash `place` in [0, 1)."""
+    if place < params.test_share:
+        return "test"
+    return "valid" if place < params.test_share + params.valid_share else "train"
+
+
 def _assign(components: list[_Component], params: SplitParams) -> dict[str, str]:
     """The side of each member.
 
@@ -255,13 +263,7 @@ def _assign(components: list[_Component], params: SplitParams) -> dict[str, str]
     side = {}
     for component in order:
         place = _hash(f"{params.seed}:{component.key}")
-        side[component.key] = (
-            "test"
-            if place < params.test_share
-            else "valid"
-            if place < params.test_share + params.valid_share
-            else "train"
-        )
+        side[component.key] = _side_of(place, params)
         if (
             weight[component.key] > max(params.test_share, params.valid_share) * total
             and len(components) > 2
