@@ -20,7 +20,7 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data.features.evidence import evidence
+from data.features.evidence import find_evidence
 from data.features.features import FeatureParams, as_of_dates, features
 from data.labelling import label
 from data.records import RECORDINGS
@@ -72,7 +72,7 @@ def main() -> None:
 
     def reasons(frame: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
         shown = model.reasons(frame).filter(pl.col("contribution").abs() >= asked.least)
-        return evidence(
+        return find_evidence(
             shown,
             contacts=tables["contacts"],
             labels=told,

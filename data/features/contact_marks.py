@@ -22,7 +22,7 @@ FRICTIONS = {
     "friction_long_wait": "long waits",
 }
 # The group of reasons each belongs to: what one would set out to mend together.
-_MENDED_WITH = {
+_GROUP = {
     "friction_ivr_dead_end": "menus and lines",
     "friction_pressed_zero": "menus and lines",
     "friction_system_hangup": "menus and lines",
@@ -63,7 +63,7 @@ MEASURES: dict[str, tuple[str, str, pl.Expr]] = {
         "friction of any kind",
         (pl.col("severity") < 0.5).cast(pl.Float64),
     ),
-    **{name: (meaning, _MENDED_WITH[name], pl.col(name)) for name, meaning in FRICTIONS.items()},
+    **{name: (meaning, _GROUP[name], pl.col(name)) for name, meaning in FRICTIONS.items()},
 }
 _TRUE = ("yes", "true", "1", "present")
 
@@ -73,18 +73,18 @@ class FeatureName(NamedTuple):
 
     base: str
     days: int | None = None
-    fades: bool = False
+    is_decayed: bool = False
 
     @property
     def is_sum(self) -> bool:
         """Whether the feature is a sum over contacts."""
-        return self.fades or self.days is not None
+        return self.is_decayed or self.days is not None
 
     @property
     def is_relieved(self) -> bool:
         """Whether smooth contacts make up for what earlier ones added."""
         topic = self.base.split("_")[0]
-        return self.fades and (
+        return self.is_decayed and (
             self.base == "friction" or self.base in FRICTIONS or topic in ("reason", "barrier")
         )
 
@@ -106,7 +106,9 @@ def contribution(feature: FeatureName) -> pl.Expr:
     if feature.base in TOPIC_FEATURES:
         amount = pl.col(feature.base)
     if amount is None or not feature.is_sum:
-        raise KeyError(f"{feature.base}: no sum over contacts. Declare it in data/marks.py.")
+        raise KeyError(
+            f"{feature.base}: no sum over contacts. Declare it in data/features/contact_marks.py."
+        )
     if feature.days is not None:
         return pl.when(pl.col("age") <= feature.days).then(amount).otherwise(0.0)
     return amount * pl.col("decay") * (pl.col("unrelieved") if feature.is_relieved else 1.0)
@@ -132,17 +134,17 @@ def contact_features(
             pl.when(friction)
             .then("label")
             .otherwise(pl.format("{}_{}", "label", value))
-            .alias("mark"),
+            .alias("contact_feature"),
             pl.when(friction & ~value.is_in(_TRUE))
             .then(1 - pl.col("probability"))
             .otherwise("probability")
             .alias("p"),
         )
-        .filter(pl.col("mark").is_in(names))
-        .group_by("contact_id", "mark")
+        .filter(pl.col("contact_feature").is_in(names))
+        .group_by("contact_id", "contact_feature")
         .agg(pl.col("p").mean())
     )
-    wide = probabilities.pivot("mark", on_columns=names, index="contact_id", values="p")
+    wide = probabilities.pivot("contact_feature", on_columns=names, index="contact_id", values="p")
     reason = (
         labels.filter(pl.col("label") == "reason")
         .sort("contact_id", "probability", "value", descending=[False, True, False])
@@ -175,7 +177,7 @@ def contact_features(
     )
 
 
-def contacts_as_of(marked: pl.DataFrame, day: date, half_life_days: float) -> pl.DataFrame:
+def contacts_as_of(contacts: pl.DataFrame, day: date, half_life_days: float) -> pl.DataFrame:
     """The `marks` of contacts that began before `day` (UTC), as they look from there.
 
     Adds age (days), decay (halves every `half_life_days`) and unrelieved (the share that smooth
@@ -183,7 +185,7 @@ def contacts_as_of(marked: pl.DataFrame, day: date, half_life_days: float) -> pl
     """
     midnight = datetime.combine(day, time(), UTC)
     age = (pl.lit(midnight) - pl.col("started_at")).dt.total_seconds() / 86400
-    return marked.filter(pl.col("started_at") < midnight).with_columns(
+    return contacts.filter(pl.col("started_at") < midnight).with_columns(
         age.alias("age"),
         (0.5 ** (age / half_life_days)).alias("decay"),
         (pl.col("relieved").last().over("customer_id") - pl.col("relieved"))

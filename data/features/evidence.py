@@ -26,6 +26,7 @@ from data.features.features import FeatureParams
 from data.labelling.discover import Rule, find_rules
 from data.labelling.labeller import vote_all
 from data.labelling.scheme import SCHEME, LabellingParams
+from data.records import TURNS
 from data.timeline import best_text
 
 SCHEMA: dict[str, Any] = {
@@ -34,7 +35,8 @@ SCHEMA: dict[str, Any] = {
     "start_s": pl.Float64,
     "words": pl.String,
 }
-
+_REASON_KEY = ["customer_id", "as_of", "feature"]
+_LABEL_KEY = ["contact_id", "label", "value"]
 
 # Features that are no sums name one contact by themselves; others (plan, price, tenure) none.
 _WORST = pl.col("severity").sum().over("customer_id", "episode") * pl.col("decay").max().over(
@@ -49,19 +51,20 @@ _SINGLES = {
     "sentiment_trend": pl.max_horizontal("sentiment_negative", "sentiment_positive"),
     **dict.fromkeys(("days_since_last_contact", "last_channel", "last_reason"), pl.col("decay")),
 }
-_SURE = 0.5  # a contact that is less likely than this to have been such a one proves nothing
+# a contact that is less likely than this to show the friction or topic is no evidence for it
+_MIN_PROBABILITY = 0.5
 
 
 def contact_weight(feature: str, params: FeatureParams) -> pl.Expr | None:
     """How much a contact weighs in `feature`, on the columns of `data.marks.past` and `worst`; None if it has none."""
     named = parse_feature_name(feature)
     if named.is_sum and named.base in (*MEASURES, *TOPIC_FEATURES):
-        sure = (
-            pl.col(named.base) >= _SURE
+        is_likely = (
+            pl.col(named.base) >= _MIN_PROBABILITY
             if named.base in (*FRICTIONS, *TOPIC_FEATURES)
             else pl.lit(True)
         )
-        return pl.when(sure).then(contribution(named)).otherwise(0.0)
+        return pl.when(is_likely).then(contribution(named)).otherwise(0.0)
     if feature not in _SINGLES:
         return None
     days = {"longest_wait_s": params.windows_days[-1], "sentiment_trend": params.mood_days}.get(
@@ -70,8 +73,11 @@ def contact_weight(feature: str, params: FeatureParams) -> pl.Expr | None:
     return pl.when(pl.col("age") <= days).then(_SINGLES[feature]).otherwise(0.0)
 
 
-def _mark_of(feature: str) -> pl.Expr:
-    """Which mark of the contact the feature is about: a friction or a column of ABOUT; null where it is just there."""
+def _contact_feature_of(feature: str) -> pl.Expr:
+    """The column of `contact_features` a feature is about: a friction or one of TOPIC_FEATURES.
+
+    Null where the contact counts as such.
+    """
     base = parse_feature_name(feature).base
     if base in FRICTIONS or base in TOPIC_FEATURES:
         return pl.lit(base)
@@ -81,7 +87,7 @@ def _mark_of(feature: str) -> pl.Expr:
     return pl.lit(None, pl.String)
 
 
-def evidence(
+def find_evidence(
     reasons: pl.DataFrame,
     *,
     contacts: pl.DataFrame,
@@ -90,33 +96,59 @@ def evidence(
     params: FeatureParams | None = None,
     rules: Sequence[Rule] | None = None,
 ) -> pl.DataFrame:
-    """`reasons` (customer_id, as_of, feature, …) with contact_id, started_at, start_s and words beside each.
+    """Returns `reasons` with contact_id, started_at, start_s and words of the contact behind each.
 
-    They are null where a feature counts no contacts (plan, price), or none before the as-of date and within its window.
-    `start_s` is the second in the recording and null for what was written; `words` are those of the turn, or null where
-    the contact has no text. Of several contacts the one that weighs most is named, the later one of equals.
+    `reasons` has customer_id, as_of and feature. The added columns are null where a feature counts
+    no contacts (plan, price), or none before the as-of date and within its window. `start_s` is the
+    second in the recording and null for what was written; `words` are those of the turn, or null
+    where the contact has no text. Of several contacts the one with the greatest weight is named,
+    the later one of equals.
     """
-    params = params or FeatureParams()
-    keys = ["customer_id", "as_of", "feature"]
-    keyed = reasons.select(keys).unique()
-    customer_contacts = contacts.join(keyed, on="customer_id", how="semi")
-    marked = contact_features(
-        customer_contacts,
-        labels.join(customer_contacts, on="contact_id", how="semi"),
+    contact = _strongest_contacts(reasons, contacts, labels, params or FeatureParams())
+    is_friction = pl.col("contact_feature").is_in(list(FRICTIONS))
+    parts = pl.col("contact_feature").str.split("_").list
+    labelled = contact.with_columns(
+        pl.when(is_friction).then("contact_feature").otherwise(parts.first()).alias("label"),
+        pl.when(is_friction).then(pl.lit("yes")).otherwise(parts.last()).alias("value"),
+    )
+    moments = _moments(
+        labelled, contacts=contacts, turns=turns, rules=find_rules() if rules is None else rules
+    )
+    with_moments = labelled.join(moments, on=_LABEL_KEY, how="left", nulls_equal=True)
+    return reasons.join(
+        with_moments.drop("contact_feature", "label", "value"),
+        on=_REASON_KEY,
+        how="left",
+        maintain_order="left",
+    )
+
+
+def _strongest_contacts(
+    reasons: pl.DataFrame, contacts: pl.DataFrame, labels: pl.DataFrame, params: FeatureParams
+) -> pl.DataFrame:
+    """_REASON_KEY, contact_id, started_at and contact_feature of the contact with most weight."""
+    keys = reasons.select(_REASON_KEY).unique()
+    own_contacts = contacts.join(keys, on="customer_id", how="semi")
+    featured = contact_features(
+        own_contacts,
+        labels.join(own_contacts, on="contact_id", how="semi"),
         repeat_days=params.repeat_days,
         relief=params.relief,
     )
     strongest = []
-    for (day, feature), rows in keyed.group_by("as_of", "feature", maintain_order=True):
+    for (day, feature), rows in keys.group_by("as_of", "feature", maintain_order=True):
         weight = contact_weight(feature, params)
         if weight is None:
             continue
+        dated = contacts_as_of(
+            featured.join(rows, on="customer_id", how="semi"), day, params.half_life_days
+        )
         strongest.append(
-            contacts_as_of(
-                marked.join(rows, on="customer_id", how="semi"), day, params.half_life_days
+            dated.with_columns(_WORST.alias("worst"))
+            .with_columns(
+                weight.cast(pl.Float64).alias("weight"),
+                _contact_feature_of(feature).alias("contact_feature"),
             )
-            .with_columns(_WORST.alias("worst"))
-            .with_columns(weight.cast(pl.Float64).alias("weight"), _mark_of(feature).alias("mark"))
             .filter(pl.col("weight") > 0)
             .sort("weight", "started_at", "contact_id", descending=[True, True, False])
             .unique("customer_id", keep="first", maintain_order=True)
@@ -126,95 +158,37 @@ def evidence(
                 pl.lit(feature).alias("feature"),
                 "contact_id",
                 "started_at",
-                "mark",
+                "contact_feature",
             )
         )
     schema = {
-        **keyed.schema,
+        **keys.schema,
         "contact_id": pl.String,
         "started_at": SCHEMA["started_at"],
-        "mark": pl.String,
+        "contact_feature": pl.String,
     }
-    best = pl.concat([pl.DataFrame(schema=schema), *strongest]).with_columns(
-        pl.when(pl.col("mark").is_in(list(FRICTIONS)))
-        .then("mark")
-        .otherwise(pl.col("mark").str.split("_").list.first())
-        .alias("label"),
-        pl.when(pl.col("mark").is_in(list(FRICTIONS)))
-        .then(pl.lit("yes"))
-        .otherwise(pl.col("mark").str.split("_").list.last())
-        .alias("value"),
-    )
-    moments = _moments(
-        best, contacts=contacts, turns=turns, rules=find_rules() if rules is None else rules
-    )
-    with_moments = best.join(
-        moments, on=["contact_id", "label", "value"], how="left", nulls_equal=True
-    )
-    return reasons.join(
-        with_moments.drop("mark", "label", "value"), on=keys, how="left", maintain_order="left"
-    )
+    return pl.concat([pl.DataFrame(schema=schema), *strongest])
 
 
 def _moments(
-    best: pl.DataFrame, *, contacts: pl.DataFrame, turns: pl.DataFrame, rules: Sequence[Rule]
+    labelled: pl.DataFrame, *, contacts: pl.DataFrame, turns: pl.DataFrame, rules: Sequence[Rule]
 ) -> pl.DataFrame:
-    """contact_id, label, value, start_s, words: the turn that speaks for the label, else the customer's first one."""
-    wanted_labels = best.select("contact_id", "label", "value").unique()
-    spoken_turns = best_text(
-        turns.join(wanted_labels.select("contact_id").unique(), on="contact_id", how="semi")
-    ).with_columns(pl.format("{}#{}", "contact_id", "turn").alias("alone"))
-    # Each turn as a contact of a customer of its own: only its words are left to vote on.
-    channel = spoken_turns.join(
-        contacts.select("contact_id", "channel", "started_at"),
-        on="contact_id",
-        maintain_order="left",
+    """contact_id, label, value, start_s and words of the turn that speaks for the label.
+
+    It is the first on which a rule votes for it, else the customer's first one.
+    """
+    labels = labelled.select(_LABEL_KEY).unique()
+    own_turns = best_text(
+        turns.join(labels.select("contact_id").unique(), on="contact_id", how="semi")
     )
-    single = pl.concat(
-        [
-            contacts.clear(),
-            channel.select(
-                pl.col("alone").alias("contact_id"),
-                pl.col("alone").alias("customer_id"),
-                "channel",
-                "started_at",
-            ),
-        ],
-        how="diagonal",
-    )
-    spoken = spoken_turns.drop("contact_id").rename({"alone": "contact_id"}).select(turns.columns)
-    labels_asked = set(wanted_labels["label"])
-    asking = [rule for rule in rules if rule.label in labels_asked]
-    votes = vote_all(single, spoken, params=LabellingParams(), rules=asking)
-    hits = []
-    for column, rule in enumerate(asking):
-        for number, value in enumerate(SCHEME[rule.label]):
-            hit = pl.Series(votes[:, column] == number)
-            hits.append(
-                spoken_turns.filter(hit).select(
-                    "contact_id",
-                    "turn",
-                    pl.lit(rule.label).alias("label"),
-                    pl.lit(value).alias("value"),
-                )
-            )
-    rule_hits = pl.concat(
-        [
-            spoken_turns.select("contact_id", "turn")
-            .clear()
-            .with_columns(label=pl.lit(""), value=pl.lit("")),
-            *hits,
-        ]
-    )
+    votes = _turn_votes(own_turns, contacts, rules=rules, labels=set(labels["label"]))
     first = (
-        wanted_labels.join(
-            rule_hits, on=["contact_id", "label", "value"], how="left", nulls_equal=True
-        )
-        .group_by("contact_id", "label", "value")
+        labels.join(votes, on=_LABEL_KEY, how="left", nulls_equal=True)
+        .group_by(_LABEL_KEY)
         .agg(pl.col("turn").min())
     )
     opening = (
-        spoken_turns.filter(pl.col("role") == "customer")
+        own_turns.filter(pl.col("role") == "customer")
         .group_by("contact_id")
         .agg(pl.col("turn").min().alias("opening"))
     )
@@ -222,12 +196,54 @@ def _moments(
         first.join(opening, on="contact_id", how="left")
         .with_columns(pl.coalesce("turn", "opening").alias("turn"))
         .join(
-            spoken_turns.select("contact_id", "turn", "start_s", pl.col("text").alias("words")),
+            own_turns.select("contact_id", "turn", "start_s", pl.col("text").alias("words")),
             on=["contact_id", "turn"],
             how="left",
         )
-        .select("contact_id", "label", "value", "start_s", "words")
+        .select(*_LABEL_KEY, "start_s", "words")
     )
+
+
+def _turn_votes(
+    turns: pl.DataFrame, contacts: pl.DataFrame, *, rules: Sequence[Rule], labels: set[str]
+) -> pl.DataFrame:
+    """contact_id, turn, label and value of each vote that a rule casts on a turn alone."""
+    # Each turn becomes a contact of a customer of its own: only its words are left to vote on.
+    turns = turns.with_columns(pl.format("{}#{}", "contact_id", "turn").alias("turn_id"))
+    dated = turns.join(
+        contacts.select("contact_id", "channel", "started_at"),
+        on="contact_id",
+        maintain_order="left",
+    )
+    turn_contacts = pl.concat(
+        [
+            contacts.clear(),
+            dated.select(
+                pl.col("turn_id").alias("contact_id"),
+                pl.col("turn_id").alias("customer_id"),
+                "channel",
+                "started_at",
+            ),
+        ],
+        how="diagonal",
+    )
+    texts = turns.drop("contact_id").rename({"turn_id": "contact_id"}).select(list(TURNS))
+    voting = [rule for rule in rules if rule.label in labels]
+    votes = vote_all(turn_contacts, texts, params=LabellingParams(), rules=voting)
+    voted = [
+        turns.select("contact_id", "turn").clear().with_columns(label=pl.lit(""), value=pl.lit(""))
+    ]
+    for column, rule in enumerate(voting):
+        for number, value in enumerate(SCHEME[rule.label]):
+            voted.append(
+                turns.filter(pl.Series(votes[:, column] == number)).select(
+                    "contact_id",
+                    "turn",
+                    pl.lit(rule.label).alias("label"),
+                    pl.lit(value).alias("value"),
+                )
+            )
+    return pl.concat(voted)
 
 
 def with_evidence(
@@ -249,7 +265,7 @@ def with_evidence(
         return reasons
     all_turns = pl.concat([table.select(turns[0].columns) for table in turns])
     riskiest = scores.head(customers).select("customer_id")
-    explained = evidence(
+    explained = find_evidence(
         reasons.join(riskiest, on="customer_id", how="semi"),
         contacts=contacts,
         labels=labels,

@@ -71,7 +71,7 @@ class Feature:
     name: str
     meaning: str
     group: str
-    kind: str = "numeric"
+    value_type: str = "numeric"
     carries: bool = False
     detail: bool = False
     advances: bool = False
@@ -124,7 +124,7 @@ _SINGLES = {
 }
 
 
-def describe(name: str, kind: str = "numeric") -> Feature:
+def describe(name: str, value_type: str = "numeric") -> Feature:
     """The declaration behind a feature's name.
 
     `kind` is used for `attr_…`. Raises KeyError for an unknown name.
@@ -132,7 +132,9 @@ def describe(name: str, kind: str = "numeric") -> Feature:
     if name in _SINGLES:
         return _SINGLES[name]
     if name.startswith("attr_"):
-        return Feature(name, name.removeprefix("attr_").replace("_", " "), "customer record", kind)
+        return Feature(
+            name, name.removeprefix("attr_").replace("_", " "), "customer record", value_type
+        )
     base, days, _ = named = parse_feature_name(name)
     when = f"in the last {days} days" if days else "recently, fading with age"
     if base in MEASURES and named.is_sum:
@@ -142,7 +144,7 @@ def describe(name: str, kind: str = "numeric") -> Feature:
         return Feature(name, f"{meaning} {when}", group, carries=carries, detail=detail)
     topic, _, value = base.partition("_")
     if base not in TOPIC_FEATURES or not named.is_sum:
-        raise KeyError(f"{name}: no such feature. Declare it in data/features.py.")
+        raise KeyError(f"{name}: no such feature. Declare it in data/features/features.py.")
     noun = {
         "barrier": "contacts where agents lacked",
         "reason": "contacts about",
@@ -305,7 +307,7 @@ def features_in_parts(
         part_labels = labels.join(
             touched.lazy().select("contact_id"), on="contact_id", how="semi"
         ).collect(engine="streaming")
-        marked = contact_features(
+        featured = contact_features(
             touched, part_labels, repeat_days=params.repeat_days, relief=params.relief
         )
         people = customers.filter(in_part)
@@ -314,7 +316,7 @@ def features_in_parts(
             rows.append(
                 _at_risk(people, outcomes, day, dated=dated, lead_days=params.lead_days)
                 .join(record, on="customer_id", how="left")
-                .join(_history(marked, day, params), on="customer_id", how="left")
+                .join(_history(featured, day, params), on="customer_id", how="left")
             )
             progress(done * len(as_of) + number, len(some) * len(as_of))
         yield (
@@ -413,9 +415,9 @@ def targets(
     )
 
 
-def _history(marked: pl.DataFrame, day: date, params: FeatureParams) -> pl.DataFrame:
+def _history(featured: pl.DataFrame, day: date, params: FeatureParams) -> pl.DataFrame:
     """One row a customer with any contact before `day`."""
-    before = contacts_as_of(marked, day, params.half_life_days)
+    before = contacts_as_of(featured, day, params.half_life_days)
     episodes = before.group_by("customer_id", "episode").agg(
         (pl.col("severity").sum() * pl.col("decay").max()).alias("worst_episode")
     )

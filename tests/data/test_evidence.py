@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from data.features.contact_marks import contact_features, contacts_as_of, parse_feature_name
-from data.features.evidence import contact_weight, evidence
+from data.features.evidence import contact_weight, find_evidence
 from data.features.features import FeatureParams, declared_features, features
 from data.records import LABELS, frame
 from tests.factories import a_contact, a_customer, a_turn, an_outcome
@@ -46,7 +46,7 @@ TURNS = frame(
 
 def named(feature: str, params: FeatureParams | None = None) -> str | None:
     reasons = pl.DataFrame({"customer_id": ["C1"], "as_of": [DAY], "feature": [feature]})
-    return evidence(
+    return find_evidence(
         reasons, contacts=frame("contacts", CONTACTS), labels=TOLD, turns=TURNS, params=params
     ).row(0, named=True)["contact_id"]
 
@@ -84,9 +84,9 @@ def test_what_a_smooth_contact_made_up_for_weighs_less():
 
 def test_the_moment_is_that_of_the_strongest_friction():
     reasons = pl.DataFrame({"customer_id": ["C1"], "as_of": [DAY], "feature": ["friction_90d"]})
-    found = evidence(reasons, contacts=frame("contacts", CONTACTS), labels=TOLD, turns=TURNS).row(
-        0, named=True
-    )
+    found = find_evidence(
+        reasons, contacts=frame("contacts", CONTACTS), labels=TOLD, turns=TURNS
+    ).row(0, named=True)
     assert (found["contact_id"], found["start_s"], found["words"]) == ("old", 2.0, "i waited")
 
 
@@ -124,6 +124,6 @@ def test_weights_of_contacts_add_up_to_the_feature():
 
 def test_nobody_asked_is_nothing_found():
     nobody = pl.DataFrame(schema={"customer_id": pl.String, "as_of": pl.Date, "feature": pl.String})
-    assert evidence(
+    assert find_evidence(
         nobody, contacts=frame("contacts", CONTACTS), labels=TOLD, turns=TURNS
     ).is_empty()

@@ -12,7 +12,9 @@ from tests.data.test_features import labels, tables
 
 def test_docs_features_is_current():
     written = (Path(__file__).parents[2] / "docs" / "features.md").read_text(encoding="utf-8")
-    assert written == features_page(), "run: python -m data.feature_table > docs/features.md"
+    assert written == features_page(), (
+        "run: python -m data.features.feature_table > docs/features.md"
+    )
 
 
 def test_every_column_is_declared_and_every_declaration_a_column():

@@ -14,7 +14,7 @@ import polars as pl
 
 from data import audio
 from data.features import features
-from data.features.evidence import SCHEMA, evidence
+from data.features.evidence import SCHEMA, find_evidence
 from data.files import read_tables, write_json, write_table, write_text
 from data.ingest import ingest
 from data.labelling import label
@@ -235,7 +235,7 @@ def _churn(
     )  # nobody trained it, but its reasons shall be about contacts
     write_table(store / "scores.parquet", model.predict(current))
     reasons = model.reasons(current)
-    beside = evidence(reasons, contacts=clean["contacts"], labels=labels, turns=clean["turns"])
+    beside = find_evidence(reasons, contacts=clean["contacts"], labels=labels, turns=clean["turns"])
     keys = ["customer_id", "as_of", "rank"]
     write_table(
         store / "reasons.parquet", reasons.join(beside.select(*keys, *SCHEMA), on=keys, how="left")
