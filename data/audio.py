@@ -214,7 +214,8 @@ def add_noise(
     signal, floor = _speech_rms(audio), float(np.sqrt(np.mean(np.square(bed, dtype=np.float64))))
     if signal == 0 or floor == 0:
         return audio.astype(np.float32)
-    return (audio + bed * (signal / floor * 10 ** (-snr_db / 20))).astype(np.float32)
+    noisy: np.ndarray = audio + bed * (signal / floor * 10 ** (-snr_db / 20))
+    return noisy.astype(np.float32)
 
 
 def packet_loss(

@@ -49,7 +49,7 @@ class _Object:
     """One object of a version: its name in the remote, what it is in the dataset, its size where that is known."""
 
     oid: str
-    what: str
+    path: str
     size: int | None = None
 
 
@@ -76,8 +76,8 @@ def version(
     if not files:
         raise VersionError(f"{tables}: no tables to version. Run ingest and validate first.")
     rows = {path.stem: _rows(path) for name, path in files.items() if name.startswith("tables/")}
-    _arrange(repo / "dataset", files)
-    with _opened(repo, remote, remote_options) as dvc:
+    _link_files(repo / "dataset", files)
+    with _open_repo(repo, remote, remote_options) as dvc:
         with dvc_errors("dvc add", repo):
             output = dvc.add([str(repo / "dataset")])[0].outs[0]
         dvc_hash, size = output.hash_info.value, output.meta.size
@@ -86,9 +86,9 @@ def version(
             replace(item, size=os.stat(dvc.cache.local.oid_to_path(item.oid)).st_size)
             for item in objects
         ]
-        new = set(_examine(dvc.cloud.get_remote_odb(REMOTE), objects, set()))
+        new = set(_check_objects(dvc.cloud.get_remote_odb(REMOTE), objects, set()))
         _push(dvc, repo)
-        problems = _examine(dvc.cloud.get_remote_odb(REMOTE), objects, new, progress=progress)
+        problems = _check_objects(dvc.cloud.get_remote_odb(REMOTE), objects, new, progress=progress)
     if problems:
         _repair(
             dvc_hash,
@@ -124,13 +124,13 @@ def checkout(
     file is checked against the version's manifest before `out` appears. Raises VersionError when `out` holds something
     already, the remote has no such version, or what it has is damaged (see `repair_remote`).
     """
-    dvc_hash = _checked(dvc_hash)
+    dvc_hash = _full_hash(dvc_hash)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise VersionError(f"{out}: there is something here already. Name a new or empty folder.")
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.checkout"
     try:
-        with _opened(scratch, remote, remote_options) as dvc:
+        with _open_repo(scratch, remote, remote_options) as dvc:
             _manifest(dvc, dvc_hash, repo=repo, remote=remote)
             pointer = f"outs:\n- md5: {dvc_hash}\n  hash: md5\n  path: dataset\n"
             write_text(scratch / "dataset.dvc", pointer)
@@ -138,10 +138,10 @@ def checkout(
                 dvc.pull(targets=[str(scratch / "dataset.dvc")], remote=REMOTE)
             manifest = Path(dvc.cache.local.oid_to_path(dvc_hash)).read_bytes()
         for item in _objects(dvc_hash, manifest)[1:]:
-            path = scratch / "dataset" / item.what
+            path = scratch / "dataset" / item.path
             with path.open("rb") as handle:
                 if hashlib.file_digest(handle, "md5").hexdigest() != item.oid:
-                    raise VersionError(f"version {dvc_hash}: {item.what} arrived damaged. {REPAIR}")
+                    raise VersionError(f"version {dvc_hash}: {item.path} arrived damaged. {REPAIR}")
             path.chmod(0o644)  # DVC write-protects what it links to its cache
         if out.exists():
             out.rmdir()
@@ -163,13 +163,15 @@ def verify_remote(
 
     Costs a read of the whole version. Raises VersionError when the remote has no such version.
     """
-    dvc_hash = _checked(dvc_hash)
-    with _opened(repo, remote, remote_options) as dvc:
+    dvc_hash = _full_hash(dvc_hash)
+    with _open_repo(repo, remote, remote_options) as dvc:
         manifest = _manifest(dvc, dvc_hash, repo=repo, remote=remote)
         objects = _objects(dvc_hash, manifest)
         oids = {item.oid for item in objects}
         return list(
-            _examine(dvc.cloud.get_remote_odb(REMOTE), objects, oids, progress=progress).values()
+            _check_objects(
+                dvc.cloud.get_remote_odb(REMOTE), objects, oids, progress=progress
+            ).values()
         )
 
 
@@ -185,8 +187,8 @@ def repair_remote(
 
     Returns what was wrong. Raises VersionError when that cache has no such version, or it stays damaged.
     """
-    dvc_hash = _checked(dvc_hash)
-    with _opened(repo, remote, remote_options) as dvc:
+    dvc_hash = _full_hash(dvc_hash)
+    with _open_repo(repo, remote, remote_options) as dvc:
         cached = Path(dvc.cache.local.oid_to_path(dvc_hash))
         if not cached.exists():
             raise VersionError(
@@ -194,7 +196,9 @@ def repair_remote(
             )
         objects = _objects(dvc_hash, cached.read_bytes())
         oids = {item.oid for item in objects}
-        problems = _examine(dvc.cloud.get_remote_odb(REMOTE), objects, oids, progress=progress)
+        problems = _check_objects(
+            dvc.cloud.get_remote_odb(REMOTE), objects, oids, progress=progress
+        )
     if problems:
         _repair(
             dvc_hash,
@@ -202,7 +206,7 @@ def repair_remote(
             remote=remote,
             remote_options=remote_options,
             objects=objects,
-            read=oids,
+            read_oids=oids,
             progress=progress,
         )
     return list(problems.values())
@@ -214,7 +218,7 @@ def history(repo: Path) -> list[DatasetVersion]:
     return sorted(records, key=lambda record: (record.created_at, record.dvc_hash))
 
 
-def _arrange(dataset: Path, files: Mapping[str, Path]) -> None:
+def _link_files(dataset: Path, files: Mapping[str, Path]) -> None:
     """Makes `dataset` hold exactly `wanted`: shards linked, tables copied.
 
     Files are replaced, never written into.
@@ -243,18 +247,18 @@ def _rows(path: Path) -> int:
     return int(pl.scan_parquet(path).select(pl.len()).collect().item())
 
 
-def _checked(dvc_hash: str) -> str:
+def _full_hash(dvc_hash: str) -> str:
     if not HASH.fullmatch(dvc_hash):
         raise VersionError(f"{dvc_hash!r} is not a dataset hash: 32 hexadecimal digits and .dir.")
     return dvc_hash if dvc_hash.endswith(".dir") else f"{dvc_hash}.dir"
 
 
-def _site(repo: Path) -> Path:
+def _site_cache(repo: Path) -> Path:
     return repo.resolve() / ".dvc" / "site"
 
 
 @contextmanager
-def _opened(repo: Path, remote: str, remote_options: Mapping[str, str] | None) -> Iterator[Any]:
+def _open_repo(repo: Path, remote: str, remote_options: Mapping[str, str] | None) -> Iterator[Any]:
     """The DVC repository at `repo`, made and configured where needed.
 
     DVC's own log and bars stay silent.
@@ -279,7 +283,7 @@ def _opened(repo: Path, remote: str, remote_options: Mapping[str, str] | None) -
                 "autostage": False,
                 "remote": REMOTE,
                 # the default is a folder anyone may write to, and DVC unpickles what lies in it
-                "site_cache_dir": str(_site(repo)),
+                "site_cache_dir": str(_site_cache(repo)),
             }
             config["cache"] = {"type": "hardlink,copy"}
             config["remote"] = {REMOTE: {**(remote_options or {}), "url": url, "verify": True}}
@@ -322,24 +326,24 @@ def _repair(
     remote: str,
     remote_options: Mapping[str, str] | None,
     objects: list[_Object],
-    read: set[str],
+    read_oids: set[str],
     progress: Progress,
 ) -> None:
     """Deletes the manifest and what is damaged from the remote, makes DVC forget what it knows of it, pushes anew."""
     from dvc_data.hashfile.hash_info import HashInfo
 
-    with _opened(repo, remote, remote_options) as dvc:
+    with _open_repo(repo, remote, remote_options) as dvc:
         odb = dvc.cloud.get_remote_odb(REMOTE)
-        for oid in {dvc_hash, *_examine(odb, objects, read)}:
+        for oid in {dvc_hash, *_check_objects(odb, objects, read_oids)}:
             if odb.fs.exists(odb.oid_to_path(oid)):
                 odb.fs.remove(odb.oid_to_path(oid))
-    shutil.rmtree(_site(repo), ignore_errors=True)
-    with _opened(repo, remote, remote_options) as dvc:
+    shutil.rmtree(_site_cache(repo), ignore_errors=True)
+    with _open_repo(repo, remote, remote_options) as dvc:
         with dvc_errors("dvc push", repo), dvc.lock:
             manifest, *files = [HashInfo("md5", item.oid) for item in objects]
             dvc.cloud.push(files, remote=REMOTE)
             dvc.cloud.push([manifest], remote=REMOTE)  # last: it vouches for the others
-        problems = _examine(
+        problems = _check_objects(
             dvc.cloud.get_remote_odb(REMOTE),
             objects,
             {item.oid for item in objects},
@@ -383,10 +387,10 @@ def _manifest(dvc: Any, dvc_hash: str, *, repo: Path, remote: str) -> bytes:
     return manifest
 
 
-def _examine(
+def _check_objects(
     odb: Any,
     objects: list[_Object],
-    read: set[str],
+    read_oids: set[str],
     *,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, str]:
@@ -400,16 +404,16 @@ def _examine(
         try:
             size = odb.fs.info(path)["size"]
             if item.size is not None and size != item.size:
-                return f"{item.what}: {size} of {item.size} bytes in the remote"
-            if item.oid in read:
+                return f"{item.path}: {size} of {item.size} bytes in the remote"
+            if item.oid in read_oids:
                 with odb.fs.open(path, "rb") as handle:
                     digest = hashlib.md5()
                     while piece := handle.read(1 << 20):
                         digest.update(piece)
                 if digest.hexdigest() != item.oid.removesuffix(".dir"):
-                    return f"{item.what}: damaged in the remote"
+                    return f"{item.path}: damaged in the remote"
         except FileNotFoundError:
-            return f"{item.what}: missing in the remote"
+            return f"{item.path}: missing in the remote"
         return None
 
     problems = {}

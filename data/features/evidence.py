@@ -104,7 +104,9 @@ def find_evidence(
     where the contact has no text. Of several contacts the one with the greatest weight is named,
     the later one of equals.
     """
-    contact = _strongest_contacts(reasons, contacts, labels, params or FeatureParams())
+    contact = _strongest_contacts(
+        reasons, contacts=contacts, labels=labels, params=params or FeatureParams()
+    )
     is_friction = pl.col("contact_feature").is_in(list(FRICTIONS))
     parts = pl.col("contact_feature").str.split("_").list
     labelled = contact.with_columns(
@@ -124,7 +126,7 @@ def find_evidence(
 
 
 def _strongest_contacts(
-    reasons: pl.DataFrame, contacts: pl.DataFrame, labels: pl.DataFrame, params: FeatureParams
+    reasons: pl.DataFrame, *, contacts: pl.DataFrame, labels: pl.DataFrame, params: FeatureParams
 ) -> pl.DataFrame:
     """_REASON_KEY, contact_id, started_at and contact_feature of the contact with most weight."""
     keys = reasons.select(_REASON_KEY).unique()

@@ -63,8 +63,8 @@ def label(
         fitted = fit_label_model(
             cast_votes,
             len(values),
-            looked=readable,
-            silence_tells=values[0] in ABSENT,
+            readable=readable,
+            abstention_tells=values[0] in ABSENT,
             prior_accuracy=params.prior_accuracy,
             prior_weight=params.prior_weight,
             iterations=params.iterations,

@@ -111,7 +111,7 @@ def sample_within_share(
 ) -> pl.DataFrame:
     """As many accepted turns as `share_of_train` allows beside `transcribed_s`, drawn turn by turn, not by ease."""
     order = np.random.default_rng(params.seed).permutation(accepted.height)
-    drawn = accepted.sort(TURN)[order.tolist()]
+    drawn: pl.DataFrame = accepted.sort(TURN)[order.tolist()]
     length_s = pl.col("end_s") - pl.col("start_s")
     return drawn.filter(length_s.cum_sum() <= params.share_of_train * transcribed_s).sort(TURN)
 

@@ -47,7 +47,8 @@ class SideText:
     @property
     def text(self) -> str:
         """The words; " / " stands between turns and " , " for punctuation."""
-        return self._batch.texts[self._column][self._row]
+        text: str = self._batch.texts[self._column][self._row]
+        return text
 
     def __len__(self) -> int:
         """Number of words."""

@@ -131,7 +131,7 @@ def _hold_music(length_s: float, rng: np.random.Generator) -> np.ndarray:
     tone = np.sin(2 * np.pi * chord[step % len(chord)] * at) + 0.3 * np.sin(
         4 * np.pi * chord[step % len(chord)] * at
     )
-    return (0.05 * tone * np.exp(-2.5 * (at / note_s - step))).astype(np.float32)
+    return np.asarray(0.05 * tone * np.exp(-2.5 * (at / note_s - step)), dtype=np.float32)
 
 
 def _surroundings(frames: int, rng: np.random.Generator, quiet: bool) -> np.ndarray:

@@ -185,7 +185,7 @@ class Room:
             : len(samples)
         ]
         level = np.sqrt(np.sum(np.square(samples, dtype=np.float64)) / (np.sum(wet**2) + 1e-12))
-        return (wet * level).astype(np.float32)
+        return np.asarray(wet * level, dtype=np.float32)
 
 
 @dataclass(frozen=True)

@@ -55,78 +55,111 @@ def cut_utterances(
     "refused": [a line for the quarantine], "ms": {reason: milliseconds of one side of a call}}. A turn that cannot be
     used is counted under its reason, and so is a call that cannot be decoded. `ms` adds up to the recordings given.
     """
-    side = {
-        contact: (voice, split)
-        for contact, voice, split in splits.select("contact_id", "voice_group", "split").iter_rows()
-        if contact is not None
+    side_of = {
+        contact_id: (voice, split)
+        for contact_id, voice, split in splits.select(
+            "contact_id", "voice_group", "split"
+        ).iter_rows()
+        if contact_id is not None
     }
-    skipped: Counter[str] = Counter()
-    spoken = turns.filter(pl.col("origin") == ORIGIN_PERSON).sort("contact_id", "turn")
-    recorded = set(recordings["contact_id"].to_list())
-    skipped["no recording"] = spoken.filter(~pl.col("contact_id").is_in(list(recorded))).height
-    by_call = {
-        key[0]: rows for key, rows in spoken.partition_by("contact_id", as_dict=True).items()
+    transcribed = turns.filter(pl.col("origin") == ORIGIN_PERSON).sort("contact_id", "turn")
+    tally = _Tally()
+    is_recorded = pl.col("contact_id").is_in(recordings["contact_id"].implode())
+    tally.skipped["no recording"] = transcribed.filter(~is_recorded).height
+    turns_of = {
+        key[0]: rows for key, rows in transcribed.partition_by("contact_id", as_dict=True).items()
     }
-    manifests: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLITS}
-    cut_names: set[str] = set()
-    refused: list[dict[str, str]] = []
-    ms: Counter[str] = Counter()
-    written = reused = 0
     calls = recordings.sort("contact_id").to_dicts()
     for done, call in enumerate(calls, start=1):
-        plan = [_planned(call, turn, side.get(call["contact_id"])) for turn in _rows(by_call, call)]
-        rows = [piece for piece in plan if piece.row]
-        missing = [piece for piece in rows if not _there(out, piece.row)]
-        try:
-            samples, rate = (
-                read_audio(call["contact_id"]) if missing else (np.zeros((0, 2), np.float32), 0)
-            )
-        except AudioError as error:
-            reason, _, step = str(error).partition(". ")
-            refused.append(
-                {
-                    "thing": f"call {call['contact_id']}",
-                    "kind": "recording",
-                    "reason": reason,
-                    "next_step": step or "Ingest it again.",
-                }
-            )
-            plan = [replace(piece, reason="unreadable", row={}) for piece in plan]
-            rows = missing = []
-        for piece in missing:
-            _write(
-                out / piece.row["audio_filepath"],
-                samples[:, piece.channel],
-                rate=rate,
-                row=piece.row,
-            )
-        written, reused = written + len(missing), reused + len(rows) - len(missing)
-        skipped.update(piece.reason for piece in plan if not piece.row)
-        ms.update(_spent(call, plan, side.get(call["contact_id"])))
-        for piece in rows:
-            cut_names.add(Path(piece.row["audio_filepath"]).name)
-            manifests[piece.reason].append(piece.row)
+        call_turns = turns_of.get(call["contact_id"])
+        side = side_of.get(call["contact_id"])
+        plan = [
+            _plan_turn(call, turn, side)
+            for turn in ([] if call_turns is None else call_turns.to_dicts())
+        ]
+        _cut_call(call, plan, side, read_audio=read_audio, out=out, tally=tally)
         progress(done, len(calls))
-    assert_manifests_apart(manifests, splits)
-    for name, lines in manifests.items():
+    assert_manifests_apart(tally.manifests, splits)
+    for name, lines in tally.manifests.items():
         write_lines(out / f"{name}.jsonl", lines)
     if (out / "audio").is_dir():
         for path in (out / "audio").iterdir():
-            if path.name not in cut_names:
+            if path.name not in tally.cut_names:
                 path.unlink()
+    return tally.summary()
+
+
+@dataclass
+class _Tally:
+    """What the cutting has come to so far: manifest rows by split, counts, hours and refusals."""
+
+    manifests: dict[str, list[dict[str, Any]]] = field(
+        default_factory=lambda: {name: [] for name in SPLITS}
+    )
+    cut_names: set[str] = field(default_factory=set)
+    skipped: Counter[str] = field(default_factory=Counter)
+    ms: Counter[str] = field(default_factory=Counter)
+    refused: list[dict[str, str]] = field(default_factory=list)
+    written: int = 0
+    reused: int = 0
+
+    def summary(self) -> dict[str, Any]:
+        """What `cut_utterances` returns."""
+        return {
+            "splits": {
+                name: {
+                    "utterances": len(lines),
+                    "duration_s": round(sum(row["duration"] for row in lines), 3),
+                }
+                for name, lines in self.manifests.items()
+            },
+            "skipped": {reason: count for reason, count in sorted(self.skipped.items()) if count},
+            "written": self.written,
+            "reused": self.reused,
+            "refused": self.refused,
+            "ms": dict(sorted(self.ms.items())),
+        }
+
+
+def _cut_call(
+    call: dict[str, Any],
+    plan: list[_Piece],
+    side: tuple[str | None, str] | None,
+    *,
+    read_audio: Callable[[str], tuple[np.ndarray, int]],
+    out: Path,
+    tally: _Tally,
+) -> None:
+    """Writes the cuts of one call that are missing and counts all of its turns."""
+    used = [piece for piece in plan if piece.row]
+    missing = [piece for piece in used if not _is_cut(out, piece.row)]
+    if missing:
+        try:
+            samples, rate = read_audio(call["contact_id"])
+        except AudioError as error:
+            tally.refused.append(_refusal(call, error))
+            plan = [replace(piece, reason="unreadable", row={}) for piece in plan]
+            used = missing = []
+    for piece in missing:
+        path = out / piece.row["audio_filepath"]
+        _write(path, samples[:, piece.channel], rate=rate, row=piece.row)
+    tally.written += len(missing)
+    tally.reused += len(used) - len(missing)
+    tally.skipped.update(piece.reason for piece in plan if not piece.row)
+    tally.ms.update(_spent(call, plan, side))
+    for piece in used:
+        tally.cut_names.add(Path(piece.row["audio_filepath"]).name)
+        tally.manifests[piece.reason].append(piece.row)
+
+
+def _refusal(call: dict[str, Any], error: AudioError) -> dict[str, str]:
+    """The quarantine line of a call that cannot be decoded."""
+    reason, _, next_step = str(error).partition(". ")
     return {
-        "splits": {
-            name: {
-                "utterances": len(lines),
-                "duration_s": round(sum(row["duration"] for row in lines), 3),
-            }
-            for name, lines in manifests.items()
-        },
-        "skipped": {reason: count for reason, count in sorted(skipped.items()) if count},
-        "written": written,
-        "reused": reused,
-        "refused": refused,
-        "ms": dict(sorted(ms.items())),
+        "thing": f"call {call['contact_id']}",
+        "kind": "recording",
+        "reason": reason,
+        "next_step": next_step or "Ingest it again.",
     }
 
 
@@ -141,12 +174,7 @@ class _Piece:
     row: dict[str, Any] = field(default_factory=dict)
 
 
-def _rows(by_call: dict[Any, pl.DataFrame], call: dict[str, Any]) -> list[dict[str, Any]]:
-    turns = by_call.get(call["contact_id"])
-    return [] if turns is None else turns.to_dicts()
-
-
-def _planned(
+def _plan_turn(
     call: dict[str, Any], turn: dict[str, Any], side: tuple[str | None, str] | None
 ) -> _Piece:
     """The manifest row of one turn, or the reason why there is none."""
@@ -172,7 +200,8 @@ def _planned(
     if not text and split != "test":
         return _Piece("no words", *place)
     source = f"{call['sha256']}|{channel}|{begin_s:.3f}|{stop_s:.3f}"
-    name = f"{call['contact_id']}-{turn['turn']:04d}-{hashlib.sha256(source.encode()).hexdigest()[:10]}.wav"
+    digest = hashlib.sha256(source.encode()).hexdigest()[:10]
+    name = f"{call['contact_id']}-{turn['turn']:04d}-{digest}.wav"
     row = {
         "audio_filepath": f"audio/{name}",
         "duration": round(stop_s - begin_s, 3),
@@ -211,12 +240,13 @@ def _spent(
 
 
 def _frames(row: dict[str, Any]) -> int:
-    return round(row["duration"] * SAMPLE_RATE_HZ)
+    duration_s: float = row["duration"]
+    return round(duration_s * SAMPLE_RATE_HZ)
 
 
-def _there(out: Path, row: dict[str, Any]) -> bool:
+def _is_cut(out: Path, row: dict[str, Any]) -> bool:
     """A cut's name says what it was cut from, so a file of that name and the right size is that cut."""
-    path = out / row["audio_filepath"]
+    path: Path = out / row["audio_filepath"]
     return path.is_file() and path.stat().st_size == _HEADER_BYTES + 2 * _frames(row)
 
 
@@ -227,7 +257,7 @@ def _write(path: Path, channel: np.ndarray, *, rate: int, row: dict[str, Any]) -
     )
     exact = np.zeros(_frames(row), np.float32)
     exact[: len(piece)] = piece[: len(exact)]
-    with atomic(path, flush=False) as temporary:  # `_there` sees a torn one by its size
+    with atomic(path, flush=False) as temporary:  # `_is_cut` sees a torn one by its size
         temporary.write_bytes(to_wav_bytes(exact, SAMPLE_RATE_HZ))
 
 

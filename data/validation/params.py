@@ -41,14 +41,14 @@ class ValidationParams:
 class ContractBroken(ValueError):  # noqa: N818 (it is what happened, not a mistake of the program)
     """The data as a whole cannot be used: nothing after validation may run on it.
 
-    Attributes: suite, expectation (Great Expectations' name), observed, wanted, next_step.
+    Attributes: suite, expectation (Great Expectations' name), observed, expected, next_step.
     """
 
     def __init__(
-        self, suite: str, expectation: str, observed: str, wanted: str, next_step: str
+        self, suite: str, expectation: str, *, observed: str, expected: str, next_step: str
     ) -> None:
         self.suite, self.expectation = suite, expectation
-        self.observed, self.wanted, self.next_step = observed, wanted, next_step
+        self.observed, self.expected, self.next_step = observed, expected, next_step
         super().__init__(
-            f"contract {suite}, {expectation}: found {observed}, wanted {wanted}. {next_step}"
+            f"contract {suite}, {expectation}: found {observed}, wanted {expected}. {next_step}"
         )

@@ -24,13 +24,13 @@ def split_rejects(
 
     The first broken promise in the suite's order is the reason; what else was broken is told in the detail.
     """
-    blamed: dict[int, list[Expectation]] = {}
+    broken_by: dict[int, list[Expectation]] = {}
     for expectation in expectations:
         for row in broken.get(expectation.reason, []):
-            blamed.setdefault(row, []).append(expectation)
+            broken_by.setdefault(row, []).append(expectation)
     entries: list[dict[str, Any]] = []
-    for row in sorted(blamed):
-        values, (first, *others) = frame.row(row, named=True), blamed[row]
+    for row in sorted(broken_by):
+        values, (first, *others) = frame.row(row, named=True), broken_by[row]
         detail = _detail(first, values)
         if others:
             detail += "; also " + ", ".join(other.reason for other in others)
@@ -43,8 +43,8 @@ def split_rejects(
         if table == "recordings":
             entry["audio_s"] = values["duration_s"]
         entries.append(entry | {"next_step": first.next_step})
-    keep = pl.Series([row not in blamed for row in range(len(frame))], dtype=pl.Boolean)
-    return frame.filter(keep).select(list(TABLES[table])), entries
+    accepted = pl.Series([row not in broken_by for row in range(len(frame))], dtype=pl.Boolean)
+    return frame.filter(accepted).select(list(TABLES[table])), entries
 
 
 def _thing(table: str, row: int, values: dict[str, Any]) -> str:
@@ -55,11 +55,11 @@ def _thing(table: str, row: int, values: dict[str, Any]) -> str:
 
 
 def _detail(expectation: Expectation, values: dict[str, Any]) -> str:
-    if expectation.says:
-        return expectation.says.format(**values)
+    if expectation.detail:
+        return expectation.detail.format(**values)
     value = values.get(expectation.column or "")
     shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return f"{expectation.column} is {shown}, wanted {expectation.wanted}"
+    return f"{expectation.column} is {shown}, wanted {expectation.requirement}"
 
 
 def write_quarantine(path: Path, entries: list[dict[str, Any]], now: datetime) -> None:

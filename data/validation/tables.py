@@ -16,7 +16,7 @@ def column_catalogue(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
             rows.append(
                 (table, column, str(expected.get(column, "none")), str(actual.get(column, "none")))
             )
-    return pl.DataFrame(rows, schema=["table", "column", "wanted", "found"], orient="row")
+    return pl.DataFrame(rows, schema=["table", "column", "expected", "actual"], orient="row")
 
 
 def with_key(table: str, frame: pl.DataFrame) -> pl.DataFrame:
@@ -28,15 +28,15 @@ def with_key(table: str, frame: pl.DataFrame) -> pl.DataFrame:
 def with_parent(
     frame: pl.DataFrame, key: str, *, listed: pl.DataFrame, accepted: pl.DataFrame, what: str
 ) -> pl.DataFrame:
-    """Adds `<what>_listed` and `<what>_accepted`: is the row's `key` in the table as it came, as it passed.
+    """Adds `<what>_listed` and `<what>_accepted`: is the row's `key` in the table as it came, as it is_accepted.
 
     A row whose parent is not listed has null for accepted, so that each row is blamed for one thing only.
     """
-    listed_here = pl.col(key).is_in(listed[key].implode()).fill_null(False)
-    passed = pl.col(key).is_in(accepted[key].implode()).fill_null(False)
+    is_listed = pl.col(key).is_in(listed[key].implode()).fill_null(False)
+    is_accepted = pl.col(key).is_in(accepted[key].implode()).fill_null(False)
     return frame.with_columns(
-        pl.col(key).is_null().not_().and_(listed_here).alias(f"{what}_listed"),
-        pl.when(listed_here).then(passed).alias(f"{what}_accepted"),
+        pl.col(key).is_null().not_().and_(is_listed).alias(f"{what}_listed"),
+        pl.when(is_listed).then(is_accepted).alias(f"{what}_accepted"),
     )
 
 

@@ -184,7 +184,7 @@ def test_L1_the_label_model_beats_every_single_rule_on_the_simulator(simulated):
     votes = vote_all(contacts, turns, params=LabellingParams(), rules=rules)
     real = np.array([SCHEME["reason"].index(value) for value in truth["reason"]])
     share = (
-        fit_label_model(votes, 9, silence_tells=False).probabilities.argmax(axis=1) == real
+        fit_label_model(votes, 9, abstention_tells=False).probabilities.argmax(axis=1) == real
     ).mean()
     assert share > (votes == real[:, None]).mean(axis=0).max() + 0.03
 

@@ -1,5 +1,7 @@
 """The agent may not: somebody above has to agree."""
 
+from data.labelling.view import ContactView
+
 LABEL = "barrier"
 EXAMPLES = [
     ({"agent": "I would need my manager's approval for that"}, "authority"),
@@ -33,5 +35,5 @@ _MAY_NOT = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "authority" if contact.agent.mentions(*_MAY_NOT) else None

@@ -1,5 +1,7 @@
 """The agent does not know."""
 
+from data.labelling.view import ContactView
+
 LABEL = "barrier"
 EXAMPLES = [
     ({"agent": "I'm not sure how that works, I've never had that before"}, "knowledge"),
@@ -45,7 +47,7 @@ _NOTED = (
 _ASKS = ("(?:not|[a-z]+n't) know (?:where|who) you", "your (?:postcode|date of birth)")
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     if contact.note.text:  # a note quotes the customer, who may well not know
         return "knowledge" if contact.note.mentions(*_NOTED) else None
     return (

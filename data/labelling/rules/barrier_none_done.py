@@ -1,5 +1,7 @@
 """The agent simply did it: no word of anything in the way."""
 
+from data.labelling.view import ContactView
+
 LABEL = "barrier"
 EXAMPLES = [
     ({"agent": "of course. i have changed that for you, all done"}, "none"),
@@ -43,5 +45,5 @@ _HINT = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "none" if contact.agent.affirms(*_DONE) and not contact.agent.mentions(*_HINT) else None

@@ -1,5 +1,7 @@
 """A rule of the house stands in the way."""
 
+from data.labelling.view import ContactView
+
 LABEL = "barrier"
 EXAMPLES = [
     ({"agent": "Our policy does not allow a refund after 14 days."}, "policy"),
@@ -33,5 +35,5 @@ _FORBIDS = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "policy" if contact.agent.mentions(*_FORBIDS) else None

@@ -1,5 +1,7 @@
 """The agent's own system stands in the way."""
 
+from data.labelling.view import ContactView
+
 LABEL = "barrier"
 EXAMPLES = [
     ({"agent": "sorry, my system is very slow today"}, "tool"),
@@ -32,5 +34,5 @@ _BROKEN = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "tool" if contact.agent.mentions(*_BROKEN) else None

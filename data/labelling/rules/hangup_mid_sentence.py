@@ -2,6 +2,8 @@
 
 import re
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_system_hangup"
 EXAMPLES = [
     ({"turns": [("customer", "why"), ("agent", "i have checked your account and the")]}, "yes"),
@@ -20,6 +22,6 @@ _UNFINISHED = re.compile(
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     ends = contact.channel == "phone" and len(contact.roles) > 1 and contact.roles[-1] == "agent"
     return "yes" if ends and _UNFINISHED.search(contact.last.text) else None

@@ -1,5 +1,7 @@
 """A system or an agent's note says that the line or the session broke off."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_system_hangup"
 EXAMPLES = [
     ({"system": "session timed out"}, "yes"),
@@ -34,5 +36,5 @@ _NOTE = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "yes" if contact.system.mentions(*_BROKE) or contact.agent.mentions(*_NOTE) else None

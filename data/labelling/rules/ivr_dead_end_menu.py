@@ -1,5 +1,7 @@
 """The menu itself gives up: no such option, not understood again, goodbye without an answer."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_ivr_dead_end"
 EXAMPLES = [
     ({"system": "Sorry, that is not a valid option. Goodbye.", "channel": "ivr"}, "yes"),
@@ -40,5 +42,5 @@ _GIVES_UP = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "yes" if contact.system.mentions(*_GIVES_UP) else None

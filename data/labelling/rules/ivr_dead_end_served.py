@@ -1,5 +1,7 @@
 """The menu did what was asked, or passed on to a person: no dead end."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_ivr_dead_end"
 EXAMPLES = [
     ({"system": "your payment has been taken, your reference is 4 5", "channel": "ivr"}, "no"),
@@ -24,5 +26,5 @@ _SERVED = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "no" if contact.system.affirms(*_SERVED) else None

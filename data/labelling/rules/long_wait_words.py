@@ -1,5 +1,7 @@
 """Somebody speaks about the wait."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_long_wait"
 EXAMPLES = [
     ({"customer": "I have been on hold for half an hour"}, "yes"),
@@ -32,5 +34,5 @@ _AGENT = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "yes" if contact.customer.affirms(*_WAITED) or contact.agent.affirms(*_AGENT) else None

@@ -1,5 +1,7 @@
 """In writing, the customer is told to telephone."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_please_call"
 EXAMPLES = [
     ({"agent": "For this you need to call our hotline.", "channel": "chat"}, "yes"),
@@ -29,6 +31,6 @@ _WE_CALL = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     sent_to_phone = contact.written and contact.agent.affirms(*_CALL)
     return "yes" if sent_to_phone and not contact.agent.mentions(*_WE_CALL) else None

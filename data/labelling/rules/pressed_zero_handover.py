@@ -1,5 +1,7 @@
 """The menu's last word hands the caller over to a person instead of serving them."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_pressed_zero"
 EXAMPLES = [
     (
@@ -29,7 +31,7 @@ _HANDOVER = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return (
         "yes"
         if contact.channel == "ivr"

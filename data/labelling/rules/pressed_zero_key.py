@@ -1,5 +1,7 @@
 """The log shows the zero key, or the caller asking the menu for a person."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_pressed_zero"
 EXAMPLES = [
     (
@@ -38,7 +40,7 @@ _PERSON = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     if "system" not in contact.roles:
         return None
     logged = contact.last.mentions(*_KEY) or contact.customer.mentions(*_KEY)

@@ -1,5 +1,7 @@
 """What the agent does about it tells what it was about."""
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     (
@@ -90,6 +92,6 @@ _ACTIONS = {
 }
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     done = [reason for reason, patterns in _ACTIONS.items() if contact.agent.affirms(*patterns)]
     return done[0] if len(done) == 1 else None

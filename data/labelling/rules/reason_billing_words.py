@@ -1,5 +1,7 @@
 """A bill, an invoice or a charge the customer questions."""
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     ({"customer": "Hi, I've been charged twice on my last invoice."}, "billing"),
@@ -36,7 +38,7 @@ _PAYING = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     about = contact.about
     if about.mentions(*_CHARGE) or (about.mentions(*_BILL) and not about.mentions(*_PAYING)):
         return "billing"

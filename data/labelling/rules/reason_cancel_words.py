@@ -1,5 +1,7 @@
 """The customer wants to end the contract, close the account or go to someone else; not when they deny it."""
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     ({"customer": "I want to cancel my contract"}, "cancel"),
@@ -33,7 +35,7 @@ _END = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return (
         "cancel"
         if contact.about.affirms(*_END) or contact.about.mentions("(?:not|[a-z]+n't) want to renew")

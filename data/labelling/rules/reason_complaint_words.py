@@ -1,5 +1,7 @@
 """The customer complains as such: about how they were treated, to a manager, to a regulator."""
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     ({"customer": "I want to make a formal complaint about your staff"}, "complaint"),
@@ -33,5 +35,5 @@ _COMPLAIN = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "complaint" if contact.about.affirms(*_COMPLAIN) else None

@@ -1,5 +1,7 @@
 """Something ordered or someone sent for has not come, or not as ordered."""
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     ({"customer": "Where is my parcel? It should have arrived on Monday."}, "delivery"),
@@ -39,6 +41,6 @@ _SENT = (
 _LETTERS = ("(?:refund|confirmation|email|e mail|code|answer|reply)",)
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     words = contact.about
     return "delivery" if words.mentions(*_SENT) and not words.mentions(*_LETTERS) else None

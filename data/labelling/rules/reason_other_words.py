@@ -1,5 +1,7 @@
 """Everyday requests with no trouble behind them: details, documents, opening hours, moving house."""
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     ({"customer": "I need to update my address, we moved house"}, "other"),
@@ -42,6 +44,6 @@ _ADMIN = (
 _TROUBLE = ("charged?", "bill", "invoice", "cancel", "broken", "complaint", "payment")
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     words = contact.about
     return "other" if words.mentions(*_ADMIN) and not words.mentions(*_TROUBLE) else None

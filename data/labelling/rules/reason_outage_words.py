@@ -1,5 +1,7 @@
 """Nothing works for a whole house, street or area."""
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     ({"customer": "we have had no internet at all since tuesday"}, "outage"),
@@ -31,5 +33,5 @@ _AREA = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "outage" if contact.about.mentions(*_NOTHING, *_AREA) else None

@@ -1,5 +1,7 @@
 """Paying itself: a payment that failed, a way or a date to pay."""
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     ({"customer": "my direct debit was declined"}, "payment"),
@@ -35,7 +37,7 @@ _PAY = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return (
         "payment"
         if contact.about.affirms(*_PAY)

@@ -1,5 +1,7 @@
 """Something the customer has does not work as it should: slow, dropping, errors, cannot log in."""
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     ({"customer": "My wifi keeps dropping every evening"}, "technical"),
@@ -40,6 +42,6 @@ _FAULT = (
 _MONEY = ("payment", "direct debit", "card")
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     words = contact.about
     return "technical" if words.mentions(*_FAULT) and not words.mentions(*_MONEY) else None

@@ -3,6 +3,8 @@
 import re
 from collections import Counter
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     ({"customer": "the invoice says fifty, the charge on my statement is sixty"}, "billing"),
@@ -34,7 +36,7 @@ _NOUNS = {
 _TOPIC = {noun: topic for topic, nouns in _NOUNS.items() for noun in nouns.split()}
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     nouns = Counter(
         _TOPIC[word]
         for word in re.findall(r"[a-z]+", f"{contact.customer.text} {contact.note.text}")

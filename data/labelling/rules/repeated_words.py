@@ -1,5 +1,7 @@
 """The customer says it is not the first time."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_repeated_contact"
 EXAMPLES = [
     ({"customer": "this is the third time i call about this"}, "yes"),
@@ -50,5 +52,5 @@ _NOTE = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "yes" if contact.customer.mentions(*_AGAIN) or contact.agent.mentions(*_NOTE) else None

@@ -1,5 +1,7 @@
 """The agent apologises for the trouble or notes down the mood: they have heard it."""
 
+from data.labelling.view import ContactView
+
 LABEL = "sentiment"
 EXAMPLES = [
     ({"agent": "I'm so sorry about this, I completely understand your frustration"}, "negative"),
@@ -39,7 +41,7 @@ _PLEASED = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     if contact.agent.mentions(*_CALMS):
         return "negative"
     return "positive" if contact.agent.affirms(*_PLEASED) else None

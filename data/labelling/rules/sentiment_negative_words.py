@@ -1,5 +1,7 @@
 """Words of anger, disappointment and being fed up."""
 
+from data.labelling.view import ContactView
+
 LABEL = "sentiment"
 EXAMPLES = [
     ({"customer": "this is ridiculous, i am fed up with you"}, "negative"),
@@ -59,7 +61,7 @@ _ANGRY = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     words = contact.customer
     return (
         "negative"

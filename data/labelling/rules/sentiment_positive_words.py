@@ -1,5 +1,7 @@
 """Words of praise, relief and warm thanks."""
 
+from data.labelling.view import ContactView
+
 LABEL = "sentiment"
 EXAMPLES = [
     ({"customer": "brilliant, you've been so helpful"}, "positive"),
@@ -51,6 +53,6 @@ _BUT = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     words = contact.customer
     return "positive" if words.affirms(*_PRAISE) and not words.mentions(*_BUT) else None

@@ -2,6 +2,8 @@
 
 import re
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_transfer"
 EXAMPLES = [
     (
@@ -36,7 +38,7 @@ _GREETING = re.compile(
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     if len(contact.roles) < 3:
         return None
     turns = contact.agent.text.split(" / ")

@@ -1,5 +1,7 @@
 """The agent says they pass the customer on, or a note says it was done."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_transfer"
 EXAMPLES = [
     ({"agent": "let me put you through to billing"}, "yes"),
@@ -31,7 +33,7 @@ _PASSED = (
 _MONEY = ("transferred the", "transferred your (?:money|balance|credit|number)", "bank transfer")
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return (
         "yes" if contact.agent.affirms(*_PASSED) and not contact.agent.mentions(*_MONEY) else None
     )

@@ -1,5 +1,7 @@
 """The agent leaves it open: somebody will look, call back, come; or it cannot be done."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_unresolved"
 EXAMPLES = [
     ({"agent": "i am afraid i can't help you with that"}, "yes"),
@@ -52,5 +54,5 @@ _DONE = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "yes" if contact.agent.mentions(*_OPEN) and not contact.agent.affirms(*_DONE) else None

@@ -1,5 +1,7 @@
 """The customer's last words: content, or not helped."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_unresolved"
 EXAMPLES = [
     ({"customer": "perfect, that works, thank you"}, "no"),
@@ -43,7 +45,7 @@ _CONTENT = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     ending = contact.ending
     if ending.mentions(*_NOT_HELPED):
         return "yes"

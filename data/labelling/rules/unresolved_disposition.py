@@ -2,6 +2,8 @@
 
 import re
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_unresolved"
 EXAMPLES = [
     ({"disposition": "RESOLVED"}, "no"),
@@ -19,7 +21,7 @@ _OPEN = (
 _DONE = r"resolved|solved|closed|complete\w*|fixed|success\w*|done"
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     code = re.sub(r"[^a-z]+", " ", contact.disposition.lower())
     if re.search(rf"\b(?:{_OPEN})\b", code):
         return "yes"

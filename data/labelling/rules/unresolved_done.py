@@ -1,5 +1,7 @@
 """The agent says what they have done."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_unresolved"
 EXAMPLES = [
     ({"agent": "I have corrected your bill"}, "no"),
@@ -34,5 +36,5 @@ _OPEN = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "no" if contact.agent.affirms(*_DONE) and not contact.agent.mentions(*_OPEN) else None

@@ -31,7 +31,7 @@ def test_silence_means_nothing_where_there_was_nothing_to_read():
     _, votes = one_sided_votes(np.random.default_rng(2))
     votes[:10] = ABSTAIN
     looked = np.arange(len(votes)) >= 10
-    combined = fit_label_model(votes, 2, looked=looked)
+    combined = fit_label_model(votes, 2, readable=looked)
     assert combined.probabilities[:10] == pytest.approx(np.tile(combined.balance, (10, 1)))
 
 
