@@ -12,6 +12,7 @@ from data.records import CHANNELS, ROLES
 
 _SPEAKER = re.compile(rf"^\s*({'|'.join(ROLES)}|ivr|menu|bot)\s*:\s*", re.IGNORECASE)
 _MENU = ("ivr", "menu", "bot")  # other names of the system's side
+_NO_WORDS = "there is nothing to read in it. Give it a message or a transcript."
 CONTACT = {"contact_id": pl.String, "channel": pl.String}
 TURN = {"contact_id": pl.String, "turn": pl.Int32, "role": pl.String, "text": pl.String}
 
@@ -31,9 +32,7 @@ def parse(text: str, name: str, channel: str = "") -> tuple[pl.DataFrame, pl.Dat
         return _json_lines(text.lstrip("\ufeff"), name, channel)
     turns = _plain(text.lstrip("\ufeff"))
     if not turns:
-        raise MessageError(
-            f"{name}: there is nothing to read in it. Give it a message or a transcript."
-        )
+        raise MessageError(f"{name}: {_NO_WORDS}")
     return _tables([(name, channel, turns)])
 
 
@@ -98,9 +97,7 @@ def _contact(where: str, value: Any, channel: str) -> tuple[str, str, list[tuple
     if given and given not in CHANNELS:
         raise MessageError(f"{where}: {given!r} is no channel. Channels are {', '.join(CHANNELS)}.")
     if not any(words.strip() for _, words in parsed):
-        raise MessageError(
-            f"{where}: there is nothing to read in it. Give it a message or a transcript."
-        )
+        raise MessageError(f"{where}: {_NO_WORDS}")
     return str(value.get("contact_id") or where), given, parsed
 
 
@@ -109,12 +106,15 @@ def _role(name: str) -> str:
 
 
 def _tables(
-    found: list[tuple[str, str, list[tuple[str, str]]]],
+    parsed: list[tuple[str, str, list[tuple[str, str]]]],
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    contacts = pl.DataFrame(
-        [(name, channel) for name, channel, _ in found], schema=CONTACT, orient="row"
-    )
-    turns = [
-        (name, n, role, words) for name, _, said in found for n, (role, words) in enumerate(said)
+    contacts = [(contact_id, channel) for contact_id, channel, _ in parsed]
+    rows = [
+        (contact_id, number, role, words)
+        for contact_id, _, turns in parsed
+        for number, (role, words) in enumerate(turns)
     ]
-    return contacts, pl.DataFrame(turns, schema=TURN, orient="row")
+    return (
+        pl.DataFrame(contacts, schema=CONTACT, orient="row"),
+        pl.DataFrame(rows, schema=TURN, orient="row"),
+    )

@@ -96,7 +96,7 @@ def version(
             remote=remote,
             remote_options=remote_options,
             objects=objects,
-            read=new,
+            read_oids=new,
             progress=progress,
         )
     record = repo / "history" / f"{dvc_hash}.json"

@@ -125,26 +125,7 @@ def contact_features(
     repeated and switched (within `repeat_days` of the one before), episode, severity (frictions
     together) and relieved (see `past`).
     """
-    value = pl.col("value").str.to_lowercase()
-    friction = pl.col("label").str.starts_with("friction_")
     names = [*FRICTIONS, *TOPIC_FEATURES]
-    probabilities = (
-        labels.select(
-            "contact_id",
-            pl.when(friction)
-            .then("label")
-            .otherwise(pl.format("{}_{}", "label", value))
-            .alias("contact_feature"),
-            pl.when(friction & ~value.is_in(_TRUE))
-            .then(1 - pl.col("probability"))
-            .otherwise("probability")
-            .alias("p"),
-        )
-        .filter(pl.col("contact_feature").is_in(names))
-        .group_by("contact_id", "contact_feature")
-        .agg(pl.col("p").mean())
-    )
-    wide = probabilities.pivot("contact_feature", on_columns=names, index="contact_id", values="p")
     reason = (
         labels.filter(pl.col("label") == "reason")
         .sort("contact_id", "probability", "value", descending=[False, True, False])
@@ -164,7 +145,7 @@ def contact_features(
     relieved = (1 - relief * (1 - trouble).clip(0, 1)).log().cum_sum().over("customer_id")
     return (
         contacts.sort("customer_id", "started_at", "contact_id")
-        .join(wide, on="contact_id", how="left", maintain_order="left")
+        .join(_label_probabilities(labels), on="contact_id", how="left", maintain_order="left")
         .join(reason, on="contact_id", how="left", maintain_order="left")
         .with_columns(pl.col(names).fill_null(0.0))
         .with_columns(
@@ -175,6 +156,30 @@ def contact_features(
         )
         .with_columns(relieved.alias("relieved"))
     )
+
+
+def _label_probabilities(labels: pl.DataFrame) -> pl.DataFrame:
+    """contact_id and the probability of each of FRICTIONS and TOPIC_FEATURES, a column each."""
+    value = pl.col("value").str.to_lowercase()
+    friction = pl.col("label").str.starts_with("friction_")
+    names = [*FRICTIONS, *TOPIC_FEATURES]
+    probabilities = (
+        labels.select(
+            "contact_id",
+            pl.when(friction)
+            .then("label")
+            .otherwise(pl.format("{}_{}", "label", value))
+            .alias("contact_feature"),
+            pl.when(friction & ~value.is_in(_TRUE))
+            .then(1 - pl.col("probability"))
+            .otherwise("probability")
+            .alias("p"),
+        )
+        .filter(pl.col("contact_feature").is_in(names))
+        .group_by("contact_id", "contact_feature")
+        .agg(pl.col("p").mean())
+    )
+    return probabilities.pivot("contact_feature", on_columns=names, index="contact_id", values="p")
 
 
 def contacts_as_of(contacts: pl.DataFrame, day: date, half_life_days: float) -> pl.DataFrame:

@@ -300,15 +300,15 @@ def features_in_parts(
     outcomes = outcomes_of_event(outcomes, params).unique(
         "customer_id", keep="first", maintain_order=True
     )
-    some = _some_customers(customers, contacts, params.part_contacts)
-    for done, (first, last) in enumerate(some):
+    id_ranges = _id_ranges(customers, contacts, params.part_contacts)
+    for done, (first, last) in enumerate(id_ranges):
         in_part = pl.col("customer_id").is_between(pl.lit(first), pl.lit(last))
-        touched = contacts.filter(in_part).collect(engine="streaming")
+        part_contacts = contacts.filter(in_part).collect(engine="streaming")
         part_labels = labels.join(
-            touched.lazy().select("contact_id"), on="contact_id", how="semi"
+            part_contacts.lazy().select("contact_id"), on="contact_id", how="semi"
         ).collect(engine="streaming")
         featured = contact_features(
-            touched, part_labels, repeat_days=params.repeat_days, relief=params.relief
+            part_contacts, part_labels, repeat_days=params.repeat_days, relief=params.relief
         )
         people = customers.filter(in_part)
         rows = []
@@ -318,22 +318,22 @@ def features_in_parts(
                 .join(record, on="customer_id", how="left")
                 .join(_history(featured, day, params), on="customer_id", how="left")
             )
-            progress(done * len(as_of) + number, len(some) * len(as_of))
-        yield (
-            pl.concat(rows)
-            .with_columns(
-                (pl.col("as_of") - pl.col("since"))
-                .dt.total_days()
-                .cast(pl.Float64)
-                .alias("tenure_days")
-            )
-            .with_columns(pl.col([*_sums(params), "worst_episode"]).fill_null(0.0))
-            .drop("since")
-            .sort("customer_id", "as_of")
-        )
+            progress(done * len(as_of) + number, len(id_ranges) * len(as_of))
+        yield _with_tenure(pl.concat(rows), params)
 
 
-def _some_customers(
+def _with_tenure(rows: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
+    """`rows` with tenure_days instead of `since`, and zero where there was no contact."""
+    tenure = (pl.col("as_of") - pl.col("since")).dt.total_days().cast(pl.Float64)
+    return (
+        rows.with_columns(tenure.alias("tenure_days"))
+        .with_columns(pl.col([*_sums(params), "worst_episode"]).fill_null(0.0))
+        .drop("since")
+        .sort("customer_id", "as_of")
+    )
+
+
+def _id_ranges(
     customers: pl.DataFrame, contacts: pl.LazyFrame, part_contacts: int
 ) -> list[tuple[str, str]]:
     """First and last id of parts of all customers with about `part_contacts` contacts each."""

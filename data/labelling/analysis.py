@@ -33,7 +33,7 @@ def rule_statistics(votes: np.ndarray) -> list[dict[str, float]]:
 
 
 def label_statistics(
-    values: tuple[str, ...], votes: np.ndarray, *, combined: LabelModelFit, given: np.ndarray
+    values: tuple[str, ...], votes: np.ndarray, *, fitted: LabelModelFit, given: np.ndarray
 ) -> dict[str, Any]:
     """Coverage by any rule, conflict between any two, and the balance and sureness of the values `given` [contacts]."""
     contacts = max(len(votes), 1)
@@ -41,8 +41,8 @@ def label_statistics(
     highest = np.where(cast, votes, -2).max(axis=1, initial=-2)
     lowest = np.where(cast, votes, len(values) + 1).min(axis=1, initial=len(values) + 1)
     best, chosen = (
-        combined.probabilities.max(axis=1, initial=0.0),
-        combined.probabilities.argmax(axis=1),
+        fitted.probabilities.max(axis=1, initial=0.0),
+        fitted.probabilities.argmax(axis=1),
     )
     return {
         "coverage": float(cast.any(axis=1).sum() / contacts),
@@ -53,5 +53,5 @@ def label_statistics(
             value: float((given & (chosen == number)).sum() / max(given.sum(), 1))
             for number, value in enumerate(values)
         },
-        "rounds": combined.rounds,
+        "rounds": fitted.rounds,
     }

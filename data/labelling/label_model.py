@@ -76,19 +76,14 @@ def fit_label_model(
 
     balance = _balance_of_votes(answers[..., :values], weights, abstention_tells)
     prior = _prior(answers, weights, balance=balance, accuracy=prior_accuracy)
-    confusion, rounds = prior, 0
-    probabilities = _expect(flat_evidence, balance, confusion)
+    probabilities, rounds = _expect(flat_evidence, balance, prior), 0
     for rounds in range(1, iterations + 1):  # noqa: B007 (returned to the caller)
         before = probabilities
         mass = weights[:, None] * probabilities
         size = mass.sum(axis=0)
         balance = (size + 1 / values) / (size.sum() + 1)
         counted = (mass.T @ flat_answers).reshape(values, rules, values + 1)
-        # The prior counts as a share of the evidence, so that it does not fade with more data, plus
-        # one contact.
-        share = prior_weight * counted.sum(axis=2, keepdims=True) + 1
-        confusion = counted + share * prior
-        confusion = _better_than_chance(confusion / confusion.sum(axis=2, keepdims=True))
+        confusion = _confusion(counted, prior, prior_weight)
         probabilities = _expect(flat_evidence, balance, confusion)
         if np.abs(probabilities - before).max() < 1e-4:
             break
@@ -143,6 +138,17 @@ def _prior(
     prior[..., :values] *= np.minimum(1, _MAX_RATE / np.maximum(fired, 1e-9))
     prior[..., values] = 1 - prior[..., :values].sum(axis=2)
     return _better_than_chance(prior)
+
+
+def _confusion(counted: np.ndarray, prior: np.ndarray, prior_weight: float) -> np.ndarray:
+    """P(answer | value) [values, rules, answers] from counted answers and their prior.
+
+    The prior counts as a share of the evidence, so that it does not fade with more data, plus one
+    contact.
+    """
+    share = prior_weight * counted.sum(axis=2, keepdims=True) + 1
+    confusion = counted + share * prior
+    return _better_than_chance(confusion / confusion.sum(axis=2, keepdims=True))
 
 
 def _better_than_chance(confusion: np.ndarray) -> np.ndarray:

@@ -54,14 +54,14 @@ def label(
     votes = vote_all(contacts, turns, params=params, rules=rules, progress=progress)
     readable = contacts["contact_id"].is_in(turns["contact_id"].implode()).to_numpy()
     ids = contacts["contact_id"]
-    frames, beliefs, labels, by_rule = [], [], {}, {}
+    labels, beliefs, label_entries, rule_entries = [], [], {}, {}
     for name, values in SCHEME.items():
         rule_numbers = [number for number, rule in enumerate(rules) if rule.label == name]
         if not rule_numbers:
             continue
-        cast_votes = votes[:, rule_numbers]
+        label_votes = votes[:, rule_numbers]
         fitted = fit_label_model(
-            cast_votes,
+            label_votes,
             len(values),
             readable=readable,
             abstention_tells=values[0] in ABSENT,
@@ -69,33 +69,31 @@ def label(
             prior_weight=params.prior_weight,
             iterations=params.iterations,
         )
-        voted = (cast_votes != ABSTAIN).any(axis=1)
+        voted = (label_votes != ABSTAIN).any(axis=1)
         is_supported = voted | (readable & voted.any()) if values[0] in ABSENT else voted
-        given = is_supported & (
-            fitted.probabilities.max(axis=1, initial=0.0) >= params.min_probability
-        )
-        labels[name] = label_statistics(values, cast_votes, combined=fitted, given=given)
-        for column, (number, shares) in enumerate(
-            zip(rule_numbers, rule_statistics(cast_votes), strict=True)
-        ):
-            by_rule[rules[number].name] = _of_rule(
-                rules[number],
-                cast_votes[:, column],
-                shares=shares,
-                accuracy=fitted.accuracy[column],
+        is_likely = fitted.probabilities.max(axis=1, initial=0.0) >= params.min_probability
+        given = is_supported & is_likely
+        label_entries[name] = label_statistics(values, label_votes, fitted=fitted, given=given)
+        for column, shares in enumerate(rule_statistics(label_votes)):
+            rule = rules[rule_numbers[column]]
+            rule_entries[rule.name] = _rule_entry(
+                rule, label_votes[:, column], shares=shares, accuracy=fitted.accuracy[column]
             )
-        frames.append(_rows(ids, name, values=values, fitted=fitted, given=given))
-        beliefs.append(_beliefs(ids, name, values=values, fitted=fitted, is_supported=is_supported))
-    labelled, believed = (
-        pl.concat(part) if part else pl.DataFrame(schema=LABELS) for part in (frames, beliefs)
-    )
+        labels.append(_label_rows(ids, name, values=values, fitted=fitted, given=given))
+        beliefs.append(
+            _belief_rows(ids, name, values=values, fitted=fitted, is_supported=is_supported)
+        )
     analysis = {
         "contacts": len(contacts),
         "readable": int(readable.sum()),
-        "rules": by_rule,
-        "labels": labels,
+        "rules": rule_entries,
+        "labels": label_entries,
     }
-    return LabelResult(labelled, analysis, believed)
+    return LabelResult(_concat(labels), analysis, _concat(beliefs))
+
+
+def _concat(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat(frames) if frames else pl.DataFrame(schema=LABELS)
 
 
 def vote_all(
@@ -120,7 +118,7 @@ def vote_all(
     return votes
 
 
-def _of_rule(
+def _rule_entry(
     rule: Rule, votes: np.ndarray, *, shares: dict[str, float], accuracy: float
 ) -> dict[str, Any]:
     values = [SCHEME[rule.label][number] for number in np.unique(votes[votes != ABSTAIN])]
@@ -134,7 +132,7 @@ def _of_rule(
     }
 
 
-def _rows(
+def _label_rows(
     ids: pl.Series, name: str, *, values: tuple[str, ...], fitted: LabelModelFit, given: np.ndarray
 ) -> pl.DataFrame:
     best, chosen = (
@@ -153,7 +151,7 @@ def _rows(
     )
 
 
-def _beliefs(
+def _belief_rows(
     ids: pl.Series,
     name: str,
     *,

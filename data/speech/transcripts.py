@@ -23,9 +23,8 @@ class Word:
     text: str
     start_s: float
     end_s: float
-    confidence: (
-        float  # how likely the word is right, 0 to 1, if calibrated; else the network's own score
-    )
+    # how likely the word is right, 0 to 1, if calibrated; else the network's own score
+    confidence: float
 
 
 @dataclass(frozen=True)
