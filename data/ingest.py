@@ -1,7 +1,8 @@
-"""Takes a delivery into the store: new and changed rows into tables, audio into shards, refusals into quarantine.
+"""Takes a delivery into the store: rows into tables, audio into shards, refusals into quarantine.
 
-Killed anywhere and run again, nothing is lost or doubled: shards are written before the tables that point into them,
-tables before the summary, and each of them whole or not at all. A second run over the same export adds nothing.
+Killed anywhere and run again, nothing is lost or doubled: shards are written before the tables that
+point into them, tables before the summary, and each of them whole or not at all. A second run over
+the same export adds nothing.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ _ADD_CONTACT = "Add the contact to the export (or mend why it was refused) and i
 
 
 class IngestError(RuntimeError):
-    """Ingest cannot go on. What was taken in so far stays valid; run it again."""
+    """Ingest cannot go on. What has been taken in stays valid; run it again."""
 
 
 @dataclass(frozen=True)
 class IngestParams:
-    """Section `ingest` of params.yaml."""
+    """The section `ingest` of params.yaml."""
 
     # audio shards are filled up to this many MB; changing one call rewrites one shard
     shard_mb: int = 64
@@ -54,11 +55,13 @@ def ingest(
     progress: Progress = lambda done, total: None,
     params: IngestParams | None = None,
 ) -> dict[str, Any]:
-    """Merges `delivery` into `store`/tables, /shards and /quarantine, then writes and returns `store`/ingest.json.
+    """Merges `delivery` into the store, writes ingest.json and returns its content.
 
-    A row whose key is new is added, one that differs replaces the old, all others stay as they are. Audio is compared
-    by sha256: what is unchanged is neither decoded nor rewritten. The turns of a contact are replaced together.
-    Raises IngestError when another ingest is running on the store, or a recording changes while it is being read.
+    Writes `store`/tables, /shards and /quarantine. A row whose key is new is added, one that
+    differs replaces the old, all others stay as they are. Audio is compared by SHA-256: what is
+    unchanged is neither decoded nor rewritten. The turns of a contact are replaced together.
+    Raises IngestError when another ingest is running on the store, or a recording changes while
+    it is being read.
     """
     store.mkdir(parents=True, exist_ok=True)
     try:
@@ -118,7 +121,7 @@ def _ingest(
 
 
 def _reason(refusal: Refusal) -> str:
-    """Without the parentheses, which hold what differs from thing to thing."""
+    """The reason without its parentheses, which hold what differs from record to record."""
     return re.sub(r"\s*\(.*\)", "", refusal.reason)
 
 
@@ -262,7 +265,10 @@ def _with_parent(
 
 
 def merge(table: str, old: pl.DataFrame, new: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
-    """`old` with the rows of `new` in it, sorted by key (the same rows, the same file), and what that changed."""
+    """Returns `old` with the rows of `new` in it, sorted by key, and counts of what changed.
+
+    The same rows give the same file.
+    """
     key = KEYS[table]
     rest = [column for column in TABLES[table] if column not in key]
     unchanged = old.join(new, on=key, how="anti", nulls_equal=True)
@@ -373,7 +379,10 @@ def _place(
 def _inspect(
     delivered: DeliveredRecording, old: Recording | None, mono_ok: bool
 ) -> Recording | Refusal:
-    """The row a delivered recording will have (`shard` is empty while it is in none), or why it is refused."""
+    """The row a delivered recording will have, or why it is refused.
+
+    `shard` is empty while the recording is in none.
+    """
     thing = f"call {delivered.contact_id}"
     with delivered.path.open("rb") as handle:
         sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
@@ -416,7 +425,7 @@ def _inspect(
 
 
 def _quarantine(folder: Path, refusals: Iterable[Refusal], now: datetime) -> None:
-    """Adds refusals that are not yet listed to ingest.jsonl, and a copy of the audio they are about beside it."""
+    """Appends new refusals to ingest.jsonl and copies the audio they are about beside it."""
     log = folder / "ingest.jsonl"
     listed = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     seen = {(line["thing"], line["kind"], line["reason"]) for line in map(json.loads, listed)}

@@ -1,4 +1,4 @@
-"""Plain text and JSON lines as contacts and turns, for whoever has a message or transcript at hand and no export."""
+"""Parses plain text and JSON lines into contacts and turns, for a message without an export."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ class MessageError(ValueError):
 
 
 def parse(text: str, name: str, channel: str = "") -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(contacts, turns) of a text: JSON lines where its first line is a JSON object, else one contact in plain words.
+    """Parses a text and returns (contacts, turns).
 
-    In plain words a line may begin with `customer:`, `agent:` or `system:` (also `ivr:`); a line without belongs to the
-    side before it, at first to the customer. A JSON line has `text`, or `turns` of role and text as `keepline
-    transcribe` writes them, and may have `contact_id` and `channel`. Raises MessageError.
+    JSON lines where its first line is a JSON object, else one contact in plain words. In plain
+    words a line may begin with `customer:`, `agent:` or `system:` (also `ivr:`); a line without
+    belongs to the side before it, at first to the customer. A JSON line has `text`, or `turns`
+    of role and text as `keepline transcribe` writes them, and may have `contact_id` and
+    `channel`. Raises MessageError.
     """
     if text.lstrip("\ufeff \t\r\n").startswith("{"):
         return _json_lines(text.lstrip("\ufeff"), name, channel)
@@ -37,7 +39,7 @@ def parse(text: str, name: str, channel: str = "") -> tuple[pl.DataFrame, pl.Dat
 
 
 def _plain(text: str) -> list[tuple[str, str]]:
-    """(role, words) of each turn; lines of one side that follow each other are one turn only without a name before."""
+    """(role, words) of each turn; lines without a speaker's name continue the turn before."""
     turns: list[tuple[str, str]] = []
     for line in text.splitlines():
         speaker = _SPEAKER.match(line)

@@ -1,4 +1,4 @@
-"""Reads a plain table with a yes/no target, one row a customer, and says what in it cannot be learned from."""
+"""Reads a table with a yes/no target, one row a customer, and names columns that are of no use."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Columns:
 
 
 def read(path: Path) -> pl.DataFrame:
-    """A CSV, TSV or Parquet file.
+    """Reads a CSV, TSV or Parquet file.
 
     Raises TableError naming the file when it is none, or holds no row.
     """
@@ -65,12 +65,10 @@ def read(path: Path) -> pl.DataFrame:
 
 
 def target(frame: pl.DataFrame, column: str, positive: str | None = None) -> pl.Series:
-    """Who is positive: bool, null where the target is.
+    """Returns who is positive as bool, null where the target is.
 
-    Reads yes/no, true/false, 1/0, or `positive` against the rest.
-
-    Raises TableError when there is no such column, it has not two values, or nobody knows which of
-    them means yes.
+    Reads yes/no, true/false, 1/0, or `positive` against the rest. Raises TableError when there
+    is no such column, when it has not two values, or when neither of them is known to mean yes.
     """
     values = text(require(frame, column, "target"))
     distinct = sorted(values.drop_nulls().unique().to_list())
@@ -90,13 +88,12 @@ def target(frame: pl.DataFrame, column: str, positive: str | None = None) -> pl.
         if not is_yes_no.fill_null(True).all():
             if len(distinct) > 2:
                 raise TableError(
-                    f"column {column}: has {len(distinct)} values ({_some(distinct)}), a target has "
-                    "two. Name another "
-                    "column, or with --positive the value that means yes."
+                    f"column {column}: has {len(distinct)} values ({_some(distinct)}), a target "
+                    "has two. Name another column, or with --positive the value that means yes."
                 )
             raise TableError(
-                f"column {column}: says {_some(distinct)}. Name with --positive which of them means "
-                "yes."
+                f"column {column}: says {_some(distinct)}. Name with --positive which of them "
+                "means yes."
             )
         yes = lowered.is_in(list(YES))
     yes = pl.select(pl.when(values.is_not_null()).then(yes)).to_series().rename(column)
@@ -110,9 +107,9 @@ def target(frame: pl.DataFrame, column: str, positive: str | None = None) -> pl.
 
 
 def identifiers(frame: pl.DataFrame, column: str | None) -> pl.Series:
-    """The rows' ids, or their numbers from 1.
+    """Returns the rows' ids, or their numbers from 1.
 
-    Raises TableError naming one that is missing or stands twice.
+    Raises TableError naming one that is missing or duplicated.
     """
     if column is None:
         return pl.Series("customer_id", [f"row {n}" for n in range(1, frame.height + 1)])
@@ -126,8 +123,8 @@ def identifiers(frame: pl.DataFrame, column: str | None) -> pl.Series:
     if len(twice):
         raise TableError(
             f"column {column}: {twice.n_unique()} ids stand more than once, {twice[0]} "
-            f"{(ids == twice[0]).sum()} "
-            "times. A plain table has one row a customer; leave one of each, or name another --id."
+            f"{(ids == twice[0]).sum()} times. A plain table has one row a customer; leave one of "
+            "each, or name another --id."
         )
     return ids.rename("customer_id")
 
@@ -142,7 +139,7 @@ def columns_of(
 ) -> Columns:
     """Decides what each column is.
 
-    Raises TableError when an excluded column is not there or none is left.
+    Raises TableError when an excluded column is missing or no column is left.
     """
     for name in exclude:
         require(frame, name, "column to leave out")
@@ -181,9 +178,9 @@ def columns_of(
 
 
 def values_of(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
-    """The feature columns as Float64 and String, the same for every table.
+    """Returns the feature columns as Float64 and String, the same for every table.
 
-    Raises TableError naming missing ones.
+    Raises TableError naming missing columns.
     """
     missing = [name for name in columns.features if name not in frame.columns]
     if missing:
@@ -207,9 +204,9 @@ def values_of(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
 def unseen_values(
     values: pl.DataFrame, trained_values: Mapping[str, Sequence[str | None]]
 ) -> dict[str, dict[str, int]]:
-    """Values that training never saw, a column: how many rows have each.
+    """Returns how many rows have each value that training never saw, by column.
 
-    They are scored as none of the known ones.
+    Such values are scored as none of the trained ones.
     """
     new_values: dict[str, dict[str, int]] = {}
     for name, seen in trained_values.items():
@@ -222,7 +219,7 @@ def unseen_values(
 
 
 def text(series: pl.Series) -> pl.Series:
-    """Values as trimmed text: true and 1.0 are said the way a CSV says them; what is blank is missing."""
+    """Returns values as trimmed text, null where blank; true and 1.0 are written as in a CSV."""
     if series.dtype.is_float():
         whole = series.cast(pl.Int64, strict=False)
         if (whole.cast(series.dtype) == series).fill_null(True).all():
@@ -232,7 +229,7 @@ def text(series: pl.Series) -> pl.Series:
 
 
 def require(frame: pl.DataFrame, name: str, what: str) -> pl.Series:
-    """The column of that name. Raises TableError that names the nearest ones."""
+    """Returns the column `name`. Raises TableError that names the nearest columns."""
     if name in frame.columns:
         return frame[name]
     near = difflib.get_close_matches(name, frame.columns, n=3, cutoff=0.4)

@@ -1,4 +1,4 @@
-"""The nouns of a contact centre, as table schemas and as typed rows.
+"""Defines the record tables of a contact centre, as polars schemas and as typed rows.
 
 Every source is translated into these tables. Times are UTC, durations are seconds, money is in the
 currency the CRM uses. Channel numbers of a recording count from 0.
@@ -38,7 +38,7 @@ class Customer:
 
 @dataclass(frozen=True)
 class Contact:
-    """One touch between a customer and the centre, whatever the channel."""
+    """One contact between a customer and the centre, in any channel."""
 
     contact_id: str
     customer_id: str
@@ -72,9 +72,10 @@ class Recording:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one side said or wrote.
+    """What one side spoke or wrote.
 
-    `origin` is person (a transcriber), written (a message) or asr.
+    `origin` is ORIGIN_PERSON (transcribed by a person), ORIGIN_WRITTEN (a message) or
+    ORIGIN_MACHINE (a recogniser).
     """
 
     contact_id: str
@@ -88,7 +89,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Label:
-    """What a contact was about, with how sure we are. `origin` names the labeller."""
+    """What a contact was about, with its probability. `origin` names the labeller."""
 
     contact_id: str
     label: str
@@ -99,10 +100,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a customer did in the end.
-
-    Without `on` the date is unknown and only `happened` counts.
-    """
+    """What a customer did in the end. Without `on` the date is unknown; only `happened` counts."""
 
     customer_id: str
     event: str
@@ -113,10 +111,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Intervention:
-    """A decision to offer a customer something, or, for whoever could have had it, not to: its control.
+    """A decision to make a customer an offer, or not to make it to one who could have had it.
 
-    `propensity` is the probability of being offered it, as it stood before the decision; `assigned_by` names who
-    decided. The decision saw what had happened before `decided_on`. `cost` is what was spent on this customer.
+    `propensity` is the probability of the offer as it stood before the decision; `assigned_by`
+    names who decided. The decision saw what had happened before `decided_on`. `cost` is what
+    was spent on this customer. Those without an offer are the control group.
     """
 
     customer_id: str
@@ -226,5 +225,8 @@ KEYS = {
 
 
 def frame(table: str, rows: list[Any]) -> pl.DataFrame:
-    """Rows (dataclasses above) of `table` as a DataFrame with exactly its schema, also when empty."""
+    """Returns rows (dataclasses above) of `table` as a DataFrame with exactly its schema.
+
+    An empty list gives an empty frame of that schema.
+    """
     return pl.DataFrame([asdict(row) for row in rows], schema=TABLES[table])

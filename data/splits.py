@@ -1,9 +1,10 @@
-"""Train, valid and test by customer and by voice: whoever is heard or known on one side is unknown on the other.
+"""Divides customers and voices into train, valid and test so that none is on two sides.
 
-Customers and voices that meet in a call form a component of a graph, and a component is never cut. Which side it goes
-to is decided by a hash of its members' ids, so customers who arrive later do not move those who were there.
-When one component swallows nearly everything (many voices, customers who call often), it is cut between voices instead:
-customers follow most of their calls and the calls that would then cross are set aside, counted, and used nowhere.
+Customers and voices that meet in a call form a component of a graph, and a component is never cut.
+Its side is decided by a hash of its members' ids, so customers who arrive later do not move earlier
+ones. When one component holds nearly everything (many voices, customers who call often), it is cut
+between voices instead: customers follow most of their calls, and the calls that would then cross
+are set aside, counted, and used nowhere.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ class LeakError(ValueError):
 
 @dataclass(frozen=True)
 class SplitParams:
-    """How much goes where. `seed` names the division: another seed is another division."""
+    """The share of each split; section `splits` of params.yaml.
+
+    `seed` names the division: another seed is another division.
+    """
 
     seed: int = 0  # mixed into every hash
     valid_share: float = 0.1  # share of customers and of calls to choose epochs and calibrate on
@@ -44,14 +48,13 @@ class SplitParams:
         if min(self.valid_share, self.test_share) < 0 or self.valid_share + self.test_share >= 1:
             raise ValueError(
                 f"splits: valid_share {self.valid_share} and test_share {self.test_share} must be "
-                "0 or more and leave "
-                "something to train on."
+                "0 or more and leave something to train on."
             )
 
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """What the division came to. `notes` are sentences for a person."""
+    """Counts of a division. `notes` are sentences for a person."""
 
     customers: dict[str, int]
     contacts: dict[str, int]
@@ -92,8 +95,8 @@ def split(
         customer_split = _follow_calls(people, edges, voice_split=voice_split, params=params)
         notes.append(
             f"{largest:.0%} of the recorded calls hang together through shared customers and "
-            "voices; "
-            "the division was made between voices and calls that would cross it were set aside."
+            "voices; the division was made between voices and calls that would cross it were set "
+            "aside."
         )
     else:
         voiced = [component for component in components if component.calls]
@@ -144,12 +147,12 @@ def _empty_split_notes(frame: pl.DataFrame, *, voices: set[str], params: SplitPa
 
 
 def customer_splits(splits: pl.DataFrame) -> pl.DataFrame:
-    """The side of each customer (customer_id, split), out of what `split` returned."""
+    """Returns customer_id and split of every customer."""
     return splits.filter(pl.col("contact_id").is_null()).select("customer_id", "split")
 
 
 def assert_disjoint(splits: pl.DataFrame) -> None:
-    """Raises LeakError naming a customer or a voice that is on two sides; contacts set aside are on none."""
+    """Raises LeakError naming a customer or a voice on two sides; excluded contacts are on none."""
     used = splits.filter(pl.col("split") != EXCLUDED)
     for column, noun in (("customer_id", "customer"), ("voice_group", "voice")):
         sides = (
@@ -163,8 +166,8 @@ def assert_disjoint(splits: pl.DataFrame) -> None:
             name, split_names = sides.row(0)
             raise LeakError(
                 f"{noun} {name}: on both sides of the split ({' and '.join(split_names)}), "
-                f"{sides.height} such in all. "
-                "Divide again with data.splits.split; do not move single contacts."
+                f"{sides.height} such in all. Divide again with data.splits.split; do not move "
+                "single contacts."
             )
 
 
@@ -213,7 +216,7 @@ def _voices_of_calls(
 
 
 def _components(people: Iterable[str], edges: Iterable[tuple[str | None, str]]) -> list[_Component]:
-    """Connected components by union-find. An edge without a customer puts the voice in alone."""
+    """Connected components by union-find. An edge without a customer adds the voice alone."""
     parent = {_person(person): _person(person) for person in people}
 
     def root(node: str) -> str:
@@ -253,10 +256,7 @@ def _side_of(place: float, params: SplitParams) -> str:
 
 
 def _assign(components: list[_Component], params: SplitParams) -> dict[str, str]:
-    """The side of each member.
-
-    A hash decides; a side left with under half its share is filled up from train.
-    """
+    """The split of each member: a hash decides, then splits below half their share are filled."""
     weight = {component.key: max(1, component.calls) for component in components}
     total = sum(weight.values())
     order = sorted(components, key=lambda component: _hash(f"{params.seed}:{component.key}"))
@@ -291,7 +291,7 @@ def _follow_calls(
     voice_split: dict[str, str],
     params: SplitParams,
 ) -> dict[str, str]:
-    """Customers go where most of their calls went; those without a call are divided among themselves."""
+    """The split of each customer: that of most of their calls, a hash where there is none."""
     votes: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for customer_id, voice_group in edges:
         votes[customer_id][voice_split[_voice(voice_group)]] += 1

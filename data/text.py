@@ -1,4 +1,4 @@
-"""Turns written text into what a voice says: lower-case a-z and apostrophes, numbers as words."""
+"""Turns written text into spoken words: lower-case a-z and apostrophes, numbers as words."""
 
 from __future__ import annotations
 
@@ -67,11 +67,12 @@ MONTHS = "january|february|march|april|may|june|july|august|september|october|no
 
 
 def normalise(text: str) -> str:
-    """`text` as spoken words: lower case, only a-z, apostrophes inside or at the end of words, single spaces.
+    """Returns `text` as spoken words: lower-case a-z and apostrophes, separated by single spaces.
 
-    Accents are dropped; numbers, ordinals, decimals, clock times, dates and money become words; five or more digits in
-    a row, and digits behind a leading zero, are read one by one as people do with account numbers. Everything else
-    is a space. Normalising twice changes nothing.
+    Apostrophes stay inside or at the end of words. Accents are dropped; numbers, ordinals,
+    decimals, clock times, dates and money become words; five or more digits in a row, and
+    digits behind a leading zero, are read one by one as people do with account numbers.
+    Everything else is a space. Normalising twice changes nothing.
     """
     text = unicodedata.normalize(
         "NFKD", text.replace("’", "'").replace("`", "'").replace("‘", "'")
@@ -94,14 +95,17 @@ def normalise(text: str) -> str:
 
 
 def number(digits: str) -> str:
-    """How a person reads `digits` (ASCII): a number, or one by one from five digits or a leading zero on."""
+    """Returns `digits` (ASCII) as a person reads them.
+
+    They are a number, or read one by one from five digits or a leading zero on.
+    """
     if len(digits) >= 5 or (len(digits) > 1 and digits[0] == "0"):
         return _digits(digits)
     return cardinal(int(digits))
 
 
 def cardinal(value: int) -> str:
-    """A whole number from 0 as words, without "and": 342 → three hundred forty two."""
+    """Returns a whole number from 0 as words, without "and": 342 → three hundred forty two."""
     if value < 20:
         return _ONES[value]
     if value < 100:
@@ -112,7 +116,7 @@ def cardinal(value: int) -> str:
 
 
 def year(value: int) -> str:
-    """1999 → nineteen ninety nine, 1905 → nineteen oh five, 1900 → nineteen hundred, 2005 → two thousand five."""
+    """Returns a year as words: 1905 → nineteen oh five, 2005 → two thousand five."""
     century, rest = divmod(value, 100)
     if value // 10 == 200:
         return cardinal(value)
@@ -150,7 +154,7 @@ def _clock(match: re.Match[str]) -> str:
 
 
 def _written_out(text: str) -> str:
-    """Figures whose reading depends on what stands beside them, as words; the rest is left to `normalise`."""
+    """Writes out figures whose reading depends on their surroundings; `normalise` does the rest."""
     if not re.search(r"\d", text):
         return text
     text = text.replace("–", "-")

@@ -1,10 +1,12 @@
-"""The only door to DVC: each dataset gets a hash, lies checked in the remote, and comes back byte for byte.
+"""Versions datasets with DVC: each gets a hash, is checked in the remote, and can be checked out.
 
-The datasets live in a DVC repository of their own, without git: its `dataset/` holds `tables/*.parquet` and
-`shards/*.tar`, its `history/` one pointer for each version that was seen complete in the remote.
+Only this module imports DVC. The datasets live in a DVC repository of their own, without git: its
+`dataset/` holds `tables/*.parquet` and `shards/*.tar`, its `history/` one pointer for each version
+that was seen complete in the remote.
 
-DVC takes a directory object in the remote as proof that everything in it is there too. After a push that was killed it
-need not be, so every push ends with a look at each object of the version, and a repair where one is missing.
+DVC takes a directory object in the remote as proof that everything in it is in the remote too.
+After a push that was killed this need not be so: every push ends with a check of each object of the
+version, and a repair where one is missing.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ class VersionError(RuntimeError):
 
 @dataclass(frozen=True)
 class _Object:
-    """One object of a version: its name in the remote, what it is in the dataset, its size where that is known."""
+    """One object of a version: its id in the remote, its path in the dataset, its size if known."""
 
     oid: str
     path: str
@@ -64,12 +66,13 @@ def version(
     remote_options: Mapping[str, str] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> DatasetVersion:
-    """Adds `tables`/*.parquet and `shards`/*.tar as one version, pushes it and checks it in the remote.
+    """Versions `tables`/*.parquet and `shards`/*.tar: adds, pushes and checks them in the remote.
 
-    `remote` is a folder or any URL DVC knows, with `remote_options` as DVC names them (endpointurl, profile, …). The
-    same data has the same hash, and keeps the time at which it was first versioned. Shards are linked, not copied:
-    whoever changes one must replace it, as `data.packs` does. `progress` counts objects checked.
-    Raises VersionError when there is no data, DVC fails, or the remote stays incomplete after a repair.
+    `remote` is a folder or any URL DVC knows, with `remote_options` as DVC names them
+    (endpointurl, profile, …). The same data has the same hash, and keeps the time at which it
+    was first versioned. Shards are linked, not copied: whoever changes one must replace it, as
+    `data.speech.shards` does. `progress` counts objects checked. Raises VersionError when there
+    is no data, DVC fails, or the remote stays incomplete after a repair.
     """
     files = {f"tables/{path.name}": path for path in sorted(tables.glob("*.parquet"))}
     files |= {f"shards/{path.name}": path for path in sorted(shards.glob("*.tar"))}
@@ -118,11 +121,12 @@ def checkout(
     out: Path,
     remote_options: Mapping[str, str] | None = None,
 ) -> Path:
-    """Brings the version with `dvc_hash` back from the remote into the folder `out`, byte for byte; returns `out`.
+    """Brings a version back from the remote into the folder `out`, byte for byte; returns `out`.
 
-    Only the remote is read: `repo` may be empty or gone, its history serves the error when the hash is unknown. Every
-    file is checked against the version's manifest before `out` appears. Raises VersionError when `out` holds something
-    already, the remote has no such version, or what it has is damaged (see `repair_remote`).
+    Only the remote is read: `repo` may be empty or gone, its history serves the error when the
+    hash is unknown. Every file is checked against the version's manifest before `out` appears.
+    Raises VersionError when `out` holds something already, when the remote has no such version,
+    or when what it has is damaged (see `repair_remote`).
     """
     dvc_hash = _full_hash(dvc_hash)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -159,9 +163,10 @@ def verify_remote(
     remote_options: Mapping[str, str] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> list[str]:
-    """Reads every object of a version in the remote and says what is missing or damaged; nothing is an empty list.
+    """Reads every object of a version in the remote and returns what is missing or damaged.
 
-    Costs a read of the whole version. Raises VersionError when the remote has no such version.
+    An empty list means that nothing is. Costs a read of the whole version. Raises VersionError
+    when the remote has no such version.
     """
     dvc_hash = _full_hash(dvc_hash)
     with _open_repo(repo, remote, remote_options) as dvc:
@@ -183,9 +188,10 @@ def repair_remote(
     remote_options: Mapping[str, str] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> list[str]:
-    """Brings what is missing or damaged of a version again, from the cache of the `repo` that made it.
+    """Uploads missing or damaged objects of a version from the cache of the `repo` that made it.
 
-    Returns what was wrong. Raises VersionError when that cache has no such version, or it stays damaged.
+    Returns what was wrong. Raises VersionError when that cache has no such version, or it stays
+    damaged.
     """
     dvc_hash = _full_hash(dvc_hash)
     with _open_repo(repo, remote, remote_options) as dvc:
@@ -213,13 +219,13 @@ def repair_remote(
 
 
 def history(repo: Path) -> list[DatasetVersion]:
-    """The versions made in `repo`, oldest first."""
+    """Returns the versions made in `repo`, oldest first."""
     records = [DatasetVersion(**read_json(path)) for path in (repo / "history").glob("*.json")]
     return sorted(records, key=lambda record: (record.created_at, record.dvc_hash))
 
 
 def _link_files(dataset: Path, files: Mapping[str, Path]) -> None:
-    """Makes `dataset` hold exactly `wanted`: shards linked, tables copied.
+    """Makes `dataset` hold exactly `files`: shards linked, tables copied.
 
     Files are replaced, never written into.
     """
@@ -259,9 +265,9 @@ def _site_cache(repo: Path) -> Path:
 
 @contextmanager
 def _open_repo(repo: Path, remote: str, remote_options: Mapping[str, str] | None) -> Iterator[Any]:
-    """The DVC repository at `repo`, made and configured where needed.
+    """Yields the DVC repository at `repo`, made and configured where needed.
 
-    DVC's own log and bars stay silent.
+    DVC's own log and progress bars stay silent.
     """
     from dvc.config import Config
     from dvc.repo import Repo
@@ -295,7 +301,7 @@ def _open_repo(repo: Path, remote: str, remote_options: Mapping[str, str] | None
 
 @contextmanager
 def dvc_errors(doing: str, repo: Path) -> Iterator[None]:
-    """Turns DVC's errors into ours."""
+    """Turns DVC's errors into VersionError."""
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
 
@@ -329,7 +335,10 @@ def _repair(
     read_oids: set[str],
     progress: Progress,
 ) -> None:
-    """Deletes the manifest and what is damaged from the remote, makes DVC forget what it knows of it, pushes anew."""
+    """Deletes the manifest and damaged objects from the remote and pushes the version again.
+
+    DVC's index of the remote is deleted too, so that nothing is skipped.
+    """
     from dvc_data.hashfile.hash_info import HashInfo
 
     with _open_repo(repo, remote, remote_options) as dvc:
@@ -352,14 +361,13 @@ def _repair(
     if problems:
         raise VersionError(
             f"version {dvc_hash}: {len(problems)} of {len(objects)} objects are not whole in "
-            f"{remote} after a repair "
-            f"({'; '.join(list(problems.values())[:3])}). Check the remote's disk and rights, and "
-            f"{repo}/.dvc/cache."
+            f"{remote} after a repair ({'; '.join(list(problems.values())[:3])}). Check the "
+            f"remote's disk and rights, and {repo}/.dvc/cache."
         )
 
 
 def _objects(dvc_hash: str, manifest: bytes) -> list[_Object]:
-    """The directory object first, then, once each, the objects of its files, from DVC's JSON manifest."""
+    """The directory object, then, once each, the objects of its files, from DVC's JSON manifest."""
     objects = {dvc_hash: _Object(dvc_hash, "manifest", len(manifest))}
     for entry in json.loads(manifest):
         objects.setdefault(entry["md5"], _Object(entry["md5"], entry["relpath"]))
@@ -367,7 +375,7 @@ def _objects(dvc_hash: str, manifest: bytes) -> list[_Object]:
 
 
 def _manifest(dvc: Any, dvc_hash: str, *, repo: Path, remote: str) -> bytes:
-    """The manifest as it lies in the remote, checked against its own hash."""
+    """Reads the manifest from the remote and checks it against its own hash."""
     odb = dvc.cloud.get_remote_odb(REMOTE)
     try:
         with odb.fs.open(odb.oid_to_path(dvc_hash), "rb") as handle:
@@ -394,9 +402,9 @@ def _check_objects(
     *,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, str]:
-    """What is wrong with which object in the remote.
+    """Returns what is wrong with which object in the remote, by object id.
 
-    All are looked for, those in `read` are read and hashed too.
+    All are looked up; those in `read_oids` are read and hashed too.
     """
 
     def check(item: _Object) -> str | None:

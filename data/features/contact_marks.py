@@ -1,4 +1,4 @@
-"""What each contact adds to the features of its customer, and how much of that is left on a later day."""
+"""Computes what each contact adds to its customer's features, and how it decays with time."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ _TRUE = ("yes", "true", "1", "present")
 
 
 class FeatureName(NamedTuple):
-    """A feature's name taken apart: what is summed, over how many days, and whether it fades instead."""
+    """A feature's name taken apart: the measure that is summed, over how many days, or decayed."""
 
     base: str
     days: int | None = None
@@ -82,7 +82,7 @@ class FeatureName(NamedTuple):
 
     @property
     def is_relieved(self) -> bool:
-        """Whether smooth contacts make up for what earlier ones added."""
+        """Whether smooth contacts reduce what earlier contacts added."""
         topic = self.base.split("_")[0]
         return self.is_decayed and (
             self.base == "friction" or self.base in FRICTIONS or topic in ("reason", "barrier")
@@ -90,7 +90,10 @@ class FeatureName(NamedTuple):
 
 
 def parse_feature_name(name: str) -> FeatureName:
-    """`friction_transfer_30d` → friction_transfer, 30 days; `…_decayed` fades; all else is no sum over contacts."""
+    """Parses a feature's name: `friction_transfer_30d` is friction_transfer over 30 days.
+
+    `…_decayed` is a decayed sum; any other name is no sum over contacts.
+    """
     match = None if name.startswith("attr_") else re.fullmatch(r"(.+)_(?:(\d+)d|decayed)", name)
     if not match:
         return FeatureName(name)
@@ -98,7 +101,7 @@ def parse_feature_name(name: str) -> FeatureName:
 
 
 def contribution(feature: FeatureName) -> pl.Expr:
-    """What one contact adds to the sum `feature`, on the columns of `past`.
+    """Returns what one contact adds to the sum `feature`, on the columns of `contacts_as_of`.
 
     Raises KeyError where it is no such sum.
     """
@@ -117,13 +120,12 @@ def contribution(feature: FeatureName) -> pl.Expr:
 def contact_features(
     contacts: pl.DataFrame, labels: pl.DataFrame, *, repeat_days: float, relief: float
 ) -> pl.DataFrame:
-    """Contacts in order of customer and time with what each adds.
+    """Returns contacts in order of customer and time with what each adds to features.
 
-    A column knows this contact and earlier ones only.
-
-    Beside CONTACTS: the probability of each of FRICTIONS and ABOUT, reason (the likeliest),
-    repeated and switched (within `repeat_days` of the one before), episode, severity (frictions
-    together) and relieved (see `past`).
+    A column uses this contact and earlier ones only. It adds to CONTACTS: the probability of
+    each of FRICTIONS and TOPIC_FEATURES, reason (the most probable), repeated and switched
+    (within `repeat_days` of the one before), episode, severity (frictions together) and
+    relieved (see `contacts_as_of`).
     """
     names = [*FRICTIONS, *TOPIC_FEATURES]
     reason = (
@@ -183,10 +185,10 @@ def _label_probabilities(labels: pl.DataFrame) -> pl.DataFrame:
 
 
 def contacts_as_of(contacts: pl.DataFrame, day: date, half_life_days: float) -> pl.DataFrame:
-    """The `marks` of contacts that began before `day` (UTC), as they look from there.
+    """Returns the `contact_features` of contacts that began before `day` (UTC), as of that day.
 
-    Adds age (days), decay (halves every `half_life_days`) and unrelieved (the share that smooth
-    contacts since left).
+    Adds age (days), decay (halves every `half_life_days`) and unrelieved (the share that later
+    smooth contacts left).
     """
     midnight = datetime.combine(day, time(), UTC)
     age = (pl.lit(midnight) - pl.col("started_at")).dt.total_seconds() / 86400

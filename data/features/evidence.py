@@ -1,8 +1,9 @@
-"""Evidence for a reason: the contact that weighs most in it, and the turn in which it can be heard or read.
+"""Finds the evidence for a reason: the contact with the greatest weight in it, and its turn.
 
-A feature is a sum over contacts, so what each adds is known exactly (data.marks): within its window, fading, and less
-after smooth contacts where the feature is relieved by them. Which turn of the contact it is about is found by asking
-the labelling rules once more, turn by turn: the first one that on its own makes a rule say so.
+A feature is a sum over contacts, so what each adds is known exactly
+(`data.features.contact_marks`): within its window, decayed, and less after smooth contacts where
+the feature is relieved by them. The turn that shows it is found by running the labelling rules once
+more, turn by turn: the first one on which a rule votes for the label by itself.
 """
 
 from __future__ import annotations
@@ -56,7 +57,10 @@ _MIN_PROBABILITY = 0.5
 
 
 def contact_weight(feature: str, params: FeatureParams) -> pl.Expr | None:
-    """How much a contact weighs in `feature`, on the columns of `data.marks.past` and `worst`; None if it has none."""
+    """Returns the weight of a contact in `feature`, on the columns of `contacts_as_of` and `worst`.
+
+    None for a feature that counts no contacts.
+    """
     named = parse_feature_name(feature)
     if named.is_sum and named.base in (*MEASURES, *TOPIC_FEATURES):
         is_likely = (
@@ -258,9 +262,10 @@ def with_evidence(
     params: FeatureParams,
     customers: int = 300,
 ) -> pl.DataFrame:
-    """`reasons` with the contact, second and words behind each (data.evidence), for the riskiest `customers`.
+    """Adds the contact, second and words behind each reason for the riskiest `customers`.
 
-    Further down the list nobody reads on, and looking through what everybody ever said would take minutes.
+    Reasons of other customers get nulls: searching all turns of every customer would take
+    minutes.
     """
 
     if "feature" not in reasons.columns:

@@ -1,4 +1,4 @@
-"""The features as a page to read: `python -m data.features.feature_table > docs/features.md` writes it from the code."""
+"""Writes docs/features.md from the declared features: `python -m data.features.feature_table`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ each feature). Columns of the customer record enter as `attr_<name>`, always.
 
 
 def value_unit(feature: Feature) -> str:
-    """What a value counts in."""
+    """Returns what a value of the feature counts in."""
     base = parse_feature_name(feature.name).base
     if feature.value_type == "categorical":
         return "category"
@@ -48,7 +48,7 @@ def value_unit(feature: Feature) -> str:
 
 
 def features_page(params: FeatureParams | None = None) -> str:
-    """The page as Markdown, one row a measure with all its windows."""
+    """Returns the page as Markdown, one row a measure with all its windows."""
     rows: dict[tuple[str, str], list[str]] = {}
     facts: dict[tuple[str, str], Feature] = {}
     for feature in declared_features(params or FeatureParams()):

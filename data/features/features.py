@@ -1,13 +1,14 @@
-"""What is known about each customer at the start of a day: the features churn is learned from, and the targets.
+"""Computes customers' features at the start of a day, and the targets churn is learned from.
 
-An as-of date is the start of that day in UTC. A feature sees contacts that began before it; the target says what
-happened from that day on. Each feature is declared once, sums over contacts in `data.marks` and all others below, and
-named by a small grammar that `data.marks.parts` reads back: `<measure>_<days>d` is a sum over the last days,
-`<measure>_decayed` one in which a contact counts half after `half_life_days` (and what it left behind less still after
-a smooth contact: people forgive), `attr_<name>` a column of the customer record.
+An as-of date is the start of that day in UTC. A feature sees contacts that began before it; the
+target says what happened from that day on. Each feature is declared once, sums over contacts in
+`data.features.contact_marks` and all others below, and named by a small grammar that
+`parse_feature_name` reads: `<measure>_<days>d` is a sum over the last days, `<measure>_decayed` one
+in which a contact counts half after `half_life_days` (and less again after a smooth contact),
+`attr_<name>` a column of the customer record.
 
-What the customer record says (plan, price, attributes) carries no date. It is taken as it stands at delivery, so an
-attribute that changes when somebody leaves must be named in `exclude`.
+What the customer record says (plan, price, attributes) carries no date. It is taken as it stands at
+delivery, so an attribute that changes when somebody leaves must be named in `exclude`.
 """
 
 from __future__ import annotations
@@ -36,36 +37,36 @@ KEYS = ("customer_id", "as_of", "split", "event", "time_days")
 
 @dataclass(frozen=True)
 class FeatureParams:
-    """What features look at, and from when."""
+    """What features cover, and from when; section `features` of params.yaml."""
 
-    event: str = "churn"  # the outcome to foresee
-    windows_days: tuple[int, ...] = (7, 30, 90, 365)  # lengths of looking back
+    event: str = "churn"  # the outcome to predict
+    windows_days: tuple[int, ...] = (7, 30, 90, 365)  # lengths of the windows
     # after so many days a contact counts half in `_decayed` and in the worst episode
     half_life_days: float = 50.0
-    # share of earlier friction, reasons and barriers that a smooth contact makes up for
+    # share of earlier friction, reasons and barriers that a smooth contact takes away
     relief: float = 0.5
     repeat_days: float = 7.0  # contacts closer than this belong to one episode
     as_of_count: int = 10  # at most so many monthly dates to learn from
     min_history_days: int = 90  # of contacts before the first as-of date
     min_follow_up_days: int = 30  # of outcomes after the last as-of date
     lead_days: int = 0  # days an outcome must lie ahead to count: what it takes to act on a risk
-    # contacts of so many days are held against those before in sentiment_trend
+    # sentiment_trend compares contacts of so many days with those before
     mood_days: float = 90.0
     part_contacts: int = 100_000  # contacts worked on at once: bounds the memory
     attributes: bool = True  # use the further columns of the customer record
     # a text column with more different values is an identifier and is left out
     max_categories: int = 50
-    exclude: tuple[str, ...] = ()  # attributes to leave out, beside the one named like the event
+    exclude: tuple[str, ...] = ()  # attributes to leave out, as is the one named like the event
 
 
 @dataclass(frozen=True)
 class Feature:
     """One feature as declared. `group` is what a reason is called; `meaning` completes "3 …".
 
-    `carries` marks what contacts left behind, a fading sum that the model may add up. `detail`
-    marks a refinement of another feature (a window, a count by channel), which only many customers
-    who left can tell from chance. `advances` says that the value grows by one with every day to
-    come, so that its future is known.
+    `value_type` is numeric or categorical. `carries` marks a decayed sum of contact effects
+    that the model may add inside the hazard. `detail` marks a refinement of another feature (a
+    window, a count by channel), which only many churners can tell from chance. `advances` says
+    that the value grows by one with every day to come, so that its future is known.
     """
 
     name: str
@@ -125,9 +126,9 @@ _SINGLES = {
 
 
 def describe(name: str, value_type: str = "numeric") -> Feature:
-    """The declaration behind a feature's name.
+    """Returns the declaration behind a feature's name.
 
-    `kind` is used for `attr_…`. Raises KeyError for an unknown name.
+    `value_type` is used for `attr_…`. Raises KeyError for an unknown name.
     """
     if name in _SINGLES:
         return _SINGLES[name]
@@ -159,7 +160,7 @@ def describe(name: str, value_type: str = "numeric") -> Feature:
 
 
 def declared_features(params: FeatureParams) -> list[Feature]:
-    """Every feature computed from contacts and the customer record, but for the attributes a record may have."""
+    """Returns every declared feature; the attributes of customer records come on top of them."""
     return [*_SINGLES.values(), *(describe(name) for name in _sums(params))]
 
 
@@ -177,7 +178,7 @@ def _sums(params: FeatureParams) -> list[str]:
 
 
 def is_dated(outcomes: pl.DataFrame, params: FeatureParams) -> bool:
-    """Whether anything that happened has a date.
+    """Returns whether any event has a date.
 
     Without dates there is only yes or no, and one as-of date.
     """
@@ -189,7 +190,7 @@ def is_dated(outcomes: pl.DataFrame, params: FeatureParams) -> bool:
 
 
 def snapshot(outcomes: pl.DataFrame, contacts: pl.DataFrame, params: FeatureParams) -> date:
-    """The day after everything known: where customers are scored.
+    """Returns the day after all data, at which customers are scored.
 
     Raises ValueError when no table has a date.
     """
@@ -211,13 +212,17 @@ def snapshot(outcomes: pl.DataFrame, contacts: pl.DataFrame, params: FeaturePara
 def as_of_dates(
     outcomes: pl.DataFrame, contacts: pl.DataFrame, params: FeatureParams
 ) -> list[date]:
-    """First days of months to learn from, with history before and follow-up after; undated outcomes: the snapshot."""
+    """Returns first days of months to learn from, with history before and follow-up after.
+
+    The snapshot alone where outcomes carry no dates. Raises ValueError when there is no outcome
+    or no such month.
+    """
     end = snapshot(outcomes, contacts, params)
     if outcomes_of_event(outcomes, params).is_empty():
         raise ValueError(
             "features: no outcome has been delivered, so there is nothing to learn from. Deliver "
-            "who left and who was "
-            "still there, with dates: customer_id, event, happened, on, observed_until."
+            "who left and who was still there, with dates: customer_id, event, happened, on, "
+            "observed_until."
         )
     if not is_dated(outcomes, params):
         return [end]
@@ -237,9 +242,8 @@ def as_of_dates(
     if not months:
         raise ValueError(
             f"features: contacts from {first} and outcomes until {end - timedelta(days=1)} leave "
-            "no month with "
-            f"{params.min_history_days} days before and {params.min_follow_up_days} after. "
-            "Lower features.min_history_days."
+            f"no month with {params.min_history_days} days before and {params.min_follow_up_days} "
+            "after. Lower features.min_history_days."
         )
     if len(months) > params.as_of_count:
         step = (len(months) - 1) / max(1, params.as_of_count - 1)
@@ -255,14 +259,14 @@ def features(
     params: FeatureParams,
     progress: Progress = lambda done, total: None,
 ) -> pl.DataFrame:
-    """One row a customer and as-of date for those who were customers then, sorted by both.
+    """Returns one row a customer and as-of date for those who were customers then, sorted by both.
 
-    Columns: customer_id, as_of, event (bool), time_days (float), then features (Float64 or String,
-    null where unknown). `time_days` counts from the start of the as-of day (`lead_days` later,
-    where there is a lead) to the end of the day of leaving, or to the end of the last observed day
-    where `event` is false (right-censored), so that an event within H days has time_days <= H. Both
-    are null where nobody observed; `time_days` alone is null where outcomes carry no dates (then
-    the target is yes or no).
+    Columns: customer_id, as_of, event (bool), time_days (float), then features (Float64 or
+    String, null where unknown). `time_days` counts from the start of the as-of day (`lead_days`
+    later, where there is a lead) to the end of the day of leaving, or to the end of the last
+    observed day where `event` is false (right-censored), so that an event within H days has
+    time_days <= H. Both are null where nobody observed; `time_days` alone is null where
+    outcomes carry no dates (then the target is yes or no).
     """
     return pl.concat(features_in_parts(tables, labels, as_of, params=params, progress=progress))
 
@@ -275,10 +279,11 @@ def features_in_parts(
     params: FeatureParams,
     progress: Progress = lambda done, total: None,
 ) -> Iterator[pl.DataFrame]:
-    """What `features` returns, some customers at a time in order of their ids, so that memory stays bounded.
+    """Yields what `features` returns, some customers at a time in order of their ids.
 
-    Give tables and labels as scans of Parquet files and they are never read as a whole: a part holds the contacts of at
-    most `part_contacts` and the labels of those. Raises ValueError without as-of dates.
+    Memory stays bounded: give tables and labels as scans of Parquet files and they are never
+    read as a whole. A part holds the contacts of at most `part_contacts` and the labels of
+    those. Raises ValueError without as-of dates.
     """
     if not as_of:
         raise ValueError("features: no as-of date. Take them from as_of_dates.")
@@ -291,8 +296,8 @@ def features_in_parts(
     )
     if customers.is_empty():
         raise ValueError(
-            "features: there is no customer. Deliver the customers that contacts and outcomes are "
-            "about."
+            "features: there is no customer. Deliver the customers that contacts and outcomes "
+            "are about."
         )
     record = _record(customers, params)
     outcomes = tables["outcomes"].lazy().collect()
@@ -336,7 +341,7 @@ def _with_tenure(rows: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
 def _id_ranges(
     customers: pl.DataFrame, contacts: pl.LazyFrame, part_contacts: int
 ) -> list[tuple[str, str]]:
-    """First and last id of parts of all customers with about `part_contacts` contacts each."""
+    """First and last customer id of parts with about `part_contacts` contacts each."""
     counts = contacts.group_by("customer_id").len().collect(engine="streaming")
     sized = (
         customers.select("customer_id")
@@ -354,9 +359,9 @@ def _id_ranges(
 
 
 def outcomes_of_event(outcomes: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
-    """The outcomes of the event to foresee.
+    """Returns the outcomes of the event to predict.
 
-    Raises ValueError where outcomes are there, and none is of that name.
+    Raises ValueError where there are outcomes, and none of that event.
     """
     matching = outcomes.filter(pl.col("event") == params.event)
     if matching.is_empty() and not outcomes.is_empty():
@@ -371,7 +376,7 @@ def outcomes_of_event(outcomes: pl.DataFrame, params: FeatureParams) -> pl.DataF
 def _at_risk(
     customers: pl.DataFrame, outcomes: pl.DataFrame, day: date, *, dated: bool, lead_days: int
 ) -> pl.DataFrame:
-    """Who is a customer at the start of `day`, with what became of them."""
+    """Who is a customer at the start of `day`, with event and time_days."""
     rows = customers.select("customer_id", "since", pl.lit(day).alias("as_of"))
     if dated:
         rows = rows.filter(pl.col("since").is_null() | (pl.col("since") < day))
@@ -381,10 +386,11 @@ def _at_risk(
 def targets(
     rows: pl.DataFrame, outcomes: pl.DataFrame, *, dated: bool = True, lead_days: int = 0
 ) -> pl.DataFrame:
-    """`rows` (customer_id, as_of, …) with event and time_days as `features` has them, without those who had left.
+    """Adds event and time_days as `features` has them, leaving out those who had left.
 
-    `outcomes` are of one event, a row a customer. Whoever leaves within `lead_days` of the as-of date is left out as
-    well: nobody could have done anything about it in time.
+    `rows` has customer_id, as_of, …; `outcomes` are of one event, a row a customer. Whoever
+    leaves within `lead_days` of the as-of date is left out as well: nobody could have acted in
+    time.
     """
     extra = [name for name in rows.columns if name not in ("customer_id", "as_of")]
     rows = rows.join(
@@ -416,7 +422,7 @@ def targets(
 
 
 def _history(featured: pl.DataFrame, day: date, params: FeatureParams) -> pl.DataFrame:
-    """One row a customer with any contact before `day`."""
+    """Features of contacts, one row a customer with any contact before `day`."""
     before = contacts_as_of(featured, day, params.half_life_days)
     episodes = before.group_by("customer_id", "episode").agg(
         (pl.col("severity").sum() * pl.col("decay").max()).alias("worst_episode")
@@ -476,7 +482,10 @@ def _record(customers: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
 
 
 def _typed(name: str, values: Iterable[Any], max_categories: int) -> pl.Series | None:
-    """Numbers where every known value is one, else text; None where nothing is known or text is an identifier."""
+    """Numbers where every value given is one, else text.
+
+    None where all values are missing or the text is an identifier.
+    """
     texts = [
         None
         if value in (None, "")
@@ -497,7 +506,7 @@ def _typed(name: str, values: Iterable[Any], max_categories: int) -> pl.Series |
 def active_customers(
     parts: Iterable[pl.DataFrame], outcomes: pl.DataFrame, params: FeatureParams
 ) -> Iterator[pl.DataFrame]:
-    """Each part of today's features without those who are known to have left, if only on an unknown day."""
+    """Yields each part of today's features without customers who have left, on whatever day."""
 
     gone = outcomes_of_event(outcomes, params).filter(pl.col("happened"))
     for part in parts:

@@ -1,4 +1,4 @@
-"""How rules and labels came out: coverage, overlap and conflict as Snorkel's LFAnalysis defines them."""
+"""Computes coverage, overlap and conflict of rules as Snorkel's LFAnalysis defines them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from data.labelling.label_model import ABSTAIN, LabelModelFit
 
 
 def rule_statistics(votes: np.ndarray) -> list[dict[str, float]]:
-    """For each column of `votes` [contacts, rules] of one label, as shares of all contacts:
+    """Returns the shares of contacts that each rule covers, overlaps and conflicts on.
 
-    coverage: the rule votes; overlap: it votes and so does another; conflict: it votes and another
-    votes otherwise.
+    `votes` are [contacts, rules] of one label. coverage: the rule votes; overlap: it votes and
+    so does another; conflict: it votes and another votes otherwise.
     """
     contacts = max(len(votes), 1)
     cast = votes != ABSTAIN
@@ -35,7 +35,10 @@ def rule_statistics(votes: np.ndarray) -> list[dict[str, float]]:
 def label_statistics(
     values: tuple[str, ...], votes: np.ndarray, *, fitted: LabelModelFit, given: np.ndarray
 ) -> dict[str, Any]:
-    """Coverage by any rule, conflict between any two, and the balance and sureness of the values `given` [contacts]."""
+    """Returns coverage by any rule, conflict between any two, and balance of the values `given`.
+
+    `votes` are [contacts, rules], `given` is true for contacts that get a value.
+    """
     contacts = max(len(votes), 1)
     cast = votes != ABSTAIN
     highest = np.where(cast, votes, -2).max(axis=1, initial=-2)

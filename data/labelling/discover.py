@@ -1,4 +1,4 @@
-"""Finds the rules in a package and holds each against its own examples."""
+"""Finds the labelling rules in a package and checks each against its own examples."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Rule:
 
 
 class RuleError(ValueError):
-    """A rule is incomplete, votes for something that is not in the scheme, or fails one of its examples."""
+    """A rule is incomplete, votes for an unknown value, or fails one of its examples."""
 
 
 def find_rules(package: ModuleType = our_rules) -> list[Rule]:
-    """Every rule in `package`, by name. Raises RuleError naming the file and what it lacks."""
+    """Returns every rule in `package` by name. Raises RuleError naming a file and what it lacks."""
     rules = []
     for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
         module = importlib.import_module(f"{package.__name__}.{info.name}")
@@ -51,7 +51,7 @@ def find_rules(package: ModuleType = our_rules) -> list[Rule]:
 def check_examples(rule: Rule) -> None:
     """Runs the rule's own examples, of which one must vote and one must not.
 
-    Raises RuleError with the first lie.
+    Raises RuleError with the first example that fails.
     """
     votes = [expected for _, expected in rule.examples]
     if None not in votes or all(expected is None for expected in votes):
@@ -67,7 +67,7 @@ def check_examples(rule: Rule) -> None:
 
 
 def cast_vote(rule: Rule, contact: ContactView) -> str | None:
-    """The rule's vote. Raises RuleError when it is not a value of its label."""
+    """Returns the rule's vote. Raises RuleError when it is not a value of its label."""
     value = rule.vote(contact)
     if value is not None and value not in SCHEME[rule.label]:
         raise RuleError(

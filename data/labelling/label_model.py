@@ -1,10 +1,10 @@
-"""Combines the votes of rules that are right to unknown, different degrees into one probability a value.
+"""Combines the votes of rules of unknown accuracy into one probability a value.
 
-Dawid and Skene (1979) with two changes that labelling functions need. Not voting is an answer of its own, because a
-rule that looks for a sign of friction and finds none says something too. And each rule's confusion has a Dirichlet
-prior, "a vote is right with probability `prior_accuracy`", and is held to be better than chance, so that expectation
-maximisation cannot drift to a grouping that has nothing to do with the label. docs/decisions/0003-label-model.md tells
-what it was compared with.
+Dawid and Skene (1979) with two changes that labelling functions need. Abstaining is an answer of
+its own, because a rule that looks for a sign of friction and finds none is evidence too. And each
+rule's confusion has a Dirichlet prior, "a vote is right with probability `prior_accuracy`", and is
+kept better than chance, so that expectation maximisation cannot drift to a grouping that has
+nothing to do with the label. docs/decisions/0003-label-model.md compares it with alternatives.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ _MAX_RATE = 0.95
 
 @dataclass(frozen=True)
 class LabelModelFit:
-    """probabilities [contacts, values], balance [values], accuracy [rules]: share of its votes taken to be right."""
+    """A fitted model: probabilities [contacts, values], balance [values], accuracy [rules].
+
+    `accuracy` is the share of a rule's votes estimated to be right, `rounds` the number of
+    iterations.
+    """
 
     probabilities: np.ndarray
     balance: np.ndarray
@@ -40,13 +44,12 @@ def fit_label_model(
     prior_weight: float = 0.5,
     iterations: int = 50,
 ) -> LabelModelFit:
-    """Fits the model to `votes` [contacts, rules], value numbers from 0 or ABSTAIN, and gives everyone's probabilities.
+    """Fits the model to `votes` [contacts, rules] and returns the probabilities of all contacts.
 
-    `abstention_tells` says that value 0 means absence, so that a rule's silence is evidence for it. `readable` [contacts] is
-    False where rules had nothing to read: there, silence means nothing. Deterministic. With no rules or no votes all
-    values are equally likely.
-
-    Raises ValueError for a vote outside 0 … values-1.
+    Votes are value numbers from 0, or ABSTAIN. `abstention_tells` says that value 0 means
+    absence, so that abstaining is evidence for it. `readable` [contacts] is False where rules
+    had no text: there, abstaining is no evidence. Deterministic. Without rules or votes all
+    values are equally likely. Raises ValueError for a vote outside 0 … values-1.
     """
     votes = np.asarray(votes)
     contacts, rules = votes.shape
@@ -101,7 +104,7 @@ def _one_hot(votes: np.ndarray, readable: np.ndarray, values: int) -> np.ndarray
 
 
 def majority(votes: np.ndarray, values: int) -> np.ndarray:
-    """Share of the votes each value got, [contacts, values]; even where nobody voted."""
+    """Returns the share of the votes each value got, [contacts, values]; even without votes."""
     counts = np.stack([(votes == value).sum(axis=1) for value in range(values)], axis=1).astype(
         float
     )
@@ -110,7 +113,7 @@ def majority(votes: np.ndarray, values: int) -> np.ndarray:
 
 
 def _balance_of_votes(cast: np.ndarray, weights: np.ndarray, abstention_tells: bool) -> np.ndarray:
-    """How often each value is voted for by the rule that votes for it most, smoothed: a start for the class balance."""
+    """Start of the class balance: the highest share of votes any rule gives a value, smoothed."""
     rates = np.einsum("p,prv->rv", weights, cast) / weights.sum()
     start = rates.max(axis=0) + 0.02
     if abstention_tells:
@@ -121,7 +124,10 @@ def _balance_of_votes(cast: np.ndarray, weights: np.ndarray, abstention_tells: b
 def _prior(
     answers: np.ndarray, weights: np.ndarray, *, balance: np.ndarray, accuracy: float
 ) -> np.ndarray:
-    """P(answer | value) [values, rules, answers] if votes, also those for rare values, were right with `accuracy`."""
+    """P(answer | value) [values, rules, answers] if votes were right with `accuracy`.
+
+    This holds for votes for rare values as well.
+    """
     values = len(balance)
     answered = np.einsum("p,pro->r", weights, answers)
     rates = np.einsum("p,pro->ro", weights, answers)[:, :values] / np.maximum(answered, 1)[:, None]
@@ -152,7 +158,7 @@ def _confusion(counted: np.ndarray, prior: np.ndarray, prior_weight: float) -> n
 
 
 def _better_than_chance(confusion: np.ndarray) -> np.ndarray:
-    """Takes from a value's votes where they are wrong what exceeds 1/_MIN_ODDS of their rate where they are right."""
+    """Caps a value's wrong votes at 1/_MIN_ODDS of their rate where they are right."""
     values = len(confusion)
     for value in range(values):
         most = confusion[value, :, value] / _MIN_ODDS
@@ -163,7 +169,7 @@ def _better_than_chance(confusion: np.ndarray) -> np.ndarray:
 
 
 def _expect(flat: np.ndarray, balance: np.ndarray, confusion: np.ndarray) -> np.ndarray:
-    """P(value | answers), by Bayes' rule with rules independent given the value."""
+    """P(value | answers) by Bayes' rule, with rules independent given the value."""
     scores = flat @ np.log(np.maximum(confusion, 1e-9)).reshape(len(balance), -1).T + np.log(
         balance
     )

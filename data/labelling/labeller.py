@@ -20,10 +20,11 @@ from data.records import LABELS
 
 @dataclass(frozen=True)
 class LabelResult:
-    """labels: LABELS, at most one row a contact and label; analysis: JSON, see `label`.
+    """Labels, their analysis and beliefs.
 
-    beliefs: LABELS too, with a row for every value of each label the rules know something about,
-    also where no value is likely enough to be given: what a reader learns from.
+    labels: LABELS, at most one row a contact and label; analysis: JSON, see `label`. beliefs:
+    LABELS too, with a row for every value of each label that rules support, also where no value
+    is likely enough to be given: the targets of the reader's training.
     """
 
     labels: pl.DataFrame
@@ -39,27 +40,30 @@ def label(
     rules: Sequence[Rule] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> LabelResult:
-    """Labels `contacts` (CONTACTS) from what was said in them (TURNS) and from their channel, waits and history.
+    """Labels `contacts` (CONTACTS) from their `turns` (TURNS), channel, waits and history.
 
-    A contact gets its likeliest value of a label where that has `min_probability` and a rule voted. For labels about
-    something being there or not (frictions, barriers) finding no sign in a contact one could read is enough. Rules are
-    those in data/labelling/rules unless given. No clock, no chance: equal inputs give equal labels.
+    A contact gets its likeliest value of a label where that has `min_probability` and a rule
+    voted. For labels about presence or absence (frictions, barriers), rules that find no sign
+    in a readable contact are enough. Rules are those in data/labelling/rules unless given.
+    Deterministic: equal inputs give equal labels.
 
-    analysis: {"contacts", "readable", "rules": {name: {"label", "about", "values", "coverage", "overlap", "conflict",
-    "accuracy"}}, "labels": {label: {"coverage", "conflict", "labelled", "mean_probability", "class_balance"}}};
-    `accuracy` is the label model's estimate of how often the rule's votes are right.
+    analysis: {"contacts", "readable", "rules": {name: {"label", "about", "values", "coverage",
+    "overlap", "conflict", "accuracy"}}, "labels": {label: {"coverage", "conflict", "labelled",
+    "mean_probability", "class_balance"}}}; `accuracy` is the label model's estimate of how
+    often the rule's votes are right.
     """
     params = params or LabellingParams()
     rules = find_rules() if rules is None else rules
     votes = vote_all(contacts, turns, params=params, rules=rules, progress=progress)
     readable = contacts["contact_id"].is_in(turns["contact_id"].implode()).to_numpy()
     ids = contacts["contact_id"]
-    labels, beliefs, label_entries, rule_entries = [], [], {}, {}
+    labels, beliefs, label_entries = [], [], {}
+    rule_entries: dict[str, dict[str, Any]] = {}
     for name, values in SCHEME.items():
-        rule_numbers = [number for number, rule in enumerate(rules) if rule.label == name]
-        if not rule_numbers:
+        columns = [number for number, rule in enumerate(rules) if rule.label == name]
+        if not columns:
             continue
-        label_votes = votes[:, rule_numbers]
+        label_votes = votes[:, columns]
         fitted = fit_label_model(
             label_votes,
             len(values),
@@ -74,11 +78,8 @@ def label(
         is_likely = fitted.probabilities.max(axis=1, initial=0.0) >= params.min_probability
         given = is_supported & is_likely
         label_entries[name] = label_statistics(values, label_votes, fitted=fitted, given=given)
-        for column, shares in enumerate(rule_statistics(label_votes)):
-            rule = rules[rule_numbers[column]]
-            rule_entries[rule.name] = _rule_entry(
-                rule, label_votes[:, column], shares=shares, accuracy=fitted.accuracy[column]
-            )
+        own_rules = [rules[column] for column in columns]
+        rule_entries |= _rule_entries(own_rules, label_votes, fitted)
         labels.append(_label_rows(ids, name, values=values, fitted=fitted, given=given))
         beliefs.append(
             _belief_rows(ids, name, values=values, fitted=fitted, is_supported=is_supported)
@@ -104,7 +105,7 @@ def vote_all(
     rules: Sequence[Rule],
     progress: Progress = lambda done, total: None,
 ) -> np.ndarray:
-    """Votes [contacts, rules]: the number of the value in the rule's label, or ABSTAIN."""
+    """Returns votes [contacts, rules]: the number of the value in the rule's label, or ABSTAIN."""
     numbers = [{value: number for number, value in enumerate(SCHEME[rule.label])} for rule in rules]
     votes = np.full((len(contacts), len(rules)), ABSTAIN, np.int8)
     for row, contact in enumerate(views(contacts, turns, params)):
@@ -118,18 +119,22 @@ def vote_all(
     return votes
 
 
-def _rule_entry(
-    rule: Rule, votes: np.ndarray, *, shares: dict[str, float], accuracy: float
-) -> dict[str, Any]:
-    values = [SCHEME[rule.label][number] for number in np.unique(votes[votes != ABSTAIN])]
-    estimated = None if np.isnan(accuracy) else float(accuracy)
-    return {
-        "label": rule.label,
-        "about": rule.about,
-        "values": values,
-        **shares,
-        "accuracy": estimated,
-    }
+def _rule_entries(
+    rules: Sequence[Rule], votes: np.ndarray, fitted: LabelModelFit
+) -> dict[str, dict[str, Any]]:
+    """The analysis of the rules of one label by name; `votes` are [contacts, rules]."""
+    entries = {}
+    for column, (rule, shares) in enumerate(zip(rules, rule_statistics(votes), strict=True)):
+        cast = votes[:, column][votes[:, column] != ABSTAIN]
+        accuracy = float(fitted.accuracy[column])
+        entries[rule.name] = {
+            "label": rule.label,
+            "about": rule.about,
+            "values": [SCHEME[rule.label][number] for number in np.unique(cast)],
+            **shares,
+            "accuracy": None if np.isnan(accuracy) else accuracy,
+        }
+    return entries
 
 
 def _label_rows(
@@ -159,7 +164,7 @@ def _belief_rows(
     fitted: LabelModelFit,
     is_supported: np.ndarray,
 ) -> pl.DataFrame:
-    """A row for each value of each contact that rules `known` [contacts] something about."""
+    """A row for each value of each contact for which `is_supported` [contacts] is true."""
     supported_ids = ids.filter(pl.Series(is_supported))
     return pl.concat(
         pl.DataFrame(

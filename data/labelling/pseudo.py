@@ -1,4 +1,4 @@
-"""Which machine-heard turns are sure enough to learn from, and which a person should hear first."""
+"""Selects machine-transcribed turns to train on, and turns that a person should transcribe."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ SETTLING_S = 5.0  # what a person needs to open a turn, whatever its length
 
 @dataclass(frozen=True)
 class PseudoParams:
-    """What training may learn from a machine, and what people are asked to transcribe."""
+    """What training may learn from a machine, and the review queue; section `pseudo`."""
 
     # whether the next training learns from sure turns; the gate still judges what comes of it
     learn: bool = False
     least_confidence: float = 0.95  # expected share of right words in a turn, calibrated
-    least_words: int = 3  # shorter turns teach little and are sure by accident
-    # machine-heard speech, at most, against what people transcribed, in seconds
+    least_words: int = 3  # shorter turns teach little and are confident by accident
+    # machine-transcribed speech, at most, as a share of what people transcribed, in seconds
     share_of_train: float = 0.5
     queue: int = 100  # turns in the review queue
     random_share: float = 0.2  # of the queue is drawn at random, for honest rates
@@ -43,7 +43,7 @@ class PseudoParams:
 
 @dataclass(frozen=True)
 class PseudoSelection:
-    """Turns to learn from (as they came), the review queue (schema QUEUE), and a count for each reason."""
+    """Turns to learn from (as they came), the review queue (schema QUEUE) and counts by reason."""
 
     accepted: pl.DataFrame
     queue: pl.DataFrame
@@ -51,7 +51,10 @@ class PseudoSelection:
 
 
 def trainable_turns(turns: pl.DataFrame, splits: pl.DataFrame, typed: pl.DataFrame) -> pl.DataFrame:
-    """Turns of calls on the training side that no person has transcribed (`typed`: their turns)."""
+    """Returns turns of calls on the training side that no person has transcribed.
+
+    `typed` are the turns that persons have transcribed.
+    """
     train = (
         splits.filter(pl.col("split") == "train")
         .drop_nulls("contact_id")
@@ -69,12 +72,12 @@ def select_pseudo_transcripts(
     calibrated: bool,
     params: PseudoParams = PseudoParams(),
 ) -> PseudoSelection:
-    """Divides what was heard (TURNS and `confidence`). Calls of valid and test are in neither part.
+    """Divides transcribed `turns` (TURNS and `confidence`) into accepted ones and a queue.
 
-    Without calibration nothing is accepted: a network's own score promises too much. The queue
-    holds the turns whose correction mends most expected word errors a second of a person's time,
-    and a random share of all turns, each with the `chance` it had of being drawn: only those speak
-    for all turns.
+    Calls of valid and test are in neither part. Without calibration nothing is accepted: a
+    network's own score is overconfident. The queue holds the turns whose correction removes
+    most expected word errors a second of a person's time, and a random share of all turns, each
+    with the `chance` it had of being drawn: only those represent all turns.
     """
     candidates = trainable_turns(turns, splits, typed).sort(TURN)
     words = pl.col("text").str.split(" ").list.len()
@@ -109,7 +112,10 @@ def select_pseudo_transcripts(
 def sample_within_share(
     accepted: pl.DataFrame, transcribed_s: float, params: PseudoParams
 ) -> pl.DataFrame:
-    """As many accepted turns as `share_of_train` allows beside `transcribed_s`, drawn turn by turn, not by ease."""
+    """Draws as many accepted turns as `share_of_train` allows for `transcribed_s` seconds.
+
+    Turns are drawn at random, not by confidence.
+    """
     order = np.random.default_rng(params.seed).permutation(accepted.height)
     drawn: pl.DataFrame = accepted.sort(TURN)[order.tolist()]
     length_s = pl.col("end_s") - pl.col("start_s")

@@ -1,4 +1,4 @@
-"""What a contact can be labelled with, and the settings of labelling."""
+"""Defines the labels of a contact with their values, and the settings of labelling."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ SCHEME: dict[str, tuple[str, ...]] = {
     "barrier": ("none", "authority", "knowledge", "tool", "policy"),
 }
 
-# Labels whose first value is one of these are about something being there or not: that no rule
-# found it tells a lot.
+# Labels whose first value is one of these are about presence or absence: that no rule votes for
+# presence is evidence of absence.
 ABSENT = ("no", "none")
 
 

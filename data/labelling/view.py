@@ -1,6 +1,7 @@
-"""What a rule may look at: one contact, the words of each side, and the customer's contacts before it.
+"""Shows a rule one contact: the words of each side, and the customer's contacts before it.
 
-Nothing of what happened after the contact is in the view, so labels can be used at any later point in time.
+Nothing of what happened after the contact is in the view, so labels can be used at any later point
+in time.
 """
 
 from __future__ import annotations
@@ -26,10 +27,7 @@ _TEXTS = ("customer", "agent", "system", "about", "note", "ending", "last")
 
 
 class SideText:
-    """Words of one side, lower case, fillers and stutters taken out.
-
-    Patterns are regular expressions (Rust's).
-    """
+    """Words of one side, lower case, without fillers and stutters. Patterns are Rust regexes."""
 
     __slots__ = ("_batch", "_column", "_row")
 
@@ -37,11 +35,14 @@ class SideText:
         self._batch, self._column, self._row = batch, column, row
 
     def affirms(self, *patterns: str) -> bool:
-        """One of the whole-word patterns occurs without a negation right before it: "don't cancel" is not "cancel"."""
+        """Whether a whole-word pattern occurs without a negation right before it.
+
+        "don't cancel" does not affirm "cancel".
+        """
         return self._batch.matches(self._column, patterns, True)[self._row]
 
     def mentions(self, *patterns: str) -> bool:
-        """One of the whole-word patterns occurs, denied or not."""
+        """Whether a whole-word pattern occurs, negated or not."""
         return self._batch.matches(self._column, patterns, False)[self._row]
 
     @property
@@ -57,10 +58,7 @@ class SideText:
 
 @dataclass
 class _Batch:
-    """Texts of many contacts.
-
-    Each pattern is searched in all of them at once, when a rule first asks for it.
-    """
+    """Texts of many contacts. A pattern is searched in all of them when a rule first uses it."""
 
     texts: dict[str, pl.Series]
     _cache: dict[tuple[str, tuple[str, ...], bool], list[bool]] = field(default_factory=dict)
@@ -81,7 +79,7 @@ class ContactView:
     """One contact as a rule sees it."""
 
     channel: str
-    customer: SideText  # all the customer said or wrote
+    customer: SideText  # all words of the customer
     agent: SideText
     system: SideText  # menus, bots, notices
     about: SideText  # the customer's first two turns, or else the agent's note
@@ -107,9 +105,9 @@ class ContactView:
 def views(
     contacts: pl.DataFrame, turns: pl.DataFrame, params: LabellingParams
 ) -> Iterator[ContactView]:
-    """A view of each contact, in the order of `contacts`.
+    """Yields a view of each contact, in the order of `contacts`.
 
-    Where people and a recogniser wrote down the same contact, the people's turns are used.
+    Where a person and a recogniser transcribed the same contact, the person's turns are used.
     """
     table = _history(contacts, params).join(
         _texts(turns), on="contact_id", how="left", maintain_order="left"
@@ -142,11 +140,16 @@ def a_contact(
     customer: str = "",
     agent: str = "",
     system: str = "",
+    *,
     turns: list[tuple[str, str]] | None = None,
     params: LabellingParams | None = None,
     **fields: Any,
 ) -> ContactView:
-    """One view from plain words, for a rule's EXAMPLES: texts by side, or `turns` in order; then fields of the view."""
+    """Returns one view made from plain words, for a rule's EXAMPLES.
+
+    Give texts by side, or `turns` (role, text) in order; further keywords are fields of the
+    view.
+    """
     sides = (("system", system), ("customer", customer), ("agent", agent))
     spoken = turns or [(role, text) for role, text in sides if text]
     rows = [
@@ -172,7 +175,7 @@ def a_contact(
 
 
 def _history(contacts: pl.DataFrame, params: LabellingParams) -> pl.DataFrame:
-    """Adds contacts_before and hours_since_last, counted over the customer's earlier contacts in any channel."""
+    """Adds contacts_before, hours_since_last and queue_before, from contacts of any channel."""
     numbered = contacts.with_row_index("_row")
     ordered = numbered.sort("customer_id", "started_at", "contact_id")
     before = (

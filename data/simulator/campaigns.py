@@ -1,4 +1,4 @@
-"""Call backs to customers: who is offered one, with which probability, and what it does to whom.
+"""Simulates call backs to customers: who is offered one, with which probability and effect.
 
 They draw from random streams of their own and have no part in what else happens to a customer, so a
 centre with campaigns differs from the same one without only in who leaves when.
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 KIND = "call back"
 _STREAM = 7_001  # tells these draws from all others of the same seed
 SKIP_DAYS = 90  # of history before the first campaign
-WRONG_DAYS, NOTICED_DAYS, QUIET_DAYS = (
-    120,
-    90,
-    180,
-)  # how far back a call back, agents, and sleep look
+WRONG_DAYS = 120  # a call back resolves what went wrong within so many days
+NOTICED_DAYS = 90  # agents notice what went wrong within so many days
+QUIET_DAYS = 180  # a customer without a contact for so long is reminded that they could leave
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a customer was offered a call back at the start of `day`, which counts from the first observed day."""
+    """Whether a customer was offered a call back at the start of `day`.
+
+    `day` counts from the first observed day.
+    """
 
     number: int  # of the customer
     day: int
@@ -39,7 +40,10 @@ class Decision:
 
 
 def days(params: SimulatorParams) -> list[int]:
-    """Days of the campaigns: first days of months with history before and follow-up after, the last ones of them."""
+    """Returns the days of the campaigns, the last `campaigns.months` that fit.
+
+    They are first days of months with history before and follow-up after.
+    """
     starts = params.ends - timedelta(days=params.days - 1)
     fit = [
         day
@@ -58,7 +62,10 @@ def decide(
     people: list[Person],
     paths: list[list[Touch]],
 ) -> list[Decision]:
-    """The decisions of one campaign about customers `present`; `rested_until` tells until when each is left alone."""
+    """Returns the decisions of one campaign about the customers `active`.
+
+    `rested_until` tells until which day each is left alone, and is updated.
+    """
     campaigns, decisions = params.campaigns, []
     # Drawn for everybody, so that nobody's luck depends on who has left.
     draws = np.random.default_rng([params.seed, _STREAM, day]).random((len(people), 3))
@@ -91,7 +98,7 @@ def after_call(
     paths: list[list[Touch]],
     campaigns: Campaigns,
 ) -> np.ndarray:
-    """The relative hazards `relative` of customers `numbers` at the start of `day` once they have been called."""
+    """Returns the relative hazards of customers `numbers` after a call back on `day`."""
     heal, wake = np.empty(len(numbers)), np.empty(len(numbers))
     for place, number in enumerate(numbers):
         last = _last(paths[number], day)
@@ -106,7 +113,7 @@ def after_call(
 def row(
     decision: Decision, *, people: list[Person], starts: date, campaigns: Campaigns
 ) -> dict[str, object]:
-    """The line of interventions.csv."""
+    """Returns the line of interventions.csv."""
     return {
         "customer_id": people[decision.number].customer_id,
         "decided_on": starts + timedelta(days=decision.day),

@@ -1,4 +1,4 @@
-"""Writes a simulated contact centre as the folder export of docs/pipeline.md, and its truth beside it."""
+"""Writes a simulated contact centre as the folder export of docs/pipeline.md, and its truth."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ def simulate(
     *,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Builds the world of `params`, writes the export to `out` and what really happened to `truth_folder`.
+    """Simulates a centre, writes its export to `out` and its truth to `truth_folder`.
 
-    Both folders appear whole or not at all; an export of the same parameters and code is left as it is. Returns the
-    summary that `truth_folder/world.json` also holds, with `reused` telling which of the two happened.
+    Both folders appear whole or not at all; an export of the same parameters and code is left
+    as it is. Returns the summary that `truth_folder/world.json` also holds, with `reused`
+    telling which of the two happened.
     """
     fingerprint = _fingerprint(params)
     marker = truth_folder / "world.json"
@@ -73,7 +74,7 @@ class _Speakers:
 
 @dataclass(frozen=True)
 class _Recorded:
-    """Contacts whose recording is kept. `faults` names what is broken in each, None where nothing is."""
+    """Contacts with a recording. `faults` names what is broken in each, None where nothing is."""
 
     contacts: list[tables.NumberedContact]
     faults: list[str | None]
@@ -136,7 +137,7 @@ def _write(
 
 
 def _choose_recorded(params: SimulatorParams, numbered: list[tables.NumberedContact]) -> _Recorded:
-    """Draws the phone contacts that are recorded: `params.calls` sound ones, then the broken ones."""
+    """Draws the phone contacts that are recorded: `params.calls` sound ones, then broken ones."""
     planted = [kind for kind in faults.RECORDING_FAULTS for _ in range(params.faults)]
     fault_of_call: list[str | None] = [None] * params.calls + planted
     spoken = [
@@ -198,7 +199,7 @@ def _write_truth(
 
 
 def _true_effects(world: World, snapshot: date) -> pl.DataFrame:
-    """What a call back does to everyone in the log on their day, and would do to every customer on the snapshot."""
+    """True effects of a call back: for all in the log on their day, for all on the snapshot."""
     customers_by_day: dict[date, set[str] | None] = {snapshot: None}
     for decision in world.decisions:
         customers = customers_by_day.setdefault(world.starts + timedelta(days=decision.day), set())
@@ -215,7 +216,7 @@ def _record_all(
     out: Path,
     progress: Callable[[int], None],
 ) -> list[Call]:
-    """Speaks and writes every recording, and the transcripts of some; returns the calls unbroken."""
+    """Speaks and writes every recording, and transcripts of some; returns the calls unbroken."""
     synthesizer = Synthesizer()
     (out / "recordings").mkdir(parents=True)
     (out / "transcripts").mkdir()
@@ -303,7 +304,7 @@ def _table(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> 
 
 
 def _fingerprint(params: SimulatorParams) -> str:
-    """Of the parameters and of the simulator's own code: either one changed means another export."""
+    """Hash of the parameters and of the simulator's own code: another one means another export."""
     digest = hashlib.sha256(json.dumps(asdict(params), sort_keys=True, default=str).encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
@@ -317,7 +318,7 @@ def _temporary_folder(folder: Path) -> Path:
 
 
 def _swap(new: Path, folder: Path) -> None:
-    """`new` takes the name `folder`; what was there goes."""
+    """Gives `new` the name `folder` and removes what was there."""
     if folder.exists():
         old = folder.with_name(f"{new.name}.old")
         folder.replace(old)

@@ -1,4 +1,4 @@
-"""What goes wrong in real exports, planted on purpose and written down, so that validation can be held to it."""
+"""Plants the faults of real exports in a simulated one, so that validation can be tested."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KINDS = RECORDING_FAULTS + ROW_FAULTS
 
 
 def spoil(kind: str, wav: bytes, other: bytes) -> bytes | None:
-    """The bytes to write instead of `wav`; None where there is to be no file.
+    """Returns the bytes to write instead of `wav`; None where there is to be no file.
 
     `other` is another call's recording.
     """

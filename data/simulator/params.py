@@ -1,4 +1,4 @@
-"""What the simulated contact centre is like: its size, its season, and what each experience does to a customer."""
+"""Defines the parameters of a simulated contact centre."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ SENTIMENTS = ("negative", "neutral", "positive")
 
 @dataclass(frozen=True)
 class Effects:
-    """What one contact adds to a customer's relative hazard of leaving (1 is at rest), and how it fades."""
+    """What one contact adds to a customer's relative hazard of leaving, and how it decays.
+
+    The relative hazard is 1 at rest.
+    """
 
     ivr_dead_end: float = 10.0  # the menu led nowhere
     pressed_zero: float = 1.5  # fought past the menu to a person
@@ -55,10 +58,10 @@ class Effects:
 
 @dataclass(frozen=True)
 class Campaigns:
-    """Monthly call backs by somebody with authority to fix things, and what one does to a customer's hazard.
+    """Monthly call backs by somebody with authority, and what one does to a customer's hazard.
 
-    It mends what went wrong lately, does little for those whom only the price drives, and reminds customers who had
-    not been in touch that they could leave.
+    A call back resolves what went wrong lately, does little for those whom only the price
+    drives, and reminds customers who had not been in touch that they could leave.
     """
 
     months: int = 0  # how many; 0: none, and no log of them

@@ -1,4 +1,7 @@
-"""Turns the lines of a call into a two-channel telephone recording: pauses, overlaps, noise, hold music, codec."""
+"""Renders the lines of a call as a two-channel telephone recording.
+
+It adds pauses, overlaps, noise, hold music and a codec.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ CARRIERS = (
 
 @dataclass(frozen=True)
 class SpokenTurn:
-    """A line as it can be heard: times in seconds from the start of the recording, text as a transcriber writes it."""
+    """A line in a recording: times in seconds from its start, text as a transcriber writes it."""
 
     role: str
     text: str
@@ -50,7 +53,7 @@ def record(
     synthesizer: Synthesizer,
     rng: np.random.Generator,
 ) -> Call:
-    """Speaks and records `lines`. The same arguments (and state of `rng`) give the same bytes."""
+    """Speaks and records `lines`; the same arguments and state of `rng` give the same bytes."""
     pieces, music, turns = _lay_out(
         lines, customer=customer, agents=agents, synthesizer=synthesizer, rng=rng
     )
@@ -95,9 +98,9 @@ def _lay_out(
     synthesizer: Synthesizer,
     rng: np.random.Generator,
 ) -> tuple[list[tuple[int, float, np.ndarray]], list[tuple[float, float]], list[SpokenTurn]]:
-    """Who speaks when: (channel, start, samples), music (start, length), the turns.
+    """Places the lines in time; now and then people overlap.
 
-    Now and then people overlap.
+    Returns (channel, start, samples) of speech, (start, length) of music, and the turns.
     """
     pieces: list[tuple[int, float, np.ndarray]] = []
     music: list[tuple[float, float]] = []
@@ -135,7 +138,7 @@ def _hold_music(length_s: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def _surroundings(frames: int, rng: np.random.Generator, quiet: bool) -> np.ndarray:
-    """Background of one end of the line: hiss, a street, a room with hum, or other people further off."""
+    """Background noise of one end of the line: hiss, traffic, room with hum, or distant speech."""
     hiss = rng.standard_normal(frames, dtype=np.float32)
     background = "hiss" if quiet else rng.choice(("hiss", "traffic", "hum", "people"))
     at = np.arange(frames, dtype=np.float32) / SAMPLE_RATE_HZ

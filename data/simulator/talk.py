@@ -1,8 +1,8 @@
-"""Turns a touch into words: a spoken call, a chat, an e-mail, a post, a menu's log or an agent's note.
+"""Turns a touch into words: a call, a chat, an e-mail, a post, a menu's log or a note.
 
-Labels are carried by the wording, in many ways and not always: each friction is spoken about with probability `TELLS`.
-Spoken text is what a transcriber would write (lower case a–z and apostrophe, numbers as words) plus commas for the
-voice; `transcript` takes them out.
+Labels are carried by the wording, in many ways and not always: each friction is put into words with
+probability `TELLS`. Spoken text is what a transcriber would write (lower case a–z and apostrophe,
+numbers as words) plus commas for the voice; `transcript` takes them out.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Line:
 
 
 def number_words(number: int) -> str:
-    """0 … 9999 in words: 142 is "one hundred and forty two"."""
+    """Returns 0 … 9999 in words: 142 is "one hundred and forty two"."""
     if number < 20:
         return _ONES[number]
     if number < 100:
@@ -82,7 +82,7 @@ def number_words(number: int) -> str:
 
 
 def transcript(text: str) -> str:
-    """What a transcriber writes down: lower case a–z, apostrophe, single blanks."""
+    """Returns what a transcriber writes: lower case a–z, apostrophe, single blanks."""
     return " ".join(re.sub(r"[^a-z' ]", " ", text.lower()).split())
 
 
@@ -112,13 +112,13 @@ class Speech:
         }
 
     def say(self, *choices: str, speaker: int = 0) -> str:
-        """One of the templates, filled in."""
+        """Returns one of the templates, filled in."""
         return " ".join(_render(_parse(self.rng.choice(choices)), self, speaker).split()).replace(
             " ,", ","
         )
 
     def slot(self, name: str, speaker: int) -> str:
-        """A value for `name`; amounts, dates and names stay the same within a contact."""
+        """Returns a value for `name`; amounts, dates and names stay the same within a contact."""
         if name == "agent":
             return self._agents[speaker]
         if name in ("small", "hour"):
@@ -153,12 +153,12 @@ class Speech:
         )
 
     def tells(self) -> bool:
-        """Whether the next fact is put into words."""
+        """Draws whether the next fact is put into words."""
         return self.rng.random() < TELLS
 
 
 def phone_call(speech: Speech, touch: Touch, after_menu: bool) -> list[Line]:
-    """A spoken call of about 20–60 seconds."""
+    """Returns the lines of a spoken call of about 20–60 seconds."""
     rng, say = speech.rng, speech.say
     lines = [Line("agent", say(*p.GREETING))]
     opening = [say("<hello>"), *_opening(speech, touch, after_menu)]
@@ -198,7 +198,7 @@ def phone_call(speech: Speech, touch: Touch, after_menu: bool) -> list[Line]:
 
 
 def menu_log(speech: Speech, touch: Touch) -> list[Line]:
-    """What a menu writes down: prompts by the system, choices by the customer."""
+    """Returns what a menu writes down: prompts by the system, choices by the customer."""
     end = next(
         (f for f in ("pressed_zero", "ivr_dead_end", "system_hangup") if f in touch.flags), "served"
     )
@@ -213,7 +213,7 @@ def menu_log(speech: Speech, touch: Touch) -> list[Line]:
 
 
 def chat(speech: Speech, touch: Touch) -> list[Line]:
-    """A written conversation; it may end in being told to call."""
+    """Returns a written conversation; it may end in being told to call."""
     rng, say = speech.rng, speech.say
     lines = [Line("customer", ". ".join([say("<hello>"), *_opening(speech, touch, False)]))]
     lines.append(
@@ -243,7 +243,7 @@ def chat(speech: Speech, touch: Touch) -> list[Line]:
 
 
 def email(speech: Speech, touch: Touch) -> list[Line]:
-    """A letter and its answer."""
+    """Returns a letter and its answer."""
     say = speech.say
     body = [*_opening(speech, touch, False), say(*p.DETAIL[touch.reason])]
     if touch.sentiment != "neutral" and speech.tells():
@@ -260,7 +260,7 @@ def email(speech: Speech, touch: Touch) -> list[Line]:
 
 
 def social(speech: Speech, touch: Touch) -> list[Line]:
-    """A public post and the reply to it."""
+    """Returns a public post and the reply to it."""
     post = [speech.say(*p.SOCIAL_START), *_opening(speech, touch, False)]
     if speech.tells():
         post.append(speech.say(*p.MOOD[touch.sentiment]))
@@ -269,7 +269,7 @@ def social(speech: Speech, touch: Touch) -> list[Line]:
 
 
 def note(speech: Speech, touch: Touch) -> list[Line]:
-    """What the agent typed after a call whose recording was not kept."""
+    """Returns what the agent typed after a call whose recording was not kept."""
     say = speech.say
     facts: list[str] = [
         f
@@ -316,7 +316,7 @@ def _reaction(speech: Speech, touch: Touch) -> str:
 
 
 def _cut_off(rng: random.Random, lines: list[Line]) -> list[Line]:
-    """The line goes dead in the middle of the agent's answer."""
+    """Ends the call in the middle of the agent's answer."""
     remaining = lines[:-1]
     words = remaining[-1].text.split()
     return [
@@ -329,7 +329,7 @@ def _cut_off(rng: random.Random, lines: list[Line]) -> list[Line]:
 
 
 def _hesitate(rng: random.Random, lines: list[Line]) -> list[Line]:
-    """Um, uh, restarts: more in some people than in others."""
+    """Adds um, uh and restarts: more in some people than in others."""
     rate = rng.choice((0.0, 0.02, 0.04, 0.08))
     return [
         replace(line, text=_stumble(rng, line.text, rate if line.role == "customer" else 0.01))

@@ -1,11 +1,12 @@
-"""Every customer's true risk of leaving, as of any day, from the process itself and without intervention.
+"""Computes every customer's true risk of leaving, as of any day and without intervention.
 
-A customer's future touches do not depend on whether they would have left, so the probability of staying is the mean of
-exp(-integrated hazard) over possible futures (a Feynman–Kac mean, which needs no simulated departures). Futures are
-drawn by the very functions that drew the past, once for each contact class and state of an unfinished issue, and shared
-by all customers in that state. What a day does to r is affine, so a whole future is r(t) = alpha(t) r(now) + beta(t).
-With the default of 2,000 futures 99 % of the risks are within 0.01 of their limit. Where a customer has two unfinished
-issues only the later one is carried forward.
+A customer's future touches do not depend on whether they would have left, so the probability of
+staying is the mean of exp(-integrated hazard) over possible futures (a Feynman–Kac mean, which
+needs no simulated departures). Futures are drawn by the very functions that drew the past, once for
+each contact class and state of an unfinished issue, and shared by all customers in that state. What
+a day does to r is affine, so a whole future is r(t) = alpha(t) r(now) + beta(t). With the default
+of 2,000 futures 99 % of the risks are within 0.01 of their limit. Where a customer has two
+unfinished issues only the later one is carried forward.
 """
 
 from __future__ import annotations
@@ -41,9 +42,10 @@ Open = tuple[int, bool]  # attempt number and whether the customer was told to c
 def true_risks(
     world: World, as_of: list[date], progress: Progress = lambda done, total: None
 ) -> pl.DataFrame:
-    """customer_id, as_of, risk_30, risk_90, risk_180, risk_365 for everyone who is a customer at the start of each day.
+    """Returns the risks of everyone who is a customer at the start of each `as_of` day.
 
-    `as_of` days lie in the observed window or on the day after it. What happened before that day is known, nothing
+    Columns: customer_id, as_of, risk_30, risk_90, risk_180, risk_365. `as_of` days lie in the
+    observed window or on the day after it. What happened before that day is known, nothing
     else; risk_H is the probability of leaving within the H days that begin with it.
     """
     futures = _Futures(world.params)
@@ -55,9 +57,11 @@ def true_risks(
 
 
 def true_effects(world: World, as_of: dict[date, set[str] | None]) -> pl.DataFrame:
-    """customer_id, as_of, risk_30 … risk_365 and treated_30 … treated_365: without a call back on that day, and with.
+    """Returns the risks of customers without a call back on a day, and with one.
 
-    `as_of` names the customers wanted on each day; None is all of them. The difference is the call back's true effect.
+    Columns: customer_id, as_of, risk_30 … risk_365 and treated_30 … treated_365; their
+    difference is the call back's true effect. `as_of` names the customers of each day; None is
+    all of them.
     """
     futures = _Futures(world.params)
     called = {
@@ -75,14 +79,14 @@ def true_effects(world: World, as_of: dict[date, set[str] | None]) -> pl.DataFra
 
 
 def months(world: World, skip_days: int = 90) -> list[date]:
-    """First days of the months that have at least `skip_days` of history, and the day after the window."""
+    """Returns first days of months with `skip_days` of history, and the day after the window."""
     end = world.params.ends + timedelta(days=1)
     days = (world.starts + timedelta(days=n) for n in range(skip_days, world.params.days))
     return [*(day for day in days if day.day == 1 and day < end), end]
 
 
 class _Futures:
-    """alpha and beta [futures, bins] of each contact class and state, drawn when first asked for."""
+    """Alpha and beta [futures, bins] of each contact class and state, drawn when first needed."""
 
     def __init__(self, params: SimulatorParams) -> None:
         self._params = params
@@ -132,6 +136,7 @@ class _Futures:
 
 
 def _affine(paths: list[list[Touch]], effects: Effects) -> tuple[np.ndarray, np.ndarray]:
+    """Alpha and beta [futures, bins] of paths of touches."""
     days = HORIZONS[-1]
     added, remaining_share = daily_changes(paths, effects, days)
     alpha, beta = np.ones((len(paths), days)), np.zeros((len(paths), days))
@@ -157,7 +162,10 @@ def _risks(
     customer_ids: set[str] | None = None,
     called: bool = False,
 ) -> pl.DataFrame:
-    """Risks of `who` (None: everyone) among the customers of that day, as it is or had they all been called back."""
+    """Risks of `customer_ids` (None: everyone) among the customers of that day.
+
+    With `called` they are what they would be had all been called back on it.
+    """
     day = (as_of - world.starts).days
     active = [
         n
@@ -218,6 +226,7 @@ def _leaving_probability(
 
 
 def _relative_at(world: World, day: int) -> np.ndarray:
+    """r [customers] at the start of `day`, before any call back on it."""
     if day in world.before_calls:
         return world.before_calls[day]
     if day < world.params.days:
@@ -230,7 +239,7 @@ def _relative_at(world: World, day: int) -> np.ndarray:
 
 
 def _open_issue(touches: list[Touch], day: int) -> tuple[Open | None, float]:
-    """The state of the issue that was touched last before `day`, and the probability that it goes on."""
+    """State of the issue touched last before `day`, and the probability that it goes on."""
     before = [touch for touch in touches if touch.day < day]
     if not before or before[-1].last or before[-1].attempt >= MAX_ATTEMPTS:
         return None, 0.0

@@ -1,9 +1,9 @@
-"""Who the customers are, what they go through, and when they leave.
+"""Simulates the customers, the contacts they have and the day on which they leave.
 
 A customer's *issues* arrive as a Poisson process (their own, plus outages of their region). An
 issue becomes one or more *touches*: an attempt that is not resolved is tried again with a
-probability, after a geometric delay. Every touch moves the customer's relative hazard r (1 at
-rest): friction adds to it, a good contact takes a share of it away, and it fades back to 1
+probability, after a geometric delay. Every touch changes the customer's relative hazard r (1 at
+rest): friction adds to it, a good contact takes a share of it away, and it decays back to 1
 exponentially. On each day the hazard of leaving is the customer's base hazard (plan, tenure, price,
 region) times r. Touches do not depend on r, which is what lets `truth.py` compute every customer's
 risk.
@@ -68,7 +68,7 @@ class World:
 
 
 def hazard_increase(touch: Touch, effects: Effects) -> float:
-    """What `touch` adds to the relative hazard."""
+    """Returns what `touch` adds to the relative hazard."""
     added: float = sum(getattr(effects, flag) for flag in sorted(touch.flags))
     if touch.barrier != "none":
         added += getattr(effects, touch.barrier)
@@ -78,14 +78,17 @@ def hazard_increase(touch: Touch, effects: Effects) -> float:
 
 
 def issue(rng: random.Random, day: int, reason: str | None = None) -> list[Touch]:
-    """All touches of one issue that begins on `day`, whether or not the customer stays that long."""
+    """Returns all touches of one issue that begins on `day`, whether or not the customer stays."""
     return _attempts(
         rng, day, reason=reason or _pick(rng, REASON_SHARES), attempt=1, told_to_call=False
     )
 
 
 def rest_of_issue(rng: random.Random, day: int, *, attempt: int, told_to_call: bool) -> list[Touch]:
-    """What follows an unresolved attempt number `attempt`, given that something follows on or after `day`."""
+    """Returns what follows the unresolved attempt number `attempt`, on or after `day`.
+
+    It is given that something follows.
+    """
     return _attempts(
         rng, day + _delay(rng) - 1, reason="other", attempt=attempt + 1, told_to_call=told_to_call
     )
@@ -172,7 +175,7 @@ def _from_day_on(
 
 
 def relative_hazard(paths: list[list[Touch]], effects: Effects, days: int) -> np.ndarray:
-    """r at the start of each day for each path of touches: [paths, days].
+    """Returns r at the start of each day for each path of touches: [paths, days].
 
     A touch counts from the next day on.
     """
@@ -188,7 +191,7 @@ def relative_hazard(paths: list[list[Touch]], effects: Effects, days: int) -> np
 def daily_changes(
     paths: list[list[Touch]], effects: Effects, days: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What each day's touches add to r, and the share of r they leave: two arrays [paths, days]."""
+    """Returns what each day's touches add to r and the share of r they leave: [paths, days]."""
     added, remaining_share = np.zeros((len(paths), days)), np.ones((len(paths), days))
     for number, path in enumerate(paths):
         for touch in path:
@@ -200,7 +203,7 @@ def daily_changes(
 
 
 def fade(relative: np.ndarray, effects: Effects) -> np.ndarray:
-    """One day of forgetting: the distance from rest shrinks."""
+    """Returns r one day later: the distance from rest shrinks."""
     return np.asarray(1 + (relative - 1) * np.exp(-1 / effects.memory_days))
 
 
@@ -262,7 +265,7 @@ def _path(
 def issue_days(
     rng: random.Random, params: SimulatorParams, *, contact_class: int, begin: int, end: int
 ) -> list[int]:
-    """Days in [begin, end) on which an issue of one's own begins."""
+    """Returns the days in [begin, end) on which an issue of one's own begins."""
     rate = params.issues_per_year * CONTACT_CLASSES[contact_class] / 365
     days, at = [], begin + rng.expovariate(rate)
     while at < end:

@@ -1,7 +1,7 @@
-"""Source systems: one file each, found by its name, all giving the same records.
+"""Source systems: one module each, found by its name, all giving the same records.
 
-A source module has `LOOKS_FOR` (paths inside an export that give it away; with none it must be
-asked for by name) and `read(path, options) -> Delivery`. Adding a source is adding such a file;
+A source module has `LOOKS_FOR` (paths inside an export by which it is detected; with none it must
+be asked for by name) and `read(path, options) -> Delivery`. Adding a source is adding such a file;
 nothing else changes.
 """
 
@@ -19,23 +19,19 @@ from data.records import INTERVENTIONS
 
 
 class SourceError(ValueError):
-    """An export cannot be read as a whole.
-
-    The message names the file, what is wrong and what to do.
-    """
+    """An export cannot be read as a whole. The message names file, problem and remedy."""
 
 
 @dataclass(frozen=True)
 class SourceParams:
-    """What the exports leave unsaid; section `sources` of params.yaml."""
+    """What the exports do not say; section `sources` of params.yaml."""
 
     timezone: str = "UTC"  # IANA zone of times that carry no offset of their own
-    mono_ok: bool = False  # accept one-channel recordings; both sides are then heard on channel 0
+    mono_ok: bool = False  # accept one-channel recordings; both sides are then on channel 0
     # refuse an answered call without its audio; false keeps it as a contact alone
     expect_recordings: bool = True
-    roles: dict[str, str] = field(
-        default_factory=dict
-    )  # what the export calls a role -> customer, agent or system
+    # what the export calls a role → customer, agent or system
+    roles: dict[str, str] = field(default_factory=dict)
     # where the export itself does not say: the channel the customer is on, from 0
     customer_channel: int = 0
     agent_channel: int = 1  # and the agent
@@ -43,10 +39,7 @@ class SourceParams:
 
 @dataclass(frozen=True)
 class DeliveredRecording:
-    """Audio that lies in an export.
-
-    Channels count from 0; `voice` names the customer's voice where it is known.
-    """
+    """Audio in an export. Channels count from 0; `voice` names the customer's voice if known."""
 
     contact_id: str
     path: Path
@@ -57,12 +50,10 @@ class DeliveredRecording:
 
 @dataclass(frozen=True)
 class Refusal:
-    """One thing that was not taken in: what, of which kind, why, and what to do.
+    """One record that was not taken in: which, of what type, why, and what to do.
 
-    `path` is audio worth keeping.
-
-    What varies from thing to thing stands in parentheses in `reason`, so that reasons can be
-    counted.
+    `path` is audio worth keeping. What varies from record to record stands in parentheses in
+    `reason`, so that reasons can be counted.
     """
 
     thing: str
@@ -77,7 +68,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Delivery:
-    """Everything one export holds, as records (schemas of `data.records`), and what of it could not be read."""
+    """Everything one export holds, as records (schemas of `data.records`), and its refusals."""
 
     customers: pl.DataFrame
     contacts: pl.DataFrame
@@ -90,14 +81,14 @@ class Delivery:
 
 
 def source_names() -> list[str]:
-    """Names of the sources there are."""
+    """Returns the names of all sources."""
     return sorted(
         module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")
     )
 
 
 def detect(path: Path) -> str:
-    """The kind of export that lies at `path`.
+    """Returns the name of the source whose export lies at `path`.
 
     Raises SourceError saying what was looked for when it is none.
     """
@@ -122,7 +113,7 @@ def detect(path: Path) -> str:
 
 
 def read(source: str, path: Path, options: SourceParams | None = None) -> Delivery:
-    """Reads the export at `path`; `kind` is one of `kinds()`, or `auto`.
+    """Reads the export at `path`; `source` is one of `source_names()`, or `auto`.
 
     Raises SourceError when the export as a whole cannot be read; single bad records become
     `refusals`.

@@ -1,4 +1,4 @@
-"""What an Asterisk box and the CRM beside it leave: CDR lines, two-channel monitor files, transcripts, chats."""
+"""Reads an Asterisk export: CDR lines, two-channel monitor files, CRM, transcripts and chats."""
 
 from __future__ import annotations
 
@@ -40,12 +40,14 @@ CRM_NAMES = {"contract": "plan", "monthly_charges": "monthly_price"}
 
 
 def read(root: Path, options: SourceParams) -> Delivery:
-    """Reads cdr/Master.csv, monitor/<uniqueid>.wav, crm/customers.csv and, where there, transcripts/ and chat/.
+    """Reads cdr/Master.csv, monitor/, crm/customers.csv and, if present, transcripts/ and chat/.
 
-    The customer of a call is the id quoted in its clid (`"C000118" <+1555…>`), else whoever has its number. An answered
-    call without its monitor file is refused when `options.expect_recordings` (the next ingest takes it, once the file
-    has arrived), else kept without audio; unanswered calls have none and are kept. A monitor file without its CDR line
-    is delivered and refused at ingest, unless an earlier export had the line. Raises SourceError as `read_csv` does.
+    The customer of a call is the id quoted in its clid (`"C000118" <+1555…>`), else whoever has
+    its number. An answered call without its monitor file is refused when
+    `options.expect_recordings` (the next ingest takes it, once the file has arrived), else kept
+    without audio; unanswered calls have none and are kept. A monitor file without its CDR line
+    is delivered and refused at ingest, unless an earlier export had the line. Raises
+    SourceError as `read_csv` does.
     """
     refusals: list[Refusal] = []
     customers, outcomes = _customers(root, refusals)

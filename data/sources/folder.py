@@ -1,4 +1,7 @@
-"""The folder export of docs/pipeline.md: plain csv, JSON lines and two-channel WAV files; what the simulator writes."""
+"""Reads the folder export of docs/pipeline.md: csv, JSON lines and two-channel WAV files.
+
+The simulator writes this format.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +41,10 @@ INTERVENTION_COLUMNS = ("customer_id", "decided_on", "kind", "offered", "assigne
 
 
 def read(root: Path, options: SourceParams) -> Delivery:
-    """Reads the export at `root`. All but customers.csv and contacts.csv may be missing.
+    """Reads the export at `root`; all but customers.csv and contacts.csv may be missing.
 
-    contacts.csv may have a column `voice`: who the customer on the recording is, where the centre
-    knows the speaker. A contact whose `recording` names no file is refused when
+    contacts.csv may have a column `voice`: who the customer on the recording is, where the
+    centre knows the speaker. A contact whose `recording` names no file is refused when
     `options.expect_recordings`, else kept without audio; a file in recordings/ that no contact
     names is refused. Raises SourceError for a missing column or unreadable csv.
     """
@@ -153,7 +156,10 @@ def _contacts(
 
 
 def _inside(root: Path, recording: str) -> Path | None:
-    """The file a contact names, by its path in the export or by its bare name in recordings/; never one outside."""
+    """The file a contact names: a path in the export or a bare name in recordings/.
+
+    Never one outside the export.
+    """
     for path in (root / recording, root / "recordings" / recording):
         if path.is_file() and path.resolve().is_relative_to(root.resolve()):
             return path.resolve()
@@ -199,7 +205,10 @@ def _outcomes(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
 
 
 def _interventions(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
-    """Who was offered something and who was not. propensity and cost may be missing, as a column or in a row."""
+    """Who was offered something and who was not.
+
+    propensity and cost may be missing, as a column or in a row.
+    """
     name = "interventions.csv"
     if not (root / name).exists():
         return pl.DataFrame(schema=INTERVENTIONS)

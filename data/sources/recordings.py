@@ -1,9 +1,10 @@
-"""A bare folder of recordings, some with their words: all one needs to teach the recogniser a domain.
+"""Reads a bare folder of recordings, some with transcripts, to adapt a recogniser to a domain.
 
-A recording's words stand in a `.txt` of the same name beside it, or in `manifest.jsonl` (NeMo's: audio_filepath, text
-and, where known, speaker): one voice, one channel. Recordings without words are transcribed later; they may have two
-channels, of which `sources.customer_channel` and `sources.agent_channel` say who is on which. There are no customers
-behind such a folder: each speaker, or each recording whose speaker nobody named, counts as one.
+A recording's words stand in a `.txt` of the same name, or in `manifest.jsonl` (NeMo's:
+audio_filepath, text and, where known, speaker): one voice, one channel. Recordings without words
+are transcribed later; they may have two channels, of which `sources.customer_channel` and
+`sources.agent_channel` say who is on which. Such a folder names no customers: each speaker, or each
+recording without a named speaker, counts as one.
 """
 
 from __future__ import annotations
@@ -23,10 +24,8 @@ LOOKS_FOR: tuple[str, ...] = ()  # nothing gives such a folder away: it is named
 LONGEST_WITHOUT_TIMES_S = 30.0  # the words of a longer recording do not say where they are
 WITH_TIMES = (
     "It is transcribed, its words are not learnt from. Cut it into utterances of one voice with "
-    "their words, or make "
-    "it a folder export (docs/pipeline.md) with transcripts/<contact_id>.json, whose turns have "
-    "role, start_s, end_s "
-    "and text."
+    "their words, or make it a folder export (docs/pipeline.md) with "
+    "transcripts/<contact_id>.json, whose turns have role, start_s, end_s and text."
 )
 
 
@@ -126,7 +125,7 @@ def _why_unplaced(info: AudioInfo, where: str) -> str:
 
 
 def _listed(root: Path, refusals: list[Refusal]) -> dict[Path, dict[str, Any]]:
-    """The lines of manifest.jsonl, where there is one, by the file they are about."""
+    """The lines of manifest.jsonl, if there is one, by the file they name."""
     lines: dict[Path, dict[str, Any]] = {}
     if (root / "manifest.jsonl").exists():
         for where, line in _files.read_jsonl(root, "manifest.jsonl", refusals):
@@ -140,7 +139,7 @@ def _listed(root: Path, refusals: list[Refusal]) -> dict[Path, dict[str, Any]]:
 
 
 def _words(path: Path, line: dict[str, Any]) -> tuple[str, str]:
-    """What was said in a recording, if anybody wrote it down, and where that stands."""
+    """The words of a recording, empty if there are none, and the file that holds them."""
     text_file = path.with_suffix(".txt")
     if text_file.is_file():
         return text_file.read_text(encoding="utf-8", errors="replace").strip(), text_file.name

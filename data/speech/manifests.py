@@ -1,4 +1,4 @@
-"""NeMo manifests of cut speech, read and extended by pseudo-transcripts."""
+"""Reads NeMo manifests of cut speech and extends them by pseudo-transcripts."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from data.speech.utterances import cut_utterances
 
 
 def read_manifest(manifest: Path) -> list[dict[str, Any]]:
-    """The lines of a NeMo manifest, none if it is not there."""
+    """Returns the rows of a NeMo manifest; an empty list if there is no such file."""
     if not manifest.is_file():
         return []
     return read_lines(manifest)
 
 
 def require_manifest(manifest: Path) -> list[dict[str, Any]]:
-    """The lines of a NeMo manifest. Raises ValueError when there is none."""
+    """Returns the rows of a NeMo manifest. Raises ValueError when there is none."""
     rows = read_manifest(manifest)
     if not rows:
         raise ValueError(
@@ -45,9 +45,11 @@ def add_pseudo_transcripts(
     params: PseudoParams,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Writes `out`/train.jsonl: the rows of `speech`/train.jsonl, then cuts of the turns in the table `chosen`.
+    """Writes `out`/train.jsonl: the rows of `speech`/train.jsonl, then pseudo-transcribed cuts.
 
-    The latter only if `params.learn`, of calls that are on the training side and untranscribed today.
+    The latter are cuts of the turns in the table `chosen`, only if `params.learn`, of calls
+    that are on the training side and not transcribed by a person. Returns counts and seconds of
+    both.
     """
     people = read_lines(speech / "train.jsonl")
     for row in people:
@@ -57,8 +59,7 @@ def add_pseudo_transcripts(
         typed = clean["turns"].filter(pl.col("origin") == ORIGIN_PERSON)
         turns = trainable_turns(pl.read_parquet(chosen), splits, typed)
         turns = sample_within_share(turns, sum(row["duration"] for row in people), params)
-        # To the cutter they are turns like a person's; the rows then say who heard them, and how
-        # sure.
+        # They are cut like a person's turns; the rows then name the origin and its confidence.
         cut_utterances(
             clean["recordings"],
             turns.select(list(TURNS)).with_columns(origin=pl.lit(ORIGIN_PERSON)),

@@ -1,6 +1,7 @@
-"""Audio shards: deterministic tar files that stay put; adding calls writes new ones, changing a call rewrites one.
+"""Packs recordings into deterministic tar files: new calls add shards, a change rewrites one.
 
-The same recordings give the same bytes (GNU tar, members sorted, no times, no owner), so DVC moves only what changed.
+The same recordings give the same bytes (GNU tar, members sorted, no times, no owner), so DVC moves
+only what changed.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ class ShardError(ValueError):
 
 
 def member_name(contact_id: str, path: Path) -> str:
-    """The name a recording has in its shard: the contact's id, safe as a file name, with the file's own suffix."""
+    """Returns a recording's name in its shard: the contact's id, quoted, with the file's suffix."""
     return quote(contact_id, safe="") + path.suffix.lower()
 
 
 def recording_reader(recordings: pl.DataFrame, shards: Path) -> Callable[[str], bytes]:
-    """contact_id → the recording's bytes as delivered."""
+    """Returns a function from contact_id to the recording's bytes as delivered."""
     place = {
         row["contact_id"]: (row["shard"], row["member"]) for row in recordings.iter_rows(named=True)
     }
@@ -50,9 +51,10 @@ def add_shards(
     shard_mb: int,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, tuple[str, str]]:
-    """Packs `members` (name → file) in new shards numbered from `first`, each up to `shard_mb` MB (one file at least).
+    """Packs `members` (name → file) into new shards numbered from `first`, up to `shard_mb` MB.
 
-    Returns name → (shard, sha256 of what was packed). `progress` counts members.
+    A shard holds at least one file. Returns name → (shard, SHA-256 of what was packed).
+    `progress` counts members.
     """
     batches: list[list[str]] = []
     room = 0
@@ -75,9 +77,9 @@ def add_shards(
 def rewrite_shard(
     shards: Path, shard: str, members: Mapping[str, Path], *, drop: set[str] | None = None
 ) -> dict[str, str]:
-    """Rewrites one shard with `members` (name → file) in place of those of the same name, and without `drop`.
+    """Rewrites one shard with `members` (name → file) replaced or added, and without `drop`.
 
-    Returns name → sha256 of what was packed. All other members keep their bytes.
+    Returns name → SHA-256 of what was packed. All other members keep their bytes.
     """
     path = shards / shard
     out = set(members) | (drop or set())
@@ -92,9 +94,10 @@ def rewrite_shard(
 
 
 def shard_index(path: Path) -> dict[str, tuple[int, int]]:
-    """Member → (offset of its first byte, size in bytes), from the tar's headers alone; kept while it is unchanged.
+    """Returns member → (offset of its first byte, size in bytes), from the tar's headers alone.
 
-    Raises PackError when the file is missing or not a whole tar.
+    Cached while the file is unchanged. Raises ShardError when the file is missing or not a
+    whole tar.
     """
     try:
         stat = path.stat()
@@ -119,7 +122,7 @@ def _index(path: Path, *, inode: int, mtime_ns: int, size: int) -> dict[str, tup
 
 
 def is_readable(path: Path) -> bool:
-    """Whether there is a whole shard at `path`."""
+    """Returns whether there is a whole shard at `path`."""
     try:
         shard_index(path)
     except ShardError:
@@ -128,9 +131,9 @@ def is_readable(path: Path) -> bool:
 
 
 def read_member(shards: Path, shard: str, member: str) -> bytes:
-    """The bytes of one recording, as delivered, without reading the rest of its shard.
+    """Returns the bytes of one recording, as delivered, without reading the rest of its shard.
 
-    Raises PackError.
+    Raises ShardError when shard or member is missing.
     """
     members = shard_index(shards / shard)
     if member not in members:
@@ -145,7 +148,7 @@ def verify(
     recordings: pl.DataFrame,
     progress: Progress = lambda done, total: None,
 ) -> list[str]:
-    """Reads every recording of the table (schema RECORDINGS) and says what is missing or differs from its sha256."""
+    """Reads every recording of the table and returns those missing or unlike their SHA-256."""
     problems = []
     for done, row in enumerate(recordings.sort("shard", "member").iter_rows(named=True), start=1):
         try:
@@ -162,10 +165,11 @@ def verify(
 
 
 def clear_leftovers(shards: Path, used: set[str], safe: set[str]) -> list[str]:
-    """Removes what a killed ingest left: temporary files, and shards outside `used` whose members are all in `safe`.
+    """Removes what a killed ingest left and returns the shards it removed.
 
-    `safe` are members that lie in a used shard or are about to be packed again; a shard that holds anything else is
-    never removed. Returns the shards that were.
+    These are temporary files, and shards outside `used` whose members are all in `safe`:
+    members that lie in a used shard or are about to be packed again. A shard that holds
+    anything else is never removed.
     """
     removed = []
     for path in sorted(shards.iterdir()) if shards.is_dir() else []:
@@ -183,7 +187,7 @@ def clear_leftovers(shards: Path, used: set[str], safe: set[str]) -> list[str]:
 
 
 def next_number(shards: Path) -> int:
-    """The first number no shard has."""
+    """Returns the first number no shard has."""
     numbers = [int(path.stem) for path in shards.glob("*.tar") if SHARD.fullmatch(path.name)]
     return max(numbers, default=-1) + 1
 
@@ -206,9 +210,8 @@ def _write(path: Path, members: Mapping[str, Path | bytes]) -> dict[str, str]:
     with atomic(path) as temporary, tarfile.open(temporary, "w", format=tarfile.GNU_FORMAT) as tar:
         for name in sorted(members):
             source = members[name]
-            info = tarfile.TarInfo(
-                name
-            )  # its defaults are deterministic: mode 0644, mtime, uid and gid 0, no names
+            # Its defaults are deterministic: mode 0644, mtime, uid and gid 0, no names.
+            info = tarfile.TarInfo(name)
             info.size = len(source) if isinstance(source, bytes) else source.stat().st_size
             with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as handle:
                 hashing = _Hashing(handle)

@@ -1,8 +1,9 @@
-"""What happens to a voice between a mouth and a recording: one small transform for each thing a telephone call does.
+"""Simulates what a telephone call does to speech: one small transform for each effect.
 
-A transform takes float32 samples [frames] within about [-1, 1], their rate in Hz and a random generator, and returns
-samples of the same rate; the same seed gives the same bytes. All but `Speed` keep the number of frames. `effect` makes
-one from a name such as mulaw, packet_loss_10pct, noise_10db or room+gsm; `EFFECTS` lists them.
+A transform takes float32 samples [frames] within about [-1, 1], their rate in Hz and a random
+generator, and returns samples of the same rate; the same seed gives the same bytes. All but `Speed`
+keep the number of frames. `effect` makes one from a name such as mulaw, packet_loss_10pct,
+noise_10db or room+gsm; `EFFECTS` lists them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _SOUNDS = (".wav", ".ogg", ".flac", ".mp3", ".opus")
 
 @dataclass(frozen=True)
 class BackgroundSounds:
-    """What may be heard beside the voice, as (samples [frames], rate in Hz) each; empty where nobody gave any."""
+    """Recorded background sounds, as (samples [frames], rate in Hz); empty where there are none."""
 
     noise: tuple[tuple[np.ndarray, int], ...] = ()
     music: tuple[tuple[np.ndarray, int], ...] = ()
@@ -34,7 +35,7 @@ class BackgroundSounds:
 
 @dataclass(frozen=True)
 class Line:
-    """A digital telephone line: its band, 8 kHz, a codec and back.
+    """A digital telephone line: band-pass, 8 kHz, encoding and decoding.
 
     Sources: ITU-T G.711, G.712; GSM 06.10.
     """
@@ -59,7 +60,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Band:
-    """Only the band of a codec, without its bits: what AMR-NB (200-3400 Hz) or AMR-WB (50-7000 Hz) let through."""
+    """The band of a codec without its quantisation: AMR-NB (200-3400 Hz) or AMR-WB (50-7000 Hz)."""
 
     low_hz: float = 200.0
     high_hz: float = 3400.0
@@ -72,9 +73,10 @@ class Band:
 
 @dataclass(frozen=True)
 class PacketLoss:
-    """Packets get lost in bursts; a gap is filled with the last packet, fading, as simple phones do.
+    """Loses packets in bursts; a gap is filled with the fading repeat of the last packet.
 
-    Losses follow a two-state Markov chain (Gilbert 1960) whose bursts last `burst` packets on average.
+    Losses follow a two-state Markov chain (Gilbert 1960) whose bursts last `burst` packets on
+    average.
     """
 
     percent: float = 5.0  # of the packets, in the long run
@@ -105,7 +107,7 @@ class PacketLoss:
 
 @dataclass(frozen=True)
 class Noise:
-    """Noise `db` below the speech: a recorded one where there are any, else white to brown by lot."""
+    """Noise `db` below the speech: a recording if there are any, else white to brown at random."""
 
     db: float = 10.0  # signal to noise
     sounds: tuple[tuple[np.ndarray, int], ...] = field(default=(), repr=False)
@@ -128,7 +130,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Music(Noise):
-    """Hold music under the voice; two wandering tones where nobody gave a recording."""
+    """Hold music under the voice: a recording, or two tones of random pitch where there is none."""
 
     def __call__(
         self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator
@@ -148,14 +150,14 @@ class Music(Noise):
 
 @dataclass(frozen=True)
 class Crosstalk(Noise):
-    """The other side of the call, leaking in `db` below; a murmur of noise where nobody gave other speech."""
+    """The other side of the call, `db` below the speech: other speech, or noise without any."""
 
     db: float = 15.0
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Pace and pitch at `percent` of what they were (100 leaves both), by resampling."""
+    """Changes pace and pitch to `percent` of what they were, by resampling; 100 leaves both."""
 
     percent: float = 110.0
 
@@ -167,7 +169,10 @@ class Speed:
 
 @dataclass(frozen=True)
 class Room:
-    """A room of which the echo falls by 60 dB in `ms`: direct sound, then noise that dies away (Moorer 1979)."""
+    """The reverberation of a room whose echo falls by 60 dB in `ms` (Moorer 1979).
+
+    It is the direct sound, followed by noise that decays exponentially.
+    """
 
     ms: float = 300.0
     direct_to_echo_db: float = 6.0
@@ -190,7 +195,7 @@ class Room:
 
 @dataclass(frozen=True)
 class Chain:
-    """One transform after the other."""
+    """Applies one transform after the other."""
 
     transforms: tuple[Transform, ...] = ()
 
@@ -221,22 +226,22 @@ CLEAN = "as_delivered"
 
 
 def effect(name: str, sounds: BackgroundSounds = BackgroundSounds()) -> Transform:
-    """The transform of that name; several joined by + follow each other.
+    """Returns the transform of that name; several joined by + follow each other.
 
-    Raises ValueError listing what there is.
+    Raises ValueError listing the effects for an unknown name.
     """
-    return Chain(tuple(_one(part, sounds) for part in name.split("+") if part != CLEAN))
+    return Chain(tuple(_single_effect(part, sounds) for part in name.split("+") if part != CLEAN))
 
 
-def _one(name: str, sounds: BackgroundSounds) -> Transform:
+def _single_effect(name: str, sounds: BackgroundSounds) -> Transform:
     match = re.fullmatch(r"([a-z_]+?)(?:_(\d+(?:\.\d+)?)(db|pct|ms))?", name)
     if match and match[1] in EFFECTS:
         make, setting, unit = EFFECTS[match[1]]
         more: dict[str, Any] = {}
         if match[2] and match[3] == unit:
             more[setting] = float(match[2])
-        if match[1] in _HEARD:
-            more["sounds"] = getattr(sounds, _HEARD[match[1]])
+        if match[1] in _SOUNDS_OF:
+            more["sounds"] = getattr(sounds, _SOUNDS_OF[match[1]])
         if not match[2] or setting in more:
             return make(**more)
     names = ", ".join(
@@ -248,16 +253,15 @@ def _one(name: str, sounds: BackgroundSounds) -> Transform:
     )
 
 
-_HEARD = {"noise": "noise", "music": "music", "crosstalk": "speech"}
+_SOUNDS_OF = {"noise": "noise", "music": "music", "crosstalk": "speech"}
 
 
 @dataclass(frozen=True)
 class Telephony:
-    """How often training speech meets each effect."""
+    """How often training speech gets each effect."""
 
-    shares: dict[str, float] = field(
-        default_factory=dict
-    )  # effect (data.telephone.EFFECTS) → chance of an utterance
+    # effect (EFFECTS) → probability that an utterance gets it
+    shares: dict[str, float] = field(default_factory=dict)
     noise_dir: str = ""  # folder of recorded noise; synthetic where empty
     music_dir: str = ""  # folder of hold music; synthetic where empty
 
@@ -283,7 +287,7 @@ def apply_random_effects(
     sounds: BackgroundSounds,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """`samples` after the effects that fell to them, in the order in which a call meets them."""
+    """Applies each effect with its probability, in the order in which a call meets them."""
     order = [CLEAN, *EFFECTS]
     for name in sorted(
         settings.shares, key=lambda name: (order.index(re.sub(r"(_\d.*|\+.*)", "", name)), name)
@@ -297,7 +301,7 @@ def apply_random_effects(
 def load_background_sounds(
     noise_dir: str = "", music_dir: str = "", sample_rate_hz: int = 16000
 ) -> BackgroundSounds:
-    """The recordings in two folders, decoded once, first channel.
+    """Decodes the recordings in two folders once, first channel.
 
     Raises FileNotFoundError for an empty folder.
     """

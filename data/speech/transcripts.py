@@ -1,4 +1,4 @@
-"""What was heard in a call, and the formats other tools read it in: JSON, WebVTT, CTM, Lhotse cuts, NeMo manifest."""
+"""Writes the transcript of a call as JSON, WebVTT, CTM, Lhotse cuts or a NeMo manifest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def roles_of(recording: Mapping[str, Any]) -> dict[int, str]:
-    """Who is on which channel of a recording (a row of RECORDINGS).
+    """Returns the role on each channel of a recording (a row of RECORDINGS).
 
     A single channel is the customer's.
     """
@@ -41,9 +41,10 @@ class TranscriptTurn:
 
 @dataclass(frozen=True)
 class CallTranscript:
-    """A whole recording.
+    """The transcript of a whole recording.
 
-    `roles` names the channels that were heard, `calibrated` says what confidence means.
+    `roles` names the transcribed channels, `calibrated` says whether confidence is a
+    probability.
     """
 
     name: str
@@ -63,12 +64,12 @@ class CallTranscript:
         return self.frames / self.sample_rate_hz
 
     def channel_of(self, role: str) -> int:
-        """The channel `role` speaks on."""
+        """Returns the channel of `role`."""
         return next(channel for channel, name in self.roles.items() if name == role)
 
 
 def to_json(call: CallTranscript) -> str:
-    """Everything, as one JSON document; `from_json` reads it."""
+    """Returns the whole transcript as one JSON document; `from_json` reads it."""
     return (
         json.dumps(
             {**asdict(call), "duration_s": round(call.duration_s, 3)}, indent=1, ensure_ascii=False
@@ -78,7 +79,7 @@ def to_json(call: CallTranscript) -> str:
 
 
 def from_json(text: str) -> CallTranscript:
-    """The call in a document of `to_json`. Raises ValueError when it is none."""
+    """Returns the transcript in a document of `to_json`. Raises ValueError when it is none."""
     try:
         document = json.loads(text)
         document.pop("duration_s")
@@ -95,7 +96,7 @@ def from_json(text: str) -> CallTranscript:
 
 
 def to_vtt(call: CallTranscript) -> str:
-    """WebVTT (W3C), a cue a turn with the role as its voice."""
+    """Returns WebVTT (W3C), a cue a turn with the role as its voice."""
     lines = ["WEBVTT", ""]
     for number, turn in enumerate(call.turns, start=1):
         end_s = max(turn.end_s, turn.start_s + 0.001)  # a cue must last
@@ -109,7 +110,10 @@ def to_vtt(call: CallTranscript) -> str:
 
 
 def to_ctm(call: CallTranscript) -> str:
-    """NIST CTM for sclite: recording, channel from 1, start, duration, word, confidence; sorted as sclite wants."""
+    """Returns NIST CTM for sclite: recording, channel from 1, start, duration, word, confidence.
+
+    Lines are sorted as sclite needs them.
+    """
     name = "_".join(call.name.split())
     rows = [(call.channel_of(turn.role) + 1, word) for turn in call.turns for word in turn.words]
     return "".join(
@@ -120,7 +124,7 @@ def to_ctm(call: CallTranscript) -> str:
 
 
 def to_lhotse(call: CallTranscript) -> str:
-    """Lhotse cuts as JSON lines, a MonoCut a turn on its own channel, with the words aligned and the source named."""
+    """Returns Lhotse cuts as JSON lines: a MonoCut a turn on its own channel, words aligned."""
     recording = {
         "id": call.name,
         "sources": [{"type": "file", "channels": list(range(call.channels)), "source": call.audio}],
@@ -175,7 +179,10 @@ def to_lhotse(call: CallTranscript) -> str:
 
 
 def to_nemo(call: CallTranscript, cuts: Sequence[str]) -> str:
-    """A NeMo manifest with a row a turn; `cuts` names the mono file each turn was cut to, since NeMo mixes channels."""
+    """Returns a NeMo manifest with a row a turn.
+
+    `cuts` names the mono file each turn was cut to, since NeMo mixes channels.
+    """
     return _lines(
         [
             {
@@ -194,7 +201,10 @@ def to_nemo(call: CallTranscript, cuts: Sequence[str]) -> str:
 
 
 def _within(turn: TranscriptTurn, call: CallTranscript) -> tuple[float, float]:
-    """Start and duration, neither beyond the recording: words may end a step of the network after it."""
+    """Start and duration within the recording.
+
+    Words may end up to one frame of the network after it.
+    """
     start_s = min(turn.start_s, call.duration_s)
     return round(start_s, 3), round(min(turn.end_s, call.duration_s) - start_s, 3)
 

@@ -1,4 +1,4 @@
-"""Cuts the turns that people transcribed out of the recordings: speech to train and judge a recogniser on."""
+"""Cuts the turns that people transcribed out of the recordings, to train and test a recogniser."""
 
 from __future__ import annotations
 
@@ -41,19 +41,22 @@ def cut_utterances(
     out: Path,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Writes `out`/{train,valid,test}.jsonl (NeMo manifests) and 16 kHz mono PCM16 cuts in `out`/audio.
+    """Writes `out`/{train,valid,test}.jsonl (NeMo manifests) and 16 kHz mono PCM16 cuts.
 
-    `read_audio` takes a contact_id and returns float32 [frames, channels] and its rate; a call is decoded only when
-    a cut of it is missing. Rows hold audio_filepath (relative to the manifest), duration, text, contact_id, role,
-    voice, codec, start_s and, where `recordings` has those columns, queue, region and load. Agents serve customers
-    on every side of the split, so their turns are only trained on: valid and test hold voices that training has not
-    heard.
+    `read_audio` takes a contact_id and returns float32 [frames, channels] and its rate; a call
+    is decoded only when a cut of it is missing. Rows hold audio_filepath (relative to the
+    manifest, in `out`/audio), duration, text, contact_id, role, voice, codec, start_s and,
+    where `recordings` has those columns, queue, region and load. Agents serve customers on
+    every side of the split, so their turns are only trained on: valid and test hold voices that
+    training does not have.
 
-    The test set is not filtered: whatever of it has a place in a recording is cut, also a turn without words.
+    The test set is not filtered: whatever of it has a place in a recording is cut, also a turn
+    without words.
 
-    Returns {"splits": {name: {"utterances", "duration_s"}}, "skipped": {reason: count}, "written", "reused",
-    "refused": [a line for the quarantine], "ms": {reason: milliseconds of one side of a call}}. A turn that cannot be
-    used is counted under its reason, and so is a call that cannot be decoded. `ms` adds up to the recordings given.
+    Returns {"splits": {name: {"utterances", "duration_s"}}, "skipped": {reason: count},
+    "written", "reused", "refused": [a line for the quarantine], "ms": {reason: milliseconds of
+    one side of a call}}. A turn that cannot be used is counted under its reason, and so is a
+    call that cannot be decoded. `ms` adds up to the recordings given.
     """
     side_of = {
         contact_id: (voice, split)
@@ -165,7 +168,10 @@ def _refusal(call: dict[str, Any], error: AudioError) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Piece:
-    """What becomes of a turn: `reason` is its split, or why it is left out; only the former has a manifest row."""
+    """What becomes of a turn: `reason` is its split, or why it is left out.
+
+    Only a piece that is used has a manifest row.
+    """
 
     reason: str
     channel: int = 0
@@ -177,7 +183,7 @@ class _Piece:
 def _plan_turn(
     call: dict[str, Any], turn: dict[str, Any], side: tuple[str | None, str] | None
 ) -> _Piece:
-    """The manifest row of one turn, or the reason why there is none."""
+    """Returns the piece of one turn: its manifest row, or the reason why there is none."""
     voice, split = side or (None, EXCLUDED)
     start_s, end_s, text = turn["start_s"], turn["end_s"], normalise(turn["text"] or "")
     if turn["role"] not in ("customer", "agent"):
@@ -219,7 +225,7 @@ def _plan_turn(
 def _spent(
     call: dict[str, Any], plan: list[_Piece], side: tuple[str | None, str] | None
 ) -> Counter[str]:
-    """Milliseconds of each side of a call by reason; what is used counts before what is left out."""
+    """Milliseconds of each side of a call by reason; used turns count before those left out."""
     if not plan:
         return Counter({"not transcribed": side_count(call) * milliseconds(call["duration_s"])})
     spent: Counter[str] = Counter()
@@ -245,7 +251,11 @@ def _frames(row: dict[str, Any]) -> int:
 
 
 def _is_cut(out: Path, row: dict[str, Any]) -> bool:
-    """A cut's name says what it was cut from, so a file of that name and the right size is that cut."""
+    """Whether the cut of a manifest row is written.
+
+    Its name depends on what it is cut from, so a file of that name and the right size is that
+    cut.
+    """
     path: Path = out / row["audio_filepath"]
     return path.is_file() and path.stat().st_size == _HEADER_BYTES + 2 * _frames(row)
 
@@ -262,7 +272,10 @@ def _write(path: Path, channel: np.ndarray, *, rate: int, row: dict[str, Any]) -
 
 
 def recordings_with_slices(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """The recordings with each call's queue, its customer's region and how busy the centre was, as the cut wants."""
+    """Returns the recordings with each call's SLICE_COLUMNS, as `cut_utterances` takes them.
+
+    They are its queue, its customer's region and how busy the centre was.
+    """
     contacts = tables["contacts"].join(load_bands(tables["contacts"]), on="contact_id")
     contacts = contacts.join(
         tables["customers"].select("customer_id", "region"), on="customer_id", how="left"
@@ -275,7 +288,10 @@ def recordings_with_slices(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
 def transcribed_calls(
     clean: Mapping[str, pl.DataFrame], splits: pl.DataFrame, side: str
 ) -> list[dict[str, Any]]:
-    """The recordings of calls on one side of the split whose customers' words people typed, with these as `text`."""
+    """Returns the recordings of calls on one side of the split that people transcribed.
+
+    The customer's words are joined as `text`.
+    """
     on_side = splits.filter((pl.col("split") == side) & pl.col("contact_id").is_not_null()).select(
         "contact_id"
     )

@@ -1,9 +1,10 @@
-"""Groups calls by how the customer sounds, so that a voice is not heard on both sides of a split when nobody named it.
+"""Groups calls by the customer's voice, so that an unnamed voice is on one side of a split.
 
-No pretrained speaker model: cepstra and pitch of the voiced frames, weighed by how little they vary within one call and
-how much between calls (within-class covariance normalisation, Hatch et al. 2006; a call is its own class, so no label
-is needed), then average linkage. The groups are coarse on purpose: two voices in one group cost little, one voice in
-two groups leaks. It makes a leak rarer, not impossible; what the source knows (`recordings.voice`) comes first.
+No pretrained speaker model: cepstra and pitch of the voiced frames, weighed by how little they vary
+within one call and how much between calls (within-class covariance normalisation, Hatch et al.
+2006; a call is its own class, so no label is needed), then average linkage. The groups are coarse
+on purpose: two voices in one group cost little, one voice in two groups leaks. Grouping makes a
+leak rarer, not impossible; what the source knows (`recordings.voice`) comes first.
 """
 
 from __future__ import annotations
@@ -17,11 +18,9 @@ import polars as pl
 from data.progress import Progress
 
 RATE_HZ = 8000
-_FRAME, _STEP, _PITCH_FRAME = (
-    200,
-    80,
-    320,
-)  # samples at 8 kHz: 25 ms every 10 ms; 40 ms hold two periods of 50 Hz
+_FRAME = 200  # samples: 25 ms
+_STEP = 80  # samples: 10 ms
+_PITCH_FRAME = 320  # samples: 40 ms hold two periods of 50 Hz
 _LAGS = (20, 130)  # 400 Hz down to 62 Hz
 _CEPSTRA = 19
 
@@ -30,7 +29,7 @@ ReadCustomer = Callable[[str], tuple[np.ndarray, int]]
 
 @dataclass(frozen=True)
 class VoiceParams:
-    """How finely voices are told apart."""
+    """How finely voices are divided; section `voices` of params.yaml."""
 
     groups: int = 12  # at most so many groups; fewer are safer against leaks and coarser to divide
     calls_a_group: int = 4  # with few calls: as many groups as leave this many calls to each
@@ -47,10 +46,10 @@ def voice_groups(
 ) -> pl.DataFrame:
     """Groups the calls of `recordings` by the customer's voice.
 
-    `read_customer` takes a contact_id and returns the customer's channel, float samples of shape
-    [frames] within [-1, 1], and its rate in Hz. Returns (contact_id, voice_group), one row a call
-    with speech, sorted by contact_id; a call without half a second of voiced speech is left out.
-    The same calls give the same groups, in any order.
+    `read_customer` takes a contact_id and returns the customer's channel, float samples of
+    shape [frames] within [-1, 1], and its rate in Hz. Returns (contact_id, voice_group), one
+    row a call with speech, sorted by contact_id; a call without half a second of voiced speech
+    is left out. The same calls give the same groups, in any order.
     """
     params = params or VoiceParams()
     names = sorted(recordings["contact_id"].to_list())
@@ -70,7 +69,10 @@ def voice_groups(
 
 
 def _pieces(samples: np.ndarray, rate_hz: int, max_frames: int) -> np.ndarray | None:
-    """Statistics of two to six consecutive stretches of voiced speech [pieces, statistics], if there is speech."""
+    """Statistics of two to six consecutive stretches of voiced speech [pieces, statistics].
+
+    None where there is too little speech.
+    """
     cepstra, pitch = _voiced(np.asarray(samples, dtype=np.float64), rate_hz, max_frames)
     if len(pitch) < 50:
         return None

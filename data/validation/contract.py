@@ -1,4 +1,4 @@
-"""Runs every suite in the order of the street, quarantines the rows that broke a promise, stops where too many did."""
+"""Runs every suite in order, quarantines rejected rows and stops where too many are."""
 
 from __future__ import annotations
 
@@ -30,18 +30,20 @@ def validate(
     now: datetime,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Reads `store`/tables, writes `store`/clean, quarantine/validate.jsonl, validation/ and at last validate.json.
+    """Validates `store`/tables, writes `store`/clean and quarantine, and returns validate.json.
 
-    Each row either reaches clean/ or has exactly one line in the quarantine. A contact whose recording is rejected
-    stays, without the recording: what was typed, transcribed or counted about it still tells about the customer.
-    A rejected customer takes its contacts and outcomes along, a rejected contact its recording and turns.
+    Each row either reaches clean/ or has exactly one line in quarantine/validate.jsonl. A
+    contact whose recording is rejected stays, without the recording: what was typed,
+    transcribed or counted about it still describes the customer. A rejected customer takes its
+    contacts and outcomes along, a rejected contact its recording and turns.
 
-    Args: `read_audio` gives a contact's recording as delivered; `now` (aware) is the latest time that can be true;
-    `progress` is told about recordings measured. Returns what validate.json holds; its audio seconds add up:
-    input_audio_s = accepted_audio_s + sum of rejected_audio_s, by the lengths ingest recorded.
+    Args: `read_audio` returns a contact's recording as delivered; `now` (aware) is the latest
+    time that can be true; `progress` counts recordings measured. The audio seconds of the
+    result add up: input_audio_s = accepted_audio_s + sum of rejected_audio_s, by the lengths
+    ingest recorded.
 
-    Raises ContractBroken when the data as a whole cannot be used. The quarantine, validation/ and validate.json
-    (with `stopped`) are written then too, while clean/ stays as it was.
+    Raises ContractBroken when the data as a whole cannot be used. The quarantine, validation/
+    and validate.json (with `stopped`) are written then too, while clean/ stays as it was.
     """
     if now.tzinfo is None:
         raise ValueError(
@@ -64,7 +66,7 @@ def validate(
 
 
 class _Run:
-    """What is known so far: the tables as they came, what passed, what was rejected, what GX answered."""
+    """The state of one validation: tables as delivered, accepted rows, rejects, GX's answers."""
 
     def __init__(self) -> None:
         from data.validation import gx  # 5–8 s
@@ -76,7 +78,7 @@ class _Run:
         self._gx, self._context = gx, gx.context()
 
     def run_suite(self, suite: str, expected: list[Expectation], frame: pl.DataFrame) -> None:
-        """Runs a suite; a broken promise that stops raises ContractBroken, listing the rows it names."""
+        """Runs a suite; raises ContractBroken with the rows that break a stopping expectation."""
         answer = self._gx.run_suite(self._context, suite, expectations=expected, frame=frame)
         self.answers[suite] = answer
         for expectation in expected:
@@ -180,7 +182,7 @@ def _check_shares(run: _Run, params: ValidationParams) -> None:
 
 
 def _write_results(store: Path, run: _Run, *, now: datetime, stopped: str | None) -> dict[str, Any]:
-    """Writes what was found; validate.json, the marker, last."""
+    """Writes what validation leaves; validate.json, the marker, last."""
     write_quarantine(store / "quarantine" / "validate.jsonl", run.rejects, now)
     summary = {
         "suites": {name: answer.summary for name, answer in run.answers.items()},
@@ -206,7 +208,7 @@ def _write_results(store: Path, run: _Run, *, now: datetime, stopped: str | None
 
 
 def _audio_seconds(run: _Run) -> dict[str, Any]:
-    """Input, accepted and rejected seconds, counted in whole milliseconds so that the parts add up to the whole."""
+    """Input, accepted and rejected seconds, counted in whole milliseconds so that they add up."""
     if "recordings" not in run.clean:
         return {"input_audio_s": None, "accepted_audio_s": None, "rejected_audio_s": {}}
 

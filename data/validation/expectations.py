@@ -1,7 +1,8 @@
-"""What each table promises: one expectation a line, with the reason a broken one is given in quarantine.
+"""Declares the expectations of each table, with the reason a rejected row gets in quarantine.
 
-Plain values only, so that the contract can be read and changed without knowing Great Expectations. Columns that are
-not in data/records.py are measured or joined in first (`data.validation.tables`, `data.validation.measures`).
+Plain values only, so that the contract can be read and changed without knowing Great Expectations.
+Columns that are not in data/records.py are measured or joined in first (`data.validation.tables`,
+`data.validation.measures`).
 """
 
 from __future__ import annotations
@@ -16,17 +17,15 @@ from data.validation.params import ValidationParams
 
 @dataclass(frozen=True)
 class Expectation:
-    """One expectation.
-
-    Within a suite the first broken promise names the reason of a rejected row.
-    """
+    """One expectation. The first broken one of its suite names the reason of a rejected row."""
 
     expectation: str  # Great Expectations' name for it
     kwargs: dict[str, Any]
     reason: str  # short slug, unique within its suite
     next_step: str  # what the reader of the quarantine can do
-    stops: bool = False  # True: breaking it stops the street instead of costing rows
-    detail: str = ""  # the detail, with {column}s of the row filled in; else column, value and what was wanted
+    stops: bool = False  # True: breaking it stops the run instead of costing rows
+    # what is wrong, with {column}s of the row filled in; else column, value and requirement
+    detail: str = ""
 
     @property
     def column(self) -> str | None:
@@ -35,7 +34,7 @@ class Expectation:
 
     @property
     def requirement(self) -> str:
-        """What was asked for, in words."""
+        """What the expectation requires, in words."""
         kwargs = self.kwargs
         if "value_set" in kwargs:
             return "one of " + ", ".join(str(value) for value in kwargs["value_set"])
@@ -129,13 +128,13 @@ def _not_before(column: str, other: str, *, reason: str, next_step: str) -> Expe
 
 
 def _last_day(params: ValidationParams, now: datetime) -> datetime:
-    """Midnight of the latest day that can be true, without a zone: how dates look once they are in pandas."""
+    """Midnight of the latest day that can be true, without a zone, as pandas holds dates."""
     latest = now.astimezone(UTC) + timedelta(seconds=params.future_tolerance_s)
     return datetime(latest.year, latest.month, latest.day)
 
 
 def schema() -> list[Expectation]:
-    """On a list of all columns, with the type found and the type wanted."""
+    """Returns the suite of the catalogue of columns: each has its declared type."""
     kwargs = {"column_A": "actual", "column_B": "expected", "ignore_row_if": "neither"}
     step = "Correct the source's mapping to data/records.py, then ingest again."
     return [
@@ -146,7 +145,7 @@ def schema() -> list[Expectation]:
 
 
 def customers(params: ValidationParams, now: datetime) -> list[Expectation]:
-    """Who may leave."""
+    """Returns the suite of customers: unique, priced and dated possibly."""
     fix = "Correct the customer in the CRM export and ingest again."
     return [
         _not_null("customer_id", "no-customer-id", fix),
@@ -165,7 +164,7 @@ def customers(params: ValidationParams, now: datetime) -> list[Expectation]:
 
 
 def contacts(params: ValidationParams, now: datetime) -> list[Expectation]:
-    """Every touch, of a customer we know, with a length and a start that can be true."""
+    """Returns the suite of contacts: of a known customer, with a possible length and start."""
     fix = "Correct the contact in the source system's export and ingest again."
     return [
         _not_null("contact_id", "no-contact-id", fix),
@@ -194,7 +193,7 @@ def contacts(params: ValidationParams, now: datetime) -> list[Expectation]:
 
 
 def recordings(params: ValidationParams) -> list[Expectation]:
-    """What the measured audio must be like."""
+    """Returns the suite of recordings with their measures."""
     again = "Export the recording again from the telephone platform."
     return [
         _not_null(
@@ -295,7 +294,7 @@ def _recording_levels(params: ValidationParams) -> list[Expectation]:
 
 
 def turns(params: ValidationParams) -> list[Expectation]:
-    """What was said, by a known role, inside its recording."""
+    """Returns the suite of turns: words of a known role, inside their recording."""
     fix = "Correct the transcript and ingest again."
     return [
         _parent_listed(
@@ -334,7 +333,7 @@ def turns(params: ValidationParams) -> list[Expectation]:
 
 
 def outcomes(params: ValidationParams, now: datetime) -> list[Expectation]:
-    """What customers did, on dates that can be true."""
+    """Returns the suite of outcomes: of a known customer, on possible dates."""
     fix = "Correct the outcome in the CRM export and ingest again."
     latest = _last_day(params, now)
     return [
@@ -361,7 +360,7 @@ def outcomes(params: ValidationParams, now: datetime) -> list[Expectation]:
 
 
 def interventions(params: ValidationParams, now: datetime) -> list[Expectation]:
-    """Who was offered what, on dates and with probabilities that can be true."""
+    """Returns the suite of interventions: on possible dates, with possible probabilities."""
     fix = "Correct the log of interventions and ingest again."
     return [
         _parent_listed(
@@ -395,7 +394,7 @@ def interventions(params: ValidationParams, now: datetime) -> list[Expectation]:
 
 
 def shares(params: ValidationParams) -> list[Expectation]:
-    """On one line a table: how much of it was left after the suites above."""
+    """Returns the suite on how much of each table is left after the suites above."""
     look = "Read quarantine/validate.jsonl for the reasons, repair the source and ingest again."
     return [
         _in_set(

@@ -1,6 +1,7 @@
-"""The door to Great Expectations: runs a suite of promises on a table and says which rows broke which.
+"""Runs a suite of expectations on a table with Great Expectations and returns broken rows.
 
-Importing this module imports Great Expectations (5–8 s), so only functions import it.
+No other module imports Great Expectations. Importing this module imports it (5–8 s), so only
+functions import this module.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from data.validation.expectations import Expectation
 
 
 class ColumnValuesFirstOfTheirKind(ColumnMapMetricProvider):
-    """True for a value that did not occur in an earlier row."""
+    """Is true for a value that did not occur in an earlier row."""
 
     condition_metric_name = "column_values.first_of_their_kind"
 
@@ -64,9 +65,9 @@ class SuiteAnswer:
 
 
 def context() -> Any:
-    """An ephemeral context: nothing on disk, no progress bars, no analytics."""
+    """Returns an ephemeral context: nothing on disk, no progress bars, no analytics."""
     # GX logs each context variable it cannot save to disk; there is nothing to save in an ephemeral
-    # context. One of its modules sets its own level, so that it has to be told by name.
+    # context. One of its modules sets its own level, so it is named too.
     for name in ("great_expectations", "great_expectations.data_context.types.base"):
         logging.getLogger(name).setLevel(logging.WARNING)
     gx_context = gx.get_context(mode="ephemeral")
@@ -78,10 +79,10 @@ def context() -> Any:
 def run_suite(
     gx_context: Any, name: str, *, expectations: list[Expectation], frame: pl.DataFrame
 ) -> SuiteAnswer:
-    """Checks every row of `frame` against `promises` in a GX checkpoint.
+    """Checks every row of `frame` against `expectations` in a GX checkpoint.
 
-    Raises RuntimeError when an expectation itself could not be computed (a mistake of the suite,
-    not of the data).
+    Raises RuntimeError when an expectation itself could not be computed (a mistake of the
+    suite, not of the data).
     """
     suite = gx.ExpectationSuite(name)
     for expected in expectations:

@@ -1,4 +1,4 @@
-"""Measures every recording once: codec, rate, channels, length, clipping, silence, or why it cannot be read."""
+"""Measures every recording once: codec, rate, channels, length, clipping and silence."""
 
 from __future__ import annotations
 
@@ -30,11 +30,10 @@ MEASURES: dict[str, Any] = {
 
 
 def measure(content: bytes, name: str) -> dict[str, object]:
-    """One recording's measures.
+    """Returns one recording's measures.
 
-    `clipped_share` is that of the worst channel, `silent_shares` one a channel.
-
-    `content` is the SHA-256 of the bytes as read; `error` says why nothing else could be measured.
+    `clipped_share` is that of the worst channel, `silent_shares` one a channel. `content` is
+    the SHA-256 of the bytes as read; `error` says why nothing else could be measured.
     """
     measures: dict[str, object] = {"content": hashlib.sha256(content).hexdigest()}
     try:
@@ -59,10 +58,11 @@ def measure_recordings(
     *,
     progress: Progress = lambda done, total: None,
 ) -> pl.DataFrame:
-    """The recordings with their measures beside them, and the silent share of each role's own channel.
+    """Adds measures to recordings, and the silent share of each role's own channel.
 
-    Only what `cache` (Parquet, by SHA-256) does not hold is read and measured. A recording that cannot be fetched is
-    an `error` of its own and is tried again next time; one sort of failure never hides another recording.
+    Only what `cache` (Parquet, by SHA-256) does not hold is read and measured. A recording that
+    cannot be fetched has an `error` of its own and is tried again next time, and hides no other
+    recording.
     """
     cached = pl.read_parquet(cache) if cache.exists() else pl.DataFrame(schema=MEASURES)
     if dict(cached.schema) != MEASURES:

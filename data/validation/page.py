@@ -1,4 +1,4 @@
-"""Great Expectations' answers as one self-contained page that opens without a network."""
+"""Writes Great Expectations' answers as one self-contained page that opens without a network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_page(
     answers: dict[str, SuiteAnswer],
     rejects: list[dict[str, Any]],
 ) -> None:
-    """Writes the page: verdict, hours, one table a suite with each expectation, rejects with reasons."""
+    """Writes the page: verdict, hours, a table of expectations for each suite, rejects."""
     from jinja2 import Environment, FileSystemLoader, select_autoescape
 
     folder = Path(__file__).parent

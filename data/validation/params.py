@@ -1,4 +1,4 @@
-"""What validation tolerates, and the error that says it was not met."""
+"""Defines what validation tolerates, and the error when the data as a whole is unusable."""
 
 from __future__ import annotations
 
@@ -28,11 +28,8 @@ class ValidationParams:
     max_contact_s: float = 172800.0  # a contact of more than two days is two contacts
     future_tolerance_s: float = 3600.0  # clocks of the sources may run this far ahead
     turn_overrun_s: float = 2.0  # a turn may end this much after its recording
-    # tables the street cannot do without
-    must_not_be_empty: tuple[str, ...] = (
-        "customers",
-        "contacts",
-    )
+    # tables the pipeline needs
+    must_not_be_empty: tuple[str, ...] = ("customers", "contacts")
     # of the rows of any table; above it the source is broken, not the rows
     max_rejected_share: float = 0.25
     tolerated_rejects: int = 5  # so few rejected rows never stop a small export

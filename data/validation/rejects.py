@@ -1,4 +1,4 @@
-"""Turns what a suite answered into kept rows and one quarantine line a rejected row."""
+"""Divides a table into accepted rows and one quarantine line a rejected row."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ def split_rejects(
     expectations: list[Expectation],
     broken: dict[str, list[int]],
 ) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
-    """The rows that broke nothing, with the record's columns only, and one entry a row that broke something.
+    """Returns the rows that broke nothing, with the record's columns, and an entry for each other.
 
-    The first broken promise in the suite's order is the reason; what else was broken is told in the detail.
+    The first broken expectation in the suite's order is the reason; the others stand in the
+    detail.
     """
     broken_by: dict[int, list[Expectation]] = {}
     for expectation in expectations:
@@ -63,10 +64,7 @@ def _detail(expectation: Expectation, values: dict[str, Any]) -> str:
 
 
 def write_quarantine(path: Path, entries: list[dict[str, Any]], now: datetime) -> None:
-    """Writes one JSON line a reject.
-
-    A reject that was there before keeps the time it was first seen (`at`).
-    """
+    """Writes one JSON line a reject; one that is there already keeps its first time (`at`)."""
 
     def name(entry: dict[str, Any]) -> tuple[str, str, str]:
         return entry["table"], entry["thing"], entry["reason"]

@@ -1,4 +1,4 @@
-"""Puts beside each row what its promises need: whether its customer is known, its contact was accepted, and so on."""
+"""Adds to each row what its expectations need: whether its customer is listed, and so on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from data.records import KEYS, TABLES
 
 
 def column_catalogue(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
-    """Every column wanted or found, with both types: table, column, wanted, found ("none" where there is none)."""
+    """Returns every column, expected or actual, with both types ("none" where there is none)."""
     rows = []
     for table, frame in tables.items():
         expected, actual = TABLES[table], dict(frame.schema)
@@ -20,7 +20,7 @@ def column_catalogue(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
 
 
 def with_key(table: str, frame: pl.DataFrame) -> pl.DataFrame:
-    """Adds `key`, one text a row made of the table's key columns; null where one of them is missing."""
+    """Adds `key`, one text a row made of the table's key columns; null where one is missing."""
     parts = [pl.col(name).cast(pl.String) for name in KEYS[table]]
     return frame.with_columns(key=pl.concat_str(parts, separator="\x1f"))
 
@@ -28,9 +28,10 @@ def with_key(table: str, frame: pl.DataFrame) -> pl.DataFrame:
 def with_parent(
     frame: pl.DataFrame, key: str, *, listed: pl.DataFrame, accepted: pl.DataFrame, what: str
 ) -> pl.DataFrame:
-    """Adds `<what>_listed` and `<what>_accepted`: is the row's `key` in the table as it came, as it is_accepted.
+    """Adds `<what>_listed` and `<what>_accepted`: whether `key` is in these tables.
 
-    A row whose parent is not listed has null for accepted, so that each row is blamed for one thing only.
+    `listed` is the parent table as delivered, `accepted` what passed of it. A row whose parent
+    is not listed has null for accepted, so that each row is rejected for one thing only.
     """
     is_listed = pl.col(key).is_in(listed[key].implode()).fill_null(False)
     is_accepted = pl.col(key).is_in(accepted[key].implode()).fill_null(False)
@@ -41,7 +42,10 @@ def with_parent(
 
 
 def recordings_in_order(recordings: pl.DataFrame, contacts: pl.DataFrame) -> pl.DataFrame:
-    """Earliest accepted contact first, so that of two equal recordings the earlier one counts as the original."""
+    """Returns recordings, those of the earliest accepted contacts first.
+
+    Of two equal recordings the earlier one then counts as the original.
+    """
     starts = contacts.select("contact_id", "started_at").unique(
         "contact_id", keep="first", maintain_order=True
     )
@@ -58,7 +62,7 @@ def recordings_in_order(recordings: pl.DataFrame, contacts: pl.DataFrame) -> pl.
 
 
 def turns_with_overrun(turns: pl.DataFrame, recordings: pl.DataFrame) -> pl.DataFrame:
-    """Adds `overrun_s`: by how much a turn ends after its (accepted) recording; null where there is none."""
+    """Adds `overrun_s`: by how much a turn ends after its recording; null where there is none."""
     lengths = recordings.select("contact_id", length_s="duration_s")
     return (
         turns.join(lengths, on="contact_id", how="left", maintain_order="left")

@@ -18,7 +18,10 @@ _FAILS = (
     "(?:slow|down|frozen|froze|freezing|freezes|crashed|crashing|crashes|stuck|offline|locked|"
     "broken|failed|hung|hangs)"
 )
-_NOT = "(?:not|isn't|won't|would not|wouldn't|will not|doesn't|does not|did not|didn't|can not|cannot|can't)"
+_NOT = (
+    "(?:not|isn't|won't|would not|wouldn't|will not|doesn't|does not|did not|didn't|"
+    "can not|cannot|can't)"
+)
 _BROKEN = (
     f"(?:my|our|the|this|internal) (?:[a-z]+ )?{_TOOLS} (?:[a-z]+ ){{0,2}}{_FAILS}",
     f"{_TOOLS} (?:(?:is|was|has|just|keeps) )?(?:{_NOT} [a-z]+|{_FAILS}|playing up|error|problem|"

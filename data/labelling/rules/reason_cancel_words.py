@@ -1,4 +1,4 @@
-"""The customer wants to end the contract, close the account or go to someone else; not when they deny it."""
+"""The customer wants to end the contract, close the account or leave; a denial is no vote."""
 
 from data.labelling.view import ContactView
 

@@ -1,4 +1,4 @@
-"""Everyday requests with no trouble behind them: details, documents, opening hours, moving house."""
+"""Everyday requests without trouble: details, documents, opening hours, moving house."""
 
 from data.labelling.view import ContactView
 

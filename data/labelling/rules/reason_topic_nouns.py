@@ -23,12 +23,15 @@ EXAMPLES = [
 ]
 
 _NOUNS = {
-    "billing": "bill bills invoice invoices charge charges charged overcharged statement refund fee discount tariff",
+    "billing": "bill bills invoice invoices charge charges charged overcharged statement refund fee "
+    "discount tariff",
     "outage": "outage area street neighbours neighbour road postcode village blackout",
     "cancel": "cancel cancelling cancellation terminate leaving competitor notice",
     "upgrade": "upgrade upgrading package offer faster bigger add",
-    "technical": "wifi router modem error box picture light password app slow restart cable megabits screen",
-    "delivery": "delivery parcel courier driver order ordered engineer technician delivered tracking arrived",
+    "technical": "wifi router modem error box picture light password app slow restart cable "
+    "megabits screen",
+    "delivery": "delivery parcel courier driver order ordered engineer technician delivered "
+    "tracking arrived",
     "payment": "payment pay debit declined instalments overdue paid bank reminder",
     "complaint": "complaint complain manager unacceptable rude ombudsman compensation supervisor",
     "other": "address surname hours email name copy moved moving",

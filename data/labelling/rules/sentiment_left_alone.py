@@ -1,4 +1,4 @@
-"""The contact went wrong under the customer: a dead end, a broken line, sent away, or nothing solved on a repeat."""
+"""The contact failed the customer: a dead end, a broken line, sent away, nothing solved."""
 
 from data.labelling.view import ContactView
 
