@@ -30,7 +30,7 @@ def scattered(calls: int, people: int, voices: int, seed: int = 1) -> list[tuple
     ]
 
 
-def test_no_customer_and_no_voice_is_on_two_sides():
+def test_no_customer_and_no_voice_is_on_two_sides() -> None:
     calls = [(f"k{n}", f"C{n // 2}", f"v{n // 3}") for n in range(300)]
     divided, summary = split(*a_centre(calls), params=SplitParams(max_component_share=1.0))
     for column in ("customer_id", "voice_group"):
@@ -40,7 +40,7 @@ def test_no_customer_and_no_voice_is_on_two_sides():
     assert sum(summary.contacts.values()) == 300
 
 
-def test_shares_are_near_what_was_asked_for():
+def test_shares_are_near_what_was_asked_for() -> None:
     _, summary = split(
         *a_centre([], silent=4000), params=SplitParams(valid_share=0.1, test_share=0.2)
     )
@@ -48,7 +48,7 @@ def test_shares_are_near_what_was_asked_for():
     assert summary.customers["valid"] == pytest.approx(400, abs=80)
 
 
-def test_customers_who_come_later_move_nobody():
+def test_customers_who_come_later_move_nobody() -> None:
     before, _ = split(
         *a_centre([(f"k{n}", f"C{n}", f"v{n}") for n in range(200)], silent=200),
         params=SplitParams(),
@@ -62,7 +62,7 @@ def test_customers_who_come_later_move_nobody():
     assert both.filter(pl.col("split") != pl.col("split_after")).is_empty()
 
 
-def test_another_seed_is_another_division():
+def test_another_seed_is_another_division() -> None:
     centre = a_centre([], silent=200)
     one, other = (
         customer_splits(split(*centre, params=SplitParams(seed=seed))[0]) for seed in (0, 1)
@@ -70,7 +70,7 @@ def test_another_seed_is_another_division():
     assert not one.equals(other)
 
 
-def test_a_giant_component_is_cut_between_voices_and_what_would_cross_is_counted():
+def test_a_giant_component_is_cut_between_voices_and_what_would_cross_is_counted() -> None:
     calls = scattered(calls=400, people=150, voices=30)
     divided, summary = split(*a_centre(calls), params=SplitParams())
     assert summary.largest_component_share > 0.9
@@ -81,7 +81,7 @@ def test_a_giant_component_is_cut_between_voices_and_what_would_cross_is_counted
     assert set(customer_splits(divided)["split"]) == {"train", "valid", "test"}
 
 
-def test_voices_heard_fill_in_where_the_source_names_none():
+def test_voices_heard_fill_in_where_the_source_names_none() -> None:
     contacts, recordings, customers = a_centre([(f"k{n}", f"C{n}", None) for n in range(60)])
     heard = pl.DataFrame(
         {
@@ -102,14 +102,14 @@ def test_voices_heard_fill_in_where_the_source_names_none():
     )
 
 
-def test_few_voices_still_leave_something_to_judge_on():
+def test_few_voices_still_leave_something_to_judge_on() -> None:
     calls = [(f"k{n}", f"C{n}", f"v{n % 4}") for n in range(40)]
     for seed in range(10):
         _, summary = split(*a_centre(calls), params=SplitParams(seed=seed))
         assert min(summary.recorded.values()) > 0, (seed, summary)
 
 
-def test_every_customer_has_a_side_also_without_a_contact():
+def test_every_customer_has_a_side_also_without_a_contact() -> None:
     divided, _ = split(*a_centre([("k1", "C1", "v1")], silent=9), params=SplitParams())
     assert customer_splits(divided)["customer_id"].to_list() == [
         "C1",
@@ -120,7 +120,7 @@ def test_every_customer_has_a_side_also_without_a_contact():
 @pytest.mark.parametrize(
     ("column", "name"), [("customer_id", "customer C1"), ("voice_group", "voice v1")]
 )
-def test_a_leak_is_named(column, name):
+def test_a_leak_is_named(column, name) -> None:
     sides = pl.DataFrame(
         {
             "contact_id": ["a", "b"],
@@ -133,6 +133,6 @@ def test_a_leak_is_named(column, name):
         assert_disjoint(sides)
 
 
-def test_shares_that_leave_nothing_to_train_on_are_refused():
+def test_shares_that_leave_nothing_to_train_on_are_refused() -> None:
     with pytest.raises(ValueError, match="something to train on"):
         SplitParams(valid_share=0.5, test_share=0.5)

@@ -1,6 +1,7 @@
 """D1: from a version's hash alone the dataset comes back, byte for byte."""
 
 import shutil
+from pathlib import Path
 
 from data import sources, versioning
 from data.files import read_tables
@@ -17,7 +18,9 @@ def contents(*folders):
     }
 
 
-def test_D1_every_version_comes_back_byte_for_byte_from_its_hash_with_all_caches_gone(tmp_path):
+def test_D1_every_version_comes_back_byte_for_byte_from_its_hash_with_all_caches_gone(
+    tmp_path: Path,
+) -> None:
     store, export, remote = tmp_path / "store", an_export(tmp_path / "in"), str(tmp_path / "remote")
     made, was = [], []
     for change in range(3):

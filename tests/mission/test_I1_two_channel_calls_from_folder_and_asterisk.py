@@ -1,5 +1,7 @@
 """I1: two-channel calls with roles and metadata, whatever system exported them."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
@@ -14,7 +16,9 @@ from tests.factories import NOW, a_wav, an_asterisk_export, an_export, edit
 EXPORTS = {"folder": (an_export, "recordings"), "asterisk": (an_asterisk_export, "monitor")}
 
 
-def test_I1_folder_and_asterisk_exports_of_the_same_calls_become_the_same_records(tmp_path):
+def test_I1_folder_and_asterisk_exports_of_the_same_calls_become_the_same_records(
+    tmp_path: Path,
+) -> None:
     tables = {}
     for kind, (make, _) in EXPORTS.items():
         export = make(tmp_path / kind, calls=3, chats=2, codec="ULAW")
@@ -49,7 +53,7 @@ def test_I1_folder_and_asterisk_exports_of_the_same_calls_become_the_same_record
 
 
 @pytest.mark.parametrize("kind", EXPORTS)
-def test_I1_an_unknown_role_is_refused_naming_the_call_and_what_to_do(tmp_path, kind):
+def test_I1_an_unknown_role_is_refused_naming_the_call_and_what_to_do(tmp_path: Path, kind) -> None:
     export = EXPORTS[kind][0](tmp_path / "export")
     edit(export / "transcripts" / "call-2.json", '"agent"', '"bot"')
     delivery = sources.read(kind, export)
@@ -66,7 +70,9 @@ def test_I1_an_unknown_role_is_refused_naming_the_call_and_what_to_do(tmp_path, 
 
 
 @pytest.mark.parametrize("kind", EXPORTS)
-def test_I1_a_missing_channel_is_refused_naming_the_call_and_what_to_do(tmp_path, kind):
+def test_I1_a_missing_channel_is_refused_naming_the_call_and_what_to_do(
+    tmp_path: Path, kind
+) -> None:
     make, folder = EXPORTS[kind]
     export = make(tmp_path / "export")
     a_wav(export / folder / "call-2.wav", channels=1)

@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -36,7 +37,7 @@ def vote(contact):
 
 
 @pytest.fixture
-def package(tmp_path, monkeypatch):
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """An empty package of rules on disk; `write` adds a file and gives the package."""
     name = f"rules_{tmp_path.name}"
     folder = tmp_path / name
@@ -54,7 +55,7 @@ def package(tmp_path, monkeypatch):
     return write
 
 
-def test_L1_a_new_function_is_one_file_with_its_own_examples(package):
+def test_L1_a_new_function_is_one_file_with_its_own_examples(package) -> None:
     rules = find_rules(package("roaming", ROAMING))
     assert [(rule.name, rule.label, rule.about) for rule in rules] == [
         ("roaming", "reason", "Questions about using the telephone abroad.")
@@ -80,7 +81,7 @@ def test_L1_a_new_function_is_one_file_with_its_own_examples(package):
     ],
     ids=["a lie", "one-sided examples", "unknown value"],
 )
-def test_L1_a_function_that_does_not_do_what_it_says_is_named(package, change, says):
+def test_L1_a_function_that_does_not_do_what_it_says_is_named(package, change, says) -> None:
     (rule,) = find_rules(package("roaming", ROAMING.replace(*change)))
     with pytest.raises(RuleError, match="rule roaming") as refused:
         check_examples(rule)
@@ -94,12 +95,12 @@ def test_L1_a_function_that_does_not_do_what_it_says_is_named(package, change, s
         (("EXAMPLES", "SAMPLES"), "no EXAMPLES"),
     ],
 )
-def test_L1_an_incomplete_function_is_named(package, change, says):
+def test_L1_an_incomplete_function_is_named(package, change, says) -> None:
     with pytest.raises(RuleError, match=f"rule roaming: .*{says}"):
         find_rules(package("roaming", ROAMING.replace(*change)))
 
 
-def test_L1_together_rules_beat_the_best_of_them_and_their_majority():
+def test_L1_together_rules_beat_the_best_of_them_and_their_majority() -> None:
     rng = np.random.default_rng(7)
     truth = rng.choice(4, 4000, p=[0.4, 0.3, 0.2, 0.1])
     accuracy = np.array([0.92, 0.65, 0.6, 0.6, 0.55, 0.55])
@@ -118,7 +119,7 @@ def test_L1_together_rules_beat_the_best_of_them_and_their_majority():
 
 
 @pytest.fixture(scope="module")
-def simulated(tmp_path_factory):
+def simulated(tmp_path_factory: pytest.TempPathFactory):
     """contacts, turns and truth of a small simulated centre; nothing is spoken, so it takes seconds."""
     root = tmp_path_factory.mktemp("centre")
     simulate(
@@ -167,7 +168,7 @@ FLOORS = {  # precision and recall of the rarest value that matters, below what 
 }
 
 
-def test_L1_labels_agree_with_the_simulators_truth(simulated):
+def test_L1_labels_agree_with_the_simulators_truth(simulated) -> None:
     contacts, turns, truth = simulated
     labels = label(contacts, turns).labels
     for (name, value), (precision, recall) in FLOORS.items():
@@ -178,7 +179,7 @@ def test_L1_labels_agree_with_the_simulators_truth(simulated):
         assert len(real & given) >= recall * len(real), (name, value, "recall")
 
 
-def test_L1_the_label_model_beats_every_single_rule_on_the_simulator(simulated):
+def test_L1_the_label_model_beats_every_single_rule_on_the_simulator(simulated) -> None:
     contacts, turns, truth = simulated
     rules = [rule for rule in find_rules() if rule.label == "reason"]
     votes = vote_all(contacts, turns, params=LabellingParams(), rules=rules)
@@ -189,7 +190,7 @@ def test_L1_the_label_model_beats_every_single_rule_on_the_simulator(simulated):
     assert share > (votes == real[:, None]).mean(axis=0).max() + 0.03
 
 
-def test_L1_the_analysis_shows_coverage_overlap_and_conflict_of_every_rule(simulated):
+def test_L1_the_analysis_shows_coverage_overlap_and_conflict_of_every_rule(simulated) -> None:
     contacts, turns, _ = simulated
     analysis = label(contacts, turns).analysis
     assert set(analysis["rules"]) == {rule.name for rule in find_rules()}
@@ -203,7 +204,7 @@ def test_L1_the_analysis_shows_coverage_overlap_and_conflict_of_every_rule(simul
     json.dumps(analysis)
 
 
-def test_L1_five_thousand_contacts_take_seconds(simulated):
+def test_L1_five_thousand_contacts_take_seconds(simulated) -> None:
     contacts, turns, _ = simulated
     copies = -(-5_000 // len(contacts))
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections import Counter
 from datetime import date, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,7 @@ from data.audio import to_wav_bytes
 from data.files import read_json, read_tables, write_table
 from data.records import Customer, Outcome, Turn
 from data.validation import ContractBroken, ValidationParams, validate
-from tests.data.validation.factory import NOW, AStore, a_call
+from tests.data.validation.small_store import NOW, AStore, a_call
 
 
 def quarantine(store):
@@ -29,7 +30,7 @@ def run(store, params=None):
     return validate(store.root, params or ValidationParams(), read_audio=store.read_audio, now=NOW)
 
 
-def test_V1_good_data_passes_whole(tmp_path):
+def test_V1_good_data_passes_whole(tmp_path: Path) -> None:
     store = AStore(tmp_path).write()
     summary = run(store)
     assert summary["stopped"] is None
@@ -43,8 +44,8 @@ def test_V1_good_data_passes_whole(tmp_path):
 
 
 def test_V1_every_bad_recording_lies_in_quarantine_once_with_its_reason_and_the_hours_add_up(
-    tmp_path,
-):
+    tmp_path: Path,
+) -> None:
     store = AStore(tmp_path, calls=40)
     planted = {
         "wrong-rate": a_call(seed=101, rate_hz=11025),
@@ -86,10 +87,10 @@ def test_V1_every_bad_recording_lies_in_quarantine_once_with_its_reason_and_the_
     )
 
 
-def test_V1_bad_rows_lie_in_quarantine_and_what_hangs_on_them_goes_along(tmp_path):
+def test_V1_bad_rows_lie_in_quarantine_and_what_hangs_on_them_goes_along(tmp_path: Path) -> None:
     store = AStore(tmp_path, calls=40)
 
-    def spoil(rows, at, **changes):
+    def spoil(rows, at, **changes) -> None:
         rows[at] = dataclasses.replace(rows[at], **changes)
 
     spoil(
@@ -161,7 +162,9 @@ def test_V1_bad_rows_lie_in_quarantine_and_what_hangs_on_them_goes_along(tmp_pat
     ],
     ids=["missing column", "wrong type", "empty table"],
 )
-def test_V1_a_broken_table_stops_the_street_and_clean_stays_as_it_was(tmp_path, table, spoil, says):
+def test_V1_a_broken_table_stops_the_street_and_clean_stays_as_it_was(
+    tmp_path: Path, table, spoil, says
+) -> None:
     store = AStore(tmp_path).write()
     run(store)
     before = {path.name: path.read_bytes() for path in (tmp_path / "clean").iterdir()}
@@ -178,7 +181,7 @@ def test_V1_a_broken_table_stops_the_street_and_clean_stays_as_it_was(tmp_path, 
     assert {path.name: path.read_bytes() for path in (tmp_path / "clean").iterdir()} == before
 
 
-def test_V1_too_many_rejects_mean_the_source_is_broken(tmp_path):
+def test_V1_too_many_rejects_mean_the_source_is_broken(tmp_path: Path) -> None:
     store = AStore(tmp_path, calls=20)
     for number in range(8):
         store.audio[f"k{number}"] = a_call(seed=number, channels=1)
@@ -190,7 +193,7 @@ def test_V1_too_many_rejects_mean_the_source_is_broken(tmp_path):
     assert run(store, ValidationParams(max_rejected_share=0.5))["rejected"] == 8
 
 
-def test_V1_a_second_run_measures_only_new_audio_and_says_the_same(tmp_path):
+def test_V1_a_second_run_measures_only_new_audio_and_says_the_same(tmp_path: Path) -> None:
     store = AStore(tmp_path, calls=12)
     store.audio["k1"] = a_call(seed=1, channels=1)
     store.write()
@@ -212,7 +215,7 @@ def test_V1_a_second_run_measures_only_new_audio_and_says_the_same(tmp_path):
     assert store.fetched == ["k2"]
 
 
-def test_V1_audio_that_cannot_be_fetched_is_refused_and_tried_again(tmp_path):
+def test_V1_audio_that_cannot_be_fetched_is_refused_and_tried_again(tmp_path: Path) -> None:
     store = AStore(tmp_path)
     store.write()
     lost = store.audio.pop("k3")
@@ -221,7 +224,7 @@ def test_V1_audio_that_cannot_be_fetched_is_refused_and_tried_again(tmp_path):
     assert run(store)["rejected"] == 0
 
 
-def test_V1_great_expectations_answers_can_be_read_offline(tmp_path):
+def test_V1_great_expectations_answers_can_be_read_offline(tmp_path: Path) -> None:
     store = AStore(tmp_path)
     store.audio["k1"] = a_call(seed=1, rate_hz=11025)
     store.contacts[2] = dataclasses.replace(store.contacts[2], customer_id="<b>x")
@@ -243,7 +246,7 @@ def test_V1_great_expectations_answers_can_be_read_offline(tmp_path):
     assert "<b>x" not in page, "what a source delivers is text, not markup"
 
 
-def test_V1_clipping_is_judged_on_the_worse_channel(tmp_path):
+def test_V1_clipping_is_judged_on_the_worse_channel(tmp_path: Path) -> None:
     store = AStore(tmp_path)
     loud = np.stack([np.full(24000, 0.05), np.sign(np.sin(np.arange(24000)))], axis=1).astype(
         "float32"

@@ -23,7 +23,7 @@ def given(label: str, value: str, chance: float) -> pl.DataFrame:
 NOTHING = pl.DataFrame(schema=LABELS)
 
 
-def test_the_geometric_mean_decides_where_both_are_heard():
+def test_the_geometric_mean_decides_where_both_are_heard() -> None:
     rules = beliefs("sentiment", {"negative": 0.2, "neutral": 0.6, "positive": 0.2}, "label_model")
     read = beliefs("sentiment", {"negative": 0.9, "neutral": 0.05, "positive": 0.05}, "reader")
     (row,) = merge_with_reader(
@@ -34,7 +34,7 @@ def test_the_geometric_mean_decides_where_both_are_heard():
     assert row["probability"] == pytest.approx(negative / (negative + neutral + positive))
 
 
-def test_a_label_neither_makes_likely_is_taken_back():
+def test_a_label_neither_makes_likely_is_taken_back() -> None:
     rules = beliefs("sentiment", {"negative": 0.5, "neutral": 0.3, "positive": 0.2}, "label_model")
     read = beliefs("sentiment", {"negative": 0.1, "neutral": 0.4, "positive": 0.5}, "reader")
     assert merge_with_reader(
@@ -42,7 +42,7 @@ def test_a_label_neither_makes_likely_is_taken_back():
     ).is_empty()
 
 
-def test_the_rules_stand_alone_for_what_they_measure_and_for_what_could_not_be_read():
+def test_the_rules_stand_alone_for_what_they_measure_and_for_what_could_not_be_read() -> None:
     transfer = beliefs("friction_transfer", {"no": 0.9, "yes": 0.1}, "label_model")
     read = beliefs("friction_transfer", {"no": 0.01, "yes": 0.99}, "reader")
     rules = given("friction_transfer", "no", 0.9)
@@ -56,7 +56,7 @@ def test_the_rules_stand_alone_for_what_they_measure_and_for_what_could_not_be_r
     ).equals(unread)
 
 
-def test_the_reader_speaks_alone_only_in_the_gaps_it_was_given():
+def test_the_reader_speaks_alone_only_in_the_gaps_it_was_given() -> None:
     reason = beliefs("reason", {"billing": 0.7, "other": 0.3}, "reader")
     mood = beliefs("sentiment", {"negative": 0.9, "neutral": 0.1}, "reader")
     found = merge_with_reader(NOTHING, NOTHING, pl.concat([reason, mood]), params=ReadingParams())
@@ -65,6 +65,6 @@ def test_the_reader_speaks_alone_only_in_the_gaps_it_was_given():
     assert merge_with_reader(NOTHING, NOTHING, unsure, params=ReadingParams()).is_empty()
 
 
-def test_a_label_nobody_knows_is_refused():
+def test_a_label_nobody_knows_is_refused() -> None:
     with pytest.raises(ValueError, match="mood is no label"):
         ReadingParams(together=("mood",))

@@ -18,7 +18,7 @@ def one_sided_votes(
     return truth, np.where(rng.random(rates.shape) < rates, 1, ABSTAIN)
 
 
-def test_silence_of_a_rule_that_looks_for_a_sign_speaks_against_it():
+def test_silence_of_a_rule_that_looks_for_a_sign_speaks_against_it() -> None:
     truth, votes = one_sided_votes(np.random.default_rng(1))
     combined = fit_label_model(votes, 2)
     silent = (votes == ABSTAIN).all(axis=1)
@@ -27,7 +27,7 @@ def test_silence_of_a_rule_that_looks_for_a_sign_speaks_against_it():
     assert combined.balance[1] == pytest.approx(truth.mean(), abs=0.04)
 
 
-def test_silence_means_nothing_where_there_was_nothing_to_read():
+def test_silence_means_nothing_where_there_was_nothing_to_read() -> None:
     _, votes = one_sided_votes(np.random.default_rng(2))
     votes[:10] = ABSTAIN
     looked = np.arange(len(votes)) >= 10
@@ -35,7 +35,7 @@ def test_silence_means_nothing_where_there_was_nothing_to_read():
     assert combined.probabilities[:10] == pytest.approx(np.tile(combined.balance, (10, 1)))
 
 
-def test_a_rule_that_is_often_right_counts_more():
+def test_a_rule_that_is_often_right_counts_more() -> None:
     rng = np.random.default_rng(3)
     truth = rng.integers(0, 3, 3000)
     accuracy = np.array([0.9, 0.6, 0.6])
@@ -46,7 +46,7 @@ def test_a_rule_that_is_often_right_counts_more():
     assert fit_label_model(np.array([[0, 1, 2], *votes]), 3).probabilities[0].argmax() == 0
 
 
-def test_a_second_grouping_of_the_contacts_does_not_take_the_label_over():
+def test_a_second_grouping_of_the_contacts_does_not_take_the_label_over() -> None:
     """Whether a menu took part explains more votes than the rare dead end; the model must still find the dead end."""
     rng = np.random.default_rng(4)
     menu = rng.random(5000) < 0.2
@@ -59,7 +59,7 @@ def test_a_second_grouping_of_the_contacts_does_not_take_the_label_over():
     assert (found == dead).mean() > 0.98
 
 
-def test_equal_votes_give_equal_probabilities_run_after_run():
+def test_equal_votes_give_equal_probabilities_run_after_run() -> None:
     _, votes = one_sided_votes(np.random.default_rng(5))
     first, second = fit_label_model(votes, 2).probabilities, fit_label_model(votes, 2).probabilities
     assert np.array_equal(first, second)
@@ -76,29 +76,29 @@ def test_equal_votes_give_equal_probabilities_run_after_run():
     ],
     ids=["nobody voted", "no contacts", "no rules"],
 )
-def test_without_votes_every_value_is_equally_likely(votes, values):
+def test_without_votes_every_value_is_equally_likely(votes, values) -> None:
     probabilities = fit_label_model(votes, values).probabilities
     assert probabilities.shape == (len(votes), values)
     assert np.allclose(probabilities, 1 / values)
 
 
-def test_votes_for_a_single_value_leave_finite_probabilities():
+def test_votes_for_a_single_value_leave_finite_probabilities() -> None:
     combined = fit_label_model(np.zeros((7, 3), int), 2)
     assert (combined.probabilities[:, 0] > 0.9).all()
     assert np.isfinite(combined.probabilities).all()
 
 
-def test_a_vote_outside_the_values_is_refused():
+def test_a_vote_outside_the_values_is_refused() -> None:
     with pytest.raises(ValueError, match=r"-1 … 1, found 0 … 2"):
         fit_label_model(np.array([[0, 2]]), 2)
 
 
-def test_majority_counts_votes_and_knows_when_there_are_none():
+def test_majority_counts_votes_and_knows_when_there_are_none() -> None:
     shares = majority(np.array([[0, 0, 1], [ABSTAIN, 1, ABSTAIN], [ABSTAIN] * 3]), 2)
     assert np.allclose(shares, [[2 / 3, 1 / 3], [0, 1], [0.5, 0.5]])
 
 
-def test_coverage_overlap_and_conflict_are_what_snorkel_calls_by_these_names():
+def test_coverage_overlap_and_conflict_are_what_snorkel_calls_by_these_names() -> None:
     votes = np.array(
         [[0, 0, ABSTAIN], [0, 0, ABSTAIN], [0, 1, ABSTAIN], [ABSTAIN, 1, ABSTAIN], [ABSTAIN] * 3]
     )

@@ -28,7 +28,9 @@ def synthesizer():
     return Synthesizer()
 
 
-def test_the_same_words_in_the_same_voice_are_the_same_bytes_whatever_was_said_before(synthesizer):
+def test_the_same_words_in_the_same_voice_are_the_same_bytes_whatever_was_said_before(
+    synthesizer,
+) -> None:
     for voice in voices(6, 4):
         before = synthesizer.speak(WORDS, voice)
         synthesizer.speak("something else entirely", voices(1, 9)[0])
@@ -36,7 +38,7 @@ def test_the_same_words_in_the_same_voice_are_the_same_bytes_whatever_was_said_b
         assert np.array_equal(before, Synthesizer().speak(WORDS, voice))
 
 
-def test_every_voice_speaks_at_a_usable_level(synthesizer):
+def test_every_voice_speaks_at_a_usable_level(synthesizer) -> None:
     for variant in FEMALE + MALE:
         samples = synthesizer.speak(WORDS, Voice("one", variant=variant), 8000)
         assert samples.dtype == np.float32
@@ -45,7 +47,7 @@ def test_every_voice_speaks_at_a_usable_level(synthesizer):
         assert np.max(np.abs(samples)) <= 0.99
 
 
-def test_voices_are_clearly_different(synthesizer):
+def test_voices_are_clearly_different(synthesizer) -> None:
     people = voices(24, 1)
     spoken = [synthesizer.speak(WORDS, voice) for voice in people]
     pitches = [pitch_hz(samples) for samples in spoken]
@@ -59,7 +61,7 @@ def test_voices_are_clearly_different(synthesizer):
     assert len({voice.accent for voice in people}) >= 5
 
 
-def test_a_shorter_vocal_tract_sounds_higher_and_lasts_as_long(synthesizer):
+def test_a_shorter_vocal_tract_sounds_higher_and_lasts_as_long(synthesizer) -> None:
     low, high = (
         synthesizer.speak(WORDS, Voice("v", variant="m3", warp=warp)) for warp in (0.9, 1.12)
     )
@@ -67,7 +69,7 @@ def test_a_shorter_vocal_tract_sounds_higher_and_lasts_as_long(synthesizer):
     assert len(high) == pytest.approx(len(low), rel=0.1)
 
 
-def test_pitch_pace_and_breath_are_heard(synthesizer):
+def test_pitch_pace_and_breath_are_heard(synthesizer) -> None:
     plain = Voice("v", variant="m3")
     usual = synthesizer.speak(WORDS, plain)
     assert pitch_hz(synthesizer.speak(WORDS, replace(plain, pitch=70))) > 1.15 * pitch_hz(usual)
@@ -78,12 +80,12 @@ def test_pitch_pace_and_breath_are_heard(synthesizer):
         assert len({getattr(voice, setting) for voice in voices(30, 1)}) > 8
 
 
-def test_a_longer_list_of_voices_begins_with_the_shorter():
+def test_a_longer_list_of_voices_begins_with_the_shorter() -> None:
     assert voices(40, 2)[:10] == voices(10, 2)
     assert voices(10, 2) != voices(10, 3)
 
 
-def test_a_voice_that_does_not_exist_is_refused_by_name(synthesizer):
+def test_a_voice_that_does_not_exist_is_refused_by_name(synthesizer) -> None:
     with pytest.raises(ValueError, match=r"voice nobody: espeak-ng has no voices/!v/f99"):
         synthesizer.speak(WORDS, Voice("nobody", variant="f99"))
     with pytest.raises(ValueError, match="voice mute: nothing to say"):

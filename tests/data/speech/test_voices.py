@@ -43,7 +43,7 @@ def grouped(names: list[str], groups: int = 4) -> dict[str, str]:
     return dict(found.iter_rows())
 
 
-def test_calls_of_one_voice_fall_into_one_group():
+def test_calls_of_one_voice_fall_into_one_group() -> None:
     found = grouped(list(HEARD))
     voices_of = {
         group: {CALLS[name][0] for name in found if found[name] == group}
@@ -53,11 +53,11 @@ def test_calls_of_one_voice_fall_into_one_group():
     assert all(len(voices) == 1 for voices in voices_of.values())
 
 
-def test_the_order_of_calls_changes_nothing():
+def test_the_order_of_calls_changes_nothing() -> None:
     assert grouped(list(HEARD)) == grouped(list(reversed(HEARD)))
 
 
-def test_another_rate_is_heard_as_the_same_voice():
+def test_another_rate_is_heard_as_the_same_voice() -> None:
     HEARD["wide"] = np.repeat(HEARD["k00"], 2)
     try:
         found = voice_groups(
@@ -71,14 +71,14 @@ def test_another_rate_is_heard_as_the_same_voice():
         del HEARD["wide"]
 
 
-def test_a_call_without_speech_is_left_out():
+def test_a_call_without_speech_is_left_out() -> None:
     recordings = pl.DataFrame({"contact_id": ["k00", "silent", "short"]})
     sounds = {"k00": HEARD["k00"], "silent": np.zeros(40000), "short": np.zeros(10)}
     found = voice_groups(lambda name: (sounds[name], 8000), recordings)
     assert found["contact_id"].to_list() == ["k00"]
 
 
-def test_no_calls_give_no_groups():
+def test_no_calls_give_no_groups() -> None:
     assert voice_groups(
         lambda name: (HEARD[name], 8000), pl.DataFrame(schema={"contact_id": pl.String})
     ).is_empty()

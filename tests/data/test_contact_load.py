@@ -21,7 +21,7 @@ def _bands(hours: list[int]) -> dict[int, str]:
     }
 
 
-def test_peak_are_the_fewest_hours_that_hold_half_of_all_contacts():
+def test_peak_are_the_fewest_hours_that_hold_half_of_all_contacts() -> None:
     assert _bands([9, 9, 9, 11, 11, 14, 20]) == {
         9: "peak",
         11: "peak",
@@ -35,5 +35,5 @@ def test_peak_are_the_fewest_hours_that_hold_half_of_all_contacts():
     assert _bands([9]) == {9: "peak"}
 
 
-def test_without_contacts_there_is_no_band():
+def test_without_contacts_there_is_no_band() -> None:
     assert load_bands(pl.DataFrame(schema=TABLES["contacts"])).is_empty()

@@ -33,7 +33,7 @@ def worlds():
 
 
 @pytest.mark.parametrize("horizon", truth.HORIZONS)
-def test_risks_are_calibrated_against_what_happened(worlds, horizon):
+def test_risks_are_calibrated_against_what_happened(worlds, horizon) -> None:
     risk = np.concatenate([risks[f"risk_{horizon}"].to_numpy() for _, _, risks in worlds])
     seen = np.concatenate(
         [left_within(world, risks, as_of, horizon) for world, as_of, risks in worlds]
@@ -45,7 +45,7 @@ def test_risks_are_calibrated_against_what_happened(worlds, horizon):
     assert risk[seen].mean() > 1.3 * risk[~seen].mean()
 
 
-def test_without_effects_the_risk_is_the_closed_form():
+def test_without_effects_the_risk_is_the_closed_form() -> None:
     world = build(SimulatorParams(customers=100, effects=NO_EFFECT, futures=50))
     as_of = truth.months(world)[3]
     day = (as_of - world.starts).days
@@ -56,7 +56,7 @@ def test_without_effects_the_risk_is_the_closed_form():
         assert risks[f"risk_{horizon}"].to_numpy() == pytest.approx(exact, abs=1e-4)
 
 
-def test_risks_are_exact_to_a_hundredth(worlds):
+def test_risks_are_exact_to_a_hundredth(worlds) -> None:
     world, as_of, risks = worlds[0]
     other = replace(
         world, params=replace(world.params, seed=99)
@@ -71,14 +71,14 @@ def test_risks_are_exact_to_a_hundredth(worlds):
         assert difference.max() < 0.04
 
 
-def test_risks_grow_with_the_horizon_and_stay_probabilities(worlds):
+def test_risks_grow_with_the_horizon_and_stay_probabilities(worlds) -> None:
     _, _, risks = worlds[0]
     values = risks.select(COLUMNS).to_numpy()
     assert np.all(np.diff(values, axis=1) > 0)
     assert np.all((values > 0) & (values < 1))
 
 
-def test_what_happens_after_the_day_changes_no_risk(worlds):
+def test_what_happens_after_the_day_changes_no_risk(worlds) -> None:
     world, as_of, risks = worlds[0]
     day = (as_of - world.starts).days
     blind = replace(
@@ -87,7 +87,7 @@ def test_what_happens_after_the_day_changes_no_risk(worlds):
     assert truth.true_risks(blind, [as_of]).equals(risks)
 
 
-def test_there_are_risks_for_every_month_and_for_the_day_after_the_window():
+def test_there_are_risks_for_every_month_and_for_the_day_after_the_window() -> None:
     world = build(SimulatorParams(customers=60, futures=50))
     days = truth.months(world)
     assert days[-1] == world.params.ends + timedelta(days=1)

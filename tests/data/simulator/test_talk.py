@@ -31,7 +31,7 @@ def words_of(touch, seed=0, written=None):
     return writers[touch.channel](speech, touch)
 
 
-def test_transcripts_are_lower_case_letters_and_apostrophes(touches):
+def test_transcripts_are_lower_case_letters_and_apostrophes(touches) -> None:
     for seed, touch in enumerate(t for t in touches if t.channel == "phone"):
         for line in words_of(touch, seed):
             assert line.role in ("customer", "agent")
@@ -41,7 +41,7 @@ def test_transcripts_are_lower_case_letters_and_apostrophes(touches):
             assert not re.search(r"[()|<>0-9]", line.text)
 
 
-def test_every_template_can_be_said():
+def test_every_template_can_be_said() -> None:
     speech = talk.Speech(
         random.Random(0),
         talk.Caller("maria carter", "471033", "plus"),
@@ -60,14 +60,14 @@ def test_every_template_can_be_said():
             assert not re.search(r"[(){}|<>]", said), template
 
 
-def test_there_is_wording_for_every_label():
+def test_there_is_wording_for_every_label() -> None:
     for table in (phrases.OPENING, phrases.DETAIL, phrases.SOLVED):
         assert set(table) == set(REASONS)
     assert set(phrases.BARRIER) == set(BARRIERS) - {"none"}
     assert set(phrases.MOOD) == set(SENTIMENTS)
 
 
-def test_dialogues_rarely_repeat(touches):
+def test_dialogues_rarely_repeat(touches) -> None:
     spoken = [
         " / ".join(line.text for line in words_of(t, seed))
         for seed, t in enumerate(touches)
@@ -98,7 +98,9 @@ def test_dialogues_rarely_repeat(touches):
         ("long_wait", ("phone",), r"wait|hold|queue|forever|through"),
     ],
 )
-def test_frictions_are_usually_but_not_always_in_the_words(touches, flag, channels, pattern):
+def test_frictions_are_usually_but_not_always_in_the_words(
+    touches, flag, channels, pattern
+) -> None:
     told = {True: [], False: []}
     for seed, touch in enumerate(touches):
         if touch.channel in channels:
@@ -109,7 +111,7 @@ def test_frictions_are_usually_but_not_always_in_the_words(touches, flag, channe
     assert flag in FRICTIONS
 
 
-def test_a_cut_line_ends_in_the_middle(touches):
+def test_a_cut_line_ends_in_the_middle(touches) -> None:
     touch = next(
         t for t in touches if t.channel == "phone" and "system_hangup" not in t.flags and t.resolved
     )
@@ -119,7 +121,7 @@ def test_a_cut_line_ends_in_the_middle(touches):
     assert not any(closings.search(words_of(cut, seed)[-1].text) for seed in range(20))
 
 
-def test_written_contacts_use_figures_and_notes_name_the_barrier(touches):
+def test_written_contacts_use_figures_and_notes_name_the_barrier(touches) -> None:
     chats = [
         " ".join(line.text for line in words_of(t, n))
         for n, t in enumerate(touches)
@@ -148,5 +150,5 @@ def test_written_contacts_use_figures_and_notes_name_the_barrier(touches):
         (2005, "two thousand and five"),
     ],
 )
-def test_numbers_are_spoken_in_words(number, words):
+def test_numbers_are_spoken_in_words(number, words) -> None:
     assert talk.number_words(number) == words

@@ -71,18 +71,18 @@ def named(feature: str, params: FeatureParams | None = None) -> str | None:
         ("attr_seats_7d", None),
     ],
 )
-def test_the_contact_is_one_the_feature_counts_and_the_one_it_counts_most(feature, contact):
+def test_the_contact_is_one_the_feature_counts_and_the_one_it_counts_most(feature, contact) -> None:
     assert named(feature) == contact
 
 
-def test_what_a_smooth_contact_made_up_for_weighs_less():
+def test_what_a_smooth_contact_made_up_for_weighs_less() -> None:
     forgiving, never = (FeatureParams(relief=relief, half_life_days=1000) for relief in (0.9, 0.0))
     assert named("friction_unresolved_decayed", never) == "old"
     assert named("friction_unresolved_decayed", forgiving) == "late"
     assert named("friction_unresolved_90d", forgiving) == "old"  # a window forgives nothing
 
 
-def test_the_moment_is_that_of_the_strongest_friction():
+def test_the_moment_is_that_of_the_strongest_friction() -> None:
     reasons = pl.DataFrame({"customer_id": ["C1"], "as_of": [DAY], "feature": ["friction_90d"]})
     found = find_evidence(
         reasons, contacts=frame("contacts", CONTACTS), labels=TOLD, turns=TURNS
@@ -90,7 +90,7 @@ def test_the_moment_is_that_of_the_strongest_friction():
     assert (found["contact_id"], found["start_s"], found["words"]) == ("old", 2.0, "i waited")
 
 
-def test_weights_of_contacts_add_up_to_the_feature():
+def test_weights_of_contacts_add_up_to_the_feature() -> None:
     """What evidence weighs is what training sums, but for contacts too unlikely to be named."""
     params = FeatureParams()
     tables = {
@@ -122,7 +122,7 @@ def test_weights_of_contacts_add_up_to_the_feature():
         assert weighed[name] == pytest.approx(row[name]), name
 
 
-def test_nobody_asked_is_nothing_found():
+def test_nobody_asked_is_nothing_found() -> None:
     nobody = pl.DataFrame(schema={"customer_id": pl.String, "as_of": pl.Date, "feature": pl.String})
     assert find_evidence(
         nobody, contacts=frame("contacts", CONTACTS), labels=TOLD, turns=TURNS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -24,7 +25,7 @@ def worlds():
     return build(PLAIN), build(CALLED)
 
 
-def test_contacts_keep_their_number_and_their_words(worlds):
+def test_contacts_keep_their_number_and_their_words(worlds) -> None:
     plain, called = (
         {(c.number, c.touch): c for c in numbered(world) if c.happened} for world in worlds
     )
@@ -38,7 +39,7 @@ def test_contacts_keep_their_number_and_their_words(worlds):
     )
 
 
-def test_decisions_keep_the_rules_of_the_log(worlds):
+def test_decisions_keep_the_rules_of_the_log(worlds) -> None:
     _, world = worlds
     decisions = world.decisions
     by_customer: dict[int, list[int]] = {}
@@ -51,7 +52,7 @@ def test_decisions_keep_the_rules_of_the_log(worlds):
     assert np.mean([one.offered for one in decisions]) == pytest.approx(0.5, abs=0.03)
 
 
-def test_the_true_effect_is_what_happens(worlds):
+def test_the_true_effect_is_what_happens(worlds) -> None:
     """Among those called and those not, as many leave as their true risks add up to; and the two differ."""
     _, world = worlds
     wanted: dict = {}
@@ -95,7 +96,9 @@ def test_the_true_effect_is_what_happens(worlds):
     assert (effect < -0.01).mean() > 0.1  # sleeping dogs
 
 
-def test_the_export_and_its_truth_tell_of_campaigns_only_where_there_are_some(tmp_path):
+def test_the_export_and_its_truth_tell_of_campaigns_only_where_there_are_some(
+    tmp_path: Path,
+) -> None:
     small = replace(PLAIN, customers=80, days=500, calls=0, faults=0, futures=20)
     simulate(small, tmp_path / "plain", tmp_path / "plain truth")
     assert not (tmp_path / "plain/interventions.csv").exists()

@@ -28,11 +28,11 @@ def a_year_of_leaving(world):
     return np.mean([left is not None for left in here])
 
 
-def test_between_a_tenth_and_a_quarter_leave_in_a_year(world):
+def test_between_a_tenth_and_a_quarter_leave_in_a_year(world) -> None:
     assert 0.10 < a_year_of_leaving(world) < 0.25
 
 
-def test_contacts_are_as_many_and_as_mixed_as_in_a_contact_centre(world):
+def test_contacts_are_as_many_and_as_mixed_as_in_a_contact_centre(world) -> None:
     touches = [touch for path in world.touches for touch in path]
     assert 3.0 < len(touches) / len(world.people) < 8.0
     assert {touch.channel for touch in touches} == {"phone", "ivr", "chat", "email", "social"}
@@ -53,13 +53,13 @@ def test_contacts_are_as_many_and_as_mixed_as_in_a_contact_centre(world):
         assert ("repeated_contact" in touch.flags) == (touch.attempt > 1)
 
 
-def test_without_effects_leaving_follows_plan_and_tenure_alone(world):
+def test_without_effects_leaving_follows_plan_and_tenure_alone(world) -> None:
     calm = build(replace(world.params, effects=NO_EFFECT))
     assert np.all(calm.relative == 1.0)
     assert a_year_of_leaving(calm) < 0.6 * a_year_of_leaving(world)
 
 
-def test_the_hazard_after_friction_is_the_one_that_was_set(world):
+def test_the_hazard_after_friction_is_the_one_that_was_set(world) -> None:
     """Departures over expected departures is 1 on rough days and on calm days: the hazard is what it claims to be."""
     days = world.params.days
     hazard = world.base[:, :days] * world.relative
@@ -79,7 +79,7 @@ def test_the_hazard_after_friction_is_the_one_that_was_set(world):
     assert rate_rough > 3 * rate_calm
 
 
-def test_friction_adds_good_takes_away_and_both_fade(world):
+def test_friction_adds_good_takes_away_and_both_fade(world) -> None:
     effects = world.params.effects
     touches = [touch for path in world.touches for touch in path]
     bad = replace(max(touches, key=lambda touch: hazard_increase(touch, effects)), day=10)
@@ -99,7 +99,7 @@ def test_friction_adds_good_takes_away_and_both_fade(world):
     assert calm[399] == pytest.approx(1, abs=0.01)
 
 
-def test_nobody_gets_in_touch_before_joining_or_after_leaving(world):
+def test_nobody_gets_in_touch_before_joining_or_after_leaving(world) -> None:
     for person, path, left in zip(world.people, world.touches, world.left_on, strict=True):
         assert path == sorted(path, key=lambda touch: (touch.day, touch.second))
         for touch in path:
@@ -112,7 +112,7 @@ def test_nobody_gets_in_touch_before_joining_or_after_leaving(world):
             assert left is None or on <= left
 
 
-def test_more_customers_leave_the_first_ones_as_they_are(world):
+def test_more_customers_leave_the_first_ones_as_they_are(world) -> None:
     few = build(replace(world.params, customers=50))
     assert few.people == world.people[:50]
     assert few.touches == world.touches[:50]

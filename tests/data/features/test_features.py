@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -49,7 +50,7 @@ def row(found: dict, told: pl.DataFrame | None = None, params: FeatureParams = P
     )
 
 
-def test_windows_count_what_began_within_them():
+def test_windows_count_what_began_within_them() -> None:
     contacts = [
         a_contact(f"k{n}", started_at=ago(days)) for n, days in enumerate((1, 20, 80, 300, 500))
     ]
@@ -63,7 +64,7 @@ def test_windows_count_what_began_within_them():
     )
 
 
-def test_somebody_who_never_called_has_zeros_and_unknowns():
+def test_somebody_who_never_called_has_zeros_and_unknowns() -> None:
     found = row(tables())
     assert found["contacts_365d"] == 0
     assert found["worst_episode"] == 0
@@ -71,7 +72,7 @@ def test_somebody_who_never_called_has_zeros_and_unknowns():
     assert found["last_channel"] is None
 
 
-def test_friction_labels_count_by_their_probability():
+def test_friction_labels_count_by_their_probability() -> None:
     contacts = [a_contact("k1", started_at=ago(3)), a_contact("k2", started_at=ago(10))]
     told = labels(("k1", "friction_transfer", "yes", 0.9), ("k2", "friction_transfer", "no", 0.8))
     found = row(tables(contacts=contacts), told)
@@ -80,7 +81,7 @@ def test_friction_labels_count_by_their_probability():
     assert found["days_since_last_friction"] == pytest.approx(3)
 
 
-def test_the_worst_episode_adds_up_friction_that_came_together_and_fades():
+def test_the_worst_episode_adds_up_friction_that_came_together_and_fades() -> None:
     contacts = [a_contact(f"k{n}", started_at=ago(days)) for n, days in enumerate((60, 58, 57, 10))]
     told = labels(*[(f"k{n}", "friction_unresolved", "yes", 1.0) for n in range(4)])
     assert row(tables(contacts=contacts), told)["worst_episode"] == pytest.approx(
@@ -88,7 +89,7 @@ def test_the_worst_episode_adds_up_friction_that_came_together_and_fades():
     )
 
 
-def test_repeats_channel_switches_waits_and_the_last_contact():
+def test_repeats_channel_switches_waits_and_the_last_contact() -> None:
     contacts = [
         a_contact("k0", channel="email", started_at=ago(40)),  # another matter
         a_contact("k1", channel="ivr", started_at=ago(5), wait_s=None),
@@ -107,7 +108,7 @@ def test_repeats_channel_switches_waits_and_the_last_contact():
     assert found["barrier_policy_365d"] == pytest.approx(0.6)
 
 
-def test_targets_say_when_and_are_censored_where_nobody_looked():
+def test_targets_say_when_and_are_censored_where_nobody_looked() -> None:
     people = [a_customer(name, since=date(2025, 6, 1)) for name in ("C1", "C2", "C3", "C4")]
     end = date(2026, 6, 30)
     outcomes = [
@@ -124,7 +125,7 @@ def test_targets_say_when_and_are_censored_where_nobody_looked():
     assert found["tenure_days"].to_list() == [365.0] * 3
 
 
-def test_nobody_has_features_before_being_a_customer():
+def test_nobody_has_features_before_being_a_customer() -> None:
     people = [
         a_customer("C1", since=DAY),
         a_customer("C2", since=DAY - timedelta(days=1)),
@@ -135,7 +136,7 @@ def test_nobody_has_features_before_being_a_customer():
     assert found["customer_id"].to_list() == ["C2", "C3"]
 
 
-def test_outcomes_without_dates_give_one_row_a_customer_and_a_plain_target():
+def test_outcomes_without_dates_give_one_row_a_customer_and_a_plain_target() -> None:
     people = [a_customer("C1"), a_customer("C2")]
     outcomes = [an_outcome("C1", on=None), an_outcome("C2", happened=False, on=None)]
     given = tables(people, [a_contact(started_at=ago(10.5))], outcomes)
@@ -147,7 +148,7 @@ def test_outcomes_without_dates_give_one_row_a_customer_and_a_plain_target():
     assert found["contacts_7d"].to_list() == [1.0, 0.0]
 
 
-def test_attributes_find_their_types_and_the_target_is_not_among_them():
+def test_attributes_find_their_types_and_the_target_is_not_among_them() -> None:
     people = [
         a_customer(
             f"C{n}",
@@ -179,7 +180,7 @@ def test_attributes_find_their_types_and_the_target_is_not_among_them():
     }
 
 
-def test_every_feature_explains_itself_and_the_unknown_is_refused():
+def test_every_feature_explains_itself_and_the_unknown_is_refused() -> None:
     found = features(tables(), labels(), [DAY], params=PARAMS)
     for name in set(found.columns) - set(KEYS):
         assert describe(name).meaning
@@ -194,7 +195,7 @@ def test_every_feature_explains_itself_and_the_unknown_is_refused():
             describe(name)
 
 
-def test_as_of_dates_are_first_days_of_months_with_history_and_follow_up():
+def test_as_of_dates_are_first_days_of_months_with_history_and_follow_up() -> None:
     contacts = frame("contacts", [a_contact(started_at=datetime(2025, 1, 10, tzinfo=UTC))])
     outcomes = frame(
         "outcomes", [an_outcome(on=date(2026, 3, 3), observed_until=date(2026, 6, 30))]
@@ -207,12 +208,12 @@ def test_as_of_dates_are_first_days_of_months_with_history_and_follow_up():
         as_of_dates(outcomes, contacts, FeatureParams(min_history_days=900))
 
 
-def test_an_outcome_of_another_name_is_pointed_out():
+def test_an_outcome_of_another_name_is_pointed_out() -> None:
     with pytest.raises(ValueError, match="there is downgrade"):
         row(tables(outcomes=[an_outcome(event="downgrade")]))
 
 
-def test_broken_attributes_name_their_customer():
+def test_broken_attributes_name_their_customer() -> None:
     with pytest.raises(ValueError, match="customer C7: attributes are not"):
         row(tables([a_customer("C7", attributes="{")]))
 
@@ -228,7 +229,7 @@ def a_crowd() -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     return tables(people, contacts, stays), told
 
 
-def test_parts_of_any_size_and_scans_of_files_give_the_same_features(tmp_path):
+def test_parts_of_any_size_and_scans_of_files_give_the_same_features(tmp_path: Path) -> None:
     given, told = a_crowd()
     whole = features(given, told, [DAY - timedelta(days=31), DAY], params=PARAMS)
     assert whole.height == 60
@@ -244,7 +245,7 @@ def test_parts_of_any_size_and_scans_of_files_give_the_same_features(tmp_path):
     assert pl.concat(parts).equals(whole)
 
 
-def test_no_part_holds_more_contacts_than_asked_for_and_a_customer_is_never_divided():
+def test_no_part_holds_more_contacts_than_asked_for_and_a_customer_is_never_divided() -> None:
     given, told = a_crowd()
     parts = list(features_in_parts(given, told, [DAY], params=replace(PARAMS, part_contacts=20)))
     assert all(
@@ -254,7 +255,7 @@ def test_no_part_holds_more_contacts_than_asked_for_and_a_customer_is_never_divi
     assert everybody == sorted(set(everybody))
 
 
-def test_with_a_lead_time_only_what_can_still_be_prevented_counts():
+def test_with_a_lead_time_only_what_can_still_be_prevented_counts() -> None:
     people = [a_customer(name, since=date(2025, 6, 1)) for name in ("C1", "C2", "C3", "C4")]
     outcomes = [
         an_outcome(
@@ -278,7 +279,7 @@ def test_with_a_lead_time_only_what_can_still_be_prevented_counts():
     ]
 
 
-def test_the_lead_time_is_taken_off_the_follow_up():
+def test_the_lead_time_is_taken_off_the_follow_up() -> None:
     contacts = frame("contacts", [a_contact(started_at=datetime(2025, 1, 10, tzinfo=UTC))])
     outcomes = frame(
         "outcomes", [an_outcome(on=date(2026, 3, 3), observed_until=date(2026, 6, 30))]
@@ -287,7 +288,7 @@ def test_the_lead_time_is_taken_off_the_follow_up():
     assert last == [date(2026, 6, 1), date(2026, 5, 1)]
 
 
-def test_the_mood_trend_is_what_changed_of_late():
+def test_the_mood_trend_is_what_changed_of_late() -> None:
     contacts = [
         a_contact(f"k{n}", started_at=ago(days)) for n, days in enumerate((300, 200, 20, 5))
     ]
@@ -309,7 +310,7 @@ def test_the_mood_trend_is_what_changed_of_late():
         ("all", "no contact and no outcome has a date"),
     ],
 )
-def test_a_missing_table_is_named_with_what_to_deliver(missing, says):
+def test_a_missing_table_is_named_with_what_to_deliver(missing, says) -> None:
     given, told = a_crowd()
     given = {
         name: table.clear() if missing in (name, "all") else table for name, table in given.items()
@@ -320,7 +321,7 @@ def test_a_missing_table_is_named_with_what_to_deliver(missing, says):
         )
 
 
-def test_without_contacts_there_is_still_the_customer_record():
+def test_without_contacts_there_is_still_the_customer_record() -> None:
     given, told = a_crowd()
     found = features({**given, "contacts": given["contacts"].clear()}, told, [DAY], params=PARAMS)
     assert found.height == 30
@@ -328,7 +329,7 @@ def test_without_contacts_there_is_still_the_customer_record():
     assert found["plan"].null_count() == 0
 
 
-def test_a_customer_twice_is_one_customer_and_a_contact_of_nobody_is_none():
+def test_a_customer_twice_is_one_customer_and_a_contact_of_nobody_is_none() -> None:
     given, told = a_crowd()
     twice = pl.concat([given["customers"], given["customers"][:9]])
     strange = pl.concat(
@@ -340,7 +341,7 @@ def test_a_customer_twice_is_one_customer_and_a_contact_of_nobody_is_none():
     ).equals(once)
 
 
-def test_the_same_moment_in_another_zone_is_the_same_moment():
+def test_the_same_moment_in_another_zone_is_the_same_moment() -> None:
     zones = [timezone(timedelta(hours=hours)) for hours in (-8, 0, 9)]
     contacts = [[a_contact("k1", started_at=ago(6.9).astimezone(zone))] for zone in zones]
     rows = [row(tables(contacts=one)) for one in contacts]

@@ -5,6 +5,7 @@ import hashlib
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -32,13 +33,15 @@ def digests(folder):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("centre")
     summary = simulate(SMALL, folder / "raw", folder / "truth")
     return folder / "raw", folder / "truth", summary
 
 
-def test_the_same_settings_give_the_same_bytes_and_another_seed_does_not(made, tmp_path):
+def test_the_same_settings_give_the_same_bytes_and_another_seed_does_not(
+    made, tmp_path: Path
+) -> None:
     raw, truth, _ = made
     simulate(SMALL, tmp_path / "raw", tmp_path / "truth")
     assert digests(tmp_path / "raw") == digests(raw)
@@ -50,7 +53,7 @@ def test_the_same_settings_give_the_same_bytes_and_another_seed_does_not(made, t
     assert json.loads((tmp_path / "truth/world.json").read_text())["seed"] == 2
 
 
-def test_a_second_run_leaves_the_export_alone(made):
+def test_a_second_run_leaves_the_export_alone(made) -> None:
     raw, truth, summary = made
     before = {path: path.stat().st_mtime_ns for path in raw.rglob("*")}
     again = simulate(SMALL, raw, truth)
@@ -58,14 +61,16 @@ def test_a_second_run_leaves_the_export_alone(made):
     assert {path: path.stat().st_mtime_ns for path in raw.rglob("*")} == before
 
 
-def test_a_run_that_dies_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_a_run_that_dies_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(export.tables, "true_turns", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         simulate(SMALL, tmp_path / "raw", tmp_path / "truth")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_tables_have_the_columns_of_the_contract(made):
+def test_tables_have_the_columns_of_the_contract(made) -> None:
     raw, truth, summary = made
     customers, contacts = rows_of(raw / "customers.csv"), rows_of(raw / "contacts.csv")
     assert list(customers[0])[:6] == [
@@ -102,7 +107,7 @@ def test_tables_have_the_columns_of_the_contract(made):
     assert real.height == len(contacts) - 2 * SMALL.faults
 
 
-def test_recordings_are_two_channel_telephone_calls_of_half_a_minute(made):
+def test_recordings_are_two_channel_telephone_calls_of_half_a_minute(made) -> None:
     raw, truth, _ = made
     bad = {fault["contact_id"] for fault in json.loads((truth / "faults.json").read_text())}
     kept = [
@@ -130,7 +135,7 @@ def test_recordings_are_two_channel_telephone_calls_of_half_a_minute(made):
     assert 20 < np.mean(lengths) < 60
 
 
-def test_turns_lie_where_they_are_heard_on_the_channel_of_who_speaks(made):
+def test_turns_lie_where_they_are_heard_on_the_channel_of_who_speaks(made) -> None:
     raw, truth, _ = made
     turns = pl.read_parquet(truth / "turns.parquet")
     assert dict(turns.schema) == TURNS
@@ -150,7 +155,7 @@ def test_turns_lie_where_they_are_heard_on_the_channel_of_who_speaks(made):
     assert np.mean(heard) > 0.95
 
 
-def test_people_transcribed_the_share_asked_for_word_for_word(made, tmp_path):
+def test_people_transcribed_the_share_asked_for_word_for_word(made, tmp_path: Path) -> None:
     raw, truth, summary = made
     turns = pl.read_parquet(truth / "turns.parquet")
     found = sorted((raw / "transcripts").glob("*.json"))
@@ -162,7 +167,7 @@ def test_people_transcribed_the_share_asked_for_word_for_word(made, tmp_path):
         assert [turn["start_s"] for turn in written["turns"]] == exact["start_s"].to_list()
 
 
-def test_a_caller_keeps_their_voice_and_agents_have_their_own(made):
+def test_a_caller_keeps_their_voice_and_agents_have_their_own(made) -> None:
     raw, truth, summary = made
     own = pl.read_parquet(truth / "voices.parquet")
     assert own["customer_id"].n_unique() == own.height == own["voice"].n_unique()
@@ -179,7 +184,7 @@ def test_a_caller_keeps_their_voice_and_agents_have_their_own(made):
     assert not set(summary["agents"].values()) & set(own["voice"])
 
 
-def test_every_planted_fault_is_really_there_and_written_down(made):
+def test_every_planted_fault_is_really_there_and_written_down(made) -> None:
     raw, truth, summary = made
     planted = json.loads((truth / "faults.json").read_text())
     assert sorted(fault["kind"] for fault in planted) == sorted(faults.KINDS)
@@ -215,13 +220,13 @@ def test_every_planted_fault_is_really_there_and_written_down(made):
     }
 
 
-def test_without_faults_everything_is_clean(tmp_path):
+def test_without_faults_everything_is_clean(tmp_path: Path) -> None:
     simulate(replace(SMALL, faults=0, calls=2), tmp_path / "raw", tmp_path / "truth")
     assert json.loads((tmp_path / "truth/faults.json").read_text()) == []
     assert len(list((tmp_path / "raw/recordings").iterdir())) == 2
 
 
-def test_speech_is_made_200_times_faster_than_real_time(tmp_path):
+def test_speech_is_made_200_times_faster_than_real_time(tmp_path: Path) -> None:
     """Processor time of this process, so that a busy machine does not decide the result."""
     quiet = replace(SMALL, calls=0, faults=0)
     begin = time.process_time()
@@ -233,7 +238,7 @@ def test_speech_is_made_200_times_faster_than_real_time(tmp_path):
     assert summary["audio_s"] / audio_took_s > 200
 
 
-def test_progress_is_told_to_the_end(tmp_path):
+def test_progress_is_told_to_the_end(tmp_path: Path) -> None:
     told = []
     simulate(
         replace(SMALL, calls=2, faults=0),

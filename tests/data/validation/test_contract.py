@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import date, datetime
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -11,14 +12,14 @@ import pytest
 from data.files import write_table
 from data.records import TABLES, Intervention
 from data.validation import ContractBroken, ValidationParams, validate
-from tests.data.validation.factory import NOW, AStore
+from tests.data.validation.small_store import NOW, AStore
 
 
 def run(store):
     return validate(store.root, ValidationParams(), read_audio=store.read_audio, now=NOW)
 
 
-def test_a_centre_without_calls_transcripts_or_outcomes_passes(tmp_path):
+def test_a_centre_without_calls_transcripts_or_outcomes_passes(tmp_path: Path) -> None:
     store = AStore(tmp_path).write()
     for table in ("recordings", "turns", "outcomes"):
         (tmp_path / "tables" / f"{table}.parquet").unlink()
@@ -28,7 +29,7 @@ def test_a_centre_without_calls_transcripts_or_outcomes_passes(tmp_path):
     assert pl.read_parquet(tmp_path / "clean" / "turns.parquet").schema == TABLES["turns"]
 
 
-def test_optional_values_may_be_missing(tmp_path):
+def test_optional_values_may_be_missing(tmp_path: Path) -> None:
     store = AStore(tmp_path)
     store.customers = [
         dataclasses.replace(one, since=None, monthly_price=None) for one in store.customers
@@ -39,7 +40,7 @@ def test_optional_values_may_be_missing(tmp_path):
     assert run(store.write())["rejected"] == 0
 
 
-def test_rows_without_a_key_are_refused_and_named_by_their_place(tmp_path):
+def test_rows_without_a_key_are_refused_and_named_by_their_place(tmp_path: Path) -> None:
     store = AStore(tmp_path)
     store.write()
     path = tmp_path / "tables" / "contacts.parquet"
@@ -55,7 +56,7 @@ def test_rows_without_a_key_are_refused_and_named_by_their_place(tmp_path):
     assert '"thing": "row 3"' in (tmp_path / "quarantine" / "validate.jsonl").read_text()
 
 
-def test_a_damaged_table_stops_with_its_folder_named(tmp_path):
+def test_a_damaged_table_stops_with_its_folder_named(tmp_path: Path) -> None:
     store = AStore(tmp_path).write()
     (tmp_path / "tables" / "turns.parquet").write_bytes(b"not parquet")
     with pytest.raises(ContractBroken, match=r"tables.*Ingest again"):
@@ -63,7 +64,7 @@ def test_a_damaged_table_stops_with_its_folder_named(tmp_path):
     assert (tmp_path / "validate.json").exists()
 
 
-def test_now_must_say_its_time_zone(tmp_path):
+def test_now_must_say_its_time_zone(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="time zone"):
         validate(
             tmp_path,
@@ -73,7 +74,7 @@ def test_now_must_say_its_time_zone(tmp_path):
         )
 
 
-def test_a_decision_that_cannot_be_true_is_rejected_and_the_others_stay(tmp_path):
+def test_a_decision_that_cannot_be_true_is_rejected_and_the_others_stay(tmp_path: Path) -> None:
     store = AStore(tmp_path)
     made = Intervention("c1", date(2026, 3, 1), "call back", True, "random", 0.5, 12.0)
     wrong = {
