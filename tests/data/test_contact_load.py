@@ -14,10 +14,10 @@ def _bands(hours: list[int]) -> dict[int, str]:
         Contact(f"k{n}", "c", "chat", datetime(2026, 3, 1 + n, at, 30, tzinfo=UTC))
         for n, at in enumerate(hours)
     ]
-    found = load_bands(frame("contacts", contacts)).sort("contact_id")
-    assert found["contact_id"].to_list() == sorted(one.contact_id for one in contacts)
+    bands = load_bands(frame("contacts", contacts)).sort("contact_id")
+    assert bands["contact_id"].to_list() == sorted(contact.contact_id for contact in contacts)
     return {
-        contact.started_at.hour: band for contact, band in zip(contacts, found["load"], strict=True)
+        contact.started_at.hour: band for contact, band in zip(contacts, bands["load"], strict=True)
     }
 
 

@@ -1,4 +1,4 @@
-"""Promises of the ledger: whole milliseconds that add up, losses apart from what is meant, a budget that holds."""
+"""Tests that hours add up to the millisecond and that losses have a budget."""
 
 from __future__ import annotations
 
@@ -120,10 +120,10 @@ def test_what_was_refused_and_rejected_is_in_the_books(tmp_path: Path) -> None:
         "quarantined: with its contact": 1000,
     }
     assert book.unmeasured == {"refused: not audio": 1}
-    said = book.summary(HoursParams())
-    assert read_hours_account(said) == book
-    assert said["lost_share"] == 12 / 16
-    assert said["over_budget"]
+    summary = book.summary(HoursParams())
+    assert read_hours_account(summary) == book
+    assert summary["lost_share"] == 12 / 16
+    assert summary["over_budget"]
 
 
 @pytest.mark.parametrize("wrong", [{"max_lost_share": 1.5}, {"limits": {"test": -0.1}}])

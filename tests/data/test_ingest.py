@@ -1,8 +1,9 @@
 """Ingest takes in what is new, replaces what changed, and lists what it refuses."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import filelock
 import polars as pl
@@ -17,18 +18,24 @@ from data.speech import shards
 from tests.factories import NOW, a_truncated_wav, a_wav, an_asterisk_export, an_export, edit
 
 
-def take(export, store, now=NOW, params=None, **options):
+def take(
+    export: Path,
+    store: Path,
+    now: datetime = NOW,
+    params: IngestParams | None = None,
+    **options: Any,
+) -> dict[str, Any]:
     return ingest(sources.read("auto", export, SourceParams(**options)), store, now, params=params)
 
 
-def quarantined(store):
+def quarantined(store: Path) -> list[dict[str, Any]]:
     return [
         json.loads(line)
         for line in (store / "quarantine" / "ingest.jsonl").read_text().splitlines()
     ]
 
 
-def whole(store):
+def whole(store: Path) -> bool:
     """All of the store is in its schema and every recording is where the table says."""
     tables = read_tables(store / "tables")
     for name, table in tables.items():
@@ -49,10 +56,14 @@ def test_unchanged_audio_is_not_looked_into(
 ) -> None:
     export = an_export(tmp_path / "in")
     take(export, tmp_path / "store")
-    probed, probe = [], audio.probe
-    monkeypatch.setattr(
-        audio, "probe", lambda path, name: probed.append(path.name) or probe(path, name)
-    )
+    probed: list[str] = []
+    probe = audio.probe
+
+    def recording_probe(path: Path, name: str) -> audio.AudioInfo:
+        probed.append(path.name)
+        return probe(path, name)
+
+    monkeypatch.setattr(audio, "probe", recording_probe)
     take(export, tmp_path / "store")
     assert probed == []
     a_wav(export / "recordings" / "call-2.wav", seed=50)
@@ -93,14 +104,14 @@ def test_a_changed_row_replaces_the_old_one(tmp_path: Path) -> None:
 def test_a_transcript_that_got_shorter_loses_its_old_end(tmp_path: Path) -> None:
     export, store = an_export(tmp_path / "in"), tmp_path / "store"
     take(export, store)
-    turns = [{"role": "customer", "text": "hello", "start_s": 0.0, "end_s": 0.5}]
+    shorter = [{"role": "customer", "text": "hello", "start_s": 0.0, "end_s": 0.5}]
     (export / "transcripts" / "call-2.json").write_text(
-        json.dumps({"contact_id": "call-2", "turns": turns})
+        json.dumps({"contact_id": "call-2", "turns": shorter})
     )
     take(export, store)
-    said = read_tables(store / "tables")["turns"]
-    assert said.filter(pl.col("contact_id") == "call-2")["text"].to_list() == ["hello"]
-    assert said.filter(pl.col("contact_id") == "call-1").height == 3
+    turns = read_tables(store / "tables")["turns"]
+    assert turns.filter(pl.col("contact_id") == "call-2")["text"].to_list() == ["hello"]
+    assert turns.filter(pl.col("contact_id") == "call-1").height == 3
 
 
 def test_what_an_export_leaves_out_stays(tmp_path: Path) -> None:

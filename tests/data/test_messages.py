@@ -1,4 +1,4 @@
-"""Promises of `keepline read`'s input: plain words, JSON lines, and a sentence about what is wrong with the rest."""
+"""Tests that plain words and JSON lines are parsed, and that errors name the line."""
 
 from __future__ import annotations
 

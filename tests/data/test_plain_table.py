@@ -1,8 +1,9 @@
-"""A plain table promises to be read as a person meant it, and to say which column or row stands in the way."""
+"""Tests that a plain table is read as meant and that errors name the column or row."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -30,7 +31,7 @@ from data.plain_table import (
         [" y", "n", "Y"],
     ],
 )
-def test_a_target_says_yes_in_many_ways(values) -> None:
+def test_a_target_says_yes_in_many_ways(values: list[Any]) -> None:
     assert target(pl.DataFrame({"churn": values}), "churn").to_list() == [True, False, True]
 
 
@@ -60,7 +61,7 @@ def test_other_words_need_to_be_told_which_means_yes() -> None:
         ([None, None], "is empty"),
     ],
 )
-def test_a_target_that_tells_nothing_is_refused(values, message) -> None:
+def test_a_target_that_tells_nothing_is_refused(values: list[Any], message: str) -> None:
     with pytest.raises(TableError, match=message):
         target(pl.DataFrame({"churn": values}), "churn")
 
@@ -117,11 +118,11 @@ def test_columns_are_told_apart_and_nothing_is_left_out_silently() -> None:
             "known_later": range(120),
         }
     )
-    found = columns_of(frame, "churn", positive=None, id="who", exclude=["known_later"])
-    assert found.numeric == ("charges",)
-    assert found.categorical == ("plan", "paperless")
-    assert set(found.left_out) == {"customerID", "note", "since", "nothing", "known_later"}
-    values = values_of(frame, found)
+    columns = columns_of(frame, "churn", positive=None, id="who", exclude=["known_later"])
+    assert columns.numeric == ("charges",)
+    assert columns.categorical == ("plan", "paperless")
+    assert set(columns.left_out) == {"customerID", "note", "since", "nothing", "known_later"}
+    values = values_of(frame, columns)
     assert values["charges"].to_list()[:2] == [29.85, None]
     assert values["paperless"].to_list()[:2] == ["true", "false"]
 

@@ -1,8 +1,9 @@
-"""Splits promise that nobody known or heard in training is met again in valid or test."""
+"""Splits keep every customer and voice of training out of valid and test."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import polars as pl
 import pytest
@@ -12,7 +13,9 @@ from data.splits import EXCLUDED, LeakError, SplitParams, assert_disjoint, custo
 from tests.factories import a_contact, a_customer, a_recording
 
 
-def a_centre(calls: list[tuple[str, str, str | None]], silent: int = 0) -> tuple[pl.DataFrame, ...]:
+def a_centre(
+    calls: Sequence[tuple[str, str, str | None]], silent: int = 0
+) -> tuple[pl.DataFrame, ...]:
     """contacts, recordings and customers for calls given as (contact, customer, voice)."""
     people = sorted({customer for _, customer, _ in calls} | {f"S{n:04d}" for n in range(silent)})
     return (
@@ -64,10 +67,10 @@ def test_customers_who_come_later_move_nobody() -> None:
 
 def test_another_seed_is_another_division() -> None:
     centre = a_centre([], silent=200)
-    one, other = (
+    first, other = (
         customer_splits(split(*centre, params=SplitParams(seed=seed))[0]) for seed in (0, 1)
     )
-    assert not one.equals(other)
+    assert not first.equals(other)
 
 
 def test_a_giant_component_is_cut_between_voices_and_what_would_cross_is_counted() -> None:
@@ -83,14 +86,14 @@ def test_a_giant_component_is_cut_between_voices_and_what_would_cross_is_counted
 
 def test_voices_heard_fill_in_where_the_source_names_none() -> None:
     contacts, recordings, customers = a_centre([(f"k{n}", f"C{n}", None) for n in range(60)])
-    heard = pl.DataFrame(
+    voice_groups = pl.DataFrame(
         {
             "contact_id": [f"k{n}" for n in range(60)],
             "voice_group": [f"h{n % 12}" for n in range(60)],
         }
     )
     divided, summary = split(
-        contacts, recordings, customers, params=SplitParams(), voice_groups=heard
+        contacts, recordings, customers, params=SplitParams(), voice_groups=voice_groups
     )
     assert summary.voice_groups == 12
     assert (
@@ -120,7 +123,7 @@ def test_every_customer_has_a_side_also_without_a_contact() -> None:
 @pytest.mark.parametrize(
     ("column", "name"), [("customer_id", "customer C1"), ("voice_group", "voice v1")]
 )
-def test_a_leak_is_named(column, name) -> None:
+def test_a_leak_is_named(column: str, name: str) -> None:
     sides = pl.DataFrame(
         {
             "contact_id": ["a", "b"],

@@ -2,12 +2,14 @@
 
 import os
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from data import sources, versioning
 from data.ingest import IngestParams, ingest
+from data.records import DatasetVersion
 from data.versioning import VersionError
 from tests.factories import NOW, a_wav, an_export
 
@@ -15,7 +17,7 @@ from tests.factories import NOW, a_wav, an_export
 class Shop:
     """A store with ingested calls, and its versions."""
 
-    def __init__(self, folder, calls=6) -> None:
+    def __init__(self, folder: Path, calls: int = 6) -> None:
         self.store, self.export, self.remote = folder / "store", folder / "in", folder / "remote"
         self.repo = self.store / "versioned"
         an_export(self.export, calls=calls, duration_s=15.0)
@@ -23,7 +25,7 @@ class Shop:
     def ingest(self) -> None:
         ingest(sources.read("auto", self.export), self.store, NOW, params=IngestParams(shard_mb=1))
 
-    def version(self, commit="abc", now=NOW):
+    def version(self, commit: str = "abc", now: datetime = NOW) -> DatasetVersion:
         return versioning.version(
             self.store / "tables",
             self.store / "shards",
@@ -33,21 +35,21 @@ class Shop:
             now=now,
         )
 
-    def objects(self):
+    def objects(self) -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in self.remote.rglob("*") if path.is_file()}
 
-    def verify(self, dvc_hash):
+    def verify(self, dvc_hash: str) -> list[str]:
         return versioning.verify_remote(dvc_hash, self.repo, remote=str(self.remote))
 
 
 @pytest.fixture
-def shop(tmp_path: Path):
+def shop(tmp_path: Path) -> Shop:
     shop = Shop(tmp_path)
     shop.ingest()
     return shop
 
 
-def flip(path) -> None:
+def flip(path: Path) -> None:
     """Turns over one bit in the middle of a file, as a dying disk does: its times stay."""
     stat = path.stat()
     content = bytearray(path.read_bytes())
@@ -58,7 +60,7 @@ def flip(path) -> None:
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
-def test_a_version_knows_its_hash_commit_time_size_and_rows(shop) -> None:
+def test_a_version_knows_its_hash_commit_time_size_and_rows(shop: Shop) -> None:
     made = shop.version("abc")
     assert made.dvc_hash.endswith(".dir")
     assert (made.git_commit, made.created_at) == ("abc", NOW.isoformat())
@@ -68,7 +70,7 @@ def test_a_version_knows_its_hash_commit_time_size_and_rows(shop) -> None:
     assert made.size_bytes == sum(path.stat().st_size for path in files)
 
 
-def test_the_same_data_is_the_same_version_and_pushes_nothing(shop) -> None:
+def test_the_same_data_is_the_same_version_and_pushes_nothing(shop: Shop) -> None:
     first = shop.version()
     before = shop.objects()
     again = shop.version(commit="def", now=NOW.replace(year=2027))
@@ -80,7 +82,7 @@ def test_the_same_data_is_the_same_version_and_pushes_nothing(shop) -> None:
     assert shop.objects() == before
 
 
-def test_one_changed_call_moves_one_shard(shop) -> None:
+def test_one_changed_call_moves_one_shard(shop: Shop) -> None:
     shop.version()
     before = set(shop.objects())
     a_wav(shop.export / "recordings" / "call-3.wav", duration_s=15.0, seed=77)
@@ -91,7 +93,7 @@ def test_one_changed_call_moves_one_shard(shop) -> None:
     assert len(new) == 3  # and recordings.parquet, and the new manifest
 
 
-def test_a_shard_is_linked_and_a_table_is_not(shop) -> None:
+def test_a_shard_is_linked_and_a_table_is_not(shop: Shop) -> None:
     shop.version()
     dataset = shop.repo / "dataset"
     assert (dataset / "shards" / "00000.tar").samefile(shop.store / "shards" / "00000.tar")
@@ -101,7 +103,9 @@ def test_a_shard_is_linked_and_a_table_is_not(shop) -> None:
     assert os.access(shop.store / "tables" / "contacts.parquet", os.W_OK)
 
 
-def test_what_is_no_longer_in_the_store_is_not_in_the_next_version(shop, tmp_path: Path) -> None:
+def test_what_is_no_longer_in_the_store_is_not_in_the_next_version(
+    shop: Shop, tmp_path: Path
+) -> None:
     shop.version()
     (shop.store / "shards" / "00001.tar").unlink()
     (shop.store / "tables" / "outcomes.parquet").unlink()
@@ -112,24 +116,24 @@ def test_what_is_no_longer_in_the_store_is_not_in_the_next_version(shop, tmp_pat
     assert not (out / "tables" / "outcomes.parquet").exists()
 
 
-def test_every_version_leaves_its_pointer_in_the_history(shop) -> None:
+def test_every_version_leaves_its_pointer_in_the_history(shop: Shop) -> None:
     first = shop.version()
     a_wav(shop.export / "recordings" / "call-3.wav", duration_s=15.0, seed=77)
     shop.ingest()
     second = shop.version(now=NOW.replace(year=2027))
-    assert [one.dvc_hash for one in versioning.history(shop.repo)] == [
+    assert [version.dvc_hash for version in versioning.history(shop.repo)] == [
         first.dvc_hash,
         second.dvc_hash,
     ]
-    for one in (first, second):
-        assert one.dvc_hash in (shop.repo / "history" / f"{one.dvc_hash}.dvc").read_text()
+    for version in (first, second):
+        assert version.dvc_hash in (shop.repo / "history" / f"{version.dvc_hash}.dvc").read_text()
 
 
-def test_a_whole_remote_has_no_problems(shop) -> None:
+def test_a_whole_remote_has_no_problems(shop: Shop) -> None:
     assert shop.verify(shop.version().dvc_hash) == []
 
 
-def test_an_object_missing_in_the_remote_is_found_and_brought_again(shop) -> None:
+def test_an_object_missing_in_the_remote_is_found_and_brought_again(shop: Shop) -> None:
     made = shop.version()
     gone = max(shop.objects(), key=lambda path: path.stat().st_size)
     content = gone.read_bytes()
@@ -142,7 +146,7 @@ def test_an_object_missing_in_the_remote_is_found_and_brought_again(shop) -> Non
     assert shop.verify(made.dvc_hash) == []
 
 
-def test_an_object_cut_short_in_the_remote_is_found_and_brought_again(shop) -> None:
+def test_an_object_cut_short_in_the_remote_is_found_and_brought_again(shop: Shop) -> None:
     made = shop.version()
     cut = max(shop.objects(), key=lambda path: path.stat().st_size)
     content = cut.read_bytes()
@@ -152,7 +156,7 @@ def test_an_object_cut_short_in_the_remote_is_found_and_brought_again(shop) -> N
     assert cut.read_bytes() == content
 
 
-def test_damage_that_cannot_be_repaired_is_an_error(shop) -> None:
+def test_damage_that_cannot_be_repaired_is_an_error(shop: Shop) -> None:
     shop.version()
     cached = [path for path in (shop.repo / ".dvc" / "cache").rglob("*") if path.is_file()]
     flip(max(cached, key=lambda path: path.stat().st_size))  # the cache itself is damaged ...
@@ -163,7 +167,7 @@ def test_damage_that_cannot_be_repaired_is_an_error(shop) -> None:
         shop.version()
 
 
-def test_a_flipped_byte_in_the_remote_is_never_delivered(shop, tmp_path: Path) -> None:
+def test_a_flipped_byte_in_the_remote_is_never_delivered(shop: Shop, tmp_path: Path) -> None:
     made = shop.version()
     flip(max(shop.objects(), key=lambda path: path.stat().st_size))
     with pytest.raises(VersionError, match=made.dvc_hash):
@@ -172,7 +176,9 @@ def test_a_flipped_byte_in_the_remote_is_never_delivered(shop, tmp_path: Path) -
     assert not list(tmp_path.glob(".out*"))
 
 
-def test_a_flipped_byte_in_the_remote_is_repaired_from_the_cache(shop, tmp_path: Path) -> None:
+def test_a_flipped_byte_in_the_remote_is_repaired_from_the_cache(
+    shop: Shop, tmp_path: Path
+) -> None:
     made = shop.version()
     flip(max(shop.objects(), key=lambda path: path.stat().st_size))
     (wrong,) = versioning.repair_remote(made.dvc_hash, shop.repo, remote=str(shop.remote))
@@ -181,7 +187,9 @@ def test_a_flipped_byte_in_the_remote_is_repaired_from_the_cache(shop, tmp_path:
     assert versioning.repair_remote(made.dvc_hash, shop.repo, remote=str(shop.remote)) == []
 
 
-def test_an_older_version_is_repaired_too_and_only_where_it_was_made(shop, tmp_path: Path) -> None:
+def test_an_older_version_is_repaired_too_and_only_where_it_was_made(
+    shop: Shop, tmp_path: Path
+) -> None:
     made = shop.version()
     a_wav(shop.export / "recordings" / "call-3.wav", duration_s=15.0, seed=77)
     old = set(shop.objects())
@@ -197,14 +205,14 @@ def test_an_older_version_is_repaired_too_and_only_where_it_was_made(shop, tmp_p
     assert shop.verify(made.dvc_hash) == []
 
 
-def test_a_damaged_manifest_is_found(shop, tmp_path: Path) -> None:
+def test_a_damaged_manifest_is_found(shop: Shop, tmp_path: Path) -> None:
     made = shop.version()
     flip(next(path for path in shop.objects() if path.suffix == ".dir"))
     with pytest.raises(VersionError, match="manifest is damaged"):
         shop.verify(made.dvc_hash)
 
 
-def test_an_unknown_hash_lists_the_versions_there_are(shop, tmp_path: Path) -> None:
+def test_an_unknown_hash_lists_the_versions_there_are(shop: Shop, tmp_path: Path) -> None:
     made = shop.version()
     with pytest.raises(VersionError, match=f"not in .*Versions made here: {made.dvc_hash}"):
         versioning.checkout("0" * 32, shop.repo, remote=str(shop.remote), out=tmp_path / "out")
@@ -212,7 +220,7 @@ def test_an_unknown_hash_lists_the_versions_there_are(shop, tmp_path: Path) -> N
         versioning.checkout("../../x", shop.repo, remote=str(shop.remote), out=tmp_path / "out")
 
 
-def test_a_checkout_never_overwrites(shop, tmp_path: Path) -> None:
+def test_a_checkout_never_overwrites(shop: Shop, tmp_path: Path) -> None:
     made = shop.version()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
@@ -233,7 +241,7 @@ def test_no_data_is_no_version(tmp_path: Path) -> None:
         )
 
 
-def test_dvc_keeps_its_pickles_out_of_shared_folders_and_checks_what_it_pulls(shop) -> None:
+def test_dvc_keeps_its_pickles_out_of_shared_folders_and_checks_what_it_pulls(shop: Shop) -> None:
     shop.version()
     config = (shop.repo / ".dvc" / "config").read_text()
     assert f"site_cache_dir = {shop.repo.resolve()}/.dvc/site" in config

@@ -10,7 +10,7 @@ from data.speech import shards
 from tests.factories import NOW, a_wav, an_export, edit
 
 
-def contents(*folders):
+def contents(*folders: Path) -> dict[str, bytes]:
     return {
         f"{path.parent.name}/{path.name}": path.read_bytes()
         for folder in folders
@@ -40,12 +40,12 @@ def test_D1_every_version_comes_back_byte_for_byte_from_its_hash_with_all_caches
             )
         )
         was.append(contents(store / "tables", store / "shards"))
-    assert len({one.dvc_hash for one in made}) == 3
+    assert len({version.dvc_hash for version in made}) == 3
 
     shutil.rmtree(store)  # the working copy, the DVC repository, its cache: all gone
-    for number, one in enumerate(made):
+    for number, version in enumerate(made):
         out = versioning.checkout(
-            one.dvc_hash, tmp_path / "nowhere", remote=remote, out=tmp_path / f"out-{number}"
+            version.dvc_hash, tmp_path / "nowhere", remote=remote, out=tmp_path / f"out-{number}"
         )
         assert contents(out) == was[number]
         assert shards.verify(out / "shards", read_tables(out / "tables")["recordings"]) == []

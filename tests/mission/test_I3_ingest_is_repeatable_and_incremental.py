@@ -8,7 +8,7 @@ from data.ingest import ingest
 from tests.factories import NOW, an_export
 
 
-def files(folder):
+def files(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     return {
         path.name: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
         for path in folder.iterdir()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,14 +21,14 @@ from data.validation import ContractBroken, ValidationParams, validate
 from tests.data.validation.small_store import NOW, AStore, a_call
 
 
-def quarantine(store):
+def quarantine(store: AStore) -> list[dict[str, Any]]:
     return [
         json.loads(line)
         for line in (store.root / "quarantine" / "validate.jsonl").read_text().splitlines()
     ]
 
 
-def run(store, params=None):
+def run(store: AStore, params: ValidationParams | None = None) -> dict[str, Any]:
     return validate(store.root, params or ValidationParams(), read_audio=store.read_audio, now=NOW)
 
 
@@ -74,9 +76,9 @@ def test_V1_every_bad_recording_lies_in_quarantine_once_with_its_reason_and_the_
     assert next(line for line in lines if line["reason"] == "duplicate-content")["detail"].endswith(
         "call k0"
     )
-    kept = pl.read_parquet(tmp_path / "clean" / "recordings.parquet")
-    assert set(kept["contact_id"]).isdisjoint(line["thing"] for line in lines)
-    assert len(kept) == 31
+    accepted = pl.read_parquet(tmp_path / "clean" / "recordings.parquet")
+    assert set(accepted["contact_id"]).isdisjoint(line["thing"] for line in lines)
+    assert len(accepted) == 31
     lost = summary["rejected_audio_s"]
     assert set(lost) == set(planted)
     assert summary["accepted_audio_s"] + sum(lost.values()) == pytest.approx(
@@ -90,7 +92,7 @@ def test_V1_every_bad_recording_lies_in_quarantine_once_with_its_reason_and_the_
 def test_V1_bad_rows_lie_in_quarantine_and_what_hangs_on_them_goes_along(tmp_path: Path) -> None:
     store = AStore(tmp_path, calls=40)
 
-    def spoil(rows, at, **changes) -> None:
+    def spoil(rows: list[Any], at: int, **changes: Any) -> None:
         rows[at] = dataclasses.replace(rows[at], **changes)
 
     spoil(
@@ -111,8 +113,8 @@ def test_V1_bad_rows_lie_in_quarantine_and_what_hangs_on_them_goes_along(tmp_pat
     store.write()
     summary = run(store)
 
-    found = {(line["table"], line["thing"]): line["reason"] for line in quarantine(store)}
-    assert len(found) == summary["rejected"], "each reject has one line"
+    reasons = {(line["table"], line["thing"]): line["reason"] for line in quarantine(store)}
+    assert len(reasons) == summary["rejected"], "each reject has one line"
     roots = {
         ("customers", "c1"): "negative-price",
         ("customers", "c11"): "duplicate-customer",
@@ -141,9 +143,9 @@ def test_V1_bad_rows_lie_in_quarantine_and_what_hangs_on_them_goes_along(tmp_pat
     dependents |= {
         ("turns", f"k{n}/{turn}/person"): "contact-rejected" for n in range(1, 6) for turn in (0, 1)
     }
-    assert found == roots | dependents
+    assert reasons == roots | dependents
     for table, rows in summary["tables"].items():
-        assert rows["rows"] - rows["kept"] == sum(1 for at in found if at[0] == table)
+        assert rows["rows"] - rows["kept"] == sum(1 for at in reasons if at[0] == table)
     hours = summary["rejected_audio_s"]
     assert hours == {"contact-rejected": 15.0}
     assert summary["accepted_audio_s"] + 15.0 == summary["input_audio_s"]
@@ -162,8 +164,8 @@ def test_V1_bad_rows_lie_in_quarantine_and_what_hangs_on_them_goes_along(tmp_pat
     ],
     ids=["missing column", "wrong type", "empty table"],
 )
-def test_V1_a_broken_table_stops_the_street_and_clean_stays_as_it_was(
-    tmp_path: Path, table, spoil, says
+def test_V1_a_broken_table_stops_the_run_and_clean_stays_as_it_was(
+    tmp_path: Path, table: str, spoil: Callable[[pl.DataFrame], pl.DataFrame], says: str
 ) -> None:
     store = AStore(tmp_path).write()
     run(store)
@@ -232,9 +234,9 @@ def test_V1_great_expectations_answers_can_be_read_offline(tmp_path: Path) -> No
     run(store)
     answer = read_json(tmp_path / "validation" / "recordings.json")
     rate = next(
-        one
-        for one in answer["results"]
-        if one["expectation_config"]["meta"]["reason"] == "wrong-rate"
+        result
+        for result in answer["results"]
+        if result["expectation_config"]["meta"]["reason"] == "wrong-rate"
     )
     assert rate["expectation_config"]["type"] == "expect_column_values_to_be_in_set"
     assert rate["success"] is False

@@ -1,4 +1,7 @@
-"""V3: no customer, voice or future event on both sides of a split; a planted leak stops the step that would learn."""
+"""V3: no customer, voice or future event on both sides of a split.
+
+A planted leak stops the stage that would learn.
+"""
 
 from __future__ import annotations
 
@@ -139,17 +142,19 @@ def test_V3_features_that_have_seen_the_future_stop_the_step(
     pl.DataFrame(sides, schema_overrides={"contact_id": pl.String}).write_parquet(
         context.path("splits.parquet")
     )
-    import data.features
+    from data.features import features as feature_module
 
     churn.features(context, quiet)
-    honest = data.features.features_in_parts
+    original = feature_module.features_in_parts
 
-    def a_day_ahead(tables: dict[str, pl.LazyFrame], *rest: Any) -> Iterator[pl.DataFrame]:
-        """A plausible mistake: contacts are dated a day early, so that a window sees one day too many."""
+    def a_day_ahead(
+        tables: dict[str, pl.LazyFrame], *rest: Any, **settings: Any
+    ) -> Iterator[pl.DataFrame]:
+        """A plausible mistake: contacts are dated a day early, so a window sees a day too many."""
         early = tables["contacts"].with_columns(pl.col("started_at").dt.offset_by("-1d"))
-        return honest({**tables, "contacts": early}, *rest)
+        return original({**tables, "contacts": early}, *rest, **settings)
 
-    monkeypatch.setattr(data.features, "features_in_parts", a_day_ahead)
+    monkeypatch.setattr(feature_module, "features_in_parts", a_day_ahead)
     context.path("features.parquet").unlink()
     with pytest.raises(LeakError, match=r"contacts_\d+d is .* A feature has seen the future"):
         churn.features(context, quiet)

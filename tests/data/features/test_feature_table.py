@@ -1,4 +1,4 @@
-"""The page of features promises to be what the code declares, and the code to compute what it declares."""
+"""Tests that docs/features.md is what the code declares and computes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_docs_features_is_current() -> None:
 
 def test_every_column_is_declared_and_every_declaration_a_column() -> None:
     params = FeatureParams(windows_days=(14, 60))
-    found = features(tables(), labels(), [date(2026, 6, 1)], params=params).columns
-    computed = {name for name in found if name not in KEYS and not name.startswith("attr_")}
+    columns = features(tables(), labels(), [date(2026, 6, 1)], params=params).columns
+    computed = {name for name in columns if name not in KEYS and not name.startswith("attr_")}
     assert computed == {feature.name for feature in declared_features(params)}
     assert len(computed) > 60

@@ -59,8 +59,10 @@ def test_the_rules_stand_alone_for_what_they_measure_and_for_what_could_not_be_r
 def test_the_reader_speaks_alone_only_in_the_gaps_it_was_given() -> None:
     reason = beliefs("reason", {"billing": 0.7, "other": 0.3}, "reader")
     mood = beliefs("sentiment", {"negative": 0.9, "neutral": 0.1}, "reader")
-    found = merge_with_reader(NOTHING, NOTHING, pl.concat([reason, mood]), params=ReadingParams())
-    assert found.select("label", "value", "origin").rows() == [("reason", "billing", "reader")]
+    completed = merge_with_reader(
+        NOTHING, NOTHING, pl.concat([reason, mood]), params=ReadingParams()
+    )
+    assert completed.select("label", "value", "origin").rows() == [("reason", "billing", "reader")]
     unsure = beliefs("reason", {"billing": 0.4, "other": 0.3, "payment": 0.3}, "reader")
     assert merge_with_reader(NOTHING, NOTHING, unsure, params=ReadingParams()).is_empty()
 

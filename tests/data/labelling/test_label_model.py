@@ -10,8 +10,12 @@ from data.labelling.label_model import ABSTAIN, fit_label_model, majority
 
 
 def one_sided_votes(
-    rng, contacts=4000, share=0.1, hits=(0.8, 0.5, 0.4, 0.3), false=(0.02, 0.01, 0.03, 0.02)
-):
+    rng: np.random.Generator,
+    contacts: int = 4000,
+    share: float = 0.1,
+    hits: tuple[float, ...] = (0.8, 0.5, 0.4, 0.3),
+    false: tuple[float, ...] = (0.02, 0.01, 0.03, 0.02),
+) -> tuple[np.ndarray, np.ndarray]:
     """Rules that only ever vote 1, as a rule looking for a sign does. Returns truth and votes."""
     truth = (rng.random(contacts) < share).astype(int)
     rates = np.where(truth[:, None] == 1, hits, false)
@@ -47,7 +51,7 @@ def test_a_rule_that_is_often_right_counts_more() -> None:
 
 
 def test_a_second_grouping_of_the_contacts_does_not_take_the_label_over() -> None:
-    """Whether a menu took part explains more votes than the rare dead end; the model must still find the dead end."""
+    """The model finds the rare dead end although the presence of a menu explains more votes."""
     rng = np.random.default_rng(4)
     menu = rng.random(5000) < 0.2
     dead = menu & (rng.random(5000) < 0.2)
@@ -55,8 +59,8 @@ def test_a_second_grouping_of_the_contacts_does_not_take_the_label_over() -> Non
     votes[~menu, 0] = 0  # no menu, no dead end
     votes[menu & ~dead & (rng.random(5000) < 0.6), 1] = 0  # the menu served
     votes[dead & (rng.random(5000) < 0.9), 2] = 1  # the menu gave up
-    found = fit_label_model(votes, 2).probabilities[:, 1] > 0.5
-    assert (found == dead).mean() > 0.98
+    predicted = fit_label_model(votes, 2).probabilities[:, 1] > 0.5
+    assert (predicted == dead).mean() > 0.98
 
 
 def test_equal_votes_give_equal_probabilities_run_after_run() -> None:
@@ -76,7 +80,7 @@ def test_equal_votes_give_equal_probabilities_run_after_run() -> None:
     ],
     ids=["nobody voted", "no contacts", "no rules"],
 )
-def test_without_votes_every_value_is_equally_likely(votes, values) -> None:
+def test_without_votes_every_value_is_equally_likely(votes: np.ndarray, values: int) -> None:
     probabilities = fit_label_model(votes, values).probabilities
     assert probabilities.shape == (len(votes), values)
     assert np.allclose(probabilities, 1 / values)
@@ -95,7 +99,7 @@ def test_a_vote_outside_the_values_is_refused() -> None:
 
 def test_majority_counts_votes_and_knows_when_there_are_none() -> None:
     shares = majority(np.array([[0, 0, 1], [ABSTAIN, 1, ABSTAIN], [ABSTAIN] * 3]), 2)
-    assert np.allclose(shares, [[2 / 3, 1 / 3], [0, 1], [0.5, 0.5]])
+    assert np.allclose(shares, np.array([[2 / 3, 1 / 3], [0, 1], [0.5, 0.5]]))
 
 
 def test_coverage_overlap_and_conflict_are_what_snorkel_calls_by_these_names() -> None:

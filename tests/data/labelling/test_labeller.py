@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import polars as pl
+
 from data.labelling import SCHEME, LabellingParams, label
 from data.records import LABELS, Contact, Turn, frame
 
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
 
 
-def a_centre(size=40):
+def a_centre(size: int = 40) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Contacts about bills and about parcels, by turns."""
     contacts = [
         Contact(f"k{n}", f"c{n}", "chat", START + timedelta(hours=n), 60.0, 5.0)
         for n in range(size)
     ]
-    said = (
+    messages = (
         "My bill is wrong, you charged me twice.",
         "Where is my parcel? The courier never came.",
     )
-    turns = [Turn(f"k{n}", 0, "customer", said[n % 2], origin="written") for n in range(size)]
+    turns = [Turn(f"k{n}", 0, "customer", messages[n % 2], origin="written") for n in range(size)]
     return frame("contacts", contacts), frame("turns", turns)
 
 
@@ -61,10 +63,10 @@ def test_an_untranscribed_call_gets_only_what_rules_know_without_words() -> None
         "contacts", [Contact("call", "c0", "phone", START + timedelta(days=90), 60.0, 5000.0)]
     )
     labels = label(contacts.vstack(call), turns).labels.filter(contact_id="call")
-    found = dict(zip(labels["label"], labels["value"], strict=True))
-    assert found["friction_long_wait"] == "yes"
+    values = dict(zip(labels["label"], labels["value"], strict=True))
+    assert values["friction_long_wait"] == "yes"
     assert not {"reason", "barrier", "friction_unresolved", "friction_transfer", "sentiment"} & set(
-        found
+        values
     )
 
 

@@ -14,7 +14,7 @@ START = datetime(2026, 3, 1, 9, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("said", "affirmed"),
+    ("text", "affirmed"),
     [
         ("please cancel it", True),
         ("don't cancel it", False),
@@ -26,8 +26,8 @@ START = datetime(2026, 3, 1, 9, tzinfo=UTC)
         ("don't cancel the line but cancel the alarm", True),
     ],
 )
-def test_a_denied_word_is_mentioned_but_not_affirmed(said, affirmed) -> None:
-    contact = a_contact(customer=said)
+def test_a_denied_word_is_mentioned_but_not_affirmed(text: str, affirmed: bool) -> None:
+    contact = a_contact(customer=text)
     assert contact.customer.mentions("cancel")
     assert contact.customer.affirms("cancel") is affirmed
 
@@ -47,7 +47,7 @@ def test_a_negation_does_not_reach_into_the_other_turn() -> None:
 
 
 def test_history_counts_what_came_before_and_nothing_after() -> None:
-    def contact(name, customer, hours):
+    def contact(name: str, customer: str, hours: float) -> Contact:
         return Contact(name, customer, "chat", START + timedelta(hours=hours), queue=name)
 
     rows = [
@@ -57,25 +57,25 @@ def test_history_counts_what_came_before_and_nothing_after() -> None:
         contact("a", "ann", 0),
         contact("c", "ann", 160),
     ]
-    found = {
+    seen = {
         view.queue: view
         for view in views(frame("contacts", rows), frame("turns", []), LabellingParams())
     }
-    assert {name: view.contacts_before for name, view in found.items()} == {
+    assert {name: view.contacts_before for name, view in seen.items()} == {
         "a": 0,
         "b": 1,
         "c": 2,
         "d": 0,
         "x": 0,
     }
-    assert {name: view.hours_since_last for name, view in found.items()} == {
+    assert {name: view.hours_since_last for name, view in seen.items()} == {
         "a": None,
         "b": 20.0,
         "c": 140.0,
         "d": 740.0,
         "x": None,
     }
-    assert found["c"].queue_before == "b"
+    assert seen["c"].queue_before == "b"
 
 
 def test_views_come_in_the_order_of_the_contacts() -> None:

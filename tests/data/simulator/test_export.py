@@ -1,4 +1,4 @@
-"""The export is what docs/street.md promises, repeatable to the byte, whole or absent, and quick to make."""
+"""Tests that the export is as docs/pipeline.md describes, repeatable, whole or absent."""
 
 import csv
 import hashlib
@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,18 +14,20 @@ import pytest
 
 from data import audio
 from data.records import TURNS
-from data.simulator import SimulatorParams, export, faults, simulate
+from data.simulator import SimulatorParams, faults, simulate, tables
 from data.simulator.params import FRICTIONS, REASONS
 
 SMALL = SimulatorParams(customers=150, days=200, calls=10, agents=4, faults=1, futures=50)
+# The export, its truth and the summary of a simulated centre.
+Made = tuple[Path, Path, dict[str, Any]]
 
 
-def rows_of(path):
+def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
 
 
-def digests(folder):
+def digests(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -33,14 +36,14 @@ def digests(folder):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory):
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("centre")
     summary = simulate(SMALL, folder / "raw", folder / "truth")
     return folder / "raw", folder / "truth", summary
 
 
 def test_the_same_settings_give_the_same_bytes_and_another_seed_does_not(
-    made, tmp_path: Path
+    made: Made, tmp_path: Path
 ) -> None:
     raw, truth, _ = made
     simulate(SMALL, tmp_path / "raw", tmp_path / "truth")
@@ -53,7 +56,7 @@ def test_the_same_settings_give_the_same_bytes_and_another_seed_does_not(
     assert json.loads((tmp_path / "truth/world.json").read_text())["seed"] == 2
 
 
-def test_a_second_run_leaves_the_export_alone(made) -> None:
+def test_a_second_run_leaves_the_export_alone(made: Made) -> None:
     raw, truth, summary = made
     before = {path: path.stat().st_mtime_ns for path in raw.rglob("*")}
     again = simulate(SMALL, raw, truth)
@@ -64,13 +67,13 @@ def test_a_second_run_leaves_the_export_alone(made) -> None:
 def test_a_run_that_dies_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export.tables, "true_turns", lambda *_: 1 / 0)
+    monkeypatch.setattr(tables, "true_turns", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         simulate(SMALL, tmp_path / "raw", tmp_path / "truth")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_tables_have_the_columns_of_the_contract(made) -> None:
+def test_tables_have_the_columns_of_the_contract(made: Made) -> None:
     raw, truth, summary = made
     customers, contacts = rows_of(raw / "customers.csv"), rows_of(raw / "contacts.csv")
     assert list(customers[0])[:6] == [
@@ -93,8 +96,8 @@ def test_tables_have_the_columns_of_the_contract(made) -> None:
         "observed_until",
     ]
     assert len({row["contact_id"] for row in contacts}) == len(contacts) == summary["contacts"]
-    known = {row["customer_id"] for row in customers}
-    assert sum(row["customer_id"] not in known for row in contacts) == 1  # the planted one
+    customer_ids = {row["customer_id"] for row in customers}
+    assert sum(row["customer_id"] not in customer_ids for row in contacts) == 1  # the planted one
     messages = [json.loads(line) for line in (raw / "messages.jsonl").read_text().splitlines()]
     spoken = {row["contact_id"] for row in contacts if row["recording"]}
     assert {message["contact_id"] for message in messages} == {
@@ -107,17 +110,17 @@ def test_tables_have_the_columns_of_the_contract(made) -> None:
     assert real.height == len(contacts) - 2 * SMALL.faults
 
 
-def test_recordings_are_two_channel_telephone_calls_of_half_a_minute(made) -> None:
+def test_recordings_are_two_channel_telephone_calls_of_half_a_minute(made: Made) -> None:
     raw, truth, _ = made
     bad = {fault["contact_id"] for fault in json.loads((truth / "faults.json").read_text())}
-    kept = [
+    sound_rows = [
         row
         for row in rows_of(raw / "contacts.csv")
         if row["recording"] and row["contact_id"] not in bad
     ]
-    assert len(kept) == SMALL.calls
+    assert len(sound_rows) == SMALL.calls
     lengths = []
-    for row in kept:
+    for row in sound_rows:
         samples, rate = audio.read(raw / row["recording"])
         assert (rate, samples.shape[1], row["customer_channel"], row["agent_channel"]) == (
             8000,
@@ -135,12 +138,12 @@ def test_recordings_are_two_channel_telephone_calls_of_half_a_minute(made) -> No
     assert 20 < np.mean(lengths) < 60
 
 
-def test_turns_lie_where_they_are_heard_on_the_channel_of_who_speaks(made) -> None:
+def test_turns_lie_where_they_are_heard_on_the_channel_of_who_speaks(made: Made) -> None:
     raw, truth, _ = made
     turns = pl.read_parquet(truth / "turns.parquet")
     assert dict(turns.schema) == TURNS
     bad = {fault["contact_id"] for fault in json.loads((truth / "faults.json").read_text())}
-    heard = []
+    is_louder = []
     for contact_id, call in turns.filter(~pl.col("contact_id").is_in(list(bad))).group_by(
         "contact_id"
     ):
@@ -151,23 +154,25 @@ def test_turns_lie_where_they_are_heard_on_the_channel_of_who_speaks(made) -> No
                 for t in call.to_dicts()
             ]
             listening = np.median([audio.level_dbfs(part) for who, part in spans if who != role])
-            heard += [audio.level_dbfs(part) > listening + 3 for who, part in spans if who == role]
-    assert np.mean(heard) > 0.95
+            is_louder += [
+                audio.level_dbfs(part) > listening + 3 for who, part in spans if who == role
+            ]
+    assert np.mean(is_louder) > 0.95
 
 
-def test_people_transcribed_the_share_asked_for_word_for_word(made, tmp_path: Path) -> None:
+def test_people_transcribed_the_share_asked_for_word_for_word(made: Made, tmp_path: Path) -> None:
     raw, truth, summary = made
     turns = pl.read_parquet(truth / "turns.parquet")
-    found = sorted((raw / "transcripts").glob("*.json"))
-    assert 0 < len(found) == summary["transcripts"] < SMALL.calls
-    for path in found:
+    transcripts = sorted((raw / "transcripts").glob("*.json"))
+    assert 0 < len(transcripts) == summary["transcripts"] < SMALL.calls
+    for path in transcripts:
         written = json.loads(path.read_text())
         exact = turns.filter(pl.col("contact_id") == written["contact_id"])
         assert [turn["text"] for turn in written["turns"]] == exact["text"].to_list()
         assert [turn["start_s"] for turn in written["turns"]] == exact["start_s"].to_list()
 
 
-def test_a_caller_keeps_their_voice_and_agents_have_their_own(made) -> None:
+def test_a_caller_keeps_their_voice_and_agents_have_their_own(made: Made) -> None:
     raw, truth, summary = made
     own = pl.read_parquet(truth / "voices.parquet")
     assert own["customer_id"].n_unique() == own.height == own["voice"].n_unique()
@@ -184,7 +189,7 @@ def test_a_caller_keeps_their_voice_and_agents_have_their_own(made) -> None:
     assert not set(summary["agents"].values()) & set(own["voice"])
 
 
-def test_every_planted_fault_is_really_there_and_written_down(made) -> None:
+def test_every_planted_fault_is_really_there_and_written_down(made: Made) -> None:
     raw, truth, summary = made
     planted = json.loads((truth / "faults.json").read_text())
     assert sorted(fault["kind"] for fault in planted) == sorted(faults.KINDS)
@@ -192,8 +197,8 @@ def test_every_planted_fault_is_really_there_and_written_down(made) -> None:
     where = {fault["kind"]: fault for fault in planted}
     contacts = {row["contact_id"]: row for row in rows_of(raw / "contacts.csv")}
 
-    def file_of(kind):
-        return raw / where[kind]["file"]
+    def file_of(kind: str) -> Path:
+        return raw / str(where[kind]["file"])
 
     for kind, message in (("truncated_wav", "truncated"), ("not_audio", "not audio")):
         with pytest.raises(audio.AudioError, match=message):
@@ -239,12 +244,12 @@ def test_speech_is_made_200_times_faster_than_real_time(tmp_path: Path) -> None:
 
 
 def test_progress_is_told_to_the_end(tmp_path: Path) -> None:
-    told = []
+    reports = []
     simulate(
         replace(SMALL, calls=2, faults=0),
         tmp_path / "raw",
         tmp_path / "truth",
-        progress=lambda *seen: told.append(seen),
+        progress=lambda *seen: reports.append(seen),
     )
-    assert [done for done, _ in told] == list(range(1, len(told) + 1))
-    assert told[-1][0] == told[-1][1]
+    assert [done for done, _ in reports] == list(range(1, len(reports) + 1))
+    assert reports[-1][0] == reports[-1][1]

@@ -7,17 +7,19 @@ from dataclasses import replace
 import pytest
 
 from data.simulator import phrases, talk
+from data.simulator.entities import Touch
 from data.simulator.params import BARRIERS, FRICTIONS, REASONS, SENTIMENTS, SimulatorParams
+from data.simulator.talk import Line
 from data.simulator.world import build
 
 
 @pytest.fixture(scope="module")
-def touches():
+def touches() -> list[Touch]:
     world = build(SimulatorParams(customers=500))
     return [touch for path in world.touches for touch in path]
 
 
-def words_of(touch, seed=0, written=None):
+def words_of(touch: Touch, seed: int = 0, written: bool | None = None) -> list[Line]:
     written = touch.channel not in ("phone", "ivr") if written is None else written
     speech = talk.Speech(
         random.Random(seed),
@@ -31,7 +33,7 @@ def words_of(touch, seed=0, written=None):
     return writers[touch.channel](speech, touch)
 
 
-def test_transcripts_are_lower_case_letters_and_apostrophes(touches) -> None:
+def test_transcripts_are_lower_case_letters_and_apostrophes(touches: list[Touch]) -> None:
     for seed, touch in enumerate(t for t in touches if t.channel == "phone"):
         for line in words_of(touch, seed):
             assert line.role in ("customer", "agent")
@@ -56,8 +58,8 @@ def test_every_template_can_be_said() -> None:
     ]
     for template in [*templates, *(t for rule in phrases.RULES.values() for t in rule)]:
         for _ in range(5):
-            said = speech.say(template.replace("{topic}", "bills"))
-            assert not re.search(r"[(){}|<>]", said), template
+            text = speech.say(template.replace("{topic}", "bills"))
+            assert not re.search(r"[(){}|<>]", text), template
 
 
 def test_there_is_wording_for_every_label() -> None:
@@ -67,7 +69,7 @@ def test_there_is_wording_for_every_label() -> None:
     assert set(phrases.MOOD) == set(SENTIMENTS)
 
 
-def test_dialogues_rarely_repeat(touches) -> None:
+def test_dialogues_rarely_repeat(touches: list[Touch]) -> None:
     spoken = [
         " / ".join(line.text for line in words_of(t, seed))
         for seed, t in enumerate(touches)
@@ -99,19 +101,19 @@ def test_dialogues_rarely_repeat(touches) -> None:
     ],
 )
 def test_frictions_are_usually_but_not_always_in_the_words(
-    touches, flag, channels, pattern
+    touches: list[Touch], flag: str, channels: tuple[str, ...], pattern: str
 ) -> None:
-    told = {True: [], False: []}
+    matches: dict[bool, list[bool]] = {True: [], False: []}
     for seed, touch in enumerate(touches):
         if touch.channel in channels:
             text = " ".join(line.text.lower() for line in words_of(touch, seed))
-            told[flag in touch.flags].append(bool(re.search(pattern, text)))
-    assert sum(told[True]) / len(told[True]) > 0.8
-    assert sum(told[True]) / len(told[True]) > 1.5 * sum(told[False]) / len(told[False])
+            matches[flag in touch.flags].append(bool(re.search(pattern, text)))
+    assert sum(matches[True]) / len(matches[True]) > 0.8
+    assert sum(matches[True]) / len(matches[True]) > 1.5 * sum(matches[False]) / len(matches[False])
     assert flag in FRICTIONS
 
 
-def test_a_cut_line_ends_in_the_middle(touches) -> None:
+def test_a_cut_line_ends_in_the_middle(touches: list[Touch]) -> None:
     touch = next(
         t for t in touches if t.channel == "phone" and "system_hangup" not in t.flags and t.resolved
     )
@@ -121,7 +123,7 @@ def test_a_cut_line_ends_in_the_middle(touches) -> None:
     assert not any(closings.search(words_of(cut, seed)[-1].text) for seed in range(20))
 
 
-def test_written_contacts_use_figures_and_notes_name_the_barrier(touches) -> None:
+def test_written_contacts_use_figures_and_notes_name_the_barrier(touches: list[Touch]) -> None:
     chats = [
         " ".join(line.text for line in words_of(t, n))
         for n, t in enumerate(touches)
@@ -150,5 +152,5 @@ def test_written_contacts_use_figures_and_notes_name_the_barrier(touches) -> Non
         (2005, "two thousand and five"),
     ],
 )
-def test_numbers_are_spoken_in_words(number, words) -> None:
+def test_numbers_are_spoken_in_words(number: int, words: str) -> None:
     assert talk.number_words(number) == words

@@ -1,6 +1,7 @@
-"""Sources read what an export holds and name whatever they cannot take."""
+"""Tests that every source gives the same records and refuses bad ones by name."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -53,7 +54,9 @@ def test_the_wrong_kind_says_which_is_right(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [an_export, an_asterisk_export])
-def test_tables_have_exactly_the_schema_of_the_records(make, tmp_path: Path) -> None:
+def test_tables_have_exactly_the_schema_of_the_records(
+    make: Callable[[Path], Path], tmp_path: Path
+) -> None:
     delivery = sources.read("auto", make(tmp_path))
     for name in ("customers", "contacts", "turns", "outcomes", "interventions"):
         assert getattr(delivery, name).schema == pl.Schema(TABLES[name])
@@ -112,7 +115,7 @@ def test_a_csv_that_is_no_csv_is_an_error_naming_it(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_value_refuses_its_contact_and_leaves_the_others(
-    tmp_path: Path, old, new, reason
+    tmp_path: Path, old: str, new: str, reason: str
 ) -> None:
     export = an_export(tmp_path)
     header, first, *rest = (export / "contacts.csv").read_text().splitlines(keepends=True)
@@ -158,7 +161,7 @@ def test_an_unknown_role_can_be_mapped(tmp_path: Path) -> None:
     "rest", ["", ', "text": "a", "start_s": "x"', ', "text": "a", "end_s": NaN']
 )
 def test_a_turn_without_text_or_with_a_wrong_time_refuses_the_transcript(
-    tmp_path: Path, rest
+    tmp_path: Path, rest: str
 ) -> None:
     export = an_export(tmp_path)
     turns = f'[{{"role": "agent"{rest}}}]'
@@ -171,7 +174,9 @@ def test_a_turn_without_text_or_with_a_wrong_time_refuses_the_transcript(
 
 
 @pytest.mark.parametrize("expected", [True, False])
-def test_a_call_without_its_recording_is_refused_or_kept_as_told(tmp_path: Path, expected) -> None:
+def test_a_call_without_its_recording_is_refused_or_kept_as_told(
+    tmp_path: Path, expected: bool
+) -> None:
     for make, file in (
         (an_export, "recordings/call-2.wav"),
         (an_asterisk_export, "monitor/call-2.wav"),
@@ -289,7 +294,7 @@ def test_wait_and_talk_are_told_apart(tmp_path: Path) -> None:
     )
 
 
-def a_folder_of_recordings(root):
+def a_folder_of_recordings(root: Path) -> Path:
     """Three utterances: one with a .txt, one in the manifest, one without words."""
     for name in ("order-1", "order-2", "deep/order-3"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -316,7 +321,7 @@ def test_a_bare_folder_of_recordings_needs_no_tables(tmp_path: Path) -> None:
 
 
 def test_two_channel_calls_without_words_are_taken_in_whole(tmp_path: Path) -> None:
-    """The normal file of a call centre: none of its hours is refused, and each side has its channel."""
+    """The normal file of a call centre: no hour is refused, and each side has its channel."""
     root = a_folder_of_recordings(tmp_path / "export")
     for number in range(9):
         a_wav(root / f"call-{number}.wav", duration_s=6.0, seed=number)
@@ -353,7 +358,9 @@ def test_what_a_folder_of_recordings_cannot_use_is_named(tmp_path: Path) -> None
     assert "words without times in over 30 s (31 s, long.txt)" in reasons["contact long"]
     for contact in ("call", "long"):  # heard all the same
         assert contact in [recording.contact_id for recording in delivery.recordings]
-        (refusal,) = [one for one in delivery.refusals if one.thing == f"contact {contact}"]
+        (refusal,) = [
+            candidate for candidate in delivery.refusals if candidate.thing == f"contact {contact}"
+        ]
         assert (
             "transcripts/<contact_id>.json, whose turns have role, start_s, end_s and text"
             in refusal.next_step
@@ -379,12 +386,12 @@ def test_a_log_of_interventions_is_read_with_or_without_propensities(tmp_path: P
         "C2,2026-07-32,call back,no,agent,,\nC2,2026-07-02,call "
         "back,no,boss,,\nC1,2026-07-03,call back,,agent,,\n"
     )
-    found = sources.read("folder", export)
-    assert found.interventions.select("customer_id", "offered", "propensity", "cost").rows() == [
+    delivery = sources.read("folder", export)
+    assert delivery.interventions.select("customer_id", "offered", "propensity", "cost").rows() == [
         ("C1", True, 0.5, 12.0),
         ("C2", False, None, None),
     ]
-    assert [refusal.reason.split(" (")[0] for refusal in found.refusals] == [
+    assert [refusal.reason.split(" (")[0] for refusal in delivery.refusals] == [
         "decided_on is not a date",
         "assigned_by is not one of random policy agent",
         "offered is empty",

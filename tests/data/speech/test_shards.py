@@ -13,13 +13,13 @@ from tests.factories import a_recording, a_wav
 
 
 @pytest.fixture
-def wavs(tmp_path: Path):
+def wavs(tmp_path: Path) -> dict[str, Path]:
     """Six calls of 32 kB each."""
     return {f"call-{n}.wav": a_wav(tmp_path / "in" / f"{n}.wav", seed=n) for n in range(6)}
 
 
 def test_the_same_recordings_give_the_same_bytes_whatever_their_order_and_age(
-    tmp_path: Path, wavs
+    tmp_path: Path, wavs: dict[str, Path]
 ) -> None:
     speech_shards.add_shards(tmp_path / "a", wavs, first=0, shard_mb=64)
     for path in wavs.values():
@@ -52,7 +52,9 @@ def test_a_shard_is_filled_up_to_its_size_and_a_bigger_call_has_its_own(tmp_path
     ]
 
 
-def test_a_member_comes_back_as_it_was_with_its_sha256(tmp_path: Path, wavs) -> None:
+def test_a_member_comes_back_as_it_was_with_its_sha256(
+    tmp_path: Path, wavs: dict[str, Path]
+) -> None:
     placed = speech_shards.add_shards(tmp_path / "shards", wavs, first=0, shard_mb=64)
     for name, path in wavs.items():
         audio = speech_shards.read_member(tmp_path / "shards", placed[name][0], name)
@@ -60,7 +62,9 @@ def test_a_member_comes_back_as_it_was_with_its_sha256(tmp_path: Path, wavs) -> 
         assert placed[name][1] == hashlib.sha256(audio).hexdigest()
 
 
-def test_replacing_one_call_keeps_the_bytes_of_the_others(tmp_path: Path, wavs) -> None:
+def test_replacing_one_call_keeps_the_bytes_of_the_others(
+    tmp_path: Path, wavs: dict[str, Path]
+) -> None:
     speech_shards.add_shards(tmp_path / "shards", wavs, first=0, shard_mb=64)
     new = a_wav(tmp_path / "new.wav", seed=99, duration_s=1.0)
     speech_shards.rewrite_shard(tmp_path / "shards", "00000.tar", {"call-3.wav": new})
@@ -79,7 +83,7 @@ def test_an_id_that_is_no_file_name_becomes_one(tmp_path: Path) -> None:
     assert speech_shards.member_name("1785745378.0", tmp_path / "x.wav") == "1785745378.0.wav"
 
 
-def test_missing_shards_and_members_are_named(tmp_path: Path, wavs) -> None:
+def test_missing_shards_and_members_are_named(tmp_path: Path, wavs: dict[str, Path]) -> None:
     speech_shards.add_shards(tmp_path / "shards", wavs, first=0, shard_mb=64)
     with pytest.raises(ShardError, match=r"00007.tar: no such shard"):
         speech_shards.read_member(tmp_path / "shards", "00007.tar", "call-1.wav")
@@ -88,7 +92,9 @@ def test_missing_shards_and_members_are_named(tmp_path: Path, wavs) -> None:
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.6, 0.98])
-def test_a_truncated_shard_is_an_error_and_never_half_a_call(tmp_path: Path, wavs, keep) -> None:
+def test_a_truncated_shard_is_an_error_and_never_half_a_call(
+    tmp_path: Path, wavs: dict[str, Path], keep: float
+) -> None:
     speech_shards.add_shards(tmp_path / "shards", wavs, first=0, shard_mb=64)
     shard = tmp_path / "shards" / "00000.tar"
     content = shard.read_bytes()
@@ -97,7 +103,7 @@ def test_a_truncated_shard_is_an_error_and_never_half_a_call(tmp_path: Path, wav
         speech_shards.read_member(tmp_path / "shards", "00000.tar", "call-5.wav")
 
 
-def test_verify_names_the_call_whose_bytes_differ(tmp_path: Path, wavs) -> None:
+def test_verify_names_the_call_whose_bytes_differ(tmp_path: Path, wavs: dict[str, Path]) -> None:
     placed = speech_shards.add_shards(tmp_path / "shards", wavs, first=0, shard_mb=64)
     rows = [
         a_recording(name.removesuffix(".wav"), shard=shard, member=name, sha256=sha256)
@@ -114,7 +120,9 @@ def test_verify_names_the_call_whose_bytes_differ(tmp_path: Path, wavs) -> None:
     assert [problem.split(":")[0] for problem in problems] == ["call call-2", "call gone"]
 
 
-def test_leftovers_go_unless_they_hold_what_is_nowhere_else(tmp_path: Path, wavs) -> None:
+def test_leftovers_go_unless_they_hold_what_is_nowhere_else(
+    tmp_path: Path, wavs: dict[str, Path]
+) -> None:
     shards = tmp_path / "shards"
     first, second, third = (dict(list(wavs.items())[n : n + 2]) for n in (0, 2, 4))
     for number, members in enumerate((first, second, third)):

@@ -1,4 +1,4 @@
-"""Promises of the transcript formats: other tools read them, and nothing heard is lost."""
+"""Tests that other tools read the transcript formats and that no word is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the cuts: what people transcribed becomes manifests, once, and nothing leaks."""
+"""Tests that transcribed turns become manifests, once, and that nothing leaks."""
 
 from __future__ import annotations
 
@@ -184,8 +184,8 @@ def test_every_millisecond_of_both_sides_has_a_reason(tmp_path: Path) -> None:
     ]
     other = {**a_side("b", "valid", "v2"), "customer_id": "C2"}
     sides = [a_side("a", "train"), other, a_side("c", "aside"), a_side("d", "train")]
-    found = run(tmp_path, turns, *sides)["ms"]
-    assert found == {
+    ms = run(tmp_path, turns, *sides)["ms"]
+    assert ms == {
         "train": 500 + 750,
         "no words": 500,
         "between turns": 1000 + 1250 + 1000 + 1000,
@@ -194,7 +194,7 @@ def test_every_millisecond_of_both_sides_has_a_reason(tmp_path: Path) -> None:
         "call set aside by the split": 4000,
         "not transcribed": 4000,
     }
-    assert sum(found.values()) == 4 * 2 * 2000
+    assert sum(ms.values()) == 4 * 2 * 2000
 
 
 def test_one_call_that_cannot_be_decoded_is_listed_and_the_others_are_cut(tmp_path: Path) -> None:

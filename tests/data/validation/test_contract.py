@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -15,7 +16,7 @@ from data.validation import ContractBroken, ValidationParams, validate
 from tests.data.validation.small_store import NOW, AStore
 
 
-def run(store):
+def run(store: AStore) -> dict[str, Any]:
     return validate(store.root, ValidationParams(), read_audio=store.read_audio, now=NOW)
 
 
@@ -32,11 +33,11 @@ def test_a_centre_without_calls_transcripts_or_outcomes_passes(tmp_path: Path) -
 def test_optional_values_may_be_missing(tmp_path: Path) -> None:
     store = AStore(tmp_path)
     store.customers = [
-        dataclasses.replace(one, since=None, monthly_price=None) for one in store.customers
+        dataclasses.replace(row, since=None, monthly_price=None) for row in store.customers
     ]
-    store.contacts = [dataclasses.replace(one, wait_s=None) for one in store.contacts]
-    store.turns = [dataclasses.replace(one, start_s=None, end_s=None) for one in store.turns]
-    store.outcomes = [dataclasses.replace(one, observed_until=None) for one in store.outcomes]
+    store.contacts = [dataclasses.replace(row, wait_s=None) for row in store.contacts]
+    store.turns = [dataclasses.replace(row, start_s=None, end_s=None) for row in store.turns]
+    store.outcomes = [dataclasses.replace(row, observed_until=None) for row in store.outcomes]
     assert run(store.write())["rejected"] == 0
 
 
@@ -77,7 +78,7 @@ def test_now_must_say_its_time_zone(tmp_path: Path) -> None:
 def test_a_decision_that_cannot_be_true_is_rejected_and_the_others_stay(tmp_path: Path) -> None:
     store = AStore(tmp_path)
     made = Intervention("c1", date(2026, 3, 1), "call back", True, "random", 0.5, 12.0)
-    wrong = {
+    wrong: dict[str, dict[str, Any]] = {
         "impossible-propensity": {"propensity": 1.5},
         "negative-cost": {"cost": -1.0},
         "unknown-customer": {"customer_id": "ghost"},
