@@ -33,9 +33,9 @@ class Hearer:
     """A recogniser that hears the same turn in every call."""
 
     def transcribe_file(self, source: Any, roles: dict[int, str]) -> list[Any]:
-        from models.asr.recognizer import HeardTurn, Word
+        from models.asr.recognizer import TranscriptTurn, Word
 
-        return [HeardTurn("customer", 0.0, 0.1, "yes", 0.9, [Word("yes", 0.0, 0.1, 0.9)])]
+        return [TranscriptTurn("customer", 0.0, 0.1, "yes", 0.9, [Word("yes", 0.0, 0.1, 0.9)])]
 
 
 @pytest.fixture(scope="module")
