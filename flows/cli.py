@@ -507,7 +507,9 @@ def simulate(out: Path, truth: Path) -> None:
     from flows.runtime.settings import from_environment
 
     with bar(console, "simulating a contact centre") as progress:
-        simulate(read_params(from_environment().params_file).simulator, out, truth, progress)
+        simulate(
+            read_params(from_environment().params_file).simulator, out, truth, progress=progress
+        )
     console.print(f"{out}: an export to take in; {truth}: what is true about it")
 
 

@@ -21,7 +21,7 @@ from tests.registry_helpers import NOW, Shop, a_decision
 
 FEATURES = [
     Feature("contacts_30d", "contacts", "volume"),
-    Feature("plan", "plan", "plan", kind="categorical"),
+    Feature("plan", "plan", "plan", value_type="categorical"),
 ]
 ROW = {"customer_id": "C1", "as_of": "2026-03-01", "features": {"contacts_30d": 3, "plan": "basic"}}
 

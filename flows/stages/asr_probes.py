@@ -58,7 +58,7 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
         card.save(folder / f"{name}.json")
 
     manifest = context.path(artefacts.SPEECH.within("test.jsonl"))
-    rows = manifests.rows_of(manifest)
+    rows = manifests.require_manifest(manifest)
     rows = rows[:: max(1, len(rows) // PROBED)][:PROBED]
     recognizer = load_recognizer(context.path(artefacts.BUNDLE.of(ASR.name).within(ASR.weights)))
     probes = asr_probes(
@@ -187,7 +187,10 @@ def _churn_on_text(
     found = {}
     for role, card in cards.items():
         rows = features(
-            tables, _labels(context, tables, card, "hyp", reader), months, context.params.features
+            tables,
+            _labels(context, tables, card, "hyp", reader),
+            months,
+            params=context.params.features,
         )
         rows = rows.join(held, on="customer_id", how="semi").filter(pl.col("event").is_not_null())
         outcomes = rows.select("customer_id", "as_of", "event", "time_days")

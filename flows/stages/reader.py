@@ -99,7 +99,12 @@ def read(context: RunContext, progress: Progress) -> dict[str, Any]:
         pl.read_parquet(context.path(f"{name}.parquet")) for name in ("rules", "beliefs")
     )
     labels = complete_labels(
-        rules, beliefs, contacts, turns, active_reader(context), context.params.reading
+        rules,
+        beliefs,
+        contacts=contacts,
+        turns=turns,
+        reader=active_reader(context),
+        params=context.params.reading,
     )
     write_table(context.path(artefacts.LABELS), labels)
     changed = labels.join(rules, on=["contact_id", "label", "value"], how="anti")

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from data.audio import SAMPLE_RATE_HZ, blocks, probe, resample
-from data.speech.transcripts import HeardTurn, Word
+from data.speech.transcripts import TranscriptTurn, Word
 from models.asr import confidence
 from models.asr.call_pieces import cut_pieces, find_speech, group_pieces
 from models.asr.nemo import NemoNetwork
@@ -92,7 +92,7 @@ class Recognizer:
         roles: dict[int, str],
         *,
         segmentation: Segmentation = Segmentation(),
-    ) -> list[HeardTurn]:
+    ) -> list[TranscriptTurn]:
         """Returns a call (float32 [frames, channels]) as turns in order of their start.
 
         `roles` maps the channels to transcribe to who speaks on them. Raises ValueError when the
@@ -113,7 +113,7 @@ class Recognizer:
         name: str | None = None,
         *,
         segmentation: Segmentation = Segmentation(),
-    ) -> list[HeardTurn]:
+    ) -> list[TranscriptTurn]:
         """Returns an audio file as turns, as `transcribe_call` does.
 
         The file (its path, or its content under `name`) is read in blocks, so memory does not grow
@@ -125,7 +125,7 @@ class Recognizer:
 
     def _transcribe_call(
         self, call: _Call, roles: dict[int, str], segmentation: Segmentation
-    ) -> list[HeardTurn]:
+    ) -> list[TranscriptTurn]:
         """Reads the call twice: to find its speech, then to recognise it."""
         missing = [channel for channel in roles if not 0 <= channel < call.channels]
         if missing:
@@ -137,7 +137,7 @@ class Recognizer:
         segments = find_speech(
             call.read(), rate_hz, channels=sorted(roles), segmentation=segmentation
         )
-        turns: list[HeardTurn] = []
+        turns: list[TranscriptTurn] = []
         for group in group_pieces(cut_pieces(call.read(), rate_hz, segments), GROUP_S):
             transcripts = self.transcribe(
                 [resample(piece, rate_hz, SAMPLE_RATE_HZ) for _, _, piece in group]
@@ -175,7 +175,7 @@ class _Call:
     channels: int
 
 
-def _turn(role: str, segment: Segment, transcript: Transcript) -> HeardTurn:
+def _turn(role: str, segment: Segment, transcript: Transcript) -> TranscriptTurn:
     """The transcript of a segment as a turn, with times from the start of the call.
 
     A word may reach into the padding of the segment.
@@ -189,7 +189,7 @@ def _turn(role: str, segment: Segment, transcript: Transcript) -> HeardTurn:
         )
         for word in transcript.words
     ]
-    return HeardTurn(
+    return TranscriptTurn(
         role,
         min(segment.start_s, words[0].start_s),
         max(segment.end_s, words[-1].end_s),

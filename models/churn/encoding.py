@@ -55,7 +55,7 @@ def describe_columns(
         series = frame[feature.name]
         if series.n_unique() < 2:
             continue
-        if feature.kind == "categorical":
+        if feature.value_type == "categorical":
             counts = series.value_counts(sort=True)
             values = tuple(
                 sorted(counts[feature.name].to_list(), key=lambda value: (value is None, value))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from data.labelling.complete import ReadingParams, complete
+from data.labelling.complete import ReadingParams, merge_with_reader
 
 if TYPE_CHECKING:
     from models.reader.model import Reader
@@ -29,4 +29,6 @@ def complete_labels(
     if reader is None:
         return rules
     readable = contacts.join(turns, on="contact_id", how="semi")
-    return complete(rules, beliefs, reader.beliefs(readable, turns, params.min_familiar), params)
+    return merge_with_reader(
+        rules, beliefs, reader.beliefs(readable, turns, params.min_familiar), params=params
+    )

@@ -14,7 +14,7 @@ from models.kinds import ASR
 from models.serving.errors import PROBLEMS
 from models.serving.loaded import LoadedModel
 from models.serving.questions import check_recording
-from models.serving.schemas import HeardTurn, TranscribeAnswer, Version
+from models.serving.schemas import TranscribeAnswer, TranscriptTurn, Version
 from models.serving.service import (
     CANARY_KEY,
     RETRY_AFTER_S,
@@ -82,6 +82,6 @@ def add_transcribe_route(app: FastAPI, service: Service) -> None:
             model=Version(**describe_model(ASR.name, answer.model)),
             duration_s=round(info.duration_s, 3),
             channels=info.channels,
-            turns=[HeardTurn.model_validate(asdict(turn)) for turn in turns],
+            turns=[TranscriptTurn.model_validate(asdict(turn)) for turn in turns],
         )
         return json_response(body.model_dump())

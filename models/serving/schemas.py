@@ -86,7 +86,7 @@ class HeardWord(BaseModel):
     confidence: Number
 
 
-class HeardTurn(BaseModel):
+class TranscriptTurn(BaseModel):
     """What one side said without a longer pause."""
 
     role: str
@@ -103,7 +103,7 @@ class TranscribeAnswer(BaseModel):
     model: Version
     duration_s: Number
     channels: int
-    turns: list[HeardTurn]
+    turns: list[TranscriptTurn]
 
 
 class Readiness(BaseModel):

@@ -61,9 +61,9 @@ def test_D4_a_damaged_remote_is_repaired_by_the_command_its_error_names(tmp_path
         clean,
         shards,
         store / "versioned",
-        remote,
-        "c" * 40,
-        datetime.now(UTC),
+        remote=remote,
+        git_commit="c" * 40,
+        now=datetime.now(UTC),
     )
     write_json(store / "version.json", {"dvc_hash": made.dvc_hash})
     for damaged in (path for path in (store / "remote").rglob("*") if path.is_file()):

@@ -86,7 +86,7 @@ def test_A3_whichever_wins_its_weights_are_shipped(
     monkeypatch.setattr(
         asr_finetune, "evaluate", lambda path, valid: 0.1 if path.stem == winner else 0.2
     )
-    figures = asr_finetune._choose(model, tmp_path, None)
+    figures = asr_finetune._score_candidates(model, tmp_path, None)
     assert min(figures, key=lambda kind: figures[kind]) == winner
     last = torch.load(tmp_path / "last.pt", weights_only=True)
     expected = {

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from data.simulator.voice import Synthesizer, voices
-from data.speech.transcripts import HeardCall, from_json
+from data.speech.transcripts import CallTranscript, from_json
 from flows.runtime.transcription_params import HearingParams
 from flows.stages.transcription.files import JobResult, transcribe_files, transcription_jobs
 from flows.stages.transcription.workers import TranscriberConfig
@@ -83,7 +83,7 @@ def hear(
     return sorted(transcribe_files(ears, wanted, 1), key=lambda outcome: outcome.order.name)
 
 
-def heard(path: Path) -> HeardCall:
+def heard(path: Path) -> CallTranscript:
     return from_json(path.read_text())
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from data.audio import SAMPLE_RATE_HZ, SUFFIXES, blocks, probe, resample, to_wav_bytes
 from data.files import write_text
 from data.speech.transcripts import (
-    HeardCall,
+    CallTranscript,
     from_json,
     to_ctm,
     to_json,
@@ -34,7 +34,7 @@ SHORT_S = 0.5  # about what a word takes, with a margin around it
 
 
 FORMATS: dict[
-    str, tuple[str, Callable[[HeardCall], str] | None]
+    str, tuple[str, Callable[[CallTranscript], str] | None]
 ] = {  # suffix, and what makes it of the call alone
     "vtt": (".vtt", to_vtt),
     "ctm": (".ctm", to_ctm),
@@ -154,7 +154,7 @@ def _hear_file(order: TranscriptionJob) -> JobResult:
                 order.audio, roles, None, segmentation=ears.params.segmentation
             )
             spans = [Span(turn.role, turn.start_s, turn.end_s, len(turn.words)) for turn in turns]
-            call = HeardCall(
+            call = CallTranscript(
                 order.name,
                 str(order.audio.resolve()),
                 info.sample_rate_hz,
@@ -179,7 +179,7 @@ def _hear_file(order: TranscriptionJob) -> JobResult:
     return JobResult(order, "done", _remark(order, call), call.duration_s, words)
 
 
-def _remark(order: TranscriptionJob, call: HeardCall) -> str:
+def _remark(order: TranscriptionJob, call: CallTranscript) -> str:
     """What a person should know of a file in which no word was heard."""
     if call.turns:
         return ""
@@ -211,7 +211,7 @@ def _beside(order: TranscriptionJob, suffix: str) -> Path:
     return order.out.with_name(order.out.name + suffix)
 
 
-def _kept(order: TranscriptionJob) -> HeardCall | None:
+def _kept(order: TranscriptionJob) -> CallTranscript | None:
     """What was heard in this very file with this very model before, if anything."""
     try:
         call = from_json(_beside(order, ".json").read_text(encoding="utf-8"))
@@ -224,7 +224,7 @@ def _kept(order: TranscriptionJob) -> HeardCall | None:
     return replace(call, name=order.name) if same and unchanged and newer else None
 
 
-def _write(order: TranscriptionJob, call: HeardCall) -> None:
+def _write(order: TranscriptionJob, call: CallTranscript) -> None:
     for name, (suffix, make) in FORMATS.items():
         if name in (*order.formats, "json"):
             write_text(
@@ -232,7 +232,7 @@ def _write(order: TranscriptionJob, call: HeardCall) -> None:
             )
 
 
-def _cuts(order: TranscriptionJob, call: HeardCall) -> list[str]:
+def _cuts(order: TranscriptionJob, call: CallTranscript) -> list[str]:
     """Writes each turn as 16 kHz mono WAV and names the files from where the manifest lies."""
     folder = _beside(order, ".cuts")
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ import polars as pl
 from data.progress import Progress
 from data.records import TURNS
 from data.speech.shards import read_member
-from data.speech.transcripts import HeardTurn, roles_of
+from data.speech.transcripts import TranscriptTurn, roles_of
 from flows.runtime.transcription_params import HearingParams
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def transcribe_all(
     one that a process died of.
     """
     calls = recordings.sort("contact_id").to_dicts()
-    heard: dict[str, list[HeardTurn]] = {}
+    heard: dict[str, list[TranscriptTurn]] = {}
     tasks = [
         (call["contact_id"], str(shards), call["shard"], call["member"], roles_of(call))
         for call in calls
@@ -98,7 +98,7 @@ def _ready() -> tuple[Recognizer, TranscriberConfig]:
 
 def _hear_member(
     contact_id: str, shards: str, shard: str, member: str, roles: dict[int, str]
-) -> list[HeardTurn]:
+) -> list[TranscriptTurn]:
     recognizer, ears = _ready()
     content = read_member(Path(shards), shard, member)
     return recognizer.transcribe_file(

@@ -11,7 +11,7 @@ from models.churn.encoding import ChurnModelError, Encoder, describe_columns
 
 FEATURES = [
     Feature("age", "age", "person"),
-    Feature("plan", "plan", "plan", kind="categorical"),
+    Feature("plan", "plan", "plan", value_type="categorical"),
     Feature("constant", "constant", "person"),
     Feature("friction", "friction", "friction", carries=True),
 ]

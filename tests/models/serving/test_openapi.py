@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
-from data.speech.transcripts import HeardTurn, Word
+from data.speech.transcripts import TranscriptTurn, Word
 from models.registry.bundle import write_bundle
 from models.serving import loaded
 from models.serving.access import Access, add_key
@@ -37,7 +37,7 @@ class Transcriber:
     """A recogniser that finds the same turn in every call."""
 
     def transcribe_file(self, source: Any, roles: dict[int, str]) -> list[Any]:
-        return [HeardTurn("customer", 0.0, 0.1, "yes", 0.9, [Word("yes", 0.0, 0.1, 0.9)])]
+        return [TranscriptTurn("customer", 0.0, 0.1, "yes", 0.9, [Word("yes", 0.0, 0.1, 0.9)])]
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from data.speech.transcripts import HeardTurn, Word
+from data.speech.transcripts import TranscriptTurn, Word
 from models.serving.rollout import Rollout, Trial, disagreement, falls_to_challenger
 
 
-def turn(*words: str) -> HeardTurn:
-    return HeardTurn("customer", 0.0, 1.0, " ".join(words), 1.0, [Word(w, 0, 1, 1) for w in words])
+def turn(*words: str) -> TranscriptTurn:
+    return TranscriptTurn(
+        "customer", 0.0, 1.0, " ".join(words), 1.0, [Word(w, 0, 1, 1) for w in words]
+    )
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])

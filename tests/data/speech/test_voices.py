@@ -1,4 +1,4 @@
-"""Voice groups promise to keep the calls of one voice together, without being told whose they are."""
+"""Tests that voice groups keep the calls of one voice together without labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ THROATS = [
 
 
 def speak(throat: int, seed: int, rate_hz: int = 8000, seconds: float = 6.0) -> np.ndarray:
-    """Somebody saying vowels: glottal pulses through resonances that move around the speaker's own."""
+    """Vowels of a speaker: glottal pulses through resonances around the speaker's own."""
     rng = np.random.default_rng(seed)
     pitch_hz, formants = THROATS[throat]
     out = []
@@ -39,46 +39,46 @@ HEARD = {name: speak(*call) for name, call in CALLS.items()}
 
 def grouped(names: list[str], groups: int = 4) -> dict[str, str]:
     recordings = pl.DataFrame({"contact_id": names})
-    found = voice_groups(lambda name: (HEARD[name], 8000), recordings, VoiceParams(groups=groups))
-    return dict(found.iter_rows())
+    table = voice_groups(lambda name: (HEARD[name], 8000), recordings, VoiceParams(groups=groups))
+    return dict(table.iter_rows())
 
 
-def test_calls_of_one_voice_fall_into_one_group():
-    found = grouped(list(HEARD))
+def test_calls_of_one_voice_fall_into_one_group() -> None:
+    table = grouped(list(HEARD))
     voices_of = {
-        group: {CALLS[name][0] for name in found if found[name] == group}
-        for group in found.values()
+        group: {CALLS[name][0] for name in table if table[name] == group}
+        for group in table.values()
     }
     assert len(voices_of) == 4
     assert all(len(voices) == 1 for voices in voices_of.values())
 
 
-def test_the_order_of_calls_changes_nothing():
+def test_the_order_of_calls_changes_nothing() -> None:
     assert grouped(list(HEARD)) == grouped(list(reversed(HEARD)))
 
 
-def test_another_rate_is_heard_as_the_same_voice():
+def test_another_rate_is_heard_as_the_same_voice() -> None:
     HEARD["wide"] = np.repeat(HEARD["k00"], 2)
     try:
-        found = voice_groups(
+        table = voice_groups(
             lambda name: (HEARD[name], 16000 if name == "wide" else 8000),
             pl.DataFrame({"contact_id": list(HEARD)}),
             VoiceParams(groups=4),
         )
-        of = dict(found.iter_rows())
+        of = dict(table.iter_rows())
         assert of["wide"] == of["k01"]
     finally:
         del HEARD["wide"]
 
 
-def test_a_call_without_speech_is_left_out():
+def test_a_call_without_speech_is_left_out() -> None:
     recordings = pl.DataFrame({"contact_id": ["k00", "silent", "short"]})
     sounds = {"k00": HEARD["k00"], "silent": np.zeros(40000), "short": np.zeros(10)}
-    found = voice_groups(lambda name: (sounds[name], 8000), recordings)
-    assert found["contact_id"].to_list() == ["k00"]
+    table = voice_groups(lambda name: (sounds[name], 8000), recordings)
+    assert table["contact_id"].to_list() == ["k00"]
 
 
-def test_no_calls_give_no_groups():
+def test_no_calls_give_no_groups() -> None:
     assert voice_groups(
         lambda name: (HEARD[name], 8000), pl.DataFrame(schema={"contact_id": pl.String})
     ).is_empty()

@@ -14,14 +14,14 @@ def _bands(hours: list[int]) -> dict[int, str]:
         Contact(f"k{n}", "c", "chat", datetime(2026, 3, 1 + n, at, 30, tzinfo=UTC))
         for n, at in enumerate(hours)
     ]
-    found = load_bands(frame("contacts", contacts)).sort("contact_id")
-    assert found["contact_id"].to_list() == sorted(one.contact_id for one in contacts)
+    bands = load_bands(frame("contacts", contacts)).sort("contact_id")
+    assert bands["contact_id"].to_list() == sorted(contact.contact_id for contact in contacts)
     return {
-        contact.started_at.hour: band for contact, band in zip(contacts, found["load"], strict=True)
+        contact.started_at.hour: band for contact, band in zip(contacts, bands["load"], strict=True)
     }
 
 
-def test_peak_are_the_fewest_hours_that_hold_half_of_all_contacts():
+def test_peak_are_the_fewest_hours_that_hold_half_of_all_contacts() -> None:
     assert _bands([9, 9, 9, 11, 11, 14, 20]) == {
         9: "peak",
         11: "peak",
@@ -35,5 +35,5 @@ def test_peak_are_the_fewest_hours_that_hold_half_of_all_contacts():
     assert _bands([9]) == {9: "peak"}
 
 
-def test_without_contacts_there_is_no_band():
+def test_without_contacts_there_is_no_band() -> None:
     assert load_bands(pl.DataFrame(schema=TABLES["contacts"])).is_empty()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -13,18 +14,18 @@ from data import sources
 from data.simulator import SimulatorParams, simulate, truth
 from data.simulator.params import Campaigns
 from data.simulator.tables import numbered
-from data.simulator.world import build
+from data.simulator.world import World, build
 
 PLAIN = SimulatorParams(seed=5, customers=3000, futures=150)
 CALLED = replace(PLAIN, campaigns=Campaigns(months=10, reach=0.9, random_share=1.0))
 
 
 @pytest.fixture(scope="module")
-def worlds():
+def worlds() -> tuple[World, World]:
     return build(PLAIN), build(CALLED)
 
 
-def test_contacts_keep_their_number_and_their_words(worlds):
+def test_contacts_keep_their_number_and_their_words(worlds: tuple[World, World]) -> None:
     plain, called = (
         {(c.number, c.touch): c for c in numbered(world) if c.happened} for world in worlds
     )
@@ -38,43 +39,43 @@ def test_contacts_keep_their_number_and_their_words(worlds):
     )
 
 
-def test_decisions_keep_the_rules_of_the_log(worlds):
+def test_decisions_keep_the_rules_of_the_log(worlds: tuple[World, World]) -> None:
     _, world = worlds
     decisions = world.decisions
     by_customer: dict[int, list[int]] = {}
-    for one in decisions:
-        by_customer.setdefault(one.number, []).append(one.day)
-        left = world.left_on[one.number]
-        assert left is None or left >= world.starts + timedelta(days=one.day)
-        assert world.people[one.number].since < world.starts + timedelta(days=one.day)
+    for decision in decisions:
+        by_customer.setdefault(decision.number, []).append(decision.day)
+        left = world.left_on[decision.number]
+        assert left is None or left >= world.starts + timedelta(days=decision.day)
+        assert world.people[decision.number].since < world.starts + timedelta(days=decision.day)
     assert all(np.diff(days).min(initial=999) >= 180 for days in by_customer.values())
-    assert np.mean([one.offered for one in decisions]) == pytest.approx(0.5, abs=0.03)
+    assert np.mean([decision.offered for decision in decisions]) == pytest.approx(0.5, abs=0.03)
 
 
-def test_the_true_effect_is_what_happens(worlds):
-    """Among those called and those not, as many leave as their true risks add up to; and the two differ."""
+def test_the_true_effect_is_what_happens(worlds: tuple[World, World]) -> None:
+    """As many leave as the true risks add up to, among those called and among those not."""
     _, world = worlds
-    wanted: dict = {}
-    for one in world.decisions:
-        wanted.setdefault(world.starts + timedelta(days=one.day), set()).add(
-            world.people[one.number].customer_id
-        )
-    known = truth.true_effects(world, wanted)
+    customers_by_day: dict[date, set[str] | None] = {}
+    for decision in world.decisions:
+        customers = customers_by_day.setdefault(world.starts + timedelta(days=decision.day), set())
+        assert customers is not None
+        customers.add(world.people[decision.number].customer_id)
+    true_effects = truth.true_effects(world, customers_by_day)
     left = {
         person.customer_id: day for person, day in zip(world.people, world.left_on, strict=True)
     }
     rows = pl.DataFrame(
         [
             (
-                world.people[one.number].customer_id,
-                world.starts + timedelta(days=one.day),
-                one.offered,
+                world.people[decision.number].customer_id,
+                world.starts + timedelta(days=decision.day),
+                decision.offered,
             )
-            for one in world.decisions
+            for decision in world.decisions
         ],
         schema=["customer_id", "as_of", "offered"],
         orient="row",
-    ).join(known, on=["customer_id", "as_of"])
+    ).join(true_effects, on=["customer_id", "as_of"])
     gone = np.array(
         [
             left[who] is not None and left[who] < day + timedelta(days=180)
@@ -95,7 +96,9 @@ def test_the_true_effect_is_what_happens(worlds):
     assert (effect < -0.01).mean() > 0.1  # sleeping dogs
 
 
-def test_the_export_and_its_truth_tell_of_campaigns_only_where_there_are_some(tmp_path):
+def test_the_export_and_its_truth_tell_of_campaigns_only_where_there_are_some(
+    tmp_path: Path,
+) -> None:
     small = replace(PLAIN, customers=80, days=500, calls=0, faults=0, futures=20)
     simulate(small, tmp_path / "plain", tmp_path / "plain truth")
     assert not (tmp_path / "plain/interventions.csv").exists()
@@ -107,7 +110,7 @@ def test_the_export_and_its_truth_tell_of_campaigns_only_where_there_are_some(tm
     assert delivery.interventions.height == summary["decisions"] > 30
     assert delivery.interventions["propensity"].is_between(0.01, 0.99).all()
     assert set(delivery.interventions["assigned_by"]) == {"random", "agent"}
-    known = pl.read_parquet(tmp_path / "truth/treatments.parquet")
+    true_effects = pl.read_parquet(tmp_path / "truth/treatments.parquet")
     logged = delivery.interventions.rename({"decided_on": "as_of"})
-    assert logged.join(known, on=["customer_id", "as_of"], how="anti").is_empty()
-    assert {f"treated_{days}" for days in truth.HORIZONS} < set(known.columns)
+    assert logged.join(true_effects, on=["customer_id", "as_of"], how="anti").is_empty()
+    assert {f"treated_{days}" for days in truth.HORIZONS} < set(true_effects.columns)

@@ -1,4 +1,4 @@
-"""Promises of the transcript formats: other tools read them, and nothing heard is lost."""
+"""Tests that other tools read the transcript formats and that no word is lost."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from data.speech.transcripts import (
-    HeardCall,
-    HeardTurn,
+    CallTranscript,
+    TranscriptTurn,
     Word,
     from_json,
     to_ctm,
@@ -20,7 +20,7 @@ from data.speech.transcripts import (
 )
 
 TURNS = [
-    HeardTurn(
+    TranscriptTurn(
         "agent",
         0.5,
         2.0,
@@ -28,7 +28,7 @@ TURNS = [
         0.9,
         [Word("good", 0.6, 0.9, 0.95), Word("<day>", 1.0, 1.9, 0.85)],
     ),
-    HeardTurn(
+    TranscriptTurn(
         "customer",
         1.8,
         3.0,
@@ -36,9 +36,9 @@ TURNS = [
         0.5,
         [Word("pay", 1.8, 2.1, 0.5), Word("go", 2.5, 3.02, 0.5)],
     ),
-    HeardTurn("agent", 3661.5, 3662.0, "bye", 0.7, [Word("bye", 3661.6, 3661.9, 0.7)]),
+    TranscriptTurn("agent", 3661.5, 3662.0, "bye", 0.7, [Word("bye", 3661.6, 3661.9, 0.7)]),
 ]
-CALL = HeardCall(
+CALL = CallTranscript(
     "line 7",
     "/calls/line 7.wav",
     8000,

@@ -1,7 +1,9 @@
-"""Sources read what an export holds and name whatever they cannot take."""
+"""Tests that every source gives the same records and refuses bad ones by name."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -18,48 +20,50 @@ def refused(delivery: sources.Delivery) -> dict[str, str]:
     return {refusal.thing: refusal.reason for refusal in delivery.refusals}
 
 
-def test_finds_out_what_kind_of_export_it_is(tmp_path):
+def test_finds_out_what_kind_of_export_it_is(tmp_path: Path) -> None:
     assert sources.detect(an_export(tmp_path / "a")) == "folder"
     assert sources.detect(an_asterisk_export(tmp_path / "b")) == "asterisk"
 
 
-def test_an_empty_folder_is_refused_saying_what_was_looked_for(tmp_path):
+def test_an_empty_folder_is_refused_saying_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(
         SourceError, match=r"the folder is empty.*asterisk: cdr/Master.csv; folder: customers.csv"
     ):
         sources.read("auto", tmp_path)
 
 
-def test_an_unknown_folder_is_refused_saying_what_was_found(tmp_path):
+def test_an_unknown_folder_is_refused_saying_what_was_found(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(SourceError, match=r"found holiday.jpg"):
         sources.read("folder", tmp_path)
 
 
-def test_a_missing_folder_is_refused(tmp_path):
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no such folder"):
         sources.read("auto", tmp_path / "nowhere")
 
 
-def test_an_unknown_kind_lists_the_known_ones(tmp_path):
+def test_an_unknown_kind_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"'genesis' is not a source. Known: asterisk, folder"):
         sources.read("genesis", tmp_path)
 
 
-def test_the_wrong_kind_says_which_is_right(tmp_path):
+def test_the_wrong_kind_says_which_is_right(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="this is a folder export, not asterisk"):
         sources.read("asterisk", an_export(tmp_path))
 
 
 @pytest.mark.parametrize("make", [an_export, an_asterisk_export])
-def test_tables_have_exactly_the_schema_of_the_records(make, tmp_path):
+def test_tables_have_exactly_the_schema_of_the_records(
+    make: Callable[[Path], Path], tmp_path: Path
+) -> None:
     delivery = sources.read("auto", make(tmp_path))
     for name in ("customers", "contacts", "turns", "outcomes", "interventions"):
         assert getattr(delivery, name).schema == pl.Schema(TABLES[name])
     assert delivery.refusals == []
 
 
-def test_reads_an_export_without_optional_files(tmp_path):
+def test_reads_an_export_without_optional_files(tmp_path: Path) -> None:
     export = an_export(tmp_path)
     (export / "messages.jsonl").unlink()
     (export / "outcomes.csv").unlink()
@@ -68,7 +72,7 @@ def test_reads_an_export_without_optional_files(tmp_path):
     assert delivery.contacts.height == 4
 
 
-def test_further_columns_become_attributes_with_numbers_as_numbers(tmp_path):
+def test_further_columns_become_attributes_with_numbers_as_numbers(tmp_path: Path) -> None:
     export = an_export(tmp_path)
     edit(export / "customers.csv", ",31\n", ",007\n")
     assert set(sources.read("folder", export).customers["attributes"]) == {'{"tenure": "007"}'}
@@ -76,7 +80,7 @@ def test_further_columns_become_attributes_with_numbers_as_numbers(tmp_path):
     assert set(sources.read("folder", export).customers["attributes"]) == {'{"tenure": 31}'}
 
 
-def test_a_wrong_column_is_an_error_naming_file_column_and_columns_found(tmp_path):
+def test_a_wrong_column_is_an_error_naming_file_column_and_columns_found(tmp_path: Path) -> None:
     export = an_export(tmp_path)
     edit(export / "contacts.csv", "started_at", "start")
     with pytest.raises(
@@ -85,7 +89,7 @@ def test_a_wrong_column_is_an_error_naming_file_column_and_columns_found(tmp_pat
         sources.read("folder", export)
 
 
-def test_a_csv_that_is_no_csv_is_an_error_naming_it(tmp_path):
+def test_a_csv_that_is_no_csv_is_an_error_naming_it(tmp_path: Path) -> None:
     export = an_export(tmp_path)
     (export / "customers.csv").write_bytes(b"customer_id,phone\n\xff\xfe\x00,1,2,3\n")
     with pytest.raises(SourceError, match=r"customers.csv"):
@@ -110,7 +114,9 @@ def test_a_csv_that_is_no_csv_is_an_error_naming_it(tmp_path):
         (",2.0,5.0,", ",nan,5.0,", "duration_s is not a number"),
     ],
 )
-def test_a_bad_value_refuses_its_contact_and_leaves_the_others(tmp_path, old, new, reason):
+def test_a_bad_value_refuses_its_contact_and_leaves_the_others(
+    tmp_path: Path, old: str, new: str, reason: str
+) -> None:
     export = an_export(tmp_path)
     header, first, *rest = (export / "contacts.csv").read_text().splitlines(keepends=True)
     assert old in first
@@ -120,7 +126,7 @@ def test_a_bad_value_refuses_its_contact_and_leaves_the_others(tmp_path, old, ne
     assert delivery.contacts["contact_id"].to_list() == ["call-2", "call-3", "chat-1"]
 
 
-def test_a_row_without_its_key_is_named_by_its_row(tmp_path):
+def test_a_row_without_its_key_is_named_by_its_row(tmp_path: Path) -> None:
     export = an_export(tmp_path)
     edit(export / "contacts.csv", "call-2,C2", ",C2")
     assert (
@@ -129,7 +135,7 @@ def test_a_row_without_its_key_is_named_by_its_row(tmp_path):
     )
 
 
-def test_a_malformed_json_line_is_refused_with_file_and_line(tmp_path):
+def test_a_malformed_json_line_is_refused_with_file_and_line(tmp_path: Path) -> None:
     export = an_export(tmp_path, chats=2)
     edit(export / "messages.jsonl", '{"contact_id": "chat-2"', '{"contact_id: "chat-2"')
     delivery = sources.read("folder", export)
@@ -137,13 +143,13 @@ def test_a_malformed_json_line_is_refused_with_file_and_line(tmp_path):
     assert "chat-1" in delivery.turns["contact_id"]
 
 
-def test_a_malformed_transcript_is_refused_by_its_file(tmp_path):
+def test_a_malformed_transcript_is_refused_by_its_file(tmp_path: Path) -> None:
     export = an_export(tmp_path)
     (export / "transcripts" / "call-2.json").write_text("[1, 2]")
     assert list(refused(sources.read("folder", export))) == ["transcripts/call-2.json"]
 
 
-def test_an_unknown_role_can_be_mapped(tmp_path):
+def test_an_unknown_role_can_be_mapped(tmp_path: Path) -> None:
     export = an_export(tmp_path)
     edit(export / "transcripts" / "call-2.json", '"agent"', '"bot"')
     mapped = sources.read("folder", export, SourceParams(roles={"bot": "system"}))
@@ -154,7 +160,9 @@ def test_an_unknown_role_can_be_mapped(tmp_path):
 @pytest.mark.parametrize(
     "rest", ["", ', "text": "a", "start_s": "x"', ', "text": "a", "end_s": NaN']
 )
-def test_a_turn_without_text_or_with_a_wrong_time_refuses_the_transcript(tmp_path, rest):
+def test_a_turn_without_text_or_with_a_wrong_time_refuses_the_transcript(
+    tmp_path: Path, rest: str
+) -> None:
     export = an_export(tmp_path)
     turns = f'[{{"role": "agent"{rest}}}]'
     (export / "transcripts" / "call-2.json").write_text(
@@ -166,7 +174,9 @@ def test_a_turn_without_text_or_with_a_wrong_time_refuses_the_transcript(tmp_pat
 
 
 @pytest.mark.parametrize("expected", [True, False])
-def test_a_call_without_its_recording_is_refused_or_kept_as_told(tmp_path, expected):
+def test_a_call_without_its_recording_is_refused_or_kept_as_told(
+    tmp_path: Path, expected: bool
+) -> None:
     for make, file in (
         (an_export, "recordings/call-2.wav"),
         (an_asterisk_export, "monitor/call-2.wav"),
@@ -179,7 +189,7 @@ def test_a_call_without_its_recording_is_refused_or_kept_as_told(tmp_path, expec
         assert len(delivery.recordings) == 2
 
 
-def test_an_unanswered_call_needs_no_recording(tmp_path):
+def test_an_unanswered_call_needs_no_recording(tmp_path: Path) -> None:
     export = an_asterisk_export(tmp_path, calls=2)
     edit(export / "cdr" / "Master.csv", "ANSWERED", "NO ANSWER")
     (export / "monitor" / "call-1.wav").unlink()
@@ -188,7 +198,7 @@ def test_an_unanswered_call_needs_no_recording(tmp_path):
     assert "call-1" in delivery.contacts["contact_id"]
 
 
-def test_a_recording_no_contact_names_is_refused_with_its_file(tmp_path):
+def test_a_recording_no_contact_names_is_refused_with_its_file(tmp_path: Path) -> None:
     export = an_export(tmp_path)
     lost = a_wav(export / "recordings" / "lost.wav")
     (refusal,) = sources.read("folder", export).refusals
@@ -199,7 +209,7 @@ def test_a_recording_no_contact_names_is_refused_with_its_file(tmp_path):
     )
 
 
-def test_a_contact_cannot_name_a_file_outside_its_export(tmp_path):
+def test_a_contact_cannot_name_a_file_outside_its_export(tmp_path: Path) -> None:
     export = an_export(tmp_path / "export")
     a_wav(tmp_path / "secret.wav")
     edit(export / "contacts.csv", "recordings/call-2.wav", "../secret.wav")
@@ -208,7 +218,7 @@ def test_a_contact_cannot_name_a_file_outside_its_export(tmp_path):
     assert refused(delivery)["contact call-2"] == "its recording is not in the export"
 
 
-def test_local_times_are_read_in_the_stated_zone_and_offsets_win(tmp_path):
+def test_local_times_are_read_in_the_stated_zone_and_offsets_win(tmp_path: Path) -> None:
     export = an_export(tmp_path)
     edit(export / "contacts.csv", "2026-08-03T09:00:00+00:00", "2026-08-03 09:00")
     edit(export / "contacts.csv", "2026-08-03T10:00:00+00:00", "2026-08-03T10:00:00.5-04:00")
@@ -220,7 +230,7 @@ def test_local_times_are_read_in_the_stated_zone_and_offsets_win(tmp_path):
     assert at["call-3"] == datetime(2026, 8, 3, 11, tzinfo=UTC)
 
 
-def test_an_hour_that_never_was_is_refused(tmp_path):
+def test_an_hour_that_never_was_is_refused(tmp_path: Path) -> None:
     export = an_export(tmp_path)
     edit(
         export / "contacts.csv", "2026-08-03T09:00:00+00:00", "2026-03-29 02:30:00"
@@ -229,12 +239,12 @@ def test_an_hour_that_never_was_is_refused(tmp_path):
     assert "started_at is not a time" in refused(delivery)["contact call-1"]
 
 
-def test_an_unknown_time_zone_is_an_error_naming_the_setting(tmp_path):
+def test_an_unknown_time_zone_is_an_error_naming_the_setting(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"sources.timezone: 'Mars/Base'"):
         sources.read("folder", an_export(tmp_path), SourceParams(timezone="Mars/Base"))
 
 
-def test_a_cdr_with_too_few_columns_is_an_error_listing_those_needed(tmp_path):
+def test_a_cdr_with_too_few_columns_is_an_error_listing_those_needed(tmp_path: Path) -> None:
     export = an_asterisk_export(tmp_path)
     (export / "cdr" / "Master.csv").write_text('"call-1","2026-08-03 09:00:00","60"\n')
     with pytest.raises(
@@ -243,28 +253,28 @@ def test_a_cdr_with_too_few_columns_is_an_error_listing_those_needed(tmp_path):
         sources.read("asterisk", export)
 
 
-def test_an_asterisk_export_without_its_crm_is_an_error_naming_the_file(tmp_path):
+def test_an_asterisk_export_without_its_crm_is_an_error_naming_the_file(tmp_path: Path) -> None:
     export = an_asterisk_export(tmp_path)
     (export / "crm" / "customers.csv").unlink()
     with pytest.raises(SourceError, match=r"crm/customers.csv: no such file"):
         sources.read("asterisk", export)
 
 
-def test_a_caller_is_found_by_number_where_no_id_is_quoted(tmp_path):
+def test_a_caller_is_found_by_number_where_no_id_is_quoted(tmp_path: Path) -> None:
     export = an_asterisk_export(tmp_path)
     edit(export / "cdr" / "Master.csv", '""C2"" ', "")
     contacts = sources.read("asterisk", export).contacts
     assert contacts.filter(pl.col("contact_id") == "call-2")["customer_id"].to_list() == ["C2"]
 
 
-def test_a_caller_nobody_knows_is_refused_naming_the_call(tmp_path):
+def test_a_caller_nobody_knows_is_refused_naming_the_call(tmp_path: Path) -> None:
     export = an_asterisk_export(tmp_path)
     edit(export / "cdr" / "Master.csv", '""C2"" <+15550000002>', "<+4100>")
     delivery = sources.read("asterisk", export)
     assert refused(delivery)["call call-2"].startswith("unknown customer (clid <+4100>")
 
 
-def test_the_crm_s_churn_column_is_an_outcome_and_never_an_attribute(tmp_path):
+def test_the_crm_s_churn_column_is_an_outcome_and_never_an_attribute(tmp_path: Path) -> None:
     delivery = sources.read("asterisk", an_asterisk_export(tmp_path))
     assert dict(delivery.outcomes.select("customer_id", "happened").iter_rows()) == {
         "C1": True,
@@ -274,7 +284,7 @@ def test_the_crm_s_churn_column_is_an_outcome_and_never_an_attribute(tmp_path):
     assert all("churn" not in json.loads(text) for text in delivery.customers["attributes"])
 
 
-def test_wait_and_talk_are_told_apart(tmp_path):
+def test_wait_and_talk_are_told_apart(tmp_path: Path) -> None:
     call = sources.read("asterisk", an_asterisk_export(tmp_path)).contacts.row(0, named=True)
     assert (call["wait_s"], call["duration_s"], call["queue"], call["agent_id"]) == (
         5.0,
@@ -284,7 +294,7 @@ def test_wait_and_talk_are_told_apart(tmp_path):
     )
 
 
-def a_folder_of_recordings(root):
+def a_folder_of_recordings(root: Path) -> Path:
     """Three utterances: one with a .txt, one in the manifest, one without words."""
     for name in ("order-1", "order-2", "deep/order-3"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -295,7 +305,7 @@ def a_folder_of_recordings(root):
     return root
 
 
-def test_a_bare_folder_of_recordings_needs_no_tables(tmp_path):
+def test_a_bare_folder_of_recordings_needs_no_tables(tmp_path: Path) -> None:
     delivery = sources.read("recordings", a_folder_of_recordings(tmp_path))
     assert delivery.refusals == []
     assert delivery.turns["text"].to_list() == ["a large mocha", "two small ones"]
@@ -310,8 +320,8 @@ def test_a_bare_folder_of_recordings_needs_no_tables(tmp_path):
         assert getattr(delivery, name).schema == pl.Schema(TABLES[name])
 
 
-def test_two_channel_calls_without_words_are_taken_in_whole(tmp_path):
-    """The normal file of a call centre: none of its hours is refused, and each side has its channel."""
+def test_two_channel_calls_without_words_are_taken_in_whole(tmp_path: Path) -> None:
+    """The normal file of a call centre: no hour is refused, and each side has its channel."""
     root = a_folder_of_recordings(tmp_path / "export")
     for number in range(9):
         a_wav(root / f"call-{number}.wav", duration_s=6.0, seed=number)
@@ -330,7 +340,7 @@ def test_two_channel_calls_without_words_are_taken_in_whole(tmp_path):
         assert sides.rows() == [(customer, agent)]
 
 
-def test_what_a_folder_of_recordings_cannot_use_is_named(tmp_path):
+def test_what_a_folder_of_recordings_cannot_use_is_named(tmp_path: Path) -> None:
     root = a_folder_of_recordings(tmp_path)
     a_wav(root / "call.wav", duration_s=2.0, channels=2)
     (root / "call.txt").write_text("good morning. my bill is wrong")
@@ -348,7 +358,9 @@ def test_what_a_folder_of_recordings_cannot_use_is_named(tmp_path):
     assert "words without times in over 30 s (31 s, long.txt)" in reasons["contact long"]
     for contact in ("call", "long"):  # heard all the same
         assert contact in [recording.contact_id for recording in delivery.recordings]
-        (refusal,) = [one for one in delivery.refusals if one.thing == f"contact {contact}"]
+        (refusal,) = [
+            candidate for candidate in delivery.refusals if candidate.thing == f"contact {contact}"
+        ]
         assert (
             "transcripts/<contact_id>.json, whose turns have role, start_s, end_s and text"
             in refusal.next_step
@@ -357,28 +369,29 @@ def test_what_a_folder_of_recordings_cannot_use_is_named(tmp_path):
     assert "call broken" in reasons
 
 
-def test_a_folder_without_recordings_says_what_would_do(tmp_path):
+def test_a_folder_without_recordings_says_what_would_do(tmp_path: Path) -> None:
     with pytest.raises(
         SourceError, match=r"no recordings. Give a folder with files in one of .wav"
     ):
         sources.read("recordings", tmp_path)
 
 
-def test_a_log_of_interventions_is_read_with_or_without_propensities(tmp_path):
+def test_a_log_of_interventions_is_read_with_or_without_propensities(tmp_path: Path) -> None:
     export = an_export(tmp_path)
     assert sources.read("folder", export).interventions.is_empty()
     log = export / "interventions.csv"
     log.write_text(
         "customer_id,decided_on,kind,offered,assigned_by,propensity,cost\n"
         "C1,2026-07-01,call back,yes,random,0.5,12\nC2,2026-07-01,call back,no,agent,,\n"
-        "C2,2026-07-32,call back,no,agent,,\nC2,2026-07-02,call back,no,boss,,\nC1,2026-07-03,call back,,agent,,\n"
+        "C2,2026-07-32,call back,no,agent,,\nC2,2026-07-02,call "
+        "back,no,boss,,\nC1,2026-07-03,call back,,agent,,\n"
     )
-    found = sources.read("folder", export)
-    assert found.interventions.select("customer_id", "offered", "propensity", "cost").rows() == [
+    delivery = sources.read("folder", export)
+    assert delivery.interventions.select("customer_id", "offered", "propensity", "cost").rows() == [
         ("C1", True, 0.5, 12.0),
         ("C2", False, None, None),
     ]
-    assert [refusal.reason.split(" (")[0] for refusal in found.refusals] == [
+    assert [refusal.reason.split(" (")[0] for refusal in delivery.refusals] == [
         "decided_on is not a date",
         "assigned_by is not one of random policy agent",
         "offered is empty",

@@ -1,4 +1,4 @@
-"""Promises of the cuts: what people transcribed becomes manifests, once, and nothing leaks."""
+"""Tests that transcribed turns become manifests, once, and that nothing leaks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import soundfile
 
 from data.audio import AudioError
 from data.records import frame
-from data.speech.utterances import cut
+from data.speech.utterances import cut_utterances
 from data.splits import LeakError
 from tests.factories import a_recording, a_turn
 
@@ -44,10 +44,16 @@ def a_two_channel_tone(_contact_id: str = "") -> tuple[np.ndarray, int]:
 
 def run(out: Path, turns: list[Any], *sides: dict[str, str], **changes: Any) -> dict[str, Any]:
     recordings = frame("recordings", [a_recording(side["contact_id"], **changes) for side in sides])
-    return cut(recordings, frame("turns", turns), the_splits(*sides), a_two_channel_tone, out)
+    return cut_utterances(
+        recordings,
+        frame("turns", turns),
+        the_splits(*sides),
+        read_audio=a_two_channel_tone,
+        out=out,
+    )
 
 
-def rows_of(out: Path, split: str) -> list[dict[str, Any]]:
+def require_manifest(out: Path, split: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / f"{split}.jsonl").read_text().splitlines()]
 
 
@@ -64,7 +70,7 @@ def test_each_role_is_cut_from_its_own_channel_at_16_khz(tmp_path: Path) -> None
         a_turn("a", 1, "agent", "Pay $5", start_s=1.0, end_s=1.75),
     ]
     summary = run(tmp_path, turns, a_side("a", "train"))
-    customer, agent = rows_of(tmp_path, "train")
+    customer, agent = require_manifest(tmp_path, "train")
     assert customer["text"] == "hello"
     assert agent["text"] == "pay five dollars"
     assert pitch_hz(tmp_path / customer["audio_filepath"]) == pytest.approx(400, abs=5)
@@ -80,7 +86,7 @@ def test_an_agent_who_may_be_known_from_training_is_not_in_the_test(tmp_path: Pa
         a_turn("a", 1, "agent", "sure", start_s=0.5, end_s=1.0),
     ]
     summary = run(tmp_path, turns, a_side("a", "test"))
-    assert [row["role"] for row in rows_of(tmp_path, "test")] == ["customer"]
+    assert [row["role"] for row in require_manifest(tmp_path, "test")] == ["customer"]
     assert summary["skipped"] == {"agent outside train": 1}
 
 
@@ -97,7 +103,7 @@ def test_what_cannot_be_used_is_counted_under_its_reason(tmp_path: Path) -> None
         a_turn("lost", 0, "customer", "gone", start_s=0.0, end_s=1.0),
     ]
     summary = run(tmp_path, turns, a_side("a", "train"), a_side("b", "aside"))
-    assert [row["text"] for row in rows_of(tmp_path, "train")] == ["good"]
+    assert [row["text"] for row in require_manifest(tmp_path, "train")] == ["good"]
     assert summary["skipped"] == {
         "beyond the recording": 1,
         "call set aside by the split": 1,
@@ -118,8 +124,12 @@ def test_a_second_run_decodes_nothing_and_changes_nothing(tmp_path: Path) -> Non
         raise AssertionError(f"{contact_id} was decoded again")
 
     recordings = frame("recordings", [a_recording("a")])
-    second = cut(
-        recordings, frame("turns", turns), the_splits(a_side("a", "train")), never, tmp_path
+    second = cut_utterances(
+        recordings,
+        frame("turns", turns),
+        the_splits(a_side("a", "train")),
+        read_audio=never,
+        out=tmp_path,
     )
     assert (first["written"], first["reused"], second["written"], second["reused"]) == (1, 0, 0, 1)
     assert (tmp_path / "train.jsonl").read_bytes() == before
@@ -153,7 +163,7 @@ def test_the_test_set_keeps_whatever_can_be_cut(tmp_path: Path) -> None:
         a_turn("a", 3, "customer", "late", start_s=1.5, end_s=9.0),
     ]
     summary = run(tmp_path, turns, a_side("a", "test"))
-    assert [(row["text"], row["duration"]) for row in rows_of(tmp_path, "test")] == [
+    assert [(row["text"], row["duration"]) for row in require_manifest(tmp_path, "test")] == [
         ("coughs", 0.5),
         ("", 0.5),
         ("uh", 0.05),
@@ -174,8 +184,8 @@ def test_every_millisecond_of_both_sides_has_a_reason(tmp_path: Path) -> None:
     ]
     other = {**a_side("b", "valid", "v2"), "customer_id": "C2"}
     sides = [a_side("a", "train"), other, a_side("c", "aside"), a_side("d", "train")]
-    found = run(tmp_path, turns, *sides)["ms"]
-    assert found == {
+    ms = run(tmp_path, turns, *sides)["ms"]
+    assert ms == {
         "train": 500 + 750,
         "no words": 500,
         "between turns": 1000 + 1250 + 1000 + 1000,
@@ -184,7 +194,7 @@ def test_every_millisecond_of_both_sides_has_a_reason(tmp_path: Path) -> None:
         "call set aside by the split": 4000,
         "not transcribed": 4000,
     }
-    assert sum(found.values()) == 4 * 2 * 2000
+    assert sum(ms.values()) == 4 * 2 * 2000
 
 
 def test_one_call_that_cannot_be_decoded_is_listed_and_the_others_are_cut(tmp_path: Path) -> None:
@@ -197,8 +207,10 @@ def test_one_call_that_cannot_be_decoded_is_listed_and_the_others_are_cut(tmp_pa
         return a_two_channel_tone()
 
     recordings = frame("recordings", [a_recording(side["contact_id"]) for side in sides])
-    summary = cut(recordings, frame("turns", turns), the_splits(*sides), torn, tmp_path)
-    assert [row["contact_id"] for row in rows_of(tmp_path, "train")] == ["a", "c"]
+    summary = cut_utterances(
+        recordings, frame("turns", turns), the_splits(*sides), read_audio=torn, out=tmp_path
+    )
+    assert [row["contact_id"] for row in require_manifest(tmp_path, "train")] == ["a", "c"]
     assert summary["refused"] == [
         {
             "thing": "call b",

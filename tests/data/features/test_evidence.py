@@ -1,4 +1,4 @@
-"""Evidence promises the contact that really weighs most in a reason: within its window, and not forgiven since."""
+"""Tests that evidence is the contact with the greatest weight in a reason."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from data.features.contact_marks import contact_features, parse_feature_name, past
-from data.features.evidence import evidence, weight_of
-from data.features.features import FeatureParams, declared, features
+from data.features.contact_marks import contact_features, contacts_as_of, parse_feature_name
+from data.features.evidence import contact_weight, find_evidence
+from data.features.features import FeatureParams, declared_features, features
 from data.records import LABELS, frame
 from tests.factories import a_contact, a_customer, a_turn, an_outcome
 
@@ -20,7 +20,7 @@ def ago(days: float) -> datetime:
     return datetime(2026, 6, 1, tzinfo=UTC) - timedelta(days=days)
 
 
-def told(*rows: tuple[str, str, str, float]) -> pl.DataFrame:
+def labels_of(*rows: tuple[str, str, str, float]) -> pl.DataFrame:
     return pl.DataFrame([(*row, "label_model") for row in rows], schema=LABELS, orient="row")
 
 
@@ -30,7 +30,7 @@ CONTACTS = [
     a_contact("late", started_at=ago(3), channel="phone", wait_s=60.0),
     a_contact("after", started_at=ago(-2)),
 ]
-TOLD = told(
+LABELLED = labels_of(
     ("old", "friction_unresolved", "yes", 0.99),
     ("old", "friction_long_wait", "yes", 0.7),
     ("late", "friction_unresolved", "yes", 0.6),
@@ -46,9 +46,11 @@ TURNS = frame(
 
 def named(feature: str, params: FeatureParams | None = None) -> str | None:
     reasons = pl.DataFrame({"customer_id": ["C1"], "as_of": [DAY], "feature": [feature]})
-    return evidence(reasons, frame("contacts", CONTACTS), TOLD, TURNS, params).row(0, named=True)[
-        "contact_id"
-    ]
+    explained = find_evidence(
+        reasons, contacts=frame("contacts", CONTACTS), labels=LABELLED, turns=TURNS, params=params
+    )
+    contact_id: str | None = explained["contact_id"][0]
+    return contact_id
 
 
 @pytest.mark.parametrize(
@@ -71,24 +73,32 @@ def named(feature: str, params: FeatureParams | None = None) -> str | None:
         ("attr_seats_7d", None),
     ],
 )
-def test_the_contact_is_one_the_feature_counts_and_the_one_it_counts_most(feature, contact):
+def test_the_contact_is_one_the_feature_counts_and_the_one_it_counts_most(
+    feature: str, contact: str | None
+) -> None:
     assert named(feature) == contact
 
 
-def test_what_a_smooth_contact_made_up_for_weighs_less():
+def test_what_a_smooth_contact_made_up_for_weighs_less() -> None:
     forgiving, never = (FeatureParams(relief=relief, half_life_days=1000) for relief in (0.9, 0.0))
     assert named("friction_unresolved_decayed", never) == "old"
     assert named("friction_unresolved_decayed", forgiving) == "late"
     assert named("friction_unresolved_90d", forgiving) == "old"  # a window forgives nothing
 
 
-def test_the_moment_is_that_of_the_strongest_friction():
+def test_the_moment_is_that_of_the_strongest_friction() -> None:
     reasons = pl.DataFrame({"customer_id": ["C1"], "as_of": [DAY], "feature": ["friction_90d"]})
-    found = evidence(reasons, frame("contacts", CONTACTS), TOLD, TURNS).row(0, named=True)
-    assert (found["contact_id"], found["start_s"], found["words"]) == ("old", 2.0, "i waited")
+    evidence = find_evidence(
+        reasons, contacts=frame("contacts", CONTACTS), labels=LABELLED, turns=TURNS
+    ).row(0, named=True)
+    assert (evidence["contact_id"], evidence["start_s"], evidence["words"]) == (
+        "old",
+        2.0,
+        "i waited",
+    )
 
 
-def test_weights_of_contacts_add_up_to_the_feature():
+def test_weights_of_contacts_add_up_to_the_feature() -> None:
     """What evidence weighs is what training sums, but for contacts too unlikely to be named."""
     params = FeatureParams()
     tables = {
@@ -98,22 +108,31 @@ def test_weights_of_contacts_add_up_to_the_feature():
             "outcomes", [an_outcome("C1", False, on=None, observed_until=date(2026, 12, 31))]
         ),
     }
-    sure = TOLD.filter(pl.col("value") != "no")
-    row = features(tables, sure, [DAY], params).row(0, named=True)
-    seen = past(
-        contact_features(tables["contacts"], sure, params.repeat_days, params.relief),
+    sure = LABELLED.filter(pl.col("value") != "no")
+    row = features(tables, sure, [DAY], params=params).row(0, named=True)
+    seen = contacts_as_of(
+        contact_features(
+            tables["contacts"], sure, repeat_days=params.repeat_days, relief=params.relief
+        ),
         DAY,
         params.half_life_days,
     )
-    sums = [feature.name for feature in declared(params) if parse_feature_name(feature.name).is_sum]
+    sums = [
+        feature.name
+        for feature in declared_features(params)
+        if parse_feature_name(feature.name).is_sum
+    ]
     assert len(sums) > 90
-    weighed = seen.select(weight_of(name, params).sum().alias(name) for name in sums).row(
-        0, named=True
-    )
+    weights = {name: contact_weight(name, params) for name in sums}
+    weighed = seen.select(
+        weight.sum().alias(name) for name, weight in weights.items() if weight is not None
+    ).row(0, named=True)
     for name in sums:
         assert weighed[name] == pytest.approx(row[name]), name
 
 
-def test_nobody_asked_is_nothing_found():
+def test_nobody_asked_is_nothing_found() -> None:
     nobody = pl.DataFrame(schema={"customer_id": pl.String, "as_of": pl.Date, "feature": pl.String})
-    assert evidence(nobody, frame("contacts", CONTACTS), TOLD, TURNS).is_empty()
+    assert find_evidence(
+        nobody, contacts=frame("contacts", CONTACTS), labels=LABELLED, turns=TURNS
+    ).is_empty()

@@ -1,4 +1,4 @@
-"""Promises of the telephone effects: each does what its name says, and the same seed gives the same bytes."""
+"""Tests that each telephone effect does what its name says, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import soundfile
 from data.speech.telephone import (
     CLEAN,
     EFFECTS,
+    BackgroundSounds,
     PacketLoss,
-    Sounds,
     Telephony,
-    at_random,
+    apply_random_effects,
     effect,
-    sounds_in,
+    load_background_sounds,
 )
 
 RATE = 16000
@@ -30,7 +30,9 @@ def a_voice(seconds: float = 2.0) -> np.ndarray:
     return np.asarray(0.05 * buzz * (np.sin(2 * np.pi * 1.5 * at) > -0.3), np.float32)
 
 
-def sent(name: str, seed: int = 0, sounds: Sounds = Sounds(), seconds: float = 2.0) -> np.ndarray:
+def sent(
+    name: str, seed: int = 0, sounds: BackgroundSounds = BackgroundSounds(), seconds: float = 2.0
+) -> np.ndarray:
     return effect(name, sounds)(a_voice(seconds), RATE, np.random.default_rng(seed))
 
 
@@ -39,10 +41,10 @@ def power(samples: np.ndarray, low_hz: float, high_hz: float) -> float:
     return float(spectrum[(hz >= low_hz) & (hz < high_hz)].sum())
 
 
-def off_db(heard: np.ndarray) -> float:
+def off_db(received: np.ndarray) -> float:
     """How far below the voice lies what is not the voice."""
-    voice = a_voice(len(heard) / RATE)
-    return float(10 * np.log10(np.sum(voice**2) / np.sum((heard - voice) ** 2)))
+    voice = a_voice(len(received) / RATE)
+    return float(10 * np.log10(np.sum(voice**2) / np.sum((received - voice) ** 2)))
 
 
 @pytest.mark.parametrize("name", [*EFFECTS, "room+noise_20db+gsm+packet_loss"])
@@ -80,16 +82,16 @@ def test_every_length_comes_back(name: str, frames: int) -> None:
     ],
 )
 def test_a_line_carries_its_band_only(name: str, low_hz: float, high_hz: float) -> None:
-    heard = sent(name)
-    assert power(heard, 1000, 3200) > 0.5 * power(a_voice(), 1000, 3200)
-    outside = power(heard, 0, low_hz / 2) + power(heard, high_hz, RATE / 2)
-    assert outside < 0.003 * power(heard, low_hz, high_hz)
+    received = sent(name)
+    assert power(received, 1000, 3200) > 0.5 * power(a_voice(), 1000, 3200)
+    outside = power(received, 0, low_hz / 2) + power(received, high_hz, RATE / 2)
+    assert outside < 0.003 * power(received, low_hz, high_hz)
 
 
 def test_codecs_differ_from_each_other_and_gsm_is_the_coarsest() -> None:
     lines = {name: sent(name) for name in ("mulaw", "alaw", "gsm")}
     band = sent("amr_nb")
-    errors = {name: float(np.mean((heard - band) ** 2)) for name, heard in lines.items()}
+    errors = {name: float(np.mean((received - band) ** 2)) for name, received in lines.items()}
     assert len(set(errors.values())) == 3
     assert errors["gsm"] == max(errors.values())
 
@@ -97,31 +99,34 @@ def test_codecs_differ_from_each_other_and_gsm_is_the_coarsest() -> None:
 @pytest.mark.parametrize("kind", ["noise", "music", "crosstalk"])
 @pytest.mark.parametrize("db", [5, 20])
 def test_what_is_heard_beside_the_voice_is_as_faint_as_its_name_says(kind: str, db: int) -> None:
-    # The level is taken over the speech without its pauses, so it is a little above that of the whole.
+    # The level is taken over the speech without its pauses, so it is a little above that of the
+    # whole.
     assert off_db(sent(f"{kind}_{db}db", seconds=6)) == pytest.approx(db - 1.5, abs=2.5)
 
 
 def test_packets_get_lost_in_bursts_at_the_stated_rate() -> None:
     ones, packet = np.ones(20 * 60 * RATE, np.float32), 320
     for percent, burst in ((5.0, 1.0), (10.0, 4.0)):
-        heard = PacketLoss(percent, burst)(ones, RATE, np.random.default_rng(1))
-        lost = heard[::packet] != 1
+        received = PacketLoss(percent, burst)(ones, RATE, np.random.default_rng(1))
+        lost = received[::packet] != 1
         runs = np.count_nonzero(np.diff(lost.astype(int), prepend=0) == 1)
         assert lost.mean() == pytest.approx(percent / 100, rel=0.1)
         assert lost.sum() / runs == pytest.approx(burst, rel=0.12)
 
 
 def test_a_lost_packet_is_filled_with_the_one_before() -> None:
-    heard = PacketLoss(30.0, 1.0)(a_voice(), RATE, np.random.default_rng(3))
+    received = PacketLoss(30.0, 1.0)(a_voice(), RATE, np.random.default_rng(3))
     voice = a_voice()
     gaps = [
         n
         for n in range(2, 99)
-        if not np.array_equal(heard[n * 320 : n * 320 + 320], voice[n * 320 : n * 320 + 320])
+        if not np.array_equal(received[n * 320 : n * 320 + 320], voice[n * 320 : n * 320 + 320])
     ]
     assert len(gaps) > 10
     for n in gaps:
-        assert np.array_equal(heard[n * 320 : n * 320 + 320], 0.5 * heard[n * 320 - 320 : n * 320])
+        assert np.array_equal(
+            received[n * 320 : n * 320 + 320], 0.5 * received[n * 320 - 320 : n * 320]
+        )
 
 
 @pytest.mark.parametrize("burst", [0, 0.5, float("nan")])
@@ -153,19 +158,24 @@ def test_recordings_of_a_folder_are_what_is_heard(tmp_path: Path) -> None:
     at = np.arange(3 * 8000) / 8000
     (tmp_path / "kitchen").mkdir()
     soundfile.write(tmp_path / "kitchen" / "hum.wav", 0.1 * np.sin(2 * np.pi * 2000 * at), 8000)
-    heard = sent("noise_0db", sounds=sounds_in(str(tmp_path / "kitchen")))
-    assert power(heard, 1950, 2050) > 0.3 * power(heard, 0, RATE / 2)
-    assert power(a_voice(), 1950, 2050) < 0.01 * power(heard, 1950, 2050)
+    received = sent("noise_0db", sounds=load_background_sounds(str(tmp_path / "kitchen")))
+    assert power(received, 1950, 2050) > 0.3 * power(received, 0, RATE / 2)
+    assert power(a_voice(), 1950, 2050) < 0.01 * power(received, 1950, 2050)
     (tmp_path / "none").mkdir()
     with pytest.raises(FileNotFoundError, match="no sound file in it"):
-        sounds_in(str(tmp_path / "none"))
+        load_background_sounds(str(tmp_path / "none"))
 
 
 def test_each_effect_falls_to_its_share_of_the_speech() -> None:
     settings = Telephony({"packet_loss_30pct": 0.25, "gsm": 0.0})
     rng = np.random.default_rng(0)
     changed = [
-        not np.array_equal(at_random(a_voice(), RATE, settings, Sounds(), rng), a_voice())
+        not np.array_equal(
+            apply_random_effects(
+                a_voice(), RATE, settings=settings, sounds=BackgroundSounds(), rng=rng
+            ),
+            a_voice(),
+        )
         for _ in range(400)
     ]
     assert np.mean(changed) == pytest.approx(0.25, abs=0.06)

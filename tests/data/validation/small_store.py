@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +80,7 @@ class AStore:
             )
             for contact_id, content in self.audio.items()
         ]
-        rows = {
+        rows: dict[str, list[Any]] = {
             "customers": self.customers,
             "contacts": self.contacts,
             "recordings": recordings,

@@ -7,23 +7,25 @@ from dataclasses import replace
 import pytest
 
 from data.simulator import phrases, talk
+from data.simulator.entities import Touch
 from data.simulator.params import BARRIERS, FRICTIONS, REASONS, SENTIMENTS, SimulatorParams
+from data.simulator.talk import Line
 from data.simulator.world import build
 
 
 @pytest.fixture(scope="module")
-def touches():
+def touches() -> list[Touch]:
     world = build(SimulatorParams(customers=500))
     return [touch for path in world.touches for touch in path]
 
 
-def words_of(touch, seed=0, written=None):
+def words_of(touch: Touch, seed: int = 0, written: bool | None = None) -> list[Line]:
     written = touch.channel not in ("phone", "ivr") if written is None else written
     speech = talk.Speech(
         random.Random(seed),
         talk.Caller("maria carter", "471033", "plus"),
-        ("james", "priya"),
-        written,
+        agents=("james", "priya"),
+        written=written,
     )
     writers = {"ivr": talk.menu_log, "chat": talk.chat, "email": talk.email, "social": talk.social}
     if touch.channel == "phone":
@@ -31,7 +33,7 @@ def words_of(touch, seed=0, written=None):
     return writers[touch.channel](speech, touch)
 
 
-def test_transcripts_are_lower_case_letters_and_apostrophes(touches):
+def test_transcripts_are_lower_case_letters_and_apostrophes(touches: list[Touch]) -> None:
     for seed, touch in enumerate(t for t in touches if t.channel == "phone"):
         for line in words_of(touch, seed):
             assert line.role in ("customer", "agent")
@@ -41,9 +43,12 @@ def test_transcripts_are_lower_case_letters_and_apostrophes(touches):
             assert not re.search(r"[()|<>0-9]", line.text)
 
 
-def test_every_template_can_be_said():
+def test_every_template_can_be_said() -> None:
     speech = talk.Speech(
-        random.Random(0), talk.Caller("maria carter", "471033", "plus"), ("james", "priya"), False
+        random.Random(0),
+        talk.Caller("maria carter", "471033", "plus"),
+        agents=("james", "priya"),
+        written=False,
     )
     groups = [value for name, value in vars(phrases).items() if name.isupper() and name != "RULES"]
     templates = [
@@ -53,18 +58,18 @@ def test_every_template_can_be_said():
     ]
     for template in [*templates, *(t for rule in phrases.RULES.values() for t in rule)]:
         for _ in range(5):
-            said = speech.say(template.replace("{topic}", "bills"))
-            assert not re.search(r"[(){}|<>]", said), template
+            text = speech.say(template.replace("{topic}", "bills"))
+            assert not re.search(r"[(){}|<>]", text), template
 
 
-def test_there_is_wording_for_every_label():
+def test_there_is_wording_for_every_label() -> None:
     for table in (phrases.OPENING, phrases.DETAIL, phrases.SOLVED):
         assert set(table) == set(REASONS)
     assert set(phrases.BARRIER) == set(BARRIERS) - {"none"}
     assert set(phrases.MOOD) == set(SENTIMENTS)
 
 
-def test_dialogues_rarely_repeat(touches):
+def test_dialogues_rarely_repeat(touches: list[Touch]) -> None:
     spoken = [
         " / ".join(line.text for line in words_of(t, seed))
         for seed, t in enumerate(touches)
@@ -95,18 +100,20 @@ def test_dialogues_rarely_repeat(touches):
         ("long_wait", ("phone",), r"wait|hold|queue|forever|through"),
     ],
 )
-def test_frictions_are_usually_but_not_always_in_the_words(touches, flag, channels, pattern):
-    told = {True: [], False: []}
+def test_frictions_are_usually_but_not_always_in_the_words(
+    touches: list[Touch], flag: str, channels: tuple[str, ...], pattern: str
+) -> None:
+    matches: dict[bool, list[bool]] = {True: [], False: []}
     for seed, touch in enumerate(touches):
         if touch.channel in channels:
             text = " ".join(line.text.lower() for line in words_of(touch, seed))
-            told[flag in touch.flags].append(bool(re.search(pattern, text)))
-    assert sum(told[True]) / len(told[True]) > 0.8
-    assert sum(told[True]) / len(told[True]) > 1.5 * sum(told[False]) / len(told[False])
+            matches[flag in touch.flags].append(bool(re.search(pattern, text)))
+    assert sum(matches[True]) / len(matches[True]) > 0.8
+    assert sum(matches[True]) / len(matches[True]) > 1.5 * sum(matches[False]) / len(matches[False])
     assert flag in FRICTIONS
 
 
-def test_a_cut_line_ends_in_the_middle(touches):
+def test_a_cut_line_ends_in_the_middle(touches: list[Touch]) -> None:
     touch = next(
         t for t in touches if t.channel == "phone" and "system_hangup" not in t.flags and t.resolved
     )
@@ -116,7 +123,7 @@ def test_a_cut_line_ends_in_the_middle(touches):
     assert not any(closings.search(words_of(cut, seed)[-1].text) for seed in range(20))
 
 
-def test_written_contacts_use_figures_and_notes_name_the_barrier(touches):
+def test_written_contacts_use_figures_and_notes_name_the_barrier(touches: list[Touch]) -> None:
     chats = [
         " ".join(line.text for line in words_of(t, n))
         for n, t in enumerate(touches)
@@ -125,7 +132,9 @@ def test_written_contacts_use_figures_and_notes_name_the_barrier(touches):
     assert sum("£" in text for text in chats) > 0.1 * len(chats)
     for barrier in set(BARRIERS) - {"none"}:
         touch = replace(touches[0], channel="phone", barrier=barrier, resolved=False)
-        speech = talk.Speech(random.Random(3), talk.Caller("a b", "1", "plus"), ("c", "d"), True)
+        speech = talk.Speech(
+            random.Random(3), talk.Caller("a b", "1", "plus"), agents=("c", "d"), written=True
+        )
         notes = " ".join(talk.note(speech, touch)[0].text for _ in range(8))
         assert any(text in notes for text in phrases.NOTE[barrier])
 
@@ -143,5 +152,5 @@ def test_written_contacts_use_figures_and_notes_name_the_barrier(touches):
         (2005, "two thousand and five"),
     ],
 )
-def test_numbers_are_spoken_in_words(number, words):
+def test_numbers_are_spoken_in_words(number: int, words: str) -> None:
     assert talk.number_words(number) == words
