@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test check bench clean lock ui deploy help
+.PHONY: setup demo test check coverage docs bench clean purge lock ui deploy help
 
 help:            ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -28,18 +28,20 @@ $(READY): requirements.lock pyproject.toml
 	  || { $(BIN)/python -m pip install -r requirements.lock && $(BIN)/python -m pip install --no-deps -e .; }
 	@rm -f $(VENV)/.ready-*; touch $@
 
-demo: setup      ## run the whole street on the simulated contact centre and print where the report is
+demo: setup      ## run the whole pipeline on the simulated contact centre and print where the report is
 	@$(BIN)/keepline demo
 
 # Two files at a time, each with one thread: two that use two threads on two cores wait for each other most of the time.
 test: setup      ## run the tests
 	@OMP_NUM_THREADS=1 GOMP_SPINCOUNT=0 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-check: setup     ## lint, types, import contracts
+check: setup     ## lint, types, import contracts, dead code, dependencies
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy data models evaluation training flows
 	@$(BIN)/lint-imports
+	@$(BIN)/vulture
+	@$(BIN)/deptry . 2>&1
 
 # The README's table of P1 needs the whole fine-tuning, about half an hour on two cores; one is named as `make bench ONLY=gates`.
 ONLY ?= $(patsubst benchmarks/bench_%.py,%,$(wildcard benchmarks/bench_*.py))
@@ -60,6 +62,23 @@ lock: setup      ## refresh requirements.lock from pyproject.toml
 	  -o $(VENV)/lock.txt --no-header --no-annotate --no-emit-find-links --no-emit-index-url
 	@sed 's/^torch==\([0-9.]*\)+cpu/torch==\1/' $(VENV)/lock.txt > requirements.lock
 
-clean:           ## remove the environment and everything the demo made
-	@rm -rf $(VENV) data/store .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
-	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+coverage: setup  ## run the tests and print how much of the code they reach; below the floor it fails
+	@OMP_NUM_THREADS=1 GOMP_SPINCOUNT=0 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+	  --cov --cov-report=term:skip-covered
+
+docs: setup      ## build the documentation site into site/
+	@$(BIN)/mkdocs build --strict
+
+clean:           ## remove the environment and caches; stores stay
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache site .coverage
+	@find . -name __pycache__ -type d -prune -not -path './data/store/*' -exec rm -rf {} +
+
+# Real exports, the ledger, the champions and the default DVC remote lie in a store: only its name, typed, deletes it.
+STORE ?= data/store
+purge:           ## delete a store (STORE=FOLDER): lists what is in it and wants SITE=its folder's name
+	@test -d "$(STORE)" || { echo "$(STORE): no such store. Name one with STORE=FOLDER."; exit 2; }
+	@echo "$(STORE) holds:"; du -sh "$(STORE)"/* "$(STORE)"/.[a-z]* 2>/dev/null | sed 's/^/  /'
+	@test "$(SITE)" = "$(notdir $(abspath $(STORE)))" || { \
+	  echo "Nothing was deleted. To delete all of it: make purge STORE=$(STORE) SITE=$(notdir $(abspath $(STORE)))"; exit 2; }
+	@find "$(STORE)" -mindepth 1 -maxdepth 1 -not -name .gitignore -exec rm -rf {} +
+	@echo "$(STORE): deleted"

@@ -56,10 +56,14 @@ def true_labels(contacts: pl.DataFrame) -> pl.DataFrame:
 def measure_skill(
     tables: dict[str, pl.DataFrame], labels: pl.DataFrame, truth: pl.DataFrame
 ) -> dict[str, Any]:
-    splits, _ = split(tables["contacts"], tables["recordings"], tables["customers"], SplitParams())
+    splits, _ = split(
+        tables["contacts"], tables["recordings"], tables["customers"], params=SplitParams()
+    )
     arguments = FeatureParams()
     days = as_of_dates(tables["outcomes"], tables["contacts"], arguments)
-    rows = features(tables, labels, days, arguments).join(customer_splits(splits), on="customer_id")
+    rows = features(tables, labels, days, params=arguments).join(
+        customer_splits(splits), on="customer_id"
+    )
     test, params, started = rows.filter(split="test"), ChurnTraining(), time.process_time()
     with tempfile.TemporaryDirectory() as work:
         summary = train(params, rows, Path(work), run=UnrecordedRun())

@@ -67,16 +67,20 @@ def predict_keepline(parts: Parts, seed: int) -> np.ndarray:
     from training.churn.train import train
     from training.run import UnrecordedRun
 
-    def rows_of(side: str) -> pl.DataFrame:
+    def require_manifest(side: str) -> pl.DataFrame:
         frame = parts[side]
         ids = pl.Series([f"{side} {n}" for n in range(len(frame))])
         rows = to_churn_rows(frame.drop("churn").cast({pl.Int64: pl.Float64}), ids)
         return rows.with_columns(pl.lit(side).alias("split"), frame["churn"].alias("event"))
 
     with tempfile.TemporaryDirectory() as work:
-        rows = pl.concat([rows_of("train"), rows_of("valid")])
+        rows = pl.concat([require_manifest("train"), require_manifest("valid")])
         summary = train(replace(TABLE, seed=seed), rows, Path(work), run=UnrecordedRun())
-        return ChurnModel.load(Path(summary["model"])).predict(rows_of("test"))["risk"].to_numpy()
+        return (
+            ChurnModel.load(Path(summary["model"]))
+            .predict(require_manifest("test"))["risk"]
+            .to_numpy()
+        )
 
 
 def code_version() -> str:

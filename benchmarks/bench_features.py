@@ -107,7 +107,7 @@ def measure(folder: Path, dates: int) -> dict[str, Any]:
     idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began, cpu = time.monotonic(), time.process_time()
     parts = features_in_parts(
-        tables, pl.scan_parquet(folder / "labels.parquet"), as_of, FeatureParams()
+        tables, pl.scan_parquet(folder / "labels.parquet"), as_of, params=FeatureParams()
     )
     rows = write_parts(folder / "features.parquet", parts)
     return {

@@ -179,13 +179,13 @@ def measure_one_process(
     """Returns speed and word errors of torch, ONNX Runtime and int8 in this process."""
     import torch
 
-    from models.asr.load import exported, load
+    from models.asr.load import cached_export, load
     from models.asr.nemo import NemoNetwork
     from models.asr.onnx_network import OnnxNetwork
     from models.asr.recognizer import Recognizer
 
     torch.set_num_threads(1)
-    export = exported(model, folder / "store" / "exports")
+    export = cached_export(model, folder / "store" / "exports")
     torch_model = load(model)
     if not isinstance(torch_model.network, NemoNetwork):
         raise TypeError(f"{model}: loaded as {type(torch_model.network).__name__}, not NeMo.")

@@ -27,10 +27,10 @@ def promote_orders(uri: str, folder: Path, *, orders: Any, answers: Any) -> None
             registry.promote(
                 "churn",
                 version,
-                champion,
-                a_decision(sha, reference),
-                f"promoter of v{version}",
-                datetime.now(UTC),
+                expected=champion,
+                decision=a_decision(sha, reference),
+                actor=f"promoter of v{version}",
+                now=datetime.now(UTC),
             )
             answers.put(version)
         except PromotionRefusedError:

@@ -23,7 +23,7 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data.features.evidence import evidence
+from data.features.evidence import find_evidence
 from data.features.features import FeatureParams, as_of_dates, features
 from data.labelling import label
 from data.records import RECORDINGS
@@ -61,10 +61,13 @@ def simulate_centre(customers: int, seed: int) -> Centre:
         }
         labels = label(tables["contacts"], tables["turns"]).labels
         splits, _ = split(
-            tables["contacts"], pl.DataFrame(schema=RECORDINGS), tables["customers"], SplitParams()
+            tables["contacts"],
+            pl.DataFrame(schema=RECORDINGS),
+            tables["customers"],
+            params=SplitParams(),
         )
         days = as_of_dates(tables["outcomes"], tables["contacts"], PARAMS)
-        rows = features(tables, labels, days, PARAMS).join(
+        rows = features(tables, labels, days, params=PARAMS).join(
             customer_splits(splits), on="customer_id"
         )
         summary = train(ChurnTraining(), rows, Path(folder) / "work", run=UnrecordedRun())
@@ -104,8 +107,13 @@ def main() -> None:
 
     def reasons(frame: pl.DataFrame, contact_labels: pl.DataFrame) -> pl.DataFrame:
         large = centre.model.reasons(frame).filter(pl.col("contribution").abs() >= arguments.least)
-        return evidence(
-            large, tables["contacts"], contact_labels, tables["turns"], PARAMS, rules=[]
+        return find_evidence(
+            large,
+            contacts=tables["contacts"],
+            labels=contact_labels,
+            turns=tables["turns"],
+            params=PARAMS,
+            rules=[],
         )
 
     last_day = centre.days[-1]
@@ -119,7 +127,7 @@ def main() -> None:
     perturbed_labels = labels.with_columns(
         (pl.col("probability") + shift).clip(0, 1).alias("probability")
     )
-    recomputed = features(tables, perturbed_labels, [last_day], PARAMS).join(
+    recomputed = features(tables, perturbed_labels, [last_day], params=PARAMS).join(
         test.select("customer_id"), on="customer_id", how="semi"
     )
     print(

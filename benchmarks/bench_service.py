@@ -375,10 +375,10 @@ def promote(folder: Path, first: Path, second: Path) -> None:
         registry.promote(
             "churn",
             versions[number],
-            versions[0] if number else None,
-            record,
-            "bench",
-            datetime.now(UTC),
+            expected=versions[0] if number else None,
+            decision=record,
+            actor="bench",
+            now=datetime.now(UTC),
         )
 
 

@@ -26,7 +26,7 @@ from bench_asr_peers import BASE, Output, compute_metrics, read_utterances, writ
 
 from data.files import write_text
 from models.asr.decoding import LANGUAGE, BeamDecoder, Decoding, log_probs_of
-from models.asr.language import LanguageTraining, Text, learn
+from models.asr.language import LanguageTraining, Text, train_language_model
 from models.asr.load import load
 from models.asr.nemo import NemoNetwork
 from models.asr.recognizer import Recognizer
@@ -108,7 +108,7 @@ def measure(model: Path, speech: Path, work: Path) -> dict[str, Any]:
         audio_s / decoding_cpu_s(search, log_probs_of_each, step_s)
     )
     texts_without_terms = [text for text in texts if not set(TERMS) & set(text.split())]
-    learn(map(Text, texts_without_terms), LanguageTraining(), work / "without.arpa")
+    train_language_model(map(Text, texts_without_terms), LanguageTraining(), work / "without.arpa")
     results["terms in no text, mulaw"] = {
         name: score_terms(
             unseen, [search(log_probs, step_s).text for log_probs in log_probs_of_each]

@@ -149,7 +149,7 @@ def main() -> None:
             tables, truth = simulate_centre(customers, seed)
             labels = label(tables["contacts"], tables["turns"]).labels
             today = snapshot(tables["outcomes"], tables["contacts"], FeatureParams())
-            current = features(tables, labels, [today], FeatureParams())
+            current = features(tables, labels, [today], params=FeatureParams())
             started = time.process_time()
             plan = plan_treatment(tables, labels, current, None, params, FeatureParams())
             if plan.decisions is None:

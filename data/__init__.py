@@ -1,1 +1,1 @@
-"""What we know: records, sources, simulator, validation, labelling, features and versions of the data."""
+"""Records, sources, simulator, validation, labelling, features and versions of the data."""

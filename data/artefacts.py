@@ -14,7 +14,6 @@ class Artefact:
 
     path: str
     holds: str  # one clause, for people
-    persistent: bool = False  # grows from run to run, so it outlives a new run of its stage
 
     def of(self, kind: str) -> Artefact:
         """The artefact of one kind of model."""
@@ -22,7 +21,7 @@ class Artefact:
 
     def within(self, *parts: str) -> Artefact:
         """A file or folder inside this one."""
-        return replace(self, path="/".join((self.path, *parts)), persistent=False)
+        return replace(self, path="/".join((self.path, *parts)))
 
     def __str__(self) -> str:
         return self.path
@@ -32,24 +31,22 @@ class Artefact:
 RAW = Artefact("raw", "the simulator's export, as a contact centre would deliver it")
 TRUTH = Artefact("truth", "what the simulator knows and no model may see")
 INGEST = Artefact("ingest.json", "rows added by table, what was refused and why")
-TABLES = Artefact("tables", "one Parquet file a table, merged over all deliveries", persistent=True)
-SHARDS = Artefact("shards", "recordings as delivered, in tar files of many", persistent=True)
+TABLES = Artefact("tables", "one Parquet file a table, merged over all deliveries")
+SHARDS = Artefact("shards", "recordings as delivered, in tar files of many")
 QUARANTINE = Artefact("quarantine", "refused rows and recordings, each with its reason")
 CLEAN = Artefact("clean", "the tables that kept the data contract")
 VALIDATE = Artefact("validate.json", "what the data contract let through and what stopped it")
-VALIDATION = Artefact("validation", "results and pages of Great Expectations", persistent=True)
+VALIDATION = Artefact("validation", "results and pages of Great Expectations")
 VERSION = Artefact("version.json", "DVC hash, rows and size of this version of the dataset")
 VERSIONED = Artefact("versioned", "the DVC repository of the dataset")
 SPLITS = Artefact("splits.parquet", "train, valid or test for each customer and contact")
 SPLIT = Artefact("split.json", "customers and contacts a split")
-SPEECH = Artefact("speech", "cut utterances and their NeMo manifests, one a split", persistent=True)
+SPEECH = Artefact("speech", "cut utterances and their NeMo manifests, one a split")
 CUT = Artefact("cut.json", "utterances and hours a split, and what was refused")
 HOURS = Artefact("hours.json", "where every recorded hour went")
 
 # --- recogniser ---
-PSEUDO = Artefact(
-    "pseudo", "the training manifest with accepted pseudo-transcripts", persistent=True
-)
+PSEUDO = Artefact("pseudo", "the training manifest with accepted pseudo-transcripts")
 PSEUDO_SUMMARY = Artefact("pseudo.json", "how many machine transcripts joined the training")
 TRANSCRIPTS = Artefact("transcripts.parquet", "turns of the calls that no person transcribed")
 CONVERSATION = Artefact("conversation.parquet", "talk, silence, overlap and hold, a row a call")
@@ -73,15 +70,13 @@ FEATURES_SUMMARY = Artefact("features.json", "rows, customers and as-of dates of
 SCORES = Artefact("scores.parquet", "risks of every active customer")
 REASONS = Artefact("reasons.parquet", "reasons for a risk, with the contact behind each")
 SCORE = Artefact("score.json", "customers scored, mean risks, unseen values")
-SCORED = Artefact(
-    "scored", "earlier scores, to be judged when their horizons have passed", persistent=True
-)
+SCORED = Artefact("scored", "earlier scores, to be judged when their horizons have passed")
 TREATMENTS = Artefact("treatments.parquet", "whom to treat, with uplift, cost and expected profit")
 TREAT = Artefact("treat.json", "how many to treat and what the choice rests on")
 TREATMENT = Artefact("treatment", "the uplift model and the decisions it learned from")
 
 # --- a model of one kind ---
-WORK = Artefact("{kind}", "checkpoints and the bundle of the last candidate", persistent=True)
+WORK = Artefact("{kind}", "checkpoints and the bundle of the last candidate")
 BUNDLE = Artefact("{kind}/bundle", "the candidate: weights, configuration, model card, checksums")
 TRAIN = Artefact("train_{kind}.json", "run, checksum and validation figures of the last training")
 METRICS = Artefact("metrics/{kind}.json", "the validation figure of the last training, for DVC")
@@ -93,9 +88,7 @@ EVALUATE = Artefact(
 )
 PROBES = Artefact("probes/{kind}", "behaviour tests and secondary tests of the candidate")
 PROBE = Artefact("probe_{kind}.json", "figures of the behaviour tests")
-DECISIONS = Artefact(
-    "decisions/{kind}", "one decision record and page a candidate", persistent=True
-)
+DECISIONS = Artefact("decisions/{kind}", "one decision record and page a candidate")
 DECIDE = Artefact("decide_{kind}.json", "the last decision in short")
 RELEASE = Artefact("release_{kind}.json", "registered version, champion, and what was done")
 ACTIVE = Artefact(
@@ -107,7 +100,7 @@ REPORT = Artefact("report", "the page of the last run")
 NIGHTLY = Artefact("nightly.json", "the last nightly evaluation of the champions")
 BACKTEST = Artefact("backtest.json", "training on the past, scored on the future")
 BACKTEST_ROWS = Artefact("backtest.parquet", "predictions of the backtest")
-REGISTRY = Artefact("registry", "the ledger of promotions and rollbacks", persistent=True)
+REGISTRY = Artefact("registry", "the ledger of promotions and rollbacks")
 MARKERS = Artefact(".markers", "fingerprint and summary of each finished stage")
 RUNNING = Artefact(".running", "locks and ids of what runs now")
 EXPORTS = Artefact("exports", "ONNX exports of recognisers, made on first use")

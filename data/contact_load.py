@@ -1,4 +1,4 @@
-"""How busy the centre was when a contact came in."""
+"""Tells how busy the centre was when a contact came in."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ PEAK_SHARE = 0.5  # of all contacts, whatever their channel
 
 
 def load_bands(contacts: pl.DataFrame) -> pl.DataFrame:
-    """contact_id and `load`: peak in the busiest hours of the day (UTC), else off-peak.
+    """Returns contact_id and `load`: "peak" in the busiest hours of the day (UTC), else "off-peak".
 
-    The busiest are the fewest hours that together hold PEAK_SHARE of `contacts`; of equal ones the earlier.
+    The busiest are the fewest hours that together hold PEAK_SHARE of `contacts`; of equal ones
+    the earlier.
     """
     hours = contacts.select("contact_id", pl.col("started_at").dt.hour().alias("hour"))
     counts = (

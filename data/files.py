@@ -1,4 +1,4 @@
-"""Where artefacts lie and how they are written: whole or not at all (tmp, fsync, rename)."""
+"""Writes and reads artefacts; a file is written whole or not at all (tmp, fsync, rename)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from data.records import TABLES
 
 @contextmanager
 def atomic(path: Path, flush: bool = True) -> Iterator[Path]:
-    """Yields a temporary file beside `path`; on success it is flushed to disk and takes the name, else it goes.
+    """Yields a temporary file that takes the name `path` on success and is removed on failure.
 
-    Without `flush` a power cut may leave the name with nothing in it: for thousands of small files that can be told
-    from whole ones and are made again.
+    It is flushed to disk first. Without `flush` a power cut may leave the name with nothing in
+    it: use that for thousands of small files that can be told from whole ones and are made
+    again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -52,7 +53,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON with sorted keys, atomically. Dates and paths become strings."""
+    """Writes `value` as indented JSON with sorted keys, atomically.
+
+    Dates and paths become strings.
+    """
     write_text(
         path, json.dumps(value, indent=1, sort_keys=True, default=str, ensure_ascii=False) + "\n"
     )
@@ -69,9 +73,13 @@ def read_json(path: Path) -> Any:
 
 
 def read_lines(path: Path) -> list[Any]:
-    """Reads JSON lines; empty lines are skipped. Raises ValueError naming the file and line that is not JSON."""
+    """Reads JSON lines and returns their values; empty lines are skipped.
+
+    Raises ValueError naming the file and line that is not JSON.
+    """
     rows = []
-    # Line by line: str.splitlines would also cut at the line separators (U+2028, U+0085) that JSON strings may hold.
+    # Line by line: str.splitlines would also cut at the line separators (U+2028, U+0085) that JSON
+    # strings may hold.
     with path.open(encoding="utf-8") as handle:
         for number, line in enumerate(handle, 1):
             if line.strip():
@@ -96,7 +104,10 @@ def write_table(path: Path, frame: pl.DataFrame) -> None:
 
 
 def write_parts(path: Path, parts: Iterable[pl.DataFrame]) -> int:
-    """Writes tables of one schema as one Parquet table, atomically and one at a time; returns the number of rows."""
+    """Writes tables of one schema as one Parquet table, atomically; returns the number of rows.
+
+    One table is in memory at a time.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     rows, files = 0, []
     with (
@@ -112,20 +123,20 @@ def write_parts(path: Path, parts: Iterable[pl.DataFrame]) -> int:
 
 
 def scan_tables(folder: Path) -> dict[str, pl.LazyFrame]:
-    """What `read_tables` reads, to be read as far as it is needed."""
-    found = {}
+    """Returns the record tables in `folder` as lazy frames; a table without a file is empty."""
+    tables = {}
     for name, schema in TABLES.items():
         path = folder / f"{name}.parquet"
-        found[name] = pl.scan_parquet(path) if path.exists() else pl.LazyFrame(schema=schema)
-    return found
+        tables[name] = pl.scan_parquet(path) if path.exists() else pl.LazyFrame(schema=schema)
+    return tables
 
 
 def read_tables(folder: Path) -> dict[str, pl.DataFrame]:
-    """The record tables in `folder`, each with its schema; a table that is not there is empty."""
+    """Returns the record tables in `folder` with their schemas; a table without a file is empty."""
     return {name: table.collect() for name, table in scan_tables(folder).items()}
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
+    """Returns the SHA-256 of a file, in hex."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

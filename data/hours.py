@@ -1,7 +1,8 @@
-"""Where every recorded hour went on its way to training: each has a reason, and the reasons add up to the input.
+"""Accounts for every recorded hour between delivery and training, by reason.
 
-The unit is the millisecond of one side of a call, counted in whole numbers, so that sums are exact. A stereo call of
-ten seconds is twenty of them. Some reasons are meant (a test set, a pause), the others are losses and have a budget.
+The unit is the millisecond of one side of a call, counted in whole numbers, so that sums are exact
+and the reasons add up to the input. A stereo call of ten seconds is twenty of them. Some reasons
+are expected (a test set, a pause); the others are losses and have a budget.
 """
 
 from __future__ import annotations
@@ -33,17 +34,16 @@ EXPECTED_REASONS = (
 
 
 class HoursError(ValueError):
-    """Hours went missing without a reason, or more than the budget allows."""
+    """Hours are missing without a reason, or more are lost than the budget allows."""
 
 
 @dataclass(frozen=True)
 class HoursParams:
-    """How much may get lost between the source and training."""
+    """How much may be lost between the source and training; section `hours` of params.yaml."""
 
-    max_lost_share: float = 0.3  # of the recorded hours, over all reasons but those that are meant
-    limits: dict[str, float] = field(
-        default_factory=dict
-    )  # reason → share of the recorded hours, meant or not
+    max_lost_share: float = 0.3  # of the recorded hours, over all reasons that are losses
+    # reason → share of the recorded hours, expected or not
+    limits: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises ValueError for a share that is none."""
@@ -56,7 +56,10 @@ class HoursParams:
 
 @dataclass(frozen=True)
 class HoursAccount:
-    """Milliseconds of one side of a call by reason, `train` among them. `unmeasured` counts files of unknown length."""
+    """Milliseconds of one side of a call by reason, `train` among them.
+
+    `unmeasured` counts refused files of unknown length by reason.
+    """
 
     input_ms: int
     ms: Mapping[str, int]
@@ -64,48 +67,49 @@ class HoursAccount:
 
     def __post_init__(self) -> None:
         """Raises HoursError when the reasons do not add up to the input."""
-        found = sum(self.ms.values())
-        if found != self.input_ms or min(self.ms.values(), default=0) < 0:
+        total = sum(self.ms.values())
+        if total != self.input_ms or min(self.ms.values(), default=0) < 0:
             raise HoursError(
-                f"hours: {self.input_ms} ms came in and reasons account for {found}. "
+                f"hours: {self.input_ms} ms came in and reasons account for {total}. "
                 "This is a mistake of the program, please report it."
             )
 
     @property
     def lost(self) -> dict[str, int]:
         """The reasons that are losses, largest first."""
-        found = {
+        losses = {
             reason: ms
             for reason, ms in self.ms.items()
             if ms and reason not in (TRAIN, *EXPECTED_REASONS)
         }
-        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+        return dict(sorted(losses.items(), key=lambda item: (-item[1], item[0])))
 
-    def settled(self, skipped_s: Mapping[str, float]) -> HoursAccount:
-        """The ledger after training left out further speech of `train` (seconds a reason)."""
+    def with_training_skips(self, skipped_s: Mapping[str, float]) -> HoursAccount:
+        """Returns the account after training left out speech of `train` (seconds by reason)."""
         ms = Counter(self.ms)
         for reason, seconds in skipped_s.items():
-            taken = min(round(1000 * seconds), ms[TRAIN])
-            ms[f"training: {reason}"] += taken
-            ms[TRAIN] -= taken
+            skipped = min(round(1000 * seconds), ms[TRAIN])
+            ms[f"training: {reason}"] += skipped
+            ms[TRAIN] -= skipped
         return HoursAccount(self.input_ms, dict(ms), self.unmeasured)
 
     def with_pseudo(self, added_s: float) -> HoursAccount:
-        """The ledger after training also learned `added_s` seconds that a machine transcribed.
+        """Returns the account after training also used `added_s` seconds transcribed by a machine.
 
-        What is left of the untranscribed calls is then what the machine was not sure enough of, or silence.
+        What is left of the untranscribed calls is then what the machine was not sure enough
+        of, or silence.
         """
         ms = Counter(self.ms)
-        left = ms.pop("not transcribed", 0)
-        taken = min(milliseconds(added_s), left)
+        untranscribed = ms.pop("not transcribed", 0)
+        learned = min(milliseconds(added_s), untranscribed)
         return HoursAccount(
             self.input_ms,
-            ms + Counter({TRAIN: taken, BELOW_CONFIDENCE: left - taken}),
+            ms + Counter({TRAIN: learned, BELOW_CONFIDENCE: untranscribed - learned}),
             self.unmeasured,
         )
 
     def summary(self, params: HoursParams) -> dict[str, Any]:
-        """What hours.json holds: hours (of one side of a call) a reason, and whether the budget was kept."""
+        """Returns the content of hours.json: hours of one side of a call by reason, violations."""
         return {
             "unit": "hours of one side of a call",
             "input_h": self.input_ms / 3_600_000,
@@ -124,35 +128,38 @@ class HoursAccount:
             "unmeasured_files": dict(self.unmeasured),
             "max_lost_share": params.max_lost_share,
             "limits": params.limits,
-            "over_budget": self.over(params),
+            "over_budget": self.budget_violations(params),
         }
 
-    def over(self, params: HoursParams) -> list[str]:
-        """What is over budget, a sentence each; nothing when all is well."""
-        said = []
+    def budget_violations(self, params: HoursParams) -> list[str]:
+        """Returns a sentence for each limit that is exceeded; an empty list when none is."""
+        violations = []
         lost = sum(self.lost.values())
         if self._share(lost) > params.max_lost_share:
             worst = ", ".join(
                 f"{reason} {format_duration(ms)}" for reason, ms in list(self.lost.items())[:3]
             )
-            said.append(
-                f"{format_duration(lost)} of {format_duration(self.input_ms)} got lost on the way to training "
-                f"({self._share(lost):.0%}, hours.max_lost_share is {params.max_lost_share:.0%}): {worst}."
+            violations.append(
+                f"{format_duration(lost)} of {format_duration(self.input_ms)} got lost on the way "
+                f"to training ({self._share(lost):.0%}, hours.max_lost_share is "
+                f"{params.max_lost_share:.0%}): {worst}."
             )
         for reason, limit in sorted(params.limits.items()):
             share = self._share(self.ms.get(reason, 0))
             if share > limit:
-                said.append(
-                    f"{reason}: {share:.0%} of {format_duration(self.input_ms)}, hours.limits allows {limit:.0%}."
+                violations.append(
+                    f"{reason}: {share:.0%} of {format_duration(self.input_ms)}, hours.limits "
+                    f"allows {limit:.0%}."
                 )
-        return said
+        return violations
 
-    def hold(self, params: HoursParams) -> None:
-        """Raises HoursError when the budget is not kept."""
-        over = self.over(params)
-        if over:
+    def enforce_budget(self, params: HoursParams) -> None:
+        """Raises HoursError when a limit is exceeded."""
+        violations = self.budget_violations(params)
+        if violations:
             raise HoursError(
-                f"hours: {' '.join(over)} Mend the source (see quarantine/), or raise the limit."
+                f"hours: {' '.join(violations)} Mend the source (see quarantine/), or raise the "
+                "limit."
             )
 
     def _share(self, ms: int) -> float:
@@ -160,27 +167,28 @@ class HoursAccount:
 
 
 def read_hours_account(summary: Mapping[str, Any]) -> HoursAccount:
-    """The ledger behind an hours.json."""
+    """Returns the account behind the summary in an hours.json."""
     ms = {reason: int(entry["ms"]) for reason, entry in summary["reasons"].items()}
     return HoursAccount(sum(ms.values()), ms, summary["unmeasured_files"])
 
 
-def sides(recording: Mapping[str, Any]) -> int:
-    """How many channels of a recording are listened to: 2, or 1 where both roles share one."""
+def side_count(recording: Mapping[str, Any]) -> int:
+    """Returns how many channels of a recording count: 2, or 1 where both roles share one."""
     return 1 if recording["customer_channel"] == recording["agent_channel"] else 2
 
 
 def milliseconds(seconds: float | None) -> int:
-    """Whole milliseconds."""
+    """Returns seconds as whole milliseconds; None counts as 0."""
     return round(1000 * (seconds or 0.0))
 
 
 def side_ms(
     duration_s: float, claims: Sequence[tuple[float, float, str]], rest: str
 ) -> Counter[str]:
-    """One side of a call by reason. `claims` are (start_s, end_s, reason); where several meet, the first counts.
+    """Divides one side of a call by reason and returns milliseconds for each.
 
-    What nobody claims is `rest`. The sum is the length of the side, whatever the claims.
+    `claims` are (start_s, end_s, reason); where several overlap, the first counts. What no
+    claim covers is `rest`. The sum is the length of the side, whatever the claims.
     """
     reasons = [rest, *dict.fromkeys(reason for _, _, reason in claims)]
     owner = np.zeros(milliseconds(duration_s), np.int16)
@@ -195,25 +203,28 @@ def side_ms(
 def hours_account(
     delivered: pl.DataFrame,
     clean: pl.DataFrame,
+    *,
     cut_ms: Mapping[str, int],
     quarantine: Path | None = None,
 ) -> HoursAccount:
-    """Puts together what ingest refused, validation rejected and the cut did with the rest.
+    """Accounts for `delivered` recordings: refused by ingest, rejected by validation, or cut.
 
-    `delivered` and `clean` are recordings tables, `cut_ms` what data.utterances.cut says of the clean ones, and
-    `quarantine` the folder with ingest's and validation's lines. Raises HoursError when it does not add up.
+    `delivered` and `clean` are recordings tables, `cut_ms` the milliseconds by reason that
+    `data.speech.utterances.cut_utterances` returns for the clean ones, and `quarantine` the
+    folder with the lines of ingest and validation. Raises HoursError when the reasons do not
+    add up.
     """
     ms = Counter(cut_ms)
-    rejects = _reasons(quarantine, "validate.jsonl")
+    reject_reasons = _reject_reasons(quarantine)
     for row in delivered.join(clean, on="contact_id", how="anti").iter_rows(named=True):
-        reason = rejects.get(row["contact_id"], "with its contact")
-        ms[f"quarantined: {reason}"] += sides(row) * milliseconds(row["duration_s"])
-    refused, unmeasured = _refused(quarantine, set(delivered["contact_id"].to_list()))
+        reason = reject_reasons.get(row["contact_id"], "with its contact")
+        ms[f"quarantined: {reason}"] += side_count(row) * milliseconds(row["duration_s"])
+    refused, unmeasured = _refused_audio(quarantine, set(delivered["contact_id"].to_list()))
     ms.update(refused)
-    known = sum(
-        sides(row) * milliseconds(row["duration_s"]) for row in delivered.iter_rows(named=True)
+    delivered_ms = sum(
+        side_count(row) * milliseconds(row["duration_s"]) for row in delivered.iter_rows(named=True)
     )
-    return HoursAccount(known + sum(refused.values()), dict(ms), unmeasured)
+    return HoursAccount(delivered_ms + sum(refused.values()), dict(ms), unmeasured)
 
 
 def _lines(quarantine: Path | None, name: str) -> Iterable[dict[str, Any]]:
@@ -223,22 +234,24 @@ def _lines(quarantine: Path | None, name: str) -> Iterable[dict[str, Any]]:
     return read_lines(path)
 
 
-def _reasons(quarantine: Path | None, name: str) -> dict[str, str]:
+def _reject_reasons(quarantine: Path | None) -> dict[str, str]:
     return {
         line["thing"]: line["reason"]
-        for line in _lines(quarantine, name)
+        for line in _lines(quarantine, "validate.jsonl")
         if line["table"] == "recordings"
     }
 
 
-def _refused(quarantine: Path | None, taken: set[str]) -> tuple[Counter[str], dict[str, int]]:
-    """What ingest refused and has not taken since: milliseconds a reason, and files of which no length is known."""
+def _refused_audio(
+    quarantine: Path | None, ingested: set[str]
+) -> tuple[Counter[str], dict[str, int]]:
+    """Milliseconds refused and not ingested since, by reason, and files of unknown length."""
     ms: Counter[str] = Counter()
     unmeasured: Counter[str] = Counter()
     seen: set[str] = set()
     for line in _lines(quarantine, "ingest.jsonl"):
         call = line["thing"].removeprefix("call ")
-        if line["kind"] != "recording" or call in taken or line["thing"] in seen:
+        if line["kind"] != "recording" or call in ingested or line["thing"] in seen:
             continue
         seen.add(line["thing"])
         reason = f"refused: {line['reason'].partition(' (')[0]}"
@@ -251,4 +264,5 @@ def _refused(quarantine: Path | None, taken: set[str]) -> tuple[Counter[str], di
 
 
 def format_duration(ms: int) -> str:
+    """Returns milliseconds as text: hours from six minutes on, else minutes."""
     return f"{ms / 3_600_000:.2f} h" if ms >= 360_000 else f"{ms / 60_000:.1f} min"

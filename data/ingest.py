@@ -1,7 +1,8 @@
-"""Takes a delivery into the store: new and changed rows into tables, audio into shards, refusals into quarantine.
+"""Takes a delivery into the store: rows into tables, audio into shards, refusals into quarantine.
 
-Killed anywhere and run again, nothing is lost or doubled: shards are written before the tables that point into them,
-tables before the summary, and each of them whole or not at all. A second run over the same export adds nothing.
+Killed anywhere and run again, nothing is lost or doubled: shards are written before the tables that
+point into them, tables before the summary, and each of them whole or not at all. A second run over
+the same export adds nothing.
 """
 
 from __future__ import annotations
@@ -28,37 +29,44 @@ from data.records import KEYS, TABLES, Recording, frame
 from data.sources import DeliveredRecording, Delivery, Refusal
 from data.speech import shards as speech_shards
 
+# What an ingest that was killed leaves behind.
+_LEFTOVERS = (".ingest.json.*.tmp", "tables/.*.tmp", "quarantine/.*.tmp")
+_ADD_CUSTOMER = "Add the customer to the export's customers and ingest again."
+_ADD_CONTACT = "Add the contact to the export (or mend why it was refused) and ingest again."
+
 
 class IngestError(RuntimeError):
-    """Ingest cannot go on. What was taken in so far stays valid; run it again."""
+    """Ingest cannot go on. What has been taken in stays valid; run it again."""
 
 
 @dataclass(frozen=True)
 class IngestParams:
-    """Section `ingest` of params.yaml."""
+    """The section `ingest` of params.yaml."""
 
-    shard_mb: int = (
-        64  # audio shards are filled up to this many MB; changing one call rewrites one shard
-    )
+    # audio shards are filled up to this many MB; changing one call rewrites one shard
+    shard_mb: int = 64
 
 
 def ingest(
     delivery: Delivery,
     store: Path,
     now: datetime,
+    *,
     progress: Progress = lambda done, total: None,
     params: IngestParams | None = None,
 ) -> dict[str, Any]:
-    """Merges `delivery` into `store`/tables, /shards and /quarantine, then writes and returns `store`/ingest.json.
+    """Merges `delivery` into the store, writes ingest.json and returns its content.
 
-    A row whose key is new is added, one that differs replaces the old, all others stay as they are. Audio is compared
-    by sha256: what is unchanged is neither decoded nor rewritten. The turns of a contact are replaced together.
-    Raises IngestError when another ingest is running on the store, or a recording changes while it is being read.
+    Writes `store`/tables, /shards and /quarantine. A row whose key is new is added, one that
+    differs replaces the old, all others stay as they are. Audio is compared by SHA-256: what is
+    unchanged is neither decoded nor rewritten. The turns of a contact are replaced together.
+    Raises IngestError when another ingest is running on the store, or a recording changes while
+    it is being read.
     """
     store.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(store / ".ingest.lock", timeout=0):
-            return _ingest(delivery, store, now, progress, params or IngestParams())
+            return _ingest(delivery, store, now, progress=progress, params=params or IngestParams())
     except filelock.Timeout as error:
         raise IngestError(
             f"{store}: another ingest is running here. Wait until it has ended."
@@ -66,36 +74,32 @@ def ingest(
 
 
 def _ingest(
-    delivery: Delivery, store: Path, now: datetime, progress: Progress, params: IngestParams
+    delivery: Delivery, store: Path, now: datetime, *, progress: Progress, params: IngestParams
 ) -> dict[str, Any]:
-    for leftover in (
-        ".ingest.json.*.tmp",
-        "tables/.*.tmp",
-        "quarantine/.*.tmp",
-    ):  # of an ingest that was killed
-        for path in store.glob(leftover):
+    for pattern in _LEFTOVERS:
+        for path in store.glob(pattern):
             path.unlink()
     tables = read_tables(store / "tables")
     rows, recordings, refusals = admit(delivery, tables)
-    (store / "ingest.json").unlink(
-        missing_ok=True
-    )  # from here until it is written again, the store is in the making
+    # From here until ingest.json is written again the store is in the making.
+    (store / "ingest.json").unlink(missing_ok=True)
 
-    heard, shards_written = _take_audio(
-        recordings, tables["recordings"], store / "shards", delivery, params, progress, refusals
+    rows["recordings"], shards_written = _take_audio(
+        recordings,
+        tables["recordings"],
+        shards=store / "shards",
+        delivery=delivery,
+        params=params,
+        progress=progress,
+        refusals=refusals,
     )
-    rows["recordings"] = heard
     counts = {}
     # Recordings last: whatever the moment, each of them has its contact.
     for name in ("customers", "contacts", "turns", "outcomes", "interventions", "recordings"):
         merged, counts[name] = merge(name, tables[name], rows[name])
         path = store / "tables" / f"{name}.parquet"
-        if (
-            not path.exists()
-            or counts[name]["added"]
-            or counts[name]["changed"]
-            or counts[name]["removed"]
-        ):
+        is_same = not any(counts[name][verb] for verb in ("added", "changed", "removed"))
+        if not path.exists() or not is_same:
             write_table(path, merged)
         tables[name] = merged
     _quarantine(store / "quarantine", refusals, now)
@@ -106,9 +110,8 @@ def _ingest(
         },
         "refused": len(refusals),
         "reasons": dict(Counter(map(_reason, refusals))),
-        "next_steps": {
-            _reason(refusal): refusal.next_step for refusal in reversed(refusals)
-        },  # the first of each
+        # Reversed, so that of each reason the first refusal counts.
+        "next_steps": {_reason(refusal): refusal.next_step for refusal in reversed(refusals)},
         "audio_s": round(float(tables["recordings"]["duration_s"].sum()), 3),
         "rows": {name: table.height for name, table in tables.items()},
         "shards_written": shards_written,
@@ -118,108 +121,40 @@ def _ingest(
 
 
 def _reason(refusal: Refusal) -> str:
-    """Without the parentheses, which hold what differs from thing to thing."""
+    """The reason without its parentheses, which hold what differs from record to record."""
     return re.sub(r"\s*\(.*\)", "", refusal.reason)
 
 
 def admit(
     delivery: Delivery, tables: dict[str, pl.DataFrame]
 ) -> tuple[dict[str, pl.DataFrame], list[DeliveredRecording], list[Refusal]]:
-    """What of a delivery fits together, with what the store knows already: rows by table, recordings, refusals.
+    """Sorts a delivery into rows by table, recordings and refusals, given the store's `tables`.
 
-    Refused: a key listed twice (the first stays), a contact, outcome or intervention of an unknown customer, turns and
-    recordings of an unknown contact, a contact with two transcripts.
+    Refused: a key listed twice (the first stays), a contact, outcome or intervention of an unknown
+    customer, turns and recordings of an unknown contact, a contact with two transcripts.
     """
     refusals = list(delivery.refusals)
-    again = "and ingest again."
-    customers = _unique(delivery.customers, ["customer_id"], "customer", refusals)
-    known = pl.concat([customers["customer_id"], tables["customers"]["customer_id"]])
-    contacts = _unique(delivery.contacts, ["contact_id"], "contact", refusals)
-    contacts = _of_known(
-        contacts,
-        "customer_id",
-        known,
-        refusals,
-        lambda row: Refusal(
-            f"contact {row['contact_id']}",
-            "contact",
-            f"unknown customer ({row['customer_id']})",
-            f"Add the customer to the export's customers {again}",
-        ),
+    customers = _unique(delivery.customers, ["customer_id"], record="customer", refusals=refusals)
+    customer_ids = pl.concat([customers["customer_id"], tables["customers"]["customer_id"]])
+    contacts = _unique(delivery.contacts, ["contact_id"], record="contact", refusals=refusals)
+    contacts = _with_parent(
+        contacts, "customer_id", customer_ids, refusals=refusals, refuse=_orphan_contact
     )
-    outcomes = _unique(delivery.outcomes, ["customer_id", "event"], "outcome", refusals)
-    outcomes = _of_known(
-        outcomes,
-        "customer_id",
-        known,
-        refusals,
-        lambda row: Refusal(
-            f"outcome {row['event']} of {row['customer_id']}",
-            "outcome",
-            "unknown customer",
-            f"Add the customer to the export's customers {again}",
-        ),
+    outcomes = _unique(
+        delivery.outcomes, ["customer_id", "event"], record="outcome", refusals=refusals
     )
-    interventions = _unique(delivery.interventions, KEYS["interventions"], "intervention", refusals)
-    interventions = _of_known(
-        interventions,
-        "customer_id",
-        known,
-        refusals,
-        lambda row: Refusal(
-            f"intervention {row['kind']} for {row['customer_id']}",
-            "intervention",
-            "unknown customer",
-            f"Add the customer to the export's customers {again}",
-        ),
+    outcomes = _with_parent(
+        outcomes, "customer_id", customer_ids, refusals=refusals, refuse=_orphan_outcome
     )
-    known = pl.concat([contacts["contact_id"], tables["contacts"]["contact_id"]])
-    turns = _of_known(
-        delivery.turns,
-        "contact_id",
-        known,
-        refusals,
-        lambda row: Refusal(
-            f"contact {row['contact_id']}",
-            "turns",
-            "no contact line for these turns",
-            f"Add the contact to the export (or mend why it was refused) {again}",
-        ),
+    interventions = _unique(
+        delivery.interventions, KEYS["interventions"], record="intervention", refusals=refusals
     )
-    twice = turns.filter(pl.struct(KEYS["turns"]).is_duplicated())["contact_id"].unique(
-        maintain_order=True
+    interventions = _with_parent(
+        interventions, "customer_id", customer_ids, refusals=refusals, refuse=_orphan_intervention
     )
-    refusals += [
-        Refusal(
-            f"contact {contact_id}",
-            "turns",
-            "more than one transcript",
-            f"Leave one in the export {again}",
-        )
-        for contact_id in twice
-    ]
-    turns = turns.filter(~pl.col("contact_id").is_in(twice.to_list()))
-    kept: dict[str, DeliveredRecording] = {}
-    contact_ids = set(known)
-    for recording in delivery.recordings:
-        thing = f"call {recording.contact_id}"
-        if recording.contact_id not in contact_ids:
-            reason = "a recording without its contact line"
-            step = f"Add the contact to the export (or mend why it was refused) {again}"
-            refusals.append(Refusal(thing, "recording", reason, step, recording.path))
-        elif recording.contact_id in kept:
-            step = f"Leave one in the export {again}"
-            refusals.append(
-                Refusal(
-                    thing,
-                    "recording",
-                    "more than one recording; kept the first",
-                    step,
-                    recording.path,
-                )
-            )
-        else:
-            kept[recording.contact_id] = recording
+    contact_ids = pl.concat([contacts["contact_id"], tables["contacts"]["contact_id"]])
+    turns = _admit_turns(delivery.turns, contact_ids, refusals)
+    recordings = _admit_recordings(delivery.recordings, set(contact_ids), refusals)
     rows = {
         "customers": customers,
         "contacts": contacts,
@@ -227,58 +162,124 @@ def admit(
         "outcomes": outcomes,
         "interventions": interventions,
     }
-    return rows, list(kept.values()), refusals
+    return rows, recordings, refusals
 
 
-def _unique(rows: pl.DataFrame, key: list[str], what: str, refusals: list[Refusal]) -> pl.DataFrame:
-    again = pl.struct(key).is_duplicated() & ~pl.struct(key).is_first_distinct()
-    for row in rows.filter(again).iter_rows(named=True):
+def _orphan_contact(row: dict[str, Any]) -> Refusal:
+    reason = f"unknown customer ({row['customer_id']})"
+    return Refusal(f"contact {row['contact_id']}", "contact", reason, _ADD_CUSTOMER)
+
+
+def _orphan_outcome(row: dict[str, Any]) -> Refusal:
+    thing = f"outcome {row['event']} of {row['customer_id']}"
+    return Refusal(thing, "outcome", "unknown customer", _ADD_CUSTOMER)
+
+
+def _orphan_intervention(row: dict[str, Any]) -> Refusal:
+    thing = f"intervention {row['kind']} for {row['customer_id']}"
+    return Refusal(thing, "intervention", "unknown customer", _ADD_CUSTOMER)
+
+
+def _orphan_turns(row: dict[str, Any]) -> Refusal:
+    reason = "no contact line for these turns"
+    return Refusal(f"contact {row['contact_id']}", "turns", reason, _ADD_CONTACT)
+
+
+def _admit_turns(
+    turns: pl.DataFrame, contact_ids: pl.Series, refusals: list[Refusal]
+) -> pl.DataFrame:
+    """The turns of known contacts that have one transcript."""
+    turns = _with_parent(turns, "contact_id", contact_ids, refusals=refusals, refuse=_orphan_turns)
+    duplicated = turns.filter(pl.struct(KEYS["turns"]).is_duplicated())["contact_id"]
+    transcribed_twice = duplicated.unique(maintain_order=True)
+    refusals += [
+        Refusal(
+            f"contact {contact_id}",
+            "turns",
+            "more than one transcript",
+            "Leave one in the export and ingest again.",
+        )
+        for contact_id in transcribed_twice
+    ]
+    return turns.filter(~pl.col("contact_id").is_in(transcribed_twice.to_list()))
+
+
+def _admit_recordings(
+    recordings: list[DeliveredRecording], contact_ids: set[str], refusals: list[Refusal]
+) -> list[DeliveredRecording]:
+    """The recordings of known contacts, the first of each."""
+    admitted: dict[str, DeliveredRecording] = {}
+    for recording in recordings:
+        if recording.contact_id not in contact_ids:
+            reason = "a recording without its contact line"
+            next_step = _ADD_CONTACT
+        elif recording.contact_id in admitted:
+            reason = "more than one recording; kept the first"
+            next_step = "Leave one in the export and ingest again."
+        else:
+            admitted[recording.contact_id] = recording
+            continue
+        thing = f"call {recording.contact_id}"
+        refusals.append(Refusal(thing, "recording", reason, next_step, recording.path))
+    return list(admitted.values())
+
+
+def _unique(
+    rows: pl.DataFrame, key: list[str], *, record: str, refusals: list[Refusal]
+) -> pl.DataFrame:
+    """The first row of each key; the others are refused."""
+    repeated = pl.struct(key).is_duplicated() & ~pl.struct(key).is_first_distinct()
+    for row in rows.filter(repeated).iter_rows(named=True):
         name = " ".join(str(row[column]) for column in key)
         refusals.append(
             Refusal(
-                f"{what} {name}",
-                what,
+                f"{record} {name}",
+                record,
                 "listed more than once; kept the first",
                 "Leave one line in the export.",
             )
         )
-    return rows.filter(~again)
+    return rows.filter(~repeated)
 
 
-def _of_known(
+def _with_parent(
     rows: pl.DataFrame,
     column: str,
-    known: pl.Series,
+    parent_ids: pl.Series,
+    *,
     refusals: list[Refusal],
     refuse: Callable[[dict[str, Any]], Refusal],
 ) -> pl.DataFrame:
-    """The rows whose `column` is in `known`; the others are refused, once for each contact."""
-    strangers = rows.join(
-        pl.DataFrame({column: known}), on=column, how="anti", maintain_order="left"
+    """The rows whose `column` is in `parent_ids`; the others are refused, once for each contact."""
+    orphans = rows.join(
+        pl.DataFrame({column: parent_ids}), on=column, how="anti", maintain_order="left"
     )
     key = "contact_id" if "contact_id" in rows.columns else column
     refusals += [
         refuse(row)
-        for row in strangers.unique(key, keep="first", maintain_order=True).iter_rows(named=True)
+        for row in orphans.unique(key, keep="first", maintain_order=True).iter_rows(named=True)
     ]
     return rows.join(
-        pl.DataFrame({column: known.unique()}), on=column, how="semi", maintain_order="left"
+        pl.DataFrame({column: parent_ids.unique()}), on=column, how="semi", maintain_order="left"
     )
 
 
 def merge(table: str, old: pl.DataFrame, new: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
-    """`old` with the rows of `new` in it, sorted by key (the same rows, the same file), and what that changed."""
+    """Returns `old` with the rows of `new` in it, sorted by key, and counts of what changed.
+
+    The same rows give the same file.
+    """
     key = KEYS[table]
     rest = [column for column in TABLES[table] if column not in key]
-    kept = old.join(new, on=key, how="anti", nulls_equal=True)
+    unchanged = old.join(new, on=key, how="anti", nulls_equal=True)
     common = new.join(old, on=key, how="inner", suffix="_old", nulls_equal=True)
     changed = common.filter(
         pl.any_horizontal(pl.col(c).ne_missing(pl.col(f"{c}_old")) for c in rest)
     ).height
     removed = 0
     if table == "turns":  # a transcript that got shorter must not keep its old end
-        whole = kept.join(new, on=["contact_id", "origin"], how="anti")
-        removed, kept = kept.height - whole.height, whole
+        unshortened = unchanged.join(new, on=["contact_id", "origin"], how="anti")
+        removed, unchanged = unchanged.height - unshortened.height, unshortened
     added = new.height - common.height
     counts = {
         "added": added,
@@ -286,32 +287,33 @@ def merge(table: str, old: pl.DataFrame, new: pl.DataFrame) -> tuple[pl.DataFram
         "unchanged": common.height - changed,
         "removed": removed,
     }
-    return pl.concat([kept, new.select(kept.columns)]).sort(key), counts
+    return pl.concat([unchanged, new.select(unchanged.columns)]).sort(key), counts
 
 
 def _take_audio(
     recordings: list[DeliveredRecording],
     old: pl.DataFrame,
+    *,
     shards: Path,
     delivery: Delivery,
     params: IngestParams,
     progress: Progress,
     refusals: list[Refusal],
 ) -> tuple[pl.DataFrame, list[str]]:
-    """Packs what is new or changed. Returns the RECORDINGS rows of everything accepted, and the shards written."""
+    """Packs what is new or changed; returns the RECORDINGS rows accepted and the shards written."""
     used = set(old["shard"])
-    whole = [
-        shard for shard in used if speech_shards.readable(shards / shard)
-    ]  # what lay in a lost shard is packed again
+    # What lay in a lost shard is packed again.
+    whole = [shard for shard in used if speech_shards.is_readable(shards / shard)]
     before = {
         row["contact_id"]: Recording(**row)
         for row in old.filter(pl.col("shard").is_in(whole)).iter_rows(named=True)
     }
+    steps = 2 * len(recordings)
     rows: dict[str, Recording] = {}
     paths: dict[str, Path] = {}  # member → file, of all that must be packed
-    steps = 2 * len(recordings)
-    for done, delivered in enumerate(sorted(recordings, key=lambda one: one.contact_id), start=1):
-        row = _look_at(delivered, before.get(delivered.contact_id), delivery.mono_ok)
+    ordered = sorted(recordings, key=lambda recording: recording.contact_id)
+    for done, delivered in enumerate(ordered, start=1):
+        row = _inspect(delivered, before.get(delivered.contact_id), delivery.mono_ok)
         if isinstance(row, Refusal):
             refusals.append(row)
         else:
@@ -321,25 +323,48 @@ def _take_audio(
         progress(done, steps)
 
     speech_shards.clear_leftovers(shards, used, set(old["member"]) | set(paths))
-    fresh = {row.member: paths[row.member] for row in rows.values() if not row.shard}
-    packed = speech_shards.add(
+    new = {row.member: paths[row.member] for row in rows.values() if not row.shard}
+    packed = speech_shards.add_shards(
         shards,
-        fresh,
-        speech_shards.next_number(shards),
-        params.shard_mb,
-        lambda n, _: progress(len(recordings) + n, steps),
+        new,
+        first=speech_shards.next_number(shards),
+        shard_mb=params.shard_mb,
+        progress=lambda n, _: progress(len(recordings) + n, steps),
     )
-    rewritten: dict[str, dict[str, Path]] = {}
+    packed |= _rewrite_changed(shards, rows, before=before, paths=paths)
+    _place(rows, packed, paths)
+    progress(steps, steps)
+    return frame("recordings", list(rows.values())), sorted({shard for shard, _ in packed.values()})
+
+
+def _rewrite_changed(
+    shards: Path,
+    rows: dict[str, Recording],
+    *,
+    before: dict[str, Recording],
+    paths: dict[str, Path],
+) -> dict[str, tuple[str, str]]:
+    """Rewrites the shards of changed recordings; returns member → (shard, SHA-256)."""
+    changed: dict[str, dict[str, Path]] = {}  # shard → member → file
     for row in rows.values():
         if row.shard and row.member in paths:
-            rewritten.setdefault(row.shard, {})[row.member] = paths[row.member]
-    for shard, members in rewritten.items():
+            changed.setdefault(row.shard, {})[row.member] = paths[row.member]
+    packed: dict[str, tuple[str, str]] = {}
+    for shard, members in changed.items():
         contacts = {row.contact_id for row in rows.values() if row.member in members}
-        gone = {before[contact_id].member for contact_id in contacts} - set(members)
-        packed |= {
-            name: (shard, sha256)
-            for name, sha256 in speech_shards.replace(shards, shard, members, gone).items()
-        }
+        renamed = {before[contact_id].member for contact_id in contacts} - set(members)
+        hashes = speech_shards.rewrite_shard(shards, shard, members, drop=renamed)
+        packed |= {name: (shard, sha256) for name, sha256 in hashes.items()}
+    return packed
+
+
+def _place(
+    rows: dict[str, Recording], packed: dict[str, tuple[str, str]], paths: dict[str, Path]
+) -> None:
+    """Sets the shard of each packed recording in `rows`.
+
+    Raises IngestError when the bytes packed are not those that were inspected.
+    """
     for contact_id, row in rows.items():
         if row.member in packed:
             shard, sha256 = packed[row.member]
@@ -349,14 +374,15 @@ def _take_audio(
                     f"Wait until it has been written and ingest again."
                 )
             rows[contact_id] = replace(row, shard=shard)
-    progress(steps, steps)
-    return frame("recordings", list(rows.values())), sorted({shard for shard, _ in packed.values()})
 
 
-def _look_at(
+def _inspect(
     delivered: DeliveredRecording, old: Recording | None, mono_ok: bool
 ) -> Recording | Refusal:
-    """The row a delivered recording will have (`shard` is empty while it is in none), or why it is refused."""
+    """The row a delivered recording will have, or why it is refused.
+
+    `shard` is empty while the recording is in none.
+    """
     thing = f"call {delivered.contact_id}"
     with delivered.path.open("rb") as handle:
         sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
@@ -366,8 +392,10 @@ def _look_at(
         try:
             info = audio.probe(delivered.path, name=thing)
         except audio.AudioError as error:
-            reason, _, step = str(error).removeprefix(f"{thing}: ").partition(". ")
-            return Refusal(thing, "recording", reason, step or "Export it again.", delivered.path)
+            reason, _, next_step = str(error).removeprefix(f"{thing}: ").partition(". ")
+            return Refusal(
+                thing, "recording", reason, next_step or "Export it again.", delivered.path
+            )
         row = Recording(
             contact_id=delivered.contact_id,
             shard=old.shard if old else "",
@@ -391,24 +419,24 @@ def _look_at(
     for role, channel in sides.items():
         if channel >= row.channels:
             reason = f"no {role} channel ({row.channels} of {max(2, channel + 1)} found)"
-            step = "Re-export as stereo or set sources.mono_ok."
-            return Refusal(thing, "recording", reason, step, delivered.path)
+            next_step = "Re-export as stereo or set sources.mono_ok."
+            return Refusal(thing, "recording", reason, next_step, delivered.path)
     return replace(row, customer_channel=sides["customer"], agent_channel=sides["agent"])
 
 
 def _quarantine(folder: Path, refusals: Iterable[Refusal], now: datetime) -> None:
-    """Adds refusals that are not yet listed to ingest.jsonl, and a copy of the audio they are about beside it."""
+    """Appends new refusals to ingest.jsonl and copies the audio they are about beside it."""
     log = folder / "ingest.jsonl"
     listed = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     seen = {(line["thing"], line["kind"], line["reason"]) for line in map(json.loads, listed)}
     lines = []
     for refusal in refusals:
-        if (refusal.thing, refusal.kind, refusal.reason) in seen:
+        if (refusal.thing, refusal.record, refusal.reason) in seen:
             continue
-        seen.add((refusal.thing, refusal.kind, refusal.reason))
+        seen.add((refusal.thing, refusal.record, refusal.reason))
         line = {
             "thing": refusal.thing,
-            "kind": refusal.kind,
+            "kind": refusal.record,
             "reason": refusal.reason,
             "next_step": refusal.next_step,
             "at": now.isoformat(),

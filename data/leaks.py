@@ -1,4 +1,4 @@
-"""Stops a run in which training has seen what it will be judged on: a customer, a voice, a recording, or the future."""
+"""Stops a run in which training has seen a customer, voice, recording or day it is tested on."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from data.splits import LeakError
 def assert_manifests_apart(
     manifests: Mapping[str, Iterable[Mapping[str, Any]]], splits: pl.DataFrame
 ) -> None:
-    """No recording, customer or voice is in two speech manifests. Raises LeakError naming the first that is.
+    """Raises LeakError when a recording, customer or voice is in two speech manifests.
 
-    `manifests` are rows by split, `splits` what data.splits.split made of the contacts.
+    `manifests` are rows by split, `splits` the frame of `data.splits.split`. The error names
+    the first one.
     """
     customer_of = dict(
         splits.drop_nulls("contact_id").select("contact_id", "customer_id").iter_rows()
@@ -37,31 +38,34 @@ def assert_manifests_apart(
                 if name is not None and seen.setdefault((noun, str(name)), split) != split:
                     raise LeakError(
                         f"{noun} {name}: in the speech of {seen[noun, str(name)]} and of {split}. "
-                        "Divide again (`keepline run`), and move no lines between manifests by hand."
+                        "Divide again (`keepline run`), and move no lines between manifests by "
+                        "hand."
                     )
 
 
 def assert_customers_apart(rows: pl.DataFrame) -> None:
-    """No customer of a features table is in two splits. Raises LeakError naming one."""
+    """Raises LeakError naming a customer of a features table that is in two splits."""
     both = (
         rows.group_by("customer_id")
         .agg(pl.col("split").unique().sort())
         .filter(pl.col("split").list.len() > 1)
     )
     if both.height:
-        name, found = both.sort("customer_id").row(0)
+        name, names = both.sort("customer_id").row(0)
         raise LeakError(
-            f"customer {name}: in the features of {' and '.join(found)}, {both.height} such in all. Divide again."
+            f"customer {name}: in the features of {' and '.join(names)}, {both.height} such in "
+            "all. Divide again."
         )
 
 
 def assert_no_future(
-    rows: pl.DataFrame, contacts: pl.DataFrame, outcomes: pl.DataFrame, event: str = "churn"
+    rows: pl.DataFrame, contacts: pl.DataFrame, outcomes: pl.DataFrame, *, event: str = "churn"
 ) -> None:
-    """No row of a features table knows what came after its as-of date. Raises LeakError naming one that does.
+    """Raises LeakError naming a row of a features table that knows what came after its as-of date.
 
-    Counted again, apart from data.features: contacts within each window before the date. And whoever is a customer at
-    a date has not left before it. `rows` has customer_id, as_of and columns contacts_<days>d.
+    Contacts within each window before the date are counted again, independently of
+    data.features. A customer who is in the table at a date must not have left before it. `rows`
+    has customer_id, as_of and columns contacts_<days>d.
     """
     gone = outcomes.filter(
         (pl.col("event") == event) & pl.col("happened") & pl.col("on").is_not_null()
@@ -72,14 +76,14 @@ def assert_no_future(
     if late.height:
         row = late.row(0, named=True)
         raise LeakError(
-            f"customer {row['customer_id']}: left on {row['on']} and is in the features of {row['as_of']}, "
-            f"{late.height} such rows. Take as-of dates before the event."
+            f"customer {row['customer_id']}: left on {row['on']} and is in the features of "
+            f"{row['as_of']}, {late.height} such rows. Take as-of dates before the event."
         )
     named = {name: parse_feature_name(name) for name in rows.columns}
     windows = {
-        name: one.days
-        for name, one in named.items()
-        if one.base == "contacts" and one.days is not None
+        name: feature.days
+        for name, feature in named.items()
+        if feature.base == "contacts" and feature.days is not None
     }
     keys = rows.select("customer_id", "as_of").unique()
     age_s = (
@@ -102,29 +106,31 @@ def assert_no_future(
         if more.height:
             row = more.sort("customer_id", "as_of").row(0, named=True)
             raise LeakError(
-                f"customer {row['customer_id']} on {row['as_of']}: {name} is {row[name]:g}, but only "
-                f"{row[f'counted_{days}'] or 0} contacts had begun by then. A feature has seen the future."
+                f"customer {row['customer_id']} on {row['as_of']}: {name} is {row[name]:g}, but "
+                f"only {row[f'counted_{days}'] or 0} contacts had begun by then. A feature has "
+                "seen the future."
             )
 
 
 def assert_no_leakage(
     parts: Iterable[pl.DataFrame],
     divided: pl.DataFrame,
+    *,
     tables: Mapping[str, pl.LazyFrame],
     event: str,
 ) -> Iterator[pl.DataFrame]:
-    """Each part of the features with the split of its customers, once it is sure to know no future and no other side.
+    """Yields each part of the features with the split of its customers, once checked for leaks.
 
     `divided` is customer_id, split. Raises LeakError before anything of the part is passed on.
     """
 
     for part in parts:
         rows = part.join(divided, on="customer_id", maintain_order="left")
-        theirs = rows.lazy().select("customer_id").unique()
+        customers = rows.lazy().select("customer_id").unique()
         contacts, outcomes = (
-            tables[name].join(theirs, on="customer_id", how="semi").collect()
+            tables[name].join(customers, on="customer_id", how="semi").collect()
             for name in ("contacts", "outcomes")
         )
         assert_customers_apart(rows)
-        assert_no_future(rows, contacts, outcomes, event)
+        assert_no_future(rows, contacts, outcomes, event=event)
         yield rows

@@ -1,4 +1,4 @@
-"""Plain text and JSON lines as contacts and turns, for whoever has a message or transcript at hand and no export."""
+"""Parses plain text and JSON lines into contacts and turns, for a message without an export."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from data.records import CHANNELS, ROLES
 
 _SPEAKER = re.compile(rf"^\s*({'|'.join(ROLES)}|ivr|menu|bot)\s*:\s*", re.IGNORECASE)
 _MENU = ("ivr", "menu", "bot")  # other names of the system's side
+_NO_WORDS = "there is nothing to read in it. Give it a message or a transcript."
 CONTACT = {"contact_id": pl.String, "channel": pl.String}
 TURN = {"contact_id": pl.String, "turn": pl.Int32, "role": pl.String, "text": pl.String}
 
@@ -21,29 +22,29 @@ class MessageError(ValueError):
 
 
 def parse(text: str, name: str, channel: str = "") -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(contacts, turns) of a text: JSON lines where its first line is a JSON object, else one contact in plain words.
+    """Parses a text and returns (contacts, turns).
 
-    In plain words a line may begin with `customer:`, `agent:` or `system:` (also `ivr:`); a line without belongs to the
-    side before it, at first to the customer. A JSON line has `text`, or `turns` of role and text as `keepline
-    transcribe` writes them, and may have `contact_id` and `channel`. Raises MessageError.
+    JSON lines where its first line is a JSON object, else one contact in plain words. In plain
+    words a line may begin with `customer:`, `agent:` or `system:` (also `ivr:`); a line without
+    belongs to the side before it, at first to the customer. A JSON line has `text`, or `turns`
+    of role and text as `keepline transcribe` writes them, and may have `contact_id` and
+    `channel`. Raises MessageError.
     """
     if text.lstrip("\ufeff \t\r\n").startswith("{"):
         return _json_lines(text.lstrip("\ufeff"), name, channel)
-    said = _plain(text.lstrip("\ufeff"))
-    if not said:
-        raise MessageError(
-            f"{name}: there is nothing to read in it. Give it a message or a transcript."
-        )
-    return _tables([(name, channel, said)])
+    turns = _plain(text.lstrip("\ufeff"))
+    if not turns:
+        raise MessageError(f"{name}: {_NO_WORDS}")
+    return _tables([(name, channel, turns)])
 
 
 def _plain(text: str) -> list[tuple[str, str]]:
-    """(role, words) of each turn; lines of one side that follow each other are one turn only without a name before."""
+    """(role, words) of each turn; lines without a speaker's name continue the turn before."""
     turns: list[tuple[str, str]] = []
     for line in text.splitlines():
-        found = _SPEAKER.match(line)
-        if found:
-            turns.append((_role(found[1]), line[found.end() :].strip()))
+        speaker = _SPEAKER.match(line)
+        if speaker:
+            turns.append((_role(speaker[1]), line[speaker.end() :].strip()))
         elif line.strip():
             role, before = turns.pop() if turns else ("customer", "")
             turns.append((role, f"{before} {line.strip()}".strip()))
@@ -52,28 +53,28 @@ def _plain(text: str) -> list[tuple[str, str]]:
 
 def _json_lines(text: str, name: str, channel: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     try:
-        whole = [
-            (name, json.loads(text))
-        ]  # one object over many lines, as `keepline transcribe` writes it
+        # one object over many lines, as `keepline transcribe` writes it
+        documents = [(name, json.loads(text))]
     except ValueError:
-        whole = []
+        documents = []
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 try:
-                    whole.append((f"{name}:{number}", json.loads(line)))
+                    documents.append((f"{name}:{number}", json.loads(line)))
                 except ValueError as error:
                     raise MessageError(
                         f"{name}, line {number}: not JSON ({error}). One JSON object a line."
                     ) from error
-    found = [_contact(where, value, channel) for where, value in whole]
+    contacts = [_contact(where, value, channel) for where, value in documents]
     seen: set[str] = set()
-    for contact_id, _, _ in found:
+    for contact_id, _, _ in contacts:
         if contact_id in seen:
             raise MessageError(
-                f"{name}: contact_id {contact_id!r} is on two lines. Put a contact's turns on one line."
+                f"{name}: contact_id {contact_id!r} is on two lines. Put a contact's turns on one "
+                "line."
             )
         seen.add(contact_id)
-    return _tables(found)
+    return _tables(contacts)
 
 
 def _contact(where: str, value: Any, channel: str) -> tuple[str, str, list[tuple[str, str]]]:
@@ -84,7 +85,7 @@ def _contact(where: str, value: Any, channel: str) -> tuple[str, str, list[tuple
     turns = value.get("turns", [{"role": "customer", "text": value.get("text")}])
     if not isinstance(turns, list):
         raise MessageError(f"{where}: turns must be a list of objects with role and text.")
-    said = []
+    parsed = []
     for turn in turns:
         if not isinstance(turn, dict) or not isinstance(turn.get("text"), str):
             raise MessageError(
@@ -93,15 +94,13 @@ def _contact(where: str, value: Any, channel: str) -> tuple[str, str, list[tuple
         role = str(turn.get("role") or "customer").lower()
         if role not in (*ROLES, *_MENU):
             raise MessageError(f"{where}: {role!r} is no role. Roles are {', '.join(ROLES)}.")
-        said.append((_role(role), turn["text"]))
+        parsed.append((_role(role), turn["text"]))
     given = str(value.get("channel") or channel)
     if given and given not in CHANNELS:
         raise MessageError(f"{where}: {given!r} is no channel. Channels are {', '.join(CHANNELS)}.")
-    if not any(words.strip() for _, words in said):
-        raise MessageError(
-            f"{where}: there is nothing to read in it. Give it a message or a transcript."
-        )
-    return str(value.get("contact_id") or where), given, said
+    if not any(words.strip() for _, words in parsed):
+        raise MessageError(f"{where}: {_NO_WORDS}")
+    return str(value.get("contact_id") or where), given, parsed
 
 
 def _role(name: str) -> str:
@@ -109,12 +108,15 @@ def _role(name: str) -> str:
 
 
 def _tables(
-    found: list[tuple[str, str, list[tuple[str, str]]]],
+    parsed: list[tuple[str, str, list[tuple[str, str]]]],
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    contacts = pl.DataFrame(
-        [(name, channel) for name, channel, _ in found], schema=CONTACT, orient="row"
-    )
-    turns = [
-        (name, n, role, words) for name, _, said in found for n, (role, words) in enumerate(said)
+    contacts = [(contact_id, channel) for contact_id, channel, _ in parsed]
+    rows = [
+        (contact_id, number, role, words)
+        for contact_id, _, turns in parsed
+        for number, (role, words) in enumerate(turns)
     ]
-    return contacts, pl.DataFrame(turns, schema=TURN, orient="row")
+    return (
+        pl.DataFrame(contacts, schema=CONTACT, orient="row"),
+        pl.DataFrame(rows, schema=TURN, orient="row"),
+    )

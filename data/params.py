@@ -1,4 +1,4 @@
-"""Turns one section of params.yaml into a frozen dataclass, and says clearly what is wrong with it."""
+"""Turns one section of params.yaml into a frozen dataclass and explains what is wrong with it."""
 
 from __future__ import annotations
 
@@ -42,9 +42,12 @@ def section(cls: type[T], values: Mapping[str, Any] | None, name: str) -> T:
     return cls(**built)
 
 
-def refuse_bomb(found: Any, where: str) -> None:
-    """Raises ParamsError when what was read unfolds, aliases copied as a reader would, to more than MAX_VALUES."""
-    stack, seen = [found], 0
+def refuse_bomb(document: Any, where: str) -> None:
+    """Raises ParamsError when `document` unfolds to more than MAX_VALUES values.
+
+    YAML aliases are copied as a reader would copy them.
+    """
+    stack, seen = [document], 0
     while stack:
         value = stack.pop()
         seen += 1

@@ -1,4 +1,4 @@
-"""Reads a plain table with a yes/no target, one row a customer, and says what in it cannot be learned from."""
+"""Reads a table with a yes/no target, one row a customer, and names columns that are of no use."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ import polars as pl
 YES = frozenset({"yes", "y", "true", "t", "1", "1.0"})
 NO = frozenset({"no", "n", "false", "f", "0", "0.0"})
 _NUMBERS = 0.95  # a text column is one of numbers when this share of what is filled in are
-_MOST_VALUES = (
-    100  # a text column with more different values tells single customers apart and is left out
-)
+# a text column with more different values tells single customers apart and is left out
+_MOST_VALUES = 100
 
 
 class TableError(ValueError):
@@ -41,7 +40,10 @@ class Columns:
 
 
 def read(path: Path) -> pl.DataFrame:
-    """A CSV, TSV or Parquet file. Raises TableError naming the file when it is none, or holds no row."""
+    """Reads a CSV, TSV or Parquet file.
+
+    Raises TableError naming the file when it is none, or holds no row.
+    """
     if not path.is_file():
         raise TableError(f"{path}: no such file.")
     try:
@@ -63,46 +65,52 @@ def read(path: Path) -> pl.DataFrame:
 
 
 def target(frame: pl.DataFrame, column: str, positive: str | None = None) -> pl.Series:
-    """Who is positive: bool, null where the target is. Reads yes/no, true/false, 1/0, or `positive` against the rest.
+    """Returns who is positive as bool, null where the target is.
 
-    Raises TableError when there is no such column, it has not two values, or nobody knows which of them means yes.
+    Reads yes/no, true/false, 1/0, or `positive` against the rest. Raises TableError when there
+    is no such column, when it has not two values, or when neither of them is known to mean yes.
     """
     values = text(require(frame, column, "target"))
-    found = sorted(values.drop_nulls().unique().to_list())
-    if not found:
+    distinct = sorted(values.drop_nulls().unique().to_list())
+    if not distinct:
         raise TableError(
             f"column {column}: is empty in all {frame.height} rows, so there is nothing to learn."
         )
     if positive is not None:
-        if positive not in found:
+        if positive not in distinct:
             raise TableError(
-                f"column {column}: no row is {positive!r}. Its values: {_some(found)}."
+                f"column {column}: no row is {positive!r}. Its values: {_some(distinct)}."
             )
         yes = values == positive
     else:
         lowered = values.str.to_lowercase()
-        known = lowered.is_in(list(YES | NO))
-        if not known.fill_null(True).all():
-            if len(found) > 2:
+        is_yes_no = lowered.is_in(list(YES | NO))
+        if not is_yes_no.fill_null(True).all():
+            if len(distinct) > 2:
                 raise TableError(
-                    f"column {column}: has {len(found)} values ({_some(found)}), a target has two. Name another "
-                    "column, or with --positive the value that means yes."
+                    f"column {column}: has {len(distinct)} values ({_some(distinct)}), a target "
+                    "has two. Name another column, or with --positive the value that means yes."
                 )
             raise TableError(
-                f"column {column}: says {_some(found)}. Name with --positive which of them means yes."
+                f"column {column}: says {_some(distinct)}. Name with --positive which of them "
+                "means yes."
             )
         yes = lowered.is_in(list(YES))
     yes = pl.select(pl.when(values.is_not_null()).then(yes)).to_series().rename(column)
     if yes.n_unique() - (yes.null_count() > 0) < 2:
-        every = found[0] if len(found) == 1 else ("yes" if yes.drop_nulls().all() else "no")
+        every = distinct[0] if len(distinct) == 1 else ("yes" if yes.drop_nulls().all() else "no")
         raise TableError(
-            f"column {column}: is {every} in every one of {yes.count()} rows, so there is nothing to tell apart."
+            f"column {column}: is {every} in every one of {yes.count()} rows, so there is nothing "
+            "to tell apart."
         )
     return yes
 
 
 def identifiers(frame: pl.DataFrame, column: str | None) -> pl.Series:
-    """The rows' ids, or their numbers from 1. Raises TableError naming one that is missing or stands twice."""
+    """Returns the rows' ids, or their numbers from 1.
+
+    Raises TableError naming one that is missing or duplicated.
+    """
     if column is None:
         return pl.Series("customer_id", [f"row {n}" for n in range(1, frame.height + 1)])
     ids = frame[column].cast(pl.String) if column in frame.columns else require(frame, column, "id")
@@ -114,16 +122,25 @@ def identifiers(frame: pl.DataFrame, column: str | None) -> pl.Series:
     twice = ids.filter(ids.is_duplicated())
     if len(twice):
         raise TableError(
-            f"column {column}: {twice.n_unique()} ids stand more than once, {twice[0]} {(ids == twice[0]).sum()} "
-            "times. A plain table has one row a customer; leave one of each, or name another --id."
+            f"column {column}: {twice.n_unique()} ids stand more than once, {twice[0]} "
+            f"{(ids == twice[0]).sum()} times. A plain table has one row a customer; leave one of "
+            "each, or name another --id."
         )
     return ids.rename("customer_id")
 
 
 def columns_of(
-    frame: pl.DataFrame, target: str, positive: str | None, id: str | None, exclude: Sequence[str]
+    frame: pl.DataFrame,
+    target: str,
+    *,
+    positive: str | None,
+    id: str | None,
+    exclude: Sequence[str],
 ) -> Columns:
-    """Decides what each column is. Raises TableError when an excluded column is not there or none is left."""
+    """Decides what each column is.
+
+    Raises TableError when an excluded column is missing or no column is left.
+    """
     for name in exclude:
         require(frame, name, "column to leave out")
     numeric, categorical, left_out = [], [], {}
@@ -131,20 +148,20 @@ def columns_of(
         if name in (target, id):
             continue
         series = frame[name]
-        kind = series.dtype
+        dtype = series.dtype
         if name in exclude:
             left_out[name] = "excluded"
         elif series.null_count() == len(series):
             left_out[name] = "empty"
         elif _is_id(series):
             left_out[name] = "different in every row and called an id"
-        elif kind.is_numeric():
+        elif dtype.is_numeric():
             numeric.append(name)
-        elif kind == pl.Boolean or (kind.is_temporal() and series.n_unique() < 2):
+        elif dtype == pl.Boolean or (dtype.is_temporal() and series.n_unique() < 2):
             categorical.append(name)
-        elif kind.is_temporal() or kind.is_nested() or kind == pl.Binary:
+        elif dtype.is_temporal() or dtype.is_nested() or dtype == pl.Binary:
             left_out[name] = (
-                f"{kind} is neither a number nor a category; turn it into days, counts or words"
+                f"{dtype} is neither a number nor a category; turn it into days, counts or words"
             )
         elif _is_numbers(text(series)):
             numeric.append(name)
@@ -161,11 +178,15 @@ def columns_of(
 
 
 def values_of(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
-    """The feature columns as Float64 and String, the same for every table. Raises TableError naming missing ones."""
+    """Returns the feature columns as Float64 and String, the same for every table.
+
+    Raises TableError naming missing columns.
+    """
     missing = [name for name in columns.features if name not in frame.columns]
     if missing:
         raise TableError(
-            f"no column {_some(missing)}, which the model learned from. Deliver the columns it was trained with."
+            f"no column {_some(missing)}, which the model learned from. Deliver the columns it "
+            "was trained with."
         )
     numbers = []
     for name in columns.numeric:
@@ -180,22 +201,25 @@ def values_of(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
     return pl.DataFrame([*numbers, *(text(frame[name]) for name in columns.categorical)])
 
 
-def unseen(
-    values: pl.DataFrame, known: Mapping[str, Sequence[str | None]]
+def unseen_values(
+    values: pl.DataFrame, trained_values: Mapping[str, Sequence[str | None]]
 ) -> dict[str, dict[str, int]]:
-    """Values that training never saw, a column: how many rows have each. They are scored as none of the known ones."""
-    found: dict[str, dict[str, int]] = {}
-    for name, seen in known.items():
+    """Returns how many rows have each value that training never saw, by column.
+
+    Such values are scored as none of the trained ones.
+    """
+    new_values: dict[str, dict[str, int]] = {}
+    for name, seen in trained_values.items():
         new = values[name].filter(
             ~values[name].is_in([v for v in seen if v is not None]) & values[name].is_not_null()
         )
         if len(new):
-            found[name] = dict(new.value_counts(sort=True).iter_rows())
-    return found
+            new_values[name] = dict(new.value_counts(sort=True).iter_rows())
+    return new_values
 
 
 def text(series: pl.Series) -> pl.Series:
-    """Values as trimmed text: true and 1.0 are said the way a CSV says them; what is blank is missing."""
+    """Returns values as trimmed text, null where blank; true and 1.0 are written as in a CSV."""
     if series.dtype.is_float():
         whole = series.cast(pl.Int64, strict=False)
         if (whole.cast(series.dtype) == series).fill_null(True).all():
@@ -205,7 +229,7 @@ def text(series: pl.Series) -> pl.Series:
 
 
 def require(frame: pl.DataFrame, name: str, what: str) -> pl.Series:
-    """The column of that name. Raises TableError that names the nearest ones."""
+    """Returns the column `name`. Raises TableError that names the nearest columns."""
     if name in frame.columns:
         return frame[name]
     near = difflib.get_close_matches(name, frame.columns, n=3, cutoff=0.4)

@@ -1,4 +1,4 @@
-"""The nouns of a contact centre, as table schemas and as typed rows.
+"""Defines the record tables of a contact centre, as polars schemas and as typed rows.
 
 Every source is translated into these tables. Times are UTC, durations are seconds, money is in the
 currency the CRM uses. Channel numbers of a recording count from 0.
@@ -15,6 +15,11 @@ import polars as pl
 CHANNELS = ("phone", "ivr", "chat", "email", "social")
 ROLES = ("customer", "agent", "system")
 ASSIGNERS = ("random", "policy", "agent")
+# Where the text of a turn comes from: a person who transcribed, a message as sent, a recogniser.
+ORIGIN_PERSON = "person"
+ORIGIN_WRITTEN = "written"
+ORIGIN_MACHINE = "asr"
+ORIGINS = (ORIGIN_PERSON, ORIGIN_WRITTEN, ORIGIN_MACHINE)
 UTC = pl.Datetime("us", "UTC")
 
 
@@ -33,7 +38,7 @@ class Customer:
 
 @dataclass(frozen=True)
 class Contact:
-    """One touch between a customer and the centre, whatever the channel."""
+    """One contact between a customer and the centre, in any channel."""
 
     contact_id: str
     customer_id: str
@@ -67,7 +72,11 @@ class Recording:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one side said or wrote. `origin` is person (a transcriber), written (a message) or asr."""
+    """What one side spoke or wrote.
+
+    `origin` is ORIGIN_PERSON (transcribed by a person), ORIGIN_WRITTEN (a message) or
+    ORIGIN_MACHINE (a recogniser).
+    """
 
     contact_id: str
     turn: int
@@ -75,12 +84,12 @@ class Turn:
     text: str
     start_s: float | None = None
     end_s: float | None = None
-    origin: str = "person"
+    origin: str = ORIGIN_PERSON
 
 
 @dataclass(frozen=True)
 class Label:
-    """What a contact was about, with how sure we are. `origin` names the labeller."""
+    """What a contact was about, with its probability. `origin` names the labeller."""
 
     contact_id: str
     label: str
@@ -91,7 +100,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a customer did in the end. Without `on` the date is unknown and only `happened` counts."""
+    """What a customer did in the end. Without `on` the date is unknown; only `happened` counts."""
 
     customer_id: str
     event: str
@@ -102,10 +111,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Intervention:
-    """A decision to offer a customer something, or, for whoever could have had it, not to: its control.
+    """A decision to make a customer an offer, or not to make it to one who could have had it.
 
-    `propensity` is the probability of being offered it, as it stood before the decision; `assigned_by` names who
-    decided. The decision saw what had happened before `decided_on`. `cost` is what was spent on this customer.
+    `propensity` is the probability of the offer as it stood before the decision; `assigned_by`
+    names who decided. The decision saw what had happened before `decided_on`. `cost` is what
+    was spent on this customer. Those without an offer are the control group.
     """
 
     customer_id: str
@@ -215,5 +225,8 @@ KEYS = {
 
 
 def frame(table: str, rows: list[Any]) -> pl.DataFrame:
-    """Rows (dataclasses above) of `table` as a DataFrame with exactly its schema, also when empty."""
+    """Returns rows (dataclasses above) of `table` as a DataFrame with exactly its schema.
+
+    An empty list gives an empty frame of that schema.
+    """
     return pl.DataFrame([asdict(row) for row in rows], schema=TABLES[table])

@@ -1,9 +1,10 @@
-"""Train, valid and test by customer and by voice: whoever is heard or known on one side is unknown on the other.
+"""Divides customers and voices into train, valid and test so that none is on two sides.
 
-Customers and voices that meet in a call form a component of a graph, and a component is never cut. Which side it goes
-to is decided by a hash of its members' ids, so customers who arrive later do not move those who were there.
-When one component swallows nearly everything (many voices, customers who call often), it is cut between voices instead:
-customers follow most of their calls and the calls that would then cross are set aside, counted, and used nowhere.
+Customers and voices that meet in a call form a component of a graph, and a component is never cut.
+Its side is decided by a hash of its members' ids, so customers who arrive later do not move earlier
+ones. When one component holds nearly everything (many voices, customers who call often), it is cut
+between voices instead: customers follow most of their calls, and the calls that would then cross
+are set aside, counted, and used nowhere.
 """
 
 from __future__ import annotations
@@ -31,27 +32,29 @@ class LeakError(ValueError):
 
 @dataclass(frozen=True)
 class SplitParams:
-    """How much goes where. `seed` names the division: another seed is another division."""
+    """The share of each split; section `splits` of params.yaml.
+
+    `seed` names the division: another seed is another division.
+    """
 
     seed: int = 0  # mixed into every hash
     valid_share: float = 0.1  # share of customers and of calls to choose epochs and calibrate on
     test_share: float = 0.2  # share of customers and of calls to judge on
-    max_component_share: float = (
-        0.5  # a component with more of the recorded calls than this is cut between voices
-    )
+    # a component with more of the recorded calls than this is cut between voices
+    max_component_share: float = 0.5
 
     def __post_init__(self) -> None:
         """Raises ValueError when the shares leave nothing to train on."""
         if min(self.valid_share, self.test_share) < 0 or self.valid_share + self.test_share >= 1:
             raise ValueError(
-                f"splits: valid_share {self.valid_share} and test_share {self.test_share} must be 0 or more and leave "
-                "something to train on."
+                f"splits: valid_share {self.valid_share} and test_share {self.test_share} must be "
+                "0 or more and leave something to train on."
             )
 
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """What the division came to. `notes` are sentences for a person."""
+    """Counts of a division. `notes` are sentences for a person."""
 
     customers: dict[str, int]
     contacts: dict[str, int]
@@ -67,15 +70,16 @@ def split(
     contacts: pl.DataFrame,
     recordings: pl.DataFrame,
     customers: pl.DataFrame,
+    *,
     params: SplitParams,
     voice_groups: pl.DataFrame | None = None,
 ) -> tuple[pl.DataFrame, SplitSummary]:
     """Divides customers and contacts so that no customer and no voice is on two sides.
 
-    `voice_groups` (contact_id, voice_group) fills in where the source does not name the customer's voice
-    (`recordings.voice`). Returns a frame (contact_id, customer_id, voice_group, split) with one row a contact and one
-    row a customer (contact_id null, see `customer_splits`), and its summary. A recorded contact whose voice nobody
-    named counts as a voice of its own.
+    `voice_groups` (contact_id, voice_group) fills in where the source does not name the customer's
+    voice (`recordings.voice`). Returns a frame (contact_id, customer_id, voice_group, split) with
+    one row a contact and one row a customer (contact_id null, see `customer_splits`), and its
+    summary. A recorded contact whose voice nobody named counts as a voice of its own.
     """
     calls = _voices_of_calls(contacts, recordings, voice_groups)
     people = sorted(
@@ -88,24 +92,36 @@ def split(
     notes: list[str] = []
     if len(edges) > 1 and largest > params.max_component_share:
         voice_split = _assign(_components([], [(None, voice) for _, voice in edges]), params)
-        customer_split = _follow_calls(people, edges, voice_split, params)
+        customer_split = _follow_calls(people, edges, voice_split=voice_split, params=params)
         notes.append(
-            f"{largest:.0%} of the recorded calls hang together through shared customers and voices; "
-            "the division was made between voices and calls that would cross it were set aside."
+            f"{largest:.0%} of the recorded calls hang together through shared customers and "
+            "voices; the division was made between voices and calls that would cross it were set "
+            "aside."
         )
     else:
         voiced = [component for component in components if component.calls]
         silent = [component for component in components if not component.calls]
         customer_split = _assign(voiced, params) | _assign(silent, params)
         voice_split = customer_split
-    rows = [
-        {
-            "contact_id": None,
-            "customer_id": person,
-            "voice_group": None,
-            "split": customer_split[_person(person)],
-        }
-        for person in people
+    frame = _frame(
+        contacts, people, calls=calls, customer_split=customer_split, voice_split=voice_split
+    )
+    notes += _empty_split_notes(frame, voices={voice for _, voice in edges}, params=params)
+    assert_disjoint(frame)
+    return frame, _summary(frame, components=len(components), largest=largest, notes=notes)
+
+
+def _frame(
+    contacts: pl.DataFrame,
+    people: list[str],
+    *,
+    calls: pl.DataFrame,
+    customer_split: dict[str, str],
+    voice_split: dict[str, str],
+) -> pl.DataFrame:
+    """One row a customer, then one a contact; a call that crosses the division is EXCLUDED."""
+    rows: list[tuple[str | None, str | None, str | None, str]] = [
+        (None, person, None, customer_split[_person(person)]) for person in people
     ]
     voice_of = dict(zip(calls["contact_id"].to_list(), calls["voice_group"].to_list(), strict=True))
     for contact_id, customer_id in (
@@ -115,37 +131,28 @@ def split(
         side = customer_split[_person(customer_id)] if customer_id is not None else EXCLUDED
         if voice is not None and voice_split[_voice(voice)] != side:
             side = EXCLUDED
-        rows.append(
-            {
-                "contact_id": contact_id,
-                "customer_id": customer_id,
-                "voice_group": voice,
-                "split": side,
-            }
-        )
-    frame = pl.DataFrame(rows, schema=SCHEMA)
-    for name, share in (("test", params.test_share), ("valid", params.valid_share), ("train", 1.0)):
-        if (
-            share
-            and edges
-            and frame.filter(
-                (pl.col("split") == name) & pl.col("voice_group").is_not_null()
-            ).is_empty()
-        ):
-            notes.append(
-                f"No recorded call is in {name}: {len({voice for _, voice in edges})} voices are too few."
-            )
-    assert_disjoint(frame)
-    return frame, _summary(frame, len(components), largest, notes)
+        rows.append((contact_id, customer_id, voice, side))
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def _empty_split_notes(frame: pl.DataFrame, *, voices: set[str], params: SplitParams) -> list[str]:
+    """A sentence for each split that should hold recorded calls and holds none."""
+    shares = {"test": params.test_share, "valid": params.valid_share, "train": 1.0}
+    recorded = frame.filter(pl.col("voice_group").is_not_null())
+    return [
+        f"No recorded call is in {name}: {len(voices)} voices are too few."
+        for name, share in shares.items()
+        if share and voices and recorded.filter(pl.col("split") == name).is_empty()
+    ]
 
 
 def customer_splits(splits: pl.DataFrame) -> pl.DataFrame:
-    """The side of each customer (customer_id, split), out of what `split` returned."""
+    """Returns customer_id and split of every customer."""
     return splits.filter(pl.col("contact_id").is_null()).select("customer_id", "split")
 
 
 def assert_disjoint(splits: pl.DataFrame) -> None:
-    """Raises LeakError naming a customer or a voice that is on two sides; contacts set aside are on none."""
+    """Raises LeakError naming a customer or a voice on two sides; excluded contacts are on none."""
     used = splits.filter(pl.col("split") != EXCLUDED)
     for column, noun in (("customer_id", "customer"), ("voice_group", "voice")):
         sides = (
@@ -156,10 +163,11 @@ def assert_disjoint(splits: pl.DataFrame) -> None:
             .sort(column)
         )
         if not sides.is_empty():
-            name, found = sides.row(0)
+            name, split_names = sides.row(0)
             raise LeakError(
-                f"{noun} {name}: on both sides of the split ({' and '.join(found)}), {sides.height} such in all. "
-                "Divide again with data.splits.split; do not move single contacts."
+                f"{noun} {name}: on both sides of the split ({' and '.join(split_names)}), "
+                f"{sides.height} such in all. Divide again with data.splits.split; do not move "
+                "single contacts."
             )
 
 
@@ -189,11 +197,13 @@ def _voices_of_calls(
     calls = recordings.select("contact_id", "voice").join(
         contacts.select("contact_id", "customer_id"), on="contact_id", how="inner"
     )
-    heard = pl.DataFrame(schema={"contact_id": pl.String, "voice_group": pl.String})
+    grouped = pl.DataFrame(schema={"contact_id": pl.String, "voice_group": pl.String})
     if voice_groups is not None:
-        heard = voice_groups.select("contact_id", "voice_group").unique("contact_id", keep="first")
+        grouped = voice_groups.select("contact_id", "voice_group").unique(
+            "contact_id", keep="first"
+        )
     return (
-        calls.join(heard, on="contact_id", how="left")
+        calls.join(grouped, on="contact_id", how="left")
         .with_columns(
             pl.coalesce("voice", "voice_group", pl.format("call {}", "contact_id")).alias(
                 "voice_group"
@@ -206,7 +216,7 @@ def _voices_of_calls(
 
 
 def _components(people: Iterable[str], edges: Iterable[tuple[str | None, str]]) -> list[_Component]:
-    """Connected components by union-find. An edge without a customer puts the voice in alone."""
+    """Connected components by union-find. An edge without a customer adds the voice alone."""
     parent = {_person(person): _person(person) for person in people}
 
     def root(node: str) -> str:
@@ -226,7 +236,8 @@ def _components(people: Iterable[str], edges: Iterable[tuple[str | None, str]]) 
     members = defaultdict(list)
     for node in parent:
         members[root(node)].append(node)
-    # The member with the smallest hash speaks for the component: a newcomer takes over only by being smaller still.
+    # The member with the smallest hash speaks for the component: a newcomer takes over only by
+    # being smaller still.
     return [
         _Component(
             min(nodes, key=lambda node: (_hash(node), node)),
@@ -237,21 +248,22 @@ def _components(people: Iterable[str], edges: Iterable[tuple[str | None, str]]) 
     ]
 
 
+def _side_of(place: float, params: SplitParams) -> str:
+    """The split of a hash `place` in [0, 1)."""
+    if place < params.test_share:
+        return "test"
+    return "valid" if place < params.test_share + params.valid_share else "train"
+
+
 def _assign(components: list[_Component], params: SplitParams) -> dict[str, str]:
-    """The side of each member. A hash decides; a side left with under half its share is filled up from train."""
+    """The split of each member: a hash decides, then splits below half their share are filled."""
     weight = {component.key: max(1, component.calls) for component in components}
     total = sum(weight.values())
     order = sorted(components, key=lambda component: _hash(f"{params.seed}:{component.key}"))
     side = {}
     for component in order:
         place = _hash(f"{params.seed}:{component.key}")
-        side[component.key] = (
-            "test"
-            if place < params.test_share
-            else "valid"
-            if place < params.test_share + params.valid_share
-            else "train"
-        )
+        side[component.key] = _side_of(place, params)
         if (
             weight[component.key] > max(params.test_share, params.valid_share) * total
             and len(components) > 2
@@ -275,16 +287,18 @@ def _assign(components: list[_Component], params: SplitParams) -> dict[str, str]
 def _follow_calls(
     people: list[str],
     edges: list[tuple[str, str]],
+    *,
     voice_split: dict[str, str],
     params: SplitParams,
 ) -> dict[str, str]:
-    """Customers go where most of their calls went; those without a call are divided among themselves."""
+    """The split of each customer: that of most of their calls, a hash where there is none."""
     votes: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for customer_id, voice_group in edges:
         votes[customer_id][voice_split[_voice(voice_group)]] += 1
     side = _assign(_components([person for person in people if person not in votes], []), params)
     for customer_id, counted in votes.items():
-        # The scarcer side wins a tie, so that cutting costs test and valid as few calls as possible.
+        # The scarcer side wins a tie, so that cutting costs test and valid as few calls as
+        # possible.
         side[_person(customer_id)] = max(
             counted, key=lambda name: (counted[name], SPLITS.index(name))
         )
@@ -292,7 +306,7 @@ def _follow_calls(
 
 
 def _summary(
-    frame: pl.DataFrame, components: int, largest: float, notes: list[str]
+    frame: pl.DataFrame, *, components: int, largest: float, notes: list[str]
 ) -> SplitSummary:
     contacts = frame.filter(pl.col("contact_id").is_not_null())
     recorded = contacts.filter(pl.col("voice_group").is_not_null())

@@ -1,4 +1,4 @@
-"""Turns written text into what a voice says: lower-case a-z and apostrophes, numbers as words."""
+"""Turns written text into spoken words: lower-case a-z and apostrophes, numbers as words."""
 
 from __future__ import annotations
 
@@ -67,11 +67,12 @@ MONTHS = "january|february|march|april|may|june|july|august|september|october|no
 
 
 def normalise(text: str) -> str:
-    """`text` as spoken words: lower case, only a-z, apostrophes inside or at the end of words, single spaces.
+    """Returns `text` as spoken words: lower-case a-z and apostrophes, separated by single spaces.
 
-    Accents are dropped; numbers, ordinals, decimals, clock times, dates and money become words; five or more digits in
-    a row, and digits behind a leading zero, are read one by one as people do with account numbers. Everything else
-    is a space. Normalising twice changes nothing.
+    Apostrophes stay inside or at the end of words. Accents are dropped; numbers, ordinals,
+    decimals, clock times, dates and money become words; five or more digits in a row, and
+    digits behind a leading zero, are read one by one as people do with account numbers.
+    Everything else is a space. Normalising twice changes nothing.
     """
     text = unicodedata.normalize(
         "NFKD", text.replace("’", "'").replace("`", "'").replace("‘", "'")
@@ -80,11 +81,11 @@ def normalise(text: str) -> str:
     text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", _written_out(text))
     text = re.sub(r"([$£€])\s?(\d+)(?:\.(\d{1,2}))?(?!\d)", _money, text)
     text = re.sub(r"\b(\d{1,2}):(\d{2})\b", _clock, text)
-    text = re.sub(r"\b(\d+)(?:st|nd|rd|th)\b", lambda found: f" {_ordinal(int(found[1]))} ", text)
+    text = re.sub(r"\b(\d+)(?:st|nd|rd|th)\b", lambda match: f" {_ordinal(int(match[1]))} ", text)
     text = re.sub(
-        r"(\d+)\.(\d+)", lambda found: f" {number(found[1])} point {_digits(found[2])} ", text
+        r"(\d+)\.(\d+)", lambda match: f" {number(match[1])} point {_digits(match[2])} ", text
     )
-    text = re.sub(r"\d+", lambda found: f" {number(found[0])} ", text)
+    text = re.sub(r"\d+", lambda match: f" {number(match[0])} ", text)
     for symbol, word in _SYMBOLS.items():
         text = text.replace(symbol, word)
     words = re.sub(r"[^a-z' ]+", " ", text).split()
@@ -94,14 +95,17 @@ def normalise(text: str) -> str:
 
 
 def number(digits: str) -> str:
-    """How a person reads `digits` (ASCII): a number, or one by one from five digits or a leading zero on."""
+    """Returns `digits` (ASCII) as a person reads them.
+
+    They are a number, or read one by one from five digits or a leading zero on.
+    """
     if len(digits) >= 5 or (len(digits) > 1 and digits[0] == "0"):
         return _digits(digits)
     return cardinal(int(digits))
 
 
 def cardinal(value: int) -> str:
-    """A whole number from 0 as words, without "and": 342 → three hundred forty two."""
+    """Returns a whole number from 0 as words, without "and": 342 → three hundred forty two."""
     if value < 20:
         return _ONES[value]
     if value < 100:
@@ -112,7 +116,7 @@ def cardinal(value: int) -> str:
 
 
 def year(value: int) -> str:
-    """1999 → nineteen ninety nine, 1905 → nineteen oh five, 1900 → nineteen hundred, 2005 → two thousand five."""
+    """Returns a year as words: 1905 → nineteen oh five, 2005 → two thousand five."""
     century, rest = divmod(value, 100)
     if value // 10 == 200:
         return cardinal(value)
@@ -131,9 +135,9 @@ def _ordinal(value: int) -> str:
     return f"{head} {last}".strip()
 
 
-def _money(found: re.Match[str]) -> str:
-    unit, part = _MONEY[found[1]]
-    whole, fraction = int(found[2]), int((found[3] or "").ljust(2, "0"))
+def _money(match: re.Match[str]) -> str:
+    unit, part = _MONEY[match[1]]
+    whole, fraction = int(match[2]), int((match[3] or "").ljust(2, "0"))
     coins = f"{cardinal(fraction)} {part if fraction == 1 else _PLURALS.get(part, part + 's')} "
     if fraction and not whole:
         return f" {coins}"
@@ -142,21 +146,21 @@ def _money(found: re.Match[str]) -> str:
     )
 
 
-def _clock(found: re.Match[str]) -> str:
-    hour, minute = int(found[1]), int(found[2])
+def _clock(match: re.Match[str]) -> str:
+    hour, minute = int(match[1]), int(match[2])
     if minute == 0:
         return f" {cardinal(hour)} o'clock "
     return f" {cardinal(hour)} {'oh ' if minute < 10 else ''}{cardinal(minute)} "
 
 
 def _written_out(text: str) -> str:
-    """Figures whose reading depends on what stands beside them, as words; the rest is left to `normalise`."""
+    """Writes out figures whose reading depends on their surroundings; `normalise` does the rest."""
     if not re.search(r"\d", text):
         return text
     text = text.replace("–", "-")
     text = re.sub(
         r"\b([ap])\.?\s?m\b\.?(?!')",
-        lambda found: f"{found[1]}.m." if _hour(text, found) else found[0],
+        lambda match: f"{match[1]}.m." if _hour(text, match) else match[0],
         text,
     )
     text = re.sub(r"(?<=\d)\s*([ap])\.m\.", r" \1 m ", text)
@@ -170,44 +174,45 @@ def _written_out(text: str) -> str:
         r"\+?\(?\d{1,4}\)?(?:[-. ]\(?\d{2,4}\)?){2,}(?!\d)|\b\d{3}-\d{4}\b", _one_by_one, text
     )
     text = re.sub(rf"\b({MONTHS}) (\d{{1,2}})\b(?![\d:.,]*\d|(?:st|nd|rd|th))", _day_of_month, text)
-    text = re.sub(r"\b((?:1[89]|20)\d)0'?s\b", lambda found: _decade(int(found[1]) * 10), text)
+    text = re.sub(r"\b((?:1[89]|20)\d)0'?s\b", lambda match: _decade(int(match[1]) * 10), text)
     text = re.sub(
-        rf"(?<![\d$£€.,:-])(1[1-9]|20)(\d\d)(?!\d|[.,:-]\d|\s?%|\s(?:{_CURRENCY}|cents?|percent)\b)",
-        lambda found: year(int(found[0])),
+        rf"(?<![\d$£€.,:-])(1[1-9]|20)(\d\d)(?!\d|[.,:-]\d|\s?%|\s(?:{_CURRENCY}|cents?|"
+        r"percent)\b)",
+        lambda match: year(int(match[0])),
         text,
     )
     return re.sub(
         r"(?<![$£€\d.])\b\d{1,3}(?:,\d{3})+\b(?!\.\d)",
-        lambda found: cardinal(int(found[0].replace(",", ""))),
+        lambda match: cardinal(int(match[0].replace(",", ""))),
         text,
     )
 
 
-def _hour(text: str, found: re.Match[str]) -> bool:
-    return bool(re.search(r"\d\s*$", text[: found.start()]))
+def _hour(text: str, match: re.Match[str]) -> bool:
+    return bool(re.search(r"\d\s*$", text[: match.start()]))
 
 
-def _large_money(found: re.Match[str]) -> str:
-    scale = {"k": "thousand", "m": "million", "bn": "billion"}.get(found[3], found[3])
-    return f"{found[2].replace(',', '')} {scale} {_MONEY[found[1]][0]}s"
+def _large_money(match: re.Match[str]) -> str:
+    scale = {"k": "thousand", "m": "million", "bn": "billion"}.get(match[3], match[3])
+    return f"{match[2].replace(',', '')} {scale} {_MONEY[match[1]][0]}s"
 
 
-def _money_behind(found: re.Match[str]) -> str:
-    sign = next(sign for sign, (name, _) in _MONEY.items() if found[3].startswith(name))
-    return f"{sign}{found[1]}.{found[2]}"
+def _money_behind(match: re.Match[str]) -> str:
+    sign = next(sign for sign, (name, _) in _MONEY.items() if match[3].startswith(name))
+    return f"{sign}{match[1]}.{match[2]}"
 
 
-def _one_by_one(found: re.Match[str]) -> str:
-    digits = re.sub(r"\D", "", found[0])
-    if re.fullmatch(_DATE, found[0]):
-        return re.sub(r"\D", " ", found[0])
-    if len(digits) < 7 or not re.search(r"\d{3}", found[0]):
-        return found[0]
+def _one_by_one(match: re.Match[str]) -> str:
+    digits = re.sub(r"\D", "", match[0])
+    if re.fullmatch(_DATE, match[0]):
+        return re.sub(r"\D", " ", match[0])
+    if len(digits) < 7 or not re.search(r"\d{3}", match[0]):
+        return match[0]
     return " " + " ".join(cardinal(int(digit)) for digit in digits) + " "
 
 
-def _day_of_month(found: re.Match[str]) -> str:
-    return f"{found[1]} {found[2]}th" if 1 <= int(found[2]) <= 31 else found[0]
+def _day_of_month(match: re.Match[str]) -> str:
+    return f"{match[1]} {match[2]}th" if 1 <= int(match[2]) <= 31 else match[0]
 
 
 def _decade(value: int) -> str:

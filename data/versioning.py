@@ -1,10 +1,12 @@
-"""The only door to DVC: each dataset gets a hash, lies checked in the remote, and comes back byte for byte.
+"""Versions datasets with DVC: each gets a hash, is checked in the remote, and can be checked out.
 
-The datasets live in a DVC repository of their own, without git: its `dataset/` holds `tables/*.parquet` and
-`shards/*.tar`, its `history/` one pointer for each version that was seen complete in the remote.
+Only this module imports DVC. The datasets live in a DVC repository of their own, without git: its
+`dataset/` holds `tables/*.parquet` and `shards/*.tar`, its `history/` one pointer for each version
+that was seen complete in the remote.
 
-DVC takes a directory object in the remote as proof that everything in it is there too. After a push that was killed it
-need not be, so every push ends with a look at each object of the version, and a repair where one is missing.
+DVC takes a directory object in the remote as proof that everything in it is in the remote too.
+After a push that was killed this need not be so: every push ends with a check of each object of the
+version, and a repair where one is missing.
 """
 
 from __future__ import annotations
@@ -38,15 +40,18 @@ QUERIES = 16  # questions to the remote at a time
 
 
 class VersionError(RuntimeError):
-    """A dataset could not be versioned, checked or brought back. The message says which and what to do."""
+    """A dataset could not be versioned, checked or brought back.
+
+    The message says which and what to do.
+    """
 
 
 @dataclass(frozen=True)
 class _Object:
-    """One object of a version: its name in the remote, what it is in the dataset, its size where that is known."""
+    """One object of a version: its id in the remote, its path in the dataset, its size if known."""
 
     oid: str
-    what: str
+    path: str
     size: int | None = None
 
 
@@ -54,39 +59,49 @@ def version(
     tables: Path,
     shards: Path,
     repo: Path,
+    *,
     remote: str,
     git_commit: str,
     now: datetime,
     remote_options: Mapping[str, str] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> DatasetVersion:
-    """Adds `tables`/*.parquet and `shards`/*.tar as one version, pushes it and checks it in the remote.
+    """Versions `tables`/*.parquet and `shards`/*.tar: adds, pushes and checks them in the remote.
 
-    `remote` is a folder or any URL DVC knows, with `remote_options` as DVC names them (endpointurl, profile, …). The
-    same data has the same hash, and keeps the time at which it was first versioned. Shards are linked, not copied:
-    whoever changes one must replace it, as `data.packs` does. `progress` counts objects checked.
-    Raises VersionError when there is no data, DVC fails, or the remote stays incomplete after a repair.
+    `remote` is a folder or any URL DVC knows, with `remote_options` as DVC names them
+    (endpointurl, profile, …). The same data has the same hash, and keeps the time at which it
+    was first versioned. Shards are linked, not copied: whoever changes one must replace it, as
+    `data.speech.shards` does. `progress` counts objects checked. Raises VersionError when there
+    is no data, DVC fails, or the remote stays incomplete after a repair.
     """
-    wanted = {f"tables/{path.name}": path for path in sorted(tables.glob("*.parquet"))}
-    wanted |= {f"shards/{path.name}": path for path in sorted(shards.glob("*.tar"))}
-    if not wanted:
+    files = {f"tables/{path.name}": path for path in sorted(tables.glob("*.parquet"))}
+    files |= {f"shards/{path.name}": path for path in sorted(shards.glob("*.tar"))}
+    if not files:
         raise VersionError(f"{tables}: no tables to version. Run ingest and validate first.")
-    rows = {path.stem: _rows(path) for name, path in wanted.items() if name.startswith("tables/")}
-    _arrange(repo / "dataset", wanted)
-    with _opened(repo, remote, remote_options) as dvc:
+    rows = {path.stem: _rows(path) for name, path in files.items() if name.startswith("tables/")}
+    _link_files(repo / "dataset", files)
+    with _open_repo(repo, remote, remote_options) as dvc:
         with dvc_errors("dvc add", repo):
             output = dvc.add([str(repo / "dataset")])[0].outs[0]
         dvc_hash, size = output.hash_info.value, output.meta.size
         objects = _objects(dvc_hash, Path(dvc.cache.local.oid_to_path(dvc_hash)).read_bytes())
         objects = [
-            replace(one, size=os.stat(dvc.cache.local.oid_to_path(one.oid)).st_size)
-            for one in objects
+            replace(item, size=os.stat(dvc.cache.local.oid_to_path(item.oid)).st_size)
+            for item in objects
         ]
-        new = set(_examine(dvc.cloud.get_remote_odb(REMOTE), objects, set()))
+        new = set(_check_objects(dvc.cloud.get_remote_odb(REMOTE), objects, set()))
         _push(dvc, repo)
-        problems = _examine(dvc.cloud.get_remote_odb(REMOTE), objects, new, progress)
+        problems = _check_objects(dvc.cloud.get_remote_odb(REMOTE), objects, new, progress=progress)
     if problems:
-        _repair(dvc_hash, repo, remote, remote_options, objects, new, progress)
+        _repair(
+            dvc_hash,
+            repo,
+            remote=remote,
+            remote_options=remote_options,
+            objects=objects,
+            read_oids=new,
+            progress=progress,
+        )
     record = repo / "history" / f"{dvc_hash}.json"
     if not record.exists():
         write_text(
@@ -101,34 +116,36 @@ def version(
 def checkout(
     dvc_hash: str,
     repo: Path,
+    *,
     remote: str,
     out: Path,
     remote_options: Mapping[str, str] | None = None,
 ) -> Path:
-    """Brings the version with `dvc_hash` back from the remote into the folder `out`, byte for byte; returns `out`.
+    """Brings a version back from the remote into the folder `out`, byte for byte; returns `out`.
 
-    Only the remote is read: `repo` may be empty or gone, its history serves the error when the hash is unknown. Every
-    file is checked against the version's manifest before `out` appears. Raises VersionError when `out` holds something
-    already, the remote has no such version, or what it has is damaged (see `repair_remote`).
+    Only the remote is read: `repo` may be empty or gone, its history serves the error when the
+    hash is unknown. Every file is checked against the version's manifest before `out` appears.
+    Raises VersionError when `out` holds something already, when the remote has no such version,
+    or when what it has is damaged (see `repair_remote`).
     """
-    dvc_hash = _checked(dvc_hash)
+    dvc_hash = _full_hash(dvc_hash)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise VersionError(f"{out}: there is something here already. Name a new or empty folder.")
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.checkout"
     try:
-        with _opened(scratch, remote, remote_options) as dvc:
-            _manifest(dvc, dvc_hash, repo, remote)
+        with _open_repo(scratch, remote, remote_options) as dvc:
+            _manifest(dvc, dvc_hash, repo=repo, remote=remote)
             pointer = f"outs:\n- md5: {dvc_hash}\n  hash: md5\n  path: dataset\n"
             write_text(scratch / "dataset.dvc", pointer)
             with dvc_errors(f"version {dvc_hash}: dvc pull", repo):
                 dvc.pull(targets=[str(scratch / "dataset.dvc")], remote=REMOTE)
             manifest = Path(dvc.cache.local.oid_to_path(dvc_hash)).read_bytes()
-        for one in _objects(dvc_hash, manifest)[1:]:
-            path = scratch / "dataset" / one.what
+        for item in _objects(dvc_hash, manifest)[1:]:
+            path = scratch / "dataset" / item.path
             with path.open("rb") as handle:
-                if hashlib.file_digest(handle, "md5").hexdigest() != one.oid:
-                    raise VersionError(f"version {dvc_hash}: {one.what} arrived damaged. {REPAIR}")
+                if hashlib.file_digest(handle, "md5").hexdigest() != item.oid:
+                    raise VersionError(f"version {dvc_hash}: {item.path} arrived damaged. {REPAIR}")
             path.chmod(0o644)  # DVC write-protects what it links to its cache
         if out.exists():
             out.rmdir()
@@ -141,60 +158,81 @@ def checkout(
 def verify_remote(
     dvc_hash: str,
     repo: Path,
+    *,
     remote: str,
     remote_options: Mapping[str, str] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> list[str]:
-    """Reads every object of a version in the remote and says what is missing or damaged; nothing is an empty list.
+    """Reads every object of a version in the remote and returns what is missing or damaged.
 
-    Costs a read of the whole version. Raises VersionError when the remote has no such version.
+    An empty list means that nothing is. Costs a read of the whole version. Raises VersionError
+    when the remote has no such version.
     """
-    dvc_hash = _checked(dvc_hash)
-    with _opened(repo, remote, remote_options) as dvc:
-        manifest = _manifest(dvc, dvc_hash, repo, remote)
+    dvc_hash = _full_hash(dvc_hash)
+    with _open_repo(repo, remote, remote_options) as dvc:
+        manifest = _manifest(dvc, dvc_hash, repo=repo, remote=remote)
         objects = _objects(dvc_hash, manifest)
-        oids = {one.oid for one in objects}
-        return list(_examine(dvc.cloud.get_remote_odb(REMOTE), objects, oids, progress).values())
+        oids = {item.oid for item in objects}
+        return list(
+            _check_objects(
+                dvc.cloud.get_remote_odb(REMOTE), objects, oids, progress=progress
+            ).values()
+        )
 
 
 def repair_remote(
     dvc_hash: str,
     repo: Path,
+    *,
     remote: str,
     remote_options: Mapping[str, str] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> list[str]:
-    """Brings what is missing or damaged of a version again, from the cache of the `repo` that made it.
+    """Uploads missing or damaged objects of a version from the cache of the `repo` that made it.
 
-    Returns what was wrong. Raises VersionError when that cache has no such version, or it stays damaged.
+    Returns what was wrong. Raises VersionError when that cache has no such version, or it stays
+    damaged.
     """
-    dvc_hash = _checked(dvc_hash)
-    with _opened(repo, remote, remote_options) as dvc:
+    dvc_hash = _full_hash(dvc_hash)
+    with _open_repo(repo, remote, remote_options) as dvc:
         cached = Path(dvc.cache.local.oid_to_path(dvc_hash))
         if not cached.exists():
             raise VersionError(
                 f"version {dvc_hash}: not in the cache of {repo}. Repair it where it was made."
             )
         objects = _objects(dvc_hash, cached.read_bytes())
-        oids = {one.oid for one in objects}
-        problems = _examine(dvc.cloud.get_remote_odb(REMOTE), objects, oids, progress)
+        oids = {item.oid for item in objects}
+        problems = _check_objects(
+            dvc.cloud.get_remote_odb(REMOTE), objects, oids, progress=progress
+        )
     if problems:
-        _repair(dvc_hash, repo, remote, remote_options, objects, oids, progress)
+        _repair(
+            dvc_hash,
+            repo,
+            remote=remote,
+            remote_options=remote_options,
+            objects=objects,
+            read_oids=oids,
+            progress=progress,
+        )
     return list(problems.values())
 
 
 def history(repo: Path) -> list[DatasetVersion]:
-    """The versions made in `repo`, oldest first."""
+    """Returns the versions made in `repo`, oldest first."""
     records = [DatasetVersion(**read_json(path)) for path in (repo / "history").glob("*.json")]
     return sorted(records, key=lambda record: (record.created_at, record.dvc_hash))
 
 
-def _arrange(dataset: Path, wanted: Mapping[str, Path]) -> None:
-    """Makes `dataset` hold exactly `wanted`: shards linked, tables copied. Files are replaced, never written into."""
+def _link_files(dataset: Path, files: Mapping[str, Path]) -> None:
+    """Makes `dataset` hold exactly `files`: shards linked, tables copied.
+
+    Files are replaced, never written into.
+    """
     for path in sorted(dataset.rglob("*")) if dataset.exists() else []:
-        if path.is_file() and path.relative_to(dataset).as_posix() not in wanted:
+        if path.is_file() and path.relative_to(dataset).as_posix() not in files:
             path.unlink()
-    for name, source in wanted.items():
+    for name, source in files.items():
         target = dataset / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists() and (
@@ -215,19 +253,22 @@ def _rows(path: Path) -> int:
     return int(pl.scan_parquet(path).select(pl.len()).collect().item())
 
 
-def _checked(dvc_hash: str) -> str:
+def _full_hash(dvc_hash: str) -> str:
     if not HASH.fullmatch(dvc_hash):
         raise VersionError(f"{dvc_hash!r} is not a dataset hash: 32 hexadecimal digits and .dir.")
     return dvc_hash if dvc_hash.endswith(".dir") else f"{dvc_hash}.dir"
 
 
-def _site(repo: Path) -> Path:
+def _site_cache(repo: Path) -> Path:
     return repo.resolve() / ".dvc" / "site"
 
 
 @contextmanager
-def _opened(repo: Path, remote: str, remote_options: Mapping[str, str] | None) -> Iterator[Any]:
-    """The DVC repository at `repo`, made and configured where needed. DVC's own log and bars stay silent."""
+def _open_repo(repo: Path, remote: str, remote_options: Mapping[str, str] | None) -> Iterator[Any]:
+    """Yields the DVC repository at `repo`, made and configured where needed.
+
+    DVC's own log and progress bars stay silent.
+    """
     from dvc.config import Config
     from dvc.repo import Repo
 
@@ -248,7 +289,7 @@ def _opened(repo: Path, remote: str, remote_options: Mapping[str, str] | None) -
                 "autostage": False,
                 "remote": REMOTE,
                 # the default is a folder anyone may write to, and DVC unpickles what lies in it
-                "site_cache_dir": str(_site(repo)),
+                "site_cache_dir": str(_site_cache(repo)),
             }
             config["cache"] = {"type": "hardlink,copy"}
             config["remote"] = {REMOTE: {**(remote_options or {}), "url": url, "verify": True}}
@@ -260,7 +301,7 @@ def _opened(repo: Path, remote: str, remote_options: Mapping[str, str] | None) -
 
 @contextmanager
 def dvc_errors(doing: str, repo: Path) -> Iterator[None]:
-    """Turns DVC's errors into ours."""
+    """Turns DVC's errors into VersionError."""
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
 
@@ -287,92 +328,109 @@ def _push(dvc: Any, repo: Path) -> None:
 def _repair(
     dvc_hash: str,
     repo: Path,
+    *,
     remote: str,
     remote_options: Mapping[str, str] | None,
     objects: list[_Object],
-    read: set[str],
+    read_oids: set[str],
     progress: Progress,
 ) -> None:
-    """Deletes the manifest and what is damaged from the remote, makes DVC forget what it knows of it, pushes anew."""
+    """Deletes the manifest and damaged objects from the remote and pushes the version again.
+
+    DVC's index of the remote is deleted too, so that nothing is skipped.
+    """
     from dvc_data.hashfile.hash_info import HashInfo
 
-    with _opened(repo, remote, remote_options) as dvc:
+    with _open_repo(repo, remote, remote_options) as dvc:
         odb = dvc.cloud.get_remote_odb(REMOTE)
-        for oid in {dvc_hash, *_examine(odb, objects, read)}:
+        for oid in {dvc_hash, *_check_objects(odb, objects, read_oids)}:
             if odb.fs.exists(odb.oid_to_path(oid)):
                 odb.fs.remove(odb.oid_to_path(oid))
-    shutil.rmtree(_site(repo), ignore_errors=True)
-    with _opened(repo, remote, remote_options) as dvc:
+    shutil.rmtree(_site_cache(repo), ignore_errors=True)
+    with _open_repo(repo, remote, remote_options) as dvc:
         with dvc_errors("dvc push", repo), dvc.lock:
-            manifest, *files = [HashInfo("md5", one.oid) for one in objects]
+            manifest, *files = [HashInfo("md5", item.oid) for item in objects]
             dvc.cloud.push(files, remote=REMOTE)
             dvc.cloud.push([manifest], remote=REMOTE)  # last: it vouches for the others
-        problems = _examine(
-            dvc.cloud.get_remote_odb(REMOTE), objects, {one.oid for one in objects}, progress
+        problems = _check_objects(
+            dvc.cloud.get_remote_odb(REMOTE),
+            objects,
+            {item.oid for item in objects},
+            progress=progress,
         )
     if problems:
         raise VersionError(
-            f"version {dvc_hash}: {len(problems)} of {len(objects)} objects are not whole in {remote} after a repair "
-            f"({'; '.join(list(problems.values())[:3])}). Check the remote's disk and rights, and {repo}/.dvc/cache."
+            f"version {dvc_hash}: {len(problems)} of {len(objects)} objects are not whole in "
+            f"{remote} after a repair ({'; '.join(list(problems.values())[:3])}). Check the "
+            f"remote's disk and rights, and {repo}/.dvc/cache."
         )
 
 
 def _objects(dvc_hash: str, manifest: bytes) -> list[_Object]:
-    """The directory object first, then, once each, the objects of its files, from DVC's JSON manifest."""
-    found = {dvc_hash: _Object(dvc_hash, "manifest", len(manifest))}
+    """The directory object, then, once each, the objects of its files, from DVC's JSON manifest."""
+    objects = {dvc_hash: _Object(dvc_hash, "manifest", len(manifest))}
     for entry in json.loads(manifest):
-        found.setdefault(entry["md5"], _Object(entry["md5"], entry["relpath"]))
-    return list(found.values())
+        objects.setdefault(entry["md5"], _Object(entry["md5"], entry["relpath"]))
+    return list(objects.values())
 
 
-def _manifest(dvc: Any, dvc_hash: str, repo: Path, remote: str) -> bytes:
-    """The manifest as it lies in the remote, checked against its own hash."""
+def _manifest(dvc: Any, dvc_hash: str, *, repo: Path, remote: str) -> bytes:
+    """Reads the manifest from the remote and checks it against its own hash."""
     odb = dvc.cloud.get_remote_odb(REMOTE)
     try:
         with odb.fs.open(odb.oid_to_path(dvc_hash), "rb") as handle:
             manifest: bytes = handle.read()
     except FileNotFoundError as error:
-        known = (
-            ", ".join(f"{one.dvc_hash} ({one.created_at[:16]})" for one in history(repo)[-5:])
+        versions = (
+            ", ".join(
+                f"{record.dvc_hash} ({record.created_at[:16]})" for record in history(repo)[-5:]
+            )
             or "none"
         )
         raise VersionError(
-            f"version {dvc_hash}: not in {remote}. Versions made here: {known}."
+            f"version {dvc_hash}: not in {remote}. Versions made here: {versions}."
         ) from error
     if f"{hashlib.md5(manifest).hexdigest()}.dir" != dvc_hash:
         raise VersionError(f"version {dvc_hash}: its manifest is damaged in {remote}. {REPAIR}")
     return manifest
 
 
-def _examine(
-    odb: Any, objects: list[_Object], read: set[str], progress: Progress = lambda done, total: None
+def _check_objects(
+    odb: Any,
+    objects: list[_Object],
+    read_oids: set[str],
+    *,
+    progress: Progress = lambda done, total: None,
 ) -> dict[str, str]:
-    """What is wrong with which object in the remote. All are looked for, those in `read` are read and hashed too."""
+    """Returns what is wrong with which object in the remote, by object id.
 
-    def look(one: _Object) -> str | None:
-        path = odb.oid_to_path(one.oid)
+    All are looked up; those in `read_oids` are read and hashed too.
+    """
+
+    def check(item: _Object) -> str | None:
+        path = odb.oid_to_path(item.oid)
         try:
             size = odb.fs.info(path)["size"]
-            if one.size is not None and size != one.size:
-                return f"{one.what}: {size} of {one.size} bytes in the remote"
-            if one.oid in read:
+            if item.size is not None and size != item.size:
+                return f"{item.path}: {size} of {item.size} bytes in the remote"
+            if item.oid in read_oids:
                 with odb.fs.open(path, "rb") as handle:
                     digest = hashlib.md5()
                     while piece := handle.read(1 << 20):
                         digest.update(piece)
-                if digest.hexdigest() != one.oid.removesuffix(".dir"):
-                    return f"{one.what}: damaged in the remote"
+                if digest.hexdigest() != item.oid.removesuffix(".dir"):
+                    return f"{item.path}: damaged in the remote"
         except FileNotFoundError:
-            return f"{one.what}: missing in the remote"
+            return f"{item.path}: missing in the remote"
         return None
 
     problems = {}
     with ThreadPoolExecutor(QUERIES) as pool:
-        for done, (one, problem) in enumerate(
-            zip(objects, pool.map(look, objects), strict=True), start=1
+        for done, (item, problem) in enumerate(
+            zip(objects, pool.map(check, objects), strict=True), start=1
         ):
             if problem:
-                problems[one.oid] = problem
+                problems[item.oid] = problem
             progress(done, len(objects))
     return problems
 

@@ -322,6 +322,14 @@ def customer(
 
 
 @app.command()
+def experiments() -> None:
+    """List DVC's experiments: validation figures and the parameters that differ."""
+    from flows.runtime.dvc import show_experiments
+
+    raise typer.Exit(show_experiments())
+
+
+@app.command()
 def decisions(store: Store = None) -> None:
     """List the decision records: what was judged, the verdict, and why."""
     from flows.commands.decisions import decisions
@@ -499,7 +507,9 @@ def simulate(out: Path, truth: Path) -> None:
     from flows.runtime.settings import from_environment
 
     with bar(console, "simulating a contact centre") as progress:
-        simulate(read_params(from_environment().params_file).simulator, out, truth, progress)
+        simulate(
+            read_params(from_environment().params_file).simulator, out, truth, progress=progress
+        )
     console.print(f"{out}: an export to take in; {truth}: what is true about it")
 
 

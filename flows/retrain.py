@@ -11,7 +11,8 @@ from rich.console import Console
 
 from data import artefacts
 from data.files import read_json
-from flows.runtime import approval_form, dvc, notifications, prefect_hooks
+from flows.candidate import approval_form
+from flows.runtime import dvc, notifications, prefect_hooks
 from flows.runtime.context import RunContext, load_context
 from flows.runtime.settings import prepare
 from flows.stages import runner

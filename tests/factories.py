@@ -123,7 +123,7 @@ def an_export(
     duration_s: float = 2.0,
     codec: str = "PCM_16",
 ) -> Path:
-    """A folder export (docs/street.md): customers C1…, calls call-1… with audio and transcripts, chats chat-1….
+    """A folder export (docs/pipeline.md): customers C1…, calls call-1… with audio and transcripts, chats chat-1….
 
     Calls are numbered from `first`: a second export with `first` after the end of the one before holds new ones only.
     """

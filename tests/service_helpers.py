@@ -21,7 +21,7 @@ from tests.registry_helpers import NOW, Shop, a_decision
 
 FEATURES = [
     Feature("contacts_30d", "contacts", "volume"),
-    Feature("plan", "plan", "plan", kind="categorical"),
+    Feature("plan", "plan", "plan", value_type="categorical"),
 ]
 ROW = {"customer_id": "C1", "as_of": "2026-03-01", "features": {"contacts_30d": 3, "plan": "basic"}}
 
@@ -78,7 +78,12 @@ class Office(Shop):
         last = entries[-1] if entries else None
         decision = a_decision(bundle.sha256, last.bundle_sha256 if last else None)
         self.registry.promote(
-            "churn", version, last.version if last else None, decision, "anna", NOW
+            "churn",
+            version,
+            expected=last.version if last else None,
+            decision=decision,
+            actor="anna",
+            now=NOW,
         )
 
     def champion(self, bias: float = 0.0) -> tuple[int, Bundle]:
@@ -92,7 +97,11 @@ class Office(Shop):
         version, bundle = self.candidate(bias, extra)
         entries = [entry for entry in self.registry.ledger("churn") if entry.action == "promote"]
         self.registry.challenge(
-            "churn", version, a_decision(bundle.sha256, entries[-1].bundle_sha256), "anna", NOW
+            "churn",
+            version,
+            decision=a_decision(bundle.sha256, entries[-1].bundle_sha256),
+            actor="anna",
+            now=NOW,
         )
         return version, bundle
 

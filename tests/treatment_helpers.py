@@ -66,7 +66,7 @@ def a_centre(seed: int, customers: int = 3000, months: int = 12, futures: int = 
     logged = tables["interventions"].group_by("decided_on").agg("customer_id")
     wanted: dict[date, set[str] | None] = {day: set(who) for day, who in logged.iter_rows()}
     known = truth.true_effects(world, {**wanted, snapshot: None})
-    return Centre(world, tables, labels, features(tables, labels, [snapshot], SHORT), known)
+    return Centre(world, tables, labels, features(tables, labels, [snapshot], params=SHORT), known)
 
 
 def true_uplift(truth: pl.DataFrame, days: int = 180) -> pl.DataFrame:

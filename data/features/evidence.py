@@ -1,8 +1,9 @@
-"""Evidence for a reason: the contact that weighs most in it, and the turn in which it can be heard or read.
+"""Finds the evidence for a reason: the contact with the greatest weight in it, and its turn.
 
-A feature is a sum over contacts, so what each adds is known exactly (data.marks): within its window, fading, and less
-after smooth contacts where the feature is relieved by them. Which turn of the contact it is about is found by asking
-the labelling rules once more, turn by turn: the first one that on its own makes a rule say so.
+A feature is a sum over contacts, so what each adds is known exactly
+(`data.features.contact_marks`): within its window, decayed, and less after smooth contacts where
+the feature is relieved by them. The turn that shows it is found by running the labelling rules once
+more, turn by turn: the first one on which a rule votes for the label by itself.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from data.features.contact_marks import (
     MEASURES,
     TOPIC_FEATURES,
     contact_features,
+    contacts_as_of,
     contribution,
     parse_feature_name,
-    past,
 )
 from data.features.features import FeatureParams
-from data.labelling.discover import Rule, find
+from data.labelling.discover import Rule, find_rules
 from data.labelling.labeller import vote_all
 from data.labelling.scheme import SCHEME, LabellingParams
+from data.records import TURNS
 from data.timeline import best_text
 
 SCHEMA: dict[str, Any] = {
@@ -34,7 +36,8 @@ SCHEMA: dict[str, Any] = {
     "start_s": pl.Float64,
     "words": pl.String,
 }
-
+_REASON_KEY = ["customer_id", "as_of", "feature"]
+_LABEL_KEY = ["contact_id", "label", "value"]
 
 # Features that are no sums name one contact by themselves; others (plan, price, tenure) none.
 _WORST = pl.col("severity").sum().over("customer_id", "episode") * pl.col("decay").max().over(
@@ -49,19 +52,23 @@ _SINGLES = {
     "sentiment_trend": pl.max_horizontal("sentiment_negative", "sentiment_positive"),
     **dict.fromkeys(("days_since_last_contact", "last_channel", "last_reason"), pl.col("decay")),
 }
-_SURE = 0.5  # a contact that is less likely than this to have been such a one proves nothing
+# a contact that is less likely than this to show the friction or topic is no evidence for it
+_MIN_PROBABILITY = 0.5
 
 
-def weight_of(feature: str, params: FeatureParams) -> pl.Expr | None:
-    """How much a contact weighs in `feature`, on the columns of `data.marks.past` and `worst`; None if it has none."""
+def contact_weight(feature: str, params: FeatureParams) -> pl.Expr | None:
+    """Returns the weight of a contact in `feature`, on the columns of `contacts_as_of` and `worst`.
+
+    None for a feature that counts no contacts.
+    """
     named = parse_feature_name(feature)
     if named.is_sum and named.base in (*MEASURES, *TOPIC_FEATURES):
-        sure = (
-            pl.col(named.base) >= _SURE
+        is_likely = (
+            pl.col(named.base) >= _MIN_PROBABILITY
             if named.base in (*FRICTIONS, *TOPIC_FEATURES)
             else pl.lit(True)
         )
-        return pl.when(sure).then(contribution(named)).otherwise(0.0)
+        return pl.when(is_likely).then(contribution(named)).otherwise(0.0)
     if feature not in _SINGLES:
         return None
     days = {"longest_wait_s": params.windows_days[-1], "sentiment_trend": params.mood_days}.get(
@@ -70,8 +77,11 @@ def weight_of(feature: str, params: FeatureParams) -> pl.Expr | None:
     return pl.when(pl.col("age") <= days).then(_SINGLES[feature]).otherwise(0.0)
 
 
-def _mark_of(feature: str) -> pl.Expr:
-    """Which mark of the contact the feature is about: a friction or a column of ABOUT; null where it is just there."""
+def _contact_feature_of(feature: str) -> pl.Expr:
+    """The column of `contact_features` a feature is about: a friction or one of TOPIC_FEATURES.
+
+    Null where the contact counts as such.
+    """
     base = parse_feature_name(feature).base
     if base in FRICTIONS or base in TOPIC_FEATURES:
         return pl.lit(base)
@@ -81,36 +91,70 @@ def _mark_of(feature: str) -> pl.Expr:
     return pl.lit(None, pl.String)
 
 
-def evidence(
+def find_evidence(
     reasons: pl.DataFrame,
+    *,
     contacts: pl.DataFrame,
     labels: pl.DataFrame,
     turns: pl.DataFrame,
     params: FeatureParams | None = None,
     rules: Sequence[Rule] | None = None,
 ) -> pl.DataFrame:
-    """`reasons` (customer_id, as_of, feature, …) with contact_id, started_at, start_s and words beside each.
+    """Returns `reasons` with contact_id, started_at, start_s and words of the contact behind each.
 
-    They are null where a feature counts no contacts (plan, price), or none before the as-of date and within its window.
-    `start_s` is the second in the recording and null for what was written; `words` are those of the turn, or null where
-    the contact has no text. Of several contacts the one that weighs most is named, the later one of equals.
+    `reasons` has customer_id, as_of and feature. The added columns are null where a feature counts
+    no contacts (plan, price), or none before the as-of date and within its window. `start_s` is the
+    second in the recording and null for what was written; `words` are those of the turn, or null
+    where the contact has no text. Of several contacts the one with the greatest weight is named,
+    the later one of equals.
     """
-    params = params or FeatureParams()
-    keys = ["customer_id", "as_of", "feature"]
-    asked = reasons.select(keys).unique()
-    theirs = contacts.join(asked, on="customer_id", how="semi")
-    marked = contact_features(
-        theirs, labels.join(theirs, on="contact_id", how="semi"), params.repeat_days, params.relief
+    contact = _strongest_contacts(
+        reasons, contacts=contacts, labels=labels, params=params or FeatureParams()
     )
-    found = []
-    for (day, feature), rows in asked.group_by("as_of", "feature", maintain_order=True):
-        weight = weight_of(feature, params)
+    is_friction = pl.col("contact_feature").is_in(list(FRICTIONS))
+    parts = pl.col("contact_feature").str.split("_").list
+    labelled = contact.with_columns(
+        pl.when(is_friction).then("contact_feature").otherwise(parts.first()).alias("label"),
+        pl.when(is_friction).then(pl.lit("yes")).otherwise(parts.last()).alias("value"),
+    )
+    moments = _moments(
+        labelled, contacts=contacts, turns=turns, rules=find_rules() if rules is None else rules
+    )
+    with_moments = labelled.join(moments, on=_LABEL_KEY, how="left", nulls_equal=True)
+    return reasons.join(
+        with_moments.drop("contact_feature", "label", "value"),
+        on=_REASON_KEY,
+        how="left",
+        maintain_order="left",
+    )
+
+
+def _strongest_contacts(
+    reasons: pl.DataFrame, *, contacts: pl.DataFrame, labels: pl.DataFrame, params: FeatureParams
+) -> pl.DataFrame:
+    """_REASON_KEY, contact_id, started_at and contact_feature of the contact with most weight."""
+    keys = reasons.select(_REASON_KEY).unique()
+    own_contacts = contacts.join(keys, on="customer_id", how="semi")
+    featured = contact_features(
+        own_contacts,
+        labels.join(own_contacts, on="contact_id", how="semi"),
+        repeat_days=params.repeat_days,
+        relief=params.relief,
+    )
+    strongest = []
+    for (day, feature), rows in keys.group_by("as_of", "feature", maintain_order=True):
+        weight = contact_weight(feature, params)
         if weight is None:
             continue
-        found.append(
-            past(marked.join(rows, on="customer_id", how="semi"), day, params.half_life_days)
-            .with_columns(_WORST.alias("worst"))
-            .with_columns(weight.cast(pl.Float64).alias("weight"), _mark_of(feature).alias("mark"))
+        dated = contacts_as_of(
+            featured.join(rows, on="customer_id", how="semi"), day, params.half_life_days
+        )
+        strongest.append(
+            dated.with_columns(_WORST.alias("worst"))
+            .with_columns(
+                weight.cast(pl.Float64).alias("weight"),
+                _contact_feature_of(feature).alias("contact_feature"),
+            )
             .filter(pl.col("weight") > 0)
             .sort("weight", "started_at", "contact_id", descending=[True, True, False])
             .unique("customer_id", keep="first", maintain_order=True)
@@ -120,91 +164,37 @@ def evidence(
                 pl.lit(feature).alias("feature"),
                 "contact_id",
                 "started_at",
-                "mark",
+                "contact_feature",
             )
         )
     schema = {
-        **asked.schema,
+        **keys.schema,
         "contact_id": pl.String,
         "started_at": SCHEMA["started_at"],
-        "mark": pl.String,
+        "contact_feature": pl.String,
     }
-    best = pl.concat([pl.DataFrame(schema=schema), *found]).with_columns(
-        pl.when(pl.col("mark").is_in(list(FRICTIONS)))
-        .then("mark")
-        .otherwise(pl.col("mark").str.split("_").list.first())
-        .alias("label"),
-        pl.when(pl.col("mark").is_in(list(FRICTIONS)))
-        .then(pl.lit("yes"))
-        .otherwise(pl.col("mark").str.split("_").list.last())
-        .alias("value"),
-    )
-    moments = _moments(best, contacts, turns, find() if rules is None else rules)
-    with_moments = best.join(
-        moments, on=["contact_id", "label", "value"], how="left", nulls_equal=True
-    )
-    return reasons.join(
-        with_moments.drop("mark", "label", "value"), on=keys, how="left", maintain_order="left"
-    )
+    return pl.concat([pl.DataFrame(schema=schema), *strongest])
 
 
 def _moments(
-    best: pl.DataFrame, contacts: pl.DataFrame, turns: pl.DataFrame, rules: Sequence[Rule]
+    labelled: pl.DataFrame, *, contacts: pl.DataFrame, turns: pl.DataFrame, rules: Sequence[Rule]
 ) -> pl.DataFrame:
-    """contact_id, label, value, start_s, words: the turn that speaks for the label, else the customer's first one."""
-    wanted = best.select("contact_id", "label", "value").unique()
-    said = best_text(
-        turns.join(wanted.select("contact_id").unique(), on="contact_id", how="semi")
-    ).with_columns(pl.format("{}#{}", "contact_id", "turn").alias("alone"))
-    # Each turn as a contact of a customer of its own: only its words are left to vote on.
-    channel = said.join(
-        contacts.select("contact_id", "channel", "started_at"),
-        on="contact_id",
-        maintain_order="left",
+    """contact_id, label, value, start_s and words of the turn that speaks for the label.
+
+    It is the first on which a rule votes for it, else the customer's first one.
+    """
+    labels = labelled.select(_LABEL_KEY).unique()
+    own_turns = best_text(
+        turns.join(labels.select("contact_id").unique(), on="contact_id", how="semi")
     )
-    single = pl.concat(
-        [
-            contacts.clear(),
-            channel.select(
-                pl.col("alone").alias("contact_id"),
-                pl.col("alone").alias("customer_id"),
-                "channel",
-                "started_at",
-            ),
-        ],
-        how="diagonal",
-    )
-    spoken = said.drop("contact_id").rename({"alone": "contact_id"}).select(turns.columns)
-    labels_asked = set(wanted["label"])
-    asking = [rule for rule in rules if rule.label in labels_asked]
-    votes = vote_all(single, spoken, LabellingParams(), asking)
-    hits = []
-    for column, rule in enumerate(asking):
-        for number, value in enumerate(SCHEME[rule.label]):
-            hit = pl.Series(votes[:, column] == number)
-            hits.append(
-                said.filter(hit).select(
-                    "contact_id",
-                    "turn",
-                    pl.lit(rule.label).alias("label"),
-                    pl.lit(value).alias("value"),
-                )
-            )
-    heard = pl.concat(
-        [
-            said.select("contact_id", "turn")
-            .clear()
-            .with_columns(label=pl.lit(""), value=pl.lit("")),
-            *hits,
-        ]
-    )
+    votes = _turn_votes(own_turns, contacts, rules=rules, labels=set(labels["label"]))
     first = (
-        wanted.join(heard, on=["contact_id", "label", "value"], how="left", nulls_equal=True)
-        .group_by("contact_id", "label", "value")
+        labels.join(votes, on=_LABEL_KEY, how="left", nulls_equal=True)
+        .group_by(_LABEL_KEY)
         .agg(pl.col("turn").min())
     )
     opening = (
-        said.filter(pl.col("role") == "customer")
+        own_turns.filter(pl.col("role") == "customer")
         .group_by("contact_id")
         .agg(pl.col("turn").min().alias("opening"))
     )
@@ -212,34 +202,84 @@ def _moments(
         first.join(opening, on="contact_id", how="left")
         .with_columns(pl.coalesce("turn", "opening").alias("turn"))
         .join(
-            said.select("contact_id", "turn", "start_s", pl.col("text").alias("words")),
+            own_turns.select("contact_id", "turn", "start_s", pl.col("text").alias("words")),
             on=["contact_id", "turn"],
             how="left",
         )
-        .select("contact_id", "label", "value", "start_s", "words")
+        .select(*_LABEL_KEY, "start_s", "words")
     )
+
+
+def _turn_votes(
+    turns: pl.DataFrame, contacts: pl.DataFrame, *, rules: Sequence[Rule], labels: set[str]
+) -> pl.DataFrame:
+    """contact_id, turn, label and value of each vote that a rule casts on a turn alone."""
+    # Each turn becomes a contact of a customer of its own: only its words are left to vote on.
+    turns = turns.with_columns(pl.format("{}#{}", "contact_id", "turn").alias("turn_id"))
+    dated = turns.join(
+        contacts.select("contact_id", "channel", "started_at"),
+        on="contact_id",
+        maintain_order="left",
+    )
+    turn_contacts = pl.concat(
+        [
+            contacts.clear(),
+            dated.select(
+                pl.col("turn_id").alias("contact_id"),
+                pl.col("turn_id").alias("customer_id"),
+                "channel",
+                "started_at",
+            ),
+        ],
+        how="diagonal",
+    )
+    texts = turns.drop("contact_id").rename({"turn_id": "contact_id"}).select(list(TURNS))
+    voting = [rule for rule in rules if rule.label in labels]
+    votes = vote_all(turn_contacts, texts, params=LabellingParams(), rules=voting)
+    voted = [
+        turns.select("contact_id", "turn").clear().with_columns(label=pl.lit(""), value=pl.lit(""))
+    ]
+    for column, rule in enumerate(voting):
+        for number, value in enumerate(SCHEME[rule.label]):
+            voted.append(
+                turns.filter(pl.Series(votes[:, column] == number)).select(
+                    "contact_id",
+                    "turn",
+                    pl.lit(rule.label).alias("label"),
+                    pl.lit(value).alias("value"),
+                )
+            )
+    return pl.concat(voted)
 
 
 def with_evidence(
     reasons: pl.DataFrame,
     scores: pl.DataFrame,
+    *,
     contacts: pl.DataFrame,
     labels: pl.DataFrame,
     turns: list[pl.DataFrame],
     params: FeatureParams,
     customers: int = 300,
 ) -> pl.DataFrame:
-    """`reasons` with the contact, second and words behind each (data.evidence), for the riskiest `customers`.
+    """Adds the contact, second and words behind each reason for the riskiest `customers`.
 
-    Further down the list nobody reads on, and looking through what everybody ever said would take minutes.
+    Reasons of other customers get nulls: searching all turns of every customer would take
+    minutes.
     """
 
     if "feature" not in reasons.columns:
         return reasons
-    said = pl.concat([table.select(turns[0].columns) for table in turns])
+    all_turns = pl.concat([table.select(turns[0].columns) for table in turns])
     riskiest = scores.head(customers).select("customer_id")
-    found = evidence(
-        reasons.join(riskiest, on="customer_id", how="semi"), contacts, labels, said, params
+    explained = find_evidence(
+        reasons.join(riskiest, on="customer_id", how="semi"),
+        contacts=contacts,
+        labels=labels,
+        turns=all_turns,
+        params=params,
     )
     keys = ["customer_id", "as_of", "rank"]
-    return reasons.join(found.select(*keys, *SCHEMA), on=keys, how="left", maintain_order="left")
+    return reasons.join(
+        explained.select(*keys, *SCHEMA), on=keys, how="left", maintain_order="left"
+    )

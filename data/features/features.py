@@ -1,13 +1,14 @@
-"""What is known about each customer at the start of a day: the features churn is learned from, and the targets.
+"""Computes customers' features at the start of a day, and the targets churn is learned from.
 
-An as-of date is the start of that day in UTC. A feature sees contacts that began before it; the target says what
-happened from that day on. Each feature is declared once, sums over contacts in `data.marks` and all others below, and
-named by a small grammar that `data.marks.parts` reads back: `<measure>_<days>d` is a sum over the last days,
-`<measure>_decayed` one in which a contact counts half after `half_life_days` (and what it left behind less still after
-a smooth contact: people forgive), `attr_<name>` a column of the customer record.
+An as-of date is the start of that day in UTC. A feature sees contacts that began before it; the
+target says what happened from that day on. Each feature is declared once, sums over contacts in
+`data.features.contact_marks` and all others below, and named by a small grammar that
+`parse_feature_name` reads: `<measure>_<days>d` is a sum over the last days, `<measure>_decayed` one
+in which a contact counts half after `half_life_days` (and less again after a smooth contact),
+`attr_<name>` a column of the customer record.
 
-What the customer record says (plan, price, attributes) carries no date. It is taken as it stands at delivery, so an
-attribute that changes when somebody leaves must be named in `exclude`.
+What the customer record says (plan, price, attributes) carries no date. It is taken as it stands at
+delivery, so an attribute that changes when somebody leaves must be named in `exclude`.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from data.features.contact_marks import (
     MEASURES,
     TOPIC_FEATURES,
     contact_features,
+    contacts_as_of,
     contribution,
     parse_feature_name,
-    past,
 )
 from data.progress import Progress
 
@@ -36,45 +37,42 @@ KEYS = ("customer_id", "as_of", "split", "event", "time_days")
 
 @dataclass(frozen=True)
 class FeatureParams:
-    """What features look at, and from when."""
+    """What features cover, and from when; section `features` of params.yaml."""
 
-    event: str = "churn"  # the outcome to foresee
-    windows_days: tuple[int, ...] = (7, 30, 90, 365)  # lengths of looking back
-    half_life_days: float = (
-        50.0  # after so many days a contact counts half in `_decayed` and in the worst episode
-    )
-    relief: float = (
-        0.5  # share of earlier friction, reasons and barriers that a smooth contact makes up for
-    )
+    event: str = "churn"  # the outcome to predict
+    windows_days: tuple[int, ...] = (7, 30, 90, 365)  # lengths of the windows
+    # after so many days a contact counts half in `_decayed` and in the worst episode
+    half_life_days: float = 50.0
+    # share of earlier friction, reasons and barriers that a smooth contact takes away
+    relief: float = 0.5
     repeat_days: float = 7.0  # contacts closer than this belong to one episode
     as_of_count: int = 10  # at most so many monthly dates to learn from
     min_history_days: int = 90  # of contacts before the first as-of date
     min_follow_up_days: int = 30  # of outcomes after the last as-of date
     lead_days: int = 0  # days an outcome must lie ahead to count: what it takes to act on a risk
-    mood_days: float = (
-        90.0  # contacts of so many days are held against those before in sentiment_trend
-    )
+    # sentiment_trend compares contacts of so many days with those before
+    mood_days: float = 90.0
     part_contacts: int = 100_000  # contacts worked on at once: bounds the memory
     attributes: bool = True  # use the further columns of the customer record
-    max_categories: int = (
-        50  # a text column with more different values is an identifier and is left out
-    )
-    exclude: tuple[str, ...] = ()  # attributes to leave out, beside the one named like the event
+    # a text column with more different values is an identifier and is left out
+    max_categories: int = 50
+    exclude: tuple[str, ...] = ()  # attributes to leave out, as is the one named like the event
 
 
 @dataclass(frozen=True)
 class Feature:
     """One feature as declared. `group` is what a reason is called; `meaning` completes "3 …".
 
-    `carries` marks what contacts left behind, a fading sum that the model may add up. `detail` marks a refinement of
-    another feature (a window, a count by channel), which only many customers who left can tell from chance. `advances`
-    says that the value grows by one with every day to come, so that its future is known.
+    `value_type` is numeric or categorical. `carries` marks a decayed sum of contact effects
+    that the model may add inside the hazard. `detail` marks a refinement of another feature (a
+    window, a count by channel), which only many churners can tell from chance. `advances` says
+    that the value grows by one with every day to come, so that its future is known.
     """
 
     name: str
     meaning: str
     group: str
-    kind: str = "numeric"
+    value_type: str = "numeric"
     carries: bool = False
     detail: bool = False
     advances: bool = False
@@ -127,12 +125,17 @@ _SINGLES = {
 }
 
 
-def describe(name: str, kind: str = "numeric") -> Feature:
-    """The declaration behind a feature's name. `kind` is used for `attr_…`. Raises KeyError for an unknown name."""
+def describe(name: str, value_type: str = "numeric") -> Feature:
+    """Returns the declaration behind a feature's name.
+
+    `value_type` is used for `attr_…`. Raises KeyError for an unknown name.
+    """
     if name in _SINGLES:
         return _SINGLES[name]
     if name.startswith("attr_"):
-        return Feature(name, name.removeprefix("attr_").replace("_", " "), "customer record", kind)
+        return Feature(
+            name, name.removeprefix("attr_").replace("_", " "), "customer record", value_type
+        )
     base, days, _ = named = parse_feature_name(name)
     when = f"in the last {days} days" if days else "recently, fading with age"
     if base in MEASURES and named.is_sum:
@@ -142,28 +145,28 @@ def describe(name: str, kind: str = "numeric") -> Feature:
         return Feature(name, f"{meaning} {when}", group, carries=carries, detail=detail)
     topic, _, value = base.partition("_")
     if base not in TOPIC_FEATURES or not named.is_sum:
-        raise KeyError(f"{name}: no such feature. Declare it in data/features.py.")
+        raise KeyError(f"{name}: no such feature. Declare it in data/features/features.py.")
     noun = {
         "barrier": "contacts where agents lacked",
         "reason": "contacts about",
         "sentiment": "contacts in a mood",
     }
     group = "what agents can do" if topic == "barrier" else "reasons and mood"
-    carries = (
-        topic != "sentiment" and not days
-    )  # a mood is what friction leaves behind, and would count twice
+    # a mood is what friction leaves behind, and would count twice
+    carries = topic != "sentiment" and not days
     return Feature(
         name, f"{noun[topic]} {value} {when}", group, carries=carries, detail=not carries
     )
 
 
-def declared(params: FeatureParams) -> list[Feature]:
-    """Every feature computed from contacts and the customer record, but for the attributes a record may have."""
+def declared_features(params: FeatureParams) -> list[Feature]:
+    """Returns every declared feature; the attributes of customer records come on top of them."""
     return [*_SINGLES.values(), *(describe(name) for name in _sums(params))]
 
 
 def _sums(params: FeatureParams) -> list[str]:
-    # What a contact was about counts over the longest window only: fewer columns, and the decayed sum is nearer.
+    # What a contact was about counts over the longest window only: fewer columns, and the decayed
+    # sum is nearer.
     windows = dict.fromkeys(MEASURES, params.windows_days) | dict.fromkeys(
         TOPIC_FEATURES, params.windows_days[-1:]
     )
@@ -175,38 +178,51 @@ def _sums(params: FeatureParams) -> list[str]:
 
 
 def is_dated(outcomes: pl.DataFrame, params: FeatureParams) -> bool:
-    """Whether anything that happened has a date. Without dates there is only yes or no, and one as-of date."""
+    """Returns whether any event has a date.
+
+    Without dates there is only yes or no, and one as-of date.
+    """
     return (
-        not of_event(outcomes, params)
+        not outcomes_of_event(outcomes, params)
         .filter(pl.col("happened") & pl.col("on").is_not_null())
         .is_empty()
     )
 
 
 def snapshot(outcomes: pl.DataFrame, contacts: pl.DataFrame, params: FeatureParams) -> date:
-    """The day after everything known: where customers are scored. Raises ValueError when no table has a date."""
+    """Returns the day after all data, at which customers are scored.
+
+    Raises ValueError when no table has a date.
+    """
     ends = [
-        of_event(outcomes, params)["observed_until"].max(),
+        outcomes_of_event(outcomes, params)["observed_until"].max(),
         contacts["started_at"].dt.date().max(),
     ]
-    known = [day for day in ends if isinstance(day, date)]
-    if not known:
+    dates = [day for day in ends if isinstance(day, date)]
+    if not dates:
         raise ValueError(
-            "features: no contact and no outcome has a date. Deliver contacts or outcomes.observed_until."
+            "features: no contact and no outcome has a date. Deliver contacts or "
+            "outcomes.observed_until."
         )
-    # Contacts after the end of observation would be scored without knowing whether their customers had left.
-    return (known[0] if isinstance(ends[0], date) else known[-1]) + timedelta(days=1)
+    # Contacts after the end of observation would be scored without knowing whether their customers
+    # had left.
+    return (dates[0] if isinstance(ends[0], date) else dates[-1]) + timedelta(days=1)
 
 
 def as_of_dates(
     outcomes: pl.DataFrame, contacts: pl.DataFrame, params: FeatureParams
 ) -> list[date]:
-    """First days of months to learn from, with history before and follow-up after; undated outcomes: the snapshot."""
+    """Returns first days of months to learn from, with history before and follow-up after.
+
+    The snapshot alone where outcomes carry no dates. Raises ValueError when there is no outcome
+    or no such month.
+    """
     end = snapshot(outcomes, contacts, params)
-    if of_event(outcomes, params).is_empty():
+    if outcomes_of_event(outcomes, params).is_empty():
         raise ValueError(
-            "features: no outcome has been delivered, so there is nothing to learn from. Deliver who left and who was "
-            "still there, with dates: customer_id, event, happened, on, observed_until."
+            "features: no outcome has been delivered, so there is nothing to learn from. Deliver "
+            "who left and who was still there, with dates: customer_id, event, happened, on, "
+            "observed_until."
         )
     if not is_dated(outcomes, params):
         return [end]
@@ -225,9 +241,9 @@ def as_of_dates(
         day = date(day.year + day.month // 12, day.month % 12 + 1, 1)
     if not months:
         raise ValueError(
-            f"features: contacts from {first} and outcomes until {end - timedelta(days=1)} leave no month with "
-            f"{params.min_history_days} days before and {params.min_follow_up_days} after. "
-            "Lower features.min_history_days."
+            f"features: contacts from {first} and outcomes until {end - timedelta(days=1)} leave "
+            f"no month with {params.min_history_days} days before and {params.min_follow_up_days} "
+            "after. Lower features.min_history_days."
         )
     if len(months) > params.as_of_count:
         step = (len(months) - 1) / max(1, params.as_of_count - 1)
@@ -239,31 +255,35 @@ def features(
     tables: Mapping[str, pl.DataFrame | pl.LazyFrame],
     labels: pl.DataFrame | pl.LazyFrame,
     as_of: Sequence[date],
+    *,
     params: FeatureParams,
     progress: Progress = lambda done, total: None,
 ) -> pl.DataFrame:
-    """One row a customer and as-of date for those who were customers then, sorted by both.
+    """Returns one row a customer and as-of date for those who were customers then, sorted by both.
 
-    Columns: customer_id, as_of, event (bool), time_days (float), then features (Float64 or String, null where unknown).
-    `time_days` counts from the start of the as-of day (`lead_days` later, where there is a lead) to the end of the day
-    of leaving, or to the end of the last observed day where `event` is false (right-censored), so that an event within
-    H days has time_days <= H. Both are null where nobody observed; `time_days` alone is null where outcomes carry no
-    dates (then the target is yes or no).
+    Columns: customer_id, as_of, event (bool), time_days (float), then features (Float64 or
+    String, null where unknown). `time_days` counts from the start of the as-of day (`lead_days`
+    later, where there is a lead) to the end of the day of leaving, or to the end of the last
+    observed day where `event` is false (right-censored), so that an event within H days has
+    time_days <= H. Both are null where nobody observed; `time_days` alone is null where
+    outcomes carry no dates (then the target is yes or no).
     """
-    return pl.concat(features_in_parts(tables, labels, as_of, params, progress))
+    return pl.concat(features_in_parts(tables, labels, as_of, params=params, progress=progress))
 
 
 def features_in_parts(
     tables: Mapping[str, pl.DataFrame | pl.LazyFrame],
     labels: pl.DataFrame | pl.LazyFrame,
     as_of: Sequence[date],
+    *,
     params: FeatureParams,
     progress: Progress = lambda done, total: None,
 ) -> Iterator[pl.DataFrame]:
-    """What `features` returns, some customers at a time in order of their ids, so that memory stays bounded.
+    """Yields what `features` returns, some customers at a time in order of their ids.
 
-    Give tables and labels as scans of Parquet files and they are never read as a whole: a part holds the contacts of at
-    most `part_contacts` and the labels of those. Raises ValueError without as-of dates.
+    Memory stays bounded: give tables and labels as scans of Parquet files and they are never
+    read as a whole. A part holds the contacts of at most `part_contacts` and the labels of
+    those. Raises ValueError without as-of dates.
     """
     if not as_of:
         raise ValueError("features: no as-of date. Take them from as_of_dates.")
@@ -276,47 +296,52 @@ def features_in_parts(
     )
     if customers.is_empty():
         raise ValueError(
-            "features: there is no customer. Deliver the customers that contacts and outcomes are about."
+            "features: there is no customer. Deliver the customers that contacts and outcomes "
+            "are about."
         )
     record = _record(customers, params)
     outcomes = tables["outcomes"].lazy().collect()
     dated = is_dated(outcomes, params)
-    outcomes = of_event(outcomes, params).unique("customer_id", keep="first", maintain_order=True)
-    some = _some_customers(customers, contacts, params.part_contacts)
-    for done, (first, last) in enumerate(some):
-        theirs = pl.col("customer_id").is_between(pl.lit(first), pl.lit(last))
-        touched = contacts.filter(theirs).collect(engine="streaming")
-        told = labels.join(
-            touched.lazy().select("contact_id"), on="contact_id", how="semi"
+    outcomes = outcomes_of_event(outcomes, params).unique(
+        "customer_id", keep="first", maintain_order=True
+    )
+    id_ranges = _id_ranges(customers, contacts, params.part_contacts)
+    for done, (first, last) in enumerate(id_ranges):
+        in_part = pl.col("customer_id").is_between(pl.lit(first), pl.lit(last))
+        part_contacts = contacts.filter(in_part).collect(engine="streaming")
+        part_labels = labels.join(
+            part_contacts.lazy().select("contact_id"), on="contact_id", how="semi"
         ).collect(engine="streaming")
-        marked = contact_features(touched, told, params.repeat_days, params.relief)
-        people = customers.filter(theirs)
+        featured = contact_features(
+            part_contacts, part_labels, repeat_days=params.repeat_days, relief=params.relief
+        )
+        people = customers.filter(in_part)
         rows = []
         for number, day in enumerate(as_of, start=1):
             rows.append(
-                _at_risk(people, outcomes, day, dated, params.lead_days)
+                _at_risk(people, outcomes, day, dated=dated, lead_days=params.lead_days)
                 .join(record, on="customer_id", how="left")
-                .join(_history(marked, day, params), on="customer_id", how="left")
+                .join(_history(featured, day, params), on="customer_id", how="left")
             )
-            progress(done * len(as_of) + number, len(some) * len(as_of))
-        yield (
-            pl.concat(rows)
-            .with_columns(
-                (pl.col("as_of") - pl.col("since"))
-                .dt.total_days()
-                .cast(pl.Float64)
-                .alias("tenure_days")
-            )
-            .with_columns(pl.col([*_sums(params), "worst_episode"]).fill_null(0.0))
-            .drop("since")
-            .sort("customer_id", "as_of")
-        )
+            progress(done * len(as_of) + number, len(id_ranges) * len(as_of))
+        yield _with_tenure(pl.concat(rows), params)
 
 
-def _some_customers(
+def _with_tenure(rows: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
+    """`rows` with tenure_days instead of `since`, and zero where there was no contact."""
+    tenure = (pl.col("as_of") - pl.col("since")).dt.total_days().cast(pl.Float64)
+    return (
+        rows.with_columns(tenure.alias("tenure_days"))
+        .with_columns(pl.col([*_sums(params), "worst_episode"]).fill_null(0.0))
+        .drop("since")
+        .sort("customer_id", "as_of")
+    )
+
+
+def _id_ranges(
     customers: pl.DataFrame, contacts: pl.LazyFrame, part_contacts: int
 ) -> list[tuple[str, str]]:
-    """First and last id of parts of all customers with about `part_contacts` contacts each."""
+    """First and last customer id of parts with about `part_contacts` contacts each."""
     counts = contacts.group_by("customer_id").len().collect(engine="streaming")
     sized = (
         customers.select("customer_id")
@@ -333,34 +358,39 @@ def _some_customers(
     return ends.select("first", "last").rows()
 
 
-def of_event(outcomes: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
-    """The outcomes of the event to foresee. Raises ValueError where outcomes are there, and none is of that name."""
-    found = outcomes.filter(pl.col("event") == params.event)
-    if found.is_empty() and not outcomes.is_empty():
+def outcomes_of_event(outcomes: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
+    """Returns the outcomes of the event to predict.
+
+    Raises ValueError where there are outcomes, and none of that event.
+    """
+    matching = outcomes.filter(pl.col("event") == params.event)
+    if matching.is_empty() and not outcomes.is_empty():
         names = ", ".join(sorted(outcomes["event"].unique().to_list()))
         raise ValueError(
-            f"features: no outcome is called {params.event!r}, there is {names}. Set features.event."
+            f"features: no outcome is called {params.event!r}, there is {names}. Set "
+            "features.event."
         )
-    return found
+    return matching
 
 
 def _at_risk(
-    customers: pl.DataFrame, outcomes: pl.DataFrame, day: date, dated: bool, lead_days: int
+    customers: pl.DataFrame, outcomes: pl.DataFrame, day: date, *, dated: bool, lead_days: int
 ) -> pl.DataFrame:
-    """Who is a customer at the start of `day`, with what became of them."""
+    """Who is a customer at the start of `day`, with event and time_days."""
     rows = customers.select("customer_id", "since", pl.lit(day).alias("as_of"))
     if dated:
         rows = rows.filter(pl.col("since").is_null() | (pl.col("since") < day))
-    return targets(rows, outcomes, dated, lead_days)
+    return targets(rows, outcomes, dated=dated, lead_days=lead_days)
 
 
 def targets(
-    rows: pl.DataFrame, outcomes: pl.DataFrame, dated: bool = True, lead_days: int = 0
+    rows: pl.DataFrame, outcomes: pl.DataFrame, *, dated: bool = True, lead_days: int = 0
 ) -> pl.DataFrame:
-    """`rows` (customer_id, as_of, …) with event and time_days as `features` has them, without those who had left.
+    """Adds event and time_days as `features` has them, leaving out those who had left.
 
-    `outcomes` are of one event, a row a customer. Whoever leaves within `lead_days` of the as-of date is left out as
-    well: nobody could have done anything about it in time.
+    `rows` has customer_id, as_of, …; `outcomes` are of one event, a row a customer. Whoever
+    leaves within `lead_days` of the as-of date is left out as well: nobody could have acted in
+    time.
     """
     extra = [name for name in rows.columns if name not in ("customer_id", "as_of")]
     rows = rows.join(
@@ -391,9 +421,9 @@ def targets(
     )
 
 
-def _history(marked: pl.DataFrame, day: date, params: FeatureParams) -> pl.DataFrame:
-    """One row a customer with any contact before `day`."""
-    before = past(marked, day, params.half_life_days)
+def _history(featured: pl.DataFrame, day: date, params: FeatureParams) -> pl.DataFrame:
+    """Features of contacts, one row a customer with any contact before `day`."""
+    before = contacts_as_of(featured, day, params.half_life_days)
     episodes = before.group_by("customer_id", "episode").agg(
         (pl.col("severity").sum() * pl.col("decay").max()).alias("worst_episode")
     )
@@ -432,16 +462,16 @@ def _record(customers: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
     for customer_id, text in customers.select("customer_id", "attributes").iter_rows():
         try:
-            found = json.loads(text or "{}")
+            attributes = json.loads(text or "{}")
         except json.JSONDecodeError as error:
             raise ValueError(
                 f"customer {customer_id}: attributes are not JSON ({error}). Ingest it again."
             ) from error
-        if not isinstance(found, dict):
+        if not isinstance(attributes, dict):
             raise ValueError(
                 f"customer {customer_id}: attributes are not a JSON object. Ingest it again."
             )
-        rows.append(found)
+        rows.append(attributes)
     left_out = {name.casefold() for name in (params.event, *params.exclude)}
     columns = []
     for name in sorted({name for row in rows for name in row if name.casefold() not in left_out}):
@@ -452,8 +482,11 @@ def _record(customers: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
 
 
 def _typed(name: str, values: Iterable[Any], max_categories: int) -> pl.Series | None:
-    """Numbers where every known value is one, else text; None where nothing is known or text is an identifier."""
-    known = [
+    """Numbers where every value given is one, else text.
+
+    None where all values are missing or the text is an identifier.
+    """
+    texts = [
         None
         if value in (None, "")
         else str(int(value))
@@ -461,7 +494,7 @@ def _typed(name: str, values: Iterable[Any], max_categories: int) -> pl.Series |
         else str(value).strip()
         for value in values
     ]
-    text = pl.Series(name, known, dtype=pl.String)
+    text = pl.Series(name, texts, dtype=pl.String)
     numbers = text.cast(pl.Float64, strict=False)
     if text.null_count() == len(text):
         return None
@@ -473,8 +506,8 @@ def _typed(name: str, values: Iterable[Any], max_categories: int) -> pl.Series |
 def active_customers(
     parts: Iterable[pl.DataFrame], outcomes: pl.DataFrame, params: FeatureParams
 ) -> Iterator[pl.DataFrame]:
-    """Each part of today's features without those who are known to have left, if only on an unknown day."""
+    """Yields each part of today's features without customers who have left, on whatever day."""
 
-    gone = of_event(outcomes, params).filter(pl.col("happened"))
+    gone = outcomes_of_event(outcomes, params).filter(pl.col("happened"))
     for part in parts:
         yield part.join(gone, on="customer_id", how="anti", maintain_order="left")

@@ -1,4 +1,4 @@
-"""Labels without anyone reading every contact: rules vote, a label model weighs them, the analysis shows how."""
+"""Labels contacts without annotators: rules vote and a label model weighs their votes."""
 
 from data.labelling.labeller import LabelResult, label
 from data.labelling.scheme import SCHEME, LabellingParams

@@ -1,4 +1,4 @@
-"""How rules and labels came out: coverage, overlap and conflict as Snorkel's LFAnalysis defines them."""
+"""Computes coverage, overlap and conflict of rules as Snorkel's LFAnalysis defines them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from data.labelling.label_model import ABSTAIN, Combined
+from data.labelling.label_model import ABSTAIN, LabelModelFit
 
 
-def of_rules(votes: np.ndarray) -> list[dict[str, float]]:
-    """For each column of `votes` [contacts, rules] of one label, as shares of all contacts:
+def rule_statistics(votes: np.ndarray) -> list[dict[str, float]]:
+    """Returns the shares of contacts that each rule covers, overlaps and conflicts on.
 
-    coverage: the rule votes; overlap: it votes and so does another; conflict: it votes and another votes otherwise.
+    `votes` are [contacts, rules] of one label. coverage: the rule votes; overlap: it votes and
+    so does another; conflict: it votes and another votes otherwise.
     """
     contacts = max(len(votes), 1)
     cast = votes != ABSTAIN
@@ -31,17 +32,20 @@ def of_rules(votes: np.ndarray) -> list[dict[str, float]]:
     return shares
 
 
-def of_label(
-    values: tuple[str, ...], votes: np.ndarray, combined: Combined, given: np.ndarray
+def label_statistics(
+    values: tuple[str, ...], votes: np.ndarray, *, fitted: LabelModelFit, given: np.ndarray
 ) -> dict[str, Any]:
-    """Coverage by any rule, conflict between any two, and the balance and sureness of the values `given` [contacts]."""
+    """Returns coverage by any rule, conflict between any two, and balance of the values `given`.
+
+    `votes` are [contacts, rules], `given` is true for contacts that get a value.
+    """
     contacts = max(len(votes), 1)
     cast = votes != ABSTAIN
     highest = np.where(cast, votes, -2).max(axis=1, initial=-2)
     lowest = np.where(cast, votes, len(values) + 1).min(axis=1, initial=len(values) + 1)
     best, chosen = (
-        combined.probabilities.max(axis=1, initial=0.0),
-        combined.probabilities.argmax(axis=1),
+        fitted.probabilities.max(axis=1, initial=0.0),
+        fitted.probabilities.argmax(axis=1),
     )
     return {
         "coverage": float(cast.any(axis=1).sum() / contacts),
@@ -52,5 +56,5 @@ def of_label(
             value: float((given & (chosen == number)).sum() / max(given.sum(), 1))
             for number, value in enumerate(values)
         },
-        "rounds": combined.rounds,
+        "rounds": fitted.rounds,
     }

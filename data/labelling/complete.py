@@ -1,7 +1,8 @@
-"""Joins what the rules believe of contacts with what a reader reads in them: one set of labels for everything after.
+"""Combines labels of the rules with those of the reader into one set for everything after.
 
-The rules see queue, wrap-up code, waits and history, the reader every word; their errors are of different kinds, so
-for some labels the two together are right more often than either (docs/decisions/0013-rules-and-reader-together.md).
+The rules see queue, wrap-up code, waits and history, the reader every word; their errors are of
+different kinds, so for some labels the two together are right more often than either
+(docs/decisions/0013-rules-and-reader-together.md).
 """
 
 from __future__ import annotations
@@ -15,27 +16,26 @@ from data.records import LABELS
 
 TOGETHER = "label_model+reader"
 KEY = ["contact_id", "label"]
-_LEAST = 1e-4  # how unlikely the rules may think a value at most when the reader is asked too: they are too sure
+# least probability of a value when the two are combined: rules and reader are overconfident
+_LEAST = 1e-4
 
 
 @dataclass(frozen=True)
 class ReadingParams:
-    """What the reader in office adds to the rules' labels: the section `reading` of params.yaml."""
+    """What the active reader adds to the rules' labels; section `reading` of params.yaml."""
 
-    # labels for which rules and reader are heard together, as a geometric mean of their probabilities
+    # labels that get the geometric mean of the rules' and the reader's probabilities
     together: tuple[str, ...] = (
         "friction_repeated_contact",
         "friction_unresolved",
         "sentiment",
         "barrier",
     )
-    gaps: tuple[str, ...] = (
-        "reason",
-    )  # labels the reader gives alone where no rule knows anything
+    # labels the reader gives alone where no rule knows anything
+    gaps: tuple[str, ...] = ("reason",)
     min_probability: float = 0.5  # a label less likely is not given
-    min_familiar: float = (
-        0.5  # share of a text's n-grams known from training; below it the reader is not heard
-    )
+    # share of a text's n-grams known from training; below it the reader is not used
+    min_familiar: float = 0.5
 
     def __post_init__(self) -> None:
         """Raises ValueError for a label nobody knows."""
@@ -44,13 +44,13 @@ class ReadingParams:
             raise ValueError(f"reading: {unknown[0]} is no label. Labels are {', '.join(SCHEME)}.")
 
 
-def complete(
-    rules: pl.DataFrame, beliefs: pl.DataFrame, read: pl.DataFrame, params: ReadingParams
+def merge_with_reader(
+    rules: pl.DataFrame, beliefs: pl.DataFrame, read: pl.DataFrame, *, params: ReadingParams
 ) -> pl.DataFrame:
-    """The labels of `rules` (LABELS) with those `params` wants from the reader too, at most one a contact and label.
+    """Returns the labels of `rules` (LABELS) with those the reader adds, one a contact and label.
 
-    `beliefs` and `read` are the probabilities of every value (LABELS), of the rules and of the reader; `read` holds the
-    contacts the reader can read.
+    `beliefs` and `read` are the probabilities of every value (LABELS), of the rules and of the
+    reader; `read` holds the contacts the reader can read.
     """
     both = (
         beliefs.filter(pl.col("label").is_in(params.together))
@@ -70,10 +70,12 @@ def complete(
         )
     )
     alone = read.filter(pl.col("label").is_in(params.gaps)).join(beliefs, on=KEY, how="anti")
-    found = (
+    candidates = (
         pl.concat([frame.select(list(LABELS)) for frame in (both, alone)])
         .sort("probability", "value", descending=[True, False])
         .unique(KEY, keep="first", maintain_order=True)
     )
-    sure = found.filter(pl.col("probability") >= params.min_probability).sort("label", "contact_id")
-    return pl.concat([rules.join(both, on=KEY, how="anti"), sure])
+    confident = candidates.filter(pl.col("probability") >= params.min_probability).sort(
+        "label", "contact_id"
+    )
+    return pl.concat([rules.join(both, on=KEY, how="anti"), confident])

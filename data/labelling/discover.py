@@ -1,4 +1,4 @@
-"""Finds the rules in a package and holds each against its own examples."""
+"""Finds the labelling rules in a package and checks each against its own examples."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Rule:
 
 
 class RuleError(ValueError):
-    """A rule is incomplete, votes for something that is not in the scheme, or fails one of its examples."""
+    """A rule is incomplete, votes for an unknown value, or fails one of its examples."""
 
 
-def find(package: ModuleType = our_rules) -> list[Rule]:
-    """Every rule in `package`, by name. Raises RuleError naming the file and what it lacks."""
-    found = []
+def find_rules(package: ModuleType = our_rules) -> list[Rule]:
+    """Returns every rule in `package` by name. Raises RuleError naming a file and what it lacks."""
+    rules = []
     for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
         module = importlib.import_module(f"{package.__name__}.{info.name}")
         lacks = [name for name in ("LABEL", "EXAMPLES", "vote") if not hasattr(module, name)]
@@ -44,30 +44,34 @@ def find(package: ModuleType = our_rules) -> list[Rule]:
                 f"rule {info.name}: label {module.LABEL!r} is not one of {', '.join(SCHEME)}."
             )
         about = module.__doc__.strip().splitlines()[0]
-        found.append(Rule(info.name, module.LABEL, module.vote, module.EXAMPLES, about))
-    return found
+        rules.append(Rule(info.name, module.LABEL, module.vote, module.EXAMPLES, about))
+    return rules
 
 
 def check_examples(rule: Rule) -> None:
-    """Runs the rule's own examples, of which one must vote and one must not. Raises RuleError with the first lie."""
+    """Runs the rule's own examples, of which one must vote and one must not.
+
+    Raises RuleError with the first example that fails.
+    """
     votes = [expected for _, expected in rule.examples]
     if None not in votes or all(expected is None for expected in votes):
         raise RuleError(
             f"rule {rule.name}: EXAMPLES need a contact that gets a vote and one that gets none."
         )
-    for known, expected in rule.examples:
-        got = cast(rule, a_contact(**known))
+    for fields, expected in rule.examples:
+        got = cast_vote(rule, a_contact(**fields))
         if got != expected:
             raise RuleError(
-                f"rule {rule.name}: {known} got {got!r}, its example says {expected!r}."
+                f"rule {rule.name}: {fields} got {got!r}, its example says {expected!r}."
             )
 
 
-def cast(rule: Rule, contact: ContactView) -> str | None:
-    """The rule's vote. Raises RuleError when it is not a value of its label."""
+def cast_vote(rule: Rule, contact: ContactView) -> str | None:
+    """Returns the rule's vote. Raises RuleError when it is not a value of its label."""
     value = rule.vote(contact)
     if value is not None and value not in SCHEME[rule.label]:
         raise RuleError(
-            f"rule {rule.name}: {value!r} is not a {rule.label}. Known: {', '.join(SCHEME[rule.label])}."
+            f"rule {rule.name}: {value!r} is not a {rule.label}. Known: "
+            f"{', '.join(SCHEME[rule.label])}."
         )
     return value

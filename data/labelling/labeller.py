@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data.labelling.analysis import of_label, of_rules
-from data.labelling.discover import Rule, cast, find
-from data.labelling.label_model import ABSTAIN, Combined, combine
+from data.labelling.analysis import label_statistics, rule_statistics
+from data.labelling.discover import Rule, cast_vote, find_rules
+from data.labelling.label_model import ABSTAIN, LabelModelFit, fit_label_model
 from data.labelling.scheme import ABSENT, SCHEME, LabellingParams
 from data.labelling.view import views
 from data.progress import Progress
@@ -20,10 +20,11 @@ from data.records import LABELS
 
 @dataclass(frozen=True)
 class LabelResult:
-    """labels: LABELS, at most one row a contact and label; analysis: JSON, see `label`.
+    """Labels, their analysis and beliefs.
 
-    beliefs: LABELS too, with a row for every value of each label the rules know something about, also where no value is
-    likely enough to be given: what a reader learns from.
+    labels: LABELS, at most one row a contact and label; analysis: JSON, see `label`. beliefs:
+    LABELS too, with a row for every value of each label that rules support, also where no value
+    is likely enough to be given: the targets of the reader's training.
     """
 
     labels: pl.DataFrame
@@ -35,94 +36,114 @@ def label(
     contacts: pl.DataFrame,
     turns: pl.DataFrame,
     params: LabellingParams | None = None,
+    *,
     rules: Sequence[Rule] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> LabelResult:
-    """Labels `contacts` (CONTACTS) from what was said in them (TURNS) and from their channel, waits and history.
+    """Labels `contacts` (CONTACTS) from their `turns` (TURNS), channel, waits and history.
 
-    A contact gets its likeliest value of a label where that has `min_probability` and a rule voted. For labels about
-    something being there or not (frictions, barriers) finding no sign in a contact one could read is enough. Rules are
-    those in data/labelling/rules unless given. No clock, no chance: equal inputs give equal labels.
+    A contact gets its likeliest value of a label where that has `min_probability` and a rule
+    voted. For labels about presence or absence (frictions, barriers), rules that find no sign
+    in a readable contact are enough. Rules are those in data/labelling/rules unless given.
+    Deterministic: equal inputs give equal labels.
 
-    analysis: {"contacts", "readable", "rules": {name: {"label", "about", "values", "coverage", "overlap", "conflict",
-    "accuracy"}}, "labels": {label: {"coverage", "conflict", "labelled", "mean_probability", "class_balance"}}};
-    `accuracy` is the label model's estimate of how often the rule's votes are right.
+    analysis: {"contacts", "readable", "rules": {name: {"label", "about", "values", "coverage",
+    "overlap", "conflict", "accuracy"}}, "labels": {label: {"coverage", "conflict", "labelled",
+    "mean_probability", "class_balance"}}}; `accuracy` is the label model's estimate of how
+    often the rule's votes are right.
     """
     params = params or LabellingParams()
-    rules = find() if rules is None else rules
-    votes = vote_all(contacts, turns, params, rules, progress)
+    rules = find_rules() if rules is None else rules
+    votes = vote_all(contacts, turns, params=params, rules=rules, progress=progress)
     readable = contacts["contact_id"].is_in(turns["contact_id"].implode()).to_numpy()
     ids = contacts["contact_id"]
-    frames, beliefs, labels, by_rule = [], [], {}, {}
+    labels, beliefs, label_entries = [], [], {}
+    rule_entries: dict[str, dict[str, Any]] = {}
     for name, values in SCHEME.items():
-        mine = [number for number, rule in enumerate(rules) if rule.label == name]
-        if not mine:
+        columns = [number for number, rule in enumerate(rules) if rule.label == name]
+        if not columns:
             continue
-        cast_votes = votes[:, mine]
-        made = combine(
-            cast_votes,
+        label_votes = votes[:, columns]
+        fitted = fit_label_model(
+            label_votes,
             len(values),
-            readable,
-            values[0] in ABSENT,
-            params.prior_accuracy,
-            params.prior_weight,
-            params.iterations,
+            readable=readable,
+            abstention_tells=values[0] in ABSENT,
+            prior_accuracy=params.prior_accuracy,
+            prior_weight=params.prior_weight,
+            iterations=params.iterations,
         )
-        voted = (cast_votes != ABSTAIN).any(axis=1)
-        known = voted | (readable & voted.any()) if values[0] in ABSENT else voted
-        given = known & (made.probabilities.max(axis=1, initial=0.0) >= params.min_probability)
-        labels[name] = of_label(values, cast_votes, made, given)
-        for column, (number, shares) in enumerate(zip(mine, of_rules(cast_votes), strict=True)):
-            by_rule[rules[number].name] = _of_rule(
-                rules[number], cast_votes[:, column], shares, made.accuracy[column]
-            )
-        frames.append(_rows(ids, name, values, made, given))
-        beliefs.append(_beliefs(ids, name, values, made, known))
-    labelled, believed = (
-        pl.concat(part) if part else pl.DataFrame(schema=LABELS) for part in (frames, beliefs)
-    )
+        voted = (label_votes != ABSTAIN).any(axis=1)
+        is_supported = voted | (readable & voted.any()) if values[0] in ABSENT else voted
+        is_likely = fitted.probabilities.max(axis=1, initial=0.0) >= params.min_probability
+        given = is_supported & is_likely
+        label_entries[name] = label_statistics(values, label_votes, fitted=fitted, given=given)
+        own_rules = [rules[column] for column in columns]
+        rule_entries |= _rule_entries(own_rules, label_votes, fitted)
+        labels.append(_label_rows(ids, name, values=values, fitted=fitted, given=given))
+        beliefs.append(
+            _belief_rows(ids, name, values=values, fitted=fitted, is_supported=is_supported)
+        )
     analysis = {
         "contacts": len(contacts),
         "readable": int(readable.sum()),
-        "rules": by_rule,
-        "labels": labels,
+        "rules": rule_entries,
+        "labels": label_entries,
     }
-    return LabelResult(labelled, analysis, believed)
+    return LabelResult(_concat(labels), analysis, _concat(beliefs))
+
+
+def _concat(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat(frames) if frames else pl.DataFrame(schema=LABELS)
 
 
 def vote_all(
     contacts: pl.DataFrame,
     turns: pl.DataFrame,
+    *,
     params: LabellingParams,
     rules: Sequence[Rule],
     progress: Progress = lambda done, total: None,
 ) -> np.ndarray:
-    """Votes [contacts, rules]: the number of the value in the rule's label, or ABSTAIN."""
+    """Returns votes [contacts, rules]: the number of the value in the rule's label, or ABSTAIN."""
     numbers = [{value: number for number, value in enumerate(SCHEME[rule.label])} for rule in rules]
     votes = np.full((len(contacts), len(rules)), ABSTAIN, np.int8)
     for row, contact in enumerate(views(contacts, turns, params)):
         if row % 1000 == 0:
             progress(row, len(contacts))
         for column, rule in enumerate(rules):
-            value = cast(rule, contact)
+            value = cast_vote(rule, contact)
             if value is not None:
                 votes[row, column] = numbers[column][value]
     progress(len(contacts), len(contacts))
     return votes
 
 
-def _of_rule(
-    rule: Rule, votes: np.ndarray, shares: dict[str, float], accuracy: float
-) -> dict[str, Any]:
-    values = [SCHEME[rule.label][number] for number in np.unique(votes[votes != ABSTAIN])]
-    known = None if np.isnan(accuracy) else float(accuracy)
-    return {"label": rule.label, "about": rule.about, "values": values, **shares, "accuracy": known}
+def _rule_entries(
+    rules: Sequence[Rule], votes: np.ndarray, fitted: LabelModelFit
+) -> dict[str, dict[str, Any]]:
+    """The analysis of the rules of one label by name; `votes` are [contacts, rules]."""
+    entries = {}
+    for column, (rule, shares) in enumerate(zip(rules, rule_statistics(votes), strict=True)):
+        cast = votes[:, column][votes[:, column] != ABSTAIN]
+        accuracy = float(fitted.accuracy[column])
+        entries[rule.name] = {
+            "label": rule.label,
+            "about": rule.about,
+            "values": [SCHEME[rule.label][number] for number in np.unique(cast)],
+            **shares,
+            "accuracy": None if np.isnan(accuracy) else accuracy,
+        }
+    return entries
 
 
-def _rows(
-    ids: pl.Series, name: str, values: tuple[str, ...], made: Combined, given: np.ndarray
+def _label_rows(
+    ids: pl.Series, name: str, *, values: tuple[str, ...], fitted: LabelModelFit, given: np.ndarray
 ) -> pl.DataFrame:
-    best, chosen = made.probabilities.max(axis=1, initial=0.0), made.probabilities.argmax(axis=1)
+    best, chosen = (
+        fitted.probabilities.max(axis=1, initial=0.0),
+        fitted.probabilities.argmax(axis=1),
+    )
     return pl.DataFrame(
         {
             "contact_id": ids.filter(pl.Series(given)),
@@ -135,18 +156,23 @@ def _rows(
     )
 
 
-def _beliefs(
-    ids: pl.Series, name: str, values: tuple[str, ...], made: Combined, known: np.ndarray
+def _belief_rows(
+    ids: pl.Series,
+    name: str,
+    *,
+    values: tuple[str, ...],
+    fitted: LabelModelFit,
+    is_supported: np.ndarray,
 ) -> pl.DataFrame:
-    """A row for each value of each contact that rules `known` [contacts] something about."""
-    those = ids.filter(pl.Series(known))
+    """A row for each value of each contact for which `is_supported` [contacts] is true."""
+    supported_ids = ids.filter(pl.Series(is_supported))
     return pl.concat(
         pl.DataFrame(
             {
-                "contact_id": those,
+                "contact_id": supported_ids,
                 "label": name,
                 "value": value,
-                "probability": made.probabilities[known, number],
+                "probability": fitted.probabilities[is_supported, number],
                 "origin": "label_model",
             },
             schema=LABELS,

@@ -1,4 +1,4 @@
-"""Which machine-heard turns are sure enough to learn from, and which a person should hear first."""
+"""Selects machine-transcribed turns to train on, and turns that a person should transcribe."""
 
 from __future__ import annotations
 
@@ -28,32 +28,33 @@ SETTLING_S = 5.0  # what a person needs to open a turn, whatever its length
 
 @dataclass(frozen=True)
 class PseudoParams:
-    """What training may learn from a machine, and what people are asked to transcribe."""
+    """What training may learn from a machine, and the review queue; section `pseudo`."""
 
-    learn: bool = False  # whether the next training learns from sure turns; the gate still judges what comes of it
+    # whether the next training learns from sure turns; the gate still judges what comes of it
+    learn: bool = False
     least_confidence: float = 0.95  # expected share of right words in a turn, calibrated
-    least_words: int = 3  # shorter turns teach little and are sure by accident
-    share_of_train: float = (
-        0.5  # machine-heard speech, at most, against what people transcribed, in seconds
-    )
+    least_words: int = 3  # shorter turns teach little and are confident by accident
+    # machine-transcribed speech, at most, as a share of what people transcribed, in seconds
+    share_of_train: float = 0.5
     queue: int = 100  # turns in the review queue
     random_share: float = 0.2  # of the queue is drawn at random, for honest rates
     seed: int = 7  # of that draw
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Turns to learn from (as they came), the review queue (schema QUEUE), and a count for each reason."""
+class PseudoSelection:
+    """Turns to learn from (as they came), the review queue (schema QUEUE) and counts by reason."""
 
     accepted: pl.DataFrame
     queue: pl.DataFrame
     summary: dict[str, Any]
 
 
-def open_to_training(
-    turns: pl.DataFrame, splits: pl.DataFrame, typed: pl.DataFrame
-) -> pl.DataFrame:
-    """Turns of calls on the training side that no person has transcribed (`typed`: their turns)."""
+def trainable_turns(turns: pl.DataFrame, splits: pl.DataFrame, typed: pl.DataFrame) -> pl.DataFrame:
+    """Returns turns of calls on the training side that no person has transcribed.
+
+    `typed` are the turns that persons have transcribed.
+    """
     train = (
         splits.filter(pl.col("split") == "train")
         .drop_nulls("contact_id")
@@ -63,23 +64,25 @@ def open_to_training(
     return turns.join(train, on="contact_id", how="semi").join(typed, on="contact_id", how="anti")
 
 
-def choose(
+def select_pseudo_transcripts(
     turns: pl.DataFrame,
     splits: pl.DataFrame,
     typed: pl.DataFrame,
+    *,
     calibrated: bool,
     params: PseudoParams = PseudoParams(),
-) -> Choice:
-    """Divides what was heard (TURNS and `confidence`). Calls of valid and test are in neither part.
+) -> PseudoSelection:
+    """Divides transcribed `turns` (TURNS and `confidence`) into accepted ones and a queue.
 
-    Without calibration nothing is accepted: a network's own score promises too much. The queue holds the turns whose
-    correction mends most expected word errors a second of a person's time, and a random share of all turns, each with
-    the `chance` it had of being drawn: only those speak for all turns.
+    Calls of valid and test are in neither part. Without calibration nothing is accepted: a
+    network's own score is overconfident. The queue holds the turns whose correction removes
+    most expected word errors a second of a person's time, and a random share of all turns, each
+    with the `chance` it had of being drawn: only those represent all turns.
     """
-    mine = open_to_training(turns, splits, typed).sort(TURN)
+    candidates = trainable_turns(turns, splits, typed).sort(TURN)
     words = pl.col("text").str.split(" ").list.len()
     length_s = pl.col("end_s") - pl.col("start_s")
-    judged = mine.with_columns(
+    judged = candidates.with_columns(
         expected_errors=((1 - pl.col("confidence")) * words).round(4),
         why=pl.when(not calibrated)
         .then(pl.lit("uncalibrated"))
@@ -92,12 +95,12 @@ def choose(
     reasons = dict(
         judged.filter(pl.col("why").is_not_null()).group_by("why").len().sort("why").iter_rows()
     )
-    return Choice(
+    return PseudoSelection(
         accepted.select(turns.columns),
         _queue(judged, params),
         {
             "heard": turns.height,
-            "held_out_or_transcribed": turns.height - mine.height,
+            "held_out_or_transcribed": turns.height - candidates.height,
             "accepted": accepted.height,
             "accepted_s": round(float(accepted.select(length_s.sum()).item() or 0.0), 3),
             "expected_accuracy": accepted["confidence"].mean(),
@@ -106,12 +109,15 @@ def choose(
     )
 
 
-def within_share(
+def sample_within_share(
     accepted: pl.DataFrame, transcribed_s: float, params: PseudoParams
 ) -> pl.DataFrame:
-    """As many accepted turns as `share_of_train` allows beside `transcribed_s`, drawn turn by turn, not by ease."""
+    """Draws as many accepted turns as `share_of_train` allows for `transcribed_s` seconds.
+
+    Turns are drawn at random, not by confidence.
+    """
     order = np.random.default_rng(params.seed).permutation(accepted.height)
-    drawn = accepted.sort(TURN)[order.tolist()]
+    drawn: pl.DataFrame = accepted.sort(TURN)[order.tolist()]
     length_s = pl.col("end_s") - pl.col("start_s")
     return drawn.filter(length_s.cum_sum() <= params.share_of_train * transcribed_s).sort(TURN)
 

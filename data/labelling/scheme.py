@@ -1,4 +1,4 @@
-"""What a contact can be labelled with, and the settings of labelling."""
+"""Defines the labels of a contact with their values, and the settings of labelling."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ SCHEME: dict[str, tuple[str, ...]] = {
     "barrier": ("none", "authority", "knowledge", "tool", "policy"),
 }
 
-# Labels whose first value is one of these are about something being there or not: that no rule found it tells a lot.
+# Labels whose first value is one of these are about presence or absence: that no rule votes for
+# presence is evidence of absence.
 ABSENT = ("no", "none")
 
 
@@ -40,17 +41,13 @@ class LabellingParams:
     """The section `labelling` of params.yaml."""
 
     repeat_days: int = 7  # an earlier contact within so many days makes this one a repeat
-    long_wait_phone_s: float = (
-        600.0  # waiting longer than this for an agent on the phone is friction
-    )
+    # waiting longer than this for an agent on the phone is friction
+    long_wait_phone_s: float = 600.0
     long_wait_written_s: float = 300.0  # … and in a chat
-    prior_accuracy: float = (
-        0.8  # how often a vote is taken to be right before the votes themselves have been compared
-    )
-    prior_weight: float = (
-        0.5  # how much that counts against the votes; 0 trusts the votes alone, 1 as much as both
-    )
+    # how often a vote is taken to be right before the votes themselves have been compared
+    prior_accuracy: float = 0.8
+    # how much that counts against the votes; 0 trusts the votes alone, 1 as much as both
+    prior_weight: float = 0.5
     iterations: int = 50  # rounds of expectation maximisation at most
-    min_probability: float = (
-        0.5  # a contact whose best value is less likely stays without that label
-    )
+    # a contact whose best value is less likely stays without that label
+    min_probability: float = 0.5

@@ -1,6 +1,7 @@
-"""What a rule may look at: one contact, the words of each side, and the customer's contacts before it.
+"""Shows a rule one contact: the words of each side, and the customer's contacts before it.
 
-Nothing of what happened after the contact is in the view, so labels can be used at any later point in time.
+Nothing of what happened after the contact is in the view, so labels can be used at any later point
+in time.
 """
 
 from __future__ import annotations
@@ -14,18 +15,19 @@ from typing import Any
 import polars as pl
 
 from data.labelling.scheme import LabellingParams
-from data.records import CONTACTS, TABLES
+from data.records import CONTACTS, ORIGIN_PERSON, TABLES
 from data.timeline import best_text
 
-# Up to three words may stand between a negation and what it denies; a comma or the other's turn ends its reach.
+# Up to three words may stand between a negation and what it denies; a comma or the other's turn
+# ends its reach.
 _NEGATED = r"(?:\b(?:not|never|cannot|without|nor|nobody|[a-z]+n't) (?:[a-z0-9']+ ){0,3}|\bno )"
 _FILLERS = r"\b(?:um+|uh+|erm?|hmm+|you know|i mean)\b"
 _STUTTER = re.compile(r"\b([a-z']+)(?: \1\b)+")
 _TEXTS = ("customer", "agent", "system", "about", "note", "ending", "last")
 
 
-class Said:
-    """Words of one side, lower case, fillers and stutters taken out. Patterns are regular expressions (Rust's)."""
+class SideText:
+    """Words of one side, lower case, without fillers and stutters. Patterns are Rust regexes."""
 
     __slots__ = ("_batch", "_column", "_row")
 
@@ -33,17 +35,21 @@ class Said:
         self._batch, self._column, self._row = batch, column, row
 
     def affirms(self, *patterns: str) -> bool:
-        """One of the whole-word patterns occurs without a negation right before it: "don't cancel" is not "cancel"."""
-        return self._batch.found(self._column, patterns, True)[self._row]
+        """Whether a whole-word pattern occurs without a negation right before it.
+
+        "don't cancel" does not affirm "cancel".
+        """
+        return self._batch.matches(self._column, patterns, True)[self._row]
 
     def mentions(self, *patterns: str) -> bool:
-        """One of the whole-word patterns occurs, denied or not."""
-        return self._batch.found(self._column, patterns, False)[self._row]
+        """Whether a whole-word pattern occurs, negated or not."""
+        return self._batch.matches(self._column, patterns, False)[self._row]
 
     @property
     def text(self) -> str:
         """The words; " / " stands between turns and " , " for punctuation."""
-        return self._batch.texts[self._column][self._row]
+        text: str = self._batch.texts[self._column][self._row]
+        return text
 
     def __len__(self) -> int:
         """Number of words."""
@@ -52,12 +58,12 @@ class Said:
 
 @dataclass
 class _Batch:
-    """Texts of many contacts. Each pattern is searched in all of them at once, when a rule first asks for it."""
+    """Texts of many contacts. A pattern is searched in all of them when a rule first uses it."""
 
     texts: dict[str, pl.Series]
     _cache: dict[tuple[str, tuple[str, ...], bool], list[bool]] = field(default_factory=dict)
 
-    def found(self, column: str, patterns: tuple[str, ...], affirmed: bool) -> list[bool]:
+    def matches(self, column: str, patterns: tuple[str, ...], affirmed: bool) -> list[bool]:
         key = (column, patterns, affirmed)
         if key not in self._cache:
             texts, pattern = self.texts[column].str, rf"\b(?:{'|'.join(patterns)})\b"
@@ -73,13 +79,13 @@ class ContactView:
     """One contact as a rule sees it."""
 
     channel: str
-    customer: Said  # all the customer said or wrote
-    agent: Said
-    system: Said  # menus, bots, notices
-    about: Said  # the customer's first two turns, or else the agent's note
-    note: Said  # what the agent noted where nothing else is known of the contact
-    ending: Said  # the customer's last turn
-    last: Said  # the last turn, whoever's
+    customer: SideText  # all words of the customer
+    agent: SideText
+    system: SideText  # menus, bots, notices
+    about: SideText  # the customer's first two turns, or else the agent's note
+    note: SideText  # what the agent noted where nothing else is known of the contact
+    ending: SideText  # the customer's last turn
+    last: SideText  # the last turn, whoever's
     roles: tuple[str, ...]  # who spoke, in order
     wait_s: float | None
     wait_limit_s: float  # what counts as long in this channel
@@ -99,8 +105,10 @@ class ContactView:
 def views(
     contacts: pl.DataFrame, turns: pl.DataFrame, params: LabellingParams
 ) -> Iterator[ContactView]:
-    """A view of each contact, in the order of `contacts`. Where people and a recogniser wrote down the same contact,
-    the people's turns are used."""
+    """Yields a view of each contact, in the order of `contacts`.
+
+    Where a person and a recogniser transcribed the same contact, the person's turns are used.
+    """
     table = _history(contacts, params).join(
         _texts(turns), on="contact_id", how="left", maintain_order="left"
     )
@@ -121,26 +129,32 @@ def views(
         "queue_before",
     )
     for row, values in enumerate(table.select(plain).iter_rows(named=True)):
-        said: dict[str, Any] = {name: Said(batch, name, row) for name in _TEXTS}
+        sides: dict[str, Any] = {name: SideText(batch, name, row) for name in _TEXTS}
         phone = values["channel"] in ("phone", "ivr")
         limit = params.long_wait_phone_s if phone else params.long_wait_written_s
         values["roles"] = tuple(values["roles"])
-        yield ContactView(**said, **values, wait_limit_s=limit)
+        yield ContactView(**sides, **values, wait_limit_s=limit)
 
 
 def a_contact(
     customer: str = "",
     agent: str = "",
     system: str = "",
+    *,
     turns: list[tuple[str, str]] | None = None,
     params: LabellingParams | None = None,
-    **known: Any,
+    **fields: Any,
 ) -> ContactView:
-    """One view from plain words, for a rule's EXAMPLES: texts by side, or `turns` in order; then fields of the view."""
+    """Returns one view made from plain words, for a rule's EXAMPLES.
+
+    Give texts by side, or `turns` (role, text) in order; further keywords are fields of the
+    view.
+    """
     sides = (("system", system), ("customer", customer), ("agent", agent))
-    said = turns or [(role, text) for role, text in sides if text]
+    spoken = turns or [(role, text) for role, text in sides if text]
     rows = [
-        ("k", number, role, text, None, None, "person") for number, (role, text) in enumerate(said)
+        ("k", number, role, text, None, None, ORIGIN_PERSON)
+        for number, (role, text) in enumerate(spoken)
     ]
     contact: dict[str, Any] = {
         "contact_id": "k",
@@ -149,7 +163,7 @@ def a_contact(
         "duration_s": 60.0,
     }
     contact |= {"started_at": datetime(2026, 1, 1, tzinfo=UTC)} | {
-        name: known.pop(name) for name in CONTACTS if name in known
+        name: fields.pop(name) for name in CONTACTS if name in fields
     }
     contact_table = pl.DataFrame([contact], schema=TABLES["contacts"])
     (view,) = views(
@@ -157,11 +171,11 @@ def a_contact(
         pl.DataFrame(rows, schema=TABLES["turns"], orient="row"),
         params or LabellingParams(),
     )
-    return replace(view, **known)
+    return replace(view, **fields)
 
 
 def _history(contacts: pl.DataFrame, params: LabellingParams) -> pl.DataFrame:
-    """Adds contacts_before and hours_since_last, counted over the customer's earlier contacts in any channel."""
+    """Adds contacts_before, hours_since_last and queue_before, from contacts of any channel."""
     numbered = contacts.with_row_index("_row")
     ordered = numbered.sort("customer_id", "started_at", "contact_id")
     before = (

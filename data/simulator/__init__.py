@@ -1,4 +1,4 @@
-"""A contact centre with known truth: its customers, what they say, how they sound, and what breaks."""
+"""Simulates a contact centre with known truth: customers, contacts, speech and faults."""
 
 from data.simulator.export import simulate
 from data.simulator.params import Effects, SimulatorParams

@@ -1,7 +1,7 @@
-"""Call backs to customers: who is offered one, with which probability, and what it does to whom.
+"""Simulates call backs to customers: who is offered one, with which probability and effect.
 
-They draw from random streams of their own and have no part in what else happens to a customer, so a centre with
-campaigns differs from the same one without only in who leaves when.
+They draw from random streams of their own and have no part in what else happens to a customer, so a
+centre with campaigns differs from the same one without only in who leaves when.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 KIND = "call back"
 _STREAM = 7_001  # tells these draws from all others of the same seed
 SKIP_DAYS = 90  # of history before the first campaign
-WRONG_DAYS, NOTICED_DAYS, QUIET_DAYS = (
-    120,
-    90,
-    180,
-)  # how far back a call back, agents, and sleep look
+WRONG_DAYS = 120  # a call back resolves what went wrong within so many days
+NOTICED_DAYS = 90  # agents notice what went wrong within so many days
+QUIET_DAYS = 180  # a customer without a contact for so long is reminded that they could leave
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a customer was offered a call back at the start of `day`, which counts from the first observed day."""
+    """Whether a customer was offered a call back at the start of `day`.
+
+    `day` counts from the first observed day.
+    """
 
     number: int  # of the customer
     day: int
@@ -39,7 +40,10 @@ class Decision:
 
 
 def days(params: SimulatorParams) -> list[int]:
-    """Days of the campaigns: first days of months with history before and follow-up after, the last ones of them."""
+    """Returns the days of the campaigns, the last `campaigns.months` that fit.
+
+    They are first days of months with history before and follow-up after.
+    """
     starts = params.ends - timedelta(days=params.days - 1)
     fit = [
         day
@@ -52,23 +56,29 @@ def days(params: SimulatorParams) -> list[int]:
 def decide(
     params: SimulatorParams,
     day: int,
-    present: list[int],
-    rests: dict[int, int],
+    *,
+    active: list[int],
+    rested_until: dict[int, int],
     people: list[Person],
     paths: list[list[Touch]],
 ) -> list[Decision]:
-    """The decisions of one campaign about customers `present`; `rests` tells until when each is left alone."""
-    asked, made = params.campaigns, []
+    """Returns the decisions of one campaign about the customers `active`.
+
+    `rested_until` tells until which day each is left alone, and is updated.
+    """
+    campaigns, decisions = params.campaigns, []
     # Drawn for everybody, so that nobody's luck depends on who has left.
     draws = np.random.default_rng([params.seed, _STREAM, day]).random((len(people), 3))
-    for number in present:
+    for number in active:
         looked_at, by_lot, luck = draws[number]
-        if looked_at >= asked.reach or rests.get(number, 0) > day:
+        if looked_at >= campaigns.reach or rested_until.get(number, 0) > day:
             continue
-        rests[number] = day + asked.rest_days
-        random_arm = by_lot < asked.random_share
-        propensity = asked.random_propensity if random_arm else _agents(asked, paths[number], day)
-        made.append(
+        rested_until[number] = day + campaigns.rest_days
+        random_arm = by_lot < campaigns.random_share
+        propensity = (
+            campaigns.random_propensity if random_arm else _agents(campaigns, paths[number], day)
+        )
+        decisions.append(
             Decision(
                 number,
                 day,
@@ -77,28 +87,33 @@ def decide(
                 propensity,
             )
         )
-    return made
+    return decisions
 
 
 def after_call(
-    relative: np.ndarray, day: int, numbers: list[int], paths: list[list[Touch]], asked: Campaigns
+    relative: np.ndarray,
+    day: int,
+    *,
+    numbers: list[int],
+    paths: list[list[Touch]],
+    campaigns: Campaigns,
 ) -> np.ndarray:
-    """The relative hazards `relative` of customers `numbers` at the start of `day` once they have been called."""
+    """Returns the relative hazards of customers `numbers` after a call back on `day`."""
     heal, wake = np.empty(len(numbers)), np.empty(len(numbers))
     for place, number in enumerate(numbers):
         last = _last(paths[number], day)
         age = day - last.day if last else day + QUIET_DAYS
         heal[place] = (
-            asked.heal if last and age <= WRONG_DAYS and not last.good else asked.heal_else
+            campaigns.heal if last and age <= WRONG_DAYS and not last.good else campaigns.heal_else
         )
-        wake[place] = asked.wake if age > QUIET_DAYS else 0.0
+        wake[place] = campaigns.wake if age > QUIET_DAYS else 0.0
     return np.asarray(1 + (relative - 1) * (1 - heal) + wake)
 
 
 def row(
-    decision: Decision, people: list[Person], starts: date, asked: Campaigns
+    decision: Decision, *, people: list[Person], starts: date, campaigns: Campaigns
 ) -> dict[str, object]:
-    """The line of interventions.csv."""
+    """Returns the line of interventions.csv."""
     return {
         "customer_id": people[decision.number].customer_id,
         "decided_on": starts + timedelta(days=decision.day),
@@ -106,18 +121,18 @@ def row(
         "offered": "true" if decision.offered else "false",
         "assigned_by": decision.assigned_by,
         "propensity": round(decision.propensity, 6),
-        "cost": asked.cost if decision.offered else 0.0,
+        "cost": campaigns.cost if decision.offered else 0.0,
     }
 
 
-def _agents(asked: Campaigns, path: list[Touch], day: int) -> float:
+def _agents(campaigns: Campaigns, path: list[Touch], day: int) -> float:
     last = _last(path, day)
     bad = (
         last is not None
         and day - last.day <= NOTICED_DAYS
         and (not last.resolved or last.sentiment == "negative")
     )
-    return asked.agent_noticed if bad else asked.agent_else
+    return campaigns.agent_noticed if bad else campaigns.agent_else
 
 
 def _last(path: list[Touch], day: int) -> Touch | None:

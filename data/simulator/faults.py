@@ -1,4 +1,4 @@
-"""What goes wrong in real exports, planted on purpose and written down, so that validation can be held to it."""
+"""Plants the faults of real exports in a simulated one, so that validation can be tested."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from data import audio
 
-# What is done to a recording that was fine. `duplicate_content` (another call's bytes) and `missing_recording`
-# (no file) are handled where the file is written.
+# What is done to a recording that was fine. `duplicate_content` (another call's bytes) and
+# `missing_recording` (no file) are handled where the file is written.
 SPOILERS: dict[str, Callable[[bytes], bytes]] = {
     "truncated_wav": lambda wav: wav[: len(wav) * 3 // 5],
     "mono_wav": lambda wav: _rewrite(wav, lambda samples: samples[:, :1]),
@@ -23,7 +23,10 @@ KINDS = RECORDING_FAULTS + ROW_FAULTS
 
 
 def spoil(kind: str, wav: bytes, other: bytes) -> bytes | None:
-    """The bytes to write instead of `wav`; None where there is to be no file. `other` is another call's recording."""
+    """Returns the bytes to write instead of `wav`; None where there is to be no file.
+
+    `other` is another call's recording.
+    """
     if kind == "duplicate_content":
         return other
     if kind == "missing_recording":

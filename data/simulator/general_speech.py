@@ -1,4 +1,4 @@
-"""General English for a recogniser that was tuned on one contact centre: everyday sentences in simulated voices."""
+"""Generates general English in simulated voices, to test a recogniser outside its domain."""
 
 from __future__ import annotations
 
@@ -64,23 +64,26 @@ SENTENCES = (
 def general_speech(
     seconds: float, seed: int, sample_rate_hz: int = 16000
 ) -> list[tuple[dict[str, str], np.ndarray]]:
-    """About `seconds` of it as (text and voice, samples [frames]); the same seed says the same in the same voices."""
+    """Returns about `seconds` of speech as (text and voice, samples [frames]).
+
+    The same seed gives the same sentences in the same voices.
+    """
     synthesizer, speakers = Synthesizer(), voices(VOICES, seed + 90_001)
     order = np.random.default_rng([seed, 0x6E6]).permutation(len(SENTENCES))
-    found: list[tuple[dict[str, str], np.ndarray]] = []
-    said = 0
-    while said < seconds * sample_rate_hz:
-        number = len(found)
+    utterances: list[tuple[dict[str, str], np.ndarray]] = []
+    frames = 0
+    while frames < seconds * sample_rate_hz:
+        number = len(utterances)
         text, voice = (
             SENTENCES[order[number % len(order)]],
             speakers[(number + number // len(order)) % VOICES],
         )
         samples = synthesizer.speak(text, voice, sample_rate_hz)
-        found.append(
+        utterances.append(
             (
                 {"text": text, "voice": f"general-{voice.name}", "contact_id": f"general-{number}"},
                 samples,
             )
         )
-        said += len(samples)
-    return found
+        frames += len(samples)
+    return utterances

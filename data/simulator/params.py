@@ -1,4 +1,4 @@
-"""What the simulated contact centre is like: its size, its season, and what each experience does to a customer."""
+"""Defines the parameters of a simulated contact centre."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ SENTIMENTS = ("negative", "neutral", "positive")
 
 @dataclass(frozen=True)
 class Effects:
-    """What one contact adds to a customer's relative hazard of leaving (1 is at rest), and how it fades."""
+    """What one contact adds to a customer's relative hazard of leaving, and how it decays.
+
+    The relative hazard is 1 at rest.
+    """
 
     ivr_dead_end: float = 10.0  # the menu led nowhere
     pressed_zero: float = 1.5  # fought past the menu to a person
@@ -48,35 +51,31 @@ class Effects:
     policy: float = 5.0  # the rules were in the way
     cancel: float = 20.0  # called to cancel
     complaint: float = 4.0  # called to complain
-    good: float = (
-        0.4  # share of the relative hazard that a resolved contact without friction takes away
-    )
+    # share of the relative hazard that a resolved contact without friction takes away
+    good: float = 0.4
     memory_days: float = 75.0  # time constant with which experiences fade back to rest
 
 
 @dataclass(frozen=True)
 class Campaigns:
-    """Monthly call backs by somebody with authority to fix things, and what one does to a customer's hazard.
+    """Monthly call backs by somebody with authority, and what one does to a customer's hazard.
 
-    It mends what went wrong lately, does little for those whom only the price drives, and reminds customers who had
-    not been in touch that they could leave.
+    A call back resolves what went wrong lately, does little for those whom only the price
+    drives, and reminds customers who had not been in touch that they could leave.
     """
 
     months: int = 0  # how many; 0: none, and no log of them
     follow_up_days: int = 180  # the last one is at least this long before the end
-    reach: float = (
-        0.35  # share of the customers looked at each month, by lot; nobody again within `rest_days`
-    )
+    # share of the customers looked at each month, by lot; nobody again within `rest_days`
+    reach: float = 0.35
     rest_days: int = 180  # so that one decision's effect is not another's
     random_share: float = 0.4  # of those looked at: offered by lot, with `random_propensity`
     random_propensity: float = 0.5
-    agent_noticed: float = (
-        0.65  # agents offer it to those whose last contact of 90 days went badly, …
-    )
+    # agents offer it to those whose last contact of 90 days went badly, …
+    agent_noticed: float = 0.65
     agent_else: float = 0.06  # … and to few others
-    heal: float = (
-        0.85  # share of the excess hazard taken away, where the last contact of 120 days went wrong
-    )
+    # share of the excess hazard taken away, where the last contact of 120 days went wrong
+    heal: float = 0.85
     heal_else: float = 0.15  # and where it did not
     wake: float = 1.5  # added to the relative hazard of those without a contact for 180 days
     cost: float = 12.0  # of one call back, as the log states it
@@ -95,9 +94,8 @@ class SimulatorParams:
     agents: int = 12  # people answering
     issues_per_year: float = 2.4  # how often something brings an average customer to the centre
     leaving_per_year: float = 0.05  # hazard of leaving a year of an average customer at rest
-    futures: int = (
-        2000  # possible futures behind each true risk; 2,000 make 99 % of them exact to 0.01
-    )
+    # possible futures behind each true risk; 2,000 make 99 % of them exact to 0.01
+    futures: int = 2000
     faults: int = 1  # how many of each kind of bad input to plant in the export
     effects: Effects = field(default_factory=Effects)
     campaigns: Campaigns = field(default_factory=Campaigns)

@@ -1,8 +1,8 @@
 """What people say and write in the simulated contact centre: templates, no logic.
 
-`(a|b|)` is a choice, `{slot}` is filled in by talk.py, `<rule>` is another entry. Commas guide the voice and are not
-part of a transcript. The company is Lumora, which sells FibreMax broadband, the OptiHub router, StreamBox television,
-RoamPass and the SafeLine alarm.
+`(a|b|)` is a choice, `{slot}` is filled in by talk.py, `<rule>` is another entry. Commas guide the
+voice and are not part of a transcript. The company is Lumora, which sells FibreMax broadband, the
+OptiHub router, StreamBox television, RoamPass and the SafeLine alarm.
 """
 
 from __future__ import annotations
@@ -111,10 +111,12 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# --- what it is about ----------------------------------------------------------------------------------------------
+# --- what it is about
+# ----------------------------------------------------------------------------------------------
 OPENING: dict[str, tuple[str, ...]] = {
     "billing": (
-        "(my|the latest|this month's) bill is (wrong|too high|higher than it should be|not what i agreed to)",
+        "(my|the latest|this month's) bill is (wrong|too high|higher than it should be|not what i "
+        "agreed to)",
         "i've been charged {amount} (twice|and i don't know why|for something i did not order)",
         "i have a question about (my bill|my last invoice|a charge on my account)",
         "you have billed me {amount} instead of {amount2}",
@@ -125,18 +127,22 @@ OPENING: dict[str, tuple[str, ...]] = {
         "i was told i'd get {amount2} off and (it's not there|i can't see it|nothing has come off)",
     ),
     "outage": (
-        "(the internet|everything|<my service>) is (down again|off|dead) (in our street|since {weekday}|)",
-        "there's no (signal|connection|service) at all (since {weekday}|since this morning|for hours now)",
+        "(the internet|everything|<my service>) is (down again|off|dead) (in our street|since "
+        "{weekday}|)",
+        "there's no (signal|connection|service) at all (since {weekday}|since this morning|for "
+        "hours now)",
         "is there an outage in (my area|{place}|our postcode)",
         "we have had no (internet|service|broadband) since {weekday}",
-        "all the lights on the optihub went red and (the neighbours are off too|nobody on our road has internet)",
+        "all the lights on the optihub went red and (the neighbours are off too|nobody on our "
+        "road has internet)",
         "(the whole street|all of {place}) has lost its connection",
     ),
     "cancel": (
         "<wants> to (cancel|end|terminate) (my contract|my {product}|my account|everything)",
         "i'm calling to cancel",
         "please cancel my {product} (from the {date}|as soon as possible|today)",
-        "i'm leaving (lumora|you), (i found something cheaper|i've had enough|the others offer {amount2})",
+        "i'm leaving (lumora|you), (i found something cheaper|i've had enough|the others offer "
+        "{amount2})",
         "how do i (get out of my contract|close my account|give notice)",
         "i've decided to switch to (another provider|somebody else), so please stop my {product}",
         "i don't want to renew my {plan} plan, (it should end|please end it) on the {date}",
@@ -151,9 +157,11 @@ OPENING: dict[str, tuple[str, ...]] = {
     ),
     "technical": (
         "<my service> (keeps dropping|keeps cutting out|is very slow|won't connect|does not start)",
-        "i can't (get online|log in to my account|connect the {product}|get a picture on the streambox)",
+        "i can't (get online|log in to my account|connect the {product}|get a picture on the "
+        "streambox)",
         "the optihub (does not work|isn't working|keeps restarting|shows a red light)",
-        "my {product} (stopped working|hasn't worked properly) (on {weekday}|since {weekday}|after the update)",
+        "my {product} (stopped working|hasn't worked properly) (on {weekday}|since {weekday}|"
+        "after the update)",
         "the wifi (does not reach|drops in) the (bedroom|kitchen|office)",
         "i'm only getting {small} megabits (and i pay for more|on fibremax|)",
         "the {product} (gives me|shows) error {small}",
@@ -167,7 +175,8 @@ OPENING: dict[str, tuple[str, ...]] = {
         "you sent me the wrong {product}",
     ),
     "payment": (
-        "my (payment|direct debit|card payment) (did not go through|was declined|failed|has bounced)",
+        "my (payment|direct debit|card payment) (did not go through|was declined|failed|has "
+        "bounced)",
         "<wants> to (pay my bill|make a payment|pay {amount} now)",
         "can i (pay later|pay in two parts|have more time to pay|set up a payment plan)",
         "i've changed my bank, so (the direct debit needs changing|i need to update my card)",
@@ -176,13 +185,17 @@ OPENING: dict[str, tuple[str, ...]] = {
     ),
     "complaint": (
         "<wants> to (make|file|raise) a (formal |)complaint",
-        "i'm calling to complain about (the way i was treated|your service|the engineer|how this was handled)",
+        "i'm calling to complain about (the way i was treated|your service|the engineer|how this "
+        "was handled)",
         "(who do i speak to|where do i go) (to complain|about a complaint)",
-        "this is a complaint, (nobody does what they promise|i've been lied to|you broke your promise)",
-        "i'm really unhappy with (how i've been treated|the service|lumora) and i want it on record",
+        "this is a complaint, (nobody does what they promise|i've been lied to|you broke your "
+        "promise)",
+        "i'm really unhappy with (how i've been treated|the service|lumora) and i want it on "
+        "record",
     ),
     "other": (
-        "i'm moving house (on the {date}|next month|) and need to (change my address|tell you|know what to do)",
+        "i'm moving house (on the {date}|next month|) and need to (change my address|tell you|"
+        "know what to do)",
         "i need to (change my address|change the name on my account|update my email)",
         "can you (tell me when my contract ends|send me a copy of my contract|confirm my plan)",
         "i just have a (quick|general) question about (roampass|my account|your opening hours)",
@@ -262,7 +275,8 @@ DETAIL: dict[str, tuple[str, ...]] = {
 
 SOLVED: dict[str, tuple[str, ...]] = {
     "billing": (
-        "i've (taken off|removed|credited) the {amount}, (your next bill will be|it's now) {amount2}",
+        "i've (taken off|removed|credited) the {amount}, (your next bill will be|it's now) "
+        "{amount2}",
         "you're right, that charge was a mistake, i've refunded {amount}",
         "i have corrected your bill, it's {amount2} now",
     ),
@@ -308,12 +322,15 @@ SOLVED: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# --- friction, barriers, mood --------------------------------------------------------------------------------------
+# --- friction, barriers, mood
+# --------------------------------------------------------------------------------------
 REPEATED = (
     "this is the (second|third|fourth) time i'm (calling|asking|contacting you) about this",
-    "i've (already called|called before|been in touch before|already written to you) about (this|it)",
+    "i've (already called|called before|been in touch before|already written to you) about (this|"
+    "it)",
     "i'm calling (again|back) about the same (thing|problem|issue)",
-    "i spoke to (someone|your colleague) (on {weekday}|last week) and it's still not (sorted|fixed|done)",
+    "i spoke to (someone|your colleague) (on {weekday}|last week) and it's still not (sorted|"
+    "fixed|done)",
     "nobody called me back",
     "it still hasn't been (fixed|resolved|dealt with)",
     "(once|yet) again i have to chase you",
@@ -379,7 +396,8 @@ TRANSFER = (
 )
 PLEASE_CALL = (
     "(please|you will have to|you'll need to) call us on {hotline}",
-    "we can't do that (here|in chat|in writing), (please call|you have to call) (us|our hotline|customer care)",
+    "we can't do that (here|in chat|in writing), (please call|you have to call) (us|our hotline|"
+    "customer care)",
     "for that you need to (phone|ring|call) our team, {hotline}",
     "could you give us a call about this, we're on {hotline}",
     "this can only be done by phone, so please call us",
@@ -404,8 +422,10 @@ GIVE_ACCOUNT = (
     "sure, it's {account}, {name}",
 )
 GREETING = (
-    "(thank you for calling|thanks for calling|welcome to) lumora, (my name is|this is) {agent}, how can i help",
-    "lumora (customer care|support), {agent} speaking, (how can i help|what can i do for you) (today|)",
+    "(thank you for calling|thanks for calling|welcome to) lumora, (my name is|this is) {agent}, "
+    "how can i help",
+    "lumora (customer care|support), {agent} speaking, (how can i help|what can i do for you) "
+    "(today|)",
     "(hello|good morning|good afternoon), you're through to {agent} at lumora, how may i help you",
 )
 GREETING_SECOND = (
@@ -499,7 +519,8 @@ SMALL_TALK = (
     "it's not the first bill i've had, you know",
 )
 
-# --- menus and messages --------------------------------------------------------------------------------------------
+# --- menus and messages
+# --------------------------------------------------------------------------------------------
 IVR_MENU = (
     "welcome to lumora, for bills press one, for faults press two, for anything else press three",
     "welcome to lumora, please say in a few words what you are calling about",

@@ -1,4 +1,7 @@
-"""Turns the lines of a call into a two-channel telephone recording: pauses, overlaps, noise, hold music, codec."""
+"""Renders the lines of a call as a two-channel telephone recording.
+
+It adds pauses, overlaps, noise, hold music and a codec.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from data.simulator.voice import Synthesizer, Voice
 
 SAMPLE_RATE_HZ = 8000
 CUSTOMER, AGENT = 0, 1
-# How the recording was kept: codec in the file, and whether the customer's leg came over a GSM phone.
+# How the recording was kept: codec in the file, and whether the customer's leg came over a GSM
+# phone.
 CARRIERS = (
     ("ULAW", False, 0.66),
     ("ALAW", False, 0.14),
@@ -23,7 +27,7 @@ CARRIERS = (
 
 @dataclass(frozen=True)
 class SpokenTurn:
-    """A line as it can be heard: times in seconds from the start of the recording, text as a transcriber writes it."""
+    """A line in a recording: times in seconds from its start, text as a transcriber writes it."""
 
     role: str
     text: str
@@ -43,13 +47,16 @@ class Call:
 
 def record(
     lines: list[Line],
+    *,
     customer: Voice,
     agents: tuple[Voice, Voice],
     synthesizer: Synthesizer,
     rng: np.random.Generator,
 ) -> Call:
-    """Speaks and records `lines`. The same arguments (and state of `rng`) give the same bytes."""
-    pieces, music, turns = _lay_out(lines, customer, agents, synthesizer, rng)
+    """Speaks and records `lines`; the same arguments and state of `rng` give the same bytes."""
+    pieces, music, turns = _lay_out(
+        lines, customer=customer, agents=agents, synthesizer=synthesizer, rng=rng
+    )
     end_s = max([turn.end_s for turn in turns] + [start + length for start, length in music])
     track = np.zeros((int((end_s + rng.uniform(0.2, 0.8)) * SAMPLE_RATE_HZ), 2), np.float32)
     gains = rng.uniform(0.5, 1.2), rng.uniform(0.7, 1.1)
@@ -64,16 +71,19 @@ def record(
         track[begin : begin + len(tune), AGENT] += tune[: len(track) - begin]
     codec, mobile, _ = CARRIERS[rng.choice(len(CARRIERS), p=[share for _, _, share in CARRIERS])]
     track[:, CUSTOMER] = audio.add_noise(
-        track[:, CUSTOMER], rng.uniform(15, 36), rng, _surroundings(len(track), rng, quiet=False)
+        track[:, CUSTOMER],
+        rng.uniform(15, 36),
+        rng,
+        noise=_surroundings(len(track), rng, quiet=False),
     )
     track[:, AGENT] = audio.add_noise(
-        track[:, AGENT], rng.uniform(22, 40), rng, _surroundings(len(track), rng, quiet=True)
+        track[:, AGENT], rng.uniform(22, 40), rng, noise=_surroundings(len(track), rng, quiet=True)
     )
     if mobile:
         track[:, CUSTOMER] = audio.codec_roundtrip(track[:, CUSTOMER], SAMPLE_RATE_HZ, "GSM610")
         if rng.random() < 0.5:
             track[:, CUSTOMER] = audio.packet_loss(
-                track[:, CUSTOMER], SAMPLE_RATE_HZ, rng.uniform(0.005, 0.03), rng
+                track[:, CUSTOMER], SAMPLE_RATE_HZ, share=rng.uniform(0.005, 0.03), rng=rng
             )
     track = np.clip(track, -0.95, 0.95)
     wav = audio.to_wav_bytes(track, SAMPLE_RATE_HZ, codec)
@@ -82,12 +92,16 @@ def record(
 
 def _lay_out(
     lines: list[Line],
+    *,
     customer: Voice,
     agents: tuple[Voice, Voice],
     synthesizer: Synthesizer,
     rng: np.random.Generator,
 ) -> tuple[list[tuple[int, float, np.ndarray]], list[tuple[float, float]], list[SpokenTurn]]:
-    """Who speaks when: (channel, start, samples), music (start, length), the turns. Now and then people overlap."""
+    """Places the lines in time; now and then people overlap.
+
+    Returns (channel, start, samples) of speech, (start, length) of music, and the turns.
+    """
     pieces: list[tuple[int, float, np.ndarray]] = []
     music: list[tuple[float, float]] = []
     turns: list[SpokenTurn] = []
@@ -120,28 +134,26 @@ def _hold_music(length_s: float, rng: np.random.Generator) -> np.ndarray:
     tone = np.sin(2 * np.pi * chord[step % len(chord)] * at) + 0.3 * np.sin(
         4 * np.pi * chord[step % len(chord)] * at
     )
-    return (0.05 * tone * np.exp(-2.5 * (at / note_s - step))).astype(np.float32)
+    return np.asarray(0.05 * tone * np.exp(-2.5 * (at / note_s - step)), dtype=np.float32)
 
 
 def _surroundings(frames: int, rng: np.random.Generator, quiet: bool) -> np.ndarray:
-    """Background of one end of the line: hiss, a street, a room with hum, or other people further off."""
+    """Background noise of one end of the line: hiss, traffic, room with hum, or distant speech."""
     hiss = rng.standard_normal(frames, dtype=np.float32)
-    kind = "hiss" if quiet else rng.choice(("hiss", "street", "hum", "people"))
+    background = "hiss" if quiet else rng.choice(("hiss", "traffic", "hum", "people"))
     at = np.arange(frames, dtype=np.float32) / SAMPLE_RATE_HZ
-    if kind == "hum":
+    if background == "hum":
         return (
             0.5 * hiss
             + np.sin(np.float32(2 * np.pi * 100) * at)
             + 0.4 * np.sin(np.float32(2 * np.pi * 150) * at)
         )
-    if kind == "hiss":
+    if background == "hiss":
         return hiss
-    width = 12 if kind == "street" else 4
+    width = 12 if background == "traffic" else 4
     total = np.cumsum(hiss)
     smooth = total - np.concatenate((np.zeros(width, np.float32), total[:-width]))
-    rate_hz = (
-        rng.uniform(0.1, 0.4) if kind == "street" else rng.uniform(2.5, 4.5)
-    )  # people: the pace of syllables
-    return smooth * (
-        0.6 + 0.4 * np.sin(np.float32(2 * np.pi * rate_hz) * at + np.float32(rng.uniform(0, 6)))
-    )
+    # people: the pace of syllables
+    rate_hz = rng.uniform(0.1, 0.4) if background == "traffic" else rng.uniform(2.5, 4.5)
+    phase = np.float32(rng.uniform(0, 6))
+    return np.asarray(smooth * (0.6 + 0.4 * np.sin(np.float32(2 * np.pi * rate_hz) * at + phase)))

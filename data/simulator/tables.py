@@ -1,4 +1,4 @@
-"""The rows of the export and of its truth: contacts, customers, outcomes, spoken turns."""
+"""Builds the rows of the export and of its truth: contacts, customers, outcomes, turns."""
 
 from __future__ import annotations
 
@@ -80,10 +80,11 @@ class NumberedContact:
 
 
 def numbered(world: World) -> list[NumberedContact]:
-    """Every touch in order of time, numbered.
+    """Returns every touch in order of time, numbered.
 
-    Those that campaigns prevented are among them, and those that only campaigns brought about come after all others,
-    so that a contact has the same number, agent and words with campaigns and without.
+    Those that campaigns prevented are among them, and those that only campaigns brought about
+    come after all others, so that a contact has the same number, agent and words with campaigns
+    and without.
     """
     paths = [max(both, key=len) for both in zip(world.touches, world.undisturbed, strict=True)]
     ordered = sorted(
@@ -122,6 +123,7 @@ def numbered(world: World) -> list[NumberedContact]:
 
 
 def contact_row(contact: NumberedContact, world: World, call: Call | None) -> dict[str, Any]:
+    """Returns the line of contacts.csv; `call` is its recording, None where there is none."""
     touch, rng = contact.touch, random.Random(contact.seed + 1)
     typical_s = {"phone": 36.0, "chat": 420.0, "ivr": 45.0, "email": 0.0, "social": 0.0}[
         touch.channel
@@ -149,7 +151,7 @@ def contact_row(contact: NumberedContact, world: World, call: Call | None) -> di
 
 
 def _disposition(touch: Touch, rng: random.Random) -> str:
-    """The code an agent (or the menu) closes a contact with: the reason, now and then a wrong one, and how it ended."""
+    """The code a contact is closed with: its reason, now and then a wrong one, and its end."""
     reason = touch.reason if rng.random() < 0.88 else rng.choice(REASONS)
     if "system_hangup" in touch.flags:
         return f"{reason}/dropped"
@@ -160,8 +162,8 @@ def _disposition(touch: Touch, rng: random.Random) -> str:
 
 def plant_rows(
     params: SimulatorParams, rows: list[dict[str, Any]], messages: list[dict[str, Any]]
-) -> list[dict]:
-    """Adds contacts of customers nobody knows and contacts after the snapshot; returns what was planted."""
+) -> list[dict[str, Any]]:
+    """Adds contacts of unknown customers and after the snapshot; returns what was planted."""
     rng = random.Random(f"{params.seed} faults")
     donors = [row for row in rows if row["channel"] == "chat"]
     texts = {message["contact_id"]: message["turns"] for message in messages}
@@ -172,7 +174,8 @@ def plant_rows(
         if kind == "unknown_customer":
             row["customer_id"] = f"X{number:06d}"
         else:
-            # A clock that jumped: after the snapshot, and after whatever today is where the export is taken in.
+            # A clock that jumped: after the snapshot, and after whatever today is where the export
+            # is taken in.
             late = datetime.combine(
                 params.ends + timedelta(days=14_600 + number), datetime.min.time(), UTC
             )
@@ -184,10 +187,12 @@ def plant_rows(
 
 
 def customer_row(person: Person) -> dict[str, Any]:
+    """Returns the line of customers.csv."""
     return {column: getattr(person, column) for column in CUSTOMER_COLUMNS}
 
 
 def outcome_rows(world: World) -> list[dict[str, Any]]:
+    """Returns the lines of outcomes.csv."""
     return [
         {
             "customer_id": person.customer_id,
@@ -201,13 +206,17 @@ def outcome_rows(world: World) -> list[dict[str, Any]]:
 
 
 def intervention_rows(world: World) -> list[dict[str, Any]]:
+    """Returns the lines of interventions.csv."""
     return [
-        campaigns.row(one, world.people, world.starts, world.params.campaigns)
-        for one in world.decisions
+        campaigns.row(
+            decision, people=world.people, starts=world.starts, campaigns=world.params.campaigns
+        )
+        for decision in world.decisions
     ]
 
 
 def true_contacts(contacts: list[NumberedContact]) -> pl.DataFrame:
+    """Returns what each contact was really about, one row each."""
     columns: dict[str, list[Any]] = {
         "contact_id": [contact.contact_id for contact in contacts],
         "reason": [contact.touch.reason for contact in contacts],
@@ -221,6 +230,7 @@ def true_contacts(contacts: list[NumberedContact]) -> pl.DataFrame:
 
 
 def true_turns(contacts: list[NumberedContact], calls: list[Call]) -> pl.DataFrame:
+    """Returns what was really spoken in recordings (schema TURNS)."""
     rows = [
         (contact.contact_id, number, turn.role, turn.text, turn.start_s, turn.end_s, "truth")
         for contact, call in zip(contacts, calls, strict=True)
@@ -230,6 +240,7 @@ def true_turns(contacts: list[NumberedContact], calls: list[Call]) -> pl.DataFra
 
 
 def agent_id(number: int) -> str:
+    """Returns the id of agent `number`, which counts from 0."""
     return f"A{number + 1:02d}"
 
 

@@ -1,8 +1,8 @@
-"""Turns a touch into words: a spoken call, a chat, an e-mail, a post, a menu's log or an agent's note.
+"""Turns a touch into words: a call, a chat, an e-mail, a post, a menu's log or a note.
 
-Labels are carried by the wording, in many ways and not always: each friction is spoken about with probability `TELLS`.
-Spoken text is what a transcriber would write (lower case a–z and apostrophe, numbers as words) plus commas for the
-voice; `transcript` takes them out.
+Labels are carried by the wording, in many ways and not always: each friction is put into words with
+probability `TELLS`. Spoken text is what a transcriber would write (lower case a–z and apostrophe,
+numbers as words) plus commas for the voice; `transcript` takes them out.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import random
 import re
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 from data.simulator import phrases as p
 from data.simulator.entities import Touch
@@ -69,7 +70,7 @@ class Line:
 
 
 def number_words(number: int) -> str:
-    """0 … 9999 in words: 142 is "one hundred and forty two"."""
+    """Returns 0 … 9999 in words: 142 is "one hundred and forty two"."""
     if number < 20:
         return _ONES[number]
     if number < 100:
@@ -81,7 +82,7 @@ def number_words(number: int) -> str:
 
 
 def transcript(text: str) -> str:
-    """What a transcriber writes down: lower case a–z, apostrophe, single blanks."""
+    """Returns what a transcriber writes: lower case a–z, apostrophe, single blanks."""
     return " ".join(re.sub(r"[^a-z' ]", " ", text.lower()).split())
 
 
@@ -98,7 +99,7 @@ class Speech:
     """Writes the words of one contact. The same random state gives the same words."""
 
     def __init__(
-        self, rng: random.Random, about: Caller, agents: tuple[str, str], written: bool
+        self, rng: random.Random, about: Caller, *, agents: tuple[str, str], written: bool
     ) -> None:
         self.rng = rng
         self._written = written
@@ -111,13 +112,13 @@ class Speech:
         }
 
     def say(self, *choices: str, speaker: int = 0) -> str:
-        """One of the templates, filled in."""
+        """Returns one of the templates, filled in."""
         return " ".join(_render(_parse(self.rng.choice(choices)), self, speaker).split()).replace(
             " ,", ","
         )
 
     def slot(self, name: str, speaker: int) -> str:
-        """A value for `name`; amounts, dates and names stay the same within a contact."""
+        """Returns a value for `name`; amounts, dates and names stay the same within a contact."""
         if name == "agent":
             return self._agents[speaker]
         if name in ("small", "hour"):
@@ -152,12 +153,12 @@ class Speech:
         )
 
     def tells(self) -> bool:
-        """Whether the next fact is put into words."""
+        """Draws whether the next fact is put into words."""
         return self.rng.random() < TELLS
 
 
 def phone_call(speech: Speech, touch: Touch, after_menu: bool) -> list[Line]:
-    """A spoken call of about 20–60 seconds."""
+    """Returns the lines of a spoken call of about 20–60 seconds."""
     rng, say = speech.rng, speech.say
     lines = [Line("agent", say(*p.GREETING))]
     opening = [say("<hello>"), *_opening(speech, touch, after_menu)]
@@ -197,7 +198,7 @@ def phone_call(speech: Speech, touch: Touch, after_menu: bool) -> list[Line]:
 
 
 def menu_log(speech: Speech, touch: Touch) -> list[Line]:
-    """What a menu writes down: prompts by the system, choices by the customer."""
+    """Returns what a menu writes down: prompts by the system, choices by the customer."""
     end = next(
         (f for f in ("pressed_zero", "ivr_dead_end", "system_hangup") if f in touch.flags), "served"
     )
@@ -212,7 +213,7 @@ def menu_log(speech: Speech, touch: Touch) -> list[Line]:
 
 
 def chat(speech: Speech, touch: Touch) -> list[Line]:
-    """A written conversation; it may end in being told to call."""
+    """Returns a written conversation; it may end in being told to call."""
     rng, say = speech.rng, speech.say
     lines = [Line("customer", ". ".join([say("<hello>"), *_opening(speech, touch, False)]))]
     lines.append(
@@ -242,7 +243,7 @@ def chat(speech: Speech, touch: Touch) -> list[Line]:
 
 
 def email(speech: Speech, touch: Touch) -> list[Line]:
-    """A letter and its answer."""
+    """Returns a letter and its answer."""
     say = speech.say
     body = [*_opening(speech, touch, False), say(*p.DETAIL[touch.reason])]
     if touch.sentiment != "neutral" and speech.tells():
@@ -259,7 +260,7 @@ def email(speech: Speech, touch: Touch) -> list[Line]:
 
 
 def social(speech: Speech, touch: Touch) -> list[Line]:
-    """A public post and the reply to it."""
+    """Returns a public post and the reply to it."""
     post = [speech.say(*p.SOCIAL_START), *_opening(speech, touch, False)]
     if speech.tells():
         post.append(speech.say(*p.MOOD[touch.sentiment]))
@@ -268,7 +269,7 @@ def social(speech: Speech, touch: Touch) -> list[Line]:
 
 
 def note(speech: Speech, touch: Touch) -> list[Line]:
-    """What the agent typed after a call whose recording was not kept."""
+    """Returns what the agent typed after a call whose recording was not kept."""
     say = speech.say
     facts: list[str] = [
         f
@@ -315,20 +316,20 @@ def _reaction(speech: Speech, touch: Touch) -> str:
 
 
 def _cut_off(rng: random.Random, lines: list[Line]) -> list[Line]:
-    """The line goes dead in the middle of the agent's answer."""
-    kept = lines[:-1]
-    words = kept[-1].text.split()
+    """Ends the call in the middle of the agent's answer."""
+    remaining = lines[:-1]
+    words = remaining[-1].text.split()
     return [
-        *kept[:-1],
+        *remaining[:-1],
         replace(
-            kept[-1],
+            remaining[-1],
             text=" ".join(words[: max(2, int(len(words) * rng.uniform(0.3, 0.7)))]).rstrip(","),
         ),
     ]
 
 
 def _hesitate(rng: random.Random, lines: list[Line]) -> list[Line]:
-    """Um, uh, restarts: more in some people than in others."""
+    """Adds um, uh and restarts: more in some people than in others."""
     rate = rng.choice((0.0, 0.02, 0.04, 0.08))
     return [
         replace(line, text=_stumble(rng, line.text, rate if line.role == "customer" else 0.01))
@@ -355,7 +356,7 @@ def _as_written(rng: random.Random, line: Line) -> Line:
     for plain, title in _WRITTEN_TITLES.items():
         text = text.replace(plain, title)
     text = re.sub(r"\bi\b", "I", text)
-    text = re.sub(r"(^|\. )([a-z])", lambda found: found[1] + found[2].upper(), text)
+    text = re.sub(r"(^|\. )([a-z])", lambda match: match[1] + match[2].upper(), text)
     return replace(line, text=text + "." if text[-1].isalnum() else text)
 
 
@@ -377,8 +378,13 @@ def _ordinal(day: int) -> str:
     return _ONES[day] + "th"
 
 
+# A template taken apart: plain text, ("slot", name), ("rule", name) or ("choice", templates).
+_Part = str | tuple[str, Any]
+_Template = tuple[_Part, ...]
+
+
 @cache
-def _parse(template: str) -> tuple:
+def _parse(template: str) -> _Template:
     """A template as a sequence of str, ("slot", name), ("rule", name) and ("choice", sequences)."""
     parsed, rest = _sequence(template)
     if rest:
@@ -386,8 +392,8 @@ def _parse(template: str) -> tuple:
     return parsed
 
 
-def _sequence(text: str) -> tuple[tuple, str]:
-    parts: list = []
+def _sequence(text: str) -> tuple[_Template, str]:
+    parts: list[_Part] = []
     while text and text[0] not in "|)":
         if text[0] == "(":
             arms, text = [], text
@@ -403,13 +409,13 @@ def _sequence(text: str) -> tuple[tuple, str]:
             parts.append(("slot" if text[0] == "{" else "rule", name))
             text = text[len(name) + 2 :]
         else:
-            plain = re.match(r"[^(|){<]+", text)
-            parts.append(plain[0])  # type: ignore[index]
-            text = text[plain.end() :]  # type: ignore[union-attr]
+            plain = re.split(r"[(|){<]", text, maxsplit=1)[0]
+            parts.append(plain)
+            text = text[len(plain) :]
     return tuple(parts), text
 
 
-def _render(parsed: tuple, speech: Speech, speaker: int) -> str:
+def _render(parsed: _Template, speech: Speech, speaker: int) -> str:
     parts = []
     for part in parsed:
         if isinstance(part, str):

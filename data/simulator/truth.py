@@ -1,11 +1,12 @@
-"""Every customer's true risk of leaving, as of any day, from the process itself and without intervention.
+"""Computes every customer's true risk of leaving, as of any day and without intervention.
 
-A customer's future touches do not depend on whether they would have left, so the probability of staying is the mean of
-exp(-integrated hazard) over possible futures (a Feynman–Kac mean, which needs no simulated departures). Futures are
-drawn by the very functions that drew the past, once for each contact class and state of an unfinished issue, and shared
-by all customers in that state. What a day does to r is affine, so a whole future is r(t) = alpha(t) r(now) + beta(t).
-With the default of 2,000 futures 99 % of the risks are within 0.01 of their limit. Where a customer has two unfinished
-issues only the later one is carried forward.
+A customer's future touches do not depend on whether they would have left, so the probability of
+staying is the mean of exp(-integrated hazard) over possible futures (a Feynman–Kac mean, which
+needs no simulated departures). Futures are drawn by the very functions that drew the past, once for
+each contact class and state of an unfinished issue, and shared by all customers in that state. What
+a day does to r is affine, so a whole future is r(t) = alpha(t) r(now) + beta(t). With the default
+of 2,000 futures 99 % of the risks are within 0.01 of their limit. Where a customer has two
+unfinished issues only the later one is carried forward.
 """
 
 from __future__ import annotations
@@ -41,9 +42,10 @@ Open = tuple[int, bool]  # attempt number and whether the customer was told to c
 def true_risks(
     world: World, as_of: list[date], progress: Progress = lambda done, total: None
 ) -> pl.DataFrame:
-    """customer_id, as_of, risk_30, risk_90, risk_180, risk_365 for everyone who is a customer at the start of each day.
+    """Returns the risks of everyone who is a customer at the start of each `as_of` day.
 
-    `as_of` days lie in the observed window or on the day after it. What happened before that day is known, nothing
+    Columns: customer_id, as_of, risk_30, risk_90, risk_180, risk_365. `as_of` days lie in the
+    observed window or on the day after it. What happened before that day is known, nothing
     else; risk_H is the probability of leaving within the H days that begin with it.
     """
     futures = _Futures(world.params)
@@ -55,34 +57,36 @@ def true_risks(
 
 
 def true_effects(world: World, as_of: dict[date, set[str] | None]) -> pl.DataFrame:
-    """customer_id, as_of, risk_30 … risk_365 and treated_30 … treated_365: without a call back on that day, and with.
+    """Returns the risks of customers without a call back on a day, and with one.
 
-    `as_of` names the customers wanted on each day; None is all of them. The difference is the call back's true effect.
+    Columns: customer_id, as_of, risk_30 … risk_365 and treated_30 … treated_365; their
+    difference is the call back's true effect. `as_of` names the customers of each day; None is
+    all of them.
     """
     futures = _Futures(world.params)
     called = {
-        day: _risks(world, futures, day, who, called=True).rename(
+        day: _risks(world, futures, day, customer_ids=customer_ids, called=True).rename(
             lambda name: name.replace("risk_", "treated_")
         )
-        for day, who in as_of.items()
+        for day, customer_ids in as_of.items()
     }
     return pl.concat(
-        _risks(world, futures, day, who).join(
+        _risks(world, futures, day, customer_ids=customer_ids).join(
             called[day], on=["customer_id", "as_of"], maintain_order="left"
         )
-        for day, who in as_of.items()
+        for day, customer_ids in as_of.items()
     )
 
 
 def months(world: World, skip_days: int = 90) -> list[date]:
-    """First days of the months that have at least `skip_days` of history, and the day after the window."""
+    """Returns first days of months with `skip_days` of history, and the day after the window."""
     end = world.params.ends + timedelta(days=1)
     days = (world.starts + timedelta(days=n) for n in range(skip_days, world.params.days))
     return [*(day for day in days if day.day == 1 and day < end), end]
 
 
 class _Futures:
-    """alpha and beta [futures, bins] of each contact class and state, drawn when first asked for."""
+    """Alpha and beta [futures, bins] of each contact class and state, drawn when first needed."""
 
     def __init__(self, params: SimulatorParams) -> None:
         self._params = params
@@ -108,7 +112,9 @@ class _Futures:
             paths = []
             for _ in range(self._params.futures):
                 path = []
-                for day in issue_days(rng, self._params, contact_class, 0, HORIZONS[-1]):
+                for day in issue_days(
+                    rng, self._params, contact_class=contact_class, begin=0, end=HORIZONS[-1]
+                ):
                     path += issue(rng, day)
                 at = rng.expovariate(outage)
                 while at < HORIZONS[-1]:
@@ -121,18 +127,27 @@ class _Futures:
     def _continuations(self, state: Open) -> list[list[Touch]]:
         if state not in self._rest:
             rng = random.Random(f"{self._params.seed} rest {state}")
-            self._rest[state] = [rest_of_issue(rng, 0, *state) for _ in range(self._params.futures)]
+            attempt, told_to_call = state
+            self._rest[state] = [
+                rest_of_issue(rng, 0, attempt=attempt, told_to_call=told_to_call)
+                for _ in range(self._params.futures)
+            ]
         return self._rest[state]
 
 
 def _affine(paths: list[list[Touch]], effects: Effects) -> tuple[np.ndarray, np.ndarray]:
+    """Alpha and beta [futures, bins] of paths of touches."""
     days = HORIZONS[-1]
-    added, kept = daily_changes(paths, effects, days)
+    added, remaining_share = daily_changes(paths, effects, days)
     alpha, beta = np.ones((len(paths), days)), np.zeros((len(paths), days))
-    keep = np.exp(-1 / effects.memory_days)
+    daily_decay = np.exp(-1 / effects.memory_days)
     for day in range(1, days):
-        alpha[:, day] = alpha[:, day - 1] * kept[:, day - 1] * keep
-        beta[:, day] = 1 - keep + keep * (beta[:, day - 1] * kept[:, day - 1] + added[:, day - 1])
+        alpha[:, day] = alpha[:, day - 1] * remaining_share[:, day - 1] * daily_decay
+        beta[:, day] = (
+            1
+            - daily_decay
+            + daily_decay * (beta[:, day - 1] * remaining_share[:, day - 1] + added[:, day - 1])
+        )
     shape = (len(paths), days // BIN_DAYS, BIN_DAYS)
     return alpha.reshape(shape).mean(axis=2).astype(np.float32), beta.reshape(shape).mean(
         axis=2
@@ -140,25 +155,37 @@ def _affine(paths: list[list[Touch]], effects: Effects) -> tuple[np.ndarray, np.
 
 
 def _risks(
-    world: World, futures: _Futures, as_of: date, who: set[str] | None = None, called: bool = False
+    world: World,
+    futures: _Futures,
+    as_of: date,
+    *,
+    customer_ids: set[str] | None = None,
+    called: bool = False,
 ) -> pl.DataFrame:
-    """Risks of `who` (None: everyone) among the customers of that day, as it is or had they all been called back."""
+    """Risks of `customer_ids` (None: everyone) among the customers of that day.
+
+    With `called` they are what they would be had all been called back on it.
+    """
     day = (as_of - world.starts).days
-    here = [
+    active = [
         n
         for n, (person, left) in enumerate(zip(world.people, world.left_on, strict=True))
         if person.since < as_of
         and (left is None or left >= as_of)
-        and (who is None or person.customer_id in who)
+        and (customer_ids is None or person.customer_id in customer_ids)
     ]
     relative = _relative_at(world, day)
     if called:
         relative = relative.copy()
-        relative[here] = campaigns.after_call(
-            relative[here], day, here, world.touches, world.params.campaigns
+        relative[active] = campaigns.after_call(
+            relative[active],
+            day,
+            numbers=active,
+            paths=world.touches,
+            campaigns=world.params.campaigns,
         )
     groups: dict[tuple[int, Open | None], list[tuple[int, float]]] = {}
-    for n in here:
+    for n in active:
         state, weight = _open_issue(world.touches[n], day)
         contact_class = world.people[n].contact_class
         if weight < 1:
@@ -169,21 +196,21 @@ def _risks(
     for (contact_class, state), members in sorted(groups.items(), key=str):
         rows, weights = np.array([n for n, _ in members]), np.array([w for _, w in members])
         alpha, beta = futures.of(contact_class, state)
-        risks[rows] += weights[:, None] * _leaving(
-            world.base[rows, day : day + HORIZONS[-1]], relative[rows], alpha, beta
+        risks[rows] += weights[:, None] * _leaving_probability(
+            world.base[rows, day : day + HORIZONS[-1]], relative[rows], alpha=alpha, beta=beta
         )
-    columns = {f"risk_{horizon}": risks[here, k] for k, horizon in enumerate(HORIZONS)}
+    columns = {f"risk_{horizon}": risks[active, k] for k, horizon in enumerate(HORIZONS)}
     return pl.DataFrame(
         {
-            "customer_id": [world.people[n].customer_id for n in here],
-            "as_of": [as_of] * len(here),
+            "customer_id": [world.people[n].customer_id for n in active],
+            "as_of": [as_of] * len(active),
             **columns,
         }
     )
 
 
-def _leaving(
-    base: np.ndarray, relative: np.ndarray, alpha: np.ndarray, beta: np.ndarray
+def _leaving_probability(
+    base: np.ndarray, relative: np.ndarray, *, alpha: np.ndarray, beta: np.ndarray
 ) -> np.ndarray:
     """Probability of leaving within each horizon: [customers, horizons]."""
     binned = base.reshape(len(base), -1, BIN_DAYS).sum(axis=2).astype(np.float32)
@@ -195,22 +222,24 @@ def _leaving(
         total += scaled[:, part] @ alpha[:, part].T + binned[:, part] @ beta[:, part].T
         stays.append(np.exp(-total).mean(axis=1))
         begin = part.stop
-    return 1 - np.stack(stays, axis=1)
+    return np.asarray(1 - np.stack(stays, axis=1))
 
 
 def _relative_at(world: World, day: int) -> np.ndarray:
+    """r [customers] at the start of `day`, before any call back on it."""
     if day in world.before_calls:
         return world.before_calls[day]
     if day < world.params.days:
         return world.relative[:, day]
     last = [[t for t in path if t.day == day - 1] for path in world.touches]
-    added, kept = daily_changes([[*p] for p in last], world.params.effects, day)
-    keep = np.exp(-1 / world.params.effects.memory_days)
-    return 1 - keep + keep * (world.relative[:, day - 1] * kept[:, day - 1] + added[:, day - 1])
+    added, remaining_share = daily_changes([[*p] for p in last], world.params.effects, day)
+    daily_decay = np.exp(-1 / world.params.effects.memory_days)
+    after_touches = world.relative[:, day - 1] * remaining_share[:, day - 1] + added[:, day - 1]
+    return np.asarray(1 - daily_decay + daily_decay * after_touches)
 
 
 def _open_issue(touches: list[Touch], day: int) -> tuple[Open | None, float]:
-    """The state of the issue that was touched last before `day`, and the probability that it goes on."""
+    """State of the issue touched last before `day`, and the probability that it goes on."""
     before = [touch for touch in touches if touch.day < day]
     if not before or before[-1].last or before[-1].attempt >= MAX_ATTEMPTS:
         return None, 0.0

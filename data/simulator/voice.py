@@ -1,8 +1,10 @@
-"""Many English voices from one espeak-ng library: accent, variant, pitch, pace, vocal tract, breath.
+"""Synthesizes many English voices with one espeak-ng library.
 
-The library ships inside the wheel `espeakng_loader` and is driven through ctypes. It keeps hidden state between
-utterances (flutter phase, sample counters), so the same words would sound different the second time; loading it
-afresh for each utterance costs under a millisecond and makes `speak` a pure function of text and voice.
+Voices differ in accent, variant, pitch, pace, vocal tract and breath. The library ships inside the
+wheel `espeakng_loader` and is driven through ctypes. It keeps hidden state between utterances
+(flutter phase, sample counters), so the same words would sound different the second time; loading
+it afresh for each utterance costs under a millisecond and makes `speak` a pure function of text and
+voice.
 """
 
 from __future__ import annotations
@@ -32,9 +34,10 @@ ACCENTS = {
     "en-gb-x-gbclan": 0.05,
     "en-gb-x-gbcwmd": 0.05,
 }
-# Variants that sound like people; robots, whispers and the third-party synthesiser (which is not repeatable) stay out,
-# and so do six that our base, trained on them too, hears twice as badly as the others (word error rates over 0.4
-# against 0.2 to 0.3 on plain sentences): Alicia, Lee, RicishayMax, announcer, edward, klatt3.
+# Variants that sound like people; robots, whispers and the third-party synthesiser (which is not
+# repeatable) stay out, and so do six that our base, trained on them too, hears twice as badly as
+# the others (word error rates over 0.4 against 0.2 to 0.3 on plain sentences): Alicia, Lee,
+# RicishayMax, announcer, edward, klatt3.
 FEMALE = (
     "f1",
     "f2",
@@ -117,10 +120,13 @@ class Voice:
 
 
 def voices(count: int, seed: int) -> list[Voice]:
-    """`count` clearly different English voices, the same for the same seed; the first k of a longer list agree."""
+    """Returns `count` clearly different English voices, the same for the same seed.
+
+    The first k of a longer list agree with a list of k.
+    """
     rng = np.random.default_rng([seed, 0x701CE])
     accents, weights = list(ACCENTS), np.array(list(ACCENTS.values()))
-    found: list[Voice] = []
+    speakers: list[Voice] = []
     decks: dict[str, list[str]] = {"f": [], "m": []}
     used: set[tuple[str, str]] = set()
     for number in range(count):
@@ -135,7 +141,7 @@ def voices(count: int, seed: int) -> list[Voice]:
                 break
             accent = accents[rng.integers(len(accents))]
         used.add((accent, variant))
-        found.append(
+        speakers.append(
             Voice(
                 name=f"v{seed}-{number:04d}-{accent}-{variant}",
                 accent=accent,
@@ -148,11 +154,11 @@ def voices(count: int, seed: int) -> list[Voice]:
                 breath=round(float(rng.uniform(0.0, 0.12)), 3) if rng.random() < 0.5 else 0.0,
             )
         )
-    return found
+    return speakers
 
 
 class Synthesizer:
-    """Speaks. Safe to build more than once in a process; utterances of different threads wait for each other."""
+    """Speaks text. Several may exist in a process; utterances of different threads wait in turn."""
 
     def __init__(self) -> None:
         import espeakng_loader
@@ -163,15 +169,16 @@ class Synthesizer:
         _link_english(Path(espeakng_loader.get_data_path()), self._data)
 
     def speak(self, text: str, voice: Voice, sample_rate_hz: int = 16000) -> np.ndarray:
-        """`text` in `voice`: float32 mono of about -20 dBFS within [-1, 1]; the same bytes for the same arguments.
+        """Returns `text` in `voice`: float32 mono of about -20 dBFS within [-1, 1].
 
-        Raises ValueError when espeak-ng does not know the voice or has nothing to say.
+        The same arguments give the same bytes. Raises ValueError when espeak-ng does not
+        know the voice or has nothing to say.
         """
         samples, native_hz = self._synthesize(text, voice)
         audio = soxr.resample(samples, native_hz * voice.warp, sample_rate_hz, quality="MQ").astype(
             np.float32
         )
-        return _finish(audio, voice, sample_rate_hz, _seed(text, voice))
+        return _finish(audio, voice, sample_rate_hz=sample_rate_hz, seed=_seed(text, voice))
 
     def _synthesize(self, text: str, voice: Voice) -> tuple[np.ndarray, int]:
         pieces: list[np.ndarray] = []
@@ -218,7 +225,8 @@ class Synthesizer:
         return np.concatenate(pieces).astype(np.float32) / 32768, native_hz
 
 
-def _finish(audio: np.ndarray, voice: Voice, sample_rate_hz: int, seed: int) -> np.ndarray:
+def _finish(audio: np.ndarray, voice: Voice, *, sample_rate_hz: int, seed: int) -> np.ndarray:
+    """Applies tilt and breath, trims pauses and sets the level."""
     if voice.tilt:
         audio = audio + np.float32(voice.tilt) * np.concatenate(([np.float32(0)], audio[:-1]))
     if voice.breath:
@@ -227,15 +235,13 @@ def _finish(audio: np.ndarray, voice: Voice, sample_rate_hz: int, seed: int) -> 
         padded = np.minimum(np.arange(len(audio)) + window, len(audio))
         envelope = np.sqrt(np.maximum(energy[padded] - energy[np.arange(len(audio))], 0) / window)
         noise = np.random.default_rng(seed).standard_normal(len(audio) + 1)
-        audio = audio + voice.breath * envelope * np.diff(
-            noise
-        )  # the difference tilts the noise to hiss
+        # the difference tilts the noise to hiss
+        audio = audio + voice.breath * envelope * np.diff(noise)
     loud = audio[np.abs(audio) > 0.01]
     rms = float(np.sqrt(np.mean(loud.astype(np.float64) ** 2))) if len(loud) else 0.0
     peak = float(np.max(np.abs(audio))) if len(audio) else 0.0
-    speech = np.flatnonzero(
-        np.abs(audio) > 0.002 * peak
-    )  # espeak-ng ends every clause with a pause
+    # espeak-ng ends every clause with a pause
+    speech = np.flatnonzero(np.abs(audio) > 0.002 * peak)
     if len(speech):
         audio = audio[speech[0] : speech[-1] + 1]
     gain = min(0.1 / rms if rms else 1.0, 0.98 / peak if peak else 1.0)
@@ -249,10 +255,11 @@ def _seed(text: str, voice: Voice) -> int:
 
 
 def _link_english(source: Path, folder: Path) -> None:
-    """Fills `folder` with links to what English needs of espeak-ng's data, language files under lower-case names.
+    """Fills `folder` with links to espeak-ng's English data, language files in lower case.
 
-    espeak-ng lowers the name of a voice before it looks for a file of that name; where it finds none it reads all its
-    voices first, which takes as long as speaking. It also keeps the path in 160 bytes, which this keeps short.
+    espeak-ng lowers the name of a voice before it looks for a file of that name; where it finds
+    none it reads all its voices first, which takes as long as speaking. It also keeps the path
+    in 160 bytes, which this keeps short.
     """
     (folder / "lang" / _FAMILY).mkdir(parents=True)
     for name in ("phondata", "phonindex", "phontab", "intonations", "en_dict", "voices"):

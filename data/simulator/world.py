@@ -1,10 +1,12 @@
-"""Who the customers are, what they go through, and when they leave.
+"""Simulates the customers, the contacts they have and the day on which they leave.
 
-A customer's *issues* arrive as a Poisson process (their own, plus outages of their region). An issue becomes one or
-more *touches*: an attempt that is not resolved is tried again with a probability, after a geometric delay. Every touch
-moves the customer's relative hazard r (1 at rest): friction adds to it, a good contact takes a share of it away, and it
-fades back to 1 exponentially. On each day the hazard of leaving is the customer's base hazard (plan, tenure, price,
-region) times r. Touches do not depend on r, which is what lets `truth.py` compute every customer's risk.
+A customer's *issues* arrive as a Poisson process (their own, plus outages of their region). An
+issue becomes one or more *touches*: an attempt that is not resolved is tried again with a
+probability, after a geometric delay. Every touch changes the customer's relative hazard r (1 at
+rest): friction adds to it, a good contact takes a share of it away, and it decays back to 1
+exponentially. On each day the hazard of leaving is the customer's base hazard (plan, tenure, price,
+region) times r. Touches do not depend on r, which is what lets `truth.py` compute every customer's
+risk.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ REASON_SHARES = dict(
 )
 FIRST_CHANNEL = {"phone": 0.36, "ivr": 0.24, "chat": 0.20, "email": 0.14, "social": 0.06}
 LATER_CHANNEL = {"phone": 0.62, "ivr": 0.08, "chat": 0.14, "email": 0.10, "social": 0.06}
-TOLD_CHANNEL = {"phone": 0.92, "ivr": 0.04, "chat": 0.02, "email": 0.01, "social": 0.01}
+CALL_CHANNEL = {"phone": 0.92, "ivr": 0.04, "chat": 0.02, "email": 0.01, "social": 0.01}
 BARRIER_SHARES = {"none": 0.76, "authority": 0.07, "knowledge": 0.06, "tool": 0.05, "policy": 0.06}
 LONG_WAIT_S = {"phone": 600.0, "chat": 300.0}
 
@@ -53,26 +55,21 @@ class World:
     people: list[Person]
     touches: list[list[Touch]]  # per customer, in order, up to the day they left
     left_on: list[date | None]
-    base: (
-        np.ndarray
-    )  # hazard a day at rest, through a year past the window; 0 before the customer joined
-    relative: (
-        np.ndarray
-    )  # the relative hazard r at the start of each day, with the customer still there
-    undisturbed: list[
-        list[Touch]
-    ]  # the touches, had there been no campaigns: longer or shorter, else the same
-    decisions: list[campaigns.Decision] = field(
-        default_factory=list
-    )  # who was offered a call back, and who was not
-    before_calls: dict[int, np.ndarray] = field(
-        default_factory=dict
-    )  # day of a campaign → r [customers] before it
+    # hazard a day at rest, through a year past the window; 0 before the customer joined
+    base: np.ndarray
+    # the relative hazard r at the start of each day, as long as the customer stays
+    relative: np.ndarray
+    # the touches, had there been no campaigns: longer or shorter, else the same
+    undisturbed: list[list[Touch]]
+    # who was offered a call back, and who was not
+    decisions: list[campaigns.Decision] = field(default_factory=list)
+    # day of a campaign → r [customers] before it
+    before_calls: dict[int, np.ndarray] = field(default_factory=dict)
 
 
-def jump(touch: Touch, effects: Effects) -> float:
-    """What `touch` adds to the relative hazard."""
-    added = sum(getattr(effects, flag) for flag in sorted(touch.flags))
+def hazard_increase(touch: Touch, effects: Effects) -> float:
+    """Returns what `touch` adds to the relative hazard."""
+    added: float = sum(getattr(effects, flag) for flag in sorted(touch.flags))
     if touch.barrier != "none":
         added += getattr(effects, touch.barrier)
     if touch.attempt == 1 and touch.reason in ("cancel", "complaint"):
@@ -81,13 +78,20 @@ def jump(touch: Touch, effects: Effects) -> float:
 
 
 def issue(rng: random.Random, day: int, reason: str | None = None) -> list[Touch]:
-    """All touches of one issue that begins on `day`, whether or not the customer stays that long."""
-    return _attempts(rng, day, reason or _pick(rng, REASON_SHARES), 1, False)
+    """Returns all touches of one issue that begins on `day`, whether or not the customer stays."""
+    return _attempts(
+        rng, day, reason=reason or _pick(rng, REASON_SHARES), attempt=1, told_to_call=False
+    )
 
 
-def rest_of_issue(rng: random.Random, day: int, attempt: int, told: bool) -> list[Touch]:
-    """What follows an unresolved attempt number `attempt`, given that something follows on or after `day`."""
-    return _attempts(rng, day + _delay(rng) - 1, "other", attempt + 1, told)
+def rest_of_issue(rng: random.Random, day: int, *, attempt: int, told_to_call: bool) -> list[Touch]:
+    """Returns what follows the unresolved attempt number `attempt`, on or after `day`.
+
+    It is given that something follows.
+    """
+    return _attempts(
+        rng, day + _delay(rng) - 1, reason="other", attempt=attempt + 1, told_to_call=told_to_call
+    )
 
 
 def build(params: SimulatorParams) -> World:
@@ -99,7 +103,7 @@ def build(params: SimulatorParams) -> World:
     for number, person in enumerate(people):
         rng = random.Random(params.seed * 1_000_003 + number * 2 + 1)
         joined = max(0, (person.since - starts).days)
-        paths.append(_path(rng, params, person, joined, outages))
+        paths.append(_path(rng, params, person, joined=joined, outages=outages))
         thresholds[number] = rng.expovariate(1.0)
     base = _base_hazard(people, starts, params.days + 366)
     relative = relative_hazard(paths, params.effects, params.days)
@@ -108,18 +112,26 @@ def build(params: SimulatorParams) -> World:
     decisions: list[campaigns.Decision] = []
     joined_on = np.array([(person.since - starts).days for person in people])
     before_calls: dict[int, np.ndarray] = {}
-    rests: dict[int, int] = {}
+    rested_until: dict[int, int] = {}
     for day in campaigns.days(params):
-        present = np.flatnonzero((joined_on < day) & (days >= day)).tolist()
-        made = campaigns.decide(params, day, present, rests, people, paths)
-        called = [decision.number for decision in made if decision.offered]
+        active = np.flatnonzero((joined_on < day) & (days >= day)).tolist()
+        campaign_decisions = campaigns.decide(
+            params, day, active=active, rested_until=rested_until, people=people, paths=paths
+        )
+        called = [decision.number for decision in campaign_decisions if decision.offered]
         before_calls[day] = relative[:, day].copy()
-        after = campaigns.after_call(relative[called, day], day, called, paths, params.campaigns)
+        after = campaigns.after_call(
+            relative[called, day], day, numbers=called, paths=paths, campaigns=params.campaigns
+        )
         relative[called] = _from_day_on(
-            relative[called], day, after, [paths[n] for n in called], params.effects
+            relative[called],
+            day,
+            at=after,
+            paths=[paths[n] for n in called],
+            effects=params.effects,
         )
         days = _leaving_days(base, relative, thresholds)
-        decisions += made
+        decisions += campaign_decisions
     return World(
         params=params,
         starts=starts,
@@ -138,7 +150,7 @@ def _leaving_days(base: np.ndarray, relative: np.ndarray, thresholds: np.ndarray
     """The day on which each customer leaves, the number of days where they stay."""
     days = relative.shape[1]
     gone = np.cumsum(base[:, :days] * relative, axis=1) > thresholds[:, None]
-    return np.where(gone.any(axis=1), gone.argmax(axis=1), days)
+    return np.asarray(np.where(gone.any(axis=1), gone.argmax(axis=1), days))
 
 
 def _until(paths: list[list[Touch]], days: np.ndarray) -> list[list[Touch]]:
@@ -149,26 +161,29 @@ def _until(paths: list[list[Touch]], days: np.ndarray) -> list[list[Touch]]:
 
 
 def _from_day_on(
-    relative: np.ndarray, day: int, at: np.ndarray, paths: list[list[Touch]], effects: Effects
+    relative: np.ndarray, day: int, *, at: np.ndarray, paths: list[list[Touch]], effects: Effects
 ) -> np.ndarray:
     """`relative` [paths, days] with the values `at` on `day` and all that follows from them."""
     changed = relative.copy()
     changed[:, day] = at
-    added, kept = daily_changes(paths, effects, relative.shape[1])
+    added, remaining_share = daily_changes(paths, effects, relative.shape[1])
     for later in range(day + 1, relative.shape[1]):
         changed[:, later] = fade(
-            changed[:, later - 1] * kept[:, later - 1] + added[:, later - 1], effects
+            changed[:, later - 1] * remaining_share[:, later - 1] + added[:, later - 1], effects
         )
     return changed
 
 
 def relative_hazard(paths: list[list[Touch]], effects: Effects, days: int) -> np.ndarray:
-    """r at the start of each day for each path of touches: [paths, days]. A touch counts from the next day on."""
-    added, kept = daily_changes(paths, effects, days)
+    """Returns r at the start of each day for each path of touches: [paths, days].
+
+    A touch counts from the next day on.
+    """
+    added, remaining_share = daily_changes(paths, effects, days)
     relative = np.ones((len(paths), days))
     for day in range(1, days):
         relative[:, day] = fade(
-            relative[:, day - 1] * kept[:, day - 1] + added[:, day - 1], effects
+            relative[:, day - 1] * remaining_share[:, day - 1] + added[:, day - 1], effects
         )
     return relative
 
@@ -176,20 +191,20 @@ def relative_hazard(paths: list[list[Touch]], effects: Effects, days: int) -> np
 def daily_changes(
     paths: list[list[Touch]], effects: Effects, days: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What each day's touches add to r, and the share of r they leave: two arrays [paths, days]."""
-    added, kept = np.zeros((len(paths), days)), np.ones((len(paths), days))
+    """Returns what each day's touches add to r and the share of r they leave: [paths, days]."""
+    added, remaining_share = np.zeros((len(paths), days)), np.ones((len(paths), days))
     for number, path in enumerate(paths):
         for touch in path:
             if touch.day < days:
-                added[number, touch.day] += jump(touch, effects)
+                added[number, touch.day] += hazard_increase(touch, effects)
                 if touch.good:
-                    kept[number, touch.day] *= 1 - effects.good
-    return added, kept
+                    remaining_share[number, touch.day] *= 1 - effects.good
+    return added, remaining_share
 
 
 def fade(relative: np.ndarray, effects: Effects) -> np.ndarray:
-    """One day of forgetting: the distance from rest shrinks."""
-    return 1 + (relative - 1) * np.exp(-1 / effects.memory_days)
+    """Returns r one day later: the distance from rest shrinks."""
+    return np.asarray(1 + (relative - 1) * np.exp(-1 / effects.memory_days))
 
 
 def _person(params: SimulatorParams, number: int, starts: date) -> Person:
@@ -232,11 +247,14 @@ def _path(
     rng: random.Random,
     params: SimulatorParams,
     person: Person,
+    *,
     joined: int,
     outages: dict[str, list[int]],
 ) -> list[Touch]:
     touches = []
-    for day in issue_days(rng, params, person.contact_class, joined, params.days):
+    for day in issue_days(
+        rng, params, contact_class=person.contact_class, begin=joined, end=params.days
+    ):
         touches += issue(rng, day)
     for day in outages[person.region]:
         if day >= joined and rng.random() < OUTAGE_REACH:
@@ -245,9 +263,9 @@ def _path(
 
 
 def issue_days(
-    rng: random.Random, params: SimulatorParams, contact_class: int, begin: int, end: int
+    rng: random.Random, params: SimulatorParams, *, contact_class: int, begin: int, end: int
 ) -> list[int]:
-    """Days in [begin, end) on which an issue of one's own begins."""
+    """Returns the days in [begin, end) on which an issue of one's own begins."""
     rate = params.issues_per_year * CONTACT_CLASSES[contact_class] / 365
     days, at = [], begin + rng.expovariate(rate)
     while at < end:
@@ -262,22 +280,34 @@ def _base_hazard(people: list[Person], starts: date, days: int) -> np.ndarray:
     by_tenure = np.array(multipliers)[
         np.searchsorted(limits, tenure, side="right").clip(max=len(limits) - 1)
     ]
-    return (
-        np.where(tenure >= 0, by_tenure, 0.0) * np.array([p.base_hazard for p in people])[:, None]
-    )
+    at_rest = np.array([p.base_hazard for p in people])[:, None]
+    return np.asarray(np.where(tenure >= 0, by_tenure, 0.0) * at_rest)
 
 
-def _attempts(rng: random.Random, day: int, reason: str, attempt: int, told: bool) -> list[Touch]:
+def _attempts(
+    rng: random.Random, day: int, *, reason: str, attempt: int, told_to_call: bool
+) -> list[Touch]:
     touches: list[Touch] = []
     while True:
-        channels = FIRST_CHANNEL if attempt == 1 else TOLD_CHANNEL if told else LATER_CHANNEL
+        channels = (
+            FIRST_CHANNEL if attempt == 1 else CALL_CHANNEL if told_to_call else LATER_CHANNEL
+        )
         channel, second = _pick(rng, channels), rng.randrange(8 * 3600, 20 * 3600)
-        tried = [_touch(rng, day, second, channel, reason, attempt)]
+        tried = [
+            _touch(rng, day=day, second=second, channel=channel, reason=reason, attempt=attempt)
+        ]
         if (
             "pressed_zero" in tried[0].flags
         ):  # past the menu: the same attempt goes on with a person
             tried.append(
-                _touch(rng, day, second + rng.randrange(60, 300), "phone", reason, attempt)
+                _touch(
+                    rng,
+                    day=day,
+                    second=second + rng.randrange(60, 300),
+                    channel="phone",
+                    reason=reason,
+                    attempt=attempt,
+                )
             )
         touches += tried
         if touches[-1].resolved or attempt == MAX_ATTEMPTS:
@@ -285,12 +315,12 @@ def _attempts(rng: random.Random, day: int, reason: str, attempt: int, told: boo
             return touches
         if rng.random() >= RETRY:
             return touches
-        told = touches[-1].told_to_call
+        told_to_call = touches[-1].told_to_call
         day, attempt = day + _delay(rng), attempt + 1
 
 
 def _touch(
-    rng: random.Random, day: int, second: int, channel: str, reason: str, attempt: int
+    rng: random.Random, *, day: int, second: int, channel: str, reason: str, attempt: int
 ) -> Touch:
     flags: set[str] = set()
     barrier, wait_s = "none", None
@@ -336,13 +366,13 @@ def _touch(
         frozenset(flags),
         barrier,
         resolved,
-        _sentiment(rng, flags, barrier, reason, resolved),
+        _sentiment(rng, flags=flags, barrier=barrier, reason=reason, resolved=resolved),
         wait_s,
     )
 
 
 def _sentiment(
-    rng: random.Random, flags: set[str], barrier: str, reason: str, resolved: bool
+    rng: random.Random, *, flags: set[str], barrier: str, reason: str, resolved: bool
 ) -> str:
     upset = len(flags) + (barrier != "none") + (reason == "complaint") + rng.gauss(0, 0.6)
     if upset > 1.4:

@@ -1,7 +1,8 @@
-"""Source systems: one file each, found by its name, all giving the same records.
+"""Source systems: one module each, found by its name, all giving the same records.
 
-A source module has `LOOKS_FOR` (paths inside an export that give it away; with none it must be asked for by name) and
-`read(path, options) -> Delivery`. Adding a source is adding such a file; nothing else changes.
+A source module has `LOOKS_FOR` (paths inside an export by which it is detected; with none it must
+be asked for by name) and `read(path, options) -> Delivery`. Adding a source is adding such a file;
+nothing else changes.
 """
 
 from __future__ import annotations
@@ -18,30 +19,27 @@ from data.records import INTERVENTIONS
 
 
 class SourceError(ValueError):
-    """An export cannot be read as a whole. The message names the file, what is wrong and what to do."""
+    """An export cannot be read as a whole. The message names file, problem and remedy."""
 
 
 @dataclass(frozen=True)
 class SourceParams:
-    """What the exports leave unsaid; section `sources` of params.yaml."""
+    """What the exports do not say; section `sources` of params.yaml."""
 
     timezone: str = "UTC"  # IANA zone of times that carry no offset of their own
-    mono_ok: bool = False  # accept one-channel recordings; both sides are then heard on channel 0
-    expect_recordings: bool = (
-        True  # refuse an answered call without its audio; false keeps it as a contact alone
-    )
-    roles: dict[str, str] = field(
-        default_factory=dict
-    )  # what the export calls a role -> customer, agent or system
-    customer_channel: int = (
-        0  # where the export itself does not say: the channel the customer is on, from 0
-    )
+    mono_ok: bool = False  # accept one-channel recordings; both sides are then on channel 0
+    # refuse an answered call without its audio; false keeps it as a contact alone
+    expect_recordings: bool = True
+    # what the export calls a role → customer, agent or system
+    roles: dict[str, str] = field(default_factory=dict)
+    # where the export itself does not say: the channel the customer is on, from 0
+    customer_channel: int = 0
     agent_channel: int = 1  # and the agent
 
 
 @dataclass(frozen=True)
 class DeliveredRecording:
-    """Audio that lies in an export. Channels count from 0; `voice` names the customer's voice where it is known."""
+    """Audio in an export. Channels count from 0; `voice` names the customer's voice if known."""
 
     contact_id: str
     path: Path
@@ -52,13 +50,14 @@ class DeliveredRecording:
 
 @dataclass(frozen=True)
 class Refusal:
-    """One thing that was not taken in: what, of which kind, why, and what to do. `path` is audio worth keeping.
+    """One record that was not taken in: which, of what type, why, and what to do.
 
-    What varies from thing to thing stands in parentheses in `reason`, so that reasons can be counted.
+    `path` is audio worth keeping. What varies from record to record stands in parentheses in
+    `reason`, so that reasons can be counted.
     """
 
     thing: str
-    kind: str
+    record: str
     reason: str
     next_step: str
     path: Path | None = None
@@ -69,7 +68,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Delivery:
-    """Everything one export holds, as records (schemas of `data.records`), and what of it could not be read."""
+    """Everything one export holds, as records (schemas of `data.records`), and its refusals."""
 
     customers: pl.DataFrame
     contacts: pl.DataFrame
@@ -81,49 +80,58 @@ class Delivery:
     interventions: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=INTERVENTIONS))
 
 
-def kinds() -> list[str]:
-    """Names of the sources there are."""
+def source_names() -> list[str]:
+    """Returns the names of all sources."""
     return sorted(
         module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")
     )
 
 
 def detect(path: Path) -> str:
-    """The kind of export that lies at `path`. Raises SourceError saying what was looked for when it is none."""
+    """Returns the name of the source whose export lies at `path`.
+
+    Raises SourceError saying what was looked for when it is none.
+    """
     if not path.is_dir():
         raise SourceError(f"{path}: no such folder. Give the folder that holds the export.")
-    looked_for = {kind: wanted for kind in kinds() if (wanted := _module(kind).LOOKS_FOR)}
-    for kind, wanted in looked_for.items():
-        if all((path / name).exists() for name in wanted):
-            return kind
-    found = sorted(child.name for child in path.iterdir())
+    looked_for = {
+        source: paths for source in source_names() if (paths := _module(source).LOOKS_FOR)
+    }
+    for source, paths in looked_for.items():
+        if all((path / name).exists() for name in paths):
+            return source
+    children = sorted(child.name for child in path.iterdir())
     state = (
-        f"not an export I know (found {', '.join(found[:8])})" if found else "the folder is empty"
+        f"not an export I know (found {', '.join(children[:8])})"
+        if children
+        else "the folder is empty"
     )
-    wanted_text = "; ".join(
-        f"{kind}: {' and '.join(wanted)}" for kind, wanted in looked_for.items()
+    looked_for_text = "; ".join(
+        f"{source}: {' and '.join(paths)}" for source, paths in looked_for.items()
     )
-    raise SourceError(f"{path}: {state}. Looked for {wanted_text}.")
+    raise SourceError(f"{path}: {state}. Looked for {looked_for_text}.")
 
 
-def read(kind: str, path: Path, options: SourceParams | None = None) -> Delivery:
-    """Reads the export at `path`; `kind` is one of `kinds()`, or `auto`.
+def read(source: str, path: Path, options: SourceParams | None = None) -> Delivery:
+    """Reads the export at `path`; `source` is one of `source_names()`, or `auto`.
 
-    Raises SourceError when the export as a whole cannot be read; single bad records become `refusals`.
+    Raises SourceError when the export as a whole cannot be read; single bad records become
+    `refusals`.
     """
-    if kind == "auto":
-        kind = detect(path)
-    if kind not in kinds():
-        raise SourceError(f"{kind!r} is not a source. Known: {', '.join(kinds())}.")
-    module = _module(kind)
+    if source == "auto":
+        source = detect(path)
+    if source not in source_names():
+        raise SourceError(f"{source!r} is not a source. Known: {', '.join(source_names())}.")
+    module = _module(source)
     if not path.is_dir() or not all((path / name).exists() for name in module.LOOKS_FOR):
         detected = detect(path)  # explains an empty or unknown folder
         raise SourceError(
-            f"{path}: this is a {detected} export, not {kind}. Set the source to {detected} or auto."
+            f"{path}: this is a {detected} export, not {source}. Set the source to {detected} or "
+            "auto."
         )
     delivery: Delivery = module.read(path, options or SourceParams())
     return delivery
 
 
-def _module(kind: str) -> ModuleType:
-    return importlib.import_module(f"{__name__}.{kind}")
+def _module(source: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{source}")

@@ -1,4 +1,4 @@
-"""What the sources share: reading csv and JSON lines strictly, and saying which row or line was wrong."""
+"""Reads csv and JSON lines strictly for all sources and says which row or line is wrong."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d+)?")
 
 
 def read_csv(
-    root: Path, name: str, required: Sequence[str], header: Sequence[str] | None = None
+    root: Path, name: str, required: Sequence[str], *, header: Sequence[str] | None = None
 ) -> pl.DataFrame:
-    """A csv file as stripped strings (empty is null) plus `_row`, its line counted as a spreadsheet would.
+    """Reads a csv file as stripped strings (empty is null) plus `_row`, its line number.
 
-    `header` names the columns of a file that has none; such a file may have more columns, which are dropped.
-    Raises SourceError for a missing, empty, ragged or undecodable file and for a missing column.
+    `_row` counts as a spreadsheet would. `header` names the columns of a file that has none;
+    such a file may have more columns, which are dropped. Raises SourceError for a missing,
+    empty, ragged or undecodable file and for a missing column.
     """
     path = root / name
     if not path.is_file():
@@ -44,8 +45,9 @@ def read_csv(
     if header is not None:
         if frame.width < len(header):
             raise SourceError(
-                f"{path}: {frame.width} columns found, at least {len(header)} needed: {', '.join(header)}. "
-                f"Export it with all of them, in this order and without a header line."
+                f"{path}: {frame.width} columns found, at least {len(header)} needed: "
+                f"{', '.join(header)}. Export it with all of them, in this order and without a "
+                "header line."
             )
         frame = frame.select(frame.columns[: len(header)]).rename(
             dict(zip(frame.columns, header, strict=False))
@@ -53,7 +55,8 @@ def read_csv(
     for column in required:
         if column not in frame.columns:
             raise SourceError(
-                f"{path}: no column {column!r} (columns found: {', '.join(frame.columns)}). Add or rename it."
+                f"{path}: no column {column!r} (columns found: {', '.join(frame.columns)}). Add "
+                "or rename it."
             )
     stripped = pl.all().str.strip_chars()
     frame = frame.select(pl.when(stripped != "").then(stripped))
@@ -63,17 +66,20 @@ def read_csv(
 def convert(
     frame: pl.DataFrame,
     name: str,
+    *,
     what: str,
     key: str,
     columns: dict[str, tuple[str, Callable[[pl.Expr], pl.Expr]]],
 ) -> tuple[pl.DataFrame, list[Refusal]]:
-    """Converts text columns; a row that does not convert, or lacks its key, is left out and refused.
+    """Converts text columns; refuses rows that do not convert or lack their key.
 
-    `columns` maps a name to what it should be (for the message) and the conversion, which gives null where it fails.
+    `columns` maps a name to what it should be (for the message) and the conversion, which gives
+    null where it fails. `what` names the type of record.
     """
     refusals: list[Refusal] = []
     good = frame
-    for column, (wanted, conversion) in {key: ("text", lambda text: text), **columns}.items():
+    conversions = {key: ("text", _as_is), **columns}
+    for column, (expected, conversion) in conversions.items():
         if column not in good.columns:
             continue
         good = good.with_columns(conversion(pl.col(column)).alias("_converted"))
@@ -82,9 +88,9 @@ def convert(
         )
         for row in good.filter(failed).iter_rows(named=True):
             thing = f"{what} {row[key]}" if row[key] else f"{name} row {row[ROW]}"
-            found = f"{row[column]!r} in {name} row {row[ROW]}"
+            where = f"{row[column]!r} in {name} row {row[ROW]}"
             reason = (
-                f"{column} is not {wanted} ({found})"
+                f"{column} is not {expected} ({where})"
                 if row[column]
                 else f"{column} is empty ({name})"
             )
@@ -95,10 +101,14 @@ def convert(
     return good, refusals
 
 
-def needed(
-    frame: pl.DataFrame, name: str, what: str, key: str, columns: Sequence[str]
+def _as_is(text: pl.Expr) -> pl.Expr:
+    return text
+
+
+def require_filled(
+    frame: pl.DataFrame, name: str, *, what: str, key: str, columns: Sequence[str]
 ) -> tuple[pl.DataFrame, list[Refusal]]:
-    """Leaves out and refuses the rows in which one of `columns` is empty."""
+    """Refuses the rows in which one of `columns` is empty and returns the others."""
     refusals = []
     for column in columns:
         for row in frame.filter(pl.col(column).is_null()).iter_rows(named=True):
@@ -115,23 +125,23 @@ def needed(
 
 
 def number(text: pl.Expr) -> pl.Expr:
-    """Finite numbers; anything else is null."""
+    """Converts text to finite numbers; anything else is null."""
     value = text.cast(pl.Float64, strict=False)
     return pl.when(value.is_finite()).then(value)
 
 
 def whole(text: pl.Expr) -> pl.Expr:
-    """Integers from 0; anything else is null."""
+    """Converts text to integers from 0; anything else is null."""
     return text.cast(pl.UInt16, strict=False)
 
 
 def day(text: pl.Expr) -> pl.Expr:
-    """ISO dates."""
+    """Converts text to ISO dates; anything else is null."""
     return text.str.to_date("%Y-%m-%d", strict=False)
 
 
 def yes_or_no(text: pl.Expr) -> pl.Expr:
-    """Yes/no, true/false, 1/0 in any case."""
+    """Converts yes/no, true/false and 1/0 in any case; anything else is null."""
     lower = text.str.to_lowercase()
     return (
         pl.when(lower.is_in(["yes", "true", "1"]))
@@ -142,9 +152,10 @@ def yes_or_no(text: pl.Expr) -> pl.Expr:
 
 
 def time_in(timezone: str) -> Callable[[pl.Expr], pl.Expr]:
-    """ISO 8601 times to UTC; those without an offset are local to `timezone` (the earlier of two, null in a gap).
+    """Returns a conversion of ISO 8601 times to UTC.
 
-    Raises SourceError for a zone that does not exist.
+    Times without an offset are local to `timezone` (the earlier of two, null in a gap). Raises
+    SourceError for a zone that does not exist.
     """
     try:
         zoneinfo.ZoneInfo(timezone)
@@ -169,7 +180,10 @@ def time_in(timezone: str) -> Callable[[pl.Expr], pl.Expr]:
 
 
 def attributes(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
-    """The rest of what a CRM knows as one JSON object a row; empty fields are left out, plain numbers are numbers."""
+    """Returns the further columns of a CRM as one JSON object a row.
+
+    Empty fields are left out, plain numbers are numbers.
+    """
 
     def value(text: str) -> Any:
         if not NUMBER.fullmatch(text):
@@ -193,18 +207,18 @@ def attributes(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
 
 
 def records(table: str, frame: pl.DataFrame) -> pl.DataFrame:
-    """The columns of `table`, in its types; those that are not in `frame` are null."""
+    """Returns the columns of `table` in its types; those that are not in `frame` are null."""
     schema = TABLES[table]
     return frame.select(
-        (pl.col(name) if name in frame.columns else pl.lit(None)).cast(kind).alias(name)
-        for name, kind in schema.items()
+        (pl.col(name) if name in frame.columns else pl.lit(None)).cast(dtype).alias(name)
+        for name, dtype in schema.items()
     )
 
 
 def read_jsonl(
     root: Path, name: str, refusals: list[Refusal]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of a JSON-lines file, each with where it stands; a line that is not one is refused."""
+    """Yields the objects of a JSON-lines file with their places; refuses other lines."""
     with (root / name).open("rb") as handle:
         for line_number, line in enumerate(handle, start=1):
             if not line.strip():
@@ -218,7 +232,7 @@ def read_jsonl(
 def read_json_files(
     root: Path, folder: str, refusals: list[Refusal]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of all `folder/*.json`, by name, each with where it stands; a file that is not one is refused."""
+    """Yields the objects of all `folder/*.json` by name with their places; refuses other files."""
     for path in sorted((root / folder).glob("*.json")):
         where = f"{folder}/{path.name}"
         value = _object(path.read_bytes(), where, refusals)
@@ -244,12 +258,16 @@ def _object(raw: bytes, where: str, refusals: list[Refusal]) -> dict[str, Any] |
 def turn_rows(
     contact_id: Any,
     turns: Any,
+    *,
     origin: str,
     where: str,
     options: SourceParams,
     refusals: list[Refusal],
 ) -> list[dict[str, Any]]:
-    """What was said in one contact as rows of TURNS. One bad turn refuses them all: a text with holes teaches wrong."""
+    """Returns the turns of one contact as rows of TURNS.
+
+    One bad turn refuses them all: a text with gaps would teach wrong things.
+    """
 
     def refuse(reason: str, next_step: str) -> list[dict[str, Any]]:
         thing = f"contact {contact_id}" if isinstance(contact_id, str) and contact_id else where
@@ -263,11 +281,11 @@ def turn_rows(
         return refuse(f"its turns are not a list of objects ({where})", again)
     rows = []
     for index, turn in enumerate(turns):
-        said, times = turn.get("role"), (turn.get("start_s"), turn.get("end_s"))
-        role = options.roles.get(str(said), said)
+        given_role, times = turn.get("role"), (turn.get("start_s"), turn.get("end_s"))
+        role = options.roles.get(str(given_role), given_role)
         if role not in ROLES:
             return refuse(
-                f'unknown role "{said}" ({where}, turn {index})',
+                f'unknown role "{given_role}" ({where}, turn {index})',
                 f"Map it in sources.roles to one of {', '.join(ROLES)}, or correct {where}.",
             )
         if not isinstance(turn.get("text"), str):
@@ -286,5 +304,5 @@ def turn_rows(
 
 
 def turns_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
-    """Rows of `turn_rows` as a table."""
+    """Returns rows of `turn_rows` as a table."""
     return pl.DataFrame(rows, schema=TABLES["turns"], strict=False)

@@ -1,4 +1,4 @@
-"""What an Asterisk box and the CRM beside it leave: CDR lines, two-channel monitor files, transcripts, chats."""
+"""Reads an Asterisk export: CDR lines, two-channel monitor files, CRM, transcripts and chats."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from data.records import OUTCOMES, TABLES
+from data.records import ORIGIN_PERSON, ORIGIN_WRITTEN, OUTCOMES, TABLES
 from data.sources import DeliveredRecording, Delivery, Refusal, SourceParams, _files
 
 LOOKS_FOR = ("cdr/Master.csv",)
@@ -40,29 +40,32 @@ CRM_NAMES = {"contract": "plan", "monthly_charges": "monthly_price"}
 
 
 def read(root: Path, options: SourceParams) -> Delivery:
-    """Reads cdr/Master.csv, monitor/<uniqueid>.wav, crm/customers.csv and, where there, transcripts/ and chat/.
+    """Reads cdr/Master.csv, monitor/, crm/customers.csv and, if present, transcripts/ and chat/.
 
-    The customer of a call is the id quoted in its clid (`"C000118" <+1555…>`), else whoever has its number. An answered
-    call without its monitor file is refused when `options.expect_recordings` (the next ingest takes it, once the file
-    has arrived), else kept without audio; unanswered calls have none and are kept. A monitor file without its CDR line
-    is delivered and refused at ingest, unless an earlier export had the line. Raises SourceError as `read_csv` does.
+    The customer of a call is the id quoted in its clid (`"C000118" <+1555…>`), else whoever has
+    its number. An answered call without its monitor file is refused when
+    `options.expect_recordings` (the next ingest takes it, once the file has arrived), else kept
+    without audio; unanswered calls have none and are kept. A monitor file without its CDR line
+    is delivered and refused at ingest, unless an earlier export had the line. Raises
+    SourceError as `read_csv` does.
     """
     refusals: list[Refusal] = []
     customers, outcomes = _customers(root, refusals)
-    calls = _calls(root, customers, options, refusals)
+    calls = _calls(root, customers, options=options, refusals=refusals)
     recordings = [
         DeliveredRecording(path.stem, path, options.customer_channel, options.agent_channel)
         for path in sorted((root / "monitor").glob("*.wav"))
     ]
     if options.expect_recordings:
-        heard = [recording.contact_id for recording in recordings]
-        silent = (pl.col("disposition") == "ANSWERED") & ~pl.col("contact_id").is_in(heard)
+        recorded = [recording.contact_id for recording in recordings]
+        silent = (pl.col("disposition") == "ANSWERED") & ~pl.col("contact_id").is_in(recorded)
         refusals += [
             Refusal(
                 f"call {contact_id}",
                 "contact",
                 "answered, but its recording is not in the export",
-                f"Add monitor/{contact_id}.wav and ingest again, or set sources.expect_recordings: false.",
+                f"Add monitor/{contact_id}.wav and ingest again, or set "
+                "sources.expect_recordings: false.",
             )
             for contact_id in calls.filter(silent)["contact_id"]
         ]
@@ -70,7 +73,12 @@ def read(root: Path, options: SourceParams) -> Delivery:
     rows: list[dict[str, Any]] = []
     for where, transcript in _files.read_json_files(root, "transcripts", refusals):
         rows += _files.turn_rows(
-            transcript.get("call"), transcript.get("turns"), "person", where, options, refusals
+            transcript.get("call"),
+            transcript.get("turns"),
+            origin=ORIGIN_PERSON,
+            where=where,
+            options=options,
+            refusals=refusals,
         )
     chats, written = _chats(root, options, refusals)
     turns = _files.turns_frame(rows + written)
@@ -87,7 +95,7 @@ def _customers(root: Path, refusals: list[Refusal]) -> tuple[pl.DataFrame, pl.Da
         if old in frame.columns and new not in frame.columns
     }
     frame = frame.rename(renames)
-    known = {
+    known_columns = {
         "customer_id",
         "phone",
         "plan",
@@ -97,13 +105,13 @@ def _customers(root: Path, refusals: list[Refusal]) -> tuple[pl.DataFrame, pl.Da
         "churn",
         _files.ROW,
     }
-    further = [column for column in frame.columns if column not in known]
+    further = [column for column in frame.columns if column not in known_columns]
     frame, bad = _files.convert(
         frame,
         CRM,
-        "customer",
-        "customer_id",
-        {
+        what="customer",
+        key="customer_id",
+        columns={
             "since": ("a date", _files.day),
             "monthly_price": ("a number", _files.number),
             "churn": ("yes or no", _files.yes_or_no),
@@ -121,23 +129,48 @@ def _customers(root: Path, refusals: list[Refusal]) -> tuple[pl.DataFrame, pl.Da
 
 
 def _calls(
-    root: Path, customers: pl.DataFrame, options: SourceParams, refusals: list[Refusal]
+    root: Path, customers: pl.DataFrame, *, options: SourceParams, refusals: list[Refusal]
 ) -> pl.DataFrame:
     frame = _files.read_csv(root, CDR, (), header=CDR_COLUMNS)
     frame, bad = _files.convert(
         frame,
         CDR,
-        "call",
-        "uniqueid",
-        {
+        what="call",
+        key="uniqueid",
+        columns={
             "start": ("a time", _files.time_in(options.timezone)),
             "duration": ("a number", _files.number),
             "billsec": ("a number", _files.number),
         },
     )
     refusals += bad
-    frame, bad = _files.needed(frame, CDR, "call", "uniqueid", ["start", "duration", "billsec"])
+    frame, bad = _files.require_filled(
+        frame, CDR, what="call", key="uniqueid", columns=["start", "duration", "billsec"]
+    )
     refusals += bad
+    frame = _with_customer(frame, customers, refusals)
+    calls = frame.select(
+        pl.col("uniqueid").alias("contact_id"),
+        "customer_id",
+        pl.lit("phone").alias("channel"),
+        pl.col("start").alias("started_at"),
+        pl.col("billsec").alias("duration_s"),
+        (pl.col("duration") - pl.col("billsec")).alias("wait_s"),
+        pl.when(pl.col("lastapp") == "Queue")
+        .then(pl.col("lastdata").str.split(",").list.first())
+        .alias("queue"),
+        # SIP/agent08-0000001a, PJSIP/agent08-0000001a: technology, agent, call leg
+        pl.col("dstchannel").str.extract(r"^[^/]+/(.+?)(-[0-9a-f]+)?$").alias("agent_id"),
+        "disposition",
+        pl.lit("asterisk").alias("source"),
+    )
+    return _files.records("contacts", calls)
+
+
+def _with_customer(
+    frame: pl.DataFrame, customers: pl.DataFrame, refusals: list[Refusal]
+) -> pl.DataFrame:
+    """Adds the customer_id of each CDR line; lines of unknown customers are refused."""
     by_phone = (
         customers.select("phone", pl.col("customer_id").alias("_by_phone"))
         .drop_nulls()
@@ -149,7 +182,8 @@ def _calls(
         frame.with_columns(quoted.alias("_quoted"), pl.coalesce(dialled, "src").alias("_number"))
         .join(by_phone, left_on="_number", right_on="phone", how="left", maintain_order="left")
         .with_columns(
-            # An id that this CRM file does not know may be from an earlier one, if the number says nothing else.
+            # An id that this CRM file does not know may be from an earlier one, if the number says
+            # nothing else.
             pl.when(pl.col("_quoted").is_in(customers["customer_id"].to_list()))
             .then(pl.col("_quoted"))
             .otherwise(pl.coalesce("_by_phone", "_quoted"))
@@ -165,57 +199,49 @@ def _calls(
                 f"Add the customer with this number to {CRM} and ingest again.",
             )
         )
-    frame = frame.filter(pl.col("customer_id").is_not_null()).select(
-        pl.col("uniqueid").alias("contact_id"),
-        "customer_id",
-        pl.lit("phone").alias("channel"),
-        pl.col("start").alias("started_at"),
-        pl.col("billsec").alias("duration_s"),
-        (pl.col("duration") - pl.col("billsec")).alias("wait_s"),
-        pl.when(pl.col("lastapp") == "Queue")
-        .then(pl.col("lastdata").str.split(",").list.first())
-        .alias("queue"),
-        # SIP/agent08-0000001a, PJSIP/agent08-0000001a: technology, agent, call leg
-        pl.col("dstchannel").str.extract(r"^[^/]+/(.+?)(-[0-9a-f]+)?$").alias("agent_id"),
-        "disposition",
-        pl.lit("asterisk").alias("source"),
-    )
-    return _files.records("contacts", frame)
+    return frame.filter(pl.col("customer_id").is_not_null())
 
 
 def _chats(
     root: Path, options: SourceParams, refusals: list[Refusal]
 ) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
-    found: list[dict[str, Any]] = []
+    chats: list[dict[str, Any]] = []
     turns: dict[str, list[dict[str, Any]]] = {}
     if (root / CHATS).exists():
         for index, (where, chat) in enumerate(_files.read_jsonl(root, CHATS, refusals), start=1):
             rows = _files.turn_rows(
-                chat.get("chat_id"), chat.get("messages"), "written", where, options, refusals
+                chat.get("chat_id"),
+                chat.get("messages"),
+                origin=ORIGIN_WRITTEN,
+                where=where,
+                options=options,
+                refusals=refusals,
             )
             if isinstance(chat.get("chat_id"), str) and chat["chat_id"]:
                 turns.setdefault(chat["chat_id"], rows)
-                found.append({_files.ROW: index, **{key: chat.get(key) for key in CHAT_KEYS}})
-    if not found:
+                chats.append({_files.ROW: index, **{key: chat.get(key) for key in CHAT_KEYS}})
+    if not chats:
         return pl.DataFrame(schema=TABLES["contacts"]), []
     schema: dict[str, Any] = {_files.ROW: pl.UInt32, **dict.fromkeys(CHAT_KEYS, pl.String)}
-    frame = pl.DataFrame(found, schema=schema, strict=False)
+    frame = pl.DataFrame(chats, schema=schema, strict=False)
     frame, bad = _files.convert(
         frame,
         CHATS,
-        "chat",
-        "chat_id",
-        {"started_at": ("a time", _files.time_in(options.timezone))},
+        what="chat",
+        key="chat_id",
+        columns={"started_at": ("a time", _files.time_in(options.timezone))},
     )
     refusals += bad
-    frame, bad = _files.needed(frame, CHATS, "chat", "chat_id", ["customer_id", "started_at"])
+    frame, bad = _files.require_filled(
+        frame, CHATS, what="chat", key="chat_id", columns=["customer_id", "started_at"]
+    )
     refusals += bad
     frame = frame.rename({"chat_id": "contact_id"}).with_columns(
         channel=pl.lit("chat"), duration_s=pl.lit(0.0), source=pl.lit("asterisk")
     )
-    kept = [
+    turn_rows = [
         row
         for contact_id in frame["contact_id"].unique(maintain_order=True)
         for row in turns[contact_id]
     ]
-    return _files.records("contacts", frame), kept
+    return _files.records("contacts", frame), turn_rows

@@ -1,4 +1,7 @@
-"""The folder export of docs/street.md: plain csv, JSON lines and two-channel WAV files; what the simulator writes."""
+"""Reads the folder export of docs/pipeline.md: csv, JSON lines and two-channel WAV files.
+
+The simulator writes this format.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,14 @@ from typing import Any
 
 import polars as pl
 
-from data.records import ASSIGNERS, CHANNELS, INTERVENTIONS, OUTCOMES
+from data.records import (
+    ASSIGNERS,
+    CHANNELS,
+    INTERVENTIONS,
+    ORIGIN_PERSON,
+    ORIGIN_WRITTEN,
+    OUTCOMES,
+)
 from data.sources import DeliveredRecording, Delivery, Refusal, SourceParams, _files
 
 LOOKS_FOR = ("customers.csv", "contacts.csv")
@@ -31,11 +41,12 @@ INTERVENTION_COLUMNS = ("customer_id", "decided_on", "kind", "offered", "assigne
 
 
 def read(root: Path, options: SourceParams) -> Delivery:
-    """Reads the export at `root`. All but customers.csv and contacts.csv may be missing.
+    """Reads the export at `root`; all but customers.csv and contacts.csv may be missing.
 
-    contacts.csv may have a column `voice`: who the customer on the recording is, where the centre knows the speaker.
-    A contact whose `recording` names no file is refused when `options.expect_recordings`, else kept without audio; a
-    file in recordings/ that no contact names is refused. Raises SourceError for a missing column or unreadable csv.
+    contacts.csv may have a column `voice`: who the customer on the recording is, where the
+    centre knows the speaker. A contact whose `recording` names no file is refused when
+    `options.expect_recordings`, else kept without audio; a file in recordings/ that no contact
+    names is refused. Raises SourceError for a missing column or unreadable csv.
     """
     refusals: list[Refusal] = []
     customers = _customers(root, refusals)
@@ -46,16 +57,21 @@ def read(root: Path, options: SourceParams) -> Delivery:
     if (root / "messages.jsonl").exists():
         for where, message in _files.read_jsonl(root, "messages.jsonl", refusals):
             rows += _files.turn_rows(
-                message.get("contact_id"), message.get("turns"), "written", where, options, refusals
+                message.get("contact_id"),
+                message.get("turns"),
+                origin=ORIGIN_WRITTEN,
+                where=where,
+                options=options,
+                refusals=refusals,
             )
     for where, transcript in _files.read_json_files(root, "transcripts", refusals):
         rows += _files.turn_rows(
             transcript.get("contact_id"),
             transcript.get("turns"),
-            "person",
-            where,
-            options,
-            refusals,
+            origin=ORIGIN_PERSON,
+            where=where,
+            options=options,
+            refusals=refusals,
         )
     turns = _files.turns_frame(rows)
     return Delivery(
@@ -70,9 +86,9 @@ def _customers(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
     frame, bad = _files.convert(
         frame,
         name,
-        "customer",
-        "customer_id",
-        {"since": ("a date", _files.day), "monthly_price": ("a number", _files.number)},
+        what="customer",
+        key="customer_id",
+        columns={"since": ("a date", _files.day), "monthly_price": ("a number", _files.number)},
     )
     refusals += bad
     return _files.records("customers", frame.with_columns(_files.attributes(frame, further)))
@@ -88,9 +104,9 @@ def _contacts(
     frame, bad = _files.convert(
         frame,
         name,
-        "contact",
-        "contact_id",
-        {
+        what="contact",
+        key="contact_id",
+        columns={
             "channel": (
                 f"one of {' '.join(CHANNELS)}",
                 lambda text: pl.when(text.is_in(CHANNELS)).then(text),
@@ -103,8 +119,12 @@ def _contacts(
         },
     )
     refusals += bad
-    frame, bad = _files.needed(
-        frame, name, "contact", "contact_id", ["customer_id", "channel", "started_at"]
+    frame, bad = _files.require_filled(
+        frame,
+        name,
+        what="contact",
+        key="contact_id",
+        columns=["customer_id", "channel", "started_at"],
     )
     refusals += bad
     recordings, without = [], []
@@ -125,7 +145,8 @@ def _contacts(
                 f"contact {contact_id}",
                 "contact",
                 "its recording is not in the export",
-                "Add the file under recordings/ and ingest again, or set sources.expect_recordings: false.",
+                "Add the file under recordings/ and ingest again, or set "
+                "sources.expect_recordings: false.",
             )
             for contact_id in without
         ]
@@ -135,7 +156,10 @@ def _contacts(
 
 
 def _inside(root: Path, recording: str) -> Path | None:
-    """The file a contact names, by its path in the export or by its bare name in recordings/; never one outside."""
+    """The file a contact names: a path in the export or a bare name in recordings/.
+
+    Never one outside the export.
+    """
     for path in (root / recording, root / "recordings" / recording):
         if path.is_file() and path.resolve().is_relative_to(root.resolve()):
             return path.resolve()
@@ -164,22 +188,27 @@ def _outcomes(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
     frame, bad = _files.convert(
         frame,
         name,
-        "outcome",
-        "customer_id",
-        {
+        what="outcome",
+        key="customer_id",
+        columns={
             "happened": ("yes or no", _files.yes_or_no),
             "on": ("a date", _files.day),
             "observed_until": ("a date", _files.day),
         },
     )
     refusals += bad
-    frame, bad = _files.needed(frame, name, "outcome", "customer_id", ["event", "happened"])
+    frame, bad = _files.require_filled(
+        frame, name, what="outcome", key="customer_id", columns=["event", "happened"]
+    )
     refusals += bad
     return _files.records("outcomes", frame)
 
 
 def _interventions(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
-    """Who was offered something and who was not. propensity and cost may be missing, as a column or in a row."""
+    """Who was offered something and who was not.
+
+    propensity and cost may be missing, as a column or in a row.
+    """
     name = "interventions.csv"
     if not (root / name).exists():
         return pl.DataFrame(schema=INTERVENTIONS)
@@ -187,9 +216,9 @@ def _interventions(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
     frame, bad = _files.convert(
         frame,
         name,
-        "intervention",
-        "customer_id",
-        {
+        what="intervention",
+        key="customer_id",
+        columns={
             "decided_on": ("a date", _files.day),
             "offered": ("yes or no", _files.yes_or_no),
             "assigned_by": (
@@ -202,6 +231,8 @@ def _interventions(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
     )
     refusals += bad
     needed = [column for column in INTERVENTION_COLUMNS if column != "customer_id"]
-    frame, bad = _files.needed(frame, name, "intervention", "customer_id", needed)
+    frame, bad = _files.require_filled(
+        frame, name, what="intervention", key="customer_id", columns=needed
+    )
     refusals += bad
     return _files.records("interventions", frame)

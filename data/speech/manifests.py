@@ -1,4 +1,4 @@
-"""NeMo manifests of cut speech, read and extended by pseudo-transcripts."""
+"""Reads NeMo manifests of cut speech and extends them by pseudo-transcripts."""
 
 from __future__ import annotations
 
@@ -10,32 +10,34 @@ import numpy as np
 import polars as pl
 
 from data.files import read_lines, write_lines
-from data.labelling.pseudo import PseudoParams, open_to_training, within_share
+from data.labelling.pseudo import PseudoParams, sample_within_share, trainable_turns
 from data.progress import Progress
-from data.records import TURNS
-from data.speech.utterances import cut
+from data.records import ORIGIN_MACHINE, ORIGIN_PERSON, TURNS
+from data.speech.utterances import cut_utterances
 
 
-def lines_of(manifest: Path) -> list[dict[str, Any]]:
-    """The lines of a NeMo manifest, none if it is not there."""
+def read_manifest(manifest: Path) -> list[dict[str, Any]]:
+    """Returns the rows of a NeMo manifest; an empty list if there is no such file."""
     if not manifest.is_file():
         return []
     return read_lines(manifest)
 
 
-def rows_of(manifest: Path) -> list[dict[str, Any]]:
-    """The lines of a NeMo manifest. Raises ValueError when there is none."""
-    rows = lines_of(manifest)
+def require_manifest(manifest: Path) -> list[dict[str, Any]]:
+    """Returns the rows of a NeMo manifest. Raises ValueError when there is none."""
+    rows = read_manifest(manifest)
     if not rows:
         raise ValueError(
-            f"{manifest}: no held-out speech to score on. Deliver more transcripts, or raise splits.test_share."
+            f"{manifest}: no held-out speech to score on. Deliver more transcripts, or raise "
+            "splits.test_share."
         )
     return rows
 
 
-def add_pseudo(
+def add_pseudo_transcripts(
     clean: dict[str, pl.DataFrame],
     splits: pl.DataFrame,
+    *,
     speech: Path,
     chosen: Path,
     out: Path,
@@ -43,26 +45,28 @@ def add_pseudo(
     params: PseudoParams,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Writes `out`/train.jsonl: the rows of `speech`/train.jsonl, then cuts of the turns in the table `chosen`.
+    """Writes `out`/train.jsonl: the rows of `speech`/train.jsonl, then pseudo-transcribed cuts.
 
-    The latter only if `params.learn`, of calls that are on the training side and untranscribed today.
+    The latter are cuts of the turns in the table `chosen`, only if `params.learn`, of calls
+    that are on the training side and not transcribed by a person. Returns counts and seconds of
+    both.
     """
     people = read_lines(speech / "train.jsonl")
     for row in people:
         row["audio_filepath"] = f"../{speech.name}/{row['audio_filepath']}"
     machine: list[dict[str, Any]] = []
     if params.learn and chosen.exists():
-        typed = clean["turns"].filter(pl.col("origin") == "person")
-        turns = open_to_training(pl.read_parquet(chosen), splits, typed)
-        turns = within_share(turns, sum(row["duration"] for row in people), params)
-        # To the cutter they are turns like a person's; the rows then say who heard them, and how sure.
-        cut(
+        typed = clean["turns"].filter(pl.col("origin") == ORIGIN_PERSON)
+        turns = trainable_turns(pl.read_parquet(chosen), splits, typed)
+        turns = sample_within_share(turns, sum(row["duration"] for row in people), params)
+        # They are cut like a person's turns; the rows then name the origin and its confidence.
+        cut_utterances(
             clean["recordings"],
-            turns.select(list(TURNS)).with_columns(origin=pl.lit("person")),
+            turns.select(list(TURNS)).with_columns(origin=pl.lit(ORIGIN_PERSON)),
             splits,
-            read_audio,
-            out / "heard",
-            progress,
+            read_audio=read_audio,
+            out=out / "heard",
+            progress=progress,
         )
         sure = {
             (row["contact_id"], row["role"], row["start_s"]): row["confidence"]
@@ -71,7 +75,7 @@ def add_pseudo(
         for row in read_lines(out / "heard" / "train.jsonl"):
             row |= {
                 "audio_filepath": f"heard/{row['audio_filepath']}",
-                "origin": "asr",
+                "origin": ORIGIN_MACHINE,
                 "confidence": sure[row["contact_id"], row["role"], row["start_s"]],
             }
             machine.append(row)

@@ -1,8 +1,9 @@
-"""What happens to a voice between a mouth and a recording: one small transform for each thing a telephone call does.
+"""Simulates what a telephone call does to speech: one small transform for each effect.
 
-A transform takes float32 samples [frames] within about [-1, 1], their rate in Hz and a random generator, and returns
-samples of the same rate; the same seed gives the same bytes. All but `Speed` keep the number of frames. `effect` makes
-one from a name such as mulaw, packet_loss_10pct, noise_10db or room+gsm; `EFFECTS` lists them.
+A transform takes float32 samples [frames] within about [-1, 1], their rate in Hz and a random
+generator, and returns samples of the same rate; the same seed gives the same bytes. All but `Speed`
+keep the number of frames. `effect` makes one from a name such as mulaw, packet_loss_10pct,
+noise_10db or room+gsm; `EFFECTS` lists them.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ _SOUNDS = (".wav", ".ogg", ".flac", ".mp3", ".opus")
 
 
 @dataclass(frozen=True)
-class Sounds:
-    """What may be heard beside the voice, as (samples [frames], rate in Hz) each; empty where nobody gave any."""
+class BackgroundSounds:
+    """Recorded background sounds, as (samples [frames], rate in Hz); empty where there are none."""
 
     noise: tuple[tuple[np.ndarray, int], ...] = ()
     music: tuple[tuple[np.ndarray, int], ...] = ()
@@ -34,7 +35,10 @@ class Sounds:
 
 @dataclass(frozen=True)
 class Line:
-    """A digital telephone line: its band, 8 kHz, a codec and back. Sources: ITU-T G.711, G.712; GSM 06.10."""
+    """A digital telephone line: band-pass, 8 kHz, encoding and decoding.
+
+    Sources: ITU-T G.711, G.712; GSM 06.10.
+    """
 
     codec: str = "ULAW"  # ULAW, ALAW or GSM610
     low_hz: float = 300.0
@@ -44,7 +48,9 @@ class Line:
         self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator
     ) -> np.ndarray:
         narrow = resample(
-            telephone_band(samples, sample_rate_hz, self.low_hz, self.high_hz), sample_rate_hz, 8000
+            telephone_band(samples, sample_rate_hz, low_hz=self.low_hz, high_hz=self.high_hz),
+            sample_rate_hz,
+            8000,
         )
         return _as_long(
             resample(codec_roundtrip(narrow, LINE_RATE_HZ, self.codec), 8000, sample_rate_hz),
@@ -54,7 +60,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Band:
-    """Only the band of a codec, without its bits: what AMR-NB (200-3400 Hz) or AMR-WB (50-7000 Hz) let through."""
+    """The band of a codec without its quantisation: AMR-NB (200-3400 Hz) or AMR-WB (50-7000 Hz)."""
 
     low_hz: float = 200.0
     high_hz: float = 3400.0
@@ -62,14 +68,15 @@ class Band:
     def __call__(
         self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator
     ) -> np.ndarray:
-        return telephone_band(samples, sample_rate_hz, self.low_hz, self.high_hz)
+        return telephone_band(samples, sample_rate_hz, low_hz=self.low_hz, high_hz=self.high_hz)
 
 
 @dataclass(frozen=True)
 class PacketLoss:
-    """Packets get lost in bursts; a gap is filled with the last packet, fading, as simple phones do.
+    """Loses packets in bursts; a gap is filled with the fading repeat of the last packet.
 
-    Losses follow a two-state Markov chain (Gilbert 1960) whose bursts last `burst` packets on average.
+    Losses follow a two-state Markov chain (Gilbert 1960) whose bursts last `burst` packets on
+    average.
     """
 
     percent: float = 5.0  # of the packets, in the long run
@@ -85,22 +92,22 @@ class PacketLoss:
         self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator
     ) -> np.ndarray:
         size = max(1, int(self.packet_s * sample_rate_hz))
-        heard = np.array(samples, np.float32)
+        received = np.array(samples, np.float32)
         share = min(max(self.percent / 100, 0.0), 0.95)
         stays, comes = 1 - 1 / self.burst, share / (1 - share) / self.burst
-        lost, draws = bool(rng.random() < share), rng.random(-(-len(heard) // size))
+        lost, draws = bool(rng.random() < share), rng.random(-(-len(received) // size))
         for number, draw in enumerate(draws):
             begin = number * size
             if lost:
-                gap = heard[begin : begin + size]
-                gap[:] = 0.5 * heard[begin - size : begin][: len(gap)] if number else 0.0
+                gap = received[begin : begin + size]
+                gap[:] = 0.5 * received[begin - size : begin][: len(gap)] if number else 0.0
             lost = draw < (stays if lost else comes)
-        return heard
+        return received
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Noise `db` below the speech: a recorded one where there are any, else white to brown by lot."""
+    """Noise `db` below the speech: a recording if there are any, else white to brown at random."""
 
     db: float = 10.0  # signal to noise
     sounds: tuple[tuple[np.ndarray, int], ...] = field(default=(), repr=False)
@@ -112,15 +119,18 @@ class Noise:
             white = np.fft.rfft(rng.standard_normal(len(samples)))
             slope = rng.uniform(0, 1)  # of the amplitude: 0 white, 0.5 pink, 1 brown
             bed = np.fft.irfft(white * np.arange(1, len(white) + 1) ** -slope, len(samples))
-            return add_noise(samples, self.db, rng, bed)
+            return add_noise(samples, self.db, rng, noise=bed)
         return add_noise(
-            samples, self.db, rng, _piece(self.sounds, len(samples), sample_rate_hz, rng)
+            samples,
+            self.db,
+            rng,
+            noise=_piece(self.sounds, frames=len(samples), sample_rate_hz=sample_rate_hz, rng=rng),
         )
 
 
 @dataclass(frozen=True)
 class Music(Noise):
-    """Hold music under the voice; two wandering tones where nobody gave a recording."""
+    """Hold music under the voice: a recording, or two tones of random pitch where there is none."""
 
     def __call__(
         self, samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator
@@ -131,20 +141,23 @@ class Music(Noise):
         notes = 220 * 2 ** (rng.integers(0, 24, (2, int(at[-1] / 0.4) + 1 if len(at) else 1)) / 12)
         pitch = notes[:, np.minimum((at / 0.4).astype(int), notes.shape[1] - 1)]
         return add_noise(
-            samples, self.db, rng, np.sin(2 * np.pi * np.cumsum(pitch, 1) / sample_rate_hz).sum(0)
+            samples,
+            self.db,
+            rng,
+            noise=np.sin(2 * np.pi * np.cumsum(pitch, 1) / sample_rate_hz).sum(0),
         )
 
 
 @dataclass(frozen=True)
 class Crosstalk(Noise):
-    """The other side of the call, leaking in `db` below; a murmur of noise where nobody gave other speech."""
+    """The other side of the call, `db` below the speech: other speech, or noise without any."""
 
     db: float = 15.0
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Pace and pitch at `percent` of what they were (100 leaves both), by resampling."""
+    """Changes pace and pitch to `percent` of what they were, by resampling; 100 leaves both."""
 
     percent: float = 110.0
 
@@ -156,7 +169,10 @@ class Speed:
 
 @dataclass(frozen=True)
 class Room:
-    """A room of which the echo falls by 60 dB in `ms`: direct sound, then noise that dies away (Moorer 1979)."""
+    """The reverberation of a room whose echo falls by 60 dB in `ms` (Moorer 1979).
+
+    It is the direct sound, followed by noise that decays exponentially.
+    """
 
     ms: float = 300.0
     direct_to_echo_db: float = 6.0
@@ -174,12 +190,12 @@ class Room:
             : len(samples)
         ]
         level = np.sqrt(np.sum(np.square(samples, dtype=np.float64)) / (np.sum(wet**2) + 1e-12))
-        return (wet * level).astype(np.float32)
+        return np.asarray(wet * level, dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class Chain:
-    """One transform after the other."""
+    """Applies one transform after the other."""
 
     transforms: tuple[Transform, ...] = ()
 
@@ -191,7 +207,8 @@ class Chain:
         return np.asarray(samples, np.float32)
 
 
-# In the order in which a call meets them. A name may carry the transform's first number: noise_10db, room_500ms.
+# In the order in which a call meets them. A name may carry the transform's first number:
+# noise_10db, room_500ms.
 EFFECTS: Mapping[str, tuple[Callable[..., Transform], str, str]] = {
     "speed": (Speed, "percent", "pct"),
     "room": (Room, "ms", "ms"),
@@ -208,40 +225,43 @@ EFFECTS: Mapping[str, tuple[Callable[..., Transform], str, str]] = {
 CLEAN = "as_delivered"
 
 
-def effect(name: str, sounds: Sounds = Sounds()) -> Transform:
-    """The transform of that name; several joined by + follow each other. Raises ValueError listing what there is."""
-    return Chain(tuple(_one(part, sounds) for part in name.split("+") if part != CLEAN))
+def effect(name: str, sounds: BackgroundSounds = BackgroundSounds()) -> Transform:
+    """Returns the transform of that name; several joined by + follow each other.
+
+    Raises ValueError listing the effects for an unknown name.
+    """
+    return Chain(tuple(_single_effect(part, sounds) for part in name.split("+") if part != CLEAN))
 
 
-def _one(name: str, sounds: Sounds) -> Transform:
-    found = re.fullmatch(r"([a-z_]+?)(?:_(\d+(?:\.\d+)?)(db|pct|ms))?", name)
-    if found and found[1] in EFFECTS:
-        make, setting, unit = EFFECTS[found[1]]
+def _single_effect(name: str, sounds: BackgroundSounds) -> Transform:
+    match = re.fullmatch(r"([a-z_]+?)(?:_(\d+(?:\.\d+)?)(db|pct|ms))?", name)
+    if match and match[1] in EFFECTS:
+        make, setting, unit = EFFECTS[match[1]]
         more: dict[str, Any] = {}
-        if found[2] and found[3] == unit:
-            more[setting] = float(found[2])
-        if found[1] in _HEARD:
-            more["sounds"] = getattr(sounds, _HEARD[found[1]])
-        if not found[2] or setting in more:
+        if match[2] and match[3] == unit:
+            more[setting] = float(match[2])
+        if match[1] in _SOUNDS_OF:
+            more["sounds"] = getattr(sounds, _SOUNDS_OF[match[1]])
+        if not match[2] or setting in more:
             return make(**more)
-    known = ", ".join(
-        f"{kind}_<number>{unit}" if unit else kind for kind, (_, _, unit) in EFFECTS.items()
+    names = ", ".join(
+        f"{effect_name}_<number>{unit}" if unit else effect_name
+        for effect_name, (_, _, unit) in EFFECTS.items()
     )
     raise ValueError(
-        f"{name!r} is no telephone effect. There are {CLEAN}, {known}, and several joined by +."
+        f"{name!r} is no telephone effect. There are {CLEAN}, {names}, and several joined by +."
     )
 
 
-_HEARD = {"noise": "noise", "music": "music", "crosstalk": "speech"}
+_SOUNDS_OF = {"noise": "noise", "music": "music", "crosstalk": "speech"}
 
 
 @dataclass(frozen=True)
 class Telephony:
-    """How often training speech meets each effect."""
+    """How often training speech gets each effect."""
 
-    shares: dict[str, float] = field(
-        default_factory=dict
-    )  # effect (data.telephone.EFFECTS) → chance of an utterance
+    # effect (EFFECTS) → probability that an utterance gets it
+    shares: dict[str, float] = field(default_factory=dict)
     noise_dir: str = ""  # folder of recorded noise; synthetic where empty
     music_dir: str = ""  # folder of hold music; synthetic where empty
 
@@ -259,17 +279,18 @@ class Telephony:
                 )
 
 
-def at_random(
+def apply_random_effects(
     samples: np.ndarray,
     sample_rate_hz: int,
+    *,
     settings: Telephony,
-    sounds: Sounds,
+    sounds: BackgroundSounds,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """`samples` after the effects that fell to them, in the order in which a call meets them."""
-    kinds = [CLEAN, *EFFECTS]
+    """Applies each effect with its probability, in the order in which a call meets them."""
+    order = [CLEAN, *EFFECTS]
     for name in sorted(
-        settings.shares, key=lambda name: (kinds.index(re.sub(r"(_\d.*|\+.*)", "", name)), name)
+        settings.shares, key=lambda name: (order.index(re.sub(r"(_\d.*|\+.*)", "", name)), name)
     ):
         if rng.random() < settings.shares[name]:
             samples = effect(name, sounds)(samples, sample_rate_hz, rng)
@@ -277,9 +298,16 @@ def at_random(
 
 
 @cache
-def sounds_in(noise_dir: str = "", music_dir: str = "", sample_rate_hz: int = 16000) -> Sounds:
-    """The recordings in two folders, decoded once, first channel. Raises FileNotFoundError for an empty folder."""
-    return Sounds(_recordings(noise_dir, sample_rate_hz), _recordings(music_dir, sample_rate_hz))
+def load_background_sounds(
+    noise_dir: str = "", music_dir: str = "", sample_rate_hz: int = 16000
+) -> BackgroundSounds:
+    """Decodes the recordings in two folders once, first channel.
+
+    Raises FileNotFoundError for an empty folder.
+    """
+    return BackgroundSounds(
+        _recordings(noise_dir, sample_rate_hz), _recordings(music_dir, sample_rate_hz)
+    )
 
 
 def _recordings(folder: str, sample_rate_hz: int) -> tuple[tuple[np.ndarray, int], ...]:
@@ -290,17 +318,18 @@ def _recordings(folder: str, sample_rate_hz: int) -> tuple[tuple[np.ndarray, int
         raise FileNotFoundError(
             f"{folder}: no sound file in it ({', '.join(_SOUNDS)}). Name a folder of recordings."
         )
-    found = []
+    recordings = []
     for path in files:
         samples, rate = read(path)
         if not np.abs(samples[:, 0]).max() > 0:
             raise AudioError(f"{path}: digital silence. Take it out of the folder.")
-        found.append((resample(samples[:, 0], rate, sample_rate_hz), sample_rate_hz))
-    return tuple(found)
+        recordings.append((resample(samples[:, 0], rate, sample_rate_hz), sample_rate_hz))
+    return tuple(recordings)
 
 
 def _piece(
     sounds: Sequence[tuple[np.ndarray, int]],
+    *,
     frames: int,
     sample_rate_hz: int,
     rng: np.random.Generator,

@@ -1,4 +1,4 @@
-"""What was heard in a call, and the formats other tools read it in: JSON, WebVTT, CTM, Lhotse cuts, NeMo manifest."""
+"""Writes the transcript of a call as JSON, WebVTT, CTM, Lhotse cuts or a NeMo manifest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 
 
 def roles_of(recording: Mapping[str, Any]) -> dict[int, str]:
-    """Who is on which channel of a recording (a row of RECORDINGS). A single channel is the customer's."""
+    """Returns the role on each channel of a recording (a row of RECORDINGS).
+
+    A single channel is the customer's.
+    """
     return {recording["agent_channel"]: "agent", recording["customer_channel"]: "customer"}
 
 
@@ -20,13 +23,12 @@ class Word:
     text: str
     start_s: float
     end_s: float
-    confidence: (
-        float  # how likely the word is right, 0 to 1, if calibrated; else the network's own score
-    )
+    # how likely the word is right, 0 to 1, if calibrated; else the network's own score
+    confidence: float
 
 
 @dataclass(frozen=True)
-class HeardTurn:
+class TranscriptTurn:
     """One stretch of speech of one side of a call, in seconds from the start of the call."""
 
     role: str
@@ -38,8 +40,12 @@ class HeardTurn:
 
 
 @dataclass(frozen=True)
-class HeardCall:
-    """A whole recording. `roles` names the channels that were heard, `calibrated` says what confidence means."""
+class CallTranscript:
+    """The transcript of a whole recording.
+
+    `roles` names the transcribed channels, `calibrated` says whether confidence is a
+    probability.
+    """
 
     name: str
     audio: str
@@ -47,7 +53,7 @@ class HeardCall:
     channels: int
     frames: int
     roles: dict[int, str]
-    turns: list[HeardTurn]
+    turns: list[TranscriptTurn]
     model: str
     calibrated: bool
     conversation: dict[str, Any] = field(default_factory=dict)
@@ -58,12 +64,12 @@ class HeardCall:
         return self.frames / self.sample_rate_hz
 
     def channel_of(self, role: str) -> int:
-        """The channel `role` speaks on."""
+        """Returns the channel of `role`."""
         return next(channel for channel, name in self.roles.items() if name == role)
 
 
-def to_json(call: HeardCall) -> str:
-    """Everything, as one JSON document; `from_json` reads it."""
+def to_json(call: CallTranscript) -> str:
+    """Returns the whole transcript as one JSON document; `from_json` reads it."""
     return (
         json.dumps(
             {**asdict(call), "duration_s": round(call.duration_s, 3)}, indent=1, ensure_ascii=False
@@ -72,25 +78,25 @@ def to_json(call: HeardCall) -> str:
     )
 
 
-def from_json(text: str) -> HeardCall:
-    """The call in a document of `to_json`. Raises ValueError when it is none."""
+def from_json(text: str) -> CallTranscript:
+    """Returns the transcript in a document of `to_json`. Raises ValueError when it is none."""
     try:
-        said = json.loads(text)
-        said.pop("duration_s")
-        said["roles"] = {int(channel): role for channel, role in said["roles"].items()}
-        said["turns"] = [
-            HeardTurn(**{**turn, "words": [Word(**word) for word in turn["words"]]})
-            for turn in said["turns"]
+        document = json.loads(text)
+        document.pop("duration_s")
+        document["roles"] = {int(channel): role for channel, role in document["roles"].items()}
+        document["turns"] = [
+            TranscriptTurn(**{**turn, "words": [Word(**word) for word in turn["words"]]})
+            for turn in document["turns"]
         ]
-        return HeardCall(**said)
+        return CallTranscript(**document)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"not a transcript of Keepline's ({type(error).__name__}: {error})."
         ) from error
 
 
-def to_vtt(call: HeardCall) -> str:
-    """WebVTT (W3C), a cue a turn with the role as its voice."""
+def to_vtt(call: CallTranscript) -> str:
+    """Returns WebVTT (W3C), a cue a turn with the role as its voice."""
     lines = ["WEBVTT", ""]
     for number, turn in enumerate(call.turns, start=1):
         end_s = max(turn.end_s, turn.start_s + 0.001)  # a cue must last
@@ -103,18 +109,22 @@ def to_vtt(call: HeardCall) -> str:
     return "\n".join(lines)
 
 
-def to_ctm(call: HeardCall) -> str:
-    """NIST CTM for sclite: recording, channel from 1, start, duration, word, confidence; sorted as sclite wants."""
+def to_ctm(call: CallTranscript) -> str:
+    """Returns NIST CTM for sclite: recording, channel from 1, start, duration, word, confidence.
+
+    Lines are sorted as sclite needs them.
+    """
     name = "_".join(call.name.split())
     rows = [(call.channel_of(turn.role) + 1, word) for turn in call.turns for word in turn.words]
     return "".join(
-        f"{name} {channel} {word.start_s:.3f} {word.end_s - word.start_s:.3f} {word.text} {word.confidence:.4f}\n"
+        f"{name} {channel} {word.start_s:.3f} {word.end_s - word.start_s:.3f} {word.text} "
+        f"{word.confidence:.4f}\n"
         for channel, word in sorted(rows, key=lambda row: (row[0], row[1].start_s))
     )
 
 
-def to_lhotse(call: HeardCall) -> str:
-    """Lhotse cuts as JSON lines, a MonoCut a turn on its own channel, with the words aligned and the source named."""
+def to_lhotse(call: CallTranscript) -> str:
+    """Returns Lhotse cuts as JSON lines: a MonoCut a turn on its own channel, words aligned."""
     recording = {
         "id": call.name,
         "sources": [{"type": "file", "channels": list(range(call.channels)), "source": call.audio}],
@@ -168,8 +178,11 @@ def to_lhotse(call: HeardCall) -> str:
     return _lines(lines)
 
 
-def to_nemo(call: HeardCall, cuts: Sequence[str]) -> str:
-    """A NeMo manifest with a row a turn; `cuts` names the mono file each turn was cut to, since NeMo mixes channels."""
+def to_nemo(call: CallTranscript, cuts: Sequence[str]) -> str:
+    """Returns a NeMo manifest with a row a turn.
+
+    `cuts` names the mono file each turn was cut to, since NeMo mixes channels.
+    """
     return _lines(
         [
             {
@@ -187,8 +200,11 @@ def to_nemo(call: HeardCall, cuts: Sequence[str]) -> str:
     )
 
 
-def _within(turn: HeardTurn, call: HeardCall) -> tuple[float, float]:
-    """Start and duration, neither beyond the recording: words may end a step of the network after it."""
+def _within(turn: TranscriptTurn, call: CallTranscript) -> tuple[float, float]:
+    """Start and duration within the recording.
+
+    Words may end up to one frame of the network after it.
+    """
     start_s = min(turn.start_s, call.duration_s)
     return round(start_s, 3), round(min(turn.end_s, call.duration_s) - start_s, 3)
 

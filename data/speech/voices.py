@@ -1,9 +1,10 @@
-"""Groups calls by how the customer sounds, so that a voice is not heard on both sides of a split when nobody named it.
+"""Groups calls by the customer's voice, so that an unnamed voice is on one side of a split.
 
-No pretrained speaker model: cepstra and pitch of the voiced frames, weighed by how little they vary within one call and
-how much between calls (within-class covariance normalisation, Hatch et al. 2006; a call is its own class, so no label
-is needed), then average linkage. The groups are coarse on purpose: two voices in one group cost little, one voice in
-two groups leaks. It makes a leak rarer, not impossible; what the source knows (`recordings.voice`) comes first.
+No pretrained speaker model: cepstra and pitch of the voiced frames, weighed by how little they vary
+within one call and how much between calls (within-class covariance normalisation, Hatch et al.
+2006; a call is its own class, so no label is needed), then average linkage. The groups are coarse
+on purpose: two voices in one group cost little, one voice in two groups leaks. Grouping makes a
+leak rarer, not impossible; what the source knows (`recordings.voice`) comes first.
 """
 
 from __future__ import annotations
@@ -17,11 +18,9 @@ import polars as pl
 from data.progress import Progress
 
 RATE_HZ = 8000
-_FRAME, _STEP, _PITCH_FRAME = (
-    200,
-    80,
-    320,
-)  # samples at 8 kHz: 25 ms every 10 ms; 40 ms hold two periods of 50 Hz
+_FRAME = 200  # samples: 25 ms
+_STEP = 80  # samples: 10 ms
+_PITCH_FRAME = 320  # samples: 40 ms hold two periods of 50 Hz
 _LAGS = (20, 130)  # 400 Hz down to 62 Hz
 _CEPSTRA = 19
 
@@ -30,7 +29,7 @@ ReadCustomer = Callable[[str], tuple[np.ndarray, int]]
 
 @dataclass(frozen=True)
 class VoiceParams:
-    """How finely voices are told apart."""
+    """How finely voices are divided; section `voices` of params.yaml."""
 
     groups: int = 12  # at most so many groups; fewer are safer against leaks and coarser to divide
     calls_a_group: int = 4  # with few calls: as many groups as leave this many calls to each
@@ -42,33 +41,38 @@ def voice_groups(
     read_customer: ReadCustomer,
     recordings: pl.DataFrame,
     params: VoiceParams | None = None,
+    *,
     progress: Progress = lambda done, total: None,
 ) -> pl.DataFrame:
     """Groups the calls of `recordings` by the customer's voice.
 
-    `read_customer` takes a contact_id and returns the customer's channel, float samples of shape [frames] within
-    [-1, 1], and its rate in Hz. Returns (contact_id, voice_group), one row a call with speech, sorted by contact_id;
-    a call without half a second of voiced speech is left out. The same calls give the same groups, in any order.
+    `read_customer` takes a contact_id and returns the customer's channel, float samples of
+    shape [frames] within [-1, 1], and its rate in Hz. Returns (contact_id, voice_group), one
+    row a call with speech, sorted by contact_id; a call without half a second of voiced speech
+    is left out. The same calls give the same groups, in any order.
     """
     params = params or VoiceParams()
     names = sorted(recordings["contact_id"].to_list())
-    found = []
+    voiced = []
     for done, name in enumerate(names, start=1):
         pieces = _pieces(*read_customer(name), params.max_frames)
         if pieces is not None:
-            found.append((name, pieces))
+            voiced.append((name, pieces))
         progress(done, len(names))
-    wanted = max(1, min(params.groups, len(found) // params.calls_a_group))
-    labels = _cluster([pieces for _, pieces in found], wanted, params.shrink)
+    group_count = max(1, min(params.groups, len(voiced) // params.calls_a_group))
+    labels = _cluster([pieces for _, pieces in voiced], group_count, params.shrink)
     return pl.DataFrame(
-        [(name, f"heard-{label:04d}") for (name, _), label in zip(found, labels, strict=True)],
+        [(name, f"heard-{label:04d}") for (name, _), label in zip(voiced, labels, strict=True)],
         schema={"contact_id": pl.String, "voice_group": pl.String},
         orient="row",
     )
 
 
 def _pieces(samples: np.ndarray, rate_hz: int, max_frames: int) -> np.ndarray | None:
-    """Statistics of two to six consecutive stretches of voiced speech [pieces, statistics], if there is speech."""
+    """Statistics of two to six consecutive stretches of voiced speech [pieces, statistics].
+
+    None where there is too little speech.
+    """
     cepstra, pitch = _voiced(np.asarray(samples, dtype=np.float64), rate_hz, max_frames)
     if len(pitch) < 50:
         return None

@@ -1,4 +1,4 @@
-"""Is the data fit to learn from? The only door to Great Expectations; every refused row has a line and a reason."""
+"""Validates the record tables with Great Expectations; every rejected row has a reason."""
 
 from data.validation.contract import validate
 from data.validation.params import ContractBroken, ValidationParams

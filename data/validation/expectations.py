@@ -1,7 +1,8 @@
-"""What each table promises: one expectation a line, with the reason a broken one is given in quarantine.
+"""Declares the expectations of each table, with the reason a rejected row gets in quarantine.
 
-Plain values only, so that the contract can be read and changed without knowing Great Expectations. Columns that are
-not in data/records.py are measured or joined in first (`data.validation.tables`, `data.validation.measures`).
+Plain values only, so that the contract can be read and changed without knowing Great Expectations.
+Columns that are not in data/records.py are measured or joined in first (`data.validation.tables`,
+`data.validation.measures`).
 """
 
 from __future__ import annotations
@@ -10,22 +11,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from data.records import ASSIGNERS, CHANNELS, ROLES
+from data.records import ASSIGNERS, CHANNELS, ORIGINS, ROLES
 from data.validation.params import ValidationParams
-
-ORIGINS = ("person", "written", "asr")
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """One expectation. Within a suite the first broken promise names the reason of a rejected row."""
+    """One expectation. The first broken one of its suite names the reason of a rejected row."""
 
     expectation: str  # Great Expectations' name for it
     kwargs: dict[str, Any]
     reason: str  # short slug, unique within its suite
     next_step: str  # what the reader of the quarantine can do
-    stops: bool = False  # True: breaking it stops the street instead of costing rows
-    says: str = ""  # the detail, with {column}s of the row filled in; else column, value and what was wanted
+    stops: bool = False  # True: breaking it stops the run instead of costing rows
+    # what is wrong, with {column}s of the row filled in; else column, value and requirement
+    detail: str = ""
 
     @property
     def column(self) -> str | None:
@@ -33,8 +33,8 @@ class Expectation:
         return self.kwargs.get("column") or self.kwargs.get("column_A")
 
     @property
-    def wanted(self) -> str:
-        """What was asked for, in words."""
+    def requirement(self) -> str:
+        """What the expectation requires, in words."""
         kwargs = self.kwargs
         if "value_set" in kwargs:
             return "one of " + ", ".join(str(value) for value in kwargs["value_set"])
@@ -55,12 +55,12 @@ class Expectation:
         }.get(self.expectation, self.expectation)
 
 
-def _filled(column: str, reason: str, next_step: str) -> Expectation:
+def _not_null(column: str, reason: str, next_step: str) -> Expectation:
     return Expectation("expect_column_values_to_not_be_null", {"column": column}, reason, next_step)
 
 
-def _within(
-    column: str, reason: str, next_step: str, low: Any = None, high: Any = None
+def _between(
+    column: str, reason: str, next_step: str, *, low: Any = None, high: Any = None
 ) -> Expectation:
     limits = {
         key: value for key, value in (("min_value", low), ("max_value", high)) if value is not None
@@ -70,42 +70,52 @@ def _within(
     )
 
 
-def _among(
-    column: str, values: tuple[Any, ...], reason: str, next_step: str, stops: bool = False
+def _in_set(
+    column: str, values: tuple[Any, ...], *, reason: str, next_step: str, stops: bool = False
 ) -> Expectation:
     kwargs = {"column": column, "value_set": list(values)}
     return Expectation("expect_column_values_to_be_in_set", kwargs, reason, next_step, stops)
 
 
-def _true(column: str, reason: str, says: str, next_step: str) -> Expectation:
+def _is_true(column: str, reason: str, *, detail: str, next_step: str) -> Expectation:
     kwargs = {"column": column, "value_set": [True]}
-    return Expectation("expect_column_values_to_be_in_set", kwargs, reason, next_step, says=says)
-
-
-def _listed(what: str, reason: str, next_step: str) -> Expectation:
-    return _true(f"{what}_listed", reason, f"{what} {{{what}_id}} is not in {what}s", next_step)
-
-
-def _accepted(what: str) -> Expectation:
-    says = f"{what} {{{what}_id}} was rejected"
-    return _true(
-        f"{what}_accepted", f"{what}-rejected", says, f"Repair the {what} first: see its own line."
+    return Expectation(
+        "expect_column_values_to_be_in_set", kwargs, reason, next_step, detail=detail
     )
 
 
-def _once(
-    reason: str, next_step: str, column: str = "key", says: str = "its key came before"
+def _parent_listed(what: str, reason: str, next_step: str) -> Expectation:
+    return _is_true(
+        f"{what}_listed",
+        reason,
+        detail=f"{what} {{{what}_id}} is not in {what}s",
+        next_step=next_step,
+    )
+
+
+def _parent_accepted(what: str) -> Expectation:
+    detail = f"{what} {{{what}_id}} was rejected"
+    return _is_true(
+        f"{what}_accepted",
+        f"{what}-rejected",
+        detail=detail,
+        next_step=f"Repair the {what} first: see its own line.",
+    )
+
+
+def _first_of_its_kind(
+    reason: str, next_step: str, *, column: str = "key", detail: str = "its key came before"
 ) -> Expectation:
     return Expectation(
         "expect_column_values_to_be_first_of_their_kind",
         {"column": column},
         reason,
         next_step,
-        says=says,
+        detail=detail,
     )
 
 
-def _not_before(column: str, other: str, reason: str, next_step: str) -> Expectation:
+def _not_before(column: str, other: str, *, reason: str, next_step: str) -> Expectation:
     kwargs = {
         "column_A": column,
         "column_B": other,
@@ -118,14 +128,14 @@ def _not_before(column: str, other: str, reason: str, next_step: str) -> Expecta
 
 
 def _last_day(params: ValidationParams, now: datetime) -> datetime:
-    """Midnight of the latest day that can be true, without a zone: how dates look once they are in pandas."""
+    """Midnight of the latest day that can be true, without a zone, as pandas holds dates."""
     latest = now.astimezone(UTC) + timedelta(seconds=params.future_tolerance_s)
     return datetime(latest.year, latest.month, latest.day)
 
 
 def schema() -> list[Expectation]:
-    """On a list of all columns, with the type found and the type wanted."""
-    kwargs = {"column_A": "found", "column_B": "wanted", "ignore_row_if": "neither"}
+    """Returns the suite of the catalogue of columns: each has its declared type."""
+    kwargs = {"column_A": "actual", "column_B": "expected", "ignore_row_if": "neither"}
     step = "Correct the source's mapping to data/records.py, then ingest again."
     return [
         Expectation(
@@ -135,15 +145,15 @@ def schema() -> list[Expectation]:
 
 
 def customers(params: ValidationParams, now: datetime) -> list[Expectation]:
-    """Who may leave."""
+    """Returns the suite of customers: unique, priced and dated possibly."""
     fix = "Correct the customer in the CRM export and ingest again."
     return [
-        _filled("customer_id", "no-customer-id", fix),
-        _once(
+        _not_null("customer_id", "no-customer-id", fix),
+        _first_of_its_kind(
             "duplicate-customer", "Keep one line a customer in the CRM export; the first was kept."
         ),
-        _within("since", "since-in-the-future", fix, high=_last_day(params, now)),
-        _within("monthly_price", "negative-price", fix, low=0.0),
+        _between("since", "since-in-the-future", fix, high=_last_day(params, now)),
+        _between("monthly_price", "negative-price", fix, low=0.0),
         Expectation(
             "expect_column_values_to_be_json_parseable",
             {"column": "attributes"},
@@ -154,138 +164,166 @@ def customers(params: ValidationParams, now: datetime) -> list[Expectation]:
 
 
 def contacts(params: ValidationParams, now: datetime) -> list[Expectation]:
-    """Every touch, of a customer we know, with a length and a start that can be true."""
+    """Returns the suite of contacts: of a known customer, with a possible length and start."""
     fix = "Correct the contact in the source system's export and ingest again."
     return [
-        _filled("contact_id", "no-contact-id", fix),
-        _once("duplicate-contact", "Export each contact once; the first was kept."),
-        _listed(
+        _not_null("contact_id", "no-contact-id", fix),
+        _first_of_its_kind("duplicate-contact", "Export each contact once; the first was kept."),
+        _parent_listed(
             "customer", "unknown-customer", "Add the customer to the CRM export, then ingest again."
         ),
-        _accepted("customer"),
-        _among("channel", CHANNELS, "unknown-channel", "Map the source's channel to one of these."),
-        _filled("started_at", "no-start", fix),
-        _within(
+        _parent_accepted("customer"),
+        _in_set(
+            "channel",
+            CHANNELS,
+            reason="unknown-channel",
+            next_step="Map the source's channel to one of these.",
+        ),
+        _not_null("started_at", "no-start", fix),
+        _between(
             "started_at",
             "in-the-future",
             "Check the source's clock and time zone: records are UTC.",
             high=now + timedelta(seconds=params.future_tolerance_s),
         ),
-        _filled("duration_s", "no-duration", fix),
-        _within("duration_s", "impossible-duration", fix, low=0.0, high=params.max_contact_s),
-        _within("wait_s", "impossible-wait", fix, low=0.0, high=params.max_contact_s),
+        _not_null("duration_s", "no-duration", fix),
+        _between("duration_s", "impossible-duration", fix, low=0.0, high=params.max_contact_s),
+        _between("wait_s", "impossible-wait", fix, low=0.0, high=params.max_contact_s),
     ]
 
 
 def recordings(params: ValidationParams) -> list[Expectation]:
-    """What the measured audio must be like."""
+    """Returns the suite of recordings with their measures."""
     again = "Export the recording again from the telephone platform."
     return [
-        _filled(
+        _not_null(
             "contact_id", "no-contact-id", "Name the contact of this recording, then ingest again."
         ),
-        _once("duplicate-recording", "Deliver one recording a contact; the first was kept."),
-        _listed(
+        _first_of_its_kind(
+            "duplicate-recording", "Deliver one recording a contact; the first was kept."
+        ),
+        _parent_listed(
             "contact",
             "unknown-contact",
             "Deliver the contact of this recording, then ingest again.",
         ),
-        _accepted("contact"),
+        _parent_accepted("contact"),
         Expectation(
             "expect_column_values_to_be_null",
             {"column": "error"},
             "unreadable",
             again,
-            says="{error}",
+            detail="{error}",
         ),
-        _filled("content", "no-hash", "Ingest it again: its hash is missing."),
-        _true(
+        _not_null("content", "no-hash", "Ingest it again: its hash is missing."),
+        _is_true(
             "content_matches",
             "content-changed",
-            "its bytes are not those that were ingested",
-            "Restore its shard.",
+            detail="its bytes are not those that were ingested",
+            next_step="Restore its shard.",
         ),
-        _among(
+        *_recording_format(params),
+        *_recording_levels(params),
+        _first_of_its_kind(
+            "duplicate-content",
+            "Find out which contact it belongs to; the earliest keeps it.",
+            column="content",
+            detail="the same audio as call {same_as}",
+        ),
+    ]
+
+
+def _recording_format(params: ValidationParams) -> list[Expectation]:
+    """Codec, sample rate, channels and length."""
+    return [
+        _in_set(
             "measured_codec",
             params.codecs,
-            "codec",
-            "Export in a known codec, or add it to validation.codecs.",
+            reason="codec",
+            next_step="Export in a known codec, or add it to validation.codecs.",
         ),
-        _among(
+        _in_set(
             "measured_rate_hz",
             params.sample_rates_hz,
-            "wrong-rate",
-            "Export at a telephone rate, or add it to validation.sample_rates_hz.",
+            reason="wrong-rate",
+            next_step="Export at a telephone rate, or add it to validation.sample_rates_hz.",
         ),
-        _among(
+        _in_set(
             "measured_channels",
             params.channels,
-            "wrong-channels",
-            "Export stereo, one role a channel.",
+            reason="wrong-channels",
+            next_step="Export stereo, one role a channel.",
         ),
-        _within(
+        _between(
             "measured_s",
             "too-short",
             "Nothing to do if the caller hung up; else export again.",
             low=params.min_duration_s,
         ),
-        _within(
+        _between(
             "measured_s",
             "too-long",
             "Check for a line left open; or raise validation.max_duration_s.",
             high=params.max_duration_s,
         ),
-        _within(
+    ]
+
+
+def _recording_levels(params: ValidationParams) -> list[Expectation]:
+    """Clipping and silence."""
+    return [
+        _between(
             "clipped_share",
             "clipped",
             "Lower the recording level of this line.",
             high=params.max_clipped_share,
         ),
-        _within(
+        _between(
             "customer_silent_share",
             "silent-customer",
             "Check the recorder's customer leg.",
             high=params.max_silent_share,
         ),
-        _within(
+        _between(
             "agent_silent_share",
             "silent-agent",
             "Check the recorder's agent leg.",
             high=params.max_silent_share,
         ),
-        _once(
-            "duplicate-content",
-            "Find out which contact it belongs to; the earliest keeps it.",
-            column="content",
-            says="the same audio as call {same_as}",
-        ),
     ]
 
 
 def turns(params: ValidationParams) -> list[Expectation]:
-    """What was said, by a known role, inside its recording."""
+    """Returns the suite of turns: words of a known role, inside their recording."""
     fix = "Correct the transcript and ingest again."
     return [
-        _listed(
+        _parent_listed(
             "contact", "unknown-contact", "Deliver the contact of this turn, then ingest again."
         ),
-        _accepted("contact"),
-        _filled("turn", "no-turn-number", fix),
-        _once("duplicate-turn", "Number the turns of a contact once; the first was kept."),
-        _filled("role", "no-role", "Name who spoke: customer, agent or system."),
-        _among("role", ROLES, "unknown-role", "Name who spoke: customer, agent or system."),
-        _filled("text", "no-text", fix),
+        _parent_accepted("contact"),
+        _not_null("turn", "no-turn-number", fix),
+        _first_of_its_kind(
+            "duplicate-turn", "Number the turns of a contact once; the first was kept."
+        ),
+        _not_null("role", "no-role", "Name who spoke: customer, agent or system."),
+        _in_set(
+            "role",
+            ROLES,
+            reason="unknown-role",
+            next_step="Name who spoke: customer, agent or system.",
+        ),
+        _not_null("text", "no-text", fix),
         Expectation(
             "expect_column_values_to_match_regex",
             {"column": "text", "regex": r"\S"},
             "blank-text",
             fix,
-            says="no word in it",
+            detail="no word in it",
         ),
-        _among("origin", ORIGINS, "unknown-origin", fix),
-        _within("start_s", "negative-start", fix, low=0.0),
-        _not_before("end_s", "start_s", "ends-before-it-starts", fix),
-        _within(
+        _in_set("origin", ORIGINS, reason="unknown-origin", next_step=fix),
+        _between("start_s", "negative-start", fix, low=0.0),
+        _not_before("end_s", "start_s", reason="ends-before-it-starts", next_step=fix),
+        _between(
             "overrun_s",
             "past-the-recording",
             "Check that transcript and recording are of the same call.",
@@ -295,76 +333,78 @@ def turns(params: ValidationParams) -> list[Expectation]:
 
 
 def outcomes(params: ValidationParams, now: datetime) -> list[Expectation]:
-    """What customers did, on dates that can be true."""
+    """Returns the suite of outcomes: of a known customer, on possible dates."""
     fix = "Correct the outcome in the CRM export and ingest again."
     latest = _last_day(params, now)
     return [
-        _listed(
+        _parent_listed(
             "customer", "unknown-customer", "Add the customer to the CRM export, then ingest again."
         ),
-        _accepted("customer"),
-        _filled("event", "no-event", fix),
-        _once("duplicate-outcome", "Export one line a customer and event; the first was kept."),
-        _filled("happened", "not-known-whether", fix),
-        _true(
+        _parent_accepted("customer"),
+        _not_null("event", "no-event", fix),
+        _first_of_its_kind(
+            "duplicate-outcome", "Export one line a customer and event; the first was kept."
+        ),
+        _not_null("happened", "not-known-whether", fix),
+        _is_true(
             "dated_only_if_happened",
             "date-without-event",
-            "on is {on} but happened is {happened}",
-            "Set happened, or clear the date.",
+            detail="on is {on} but happened is {happened}",
+            next_step="Set happened, or clear the date.",
         ),
-        _within("on", "in-the-future", fix, high=latest),
-        _not_before("on", "since", "before-the-customer", fix),
-        _not_before("observed_until", "on", "after-observation", fix),
-        _within("observed_until", "observed-in-the-future", fix, high=latest),
+        _between("on", "in-the-future", fix, high=latest),
+        _not_before("on", "since", reason="before-the-customer", next_step=fix),
+        _not_before("observed_until", "on", reason="after-observation", next_step=fix),
+        _between("observed_until", "observed-in-the-future", fix, high=latest),
     ]
 
 
 def interventions(params: ValidationParams, now: datetime) -> list[Expectation]:
-    """Who was offered what, on dates and with probabilities that can be true."""
+    """Returns the suite of interventions: on possible dates, with possible probabilities."""
     fix = "Correct the log of interventions and ingest again."
     return [
-        _listed(
+        _parent_listed(
             "customer", "unknown-customer", "Add the customer to the CRM export, then ingest again."
         ),
-        _accepted("customer"),
-        _filled("decided_on", "no-date", fix),
-        _filled("kind", "no-kind", fix),
-        _once(
+        _parent_accepted("customer"),
+        _not_null("decided_on", "no-date", fix),
+        _not_null("kind", "no-kind", fix),
+        _first_of_its_kind(
             "duplicate-intervention",
             "Log one decision a customer, day and kind; the first was kept.",
         ),
-        _filled("offered", "not-known-whether", fix),
-        _among(
+        _not_null("offered", "not-known-whether", fix),
+        _in_set(
             "assigned_by",
             ASSIGNERS,
-            "unknown-assigner",
-            "Say who decided: random, policy or agent.",
+            reason="unknown-assigner",
+            next_step="Say who decided: random, policy or agent.",
         ),
-        _within("decided_on", "in-the-future", fix, high=_last_day(params, now)),
-        _not_before("decided_on", "since", "before-the-customer", fix),
-        _within(
+        _between("decided_on", "in-the-future", fix, high=_last_day(params, now)),
+        _not_before("decided_on", "since", reason="before-the-customer", next_step=fix),
+        _between(
             "propensity",
             "impossible-propensity",
             "Log the probability of the offer, within 0 and 1.",
             low=0.0,
             high=1.0,
         ),
-        _within("cost", "negative-cost", fix, low=0.0),
+        _between("cost", "negative-cost", fix, low=0.0),
     ]
 
 
 def shares(params: ValidationParams) -> list[Expectation]:
-    """On one line a table: how much of it was left after the suites above."""
+    """Returns the suite on how much of each table is left after the suites above."""
     look = "Read quarantine/validate.jsonl for the reasons, repair the source and ingest again."
     return [
-        _among(
+        _in_set(
             "missing",
             (False,),
-            "empty",
-            "Check that the source's export holds this table.",
+            reason="empty",
+            next_step="Check that the source's export holds this table.",
             stops=True,
         ),
-        _among("emptied", (False,), "nothing-left", look, stops=True),
+        _in_set("emptied", (False,), reason="nothing-left", next_step=look, stops=True),
         Expectation(
             "expect_column_values_to_be_between",
             {"column": "rejected_share", "max_value": params.max_rejected_share},

@@ -1,6 +1,7 @@
-"""The door to Great Expectations: runs a suite of promises on a table and says which rows broke which.
+"""Runs a suite of expectations on a table with Great Expectations and returns broken rows.
 
-Importing this module imports Great Expectations (5–8 s), so only functions import it.
+No other module imports Great Expectations. Importing this module imports it (5–8 s), so only
+functions import this module.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from typing import Any
 import great_expectations as gx
 import polars as pl
 from great_expectations.data_context.types.base import ProgressBarsConfig
-from great_expectations.execution_engine import PandasExecutionEngine
+from great_expectations.execution_engine.pandas_execution_engine import PandasExecutionEngine
 from great_expectations.expectations.expectation import ColumnMapExpectation
-from great_expectations.expectations.metrics import (
-    ColumnMapMetricProvider,
+from great_expectations.expectations.metrics.map_metric_provider.column_condition_partial import (
     column_condition_partial,
+)
+from great_expectations.expectations.metrics.map_metric_provider.column_map_metric_provider import (
+    ColumnMapMetricProvider,
 )
 from great_expectations.expectations.registry import get_expectation_impl
 
@@ -24,7 +27,7 @@ from data.validation.expectations import Expectation
 
 
 class ColumnValuesFirstOfTheirKind(ColumnMapMetricProvider):
-    """True for a value that did not occur in an earlier row."""
+    """Is true for a value that did not occur in an earlier row."""
 
     condition_metric_name = "column_values.first_of_their_kind"
 
@@ -62,39 +65,40 @@ class SuiteAnswer:
 
 
 def context() -> Any:
-    """An ephemeral context: nothing on disk, no progress bars, no analytics."""
-    # GX logs each context variable it cannot save to disk; there is nothing to save in an ephemeral context.
-    # One of its modules sets its own level, so that it has to be told by name.
+    """Returns an ephemeral context: nothing on disk, no progress bars, no analytics."""
+    # GX logs each context variable it cannot save to disk; there is nothing to save in an ephemeral
+    # context. One of its modules sets its own level, so it is named too.
     for name in ("great_expectations", "great_expectations.data_context.types.base"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    made = gx.get_context(mode="ephemeral")
-    made.enable_analytics(False)
-    made.variables.progress_bars = ProgressBarsConfig(globally=False)
-    return made
+    gx_context = gx.get_context(mode="ephemeral")
+    gx_context.enable_analytics(False)
+    gx_context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    return gx_context
 
 
 def run_suite(
-    made: Any, name: str, promises: list[Expectation], frame: pl.DataFrame
+    gx_context: Any, name: str, *, expectations: list[Expectation], frame: pl.DataFrame
 ) -> SuiteAnswer:
-    """Checks every row of `frame` against `promises` in a GX checkpoint.
+    """Checks every row of `frame` against `expectations` in a GX checkpoint.
 
-    Raises RuntimeError when an expectation itself could not be computed (a mistake of the suite, not of the data).
+    Raises RuntimeError when an expectation itself could not be computed (a mistake of the
+    suite, not of the data).
     """
     suite = gx.ExpectationSuite(name)
-    for promise in promises:
-        expectation = get_expectation_impl(promise.expectation)
-        meta = {"reason": promise.reason, "next_step": promise.next_step, "stops": promise.stops}
-        suite.add_expectation(expectation(**promise.kwargs, meta=meta))
+    for expected in expectations:
+        expectation = get_expectation_impl(expected.expectation)
+        meta = {"reason": expected.reason, "next_step": expected.next_step, "stops": expected.stops}
+        suite.add_expectation(expectation(**expected.kwargs, meta=meta))
     batch = (
-        made.data_sources.add_pandas(name)
+        gx_context.data_sources.add_pandas(name)
         .add_dataframe_asset(name)
         .add_batch_definition_whole_dataframe("whole")
     )
-    made.suites.add(suite)
-    definition = made.validation_definitions.add(
+    gx_context.suites.add(suite)
+    definition = gx_context.validation_definitions.add(
         gx.ValidationDefinition(name=name, data=batch, suite=suite)
     )
-    checkpoint = made.checkpoints.add(
+    checkpoint = gx_context.checkpoints.add(
         gx.Checkpoint(
             name=name,
             validation_definitions=[definition],
@@ -106,13 +110,14 @@ def run_suite(
     ).run_results.values()
 
     broken: dict[str, list[int]] = {}
-    for one in result.results:
-        if one.exception_info and one.exception_info.get("raised_exception", False):
+    for outcome in result.results:
+        if outcome.exception_info and outcome.exception_info.get("raised_exception", False):
             raise RuntimeError(
-                f"suite {name}: {one.expectation_config.type}: {one.exception_info['exception_message']}"
+                f"suite {name}: {outcome.expectation_config.type}: "
+                f"{outcome.exception_info['exception_message']}"
             )
-        if not one.success:
-            reason = one.expectation_config.meta["reason"]
-            broken[reason] = [int(row) for row in one.result.get("unexpected_index_list") or []]
-    failed = [promise.reason for promise in promises if promise.reason in broken]
+        if not outcome.success:
+            reason = outcome.expectation_config.meta["reason"]
+            broken[reason] = [int(row) for row in outcome.result.get("unexpected_index_list") or []]
+    failed = [expected.reason for expected in expectations if expected.reason in broken]
     return SuiteAnswer(name, result.to_json_dict(), broken, failed)

@@ -1,4 +1,4 @@
-"""Measures every recording once: codec, rate, channels, length, clipping, silence, or why it cannot be read."""
+"""Measures every recording once: codec, rate, channels, length, clipping and silence."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ MEASURES: dict[str, Any] = {
 
 
 def measure(content: bytes, name: str) -> dict[str, object]:
-    """One recording's measures. `clipped_share` is that of the worst channel, `silent_shares` one a channel.
+    """Returns one recording's measures.
 
-    `content` is the SHA-256 of the bytes as read; `error` says why nothing else could be measured.
+    `clipped_share` is that of the worst channel, `silent_shares` one a channel. `content` is
+    the SHA-256 of the bytes as read; `error` says why nothing else could be measured.
     """
-    found: dict[str, object] = {"content": hashlib.sha256(content).hexdigest()}
+    measures: dict[str, object] = {"content": hashlib.sha256(content).hexdigest()}
     try:
         info = probe(content, name)
         audio, rate = read(content, name)
     except AudioError as error:
-        return found | {"error": str(error)}
-    return found | {
+        return measures | {"error": str(error)}
+    return measures | {
         "measured_codec": info.codec,
         "measured_rate_hz": rate,
         "measured_channels": audio.shape[1],
@@ -54,19 +55,21 @@ def measure_recordings(
     recordings: pl.DataFrame,
     read_audio: Callable[[str], bytes],
     cache: Path,
+    *,
     progress: Progress = lambda done, total: None,
 ) -> pl.DataFrame:
-    """The recordings with their measures beside them, and the silent share of each role's own channel.
+    """Adds measures to recordings, and the silent share of each role's own channel.
 
-    Only what `cache` (Parquet, by SHA-256) does not hold is read and measured. A recording that cannot be fetched is
-    an `error` of its own and is tried again next time; one sort of failure never hides another recording.
+    Only what `cache` (Parquet, by SHA-256) does not hold is read and measured. A recording that
+    cannot be fetched has an `error` of its own and is tried again next time, and hides no other
+    recording.
     """
-    known = pl.read_parquet(cache) if cache.exists() else pl.DataFrame(schema=MEASURES)
-    if dict(known.schema) != MEASURES:
-        known = pl.DataFrame(schema=MEASURES)
-    known = known.filter(pl.col("measure") == MEASURE)
+    cached = pl.read_parquet(cache) if cache.exists() else pl.DataFrame(schema=MEASURES)
+    if dict(cached.schema) != MEASURES:
+        cached = pl.DataFrame(schema=MEASURES)
+    cached = cached.filter(pl.col("measure") == MEASURE)
     new = recordings.filter(
-        pl.col("sha256").is_not_null() & ~pl.col("sha256").is_in(known["sha256"].implode())
+        pl.col("sha256").is_not_null() & ~pl.col("sha256").is_in(cached["sha256"].implode())
     )
     # Rows that share one hash claim to be one content: reading the first of them is enough.
     new = new.unique("sha256", keep="first", maintain_order=True)
@@ -83,12 +86,12 @@ def measure_recordings(
             )
     progress(len(new), len(new))
 
-    measured = pl.concat([known, pl.DataFrame(rows, schema=MEASURES)])
-    wanted = measured.filter(pl.col("sha256").is_in(recordings["sha256"].implode()))
-    if rows or len(wanted) < len(known):
-        write_table(cache, wanted)
-    beside = recordings.join(
-        pl.concat([wanted, pl.DataFrame(unfetched, schema=MEASURES)]),
+    measured = pl.concat([cached, pl.DataFrame(rows, schema=MEASURES)])
+    current = measured.filter(pl.col("sha256").is_in(recordings["sha256"].implode()))
+    if rows or len(current) < len(cached):
+        write_table(cache, current)
+    joined = recordings.join(
+        pl.concat([current, pl.DataFrame(unfetched, schema=MEASURES)]),
         on="sha256",
         how="left",
         maintain_order="left",
@@ -97,7 +100,7 @@ def measure_recordings(
     def silent(channel: str) -> pl.Expr:
         return pl.col("silent_shares").list.get(pl.col(channel).cast(pl.Int64), null_on_oob=True)
 
-    return beside.with_columns(
+    return joined.with_columns(
         content_matches=pl.col("content") == pl.col("sha256"),
         customer_silent_share=silent("customer_channel"),
         agent_silent_share=silent("agent_channel"),

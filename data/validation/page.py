@@ -1,4 +1,4 @@
-"""Great Expectations' answers as one self-contained page that opens without a network."""
+"""Writes Great Expectations' answers as one self-contained page that opens without a network."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ SHOWN_REJECTS = 500  # the page stays light; the quarantine file has them all
 def write_page(
     path: Path,
     summary: dict[str, Any],
+    *,
     answers: dict[str, SuiteAnswer],
     rejects: list[dict[str, Any]],
 ) -> None:
-    """Writes the page: verdict, hours, one table a suite with each expectation, rejects with reasons."""
+    """Writes the page: verdict, hours, a table of expectations for each suite, rejects."""
     from jinja2 import Environment, FileSystemLoader, select_autoescape
 
     folder = Path(__file__).parent
@@ -34,7 +35,7 @@ def write_page(
     html = template.render(
         summary=summary,
         suites={
-            name: [_line(one) for one in answer.answer["results"]]
+            name: [_line(result) for result in answer.answer["results"]]
             for name, answer in answers.items()
         },
         reasons=reasons.most_common(),
@@ -44,15 +45,15 @@ def write_page(
     write_text(path, html)
 
 
-def _line(one: dict[str, Any]) -> dict[str, Any]:
-    config, result = one["expectation_config"], one["result"]
+def _line(entry: dict[str, Any]) -> dict[str, Any]:
+    config, result = entry["expectation_config"], entry["result"]
     kwargs = {
         key: value
         for key, value in config["kwargs"].items()
         if key not in ("batch_id", "ignore_row_if")
     }
     return {
-        "success": one["success"],
+        "success": entry["success"],
         "expectation": config["type"].removeprefix("expect_").replace("_", " "),
         "column": kwargs.pop("column", None)
         or f"{kwargs.pop('column_A', '')} / {kwargs.pop('column_B', '')}",

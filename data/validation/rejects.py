@@ -1,4 +1,4 @@
-"""Turns what a suite answered into kept rows and one quarantine line a rejected row."""
+"""Divides a table into accepted rows and one quarantine line a rejected row."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ from data.records import KEYS, TABLES
 from data.validation.expectations import Expectation
 
 
-def split(
-    table: str, frame: pl.DataFrame, promises: list[Expectation], broken: dict[str, list[int]]
+def split_rejects(
+    table: str,
+    frame: pl.DataFrame,
+    *,
+    expectations: list[Expectation],
+    broken: dict[str, list[int]],
 ) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
-    """The rows that broke nothing, with the record's columns only, and one entry a row that broke something.
+    """Returns the rows that broke nothing, with the record's columns, and an entry for each other.
 
-    The first broken promise in the suite's order is the reason; what else was broken is told in the detail.
+    The first broken expectation in the suite's order is the reason; the others stand in the
+    detail.
     """
-    blamed: dict[int, list[Expectation]] = {}
-    for promise in promises:
-        for row in broken.get(promise.reason, []):
-            blamed.setdefault(row, []).append(promise)
+    broken_by: dict[int, list[Expectation]] = {}
+    for expectation in expectations:
+        for row in broken.get(expectation.reason, []):
+            broken_by.setdefault(row, []).append(expectation)
     entries: list[dict[str, Any]] = []
-    for row in sorted(blamed):
-        values, (first, *others) = frame.row(row, named=True), blamed[row]
+    for row in sorted(broken_by):
+        values, (first, *others) = frame.row(row, named=True), broken_by[row]
         detail = _detail(first, values)
         if others:
             detail += "; also " + ", ".join(other.reason for other in others)
@@ -39,8 +44,8 @@ def split(
         if table == "recordings":
             entry["audio_s"] = values["duration_s"]
         entries.append(entry | {"next_step": first.next_step})
-    keep = pl.Series([row not in blamed for row in range(len(frame))], dtype=pl.Boolean)
-    return frame.filter(keep).select(list(TABLES[table])), entries
+    accepted = pl.Series([row not in broken_by for row in range(len(frame))], dtype=pl.Boolean)
+    return frame.filter(accepted).select(list(TABLES[table])), entries
 
 
 def _thing(table: str, row: int, values: dict[str, Any]) -> str:
@@ -50,16 +55,16 @@ def _thing(table: str, row: int, values: dict[str, Any]) -> str:
     return "/".join(str(part) for part in parts)
 
 
-def _detail(promise: Expectation, values: dict[str, Any]) -> str:
-    if promise.says:
-        return promise.says.format(**values)
-    found = values.get(promise.column or "")
-    shown = f"{found:.4g}" if isinstance(found, float) else str(found)
-    return f"{promise.column} is {shown}, wanted {promise.wanted}"
+def _detail(expectation: Expectation, values: dict[str, Any]) -> str:
+    if expectation.detail:
+        return expectation.detail.format(**values)
+    value = values.get(expectation.column or "")
+    shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{expectation.column} is {shown}, wanted {expectation.requirement}"
 
 
 def write_quarantine(path: Path, entries: list[dict[str, Any]], now: datetime) -> None:
-    """Writes one JSON line a reject. A reject that was there before keeps the time it was first seen (`at`)."""
+    """Writes one JSON line a reject; one that is there already keeps its first time (`at`)."""
 
     def name(entry: dict[str, Any]) -> tuple[str, str, str]:
         return entry["table"], entry["thing"], entry["reason"]

@@ -1,4 +1,4 @@
-"""Puts beside each row what its promises need: whether its customer is known, its contact was accepted, and so on."""
+"""Adds to each row what its expectations need: whether its customer is listed, and so on."""
 
 from __future__ import annotations
 
@@ -7,41 +7,45 @@ import polars as pl
 from data.records import KEYS, TABLES
 
 
-def catalogue(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
-    """Every column wanted or found, with both types: table, column, wanted, found ("none" where there is none)."""
+def column_catalogue(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
+    """Returns every column, expected or actual, with both types ("none" where there is none)."""
     rows = []
     for table, frame in tables.items():
-        wanted, found = TABLES[table], dict(frame.schema)
-        for column in [*wanted, *(name for name in found if name not in wanted)]:
+        expected, actual = TABLES[table], dict(frame.schema)
+        for column in [*expected, *(name for name in actual if name not in expected)]:
             rows.append(
-                (table, column, str(wanted.get(column, "none")), str(found.get(column, "none")))
+                (table, column, str(expected.get(column, "none")), str(actual.get(column, "none")))
             )
-    return pl.DataFrame(rows, schema=["table", "column", "wanted", "found"], orient="row")
+    return pl.DataFrame(rows, schema=["table", "column", "expected", "actual"], orient="row")
 
 
 def with_key(table: str, frame: pl.DataFrame) -> pl.DataFrame:
-    """Adds `key`, one text a row made of the table's key columns; null where one of them is missing."""
+    """Adds `key`, one text a row made of the table's key columns; null where one is missing."""
     parts = [pl.col(name).cast(pl.String) for name in KEYS[table]]
     return frame.with_columns(key=pl.concat_str(parts, separator="\x1f"))
 
 
 def with_parent(
-    frame: pl.DataFrame, key: str, listed: pl.DataFrame, accepted: pl.DataFrame, what: str
+    frame: pl.DataFrame, key: str, *, listed: pl.DataFrame, accepted: pl.DataFrame, what: str
 ) -> pl.DataFrame:
-    """Adds `<what>_listed` and `<what>_accepted`: is the row's `key` in the table as it came, as it passed.
+    """Adds `<what>_listed` and `<what>_accepted`: whether `key` is in these tables.
 
-    A row whose parent is not listed has null for accepted, so that each row is blamed for one thing only.
+    `listed` is the parent table as delivered, `accepted` what passed of it. A row whose parent
+    is not listed has null for accepted, so that each row is rejected for one thing only.
     """
-    there = pl.col(key).is_in(listed[key].implode()).fill_null(False)
-    passed = pl.col(key).is_in(accepted[key].implode()).fill_null(False)
+    is_listed = pl.col(key).is_in(listed[key].implode()).fill_null(False)
+    is_accepted = pl.col(key).is_in(accepted[key].implode()).fill_null(False)
     return frame.with_columns(
-        pl.col(key).is_null().not_().and_(there).alias(f"{what}_listed"),
-        pl.when(there).then(passed).alias(f"{what}_accepted"),
+        pl.col(key).is_null().not_().and_(is_listed).alias(f"{what}_listed"),
+        pl.when(is_listed).then(is_accepted).alias(f"{what}_accepted"),
     )
 
 
 def recordings_in_order(recordings: pl.DataFrame, contacts: pl.DataFrame) -> pl.DataFrame:
-    """Earliest accepted contact first, so that of two equal recordings the earlier one counts as the original."""
+    """Returns recordings, those of the earliest accepted contacts first.
+
+    Of two equal recordings the earlier one then counts as the original.
+    """
     starts = contacts.select("contact_id", "started_at").unique(
         "contact_id", keep="first", maintain_order=True
     )
@@ -58,7 +62,7 @@ def recordings_in_order(recordings: pl.DataFrame, contacts: pl.DataFrame) -> pl.
 
 
 def turns_with_overrun(turns: pl.DataFrame, recordings: pl.DataFrame) -> pl.DataFrame:
-    """Adds `overrun_s`: by how much a turn ends after its (accepted) recording; null where there is none."""
+    """Adds `overrun_s`: by how much a turn ends after its recording; null where there is none."""
     lengths = recordings.select("contact_id", length_s="duration_s")
     return (
         turns.join(lengths, on="contact_id", how="left", maintain_order="left")

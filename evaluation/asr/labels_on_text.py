@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from data.labelling.scheme import FRICTIONS, SCHEME
+from data.records import ORIGIN_PERSON
 from evaluation.scorecard import Ratio, Scorecard, ScorecardError, score_units
 
 
@@ -21,7 +22,7 @@ def heard_turns(card: Scorecard, turns: pl.DataFrame, column: str) -> pl.DataFra
         pl.col("start_s").cast(pl.Float64).round(2),
         pl.col(column).alias("heard"),
     )
-    spoken = turns.filter(pl.col("origin") == "person").with_columns(
+    spoken = turns.filter(pl.col("origin") == ORIGIN_PERSON).with_columns(
         pl.col("start_s").round(2).alias("at")
     )
     found = spoken.join(

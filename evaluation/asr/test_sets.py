@@ -18,8 +18,8 @@ import numpy as np
 from data.audio import SAMPLE_RATE_HZ, read, resample
 from data.progress import Progress
 from data.simulator.general_speech import general_speech
-from data.speech.manifests import lines_of, rows_of
-from data.speech.telephone import effect, sounds_in
+from data.speech.manifests import read_manifest, require_manifest
+from data.speech.telephone import effect, load_background_sounds
 from evaluation.metrics.snr import estimated_snr_db
 from evaluation.metrics.word_correctness import word_correctness
 from evaluation.params import EvaluationParams
@@ -59,11 +59,11 @@ def load_test_sets(
     Conditions are a sample of the test through each telephone effect, with the same seed for every model. A part that
     params leave empty is not there. Raises ValueError when the manifest or a guardrail is empty or cannot be read.
     """
-    rows_of(manifest)  # raises when there is nothing to score on
+    require_manifest(manifest)  # raises when there is nothing to score on
     whole = _decoded(manifest)
     found = {"test": _test_set(whole)}
     sample = sample_by_voice(whole, params.condition_s)
-    sounds = sounds_in(params.noise_dir, params.music_dir, SAMPLE_RATE_HZ)
+    sounds = load_background_sounds(params.noise_dir, params.music_dir, SAMPLE_RATE_HZ)
     treated = []
     for condition in params.conditions if sample else ():
         for number, (row, wave) in enumerate(sample):
@@ -147,7 +147,7 @@ def _decoded(manifest: Path) -> list[Pair]:
     """The lines of a manifest with their audio; a folder stands for the manifest.jsonl in it."""
     manifest = manifest / "manifest.jsonl" if manifest.is_dir() else manifest
     found = []
-    for row in lines_of(manifest):
+    for row in read_manifest(manifest):
         samples, rate_hz = read(manifest.parent / row["audio_filepath"])
         wave = resample(samples[:, 0], rate_hz, SAMPLE_RATE_HZ)
         known = {

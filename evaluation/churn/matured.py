@@ -93,13 +93,13 @@ def matured_scores(
     campaign: Campaign,
 ) -> list[dict[str, Any]]:
     """How the scores kept in `folder` have turned out, by model and horizon (see `matured`); [] where none are."""
-    from data.features.features import is_dated, of_event, snapshot
+    from data.features.features import is_dated, outcomes_of_event, snapshot
 
     files = sorted(folder.glob("*.parquet"))
     if not files or not is_dated(tables["outcomes"], params):
         return []
     scored = pl.concat([pl.read_parquet(file) for file in files], how="diagonal")
-    outcomes = of_event(tables["outcomes"], params).unique(
+    outcomes = outcomes_of_event(tables["outcomes"], params).unique(
         "customer_id", keep="first", maintain_order=True
     )
     today = snapshot(tables["outcomes"], tables["contacts"], params)

@@ -30,7 +30,7 @@ def chosen_by(policy: str, rows: pl.DataFrame, budget_share: float) -> np.ndarra
         PROFIT: ("expected_profit", 0.0),
     }[policy]
     date = rows["as_of"].to_physical().to_numpy()
-    return choose(rows[column].to_numpy(), date, budget_share, above).astype(np.float64)
+    return choose(rows[column].to_numpy(), date, budget_share, above=above).astype(np.float64)
 
 
 def compare(rows: pl.DataFrame, params: TreatmentParams) -> dict[str, Any]:

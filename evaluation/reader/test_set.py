@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from data.labelling.complete import ReadingParams, complete
+from data.labelling.complete import ReadingParams, merge_with_reader
 from data.labelling.scheme import SCHEME
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def score(
             given = {
                 "rules": rules,
                 "reader": argmax_labels(read),
-                "together": complete(rules, asked.beliefs, read, params),
+                "together": merge_with_reader(rules, asked.beliefs, read, params=params),
             }
             facts["truth"] = {
                 who: accuracy_by_label(labels, true, asked.contacts, seed)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from data import artefacts
 from data.files import read_json
-from models.registry.approval import ApprovalError, answered
+from models.registry.approval import ApprovalError, make_approval
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
@@ -32,7 +32,7 @@ def answer(context: RunContext, which: str, word: str, by: str, note: str = "") 
             f"decision {decision['decision_id']} asked for no approval: gates.{decision['kind']}.approval was not "
             "'required' in params.yaml when it was made."
         )
-    record = answered(decision, word, by, context.now(), note)
+    record = make_approval(decision, word, by=by, now=context.now(), note=note)
     path = context.path(FOLDER) / f"{decision['decision_id']}.json"
     if word == "approved" and not path.exists():
         _refuse_stopped(context, decision)

@@ -65,13 +65,21 @@ def release(context: RunContext, kind: str) -> dict[str, Any]:
             "Run again to judge it anew"
         )
     elif answer == "approved":
-        entry = registry.promote(kind, version, champion, record, actor, now, approval)
+        entry = registry.promote(
+            kind,
+            version,
+            expected=champion,
+            decision=record,
+            actor=actor,
+            now=now,
+            approval=approval,
+        )
         says = f"promoted, approved by {entry.approved_by}" if entry.approved_by else "promoted"
     elif answer == "refused" and approval:
         says = f"was refused by {approval['by']}; the champion stays"
     else:
         waits = decided["decision_id"]
-        registry.challenge(kind, version, record, actor, now)
+        registry.challenge(kind, version, decision=record, actor=actor, now=now)
         says = f"waits for approval: keepline approve {waits} --by NAME"
     if waits is None and registry.alias(kind, "challenger") is not None:
         # A newer candidate was decided on, or this one was answered.

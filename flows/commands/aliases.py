@@ -24,7 +24,9 @@ def challenge(console: Console, kind: str, version: int, store: Path | None) -> 
     context = existing_context(store)
     registry = context.registry()
     record = _decision(context, kind, version, registry.version_tags(kind, version))
-    registry.challenge(kind, version, record, context.settings.actor, context.now())
+    registry.challenge(
+        kind, version, decision=record, actor=context.settings.actor, now=context.now()
+    )
     gets = context.settings.serve.rollout
     console.print(
         f"{kind}: v{version} is challenger; KEEPLINE_ROLLOUT says what it gets (here: {gets})"
@@ -45,7 +47,7 @@ def withdraw(console: Console, kind: str, store: Path | None) -> None:
 def readmit(console: Console, kind: str, version: int, why: str, store: Path | None) -> None:
     """Lets a version that the service stopped be tried, approved and promoted again."""
     context = existing_context(store)
-    stopped = context.registry().readmit(kind, version, context.settings.actor, why)
+    stopped = context.registry().readmit(kind, version, actor=context.settings.actor, why=why)
     console.print(
         f"{kind}: v{version} is readmitted; it was stopped: {stopped}",
         highlight=False,
@@ -56,7 +58,9 @@ def readmit(console: Console, kind: str, version: int, why: str, store: Path | N
 def rollback(console: Console, kind: str, expected: int | None, store: Path | None) -> None:
     """Moves the champion alias one back, from the `expected` champion (default: the present one)."""
     context = existing_context(store)
-    entry = context.registry().rollback(kind, context.settings.actor, context.now(), expected)
+    entry = context.registry().rollback(
+        kind, context.settings.actor, context.now(), expected=expected
+    )
     console.print(f"{kind}: v{entry.version} is champion again, v{entry.previous} is not")
 
 

@@ -71,7 +71,12 @@ def _judgement(
         bare = reasons.drop("contact_id", "started_at", "start_s", "words")
         labels = pl.read_parquet(context.path(artefacts.LABELS))
         reasons = evidence.with_evidence(
-            bare, scores, contacts, labels, [turns], context.params.features
+            bare,
+            scores,
+            contacts=contacts,
+            labels=labels,
+            turns=[turns],
+            params=context.params.features,
         )
     for reason in reasons.sort("rank").iter_rows(named=True):
         yield f"  {reason['rank']}. {escape(reason['sentence'])}{escape(_moment(reason))}"

@@ -70,7 +70,9 @@ def checkout(console: Console, what: str, out: Path, test: bool, store: Path | N
     if test and not alias:
         raise ValueError(f"{what}: a test set belongs to a model. Name one, as in asr@champion.")
     version, dvc_hash, run_id = resolve_alias(context, kind, alias) if alias else (None, what, "")
-    checkout(dvc_hash, context.path(artefacts.VERSIONED), context.settings.dvc_remote, out)
+    checkout(
+        dvc_hash, context.path(artefacts.VERSIONED), remote=context.settings.dvc_remote, out=out
+    )
     console.print(f"{out}: dataset {dvc_hash}", soft_wrap=True, highlight=False)
     if test:
         where, found = restore_test_set(context, kind, run_id, out)
@@ -98,7 +100,7 @@ def repair(console: Console, what: str | None, store: Path | None) -> None:
         problems = repair_remote(
             dvc_hash,
             context.path(artefacts.VERSIONED),
-            context.settings.dvc_remote,
+            remote=context.settings.dvc_remote,
             progress=progress,
         )
     for problem in problems:

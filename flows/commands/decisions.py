@@ -58,12 +58,12 @@ def ledger(console: Console, at: str | None, store: Path | None) -> None:
 
     Raises ValueError when `at` is no day, NoStoreError where no run has been.
     """
+    try:
+        day = None if at is None else date.fromisoformat(at)
+    except ValueError:
+        raise ValueError(f"{at!r} is no day. Write it as YYYY-MM-DD.") from None
     registry = existing_context(store).registry()
-    if at is not None:
-        try:
-            day = date.fromisoformat(at)
-        except ValueError:
-            raise ValueError(f"{at!r} is no day. Write it as YYYY-MM-DD.") from None
+    if day is not None:
         for kind in kind_names():
             version = registry.champion_at(kind, day)
             console.print(

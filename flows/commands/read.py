@@ -66,7 +66,7 @@ def answers(
     told = []
     for row, contact in enumerate(contacts.iter_slices(1)):
         mine = turns.filter(pl.col("contact_id") == contact["contact_id"][0])
-        why = occlusion.why(reader, contact, mine) if words else {}
+        why = occlusion.explain(reader, contact, mine) if words else {}
         labels: dict[str, Any] = {}
         for name, chances in found.items():
             values = reader.config.labels[name]

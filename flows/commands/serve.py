@@ -35,9 +35,9 @@ def serve(host: str | None, port: int | None, store: Path | None) -> None:
     from models.serving.rollout import Rollout
 
     context = load_context(store)
-    said = context.settings.serve
-    host = host or said.host
-    if said.api_keys is None and host not in LOOPBACK:
+    settings = context.settings.serve
+    host = host or settings.host
+    if settings.api_keys is None and host not in LOOPBACK:
         raise SettingsError(
             f"{host} can be reached by others, and nobody needs a key. Make one with `keepline key NAME ROLE` and set "
             "KEEPLINE_API_KEYS, or listen on 127.0.0.1."
@@ -48,31 +48,31 @@ def serve(host: str | None, port: int | None, store: Path | None) -> None:
             registry,
             {kind.name: kind.name for kind in kinds() if kind.served},
             context.path(artefacts.SERVING),
-            alias,
+            alias=alias,
         )
         for alias in (CHAMPION, CHALLENGER)
     )
     options = service.Options(
-        max_body_bytes=round(said.max_body_mb * 2**20),
-        max_audio_s=said.max_audio_s,
-        rate_per_s=said.rate_per_s,
-        poll_s=said.poll_s,
-        rollout=Rollout(said.rollout, said.canary_share),  # type: ignore[arg-type]
+        max_body_bytes=round(settings.max_body_mb * 2**20),
+        max_audio_s=settings.max_audio_s,
+        rate_per_s=settings.rate_per_s,
+        poll_s=settings.poll_s,
+        rollout=Rollout(settings.rollout, settings.canary_share),  # type: ignore[arg-type]
         public_key=context.settings.public_key,
         exports=context.path(artefacts.EXPORTS),
     )
-    access = Access(said.api_keys) if said.api_keys else None
+    access = Access(settings.api_keys) if settings.api_keys else None
     app = service.create_app(
         champions,
         service.KINDS,
-        context.path(artefacts.CURRENT),
-        options,
-        challengers,
-        access,
+        features=context.path(artefacts.CURRENT),
+        options=options,
+        challengers=challengers,
+        access=access,
         memory=context.path(artefacts.SERVING),
         stopped=lambda kind, version, why: registry.annotate(kind, int(version), {STOPPED: why}),
     )
-    service.serve(app, host, said.port if port is None else port, said.drain_s)
+    service.serve(app, host, settings.port if port is None else port, drain_s=settings.drain_s)
 
 
 def key(console: Console, name: str, roles: list[str]) -> None:
@@ -148,18 +148,18 @@ def _wait(client: Any, service: subprocess.Popen[bytes], log: Path) -> dict[str,
     import httpx
 
     deadline = time.monotonic() + START_S
-    said = ""
+    settings = ""
     while time.monotonic() < deadline and service.poll() is None:
         try:
             reply = client.get("/readyz")
             if reply.status_code == 200:
                 return dict(reply.json())
-            said = reply.text
+            settings = reply.text
         except httpx.TransportError:
             pass
         time.sleep(0.5)
     tail = log.read_text(encoding="utf-8", errors="replace")[-800:]
-    raise RuntimeError(f"the service did not get ready. {said}\n{tail}")
+    raise RuntimeError(f"the service did not get ready. {settings}\n{tail}")
 
 
 def _questions(client: Any, context: RunContext, kinds: set[str]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def fit_table(
     frame = plain_table.read(file)
     event = plain_table.target(frame, target, positive)
     ids = plain_table.identifiers(frame, id)
-    columns = plain_table.columns_of(frame, target, positive, id, exclude)
+    columns = plain_table.columns_of(frame, target, positive=positive, id=id, exclude=exclude)
     fit = TableFit(seed=seed, folds=folds, allow_leaks=allow_leaks)
     values = plain_table.values_of(frame, columns)
     with tempfile.TemporaryDirectory() as work, bar(console, f"learning {target}") as progress:
@@ -144,7 +144,7 @@ def score_table(console: Console, model: Path, file: Path, out: Path | None) -> 
         for column in network.config.columns
         if column.kind == "categorical"
     }
-    for name, new in plain_table.unseen(values, seen).items():
+    for name, new in plain_table.unseen_values(values, seen).items():
         some = ", ".join(f"{value} ({count})" for value, count in list(new.items())[:5])
         console.print(
             f"[yellow]column {escape(name)}: {sum(new.values())} rows have values the model never saw: "

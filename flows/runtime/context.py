@@ -14,7 +14,7 @@ import polars as pl
 from data import artefacts
 from data.artefacts import Artefact
 from data.audio import read as read_audio
-from data.speech.shards import contents
+from data.speech.shards import recording_reader
 from flows.runtime.params import Params, read_params
 from flows.runtime.settings import ROOT, Settings, from_environment
 
@@ -77,7 +77,7 @@ class RunContext:
 
     def delivered(self, tables: Artefact = artefacts.CLEAN) -> Callable[[str], bytes]:
         """contact_id → the recording's bytes as delivered, of the recordings in the folder `tables`."""
-        return contents(
+        return recording_reader(
             pl.read_parquet(self.path(tables) / "recordings.parquet"), self.path(artefacts.SHARDS)
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 from data import artefacts
@@ -42,7 +44,7 @@ def _stage(stage: Stage) -> str:
             lines += [f"      - {STORE}/{artefact}:", "          persist: true"]
     for artefact in metrics.intersection(stage.makes):
         lines += ["    metrics:", f"      - {STORE}/{artefact}:"]
-        lines += ["          cache: false", "          persist: true"]
+        lines.append("          persist: true")
     return "\n".join(lines) + "\n"
 
 
@@ -61,3 +63,14 @@ def agree(context: RunContext) -> bool:
     ]
     commit_pipeline(ROOT, done)
     return True
+
+
+def show_experiments() -> int:
+    """Prints DVC's table of experiments without the columns that are equal in all; returns DVC's exit code.
+
+    Dependencies have columns in DVC's table too, one a file. They are dropped: what differs in an experiment is told
+    by its parameters.
+    """
+    dependencies = f"^({'|'.join(code.PACKAGES)})/"
+    command = [sys.executable, "-m", "dvc", "exp", "show", "--only-changed", "--drop", dependencies]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode

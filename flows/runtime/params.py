@@ -24,7 +24,7 @@ from data.validation.params import ValidationParams
 from evaluation.gates.params import GateParams
 from evaluation.params import EvaluationParams
 from evaluation.report.run import ReportParams
-from flows.stages.transcription.params import HearingParams
+from flows.runtime.transcription_params import HearingParams
 from models.churn.treatment import TreatmentParams
 from training.asr.base import BaseTraining
 from training.asr.finetune import AsrTraining

@@ -54,15 +54,15 @@ def pseudo(context: RunContext, progress: Progress) -> dict[str, Any]:
 
     It was heard at the end of the last walk; today's splits and people's transcripts decide again what may be used.
     """
-    summary = manifests.add_pseudo(
+    summary = manifests.add_pseudo_transcripts(
         read_tables(context.path(artefacts.CLEAN)),
         pl.read_parquet(context.path(artefacts.SPLITS)),
-        context.path(artefacts.SPEECH),
-        context.path(artefacts.PSEUDO_TURNS),
-        context.path(artefacts.PSEUDO),
-        context.decoded(),
-        context.params.pseudo,
-        progress,
+        speech=context.path(artefacts.SPEECH),
+        chosen=context.path(artefacts.PSEUDO_TURNS),
+        out=context.path(artefacts.PSEUDO),
+        read_audio=context.decoded(),
+        params=context.params.pseudo,
+        progress=progress,
     )
     write_json(context.path(artefacts.PSEUDO_SUMMARY), summary)
     return summary
@@ -84,7 +84,9 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
     base = base_of(params.base, context.path(artefacts.WORK.of(KIND)))
     train_manifest = context.path(artefacts.PSEUDO.within("train.jsonl"))
     lines = {
-        name: manifests.lines_of(train_manifest if name == "train" else speech / f"{name}.jsonl")
+        name: manifests.read_manifest(
+            train_manifest if name == "train" else speech / f"{name}.jsonl"
+        )
         for name in SPLITS
     }
     splits = pl.read_parquet(context.path(artefacts.SPLITS))
@@ -106,7 +108,9 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
             read_json(context.path(artefacts.PSEUDO_SUMMARY)),
         )
         hours = hours.with_pseudo(heard["added_s"]) if heard["learn"] else hours
-        hours = hours.settled({reason: 3600 * entry["hours"] for reason, entry in skipped.items()})
+        hours = hours.with_training_skips(
+            {reason: 3600 * entry["hours"] for reason, entry in skipped.items()}
+        )
         budget = hours.summary(context.params.hours)
         write_json(context.path(artefacts.WORK.of(KIND).within("hours.json")), budget)
         run.log_metrics(
@@ -116,7 +120,7 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
             }
         )
         run.log_artifact(context.path(artefacts.WORK.of(KIND).within("hours.json")))
-        hours.hold(context.params.hours)
+        hours.enforce_budget(context.params.hours)
     found |= {"adaptation": asr_adaptation.adapt(context, work / "model.nemo", progress)}
     calls = utterances.transcribed_calls(
         read_tables(context.path(artefacts.CLEAN)), splits, "valid"
@@ -149,7 +153,7 @@ def transcribe(context: RunContext, progress: Progress) -> dict[str, Any]:
 
     Also sorts what was heard: sure enough for the next training to learn from, or next for a person to review.
     """
-    from data.labelling.pseudo import choose
+    from data.labelling.pseudo import select_pseudo_transcripts
     from evaluation.experience.conversation import conversations
 
     clean, params = read_tables(context.path(artefacts.CLEAN)), context.params
@@ -170,8 +174,12 @@ def transcribe(context: RunContext, progress: Progress) -> dict[str, Any]:
         clean["recordings"],
         params.hearing.conversation,
     )
-    choice = choose(
-        turns, pl.read_parquet(context.path(artefacts.SPLITS)), typed, calibrated, params.pseudo
+    choice = select_pseudo_transcripts(
+        turns,
+        pl.read_parquet(context.path(artefacts.SPLITS)),
+        typed,
+        calibrated=calibrated,
+        params=params.pseudo,
     )
     write_table(context.path(artefacts.TRANSCRIPTS), turns)
     write_table(context.path(artefacts.CONVERSATION), talks)
@@ -202,7 +210,7 @@ def baseline(context: RunContext) -> dict[str, Any]:
 def smoke_sample(context: RunContext) -> Path:
     """The longest test cut, for the service to transcribe before a release."""
     manifest = context.path(artefacts.SPEECH.within("test.jsonl"))
-    longest = max(manifests.rows_of(manifest), key=lambda row: row["duration"])
+    longest = max(manifests.require_manifest(manifest), key=lambda row: row["duration"])
     return manifest.parent / str(longest["audio_filepath"])
 
 
@@ -265,13 +273,19 @@ def evaluate_champion(
 def restore_test_set(context: RunContext, rows: pl.DataFrame, dataset: Path, out: Path) -> str:
     """Cuts the held-out contacts `rows` from the recordings in `dataset` again; returns the hash of the test set."""
     from data.audio import read
-    from data.speech.shards import contents
-    from data.speech.utterances import cut
+    from data.speech.shards import recording_reader
+    from data.speech.utterances import cut_utterances
 
     tables = read_tables(dataset / "tables")
-    content = contents(tables["recordings"], dataset / "shards")
-    recordings = utterances.recordings_of(tables)
-    cut(recordings, tables["turns"], rows, lambda call: read(content(call), call), out)
+    content = recording_reader(tables["recordings"], dataset / "shards")
+    recordings = utterances.recordings_with_slices(tables)
+    cut_utterances(
+        recordings,
+        tables["turns"],
+        rows,
+        read_audio=lambda call: read(content(call), call),
+        out=out,
+    )
     parts = test_sets.load_test_sets(out / "test.jsonl", _test_set_alone(context))
     return parts["test"].data_hash
 

@@ -58,7 +58,7 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
         card.save(folder / f"{name}.json")
 
     manifest = context.path(artefacts.SPEECH.within("test.jsonl"))
-    rows = manifests.rows_of(manifest)
+    rows = manifests.require_manifest(manifest)
     rows = rows[:: max(1, len(rows) // PROBED)][:PROBED]
     recognizer = load_recognizer(context.path(artefacts.BUNDLE.of(ASR.name).within(ASR.weights)))
     probes = asr_probes(
@@ -110,8 +110,13 @@ def _labels(
     heard = heard_turns(card, tables["turns"], column)
     turns = pl.concat([tables["turns"].join(heard, on="contact_id", how="anti"), heard])
     rules = label(tables["contacts"], turns, context.params.labelling)
-    return reader_labels.with_reader(
-        rules.labels, rules.beliefs, tables["contacts"], turns, reader, context.params.reading
+    return reader_labels.complete_labels(
+        rules.labels,
+        rules.beliefs,
+        contacts=tables["contacts"],
+        turns=turns,
+        reader=reader,
+        params=context.params.reading,
     )
 
 
@@ -182,7 +187,10 @@ def _churn_on_text(
     found = {}
     for role, card in cards.items():
         rows = features(
-            tables, _labels(context, tables, card, "hyp", reader), months, context.params.features
+            tables,
+            _labels(context, tables, card, "hyp", reader),
+            months,
+            params=context.params.features,
         )
         rows = rows.join(held, on="customer_id", how="semi").filter(pl.col("event").is_not_null())
         outcomes = rows.select("customer_id", "as_of", "event", "time_days")

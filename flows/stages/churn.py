@@ -69,11 +69,11 @@ def unseen(model: Path | None, current: pl.DataFrame) -> dict[str, dict[str, int
     """Categories of `current` that the model's training never saw, a feature, with how many customers have each."""
     if model is None:
         return {}
-    from data.plain_table import unseen
+    from data.plain_table import unseen_values
     from models.churn.model import ChurnModel
 
     columns = ChurnModel.load(model).config.columns
-    return unseen(
+    return unseen_values(
         current, {column.name: column.values for column in columns if column.kind == "categorical"}
     )
 
@@ -114,7 +114,7 @@ def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
             for label, value in (("reason", "complaint"), ("friction_unresolved", unresolved))
         ]
         known = pl.concat([labels, pl.DataFrame(marks, schema=LABELS, orient="row")])
-        made = features({**tables, "contacts": contacts}, known, [last], params)
+        made = features({**tables, "contacts": contacts}, known, [last], params=params)
         twins[unresolved] = made.join(rows.select("customer_id"), on="customer_id", how="semi")
     network = ChurnModel.load(context.path(artefacts.BUNDLE.of(KIND)))
     probes = churn_probes(
@@ -137,10 +137,12 @@ def features(context: RunContext, progress: Progress) -> dict[str, Any]:
     )
     months, today = as_of_dates(outcomes, began, params), snapshot(outcomes, began, params)
     divided = customer_splits(pl.read_parquet(context.path(artefacts.SPLITS)))
-    past = features_in_parts(tables, labels, months, params, progress)
-    checked = leaks.assert_no_leakage(past, divided, tables, params.event)
+    past = features_in_parts(tables, labels, months, params=params, progress=progress)
+    checked = leaks.assert_no_leakage(past, divided, tables=tables, event=params.event)
     rows = write_parts(context.path(artefacts.FEATURES), checked)
-    there = active_customers(features_in_parts(tables, labels, [today], params), outcomes, params)
+    there = active_customers(
+        features_in_parts(tables, labels, [today], params=params), outcomes, params
+    )
     current = write_parts(context.path(artefacts.CURRENT), there)
     found = pl.scan_parquet(context.path(artefacts.FEATURES))
     customers = found.select(pl.col("customer_id").n_unique()).collect().item()
@@ -263,10 +265,10 @@ def score(context: RunContext, progress: Progress) -> dict[str, Any]:
     reasons = evidence.with_evidence(
         reasons,
         scores,
-        clean["contacts"],
-        pl.read_parquet(context.path(artefacts.LABELS)),
-        [clean["turns"], pl.read_parquet(context.path(artefacts.TRANSCRIPTS))],
-        context.params.features,
+        contacts=clean["contacts"],
+        labels=pl.read_parquet(context.path(artefacts.LABELS)),
+        turns=[clean["turns"], pl.read_parquet(context.path(artefacts.TRANSCRIPTS))],
+        params=context.params.features,
     )
     write_table(context.path(artefacts.SCORES), scores)
     matured.archive_predictions(

@@ -22,7 +22,7 @@ def simulate(context: RunContext, progress: Progress) -> dict[str, Any]:
         context.params.simulator,
         context.path(artefacts.RAW),
         context.path(artefacts.TRUTH),
-        progress,
+        progress=progress,
     )
 
 
@@ -32,7 +32,9 @@ def ingest(context: RunContext, progress: Progress) -> dict[str, Any]:
     from data.sources import read
 
     delivery = read(context.source, context.raw, context.params.sources)
-    return ingest(delivery, context.store, context.now(), progress, context.params.ingest)
+    return ingest(
+        delivery, context.store, context.now(), progress=progress, params=context.params.ingest
+    )
 
 
 def validate(context: RunContext, progress: Progress) -> dict[str, Any]:
@@ -40,7 +42,13 @@ def validate(context: RunContext, progress: Progress) -> dict[str, Any]:
     from data.validation import validate
 
     content = context.delivered(artefacts.TABLES)
-    return validate(context.store, context.params.validation, content, context.now(), progress)
+    return validate(
+        context.store,
+        context.params.validation,
+        read_audio=content,
+        now=context.now(),
+        progress=progress,
+    )
 
 
 def version(context: RunContext, progress: Progress) -> dict[str, Any]:
@@ -51,9 +59,9 @@ def version(context: RunContext, progress: Progress) -> dict[str, Any]:
         context.path(artefacts.CLEAN),
         context.path(artefacts.SHARDS),
         context.path(artefacts.VERSIONED),
-        context.settings.dvc_remote,
-        context.git_commit,
-        context.now(),
+        remote=context.settings.dvc_remote,
+        git_commit=context.git_commit,
+        now=context.now(),
         progress=progress,
     )
     write_json(context.path(artefacts.VERSION), asdict(made))
@@ -67,9 +75,15 @@ def split(context: RunContext, progress: Progress) -> dict[str, Any]:
 
     clean = read_tables(context.path(artefacts.CLEAN))
     unnamed = clean["recordings"].filter(pl.col("voice").is_null())
-    heard = voice_groups(context.customer_channel(), unnamed, context.params.voices, progress)
+    heard = voice_groups(
+        context.customer_channel(), unnamed, context.params.voices, progress=progress
+    )
     divided, summary = split(
-        clean["contacts"], clean["recordings"], clean["customers"], context.params.splits, heard
+        clean["contacts"],
+        clean["recordings"],
+        clean["customers"],
+        params=context.params.splits,
+        voice_groups=heard,
     )
     assert_disjoint(divided)
     write_table(context.path(artefacts.SPLITS), divided)
@@ -80,26 +94,29 @@ def split(context: RunContext, progress: Progress) -> dict[str, Any]:
 def cut(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Cuts person-transcribed turns into NeMo manifests, one a split, and accounts for every recorded hour."""
     from data.hours import hours_account
-    from data.speech.utterances import cut
+    from data.speech.utterances import cut_utterances
 
     clean, params = read_tables(context.path(artefacts.CLEAN)), context.params.hours
     splits = pl.read_parquet(context.path(artefacts.SPLITS))
-    summary = cut(
-        utterances.recordings_of(clean),
+    summary = cut_utterances(
+        utterances.recordings_with_slices(clean),
         clean["turns"],
         splits,
-        context.decoded(),
-        context.path(artefacts.SPEECH),
-        progress,
+        read_audio=context.decoded(),
+        out=context.path(artefacts.SPEECH),
+        progress=progress,
     )
     lines = [{**line, "at": context.now().isoformat()} for line in summary["refused"]]
     write_lines(context.path(artefacts.QUARANTINE.within("cut.jsonl")), lines)
     delivered = pl.read_parquet(context.path(artefacts.TABLES.within("recordings.parquet")))
     hours = hours_account(
-        delivered, clean["recordings"], summary["ms"], context.path(artefacts.QUARANTINE)
+        delivered,
+        clean["recordings"],
+        cut_ms=summary["ms"],
+        quarantine=context.path(artefacts.QUARANTINE),
     )
     budget = hours.summary(params)
     write_json(context.path(artefacts.HOURS), budget)
-    hours.hold(params)
+    hours.enforce_budget(params)
     write_json(context.path(artefacts.CUT), summary)
     return {**summary, "lost_share": budget["lost_share"]}

@@ -20,7 +20,7 @@ from flows.candidate import active_model, bundles, runs, scorecards
 from flows.candidate import probes as candidate_probes
 from flows.runtime.context import RunContext
 from models.kinds import READER
-from models.reader.labels import with_reader
+from models.reader.labels import complete_labels
 
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
@@ -98,8 +98,13 @@ def read(context: RunContext, progress: Progress) -> dict[str, Any]:
     rules, beliefs = (
         pl.read_parquet(context.path(f"{name}.parquet")) for name in ("rules", "beliefs")
     )
-    labels = with_reader(
-        rules, beliefs, contacts, turns, active_reader(context), context.params.reading
+    labels = complete_labels(
+        rules,
+        beliefs,
+        contacts=contacts,
+        turns=turns,
+        reader=active_reader(context),
+        params=context.params.reading,
     )
     write_table(context.path(artefacts.LABELS), labels)
     changed = labels.join(rules, on=["contact_id", "label", "value"], how="anti")

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from rich.console import Console
 
+from data import artefacts
 from flows.candidate.kind_stages import stages_of
 from flows.runtime import code, progress, stage_cache
 from flows.runtime.context import RunContext
@@ -25,6 +26,8 @@ def run_stage(
     fingerprint = stage_cache.stage_fingerprint(context, stage)
     made = [context.path(artefact) for artefact in stage.makes]
     of_kind = (stage.kind,) if stage.kind else ()
+    # Stages need it, and before the first promotion nothing has made it. DVC refuses a need that is not there.
+    context.path(artefacts.REGISTRY).mkdir(parents=True, exist_ok=True)
     with progress.bar(console, stage.title) as report:
         if force or stage.always:
             stage_cache.forget(context.store, name)

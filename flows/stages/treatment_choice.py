@@ -141,7 +141,9 @@ def _at_decisions(
     ):  # one day at a time: a log may have decisions on every day
         # Of the others only contacts are left out: which features there are follows from all customers.
         contacts = tables["contacts"].join(asked, on="customer_id", how="semi")
-        rows = features({**tables, "contacts": contacts}, labels, [asked["decided_on"][0]], params)
+        rows = features(
+            {**tables, "contacts": contacts}, labels, [asked["decided_on"][0]], params=params
+        )
         parts.append(rows.join(asked, on="customer_id", how="semi"))
         progress(done, len(days))
     return pl.concat(parts)

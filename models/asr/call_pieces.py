@@ -1,4 +1,4 @@
-"""Takes a call of any length block by block: where speech is on each channel, then the pieces to hear, in turn."""
+"""Cuts a call of any length, block by block, into the pieces of speech to recognise."""
 
 from __future__ import annotations
 
@@ -7,55 +7,62 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from data.audio import Resampler
-from models.asr.segments import SAMPLE_RATE_HZ, Segment, Segmentation, SpeechFinder, segments_of
+from data.audio import SAMPLE_RATE_HZ, Resampler
+from models.asr.segments import Segment, Segmentation, VoiceActivityDetector, segments_of
 
 
-def speech(
-    read: Iterable[np.ndarray], sample_rate_hz: int, channels: list[int], segmentation: Segmentation
+def find_speech(
+    blocks: Iterable[np.ndarray],
+    sample_rate_hz: int,
+    *,
+    channels: list[int],
+    segmentation: Segmentation,
 ) -> list[tuple[Segment, int]]:
-    """The segments of all channels with their channel, in the order in which they end.
+    """Returns the speech segments of all channels with their channel, in the order they end.
 
-    A single channel of at most `whole_s` in which anybody speaks is one segment with all the quiet around: a recogniser
-    takes the level of sounds from the whole of what it is given, so what was trained on whole files is heard in them.
+    `blocks` are float32 [frames, channels of the call]. A single channel of at most
+    `segmentation.whole_s` with any speech in it is one segment, the quiet around it included: a
+    recogniser normalises levels over the whole of its input, so one trained on whole files works
+    best on them.
     """
-    finders = {channel: SpeechFinder() for channel in channels}
+    detectors = {channel: VoiceActivityDetector() for channel in channels}
     resampler, frames = Resampler(sample_rate_hz, SAMPLE_RATE_HZ, len(channels)), 0
-    for block in read:
+    for block in blocks:
         frames += len(block)
-        _feed(finders, resampler.feed(block[:, channels]))
-    _feed(finders, resampler.end())
+        _feed(detectors, resampler.feed(block[:, channels]))
+    _feed(detectors, resampler.end())
     duration_s = frames / sample_rate_hz
-    found = [
+    segments = [
         (segment, channel)
-        for channel, finder in finders.items()
-        for segment in segments_of(finder.probabilities(), duration_s, segmentation)
+        for channel, detector in detectors.items()
+        for segment in segments_of(detector.probabilities(), duration_s, segmentation)
     ]
-    if len(channels) == 1 and found and duration_s <= segmentation.whole_s:
-        (first, channel), (last, _) = found[0], found[-1]
+    if len(channels) == 1 and segments and duration_s <= segmentation.whole_s:
+        (first, channel), (last, _) = segments[0], segments[-1]
         return [(Segment(first.start_s, last.end_s, 0.0, duration_s), channel)]
-    return sorted(found, key=lambda one: one[0].to_s)
+    return sorted(segments, key=lambda item: item[0].to_s)
 
 
-def _feed(finders: dict[int, SpeechFinder], wide: np.ndarray) -> None:
-    for column, finder in enumerate(finders.values()):
-        finder.feed(wide[:, column])
+def _feed(detectors: dict[int, VoiceActivityDetector], samples: np.ndarray) -> None:
+    for column, detector in enumerate(detectors.values()):
+        detector.feed(samples[:, column])
 
 
-def pieces(
-    read: Iterable[np.ndarray], sample_rate_hz: int, segments: list[tuple[Segment, int]]
+def cut_pieces(
+    blocks: Iterable[np.ndarray], sample_rate_hz: int, segments: list[tuple[Segment, int]]
 ) -> Iterator[tuple[Segment, int, np.ndarray]]:
-    """Each segment with its channel and its samples, keeping no more of the call than later segments need.
+    """Yields each segment with its channel and its samples, float32 [frames].
 
-    `segments` are in the order in which they end.
+    `blocks` are float32 [frames, channels]; `segments` come in the order they end. No more of the
+    call is kept in memory than later segments need.
     """
     needed_from = [int(segment.from_s * sample_rate_hz) for segment, _ in segments]
     for number in range(len(segments) - 2, -1, -1):
         needed_from[number] = min(needed_from[number], needed_from[number + 1])
-    nothing = np.zeros((0, 0), np.float32)
-    kept, start, number = nothing, 0, 0
-    # The empty block ends the call: times are rounded, so the last segment may reach a sample beyond it.
-    for block in itertools.chain(read, [nothing]):
+    end_of_call = np.zeros((0, 0), np.float32)
+    kept, start, number = end_of_call, 0, 0
+    # Times are rounded, so the last segment may reach a sample beyond the call and ends with it.
+    for block in itertools.chain(blocks, [end_of_call]):
         if len(block):
             kept = np.concatenate([kept, block]) if len(kept) else block
         end = start + len(kept)
@@ -75,10 +82,10 @@ def pieces(
         kept, start = kept[drop:], start + drop
 
 
-def groups(
+def group_pieces(
     pieces: Iterable[tuple[Segment, int, np.ndarray]], seconds: float
 ) -> Iterator[list[tuple[Segment, int, np.ndarray]]]:
-    """Pieces in lists of about `seconds` of speech."""
+    """Yields the pieces in lists of about `seconds` of speech."""
     group: list[tuple[Segment, int, np.ndarray]] = []
     for piece in pieces:
         group.append(piece)

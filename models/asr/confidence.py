@@ -1,4 +1,7 @@
-"""From a recogniser's own score of a word to how likely the word is right: beta calibration on held-out calls."""
+"""Confidence calibration: from a recogniser's score of a word to the chance that it is right.
+
+It is beta calibration (Kull, Silva Filho and Flach 2017), fitted on held-out calls.
+"""
 
 from __future__ import annotations
 
@@ -10,40 +13,40 @@ import numpy as np
 
 from data.files import write_json
 
-FILE = "confidence.json"  # its name beside the weights
+FILE = "confidence.json"  # its name in the folder of the weights
 LEAST_WORDS = 100  # of which some are right and some wrong; fewer say nothing
-_EDGE = 1e-4
-_PULL = (
-    1.0  # towards leaving scores as they are, worth one word; keeps a handful of words from ruling
-)
+_EDGE = 1e-4  # scores are clipped to this distance from 0 and 1
+# Strength of the prior that scores are right as they are, worth one word, so that a handful of
+# words cannot bend the curve.
+_PRIOR = 1.0
 
 
 class CalibrationError(ValueError):
-    """Words are too few, or all alike, to calibrate on; or a file does not hold a calibration."""
+    """Words are too few or too alike to calibrate on, or a file does not hold a calibration."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """log-odds of right = a·ln(s) − b·ln(1 − s) + c for a score s (Kull, Silva Filho and Flach 2017); a, b ≥ 0."""
+    """A fitted curve: log-odds of right = a·ln(s) − b·ln(1 − s) + c for a score s; a, b ≥ 0."""
 
     a: float
     b: float
     c: float
-    words: int  # fitted on so many
-    ece_before: float  # of the raw scores, on the same words
-    ece_after: float  # each word predicted by a fit on the other half of the calls
+    words: int  # number of words it was fitted on
+    ece_before: float  # expected calibration error of the raw scores, on the same words
+    ece_after: float  # the same, each word predicted by a fit on the other half of the calls
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
-        """Probabilities of being right, shape of `scores`; never falls where a score rises."""
-        return 1 / (
-            1 + np.exp(-_design(np.asarray(scores, float)) @ np.array([self.a, self.b, self.c]))
-        )
+        """Returns probabilities of being right, shape of `scores`; they rise with the score."""
+        log_odds = _design(np.asarray(scores, float)) @ np.array([self.a, self.b, self.c])
+        return np.asarray(1 / (1 + np.exp(-log_odds)))
 
 
-def fit(scores: np.ndarray, right: np.ndarray, calls: np.ndarray) -> Calibration:
+def fit_calibration(scores: np.ndarray, right: np.ndarray, calls: np.ndarray) -> Calibration:
     """Fits on words: their scores, whether each was right, and the call it is from (all [words]).
 
-    Raises CalibrationError below `LEAST_WORDS` words or when all are right, or wrong, in either half of the calls.
+    Raises CalibrationError below `LEAST_WORDS` words, or when all are right, or all wrong, in
+    either half of the calls.
     """
     scores, right = np.asarray(scores, float), np.asarray(right, bool)
     _, number = np.unique(calls, return_inverse=True)
@@ -52,14 +55,15 @@ def fit(scores: np.ndarray, right: np.ndarray, calls: np.ndarray) -> Calibration
         len(np.unique(right[half])) < 2 for half in (halves, ~halves)
     ):
         raise CalibrationError(
-            f"confidence: {len(scores)} held-out words, {int(right.sum())} of them right, are too few to calibrate on "
-            f"(at least {LEAST_WORDS}, right and wrong ones in two calls or more). Deliver more transcripts."
+            f"confidence: {len(scores)} held-out words, {int(right.sum())} of them right, are too "
+            f"few to calibrate on (at least {LEAST_WORDS}, right and wrong ones in two calls or "
+            "more). Deliver more transcripts."
         )
     predicted = np.empty(len(scores))
     for half in (halves, ~halves):
-        a, b, c = _fitted(scores[half], right[half])
+        a, b, c = _fit(scores[half], right[half])
         predicted[~half] = Calibration(a, b, c, 0, 0.0, 0.0)(scores[~half])
-    a, b, c = _fitted(scores, right)
+    a, b, c = _fit(scores, right)
     return Calibration(
         round(a, 6),
         round(b, 6),
@@ -71,9 +75,15 @@ def fit(scores: np.ndarray, right: np.ndarray, calls: np.ndarray) -> Calibration
 
 
 def expected_calibration_error(probability: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
-    """Mean gap between promised and found share of right words over `bins` of equally many words (adaptive ECE)."""
+    """Returns the mean gap between predicted and observed share of right words (adaptive ECE).
+
+    The mean is over `bins` of equally many words; both arguments are [words]. Raises
+    CalibrationError without a word.
+    """
     if not len(probability):
-        raise CalibrationError("confidence: no word was heard, so there is nothing to measure.")
+        raise CalibrationError(
+            "confidence: no word was recognised, so there is nothing to measure."
+        )
     order = np.argsort(probability, kind="stable")
     parts = np.array_split(order, min(bins, len(order)))
     return float(
@@ -82,13 +92,16 @@ def expected_calibration_error(probability: np.ndarray, right: np.ndarray, bins:
     )
 
 
-def save(path: Path, calibration: Calibration) -> None:
-    """Writes it as JSON."""
+def save_calibration(path: Path, calibration: Calibration) -> None:
+    """Writes the calibration as JSON."""
     write_json(path, asdict(calibration))
 
 
-def beside(weights: Path) -> Calibration | None:
-    """The calibration that lies beside a `.nemo`, None where there is none. Raises CalibrationError when it is torn."""
+def load_calibration(weights: Path) -> Calibration | None:
+    """Returns the calibration in the folder of a `.nemo`, or None where there is none.
+
+    Raises CalibrationError when the file is damaged.
+    """
     path = weights.parent / FILE
     if not path.is_file():
         return None
@@ -105,8 +118,8 @@ def _design(scores: np.ndarray) -> np.ndarray:
     return np.stack([np.log(inside), -np.log1p(-inside), np.ones_like(inside)], axis=-1)
 
 
-def _fitted(scores: np.ndarray, right: np.ndarray) -> tuple[float, float, float]:
-    """A slope that comes out negative is left out and the rest fitted again, so that order is kept."""
+def _fit(scores: np.ndarray, right: np.ndarray) -> tuple[float, float, float]:
+    """Returns a, b and c. A negative slope is set to 0 and the rest fitted again, to keep order."""
     design, free = _design(scores), np.array([True, True, True])
     while True:
         weights = np.zeros(3)
@@ -117,20 +130,20 @@ def _fitted(scores: np.ndarray, right: np.ndarray) -> tuple[float, float, float]
 
 
 def _newton(design: np.ndarray, right: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Logistic regression, pulled towards `start`; steps are halved until they help."""
+    """Fits a logistic regression with a normal prior at `start`, halving steps until they help."""
 
     def loss(weights: np.ndarray) -> float:
         odds = design @ weights
         return float(
             np.sum(np.logaddexp(0, odds) - right * odds)
-            + _PULL / 2 * np.sum((weights - start) ** 2)
+            + _PRIOR / 2 * np.sum((weights - start) ** 2)
         )
 
     weights = start
     for _ in range(100):
         probability = 1 / (1 + np.exp(-design @ weights))
-        slope = design.T @ (right - probability) - _PULL * (weights - start)
-        curve = (design * (probability * (1 - probability))[:, None]).T @ design + _PULL * np.eye(
+        slope = design.T @ (right - probability) - _PRIOR * (weights - start)
+        curve = (design * (probability * (1 - probability))[:, None]).T @ design + _PRIOR * np.eye(
             len(start)
         )
         step = np.linalg.solve(curve, slope)

@@ -1,4 +1,4 @@
-"""Loads a recogniser with all that lies beside its weights: ONNX export, decoder, confidence."""
+"""Loads a recogniser with its ONNX export, decoder and confidence calibration."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from data.files import file_sha256
-from models.asr import confidence
+from models.asr import confidence, decoding
 from models.asr.nemo import ExportError, ModelError, export_onnx, restore
 from models.asr.onnx_network import OnnxNetwork
 from models.asr.recognizer import Recognizer
@@ -15,26 +15,27 @@ log = logging.getLogger(__name__)
 
 
 def load(path: str | Path, exports: Path | None = None) -> Recognizer:
-    """The recogniser in a local `.nemo`, on the CPU, with the calibration and the decoder that lie beside it.
+    """Returns the recogniser in a local `.nemo`, on the CPU.
 
-    With `exports`, a folder, it is heard through its export there (see `exported`), which needs neither NeMo nor torch.
-    Raises ModelError when it is not a recogniser, naming the file.
+    The calibration and the decoder of the same folder are loaded with it. With `exports`, a folder,
+    the network runs from its ONNX export there (see `cached_export`), which needs neither NeMo nor
+    torch. Raises ModelError, naming the file, when it is not a recogniser.
     """
-    from models.asr import decoding  # which builds on what is here
-
     path = Path(path)
-    light = exported(path, exports) if exports else None
-    model = OnnxNetwork(light) if light else restore(path)
-    found = Recognizer(model, path.stat().st_size, calibration=confidence.beside(path))
-    found.decoder = decoding.beside(path, found.labels)
-    return found
+    export = cached_export(path, exports) if exports else None
+    model = OnnxNetwork(export) if export else restore(path)
+    recognizer = Recognizer(
+        model, path.stat().st_size, calibration=confidence.load_calibration(path)
+    )
+    recognizer.decoder = decoding.load_decoder(path, recognizer.labels)
+    return recognizer
 
 
-def exported(path: Path, folder: Path) -> Path | None:
-    """The `.onnx` of a `.nemo`, made in `folder` on first use (NeMo is needed then).
+def cached_export(path: Path, folder: Path) -> Path | None:
+    """Returns the `.onnx` of a `.nemo`, made in `folder` on first use, which needs NeMo.
 
-    None where it has no faithful one, which is found out anew each time: ask once and then `load` without `exports`.
-    Raises ModelError as `restore` does.
+    Returns None where no export gives NeMo's answers. That is not remembered: ask once, then `load`
+    without `exports`. Raises ModelError as `restore` does.
     """
     if not path.is_file():
         raise ModelError(f"{path}: no such file. Name a local .nemo.")
@@ -44,6 +45,6 @@ def exported(path: Path, folder: Path) -> Path | None:
         try:
             export_onnx(restore(path), target, sha256)
         except ExportError as error:
-            log.warning("%s: %s It is heard with NeMo, which is slower.", path, error)
+            log.warning("%s: %s NeMo runs it instead, which is slower.", path, error)
             return None
     return target

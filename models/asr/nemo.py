@@ -1,4 +1,7 @@
-"""The only door to NeMo: restoring checkpoints, CTC outputs, export to ONNX."""
+"""NeMo models: restores checkpoints, computes CTC outputs and exports to ONNX.
+
+No other module of models/ imports NeMo.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,6 @@ if TYPE_CHECKING:
 
 
 PARITY = 0.01  # by how much an export's probabilities (0 to 1) may differ from NeMo's
-
-
 log = logging.getLogger(__name__)
 
 
@@ -33,7 +34,7 @@ class ModelError(ValueError):
 
 
 class ExportError(ValueError):
-    """A network cannot be run outside NeMo. It is heard with NeMo then."""
+    """A network cannot be run outside NeMo. NeMo runs it then."""
 
 
 class NemoNetwork:
@@ -49,7 +50,10 @@ class NemoNetwork:
         return sum(weight.numel() for weight in self.model.parameters())
 
     def log_probs(self, waves: list[np.ndarray]) -> tuple[list[np.ndarray], float]:
-        """Of each waveform (16 kHz float32 [frames]) float32 [steps, labels + blank], and the seconds a step lasts."""
+        """Returns float32 [steps, labels + blank] for each waveform, and the seconds a step lasts.
+
+        Waveforms are 16 kHz float32 [frames].
+        """
         import torch
 
         lengths = np.array([len(wave) for wave in waves])
@@ -59,15 +63,15 @@ class NemoNetwork:
         self.model.eval()
         device = next(self.model.parameters()).device  # where training left it
         with torch.inference_mode():
-            found, steps = ctc_log_probs(
+            log_probs, steps = ctc_log_probs(
                 self.model, torch.from_numpy(batch).to(device), torch.from_numpy(lengths).to(device)
             )
-        found, counts = found.cpu(), steps.cpu().numpy()
-        return [found[i, : counts[i]].numpy() for i in range(len(waves))], self.step_s
+        log_probs, counts = log_probs.cpu(), steps.cpu().numpy()
+        return [log_probs[i, : counts[i]].numpy() for i in range(len(waves))], self.step_s
 
     @cached_property
     def step_s(self) -> float:
-        """Seconds a step lasts, whatever the network's subsampling: what ten seconds of silence make of it."""
+        """Seconds a step lasts, measured on ten seconds of silence, as networks subsample."""
         import torch
 
         self.model.eval()
@@ -84,14 +88,11 @@ class NemoNetwork:
 
 
 def export_onnx(model: Any, path: Path, source_sha256: str) -> None:
-    """Writes the CTC network, from power spectra to log-probabilities, as one ONNX file that describes itself.
+    """Writes the CTC network, from power spectra to log-probabilities, as one ONNX file.
 
-    Raises ExportError when the graph cannot be traced, or does not repeat what NeMo hears.
+    Its metadata say what it expects (see Spectrum). Raises ExportError when the graph cannot be
+    traced, or differs from NeMo's log-probabilities by more than PARITY.
     """
-    import onnx
-    import torch
-    from nemo.core.classes.common import typecheck
-
     featurizer = model.preprocessor.featurizer
     if (
         featurizer.exact_pad
@@ -102,27 +103,49 @@ def export_onnx(model: Any, path: Path, source_sha256: str) -> None:
         raise ExportError("its features are not plain log-mel spectra.")
     model.eval()
     if hasattr(model.encoder, "update_max_sequence_length"):
-        model.encoder.update_max_sequence_length(
-            int(LONGEST_S * 100) + 1, "cpu"
-        )  # the trace keeps masks this long
+        # The trace keeps masks of this length.
+        model.encoder.update_max_sequence_length(int(LONGEST_S * 100) + 1, "cpu")
+    network = NemoNetwork(model)
+    waves = _test_waves()
+    expected, step_s = network.log_probs(waves)
+    spectrum = Spectrum(
+        sample_rate_hz=SAMPLE_RATE_HZ,
+        fft=featurizer.n_fft,
+        window=featurizer.win_length,
+        hop=featurizer.hop_length,
+        preemphasis=featurizer.preemph or 0.0,
+        step_s=step_s,
+        labels=network.labels,
+        parameters=network.parameters,
+        source_sha256=source_sha256,
+    )
+    with atomic(path) as temporary:
+        _trace(model, spectrum, temporary)
+        exported, _ = OnnxNetwork(temporary).log_probs(waves)
+        for log_probs, nemos in zip(exported, expected, strict=True):
+            if (
+                log_probs.shape != nemos.shape
+                or np.abs(np.exp(log_probs) - np.exp(nemos)).max() > PARITY
+            ):
+                raise ExportError("the export does not give NeMo's probabilities.")
+
+
+def _test_waves() -> list[np.ndarray]:
+    """Two waveforms of bursts of noise, 3 and 1.7 seconds long."""
     rng = np.random.default_rng(0)
-    waves = [
+    return [
         rng.normal(0, 0.1, int(SAMPLE_RATE_HZ * s)).astype(np.float32)
         * (np.arange(int(SAMPLE_RATE_HZ * s)) % 9000 < 5000)
         for s in (3.0, 1.7)
     ]
-    wanted, step_s = NemoNetwork(model).log_probs(waves)
-    spectrum = Spectrum(
-        SAMPLE_RATE_HZ,
-        featurizer.n_fft,
-        featurizer.win_length,
-        featurizer.hop_length,
-        featurizer.preemph or 0.0,
-        step_s,
-        [str(label) for label in _decoder(model).vocabulary],
-        NemoNetwork(model).parameters,
-        source_sha256,
-    )
+
+
+def _trace(model: Any, spectrum: Spectrum, path: Path) -> None:
+    """Writes the traced graph to `path` with `spectrum` as its metadata. Raises ExportError."""
+    import onnx
+    import torch
+    from nemo.core.classes.common import typecheck
+
     power = torch.zeros(2, spectrum.fft // 2 + 1, 200).uniform_()
     axes = {
         "power": {0: "batch", 2: "time"},
@@ -130,32 +153,28 @@ def export_onnx(model: Any, path: Path, source_sha256: str) -> None:
         "log_probs": {0: "batch", 1: "step"},
         "steps": {0: "batch"},
     }
-    with atomic(path) as temporary:
-        try:
-            with suppress_logs(), torch.no_grad(), typecheck.disable_checks():
-                torch.onnx.export(
-                    _graph(model).eval(),
-                    (power, torch.tensor([200, 150])),
-                    str(temporary),
-                    dynamo=False,
-                    input_names=["power", "frames"],
-                    output_names=["log_probs", "steps"],
-                    dynamic_axes=axes,
-                    opset_version=17,
-                )
-        except Exception as error:  # whatever the tracer meets in a network it does not know
-            raise ExportError(f"it cannot be traced ({type(error).__name__}).") from error
-        graph = onnx.load(str(temporary))
-        for key, value in metadata(spectrum).items():
-            graph.metadata_props.add(key=key, value=value)
-        onnx.save(graph, str(temporary))
-        found, _ = OnnxNetwork(temporary).log_probs(waves)
-        for one, other in zip(found, wanted, strict=True):
-            if one.shape != other.shape or np.abs(np.exp(one) - np.exp(other)).max() > PARITY:
-                raise ExportError("the export does not hear what NeMo hears.")
+    try:
+        with suppress_logs(), torch.no_grad(), typecheck.disable_checks():
+            torch.onnx.export(
+                _graph(model).eval(),
+                (power, torch.tensor([200, 150])),
+                str(path),
+                dynamo=False,
+                input_names=["power", "frames"],
+                output_names=["log_probs", "steps"],
+                dynamic_axes=axes,
+                opset_version=17,
+            )
+    except Exception as error:  # whatever the tracer meets in a network it does not know
+        raise ExportError(f"it cannot be traced ({type(error).__name__}).") from error
+    graph = onnx.load(str(path))
+    for key, value in metadata(spectrum).items():
+        graph.metadata_props.add(key=key, value=value)
+    onnx.save(graph, str(path))
 
 
 def _graph(model: Any) -> Any:
+    """The part of a NeMo model after its power spectra, as a torch module to trace."""
     import torch
     from nemo.collections.asr.parts.preprocessing.features import normalize_batch
 
@@ -187,7 +206,10 @@ def _graph(model: Any) -> Any:
 
 
 def restore(path: Path) -> Any:
-    """The NeMo model in a local `.nemo`, on the CPU, weights only. Raises ModelError."""
+    """Returns the NeMo model in a local `.nemo`, on the CPU, weights only.
+
+    Raises ModelError for a file that is none, holds what no model needs, or has no CTC decoder.
+    """
     if not path.is_file():
         raise ModelError(f"{path}: no such file. Name a local .nemo.")
     try:
@@ -220,30 +242,31 @@ def restore(path: Path) -> Any:
 
 
 def fetch(name: str) -> Any:
-    """The `.nemo` of that name on the hub (Hugging Face or NGC), on the CPU and checked as `restore` does.
+    """Downloads the `.nemo` of that name from the hub (Hugging Face or NGC) and restores it.
 
-    Raises ModelError.
+    Raises ModelError when it cannot be had, or as `restore` does.
     """
     models = nemo_asr()
     try:
         with suppress_logs():
-            found = Path(models.ASRModel.from_pretrained(model_name=name, return_model_file=True))
-    except (
-        Exception
-    ) as error:  # no network, no such name, not a speech model: all the same to the caller
+            path = Path(models.ASRModel.from_pretrained(model_name=name, return_model_file=True))
+    except Exception as error:
+        # No network, no such name, not a speech model: all the same to the caller.
         reason = (str(error).strip().splitlines() or [""])[0]
         raise ModelError(
-            f"{name}: cannot be fetched from the hub ({type(error).__name__}: {reason}). Name a local .nemo instead."
+            f"{name}: cannot be fetched from the hub ({type(error).__name__}: {reason}). "
+            "Name a local .nemo instead."
         ) from error
-    if found.is_dir():
+    if path.is_dir():
         raise ModelError(
-            f"{name}: the hub has no {name.rpartition('/')[2]}.nemo of it. Name a model packed as a .nemo."
+            f"{name}: the hub has no {name.rpartition('/')[2]}.nemo of it. "
+            "Name a model packed as a .nemo."
         )
-    return restore(found)
+    return restore(path)
 
 
 def check(model: Any, name: str) -> None:
-    """Raises ModelError unless `model` has a CTC decoder and listens at 16 kHz."""
+    """Raises ModelError unless `model` has a CTC decoder and takes audio of 16 kHz."""
     if getattr(_decoder(model), "vocabulary", None) is None or not hasattr(model, "encoder"):
         raise ModelError(
             f"{name}: {type(model).__name__} has no CTC decoder. Use a CTC or hybrid checkpoint."
@@ -251,13 +274,13 @@ def check(model: Any, name: str) -> None:
     rate = int(model.cfg.preprocessor.sample_rate)
     if rate != SAMPLE_RATE_HZ:
         raise ModelError(
-            f"{name}: listens at {rate} Hz. Use a checkpoint made for {SAMPLE_RATE_HZ} Hz."
+            f"{name}: takes audio of {rate} Hz. Use a checkpoint made for {SAMPLE_RATE_HZ} Hz."
         )
 
 
 @contextlib.contextmanager
 def suppress_logs() -> Iterator[None]:
-    """NeMo and its friends announce a lot while they load; the person in front wants to read only our words."""
+    """Silences logs and warnings of NeMo and what it imports, which are many while it loads."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -269,7 +292,7 @@ def suppress_logs() -> Iterator[None]:
 
 
 def nemo_asr() -> Any:
-    """The module `nemo.collections.asr.models`, imported on first use (about 20 s) without its announcements."""
+    """Returns the module `nemo.collections.asr.models`, imported on first use (about 20 s)."""
     with suppress_logs():
         from nemo.collections.asr import models
         from nemo.utils import logging as nemo_logging
@@ -281,7 +304,11 @@ def nemo_asr() -> Any:
 def ctc_log_probs(
     model: Any, signal: torch.Tensor, lengths: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """float32 [batch, steps, labels + blank] and int64 [batch]; of a hybrid model its CTC branch."""
+    """Returns float32 [batch, steps, labels + blank] and the steps of each, int64 [batch].
+
+    `signal` is float32 [batch, frames], `lengths` the frames of each. Of a hybrid model it is the
+    CTC branch.
+    """
     if hasattr(model, "ctc_decoder"):
         encoded, steps = model(input_signal=signal, input_signal_length=lengths)
         return model.ctc_decoder(encoder_output=encoded), steps

@@ -1,8 +1,10 @@
-"""Refuses a hostile `.nemo` before anything in it is unpacked: a tar of plain files, a plain config, weights alone.
+"""Refuses a hostile `.nemo` before anything in it is unpacked.
 
-NeMo skips unsafe paths and checks what it instantiates, and PyTorch unpickles weights only; but the first says nothing
-about what it skipped, and an environment variable (TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD) takes the last away. So the file
-is read here first, and what no model needs is refused with its reason. Nothing is executed or written.
+A `.nemo` has to be a tar of plain files with a plain config and nothing but weights. NeMo skips
+unsafe paths and checks what it instantiates, and PyTorch unpickles weights only. But NeMo says
+nothing about what it skipped, and an environment variable (TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD) takes
+PyTorch's check away. So the file is read here first, and what no model needs is refused with its
+reason. Nothing is executed or written.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ SUFFIXES = (".yaml", ".yml", ".txt", ".model", ".vocab", ".json", ".md", ".tsv",
 MAX_MEMBERS = 500
 MAX_CONFIG_BYTES = 4 * 2**20
 MAX_CONFIG_VALUES = 500_000  # a vocabulary has thousands; aliases of aliases have billions
-MAX_PICKLE_BYTES = 64 * 2**20  # of names and shapes: the numbers lie beside it
+MAX_PICKLE_BYTES = 64 * 2**20  # of names and shapes; the numbers are other entries of the zip
 # What a state dict of plain tensors is made of (PyTorch writes it so since 1.6).
 _TENSOR_NAMES = {
     "collections OrderedDict",
@@ -31,8 +33,8 @@ _TENSOR_NAMES = {
     "torch._utils _rebuild_parameter",
     "torch Size",
     *(
-        f"torch {kind}Storage"
-        for kind in (
+        f"torch {dtype}Storage"
+        for dtype in (
             "Float",
             "Double",
             "Half",
@@ -47,6 +49,7 @@ _TENSOR_NAMES = {
     ),
 }
 
+# What a PyTorch zip holds in its folder.
 _ENTRIES = {
     "data",
     "data.pkl",
@@ -56,8 +59,8 @@ _ENTRIES = {
     ".format_version",
     ".storage_alignment",
 }
-# OmegaConf's `${name:argument}`. The name may have blanks around it or be an interpolation itself, so whatever has a
-# colon after `${` is refused; `${model.sample_rate}` has none.
+# OmegaConf's `${name:argument}`. The name may have blanks around it or be an interpolation itself,
+# so whatever has a colon after `${` is refused; `${model.sample_rate}` has none.
 _RESOLVER = re.compile(r"\$\{.*:", re.DOTALL)
 # Ways to reach a name other than GLOBAL, which is read above.
 _BUILDERS = {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID"}
@@ -68,11 +71,11 @@ class NemoArchiveError(ValueError):
 
 
 def check_nemo(path: Path) -> None:
-    """Raises NemoArchiveError unless `path` is an uncompressed tar of a config, weights and word lists, all harmless.
+    """Raises NemoArchiveError unless `path` is an uncompressed tar of harmless model files.
 
-    Refused: links, devices, sparse or doubled members, paths that leave the folder, other file types, YAML tags,
-    `_target_`s outside nemo, code from a hub, calls of resolvers (which can read the environment), and in the weights
-    any pickled name that is no tensor.
+    Refused are links, devices, sparse or doubled members, paths that leave the folder, other file
+    types, YAML tags, `_target_`s outside NeMo, code from a hub, calls of resolvers (which can read
+    the environment), and in the weights any pickled name that is no tensor.
     """
     try:
         with tarfile.open(path, "r:") as archive:
@@ -86,21 +89,23 @@ def check_nemo(path: Path) -> None:
             _check_weights(_opened(archive, parts[WEIGHTS]), f"{path.name}: {WEIGHTS}")
     except (tarfile.TarError, EOFError, OSError) as error:
         raise NemoArchiveError(
-            f"{path.name}: not an uncompressed tar archive ({error}). Export it with NeMo's save_to (1.7 or newer)."
+            f"{path.name}: not an uncompressed tar archive ({error}). "
+            "Export it with NeMo's save_to (1.7 or newer)."
         ) from error
 
 
 def _parts(archive: tarfile.TarFile, where: str) -> dict[str, tarfile.TarInfo]:
+    """The files of the archive by name, each checked by name and type."""
     parts: dict[str, tarfile.TarInfo] = {}
     for number, member in enumerate(archive):
         if number >= MAX_MEMBERS:
             raise NemoArchiveError(
                 f"{where}: more than {MAX_MEMBERS} members. A model has a handful."
             )
-        place = PurePosixPath(member.name)
+        member_path = PurePosixPath(member.name)
         if (
-            place.is_absolute()
-            or ".." in place.parts
+            member_path.is_absolute()
+            or ".." in member_path.parts
             or "\\" in member.name
             or "\x00" in member.name
         ):
@@ -113,14 +118,15 @@ def _parts(archive: tarfile.TarFile, where: str) -> dict[str, tarfile.TarInfo]:
             raise NemoArchiveError(
                 f"{where}: '{member.name}' is a link, a device or a sparse file, not a plain one."
             )
-        name = str(place)
+        name = str(member_path)
         if name in parts:
             raise NemoArchiveError(
                 f"{where}: '{name}' is in it twice; which one counts depends on the reader."
             )
-        if name != WEIGHTS and place.suffix.lower() not in SUFFIXES:
+        if name != WEIGHTS and member_path.suffix.lower() not in SUFFIXES:
             raise NemoArchiveError(
-                f"{where}: '{name}' may hold a pickle. Allowed beside {WEIGHTS}: {', '.join(SUFFIXES)}."
+                f"{where}: '{name}' may hold a pickle. "
+                f"Allowed beside {WEIGHTS}: {', '.join(SUFFIXES)}."
             )
         parts[name] = member
     return parts
@@ -134,6 +140,7 @@ def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _check_config(handle: IO[bytes], size: int, where: str) -> None:
+    """Checks the YAML and every scalar of it."""
     where = f"{where}: {CONFIG}"
     if size > MAX_CONFIG_BYTES:
         raise NemoArchiveError(f"{where} has {size} bytes, more than {MAX_CONFIG_BYTES}.")
@@ -157,17 +164,18 @@ def _check_config(handle: IO[bytes], size: int, where: str) -> None:
             raise NemoArchiveError(f"{where} asks to run code from a hub (trust_remote_code).")
         if isinstance(value, str) and _RESOLVER.search(value):
             raise NemoArchiveError(
-                f"{where} calls a resolver, which reads the environment or worse when opened ({key}: {value[:60]!r})."
+                f"{where} calls a resolver, which reads the environment or worse when opened "
+                f"({key}: {value[:60]!r})."
             )
 
 
 def _is_nemos(target: str) -> bool:
-    """NeMo itself then lets only its own modules and PyTorch's be built (nemo.core.classes.common)."""
+    """Whether a class is NeMo's; NeMo itself builds only those (nemo.core.classes.common)."""
     return target.startswith(("nemo.collections.", "nemo.core."))
 
 
 def _leaves(value: Any, where: str) -> Iterator[tuple[str, Any]]:
-    """(key, value) of every scalar, aliases unfolded as a reader would."""
+    """Yields (key, value) of every scalar, aliases unfolded as a YAML reader would."""
     stack: list[tuple[str, Any]] = [("", value)]
     seen = 0
     while stack:
@@ -184,11 +192,18 @@ def _leaves(value: Any, where: str) -> Iterator[tuple[str, Any]]:
 
 
 def _check_weights(handle: IO[bytes], where: str) -> None:
-    """A PyTorch zip whose one pickle names tensors and nothing else. Reads names, not numbers."""
-    if (
-        handle.read(4) != b"PK\x03\x04"
-    ):  # PyTorch goes by the beginning of a file, zip readers by its end
+    """Checks that the file is a PyTorch zip whose one pickle names tensors and nothing else.
+
+    It reads names, not numbers.
+    """
+    # PyTorch goes by the beginning of a file, zip readers by its end.
+    if handle.read(4) != b"PK\x03\x04":
         raise NemoArchiveError(f"{where} is not a PyTorch archive. Save it with torch.save.")
+    _check_pickle(_read_pickle(handle, where), where)
+
+
+def _read_pickle(handle: IO[bytes], where: str) -> bytes:
+    """The content of data.pkl, once the entries of the zip are what PyTorch writes."""
     try:
         with zipfile.ZipFile(handle) as archive:
             entries = archive.infolist()
@@ -200,24 +215,27 @@ def _check_weights(handle: IO[bytes], where: str) -> None:
             pickles = [
                 entry for entry, name in zip(entries, names, strict=True) if name.name == "data.pkl"
             ]
-            odd = [
+            unexpected = [
                 str(name)
                 for name in names
                 if len(name.parts) > 1
                 and name.parts[1] not in _ENTRIES
                 and not name.name.startswith(".")
             ]
-            if odd or len(pickles) != 1:
-                raise NemoArchiveError(
-                    f"{where} holds {odd[0] if odd else len(pickles)}, not just a state dict."
-                )
+            if unexpected or len(pickles) != 1:
+                extra = unexpected[0] if unexpected else len(pickles)
+                raise NemoArchiveError(f"{where} holds {extra}, not just a state dict.")
             if pickles[0].file_size > MAX_PICKLE_BYTES:
                 raise NemoArchiveError(f"{where} has a pickle of {pickles[0].file_size} bytes.")
-            content = archive.read(pickles[0])
+            return archive.read(pickles[0])
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise NemoArchiveError(
             f"{where} is not a PyTorch archive ({error}). Save it with torch.save."
         ) from error
+
+
+def _check_pickle(content: bytes, where: str) -> None:
+    """Refuses any name in the pickle that is no tensor's. Nothing is unpickled."""
     try:
         for operation, argument, _ in pickletools.genops(content):
             if operation.name == "GLOBAL" and argument not in _TENSOR_NAMES:

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from data.audio import SAMPLE_RATE_HZ, blocks, probe, resample
-from data.speech.transcripts import HeardTurn, Word
+from data.speech.transcripts import TranscriptTurn, Word
 from models.asr import confidence
-from models.asr.call_pieces import groups, pieces, speech
+from models.asr.call_pieces import cut_pieces, find_speech, group_pieces
 from models.asr.nemo import NemoNetwork
 from models.asr.onnx_network import OnnxNetwork
 from models.asr.segments import Segment, Segmentation
 from models.asr.transcript import SHORTEST_S, Decoder, Transcript
 
-BATCH_S = (
-    30.0  # of padded audio at once; measured fastest on one core, larger batches leave the cache
-)
-
-
-GATHERED_S = 240.0  # of speech cut from a call before it is heard, so that pieces of like length meet in a batch
+# Seconds of padded audio in a batch; measured fastest on one core, larger batches leave the cache.
+BATCH_S = 30.0
+# Seconds of speech cut from a call before it is recognised, so that pieces of like length share a
+# batch.
+GROUP_S = 240.0
 
 
 class Network(Protocol):
-    """What hears: labels, and their log-probabilities at each step."""
+    """A CTC network: its labels, and their log-probabilities at each step."""
 
     labels: list[str]
 
@@ -38,16 +38,18 @@ class Network(Protocol):
 
 
 class Recognizer:
-    """A CTC network ready to hear: a NeMo model, or what `export_onnx` made of one.
+    """A CTC network with decoder and calibration: a NeMo model, or what `export_onnx` made of one.
 
-    Without a `decoder` (see models.decoding) the likeliest label of each step is taken, which is fastest. Without a
-    `calibration` a word's confidence is the network's own score of it, which promises too much.
+    Without a `decoder` (see models.asr.decoding) the likeliest label of each step is taken, which
+    is fastest. Without a `calibration` a word's confidence is the network's own score of it, which
+    is overconfident.
     """
 
     def __init__(
         self,
         model: Any,
         size_bytes: int = 0,
+        *,
         decoder: Decoder | None = None,
         calibration: confidence.Calibration | None = None,
     ) -> None:
@@ -63,12 +65,12 @@ class Recognizer:
         return self.network.parameters
 
     def transcribe(self, waveforms: list[np.ndarray]) -> list[Transcript]:
-        """Each waveform (16 kHz mono float32 [frames]) as words, in the given order.
+        """Returns the transcript of each waveform (16 kHz mono float32 [frames]), in their order.
 
-        Waveforms of like length are heard together, up to 30 s of padded audio at once. What is shorter than 0.1 s
-        comes back empty.
+        Waveforms of like length share a batch of up to BATCH_S of padded audio. One shorter than
+        0.1 s has an empty transcript.
         """
-        found = [Transcript("", [], 0.0)] * len(waveforms)
+        transcripts = [Transcript("", [], 0.0)] * len(waveforms)
         order = sorted(
             (i for i, wave in enumerate(waveforms) if len(wave) >= SHORTEST_S * SAMPLE_RATE_HZ),
             key=lambda i: -len(waveforms[i]),
@@ -78,98 +80,106 @@ class Recognizer:
             count = max(1, int(BATCH_S * SAMPLE_RATE_HZ / len(waveforms[order[begin]])))
             chosen = order[begin : begin + count]
             begin += count
-            for i, transcript in zip(
-                chosen, self._hear([waveforms[i] for i in chosen]), strict=True
-            ):
-                found[i] = transcript
-        return found
+            batch = self._transcribe_batch([waveforms[i] for i in chosen])
+            for i, transcript in zip(chosen, batch, strict=True):
+                transcripts[i] = transcript
+        return transcripts
 
     def transcribe_call(
         self,
         samples: np.ndarray,
         sample_rate_hz: int,
         roles: dict[int, str],
+        *,
         segmentation: Segmentation = Segmentation(),
-    ) -> list[HeardTurn]:
-        """A call (float32 [frames, channels]) as turns in order of their start; `roles` names the channels to hear.
+    ) -> list[TranscriptTurn]:
+        """Returns a call (float32 [frames, channels]) as turns in order of their start.
 
-        Raises ValueError when a channel in `roles` is not there.
+        `roles` maps the channels to transcribe to who speaks on them. Raises ValueError when the
+        call has no such channel.
         """
         size = 30 * sample_rate_hz
-        return self._hear_call(
+        call = _Call(
             lambda: (samples[begin : begin + size] for begin in range(0, len(samples), size)),
             sample_rate_hz,
             samples.shape[1],
-            roles,
-            segmentation,
         )
+        return self._transcribe_call(call, roles, segmentation)
 
     def transcribe_file(
         self,
         source: Path | bytes,
         roles: dict[int, str],
         name: str | None = None,
+        *,
         segmentation: Segmentation = Segmentation(),
-    ) -> list[HeardTurn]:
-        """As `transcribe_call`, of an audio file read in blocks: memory does not grow with its length.
+    ) -> list[TranscriptTurn]:
+        """Returns an audio file as turns, as `transcribe_call` does.
 
-        Raises AudioError when it cannot be decoded.
+        The file (its path, or its content under `name`) is read in blocks, so memory does not grow
+        with its length. Raises AudioError when it cannot be decoded.
         """
         info = probe(source, name)
-        return self._hear_call(
-            lambda: blocks(source, name), info.sample_rate_hz, info.channels, roles, segmentation
-        )
+        call = _Call(lambda: blocks(source, name), info.sample_rate_hz, info.channels)
+        return self._transcribe_call(call, roles, segmentation)
 
-    def _hear_call(
-        self,
-        read: Callable[[], Iterable[np.ndarray]],
-        sample_rate_hz: int,
-        channels: int,
-        roles: dict[int, str],
-        segmentation: Segmentation,
-    ) -> list[HeardTurn]:
-        """Reads the call twice: where is speech, then what is said there."""
-        missing = [channel for channel in roles if not 0 <= channel < channels]
+    def _transcribe_call(
+        self, call: _Call, roles: dict[int, str], segmentation: Segmentation
+    ) -> list[TranscriptTurn]:
+        """Reads the call twice: to find its speech, then to recognise it."""
+        missing = [channel for channel in roles if not 0 <= channel < call.channels]
         if missing:
             raise ValueError(
-                f"channel {missing[0]} ({roles[missing[0]]}) is not among the {channels} there."
+                f"channel {missing[0]} ({roles[missing[0]]}) is not among "
+                f"the {call.channels} there."
             )
-        segments = speech(read(), sample_rate_hz, sorted(roles), segmentation)
-        turns: list[HeardTurn] = []
-        for group in groups(pieces(read(), sample_rate_hz, segments), GATHERED_S):
-            heard = self.transcribe(
-                [resample(piece, sample_rate_hz, SAMPLE_RATE_HZ) for _, _, piece in group]
+        rate_hz = call.sample_rate_hz
+        segments = find_speech(
+            call.read(), rate_hz, channels=sorted(roles), segmentation=segmentation
+        )
+        turns: list[TranscriptTurn] = []
+        for group in group_pieces(cut_pieces(call.read(), rate_hz, segments), GROUP_S):
+            transcripts = self.transcribe(
+                [resample(piece, rate_hz, SAMPLE_RATE_HZ) for _, _, piece in group]
             )
             turns += [
-                _turn(roles[channel], segment, found)
-                for (segment, channel, _), found in zip(group, heard, strict=True)
-                if found.words
+                _turn(roles[channel], segment, transcript)
+                for (segment, channel, _), transcript in zip(group, transcripts, strict=True)
+                if transcript.words
             ]
         return sorted(turns, key=lambda turn: (turn.start_s, turn.role))
 
-    def _hear(self, waves: list[np.ndarray]) -> list[Transcript]:
-        scores, step_s = self.network.log_probs(waves)
-        return [
-            self._sure(
-                self.decoder(one, step_s) if self.decoder else _greedy(one, self.labels, step_s)
-            )
-            for one in scores
-        ]
+    def _transcribe_batch(self, waves: list[np.ndarray]) -> list[Transcript]:
+        outputs, step_s = self.network.log_probs(waves)
+        decode = self.decoder or partial(greedy_decode, self.labels)
+        return [self._calibrate(decode(log_probs, step_s)) for log_probs in outputs]
 
-    def _sure(self, heard: Transcript) -> Transcript:
-        """With the confidence of words as chances of being right, and of the whole as their mean."""
-        if self.calibration is None or not heard.words:
-            return heard
-        chances = self.calibration(np.array([word.confidence for word in heard.words]))
+    def _calibrate(self, transcript: Transcript) -> Transcript:
+        """The transcript with calibrated confidences of words, and their mean as its own."""
+        if self.calibration is None or not transcript.words:
+            return transcript
+        confidences = self.calibration(np.array([word.confidence for word in transcript.words]))
         words = [
-            replace(word, confidence=round(float(p), 4))
-            for word, p in zip(heard.words, chances, strict=True)
+            replace(word, confidence=round(float(confidence), 4))
+            for word, confidence in zip(transcript.words, confidences, strict=True)
         ]
-        return replace(heard, words=words, confidence=round(float(chances.mean()), 4))
+        return replace(transcript, words=words, confidence=round(float(confidences.mean()), 4))
 
 
-def _turn(role: str, segment: Segment, heard: Transcript) -> HeardTurn:
-    """What was heard in a segment, its times from the start of the call; a word may reach into the padding."""
+@dataclass(frozen=True)
+class _Call:
+    """A call that can be read more than once, block by block: float32 [frames, channels]."""
+
+    read: Callable[[], Iterable[np.ndarray]]
+    sample_rate_hz: int
+    channels: int
+
+
+def _turn(role: str, segment: Segment, transcript: Transcript) -> TranscriptTurn:
+    """The transcript of a segment as a turn, with times from the start of the call.
+
+    A word may reach into the padding of the segment.
+    """
     begin_s, end_s = segment.from_s, segment.to_s
     words = [
         replace(
@@ -177,58 +187,64 @@ def _turn(role: str, segment: Segment, heard: Transcript) -> HeardTurn:
             start_s=round(begin_s + word.start_s, 3),
             end_s=round(min(begin_s + word.end_s, end_s), 3),
         )
-        for word in heard.words
+        for word in transcript.words
     ]
-    return HeardTurn(
+    return TranscriptTurn(
         role,
         min(segment.start_s, words[0].start_s),
         max(segment.end_s, words[-1].end_s),
-        heard.text,
-        heard.confidence,
+        transcript.text,
+        transcript.confidence,
         words,
     )
 
 
-def _greedy(scores: np.ndarray, names: list[str], step_s: float) -> Transcript:
-    """The likeliest label of each step of float32 [steps, labels + blank]."""
-    return _transcript(scores.argmax(1), np.exp(scores.max(1)), names, step_s)
+def greedy_decode(names: list[str], log_probs: np.ndarray, step_s: float) -> Transcript:
+    """Returns the likeliest label of each step of float32 [steps, labels + blank], as words."""
+    best, probability = log_probs.argmax(1), np.exp(log_probs.max(1))
+    return collapse_labels(best, probability, names=names, step_s=step_s)
 
 
-def _transcript(
-    labels: np.ndarray, probability: np.ndarray, names: list[str], step_s: float
+def collapse_labels(
+    labels: np.ndarray, probability: np.ndarray, *, names: list[str], step_s: float
 ) -> Transcript:
-    """Greedy CTC: repeats fall together, blanks (the last label) fall out, spaces (▁ in word pieces) part words."""
+    """Collapses a CTC path, labels and their probabilities [steps], to words with times.
+
+    Repeats become one label, blanks (the last label) are dropped, and spaces (▁ in word pieces)
+    part words (Graves et al. 2006). A word's confidence is the mean over its labels of their
+    highest probability.
+    """
     if not len(labels):
         return Transcript("", [], 0.0)
     starts = np.flatnonzero(np.diff(labels, prepend=-1))
     ends = np.append(starts[1:], len(labels))
     words: list[Word] = []
-    sure: list[float] = []
+    scores: list[float] = []  # of the labels of the word so far
     text, first, last = "", 0, 0
 
-    def close() -> None:
-        nonlocal text, sure
+    def end_word() -> None:
+        nonlocal text, scores
         if text:
-            confidence = float(np.mean(sure))
+            confidence = float(np.mean(scores))
             words.append(
                 Word(text, round(first * step_s, 3), round(last * step_s, 3), round(confidence, 4))
             )
-        text, sure = "", []
+        text, scores = "", []
 
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         if labels[start] >= len(names):
             continue
         piece = names[labels[start]].replace("▁", " ")
         if piece.startswith(" "):
-            close()
+            end_word()
             piece = piece[1:]
         if not piece:
             continue
         if not text:
             first = start
         text, last = text + piece, end
-        sure.append(float(probability[start:end].max()))
-    close()
+        scores.append(float(probability[start:end].max()))
+    end_word()
     confidence = (
         float(np.mean([word.confidence for word in words])) if words else float(probability.mean())
     )

@@ -1,4 +1,4 @@
-"""Where in a channel somebody speaks: silero-vad's network, joined and cut into pieces a recogniser can take."""
+"""Voice activity detection with silero-vad, and speech segments that a recogniser can take."""
 
 from __future__ import annotations
 
@@ -12,27 +12,29 @@ import numpy as np
 
 from data.audio import SAMPLE_RATE_HZ, resample
 
-FRAME = 512  # samples a probability stands for
+FRAME = 512  # samples for which silero-vad gives one probability of speech
 FRAME_S = FRAME / SAMPLE_RATE_HZ
-LEAST_S = 0.1  # three frames; what is split has a part on either side of its middle half
-_BEFORE = 64  # samples of the frame before that the network hears too
-_AT_ONCE = 1024  # frames in one run of the network
+LEAST_S = 0.1  # three frames; a split segment has a part on either side of its middle half
+_CONTEXT = 64  # samples of the frame before that the network gets too
+_BATCH = 1024  # frames in one run of the network
+_SMOOTHING = 15  # frames, about half a second
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """How speech is told from the rest."""
+    """Settings of voice activity detection and segmentation."""
 
     begins_at: float = 0.4  # speech begins where its probability reaches this
     lasts_above: float = 0.25  # and lasts until it falls below this
-    pad_s: float = 0.2  # heard around speech, as far as the next segment leaves room
+    pad_s: float = 0.2  # kept around speech, as far as the next segment leaves room
     join_s: float = 0.5  # pauses up to this long stay inside a segment
     shortest_s: float = 0.06  # shorter bursts are clicks
     longest_s: float = 15.0  # longer segments are split in their longest pause
-    whole_s: float = 15.0  # one side alone, no longer than this, is an utterance as training has them: heard whole
+    # A single channel no longer than this is one utterance, as training has them, and is not cut.
+    whole_s: float = 15.0
 
     def __post_init__(self) -> None:
-        """Raises ValueError for lengths that cannot be kept to."""
+        """Raises ValueError for lengths that are negative or too short."""
         if not self.longest_s >= LEAST_S:
             raise ValueError(
                 f"segmentation: longest_s is {self.longest_s}; it must be {LEAST_S} or more."
@@ -46,7 +48,10 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of speech, and the wider one to hear it in. Seconds from the start; segments never overlap."""
+    """Speech from `start_s` to `end_s`, and the padded stretch `from_s` to `to_s` to recognise.
+
+    All in seconds from the start of the channel. Segments of a channel never overlap.
+    """
 
     start_s: float
     end_s: float
@@ -54,56 +59,60 @@ class Segment:
     to_s: float
 
 
-class SpeechFinder:
-    """Tells speech in one channel, block after block; what it keeps is 31 numbers a second."""
+class VoiceActivityDetector:
+    """Probabilities of speech in one channel, block after block; it keeps 31 numbers a second."""
 
     def __init__(self) -> None:
-        self._rest = np.zeros(_BEFORE, np.float32)
-        self._found: list[np.ndarray] = []
+        self._rest = np.zeros(_CONTEXT, np.float32)
+        self._probabilities: list[np.ndarray] = []
         self._state = {name: np.zeros((1, 1, 128), np.float32) for name in ("h", "c")}
 
     def feed(self, samples: np.ndarray) -> None:
-        """Hears the next samples (16 kHz mono float32 [frames])."""
+        """Takes the next samples, 16 kHz mono float32 [frames]."""
         waiting = np.concatenate([self._rest, np.asarray(samples, np.float32)])
-        count = (len(waiting) - _BEFORE) // FRAME
-        for begin in range(0, count, _AT_ONCE):
-            frames = np.lib.stride_tricks.sliding_window_view(waiting, _BEFORE + FRAME)[::FRAME][
-                begin : min(count, begin + _AT_ONCE)
+        count = (len(waiting) - _CONTEXT) // FRAME
+        for begin in range(0, count, _BATCH):
+            frames = np.lib.stride_tricks.sliding_window_view(waiting, _CONTEXT + FRAME)[::FRAME][
+                begin : min(count, begin + _BATCH)
             ]
-            found, self._state["h"], self._state["c"] = _network().run(
+            speech, self._state["h"], self._state["c"] = _network().run(
                 ["speech_probs", "hn", "cn"], {"input": np.ascontiguousarray(frames), **self._state}
             )
-            self._found.append(found.reshape(-1))
+            self._probabilities.append(speech.reshape(-1))
         self._rest = waiting[count * FRAME :]
 
     def probabilities(self) -> np.ndarray:
-        """float32 [frames of 32 ms]: how likely each holds speech. Ends the channel: a last part frame is filled up."""
-        if len(self._rest) > _BEFORE:
-            self.feed(np.zeros(FRAME - (len(self._rest) - _BEFORE), np.float32))
-        return np.concatenate(self._found) if self._found else np.zeros(0, np.float32)
+        """Returns float32 [frames of 32 ms]: how likely each holds speech. Ends the channel.
+
+        A last incomplete frame is filled up with zeros.
+        """
+        if len(self._rest) > _CONTEXT:
+            self.feed(np.zeros(FRAME - (len(self._rest) - _CONTEXT), np.float32))
+        parts = self._probabilities
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
 def speech_segments(
     samples: np.ndarray, sample_rate_hz: int, settings: Segmentation = Segmentation()
 ) -> list[Segment]:
-    """The speech in a mono signal (float32 [frames]), in order."""
-    finder = SpeechFinder()
-    finder.feed(resample(np.asarray(samples, np.float32), sample_rate_hz, SAMPLE_RATE_HZ))
-    return segments_of(finder.probabilities(), len(samples) / sample_rate_hz, settings)
+    """Returns the speech in a mono signal (float32 [frames]), in order."""
+    detector = VoiceActivityDetector()
+    detector.feed(resample(np.asarray(samples, np.float32), sample_rate_hz, SAMPLE_RATE_HZ))
+    return segments_of(detector.probabilities(), len(samples) / sample_rate_hz, settings)
 
 
 def segments_of(
     probabilities: np.ndarray, duration_s: float, settings: Segmentation = Segmentation()
 ) -> list[Segment]:
-    """Segments from the probability of speech in each frame of 32 ms of a channel `duration_s` long.
+    """Returns the segments of a channel from the probability of speech in each frame of 32 ms.
 
-    Every frame at or above `begins_at` lies in a segment, unless its burst is shorter than `shortest_s`; no segment
-    is longer than `longest_s`, and what is split has nothing missing between its parts.
+    Every frame at or above `begins_at` lies in a segment, unless its burst is shorter than
+    `shortest_s`. No segment is longer than `longest_s`, and the parts of a split one touch.
     """
-    least, pause = settings.shortest_s / FRAME_S, settings.join_s / FRAME_S
+    shortest, pause = settings.shortest_s / FRAME_S, settings.join_s / FRAME_S
     joined: list[list[int]] = []
     for begin, end in _runs(probabilities >= min(settings.lasts_above, settings.begins_at)):
-        if probabilities[begin:end].max() < settings.begins_at or end - begin < least:
+        if probabilities[begin:end].max() < settings.begins_at or end - begin < shortest:
             continue
         if joined and begin - joined[-1][1] <= pause:
             joined[-1][1] = end
@@ -111,16 +120,18 @@ def segments_of(
             joined.append([begin, end])
     longest = int(settings.longest_s / FRAME_S)
     pieces = [
-        piece for begin, end in joined for piece in _split(probabilities, begin, end, longest)
+        piece
+        for begin, end in joined
+        for piece in _split(probabilities, begin, end, longest=longest)
     ]
     spans = [(begin * FRAME_S, min(duration_s, end * FRAME_S)) for begin, end in pieces]
-    found = []
+    segments = []
     for number, (start_s, end_s) in enumerate(spans):
         room_before = start_s - spans[number - 1][1] if number else 2 * start_s
         room_after = (
             spans[number + 1][0] - end_s if number + 1 < len(spans) else 2 * (duration_s - end_s)
         )
-        found.append(
+        segments.append(
             Segment(
                 round(start_s, 3),
                 round(end_s, 3),
@@ -128,41 +139,44 @@ def segments_of(
                 round(end_s + min(settings.pad_s, room_after / 2), 3),
             )
         )
-    return found
+    return segments
 
 
 def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
+    """The stretches where `mask` is true, as (begin, end)."""
     edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
     return [(int(begin), int(end)) for begin, end in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _split(probabilities: np.ndarray, begin: int, end: int, longest: int) -> list[tuple[int, int]]:
-    """Parts at the longest, deepest pause of the middle half until every piece fits."""
+def _split(
+    probabilities: np.ndarray, begin: int, end: int, *, longest: int
+) -> list[tuple[int, int]]:
+    """Splits at the longest, deepest pause of the middle half until every piece fits."""
     if end - begin <= longest:
         return [(begin, end)]
     quarter = (end - begin) // 4
     # Averaged over half a second, the middle of the longest pause is lowest.
-    smooth = np.convolve(probabilities[begin:end], np.full(15, 1 / 15), mode="same")
+    kernel = np.full(_SMOOTHING, 1 / _SMOOTHING)
+    smooth = np.convolve(probabilities[begin:end], kernel, mode="same")
     middle = begin + quarter + int(np.argmin(smooth[quarter : end - begin - quarter]))
-    return _split(probabilities, begin, middle, longest) + _split(
-        probabilities, middle, end, longest
+    return _split(probabilities, begin, middle, longest=longest) + _split(
+        probabilities, middle, end, longest=longest
     )
 
 
 @lru_cache(maxsize=1)
 def _network() -> Any:
-    """silero-vad's own network for whole stretches of 16 kHz audio, found without importing torch."""
+    """silero-vad's network for whole stretches of 16 kHz audio, loaded without importing torch."""
     import onnxruntime
 
-    place = find_spec("silero_vad")
-    if place is None or not place.submodule_search_locations:
+    spec = find_spec("silero_vad")
+    if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(
             "silero-vad is not installed. Install keepline with the extra train or serve."
         )
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = (
-        1  # calls are spread over processes instead
-    )
+    # One thread: calls are spread over processes instead.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    path = Path(place.submodule_search_locations[0]) / "data" / "silero_vad_16k_sequence.onnx"
+    path = Path(spec.submodule_search_locations[0]) / "data" / "silero_vad_16k_sequence.onnx"
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

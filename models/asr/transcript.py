@@ -1,4 +1,4 @@
-"""What a recogniser returns for one waveform, and the interface of decoders."""
+"""The transcript of one waveform, and the interface of decoders."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ import numpy as np
 
 from data.speech.transcripts import Word
 
-SHORTEST_S = 0.1  # less gives the network no frame to work on
+SHORTEST_S = 0.1  # a shorter waveform gives the network no frame to work on
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """What was heard in one waveform. Without words the confidence is how sure the network is of silence."""
+    """The words recognised in one waveform.
+
+    `confidence` is the mean of the words', or of the probability of silence where there are none.
+    """
 
     text: str
     words: list[Word]
     confidence: float
 
 
-# What one waveform's log-probabilities say: float32 [steps, labels + blank] and the seconds a step lasts.
+# From the log-probabilities of one waveform, float32 [steps, labels + blank], and the seconds a
+# step lasts.
 Decoder = Callable[[np.ndarray, float], Transcript]

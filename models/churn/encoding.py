@@ -1,7 +1,8 @@
-"""How feature values become the churn network's inputs, learned from training rows and kept with the model.
+"""Encodes feature values as the churn network's inputs, by bins and categories of training rows.
 
-Numbers enter by piecewise-linear encoding (Gorishniy et al., 2022), categories one-hot, and what contacts left behind
-(features with `carries`) as it is, for the network adds that up by itself.
+Numbers enter by piecewise-linear encoding (Gorishniy et al., 2022), categories one-hot. Decayed
+sums of past contacts (features with `carries`) enter as they are, because the network weighs and
+adds them itself.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ class ChurnModelError(ValueError):
     """A frame does not fit the model, or a folder does not hold one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Column:
-    """One feature as the model takes it. `kind` is numeric (bin edges, mean, std), carried (edges: its range) or
-    categorical (values; one that is not among them is unknown). A number that `advances` grows by one a day."""
+    """One feature as the model takes it.
+
+    `kind` is numeric (with bin edges, mean, std), carried (edges are its range) or categorical
+    (with values; any other is unknown). `reference` is the value of a typical customer. A number
+    that `advances` grows by one a day.
+    """
 
     name: str
     kind: str
@@ -41,13 +46,16 @@ class Column:
 def describe_columns(
     frame: pl.DataFrame, features: Sequence[Feature], bins: int
 ) -> tuple[Column, ...]:
-    """What the model must know of each feature, out of training rows; a feature that never varies is left out."""
+    """Returns each feature's column, from training rows, with at most `bins` bins a number.
+
+    A feature that never varies is left out.
+    """
     columns = []
     for feature in features:
         series = frame[feature.name]
         if series.n_unique() < 2:
             continue
-        if feature.kind == "categorical":
+        if feature.value_type == "categorical":
             counts = series.value_counts(sort=True)
             values = tuple(
                 sorted(counts[feature.name].to_list(), key=lambda value: (value is None, value))
@@ -57,36 +65,35 @@ def describe_columns(
             )[0]
             columns.append(
                 Column(
-                    feature.name,
-                    "categorical",
-                    feature.group,
-                    feature.meaning,
-                    common,
+                    name=feature.name,
+                    kind="categorical",
+                    group=feature.group,
+                    meaning=feature.meaning,
+                    reference=common,
                     values=values,
                 )
             )
             continue
-        known = series.to_numpy().astype(np.float64)
-        finite = known[np.isfinite(known)]
+        numbers = series.to_numpy().astype(np.float64)
+        finite = numbers[np.isfinite(numbers)]
         if len(finite) == 0:
             continue
         edges = np.unique(np.quantile(finite, np.linspace(0, 1, bins + 1)))
-        if (
-            len(edges) < 3
-        ):  # nearly constant: the quantiles see one value, so let the rest show at all
+        if len(edges) < 3:
+            # Nearly constant: all quantiles are one value, so the range makes the rest visible.
             edges = np.unique([finite.min(), *edges, finite.max()])
         kind = "carried" if feature.carries and finite.min() >= 0 else "numeric"
         columns.append(
             Column(
-                feature.name,
-                kind,
-                feature.group,
-                feature.meaning,
-                float(np.median(finite)),
-                tuple(edges.tolist()),
-                float(finite.mean()),
-                float(finite.std()) or 1.0,
-                kind == "numeric" and len(finite) < len(known),
+                name=feature.name,
+                kind=kind,
+                group=feature.group,
+                meaning=feature.meaning,
+                reference=float(np.median(finite)),
+                edges=tuple(edges.tolist()),
+                mean=float(finite.mean()),
+                std=float(finite.std()) or 1.0,
+                has_missing=kind == "numeric" and len(finite) < len(numbers),
                 advances=feature.advances,
             )
         )
@@ -94,14 +101,15 @@ def describe_columns(
 
 
 class Encoder:
-    """Turns feature values into the network's inputs [rows, width], those of carried columns last."""
+    """Encodes feature values as the network's inputs [rows, width], carried columns last."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self.columns = tuple(columns)
         self.numeric = [column for column in columns if column.kind == "numeric"]
         self.categorical = [column for column in columns if column.kind == "categorical"]
         self.carried = [column for column in columns if column.kind == "carried"]
-        # One entry a bin, side by side: the column it belongs to, where it begins and how wide it is.
+        # One entry a bin, side by side: the column it belongs to, where it begins and how wide it
+        # is.
         self._owned = np.array(
             [n for n, column in enumerate(self.numeric) for _ in column.edges[1:]], dtype=np.int64
         )
@@ -114,7 +122,8 @@ class Encoder:
         self._median = np.array([float(column.reference or 0) for column in self.numeric])
         self._flagged = np.array([column.has_missing for column in self.numeric], dtype=bool)
         self._most = np.array([column.edges[-1] for column in self.carried])
-        # None is a value like any other where training had it; what it had not lies past the end and has no input.
+        # None is a value like any other where training had it. A value that training did not have
+        # has the index after the last and no input.
         self._indices = [
             {value: n for n, value in enumerate(column.values)} for column in self.categorical
         ]
@@ -146,7 +155,11 @@ class Encoder:
         return len(self.owner)
 
     def places(self, number: int) -> tuple[np.ndarray, int, int | None]:
-        """The inputs of the column `numeric[number]`: its bins, its standard score, and whether it is missing."""
+        """Returns the inputs of the column `numeric[number]`.
+
+        They are those of its bins, of its standard score, and of whether it is missing (None: it
+        has no such input).
+        """
         flag = self.bins + len(self.numeric) + int(self._flagged[:number].sum())
         return (
             np.flatnonzero(self._owned == number),
@@ -155,7 +168,10 @@ class Encoder:
         )
 
     def encode(self, numbers: np.ndarray, carried: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """Inputs of numbers and carried values (NaN where missing) and category indices, each [rows, its columns]."""
+        """Returns float32 [rows, width] from arrays of values, each [rows, columns of its kind].
+
+        `numbers` and `carried` are NaN where missing; `indices` are those of categories.
+        """
         numbers = np.where(np.isfinite(numbers), numbers, np.nan)
         missing = np.isnan(numbers)
         numbers = np.where(missing & ~self._flagged, self._median, numbers)
@@ -163,32 +179,41 @@ class Encoder:
             binned = np.clip((numbers[:, self._owned] - self._low) / self._width, 0, 1)
             standard = np.clip((numbers - self._mean) / self._std, -4, 4)
         inputs = np.zeros((len(numbers), self.width), dtype=np.float32)
-        a, b = binned.shape[1], binned.shape[1] + standard.shape[1]
-        c = b + int(self._flagged.sum())
-        inputs[:, :a], inputs[:, a:b] = np.nan_to_num(binned), np.nan_to_num(standard)
-        inputs[:, b:c] = missing[:, self._flagged]
+        # Where bins, standard scores and flags of missing values end.
+        bins_end, scores_end = binned.shape[1], binned.shape[1] + standard.shape[1]
+        flags_end = scores_end + int(self._flagged.sum())
+        inputs[:, :bins_end] = np.nan_to_num(binned)
+        inputs[:, bins_end:scores_end] = np.nan_to_num(standard)
+        inputs[:, scores_end:flags_end] = missing[:, self._flagged]
         for n, column in enumerate(self.categorical):
-            known = np.flatnonzero(indices[:, n] < len(column.values))
-            inputs[known, c + self._starts[n] + indices[known, n]] = 1.0
+            rows = np.flatnonzero(indices[:, n] < len(column.values))
+            inputs[rows, flags_end + self._starts[n] + indices[rows, n]] = 1.0
         carried = np.where(np.isfinite(carried), carried, 0.0)
         inputs[:, self.width - len(self.carried) :] = np.clip(carried, 0, self._most)
         return inputs
 
     def frame(self, frame: pl.DataFrame) -> np.ndarray:
-        """Encodes a features frame. Raises ChurnModelError naming a missing or unreadable column."""
+        """Encodes a features frame as float32 [rows, width].
+
+        Raises ChurnModelError naming a missing or unreadable column.
+        """
         missing = [column.name for column in self.columns if column.name not in frame.columns]
         if missing:
             raise ChurnModelError(_missing(missing))
         indices = np.zeros((frame.height, len(self.categorical)), dtype=np.int64)
         for n, column in enumerate(self.categorical):
-            known, unknown = self._indices[n], len(column.values)
+            index_of, unknown = self._indices[n], len(column.values)
             indices[:, n] = [
-                known.get(value, unknown) for value in frame[column.name].cast(pl.String).to_list()
+                index_of.get(value, unknown)
+                for value in frame[column.name].cast(pl.String).to_list()
             ]
         return self.encode(_numbers(frame, self.numeric), _numbers(frame, self.carried), indices)
 
     def rows(self, customers: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """Encodes customers given as mappings; None is missing. Raises ChurnModelError as `frame` does."""
+        """Encodes customers given as mappings (None is missing) as float32 [customers, width].
+
+        Raises ChurnModelError as `frame` does.
+        """
         missing = [
             column.name
             for column in self.columns
@@ -208,10 +233,10 @@ class Encoder:
         )
         indices = np.zeros((len(customers), len(self.categorical)), dtype=np.int64)
         for n, column in enumerate(self.categorical):
-            known, unknown = self._indices[n], len(column.values)
-            found = [values[column.name] for values in customers]
+            index_of, unknown = self._indices[n], len(column.values)
+            categories = [values[column.name] for values in customers]
             indices[:, n] = [
-                known.get(None if value is None else str(value), unknown) for value in found
+                index_of.get(None if value is None else str(value), unknown) for value in categories
             ]
         return self.encode(numbers, carried, indices)
 
@@ -238,4 +263,7 @@ def _number(name: str, value: Any) -> float:
 
 def _missing(names: list[str]) -> str:
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f"churn model: no column {names[0]}{more}. Compute features with the parameters the model was trained with."
+    return (
+        f"churn model: no column {names[0]}{more}. "
+        "Compute features with the parameters the model was trained with."
+    )

@@ -1,8 +1,9 @@
-"""The churn model: from a customer's features to one monotone curve of risk, with reasons a person can read.
+"""The churn model: from a customer's features to a monotone curve of risk, with reasons in words.
 
-Time is cut at the horizons; the network gives each interval a cumulative hazard, so the risk by the end of an interval
-is 1 − exp(−sum of hazards so far) and never falls. `models.hazard` is the network, `models.tabular` the one for targets
-without dates, `models.encoding` what they are given.
+Time is cut at the horizons. The network gives each interval a hazard, so the risk by the end of an
+interval is 1 − exp(−sum of hazards so far) and never falls. `models.churn.hazard` is the network,
+`models.churn.tabular` the one for targets without dates, `models.churn.encoding` makes their
+inputs.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ __all__ = [
     "ChurnModelError",
     "describe_columns",
     "feature_columns",
-    "network_of",
+    "make_network",
 ]
 
 WEIGHTS, CONFIG, FORMAT = "weights.safetensors", "config.json", 2
 _BATCH = 4096
 
 
-def network_of(config: ChurnConfig) -> HazardNetwork | TableNetwork:
-    """An untrained network for targets with or without dates."""
+def make_network(config: ChurnConfig) -> HazardNetwork | TableNetwork:
+    """Returns an untrained network for targets with or without dates."""
     return HazardNetwork(config) if config.horizons_days else TableNetwork(config)
 
 
@@ -49,15 +50,15 @@ class ChurnModel:
     ) -> None:
         self.config = config
         self.encoder = Encoder(config.columns)
-        self.network = network or network_of(config)
+        self.network = network or make_network(config)
         self.network.eval()
         self._bias = torch.tensor(config.bias, dtype=torch.float64)
 
     def predict(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Risk a row: customer_id, as_of (those that `frame` has), then risk_30, risk_90, … each within [0, 1].
+        """Returns customer_id, as_of (those that `frame` has) and risk_30, risk_90, … for each row.
 
-        Extra columns are ignored, unseen categories take a slot of their own, 0 rows give 0 rows.
-        Raises ChurnModelError naming a missing column.
+        Risks are within [0, 1]. Extra columns are ignored, unseen categories count as unknown, 0
+        rows give 0 rows. Raises ChurnModelError naming a missing column.
         """
         keys = [name for name in ("customer_id", "as_of") if name in frame.columns]
         risks = np.concatenate(
@@ -70,17 +71,21 @@ class ChurnModel:
         )
 
     def score_rows(self, customers: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """Risks float64 [customers, horizons] of mappings of features: the quick way for a few, equal to `predict`."""
+        """Returns float64 [customers, horizons] for mappings of features, equal to `predict`.
+
+        It is the quick way for a few customers.
+        """
         with torch.inference_mode():
             return self._risk(torch.from_numpy(self.encoder.rows(customers))).numpy()
 
     def reasons(self, frame: pl.DataFrame, top: int = 3) -> pl.DataFrame:
-        """Why: the `top` groups of features that move each row's risk most, against a typical customer.
+        """Returns the `top` groups of features that move each row's risk most from a typical one.
 
-        A group's contribution is exact occlusion: the risk minus the risk with the whole group set to its reference
-        (training median or most frequent value). Within the group the feature named is the one whose gradient times
-        distance from the reference agrees most. Risk is that of the second horizon, or the only one.
-        Returns customer_id, as_of (if there), rank, group, feature, value, contribution, sentence.
+        A group's contribution is exact occlusion: the risk minus the risk with the whole group set
+        to its reference (training median or most frequent value). The feature named for a group is
+        the one whose gradient times distance from the reference agrees most. Risk is that of the
+        second horizon, or the only one. Columns are customer_id, as_of (if `frame` has them), rank,
+        group, feature, value, contribution, sentence.
         """
         columns = self.encoder.columns
         groups = sorted({column.group for column in columns})
@@ -94,16 +99,16 @@ class ChurnModel:
         group_of = np.array([groups.index(column.group) for column in columns])
         keys = [name for name in ("customer_id", "as_of") if name in frame.columns]
         rows: list[dict[str, Any]] = []
-        for slice_of in frame.iter_slices(_BATCH):
-            part = self._inputs(slice_of)
+        for batch in frame.iter_slices(_BATCH):
+            part = self._inputs(batch)
             risk = self._risk(part)[:, at].numpy()
             moved = np.zeros((len(part), len(groups)))
             for g in range(len(groups)):
                 mask = torch.from_numpy(group_of[owner] == g)
                 moved[:, g] = risk - self._risk(torch.where(mask, typical, part))[:, at].numpy()
-            leaning = self._leaning(part, typical, at, owner, len(columns))
+            leaning = self._gradient_contributions(part, typical, at)
             for n in range(len(part)):
-                record = slice_of.row(n, named=True)
+                record = batch.row(n, named=True)
                 for rank, g in enumerate(
                     np.argsort(-np.abs(moved[n]), kind="stable")[:top], start=1
                 ):
@@ -118,9 +123,11 @@ class ChurnModel:
                             "rank": rank,
                             "group": best.group,
                             "feature": best.name,
-                            "value": _shown(value),
+                            "value": _format(value),
                             "contribution": float(moved[n, g]),
-                            "sentence": _sentence(best, value, moved[n, g], horizon),
+                            "sentence": _sentence(
+                                best, value, contribution=moved[n, g], horizon=horizon
+                            ),
                         }
                     )
         return pl.DataFrame(rows, schema={**{key: frame.schema[key] for key in keys}, **_REASONS})
@@ -133,14 +140,17 @@ class ChurnModel:
 
     @classmethod
     def load(cls, folder: Path) -> ChurnModel:
-        """Reads what `save` wrote. Raises ChurnModelError naming the file that is missing or does not fit."""
+        """Reads what `save` wrote.
+
+        Raises ChurnModelError naming the file that is missing or does not fit.
+        """
         for name in (WEIGHTS, CONFIG):
             if not (folder / name).is_file():
                 raise ChurnModelError(
                     f"{folder}: no {name}. Point at a churn bundle, or train one."
                 )
-        found = read_json(folder / CONFIG)
-        if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
+        fields = read_json(folder / CONFIG)
+        if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
             raise ChurnModelError(
                 f"{folder / CONFIG}: not a churn model of format {FORMAT}. Train it again."
             )
@@ -149,15 +159,15 @@ class ChurnModel:
                 Column(
                     **{**column, "edges": tuple(column["edges"]), "values": tuple(column["values"])}
                 )
-                for column in found.pop("columns")
+                for column in fields.pop("columns")
             )
-            horizons, bias = tuple(found.pop("horizons_days")), tuple(found.pop("bias"))
-            config = ChurnConfig(columns=columns, horizons_days=horizons, bias=bias, **found)
+            horizons, bias = tuple(fields.pop("horizons_days")), tuple(fields.pop("bias"))
+            config = ChurnConfig(columns=columns, horizons_days=horizons, bias=bias, **fields)
         except (KeyError, TypeError) as error:
             raise ChurnModelError(
                 f"{folder / CONFIG}: incomplete ({error}). Train it again."
             ) from error
-        network = network_of(config)
+        network = make_network(config)
         try:
             network.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
         except (RuntimeError, safetensors.SafetensorError) as error:
@@ -182,15 +192,15 @@ class ChurnModel:
         with torch.inference_mode():
             return self._calibrated(inputs)
 
-    def _leaning(
-        self, inputs: torch.Tensor, typical: torch.Tensor, at: int, owner: np.ndarray, count: int
+    def _gradient_contributions(
+        self, inputs: torch.Tensor, typical: torch.Tensor, at: int
     ) -> np.ndarray:
-        """Gradient times distance from the reference, summed to columns: [rows, columns]."""
+        """Gradient of the risk `at` a horizon times distance from typical: [rows, columns]."""
         leaf = inputs.clone().requires_grad_(True)
         (slope,) = torch.autograd.grad(self._calibrated(leaf)[:, at].sum(), leaf)
         products = (slope * (inputs - typical)).detach().numpy()
-        summed = np.zeros((len(products), count))
-        np.add.at(summed.T, owner, products.T)
+        summed = np.zeros((len(products), len(self.encoder.columns)))
+        np.add.at(summed.T, self.encoder.owner, products.T)
         return summed
 
 
@@ -204,20 +214,22 @@ _REASONS = {
 }
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
+    """A feature's value as a person reads it."""
     if value is None:
         return "unknown"
     return f"{round(value, 1):g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
 
 
-def _sentence(column: Column, value: Any, contribution: float, horizon: str) -> str:
+def _sentence(column: Column, value: Any, *, contribution: float, horizon: str) -> str:
     verb = "raises" if contribution >= 0 else "lowers"
     return (
-        f"{column.meaning[:1].upper()}{column.meaning[1:]}: {_shown(value)} (typical {_shown(column.reference)}); "
+        f"{column.meaning[:1].upper()}{column.meaning[1:]}: {_format(value)} "
+        f"(typical {_format(column.reference)}); "
         f"{column.group} {verb} the risk{horizon} by {abs(contribution) * 100:.1f} points."
     )
 
 
 def feature_columns(frame: pl.DataFrame) -> list[str]:
-    """The columns of a features frame that are features: all but keys and targets."""
+    """Returns the columns of a features frame that are features: all but keys and targets."""
     return [name for name in frame.columns if name not in KEYS]

@@ -1,9 +1,10 @@
-"""The network for a target without dates: an ensemble in the manner of TabM beside boosted trees, one logit a row.
+"""The network for a target without dates: a TabM-like ensemble and boosted trees, one logit a row.
 
-Each feature is embedded by itself (a linear map of its piecewise-linear encoding, or of its categories), each member of
-the ensemble sees every feature's embedding at a strength of its own, and from there on members share all weights but
-for scalings (Gorishniy et al., 2022 and 2024: embeddings, TabM). Trees cut sharply where networks bend, and the two err
-differently, so their mean is better than either; `share` says how much the trees count.
+Each feature is embedded by itself (a linear map of its piecewise-linear encoding, or of its
+categories). Each member of the ensemble scales every feature's embedding by a strength of its own,
+and from there on members share all weights but for scalings (Gorishniy et al., 2022 and 2024:
+embeddings, TabM). Trees model jumps and networks smooth effects. The two err differently, so their
+mean is better than either; `share` is the weight of the trees.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from models.churn.trees import ObliviousTrees
 if TYPE_CHECKING:
     from models.churn.hazard import ChurnConfig
 
-_EMBEDDING = 16  # numbers a feature becomes
+_EMBEDDING = 16  # length of a feature's embedding
 
 
 class TableNetwork(nn.Module):
-    """Logits [rows, members, 1] from inputs as Encoder makes them."""
+    """Logits [rows, members, 1] from an Encoder's inputs [rows, width]."""
 
     place: torch.Tensor
     share: torch.Tensor
@@ -34,15 +35,16 @@ class TableNetwork(nn.Module):
         super().__init__()
         encoder = Encoder(config.columns)
         features, width, members = len(config.columns), config.hidden, config.members
-        self.tree_inputs = encoder.bins  # trees find borders of their own and leave the bins aside
-        self.carried = encoder.width - len(
-            encoder.carried
-        )  # from here on inputs are sums without an upper end
-        # Which inputs are a feature's own, padded to the most any has with one that is always nothing.
+        # Trees find borders of their own, so they get the inputs after the bins.
+        self.tree_inputs = encoder.bins
+        # From here on inputs are sums without an upper end.
+        self.carried = encoder.width - len(encoder.carried)
+        # The inputs of each feature, padded to the most any has with one that is always 0.
         own = [torch.from_numpy(np.flatnonzero(encoder.owner == n)) for n in range(features)]
         place = nn.utils.rnn.pad_sequence(own, batch_first=True, padding_value=encoder.width)
         self.register_buffer("place", place, persistent=False)
-        # Bins begin at nothing, so that a number's embedding begins linear and bends where training finds a reason to.
+        # Bins start at 0, so that a number's embedding starts linear and bends where training finds
+        # a reason to.
         embed = _uniform(encoder.width, _EMBEDDING, fan=_EMBEDDING)
         embed[: encoder.bins] = 0
         self.embed = nn.Parameter(embed)
@@ -60,7 +62,7 @@ class TableNetwork(nn.Module):
         self.register_buffer("share", torch.zeros(()))
 
     def ensemble(self, inputs: torch.Tensor) -> torch.Tensor:
-        """The members' logits, without the trees: [rows, members]."""
+        """Returns the members' logits, without the trees: [rows, members]."""
         if self.carried < inputs.shape[1]:
             inputs = torch.cat(
                 [inputs[:, : self.carried], torch.log1p(inputs[:, self.carried :])], dim=1
@@ -75,15 +77,15 @@ class TableNetwork(nn.Module):
         x = self.dropout(functional.relu(x))
         for layer in self.layers:
             x = self.dropout(functional.relu(layer(x)))
-        return (x * self.head).sum(2) + self.level
+        logits: torch.Tensor = (x * self.head).sum(2) + self.level
+        return logits
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         share = float(self.share)
         if share == 0:
             return self.ensemble(inputs)[:, :, None]
-        return (share * self.trees(inputs)[:, None] + (1 - share) * self.ensemble(inputs))[
-            :, :, None
-        ]
+        trees: torch.Tensor = self.trees(inputs)
+        return (share * trees[:, None] + (1 - share) * self.ensemble(inputs))[:, :, None]
 
 
 class _Shared(nn.Module):
@@ -97,8 +99,11 @@ class _Shared(nn.Module):
         self.bias = nn.Parameter(_uniform(width, fan=width).repeat(members, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return (x * self.scale_in) @ self.weight * self.scale_out + self.bias
+        outputs: torch.Tensor = (x * self.scale_in) @ self.weight * self.scale_out + self.bias
+        return outputs
 
 
 def _uniform(*shape: int, fan: int) -> torch.Tensor:
-    return torch.empty(*shape).uniform_(-1, 1) / max(1, fan) ** 0.5
+    """Random start weights in ±1/√fan."""
+    weights: torch.Tensor = torch.empty(*shape).uniform_(-1, 1) / max(1, fan) ** 0.5
+    return weights

@@ -1,4 +1,4 @@
-"""What treating a customer is worth, and whom to treat when not everybody can be."""
+"""The value of treating a customer, and whom to treat when not everybody can be."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 
 @dataclass(frozen=True)
 class TreatmentParams:
-    """Section `treatment` of params.yaml: what an offer costs and brings, and how its effect is learned."""
+    """Section `treatment` of params.yaml: costs and gains of an offer, how its effect is fit."""
 
     kind: str = ""  # which intervention of the log; empty: the most frequent
     horizon_days: int = 180  # an offer counts by who stays so long after it
@@ -20,7 +20,8 @@ class TreatmentParams:
     months_kept: float = 12.0  # a customer who was kept goes on paying for so many months
     cost_contact: float = 6.0  # of reaching one customer, kept or not
     cost_offer: float = 0.0  # of what each customer reached is given
-    clip: float = 0.02  # propensities nearer to 0 or 1 are taken for this far from it: a little bias for less noise
+    # Propensities nearer to 0 or 1 are clipped to this distance: a little bias for less variance.
+    clip: float = 0.02
     min_arm: int = 300  # decisions needed on each side, offered and not
     min_leavers: int = 20  # customers who left, needed on each side
     folds: int = 5  # of the cross-fitting, by customer
@@ -42,12 +43,12 @@ class TreatmentParams:
 
     @property
     def cost(self) -> float:
-        """Of treating one customer."""
+        """Cost of treating one customer."""
         return self.cost_contact + self.cost_offer
 
 
 def customer_value(monthly_price: pl.Series, params: TreatmentParams) -> pl.Series:
-    """What keeping each customer brings, in money: the margin of the months they stay on."""
+    """Returns what keeping each customer brings: the margin, in money, of the months they stay."""
     margin = (monthly_price.cast(pl.Float64) * params.margin_share).fill_null(
         params.margin_per_month
     )
@@ -55,15 +56,16 @@ def customer_value(monthly_price: pl.Series, params: TreatmentParams) -> pl.Seri
 
 
 def choose(
-    score: np.ndarray, group: np.ndarray, budget_share: float, above: float = -np.inf
+    score: np.ndarray, group: np.ndarray, budget_share: float, *, above: float = -np.inf
 ) -> np.ndarray:
-    """bool [rows]: the highest scores of each group, at most `budget_share` of its rows and only those over `above`.
+    """Returns bool [rows]: the highest scores of each group that the budget allows.
 
-    The first of equal scores is taken.
+    At most `budget_share` of a group's rows are chosen, and only scores over `above`. Of equal
+    scores the first is taken.
     """
     chosen = np.zeros(len(score), dtype=bool)
-    for one in np.unique(group):
-        members = np.flatnonzero(group == one)
+    for value in np.unique(group):
+        members = np.flatnonzero(group == value)
         best = members[np.argsort(-score[members], kind="stable")][
             : int(budget_share * len(members))
         ]

@@ -1,7 +1,8 @@
-"""Boosted oblivious trees as tensors: every tree asks each row the same few questions and adds what the answers name.
+"""Boosted oblivious trees as tensors.
 
-All nodes of a level of an oblivious tree ask the same question (Kohavi, 1994; as in CatBoost, Prokhorenkova et al.,
-2018), so a tree is a list of questions and a table of values, and scoring is comparing and looking up.
+All nodes of a level of an oblivious tree test the same condition (Kohavi, 1994; as in CatBoost,
+Prokhorenkova et al., 2018). So a tree is a list of conditions and a table of leaf values, and
+scoring is comparing and looking up.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from torch import nn
 
 
 class ObliviousTrees(nn.Module):
-    """`count` trees of `depth` questions. Empty ones (all values 0) add nothing."""
+    """`count` trees of `depth` conditions. Empty ones (all values 0) add nothing."""
 
     asked: torch.Tensor
     threshold: torch.Tensor
@@ -19,14 +20,15 @@ class ObliviousTrees(nn.Module):
 
     def __init__(self, count: int, depth: int) -> None:
         super().__init__()
-        self.register_buffer("asked", torch.zeros(count, depth, dtype=torch.int32))  # which input
-        self.register_buffer("threshold", torch.zeros(count, depth))  # over which the answer is 1
-        self.register_buffer(
-            "values", torch.zeros(count, 2**depth)
-        )  # by the answers as bits, the first the lowest
+        # The input each condition compares. The names of the buffers are part of the file format.
+        self.register_buffer("asked", torch.zeros(count, depth, dtype=torch.int32))
+        # Above which its bit is 1.
+        self.register_buffer("threshold", torch.zeros(count, depth))
+        # Leaf values by the bits, that of the first condition the lowest.
+        self.register_buffer("values", torch.zeros(count, 2**depth))
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """The sum of all trees for inputs [rows, width]: [rows]."""
+        """Returns the sum of all trees for inputs [rows, width]: [rows]."""
         over = (
             inputs[:, self.asked.flatten().long()].view(len(inputs), *self.asked.shape)
             > self.threshold

@@ -1,8 +1,9 @@
-"""What an offer does to a customer: the risk without it, the risk with it, and the difference with its uncertainty.
+"""The uplift model: a customer's risk without and with an offer, and the difference.
 
-Two logistic models, one an arm, give the first two, and their difference an uplift (a T-learner; Künzel et al., 2019).
-To that a correction is added which is linear in the features and fitted to doubly robust scores (a DR-learner; Kennedy,
-2023). `training.uplift` fits both. Uplift is the share of such customers that the offer keeps: positive is good.
+Two logistic models, one an arm, give the two risks, and their difference an uplift (a T-learner;
+Künzel et al., 2019). A correction is added to it which is linear in the features and fitted to
+doubly robust scores (a DR-learner; Kennedy, 2023). `training.churn.uplift` fits both. Uplift is the
+share of such customers that the offer keeps: positive is good.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from data.files import atomic, read_json, write_json
 from models.churn.encoding import Column, Encoder
 
 WEIGHTS, CONFIG, FORMAT = "weights.safetensors", "config.json", 1
-Z95 = 1.959964
+Z95 = 1.959964  # of a two-sided interval of 95 %
 
 
 class UpliftModelError(ValueError):
@@ -26,11 +27,11 @@ class UpliftModelError(ValueError):
 
 @dataclass(frozen=True)
 class UpliftWeights:
-    """What was learned, over inputs standardised by `mean` and `scale` [inputs]. Index 0 of a vector is its constant.
+    """Coefficients over inputs standardised by `mean` and `scale` [inputs]; index 0: constant.
 
-    `base` and `effect` [1 + inputs] give logits of leaving: base − effect/2 untreated, base + effect/2 treated.
-    `correction` [1 + inputs] is added to the uplift of those two. The covariances are of (base, effect) and of the
-    correction.
+    `base` and `effect` [1 + inputs] give logits of leaving: base − effect/2 untreated, base +
+    effect/2 treated. `correction` [1 + inputs] is added to the uplift of those two. The covariances
+    are of (base, effect) and of the correction.
     """
 
     mean: np.ndarray
@@ -43,21 +44,23 @@ class UpliftWeights:
 
 
 class UpliftModel:
-    """A fitted model with its encoding. `kind` is the intervention, `horizon_days` the time to leave in."""
+    """A fitted model with its encoding, for one intervention (`kind`) and horizon."""
 
     def __init__(
-        self, columns: tuple[Column, ...], weights: UpliftWeights, kind: str, horizon_days: int
+        self, columns: tuple[Column, ...], weights: UpliftWeights, *, kind: str, horizon_days: int
     ) -> None:
         self.encoder = Encoder(columns)
         self.weights, self.kind, self.horizon_days = weights, kind, horizon_days
 
     def predict(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """customer_id, as_of, risk_untreated, risk_treated, uplift, uplift_low, uplift_high for each row of features.
+        """Returns risks, uplift and its interval for each row of features.
 
-        The interval is of 95 %, from how much the fit would vary from sample to sample; that the fit is held back
-        where data are few is not in it. Extra columns are ignored. Raises ChurnModelError naming a missing column.
+        Columns are customer_id, as_of, risk_untreated, risk_treated, uplift, uplift_low and
+        uplift_high. The interval is of 95 %, from how much the fit would vary from sample to
+        sample; the bias of its penalty is not in it. Extra columns are ignored. Raises
+        ChurnModelError naming a missing column.
         """
-        inputs = standardised(self.encoder, frame, self.weights.mean, self.weights.scale)
+        inputs = standardise(self.encoder, frame, mean=self.weights.mean, scale=self.weights.scale)
         untreated, treated = risks(inputs, self.weights.base, self.weights.effect)
         uplift = untreated - treated + inputs @ self.weights.correction
         error = np.sqrt(self._variance(inputs, untreated, treated))
@@ -73,7 +76,10 @@ class UpliftModel:
     def _variance(
         self, inputs: np.ndarray, untreated: np.ndarray, treated: np.ndarray
     ) -> np.ndarray:
-        """Of each row's uplift, by the delta method for the risks; the correction is taken as independent of them."""
+        """Variance of each row's uplift: by the delta method for the risks, plus the correction's.
+
+        The correction is taken as independent of the risks.
+        """
         from_untreated, from_treated = untreated * (1 - untreated), treated * (1 - treated)
         slope = np.column_stack(
             [
@@ -99,25 +105,28 @@ class UpliftModel:
             }
             safetensors.numpy.save_file(tensors, temporary)
         columns = [asdict(column) for column in self.encoder.columns]
-        described = {
+        config = {
             "format": FORMAT,
             "kind": self.kind,
             "horizon_days": self.horizon_days,
             "columns": columns,
         }
-        write_json(folder / CONFIG, described)
+        write_json(folder / CONFIG, config)
 
     @classmethod
     def load(cls, folder: Path) -> UpliftModel:
-        """Reads what `save` wrote. Raises UpliftModelError naming the file that is missing or does not fit."""
+        """Reads what `save` wrote.
+
+        Raises UpliftModelError naming the file that is missing or does not fit.
+        """
         import safetensors
         import safetensors.numpy
 
         for name in (WEIGHTS, CONFIG):
             if not (folder / name).is_file():
-                raise UpliftModelError(f"{folder}: no {name}. Run the step treat again.")
-        found = read_json(folder / CONFIG)
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
+                raise UpliftModelError(f"{folder}: no {name}. Run the stage treat again.")
+        config = read_json(folder / CONFIG)
+        if not isinstance(config, dict) or config.get("format") != FORMAT:
             raise UpliftModelError(
                 f"{folder / CONFIG}: not an uplift model of format {FORMAT}. Run treat again."
             )
@@ -126,13 +135,13 @@ class UpliftModel:
                 Column(
                     **{**column, "edges": tuple(column["edges"]), "values": tuple(column["values"])}
                 )
-                for column in found["columns"]
+                for column in config["columns"]
             )
             tensors = safetensors.numpy.load_file(folder / WEIGHTS)
             weights = UpliftWeights(
                 **{field.name: tensors[field.name] for field in fields(UpliftWeights)}
             )
-            model = cls(columns, weights, found["kind"], found["horizon_days"])
+            model = cls(columns, weights, kind=config["kind"], horizon_days=config["horizon_days"])
         except (KeyError, TypeError, safetensors.SafetensorError) as error:
             raise UpliftModelError(
                 f"{folder}: incomplete or damaged ({error}). Run treat again."
@@ -144,10 +153,10 @@ class UpliftModel:
         return model
 
 
-def standardised(
-    encoder: Encoder, frame: pl.DataFrame, mean: np.ndarray, scale: np.ndarray
+def standardise(
+    encoder: Encoder, frame: pl.DataFrame, *, mean: np.ndarray, scale: np.ndarray
 ) -> np.ndarray:
-    """A constant 1 and the encoded features with mean 0 and deviation 1: float64 [rows, 1 + inputs]."""
+    """Returns float64 [rows, 1 + inputs]: 1, then encoded features with mean 0 and deviation 1."""
     encoded = (encoder.frame(frame).astype(np.float64) - mean) / scale
     return np.column_stack([np.ones(len(encoded)), encoded])
 
@@ -155,7 +164,7 @@ def standardised(
 def risks(
     inputs: np.ndarray, base: np.ndarray, effect: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probability of leaving within the horizon, untreated and treated: two float64 [rows]."""
+    """Returns the probability of leaving, untreated and treated: two float64 [rows]."""
     return _sigmoid(inputs @ (base - effect / 2)), _sigmoid(inputs @ (base + effect / 2))
 
 

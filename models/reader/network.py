@@ -1,8 +1,9 @@
-"""The contact reader's network: contacts as numbers, and from them a score for each value of each label.
+"""The contact reader's network: encodes contacts and scores each value of each label.
 
-Each turn is the sum of its n-grams' vectors (models.ngrams). One path reads the labels off each turn linearly, as
-bag-of-words models do, and lets the turn decide that speaks most for a value; the other looks at each turn with its
-neighbours, role and place, and lets every label attend to the turns that matter for it.
+Each turn is the sum of its n-grams' vectors (models.reader.ngrams). One path scores each turn
+linearly, as bag-of-words models do, and takes a smooth maximum over the turns. The other looks at
+each turn with its neighbours, role and place, and lets every label attend to the turns that matter
+for it.
 """
 
 from __future__ import annotations
@@ -16,21 +17,24 @@ from torch import nn
 from torch.nn import functional
 
 from data.records import CHANNELS, ROLES
-from models.reader.ngrams import grams, plain
+from models.reader.ngrams import make_ngrams, plain_text
 
 _ROLES = {role: number for number, role in enumerate(ROLES)}
 _CHANNELS = {channel: number for number, channel in enumerate(CHANNELS, start=1)}  # 0: unknown
 _PLACES = 6  # first, second, third turn; last but one, last; anything between
-_LOUDEST = 8.0  # bound of an attention score
+_MAX_SCORE = 8.0  # bound of an attention score
 
 
 class ReaderError(ValueError):
-    """Something cannot be read, or is no reader. The message says what to do."""
+    """A contact cannot be read, or a folder holds no reader. The message says what to do."""
 
 
 @dataclass(frozen=True)
 class ReaderConfig:
-    """Everything but the weights. `temperature` and `bias` calibrate: logits / temperature + bias, label by label."""
+    """All of a reader but its weights.
+
+    `temperature` and `bias` calibrate each label: logits / temperature + bias.
+    """
 
     labels: dict[str, tuple[str, ...]]  # label -> its values
     bits: int = 16  # n-grams fall into 2 ** bits buckets
@@ -44,15 +48,16 @@ class ReaderConfig:
         """Raises ReaderError for sizes that make no network, or one that fills the memory."""
         if not 8 <= self.bits <= 22 or not 1 <= self.width <= 512 or not self.labels:
             raise ReaderError(
-                "reader: bits must lie between 8 and 22, width between 1 and 512, and labels be there."
+                "reader: bits must lie between 8 and 22, width between 1 and 512, "
+                "and labels be there."
             )
         if not {*self.words, *self.letters} <= set(range(1, 9)) or not (self.words or self.letters):
             raise ReaderError("reader: n-grams have 1 to 8 words or letters; name some.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Texts:
-    """Contacts as numbers: which n-grams each turn has, and whose turn of which contact it is, in order."""
+    """Contacts encoded for the network: the n-grams of each turn, its contact, role and place."""
 
     contact_ids: list[str]
     buckets: torch.Tensor  # [n-grams]
@@ -65,26 +70,26 @@ class Texts:
     def __len__(self) -> int:
         return len(self.contact_ids)
 
-    def of(self, chosen: np.ndarray) -> Texts:
-        """The contacts numbered `chosen`, in that order."""
+    def select(self, rows: np.ndarray) -> Texts:
+        """Returns the contacts at `rows`, in that order."""
         first = torch.searchsorted(self.contact, torch.arange(len(self) + 1))
-        pick = torch.from_numpy(np.asarray(chosen, dtype=np.int64))
-        turns, contact = _runs(first[pick], first[pick + 1])
-        spots, turn = _runs(self.offsets[turns], self.offsets[turns + 1])
+        chosen = torch.from_numpy(np.asarray(rows, dtype=np.int64))
+        turns, contact = _ranges(first[chosen], first[chosen + 1])
+        ngrams, turn = _ranges(self.offsets[turns], self.offsets[turns + 1])
         counts = torch.bincount(turn, minlength=len(turns))
         return Texts(
-            [self.contact_ids[number] for number in pick.tolist()],
-            self.buckets[spots],
-            torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)]),
-            contact,
-            self.role[turns],
-            self.place[turns],
-            self.channel[pick],
+            contact_ids=[self.contact_ids[row] for row in chosen.tolist()],
+            buckets=self.buckets[ngrams],
+            offsets=torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)]),
+            contact=contact,
+            role=self.role[turns],
+            place=self.place[turns],
+            channel=self.channel[chosen],
         )
 
 
-def _runs(begin: torch.Tensor, end: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """All numbers of the ranges begin … end - 1, one range after the other, and which range each is of."""
+def _ranges(begin: torch.Tensor, end: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The numbers of the ranges begin … end - 1, range after range, and the range of each."""
     lengths = end - begin
     owner = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
     within = torch.arange(len(owner)) - torch.repeat_interleave(
@@ -93,20 +98,22 @@ def _runs(begin: torch.Tensor, end: torch.Tensor) -> tuple[torch.Tensor, torch.T
     return begin[owner] + within, owner
 
 
-def texts_of(contacts: pl.DataFrame, turns: pl.DataFrame, config: ReaderConfig) -> Texts:
-    """`contacts` (contact_id, channel) with the words of `turns` (contact_id, turn, role, text and perhaps origin).
+def encode_texts(contacts: pl.DataFrame, turns: pl.DataFrame, config: ReaderConfig) -> Texts:
+    """Encodes `contacts` (contact_id, channel) with the words of their `turns`.
 
-    Where people and a recogniser wrote down the same contact, the people's turns are used. Contacts without turns stay,
-    with nothing to read. Raises ReaderError for a role that is none.
+    `turns` has contact_id, turn, role, text and perhaps origin. Where people and a recogniser wrote
+    down the same contact, the people's turns are used. Contacts without turns stay, with nothing to
+    read. Raises ReaderError for an unknown role.
     """
-    strange = turns.filter(~pl.col("role").is_in(list(_ROLES)))
-    if strange.height:
+    unknown = turns.filter(~pl.col("role").is_in(list(_ROLES)))
+    if unknown.height:
         raise ReaderError(
-            f"contact {strange['contact_id'][0]}: {strange['role'][0]!r} is no role ({', '.join(_ROLES)})."
+            f"contact {unknown['contact_id'][0]}: {unknown['role'][0]!r} is no role "
+            f"({', '.join(_ROLES)})."
         )
     if "origin" in turns.columns:
-        heard = pl.col("origin") == "asr"
-        turns = turns.filter(heard == heard.min().over("contact_id"))
+        by_recogniser = pl.col("origin") == "asr"
+        turns = turns.filter(by_recogniser == by_recogniser.min().over("contact_id"))
     numbered = contacts.select("contact_id").with_row_index("_contact")
     rows = turns.join(numbered, on="contact_id", how="inner").sort(
         "_contact", "turn", maintain_order=True
@@ -115,17 +122,19 @@ def texts_of(contacts: pl.DataFrame, turns: pl.DataFrame, config: ReaderConfig) 
     left = pl.len().over("_contact") - 1 - at
     place = pl.when(left < 2).then(4 - left).when(at < 3).then(at).otherwise(5)
     rows = rows.with_columns(place.cast(pl.Int64).alias("_place"))
-    found = grams(plain(rows["text"]), config.bits, config.words, config.letters)
+    ngrams = make_ngrams(
+        plain_text(rows["text"]), bits=config.bits, words=config.words, letters=config.letters
+    )
     return Texts(
-        contacts["contact_id"].to_list(),
-        torch.from_numpy(found.buckets),
-        torch.from_numpy(found.offsets.astype(np.int64)),
-        torch.from_numpy(rows["_contact"].cast(pl.Int64).to_numpy().copy()),
-        torch.from_numpy(
+        contact_ids=contacts["contact_id"].to_list(),
+        buckets=torch.from_numpy(ngrams.buckets),
+        offsets=torch.from_numpy(ngrams.offsets.astype(np.int64)),
+        contact=torch.from_numpy(rows["_contact"].cast(pl.Int64).to_numpy().copy()),
+        role=torch.from_numpy(
             rows["role"].replace_strict(_ROLES, return_dtype=pl.Int64).to_numpy().copy()
         ),
-        torch.from_numpy(rows["_place"].to_numpy().copy()),
-        torch.from_numpy(
+        place=torch.from_numpy(rows["_place"].to_numpy().copy()),
+        channel=torch.from_numpy(
             contacts["channel"]
             .replace_strict(_CHANNELS, default=0, return_dtype=pl.Int64)
             .to_numpy()
@@ -135,10 +144,14 @@ def texts_of(contacts: pl.DataFrame, turns: pl.DataFrame, config: ReaderConfig) 
 
 
 class ReaderNetwork(nn.Module):
-    """See the module. Vectors of n-grams begin as nothing, so one never seen in training says nothing."""
+    """The network that the module describes.
 
-    known: torch.Tensor  # [buckets], 1 where training has seen an n-gram that was not misheard
-    label_of: torch.Tensor  # [values of all labels], which label each is of
+    Vectors of n-grams start at 0, so one never seen in training adds nothing. The names of its
+    parts are part of the file format.
+    """
+
+    known: torch.Tensor  # [buckets], 1 where training has seen an n-gram in uncorrupted text
+    label_of: torch.Tensor  # [values of all labels], the index of the label of each
 
     def __init__(self, config: ReaderConfig) -> None:
         super().__init__()
@@ -161,44 +174,56 @@ class ReaderNetwork(nn.Module):
         )
 
     def forward(self, texts: Texts, keep: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits [contacts, values of all labels]; `keep` [n-grams] weighs n-grams (dropout)."""
+        """Returns logits [contacts, values of all labels].
+
+        `keep` [n-grams] weighs n-grams (dropout).
+        """
         counts = (texts.offsets[1:] - texts.offsets[:-1]).clamp(min=1)
         turns = (
             self.vectors(texts.buckets, texts.offsets, per_sample_weights=keep)
             / counts.sqrt()[:, None]
         )
-        contacts, width = len(texts), turns.shape[1]
-        logits = self.channel(texts.channel)
+        logits: torch.Tensor = self.channel(texts.channel)
         if not len(turns):
             return logits
-        # The turn that speaks most for a value decides (a smooth maximum), so that small talk cannot outvote it.
-        alone = self.linear(turns).view(len(turns), len(ROLES), -1)[
+        logits = logits + self._linear_path(turns, texts)
+        return logits.index_add(0, texts.contact, self._attention_path(turns, texts))
+
+    def _linear_path(self, turns: torch.Tensor, texts: Texts) -> torch.Tensor:
+        """A smooth maximum over the turns' scores: [contacts, values of all labels].
+
+        The turn that speaks most for a value decides, so that small talk cannot outvote it.
+        """
+        scores = self.linear(turns).view(len(turns), len(ROLES), -1)[
             torch.arange(len(turns)), texts.role
         ]
-        of = texts.contact[:, None].expand_as(alone)
-        most = alone.new_full(logits.shape, -torch.inf).scatter_reduce(
-            0, of, alone.detach(), "amax"
+        sums = scores.new_zeros(len(texts), scores.shape[1])
+        index = texts.contact[:, None].expand_as(scores)
+        # The maximum is subtracted before exp, which then cannot overflow.
+        most = scores.new_full(sums.shape, -torch.inf).scatter_reduce(
+            0, index, scores.detach(), "amax"
         )
         most = torch.where(most.isfinite(), most, 0.0)
-        total = torch.zeros_like(logits).index_add(
-            0, texts.contact, (alone - most[texts.contact]).exp()
-        )
-        logits = logits + torch.where(total > 0, total.clamp(min=1e-9).log() + most, 0.0)
+        total = sums.index_add(0, texts.contact, (scores - most[texts.contact]).exp())
+        return torch.where(total > 0, total.clamp(min=1e-9).log() + most, 0.0)
+
+    def _attention_path(self, turns: torch.Tensor, texts: Texts) -> torch.Tensor:
+        """Each turn's scores times each label's attention to it: [turns, values of all labels]."""
         placed = turns + self.role(texts.role) + self.place(texts.place)
-        same = (texts.contact[1:] == texts.contact[:-1])[:, None]
-        nothing = placed.new_zeros(1, width)
-        before = torch.cat([nothing, placed[:-1] * same])
-        after = torch.cat([placed[1:] * same, nothing])
-        seen = functional.gelu(self.around(torch.cat([before, placed, after], dim=1)))
-        weight = (_LOUDEST * torch.tanh(self.score(seen) / _LOUDEST)).exp()
-        total = weight.new_zeros(contacts, weight.shape[1]).index_add(0, texts.contact, weight)
-        share = weight / total[texts.contact]
-        said = self.read(seen) * share[:, self.label_of]
-        return logits.index_add(0, texts.contact, said)
+        same_contact = (texts.contact[1:] == texts.contact[:-1])[:, None]
+        padding = placed.new_zeros(1, turns.shape[1])
+        before = torch.cat([padding, placed[:-1] * same_contact])
+        after = torch.cat([placed[1:] * same_contact, padding])
+        hidden = functional.gelu(self.around(torch.cat([before, placed, after], dim=1)))
+        weight = (_MAX_SCORE * torch.tanh(self.score(hidden) / _MAX_SCORE)).exp()
+        total = weight.new_zeros(len(texts), weight.shape[1]).index_add(0, texts.contact, weight)
+        attention = weight / total[texts.contact]
+        scores: torch.Tensor = self.read(hidden) * attention[:, self.label_of]
+        return scores
 
 
-def calibrated(logits: torch.Tensor, config: ReaderConfig) -> list[torch.Tensor]:
-    """The logits of each label, [contacts, values], with temperature and bias."""
+def calibrate(logits: torch.Tensor, config: ReaderConfig) -> list[torch.Tensor]:
+    """Returns the logits of each label, [contacts, values], with temperature and bias applied."""
     parts = torch.split(logits, [len(values) for values in config.labels.values()], dim=1)
     temperature, bias = config.temperature or {}, config.bias or {}
     return [
@@ -208,8 +233,8 @@ def calibrated(logits: torch.Tensor, config: ReaderConfig) -> list[torch.Tensor]
     ]
 
 
-def rounded(network: ReaderNetwork) -> ReaderNetwork:
-    """The network with its weights as half precision keeps them, so that saving changes no answer."""
+def round_to_half(network: ReaderNetwork) -> ReaderNetwork:
+    """Rounds the weights to half precision, so that saving changes no answer; returns it."""
     network.load_state_dict(
         {name: value.half().float() for name, value in network.state_dict().items()}
     )

@@ -1,4 +1,4 @@
-"""Which words made a reader say what it says: what a label's probability loses when they are taken out."""
+"""Explains a reader's labels by the words whose removal lowers their probability most."""
 
 from __future__ import annotations
 
@@ -11,38 +11,43 @@ import polars as pl
 if TYPE_CHECKING:
     from models.reader.model import Reader
 
-_PHRASE = 3  # words taken out at once
-_LOOKS = 600  # variants of a contact that are read at most; fewer of a very long one, whose phrases grow longer
-_READ = 600_000  # words read in all of them, about
-_LEAST = 0.005  # less probability than this is nothing worth showing
+_PHRASE = 3  # words removed at once
+# Variants of a contact that are read at most; fewer of a very long one, whose phrases grow longer.
+_MAX_VARIANTS = 600
+_MAX_WORDS = 600_000  # read in all variants, about
+_LEAST = 0.005  # a smaller loss of probability is not shown
 Span = tuple[int, int, int]  # turn, first word, word after the last
 
 
-def why(
-    reader: Reader, contact: pl.DataFrame, turns: pl.DataFrame, phrases: int = 2
+def explain(
+    reader: Reader, contact: pl.DataFrame, turns: pl.DataFrame, *, phrases: int = 2
 ) -> dict[str, list[dict[str, Any]]]:
-    """For each label the words of one contact that speak most for its likeliest value, by exact occlusion.
+    """Returns for each label the words of one contact that speak most for its likeliest value.
 
-    Each entry has turn, role, words and `adds`, the probability lost without them. There are fewer than `phrases` where
-    nothing speaks for the value. Raises ValueError unless `contact` is one.
+    It is exact occlusion: each entry has turn, role, words and `adds`, the probability lost without
+    them. There are fewer than `phrases` where nothing speaks for the value. Raises ValueError
+    unless `contact` is one.
     """
     if contact.height != 1:
         raise ValueError(f"{contact.height} contacts: ask for the words of one at a time.")
     rows = turns.sort("turn").select("role", pl.col("text").fill_null("").str.split(" ")).rows()
-    said = [(role, [word for word in words if word]) for role, words in rows]
-    spans = _spans([len(words) for _, words in said])
-    before = {name: chances[0] for name, chances in reader.probabilities(contact, turns)[0].items()}
-    without = _without(reader, str(contact["channel"][0]), said, spans)
+    spoken = [(role, [word for word in words if word]) for role, words in rows]
+    spans = _spans([len(words) for _, words in spoken])
+    whole = {name: values[0] for name, values in reader.probabilities(contact, turns)[0].items()}
+    without = _without(reader, str(contact["channel"][0]), spoken, spans=spans)
     return {
-        name: _strongest(said, spans, chances.max() - without[name][:, chances.argmax()], phrases)
-        for name, chances in before.items()
+        name: _strongest(
+            spoken, spans, values.max() - without[name][:, values.argmax()], phrases=phrases
+        )
+        for name, values in whole.items()
     }
 
 
 def _spans(lengths: list[int]) -> list[Span]:
+    """The spans to remove, of turns with `lengths` words."""
     words = sum(lengths)
-    looks = min(_LOOKS, max(40, _READ // max(words, 1)))
-    step = -(-words // looks) or 1
+    variants = min(_MAX_VARIANTS, max(40, _MAX_WORDS // max(words, 1)))
+    step = -(-words // variants) or 1
     size = max(_PHRASE, step)
     return [
         (turn, at, min(at + size, length))
@@ -52,13 +57,13 @@ def _spans(lengths: list[int]) -> list[Span]:
 
 
 def _without(
-    reader: Reader, channel: str, said: list[tuple[str, list[str]]], spans: list[Span]
+    reader: Reader, channel: str, spoken: list[tuple[str, list[str]]], *, spans: list[Span]
 ) -> Mapping[str, np.ndarray]:
     """The probabilities of the contact without each span, label -> [spans, values]."""
-    whole = [(turn, role, " ".join(words)) for turn, (role, words) in enumerate(said)]
+    whole = [(turn, role, " ".join(words)) for turn, (role, words) in enumerate(spoken)]
     rows = []
     for number, (turn, begin, end) in enumerate(spans):
-        words = said[turn][1]
+        words = spoken[turn][1]
         changed = " ".join(words[:begin] + words[end:])
         rows += [
             (str(number), at, role, changed if at == turn else text) for at, role, text in whole
@@ -83,7 +88,7 @@ def _without(
 
 
 def _strongest(
-    said: list[tuple[str, list[str]]], spans: list[Span], adds: np.ndarray, phrases: int
+    spoken: list[tuple[str, list[str]]], spans: list[Span], adds: np.ndarray, *, phrases: int
 ) -> list[dict[str, Any]]:
     """The spans that add most, none of them overlapping a stronger one."""
     chosen: list[tuple[Span, float]] = []
@@ -98,9 +103,9 @@ def _strongest(
     return [
         {
             "turn": turn,
-            "role": said[turn][0],
-            "words": " ".join(said[turn][1][begin:end]),
-            "adds": round(more, 4),
+            "role": spoken[turn][0],
+            "words": " ".join(spoken[turn][1][begin:end]),
+            "adds": round(added, 4),
         }
-        for (turn, begin, end), more in chosen
+        for (turn, begin, end), added in chosen
     ]

@@ -1,4 +1,4 @@
-"""Writes and verifies bundles: a model as a folder of weights, JSON and a card, with a checksum for each file."""
+"""Bundles: writes and verifies a model as a folder of weights, JSON and a card."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from models.registry.signing import SIGNATURE, SignatureError, check_signature
 
 MANIFEST = "bundle.json"
 CARD = "card.md"
-# What may lie in a bundle. Weights are .safetensors, or NeMo's .nemo archive; anything else could be a pickle.
+# File types a bundle may hold. Weights are .safetensors, or NeMo's .nemo archive; any other type
+# could be a pickle.
 SUFFIXES = (".nemo", ".safetensors", ".json", ".md", ".txt", ".arpa")
 
 
@@ -30,7 +31,7 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle. `sha256` is the checksum of bundle.json, and through it of every file."""
+    """A verified bundle. `sha256` is the checksum of bundle.json, which lists all others."""
 
     path: Path
     kind: str
@@ -44,7 +45,7 @@ class Bundle:
 
     @property
     def size_bytes(self) -> int:
-        """What the folder weighs, the manifest included."""
+        """Size of all files of the folder, the manifest included."""
         return sum((self.path / name).stat().st_size for name in (*self.files, MANIFEST))
 
 
@@ -61,8 +62,9 @@ def write_bundle(
 ) -> Bundle:
     """Writes the bundle folder `path` whole or not at all and returns it verified.
 
-    `files` maps names to a file to copy, or to its content; `card.md` has to be among them. A folder already at
-    `path` is replaced. Raises BundleError when the result would not verify; `path` is then untouched.
+    `files` maps names to a file to copy, or to its content; `card.md` has to be among them. A
+    folder already at `path` is replaced. Raises BundleError when the result would not verify;
+    `path` is then untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     building = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -102,11 +104,12 @@ def write_bundle(
 
 
 def verify_bundle(path: Path, public_key: Path | None = None) -> Bundle:
-    """Reads `path` and checks every promise of a bundle; raises BundleError naming the file that breaks one.
+    """Checks the folder `path` against every rule of a bundle and returns the bundle.
 
-    Refused: a missing or unreadable manifest, a missing, extra or changed file, a link or sub-folder, a file type
-    that may hold a pickle, weights that are not what their name says, a hostile `.nemo`, no model card. With a
-    `public_key` (PEM) also what its owner has not signed.
+    Raises BundleError, naming the file, for a missing or unreadable manifest, a missing, extra or
+    changed file, a link or sub-folder, a file type that may hold a pickle, weights that are not
+    what their name says, a hostile `.nemo`, or no model card. With a `public_key` (PEM) it raises
+    also for a bundle that the key's owner has not signed.
     """
     where = f"bundle {path.name}"
     manifest_path = path / MANIFEST
@@ -128,14 +131,16 @@ def verify_bundle(path: Path, public_key: Path | None = None) -> Bundle:
             )
         if name not in files:
             raise BundleError(
-                f"{where}: {name} is not in {MANIFEST}. Remove it, or write the bundle again with it."
+                f"{where}: {name} is not in {MANIFEST}. "
+                "Remove it, or write the bundle again with it."
             )
     for name, expected in sorted(files.items()):
         if name not in present:
             raise BundleError(f"{where}: {name} is missing. Fetch or write the bundle again.")
         if file_sha256(present[name]) != expected:
             raise BundleError(
-                f"{where}: {name} has changed since it was written. Fetch or write the bundle again."
+                f"{where}: {name} has changed since it was written. "
+                "Fetch or write the bundle again."
             )
         _check_type(present[name], where)
     if CARD not in files or not (path / CARD).read_text(encoding="utf-8", errors="replace").strip():
@@ -153,12 +158,12 @@ def verify_bundle(path: Path, public_key: Path | None = None) -> Bundle:
 
 
 def place_folder(built: Path, path: Path) -> None:
-    """Gives the finished folder `built` the name `path` (same file system), replacing what was there."""
+    """Renames the finished folder `built` to `path` (same file system), replacing a folder."""
     old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
     if path.exists():
-        path.rename(
-            old
-        )  # a folder cannot be renamed over a full one; a crash here leaves no bundle, never half a one
+        # A folder cannot be renamed over a full one. A crash here leaves no bundle, never half of
+        # one.
+        path.rename(old)
     built.rename(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -185,7 +190,8 @@ def _manifest(raw: bytes, where: str) -> dict[str, Any]:
         or manifest["kind"] not in kind_names()
     ):
         raise BundleError(
-            f"{where}: in {MANIFEST} {', '.join(texts)} are texts and kind is one of {', '.join(kind_names())}."
+            f"{where}: in {MANIFEST} {', '.join(texts)} are texts "
+            f"and kind is one of {', '.join(kind_names())}."
         )
     files = manifest["files"]
     if not isinstance(files, dict) or any(not isinstance(value, str) for value in files.values()):
@@ -201,25 +207,25 @@ def _manifest(raw: bytes, where: str) -> dict[str, Any]:
 
 
 def _check_type(path: Path, where: str) -> None:
-    """Refuses a file that may be a pickle by its name, or is one under a name that may not be."""
+    """Raises BundleError for a file type that may be a pickle, or content its name does not say."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise BundleError(
             f"{where}: {path.name} may hold a pickle. Allowed: {', '.join(SUFFIXES)}."
         )
     if suffix == ".nemo":
-        honest = tarfile.is_tarfile(path)
-        if honest:
+        is_what_it_says = tarfile.is_tarfile(path)
+        if is_what_it_says:
             try:
                 check_nemo(path)
             except NemoArchiveError as error:
                 raise BundleError(f"{where}: {error}") from error
     elif suffix == ".safetensors":
-        honest = _is_safetensors(path)
+        is_what_it_says = _is_safetensors(path)
     else:
         with path.open("rb") as handle:
-            honest = b"\x00" not in handle.read(4096)
-    if not honest:
+            is_what_it_says = b"\x00" not in handle.read(4096)
+    if not is_what_it_says:
         raise BundleError(
             f"{where}: {path.name} is not what its name says. Write the bundle again."
         )

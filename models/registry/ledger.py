@@ -1,4 +1,8 @@
-"""An append-only, hash-chained list in a JSONL file: who made what the champion or challenger, when and why."""
+"""The registry's ledger: an append-only, hash-chained JSONL file of every move of an alias.
+
+Each line holds who moved which alias to which version, when, and by which decision. A line covers
+the hash of the line before it, so a changed or deleted line is noticed.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +23,42 @@ class LedgerError(RuntimeError):
     """The ledger has been altered or does not belong to this registry."""
 
 
-@dataclass(frozen=True)
+class Action(StrEnum):
+    """How an entry moved the aliases of its model. The values are stored in the ledger."""
+
+    # The version became champion; the champion before it became previous.
+    PROMOTE = "promote"
+    # The champion went, and the version, champion before it, is champion again.
+    ROLLBACK = "rollback"
+    # The version became challenger: the gate accepted it, and it is tried beside the champion.
+    CHALLENGE = "challenge"
+    # The version is challenger no more, without having become champion.
+    WITHDRAW = "withdraw"
+
+
+class Alias(StrEnum):
+    """A name by which MLflow finds a version of a model. The values are stored in MLflow."""
+
+    # The version that answers; only an accepted decision makes one.
+    CHAMPION = "champion"
+    # The champion before it, to which a rollback goes back.
+    PREVIOUS = "previous"
+    # A version that the gate accepted and nobody has promoted yet; a rollout may try it.
+    CHALLENGER = "challenger"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One move of a title. `hash` covers every other field; `prior` is the hash of the entry before it."""
+    """One move of an alias. `hash` covers every other field, `prior` is the hash before it.
+
+    `version` is the version that was promoted, rolled back to, made challenger or withdrawn, and
+    `previous` the champion at that moment (None: there was none). `approved_by` names the person
+    who approved a promotion, where the gate's settings ask for one.
+    """
 
     seq: int
-    at: str
-    action: str  # promote, rollback, challenge or withdraw
+    at: str  # ISO 8601, UTC
+    action: str  # a value of Action; a newer Keepline may have written one that is not
     name: str
     version: int
     previous: int | None
@@ -33,59 +67,71 @@ class Entry:
     actor: str
     prior: str
     hash: str
-    approved_by: str = (
-        ""  # the person who approved a promotion, where the gate's settings ask for one
-    )
+    approved_by: str = ""
 
 
 @dataclass(frozen=True)
 class AliasState:
-    """Who holds which title after some entries: champions one could go back to (the present one last), challenger."""
+    """Which entries hold the aliases of one model: its champions, present one last, and challenger.
 
-    line: tuple[Entry, ...] = ()
+    A rollback takes the last champion off the list, so `champions` are those one can still go back
+    to.
+    """
+
+    champions: tuple[Entry, ...] = ()
     challenger: Entry | None = None
 
     @property
     def champion(self) -> Entry | None:
         """The promotion that made the present champion."""
-        return self.line[-1] if self.line else None
+        return self.champions[-1] if self.champions else None
 
     @property
     def previous(self) -> Entry | None:
         """The promotion that made the champion a rollback goes to."""
-        return self.line[-2] if len(self.line) > 1 else None
+        return self.champions[-2] if len(self.champions) > 1 else None
+
+    def version_of(self, alias: str) -> int | None:
+        """The version that holds `alias` (a value of Alias), or None."""
+        holder: Entry | None = getattr(self, alias)
+        return holder.version if holder else None
 
 
-def standing(entries: Iterable[Entry]) -> AliasState:
-    """The titles after the entries of one model. Raises LedgerError for an action nobody knows."""
-    line: list[Entry] = []
+def replay(entries: Iterable[Entry]) -> AliasState:
+    """Applies the entries of one model, oldest first, and returns the state of its aliases.
+
+    Raises LedgerError for an action that this version of Keepline does not know.
+    """
+    champions: list[Entry] = []
     challenger: Entry | None = None
     for entry in entries:
-        if entry.action == "promote":
-            line.append(entry)
-        elif entry.action == "rollback":
-            line.pop()
-        elif entry.action == "challenge":
+        if entry.action == Action.PROMOTE:
+            champions.append(entry)
+        elif entry.action == Action.ROLLBACK:
+            champions.pop()
+        elif entry.action == Action.CHALLENGE:
             challenger = entry
-        elif entry.action != "withdraw":
+        elif entry.action != Action.WITHDRAW:
             raise LedgerError(
-                f"ledger, entry {entry.seq}: {entry.action} is no action. Update Keepline to read it."
+                f"ledger, entry {entry.seq}: {entry.action} is no action. "
+                "Update Keepline to read it."
             )
-        if challenger and entry.action != "challenge" and entry.version == challenger.version:
+        if challenger and entry.action != Action.CHALLENGE and entry.version == challenger.version:
             challenger = None  # it became champion, or was withdrawn
-    return AliasState(tuple(line), challenger)
+    return AliasState(tuple(champions), challenger)
 
 
 def digest(value: Any) -> str:
-    """SHA-256 (hex) of `value` as JSON with sorted keys and no spaces."""
+    """Returns the SHA-256 (hex) of `value` as JSON with sorted keys and no spaces."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read(path: Path) -> list[Entry]:
-    """Every entry, oldest first, after checking the chain. Raises LedgerError naming the first bad line.
+def read_entries(path: Path) -> list[Entry]:
+    """Reads every entry, oldest first, and checks the chain of hashes.
 
-    A last line without its line end is a write that was killed: it was never promised and is left out.
+    A last line without its line end is a write that was killed: it never counted and is left out.
+    Raises LedgerError naming the first bad line.
     """
     if not path.exists():
         return []
@@ -102,18 +148,23 @@ def read(path: Path) -> list[Entry]:
         body = {key: value for key, value in fields.items() if key != "hash"}
         if entry.prior != prior or entry.seq != number or entry.hash != digest(body):
             raise LedgerError(
-                f"{path}, line {number}: altered, its hash does not fit. Restore the file from a backup."
+                f"{path}, line {number}: altered, its hash does not fit. "
+                "Restore the file from a backup."
             )
         prior = entry.hash
         entries.append(entry)
     return entries
 
 
-def append(path: Path, fields: Mapping[str, Any]) -> Entry:
-    """Adds one entry (`fields` are Entry's, less seq, prior and hash) and flushes it to disk. Hold the lease."""
-    entries = read(path)
+def append_entry(path: Path, fields: Mapping[str, Any]) -> Entry:
+    """Adds one entry, flushes it to disk and returns it. The caller holds the registry's lease.
+
+    `fields` are those of Entry without seq, prior and hash. `at` is moved up to that of the entry
+    before where a clock was behind: a date then names one champion.
+    """
+    entries = read_entries(path)
     body = {**fields, "seq": len(entries) + 1, "prior": entries[-1].hash if entries else ORIGIN}
-    if entries:  # time never runs backwards in the ledger, so that a date names one champion
+    if entries:
         body["at"] = max(
             datetime.fromisoformat(body["at"]), datetime.fromisoformat(entries[-1].at)
         ).isoformat()
@@ -135,9 +186,10 @@ def _whole_lines(path: Path) -> str:
 
 
 def decision_id(record: Mapping[str, Any]) -> str:
-    """The id a decision record must carry: 16 hex digits over everything it says except the id and the time.
+    """Returns the id a decision record must carry: 16 hex digits over all of it but id and time.
 
-    So the same evidence decided twice is one decision, and a record edited afterwards no longer fits its id.
+    So the same evidence decided on twice is one decision, and a record that was edited afterwards
+    no longer fits its id.
     """
     return digest(
         {key: value for key, value in record.items() if key not in ("decision_id", "decided_at")}

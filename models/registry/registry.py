@@ -1,8 +1,10 @@
-"""The only door to MLflow's model registry: versions, aliases, and promotions that only an accepted decision can make.
+"""The model registry on MLflow: versions, aliases, and promotions by accepted decisions only.
 
-MLflow's aliases are last-writer-wins and keep no history. So a promotion here holds a file lease, writes the ledger
-first and moves the alias after it. The ledger is the truth and the alias its mirror: a process killed between the two
-leaves an alias that the next call puts right. Bundles travel before the lease is taken, so that nobody waits for them.
+It is the only module that talks to MLflow's model registry. MLflow's aliases are last-writer-wins
+and keep no history. So a promotion here holds a file lease, writes the ledger first and moves the
+alias after it. The ledger is the truth and the alias its mirror: a process killed between the two
+leaves an alias that the next call puts right. Bundles travel before the lease is taken, so nobody
+waits for them.
 """
 
 from __future__ import annotations
@@ -12,54 +14,80 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from models.registry.approval import ApprovalError, approver
+from models.registry.approval import ApprovalError, find_approver
 from models.registry.bundle import Bundle, place_folder, verify_bundle
-from models.registry.decision_rules import lacking
+from models.registry.decision_rules import refusal_reason
 from models.registry.ledger import (
+    Action,
+    Alias,
     AliasState,
     Entry,
     LedgerError,
-    append,
-    decision_id,
-    read,
-    standing,
+    append_entry,
+    read_entries,
+    replay,
 )
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
     from mlflow.tracking import MlflowClient
 
-CHAMPION = "champion"
-PREVIOUS = "previous"
-CHALLENGER = "challenger"
-ALIASES = (CHAMPION, PREVIOUS, CHALLENGER)  # aliases that mirror the ledger
+CHAMPION = Alias.CHAMPION
+PREVIOUS = Alias.PREVIOUS
+CHALLENGER = Alias.CHALLENGER
+ALIASES = tuple(Alias)  # aliases that mirror the ledger; others are MLflow's own
 ANCHOR = "ledger_head"  # tag on the registered model: the last ledger entry that reached it
-# Tag on a version: why the service found it unhealthy. While it is there nobody promotes the version.
-STOPPED = "stopped"
+
+
+class VersionTag(StrEnum):
+    """A tag on a version that the registry reads or writes. The values are stored in MLflow."""
+
+    # What the version is; set when it is registered and never changed.
+    BUNDLE_SHA256 = "bundle_sha256"
+    KIND = "kind"
+    DATA_HASH = "data_hash"
+    GIT_COMMIT = "git_commit"
+    LICENCE = "licence"
+    # The decision by which it became champion.
+    DECISION_ID = "decision_id"
+    # Why the service found it unhealthy. While the tag is there nobody promotes the version.
+    STOPPED = "stopped"
+    # Who lifted that, and why; it stays.
+    READMITTED = "readmitted"
+
+
+STOPPED = VersionTag.STOPPED
+_FIXED = {VersionTag.BUNDLE_SHA256, VersionTag.KIND, VersionTag.DATA_HASH}
 
 
 class RegistryError(RuntimeError):
-    """A model, version or alias is not there, or is not what it should be."""
+    """A model, version or alias does not exist, or is not what it should be."""
 
 
 class PromotionRefusedError(RegistryError):
-    """The champion stays: no accepted decision about this version, or somebody else promoted first."""
+    """The champion stays: no accepted decision about this version, or somebody promoted first."""
 
 
 class Registry:
-    """Model versions of one MLflow store, with the ledger and lease in `folder` (shared by all who promote)."""
+    """Model versions of one MLflow store, with ledger and lease in a folder all promoters share."""
 
     def __init__(
-        self, tracking_uri: str, folder: Path, lease_s: float = 60.0, public_key: Path | None = None
+        self,
+        tracking_uri: str,
+        folder: Path,
+        *,
+        lease_s: float = 60.0,
+        public_key: Path | None = None,
     ) -> None:
-        """`tracking_uri` as MLflow takes it; `lease_s` is how long to wait for another promotion to finish.
+        """`tracking_uri` as MLflow takes it; `lease_s`: how long to wait for another promotion.
 
-        With a `public_key` only bundles that its owner has signed are taken in or given out.
+        With a `public_key` only bundles that its owner has signed are registered or fetched.
         """
         self.tracking_uri = tracking_uri
         self._public_key = public_key
@@ -71,15 +99,16 @@ class Registry:
     # --- versions ---
 
     def register(
-        self, bundle_dir: Path, name: str, run_id: str, tags: Mapping[str, str] | None = None
+        self, bundle_dir: Path, name: str, run_id: str, *, tags: Mapping[str, str] | None = None
     ) -> int:
-        """Verifies the bundle, stores its files with the MLflow run and makes it a version of `name`.
+        """Verifies the bundle, stores its files with the MLflow run; returns its version of `name`.
 
-        The same bundle registered again is the same version. Raises BundleError when it does not verify.
+        The same bundle registered again is the same version. Raises BundleError when it does not
+        verify.
         """
         bundle = verify_bundle(bundle_dir, self._public_key)
-        if (known := self._known(name, bundle.sha256)) is not None:
-            return known
+        if (version := self._find_version(name, bundle.sha256)) is not None:
+            return version
         # The checksum in the path keeps a second bundle of the same run from mixing with the first.
         place = f"bundle/{bundle.sha256[:16]}"
         self.client.log_artifacts(run_id, str(bundle_dir), place)
@@ -87,92 +116,89 @@ class Registry:
         with self._lease():
             if self._model(name) is None:
                 self.client.create_registered_model(name)
-            if (known := self._known(name, bundle.sha256)) is not None:
-                return known
-            made = self.client.create_model_version(
+            if (version := self._find_version(name, bundle.sha256)) is not None:
+                return version
+            created = self.client.create_model_version(
                 name,
                 source=source,
                 run_id=run_id,
                 tags={
-                    "kind": bundle.kind,
-                    "data_hash": bundle.data_hash,
-                    "git_commit": bundle.git_commit,
-                    "licence": bundle.licence,
+                    VersionTag.KIND.value: bundle.kind,
+                    VersionTag.DATA_HASH.value: bundle.data_hash,
+                    VersionTag.GIT_COMMIT.value: bundle.git_commit,
+                    VersionTag.LICENCE.value: bundle.licence,
                     **(tags or {}),
-                    "bundle_sha256": bundle.sha256,
+                    VersionTag.BUNDLE_SHA256.value: bundle.sha256,
                 },
             )
-            return int(made.version)
+            return int(created.version)
 
     def alias(self, name: str, alias: str) -> int | None:
-        """The version an alias names, or None. Titles are first put right from the ledger."""
+        """Returns the version an alias names, or None, after syncing aliases with the ledger."""
         if alias in ALIASES:
             with self._lease():
-                return _version_of(self._settle(name), alias)
-        model = self._model(name)
-        version = model.aliases.get(alias) if model else None
-        return None if version is None else int(version)
+                return self._sync_aliases(name).version_of(alias)
+        return self._mlflow_alias(name, alias)
 
     def peek(self, name: str, alias: str) -> tuple[int, str] | None:
-        """(version, bundle checksum) of an alias, or None. Takes no lease and puts nothing right: for those who poll.
+        """Returns (version, bundle checksum) of an alias, or None, without a lease: for polling.
 
-        Titles are what the ledger says. Raises LedgerError when that is not the ledger MLflow's aliases were moved by.
+        Champion, previous and challenger are what the ledger says; nothing is put right. Raises
+        LedgerError when it is not the ledger that MLflow's aliases were moved by.
         """
-        if alias in ALIASES:
-            version = _version_of(standing(self.ledger(name)), alias)
-        else:
-            model = self._model(name)
-            held = model.aliases.get(alias) if model else None
-            version = None if held is None else int(held)
-        return (
-            None
-            if version is None
-            else (version, self._version(name, version).tags.get("bundle_sha256", ""))
-        )
+        mirrored = alias in ALIASES
+        state = replay(self.ledger(name)) if mirrored else AliasState()
+        version = state.version_of(alias) if mirrored else self._mlflow_alias(name, alias)
+        if version is None:
+            return None
+        return version, self._version(name, version).tags.get(VersionTag.BUNDLE_SHA256, "")
 
     def annotate(self, name: str, version: int, tags: Mapping[str, str]) -> None:
-        """Sets tags of a version; those that say which bundle it is cannot be changed (ValueError)."""
-        fixed = {"bundle_sha256", "kind", "data_hash"} & set(tags)
+        """Sets tags of a version. Raises ValueError for a tag that says which bundle it is."""
+        fixed = _FIXED & set(tags)
         if fixed:
             raise ValueError(
                 f"model {name} v{version}: the tag {min(fixed)} says which bundle it is and stays."
             )
-        held = self._version(name, version).tags
+        present = self._version(name, version).tags
         for key, value in tags.items():
-            if held.get(key) != value:
-                self.client.set_model_version_tag(name, str(version), key, value)
+            if present.get(key) != value:
+                self.client.set_model_version_tag(name, str(version), str(key), value)
 
-    def readmit(self, name: str, version: int, actor: str, why: str) -> str:
-        """Lets a version that was stopped be tried and promoted again; returns why it had been stopped.
+    def readmit(self, name: str, version: int, *, actor: str, why: str) -> str:
+        """Lets a stopped version be tried and promoted again; returns why it had been stopped.
 
-        Who did so, and why, stays on the version. Raises RegistryError when it was not stopped or no reason is given.
+        Who did so, and why, stays on the version. Raises RegistryError when it was not stopped or
+        no reason is given.
         """
-        stopped = self._version(name, version).tags.get(STOPPED)
+        stopped: str | None = self._version(name, version).tags.get(STOPPED)
         if not stopped:
             raise RegistryError(f"model {name} v{version}: nobody stopped it.")
         if not why.strip():
             raise RegistryError(
                 f"model {name} v{version}: it was stopped ({stopped}). Say why it may go on."
             )
-        self.annotate(
-            name, version, {"readmitted": f"by {actor}: {why.strip()} (it was stopped: {stopped})"}
-        )
-        self.client.delete_model_version_tag(name, str(version), STOPPED)
+        note = f"by {actor}: {why.strip()} (it was stopped: {stopped})"
+        self.annotate(name, version, {VersionTag.READMITTED: note})
+        self.client.delete_model_version_tag(name, str(version), STOPPED.value)
         return stopped
 
     def version_tags(self, name: str, version: int) -> dict[str, str]:
-        """The tags of a version: bundle_sha256, kind, data_hash, git_commit, licence, decision_id once promoted."""
+        """Returns the tags of a version: those of VersionTag that are set, and any other."""
         return dict(self._version(name, version).tags)
 
     def run_of(self, name: str, version: int) -> str:
-        """The id of the MLflow run that trained a version."""
+        """Returns the id of the MLflow run that trained a version."""
         return str(self._version(name, version).run_id)
 
     def fetch(self, name: str, which: str | int, to_dir: Path) -> Bundle:
-        """Brings version `which` (a number or an alias) to `to_dir/name/v<version>` and returns it verified.
+        """Copies version `which` to `to_dir/name/v<version>` and returns the verified bundle.
 
-        A copy already there is used if it still verifies, else fetched again. Raises RegistryError when there is no
-        such version, or when what the store delivers is not what was registered; then nothing is kept.
+        `which` is a number or an alias.
+
+        A copy already in place is used if it still verifies, else fetched again. Raises
+        RegistryError when there is no such version, or when what the store delivers is not what was
+        registered; nothing is kept then.
         """
         version = which if isinstance(which, int) else self.alias(name, which)
         if version is None:
@@ -180,7 +206,7 @@ class Registry:
                 f"model {name}: nothing has the alias '{which}' yet. Promote a version first."
             )
         record = self._version(name, version)
-        expected = record.tags.get("bundle_sha256", "")
+        expected = record.tags.get(VersionTag.BUNDLE_SHA256, "")
         target = to_dir / name / f"v{version}"
         if target.is_dir():
             try:
@@ -201,8 +227,9 @@ class Registry:
             bundle = verify_bundle(delivered, self._public_key)
             if bundle.sha256 != expected:
                 raise RegistryError(
-                    f"model {name} v{version}: the store delivers bundle {bundle.sha256[:12]}, registered was "
-                    f"{expected[:12]}. It has been tampered with; register the model again."
+                    f"model {name} v{version}: the store delivers bundle {bundle.sha256[:12]}, "
+                    f"registered was {expected[:12]}. It has been tampered with; "
+                    "register the model again."
                 )
             moved = Path(temporary) / "whole"
             shutil.move(delivered, moved)
@@ -215,6 +242,7 @@ class Registry:
         self,
         name: str,
         version: int,
+        *,
         expected: int | None,
         decision: Mapping[str, Any],
         actor: str,
@@ -223,153 +251,169 @@ class Registry:
     ) -> Entry:
         """Makes `version` the champion of `name` and returns the ledger's entry.
 
-        `expected` is the champion the caller compared with (None: there is none). `decision` is the decision record
-        as its JSON says it. Promoting the champion again by the same decision changes nothing. `approval` is a person's
-        answer (models.approval), needed where the decision was made under settings that ask for one.
+        `expected` is the champion the caller compared with (None: there is none). `decision` is the
+        decision record as its JSON says it. `approval` is a person's answer
+        (models.registry.approval), needed where the decision was made under settings that require
+        one. Promoting the champion again by the same decision changes nothing.
 
-        Raises PromotionRefusedError when the champion is another than `expected`, or the decision is refused, altered,
-        about another bundle, made against another champion, or waits for approval, or the service has stopped the
-        version; LedgerError when the ledger is damaged; as `fetch` does when the store delivers another bundle.
+        Raises PromotionRefusedError when the champion is another than `expected`, when the decision
+        is refused, altered, about another bundle, made against another champion or waits for
+        approval, and when the service has stopped the version. Raises LedgerError when the ledger
+        is damaged, and as `fetch` does when the store delivers another bundle.
         """
-        sha256 = self._accepted(name, version, decision)
+        sha256 = self._accepted_bundle(name, version, decision)
         try:
-            approved_by = approver(decision, approval)
+            approved_by = find_approver(decision, approval)
         except ApprovalError as error:
             raise PromotionRefusedError(f"model {name} v{version}: {error}") from error
         self._check_delivery(name, version, sha256)
         with self._lease():
-            last = self._settle(name).champion
-            current = last.version if last else None
-            if last and current == version and last.decision_id == decision["decision_id"]:
-                return last
+            champion = self._sync_aliases(name).champion
+            current = champion.version if champion else None
+            decided = str(decision["decision_id"])
+            if champion and current == version and champion.decision_id == decided:
+                return champion
             if current != expected:
                 raise PromotionRefusedError(
-                    f"model {name}: the champion is {_v(current)}, not {_v(expected)} as expected; somebody promoted "
-                    f"meanwhile. Compare v{version} with {_v(current)} and decide again."
+                    f"model {name}: the champion is {_v(current)}, not {_v(expected)} as expected; "
+                    f"somebody promoted meanwhile. "
+                    f"Compare v{version} with {_v(current)} and decide again."
                 )
-            if (
-                last
-                and (decision.get("reference") or {}).get("bundle_sha256") != last.bundle_sha256
-            ):
-                raise PromotionRefusedError(
-                    f"model {name}: decision {decision['decision_id']} did not compare v{version} with the champion "
-                    f"v{last.version}. Evaluate both on the same data and decide again."
-                )
+            if champion:
+                _check_reference(name, version, decision=decision, champion=champion)
             self.client.set_model_version_tag(
-                name, str(version), "decision_id", decision["decision_id"]
+                name, str(version), VersionTag.DECISION_ID.value, decided
             )
-            return self._move(
-                "promote",
+            return self._append(
+                Action.PROMOTE,
                 name,
-                version,
-                current,
-                sha256,
-                decision["decision_id"],
-                actor,
-                now,
-                approved_by,
+                version=version,
+                previous=current,
+                bundle_sha256=sha256,
+                decision_id=decided,
+                actor=actor,
+                approved_by=approved_by,
+                now=now,
             )
 
     def challenge(
-        self, name: str, version: int, decision: Mapping[str, Any], actor: str, now: datetime
+        self, name: str, version: int, *, decision: Mapping[str, Any], actor: str, now: datetime
     ) -> Entry:
-        """Makes `version` the challenger of `name`: accepted by the gate, and not (yet) promoted.
+        """Makes `version` the challenger of `name` and returns the ledger's entry.
 
-        Done twice it changes nothing. Raises PromotionRefusedError unless `decision` accepts this very version, and
-        when the service has stopped it.
+        A challenger is a version that the gate accepted and nobody has promoted (yet). A second
+        call changes nothing. Raises PromotionRefusedError unless `decision` accepts this very
+        version, and when the service has stopped it.
         """
-        sha256 = self._accepted(name, version, decision)
+        sha256 = self._accepted_bundle(name, version, decision)
         self._check_delivery(name, version, sha256)
         with self._lease():
-            held = self._settle(name)
-            if held.champion and held.champion.version == version:
+            state = self._sync_aliases(name)
+            current = state.version_of(CHAMPION)
+            if current == version:
                 raise PromotionRefusedError(
                     f"model {name} v{version}: the champion cannot challenge itself."
                 )
-            if (
-                held.challenger
-                and held.challenger.version == version
-                and held.challenger.decision_id == decision["decision_id"]
-            ):
-                return held.challenger
-            current = held.champion.version if held.champion else None
-            return self._move(
-                "challenge", name, version, current, sha256, decision["decision_id"], actor, now
+            decided = str(decision["decision_id"])
+            challenger = state.challenger
+            if challenger and challenger.version == version and challenger.decision_id == decided:
+                return challenger
+            return self._append(
+                Action.CHALLENGE,
+                name,
+                version=version,
+                previous=current,
+                bundle_sha256=sha256,
+                decision_id=decided,
+                actor=actor,
+                now=now,
             )
 
     def withdraw(self, name: str, actor: str, now: datetime) -> Entry | None:
-        """Takes the title of challenger away; None when nobody had it."""
+        """Takes the alias challenger away; returns the ledger's entry, or None if nobody had it."""
         with self._lease():
-            held = self._settle(name)
-            if held.challenger is None:
+            state = self._sync_aliases(name)
+            challenger = state.challenger
+            if challenger is None:
                 return None
-            of = held.challenger
-            current = held.champion.version if held.champion else None
-            return self._move(
-                "withdraw", name, of.version, current, of.bundle_sha256, of.decision_id, actor, now
+            return self._append(
+                Action.WITHDRAW,
+                name,
+                version=challenger.version,
+                previous=state.version_of(CHAMPION),
+                bundle_sha256=challenger.bundle_sha256,
+                decision_id=challenger.decision_id,
+                actor=actor,
+                now=now,
             )
 
-    def rollback(self, name: str, actor: str, now: datetime, expected: int | None = None) -> Entry:
-        """Gives the title back to the champion before this one. Raises RegistryError when there was none.
+    def rollback(
+        self, name: str, actor: str, now: datetime, *, expected: int | None = None
+    ) -> Entry:
+        """Makes the champion before this one champion again and returns the ledger's entry.
 
-        `expected` is the champion to leave (None: the one at the moment of the call). Rolling back twice goes two
-        champions back; two people who do so at the same moment go one back, and the later is told
-        (PromotionRefusedError). No gate is asked, as that version has passed it once; but its bundle must still be what
-        was promoted then, or it raises as `fetch` does.
+        `expected` is the champion to leave (None: the one at the moment of the call). Rolling back
+        twice goes two champions back. Two people who do so at the same moment go one back, and the
+        later gets PromotionRefusedError. No gate is asked, as that version has passed it once, but
+        its bundle must still be what was promoted then, or it raises as `fetch` does. Raises
+        RegistryError when there is no earlier champion.
         """
-        seen = standing(self.ledger(name))
-        last, back = seen.champion, seen.previous
-        if last is None or back is None:
+        seen = replay(self.ledger(name))
+        last, target = seen.champion, seen.previous
+        if last is None or target is None:
             raise RegistryError(f"model {name}: no earlier champion to go back to.")
         if expected not in (None, last.version):
             raise PromotionRefusedError(
-                f"model {name}: the champion is {_v(last.version)}, not {_v(expected)} as expected. Nothing was moved."
+                f"model {name}: the champion is {_v(last.version)}, not {_v(expected)} as "
+                "expected. Nothing was moved."
             )
-        self._check_delivery(name, back.version, back.bundle_sha256)
+        self._check_delivery(name, target.version, target.bundle_sha256)
         with self._lease():
-            held = self._settle(name)
-            if held.champion != last:  # the entry, not the version: it may have gone and come back
+            state = self._sync_aliases(name)
+            # The entry is compared, not the version: that may have gone and come back.
+            if state.champion != last:
                 raise PromotionRefusedError(
-                    f"model {name}: somebody moved the title meanwhile; the champion is "
-                    f"{_v(_version_of(held, CHAMPION))}. Look at `keepline ledger` and decide again."
+                    f"model {name}: somebody moved the alias meanwhile; the champion is "
+                    f"{_v(state.version_of(CHAMPION))}. Look at `keepline ledger` and decide again."
                 )
-            return self._move(
-                "rollback",
+            return self._append(
+                Action.ROLLBACK,
                 name,
-                back.version,
-                last.version,
-                back.bundle_sha256,
-                back.decision_id,
-                actor,
-                now,
+                version=target.version,
+                previous=last.version,
+                bundle_sha256=target.bundle_sha256,
+                decision_id=target.decision_id,
+                actor=actor,
+                now=now,
             )
 
     def ledger(self, name: str | None = None) -> list[Entry]:
-        """Every move of a title (of `name`), oldest first, after checking the chain and that its end is there.
+        """Returns every move of an alias (of `name`), oldest first, after checking the chain.
 
-        Raises LedgerError for a ledger that was altered or cut short, or is not the one MLflow's aliases were moved by.
+        Raises LedgerError for a ledger that was altered or cut short, or is not the one that
+        MLflow's aliases were moved by.
         """
-        # What MLflow knows comes first: an entry is in the ledger before its hash is in MLflow.
+        # MLflow is read first: an entry is in the ledger before its hash is in MLflow.
         models = self.client.search_registered_models() if name is None else [self._model(name)]
-        entries = read(self.ledger_path)
+        entries = read_entries(self.ledger_path)
         for model in models:
             if model:
                 self._check_anchor(model, entries)
         return [entry for entry in entries if name in (None, entry.name)]
 
     def champion_at(self, name: str, when: date | datetime) -> int | None:
-        """Which version was champion at a moment, or at the end (UTC) of a day; None before the first."""
-        held = None
+        """Returns the version that was champion at a moment or the end (UTC) of a day, or None."""
+        champion = None
         for entry in self.ledger(name):
-            if entry.action not in ("promote", "rollback"):
+            if entry.action not in (Action.PROMOTE, Action.ROLLBACK):
                 continue
             at = datetime.fromisoformat(entry.at)
             if isinstance(when, datetime):
                 before = at <= when
             else:
                 before = at < datetime.combine(when + timedelta(days=1), time.min, UTC)
-            held = entry.version if before else held
-        return held
+            champion = entry.version if before else champion
+        return champion
 
     # --- inside ---
 
@@ -393,13 +437,14 @@ class Registry:
                 yield
         except Timeout as error:
             raise RegistryError(
-                f"registry: another promotion has held {self._lease_path} for {self._lease_s:.0f} s. Try again later."
+                f"registry: another promotion has held {self._lease_path} for "
+                f"{self._lease_s:.0f} s. Try again later."
             ) from error
 
-    def _settle(self, name: str) -> AliasState:
-        """Makes the aliases of `name` say what the ledger says; returns who holds which title. Needs the lease."""
+    def _sync_aliases(self, name: str) -> AliasState:
+        """Moves MLflow's aliases of `name` to what the ledger says; returns it. Needs the lease."""
         entries = self.ledger(name)
-        held = standing(entries)
+        state = replay(entries)
         last = entries[-1] if entries else None
         model = self._model(name)
         if model is None:
@@ -407,115 +452,102 @@ class Registry:
                 raise LedgerError(
                     f"{self.ledger_path} has a champion of '{name}', MLflow has no such model."
                 )
-            return held
+            return state
         for alias in ALIASES:
-            holder: Entry | None = getattr(held, alias)
-            there = model.aliases.get(alias)
-            if holder is None and there is not None:
-                self.client.delete_registered_model_alias(name, alias)
-            elif holder is not None and (there is None or int(there) != holder.version):
+            holder: Entry | None = getattr(state, alias)
+            current = model.aliases.get(alias)
+            if holder is None and current is not None:
+                self.client.delete_registered_model_alias(name, alias.value)
+            elif holder is not None and (current is None or int(current) != holder.version):
                 version = holder.version
-                if self._version(name, version).tags.get("bundle_sha256") != holder.bundle_sha256:
+                tags = self._version(name, version).tags
+                if tags.get(VersionTag.BUNDLE_SHA256) != holder.bundle_sha256:
                     raise LedgerError(
-                        f"{self.ledger_path} knows another '{name}' v{version} than MLflow holds. Point both to the "
-                        "same store, or restore the one that was lost."
+                        f"{self.ledger_path} knows another '{name}' v{version} than MLflow holds. "
+                        "Point both to the same store, or restore the one that was lost."
                     )
-                self.client.set_registered_model_alias(name, alias, str(version))
+                self.client.set_registered_model_alias(name, alias.value, str(version))
         if last and model.tags.get(ANCHOR) != last.hash:
             self.client.set_registered_model_tag(name, ANCHOR, last.hash)
-        return held
+        return state
 
     def _check_anchor(self, model: RegisteredModel, entries: list[Entry]) -> None:
         anchor = model.tags.get(ANCHOR)
         if anchor and anchor not in {entry.hash for entry in entries}:
             raise LedgerError(
-                f"{self.ledger_path} lacks the last promotion of '{model.name}' that MLflow knows. It was cut short or "
-                "is not this registry's; restore it, or point to the right folder."
+                f"{self.ledger_path} lacks the last promotion of '{model.name}' that MLflow knows. "
+                "It was cut short or is not this registry's; restore it, or point to the right "
+                "folder."
             )
 
-    def _move(
+    def _append(
         self,
-        action: str,
+        action: Action,
         name: str,
+        *,
         version: int,
         previous: int | None,
-        sha256: str,
-        decision: str,
+        bundle_sha256: str,
+        decision_id: str,
         actor: str,
         now: datetime,
         approved_by: str = "",
     ) -> Entry:
+        """Writes one entry to the ledger and moves MLflow's aliases after it. Needs the lease."""
         if now.tzinfo is None:
             raise ValueError(f"registry: {now} has no time zone. Pass a UTC time.")
         fields = {
             "at": now.astimezone(UTC).isoformat(),
-            "action": action,
+            "action": action.value,
             "name": name,
             "version": version,
             "previous": previous,
-            "bundle_sha256": sha256,
-            "decision_id": decision,
+            "bundle_sha256": bundle_sha256,
+            "decision_id": decision_id,
             "actor": actor,
             "approved_by": approved_by,
         }
-        entry = append(self.ledger_path, fields)
-        self._settle(name)
+        entry = append_entry(self.ledger_path, fields)
+        self._sync_aliases(name)
         return entry
 
-    def _accepted(self, name: str, version: int, decision: Mapping[str, Any]) -> str:
-        """The checksum of a version that `decision` accepts and nobody has stopped."""
+    def _accepted_bundle(self, name: str, version: int, decision: Mapping[str, Any]) -> str:
+        """The checksum of a version that `decision` accepts and the service has not stopped."""
         tags = self._version(name, version).tags
-        sha256 = str(tags.get("bundle_sha256", ""))
-        self._check_decision(name, version, sha256, decision)
+        sha256 = str(tags.get(VersionTag.BUNDLE_SHA256, ""))
+        if reason := refusal_reason(decision, sha256):
+            decided = decision.get("decision_id", "(without id)")
+            raise PromotionRefusedError(f"model {name} v{version}: decision {decided} {reason}")
         if tags.get(STOPPED):
             raise PromotionRefusedError(
-                f"model {name} v{version}: the service stopped it ({tags[STOPPED]}). Train another, or "
-                f"`keepline readmit {name} {version} --why TEXT`."
+                f"model {name} v{version}: the service stopped it ({tags[STOPPED]}). Train "
+                f"another, or `keepline readmit {name} {version} --why TEXT`."
             )
         return sha256
 
-    def _check_decision(
-        self, name: str, version: int, sha256: str, decision: Mapping[str, Any]
-    ) -> None:
-        said = f"model {name} v{version}: decision {decision.get('decision_id', '(without id)')}"
-        if decision.get("decision_id") != decision_id(decision):
-            raise PromotionRefusedError(f"{said} has been altered since it was made. Decide again.")
-        if decision.get("verdict") != "accepted":
-            raise PromotionRefusedError(
-                f"{said} refused it. Read its record for the checks that failed."
-            )
-        failed = [
-            check["name"]
-            for check in decision.get("checks", ())
-            if check["verdict"] not in ("pass", "skipped")
-        ]
-        if failed:
-            raise PromotionRefusedError(
-                f"{said} accepts it although {', '.join(failed)} did not pass. Decide again."
-            )
-        if lacks := lacking(decision):
-            raise PromotionRefusedError(f"{said} {lacks}. Decide again.")
-        about = (decision.get("candidate") or {}).get("bundle_sha256")
-        if not sha256 or about != sha256:
-            raise PromotionRefusedError(
-                f"{said} is about another bundle ({str(about)[:12]}, not {sha256[:12]})."
-            )
-
     def _check_delivery(self, name: str, version: int, sha256: str) -> None:
-        """Fetches a version to a temporary folder only to verify that it is the bundle `sha256`; raises as `fetch`."""
+        """Fetches a version to a temporary folder to verify that it is the bundle `sha256`.
+
+        Raises as `fetch` does.
+        """
         with tempfile.TemporaryDirectory(prefix="keepline-") as temporary:
-            found = self.fetch(name, version, Path(temporary)).sha256
-        if found != sha256:
+            delivered = self.fetch(name, version, Path(temporary)).sha256
+        if delivered != sha256:
             raise RegistryError(
-                f"model {name} v{version}: it was bundle {sha256[:12]} and is {found[:12]} now."
+                f"model {name} v{version}: it was bundle {sha256[:12]} and is {delivered[:12]} now."
             )
 
-    def _known(self, name: str, sha256: str) -> int | None:
+    def _find_version(self, name: str, sha256: str) -> int | None:
         """The version of `name` that is this bundle."""
-        for known in self.client.search_model_versions(f"name='{name}'"):
-            if known.tags.get("bundle_sha256") == sha256:
-                return int(known.version)
+        for version in self.client.search_model_versions(f"name='{name}'"):
+            if version.tags.get(VersionTag.BUNDLE_SHA256) == sha256:
+                return int(version.version)
         return None
+
+    def _mlflow_alias(self, name: str, alias: str) -> int | None:
+        model = self._model(name)
+        version = model.aliases.get(alias) if model else None
+        return None if version is None else int(version)
 
     def _model(self, name: str) -> RegisteredModel | None:
         from mlflow.exceptions import MlflowException
@@ -538,9 +570,16 @@ class Registry:
             ) from error
 
 
-def _version_of(held: AliasState, title: str) -> int | None:
-    holder: Entry | None = getattr(held, title)
-    return holder.version if holder else None
+def _check_reference(
+    name: str, version: int, *, decision: Mapping[str, Any], champion: Entry
+) -> None:
+    """Raises PromotionRefusedError unless `decision` compared the version with the champion."""
+    reference = (decision.get("reference") or {}).get("bundle_sha256")
+    if reference != champion.bundle_sha256:
+        raise PromotionRefusedError(
+            f"model {name}: decision {decision['decision_id']} did not compare v{version} with "
+            f"the champion v{champion.version}. Evaluate both on the same data and decide again."
+        )
 
 
 def _v(version: int | None) -> str:

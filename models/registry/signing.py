@@ -1,12 +1,14 @@
-"""Signs a bundle with a private key and checks the signature: the only door to model-signing (OpenSSF).
+"""Signs a bundle with a private key and checks the signature, with model-signing (OpenSSF).
 
-Keys are elliptic-curve keys in PEM files, made with `openssl ecparam -name prime256v1 -genkey -noout -out private.pem`
-and `openssl ec -in private.pem -pubout -out public.pem`. A signature covers every file of the folder but itself.
+It is the only module that imports model-signing. Keys are elliptic-curve keys in PEM files, made
+with `openssl ecparam -name prime256v1 -genkey -noout -out private.pem` and `openssl ec -in
+private.pem -pubout -out public.pem`. A signature covers every file of the folder but itself.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 SIGNATURE = "bundle.sig"
 
@@ -16,17 +18,18 @@ class SignatureError(ValueError):
 
 
 def sign_folder(path: Path, private_key: Path) -> Path:
-    """Leaves `bundle.sig` in the folder and returns it. Raises SignatureError when the key cannot be used."""
-    from model_signing import hashing, signing
+    """Writes `bundle.sig` into the folder `path` and returns its path.
+
+    Raises SignatureError when the key cannot be used.
+    """
+    from model_signing import signing
 
     target = path / SIGNATURE
     target.unlink(missing_ok=True)
     try:
-        # The signature itself is kept out of what it covers.
-        covered = hashing.Config().set_ignored_paths(paths=[target], ignore_git_paths=False)
-        signing.Config().set_hashing_config(covered).use_elliptic_key_signer(
-            private_key=private_key
-        ).sign(path, target)
+        config: Any = signing.Config()  # type: ignore[no-untyped-call]
+        config = config.set_hashing_config(_covered_files(target))
+        config.use_elliptic_key_signer(private_key=private_key).sign(path, target)
     except (OSError, ValueError, TypeError) as error:
         raise SignatureError(
             f"{private_key}: cannot sign with it ({error}). Name an elliptic-curve key in PEM."
@@ -35,8 +38,8 @@ def sign_folder(path: Path, private_key: Path) -> Path:
 
 
 def check_signature(path: Path, public_key: Path) -> None:
-    """Raises SignatureError unless the folder is what the holder of `public_key`'s private key signed."""
-    from model_signing import hashing, verifying
+    """Raises SignatureError unless the owner of `public_key` signed the folder as it is."""
+    from model_signing import verifying
 
     signature = path / SIGNATURE
     where = f"bundle {path.name}"
@@ -46,15 +49,23 @@ def check_signature(path: Path, public_key: Path) -> None:
         )
     if not signature.is_file() or signature.is_symlink():
         raise SignatureError(
-            f"{where}: not signed, and a public key is configured. Sign it with KEEPLINE_SIGNING_KEY."
+            f"{where}: not signed, and a public key is configured. "
+            "Sign it with KEEPLINE_SIGNING_KEY."
         )
-    covered = hashing.Config().set_ignored_paths(paths=[signature], ignore_git_paths=False)
+    config: Any = verifying.Config()  # type: ignore[no-untyped-call]
+    config = config.set_hashing_config(_covered_files(signature))
     try:
-        verifying.Config().set_hashing_config(covered).use_elliptic_key_verifier(
-            public_key=public_key
-        ).verify(path, signature)
+        config.use_elliptic_key_verifier(public_key=public_key).verify(path, signature)
     except Exception as error:  # whatever the signature's parser meets, it is no signature of ours
         reason = str(error) or type(error).__name__
         raise SignatureError(
             f"{where}: its signature does not hold ({reason}). Fetch it again, or sign it anew."
         ) from error
+
+
+def _covered_files(signature: Path) -> Any:
+    """The hashing configuration of all files of the folder but the signature itself."""
+    from model_signing import hashing
+
+    config: Any = hashing.Config()  # type: ignore[no-untyped-call]
+    return config.set_ignored_paths(paths=[signature], ignore_git_paths=False)

@@ -1,1 +1,1 @@
-"""The HTTP service: answers with the champions, tells whether it can, and is tried before a champion changes."""
+"""The HTTP service that answers with the champions, and the smoke test before one changes."""

@@ -1,4 +1,4 @@
-"""Who may ask what: API keys with roles, kept as hashes, and how often one caller may ask."""
+"""Access to the service: API keys with roles, stored as hashes, and request rates."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class AccessError(ValueError):
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody who showed a key."""
+    """The owner of a key."""
 
     name: str
     roles: frozenset[str]
 
-    def may(self, role: str) -> bool:
+    def has_role(self, role: str) -> bool:
         """Whether one of the caller's roles opens what `role` opens."""
         return role in self.roles or "admin" in self.roles
 
@@ -44,57 +44,65 @@ class _Key:
 
 
 class Access:
-    """The keys of a file `{"keys": [{"name", "sha256", "roles"}]}`; `refresh` takes up changes to it."""
+    """The keys of a file `{"keys": [{"name", "sha256", "roles"}]}`; `refresh` reads changes."""
 
     def __init__(self, path: Path) -> None:
+        """Raises AccessError when the file is missing or damaged."""
         self._path = path
-        self._seen = self._mark()
+        self._version = self._file_version()
         self._keys = _read(path)
 
-    def caller(self, key: str) -> Caller | None:
-        """Whose key this is. Every stored key is compared, in a time that tells nothing about how close a guess is."""
-        shown = _sha256(key)
-        found = None
-        for known in self._keys:
-            if hmac.compare_digest(known.sha256, shown):
-                found = known.caller
-        return found
+    def caller_of(self, key: str) -> Caller | None:
+        """Returns whose key this is, or None.
+
+        Every stored key is compared, in constant time, so that the time taken says nothing about
+        how close a guess is.
+        """
+        sha256 = _sha256(key)
+        caller = None
+        for stored in self._keys:
+            if hmac.compare_digest(stored.sha256, sha256):
+                caller = stored.caller
+        return caller
 
     def refresh(self) -> None:
-        """Reads the file again if it has changed; a damaged one changes nothing but the log."""
+        """Reads the file again if it has changed; a damaged one changes nothing and is logged."""
         try:
-            mark = self._mark()
-            if mark != self._seen:
-                self._keys, self._seen = _read(self._path), mark
+            version = self._file_version()
+            if version != self._version:
+                self._keys, self._version = _read(self._path), version
                 log.info("%s: %d keys", self._path, len(self._keys))
         except (AccessError, OSError) as error:
             log.error("the keys stay as they were: %s", error)
 
-    def _mark(self) -> tuple[int, int]:
+    def _file_version(self) -> tuple[int, int]:
         try:
-            found = self._path.stat()
+            stat = self._path.stat()
         except OSError as error:
             raise AccessError(
                 f"{self._path}: no such file of keys. Make one with `keepline key NAME ROLE`."
             ) from error
-        return found.st_mtime_ns, found.st_size
+        return stat.st_mtime_ns, stat.st_size
 
 
 def add_key(path: Path, name: str, roles: Iterable[str]) -> str:
-    """Makes a key for `name`, replacing an earlier one, leaves its hash in the file and returns it: it is shown once.
+    """Makes a key for `name`, writes its hash to the file and returns the key: it is shown once.
 
-    Raises AccessError on an unknown role or a damaged file.
+    An earlier key of that name is replaced. Raises AccessError on an unknown role or a damaged
+    file.
     """
     roles = sorted(set(roles))
     unknown = [role for role in roles if role not in ROLES]
     if unknown or not roles:
         raise AccessError(
-            f"key {name}: {unknown[0] if unknown else 'nothing'} is not a role. Roles: {', '.join(ROLES)}."
+            f"key {name}: {unknown[0] if unknown else 'nothing'} is not a role. "
+            f"Roles: {', '.join(ROLES)}."
         )
-    kept = _entries(path) if path.exists() else []
+    entries = _entries(path) if path.exists() else []
     key = f"kl_{secrets.token_urlsafe(32)}"
-    fresh = {"name": name, "roles": roles, "sha256": _sha256(key)}
-    write_json(path, {"keys": [*(entry for entry in kept if entry.get("name") != name), fresh]})
+    added = {"name": name, "roles": roles, "sha256": _sha256(key)}
+    others = (entry for entry in entries if entry.get("name") != name)
+    write_json(path, {"keys": [*others, added]})
     path.chmod(0o600)
     return key
 
@@ -106,13 +114,14 @@ def _sha256(key: str) -> str:
 
 def _entries(path: Path) -> list[dict[str, object]]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["keys"]
-        if isinstance(found, list) and all(isinstance(entry, dict) for entry in found):
-            return found
+        entries = json.loads(path.read_text(encoding="utf-8"))["keys"]
+        if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries):
+            return entries
     except (ValueError, KeyError, TypeError):
         pass
     raise AccessError(
-        f'{path}: must hold {{"keys": [{{"name", "sha256", "roles"}}]}}. Make it with `keepline key`.'
+        f'{path}: must hold {{"keys": [{{"name", "sha256", "roles"}}]}}. '
+        "Make it with `keepline key`."
     )
 
 
@@ -133,26 +142,24 @@ def _read(path: Path) -> tuple[_Key, ...]:
     return tuple(keys)
 
 
-class Rate:
-    """A bucket of requests for each caller, filled at `per_s` up to two seconds' worth."""
+class RateLimiter:
+    """A token bucket for each caller, filled at `per_s` up to two seconds' worth of requests."""
 
     MOST_CALLERS = 10_000
 
     def __init__(self, per_s: float) -> None:
         self.per_s = per_s
         self._full = max(1.0, 2 * per_s)
-        self._buckets: OrderedDict[str, tuple[float, float]] = (
-            OrderedDict()
-        )  # caller → (requests left, as of)
+        # caller → (requests left, at which time in seconds)
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait_s(self, caller: str, now_s: float) -> int:
-        """0 if the caller may ask now, else after how many seconds to come back (rounded up)."""
+        """Returns 0 if the caller may ask now, else in how many seconds (rounded up); counts it."""
         left, at = self._buckets.pop(caller, (self._full, now_s))
         left = min(self._full, left + (now_s - at) * self.per_s)
         allowed = left >= 1
         self._buckets[caller] = (left - 1 if allowed else left, now_s)
         if len(self._buckets) > self.MOST_CALLERS:
-            self._buckets.popitem(
-                last=False
-            )  # who has been silent longest has a full bucket by now
+            # The caller silent for longest has a full bucket by now, so nothing is lost.
+            self._buckets.popitem(last=False)
         return 0 if allowed else max(1, math.ceil((1 - left) / self.per_s))

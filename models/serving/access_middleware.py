@@ -1,4 +1,4 @@
-"""The way in: each request gets an id, shows a key, keeps to its rate, and is counted and logged once answered."""
+"""Checks keys and rates before a request is answered; counts and logs it afterwards, with an id."""
 
 from __future__ import annotations
 
@@ -11,36 +11,39 @@ from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from models.serving.access import Access, Caller, Rate
+from models.serving.access import Access, Caller, RateLimiter
 from models.serving.telemetry import Metrics
 
 log = logging.getLogger(__name__)
-_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-Refusal = tuple[int, str, list[tuple[bytes, bytes]]]
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_RETRY_WHEN_FULL_S = 5
+Refusal = tuple[int, str, list[tuple[bytes, bytes]]]  # status, error, headers
 
 
 class AccessMiddleware:
     """ASGI middleware. `roles` says which role opens which path; other paths are open to all.
 
-    Without `access` nobody needs a key; with it, paths of `roles` are refused before their body is read: 401 without a
-    known key, 403 without the role, 429 above the rate or where `full` says of the path that there is no room.
+    Without `access` nobody needs a key. With it, requests of `roles` are refused before their body
+    is read: 401 without a known key, 403 without the role, 429 above the rate. 429 is also the
+    answer where `refuse_if_full` returns, for the path, why there is no room.
     """
 
     def __init__(
         self,
         app: ASGIApp,
+        *,
         roles: Mapping[str, str],
         access: Access | None,
-        rate: Rate,
+        rate: RateLimiter,
         metrics: Metrics,
-        full: Callable[[str], str | None] = lambda path: None,
+        refuse_if_full: Callable[[str], str | None] = lambda path: None,
     ) -> None:
         self.app = app
         self.roles = roles
         self.access = access
         self.rate = rate
         self.metrics = metrics
-        self.full = full
+        self.refuse_if_full = refuse_if_full
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,10 +52,10 @@ class AccessMiddleware:
         started = time.perf_counter()
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
-        request_id = given if _ID.fullmatch(given) else os.urandom(12).hex().encode()
+        request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(12).hex().encode()
         status = 500
 
-        async def labelled(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -65,46 +68,49 @@ class AccessMiddleware:
         caller, refusal = self._admit(scope, headers)
         try:
             if refusal:
-                await _answer(labelled, *refusal)
+                await _refuse(send_with_id, refusal)
             else:
-                await self.app(scope, receive, labelled)
+                await self.app(scope, receive, send_with_id)
         finally:
-            self._tell(scope, caller, status, time.perf_counter() - started, request_id.decode())
+            seconds = time.perf_counter() - started
+            self._record(
+                scope, caller, status=status, seconds=seconds, request_id=request_id.decode()
+            )
 
     def _admit(
         self, scope: Scope, headers: dict[bytes, bytes]
     ) -> tuple[Caller | None, Refusal | None]:
+        """Returns who asks, if known, and why the request is refused, if it is."""
         role = self.roles.get(scope["path"])
         if role is None:
             return None, None
         caller = None
         if self.access:
-            caller = self.access.caller(_bearer(headers))
+            caller = self.access.caller_of(_bearer(headers))
             if caller is None:
-                how = [(b"www-authenticate", b"Bearer")]
-                return None, (401, "no known key. Send `Authorization: Bearer <key>`.", how)
-            if not caller.may(role):
+                challenge = [(b"www-authenticate", b"Bearer")]
+                message = "no known key. Send `Authorization: Bearer <key>`."
+                return None, (401, message, challenge)
+            if not caller.has_role(role):
                 return caller, (403, f"key {caller.name} lacks the role {role}.", [])
-        who = caller.name if caller else str((scope.get("client") or ("unknown",))[0])
-        wait_s = self.rate.wait_s(who, time.monotonic())
+        name = caller.name if caller else str((scope.get("client") or ("unknown",))[0])
+        wait_s = self.rate.wait_s(name, time.monotonic())
         if wait_s:
-            said = f"more than {self.rate.per_s:g} requests a second. Come back in {wait_s} s."
-            return caller, (429, said, [(b"retry-after", str(wait_s).encode())])
-        if no_room := self.full(scope["path"]):
-            return caller, (429, no_room, [(b"retry-after", b"5")])
+            message = f"more than {self.rate.per_s:g} requests a second. Come back in {wait_s} s."
+            return caller, (429, message, [_retry_after(wait_s)])
+        if no_room := self.refuse_if_full(scope["path"]):
+            return caller, (429, no_room, [_retry_after(_RETRY_WHEN_FULL_S)])
         return caller, None
 
-    def _tell(
-        self, scope: Scope, caller: Caller | None, status: int, seconds: float, request_id: str
+    def _record(
+        self, scope: Scope, caller: Caller | None, *, status: int, seconds: float, request_id: str
     ) -> None:
-        """Counts and logs the request: what was asked of whom, never what was said in it."""
-        found = scope.get("route")
-        route = getattr(found, "path", None) or (
+        """Counts and logs the request: who asked which model, never what the request said."""
+        route = getattr(scope.get("route"), "path", None) or (
             scope["path"] if scope["path"] in self.roles else "other"
         )
         self.metrics.requests.labels(route, scope["method"], status).inc()
         self.metrics.request_seconds.labels(route).observe(seconds)
-        answered = scope.get("state", {}).get("answered")
         fields = {
             "event": "request",
             "request_id": request_id,
@@ -113,9 +119,13 @@ class AccessMiddleware:
             "status": status,
             "ms": round(seconds * 1000, 2),
             "caller": caller.name if caller else None,
-            "model": answered,
+            "model": scope.get("state", {}).get("answered_by"),
         }
         log.info("request", extra={"fields": fields})
+
+
+def _retry_after(seconds: int) -> tuple[bytes, bytes]:
+    return b"retry-after", str(seconds).encode()
 
 
 def _bearer(headers: dict[bytes, bytes]) -> str:
@@ -123,19 +133,15 @@ def _bearer(headers: dict[bytes, bytes]) -> str:
     return key.strip() if scheme.lower() == "bearer" else ""
 
 
-async def _answer(send: Send, status: int, error: str, headers: list[tuple[bytes, bytes]]) -> None:
+async def _refuse(send: Send, refusal: Refusal) -> None:
+    status, error, headers = refusal
     body = json.dumps({"error": error, "details": []}).encode()
-    # The body of the request has not been read, so the connection cannot be used again.
     start = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         *headers,
+        # The body of the request has not been read, so the connection cannot be used again.
+        (b"connection", b"close"),
     ]
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [*start, (b"connection", b"close")],
-        }
-    )
+    await send({"type": "http.response.start", "status": status, "headers": start})
     await send({"type": "http.response.body", "body": body})

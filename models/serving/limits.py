@@ -1,4 +1,4 @@
-"""Refuses requests whose body is larger than allowed, without reading more of them than that."""
+"""Limits the size of request bodies, without reading more of them than allowed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class _TooLargeError(Exception):
 
 
 class BodyLimit:
-    """ASGI middleware: 413 as soon as a body is announced, or turns out, to be larger than `max_bytes`."""
+    """ASGI middleware that answers 413 as soon as a body is announced, or found, too large."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app = app
@@ -29,7 +29,7 @@ class BodyLimit:
             return
         read, exceeded, answered = 0, False, False
 
-        async def counted() -> Message:
+        async def receive_counted() -> Message:
             nonlocal read, exceeded
             message = await receive()
             read += len(message.get("body", b""))
@@ -38,23 +38,23 @@ class BodyLimit:
                 raise _TooLargeError
             return message
 
-        async def watched(message: Message) -> None:
+        async def send_unless_exceeded(message: Message) -> None:
             nonlocal answered
             if exceeded and not answered:
-                return  # the application turns the exception into an answer of its own; ours is the right one
+                return  # the application's own answer to the exception; 413 is sent instead
             answered = True
             await send(message)
 
         with contextlib.suppress(_TooLargeError):
-            await self.app(scope, counted, watched)
+            await self.app(scope, receive_counted, send_unless_exceeded)
         if exceeded and not answered:
             await self._refuse(send)
 
     async def _refuse(self, send: Send) -> None:
-        said = {
+        problem = {
             "error": f"the body is larger than {self.max_bytes} bytes. Send less at a time.",
             "details": [],
         }
         headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
         await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": json.dumps(said).encode()})
+        await send({"type": "http.response.body", "body": json.dumps(problem).encode()})

@@ -1,4 +1,4 @@
-"""Which models the service holds: found, verified, loaded, tried and exchanged; or a sentence saying why not."""
+"""The models a service holds: fetches, verifies, loads, tries and exchanges them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from models.kinds import CHURN
 from models.registry.bundle import Bundle, verify_bundle
 from models.registry.registry import CHALLENGER, CHAMPION, STOPPED, Registry
 from models.serving.batching import score_rows
-from models.serving.rollout import Rollout, Trial, falls_to_challenger
+from models.serving.rollout import Mode, Rollout, Trial, falls_to_challenger
 from models.serving.telemetry import Metrics
 
 log = logging.getLogger(__name__)
@@ -27,15 +27,15 @@ LONGEST_PAUSE_S = 300.0  # between two tries to load a version that could not be
 
 
 class ChurnPredictor(Protocol):
-    """What the service needs of a churn model; models.churn.ChurnModel is one."""
+    """What the service needs of a churn model; models.churn.model.ChurnModel is one."""
 
     config: Any
 
     def score_rows(self, customers: Sequence[Mapping[str, Any]]) -> np.ndarray: ...
 
 
-class CallHearer(Protocol):
-    """What the service needs of a recogniser; models.asr.Recognizer is one."""
+class CallTranscriber(Protocol):
+    """What the service needs of a recogniser; models.asr.recognizer.Recognizer is one."""
 
     def transcribe_file(self, source: Path | bytes, roles: dict[int, str]) -> Sequence[Any]: ...
 
@@ -48,20 +48,21 @@ class Served:
     bundle: Path | Callable[[], Path]
     stopped: str | None = None  # why an earlier trial of it ended
 
-    def fetched(self) -> Path:
-        """The bundle's folder, fetched first if need be."""
+    def fetch_bundle(self) -> Path:
+        """Returns the bundle's folder, fetched first if need be."""
         return self.bundle() if callable(self.bundle) else self.bundle
 
 
-# kind → the version to serve, None where there is none. May raise: the registry cannot be asked then.
+# kind → the version to serve, None where there is none. May raise: the registry cannot be asked
+# then.
 Resolver = Callable[[str], Served | None]
-# Is told kind and version of a challenger that was stopped, and why. May raise: it is told again then.
-Stopped = Callable[[str, str, str], None]
+# Called with kind and version of a stopped challenger, and why. May raise: it is called again then.
+StopListener = Callable[[str, str, str], None]
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A model ready to answer."""
+class LoadedModel:
+    """A model ready to answer, and the verified bundle it was loaded from."""
 
     version: str
     bundle: Bundle
@@ -70,40 +71,43 @@ class Loaded:
 
 @dataclass(frozen=True)
 class ModelSlot:
-    """Who answers for a kind at one moment. A request takes one Line and keeps to it."""
+    """The models that answer for a kind at one moment. A request takes one slot and keeps to it."""
 
-    champion: Loaded
-    challenger: Loaded | None = None
+    champion: LoadedModel
+    challenger: LoadedModel | None = None
     trial: Trial | None = None
 
-    def choose(self, key: str, rollout: Rollout) -> tuple[str, Loaded]:
-        """The role and the model that answers the request of `key`."""
-        trying = self.challenger if self.trying("canary", rollout) else None
-        if trying and falls_to_challenger(key, trying.bundle.sha256, rollout.share):
-            return CHALLENGER, trying
+    def choose(self, key: str, rollout: Rollout) -> tuple[str, LoadedModel]:
+        """Returns role and model for the request of `key`; the same key falls to the same role."""
+        canary = self.challenger if self.is_tried("canary", rollout) else None
+        if canary and falls_to_challenger(key, canary.bundle.sha256, rollout.share):
+            return CHALLENGER, canary
         return CHAMPION, self.champion
 
-    def trying(self, mode: str, rollout: Rollout) -> bool:
-        """Whether there is a healthy challenger, in that mode."""
+    def is_tried(self, mode: Mode, rollout: Rollout) -> bool:
+        """Whether there is a healthy challenger and the rollout is in `mode`."""
         return bool(
             rollout.mode == mode and self.challenger and self.trial and not self.trial.stopped
         )
 
 
 class NotLoadedError(RuntimeError):
-    """There is no model of that kind to answer with."""
+    """The service holds no model of a kind. The message says why."""
 
 
 def from_registry(
-    registry: Registry, names: Mapping[str, str], cache: Path, alias: str = CHAMPION
+    registry: Registry, names: Mapping[str, str], cache: Path, *, alias: str = CHAMPION
 ) -> Resolver:
-    """A resolver of what `alias` names; `names` maps kind to registered model name. It asks without taking a lease."""
+    """Returns a resolver of what `alias` names in the registry; it asks without taking a lease.
+
+    `names` maps kind to registered model name; bundles are fetched to `cache`.
+    """
 
     def resolve(kind: str) -> Served | None:
-        held = registry.peek(names[kind], alias)
-        if held is None:
+        holder = registry.peek(names[kind], alias)
+        if holder is None:
             return None
-        version, _ = held
+        version, _ = holder
         stopped = (
             registry.version_tags(names[kind], version).get(STOPPED)
             if alias == CHALLENGER
@@ -116,8 +120,11 @@ def from_registry(
     return resolve
 
 
-def load_model(bundle: Bundle, exports: Path | None = None) -> ChurnPredictor | CallHearer:
-    """The model in a verified bundle. Imports torch, and NeMo for a recogniser that has no export in `exports` yet."""
+def load_model(bundle: Bundle, exports: Path | None = None) -> ChurnPredictor | CallTranscriber:
+    """Returns the model in a verified bundle.
+
+    It imports torch, and NeMo for a recogniser that has no ONNX export in the folder `exports` yet.
+    """
     if bundle.kind == CHURN.name:
         from models.churn.model import ChurnModel
 
@@ -128,8 +135,8 @@ def load_model(bundle: Bundle, exports: Path | None = None) -> ChurnPredictor | 
     return load.load(bundle.path / archive, exports)
 
 
-def warm_up(loaded: Loaded) -> None:
-    """Asks the model once, as a request would: what cannot answer raises here and not before a customer."""
+def warm_up(loaded: LoadedModel) -> None:
+    """Asks the model once, as a request would: one that cannot answer raises here, not later."""
     if loaded.bundle.kind == CHURN.name:
         score_rows(loaded.model, [[None] * len(loaded.model.config.columns)])
     else:
@@ -141,17 +148,19 @@ def warm_up(loaded: Loaded) -> None:
 
 
 class Models:
-    """The models of one service.
+    """The models of one service, a slot for each kind.
 
-    `refresh` looks for other champions and challengers and exchanges them while requests go on. What cannot be loaded
-    changes nothing: the last good model stays, and `problems` or `warnings` say why. With a folder as `memory` that
-    holds after a restart too: while the registry cannot be asked, the champion served last is served, verified again.
+    `refresh` looks for other champions and challengers and exchanges them while requests go on.
+    What cannot be loaded changes nothing: the last good model stays, and `problems` or `warnings`
+    say why. With a folder as `memory` that holds after a restart too: while the registry cannot be
+    asked, the champion served last is served, verified again.
     """
 
     def __init__(
         self,
         champions: Resolver,
         kinds: Sequence[str],
+        *,
         challengers: Resolver | None = None,
         rollout: Rollout = Rollout(),
         public_key: Path | None = None,
@@ -159,185 +168,191 @@ class Models:
         now_s: Callable[[], float] = time.monotonic,
         exports: Path | None = None,
         memory: Path | None = None,
-        stopped: Stopped | None = None,
+        stopped: StopListener | None = None,
     ) -> None:
         self.kinds = tuple(kinds)
         self.rollout = rollout
         self.metrics = metrics or Metrics()
-        self.listening = (
-            threading.Lock()
-        )  # a recogniser takes the whole machine; one call at a time
+        # A recogniser takes the whole machine, so one call is transcribed at a time.
+        self.transcribing = threading.Lock()
         self._champions = champions
         self._challengers = challengers if rollout.mode != "off" else None
         self._public_key = public_key
         self._exports = exports
         self._now_s = now_s
         self._memory = memory
-        self._tell = stopped
-        self._lines: dict[str, ModelSlot] = {}
+        self._stopped = stopped
+        self._slots: dict[str, ModelSlot] = {}
         self._refreshing = threading.Lock()
         self._problems: dict[str, str] = dict.fromkeys(kinds, "still loading")  # no model, and why
         self._warnings: dict[str, str] = {}  # a model, but not the one it should be, and why
-        self._details: dict[
-            str, str
-        ] = {}  # what was said about them: may name places, so it is not for everybody
+        # The full texts behind both. They may name places, so only admins get them.
+        self._details: dict[str, str] = {}
         self._vacant: set[str] = set()  # kinds nobody has promoted yet
-        self._failed: dict[
-            tuple[str, str], tuple[float, float, str]
-        ] = {}  # version → next try, pause, reason
+        # (kind, version) → when to try again, pause before that, both in seconds, and the reason
+        self._failed: dict[tuple[str, str], tuple[float, float, str]] = {}
 
     def refresh(self) -> None:
-        """One look at the registry. Raises nothing: what goes wrong with one kind does not stop the others."""
+        """Looks at the registry once and exchanges what has changed.
+
+        It raises nothing: what goes wrong with one kind does not stop the others.
+        """
         with self._refreshing:
             reached = True
             for kind in self.kinds:
-                self._tell_stopped(kind)
+                self._report_stop(kind)
                 try:
                     self._refresh_champion(kind)
-                except Exception as error:  # whatever it is, the service must live to tell
+                except Exception as error:  # whatever it is, the service must go on
                     reached = False
-                    self._recall(kind)
+                    self._restore(kind)
                     self._note(kind, "the registry cannot be asked", _short(error))
                     continue
                 self._refresh_challenger(kind)
             self.metrics.registry_up.set(reached)
             self.metrics.holds.clear()
-            for kind, line in self._lines.items():
-                self.metrics.holds.labels(kind, line.champion.version, CHAMPION).set(1)
-                if line.challenger:
-                    self.metrics.holds.labels(kind, line.challenger.version, CHALLENGER).set(1)
+            for kind, slot in self._slots.items():
+                self.metrics.holds.labels(kind, slot.champion.version, CHAMPION).set(1)
+                if slot.challenger:
+                    self.metrics.holds.labels(kind, slot.challenger.version, CHALLENGER).set(1)
 
     def _refresh_champion(self, kind: str) -> None:
         served = self._champions(kind)
-        line = self._lines.get(kind)
+        slot = self._slots.get(kind)
         if served is None:
-            if line is None:
+            if slot is None:
                 self._vacant.add(kind)
                 self._problems[kind] = f"there is no {kind} champion yet. Promote a version."
             else:
                 self._warnings[kind] = (
-                    f"the registry names no champion any more; v{line.champion.version} answers"
+                    f"the registry names no champion any more; v{slot.champion.version} answers"
                 )
             return
         self._vacant.discard(kind)
-        if line and line.champion.version == served.version:
+        if slot and slot.champion.version == served.version:
             self._warnings.pop(kind, None)
             self._details.pop(kind, None)
             return
-        found = self._load(kind, served)
-        if isinstance(found, str):
-            self._note(kind, f"champion v{served.version} cannot be served", found)
+        loaded = self._load(kind, served)
+        if isinstance(loaded, str):
+            self._note(kind, f"champion v{served.version} cannot be served", loaded)
             return
-        if line:
-            log.info("%s: v%s answers instead of v%s", kind, found.version, line.champion.version)
+        if slot:
+            log.info("%s: v%s answers instead of v%s", kind, loaded.version, slot.champion.version)
             self.metrics.swaps.labels(kind).inc()
-        kept = (
-            line if line and line.challenger and line.challenger.version != found.version else None
+        keeps_challenger = (
+            slot is not None
+            and slot.challenger is not None
+            and slot.challenger.version != loaded.version
         )
-        # One assignment: a request has the old line or the new one.
-        self._lines[kind] = replace(kept, champion=found) if kept else ModelSlot(found)
-        for told in (self._problems, self._warnings, self._details):
-            told.pop(kind, None)
-        self._remember(kind, found)
+        # One assignment: a request has the old slot or the new one.
+        self._slots[kind] = (
+            replace(slot, champion=loaded) if slot and keeps_challenger else ModelSlot(loaded)
+        )
+        for notes in (self._problems, self._warnings, self._details):
+            notes.pop(kind, None)
+        self._remember(kind, loaded)
 
-    def _remember(self, kind: str, loaded: Loaded) -> None:
+    def _remember(self, kind: str, loaded: LoadedModel) -> None:
         if self._memory is None:
             return
-        known = {
+        record = {
             "version": loaded.version,
             "bundle_sha256": loaded.bundle.sha256,
             "path": str(loaded.bundle.path),
         }
         try:
-            write_json(self._memory / f"{kind}.json", known)
+            write_json(self._memory / f"{kind}.json", record)
         except OSError as error:
             log.warning(
                 "%s: v%s would not be remembered after a restart: %s", kind, loaded.version, error
             )
 
-    def _recall(self, kind: str) -> None:
-        """Takes up the champion that was served before the restart, unless there is one already."""
-        if kind in self._lines or self._memory is None:
+    def _restore(self, kind: str) -> None:
+        """Loads the champion that was served before the restart, unless there is one already."""
+        if kind in self._slots or self._memory is None:
             return
         path = self._memory / f"{kind}.json"
         if not path.exists():
-            self._vacant.add(
-                kind
-            )  # as far as anybody knows: nobody answered before the restart either
+            # As far as anybody knows: nobody answered before the restart either.
+            self._vacant.add(kind)
             return
         try:
-            known = read_json(path)
-            found = self._load(kind, Served(known["version"], Path(known["path"])))
-            if isinstance(found, Loaded) and found.bundle.sha256 == known["bundle_sha256"]:
-                self._lines[kind] = ModelSlot(found)
+            record = read_json(path)
+            loaded = self._load(kind, Served(record["version"], Path(record["path"])))
+            if isinstance(loaded, LoadedModel) and loaded.bundle.sha256 == record["bundle_sha256"]:
+                self._slots[kind] = ModelSlot(loaded)
                 self._problems.pop(kind, None)
         except (ValueError, KeyError, TypeError, OSError) as error:
             log.error("%s: what was served before cannot be told: %s", path, error)
 
-    def _tell_stopped(self, kind: str) -> None:
-        line = self._lines.get(kind)
-        if self._tell is None or line is None or line.challenger is None or line.trial is None:
+    def _report_stop(self, kind: str) -> None:
+        """Calls the stop listener for a challenger that was stopped, once."""
+        slot = self._slots.get(kind)
+        if self._stopped is None or slot is None or slot.challenger is None or slot.trial is None:
             return
-        if line.trial.stopped and not line.trial.told:
+        if slot.trial.stopped and not slot.trial.reported:
             try:
-                self._tell(kind, line.challenger.version, line.trial.stopped)
-                line.trial.told = True
+                self._stopped(kind, slot.challenger.version, slot.trial.stopped)
+                slot.trial.reported = True
             except Exception as error:  # at the next look
                 log.warning(
                     "%s v%s: nobody knows yet that it was stopped: %s",
                     kind,
-                    line.challenger.version,
+                    slot.challenger.version,
                     error,
                 )
 
     def _refresh_challenger(self, kind: str) -> None:
-        line = self._lines.get(kind)
-        if line is None or self._challengers is None:
+        slot = self._slots.get(kind)
+        if slot is None or self._challengers is None:
             return
+        subject = f"{kind} challenger"
         try:
             served = self._challengers(kind)
         except Exception as error:
-            self._warn(f"{kind} challenger", "the registry cannot be asked", _short(error))
+            self._warn(subject, "the registry cannot be asked", _short(error))
             return
-        self._warnings.pop(f"{kind} challenger", None)
-        if served is None or served.version == line.champion.version:
-            self._lines[kind] = replace(line, challenger=None, trial=None)
-        elif line.challenger is None or line.challenger.version != served.version:
-            found = self._load(kind, served)
-            if isinstance(found, str):
-                self._warn(
-                    f"{kind} challenger",
-                    f"v{served.version} cannot answer and gets no requests",
-                    found,
-                )
+        self._warnings.pop(subject, None)
+        if served is None or served.version == slot.champion.version:
+            self._slots[kind] = replace(slot, challenger=None, trial=None)
+        elif slot.challenger is None or slot.challenger.version != served.version:
+            loaded = self._load(kind, served)
+            if isinstance(loaded, str):
+                reason = f"v{served.version} cannot answer and gets no requests"
+                self._warn(subject, reason, loaded)
                 self.metrics.stopped.labels(kind, served.version).set(1)
-                self._lines[kind] = replace(line, challenger=None, trial=None)
+                self._slots[kind] = replace(slot, challenger=None, trial=None)
             else:
-                self._try(kind, replace(line, challenger=found), served)
+                self._start_trial(kind, replace(slot, challenger=loaded), served)
         elif (
-            line.trial
-            and bool(line.trial.stopped) != bool(served.stopped)
-            and (line.trial.told or served.stopped)
+            slot.trial
+            and bool(slot.trial.stopped) != bool(served.stopped)
+            and (slot.trial.reported or served.stopped)
         ):
-            self._try(kind, line, served)  # readmitted, or stopped by another service
+            # It was readmitted, or stopped by another service.
+            self._start_trial(kind, slot, served)
 
-    def _try(self, kind: str, line: ModelSlot, served: Served) -> None:
-        self._lines[kind] = replace(line, trial=Trial(self.rollout, served.stopped))
+    def _start_trial(self, kind: str, slot: ModelSlot, served: Served) -> None:
+        self._slots[kind] = replace(slot, trial=Trial(self.rollout, served.stopped))
         self.metrics.stopped.labels(kind, served.version).set(bool(served.stopped))
 
-    def _load(self, kind: str, served: Served) -> Loaded | str:
-        """The model, verified, loaded and tried once; or why not. What failed rests ever longer between tries."""
-        held = self._lines.get(kind)
-        if held and held.challenger and held.challenger.version == served.version:
-            return held.challenger
+    def _load(self, kind: str, served: Served) -> LoadedModel | str:
+        """Returns the model, verified, loaded and tried once, or the reason why it cannot be.
+
+        After each failure the pause before the next try doubles, up to LONGEST_PAUSE_S.
+        """
+        slot = self._slots.get(kind)
+        if slot and slot.challenger and slot.challenger.version == served.version:
+            return slot.challenger
         again_s, pause_s, reason = self._failed.get((kind, served.version), (0.0, 0.5, ""))
         if self._now_s() < again_s:
             return reason
         try:
-            bundle = verify_bundle(served.fetched(), self._public_key)
+            bundle = verify_bundle(served.fetch_bundle(), self._public_key)
             if bundle.kind != kind:
                 raise NotLoadedError(f"bundle {bundle.path.name} is {bundle.kind}, not {kind}.")
-            loaded = Loaded(served.version, bundle, load_model(bundle, self._exports))
+            loaded = LoadedModel(served.version, bundle, load_model(bundle, self._exports))
             warm_up(loaded)
         except Exception as error:
             log.error(
@@ -354,46 +369,47 @@ class Models:
         self._failed.pop((kind, served.version), None)
         return loaded
 
-    def _note(self, kind: str, reason: str, said: str) -> None:
-        if kind in self._lines:
-            self._warn(kind, f"{reason}; v{self._lines[kind].champion.version} answers", said)
+    def _note(self, kind: str, reason: str, detail: str) -> None:
+        """Records a warning where a model answers, else a problem."""
+        if kind in self._slots:
+            self._warn(kind, f"{reason}; v{self._slots[kind].champion.version} answers", detail)
         else:
-            self._warn(kind, reason, said)
+            self._warn(kind, reason, detail)
             self._problems[kind] = self._warnings.pop(kind)
 
-    def _warn(self, about: str, reason: str, said: str) -> None:
-        if self._details.get(about) != said:
-            log.warning("%s: %s: %s", about, reason, said)
-        self._warnings[about], self._details[about] = reason, said
+    def _warn(self, subject: str, reason: str, detail: str) -> None:
+        if self._details.get(subject) != detail:
+            log.warning("%s: %s: %s", subject, reason, detail)
+        self._warnings[subject], self._details[subject] = reason, detail
 
-    def line(self, kind: str) -> ModelSlot:
-        """Who answers for `kind` now. Raises NotLoadedError saying why nobody does."""
-        line = self._lines.get(kind)
-        if line is None:
+    def slot(self, kind: str) -> ModelSlot:
+        """Returns the models that answer for `kind`; raises NotLoadedError if there are none."""
+        slot = self._slots.get(kind)
+        if slot is None:
             raise NotLoadedError(f"{kind}: {self._problems.get(kind, 'not served here')}")
-        return line
+        return slot
 
-    def failed(self, kind: str, line: ModelSlot, error: BaseException) -> None:
-        """Notes that the line's challenger could not answer; stops it when that has happened too often."""
-        if line.challenger and line.trial:
-            log.error("%s challenger v%s failed", kind, line.challenger.version, exc_info=error)
-            line.trial.failed(error)
-            self.judge(kind, line)
+    def record_failure(self, kind: str, slot: ModelSlot, error: BaseException) -> None:
+        """Records that the slot's challenger could not answer; too many of these stop it."""
+        if slot.challenger and slot.trial:
+            log.error("%s challenger v%s failed", kind, slot.challenger.version, exc_info=error)
+            slot.trial.record_error(error)
+            self.record_stop(kind, slot)
 
-    def judge(self, kind: str, line: ModelSlot) -> None:
-        """Says so when a challenger has been stopped."""
-        if line.challenger and line.trial and line.trial.stopped:
-            self.metrics.stopped.labels(kind, line.challenger.version).set(1)
+    def record_stop(self, kind: str, slot: ModelSlot) -> None:
+        """Sets the metric of a challenger that has been stopped."""
+        if slot.challenger and slot.trial and slot.trial.stopped:
+            self.metrics.stopped.labels(kind, slot.challenger.version).set(1)
 
     @property
     def ready(self) -> bool:
-        """Whether everything that has been promoted has a model, and that is something. A vacancy is no fault."""
-        return bool(self._lines) and set(self._problems) <= self._vacant
+        """Whether every kind with a champion has a model, and there is one."""
+        return bool(self._slots) and set(self._problems) <= self._vacant
 
     @property
-    def lines(self) -> dict[str, ModelSlot]:
-        """Who answers, by kind."""
-        return dict(self._lines)
+    def slots(self) -> dict[str, ModelSlot]:
+        """The models that answer, by kind."""
+        return dict(self._slots)
 
     @property
     def problems(self) -> dict[str, str]:
@@ -402,23 +418,24 @@ class Models:
 
     @property
     def details(self) -> dict[str, str]:
-        """What exactly was said about problems and warnings; for the service's keepers."""
+        """The full texts behind problems and warnings, for admins."""
         return {
-            about: said
-            for about, said in self._details.items()
-            if about in {**self._problems, **self._warnings}
+            subject: detail
+            for subject, detail in self._details.items()
+            if subject in {**self._problems, **self._warnings}
         }
 
     @property
     def warnings(self) -> dict[str, str]:
-        """Kinds whose model is not the one it should be, and challengers that get no requests, with the reason."""
+        """Kinds with another model than they should have, challengers without requests; and why."""
         stopped = {
-            f"{kind} challenger": f"v{line.challenger.version} was stopped: {line.trial.stopped}"
-            for kind, line in self._lines.items()
-            if line.challenger and line.trial and line.trial.stopped
+            f"{kind} challenger": f"v{slot.challenger.version} was stopped: {slot.trial.stopped}"
+            for kind, slot in self._slots.items()
+            if slot.challenger and slot.trial and slot.trial.stopped
         }
         return {**self._warnings, **stopped}
 
 
 def _short(error: Exception) -> str:
+    """The first line of an error's text, or its type where it has none."""
     return ((str(error).splitlines() or [""])[0] or type(error).__name__)[:200]

@@ -1,4 +1,4 @@
-"""The service's description of itself: with the keys it asks for, and the features its champion needs."""
+"""The service's OpenAPI document: with the keys it needs and the features its champion needs."""
 
 from __future__ import annotations
 
@@ -12,44 +12,47 @@ from models.kinds import CHURN
 from models.serving.loaded import Models
 
 
-def describe(app: FastAPI, models: Models, roles: Mapping[str, str]) -> None:
-    """Makes /openapi.json tell the role each path of `roles` needs, and the features the churn champion needs."""
-    made: dict[str, dict[str, Any]] = {}
+def install(app: FastAPI, models: Models, roles: Mapping[str, str]) -> None:
+    """Makes /openapi.json name the role of each path in `roles` and the churn champion's features.
 
-    def document() -> dict[str, Any]:
-        line = models.lines.get(CHURN.name)
-        version = line.champion.version if line else ""
-        if version not in made:
-            made.clear()
-            found = get_openapi(
+    The document is built once for each version of the champion.
+    """
+    documents: dict[str, dict[str, Any]] = {}
+
+    def build() -> dict[str, Any]:
+        slot = models.slots.get(CHURN.name)
+        version = slot.champion.version if slot else ""
+        if version not in documents:
+            documents.clear()
+            document = get_openapi(
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
-            _add_keys(found, roles)
-            if line:
-                _add_features(found, line.champion.model.config.columns)
-            made[version] = found
-        return made[version]
+            _add_keys(document, roles)
+            if slot:
+                _add_features(document, slot.champion.model.config.columns)
+            documents[version] = document
+        return documents[version]
 
-    app.openapi = document  # type: ignore[method-assign]
+    app.openapi = build  # type: ignore[method-assign]
 
 
-def _add_keys(found: dict[str, Any], roles: Mapping[str, str]) -> None:
-    schemes = found["components"].setdefault("securitySchemes", {})
+def _add_keys(document: dict[str, Any], roles: Mapping[str, str]) -> None:
+    schemes = document["components"].setdefault("securitySchemes", {})
     schemes["key"] = {
         "type": "http",
         "scheme": "bearer",
         "description": "Needed where the service was given keys.",
     }
     for path, role in roles.items():
-        for operation in found["paths"].get(path, {}).values():
+        for operation in document["paths"].get(path, {}).values():
             operation["security"] = [{"key": []}]
             operation["description"] = (
                 f"{operation.get('description', '')}\n\nRole: {role} (or admin).".strip()
             )
 
 
-def _add_features(found: dict[str, Any], columns: Any) -> None:
-    """Names each feature, with its meaning and type, where FastAPI only knows that there are some."""
+def _add_features(document: dict[str, Any], columns: Any) -> None:
+    """Names each feature, with meaning and type; FastAPI knows only that there are some."""
     properties = {
         column.name: {
             "type": ["string", "number", "boolean", "null"]
@@ -59,5 +62,5 @@ def _add_features(found: dict[str, Any], columns: Any) -> None:
         }
         for column in columns
     }
-    features = found["components"]["schemas"]["ChurnRow"]["properties"]["features"]
+    features = document["components"]["schemas"]["ChurnRow"]["properties"]["features"]
     features.update(properties=properties, required=[column.name for column in columns])

@@ -1,4 +1,4 @@
-"""From what was sent to what a model takes: feature values, or samples of a recording; 4xx naming what is wrong."""
+"""Checks requests and turns them into a model's input; raises 4xx naming what is wrong."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ RATES_HZ = (4_000, 192_000)  # of recordings; memory grows with the rate
 def feature_values(
     rows: Sequence[ChurnRow], table: pl.DataFrame | None, columns: Sequence[Any]
 ) -> list[Sequence[Any]]:
-    """Values [rows][columns] of a model, out of the rows sent or the table looked up.
+    """Returns values [rows][columns] of a model, out of the rows sent or the table looked up.
 
-    422 names the row and the feature that is missing or of the wrong kind.
+    Raises HTTPException: 422 names the row and the feature that is missing or of the wrong type,
+    503 the feature that the table lacks.
     """
     if table is not None:
-        lacking = [column.name for column in columns if column.name not in table.columns]
-        if lacking:
+        missing = [column.name for column in columns if column.name not in table.columns]
+        if missing:
             raise HTTPException(
-                503, f"the features table lacks {lacking[0]}. Build it with the model's parameters."
+                503, f"the features table lacks {missing[0]}. Build it with the model's parameters."
             )
-        kinds = [pl.String if column.kind == "categorical" else pl.Float64 for column in columns]
+        dtypes = [pl.String if column.kind == "categorical" else pl.Float64 for column in columns]
         cast = [
-            table[column.name].cast(kind).to_list()
-            for column, kind in zip(columns, kinds, strict=True)
+            table[column.name].cast(dtype).to_list()
+            for column, dtype in zip(columns, dtypes, strict=True)
         ]
         return list(zip(*cast, strict=True))
     return [_row(number, row.features, columns) for number, row in enumerate(rows)]
@@ -55,38 +56,43 @@ def _row(number: int, features: dict[str, Any], columns: Sequence[Any]) -> list[
                 raise HTTPException(422, f"rows.{number}.features.{name}: must be a number.")
             value = float(value)
         elif isinstance(value, bool):
-            value = str(value).lower()  # as polars writes it, and so as the model has learned it
+            # As polars writes it, and so as the model has seen it in training.
+            value = str(value).lower()
         elif isinstance(value, float):
             value = f"{value:g}"
         values.append(value)
     return values
 
 
-def looked_up(customer_ids: Sequence[str], features: Path | None) -> pl.DataFrame:
-    """Each customer's latest row of the features table, in the order asked for."""
+def look_up_features(customer_ids: Sequence[str], features: Path | None) -> pl.DataFrame:
+    """Returns each customer's latest row of the features table, in the order of `customer_ids`.
+
+    Raises HTTPException (404) without a table, or naming customers that are not in it.
+    """
     if features is None or not features.exists():
         raise HTTPException(404, "customer_ids: this service has no features table. Send rows.")
-    found = (
+    latest = (
         pl.scan_parquet(features)
         .filter(pl.col("customer_id").is_in(list(customer_ids)))
         .sort("as_of")
         .unique("customer_id", keep="last", maintain_order=True)
         .collect()
     )
-    unknown = sorted(set(customer_ids) - set(found["customer_id"].to_list()))
+    unknown = sorted(set(customer_ids) - set(latest["customer_id"].to_list()))
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise HTTPException(
             404, f"customer_ids: not in the features table: {', '.join(unknown[:5])}{more}."
         )
-    asked = pl.DataFrame({"customer_id": pl.Series(customer_ids, dtype=pl.String)})
-    return asked.join(found, on="customer_id", how="left", maintain_order="left")
+    ordered = pl.DataFrame({"customer_id": pl.Series(customer_ids, dtype=pl.String)})
+    return ordered.join(latest, on="customer_id", how="left", maintain_order="left")
 
 
-def audible(content: bytes, name: str | None, max_audio_s: float) -> audio_files.AudioInfo:
-    """What the recording is; 422 for what is none that we can hear.
+def check_recording(content: bytes, name: str | None, max_audio_s: float) -> audio_files.AudioInfo:
+    """Returns channels, rate and length of a recording that can be transcribed.
 
-    Its samples are looked at piece by piece: a few kilobytes of FLAC can hold gigabytes of silence.
+    Samples are checked block by block: a few kilobytes of FLAC can hold gigabytes of silence.
+    Raises HTTPException (422) naming the recording and why it cannot be transcribed.
     """
     name = name or "recording"
     try:
@@ -98,11 +104,11 @@ def audible(content: bytes, name: str | None, max_audio_s: float) -> audio_files
         if not RATES_HZ[0] <= info.sample_rate_hz <= RATES_HZ[1]:
             allowed = f"{RATES_HZ[0]} to {RATES_HZ[1]}"
             raise HTTPException(
-                422, f"{name}: {info.sample_rate_hz} samples a second; {allowed} can be heard."
+                422, f"{name}: {info.sample_rate_hz} samples a second; {allowed} are taken."
             )
         if info.duration_s > max_audio_s:
             raise HTTPException(
-                422, f"{name}: {info.duration_s:.0f} s long; at most {max_audio_s:.0f} s are heard."
+                422, f"{name}: {info.duration_s:.0f} s long; at most {max_audio_s:.0f} s are taken."
             )
         if not all(np.isfinite(block).all() for block in audio_files.blocks(content, name)):
             raise HTTPException(422, f"{name}: a sample is not a number. Export it again.")

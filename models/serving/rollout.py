@@ -1,7 +1,8 @@
-"""Which of champion and challenger answers a request, and when a challenger has shown that it must not."""
+"""Rollout of a challenger: which requests it gets, and when it has shown that it must get none."""
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import statistics
 import threading
@@ -11,6 +12,8 @@ from typing import Any, Literal
 
 from models.kinds import CHURN
 
+# off: no requests. shadow: a copy of each request; its answers are never given.
+# canary: it answers its share of the requests.
 Mode = Literal["off", "shadow", "canary"]
 
 
@@ -18,9 +21,7 @@ Mode = Literal["off", "shadow", "canary"]
 class Rollout:
     """What a challenger gets to do."""
 
-    mode: Mode = (
-        "off"  # off, shadow (a copy of each request, its answers are never given) or canary
-    )
+    mode: Mode = "off"
     share: float = 0.1  # of the keys that a canary answers
     max_errors: int = 2  # among its last answers; one more stops it
     window: int = 200  # answers looked at
@@ -32,7 +33,8 @@ class Rollout:
 class Trial:
     """How a challenger does against the champion of the same time. Once `stopped` it stays so.
 
-    `stopped` at the start is why an earlier trial of the version ended; `told` is whether the registry knows.
+    `stopped` is why it ended, at the start why an earlier trial of the version did. `reported` says
+    whether the registry knows that.
     """
 
     def __init__(self, rules: Rollout, stopped: str | None = None) -> None:
@@ -43,34 +45,36 @@ class Trial:
             role: deque(maxlen=rules.window) for role in ("champion", "challenger")
         }
         self.stopped = stopped
-        self.told = stopped is not None
+        self.reported = stopped is not None
 
-    def answered(self, role: str, seconds: float) -> None:
-        """Notes an answer of the champion or the challenger; judges speed."""
+    def record_answer(self, role: str, seconds: float) -> None:
+        """Records an answer of the champion or the challenger, and stops one that is too slow."""
         with self._lock:
             self._seconds[role].append(seconds)
             if role != "challenger":
                 return
             self._errors.append(False)
-            own, others = self._seconds["challenger"], self._seconds["champion"]
+            own, champions = self._seconds["challenger"], self._seconds["champion"]
             if (
-                min(len(own), len(others)) < self._rules.min_answers
+                min(len(own), len(champions)) < self._rules.min_answers
                 or len(own) % self._rules.min_answers
             ):
                 return
-            median, wanted = statistics.median(own), statistics.median(others)
-            if median > self._rules.max_slowdown * wanted + self._rules.slack_s:
+            median_s, champion_s = statistics.median(own), statistics.median(champions)
+            if median_s > self._rules.max_slowdown * champion_s + self._rules.slack_s:
                 self._stop(
-                    f"answers in {median * 1000:.0f} ms, the champion in {wanted * 1000:.0f} ms"
+                    f"answers in {median_s * 1000:.0f} ms, "
+                    f"the champion in {champion_s * 1000:.0f} ms"
                 )
 
-    def failed(self, error: BaseException) -> None:
-        """Notes an error of the challenger."""
+    def record_error(self, error: BaseException) -> None:
+        """Records an error of the challenger, and stops one that has had too many."""
         with self._lock:
             self._errors.append(True)
             if sum(self._errors) > self._rules.max_errors:
                 self._stop(
-                    f"{sum(self._errors)} of its last {len(self._errors)} answers failed ({type(error).__name__})"
+                    f"{sum(self._errors)} of its last {len(self._errors)} answers failed "
+                    f"({type(error).__name__})"
                 )
 
     def _stop(self, why: str) -> None:
@@ -78,7 +82,7 @@ class Trial:
 
 
 def falls_to_challenger(key: str, salt: str, share: float) -> bool:
-    """Whether a key belongs to the canary's share: the same key always does or never does, for one `salt`."""
+    """Whether a key belongs to the canary's share: always or never, for one `salt`."""
     drawn = int.from_bytes(
         hashlib.sha256(f"{salt}\x00{key}".encode("utf-8", "surrogatepass")).digest()[:8], "big"
     )
@@ -86,22 +90,21 @@ def falls_to_challenger(key: str, salt: str, share: float) -> bool:
 
 
 def disagreement(kind: str, given: Any, shadow: Any) -> float:
-    """How far apart two answers of a kind are, 0 to 1.
+    """Returns how far apart two answers of a kind are, 0 to 1.
 
-    churn: lists of {horizon: risk}: the largest difference. asr: turns with words: the share of words that differ.
+    churn: lists of {horizon: risk}, the largest difference. asr: turns with words, the share of
+    words that differ.
     """
     if kind == CHURN.name:
         return max(
             (
-                abs(a[name] - b[name])
-                for a, b in zip(given, shadow, strict=True)
-                for name in a.keys() & b.keys()
+                abs(row[name] - other[name])
+                for row, other in zip(given, shadow, strict=True)
+                for name in row.keys() & other.keys()
             ),
             default=0.0,
         )
-    import difflib
-
-    ours, theirs = (
+    words, shadow_words = (
         [word.text for turn in turns for word in turn.words] for turns in (given, shadow)
     )
-    return 1 - difflib.SequenceMatcher(None, ours, theirs, autojunk=False).ratio()
+    return 1 - difflib.SequenceMatcher(None, words, shadow_words, autojunk=False).ratio()

@@ -13,11 +13,11 @@ Risk = Annotated[float, Field(allow_inf_nan=False, ge=0, le=1)]
 Id = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class _Asked(BaseModel):
+class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class ChurnRow(_Asked):
+class ChurnRow(_Request):
     """One customer's features, named as in the features table; null is unknown, more than the model uses is ignored."""
 
     customer_id: Id
@@ -25,7 +25,7 @@ class ChurnRow(_Asked):
     features: dict[str, bool | Number | str | None]
 
 
-class ChurnRequest(_Asked):
+class ChurnRequest(_Request):
     """Either rows of features, or ids of customers in the service's features table."""
 
     model_config = ConfigDict(
@@ -47,7 +47,7 @@ class ChurnRequest(_Asked):
     customer_ids: Annotated[list[Id], Field(max_length=MAX_ROWS)] = []
 
     @model_validator(mode="after")
-    def _one_of_the_two(self) -> ChurnRequest:
+    def _either_rows_or_ids(self) -> ChurnRequest:
         if bool(self.rows) == bool(self.customer_ids):
             raise ValueError("send either rows or customer_ids, and at least one of them")
         return self
@@ -86,7 +86,7 @@ class HeardWord(BaseModel):
     confidence: Number
 
 
-class HeardTurn(BaseModel):
+class TranscriptTurn(BaseModel):
     """What one side said without a longer pause."""
 
     role: str
@@ -103,7 +103,7 @@ class TranscribeAnswer(BaseModel):
     model: Version
     duration_s: Number
     channels: int
-    turns: list[HeardTurn]
+    turns: list[TranscriptTurn]
 
 
 class Readiness(BaseModel):

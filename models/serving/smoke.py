@@ -1,4 +1,4 @@
-"""Tries a bundle in the real service, inside this process, before anybody may call it champion."""
+"""Smoke test: asks a bundle in the real service, inside this process, before it may be promoted."""
 
 from __future__ import annotations
 
@@ -15,39 +15,41 @@ from models.serving.loaded import Served
 def smoke_test(
     bundle_dir: Path, kind: str, sample: Mapping[str, Any] | bytes | Path
 ) -> dict[str, Any]:
-    """Serves the bundle, asks it `sample` twice and returns ok, latency_s (the second answer's), answer and error.
+    """Serves the bundle, asks it `sample` twice and returns ok, latency_s, answer and error.
 
-    `sample` is the JSON body of /v1/churn:score, a WAV (path or content), or contacts and turns to read. A bundle
-    that does not verify or load, an answer other than 200, or one that makes no sense is not ok; `error` says which.
-    Nothing is raised for those.
+    `latency_s` is that of the second answer. `sample` is the JSON body of /v1/churn:score, a WAV
+    (path or content), or contacts and turns to read. A bundle that does not verify or load, an
+    answer other than 200, or one that makes no sense is not ok; `error` says which. Nothing is
+    raised for those.
     """
     if kind == READER.name:  # read in batches, not over HTTP
-        return _reads(bundle_dir, sample)
+        return _test_reader(bundle_dir, sample)
     from starlette.testclient import TestClient
 
     app = create_app(
-        lambda wanted: Served("candidate", bundle_dir) if wanted == kind else None, kinds=(kind,)
+        lambda requested: Served("candidate", bundle_dir) if requested == kind else None,
+        kinds=(kind,),
     )
     app.state.models.refresh()
     client = TestClient(app, raise_server_exceptions=False)
     try:
         ready = client.get("/readyz")
         if ready.status_code != 200:
-            return _no(f"not ready: {app.state.models.details.get(kind)}")
+            return _failure(f"not ready: {app.state.models.details.get(kind)}")
         latency_s = 0.0
         for _ in range(2):  # the first answer also pays for warming up
             started = time.perf_counter()
             reply = _ask(client, kind, sample)
             latency_s = time.perf_counter() - started
             if reply.status_code != 200:
-                return _no(f"answered {reply.status_code}: {reply.json().get('error')}")
+                return _failure(f"answered {reply.status_code}: {reply.json().get('error')}")
         answer = reply.json()
     finally:
         client.close()
-    wrong = _nonsense(kind, sample, answer)
+    fault = _fault(kind, sample, answer)
     return (
-        _no(wrong, answer)
-        if wrong
+        _failure(fault, answer)
+        if fault
         else {"ok": True, "latency_s": latency_s, "answer": answer, "error": None}
     )
 
@@ -59,7 +61,8 @@ def _ask(client: Any, kind: str, sample: Mapping[str, Any] | bytes | Path) -> An
     return client.post("/v1/transcribe", files={"recording": ("sample.wav", content, "audio/wav")})
 
 
-def _nonsense(kind: str, sample: Any, answer: dict[str, Any]) -> str | None:
+def _fault(kind: str, sample: Any, answer: dict[str, Any]) -> str | None:
+    """Returns what makes no sense in the answer, or None."""
     if kind == ASR.name:
         bad = [
             turn
@@ -76,27 +79,27 @@ def _nonsense(kind: str, sample: Any, answer: dict[str, Any]) -> str | None:
     return None
 
 
-def _reads(bundle_dir: Path, sample: Any) -> dict[str, Any]:
-    """A reader has no place in the service yet: loads the bundle as `keepline read` does and reads the sample twice."""
+def _test_reader(bundle_dir: Path, sample: Any) -> dict[str, Any]:
+    """Loads the bundle of a reader and reads the sample twice; the service has no route for it."""
     from models.reader.model import Reader, ReaderError
     from models.registry.bundle import BundleError, verify_bundle
 
     try:
         reader = Reader.load(verify_bundle(bundle_dir).path)
     except (BundleError, ReaderError) as error:
-        return _no(str(error))
+        return _failure(str(error))
     latency_s = 0.0
     for _ in range(2):
         started = time.perf_counter()
-        found, _ = reader.probabilities(sample["contacts"], sample["turns"])
+        labels, _ = reader.probabilities(sample["contacts"], sample["turns"])
         latency_s = time.perf_counter() - started
     wrong = [
-        name for name, chances in found.items() if not (abs(chances.sum(axis=1) - 1) < 1e-6).all()
+        name for name, values in labels.items() if not (abs(values.sum(axis=1) - 1) < 1e-6).all()
     ]
     if wrong:
-        return _no(f"probabilities of {wrong[0]} do not add up to 1")
-    return {"ok": True, "latency_s": latency_s, "answer": sorted(found), "error": None}
+        return _failure(f"probabilities of {wrong[0]} do not add up to 1")
+    return {"ok": True, "latency_s": latency_s, "answer": sorted(labels), "error": None}
 
 
-def _no(error: str | None, answer: Any = None) -> dict[str, Any]:
+def _failure(error: str | None, answer: Any = None) -> dict[str, Any]:
     return {"ok": False, "latency_s": None, "answer": answer, "error": error}

@@ -1,4 +1,4 @@
-"""What the service tells about itself: Prometheus metrics, and a log of JSON lines without anything customers said."""
+"""The service's Prometheus metrics, and its log of JSON lines without anything customers said."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10,
 
 
 class Metrics:
-    """The service's own registry of metrics; every figure of an answer is by kind, version and role of its model."""
+    """The service's own registry of metrics.
+
+    Figures of answers carry kind, version and role of the model as labels.
+    """
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -77,39 +80,40 @@ class Metrics:
         )
 
     def page(self) -> bytes:
-        """All metrics in Prometheus' text format."""
+        """Returns all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
 
 class JsonLines(logging.Formatter):
-    """A record as one line of JSON. Of an exception its type and places are told, never its message or values.
+    """A log record as one line of JSON; of an exception its type and places, never its message.
 
-    The message of somebody else's exception may quote what a customer said or is; where it happened does not.
+    The message of another library's exception may quote what a customer said or is; the places
+    where it was raised do not.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        said: dict[str, object] = {
+        line: dict[str, object] = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
         }
         fields = getattr(record, "fields", None)
         if fields is None:
-            said["message"] = record.getMessage()
+            line["message"] = record.getMessage()
         else:
-            said.update(fields)
+            line.update(fields)
         if record.exc_info and record.exc_info[0]:
-            kind, _, trace = record.exc_info
-            said["exception"] = kind.__name__
-            said["where"] = [
+            exception, _, trace = record.exc_info
+            line["exception"] = exception.__name__
+            line["where"] = [
                 f"{frame.filename}:{frame.lineno} {frame.name}"
                 for frame in traceback.extract_tb(trace)[-8:]
             ]
-        return json.dumps(said, ensure_ascii=False, default=str)
+        return json.dumps(line, ensure_ascii=False, default=str)
 
 
 def log_json() -> None:
-    """Sends every log record of this process to stderr as JSON lines: ours from INFO, others' from WARNING."""
+    """Logs this process to stderr as JSON lines: Keepline from INFO, others from WARNING."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()

@@ -1,4 +1,4 @@
-"""Promises of the ledger: whole milliseconds that add up, losses apart from what is meant, a budget that holds."""
+"""Tests that hours add up to the millisecond and that losses have a budget."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ def test_what_is_meant_is_no_loss_and_what_is_lost_has_a_budget() -> None:
         {"train": 3 * HOUR, "between turns": 3 * HOUR, "test": 2 * HOUR, "no words": 2 * HOUR},
     )
     assert book.lost == {"no words": 2 * HOUR}
-    book.hold(HoursParams(max_lost_share=0.2))
+    book.enforce_budget(HoursParams(max_lost_share=0.2))
     with pytest.raises(
         HoursError, match=r"2\.00 h of 10\.00 h got lost .*20%.* 19%\): no words 2\.00 h\. Mend"
     ):
-        book.hold(HoursParams(max_lost_share=0.19))
+        book.enforce_budget(HoursParams(max_lost_share=0.19))
     with pytest.raises(
         HoursError, match=r"between turns: 30% of 10\.00 h, hours\.limits allows 25%"
     ):
-        book.hold(HoursParams(limits={"between turns": 0.25}))
+        book.enforce_budget(HoursParams(limits={"between turns": 0.25}))
 
 
 def test_what_training_leaves_out_is_taken_from_what_it_was_given() -> None:
-    book = HoursAccount(HOUR, {"train": HOUR}).settled(
+    book = HoursAccount(HOUR, {"train": HOUR}).with_training_skips(
         {"longer than 20 s": 600.0, "unreadable audio": 60.0}
     )
     assert book.ms == {
@@ -110,7 +110,9 @@ def test_what_was_refused_and_rejected_is_in_the_books(tmp_path: Path) -> None:
         ],
     )
     clean = delivered.filter(pl.col("contact_id") == "a")
-    book = hours_account(delivered, clean, {"train": 3000, "between turns": 1000}, tmp_path / "q")
+    book = hours_account(
+        delivered, clean, cut_ms={"train": 3000, "between turns": 1000}, quarantine=tmp_path / "q"
+    )
     assert book.input_ms == 4000 + 8000 + 1000 + 3000
     assert book.lost == {
         "quarantined: clipped": 8000,
@@ -118,10 +120,10 @@ def test_what_was_refused_and_rejected_is_in_the_books(tmp_path: Path) -> None:
         "quarantined: with its contact": 1000,
     }
     assert book.unmeasured == {"refused: not audio": 1}
-    said = book.summary(HoursParams())
-    assert read_hours_account(said) == book
-    assert said["lost_share"] == 12 / 16
-    assert said["over_budget"]
+    summary = book.summary(HoursParams())
+    assert read_hours_account(summary) == book
+    assert summary["lost_share"] == 12 / 16
+    assert summary["over_budget"]
 
 
 @pytest.mark.parametrize("wrong", [{"max_lost_share": 1.5}, {"limits": {"test": -0.1}}])

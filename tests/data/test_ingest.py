@@ -1,7 +1,9 @@
 """Ingest takes in what is new, replaces what changed, and lists what it refuses."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import filelock
 import polars as pl
@@ -16,18 +18,24 @@ from data.speech import shards
 from tests.factories import NOW, a_truncated_wav, a_wav, an_asterisk_export, an_export, edit
 
 
-def take(export, store, now=NOW, params=None, **options):
+def take(
+    export: Path,
+    store: Path,
+    now: datetime = NOW,
+    params: IngestParams | None = None,
+    **options: Any,
+) -> dict[str, Any]:
     return ingest(sources.read("auto", export, SourceParams(**options)), store, now, params=params)
 
 
-def quarantined(store):
+def quarantined(store: Path) -> list[dict[str, Any]]:
     return [
         json.loads(line)
         for line in (store / "quarantine" / "ingest.jsonl").read_text().splitlines()
     ]
 
 
-def whole(store):
+def whole(store: Path) -> bool:
     """All of the store is in its schema and every recording is where the table says."""
     tables = read_tables(store / "tables")
     for name, table in tables.items():
@@ -35,7 +43,7 @@ def whole(store):
     return shards.verify(store / "shards", tables["recordings"]) == []
 
 
-def test_the_summary_is_written_last_and_returned(tmp_path):
+def test_the_summary_is_written_last_and_returned(tmp_path: Path) -> None:
     summary = take(an_export(tmp_path / "in"), tmp_path / "store")
     assert json.loads((tmp_path / "store" / "ingest.json").read_text()) == summary
     assert summary["audio_s"] == 6.0
@@ -43,13 +51,19 @@ def test_the_summary_is_written_last_and_returned(tmp_path):
     assert whole(tmp_path / "store")
 
 
-def test_unchanged_audio_is_not_looked_into(tmp_path, monkeypatch):
+def test_unchanged_audio_is_not_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     export = an_export(tmp_path / "in")
     take(export, tmp_path / "store")
-    probed, probe = [], audio.probe
-    monkeypatch.setattr(
-        audio, "probe", lambda path, name: probed.append(path.name) or probe(path, name)
-    )
+    probed: list[str] = []
+    probe = audio.probe
+
+    def recording_probe(path: Path, name: str) -> audio.AudioInfo:
+        probed.append(path.name)
+        return probe(path, name)
+
+    monkeypatch.setattr(audio, "probe", recording_probe)
     take(export, tmp_path / "store")
     assert probed == []
     a_wav(export / "recordings" / "call-2.wav", seed=50)
@@ -57,7 +71,7 @@ def test_unchanged_audio_is_not_looked_into(tmp_path, monkeypatch):
     assert probed == ["call-2.wav"]
 
 
-def test_a_changed_recording_rewrites_its_shard_alone(tmp_path):
+def test_a_changed_recording_rewrites_its_shard_alone(tmp_path: Path) -> None:
     export, store = an_export(tmp_path / "in", calls=6, duration_s=15.0), tmp_path / "store"
     take(export, store, params=IngestParams(shard_mb=1))  # 0.48 MB a call
     before = {path.name: path.stat().st_ino for path in (store / "shards").iterdir()}
@@ -78,7 +92,7 @@ def test_a_changed_recording_rewrites_its_shard_alone(tmp_path):
     assert whole(store)
 
 
-def test_a_changed_row_replaces_the_old_one(tmp_path):
+def test_a_changed_row_replaces_the_old_one(tmp_path: Path) -> None:
     export, store = an_export(tmp_path / "in"), tmp_path / "store"
     take(export, store)
     edit(export / "customers.csv", "C2,+15550000002,basic", "C2,+15550000002,premium")
@@ -87,20 +101,20 @@ def test_a_changed_row_replaces_the_old_one(tmp_path):
     assert read_tables(store / "tables")["customers"]["plan"].to_list() == ["basic", "premium"]
 
 
-def test_a_transcript_that_got_shorter_loses_its_old_end(tmp_path):
+def test_a_transcript_that_got_shorter_loses_its_old_end(tmp_path: Path) -> None:
     export, store = an_export(tmp_path / "in"), tmp_path / "store"
     take(export, store)
-    turns = [{"role": "customer", "text": "hello", "start_s": 0.0, "end_s": 0.5}]
+    shorter = [{"role": "customer", "text": "hello", "start_s": 0.0, "end_s": 0.5}]
     (export / "transcripts" / "call-2.json").write_text(
-        json.dumps({"contact_id": "call-2", "turns": turns})
+        json.dumps({"contact_id": "call-2", "turns": shorter})
     )
     take(export, store)
-    said = read_tables(store / "tables")["turns"]
-    assert said.filter(pl.col("contact_id") == "call-2")["text"].to_list() == ["hello"]
-    assert said.filter(pl.col("contact_id") == "call-1").height == 3
+    turns = read_tables(store / "tables")["turns"]
+    assert turns.filter(pl.col("contact_id") == "call-2")["text"].to_list() == ["hello"]
+    assert turns.filter(pl.col("contact_id") == "call-1").height == 3
 
 
-def test_what_an_export_leaves_out_stays(tmp_path):
+def test_what_an_export_leaves_out_stays(tmp_path: Path) -> None:
     store = tmp_path / "store"
     take(an_export(tmp_path / "a", calls=3), store)
     take(an_export(tmp_path / "b", calls=1, first=9), store)
@@ -112,7 +126,7 @@ def test_what_an_export_leaves_out_stays(tmp_path):
     ]
 
 
-def test_a_truncated_recording_is_refused_and_kept_in_quarantine(tmp_path):
+def test_a_truncated_recording_is_refused_and_kept_in_quarantine(tmp_path: Path) -> None:
     export, store = an_export(tmp_path / "in"), tmp_path / "store"
     cut = a_truncated_wav(export / "recordings" / "call-2.wav")
     take(export, store)
@@ -128,14 +142,14 @@ def test_a_truncated_recording_is_refused_and_kept_in_quarantine(tmp_path):
     ]
 
 
-def test_what_is_not_audio_is_refused(tmp_path):
+def test_what_is_not_audio_is_refused(tmp_path: Path) -> None:
     export, store = an_export(tmp_path / "in"), tmp_path / "store"
     (export / "recordings" / "call-2.wav").write_text("not found")
     assert list(take(export, store)["reasons"]) == ["not audio"]
     assert whole(store)
 
 
-def test_the_same_refusal_is_listed_once(tmp_path):
+def test_the_same_refusal_is_listed_once(tmp_path: Path) -> None:
     export, store = an_export(tmp_path / "in"), tmp_path / "store"
     a_truncated_wav(export / "recordings" / "call-2.wav")
     take(export, store)
@@ -146,7 +160,7 @@ def test_the_same_refusal_is_listed_once(tmp_path):
     assert len(list((store / "quarantine").iterdir())) == 2
 
 
-def test_a_mended_recording_comes_in_with_the_next_run(tmp_path):
+def test_a_mended_recording_comes_in_with_the_next_run(tmp_path: Path) -> None:
     export, store = an_export(tmp_path / "in"), tmp_path / "store"
     a_truncated_wav(export / "recordings" / "call-2.wav")
     take(export, store)
@@ -156,7 +170,7 @@ def test_a_mended_recording_comes_in_with_the_next_run(tmp_path):
     assert whole(store)
 
 
-def test_a_recording_on_a_channel_that_is_not_there_is_refused(tmp_path):
+def test_a_recording_on_a_channel_that_is_not_there_is_refused(tmp_path: Path) -> None:
     export, store = an_export(tmp_path / "in"), tmp_path / "store"
     edit(export / "contacts.csv", "recordings/call-2.wav,0,1", "recordings/call-2.wav,0,2")
     edit(export / "contacts.csv", "recordings/call-3.wav,0,1", "recordings/call-3.wav,1,1")
@@ -167,7 +181,7 @@ def test_a_recording_on_a_channel_that_is_not_there_is_refused(tmp_path):
     ]
 
 
-def test_a_contact_and_an_outcome_of_an_unknown_customer_are_refused(tmp_path):
+def test_a_contact_and_an_outcome_of_an_unknown_customer_are_refused(tmp_path: Path) -> None:
     export, store = an_export(tmp_path / "in"), tmp_path / "store"
     edit(export / "contacts.csv", "call-2,C2", "call-2,C9")
     edit(export / "outcomes.csv", "C2,churn", "C8,churn")
@@ -183,7 +197,7 @@ def test_a_contact_and_an_outcome_of_an_unknown_customer_are_refused(tmp_path):
     assert "call-2" not in read_tables(store / "tables")["contacts"]["contact_id"]
 
 
-def test_a_customer_from_an_earlier_export_is_known(tmp_path):
+def test_a_customer_from_an_earlier_export_is_known(tmp_path: Path) -> None:
     store = tmp_path / "store"
     take(an_export(tmp_path / "a"), store)
     export = an_export(tmp_path / "b", calls=2, first=5)
@@ -191,7 +205,7 @@ def test_a_customer_from_an_earlier_export_is_known(tmp_path):
     assert take(export, store)["refused"] == 0
 
 
-def test_a_duplicate_contact_is_refused_and_the_first_stays(tmp_path):
+def test_a_duplicate_contact_is_refused_and_the_first_stays(tmp_path: Path) -> None:
     export, store = an_export(tmp_path / "in", chats=0), tmp_path / "store"
     edit(export / "contacts.csv", "call-3,C1", "call-1,C2")
     take(export, store)
@@ -201,7 +215,7 @@ def test_a_duplicate_contact_is_refused_and_the_first_stays(tmp_path):
     assert ("contact call-1", "listed more than once; kept the first") in reasons
 
 
-def test_two_transcripts_of_one_call_are_refused_together(tmp_path):
+def test_two_transcripts_of_one_call_are_refused_together(tmp_path: Path) -> None:
     export, store = an_export(tmp_path / "in"), tmp_path / "store"
     (export / "transcripts" / "again.json").write_text(
         (export / "transcripts" / "call-2.json").read_text()
@@ -211,7 +225,9 @@ def test_two_transcripts_of_one_call_are_refused_together(tmp_path):
     assert "call-2" not in read_tables(store / "tables")["turns"]["contact_id"]
 
 
-def test_a_monitor_file_without_its_cdr_line_waits_in_quarantine_until_the_line_comes(tmp_path):
+def test_a_monitor_file_without_its_cdr_line_waits_in_quarantine_until_the_line_comes(
+    tmp_path: Path,
+) -> None:
     export, store = an_asterisk_export(tmp_path / "in"), tmp_path / "store"
     lines = (export / "cdr" / "Master.csv").read_text().splitlines(keepends=True)
     (export / "cdr" / "Master.csv").write_text("".join(lines[:2]))
@@ -224,7 +240,7 @@ def test_a_monitor_file_without_its_cdr_line_waits_in_quarantine_until_the_line_
     assert whole(store)
 
 
-def test_a_shard_that_got_lost_is_packed_again(tmp_path):
+def test_a_shard_that_got_lost_is_packed_again(tmp_path: Path) -> None:
     export, store = an_export(tmp_path / "in"), tmp_path / "store"
     take(export, store)
     (store / "shards" / "00000.tar").unlink()
@@ -232,7 +248,7 @@ def test_a_shard_that_got_lost_is_packed_again(tmp_path):
     assert whole(store)
 
 
-def test_two_ingests_at_once_are_refused(tmp_path):
+def test_two_ingests_at_once_are_refused(tmp_path: Path) -> None:
     store = tmp_path / "store"
     store.mkdir()
     with (
@@ -242,13 +258,13 @@ def test_two_ingests_at_once_are_refused(tmp_path):
         take(an_export(tmp_path / "in"), store)
 
 
-def test_progress_reaches_its_total(tmp_path):
+def test_progress_reaches_its_total(tmp_path: Path) -> None:
     steps = []
     ingest(
         sources.read("auto", an_export(tmp_path / "in")),
         tmp_path / "store",
         NOW,
-        lambda *step: steps.append(step),
+        progress=lambda *step: steps.append(step),
     )
     assert steps == sorted(steps)
     assert steps[-1] == (6, 6)

@@ -1,4 +1,4 @@
-"""Promises of the guards against leaks: each planted one is named, and clean data passes."""
+"""Tests that each planted leak is named and that clean data passes."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def the_splits(**customer_of: str) -> pl.DataFrame:
 
 
 def test_speech_of_different_people_passes() -> None:
-    heard = {
+    manifests = {
         "train": [a_cut("a", "v1"), a_cut("a"), a_cut("b", "v1")],
         "test": [a_cut("c", "v2"), a_cut("c", "v2")],
     }
-    assert_manifests_apart(heard, the_splits(a="C1", b="C2", c="C3"))
+    assert_manifests_apart(manifests, the_splits(a="C1", b="C2", c="C3"))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_planted_cut_is_named(planted: dict[str, Any], says: str) -> None:
 
 
 def some_features(split: str = "train") -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
-    """Features of two customers with contacts up to an hour, and to the second, around the as-of date."""
+    """Features of two customers with contacts up to a second around the as-of date."""
     midnight = datetime(2026, 3, 1, tzinfo=UTC)
     tables = {
         "customers": frame("customers", [a_customer("C1"), a_customer("C2")]),
@@ -78,7 +78,7 @@ def some_features(split: str = "train") -> tuple[pl.DataFrame, dict[str, pl.Data
             ],
         ),
     }
-    rows = features(tables, pl.DataFrame(schema=LABELS), [AS_OF], FeatureParams())
+    rows = features(tables, pl.DataFrame(schema=LABELS), [AS_OF], params=FeatureParams())
     return rows.with_columns(pl.lit(split).alias("split")), tables
 
 

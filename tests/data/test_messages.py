@@ -1,4 +1,4 @@
-"""Promises of `keepline read`'s input: plain words, JSON lines, and a sentence about what is wrong with the rest."""
+"""Tests that plain words and JSON lines are parsed, and that errors name the line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from data.messages import MessageError, parse
 
 
-def test_plain_words_are_the_customers_until_a_line_names_a_side():
+def test_plain_words_are_the_customers_until_a_line_names_a_side() -> None:
     contacts, turns = parse(
         "my bill is wrong\nand late\nAgent: sorry to hear\nIVR: goodbye\n\n", "m.txt", "chat"
     )
@@ -21,7 +21,7 @@ def test_plain_words_are_the_customers_until_a_line_names_a_side():
     ]
 
 
-def test_json_lines_are_contacts_of_their_own():
+def test_json_lines_are_contacts_of_their_own() -> None:
     lines = [
         {"contact_id": "a", "channel": "email", "text": "hello"},
         {
@@ -36,7 +36,7 @@ def test_json_lines_are_contacts_of_their_own():
     assert turns["contact_id"].to_list() == ["a", "f.jsonl:2", "f.jsonl:2"]
 
 
-def test_one_transcript_over_many_lines_is_one_contact():
+def test_one_transcript_over_many_lines_is_one_contact() -> None:
     contacts, turns = parse(
         json.dumps({"turns": [{"role": "customer", "text": "hello"}]}, indent=2), "call.json"
     )
@@ -59,6 +59,6 @@ def test_one_transcript_over_many_lines_is_one_contact():
         ('{"contact_id": "k", "text": "a"}\n{"contact_id": "k", "text": "b"}', "on two lines"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_what_to_do(text: str, says: str):
+def test_what_cannot_be_read_is_refused_with_what_to_do(text: str, says: str) -> None:
     with pytest.raises(MessageError, match=says):
         parse(text, "m")

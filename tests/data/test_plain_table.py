@@ -1,6 +1,9 @@
-"""A plain table promises to be read as a person meant it, and to say which column or row stands in the way."""
+"""Tests that a plain table is read as meant and that errors name the column or row."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -12,7 +15,7 @@ from data.plain_table import (
     identifiers,
     read,
     target,
-    unseen,
+    unseen_values,
     values_of,
 )
 
@@ -28,11 +31,11 @@ from data.plain_table import (
         [" y", "n", "Y"],
     ],
 )
-def test_a_target_says_yes_in_many_ways(values):
+def test_a_target_says_yes_in_many_ways(values: list[Any]) -> None:
     assert target(pl.DataFrame({"churn": values}), "churn").to_list() == [True, False, True]
 
 
-def test_a_missing_target_is_unknown_not_no():
+def test_a_missing_target_is_unknown_not_no() -> None:
     assert target(pl.DataFrame({"churn": ["yes", None, "no", ""]}), "churn").to_list() == [
         True,
         None,
@@ -41,7 +44,7 @@ def test_a_missing_target_is_unknown_not_no():
     ]
 
 
-def test_other_words_need_to_be_told_which_means_yes():
+def test_other_words_need_to_be_told_which_means_yes() -> None:
     frame = pl.DataFrame({"status": ["gone", "here", "here"]})
     with pytest.raises(TableError, match=r"says gone, here. Name with --positive"):
         target(frame, "status")
@@ -58,17 +61,17 @@ def test_other_words_need_to_be_told_which_means_yes():
         ([None, None], "is empty"),
     ],
 )
-def test_a_target_that_tells_nothing_is_refused(values, message):
+def test_a_target_that_tells_nothing_is_refused(values: list[Any], message: str) -> None:
     with pytest.raises(TableError, match=message):
         target(pl.DataFrame({"churn": values}), "churn")
 
 
-def test_a_column_that_is_not_there_is_named_with_the_nearest():
+def test_a_column_that_is_not_there_is_named_with_the_nearest() -> None:
     with pytest.raises(TableError, match=r"no column chrun for the target\. Did you mean churn"):
         target(pl.DataFrame({"churn": [1, 0], "plan": ["a", "b"]}), "chrun")
 
 
-def test_a_file_that_is_no_table_is_named(tmp_path):
+def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="no such file"):
         read(tmp_path / "gone.csv")
     (tmp_path / "none.csv").write_text("a,b\n")
@@ -82,7 +85,7 @@ def test_a_file_that_is_no_table_is_named(tmp_path):
         read(tmp_path / "false.parquet")
 
 
-def test_separators_and_parquet_are_understood(tmp_path):
+def test_separators_and_parquet_are_understood(tmp_path: Path) -> None:
     frame = pl.DataFrame({"a": [1, 2], "b": ["x", "y"]})
     for name, separator in (("c.csv", ","), ("s.csv", ";"), ("t.tsv", "\t")):
         frame.write_csv(tmp_path / name, separator=separator)
@@ -91,7 +94,7 @@ def test_separators_and_parquet_are_understood(tmp_path):
     assert read(tmp_path / "p.parquet").equals(frame)
 
 
-def test_an_id_that_stands_twice_is_named():
+def test_an_id_that_stands_twice_is_named() -> None:
     frame = pl.DataFrame({"who": ["a", "b", "b", None]})
     with pytest.raises(TableError, match="1 rows have no id, the first is row 4"):
         identifiers(frame, "who")
@@ -100,7 +103,7 @@ def test_an_id_that_stands_twice_is_named():
     assert identifiers(frame, None).to_list()[0] == "row 1"
 
 
-def test_columns_are_told_apart_and_nothing_is_left_out_silently():
+def test_columns_are_told_apart_and_nothing_is_left_out_silently() -> None:
     frame = pl.DataFrame(
         {
             "churn": ["yes", "no"] * 60,
@@ -115,16 +118,16 @@ def test_columns_are_told_apart_and_nothing_is_left_out_silently():
             "known_later": range(120),
         }
     )
-    found = columns_of(frame, "churn", None, "who", ["known_later"])
-    assert found.numeric == ("charges",)
-    assert found.categorical == ("plan", "paperless")
-    assert set(found.left_out) == {"customerID", "note", "since", "nothing", "known_later"}
-    values = values_of(frame, found)
+    columns = columns_of(frame, "churn", positive=None, id="who", exclude=["known_later"])
+    assert columns.numeric == ("charges",)
+    assert columns.categorical == ("plan", "paperless")
+    assert set(columns.left_out) == {"customerID", "note", "since", "nothing", "known_later"}
+    values = values_of(frame, columns)
     assert values["charges"].to_list()[:2] == [29.85, None]
     assert values["paperless"].to_list()[:2] == ["true", "false"]
 
 
-def test_a_table_to_score_is_read_like_the_one_learned_from():
+def test_a_table_to_score_is_read_like_the_one_learned_from() -> None:
     columns = Columns("churn", numeric=("charges",), categorical=("plan",))
     with pytest.raises(TableError, match="no column charges, plan, which the model learned from"):
         values_of(pl.DataFrame({"x": [1]}), columns)
@@ -135,7 +138,7 @@ def test_a_table_to_score_is_read_like_the_one_learned_from():
         ].to_list() == ["1", "2"]
 
 
-def test_values_never_seen_are_counted():
+def test_values_never_seen_are_counted() -> None:
     values = pl.DataFrame({"plan": ["a", "new", "new", "newer", None]})
-    assert unseen(values, {"plan": ["a", "b"]}) == {"plan": {"new": 2, "newer": 1}}
-    assert unseen(values, {"plan": ["a", "new", "newer", None]}) == {}
+    assert unseen_values(values, {"plan": ["a", "b"]}) == {"plan": {"new": 2, "newer": 1}}
+    assert unseen_values(values, {"plan": ["a", "new", "newer", None]}) == {}

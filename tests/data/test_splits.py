@@ -1,8 +1,9 @@
-"""Splits promise that nobody known or heard in training is met again in valid or test."""
+"""Splits keep every customer and voice of training out of valid and test."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import polars as pl
 import pytest
@@ -12,7 +13,9 @@ from data.splits import EXCLUDED, LeakError, SplitParams, assert_disjoint, custo
 from tests.factories import a_contact, a_customer, a_recording
 
 
-def a_centre(calls: list[tuple[str, str, str | None]], silent: int = 0) -> tuple[pl.DataFrame, ...]:
+def a_centre(
+    calls: Sequence[tuple[str, str, str | None]], silent: int = 0
+) -> tuple[pl.DataFrame, ...]:
     """contacts, recordings and customers for calls given as (contact, customer, voice)."""
     people = sorted({customer for _, customer, _ in calls} | {f"S{n:04d}" for n in range(silent)})
     return (
@@ -30,9 +33,9 @@ def scattered(calls: int, people: int, voices: int, seed: int = 1) -> list[tuple
     ]
 
 
-def test_no_customer_and_no_voice_is_on_two_sides():
+def test_no_customer_and_no_voice_is_on_two_sides() -> None:
     calls = [(f"k{n}", f"C{n // 2}", f"v{n // 3}") for n in range(300)]
-    divided, summary = split(*a_centre(calls), SplitParams(max_component_share=1.0))
+    divided, summary = split(*a_centre(calls), params=SplitParams(max_component_share=1.0))
     for column in ("customer_id", "voice_group"):
         sides = divided.drop_nulls(column).group_by(column).agg(pl.col("split").n_unique())
         assert sides["split"].max() == 1
@@ -40,33 +43,39 @@ def test_no_customer_and_no_voice_is_on_two_sides():
     assert sum(summary.contacts.values()) == 300
 
 
-def test_shares_are_near_what_was_asked_for():
-    _, summary = split(*a_centre([], silent=4000), SplitParams(valid_share=0.1, test_share=0.2))
+def test_shares_are_near_what_was_asked_for() -> None:
+    _, summary = split(
+        *a_centre([], silent=4000), params=SplitParams(valid_share=0.1, test_share=0.2)
+    )
     assert summary.customers["test"] == pytest.approx(800, abs=100)
     assert summary.customers["valid"] == pytest.approx(400, abs=80)
 
 
-def test_customers_who_come_later_move_nobody():
+def test_customers_who_come_later_move_nobody() -> None:
     before, _ = split(
-        *a_centre([(f"k{n}", f"C{n}", f"v{n}") for n in range(200)], silent=200), SplitParams()
+        *a_centre([(f"k{n}", f"C{n}", f"v{n}") for n in range(200)], silent=200),
+        params=SplitParams(),
     )
     after, _ = split(
-        *a_centre([(f"k{n}", f"C{n}", f"v{n}") for n in range(260)], silent=300), SplitParams()
+        *a_centre([(f"k{n}", f"C{n}", f"v{n}") for n in range(260)], silent=300),
+        params=SplitParams(),
     )
     both = customer_splits(before).join(customer_splits(after), on="customer_id", suffix="_after")
     assert both.height == 400
     assert both.filter(pl.col("split") != pl.col("split_after")).is_empty()
 
 
-def test_another_seed_is_another_division():
+def test_another_seed_is_another_division() -> None:
     centre = a_centre([], silent=200)
-    one, other = (customer_splits(split(*centre, SplitParams(seed=seed))[0]) for seed in (0, 1))
-    assert not one.equals(other)
+    first, other = (
+        customer_splits(split(*centre, params=SplitParams(seed=seed))[0]) for seed in (0, 1)
+    )
+    assert not first.equals(other)
 
 
-def test_a_giant_component_is_cut_between_voices_and_what_would_cross_is_counted():
+def test_a_giant_component_is_cut_between_voices_and_what_would_cross_is_counted() -> None:
     calls = scattered(calls=400, people=150, voices=30)
-    divided, summary = split(*a_centre(calls), SplitParams())
+    divided, summary = split(*a_centre(calls), params=SplitParams())
     assert summary.largest_component_share > 0.9
     assert "hang together" in summary.notes[0]
     assert_disjoint(divided)
@@ -75,15 +84,17 @@ def test_a_giant_component_is_cut_between_voices_and_what_would_cross_is_counted
     assert set(customer_splits(divided)["split"]) == {"train", "valid", "test"}
 
 
-def test_voices_heard_fill_in_where_the_source_names_none():
+def test_voices_heard_fill_in_where_the_source_names_none() -> None:
     contacts, recordings, customers = a_centre([(f"k{n}", f"C{n}", None) for n in range(60)])
-    heard = pl.DataFrame(
+    voice_groups = pl.DataFrame(
         {
             "contact_id": [f"k{n}" for n in range(60)],
             "voice_group": [f"h{n % 12}" for n in range(60)],
         }
     )
-    divided, summary = split(contacts, recordings, customers, SplitParams(), heard)
+    divided, summary = split(
+        contacts, recordings, customers, params=SplitParams(), voice_groups=voice_groups
+    )
     assert summary.voice_groups == 12
     assert (
         divided.drop_nulls("voice_group")
@@ -94,15 +105,15 @@ def test_voices_heard_fill_in_where_the_source_names_none():
     )
 
 
-def test_few_voices_still_leave_something_to_judge_on():
+def test_few_voices_still_leave_something_to_judge_on() -> None:
     calls = [(f"k{n}", f"C{n}", f"v{n % 4}") for n in range(40)]
     for seed in range(10):
-        _, summary = split(*a_centre(calls), SplitParams(seed=seed))
+        _, summary = split(*a_centre(calls), params=SplitParams(seed=seed))
         assert min(summary.recorded.values()) > 0, (seed, summary)
 
 
-def test_every_customer_has_a_side_also_without_a_contact():
-    divided, _ = split(*a_centre([("k1", "C1", "v1")], silent=9), SplitParams())
+def test_every_customer_has_a_side_also_without_a_contact() -> None:
+    divided, _ = split(*a_centre([("k1", "C1", "v1")], silent=9), params=SplitParams())
     assert customer_splits(divided)["customer_id"].to_list() == [
         "C1",
         *[f"S{n:04d}" for n in range(9)],
@@ -112,7 +123,7 @@ def test_every_customer_has_a_side_also_without_a_contact():
 @pytest.mark.parametrize(
     ("column", "name"), [("customer_id", "customer C1"), ("voice_group", "voice v1")]
 )
-def test_a_leak_is_named(column, name):
+def test_a_leak_is_named(column: str, name: str) -> None:
     sides = pl.DataFrame(
         {
             "contact_id": ["a", "b"],
@@ -125,6 +136,6 @@ def test_a_leak_is_named(column, name):
         assert_disjoint(sides)
 
 
-def test_shares_that_leave_nothing_to_train_on_are_refused():
+def test_shares_that_leave_nothing_to_train_on_are_refused() -> None:
     with pytest.raises(ValueError, match="something to train on"):
         SplitParams(valid_share=0.5, test_share=0.5)

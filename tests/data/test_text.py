@@ -1,4 +1,4 @@
-"""Promises of the spoken form of texts."""
+"""Tests the spoken form of texts."""
 
 from __future__ import annotations
 

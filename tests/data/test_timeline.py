@@ -1,5 +1,7 @@
 """One timeline a customer, over every channel."""
 
+from pathlib import Path
+
 from data import sources
 from data.files import read_tables
 from data.ingest import ingest
@@ -8,7 +10,7 @@ from data.timeline import timeline
 from tests.factories import NOW, a_contact, a_turn, an_export
 
 
-def test_contacts_of_all_channels_come_in_order_of_time(tmp_path):
+def test_contacts_of_all_channels_come_in_order_of_time(tmp_path: Path) -> None:
     ingest(
         sources.read("auto", an_export(tmp_path / "in", calls=4, chats=4)), tmp_path / "store", NOW
     )
@@ -20,7 +22,7 @@ def test_contacts_of_all_channels_come_in_order_of_time(tmp_path):
     assert row["text"][0].splitlines()[0] == "agent: how can i help"
 
 
-def test_every_customer_has_a_timeline_and_no_contact_is_lost(tmp_path):
+def test_every_customer_has_a_timeline_and_no_contact_is_lost(tmp_path: Path) -> None:
     ingest(
         sources.read("auto", an_export(tmp_path / "in", calls=4, chats=4)), tmp_path / "store", NOW
     )
@@ -28,7 +30,7 @@ def test_every_customer_has_a_timeline_and_no_contact_is_lost(tmp_path):
     assert rows["customer_id"].to_list() == ["C1"] * 4 + ["C2"] * 4
 
 
-def test_a_person_s_words_are_preferred_to_a_machine_s_and_silence_is_null():
+def test_a_person_s_words_are_preferred_to_a_machine_s_and_silence_is_null() -> None:
     turns = [
         a_turn("c1", 0, text="hallo", origin="asr"),
         a_turn("c1", 0, text="hello", origin="person"),

@@ -74,12 +74,21 @@ def test_a_killed_push_is_finished_by_the_next_one(store, tmp_path):
     assert 20 <= arrived < FILES + 2, "the push was not killed in its middle"
     for _ in range(2):  # and a version after that one finds nothing to do
         made = versioning.version(
-            store / "tables", store / "shards", store / "versioned", str(remote), "abc", NOW
+            store / "tables",
+            store / "shards",
+            store / "versioned",
+            remote=str(remote),
+            git_commit="abc",
+            now=NOW,
         )
-        assert versioning.verify_remote(made.dvc_hash, store / "versioned", str(remote)) == []
+        assert (
+            versioning.verify_remote(made.dvc_hash, store / "versioned", remote=str(remote)) == []
+        )
         assert len(objects(remote)) == FILES + 2  # each shard once, the table and the manifest
     assert len(versioning.history(store / "versioned")) == 1
-    out = versioning.checkout(made.dvc_hash, store / "versioned", str(remote), tmp_path / "out")
+    out = versioning.checkout(
+        made.dvc_hash, store / "versioned", remote=str(remote), out=tmp_path / "out"
+    )
     for path in (store / "shards").iterdir():
         assert (out / "shards" / path.name).read_bytes() == path.read_bytes()
 
@@ -88,24 +97,41 @@ def test_a_manifest_that_arrived_before_its_objects_is_not_believed(store, tmp_p
     """The state DVC itself reports as up to date: the manifest is there, most objects are not."""
     remote = tmp_path / "remote"
     made = versioning.version(
-        store / "tables", store / "shards", store / "versioned", str(remote), "abc", NOW
+        store / "tables",
+        store / "shards",
+        store / "versioned",
+        remote=str(remote),
+        git_commit="abc",
+        now=NOW,
     )
     lost = [path for path in objects(remote) if path.suffix != ".dir"][:500]
     for path in lost:
         path.unlink()
-    assert len(versioning.verify_remote(made.dvc_hash, store / "versioned", str(remote))) == 500
+    assert (
+        len(versioning.verify_remote(made.dvc_hash, store / "versioned", remote=str(remote))) == 500
+    )
     again = versioning.version(
-        store / "tables", store / "shards", store / "versioned", str(remote), "abc", NOW
+        store / "tables",
+        store / "shards",
+        store / "versioned",
+        remote=str(remote),
+        git_commit="abc",
+        now=NOW,
     )
     assert again == made
-    assert versioning.verify_remote(made.dvc_hash, store / "versioned", str(remote)) == []
+    assert versioning.verify_remote(made.dvc_hash, store / "versioned", remote=str(remote)) == []
     assert len(objects(remote)) == FILES + 2
 
 
 def test_a_flipped_byte_in_the_remote_is_found(store, tmp_path):
     remote = tmp_path / "remote"
     made = versioning.version(
-        store / "tables", store / "shards", store / "versioned", str(remote), "abc", NOW
+        store / "tables",
+        store / "shards",
+        store / "versioned",
+        remote=str(remote),
+        git_commit="abc",
+        now=NOW,
     )
     victim = next(
         path for path in objects(remote) if path.suffix != ".dir" and path.stat().st_size == 19200
@@ -114,6 +140,6 @@ def test_a_flipped_byte_in_the_remote_is_found(store, tmp_path):
     content[7] ^= 1
     victim.chmod(0o644)
     victim.write_bytes(content)
-    (problem,) = versioning.verify_remote(made.dvc_hash, store / "versioned", str(remote))
+    (problem,) = versioning.verify_remote(made.dvc_hash, store / "versioned", remote=str(remote))
     assert problem.startswith("shards/")
     assert problem.endswith("damaged in the remote")

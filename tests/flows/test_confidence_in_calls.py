@@ -10,10 +10,10 @@ import pytest
 
 from data.audio import AudioError
 from data.records import RECORDINGS, TURNS
-from data.speech.transcripts import HeardTurn, Word
+from data.speech.transcripts import TranscriptTurn, Word
 from data.speech.utterances import transcribed_calls
 from models.asr import load
-from models.asr.confidence import FILE, beside
+from models.asr.confidence import FILE, load_calibration
 from models.asr.segments import Segmentation
 from training.asr.calibration import calibrate_confidence
 
@@ -59,9 +59,9 @@ class Recogniser:
         said = Word("bill", 0.0, 0.5, 0.9)
         never = Word("noise", 5.0, 5.5, 0.9 if samples[0, 0] else 0.5)
         return [
-            HeardTurn(roles[1], 0.0, 0.5, "hello", 0.9, [Word("hello", 0.0, 0.5, 0.9)]),
-            HeardTurn(roles[0], 0.0, 0.5, "bill", 0.9, [said]),
-            HeardTurn(roles[0], 5.0, 5.5, "noise", 0.9, [never]),
+            TranscriptTurn(roles[1], 0.0, 0.5, "hello", 0.9, [Word("hello", 0.0, 0.5, 0.9)]),
+            TranscriptTurn(roles[0], 0.0, 0.5, "bill", 0.9, [said]),
+            TranscriptTurn(roles[0], 5.0, 5.5, "noise", 0.9, [never]),
         ]
 
 
@@ -87,7 +87,7 @@ def test_A5_words_heard_where_nobody_speaks_count_as_wrong(
         exports=tmp_path,
     )
     assert (said["calibrated"], said["calls"], said["words"]) == (True, 79, 158)
-    fitted = beside(tmp_path / "model.nemo")
+    fitted = load_calibration(tmp_path / "model.nemo")
     sure, unsure = fitted(np.array([0.9, 0.5]))
     assert sure == pytest.approx(79 / (79 + 39), abs=0.03)
     assert unsure < 0.2

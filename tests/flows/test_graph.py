@@ -1,54 +1,67 @@
-"""dvc.yaml and Prefect walk the same street."""
+"""The stage graph holds together: every stage has its function, its parameters and what it needs."""
 
 from __future__ import annotations
 
+import pytest
 import yaml
 
-from flows.runtime.graph import STAGES
+from data import artefacts
+from flows.runtime import code
+from flows.runtime.graph import BACKTEST, NIGHTLY, STAGES, Stage
 from flows.runtime.params import Params
 from flows.runtime.settings import ROOT
-from flows.stages import runner
+from models.kinds import kind_names
+
+ALL = (*STAGES, NIGHTLY, BACKTEST)
 
 
-def _paths(entries):
-    return {(entry if isinstance(entry, str) else next(iter(entry))) for entry in entries or []}
-
-
-def test_dvc_yaml_says_what_the_graph_says():
+def test_dvc_yaml_has_the_stages_that_act_on_nothing_outside_the_store() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    assert list(stages) == [step.name for step in STAGES if step.experiment]
-    for step in STAGES:
-        if not step.experiment:
+    assert list(stages) == [stage.name for stage in STAGES if stage.experiment]
+    for stage in STAGES:
+        if not stage.experiment:
             continue
-        stage = stages[step.name]
-        assert stage["cmd"] == f"python -m flows.cli step {step.name}"
-        assert _paths(stage.get("deps")) == set(step.code) | {
-            f"data/store/{need}" for need in step.needs
-        }, step.name
-        assert set(stage.get("params", [])) == set(step.params), step.name
-        made = _paths(stage.get("outs")) | _paths(stage.get("metrics"))
-        assert made == {f"data/store/{out}" for out in step.outs}, step.name
-        kept = {path for out in stage["outs"] if isinstance(out, dict) for path in out}
-        assert kept == {f"data/store/{out}" for out in step.keeps}, step.name
+        entry = stages[stage.name]
+        assert entry["cmd"] == f"python -m flows.cli stage {stage.name}"
+        assert {f"data/store/{need}" for need in stage.needs} <= set(entry["deps"]), stage.name
+        assert set(entry.get("params", [])) == set(stage.params), stage.name
+        made = {path for out in [*entry["outs"], *entry.get("metrics", [])] for path in out}
+        assert made == {f"data/store/{artefact}" for artefact in stage.makes}, stage.name
 
 
-def test_every_step_has_its_function_its_settings_and_its_code():
-    for step in STAGES:
-        assert any(hasattr(module, step.name) for module in runner.MODULES), step.name
-        assert all(hasattr(Params(), section) for section in step.params), step.name
-        assert all((ROOT / path).exists() for path in step.code), step.name
+def test_no_stage_of_dvc_yaml_runs_always_so_that_repro_can_find_nothing_to_do() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert not any("always_changed" in entry for entry in stages.values())
 
 
-def test_a_step_needs_only_what_an_earlier_one_made():
-    made: set[str] = set()
-    for step in STAGES:
-        for need in step.needs:
-            assert any(need == out or need.startswith(f"{out}/") for out in made), (
-                f"{step.name} needs {need}"
+@pytest.mark.parametrize("stage", ALL, ids=lambda stage: stage.name)
+def test_every_stage_has_its_functions_and_its_parameters(stage: Stage) -> None:
+    assert all(callable(code.load(name)) for name in (stage.function, *stage.hooks))
+    assert all(hasattr(Params(), section) for section in stage.params)
+
+
+def test_a_stage_needs_only_what_an_earlier_one_made() -> None:
+    made = {artefacts.REGISTRY.path}  # the ledger is there before the first run of a stage
+    for stage in STAGES:
+        for need in stage.needs:
+            assert any(need.path == out or need.path.startswith(f"{out}/") for out in made), (
+                f"{stage.name} needs {need}"
             )
-        made |= set(step.outs)
+        made |= {artefact.path for artefact in stage.makes}
 
 
-def test_no_experiment_depends_on_a_step_that_acts_on_the_world():
-    outside = {out for step in STAGES if not step.experiment for out in step.outs}
-    assert not any(need in outside for step in STAGES if step.experiment for need in step.needs)
+def test_no_experiment_depends_on_a_stage_that_acts_on_the_world() -> None:
+    outside = {made for stage in STAGES if not stage.experiment for made in stage.makes}
+    needed = {need for stage in STAGES if stage.experiment for need in stage.needs}
+    assert outside & needed == {artefacts.REGISTRY}
+
+
+def test_every_artefact_that_a_stage_names_is_declared() -> None:
+    declared = {
+        artefact.of(kind).path
+        for artefact in vars(artefacts).values()
+        if isinstance(artefact, artefacts.Artefact)
+        for kind in kind_names()
+    }
+    named = {artefact.path for stage in ALL for artefact in (*stage.needs, *stage.makes)}
+    assert named <= declared

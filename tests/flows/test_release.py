@@ -140,7 +140,7 @@ def test_S2_what_the_service_found_unhealthy_cannot_be_approved_until_somebody_s
     ):
         approvals.answer(context, decision_id, "approved", "ben")
     assert approvals.approval_of(context, decision_id) is None
-    registry.readmit("churn", 1, "ben", "the network was down")
+    registry.readmit("churn", 1, actor="ben", why="the network was down")
     assert approvals.answer(context, decision_id, "approved", "ben")["answer"] == "approved"
 
 

@@ -97,7 +97,7 @@ def test_a_second_walk_adds_nothing_and_reuses_what_has_not_changed(walked):
     after = {name: pl.read_parquet(walked / "tables" / f"{name}.parquet").height for name in before}
     assert after == before
     assert again.stdout.count("(unchanged)") >= 14
-    assert "fine-tuning the recogniser" in again.stdout
+    assert "training the recogniser" in again.stdout
     assert len(_registry(walked).ledger()) == ledger
 
 

@@ -20,7 +20,14 @@ def shop(tmp_path: Path) -> Shop:
     for number, content in enumerate(("one", "two", "three"), 1):
         version, sha256 = shop.version(content)
         record = a_decision(sha256, beaten)
-        shop.registry.promote("churn", version, number - 1 or None, record, "schedule", NOW)
+        shop.registry.promote(
+            "churn",
+            version,
+            expected=number - 1 or None,
+            decision=record,
+            actor="schedule",
+            now=NOW,
+        )
         write_json(tmp_path / "decisions" / "churn" / f"{record['decision_id']}.json", record)
         beaten = sha256
     return shop

@@ -15,11 +15,11 @@ import pytest
 import soundfile
 
 from data.simulator.voice import Synthesizer, voices
-from data.speech.transcripts import HeardCall, from_json
+from data.speech.transcripts import CallTranscript, from_json
+from flows.runtime.transcription_params import HearingParams
 from flows.stages.transcription.files import JobResult, transcribe_files, transcription_jobs
-from flows.stages.transcription.params import HearingParams
 from flows.stages.transcription.workers import TranscriberConfig
-from models.asr.load import exported
+from models.asr.load import cached_export
 from models.asr.nemo import ExportError
 from models.asr.recognizer import Recognizer
 from tests.speech_helpers import a_nemo
@@ -83,7 +83,7 @@ def hear(
     return sorted(transcribe_files(ears, wanted, 1), key=lambda outcome: outcome.order.name)
 
 
-def heard(path: Path) -> HeardCall:
+def heard(path: Path) -> CallTranscript:
     return from_json(path.read_text())
 
 
@@ -92,7 +92,7 @@ PEAKS = """
 import json, sys
 from dataclasses import asdict
 from pathlib import Path
-from models.asr import load
+from models.asr.load import load
 recognizer = load(sys.argv[1], Path(sys.argv[2]))
 for path in sys.argv[3:]:
     turns = recognizer.transcribe_file(Path(path), {0: "customer", 1: "agent"})
@@ -108,7 +108,7 @@ def test_A5_an_hour_long_call_is_heard_whole_in_order_and_in_bounded_memory(
 ) -> None:
     a_long_call(tmp_path / "five.wav", 5)
     spoken = a_long_call(tmp_path / "hour.wav", 60)
-    assert exported(ears.model, ears.exports)
+    assert cached_export(ears.model, ears.exports)
     found = subprocess.run(
         [
             sys.executable,
@@ -277,10 +277,10 @@ def test_A5_a_file_that_takes_too_much_memory_stops_no_other(
 ) -> None:
     hear_file = Recognizer.transcribe_file
 
-    def full(self: Recognizer, source: Path, *how: object) -> object:
+    def full(self: Recognizer, source: Path, *how: object, **options: object) -> object:
         if source.name == "late.flac":
             raise MemoryError("Unable to allocate 9 GiB")
-        return hear_file(self, source, *how)  # type: ignore[arg-type]
+        return hear_file(self, source, *how, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Recognizer, "transcribe_file", full)
     found = {outcome.order.name: outcome for outcome in hear(ears, folder, tmp_path / "out")}
@@ -334,15 +334,15 @@ def test_A5_a_model_without_an_export_is_heard_with_nemo_and_that_is_tried_once(
         tried.append(1)
         raise ExportError("it cannot be traced.")
 
-    monkeypatch.setattr("models.asr.nemo.export_onnx", refuse)
+    monkeypatch.setattr("models.asr.load.export_onnx", refuse)
     monkeypatch.setattr(
-        "models.asr.nemo.log.warning", lambda text, *parts: told.append(text % parts)
+        "models.asr.load.log.warning", lambda text, *parts: told.append(text % parts)
     )
     (outcome,) = hear(replace(ears, exports=tmp_path / "none"), folder / "monday", tmp_path / "out")
     assert outcome.state == "done"
     assert heard(tmp_path / "out" / "late.json").turns
     assert len(tried) == 1
-    assert told == [f"{ears.model}: it cannot be traced. It is heard with NeMo, which is slower."]
+    assert told == [f"{ears.model}: it cannot be traced. NeMo runs it instead, which is slower."]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def computed(contacts: list, told: list, outcomes: list) -> pl.DataFrame:
         "outcomes": frame("outcomes", outcomes),
     }
     labels = pl.DataFrame(told, schema=LABELS, orient="row")
-    return features(given, labels, AS_OF, FeatureParams())
+    return features(given, labels, AS_OF, params=FeatureParams())
 
 
 def test_C1_events_added_after_the_as_of_date_change_nothing():

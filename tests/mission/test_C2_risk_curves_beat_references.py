@@ -98,9 +98,9 @@ def judged(tmp_path_factory):
         tables["contacts"],
         pl.DataFrame(schema=RECORDINGS),
         tables["customers"],
-        SplitParams(seed=1, test_share=0.3),
+        params=SplitParams(seed=1, test_share=0.3),
     )
-    rows = features(tables, labels, [AS_OF], FeatureParams()).join(
+    rows = features(tables, labels, [AS_OF], params=FeatureParams()).join(
         customer_splits(divided), on="customer_id"
     )
     found = train(ChurnTraining(), rows, tmp_path_factory.mktemp("churn"), run=Unrecorded())

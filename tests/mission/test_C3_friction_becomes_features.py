@@ -91,7 +91,7 @@ def told() -> dict[str, dict]:
         "outcomes": frame("outcomes", stays),
     }
     labels = label(tables["contacts"], frame("turns", turns)).labels
-    rows = features(tables, labels, [DAY], FeatureParams()).to_dicts()
+    rows = features(tables, labels, [DAY], params=FeatureParams()).to_dicts()
     return {row["customer_id"]: row for row in rows}
 
 

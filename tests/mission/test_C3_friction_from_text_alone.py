@@ -9,7 +9,7 @@ import pytest
 
 from data.features.features import FRICTIONS, FeatureParams, features
 from data.labelling import LabellingParams, label
-from data.labelling.complete import ReadingParams, complete
+from data.labelling.complete import ReadingParams, merge_with_reader
 from data.records import LABELS, frame
 from tests.factories import a_contact, a_customer, a_turn, an_outcome
 from tests.reader_helpers import a_centre, a_reader
@@ -132,7 +132,7 @@ def labels(told) -> pl.DataFrame:
     mine = contacts.select("contact_id")
     read = a_reader().beliefs(contacts, turns)
     kept = [part.join(mine, on="contact_id", how="semi") for part in (rules.labels, rules.beliefs)]
-    return complete(*kept, read, ReadingParams())
+    return merge_with_reader(*kept, read, params=ReadingParams())
 
 
 def raised(labels: pl.DataFrame, contact: str) -> set[str]:
@@ -185,7 +185,7 @@ def test_C3_from_text_alone_the_worst_episode_is_the_longer_story(labels, told):
     }
     rows = {
         row["customer_id"]: row
-        for row in features(tables, labels, [DAY], FeatureParams()).to_dicts()
+        for row in features(tables, labels, [DAY], params=FeatureParams()).to_dicts()
     }
     assert (
         rows["menu"]["worst_episode"]

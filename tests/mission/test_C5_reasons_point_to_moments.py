@@ -7,11 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from data.features.evidence import evidence
+from data.features.evidence import find_evidence
 from data.labelling import label
 from data.records import frame
 from tests.factories import a_contact, a_turn
-from tests.models.test_churn_model import a_frame, a_model
+from tests.models.churn.test_model import a_frame, a_model
 
 DAY = date(2026, 6, 1)
 SAID = [
@@ -58,7 +58,7 @@ def test_C5_each_reason_links_to_the_contact_the_second_and_the_words():
             "feature": ["reason_cancel_decayed", "barrier_authority_365d", "monthly_price"],
         }
     )
-    found = evidence(reasons, contacts, labels, turns).to_dicts()
+    found = find_evidence(reasons, contacts=contacts, labels=labels, turns=turns).to_dicts()
     assert [row["contact_id"] for row in found] == [
         "bad",
         "bad",

@@ -1,6 +1,7 @@
 """D1: from a version's hash alone the dataset comes back, byte for byte."""
 
 import shutil
+from pathlib import Path
 
 from data import sources, versioning
 from data.files import read_tables
@@ -9,7 +10,7 @@ from data.speech import shards
 from tests.factories import NOW, a_wav, an_export, edit
 
 
-def contents(*folders):
+def contents(*folders: Path) -> dict[str, bytes]:
     return {
         f"{path.parent.name}/{path.name}": path.read_bytes()
         for folder in folders
@@ -17,7 +18,9 @@ def contents(*folders):
     }
 
 
-def test_D1_every_version_comes_back_byte_for_byte_from_its_hash_with_all_caches_gone(tmp_path):
+def test_D1_every_version_comes_back_byte_for_byte_from_its_hash_with_all_caches_gone(
+    tmp_path: Path,
+) -> None:
     store, export, remote = tmp_path / "store", an_export(tmp_path / "in"), str(tmp_path / "remote")
     made, was = [], []
     for change in range(3):
@@ -28,16 +31,21 @@ def test_D1_every_version_comes_back_byte_for_byte_from_its_hash_with_all_caches
         ingest(sources.read("auto", export), store, NOW)
         made.append(
             versioning.version(
-                store / "tables", store / "shards", store / "versioned", remote, "abc", NOW
+                store / "tables",
+                store / "shards",
+                store / "versioned",
+                remote=remote,
+                git_commit="abc",
+                now=NOW,
             )
         )
         was.append(contents(store / "tables", store / "shards"))
-    assert len({one.dvc_hash for one in made}) == 3
+    assert len({version.dvc_hash for version in made}) == 3
 
     shutil.rmtree(store)  # the working copy, the DVC repository, its cache: all gone
-    for number, one in enumerate(made):
+    for number, version in enumerate(made):
         out = versioning.checkout(
-            one.dvc_hash, tmp_path / "nowhere", remote, tmp_path / f"out-{number}"
+            version.dvc_hash, tmp_path / "nowhere", remote=remote, out=tmp_path / f"out-{number}"
         )
         assert contents(out) == was[number]
         assert shards.verify(out / "shards", read_tables(out / "tables")["recordings"]) == []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.records import Contact, Customer, Recording, frame
-from data.speech.utterances import SLICE_COLUMNS, recordings_of
+from data.speech.utterances import SLICE_COLUMNS, recordings_with_slices
 from evaluation.asr.scorecard import asr_scorecard
 from evaluation.gates import examples
 from evaluation.slices import slice_gains
@@ -108,7 +108,12 @@ def test_E3_a_test_utterance_knows_its_region_and_whether_the_centre_was_busy():
             [Recording(key, "s", "m", "ULAW", 8000, 2, 9.0, 0, 1, "ff", 1) for key in ("k1", "k2")],
         ),
     }
-    found = recordings_of(tables).sort("contact_id").select("contact_id", *SLICE_COLUMNS).rows()
+    found = (
+        recordings_with_slices(tables)
+        .sort("contact_id")
+        .select("contact_id", *SLICE_COLUMNS)
+        .rows()
+    )
     assert found == [("k1", "bills", "north", "peak"), ("k2", None, None, "off-peak")]
 
 

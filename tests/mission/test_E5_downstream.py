@@ -143,10 +143,10 @@ def _champion(shop: Shop, content: str, kind: str = "churn") -> str:
     shop.registry.promote(
         kind,
         version,
-        last.version if last else None,
-        a_decision(sha, beaten, kind=kind),
-        "anna",
-        NOW,
+        expected=last.version if last else None,
+        decision=a_decision(sha, beaten, kind=kind),
+        actor="anna",
+        now=NOW,
     )
     return sha
 
@@ -170,7 +170,9 @@ def test_E5_what_read_the_text_of_the_champion_stays(tmp_path: Path):
     probes.write_text_readers(context, "asr")
     sha = scorecards.model_checksum(context, "asr", "candidate")
     version = shop.registry.register(context.path("asr/bundle"), "asr", shop.run_id)
-    shop.registry.promote("asr", version, None, a_decision(sha, kind="asr"), "anna", NOW)
+    shop.registry.promote(
+        "asr", version, expected=None, decision=a_decision(sha, kind="asr"), actor="anna", now=NOW
+    )
     _champion(shop, "two")
     probes.write_text_readers(context, "asr")
     assert probes.checksums(probes.text_readers(context, "asr")) == {"churn": churn, "reader": ""}

@@ -75,12 +75,16 @@ def test_E8_a_planted_recogniser_is_refused_for_its_reason_and_a_better_one_prom
     found = {check.name: check.verdict for check in decision.checks}
     if reasons is None:
         assert decision.accepted, decision.record["summary"]
-        shop.registry.promote("asr", version, None, decision.record, "schedule", NOW)
+        shop.registry.promote(
+            "asr", version, expected=None, decision=decision.record, actor="schedule", now=NOW
+        )
         assert shop.registry.alias("asr", "champion") == version
         return
     assert {name for name, verdict in found.items() if verdict != "pass"} == reasons
     with pytest.raises(PromotionRefusedError, match="refused it"):
-        shop.registry.promote("asr", version, None, decision.record, "schedule", NOW)
+        shop.registry.promote(
+            "asr", version, expected=None, decision=decision.record, actor="schedule", now=NOW
+        )
     assert shop.registry.alias("asr", "champion") is None
 
 

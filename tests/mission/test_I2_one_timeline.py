@@ -1,4 +1,4 @@
-"""I2: one timeline a customer across call, chat, e-mail, social and IVR, whatever zone a time was written in."""
+"""I2: one timeline a customer across call, chat, e-mail, social and IVR, in UTC."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from data.records import CHANNELS
 from data.timeline import timeline
 from tests.factories import CONTACT_COLUMNS, NOW, an_export
 
-# In the order of the moments, not of the text: each is written in the zone of the system it comes from.
+# In the order of the moments, not of the text: each is written in the zone of the system it comes
+# from.
 STORY = [
     ("menu", "ivr", "2026-08-04T07:00:00+00:00", "system", "for billing press one"),
     ("mail", "email", "2026-08-04T00:30:00-07:00", "customer", "your menu led nowhere"),
@@ -28,30 +29,36 @@ STORY = [
 
 @pytest.fixture(scope="module")
 def delivered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An export in which C1 went through all five channels, listed in no order, beside the contacts of others."""
+    """An export in which C1 used all five channels, unordered, among the contacts of others."""
     folder = an_export(tmp_path_factory.mktemp("channels"), calls=3, chats=1)
     rows = list(csv.DictReader((folder / "contacts.csv").open(newline="")))
-    theirs = [row for row in rows if row["customer_id"] != "C1"]
+    others = [row for row in rows if row["customer_id"] != "C1"]
     (audio,) = [row for row in rows if row["contact_id"] == "call-1"]
     blank = dict.fromkeys(CONTACT_COLUMNS, "")
     for name, channel, at, _, _ in sorted(STORY):
-        known = audio if channel == "phone" else blank
-        theirs.append(
-            {**known, "contact_id": name, "customer_id": "C1", "channel": channel, "started_at": at}
+        known_audio = audio if channel == "phone" else blank
+        others.append(
+            {
+                **known_audio,
+                "contact_id": name,
+                "customer_id": "C1",
+                "channel": channel,
+                "started_at": at,
+            }
         )
     with (folder / "contacts.csv").open("w", newline="") as handle:
         lines = csv.DictWriter(handle, CONTACT_COLUMNS)
         lines.writeheader()
-        lines.writerows(theirs)
+        lines.writerows(others)
     (folder / "transcripts" / "call-1.json").unlink()
-    said = {
+    texts = {
         name: [{"role": role, "text": text}]
         for name, channel, _, role, text in STORY
         if channel != "phone"
     }
     with (folder / "messages.jsonl").open("a") as handle:
         handle.writelines(
-            json.dumps({"contact_id": name, "turns": turns}) + "\n" for name, turns in said.items()
+            json.dumps({"contact_id": name, "turns": turns}) + "\n" for name, turns in texts.items()
         )
     spoken = {"role": "customer", "text": STORY[2][4], "start_s": 0.5, "end_s": 1.5}
     (folder / "transcripts" / "call.json").write_text(
@@ -63,19 +70,19 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_I2_five_channels_come_out_in_order_under_one_customer(delivered: Path) -> None:
-    found = timeline(read_tables(delivered / "tables"), "C1")
-    assert found["contact_id"].to_list() == [name for name, *_ in STORY]
-    assert found["channel"].to_list() == [channel for _, channel, *_ in STORY]
-    assert set(found["channel"]) == set(CHANNELS)
-    assert found["started_at"][1] == datetime(2026, 8, 4, 7, 30, tzinfo=UTC)
-    assert found["started_at"].is_sorted()
-    assert found["customer_id"].unique().to_list() == ["C1"]
+    rows = timeline(read_tables(delivered / "tables"), "C1")
+    assert rows["contact_id"].to_list() == [name for name, *_ in STORY]
+    assert rows["channel"].to_list() == [channel for _, channel, *_ in STORY]
+    assert set(rows["channel"]) == set(CHANNELS)
+    assert rows["started_at"][1] == datetime(2026, 8, 4, 7, 30, tzinfo=UTC)
+    assert rows["started_at"].is_sorted()
+    assert rows["customer_id"].unique().to_list() == ["C1"]
 
 
 def test_I2_each_contact_brings_its_words_and_the_call_its_recording(delivered: Path) -> None:
-    found = timeline(read_tables(delivered / "tables"), "C1")
-    assert found["text"].to_list() == [f"{role}: {text}" for *_, role, text in STORY]
-    assert found["has_audio"].to_list() == [False, False, True, False, False]
+    rows = timeline(read_tables(delivered / "tables"), "C1")
+    assert rows["text"].to_list() == [f"{role}: {text}" for *_, role, text in STORY]
+    assert rows["has_audio"].to_list() == [False, False, True, False, False]
 
 
 def test_I2_others_keep_their_own_timelines(delivered: Path) -> None:

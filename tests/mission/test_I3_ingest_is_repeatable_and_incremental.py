@@ -1,19 +1,21 @@
 """I3: a second ingest adds nothing, ten new calls add ten."""
 
+from pathlib import Path
+
 from data import sources
 from data.files import read_tables
 from data.ingest import ingest
 from tests.factories import NOW, an_export
 
 
-def files(folder):
+def files(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     return {
         path.name: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
         for path in folder.iterdir()
     }
 
 
-def test_I3_a_second_run_adds_0_rows_and_rewrites_no_table_and_no_shard(tmp_path):
+def test_I3_a_second_run_adds_0_rows_and_rewrites_no_table_and_no_shard(tmp_path: Path) -> None:
     store, export = tmp_path / "store", an_export(tmp_path / "export", calls=4, chats=2)
     first = ingest(sources.read("auto", export), store, NOW)
     assert first["added"] == {
@@ -31,7 +33,7 @@ def test_I3_a_second_run_adds_0_rows_and_rewrites_no_table_and_no_shard(tmp_path
     assert {name: files(store / name) for name in before} == before
 
 
-def test_I3_ten_new_calls_add_ten_and_leave_the_shards_there_were(tmp_path):
+def test_I3_ten_new_calls_add_ten_and_leave_the_shards_there_were(tmp_path: Path) -> None:
     store = tmp_path / "store"
     ingest(sources.read("auto", an_export(tmp_path / "monday", calls=4)), store, NOW)
     before = files(store / "shards")

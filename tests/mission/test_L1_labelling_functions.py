@@ -1,4 +1,7 @@
-"""L1: labelling functions are small plain functions, weighed by a label model; coverage, overlap, conflict shown."""
+"""L1: labelling functions are small plain functions whose votes a label model weighs.
+
+Coverage, overlap and conflict of each are shown.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,22 @@ import importlib
 import json
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from data.labelling import label
-from data.labelling.discover import RuleError, check_examples, find
-from data.labelling.label_model import combine, majority
+from data.labelling.discover import RuleError, check_examples, find_rules
+from data.labelling.label_model import fit_label_model, majority
 from data.labelling.labeller import vote_all
 from data.labelling.scheme import SCHEME, LabellingParams
-from data.records import CONTACTS, Contact, Turn, frame
+from data.records import CONTACTS, TABLES, Contact, Turn, frame
 from data.simulator import SimulatorParams, simulate
 
 ROAMING = '''"""Questions about using the telephone abroad."""
@@ -34,9 +41,12 @@ def vote(contact):
     return "other" if contact.customer.affirms("abroad", "roaming") else None
 '''
 
+# Writes a rule (name, text) and returns its package.
+Package = Callable[[str, str], ModuleType]
+
 
 @pytest.fixture
-def package(tmp_path, monkeypatch):
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
     """An empty package of rules on disk; `write` adds a file and gives the package."""
     name = f"rules_{tmp_path.name}"
     folder = tmp_path / name
@@ -44,7 +54,7 @@ def package(tmp_path, monkeypatch):
     (folder / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
 
-    def write(file, text):
+    def write(file: str, text: str) -> ModuleType:
         (folder / f"{file}.py").write_text(text)
         for module in [module for module in sys.modules if module.split(".")[0] == name]:
             del sys.modules[module]
@@ -54,8 +64,8 @@ def package(tmp_path, monkeypatch):
     return write
 
 
-def test_L1_a_new_function_is_one_file_with_its_own_examples(package):
-    rules = find(package("roaming", ROAMING))
+def test_L1_a_new_function_is_one_file_with_its_own_examples(package: Package) -> None:
+    rules = find_rules(package("roaming", ROAMING))
     assert [(rule.name, rule.label, rule.about) for rule in rules] == [
         ("roaming", "reason", "Questions about using the telephone abroad.")
     ]
@@ -63,7 +73,7 @@ def test_L1_a_new_function_is_one_file_with_its_own_examples(package):
 
     contacts = frame("contacts", [Contact("k", "c", "chat", datetime(2026, 1, 1, tzinfo=UTC))])
     turns = frame("turns", [Turn("k", 0, "customer", "Is roaming free?", origin="written")])
-    result = label(contacts, turns, rules=[*find(), *rules])
+    result = label(contacts, turns, rules=[*find_rules(), *rules])
     assert result.labels.filter(label="reason")["value"].to_list() == ["other"]
     assert result.analysis["rules"]["roaming"]["coverage"] == 1.0
 
@@ -80,8 +90,10 @@ def test_L1_a_new_function_is_one_file_with_its_own_examples(package):
     ],
     ids=["a lie", "one-sided examples", "unknown value"],
 )
-def test_L1_a_function_that_does_not_do_what_it_says_is_named(package, change, says):
-    (rule,) = find(package("roaming", ROAMING.replace(*change)))
+def test_L1_a_function_that_does_not_do_what_it_says_is_named(
+    package: Package, change: tuple[str, str], says: str
+) -> None:
+    (rule,) = find_rules(package("roaming", ROAMING.replace(*change)))
     with pytest.raises(RuleError, match="rule roaming") as refused:
         check_examples(rule)
     assert says in str(refused.value)
@@ -94,19 +106,21 @@ def test_L1_a_function_that_does_not_do_what_it_says_is_named(package, change, s
         (("EXAMPLES", "SAMPLES"), "no EXAMPLES"),
     ],
 )
-def test_L1_an_incomplete_function_is_named(package, change, says):
+def test_L1_an_incomplete_function_is_named(
+    package: Package, change: tuple[str, str], says: str
+) -> None:
     with pytest.raises(RuleError, match=f"rule roaming: .*{says}"):
-        find(package("roaming", ROAMING.replace(*change)))
+        find_rules(package("roaming", ROAMING.replace(*change)))
 
 
-def test_L1_together_rules_beat_the_best_of_them_and_their_majority():
+def test_L1_together_rules_beat_the_best_of_them_and_their_majority() -> None:
     rng = np.random.default_rng(7)
     truth = rng.choice(4, 4000, p=[0.4, 0.3, 0.2, 0.1])
     accuracy = np.array([0.92, 0.65, 0.6, 0.6, 0.55, 0.55])
     right = rng.random((4000, 6)) < accuracy
     votes = np.where(right, truth[:, None], (truth[:, None] + rng.integers(1, 4, (4000, 6))) % 4)
     votes[rng.random(votes.shape) > 0.7] = -1
-    combined = combine(votes, 4)
+    combined = fit_label_model(votes, 4)
     share = (combined.probabilities.argmax(axis=1) == truth).mean()
     alone = max(
         ((votes[:, rule] == truth) | ((votes[:, rule] < 0) & (truth == 0))).mean()
@@ -118,14 +132,16 @@ def test_L1_together_rules_beat_the_best_of_them_and_their_majority():
 
 
 @pytest.fixture(scope="module")
-def simulated(tmp_path_factory):
-    """contacts, turns and truth of a small simulated centre; nothing is spoken, so it takes seconds."""
+def simulated(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Contacts, turns and truth of a small simulated centre without speech: it takes seconds."""
     root = tmp_path_factory.mktemp("centre")
     simulate(
         SimulatorParams(customers=400, days=500, calls=0, faults=0), root / "raw", root / "truth"
     )
     with (root / "raw" / "contacts.csv").open() as handle:
-        rows = [
+        rows: list[dict[str, Any]] = [
             {name: row.get(name) or None for name in CONTACTS} for row in csv.DictReader(handle)
         ]
     for row in rows:
@@ -134,12 +150,14 @@ def simulated(tmp_path_factory):
             float(row["duration_s"] or 0),
             row["wait_s"] and float(row["wait_s"]),
         )
-    contacts = pl.DataFrame(rows, schema=CONTACTS)
-    said = [json.loads(line) for line in (root / "raw" / "messages.jsonl").read_text().splitlines()]
+    contacts = pl.DataFrame(rows, schema=TABLES["contacts"])
+    messages = [
+        json.loads(line) for line in (root / "raw" / "messages.jsonl").read_text().splitlines()
+    ]
     turns = [
-        Turn(one["contact_id"], number, turn["role"], turn["text"], origin="written")
-        for one in said
-        for number, turn in enumerate(one["turns"])
+        Turn(message["contact_id"], number, turn["role"], turn["text"], origin="written")
+        for message in messages
+        for number, turn in enumerate(message["turns"])
     ]
     truth = pl.read_parquet(root / "truth" / "contacts.parquet")
     return (
@@ -149,7 +167,9 @@ def simulated(tmp_path_factory):
     )
 
 
-FLOORS = {  # precision and recall of the rarest value that matters, below what was measured (docs/decisions/0003)
+# precision and recall of the rarest value that matters, below what was measured
+# (docs/decisions/0003)
+FLOORS = {
     ("reason", "billing"): (0.9, 0.9),
     ("reason", "cancel"): (0.9, 0.9),
     ("reason", "complaint"): (0.85, 0.85),
@@ -167,7 +187,9 @@ FLOORS = {  # precision and recall of the rarest value that matters, below what 
 }
 
 
-def test_L1_labels_agree_with_the_simulators_truth(simulated):
+def test_L1_labels_agree_with_the_simulators_truth(
+    simulated: tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame],
+) -> None:
     contacts, turns, truth = simulated
     labels = label(contacts, turns).labels
     for (name, value), (precision, recall) in FLOORS.items():
@@ -178,19 +200,25 @@ def test_L1_labels_agree_with_the_simulators_truth(simulated):
         assert len(real & given) >= recall * len(real), (name, value, "recall")
 
 
-def test_L1_the_label_model_beats_every_single_rule_on_the_simulator(simulated):
+def test_L1_the_label_model_beats_every_single_rule_on_the_simulator(
+    simulated: tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame],
+) -> None:
     contacts, turns, truth = simulated
-    rules = [rule for rule in find() if rule.label == "reason"]
-    votes = vote_all(contacts, turns, LabellingParams(), rules)
+    rules = [rule for rule in find_rules() if rule.label == "reason"]
+    votes = vote_all(contacts, turns, params=LabellingParams(), rules=rules)
     real = np.array([SCHEME["reason"].index(value) for value in truth["reason"]])
-    share = (combine(votes, 9, silence_tells=False).probabilities.argmax(axis=1) == real).mean()
+    share = (
+        fit_label_model(votes, 9, abstention_tells=False).probabilities.argmax(axis=1) == real
+    ).mean()
     assert share > (votes == real[:, None]).mean(axis=0).max() + 0.03
 
 
-def test_L1_the_analysis_shows_coverage_overlap_and_conflict_of_every_rule(simulated):
+def test_L1_the_analysis_shows_coverage_overlap_and_conflict_of_every_rule(
+    simulated: tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame],
+) -> None:
     contacts, turns, _ = simulated
     analysis = label(contacts, turns).analysis
-    assert set(analysis["rules"]) == {rule.name for rule in find()}
+    assert set(analysis["rules"]) == {rule.name for rule in find_rules()}
     for rule in analysis["rules"].values():
         assert 0 <= rule["conflict"] <= rule["overlap"] <= rule["coverage"] <= 1
         assert rule["about"]
@@ -201,11 +229,13 @@ def test_L1_the_analysis_shows_coverage_overlap_and_conflict_of_every_rule(simul
     json.dumps(analysis)
 
 
-def test_L1_five_thousand_contacts_take_seconds(simulated):
+def test_L1_five_thousand_contacts_take_seconds(
+    simulated: tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame],
+) -> None:
     contacts, turns, _ = simulated
     copies = -(-5_000 // len(contacts))
 
-    def many(table, shift):
+    def many(table: pl.DataFrame, shift: Callable[[int], dict[str, Any]]) -> pl.DataFrame:
         parts = [
             table.with_columns(pl.col("contact_id") + f"-{n}", **shift(n)) for n in range(copies)
         ]

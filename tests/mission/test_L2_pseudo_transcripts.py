@@ -11,10 +11,15 @@ import polars as pl
 import pytest
 
 from data.files import write_table, write_text
-from data.labelling.pseudo import QUEUE, PseudoParams, choose, within_share
+from data.labelling.pseudo import (
+    QUEUE,
+    PseudoParams,
+    sample_within_share,
+    select_pseudo_transcripts,
+)
 from data.records import TURNS, frame
-from data.speech.manifests import add_pseudo
-from models.asr.confidence import fit
+from data.speech.manifests import add_pseudo_transcripts
+from models.asr.confidence import fit_calibration
 from tests.factories import a_call, a_recording, a_turn
 
 HEARD = {**TURNS, "confidence": pl.Float64}
@@ -56,7 +61,7 @@ EVERYWHERE = heard(
 
 
 def test_L2_only_sure_turns_of_untranscribed_training_calls_are_learnt_from() -> None:
-    choice = choose(EVERYWHERE, SPLITS, TYPED, calibrated=True)
+    choice = select_pseudo_transcripts(EVERYWHERE, SPLITS, TYPED, calibrated=True)
     assert set(choice.accepted["contact_id"]) == {"train-1", "train-2"}
     assert choice.accepted["confidence"].min() == 0.96
     assert choice.accepted.height == 4
@@ -65,7 +70,7 @@ def test_L2_only_sure_turns_of_untranscribed_training_calls_are_learnt_from() ->
 
 
 def test_L2_without_calibration_nothing_is_learnt_from() -> None:
-    choice = choose(EVERYWHERE, SPLITS, TYPED, calibrated=False)
+    choice = select_pseudo_transcripts(EVERYWHERE, SPLITS, TYPED, calibrated=False)
     assert choice.accepted.is_empty()
     assert choice.summary["refused"] == {"uncalibrated": 8}
     assert choice.queue.height == 8
@@ -74,7 +79,13 @@ def test_L2_without_calibration_nothing_is_learnt_from() -> None:
 def test_L2_low_confidence_goes_to_the_review_queue_by_expected_gain_and_a_random_share() -> None:
     rng = np.random.default_rng(0)
     rows = [("train-1", n, float(p)) for n, p in enumerate(rng.uniform(0.2, 1.0, 400))]
-    choice = choose(heard(*rows), SPLITS, TYPED, True, PseudoParams(queue=50, random_share=0.2))
+    choice = select_pseudo_transcripts(
+        heard(*rows),
+        SPLITS,
+        TYPED,
+        calibrated=True,
+        params=PseudoParams(queue=50, random_share=0.2),
+    )
     queue = choice.queue
     assert queue.schema == QUEUE
     assert (queue["rank"] == np.arange(1, 51)).all()
@@ -88,7 +99,9 @@ def test_L2_low_confidence_goes_to_the_review_queue_by_expected_gain_and_a_rando
 
 
 def test_L2_short_turns_are_not_learnt_from_however_sure() -> None:
-    choice = choose(heard(("train-1", 0, 1.0), text="yes"), SPLITS, TYPED, True)
+    choice = select_pseudo_transcripts(
+        heard(("train-1", 0, 1.0), text="yes"), SPLITS, TYPED, calibrated=True
+    )
     assert choice.summary["refused"] == {"short": 1}
 
 
@@ -103,17 +116,21 @@ def test_L2_accepted_turns_are_as_right_as_was_promised() -> None:
         return scores, rng.random(len(skill)) < scores**4
 
     scores, right = words(4000)
-    calibration = fit(scores, right, np.arange(len(scores)) // 80)
+    calibration = fit_calibration(scores, right, np.arange(len(scores)) // 80)
     scores, right = words(8000)
     sure = calibration(scores).reshape(-1, 8).mean(1)
     turns = heard(*(("train-1", n, float(p)) for n, p in enumerate(sure)))
-    accepted = choose(turns, SPLITS, TYPED, True, PseudoParams(least_confidence=0.9)).accepted
+    accepted = select_pseudo_transcripts(
+        turns, SPLITS, TYPED, calibrated=True, params=PseudoParams(least_confidence=0.9)
+    ).accepted
     assert 30 < accepted.height < 900
     assert right.reshape(-1, 8).mean(1)[accepted["turn"].to_numpy()].mean() == pytest.approx(
         accepted["confidence"].mean(), abs=0.03
     )
     raw = heard(*(("train-1", n, float(p)) for n, p in enumerate(scores.reshape(-1, 8).mean(1))))
-    believed = choose(raw, SPLITS, TYPED, True, PseudoParams(least_confidence=0.9)).accepted
+    believed = select_pseudo_transcripts(
+        raw, SPLITS, TYPED, calibrated=True, params=PseudoParams(least_confidence=0.9)
+    ).accepted
     assert right.reshape(-1, 8).mean(1)[believed["turn"].to_numpy()].mean() < 0.87, (
         "the raw score would do as well"
     )
@@ -136,16 +153,21 @@ def walk(
         ).with_columns(queue=pl.lit("q")),
         "turns": TYPED,
     }
-    write_table(folder / "pseudo.parquet", choose(EVERYWHERE, SPLITS, TYPED, True, params).accepted)
-    found = add_pseudo(
+    write_table(
+        folder / "pseudo.parquet",
+        select_pseudo_transcripts(
+            EVERYWHERE, SPLITS, TYPED, calibrated=True, params=params
+        ).accepted,
+    )
+    found = add_pseudo_transcripts(
         clean,
         splits,
-        folder / "speech",
-        folder / "pseudo.parquet",
-        folder / "pseudo",
-        lambda call: (a_call(9.0), 8000),
-        params,
-        lambda done, total: None,
+        speech=folder / "speech",
+        chosen=folder / "pseudo.parquet",
+        out=folder / "pseudo",
+        read_audio=lambda call: (a_call(9.0), 8000),
+        params=params,
+        progress=lambda done, total: None,
     )
     return found, [
         json.loads(line) for line in (folder / "pseudo" / "train.jsonl").read_text().splitlines()
@@ -179,6 +201,6 @@ def test_L2_a_call_that_has_since_moved_to_the_test_is_dropped(tmp_path: Path) -
 
 def test_L2_machine_heard_speech_stays_within_its_share() -> None:
     accepted = heard(*(("train-1", n, 0.99) for n in range(100)))
-    kept = within_share(accepted, 120.0, PseudoParams(share_of_train=0.5))
+    kept = sample_within_share(accepted, 120.0, PseudoParams(share_of_train=0.5))
     assert kept.height == 30
-    assert kept.equals(within_share(accepted, 120.0, PseudoParams(share_of_train=0.5)))
+    assert kept.equals(sample_within_share(accepted, 120.0, PseudoParams(share_of_train=0.5)))

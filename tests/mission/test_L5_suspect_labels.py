@@ -37,7 +37,7 @@ def test_L5_planted_errors_of_a_target_come_up_first(tmp_path):
             "churn": event,
         }
     )
-    columns = columns_of(frame, "churn", None, "who", [])
+    columns = columns_of(frame, "churn", positive=None, id="who", exclude=[])
     fit = TableFit(
         folds=4,
         churn=replace(TABLE, epochs=6, hidden=16, members=4, boosting=Boosting(rounds=60, depth=3)),

@@ -83,11 +83,13 @@ def centre(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
         .otherwise(pl.lit("train"))
         .alias("split")
     )
-    rows = features(tables, labels, months, PARAMS.features).join(sides, on="customer_id")
+    rows = features(tables, labels, months, params=PARAMS.features).join(sides, on="customer_id")
     found = train(PARAMS.churn, rows, store / "churn", run=UnrecordedRun())
     today = snapshot(tables["outcomes"], tables["contacts"], PARAMS.features)
     assert today == SCORED
-    write_table(store / "current.parquet", features(tables, labels, [today], PARAMS.features))
+    write_table(
+        store / "current.parquet", features(tables, labels, [today], params=PARAMS.features)
+    )
     write_table(store / "labels.parquet", labels)
     write_table(store / "transcripts.parquet", frame("turns", []))
     write_json(

@@ -15,7 +15,7 @@ import pytest
 
 from evaluation.gates.decide import check_modules
 from models.kinds import kind_names, kind_of
-from models.registry.decision_rules import lacking
+from models.registry.decision_rules import describe_gaps
 from models.registry.ledger import decision_id
 from models.registry.registry import PromotionRefusedError, Registry
 from tests.registry_helpers import NOW, Shop, a_decision
@@ -33,8 +33,9 @@ Path(ready).touch()
 while not Path(go).exists():
     time.sleep(0.005)
 try:
-    registry.promote("churn", int(version), None, json.loads(decision), f"process {version}",
-                     datetime.fromisoformat("2026-03-01T12:00:00+00:00"))
+    registry.promote("churn", int(version), expected=None, decision=json.loads(decision),
+                     actor=f"process {version}",
+                     now=datetime.fromisoformat("2026-03-01T12:00:00+00:00"))
     print("won")
 except PromotionRefusedError as error:
     print(error)
@@ -47,13 +48,14 @@ from pathlib import Path
 from models.registry import registry as module
 
 uri, folder, version, decision = sys.argv[1:]
-written = module.append
+written = module.append_entry
 def append_and_die(*arguments):
     written(*arguments)
     os.kill(os.getpid(), signal.SIGKILL)
-module.append = append_and_die
-module.Registry(uri, Path(folder)).promote("churn", int(version), None, json.loads(decision), "anna",
-                                           datetime.fromisoformat("2026-03-01T12:00:00+00:00"))
+module.append_entry = append_and_die
+module.Registry(uri, Path(folder)).promote(
+    "churn", int(version), expected=None, decision=json.loads(decision), actor="anna",
+    now=datetime.fromisoformat("2026-03-01T12:00:00+00:00"))
 """
 
 
@@ -132,7 +134,9 @@ def test_S1_a_promotion_killed_before_the_alias_moved_is_finished_by_the_next_ca
 def test_S1_without_an_accepted_decision_about_this_bundle_nothing_moves(shop: Shop, change, says):
     version, sha = shop.version("one")
     with pytest.raises(PromotionRefusedError, match=says):
-        shop.registry.promote("churn", version, None, change(sha), "anna", NOW)
+        shop.registry.promote(
+            "churn", version, expected=None, decision=change(sha), actor="anna", now=NOW
+        )
     assert shop.registry.alias("churn", "champion") is None
     assert shop.registry.ledger() == []
 
@@ -143,7 +147,12 @@ def test_S1_the_ledger_names_the_champion_on_any_date_and_equals_the_alias(shop:
         version, sha = shop.version(content)
         at = NOW + timedelta(days=10 * number)
         entry = shop.registry.promote(
-            "churn", version, champion, a_decision(sha, reference), "anna", at
+            "churn",
+            version,
+            expected=champion,
+            decision=a_decision(sha, reference),
+            actor="anna",
+            now=at,
         )
         champion, reference = version, sha
         assert shop.registry.alias("churn", "champion") == entry.version == version
@@ -174,7 +183,12 @@ def test_S1_many_promoters_in_many_rounds_have_one_winner_each(shop: Shop):
             start.wait()
             try:
                 return registry.promote(
-                    "churn", version, expected, a_decision(sha, beaten), f"v{version}", NOW
+                    "churn",
+                    version,
+                    expected=expected,
+                    decision=a_decision(sha, beaten),
+                    actor=f"v{version}",
+                    now=NOW,
                 ).version
             except PromotionRefusedError:
                 return None
@@ -191,12 +205,16 @@ def test_S1_many_promoters_in_many_rounds_have_one_winner_each(shop: Shop):
 
 def test_S1_challengers_stand_in_the_ledger_and_need_an_accepted_decision(shop: Shop):
     (one, first), (two, second) = shop.version("one"), shop.version("two")
-    shop.registry.promote("churn", one, None, a_decision(first), "anna", NOW)
+    shop.registry.promote(
+        "churn", one, expected=None, decision=a_decision(first), actor="anna", now=NOW
+    )
     with pytest.raises(PromotionRefusedError, match="refused it"):
-        shop.registry.challenge("churn", two, a_decision(second, first, "refused"), "anna", NOW)
+        shop.registry.challenge(
+            "churn", two, decision=a_decision(second, first, "refused"), actor="anna", now=NOW
+        )
     with pytest.raises(PromotionRefusedError, match="cannot challenge itself"):
-        shop.registry.challenge("churn", one, a_decision(first), "anna", NOW)
-    shop.registry.challenge("churn", two, a_decision(second, first), "anna", NOW)
+        shop.registry.challenge("churn", one, decision=a_decision(first), actor="anna", now=NOW)
+    shop.registry.challenge("churn", two, decision=a_decision(second, first), actor="anna", now=NOW)
     shop.registry.client.set_registered_model_alias("churn", "challenger", str(one))
     assert shop.registry.alias("churn", "challenger") == two, "the ledger is the truth"
     assert shop.registry.peek("churn", "challenger") == (two, second)
@@ -214,7 +232,9 @@ def test_S1_a_record_that_accepts_in_spite_of_a_failed_check_moves_nothing(shop:
         record
     )  # whoever forges a record can compute its id as well
     with pytest.raises(PromotionRefusedError, match="although floor did not pass"):
-        shop.registry.promote("churn", version, None, record, "anna", NOW)
+        shop.registry.promote(
+            "churn", version, expected=None, decision=record, actor="anna", now=NOW
+        )
 
 
 @pytest.mark.parametrize(
@@ -233,9 +253,11 @@ def test_S1_a_record_that_leaves_something_out_moves_nothing(
     record = {**a_decision(sha), **change}
     record["decision_id"] = decision_id(record)
     with pytest.raises(PromotionRefusedError, match=says):
-        shop.registry.promote("churn", version, None, record, "anna", NOW)
+        shop.registry.promote(
+            "churn", version, expected=None, decision=record, actor="anna", now=NOW
+        )
     with pytest.raises(PromotionRefusedError, match=says):
-        shop.registry.challenge("churn", version, record, "anna", NOW)
+        shop.registry.challenge("churn", version, decision=record, actor="anna", now=NOW)
     assert shop.registry.ledger() == []
 
 
@@ -246,8 +268,8 @@ def test_S1_every_check_that_a_kind_of_model_has_to_pass_must_be_on_its_record(k
         "a new check has to be named in models/kinds.py as well"
     )
     whole = {"kind": kind, "params": {"approval": "none"}}
-    assert lacking({**whole, "checks": [{"name": name} for name in asked]}) == ""
+    assert describe_gaps({**whole, "checks": [{"name": name} for name in asked]}) == ""
     for left_out in asked:
-        assert lacking(
+        assert describe_gaps(
             {**whole, "checks": [{"name": name} for name in asked - {left_out}]}
         ).endswith(left_out)

@@ -16,7 +16,7 @@ from flows.candidate import approvals
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
-from models.registry.approval import ApprovalError, answered
+from models.registry.approval import ApprovalError, make_approval
 from models.registry.ledger import digest
 from models.registry.registry import PromotionRefusedError
 from tests.registry_helpers import NOW, Shop, judged
@@ -48,14 +48,18 @@ def _context(folder: Path) -> RunContext:
 def test_S2_an_accepted_candidate_does_not_move_without_approval(shop: Shop):
     version, sha = shop.version("one")
     record = _waiting(sha).record
-    shop.registry.challenge("churn", version, record, "schedule", NOW)
+    shop.registry.challenge("churn", version, decision=record, actor="schedule", now=NOW)
     with pytest.raises(PromotionRefusedError, match="waits for approval"):
-        shop.registry.promote("churn", version, None, record, "schedule", NOW)
+        shop.registry.promote(
+            "churn", version, expected=None, decision=record, actor="schedule", now=NOW
+        )
     assert shop.registry.alias("churn", "champion") is None
     assert shop.registry.alias("churn", "challenger") == version
 
-    yes = answered(record, "approved", "ben", NOW)
-    entry = shop.registry.promote("churn", version, None, record, "schedule", NOW, yes)
+    yes = make_approval(record, "approved", by="ben", now=NOW)
+    entry = shop.registry.promote(
+        "churn", version, expected=None, decision=record, actor="schedule", now=NOW, approval=yes
+    )
     assert (entry.actor, entry.approved_by) == ("schedule", "ben")
     assert shop.registry.alias("churn", "champion") == version
     assert shop.registry.alias("churn", "challenger") is None
@@ -67,35 +71,53 @@ def test_S2_who_trained_may_not_approve(shop: Shop, by: str):
     version, sha = shop.version("one")
     record = _waiting(sha).record
     with pytest.raises(ApprovalError, match="trained this model"):
-        answered(record, "approved", by, NOW)
-    forged = {**answered(record, "approved", "ben", NOW), "by": by}
+        make_approval(record, "approved", by=by, now=NOW)
+    forged = {**make_approval(record, "approved", by="ben", now=NOW), "by": by}
     with pytest.raises(PromotionRefusedError, match="altered"):
-        shop.registry.promote("churn", version, None, record, "schedule", NOW, forged)
+        shop.registry.promote(
+            "churn",
+            version,
+            expected=None,
+            decision=record,
+            actor="schedule",
+            now=NOW,
+            approval=forged,
+        )
     assert shop.registry.ledger() == []
 
 
 def test_S2_a_model_whose_trainer_nobody_knows_is_approved_by_nobody():
     with pytest.raises(ApprovalError, match="nobody knows who trained"):
-        answered(_waiting("f" * 64, trained_by="").record, "approved", "ben", NOW)
+        make_approval(_waiting("f" * 64, trained_by="").record, "approved", by="ben", now=NOW)
 
 
 def test_S2_an_approval_of_another_decision_opens_nothing(shop: Shop):
     (version, sha), (_, other) = shop.version("one"), shop.version("two")
-    yes = answered(_waiting(other).record, "approved", "ben", NOW)
+    yes = make_approval(_waiting(other).record, "approved", by="ben", now=NOW)
     with pytest.raises(PromotionRefusedError, match="another decision"):
-        shop.registry.promote("churn", version, None, _waiting(sha).record, "schedule", NOW, yes)
+        shop.registry.promote(
+            "churn",
+            version,
+            expected=None,
+            decision=_waiting(sha).record,
+            actor="schedule",
+            now=NOW,
+            approval=yes,
+        )
     assert shop.registry.alias("churn", "champion") is None
 
 
 def test_S2_a_persons_no_and_a_forged_yes_of_who_trained_move_nothing(shop: Shop):
     version, sha = shop.version("one")
     record = _waiting(sha).record
-    no = answered(record, "refused", "ben", NOW, "wait for the new tariff")
+    no = make_approval(record, "refused", by="ben", now=NOW, note="wait for the new tariff")
     with pytest.raises(PromotionRefusedError, match="ben refused it: wait for the new tariff"):
-        shop.registry.promote("churn", version, None, record, "schedule", NOW, no)
+        shop.registry.promote(
+            "churn", version, expected=None, decision=record, actor="schedule", now=NOW, approval=no
+        )
     body = {
         key: value
-        for key, value in answered(record, "approved", "ben", NOW).items()
+        for key, value in make_approval(record, "approved", by="ben", now=NOW).items()
         if key != "approval_id"
     }
     for change, says in (
@@ -107,14 +129,22 @@ def test_S2_a_persons_no_and_a_forged_yes_of_who_trained_move_nothing(shop: Shop
             :16
         ]  # whoever forges an approval can compute its id as well
         with pytest.raises(PromotionRefusedError, match=says):
-            shop.registry.promote("churn", version, None, record, "schedule", NOW, forged)
+            shop.registry.promote(
+                "churn",
+                version,
+                expected=None,
+                decision=record,
+                actor="schedule",
+                now=NOW,
+                approval=forged,
+            )
     assert shop.registry.ledger() == []
 
 
 def test_S2_a_refusal_of_the_gate_cannot_be_overruled():
     refused = judged(examples.evidence(examples.churn(9.0), approval="required"))
     with pytest.raises(ApprovalError, match="cannot overrule"):
-        answered(refused.record, "approved", "ben", NOW)
+        make_approval(refused.record, "approved", by="ben", now=NOW)
 
 
 def test_S2_the_first_answer_stands_and_is_found_again(tmp_path: Path):
@@ -140,7 +170,7 @@ FLOW = """
 import sys
 from pathlib import Path
 from prefect import flow
-from flows.runtime import approval_form
+from flows.candidate import approval_form
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment

@@ -31,7 +31,7 @@ def office(tmp_path: Path) -> Office:
 
 def a_service(office: Office, rollout: Rollout, poll_s: float = 600, **more: Any) -> Any:
     champions, challengers = (
-        from_registry(office.registry, CHURN, office.folder / "cache", alias)
+        from_registry(office.registry, CHURN, office.folder / "cache", alias=alias)
         for alias in ("champion", "challenger")
     )
     options = Options(rollout=rollout, poll_s=poll_s)
@@ -159,7 +159,7 @@ def test_S3_what_was_found_unhealthy_is_not_promoted_nor_tried_again_until_someb
     said = again.get("/v1/models").json()["challengers"]["churn"]["stopped"]
     assert "3 of its last 3" in said, "a restart forgets nothing"
 
-    office.registry.readmit("churn", version, "ben", "everybody sends calls_7d now")
+    office.registry.readmit("churn", version, actor="ben", why="everybody sends calls_7d now")
     app.state.models.refresh()
     assert client.get("/v1/models").json()["challengers"]["churn"]["stopped"] is None
     assert figure(client, "keepline_challenger_stopped", version="2") == 0

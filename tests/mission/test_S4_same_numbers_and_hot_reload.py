@@ -68,7 +68,7 @@ def test_S4_batch_scoring_and_the_service_give_the_same_numbers(tmp_path: Path):
         row["customer_id"]: (row["risk_30"], row["risk_90"]) for row in batch.iter_rows(named=True)
     }
     app = create_app(
-        lambda kind: Served("1", bundle.path), ("churn",), tmp_path / "current.parquet"
+        lambda kind: Served("1", bundle.path), ("churn",), features=tmp_path / "current.parquet"
     )
     app.state.models.refresh()
     client = TestClient(app)

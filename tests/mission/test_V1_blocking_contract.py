@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
+from collections.abc import Callable
 from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,21 +18,21 @@ from data.audio import to_wav_bytes
 from data.files import read_json, read_tables, write_table
 from data.records import Customer, Outcome, Turn
 from data.validation import ContractBroken, ValidationParams, validate
-from tests.data.validation.factory import NOW, AStore, a_call
+from tests.data.validation.small_store import NOW, AStore, a_call
 
 
-def quarantine(store):
+def quarantine(store: AStore) -> list[dict[str, Any]]:
     return [
         json.loads(line)
         for line in (store.root / "quarantine" / "validate.jsonl").read_text().splitlines()
     ]
 
 
-def run(store, params=None):
-    return validate(store.root, params or ValidationParams(), store.read_audio, NOW)
+def run(store: AStore, params: ValidationParams | None = None) -> dict[str, Any]:
+    return validate(store.root, params or ValidationParams(), read_audio=store.read_audio, now=NOW)
 
 
-def test_V1_good_data_passes_whole(tmp_path):
+def test_V1_good_data_passes_whole(tmp_path: Path) -> None:
     store = AStore(tmp_path).write()
     summary = run(store)
     assert summary["stopped"] is None
@@ -43,8 +46,8 @@ def test_V1_good_data_passes_whole(tmp_path):
 
 
 def test_V1_every_bad_recording_lies_in_quarantine_once_with_its_reason_and_the_hours_add_up(
-    tmp_path,
-):
+    tmp_path: Path,
+) -> None:
     store = AStore(tmp_path, calls=40)
     planted = {
         "wrong-rate": a_call(seed=101, rate_hz=11025),
@@ -73,9 +76,9 @@ def test_V1_every_bad_recording_lies_in_quarantine_once_with_its_reason_and_the_
     assert next(line for line in lines if line["reason"] == "duplicate-content")["detail"].endswith(
         "call k0"
     )
-    kept = pl.read_parquet(tmp_path / "clean" / "recordings.parquet")
-    assert set(kept["contact_id"]).isdisjoint(line["thing"] for line in lines)
-    assert len(kept) == 31
+    accepted = pl.read_parquet(tmp_path / "clean" / "recordings.parquet")
+    assert set(accepted["contact_id"]).isdisjoint(line["thing"] for line in lines)
+    assert len(accepted) == 31
     lost = summary["rejected_audio_s"]
     assert set(lost) == set(planted)
     assert summary["accepted_audio_s"] + sum(lost.values()) == pytest.approx(
@@ -86,10 +89,10 @@ def test_V1_every_bad_recording_lies_in_quarantine_once_with_its_reason_and_the_
     )
 
 
-def test_V1_bad_rows_lie_in_quarantine_and_what_hangs_on_them_goes_along(tmp_path):
+def test_V1_bad_rows_lie_in_quarantine_and_what_hangs_on_them_goes_along(tmp_path: Path) -> None:
     store = AStore(tmp_path, calls=40)
 
-    def spoil(rows, at, **changes):
+    def spoil(rows: list[Any], at: int, **changes: Any) -> None:
         rows[at] = dataclasses.replace(rows[at], **changes)
 
     spoil(
@@ -110,8 +113,8 @@ def test_V1_bad_rows_lie_in_quarantine_and_what_hangs_on_them_goes_along(tmp_pat
     store.write()
     summary = run(store)
 
-    found = {(line["table"], line["thing"]): line["reason"] for line in quarantine(store)}
-    assert len(found) == summary["rejected"], "each reject has one line"
+    reasons = {(line["table"], line["thing"]): line["reason"] for line in quarantine(store)}
+    assert len(reasons) == summary["rejected"], "each reject has one line"
     roots = {
         ("customers", "c1"): "negative-price",
         ("customers", "c11"): "duplicate-customer",
@@ -140,9 +143,9 @@ def test_V1_bad_rows_lie_in_quarantine_and_what_hangs_on_them_goes_along(tmp_pat
     dependents |= {
         ("turns", f"k{n}/{turn}/person"): "contact-rejected" for n in range(1, 6) for turn in (0, 1)
     }
-    assert found == roots | dependents
+    assert reasons == roots | dependents
     for table, rows in summary["tables"].items():
-        assert rows["rows"] - rows["kept"] == sum(1 for at in found if at[0] == table)
+        assert rows["rows"] - rows["kept"] == sum(1 for at in reasons if at[0] == table)
     hours = summary["rejected_audio_s"]
     assert hours == {"contact-rejected": 15.0}
     assert summary["accepted_audio_s"] + 15.0 == summary["input_audio_s"]
@@ -161,7 +164,9 @@ def test_V1_bad_rows_lie_in_quarantine_and_what_hangs_on_them_goes_along(tmp_pat
     ],
     ids=["missing column", "wrong type", "empty table"],
 )
-def test_V1_a_broken_table_stops_the_street_and_clean_stays_as_it_was(tmp_path, table, spoil, says):
+def test_V1_a_broken_table_stops_the_run_and_clean_stays_as_it_was(
+    tmp_path: Path, table: str, spoil: Callable[[pl.DataFrame], pl.DataFrame], says: str
+) -> None:
     store = AStore(tmp_path).write()
     run(store)
     before = {path.name: path.read_bytes() for path in (tmp_path / "clean").iterdir()}
@@ -178,7 +183,7 @@ def test_V1_a_broken_table_stops_the_street_and_clean_stays_as_it_was(tmp_path, 
     assert {path.name: path.read_bytes() for path in (tmp_path / "clean").iterdir()} == before
 
 
-def test_V1_too_many_rejects_mean_the_source_is_broken(tmp_path):
+def test_V1_too_many_rejects_mean_the_source_is_broken(tmp_path: Path) -> None:
     store = AStore(tmp_path, calls=20)
     for number in range(8):
         store.audio[f"k{number}"] = a_call(seed=number, channels=1)
@@ -190,7 +195,7 @@ def test_V1_too_many_rejects_mean_the_source_is_broken(tmp_path):
     assert run(store, ValidationParams(max_rejected_share=0.5))["rejected"] == 8
 
 
-def test_V1_a_second_run_measures_only_new_audio_and_says_the_same(tmp_path):
+def test_V1_a_second_run_measures_only_new_audio_and_says_the_same(tmp_path: Path) -> None:
     store = AStore(tmp_path, calls=12)
     store.audio["k1"] = a_call(seed=1, channels=1)
     store.write()
@@ -199,7 +204,9 @@ def test_V1_a_second_run_measures_only_new_audio_and_says_the_same(tmp_path):
     assert len(store.fetched) == 12
 
     store.fetched.clear()
-    later = validate(tmp_path, ValidationParams(), store.read_audio, NOW + timedelta(hours=1))
+    later = validate(
+        tmp_path, ValidationParams(), read_audio=store.read_audio, now=NOW + timedelta(hours=1)
+    )
     assert store.fetched == []
     assert later == first
     assert quarantine(store) == lines, "a reject keeps the time it was first seen"
@@ -210,7 +217,7 @@ def test_V1_a_second_run_measures_only_new_audio_and_says_the_same(tmp_path):
     assert store.fetched == ["k2"]
 
 
-def test_V1_audio_that_cannot_be_fetched_is_refused_and_tried_again(tmp_path):
+def test_V1_audio_that_cannot_be_fetched_is_refused_and_tried_again(tmp_path: Path) -> None:
     store = AStore(tmp_path)
     store.write()
     lost = store.audio.pop("k3")
@@ -219,7 +226,7 @@ def test_V1_audio_that_cannot_be_fetched_is_refused_and_tried_again(tmp_path):
     assert run(store)["rejected"] == 0
 
 
-def test_V1_great_expectations_answers_can_be_read_offline(tmp_path):
+def test_V1_great_expectations_answers_can_be_read_offline(tmp_path: Path) -> None:
     store = AStore(tmp_path)
     store.audio["k1"] = a_call(seed=1, rate_hz=11025)
     store.contacts[2] = dataclasses.replace(store.contacts[2], customer_id="<b>x")
@@ -227,9 +234,9 @@ def test_V1_great_expectations_answers_can_be_read_offline(tmp_path):
     run(store)
     answer = read_json(tmp_path / "validation" / "recordings.json")
     rate = next(
-        one
-        for one in answer["results"]
-        if one["expectation_config"]["meta"]["reason"] == "wrong-rate"
+        result
+        for result in answer["results"]
+        if result["expectation_config"]["meta"]["reason"] == "wrong-rate"
     )
     assert rate["expectation_config"]["type"] == "expect_column_values_to_be_in_set"
     assert rate["success"] is False
@@ -241,7 +248,7 @@ def test_V1_great_expectations_answers_can_be_read_offline(tmp_path):
     assert "<b>x" not in page, "what a source delivers is text, not markup"
 
 
-def test_V1_clipping_is_judged_on_the_worse_channel(tmp_path):
+def test_V1_clipping_is_judged_on_the_worse_channel(tmp_path: Path) -> None:
     store = AStore(tmp_path)
     loud = np.stack([np.full(24000, 0.05), np.sign(np.sin(np.arange(24000)))], axis=1).astype(
         "float32"

@@ -1,4 +1,7 @@
-"""V2: every hour between source and training has a reason; over budget stops the run; a test set is not filtered."""
+"""V2: every hour between source and training has a reason, and losses have a budget.
+
+The test set is not filtered.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +30,14 @@ def quiet(done: int, total: int) -> None:
 
 
 def a_context(store: Path, export: Path, **params: Any) -> RunContext:
-    # A call whose voice nobody named counts as a voice of its own, so that 500 tones need not be told apart.
+    # A call whose voice nobody named counts as a voice of its own, so that 500 tones need not be
+    # told apart.
     settings = Params(ingest=IngestParams(), splits=SplitParams(max_component_share=1.0), **params)
     return RunContext(from_environment({}, store), settings, "commit", export, "folder")
 
 
 def walk(context: RunContext) -> dict[str, Any]:
-    """From the export to the manifests, with the steps the street itself takes."""
+    """Runs the stages of the pipeline from the export to the manifests."""
     for step in (prepare.ingest, prepare.validate):
         step(context, quiet)
     division = pl.read_parquet(context.path("clean/contacts.parquet")).select(
@@ -51,17 +55,17 @@ def walk(context: RunContext) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
-    """500 calls, of which one is torn, one has a silent customer, one no transcript and one no agent channel."""
+    """500 calls: one torn, one with a silent customer, one untranscribed, one without an agent."""
     folder = tmp_path_factory.mktemp("hours")
     export = an_export(folder / "export", calls=CALLS, chats=0, duration_s=LENGTH_S)
     torn = export / "recordings" / "call-100.wav"
     torn.write_bytes(torn.read_bytes()[:5000])
     a_wav(export / "recordings" / "call-200.wav", duration_s=LENGTH_S, channels=1)
     (export / "transcripts" / "call-300.json").unlink()
-    said = export / "transcripts" / "call-400.json"
-    turns = json.loads(said.read_text())
+    transcript = export / "transcripts" / "call-400.json"
+    turns = json.loads(transcript.read_text())
     turns["turns"][1]["text"] = "…"
-    said.write_text(json.dumps(turns))
+    transcript.write_text(json.dumps(turns))
     context = a_context(folder / "store", export)
     walk(context)
     return context
@@ -113,11 +117,11 @@ def test_V2_the_test_set_keeps_a_turn_without_words_that_training_would_leave_ou
     customer = pl.read_parquet(walked.path("clean/contacts.parquet")).select(
         "contact_id", "customer_id"
     )
-    said = clean.join(customer, on="contact_id").join(
+    transcript = clean.join(customer, on="contact_id").join(
         pl.read_parquet(walked.path("clean/recordings.parquet")), on="contact_id"
     )
     tested = walked.path("speech/test.jsonl").read_text().splitlines()
-    assert len(tested) == said.filter(pl.col("customer_id") == "C2").height > 100
+    assert len(tested) == transcript.filter(pl.col("customer_id") == "C2").height > 100
 
 
 def test_V2_over_budget_stops_the_run_and_says_what_got_lost(walked: RunContext) -> None:

@@ -144,10 +144,12 @@ def test_V3_features_that_have_seen_the_future_stop_the_step(
     churn.features(context, quiet)
     honest = data.features.features.features_in_parts
 
-    def a_day_ahead(tables: dict[str, pl.LazyFrame], *rest: Any) -> Iterator[pl.DataFrame]:
+    def a_day_ahead(
+        tables: dict[str, pl.LazyFrame], *rest: Any, **more: Any
+    ) -> Iterator[pl.DataFrame]:
         """A plausible mistake: contacts are dated a day early, so that a window sees one day too many."""
         early = tables["contacts"].with_columns(pl.col("started_at").dt.offset_by("-1d"))
-        return honest({**tables, "contacts": early}, *rest)
+        return honest({**tables, "contacts": early}, *rest, **more)
 
     monkeypatch.setattr(data.features.features, "features_in_parts", a_day_ahead)
     context.path("features.parquet").unlink()

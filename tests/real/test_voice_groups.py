@@ -36,7 +36,9 @@ def test_grouping_by_sound_keeps_most_voices_out_of_training(real_data):
     customers = frame("customers", [a_customer(f"C{n}") for n in range(len(voices))])
 
     def leaked(heard: pl.DataFrame | None, seed: int) -> float:
-        divided, _ = split(contacts, recordings, customers, SplitParams(seed=seed), heard)
+        divided, _ = split(
+            contacts, recordings, customers, params=SplitParams(seed=seed), voice_groups=heard
+        )
         return heard_in_training(divided, voices)
 
     grouped, blind = (np.mean([leaked(heard, seed) for seed in SEEDS]) for heard in (groups, None))

@@ -71,7 +71,14 @@ def test_what_is_promoted_answers_and_a_rollback_brings_the_one_before(
 
     champion = reference = None
     for version, bundle in zip(versions, bundles, strict=True):
-        registry.promote(name, version, champion, a_decision(bundle.sha256, reference), "anna", NOW)
+        registry.promote(
+            name,
+            version,
+            expected=champion,
+            decision=a_decision(bundle.sha256, reference),
+            actor="anna",
+            now=NOW,
+        )
         assert registry.alias(name, "champion") == version
         assert answers() == bundle.sha256
         champion, reference = version, bundle.sha256
@@ -103,10 +110,12 @@ def test_a_dataset_is_pushed_checked_and_comes_back_byte_for_byte(
         tmp_path / "tables",
         tmp_path / "shards",
         tmp_path / "repo",
-        settings.dvc_remote,
-        "c",
-        datetime.now(UTC),
+        remote=settings.dvc_remote,
+        git_commit="c",
+        now=datetime.now(UTC),
     )
-    checkout(made.dvc_hash, tmp_path / "elsewhere", settings.dvc_remote, tmp_path / "out")
+    checkout(
+        made.dvc_hash, tmp_path / "elsewhere", remote=settings.dvc_remote, out=tmp_path / "out"
+    )
     for name in ("tables/calls.parquet", "shards/00000.tar"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / name).read_bytes()

@@ -43,7 +43,7 @@ def calibrate_confidence(
     for call in calls:
         try:
             turns = recognizer.transcribe_call(
-                *read_audio(call["contact_id"]), roles_of(call), segmentation
+                *read_audio(call["contact_id"]), roles_of(call), segmentation=segmentation
             )
         except AudioError:
             continue
@@ -51,8 +51,8 @@ def calibrate_confidence(
         references.append(call)
         transcripts.append(Transcript(" ".join(word.text for word in words), words, 0.0))
     try:
-        calibration = confidence.fit(*word_correctness(references, transcripts))
+        calibration = confidence.fit_calibration(*word_correctness(references, transcripts))
     except confidence.CalibrationError as error:
         return {"calibrated": False, "says": str(error)}
-    confidence.save(path, calibration)
+    confidence.save_calibration(path, calibration)
     return {"calibrated": True, "calls": len(references), **asdict(calibration)}

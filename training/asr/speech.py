@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.audio import SAMPLE_RATE_HZ
-from data.speech.telephone import Sounds, Telephony, at_random, sounds_in
+from data.speech.telephone import (
+    BackgroundSounds,
+    Telephony,
+    apply_random_effects,
+    load_background_sounds,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -189,14 +194,18 @@ def _apply_effects(
     """Returns the batch after the effects drawn for each row; crosstalk is the row before."""
     import torch
 
-    sounds = sounds_in(settings.noise_dir, settings.music_dir, SAMPLE_RATE_HZ)
+    sounds = load_background_sounds(settings.noise_dir, settings.music_dir, SAMPLE_RATE_HZ)
     rows = [row[:length].numpy() for row, length in zip(batch, lengths.tolist(), strict=True)]
     changed = batch.clone()
     for number, row in enumerate(rows):
         other = rows[number - 1] if len(rows) > 1 else row[:0]
         speech = ((other, SAMPLE_RATE_HZ),) if other.any() else ()
-        wave = at_random(
-            row, SAMPLE_RATE_HZ, settings, Sounds(sounds.noise, sounds.music, speech), rng
+        wave = apply_random_effects(
+            row,
+            SAMPLE_RATE_HZ,
+            settings=settings,
+            sounds=BackgroundSounds(sounds.noise, sounds.music, speech),
+            rng=rng,
         )
         changed[number, : len(row)] = torch.from_numpy(np.array(wave))
     return changed

@@ -17,8 +17,8 @@ from data.progress import Progress
 from data.simulator.voice import Synthesizer, Voice, voices
 from data.text import normalise
 from evaluation.metrics.wer import corpus_wer, word_errors
-from models.asr.decoding import LANGUAGE, Decoding, log_probs_of, save, tune
-from models.asr.language import LanguageTraining, Text, learn
+from models.asr.decoding import LANGUAGE, Decoding, log_probs_of, save_settings, tune
+from models.asr.language import LanguageTraining, Text, train_language_model
 from models.asr.nemo import restore
 from models.asr.recognizer import Recognizer
 from training.asr.manifest import Limits, ManifestError, ManifestReport, read_manifest
@@ -118,7 +118,7 @@ def adapt(
     """
     decoding = params.decoding
     boosted = [Text(term, whole=False) for term in decoding.boosts]
-    language = learn([*texts, *boosted], params.language, folder / LANGUAGE)
+    language = train_language_model([*texts, *boosted], params.language, folder / LANGUAGE)
     figures: dict[str, Any] = {"wer_greedy": None, "wer_beam": None}
     if params.tuning:
         recognizer = Recognizer(restore(model))
@@ -131,7 +131,7 @@ def adapt(
             language=folder / LANGUAGE,
             progress=progress,
         )
-    save(folder, decoding)
+    save_settings(folder, decoding)
     counts = {name: language[name] for name in ("vocabulary", "ngrams", "texts", "words")}
     chosen = {name: getattr(decoding, name) for name in ("mode", "alpha", "beta", "unknown")}
     return {**chosen, **figures, **counts}
@@ -162,9 +162,9 @@ def _tune(
         decoding,
         recognizer.labels,
         language,
-        log_probs,
-        wer,
-        lambda done, total: progress(steps + steps * done // total, 2 * steps),
+        log_probs=log_probs,
+        error_rate=wer,
+        progress=lambda done, total: progress(steps + steps * done // total, 2 * steps),
     )
     wer_greedy = wer([transcript.text for transcript in recognizer.transcribe(waves)])
     figures = {"wer_greedy": wer_greedy, "wer_beam": trials["wrong"], "tried": trials["tried"]}

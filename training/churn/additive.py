@@ -34,7 +34,7 @@ def fit_additive(
 
     rows = _sample(rows)
     plain, carried = rows.inputs[:, : network.plain], rows.inputs[:, network.plain :]
-    ahead = network.ahead(rows.inputs)
+    ahead = network.change_ahead(rows.inputs)
     level = life_table_logits(rows).requires_grad_(True)
     linear = torch.zeros(network.plain, requires_grad=True)
     mark = torch.full((carried.shape[1],), -1.0, requires_grad=True)

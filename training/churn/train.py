@@ -75,14 +75,14 @@ def train(
     import torch
 
     from models.churn.hazard import HazardNetwork
-    from models.churn.model import ChurnModel, network_of
+    from models.churn.model import ChurnModel, make_network
     from models.churn.tabular import TableNetwork
     from training.churn.tabular import blend_with_trees, refit_on_all_rows
 
     data = _prepare(params, features, declared)
     params, encoded = data.params, data.encoded
     torch.manual_seed(params.seed)
-    network = network_of(data.config)
+    network = make_network(data.config)
 
     def initialize() -> None:
         if isinstance(network, HazardNetwork):
@@ -248,7 +248,7 @@ def _calibrate_hazards(
     valid = data.encoded["valid"]
     customers = data.parts["valid"]["customer_id"].gather(held_back.numpy())
     if not _ensemble_gains(network, valid.take(held_back), customers):
-        network.silence()
+        network.zero_ensemble()
     valid_loss = ensemble_loss(network, valid)
     temporal = temporal_calibration(
         data.config,
@@ -260,7 +260,7 @@ def _calibrate_hazards(
     )
     temperature, bias = calibrate(network, valid, temporal.temperature if temporal else 1.0)
     facts = {
-        "ensemble": not network.is_silent,
+        "ensemble": not network.ensemble_is_zero,
         "kept_valid_loss": valid_loss,
         "foresight": temporal and {**asdict(temporal), "day": temporal.day.isoformat()},
     }

@@ -168,7 +168,7 @@ def fit_uplift(rows: pl.DataFrame, kind: str, params: TreatmentParams) -> Uplift
     weights = UpliftWeights(
         mean, scale, base, effect, correction, risk_covariance, correction_covariance
     )
-    return UpliftModel(columns, weights, kind, params.horizon_days)
+    return UpliftModel(columns, weights, kind=kind, horizon_days=params.horizon_days)
 
 
 def cross_fit(rows: pl.DataFrame, kind: str, params: TreatmentParams) -> pl.DataFrame:

@@ -127,7 +127,7 @@ def train(
     import torch
 
     from models.reader.model import Reader
-    from models.reader.network import ReaderConfig, ReaderNetwork, rounded, texts_of
+    from models.reader.network import ReaderConfig, ReaderNetwork, encode_texts, round_to_half
 
     learn, valid = examples["train"], examples["valid"]
     _check_examples(params, learn, valid)
@@ -136,9 +136,9 @@ def train(
     config = ReaderConfig(dict(labels), params.bits, params.width, params.words, params.letters)
     learn = learn.take(np.sort(rng.permutation(len(learn))[: params.max_contacts]))
     texts = _texts_twice(learn, config, params.misheard_letters, rng=rng)
-    valid_texts = texts_of(valid.contacts, valid.turns, config)
+    valid_texts = encode_texts(valid.contacts, valid.turns, config)
     network = ReaderNetwork(config)
-    network.known[texts.of(np.arange(len(learn))).buckets] = 1.0
+    network.known[texts.select(np.arange(len(learn))).buckets] = 1.0
     trainer = _Trainer(network, texts, learn, params=params, rng=rng)
     best_loss, best_epoch, best = float("inf"), 0, network.state_dict()
     for epoch in range(1, params.epochs + 1):
@@ -157,7 +157,7 @@ def train(
             best = {name: value.clone() for name, value in network.state_dict().items()}
         progress(epoch, params.epochs)
     network.load_state_dict(best)
-    network = rounded(network.eval())
+    network = round_to_half(network.eval())
     config = _calibrate(config, _predict_logits(network, valid_texts), valid)
     Reader(config, network).save(work_dir / MODEL)
     return {
@@ -194,23 +194,25 @@ def _texts_twice(
 
     Misheard are up to `most` of a contact's characters.
     """
-    from models.reader.network import texts_of
+    from models.reader.network import encode_texts
 
     corrupted_id = pl.format("misheard {}", "contact_id").alias("contact_id")
     contacts = examples.contacts.with_columns(corrupted_id)
     turns = _corrupt_turns(examples.turns, most, rng).with_columns(corrupted_id)
-    return texts_of(
+    return encode_texts(
         pl.concat([examples.contacts, contacts]), pl.concat([examples.turns, turns]), config
     )
 
 
 def _corrupt_turns(turns: pl.DataFrame, most: float, rng: np.random.Generator) -> pl.DataFrame:
     """Returns the turns with corrupted characters, each contact with an error rate of its own."""
-    from models.reader.ngrams import corrupt_characters, plain
+    from models.reader.ngrams import corrupt_characters, plain_text
 
     ids = turns["contact_id"].rank("dense").to_numpy().astype(int) - 1
     rates = rng.uniform(0, most, ids.max(initial=-1) + 1)[ids]
-    return turns.with_columns(corrupt_characters(plain(turns["text"]), rates, rng).alias("text"))
+    return turns.with_columns(
+        corrupt_characters(plain_text(turns["text"]), rates, rng).alias("text")
+    )
 
 
 class _Trainer:
@@ -249,7 +251,7 @@ class _Trainer:
         for begin in range(0, len(order), params.batch_size):
             rows = order[begin : begin + params.batch_size]
             is_misheard = rng.random(len(rows)) < params.misheard_share
-            texts = self._texts.of(rows + is_misheard * len(order))
+            texts = self._texts.select(rows + is_misheard * len(order))
             keep = (torch.rand(len(texts.buckets)) >= params.dropout) / (1 - params.dropout)
             self._optimizer.zero_grad()
             loss = _loss(
@@ -293,7 +295,7 @@ def _predict_logits(network: ReaderNetwork, texts: Texts) -> torch.Tensor:
 
     with torch.inference_mode():
         parts = [
-            network(texts.of(np.arange(begin, min(begin + _PREDICT_BATCH, len(texts)))))
+            network(texts.select(np.arange(begin, min(begin + _PREDICT_BATCH, len(texts)))))
             for begin in range(0, len(texts), _PREDICT_BATCH)
         ]
     return torch.cat(parts).clone()

@@ -1,5 +1,7 @@
 """The agent does not know."""
 
+from data.labelling.view import ContactView
+
 LABEL = "barrier"
 EXAMPLES = [
     ({"agent": "I'm not sure how that works, I've never had that before"}, "knowledge"),
@@ -9,21 +11,27 @@ EXAMPLES = [
 ]
 
 _KNOWS_NOT = (
-    "(?:not|[a-z]+n't) (?:[a-z]+ )?(?:sure|certain|familiar|know|understand|trained|aware|remember) (?:[a-z]+ "
-    ")?(?:how|what|why|if|whether|about|which|with|on|enough|myself|of|this|that|the (?:answer|details|process))",
+    "(?:not|[a-z]+n't) (?:[a-z]+ )?(?:sure|certain|familiar|know|understand|trained|aware|"
+    "remember) (?:[a-z]+ "
+    ")?(?:how|what|why|if|whether|about|which|with|on|enough|myself|of|this|that|the (?:answer|"
+    "details|process))",
     "don't (?:actually |really |honestly )?know",
     "no (?:idea|clue)",
-    "(?:never|not|[a-z]+n't) (?:[a-z]+ )?(?:had|seen|heard|come across|done|dealt|learned|learnt|been (?:trained|"
-    "told|shown)) (?:[a-z]+ )?(?:that|this|of|anything|such|one|it|before|how|on|about|with|a case)",
+    "(?:never|not|[a-z]+n't) (?:[a-z]+ )?(?:had|seen|heard|come across|done|dealt|learned|learnt|"
+    "been (?:trained|"
+    "told|shown)) (?:[a-z]+ )?(?:that|this|of|anything|such|one|it|before|how|on|about|with|a "
+    "case)",
     "(?:new|just started) (?:here|in|to|on)",
-    "(?:ask|check with|find) (?:[a-z]+ )?(?:a |another |my )?(?:colleague|someone|somebody|expert|specialist)",
+    "(?:ask|check with|find) (?:[a-z]+ )?(?:a |another |my )?(?:colleague|someone|somebody|expert|"
+    "specialist)",
     "(?:look|looking) (?:it|that|this) up",
     "knowledge ?base",
     "(?:i|we)'d (?:be|only be) guessing",
     "(?:did not|didn't|unsure|not) know",
     "unsure",
     "need(?:ed|s)? (?:more )?training",
-    "(?:nothing|not|isn't|no article) [a-z ]*(?:in|on) (?:the|my|our) (?:guide|manual|notes|knowledge|documentation)",
+    "(?:nothing|not|isn't|no article) [a-z ]*(?:in|on) (?:the|my|our) (?:guide|manual|notes|"
+    "knowledge|documentation)",
 )
 _NOTED = (
     "(?:agent |i |we )?(?:did not|didn't|does not|doesn't) know (?:how|the|what to|whom|who|which)",
@@ -39,7 +47,7 @@ _NOTED = (
 _ASKS = ("(?:not|[a-z]+n't) know (?:where|who) you", "your (?:postcode|date of birth)")
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     if contact.note.text:  # a note quotes the customer, who may well not know
         return "knowledge" if contact.note.mentions(*_NOTED) else None
     return (

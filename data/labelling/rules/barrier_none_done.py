@@ -1,5 +1,7 @@
 """The agent simply did it: no word of anything in the way."""
 
+from data.labelling.view import ContactView
+
 LABEL = "barrier"
 EXAMPLES = [
     ({"agent": "of course. i have changed that for you, all done"}, "none"),
@@ -8,7 +10,8 @@ EXAMPLES = [
 ]
 
 _DONE = (
-    "(?:i|we)(?: have|'ve)(?: now| just| already)? (?:[a-z]+ed|taken|put|set|sent|made|given|reset|moved|split|done)",
+    "(?:i|we)(?: have|'ve)(?: now| just| already)? (?:[a-z]+ed|taken|put|set|sent|made|given|"
+    "reset|moved|split|done)",
     "all (?:done|set|sorted)",
     "(?:is|are|been) (?:now )?(?:sorted|fixed|done|updated|active|resolved)",
 )
@@ -42,5 +45,5 @@ _HINT = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "none" if contact.agent.affirms(*_DONE) and not contact.agent.mentions(*_HINT) else None

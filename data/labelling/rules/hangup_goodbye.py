@@ -1,5 +1,7 @@
 """Somebody said goodbye, thanks or closed the letter: the contact came to its end."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_system_hangup"
 EXAMPLES = [
     ({"turns": [("customer", "thanks"), ("agent", "have a nice day, goodbye")]}, "no"),
@@ -26,5 +28,5 @@ _CLOSING = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "no" if contact.roles[-1:] != ("system",) and contact.last.mentions(*_CLOSING) else None

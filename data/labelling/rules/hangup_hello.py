@@ -1,5 +1,7 @@
 """The customer's last words are into a dead line: "hello? are you there?" """
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_system_hangup"
 EXAMPLES = [
     ({"turns": [("agent", "let me just"), ("customer", "hello? are you still there?")]}, "yes"),
@@ -22,7 +24,7 @@ _DEAD = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return (
         "yes"
         if contact.roles[-1:] == ("customer",)

@@ -1,5 +1,7 @@
 """A system or an agent's note says that the line or the session broke off."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_system_hangup"
 EXAMPLES = [
     ({"system": "session timed out"}, "yes"),
@@ -13,7 +15,8 @@ _BROKE = (
     "disconnect(?:ed|s|ion)?",
     "(?:timed|time) out",
     "timeout",
-    "(?:call|line|chat|session|connection|conversation) (?:was |has |has been |is |got |unexpectedly )*(?:dropped|"
+    "(?:call|line|chat|session|connection|conversation) (?:was |has |has been |is |got |"
+    "unexpectedly )*(?:dropped|"
     "lost|ended|closed|terminated|cut|interrupted|failed|expired|gone)",
     "hung up",
     "hangup",
@@ -33,5 +36,5 @@ _NOTE = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "yes" if contact.system.mentions(*_BROKE) or contact.agent.mentions(*_NOTE) else None

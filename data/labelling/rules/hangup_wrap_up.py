@@ -2,6 +2,8 @@
 
 import re
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_system_hangup"
 EXAMPLES = [
     ({"disposition": "billing/dropped"}, "yes"),
@@ -12,5 +14,5 @@ EXAMPLES = [
 _CODE = re.compile(r"\b(?:dropped|disconnected|hang ?up|cut off|line lost|failed|congestion)\b")
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "yes" if _CODE.search(re.sub(r"[^a-z]+", " ", contact.disposition.lower())) else None

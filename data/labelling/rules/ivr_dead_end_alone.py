@@ -1,5 +1,7 @@
 """A menu, no agent, and the menu's last word is neither a result nor a transfer."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_ivr_dead_end"
 EXAMPLES = [
     (
@@ -62,7 +64,7 @@ _ENDED_WELL = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     alone = contact.channel == "ivr" and "system" in contact.roles and "agent" not in contact.roles
     return (
         "yes"

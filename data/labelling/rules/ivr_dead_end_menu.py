@@ -1,5 +1,7 @@
 """The menu itself gives up: no such option, not understood again, goodbye without an answer."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_ivr_dead_end"
 EXAMPLES = [
     ({"system": "Sorry, that is not a valid option. Goodbye.", "channel": "ivr"}, "yes"),
@@ -16,7 +18,8 @@ EXAMPLES = [
 ]
 
 _GIVES_UP = (
-    "(?:not|no|[a-z]+n't) (?:a )?(?:valid|recogni[sz]ed?|understand|understood|available|able to|possible|find|match)",
+    "(?:not|no|[a-z]+n't) (?:a )?(?:valid|recogni[sz]ed?|understand|understood|available|able to|"
+    "possible|find|match)",
     "invalid",
     "could not be [a-z]+",
     "(?:ended|ends|end) without",
@@ -39,5 +42,5 @@ _GIVES_UP = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "yes" if contact.system.mentions(*_GIVES_UP) else None

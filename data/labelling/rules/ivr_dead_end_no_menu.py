@@ -1,5 +1,7 @@
 """No menu took part, so none can have been a dead end."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_ivr_dead_end"
 EXAMPLES = [
     ({"customer": "hello, where is my parcel", "agent": "let me look", "channel": "chat"}, "no"),
@@ -16,7 +18,7 @@ EXAMPLES = [
 ]
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     spoken_of = contact.customer.mentions(
         "menu", "machine", "robot", "press(?:ed|ing)?", "options?", "automated"
     )

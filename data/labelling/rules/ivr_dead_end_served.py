@@ -1,5 +1,7 @@
 """The menu did what was asked, or passed on to a person: no dead end."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_ivr_dead_end"
 EXAMPLES = [
     ({"system": "your payment has been taken, your reference is 4 5", "channel": "ivr"}, "no"),
@@ -8,8 +10,10 @@ EXAMPLES = [
 ]
 
 _SERVED = (
-    "(?:has|have) been (?:taken|sent|booked|updated|received|completed|recorded|changed|confirmed|texted|registered)",
-    "(?:your|the) (?:balance|reference|next bill|next payment|order|request|confirmation|appointment) (?:number "
+    "(?:has|have) been (?:taken|sent|booked|updated|received|completed|recorded|changed|confirmed|"
+    "texted|registered)",
+    "(?:your|the) (?:balance|reference|next bill|next payment|order|request|confirmation|"
+    "appointment) (?:number "
     ")?(?:is|was|has)",
     "(?:connecting|transferring|putting|forwarding) (?:you|the call|to)",
     "thank you for using",
@@ -22,5 +26,5 @@ _SERVED = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "no" if contact.system.affirms(*_SERVED) else None

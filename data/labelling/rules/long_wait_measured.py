@@ -1,5 +1,7 @@
 """The wait as the platform measured it."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_long_wait"
 EXAMPLES = [
     ({"wait_s": 900.0, "channel": "phone"}, "yes"),
@@ -9,7 +11,7 @@ EXAMPLES = [
 ]
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     if contact.wait_s is None or contact.channel not in ("phone", "chat"):
         return None
     return "yes" if contact.wait_s > contact.wait_limit_s else "no"

@@ -1,5 +1,7 @@
 """Menus, letters and posts have no queue to wait in."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_long_wait"
 EXAMPLES = [
     ({"channel": "ivr"}, "no"),
@@ -8,5 +10,5 @@ EXAMPLES = [
 ]
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "no" if contact.channel in ("ivr", "email", "social") else None

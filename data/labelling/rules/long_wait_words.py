@@ -1,5 +1,7 @@
 """Somebody speaks about the wait."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_long_wait"
 EXAMPLES = [
     ({"customer": "I have been on hold for half an hour"}, "yes"),
@@ -11,7 +13,8 @@ EXAMPLES = [
 
 _WAITED = (
     "(?:on|in) (?:the |a |your )?(?:hold|queue|line) (?:for|since|[a-z]+ (?:minutes|hours))",
-    "(?:waited|waiting|queued|queuing|queueing|holding) (?:[a-z]+ ){0,2}(?:for )?(?:ages|forever|an hour|hours|"
+    "(?:waited|waiting|queued|queuing|queueing|holding) (?:[a-z]+ ){0,2}(?:for )?(?:ages|forever|"
+    "an hour|hours|"
     "[a-z0-9]+ minutes|so long|half an hour|a long time|too long)",
     "finally (?:[a-z]+ )?(?:someone|somebody|a person|a human|through|got|an answer|picks)",
     "at last",
@@ -23,12 +26,13 @@ _WAITED = (
     "(?:wait|hold|waiting|queue) (?:time|music)",
 )
 _AGENT = (
-    "(?:sorry|apologi[sz]e|apologies) (?:for|about) (?:the|your|that) (?:long )?(?:wait|delay|queue)",
+    "(?:sorry|apologi[sz]e|apologies) (?:for|about) (?:the|your|that) (?:long )?(?:wait|delay|"
+    "queue)",
     "(?:long|lengthy) (?:wait|queue|hold)",
     "(?:complain(?:ed|s|ing)?|upset|angry|unhappy) (?:[a-z]+ ){0,2}(?:wait|queue|waiting)",
     "(?:had )?waited [a-z0-9]+ (?:min|minutes|mins)",
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "yes" if contact.customer.affirms(*_WAITED) or contact.agent.affirms(*_AGENT) else None

@@ -1,5 +1,7 @@
 """A contact by phone cannot end in being told to phone; nor one nobody answered in writing."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_please_call"
 EXAMPLES = [
     ({"channel": "phone"}, "no"),
@@ -8,5 +10,5 @@ EXAMPLES = [
 ]
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return None if contact.written else "no"

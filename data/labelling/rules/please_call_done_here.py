@@ -1,5 +1,7 @@
 """In writing, the agent did it there and then."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_please_call"
 EXAMPLES = [
     ({"agent": "I have changed it for you, all done", "channel": "chat"}, "no"),
@@ -14,7 +16,7 @@ _DONE = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     calls = contact.agent.mentions(
         "call", "phone", "ring", "hotline", "number", "dial", "telephone"
     )

@@ -1,5 +1,7 @@
 """In writing, the agent's answer holds a telephone number or names the hotline."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_please_call"
 EXAMPLES = [
     ({"agent": "You can reach us on 0800 555 0199.", "channel": "email"}, "yes"),
@@ -8,7 +10,7 @@ EXAMPLES = [
 ]
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     number = contact.agent.mentions(
         "(?:0[0-9]{2,4}|[+]?1) ?[0-9]{3} ?[0-9]{3,4}", "0[0-9]{9,10}", "hotline", "helpline"
     )

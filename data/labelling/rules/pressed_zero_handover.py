@@ -1,5 +1,7 @@
 """The menu's last word hands the caller over to a person instead of serving them."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_pressed_zero"
 EXAMPLES = [
     (
@@ -20,7 +22,8 @@ EXAMPLES = [
 ]
 
 _HANDOVER = (
-    "(?:transferr?|connect|pass|rout|forward|hand|divert)(?:ing|ed)? [a-z ]*(?:agent|advisor|adviser|operator|"
+    "(?:transferr?|connect|pass|rout|forward|hand|divert)(?:ing|ed)? [a-z ]*(?:agent|advisor|"
+    "adviser|operator|"
     "person|colleague|team|someone|queue|representative|human)",
     "left (?:the )?(?:menu|self service)",
     "opted out",
@@ -28,7 +31,7 @@ _HANDOVER = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return (
         "yes"
         if contact.channel == "ivr"

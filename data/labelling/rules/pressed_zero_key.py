@@ -1,5 +1,7 @@
 """The log shows the zero key, or the caller asking the menu for a person."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_pressed_zero"
 EXAMPLES = [
     (
@@ -24,7 +26,8 @@ EXAMPLES = [
 ]
 
 _KEY = (
-    "(?:press(?:ed|es|ing)?|select(?:ed)?|hit|dial(?:led|ed)?|key|choice|input|entered|keyed|chose) (?:key )?(?:0|"
+    "(?:press(?:ed|es|ing)?|select(?:ed)?|hit|dial(?:led|ed)?|key|choice|input|entered|keyed|"
+    "chose) (?:key )?(?:0|"
     "zero)",
     "(?:0|zero) (?:was )?(?:pressed|selected|received|key)",
     "0 0(?: 0)*",
@@ -37,7 +40,7 @@ _PERSON = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     if "system" not in contact.roles:
         return None
     logged = contact.last.mentions(*_KEY) or contact.customer.mentions(*_KEY)

@@ -1,5 +1,7 @@
 """No menu took part: nothing to press."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_pressed_zero"
 EXAMPLES = [
     ({"customer": "hello", "agent": "hello", "channel": "phone"}, "no"),
@@ -8,7 +10,7 @@ EXAMPLES = [
 ]
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return (
         "no"
         if contact.roles and "system" not in contact.roles and contact.channel != "ivr"

@@ -1,5 +1,7 @@
 """The menu finished what the caller came for."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_pressed_zero"
 EXAMPLES = [
     (
@@ -20,7 +22,7 @@ _SERVED = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     person = contact.last.mentions(
         "agent", "advisor", "adviser", "operator", "colleague", "0", "zero", "person"
     )

@@ -1,5 +1,7 @@
 """What the agent does about it tells what it was about."""
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     (
@@ -43,7 +45,8 @@ _ACTIONS = {
     ),
     "upgrade": (
         "(?:upgraded|added|moved you)",
-        "(?:new|your) (?:plan|package|speed) (?:is|will be|starts) (?:active|live|on|from|tomorrow)",
+        "(?:new|your) (?:plan|package|speed) (?:is|will be|starts) (?:active|live|on|from|"
+        "tomorrow)",
         "welcome to",
         "you are now on",
         "starts? (?:today|tomorrow|right away|on the)",
@@ -79,14 +82,16 @@ _ACTIONS = {
         "goodwill",
     ),
     "other": (
-        "(?:address|name|number|details|email) (?:is|has been|are|have been) (?:updated|changed|on file|saved)",
-        "(?:updated|changed|saved|noted) (?:your|the) (?:[a-z]+ )?(?:address|name|number|details|email|preferences)",
+        "(?:address|name|number|details|email) (?:is|has been|are|have been) (?:updated|changed|"
+        "on file|saved)",
+        "(?:updated|changed|saved|noted) (?:your|the) (?:[a-z]+ )?(?:address|name|number|details|"
+        "email|preferences)",
         "sent (?:you )?(?:a|the) copy",
         "we(?: a|')re open",
     ),
 }
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     done = [reason for reason, patterns in _ACTIONS.items() if contact.agent.affirms(*patterns)]
     return done[0] if len(done) == 1 else None

@@ -1,5 +1,7 @@
 """A bill, an invoice or a charge the customer questions."""
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     ({"customer": "Hi, I've been charged twice on my last invoice."}, "billing"),
@@ -10,10 +12,12 @@ EXAMPLES = [
 ]
 
 _BILL = (
-    "(?:my|the|this|last|latest|wrong|first|monthly|your) (?:[a-z']+ )?(?:bill|bills|invoice|invoices|statement)",
+    "(?:my|the|this|last|latest|wrong|first|monthly|your) (?:[a-z']+ )?(?:bill|bills|invoice|"
+    "invoices|statement)",
 )
 _CHARGE = (
-    "(?:been|was|were|got|are|being|you|you've) (?:[a-z]+ )?(?:charged|charging|overcharged|billed|billing)",
+    "(?:been|was|were|got|are|being|you|you've) (?:[a-z]+ )?(?:charged|charging|overcharged|"
+    "billed|billing)",
     "(?:a|the|this|these|extra|double|unknown|strange) (?:charge|charges|fee|fees)",
     "did you charge",
     "double charged",
@@ -34,7 +38,7 @@ _PAYING = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     about = contact.about
     if about.mentions(*_CHARGE) or (about.mentions(*_BILL) and not about.mentions(*_PAYING)):
         return "billing"

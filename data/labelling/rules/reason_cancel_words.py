@@ -1,4 +1,6 @@
-"""The customer wants to end the contract, close the account or go to someone else; not when they deny it."""
+"""The customer wants to end the contract, close the account or leave; a denial is no vote."""
+
+from data.labelling.view import ContactView
 
 LABEL = "reason"
 EXAMPLES = [
@@ -10,12 +12,14 @@ EXAMPLES = [
 ]
 
 _END = (
-    "(?:to|please|can you|just|will|would|i'll|calling to|could you|and) (?:cancel|terminate|disconnect)",
+    "(?:to|please|can you|just|will|would|i'll|calling to|could you|and) (?:cancel|terminate|"
+    "disconnect)",
     "cancel(?:ling|ing)? (?:my|the|our|this|everything|it all|all)",
     "cancellation",
     "(?:delete|remove) my account",
     "close (?:down|out) my",
-    "(?:end|ending|close|closing|terminate|terminating|stop|get out of) (?:my|the|our|this) (?:[a-z]+ "
+    "(?:end|ending|close|closing|terminate|terminating|stop|get out of) (?:my|the|our|this) "
+    "(?:[a-z]+ "
     ")?(?:contract|account|subscription|service|plan|agreement|line)",
     "(?:want|wants|like|need|going|decided) to (?:leave|quit|end it)",
     "i(?: a|')m leaving",
@@ -31,7 +35,7 @@ _END = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return (
         "cancel"
         if contact.about.affirms(*_END) or contact.about.mentions("(?:not|[a-z]+n't) want to renew")

@@ -1,5 +1,7 @@
 """The customer complains as such: about how they were treated, to a manager, to a regulator."""
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     ({"customer": "I want to make a formal complaint about your staff"}, "complaint"),
@@ -25,12 +27,13 @@ _COMPLAIN = (
     "trading standards",
     "solicitor",
     "lawyer",
-    "(?:worst|terrible|appalling|awful|dreadful) (?:customer )?(?:service|company|experience|treatment)",
+    "(?:worst|terrible|appalling|awful|dreadful) (?:customer )?(?:service|company|experience|"
+    "treatment)",
     "how i was treated",
     "hung up on me",
     "nobody (?:ever )?(?:calls|called|listens|cares|answers)",
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "complaint" if contact.about.affirms(*_COMPLAIN) else None

@@ -1,5 +1,7 @@
 """Something ordered or someone sent for has not come, or not as ordered."""
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     ({"customer": "Where is my parcel? It should have arrived on Monday."}, "delivery"),
@@ -23,13 +25,15 @@ _SENT = (
     "sent (?:me )?(?:the|a) wrong",
     "dispatch(?:ed)?",
     "in the post",
-    "(?:not|[a-z]+n't|never) (?:[a-z]+ )?(?:arrive|arrived|come|came|received|receive|turned up|here|shown up|turn "
+    "(?:not|[a-z]+n't|never) (?:[a-z]+ )?(?:arrive|arrived|come|came|received|receive|turned up|"
+    "here|shown up|turn "
     "up|show up)",
     "never (?:showed|turned) up",
     "nothing (?:has |ha )?(?:come|arrived)",
     "(?:going to|when will|will it|should it|did it|does it) (?:[a-z]+ )?(?:arrive|come)",
     "(?:when|how long|where)(?: [a-z]+){0,6} (?:arrive|receive|get to me|get here|be here|turn up)",
-    "waiting for (?:my|the|a) (?:[a-z]+ )?(?:order|card|router|box|engineer|technician|delivery|phone)",
+    "waiting for (?:my|the|a) (?:[a-z]+ )?(?:order|card|router|box|engineer|technician|delivery|"
+    "phone)",
     "i ordered",
     "(?:my|the) order",
     "to install",
@@ -37,6 +41,6 @@ _SENT = (
 _LETTERS = ("(?:refund|confirmation|email|e mail|code|answer|reply)",)
 
 
-def vote(contact):
-    said = contact.about
-    return "delivery" if said.mentions(*_SENT) and not said.mentions(*_LETTERS) else None
+def vote(contact: ContactView) -> str | None:
+    words = contact.about
+    return "delivery" if words.mentions(*_SENT) and not words.mentions(*_LETTERS) else None

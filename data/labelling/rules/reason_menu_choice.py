@@ -2,6 +2,8 @@
 
 import re
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     (
@@ -38,7 +40,7 @@ _TOPICS = {
 }
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     if "system" not in contact.roles or "customer" not in contact.roles:
         return None
     chosen = re.search(

@@ -1,4 +1,6 @@
-"""Everyday requests with no trouble behind them: details, documents, opening hours, moving house."""
+"""Everyday requests without trouble: details, documents, opening hours, moving house."""
+
+from data.labelling.view import ContactView
 
 LABEL = "reason"
 EXAMPLES = [
@@ -10,7 +12,8 @@ EXAMPLES = [
 ]
 
 _ADMIN = (
-    "(?:update|change|correct|give you|changed|got|have) (?:my|the|our|a new|a different) (?:[a-z]+ )?(?:address|"
+    "(?:update|change|correct|give you|changed|got|have) (?:my|the|our|a new|a different) "
+    "(?:[a-z]+ )?(?:address|"
     "name|number|email|e mail|details|phone number|surname)",
     "(?:edit|update|change|correct|amend)(?: [a-z]+)? (?:details|information|name|address)",
     "opening (?:hours|times)",
@@ -41,6 +44,6 @@ _ADMIN = (
 _TROUBLE = ("charged?", "bill", "invoice", "cancel", "broken", "complaint", "payment")
 
 
-def vote(contact):
-    said = contact.about
-    return "other" if said.mentions(*_ADMIN) and not said.mentions(*_TROUBLE) else None
+def vote(contact: ContactView) -> str | None:
+    words = contact.about
+    return "other" if words.mentions(*_ADMIN) and not words.mentions(*_TROUBLE) else None

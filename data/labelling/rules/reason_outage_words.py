@@ -1,5 +1,7 @@
 """Nothing works for a whole house, street or area."""
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     ({"customer": "we have had no internet at all since tuesday"}, "outage"),
@@ -21,7 +23,8 @@ _NOTHING = (
     "lost (?:its|their|our|all|the|my) (?:[a-z]+ )?(?:connection|service|signal|internet)",
 )
 _AREA = (
-    "(?:in|across) (?:my|our|the|this) (?:whole |entire )?(?:area|street|road|town|village|postcode|building|"
+    "(?:in|across) (?:my|our|the|this) (?:whole |entire )?(?:area|street|road|town|village|"
+    "postcode|building|"
     "neighbourhood)",
     "(?:the|my|our) neighbou?rs?",
     "whole (?:street|area|road|town|building)",
@@ -30,5 +33,5 @@ _AREA = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "outage" if contact.about.mentions(*_NOTHING, *_AREA) else None

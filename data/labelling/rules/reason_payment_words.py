@@ -1,5 +1,7 @@
 """Paying itself: a payment that failed, a way or a date to pay."""
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     ({"customer": "my direct debit was declined"}, "payment"),
@@ -10,7 +12,8 @@ EXAMPLES = [
 ]
 
 _PAY = (
-    "(?:to|i|can i|could i|please|and) pay (?:my|the|it|now|by|with|later|in|off|this|some|half|over|next|[a-z ]+ "
+    "(?:to|i|can i|could i|please|and) pay (?:my|the|it|now|by|with|later|in|off|this|some|half|"
+    "over|next|[a-z ]+ "
     "now)",
     "make (?:a|the|my) payment",
     "(?:my|the|a|card|last|late|missed|online) payments?",
@@ -34,7 +37,7 @@ _PAY = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return (
         "payment"
         if contact.about.affirms(*_PAY)

@@ -2,6 +2,8 @@
 
 import re
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     ({"queue": "Billing"}, "billing"),
@@ -23,7 +25,7 @@ _QUEUES = {
 }
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     words = re.sub(r"[^a-z]+", " ", contact.queue.lower())
     topics = [
         reason for reason, pattern in _QUEUES.items() if re.search(rf"\b(?:{pattern})\b", words)

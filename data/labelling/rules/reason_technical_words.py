@@ -1,5 +1,7 @@
 """Something the customer has does not work as it should: slow, dropping, errors, cannot log in."""
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     ({"customer": "My wifi keeps dropping every evening"}, "technical"),
@@ -10,7 +12,8 @@ EXAMPLES = [
 ]
 
 _FAULT = (
-    "keeps? (?:dropping|cutting|freezing|crashing|restarting|rebooting|losing|disconnecting|buffering)",
+    "keeps? (?:dropping|cutting|freezing|crashing|restarting|rebooting|losing|disconnecting|"
+    "buffering)",
     "drops",
     "(?:very|so|really|too|painfully) slow",
     "is slow",
@@ -20,7 +23,8 @@ _FAULT = (
     "flashing",
     "wi ?fi",
     "frozen",
-    "(?:can't|cannot|can not|won't|unable to|couldn't|doesn't|does not|will not) (?:[a-z]+ )?(?:log|login|connect|"
+    "(?:can't|cannot|can not|won't|unable to|couldn't|doesn't|does not|will not) (?:[a-z]+ "
+    ")?(?:log|login|connect|"
     "get online|sign in|start|turn on|load|pair|sync|reach|get a picture|see a picture)",
     "stopped working",
     "(?:not|[a-z]+n't|hasn't|never) (?:[a-z]+ )?(?:work|works|working|worked)(?: properly)?",
@@ -38,6 +42,6 @@ _FAULT = (
 _MONEY = ("payment", "direct debit", "card")
 
 
-def vote(contact):
-    said = contact.about
-    return "technical" if said.mentions(*_FAULT) and not said.mentions(*_MONEY) else None
+def vote(contact: ContactView) -> str | None:
+    words = contact.about
+    return "technical" if words.mentions(*_FAULT) and not words.mentions(*_MONEY) else None

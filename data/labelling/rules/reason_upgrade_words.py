@@ -1,5 +1,7 @@
 """The customer wants more: a bigger plan, another product, a faster line."""
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     ({"customer": "I'd like to upgrade to the bigger package"}, "upgrade"),
@@ -17,7 +19,8 @@ _MORE = (
     "sign up",
     "signing up",
     "(?:an|the|your|new) offer",
-    "(?:faster|bigger|better|larger|higher|more) (?:line|plan|package|speed|tariff|data|internet|deal|allowance|"
+    "(?:faster|bigger|better|larger|higher|more) (?:line|plan|package|speed|tariff|data|internet|"
+    "deal|allowance|"
     "bundle)",
     "move up",
     "go up to",
@@ -29,5 +32,5 @@ _MORE = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "upgrade" if contact.about.affirms(*_MORE) else None

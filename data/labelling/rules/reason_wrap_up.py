@@ -2,6 +2,8 @@
 
 import re
 
+from data.labelling.view import ContactView
+
 LABEL = "reason"
 EXAMPLES = [
     ({"disposition": "billing/done"}, "billing"),
@@ -23,7 +25,7 @@ _CODES = {
 }
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     code = re.sub(r"[^a-z]+", " ", contact.disposition.lower())
     topics = [reason for reason, words in _CODES.items() if re.search(rf"\b(?:{words})\b", code)]
     return topics[0] if len(topics) == 1 else None

@@ -1,5 +1,7 @@
 """The customer explains the matter from the start and says nothing of earlier contacts."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_repeated_contact"
 EXAMPLES = [
     ({"customer": "hello, i would like to change my address please"}, "no"),
@@ -39,5 +41,5 @@ _PAST = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "no" if len(contact.customer) >= 8 and not contact.customer.mentions(*_PAST) else None

@@ -1,5 +1,7 @@
 """The same customer was in touch within the last two days, in whatever queue or channel."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_repeated_contact"
 EXAMPLES = [
     ({"hours_since_last": 20.0}, "yes"),
@@ -8,7 +10,7 @@ EXAMPLES = [
 ]
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return (
         "yes" if contact.hours_since_last is not None and contact.hours_since_last <= 48 else None
     )

@@ -1,5 +1,7 @@
 """The customer says it is not the first time."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_repeated_contact"
 EXAMPLES = [
     ({"customer": "this is the third time i call about this"}, "yes"),
@@ -11,12 +13,16 @@ EXAMPLES = [
 ]
 
 _AGAIN = (
-    "(?:second|third|fourth|fifth|sixth|2nd|3rd|4th|tenth|umpteenth|hundredth|[2-9]th) (?:time|call|attempt|email|"
+    "(?:second|third|fourth|fifth|sixth|2nd|3rd|4th|tenth|umpteenth|hundredth|[2-9]th) (?:time|"
+    "call|attempt|email|"
     "message|chat|contact)",
-    "(?:already|previously) (?:[a-z]+ )?(?:called|rang|phoned|wrote|written|spoke|spoken|contacted|told|explained|"
+    "(?:already|previously) (?:[a-z]+ )?(?:called|rang|phoned|wrote|written|spoke|spoken|"
+    "contacted|told|explained|"
     "reported|been in touch|asked|chatted|emailed)",
-    "(?:called|rang|phoned|wrote|written|spoke|spoken|contacted|messaged|emailed|chatted|got in touch) (?:[a-z]+ "
-    "){0,4}(?:before|last week|yesterday|again|twice|already|days? ago|weeks? ago|times|on (?:mon|tues|wednes|"
+    "(?:called|rang|phoned|wrote|written|spoke|spoken|contacted|messaged|emailed|chatted|got in "
+    "touch) (?:[a-z]+ "
+    "){0,4}(?:before|last week|yesterday|again|twice|already|days? ago|weeks? ago|times|on (?:mon|"
+    "tues|wednes|"
     "thurs|fri|satur)day|once)",
     "calling (?:you )?(?:again|back)",
     "(?:same|this) (?:problem|issue|thing|matter|story|question|fault)(?: [a-z]+)? again",
@@ -36,7 +42,8 @@ _AGAIN = (
     "on my (?:second|third|fourth)",
 )
 _NOTE = (
-    "(?:called|contacted|calls|rang|wrote|cust|customer) (?:[a-z]+ ){0,2}(?:again|before|already|repeatedly|twice)",
+    "(?:called|contacted|calls|rang|wrote|cust|customer) (?:[a-z]+ ){0,2}(?:again|before|already|"
+    "repeatedly|twice)",
     "repeat (?:call|caller|contact)",
     "(?:second|third|2nd|3rd|fourth) (?:call|contact|time|attempt)",
     "same issue",
@@ -45,5 +52,5 @@ _NOTE = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "yes" if contact.customer.mentions(*_AGAIN) or contact.agent.mentions(*_NOTE) else None

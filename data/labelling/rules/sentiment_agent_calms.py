@@ -1,5 +1,7 @@
 """The agent apologises for the trouble or notes down the mood: they have heard it."""
 
+from data.labelling.view import ContactView
+
 LABEL = "sentiment"
 EXAMPLES = [
     ({"agent": "I'm so sorry about this, I completely understand your frustration"}, "negative"),
@@ -9,14 +11,18 @@ EXAMPLES = [
 ]
 
 _CALMS = (
-    "understand (?:your|that you(?:'re| are)|why you(?:'re| are)|how) (?:[a-z]+ )?(?:frustrat(?:ion|ed|ing)|upset|"
+    "understand (?:your|that you(?:'re| are)|why you(?:'re| are)|how) (?:[a-z]+ "
+    ")?(?:frustrat(?:ion|ed|ing)|upset|"
     "anger|angry|annoy(?:ed|ing)|concern|feel(?:ing)?|disappoint(?:ed|ment))",
     "(?:so|very|really|truly|terribly|awfully) sorry (?:about|for|to hear|that)",
-    "sorry (?:to hear|for the (?:trouble|inconvenience|hassle|bother)|you(?:'ve| have) had|about all)",
-    "(?:hear|see|tell|sense) (?:that )?you(?:'re| are) (?:[a-z]+ )?(?:upset|angry|annoyed|frustrated|unhappy)",
+    "sorry (?:to hear|for the (?:trouble|inconvenience|hassle|bother)|you(?:'ve| have) had|about "
+    "all)",
+    "(?:hear|see|tell|sense) (?:that )?you(?:'re| are) (?:[a-z]+ )?(?:upset|angry|annoyed|"
+    "frustrated|unhappy)",
     "not how it should be",
     "must be (?:[a-z]+ )?(?:frustrating|annoying|upsetting)",
-    "(?:customer|cust|caller) (?:was |is |very |quite |got |really |extremely )*(?:upset|angry|annoyed|unhappy|"
+    "(?:customer|cust|caller) (?:was |is |very |quite |got |really |extremely )*(?:upset|angry|"
+    "annoyed|unhappy|"
     "frustrated|furious|rude|irate|dissatisfied|cross)",
     "not happy",
     "(?:very|quite|really|extremely|rather) (?:unhappy|angry|upset|annoyed|cross|dissatisfied)",
@@ -24,7 +30,8 @@ _CALMS = (
     "i (?:do |sincerely |really )?apologi[sz]e for (?:the|all|this|what)",
 )
 _PLEASED = (
-    "(?:customer|cust|caller) (?:was |is |very |quite |really |left )*(?:happy|pleased|satisfied|friendly|grateful|"
+    "(?:customer|cust|caller) (?:was |is |very |quite |really |left )*(?:happy|pleased|satisfied|"
+    "friendly|grateful|"
     "thankful|delighted)",
     "happy customer",
     "(?:very|really|quite|so) (?:friendly|happy|pleased|nice|grateful)",
@@ -34,7 +41,7 @@ _PLEASED = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     if contact.agent.mentions(*_CALMS):
         return "negative"
     return "positive" if contact.agent.affirms(*_PLEASED) else None

@@ -1,5 +1,7 @@
 """Neither praise nor anger anywhere: a plain matter."""
 
+from data.labelling.view import ContactView
+
 LABEL = "sentiment"
 EXAMPLES = [
     ({"customer": "hello, i want to change my address", "agent": "done"}, "neutral"),
@@ -64,7 +66,7 @@ _MOOD = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     if contact.note.text and not contact.note.mentions(
         *_MOOD, "cross", "rude", "friendly", "thanked"
     ):

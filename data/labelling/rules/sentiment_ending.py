@@ -1,5 +1,7 @@
 """How the customer's last words sound: thanks, plain, or bitter."""
 
+from data.labelling.view import ContactView
+
 LABEL = "sentiment"
 EXAMPLES = [
     ({"customer": "great, thanks a lot, bye"}, "positive"),
@@ -65,7 +67,7 @@ _PLAIN = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     ending = contact.ending
     if ending.affirms(*_BITTER):
         return "negative"

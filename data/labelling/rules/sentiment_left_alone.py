@@ -1,4 +1,6 @@
-"""The contact went wrong under the customer: a dead end, a broken line, sent away, or nothing solved on a repeat."""
+"""The contact failed the customer: a dead end, a broken line, sent away, nothing solved."""
+
+from data.labelling.view import ContactView
 
 LABEL = "sentiment"
 EXAMPLES = [
@@ -45,7 +47,7 @@ _UNSOLVED = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     gone = contact.system.mentions(*_GONE)
     away = contact.written and contact.agent.affirms(*_SENT_AWAY)
     again = contact.contacts_before >= 1 and contact.agent.mentions(*_UNSOLVED)

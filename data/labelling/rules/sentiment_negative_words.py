@@ -1,5 +1,7 @@
 """Words of anger, disappointment and being fed up."""
 
+from data.labelling.view import ContactView
+
 LABEL = "sentiment"
 EXAMPLES = [
     ({"customer": "this is ridiculous, i am fed up with you"}, "negative"),
@@ -59,13 +61,14 @@ _ANGRY = (
 )
 
 
-def vote(contact):
-    said = contact.customer
+def vote(contact: ContactView) -> str | None:
+    words = contact.customer
     return (
         "negative"
-        if said.affirms(*_ANGRY)
-        or said.mentions(
-            "(?:not|never|[a-z]+n't) (?:[a-z]+ )?(?:good enough|happy|impressed|acceptable|satisfied)"
+        if words.affirms(*_ANGRY)
+        or words.mentions(
+            "(?:not|never|[a-z]+n't) (?:[a-z]+ )?(?:good enough|happy|impressed|acceptable|"
+            "satisfied)"
         )
         else None
     )

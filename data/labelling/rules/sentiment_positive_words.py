@@ -1,5 +1,7 @@
 """Words of praise, relief and warm thanks."""
 
+from data.labelling.view import ContactView
+
 LABEL = "sentiment"
 EXAMPLES = [
     ({"customer": "brilliant, you've been so helpful"}, "positive"),
@@ -20,7 +22,8 @@ _PRAISE = (
     "awesome",
     "delighted",
     "great (?:service|help|job|work|stuff|news|thank)?",
-    "(?:so|very|really|most|extremely) (?:helpful|kind|friendly|quick|nice|pleased|happy|grateful|fast|good)",
+    "(?:so|very|really|most|extremely) (?:helpful|kind|friendly|quick|nice|pleased|happy|grateful|"
+    "fast|good)",
     "thank you (?:so|very) much",
     "thanks (?:a lot|so much|a million|ever so)",
     "many thanks",
@@ -50,6 +53,6 @@ _BUT = (
 )
 
 
-def vote(contact):
-    said = contact.customer
-    return "positive" if said.affirms(*_PRAISE) and not said.mentions(*_BUT) else None
+def vote(contact: ContactView) -> str | None:
+    words = contact.customer
+    return "positive" if words.affirms(*_PRAISE) and not words.mentions(*_BUT) else None

@@ -2,6 +2,8 @@
 
 from itertools import pairwise
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_transfer"
 EXAMPLES = [
     (
@@ -31,7 +33,7 @@ EXAMPLES = [
 ]
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     if contact.channel != "phone":
         return None
     inner = contact.roles[1:-1]

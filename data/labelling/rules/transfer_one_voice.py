@@ -2,6 +2,8 @@
 
 from itertools import pairwise
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_transfer"
 EXAMPLES = [
     (
@@ -31,9 +33,9 @@ EXAMPLES = [
 ]
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     if contact.channel == "ivr":
         return "no"
     turns = contact.roles
-    flowing = len(turns) > 2 and all(one != other for one, other in pairwise(turns))
+    flowing = len(turns) > 2 and all(role != next_role for role, next_role in pairwise(turns))
     return "no" if flowing else None

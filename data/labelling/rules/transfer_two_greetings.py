@@ -2,6 +2,8 @@
 
 import re
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_transfer"
 EXAMPLES = [
     (
@@ -30,17 +32,17 @@ EXAMPLES = [
 
 _GREETING = re.compile(
     r"\b(?:hello|hi|good (?:morning|afternoon|evening)|welcome|speaking|my name is|"
-    r"you(?: are|'re) (?:through to|speaking)|you(?:'ve| have) reached|thank(?:s| you) for (?:holding|waiting|calling)|"
+    r"you(?: are|'re) (?:through to|speaking)|you(?:'ve| have) reached|thank(?:s| you) for "
+    r"(?:holding|waiting|calling)|"
     r"how can i help|this is \w+ (?:from|in|at|with|of))\b"
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     if len(contact.roles) < 3:
         return None
     turns = contact.agent.text.split(" / ")
     again = any(_GREETING.search(turn) for turn in turns[1:-1])
-    last = (
-        len(turns) > 1 and _GREETING.search(turns[-1]) and "how can i" in turns[-1]
-    )  # else it may be a goodbye
+    # else it may be a goodbye
+    last = len(turns) > 1 and _GREETING.search(turns[-1]) and "how can i" in turns[-1]
     return "yes" if again or last else None

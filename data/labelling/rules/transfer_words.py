@@ -1,5 +1,7 @@
 """The agent says they pass the customer on, or a note says it was done."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_transfer"
 EXAMPLES = [
     ({"agent": "let me put you through to billing"}, "yes"),
@@ -11,8 +13,10 @@ EXAMPLES = [
 
 _PASSED = (
     "put(?:ting)? you (?:through|on to|over|across)",
-    "transfer(?:ring|red)? (?:you|the call|this call|your call|the customer|customer|caller|to|over)",
-    "pass(?:ing|ed)? (?:you|the call|this|your call|the customer|caller) (?:on|over|across|to|along)",
+    "transfer(?:ring|red)? (?:you|the call|this call|your call|the customer|customer|caller|to|"
+    "over)",
+    "pass(?:ing|ed)? (?:you|the call|this|your call|the customer|caller) (?:on|over|across|to|"
+    "along)",
     "connect(?:ing)? you (?:to|with)",
     "hand(?:ing|ed)? (?:you|over|the call) (?:over |to )?",
     "(?:another|different|right|other) (?:team|department) (?:will|can|has|needs|should|who)",
@@ -29,7 +33,7 @@ _PASSED = (
 _MONEY = ("transferred the", "transferred your (?:money|balance|credit|number)", "bank transfer")
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return (
         "yes" if contact.agent.affirms(*_PASSED) and not contact.agent.mentions(*_MONEY) else None
     )

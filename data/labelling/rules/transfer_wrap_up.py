@@ -2,6 +2,8 @@
 
 import re
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_transfer"
 EXAMPLES = [
     ({"disposition": "billing/transferred"}, "yes"),
@@ -12,5 +14,5 @@ EXAMPLES = [
 _CODE = re.compile(r"\b(?:transfer(?:red)?|handed? (?:over|on)|forwarded|escalated to)\b")
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "yes" if _CODE.search(re.sub(r"[^a-z]+", " ", contact.disposition.lower())) else None

@@ -1,5 +1,7 @@
 """The agent leaves it open: somebody will look, call back, come; or it cannot be done."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_unresolved"
 EXAMPLES = [
     ({"agent": "i am afraid i can't help you with that"}, "yes"),
@@ -9,12 +11,15 @@ EXAMPLES = [
 ]
 
 _OPEN = (
-    "(?:can't|cannot|can not|unable to|not able to|couldn't|could not|won't be able to) (?:[a-z]+ ){0,2}(?:help|do|"
-    "fix|change|solve|see|sort|resolve|find|finish|answer|say|promise|complete|take|give|access|tell)",
+    "(?:can't|cannot|can not|unable to|not able to|couldn't|could not|won't be able to) (?:[a-z]+ "
+    "){0,2}(?:help|do|"
+    "fix|change|solve|see|sort|resolve|find|finish|answer|say|promise|complete|take|give|access|"
+    "tell)",
     "(?:get|come|call|calling|calls|be) back to you",
     "(?:call|ring|phone|contact) you (?:back|later|tomorrow|next|within|when)",
     "(?:call|called|ring|rung) back",
-    "(?:raise|raised|open|opened|log|logged|escalate|escalated|escalating|create|created) (?:a|an|it|this|the|your)?",
+    "(?:raise|raised|open|opened|log|logged|escalate|escalated|escalating|create|created) (?:a|an|"
+    "it|this|the|your)?",
     "look(?:ing)? into (?:it|this|that)",
     "try again (?:later|tomorrow|in)",
     "i(?: a|')m afraid",
@@ -43,10 +48,11 @@ _OPEN = (
     "someone (?:will|has to|needs to|should)",
 )
 _DONE = (
-    "(?:that's|that is|it's|it is|all|now|is|are|been|already) (?:all |now |been |sorted and )?(?:done|sorted|"
+    "(?:that's|that is|it's|it is|all|now|is|are|been|already) (?:all |now |been |sorted and "
+    ")?(?:done|sorted|"
     "fixed|resolved|solved|working|active|set|restored|corrected|booked|updated|credited|removed)",
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     return "yes" if contact.agent.mentions(*_OPEN) and not contact.agent.affirms(*_DONE) else None

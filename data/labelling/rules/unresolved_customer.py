@@ -1,5 +1,7 @@
 """The customer's last words: content, or not helped."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_unresolved"
 EXAMPLES = [
     ({"customer": "perfect, that works, thank you"}, "no"),
@@ -9,7 +11,8 @@ EXAMPLES = [
 ]
 
 _NOT_HELPED = (
-    "(?:can't|cannot|won't|couldn't|didn't|did not|not) (?:[a-z]+ )?(?:help|helped|solve|fix|acceptable|good "
+    "(?:can't|cannot|won't|couldn't|didn't|did not|not) (?:[a-z]+ )?(?:help|helped|solve|fix|"
+    "acceptable|good "
     "enough|an answer)",
     "no (?:help|use|good)",
     "useless",
@@ -30,7 +33,8 @@ _NOT_HELPED = (
 )
 _CONTENT = (
     "(?:perfect|great|brilliant|wonderful|excellent|fantastic|lovely|superb|amazing)",
-    "that(?:'s| is| was)? (?:all|works|worked|helps|helped|great|what i (?:needed|wanted)|sorted|so kind|fast|quick)",
+    "that(?:'s| is| was)? (?:all|works|worked|helps|helped|great|what i (?:needed|wanted)|sorted|"
+    "so kind|fast|quick)",
     "you(?:'ve| have)? (?:been )?(?:so |very |really )?(?:helpful|kind|a star)",
     "thank you (?:so|very) much",
     "much appreciated",
@@ -41,7 +45,7 @@ _CONTENT = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     ending = contact.ending
     if ending.mentions(*_NOT_HELPED):
         return "yes"

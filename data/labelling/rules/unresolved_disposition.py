@@ -2,6 +2,8 @@
 
 import re
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_unresolved"
 EXAMPLES = [
     ({"disposition": "RESOLVED"}, "no"),
@@ -12,13 +14,14 @@ EXAMPLES = [
 ]
 
 _OPEN = (
-    r"unresolved|not (?:resolved|solved)|open|pending|call ?back|escalat\w*|follow ?up|ticket|failed|abandon\w*|"
+    r"unresolved|not (?:resolved|solved)|open|pending|call ?back|escalat\w*|follow ?up|ticket|"
+    r"failed|abandon\w*|"
     r"no answer|busy"
 )
 _DONE = r"resolved|solved|closed|complete\w*|fixed|success\w*|done"
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     code = re.sub(r"[^a-z]+", " ", contact.disposition.lower())
     if re.search(rf"\b(?:{_OPEN})\b", code):
         return "yes"

@@ -1,5 +1,7 @@
 """A menu that finished its business, or did not, when no agent took part."""
 
+from data.labelling.view import ContactView
+
 LABEL = "friction_unresolved"
 EXAMPLES = [
     (
@@ -46,7 +48,7 @@ _FAILED = (
 )
 
 
-def vote(contact):
+def vote(contact: ContactView) -> str | None:
     if contact.channel != "ivr" or "agent" in contact.roles or contact.roles[-1:] != ("system",):
         return None
     if contact.last.mentions(*_FAILED):

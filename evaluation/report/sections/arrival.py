@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from data.records import CHANNELS, TABLES
+from data.records import CHANNELS, ORIGIN_PERSON, TABLES
 from data.splits import SPLITS
 from evaluation.report.artefacts import ArtefactReader, MissingArtefactError
 from evaluation.report.formatting import several, title
@@ -21,7 +21,7 @@ def came_in(shelf: ArtefactReader) -> dict[str, Any]:
         shelf.records(name) for name in ("contacts", "recordings", "turns")
     )
     heard = recordings.group_by("contact_id").agg(pl.col("duration_s").sum().alias("audio_s"))
-    transcribed = turns.filter(pl.col("origin") == "person")["contact_id"].unique().implode()
+    transcribed = turns.filter(pl.col("origin") == ORIGIN_PERSON)["contact_id"].unique().implode()
     by_channel = (
         contacts.join(heard, on="contact_id", how="left")
         .group_by("channel")

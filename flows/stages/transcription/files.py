@@ -12,7 +12,7 @@ from pathlib import Path
 from data.audio import SAMPLE_RATE_HZ, SUFFIXES, blocks, probe, resample, to_wav_bytes
 from data.files import write_text
 from data.speech.transcripts import (
-    HeardCall,
+    CallTranscript,
     from_json,
     to_ctm,
     to_json,
@@ -22,7 +22,7 @@ from data.speech.transcripts import (
 )
 from evaluation.experience.conversation import SIDES, Span, measure
 from flows.stages.transcription.workers import DIED, TranscriberConfig, _ready, _spread
-from models.asr.call_pieces import pieces
+from models.asr.call_pieces import cut_pieces
 from models.asr.segments import Segment
 
 
@@ -34,7 +34,7 @@ SHORT_S = 0.5  # about what a word takes, with a margin around it
 
 
 FORMATS: dict[
-    str, tuple[str, Callable[[HeardCall], str] | None]
+    str, tuple[str, Callable[[CallTranscript], str] | None]
 ] = {  # suffix, and what makes it of the call alone
     "vtt": (".vtt", to_vtt),
     "ctm": (".ctm", to_ctm),
@@ -150,9 +150,11 @@ def _hear_file(order: TranscriptionJob) -> JobResult:
         if call is None:
             info = probe(order.audio)
             roles = _roles(order, info.channels)
-            turns = recognizer.transcribe_file(order.audio, roles, None, ears.params.segmentation)
+            turns = recognizer.transcribe_file(
+                order.audio, roles, None, segmentation=ears.params.segmentation
+            )
             spans = [Span(turn.role, turn.start_s, turn.end_s, len(turn.words)) for turn in turns]
-            call = HeardCall(
+            call = CallTranscript(
                 order.name,
                 str(order.audio.resolve()),
                 info.sample_rate_hz,
@@ -177,7 +179,7 @@ def _hear_file(order: TranscriptionJob) -> JobResult:
     return JobResult(order, "done", _remark(order, call), call.duration_s, words)
 
 
-def _remark(order: TranscriptionJob, call: HeardCall) -> str:
+def _remark(order: TranscriptionJob, call: CallTranscript) -> str:
     """What a person should know of a file in which no word was heard."""
     if call.turns:
         return ""
@@ -209,7 +211,7 @@ def _beside(order: TranscriptionJob, suffix: str) -> Path:
     return order.out.with_name(order.out.name + suffix)
 
 
-def _kept(order: TranscriptionJob) -> HeardCall | None:
+def _kept(order: TranscriptionJob) -> CallTranscript | None:
     """What was heard in this very file with this very model before, if anything."""
     try:
         call = from_json(_beside(order, ".json").read_text(encoding="utf-8"))
@@ -222,7 +224,7 @@ def _kept(order: TranscriptionJob) -> HeardCall | None:
     return replace(call, name=order.name) if same and unchanged and newer else None
 
 
-def _write(order: TranscriptionJob, call: HeardCall) -> None:
+def _write(order: TranscriptionJob, call: CallTranscript) -> None:
     for name, (suffix, make) in FORMATS.items():
         if name in (*order.formats, "json"):
             write_text(
@@ -230,7 +232,7 @@ def _write(order: TranscriptionJob, call: HeardCall) -> None:
             )
 
 
-def _cuts(order: TranscriptionJob, call: HeardCall) -> list[str]:
+def _cuts(order: TranscriptionJob, call: CallTranscript) -> list[str]:
     """Writes each turn as 16 kHz mono WAV and names the files from where the manifest lies."""
     folder = _beside(order, ".cuts")
     folder.mkdir(parents=True, exist_ok=True)
@@ -240,7 +242,7 @@ def _cuts(order: TranscriptionJob, call: HeardCall) -> list[str]:
         (Segment(turn.start_s, turn.end_s, turn.start_s, turn.end_s), call.channel_of(turn.role))
         for turn in spans
     ]
-    read = pieces(blocks(order.audio), call.sample_rate_hz, segments)
+    read = cut_pieces(blocks(order.audio), call.sample_rate_hz, segments)
     for number, (_, _, samples) in zip(numbers, read, strict=True):
         cut = resample(samples, call.sample_rate_hz, SAMPLE_RATE_HZ)
         (folder / f"{number:05d}.wav").write_bytes(to_wav_bytes(cut, SAMPLE_RATE_HZ))

@@ -17,8 +17,8 @@ import polars as pl
 from data.progress import Progress
 from data.records import TURNS
 from data.speech.shards import read_member
-from data.speech.transcripts import HeardTurn, roles_of
-from flows.stages.transcription.params import HearingParams
+from data.speech.transcripts import TranscriptTurn, roles_of
+from flows.runtime.transcription_params import HearingParams
 
 if TYPE_CHECKING:
     from models.asr.recognizer import Recognizer
@@ -51,7 +51,7 @@ def transcribe_all(
     one that a process died of.
     """
     calls = recordings.sort("contact_id").to_dicts()
-    heard: dict[str, list[HeardTurn]] = {}
+    heard: dict[str, list[TranscriptTurn]] = {}
     tasks = [
         (call["contact_id"], str(shards), call["shard"], call["member"], roles_of(call))
         for call in calls
@@ -98,16 +98,18 @@ def _ready() -> tuple[Recognizer, TranscriberConfig]:
 
 def _hear_member(
     contact_id: str, shards: str, shard: str, member: str, roles: dict[int, str]
-) -> list[HeardTurn]:
+) -> list[TranscriptTurn]:
     recognizer, ears = _ready()
     content = read_member(Path(shards), shard, member)
-    return recognizer.transcribe_file(content, roles, contact_id, ears.params.segmentation)
+    return recognizer.transcribe_file(
+        content, roles, contact_id, segmentation=ears.params.segmentation
+    )
 
 
 def _calibrated(ears: TranscriberConfig) -> bool:
-    from models.asr.confidence import beside
+    from models.asr.confidence import load_calibration
 
-    return beside(ears.model) is not None
+    return load_calibration(ears.model) is not None
 
 
 def cores() -> int:
@@ -134,12 +136,12 @@ def _spread(
 
     A task that its process dies of, alone too, has None for a result, and the others go on.
     """
-    from models.asr.load import exported
+    from models.asr.load import cached_export
 
     if not tasks:
         return
     if (
-        ears.exports and exported(ears.model, ears.exports) is None
+        ears.exports and cached_export(ears.model, ears.exports) is None
     ):  # found out once, before several processes ask
         ears = replace(ears, exports=None)
     if min(jobs, len(tasks)) <= 1:

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import polars as pl
+
 from data.labelling import SCHEME, LabellingParams, label
 from data.records import LABELS, Contact, Turn, frame
 
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
 
 
-def a_centre(size=40):
+def a_centre(size: int = 40) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Contacts about bills and about parcels, by turns."""
     contacts = [
         Contact(f"k{n}", f"c{n}", "chat", START + timedelta(hours=n), 60.0, 5.0)
         for n in range(size)
     ]
-    said = (
+    messages = (
         "My bill is wrong, you charged me twice.",
         "Where is my parcel? The courier never came.",
     )
-    turns = [Turn(f"k{n}", 0, "customer", said[n % 2], origin="written") for n in range(size)]
+    turns = [Turn(f"k{n}", 0, "customer", messages[n % 2], origin="written") for n in range(size)]
     return frame("contacts", contacts), frame("turns", turns)
 
 
-def test_each_contact_has_at_most_one_value_a_label_and_only_known_ones():
+def test_each_contact_has_at_most_one_value_a_label_and_only_known_ones() -> None:
     labels = label(*a_centre()).labels
     assert labels.schema == LABELS
     assert labels.select("contact_id", "label").is_unique().all()
@@ -33,7 +35,7 @@ def test_each_contact_has_at_most_one_value_a_label_and_only_known_ones():
     assert labels["probability"].is_between(0.5, 1.0).all()
 
 
-def test_reasons_follow_the_words():
+def test_reasons_follow_the_words() -> None:
     reasons = label(*a_centre()).labels.filter(label="reason")
     assert {row["value"] for row in reasons.to_dicts() if int(row["contact_id"][1:]) % 2} == {
         "delivery"
@@ -43,7 +45,7 @@ def test_reasons_follow_the_words():
     }
 
 
-def test_a_contact_no_rule_understood_has_no_reason():
+def test_a_contact_no_rule_understood_has_no_reason() -> None:
     contacts, turns = a_centre()
     strange = Turn("k0", 0, "customer", "Lorem ipsum dolor.", origin="written")
     passed_on = Turn("k1", 1, "agent", "Let me put you through to the courier.", origin="written")
@@ -55,20 +57,20 @@ def test_a_contact_no_rule_understood_has_no_reason():
     )
 
 
-def test_an_untranscribed_call_gets_only_what_rules_know_without_words():
+def test_an_untranscribed_call_gets_only_what_rules_know_without_words() -> None:
     contacts, turns = a_centre()
     call = frame(
         "contacts", [Contact("call", "c0", "phone", START + timedelta(days=90), 60.0, 5000.0)]
     )
     labels = label(contacts.vstack(call), turns).labels.filter(contact_id="call")
-    found = dict(zip(labels["label"], labels["value"], strict=True))
-    assert found["friction_long_wait"] == "yes"
+    values = dict(zip(labels["label"], labels["value"], strict=True))
+    assert values["friction_long_wait"] == "yes"
     assert not {"reason", "barrier", "friction_unresolved", "friction_transfer", "sentiment"} & set(
-        found
+        values
     )
 
 
-def test_nothing_to_label_is_no_error():
+def test_nothing_to_label_is_no_error() -> None:
     contacts, turns = a_centre()
     assert label(contacts.clear(), turns.clear()).labels.schema == LABELS
     silent = label(contacts, turns.clear())
@@ -76,13 +78,13 @@ def test_nothing_to_label_is_no_error():
     assert silent.analysis["readable"] == 0
 
 
-def test_probabilities_below_the_limit_give_no_label():
+def test_probabilities_below_the_limit_give_no_label() -> None:
     contacts, turns = a_centre()
     few = label(contacts, turns, LabellingParams(min_probability=0.999)).labels
     assert len(few) < len(label(contacts, turns).labels)
 
 
-def test_the_same_contacts_get_the_same_labels_and_progress_reaches_the_end():
+def test_the_same_contacts_get_the_same_labels_and_progress_reaches_the_end() -> None:
     seen = []
     contacts, turns = a_centre()
     first = label(contacts, turns, progress=lambda done, total: seen.append((done, total)))

@@ -14,7 +14,7 @@ START = datetime(2026, 3, 1, 9, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("said", "affirmed"),
+    ("text", "affirmed"),
     [
         ("please cancel it", True),
         ("don't cancel it", False),
@@ -26,28 +26,28 @@ START = datetime(2026, 3, 1, 9, tzinfo=UTC)
         ("don't cancel the line but cancel the alarm", True),
     ],
 )
-def test_a_denied_word_is_mentioned_but_not_affirmed(said, affirmed):
-    contact = a_contact(customer=said)
+def test_a_denied_word_is_mentioned_but_not_affirmed(text: str, affirmed: bool) -> None:
+    contact = a_contact(customer=text)
     assert contact.customer.mentions("cancel")
     assert contact.customer.affirms("cancel") is affirmed
 
 
-def test_only_whole_words_count():
+def test_only_whole_words_count() -> None:
     assert not a_contact(customer="the discharge papers").customer.mentions("charge")
 
 
-def test_fillers_and_stutters_are_taken_out_of_speech():
+def test_fillers_and_stutters_are_taken_out_of_speech() -> None:
     contact = a_contact(customer="i um i i want uh want to to cancel you know cancel it")
     assert contact.customer.text == "i want to cancel it"
 
 
-def test_a_negation_does_not_reach_into_the_other_turn():
+def test_a_negation_does_not_reach_into_the_other_turn() -> None:
     contact = a_contact(turns=[("customer", "certainly not"), ("customer", "cancel it")])
     assert contact.customer.affirms("cancel")
 
 
-def test_history_counts_what_came_before_and_nothing_after():
-    def contact(name, customer, hours):
+def test_history_counts_what_came_before_and_nothing_after() -> None:
+    def contact(name: str, customer: str, hours: float) -> Contact:
         return Contact(name, customer, "chat", START + timedelta(hours=hours), queue=name)
 
     rows = [
@@ -57,35 +57,35 @@ def test_history_counts_what_came_before_and_nothing_after():
         contact("a", "ann", 0),
         contact("c", "ann", 160),
     ]
-    found = {
+    seen = {
         view.queue: view
         for view in views(frame("contacts", rows), frame("turns", []), LabellingParams())
     }
-    assert {name: view.contacts_before for name, view in found.items()} == {
+    assert {name: view.contacts_before for name, view in seen.items()} == {
         "a": 0,
         "b": 1,
         "c": 2,
         "d": 0,
         "x": 0,
     }
-    assert {name: view.hours_since_last for name, view in found.items()} == {
+    assert {name: view.hours_since_last for name, view in seen.items()} == {
         "a": None,
         "b": 20.0,
         "c": 140.0,
         "d": 740.0,
         "x": None,
     }
-    assert found["c"].queue_before == "b"
+    assert seen["c"].queue_before == "b"
 
 
-def test_views_come_in_the_order_of_the_contacts():
+def test_views_come_in_the_order_of_the_contacts() -> None:
     rows = [Contact(name, "ann", "chat", START, queue=name) for name in "cab"]
     assert [
         v.queue for v in views(frame("contacts", rows), frame("turns", []), LabellingParams())
     ] == list("cab")
 
 
-def test_what_people_wrote_down_wins_over_the_recogniser():
+def test_what_people_wrote_down_wins_over_the_recogniser() -> None:
     contacts = frame(
         "contacts", [Contact("k", "c", "phone", START), Contact("m", "c", "phone", START)]
     )
@@ -99,19 +99,19 @@ def test_what_people_wrote_down_wins_over_the_recogniser():
     assert m.customer.text == "hello"
 
 
-def test_a_note_is_what_an_agent_wrote_alone():
+def test_a_note_is_what_an_agent_wrote_alone() -> None:
     assert a_contact(agent="caller about a bill").note.text == "caller about a bill"
     assert a_contact(agent="hello", customer="hello").note.text == ""
     assert a_contact(agent="caller about a bill").about.text == "caller about a bill"
 
 
-def test_long_means_something_else_in_a_chat_than_on_the_phone():
+def test_long_means_something_else_in_a_chat_than_on_the_phone() -> None:
     params = LabellingParams(long_wait_phone_s=100, long_wait_written_s=50)
     assert a_contact(channel="phone", params=params).wait_limit_s == 100
     assert a_contact(channel="chat", params=params).wait_limit_s == 50
 
 
-def test_a_contact_without_words_is_silent_on_every_side():
+def test_a_contact_without_words_is_silent_on_every_side() -> None:
     contact = a_contact()
     assert contact.roles == ()
     assert len(contact.customer) == len(contact.last) == 0

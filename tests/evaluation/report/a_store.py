@@ -14,14 +14,14 @@ import polars as pl
 
 from data import audio
 from data.features import features
-from data.features.evidence import SCHEMA, evidence
+from data.features.evidence import SCHEMA, find_evidence
 from data.files import read_tables, write_json, write_table, write_text
 from data.ingest import ingest
 from data.labelling import label
 from data.records import TURNS, DatasetVersion
 from data.simulator import SimulatorParams, simulate
 from data.sources import read
-from data.speech.shards import contents
+from data.speech.shards import recording_reader
 from data.splits import SplitParams, customer_splits, split
 from data.text import normalise
 from data.validation.rejects import write_quarantine
@@ -52,7 +52,7 @@ def walk(store: Path, customers: int = 150, calls: int = 8) -> Path:
     )
     write_json(store / "version.json", asdict(version))
     splits, summary = split(
-        clean["contacts"], clean["recordings"], clean["customers"], SplitParams()
+        clean["contacts"], clean["recordings"], clean["customers"], params=SplitParams()
     )
     write_table(store / "splits.parquet", splits)
     write_json(store / "split.json", asdict(summary))
@@ -85,7 +85,9 @@ def walk(store: Path, customers: int = 150, calls: int = 8) -> Path:
 
 def delivered(store: Path, tables: str = "clean") -> Callable[[str], bytes]:
     """contact_id → the recording as it lies in its shard."""
-    return contents(pl.read_parquet(store / tables / "recordings.parquet"), store / "shards")
+    return recording_reader(
+        pl.read_parquet(store / tables / "recordings.parquet"), store / "shards"
+    )
 
 
 def decoded(store: Path) -> Callable[[str], tuple[np.ndarray, int]]:
@@ -214,10 +216,10 @@ def _churn(
     params = features.FeatureParams(as_of_count=3)
     months = features.as_of_dates(clean["outcomes"], clean["contacts"], params)
     today = features.snapshot(clean["outcomes"], clean["contacts"], params)
-    rows = features.features(clean, labels, months, params).join(
+    rows = features.features(clean, labels, months, params=params).join(
         customer_splits(splits), on="customer_id"
     )
-    current = features.features(clean, labels, [today], params)
+    current = features.features(clean, labels, [today], params=params)
     known = rows.filter(pl.col("event").is_not_null())
     train, test = known.filter(pl.col("split") != "test"), known.filter(pl.col("split") == "test")
     declared = [
@@ -233,7 +235,7 @@ def _churn(
     )  # nobody trained it, but its reasons shall be about contacts
     write_table(store / "scores.parquet", model.predict(current))
     reasons = model.reasons(current)
-    beside = evidence(reasons, clean["contacts"], labels, clean["turns"])
+    beside = find_evidence(reasons, contacts=clean["contacts"], labels=labels, turns=clean["turns"])
     keys = ["customer_id", "as_of", "rank"]
     write_table(
         store / "reasons.parquet", reasons.join(beside.select(*keys, *SCHEMA), on=keys, how="left")

@@ -245,7 +245,7 @@ def test_every_refusal_is_counted_with_its_reason_and_next_step(store: Path, pag
 def test_what_the_real_contract_refuses_is_told(copy: Path) -> None:
     from data.validation import ValidationParams, validate
 
-    summary = validate(copy, ValidationParams(), delivered(copy, "tables"), NOW)
+    summary = validate(copy, ValidationParams(), read_audio=delivered(copy, "tables"), now=NOW)
     _, page = silently(copy)
     shown = text(part(page, "refused"))
     assert summary["rejected"] > 2

@@ -13,10 +13,10 @@ import soundfile
 
 from data.text import ALPHABET
 from models.asr import decoding
-from models.asr.decoding import Decoding, beside
+from models.asr.decoding import Decoding, load_decoder
 from models.asr.language import Text
 from models.asr.recognizer import Recognizer
-from tests.models.test_decoding import said
+from tests.models.asr.test_decoding import network_output
 from training.asr import text_adaptation
 from training.asr.text_adaptation import (
     TermsError,
@@ -79,7 +79,7 @@ def test_what_validation_shows_to_be_better_is_left_beside_the_model(
     tmp_path: Path, use_network: Callable[..., None]
 ) -> None:
     texts = ["a flat white", "an iced latte"]
-    use_network(said("a flat wgite", texts[0]), said("an iced lagge", texts[1]))
+    use_network(network_output("a flat wgite", texts[0]), network_output("an iced lagge", texts[1]))
     params = TextAdaptation(decoding=Decoding(mode="beam", boosts=("Zuzana",)))
     seen = []
     figures = adapt(
@@ -91,11 +91,11 @@ def test_what_validation_shows_to_be_better_is_left_beside_the_model(
         progress=lambda done, total: seen.append((done, total)),
     )
     assert (figures["mode"], figures["wer_greedy"], figures["wer_beam"]) == ("beam", 2 / 6, 0)
-    search = beside(tmp_path / "model.nemo", FakeNetwork.labels)
+    search = load_decoder(tmp_path / "model.nemo", FakeNetwork.labels)
     assert search is not None
     assert search.settings.boosts == ("Zuzana",)
     assert (search.settings.alpha, search.settings.beta) == (figures["alpha"], figures["beta"])
-    assert search(said("a flat wgite", texts[0]), 0.02).text == texts[0]
+    assert search(network_output("a flat wgite", texts[0]), 0.02).text == texts[0]
     assert (
         "\tzuzana\t" in (tmp_path / "language.arpa").read_text()
     )  # a term to listen for is known to the model
@@ -107,7 +107,7 @@ def test_what_validation_shows_to_be_better_is_left_beside_the_model(
 def test_greedy_stays_where_text_does_not_help(
     tmp_path: Path, use_network: Callable[..., None]
 ) -> None:
-    use_network(said("a cortado", sure=0.97))
+    use_network(network_output("a cortado", probability=0.97))
     valid = write_manifest(tmp_path / "valid.jsonl", ["a cortado"])
     figures = adapt(
         TextAdaptation(decoding=Decoding(mode="beam")),
@@ -117,7 +117,7 @@ def test_greedy_stays_where_text_does_not_help(
         folder=tmp_path,
     )
     assert (figures["mode"], figures["wer_greedy"]) == ("greedy", 0)
-    assert beside(tmp_path / "model.nemo", FakeNetwork.labels) is None
+    assert load_decoder(tmp_path / "model.nemo", FakeNetwork.labels) is None
 
 
 def test_without_tuning_the_given_weights_are_kept_and_no_speech_is_needed(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_capitals_are_no_errors(
     tmp_path: Path, use_network: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FakeNetwork, "labels", tuple(ALPHABET.upper()))
-    use_network(said("a flat white"))
+    use_network(network_output("a flat white"))
     valid = write_manifest(tmp_path / "valid.jsonl", ["A flat white."])
     figures = adapt(
         TextAdaptation(decoding=Decoding(mode="beam")),

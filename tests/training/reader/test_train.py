@@ -13,7 +13,7 @@ import pytest
 from data.labelling import SCHEME
 from evaluation.metrics.wer import character_errors
 from models.reader.model import Reader
-from models.reader.ngrams import corrupt_characters, grams, plain
+from models.reader.ngrams import corrupt_characters, make_ngrams, plain_text
 from tests.reader_helpers import SMALL, Unrecorded, a_message, a_reader, lessons
 from training.reader.train import (
     LabelledContacts,
@@ -129,11 +129,11 @@ def test_settings_that_make_no_network_are_refused() -> None:
 
 
 def test_n_grams_are_those_of_the_text_wherever_it_stands() -> None:
-    texts = plain(pl.Series(["Hello THERE, world!", "", "ünïcode wörds", "hello there world"]))
-    together = grams(texts, 16, (1, 2), (3, 4))
+    texts = plain_text(pl.Series(["Hello THERE, world!", "", "ünïcode wörds", "hello there world"]))
+    together = make_ngrams(texts, bits=16, words=(1, 2), letters=(3, 4))
     assert texts[0] == texts[3]
     for row in range(len(texts)):
-        alone = grams(texts[row : row + 1], 16, (1, 2), (3, 4))
+        alone = make_ngrams(texts[row : row + 1], bits=16, words=(1, 2), letters=(3, 4))
         begin, end = together.offsets[row : row + 2]
         assert np.array_equal(alone.buckets, together.buckets[begin:end])
     assert together.counts[1] == 0
