@@ -16,32 +16,10 @@ from data.simulator.entities import Person, Touch
 from data.simulator.params import FRICTIONS, REASONS, SimulatorParams
 from data.simulator.sound import AGENT, CUSTOMER, Call
 from data.simulator.world import World
+from data.sources import folder
 
-CUSTOMER_COLUMNS = (
-    "customer_id",
-    "phone",
-    "plan",
-    "region",
-    "since",
-    "monthly_price",
-    "contract",
-    "payment_method",
-)
-CONTACT_COLUMNS = (
-    "contact_id",
-    "customer_id",
-    "channel",
-    "started_at",
-    "duration_s",
-    "wait_s",
-    "queue",
-    "agent_id",
-    "disposition",
-    "recording",
-    "customer_channel",
-    "agent_channel",
-    "voice",
-)
+CUSTOMER_COLUMNS = (*folder.CUSTOMER_COLUMNS, "contract", "payment_method")
+CONTACT_COLUMNS = (*folder.CONTACT_COLUMNS, "voice")
 QUEUES = {
     "billing": "billing",
     "payment": "billing",
@@ -53,16 +31,8 @@ QUEUES = {
     "delivery": "logistics",
     "other": "general",
 }
-OUTCOME_COLUMNS = ("customer_id", "event", "happened", "on", "observed_until")
-INTERVENTION_COLUMNS = (
-    "customer_id",
-    "decided_on",
-    "kind",
-    "offered",
-    "assigned_by",
-    "propensity",
-    "cost",
-)
+OUTCOME_COLUMNS = folder.OUTCOME_COLUMNS
+INTERVENTION_COLUMNS = (*folder.INTERVENTION_COLUMNS, "propensity", "cost")
 
 
 @dataclass(frozen=True)
