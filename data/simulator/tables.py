@@ -138,10 +138,12 @@ def plant_rows(
     donors = [row for row in rows if row["channel"] == "chat"]
     texts = {message["contact_id"]: message["turns"] for message in messages}
     planted = []
-    for number, kind in enumerate(kind for kind in faults.ROW_FAULTS for _ in range(params.faults)):
+    for number, fault in enumerate(
+        fault for fault in faults.ROW_FAULTS for _ in range(params.faults)
+    ):
         donor = rng.choice(donors)
         row = {**donor, "contact_id": f"F{number:06d}"}
-        if kind == "unknown_customer":
+        if fault == "unknown_customer":
             row["customer_id"] = f"X{number:06d}"
         else:
             # A clock that jumped: after the snapshot, and after whatever today is where the export
@@ -152,7 +154,7 @@ def plant_rows(
             row["started_at"] = _stamp(late)
         rows.append(row)
         messages.append({"contact_id": row["contact_id"], "turns": texts[donor["contact_id"]]})
-        planted.append({"kind": kind, "contact_id": row["contact_id"], "file": "contacts.csv"})
+        planted.append({"kind": fault, "contact_id": row["contact_id"], "file": "contacts.csv"})
     return planted
 
 
