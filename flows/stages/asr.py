@@ -92,7 +92,9 @@ def train_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
             read_json(context.path("pseudo.json")),
         )
         hours = hours.with_pseudo(heard["added_s"]) if heard["learn"] else hours
-        hours = hours.with_training_skips({reason: 3600 * entry["hours"] for reason, entry in skipped.items()})
+        hours = hours.with_training_skips(
+            {reason: 3600 * entry["hours"] for reason, entry in skipped.items()}
+        )
         budget = hours.summary(context.params.hours)
         write_json(context.path("asr/hours.json"), budget)
         run.log_metrics(
