@@ -7,7 +7,7 @@ import unicodedata
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz'"
 
-_ONES = [
+ONES = [
     "zero",
     "one",
     "two",
@@ -29,7 +29,7 @@ _ONES = [
     "eighteen",
     "nineteen",
 ]
-_TENS = [
+TENS = [
     "zero",
     "ten",
     "twenty",
@@ -107,9 +107,9 @@ def number(digits: str) -> str:
 def cardinal(value: int) -> str:
     """Returns a whole number from 0 as words, without "and": 342 → three hundred forty two."""
     if value < 20:
-        return _ONES[value]
+        return ONES[value]
     if value < 100:
-        return _TENS[value // 10] + (f" {_ONES[value % 10]}" if value % 10 else "")
+        return TENS[value // 10] + (f" {ONES[value % 10]}" if value % 10 else "")
     size, name = next(scale for scale in _SCALES if value >= scale[0])
     rest = value % size
     return f"{cardinal(value // size)} {name}" + (f" {cardinal(rest)}" if rest else "")
@@ -126,7 +126,7 @@ def year(value: int) -> str:
 
 
 def _digits(digits: str) -> str:
-    return " ".join(_ONES[int(digit)] for digit in digits)
+    return " ".join(ONES[int(digit)] for digit in digits)
 
 
 def _ordinal(value: int) -> str:

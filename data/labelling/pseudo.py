@@ -139,5 +139,5 @@ def _queue(judged: pl.DataFrame, params: PseudoParams) -> pl.DataFrame:
     )
     both = pl.concat([best, random]).sort(["gain", *TURN], descending=[True, False, False])
     return both.with_row_index("rank", offset=1).select(
-        [pl.col(name).cast(kind) for name, kind in QUEUE.items()]
+        [pl.col(name).cast(dtype) for name, dtype in QUEUE.items()]
     )

@@ -17,7 +17,7 @@ from data.simulator.params import Campaigns, SimulatorParams
 if TYPE_CHECKING:
     from data.simulator.entities import Person, Touch
 
-KIND = "call back"
+INTERVENTION = "call back"
 _STREAM = 7_001  # tells these draws from all others of the same seed
 SKIP_DAYS = 90  # of history before the first campaign
 WRONG_DAYS = 120  # a call back resolves what went wrong within so many days
@@ -117,7 +117,7 @@ def row(
     return {
         "customer_id": people[decision.number].customer_id,
         "decided_on": starts + timedelta(days=decision.day),
-        "kind": KIND,
+        "kind": INTERVENTION,
         "offered": "true" if decision.offered else "false",
         "assigned_by": decision.assigned_by,
         "propensity": round(decision.propensity, 6),

@@ -138,7 +138,7 @@ def _write(
 
 def _choose_recorded(params: SimulatorParams, numbered: list[tables.NumberedContact]) -> _Recorded:
     """Draws the phone contacts that are recorded: `params.calls` sound ones, then broken ones."""
-    planted = [kind for kind in faults.RECORDING_FAULTS for _ in range(params.faults)]
+    planted = [fault for fault in faults.RECORDING_FAULTS for _ in range(params.faults)]
     fault_of_call: list[str | None] = [None] * params.calls + planted
     spoken = [
         contact for contact in numbered if contact.planned and contact.touch.channel == "phone"

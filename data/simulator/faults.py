@@ -19,19 +19,19 @@ SPOILERS: dict[str, Callable[[bytes], bytes]] = {
 }
 RECORDING_FAULTS = (*SPOILERS, "duplicate_content", "missing_recording")
 ROW_FAULTS = ("unknown_customer", "future_contact")
-KINDS = RECORDING_FAULTS + ROW_FAULTS
+FAULTS = RECORDING_FAULTS + ROW_FAULTS
 
 
-def spoil(kind: str, wav: bytes, other: bytes) -> bytes | None:
+def spoil(fault: str, wav: bytes, other: bytes) -> bytes | None:
     """Returns the bytes to write instead of `wav`; None where there is to be no file.
 
     `other` is another call's recording.
     """
-    if kind == "duplicate_content":
+    if fault == "duplicate_content":
         return other
-    if kind == "missing_recording":
+    if fault == "missing_recording":
         return None
-    return SPOILERS[kind](wav)
+    return SPOILERS[fault](wav)
 
 
 def _rewrite(wav: bytes, change: Callable[[np.ndarray], np.ndarray]) -> bytes:

@@ -96,6 +96,6 @@ class SimulatorParams:
     leaving_per_year: float = 0.05  # hazard of leaving a year of an average customer at rest
     # possible futures behind each true risk; 2,000 make 99 % of them exact to 0.01
     futures: int = 2000
-    faults: int = 1  # how many of each kind of bad input to plant in the export
+    faults: int = 1  # how many of each bad input to plant in the export
     effects: Effects = field(default_factory=Effects)
     campaigns: Campaigns = field(default_factory=Campaigns)

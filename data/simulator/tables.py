@@ -16,32 +16,10 @@ from data.simulator.entities import Person, Touch
 from data.simulator.params import FRICTIONS, REASONS, SimulatorParams
 from data.simulator.sound import AGENT, CUSTOMER, Call
 from data.simulator.world import World
+from data.sources import folder
 
-CUSTOMER_COLUMNS = (
-    "customer_id",
-    "phone",
-    "plan",
-    "region",
-    "since",
-    "monthly_price",
-    "contract",
-    "payment_method",
-)
-CONTACT_COLUMNS = (
-    "contact_id",
-    "customer_id",
-    "channel",
-    "started_at",
-    "duration_s",
-    "wait_s",
-    "queue",
-    "agent_id",
-    "disposition",
-    "recording",
-    "customer_channel",
-    "agent_channel",
-    "voice",
-)
+CUSTOMER_COLUMNS = (*folder.CUSTOMER_COLUMNS, "contract", "payment_method")
+CONTACT_COLUMNS = (*folder.CONTACT_COLUMNS, "voice")
 QUEUES = {
     "billing": "billing",
     "payment": "billing",
@@ -53,16 +31,8 @@ QUEUES = {
     "delivery": "logistics",
     "other": "general",
 }
-OUTCOME_COLUMNS = ("customer_id", "event", "happened", "on", "observed_until")
-INTERVENTION_COLUMNS = (
-    "customer_id",
-    "decided_on",
-    "kind",
-    "offered",
-    "assigned_by",
-    "propensity",
-    "cost",
-)
+OUTCOME_COLUMNS = folder.OUTCOME_COLUMNS
+INTERVENTION_COLUMNS = (*folder.INTERVENTION_COLUMNS, "propensity", "cost")
 
 
 @dataclass(frozen=True)
@@ -168,10 +138,12 @@ def plant_rows(
     donors = [row for row in rows if row["channel"] == "chat"]
     texts = {message["contact_id"]: message["turns"] for message in messages}
     planted = []
-    for number, kind in enumerate(kind for kind in faults.ROW_FAULTS for _ in range(params.faults)):
+    for number, fault in enumerate(
+        fault for fault in faults.ROW_FAULTS for _ in range(params.faults)
+    ):
         donor = rng.choice(donors)
         row = {**donor, "contact_id": f"F{number:06d}"}
-        if kind == "unknown_customer":
+        if fault == "unknown_customer":
             row["customer_id"] = f"X{number:06d}"
         else:
             # A clock that jumped: after the snapshot, and after whatever today is where the export
@@ -182,7 +154,7 @@ def plant_rows(
             row["started_at"] = _stamp(late)
         rows.append(row)
         messages.append({"contact_id": row["contact_id"], "turns": texts[donor["contact_id"]]})
-        planted.append({"kind": kind, "contact_id": row["contact_id"], "file": "contacts.csv"})
+        planted.append({"kind": fault, "contact_id": row["contact_id"], "file": "contacts.csv"})
     return planted
 
 

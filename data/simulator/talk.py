@@ -16,31 +16,9 @@ from typing import Any
 from data.simulator import phrases as p
 from data.simulator.entities import Touch
 from data.simulator.world import PLANS
+from data.text import ONES, TENS
 
 TELLS = 0.88
-_ONES = (
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-)
-_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _PLACES = (
     "ashford",
     "kingsley",
@@ -72,9 +50,9 @@ class Line:
 def number_words(number: int) -> str:
     """Returns 0 … 9999 in words: 142 is "one hundred and forty two"."""
     if number < 20:
-        return _ONES[number]
+        return ONES[number]
     if number < 100:
-        return _TENS[number // 10] + (f" {_ONES[number % 10]}" if number % 10 else "")
+        return TENS[number // 10] + (f" {ONES[number % 10]}" if number % 10 else "")
     size, name = (1000, "thousand") if number >= 1000 else (100, "hundred")
     rest = number % size
     joined = f"{number_words(number // size)} {name}"
@@ -128,7 +106,7 @@ class Speech:
         return self._slots[name]
 
     def _digits(self, digits: str) -> str:
-        return digits if self._written else " ".join(_ONES[int(digit)] for digit in digits)
+        return digits if self._written else " ".join(ONES[int(digit)] for digit in digits)
 
     def _fresh(self, name: str) -> str:
         rng, written = self.rng, self._written
@@ -375,7 +353,7 @@ def _ordinal(day: int) -> str:
         return special[day]
     if day > 20:
         return f"twenty {_ordinal(day - 20)}"
-    return _ONES[day] + "th"
+    return ONES[day] + "th"
 
 
 # A template taken apart: plain text, ("slot", name), ("rule", name) or ("choice", templates).

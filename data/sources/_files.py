@@ -70,13 +70,13 @@ def convert(
     what: str,
     key: str,
     columns: dict[str, tuple[str, Callable[[pl.Expr], pl.Expr]]],
-) -> tuple[pl.DataFrame, list[Refusal]]:
-    """Converts text columns; refuses rows that do not convert or lack their key.
+    refusals: list[Refusal],
+) -> pl.DataFrame:
+    """Converts text columns and returns the rows that convert and have their key.
 
     `columns` maps a name to what it should be (for the message) and the conversion, which gives
     null where it fails. `what` names the type of record.
     """
-    refusals: list[Refusal] = []
     good = frame
     conversions = {key: ("text", _as_is), **columns}
     for column, (expected, conversion) in conversions.items():
@@ -98,7 +98,7 @@ def convert(
         good = (
             good.filter(~failed).with_columns(pl.col("_converted").alias(column)).drop("_converted")
         )
-    return good, refusals
+    return good
 
 
 def _as_is(text: pl.Expr) -> pl.Expr:
@@ -106,10 +106,15 @@ def _as_is(text: pl.Expr) -> pl.Expr:
 
 
 def require_filled(
-    frame: pl.DataFrame, name: str, *, what: str, key: str, columns: Sequence[str]
-) -> tuple[pl.DataFrame, list[Refusal]]:
-    """Refuses the rows in which one of `columns` is empty and returns the others."""
-    refusals = []
+    frame: pl.DataFrame,
+    name: str,
+    *,
+    what: str,
+    key: str,
+    columns: Sequence[str],
+    refusals: list[Refusal],
+) -> pl.DataFrame:
+    """Returns the rows in which no column of `columns` is empty; refuses the others."""
     for column in columns:
         for row in frame.filter(pl.col(column).is_null()).iter_rows(named=True):
             refusals.append(
@@ -121,7 +126,7 @@ def require_filled(
                 )
             )
         frame = frame.filter(pl.col(column).is_not_null())
-    return frame, refusals
+    return frame
 
 
 def number(text: pl.Expr) -> pl.Expr:

@@ -106,7 +106,7 @@ def _customers(root: Path, refusals: list[Refusal]) -> tuple[pl.DataFrame, pl.Da
         _files.ROW,
     }
     further = [column for column in frame.columns if column not in known_columns]
-    frame, bad = _files.convert(
+    frame = _files.convert(
         frame,
         CRM,
         what="customer",
@@ -116,8 +116,8 @@ def _customers(root: Path, refusals: list[Refusal]) -> tuple[pl.DataFrame, pl.Da
             "monthly_price": ("a number", _files.number),
             "churn": ("yes or no", _files.yes_or_no),
         },
+        refusals=refusals,
     )
-    refusals += bad
     frame = frame.with_columns(_files.attributes(frame, further))
     outcomes = pl.DataFrame(schema=OUTCOMES)
     if "churn" in frame.columns:  # the CRM says whether, not when: an outcome without a date
@@ -132,7 +132,7 @@ def _calls(
     root: Path, customers: pl.DataFrame, *, options: SourceParams, refusals: list[Refusal]
 ) -> pl.DataFrame:
     frame = _files.read_csv(root, CDR, (), header=CDR_COLUMNS)
-    frame, bad = _files.convert(
+    frame = _files.convert(
         frame,
         CDR,
         what="call",
@@ -142,12 +142,16 @@ def _calls(
             "duration": ("a number", _files.number),
             "billsec": ("a number", _files.number),
         },
+        refusals=refusals,
     )
-    refusals += bad
-    frame, bad = _files.require_filled(
-        frame, CDR, what="call", key="uniqueid", columns=["start", "duration", "billsec"]
+    frame = _files.require_filled(
+        frame,
+        CDR,
+        what="call",
+        key="uniqueid",
+        columns=["start", "duration", "billsec"],
+        refusals=refusals,
     )
-    refusals += bad
     frame = _with_customer(frame, customers, refusals)
     calls = frame.select(
         pl.col("uniqueid").alias("contact_id"),
@@ -224,18 +228,22 @@ def _chats(
         return pl.DataFrame(schema=TABLES["contacts"]), []
     schema: dict[str, Any] = {_files.ROW: pl.UInt32, **dict.fromkeys(CHAT_KEYS, pl.String)}
     frame = pl.DataFrame(chats, schema=schema, strict=False)
-    frame, bad = _files.convert(
+    frame = _files.convert(
         frame,
         CHATS,
         what="chat",
         key="chat_id",
         columns={"started_at": ("a time", _files.time_in(options.timezone))},
+        refusals=refusals,
     )
-    refusals += bad
-    frame, bad = _files.require_filled(
-        frame, CHATS, what="chat", key="chat_id", columns=["customer_id", "started_at"]
+    frame = _files.require_filled(
+        frame,
+        CHATS,
+        what="chat",
+        key="chat_id",
+        columns=["customer_id", "started_at"],
+        refusals=refusals,
     )
-    refusals += bad
     frame = frame.rename({"chat_id": "contact_id"}).with_columns(
         channel=pl.lit("chat"), duration_s=pl.lit(0.0), source=pl.lit("asterisk")
     )

@@ -83,14 +83,14 @@ def _customers(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
     name = "customers.csv"
     frame = _files.read_csv(root, name, CUSTOMER_COLUMNS)
     further = [column for column in frame.columns if column not in (*CUSTOMER_COLUMNS, _files.ROW)]
-    frame, bad = _files.convert(
+    frame = _files.convert(
         frame,
         name,
         what="customer",
         key="customer_id",
         columns={"since": ("a date", _files.day), "monthly_price": ("a number", _files.number)},
+        refusals=refusals,
     )
-    refusals += bad
     return _files.records("customers", frame.with_columns(_files.attributes(frame, further)))
 
 
@@ -101,7 +101,7 @@ def _contacts(
     frame = _files.read_csv(root, name, CONTACT_COLUMNS)
     named = {_inside(root, recording) for recording in frame["recording"].drop_nulls()}
     _refuse_unnamed(root, named, refusals)
-    frame, bad = _files.convert(
+    frame = _files.convert(
         frame,
         name,
         what="contact",
@@ -117,16 +117,16 @@ def _contacts(
             "customer_channel": ("a channel number from 0", _files.whole),
             "agent_channel": ("a channel number from 0", _files.whole),
         },
+        refusals=refusals,
     )
-    refusals += bad
-    frame, bad = _files.require_filled(
+    frame = _files.require_filled(
         frame,
         name,
         what="contact",
         key="contact_id",
         columns=["customer_id", "channel", "started_at"],
+        refusals=refusals,
     )
-    refusals += bad
     recordings, without = [], []
     for row in frame.filter(pl.col("recording").is_not_null()).iter_rows(named=True):
         path = _inside(root, row["recording"])
@@ -185,7 +185,7 @@ def _outcomes(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
     if not (root / name).exists():
         return pl.DataFrame(schema=OUTCOMES)
     frame = _files.read_csv(root, name, OUTCOME_COLUMNS)
-    frame, bad = _files.convert(
+    frame = _files.convert(
         frame,
         name,
         what="outcome",
@@ -195,12 +195,16 @@ def _outcomes(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
             "on": ("a date", _files.day),
             "observed_until": ("a date", _files.day),
         },
+        refusals=refusals,
     )
-    refusals += bad
-    frame, bad = _files.require_filled(
-        frame, name, what="outcome", key="customer_id", columns=["event", "happened"]
+    frame = _files.require_filled(
+        frame,
+        name,
+        what="outcome",
+        key="customer_id",
+        columns=["event", "happened"],
+        refusals=refusals,
     )
-    refusals += bad
     return _files.records("outcomes", frame)
 
 
@@ -213,7 +217,7 @@ def _interventions(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
     if not (root / name).exists():
         return pl.DataFrame(schema=INTERVENTIONS)
     frame = _files.read_csv(root, name, INTERVENTION_COLUMNS)
-    frame, bad = _files.convert(
+    frame = _files.convert(
         frame,
         name,
         what="intervention",
@@ -228,11 +232,10 @@ def _interventions(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
             "propensity": ("a number", _files.number),
             "cost": ("a number", _files.number),
         },
+        refusals=refusals,
     )
-    refusals += bad
     needed = [column for column in INTERVENTION_COLUMNS if column != "customer_id"]
-    frame, bad = _files.require_filled(
-        frame, name, what="intervention", key="customer_id", columns=needed
+    frame = _files.require_filled(
+        frame, name, what="intervention", key="customer_id", columns=needed, refusals=refusals
     )
-    refusals += bad
     return _files.records("interventions", frame)

@@ -195,7 +195,7 @@ def test_a_caller_keeps_their_voice_and_agents_have_their_own(made: Made) -> Non
 def test_every_planted_fault_is_really_there_and_written_down(made: Made) -> None:
     raw, truth, summary = made
     planted = json.loads((truth / "faults.json").read_text())
-    assert sorted(fault["kind"] for fault in planted) == sorted(faults.KINDS)
+    assert sorted(fault["kind"] for fault in planted) == sorted(faults.FAULTS)
     assert summary["faults"] == len(planted)
     where = {fault["kind"]: fault for fault in planted}
     contacts = {row["contact_id"]: row for row in require_manifest(raw / "contacts.csv")}
