@@ -68,7 +68,7 @@ def learned(
         rows.filter((pl.col("split") == "train") & pl.col("event").is_not_null()),
         test,
         feature_columns(rows),
-        params.horizons_days,
+        horizons_days=params.horizons_days,
     )
     return {
         "rows": found["rows"]["train"],

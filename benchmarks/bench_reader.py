@@ -146,7 +146,7 @@ def read_by_tfidf(
 
 def right(chances: np.ndarray, wanted: np.ndarray, clusters: np.ndarray) -> list[float]:
     found = ratio_of_sums(
-        (chances.argmax(axis=1) == wanted).astype(float), np.ones(len(wanted)), clusters, 0
+        (chances.argmax(axis=1) == wanted).astype(float), np.ones(len(wanted)), clusters, seed=0
     )
     return [round(float(value), 4) for value in (found.value, found.low or 0.0, found.high or 0.0)]
 
@@ -158,7 +158,7 @@ def gain(
     sides = [
         ((chances.argmax(axis=1) == wanted).astype(float), ones) for chances in (first, second)
     ]
-    found = paired_difference(sides[0], sides[1], clusters, 0)
+    found = paired_difference(sides[0], sides[1], clusters, seed=0)
     return [round(float(value), 4) for value in (found.value, found.low or 0.0, found.high or 0.0)]
 
 
@@ -187,7 +187,7 @@ def on_store(store: Path) -> list[dict[str, Any]]:
     from data.labelling import label
     from data.labelling.complete import ReadingParams
     from data.splits import customer_splits
-    from evaluation.asr.labels_on_text import heard_turns
+    from evaluation.asr.labels_on_text import scored_turns
     from evaluation.reader.scorecard import truth_labels
     from evaluation.scorecard import load
 
@@ -205,7 +205,7 @@ def on_store(store: Path) -> list[dict[str, Any]]:
     }
     exams = {"people's words": (parts["test"], beliefs)}
     for role in ("candidate", "reference"):
-        said = heard_turns(load(store / f"scorecards/asr/{role}.json"), tables["turns"], "hyp")
+        said = scored_turns(load(store / f"scorecards/asr/{role}.json"), tables["turns"], "hyp")
         mixed = pl.concat(
             [turns.join(said, on="contact_id", how="anti"), said.with_columns(origin=pl.lit("asr"))]
         )

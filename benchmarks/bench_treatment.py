@@ -28,7 +28,12 @@ from data.records import RECORDINGS
 from data.simulator import SimulatorParams, simulate
 from data.simulator.params import Campaigns
 from data.sources import read
-from evaluation.churn.treatment import POLICIES, chosen_by, compare, compare_with_truth
+from evaluation.churn.treatment import (
+    POLICIES,
+    compare_policies,
+    compare_policies_with_truth,
+    treated_shares,
+)
 from flows.stages.treatment_choice import TreatmentPlan, plan_treatment
 from models.churn.treatment import TreatmentParams
 
@@ -76,12 +81,15 @@ def judged(made: TreatmentPlan, truth: pl.DataFrame, params: TreatmentParams) ->
     }
     for budget in BUDGETS:
         asked = replace(params, budget_share=budget)
-        by_truth = {one["policy"]: one for one in compare_with_truth(today, asked)}
-        knowing = {one["policy"]: one for one in compare_with_truth(best, asked)}
-        by_log = {one["policy"]: one for one in compare(logged, asked)["policies"]}
+        by_truth = {one["policy"]: one for one in compare_policies_with_truth(today, asked)}
+        knowing = {one["policy"]: one for one in compare_policies_with_truth(best, asked)}
+        by_log = {one["policy"]: one for one in compare_policies(logged, asked)["policies"]}
         rows = {}
         for policy in POLICIES:
-            chosen, effect = chosen_by(policy, logged, budget), logged["true_uplift"].to_numpy()
+            chosen, effect = (
+                treated_shares(policy, logged, budget),
+                logged["true_uplift"].to_numpy(),
+            )
             rows[policy] = {
                 "in_truth": {
                     name: round(by_truth[policy][name], 2)

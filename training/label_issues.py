@@ -13,7 +13,7 @@ import polars as pl
 
 from data.progress import Progress
 from evaluation.label_issues import label_issues
-from evaluation.metrics.churn import known_by
+from evaluation.metrics.churn import outcomes_by_horizon
 from evaluation.metrics.churn_references import logistic
 
 SCHEMA = {
@@ -102,7 +102,7 @@ def suspect_outcomes(
     ]
     dated = bool(features["time_days"].is_not_null().any())
     rows = features.filter(pl.col("event").is_not_null()).sort("customer_id", "as_of")
-    left, weight = known_by(rows, horizon_days if dated else None)
+    left, weight = outcomes_by_horizon(rows, horizon_days if dated else None)
     rows, left = rows.filter(weight > 0), left[weight > 0]
     if not left.any() or left.all():
         return pl.DataFrame(schema=SCHEMA)
@@ -113,7 +113,9 @@ def suspect_outcomes(
             varied = [name for name in names if known[name].n_unique() > 1]
             horizons = (horizon_days,) if dated else ()
             risk[held] = (
-                logistic(known, rows[held.tolist()], varied, horizons).to_series(-1).to_numpy()
+                logistic(known, rows[held.tolist()], varied, horizons_days=horizons)
+                .to_series(-1)
+                .to_numpy()
             )
     judged = np.isfinite(risk)
     name = f"left within {horizon_days} days" if dated else "left"

@@ -26,7 +26,7 @@ def decide(context: RunContext, kind: str, sample: Any) -> dict[str, Any]:
     contract = read_json(context.path("validate.json"))
     beaten = read_json(context.path(f"reference/{kind}.json"))
     probed = read_json(context.path(f"probe_{kind}.json"))
-    beside, probes, probed_sha256 = load_probes(context, kind)
+    secondary, probes, probed_sha256 = load_probes(context, kind)
     facts = Facts(
         reference_is_champion=beaten["version"] is not None,
         contract_ok=contract["stopped"] is None,
@@ -56,12 +56,12 @@ def decide(context: RunContext, kind: str, sample: Any) -> dict[str, Any]:
     decision = decide(
         candidate,
         load(folder / "reference.json"),
-        context.params.gates,
-        facts,
-        context.now(),
-        f"gate, for {context.settings.actor}",
-        beside,
-        probes,
+        params=context.params.gates,
+        facts=facts,
+        now=context.now(),
+        decided_by=f"gate, for {context.settings.actor}",
+        secondary=secondary,
+        probes=probes,
     )
     record, page = write_decision(decision, context.path(f"decisions/{kind}"))
     with reopened(context, kind) as run:

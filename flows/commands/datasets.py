@@ -44,10 +44,10 @@ def restore_test_set(
     out = dataset / "test_set"
     if kind == "churn":
         write_table(out / TEST_SET_FILE, rows)
-        found = scoring.hash_of(rows)
+        found = scoring.rows_hash(rows)
     elif kind == "reader":
         write_table(out / TEST_SET_FILE, rows)
-        found = test_set.hash_again(rows, read_tables(dataset / "tables"))
+        found = test_set.stored_test_set_hash(rows, read_tables(dataset / "tables"))
     else:
         tables = read_tables(dataset / "tables")
         content = contents(tables["recordings"], dataset / "shards")

@@ -54,7 +54,7 @@ def fit_table(
     values = plain_table.values_of(frame, columns)
     with tempfile.TemporaryDirectory() as work, bar(console, f"learning {target}") as progress:
         fitted = fit_table(values, event, ids, columns, fit, Path(work), progress)
-        metrics = churn_metrics(fitted.predictions, seed)["risk"]
+        metrics = churn_metrics(fitted.predictions, seed=seed)["risk"]
         held = (
             "every row, by a model that had not seen it"
             if folds
@@ -160,7 +160,7 @@ def score_table(console: Console, model: Path, file: Path, out: Path | None) -> 
         )
         _tell_figures(
             console,
-            churn_metrics(known.filter(pl.col("event").is_not_null()), 0)["risk"],
+            churn_metrics(known.filter(pl.col("event").is_not_null()), seed=0)["risk"],
             file.name,
         )
     console.print(f"scores and reasons in [bold]{out}[/]", highlight=False, soft_wrap=True)

@@ -143,11 +143,11 @@ def evaluate_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
         role: test_sets.evaluate(
             path,
             parts,
-            scorecards.model_name(context, "asr", role),
-            scorecards.model_checksum(context, "asr", role),
-            params,
-            context.now(),
-            _half(progress, number),
+            name=scorecards.model_name(context, "asr", role),
+            bundle_sha256=scorecards.model_checksum(context, "asr", role),
+            params=params,
+            now=context.now(),
+            progress=_half(progress, number),
         )
         for number, (role, path) in enumerate(models.items())
     }

@@ -102,7 +102,11 @@ def probe_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
         twins[unresolved] = made.join(rows.select("customer_id"), on="customer_id", how="semi")
     network = ChurnModel.load(context.path("churn/bundle"))
     probes = churn_probes(
-        network.predict, rows, twins["yes"], twins["no"], context.params.evaluation.seed
+        network.predict,
+        rows,
+        unresolved=twins["yes"],
+        resolved=twins["no"],
+        seed=context.params.evaluation.seed,
     )
     return write_probes(context, "churn", probes, {})
 
@@ -171,14 +175,18 @@ def evaluate_churn(context: RunContext, progress: Progress) -> dict[str, Any]:
         role: scoring.score(
             rows,
             path,
-            scorecards.model_name(context, "churn", role),
-            scorecards.model_checksum(context, "churn", role),
-            context.params.churn.horizons_days,
-            context.params.evaluation.seed,
-            context.now(),
-            scoring.truth(context.path("truth/customers.parquet"), context.params.features),
-            context.path("scorecards/churn/predictions.parquet") if role == "candidate" else None,
-            context.params.evaluation.campaign,
+            name=scorecards.model_name(context, "churn", role),
+            bundle_sha256=scorecards.model_checksum(context, "churn", role),
+            horizons_days=context.params.churn.horizons_days,
+            seed=context.params.evaluation.seed,
+            now=context.now(),
+            truth=scoring.true_risks_path(
+                context.path("truth/customers.parquet"), context.params.features
+            ),
+            predictions=context.path("scorecards/churn/predictions.parquet")
+            if role == "candidate"
+            else None,
+            campaign=context.params.evaluation.campaign,
         )
         for role, path in (
             ("reference", reference["path"]),

@@ -78,8 +78,8 @@ def _matured(context: RunContext) -> list[dict[str, Any]]:
         context.path("scored"),
         read_tables(context.path("clean")),
         params.features,
-        params.evaluation.seed,
-        params.evaluation.campaign,
+        seed=params.evaluation.seed,
+        campaign=params.evaluation.campaign,
     )
 
 
@@ -93,22 +93,30 @@ def _scored(context: RunContext, kind: str, version: int, progress: Progress) ->
         parts = test_sets.load_test_sets(context.path("speech/test.jsonl"), params)
         weights = bundle.path / "model.nemo"
         cards = test_sets.evaluate(
-            weights, parts, name, bundle.sha256, params, context.now(), progress
+            weights,
+            parts,
+            name=name,
+            bundle_sha256=bundle.sha256,
+            params=params,
+            now=context.now(),
+            progress=progress,
         )
         return cards["test"]
     rows = pl.read_parquet(context.path("features.parquet"))
-    truth = scoring.truth(context.path("truth/customers.parquet"), context.params.features)
+    truth = scoring.true_risks_path(
+        context.path("truth/customers.parquet"), context.params.features
+    )
     horizons = context.params.churn.horizons_days
     campaign = context.params.evaluation.campaign
     return scoring.score(
         rows,
         bundle.path,
-        name,
-        bundle.sha256,
-        horizons,
-        seed,
-        context.now(),
-        truth,
+        name=name,
+        bundle_sha256=bundle.sha256,
+        horizons_days=horizons,
+        seed=seed,
+        now=context.now(),
+        truth=truth,
         campaign=campaign,
     )
 

@@ -88,10 +88,10 @@ def probe_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
     reader = Reader.load(context.path("reader/bundle"))
     probes = reader_probes(
         lambda c, t: reader.probabilities(c, t)[0],
-        SCHEME,
-        few,
-        turns,
-        context.params.evaluation.seed,
+        labels=SCHEME,
+        contacts=few,
+        turns=turns,
+        seed=context.params.evaluation.seed,
     )
     return candidate_probes.write_probes(context, "reader", probes, {})
 
@@ -164,18 +164,18 @@ def reference_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
 def evaluate_reader(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Scores candidate and reference on the same held-out contacts."""
     reference, asked = read_json(context.path("reference/reader.json")), load_test_set(context)
-    balance = test_set.balance_of(pl.read_parquet(context.path("beliefs.parquet")))
+    balance = test_set.class_balance(pl.read_parquet(context.path("beliefs.parquet")))
     cards = {
         role: test_set.score(
             asked,
             None if path is None else Path(path),
-            scorecards.model_name(context, "reader", role),
-            scorecards.model_checksum(context, "reader", role),
-            balance,
-            context.params.evaluation.seed,
-            context.now(),
-            context.params.reading,
-            context.path("truth/contacts.parquet") if role == "candidate" else None,
+            name=scorecards.model_name(context, "reader", role),
+            bundle_sha256=scorecards.model_checksum(context, "reader", role),
+            balance=balance,
+            seed=context.params.evaluation.seed,
+            now=context.now(),
+            params=context.params.reading,
+            truth=context.path("truth/contacts.parquet") if role == "candidate" else None,
         )
         for role, path in (
             ("reference", reference["path"]),

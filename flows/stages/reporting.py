@@ -15,11 +15,11 @@ def report(context: RunContext, progress: Progress) -> dict[str, Any]:
     truth = context.path("truth")
     return write_report(
         context.store,
-        truth if truth.is_dir() else None,
-        context.path("report/index.html"),
-        context.decoded(),
-        context.now(),
-        context.params.report,
+        truth=truth if truth.is_dir() else None,
+        out=context.path("report/index.html"),
+        read_audio=context.decoded(),
+        now=context.now(),
+        params=context.params.report,
     )
 
 

@@ -57,7 +57,7 @@ def plan_treatment(
 
     `churn_model` is the bundle in office; without one the risk is that of the untreated in the log.
     """
-    from evaluation.churn.treatment import compare, gains_by_fifth
+    from evaluation.churn.treatment import compare_policies, uplift_by_fifth
     from training.churn.uplift import UpliftError, cross_fit, decisions, fit, usable
     from training.churn.uplift import summary as learned_from
 
@@ -101,8 +101,8 @@ def plan_treatment(
         "learned_from": learned_from(found),
         "horizon_days": params.horizon_days,
         "budget_share": params.budget_share,
-        **compare(past, params),
-        "by_fifth": gains_by_fifth(past, params),
+        **compare_policies(past, params),
+        "by_fifth": uplift_by_fifth(past, params),
         "today": {
             "customers": treatments.height,
             "treat": treated.height,

@@ -17,7 +17,7 @@ import polars as pl
 
 from data.progress import Progress
 from evaluation.metrics.bootstrap import Interval, paired_difference
-from evaluation.metrics.churn import both_seen, churn_metrics, per_unit, risk_columns
+from evaluation.metrics.churn import churn_metrics, has_both_outcomes, risk_columns, unit_losses
 from evaluation.metrics.churn_profit import Campaign
 from training.churn.temporal_calibration import known_on
 from training.churn.train import ChurnTraining, ChurnTrainingError, train
@@ -99,7 +99,9 @@ def backtest(
         past = known_on(known, day, lead_days)
         exam = known.filter((pl.col("as_of") == day) & (pl.col("split") == "test"))
         learned = past.filter(pl.col("split") == "train")
-        horizons = tuple(days for days in training.horizons_days if both_seen(learned, days))
+        horizons = tuple(
+            days for days in training.horizons_days if has_both_outcomes(learned, days)
+        )
         fold: dict[str, Any] = {
             "as_of": day.isoformat(),
             "horizons_days": list(horizons),
@@ -118,7 +120,7 @@ def backtest(
         risks = {
             MODEL: ChurnModel.load(Path(found["model"])).predict(exam),
             LIFE_TABLE: kaplan_meier(learned, exam, horizons),
-            LOGISTIC: logistic(learned, exam, feature_columns(rows), horizons),
+            LOGISTIC: logistic(learned, exam, feature_columns(rows), horizons_days=horizons),
         }
         theirs = pl.concat(
             exam.select(OUTCOME)
@@ -149,20 +151,20 @@ def judged(predictions: pl.DataFrame, seed: int, campaign: Campaign) -> dict[str
             for name, frame in frames.items()
         }
         for name, frame in asked.items():
-            for found in churn_metrics(frame, seed, campaign=campaign).values():
+            for found in churn_metrics(frame, seed=seed, campaign=campaign).values():
                 metrics[name][risk] = {
                     figure: _said(one) for figure, one in found.items() if np.isfinite(one.value)
                 }
         if risk not in metrics[MODEL]:
             continue
-        losses = {name: per_unit(frame) for name, frame in asked.items()}
+        losses = {name: unit_losses(frame) for name, frame in asked.items()}
         weight = losses[MODEL]["weight"].to_numpy()
         for name in gains:
             theirs, ours = (
                 ((losses[who]["brier"].to_numpy() * weight), weight) for who in (name, MODEL)
             )
             gains[name][risk] = _said(
-                paired_difference(theirs, ours, losses[MODEL]["customer_id"].to_numpy(), seed)
+                paired_difference(theirs, ours, losses[MODEL]["customer_id"].to_numpy(), seed=seed)
             )
     return {"metrics": metrics, "gain_in_brier": gains}
 

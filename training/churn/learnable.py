@@ -8,7 +8,7 @@ from typing import Protocol
 import polars as pl
 
 from data.features.features import Feature
-from evaluation.metrics.churn import both_seen
+from evaluation.metrics.churn import has_both_outcomes
 
 
 class ChurnTrainingError(ValueError):
@@ -88,7 +88,7 @@ def observed_horizons(part: pl.DataFrame, horizons_days: Sequence[int]) -> tuple
 
     Raises ChurnTrainingError when none is left.
     """
-    found = tuple(days for days in horizons_days if both_seen(part, days))
+    found = tuple(days for days in horizons_days if has_both_outcomes(part, days))
     if not found:
         raise ChurnTrainingError(
             f"churn: by no horizon of {', '.join(map(str, horizons_days))} days were customers seen to leave and to "

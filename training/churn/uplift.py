@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from data.features.features import KEYS, describe
-from evaluation.metrics.churn import known_by
+from evaluation.metrics.churn import outcomes_by_horizon
 from evaluation.metrics.uplift import aipw_scores
 from models.churn.encoding import Encoder, describe_columns
 from models.churn.treatment import TreatmentParams
@@ -96,7 +96,7 @@ def decisions(log: pl.DataFrame, features: pl.DataFrame, params: TreatmentParams
             "No outcome of a customer in the log has a date, so nobody knows who left after an offer. "
             "Deliver outcomes with `on` and `observed_until`."
         )
-    left, weight = known_by(joined, params.horizon_days)
+    left, weight = outcomes_by_horizon(joined, params.horizon_days)
     rows = joined.with_columns(pl.Series("left", left), pl.Series("weight", weight)).filter(
         pl.col("weight") > 0
     )
@@ -143,7 +143,9 @@ def fit(rows: pl.DataFrame, kind: str, params: TreatmentParams) -> UpliftModel:
         arms = _arms(inputs[rest], offered[rest], left[rest], weight[rest], params)
         untreated[out], treated[out] = risks(inputs[out], *arms)
     propensity = np.clip(rows["propensity"].to_numpy(), params.clip, 1 - params.clip)
-    missed = aipw_scores(offered, propensity, left, untreated, treated) - (untreated - treated)
+    missed = aipw_scores(offered, propensity, left, untreated=untreated, treated=treated) - (
+        untreated - treated
+    )
     # Scores of whoever was nearly sure to be offered it, or not to, are the loudest: e(1 - e) goes as 1 / variance.
     correction, correction_covariance = _ridge(
         inputs, missed, weight * propensity * (1 - propensity), fold, member
