@@ -40,7 +40,6 @@ def page(template: str, values: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update({name: getattr(formatting, name) for name in FILTERS})
-    environment.filters["svg"] = (
-        Markup  # our own drawings (charts.py), which escape what they write
-    )
+    # Our own drawings (charts.py), which escape what they write.
+    environment.filters["svg"] = Markup
     return environment.get_template(template).render(**values)

@@ -240,9 +240,8 @@ def _churn(
     model = ChurnModel(
         ChurnConfig(describe_columns(train, declared, 8), HORIZONS, bias=(-3.0,) * len(HORIZONS))
     )
-    model.network.mark.uniform_(
-        0.2, 0.6
-    )  # nobody trained it, but its reasons shall be about contacts
+    # Nobody trained it, but its reasons shall be about contacts.
+    model.network.mark.uniform_(0.2, 0.6)
     write_table(store / "scores.parquet", model.predict(current))
     reasons = model.reasons(current)
     evidence_rows = evidence(reasons, clean["contacts"], labels, clean["turns"])
