@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data.features.features import FRICTIONS
+from data.features.contact_marks import FRICTIONS
 
 CHOSEN, RANDOM = "chosen", "random"
 MONITORING_PLAN = {

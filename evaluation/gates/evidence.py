@@ -28,7 +28,7 @@ class Facts:
     smoke_ok: bool | None = None  # the service answered a sample with this bundle
     latency_s: float | None = None  # how long that answer took
     contract_ok: bool | None = None  # the test and training data kept the data contract
-    contract_says: str = ""  # what the contract found, in words
+    contract_says: str = ""  # the result of the contract, in words
     # The champions that read a recogniser's text (churn and reader): kind → checksum, empty where
     # there is none. `read_by` made the secondary tests, `readers_now` are those of this moment.
     read_by: Mapping[str, str] | None = None
@@ -138,7 +138,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Check:
-    """What one check found. `sentence` is for people; figures are None where none was measured.
+    """The result of one check. `sentence` is for people; figures are None where none was measured.
 
     A check of several quantities lists them in `measurements`; its own figures are the worst one's.
     """

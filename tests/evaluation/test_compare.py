@@ -1,21 +1,31 @@
 """A comparison says what differs, how sure that is, and where it got worse."""
 
 import re
+from collections.abc import Mapping
 from io import StringIO
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from evaluation.compare import CompareError, DifferentDataError, RunView, compare
+from evaluation.compare import CompareError, Comparison, DifferentDataError, RunView, compare
 from evaluation.gates import examples
 from evaluation.report.comparison import comparison_page, print_comparison
+from evaluation.scorecard import Scorecard
 
 
-def a_run(run_id: str, card=None, data_hash: str = "d1", metrics=None, **params) -> RunView:
+def a_run(
+    run_id: str,
+    card: Scorecard | None = None,
+    *,
+    data_hash: str = "d1",
+    metrics: Mapping[str, float] | None = None,
+    **params: Any,
+) -> RunView:
     return RunView(run_id, params, metrics or {}, data_hash, card)
 
 
-def _printed(comparison) -> str:
+def _printed(comparison: Comparison) -> str:
     out = StringIO()
     print_comparison(comparison, Console(file=out, width=200, no_color=True))
     return out.getvalue()
@@ -112,7 +122,9 @@ def test_regressions_can_be_heard_where_the_sound_is_at_hand() -> None:
 
 
 @pytest.mark.parametrize(("first", "second"), [("d1", "d2"), ("", ""), ("d1", "")])
-def test_other_or_unknown_test_data_is_refused_and_on_request_marked(first, second) -> None:
+def test_other_or_unknown_test_data_is_refused_and_on_request_marked(
+    first: str, second: str
+) -> None:
     runs = [
         a_run("a", data_hash=first, metrics={"wer": 0.1}),
         a_run("b", data_hash=second, metrics={"wer": 0.2}),

@@ -1,9 +1,11 @@
 """A scorecard counts what it says it counts, keeps its units, and pairs only what belongs together."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -12,12 +14,14 @@ from data.files import write_table
 from evaluation.asr.scorecard import asr_scorecard
 from evaluation.churn.scorecard import churn_scorecard
 from evaluation.gates import examples
-from evaluation.scorecard import ScorecardError, gain, load, pair
+from evaluation.scorecard import Scorecard, ScorecardError, gain, load, pair
 
 AT = "2026-03-01T12:00:00+00:00"
 
 
-def a_row(n: int = 0, text: str = "cancel my contract please", voice: str | None = "v1", **changes):
+def a_row(
+    n: int = 0, text: str = "cancel my contract please", voice: str | None = "v1", **changes: Any
+) -> dict[str, Any]:
     row = {
         "audio_filepath": f"a/{n}.wav",
         "text": text,
@@ -72,13 +76,15 @@ def test_a_row_without_voice_is_a_cluster_with_its_contact() -> None:
         ([], [], "no reference word"),
     ],
 )
-def test_what_cannot_be_scored_is_said(rows, hypotheses, says) -> None:
+def test_what_cannot_be_scored_is_said(
+    rows: list[dict[str, Any]], hypotheses: list[str], says: str
+) -> None:
     with pytest.raises(ScorecardError, match=says):
         asr_scorecard(rows, hypotheses, model="m", data_hash="d", seed=0, created_at=AT)
 
 
 @pytest.mark.parametrize("card", [examples.asr(0.2), examples.churn(0.5)], ids=["asr", "churn"])
-def test_a_scorecard_comes_back_as_it_was_saved(card, tmp_path: Path) -> None:
+def test_a_scorecard_comes_back_as_it_was_saved(card: Scorecard, tmp_path: Path) -> None:
     card = replace(card, conditions={"gsm": card.metrics})
     card.save(tmp_path / "c.json")
     again = load(tmp_path / "c.json")
@@ -115,7 +121,9 @@ def test_saving_twice_writes_the_same_bytes(tmp_path: Path) -> None:
     assert first == second.replace("b.parquet", "a.parquet")
 
 
-def _customers(risks=(0.9, 0.2, 0.1, 0.6), name: str = "risk_90", **changes) -> pl.DataFrame:
+def _customers(
+    risks: Sequence[float | None] = (0.9, 0.2, 0.1, 0.6), name: str = "risk_90", **changes: Any
+) -> pl.DataFrame:
     columns = {
         "customer_id": ["C1", "C2", "C3", "C4"],
         "as_of": [date(2026, 1, 1)] * 4,
@@ -165,7 +173,7 @@ def test_a_horizon_nobody_was_followed_to_is_not_scored() -> None:
         (_customers(time_days=[10.0] * 4), "no outcome"),
     ],
 )
-def test_predictions_that_cannot_be_scored_are_refused(frame, says) -> None:
+def test_predictions_that_cannot_be_scored_are_refused(frame: pl.DataFrame, says: str) -> None:
     with pytest.raises(ScorecardError, match=says):
         churn_scorecard(frame, model="m", data_hash="d", seed=0, created_at=AT)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from data.features.features import FRICTIONS
+from data.features.contact_marks import FRICTIONS
 from evaluation.experience.monitoring_plan import contact_features, describe_feature
 from evaluation.report.artefacts import ArtefactReader
 from evaluation.report.formatting import title

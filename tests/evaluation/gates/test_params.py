@@ -32,7 +32,7 @@ def test_a_skip_without_a_reason_is_not_a_setting(reason: Any) -> None:
     ],
 )
 def test_a_limit_is_looser_than_by_default_only_for_a_written_reason(
-    limits, named, tmp_path: Path
+    limits: dict[str, Any], named: str, tmp_path: Path
 ) -> None:
     for reason in ({}, {"relaxation_reason": "  "}):
         with pytest.raises(ValueError, match=f"gate: {named} (is|are) looser than by default"):

@@ -13,7 +13,9 @@ from evaluation.metrics.bootstrap import (
 )
 
 
-def _noise_only(seed: int, clusters: int, units: int = 12):
+def _noise_only(
+    seed: int, clusters: int, units: int = 12
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Two models equally good on average whose luck differs from voice to voice."""
     rng = np.random.default_rng(seed)
     voice = np.repeat([f"v{i}" for i in range(clusters)], units)
@@ -84,7 +86,9 @@ def test_one_voice_gives_a_figure_without_an_interval() -> None:
         ([1.0], [], "columns of"),
     ],
 )
-def test_nothing_measured_is_an_error(numerator, denominator, says) -> None:
+def test_nothing_measured_is_an_error(
+    numerator: list[float], denominator: list[float], says: str
+) -> None:
     with pytest.raises(ValueError, match=says):
         ratio_of_sums(numerator, denominator, ["a"] * len(numerator), seed=1)
 
@@ -100,7 +104,7 @@ def test_nothing_measured_is_an_error(numerator, denominator, says) -> None:
         (2.228, 10, 0.025),
     ],
 )
-def test_the_tail_of_student_is_that_of_the_tables(t, freedom, tail) -> None:
+def test_the_tail_of_student_is_that_of_the_tables(t: float, freedom: int, tail: float) -> None:
     assert _student_tail(t, freedom) == pytest.approx(tail, rel=2e-3)
     assert _student_tail(-t, freedom) == pytest.approx(1 - tail, rel=2e-3)
 

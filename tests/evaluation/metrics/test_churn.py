@@ -213,7 +213,7 @@ def test_logistic_regression_ranks_by_what_drives_leaving() -> None:
 
 
 @pytest.mark.parametrize("slope", [0.1, 0.25, 1.0, 3.0])
-def test_the_calibration_slope_is_found_however_overconfident_the_risks(slope) -> None:
+def test_the_calibration_slope_is_found_however_overconfident_the_risks(slope: float) -> None:
     rng = np.random.default_rng(0)
     logit = rng.normal(-1, 1, 4000)
     frame = pl.DataFrame(

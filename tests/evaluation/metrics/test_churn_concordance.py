@@ -13,7 +13,13 @@ from evaluation.metrics.churn_concordance import concordant_pairs
 from tests.evaluation.metrics.test_churn import predictions
 
 
-def by_hand(time, event, risk, weight, stratum) -> float:
+def by_hand(
+    time: np.ndarray,
+    event: np.ndarray,
+    risk: np.ndarray,
+    weight: np.ndarray,
+    stratum: np.ndarray,
+) -> float:
     """All pairs, one by one."""
     won = all_pairs = 0.0
     for i in range(len(time)):
@@ -26,7 +32,7 @@ def by_hand(time, event, risk, weight, stratum) -> float:
 
 
 @pytest.mark.parametrize("rows", [3, 40, 120])
-def test_it_counts_pairs_as_one_would_by_hand(rows) -> None:
+def test_it_counts_pairs_as_one_would_by_hand(rows: int) -> None:
     rng = np.random.default_rng(rows)
     time, event = rng.integers(1, 15, rows).astype(float), rng.random(rows) < 0.5
     event[0], time[0] = True, 1.0

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
 from evaluation.metrics.churn_profit import Campaign, expected_maximum_profit
 
 
-def empc(left, risk, campaign: Campaign | None = None, weight=None) -> tuple[float, float]:
+def empc(
+    left: Any, risk: Any, campaign: Campaign | None = None, weight: Any = None
+) -> tuple[float, float]:
     weights = np.ones((1, len(left))) if weight is None else np.asarray(weight, float)[None]
     profit = expected_maximum_profit(
         np.asarray(left, bool), np.asarray(risk, float), weights, campaign=campaign or Campaign()
@@ -32,12 +37,17 @@ def a_base(rows: int = 2000) -> tuple[np.ndarray, np.ndarray]:
         (lambda risk: 1 - risk, Campaign(), 8.895624051468648, None),
     ],
 )
-def test_it_is_what_another_program_finds(change, campaign, profit, contacted) -> None:
+def test_it_is_what_another_program_finds(
+    change: Callable[[np.ndarray], np.ndarray],
+    campaign: Campaign,
+    profit: float,
+    contacted: float | None,
+) -> None:
     left, risk = a_base()
-    found = empc(left, change(risk), campaign)
-    assert found[0] == pytest.approx(profit, rel=1e-12)
+    result = empc(left, change(risk), campaign)
+    assert result[0] == pytest.approx(profit, rel=1e-12)
     if contacted is not None:
-        assert found[1] == pytest.approx(contacted, rel=1e-12)
+        assert result[1] == pytest.approx(contacted, rel=1e-12)
 
 
 def test_only_the_order_of_risks_counts() -> None:
@@ -74,6 +84,6 @@ def test_a_campaign_nobody_gains_from_contacts_nobody() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"offer_cost": 300.0}, {"contact_cost": -1.0}, {"accept_alpha": 0.0}]
 )
-def test_costs_that_make_no_campaign_are_refused(wrong) -> None:
+def test_costs_that_make_no_campaign_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"evaluation\.campaign"):
         Campaign(**wrong)

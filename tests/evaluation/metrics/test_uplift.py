@@ -9,8 +9,13 @@ from evaluation.metrics.bootstrap import means, ratio_of_sums
 from evaluation.metrics.uplift import aipw_scores, auuc_parts, ipw_scores, qini_parts
 
 
-def a_biased_log(n: int = 40_000, seed: int = 0):
-    """Half of the customers are at high risk and get the offer four times in five; it keeps one in ten of them."""
+def a_biased_log(
+    n: int = 40_000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Half of the customers are at high risk and get the offer four times in five.
+
+    It keeps one in ten of them. Returns high, propensity, offered and left, each [n].
+    """
     rng = np.random.default_rng(seed)
     high = rng.random(n) < 0.5
     propensity = np.where(high, 0.8, 0.2)

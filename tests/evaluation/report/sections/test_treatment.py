@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,7 +24,7 @@ PARAMS = TreatmentParams(budget_share=0.2)
 
 
 @pytest.fixture
-def decisions():
+def decisions() -> pl.DataFrame:
     """400 decisions: the offer keeps three in ten of one customer in four, and nobody else."""
     rng = np.random.default_rng(0)
     helped, offered = rng.random(400) < 0.25, rng.random(400) < 0.5
@@ -47,7 +49,9 @@ def decisions():
     )
 
 
-def page_of(store, summary, table, truth=None):
+def page_of(
+    store: Path, summary: dict[str, Any], table: pl.DataFrame, truth: Path | None = None
+) -> tuple[str, dict[str, Any]]:
     write_json(store / "treat.json", summary)
     write_table(store / "treatments.parquet", table)
     summary_of_page = write_report(
@@ -67,7 +71,9 @@ def page_of(store, summary, table, truth=None):
     return shown, summary_of_page
 
 
-def test_policies_stand_beside_each_other_and_beside_the_truth(decisions, tmp_path) -> None:
+def test_policies_stand_beside_each_other_and_beside_the_truth(
+    decisions: pl.DataFrame, tmp_path: Path
+) -> None:
     table = decisions.with_columns(
         kind=pl.lit("call back"),
         basis=pl.lit("uplift"),
@@ -111,7 +117,7 @@ def test_policies_stand_beside_each_other_and_beside_the_truth(decisions, tmp_pa
     assert "in truth" not in page_of(tmp_path, summary, table)[0]
 
 
-def test_a_fallback_to_risk_is_marked_as_such(decisions, tmp_path) -> None:
+def test_a_fallback_to_risk_is_marked_as_such(decisions: pl.DataFrame, tmp_path: Path) -> None:
     nothing = pl.lit(None, pl.Float64)
     table = decisions.with_columns(
         kind=pl.lit("offer"),
