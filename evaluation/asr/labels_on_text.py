@@ -62,6 +62,29 @@ def reading_scorecard(
         raise ScorecardError(
             f"model {model}: no test call to read. Deliver transcripts of more calls."
         )
+    units = _units(calls, expected, given, labels=labels)
+    ratios = {
+        "reading_errors": Ratio("wrong", "labels"),
+        "friction_errors": Ratio("wrong_flags", "frictions"),
+    }
+    metrics, slices = score_units(units, ratios, ("label",), seed=seed)
+    return Scorecard(
+        kind="reading",
+        model=model,
+        data_hash=data_hash,
+        created_at=created_at,
+        metrics=metrics,
+        ratios=ratios,
+        units=units,
+        slices=slices,
+        bundle_sha256=bundle_sha256,
+    )
+
+
+def _units(
+    calls: pl.DataFrame, expected: pl.DataFrame, given: pl.DataFrame, *, labels: Sequence[str]
+) -> pl.DataFrame:
+    """Returns a unit for each call and label, with the counts behind both metrics."""
     values = {
         name: frame.select("contact_id", "label", pl.col("value").alias(name))
         for name, frame in (("expected", expected), ("found", given))
@@ -78,25 +101,9 @@ def reading_scorecard(
         )
     )
     flag = pl.col("label").is_in([f"friction_{name}" for name in FRICTIONS])
-    units = units.with_columns(
+    return units.with_columns(
         (flag & ((pl.col("expected") == "yes") != (pl.col("found") == "yes")))
         .cast(pl.Int64)
         .alias("wrong_flags"),
         (flag & (pl.col("expected") == "yes")).cast(pl.Int64).alias("frictions"),
-    )
-    ratios = {
-        "reading_errors": Ratio("wrong", "labels"),
-        "friction_errors": Ratio("wrong_flags", "frictions"),
-    }
-    metrics, slices = score_units(units, ratios, ("label",), seed=seed)
-    return Scorecard(
-        kind="reading",
-        model=model,
-        data_hash=data_hash,
-        created_at=created_at,
-        metrics=metrics,
-        ratios=ratios,
-        units=units,
-        slices=slices,
-        bundle_sha256=bundle_sha256,
     )

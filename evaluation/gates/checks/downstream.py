@@ -3,7 +3,7 @@
 from functools import partial
 
 from evaluation.gates import examples
-from evaluation.gates.evidence import Check, Evidence, Measurement, SecondaryTest
+from evaluation.gates.evidence import Check, Evidence, Facts, Measurement, SecondaryTest
 from evaluation.gates.non_inferiority import all_non_inferior, non_inferiority
 
 NAME = "downstream"
@@ -28,22 +28,9 @@ def check(evidence: Evidence) -> Check:
     reading = evidence.secondary_test(
         "reading", "Nobody let the rules read the text of both recognisers.", same_test=True
     )
-    read_by, readers_now = evidence.facts.read_by, evidence.facts.readers_now
-    if not read_by or not readers_now:
-        return Check(
-            NAME,
-            "no_evidence",
-            "Nobody looked whether a churn model or a contact reader reads this text.",
-        )
-    if changed := sorted(
-        kind for kind in {*read_by, *readers_now} if read_by.get(kind) != readers_now.get(kind)
-    ):
-        return Check(
-            NAME,
-            "no_evidence",
-            f"Another {' and '.join(changed)} champion reads the text now than when it was tested. "
-            "Probe again.",
-        )
+    read_by = evidence.facts.read_by or {}
+    if unknown := _unknown_readers(evidence.facts):
+        return Check(NAME, "no_evidence", unknown)
     if "friction_errors" not in reading.candidate.metrics:
         return Check(
             NAME,
@@ -82,6 +69,22 @@ def check(evidence: Evidence) -> Check:
             )
         )
     return all_non_inferior(NAME, measurements, params.level, remark=remark)
+
+
+def _unknown_readers(facts: Facts) -> str:
+    """Returns why it is not known which champions read the text; empty where it is known."""
+    read_by, readers_now = facts.read_by, facts.readers_now
+    if not read_by or not readers_now:
+        return "Nobody looked whether a churn model or a contact reader reads this text."
+    changed = sorted(
+        kind for kind in {*read_by, *readers_now} if read_by.get(kind) != readers_now.get(kind)
+    )
+    if not changed:
+        return ""
+    return (
+        f"Another {' and '.join(changed)} champion reads the text now than when it was tested. "
+        "Probe again."
+    )
 
 
 def _loss(
