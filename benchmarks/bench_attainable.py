@@ -73,7 +73,7 @@ def measure_skill(
         rows.filter((pl.col("split") == "train") & pl.col("event").is_not_null()),
         test,
         feature_columns(rows),
-        params.horizons_days,
+        horizons_days=params.horizons_days,
     )
     return {
         "rows": summary["rows"]["train"],

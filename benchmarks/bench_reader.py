@@ -144,7 +144,7 @@ def predict_with_tfidf(
 def accuracy(probabilities: np.ndarray, targets: np.ndarray, clusters: np.ndarray) -> list[float]:
     """Returns the accuracy and the ends of its 95 % interval."""
     correct = (probabilities.argmax(axis=1) == targets).astype(float)
-    return _ends(ratio_of_sums(correct, np.ones(len(targets)), clusters, 0))
+    return _ends(ratio_of_sums(correct, np.ones(len(targets)), clusters, seed=0))
 
 
 def accuracy_gain(
@@ -156,7 +156,7 @@ def accuracy_gain(
         ((probabilities.argmax(axis=1) == targets).astype(float), ones)
         for probabilities in (first, second)
     ]
-    return _ends(paired_difference(sides[0], sides[1], clusters, 0))
+    return _ends(paired_difference(sides[0], sides[1], clusters, seed=0))
 
 
 def _ends(interval: Interval) -> list[float]:
@@ -190,7 +190,7 @@ def read_store(store: Path) -> tuple[Parts, dict[str, LabelledContacts], pl.Data
     from data.files import read_tables
     from data.labelling import label
     from data.splits import customer_splits
-    from evaluation.asr.labels_on_text import heard_turns
+    from evaluation.asr.labels_on_text import scored_turns
     from evaluation.reader.scorecard import truth_labels
     from evaluation.scorecard import load
 
@@ -211,7 +211,7 @@ def read_store(store: Path) -> tuple[Parts, dict[str, LabelledContacts], pl.Data
     test_sets = {"people's words": parts["test"]}
     for role in ("candidate", "reference"):
         card = load(store / f"scorecards/asr/{role}.json")
-        spoken = heard_turns(card, tables["turns"], "hyp")
+        spoken = scored_turns(card, tables["turns"], "hyp")
         mixed = pl.concat(
             [
                 turns.join(spoken, on="contact_id", how="anti"),

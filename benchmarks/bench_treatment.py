@@ -29,7 +29,12 @@ from data.records import RECORDINGS
 from data.simulator import SimulatorParams, simulate
 from data.simulator.params import Campaigns
 from data.sources import read
-from evaluation.churn.treatment import POLICIES, chosen_by, compare, compare_with_truth
+from evaluation.churn.treatment import (
+    POLICIES,
+    compare_policies,
+    compare_policies_with_truth,
+    treated_shares,
+)
 from flows.stages.treatment_choice import TreatmentPlan, plan_treatment
 from models.churn.treatment import TreatmentParams
 
@@ -84,12 +89,17 @@ def score_policies(
     }
     for budget in BUDGETS:
         at_budget = replace(params, budget_share=budget)
-        by_truth = {row["policy"]: row for row in compare_with_truth(today, at_budget)}
-        by_best = {row["policy"]: row for row in compare_with_truth(best_possible, at_budget)}
-        by_log = {row["policy"]: row for row in compare(logged, at_budget)["policies"]}
+        by_truth = {row["policy"]: row for row in compare_policies_with_truth(today, at_budget)}
+        by_best = {
+            row["policy"]: row for row in compare_policies_with_truth(best_possible, at_budget)
+        }
+        by_log = {row["policy"]: row for row in compare_policies(logged, at_budget)["policies"]}
         rows = {}
         for policy in POLICIES:
-            chosen, effect = chosen_by(policy, logged, budget), logged["true_uplift"].to_numpy()
+            chosen, effect = (
+                treated_shares(policy, logged, budget),
+                logged["true_uplift"].to_numpy(),
+            )
             rows[policy] = {
                 "in_truth": {
                     name: round(by_truth[policy][name], 2)

@@ -19,9 +19,14 @@ class ParamsError(ValueError):
 def section(cls: type[T], values: Mapping[str, Any] | None, name: str) -> T:
     """Builds `cls` from `values`; nested dataclasses and lists are checked too.
 
+    Keys that `cls.RENAMED` lists (old name → new name) are still read; of both the new name counts.
     Raises ParamsError naming the section, the key and what was expected.
     """
     values = dict(values or {})
+    for old, new in getattr(cls, "RENAMED", {}).items():
+        if old in values:
+            renamed = values.pop(old)
+            values.setdefault(new, renamed)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - set(fields))
     if unknown:

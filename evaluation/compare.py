@@ -1,4 +1,4 @@
-"""Compares runs: what was set differently, what came of it with intervals, and which test units changed most."""
+"""Compares runs: parameters that differ, metrics with intervals, slices, and units that changed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evaluation.scorecard import Estimate, Scorecard, ScorecardError, gain, pair
 from evaluation.slices import SliceGain, slice_gains
 from models.kinds import kind_of
 
-_SHORT = 12  # how much of an id or hash is shown
+SHORT = 12  # how many characters of an id or hash are shown
 
 
 class CompareError(ValueError):
@@ -26,7 +26,10 @@ class DifferentDataError(CompareError):
 
 @dataclass(frozen=True)
 class RunView:
-    """What a comparison needs of a run. With a scorecard its data hash counts, and units can be paired."""
+    """What a comparison needs of a run.
+
+    With a scorecard the scorecard's data hash counts, and test units can be paired.
+    """
 
     run_id: str
     params: Mapping[str, Any]
@@ -34,14 +37,13 @@ class RunView:
     data_hash: str = ""
     scorecard: Scorecard | None = None
     name: str = ""
-    learned_from: Mapping[str, str] = field(
-        default_factory=dict
-    )  # what it was trained on and with: data, code
+    # What the model was trained on and with: data, code.
+    learned_from: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
-        """What to call it: its name, or the beginning of its id."""
-        return self.name or self.run_id[:_SHORT]
+        """The run's name, or the beginning of its id."""
+        return self.name or self.run_id[:SHORT]
 
     @property
     def tested_on(self) -> str:
@@ -51,7 +53,10 @@ class RunView:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better `other` is than `first` in one metric (positive: better), with the paired interval."""
+    """How much better `other` is than `first` in one metric, with the paired interval.
+
+    Positive: better.
+    """
 
     first: str
     other: str
@@ -59,19 +64,20 @@ class Difference:
     gain: Interval
 
     @property
-    def sure(self) -> bool:
-        """Whether the whole interval lies on one side of nothing."""
+    def is_significant(self) -> bool:
+        """Whether the whole interval lies on one side of 0."""
         low, high = self.gain.low, self.gain.high
         return low is not None and high is not None and (low > 0 or high < 0)
 
 
 @dataclass(frozen=True)
 class Changes:
-    """Test units that `other` does better, equally and worse than `first`, and where it lost most.
+    """Test units that `other` does better, equally and worse than `first`, and the worst losses.
 
-    `worst` has unit, before and after (errors, or weighted loss), and for calls contact_id, role, start_s, ref,
-    hyp_before and hyp_after: what to listen to. `whole` is a call or a customer; `wholes` has one row each (`name`,
-    before, after) of those that changed, the greatest loss first.
+    `worst` has unit, before and after (errors, or weighted loss), and for calls contact_id, role,
+    start_s, ref, hyp_before and hyp_after: what to listen to. `whole` is a call or a customer;
+    `wholes` has a row for each of those that changed (`name`, before, after), the greatest loss
+    first.
     """
 
     first: str
@@ -87,17 +93,20 @@ class Changes:
 
 @dataclass(frozen=True)
 class SliceChange:
-    """How much better `other` is than `first` within one slice, with a p-value corrected for the number of slices."""
+    """How much better `other` is than `first` within one slice."""
 
     first: str
     other: str
     metric: str
-    found: SliceGain
+    slice_gain: SliceGain
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything to show. Rows of `params` and `metrics` have one entry a run; the first run is the yardstick."""
+    """The result of comparing runs.
+
+    Rows of `params` and `metrics` have one entry for each run; the first run is the baseline.
+    """
 
     runs: Sequence[RunView]
     params: list[tuple[str, list[str | None]]]
@@ -114,13 +123,13 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[RunView], across_data: bool = False, seed: int = 0, worst: int = 10
+    runs: Sequence[RunView], *, across_data: bool = False, seed: int = 0, worst: int = 10
 ) -> Comparison:
     """Compares every run with the first; `worst` is how many lost test units to list for each.
 
-    Raises DifferentDataError naming the hashes when the runs were tested on different (or unknown) data, unless
-    `across_data`: then they are shown side by side, marked, and never subtracted. Raises CompareError for
-    fewer than two runs and for models of different kinds.
+    Raises DifferentDataError naming the hashes when the runs were tested on different (or unknown)
+    data, unless `across_data`: then they are shown side by side, marked, and never subtracted.
+    Raises CompareError for fewer than two runs and for models of different kinds.
     """
     if len(runs) < 2:
         raise CompareError(f"{len(runs)} run to compare. Name at least two.")
@@ -129,33 +138,33 @@ def compare(
         raise CompareError(
             f"models of different kinds ({', '.join(sorted(kinds))}) have no metric in common."
         )
-    found = Comparison(runs, _differing_params(runs), _all_metrics(runs))
-    if not found.same_data:
-        on = "; ".join(f"{run.label} on {run.tested_on[:_SHORT] or 'unknown data'}" for run in runs)
+    comparison = Comparison(runs, _differing_params(runs), _all_metrics(runs))
+    if not comparison.same_data:
+        on = "; ".join(f"{run.label} on {run.tested_on[:SHORT] or 'unknown data'}" for run in runs)
         if not across_data:
             raise DifferentDataError(
-                f"tested on different data: {on}. Score both on one test set, or pass --across-data."
+                f"tested on different data: {on}. Score both on one test set, or pass "
+                "--across-data."
             )
-        found.notes.append(
+        comparison.notes.append(
             f"Tested on different data: {on}. Their figures cannot be subtracted from one another."
         )
     first = runs[0]
     for other in runs[1:]:
         if first.scorecard is None or other.scorecard is None:
-            found.notes.append(
+            comparison.notes.append(
                 f"{first.label} and {other.label}: no scorecard on both sides, so nothing to pair."
             )
         elif first.tested_on == other.tested_on and first.tested_on:
             try:
-                _pair_up(
-                    found, first.label, other.label, first.scorecard, other.scorecard, seed, worst
-                )
+                _add_pair(comparison, first, other, seed=seed, worst=worst)
             except ScorecardError as error:
-                found.notes.append(str(error))
-    return found
+                comparison.notes.append(str(error))
+    return comparison
 
 
 def _differing_params(runs: Sequence[RunView]) -> list[tuple[str, list[str | None]]]:
+    """Returns the parameters whose values differ, with the value of each run (None: not set)."""
     names = sorted({name for run in runs for name in run.params})
     rows = [
         (name, [str(run.params[name]) if name in run.params else None for run in runs])
@@ -165,13 +174,17 @@ def _differing_params(runs: Sequence[RunView]) -> list[tuple[str, list[str | Non
 
 
 def _all_metrics(runs: Sequence[RunView]) -> list[tuple[str, list[Estimate | None]]]:
+    """Returns every metric of any run, with the estimate of each run.
+
+    Where a scorecard measured a metric, what the run logged under that name is the same figure
+    without an interval.
+    """
     scored = [run.scorecard.metrics if run.scorecard else {} for run in runs]
-    # Where a scorecard measured a metric, what the run logged under that name is the same figure without an interval.
     names = sorted(
         {name for run, card in zip(runs, scored, strict=True) for name in (*run.metrics, *card)}
     )
 
-    def of(run: RunView, card: Mapping[str, Estimate], name: str) -> Estimate | None:
+    def estimate(run: RunView, card: Mapping[str, Estimate], name: str) -> Estimate | None:
         if name in card:
             return card[name]
         return (
@@ -181,41 +194,70 @@ def _all_metrics(runs: Sequence[RunView]) -> list[tuple[str, list[Estimate | Non
         )
 
     return [
-        (name, [of(run, card, name) for run, card in zip(runs, scored, strict=True)])
+        (name, [estimate(run, card, name) for run, card in zip(runs, scored, strict=True)])
         for name in names
     ]
 
 
-def _pair_up(
-    found: Comparison, first: str, other: str, old: Scorecard, new: Scorecard, seed: int, worst: int
+def _add_pair(
+    comparison: Comparison, first: RunView, other: RunView, *, seed: int, worst: int
 ) -> None:
+    """Adds differences, slices and changed units of two runs with scorecards on the same data."""
+    old, new = first.scorecard, other.scorecard
+    if old is None or new is None:
+        return
     metric = kind_of(old.kind).primary_metric
     paired = pair(new, old, metric)
     for name in sorted(set(old.ratios) & set(new.ratios) & set(old.metrics) & set(new.metrics)):
         try:
-            found.differences.append(Difference(first, other, name, gain(new, old, name, seed)))
+            difference = gain(new, old, name, seed=seed)
         except ScorecardError:
             continue  # weighted by what the model itself wrote (precision), so there are no pairs
-    found.slices.extend(
-        SliceChange(first, other, metric, one) for one in slice_gains(new, old, metric, seed)
+        comparison.differences.append(Difference(first.label, other.label, name, difference))
+    comparison.slices.extend(
+        SliceChange(first.label, other.label, metric, slice_gain)
+        for slice_gain in slice_gains(new, old, metric, seed=seed)
     )
-    rows = paired.select("unit", pl.col("num_b").alias("before"), pl.col("num_a").alias("after"))
-    lost = pl.col("after") - pl.col("before")
+    loss = pl.col("after") - pl.col("before")
     if not old.ratios[metric].lower_is_better:
-        lost = -lost
-    rows = rows.with_columns(lost.alias("lost"))
-    show = (
+        loss = -loss
+    rows = paired.select(
+        "unit", pl.col("num_b").alias("before"), pl.col("num_a").alias("after")
+    ).with_columns(loss.alias("lost"))
+    comparison.changes.append(
+        Changes(
+            first.label,
+            other.label,
+            metric,
+            better=rows.filter(pl.col("lost") < 0).height,
+            same=rows.filter(pl.col("lost") == 0).height,
+            worse=rows.filter(pl.col("lost") > 0).height,
+            worst=_worst_units(rows, old, new, worst=worst),
+            whole=kind_of(old.kind).unit_title,
+            wholes=_changed_wholes(rows, old, worst=worst),
+        )
+    )
+
+
+def _worst_units(rows: pl.DataFrame, old: Scorecard, new: Scorecard, *, worst: int) -> pl.DataFrame:
+    """Returns the units that lost most (unit, before, after), for calls with their texts."""
+    units = (
         rows.filter(pl.col("lost") > 0).sort(["lost", "unit"], descending=[True, False]).head(worst)
     )
     if "hyp" in old.units.columns:
-        texts = old.units.select(
+        before = old.units.select(
             "unit", "contact_id", "role", "start_s", "ref", pl.col("hyp").alias("hyp_before")
         )
-        heard = new.units.select("unit", pl.col("hyp").alias("hyp_after"))
-        show = show.join(texts, on="unit", maintain_order="left").join(
-            heard, on="unit", maintain_order="left"
+        after = new.units.select("unit", pl.col("hyp").alias("hyp_after"))
+        units = units.join(before, on="unit", maintain_order="left").join(
+            after, on="unit", maintain_order="left"
         )
-    key, whole = kind_of(old.kind).unit, kind_of(old.kind).unit_title
+    return units.drop("lost")
+
+
+def _changed_wholes(rows: pl.DataFrame, old: Scorecard, *, worst: int) -> pl.DataFrame:
+    """Returns the calls (or customers) that lost and won most: name, before, after."""
+    key = kind_of(old.kind).unit
     wholes = (
         rows.join(old.units.select("unit", pl.col(key).cast(pl.String).alias("name")), on="unit")
         .group_by("name")
@@ -225,16 +267,4 @@ def _pair_up(
     )
     if wholes.height > 2 * worst:
         wholes = pl.concat([wholes.head(worst), wholes.tail(worst)])
-    found.changes.append(
-        Changes(
-            first,
-            other,
-            metric,
-            better=rows.filter(pl.col("lost") < 0).height,
-            same=rows.filter(pl.col("lost") == 0).height,
-            worse=rows.filter(pl.col("lost") > 0).height,
-            worst=show.drop("lost"),
-            whole=whole,
-            wholes=wholes.select("name", "before", "after"),
-        )
-    )
+    return wholes.select("name", "before", "after")

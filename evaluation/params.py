@@ -10,9 +10,11 @@ from evaluation.metrics.churn_profit import Campaign
 
 @dataclass(frozen=True)
 class EvaluationParams:
-    """What models are examined in beside the test set itself, and what they are held against."""
+    """What models are scored on besides the test set, and how."""
 
     seed: int = 7  # of the bootstrap and of the telephone effects
+    # Telephone effects (data.speech.telephone.EFFECTS) that a sample of the test audio is sent
+    # through.
     conditions: tuple[str, ...] = (
         "as_delivered",
         "mulaw",
@@ -25,24 +27,19 @@ class EvaluationParams:
         "crosstalk_10db",
         "room",
         "speed_110pct",
-    )  # telephone effects (data.telephone.EFFECTS) that a sample of the test audio is sent through
+    )
     condition_s: float = 60.0  # seconds of test audio in that sample, shared out among the voices
     noise_dir: str = ""  # recorded noise for conditions named noise…; synthetic where empty
     music_dir: str = ""  # hold music for conditions named music…; synthetic where empty
-    guardrail: tuple[
-        str, ...
-    ] = ()  # manifests of general speech no model trained on; none: simulated sentences
+    # Manifests of general speech that no model trained on. None: simulated sentences.
+    guardrail: tuple[str, ...] = ()
     guardrail_s: float = 120.0  # seconds of general speech, shared out among the voices
-    critical: dict[str, list[str]] = field(
-        default_factory=dict
-    )  # class of critical words → further words of it
-    spellings: dict[str, str] = field(
-        default_factory=dict
-    )  # ways of writing the same words: "key note" → "keynote"
-
-    campaign: Campaign = field(
-        default_factory=Campaign
-    )  # the retention campaign that EMPC counts the profit of
+    # Class of critical words → further words of it.
+    critical: dict[str, list[str]] = field(default_factory=dict)
+    # Ways of writing the same words: "key note" → "keynote".
+    spellings: dict[str, str] = field(default_factory=dict)
+    # The retention campaign that EMPC counts the profit of.
+    campaign: Campaign = field(default_factory=Campaign)
 
     def __post_init__(self) -> None:
         """Raises ValueError for a condition that is no telephone effect."""

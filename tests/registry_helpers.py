@@ -32,12 +32,12 @@ def judged(
     return decide(
         evidence.candidate,
         evidence.reference,
-        params,
-        evidence.facts,
-        now,
-        by,
-        evidence.beside,
-        evidence.probes,
+        params=params,
+        facts=evidence.facts,
+        now=now,
+        decided_by=by,
+        secondary=evidence.secondary,
+        probes=evidence.probes,
     )
 
 

@@ -15,7 +15,7 @@ import polars as pl
 
 from data.progress import Progress
 from evaluation.label_issues import label_issues
-from evaluation.metrics.churn import known_by
+from evaluation.metrics.churn import outcomes_by_horizon
 from evaluation.metrics.churn_references import logistic
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def find_outcome_issues(
     ]
     dated = bool(features["time_days"].is_not_null().any())
     rows = features.filter(pl.col("event").is_not_null()).sort("customer_id", "as_of")
-    left, weight = known_by(rows, horizon_days if dated else None)
+    left, weight = outcomes_by_horizon(rows, horizon_days if dated else None)
     rows, left = rows.filter(weight > 0), left[weight > 0]
     if not left.any() or left.all():
         return pl.DataFrame(schema=SCHEMA)
@@ -112,7 +112,9 @@ def find_outcome_issues(
             varied = [name for name in names if part[name].n_unique() > 1]
             horizons = (horizon_days,) if dated else ()
             risk[held_out] = (
-                logistic(part, rows[held_out.tolist()], varied, horizons).to_series(-1).to_numpy()
+                logistic(part, rows[held_out.tolist()], varied, horizons_days=horizons)
+                .to_series(-1)
+                .to_numpy()
             )
     scored = np.isfinite(risk)
     listed = _list_issues(

@@ -1,4 +1,4 @@
-"""Behaviour tests of a recogniser: louder, quieter, later, silence."""
+"""Behaviour tests of a recogniser: louder, quieter, and after a short silence."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from data.progress import Progress
-from evaluation.behaviour import _FRAME_S, Probe
+from evaluation.behaviour import Probe
 from evaluation.metrics.bootstrap import ratio_of_sums
 from evaluation.metrics.wer import word_errors
 
 SILENCE_S = 0.5
+_FRAME_S = 0.02
 
 
 def asr_probes(
-    hear: Callable[[list[np.ndarray]], list[str]],
+    transcribe: Callable[[list[np.ndarray]], list[str]],
     waves: Sequence[np.ndarray],
     voices: Sequence[str],
+    *,
     sample_rate_hz: int,
     seed: int,
     progress: Progress = lambda done, total: None,
 ) -> list[Probe]:
-    """Share of a recogniser's words that change when the sound is louder, quieter, or begins later.
+    """Returns the share of a recogniser's words that change when the sound is changed.
 
-    `hear` turns waveforms (float32 [frames]) into texts; `voices` names the cluster of each.
+    `transcribe` turns waveforms (float32 [frames]) into texts; `voices` names the cluster of each.
     """
     changes: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
         "louder": (
@@ -34,30 +36,30 @@ def asr_probes(
         "quieter": ("A quarter as loud (12 dB less) is heard alike.", lambda w: w / 4),
         "silence_before": (
             f"With {SILENCE_S:g} s of the line's own quiet before it speech is heard alike.",
-            lambda w: _later(w, sample_rate_hz, seed),
+            lambda w: _after_silence(w, sample_rate_hz, seed),
         ),
     }
     progress(0, len(changes) + 1)
-    before = hear(list(waves))
+    before = transcribe(list(waves))
     progress(1, len(changes) + 1)
     probes = []
     for done, (name, (promise, change)) in enumerate(changes.items(), start=2):
-        after = hear([np.asarray(change(wave), dtype=np.float32) for wave in waves])
+        after = transcribe([np.asarray(change(wave), dtype=np.float32) for wave in waves])
         changed = [
             word_errors(first, second).total for first, second in zip(before, after, strict=True)
         ]
-        # An utterance in which nothing was heard counts as one word, so that words out of nothing are not free.
-        heard = [max(1, len(text.split())) for text in before]
-        found = ratio_of_sums(changed, heard, np.asarray(voices), seed)
+        # An utterance without a recognised word counts as one word, so that insertions count.
+        words = [max(1, len(text.split())) for text in before]
+        share = ratio_of_sums(changed, words, np.asarray(voices), seed=seed)
         probes.append(
-            Probe(name, "invariance", promise, found.value, found.low, found.high, found.clusters)
+            Probe(name, "invariance", promise, share.value, share.low, share.high, share.clusters)
         )
         progress(done, len(changes) + 1)
     return probes
 
 
-def _later(wave: np.ndarray, sample_rate_hz: int, seed: int) -> np.ndarray:
-    """`wave` after noise as loud as its quietest twentieth of frames."""
+def _after_silence(wave: np.ndarray, sample_rate_hz: int, seed: int) -> np.ndarray:
+    """Returns `wave` after SILENCE_S of noise at the level of its quietest twentieth of frames."""
     size = max(1, int(_FRAME_S * sample_rate_hz))
     frames = wave[: len(wave) // size * size].reshape(-1, size)
     quiet = float(np.quantile(np.sqrt((frames**2).mean(axis=1)), 0.05)) if len(frames) else 0.0

@@ -1,4 +1,4 @@
-"""Held-out speech, clean, through telephone effects and in general, and its scoring."""
+"""Held-out speech (test set, telephone conditions, general speech) and a recogniser's scores."""
 
 from __future__ import annotations
 
@@ -29,16 +29,13 @@ if TYPE_CHECKING:
     from models.asr.confidence import Calibration
     from models.asr.transcript import Transcript
 
-
 Pair = tuple[dict[str, Any], np.ndarray]  # a line of a manifest, and its samples
-
-
-BATCH = 64  # utterances between two looks at the progress bar
+BATCH = 64  # utterances between two updates of the progress bar
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """Speech to be heard, with what was said: test rows and their samples (16 kHz mono float32 [frames])."""
+    """Speech with reference texts: manifest rows and samples (16 kHz mono float32 [frames])."""
 
     rows: list[dict[str, Any]]
     waves: list[np.ndarray]
@@ -46,97 +43,105 @@ class TestSet:
 
     @property
     def duration_s(self) -> float:
-        """All of it."""
+        """Total duration of the audio in seconds."""
         return sum(len(wave) for wave in self.waves) / SAMPLE_RATE_HZ
 
 
 def load_test_sets(
     manifest: Path, params: EvaluationParams, root: Path = Path()
 ) -> dict[str, TestSet]:
-    """What recognisers are examined in: `test` (all of the manifest), `conditions` and `guardrail`.
+    """Returns the test sets of a recogniser by name: `test`, `conditions` and `guardrail`.
 
-    `root` is the folder that relative paths in `params.guardrail` start from.
-    Conditions are a sample of the test through each telephone effect, with the same seed for every model. A part that
-    params leave empty is not there. Raises ValueError when the manifest or a guardrail is empty or cannot be read.
+    `test` is all of the manifest. `conditions` are a sample of it through each telephone effect,
+    with the same seed for every model. A part that params leave empty is absent. `root` is the
+    folder that relative paths in `params.guardrail` start from. Raises ValueError when the manifest
+    or a guardrail is empty or cannot be read.
     """
     require_manifest(manifest)  # raises when there is nothing to score on
-    whole = _decoded(manifest)
-    found = {"test": _test_set(whole)}
-    sample = sample_by_voice(whole, params.condition_s)
+    pairs = _decoded(manifest)
+    test_sets = {"test": _test_set(pairs)}
+    conditions = _through_conditions(sample_by_voice(pairs, params.condition_s), params)
+    if conditions:
+        test_sets["conditions"] = _test_set(conditions)
+    if params.guardrail_s > 0:
+        general: list[Pair] = []
+        for name in params.guardrail:
+            part = _decoded(root / name)
+            if not part:
+                raise ValueError(
+                    f"{root / name}: no general speech in it. Name a manifest in "
+                    "evaluation.guardrail."
+                )
+            general += part
+        if not params.guardrail:
+            general += general_speech(params.guardrail_s, params.seed, SAMPLE_RATE_HZ)
+        test_sets["guardrail"] = _test_set(sample_by_voice(general, params.guardrail_s))
+    return test_sets
+
+
+def _through_conditions(sample: Sequence[Pair], params: EvaluationParams) -> list[Pair]:
+    """Returns the sample once through each telephone effect of params."""
     sounds = load_background_sounds(params.noise_dir, params.music_dir, SAMPLE_RATE_HZ)
     treated = []
     for condition in params.conditions if sample else ():
         for number, (row, wave) in enumerate(sample):
-            other = sample[number - 1][1]
-            beside = replace(sounds, speech=((other, SAMPLE_RATE_HZ),) if other.any() else ())
+            other = sample[number - 1][1]  # for crosstalk
+            background = replace(sounds, speech=((other, SAMPLE_RATE_HZ),) if other.any() else ())
             rng = np.random.default_rng([params.seed, number, zlib.crc32(condition.encode())])
-            heard = effect(condition, beside)(wave, SAMPLE_RATE_HZ, rng)
-            treated.append(({**row, "condition": condition}, heard))
-    if treated:
-        found["conditions"] = _test_set(treated)
-    if params.guardrail_s > 0:
-        general: list[Pair] = []
-        for name in params.guardrail:
-            found_there = _decoded(root / name)
-            if not found_there:
-                raise ValueError(
-                    f"{root / name}: no general speech in it. Name a manifest in evaluation.guardrail."
-                )
-            general += found_there
-        if not params.guardrail:
-            general += general_speech(params.guardrail_s, params.seed, SAMPLE_RATE_HZ)
-        found["guardrail"] = _test_set(sample_by_voice(general, params.guardrail_s))
-    return found
+            changed = effect(condition, background)(wave, SAMPLE_RATE_HZ, rng)
+            treated.append(({**row, "condition": condition}, changed))
+    return treated
 
 
 def evaluate(
     model: Path,
     parts: Mapping[str, TestSet],
+    *,
     name: str,
     bundle_sha256: str,
     params: EvaluationParams,
     now: datetime,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Scorecard]:
-    """The `.nemo` at `model` on every exam: a scorecard each. That of the test also holds the conditions' figures."""
+    """Returns a scorecard of the `.nemo` at `model` on each test set, by the test set's name.
+
+    The one of `test` also holds the figures of the conditions.
+    """
     from evaluation.asr.scorecard import asr_scorecard
-    from evaluation.metrics.critical import classes_with
-    from evaluation.metrics.english import variants_with
+    from evaluation.metrics.critical import extended_classes
+    from evaluation.metrics.english import extended_variants
     from models.asr.load import load
 
     recognizer = load(model)
-    calibration, recognizer.calibration = (
-        recognizer.calibration,
-        None,
-    )  # to measure both with and without
-    classes, variants = classes_with(params.critical), variants_with(params.spellings)
-    total = sum(len(exam.waves) for exam in parts.values())
+    # Taken off, to measure confidence both with and without calibration.
+    calibration, recognizer.calibration = recognizer.calibration, None
+    classes, variants = extended_classes(params.critical), extended_variants(params.spellings)
+    total = sum(len(test_set.waves) for test_set in parts.values())
     done, cards = 0, {}
-    for part, exam in parts.items():
+    for part, test_set in parts.items():
         began = time.monotonic()
-        heard: list[Transcript] = []
-        for begin in range(0, len(exam.waves), BATCH):
-            heard += recognizer.transcribe(exam.waves[begin : begin + BATCH])
-            progress(done + len(heard), total)
-        done += len(heard)
+        transcripts: list[Transcript] = []
+        for begin in range(0, len(test_set.waves), BATCH):
+            transcripts += recognizer.transcribe(test_set.waves[begin : begin + BATCH])
+            progress(done + len(transcripts), total)
+        done += len(transcripts)
         facts = {
             "parameters": recognizer.parameters,
             "size_bytes": model.stat().st_size,
-            "times_real_time": exam.duration_s / (time.monotonic() - began),
-            "confidence": confidence_ece(calibration, exam, heard),
+            "times_real_time": test_set.duration_s / (time.monotonic() - began),
+            "confidence": confidence_ece(calibration, test_set, transcripts),
         }
-        texts = [found.text for found in heard]
         cards[part] = asr_scorecard(
-            name,
-            exam.data_hash,
-            exam.rows,
-            texts,
-            params.seed,
-            now.isoformat(),
-            bundle_sha256,
-            facts,
-            classes,
-            variants,
+            test_set.rows,
+            [transcript.text for transcript in transcripts],
+            model=name,
+            data_hash=test_set.data_hash,
+            seed=params.seed,
+            created_at=now.isoformat(),
+            bundle_sha256=bundle_sha256,
+            facts=facts,
+            classes=classes,
+            variants=variants,
         )
     if "conditions" in cards:
         cards["test"] = replace(cards["test"], conditions=cards["conditions"].slices["condition"])
@@ -144,18 +149,18 @@ def evaluate(
 
 
 def _decoded(manifest: Path) -> list[Pair]:
-    """The lines of a manifest with their audio; a folder stands for the manifest.jsonl in it."""
+    """Returns the lines of a manifest with their audio; a folder stands for its manifest.jsonl."""
     manifest = manifest / "manifest.jsonl" if manifest.is_dir() else manifest
-    found = []
+    pairs = []
     for row in read_manifest(manifest):
         samples, rate_hz = read(manifest.parent / row["audio_filepath"])
         wave = resample(samples[:, 0], rate_hz, SAMPLE_RATE_HZ)
-        known = {
+        added = {
             "voice": row.get("voice") or row.get("speaker"),
             "snr_db": estimated_snr_db(wave, SAMPLE_RATE_HZ),
         }
-        found.append(({**row, **known}, wave))
-    return found
+        pairs.append(({**row, **added}, wave))
+    return pairs
 
 
 def _test_set(pairs: Sequence[Pair]) -> TestSet:
@@ -169,14 +174,17 @@ def _test_set(pairs: Sequence[Pair]) -> TestSet:
 
 
 def sample_by_voice(pairs: Sequence[Pair], seconds: float) -> list[Pair]:
-    """Up to `seconds` of an exam, one utterance of each voice in turn, in the order they come."""
+    """Returns up to `seconds` of audio, one utterance of each voice in turn, in the given order.
+
+    At least one utterance, unless `seconds` is 0.
+    """
     by_voice: dict[str, list[Pair]] = {}
     for row, wave in pairs:
         by_voice.setdefault(str(row.get("voice") or row.get("contact_id")), []).append((row, wave))
     chosen: list[Pair] = []
     length_s = 0.0
     for pair in (
-        one for turn in zip_longest(*by_voice.values()) for one in turn if one is not None
+        pair for turn in zip_longest(*by_voice.values()) for pair in turn if pair is not None
     ):
         length_s += len(pair[1]) / SAMPLE_RATE_HZ
         if chosen and length_s > seconds:
@@ -186,19 +194,19 @@ def sample_by_voice(pairs: Sequence[Pair], seconds: float) -> list[Pair]:
 
 
 def confidence_ece(
-    calibration: Calibration | None, exam: TestSet, heard: Sequence[Transcript]
+    calibration: Calibration | None, test_set: TestSet, transcripts: Sequence[Transcript]
 ) -> dict[str, Any]:
-    """How far confidence is from the truth on an exam: expected calibration error, before and after calibration."""
+    """Returns the expected calibration error of word confidence, before and after calibration."""
     from models.asr.confidence import expected_calibration_error
 
-    scores, right, _ = word_correctness(exam.rows, heard)
+    scores, right, _ = word_correctness(test_set.rows, transcripts)
     if not len(scores):
         return {"words": 0, "calibrated": calibration is not None}
-    found = {
+    figures = {
         "words": len(scores),
         "calibrated": calibration is not None,
         "ece_uncalibrated": round(expected_calibration_error(scores, right), 4),
     }
     if calibration:
-        found["ece"] = round(expected_calibration_error(calibration(scores), right), 4)
-    return found
+        figures["ece"] = round(expected_calibration_error(calibration(scores), right), 4)
+    return figures

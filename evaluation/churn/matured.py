@@ -1,4 +1,4 @@
-"""Were past scores right? Each horizon is judged once it has passed, and by nobody for whom it has not."""
+"""Scores past predictions against outcomes, each horizon once it has passed for its customers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import polars as pl
 
 from data.features.features import targets
 from data.files import write_table
-from evaluation.metrics.churn import PAPER, churn_metrics, horizon_days, risk_columns
+from evaluation.metrics.churn import PAPER_CAMPAIGN, churn_metrics, horizon_days, risk_columns
 from evaluation.metrics.churn_profit import Campaign
 
 if TYPE_CHECKING:
@@ -24,59 +24,68 @@ def matured(
     scored: pl.DataFrame,
     outcomes: pl.DataFrame,
     today: date,
+    *,
     seed: int,
     lead_days: int = 0,
-    campaign: Campaign = PAPER,
+    campaign: Campaign = PAPER_CAMPAIGN,
 ) -> list[dict[str, Any]]:
-    """One entry a model and horizon: model, horizon_days, matured and waiting (scores), as_of (first and last that
-    have matured) and metrics (as evaluation.metrics.churn has them, with intervals by customer) or None.
+    """Returns how the predictions of each model and horizon have turned out.
 
-    `scored` is what was predicted at the time: model, customer_id, as_of, risk_<days>; `outcomes` are of one event, and
-    everything before `today` is known. A score matures when its whole horizon lies before today. Until then a customer
-    is left out even if already known to have left: those who leave early are known first, and the share that left would
-    look too high. Customers of whom one has lost sight are made up for by weights.
+    Each entry has model, horizon_days, matured and waiting (numbers of predictions), as_of (first
+    and last that have matured) and metrics (as evaluation.metrics.churn, with intervals by
+    customer), or None without any.
+
+    `scored` is what was predicted at the time: model, customer_id, as_of, risk_<days>; `outcomes`
+    are of one event, and everything before `today` is known. A prediction matures when its whole
+    horizon lies before today. Until then a customer is left out even if already known to have left:
+    those who leave early are known first, and the share that left would look too high. Censored
+    customers are made up for by weights.
     """
     rows = targets(scored, outcomes, lead_days=lead_days)
-    found = []
-    for (model,), mine in rows.group_by("model", maintain_order=True):
-        for name in risk_columns(mine):
+    entries = []
+    for (model,), predictions in rows.group_by("model", maintain_order=True):
+        for name in risk_columns(predictions):
             days = horizon_days(name)
-            if days is None:  # a target without dates never has an end
+            if days is None:  # a target without dates never matures
                 continue
-            given = mine.filter(pl.col(name).is_not_null())
-            ripe = given.filter(
+            predicted = predictions.filter(pl.col(name).is_not_null())
+            complete = predicted.filter(
                 pl.col("as_of") + pl.duration(days=lead_days + days) <= pl.lit(today)
             )
-            metrics = (
-                churn_metrics(
-                    ripe.select("customer_id", "as_of", "event", "time_days", name),
-                    seed,
-                    campaign=campaign,
-                )
-                if ripe.height
-                else {}
-            )
-            found.append(
+            entries.append(
                 {
                     "model": model,
                     "horizon_days": days,
-                    "matured": ripe.height,
-                    "waiting": given.height - ripe.height,
-                    "as_of": [ripe["as_of"].min(), ripe["as_of"].max()] if ripe.height else [],
-                    "metrics": {
-                        figure: {"value": one.value, "low": one.low, "high": one.high}
-                        for figure, one in metrics[name].items()
-                        if np.isfinite(one.value)
-                    }
-                    if name in metrics
-                    else None,
+                    "matured": complete.height,
+                    "waiting": predicted.height - complete.height,
+                    "as_of": [complete["as_of"].min(), complete["as_of"].max()]
+                    if complete.height
+                    else [],
+                    "metrics": _metrics(complete, name, seed=seed, campaign=campaign),
                 }
             )
-    return found
+    return entries
+
+
+def _metrics(
+    complete: pl.DataFrame, name: str, *, seed: int, campaign: Campaign
+) -> dict[str, dict[str, float | None]] | None:
+    """Returns the metrics of the risk column `name` on matured rows; None where there are none."""
+    if not complete.height:
+        return None
+    rows = complete.select("customer_id", "as_of", "event", "time_days", name)
+    metrics = churn_metrics(rows, seed=seed, campaign=campaign)
+    if name not in metrics:
+        return None
+    return {
+        figure: {"value": interval.value, "low": interval.low, "high": interval.high}
+        for figure, interval in metrics[name].items()
+        if np.isfinite(interval.value)
+    }
 
 
 def archive_predictions(folder: Path, scores: pl.DataFrame, model: str) -> None:
-    """Keeps what was predicted for the day that its horizons have passed: one file an as-of date and model."""
+    """Writes predictions to `folder`, one file for each as-of date and model, to score later."""
     folder.mkdir(parents=True, exist_ok=True)
     for (day,), rows in scores.group_by("as_of"):
         name = f"{day}-{hashlib.sha256(model.encode()).hexdigest()[:12]}.parquet"
@@ -89,10 +98,14 @@ def matured_scores(
     folder: Path,
     tables: Mapping[str, pl.DataFrame],
     params: FeatureParams,
+    *,
     seed: int,
     campaign: Campaign,
 ) -> list[dict[str, Any]]:
-    """How the scores kept in `folder` have turned out, by model and horizon (see `matured`); [] where none are."""
+    """Returns how the predictions archived in `folder` have turned out (see `matured`).
+
+    Empty where there are none, or where outcomes have no dates.
+    """
     from data.features.features import is_dated, outcomes_of_event, snapshot
 
     files = sorted(folder.glob("*.parquet"))
@@ -103,4 +116,6 @@ def matured_scores(
         "customer_id", keep="first", maintain_order=True
     )
     today = snapshot(tables["outcomes"], tables["contacts"], params)
-    return matured(scored, outcomes, today, seed, params.lead_days, campaign)
+    return matured(
+        scored, outcomes, today, seed=seed, lead_days=params.lead_days, campaign=campaign
+    )

@@ -1,4 +1,4 @@
-"""The scorecard of a churn model: discrimination, Brier scores and calibration by horizon, with intervals."""
+"""The scorecard of a churn model: Brier score, discrimination and calibration by horizon."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from evaluation.metrics.churn import PAPER, churn_figures, per_unit, risk_columns
+from evaluation.metrics.churn import PAPER_CAMPAIGN, churn_figures, risk_columns, unit_losses
 from evaluation.metrics.churn_profit import Campaign
 from evaluation.metrics.churn_slices import calibration_by_slice
 from evaluation.scorecard import (
@@ -16,12 +16,14 @@ from evaluation.scorecard import (
     Ratio,
     Scorecard,
     ScorecardError,
-    _refuse_doubles,
+    refuse_duplicate_units,
     score_units,
 )
 
-# What churn_figures measures, and whether less of it is better; the rest has no better side.
-_CHURN_DIRECTIONS = {
+_LOSSES = ("brier", "log_loss")
+# Figures of churn_figures that are metrics, and whether lower is better. The others (calibration
+# slope, rates) have no better side, and go to the facts.
+_LOWER_IS_BETTER = {
     "ece": True,
     "auc": False,
     "c_index": False,
@@ -34,24 +36,49 @@ _CHURN_DIRECTIONS = {
 
 
 def churn_scorecard(
+    frame: pl.DataFrame,
+    *,
     model: str,
     data_hash: str,
-    frame: pl.DataFrame,
     seed: int,
     created_at: str,
     bundle_sha256: str = "",
     facts: Mapping[str, Any] | None = None,
     slice_by: Sequence[str] = (),
-    campaign: Campaign = PAPER,
+    campaign: Campaign = PAPER_CAMPAIGN,
 ) -> Scorecard:
-    """Scores predicted risks against what customers did, clustered by customer, sliced by columns of `frame`.
+    """Scores predicted risks against outcomes, by customer, in slices by columns of `frame`.
 
-    `frame` has customer_id, as_of, event, time_days and risk_<days> (or risk). Metrics are brier_<days>,
-    log_loss_<days>, auc_<days> and so on, and `brier` and `log_loss` over all horizons together. Those of losses are
-    weighted as evaluation.metrics.churn says and can be paired. Facts hold calibration, on the whole and by slice, and
-    how many customers `campaign` contacts.
-    Raises ScorecardError when a risk is missing or no outcome is known.
+    `frame` has customer_id, as_of, event, time_days and risk_<days> (or risk). Metrics are
+    brier_<days>, log_loss_<days>, auc_<days> and so on, and `brier` and `log_loss` over all
+    horizons together. Losses are weighted against censoring (evaluation.metrics.churn) and can be
+    paired. Facts hold calibration, on the whole and by slice, and how many customers `campaign`
+    contacts. Raises ScorecardError when a risk is missing or no outcome is known.
     """
+    _check_risks(frame, model)
+    units, ratios = _units(frame, model, slice_by)
+    metrics, slices = score_units(units, ratios, slice_by, seed=seed)
+    figures, calibration = _figures(frame, seed, campaign)
+    return Scorecard(
+        kind="churn",
+        model=model,
+        bundle_sha256=bundle_sha256,
+        data_hash=data_hash,
+        created_at=created_at,
+        metrics=metrics | figures,
+        ratios=ratios,
+        slices=slices,
+        units=units,
+        facts={
+            **(facts or {}),
+            "calibration": calibration,
+            "calibration_slices": calibration_by_slice(frame, slice_by, seed),
+        },
+    )
+
+
+def _check_risks(frame: pl.DataFrame, model: str) -> None:
+    """Raises ScorecardError without a risk column, or where a customer has no finite risk."""
     names = risk_columns(frame)
     if not names:
         raise ScorecardError(
@@ -62,71 +89,85 @@ def churn_scorecard(
             raise ScorecardError(
                 f"model {model}: a customer has no {name}. Predict for every test row."
             )
+
+
+def _units(
+    frame: pl.DataFrame, model: str, slice_by: Sequence[str]
+) -> tuple[pl.DataFrame, dict[str, Ratio]]:
+    """Returns a unit for each customer and as-of date with a known outcome, and the loss ratios.
+
+    For each horizon (suffix _30, …, or none) there are weight, weighted losses, and `expected` and
+    `left`: how many customers were predicted to leave, and did.
+    """
+    names = risk_columns(frame)
     unit = pl.format("{}@{}", "customer_id", pl.col("as_of").cast(pl.String).fill_null("")).alias(
         "unit"
     )
     cluster = pl.col("customer_id").cast(pl.String).alias("cluster")
     units = frame.select(unit, cluster, "customer_id", "as_of", *slice_by)
-    _refuse_doubles(model, units)
-    losses = per_unit(frame).with_columns(unit)
+    refuse_duplicate_units(model, units)
+    losses = unit_losses(frame).with_columns(unit)
     ratios: dict[str, Ratio] = {}
     for name in names:
         suffix = name.removeprefix("risk")
+        weighted = {
+            "brier": "brier",
+            "log_loss": "log_loss",
+            "predicted": "expected",
+            "left": "left",
+        }
         part = losses.filter(pl.col("risk") == name).select(
             "unit",
             pl.col("weight").alias(f"weight{suffix}"),
-            (pl.col("brier") * pl.col("weight")).alias(f"brier{suffix}"),
-            (pl.col("log_loss") * pl.col("weight")).alias(f"log_loss{suffix}"),
-            (pl.col("predicted") * pl.col("weight")).alias(
-                f"expected{suffix}"
-            ),  # how many should leave, and left
-            (pl.col("left") * pl.col("weight")).alias(f"left{suffix}"),
+            *(
+                (pl.col(column) * pl.col("weight")).alias(f"{alias}{suffix}")
+                for column, alias in weighted.items()
+            ),
         )
         units = units.join(part, on="unit", how="left", maintain_order="left")
         ratios |= {
-            f"{loss}{suffix}": Ratio(f"{loss}{suffix}", f"weight{suffix}")
-            for loss in ("brier", "log_loss")
+            f"{loss}{suffix}": Ratio(f"{loss}{suffix}", f"weight{suffix}") for loss in _LOSSES
         }
     units = units.with_columns(
         pl.selectors.matches("^(weight|brier|log_loss|expected|left)(_[0-9]+)?$").fill_null(0.0)
     )
-    if "risk" not in names:
+    if "risk" not in names:  # over all horizons together
         units = units.with_columns(
             pl.sum_horizontal(f"{part}{name.removeprefix('risk')}" for name in names).alias(part)
-            for part in ("weight", "brier", "log_loss")
+            for part in ("weight", *_LOSSES)
         )
-        ratios |= {loss: Ratio(loss, "weight") for loss in ("brier", "log_loss")}
+        ratios |= {loss: Ratio(loss, "weight") for loss in _LOSSES}
     units = units.filter(pl.col("weight") > 0)
     if units.is_empty():
         raise ScorecardError(
             f"model {model}: no outcome of a test customer is known. Test on older dates."
         )
-    metrics, slices = score_units(units, ratios, slice_by, seed)
-    calibration = {}
-    for name, measured in churn_figures(frame, seed, campaign=campaign).items():
-        for figure, found in measured.items():
-            full = f"{figure}{name.removeprefix('risk')}"
-            if not math.isfinite(found.value):
+    return units, ratios
+
+
+def _figures(
+    frame: pl.DataFrame, seed: int, campaign: Campaign
+) -> tuple[dict[str, Estimate], dict[str, dict[str, float | None]]]:
+    """Returns the figures that are no ratios of unit losses: metrics, and those of calibration."""
+    metrics: dict[str, Estimate] = {}
+    calibration: dict[str, dict[str, float | None]] = {}
+    for name, measured in churn_figures(frame, seed=seed, campaign=campaign).items():
+        for figure, interval in measured.items():
+            if not math.isfinite(interval.value):
                 continue
-            if figure in _CHURN_DIRECTIONS:
-                metrics[full] = Estimate(
-                    found.value, found.low, found.high, found.units, _CHURN_DIRECTIONS[figure]
+            full_name = f"{figure}{name.removeprefix('risk')}"
+            if figure in _LOWER_IS_BETTER:
+                metrics[full_name] = Estimate(
+                    interval.value,
+                    interval.low,
+                    interval.high,
+                    interval.units,
+                    _LOWER_IS_BETTER[figure],
                 )
             else:
-                calibration[full] = {"value": found.value, "low": found.low, "high": found.high}
-    return Scorecard(
-        kind="churn",
-        model=model,
-        bundle_sha256=bundle_sha256,
-        data_hash=data_hash,
-        created_at=created_at,
-        metrics=metrics,
-        ratios=ratios,
-        slices=slices,
-        units=units,
-        facts={
-            **(facts or {}),
-            "calibration": calibration,
-            "calibration_slices": calibration_by_slice(frame, slice_by, seed),
-        },
-    )
+                calibration[full_name] = {
+                    "value": interval.value,
+                    "low": interval.low,
+                    "high": interval.high,
+                }
+    return metrics, calibration

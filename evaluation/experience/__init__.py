@@ -1,1 +1,1 @@
-"""What the contact centre learns from its own contacts."""
+"""Measures of customer experience that the contact centre learns from its own contacts."""

@@ -1,4 +1,4 @@
-"""How a call went between its two sides: talk share, silence, overlap, interruptions, hold, pace, time to respond."""
+"""Measures a call between its two sides: talk share, silence, interruptions, pace, latency."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CONVERSATION = {
 
 @dataclass(frozen=True)
 class ConversationParams:
-    """What counts as what."""
+    """Thresholds of the measures, in seconds."""
 
     hold_s: float = 20.0  # nobody speaks for so long between two turns: a hold, not a pause
     floor_s: float = 0.5  # so long somebody must have spoken before another can interrupt
@@ -53,14 +53,15 @@ class Span:
     words: int
 
 
-def measure(
+def measure_conversation(
     spans: Sequence[Span], duration_s: float, params: ConversationParams = ConversationParams()
 ) -> dict[str, Any]:
-    """The columns of CONVERSATION from `duration_s` on, for one call. Sides other than customer and agent are left out.
+    """Returns the columns of CONVERSATION from `duration_s` on, for one call.
 
-    Shares are of all talk. `silence_s` is when neither speaks, holds included; a hold lies between two turns. A reply's
-    latency runs from the end of the other side's turn to its start; replies that overlap or follow a hold have none,
-    and the median is given. Pace and latency are None where there is nothing to measure.
+    Sides other than customer and agent are left out. Shares are of all talk. `silence_s` is when
+    neither speaks, holds included; a hold lies between two turns. A reply's latency runs from the
+    end of the other side's turn to its start; replies that overlap or follow a hold have none, and
+    the median is given. Pace and latency are None where there is nothing to measure.
     """
     merged = {
         side: _merged([s for s in spans if s.role == side], duration_s, params.join_s)
@@ -72,7 +73,7 @@ def measure(
     pauses = [second[0] - first[1] for first, second in pairwise(anyone)]
     holds = [pause for pause in pauses if pause >= params.hold_s]
     total_s = sum(talk_s.values())
-    found: dict[str, Any] = {
+    measures: dict[str, Any] = {
         "duration_s": duration_s,
         "silence_s": max(0.0, duration_s - _length(anyone)),
         "overlap_s": total_s - _length(anyone),
@@ -83,26 +84,29 @@ def measure(
     for side, other in (SIDES, SIDES[::-1]):
         words = sum(span.words for span in spans if span.role == side)
         replies = _latencies(merged[side], merged[other], params.hold_s)
-        found[f"{side}_talk_s"] = talk_s[side]
-        found[f"{side}_share"] = talk_s[side] / total_s if total_s else None
-        found[f"{side}_interruptions"] = sum(
+        measures[f"{side}_talk_s"] = talk_s[side]
+        measures[f"{side}_share"] = talk_s[side] / total_s if total_s else None
+        measures[f"{side}_interruptions"] = sum(
             any(begin + params.floor_s <= start < end for begin, end in merged[other])
             and stop - start >= params.interruption_s
             for start, stop in merged[side]
         )
-        found[f"{side}_words_per_minute"] = 60 * words / talk_s[side] if talk_s[side] else None
-        found[f"{side}_latency_s"] = median(replies) if replies else None
+        measures[f"{side}_words_per_minute"] = 60 * words / talk_s[side] if talk_s[side] else None
+        measures[f"{side}_latency_s"] = median(replies) if replies else None
     return {
-        name: round(found[name], 3) if isinstance(found[name], float) else found[name]
+        name: round(measures[name], 3) if isinstance(measures[name], float) else measures[name]
         for name in CONVERSATION
-        if name in found
+        if name in measures
     }
 
 
 def conversations(
     turns: pl.DataFrame, recordings: pl.DataFrame, params: ConversationParams = ConversationParams()
 ) -> pl.DataFrame:
-    """A row of CONVERSATION for each recording whose `turns` have times; a person's turns go before the machine's."""
+    """Returns a row of CONVERSATION for each recording whose `turns` have times.
+
+    A person's turns are preferred to a recogniser's.
+    """
     length_s = dict(recordings.select("contact_id", "duration_s").iter_rows())
     timed = turns.filter(pl.col("start_s").is_not_null() & pl.col("end_s").is_not_null())
     calls: dict[str, dict[str, list[Span]]] = {}
@@ -119,7 +123,7 @@ def conversations(
             {
                 "contact_id": contact,
                 "origin": origin,
-                **measure(by_origin[origin], length_s[contact], params),
+                **measure_conversation(by_origin[origin], length_s[contact], params),
             }
         )
     return pl.DataFrame(rows, schema=CONVERSATION)
@@ -130,13 +134,13 @@ def _merged(spans: Sequence[Span], duration_s: float, join_s: float) -> list[tup
 
 
 def _union(spans: Sequence[tuple[float, float]], join_s: float = 0.0) -> list[tuple[float, float]]:
-    found: list[tuple[float, float]] = []
+    merged: list[tuple[float, float]] = []
     for begin, end in sorted(span for span in spans if span[1] > span[0]):
-        if found and begin <= found[-1][1] + join_s:
-            found[-1] = (found[-1][0], max(found[-1][1], end))
+        if merged and begin <= merged[-1][1] + join_s:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
         else:
-            found.append((begin, end))
-    return found
+            merged.append((begin, end))
+    return merged
 
 
 def _length(spans: Sequence[tuple[float, float]]) -> float:
@@ -144,14 +148,19 @@ def _length(spans: Sequence[tuple[float, float]]) -> float:
 
 
 def _latencies(
-    replies: Sequence[tuple[float, float]], others: Sequence[tuple[float, float]], longest_s: float
+    replies: Sequence[tuple[float, float]],
+    other_turns: Sequence[tuple[float, float]],
+    longest_s: float,
 ) -> list[float]:
-    """How long each reply came after the other side's last word, if nothing of its own side lies between."""
-    ends = sorted([(end, True) for _, end in others] + [(end, False) for _, end in replies])
-    found = []
+    """Returns how long each reply came after the other side's last word, in seconds.
+
+    Only replies without a turn of their own side between, that neither overlap nor follow a hold.
+    """
+    ends = sorted([(end, True) for _, end in other_turns] + [(end, False) for _, end in replies])
+    latencies = []
     for start, _ in replies:
-        before = [one for one in ends if one[0] <= start]
-        speaking = any(begin < start < end for begin, end in others)
+        before = [turn_end for turn_end in ends if turn_end[0] <= start]
+        speaking = any(begin < start < end for begin, end in other_turns)
         if before and before[-1][1] and not speaking and start - before[-1][0] < longest_s:
-            found.append(start - before[-1][0])
-    return found
+            latencies.append(start - before[-1][0])
+    return latencies

@@ -1,30 +1,33 @@
-"""Which contacts are worth a person's time to hear: the most valuable ones, and some by lot to keep rates honest.
+"""Chooses contacts for a person to listen to: the most valuable ones, and a random sample.
 
 value = risk x trouble x doubt x freshness, each between 0 and 1:
 
-- risk: the customer's risk of leaving within `horizon_days`; customers without a score get the median of the others.
-- trouble: 1 - prod(1 - weight x probability) over the friction marks of the contact and its negative sentiment
-  (a noisy OR: one bad thing is enough, several are worse).
-- doubt: 1 - doubt_weight + doubt_weight x uncertainty, where uncertainty is the mean normalised entropy of the
-  contact's labels. Listening teaches most where the labels are least sure.
-- freshness: halves every `half_life_days` before the newest contact. What was said two years ago has been settled.
+- risk: the customer's risk of leaving within `horizon_days`; customers without a score get the
+  median of the others.
+- trouble: 1 - prod(1 - weight x probability) over the friction labels of the contact and its
+  negative sentiment (a noisy OR: one bad thing is enough, several are worse).
+- doubt: 1 - doubt_weight + doubt_weight x uncertainty, where uncertainty is the mean normalised
+  entropy of the contact's labels. Listening teaches most where the labels are least certain.
+- freshness: halves every `half_life_days` before the newest contact, since old trouble is settled.
 
-The chosen contacts have inclusion probability 1. The random stratum is drawn without regard to value from all the
-others, with inclusion probability drawn / others. So a sum over both strata, weighted by 1 / inclusion probability
-(Horvitz and Thompson 1952), is an unbiased estimate for all contacts that can be heard.
+The chosen contacts have inclusion probability 1. The random stratum is drawn without regard to
+value from all the others, with inclusion probability drawn / others. So a sum over both strata,
+weighted by 1 / inclusion probability (Horvitz and Thompson 1952), is an unbiased estimate for all
+contacts that can be listened to.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from data.features.features import FRICTIONS
+from data.features.contact_marks import FRICTIONS
 
 CHOSEN, RANDOM = "chosen", "random"
-SCHEMA = {
+MONITORING_PLAN = {
     "contact_id": pl.String,
     "customer_id": pl.String,
     "why": pl.String,
@@ -36,7 +39,7 @@ SCHEMA = {
     "uncertainty": pl.Float64,
 }
 _TRUE = ("yes", "true", "1", "present")
-_PLAIN = {  # one contact at a time; data.features names the same things in the plural
+_DESCRIPTIONS = {  # one contact at a time; data.features names the same things in the plural
     "friction_ivr_dead_end": "the menu led nowhere",
     "friction_pressed_zero": "the menu was left by pressing 0",
     "friction_system_hangup": "the system cut the contact off",
@@ -50,36 +53,38 @@ _PLAIN = {  # one contact at a time; data.features names the same things in the 
 
 
 @dataclass(frozen=True)
-class WorthHearingParams:
-    """How contacts are chosen."""
+class MonitoringPlanParams:
+    """How contacts are chosen: `report.monitoring_plan` in params.yaml."""
 
     chosen: int = 8  # contacts by value
     random: int = 4  # contacts by lot from the others
-    per_customer: int = 1  # at most so many chosen contacts of one customer, so that one story does not fill the list
+    # At most so many chosen contacts of one customer, so that one does not fill the plan.
+    per_customer: int = 1
     horizon_days: int = 180  # the risk that counts; 0 where outcomes have no dates
     half_life_days: float = 60.0  # a contact so much older than the newest is worth half
-    doubt_weight: float = (
-        0.5  # 0: how sure the labels are does not matter; 1: a sure label is not worth hearing
-    )
+    # 0: the labels' uncertainty does not matter; 1: certain labels make a contact worth nothing.
+    doubt_weight: float = 0.5
     negative_weight: float = 0.4  # of negative sentiment
     friction_weight: float = 0.5  # of each friction mark not listed below
     severe_weight: float = 0.9  # of the marks in `severe`
-    severe: tuple[str, ...] = (
-        "ivr_dead_end",
-        "system_hangup",
-        "please_call",
-    )  # nothing the customer did could help
+    # Frictions against which nothing the customer did could help.
+    severe: tuple[str, ...] = ("ivr_dead_end", "system_hangup", "please_call")
     seed: int = 0  # of the lot
 
 
-def worth_hearing(
-    contacts: pl.DataFrame, labels: pl.DataFrame, risks: pl.DataFrame, params: WorthHearingParams
+def monitoring_plan(
+    contacts: pl.DataFrame,
+    labels: pl.DataFrame,
+    risks: pl.DataFrame,
+    *,
+    params: MonitoringPlanParams,
 ) -> pl.DataFrame:
-    """One row a contact to hear (columns: SCHEMA), chosen ones first by falling value, then the random stratum.
+    """Returns the contacts to listen to (MONITORING_PLAN): the chosen, then the random ones.
 
-    `contacts` (schema CONTACTS) are those that can be heard; `labels` has schema LABELS; `risks` has customer_id and
-    `risk` (0 to 1), and may be empty: then all customers count alike. The same input gives the same answer in any
-    row order. Raises ValueError when a customer has two risks.
+    The chosen ones come by falling value. `contacts` (schema CONTACTS) are those that can be
+    listened to; `labels` has schema LABELS; `risks` has customer_id and `risk` (0 to 1), and may be
+    empty: then all customers count alike. The same input gives the same plan in any row order.
+    Raises ValueError when a customer has two risks.
     """
     if risks["customer_id"].is_duplicated().any():
         twice = risks.filter(pl.col("customer_id").is_duplicated())["customer_id"][0]
@@ -88,12 +93,12 @@ def worth_hearing(
     order = rows.filter(pl.col("value") > 0).sort(["value", "contact_id"], descending=[True, False])
     nth = pl.int_range(pl.len()).over("customer_id")
     chosen = order.filter(nth < params.per_customer).head(params.chosen)
-    others = rows.filter(~pl.col("contact_id").is_in(chosen["contact_id"].to_list())).sort(
+    remaining = rows.filter(~pl.col("contact_id").is_in(chosen["contact_id"].to_list())).sort(
         "contact_id"
     )
-    drawn = min(params.random, others.height)
-    lot = np.random.default_rng(params.seed).permutation(others.height)[:drawn]
-    random = others[sorted(lot.tolist())]
+    drawn = min(params.random, remaining.height)
+    sampled = np.random.default_rng(params.seed).permutation(remaining.height)[:drawn]
+    random_stratum = remaining[sorted(sampled.tolist())]
     return pl.concat(
         [
             chosen.with_columns(
@@ -104,18 +109,18 @@ def worth_hearing(
                     [_why(row, params) for row in chosen.iter_rows(named=True)],
                     dtype=pl.String,
                 ),
-            ).select(list(SCHEMA)),
-            random.with_columns(
+            ).select(list(MONITORING_PLAN)),
+            random_stratum.with_columns(
                 pl.lit(RANDOM).alias("stratum"),
-                pl.lit(drawn / max(1, others.height)).alias("inclusion_probability"),
-                pl.lit(f"Drawn by lot: {drawn} of {others.height} other contacts.").alias("why"),
-            ).select(list(SCHEMA)),
+                pl.lit(drawn / max(1, remaining.height)).alias("inclusion_probability"),
+                pl.lit(f"Drawn by lot: {drawn} of {remaining.height} other contacts.").alias("why"),
+            ).select(list(MONITORING_PLAN)),
         ]
     )
 
 
 def contact_features(labels: pl.DataFrame) -> pl.DataFrame:
-    """contact_id, mark (friction_… or sentiment_negative) and the probability that it is so."""
+    """Returns contact_id, mark (friction_… or sentiment_negative) and `p`, its mean probability."""
     friction = pl.col("label").str.starts_with("friction_")
     value = pl.col("value").str.to_lowercase()
     return (
@@ -133,16 +138,19 @@ def contact_features(labels: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def plain_mark(mark: str) -> str:
-    """A mark as a person says it of one contact; an unknown one keeps its name."""
+def describe_feature(mark: str) -> str:
+    """Returns a contact feature as people say it of one contact; an unknown one keeps its name."""
     return (
-        _PLAIN.get(mark) or FRICTIONS.get(mark) or mark.removeprefix("friction_").replace("_", " ")
+        _DESCRIPTIONS.get(mark)
+        or FRICTIONS.get(mark)
+        or mark.removeprefix("friction_").replace("_", " ")
     )
 
 
 def _valued(
-    contacts: pl.DataFrame, labels: pl.DataFrame, risks: pl.DataFrame, params: WorthHearingParams
+    contacts: pl.DataFrame, labels: pl.DataFrame, risks: pl.DataFrame, params: MonitoringPlanParams
 ) -> pl.DataFrame:
+    """Returns contacts with risk, trouble, uncertainty and value, and the features behind them."""
     severe = [f"friction_{name}" for name in params.severe]
     weight = (
         pl.when(pl.col("mark") == "sentiment_negative")
@@ -164,8 +172,8 @@ def _valued(
     p = pl.col("probability").clip(1e-9, 1 - 1e-9)
     entropy = -(p * p.log(2) + (1 - p) * (1 - p).log(2))
     doubt = labels.group_by("contact_id").agg(entropy.mean().alias("uncertainty"))
-    known = risks["risk"].drop_nulls()
-    usual = float(known.median()) if len(known) else 1.0  # type: ignore[arg-type]
+    scored = risks["risk"].drop_nulls()
+    median_risk = float(scored.median()) if len(scored) else 1.0  # type: ignore[arg-type]
     age = (pl.col("started_at").max() - pl.col("started_at")).dt.total_seconds() / 86400
     return (
         contacts.unique("contact_id", keep="first", maintain_order=True)
@@ -175,7 +183,7 @@ def _valued(
         .with_columns(
             pl.col("trouble").fill_null(0.0),
             pl.col("uncertainty").fill_null(1.0),
-            pl.lit(usual).alias("usual"),
+            pl.lit(median_risk).alias("usual"),
         )
         .with_columns(
             (
@@ -188,15 +196,15 @@ def _valued(
     )
 
 
-def _why(row: dict, params: WorthHearingParams) -> str:
-    """The parts that made the value, in words, the heaviest mark first."""
+def _why(row: dict[str, Any], params: MonitoringPlanParams) -> str:
+    """Returns what made the value, in words, the heaviest feature first."""
     parts = []
     if row["risk"] is not None:
         usual = f"half of all customers are above {row['usual']:.0%}"
         within = f" within {params.horizon_days} days" if params.horizon_days else ""
         parts.append(f"risk of leaving{within} {row['risk']:.0%} ({usual})")
     likely = [
-        f"{plain_mark(mark)} ({p:.0%})"
+        f"{describe_feature(mark)} ({p:.0%})"
         for mark, p in zip(row["marks"] or [], row["probabilities"] or [], strict=True)
         if p >= 0.5
     ]

@@ -1,1 +1,1 @@
-"""Whether a candidate may become champion: checks found by name, one decision record, no without evidence."""
+"""The gate: checks that decide whether a candidate may become champion, and the decision record."""

@@ -1,4 +1,4 @@
-"""What a check sees and what it answers."""
+"""What a gate check is given (Evidence) and what it returns (Check)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Verdict = Literal["pass", "fail", "no_evidence", "skipped"]
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of the candidate beside its scorecard. None means nobody looked, and a check then says no."""
+    """What is recorded of the candidate besides its scorecard. None: not measured, so a check
+    that needs it finds no evidence."""
 
-    reference_is_champion: bool = (
-        False  # False: the reference is the base or the baseline, this is a first model
-    )
+    # False: the reference is the base or the baseline, and the candidate would be a first model.
+    reference_is_champion: bool = False
     card: str | None = None  # text of the model card
     licence: str | None = None
     size_bytes: int | None = None  # of the bundle
@@ -28,9 +28,9 @@ class Facts:
     smoke_ok: bool | None = None  # the service answered a sample with this bundle
     latency_s: float | None = None  # how long that answer took
     contract_ok: bool | None = None  # the test and training data kept the data contract
-    contract_says: str = ""  # what the contract found, in words
-    # The champions that read a recogniser's text, churn and reader → checksum, empty where there is none: those that
-    # read it for the second tests, and those of this moment.
+    contract_says: str = ""  # the result of the contract, in words
+    # The champions that read a recogniser's text (churn and reader): kind → checksum, empty where
+    # there is none. `read_by` made the secondary tests, `readers_now` are those of this moment.
     read_by: Mapping[str, str] | None = None
     readers_now: Mapping[str, str] | None = None
     probed_sha256: str | None = None  # of the bundle whose behaviour was tested
@@ -38,7 +38,7 @@ class Facts:
 
 
 class EvidenceError(ValueError):
-    """What a check needs is missing ("no_evidence"), or is not what it says it is ("fail")."""
+    """What a check needs is missing ("no_evidence"), or is about something else ("fail")."""
 
     def __init__(self, verdict: Verdict, sentence: str) -> None:
         super().__init__(sentence)
@@ -47,7 +47,10 @@ class EvidenceError(ValueError):
 
 @dataclass(frozen=True)
 class SecondaryTest:
-    """A second test that both models took: candidate first. The names known are in `Evidence.beside`."""
+    """A further test set that candidate and reference were both scored on.
+
+    `Evidence.secondary` lists the names that checks look for.
+    """
 
     candidate: Scorecard
     reference: Scorecard
@@ -55,12 +58,12 @@ class SecondaryTest:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything a check may look at.
+    """Everything a check may use.
 
-    `beside` may hold `guardrail` (general speech), `reading` (the labels of each recogniser's text as features see
-    them, against those of people's), `reader_on_text` (what the contact reader in office reads in it, against the same)
-    and `churn_on_text` (the champion churn model on features of that text). `probes` are the behaviour tests of the
-    candidate; None means nobody made them.
+    `secondary` may hold `guardrail` (general speech), `reading` (the labels the rules give to each
+    recogniser's text, against those of people's text), `reader_on_text` (the labels the active
+    contact reader gives to it, against the same) and `churn_on_text` (the champion churn model on
+    features of that text). `probes` are the behaviour tests of the candidate; None: not made.
     """
 
     candidate: Scorecard
@@ -68,49 +71,49 @@ class Evidence:
     facts: Facts
     params: KindGate = field(default_factory=AsrGate)
     seed: int = 0
-    beside: Mapping[str, SecondaryTest] = field(default_factory=dict)
+    secondary: Mapping[str, SecondaryTest] = field(default_factory=dict)
     probes: Sequence[Probe] | None = None
 
-    def second(self, name: str, missing: str, same_test: bool = False) -> SecondaryTest:
-        """The second test `name`, taken by the very models compared, both on the same data.
+    def secondary_test(self, name: str, missing: str, same_test: bool = False) -> SecondaryTest:
+        """Returns the secondary test `name`, made with the two bundles compared, on equal data.
 
-        With `same_test` that data is also the one of the scorecards. Raises EvidenceError otherwise; `missing` is what
-        to say when nobody made the test.
+        With `same_test` that data is also the one of the scorecards. Raises EvidenceError
+        otherwise; `missing` is the sentence for a test that was not made.
         """
-        two = self.beside.get(name)
-        if two is None:
+        test = self.secondary.get(name)
+        if test is None:
             raise EvidenceError("no_evidence", missing)
-        said = f"The test '{name}'"
-        hashes = {two.candidate.data_hash, two.reference.data_hash}
+        subject = f"The test '{name}'"
+        hashes = {test.candidate.data_hash, test.reference.data_hash}
         if len(hashes) > 1 or "" in hashes:
             raise EvidenceError(
-                "fail", f"{said} was taken on different data by candidate and reference."
+                "fail", f"{subject} was taken on different data by candidate and reference."
             )
-        if same_test and two.candidate.data_hash != self.candidate.data_hash:
+        if same_test and test.candidate.data_hash != self.candidate.data_hash:
             raise EvidenceError(
                 "fail",
-                f"{said} was taken on other data than the scorecards are about. Probe again.",
+                f"{subject} was taken on other data than the scorecards are about. Probe again.",
             )
         compared = (
             self.candidate.bundle_sha256,
             self.reference.bundle_sha256 if self.reference else "",
         )
-        if (two.candidate.bundle_sha256, two.reference.bundle_sha256) != compared:
+        if (test.candidate.bundle_sha256, test.reference.bundle_sha256) != compared:
             raise EvidenceError(
-                "fail", f"{said} was taken by other models than those compared. Make it again."
+                "fail", f"{subject} was taken by other models than those compared. Make it again."
             )
-        return two
+        return test
 
     @property
     def asr(self) -> AsrGate:
-        """The gate's settings, for checks that only recognisers take."""
+        """The gate's settings, for checks of recognisers only."""
         if not isinstance(self.params, AsrGate):
             raise TypeError(f"{type(self.params).__name__} is no gate for a recogniser.")
         return self.params
 
     @property
     def churn(self) -> ChurnGate:
-        """The gate's settings, for checks that only churn networks take."""
+        """The gate's settings, for checks of churn networks only."""
         if not isinstance(self.params, ChurnGate):
             raise TypeError(f"{type(self.params).__name__} is no gate for a churn network.")
         return self.params
@@ -118,7 +121,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One of several things a check looked at. `p` is already corrected for the number of looks."""
+    """One of several quantities a check measured: a slice, a class of words, a behaviour test.
+
+    `p` is one-sided and already corrected for the number of measurements (Holm).
+    """
 
     what: str
     verdict: Verdict
@@ -132,9 +138,9 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Check:
-    """One answer. `sentence` says it to a person; the figures are None where there is nothing to measure.
+    """The result of one check. `sentence` is for people; figures are None where none was measured.
 
-    A check that looks at several things lists them in `looks`; its own figures are those of the worst.
+    A check of several quantities lists them in `measurements`; its own figures are the worst one's.
     """
 
     name: str
@@ -145,5 +151,29 @@ class Check:
     low: float | None = None
     high: float | None = None
     threshold: float | None = None
-    looks: tuple[Measurement, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
     promise: str = ""
+
+    @classmethod
+    def of_worst(
+        cls,
+        name: str,
+        verdict: Verdict,
+        sentence: str,
+        *,
+        worst: Measurement,
+        measurements: Sequence[Measurement],
+        metric: str | None = None,
+    ) -> Check:
+        """Returns a check with the figures of its `worst` measurement (`metric`: by that name)."""
+        return cls(
+            name,
+            verdict,
+            sentence,
+            metric or worst.what,
+            worst.estimate,
+            worst.low,
+            worst.high,
+            worst.threshold,
+            tuple(measurements),
+        )

@@ -1,27 +1,33 @@
-"""Tells a check that found too little from one that holds something against a recogniser."""
+"""Tells a check that measured too little from one that speaks against a recogniser."""
 
 from __future__ import annotations
 
 from evaluation.gates.evidence import Check, Measurement
 
-# Without evidence where the test set is small, or nobody in it meets with friction.
-SILENT = ("critical_words", "downstream", "enough_evidence", "slices")
-AT_MOST = ("behaviour", "floor")  # a figure has to be surely below its limit …
-ABOVE = ("better", "downstream", "guardrail")  # … a gain surely above it
+# Checks that lack evidence where the test set is small, or where no test call has a friction.
+_NEED_A_LARGE_TEST_SET = ("critical_words", "downstream", "enough_evidence", "slices")
+_UPPER_LIMIT = ("behaviour", "floor")  # the whole interval has to lie below the limit
+_LOWER_LIMIT = ("better", "downstream", "guardrail")  # the whole interval has to lie above it
 
 
 def is_inconclusive(check: Check) -> bool:
-    """Whether a check did not pass for want of proof alone: the likeliest value keeps its limit, the interval not."""
-    if check.verdict == "no_evidence" and check.name in SILENT:
+    """Returns whether a check did not pass for want of data only.
+
+    True where the estimate keeps its limit and its interval does not, or where the test set was
+    too small to measure anything.
+    """
+    if check.verdict == "no_evidence" and check.name in _NEED_A_LARGE_TEST_SET:
         return True
-    looks: list[Measurement | Check] = [look for look in check.looks if look.verdict != "pass"]
-    return check.name in (*AT_MOST, *ABOVE) and all(
-        look.estimate is not None
-        and look.threshold is not None
+    measured: list[Measurement | Check] = [
+        measurement for measurement in check.measurements if measurement.verdict != "pass"
+    ]
+    return check.name in (*_UPPER_LIMIT, *_LOWER_LIMIT) and all(
+        row.estimate is not None
+        and row.threshold is not None
         and (
-            look.estimate <= look.threshold
-            if check.name in AT_MOST
-            else look.estimate > look.threshold
+            row.estimate <= row.threshold
+            if check.name in _UPPER_LIMIT
+            else row.estimate > row.threshold
         )
-        for look in looks or [check]
+        for row in measured or [check]
     )

@@ -1,7 +1,8 @@
-"""Shared by checks that let a candidate lose a little: the loss is smaller than a margin, or it is not allowed.
+"""Non-inferiority tests, shared by checks that let a candidate lose less than a margin.
 
-The burden of proof is the candidate's (a non-inferiority test): the whole interval of its paired gain has to lie above
-minus the margin. Where several are held, each has to pass, so no correction for many looks is needed.
+The burden of proof is the candidate's: the whole interval of its paired gain has to lie above minus
+the margin. Where several are tested each has to pass, so testing many makes acceptance no easier
+and no correction for their number is needed.
 """
 
 from __future__ import annotations
@@ -16,59 +17,70 @@ def non_inferiority(
     candidate: Scorecard,
     reference: Scorecard,
     metric: str,
+    *,
     margin: float,
     seed: int,
     level: float,
     what: str = "",
 ) -> Measurement:
-    """Whether `candidate` loses less than `margin` in `metric`, surely. Raises ScorecardError as `gain` does."""
-    found = gain(candidate, reference, metric, seed, level)
-    if found.low is None or found.high is None:
+    """Measures the candidate's gain in `metric`; passes if its interval lies above -`margin`.
+
+    `margin` is in units of the metric, `level` is that of the two-sided interval, `what` names the
+    measurement (the metric by default). Raises ScorecardError as `gain` does.
+    """
+    gained = gain(candidate, reference, metric, seed=seed, level=level)
+    if gained.low is None or gained.high is None:
         return Measurement(
-            what or metric, "no_evidence", found.value, threshold=-margin, clusters=found.clusters
+            what or metric, "no_evidence", gained.value, threshold=-margin, clusters=gained.clusters
         )
-    passed = found.low > -margin
+    passed = gained.low > -margin
     return Measurement(
         what or metric,
         "pass" if passed else "fail",
-        found.value,
-        found.low,
-        found.high,
+        gained.value,
+        gained.low,
+        gained.high,
         -margin,
-        clusters=found.clusters,
+        clusters=gained.clusters,
     )
 
 
-def describe(look: Measurement, level: float) -> str:
-    """One look as words: what, gain, interval, limit."""
-    if look.low is None or look.high is None:
-        return f"{look.what}: {look.estimate:+.4f} from too few voices or customers for an interval"
+def describe(measurement: Measurement, level: float) -> str:
+    """Returns a measurement in words: what was measured, gain, interval and limit."""
+    if measurement.low is None or measurement.high is None:
+        return (
+            f"{measurement.what}: {measurement.estimate:+.4f} from too few voices or customers "
+            "for an interval"
+        )
     return (
-        f"{look.what}: gain {look.estimate:+.4f} ({level:.0%} interval {look.low:+.4f} to {look.high:+.4f}), "
-        f"has to be surely above {look.threshold:+g}"
+        f"{measurement.what}: gain {measurement.estimate:+.4f} ({level:.0%} interval "
+        f"{measurement.low:+.4f} to {measurement.high:+.4f}), has to be surely above "
+        f"{measurement.threshold:+g}"
     )
 
 
-def together(name: str, looks: Sequence[Measurement], level: float, said: str = "") -> Check:
-    """One answer out of several looks that all have to pass: the worst verdict, and the look with the least room."""
+def all_non_inferior(
+    name: str, measurements: Sequence[Measurement], level: float, *, remark: str = ""
+) -> Check:
+    """Combines measurements that all have to pass into one check.
+
+    It has the worst verdict, and the figures of the measurement closest to (or furthest beyond) its
+    limit. `remark` is put before the sentence.
+    """
     order: tuple[Verdict, ...] = ("fail", "no_evidence", "pass")
-    verdict = next(verdict for verdict in order if any(look.verdict == verdict for look in looks))
-    mine = [look for look in looks if look.verdict == verdict]
+    verdict = next(verdict for verdict in order if any(m.verdict == verdict for m in measurements))
+    deciding = [m for m in measurements if m.verdict == verdict]
     worst = min(
-        mine, key=lambda look: (look.low if look.low is not None else 0.0) - (look.threshold or 0.0)
+        deciding, key=lambda m: (m.low if m.low is not None else 0.0) - (m.threshold or 0.0)
     )
-    sentence = "; ".join(describe(look, level) for look in (mine if verdict != "pass" else [worst]))
+    sentence = "; ".join(describe(m, level) for m in (deciding if verdict != "pass" else [worst]))
     sentence = f"{sentence[:1].upper()}{sentence[1:]}."
-    if verdict == "pass" and len(looks) > 1:
-        sentence = f"All {len(looks)} hold; least room: {describe(worst, level)}."
-    return Check(
+    if verdict == "pass" and len(measurements) > 1:
+        sentence = f"All {len(measurements)} hold; least room: {describe(worst, level)}."
+    return Check.of_worst(
         name,
         verdict,
-        f"{said} {sentence}".strip(),
-        worst.what,
-        worst.estimate,
-        worst.low,
-        worst.high,
-        worst.threshold,
-        tuple(looks),
+        f"{remark} {sentence}".strip(),
+        worst=worst,
+        measurements=measurements,
     )

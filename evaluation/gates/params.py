@@ -1,6 +1,7 @@
-"""What the gate demands, per kind of model: the `gates` section of params.yaml.
+"""What the gate demands of each kind of model: the `gates` section of params.yaml.
 
-The defaults are what a model of one's own should keep. A limit may always be tighter; looser only for a written reason.
+The defaults are meant for a model trained on recordings of one's own. A limit may always be
+tighter, and looser only with a written reason.
 """
 
 from __future__ import annotations
@@ -8,68 +9,67 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from models.registry.approval import APPROVALS
 
-# Limits that allow more when they are smaller. All others allow more when they are larger; a range when it is wider.
-_LEAST = ("min_units", "min_clusters", "min_gain", "level", "slice_alpha")
+# Limits that allow more when they are smaller. All others allow more when they are larger, and a
+# range when it is wider.
+_LOWER_IS_LOOSER = ("min_units", "min_clusters", "min_gain", "level", "slice_alpha")
+_RANGES = ("calibration_slope", "calibration_intercept")
 
 
 @dataclass(frozen=True)
 class KindGate:
     """Limits for one kind of model. All of them change who becomes champion."""
 
-    metric: str  # the metric a candidate has to be better in
-    floors: dict[
-        str, float
-    ]  # metric -> the worst value allowed, held against the worst end of its interval; added to
-    # the default ones, as is behaviour
-    min_units: int  # test units that weigh something, at least
-    min_clusters: int  # different voices or customers among them, at least
-    max_size_mib: float  # of the bundle
-    max_latency_s: float  # of the smoke test's answer
-    behaviour: dict[
-        str, float
-    ]  # behaviour test -> how far it may be off; each named here has to be made
-    min_gain: float = (
-        0.0  # the whole interval of the gain has to lie above this, in units of the metric
-    )
-    level: float = 0.95  # of the two-sided interval of the gain
-    slice_alpha: float = (
-        0.05  # chance of refusing for any slice a candidate that is worse in none (Holm)
-    )
-    max_slice_loss: float = (
-        0.0  # loss within a slice, in units of the metric, that is not held against a candidate
-    )
-    min_slice_clusters: int = 5  # voices or customers in a slice, at least, for it to be tested
-    licences: tuple[str, ...] = ()  # allowed licences; empty: any, as long as one is named
-    skip: dict[str, str] = field(
-        default_factory=dict
-    )  # check -> why it is skipped; the reason goes on the record
-    loosened: str = (
-        ""  # why limits are looser than their defaults, if any is; the reason goes on the record
-    )
-    approval: str = "none"  # required: nothing moves until someone who did not train it approves
+    # Old keys of params.yaml, still read for one release (data.params.section).
+    RENAMED: ClassVar[dict[str, str]] = {"loosened": "relaxation_reason"}
+
+    # The metric a candidate has to be better in.
+    metric: str
+    # Metric → the worst value allowed, compared with the worst end of its interval. Added to the
+    # default ones, as is `behaviour`.
+    floors: dict[str, float]
+    # Test units with a weight in the metric, at least.
+    min_units: int
+    # Different voices or customers among them, at least.
+    min_clusters: int
+    # Of the bundle.
+    max_size_mib: float
+    # Of the smoke test's answer.
+    max_latency_s: float
+    # Behaviour test → how far it may be off. Each test named here has to be made.
+    behaviour: dict[str, float]
+    # The whole interval of the gain has to lie above this, in units of the metric.
+    min_gain: float = 0.0
+    # Of the two-sided interval of the gain.
+    level: float = 0.95
+    # Chance of refusing, for any slice, a candidate that is worse in none (Holm).
+    slice_alpha: float = 0.05
+    # Loss within a slice, in units of the metric, that does not count against a candidate.
+    max_slice_loss: float = 0.0
+    # Voices or customers in a slice, at least, for it to be tested.
+    min_slice_clusters: int = 5
+    # Allowed licences. Empty: any, as long as one is named.
+    licences: tuple[str, ...] = ()
+    # Check → why it is skipped. The reason goes on the record.
+    skip: dict[str, str] = field(default_factory=dict)
+    # Why limits are looser than their defaults, where any is. The reason goes on the record.
+    relaxation_reason: str = ""
+    # "required": nothing is promoted until someone who did not train the model approves it.
+    approval: str = "none"
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a level or an approval that is none, a limit that is infinite, a negative count or
-        margin, a range without two ends, a skip without a reason, and limits looser than their defaults without one."""
+        """Adds the default floors and behaviour limits, and validates every setting.
+
+        Raises ValueError for a level or approval that is none, a limit that is infinite, a negative
+        count or margin, a range without two ends, a skip without a reason, and limits looser than
+        their defaults without a reason.
+        """
         for name in ("floors", "behaviour"):  # naming one must not drop another
             object.__setattr__(self, name, {**self._defaults()[name], **getattr(self, name)})
-        for name in ("level", "slice_alpha"):
-            value = getattr(self, name)
-            if not (0.5 if name == "level" else 0) < value < 1:
-                raise ValueError(
-                    f"gate: {name} is {value}; it must lie between {0.5 if name == 'level' else 0} and 1."
-                )
-        for name, value in _limits(vars(self)).items():
-            if not math.isfinite(value):
-                raise ValueError(
-                    f"gate: {name} is {value}, which is no limit. To leave a check out, skip it."
-                )
-            if value < 0 and name.startswith(("min_", "max_")) and name != "min_gain":
-                raise ValueError(f"gate: {name} is {value}; it must not be negative.")
+        self._check_limits()
         if self.approval not in APPROVALS:
             raise ValueError(
                 f"gate: approval is '{self.approval}'; it is one of {', '.join(APPROVALS)}."
@@ -79,53 +79,79 @@ class KindGate:
                 raise ValueError(
                     f"gate: {name} is skipped without a reason. Write one, it goes on the record."
                 )
-        if (loose := self.looser()) and not self.loosened.strip():
+        if (relaxed := self.relaxed_limits()) and not self.relaxation_reason.strip():
             raise ValueError(
-                f"gate: {', '.join(loose)} {'is' if len(loose) == 1 else 'are'} looser than by default, without a "
-                "reason. Write one under loosened, it goes on the record."
+                f"gate: {', '.join(relaxed)} {'is' if len(relaxed) == 1 else 'are'} looser than by "
+                "default, without a reason. Write one under relaxation_reason, it goes on the "
+                "record."
             )
 
-    def looser(self) -> list[str]:
-        """The limits that allow more than their defaults, by their names in params.yaml."""
-        ours = _limits(vars(self))
+    def _check_limits(self) -> None:
+        """Raises ValueError for a level outside its range and a limit that is none."""
+        for name in ("level", "slice_alpha"):
+            value = getattr(self, name)
+            lowest = 0.5 if name == "level" else 0
+            if not lowest < value < 1:
+                raise ValueError(f"gate: {name} is {value}; it must lie between {lowest} and 1.")
+        for name, value in _limits(vars(self)).items():
+            if not math.isfinite(value):
+                raise ValueError(
+                    f"gate: {name} is {value}, which is no limit. To leave a check out, skip it."
+                )
+            if value < 0 and name.startswith(("min_", "max_")) and name != "min_gain":
+                raise ValueError(f"gate: {name} is {value}; it must not be negative.")
+
+    def relaxed_limits(self) -> list[str]:
+        """Returns the limits that allow more than their defaults, by their names in params.yaml."""
+        limits = _limits(vars(self))
         return [
             name
             for name, default in _limits(self._defaults()).items()
             if (
-                ours[name] < default
-                if name in _LEAST or name.endswith(".from")
-                else ours[name] > default
+                limits[name] < default
+                if name in _LOWER_IS_LOOSER or name.endswith(".from")
+                else limits[name] > default
             )
         ]
 
     @classmethod
     def _defaults(cls) -> dict[str, Any]:
         return {
-            one.name: one.default if one.default_factory is MISSING else one.default_factory()
-            for one in fields(cls)
+            setting.name: setting.default
+            if setting.default_factory is MISSING
+            else setting.default_factory()
+            for setting in fields(cls)
         }
 
 
 def _limits(values: Mapping[str, Any]) -> dict[str, float]:
-    """Every number among `values`; one in a mapping as `floors.wer`, the ends of a range as `….from` and `….to`."""
-    found: dict[str, float] = {}
+    """Returns every number among `values`, by name.
+
+    A number in a mapping is named like `floors.wer`, the ends of a range `….from` and `….to`.
+    Raises ValueError for a range without two ends.
+    """
+    limits: dict[str, float] = {}
     for name, value in values.items():
         if isinstance(value, (int, float)):
-            found[name] = value
+            limits[name] = value
         elif name in ("floors", "behaviour"):
-            found |= {f"{name}.{key}": limit for key, limit in value.items()}
-        elif name in ("calibration_slope", "calibration_intercept"):
+            limits |= {f"{name}.{key}": limit for key, limit in value.items()}
+        elif name in _RANGES:
             if len(value) != 2:
                 raise ValueError(
                     f"gate: {name} is {list(value)}; it must be two numbers, from and to."
                 )
-            found |= {f"{name}.from": value[0], f"{name}.to": value[1]}
-    return found
+            limits |= {f"{name}.from": value[0], f"{name}.to": value[1]}
+    return limits
 
 
 @dataclass(frozen=True)
 class AsrGate(KindGate):
-    """Limits for a recogniser; metrics are wer and cer. A loss is allowed only if its whole interval is smaller."""
+    """Limits for a recogniser. Metrics are wer and cer.
+
+    A loss (of guardrail, labels, frictions, Brier score) is allowed only if its whole interval is
+    smaller than the limit.
+    """
 
     metric: str = "wer"
     floors: dict[str, float] = field(default_factory=lambda: {"wer": 0.5})
@@ -136,23 +162,23 @@ class AsrGate(KindGate):
     behaviour: dict[str, float] = field(
         default_factory=lambda: {"louder": 0.05, "quieter": 0.05, "silence_before": 0.15}
     )
-    max_critical_loss: float = (
-        0.03  # likely loss in the error rate of each class of critical words; sure ones never
-    )
-    critical_alpha: float = (
-        0.1  # a loss is likely where chance makes as large a one less often than this
-    )
-    max_guardrail_loss: float = 0.03  # in WER on general speech
-    max_reading_loss: float = (
-        0.03  # share of labels read wrongly in its text but not in the reference's
-    )
-    max_friction_loss: float = 0.15  # wrong friction flags more, for each friction there is
-    max_brier_loss: float = 0.003  # in the Brier score of the champion churn model on its text
+    # Likely loss in the error rate of each class of critical words; a significant one never passes.
+    max_critical_loss: float = 0.03
+    # A loss is likely where chance makes as large a one less often than this.
+    critical_alpha: float = 0.1
+    # In WER on general speech.
+    max_guardrail_loss: float = 0.03
+    # Share of labels that are wrong on its text but not on the reference's.
+    max_reading_loss: float = 0.03
+    # Additional wrong friction flags, for each friction there is.
+    max_friction_loss: float = 0.15
+    # In the Brier score of the champion churn model on its text.
+    max_brier_loss: float = 0.003
 
 
 @dataclass(frozen=True)
 class ChurnGate(KindGate):
-    """Limits for a churn network; metrics are named in evaluation.scorecard.churn_scorecard."""
+    """Limits for a churn network. Metrics are named in evaluation.churn.scorecard."""
 
     metric: str = "brier"
     floors: dict[str, float] = field(default_factory=lambda: {"brier": 0.25})
@@ -167,24 +193,21 @@ class ChurnGate(KindGate):
             "complaint_unresolved": 0.001,
         }
     )
-    long_horizon_days: int = 180  # horizons from here on are long
-    max_long_loss: float = 0.003  # in the Brier score at each long horizon
-    calibration_slope: tuple[float, ...] = (
-        0.67,
-        1.5,
-    )  # of logit(risk); surely outside is miscalibrated
-    calibration_intercept: tuple[float, ...] = (
-        -0.3,
-        0.3,
-    )  # of logit(risk) at slope 1; surely outside likewise
-    max_slice_gap: float = (
-        0.03  # mean risk minus share that left, within a slice; surely more is miscalibrated
-    )
+    # Horizons from here on are long.
+    long_horizon_days: int = 180
+    # In the Brier score at each long horizon.
+    max_long_loss: float = 0.003
+    # Of logit(risk). An interval wholly outside means miscalibrated.
+    calibration_slope: tuple[float, ...] = (0.67, 1.5)
+    # Of logit(risk) at slope 1. An interval wholly outside means miscalibrated.
+    calibration_intercept: tuple[float, ...] = (-0.3, 0.3)
+    # Mean risk minus share that left, within a slice. Significantly more means miscalibrated.
+    max_slice_gap: float = 0.03
 
 
 @dataclass(frozen=True)
 class ReaderGate(KindGate):
-    """Limits for a contact reader; metrics are named in evaluation.reader.reader_scorecard."""
+    """Limits for a contact reader. Metrics are named in evaluation.reader.scorecard."""
 
     metric: str = "log_loss"
     floors: dict[str, float] = field(default_factory=lambda: {"label_errors": 0.12})
@@ -205,13 +228,13 @@ class GateParams:
     asr: AsrGate = field(default_factory=AsrGate)
     churn: ChurnGate = field(default_factory=ChurnGate)
     reader: ReaderGate = field(default_factory=ReaderGate)
-    others: Mapping[str, KindGate] = field(default_factory=dict)  # of kinds that a plugin adds
+    # The gates of kinds that a plugin adds.
+    others: Mapping[str, KindGate] = field(default_factory=dict)
     seed: int = 0  # of the bootstrap draws
-    approval_wait_s: float = (
-        86400.0  # how long a flow on a Prefect server waits for a required approval
-    )
+    # How long a flow on a Prefect server waits for a required approval.
+    approval_wait_s: float = 86400.0
 
     def of(self, kind: str) -> KindGate:
-        """The limits for `kind`. Raises KeyError where neither a field nor `others` has that name."""
+        """Returns the limits for `kind`. Raises KeyError where neither a field nor `others` has it."""
         limits = getattr(self, kind, None)
         return limits if isinstance(limits, KindGate) else self.others[kind]

@@ -1,1 +1,1 @@
-"""The rulers: word errors, intervals. They take values and return values."""
+"""Metrics with confidence intervals. They take values and return values, and read no store."""

@@ -1,9 +1,10 @@
-"""How sure a figure is: clustered bootstrap of ratios of sums, and of the difference of two on the same units.
+"""Confidence intervals and p-values by clustered resampling, of ratios of sums.
 
-Word errors of one voice and losses of one customer hang together, so whole clusters are drawn, never single units
-(Bisani and Ney 2004 for word error rates; Cameron, Gelbach and Miller 2008 for clusters). With few clusters the plain
-percentile interval is too narrow; its ends are moved outwards as for a t distribution (Hesterberg 2015, "expanded
-percentile interval"). Measured: see tests/evaluation/metrics/test_bootstrap.py.
+Word errors of one voice and losses of one customer are correlated, so whole clusters are drawn,
+never single units (Bisani and Ney 2004 for word error rates; Cameron, Gelbach and Miller 2008 for
+clusters). With few clusters the plain percentile interval is too narrow; its ends are moved
+outwards as for a t distribution (Hesterberg 2015, "expanded percentile interval"). Coverage is
+measured in tests/evaluation/metrics/test_bootstrap.py.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with the ends of its two-sided interval; they are None when fewer than two clusters were seen."""
+    """A figure with the ends of its two-sided interval.
+
+    `low` and `high` are None when there are fewer than two clusters.
+    """
 
     value: float
     low: float | None
@@ -34,17 +38,24 @@ def ratio_of_sums(
     numerator: Sequence[float] | np.ndarray,
     denominator: Sequence[float] | np.ndarray,
     cluster: Sequence[str] | np.ndarray,
+    *,
     seed: int,
     level: float = LEVEL,
     draws: int = DRAWS,
 ) -> Interval:
-    """sum(numerator) / sum(denominator) with its interval; one entry a unit in each array.
+    """Returns sum(numerator) / sum(denominator) with its interval; one entry a unit in each array.
 
-    Raises ValueError when the denominators sum to nothing: then nothing was measured.
+    Raises ValueError when the denominators sum to 0: then nothing was measured.
     """
     sums, clusters = _cluster_sums(cluster, numerator, denominator)
     return _interval(
-        sums, clusters, len(numerator), lambda s: s[..., 0] / s[..., 1], seed, level, draws
+        sums,
+        clusters,
+        len(numerator),
+        figure=lambda s: s[..., 0] / s[..., 1],
+        seed=seed,
+        level=level,
+        draws=draws,
     )
 
 
@@ -52,13 +63,15 @@ def means(
     parts: dict[str, np.ndarray],
     weight: Sequence[float] | np.ndarray,
     cluster: Sequence[str] | np.ndarray,
+    *,
     seed: int,
     level: float = LEVEL,
     draws: int = DRAWS,
 ) -> dict[str, Interval]:
-    """Weighted means of many columns over the same units, each with its interval; all of them on the same draws.
+    """Returns weighted means of many columns over the same units, each with its interval.
 
-    As `ratio_of_sums(part * weight, weight, …)` of each, for the price of one.
+    All are computed on the same draws: as `ratio_of_sums(part * weight, weight, …)` of each, for
+    the price of one. Raises ValueError when the weights sum to 0.
     """
     columns = [np.asarray(part) * weight for part in parts.values()]
     sums, clusters = _cluster_sums(cluster, weight, *columns)
@@ -69,9 +82,9 @@ def means(
     values = sums[:, 1:].sum(0) / sums[:, 0].sum()
     low = high = [None] * len(parts)
     if clusters > 1:
-        rows = _drawn(sums, clusters, lambda s: s[..., 1:] / s[..., :1], seed, draws).reshape(
-            -1, len(parts)
-        )
+        rows = _drawn(
+            sums, clusters, lambda s: s[..., 1:] / s[..., :1], seed=seed, draws=draws
+        ).reshape(-1, len(parts))
         tail = _tail(clusters, level)
         low, high = np.quantile(rows, [tail, 1 - tail], axis=0).tolist()
     return {
@@ -84,31 +97,38 @@ def paired_difference(
     first: tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray],
     second: tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray],
     cluster: Sequence[str] | np.ndarray,
+    *,
     seed: int,
     level: float = LEVEL,
     draws: int = DRAWS,
 ) -> Interval:
-    """Ratio of `first` minus ratio of `second`, each (numerator, denominator) over the same units in the same order.
+    """Returns the ratio of `first` minus the ratio of `second`, with its paired interval.
 
-    Both are recomputed on the same draws, so what makes a unit hard for both cancels out.
+    Each is (numerator, denominator) over the same units in the same order. Both are recomputed on
+    the same draws, so what makes a unit hard for both cancels out.
     """
     sums, clusters = _cluster_sums(cluster, *first, *second)
-    return _interval(sums, clusters, len(first[0]), _difference, seed, level, draws)
+    return _interval(
+        sums, clusters, len(first[0]), figure=_difference, seed=seed, level=level, draws=draws
+    )
 
 
 def paired_p(
     first: tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray],
     second: tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray],
     cluster: Sequence[str] | np.ndarray,
+    *,
     seed: int,
     at_least: float = 0.0,
     draws: int = DRAWS,
 ) -> float | None:
-    """One-sided p-value of "ratio of `first` minus ratio of `second` is `at_least` or more", small when surely below.
+    """Returns the one-sided p-value of "the ratios' difference, first less second, is `at_least`".
 
-    The distance is measured in standard errors of the clustered bootstrap and held against Student's t with one degree
-    of freedom less than clusters. A share of draws would not do: it cannot be smaller than one draw, and corrections
-    for many looks ask for less. None with fewer than two clusters.
+    Small when the difference is significantly below that, of ratios of (numerator, denominator) as
+    in `paired_difference`. The distance is measured in standard errors of the clustered bootstrap
+    and compared with Student's t with one degree of freedom less than clusters. A share of draws
+    would not do: it cannot be smaller than one draw, and corrections for multiple tests ask for
+    less. None with fewer than two clusters.
     """
     sums, clusters = _cluster_sums(cluster, *first, *second)
     _refuse_weightless(sums, clusters, len(first[0]))
@@ -117,7 +137,7 @@ def paired_p(
 
     distance = float(_difference(sums.sum(0))) - at_least
     error = (
-        float(_drawn(sums, clusters, _difference, seed, draws).std())
+        float(_drawn(sums, clusters, _difference, seed=seed, draws=draws).std())
         * (clusters / (clusters - 1)) ** 0.5
     )
     if error == 0:  # every cluster says the same
@@ -129,36 +149,39 @@ def swapped_p(
     first: tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray],
     second: tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray],
     cluster: Sequence[str] | np.ndarray,
+    *,
     seed: int,
     draws: int = DRAWS,
 ) -> float:
-    """One-sided p-value of "it is all the same which of the two is which", small when `first` is surely above.
+    """Returns the one-sided p-value of "`first` and `second` are exchangeable".
 
-    Whole clusters swap sides at random; the p-value is how often the difference of the ratios is then as large as it
-    was. Unlike an interval it keeps its level with any number of clusters (Fisher's randomisation test; Good, 2005).
+    Small when the ratio of `first` is significantly above. Whole clusters swap sides at random; the
+    p-value is how often the difference of the ratios is then as large as observed. Unlike an
+    interval it keeps its level with any number of clusters (Fisher's randomisation test; Good,
+    2005).
     """
     sums, clusters = _cluster_sums(cluster, *first, *second)
     _refuse_weightless(sums, clusters, len(first[0]))
     total, change = sums.sum(0), sums[:, [2, 3, 0, 1]] - sums
     rng = np.random.default_rng(seed)
-    seen, as_large = float(_difference(total)), 0
+    observed, as_large = float(_difference(total)), 0
     with np.errstate(divide="ignore", invalid="ignore"):
-        for some in in_batches(draws, clusters):
-            swaps = rng.random((some, clusters)) < 0.5
-            as_large += int((~(_difference(total + swaps @ change) < seen - 1e-12)).sum())
+        for count in in_batches(draws, clusters):
+            swaps = rng.random((count, clusters)) < 0.5
+            as_large += int((~(_difference(total + swaps @ change) < observed - 1e-12)).sum())
     return (1 + as_large) / (1 + draws)
 
 
 def _difference(sums: np.ndarray) -> np.ndarray:
-    """The first ratio less the second, of sums [..., 4]: numerator and denominator of each."""
+    """Returns the first ratio less the second, of sums [..., 4] (numerator, denominator of each)."""
     return np.asarray(sums[..., 0] / sums[..., 1] - sums[..., 2] / sums[..., 3])
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for having looked so often (Holm, 1979), in the given order.
+    """Returns p-values adjusted for multiple tests (Holm, 1979), in the given order.
 
-    Whoever rejects those at or below α is wrong anywhere among them with a probability of at most α, however the looks
-    hang together.
+    Rejecting those at or below α errs anywhere among them with a probability of at most α, however
+    the tests are correlated.
     """
     adjusted = [1.0] * len(p_values)
     worst = 0.0
@@ -171,12 +194,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def _cluster_sums(
     cluster: Sequence[str] | np.ndarray, *columns: Sequence[float] | np.ndarray
 ) -> tuple[np.ndarray, int]:
-    """float64 [clusters, columns]: what each cluster adds to each sum."""
+    """Returns the sums of each column by cluster, float64 [clusters, columns], and their number."""
     names, member = np.unique(np.asarray(cluster, dtype=str), return_inverse=True)
     arrays = [np.asarray(column, dtype=np.float64) for column in columns]
     if any(len(array) != len(member) for array in arrays):
         raise ValueError(
-            f"bootstrap: columns of {', '.join(str(len(a)) for a in arrays)} units, {len(member)} clusters."
+            f"bootstrap: columns of {', '.join(str(len(array)) for array in arrays)} units, "
+            f"{len(member)} clusters."
         )
     if not all(np.isfinite(array).all() for array in arrays):
         raise ValueError("bootstrap: a unit has no finite value. Leave out what was not measured.")
@@ -189,6 +213,7 @@ def _interval(
     sums: np.ndarray,
     clusters: int,
     units: int,
+    *,
     figure: Callable[[np.ndarray], np.ndarray],
     seed: int,
     level: float,
@@ -198,7 +223,7 @@ def _interval(
     value = float(figure(sums.sum(0)))
     if clusters < 2:
         return Interval(value, None, None, units, clusters)
-    figures = _drawn(sums, clusters, figure, seed, draws)
+    figures = _drawn(sums, clusters, figure, seed=seed, draws=draws)
     tail = _tail(clusters, level)
     low, high = np.quantile(figures, [tail, 1 - tail])
     return Interval(value, float(low), float(high), units, clusters)
@@ -213,29 +238,37 @@ def _drawn(
     sums: np.ndarray,
     clusters: int,
     figure: Callable[[np.ndarray], np.ndarray],
+    *,
     seed: int,
     draws: int,
 ) -> np.ndarray:
-    """The figure on so many draws of whole clusters; a draw whose clusters weigh nothing says nothing."""
+    """Returns the figure on each draw of whole clusters; draws without weight are left out."""
     rng = np.random.default_rng(seed)
     drawn = []
     with np.errstate(divide="ignore", invalid="ignore"):
-        for some in in_batches(draws, clusters):
-            counts = rng.multinomial(clusters, np.full(clusters, 1 / clusters), some)
+        for count in in_batches(draws, clusters):
+            counts = rng.multinomial(clusters, np.full(clusters, 1 / clusters), count)
             drawn.append(figure(counts @ sums))
     figures = np.concatenate(drawn)
     return np.asarray(figures[np.isfinite(figures)])
 
 
 def in_batches(draws: int, width: int) -> Iterator[int]:
-    """Numbers of draws that add up to `draws`, each small enough for the memory whatever the `width` of a draw."""
+    """Yields numbers of draws that add up to `draws`.
+
+    Each is small enough for memory, whatever the `width` (entries) of a draw.
+    """
     step = max(1, 2_000_000 // width)
     for begin in range(0, draws, step):
         yield min(step, draws - begin)
 
 
 def _tail(clusters: int, level: float) -> float:
-    """The share to cut off at each end: that of a normal at sqrt(n / (n - 1)) times Student's t for n - 1."""
+    """Returns the share of draws to cut off at each end of the interval.
+
+    That of a normal distribution at sqrt(n / (n - 1)) times Student's t for n - 1 degrees of
+    freedom.
+    """
     normal, freedom = NormalDist(), clusters - 1
     z = normal.inv_cdf((1 + level) / 2)
     student = (  # Abramowitz and Stegun 26.7.5
@@ -248,7 +281,10 @@ def _tail(clusters: int, level: float) -> float:
 
 
 def _student_tail(t: float, freedom: int) -> float:
-    """P(T > t) of Student's t with a whole number of degrees of freedom (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
+    """Returns P(T > t) of Student's t with a whole number of degrees of freedom.
+
+    Abramowitz and Stegun 26.7.3 and 26.7.4.
+    """
     if freedom > 200:
         return 1 - NormalDist().cdf(t)
     angle = math.atan2(t, freedom**0.5)

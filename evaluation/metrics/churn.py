@@ -1,12 +1,13 @@
-"""How good predicted risks are by each horizon, when some customers were not observed to its end.
+"""Metrics of predicted risks by horizon, where some customers were not observed to its end.
 
-Censoring is undone by inverse probability weights (IPCW: Graf et al., 1999; for AUC Uno et al., 2007): customers whose
-state at the horizon is known stand for those whose is not. The weights come from a Kaplan–Meier curve of censoring,
-one an as-of date, since later dates are observed for less long; an as-of date that nobody was observed to the end of a
-horizon from says nothing about it and is left out. Intervals draw whole customers, who may have several as-of dates.
+Censoring is undone by inverse probability weights (IPCW: Graf et al., 1999; for AUC Uno et al.,
+2007): customers whose state at the horizon is known stand for those whose is not. The weights come
+from a Kaplan–Meier curve of censoring, one for each as-of date, since later dates are observed for
+less long. An as-of date that nobody was observed from to the end of a horizon is left out there.
+Intervals draw whole customers, who may have several as-of dates.
 
-Predictions are frames with customer_id, as_of, event, time_days (as data.features makes them) and risk_<days>, or risk
-where outcomes have no dates.
+Predictions are frames with customer_id, as_of, event, time_days (as data.features makes them) and
+risk_<days>, or risk where outcomes have no dates.
 """
 
 from __future__ import annotations
@@ -22,14 +23,13 @@ from evaluation.metrics.churn_concordance import concordant_pairs
 from evaluation.metrics.churn_figures import figures
 from evaluation.metrics.churn_profit import Campaign
 
-PAPER = Campaign()  # the retention campaign EMPC is usually quoted for
-_LEAST_OBSERVED = (
-    0.05  # an as-of date with less of its customers observed to the horizon would get huge weights
-)
+PAPER_CAMPAIGN = Campaign()  # the retention campaign EMPC is usually quoted for
+# An as-of date with less of its customers observed to the horizon would get huge weights.
+_MIN_OBSERVED_SHARE = 0.05
 
 
 def risk_columns(frame: pl.DataFrame) -> list[str]:
-    """risk_30, risk_90, … in order of days, or risk."""
+    """Returns risk_30, risk_90, … in order of days, or risk."""
     dated = sorted(
         (int(name[5:]), name)
         for name in frame.columns
@@ -39,14 +39,17 @@ def risk_columns(frame: pl.DataFrame) -> list[str]:
 
 
 def horizon_days(name: str) -> int | None:
-    """risk_90 → 90; risk (a target without dates) → None."""
+    """Returns the horizon of a risk column: risk_90 → 90; risk (a target without dates) → None."""
     return int(name.removeprefix("risk_")) if name != "risk" else None
 
 
-def known_by(frame: pl.DataFrame, horizon_days: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each row's customer had left by the horizon (bool [rows]) and the row's weight, 0 where nobody knows.
+def outcomes_by_horizon(
+    frame: pl.DataFrame, horizon_days: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns whether each row's customer had left by the horizon (bool [rows]), and its weight.
 
-    Without a horizon the target is `event` itself and weights are 1 where it is known.
+    The weight is 0 where that is not known. Without a horizon the target is `event` itself, and
+    weights are 1 where it is known.
     """
     event = frame["event"].fill_null(False).to_numpy()
     weight = np.zeros(frame.height)
@@ -60,42 +63,42 @@ def known_by(frame: pl.DataFrame, horizon_days: int | None) -> tuple[np.ndarray,
     return event & (time <= horizon_days), weight
 
 
-def both_seen(frame: pl.DataFrame, horizon_days: int) -> bool:
-    """Whether some had left and some had stayed by the horizon among the rows followed that far."""
-    left, weight = known_by(frame, horizon_days)
+def has_both_outcomes(frame: pl.DataFrame, horizon_days: int) -> bool:
+    """Returns whether some had left by the horizon and some not, of rows observed that long."""
+    left, weight = outcomes_by_horizon(frame, horizon_days)
     return bool(left[weight > 0].any() and not left[weight > 0].all())
 
 
 def _weights(time: np.ndarray, event: np.ndarray, horizon_days: int) -> np.ndarray:
+    """Returns the inverse probability of having been observed, float64 [rows] of one as-of date."""
     if not len(time):
         return np.zeros(len(time))
     moments, place = np.unique(time, return_inverse=True)
     left = np.bincount(place, event, len(moments))
-    lost = np.bincount(place, ~event, len(moments))
-    at_risk = (
-        np.cumsum((left + lost)[::-1])[::-1] - left
-    )  # who leaves on a day is not censored on it
-    steps = 1 - np.divide(lost, at_risk, out=np.zeros(len(moments)), where=at_risk > 0)
-    before = np.concatenate(
-        [[1.0], np.cumprod(steps)]
-    )  # probability of being observed until just before each moment
+    censored = np.bincount(place, ~event, len(moments))
+    # Who leaves on a day is not censored on it.
+    at_risk = np.cumsum((left + censored)[::-1])[::-1] - left
+    steps = 1 - np.divide(censored, at_risk, out=np.zeros(len(moments)), where=at_risk > 0)
+    # Probability of being observed until just before each moment.
+    before = np.concatenate([[1.0], np.cumprod(steps)])
     at_horizon = before[np.searchsorted(moments, horizon_days)]
-    if at_horizon < _LEAST_OBSERVED:
+    if at_horizon < _MIN_OBSERVED_SHARE:
         return np.zeros(len(time))
     by_then = event & (time <= horizon_days)
     return np.where(by_then, 1 / before[place], np.where(time >= horizon_days, 1 / at_horizon, 0.0))
 
 
-def per_unit(frame: pl.DataFrame) -> pl.DataFrame:
-    """Losses a row and horizon for paired comparison.
+def unit_losses(frame: pl.DataFrame) -> pl.DataFrame:
+    """Returns the losses of each row and horizon, for paired comparison.
 
-    Columns: customer_id, as_of, risk (the name of the horizon's column), weight, predicted, left (1 for who had left by
-    then), brier, log_loss. A model's figure is sum(weight · loss) / sum(weight); rows of weight 0 are left out. Two
-    models on the same rows have the same weights in the same order.
+    Columns: customer_id, as_of, risk (the name of the horizon's column), weight, predicted, left (1
+    for who had left by then), brier, log_loss. A model's figure is sum(weight · loss) /
+    sum(weight); rows of weight 0 are left out. Two models on the same rows have the same weights in
+    the same order.
     """
     parts = []
     for name in risk_columns(frame):
-        left, weight = known_by(frame, horizon_days(name))
+        left, weight = outcomes_by_horizon(frame, horizon_days(name))
         risk = np.clip(frame[name].to_numpy(), 1e-7, 1 - 1e-7)
         parts.append(
             frame.select("customer_id", "as_of").with_columns(
@@ -111,93 +114,99 @@ def per_unit(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def churn_metrics(
-    frame: pl.DataFrame, seed: int, draws: int = 300, campaign: Campaign = PAPER
+    frame: pl.DataFrame, *, seed: int, draws: int = 300, campaign: Campaign = PAPER_CAMPAIGN
 ) -> dict[str, dict[str, Interval]]:
-    """For each risk column: brier, log_loss and what `churn_figures` measures, each with its interval.
+    """Returns brier, log_loss and the figures of `churn_figures`, with intervals, by risk column.
 
-    A horizon that no as-of date is followed up to, or at which all or none had left, is not in the answer.
+    A horizon that no as-of date is observed up to, or at which all or none had left, is left out.
     Raises ValueError when there is no risk column.
     """
-    found = churn_figures(frame, seed, draws, campaign)
-    losses = per_unit(frame)
-    for name in found:
+    metrics = churn_figures(frame, seed=seed, draws=draws, campaign=campaign)
+    losses = unit_losses(frame)
+    for name in metrics:
         part = losses.filter(pl.col("risk") == name)
         weight, customer = part["weight"].to_numpy(), part["customer_id"].to_numpy()
-        found[name] |= {
-            loss: ratio_of_sums(part[loss].to_numpy() * weight, weight, customer, seed)
+        metrics[name] |= {
+            loss: ratio_of_sums(part[loss].to_numpy() * weight, weight, customer, seed=seed)
             for loss in ("brier", "log_loss")
         }
-    return found
+    return metrics
 
 
 def churn_figures(
-    frame: pl.DataFrame, seed: int, draws: int = 300, campaign: Campaign = PAPER
+    frame: pl.DataFrame, *, seed: int, draws: int = 300, campaign: Campaign = PAPER_CAMPAIGN
 ) -> dict[str, dict[str, Interval]]:
-    """For each risk column what is no mean of losses, with a customer-clustered bootstrap interval.
+    """Returns figures that are no means of losses, with intervals by customer, by risk column.
 
-    auc, average_precision, lift_5, lift_10, lift_20, ece, calibration_intercept, calibration_slope, expected_rate,
-    observed_rate, empc (expected maximum profit a customer of `campaign`), empc_contacted (the share of customers it
-    contacts) and, with dates, c_index (Uno's, of pairs up to the horizon).
+    auc, average_precision, lift_5, lift_10, lift_20, ece, calibration_intercept, calibration_slope,
+    expected_rate, observed_rate, empc (expected maximum profit a customer of `campaign`),
+    empc_contacted (the share of customers it contacts) and, with dates, c_index (Uno's, of pairs up
+    to the horizon). Raises ValueError when there is no risk column.
     """
     names = risk_columns(frame)
     if not names:
         raise ValueError(
-            "churn metrics: no column risk or risk_<days>. Join the predictions to their outcomes first."
+            "churn metrics: no column risk or risk_<days>. Join the predictions to their outcomes "
+            "first."
         )
-    found: dict[str, dict[str, Interval]] = {}
+    metrics: dict[str, dict[str, Interval]] = {}
     for name in names:
-        left, weight = known_by(frame, horizon_days(name))
-        known = weight > 0
-        if not known.any() or left[known].all() or not left[known].any():
+        left, weight = outcomes_by_horizon(frame, horizon_days(name))
+        weighted = weight > 0
+        if not weighted.any() or left[weighted].all() or not left[weighted].any():
             continue
-        risk, customer = frame[name].to_numpy()[known], frame["customer_id"].to_numpy()[known]
-        rows = left[known], risk
+        risk, customer = frame[name].to_numpy()[weighted], frame["customer_id"].to_numpy()[weighted]
+        rows = left[weighted], risk
         measured = bootstrapped(
-            customer, weight[known], partial(_drawn, rows, campaign), seed, draws
+            customer, weight[weighted], partial(_drawn, rows, campaign), seed=seed, draws=draws
         )
         if horizon_days(name) is not None:
-            measured |= _c_index(frame, name, left, weight, seed, draws)
-        found[name] = measured
-    return found
+            measured |= _c_index(frame, name, left, weight, seed=seed, draws=draws)
+        metrics[name] = measured
+    return metrics
 
 
-def point_metrics(frame: pl.DataFrame, campaign: Campaign = PAPER) -> dict[str, float]:
-    """The same figures without intervals, flat (`brier_30`, `auc_365`, … or `brier`), to log while training.
+def point_metrics(frame: pl.DataFrame, campaign: Campaign = PAPER_CAMPAIGN) -> dict[str, float]:
+    """Returns the same figures without intervals, flat (`brier_30`, `auc_365`, …, or `brier`).
 
-    What cannot be said, such as the calibration slope of a constant risk, is left out.
+    Undefined ones, such as the calibration slope of a constant risk, are left out.
     """
     flat: dict[str, float] = {}
     for name in risk_columns(frame):
-        left, weight = known_by(frame, horizon_days(name))
-        known = weight > 0
-        if not known.any() or left[known].all() or not left[known].any():
+        left, weight = outcomes_by_horizon(frame, horizon_days(name))
+        weighted = weight > 0
+        if not weighted.any() or left[weighted].all() or not left[weighted].any():
             continue
-        risk, weights = frame[name].to_numpy()[known], weight[known]
+        risk, weights = frame[name].to_numpy()[weighted], weight[weighted]
         clipped = np.clip(risk, 1e-7, 1 - 1e-7)
-        found = {
+        metrics = {
             figure: float(value[0])
-            for figure, value in figures(left[known], risk, weights[None], campaign).items()
+            for figure, value in figures(
+                left[weighted], risk, weights[None], campaign=campaign
+            ).items()
         }
-        found["brier"] = float(np.average((risk - left[known]) ** 2, weights=weights))
-        found["log_loss"] = float(
-            -np.average(np.log(np.where(left[known], clipped, 1 - clipped)), weights=weights)
+        metrics["brier"] = float(np.average((risk - left[weighted]) ** 2, weights=weights))
+        metrics["log_loss"] = float(
+            -np.average(np.log(np.where(left[weighted], clipped, 1 - clipped)), weights=weights)
         )
         if horizon_days(name) is not None:
             agree, pairs = _pairs(frame, name, left, weight)
-            found["c_index"] = float(agree.sum() / pairs.sum())
+            metrics["c_index"] = float(agree.sum() / pairs.sum())
         flat |= {
             f"{figure}{name.removeprefix('risk')}": value
-            for figure, value in found.items()
+            for figure, value in metrics.items()
             if np.isfinite(value)
         }
     return flat
 
 
 def attainable_skill(predictions: pl.DataFrame, truth: pl.DataFrame) -> dict[str, float]:
-    """Share of the Brier skill between base rate and true risk that predictions reach: 1 is as good as knowing.
+    """Returns the share of the Brier skill between base rate and true risk that predictions reach.
 
-    Exact, without drawing outcomes: the expected Brier score of p is E[π(1−π)] + E[(p−π)²] for true risks π, so the
-    share is 1 − E[(p−π)²] / Var(π). `truth` has customer_id, as_of and the same risk columns. It may be negative.
+    1 is as good as knowing the true risks; it may be negative. Exact, without drawing outcomes: the
+    expected Brier score of p is E[π(1−π)] + E[(p−π)²] for true risks π, so the share is 1 −
+    E[(p−π)²] / Var(π). `truth` has customer_id, as_of and the same risk columns. Raises ValueError
+    when no prediction is of a customer and date of the truth.
     """
     names = [name for name in risk_columns(predictions) if name in truth.columns]
     both = predictions.select("customer_id", "as_of", *names).join(
@@ -208,24 +217,21 @@ def attainable_skill(predictions: pl.DataFrame, truth: pl.DataFrame) -> dict[str
     )
     if both.is_empty():
         raise ValueError(
-            "churn metrics: no prediction is about a customer and date of the truth. Compare equal as-of dates."
+            "churn metrics: no prediction is about a customer and date of the truth. Compare equal "
+            "as-of dates."
         )
     shares = {}
     for name in names:
-        risk, true = both[name].to_numpy(), both[f"{name}_true"].to_numpy()
-        if np.ptp(true) > 0:  # where all risks are equal there is no skill to reach
-            shares[name] = float(1 - np.mean((risk - true) ** 2) / np.var(true))
+        risk, true_risk = both[name].to_numpy(), both[f"{name}_true"].to_numpy()
+        if np.ptp(true_risk) > 0:  # where all risks are equal there is no skill to reach
+            shares[name] = float(1 - np.mean((risk - true_risk) ** 2) / np.var(true_risk))
     return shares
-
-
-def _days(name: str) -> int | None:
-    return int(name[5:]) if name != "risk" else None
 
 
 def _pairs(
     frame: pl.DataFrame, name: str, left: np.ndarray, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What each row adds to the concordant and to all pairs up to the horizon."""
+    """Returns what each row adds to the concordant and to all pairs up to the horizon."""
     time = frame["time_days"].fill_null(0.0).to_numpy()
     followed = time > 0
     agree, pairs = np.zeros(frame.height), np.zeros(frame.height)
@@ -233,18 +239,19 @@ def _pairs(
         time[followed],
         frame["event"].fill_null(False).to_numpy()[followed],
         frame[name].to_numpy()[followed],
-        (weight * left)[followed],
-        frame["as_of"].rank("dense").to_numpy()[followed],
+        weight=(weight * left)[followed],
+        stratum=frame["as_of"].rank("dense").to_numpy()[followed],
     )
     return agree, pairs
 
 
 def _c_index(
-    frame: pl.DataFrame, name: str, left: np.ndarray, weight: np.ndarray, seed: int, draws: int
+    frame: pl.DataFrame, name: str, left: np.ndarray, weight: np.ndarray, *, seed: int, draws: int
 ) -> dict[str, Interval]:
-    """Pairs of customers drawn m and n times count m · n times; around m = n = 1 that is m + n − 1, and rows add up.
+    """Returns the C-index with its interval.
 
-    A draw with too few pairs for that says nothing.
+    Pairs of customers drawn m and n times count m · n times. Around m = n = 1 that is m + n − 1, so
+    rows add up. A draw with too few pairs for that is left out.
     """
     agree, pairs = _pairs(frame, name, left, weight)
     whole = agree.sum() / 2, pairs.sum() / 2
@@ -257,24 +264,28 @@ def _c_index(
         }
 
     return bootstrapped(
-        frame["customer_id"].to_numpy(), np.ones(frame.height), c_index, seed, draws
+        frame["customer_id"].to_numpy(), np.ones(frame.height), c_index, seed=seed, draws=draws
     )
 
 
 def _drawn(
     rows: tuple[np.ndarray, np.ndarray], campaign: Campaign, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
-    return figures(*rows, weights, campaign)
+    return figures(*rows, weights, campaign=campaign)
 
 
 def bootstrapped(
     customer: np.ndarray,
     weight: np.ndarray,
     measure: Callable[[np.ndarray], dict[str, np.ndarray]],
+    *,
     seed: int,
     draws: int,
 ) -> dict[str, Interval]:
-    """What `measure` makes of weights [draws, rows] of the rows, with intervals from draws of whole customers."""
+    """Returns what `measure` makes of weights [draws, rows], with intervals by customer.
+
+    `measure` returns float64 [draws] by name; the first call is with `weight` itself, one draw.
+    """
     rows = len(weight)
     names, member = np.unique(customer.astype(str), return_inverse=True)
     values = {name: float(value[0]) for name, value in measure(weight[None]).items()}
@@ -282,17 +293,17 @@ def bootstrapped(
         return {name: Interval(value, None, None, rows, 1) for name, value in values.items()}
     rng = np.random.default_rng(seed)
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in values}
-    for some in in_batches(draws, rows):
-        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), some)
-        for name, found in measure(counts[:, member] * weight).items():
-            drawn[name].append(found)
+    for count in in_batches(draws, rows):
+        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), count)
+        for name, figures_drawn in measure(counts[:, member] * weight).items():
+            drawn[name].append(figures_drawn)
     intervals = {}
     for name, value in values.items():
-        found = np.concatenate(drawn[name])
-        found = found[np.isfinite(found)]  # a draw without anybody who left ranks nobody
+        finite = np.concatenate(drawn[name])
+        finite = finite[np.isfinite(finite)]  # a draw without anybody who left ranks nobody
         ends = (
-            np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
-            if len(found)
+            np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+            if len(finite)
             else (None, None)
         )
         intervals[name] = Interval(value, ends[0], ends[1], rows, len(names))

@@ -1,4 +1,4 @@
-"""Ranking, calibration and worth of risks, for many draws of weights at once: what bootstraps are made of."""
+"""Ranking, calibration and profit figures of risks, for many draws of weights at once."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ _ECE_BINS, _LEAST_IN_BIN = 10, 30
 
 
 def figures(
-    left: np.ndarray, risk: np.ndarray, weights: np.ndarray, campaign: Campaign
+    left: np.ndarray, risk: np.ndarray, weights: np.ndarray, *, campaign: Campaign
 ) -> dict[str, np.ndarray]:
-    """auc, average_precision, lift_5, lift_10, lift_20 and empc with its share contacted, and `calibration`'s figures.
+    """Returns the ranking, profit and calibration figures of risks, for each draw of weights.
 
-    `left` (bool) and `risk` are [rows], `weights` [draws, rows]; each figure is float64 [draws], NaN where a draw has
-    nobody who left or nobody who stayed.
+    They are auc, average_precision, lift_5, lift_10, lift_20, empc, empc_contacted and those of
+    `calibration`. `left` (bool) and `risk` are [rows], `weights` [draws, rows]; each figure is
+    float64 [draws], NaN where a draw has nobody who left or nobody who stayed.
     """
     order = np.argsort(-risk, kind="stable")
     starts = np.flatnonzero(np.diff(risk[order], prepend=np.inf))  # equal risks are one threshold
@@ -32,7 +33,7 @@ def figures(
             / 2
         )
         precision = np.where(taken > 0, caught / taken, 0)
-        found = {
+        metrics = {
             "auc": area.sum(1) / (leavers * stayers),
             "average_precision": (np.diff(caught, axis=1, prepend=0) * precision).sum(1) / leavers,
         }
@@ -41,14 +42,19 @@ def figures(
                 np.interp(share * n, np.concatenate([[0], t]), np.concatenate([[0], c]))
                 for t, c, n in zip(taken, caught, everyone, strict=True)
             ]
-            found[f"lift_{round(share * 100)}"] = np.array(reached) / (share * leavers)
-    found["empc"], found["empc_contacted"] = expected_maximum_profit(left, risk, weights, campaign)
-    return found | calibration(left, risk, weights)
+            metrics[f"lift_{round(share * 100)}"] = np.array(reached) / (share * leavers)
+    metrics["empc"], metrics["empc_contacted"] = expected_maximum_profit(
+        left, risk, weights, campaign=campaign
+    )
+    return metrics | calibration(left, risk, weights)
 
 
 def calibration(left: np.ndarray, risk: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """calibration_intercept and calibration_slope (Cox: 0 and 1 at best), ece, expected_rate (the mean risk) and
-    observed_rate (the share that left), as `figures` gives them."""
+    """Returns the calibration figures of risks, for each draw of weights (shapes as in `figures`).
+
+    calibration_intercept and calibration_slope (Cox: 0 and 1 at best), ece, expected_rate (the mean
+    risk) and observed_rate (the share that left).
+    """
     intercept, slope = _recalibration(left, risk, weights)
     total = weights.sum(1)
     return {
@@ -61,7 +67,10 @@ def calibration(left: np.ndarray, risk: np.ndarray, weights: np.ndarray) -> dict
 
 
 def _ece(left: np.ndarray, risk: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Expected calibration error over bins of equal size, fewer where they would hold a handful of rows."""
+    """Returns the expected calibration error over bins of equal size.
+
+    There are fewer bins where each would hold a handful of rows.
+    """
     bins = max(2, min(_ECE_BINS, len(risk) // _LEAST_IN_BIN))
     edges = np.unique(np.quantile(risk, np.linspace(0, 1, bins + 1)[1:-1]))
     place = np.searchsorted(edges, risk, side="right")
@@ -69,32 +78,38 @@ def _ece(left: np.ndarray, risk: np.ndarray, weights: np.ndarray) -> np.ndarray:
         np.abs((weights[:, place == b] * (left - risk)[place == b]).sum(1))
         for b in range(len(edges) + 1)
     )
-    return np.asarray(gaps) / weights.sum(1)
+    return np.asarray(gaps / weights.sum(1))
 
 
 def _recalibration(
     left: np.ndarray, risk: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Intercept at slope 1 and slope of a logistic regression of the outcome on logit(risk)."""
+    """Returns the intercept at slope 1, and the slope, of a logistic regression on logit(risk)."""
     clipped = np.clip(risk, 1e-7, 1 - 1e-7)
     logit = np.log(clipped / (1 - clipped))
     mean = weights.mean(0, keepdims=True)
-    # All draws begin where their mean ends, so that a few steps of Newton's method are enough for each.
-    intercept = _level(left, logit, weights, _level(left, logit, mean, np.zeros(1), 12), 4)
+    # All draws begin where their mean ends, so that a few steps of Newton's method are enough for
+    # each.
+    intercept = _level(
+        left, logit, weights, start=_level(left, logit, mean, start=np.zeros(1), steps=12), steps=4
+    )
     if np.ptp(logit) <= 1e-9:  # constant risks have no slope
         return intercept, np.full(len(weights), np.nan)
     centre, spread = np.average(logit), np.std(logit)
     x = (logit - centre) / spread
-    # From slope 0: where risks are very overconfident, slope 1 fits so badly that no step finds the way from there.
+    # From slope 0: where risks are very overconfident, slope 1 fits so badly that no step finds the
+    # way from there.
     rate = np.clip((mean * left).sum(1) / np.maximum(mean.sum(1), 1e-9), 1e-6, 1 - 1e-6)
-    start = _line(left, x, mean, np.log(rate / (1 - rate)), np.zeros(1), 25)
-    return intercept, _line(left, x, weights, *start, 8)[1] / spread
+    start = _line(left, x, mean, intercept=np.log(rate / (1 - rate)), slope=np.zeros(1), steps=25)
+    return intercept, _line(left, x, weights, intercept=start[0], slope=start[1], steps=8)[
+        1
+    ] / spread
 
 
 def _level(
-    left: np.ndarray, logit: np.ndarray, weights: np.ndarray, start: np.ndarray, steps: int
+    left: np.ndarray, logit: np.ndarray, weights: np.ndarray, *, start: np.ndarray, steps: int
 ) -> np.ndarray:
-    """What is to be added to `logit` so that as many leave as expected: [draws]."""
+    """Returns what to add to `logit` so that as many leave as expected, float64 [draws]."""
     level = np.broadcast_to(start, len(weights)).copy()
     for _ in range(steps):
         fitted = 1 / (1 + np.exp(-np.clip(logit + level[:, None], -30, 30)))
@@ -110,11 +125,15 @@ def _line(
     left: np.ndarray,
     x: np.ndarray,
     weights: np.ndarray,
+    *,
     intercept: np.ndarray,
     slope: np.ndarray,
     steps: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Intercept and slope of a weighted logistic regression on `x`, each [draws], by Newton's method."""
+    """Returns intercept and slope of a weighted logistic regression on `x`, each [draws].
+
+    By Newton's method, from the given start.
+    """
     a, b = (np.broadcast_to(start, len(weights)).copy() for start in (intercept, slope))
     for _ in range(steps):
         fitted = 1 / (1 + np.exp(-np.clip(a[:, None] + b[:, None] * x, -30, 30)))

@@ -1,26 +1,27 @@
-"""What a churn model has to beat: the life table that knows nobody, and a logistic regression a horizon."""
+"""Reference models for churn: the life table, and a logistic regression for each horizon."""
 
 from __future__ import annotations
 
 import numpy as np
 import polars as pl
 
-from evaluation.metrics.churn import known_by
+from evaluation.metrics.churn import outcomes_by_horizon
 
 
 def kaplan_meier(
     train: pl.DataFrame, test: pl.DataFrame, horizons_days: tuple[int, ...]
 ) -> pl.DataFrame:
-    """The share of `train` that left by each horizon (Kaplan and Meier, 1958), for every row of `test`.
+    """Returns the share of `train` that left by each horizon, for every row of `test`.
 
-    Both are feature frames. Without horizons it is the plain share that left. Returns customer_id, as_of, risk_<days>.
+    Kaplan and Meier (1958). Both are feature frames; without horizons it is the plain share that
+    left. Returns customer_id, as_of, risk_<days> (or risk).
     """
-    known = train.filter(pl.col("event").is_not_null())
+    with_outcome = train.filter(pl.col("event").is_not_null())
     if not horizons_days:
         return test.select(
-            "customer_id", "as_of", pl.lit(known["event"].mean(), pl.Float64).alias("risk")
+            "customer_id", "as_of", pl.lit(with_outcome["event"].mean(), pl.Float64).alias("risk")
         )
-    time, event = known["time_days"].to_numpy(), known["event"].to_numpy()
+    time, event = with_outcome["time_days"].to_numpy(), with_outcome["event"].to_numpy()
     moments, place = np.unique(time[time > 0], return_inverse=True)
     left = np.bincount(place, event[time > 0], len(moments))
     at_risk = np.cumsum(np.bincount(place, minlength=len(moments))[::-1])[::-1]
@@ -38,11 +39,12 @@ def kaplan_meier(
 
 
 def logistic(
-    train: pl.DataFrame, test: pl.DataFrame, features: list[str], horizons_days: tuple[int, ...]
+    train: pl.DataFrame, test: pl.DataFrame, features: list[str], *, horizons_days: tuple[int, ...]
 ) -> pl.DataFrame:
-    """A logistic regression for each horizon on standardised numbers and one-hot categories, weighted by IPCW.
+    """Returns the risks of a logistic regression for each horizon, weighted by IPCW.
 
-    Missing numbers take the median of `train`. Returns customer_id, as_of, risk_<days> (or risk) for `test`.
+    On standardised numbers and one-hot categories; missing numbers take the median of `train`.
+    Returns customer_id, as_of, risk_<days> (or risk) for `test`.
     """
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
@@ -60,8 +62,8 @@ def logistic(
     }
     predicted = test.select("customer_id", "as_of")
     for days in horizons_days or (None,):
-        left, weight = known_by(train, days)
-        known = weight > 0
+        left, weight = outcomes_by_horizon(train, days)
+        weighted = weight > 0
         encode = ColumnTransformer(
             [
                 (
@@ -74,7 +76,9 @@ def logistic(
         )
         model = LogisticRegression(max_iter=2000)
         model.fit(
-            encode.fit_transform(rows["train"][known]), left[known], sample_weight=weight[known]
+            encode.fit_transform(rows["train"][weighted]),
+            left[weighted],
+            sample_weight=weight[weighted],
         )
         risk = model.predict_proba(encode.transform(rows["test"]))[:, 1]
         predicted = predicted.with_columns(pl.Series(f"risk_{days}" if days else "risk", risk))

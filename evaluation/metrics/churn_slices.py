@@ -1,4 +1,4 @@
-"""Calibration within slices: does a risk mean the same for every plan, region and length of stay?"""
+"""Calibration within slices: whether a risk means the same for every plan, region and tenure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from evaluation.metrics.bootstrap import Interval
-from evaluation.metrics.churn import bootstrapped, horizon_days, known_by, risk_columns
+from evaluation.metrics.churn import bootstrapped, horizon_days, outcomes_by_horizon, risk_columns
 from evaluation.metrics.churn_figures import calibration
 
 LEAST_CUSTOMERS = 50  # in a slice, and …
@@ -20,18 +20,19 @@ _DRAWS = 200
 def calibration_by_slice(
     frame: pl.DataFrame, slice_by: Sequence[str], seed: int
 ) -> list[dict[str, Any]]:
-    """One entry a value of each column `slice_by` and horizon, in the order of both.
+    """Returns one entry for each value of each column `slice_by` and horizon, in the order of both.
 
-    Each has by, value, horizon_days (None without dates), customers, leavers (of customers whose state is known), and
-    where there are `LEAST_CUSTOMERS` and `LEAST_LEAVERS` the figures: expected and observed (mean risk, and the share
-    that left), calibration_intercept, calibration_slope and ece, each with value, low and high (95 %, drawn by
-    customer), else None. Weights against censoring are those of the whole frame, as in evaluation.metrics.churn.
+    Each has by, value, horizon_days (None without dates), customers, leavers (of customers with a
+    known state), and figures: expected and observed rate (mean risk, and share that left),
+    calibration_intercept, calibration_slope and ece, each with value, low and high (95 %, drawn by
+    customer). Figures are None with fewer than LEAST_CUSTOMERS or LEAST_LEAVERS. Weights against
+    censoring are those of the whole frame, as in evaluation.metrics.churn.
     """
     entries = []
     for by in slice_by:
         values = sorted(frame[by].drop_nulls().unique().cast(pl.String).to_list())
         for name in risk_columns(frame):
-            left, weight = known_by(frame, horizon_days(name))
+            left, weight = outcomes_by_horizon(frame, horizon_days(name))
             for value in values:
                 rows = (frame[by].cast(pl.String) == value).fill_null(False).to_numpy() & (
                     weight > 0
@@ -45,7 +46,11 @@ def calibration_by_slice(
                         "customers": len(set(customer)),
                         "leavers": len(set(customer[left[rows]])),
                         "figures": _figures(
-                            left[rows], frame[name].to_numpy()[rows], weight[rows], customer, seed
+                            left[rows],
+                            frame[name].to_numpy()[rows],
+                            weight[rows],
+                            customer=customer,
+                            seed=seed,
                         ),
                     }
                 )
@@ -53,7 +58,7 @@ def calibration_by_slice(
 
 
 def _figures(
-    left: np.ndarray, risk: np.ndarray, weight: np.ndarray, customer: np.ndarray, seed: int
+    left: np.ndarray, risk: np.ndarray, weight: np.ndarray, *, customer: np.ndarray, seed: int
 ) -> dict[str, dict[str, float | None]] | None:
     if (
         len(set(customer)) < LEAST_CUSTOMERS
@@ -61,11 +66,15 @@ def _figures(
         or left.all()
     ):
         return None
-    found = bootstrapped(
-        customer, weight, lambda drawn: calibration(left, risk, drawn), seed, _DRAWS
+    intervals = bootstrapped(
+        customer, weight, lambda drawn: calibration(left, risk, drawn), seed=seed, draws=_DRAWS
     )
-    return {name: _said(one) for name, one in found.items() if np.isfinite(one.value)}
+    return {
+        name: _to_json(interval)
+        for name, interval in intervals.items()
+        if np.isfinite(interval.value)
+    }
 
 
-def _said(one: Interval) -> dict[str, float | None]:
-    return {"value": one.value, "low": one.low, "high": one.high}
+def _to_json(interval: Interval) -> dict[str, float | None]:
+    return {"value": interval.value, "low": interval.low, "high": interval.high}

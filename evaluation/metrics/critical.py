@@ -1,8 +1,9 @@
-"""Words that change what a call means: were the amounts, the negations, the names and the "cancel" heard?
+"""Counts how well critical words (amounts, negation, leaving, names) are recognised.
 
-Two recognisers with the same word error rate differ in use when one loses every "not". Words are looked up after
-`evaluation.metrics.english.comparable`, in which a number is words and "don't" is "do not". A word counts as heard when
-the alignment puts the same word opposite it; recall is heard over said, precision heard over written by the recogniser.
+Two recognisers with the same word error rate differ in use when one loses every "not". Words are
+looked up after `evaluation.metrics.english.comparable`, in which a number is words and "don't" is
+"do not". A word is a hit when the alignment puts the same word opposite it. Recall is hits over
+spoken words, precision hits over words that the recogniser wrote.
 """
 
 from __future__ import annotations
@@ -14,103 +15,59 @@ from types import MappingProxyType
 from data.text import cardinal
 from evaluation.metrics.wer import alignment
 
-_NUMBERS = frozenset(
-    [cardinal(value) for value in (*range(20), *range(20, 100, 10))]
-    + [
-        "hundred",
-        "thousand",
-        "million",
-        "billion",
-        "point",
-        "dollar",
-        "dollars",
-        "cent",
-        "cents",
-        "percent",
-    ]
-    + ["pound", "pounds", "pence", "penny", "euro", "euros"]
-)
-# The one place where the classes are declared; params' evaluation.critical adds words and classes of a centre's own.
+_NUMBERS = [cardinal(value) for value in (*range(20), *range(20, 100, 10))]
+_WORDS = {
+    "amounts": (
+        "hundred thousand million billion point dollar dollars cent cents percent pound pounds "
+        "pence penny euro euros"
+    ),
+    "negation": "no not never none nothing nobody nor neither without nope hardly",
+    "leaving": (
+        "cancel cancels canceled canceling cancellation leave leaving terminate terminated switch "
+        "switching switched competitor close closing unsubscribe quit churn refund complaint "
+        "complain lawyer ombudsman"
+    ),
+    "names": "",  # of people and products: only the centre itself can list them
+}
+# The one place where the classes are declared. evaluation.critical in params.yaml adds words, and
+# classes of a centre's own.
 CLASSES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "amounts": _NUMBERS,
-        "negation": frozenset(
-            [
-                "no",
-                "not",
-                "never",
-                "none",
-                "nothing",
-                "nobody",
-                "nor",
-                "neither",
-                "without",
-                "nope",
-                "hardly",
-            ]
-        ),
-        "leaving": frozenset(
-            [
-                "cancel",
-                "cancels",
-                "canceled",
-                "canceling",
-                "cancellation",
-                "leave",
-                "leaving",
-                "terminate",
-                "terminated",
-                "switch",
-                "switching",
-                "switched",
-                "competitor",
-                "close",
-                "closing",
-                "unsubscribe",
-                "quit",
-                "churn",
-                "refund",
-                "complaint",
-                "complain",
-                "lawyer",
-                "ombudsman",
-            ]
-        ),
-        "names": frozenset[
-            str
-        ](),  # of people and products: nobody can list them but the centre itself
+        name: frozenset([*words.split(), *(_NUMBERS if name == "amounts" else ())])
+        for name, words in _WORDS.items()
     }
 )
 
 
 @dataclass(frozen=True)
-class Heard:
-    """Of one class in one transcript: how often its words were said, written, and both in the same place."""
+class ClassCounts:
+    """Counts of one class in one transcript."""
 
-    said: int
-    written: int
-    hits: int
+    spoken: int  # words of the class in the reference
+    written: int  # words of the class in the hypothesis
+    hits: int  # both, at the same place of the alignment
 
 
 def critical_words(
     reference: str, hypothesis: str, classes: Mapping[str, frozenset[str]] = CLASSES
-) -> dict[str, Heard]:
-    """Counts of each class. Both texts in comparable form (lower case, a-z, single spaces)."""
+) -> dict[str, ClassCounts]:
+    """Returns the counts of each class. Both texts are in comparable form."""
     pairs = alignment(reference, hypothesis)
     return {
-        name: Heard(
-            said=sum(said in words for said, _ in pairs),
-            written=sum(heard in words for _, heard in pairs),
-            hits=sum(said is not None and said == heard and said in words for said, heard in pairs),
+        name: ClassCounts(
+            spoken=sum(ref in words for ref, _ in pairs),
+            written=sum(hyp in words for _, hyp in pairs),
+            hits=sum(ref is not None and ref == hyp and ref in words for ref, hyp in pairs),
         )
         for name, words in classes.items()
     }
 
 
-def classes_with(more: Mapping[str, list[str]] | None = None) -> dict[str, frozenset[str]]:
-    """The classes above with `more` words of each; names that are not there become classes of their own.
+def extended_classes(more: Mapping[str, list[str]] | None = None) -> dict[str, frozenset[str]]:
+    """Returns CLASSES with `more` words of each; new names become classes of their own.
 
-    Entries of several words ("blue latte") count word by word. Raises ValueError for a name or word that is none.
+    Entries of several words ("blue latte") count word by word. Raises ValueError for a name that is
+    no identifier, and an entry without a word.
     """
     from evaluation.metrics.english import comparable
 
@@ -118,7 +75,8 @@ def classes_with(more: Mapping[str, list[str]] | None = None) -> dict[str, froze
     for name, entries in (more or {}).items():
         if not name.isidentifier() or isinstance(entries, str):
             raise ValueError(
-                f"params.yaml: evaluation.critical.{name} must be a plain name with a list of words."
+                f"params.yaml: evaluation.critical.{name} must be a plain name with a list of "
+                "words."
             )
         for entry in entries:
             words = comparable(str(entry)).split()

@@ -1,9 +1,10 @@
-"""Brings two ways of writing the same English words together, so that no system is judged by its spelling.
+"""Brings two ways of writing the same English words together, before transcripts are compared.
 
-`comparable` is applied to the reference and to every system's answer alike; docs/normalisation.md states its rules.
-What it gives is words of a-z and apostrophes: "$12.50" and "twelve dollars and fifty cents" are the same afterwards,
-"thirteen" and "thirty" are not. British spellings become American ones by the table of OpenAI's Whisper normaliser
-(Radford et al. 2022, appendix C), as packaged in whisper-normalizer.
+`comparable` is applied to the reference and to every system's transcript alike;
+docs/normalisation.md states its rules. It gives words of a-z and apostrophes: "$12.50" and "twelve
+dollars and fifty cents" are the same afterwards, "thirteen" and "thirty" are not. British spellings
+become American ones by the table of OpenAI's Whisper normaliser (Radford et al. 2022, appendix C),
+as packaged in whisper-normalizer.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from types import MappingProxyType
 from data.text import MONTHS, cardinal, normalise, year
 
 FILLERS = frozenset(["uh", "uhh", "uhm", "um", "umm", "er", "erm", "hm", "hmm", "mm", "mmm"])
-# One spelling for what is written in several ways. Keys and values are words of `normalise`, one or several.
+# One spelling for what is written in several ways. Keys and values are words of `normalise`, one or
+# several.
 VARIANTS: Mapping[str, str] = MappingProxyType(
     {
         "ok": "okay",
@@ -92,7 +94,7 @@ _COUNTS_NOTHING = rf"(?! (?:{_COUNTED}))"
 
 
 def comparable(text: str, variants: Mapping[str, str] = VARIANTS) -> str:
-    """`text` in the one form in which transcripts are compared. Doing it twice changes nothing.
+    """Returns `text` in the form in which transcripts are compared. It is idempotent.
 
     `variants` are further spellings of the same words, from params: a centre's product names, say.
     """
@@ -104,51 +106,59 @@ def comparable(text: str, variants: Mapping[str, str] = VARIANTS) -> str:
     return " ".join(words)
 
 
-def variants_with(more: Mapping[str, str]) -> dict[str, str]:
-    """The variants above with `more` of a centre's own. Raises ValueError for one that would lead in circles."""
-    found = {**VARIANTS, **{normalise(key): normalise(value) for key, value in more.items()}}
-    for key, value in found.items():
-        if not key or comparable(value, found) != comparable(comparable(value, found), found):
+def extended_variants(more: Mapping[str, str]) -> dict[str, str]:
+    """Returns VARIANTS with `more` of a centre's own spellings.
+
+    Raises ValueError for one that leads in circles.
+    """
+    variants = {**VARIANTS, **{normalise(key): normalise(value) for key, value in more.items()}}
+    for key, value in variants.items():
+        if not key or comparable(value, variants) != comparable(
+            comparable(value, variants), variants
+        ):
             raise ValueError(
                 f"params.yaml: evaluation.spellings: {key!r} → {value!r} leads in circles."
             )
-    return found
+    return variants
 
 
 def _replaced(words: list[str], variants: dict[str, str]) -> list[str]:
-    """Longest variants first, left to right."""
+    """Returns words with each variant replaced by its one spelling, the longest variants first."""
     longest = max((len(key.split()) for key in variants), default=1)
-    found: list[str] = []
+    replaced: list[str] = []
     at = 0
     while at < len(words):
         for length in range(min(longest, len(words) - at), 0, -1):
             key = " ".join(words[at : at + length])
             if key in variants:
-                found += variants[key].split()
+                replaced += variants[key].split()
                 at += length
                 break
         else:
-            found.append(words[at])
+            replaced.append(words[at])
             at += 1
-    return found
+    return replaced
 
 
 def _expanded(words: list[str]) -> list[str]:
-    """Contractions in full. 's is "is" only behind words that own nothing; behind names it stays a possessive."""
-    found: list[str] = []
+    """Returns words with contractions in full.
+
+    's is "is" only behind words that own nothing; behind names it stays a possessive.
+    """
+    expanded: list[str] = []
     for word in words:
         if word.endswith("n't") and len(word) > 4:
-            found += [word[:-3], "not"]
+            expanded += [word[:-3], "not"]
         elif word.endswith(("'ll", "'re", "'ve", "'d")):
             head, _, tail = word.rpartition("'")
-            found += [head, {"ll": "will", "re": "are", "ve": "have", "d": "would"}[tail]]
+            expanded += [head, {"ll": "will", "re": "are", "ve": "have", "d": "would"}[tail]]
         elif word == "i'm":
-            found += ["i", "am"]
+            expanded += ["i", "am"]
         elif word.endswith("'s") and word[:-2] in _IS:
-            found += [word[:-2], "is"]
+            expanded += [word[:-2], "is"]
         else:
-            found.append(word)
-    return [word for word in found if word]
+            expanded.append(word)
+    return [word for word in expanded if word]
 
 
 def _one_spelling(words: list[str]) -> list[str]:
@@ -164,15 +174,18 @@ def _american() -> Mapping[str, str]:
 
 
 def _numbers(words: list[str]) -> list[str]:
-    """One wording for a number: without "and", "oh" as zero among digits, years in pairs, doubled digits in full."""
-    found: list[str] = []
+    """Returns words with one wording for each number.
+
+    Without "and", "oh" as zero among digits, years in pairs, doubled digits in full.
+    """
+    result: list[str] = []
     at = 0
     while at < len(words):
-        word, before = words[at], found[-1] if found else ""
+        word, before = words[at], result[-1] if result else ""
         after = words[at + 1] if at + 1 < len(words) else ""
         later = words[at + 2] if at + 2 < len(words) else ""
         if word in ("double", "triple") and after in _DIGITS:
-            found += [after] * (2 if word == "double" else 3)
+            result += [after] * (2 if word == "double" else 3)
             at += 2
             continue
         if word in ("oh", "o") and before in _NUMBERS and (after in _DIGITS or before in _DIGITS):
@@ -198,16 +211,16 @@ def _numbers(words: list[str]) -> list[str]:
             at += 1
             continue
         elif word in ("am", "pm") and before in _NUMBERS:
-            found += [word[0], "m"]
+            result += [word[0], "m"]
             at += 1
             continue
-        found.append(word)
+        result.append(word)
         at += 1
-    return _pairs(found)
+    return _pairs(result)
 
 
 def _counts_coins(words: list[str], at: int) -> bool:
-    """Whether a number below a hundred and then cents or pence begin at `at`."""
+    """Returns whether a number below a hundred and then cents or pence begin at `at`."""
     end = at
     while end < len(words) and end - at < 2 and (words[end] in _UNITS or words[end] in _TENS):
         end += 1
@@ -215,10 +228,11 @@ def _counts_coins(words: list[str], at: int) -> bool:
 
 
 def _pairs(words: list[str]) -> list[str]:
-    """Four digits that count nothing are read in pairs, as years are; those that count something are not.
+    """Returns words in which four digits that count nothing are read in pairs, as years are.
 
-    two thousand twenty four → twenty twenty four, one thousand nine hundred five → nineteen oh five, but
-    fifteen hundred dollars → one thousand five hundred dollars. Beyond nineteen hundred it is always so.
+    two thousand twenty four → twenty twenty four, one thousand nine hundred five → nineteen oh
+    five, but fifteen hundred dollars → one thousand five hundred dollars. Beyond nineteen hundred
+    it is always so.
     """
     text = " ".join(words)
     text = re.sub(
@@ -228,21 +242,21 @@ def _pairs(words: list[str]) -> list[str]:
     )
     text = re.sub(
         rf"\bone thousand ({_DIGIT}) hundred(?: ({_TWO_DIGITS}|{_DIGIT}))?\b{_COUNTS_NOTHING}",
-        lambda found: year(1000 + 100 * _UNITS[found[1]] + _value(found[2] or "")),
+        lambda match: year(1000 + 100 * _UNITS[match[1]] + _value(match[2] or "")),
         text,
     )
     text = re.sub(rf"\b({_TEEN}) hundred(?= (?:{_COUNTED})\b)", _hundreds, text)
     text = re.sub(rf"\b((?:{'|'.join(_TENS)}) (?:{_DIGIT})) hundred\b", _hundreds, text)
     text = re.sub(
         rf"\b({MONTHS.replace('may|', '')}) ({_TWO_DIGITS}|{_DIGIT})\b{_COUNTS_NOTHING}",
-        lambda found: f"{found[1]} {_ordinal_of(found[2])}",
+        lambda match: f"{match[1]} {_ordinal_of(match[2])}",
         text,
     )
     return text.split()
 
 
 def _value(words: str) -> int:
-    """A number below a hundred."""
+    """Returns the value of words for a number below a hundred."""
     return sum(_UNITS.get(word, 0) + _TENS.get(word, 0) for word in words.split())
 
 
@@ -251,6 +265,6 @@ def _ordinal_of(words: str) -> str:
     return normalise(f"{value}th") if 1 <= value <= 31 else words
 
 
-def _hundreds(found: re.Match[str]) -> str:
-    thousand, rest = divmod(_value(found[1]), 10)
+def _hundreds(match: re.Match[str]) -> str:
+    thousand, rest = divmod(_value(match[1]), 10)
     return f"{cardinal(thousand)} thousand" + (f" {cardinal(rest)} hundred" if rest else "")

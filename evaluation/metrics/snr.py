@@ -1,4 +1,4 @@
-"""How far speech stands above the noise behind it, estimated from the utterance alone."""
+"""Estimates the signal-to-noise ratio of an utterance from the utterance alone."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ _WINDOW_S = 0.02
 
 
 def estimated_snr_db(samples: np.ndarray, sample_rate_hz: int) -> float | None:
-    """Level of the loud windows over that of the quiet ones, in dB from 0 to 60; None under a tenth of a second.
+    """Returns the level of loud windows over that of quiet ones, in dB from 0 to 60.
 
-    Loud is the 90th percentile of the power of 20 ms windows, quiet the 10th, so it needs pauses of a tenth of the
-    time (after the noise estimates by minimum statistics, Martin 2001). A figure to sort recordings by, not to quote.
+    None under a tenth of a second. Loud is the 90th percentile of the power of 20 ms windows, quiet
+    the 10th, so it needs pauses of a tenth of the time (after the noise estimates by minimum
+    statistics, Martin 2001). It is meant for sorting recordings, not for quoting.
     """
     size = max(1, int(_WINDOW_S * sample_rate_hz))
     count = len(samples) // size

@@ -1,4 +1,4 @@
-"""Word errors of transcripts against what was said."""
+"""Word and character errors of transcripts against reference texts."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Errors:
 
 
 def word_errors(reference: str, hypothesis: str) -> Errors:
-    """Fewest substitutions, insertions and deletions of words that turn `reference` into `hypothesis`."""
+    """Returns the fewest word edits that turn `reference` into `hypothesis`."""
     return _errors(reference.split(), hypothesis.split())
 
 
 def character_errors(reference: str, hypothesis: str) -> Errors:
-    """As `word_errors`, in characters with single spaces between words."""
+    """Returns the fewest character edits, with single spaces between words."""
     return _errors(list(" ".join(reference.split())), list(" ".join(hypothesis.split())))
 
 
 def corpus_wer(errors: Sequence[Errors]) -> float:
-    """All errors over all reference units. Raises ValueError without a reference unit: nothing was measured."""
+    """Returns all errors over all reference units. Raises ValueError without a reference unit."""
     units = sum(error.reference for error in errors)
     if not units:
         raise ValueError(
@@ -43,13 +43,12 @@ def corpus_wer(errors: Sequence[Errors]) -> float:
 
 
 def alignment(reference: str, hypothesis: str) -> list[tuple[str | None, str | None]]:
-    """Word by word what was said and what was heard in its place; None where a word was deleted or inserted."""
+    """Returns pairs of reference and hypothesis word; None where one was inserted or deleted."""
     import kaldialign
 
     pairs = kaldialign.align(reference.split(), hypothesis.split(), _NOTHING)
     return [
-        (None if said == _NOTHING else said, None if heard == _NOTHING else heard)
-        for said, heard in pairs
+        (None if ref == _NOTHING else ref, None if hyp == _NOTHING else hyp) for ref, hyp in pairs
     ]
 
 

@@ -1,4 +1,4 @@
-"""Which recognised words are right, by alignment with what people transcribed."""
+"""Tells which recognised words are right, by alignment with people's transcripts."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 
 def word_correctness(
-    rows: Sequence[Mapping[str, Any]], heard: Sequence[Transcript]
+    rows: Sequence[Mapping[str, Any]], transcripts: Sequence[Transcript]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every word heard: its confidence, whether it was said there, and the call it is from.
+    """Returns, of every recognised word, its confidence, whether it is right, and its call.
 
-    Words count as said once normalised, so "Yes," may stand for "yes" and "20" for "twenty"; what has no letters is
-    left out.
+    Words are compared after normalisation, so "Yes," may stand for "yes" and "20" for "twenty";
+    words without letters are left out.
     """
     scores, right, calls = [], [], []
-    for row, transcript in zip(rows, heard, strict=True):
+    for row, transcript in zip(rows, transcripts, strict=True):
         plain = [normalise(word.text).split() for word in transcript.words]
         pairs = alignment(
             normalise(row["text"]), " ".join(part for parts in plain for part in parts)
         )
-        met = iter([said == part for said, part in pairs if part is not None])
+        matches = iter([ref == part for ref, part in pairs if part is not None])
         for word, parts in zip(transcript.words, plain, strict=True):
             if parts:
                 scores.append(word.confidence)
-                right.append(sum(next(met) for _ in parts) == len(parts))
+                right.append(sum(next(matches) for _ in parts) == len(parts))
                 calls.append(str(row.get("contact_id") or row["audio_filepath"]))
     return np.array(scores, float), np.array(right, bool), np.array(calls, str)

@@ -1,4 +1,4 @@
-"""The held-out contacts of the reader, and its scoring."""
+"""The held-out contacts of the reader, and its scores on them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from data.labelling.scheme import SCHEME
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
 
-
 # The reference before there is a champion: it knows how common a value is, but does not read.
 CLASS_BALANCE = "class balance"
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """Held-out contacts with the words people wrote or said in them, and what the label model believes of each."""
+    """Held-out contacts, their turns, and what the label model believes of each."""
 
     contacts: pl.DataFrame
     turns: pl.DataFrame
@@ -32,6 +31,7 @@ class TestSet:
 
 
 def make_test_set(contacts: pl.DataFrame, turns: pl.DataFrame, beliefs: pl.DataFrame) -> TestSet:
+    """Returns the test set of those `contacts` that have turns, in order of contact_id."""
     contacts = contacts.join(turns, on="contact_id", how="semi").sort("contact_id")
     return TestSet(
         contacts,
@@ -40,18 +40,19 @@ def make_test_set(contacts: pl.DataFrame, turns: pl.DataFrame, beliefs: pl.DataF
     )
 
 
-def hash_again(beliefs: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> str:
-    """The hash of the exam that `beliefs` (as `kept`) and the tables of its dataset make."""
-    from evaluation.reader.scorecard import hash_of
+def stored_test_set_hash(beliefs: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> str:
+    """Returns the hash of the test set made of stored `beliefs` and the tables of its dataset."""
+    from evaluation.reader.scorecard import test_set_hash
 
     contacts = tables["contacts"].join(beliefs, on="contact_id", how="semi")
-    again = make_test_set(contacts, tables["turns"], beliefs)
-    return hash_of(again.turns, again.beliefs)
+    test_set = make_test_set(contacts, tables["turns"], beliefs)
+    return test_set_hash(test_set.turns, test_set.beliefs)
 
 
 def score(
-    asked: TestSet,
+    test_set: TestSet,
     model: Path | None,
+    *,
     name: str,
     bundle_sha256: str,
     balance: Mapping[str, np.ndarray],
@@ -60,69 +61,82 @@ def score(
     params: ReadingParams = ReadingParams(),
     truth: Path | None = None,
 ) -> Scorecard:
-    """Scores the bundle at `model` (None: the class `balance`, [values] a label) on an exam.
+    """Scores the bundle at `model` (None: the class `balance`, [values] a label) on a test set.
 
-    With the simulator's `truth` the facts tell how often the rules, the reader and both together were right.
+    With the simulator's `truth` the facts tell how often the rules, the reader and both together
+    were right.
     """
-    from evaluation.reader.scorecard import (
-        accuracy_by_label,
-        argmax_labels,
-        hash_of,
-        reader_scorecard,
-        truth_labels,
-    )
+    from evaluation.reader.scorecard import reader_scorecard, test_set_hash
     from models.reader.model import Reader
 
+    contacts = test_set.contacts
     facts: dict[str, Any] = {}
     if model is None:
-        chances = {
-            label: np.tile(share, (asked.contacts.height, 1)) for label, share in balance.items()
+        probabilities = {
+            label: np.tile(shares, (contacts.height, 1)) for label, shares in balance.items()
         }
     else:
         reader = Reader.load(model)
-        chances, familiar = reader.probabilities(asked.contacts, asked.turns)
+        probabilities, familiar = reader.probabilities(contacts, test_set.turns)
         facts = {"parameters": reader.parameters, "familiar": float(familiar.mean())}
         if truth is not None and truth.is_file():
-            true, read = (
-                truth_labels(pl.read_parquet(truth)),
-                reader.beliefs_of(asked.contacts, chances, familiar),
+            beliefs = reader.beliefs_of(contacts, probabilities, familiar)
+            facts["truth"] = _accuracies(
+                test_set, beliefs, pl.read_parquet(truth), params=params, seed=seed
             )
-            rules = argmax_labels(asked.beliefs)
-            given = {
-                "rules": rules,
-                "reader": argmax_labels(read),
-                "together": merge_with_reader(rules, asked.beliefs, read, params=params),
-            }
-            facts["truth"] = {
-                who: accuracy_by_label(labels, true, asked.contacts, seed)
-                for who, labels in given.items()
-            }
     return reader_scorecard(
-        name,
-        hash_of(asked.turns, asked.beliefs),
-        asked.contacts,
-        asked.beliefs,
-        chances,
-        SCHEME,
-        seed,
-        now.isoformat(),
-        bundle_sha256,
-        facts,
+        contacts,
+        test_set.beliefs,
+        probabilities,
+        labels=SCHEME,
+        model=name,
+        data_hash=test_set_hash(test_set.turns, test_set.beliefs),
+        seed=seed,
+        created_at=now.isoformat(),
+        bundle_sha256=bundle_sha256,
+        facts=facts,
     )
 
 
-def balance_of(beliefs: pl.DataFrame) -> dict[str, np.ndarray]:
-    """The mean belief in each value, label by label, over all contacts; equal where nothing is believed."""
+def _accuracies(
+    test_set: TestSet,
+    reader_beliefs: pl.DataFrame,
+    truth: pl.DataFrame,
+    *,
+    params: ReadingParams,
+    seed: int,
+) -> dict[str, Any]:
+    """Returns the accuracy by label of the rules, of the reader, and of both together."""
+    from evaluation.reader.scorecard import accuracy_by_label, argmax_labels, truth_labels
+
+    rules = argmax_labels(test_set.beliefs)
+    labels = {
+        "rules": rules,
+        "reader": argmax_labels(reader_beliefs),
+        "together": merge_with_reader(rules, test_set.beliefs, reader_beliefs, params=params),
+    }
+    true_labels = truth_labels(truth)
+    return {
+        name: accuracy_by_label(given, true_labels, test_set.contacts, seed=seed)
+        for name, given in labels.items()
+    }
+
+
+def class_balance(beliefs: pl.DataFrame) -> dict[str, np.ndarray]:
+    """Returns the mean belief in each value over all contacts: label → float64 [values].
+
+    Equal shares for a label without any belief.
+    """
     mean = {
         (label, value): share
         for label, value, share in beliefs.group_by("label", "value")
         .agg(pl.col("probability").mean())
         .iter_rows()
     }
-    found = {}
+    balance = {}
     for label, values in SCHEME.items():
         shares = np.array([mean.get((label, value), 0.0) for value in values])
-        found[label] = (
+        balance[label] = (
             shares / shares.sum() if shares.sum() > 0 else np.full(len(values), 1 / len(values))
         )
-    return found
+    return balance

@@ -1,1 +1,1 @@
-"""Web pages for people: the report of a run, a decision, a comparison. Each is one file that needs nothing else."""
+"""HTML pages for people: the report of a run, a decision, a comparison. Each is one whole file."""

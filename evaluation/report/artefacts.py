@@ -1,4 +1,4 @@
-"""Reads artefacts out of a store for the report; what is not there becomes a sentence, never a guess."""
+"""Reads artefacts of a store for the report; a missing one becomes a sentence for the page."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import polars as pl
 
 from data.files import read_json, read_lines
 
+# What reading a damaged artefact may raise.
 UNREADABLE = (
     OSError,
     ValueError,
@@ -27,57 +28,63 @@ class MissingArtefactError(Exception):
 
 @dataclass
 class ArtefactReader:
-    """A store (docs/street.md). `notes` collects what fell short, for the section that tells it."""
+    """Reads a store (docs/street.md), and the simulator's truth where there is one.
+
+    `notes` collects what is missing or fell short, for the report's last section.
+    """
 
     store: Path
     truth: Path | None = None
     notes: list[str] = field(default_factory=list)
 
     def has(self, name: str) -> bool:
-        """Whether the artefact lies in the store."""
+        """Returns whether the artefact is in the store."""
         return (self.store / name).exists()
 
-    def json(self, name: str, step: str) -> Any:
-        """A JSON artefact of `step`. Raises NotThere."""
-        return read_json(self._path(name, step))
+    def json(self, name: str, stage: str) -> Any:
+        """Returns a JSON artefact of `stage`. Raises MissingArtefactError."""
+        return read_json(self._path(name, stage))
 
-    def table(self, name: str, step: str) -> pl.DataFrame:
-        """A Parquet artefact of `step`. Raises NotThere."""
-        return pl.read_parquet(self._path(name, step))
+    def table(self, name: str, stage: str) -> pl.DataFrame:
+        """Returns a Parquet artefact of `stage`. Raises MissingArtefactError."""
+        return pl.read_parquet(self._path(name, stage))
 
     def table_or_none(self, name: str) -> pl.DataFrame | None:
-        """A Parquet artefact, None where it is missing."""
+        """Returns a Parquet artefact, None where it is missing."""
         return pl.read_parquet(self.store / name) if self.has(name) else None
 
     def json_or_none(self, name: str) -> Any:
-        """A JSON artefact, None where it is missing."""
+        """Returns a JSON artefact, None where it is missing."""
         return read_json(self.store / name) if self.has(name) else None
 
     def lines(self, name: str) -> list[dict[str, Any]]:
-        """A JSON-lines file; one that is not there has no lines."""
+        """Returns the entries of a JSON-lines file; none where it is missing."""
         path = self.store / name
         if not path.exists():
             return []
         return read_lines(path)
 
     def records(self, name: str) -> pl.DataFrame:
-        """A record table after validation, or as it was taken in while validation has not run."""
-        for folder, step in (("clean", "validate"), ("tables", "ingest")):
-            if self.has(f"{folder}/{name}.parquet"):
-                return self.table(f"{folder}/{name}.parquet", step)
-        raise MissingArtefactError(_sentence(f"tables/{name}.parquet", "ingest"))
+        """Returns a record table after validation, or as ingested while validation has not run.
 
-    def true(self, name: str) -> pl.DataFrame | None:
-        """A table of the simulator's truth; None where there is none (every real contact centre)."""
+        Raises MissingArtefactError where neither is in the store.
+        """
+        for folder, stage in (("clean", "validate"), ("tables", "ingest")):
+            if self.has(f"{folder}/{name}.parquet"):
+                return self.table(f"{folder}/{name}.parquet", stage)
+        raise MissingArtefactError(_missing_sentence(f"tables/{name}.parquet", "ingest"))
+
+    def ground_truth(self, name: str) -> pl.DataFrame | None:
+        """Returns a table of the simulator's truth; None without one, as in real centres."""
         if self.truth is None or not (self.truth / name).exists():
             return None
         return pl.read_parquet(self.truth / name)
 
-    def _path(self, name: str, step: str) -> Path:
+    def _path(self, name: str, stage: str) -> Path:
         if not self.has(name):
-            raise MissingArtefactError(_sentence(name, step))
+            raise MissingArtefactError(_missing_sentence(name, stage))
         return self.store / name
 
 
-def _sentence(name: str, step: str) -> str:
-    return f"The step “{step}” has not run: there is no {name} in the store."
+def _missing_sentence(name: str, stage: str) -> str:
+    return f"The stage “{stage}” has not run: there is no {name} in the store."

@@ -1,8 +1,8 @@
-"""The report's pictures as inline SVG: they follow light and dark, print, and carry a text for those who cannot see."""
+"""The report's charts as inline SVG: for light and dark, for print, and with a text alternative."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -11,6 +11,9 @@ import numpy as np
 WIDTH = 960
 LEFT = 150  # room for names
 ROW = 34
+_SIDE, _MARGIN_LEFT, _MARGIN_BOTTOM, _MARGIN_TOP = 400, 58, 46, 10  # of the square chart
+
+Position = Callable[[float], float]  # a value → its place on an axis
 
 
 @dataclass(frozen=True)
@@ -32,19 +35,20 @@ class Pair:
     remark: str = ""
 
 
-def pairs(rows: Sequence[Pair], label: str, percent: bool = True) -> str:
-    """Before (hollow) and after (filled) of each row on one axis from 0, intervals as lines.
+def before_after_chart(rows: Sequence[Pair], label: str, percent: bool = True) -> str:
+    """Returns a chart with before (hollow) and after (filled) of each row on one axis from 0.
 
-    `label` says in words what the picture shows; `percent` writes the axis as per cent.
+    Intervals are lines. `label` says in words what the chart shows; `percent` writes the axis as
+    per cent.
     """
     ends = [
         end
         for row in rows
-        for e in (row.before, row.after)
-        for end in (e.value, e.high)
+        for estimate in (row.before, row.after)
+        for end in (estimate.value, estimate.high)
         if end is not None
     ]
-    ticks = axis(0.0, max(ends, default=1.0))
+    ticks = axis_ticks(0.0, max(ends, default=1.0))
     top, right = 8, 64
     height = top + ROW * len(rows) + 30
 
@@ -54,14 +58,16 @@ def pairs(rows: Sequence[Pair], label: str, percent: bool = True) -> str:
     drawn = []
     for tick in ticks:
         drawn.append(
-            f'<line class="axis" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{height - 28}"/>'
+            f'<line class="axis" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" '
+            f'y2="{height - 28}"/>'
         )
         text = f"{100 * tick:.4g} %" if percent else f"{tick:g}"
         drawn.append(f'<text x="{x(tick):.1f}" y="{height - 8}" text-anchor="middle">{text}</text>')
     for number, row in enumerate(rows):
         y = top + ROW * number + ROW / 2
         drawn.append(f'<text class="name" x="0" y="{y + 4:.1f}">{escape(row.name)}</text>')
-        drawn += _estimate(row.before, x, y - 6, "mute") + _estimate(row.after, x, y + 6, "mark")
+        drawn += _estimate(row.before, x, y=y - 6, style="mute")
+        drawn += _estimate(row.after, x, y=y + 6, style="mark")
         if row.remark:
             drawn.append(
                 f'<text x="{WIDTH - right + 14}" y="{y + 4:.1f}">{escape(row.remark)}</text>'
@@ -69,61 +75,49 @@ def pairs(rows: Sequence[Pair], label: str, percent: bool = True) -> str:
     return _svg(WIDTH, height, label, drawn)
 
 
-def _estimate(estimate: Estimate, x, y: float, style: str) -> list[str]:
+def _estimate(estimate: Estimate, x: Position, *, y: float, style: str) -> list[str]:
+    """Returns a dot and its interval on the line `y`; nothing without a value."""
     if estimate.value is None:
         return []
     drawn = []
     if estimate.low is not None and estimate.high is not None:
         drawn.append(
-            f'<line class="{style}-line" stroke-width="2" x1="{x(estimate.low):.1f}" x2="{x(estimate.high):.1f}" '
-            f'y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<line class="{style}-line" stroke-width="2" x1="{x(estimate.low):.1f}" '
+            f'x2="{x(estimate.high):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
         )
     width = 1.5 if style == "mute" else 0
     drawn.append(
-        f'<circle class="{style}" stroke-width="{width}" cx="{x(estimate.value):.1f}" cy="{y:.1f}" r="4.5"/>'
+        f'<circle class="{style}" stroke-width="{width}" cx="{x(estimate.value):.1f}" '
+        f'cy="{y:.1f}" r="4.5"/>'
     )
     return drawn
 
 
-def against(
+def prediction_chart(
     points: Sequence[tuple[float, float]],
     groups: Sequence[tuple[float, Estimate]],
+    *,
     across: str,
     up: str,
     label: str,
 ) -> str:
-    """A square: predicted across, what was so upwards, and the line where both agree.
+    """Returns a square chart: predictions across, outcomes upwards, and the line of agreement.
 
-    `points` are single customers (drawn faint, may be empty); `groups` are means of groups with an interval upwards.
+    `points` are single customers (drawn faint, may be empty); `groups` are means of groups with an
+    interval upwards; `across` and `up` name the axes, and `label` says what the chart shows.
     """
-    side, left, bottom, top = 400, 58, 46, 10
-    values = [v for point in points for v in point] + [
-        v for at, e in groups for v in (at, e.value, e.high) if v
+    values = [value for point in points for value in point] + [
+        value for at, group in groups for value in (at, group.value, group.high) if value
     ]
-    ticks = axis(0.0, max(values, default=1.0))
+    ticks = axis_ticks(0.0, max(values, default=1.0))
 
     def x(value: float) -> float:
-        return left + side * min(value / ticks[-1], 1)
+        return _MARGIN_LEFT + _SIDE * min(value / ticks[-1], 1)
 
     def y(value: float) -> float:
-        return top + side * (1 - min(max(value, 0) / ticks[-1], 1))
+        return _MARGIN_TOP + _SIDE * (1 - min(max(value, 0) / ticks[-1], 1))
 
-    drawn = []
-    for tick in ticks:
-        drawn.append(
-            f'<line class="axis" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{top + side}"/>'
-        )
-        drawn.append(
-            f'<line class="axis" x1="{left}" x2="{left + side}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
-        )
-        text = f"{100 * tick:.4g} %"
-        drawn.append(
-            f'<text x="{x(tick):.1f}" y="{top + side + 20}" text-anchor="middle">{text}</text>'
-        )
-        drawn.append(f'<text x="{left - 8}" y="{y(tick) + 4:.1f}" text-anchor="end">{text}</text>')
-    drawn.append(
-        f'<line class="base" stroke-dasharray="4 4" x1="{x(0)}" y1="{y(0)}" x2="{x(ticks[-1])}" y2="{y(ticks[-1])}"/>'
-    )
+    drawn = _grid(ticks, x, y)
     drawn += [
         f'<circle class="mark" opacity=".22" cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.4"/>'
         for a, b in points
@@ -138,16 +132,47 @@ def against(
             )
         drawn.append(f'<circle class="mark" cx="{x(at):.1f}" cy="{y(estimate.value):.1f}" r="5"/>')
     drawn.append(
-        f'<text x="{left + side / 2}" y="{top + side + 40}" text-anchor="middle">{escape(across)}</text>'
+        f'<text x="{_MARGIN_LEFT + _SIDE / 2}" y="{_MARGIN_TOP + _SIDE + 40}" '
+        f'text-anchor="middle">{escape(across)}</text>'
     )
     drawn.append(
-        f'<text transform="translate(12 {top + side / 2}) rotate(-90)" text-anchor="middle">{escape(up)}</text>'
+        f'<text transform="translate(12 {_MARGIN_TOP + _SIDE / 2}) rotate(-90)" '
+        f'text-anchor="middle">{escape(up)}</text>'
     )
-    return _svg(left + side + 24, top + side + bottom, label, drawn)
+    width, height = _MARGIN_LEFT + _SIDE + 24, _MARGIN_TOP + _SIDE + _MARGIN_BOTTOM
+    return _svg(width, height, label, drawn)
 
 
-def axis(low: float, high: float, most: int = 6) -> list[float]:
-    """Round ticks from `low` that cover `high`; at most `most` steps of 1, 2, 2.5 or 5 times a power of ten."""
+def _grid(ticks: Sequence[float], x: Position, y: Position) -> list[str]:
+    """Returns the grid of the square chart with its tick labels, and the diagonal."""
+    left, bottom = _MARGIN_LEFT, _MARGIN_TOP + _SIDE
+    drawn = []
+    for tick in ticks:
+        drawn.append(
+            f'<line class="axis" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{_MARGIN_TOP}" '
+            f'y2="{bottom}"/>'
+        )
+        drawn.append(
+            f'<line class="axis" x1="{left}" x2="{left + _SIDE}" y1="{y(tick):.1f}" '
+            f'y2="{y(tick):.1f}"/>'
+        )
+        text = f"{100 * tick:.4g} %"
+        drawn.append(
+            f'<text x="{x(tick):.1f}" y="{bottom + 20}" text-anchor="middle">{text}</text>'
+        )
+        drawn.append(f'<text x="{left - 8}" y="{y(tick) + 4:.1f}" text-anchor="end">{text}</text>')
+    drawn.append(
+        f'<line class="base" stroke-dasharray="4 4" x1="{x(0)}" y1="{y(0)}" x2="{x(ticks[-1])}" '
+        f'y2="{y(ticks[-1])}"/>'
+    )
+    return drawn
+
+
+def axis_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Returns round ticks from `low` that cover `high`.
+
+    At most `most` steps of 1, 2, 2.5 or 5 times a power of ten.
+    """
     span = max(high - low, 1e-9)
     power = 10.0 ** np.floor(np.log10(span / most))
     step = next(
@@ -159,8 +184,9 @@ def axis(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def _svg(width: float, height: float, label: str, drawn: Sequence[str]) -> str:
-    said = escape(label)
+    title = escape(label)
     return (
-        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" role="img" '
-        f'aria-label="{said}" xmlns="http://www.w3.org/2000/svg"><title>{said}</title>{"".join(drawn)}</svg>'
+        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" '
+        f'role="img" aria-label="{title}" xmlns="http://www.w3.org/2000/svg">'
+        f"<title>{title}</title>{''.join(drawn)}</svg>"
     )

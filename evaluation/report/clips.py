@@ -1,10 +1,10 @@
-"""Short pieces of calls as data: URIs (Ogg Opus), so that a page can be listened to wherever it is opened."""
+"""Short pieces of calls as data: URIs (Ogg Opus), so that a page plays them without other files."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,17 +20,18 @@ FADE_S = 0.02
 
 @dataclass(frozen=True)
 class Clip:
-    """`start_s` and `end_s` say where in the recording the clip lies; `uri` is what an audio element plays."""
+    """A piece of a recording from `start_s` to `end_s`; `uri` is what an audio element plays."""
 
     start_s: float
     end_s: float
     uri: str
 
 
-def choose(turns: Sequence[dict[str, Any]], duration_s: float, longest_s: float) -> float:
-    """Where a clip of `longest_s` starts: with the turn from which on the customer says most within it.
+def clip_start_s(turns: Sequence[Mapping[str, Any]], duration_s: float, longest_s: float) -> float:
+    """Returns where a clip of `longest_s` starts, in seconds.
 
-    `turns` have role, text, start_s and end_s (seconds, None where unknown). A clip never runs over the end.
+    At the start of the turn from which on the customer says most within the clip. `turns` have
+    role, text, start_s and end_s (seconds, None where unknown). A clip never runs over the end.
     """
     last = max(0.0, duration_s - longest_s)
     timed = [turn for turn in turns if turn["start_s"] is not None]
@@ -48,8 +49,11 @@ def choose(turns: Sequence[dict[str, Any]], duration_s: float, longest_s: float)
     return float(min(best, last))
 
 
-def clip(audio: np.ndarray, sample_rate_hz: int, start_s: float, longest_s: float) -> Clip:
-    """Cuts [frames, channels] (or [frames]) from `start_s`, mixes all sides to one channel and encodes it."""
+def cut_clip(audio: np.ndarray, sample_rate_hz: int, *, start_s: float, longest_s: float) -> Clip:
+    """Returns a clip of at most `longest_s` from `start_s`, with all channels mixed to one.
+
+    `audio` is [frames, channels] or [frames]. Raises ValueError for a start behind the end.
+    """
     first = int(start_s * sample_rate_hz)
     cut = np.asarray(audio[first : first + int(longest_s * sample_rate_hz)], dtype=np.float32)
     if not len(cut):

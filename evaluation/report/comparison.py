@@ -1,163 +1,186 @@
-"""Compared runs as a page and on the terminal."""
+"""Compared runs as an HTML page and on the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from evaluation.compare import _SHORT, Comparison
+from evaluation.compare import SHORT, Changes, Comparison, Difference
+from evaluation.metrics.bootstrap import Interval
 from evaluation.report import formatting
 from evaluation.report.page import page
 from evaluation.scorecard import Estimate
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 
 def comparison_page(
     comparison: Comparison, listen: Callable[[Mapping[str, Any]], str | None] = lambda row: None
 ) -> str:
-    """A self-contained HTML page. `listen` gives the sound of a row of `Changes.worst` as a data: URI, or None."""
+    """Returns a self-contained HTML page.
+
+    `listen` gives the audio of a row of `Changes.worst` as a data: URI, or None.
+    """
     values = {
         "comparison": comparison,
-        "spoken": formatting.differences,
-        "short": _SHORT,
+        "word_differences": formatting.word_differences,
+        "short": SHORT,
         "listen": listen,
     }
     return page("compare.html.j2", values)
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """The same for the terminal."""
+    """Prints the comparison to the terminal, table by table."""
+    from rich.markup import escape
+
+    for note in comparison.notes:
+        console.print(f"[yellow]{escape(note)}[/]")
+    for table in _run_tables(comparison):
+        console.print(table)
+    if comparison.differences:
+        console.print(_difference_table(comparison))
+    if comparison.slices:
+        console.print(_slice_table(comparison))
+    for changes in comparison.changes:
+        console.print(
+            f"[bold]{escape(changes.other)}[/] against {escape(changes.first)} by test unit "
+            f"({changes.metric}): {changes.better} better, {changes.same} the same, "
+            f"{changes.worse} worse."
+        )
+        if changes.wholes.height:
+            console.print(_whole_table(changes))
+        if changes.worst.height:
+            console.print(_worst_table(changes))
+
+
+def _run_tables(comparison: Comparison) -> Iterator[Table]:
+    """Yields the tables with a column for each run: data, parameters, metrics."""
     from rich.markup import escape
     from rich.table import Table
 
-    labels = [escape(run.label) for run in comparison.runs]
-    for note in comparison.notes:
-        console.print(f"[yellow]{escape(note)}[/]")
-    sections: list[tuple[str, list[tuple[str, list[str]]]]] = [
-        (
-            "Data",
-            [
-                ("test data", [run.tested_on[:_SHORT] or "unknown" for run in comparison.runs]),
-                *(
-                    (
-                        name,
-                        [run.learned_from.get(name, "unknown")[:_SHORT] for run in comparison.runs],
-                    )
-                    for name in dict.fromkeys(
-                        name for run in comparison.runs for name in run.learned_from
-                    )
-                ),
-            ],
-        ),
-        (
-            "Parameters that differ",
-            [
-                (name, [formatting.NOTHING if v is None else v for v in values])
-                for name, values in comparison.params
-            ],
-        ),
-        (
-            "Metrics",
-            [(name, [_shown(estimate) for estimate in row]) for name, row in comparison.metrics],
-        ),
+    runs = comparison.runs
+    origins = dict.fromkeys(name for run in runs for name in run.learned_from)
+    data = [("test data", [run.tested_on[:SHORT] or "unknown" for run in runs])]
+    data += [
+        (name, [run.learned_from.get(name, "unknown")[:SHORT] for run in runs]) for name in origins
     ]
-    for title, rows in sections:
+    params = [
+        (name, [formatting.NOTHING if value is None else value for value in values])
+        for name, values in comparison.params
+    ]
+    metrics = [
+        (name, [_with_interval(estimate) for estimate in row]) for name, row in comparison.metrics
+    ]
+    labels = [escape(run.label) for run in runs]
+    for title, rows in (
+        ("Data", data),
+        ("Parameters that differ", params),
+        ("Metrics", metrics),
+    ):
         table = Table("", *labels, title=title, title_justify="left", title_style="bold")
         for name, values in rows:
             table.add_row(escape(name), *map(escape, values))
         if rows:
-            console.print(table)
-    if comparison.differences:
-        table = Table(
-            "metric",
-            "of",
-            "against",
-            "gain",
-            "95 % interval",
-            "",
-            title="Paired on the same test units",
-        )
-        for found in comparison.differences:
-            said = (
-                "no sure difference"
-                if not found.sure
-                else "better"
-                if found.gain.value > 0
-                else "worse"
-            )
-            ends = (
-                f"{formatting.signed(found.gain.low, 4)} to {formatting.signed(found.gain.high, 4)}"
-            )
-            gained = formatting.signed(found.gain.value, 4)
-            table.add_row(
-                found.metric, escape(found.other), escape(found.first), gained, ends, said
-            )
-        console.print(table)
-    if comparison.slices:
-        table = Table(
-            "slice",
-            "of",
-            "against",
-            "gain",
-            "95 % interval",
-            "p of no loss (Holm)",
-            title="Within slices",
-        )
-        for one in comparison.slices:
-            inside = one.found.gain
-            ends = (
-                formatting.NOTHING
-                if inside.low is None
-                else (f"{formatting.signed(inside.low, 4)} to {formatting.signed(inside.high, 4)}")
-            )
-            p = "too small to test" if one.found.p is None else f"{one.found.p:.3g}"
-            table.add_row(
-                escape(f"{one.found.by} {one.found.value}"),
-                escape(one.other),
-                escape(one.first),
-                formatting.signed(inside.value, 4),
-                ends,
-                p,
-            )
-        console.print(table)
-    for change in comparison.changes:
-        console.print(
-            f"[bold]{escape(change.other)}[/] against {escape(change.first)} by test unit ({change.metric}): "
-            f"{change.better} better, {change.same} the same, {change.worse} worse."
-        )
-        if change.wholes.height:
-            table = Table(
-                change.whole,
-                "before",
-                "after",
-                title=f"{change.whole.capitalize()}s that lost or won most",
-            )
-            for name, before, after in change.wholes.iter_rows():
-                table.add_row(escape(name), f"{before:.4g}", f"{after:.4g}")
-            console.print(table)
-        if change.worst.height:
-            heard = "ref" in change.worst.columns
-            table = Table(
-                "unit",
-                "before",
-                "after",
-                *(("said", "heard before", "heard after") if heard else ()),
-            )
-            for row in change.worst.iter_rows(named=True):
-                texts = (
-                    [escape(row[name]) for name in ("ref", "hyp_before", "hyp_after")]
-                    if heard
-                    else []
-                )
-                table.add_row(
-                    escape(row["unit"]), f"{row['before']:.4g}", f"{row['after']:.4g}", *texts
-                )
-            console.print(table)
+            yield table
 
 
-def _shown(estimate: Estimate | None) -> str:
+def _difference_table(comparison: Comparison) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(
+        "metric",
+        "of",
+        "against",
+        "gain",
+        "95 % interval",
+        "",
+        title="Paired on the same test units",
+    )
+    for difference in comparison.differences:
+        table.add_row(
+            difference.metric,
+            escape(difference.other),
+            escape(difference.first),
+            formatting.signed(difference.gain.value, 4),
+            _ends(difference.gain),
+            describe_difference(difference),
+        )
+    return table
+
+
+def describe_difference(difference: Difference) -> str:
+    """Returns "better", "worse" or "no sure difference"."""
+    if not difference.is_significant:
+        return "no sure difference"
+    return "better" if difference.gain.value > 0 else "worse"
+
+
+def _slice_table(comparison: Comparison) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(
+        "slice",
+        "of",
+        "against",
+        "gain",
+        "95 % interval",
+        "p of no loss (Holm)",
+        title="Within slices",
+    )
+    for change in comparison.slices:
+        slice_gain = change.slice_gain
+        gain = slice_gain.gain
+        table.add_row(
+            escape(f"{slice_gain.by} {slice_gain.value}"),
+            escape(change.other),
+            escape(change.first),
+            formatting.signed(gain.value, 4),
+            formatting.NOTHING if gain.low is None else _ends(gain),
+            "too small to test" if slice_gain.p is None else f"{slice_gain.p:.3g}",
+        )
+    return table
+
+
+def _whole_table(changes: Changes) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(
+        changes.whole,
+        "before",
+        "after",
+        title=f"{changes.whole.capitalize()}s that lost or won most",
+    )
+    for name, before, after in changes.wholes.iter_rows():
+        table.add_row(escape(name), f"{before:.4g}", f"{after:.4g}")
+    return table
+
+
+def _worst_table(changes: Changes) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    has_texts = "ref" in changes.worst.columns
+    headings = ("said", "heard before", "heard after") if has_texts else ()
+    table = Table("unit", "before", "after", *headings)
+    for row in changes.worst.iter_rows(named=True):
+        texts = [row[name] for name in ("ref", "hyp_before", "hyp_after")] if has_texts else []
+        table.add_row(
+            escape(row["unit"]), f"{row['before']:.4g}", f"{row['after']:.4g}", *map(escape, texts)
+        )
+    return table
+
+
+def _ends(interval: Interval) -> str:
+    return f"{formatting.signed(interval.low, 4)} to {formatting.signed(interval.high, 4)}"
+
+
+def _with_interval(estimate: Estimate | None) -> str:
     if estimate is None:
         return formatting.NOTHING
     if estimate.low is None or estimate.high is None:

@@ -1,4 +1,4 @@
-"""Numbers, times and word differences as people read them."""
+"""Formats numbers, times and word differences for people."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _GAP = "*"  # no word: transcripts are a-z and apostrophe
 
 
 def count(value: float | None) -> str:
-    """A whole number with thin spaces between thousands."""
+    """Returns a whole number with thin spaces between thousands."""
     return NOTHING if value is None else f"{value:,.0f}".replace(",", "\u202f")
 
 
 def share(value: float | None, digits: int = 1) -> str:
-    """A share of 1 as per cent. What rounds to nothing but is not nothing says so."""
+    """Returns a share of 1 as per cent; one that would round to 0 is written as below."""
     if value is None:
         return NOTHING
     if 0 < value < 0.5 * 10 ** -(digits + 2):
@@ -26,17 +26,17 @@ def share(value: float | None, digits: int = 1) -> str:
 
 
 def plain(value: float | None, digits: int = 3) -> str:
-    """A figure with a fixed number of decimals and a real minus sign."""
+    """Returns a figure with a fixed number of decimals and a real minus sign."""
     return NOTHING if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """A difference, with its sign."""
+    """Returns a difference with its sign."""
     return NOTHING if value is None else f"{value:+.{digits}f}".replace("-", "−")
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds in the unit that fits: 41 s, 3 min 20 s, 5 h 12 min, 311 h."""
+    """Returns seconds in the unit that fits: 41 s, 3 min 20 s, 5 h 12 min, 311 h."""
     if seconds is None:
         return NOTHING
     if seconds < 10:
@@ -53,7 +53,7 @@ def duration(seconds: float | None) -> str:
 
 
 def clock(seconds: float | None) -> str:
-    """A moment in a recording: 0:07, 12:40, 1:02:03."""
+    """Returns a moment in a recording: 0:07, 12:40, 1:02:03."""
     if seconds is None:
         return ""
     whole = int(seconds)
@@ -62,13 +62,13 @@ def clock(seconds: float | None) -> str:
 
 
 def day(value: date | datetime | str | None) -> str:
-    """4 March 2026. Text that is no date is returned as it is."""
+    """Returns a date as 4 March 2026, and text that is no date unchanged."""
     when = _date(value) if isinstance(value, str) else value
     return f"{when.day} {when:%B %Y}" if when else str(value or NOTHING)
 
 
 def moment(value: datetime | str | None) -> str:
-    """4 March 2026, 14:05 UTC."""
+    """Returns a time as 4 March 2026, 14:05 UTC, and text that is no date unchanged."""
     when = _date(value) if isinstance(value, str) else value
     return f"{day(when)}, {when:%H:%M} UTC" if when else str(value or NOTHING)
 
@@ -81,7 +81,7 @@ def _date(text: str) -> datetime | None:
 
 
 def size(size_bytes: float | None) -> str:
-    """Bytes as kB, MB or GB (powers of 1000)."""
+    """Returns bytes as kB, MB or GB (powers of 1000)."""
     if size_bytes is None:
         return NOTHING
     for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
@@ -91,56 +91,64 @@ def size(size_bytes: float | None) -> str:
 
 
 def listing(parts: Sequence[str]) -> str:
-    """a, b and c."""
+    """Returns parts as a list in prose: a, b and c."""
     if len(parts) < 2:
         return "".join(parts)
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def several(number: int, one: str, many: str | None = None) -> str:
-    """1 call, 3 calls."""
-    return f"{count(number)} {one if number == 1 else many or one + 's'}"
+def several(number: int, singular: str, plural: str | None = None) -> str:
+    """Returns a number with its noun: 1 call, 3 calls."""
+    return f"{count(number)} {singular if number == 1 else plural or singular + 's'}"
 
 
 def title(name: str) -> str:
-    """A machine's name as words: ivr_dead_end → ivr dead end."""
+    """Returns an identifier as words: ivr_dead_end → ivr dead end."""
     return name.replace("_", " ").strip()
 
 
 def sentence(text: str) -> str:
-    """With a capital letter at the start."""
+    """Returns text with a capital letter at the start."""
     return text[:1].upper() + text[1:]
 
 
 def channel(name: str) -> str:
-    """A channel as people write it."""
+    """Returns a channel as people write it."""
     return {"phone": "Call", "ivr": "Menu", "email": "E-mail"}.get(name) or sentence(title(name))
 
 
 def figure(value: float) -> str:
-    """A number of unknown size: whole numbers as they are, others with four decimals."""
+    """Returns a number of unknown size: whole numbers as they are, others with four decimals."""
     return count(value) if value == int(value) and abs(value) >= 1 else plain(value, 4)
 
 
 @dataclass(frozen=True)
 class Word:
-    """One word of a transcript. `kind` is right, sub (heard instead of `meant`), extra or missed."""
+    """One word of a transcript.
+
+    `status` is right, sub (recognised instead of `meant`), extra or missed.
+    """
 
     text: str
-    kind: str
+    status: str
     meant: str = ""
 
 
-def differences(reference: str, hypothesis: str) -> list[Word]:
-    """`hypothesis` word by word against `reference`; words that were said and not heard stand where they belong."""
+def word_differences(reference: str, hypothesis: str) -> list[Word]:
+    """Returns `hypothesis` word by word against `reference`.
+
+    Words that were spoken and not recognised stand where they belong.
+    """
     import kaldialign
 
     words = []
-    for meant, heard in kaldialign.align(reference.split(), hypothesis.split(), _GAP):
-        if heard == _GAP:
+    for meant, recognised in kaldialign.align(reference.split(), hypothesis.split(), _GAP):
+        if recognised == _GAP:
             words.append(Word(meant, "missed"))
         elif meant == _GAP:
-            words.append(Word(heard, "extra"))
+            words.append(Word(recognised, "extra"))
         else:
-            words.append(Word(heard, "right") if meant == heard else Word(heard, "sub", meant))
+            words.append(
+                Word(recognised, "right") if meant == recognised else Word(recognised, "sub", meant)
+            )
     return words

@@ -1,4 +1,4 @@
-"""Fills one of the templates beside this file: everything put in is escaped, figures are written for people."""
+"""Fills one of the HTML templates; every value is escaped, and figures are formatted for people."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FILTERS = (
 
 
 def page(template: str, values: Mapping[str, Any]) -> str:
-    """The filled template. A value the template asks for and does not get is an error, never a blank."""
+    """Returns the filled template. A value that the template needs and does not get is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -40,7 +40,6 @@ def page(template: str, values: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update({name: getattr(formatting, name) for name in FILTERS})
-    environment.filters["svg"] = (
-        Markup  # our own drawings (charts.py), which escape what they write
-    )
+    # Our own drawings (charts.py), which escape what they write.
+    environment.filters["svg"] = Markup
     return environment.get_template(template).render(**values)

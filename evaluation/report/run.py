@@ -1,42 +1,47 @@
-"""The report of a run: one self-contained page of what came in, was heard and foreseen, and was decided."""
+"""The report of a run: one self-contained page of its data, labels, models and decisions."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from data.files import write_text
-from evaluation.experience.monitoring_plan import WorthHearingParams
+from evaluation.experience.monitoring_plan import MonitoringPlanParams
 from evaluation.report.artefacts import UNREADABLE, ArtefactReader, MissingArtefactError
 from evaluation.report.page import page
 from evaluation.report.sections import (
-    arrival,
     asr,
     backtest,
     churn,
-    contacts,
+    customers_at_risk,
+    decisions,
+    ingestion,
+    labels,
     monitoring_plan,
-    people,
     treatment,
-    verdicts,
 )
-from evaluation.report.sections.headline import headline
-from models.kinds import kinds
+from evaluation.report.sections.key_figures import key_figures
+from models.kinds import ASR, CHURN, kinds
 
 PAGE = "report/index.html"
 MARKUP_BYTES = 1_000_000  # room kept for everything that is not audio
+
+ReadAudio = Callable[[str], tuple[np.ndarray, int]]
 
 
 @dataclass(frozen=True)
 class ReportParams:
     """Section `report` of params.yaml."""
+
+    # Old keys of params.yaml, still read for one release (data.params.section).
+    RENAMED: ClassVar[dict[str, str]] = {"worth_hearing": "monitoring_plan"}
 
     at_risk: int = 15  # customers listed as most at risk
     horizon_days: int = 180  # they are ranked by the risk of the horizon nearest to this one
@@ -45,65 +50,39 @@ class ReportParams:
     refusals: int = 12  # reasons of refusal listed in full
     clip_s: float = 20.0  # length of a clip, at most
     page_mb: float = 6.0  # of the whole page, at most; clips stop before
-    seed: int = 0  # of the bootstrap and of what is drawn by lot
-    worth_hearing: WorthHearingParams = field(
-        default_factory=WorthHearingParams
-    )  # how contacts to hear are chosen
+    seed: int = 0  # of the bootstrap and of random samples
+    # How contacts to listen to are chosen.
+    monitoring_plan: MonitoringPlanParams = field(default_factory=MonitoringPlanParams)
 
 
 def write_report(
     store: Path,
+    *,
     truth: Path | None,
     out: Path,
-    read_audio: Callable[[str], tuple[np.ndarray, int]] | None,
+    read_audio: ReadAudio | None,
     now: datetime,
     params: ReportParams,
 ) -> dict[str, Any]:
-    """Writes the page to `out` (atomically) and returns what it says in short.
+    """Writes the page to `out` (atomically) and returns a summary of it.
 
-    `store` is laid out as in docs/street.md; `truth` is the simulator's folder of that name or None; `read_audio`
-    gives float [frames, channels] and the rate in Hz of a contact's recording. What is missing or cannot be read is
-    told on the page and in `notes`; it never stops the report.
+    `store` is laid out as in docs/street.md; `truth` is the simulator's folder of that name or
+    None; `read_audio` gives float [frames, channels] and the rate in Hz of a contact's recording.
+    What is missing or cannot be read is stated on the page and in `notes`; it never stops the
+    report.
     """
-    shelf = ArtefactReader(store, truth)
-    sections: dict[str, Any] = {}
-    missing: dict[str, str] = {}
-    read = {
-        "came_in": lambda: arrival.came_in(shelf),
-        "refused": lambda: arrival.refused(shelf),
-        "version": lambda: arrival.version(shelf),
-        "about": lambda: contacts.about(shelf),
-        "hearing": lambda: asr.asr(shelf, params.examples, params.seed),
-        "churn": lambda: churn.churn(shelf, params.chart_horizons_days, params.seed),
-        "backtest": lambda: backtest.backtest(shelf, params.chart_horizons_days),
-        "verdicts": lambda: verdicts.verdicts(shelf),
-        "at_risk": lambda: people.at_risk(shelf, params.at_risk, params.horizon_days),
-        "treatment": lambda: treatment.treatment(shelf, params.at_risk),
-        "worth": lambda: monitoring_plan.monitoring_plan(
-            shelf,
-            params.worth_hearing,
-            read_audio,
-            params.clip_s,
-            int(params.page_mb * 1e6) - MARKUP_BYTES,
-        ),
-    }
-    for name, section in read.items():
-        try:
-            sections[name] = section()
-        except MissingArtefactError as absent:
-            missing[name] = str(absent)
-        except UNREADABLE as error:  # a report that fails after an hour's run helps nobody: say what is wrong instead
-            missing[name] = f"This section cannot be written: {type(error).__name__}, {error}"
-    numbers = headline(sections)
-    notes = list(dict.fromkeys([*missing.values(), *shelf.notes]))
+    artefacts = ArtefactReader(store, truth)
+    sections, missing = _read_sections(artefacts, read_audio, params)
+    figures = key_figures(sections)
+    notes = list(dict.fromkeys([*missing.values(), *artefacts.notes]))
     html = page(
         "run.html.j2",
         {
-            **{name: sections.get(name) for name in read},
+            **{name: sections.get(name) for name in SECTIONS},
             "missing": missing,
-            "headline": numbers,
+            "key_figures": figures,
             "notes": notes,
-            "models": _models(shelf),
+            "models": _models(artefacts),
             "store": str(store),
             "now": now,
             "simulated": truth is not None and truth.exists(),
@@ -111,34 +90,78 @@ def write_report(
         },
     )
     write_text(out, html)
+    planned = sections.get("monitoring_plan", {}).get("contacts", [])
     return {
         "page": str(out),
         "size_bytes": len(html.encode()),
-        "headline": {number["name"]: number["big"] for number in numbers},
-        "worth_hearing": [
-            row["contact_id"] for row in sections.get("worth", {}).get("contacts", [])
-        ],
-        "clips": sum(
-            row["clip"] is not None for row in sections.get("worth", {}).get("contacts", [])
-        ),
+        "headline": {figure["name"]: figure["big"] for figure in figures},
+        "worth_hearing": [row["contact_id"] for row in planned],
+        "clips": sum(row["clip"] is not None for row in planned),
         "missing": missing,
         "notes": notes,
         "written_at": now.isoformat(),
     }
 
 
-def _models(shelf: ArtefactReader) -> list[dict[str, Any]]:
-    """What the footer says of each model: run, bundle and the hash of its training parameters."""
+# Each section in the order of its reading: the name that the template knows it by, and its reader.
+SECTIONS: Mapping[str, Callable[[ArtefactReader, ReadAudio | None, ReportParams], Any]] = {
+    "ingestion": lambda artefacts, _, params: ingestion.ingestion_summary(artefacts),
+    "quarantine": lambda artefacts, _, params: ingestion.quarantine_summary(artefacts),
+    "dataset": lambda artefacts, _, params: ingestion.dataset_version(artefacts),
+    "labels": lambda artefacts, _, params: labels.label_summary(artefacts),
+    ASR.name: lambda artefacts, _, params: asr.asr_summary(artefacts, params.examples, params.seed),
+    CHURN.name: lambda artefacts, _, params: churn.churn_summary(
+        artefacts, params.chart_horizons_days, params.seed
+    ),
+    "backtest": lambda artefacts, _, params: backtest.backtest_tables(
+        artefacts, params.chart_horizons_days
+    ),
+    "decisions": lambda artefacts, _, params: decisions.latest_decisions(artefacts),
+    "at_risk": lambda artefacts, _, params: customers_at_risk.customers_at_risk(
+        artefacts, params.at_risk, params.horizon_days
+    ),
+    "treatment": lambda artefacts, _, params: treatment.treatment_summary(
+        artefacts, params.at_risk
+    ),
+    "monitoring_plan": lambda artefacts, read_audio, params: monitoring_plan.contacts_to_hear(
+        artefacts,
+        params.monitoring_plan,
+        read_audio,
+        clip_s=params.clip_s,
+        audio_bytes=int(params.page_mb * 1e6) - MARKUP_BYTES,
+    ),
+}
+
+
+def _read_sections(
+    artefacts: ArtefactReader, read_audio: ReadAudio | None, params: ReportParams
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Returns the sections that could be read, and for the others the sentence that says why."""
+    sections: dict[str, Any] = {}
+    missing: dict[str, str] = {}
+    for name, read_section in SECTIONS.items():
+        try:
+            sections[name] = read_section(artefacts, read_audio, params)
+        except MissingArtefactError as absent:
+            missing[name] = str(absent)
+        # A report that fails after an hour's run helps nobody: it states what is wrong instead.
+        except UNREADABLE as error:
+            missing[name] = f"This section cannot be written: {type(error).__name__}, {error}"
+    return sections, missing
+
+
+def _models(artefacts: ArtefactReader) -> list[dict[str, Any]]:
+    """Returns the footer's row of each model: run, bundle and hash of its training parameters."""
     rows = []
-    for kind, name in ((kind.name, kind.title) for kind in kinds()):
-        trained = _json(shelf, f"train_{kind}.json")
-        bundle = _json(shelf, f"{kind}/bundle/bundle.json")
+    for kind, name in ((row.name, row.title) for row in kinds()):
+        trained = _json(artefacts, f"train_{kind}.json")
+        bundle = _json(artefacts, f"{kind}/bundle/bundle.json")
         if not trained and not bundle:
             continue
-        said = bundle.get("params")
+        params = bundle.get("params")
         digest = (
-            hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
-            if said
+            hashlib.sha256(json.dumps(params, sort_keys=True, default=str).encode()).hexdigest()
+            if params
             else None
         )
         rows.append(
@@ -155,9 +178,10 @@ def _models(shelf: ArtefactReader) -> list[dict[str, Any]]:
     return rows
 
 
-def _json(shelf: ArtefactReader, name: str) -> dict[str, Any]:
+def _json(artefacts: ArtefactReader, name: str) -> dict[str, Any]:
+    """Returns a JSON artefact, empty where it is missing; a damaged one leaves a note."""
     try:
-        return dict(shelf.json_or_none(name) or {})
+        return dict(artefacts.json_or_none(name) or {})
     except UNREADABLE as error:
-        shelf.notes.append(f"{name} cannot be read: {error}")
+        artefacts.notes.append(f"{name} cannot be read: {error}")
         return {}

@@ -57,12 +57,12 @@ def decide(context: RunContext, kind: str) -> dict[str, Any]:
     decision = decide(
         candidate,
         load(folder / "reference.json"),
-        context.params.gates,
-        facts,
-        context.now(),
-        f"gate, for {context.settings.actor}",
-        beside,
-        probes,
+        params=context.params.gates,
+        facts=facts,
+        now=context.now(),
+        decided_by=f"gate, for {context.settings.actor}",
+        secondary=beside,
+        probes=probes,
     )
     record, page = write_decision(decision, context.path(artefacts.DECISIONS.of(kind)))
     with reopened(context, kind) as run:

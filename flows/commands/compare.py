@@ -80,7 +80,7 @@ def _listener(manifest: Path) -> Callable[[Mapping[str, Any]], str | None]:
     def listen(wanted: Mapping[str, Any]) -> str | None:
         from data.audio import read
         from evaluation.metrics.english import comparable
-        from evaluation.report.clips import clip
+        from evaluation.report.clips import cut_clip
 
         row = rows.get((wanted["contact_id"], wanted["role"], round(wanted["start_s"] or 0.0, 2)))
         path = manifest.parent / row["audio_filepath"] if row else None
@@ -92,6 +92,6 @@ def _listener(manifest: Path) -> Callable[[Mapping[str, Any]], str | None]:
         ):
             return None
         samples, rate_hz = read(path)
-        return clip(samples, rate_hz, 0.0, LONGEST_S).uri
+        return cut_clip(samples, rate_hz, start_s=0.0, longest_s=LONGEST_S).uri
 
     return listen

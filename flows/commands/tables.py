@@ -56,7 +56,7 @@ def fit_table(
         fitted = fit_table(
             values, event, ids, columns=columns, params=fit, work_dir=Path(work), progress=progress
         )
-        metrics = churn_metrics(fitted.predictions, seed)["risk"]
+        metrics = churn_metrics(fitted.predictions, seed=seed)["risk"]
         held = (
             "every row, by a model that had not seen it"
             if folds
@@ -162,7 +162,7 @@ def score_table(console: Console, model: Path, file: Path, out: Path | None) -> 
         )
         _tell_figures(
             console,
-            churn_metrics(known.filter(pl.col("event").is_not_null()), 0)["risk"],
+            churn_metrics(known.filter(pl.col("event").is_not_null()), seed=0)["risk"],
             file.name,
         )
     console.print(f"scores and reasons in [bold]{out}[/]", highlight=False, soft_wrap=True)

@@ -229,11 +229,11 @@ def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
         role: test_sets.evaluate(
             path,
             parts,
-            scorecards.model_name(context, KIND, role),
-            scorecards.model_checksum(context, KIND, role),
-            context.params.evaluation,
-            context.now(),
-            _half(progress, number),
+            name=scorecards.model_name(context, KIND, role),
+            bundle_sha256=scorecards.model_checksum(context, KIND, role),
+            params=context.params.evaluation,
+            now=context.now(),
+            progress=_half(progress, number),
         )
         for number, (role, path) in enumerate(scorecards.models_to_compare(context, KIND).items())
         if path is not None
@@ -261,11 +261,11 @@ def evaluate_champion(
     cards = test_sets.evaluate(
         ASR.weights_in(bundle.path),
         test_sets.load_test_sets(manifest, params),
-        name,
-        bundle.sha256,
-        params,
-        context.now(),
-        progress,
+        name=name,
+        bundle_sha256=bundle.sha256,
+        params=params,
+        now=context.now(),
+        progress=progress,
     )
     return cards["test"]
 

@@ -65,9 +65,9 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
         lambda waves: [heard.text for heard in recognizer.transcribe(waves)],
         [read(manifest.parent / row["audio_filepath"])[0][:, 0] for row in rows],
         [str(row.get("voice") or row["contact_id"]) for row in rows],
-        SAMPLE_RATE_HZ,
-        context.params.evaluation.seed,
-        progress,
+        sample_rate_hz=SAMPLE_RATE_HZ,
+        seed=context.params.evaluation.seed,
+        progress=progress,
     )
     return write_probes(
         context,
@@ -104,10 +104,10 @@ def _labels(
     """Labels of held-out contacts as features see them, where calls of the ASR test say what `column` (ref or hyp) of
     `card` says."""
     from data.labelling import label
-    from evaluation.asr.labels_on_text import heard_turns
+    from evaluation.asr.labels_on_text import scored_turns
     from models.reader import labels as reader_labels
 
-    heard = heard_turns(card, tables["turns"], column)
+    heard = scored_turns(card, tables["turns"], column)
     turns = pl.concat([tables["turns"].join(heard, on="contact_id", how="anti"), heard])
     rules = label(tables["contacts"], turns, context.params.labelling)
     return reader_labels.complete_labels(
@@ -127,7 +127,7 @@ def _reading(
 
     `reader_on_text`, where a reader is active: its own labels of that text, against the same.
     """
-    from evaluation.asr.labels_on_text import heard_turns, reading_scorecard
+    from evaluation.asr.labels_on_text import reading_scorecard, scored_turns
     from evaluation.reader.scorecard import argmax_labels
 
     tables, _ = _held_out(context)
@@ -146,20 +146,20 @@ def _reading(
     if reader is not None:
         found["reader_on_text"] = {}
         for role, card in cards.items():
-            heard = heard_turns(card, tables["turns"], "hyp")
+            heard = scored_turns(card, tables["turns"], "hyp")
             calls = tables["contacts"].join(heard, on="contact_id", how="semi")
             found["reader_on_text"][role] = argmax_labels(reader.beliefs(calls, heard))
     return {
         name: {
             role: reading_scorecard(
-                cards[role].model,
-                cards[role].bundle_sha256,
-                cards[role].data_hash,
                 expected,
                 labels,
                 clusters,
-                context.params.evaluation.seed,
-                context.now().isoformat(),
+                model=cards[role].model,
+                bundle_sha256=cards[role].bundle_sha256,
+                data_hash=cards[role].data_hash,
+                seed=context.params.evaluation.seed,
+                created_at=context.now().isoformat(),
             )
             for role, labels in by_role.items()
         }
@@ -198,11 +198,11 @@ def _churn_on_text(
             network.predict(rows), on=["customer_id", "as_of"], maintain_order="left"
         )
         found[role] = churn_scorecard(
-            f"churn v{version} on the text of {card.model}",
-            card.data_hash,
             frame,
-            context.params.evaluation.seed,
-            context.now().isoformat(),
-            card.bundle_sha256,
+            model=f"churn v{version} on the text of {card.model}",
+            data_hash=card.data_hash,
+            seed=context.params.evaluation.seed,
+            created_at=context.now().isoformat(),
+            bundle_sha256=card.bundle_sha256,
         )
     return found

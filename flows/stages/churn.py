@@ -118,7 +118,11 @@ def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
         twins[unresolved] = made.join(rows.select("customer_id"), on="customer_id", how="semi")
     network = ChurnModel.load(context.path(artefacts.BUNDLE.of(KIND)))
     probes = churn_probes(
-        network.predict, rows, twins["yes"], twins["no"], context.params.evaluation.seed
+        network.predict,
+        rows,
+        unresolved=twins["yes"],
+        resolved=twins["no"],
+        seed=context.params.evaluation.seed,
     )
     return write_probes(context, KIND, probes, {})
 
@@ -221,14 +225,18 @@ def _score(
     return scoring.score(
         rows,
         model,
-        name,
-        checksum,
-        params.churn.horizons_days,
-        params.evaluation.seed,
-        context.now(),
-        scoring.truth(context.path(artefacts.TRUTH.within("customers.parquet")), params.features),
-        context.path(artefacts.SCORECARDS.of(KIND).within("predictions.parquet")) if save else None,
-        params.evaluation.campaign,
+        name=name,
+        bundle_sha256=checksum,
+        horizons_days=params.churn.horizons_days,
+        seed=params.evaluation.seed,
+        now=context.now(),
+        truth=scoring.true_risks_path(
+            context.path(artefacts.TRUTH.within("customers.parquet")), params.features
+        ),
+        predictions=context.path(artefacts.SCORECARDS.of(KIND).within("predictions.parquet"))
+        if save
+        else None,
+        campaign=params.evaluation.campaign,
     )
 
 
@@ -253,7 +261,7 @@ def evaluate_champion(
 def restore_test_set(context: RunContext, rows: pl.DataFrame, dataset: Path, out: Path) -> str:
     """Writes the held-out rows of features to `out`; returns their hash."""
     write_table(out / scorecards.TEST_SET_FILE, rows)
-    return scoring.hash_of(rows)
+    return scoring.rows_hash(rows)
 
 
 def score(context: RunContext, progress: Progress) -> dict[str, Any]:

@@ -79,8 +79,8 @@ def _matured(context: RunContext) -> list[dict[str, Any]]:
         context.path(artefacts.SCORED),
         read_tables(context.path(artefacts.CLEAN)),
         params.features,
-        params.evaluation.seed,
-        params.evaluation.campaign,
+        seed=params.evaluation.seed,
+        campaign=params.evaluation.campaign,
     )
 
 

@@ -84,10 +84,10 @@ def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
     reader = Reader.load(context.path(artefacts.BUNDLE.of(KIND)))
     probes = reader_probes(
         lambda c, t: reader.probabilities(c, t)[0],
-        SCHEME,
-        few,
-        turns,
-        context.params.evaluation.seed,
+        labels=SCHEME,
+        contacts=few,
+        turns=turns,
+        seed=context.params.evaluation.seed,
     )
     return candidate_probes.write_probes(context, KIND, probes, {})
 
@@ -171,19 +171,19 @@ def training_line(summary: dict[str, Any]) -> str:
 def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Scores candidate and reference on the same held-out contacts."""
     contacts = load_test_set(context)
-    balance = test_set.balance_of(pl.read_parquet(context.path(artefacts.BELIEFS)))
+    balance = test_set.class_balance(pl.read_parquet(context.path(artefacts.BELIEFS)))
     truth = context.path(artefacts.TRUTH.within("contacts.parquet"))
     cards = {
         role: test_set.score(
             contacts,
             path,
-            scorecards.model_name(context, KIND, role),
-            scorecards.model_checksum(context, KIND, role),
-            balance,
-            context.params.evaluation.seed,
-            context.now(),
-            context.params.reading,
-            truth if role == "candidate" else None,
+            name=scorecards.model_name(context, KIND, role),
+            bundle_sha256=scorecards.model_checksum(context, KIND, role),
+            balance=balance,
+            seed=context.params.evaluation.seed,
+            now=context.now(),
+            params=context.params.reading,
+            truth=truth if role == "candidate" else None,
         )
         for role, path in scorecards.models_to_compare(context, KIND).items()
     }
@@ -222,16 +222,16 @@ def evaluate_champion(
     return test_set.score(
         load_test_set(context),
         bundle.path,
-        name,
-        bundle.sha256,
-        test_set.balance_of(pl.read_parquet(context.path(artefacts.BELIEFS))),
-        context.params.evaluation.seed,
-        context.now(),
-        context.params.reading,
+        name=name,
+        bundle_sha256=bundle.sha256,
+        balance=test_set.class_balance(pl.read_parquet(context.path(artefacts.BELIEFS))),
+        seed=context.params.evaluation.seed,
+        now=context.now(),
+        params=context.params.reading,
     )
 
 
 def restore_test_set(context: RunContext, rows: pl.DataFrame, dataset: Path, out: Path) -> str:
     """Writes the beliefs `rows` that had to be met to `out`; returns the hash of the test set."""
     write_table(out / scorecards.TEST_SET_FILE, rows)
-    return test_set.hash_again(rows, read_tables(dataset / "tables"))
+    return test_set.stored_test_set_hash(rows, read_tables(dataset / "tables"))

@@ -16,9 +16,9 @@ def report(context: RunContext, progress: Progress) -> dict[str, Any]:
     truth = context.path(artefacts.TRUTH)
     return write_report(
         context.store,
-        truth if truth.is_dir() else None,
-        context.path(artefacts.REPORT.within("index.html")),
-        context.decoded(),
-        context.now(),
-        context.params.report,
+        truth=truth if truth.is_dir() else None,
+        out=context.path(artefacts.REPORT.within("index.html")),
+        read_audio=context.decoded(),
+        now=context.now(),
+        params=context.params.report,
     )

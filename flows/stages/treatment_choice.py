@@ -57,7 +57,7 @@ def plan_treatment(
 
     `churn_model` is the active bundle; without one the risk is that of the untreated in the log.
     """
-    from evaluation.churn.treatment import compare, gains_by_fifth
+    from evaluation.churn.treatment import compare_policies, uplift_by_fifth
     from training.churn.uplift import (
         UpliftError,
         cross_fit,
@@ -109,8 +109,8 @@ def plan_treatment(
         "learned_from": learned_from(found),
         "horizon_days": params.horizon_days,
         "budget_share": params.budget_share,
-        **compare(past, params),
-        "by_fifth": gains_by_fifth(past, params),
+        **compare_policies(past, params),
+        "by_fifth": uplift_by_fifth(past, params),
         "today": {
             "customers": treatments.height,
             "treat": treated.height,

@@ -49,11 +49,11 @@ def test_the_command_prints_each_day_logs_each_fold_and_is_not_done_twice(tmp_pa
     assert len(client.search_runs([experiment.experiment_id])) == 1
     write_report(
         store,
-        None,
-        store / "report" / "index.html",
-        None,
-        datetime(2026, 3, 1, tzinfo=UTC),
-        ReportParams(),
+        truth=None,
+        out=store / "report" / "index.html",
+        read_audio=None,
+        now=datetime(2026, 3, 1, tzinfo=UTC),
+        params=ReportParams(),
     )
     page = (store / "report" / "index.html").read_text()
     assert "Had it been used earlier" in page

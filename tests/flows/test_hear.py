@@ -135,7 +135,7 @@ FEW = {"voices": 4, "utterances": 24}
         ("recordings", examples.asr(0.1, **FEW), "asr/bundle/model.nemo"),
         ("folder", examples.asr(0.1, **FEW), "base.nemo"),
         ("recordings", examples.asr(0.45, **FEW), "base.nemo"),
-        ("recordings", examples.asr(0.1, deaf_to="not", **FEW), "base.nemo"),
+        ("recordings", examples.asr(0.1, missed_word="not", **FEW), "base.nemo"),
     ],
     ids=["better as far as can be told", "a whole centre", "worse", "deaf to a critical word"],
 )

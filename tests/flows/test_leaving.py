@@ -28,7 +28,16 @@ def test_a_history_shorter_than_a_horizon_is_scored_at_the_others(tmp_path):
     model = Path(train(replace(QUICK, epochs=0), table, tmp_path, run=RecordedRun())["model"])
     now = datetime(2026, 6, 1, tzinfo=UTC)
     cards = {
-        who: scoring.score(table, path, who, who, HORIZONS, 0, now, None)
+        who: scoring.score(
+            table,
+            path,
+            name=who,
+            bundle_sha256=who,
+            horizons_days=HORIZONS,
+            seed=0,
+            now=now,
+            truth=None,
+        )
         for who, path in (("life table", None), ("candidate", model))
     }
     assert {"brier_30", "brier_90"} <= set(cards["candidate"].metrics)

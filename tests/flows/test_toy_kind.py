@@ -102,7 +102,7 @@ def score(model: Path | None, name: str, checksum: str, now: str) -> Scorecard:
         }
     )
     ratios = {"error": Ratio("loss", "weight")}
-    metrics, slices = score_units(units, ratios, ("plan",), SEED)
+    metrics, slices = score_units(units, ratios, ("plan",), seed=SEED)
     return Scorecard(
         TOY, name, "same data", now, metrics, ratios, units, slices, bundle_sha256=checksum
     )

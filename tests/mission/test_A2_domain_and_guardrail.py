@@ -57,16 +57,18 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> Cards:
     asked = EvaluationParams(conditions=(), guardrail_s=60.0)
     parts = load_test_sets(test, asked)
     models = {"reference": BASE, "candidate": folder / "work" / "model.nemo"}
-    found = {
-        role: evaluate(path, parts, role, f"sha of {role}", asked, NOW)
+    cards_by_role = {
+        role: evaluate(
+            path, parts, name=role, bundle_sha256=f"sha of {role}", params=asked, now=NOW
+        )
         for role, path in models.items()
     }
-    for role, of_role in found.items():
+    for role, of_role in cards_by_role.items():
         for part, card in of_role.items():
             card.save(folder / part / f"{role}.json")
     return {
         role: {part: load(folder / part / f"{role}.json") for part in of_role}
-        for role, of_role in found.items()
+        for role, of_role in cards_by_role.items()
     }
 
 
@@ -74,7 +76,7 @@ def verdict(cards: Cards, guardrail: tuple[str, str]) -> tuple[Decision, Check]:
     """The gate on the trained model against the base, with the general speech of the two roles named."""
     candidate, reference = cards["candidate"]["test"], cards["reference"]["test"]
     shas = (candidate.bundle_sha256, reference.bundle_sha256)
-    beside = SecondaryTest(
+    guardrail_test = SecondaryTest(
         *(
             replace(cards[role]["guardrail"], bundle_sha256=sha)
             for role, sha in zip(guardrail, shas, strict=True)
@@ -86,25 +88,25 @@ def verdict(cards: Cards, guardrail: tuple[str, str]) -> tuple[Decision, Check]:
         min_units=10,
         min_clusters=3,
         floors={"wer": 3.0},
-        loosened="few voices",
+        relaxation_reason="few voices",
     )
-    evidence = replace(evidence, beside={**evidence.beside, "guardrail": beside})
+    evidence = replace(evidence, secondary={**evidence.secondary, "guardrail": guardrail_test})
     decision = judged(evidence)
     return decision, next(check for check in decision.checks if check.name == "guardrail")
 
 
 def test_A2_both_models_heard_the_same_domain_and_the_same_general_speech(cards: Cards) -> None:
     for part in ("test", "guardrail"):
-        ours, theirs = cards["candidate"][part], cards["reference"][part]
-        assert ours.data_hash == theirs.data_hash != ""
-        assert ours.units["unit"].to_list() == theirs.units["unit"].to_list()
-        assert ours.units["cluster"].n_unique() >= 4
+        candidate, reference = cards["candidate"][part], cards["reference"][part]
+        assert candidate.data_hash == reference.data_hash != ""
+        assert candidate.units["unit"].to_list() == reference.units["unit"].to_list()
+        assert candidate.units["cluster"].n_unique() >= 4
     assert cards["candidate"]["test"].data_hash != cards["candidate"]["guardrail"].data_hash
 
 
 def test_A2_domain_better_guardrail_worse_is_refused(cards: Cards) -> None:
-    domain = gain(cards["candidate"]["test"], cards["reference"]["test"], "wer", 0)
-    general = gain(cards["candidate"]["guardrail"], cards["reference"]["guardrail"], "wer", 0)
+    domain = gain(cards["candidate"]["test"], cards["reference"]["test"], "wer", seed=0)
+    general = gain(cards["candidate"]["guardrail"], cards["reference"]["guardrail"], "wer", seed=0)
     assert domain.low is not None
     assert domain.low > 0, "the training did teach the domain"
     assert general.high is not None

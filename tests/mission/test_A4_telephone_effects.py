@@ -51,10 +51,10 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scorecard]:
     return evaluate(
         BASE,
         load_test_sets(manifest, params),
-        "base",
-        "sha",
-        params,
-        datetime(2026, 3, 1, tzinfo=UTC),
+        name="base",
+        bundle_sha256="sha",
+        params=params,
+        now=datetime(2026, 3, 1, tzinfo=UTC),
     )
 
 

@@ -13,7 +13,7 @@ from evaluation.experience.conversation import (
     ConversationParams,
     Span,
     conversations,
-    measure,
+    measure_conversation,
 )
 from models.asr.segments import speech_segments
 
@@ -30,7 +30,7 @@ CALL = [
 
 
 def test_A7_a_call_with_known_timings_comes_out_right() -> None:
-    assert measure(CALL, 60.0) == {
+    assert measure_conversation(CALL, 60.0) == {
         "duration_s": 60.0,
         "customer_talk_s": 13.0,
         "agent_talk_s": 11.4,
@@ -59,7 +59,7 @@ def test_A7_talk_and_the_rest_add_up_to_the_call() -> None:
             for side in (0, 1)
             for a, b in starts[side::2]
         ]
-        found = measure(spans, 100.0)
+        found = measure_conversation(spans, 100.0)
         spoken = found["customer_talk_s"] + found["agent_talk_s"] - found["overlap_s"]
         assert spoken + found["silence_s"] == pytest.approx(100.0, abs=0.01)
         assert (
@@ -68,7 +68,7 @@ def test_A7_talk_and_the_rest_add_up_to_the_call() -> None:
 
 
 def test_A7_a_silent_call_has_no_shares_and_no_pace() -> None:
-    found = measure([], 30.0)
+    found = measure_conversation([], 30.0)
     assert (
         found["silence_s"],
         found["hold_s"],
@@ -83,7 +83,7 @@ def test_A7_a_silent_call_has_no_shares_and_no_pace() -> None:
 
 
 def test_A7_a_stricter_hold_is_one_setting() -> None:
-    assert measure(CALL, 60.0, ConversationParams(hold_s=31.0))["holds"] == 0
+    assert measure_conversation(CALL, 60.0, ConversationParams(hold_s=31.0))["holds"] == 0
 
 
 def test_A7_the_person_s_times_go_before_the_machine_s_and_untimed_turns_are_left_out() -> None:
@@ -119,7 +119,7 @@ def test_A7_times_found_in_audio_are_the_times_that_were_spoken() -> None:
         for channel, role in ((0, "customer"), (1, "agent"))
         for segment in speech_segments(call[:, channel], 8000)
     ]
-    found = measure(spans, 60.0)
+    found = measure_conversation(spans, 60.0)
     assert found["agent_talk_s"] == pytest.approx(2 * length_s, rel=0.15)
     assert found["agent_share"] == pytest.approx(2 / 3, abs=0.02)
     assert found["hold_s"] == pytest.approx(30 - length_s, abs=0.5)

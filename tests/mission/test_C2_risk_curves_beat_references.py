@@ -108,7 +108,7 @@ def judged(tmp_path_factory):
     predicted = {
         "network": ChurnModel.load(Path(found["model"])).predict(test),
         "life table": kaplan_meier(learned, test, HORIZONS),
-        "logistic": logistic(learned, test, feature_columns(rows), HORIZONS),
+        "logistic": logistic(learned, test, feature_columns(rows), horizons_days=HORIZONS),
     }
     return test, predicted, truth
 

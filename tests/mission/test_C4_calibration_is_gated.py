@@ -9,7 +9,7 @@ def _calibration(decision):
     return check
 
 
-def test_C4_refuses_a_candidate_that_ranks_well_and_is_too_sure_of_itself():
+def test_C4_refuses_a_candidate_that_ranks_well_and_is_too_sure_of_itself() -> None:
     decision = judged(
         examples.evidence(examples.churn(0.1, overconfidence=2.5), examples.churn(6.0))
     )
@@ -19,7 +19,7 @@ def test_C4_refuses_a_candidate_that_ranks_well_and_is_too_sure_of_itself():
     assert not decision.accepted
 
 
-def test_C4_refuses_risks_that_are_all_too_high():
+def test_C4_refuses_risks_that_are_all_too_high() -> None:
     check = _calibration(
         judged(examples.evidence(examples.churn(0.1, shift=1.0), examples.churn(6.0)))
     )
@@ -27,13 +27,13 @@ def test_C4_refuses_risks_that_are_all_too_high():
     assert "intercept" in check.sentence
 
 
-def test_C4_refuses_a_candidate_miscalibrated_in_one_slice_only():
+def test_C4_refuses_a_candidate_miscalibrated_in_one_slice_only() -> None:
     candidate = examples.churn(0.1, customers=1200, hidden=("north", 5.0))
     reference = examples.churn(6.0, customers=1200)
     wide = {
         "calibration_slope": [0, 9],
         "calibration_intercept": [-9, 9],
-        "loosened": "to look at slices alone",
+        "relaxation_reason": "to look at slices alone",
     }
     check = _calibration(judged(examples.evidence(candidate, reference, **wide)))
     assert check.verdict == "fail"
@@ -41,10 +41,21 @@ def test_C4_refuses_a_candidate_miscalibrated_in_one_slice_only():
     assert "in region south" not in check.sentence
 
 
-def test_C4_accepts_calibrated_risks_and_shows_every_figure():
+def test_C4_accepts_calibrated_risks_and_shows_every_figure() -> None:
     check = _calibration(judged(examples.evidence(examples.churn(0.1))))
     assert check.verdict == "pass", check.sentence
     assert (
-        len([look for look in check.looks if "slope" in look.what or "intercept" in look.what]) == 4
+        len(
+            [
+                measurement
+                for measurement in check.measurements
+                if "slope" in measurement.what or "intercept" in measurement.what
+            ]
+        )
+        == 4
     )
-    assert [look for look in check.looks if "gap at 180 in region south" in look.what]
+    assert [
+        measurement
+        for measurement in check.measurements
+        if "gap at 180 in region south" in measurement.what
+    ]

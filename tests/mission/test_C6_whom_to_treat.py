@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from data.files import read_json
-from evaluation.churn.treatment import chosen_by, compare_with_truth
+from evaluation.churn.treatment import compare_policies_with_truth, treated_shares
 from flows.stages.treatment_choice import SCHEMA, plan_treatment
 from models.churn.treatment import TreatmentParams
 from models.churn.uplift import UpliftModel
@@ -33,7 +33,7 @@ def in_truth(centre, treated, params=PARAMS):
     known = centre.truth.select("customer_id", "as_of", pl.col("risk_180").alias("risk"))
     rows = treated.treatments.drop("risk").join(known, on=["customer_id", "as_of"])
     rows = rows.join(true_uplift(centre.truth), on=["customer_id", "as_of"])
-    return {one["policy"]: one for one in compare_with_truth(rows, params)}
+    return {one["policy"]: one for one in compare_policies_with_truth(rows, params)}
 
 
 @pytest.mark.parametrize("budget", [0.05, 0.1, 0.2])
@@ -62,7 +62,7 @@ def test_C6_estimates_on_the_log_agree_with_the_truth(centres):
         rows = treated.decisions.join(true_uplift(centre.truth), on=["customer_id", "as_of"])
         assert rows.height == treated.decisions.height > 3000
         for said in treated.summary["policies"]:
-            chosen = chosen_by(said["policy"], rows, PARAMS.budget_share)
+            chosen = treated_shares(said["policy"], rows, PARAMS.budget_share)
             truth = 1000 * float((chosen * rows["true_uplift"].to_numpy()).mean())
             for found in (said["kept_aipw"], said["kept_ipw"]):
                 inside += found["low"] <= truth <= found["high"]

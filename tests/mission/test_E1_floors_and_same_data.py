@@ -15,7 +15,9 @@ def _verdicts(decision):
     [(examples.asr(0.7), examples.asr(0.95)), (examples.churn(4.0), examples.churn(20.0))],
     ids=["asr", "churn"],
 )
-def test_E1_refuses_a_bad_first_model_however_much_better_than_its_base(candidate, reference):
+def test_E1_refuses_a_bad_first_model_however_much_better_than_its_base(
+    candidate, reference
+) -> None:
     decision = judged(examples.evidence(candidate, reference))
     assert not decision.accepted
     failed = {name for name, verdict in _verdicts(decision).items() if verdict != "pass"}
@@ -28,12 +30,12 @@ def test_E1_refuses_a_bad_first_model_however_much_better_than_its_base(candidat
 @pytest.mark.parametrize(
     "candidate", [examples.asr(0.1), examples.churn(0.2)], ids=["asr", "churn"]
 )
-def test_E1_accepts_a_good_first_model(candidate):
+def test_E1_accepts_a_good_first_model(candidate) -> None:
     decision = judged(examples.evidence(candidate))
     assert decision.accepted, decision.record["summary"]
 
 
-def test_E1_refuses_a_candidate_scored_on_other_data_than_the_champion():
+def test_E1_refuses_a_candidate_scored_on_other_data_than_the_champion() -> None:
     evidence = examples.evidence(
         examples.asr(0.1, data_hash="d2"), facts={"reference_is_champion": True}
     )
@@ -45,6 +47,6 @@ def test_E1_refuses_a_candidate_scored_on_other_data_than_the_champion():
     assert "d1" in check.sentence
 
 
-def test_E1_refuses_a_candidate_without_anything_to_compare_it_with():
+def test_E1_refuses_a_candidate_without_anything_to_compare_it_with() -> None:
     verdicts = _verdicts(judged(examples.evidence(reference=None)))
     assert (verdicts["same_data"], verdicts["better"]) == ("no_evidence", "no_evidence")

@@ -23,7 +23,7 @@ def _better(decision):
     return check
 
 
-def test_E2_refuses_recognisers_that_were_only_lucky():
+def test_E2_refuses_recognisers_that_were_only_lucky() -> None:
     champion = examples.asr(0.3)
     wer = champion.metrics["wer"].value
     lucky = [
@@ -36,13 +36,13 @@ def test_E2_refuses_recognisers_that_were_only_lucky():
     assert sum(refused) >= len(refused) - 2  # one in forty may slip through a 95 % interval
 
 
-def test_E2_of_200_recognisers_no_better_than_the_champion_no_more_pass_than_stated():
+def test_E2_of_200_recognisers_no_better_than_the_champion_no_more_pass_than_stated() -> None:
     """Twelve voices of 20 utterances, some hard; candidate and champion have the same error rate and fresh luck."""
     passed, level = 0, 1 - AsrGate().level
     voice = np.arange(240) % 12
     for seed in range(200):
-        luck = np.random.default_rng(seed)
-        rate = np.clip(0.3 + luck.normal(0, 0.05, 12)[voice], 0, 1)
+        rng = np.random.default_rng(seed)
+        rate = np.clip(0.3 + rng.normal(0, 0.05, 12)[voice], 0, 1)
         units = pl.DataFrame(
             {
                 "unit": [f"u{n:03}" for n in range(240)],
@@ -51,7 +51,7 @@ def test_E2_of_200_recognisers_no_better_than_the_champion_no_more_pass_than_sta
             }
         )
         candidate, champion = (
-            _null(units.with_columns(errors=luck.binomial(10, rate))) for _ in range(2)
+            _null(units.with_columns(errors=rng.binomial(10, rate))) for _ in range(2)
         )
         passed += (
             better.check(
@@ -76,12 +76,16 @@ def _null(units: pl.DataFrame) -> Scorecard:
     )
 
 
-def test_E2_refuses_churn_models_that_were_only_lucky():
+def test_E2_refuses_churn_models_that_were_only_lucky() -> None:
     pairs = [
         (examples.churn(0.5, seed=2 * n), examples.churn(0.5, seed=2 * n + 1)) for n in range(1, 6)
     ]
-    assert any(one.metrics["brier"].value < other.metrics["brier"].value for one, other in pairs)
-    passed = [one.model for one, other in pairs if _better(_decide(one, other)).verdict == "pass"]
+    assert any(
+        first.metrics["brier"].value < second.metrics["brier"].value for first, second in pairs
+    )
+    passed = [
+        first.model for first, second in pairs if _better(_decide(first, second)).verdict == "pass"
+    ]
     assert len(passed) <= 1  # one in forty is promised; benchmarks/bench_gates.py counts a thousand
 
 
@@ -90,7 +94,7 @@ def test_E2_refuses_churn_models_that_were_only_lucky():
     [(examples.asr(0.25), examples.asr(0.3)), (examples.churn(0.3), examples.churn(1.2))],
     ids=["asr", "churn"],
 )
-def test_E2_accepts_a_real_gain(candidate, reference):
+def test_E2_accepts_a_real_gain(candidate, reference) -> None:
     decision = _decide(candidate, reference)
     assert decision.accepted, decision.record["summary"]
     assert _better(decision).low > 0
@@ -111,20 +115,28 @@ def _card(name: str, gain_on: set[str]):
             }
         )
         texts.append("yes no" if voice in gain_on else "yes um")
-    return asr_scorecard(name, "d1", rows, texts, 0, NOW.isoformat(), name)
+    return asr_scorecard(
+        rows,
+        texts,
+        model=name,
+        data_hash="d1",
+        seed=0,
+        created_at=NOW.isoformat(),
+        bundle_sha256=name,
+    )
 
 
-def test_E2_refuses_a_gain_on_one_voice_that_single_utterances_would_call_certain():
+def test_E2_refuses_a_gain_on_one_voice_that_single_utterances_would_call_certain() -> None:
     champion, candidate = _card("champion", set()), _card("candidate", {"v3"})
     alone = replace(candidate, units=candidate.units.with_columns(pl.col("unit").alias("cluster")))
     unpaired = replace(champion, units=champion.units.with_columns(pl.col("unit").alias("cluster")))
-    assert gain(alone, unpaired, "wer", 0).low > 0
+    assert gain(alone, unpaired, "wer", seed=0).low > 0
     answer = _better(_decide(candidate, champion))
     assert answer.verdict == "fail"
     assert answer.estimate == pytest.approx(1 / 16)
 
 
-def test_E2_needs_enough_voices_to_say_anything():
+def test_E2_needs_enough_voices_to_say_anything() -> None:
     candidate, champion = examples.asr(0.1, voices=4), examples.asr(0.4, voices=4)
     decision = _decide(candidate, champion)
     assert not decision.accepted

@@ -9,8 +9,8 @@ from evaluation.scorecard import Scorecard
 from tests.registry_helpers import judged
 
 
-def test_E4_refuses_a_recogniser_as_good_on_the_whole_that_loses_every_not():
-    champion, candidate = examples.asr(0.3), examples.asr(0.3, deaf_to="not")
+def test_E4_refuses_a_recogniser_as_good_on_the_whole_that_loses_every_not() -> None:
+    champion, candidate = examples.asr(0.3), examples.asr(0.3, missed_word="not")
     assert abs(candidate.metrics["wer"].value - champion.metrics["wer"].value) < 0.02, (
         "the same word error rate"
     )
@@ -19,17 +19,19 @@ def test_E4_refuses_a_recogniser_as_good_on_the_whole_that_loses_every_not():
     (check,) = [check for check in decision.checks if check.name == "critical_words"]
     assert check.verdict == "fail"
     assert check.metric == "critical_negation"
-    assert [look.what for look in check.looks if look.verdict == "fail"] == ["negation"]
+    assert [
+        measurement.what for measurement in check.measurements if measurement.verdict == "fail"
+    ] == ["negation"]
 
 
-def test_E4_refuses_even_a_better_recogniser_that_loses_every_not():
-    decision = judged(examples.evidence(examples.asr(0.15, deaf_to="not"), examples.asr(0.3)))
+def test_E4_refuses_even_a_better_recogniser_that_loses_every_not() -> None:
+    decision = judged(examples.evidence(examples.asr(0.15, missed_word="not"), examples.asr(0.3)))
     assert {check.name for check in decision.checks if check.verdict == "fail"} == {
         "critical_words"
     }
 
 
-def test_E4_one_word_of_seven_missed_is_chance_and_four_are_not():
+def test_E4_one_word_of_seven_missed_is_chance_and_four_are_not() -> None:
     def missing(words: int) -> Scorecard:
         """Sixty utterances by as many voices, seven of them with a "cancel", the first `words` of which are missed."""
         rows: list[dict[str, Any]] = [
@@ -48,7 +50,15 @@ def test_E4_one_word_of_seven_missed_is_chance_and_four_are_not():
             row["text"].replace("cancel", "can sell") if n < words else row["text"]
             for n, row in enumerate(rows)
         ]
-        return asr_scorecard("a", "hash", rows, texts, 7, "2026-01-01", "0" * 64)
+        return asr_scorecard(
+            rows,
+            texts,
+            model="a",
+            data_hash="hash",
+            seed=7,
+            created_at="2026-01-01",
+            bundle_sha256="0" * 64,
+        )
 
     def verdict(words: int) -> str:
         evidence = examples.evidence(missing(words), missing(0))
@@ -57,8 +67,8 @@ def test_E4_one_word_of_seven_missed_is_chance_and_four_are_not():
     assert [verdict(words) for words in (0, 1, 4, 7)] == ["pass", "pass", "fail", "fail"]
 
 
-def test_E4_a_recogniser_better_in_every_class_passes():
+def test_E4_a_recogniser_better_in_every_class_passes() -> None:
     decision = judged(examples.evidence())
     (check,) = [check for check in decision.checks if check.name == "critical_words"]
     assert check.verdict == "pass", check.sentence
-    assert {look.what for look in check.looks} >= {"negation", "leaving"}
+    assert {measurement.what for measurement in check.measurements} >= {"negation", "leaving"}

@@ -9,7 +9,7 @@ import pytest
 from data.files import write_json
 from data.labelling import label
 from data.records import Contact, Turn, frame
-from evaluation.asr.labels_on_text import heard_turns, reading_scorecard
+from evaluation.asr.labels_on_text import reading_scorecard, scored_turns
 from evaluation.asr.scorecard import asr_scorecard
 from evaluation.gates import examples
 from evaluation.gates.evidence import SecondaryTest
@@ -52,29 +52,37 @@ def _recogniser(name: str, turns: pl.DataFrame, wrong: dict[str, str]):
         }
         for n, (contact, text) in enumerate(turns.select("contact_id", "text").iter_rows())
     ]
-    heard = [" ".join(wrong.get(word, word) for word in row["text"].split()) for row in rows]
-    return asr_scorecard(name, "d1", rows, heard, 0, NOW.isoformat(), name)
+    hypotheses = [" ".join(wrong.get(word, word) for word in row["text"].split()) for row in rows]
+    return asr_scorecard(
+        rows,
+        hypotheses,
+        model=name,
+        data_hash="d1",
+        seed=0,
+        created_at=NOW.isoformat(),
+        bundle_sha256=name,
+    )
 
 
 def _read(card, contacts: pl.DataFrame, turns: pl.DataFrame):
     labels = {
-        column: label(contacts, heard_turns(card, turns, column)).labels
+        column: label(contacts, scored_turns(card, turns, column)).labels
         for column in ("ref", "hyp")
     }
     clusters = dict(zip(card.units["contact_id"], card.units["cluster"], strict=True))
     return reading_scorecard(
-        card.model,
-        card.bundle_sha256,
-        "d1",
         labels["ref"],
         labels["hyp"],
         clusters,
-        0,
-        NOW.isoformat(),
+        model=card.model,
+        bundle_sha256=card.bundle_sha256,
+        data_hash="d1",
+        seed=0,
+        created_at=NOW.isoformat(),
     )
 
 
-def test_E5_refuses_fewer_word_errors_that_hide_who_wants_to_cancel(calls):
+def test_E5_refuses_fewer_word_errors_that_hide_who_wants_to_cancel(calls) -> None:
     contacts, turns = calls
     small_words = {
         "hello": "yellow",
@@ -86,28 +94,28 @@ def test_E5_refuses_fewer_word_errors_that_hide_who_wants_to_cancel(calls):
     champion = _recogniser("champion", turns, small_words)
     candidate = _recogniser("candidate", turns, {"cancel": "council", "contract": "contact"})
     assert candidate.metrics["wer"].value < champion.metrics["wer"].value / 2
-    beside = {
+    cards = {
         name: _read(card, contacts, turns)
         for name, card in (("ours", candidate), ("theirs", champion))
     }
     assert (
-        beside["ours"].metrics["reading_errors"].value
-        > beside["theirs"].metrics["reading_errors"].value
+        cards["ours"].metrics["reading_errors"].value
+        > cards["theirs"].metrics["reading_errors"].value
     )
 
     evidence = examples.evidence(candidate, champion, facts=examples.readers(churn=""))
-    evidence.beside["reading"] = SecondaryTest(beside["ours"], beside["theirs"])
+    evidence.secondary["reading"] = SecondaryTest(cards["ours"], cards["theirs"])
     (check,) = [check for check in judged(evidence).checks if check.name == "downstream"]
     assert check.verdict == "fail", check.sentence
     assert "eading errors" in check.sentence
 
     other_way = examples.evidence(champion, candidate, facts=examples.readers(churn=""))
-    other_way.beside["reading"] = SecondaryTest(beside["theirs"], beside["ours"])
+    other_way.secondary["reading"] = SecondaryTest(cards["theirs"], cards["ours"])
     (check,) = [check for check in judged(other_way).checks if check.name == "downstream"]
     assert check.verdict == "pass", check.sentence
 
 
-def test_E5_refuses_fewer_word_errors_that_cost_the_churn_model_its_accuracy():
+def test_E5_refuses_fewer_word_errors_that_cost_the_churn_model_its_accuracy() -> None:
     decision = judged(examples.evidence(churn_on_text=(1.5, 0.2)))
     assert {check.name for check in decision.checks if check.verdict != "pass"} == {"downstream"}
     (check,) = [check for check in decision.checks if check.name == "downstream"]
@@ -115,7 +123,7 @@ def test_E5_refuses_fewer_word_errors_that_cost_the_churn_model_its_accuracy():
     assert check.high < 0
 
 
-def test_E5_refuses_when_a_churn_model_is_in_office_and_nobody_asked_it():
+def test_E5_refuses_when_a_churn_model_is_in_office_and_nobody_asked_it() -> None:
     decision = judged(examples.evidence(churn_on_text=None))
     assert "no evidence for downstream" in decision.record["summary"]
     assert judged(examples.evidence(churn_on_text=None, facts=examples.readers(churn=""))).accepted
@@ -151,20 +159,20 @@ def _champion(shop: Shop, content: str, kind: str = "churn") -> str:
     return sha
 
 
-def test_E5_the_text_is_read_again_when_another_model_comes_to_read_it(tmp_path: Path):
+def test_E5_the_text_is_read_again_when_another_model_comes_to_read_it(tmp_path: Path) -> None:
     context, shop = _context(tmp_path)
-    probe, seen = BY_NAME["probe_asr"], []
+    probe, fingerprints = BY_NAME["probe_asr"], []
     for kind in ("nobody", "churn", "churn", "reader"):
         if kind != "nobody":
-            _champion(shop, f"{kind} {len(seen)}", kind)
+            _champion(shop, f"{kind} {len(fingerprints)}", kind)
         for _ in range(2):  # a second walk changes nothing
             probes.write_text_readers(context, "asr")
-            seen.append(stage_cache.stage_fingerprint(context, probe))
-    assert seen[0::2] == seen[1::2]
-    assert len(set(seen)) == 4
+            fingerprints.append(stage_cache.stage_fingerprint(context, probe))
+    assert fingerprints[0::2] == fingerprints[1::2]
+    assert len(set(fingerprints)) == 4
 
 
-def test_E5_what_read_the_text_of_the_champion_stays(tmp_path: Path):
+def test_E5_what_read_the_text_of_the_champion_stays(tmp_path: Path) -> None:
     context, shop = _context(tmp_path)
     churn = _champion(shop, "one")
     probes.write_text_readers(context, "asr")
@@ -178,15 +186,19 @@ def test_E5_what_read_the_text_of_the_champion_stays(tmp_path: Path):
     assert probes.checksums(probes.text_readers(context, "asr")) == {"churn": churn, "reader": ""}
 
 
-def test_E5_a_recogniser_judged_before_another_churn_champion_came_is_not_promoted(tmp_path: Path):
+def test_E5_a_recogniser_judged_before_another_churn_champion_came_is_not_promoted(
+    tmp_path: Path,
+) -> None:
     context, shop = _context(tmp_path)
     churn = _champion(shop, "one")
     record = a_decision(scorecards.model_checksum(context, "asr", "candidate"), kind="asr")
     record["facts"] |= examples.readers(churn, "")
     record["decision_id"] = decision_id(record)
     write_json(context.path("decisions/asr/one.json"), record)
-    told = {name: record[name] for name in ("decision_id", "verdict", "summary")}
-    write_json(context.path("decide_asr.json"), {**told, "record": "one.json", "approval": "none"})
+    summary = {name: record[name] for name in ("decision_id", "verdict", "summary")}
+    write_json(
+        context.path("decide_asr.json"), {**summary, "record": "one.json", "approval": "none"}
+    )
     second = _champion(shop, "two")
     stale = release.release(context, "asr")
     assert stale["champion"] is None

@@ -28,31 +28,33 @@ def _by_name(probes):
     return {probe.name: probe for probe in probes}
 
 
-def test_E7_a_recogniser_that_hears_loudness_is_found_out_and_refused():
+def test_E7_a_recogniser_that_hears_loudness_is_found_out_and_refused() -> None:
     waves = _waves()
 
     def deaf_when_quiet(heard):
         return ["yes no maybe" if np.abs(wave).max() > 0.1 else "yes" for wave in heard]
 
-    found = _by_name(asr_probes(deaf_when_quiet, waves, VOICES, RATE_HZ, 0))
-    assert found["quieter"].value == pytest.approx(2 / 3)
-    assert found["louder"].value == 0
-    evidence = dataclasses.replace(examples.evidence(), probes=list(found.values()))
+    probes = _by_name(asr_probes(deaf_when_quiet, waves, VOICES, sample_rate_hz=RATE_HZ, seed=0))
+    assert probes["quieter"].value == pytest.approx(2 / 3)
+    assert probes["louder"].value == 0
+    evidence = dataclasses.replace(examples.evidence(), probes=list(probes.values()))
     decision = judged(evidence)
     assert {check.name for check in decision.checks if check.verdict == "fail"} == {"behaviour"}
     assert "A quarter as loud" in next(c for c in decision.checks if c.name == "behaviour").sentence
 
 
-def test_E7_a_steady_recogniser_passes_and_words_out_of_nothing_count():
-    steady = asr_probes(lambda heard: ["yes no"] * len(heard), _waves(), VOICES, RATE_HZ, 0)
-    assert all(probe.value == 0 and probe.keeps(0.0) for probe in steady)
+def test_E7_a_steady_recogniser_passes_and_words_out_of_nothing_count() -> None:
+    steady = asr_probes(
+        lambda heard: ["yes no"] * len(heard), _waves(), VOICES, sample_rate_hz=RATE_HZ, seed=0
+    )
+    assert all(probe.value == 0 and probe.is_within(0.0) for probe in steady)
     chatty = _by_name(
         asr_probes(
             lambda heard: ["word" if len(w) > RATE_HZ else "" for w in heard],
             _waves(),
             VOICES,
-            RATE_HZ,
-            0,
+            sample_rate_hz=RATE_HZ,
+            seed=0,
         )
     )
     assert chatty["silence_before"].value == 1.0
@@ -86,13 +88,19 @@ def _rows(unresolved: float, customers: int = 40) -> pl.DataFrame:
     )
 
 
-def test_E7_the_churn_network_does_not_look_at_ids_or_company(network):
-    found = _by_name(churn_probes(network.predict, _rows(0.0), _rows(1.0), _rows(0.0), 0))
-    assert found["customer_renamed"].value <= 1e-6
-    assert found["scored_alone"].value <= 1e-6
+def test_E7_the_churn_network_does_not_look_at_ids_or_company(network) -> None:
+    probes = _by_name(
+        churn_probes(
+            network.predict, _rows(0.0), unresolved=_rows(1.0), resolved=_rows(0.0), seed=0
+        )
+    )
+    assert probes["customer_renamed"].value <= 1e-6
+    assert probes["scored_alone"].value <= 1e-6
 
 
-def test_E7_a_model_that_looks_at_ids_or_lowers_risk_for_unresolved_complaints_is_refused(network):
+def test_E7_a_model_that_looks_at_ids_or_lowers_risk_for_unresolved_complaints_is_refused(
+    network,
+) -> None:
     def cheat(rows: pl.DataFrame) -> pl.DataFrame:
         digits = rows["customer_id"].str.len_chars().cast(pl.Float64) / 1000
         return rows.select(
@@ -101,14 +109,16 @@ def test_E7_a_model_that_looks_at_ids_or_lowers_risk_for_unresolved_complaints_i
             (0.3 + digits - rows["friction_unresolved_90d"] / 100).alias("risk_30"),
         )
 
-    found = churn_probes(cheat, _rows(0.0), _rows(1.0), _rows(0.0), 0)
-    by_name = _by_name(found)
+    probes = churn_probes(cheat, _rows(0.0), unresolved=_rows(1.0), resolved=_rows(0.0), seed=0)
+    by_name = _by_name(probes)
     assert by_name["customer_renamed"].value > 1e-3
     assert by_name["complaint_unresolved"].value == pytest.approx(-0.01)
-    decision = judged(dataclasses.replace(examples.evidence(examples.churn(0.2)), probes=found))
+    decision = judged(dataclasses.replace(examples.evidence(examples.churn(0.2)), probes=probes))
     assert not decision.accepted
     check = next(check for check in decision.checks if check.name == "behaviour")
-    assert {look.what for look in check.looks if look.verdict == "fail"} == {
+    assert {
+        measurement.what for measurement in check.measurements if measurement.verdict == "fail"
+    } == {
         "customer_renamed",
         "complaint_unresolved",
     }

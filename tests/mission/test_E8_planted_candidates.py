@@ -26,7 +26,7 @@ RECOGNISERS = {
         {"slices"},
     ),
     "every 'not' lost": (
-        lambda: {"candidate": examples.asr(0.15, deaf_to="not")},
+        lambda: {"candidate": examples.asr(0.15, missed_word="not")},
         {"critical_words"},
     ),
     "fewer word errors, worse churn": (lambda: {"churn_on_text": (1.5, 0.2)}, {"downstream"}),
@@ -66,13 +66,13 @@ CHURN = {
 @pytest.mark.parametrize("what", RECOGNISERS)
 def test_E8_a_planted_recogniser_is_refused_for_its_reason_and_a_better_one_promoted(
     tmp_path: Path, what: str
-):
+) -> None:
     planted, reasons = RECOGNISERS[what]
     shop, changes = Shop(tmp_path), planted()
     version, sha = shop.version(what, "asr")
     candidate = dataclasses.replace(changes.pop("candidate", examples.asr(0.1)), bundle_sha256=sha)
     decision = judged(examples.evidence(candidate, **changes))
-    found = {check.name: check.verdict for check in decision.checks}
+    verdicts = {check.name: check.verdict for check in decision.checks}
     if reasons is None:
         assert decision.accepted, decision.record["summary"]
         shop.registry.promote(
@@ -80,7 +80,7 @@ def test_E8_a_planted_recogniser_is_refused_for_its_reason_and_a_better_one_prom
         )
         assert shop.registry.alias("asr", "champion") == version
         return
-    assert {name for name, verdict in found.items() if verdict != "pass"} == reasons
+    assert {name for name, verdict in verdicts.items() if verdict != "pass"} == reasons
     with pytest.raises(PromotionRefusedError, match="refused it"):
         shop.registry.promote(
             "asr", version, expected=None, decision=decision.record, actor="schedule", now=NOW
@@ -103,7 +103,7 @@ def _context(folder: Path, short_metric: bool) -> RunContext:
         {"model": "life table", "path": None, "version": None, "bundle_sha256": ""},
     )
     write_json(folder / "probe_churn.json", {})
-    probes = [dataclasses.asdict(probe) for probe in examples.made_probes("churn")]
+    probes = [dataclasses.asdict(probe) for probe in examples.good_probes("churn")]
     write_json(
         folder / "probes/churn/probes.json", {"bundle_sha256": bundle.sha256, "probes": probes}
     )
@@ -117,7 +117,7 @@ def _context(folder: Path, short_metric: bool) -> RunContext:
 @pytest.mark.parametrize("what", CHURN)
 def test_E8_a_planted_churn_model_is_refused_by_the_steps_and_a_better_one_promoted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
-):
+) -> None:
     planted, reasons = CHURN[what]
     context = _context(tmp_path, what == "180 days paid for 30")
     sha = scorecards.model_checksum(context, "churn", "candidate")

@@ -37,15 +37,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
 def _asked(
     store: tuple[Path, dict[str, str]], page: Path, *names: str, across: bool = False
 ) -> str:
-    said = io.StringIO()
-    console = Console(file=said, width=200, no_color=True)
+    printed = io.StringIO()
+    console = Console(file=printed, width=200, no_color=True)
     compare(console, [store[1][name] for name in names], page, across, store[0])
-    return said.getvalue()
+    return printed.getvalue()
 
 
 def test_K2_runs_on_other_test_data_are_refused_with_both_hashes_and_no_page_is_left(
     store, tmp_path: Path
-):
+) -> None:
     page = tmp_path / "compare.html"
     with pytest.raises(DifferentDataError, match=r"old on d1; other on d2.*--across-data"):
         _asked(store, page, "old", "other")
@@ -54,19 +54,19 @@ def test_K2_runs_on_other_test_data_are_refused_with_both_hashes_and_no_page_is_
 
 def test_K2_on_request_they_stand_side_by_side_marked_and_are_never_subtracted(
     store, tmp_path: Path
-):
+) -> None:
     page = tmp_path / "compare.html"
-    said = _asked(store, page, "old", "other", across=True)
-    for text in (said, page.read_text()):
+    printed = _asked(store, page, "old", "other", across=True)
+    for text in (printed, page.read_text()):
         assert "Tested on different data" in text
         assert "cannot be subtracted" in text
-    assert "Paired on the same test units" not in said
+    assert "Paired on the same test units" not in printed
     assert "Paired on the same test units" in _asked(store, page, "old", "new")
 
 
 def test_K1_the_worst_regression_can_be_played_where_the_store_holds_its_sound(
     store, tmp_path: Path
-):
+) -> None:
     page = tmp_path / "compare.html"
     _asked(store, page, "old", "new")
     assert "<audio" not in page.read_text()

@@ -18,7 +18,7 @@ import polars as pl
 
 from data.progress import Progress
 from evaluation.metrics.bootstrap import Interval, paired_difference
-from evaluation.metrics.churn import both_seen, churn_metrics, per_unit, risk_columns
+from evaluation.metrics.churn import churn_metrics, has_both_outcomes, risk_columns, unit_losses
 from evaluation.metrics.churn_profit import Campaign
 from training.churn.learnable import ChurnTrainingError, n_churners
 from training.churn.settings import ChurnTraining
@@ -91,7 +91,9 @@ def backtest(
         past = rows_known_on(rows, day, lead_days)
         test = rows.filter((pl.col("as_of") == day) & (pl.col("split") == "test"))
         trained_on = past.filter(pl.col("split") == "train")
-        horizons = tuple(days for days in training.horizons_days if both_seen(trained_on, days))
+        horizons = tuple(
+            days for days in training.horizons_days if has_both_outcomes(trained_on, days)
+        )
         fold: dict[str, Any] = {
             "as_of": day.isoformat(),
             "horizons_days": list(horizons),
@@ -142,7 +144,7 @@ def compare_models(predictions: pl.DataFrame, seed: int, campaign: Campaign) -> 
             for name, frame in frames.items()
         }
         for name, frame in scored.items():
-            for intervals in churn_metrics(frame, seed, campaign=campaign).values():
+            for intervals in churn_metrics(frame, seed=seed, campaign=campaign).values():
                 metrics[name][risk] = {
                     metric: _to_dict(interval)
                     for metric, interval in intervals.items()
@@ -150,14 +152,16 @@ def compare_models(predictions: pl.DataFrame, seed: int, campaign: Campaign) -> 
                 }
         if risk not in metrics[MODEL]:
             continue
-        losses = {name: per_unit(frame) for name, frame in scored.items()}
+        losses = {name: unit_losses(frame) for name, frame in scored.items()}
         weight = losses[MODEL]["weight"].to_numpy()
         customers = losses[MODEL]["customer_id"].to_numpy()
         for name in gains:
             reference, network = (
                 ((losses[model]["brier"].to_numpy() * weight), weight) for model in (name, MODEL)
             )
-            gains[name][risk] = _to_dict(paired_difference(reference, network, customers, seed))
+            gains[name][risk] = _to_dict(
+                paired_difference(reference, network, customers, seed=seed)
+            )
     return {"metrics": metrics, "gain_in_brier": gains}
 
 
@@ -174,7 +178,7 @@ def _predict(
     risks = {
         MODEL: ChurnModel.load(model).predict(test),
         LIFE_TABLE: kaplan_meier(trained_on, test, horizons),
-        LOGISTIC: logistic(trained_on, test, feature_columns(trained_on), horizons),
+        LOGISTIC: logistic(trained_on, test, feature_columns(trained_on), horizons_days=horizons),
     }
     return pl.concat(
         test.select(OUTCOME)

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from data.features.features import Feature
-from evaluation.metrics.churn import both_seen
+from evaluation.metrics.churn import has_both_outcomes
 from training.churn.settings import ChurnTraining
 
 
@@ -94,7 +94,7 @@ def observed_horizons(part: pl.DataFrame, horizons_days: Sequence[int]) -> tuple
 
     Raises ChurnTrainingError when there is none.
     """
-    horizons = tuple(days for days in horizons_days if both_seen(part, days))
+    horizons = tuple(days for days in horizons_days if has_both_outcomes(part, days))
     if not horizons:
         raise ChurnTrainingError(
             f"churn: by no horizon of {', '.join(map(str, horizons_days))} days were customers "

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from data.features.features import KEYS, describe
-from evaluation.metrics.churn import known_by
+from evaluation.metrics.churn import outcomes_by_horizon
 from evaluation.metrics.uplift import aipw_scores
 from models.churn.encoding import Encoder, describe_columns
 from models.churn.treatment import TreatmentParams
@@ -98,7 +98,7 @@ def join_decisions(log: pl.DataFrame, features: pl.DataFrame, params: TreatmentP
             "No outcome of a customer in the log has a date, so nobody knows who left after an "
             "offer. Deliver outcomes with `on` and `observed_until`."
         )
-    left, weight = known_by(joined, params.horizon_days)
+    left, weight = outcomes_by_horizon(joined, params.horizon_days)
     rows = joined.with_columns(pl.Series("left", left), pl.Series("weight", weight)).filter(
         pl.col("weight") > 0
     )
@@ -228,7 +228,9 @@ def _fit_correction(arrays: _Arrays, params: TreatmentParams) -> tuple[np.ndarra
         base, effect = _fit_arms(arrays.take(~held_out), params)
         untreated[held_out], treated[held_out] = risks(arrays.inputs[held_out], base, effect)
     propensity = arrays.propensity
-    scores = aipw_scores(arrays.offered, propensity, arrays.left, untreated, treated)
+    scores = aipw_scores(
+        arrays.offered, propensity, arrays.left, untreated=untreated, treated=treated
+    )
     # Scores of whoever was nearly sure to be offered it, or not to, have the largest variance:
     # e(1 - e) goes as its inverse.
     weight = arrays.weight * propensity * (1 - propensity)

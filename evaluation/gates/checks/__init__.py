@@ -1,1 +1,1 @@
-"""One promise a file: NAME, PROMISE, applies(kind), check(evidence), and evidence it ACCEPTS and REFUSES."""
+"""The gate's checks, one a file: NAME, PROMISE, applies, check, and evidence it ACCEPTS or REFUSES."""

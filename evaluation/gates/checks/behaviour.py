@@ -1,4 +1,4 @@
-"""What must not matter does not, and what must matter points the right way."""
+"""Gate check: behaviour tests (invariance and direction) were made and kept their limits."""
 
 from evaluation.gates import examples
 from evaluation.gates.evidence import Check, Evidence, Measurement
@@ -8,13 +8,15 @@ PROMISE = "The candidate passes its behaviour tests: invariance and direction."
 
 
 def applies(kind: str) -> bool:
-    """For every kind of model."""
+    """Returns True: every kind of model is checked."""
     return True
 
 
 def check(evidence: Evidence) -> Check:
-    """Every test that `behaviour` names has to have been made, and to be off by no more than its limit."""
-    limits = evidence.params.behaviour
+    """Requires every test that `behaviour` names, off by no more than its limit.
+
+    The worst end of a probe's interval counts. Fails when the probes are of another bundle.
+    """
     if (
         evidence.probes is not None
         and evidence.facts.probed_sha256 != evidence.candidate.bundle_sha256
@@ -24,17 +26,17 @@ def check(evidence: Evidence) -> Check:
             "fail",
             "The behaviour tests were made with another bundle than was scored. Probe again.",
         )
-    made = {probe.name: probe for probe in evidence.probes or ()}
-    looks = []
-    for name, limit in limits.items():
-        probe = made.get(name)
+    probes = {probe.name: probe for probe in evidence.probes or ()}
+    measurements = []
+    for name, limit in evidence.params.behaviour.items():
+        probe = probes.get(name)
         if probe is None:
-            looks.append(Measurement(name, "no_evidence", threshold=limit))
+            measurements.append(Measurement(name, "no_evidence", threshold=limit))
             continue
-        looks.append(
+        measurements.append(
             Measurement(
                 name,
-                "pass" if probe.keeps(limit) else "fail",
+                "pass" if probe.is_within(limit) else "fail",
                 probe.value,
                 probe.low,
                 probe.high,
@@ -42,30 +44,25 @@ def check(evidence: Evidence) -> Check:
                 clusters=probe.clusters,
             )
         )
-    missing = [look.what for look in looks if look.verdict == "no_evidence"]
-    broken = [look for look in looks if look.verdict == "fail"]
-    if broken:
-        said = "; ".join(
-            f"{made[look.what].promise} Found {made[look.what].said()}." for look in broken
+    missing = [row.what for row in measurements if row.verdict == "no_evidence"]
+    failed = [row for row in measurements if row.verdict == "fail"]
+    if failed:
+        sentence = "; ".join(
+            f"{probes[row.what].promise} Measured {probes[row.what].describe()}." for row in failed
         )
     elif missing:
-        said = f"Nobody tested {', '.join(missing).replace('_', ' ')}."
+        sentence = f"Nobody tested {', '.join(missing).replace('_', ' ')}."
     else:
-        said = (
-            "; ".join(f"{look.what.replace('_', ' ')} {made[look.what].said()}" for look in looks)
-            + "."
+        figures = (
+            f"{row.what.replace('_', ' ')} {probes[row.what].describe()}" for row in measurements
         )
-    worst = (broken or looks)[0]
-    return Check(
+        sentence = "; ".join(figures) + "."
+    return Check.of_worst(
         NAME,
-        "fail" if broken else "no_evidence" if missing else "pass",
-        said,
-        worst.what,
-        worst.estimate,
-        worst.low,
-        worst.high,
-        worst.threshold,
-        tuple(looks),
+        "fail" if failed else "no_evidence" if missing else "pass",
+        sentence,
+        worst=(failed or measurements)[0],
+        measurements=measurements,
     )
 
 

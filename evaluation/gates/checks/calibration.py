@@ -1,7 +1,11 @@
-"""A risk of 20 % means that 20 of 100 leave, on the whole and in each slice."""
+"""Gate check: risks are not significantly miscalibrated, on the whole and in each slice.
 
-from collections.abc import Iterator
+Calibrated means that of 100 customers with a risk of 20 %, 20 leave.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import polars as pl
 
@@ -14,114 +18,134 @@ from models.kinds import kind_of
 
 NAME = "calibration"
 PROMISE = (
-    "Risks are calibrated: on the whole and within each slice, as many leave as were expected to."
+    "Risks are not shown to be miscalibrated: neither on the whole, nor within any slice that is "
+    "large enough to be tested."
 )
+PREFIX = "calibration_"  # of the figures in the scorecard's facts, e.g. calibration_slope_30
+FIGURES = ("slope", "intercept")
 
 
 def applies(kind: str) -> bool:
-    """For the kinds that name this check."""
+    """Returns whether the kind names this check."""
     return NAME in kind_of(kind).checks
 
 
 def check(evidence: Evidence) -> Check:
-    """Refuses what is surely miscalibrated: slope or intercept (Cox) at a horizon outside its range with the whole of
-    its 95 % interval, or within a slice mean risk and share that left apart by more than `max_slice_gap` (Holm).
+    """Refuses what is significantly miscalibrated.
 
-    Both figures have to be there at every horizon that has a Brier score; at others nothing has matured.
+    That is: a slope or intercept (Cox) at a horizon whose whole 95 % interval lies outside its
+    range, or, within a slice, mean risk and share that left apart by more than `max_slice_gap`
+    (Holm). Slope and intercept have to be known at every horizon that has a Brier score; at others
+    no outcome has matured.
     """
-    params = evidence.churn
-    figures = evidence.candidate.facts.get("calibration") or {}
-    days = [
-        name[5:]
-        for name in evidence.candidate.metrics
-        if name.startswith("brier_") and name[6:].isdigit()
+    params, candidate = evidence.churn, evidence.candidate
+    figures = candidate.facts.get("calibration") or {}
+    measurements = _figure_measurements(figures, params)
+    missing = _missing_figures(candidate, figures) + [
+        measurement.what for measurement in measurements if measurement.verdict == "no_evidence"
     ]
-    looks = []
-    for name, found in sorted(figures.items()):
-        kind = name.removeprefix("calibration_").split("_")[0]
-        if kind not in ("slope", "intercept"):
-            continue
-        lowest, highest = getattr(params, f"calibration_{kind}")
-        low, high = found["low"], found["high"]
-        what = name.removeprefix("calibration_").replace("_", " at ") + (
-            " days" if name[-1].isdigit() else ""
+    if missing and not any(measurement.verdict == "fail" for measurement in measurements):
+        names = ", ".join(name.removeprefix(PREFIX).replace("_", " at ") for name in missing)
+        return Check(
+            NAME,
+            "no_evidence",
+            f"Calibration was not measured, or has no interval: {names}. Test on more customers.",
+            measurements=tuple(measurements),
         )
+    measurements += _slice_measurements(candidate, params, evidence.seed)
+    failed = [measurement for measurement in measurements if measurement.verdict == "fail"]
+    shown = "; ".join(
+        f"{measurement.what} {measurement.estimate:.3f} (95 % {measurement.low:.3f} to "
+        f"{measurement.high:.3f}, limit {measurement.threshold:g})"
+        for measurement in failed or measurements[:1]
+    )
+    return Check.of_worst(
+        NAME,
+        "fail" if failed else "pass",
+        f"Significantly miscalibrated: {shown}."
+        if failed
+        else f"None of {len(measurements)} figures is significantly off; first: {shown}.",
+        worst=(failed or measurements)[0],
+        measurements=measurements,
+    )
+
+
+def _figure_measurements(
+    figures: Mapping[str, Mapping[str, Any]], params: ChurnGate
+) -> list[Measurement]:
+    """Returns a measurement for each slope and intercept among the scorecard's figures."""
+    measurements = []
+    for name, figure in sorted(figures.items()):
+        figure_kind = name.removeprefix(PREFIX).split("_")[0]
+        if figure_kind not in FIGURES:
+            continue
+        lowest, highest = getattr(params, f"{PREFIX}{figure_kind}")
+        low, high = figure["low"], figure["high"]
         verdict: Verdict = (
             "no_evidence" if low is None else "fail" if high < lowest or low > highest else "pass"
         )
-        threshold = lowest if found["value"] < (1 if kind == "slope" else 0) else highest
-        looks.append(Measurement(what, verdict, found["value"], low, high, threshold))
-    wanted = {
-        f"calibration_{kind}{horizon}"
-        for kind in ("slope", "intercept")
-        for horizon in days or [""]
-    }
-    silent = sorted(wanted - set(figures)) + [
-        look.what for look in looks if look.verdict == "no_evidence"
+        ideal = 1 if figure_kind == "slope" else 0
+        days = " days" if name[-1].isdigit() else ""
+        measurements.append(
+            Measurement(
+                name.removeprefix(PREFIX).replace("_", " at ") + days,
+                verdict,
+                figure["value"],
+                low,
+                high,
+                lowest if figure["value"] < ideal else highest,
+            )
+        )
+    return measurements
+
+
+def _missing_figures(card: Scorecard, figures: Mapping[str, Any]) -> list[str]:
+    """Returns the slopes and intercepts that are absent at a horizon with a Brier score."""
+    horizons = [
+        name.removeprefix("brier") for name in card.metrics if name.removeprefix("brier_").isdigit()
     ]
-    if silent and not any(look.verdict == "fail" for look in looks):
-        named = ", ".join(name.removeprefix("calibration_").replace("_", " at ") for name in silent)
-        said = f"Calibration was not measured, or has no interval: {named}. Test on more customers."
-        return Check(NAME, "no_evidence", said, looks=tuple(looks))
-    looks += _slices(evidence.candidate, params, evidence.seed)
-    lost = [look for look in looks if look.verdict == "fail"]
-    at = "; ".join(
-        f"{look.what} {look.estimate:.3f} (95 % {look.low:.3f} to {look.high:.3f}, limit {look.threshold:g})"
-        for look in lost or looks[:1]
-    )
-    said = (
-        f"Surely miscalibrated: {at}."
-        if lost
-        else f"None of {len(looks)} figures is surely off; first: {at}."
-    )
-    worst = (lost or looks)[0]
-    return Check(
-        NAME,
-        "fail" if lost else "pass",
-        said,
-        worst.what,
-        worst.estimate,
-        worst.low,
-        worst.high,
-        worst.threshold,
-        tuple(looks),
-    )
+    required = {f"{PREFIX}{name}{horizon}" for name in FIGURES for horizon in horizons or [""]}
+    return sorted(required - set(figures))
 
 
-def _slices(card: Scorecard, params: ChurnGate, seed: int) -> list[Measurement]:
-    """Mean risk minus share that left in each slice and horizon that has enough customers."""
-    looks: list[Measurement] = []
+def _slice_measurements(card: Scorecard, params: ChurnGate, seed: int) -> list[Measurement]:
+    """Returns mean risk minus share that left, in each slice and horizon large enough to test.
+
+    Two-sided p-values, corrected for their number (Holm).
+    """
+    measurements: list[Measurement] = []
     ps: list[float] = []
-    for what, part, suffix in _parts(card, params.min_slice_clusters):
+    for what, part, suffix in _slices_by_horizon(card, params.min_slice_clusters):
         weight, cluster = part[f"weight{suffix}"].to_numpy(), part["cluster"].to_numpy()
         expected, left = part[f"expected{suffix}"].to_numpy(), part[f"left{suffix}"].to_numpy()
-        gap = ratio_of_sums(expected - left, weight, cluster, seed)
-        # Twice the smaller p of "no further above (below) than allowed": two-sided.
-        over = paired_p((left, weight), (expected, weight), cluster, seed, -params.max_slice_gap)
-        under = paired_p((expected, weight), (left, weight), cluster, seed, -params.max_slice_gap)
+        gap = ratio_of_sums(expected - left, weight, cluster, seed=seed)
+        limit = params.max_slice_gap
+        # Two-sided: twice the smaller p of "no further above (below) than allowed".
+        over = paired_p((left, weight), (expected, weight), cluster, seed=seed, at_least=-limit)
+        under = paired_p((expected, weight), (left, weight), cluster, seed=seed, at_least=-limit)
         if over is None or under is None:
             continue
         ps.append(min(1.0, 2 * min(over, under)))
-        threshold = params.max_slice_gap if gap.value > 0 else -params.max_slice_gap
-        looks.append(
+        threshold = limit if gap.value > 0 else -limit
+        measurements.append(
             Measurement(what, "pass", gap.value, gap.low, gap.high, threshold, None, gap.clusters)
         )
+    return _with_verdicts(measurements, holm(ps), params.slice_alpha)
+
+
+def _with_verdicts(
+    measurements: Sequence[Measurement], ps: Sequence[float], alpha: float
+) -> list[Measurement]:
     return [
-        Measurement(
-            look.what,
-            "fail" if p <= params.slice_alpha else "pass",
-            look.estimate,
-            look.low,
-            look.high,
-            look.threshold,
-            p,
-            look.clusters,
-        )
-        for look, p in zip(looks, holm(ps), strict=True)
+        replace(measurement, verdict="fail" if p <= alpha else "pass", p=p)
+        for measurement, p in zip(measurements, ps, strict=True)
     ]
 
 
-def _parts(card: Scorecard, min_clusters: int) -> Iterator[tuple[str, pl.DataFrame, str]]:
+def _slices_by_horizon(
+    card: Scorecard, min_clusters: int
+) -> Iterator[tuple[str, pl.DataFrame, str]]:
+    """Yields name, units and column suffix (_30, …) of each slice and horizon large enough."""
     suffixes = [
         name.removeprefix("expected") for name in card.units.columns if name.startswith("expected")
     ]
@@ -132,16 +156,17 @@ def _parts(card: Scorecard, min_clusters: int) -> Iterator[tuple[str, pl.DataFra
             [by], maintain_order=True
         ):
             for suffix in suffixes:
-                known = part.filter(pl.col(f"weight{suffix}") > 0)
-                if known["cluster"].n_unique() >= max(2, min_clusters):
-                    yield f"gap at {suffix.strip('_') or 'the end'} in {by} {value}", known, suffix
+                weighted = part.filter(pl.col(f"weight{suffix}") > 0)
+                if weighted["cluster"].n_unique() >= max(2, min_clusters):
+                    horizon = suffix.strip("_") or "the end"
+                    yield f"gap at {horizon} in {by} {value}", weighted, suffix
 
 
-def _measured(names: tuple[str, ...]) -> Scorecard:
-    """A good churn model of whose calibration only the figures `names` are known."""
+def _card_with_figures(names: Sequence[str]) -> Scorecard:
+    """A good churn model whose scorecard holds only the calibration figures `names`."""
     card = examples.churn(0.2)
-    known = {name: figure for name, figure in card.facts["calibration"].items() if name in names}
-    return replace(card, facts={**card.facts, "calibration": known})
+    figures = {name: figure for name, figure in card.facts["calibration"].items() if name in names}
+    return replace(card, facts={**card.facts, "calibration": figures})
 
 
 ACCEPTS = (lambda: examples.evidence(candidate=examples.churn(0.2)),)
@@ -149,9 +174,9 @@ REFUSES = (
     # Ranks customers as well and is far too sure of itself.
     lambda: examples.evidence(candidate=examples.churn(0.2, overconfidence=2.5)),
     lambda: examples.evidence(candidate=examples.churn(0.2, shift=1.5)),
-    lambda: examples.evidence(candidate=_measured(())),
+    lambda: examples.evidence(candidate=_card_with_figures(())),
     # Measured at one horizon of two.
     lambda: examples.evidence(
-        candidate=_measured(("calibration_slope_30", "calibration_intercept_30"))
+        candidate=_card_with_figures(("calibration_slope_30", "calibration_intercept_30"))
     ),
 )

@@ -1,4 +1,4 @@
-"""A model says what it is for, and under which licence."""
+"""Gate check: the model has a card, and a licence that is allowed."""
 
 from evaluation.gates import examples
 from evaluation.gates.evidence import Check, Evidence
@@ -8,12 +8,12 @@ PROMISE = "The model has a card that says what it is for, and a licence that is 
 
 
 def applies(kind: str) -> bool:
-    """For every kind of model."""
+    """Returns True: every kind of model is checked."""
     return True
 
 
 def check(evidence: Evidence) -> Check:
-    """Wants a card that is not empty and a licence, one of `licences` where those are named."""
+    """Requires a card that is not empty and a licence, one of `licences` where those are named."""
     facts, allowed = evidence.facts, evidence.params.licences
     if not (facts.card or "").strip():
         return Check(

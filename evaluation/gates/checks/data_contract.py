@@ -1,4 +1,4 @@
-"""No model is judged on data that broke its contract."""
+"""Gate check: the data behind the model kept its contract."""
 
 from evaluation.gates import examples
 from evaluation.gates.evidence import Check, Evidence
@@ -8,12 +8,12 @@ PROMISE = "The data behind training and test kept its contract."
 
 
 def applies(kind: str) -> bool:
-    """For every kind of model."""
+    """Returns True: every kind of model is checked."""
     return True
 
 
 def check(evidence: Evidence) -> Check:
-    """Repeats what validation said; silence is a no."""
+    """Returns the result of validation; no evidence where the data was not validated."""
     facts = evidence.facts
     if facts.contract_ok is None:
         return Check(NAME, "no_evidence", "Nobody has validated the data. Run the validate step.")

@@ -1,85 +1,106 @@
-"""A better recogniser may not hurt what reads its text."""
+"""Gate check: a better recogniser does not hurt what is derived from its text."""
 
 from functools import partial
 
 from evaluation.gates import examples
-from evaluation.gates.evidence import Check, Evidence
-from evaluation.gates.non_inferiority import non_inferiority, together
+from evaluation.gates.evidence import Check, Evidence, Facts, Measurement, SecondaryTest
+from evaluation.gates.non_inferiority import all_non_inferior, non_inferiority
 from models.kinds import CHURN, READER, kind_of
 
 NAME = "downstream"
-PROMISE = "What reads the text (labels, frictions, churn risk) reads it no worse than the reference's text."
+PROMISE = (
+    "What is derived from the text (labels, frictions, churn risk) is no worse by more than a "
+    "limit than with the reference's text."
+)
 
 
 def applies(kind: str) -> bool:
-    """For the kinds that name this check."""
+    """Returns whether the kind names this check."""
     return NAME in kind_of(kind).checks
 
 
 def check(evidence: Evidence) -> Check:
-    """Wrong labels, wrong friction flags, the churn model's Brier score and the contact reader's errors: each loss
-    surely below its limit."""
-    params = evidence.asr
-    reading = evidence.second(
+    """Requires each loss on the text surely below its limit.
+
+    Tested are wrong labels and wrong friction flags, and where there are such champions the churn
+    model's Brier score and the contact reader's wrong labels. No evidence where another champion
+    reads the text now than when it was tested.
+    """
+    reading = evidence.secondary_test(
         "reading", "Nobody let the rules read the text of both recognisers.", same_test=True
     )
-    read_by, now = evidence.facts.read_by, evidence.facts.readers_now
-    if not read_by or not now:
-        return Check(
-            NAME,
-            "no_evidence",
-            "Nobody looked whether a churn model or a contact reader reads this text.",
-        )
-    if changed := sorted(kind for kind in {*read_by, *now} if read_by.get(kind) != now.get(kind)):
-        said = f"Another {' and '.join(changed)} champion reads the text now than when it was tested. Probe again."
-        return Check(NAME, "no_evidence", said)
+    read_by = evidence.facts.read_by or {}
+    if unknown := _unknown_readers(evidence.facts):
+        return Check(NAME, "no_evidence", unknown)
     if "friction_errors" not in reading.candidate.metrics:
         return Check(
             NAME,
             "no_evidence",
             "In no test call is there a friction to miss. Transcribe more calls.",
         )
-    pairs = [
-        (reading, "reading_errors", params.max_reading_loss),
-        (reading, "friction_errors", params.max_friction_loss),
+    params = evidence.asr
+    measurements = [
+        _loss(evidence, reading, "reading_errors", params.max_reading_loss),
+        _loss(evidence, reading, "friction_errors", params.max_friction_loss),
     ]
-    said = "No churn model is in office yet, so only labels were read."
+    remark = "No churn model is active yet, so only labels were read."
     if read_by[CHURN.name]:
-        unasked = "Nobody let the churn model in office score the text of both."
-        churn = evidence.second("churn_on_text", unasked, same_test=True)
-        pairs.append((churn, "brier", params.max_brier_loss))
-        said = ""
-    names = {"brier": "Brier score of churn"}
-    looks = [
-        non_inferiority(
-            two.candidate,
-            two.reference,
-            name,
-            limit,
-            evidence.seed,
-            params.level,
-            names.get(name, name.replace("_", " ")),
-        )
-        for two, name, limit in pairs
-    ]
-    if read_by[READER.name]:
-        reader = evidence.second(
-            "reader_on_text",
-            "Nobody let the contact reader in office read the text of both.",
+        churn = evidence.secondary_test(
+            "churn_on_text",
+            "Nobody let the active churn model score the text of both.",
             same_test=True,
         )
-        looks.append(
-            non_inferiority(
-                reader.candidate,
-                reader.reference,
+        measurements.append(
+            _loss(evidence, churn, "brier", params.max_brier_loss, what="Brier score of churn")
+        )
+        remark = ""
+    if read_by[READER.name]:
+        reader = evidence.secondary_test(
+            "reader_on_text",
+            "Nobody let the active contact reader read the text of both.",
+            same_test=True,
+        )
+        measurements.append(
+            _loss(
+                evidence,
+                reader,
                 "reading_errors",
                 params.max_reading_loss,
-                evidence.seed,
-                params.level,
-                "errors of the contact reader",
+                what="errors of the contact reader",
             )
         )
-    return together(NAME, looks, params.level, said)
+    return all_non_inferior(NAME, measurements, params.level, remark=remark)
+
+
+def _unknown_readers(facts: Facts) -> str:
+    """Returns why it is not known which champions read the text; empty where it is known."""
+    read_by, readers_now = facts.read_by, facts.readers_now
+    if not read_by or not readers_now:
+        return "Nobody looked whether a churn model or a contact reader reads this text."
+    changed = sorted(
+        kind for kind in {*read_by, *readers_now} if read_by.get(kind) != readers_now.get(kind)
+    )
+    if not changed:
+        return ""
+    return (
+        f"Another {' and '.join(changed)} champion reads the text now than when it was tested. "
+        "Probe again."
+    )
+
+
+def _loss(
+    evidence: Evidence, test: SecondaryTest, metric: str, margin: float, *, what: str = ""
+) -> Measurement:
+    """Returns whether the loss in `metric` on a secondary test is surely below `margin`."""
+    return non_inferiority(
+        test.candidate,
+        test.reference,
+        metric,
+        margin=margin,
+        seed=evidence.seed,
+        level=evidence.params.level,
+        what=what or metric.replace("_", " "),
+    )
 
 
 ACCEPTS = (
@@ -106,11 +127,11 @@ REFUSES = (
     lambda: examples.without_frictions(examples.evidence()),
     # Made for other bundles, or on other data.
     *(
-        partial(examples.evidence, stranger=name)
+        partial(examples.evidence, foreign_bundle=name)
         for name in ("reading", "churn_on_text", "reader_on_text")
     ),
     *(
-        partial(examples.evidence, elsewhere=name)
+        partial(examples.evidence, foreign_data=name)
         for name in ("reading", "churn_on_text", "reader_on_text")
     ),
     lambda: examples.evidence(examples.asr(0.1, data_hash="d2"), examples.asr(0.3, data_hash="d2")),

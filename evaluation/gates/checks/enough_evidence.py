@@ -1,4 +1,4 @@
-"""A verdict needs enough test units, from enough different voices or customers."""
+"""Gate check: enough test units, from enough different voices or customers, for a verdict."""
 
 import polars as pl
 
@@ -7,16 +7,19 @@ from evaluation.gates.evidence import Check, Evidence
 from models.kinds import kind_of
 
 NAME = "enough_evidence"
-PROMISE = "The test set is large and varied enough for a verdict."
+PROMISE = (
+    "The test set has as many test units, and as many voices or customers, as a verdict is set to "
+    "need."
+)
 
 
 def applies(kind: str) -> bool:
-    """For every kind of model."""
+    """Returns True: every kind of model is checked."""
     return True
 
 
 def check(evidence: Evidence) -> Check:
-    """Counts the test units that weigh something in the gate's metric, and the clusters they come from."""
+    """Counts the test units with a weight in the gate's metric, and the clusters they are from."""
     card, params = evidence.candidate, evidence.params
     ratio = card.ratios.get(params.metric)
     if ratio is None:
@@ -26,15 +29,15 @@ def check(evidence: Evidence) -> Check:
             f"{params.metric} was not measured a unit. Evaluate again.",
             params.metric,
         )
-    weighty = card.units.filter(pl.col(ratio.denominator) > 0)
-    units, clusters = weighty.height, weighty["cluster"].n_unique()
+    weighted = card.units.filter(pl.col(ratio.denominator) > 0)
+    units, clusters = weighted.height, weighted["cluster"].n_unique()
     noun = kind_of(card.kind).cluster_title
-    said = f"{units} test units (at least {params.min_units}) of {clusters} {noun} (at least {params.min_clusters})."
     enough = units >= params.min_units and clusters >= params.min_clusters
     return Check(
         NAME,
         "pass" if enough else "no_evidence",
-        said,
+        f"{units} test units (at least {params.min_units}) of {clusters} {noun} (at least "
+        f"{params.min_clusters}).",
         None,
         float(units),
         threshold=params.min_units,

@@ -1,4 +1,4 @@
-"""No model serves that is worse than an absolute limit, whatever it is better than."""
+"""Gate check: no model is promoted that is worse than an absolute limit."""
 
 from evaluation.gates import examples
 from evaluation.gates.evidence import Check, Evidence
@@ -10,41 +10,39 @@ PROMISE = (
 
 
 def applies(kind: str) -> bool:
-    """For every kind of model."""
+    """Returns True: every kind of model is checked."""
     return True
 
 
 def check(evidence: Evidence) -> Check:
-    """Holds the worst end of each metric's interval against its floor; reports the metric closest to it."""
-    answers: list[tuple[float, Check]] = []
+    """Compares the worst end of each metric's interval with its floor; returns the closest one."""
+    results: list[tuple[float, Check]] = []
     for metric, limit in sorted(evidence.params.floors.items()):
-        found = evidence.candidate.metrics.get(metric)
-        if found is None or found.worst is None:
+        estimate = evidence.candidate.metrics.get(metric)
+        if estimate is None or estimate.worst is None:
             return Check(
                 NAME,
                 "no_evidence",
                 f"{metric} has no interval on this test set.",
                 metric,
-                found.value if found else None,
+                estimate.value if estimate else None,
                 threshold=limit,
             )
-        room = limit - found.worst if found.lower_is_better else found.worst - limit
-        said = (
-            f"{metric} is {found.value:.4f} and at worst {found.worst:.4f}; the floor is "
-            f"{'at most' if found.lower_is_better else 'at least'} {limit:g}."
-        )
-        answer = Check(
+        lower_is_better = estimate.lower_is_better
+        room = limit - estimate.worst if lower_is_better else estimate.worst - limit
+        result = Check(
             NAME,
             "pass" if room >= 0 else "fail",
-            said,
+            f"{metric} is {estimate.value:.4f} and at worst {estimate.worst:.4f}; the floor is "
+            f"{'at most' if lower_is_better else 'at least'} {limit:g}.",
             metric,
-            found.value,
-            found.low,
-            found.high,
+            estimate.value,
+            estimate.low,
+            estimate.high,
             limit,
         )
-        answers.append((room, answer))
-    return min(answers, key=lambda pair: pair[0])[1]
+        results.append((room, result))
+    return min(results, key=lambda pair: pair[0])[1]
 
 
 ACCEPTS = (

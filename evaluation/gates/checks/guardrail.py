@@ -1,8 +1,8 @@
-"""What is learned for one's own calls may not be paid for with speech in general."""
+"""Gate check: a gain on the centre's own calls does not cost speech in general."""
 
 from evaluation.gates import examples
 from evaluation.gates.evidence import Check, Evidence
-from evaluation.gates.non_inferiority import non_inferiority, together
+from evaluation.gates.non_inferiority import all_non_inferior, non_inferiority
 from models.kinds import kind_of
 
 NAME = "guardrail"
@@ -10,24 +10,26 @@ PROMISE = "On general speech the candidate is no worse than the reference by mor
 
 
 def applies(kind: str) -> bool:
-    """For the kinds that name this check."""
+    """Returns whether the kind names this check."""
     return NAME in kind_of(kind).checks
 
 
 def check(evidence: Evidence) -> Check:
-    """The loss on the guardrail set has to be surely below `max_guardrail_loss`."""
+    """Requires a loss on the guardrail set surely below `max_guardrail_loss`."""
     params = evidence.asr
-    beside = evidence.second("guardrail", "Nobody scored general speech. Name a guardrail set.")
-    look = non_inferiority(
-        beside.candidate,
-        beside.reference,
-        params.metric,
-        params.max_guardrail_loss,
-        evidence.seed,
-        params.level,
-        f"{params.metric} on general speech",
+    test = evidence.secondary_test(
+        "guardrail", "Nobody scored general speech. Name a guardrail set."
     )
-    return together(NAME, [look], params.level)
+    measurement = non_inferiority(
+        test.candidate,
+        test.reference,
+        params.metric,
+        margin=params.max_guardrail_loss,
+        seed=evidence.seed,
+        level=params.level,
+        what=f"{params.metric} on general speech",
+    )
+    return all_non_inferior(NAME, [measurement], params.level)
 
 
 ACCEPTS = (examples.evidence,)
@@ -35,6 +37,6 @@ REFUSES = (
     # Better on the domain, worse on general speech.
     lambda: examples.evidence(guardrail=(0.4, 0.3)),
     lambda: examples.evidence(guardrail=None),
-    lambda: examples.evidence(stranger="guardrail"),
-    lambda: examples.evidence(elsewhere="guardrail"),
+    lambda: examples.evidence(foreign_bundle="guardrail"),
+    lambda: examples.evidence(foreign_data="guardrail"),
 )

@@ -1,28 +1,34 @@
-"""Long before short: a gain at 30 days may not cost 180."""
+"""Gate check: a gain at a short horizon (30 days) does not cost a long one (180 days)."""
 
 from evaluation.gates import examples
 from evaluation.gates.evidence import Check, Evidence
-from evaluation.gates.non_inferiority import non_inferiority, together
+from evaluation.gates.non_inferiority import all_non_inferior, non_inferiority
 from models.kinds import kind_of
 
 NAME = "long_horizon"
-PROMISE = "The candidate is no worse at any long horizon, whatever it gains at short ones."
+PROMISE = (
+    "At each long horizon with known outcomes the candidate loses less than a limit, whatever it "
+    "gains at short ones."
+)
 
 
 def applies(kind: str) -> bool:
-    """For the kinds that name this check."""
+    """Returns whether the kind names this check."""
     return NAME in kind_of(kind).checks
 
 
 def check(evidence: Evidence) -> Check:
-    """At each horizon from `long_horizon_days` on, the loss in Brier score has to be surely below `max_long_loss`."""
+    """Requires a loss in Brier score surely below `max_long_loss` at each long horizon.
+
+    Long are those from `long_horizon_days` on. Horizons without matured outcomes are named.
+    """
     candidate, reference, params = evidence.candidate, evidence.reference, evidence.churn
     if reference is None:
         return Check(NAME, "no_evidence", "There is no reference to compare long horizons with.")
     days = [
-        int(name[6:])
+        int(name.removeprefix("brier_"))
         for name in candidate.ratios
-        if name.startswith("brier_") and name[6:].isdigit()
+        if name.removeprefix("brier_").isdigit()
     ]
     if not days:
         return Check(
@@ -40,21 +46,21 @@ def check(evidence: Evidence) -> Check:
         return Check(
             NAME, "no_evidence", f"No outcome from {params.long_horizon_days} days on has matured."
         )
-    looks = [
+    measurements = [
         non_inferiority(
             candidate,
             reference,
             f"brier_{day}",
-            params.max_long_loss,
-            evidence.seed,
-            params.level,
-            f"Brier score at {day} days",
+            margin=params.max_long_loss,
+            seed=evidence.seed,
+            level=params.level,
+            what=f"Brier score at {day} days",
         )
         for day in long
         if day not in missing
     ]
-    said = f"At {', '.join(map(str, missing))} days nothing has matured." if missing else ""
-    return together(NAME, looks, params.level, said)
+    remark = f"At {', '.join(map(str, missing))} days nothing has matured." if missing else ""
+    return all_non_inferior(NAME, measurements, params.level, remark=remark)
 
 
 ACCEPTS = (

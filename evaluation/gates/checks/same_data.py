@@ -1,4 +1,4 @@
-"""Candidate and reference were scored on the same test data."""
+"""Gate check: candidate and reference were scored on the same test data."""
 
 from dataclasses import replace
 
@@ -11,35 +11,38 @@ PROMISE = "Candidate and reference were scored on the same test data, unit by un
 
 
 def applies(kind: str) -> bool:
-    """For every kind of model."""
+    """Returns True: every kind of model is checked."""
     return True
 
 
 def check(evidence: Evidence) -> Check:
     """Compares the data hashes, then the test units themselves."""
-    ours, theirs = evidence.candidate, evidence.reference
-    if theirs is None:
+    candidate, reference = evidence.candidate, evidence.reference
+    if reference is None:
         return Check(
             NAME,
             "no_evidence",
             "There is no reference scorecard. Score the champion, or the base, as well.",
         )
-    if not ours.data_hash or not theirs.data_hash:
+    if not candidate.data_hash or not reference.data_hash:
         return Check(
             NAME, "no_evidence", "A scorecard does not say which data it is on. Evaluate it again."
         )
-    if ours.data_hash != theirs.data_hash:
+    if candidate.data_hash != reference.data_hash:
         return Check(
             NAME,
             "fail",
-            f"The candidate was scored on data {ours.data_hash}, the reference on {theirs.data_hash}.",
+            f"The candidate was scored on data {candidate.data_hash}, the reference on "
+            f"{reference.data_hash}.",
         )
     try:
-        units = pair(ours, theirs, evidence.params.metric).height
+        units = pair(candidate, reference, evidence.params.metric).height
     except ScorecardError as error:
         return Check(NAME, "fail", str(error))
     return Check(
-        NAME, "pass", f"Both were scored on the same {units} test units of data {ours.data_hash}."
+        NAME,
+        "pass",
+        f"Both were scored on the same {units} test units of data {candidate.data_hash}.",
     )
 
 

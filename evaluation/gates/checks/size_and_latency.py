@@ -1,4 +1,4 @@
-"""A model fits where it has to run, and answers in time."""
+"""Gate check: the bundle is small enough and the service answers with it in time."""
 
 from evaluation.gates import examples
 from evaluation.gates.evidence import Check, Evidence
@@ -8,12 +8,12 @@ PROMISE = "The bundle is small enough, and the service answered a sample with it
 
 
 def applies(kind: str) -> bool:
-    """For every kind of model."""
+    """Returns True: every kind of model is checked."""
     return True
 
 
 def check(evidence: Evidence) -> Check:
-    """Wants the bundle's size and a smoke test that went well within its limit."""
+    """Requires a bundle within `max_size_mib` and a smoke test within `max_latency_s`."""
     facts, params = evidence.facts, evidence.params
     if facts.size_bytes is None or facts.smoke_ok is None:
         return Check(
@@ -40,8 +40,8 @@ def check(evidence: Evidence) -> Check:
     return Check(
         NAME,
         "pass" if facts.latency_s <= params.max_latency_s else "fail",
-        f"{size_mib:.1f} MiB ({params.max_size_mib:g} allowed); a sample took {facts.latency_s:.3f} s "
-        f"({params.max_latency_s:g} allowed).",
+        f"{size_mib:.1f} MiB ({params.max_size_mib:g} allowed); a sample took "
+        f"{facts.latency_s:.3f} s ({params.max_latency_s:g} allowed).",
         "latency_s",
         facts.latency_s,
         threshold=params.max_latency_s,

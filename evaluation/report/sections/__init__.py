@@ -1,1 +1,1 @@
-"""The report's sections, one file an idea: each reads the store and gives plain values for the page."""
+"""The sections of the report. Each reads artefacts and returns plain values for the page."""

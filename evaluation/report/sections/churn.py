@@ -1,22 +1,25 @@
-"""How well leaving is foreseen: by horizon, against simple models, and against the truth where it is known."""
+"""Report section on churn risks: by horizon, against simple models and against the truth."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from evaluation.metrics.bootstrap import ratio_of_sums
-from evaluation.metrics.churn import known_by, risk_columns
+from evaluation.metrics.churn import horizon_days, outcomes_by_horizon, risk_columns
 from evaluation.report import charts
 from evaluation.report.artefacts import ArtefactReader, MissingArtefactError
 from evaluation.report.formatting import sentence, several, share, title
-from evaluation.report.sections.asr import card
-from evaluation.report.sections.people import horizon, nearest, scores
+from evaluation.report.sections.asr import load_side
+from evaluation.report.sections.customers_at_risk import latest_scores, nearest_risk_column
 from evaluation.scorecard import Estimate, Scorecard, ScorecardError, gain
+from models.kinds import CHURN
 
-PREDICTIONS = "scorecards/churn/predictions.parquet"  # customer_id, as_of, event, time_days, risk_… of test customers
+# customer_id, as_of, event, time_days, risk_… of test customers
+PREDICTIONS = "scorecards/churn/predictions.parquet"
 METRICS = {"brier": "Brier score", "log_loss": "Log loss", "auc": "AUC"}
 RANKING = {
     "c_index": "C-index",
@@ -33,75 +36,94 @@ SIDES = {
     "kaplan_meier": "Kaplan–Meier",
     "logistic": "Logistic regression",
 }
-GROUPS, POINTS, DRAWN = (
-    10,
-    500,
-    0.98,
-)  # of the charts: groups of equal size, single points, share of points inside
+GROUPS = 10  # of equal size, of the charts
+POINTS = 500  # single predictions drawn, at most
+DRAWN = 0.98  # share of predictions inside the axes
 
 
-def churn(shelf: ArtefactReader, horizons_days: tuple[int, ...], seed: int) -> dict[str, Any]:
-    """Brier score, log loss and AUC by horizon of every scorecard and baseline, and both kinds of calibration chart.
+def churn_summary(
+    artefacts: ArtefactReader, horizons_days: tuple[int, ...], seed: int
+) -> dict[str, Any]:
+    """Returns metrics by horizon of every scorecard and baseline, and the calibration charts.
 
-    Baselines are what the candidate's scorecard says of simple models on the same rows (`facts`), without intervals.
+    Baselines are simple models on the same rows, from the candidate's scorecard (`facts`), without
+    intervals. Raises MissingArtefactError without a scorecard of the candidate.
     """
-    cards = _cards(shelf)
+    cards = _cards(artefacts)
     if "candidate" not in cards:
         raise MissingArtefactError(
-            "The step “evaluate_churn” has not run: there is no scorecard of a churn network in the store."
+            "The stage “evaluate_churn” has not run: there is no scorecard of a churn network in "
+            "the store."
         )
     candidate = cards["candidate"]
-    others = {side: one for side, one in cards.items() if side != "candidate"}
-    if not others:
-        shelf.notes.append(
-            "There is no scorecard of a model to beat, so churn quality has nothing to be held against."
+    if len(cards) == 1:
+        artefacts.notes.append(
+            "There is no scorecard of a model to beat, so churn quality has nothing to be held "
+            "against."
         )
-    known = {one.model for one in cards.values()}
+    scored = {card.model for card in cards.values()}
     baselines = {
-        who: found
-        for who, found in candidate.facts.get("baselines", {}).items()
-        if who not in known
+        name: figures
+        for name, figures in candidate.facts.get("baselines", {}).items()
+        if name not in scored
     }
-    tables = []
-    for name in METRICS:
-        rows = []
-        for suffix in _suffixes(candidate):
-            figures = [_estimate(one.metrics.get(f"{name}{suffix}")) for one in cards.values()]
-            figures += [_point(found.get(f"{name}{suffix}")) for found in baselines.values()]
-            compared = others.values() if f"{name}{suffix}" in candidate.ratios else ()
-            rows.append(
-                {
-                    "horizon": int(suffix[1:]) if suffix else None,
-                    "figures": figures,
-                    "gains": [
-                        _gain(shelf, candidate, one, f"{name}{suffix}", seed) for one in compared
-                    ],
-                }
-            )
-        tables.append(
-            {"metric": name, "title": METRICS[name], "lower_is_better": name != "auc", "rows": rows}
-        )
     columns = [
-        {"name": SIDES.get(side, title(side)), "model": one.model} for side, one in cards.items()
+        {"name": SIDES.get(side, title(side)), "model": card.model} for side, card in cards.items()
     ]
-    columns += [{"name": sentence(who), "model": "baseline"} for who in baselines]
+    columns += [{"name": sentence(name), "model": "baseline"} for name in baselines]
     return {
         "columns": columns,
         "others": [column["name"].lower() for column in columns[1 : len(cards)]],
-        "tables": tables,
+        "tables": [
+            _metric_table(artefacts, name, cards, baselines.values(), seed=seed) for name in METRICS
+        ],
         "units": candidate.units.height,
         "customers": candidate.units["cluster"].n_unique(),
-        "same_data": len({one.data_hash for one in cards.values()}) == 1,
+        "same_data": len({card.data_hash for card in cards.values()}) == 1,
         "ranking": _ranking(candidate),
         "slices": _slices(candidate, horizons_days),
         "skill": _skill(candidate),
-        "against_truth": against_truth(shelf, horizons_days, seed),
-        "calibration": calibration(shelf, horizons_days, seed),
+        "against_truth": risks_against_truth(artefacts, horizons_days, seed),
+        "calibration": calibration_charts(artefacts, horizons_days, seed),
+    }
+
+
+def _metric_table(
+    artefacts: ArtefactReader,
+    metric: str,
+    cards: Mapping[str, Scorecard],
+    baselines: Collection[Mapping[str, float]],
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """Returns a metric by horizon: of each scorecard and baseline, and the candidate's gains."""
+    candidate = cards["candidate"]
+    others = [card for side, card in cards.items() if side != "candidate"]
+    rows = []
+    for suffix in _suffixes(candidate):
+        name = f"{metric}{suffix}"
+        figures = [_estimate(card.metrics.get(name)) for card in cards.values()]
+        figures += [_point(baseline.get(name)) for baseline in baselines]
+        rows.append(
+            {
+                "horizon": int(suffix[1:]) if suffix else None,
+                "figures": figures,
+                "gains": [
+                    _gain(artefacts, candidate, other, metric=name, seed=seed)
+                    for other in (others if name in candidate.ratios else ())
+                ],
+            }
+        )
+    return {
+        "metric": metric,
+        "title": METRICS[metric],
+        "lower_is_better": metric != "auc",
+        "rows": rows,
     }
 
 
 def _ranking(candidate: Scorecard) -> dict[str, Any] | None:
-    """How well the candidate finds those who leave, by horizon, and how many of all customers a campaign contacts."""
+    """Returns the ranking figures by horizon, and the share of customers a campaign contacts."""
     names = [
         name
         for name in RANKING
@@ -123,15 +145,17 @@ def _ranking(candidate: Scorecard) -> dict[str, Any] | None:
 
 
 def _slices(candidate: Scorecard, horizons_days: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Calibration of the candidate within each slice, at the horizons that are drawn."""
-    found = candidate.facts.get("calibration_slices") or []
-    measured = sorted({one["horizon_days"] for one in found if one["horizon_days"] is not None})
+    """Returns the candidate's calibration within slices, at the horizons that are drawn."""
+    entries = candidate.facts.get("calibration_slices") or []
+    measured = sorted(
+        {entry["horizon_days"] for entry in entries if entry["horizon_days"] is not None}
+    )
     drawn = {
-        min((abs(there - days), there) for there in measured)[1]
+        min((abs(horizon - days), horizon) for horizon in measured)[1]
         for days in horizons_days
         if measured
     }
-    return [one for one in found if not measured or one["horizon_days"] in drawn]
+    return [entry for entry in entries if not measured or entry["horizon_days"] in drawn]
 
 
 def _point(value: float | None) -> dict[str, Any] | None:
@@ -139,189 +163,226 @@ def _point(value: float | None) -> dict[str, Any] | None:
 
 
 def _skill(candidate: Scorecard) -> dict[str, Any] | None:
-    """Share of the attainable Brier skill by model and horizon on the test rows, as the scorecard measured it."""
-    found = candidate.facts.get("attainable_skill")
-    if not found:
+    """Returns the share of attainable Brier skill by model and horizon, from the scorecard."""
+    skill = candidate.facts.get("attainable_skill")
+    if not skill:
         return None
-    models = [
-        candidate.model,
-        *(model for model in found if model != candidate.model),
-    ]  # JSON keeps no order
-    names = sorted(found[candidate.model], key=lambda name: horizon(name) or 0)
+    # JSON keeps no order: the candidate first.
+    models = [candidate.model, *(model for model in skill if model != candidate.model)]
+    names = sorted(skill[candidate.model], key=lambda name: horizon_days(name) or 0)
     rows = [
-        {"horizon": horizon(name), "shares": [found[model].get(name) for model in models]}
+        {"horizon": horizon_days(name), "shares": [skill[model].get(name) for model in models]}
         for name in names
     ]
     return {"models": models, "rows": rows}
 
 
-def _cards(shelf: ArtefactReader) -> dict[str, Scorecard]:
-    """Every churn scorecard in the store by side: candidate and reference first."""
-    folder = shelf.store / "scorecards"
+def _cards(artefacts: ArtefactReader) -> dict[str, Scorecard]:
+    """Returns every churn scorecard in the store by side: candidate and reference first."""
+    folder = artefacts.store / "scorecards"
     names = {path.stem.removeprefix("churn-") for path in folder.glob("churn-*.json")}
-    names |= {path.stem for path in (folder / "churn").glob("*.json")}
+    names |= {path.stem for path in (folder / CHURN.name).glob("*.json")}
     order = [*SIDES, *sorted(names - set(SIDES))]
-    found = {side: card(shelf, "churn", side) for side in order if side in names}
-    return {side: one for side, one in found.items() if one is not None}
+    cards = {side: load_side(artefacts, CHURN.name, side) for side in order if side in names}
+    return {side: card for side, card in cards.items() if card is not None}
 
 
 def _suffixes(scorecard: Scorecard) -> list[str]:
-    """_30, _90, … of the horizons that were measured, or the empty one of a target without dates."""
-    found = sorted(
+    """Returns _30, _90, … of the horizons measured; one empty suffix without dates."""
+    days = sorted(
         int(name.removeprefix("brier_"))
         for name in scorecard.metrics
         if name.removeprefix("brier_").isdigit()
     )
-    return [f"_{days}" for days in found] or [""]
+    return [f"_{horizon}" for horizon in days] or [""]
 
 
-def _estimate(found: Estimate | None) -> dict[str, Any] | None:
-    return {"value": found.value, "low": found.low, "high": found.high} if found else None
+def _estimate(estimate: Estimate | None) -> dict[str, Any] | None:
+    if estimate is None:
+        return None
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
 
 
 def _gain(
-    shelf: ArtefactReader, candidate: Scorecard, other: Scorecard, metric: str, seed: int
+    artefacts: ArtefactReader, candidate: Scorecard, other: Scorecard, *, metric: str, seed: int
 ) -> dict[str, Any] | None:
+    """Returns the paired gain; None, with a note, where the two cannot be paired."""
     try:
-        found = gain(candidate, other, metric, seed)
+        interval = gain(candidate, other, metric, seed=seed)
     except ScorecardError as error:
-        shelf.notes.append(str(error))
+        artefacts.notes.append(str(error))
         return None
-    return {"value": found.value, "low": found.low, "high": found.high}
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
-def against_truth(
-    shelf: ArtefactReader, horizons_days: tuple[int, ...], seed: int
+def risks_against_truth(
+    artefacts: ArtefactReader, horizons_days: tuple[int, ...], seed: int
 ) -> dict[str, Any] | None:
-    """Predicted against true risk and the share of attainable Brier skill; None where there is no truth.
+    """Compares predicted with true risks; None without a simulator's truth.
 
-    The expected Brier score of p under the true risk q is E[q(1-q)] + E[(p-q)^2], so no outcome has to be drawn: the
-    share of the way from the base rate to the true risk is 1 - sum (p-q)^2 / sum (mean q - q)^2. Customers in train
-    and valid are left out where splits.parquet says who they are.
+    The expected Brier score of p under the true risk q is E[q(1-q)] + E[(p-q)^2], so no outcome has
+    to be drawn: the share of the way from the base rate to the true risk is
+    1 - sum (p-q)^2 / sum (mean q - q)^2. Customers in train and valid are left out where
+    splits.parquet says who they are.
     """
-    truth = shelf.true("customers.parquet")
-    if (shelf.json_or_none("features.json") or {}).get("lead_days"):
+    truth = artefacts.ground_truth("customers.parquet")
+    if (artefacts.json_or_none("features.json") or {}).get("lead_days"):
         return None  # true risks begin at the as-of date, these after the lead time
-    found = _predictions(shelf)
-    if truth is None or found is None:
+    predictions = _predictions(artefacts)
+    if truth is None or predictions is None:
         return None
-    predicted, held_out, source = found
+    predicted, held_out, source = predictions
     columns = [name for name in risk_columns(predicted) if name in truth.columns]
     both = predicted.join(truth, on=["customer_id", "as_of"], how="inner", suffix="_true")
     if both.height < 2 or not columns:
-        shelf.notes.append(
-            "No prediction is about a customer and date of the truth, so the two cannot be compared."
+        artefacts.notes.append(
+            "No prediction is about a customer and date of the truth, so the two cannot be "
+            "compared."
         )
         return None
-    rows = []
-    for name in columns:
-        risk, true = both[name].to_numpy(), both[f"{name}_true"].to_numpy()
-        if not np.var(true) > 0:
-            continue
-        missed, spread = (risk - true) ** 2, (true.mean() - true) ** 2
-        lost = ratio_of_sums(missed, spread, both["customer_id"].to_numpy(), seed)
-        rows.append(
-            {
-                "horizon": horizon(name),
-                "skill": 1 - lost.value,
-                "low": None if lost.high is None else 1 - lost.high,
-                "high": None if lost.low is None else 1 - lost.low,
-                "mean_risk": float(risk.mean()),
-                "mean_true": float(true.mean()),
-                "correlation": float(np.corrcoef(risk, true)[0, 1]) if np.ptp(risk) > 0 else None,
-            }
-        )
-    pictures = []
-    for name in _chosen(columns, horizons_days):
-        risk, true = both[name].to_numpy(), both[f"{name}_true"].to_numpy()
-        some = np.random.default_rng(seed).permutation(len(risk))[:POINTS]
-        # A few extreme risks would squeeze all others into a corner: they are counted instead of drawn.
-        end = max(np.quantile(risk, DRAWN), np.quantile(true, DRAWN))
-        inside = some[(risk[some] <= end) & (true[some] <= end)]
-        groups = [
-            (float(risk[g].mean()), charts.Estimate(float(true[g].mean()))) for g in _groups(risk)
-        ]
-        label = f"Predicted against true risk within {horizon(name)} days, {several(len(inside), 'prediction')} drawn."
-        pictures.append(
-            {
-                "horizon": horizon(name),
-                "beyond": len(some) - len(inside),
-                "svg": charts.against(
-                    list(zip(risk[inside].tolist(), true[inside].tolist(), strict=True)),
-                    groups,
-                    "predicted risk",
-                    "true risk",
-                    label,
-                ),
-            }
-        )
+    rows = [_skill_row(both, name, seed) for name in columns]
     return {
-        "rows": rows,
-        "pictures": pictures,
+        "rows": [row for row in rows if row is not None],
+        "pictures": [_truth_chart(both, name, seed) for name in _drawn(columns, horizons_days)],
         "customers": both["customer_id"].n_unique(),
         "held_out": held_out,
         "source": source,
     }
 
 
-def calibration(
-    shelf: ArtefactReader, horizons_days: tuple[int, ...], seed: int
+def _skill_row(both: pl.DataFrame, name: str, seed: int) -> dict[str, Any] | None:
+    """Returns the skill at one horizon with its interval; None where all true risks are equal."""
+    risk, true_risk = both[name].to_numpy(), both[f"{name}_true"].to_numpy()
+    if not np.var(true_risk) > 0:
+        return None
+    missed, spread = (risk - true_risk) ** 2, (true_risk.mean() - true_risk) ** 2
+    loss = ratio_of_sums(missed, spread, both["customer_id"].to_numpy(), seed=seed)
+    return {
+        "horizon": horizon_days(name),
+        "skill": 1 - loss.value,
+        "low": None if loss.high is None else 1 - loss.high,
+        "high": None if loss.low is None else 1 - loss.low,
+        "mean_risk": float(risk.mean()),
+        "mean_true": float(true_risk.mean()),
+        "correlation": float(np.corrcoef(risk, true_risk)[0, 1]) if np.ptp(risk) > 0 else None,
+    }
+
+
+def _truth_chart(both: pl.DataFrame, name: str, seed: int) -> dict[str, Any]:
+    """Returns a chart of predicted against true risks, of a random sample of predictions."""
+    risk, true_risk = both[name].to_numpy(), both[f"{name}_true"].to_numpy()
+    sample = np.random.default_rng(seed).permutation(len(risk))[:POINTS]
+    # A few extreme risks would squeeze all others into a corner: they are counted, not drawn.
+    end = max(np.quantile(risk, DRAWN), np.quantile(true_risk, DRAWN))
+    inside = sample[(risk[sample] <= end) & (true_risk[sample] <= end)]
+    groups = [
+        (float(risk[group].mean()), charts.Estimate(float(true_risk[group].mean())))
+        for group in _groups(risk)
+    ]
+    label = (
+        f"Predicted against true risk within {horizon_days(name)} days, "
+        f"{several(len(inside), 'prediction')} drawn."
+    )
+    return {
+        "horizon": horizon_days(name),
+        "beyond": len(sample) - len(inside),
+        "svg": charts.prediction_chart(
+            list(zip(risk[inside].tolist(), true_risk[inside].tolist(), strict=True)),
+            groups,
+            across="predicted risk",
+            up="true risk",
+            label=label,
+        ),
+    }
+
+
+def calibration_charts(
+    artefacts: ArtefactReader, horizons_days: tuple[int, ...], seed: int
 ) -> list[dict[str, Any]]:
-    """Predicted risk against the share that really left, in groups of equal size; empty without test predictions."""
-    found = shelf.table_or_none(PREDICTIONS)
-    if found is None:
+    """Returns charts of predicted risk against the share that left, in groups of equal size.
+
+    Empty without test predictions; horizons with few known outcomes are left out.
+    """
+    predictions = artefacts.table_or_none(PREDICTIONS)
+    if predictions is None:
         return []
     pictures = []
-    for name in _chosen(risk_columns(found), horizons_days):
-        left, weight = known_by(found, horizon(name))
-        known = weight > 0
-        if known.sum() < GROUPS:
+    for name in _drawn(risk_columns(predictions), horizons_days):
+        left, weight = outcomes_by_horizon(predictions, horizon_days(name))
+        weighted = weight > 0
+        if weighted.sum() < GROUPS:
             continue
-        risk, who = found[name].to_numpy()[known], found["customer_id"].to_numpy()[known]
-        gone, weight = left[known], weight[known]
-        groups, rows = [], []
-        for g in _groups(risk):
-            rate = ratio_of_sums(gone[g] * weight[g], weight[g], who[g], seed)
-            mean = float(np.average(risk[g], weights=weight[g]))
-            groups.append((mean, charts.Estimate(rate.value, rate.low, rate.high)))
-            rows.append(
-                {"risk": mean, "left": rate.value, "low": rate.low, "high": rate.high, "n": len(g)}
-            )
-        within = f"within {horizon(name)} days" if horizon(name) else "at all"
+        rows = _calibration_rows(
+            predictions[name].to_numpy()[weighted],
+            left[weighted],
+            weight[weighted],
+            customer=predictions["customer_id"].to_numpy()[weighted],
+            seed=seed,
+        )
+        days = horizon_days(name)
         label = (
-            f"Predicted risk against the share of customers that left {within}, in {len(groups)} groups. "
+            "Predicted risk against the share of customers that left "
+            f"{f'within {days} days' if days else 'at all'}, in {len(rows)} groups. "
             + "; ".join(
                 f"{share(row['risk'])} predicted, {share(row['left'])} left" for row in rows
             )
         )
-        svg = charts.against([], groups, "predicted risk", "share that left", label)
-        pictures.append({"horizon": horizon(name), "svg": svg, "rows": rows})
+        svg = charts.prediction_chart(
+            [],
+            [(row["risk"], charts.Estimate(row["left"], row["low"], row["high"])) for row in rows],
+            across="predicted risk",
+            up="share that left",
+            label=label,
+        )
+        pictures.append({"horizon": days, "svg": svg, "rows": rows})
     return pictures
 
 
-def _predictions(shelf: ArtefactReader) -> tuple[pl.DataFrame, bool, str] | None:
-    """Predictions to hold against the truth, whether they are of held-out customers only, and which file they are."""
-    tested = shelf.table_or_none(PREDICTIONS)
+def _calibration_rows(
+    risk: np.ndarray, left: np.ndarray, weight: np.ndarray, *, customer: np.ndarray, seed: int
+) -> list[dict[str, Any]]:
+    """Returns mean risk and share that left, with its interval, of groups by rising risk."""
+    rows = []
+    for group in _groups(risk):
+        rate = ratio_of_sums(left[group] * weight[group], weight[group], customer[group], seed=seed)
+        rows.append(
+            {
+                "risk": float(np.average(risk[group], weights=weight[group])),
+                "left": rate.value,
+                "low": rate.low,
+                "high": rate.high,
+                "n": len(group),
+            }
+        )
+    return rows
+
+
+def _predictions(artefacts: ArtefactReader) -> tuple[pl.DataFrame, bool, str] | None:
+    """Returns predictions to compare with the truth, whether all are held out, and their file."""
+    tested = artefacts.table_or_none(PREDICTIONS)
     if tested is not None:
         return tested, True, PREDICTIONS
-    if not shelf.has("scores.parquet"):
+    if not artefacts.has("scores.parquet"):
         return None
-    found = scores(shelf)
-    if "as_of" not in found.columns:
+    scores = latest_scores(artefacts)
+    if "as_of" not in scores.columns:
         return None
-    splits = shelf.table_or_none("splits.parquet")
+    splits = artefacts.table_or_none("splits.parquet")
     if splits is None:
-        return found, False, "scores.parquet"
-    tested_on = splits.filter(pl.col("contact_id").is_null() & (pl.col("split") == "test")).select(
+        return scores, False, "scores.parquet"
+    held_out = splits.filter(pl.col("contact_id").is_null() & (pl.col("split") == "test")).select(
         "customer_id"
     )
-    return found.join(tested_on, on="customer_id", how="semi"), True, "scores.parquet"
+    return scores.join(held_out, on="customer_id", how="semi"), True, "scores.parquet"
 
 
-def _chosen(columns: list[str], horizons_days: tuple[int, ...]) -> list[str]:
-    return list(dict.fromkeys(nearest(columns, days) for days in horizons_days)) if columns else []
+def _drawn(columns: list[str], horizons_days: Iterable[int]) -> list[str]:
+    """Returns the risk columns nearest to the horizons that are to be drawn."""
+    if not columns:
+        return []
+    return list(dict.fromkeys(nearest_risk_column(columns, days) for days in horizons_days))
 
 
 def _groups(risk: np.ndarray) -> list[np.ndarray]:
-    """Positions of rows in groups of equal size by rising risk."""
+    """Returns positions of rows in groups of equal size by rising risk."""
     return [part for part in np.array_split(np.argsort(risk, kind="stable"), GROUPS) if len(part)]

@@ -20,7 +20,7 @@ from data.speech.transcripts import (
     to_nemo,
     to_vtt,
 )
-from evaluation.experience.conversation import SIDES, Span, measure
+from evaluation.experience.conversation import SIDES, Span, measure_conversation
 from flows.stages.transcription.workers import DIED, TranscriberConfig, _ready, _spread
 from models.asr.call_pieces import cut_pieces
 from models.asr.segments import Segment
@@ -164,7 +164,7 @@ def _hear_file(order: TranscriptionJob) -> JobResult:
                 turns,
                 order.stamp,
                 recognizer.calibration is not None,
-                measure(spans, info.duration_s, ears.params.conversation)
+                measure_conversation(spans, info.duration_s, ears.params.conversation)
                 if set(SIDES) <= set(roles.values())
                 else {},
             )

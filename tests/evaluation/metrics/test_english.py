@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data.text import ALPHABET, normalise
-from evaluation.metrics.english import comparable, variants_with
+from evaluation.metrics.english import comparable, extended_variants
 
 DOC = (Path(__file__).resolve().parents[3] / "docs" / "normalisation.md").read_text(
     encoding="utf-8"
@@ -24,19 +24,21 @@ def rows(heading: str) -> list[list[str]]:
 SAME, DIFFERENT = rows("What is the same"), rows("What stays different")
 
 
-@pytest.mark.parametrize(("one", "other", "form"), SAME, ids=[row[0] for row in SAME])
-def test_two_ways_of_writing_are_one(one: str, other: str, form: str) -> None:
-    assert (comparable(one), comparable(other)) == (form, form)
+@pytest.mark.parametrize(("first", "second", "form"), SAME, ids=[row[0] for row in SAME])
+def test_two_ways_of_writing_become_the_same(first: str, second: str, form: str) -> None:
+    assert (comparable(first), comparable(second)) == (form, form)
 
 
-@pytest.mark.parametrize(("one", "other", "form"), SAME, ids=[row[0] for row in SAME])
-def test_transcripts_are_stored_in_words_that_say_the_same(one: str, other: str, form: str) -> None:
-    assert (comparable(normalise(one)), comparable(normalise(other))) == (form, form)
+@pytest.mark.parametrize(("first", "second", "form"), SAME, ids=[row[0] for row in SAME])
+def test_transcripts_are_stored_in_words_that_say_the_same(
+    first: str, second: str, form: str
+) -> None:
+    assert (comparable(normalise(first)), comparable(normalise(second))) == (form, form)
 
 
-@pytest.mark.parametrize(("one", "other"), DIFFERENT, ids=[row[0] for row in DIFFERENT])
-def test_other_words_stay_other_words(one: str, other: str) -> None:
-    assert comparable(one) != comparable(other)
+@pytest.mark.parametrize(("first", "second"), DIFFERENT, ids=[row[0] for row in DIFFERENT])
+def test_other_words_stay_other_words(first: str, second: str) -> None:
+    assert comparable(first) != comparable(second)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,7 @@ def test_doing_it_twice_changes_nothing_and_leaves_only_words(text: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("stored", "heard"),
+    ("stored", "written"),
     [
         ("born in 1979", "born in nineteen seventy nine"),
         ("on April 2", "on april second"),
@@ -60,22 +62,22 @@ def test_doing_it_twice_changes_nothing_and_leaves_only_words(text: str) -> None
     ],
 )
 def test_a_reference_that_was_stored_as_words_meets_a_system_that_writes_figures(
-    stored: str, heard: str
+    stored: str, written: str
 ) -> None:
-    assert comparable(normalise(stored)) == comparable(heard) == comparable(stored)
+    assert comparable(normalise(stored)) == comparable(written) == comparable(stored)
 
 
 def test_words_that_are_in_order_already_are_left_alone() -> None:
-    said = "i want to cancel my contract and nobody told me that it costs eighteen dollars a month"
-    assert comparable(said) == said
+    text = "i want to cancel my contract and nobody told me that it costs eighteen dollars a month"
+    assert comparable(text) == text
 
 
 def test_a_centre_adds_spellings_of_its_own() -> None:
-    variants = variants_with({"Key-Line": "keyline", "net flicks": "Netflix"})
+    variants = extended_variants({"Key-Line": "keyline", "net flicks": "Netflix"})
     assert (
         comparable("My key line and net flicks are down", variants)
         == "my keyline and netflix are down"
     )
     assert comparable("ok", variants) == "okay"
     with pytest.raises(ValueError, match=r"evaluation.spellings: .* leads in circles"):
-        variants_with({"one": "two one"})
+        extended_variants({"one": "two one"})

@@ -12,8 +12,8 @@ def speech(noise_db: float, seconds: float = 4.0) -> np.ndarray:
     """Noise bursts as long as syllables with pauses, and a floor `noise_db` below them."""
     rng = np.random.default_rng(0)
     at = np.arange(int(seconds * 16000)) / 16000
-    said = 0.1 * rng.standard_normal(len(at)) * ((at % 0.5) < 0.35)
-    return (said + 0.1 * 10 ** (-noise_db / 20) * rng.standard_normal(len(at))).astype(np.float32)
+    wave = 0.1 * rng.standard_normal(len(at)) * ((at % 0.5) < 0.35)
+    return (wave + 0.1 * 10 ** (-noise_db / 20) * rng.standard_normal(len(at))).astype(np.float32)
 
 
 @pytest.mark.parametrize("db", [5, 15, 25, 40])

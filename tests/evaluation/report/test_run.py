@@ -20,12 +20,12 @@ import soundfile
 
 from data.files import read_json, read_tables, write_json, write_table
 from data.params import ParamsError, section
-from evaluation.experience.monitoring_plan import WorthHearingParams
+from evaluation.experience.monitoring_plan import MonitoringPlanParams
 from evaluation.metrics.churn import attainable_skill
 from evaluation.report.formatting import count, plain, share
 from evaluation.report.run import ReportParams, write_report
 from evaluation.scorecard import gain, load
-from tests.evaluation.report.a_store import NOW, decoded, delivered, walk
+from tests.evaluation.report.small_store import NOW, build_store, decoded, delivered
 
 IDS = [
     "numbers",
@@ -41,23 +41,23 @@ IDS = [
     "worth",
     "short",
 ]
-PARAMS = ReportParams(clip_s=8.0, worth_hearing=WorthHearingParams(chosen=4, random=2))
+PARAMS = ReportParams(clip_s=8.0, monitoring_plan=MonitoringPlanParams(chosen=4, random=2))
 VOID = {"meta", "link", "br", "img", "input", "hr", "circle", "line"}
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return walk(tmp_path_factory.mktemp("street") / "store")
+    return build_store(tmp_path_factory.mktemp("run") / "store")
 
 
 @pytest.fixture(scope="module")
-def told(store: Path) -> dict[str, Any]:
-    return written(store)
+def summary(store: Path) -> dict[str, Any]:
+    return write(store)
 
 
 @pytest.fixture(scope="module")
-def page(told: dict[str, Any]) -> str:
-    return Path(told["page"]).read_text(encoding="utf-8")
+def page(summary: dict[str, Any]) -> str:
+    return Path(summary["page"]).read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -65,18 +65,25 @@ def copy(store: Path, tmp_path: Path) -> Path:
     return shutil.copytree(store, tmp_path / "copy", ignore=shutil.ignore_patterns("raw", "report"))
 
 
-def written(
+def write(
     store: Path, params: ReportParams | None = None, audio: Any = "real", truth: bool = True
 ) -> dict[str, Any]:
     reader = decoded(store) if audio == "real" else audio
     at = store / "truth" if truth else None
-    return write_report(store, at, store / "report/index.html", reader, NOW, params or PARAMS)
+    return write_report(
+        store,
+        truth=at,
+        out=store / "report/index.html",
+        read_audio=reader,
+        now=NOW,
+        params=params or PARAMS,
+    )
 
 
-def silently(store: Path, **changes: Any) -> tuple[dict[str, Any], str]:
+def write_without_audio(store: Path, **changes: Any) -> tuple[dict[str, Any], str]:
     """The report without clips, which take longest: its summary and its page."""
-    told = written(store, audio=None, **changes)
-    return told, Path(told["page"]).read_text(encoding="utf-8")
+    summary = write(store, audio=None, **changes)
+    return summary, Path(summary["page"]).read_text(encoding="utf-8")
 
 
 def part(page: str, name: str) -> str:
@@ -131,10 +138,10 @@ def read(shown: str) -> str:
 
 
 def test_the_page_needs_nothing_but_itself(store: Path, page: str) -> None:
-    found = Reader(page)
+    reader = Reader(page)
     outside = [
         value
-        for tag, value in found.points_to
+        for tag, value in reader.points_to
         if not value.startswith("#")
         and not (tag == "audio" and value.startswith("data:audio/ogg;base64,"))
     ]
@@ -148,7 +155,9 @@ def test_the_page_needs_nothing_but_itself(store: Path, page: str) -> None:
     style = "".join(re.findall(r"<style>(.*?)</style>", page, re.S))
     assert "url(" not in style
     assert "@import" not in style
-    assert not [tag for tag, _ in found.tags if tag in ("link", "iframe", "img", "object", "embed")]
+    assert not [
+        tag for tag, _ in reader.tags if tag in ("link", "iframe", "img", "object", "embed")
+    ]
 
 
 def pages(store: Path) -> list[Path]:
@@ -156,12 +165,12 @@ def pages(store: Path) -> list[Path]:
 
 
 def test_the_page_is_well_formed_and_every_link_inside_it_leads_somewhere(page: str) -> None:
-    found = Reader(page)
-    assert found.crossed == []
-    assert found.open == []
-    ids = [attrs["id"] for _, attrs in found.tags if "id" in attrs]
+    reader = Reader(page)
+    assert reader.crossed == []
+    assert reader.open == []
+    ids = [attrs["id"] for _, attrs in reader.tags if "id" in attrs]
     assert len(ids) == len(set(ids))
-    assert {value[1:] for _, value in found.points_to if value.startswith("#")} <= set(ids)
+    assert {value[1:] for _, value in reader.points_to if value.startswith("#")} <= set(ids)
 
 
 def test_sections_come_in_the_promised_order(page: str) -> None:
@@ -175,13 +184,13 @@ def test_sections_come_in_the_promised_order(page: str) -> None:
 
 
 def test_who_cannot_see_is_told_the_same(page: str) -> None:
-    found = Reader(page)
-    drawings = [attrs for tag, attrs in found.tags if tag == "svg" and attrs.get("role") == "img"]
+    reader = Reader(page)
+    drawings = [attrs for tag, attrs in reader.tags if tag == "svg" and attrs.get("role") == "img"]
     assert drawings
     assert all(attrs["aria-label"] for attrs in drawings)
-    assert all("scope" in attrs for tag, attrs in found.tags if tag == "th")
-    assert all(attrs["aria-label"] for tag, attrs in found.tags if tag == "audio")
-    assert ("html", {"lang": "en"}) in found.tags
+    assert all("scope" in attrs for tag, attrs in reader.tags if tag == "th")
+    assert all(attrs["aria-label"] for tag, attrs in reader.tags if tag == "audio")
+    assert ("html", {"lang": "en"}) in reader.tags
 
 
 def test_all_words_are_there_without_javascript(page: str) -> None:
@@ -191,38 +200,38 @@ def test_all_words_are_there_without_javascript(page: str) -> None:
 
 
 def test_the_same_store_gives_the_same_page(copy: Path) -> None:
-    _, first = silently(copy)
-    _, again = silently(copy)
+    _, first = write_without_audio(copy)
+    _, again = write_without_audio(copy)
     assert first == again
 
 
 # --- true to the store ---
 
 
-def test_headline_figures_come_from_the_files(store: Path, told: dict[str, Any]) -> None:
+def test_headline_figures_come_from_the_files(store: Path, summary: dict[str, Any]) -> None:
     clean = read_tables(store / "clean")
     candidate = load(store / "scorecards/asr/candidate.json")
     scores = pl.read_parquet(store / "scores.parquet")
     verdicts = [read_json(path)["verdict"] for path in (store / "decisions").rglob("*.json")]
-    assert 4 <= len(told["headline"]) <= 6
-    assert told["headline"]["Contacts"] == count(clean["contacts"].height)
+    assert 4 <= len(summary["headline"]) <= 6
+    assert summary["headline"]["Contacts"] == count(clean["contacts"].height)
     labels = pl.read_parquet(store / "labels.parquet")
     troubled = labels.filter(
         pl.col("label").str.starts_with("friction_") & (pl.col("value") == "yes")
     )
     share_troubled = troubled["contact_id"].n_unique() / labels["contact_id"].n_unique()
-    assert told["headline"]["Contacts with friction"] == share(share_troubled, 0)
-    assert told["headline"]["Words heard wrong"] == share(candidate.metrics["wer"].value)
-    assert told["headline"]["Expected to leave"] == count(float(scores["risk_90"].sum()))
-    assert told["headline"]["Models accepted"] == f"{verdicts.count('accepted')} of 2"
-    assert told["headline"]["Foreseen"] == share(candidate_skill(store)["risk_365"], 0)
+    assert summary["headline"]["Contacts with friction"] == share(share_troubled, 0)
+    assert summary["headline"]["Words heard wrong"] == share(candidate.metrics["wer"].value)
+    assert summary["headline"]["Expected to leave"] == count(float(scores["risk_90"].sum()))
+    assert summary["headline"]["Models accepted"] == f"{verdicts.count('accepted')} of 2"
+    assert summary["headline"]["Foreseen"] == share(candidate_skill(store)["risk_365"], 0)
 
 
 def candidate_skill(store: Path) -> dict[str, float]:
-    found: dict[str, float] = read_json(store / "scorecards/churn/candidate.json")["facts"][
+    reader: dict[str, float] = read_json(store / "scorecards/churn/candidate.json")["facts"][
         "attainable_skill"
     ]["churn candidate"]
-    return found
+    return reader
 
 
 def test_every_refusal_is_counted_with_its_reason_and_next_step(store: Path, page: str) -> None:
@@ -246,7 +255,7 @@ def test_what_the_real_contract_refuses_is_told(copy: Path) -> None:
     from data.validation import ValidationParams, validate
 
     summary = validate(copy, ValidationParams(), read_audio=delivered(copy, "tables"), now=NOW)
-    _, page = silently(copy)
+    _, page = write_without_audio(copy)
     shown = text(part(page, "refused"))
     assert summary["rejected"] > 2
     assert f"{summary['rejected']} broke the data contract" in shown
@@ -268,7 +277,7 @@ def test_word_errors_before_and_after_stand_with_their_intervals(store: Path, pa
         figures.append(read(f"{share(wer.value)} {share(wer.low)[:-2]} to {share(wer.high)}"))
         assert card.model in shown
     assert f"All test speech{after.units.height}{''.join(figures)}" in shown
-    better = gain(after, before, "wer", 0)
+    better = gain(after, before, "wer", seed=0)
     assert f"better by {plain(100 * better.value, 1)} points" in shown
     assert all(f"Role: {role}" in shown for role in ("agent", "customer"))
 
@@ -277,14 +286,14 @@ def test_utterances_are_shown_word_by_word_as_they_were_said_and_heard(
     store: Path, page: str
 ) -> None:
     rows = load(store / "scorecards/asr/candidate.json").units.iter_rows(named=True)
-    said = {(row["contact_id"], row["ref"]): row for row in rows}
+    units = {(row["contact_id"], row["ref"]): row for row in rows}
     blocks = re.findall(r'<dl class="said">(.*?)</dl>', part(page, "hearing"), re.S)
     assert len(blocks) == 6
     for block in blocks:
         ref, _, after = re.findall(r"<dd>(.*?)</dd>", block, re.S)
-        row = said[re.findall(r"Call (K\d+)", block)[0], text(ref)]
-        heard = text(re.sub(r"<del.*?</del>", "", after))
-        assert heard.split() == (row["hyp"].split() or ["(nothing)"])
+        row = units[re.findall(r"Call (K\d+)", block)[0], text(ref)]
+        recognised = text(re.sub(r"<del.*?</del>", "", after))
+        assert recognised.split() == (row["hyp"].split() or ["(nothing)"])
         assert f"{row['errors']} after" in block
     assert {"Improved most", "Drawn by lot"} <= {
         re.search(r"about\">(.*?)\.", block)[1] for block in blocks
@@ -303,26 +312,26 @@ def test_risks_are_held_against_the_truth(store: Path, page: str) -> None:
 
 
 def test_ranking_profit_and_calibration_by_slice_are_on_the_page(store: Path, page: str) -> None:
-    said = read_json(store / "scorecards/churn/candidate.json")
+    units = read_json(store / "scorecards/churn/candidate.json")
     shown = text(part(page, "churn"))
     for name in ("c_index_180", "average_precision_180", "lift_5_180", "lift_20_180", "empc_180"):
-        assert plain(said["metrics"][name]["value"]) in shown, name
-    slices = said["facts"]["calibration_slices"]
-    assert {one["horizon_days"] for one in slices} == {30, 90, 180, 365}
-    for one in slices:
-        assert (f"Plan: {one['value']}{one['horizon_days']} days" in shown) == (
-            one["horizon_days"] in (30, 180)
+        assert plain(units["metrics"][name]["value"]) in shown, name
+    slices = units["facts"]["calibration_slices"]
+    assert {entry["horizon_days"] for entry in slices} == {30, 90, 180, 365}
+    for entry in slices:
+        assert (f"Plan: {entry['value']}{entry['horizon_days']} days" in shown) == (
+            entry["horizon_days"] in (30, 180)
         )
 
 
 def test_a_real_contact_centre_has_no_truth_on_its_page(copy: Path) -> None:
     for kind in ("candidate", "reference"):
-        said = read_json(copy / f"scorecards/churn/{kind}.json")
-        said["facts"].pop("attainable_skill", None)
-        write_json(copy / f"scorecards/churn/{kind}.json", said)
-    told, page = silently(copy, truth=False)
+        units = read_json(copy / f"scorecards/churn/{kind}.json")
+        units["facts"].pop("attainable_skill", None)
+        write_json(copy / f"scorecards/churn/{kind}.json", units)
+    summary, page = write_without_audio(copy, truth=False)
     assert "truth" not in text(page).lower()
-    assert "AUC of leaving" in told["headline"]
+    assert "AUC of leaving" in summary["headline"]
     assert "share that left" in page
 
 
@@ -371,14 +380,14 @@ def test_reasons_on_the_page_belong_to_the_customer_they_stand_with(store: Path,
 # --- contacts worth hearing ---
 
 
-def test_clips_play_and_are_no_longer_than_promised(told: dict[str, Any], page: str) -> None:
+def test_clips_play_and_are_no_longer_than_promised(summary: dict[str, Any], page: str) -> None:
     clips = re.findall(r'data:audio/ogg;base64,([^"]+)"', page)
-    assert len(clips) == told["clips"] == len(told["worth_hearing"]) == 6
+    assert len(clips) == summary["clips"] == len(summary["worth_hearing"]) == 6
     for clip in clips:
         info = soundfile.info(io.BytesIO(base64.b64decode(clip)))
         assert (info.format, info.subtype) == ("OGG", "OPUS")
         assert 1 < info.duration <= 8.1
-    assert told["size_bytes"] < 6_000_000
+    assert summary["size_bytes"] < 6_000_000
 
 
 def test_chosen_and_random_contacts_are_told_apart(page: str) -> None:
@@ -404,24 +413,24 @@ def test_words_say_whether_a_person_or_the_recogniser_wrote_them(store: Path, pa
 
 
 def test_a_small_page_leaves_clips_out_and_says_so(copy: Path) -> None:
-    told = written(copy, replace(PARAMS, page_mb=1.06))
-    assert 0 < told["clips"] < len(told["worth_hearing"])
-    assert told["size_bytes"] < 1_060_000
-    assert any("left out to keep the page small" in note for note in told["notes"])
+    summary = write(copy, replace(PARAMS, page_mb=1.06))
+    assert 0 < summary["clips"] < len(summary["worth_hearing"])
+    assert summary["size_bytes"] < 1_060_000
+    assert any("left out to keep the page small" in note for note in summary["notes"])
 
 
 def test_a_recording_that_cannot_be_read_costs_its_clip_alone(
-    copy: Path, told: dict[str, Any]
+    copy: Path, summary: dict[str, Any]
 ) -> None:
-    broken, whole = told["worth_hearing"][0], decoded(copy)
+    broken, whole = summary["worth_hearing"][0], decoded(copy)
 
     def unreadable(contact_id: str) -> Any:
         if contact_id == broken:
             raise ValueError("shard 00000.tar: truncated.")
         return whole(contact_id)
 
-    again = written(copy, replace(PARAMS, clip_s=2.0), audio=unreadable)
-    assert again["clips"] == told["clips"] - 1
+    again = write(copy, replace(PARAMS, clip_s=2.0), audio=unreadable)
+    assert again["clips"] == summary["clips"] - 1
     assert f"Call {broken} cannot be played: shard 00000.tar: truncated." in again["notes"]
 
 
@@ -429,17 +438,22 @@ def test_a_recording_that_cannot_be_read_costs_its_clip_alone(
 
 
 def test_an_empty_store_gives_a_page_that_says_what_has_not_run(tmp_path: Path) -> None:
-    told = write_report(
-        tmp_path / "none", None, tmp_path / "none/report/index.html", None, NOW, ReportParams()
+    summary = write_report(
+        tmp_path / "none",
+        truth=None,
+        out=tmp_path / "none/report/index.html",
+        read_audio=None,
+        now=NOW,
+        params=ReportParams(),
     )
-    page = Path(told["page"]).read_text(encoding="utf-8")
-    assert told["headline"] == {}
-    for step in ("ingest", "version", "label", "evaluate_asr", "evaluate_churn", "score"):
-        assert f"The step “{step}” has not run" in text(page)
+    page = Path(summary["page"]).read_text(encoding="utf-8")
+    assert summary["headline"] == {}
+    for stage in ("ingest", "version", "label", "evaluate_asr", "evaluate_churn", "score"):
+        assert f"The stage “{stage}” has not run" in text(page)
     assert Reader(page).crossed == []
 
 
-NOT_RUN = "The step “{}” has not run"
+NOT_RUN = "The stage “{}” has not run"
 MISSING = {  # artefact: (section, sentence)
     "ingest.json": ("came-in", NOT_RUN.format("ingest")),
     "validate.json": ("short", NOT_RUN.format("validate")),
@@ -466,10 +480,10 @@ MISSING = {  # artefact: (section, sentence)
 def test_a_missing_artefact_is_a_sentence_not_a_failure(copy: Path, name: str) -> None:
     gone, (where, sentence) = copy / name, MISSING[name]
     shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
-    told, page = silently(copy)
+    summary, page = write_without_audio(copy)
     assert Reader(page).crossed == []
     assert sentence in text(part(page, where))
-    assert not [note for note in told["notes"] if "cannot be written" in note]
+    assert not [note for note in summary["notes"] if "cannot be written" in note]
 
 
 @pytest.mark.parametrize(
@@ -477,19 +491,19 @@ def test_a_missing_artefact_is_a_sentence_not_a_failure(copy: Path, name: str) -
 )
 def test_a_damaged_artefact_is_told_and_the_rest_still_written(copy: Path, name: str) -> None:
     (copy / name).write_bytes((copy / name).read_bytes()[:40])
-    told, page = silently(copy)
-    assert any("cannot be" in note or "not valid JSON" in note for note in told["notes"])
-    assert told["headline"]
+    summary, page = write_without_audio(copy)
+    assert any("cannot be" in note or "not valid JSON" in note for note in summary["notes"])
+    assert summary["headline"]
     assert Reader(page).crossed == []
 
 
-def test_nobody_scored_is_said_where_no_churn_model_is_in_office(copy: Path) -> None:
+def test_nobody_scored_is_said_where_no_churn_model_is_active(copy: Path) -> None:
     write_table(
         copy / "scores.parquet", pl.DataFrame(schema={"customer_id": pl.String, "as_of": pl.Date})
     )
-    told, page = silently(copy)
-    assert "No churn model is in office, so nobody was scored." in text(part(page, "at-risk"))
-    assert told["worth_hearing"]
+    summary, page = write_without_audio(copy)
+    assert "No churn model is active, so nobody was scored." in text(part(page, "at-risk"))
+    assert summary["worth_hearing"]
 
 
 def test_outcomes_without_dates_have_one_risk_and_no_horizon(copy: Path) -> None:
@@ -497,14 +511,14 @@ def test_outcomes_without_dates_have_one_risk_and_no_horizon(copy: Path) -> None
         "customer_id", "as_of", pl.col("risk_180").alias("risk")
     )
     write_table(copy / "scores.parquet", scores)
-    told, page = silently(copy, truth=False)
-    assert told["headline"]["Expected to leave"] == count(float(scores["risk"].sum()))
+    summary, page = write_without_audio(copy, truth=False)
+    assert summary["headline"]["Expected to leave"] == count(float(scores["risk"].sum()))
     assert "None days" not in text(page)
-    assert "Risk of leaving" not in told["notes"]
+    assert "Risk of leaving" not in summary["notes"]
 
 
 def test_what_a_customer_says_cannot_become_part_of_the_page(
-    copy: Path, told: dict[str, Any]
+    copy: Path, summary: dict[str, Any]
 ) -> None:
     attack = "<script>alert('x')</script>"
     for name in ("clean/turns.parquet", "transcripts.parquet"):
@@ -514,7 +528,7 @@ def test_what_a_customer_says_cannot_become_part_of_the_page(
     write_table(
         copy / "clean/customers.parquet", customers.with_columns(pl.lit(attack).alias("plan"))
     )
-    _, page = silently(copy)
+    _, page = write_without_audio(copy)
     assert page.count("<script>") == 1
     assert "&lt;script&gt;alert" in part(page, "worth")
     assert "&lt;script&gt;alert" in part(page, "at-risk")
@@ -523,14 +537,14 @@ def test_what_a_customer_says_cannot_become_part_of_the_page(
 def test_a_page_half_written_never_replaces_a_whole_one(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, before = silently(copy)
+    _, before = write_without_audio(copy)
 
     def fails(*_: Any) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr("data.files.os.fsync", fails)
     with pytest.raises(OSError, match="no space left"):
-        written(copy, replace(PARAMS, at_risk=3), audio=None)
+        write(copy, replace(PARAMS, at_risk=3), audio=None)
     assert (copy / "report/index.html").read_text(encoding="utf-8") == before
     assert [path.name for path in (copy / "report").iterdir()] == ["index.html"]
 
@@ -542,22 +556,31 @@ def test_settings_come_from_params_yaml_and_change_the_page(copy: Path) -> None:
     values = {
         "at_risk": 3,
         "chart_horizons_days": [90],
-        "worth_hearing": {"chosen": 2, "random": 1},
+        "monitoring_plan": {"chosen": 2, "random": 1},
     }
     params = section(ReportParams, values, "report")
-    assert params.worth_hearing == replace(WorthHearingParams(), chosen=2, random=1)
-    told, page = silently(copy, params=params)
+    assert params.monitoring_plan == replace(MonitoringPlanParams(), chosen=2, random=1)
+    summary, page = write_without_audio(copy, params=params)
     assert len(re.findall(r'<th scope="row">C\d+<br>', part(page, "at-risk"))) == 3
-    assert len(told["worth_hearing"]) == 3
-    with pytest.raises(ParamsError, match=r"report\.worth_hearing\.picked is not a setting"):
-        section(ReportParams, {"worth_hearing": {"picked": 2}}, "report")
+    assert len(summary["worth_hearing"]) == 3
+    with pytest.raises(ParamsError, match=r"report\.monitoring_plan\.picked is not a setting"):
+        section(ReportParams, {"monitoring_plan": {"picked": 2}}, "report")
+
+
+def test_the_old_key_of_the_monitoring_plan_is_still_read_and_the_new_one_counts() -> None:
+    old = section(ReportParams, {"worth_hearing": {"chosen": 2}}, "report")
+    assert old.monitoring_plan == MonitoringPlanParams(chosen=2)
+    both = {"worth_hearing": {"chosen": 2}, "monitoring_plan": {"chosen": 3}}
+    assert section(ReportParams, both, "report").monitoring_plan == MonitoringPlanParams(chosen=3)
 
 
 def test_importing_the_report_loads_no_vendor() -> None:
-    look = (
+    script = (
         "import sys, evaluation.report.run; "
         "vendors = {'torch', 'nemo', 'mlflow', 'prefect', 'sklearn', 'great_expectations', 'snorkel', 'jinja2'}; "
         "print(sorted(vendors & set(sys.modules)))"
     )
-    found = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    reader = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert reader.stdout.strip() == "[]"

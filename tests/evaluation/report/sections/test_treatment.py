@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from data.files import write_json, write_table
-from evaluation.churn.treatment import compare, compare_with_truth, gains_by_fifth
+from evaluation.churn.treatment import (
+    compare_policies,
+    compare_policies_with_truth,
+    uplift_by_fifth,
+)
 from evaluation.report.run import ReportParams, write_report
 from models.churn.treatment import TreatmentParams
 
@@ -18,7 +24,7 @@ PARAMS = TreatmentParams(budget_share=0.2)
 
 
 @pytest.fixture
-def decisions():
+def decisions() -> pl.DataFrame:
     """400 decisions: the offer keeps three in ten of one customer in four, and nobody else."""
     rng = np.random.default_rng(0)
     helped, offered = rng.random(400) < 0.25, rng.random(400) < 0.5
@@ -43,20 +49,31 @@ def decisions():
     )
 
 
-def page_of(store, summary, table, truth=None):
+def page_of(
+    store: Path, summary: dict[str, Any], table: pl.DataFrame, truth: Path | None = None
+) -> tuple[str, dict[str, Any]]:
     write_json(store / "treat.json", summary)
     write_table(store / "treatments.parquet", table)
-    told = write_report(store, truth, store / "report/index.html", None, NOW, ReportParams())
+    summary_of_page = write_report(
+        store,
+        truth=truth,
+        out=store / "report/index.html",
+        read_audio=None,
+        now=NOW,
+        params=ReportParams(),
+    )
     shown = (
         (store / "report/index.html")
         .read_text()
         .split('id="treat"', 1)[1]
         .split("</section>", 1)[0]
     )
-    return shown, told
+    return shown, summary_of_page
 
 
-def test_policies_stand_beside_each_other_and_beside_the_truth(decisions, tmp_path):
+def test_policies_stand_beside_each_other_and_beside_the_truth(
+    decisions: pl.DataFrame, tmp_path: Path
+) -> None:
     table = decisions.with_columns(
         kind=pl.lit("call back"),
         basis=pl.lit("uplift"),
@@ -69,9 +86,9 @@ def test_policies_stand_beside_each_other_and_beside_the_truth(decisions, tmp_pa
         "note": None,
         "horizon_days": 180,
         "budget_share": 0.2,
-        **compare(decisions, PARAMS),
+        **compare_policies(decisions, PARAMS),
         "learned_from": {"decisions": 400, "offered": 200, "left": 90, "kind": "call back"},
-        "by_fifth": gains_by_fifth(decisions, PARAMS),
+        "by_fifth": uplift_by_fifth(decisions, PARAMS),
         "today": {
             "customers": 400,
             "treat": 44,
@@ -89,18 +106,18 @@ def test_policies_stand_beside_each_other_and_beside_the_truth(decisions, tmp_pa
             (0.5 - pl.col("true_uplift")).alias("treated_180"),
         ),
     )
-    shown, told = page_of(tmp_path, summary, table, tmp_path / "truth")
+    shown, summary_of_page = page_of(tmp_path, summary, table, tmp_path / "truth")
     for name in ("By lot", "By risk", "By uplift", "By expected profit"):
         assert shown.count(f'<th scope="row">{name}</th>') == 2  # on the log, and in truth
-    for one in compare_with_truth(decisions, PARAMS):
-        assert f'<td class="n">+{one["kept"]:.1f}</td>' in shown
+    for policy in compare_policies_with_truth(decisions, PARAMS):
+        assert f'<td class="n">+{policy["kept"]:.1f}</td>' in shown
     assert "150 customers are better left alone" in shown
     assert shown.count("Because.") == 15
-    assert not [note for note in told["notes"] if "treat" in note]
+    assert not [note for note in summary_of_page["notes"] if "treat" in note]
     assert "in truth" not in page_of(tmp_path, summary, table)[0]
 
 
-def test_a_fallback_to_risk_is_marked_as_such(decisions, tmp_path):
+def test_a_fallback_to_risk_is_marked_as_such(decisions: pl.DataFrame, tmp_path: Path) -> None:
     nothing = pl.lit(None, pl.Float64)
     table = decisions.with_columns(
         kind=pl.lit("offer"),
@@ -120,9 +137,9 @@ def test_a_fallback_to_risk_is_marked_as_such(decisions, tmp_path):
         "budget_share": 0.1,
         "today": today,
     }
-    shown, told = page_of(tmp_path, summary, table)
+    shown, summary_of_page = page_of(tmp_path, summary, table)
     assert note in shown
     assert "By risk alone: 40 customers of 400" in shown
-    assert note in told["notes"]
+    assert note in summary_of_page["notes"]
     assert "Among the riskiest." in shown
     assert "By uplift" not in shown

@@ -12,7 +12,7 @@ def test_equal_texts_have_no_error_whatever_the_spaces() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "heard", "errors"),
+    ("reference", "hypothesis", "errors"),
     [
         ("do not cancel", "do cancel", Errors(3, 0, 0, 1)),
         ("do cancel", "do not cancel", Errors(2, 0, 1, 0)),
@@ -22,8 +22,10 @@ def test_equal_texts_have_no_error_whatever_the_spaces() -> None:
         ("one two three four", "two three for you", Errors(4, 1, 1, 1)),
     ],
 )
-def test_each_kind_of_error_is_counted_apart(said: str, heard: str, errors: Errors) -> None:
-    assert word_errors(said, heard) == errors
+def test_each_kind_of_error_is_counted_apart(
+    reference: str, hypothesis: str, errors: Errors
+) -> None:
+    assert word_errors(reference, hypothesis) == errors
 
 
 def test_the_corpus_rate_weighs_words_not_utterances() -> None:

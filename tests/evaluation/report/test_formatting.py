@@ -6,18 +6,18 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from evaluation.report.charts import axis
-from evaluation.report.clips import choose
+from evaluation.report.charts import axis_ticks
+from evaluation.report.clips import clip_start_s
 from evaluation.report.formatting import (
     clock,
     count,
     day,
-    differences,
     duration,
     listing,
     moment,
     several,
     share,
+    word_differences,
 )
 
 
@@ -64,9 +64,9 @@ def test_numbers_dates_and_lists_read_like_prose() -> None:
 
 
 def test_differences_tell_wrong_missed_and_extra_words_apart() -> None:
-    found = differences("i want to cancel my plan now", "i want cancel the plan now please")
-    kinds = {word.text: word.kind for word in found}
-    assert kinds == {
+    words = word_differences("i want to cancel my plan now", "i want cancel the plan now please")
+    statuses = {word.text: word.status for word in words}
+    assert statuses == {
         "i": "right",
         "want": "right",
         "to": "missed",
@@ -76,12 +76,12 @@ def test_differences_tell_wrong_missed_and_extra_words_apart() -> None:
         "now": "right",
         "please": "extra",
     }
-    assert next(word.meant for word in found if word.kind == "sub") == "my"
+    assert next(word.meant for word in words if word.status == "sub") == "my"
 
 
 def test_an_axis_has_few_round_ticks_and_covers_everything() -> None:
     for end in (0.013, 0.06, 0.47, 0.9, 1.2, 7.0):
-        ticks = axis(0.0, end)
+        ticks = axis_ticks(0.0, end)
         assert ticks[0] == 0
         assert ticks[-1] >= end > ticks[-2]
         assert 3 <= len(ticks) <= 7
@@ -102,6 +102,6 @@ def test_a_clip_begins_with_a_turn_where_the_customer_says_most() -> None:
             "this is the third time i call about the same wrong bill and nobody helps",
         ),
     ]
-    assert choose(turns, 90.0, 20.0) == 30
-    assert choose(turns, 40.0, 20.0) == 20  # and never runs over the end
-    assert choose([], 90.0, 20.0) == 0
+    assert clip_start_s(turns, 90.0, 20.0) == 30
+    assert clip_start_s(turns, 40.0, 20.0) == 20  # and never runs over the end
+    assert clip_start_s([], 90.0, 20.0) == 0

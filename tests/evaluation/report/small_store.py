@@ -1,4 +1,4 @@
-"""A small store as the street leaves it, made by the real steps; only training is left out."""
+"""A small store as a run leaves it, made by the real stages; only training is left out."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ HORIZONS = (30, 90, 180, 365)
 OUTCOME = ["customer_id", "as_of", "event", "time_days"]
 
 
-def walk(store: Path, customers: int = 150, calls: int = 8) -> Path:
+def build_store(store: Path, customers: int = 150, calls: int = 8) -> Path:
     """Simulates, ingests, validates, labels, scores and decides into `store`. The churn network is untrained."""
     simulate(
         SimulatorParams(customers=customers, calls=calls, days=420), store / "raw", store / "truth"
@@ -56,12 +56,12 @@ def walk(store: Path, customers: int = 150, calls: int = 8) -> Path:
     )
     write_table(store / "splits.parquet", splits)
     write_json(store / "split.json", asdict(summary))
-    heard = _heard(store, clean)
-    write_table(store / "transcripts.parquet", heard)
+    transcripts = _heard(store, clean)
+    write_table(store / "transcripts.parquet", transcripts)
     write_json(
         store / "transcribe.json", {"calls": calls, "turns": 1, "words": 1, "mean_confidence": 0.91}
     )
-    unread = heard.select(list(TURNS)).join(clean["turns"], on="contact_id", how="anti")
+    unread = transcripts.select(list(TURNS)).join(clean["turns"], on="contact_id", how="anti")
     labelled = label(clean["contacts"], pl.concat([clean["turns"], unread]))
     write_table(store / "labels.parquet", labelled.labels)
     write_json(store / "label.json", labelled.analysis)
@@ -77,7 +77,14 @@ def walk(store: Path, customers: int = 150, calls: int = 8) -> Path:
     for kind, (candidate, reference) in judged.items():
         candidate.save(store / f"scorecards/{kind}/candidate.json")
         reference.save(store / f"scorecards/{kind}/reference.json")
-        decision = decide(candidate, reference, GateParams(), facts, NOW, "gate, for the tests")
+        decision = decide(
+            candidate,
+            reference,
+            params=GateParams(),
+            facts=facts,
+            now=NOW,
+            decided_by="gate, for the tests",
+        )
         write_decision(decision, store / f"decisions/{kind}")
         write_json(store / f"train_{kind}.json", {"run_id": f"run-of-{kind}"})
     return store
@@ -100,12 +107,12 @@ def misheard(text: str, rate: float, rng: random.Random) -> str:
     """`text` with about `rate` of its words wrong, missing or doubled."""
     words: list[str] = []
     for word in normalise(text).split():
-        luck = rng.random()
-        if luck > rate:
+        draw = rng.random()
+        if draw > rate:
             words.append(word)
-        elif luck > 0.6 * rate:
+        elif draw > 0.6 * rate:
             words.append("um")
-        elif luck > 0.3 * rate:
+        elif draw > 0.3 * rate:
             words += [word, "uh"]
     return " ".join(words)
 
@@ -140,7 +147,9 @@ def _validate(store: Path) -> dict[str, pl.DataFrame]:
     clean["recordings"] = clean["recordings"].filter(pl.col("contact_id") != long["contact_id"])
     for name, table in clean.items():
         write_table(store / f"clean/{name}.parquet", table)
-    whole, kept = (float(one["recordings"]["duration_s"].sum()) for one in (tables, clean))
+    whole, accepted_s = (
+        float(table_set["recordings"]["duration_s"].sum()) for table_set in (tables, clean)
+    )
     suite = {
         "success": False,
         "expectations": 10,
@@ -150,8 +159,8 @@ def _validate(store: Path) -> dict[str, pl.DataFrame]:
         "suites": {"contacts": suite},
         "rejected": 2,
         "input_audio_s": whole,
-        "accepted_audio_s": kept,
-        "rejected_audio_s": {"clipped": whole - kept},
+        "accepted_audio_s": accepted_s,
+        "rejected_audio_s": {"clipped": whole - accepted_s},
         "stopped": None,
     }
     write_json(store / "validate.json", summary)
@@ -162,11 +171,11 @@ def _validate(store: Path) -> dict[str, pl.DataFrame]:
 def _heard(store: Path, clean: dict[str, pl.DataFrame]) -> pl.DataFrame:
     """What a recogniser that gets one word in ten wrong would write."""
     rng = random.Random(1)
-    said = pl.read_parquet(store / "truth/turns.parquet").join(
+    spoken = pl.read_parquet(store / "truth/turns.parquet").join(
         clean["recordings"], on="contact_id", how="semi"
     )
-    return said.with_columns(
-        pl.Series("text", [misheard(text, 0.1, rng) for text in said["text"]], dtype=pl.String),
+    return spoken.with_columns(
+        pl.Series("text", [misheard(text, 0.1, rng) for text in spoken["text"]], dtype=pl.String),
         pl.lit("asr").alias("origin"),
         pl.lit(0.9).alias("confidence"),
     )
@@ -185,14 +194,14 @@ def _asr(clean: dict[str, pl.DataFrame]) -> tuple[Scorecard, Scorecard]:
     ]
     candidate, reference = (
         asr_scorecard(
-            name,
-            "speech",
             rows,
             [misheard(row["text"], rate, rng) for row in rows],
-            0,
-            NOW.isoformat(),
-            name,
-            facts,
+            model=name,
+            data_hash="speech",
+            seed=0,
+            created_at=NOW.isoformat(),
+            bundle_sha256=name,
+            facts=facts,
         )
         for name, rate, facts in (
             (
@@ -220,8 +229,11 @@ def _churn(
         customer_splits(splits), on="customer_id"
     )
     current = features.features(clean, labels, [today], params=params)
-    known = rows.filter(pl.col("event").is_not_null())
-    train, test = known.filter(pl.col("split") != "test"), known.filter(pl.col("split") == "test")
+    with_outcome = rows.filter(pl.col("event").is_not_null())
+    train, test = (
+        with_outcome.filter(pl.col("split") != "test"),
+        with_outcome.filter(pl.col("split") == "test"),
+    )
     declared = [
         features.describe(name, "categorical" if rows.schema[name] == pl.String else "numeric")
         for name in feature_columns(rows)
@@ -230,15 +242,15 @@ def _churn(
     model = ChurnModel(
         ChurnConfig(describe_columns(train, declared, 8), HORIZONS, bias=(-3.0,) * len(HORIZONS))
     )
-    model.network.mark.uniform_(
-        0.2, 0.6
-    )  # nobody trained it, but its reasons shall be about contacts
+    # Nobody trained it, but its reasons shall be about contacts.
+    model.network.mark.uniform_(0.2, 0.6)
     write_table(store / "scores.parquet", model.predict(current))
     reasons = model.reasons(current)
-    beside = find_evidence(reasons, contacts=clean["contacts"], labels=labels, turns=clean["turns"])
+    evidence_rows = find_evidence(reasons, clean["contacts"], labels, clean["turns"])
     keys = ["customer_id", "as_of", "rank"]
     write_table(
-        store / "reasons.parquet", reasons.join(beside.select(*keys, *SCHEMA), on=keys, how="left")
+        store / "reasons.parquet",
+        reasons.join(evidence_rows.select(*keys, *SCHEMA), on=keys, how="left"),
     )
     candidate = test.select(*OUTCOME, "plan").join(model.predict(test), on=["customer_id", "as_of"])
     life_table = test.select(OUTCOME).join(
@@ -255,6 +267,15 @@ def _churn(
     }
     at = NOW.isoformat()
     return (
-        churn_scorecard("churn candidate", "people", candidate, 0, at, "c" * 64, facts, ["plan"]),
-        churn_scorecard("life table", "people", life_table, 0, at),
+        churn_scorecard(
+            candidate,
+            model="churn candidate",
+            data_hash="people",
+            seed=0,
+            created_at=at,
+            bundle_sha256="c" * 64,
+            facts=facts,
+            slice_by=["plan"],
+        ),
+        churn_scorecard(life_table, model="life table", data_hash="people", seed=0, created_at=at),
     )
