@@ -120,7 +120,7 @@ def finetune(
     device_type = resolve_device(params.device)
     work_dir.mkdir(parents=True, exist_ok=True)
     manifests = [train_manifest, valid_manifest, *_extra_manifests(params, train_manifest)]
-    _clear_stale(work_dir, _fingerprint(params, base, manifests=manifests))
+    _clear_stale(work_dir, _fingerprint(params, base, manifests))
     result = work_dir / "result.json"
     if devices:
         devices.broadcast(result.exists())

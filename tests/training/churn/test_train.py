@@ -300,7 +300,9 @@ def test_C2_a_customer_who_will_soon_be_an_old_one_is_foreseen_as_one(tmp_path: 
 def test_an_ensemble_that_gains_nothing_is_silent(tmp_path: Path) -> None:
     summary = train(QUICK, churn_table(2000, effect=0.0), tmp_path, run=RecordedRun())
     assert not summary["ensemble"]
-    assert ChurnModel.load(Path(summary["model"])).network.is_silent
+    network = ChurnModel.load(Path(summary["model"])).network
+    assert isinstance(network, HazardNetwork)
+    assert network.ensemble_is_zero
 
 
 def test_an_ensemble_speaks_where_features_matter_only_together(tmp_path: Path) -> None:
