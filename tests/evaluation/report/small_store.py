@@ -246,7 +246,9 @@ def _churn(
     model.network.mark.uniform_(0.2, 0.6)
     write_table(store / "scores.parquet", model.predict(current))
     reasons = model.reasons(current)
-    evidence_rows = find_evidence(reasons, clean["contacts"], labels, clean["turns"])
+    evidence_rows = find_evidence(
+        reasons, contacts=clean["contacts"], labels=labels, turns=clean["turns"]
+    )
     keys = ["customer_id", "as_of", "rank"]
     write_table(
         store / "reasons.parquet",
