@@ -20,7 +20,8 @@ def real_data() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that walk a street come first: they take longest, and two workers that share files then end together."""
+    """Puts files that run the pipeline first: they take longest, and two workers that share the files
+    then end together."""
     long = {
         item.path for item in items if {"walked", "clone"} & set(getattr(item, "fixturenames", ()))
     }

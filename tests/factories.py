@@ -108,7 +108,7 @@ def a_truncated_wav(path: Path, share: float = 0.5) -> Path:
     return path
 
 
-SAID = [
+TEXTS = [
     ("agent", "how can i help"),
     ("customer", "i want to cancel my plan"),
     ("agent", "i am sorry to hear that"),
@@ -301,12 +301,12 @@ def _started(number: int, minutes: int = 0) -> str:
 def _spoken() -> list[dict[str, Any]]:
     return [
         {"role": role, "text": text, "start_s": 0.5 * index, "end_s": 0.5 * index + 0.5}
-        for index, (role, text) in enumerate(SAID)
+        for index, (role, text) in enumerate(TEXTS)
     ]
 
 
 def _written() -> list[dict[str, Any]]:
-    return [{"role": role, "text": text} for role, text in SAID]
+    return [{"role": role, "text": text} for role, text in TEXTS]
 
 
 def _csv(path: Path, rows: list[dict[str, str]], columns: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Small real things the tests of judging and shipping share: bundles, decisions, a registry."""
+"""Small real things the tests of gates and releases share: bundles, decisions, a registry."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from models.registry.registry import Registry
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def judged(
+def gate_decision(
     evidence: Evidence,
     params: GateParams | None = None,
     now: datetime = NOW,
     by: str = "nightly evaluation",
 ) -> Decision:
-    """What the gate says to `evidence`, by its own settings unless `params` are given."""
+    """Returns the gate's decision on `evidence`, by its own settings unless `params` are given."""
     params = params or GateParams(**{evidence.candidate.kind: evidence.params})
     return decide(
         evidence.candidate,
@@ -78,10 +78,10 @@ def a_decision(
 
 @cache
 def _accepted(kind: str) -> str:
-    """What the gate says to evidence worth accepting, as JSON."""
+    """Returns the gate's decision on a candidate it accepts, as JSON."""
     few = {"customers": 200, "horizons": (180,)}  # quicker
     churn = (examples.churn(0.2, **few), examples.churn(2.0, **few)) if kind == "churn" else ()
-    decision = judged(examples.evidence(*churn))
+    decision = gate_decision(examples.evidence(*churn))
     assert decision.accepted
     return json.dumps(decision.record)
 
@@ -98,8 +98,8 @@ def _empty_store() -> bytes:
         return (Path(folder) / "mlflow.db").read_bytes()
 
 
-class Shop:
-    """A registry on SQLite in a folder, with an MLflow run to hang bundles on."""
+class RegistryFixture:
+    """A registry on SQLite in a folder, with an MLflow run that its bundles belong to."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -107,7 +107,7 @@ class Shop:
         self.uri = f"sqlite:///{folder}/mlflow.db"
         self.registry = Registry(self.uri, folder / "registry")
         experiment = self.registry.client.create_experiment(
-            "street", artifact_location=(folder / "art").as_uri()
+            "pipeline", artifact_location=(folder / "art").as_uri()
         )
         self.run_id = self.registry.client.create_run(experiment).info.run_id
 

@@ -1,4 +1,5 @@
-"""What the tests of the service share: real small churn bundles, an office that promotes them, a real server."""
+"""What the tests of the service share: small real churn bundles, a registry that promotes them, a
+real server."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ import uvicorn
 from data.features.features import Feature
 from models.churn.model import ChurnConfig, ChurnModel, describe_columns
 from models.registry.bundle import Bundle, write_bundle
-from tests.registry_helpers import NOW, Shop, a_decision
+from tests.registry_helpers import NOW, RegistryFixture, a_decision
 
 FEATURES = [
     Feature("contacts_30d", "contacts", "volume"),
@@ -62,8 +63,8 @@ def a_churn_bundle(path: Path, bias: float = 0.0, extra: str | None = None) -> B
     )
 
 
-class Office(Shop):
-    """A shop whose champions are real churn models."""
+class ServiceFixture(RegistryFixture):
+    """A registry whose champions are real churn models."""
 
     def candidate(self, bias: float = 0.0, extra: str | None = None) -> tuple[int, Bundle]:
         """Registers a new model; its version and bundle."""

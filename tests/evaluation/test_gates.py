@@ -15,7 +15,7 @@ from evaluation.gates.inconclusive import is_inconclusive
 from evaluation.gates.params import AsrGate, GateParams
 from evaluation.gates.record import DecisionError, read_decision, validate_record
 from evaluation.report.decision import write_decision
-from tests.registry_helpers import NOW, judged
+from tests.registry_helpers import NOW, gate_decision
 
 CHECKS = {module.NAME: module for module in check_modules()}
 ACCEPTED = [(name, n) for name, module in CHECKS.items() for n in range(len(module.ACCEPTS))]
@@ -23,7 +23,7 @@ REFUSED = [(name, n) for name, module in CHECKS.items() for n in range(len(modul
 
 
 def _decide(evidence=None, by="nightly", now=NOW, params=None):
-    return judged(evidence or examples.evidence(), params, now, by)
+    return gate_decision(evidence or examples.evidence(), params, now, by)
 
 
 def test_the_checks_are_found_by_name():

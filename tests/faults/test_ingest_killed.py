@@ -40,7 +40,7 @@ def contents(store: Path) -> dict[str, bytes]:
     return {str(path.relative_to(store)): path.read_bytes() for path in files}
 
 
-def test_an_ingest_killed_at_any_write_is_finished_by_the_next_one(tmp_path):
+def test_an_ingest_killed_at_any_write_is_finished_by_the_next_one(tmp_path: Path) -> None:
     monday = an_export(tmp_path / "monday", calls=3, duration_s=15.0)
     tuesday = an_export(
         tmp_path / "tuesday", calls=6, duration_s=15.0

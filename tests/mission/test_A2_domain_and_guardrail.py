@@ -14,7 +14,7 @@ from evaluation.gates.evidence import Check, SecondaryTest
 from evaluation.gates.record import Decision
 from evaluation.params import EvaluationParams
 from evaluation.scorecard import Scorecard, gain, load
-from tests.registry_helpers import judged
+from tests.registry_helpers import gate_decision
 from tests.speech_helpers import a_manifest
 from training.asr.finetune import AsrTraining, finetune
 from training.asr.speech import Augmentation
@@ -54,19 +54,19 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> Cards:
             work_dir=folder / "work",
             run=run,
         )
-    asked = EvaluationParams(conditions=(), guardrail_s=60.0)
-    parts = load_test_sets(test, asked)
+    params_of_tests = EvaluationParams(conditions=(), guardrail_s=60.0)
+    parts = load_test_sets(test, params_of_tests)
     models = {"reference": BASE, "candidate": folder / "work" / "model.nemo"}
-    found = {
-        role: evaluate(path, parts, role, f"sha of {role}", asked, NOW)
+    by_role = {
+        role: evaluate(path, parts, role, f"sha of {role}", params_of_tests, NOW)
         for role, path in models.items()
     }
-    for role, of_role in found.items():
-        for part, card in of_role.items():
+    for role, by_part in by_role.items():
+        for part, card in by_part.items():
             card.save(folder / part / f"{role}.json")
     return {
-        role: {part: load(folder / part / f"{role}.json") for part in of_role}
-        for role, of_role in found.items()
+        role: {part: load(folder / part / f"{role}.json") for part in by_part}
+        for role, by_part in by_role.items()
     }
 
 
@@ -74,7 +74,7 @@ def verdict(cards: Cards, guardrail: tuple[str, str]) -> tuple[Decision, Check]:
     """The gate on the trained model against the base, with the general speech of the two roles named."""
     candidate, reference = cards["candidate"]["test"], cards["reference"]["test"]
     shas = (candidate.bundle_sha256, reference.bundle_sha256)
-    beside = SecondaryTest(
+    secondary = SecondaryTest(
         *(
             replace(cards[role]["guardrail"], bundle_sha256=sha)
             for role, sha in zip(guardrail, shas, strict=True)
@@ -88,17 +88,17 @@ def verdict(cards: Cards, guardrail: tuple[str, str]) -> tuple[Decision, Check]:
         floors={"wer": 3.0},
         loosened="few voices",
     )
-    evidence = replace(evidence, beside={**evidence.beside, "guardrail": beside})
-    decision = judged(evidence)
+    evidence = replace(evidence, beside={**evidence.beside, "guardrail": secondary})
+    decision = gate_decision(evidence)
     return decision, next(check for check in decision.checks if check.name == "guardrail")
 
 
 def test_A2_both_models_heard_the_same_domain_and_the_same_general_speech(cards: Cards) -> None:
     for part in ("test", "guardrail"):
-        ours, theirs = cards["candidate"][part], cards["reference"][part]
-        assert ours.data_hash == theirs.data_hash != ""
-        assert ours.units["unit"].to_list() == theirs.units["unit"].to_list()
-        assert ours.units["cluster"].n_unique() >= 4
+        candidate, reference = cards["candidate"][part], cards["reference"][part]
+        assert candidate.data_hash == reference.data_hash != ""
+        assert candidate.units["unit"].to_list() == reference.units["unit"].to_list()
+        assert candidate.units["cluster"].n_unique() >= 4
     assert cards["candidate"]["test"].data_hash != cards["candidate"]["guardrail"].data_hash
 
 

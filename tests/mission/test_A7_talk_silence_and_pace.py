@@ -59,21 +59,23 @@ def test_A7_talk_and_the_rest_add_up_to_the_call() -> None:
             for side in (0, 1)
             for a, b in starts[side::2]
         ]
-        found = measure(spans, 100.0)
-        spoken = found["customer_talk_s"] + found["agent_talk_s"] - found["overlap_s"]
-        assert spoken + found["silence_s"] == pytest.approx(100.0, abs=0.01)
+        measures = measure(spans, 100.0)
+        spoken = measures["customer_talk_s"] + measures["agent_talk_s"] - measures["overlap_s"]
+        assert spoken + measures["silence_s"] == pytest.approx(100.0, abs=0.01)
         assert (
-            0 <= found["overlap_s"] <= min(found["customer_talk_s"], found["agent_talk_s"]) + 0.001
+            0
+            <= measures["overlap_s"]
+            <= min(measures["customer_talk_s"], measures["agent_talk_s"]) + 0.001
         )
 
 
 def test_A7_a_silent_call_has_no_shares_and_no_pace() -> None:
-    found = measure([], 30.0)
+    measures = measure([], 30.0)
     assert (
-        found["silence_s"],
-        found["hold_s"],
-        found["customer_share"],
-        found["agent_latency_s"],
+        measures["silence_s"],
+        measures["hold_s"],
+        measures["customer_share"],
+        measures["agent_latency_s"],
     ) == (
         30,
         0,
@@ -98,9 +100,9 @@ def test_A7_the_person_s_times_go_before_the_machine_s_and_untimed_turns_are_lef
     calls = pl.DataFrame({"contact_id": ["a", "b", "c"], "duration_s": [10.0, 5.0, 5.0]}).cast(
         {name: RECORDINGS[name] for name in ("contact_id", "duration_s")}
     )
-    found = conversations(turns, calls)
-    assert found.schema == CONVERSATION
-    assert found.select("contact_id", "origin", "customer_talk_s").rows() == [
+    table = conversations(turns, calls)
+    assert table.schema == CONVERSATION
+    assert table.select("contact_id", "origin", "customer_talk_s").rows() == [
         ("a", "person", 3.0),
         ("b", "asr", 0.0),
     ]
@@ -119,8 +121,8 @@ def test_A7_times_found_in_audio_are_the_times_that_were_spoken() -> None:
         for channel, role in ((0, "customer"), (1, "agent"))
         for segment in speech_segments(call[:, channel], 8000)
     ]
-    found = measure(spans, 60.0)
-    assert found["agent_talk_s"] == pytest.approx(2 * length_s, rel=0.15)
-    assert found["agent_share"] == pytest.approx(2 / 3, abs=0.02)
-    assert found["hold_s"] == pytest.approx(30 - length_s, abs=0.5)
-    assert found["customer_latency_s"] == pytest.approx(8 - length_s, abs=0.4)
+    measures = measure(spans, 60.0)
+    assert measures["agent_talk_s"] == pytest.approx(2 * length_s, rel=0.15)
+    assert measures["agent_share"] == pytest.approx(2 / 3, abs=0.02)
+    assert measures["hold_s"] == pytest.approx(30 - length_s, abs=0.5)
+    assert measures["customer_latency_s"] == pytest.approx(8 - length_s, abs=0.4)

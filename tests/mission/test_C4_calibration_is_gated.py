@@ -1,16 +1,18 @@
 """C4: a candidate whose risks do not mean what they say is refused, on the whole or in one slice."""
 
 from evaluation.gates import examples
-from tests.registry_helpers import judged
+from evaluation.gates.evidence import Check
+from evaluation.gates.record import Decision
+from tests.registry_helpers import gate_decision
 
 
-def _calibration(decision):
+def _calibration(decision: Decision) -> Check:
     (check,) = [check for check in decision.checks if check.name == "calibration"]
     return check
 
 
-def test_C4_refuses_a_candidate_that_ranks_well_and_is_too_sure_of_itself():
-    decision = judged(
+def test_C4_refuses_a_candidate_that_ranks_well_and_is_too_sure_of_itself() -> None:
+    decision = gate_decision(
         examples.evidence(examples.churn(0.1, overconfidence=2.5), examples.churn(6.0))
     )
     check = _calibration(decision)
@@ -19,15 +21,15 @@ def test_C4_refuses_a_candidate_that_ranks_well_and_is_too_sure_of_itself():
     assert not decision.accepted
 
 
-def test_C4_refuses_risks_that_are_all_too_high():
+def test_C4_refuses_risks_that_are_all_too_high() -> None:
     check = _calibration(
-        judged(examples.evidence(examples.churn(0.1, shift=1.0), examples.churn(6.0)))
+        gate_decision(examples.evidence(examples.churn(0.1, shift=1.0), examples.churn(6.0)))
     )
     assert check.verdict == "fail"
     assert "intercept" in check.sentence
 
 
-def test_C4_refuses_a_candidate_miscalibrated_in_one_slice_only():
+def test_C4_refuses_a_candidate_miscalibrated_in_one_slice_only() -> None:
     candidate = examples.churn(0.1, customers=1200, hidden=("north", 5.0))
     reference = examples.churn(6.0, customers=1200)
     wide = {
@@ -35,14 +37,14 @@ def test_C4_refuses_a_candidate_miscalibrated_in_one_slice_only():
         "calibration_intercept": [-9, 9],
         "loosened": "to look at slices alone",
     }
-    check = _calibration(judged(examples.evidence(candidate, reference, **wide)))
+    check = _calibration(gate_decision(examples.evidence(candidate, reference, **wide)))
     assert check.verdict == "fail"
     assert "in region north" in check.sentence
     assert "in region south" not in check.sentence
 
 
-def test_C4_accepts_calibrated_risks_and_shows_every_figure():
-    check = _calibration(judged(examples.evidence(examples.churn(0.1))))
+def test_C4_accepts_calibrated_risks_and_shows_every_figure() -> None:
+    check = _calibration(gate_decision(examples.evidence(examples.churn(0.1))))
     assert check.verdict == "pass", check.sentence
     assert (
         len([look for look in check.looks if "slope" in look.what or "intercept" in look.what]) == 4

@@ -3,56 +3,68 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from data.files import read_json
 from evaluation.churn.treatment import chosen_by, compare_with_truth
-from flows.stages.treatment_choice import SCHEMA, plan_treatment
+from flows.stages.treatment_choice import SCHEMA, TreatmentPlan, plan_treatment
 from models.churn.treatment import TreatmentParams
 from models.churn.uplift import UpliftModel
-from tests.treatment_helpers import SHORT, a_centre, true_uplift
+from tests.treatment_helpers import SHORT, Centre, a_centre, true_uplift
 
 SEEDS = (21, 22)
 PARAMS = TreatmentParams()
 
 
+Centres = list[tuple[Centre, TreatmentPlan]]
+
+
 @pytest.fixture(scope="module")
-def centres():
-    """Two centres, each with what the step made of it."""
+def centres() -> Centres:
+    """Two centres, each with the plan made for it."""
     made = [a_centre(seed) for seed in SEEDS]
     return [
-        (one, plan_treatment(one.tables, one.labels, one.current, None, PARAMS, SHORT))
-        for one in made
+        (centre, plan_treatment(centre.tables, centre.labels, centre.current, None, PARAMS, SHORT))
+        for centre in made
     ]
 
 
-def in_truth(centre, treated, params=PARAMS):
+def in_truth(
+    centre: Centre, treated: TreatmentPlan, params: TreatmentParams = PARAMS
+) -> dict[str, dict[str, Any]]:
     """policy → what it keeps and earns in truth, for 1,000 of today's customers; by risk means by the true risk."""
-    known = centre.truth.select("customer_id", "as_of", pl.col("risk_180").alias("risk"))
-    rows = treated.treatments.drop("risk").join(known, on=["customer_id", "as_of"])
+    true_risks = centre.truth.select("customer_id", "as_of", pl.col("risk_180").alias("risk"))
+    rows = treated.treatments.drop("risk").join(true_risks, on=["customer_id", "as_of"])
     rows = rows.join(true_uplift(centre.truth), on=["customer_id", "as_of"])
-    return {one["policy"]: one for one in compare_with_truth(rows, params)}
+    return {row["policy"]: row for row in compare_with_truth(rows, params)}
 
 
 @pytest.mark.parametrize("budget", [0.05, 0.1, 0.2])
-def test_C6_uplift_saves_more_customers_than_risk_at_equal_budget(centres, budget):
-    found = [in_truth(*one, replace(PARAMS, budget_share=budget)) for one in centres]
+def test_C6_uplift_saves_more_customers_than_risk_at_equal_budget(
+    centres: Centres, budget: float
+) -> None:
+    results = [in_truth(*centre, replace(PARAMS, budget_share=budget)) for centre in centres]
     kept = {
-        policy: sum(one[policy]["kept"] for one in found) for policy in ("random", "risk", "uplift")
+        policy: sum(centre[policy]["kept"] for centre in results)
+        for policy in ("random", "risk", "uplift")
     }
     assert kept["uplift"] > 1.1 * kept["risk"] > kept["random"]
-    assert all(one["uplift"]["treated_share"] <= one["risk"]["treated_share"] for one in found)
+    assert all(
+        centre["uplift"]["treated_share"] <= centre["risk"]["treated_share"] for centre in results
+    )
 
 
-def test_C6_profit_earns_more_than_risk_at_equal_budget(centres):
-    found = [in_truth(*one) for one in centres]
-    assert all(one["profit"]["profit"] > one["risk"]["profit"] for one in found)
-    assert all(one["profit"]["profit"] > one["random"]["profit"] for one in found)
+def test_C6_profit_earns_more_than_risk_at_equal_budget(centres: Centres) -> None:
+    results = [in_truth(*centre) for centre in centres]
+    assert all(centre["profit"]["profit"] > centre["risk"]["profit"] for centre in results)
+    assert all(centre["profit"]["profit"] > centre["random"]["profit"] for centre in results)
 
 
-def test_C6_estimates_on_the_log_agree_with_the_truth(centres):
+def test_C6_estimates_on_the_log_agree_with_the_truth(centres: Centres) -> None:
     """The value of each policy, by propensities alone and doubly robust, against the true effects of its choices.
 
     Estimates of one centre share its luck, so a few may miss together; none may be far off.
@@ -61,19 +73,23 @@ def test_C6_estimates_on_the_log_agree_with_the_truth(centres):
     for centre, treated in centres:
         rows = treated.decisions.join(true_uplift(centre.truth), on=["customer_id", "as_of"])
         assert rows.height == treated.decisions.height > 3000
-        for said in treated.summary["policies"]:
-            chosen = chosen_by(said["policy"], rows, PARAMS.budget_share)
+        for policy in treated.summary["policies"]:
+            chosen = chosen_by(policy["policy"], rows, PARAMS.budget_share)
             truth = 1000 * float((chosen * rows["true_uplift"].to_numpy()).mean())
-            for found in (said["kept_aipw"], said["kept_ipw"]):
-                inside += found["low"] <= truth <= found["high"]
-                error = (found["high"] - found["low"]) / (2 * 1.96)
-                assert abs(found["value"] - truth) < 3.3 * error, (said["policy"], truth, found)
+            for estimate in (policy["kept_aipw"], policy["kept_ipw"]):
+                inside += estimate["low"] <= truth <= estimate["high"]
+                error = (estimate["high"] - estimate["low"]) / (2 * 1.96)
+                assert abs(estimate["value"] - truth) < 3.3 * error, (
+                    policy["policy"],
+                    truth,
+                    estimate,
+                )
     assert (
         inside >= 12
     )  # of 16 intervals of 95 %; benchmarks/bench_treatment.py counts over more centres
 
 
-def test_C6_each_customer_is_told_whether_and_why(centres):
+def test_C6_each_customer_is_told_whether_and_why(centres: Centres) -> None:
     _, treated = centres[0]
     table = treated.treatments
     assert dict(table.schema) == SCHEMA
@@ -90,7 +106,7 @@ def test_C6_each_customer_is_told_whether_and_why(centres):
 
 
 @pytest.fixture(scope="module")
-def dear(centres):
+def dear(centres: Centres) -> TreatmentPlan:
     """The first centre with an offer that costs much, and without what happened after the last decision."""
     centre, _ = centres[0]
     last = centre.tables["interventions"]["decided_on"].max()
@@ -101,20 +117,24 @@ def dear(centres):
     )
 
 
-def test_C6_costs_decide_who_is_worth_it(centres, dear):
+def test_C6_costs_decide_who_is_worth_it(centres: Centres, dear: TreatmentPlan) -> None:
     cheap, treated = centres[0][1].treatments.filter("treat"), dear.treatments.filter("treat")
     assert 0 < treated.height < cheap.height
     assert (treated["uplift"] * treated["worth"] > 15.0).all()
     assert dear.treatments["why"].str.contains("which does not pay").any()
 
 
-def test_C6_what_happens_after_a_decision_changes_no_score(centres, dear):
+def test_C6_what_happens_after_a_decision_changes_no_score(
+    centres: Centres, dear: TreatmentPlan
+) -> None:
     assert dear.decisions.drop("expected_profit").equals(
         centres[0][1].decisions.drop("expected_profit")
     )
 
 
-def test_C6_the_model_is_weights_and_json_and_comes_back_the_same(centres, tmp_path):
+def test_C6_the_model_is_weights_and_json_and_comes_back_the_same(
+    centres: Centres, tmp_path: Path
+) -> None:
     centre, treated = centres[0]
     treated.model.save(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -142,17 +162,17 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize("case", MESSAGES)
-def test_C6_a_log_that_tells_nothing_falls_back_to_risk_and_says_so(centres, case):
+def test_C6_a_log_that_tells_nothing_falls_back_to_risk_and_says_so(
+    centres: Centres, case: str
+) -> None:
     change, message = MESSAGES[case]
     centre, _ = centres[0]
     log = change(centre.tables["interventions"]).cast(centre.tables["interventions"].schema)
-    found = plan_treatment(
+    plan = plan_treatment(
         {**centre.tables, "interventions": log}, centre.labels, centre.current, None, PARAMS, SHORT
     )
-    assert message in found.summary["note"]
-    assert "Nor is a churn model in office" in found.summary["note"]
-    assert (found.summary["basis"], found.model, found.decisions) == ("risk", None, None)
-    assert (
-        found.treatments["uplift"].null_count() == found.treatments.height == centre.current.height
-    )
-    assert set(found.treatments["basis"]) == {"risk"}
+    assert message in plan.summary["note"]
+    assert "Nor is a churn model active" in plan.summary["note"]
+    assert (plan.summary["basis"], plan.model, plan.decisions) == ("risk", None, None)
+    assert plan.treatments["uplift"].null_count() == plan.treatments.height == centre.current.height
+    assert set(plan.treatments["basis"]) == {"risk"}

@@ -3,10 +3,12 @@
 import pytest
 
 from evaluation.gates import examples
-from tests.registry_helpers import judged
+from evaluation.gates.record import Decision
+from evaluation.scorecard import Scorecard
+from tests.registry_helpers import gate_decision
 
 
-def _verdicts(decision):
+def _verdicts(decision: Decision) -> dict[str, str]:
     return {check.name: check.verdict for check in decision.checks}
 
 
@@ -15,8 +17,10 @@ def _verdicts(decision):
     [(examples.asr(0.7), examples.asr(0.95)), (examples.churn(4.0), examples.churn(20.0))],
     ids=["asr", "churn"],
 )
-def test_E1_refuses_a_bad_first_model_however_much_better_than_its_base(candidate, reference):
-    decision = judged(examples.evidence(candidate, reference))
+def test_E1_refuses_a_bad_first_model_however_much_better_than_its_base(
+    candidate: Scorecard, reference: Scorecard
+) -> None:
+    decision = gate_decision(examples.evidence(candidate, reference))
     assert not decision.accepted
     failed = {name for name, verdict in _verdicts(decision).items() if verdict != "pass"}
     # What a churn model thinks certain and is not so is miscalibrated as well.
@@ -28,16 +32,16 @@ def test_E1_refuses_a_bad_first_model_however_much_better_than_its_base(candidat
 @pytest.mark.parametrize(
     "candidate", [examples.asr(0.1), examples.churn(0.2)], ids=["asr", "churn"]
 )
-def test_E1_accepts_a_good_first_model(candidate):
-    decision = judged(examples.evidence(candidate))
+def test_E1_accepts_a_good_first_model(candidate: Scorecard) -> None:
+    decision = gate_decision(examples.evidence(candidate))
     assert decision.accepted, decision.record["summary"]
 
 
-def test_E1_refuses_a_candidate_scored_on_other_data_than_the_champion():
+def test_E1_refuses_a_candidate_scored_on_other_data_than_the_champion() -> None:
     evidence = examples.evidence(
         examples.asr(0.1, data_hash="d2"), facts={"reference_is_champion": True}
     )
-    decision = judged(evidence)
+    decision = gate_decision(evidence)
     assert not decision.accepted
     (check,) = [check for check in decision.checks if check.name == "same_data"]
     assert check.verdict == "fail"
@@ -45,6 +49,6 @@ def test_E1_refuses_a_candidate_scored_on_other_data_than_the_champion():
     assert "d1" in check.sentence
 
 
-def test_E1_refuses_a_candidate_without_anything_to_compare_it_with():
-    verdicts = _verdicts(judged(examples.evidence(reference=None)))
+def test_E1_refuses_a_candidate_without_anything_to_compare_it_with() -> None:
+    verdicts = _verdicts(gate_decision(examples.evidence(reference=None)))
     assert (verdicts["same_data"], verdicts["better"]) == ("no_evidence", "no_evidence")

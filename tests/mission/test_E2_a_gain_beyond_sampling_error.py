@@ -9,21 +9,25 @@ import pytest
 from evaluation.asr.scorecard import asr_scorecard
 from evaluation.gates import examples
 from evaluation.gates.checks import better
+from evaluation.gates.evidence import Check
 from evaluation.gates.params import AsrGate
+from evaluation.gates.record import Decision
 from evaluation.scorecard import Ratio, Scorecard, gain
-from tests.registry_helpers import NOW, judged
+from tests.registry_helpers import NOW, gate_decision
 
 
-def _decide(candidate, reference):
-    return judged(examples.evidence(candidate, reference, facts={"reference_is_champion": True}))
+def _decide(candidate: Scorecard, reference: Scorecard) -> Decision:
+    return gate_decision(
+        examples.evidence(candidate, reference, facts={"reference_is_champion": True})
+    )
 
 
-def _better(decision):
+def _better(decision: Decision) -> Check:
     (check,) = [check for check in decision.checks if check.name == "better"]
     return check
 
 
-def test_E2_refuses_recognisers_that_were_only_lucky():
+def test_E2_refuses_recognisers_that_were_only_lucky() -> None:
     champion = examples.asr(0.3)
     wer = champion.metrics["wer"].value
     lucky = [
@@ -36,7 +40,7 @@ def test_E2_refuses_recognisers_that_were_only_lucky():
     assert sum(refused) >= len(refused) - 2  # one in forty may slip through a 95 % interval
 
 
-def test_E2_of_200_recognisers_no_better_than_the_champion_no_more_pass_than_stated():
+def test_E2_of_200_recognisers_no_better_than_the_champion_no_more_pass_than_stated() -> None:
     """Twelve voices of 20 utterances, some hard; candidate and champion have the same error rate and fresh luck."""
     passed, level = 0, 1 - AsrGate().level
     voice = np.arange(240) % 12
@@ -76,12 +80,19 @@ def _null(units: pl.DataFrame) -> Scorecard:
     )
 
 
-def test_E2_refuses_churn_models_that_were_only_lucky():
+def test_E2_refuses_churn_models_that_were_only_lucky() -> None:
     pairs = [
         (examples.churn(0.5, seed=2 * n), examples.churn(0.5, seed=2 * n + 1)) for n in range(1, 6)
     ]
-    assert any(one.metrics["brier"].value < other.metrics["brier"].value for one, other in pairs)
-    passed = [one.model for one, other in pairs if _better(_decide(one, other)).verdict == "pass"]
+    assert any(
+        candidate.metrics["brier"].value < reference.metrics["brier"].value
+        for candidate, reference in pairs
+    )
+    passed = [
+        candidate.model
+        for candidate, reference in pairs
+        if _better(_decide(candidate, reference)).verdict == "pass"
+    ]
     assert len(passed) <= 1  # one in forty is promised; benchmarks/bench_gates.py counts a thousand
 
 
@@ -90,13 +101,13 @@ def test_E2_refuses_churn_models_that_were_only_lucky():
     [(examples.asr(0.25), examples.asr(0.3)), (examples.churn(0.3), examples.churn(1.2))],
     ids=["asr", "churn"],
 )
-def test_E2_accepts_a_real_gain(candidate, reference):
+def test_E2_accepts_a_real_gain(candidate: Scorecard, reference: Scorecard) -> None:
     decision = _decide(candidate, reference)
     assert decision.accepted, decision.record["summary"]
     assert _better(decision).low > 0
 
 
-def _card(name: str, gain_on: set[str]):
+def _card(name: str, gain_on: set[str]) -> Scorecard:
     """Eight voices of 60 utterances, half of the words wrong; all right for the voices in `gain_on`."""
     rows, texts = [], []
     for n in range(480):
@@ -114,7 +125,7 @@ def _card(name: str, gain_on: set[str]):
     return asr_scorecard(name, "d1", rows, texts, 0, NOW.isoformat(), name)
 
 
-def test_E2_refuses_a_gain_on_one_voice_that_single_utterances_would_call_certain():
+def test_E2_refuses_a_gain_on_one_voice_that_single_utterances_would_call_certain() -> None:
     champion, candidate = _card("champion", set()), _card("candidate", {"v3"})
     alone = replace(candidate, units=candidate.units.with_columns(pl.col("unit").alias("cluster")))
     unpaired = replace(champion, units=champion.units.with_columns(pl.col("unit").alias("cluster")))
@@ -124,7 +135,7 @@ def test_E2_refuses_a_gain_on_one_voice_that_single_utterances_would_call_certai
     assert answer.estimate == pytest.approx(1 / 16)
 
 
-def test_E2_needs_enough_voices_to_say_anything():
+def test_E2_needs_enough_voices_to_say_anything() -> None:
     candidate, champion = examples.asr(0.1, voices=4), examples.asr(0.4, voices=4)
     decision = _decide(candidate, champion)
     assert not decision.accepted

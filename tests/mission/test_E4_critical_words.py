@@ -6,15 +6,15 @@ from evaluation.asr.scorecard import asr_scorecard
 from evaluation.gates import examples
 from evaluation.gates.checks import critical_words
 from evaluation.scorecard import Scorecard
-from tests.registry_helpers import judged
+from tests.registry_helpers import gate_decision
 
 
-def test_E4_refuses_a_recogniser_as_good_on_the_whole_that_loses_every_not():
+def test_E4_refuses_a_recogniser_as_good_on_the_whole_that_loses_every_not() -> None:
     champion, candidate = examples.asr(0.3), examples.asr(0.3, deaf_to="not")
     assert abs(candidate.metrics["wer"].value - champion.metrics["wer"].value) < 0.02, (
         "the same word error rate"
     )
-    decision = judged(examples.evidence(candidate, champion))
+    decision = gate_decision(examples.evidence(candidate, champion))
     assert not decision.accepted
     (check,) = [check for check in decision.checks if check.name == "critical_words"]
     assert check.verdict == "fail"
@@ -22,14 +22,16 @@ def test_E4_refuses_a_recogniser_as_good_on_the_whole_that_loses_every_not():
     assert [look.what for look in check.looks if look.verdict == "fail"] == ["negation"]
 
 
-def test_E4_refuses_even_a_better_recogniser_that_loses_every_not():
-    decision = judged(examples.evidence(examples.asr(0.15, deaf_to="not"), examples.asr(0.3)))
+def test_E4_refuses_even_a_better_recogniser_that_loses_every_not() -> None:
+    decision = gate_decision(
+        examples.evidence(examples.asr(0.15, deaf_to="not"), examples.asr(0.3))
+    )
     assert {check.name for check in decision.checks if check.verdict == "fail"} == {
         "critical_words"
     }
 
 
-def test_E4_one_word_of_seven_missed_is_chance_and_four_are_not():
+def test_E4_one_word_of_seven_missed_is_chance_and_four_are_not() -> None:
     def missing(words: int) -> Scorecard:
         """Sixty utterances by as many voices, seven of them with a "cancel", the first `words` of which are missed."""
         rows: list[dict[str, Any]] = [
@@ -57,8 +59,8 @@ def test_E4_one_word_of_seven_missed_is_chance_and_four_are_not():
     assert [verdict(words) for words in (0, 1, 4, 7)] == ["pass", "pass", "fail", "fail"]
 
 
-def test_E4_a_recogniser_better_in_every_class_passes():
-    decision = judged(examples.evidence())
+def test_E4_a_recogniser_better_in_every_class_passes() -> None:
+    decision = gate_decision(examples.evidence())
     (check,) = [check for check in decision.checks if check.name == "critical_words"]
     assert check.verdict == "pass", check.sentence
     assert {look.what for look in check.looks} >= {"negation", "leaving"}

@@ -2,15 +2,17 @@
 
 import dataclasses
 from datetime import date
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from evaluation.asr.probes import asr_probes
+from evaluation.behaviour import Probe
 from evaluation.churn.probes import churn_probes
 from evaluation.gates import examples
-from tests.registry_helpers import judged
+from tests.registry_helpers import gate_decision
 
 RATE_HZ = 16000
 VOICES = ["anna", "ben", "cleo", "dora"] * 5
@@ -24,31 +26,31 @@ def _waves(seed: int = 0) -> list[np.ndarray]:
     ]
 
 
-def _by_name(probes):
+def _by_name(probes: list[Probe]) -> dict[str, Probe]:
     return {probe.name: probe for probe in probes}
 
 
-def test_E7_a_recogniser_that_hears_loudness_is_found_out_and_refused():
+def test_E7_a_recogniser_that_hears_loudness_is_found_out_and_refused() -> None:
     waves = _waves()
 
-    def deaf_when_quiet(heard):
-        return ["yes no maybe" if np.abs(wave).max() > 0.1 else "yes" for wave in heard]
+    def deaf_when_quiet(waves: list[np.ndarray]) -> list[str]:
+        return ["yes no maybe" if np.abs(wave).max() > 0.1 else "yes" for wave in waves]
 
-    found = _by_name(asr_probes(deaf_when_quiet, waves, VOICES, RATE_HZ, 0))
-    assert found["quieter"].value == pytest.approx(2 / 3)
-    assert found["louder"].value == 0
-    evidence = dataclasses.replace(examples.evidence(), probes=list(found.values()))
-    decision = judged(evidence)
+    probes = _by_name(asr_probes(deaf_when_quiet, waves, VOICES, RATE_HZ, 0))
+    assert probes["quieter"].value == pytest.approx(2 / 3)
+    assert probes["louder"].value == 0
+    evidence = dataclasses.replace(examples.evidence(), probes=list(probes.values()))
+    decision = gate_decision(evidence)
     assert {check.name for check in decision.checks if check.verdict == "fail"} == {"behaviour"}
     assert "A quarter as loud" in next(c for c in decision.checks if c.name == "behaviour").sentence
 
 
-def test_E7_a_steady_recogniser_passes_and_words_out_of_nothing_count():
-    steady = asr_probes(lambda heard: ["yes no"] * len(heard), _waves(), VOICES, RATE_HZ, 0)
+def test_E7_a_steady_recogniser_passes_and_words_out_of_nothing_count() -> None:
+    steady = asr_probes(lambda waves: ["yes no"] * len(waves), _waves(), VOICES, RATE_HZ, 0)
     assert all(probe.value == 0 and probe.keeps(0.0) for probe in steady)
     chatty = _by_name(
         asr_probes(
-            lambda heard: ["word" if len(w) > RATE_HZ else "" for w in heard],
+            lambda waves: ["word" if len(w) > RATE_HZ else "" for w in waves],
             _waves(),
             VOICES,
             RATE_HZ,
@@ -59,7 +61,7 @@ def test_E7_a_steady_recogniser_passes_and_words_out_of_nothing_count():
 
 
 @pytest.fixture(scope="module")
-def network():
+def network() -> Any:
     """A real, untrained network: whatever it has learned, ids and company must not matter to it."""
     pytest.importorskip("torch")
     import torch
@@ -86,13 +88,17 @@ def _rows(unresolved: float, customers: int = 40) -> pl.DataFrame:
     )
 
 
-def test_E7_the_churn_network_does_not_look_at_ids_or_company(network):
-    found = _by_name(churn_probes(network.predict, _rows(0.0), _rows(1.0), _rows(0.0), 0))
-    assert found["customer_renamed"].value <= 1e-6
-    assert found["scored_alone"].value <= 1e-6
+def test_E7_the_churn_network_does_not_look_at_ids_or_company(
+    network: Any,
+) -> None:
+    probes = _by_name(churn_probes(network.predict, _rows(0.0), _rows(1.0), _rows(0.0), 0))
+    assert probes["customer_renamed"].value <= 1e-6
+    assert probes["scored_alone"].value <= 1e-6
 
 
-def test_E7_a_model_that_looks_at_ids_or_lowers_risk_for_unresolved_complaints_is_refused(network):
+def test_E7_a_model_that_looks_at_ids_or_lowers_risk_for_unresolved_complaints_is_refused(
+    network,
+) -> None:
     def cheat(rows: pl.DataFrame) -> pl.DataFrame:
         digits = rows["customer_id"].str.len_chars().cast(pl.Float64) / 1000
         return rows.select(
@@ -101,11 +107,13 @@ def test_E7_a_model_that_looks_at_ids_or_lowers_risk_for_unresolved_complaints_i
             (0.3 + digits - rows["friction_unresolved_90d"] / 100).alias("risk_30"),
         )
 
-    found = churn_probes(cheat, _rows(0.0), _rows(1.0), _rows(0.0), 0)
-    by_name = _by_name(found)
+    probes = churn_probes(cheat, _rows(0.0), _rows(1.0), _rows(0.0), 0)
+    by_name = _by_name(probes)
     assert by_name["customer_renamed"].value > 1e-3
     assert by_name["complaint_unresolved"].value == pytest.approx(-0.01)
-    decision = judged(dataclasses.replace(examples.evidence(examples.churn(0.2)), probes=found))
+    decision = gate_decision(
+        dataclasses.replace(examples.evidence(examples.churn(0.2)), probes=probes)
+    )
     assert not decision.accepted
     check = next(check for check in decision.checks if check.name == "behaviour")
     assert {look.what for look in check.looks if look.verdict == "fail"} == {

@@ -16,7 +16,7 @@ from evaluation.gates.record import SCHEMA, read_decision
 from evaluation.report.decision import write_decision
 from flows.commands.decisions import decisions
 from models.registry.ledger import decision_id
-from tests.registry_helpers import NOW, judged
+from tests.registry_helpers import NOW, gate_decision
 
 CANDIDATES = {
     "accepted": lambda: examples.evidence(),
@@ -32,10 +32,10 @@ CANDIDATES = {
 @pytest.mark.parametrize("case", CANDIDATES)
 def test_E8_is_written_with_every_check_and_figure_for_programs_and_people(
     case: str, tmp_path: Path
-):
+) -> None:
     evidence = CANDIDATES[case]()
-    made = judged(evidence)
-    record_path, page_path = write_decision(made, tmp_path)
+    decision = gate_decision(evidence)
+    record_path, page_path = write_decision(decision, tmp_path)
     record = json.loads(record_path.read_text())
 
     jsonschema.validate(record, json.loads(SCHEMA.read_text()))
@@ -60,13 +60,13 @@ def test_E8_is_written_with_every_check_and_figure_for_programs_and_people(
     for check in record["checks"]:
         assert check["sentence"] in page
         assert check["promise"] in page
-    for said in (
+    for shown in (
         record["summary"],
         record["data_hash"],
         record["decided_by"],
         record["candidate"]["model"],
     ):
-        assert said in page
+        assert shown in page
     if better["low"] is not None:
         assert f"{better['low']:.4f}".replace("-", "−") in page
     assert not re.search(r"""(src|href)\s*=|url\(|@import""", page), (
@@ -75,13 +75,13 @@ def test_E8_is_written_with_every_check_and_figure_for_programs_and_people(
     assert read_decision(record_path).record == record
 
 
-def test_E8_shows_the_figures_of_every_condition_and_every_second_test(tmp_path: Path):
+def test_E8_shows_the_figures_of_every_condition_and_every_second_test(tmp_path: Path) -> None:
     evidence = examples.evidence()
     through = {"gsm": {"wer": dataclasses.replace(evidence.candidate.metrics["wer"], value=0.4321)}}
     evidence = dataclasses.replace(
         evidence, candidate=dataclasses.replace(evidence.candidate, conditions=through)
     )
-    record_path, page_path = write_decision(judged(evidence), tmp_path)
+    record_path, page_path = write_decision(gate_decision(evidence), tmp_path)
     record, page = json.loads(record_path.read_text()), unescape(page_path.read_text())
     assert record["candidate"]["conditions"]["gsm"]["wer"]["value"] == 0.4321
     assert "wer, gsm" in page
@@ -91,17 +91,17 @@ def test_E8_shows_the_figures_of_every_condition_and_every_second_test(tmp_path:
         ("reading", "reading_errors"),
         ("churn_on_text", "brier_180"),
     ):
-        two = record["beside"][name]
+        cards = record["beside"][name]
         assert name.replace("_", " ").capitalize() in page
         for role in ("candidate", "reference"):
-            assert f"{two[role]['metrics'][metric]['value']:.4f}" in page, (name, role)
+            assert f"{cards[role]['metrics'][metric]['value']:.4f}" in page, (name, role)
 
 
-def test_E8_the_list_marks_what_is_not_genuine_and_goes_on(tmp_path: Path):
+def test_E8_the_list_marks_what_is_not_genuine_and_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "decisions" / "asr"
-    genuine = judged(CANDIDATES["accepted"]())
+    genuine = gate_decision(CANDIDATES["accepted"]())
     write_decision(genuine, folder)
-    record, _ = write_decision(judged(CANDIDATES["refused"]()), folder)
+    record, _ = write_decision(gate_decision(CANDIDATES["refused"]()), folder)
     record.write_text(json.dumps({**json.loads(record.read_text()), "verdict": "accepted"}))
     (folder / "broken.json").write_text("{")
     (folder / "deep.json").write_text("[" * 200_000)
@@ -109,22 +109,22 @@ def test_E8_the_list_marks_what_is_not_genuine_and_goes_on(tmp_path: Path):
     console = Console(record=True, width=300)
     decisions(console, tmp_path)
     lines = [line.split() for line in console.export_text().splitlines()]
-    told = {line[1]: " ".join(line[2:]) for line in lines if len(line) > 2 and line[2] == "asr"}
-    assert told[genuine.decision_id].startswith("asr accepted")
-    assert set(told) == {genuine.decision_id, record.stem, "broken", "deep", "short"}
-    assert "asr not genuine" in told[record.stem]
-    assert "altered" in told[record.stem]
+    listed = {line[1]: " ".join(line[2:]) for line in lines if len(line) > 2 and line[2] == "asr"}
+    assert listed[genuine.decision_id].startswith("asr accepted")
+    assert set(listed) == {genuine.decision_id, record.stem, "broken", "deep", "short"}
+    assert "asr not genuine" in listed[record.stem]
+    assert "altered" in listed[record.stem]
     for name, says in (
         ("broken", "cannot be read"),
         ("deep", "cannot be read"),
         ("short", "required property"),
     ):
-        assert told[name].startswith("asr not genuine")
-        assert says in told[name]
+        assert listed[name].startswith("asr not genuine")
+        assert says in listed[name]
 
 
-def test_E8_is_the_same_record_when_the_same_evidence_is_judged_again(tmp_path: Path):
+def test_E8_is_the_same_record_when_the_same_evidence_is_judged_again(tmp_path: Path) -> None:
     evidence = CANDIDATES["refused"]()
     for _ in range(2):
-        write_decision(judged(evidence), tmp_path)
+        write_decision(gate_decision(evidence), tmp_path)
     assert len(list(tmp_path.glob("*.json"))) == 1

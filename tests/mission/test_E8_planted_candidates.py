@@ -15,7 +15,7 @@ from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
 from flows.stages import churn
 from models.registry.registry import PromotionRefusedError
-from tests.registry_helpers import NOW, Shop, judged
+from tests.registry_helpers import NOW, RegistryFixture, gate_decision
 from tests.service_helpers import ROW, a_churn_bundle
 
 # What is planted: the evidence, and the checks that find it out, and no others. None: it is really better.
@@ -66,36 +66,36 @@ CHURN = {
 @pytest.mark.parametrize("what", RECOGNISERS)
 def test_E8_a_planted_recogniser_is_refused_for_its_reason_and_a_better_one_promoted(
     tmp_path: Path, what: str
-):
+) -> None:
     planted, reasons = RECOGNISERS[what]
-    shop, changes = Shop(tmp_path), planted()
-    version, sha = shop.version(what, "asr")
+    fixture, changes = RegistryFixture(tmp_path), planted()
+    version, sha = fixture.version(what, "asr")
     candidate = dataclasses.replace(changes.pop("candidate", examples.asr(0.1)), bundle_sha256=sha)
-    decision = judged(examples.evidence(candidate, **changes))
-    found = {check.name: check.verdict for check in decision.checks}
+    decision = gate_decision(examples.evidence(candidate, **changes))
+    verdicts = {check.name: check.verdict for check in decision.checks}
     if reasons is None:
         assert decision.accepted, decision.record["summary"]
-        shop.registry.promote(
+        fixture.registry.promote(
             "asr", version, expected=None, decision=decision.record, actor="schedule", now=NOW
         )
-        assert shop.registry.alias("asr", "champion") == version
+        assert fixture.registry.alias("asr", "champion") == version
         return
-    assert {name for name, verdict in found.items() if verdict != "pass"} == reasons
+    assert {name for name, verdict in verdicts.items() if verdict != "pass"} == reasons
     with pytest.raises(PromotionRefusedError, match="refused it"):
-        shop.registry.promote(
+        fixture.registry.promote(
             "asr", version, expected=None, decision=decision.record, actor="schedule", now=NOW
         )
-    assert shop.registry.alias("asr", "champion") is None
+    assert fixture.registry.alias("asr", "champion") is None
 
 
 def _context(folder: Path, short_metric: bool) -> RunContext:
-    """A street with a trained candidate, as the steps before the gate leave it."""
-    shop = Shop(folder)
+    """A store with a trained candidate, as the stages before the gate leave it."""
+    fixture = RegistryFixture(folder)
     bundle = a_churn_bundle(folder / "churn" / "bundle")
     gate = ChurnGate(metric="brier_30" if short_metric else "brier")
     write_json(
         folder / "train_churn.json",
-        {"run_id": shop.run_id, "bundle_sha256": bundle.sha256, "trained_by": "a"},
+        {"run_id": fixture.run_id, "bundle_sha256": bundle.sha256, "trained_by": "a"},
     )
     write_json(folder / "validate.json", {"stopped": None, "rejected": 0})
     write_json(
@@ -117,7 +117,7 @@ def _context(folder: Path, short_metric: bool) -> RunContext:
 @pytest.mark.parametrize("what", CHURN)
 def test_E8_a_planted_churn_model_is_refused_by_the_steps_and_a_better_one_promoted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
-):
+) -> None:
     planted, reasons = CHURN[what]
     context = _context(tmp_path, what == "180 days paid for 30")
     sha = scorecards.model_checksum(context, "churn", "candidate")

@@ -21,15 +21,17 @@ def _runs() -> list[RunView]:
     return [before, after]
 
 
-def test_K1_terminal_and_page_say_the_same():
-    found = compare(_runs())
+def test_K1_terminal_and_page_say_the_same() -> None:
+    comparison = compare(_runs())
     out = StringIO()
-    print_comparison(found, Console(file=out, width=240, no_color=True))
-    terminal, page = out.getvalue(), unescape(comparison_page(found))
+    print_comparison(comparison, Console(file=out, width=240, no_color=True))
+    terminal, page = out.getvalue(), unescape(comparison_page(comparison))
     wer = examples.asr(0.1).metrics["wer"]
-    gained = next(difference.gain for difference in found.differences if difference.metric == "wer")
-    worst = found.changes[0].worst.row(0, named=True)
-    for said in (
+    gained = next(
+        difference.gain for difference in comparison.differences if difference.metric == "wer"
+    )
+    worst = comparison.changes[0].worst.row(0, named=True)
+    for shown in (
         "base",
         "bbbbbbbbbbbb",
         "asr.steps",
@@ -41,17 +43,17 @@ def test_K1_terminal_and_page_say_the_same():
         f"{wer.low:.4f}",
         f"{gained.value:+.4f}",
         f"{gained.low:+.4f}",
-        f"{found.changes[0].worse} worse",
+        f"{comparison.changes[0].worse} worse",
         worst["ref"],
     ):
-        assert said in terminal, said
-        assert said in page, said
+        assert shown in terminal, shown
+        assert shown in page, shown
     for text in (terminal, page):
         assert "asr.seed" not in text
     assert gained.low > 0
 
 
-def test_K1_lists_the_calls_that_got_worse_with_what_was_heard_before_and_after():
+def test_K1_lists_the_calls_that_got_worse_with_what_was_heard_before_and_after() -> None:
     change = compare(_runs()).changes[0]
     assert change.worst.height > 0
     assert (change.worst["after"] > change.worst["before"]).all()

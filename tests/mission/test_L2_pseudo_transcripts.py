@@ -136,7 +136,7 @@ def test_L2_accepted_turns_are_as_right_as_was_promised() -> None:
     )
 
 
-def walk(
+def train_on_pseudo_transcripts(
     folder: Path, params: PseudoParams, splits: pl.DataFrame = SPLITS
 ) -> tuple[dict[str, Any], list[Any]]:
     row = {
@@ -159,7 +159,7 @@ def walk(
             EVERYWHERE, SPLITS, TYPED, calibrated=True, params=params
         ).accepted,
     )
-    found = add_pseudo_transcripts(
+    summary = add_pseudo_transcripts(
         clean,
         splits,
         speech=folder / "speech",
@@ -169,14 +169,14 @@ def walk(
         params=params,
         progress=lambda done, total: None,
     )
-    return found, [
+    return summary, [
         json.loads(line) for line in (folder / "pseudo" / "train.jsonl").read_text().splitlines()
     ]
 
 
 def test_L2_the_next_training_reads_them_beside_what_people_wrote(tmp_path: Path) -> None:
-    found, rows = walk(tmp_path, PseudoParams(learn=True))
-    assert (found["added"], found["added_s"]) == (4, 8.0)
+    summary, rows = train_on_pseudo_transcripts(tmp_path, PseudoParams(learn=True))
+    assert (summary["added"], summary["added_s"]) == (4, 8.0)
     assert [row.get("origin", "person") for row in rows] == ["person", "asr", "asr", "asr", "asr"]
     assert rows[0]["audio_filepath"] == "../speech/audio/p.wav"
     assert {row["contact_id"] for row in rows[1:]} == {"train-1", "train-2"}
@@ -185,8 +185,8 @@ def test_L2_the_next_training_reads_them_beside_what_people_wrote(tmp_path: Path
 
 
 def test_L2_off_unless_asked_for(tmp_path: Path) -> None:
-    found, rows = walk(tmp_path, PseudoParams())
-    assert (found["added"], len(rows)) == (0, 1)
+    summary, rows = train_on_pseudo_transcripts(tmp_path, PseudoParams())
+    assert (summary["added"], len(rows)) == (0, 1)
 
 
 def test_L2_a_call_that_has_since_moved_to_the_test_is_dropped(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_L2_a_call_that_has_since_moved_to_the_test_is_dropped(tmp_path: Path) -
         .then(pl.lit("test"))
         .otherwise(pl.col("split"))
     )
-    _, rows = walk(tmp_path, PseudoParams(learn=True), moved)
+    _, rows = train_on_pseudo_transcripts(tmp_path, PseudoParams(learn=True), moved)
     assert {row["contact_id"] for row in rows[1:]} == {"train-2"}
 
 

@@ -1,4 +1,5 @@
-"""V3: no customer, voice or future event on both sides of a split; a planted leak stops the step that would learn."""
+"""V3: no customer, voice or future event on both sides of a split; a planted leak stops the stage that would
+learn."""
 
 from __future__ import annotations
 
@@ -38,8 +39,8 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("leaks")
     an_export(folder / "export", calls=9, chats=0)
     context = a_context(folder / "store")
-    for step in (prepare.ingest, prepare.validate):
-        step(context, quiet)
+    for stage in (prepare.ingest, prepare.validate):
+        stage(context, quiet)
     contacts = pl.read_parquet(context.path("clean/contacts.parquet"))
     contacts.select(
         "contact_id",
