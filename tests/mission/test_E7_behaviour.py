@@ -97,7 +97,7 @@ def test_E7_the_churn_network_does_not_look_at_ids_or_company(
 
 
 def test_E7_a_model_that_looks_at_ids_or_lowers_risk_for_unresolved_complaints_is_refused(
-    network,
+    network: Any,
 ) -> None:
     def cheat(rows: pl.DataFrame) -> pl.DataFrame:
         digits = rows["customer_id"].str.len_chars().cast(pl.Float64) / 1000
