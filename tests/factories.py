@@ -1,4 +1,6 @@
-"""Small things with defaults for tests: rows, audio, and whole exports with real two-channel WAV files."""
+"""Small things with defaults for tests: rows, audio, and whole exports with real two-channel WAV
+files.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ def an_outcome(customer_id: str = "C1", happened: bool = True, **changes: Any) -
 def a_call(
     duration_s: float = 2.0, seed: int = 0, channels: int = 2, sample_rate_hz: int = 8000
 ) -> np.ndarray:
-    """Sound to hear: a tone a channel that comes and goes, with a little noise. float32 [frames, channels]."""
+    """Sound to hear: a tone a channel that comes and goes, with a little noise. float32 [frames,
+    channels].
+    """
     rng = np.random.default_rng(seed)
     at = np.arange(int(duration_s * sample_rate_hz)) / sample_rate_hz
     sides = []
@@ -123,9 +127,11 @@ def an_export(
     duration_s: float = 2.0,
     codec: str = "PCM_16",
 ) -> Path:
-    """A folder export (docs/pipeline.md): customers C1…, calls call-1… with audio and transcripts, chats chat-1….
+    """A folder export (docs/pipeline.md): customers C1…, calls call-1… with audio and transcripts,
+    chats chat-1….
 
-    Calls are numbered from `first`: a second export with `first` after the end of the one before holds new ones only.
+    Calls are numbered from `first`: a second export with `first` after the end of the one before
+    holds new ones only.
     """
     numbers = range(first, first + calls)
     customers = sorted(

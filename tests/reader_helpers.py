@@ -1,4 +1,6 @@
-"""A small centre's written contacts and a reader that learned from what the rules believe of them, made once a run."""
+"""A small centre's written contacts and a reader that learned from what the rules believe of them,
+made once a run.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def beliefs() -> pl.DataFrame:
 
 @cache
 def training_examples() -> dict[str, LabelledContacts]:
-    """The centre's customers divided: six of ten to learn from, one to calibrate on, three held out."""
+    """The centre's customers divided: six of ten to learn from, one to calibrate on, three held
+    out.
+    """
     contacts, turns, _ = a_centre()
     tenth = contacts["customer_id"].str.extract(r"(\d)$").cast(pl.Int64)
     side = pl.select(

@@ -28,7 +28,8 @@ def gate_decision(
     by: str = "nightly evaluation",
 ) -> Decision:
     """Returns the gate's decision on `evidence`, by its own settings unless `params` are given."""
-    params = params or GateParams(**{evidence.candidate.kind: evidence.params})
+    limits: dict[str, Any] = {evidence.candidate.kind: evidence.params}
+    params = params or GateParams(**limits)
     return decide(
         evidence.candidate,
         evidence.reference,

@@ -151,7 +151,9 @@ def running(app: Any) -> Iterator[str]:
 
 
 class Customers:
-    """Threads that ask without pause until `stop`; every reply is kept as (status, body, rows asked)."""
+    """Threads that ask without pause until `stop`; every reply is kept as (status, body, rows
+    asked).
+    """
 
     def __init__(self, url: str, threads: int = 3) -> None:
         self.replies: list[tuple[int, Any, list[dict[str, Any]]]] = []

@@ -168,7 +168,9 @@ def a_conformer_nemo(path: Path, subsampling: int = 4) -> Path:
 
 @contextmanager
 def a_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Offers OWNER/MODEL/FILE below `folder` over HTTP as huggingface.co does, and lets its client ask there."""
+    """Offers OWNER/MODEL/FILE below `folder` over HTTP as huggingface.co does, and lets its client
+    ask there.
+    """
     from huggingface_hub import constants
 
     class Answers(BaseHTTPRequestHandler):

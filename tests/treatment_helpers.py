@@ -21,7 +21,9 @@ SHORT = FeatureParams(windows_days=(30, 365))
 
 @dataclass(frozen=True)
 class Centre:
-    """Tables and labels as the pipeline has them, features of the snapshot, true effects of call backs."""
+    """Tables and labels as the pipeline has them, features of the snapshot, true effects of call
+    backs.
+    """
 
     world: World
     tables: dict[str, pl.DataFrame]

@@ -1,4 +1,6 @@
-"""kill -9 in the middle of a push: the next version makes the remote whole, nothing is lost or doubled."""
+"""kill -9 in the middle of a push: the next version makes the remote whole, nothing is lost or
+doubled.
+"""
 
 import hashlib
 import os

@@ -64,7 +64,7 @@ def ended(pid):
 def tuned(key, params=params, prepare=lambda: None):
     def work():
         prepare()
-        with start_or_resume(uri, "asr", key, asdict(params)) as run:
+        with start_or_resume(uri, "asr", key, params=asdict(params)) as run:
             summary = finetune.finetune(params, base, train_manifest=train, valid_manifest=valid,
                                         work_dir=folder / key, run=run)
         write_json(folder / f"{key}.json", {**summary, "run_id": run.run_id})
@@ -200,7 +200,7 @@ print(json.dumps(answer))
 
 
 @pytest.fixture(scope="module")
-def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def killed_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path_factory.mktemp("killed")), str(STEPS)],
         cwd=ROOT,
@@ -229,17 +229,17 @@ POINTS = (
 def test_A1_a_kill_continues_the_same_run_and_step_to_the_same_weights(
     answer: dict[str, Any], point: str
 ) -> None:
-    assert answer["killed"][point] == -9
-    assert answer["after_kill"][point]["status"] == "RUNNING"
-    assert answer["finished"][point] == 0
-    summary, history = answer["summary"][point], answer["history"][point]
-    assert summary["run_id"] == history["run_id"] == answer["after_kill"][point]["run_id"]
+    assert killed_runs["killed"][point] == -9
+    assert killed_runs["after_kill"][point]["status"] == "RUNNING"
+    assert killed_runs["finished"][point] == 0
+    summary, history = killed_runs["summary"][point], killed_runs["history"][point]
+    assert summary["run_id"] == history["run_id"] == killed_runs["after_kill"][point]["run_id"]
     # The checkpoint before the kill.
     checkpoint = {"loading": 0, "saving-the-nemo": STEPS}.get(point, 8)
     assert summary["resumed_from"] == checkpoint
     assert history["status"] == "FINISHED"
     assert [step for step, _ in history["train_loss"]] == [10, 20]  # none lost, none twice
-    unbroken = answer["history"]["unbroken"]
+    unbroken = killed_runs["history"]["unbroken"]
     for name in (
         "train_loss",
         "valid_wer",
@@ -248,20 +248,20 @@ def test_A1_a_kill_continues_the_same_run_and_step_to_the_same_weights(
         "valid_wer_averaged",
     ):
         assert history[name] == unbroken[name], name
-    assert answer["same"][point]
+    assert killed_runs["same"][point]
 
 
 @pytest.mark.timeout(900)
 def test_A1_two_processes_learn_what_one_learns_from_twice_the_batch(
     answer: dict[str, Any],
 ) -> None:
-    assert answer["doubled"] == [0, 0, 0]
-    assert answer["gap_doubled"] < 1e-3 < answer["gap_others"]
+    assert killed_runs["doubled"] == [0, 0, 0]
+    assert killed_runs["gap_doubled"] < 1e-3 < killed_runs["gap_others"]
     # Only the first process logs.
-    assert [step for step, _ in answer["halves"]["train_loss"]] == [10, 20]
-    assert answer["launched"] == [0, 0]
-    assert answer["gap_launched"] < 1e-4  # which process takes a part changes nothing in it
-    assert {name for name in answer["files_launched"] if name.endswith((".pt", ".nemo"))} == {
+    assert [step for step, _ in killed_runs["halves"]["train_loss"]] == [10, 20]
+    assert killed_runs["launched"] == [0, 0]
+    assert killed_runs["gap_launched"] < 1e-4  # which process takes a part changes nothing in it
+    assert {name for name in killed_runs["files_launched"] if name.endswith((".pt", ".nemo"))} == {
         "last.pt",
         "best.pt",
         "model.nemo",
@@ -270,7 +270,7 @@ def test_A1_two_processes_learn_what_one_learns_from_twice_the_batch(
 
 @pytest.mark.timeout(900)
 def test_A1_a_process_that_lost_its_partner_ends_too(answer: dict[str, Any]) -> None:
-    assert answer["orphan"] == [-9, 1]
+    assert killed_runs["orphan"] == [-9, 1]
 
 
 @pytest.mark.parametrize(

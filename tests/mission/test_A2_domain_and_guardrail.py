@@ -27,7 +27,9 @@ Cards = dict[str, dict[str, Scorecard]]
 
 @pytest.fixture(scope="module")
 def cards(tmp_path_factory: pytest.TempPathFactory) -> Cards:
-    """The base, and the base after a hasty training on ten words: both on those words and on general speech."""
+    """The base, and the base after a hasty training on ten words: both on those words and on
+    general speech.
+    """
     folder = tmp_path_factory.mktemp("A2")
     train, valid = (
         a_manifest(folder / "train.jsonl", 60, seed=1),
@@ -71,7 +73,9 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> Cards:
 
 
 def verdict(cards: Cards, guardrail: tuple[str, str]) -> tuple[Decision, Check]:
-    """The gate on the trained model against the base, with the general speech of the two roles named."""
+    """The gate on the trained model against the base, with the general speech of the two roles
+    named.
+    """
     candidate, reference = cards["candidate"]["test"], cards["reference"]["test"]
     shas = (candidate.bundle_sha256, reference.bundle_sha256)
     secondary = SecondaryTest(

@@ -1,4 +1,6 @@
-"""A4: telephone effects in training and in the test sets: each codec and effect has its slice in the scorecard."""
+"""A4: telephone effects in training and in the test sets: each codec and effect has its slice in
+the scorecard.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ CONDITIONS = (
 
 @pytest.fixture(scope="module")
 def cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scorecard]:
-    """The base that ships, on 24 utterances of four voices delivered by two codecs, and through every effect."""
+    """The base that ships, on 24 utterances of four voices delivered by two codecs, and through
+    every effect.
+    """
     manifest = a_manifest(tmp_path_factory.mktemp("A4") / "test.jsonl", words=3)
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     for number, row in enumerate(rows):

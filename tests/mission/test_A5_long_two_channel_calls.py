@@ -1,4 +1,6 @@
-"""A5: long two-channel calls come out as words with times, confidence and roles; memory does not grow with length."""
+"""A5: long two-channel calls come out as words with times, confidence and roles; memory does not
+grow with length.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,8 @@ def read_transcript(path: Path) -> CallTranscript:
     return from_json(path.read_text())
 
 
-# The peak of getrusage would begin with that of the process which tests run in; this one begins with the program.
+# The peak of getrusage would begin with that of the process which tests run in; this one begins
+# with the program.
 PEAKS = """
 import json, sys
 from dataclasses import asdict
@@ -108,6 +111,7 @@ def test_A5_an_hour_long_call_is_heard_whole_in_order_and_in_bounded_memory(
 ) -> None:
     a_long_call(tmp_path / "five.wav", 5)
     spoken = a_long_call(tmp_path / "hour.wav", 60)
+    assert ears.exports is not None
     assert cached_export(ears.model, ears.exports)
     done = subprocess.run(
         [
@@ -157,7 +161,9 @@ def test_A5_an_hour_long_call_is_heard_whole_in_order_and_in_bounded_memory(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Recordings as people have them: a call, one in a sub-folder, mixed to mono, too short, not audio, cut off."""
+    """Recordings as people have them: a call, one in a sub-folder, mixed to mono, too short, not
+    audio, cut off.
+    """
     place = tmp_path / "calls"
     (place / "monday").mkdir(parents=True)
     a_long_call(place / "call.wav", 1)
@@ -234,13 +240,13 @@ def test_A5_the_command_says_what_failed_and_exits_non_zero(
         tmp_path / "store",
     ]
     (tmp_path / "store").mkdir()
+    assert ears.exports is not None
     ears.exports.mkdir(exist_ok=True)
     (tmp_path / "store" / "exports").symlink_to(ears.exports)
     done = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1, done.stdout + done.stderr
-    output = " ".join(
-        done.stdout.split()
-    )  # the terminal breaks lines where long paths happen to end
+    # The terminal breaks lines where long paths happen to end.
+    output = " ".join(done.stdout.split())
     assert "torn.wav: truncated" in output
     assert "short.wav: too short to hear (0.10 s" in output
     assert "4 heard" in output
@@ -324,9 +330,8 @@ def test_A5_other_tools_read_what_was_heard(
         info = soundfile.info(out / row["audio_filepath"])
         assert (info.samplerate, info.channels) == (16000, 1)
         assert info.duration == pytest.approx(row["duration"], abs=0.01)
-    soundfile.write(
-        folder / "call.wav", samples[: 8000 * 10], 8000
-    )  # the same name, a shorter call
+    # The same name, a shorter call.
+    soundfile.write(folder / "call.wav", samples[: 8000 * 10], 8000)
     transcribe(ears, folder / "call.wav", out, "json", "nemo")
     assert 0 < len(read_transcript(out / "call.json").turns) < len(call.turns)
     named = {

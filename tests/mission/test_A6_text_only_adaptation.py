@@ -1,4 +1,6 @@
-"""A6: domain terms and sentences improve WER without a new recording, by a language model and by simulated voices."""
+"""A6: domain terms and sentences improve WER without a new recording, by a language model and by
+simulated voices.
+"""
 
 import json
 import os
@@ -56,7 +58,7 @@ def listen(model: Path, network: Any, manifest: Path) -> tuple[float, float]:
     ]
     greedy, adapted = Recognizer(network), load(model)
     assert adapted.decoder is not None
-    return tuple(
+    first, second = (
         corpus_wer(
             [
                 word_errors(row["text"], transcript.text)
@@ -65,6 +67,7 @@ def listen(model: Path, network: Any, manifest: Path) -> tuple[float, float]:
         )
         for recognizer in (greedy, adapted)
     )
+    return first, second
 
 
 def link_base(folder: Path) -> Path:
@@ -74,7 +77,9 @@ def link_base(folder: Path) -> Path:
 
 
 def test_A6_wer_falls_with_sentences_alone(tmp_path: Path, base: Any) -> None:
-    """Simulated voices say sentences that the model has never heard; only their like was ever written down."""
+    """Simulated voices say sentences that the model has never heard; only their like was ever
+    written down.
+    """
     test_sentences, written_sentences = (
         SENTENCES[::3],
         [text for number, text in enumerate(SENTENCES) if number % 3],

@@ -1,4 +1,6 @@
-"""A7: talk share, silence, overlap, interruptions, hold and pace of a call with known timings come out right."""
+"""A7: talk share, silence, overlap, interruptions, hold and pace of a call with known timings come
+out right.
+"""
 
 from __future__ import annotations
 

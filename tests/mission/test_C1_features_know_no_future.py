@@ -20,7 +20,9 @@ FIRST = datetime(2025, 12, 1, tzinfo=UTC)
 def a_history(
     days: float, seed: int, prefix: str, begin: datetime
 ) -> tuple[list[Contact], list[Row]]:
-    """Contacts of 40 customers within `days` from `begin`, and a label of each kind for every one of them."""
+    """Contacts of 40 customers within `days` from `begin`, and a label of each kind for every one
+    of them.
+    """
     rng = np.random.default_rng(seed)
     contacts = [
         a_contact(

@@ -1,9 +1,12 @@
-"""C2: risk at 30, 90, 180 and 365 days with censoring: one monotone curve a customer, near the true risk."""
+"""C2: risk at 30, 90, 180 and 365 days with censoring: one monotone curve a customer, near the true
+risk.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -28,8 +31,10 @@ Predictions = tuple[pl.DataFrame, dict[str, pl.DataFrame], pl.DataFrame]
 def a_world(
     customers: int = 3000, seed: int = 3
 ) -> tuple[dict[str, pl.DataFrame], pl.DataFrame, pl.DataFrame]:
-    """Tables, labels and true risks. New and old customers leave more often than those between; friction that was not
-    followed by a good contact multiplies the hazard, the more the nearer, and on a flexible plan twice as much."""
+    """Tables, labels and true risks. New and old customers leave more often than those between;
+    friction that was not followed by a good contact multiplies the hazard, the more the nearer, and
+    on a flexible plan twice as much.
+    """
     rng = np.random.default_rng(seed)
     names = [f"C{n}" for n in range(customers)]
     tenure_days, flex = rng.integers(120, 2500, customers), rng.random(customers) < 0.4
@@ -71,7 +76,7 @@ def a_world(
             }
         ),
     }
-    schemas = {"customers": CUSTOMERS, "contacts": CONTACTS, "outcomes": OUTCOMES}
+    schemas: dict[str, Any] = {"customers": CUSTOMERS, "contacts": CONTACTS, "outcomes": OUTCOMES}
     tables = {
         name: pl.concat([pl.DataFrame(schema=schemas[name]), table], how="diagonal_relaxed").cast(
             schemas[name]

@@ -1,4 +1,6 @@
-"""C3: friction as features: two customers' stories, told by their texts alone, raise the right flags."""
+"""C3: friction as features: two customers' stories, told by their texts alone, raise the right
+flags.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from data.features.features import FRICTIONS, FeatureParams, features
+from data.features.features import FeatureParams, features
 from data.labelling import label
+from data.labelling.scheme import FRICTIONS
 from data.records import frame
 from tests.factories import a_contact, a_customer, a_turn, an_outcome
 

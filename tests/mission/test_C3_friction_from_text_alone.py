@@ -1,4 +1,6 @@
-"""C3: the two stories of article 002, told by their words: no queue, no wrap-up code, no waits are known."""
+"""C3: the two stories of article 002, told by their words: no queue, no wrap-up code, no waits are
+known.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +9,20 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
-from data.features.features import FRICTIONS, FeatureParams, features
+from data.features.features import FeatureParams, features
 from data.labelling import LabellingParams, label
 from data.labelling.complete import ReadingParams, merge_with_reader
+from data.labelling.scheme import FRICTIONS
 from data.records import LABELS, frame
 from tests.factories import a_contact, a_customer, a_turn, an_outcome
 from tests.reader_helpers import a_centre, a_reader
 
 DAY = date(2026, 6, 1)
 Tables = tuple[pl.DataFrame, pl.DataFrame]  # contacts and turns
-# Retold in our own words. In the first a menu has no place for the caller, a line is cut, and a person hands them on;
-# in the second the chat cannot help and sends the customer to the telephone, where the tale begins anew.
+# Retold in our own words. In the first a menu has no place for the caller, a line is cut, and a
+# person hands them on;
+# in the second the chat cannot help and sends the customer to the telephone, where the tale begins
+# anew.
 STORIES = {
     "menu": [
         (
@@ -119,7 +124,9 @@ def stories() -> Tables:
 
 @pytest.fixture(scope="module")
 def labels(stories: Tables) -> pl.DataFrame:
-    """What rules and reader make of the words, among the written contacts of a centre, stripped of all but channel."""
+    """What rules and reader make of the words, among the written contacts of a centre, stripped of
+    all but channel.
+    """
     contacts, turns = stories
     centre, centre_turns, _ = a_centre()
     bare = [
@@ -132,8 +139,10 @@ def labels(stories: Tables) -> pl.DataFrame:
     rules = label(pl.concat(bare), pl.concat([turns, centre_turns]), LabellingParams())
     own = contacts.select("contact_id")
     read = a_reader().beliefs(contacts, turns)
-    kept = [part.join(own, on="contact_id", how="semi") for part in (rules.labels, rules.beliefs)]
-    return merge_with_reader(*kept, read, params=ReadingParams())
+    labels, beliefs = (
+        part.join(own, on="contact_id", how="semi") for part in (rules.labels, rules.beliefs)
+    )
+    return merge_with_reader(labels, beliefs, read, params=ReadingParams())
 
 
 def raised(labels: pl.DataFrame, contact: str) -> set[str]:
@@ -147,13 +156,14 @@ def test_C3_from_text_alone_each_contact_raises_the_frictions_it_tells_of(
 ) -> None:
     assert labels.schema == LABELS
     assert TOLD[contact] <= raised(labels, contact)
+    # What words alone decide.
     named = {
         "ivr_dead_end",
         "pressed_zero",
         "system_hangup",
         "please_call",
         "transfer",
-    }  # what words alone decide
+    }
     assert raised(labels, contact) & named == TOLD[contact] & named
 
 

@@ -1,4 +1,6 @@
-"""E1: a first model has to be good in itself, and is compared with the champion on the same data only."""
+"""E1: a first model has to be good in itself, and is compared with the champion on the same data
+only.
+"""
 
 import pytest
 
@@ -26,6 +28,9 @@ def test_E1_refuses_a_bad_first_model_however_much_better_than_its_base(
     # What a churn model thinks certain and is not so is miscalibrated as well.
     assert failed - {"calibration"} == {"floor"}
     (floor,) = [check for check in decision.checks if check.name == "floor"]
+    assert floor.low is not None
+    assert floor.high is not None
+    assert floor.threshold is not None
     assert max(floor.low, floor.high) > floor.threshold
 
 

@@ -1,6 +1,9 @@
-"""E2: a gain counts only beyond sampling error, with whole voices and customers drawn, never single units."""
+"""E2: a gain counts only beyond sampling error, with whole voices and customers drawn, never single
+units.
+"""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -41,7 +44,9 @@ def test_E2_refuses_recognisers_that_were_only_lucky() -> None:
 
 
 def test_E2_of_200_recognisers_no_better_than_the_champion_no_more_pass_than_stated() -> None:
-    """Twelve voices of 20 utterances, some hard; candidate and champion have the same error rate and fresh luck."""
+    """Twelve voices of 20 utterances, some hard; candidate and champion have the same error rate
+    and fresh luck.
+    """
     passed, level = 0, 1 - AsrGate().level
     voice = np.arange(240) % 12
     for seed in range(200):
@@ -66,12 +71,13 @@ def test_E2_of_200_recognisers_no_better_than_the_champion_no_more_pass_than_sta
     assert passed <= level * 200
 
 
-_BARE = {
+# Better asks for none.
+_BARE: dict[str, Any] = {
     "guardrail": None,
     "reading": None,
     "churn_on_text": None,
     "reader_on_text": None,
-}  # better asks for none
+}
 
 
 def _null(units: pl.DataFrame) -> Scorecard:
@@ -104,11 +110,15 @@ def test_E2_refuses_churn_models_that_were_only_lucky() -> None:
 def test_E2_accepts_a_real_gain(candidate: Scorecard, reference: Scorecard) -> None:
     decision = _decide(candidate, reference)
     assert decision.accepted, decision.record["summary"]
-    assert _better(decision).low > 0
+    low = _better(decision).low
+    assert low is not None
+    assert low > 0
 
 
 def _card(name: str, gain_on: set[str]) -> Scorecard:
-    """Eight voices of 60 utterances, half of the words wrong; all right for the voices in `gain_on`."""
+    """Eight voices of 60 utterances, half of the words wrong; all right for the voices in
+    `gain_on`.
+    """
     rows, texts = [], []
     for n in range(480):
         voice = f"v{n % 8}"
@@ -129,7 +139,9 @@ def test_E2_refuses_a_gain_on_one_voice_that_single_utterances_would_call_certai
     champion, candidate = _card("champion", set()), _card("candidate", {"v3"})
     alone = replace(candidate, units=candidate.units.with_columns(pl.col("unit").alias("cluster")))
     unpaired = replace(champion, units=champion.units.with_columns(pl.col("unit").alias("cluster")))
-    assert gain(alone, unpaired, "wer", 0).low > 0
+    low = gain(alone, unpaired, "wer", 0).low
+    assert low is not None
+    assert low > 0
     answer = _better(_decide(candidate, champion))
     assert answer.verdict == "fail"
     assert answer.estimate == pytest.approx(1 / 16)

@@ -67,7 +67,9 @@ def _many_slices(rate: float, seed: int, queues: int = 12) -> Scorecard:
 def test_E3_refuses_a_better_recogniser_that_hears_callers_at_peak_load_or_in_one_region_worse(
     by: str, values: tuple[str, str]
 ) -> None:
-    """Six voices on the first side, where the candidate is worse, and eighteen where it is nearly perfect."""
+    """Six voices on the first side, where the candidate is worse, and eighteen where it is nearly
+    perfect.
+    """
     cards = []
     for name, rates in (("candidate", (0.4, 0.02)), ("champion", (0.25, 0.25))):
         rng, rows, transcripts = np.random.default_rng(5), [], []
@@ -85,7 +87,7 @@ def test_E3_refuses_a_better_recogniser_that_hears_callers_at_peak_load_or_in_on
             )
             transcripts.append(" ".join(np.where(rng.random(10) < rates[side], "well", "yes")))
         cards.append(asr_scorecard(name, "d1", rows, transcripts, 0, NOW.isoformat(), name))
-    decision = gate_decision(examples.evidence(*cards))
+    decision = gate_decision(examples.evidence(cards[0], cards[1]))
     (better,) = [check for check in decision.checks if check.name == "better"]
     assert better.verdict == "pass", "on the whole it is better"
     assert not decision.accepted

@@ -33,7 +33,9 @@ def test_E4_refuses_even_a_better_recogniser_that_loses_every_not() -> None:
 
 def test_E4_one_word_of_seven_missed_is_chance_and_four_are_not() -> None:
     def missing(words: int) -> Scorecard:
-        """Sixty utterances by as many voices, seven of them with a "cancel", the first `words` of which are missed."""
+        """Sixty utterances by as many voices, seven of them with a "cancel", the first `words` of
+        which are missed.
+        """
         rows: list[dict[str, Any]] = [
             {
                 "text": "please cancel it" if n < 7 else "hello there again",

@@ -7,8 +7,14 @@ from tests.registry_helpers import gate_decision
 
 def test_E6_refuses_a_gain_at_30_days_that_costs_180() -> None:
     champion, candidate = examples.churn(0.8), examples.churn(0.05, long_blur=4.0)
-    assert gain(candidate, champion, "brier_30", 0).low > 0, "it is better at 30 days"
-    assert gain(candidate, champion, "brier_180", 0).high < 0, "and worse at 180"
+    low, high = (
+        gain(candidate, champion, "brier_30", 0).low,
+        gain(candidate, champion, "brier_180", 0).high,
+    )
+    assert low is not None
+    assert low > 0, "it is better at 30 days"
+    assert high is not None
+    assert high < 0, "and worse at 180"
     decision = gate_decision(examples.evidence(candidate, champion, metric="brier_30"))
     (better,) = [check for check in decision.checks if check.name == "better"]
     assert better.verdict == "pass", "by its short metric alone it would be promoted"

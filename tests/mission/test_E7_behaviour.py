@@ -1,4 +1,6 @@
-"""E7: behaviour tests on real models: what must not matter does not, what must matter points the right way."""
+"""E7: behaviour tests on real models: what must not matter does not, what must matter points the
+right way.
+"""
 
 import dataclasses
 from datetime import date

@@ -1,4 +1,6 @@
-"""K1: runs compared by parameters, data, metrics with intervals, per-call differences and what to listen to."""
+"""K1: runs compared by parameters, data, metrics with intervals, per-call differences and what to
+listen to.
+"""
 
 from html import unescape
 from io import StringIO
@@ -50,6 +52,7 @@ def test_K1_terminal_and_page_say_the_same() -> None:
         assert shown in page, shown
     for text in (terminal, page):
         assert "asr.seed" not in text
+    assert gained.low is not None
     assert gained.low > 0
 
 

@@ -1,4 +1,6 @@
-"""K2: runs on different test data are not compared as if equal, by the real command on runs that MLflow keeps."""
+"""K2: runs on different test data are not compared as if equal, by the real command on runs that
+MLflow keeps.
+"""
 
 import io
 import json
@@ -19,7 +21,9 @@ Store = tuple[Path, dict[str, str]]  # its folder, and the id of each run
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store with three evaluated runs: two on test set d1, one on d2; and the ids they have in MLflow."""
+    """A store with three evaluated runs: two on test set d1, one on d2; and the ids they have in
+    MLflow.
+    """
     fixture = RegistryFixture(tmp_path_factory.mktemp("compare"))
     client, ids = fixture.registry.client, {}
     cards = {

@@ -77,7 +77,9 @@ def test_K3_a_store_without_runs_has_none(tmp_path: Path) -> None:
 
 
 def test_K3_the_command_tells_of_a_thousand_runs_in_two_seconds(uri: str) -> None:
-    """Seconds of the processor, Python's start included: a busy machine is no fault. bench_runs.py has the others."""
+    """Seconds of the processor, Python's start included: a busy machine is no fault. bench_runs.py
+    has the others.
+    """
     with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as base:
         (run,) = base.execute("SELECT run_uuid FROM runs WHERE name = 'asr 3'").fetchone()
         for table in ("runs", "latest_metrics", "params", "tags"):

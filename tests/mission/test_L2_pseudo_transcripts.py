@@ -1,4 +1,6 @@
-"""L2: what a machine heard enters training only above a calibrated confidence; the rest waits for people."""
+"""L2: what a machine heard enters training only above a calibrated confidence; the rest waits for
+people.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,7 @@ def test_L2_low_confidence_goes_to_the_review_queue_by_expected_gain_and_a_rando
     by_gain, random = queue.filter(pl.col("why") == "gain"), queue.filter(pl.col("why") == "random")
     assert (by_gain.height, random.height) == (40, 10)
     assert random["chance"].unique().to_list() == [10 / 400]
-    assert by_gain["confidence"].max() < 0.35 < random["confidence"].max()
+    assert by_gain["confidence"].to_numpy().max() < 0.35 < random["confidence"].to_numpy().max()
     assert set(queue["contact_id"]) == {"train-1"}
     assert queue["text"].str.contains("cancel").all()
 
@@ -109,9 +111,8 @@ def test_L2_accepted_turns_are_as_right_as_was_promised() -> None:
     rng = np.random.default_rng(1)
 
     def words(count: int) -> tuple[np.ndarray, np.ndarray]:
-        skill = rng.beta(6, 1, count // 8).repeat(
-            8
-        )  # turns of eight words differ in how well they are heard
+        # Turns of eight words differ in how well they are heard.
+        skill = rng.beta(6, 1, count // 8).repeat(8)
         scores = np.clip(skill ** rng.uniform(0.2, 0.6, len(skill)), 0, 1)
         return scores, rng.random(len(skill)) < scores**4
 

@@ -110,7 +110,9 @@ def test_L5_planted_errors_of_contact_labels_come_up_first() -> None:
 
 
 def test_L5_clean_labels_are_not_doubted() -> None:
-    """Where classes are told apart without doubt nobody is suspect, and nothing is said to be wrong."""
+    """Where classes are told apart without doubt nobody is suspect, and nothing is said to be
+    wrong.
+    """
     given = np.repeat([0, 1], [300, 40])
     probabilities = np.where(given[:, None] == [0, 1], 0.97, 0.03)
     issues = label_issues(given, probabilities)
@@ -152,7 +154,9 @@ def test_L5_what_does_not_fit_is_refused(
 
 
 def test_L5_planted_errors_of_outcomes_come_up_first() -> None:
-    """Customers in deep trouble left within weeks, the others stayed; a few are recorded the other way round."""
+    """Customers in deep trouble left within weeks, the others stayed; a few are recorded the other
+    way round.
+    """
     rng = np.random.default_rng(2)
     trouble = rng.random(400) < 0.4
     wrong = rng.choice(400, 20, replace=False)
@@ -171,8 +175,7 @@ def test_L5_planted_errors_of_outcomes_come_up_first() -> None:
     )
     listed = find_outcome_issues(rows, 180)
     assert listed["id"].n_unique() == listed.height
-    assert (
-        sum(name in {f"c{n}" for n in wrong} for name in listed.head(20)["id"]) >= 18
-    )  # by lot it would be one
+    # By lot it would be one.
+    assert sum(name in {f"c{n}" for n in wrong} for name in listed.head(20)["id"]) >= 18
     assert listed.row(0, named=True)["label"] == "left within 180 days"
     assert (listed["given"] != listed["suggested"]).all()

@@ -1,4 +1,6 @@
-"""M2: delayed labels: each horizon is scored when it has passed; customers not yet matured are left out."""
+"""M2: delayed labels: each horizon is scored when it has passed; customers not yet matured are left
+out.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def a_life(seed: int = 0) -> tuple[list[Customer], list[Contact], list[date]]:
 
 
 def delivered(until: date, lost: tuple[str, ...] = ()) -> dict[str, pl.DataFrame]:
-    """Everything known at the end of `until`; of those `lost` nobody has heard since 20 days after they were scored."""
+    """Everything known at the end of `until`; of those `lost` nobody has heard since 20 days after
+    they were scored.
+    """
     people, contacts, leaves = a_life()
     outcomes = []
     for n, day in enumerate(leaves):
@@ -72,7 +76,9 @@ def delivered(until: date, lost: tuple[str, ...] = ()) -> dict[str, pl.DataFrame
 
 @pytest.fixture(scope="module")
 def centre(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
-    """A store in which a network trained until New Year has scored everybody then, by the scoring stage."""
+    """A store in which a network trained until New Year has scored everybody then, by the scoring
+    stage.
+    """
     store = tmp_path_factory.mktemp("matured") / "store"
     context = RunContext(from_environment({}, store), PARAMS, "commit")
     tables, labels = delivered(SCORED - timedelta(days=1)), pl.DataFrame(schema=LABELS)
@@ -109,7 +115,9 @@ def deliver(context: RunContext, tables: dict[str, pl.DataFrame]) -> None:
 def night_of(
     context: RunContext, day: date, lost: tuple[str, ...] = ()
 ) -> dict[int, dict[str, Any]]:
-    """What the nightly stage finds with everything delivered that was known on the evening before `day`."""
+    """What the nightly stage finds with everything delivered that was known on the evening before
+    `day`.
+    """
     deliver(context, delivered(day - timedelta(days=1), lost))
     summary = nightly.nightly(context, lambda done, total: None)
     assert len(read_json(context.path("nightly.json"))["matured"]) == len(summary["matured"])
@@ -194,4 +202,5 @@ def _nightly_runs(store: Path) -> list[dict[str, float]]:
 
     client = MlflowClient(f"sqlite:///{store}/mlflow.db")
     experiment = client.get_experiment_by_name("keepline-nightly")
+    assert experiment is not None
     return [run.data.metrics for run in client.search_runs([experiment.experiment_id])]

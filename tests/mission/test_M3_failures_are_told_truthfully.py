@@ -1,4 +1,6 @@
-"""M3: what was killed ends as failed within two minutes, what hangs is stopped, people are told of it."""
+"""M3: what was killed ends as failed within two minutes, what hangs is stopped, people are told of
+it.
+"""
 
 import dataclasses
 import json
@@ -47,6 +49,7 @@ def _at_work(store: Path, what: str, id: str, place: str) -> subprocess.Popen[st
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
+    assert process.stdout is not None
     assert process.stdout.readline().strip() == "at work"
     return process
 
@@ -90,6 +93,7 @@ def test_M3_a_killed_training_ends_as_failed_within_two_minutes_and_people_are_t
         training.send_signal(signal.SIGKILL)
         training.wait()
         killed_at = time.monotonic()
+        assert guard.stdout is not None
         guard_output = guard.stdout.readline()
         assert get_run(fixture.uri, run_id)["status"] == "FAILED"
         assert time.monotonic() - killed_at < 120
@@ -121,9 +125,8 @@ def test_M3_a_training_gives_a_sign_of_life_and_goes_on_with_a_run_that_was_ende
     sign = heartbeats.Heartbeat(
         "run", run.run_id, "churn", fixture.uri, 1, "elsewhere", "2026-03-01T12:00:00+00:00"
     )
-    write_json(
-        signs / "run-x.json", dataclasses.asdict(sign)
-    )  # killed after it had said that it was finished
+    # Killed after it had said that it was finished.
+    write_json(signs / "run-x.json", dataclasses.asdict(sign))
     assert heartbeats.reap(context.settings) == []
     assert not list(signs.iterdir())
     assert not (tmp_path / notifications.FILE).exists(), "nothing failed, so nobody is told"
@@ -137,7 +140,7 @@ def test_M3_a_training_gives_a_sign_of_life_and_goes_on_with_a_run_that_was_ende
 
 def test_M3_looking_at_the_signs_does_not_let_go_of_ones_own(tmp_path: Path) -> None:
     look = "import sys; from pathlib import Path; from flows.runtime.heartbeats import reap; "
-    look += "from flows.runtime.settings import *; "
+    look += "from flows.runtime.settings import from_environment; "
     look += "print(len(reap(from_environment({}, Path(sys.argv[1])))))"
     with heartbeats.heartbeat(tmp_path, "flow", "f1", "churn", ""):
         assert heartbeats.reap(from_environment({}, tmp_path)) == []
@@ -153,9 +156,8 @@ def test_M3_a_dead_predecessor_is_found_though_it_had_our_number_and_host(tmp_pa
     sign = heartbeats.Heartbeat(
         "flow", "f1", "churn", "", os.getpid(), socket.gethostname(), "2026-03-01T12:00:00+00:00"
     )
-    write_json(
-        tmp_path / heartbeats.FOLDER / "flow-f1.json", dataclasses.asdict(sign)
-    )  # a container started again
+    # A container started again.
+    write_json(tmp_path / heartbeats.FOLDER / "flow-f1.json", dataclasses.asdict(sign))
     assert heartbeats.reap(from_environment({}, tmp_path)) == [sign]
     assert not list((tmp_path / heartbeats.FOLDER).iterdir())
 

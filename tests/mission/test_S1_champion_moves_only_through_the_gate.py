@@ -1,4 +1,6 @@
-"""S1: the champion moves only through the gate, once at a time, and the ledger says who was champion on any date."""
+"""S1: the champion moves only through the gate, once at a time, and the ledger says who was
+champion on any date.
+"""
 
 import json
 import os
@@ -181,7 +183,9 @@ def test_S1_the_ledger_names_the_champion_on_any_date_and_equals_the_alias(
 
 
 def test_S1_many_promoters_in_many_rounds_have_one_winner_each(fixture: RegistryFixture) -> None:
-    """Threads, each with a registry of its own; benchmarks/bench_promotions.py does it with 20 processes, 50 rounds."""
+    """Threads, each with a registry of its own; benchmarks/bench_promotions.py does it with 20
+    processes, 50 rounds.
+    """
     versions = [fixture.version(content) for content in ("one", "two", "three", "four")]
     champion: int | None = None
     reference: str | None = None
@@ -257,9 +261,8 @@ def test_S1_a_record_that_accepts_in_spite_of_a_failed_check_moves_nothing(
 ) -> None:
     version, sha = fixture.version("one")
     record = {**a_decision(sha), "checks": [{"name": "floor", "verdict": "fail"}]}
-    record["decision_id"] = decision_id(
-        record
-    )  # whoever forges a record can compute its id as well
+    # Whoever forges a record can compute its id as well.
+    record["decision_id"] = decision_id(record)
     with pytest.raises(PromotionRefusedError, match="although floor did not pass"):
         fixture.registry.promote(
             "churn", version, expected=None, decision=record, actor="anna", now=NOW

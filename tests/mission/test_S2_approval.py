@@ -1,4 +1,6 @@
-"""S2: where params.yaml asks for a person, nothing moves until one who did not train the model has said yes."""
+"""S2: where params.yaml asks for a person, nothing moves until one who did not train the model has
+said yes.
+"""
 
 import dataclasses
 import os
@@ -38,6 +40,7 @@ def _waiting(sha: str, **facts: Any) -> Decision:
     evidence = examples.evidence(
         candidate, facts={"trained_by": "anna", **facts}, approval="required"
     )
+    assert evidence.reference is not None
     reference = dataclasses.replace(evidence.reference, bundle_sha256="")
     decision = gate_decision(dataclasses.replace(evidence, reference=reference))
     assert decision.accepted
@@ -130,9 +133,8 @@ def test_S2_a_persons_no_and_a_forged_yes_of_who_trained_move_nothing(
         ({"bundle_sha256": "f" * 64}, "another bundle"),
     ):
         forged = {**body, **change}
-        forged["approval_id"] = digest(forged)[
-            :16
-        ]  # whoever forges an approval can compute its id as well
+        # Whoever forges an approval can compute its id as well.
+        forged["approval_id"] = digest(forged)[:16]
         with pytest.raises(PromotionRefusedError, match=says):
             fixture.registry.promote(
                 "churn",
@@ -207,7 +209,7 @@ def test_S2_a_flow_on_a_prefect_server_pauses_until_someone_answers(tmp_path: Pa
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     }
     port = api.rsplit(":", 1)[1].removesuffix("/api")
-    started = [
+    started: list[subprocess.Popen[Any]] = [
         subprocess.Popen(
             [sys.executable, "-m", "prefect", "server", "start", "--port", port],
             env=env,
@@ -234,7 +236,8 @@ def test_S2_a_flow_on_a_prefect_server_pauses_until_someone_answers(tmp_path: Pa
             (run,) = _until(paused)
             assert approvals.approval_of(context, decision.decision_id) is None
             answer = {"run_input": {"approve": True, "by": "ben"}}
-            # A server on SQLite may be busy, and the form is stored after the state: ask until it takes the answer.
+            # A server on SQLite may be busy, and the form is stored after the state: ask until it
+            # takes the answer.
             resume = f"/flow_runs/{run}/resume"
             _until(lambda: client.post(resume, json=answer).json().get("status") == "ACCEPT")
         output, _ = flow.communicate(timeout=120)
@@ -243,8 +246,9 @@ def test_S2_a_flow_on_a_prefect_server_pauses_until_someone_answers(tmp_path: Pa
         for process in started:
             process.kill()
             process.wait(30)
-    answer = approvals.approval_of(context, decision.decision_id)
-    assert (answer["answer"], answer["by"]) == ("approved", "ben")
+    approval = approvals.approval_of(context, decision.decision_id)
+    assert approval is not None
+    assert (approval["answer"], approval["by"]) == ("approved", "ben")
 
 
 def _until(ready: Callable[[], Any], seconds: float = 500.0) -> Any:

@@ -1,4 +1,6 @@
-"""S3: a challenger is tried before and while it answers; canary and shadow; going back takes one command."""
+"""S3: a challenger is tried before and while it answers; canary and shadow; going back takes one
+command.
+"""
 
 from __future__ import annotations
 

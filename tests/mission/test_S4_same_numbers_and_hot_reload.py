@@ -11,6 +11,7 @@ import time
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import numpy as np
@@ -36,7 +37,7 @@ from tests.service_helpers import (
 )
 
 
-def risks_of(model: ChurnModel, rows: list[dict]) -> list[list[float]]:
+def risks_of(model: ChurnModel, rows: list[dict[str, Any]]) -> list[list[float]]:
     frame = pl.DataFrame(
         {
             "customer_id": [row["customer_id"] for row in rows],
@@ -125,7 +126,7 @@ def test_S4_requests_for_two_models_that_wait_together_are_each_answered_by_thei
                 SimpleNamespace(columns=[SimpleNamespace(name="contacts_30d")]),
             )
 
-        def score_rows(self, customers: list) -> np.ndarray:
+        def score_rows(self, customers: list[Any]) -> np.ndarray:
             return np.full((len(customers), 2), self.risk)
 
     models, batcher = [Always(0.25), Always(0.75)], Batcher()
@@ -164,7 +165,7 @@ def test_S4_a_champion_that_cannot_be_loaded_leaves_the_last_good_one_answering(
     assert client.post("/v1/churn:score", json={"rows": [ROW]}).json()["model"]["version"] == "1"
 
 
-def _registry_server(folder: Path, port: int) -> subprocess.Popen[str]:
+def _registry_server(folder: Path, port: int) -> subprocess.Popen[bytes]:
     server = subprocess.Popen(
         [
             sys.executable,
@@ -202,7 +203,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _stop(server: subprocess.Popen[str]) -> None:
+def _stop(server: subprocess.Popen[bytes]) -> None:
     if server.poll() is None:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(60)
@@ -254,7 +255,8 @@ def test_S4_a_stopped_registry_costs_no_answer_and_stopping_the_service_cuts_non
         service.send_signal(signal.SIGTERM)
         assert service.wait(60) is not None
         replies = customers.stop()
-        # Started again while there is no registry: the last champion answers, and says that it may be an older one.
+        # Started again while there is no registry: the last champion answers, and says that it may
+        # be an older one.
         _stop(server)
         with (tmp_path / "again.log").open("w") as log:
             service = subprocess.Popen(service.args, cwd=ROOT, stderr=log, env=environment)
@@ -277,5 +279,5 @@ def test_S4_a_stopped_registry_costs_no_answer_and_stopping_the_service_cuts_non
     assert refused, "somebody asked after it had stopped"
     # Who was not answered had not been let in: a connection refused or closed between two requests.
     assert not any("incomplete" in str(body) for body in refused)
-    log = (tmp_path / "service.log").read_text()
-    assert "Traceback" not in log.split("SIGTERM")[-1]
+    logged = (tmp_path / "service.log").read_text()
+    assert "Traceback" not in logged.split("SIGTERM")[-1]

@@ -1,4 +1,6 @@
-"""S5: models carry card, licence, checksums and a signature; what is tampered with or could run code is refused."""
+"""S5: models carry card, licence, checksums and a signature; what is tampered with or could run
+code is refused.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,12 @@ from models.registry.signing import sign_folder
 from tests.registry_helpers import RegistryFixture, a_bundle
 
 CONFIG = "target: nemo.collections.asr.models.EncDecCTCModel\nencoder: {_target_: nemo.collections.asr.modules.X}\n"
-FACTS = {"data_hash": "d", "git_commit": "c", "created_at": "2026-03-01", "licence": "MIT"}
+FACTS: dict[str, Any] = {
+    "data_hash": "d",
+    "git_commit": "c",
+    "created_at": "2026-03-01",
+    "licence": "MIT",
+}
 Members = list[tuple[tarfile.TarInfo, bytes]]
 
 

@@ -1,4 +1,6 @@
-"""The two sets of stores: SQLite with folders, and PostgreSQL with S3, started on loopback for the tests that ask."""
+"""The two sets of stores: SQLite with folders, and PostgreSQL with S3, started on loopback for the
+tests that ask.
+"""
 
 from __future__ import annotations
 
@@ -125,7 +127,9 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 def environment(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """Puts the settings of one set of stores into the environment, as a `.env` would; returns the `.env`."""
+    """Puts the settings of one set of stores into the environment, as a `.env` would; returns the
+    `.env`.
+    """
     settings = {"KEEPLINE_STORE": str(tmp_path / "store")}
     if request.param == "postgresql and s3":
         uri, variables = request.getfixturevalue("postgres"), request.getfixturevalue("s3")

@@ -1,4 +1,6 @@
-"""From a run to an answer on either set of stores, by settings alone: SQLite and folders, PostgreSQL and S3."""
+"""From a run to an answer on either set of stores, by settings alone: SQLite and folders,
+PostgreSQL and S3.
+"""
 
 from __future__ import annotations
 
