@@ -12,8 +12,9 @@ HERE = Path(__file__).resolve().parent
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real recordings and tables (KEEPLINE_REAL_DATA, default ../shared/data), or a
-    skip.
+    """Returns the folder of real recordings and tables (KEEPLINE_REAL_DATA, default ../shared/data).
+
+    Skips the test where there is none.
     """
     folder = Path(os.environ.get("KEEPLINE_REAL_DATA") or HERE.parent.parent / "shared" / "data")
     if not (folder / "README.md").is_file():

@@ -75,7 +75,7 @@ def an_outcome(customer_id: str = "C1", happened: bool = True, **changes: Any) -
 def a_call(
     duration_s: float = 2.0, seed: int = 0, channels: int = 2, sample_rate_hz: int = 8000
 ) -> np.ndarray:
-    """Sound to hear: a tone a channel that comes and goes, with a little noise. float32 [frames,
+    """A call's sound: one tone a channel, the channels in turns, with a little noise. float32 [frames,
     channels].
     """
     rng = np.random.default_rng(seed)
@@ -123,6 +123,7 @@ def an_export(
     folder: Path,
     calls: int = 3,
     chats: int = 1,
+    *,
     first: int = 1,
     duration_s: float = 2.0,
     codec: str = "PCM_16",
@@ -209,7 +210,7 @@ def an_export(
 
 
 def an_asterisk_export(
-    folder: Path, calls: int = 3, chats: int = 1, duration_s: float = 2.0, codec: str = "PCM_16"
+    folder: Path, calls: int = 3, chats: int = 1, *, duration_s: float = 2.0, codec: str = "PCM_16"
 ) -> Path:
     """The same contact centre as `an_export`, as Asterisk and its CRM leave it (times in UTC)."""
     numbers = range(1, calls + 1)

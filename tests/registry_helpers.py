@@ -24,6 +24,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 def gate_decision(
     evidence: Evidence,
     params: GateParams | None = None,
+    *,
     now: datetime = NOW,
     by: str = "nightly evaluation",
 ) -> Decision:
@@ -67,7 +68,7 @@ def a_bundle(path: Path, content: str = "one", kind: str = "churn", **changes: A
 
 
 def a_decision(
-    bundle: str, reference: str | None = None, verdict: str = "accepted", kind: str = "churn"
+    bundle: str, reference: str | None = None, verdict: str = "accepted", *, kind: str = "churn"
 ) -> dict[str, Any]:
     """A whole decision record, as the gate writes it, but about the bundle with checksum `bundle`."""
     record = json.loads(_accepted(kind))

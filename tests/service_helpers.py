@@ -113,11 +113,11 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
-    """Waits until something is true; fails when it takes too long."""
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Waits until the condition holds. Fails after so many seconds."""
     end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come about"
+    while not condition():
+        assert time.monotonic() < end, f"the condition did not hold within {seconds} s"
         time.sleep(0.02)
 
 

@@ -22,6 +22,7 @@ WORDS = ("yes", "no", "stop", "bill", "pay", "cancel", "card", "agent", "refund"
 def a_manifest(
     path: Path,
     count: int = 24,
+    *,
     seed: int = 0,
     sample_rate_hz: int = 16000,
     words: int = 2,

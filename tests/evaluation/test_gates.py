@@ -23,7 +23,7 @@ REFUSED = [(name, n) for name, module in CHECKS.items() for n in range(len(modul
 
 
 def _decide(evidence=None, by="nightly", now=NOW, params=None):
-    return gate_decision(evidence or examples.evidence(), params, now, by)
+    return gate_decision(evidence or examples.evidence(), params, now=now, by=by)
 
 
 def test_the_checks_are_found_by_name():

@@ -227,7 +227,7 @@ POINTS = (
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("point", POINTS)
 def test_A1_a_kill_continues_the_same_run_and_step_to_the_same_weights(
-    answer: dict[str, Any], point: str
+    killed_runs: dict[str, Any], point: str
 ) -> None:
     assert killed_runs["killed"][point] == -9
     assert killed_runs["after_kill"][point]["status"] == "RUNNING"
@@ -253,7 +253,7 @@ def test_A1_a_kill_continues_the_same_run_and_step_to_the_same_weights(
 
 @pytest.mark.timeout(900)
 def test_A1_two_processes_learn_what_one_learns_from_twice_the_batch(
-    answer: dict[str, Any],
+    killed_runs: dict[str, Any],
 ) -> None:
     assert killed_runs["doubled"] == [0, 0, 0]
     assert killed_runs["gap_doubled"] < 1e-3 < killed_runs["gap_others"]
@@ -269,7 +269,7 @@ def test_A1_two_processes_learn_what_one_learns_from_twice_the_batch(
 
 
 @pytest.mark.timeout(900)
-def test_A1_a_process_that_lost_its_partner_ends_too(answer: dict[str, Any]) -> None:
+def test_A1_a_process_that_lost_its_partner_ends_too(killed_runs: dict[str, Any]) -> None:
     assert killed_runs["orphan"] == [-9, 1]
 
 

@@ -81,8 +81,8 @@ def transcribe(
     *formats: str,
     channels: str = "customer,agent",
 ) -> list[JobResult]:
-    wanted = transcription_jobs(source, out, formats or ("json",), channels.split(","), ears)
-    return sorted(transcribe_files(ears, wanted, 1), key=lambda outcome: outcome.order.name)
+    jobs = transcription_jobs(source, out, formats or ("json",), channels.split(","), ears)
+    return sorted(transcribe_files(ears, jobs, 1), key=lambda outcome: outcome.order.name)
 
 
 def read_transcript(path: Path) -> CallTranscript:

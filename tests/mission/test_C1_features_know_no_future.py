@@ -87,7 +87,7 @@ def test_C1_events_before_the_as_of_date_do_show() -> None:
     ]
     past, labels = a_history(90, 1, "past", FIRST)
     more, extra = a_history(20, 3, "more", datetime(2026, 2, 5, tzinfo=UTC))
-    one, other = computed(past, labels, stay), computed(past + more, labels + extra, stay)
-    february, march = ((one.filter(as_of=day), other.filter(as_of=day)) for day in AS_OF)
+    before, after = computed(past, labels, stay), computed(past + more, labels + extra, stay)
+    february, march = ((before.filter(as_of=day), after.filter(as_of=day)) for day in AS_OF)
     assert february[0].equals(february[1])
     assert not march[0].equals(march[1])

@@ -42,7 +42,7 @@ def a_service(fixture: ServiceFixture, rollout: Rollout, poll_s: float = 600, **
     return app
 
 
-def asked(client: TestClient, count: int) -> list[str]:
+def answering_versions(client: TestClient, count: int) -> list[str]:
     """The versions that answered `count` customers."""
     versions = []
     for number in range(count):
@@ -57,7 +57,7 @@ def test_S3_a_challenger_that_cannot_answer_is_found_out_before_the_first_custom
 ) -> None:
     fixture.challenger(bias=float("nan"))
     client = TestClient(a_service(fixture, Rollout("canary", share=1.0)))
-    assert set(asked(client, 20)) == {"1"}
+    assert set(answering_versions(client, 20)) == {"1"}
     assert "v2 cannot answer" in client.get("/readyz").json()["warnings"]["churn challenger"]
     assert (
         "no risk between 0 and 1" in client.get("/v1/models").json()["details"]["churn challenger"]
@@ -70,7 +70,7 @@ def test_S3_a_challenger_that_fails_on_real_requests_is_stopped_and_nobody_notic
 ) -> None:
     fixture.challenger(extra="calls_7d")  # it wants to know what nobody sends
     client = TestClient(a_service(fixture, Rollout("canary", share=1.0, max_errors=2)))
-    assert set(asked(client, 10)) == {"1"}
+    assert set(answering_versions(client, 10)) == {"1"}
     state = client.get("/v1/models").json()
     assert "3 of its last 3 answers failed" in state["challengers"]["churn"]["stopped"]
     assert state["ready"]
@@ -104,7 +104,7 @@ def slow(fixture: ServiceFixture, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_S3_a_slow_challenger_is_stopped(fixture: ServiceFixture) -> None:
     rules = Rollout("canary", share=0.5, min_answers=3)
     client = TestClient(a_service(fixture, rules))
-    versions = asked(client, 30)
+    versions = answering_versions(client, 30)
     assert "2" in versions
     assert versions[-10:] == ["1"] * 10
     assert "the champion in" in client.get("/readyz").json()["warnings"]["churn challenger"]
@@ -113,7 +113,7 @@ def test_S3_a_slow_challenger_is_stopped(fixture: ServiceFixture) -> None:
 @pytest.mark.usefixtures("slow")
 def test_S3_a_slow_challenger_is_stopped_in_the_shadow_too(fixture: ServiceFixture) -> None:
     client = TestClient(a_service(fixture, Rollout("shadow", min_answers=3)))
-    assert set(asked(client, 5)) == {"1"}
+    assert set(answering_versions(client, 5)) == {"1"}
     until(
         lambda: (
             "the champion in"
@@ -153,7 +153,7 @@ def test_S3_what_was_found_unhealthy_is_not_promoted_nor_tried_again_until_someb
 
     app = a_service(fixture, Rollout("canary", share=1.0, max_errors=2), stopped=tell)
     client = TestClient(app)
-    asked(client, 5)
+    answering_versions(client, 5)
     app.state.models.refresh()
     assert (
         "3 of its last 3 answers failed"
@@ -169,7 +169,7 @@ def test_S3_what_was_found_unhealthy_is_not_promoted_nor_tried_again_until_someb
     app.state.models.refresh()
     assert client.get("/v1/models").json()["challengers"]["churn"]["stopped"] is None
     assert figure(client, "keepline_challenger_stopped", version="2") == 0
-    asked(client, 3)
+    answering_versions(client, 3)
     assert (
         "3 of its last 3" in client.get("/v1/models").json()["challengers"]["churn"]["stopped"]
     ), "they do not"
@@ -181,13 +181,13 @@ def test_S3_a_stopped_challenger_stays_stopped_until_another_takes_its_place(
     fixture.challenger(extra="calls_7d")
     app = a_service(fixture, Rollout("canary", share=1.0))
     client = TestClient(app)
-    asked(client, 10)
+    answering_versions(client, 10)
     app.state.models.refresh()
-    asked(client, 10)
+    answering_versions(client, 10)
     assert "3 of its last 3" in client.get("/v1/models").json()["challengers"]["churn"]["stopped"]
     fixture.challenger(bias=1.0)
     app.state.models.refresh()
-    assert set(asked(client, 10)) == {"3"}
+    assert set(answering_versions(client, 10)) == {"3"}
     assert client.get("/v1/models").json()["challengers"]["churn"]["stopped"] is None
 
 
@@ -196,8 +196,8 @@ def test_S3_a_canary_answers_its_share_and_each_customer_keeps_to_one_model(
 ) -> None:
     fixture.challenger(bias=1.0)
     client = TestClient(a_service(fixture, Rollout("canary", share=0.3)))
-    first = asked(client, 200)
-    assert asked(client, 200) == first
+    first = answering_versions(client, 200)
+    assert answering_versions(client, 200) == first
     counts = Counter(first)
     assert 35 <= counts["2"] <= 85, "0.3 of 200, give or take four standard errors"
     for version, role in (("1", "champion"), ("2", "challenger")):
@@ -218,7 +218,7 @@ def test_S3_a_canary_answers_its_share_and_each_customer_keeps_to_one_model(
 def test_S3_a_shadow_sees_every_request_and_answers_none(fixture: ServiceFixture) -> None:
     fixture.challenger(bias=1.0)
     client = TestClient(a_service(fixture, Rollout("shadow")))
-    assert set(asked(client, 30)) == {"1"}
+    assert set(answering_versions(client, 30)) == {"1"}
     until(
         lambda: (
             figure(client, "keepline_answers_total", version="2", role="challenger", outcome="ok")
@@ -232,7 +232,7 @@ def test_S3_a_shadow_sees_every_request_and_answers_none(fixture: ServiceFixture
 def test_S3_without_a_rollout_a_challenger_is_left_alone(fixture: ServiceFixture) -> None:
     fixture.challenger(bias=1.0)
     client = TestClient(a_service(fixture, Rollout("off", share=1.0)))
-    assert set(asked(client, 10)) == {"1"}
+    assert set(answering_versions(client, 10)) == {"1"}
     assert client.get("/v1/models").json()["challengers"] == {}
 
 
