@@ -82,9 +82,8 @@ def a_call(
     at = np.arange(int(duration_s * sample_rate_hz)) / sample_rate_hz
     sides = []
     for channel in range(channels):
-        speaks = (
-            np.floor(at / 0.5) % max(2, channels)
-        ) == channel  # they take turns, half a second each
+        # The channels take turns of half a second.
+        speaks = (np.floor(at / 0.5) % max(2, channels)) == channel
         sides.append(
             0.2 * np.sin(2 * np.pi * (200 + 30 * seed % 300 + 170 * channel) * at) * speaks
         )

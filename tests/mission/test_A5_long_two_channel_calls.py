@@ -65,8 +65,8 @@ def a_long_call(path: Path, minutes: int) -> list[tuple[float, float, int]]:
 
 
 @pytest.fixture(scope="module")
-def ears(tmp_path_factory: pytest.TempPathFactory) -> TranscriberConfig:
-    folder = tmp_path_factory.mktemp("ears")
+def transcriber(tmp_path_factory: pytest.TempPathFactory) -> TranscriberConfig:
+    folder = tmp_path_factory.mktemp("transcriber")
     return TranscriberConfig(
         a_nemo(folder / "model.nemo", channels=16, kernels=(5,)),
         folder / "exports",
@@ -75,14 +75,14 @@ def ears(tmp_path_factory: pytest.TempPathFactory) -> TranscriberConfig:
 
 
 def transcribe(
-    ears: TranscriberConfig,
+    transcriber: TranscriberConfig,
     source: Path,
     out: Path,
     *formats: str,
     channels: str = "customer,agent",
 ) -> list[JobResult]:
-    jobs = transcription_jobs(source, out, formats or ("json",), channels.split(","), ears)
-    return sorted(transcribe_files(ears, jobs, 1), key=lambda outcome: outcome.order.name)
+    jobs = transcription_jobs(source, out, formats or ("json",), channels.split(","), transcriber)
+    return sorted(transcribe_files(transcriber, jobs, 1), key=lambda outcome: outcome.order.name)
 
 
 def read_transcript(path: Path) -> CallTranscript:
@@ -107,19 +107,19 @@ assert not {"torch", "nemo"} & set(sys.modules), "hearing through an export need
 
 
 def test_A5_an_hour_long_call_is_heard_whole_in_order_and_in_bounded_memory(
-    ears: TranscriberConfig, tmp_path: Path
+    transcriber: TranscriberConfig, tmp_path: Path
 ) -> None:
     a_long_call(tmp_path / "five.wav", 5)
     spoken = a_long_call(tmp_path / "hour.wav", 60)
-    assert ears.exports is not None
-    assert cached_export(ears.model, ears.exports)
+    assert transcriber.exports is not None
+    assert cached_export(transcriber.model, transcriber.exports)
     done = subprocess.run(
         [
             sys.executable,
             "-c",
             PEAKS,
-            ears.model,
-            ears.exports,
+            transcriber.model,
+            transcriber.exports,
             tmp_path / "five.wav",
             tmp_path / "hour.wav",
         ],
@@ -178,11 +178,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_A5_a_folder_is_heard_with_the_unreadable_named_and_a_second_run_has_nothing_to_do(
-    ears: TranscriberConfig, folder: Path, tmp_path: Path
+    transcriber: TranscriberConfig, folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     first = {
-        outcome.order.name: outcome for outcome in transcribe(ears, folder, out, "json", "vtt")
+        outcome.order.name: outcome
+        for outcome in transcribe(transcriber, folder, out, "json", "vtt")
     }
     assert {name: outcome.state for name, outcome in first.items()} == {
         "call": "done",
@@ -209,7 +210,7 @@ def test_A5_a_folder_is_heard_with_the_unreadable_named_and_a_second_run_has_not
     assert len(written) == 8
     again = {
         outcome.order.name: outcome.state
-        for outcome in transcribe(ears, folder, out, "json", "vtt")
+        for outcome in transcribe(transcriber, folder, out, "json", "vtt")
     }
     assert again == {
         **dict.fromkeys(("call", "monday/late", "mixed", "short"), "kept"),
@@ -220,7 +221,7 @@ def test_A5_a_folder_is_heard_with_the_unreadable_named_and_a_second_run_has_not
 
 
 def test_A5_the_command_says_what_failed_and_exits_non_zero(
-    ears: TranscriberConfig, folder: Path, tmp_path: Path
+    transcriber: TranscriberConfig, folder: Path, tmp_path: Path
 ) -> None:
     command = [
         sys.executable,
@@ -233,16 +234,16 @@ def test_A5_the_command_says_what_failed_and_exits_non_zero(
         "--format",
         "vtt,ctm",
         "--model",
-        ears.model,
+        transcriber.model,
         "--jobs",
         "2",
         "--store",
         tmp_path / "store",
     ]
     (tmp_path / "store").mkdir()
-    assert ears.exports is not None
-    ears.exports.mkdir(exist_ok=True)
-    (tmp_path / "store" / "exports").symlink_to(ears.exports)
+    assert transcriber.exports is not None
+    transcriber.exports.mkdir(exist_ok=True)
+    (tmp_path / "store" / "exports").symlink_to(transcriber.exports)
     done = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1, done.stdout + done.stderr
     # The terminal breaks lines where long paths happen to end.
@@ -269,18 +270,19 @@ class Deadly:
 
 
 def test_A5_a_file_that_a_process_dies_of_stops_no_other(
-    ears: TranscriberConfig, tmp_path: Path
+    transcriber: TranscriberConfig, tmp_path: Path
 ) -> None:
     minute, _ = a_minute()
     (tmp_path / "calls").mkdir()
     for number in range(3):
         soundfile.write(tmp_path / "calls" / f"{number}.wav", minute[: 8000 * 6], 8000)
     first, *others = transcription_jobs(
-        tmp_path / "calls", tmp_path / "out", ("json",), ("customer", "agent"), ears
+        tmp_path / "calls", tmp_path / "out", ("json",), ("customer", "agent"), transcriber
     )
     deadly = replace(first, audio=Deadly("large.wav"))  # type: ignore[arg-type]
     outcomes = {
-        outcome.order.name: outcome for outcome in transcribe_files(ears, [deadly, *others], 2)
+        outcome.order.name: outcome
+        for outcome in transcribe_files(transcriber, [deadly, *others], 2)
     }
     assert outcomes[deadly.name].state == "failed"
     assert "large.wav: the process that heard it died" in outcomes[deadly.name].says
@@ -288,7 +290,7 @@ def test_A5_a_file_that_a_process_dies_of_stops_no_other(
 
 
 def test_A5_a_file_that_takes_too_much_memory_stops_no_other(
-    ears: TranscriberConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    transcriber: TranscriberConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hear_file = Recognizer.transcribe_file
 
@@ -299,7 +301,7 @@ def test_A5_a_file_that_takes_too_much_memory_stops_no_other(
 
     monkeypatch.setattr(Recognizer, "transcribe_file", full)
     outcomes = {
-        outcome.order.name: outcome for outcome in transcribe(ears, folder, tmp_path / "out")
+        outcome.order.name: outcome for outcome in transcribe(transcriber, folder, tmp_path / "out")
     }
     assert "late.flac: MemoryError: Unable to allocate 9 GiB" in outcomes["monday/late"].says
     assert [outcomes[name].state for name in ("monday/late", "call", "mixed")] == [
@@ -310,12 +312,14 @@ def test_A5_a_file_that_takes_too_much_memory_stops_no_other(
 
 
 def test_A5_other_tools_read_what_was_heard(
-    ears: TranscriberConfig, folder: Path, tmp_path: Path
+    transcriber: TranscriberConfig, folder: Path, tmp_path: Path
 ) -> None:
     from lhotse import CutSet
 
     out = tmp_path / "out"
-    (outcome,) = transcribe(ears, folder / "call.wav", out, "json", "lhotse", "nemo", "ctm", "vtt")
+    (outcome,) = transcribe(
+        transcriber, folder / "call.wav", out, "json", "lhotse", "nemo", "ctm", "vtt"
+    )
     assert outcome.state == "done"
     call = read_transcript(out / "call.json")
     samples, _ = soundfile.read(folder / "call.wav")
@@ -332,7 +336,7 @@ def test_A5_other_tools_read_what_was_heard(
         assert info.duration == pytest.approx(row["duration"], abs=0.01)
     # The same name, a shorter call.
     soundfile.write(folder / "call.wav", samples[: 8000 * 10], 8000)
-    transcribe(ears, folder / "call.wav", out, "json", "nemo")
+    transcribe(transcriber, folder / "call.wav", out, "json", "nemo")
     assert 0 < len(read_transcript(out / "call.json").turns) < len(call.turns)
     named = {
         json.loads(line)["audio_filepath"]
@@ -342,7 +346,7 @@ def test_A5_other_tools_read_what_was_heard(
 
 
 def test_A5_a_model_without_an_export_is_heard_with_nemo_and_that_is_tried_once(
-    ears: TranscriberConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    transcriber: TranscriberConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried, warnings = [], []
 
@@ -355,13 +359,13 @@ def test_A5_a_model_without_an_export_is_heard_with_nemo_and_that_is_tried_once(
         "models.asr.load.log.warning", lambda text, *parts: warnings.append(text % parts)
     )
     (outcome,) = transcribe(
-        replace(ears, exports=tmp_path / "none"), folder / "monday", tmp_path / "out"
+        replace(transcriber, exports=tmp_path / "none"), folder / "monday", tmp_path / "out"
     )
     assert outcome.state == "done"
     assert read_transcript(tmp_path / "out" / "late.json").turns
     assert len(tried) == 1
     assert warnings == [
-        f"{ears.model}: it cannot be traced. NeMo runs it instead, which is slower."
+        f"{transcriber.model}: it cannot be traced. NeMo runs it instead, which is slower."
     ]
 
 
@@ -378,7 +382,7 @@ def test_A5_a_model_without_an_export_is_heard_with_nemo_and_that_is_tried_once(
     ],
 )
 def test_A5_what_cannot_be_asked_for_gets_its_message(
-    ears: TranscriberConfig, folder: Path, change: Callable[..., object], reason: str
+    transcriber: TranscriberConfig, folder: Path, change: Callable[..., object], reason: str
 ) -> None:
     (folder.parent / "empty").mkdir()
 
@@ -388,7 +392,7 @@ def test_A5_what_cannot_be_asked_for_gets_its_message(
             folder.parent / "out",
             formats.split(","),
             channels.split(","),
-            ears,
+            transcriber,
         )
 
     with pytest.raises(ValueError, match=reason):
@@ -396,14 +400,16 @@ def test_A5_what_cannot_be_asked_for_gets_its_message(
 
 
 def test_A5_another_model_or_more_formats_are_not_taken_for_done(
-    ears: TranscriberConfig, folder: Path, tmp_path: Path
+    transcriber: TranscriberConfig, folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    transcribe(ears, folder / "call.wav", out)
-    (more,) = transcribe(ears, folder / "call.wav", out, "json", "ctm")
+    transcribe(transcriber, folder / "call.wav", out)
+    (more,) = transcribe(transcriber, folder / "call.wav", out, "json", "ctm")
     assert more.state == "done"
     other = TranscriberConfig(
-        a_nemo(tmp_path / "other.nemo", channels=8, kernels=(3,)), ears.exports, ears.params
+        a_nemo(tmp_path / "other.nemo", channels=8, kernels=(3,)),
+        transcriber.exports,
+        transcriber.params,
     )
     (again,) = transcribe(other, folder / "call.wav", out, "json", "ctm")
     assert again.state == "done"

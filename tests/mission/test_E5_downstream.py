@@ -125,7 +125,7 @@ def test_E5_refuses_fewer_word_errors_that_cost_the_churn_model_its_accuracy() -
     assert check.high < 0
 
 
-def test_E5_refuses_when_a_churn_model_is_in_office_and_nobody_asked_it() -> None:
+def test_E5_refuses_when_a_churn_model_is_active_and_was_not_evaluated_on_the_text() -> None:
     decision = gate_decision(examples.evidence(churn_on_text=None))
     assert "no evidence for downstream" in decision.record["summary"]
     assert gate_decision(
@@ -193,7 +193,7 @@ def test_E5_what_read_the_text_of_the_champion_stays(tmp_path: Path) -> None:
     assert probes.checksums(probes.text_readers(context, "asr")) == {"churn": churn, "reader": ""}
 
 
-def test_E5_a_recogniser_judged_before_another_churn_champion_came_is_not_promoted(
+def test_E5_a_recogniser_decided_on_before_another_churn_champion_came_is_not_promoted(
     tmp_path: Path,
 ) -> None:
     context, fixture = _context(tmp_path)

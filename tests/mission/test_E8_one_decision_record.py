@@ -123,7 +123,7 @@ def test_E8_the_list_marks_what_is_not_genuine_and_goes_on(tmp_path: Path) -> No
         assert says in listed[name]
 
 
-def test_E8_is_the_same_record_when_the_same_evidence_is_judged_again(tmp_path: Path) -> None:
+def test_E8_is_the_same_record_when_the_same_evidence_is_decided_on_again(tmp_path: Path) -> None:
     evidence = CANDIDATES["refused"]()
     for _ in range(2):
         write_decision(gate_decision(evidence), tmp_path)

@@ -121,7 +121,7 @@ def _context(folder: Path, short_metric: bool) -> RunContext:
 
 
 @pytest.mark.parametrize("what", CHURN)
-def test_E8_a_planted_churn_model_is_refused_by_the_steps_and_a_better_one_promoted(
+def test_E8_a_planted_churn_model_is_refused_by_the_stages_and_a_better_one_promoted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     planted, reasons = CHURN[what]

@@ -131,7 +131,7 @@ def truly_left(days: int) -> np.ndarray:
     return np.array([(day - SCORED).days < days for day in remaining])
 
 
-def test_M2_nothing_is_judged_before_its_time(centre: RunContext) -> None:
+def test_M2_nothing_is_scored_before_its_time(centre: RunContext) -> None:
     by_horizon = night_of(centre, SCORED + timedelta(days=29))
     assert {days: (row["matured"], row["metrics"]) for days, row in by_horizon.items()} == {
         30: (0, None),
@@ -140,7 +140,7 @@ def test_M2_nothing_is_judged_before_its_time(centre: RunContext) -> None:
     assert by_horizon[30]["waiting"] == len(truly_left(30)) > 200
 
 
-def test_M2_each_horizon_is_judged_when_it_has_passed(centre: RunContext) -> None:
+def test_M2_each_horizon_is_scored_when_it_has_passed(centre: RunContext) -> None:
     month = night_of(centre, SCORED + timedelta(days=30))
     assert (month[30]["waiting"], month[90]["matured"]) == (0, 0)
     assert month[30]["metrics"]["observed_rate"]["value"] == pytest.approx(truly_left(30).mean())
