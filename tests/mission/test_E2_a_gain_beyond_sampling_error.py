@@ -50,8 +50,8 @@ def test_E2_of_200_recognisers_no_better_than_the_champion_no_more_pass_than_sta
     passed, level = 0, 1 - AsrGate().level
     voice = np.arange(240) % 12
     for seed in range(200):
-        luck = np.random.default_rng(seed)
-        rate = np.clip(0.3 + luck.normal(0, 0.05, 12)[voice], 0, 1)
+        rng = np.random.default_rng(seed)
+        rate = np.clip(0.3 + rng.normal(0, 0.05, 12)[voice], 0, 1)
         units = pl.DataFrame(
             {
                 "unit": [f"u{n:03}" for n in range(240)],
@@ -60,7 +60,7 @@ def test_E2_of_200_recognisers_no_better_than_the_champion_no_more_pass_than_sta
             }
         )
         candidate, champion = (
-            _null(units.with_columns(errors=luck.binomial(10, rate))) for _ in range(2)
+            _null(units.with_columns(errors=rng.binomial(10, rate))) for _ in range(2)
         )
         passed += (
             better.check(

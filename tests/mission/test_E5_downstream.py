@@ -153,12 +153,12 @@ def _champion(fixture: RegistryFixture, content: str, kind: str = "churn") -> st
     version, sha = fixture.version(content, kind)
     entries = fixture.registry.ledger(kind)
     last = entries[-1] if entries else None
-    beaten = last.bundle_sha256 if last else None
+    reference = last.bundle_sha256 if last else None
     fixture.registry.promote(
         kind,
         version,
         expected=last.version if last else None,
-        decision=a_decision(sha, beaten, kind=kind),
+        decision=a_decision(sha, reference, kind=kind),
         actor="anna",
         now=NOW,
     )

@@ -45,8 +45,8 @@ def heard(*rows: tuple[str, int, float], text: str = "i want to cancel my plan")
     """Turns of two seconds each: call, number, confidence."""
     return pl.DataFrame(
         [
-            (call, turn, "customer", text, 2.0 * turn, 2.0 * turn + 2, "asr", sure)
-            for call, turn, sure in rows
+            (call, turn, "customer", text, 2.0 * turn, 2.0 * turn + 2, "asr", confidence)
+            for call, turn, confidence in rows
         ],
         schema=HEARD,
         orient="row",
@@ -55,9 +55,9 @@ def heard(*rows: tuple[str, int, float], text: str = "i want to cancel my plan")
 
 EVERYWHERE = heard(
     *(
-        (call, turn, sure)
+        (call, turn, confidence)
         for call in ("train-1", "train-2", "typed", "test-1", "valid-1", "aside")
-        for turn, sure in enumerate((0.99, 0.96, 0.94, 0.3))
+        for turn, confidence in enumerate((0.99, 0.96, 0.94, 0.3))
     )
 )
 
@@ -119,8 +119,8 @@ def test_L2_accepted_turns_are_as_right_as_was_promised() -> None:
     scores, right = words(4000)
     calibration = fit_calibration(scores, right, np.arange(len(scores)) // 80)
     scores, right = words(8000)
-    sure = calibration(scores).reshape(-1, 8).mean(1)
-    turns = heard(*(("train-1", n, float(p)) for n, p in enumerate(sure)))
+    confidences = calibration(scores).reshape(-1, 8).mean(1)
+    turns = heard(*(("train-1", n, float(p)) for n, p in enumerate(confidences)))
     accepted = select_pseudo_transcripts(
         turns, SPLITS, TYPED, calibrated=True, params=PseudoParams(least_confidence=0.9)
     ).accepted
