@@ -26,7 +26,9 @@ from pathlib import Path
 from data import versioning
 store, remote = Path(sys.argv[1]), sys.argv[2]
 now = datetime(2026, 8, 10, tzinfo=UTC)
-versioning.version(store / "tables", store / "shards", store / "versioned", remote, "abc", now)
+versioning.version(
+    store / "tables", store / "shards", store / "versioned", remote=remote, git_commit="abc", now=now
+)
 """
 
 
