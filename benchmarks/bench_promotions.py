@@ -13,7 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from models.registry.registry import PromotionRefusedError, Registry
-from tests.registry_helpers import Shop, a_decision
+from tests.registry_helpers import RegistryFixture, a_decision
 
 PROMOTERS, ROUNDS = (int(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else (20, 50)
 
@@ -40,7 +40,7 @@ def promote_orders(uri: str, folder: Path, *, orders: Any, answers: Any) -> None
 if __name__ == "__main__":
     context = multiprocessing.get_context("fork")
     with tempfile.TemporaryDirectory() as folder:
-        shop = Shop(Path(folder))
+        shop = RegistryFixture(Path(folder))
         versions = [shop.version(f"bundle {n}") for n in range(PROMOTERS)]
         shop.registry._client = None  # each process has a connection of its own
         orders, answers = [context.Queue() for _ in versions], context.Queue()

@@ -12,7 +12,10 @@ HERE = Path(__file__).resolve().parent
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real recordings and tables (KEEPLINE_REAL_DATA, default ../shared/data), or a skip."""
+    """Returns the folder of real recordings and tables (KEEPLINE_REAL_DATA, default ../shared/data).
+
+    Skips the test where there is none.
+    """
     folder = Path(os.environ.get("KEEPLINE_REAL_DATA") or HERE.parent.parent / "shared" / "data")
     if not (folder / "README.md").is_file():
         pytest.skip(f"no real data in {folder}: set KEEPLINE_REAL_DATA to the folder that holds it")
@@ -20,8 +23,11 @@ def real_data() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that walk a street come first: they take longest, and two workers that share files then end together."""
-    long = {
-        item.path for item in items if {"walked", "clone"} & set(getattr(item, "fixturenames", ()))
+    """Puts files that run the pipeline first: they take longest, and two workers that share the
+    files then end together.
+    """
+    slow_fixtures = {"walked", "clone", "killed_runs", "prepared"}
+    slow_files = {
+        item.path for item in items if slow_fixtures & set(getattr(item, "fixturenames", ()))
     }
-    items.sort(key=lambda item: item.path not in long)
+    items.sort(key=lambda item: item.path not in slow_files)

@@ -1,4 +1,6 @@
-"""Small things with defaults for tests: rows, audio, and whole exports with real two-channel WAV files."""
+"""Small things with defaults for tests: rows, audio, and whole exports with real two-channel WAV
+files.
+"""
 
 from __future__ import annotations
 
@@ -73,14 +75,15 @@ def an_outcome(customer_id: str = "C1", happened: bool = True, **changes: Any) -
 def a_call(
     duration_s: float = 2.0, seed: int = 0, channels: int = 2, sample_rate_hz: int = 8000
 ) -> np.ndarray:
-    """Sound to hear: a tone a channel that comes and goes, with a little noise. float32 [frames, channels]."""
+    """A call's sound: one tone a channel, the channels in turns, with a little noise. float32 [frames,
+    channels].
+    """
     rng = np.random.default_rng(seed)
     at = np.arange(int(duration_s * sample_rate_hz)) / sample_rate_hz
     sides = []
     for channel in range(channels):
-        speaks = (
-            np.floor(at / 0.5) % max(2, channels)
-        ) == channel  # they take turns, half a second each
+        # The channels take turns of half a second.
+        speaks = (np.floor(at / 0.5) % max(2, channels)) == channel
         sides.append(
             0.2 * np.sin(2 * np.pi * (200 + 30 * seed % 300 + 170 * channel) * at) * speaks
         )
@@ -108,7 +111,7 @@ def a_truncated_wav(path: Path, share: float = 0.5) -> Path:
     return path
 
 
-SAID = [
+TEXTS = [
     ("agent", "how can i help"),
     ("customer", "i want to cancel my plan"),
     ("agent", "i am sorry to hear that"),
@@ -119,13 +122,16 @@ def an_export(
     folder: Path,
     calls: int = 3,
     chats: int = 1,
+    *,
     first: int = 1,
     duration_s: float = 2.0,
     codec: str = "PCM_16",
 ) -> Path:
-    """A folder export (docs/pipeline.md): customers C1…, calls call-1… with audio and transcripts, chats chat-1….
+    """A folder export (docs/pipeline.md): customers C1…, calls call-1… with audio and transcripts,
+    chats chat-1….
 
-    Calls are numbered from `first`: a second export with `first` after the end of the one before holds new ones only.
+    Calls are numbered from `first`: a second export with `first` after the end of the one before
+    holds new ones only.
     """
     numbers = range(first, first + calls)
     customers = sorted(
@@ -203,7 +209,7 @@ def an_export(
 
 
 def an_asterisk_export(
-    folder: Path, calls: int = 3, chats: int = 1, duration_s: float = 2.0, codec: str = "PCM_16"
+    folder: Path, calls: int = 3, chats: int = 1, *, duration_s: float = 2.0, codec: str = "PCM_16"
 ) -> Path:
     """The same contact centre as `an_export`, as Asterisk and its CRM leave it (times in UTC)."""
     numbers = range(1, calls + 1)
@@ -301,12 +307,12 @@ def _started(number: int, minutes: int = 0) -> str:
 def _spoken() -> list[dict[str, Any]]:
     return [
         {"role": role, "text": text, "start_s": 0.5 * index, "end_s": 0.5 * index + 0.5}
-        for index, (role, text) in enumerate(SAID)
+        for index, (role, text) in enumerate(TEXTS)
     ]
 
 
 def _written() -> list[dict[str, Any]]:
-    return [{"role": role, "text": text} for role, text in SAID]
+    return [{"role": role, "text": text} for role, text in TEXTS]
 
 
 def _csv(path: Path, rows: list[dict[str, str]], columns: Sequence[str] | None = None) -> None:

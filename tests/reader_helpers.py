@@ -1,4 +1,6 @@
-"""A small centre's written contacts and a reader that learned from what the rules believe of them, made once a run."""
+"""A small centre's written contacts and a reader that learned from what the rules believe of them,
+made once a run.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,15 @@ SMALL = ReaderTraining(bits=14, width=32, epochs=8, batch_size=64, max_contacts=
 
 
 class Unrecorded:
-    """A run that remembers what it was told."""
+    """A run that keeps the metrics logged to it."""
 
     run_id = "none"
 
     def __init__(self) -> None:
-        self.told: list[dict[str, float]] = []
+        self.metrics: list[dict[str, float]] = []
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
-        self.told.append(metrics)
+        self.metrics.append(metrics)
 
 
 @cache
@@ -47,8 +49,10 @@ def beliefs() -> pl.DataFrame:
 
 
 @cache
-def lessons() -> dict[str, LabelledContacts]:
-    """The centre's customers divided: six of ten to learn from, one to calibrate on, three held out."""
+def training_examples() -> dict[str, LabelledContacts]:
+    """The centre's customers divided: six of ten to learn from, one to calibrate on, three held
+    out.
+    """
     contacts, turns, _ = a_centre()
     tenth = contacts["customer_id"].str.extract(r"(\d)$").cast(pl.Int64)
     side = pl.select(
@@ -69,15 +73,15 @@ def lessons() -> dict[str, LabelledContacts]:
 def a_reader() -> Reader:
     """A reader trained on the centre."""
     with tempfile.TemporaryDirectory() as folder:
-        found = train(SMALL, SCHEME, lessons(), work_dir=Path(folder), run=Unrecorded())
-        return Reader.load(Path(found["model"]))
+        summary = train(SMALL, SCHEME, training_examples(), work_dir=Path(folder), run=Unrecorded())
+        return Reader.load(Path(summary["model"]))
 
 
 def a_message(
-    *said: tuple[str, str] | str, channel: str = "chat", name: str = "k"
+    *messages: tuple[str, str] | str, channel: str = "chat", name: str = "k"
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One contact and its turns; words alone are the customer's."""
-    turns = [("customer", words) if isinstance(words, str) else words for words in said]
+    turns = [("customer", words) if isinstance(words, str) else words for words in messages]
     rows = [(name, number, role, words) for number, (role, words) in enumerate(turns)]
     schema = {"contact_id": pl.String, "turn": pl.Int32, "role": pl.String, "text": pl.String}
     return pl.DataFrame({"contact_id": [name], "channel": [channel]}), pl.DataFrame(

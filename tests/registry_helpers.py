@@ -1,4 +1,4 @@
-"""Small real things the tests of judging and shipping share: bundles, decisions, a registry."""
+"""Small real things the tests of gates and releases share: bundles, decisions, a registry."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ from models.registry.registry import Registry
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def judged(
+def gate_decision(
     evidence: Evidence,
     params: GateParams | None = None,
+    *,
     now: datetime = NOW,
     by: str = "nightly evaluation",
 ) -> Decision:
-    """What the gate says to `evidence`, by its own settings unless `params` are given."""
-    params = params or GateParams(**{evidence.candidate.kind: evidence.params})
+    """Returns the gate's decision on `evidence`, by its own settings unless `params` are given."""
+    limits: dict[str, Any] = {evidence.candidate.kind: evidence.params}
+    params = params or GateParams(**limits)
     return decide(
         evidence.candidate,
         evidence.reference,
@@ -66,7 +68,7 @@ def a_bundle(path: Path, content: str = "one", kind: str = "churn", **changes: A
 
 
 def a_decision(
-    bundle: str, reference: str | None = None, verdict: str = "accepted", kind: str = "churn"
+    bundle: str, reference: str | None = None, verdict: str = "accepted", *, kind: str = "churn"
 ) -> dict[str, Any]:
     """A whole decision record, as the gate writes it, but about the bundle with checksum `bundle`."""
     record = json.loads(_accepted(kind))
@@ -78,10 +80,10 @@ def a_decision(
 
 @cache
 def _accepted(kind: str) -> str:
-    """What the gate says to evidence worth accepting, as JSON."""
+    """Returns the gate's decision on a candidate it accepts, as JSON."""
     few = {"customers": 200, "horizons": (180,)}  # quicker
     churn = (examples.churn(0.2, **few), examples.churn(2.0, **few)) if kind == "churn" else ()
-    decision = judged(examples.evidence(*churn))
+    decision = gate_decision(examples.evidence(*churn))
     assert decision.accepted
     return json.dumps(decision.record)
 
@@ -98,8 +100,8 @@ def _empty_store() -> bytes:
         return (Path(folder) / "mlflow.db").read_bytes()
 
 
-class Shop:
-    """A registry on SQLite in a folder, with an MLflow run to hang bundles on."""
+class RegistryFixture:
+    """A registry on SQLite in a folder, with an MLflow run that its bundles belong to."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -107,7 +109,7 @@ class Shop:
         self.uri = f"sqlite:///{folder}/mlflow.db"
         self.registry = Registry(self.uri, folder / "registry")
         experiment = self.registry.client.create_experiment(
-            "street", artifact_location=(folder / "art").as_uri()
+            "pipeline", artifact_location=(folder / "art").as_uri()
         )
         self.run_id = self.registry.client.create_run(experiment).info.run_id
 

@@ -1,4 +1,5 @@
-"""What the tests of the service share: real small churn bundles, an office that promotes them, a real server."""
+"""What the tests of the service share: small real churn bundles, a registry that promotes them, a
+real server."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ import uvicorn
 from data.features.features import Feature
 from models.churn.model import ChurnConfig, ChurnModel, describe_columns
 from models.registry.bundle import Bundle, write_bundle
-from tests.registry_helpers import NOW, Shop, a_decision
+from tests.registry_helpers import NOW, RegistryFixture, a_decision
 
 FEATURES = [
     Feature("contacts_30d", "contacts", "volume"),
@@ -62,8 +63,8 @@ def a_churn_bundle(path: Path, bias: float = 0.0, extra: str | None = None) -> B
     )
 
 
-class Office(Shop):
-    """A shop whose champions are real churn models."""
+class ServiceFixture(RegistryFixture):
+    """A registry whose champions are real churn models."""
 
     def candidate(self, bias: float = 0.0, extra: str | None = None) -> tuple[int, Bundle]:
         """Registers a new model; its version and bundle."""
@@ -112,11 +113,11 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
-    """Waits until something is true; fails when it takes too long."""
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Waits until the condition holds. Fails after so many seconds."""
     end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come about"
+    while not condition():
+        assert time.monotonic() < end, f"the condition did not hold within {seconds} s"
         time.sleep(0.02)
 
 
@@ -150,7 +151,9 @@ def running(app: Any) -> Iterator[str]:
 
 
 class Customers:
-    """Threads that ask without pause until `stop`; every reply is kept as (status, body, rows asked)."""
+    """Threads that ask without pause until `stop`; every reply is kept as (status, body, rows
+    asked).
+    """
 
     def __init__(self, url: str, threads: int = 3) -> None:
         self.replies: list[tuple[int, Any, list[dict[str, Any]]]] = []

@@ -22,6 +22,7 @@ WORDS = ("yes", "no", "stop", "bill", "pay", "cancel", "card", "agent", "refund"
 def a_manifest(
     path: Path,
     count: int = 24,
+    *,
     seed: int = 0,
     sample_rate_hz: int = 16000,
     words: int = 2,
@@ -168,7 +169,9 @@ def a_conformer_nemo(path: Path, subsampling: int = 4) -> Path:
 
 @contextmanager
 def a_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Offers OWNER/MODEL/FILE below `folder` over HTTP as huggingface.co does, and lets its client ask there."""
+    """Offers OWNER/MODEL/FILE below `folder` over HTTP as huggingface.co does, and lets its client
+    ask there.
+    """
     from huggingface_hub import constants
 
     class Answers(BaseHTTPRequestHandler):

@@ -21,15 +21,16 @@ SHORT = FeatureParams(windows_days=(30, 365))
 
 @dataclass(frozen=True)
 class Centre:
-    """Tables and labels as the street has them, features of the snapshot, and the truth about call backs."""
+    """Tables and labels as the pipeline has them, features of the snapshot, true effects of call
+    backs.
+    """
 
     world: World
     tables: dict[str, pl.DataFrame]
     labels: pl.DataFrame
     current: pl.DataFrame
-    truth: (
-        pl.DataFrame
-    )  # customer_id, as_of, risk_…, treated_…: at the snapshot and at each decision
+    # customer_id, as_of, risk_…, treated_…: at the snapshot and at each decision
+    truth: pl.DataFrame
 
 
 def a_centre(seed: int, customers: int = 3000, months: int = 12, futures: int = 150) -> Centre:
@@ -64,9 +65,11 @@ def a_centre(seed: int, customers: int = 3000, months: int = 12, futures: int = 
     }
     labels, snapshot = _labels(true_contacts(contacts)), world.params.ends + timedelta(days=1)
     logged = tables["interventions"].group_by("decided_on").agg("customer_id")
-    wanted: dict[date, set[str] | None] = {day: set(who) for day, who in logged.iter_rows()}
-    known = truth.true_effects(world, {**wanted, snapshot: None})
-    return Centre(world, tables, labels, features(tables, labels, [snapshot], params=SHORT), known)
+    decided: dict[date, set[str] | None] = {day: set(who) for day, who in logged.iter_rows()}
+    effects = truth.true_effects(world, {**decided, snapshot: None})
+    return Centre(
+        world, tables, labels, features(tables, labels, [snapshot], params=SHORT), effects
+    )
 
 
 def true_uplift(truth: pl.DataFrame, days: int = 180) -> pl.DataFrame:
@@ -82,14 +85,14 @@ def _contacts(world: World, contacts: list[NumberedContact]) -> pl.DataFrame:
     midnight = datetime.combine(world.starts, time(), UTC)
     rows = [
         (
-            one.contact_id,
-            world.people[one.number].customer_id,
-            one.touch.channel,
-            midnight + timedelta(days=one.touch.day, seconds=one.touch.second),
+            contact.contact_id,
+            world.people[contact.number].customer_id,
+            contact.touch.channel,
+            midnight + timedelta(days=contact.touch.day, seconds=contact.touch.second),
             60.0,
-            one.touch.wait_s,
+            contact.touch.wait_s,
         )
-        for one in contacts
+        for contact in contacts
     ]
     names = ["contact_id", "customer_id", "channel", "started_at", "duration_s", "wait_s"]
     return _files.records(
@@ -97,9 +100,9 @@ def _contacts(world: World, contacts: list[NumberedContact]) -> pl.DataFrame:
     )
 
 
-def _labels(known: pl.DataFrame) -> pl.DataFrame:
+def _labels(truth: pl.DataFrame) -> pl.DataFrame:
     parts = [
-        known.select(
+        truth.select(
             "contact_id",
             pl.lit(f"friction_{name}").alias("label"),
             pl.when(name).then(pl.lit("yes")).otherwise(pl.lit("no")).alias("value"),
@@ -107,7 +110,7 @@ def _labels(known: pl.DataFrame) -> pl.DataFrame:
         for name in FRICTIONS
     ]
     parts += [
-        known.select("contact_id", pl.lit(name).alias("label"), pl.col(name).alias("value"))
+        truth.select("contact_id", pl.lit(name).alias("label"), pl.col(name).alias("value"))
         for name in ("reason", "barrier", "sentiment")
     ]
     return pl.concat(parts).with_columns(probability=1.0, origin=pl.lit("truth")).cast(LABELS)  # type: ignore[arg-type]

@@ -11,7 +11,8 @@ from data.ingest import IngestParams, ingest
 from data.speech import shards
 from tests.factories import NOW, a_truncated_wav, a_wav, an_export
 
-# Runs an ingest that is killed as its N-th file is about to take its name; ends 0 when there are fewer.
+# Runs an ingest that is killed as its N-th file is about to take its name; ends 0 when there are
+# fewer.
 KILLED = """
 import os, signal, sys
 from datetime import UTC, datetime
@@ -40,15 +41,12 @@ def contents(store: Path) -> dict[str, bytes]:
     return {str(path.relative_to(store)): path.read_bytes() for path in files}
 
 
-def test_an_ingest_killed_at_any_write_is_finished_by_the_next_one(tmp_path):
+def test_an_ingest_killed_at_any_write_is_finished_by_the_next_one(tmp_path: Path) -> None:
     monday = an_export(tmp_path / "monday", calls=3, duration_s=15.0)
-    tuesday = an_export(
-        tmp_path / "tuesday", calls=6, duration_s=15.0
-    )  # has monday's calls too ...
-    a_wav(
-        tuesday / "recordings" / "call-1.wav", duration_s=15.0, seed=70
-    )  # ... one of them changed ...
-    a_truncated_wav(tuesday / "recordings" / "call-6.wav")  # ... and a new one damaged
+    # Tuesday's export has Monday's calls, one of them changed, and new ones, one of them damaged.
+    tuesday = an_export(tmp_path / "tuesday", calls=6, duration_s=15.0)
+    a_wav(tuesday / "recordings" / "call-1.wav", duration_s=15.0, seed=70)
+    a_truncated_wav(tuesday / "recordings" / "call-6.wav")
     undisturbed = tmp_path / "undisturbed"
     params = IngestParams(shard_mb=1)
     ingest(sources.read("auto", monday), undisturbed, NOW, params=params)
@@ -70,6 +68,5 @@ def test_an_ingest_killed_at_any_write_is_finished_by_the_next_one(tmp_path):
         ingest(sources.read("auto", tuesday), store, NOW, params=params)
         assert shards.verify(store / "shards", read_tables(store / "tables")["recordings"]) == []
         assert contents(store) == contents(undisturbed)
-    assert (
-        kills >= 8
-    )  # two shards, four tables, the damaged audio, the list of refusals, the summary
+    # Two shards, four tables, the damaged audio, the list of refusals, the summary.
+    assert kills >= 8

@@ -1,4 +1,6 @@
-"""kill -9 in the middle of a push: the next version makes the remote whole, nothing is lost or doubled."""
+"""kill -9 in the middle of a push: the next version makes the remote whole, nothing is lost or
+doubled.
+"""
 
 import hashlib
 import os
@@ -24,12 +26,14 @@ from pathlib import Path
 from data import versioning
 store, remote = Path(sys.argv[1]), sys.argv[2]
 now = datetime(2026, 8, 10, tzinfo=UTC)
-versioning.version(store / "tables", store / "shards", store / "versioned", remote, "abc", now)
+versioning.version(
+    store / "tables", store / "shards", store / "versioned", remote=remote, git_commit="abc", now=now
+)
 """
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> Path:
     """A store of several hundred small shards, so that a push takes a moment."""
     store = tmp_path / "store"
     (store / "tables").mkdir(parents=True)
@@ -68,7 +72,7 @@ def killed_in_the_middle(store: Path, remote: Path) -> int:
     return len(objects(remote))
 
 
-def test_a_killed_push_is_finished_by_the_next_one(store, tmp_path):
+def test_a_killed_push_is_finished_by_the_next_one(store: Path, tmp_path: Path) -> None:
     remote = tmp_path / "remote"
     arrived = killed_in_the_middle(store, remote)
     assert 20 <= arrived < FILES + 2, "the push was not killed in its middle"
@@ -93,7 +97,9 @@ def test_a_killed_push_is_finished_by_the_next_one(store, tmp_path):
         assert (out / "shards" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_a_manifest_that_arrived_before_its_objects_is_not_believed(store, tmp_path):
+def test_a_manifest_that_arrived_before_its_objects_is_not_believed(
+    store: Path, tmp_path: Path
+) -> None:
     """The state DVC itself reports as up to date: the manifest is there, most objects are not."""
     remote = tmp_path / "remote"
     made = versioning.version(
@@ -123,7 +129,7 @@ def test_a_manifest_that_arrived_before_its_objects_is_not_believed(store, tmp_p
     assert len(objects(remote)) == FILES + 2
 
 
-def test_a_flipped_byte_in_the_remote_is_found(store, tmp_path):
+def test_a_flipped_byte_in_the_remote_is_found(store: Path, tmp_path: Path) -> None:
     remote = tmp_path / "remote"
     made = versioning.version(
         store / "tables",

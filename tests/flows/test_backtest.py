@@ -12,7 +12,7 @@ from data.files import read_json, write_json
 from evaluation.report.run import ReportParams, write_report
 from flows.commands import backtest
 from tests.flows.conftest import SMALL
-from tests.registry_helpers import Shop
+from tests.registry_helpers import RegistryFixture
 from tests.training.churn.test_backtest import a_panel
 
 
@@ -21,7 +21,7 @@ def test_the_command_prints_each_day_logs_each_fold_and_is_not_done_twice(tmp_pa
     store.mkdir()
     monkeypatch.setenv("KEEPLINE_STORE", str(store))
     monkeypatch.setenv("KEEPLINE_PARAMS", str(SMALL))
-    client = Shop(store).registry.client  # MLflow's tables, made once for all tests
+    client = RegistryFixture(store).registry.client  # MLflow's tables, made once for all tests
     a_panel(300).write_parquet(store / "features.parquet")
     write_json(
         store / "version.json",

@@ -21,7 +21,7 @@ from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
 from tests.flows.conftest import ROOT, SMALL, keepline
-from tests.registry_helpers import judged
+from tests.registry_helpers import gate_decision
 
 SAID = ("i want to cancel my line", "please pay my bill", "two large coffees with milk")
 
@@ -144,7 +144,7 @@ def test_A6_only_want_of_proof_is_forgiven_and_only_in_a_bare_folder(
 ) -> None:
     context = RunContext(from_environment(store=tmp_path), Params(), "c", source=kind)
     evidence = examples.evidence(candidate, examples.asr(0.3, **FEW), guardrail=(0.4, 0.3))
-    decision = judged(evidence)
+    decision = gate_decision(evidence)
     assert not decision.accepted
     record, _ = write_decision(decision, tmp_path / "decisions/asr")
     write_json(

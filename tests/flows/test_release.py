@@ -17,13 +17,13 @@ from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
 from models.registry.approval import ApprovalError
-from tests.registry_helpers import Shop, a_bundle, judged
+from tests.registry_helpers import RegistryFixture, a_bundle, gate_decision
 
 
 @pytest.fixture
 def context(tmp_path: Path) -> RunContext:
     """A street whose store is a shop's folder, so that its registry is the shop's."""
-    shop = Shop(tmp_path)
+    shop = RegistryFixture(tmp_path)
     context = RunContext(
         from_environment({"KEEPLINE_ACTOR": "schedule"}, tmp_path), Params(), "c" * 40
     )
@@ -47,7 +47,7 @@ def _candidate(context: RunContext, content: str, approval: str = "none", blur: 
     evidence = dataclasses.replace(
         evidence, reference=dataclasses.replace(evidence.reference, bundle_sha256=beaten)
     )
-    decision = judged(evidence)
+    decision = gate_decision(evidence)
     record, _ = write_decision(decision, context.path("decisions/churn"))
     write_json(
         context.path("decide_churn.json"),

@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 
 from data.files import write_json
 from flows.cli import app
-from tests.registry_helpers import NOW, Shop, a_decision
+from tests.registry_helpers import NOW, RegistryFixture, a_decision
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
+def shop(tmp_path: Path) -> RegistryFixture:
     """Three champions, one after the other, as the street leaves them."""
-    shop, beaten = Shop(tmp_path), None
+    shop, beaten = RegistryFixture(tmp_path), None
     for number, content in enumerate(("one", "two", "three"), 1):
         version, sha256 = shop.version(content)
         record = a_decision(sha256, beaten)
@@ -33,7 +33,9 @@ def shop(tmp_path: Path) -> Shop:
     return shop
 
 
-def keepline(shop: Shop, *words: str, fails: type[Exception] | None = None, says: str) -> None:
+def keepline(
+    shop: RegistryFixture, *words: str, fails: type[Exception] | None = None, says: str
+) -> None:
     found = CliRunner().invoke(
         app, [*words, "--store", str(shop.folder)], env={"KEEPLINE_ACTOR": "ben"}
     )
@@ -41,7 +43,7 @@ def keepline(shop: Shop, *words: str, fails: type[Exception] | None = None, says
     assert says in (str(found.exception) if fails else found.output)
 
 
-def test_S3_anybody_can_have_a_version_tried_that_the_gate_has_accepted(shop: Shop):
+def test_S3_anybody_can_have_a_version_tried_that_the_gate_has_accepted(shop: RegistryFixture):
     from models.registry.registry import PromotionRefusedError, RegistryError
 
     keepline(shop, "challenge", "churn", "1", says="v1 is challenger")
@@ -73,7 +75,7 @@ def test_S3_anybody_can_have_a_version_tried_that_the_gate_has_accepted(shop: Sh
     keepline(shop, "challenge", "churn", "4", fails=PromotionRefusedError, says="refused it")
 
 
-def test_S3_what_was_stopped_is_readmitted_only_with_a_reason(shop: Shop):
+def test_S3_what_was_stopped_is_readmitted_only_with_a_reason(shop: RegistryFixture):
     from models.registry.registry import PromotionRefusedError
 
     shop.registry.annotate("churn", 1, {"stopped": "3 of its last 3 answers failed"})
@@ -86,7 +88,7 @@ def test_S3_what_was_stopped_is_readmitted_only_with_a_reason(shop: Shop):
     keepline(shop, "challenge", "churn", "1", says="v1 is challenger")
 
 
-def test_S3_a_rollback_leaves_the_champion_it_was_meant_for(shop: Shop):
+def test_S3_a_rollback_leaves_the_champion_it_was_meant_for(shop: RegistryFixture):
     from models.registry.registry import PromotionRefusedError
 
     keepline(shop, "rollback", "churn", "--from", "3", says="v2 is champion again, v3 is not")

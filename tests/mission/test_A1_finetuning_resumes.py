@@ -1,4 +1,5 @@
-"""A1: fine-tune a NeMo CTC or hybrid checkpoint from configuration; a kill -9 costs a few steps and nothing else."""
+"""A1: fine-tune a NeMo CTC or hybrid checkpoint from configuration; a kill -9 costs a few
+steps and nothing else."""
 
 from __future__ import annotations
 
@@ -28,18 +29,18 @@ import json, os, signal, socket, sys, tarfile, traceback
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import mlflow.tracking, sqlalchemy, torch
+import mlflow.tracking, torch
 import nemo.core
 from data.files import write_json
 from models.asr.nemo import nemo_asr
 from tests.speech_helpers import a_manifest, a_nemo
-from training.asr import devices, finetune, fit, manifest, worker
-from training.tracking import list_runs, start_or_resume
+from training.asr import finetune, manifest, worker
+from training.tracking import Run, list_runs, start_or_resume
 
 folder, steps = Path(sys.argv[1]), int(sys.argv[2])
 uri = f"sqlite:///{folder / 'mlflow.db'}"
 params = finetune.AsrTraining(steps=steps, batch_duration_s=6.0, learning_rate=5e-3, warmup_steps=5,
-                                  valid_steps=5, checkpoint_steps=4, threads=1)
+                               valid_steps=5, checkpoint_steps=4, threads=1)
 train, valid, base = folder / "train.jsonl", folder / "valid.jsonl", folder / "base.nemo"
 
 
@@ -63,10 +64,10 @@ def ended(pid):
 def tuned(key, params=params, prepare=lambda: None):
     def work():
         prepare()
-        with start_or_resume(uri, "asr", key, asdict(params)) as run:
-            found = finetune.finetune(params, base, train_manifest=train, valid_manifest=valid,
-                                      work_dir=folder / key, run=run)
-        write_json(folder / f"{key}.json", {**found, "run_id": run.run_id})
+        with start_or_resume(uri, "asr", key, params=asdict(params)) as run:
+            summary = finetune.finetune(params, base, train_manifest=train, valid_manifest=valid,
+                                        work_dir=folder / key, run=run)
+        write_json(folder / f"{key}.json", {**summary, "run_id": run.run_id})
     return forked(work)
 
 
@@ -78,11 +79,11 @@ def at(owner, name, call, act):
     # Lets `owner.name` be called; at its `call`-th call `act` comes first.
     real, calls = getattr(owner, name), []
 
-    def counted(*given, **more):
+    def counted(*args, **kwargs):
         calls.append(1)
         if len(calls) == call:
-            act(real, *given, **more)
-        return real(*given, **more)
+            act(real, *args, **kwargs)
+        return real(*args, **kwargs)
 
     return lambda: setattr(owner, name, counted)
 
@@ -104,13 +105,12 @@ def logged(log, run, metrics, step=0):
     die()
 
 
-run_class = training.tracking.Run
 points = {
     "loading": at(manifest, "read", 5, lambda *_: die()),
     "in-a-step": at(torch.nn.utils, "clip_grad_norm_", 11, lambda *_: die()),
     "writing-a-checkpoint": at(torch, "save", 4, torn),
-    "checkpoint-written-metrics-not": at(run_class, "log_metrics", 4, lambda *_: die()),
-    "metrics-logged-checkpoint-not": at(run_class, "log_metrics", 4, logged),
+    "checkpoint-written-metrics-not": at(Run, "log_metrics", 4, lambda *_: die()),
+    "metrics-logged-checkpoint-not": at(Run, "log_metrics", 4, logged),
     "saving-the-nemo": at(nemo.core.ModelPT, "save_to", 2, torn_nemo),
 }
 
@@ -132,20 +132,20 @@ def weights(key):
             **{f"averaged.{name}": value for name, value in last["average"].items()}, **shipped}
 
 
-def same(one, other):
-    one, other = weights(one), weights(other)
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+def same(key, other_key):
+    first, second = weights(key), weights(other_key)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def gap(one, other):
+def gap(key, other_key):
     # Largest difference of what is learnt; running statistics are averaged over processes, so they are left out.
-    one, other = weights(one), weights(other)
-    return max(float((one[name] - other[name]).abs().max()) for name in one if "running" not in name
-               and one[name].is_floating_point() and name.startswith("last."))
+    first, second = weights(key), weights(other_key)
+    return max(float((first[name] - second[name]).abs().max()) for name in first if "running" not in name
+               and first[name].is_floating_point() and name.startswith("last."))
 
 
 def pair(key, params, prepare=lambda: None):
-    # Two processes that are told who they are as torchrun tells them.
+    # Two processes with the environment that torchrun gives to each.
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
@@ -158,7 +158,7 @@ def pair(key, params, prepare=lambda: None):
             if not rank:
                 prepare()
             os.environ.update(place, RANK=str(rank))
-            sys.argv = ["asr_worker", str(job)]
+            sys.argv = ["worker", str(job)]
             worker.main()
         return forked(work)
 
@@ -170,7 +170,7 @@ torch.set_num_threads(1)
 a_manifest(train, 16)
 a_manifest(valid, 4, seed=1)
 a_nemo(base, channels=16, kernels=(5,), dropout=0.1)
-two = replace(params, accumulate=2)
+accumulated = replace(params, accumulate=2)
 ended(forked(lambda: start_or_resume(uri, "asr", "none")))  # makes the database, which two at once cannot
 launched = tuned("launched", replace(params, devices=2))  # starts a process of its own, so it goes first
 answer = {"unbroken": ended(tuned("unbroken")), "killed": {}, "finished": {}, "after_kill": {}}
@@ -180,7 +180,7 @@ for key, prepare in points.items():
     answer["finished"][key] = ended(tuned(key))
 answer["same"] = {key: same("unbroken", key) for key in points}
 answer["history"] = {key: history(key) for key in ("unbroken", *points)}
-answer["found"] = {key: json.loads((folder / f"{key}.json").read_text()) for key in ("unbroken", *points)}
+answer["summary"] = {key: json.loads((folder / f"{key}.json").read_text()) for key in ("unbroken", *points)}
 
 quiet = replace(params.augmentation, telephone_share=0.0, noise_share=0.0, speed_spread=0.0, quiet_share=0.0,
                 frequency_masks=0, time_masks=0)
@@ -192,7 +192,7 @@ decoder = "last.decoder.decoder_layers.0.weight"
 answer["gap_others"] = float((weights("halves")[decoder] - weights("unbroken")[decoder]).abs().max())
 answer["halves"] = history("halves")
 answer["orphan"] = [ended(pid) for pid in pair("orphan", replace(params, devices=2), points["in-a-step"])]
-answer["launched"] = [ended(launched), ended(tuned("parts", two))]
+answer["launched"] = [ended(launched), ended(tuned("parts", accumulated))]
 answer["gap_launched"] = gap("launched", "parts")
 answer["files_launched"] = sorted(path.name for path in (folder / "launched").iterdir())
 print(json.dumps(answer))
@@ -200,7 +200,7 @@ print(json.dumps(answer))
 
 
 @pytest.fixture(scope="module")
-def walked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def killed_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path_factory.mktemp("killed")), str(STEPS)],
         cwd=ROOT,
@@ -210,7 +210,8 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
 
 
 POINTS = (
@@ -226,19 +227,19 @@ POINTS = (
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("point", POINTS)
 def test_A1_a_kill_continues_the_same_run_and_step_to_the_same_weights(
-    walked: dict[str, Any], point: str
+    killed_runs: dict[str, Any], point: str
 ) -> None:
-    assert walked["killed"][point] == -9
-    assert walked["after_kill"][point]["status"] == "RUNNING"
-    assert walked["finished"][point] == 0
-    found, history = walked["found"][point], walked["history"][point]
-    assert found["run_id"] == history["run_id"] == walked["after_kill"][point]["run_id"]
-    assert found["resumed_from"] == {"loading": 0, "saving-the-nemo": STEPS}.get(
-        point, 8
-    )  # the checkpoint before
+    assert killed_runs["killed"][point] == -9
+    assert killed_runs["after_kill"][point]["status"] == "RUNNING"
+    assert killed_runs["finished"][point] == 0
+    summary, history = killed_runs["summary"][point], killed_runs["history"][point]
+    assert summary["run_id"] == history["run_id"] == killed_runs["after_kill"][point]["run_id"]
+    # The checkpoint before the kill.
+    checkpoint = {"loading": 0, "saving-the-nemo": STEPS}.get(point, 8)
+    assert summary["resumed_from"] == checkpoint
     assert history["status"] == "FINISHED"
     assert [step for step, _ in history["train_loss"]] == [10, 20]  # none lost, none twice
-    unbroken = walked["history"]["unbroken"]
+    unbroken = killed_runs["history"]["unbroken"]
     for name in (
         "train_loss",
         "valid_wer",
@@ -247,22 +248,20 @@ def test_A1_a_kill_continues_the_same_run_and_step_to_the_same_weights(
         "valid_wer_averaged",
     ):
         assert history[name] == unbroken[name], name
-    assert walked["same"][point]
+    assert killed_runs["same"][point]
 
 
 @pytest.mark.timeout(900)
 def test_A1_two_processes_learn_what_one_learns_from_twice_the_batch(
-    walked: dict[str, Any],
+    killed_runs: dict[str, Any],
 ) -> None:
-    assert walked["doubled"] == [0, 0, 0]
-    assert walked["gap_doubled"] < 1e-3 < walked["gap_others"]
-    assert [step for step, _ in walked["halves"]["train_loss"]] == [
-        10,
-        20,
-    ]  # only the first one logs
-    assert walked["launched"] == [0, 0]
-    assert walked["gap_launched"] < 1e-4  # which process takes a part changes nothing in it
-    assert {name for name in walked["files_launched"] if name.endswith((".pt", ".nemo"))} == {
+    assert killed_runs["doubled"] == [0, 0, 0]
+    assert killed_runs["gap_doubled"] < 1e-3 < killed_runs["gap_others"]
+    # Only the first process logs.
+    assert [step for step, _ in killed_runs["halves"]["train_loss"]] == [10, 20]
+    assert killed_runs["launched"] == [0, 0]
+    assert killed_runs["gap_launched"] < 1e-4  # which process takes a part changes nothing in it
+    assert {name for name in killed_runs["files_launched"] if name.endswith((".pt", ".nemo"))} == {
         "last.pt",
         "best.pt",
         "model.nemo",
@@ -270,8 +269,8 @@ def test_A1_two_processes_learn_what_one_learns_from_twice_the_batch(
 
 
 @pytest.mark.timeout(900)
-def test_A1_a_process_that_lost_its_partner_ends_too(walked: dict[str, Any]) -> None:
-    assert walked["orphan"] == [-9, 1]
+def test_A1_a_process_that_lost_its_partner_ends_too(killed_runs: dict[str, Any]) -> None:
+    assert killed_runs["orphan"] == [-9, 1]
 
 
 @pytest.mark.parametrize(
@@ -290,7 +289,7 @@ def test_A1_the_same_call_takes_every_kind_of_base(
     a_manifest(tmp_path / "valid.jsonl", 3, seed=1)
     params = AsrTraining(steps=2, batch_duration_s=12.0, threads=1)
     with start_or_resume(f"sqlite:///{tmp_path / 'mlflow.db'}", "asr", kind) as run:
-        found = finetune(
+        summary = finetune(
             params,
             base(tmp_path),
             train_manifest=tmp_path / "train.jsonl",
@@ -298,10 +297,10 @@ def test_A1_the_same_call_takes_every_kind_of_base(
             work_dir=tmp_path / "work",
             run=run,
         )
-    assert found["steps"] == 2
-    assert found["loss_last"] > 0
+    assert summary["steps"] == 2
+    assert summary["loss_last"] > 0
     model = load(tmp_path / "work" / "model.nemo")
-    assert model.parameters == found["parameters"]
+    assert model.parameters == summary["parameters"]
 
 
 def test_A1_a_name_goes_to_the_hub_and_its_answer_is_told(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from evaluation.gates.evidence import Check, SecondaryTest
 from evaluation.gates.record import Decision
 from evaluation.params import EvaluationParams
 from evaluation.scorecard import Scorecard, gain, load
-from tests.registry_helpers import judged
+from tests.registry_helpers import gate_decision
 from tests.speech_helpers import a_manifest
 from training.asr.finetune import AsrTraining, finetune
 from training.asr.speech import Augmentation
@@ -91,7 +91,7 @@ def verdict(cards: Cards, guardrail: tuple[str, str]) -> tuple[Decision, Check]:
         relaxation_reason="few voices",
     )
     evidence = replace(evidence, secondary={**evidence.secondary, "guardrail": guardrail_test})
-    decision = judged(evidence)
+    decision = gate_decision(evidence)
     return decision, next(check for check in decision.checks if check.name == "guardrail")
 
 

@@ -1,4 +1,6 @@
-"""A3: best, last and averaged weights are scored by one standalone evaluator, and the lowest WER is what is kept."""
+"""A3: best, last and averaged weights are scored by one standalone evaluator, and the lowest WER is
+what is kept.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ KINDS = ("best", "last", "averaged")
 
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path, dict[str, Any]]:
-    """The base that ships learns ten words a little: what finetune found, its folder, its MLflow run."""
+    """The base that ships learns ten words a little: what finetune found, its folder, its MLflow
+    run.
+    """
     folder = tmp_path_factory.mktemp("learnt")
     a_manifest(folder / "train.jsonl", 24)
     a_manifest(folder / "valid.jsonl", 12, seed=1, words=3)
@@ -37,7 +41,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Pa
     )
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     with start_or_resume(uri, "asr", "A3") as run:
-        found = finetune(
+        summary = finetune(
             params,
             BASE,
             train_manifest=folder / "train.jsonl",
@@ -45,16 +49,21 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Pa
             work_dir=folder / "work",
             run=run,
         )
-    return found, folder, get_run(uri, run.run_id)
+    return summary, folder, get_run(uri, run.run_id)
 
 
 def test_A3_the_model_that_is_kept_has_the_lowest_of_three_figures(
     learnt: tuple[dict[str, Any], Path, dict[str, Any]],
 ) -> None:
-    found, folder, run = learnt
-    figures = {kind: found[f"wer_{kind}"] for kind in KINDS}
+    summary, folder, run = learnt
+    figures = {kind: summary[f"wer_{kind}"] for kind in KINDS}
     assert len(set(figures.values())) > 1  # there was a choice
-    assert found["wer"] == min(figures.values()) == figures[found["chosen"]] < found["wer_before"]
+    assert (
+        summary["wer"]
+        == min(figures.values())
+        == figures[summary["chosen"]]
+        < summary["wer_before"]
+    )
     valid = read_manifest(
         folder / "valid.jsonl",
         lambda text: ([], ""),
@@ -63,11 +72,10 @@ def test_A3_the_model_that_is_kept_has_the_lowest_of_three_figures(
         report=ManifestReport("valid"),
         for_training=False,
     ).corpus
-    assert (
-        evaluate(folder / "work" / "model.nemo", valid) == found["wer"]
-    )  # from the file, by the same evaluator
+    # From the file, by the same evaluator.
+    assert evaluate(folder / "work" / "model.nemo", valid) == summary["wer"]
     assert {kind: run["metrics"][f"valid_wer_{kind}"] for kind in KINDS} == figures
-    assert run["metrics"]["valid_wer_before"] == found["wer_before"]
+    assert run["metrics"]["valid_wer_before"] == summary["wer_before"]
 
 
 @pytest.mark.parametrize("winner", KINDS)

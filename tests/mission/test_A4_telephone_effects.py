@@ -1,4 +1,6 @@
-"""A4: telephone effects in training and in the exam: each codec and effect has its slice in the scorecard."""
+"""A4: telephone effects in training and in the test sets: each codec and effect has its slice in
+the scorecard.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ CONDITIONS = (
 
 @pytest.fixture(scope="module")
 def cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scorecard]:
-    """The base that ships, on 24 utterances of four voices delivered by two codecs, and through every effect."""
+    """The base that ships, on 24 utterances of four voices delivered by two codecs, and through
+    every effect.
+    """
     manifest = a_manifest(tmp_path_factory.mktemp("A4") / "test.jsonl", words=3)
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     for number, row in enumerate(rows):
@@ -82,9 +86,13 @@ def test_A4_each_condition_and_each_codec_has_its_slice_with_an_interval_by_voic
 def test_A4_what_was_delivered_is_heard_better_than_what_drowns_in_noise(
     cards: dict[str, Scorecard],
 ) -> None:
-    heard = {name: metrics["wer"].value for name, metrics in cards["test"].conditions.items()}
-    assert heard["as_delivered"] < 0.9, "the base hears something in words without a sentence"
-    assert heard["noise_0db"] > heard["as_delivered"] + 0.05
+    wer_by_condition = {
+        name: metrics["wer"].value for name, metrics in cards["test"].conditions.items()
+    }
+    assert wer_by_condition["as_delivered"] < 0.9, (
+        "the base hears something in words without a sentence"
+    )
+    assert wer_by_condition["noise_0db"] > wer_by_condition["as_delivered"] + 0.05
     counted = cards["conditions"].units["condition"].value_counts()["count"]
     assert counted.to_list() == [counted[0]] * len(CONDITIONS), (
         "all conditions on the same utterances"

@@ -1,4 +1,6 @@
-"""A5: long two-channel calls come out as words with times, confidence and roles; memory does not grow with length."""
+"""A5: long two-channel calls come out as words with times, confidence and roles; memory does not
+grow with length.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ from tests.speech_helpers import a_nemo
 
 ROOT = Path(__file__).resolve().parents[2]
 MINUTE_S = 60
-SAID = (
+TEXTS = (
     (2.0, 1, "good morning how can i help you today"),
     (7.5, 0, "i want to cancel my plan at the end of the month"),
     (13.0, 1, "may i ask why"),
@@ -41,7 +43,7 @@ def a_minute() -> tuple[np.ndarray, list[tuple[float, float, int]]]:
     """A minute of a call (8 kHz, two channels) and when which channel speaks."""
     call = np.random.default_rng(0).normal(0, 0.001, (8000 * MINUTE_S, 2)).astype(np.float32)
     spans = []
-    for begin_s, channel, text in SAID:
+    for begin_s, channel, text in TEXTS:
         speech = Synthesizer().speak(text, voices(4, 3)[channel], 8000)
         loud = np.flatnonzero(np.abs(speech) > 0.05 * np.abs(speech).max())
         call[int(8000 * begin_s) :][: len(speech), channel] += 0.4 * speech
@@ -63,8 +65,8 @@ def a_long_call(path: Path, minutes: int) -> list[tuple[float, float, int]]:
 
 
 @pytest.fixture(scope="module")
-def ears(tmp_path_factory: pytest.TempPathFactory) -> TranscriberConfig:
-    folder = tmp_path_factory.mktemp("ears")
+def transcriber(tmp_path_factory: pytest.TempPathFactory) -> TranscriberConfig:
+    folder = tmp_path_factory.mktemp("transcriber")
     return TranscriberConfig(
         a_nemo(folder / "model.nemo", channels=16, kernels=(5,)),
         folder / "exports",
@@ -72,22 +74,23 @@ def ears(tmp_path_factory: pytest.TempPathFactory) -> TranscriberConfig:
     )
 
 
-def hear(
-    ears: TranscriberConfig,
+def transcribe(
+    transcriber: TranscriberConfig,
     source: Path,
     out: Path,
     *formats: str,
     channels: str = "customer,agent",
 ) -> list[JobResult]:
-    wanted = transcription_jobs(source, out, formats or ("json",), channels.split(","), ears)
-    return sorted(transcribe_files(ears, wanted, 1), key=lambda outcome: outcome.order.name)
+    jobs = transcription_jobs(source, out, formats or ("json",), channels.split(","), transcriber)
+    return sorted(transcribe_files(transcriber, jobs, 1), key=lambda outcome: outcome.order.name)
 
 
-def heard(path: Path) -> CallTranscript:
+def read_transcript(path: Path) -> CallTranscript:
     return from_json(path.read_text())
 
 
-# The peak of getrusage would begin with that of the process which tests run in; this one begins with the program.
+# The peak of getrusage would begin with that of the process which tests run in; this one begins
+# with the program.
 PEAKS = """
 import json, sys
 from dataclasses import asdict
@@ -104,18 +107,19 @@ assert not {"torch", "nemo"} & set(sys.modules), "hearing through an export need
 
 
 def test_A5_an_hour_long_call_is_heard_whole_in_order_and_in_bounded_memory(
-    ears: TranscriberConfig, tmp_path: Path
+    transcriber: TranscriberConfig, tmp_path: Path
 ) -> None:
     a_long_call(tmp_path / "five.wav", 5)
     spoken = a_long_call(tmp_path / "hour.wav", 60)
-    assert cached_export(ears.model, ears.exports)
-    found = subprocess.run(
+    assert transcriber.exports is not None
+    assert cached_export(transcriber.model, transcriber.exports)
+    done = subprocess.run(
         [
             sys.executable,
             "-c",
             PEAKS,
-            ears.model,
-            ears.exports,
+            transcriber.model,
+            transcriber.exports,
             tmp_path / "five.wav",
             tmp_path / "hour.wav",
         ],
@@ -123,28 +127,32 @@ def test_A5_an_hour_long_call_is_heard_whole_in_order_and_in_bounded_memory(
         text=True,
         cwd=ROOT,
     )
-    assert not found.returncode, found.stderr
-    short_mb, long_mb, said = found.stdout.splitlines()
+    assert not done.returncode, done.stderr
+    short_mb, long_mb, turns_json = done.stdout.splitlines()
     assert int(long_mb) < int(short_mb) + 60, "an hour takes as much memory as five minutes"
     assert int(long_mb) < 1500
-    heard = json.loads(said)
-    assert [turn["start_s"] for turn in heard] == sorted(turn["start_s"] for turn in heard)
+    read_transcript = json.loads(turns_json)
+    assert [turn["start_s"] for turn in read_transcript] == sorted(
+        turn["start_s"] for turn in read_transcript
+    )
     for role, channel in (("customer", 0), ("agent", 1)):
-        turns = [turn for turn in heard if turn["role"] == role]
+        turns = [turn for turn in read_transcript if turn["role"] == role]
         covered = np.zeros(36000, bool)
         for turn in turns:
             covered[int(turn["start_s"] * 10) : int(turn["end_s"] * 10) + 1] = True
-        wanted = [(begin, end) for begin, end, side in spoken if side == channel]
+        expected = [(begin, end) for begin, end, side in spoken if side == channel]
         assert (
-            np.mean([covered[int(begin * 10 + 1) : int(end * 10)].mean() for begin, end in wanted])
+            np.mean(
+                [covered[int(begin * 10 + 1) : int(end * 10)].mean() for begin, end in expected]
+            )
             > 0.98
         )
-        spoken_s = sum(end - begin for begin, end in wanted)
-        assert covered.sum() / 10 < spoken_s + 0.7 * len(wanted), (
+        spoken_s = sum(end - begin for begin, end in expected)
+        assert covered.sum() / 10 < spoken_s + 0.7 * len(expected), (
             "more than speech and a margin around it"
         )
         words = [word for turn in turns for word in turn["words"]]
-        assert len(words) >= len(wanted)
+        assert len(words) >= len(expected)
         times = [time for word in words for time in (word["start_s"], word["end_s"])]
         assert times == sorted(times)
         assert times[-1] <= 3600
@@ -153,7 +161,9 @@ def test_A5_an_hour_long_call_is_heard_whole_in_order_and_in_bounded_memory(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Recordings as people have them: a call, one in a sub-folder, mixed to mono, too short, not audio, cut off."""
+    """Recordings as people have them: a call, one in a sub-folder, mixed to mono, too short, not
+    audio, cut off.
+    """
     place = tmp_path / "calls"
     (place / "monday").mkdir(parents=True)
     a_long_call(place / "call.wav", 1)
@@ -168,10 +178,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_A5_a_folder_is_heard_with_the_unreadable_named_and_a_second_run_has_nothing_to_do(
-    ears: TranscriberConfig, folder: Path, tmp_path: Path
+    transcriber: TranscriberConfig, folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    first = {outcome.order.name: outcome for outcome in hear(ears, folder, out, "json", "vtt")}
+    first = {
+        outcome.order.name: outcome
+        for outcome in transcribe(transcriber, folder, out, "json", "vtt")
+    }
     assert {name: outcome.state for name, outcome in first.items()} == {
         "call": "done",
         "monday/late": "done",
@@ -182,21 +195,22 @@ def test_A5_a_folder_is_heard_with_the_unreadable_named_and_a_second_run_has_not
     }
     assert "letter.wav: not audio" in first["letter"].says
     assert "torn.wav: truncated" in first["torn"].says
-    assert heard(out / "short.json").turns == []
+    assert read_transcript(out / "short.json").turns == []
     assert "short.wav: too short to hear (0.10 s" in first["short"].says
     assert not first["call"].says
-    assert heard(out / "call.json").conversation["holds"] == 1
-    assert heard(out / "call.json").conversation["overlap_s"] > 0.1
-    assert not heard(out / "call.json").calibrated
-    assert {turn.role for turn in heard(out / "mixed.json").turns} == {"speaker"}
-    assert {turn.role for turn in heard(out / "monday" / "late.json").turns} == {
+    assert read_transcript(out / "call.json").conversation["holds"] == 1
+    assert read_transcript(out / "call.json").conversation["overlap_s"] > 0.1
+    assert not read_transcript(out / "call.json").calibrated
+    assert {turn.role for turn in read_transcript(out / "mixed.json").turns} == {"speaker"}
+    assert {turn.role for turn in read_transcript(out / "monday" / "late.json").turns} == {
         "customer",
         "agent",
     }
     written = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     assert len(written) == 8
     again = {
-        outcome.order.name: outcome.state for outcome in hear(ears, folder, out, "json", "vtt")
+        outcome.order.name: outcome.state
+        for outcome in transcribe(transcriber, folder, out, "json", "vtt")
     }
     assert again == {
         **dict.fromkeys(("call", "monday/late", "mixed", "short"), "kept"),
@@ -207,7 +221,7 @@ def test_A5_a_folder_is_heard_with_the_unreadable_named_and_a_second_run_has_not
 
 
 def test_A5_the_command_says_what_failed_and_exits_non_zero(
-    ears: TranscriberConfig, folder: Path, tmp_path: Path
+    transcriber: TranscriberConfig, folder: Path, tmp_path: Path
 ) -> None:
     command = [
         sys.executable,
@@ -220,22 +234,24 @@ def test_A5_the_command_says_what_failed_and_exits_non_zero(
         "--format",
         "vtt,ctm",
         "--model",
-        ears.model,
+        transcriber.model,
         "--jobs",
         "2",
         "--store",
         tmp_path / "store",
     ]
     (tmp_path / "store").mkdir()
-    ears.exports.mkdir(exist_ok=True)
-    (tmp_path / "store" / "exports").symlink_to(ears.exports)
+    assert transcriber.exports is not None
+    transcriber.exports.mkdir(exist_ok=True)
+    (tmp_path / "store" / "exports").symlink_to(transcriber.exports)
     done = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1, done.stdout + done.stderr
-    told = " ".join(done.stdout.split())  # the terminal breaks lines where long paths happen to end
-    assert "torn.wav: truncated" in told
-    assert "short.wav: too short to hear (0.10 s" in told
-    assert "4 heard" in told
-    assert "confidence is uncalibrated" in told
+    # The terminal breaks lines where long paths happen to end.
+    output = " ".join(done.stdout.split())
+    assert "torn.wav: truncated" in output
+    assert "short.wav: too short to hear (0.10 s" in output
+    assert "4 heard" in output
+    assert "confidence is uncalibrated" in output
     assert "2 of 6 recordings could not be heard" in " ".join(done.stderr.split())
     assert (tmp_path / "out" / "call.ctm").read_text().startswith("call 1 ")
 
@@ -254,26 +270,27 @@ class Deadly:
 
 
 def test_A5_a_file_that_a_process_dies_of_stops_no_other(
-    ears: TranscriberConfig, tmp_path: Path
+    transcriber: TranscriberConfig, tmp_path: Path
 ) -> None:
     minute, _ = a_minute()
     (tmp_path / "calls").mkdir()
     for number in range(3):
         soundfile.write(tmp_path / "calls" / f"{number}.wav", minute[: 8000 * 6], 8000)
     first, *others = transcription_jobs(
-        tmp_path / "calls", tmp_path / "out", ("json",), ("customer", "agent"), ears
+        tmp_path / "calls", tmp_path / "out", ("json",), ("customer", "agent"), transcriber
     )
     deadly = replace(first, audio=Deadly("large.wav"))  # type: ignore[arg-type]
-    found = {
-        outcome.order.name: outcome for outcome in transcribe_files(ears, [deadly, *others], 2)
+    outcomes = {
+        outcome.order.name: outcome
+        for outcome in transcribe_files(transcriber, [deadly, *others], 2)
     }
-    assert found[deadly.name].state == "failed"
-    assert "large.wav: the process that heard it died" in found[deadly.name].says
-    assert [found[order.name].state for order in others] == ["done", "done"]
+    assert outcomes[deadly.name].state == "failed"
+    assert "large.wav: the process that heard it died" in outcomes[deadly.name].says
+    assert [outcomes[order.name].state for order in others] == ["done", "done"]
 
 
 def test_A5_a_file_that_takes_too_much_memory_stops_no_other(
-    ears: TranscriberConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    transcriber: TranscriberConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hear_file = Recognizer.transcribe_file
 
@@ -283,9 +300,11 @@ def test_A5_a_file_that_takes_too_much_memory_stops_no_other(
         return hear_file(self, source, *how, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Recognizer, "transcribe_file", full)
-    found = {outcome.order.name: outcome for outcome in hear(ears, folder, tmp_path / "out")}
-    assert "late.flac: MemoryError: Unable to allocate 9 GiB" in found["monday/late"].says
-    assert [found[name].state for name in ("monday/late", "call", "mixed")] == [
+    outcomes = {
+        outcome.order.name: outcome for outcome in transcribe(transcriber, folder, tmp_path / "out")
+    }
+    assert "late.flac: MemoryError: Unable to allocate 9 GiB" in outcomes["monday/late"].says
+    assert [outcomes[name].state for name in ("monday/late", "call", "mixed")] == [
         "failed",
         "done",
         "done",
@@ -293,18 +312,20 @@ def test_A5_a_file_that_takes_too_much_memory_stops_no_other(
 
 
 def test_A5_other_tools_read_what_was_heard(
-    ears: TranscriberConfig, folder: Path, tmp_path: Path
+    transcriber: TranscriberConfig, folder: Path, tmp_path: Path
 ) -> None:
     from lhotse import CutSet
 
     out = tmp_path / "out"
-    (outcome,) = hear(ears, folder / "call.wav", out, "json", "lhotse", "nemo", "ctm", "vtt")
+    (outcome,) = transcribe(
+        transcriber, folder / "call.wav", out, "json", "lhotse", "nemo", "ctm", "vtt"
+    )
     assert outcome.state == "done"
-    call = heard(out / "call.json")
+    call = read_transcript(out / "call.json")
     samples, _ = soundfile.read(folder / "call.wav")
     cuts = CutSet.from_file(out / "call.cuts.jsonl")
     rows = [json.loads(line) for line in (out / "call.nemo.jsonl").read_text().splitlines()]
-    assert len(call.turns) >= len(SAID)
+    assert len(call.turns) >= len(TEXTS)
     for cut, row, turn in zip(cuts, rows, call.turns, strict=True):
         audio = cut.load_audio()[0]
         begin, channel = round(turn.start_s * 8000), 0 if turn.role == "customer" else 1
@@ -313,11 +334,10 @@ def test_A5_other_tools_read_what_was_heard(
         info = soundfile.info(out / row["audio_filepath"])
         assert (info.samplerate, info.channels) == (16000, 1)
         assert info.duration == pytest.approx(row["duration"], abs=0.01)
-    soundfile.write(
-        folder / "call.wav", samples[: 8000 * 10], 8000
-    )  # the same name, a shorter call
-    hear(ears, folder / "call.wav", out, "json", "nemo")
-    assert 0 < len(heard(out / "call.json").turns) < len(call.turns)
+    # The same name, a shorter call.
+    soundfile.write(folder / "call.wav", samples[: 8000 * 10], 8000)
+    transcribe(transcriber, folder / "call.wav", out, "json", "nemo")
+    assert 0 < len(read_transcript(out / "call.json").turns) < len(call.turns)
     named = {
         json.loads(line)["audio_filepath"]
         for line in (out / "call.nemo.jsonl").read_text().splitlines()
@@ -326,9 +346,9 @@ def test_A5_other_tools_read_what_was_heard(
 
 
 def test_A5_a_model_without_an_export_is_heard_with_nemo_and_that_is_tried_once(
-    ears: TranscriberConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    transcriber: TranscriberConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tried, told = [], []
+    tried, warnings = [], []
 
     def refuse(*_: object) -> None:
         tried.append(1)
@@ -336,13 +356,17 @@ def test_A5_a_model_without_an_export_is_heard_with_nemo_and_that_is_tried_once(
 
     monkeypatch.setattr("models.asr.load.export_onnx", refuse)
     monkeypatch.setattr(
-        "models.asr.load.log.warning", lambda text, *parts: told.append(text % parts)
+        "models.asr.load.log.warning", lambda text, *parts: warnings.append(text % parts)
     )
-    (outcome,) = hear(replace(ears, exports=tmp_path / "none"), folder / "monday", tmp_path / "out")
+    (outcome,) = transcribe(
+        replace(transcriber, exports=tmp_path / "none"), folder / "monday", tmp_path / "out"
+    )
     assert outcome.state == "done"
-    assert heard(tmp_path / "out" / "late.json").turns
+    assert read_transcript(tmp_path / "out" / "late.json").turns
     assert len(tried) == 1
-    assert told == [f"{ears.model}: it cannot be traced. NeMo runs it instead, which is slower."]
+    assert warnings == [
+        f"{transcriber.model}: it cannot be traced. NeMo runs it instead, which is slower."
+    ]
 
 
 @pytest.mark.parametrize(
@@ -358,7 +382,7 @@ def test_A5_a_model_without_an_export_is_heard_with_nemo_and_that_is_tried_once(
     ],
 )
 def test_A5_what_cannot_be_asked_for_gets_its_message(
-    ears: TranscriberConfig, folder: Path, change: Callable[..., object], reason: str
+    transcriber: TranscriberConfig, folder: Path, change: Callable[..., object], reason: str
 ) -> None:
     (folder.parent / "empty").mkdir()
 
@@ -368,7 +392,7 @@ def test_A5_what_cannot_be_asked_for_gets_its_message(
             folder.parent / "out",
             formats.split(","),
             channels.split(","),
-            ears,
+            transcriber,
         )
 
     with pytest.raises(ValueError, match=reason):
@@ -376,15 +400,17 @@ def test_A5_what_cannot_be_asked_for_gets_its_message(
 
 
 def test_A5_another_model_or_more_formats_are_not_taken_for_done(
-    ears: TranscriberConfig, folder: Path, tmp_path: Path
+    transcriber: TranscriberConfig, folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    hear(ears, folder / "call.wav", out)
-    (more,) = hear(ears, folder / "call.wav", out, "json", "ctm")
+    transcribe(transcriber, folder / "call.wav", out)
+    (more,) = transcribe(transcriber, folder / "call.wav", out, "json", "ctm")
     assert more.state == "done"
     other = TranscriberConfig(
-        a_nemo(tmp_path / "other.nemo", channels=8, kernels=(3,)), ears.exports, ears.params
+        a_nemo(tmp_path / "other.nemo", channels=8, kernels=(3,)),
+        transcriber.exports,
+        transcriber.params,
     )
-    (again,) = hear(other, folder / "call.wav", out, "json", "ctm")
+    (again,) = transcribe(other, folder / "call.wav", out, "json", "ctm")
     assert again.state == "done"
-    assert heard(out / "call.json").model == again.order.stamp != more.order.stamp
+    assert read_transcript(out / "call.json").model == again.order.stamp != more.order.stamp

@@ -1,8 +1,11 @@
-"""A6: domain terms and sentences improve WER without a new recording, by a language model and by simulated voices."""
+"""A6: domain terms and sentences improve WER without a new recording, by a language model and by
+simulated voices.
+"""
 
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,11 +46,11 @@ BEAM = TextAdaptation(decoding=Decoding(mode="beam"))
 
 
 @pytest.fixture(scope="module")
-def base():
+def base() -> Any:
     return restore(BASE)
 
 
-def listen(model: Path, network, manifest: Path) -> tuple[float, float]:
+def listen(model: Path, network: Any, manifest: Path) -> tuple[float, float]:
     """WER of greedy decoding and of what `load` decodes with, on a manifest."""
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     waves = [
@@ -55,60 +58,68 @@ def listen(model: Path, network, manifest: Path) -> tuple[float, float]:
     ]
     greedy, adapted = Recognizer(network), load(model)
     assert adapted.decoder is not None
-    return tuple(
+    first, second = (
         corpus_wer(
             [
-                word_errors(row["text"], heard.text)
-                for row, heard in zip(rows, one.transcribe(waves), strict=True)
+                word_errors(row["text"], transcript.text)
+                for row, transcript in zip(rows, recognizer.transcribe(waves), strict=True)
             ]
         )
-        for one in (greedy, adapted)
+        for recognizer in (greedy, adapted)
     )
+    return first, second
 
 
-def beside(folder: Path) -> Path:
+def link_base(folder: Path) -> Path:
     """The shipped base in a folder of its own, for a language model to lie beside it."""
     (folder / "model.nemo").symlink_to(BASE)
     return folder / "model.nemo"
 
 
-def test_A6_wer_falls_with_sentences_alone(tmp_path, base):
-    """Simulated voices say sentences that the model has never heard; only their like was ever written down."""
-    said, unsaid = SENTENCES[::3], [text for number, text in enumerate(SENTENCES) if number % 3]
-    synthesize_manifest(said, tmp_path / "test.jsonl", count=12, seed=3)
-    model = beside(tmp_path)
-    found = adapt(
+def test_A6_wer_falls_with_sentences_alone(tmp_path: Path, base: Any) -> None:
+    """Simulated voices say sentences that the model has never heard; only their like was ever
+    written down.
+    """
+    test_sentences, written_sentences = (
+        SENTENCES[::3],
+        [text for number, text in enumerate(SENTENCES) if number % 3],
+    )
+    synthesize_manifest(test_sentences, tmp_path / "test.jsonl", count=12, seed=3)
+    model = link_base(tmp_path)
+    summary = adapt(
         BEAM,
-        map(Text, unsaid),
+        map(Text, written_sentences),
         model=model,
-        valid_manifest=synthesize_manifest(unsaid[:8], tmp_path / "valid.jsonl", count=8, seed=4),
+        valid_manifest=synthesize_manifest(
+            written_sentences[:8], tmp_path / "valid.jsonl", count=8, seed=4
+        ),
         folder=tmp_path,
     )
     assert set(FILES) <= {path.name for path in tmp_path.iterdir()}
     greedy, adapted = listen(model, base, tmp_path / "test.jsonl")
-    assert found["mode"] == "beam"
+    assert summary["mode"] == "beam"
     assert adapted < 0.75 * greedy
 
 
 @pytest.mark.skipif(
     not BARISTA.is_dir(), reason=f"no real speech at {BARISTA}; set KEEPLINE_REAL_DATA"
 )
-def test_A6_wer_on_real_speech_falls(tmp_path, base):
+def test_A6_wer_on_real_speech_falls(tmp_path: Path, base: Any) -> None:
     """Coffee orders of voices that neither the base nor the language model has met."""
     rows = [json.loads(line) for line in (BARISTA / "manifest.jsonl").read_text().splitlines()]
     for row in rows:
         row["audio_filepath"] = str((BARISTA / row["audio_filepath"]).resolve())
     apart = held_out_speakers("barista", {row["speaker"] for row in rows})
-    known = [row for row in rows if row["speaker"] not in apart]
-    tuned = set(sorted({row["speaker"] for row in known})[::5])
+    rest = [row for row in rows if row["speaker"] not in apart]
+    tuned = set(sorted({row["speaker"] for row in rest})[::5])
     parts = {
-        "valid": [row for row in known if row["speaker"] in tuned][::5],
+        "valid": [row for row in rest if row["speaker"] in tuned][::5],
         "test": [row for row in rows if row["speaker"] in apart][::4],
     }
     for name, part in parts.items():
         write_text(tmp_path / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in part))
-    model = beside(tmp_path)
-    texts = [Text(row["text"]) for row in known if row["speaker"] not in tuned]
+    model = link_base(tmp_path)
+    texts = [Text(row["text"]) for row in rest if row["speaker"] not in tuned]
     adapt(BEAM, texts, model=model, valid_manifest=tmp_path / "valid.jsonl", folder=tmp_path)
     greedy, adapted = listen(model, base, tmp_path / "test.jsonl")
     assert adapted < 0.75 * greedy

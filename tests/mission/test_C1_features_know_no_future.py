@@ -9,15 +9,20 @@ import polars as pl
 
 from data.features.features import FeatureParams, features
 from data.labelling.scheme import SCHEME
-from data.records import CHANNELS, LABELS, frame
+from data.records import CHANNELS, LABELS, Contact, Outcome, frame
 from tests.factories import a_contact, a_customer, an_outcome
 
 AS_OF = [date(2026, 2, 1), date(2026, 3, 1)]
+Row = tuple[str, str, str, float, str]  # a row of the table of labels
 FIRST = datetime(2025, 12, 1, tzinfo=UTC)
 
 
-def a_history(days: float, seed: int, prefix: str, begin: datetime) -> tuple[list, list]:
-    """Contacts of 40 customers within `days` from `begin`, and a label of each kind for every one of them."""
+def a_history(
+    days: float, seed: int, prefix: str, begin: datetime
+) -> tuple[list[Contact], list[Row]]:
+    """Contacts of 40 customers within `days` from `begin`, and a label of each kind for every one
+    of them.
+    """
     rng = np.random.default_rng(seed)
     contacts = [
         a_contact(
@@ -29,7 +34,7 @@ def a_history(days: float, seed: int, prefix: str, begin: datetime) -> tuple[lis
         )
         for n in range(300)
     ]
-    told = [
+    labels = [
         (
             contact.contact_id,
             label,
@@ -40,20 +45,22 @@ def a_history(days: float, seed: int, prefix: str, begin: datetime) -> tuple[lis
         for contact in contacts
         for label, values in SCHEME.items()
     ]
-    return contacts, told
+    return contacts, labels
 
 
-def computed(contacts: list, told: list, outcomes: list) -> pl.DataFrame:
+def computed(
+    contacts: list[Contact], label_rows: list[Row], outcomes: list[Outcome]
+) -> pl.DataFrame:
     given = {
         "customers": frame("customers", [a_customer(f"C{n}") for n in range(40)]),
         "contacts": frame("contacts", contacts),
         "outcomes": frame("outcomes", outcomes),
     }
-    labels = pl.DataFrame(told, schema=LABELS, orient="row")
+    labels = pl.DataFrame(label_rows, schema=LABELS, orient="row")
     return features(given, labels, AS_OF, params=FeatureParams())
 
 
-def test_C1_events_added_after_the_as_of_date_change_nothing():
+def test_C1_events_added_after_the_as_of_date_change_nothing() -> None:
     seen_until = date(2026, 6, 30)
     stay = [
         an_outcome(f"C{n}", happened=False, on=None, observed_until=seen_until) for n in range(40)
@@ -63,24 +70,24 @@ def test_C1_events_added_after_the_as_of_date_change_nothing():
         an_outcome(f"C{n}", happened=day is not None, on=day, observed_until=seen_until)
         for n, day in enumerate(days)
     ]
-    past, told = a_history(90, 1, "past", FIRST)  # until 1 March, the last as-of date
+    past, labels = a_history(90, 1, "past", FIRST)  # until 1 March, the last as-of date
     future, more = a_history(60, 2, "future", datetime(2026, 3, 1, tzinfo=UTC))
-    before = computed(past, told, stay)
-    after = computed(past + future, told + more, leave)
+    before = computed(past, labels, stay)
+    after = computed(past + future, labels + more, leave)
     known = [name for name in before.columns if name not in ("event", "time_days")]
     assert before.height == 80
     assert before.select(known).equals(after.select(known))
     assert not before["event"].equals(after["event"])  # the targets, and only they, know what came
 
 
-def test_C1_events_before_the_as_of_date_do_show():
+def test_C1_events_before_the_as_of_date_do_show() -> None:
     stay = [
         an_outcome(f"C{n}", happened=False, on=None, observed_until=date(2026, 6, 30))
         for n in range(40)
     ]
-    past, told = a_history(90, 1, "past", FIRST)
+    past, labels = a_history(90, 1, "past", FIRST)
     more, extra = a_history(20, 3, "more", datetime(2026, 2, 5, tzinfo=UTC))
-    one, other = computed(past, told, stay), computed(past + more, told + extra, stay)
-    february, march = ((one.filter(as_of=day), other.filter(as_of=day)) for day in AS_OF)
+    before, after = computed(past, labels, stay), computed(past + more, labels + extra, stay)
+    february, march = ((before.filter(as_of=day), after.filter(as_of=day)) for day in AS_OF)
     assert february[0].equals(february[1])
     assert not march[0].equals(march[1])

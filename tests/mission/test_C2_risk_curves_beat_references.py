@@ -1,9 +1,12 @@
-"""C2: risk at 30, 90, 180 and 365 days with censoring: one monotone curve a customer, near the true risk."""
+"""C2: risk at 30, 90, 180 and 365 days with censoring: one monotone curve a customer, near the true
+risk.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,26 +20,21 @@ from evaluation.metrics.churn_references import kaplan_meier, logistic
 from models.churn.model import ChurnModel, feature_columns
 from training.churn.settings import ChurnTraining
 from training.churn.train import train
+from training.run import UnrecordedRun
 
 HORIZONS = (30, 90, 180, 365)
 AS_OF = date(2025, 6, 1)
-
-
-class Unrecorded:
-    run_id = "none"
-
-    def log_params(self, params):
-        pass
-
-    def log_metrics(self, metrics, step):
-        pass
+# The test rows, the risks that each model predicts for them, and the true risks.
+Predictions = tuple[pl.DataFrame, dict[str, pl.DataFrame], pl.DataFrame]
 
 
 def a_world(
     customers: int = 3000, seed: int = 3
 ) -> tuple[dict[str, pl.DataFrame], pl.DataFrame, pl.DataFrame]:
-    """Tables, labels and true risks. New and old customers leave more often than those between; friction that was not
-    followed by a good contact multiplies the hazard, the more the nearer, and on a flexible plan twice as much."""
+    """Tables, labels and true risks. New and old customers leave more often than those between;
+    friction that was not followed by a good contact multiplies the hazard, the more the nearer, and
+    on a flexible plan twice as much.
+    """
     rng = np.random.default_rng(seed)
     names = [f"C{n}" for n in range(customers)]
     tenure_days, flex = rng.integers(120, 2500, customers), rng.random(customers) < 0.4
@@ -78,7 +76,7 @@ def a_world(
             }
         ),
     }
-    schemas = {"customers": CUSTOMERS, "contacts": CONTACTS, "outcomes": OUTCOMES}
+    schemas: dict[str, Any] = {"customers": CUSTOMERS, "contacts": CONTACTS, "outcomes": OUTCOMES}
     tables = {
         name: pl.concat([pl.DataFrame(schema=schemas[name]), table], how="diagonal_relaxed").cast(
             schemas[name]
@@ -92,7 +90,7 @@ def a_world(
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory):
+def predictions(tmp_path_factory: pytest.TempPathFactory) -> Predictions:
     tables, labels, truth = a_world()
     divided, _ = split(
         tables["contacts"],
@@ -103,18 +101,18 @@ def judged(tmp_path_factory):
     rows = features(tables, labels, [AS_OF], params=FeatureParams()).join(
         customer_splits(divided), on="customer_id"
     )
-    found = train(ChurnTraining(), rows, tmp_path_factory.mktemp("churn"), run=Unrecorded())
+    summary = train(ChurnTraining(), rows, tmp_path_factory.mktemp("churn"), run=UnrecordedRun())
     learned, test = rows.filter(split="train"), rows.filter(split="test")
     predicted = {
-        "network": ChurnModel.load(Path(found["model"])).predict(test),
+        "network": ChurnModel.load(Path(summary["model"])).predict(test),
         "life table": kaplan_meier(learned, test, HORIZONS),
         "logistic": logistic(learned, test, feature_columns(rows), horizons_days=HORIZONS),
     }
     return test, predicted, truth
 
 
-def test_C2_beats_kaplan_meier_and_logistic_on_brier(judged):
-    test, predicted, _ = judged
+def test_C2_beats_kaplan_meier_and_logistic_on_brier(predictions: Predictions) -> None:
+    test, predicted, _ = predictions
     brier = {
         name: point_metrics(test.join(risks, on=["customer_id", "as_of"]))
         for name, risks in predicted.items()
@@ -128,8 +126,8 @@ def test_C2_beats_kaplan_meier_and_logistic_on_brier(judged):
     assert mean["network"] < mean["logistic"]
 
 
-def test_C2_is_near_the_true_risk(judged):
-    _, predicted, truth = judged
+def test_C2_is_near_the_true_risk(predictions: Predictions) -> None:
+    _, predicted, truth = predictions
     skill = {name: attainable_skill(risks, truth) for name, risks in predicted.items()}
     both = predicted["network"].join(truth, on=["customer_id", "as_of"], suffix="_true")
     for days in HORIZONS:
@@ -138,8 +136,8 @@ def test_C2_is_near_the_true_risk(judged):
         assert np.corrcoef(both[name], both[f"{name}_true"])[0, 1] > 0.75, days
 
 
-def test_C2_one_monotone_curve_a_customer(judged):
-    test, predicted, _ = judged
+def test_C2_one_monotone_curve_a_customer(predictions: Predictions) -> None:
+    test, predicted, _ = predictions
     curves = predicted["network"].select(f"risk_{days}" for days in HORIZONS).to_numpy()
     assert len(curves) == test["customer_id"].n_unique() > 700
     assert (np.diff(curves, axis=1) > 0).all()

@@ -1,13 +1,17 @@
-"""C3: friction as features: two customers' stories, told by their texts alone, raise the right flags."""
+"""C3: friction as features: two customers' stories, told by their texts alone, raise the right
+flags.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from data.features.features import FRICTIONS, FeatureParams, features
+from data.features.features import FeatureParams, features
 from data.labelling import label
+from data.labelling.scheme import FRICTIONS
 from data.records import frame
 from tests.factories import a_contact, a_customer, a_turn, an_outcome
 
@@ -62,10 +66,10 @@ STORIES = {
 
 
 @pytest.fixture(scope="module")
-def told() -> dict[str, dict]:
+def features_of() -> dict[str, dict[str, Any]]:
     contacts, turns = [], []
     for who, story in STORIES.items():
-        for n, (channel, said) in enumerate(story):
+        for n, (channel, messages) in enumerate(story):
             began = datetime(2026, 5, 20 + n, 9, tzinfo=UTC) + timedelta(hours=n)
             contacts.append(
                 a_contact(
@@ -79,7 +83,7 @@ def told() -> dict[str, dict]:
             )
             turns += [
                 a_turn(f"{who}{n}", k, role, text, start_s=None, end_s=None, origin="written")
-                for k, (role, text) in enumerate(said)
+                for k, (role, text) in enumerate(messages)
             ]
     stays = [
         an_outcome(who, happened=False, on=None, observed_until=date(2026, 12, 31))
@@ -95,32 +99,34 @@ def told() -> dict[str, dict]:
     return {row["customer_id"]: row for row in rows}
 
 
-def raised(row: dict) -> set[str]:
+def raised(row: dict[str, Any]) -> set[str]:
     return {name for name in FRICTIONS if row[f"{name}_30d"] > 0.5}
 
 
-def test_C3_a_dead_end_pressing_zero_and_a_hang_up_are_seen(told):
-    assert raised(told["menu"]) >= {
+def test_C3_a_dead_end_pressing_zero_and_a_hang_up_are_seen(
+    features_of: dict[str, dict[str, Any]],
+) -> None:
+    assert raised(features_of["menu"]) >= {
         "friction_ivr_dead_end",
         "friction_pressed_zero",
         "friction_system_hangup",
     }
-    assert "friction_please_call" not in raised(told["menu"])
+    assert "friction_please_call" not in raised(features_of["menu"])
 
 
-def test_C3_a_chat_that_ends_in_please_call_is_seen(told):
-    assert "friction_please_call" in raised(told["chat"])
-    assert not raised(told["chat"]) & {
+def test_C3_a_chat_that_ends_in_please_call_is_seen(features_of: dict[str, dict[str, Any]]) -> None:
+    assert "friction_please_call" in raised(features_of["chat"])
+    assert not raised(features_of["chat"]) & {
         "friction_ivr_dead_end",
         "friction_pressed_zero",
         "friction_system_hangup",
     }
 
 
-def test_C3_a_good_chat_raises_nothing(told):
-    assert raised(told["happy"]) == set()
+def test_C3_a_good_chat_raises_nothing(features_of: dict[str, dict[str, Any]]) -> None:
+    assert raised(features_of["happy"]) == set()
     assert (
-        told["menu"]["worst_episode"]
-        > told["chat"]["worst_episode"]
-        > told["happy"]["worst_episode"]
+        features_of["menu"]["worst_episode"]
+        > features_of["chat"]["worst_episode"]
+        > features_of["happy"]["worst_episode"]
     )

@@ -1,4 +1,6 @@
-"""C3: the two stories of article 002, told by their words: no queue, no wrap-up code, no waits are known."""
+"""C3: the two stories of article 002, told by their words: no queue, no wrap-up code, no waits are
+known.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +9,20 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
-from data.features.features import FRICTIONS, FeatureParams, features
+from data.features.features import FeatureParams, features
 from data.labelling import LabellingParams, label
 from data.labelling.complete import ReadingParams, merge_with_reader
+from data.labelling.scheme import FRICTIONS
 from data.records import LABELS, frame
 from tests.factories import a_contact, a_customer, a_turn, an_outcome
 from tests.reader_helpers import a_centre, a_reader
 
 DAY = date(2026, 6, 1)
-# Retold in our own words. In the first a menu has no place for the caller, a line is cut, and a person hands them on;
-# in the second the chat cannot help and sends the customer to the telephone, where the tale begins anew.
+Tables = tuple[pl.DataFrame, pl.DataFrame]  # contacts and turns
+# Retold in our own words. In the first a menu has no place for the caller, a line is cut, and a
+# person hands them on;
+# in the second the chat cannot help and sends the customer to the telephone, where the tale begins
+# anew.
 STORIES = {
     "menu": [
         (
@@ -100,62 +106,69 @@ TOLD = {
 
 
 @pytest.fixture(scope="module")
-def told() -> tuple[pl.DataFrame, pl.DataFrame]:
+def stories() -> Tables:
     """Contacts and turns of the stories, a contact a day."""
     contacts, turns = [], []
     for who, story in STORIES.items():
-        for n, (channel, said) in enumerate(story):
+        for n, (channel, messages) in enumerate(story):
             began = datetime(2026, 5, 20 + n, 9, tzinfo=UTC)
             contacts.append(
                 a_contact(f"{who}{n}", who, channel=channel, started_at=began, queue=None)
             )
             turns += [
                 a_turn(f"{who}{n}", k, role, text, origin="written")
-                for k, (role, text) in enumerate(said)
+                for k, (role, text) in enumerate(messages)
             ]
     return frame("contacts", contacts), frame("turns", turns)
 
 
 @pytest.fixture(scope="module")
-def labels(told) -> pl.DataFrame:
-    """What rules and reader make of the words, among the written contacts of a centre, stripped of all but channel."""
-    contacts, turns = told
-    centre, said, _ = a_centre()
+def labels(stories: Tables) -> pl.DataFrame:
+    """What rules and reader make of the words, among the written contacts of a centre, stripped of
+    all but channel.
+    """
+    contacts, turns = stories
+    centre, centre_turns, _ = a_centre()
     bare = [
-        one.with_columns(
+        table.with_columns(
             pl.lit(None, pl.Float64).alias("wait_s"),
             *(pl.lit(None, pl.String).alias(name) for name in ("queue", "disposition", "agent_id")),
         )
-        for one in (contacts, centre)
+        for table in (contacts, centre)
     ]
-    rules = label(pl.concat(bare), pl.concat([turns, said]), LabellingParams())
-    mine = contacts.select("contact_id")
+    rules = label(pl.concat(bare), pl.concat([turns, centre_turns]), LabellingParams())
+    own = contacts.select("contact_id")
     read = a_reader().beliefs(contacts, turns)
-    kept = [part.join(mine, on="contact_id", how="semi") for part in (rules.labels, rules.beliefs)]
-    return merge_with_reader(*kept, read, params=ReadingParams())
+    labels, beliefs = (
+        part.join(own, on="contact_id", how="semi") for part in (rules.labels, rules.beliefs)
+    )
+    return merge_with_reader(labels, beliefs, read, params=ReadingParams())
 
 
 def raised(labels: pl.DataFrame, contact: str) -> set[str]:
-    mine = labels.filter((pl.col("contact_id") == contact) & (pl.col("value") == "yes"))
-    return {name.removeprefix("friction_") for name in mine["label"]}
+    raised_labels = labels.filter((pl.col("contact_id") == contact) & (pl.col("value") == "yes"))
+    return {name.removeprefix("friction_") for name in raised_labels["label"]}
 
 
 @pytest.mark.parametrize("contact", list(TOLD))
-def test_C3_from_text_alone_each_contact_raises_the_frictions_it_tells_of(labels, contact):
+def test_C3_from_text_alone_each_contact_raises_the_frictions_it_tells_of(
+    labels: pl.DataFrame, contact: str
+) -> None:
     assert labels.schema == LABELS
     assert TOLD[contact] <= raised(labels, contact)
+    # What words alone decide.
     named = {
         "ivr_dead_end",
         "pressed_zero",
         "system_hangup",
         "please_call",
         "transfer",
-    }  # what words alone decide
+    }
     assert raised(labels, contact) & named == TOLD[contact] & named
 
 
-def test_C3_the_reader_by_itself_sees_the_zero_the_hang_up_and_please_call(told):
-    contacts, turns = told
+def test_C3_the_reader_by_itself_sees_the_zero_the_hang_up_and_please_call(stories: Tables) -> None:
+    contacts, turns = stories
     read = (
         a_reader()
         .beliefs(contacts, turns)
@@ -173,8 +186,10 @@ def test_C3_the_reader_by_itself_sees_the_zero_the_hang_up_and_please_call(told)
     }
 
 
-def test_C3_from_text_alone_the_worst_episode_is_the_longer_story(labels, told):
-    contacts, _ = told
+def test_C3_from_text_alone_the_worst_episode_is_the_longer_story(
+    labels: pl.DataFrame, stories: Tables
+) -> None:
+    contacts, _ = stories
     tables = {
         "customers": frame("customers", [a_customer(who) for who in STORIES]),
         "contacts": contacts,

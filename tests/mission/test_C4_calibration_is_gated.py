@@ -1,7 +1,7 @@
 """C4: a candidate whose risks do not mean what they say is refused, on the whole or in one slice."""
 
 from evaluation.gates import examples
-from tests.registry_helpers import judged
+from tests.registry_helpers import gate_decision
 
 
 def _calibration(decision):
@@ -10,7 +10,7 @@ def _calibration(decision):
 
 
 def test_C4_refuses_a_candidate_that_ranks_well_and_is_too_sure_of_itself() -> None:
-    decision = judged(
+    decision = gate_decision(
         examples.evidence(examples.churn(0.1, overconfidence=2.5), examples.churn(6.0))
     )
     check = _calibration(decision)
@@ -21,7 +21,7 @@ def test_C4_refuses_a_candidate_that_ranks_well_and_is_too_sure_of_itself() -> N
 
 def test_C4_refuses_risks_that_are_all_too_high() -> None:
     check = _calibration(
-        judged(examples.evidence(examples.churn(0.1, shift=1.0), examples.churn(6.0)))
+        gate_decision(examples.evidence(examples.churn(0.1, shift=1.0), examples.churn(6.0)))
     )
     assert check.verdict == "fail"
     assert "intercept" in check.sentence
@@ -35,14 +35,14 @@ def test_C4_refuses_a_candidate_miscalibrated_in_one_slice_only() -> None:
         "calibration_intercept": [-9, 9],
         "relaxation_reason": "to look at slices alone",
     }
-    check = _calibration(judged(examples.evidence(candidate, reference, **wide)))
+    check = _calibration(gate_decision(examples.evidence(candidate, reference, **wide)))
     assert check.verdict == "fail"
     assert "in region north" in check.sentence
     assert "in region south" not in check.sentence
 
 
 def test_C4_accepts_calibrated_risks_and_shows_every_figure() -> None:
-    check = _calibration(judged(examples.evidence(examples.churn(0.1))))
+    check = _calibration(gate_decision(examples.evidence(examples.churn(0.1))))
     assert check.verdict == "pass", check.sentence
     assert (
         len(

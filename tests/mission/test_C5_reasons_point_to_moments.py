@@ -1,4 +1,6 @@
-"""C5: reasons with evidence: the contact, the second in its recording and the words; stable under small noise."""
+"""C5: reasons with evidence: the contact, the second in its recording and the words; stable under
+small noise.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ SAID = [
 
 
 def a_centre() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """A call in which somebody cancels, an earlier and a later one without trouble, and what was said in them."""
+    """A call in which somebody cancels, an earlier and a later one without trouble, and what was
+    said in them.
+    """
     began = datetime(2026, 6, 1, tzinfo=UTC)
     contacts = [
         a_contact("old", started_at=began - timedelta(days=200)),
@@ -48,7 +52,7 @@ def a_centre() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     return (*tables, label(*tables).labels)
 
 
-def test_C5_each_reason_links_to_the_contact_the_second_and_the_words():
+def test_C5_each_reason_links_to_the_contact_the_second_and_the_words() -> None:
     contacts, turns, labels = a_centre()
     reasons = pl.DataFrame(
         {
@@ -58,18 +62,19 @@ def test_C5_each_reason_links_to_the_contact_the_second_and_the_words():
             "feature": ["reason_cancel_decayed", "barrier_authority_365d", "monthly_price"],
         }
     )
-    found = find_evidence(reasons, contacts=contacts, labels=labels, turns=turns).to_dicts()
-    assert [row["contact_id"] for row in found] == [
+    evidence = find_evidence(reasons, contacts=contacts, labels=labels, turns=turns).to_dicts()
+    # The nearest one before the day.
+    assert [row["contact_id"] for row in evidence] == [
         "bad",
         "bad",
         None,
-    ]  # the nearest one before the day
-    assert [row["start_s"] for row in found] == [12.0, 8.0, None]
-    assert "cancel" in found[0]["words"]
-    assert "supervisor" in found[1]["words"]
+    ]
+    assert [row["start_s"] for row in evidence] == [12.0, 8.0, None]
+    assert "cancel" in evidence[0]["words"]
+    assert "supervisor" in evidence[1]["words"]
 
 
-def test_C5_reasons_hold_under_small_noise():
+def test_C5_reasons_hold_under_small_noise() -> None:
     model, customers = a_model(), a_frame(300)
     rng = np.random.default_rng(1)
     shaken = customers.with_columns(

@@ -3,7 +3,7 @@
 import pytest
 
 from evaluation.gates import examples
-from tests.registry_helpers import judged
+from tests.registry_helpers import gate_decision
 
 
 def _verdicts(decision):
@@ -18,7 +18,7 @@ def _verdicts(decision):
 def test_E1_refuses_a_bad_first_model_however_much_better_than_its_base(
     candidate, reference
 ) -> None:
-    decision = judged(examples.evidence(candidate, reference))
+    decision = gate_decision(examples.evidence(candidate, reference))
     assert not decision.accepted
     failed = {name for name, verdict in _verdicts(decision).items() if verdict != "pass"}
     # What a churn model thinks certain and is not so is miscalibrated as well.
@@ -31,7 +31,7 @@ def test_E1_refuses_a_bad_first_model_however_much_better_than_its_base(
     "candidate", [examples.asr(0.1), examples.churn(0.2)], ids=["asr", "churn"]
 )
 def test_E1_accepts_a_good_first_model(candidate) -> None:
-    decision = judged(examples.evidence(candidate))
+    decision = gate_decision(examples.evidence(candidate))
     assert decision.accepted, decision.record["summary"]
 
 
@@ -39,7 +39,7 @@ def test_E1_refuses_a_candidate_scored_on_other_data_than_the_champion() -> None
     evidence = examples.evidence(
         examples.asr(0.1, data_hash="d2"), facts={"reference_is_champion": True}
     )
-    decision = judged(evidence)
+    decision = gate_decision(evidence)
     assert not decision.accepted
     (check,) = [check for check in decision.checks if check.name == "same_data"]
     assert check.verdict == "fail"
@@ -48,5 +48,5 @@ def test_E1_refuses_a_candidate_scored_on_other_data_than_the_champion() -> None
 
 
 def test_E1_refuses_a_candidate_without_anything_to_compare_it_with() -> None:
-    verdicts = _verdicts(judged(examples.evidence(reference=None)))
+    verdicts = _verdicts(gate_decision(examples.evidence(reference=None)))
     assert (verdicts["same_data"], verdicts["better"]) == ("no_evidence", "no_evidence")

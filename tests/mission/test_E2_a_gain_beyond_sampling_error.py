@@ -11,11 +11,13 @@ from evaluation.gates import examples
 from evaluation.gates.checks import better
 from evaluation.gates.params import AsrGate
 from evaluation.scorecard import Ratio, Scorecard, gain
-from tests.registry_helpers import NOW, judged
+from tests.registry_helpers import NOW, gate_decision
 
 
 def _decide(candidate, reference):
-    return judged(examples.evidence(candidate, reference, facts={"reference_is_champion": True}))
+    return gate_decision(
+        examples.evidence(candidate, reference, facts={"reference_is_champion": True})
+    )
 
 
 def _better(decision):

@@ -10,7 +10,7 @@ from data.speech.utterances import SLICE_COLUMNS, recordings_with_slices
 from evaluation.asr.scorecard import asr_scorecard
 from evaluation.gates import examples
 from evaluation.slices import slice_gains
-from tests.registry_helpers import NOW, judged
+from tests.registry_helpers import NOW, gate_decision
 
 
 def _slices(decision):
@@ -19,7 +19,7 @@ def _slices(decision):
 
 
 def test_E3_refuses_a_better_recogniser_that_hears_agents_worse() -> None:
-    decision = judged(
+    decision = gate_decision(
         examples.evidence(examples.asr(0.05, hidden=("agent", 0.42)), examples.asr(0.3))
     )
     (better,) = [check for check in decision.checks if check.name == "better"]
@@ -34,7 +34,7 @@ def test_E3_refuses_a_better_recogniser_that_hears_agents_worse() -> None:
 
 
 def test_E3_refuses_a_better_churn_model_that_fails_in_one_region() -> None:
-    decision = judged(
+    decision = gate_decision(
         examples.evidence(examples.churn(0.1, hidden=("north", 6.0)), examples.churn(1.5))
     )
     assert not decision.accepted
@@ -96,7 +96,7 @@ def test_E3_refuses_a_better_recogniser_that_hears_callers_at_peak_load_or_in_on
                 bundle_sha256=name,
             )
         )
-    decision = judged(examples.evidence(*cards))
+    decision = gate_decision(examples.evidence(*cards))
     (better,) = [check for check in decision.checks if check.name == "better"]
     assert better.verdict == "pass", "on the whole it is better"
     assert not decision.accepted
@@ -150,8 +150,10 @@ def test_E3_equal_models_are_not_found_worse_in_one_of_many_slices_more_often_th
 
 
 def test_E3_says_which_slices_are_too_small_to_tell() -> None:
-    check = _slices(judged(examples.evidence(min_slice_clusters=7, relaxation_reason="few voices")))
+    check = _slices(
+        gate_decision(examples.evidence(min_slice_clusters=7, relaxation_reason="few voices"))
+    )
     assert check.verdict == "pass"
-    small = judged(examples.evidence(min_slice_clusters=500, relaxation_reason="few voices"))
+    small = gate_decision(examples.evidence(min_slice_clusters=500, relaxation_reason="few voices"))
     assert _slices(small).verdict == "no_evidence"
     assert not small.accepted

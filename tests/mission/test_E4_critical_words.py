@@ -6,7 +6,7 @@ from evaluation.asr.scorecard import asr_scorecard
 from evaluation.gates import examples
 from evaluation.gates.checks import critical_words
 from evaluation.scorecard import Scorecard
-from tests.registry_helpers import judged
+from tests.registry_helpers import gate_decision
 
 
 def test_E4_refuses_a_recogniser_as_good_on_the_whole_that_loses_every_not() -> None:
@@ -14,7 +14,7 @@ def test_E4_refuses_a_recogniser_as_good_on_the_whole_that_loses_every_not() -> 
     assert abs(candidate.metrics["wer"].value - champion.metrics["wer"].value) < 0.02, (
         "the same word error rate"
     )
-    decision = judged(examples.evidence(candidate, champion))
+    decision = gate_decision(examples.evidence(candidate, champion))
     assert not decision.accepted
     (check,) = [check for check in decision.checks if check.name == "critical_words"]
     assert check.verdict == "fail"
@@ -25,7 +25,9 @@ def test_E4_refuses_a_recogniser_as_good_on_the_whole_that_loses_every_not() -> 
 
 
 def test_E4_refuses_even_a_better_recogniser_that_loses_every_not() -> None:
-    decision = judged(examples.evidence(examples.asr(0.15, missed_word="not"), examples.asr(0.3)))
+    decision = gate_decision(
+        examples.evidence(examples.asr(0.15, missed_word="not"), examples.asr(0.3))
+    )
     assert {check.name for check in decision.checks if check.verdict == "fail"} == {
         "critical_words"
     }
@@ -68,7 +70,7 @@ def test_E4_one_word_of_seven_missed_is_chance_and_four_are_not() -> None:
 
 
 def test_E4_a_recogniser_better_in_every_class_passes() -> None:
-    decision = judged(examples.evidence())
+    decision = gate_decision(examples.evidence())
     (check,) = [check for check in decision.checks if check.name == "critical_words"]
     assert check.verdict == "pass", check.sentence
     assert {measurement.what for measurement in check.measurements} >= {"negation", "leaving"}

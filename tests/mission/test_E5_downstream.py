@@ -20,7 +20,7 @@ from flows.runtime.graph import BY_NAME
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
 from models.registry.ledger import decision_id
-from tests.registry_helpers import NOW, Shop, a_bundle, a_decision, judged
+from tests.registry_helpers import NOW, RegistryFixture, a_bundle, a_decision, gate_decision
 
 SAID = (
     "hello i have called three times about my broken line and you still have not fixed it i want to cancel my contract",
@@ -105,18 +105,18 @@ def test_E5_refuses_fewer_word_errors_that_hide_who_wants_to_cancel(calls) -> No
 
     evidence = examples.evidence(candidate, champion, facts=examples.readers(churn=""))
     evidence.secondary["reading"] = SecondaryTest(cards["ours"], cards["theirs"])
-    (check,) = [check for check in judged(evidence).checks if check.name == "downstream"]
+    (check,) = [check for check in gate_decision(evidence).checks if check.name == "downstream"]
     assert check.verdict == "fail", check.sentence
     assert "eading errors" in check.sentence
 
     other_way = examples.evidence(champion, candidate, facts=examples.readers(churn=""))
     other_way.secondary["reading"] = SecondaryTest(cards["theirs"], cards["ours"])
-    (check,) = [check for check in judged(other_way).checks if check.name == "downstream"]
+    (check,) = [check for check in gate_decision(other_way).checks if check.name == "downstream"]
     assert check.verdict == "pass", check.sentence
 
 
 def test_E5_refuses_fewer_word_errors_that_cost_the_churn_model_its_accuracy() -> None:
-    decision = judged(examples.evidence(churn_on_text=(1.5, 0.2)))
+    decision = gate_decision(examples.evidence(churn_on_text=(1.5, 0.2)))
     assert {check.name for check in decision.checks if check.verdict != "pass"} == {"downstream"}
     (check,) = [check for check in decision.checks if check.name == "downstream"]
     assert check.metric == "Brier score of churn"
@@ -124,17 +124,19 @@ def test_E5_refuses_fewer_word_errors_that_cost_the_churn_model_its_accuracy() -
 
 
 def test_E5_refuses_when_a_churn_model_is_in_office_and_nobody_asked_it() -> None:
-    decision = judged(examples.evidence(churn_on_text=None))
+    decision = gate_decision(examples.evidence(churn_on_text=None))
     assert "no evidence for downstream" in decision.record["summary"]
-    assert judged(examples.evidence(churn_on_text=None, facts=examples.readers(churn=""))).accepted
+    assert gate_decision(
+        examples.evidence(churn_on_text=None, facts=examples.readers(churn=""))
+    ).accepted
 
 
 # --- evidence that has gone stale ---
 
 
-def _context(folder: Path) -> tuple[RunContext, Shop]:
+def _context(folder: Path) -> tuple[RunContext, RegistryFixture]:
     """A street with a trained recogniser, before anybody judged it."""
-    shop = Shop(folder)
+    shop = RegistryFixture(folder)
     bundle = a_bundle(folder / "asr" / "bundle", "a recogniser", "asr")
     write_json(
         folder / "train_asr.json",
@@ -143,7 +145,7 @@ def _context(folder: Path) -> tuple[RunContext, Shop]:
     return RunContext(from_environment({"KEEPLINE_ACTOR": "schedule"}, folder), Params(), "c"), shop
 
 
-def _champion(shop: Shop, content: str, kind: str = "churn") -> str:
+def _champion(shop: RegistryFixture, content: str, kind: str = "churn") -> str:
     version, sha = shop.version(content, kind)
     entries = shop.registry.ledger(kind)
     last = entries[-1] if entries else None

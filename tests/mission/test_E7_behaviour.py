@@ -10,7 +10,7 @@ import pytest
 from evaluation.asr.probes import asr_probes
 from evaluation.churn.probes import churn_probes
 from evaluation.gates import examples
-from tests.registry_helpers import judged
+from tests.registry_helpers import gate_decision
 
 RATE_HZ = 16000
 VOICES = ["anna", "ben", "cleo", "dora"] * 5
@@ -38,7 +38,7 @@ def test_E7_a_recogniser_that_hears_loudness_is_found_out_and_refused() -> None:
     assert probes["quieter"].value == pytest.approx(2 / 3)
     assert probes["louder"].value == 0
     evidence = dataclasses.replace(examples.evidence(), probes=list(probes.values()))
-    decision = judged(evidence)
+    decision = gate_decision(evidence)
     assert {check.name for check in decision.checks if check.verdict == "fail"} == {"behaviour"}
     assert "A quarter as loud" in next(c for c in decision.checks if c.name == "behaviour").sentence
 
@@ -113,7 +113,9 @@ def test_E7_a_model_that_looks_at_ids_or_lowers_risk_for_unresolved_complaints_i
     by_name = _by_name(probes)
     assert by_name["customer_renamed"].value > 1e-3
     assert by_name["complaint_unresolved"].value == pytest.approx(-0.01)
-    decision = judged(dataclasses.replace(examples.evidence(examples.churn(0.2)), probes=probes))
+    decision = gate_decision(
+        dataclasses.replace(examples.evidence(examples.churn(0.2)), probes=probes)
+    )
     assert not decision.accepted
     check = next(check for check in decision.checks if check.name == "behaviour")
     assert {

@@ -16,7 +16,7 @@ from evaluation.gates.record import SCHEMA, read_decision
 from evaluation.report.decision import write_decision
 from flows.commands.decisions import decisions
 from models.registry.ledger import decision_id
-from tests.registry_helpers import NOW, judged
+from tests.registry_helpers import NOW, gate_decision
 
 CANDIDATES = {
     "accepted": lambda: examples.evidence(),
@@ -34,7 +34,7 @@ def test_E8_is_written_with_every_check_and_figure_for_programs_and_people(
     case: str, tmp_path: Path
 ) -> None:
     evidence = CANDIDATES[case]()
-    decision = judged(evidence)
+    decision = gate_decision(evidence)
     record_path, page_path = write_decision(decision, tmp_path)
     record = json.loads(record_path.read_text())
 
@@ -81,7 +81,7 @@ def test_E8_shows_the_figures_of_every_condition_and_every_second_test(tmp_path:
     evidence = dataclasses.replace(
         evidence, candidate=dataclasses.replace(evidence.candidate, conditions=through)
     )
-    record_path, page_path = write_decision(judged(evidence), tmp_path)
+    record_path, page_path = write_decision(gate_decision(evidence), tmp_path)
     record, page = json.loads(record_path.read_text()), unescape(page_path.read_text())
     assert record["candidate"]["conditions"]["gsm"]["wer"]["value"] == 0.4321
     assert "wer, gsm" in page
@@ -99,9 +99,9 @@ def test_E8_shows_the_figures_of_every_condition_and_every_second_test(tmp_path:
 
 def test_E8_the_list_marks_what_is_not_genuine_and_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "decisions" / "asr"
-    genuine = judged(CANDIDATES["accepted"]())
+    genuine = gate_decision(CANDIDATES["accepted"]())
     write_decision(genuine, folder)
-    record, _ = write_decision(judged(CANDIDATES["refused"]()), folder)
+    record, _ = write_decision(gate_decision(CANDIDATES["refused"]()), folder)
     record.write_text(json.dumps({**json.loads(record.read_text()), "verdict": "accepted"}))
     (folder / "broken.json").write_text("{")
     (folder / "deep.json").write_text("[" * 200_000)
@@ -126,5 +126,5 @@ def test_E8_the_list_marks_what_is_not_genuine_and_goes_on(tmp_path: Path) -> No
 def test_E8_is_the_same_record_when_the_same_evidence_is_judged_again(tmp_path: Path) -> None:
     evidence = CANDIDATES["refused"]()
     for _ in range(2):
-        write_decision(judged(evidence), tmp_path)
+        write_decision(gate_decision(evidence), tmp_path)
     assert len(list(tmp_path.glob("*.json"))) == 1

@@ -15,7 +15,7 @@ from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
 from flows.stages import churn
 from models.registry.registry import PromotionRefusedError
-from tests.registry_helpers import NOW, Shop, judged
+from tests.registry_helpers import NOW, RegistryFixture, gate_decision
 from tests.service_helpers import ROW, a_churn_bundle
 
 # What is planted: the evidence, and the checks that find it out, and no others. None: it is really better.
@@ -68,10 +68,10 @@ def test_E8_a_planted_recogniser_is_refused_for_its_reason_and_a_better_one_prom
     tmp_path: Path, what: str
 ) -> None:
     planted, reasons = RECOGNISERS[what]
-    shop, changes = Shop(tmp_path), planted()
+    shop, changes = RegistryFixture(tmp_path), planted()
     version, sha = shop.version(what, "asr")
     candidate = dataclasses.replace(changes.pop("candidate", examples.asr(0.1)), bundle_sha256=sha)
-    decision = judged(examples.evidence(candidate, **changes))
+    decision = gate_decision(examples.evidence(candidate, **changes))
     verdicts = {check.name: check.verdict for check in decision.checks}
     if reasons is None:
         assert decision.accepted, decision.record["summary"]
@@ -90,7 +90,7 @@ def test_E8_a_planted_recogniser_is_refused_for_its_reason_and_a_better_one_prom
 
 def _context(folder: Path, short_metric: bool) -> RunContext:
     """A street with a trained candidate, as the steps before the gate leave it."""
-    shop = Shop(folder)
+    shop = RegistryFixture(folder)
     bundle = a_churn_bundle(folder / "churn" / "bundle")
     gate = ChurnGate(metric="brier_30" if short_metric else "brier")
     write_json(

@@ -71,9 +71,8 @@ def test_I1_an_unknown_role_is_refused_naming_the_call_and_what_to_do(
     ingest(delivery, tmp_path / "store", NOW)
     tables = read_tables(tmp_path / "store" / "tables")
     assert "call-2" not in tables["turns"]["contact_id"]
-    assert (
-        "call-2" in tables["recordings"]["contact_id"]
-    )  # what was said is unknown, the call is not
+    # What was said is unknown, the call is not.
+    assert "call-2" in tables["recordings"]["contact_id"]
 
 
 @pytest.mark.parametrize("source", EXPORTS)

@@ -12,13 +12,13 @@ from rich.console import Console
 from evaluation.compare import DifferentDataError
 from evaluation.gates import examples
 from flows.commands.compare import compare
-from tests.registry_helpers import Shop
+from tests.registry_helpers import RegistryFixture
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A store with three evaluated runs: two on test set d1, one on d2; and the ids they have in MLflow."""
-    shop = Shop(tmp_path_factory.mktemp("compare"))
+    shop = RegistryFixture(tmp_path_factory.mktemp("compare"))
     client, ids = shop.registry.client, {}
     cards = {
         "old": examples.asr(0.1),

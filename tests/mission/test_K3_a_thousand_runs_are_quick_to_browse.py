@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.registry_helpers import Shop
+from tests.registry_helpers import RegistryFixture
 from training.browse import BrowseError, browse
 from training.tracking import list_runs
 
@@ -18,28 +18,30 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory) -> str:
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     from mlflow.entities import Metric, Param, RunTag
 
-    shop = Shop(tmp_path_factory.mktemp("runs"))
-    experiment = shop.registry.client.create_experiment("more")
+    fixture = RegistryFixture(tmp_path_factory.mktemp("runs"))
+    experiment = fixture.registry.client.create_experiment("more")
     for n in range(6):
-        run = shop.registry.client.create_run(experiment, run_name=f"asr {n}", start_time=1000 + n)
+        run = fixture.registry.client.create_run(
+            experiment, run_name=f"asr {n}", start_time=1000 + n
+        )
         tags = [RunTag("kind", "asr"), RunTag("verdict", "accepted" if n % 2 else "refused")]
-        shop.registry.client.log_batch(
+        fixture.registry.client.log_batch(
             run.info.run_id,
             [Metric("test_wer", 0.1 * n, 0, 0)],
             [Param("asr.steps", str(100 * n))],
             tags,
         )
-    shop.registry.client.delete_run(run.info.run_id)
-    return shop.uri
+    fixture.registry.client.delete_run(run.info.run_id)
+    return fixture.uri
 
 
-def test_K3_reading_the_tables_tells_what_mlflow_tells(uri: str):
-    told = [{key: value for key, value in run.items() if key != "inputs"} for run in list_runs(uri)]
-    assert browse(uri) == told
-    assert len(told) == 6  # five, and the shop's own; the deleted one is gone
+def test_K3_reading_the_tables_tells_what_mlflow_tells(uri: str) -> None:
+    runs = [{key: value for key, value in run.items() if key != "inputs"} for run in list_runs(uri)]
+    assert browse(uri) == runs
+    assert len(runs) == 6  # five, and the fixture's own; the deleted one is gone
 
 
 @pytest.mark.parametrize(
@@ -53,29 +55,31 @@ def test_K3_reading_the_tables_tells_what_mlflow_tells(uri: str):
         (["nobody=knows"], []),
     ],
 )
-def test_K3_conditions_choose(uri: str, where, names):
+def test_K3_conditions_choose(uri: str, where: list[str], names: list[str]) -> None:
     assert [run["name"] for run in browse(uri, where)] == names
 
 
-def test_K3_runs_are_sorted_by_a_metric_and_limited(uri: str):
+def test_K3_runs_are_sorted_by_a_metric_and_limited(uri: str) -> None:
     assert [run["name"] for run in browse(uri, ["kind=asr"], sort="test_wer", limit=2)] == [
         "asr 0",
         "asr 1",
     ]
 
 
-def test_K3_a_condition_that_is_none_is_told(uri: str):
+def test_K3_a_condition_that_is_none_is_told(uri: str) -> None:
     with pytest.raises(BrowseError, match="write a name"):
         browse(uri, ["test_wer is small"])
 
 
-def test_K3_a_store_without_runs_has_none(tmp_path: Path):
+def test_K3_a_store_without_runs_has_none(tmp_path: Path) -> None:
     assert browse(f"sqlite:///{tmp_path}/mlflow.db") == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_K3_the_command_tells_of_a_thousand_runs_in_two_seconds(uri: str):
-    """Seconds of the processor, Python's start included: a busy machine is no fault. bench_runs.py has the others."""
+def test_K3_the_command_tells_of_a_thousand_runs_in_two_seconds(uri: str) -> None:
+    """Seconds of the processor, Python's start included: a busy machine is no fault. bench_runs.py
+    has the others.
+    """
     with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as base:
         (run,) = base.execute("SELECT run_uuid FROM runs WHERE name = 'asr 3'").fetchone()
         for table in ("runs", "latest_metrics", "params", "tags"):

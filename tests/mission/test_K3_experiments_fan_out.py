@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 import yaml
@@ -18,9 +19,11 @@ from tests.churn_helpers import churn_table
 from tests.flows.conftest import ROOT, SMALL, environment
 from training.browse import browse
 
+Checkout = tuple[Path, dict[str, str]]  # its folder and the environment of its commands
+
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """The checkout's files in a git repository of their own; nothing in it has been run."""
     folder = tmp_path_factory.mktemp("fan") / "keepline"
     listed = subprocess.run(
@@ -37,7 +40,7 @@ def checkout(tmp_path_factory):
     return folder, env
 
 
-def test_K3_several_values_become_an_experiment_each_in_dvcs_queue(checkout):
+def test_K3_several_values_become_an_experiment_each_in_dvcs_queue(checkout: Checkout) -> None:
     folder, env = checkout
 
     def dvc(*words: str) -> str:
@@ -60,8 +63,8 @@ def test_K3_several_values_become_an_experiment_each_in_dvcs_queue(checkout):
 
 
 def test_K3_a_search_leaves_its_trials_below_one_run_and_says_how_to_use_the_best(
-    tmp_path, monkeypatch
-):
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = tmp_path / "store"
     for name, value in environment(store).items():
         monkeypatch.setenv(name, value)
@@ -74,9 +77,9 @@ def test_K3_a_search_leaves_its_trials_below_one_run_and_says_how_to_use_the_bes
     write_json(store / "version.json", {"dvc_hash": "d" * 32})
     done = CliRunner().invoke(app, ["search", "churn", "--trials", "2", "--store", str(store)])
     assert done.exit_code == 0, done.exception or done.output
-    said = " ".join(done.output.split())
-    assert "dvc exp run -S ++churn." in said
-    assert "The test part was not looked at" in said
+    output = " ".join(done.output.split())
+    assert "dvc exp run -S ++churn." in output
+    assert "The test part was not looked at" in output
     printed = yaml.safe_load(done.output.split("In params.yaml:")[1].split("As an experiment:")[0])
     assert set(printed["churn"]) >= {"ridge", "learning_rate", "hidden"}
     runs = browse(f"sqlite:///{store / 'mlflow.db'}")
@@ -85,11 +88,11 @@ def test_K3_a_search_leaves_its_trials_below_one_run_and_says_how_to_use_the_bes
     assert len(trials) == 2
     assert all(run["status"] == "FINISHED" and run["metrics"]["objective"] > 0 for run in trials)
     with closing(sqlite3.connect(store / "mlflow.db")) as base:
-        found = base.execute(
+        rows = base.execute(
             "SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId' AND value = ?",
             [parent["run_id"]],
         )
-        assert {row[0] for row in found} == {run["run_id"] for run in trials}
+        assert {row[0] for row in rows} == {run["run_id"] for run in trials}
     assert parent["metrics"]["best_loss"] == pytest.approx(
         min(run["metrics"]["objective"] for run in trials)
     )

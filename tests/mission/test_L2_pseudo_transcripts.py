@@ -1,4 +1,6 @@
-"""L2: what a machine heard enters training only above a calibrated confidence; the rest waits for people."""
+"""L2: what a machine heard enters training only above a calibrated confidence; the rest waits for
+people.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +45,8 @@ def heard(*rows: tuple[str, int, float], text: str = "i want to cancel my plan")
     """Turns of two seconds each: call, number, confidence."""
     return pl.DataFrame(
         [
-            (call, turn, "customer", text, 2.0 * turn, 2.0 * turn + 2, "asr", sure)
-            for call, turn, sure in rows
+            (call, turn, "customer", text, 2.0 * turn, 2.0 * turn + 2, "asr", confidence)
+            for call, turn, confidence in rows
         ],
         schema=HEARD,
         orient="row",
@@ -53,9 +55,9 @@ def heard(*rows: tuple[str, int, float], text: str = "i want to cancel my plan")
 
 EVERYWHERE = heard(
     *(
-        (call, turn, sure)
+        (call, turn, confidence)
         for call in ("train-1", "train-2", "typed", "test-1", "valid-1", "aside")
-        for turn, sure in enumerate((0.99, 0.96, 0.94, 0.3))
+        for turn, confidence in enumerate((0.99, 0.96, 0.94, 0.3))
     )
 )
 
@@ -93,7 +95,7 @@ def test_L2_low_confidence_goes_to_the_review_queue_by_expected_gain_and_a_rando
     by_gain, random = queue.filter(pl.col("why") == "gain"), queue.filter(pl.col("why") == "random")
     assert (by_gain.height, random.height) == (40, 10)
     assert random["chance"].unique().to_list() == [10 / 400]
-    assert by_gain["confidence"].max() < 0.35 < random["confidence"].max()
+    assert by_gain["confidence"].to_numpy().max() < 0.35 < random["confidence"].to_numpy().max()
     assert set(queue["contact_id"]) == {"train-1"}
     assert queue["text"].str.contains("cancel").all()
 
@@ -109,17 +111,16 @@ def test_L2_accepted_turns_are_as_right_as_was_promised() -> None:
     rng = np.random.default_rng(1)
 
     def words(count: int) -> tuple[np.ndarray, np.ndarray]:
-        skill = rng.beta(6, 1, count // 8).repeat(
-            8
-        )  # turns of eight words differ in how well they are heard
+        # Turns of eight words differ in how well they are heard.
+        skill = rng.beta(6, 1, count // 8).repeat(8)
         scores = np.clip(skill ** rng.uniform(0.2, 0.6, len(skill)), 0, 1)
         return scores, rng.random(len(skill)) < scores**4
 
     scores, right = words(4000)
     calibration = fit_calibration(scores, right, np.arange(len(scores)) // 80)
     scores, right = words(8000)
-    sure = calibration(scores).reshape(-1, 8).mean(1)
-    turns = heard(*(("train-1", n, float(p)) for n, p in enumerate(sure)))
+    confidences = calibration(scores).reshape(-1, 8).mean(1)
+    turns = heard(*(("train-1", n, float(p)) for n, p in enumerate(confidences)))
     accepted = select_pseudo_transcripts(
         turns, SPLITS, TYPED, calibrated=True, params=PseudoParams(least_confidence=0.9)
     ).accepted
@@ -136,7 +137,7 @@ def test_L2_accepted_turns_are_as_right_as_was_promised() -> None:
     )
 
 
-def walk(
+def train_on_pseudo_transcripts(
     folder: Path, params: PseudoParams, splits: pl.DataFrame = SPLITS
 ) -> tuple[dict[str, Any], list[Any]]:
     row = {
@@ -159,7 +160,7 @@ def walk(
             EVERYWHERE, SPLITS, TYPED, calibrated=True, params=params
         ).accepted,
     )
-    found = add_pseudo_transcripts(
+    summary = add_pseudo_transcripts(
         clean,
         splits,
         speech=folder / "speech",
@@ -169,14 +170,14 @@ def walk(
         params=params,
         progress=lambda done, total: None,
     )
-    return found, [
+    return summary, [
         json.loads(line) for line in (folder / "pseudo" / "train.jsonl").read_text().splitlines()
     ]
 
 
 def test_L2_the_next_training_reads_them_beside_what_people_wrote(tmp_path: Path) -> None:
-    found, rows = walk(tmp_path, PseudoParams(learn=True))
-    assert (found["added"], found["added_s"]) == (4, 8.0)
+    summary, rows = train_on_pseudo_transcripts(tmp_path, PseudoParams(learn=True))
+    assert (summary["added"], summary["added_s"]) == (4, 8.0)
     assert [row.get("origin", "person") for row in rows] == ["person", "asr", "asr", "asr", "asr"]
     assert rows[0]["audio_filepath"] == "../speech/audio/p.wav"
     assert {row["contact_id"] for row in rows[1:]} == {"train-1", "train-2"}
@@ -185,8 +186,8 @@ def test_L2_the_next_training_reads_them_beside_what_people_wrote(tmp_path: Path
 
 
 def test_L2_off_unless_asked_for(tmp_path: Path) -> None:
-    found, rows = walk(tmp_path, PseudoParams())
-    assert (found["added"], len(rows)) == (0, 1)
+    summary, rows = train_on_pseudo_transcripts(tmp_path, PseudoParams())
+    assert (summary["added"], len(rows)) == (0, 1)
 
 
 def test_L2_a_call_that_has_since_moved_to_the_test_is_dropped(tmp_path: Path) -> None:
@@ -195,7 +196,7 @@ def test_L2_a_call_that_has_since_moved_to_the_test_is_dropped(tmp_path: Path) -
         .then(pl.lit("test"))
         .otherwise(pl.col("split"))
     )
-    _, rows = walk(tmp_path, PseudoParams(learn=True), moved)
+    _, rows = train_on_pseudo_transcripts(tmp_path, PseudoParams(learn=True), moved)
     assert {row["contact_id"] for row in rows[1:]} == {"train-2"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -17,7 +18,7 @@ from training.churn.table import TableFit, find_target_issues, fit_table
 from training.label_issues import find_label_issues, find_outcome_issues
 
 
-def test_L5_planted_errors_of_a_target_come_up_first(tmp_path):
+def test_L5_planted_errors_of_a_target_come_up_first(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     rows = 1200
     trouble, tenure = rng.poisson(1.0, rows), rng.uniform(0, 60, rows)
@@ -53,14 +54,14 @@ def test_L5_planted_errors_of_a_target_come_up_first(tmp_path):
     assert fitted.predictions.height == rows
     listed, share = find_target_issues(fitted.predictions)
     names = listed["customer_id"].to_list()
-    found = sum(f"c{n}" in names[:60] for n in wrong) / 60
-    assert found > 0.5  # 60 of 1,200 drawn by lot would be 0.05
+    share_listed = sum(f"c{n}" in names[:60] for n in wrong) / 60
+    assert share_listed > 0.5  # 60 of 1,200 drawn by lot would be 0.05
     assert names[0] in {f"c{n}" for n in wrong}
     assert 0.02 < share < 0.2
     assert (listed["given"] != listed["suggested"]).all()
 
 
-def test_L5_planted_errors_of_contact_labels_come_up_first():
+def test_L5_planted_errors_of_contact_labels_come_up_first() -> None:
     rng = np.random.default_rng(0)
     words = {
         "billing": "the invoice charges me twice for this month",
@@ -108,16 +109,18 @@ def test_L5_planted_errors_of_contact_labels_come_up_first():
     )
 
 
-def test_L5_clean_labels_are_not_doubted():
-    """Where classes are told apart without doubt nobody is suspect, and nothing is said to be wrong."""
+def test_L5_clean_labels_are_not_doubted() -> None:
+    """Where classes are told apart without doubt nobody is suspect, and nothing is said to be
+    wrong.
+    """
     given = np.repeat([0, 1], [300, 40])
-    sure = np.where(given[:, None] == [0, 1], 0.97, 0.03)
-    found = label_issues(given, sure)
-    assert len(found.rows) == 0
-    assert found.noise_share == pytest.approx(0)
+    probabilities = np.where(given[:, None] == [0, 1], 0.97, 0.03)
+    issues = label_issues(given, probabilities)
+    assert len(issues.rows) == 0
+    assert issues.noise_share == pytest.approx(0)
 
 
-def test_L5_the_share_of_wrong_labels_is_estimated():
+def test_L5_the_share_of_wrong_labels_is_estimated() -> None:
     rng = np.random.default_rng(1)
     true = rng.random(4000) < 0.3
     given = np.where(rng.random(4000) < 0.08, ~true, true).astype(int)
@@ -127,12 +130,12 @@ def test_L5_the_share_of_wrong_labels_is_estimated():
     )
 
 
-def test_L5_a_label_that_the_model_holds_for_likelier_is_never_suspected():
+def test_L5_a_label_that_the_model_holds_for_likelier_is_never_suspected() -> None:
     rng = np.random.default_rng(5)
     risk = rng.beta(1, 6, 2000)  # exact, and seldom above one half
-    found = label_issues((rng.random(2000) < risk).astype(int), np.column_stack([1 - risk, risk]))
-    assert len(found.rows)
-    assert found.margin.min() > 0
+    issues = label_issues((rng.random(2000) < risk).astype(int), np.column_stack([1 - risk, risk]))
+    assert len(issues.rows)
+    assert issues.margin.min() > 0
 
 
 @pytest.mark.parametrize(
@@ -143,13 +146,17 @@ def test_L5_a_label_that_the_model_holds_for_likelier_is_never_suspected():
         ([0, 0], [[0.5, 0.5], [0.5, 0.5]], "each with a row"),
     ],
 )
-def test_L5_what_does_not_fit_is_refused(given, probabilities, message):
+def test_L5_what_does_not_fit_is_refused(
+    given: list[int], probabilities: list[list[float]], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         label_issues(np.array(given), np.array(probabilities))
 
 
-def test_L5_planted_errors_of_outcomes_come_up_first():
-    """Customers in deep trouble left within weeks, the others stayed; a few are recorded the other way round."""
+def test_L5_planted_errors_of_outcomes_come_up_first() -> None:
+    """Customers in deep trouble left within weeks, the others stayed; a few are recorded the other
+    way round.
+    """
     rng = np.random.default_rng(2)
     trouble = rng.random(400) < 0.4
     wrong = rng.choice(400, 20, replace=False)
@@ -168,8 +175,7 @@ def test_L5_planted_errors_of_outcomes_come_up_first():
     )
     listed = find_outcome_issues(rows, 180)
     assert listed["id"].n_unique() == listed.height
-    assert (
-        sum(name in {f"c{n}" for n in wrong} for name in listed.head(20)["id"]) >= 18
-    )  # by lot it would be one
+    # By lot it would be one.
+    assert sum(name in {f"c{n}" for n in wrong} for name in listed.head(20)["id"]) >= 18
     assert listed.row(0, named=True)["label"] == "left within 180 days"
     assert (listed["given"] != listed["suggested"]).all()

@@ -1,4 +1,6 @@
-"""M2: delayed labels: each horizon is scored when it has passed; customers not yet matured are left out."""
+"""M2: delayed labels: each horizon is scored when it has passed; customers not yet matured are left
+out.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,14 @@ import pytest
 
 from data.features.features import FeatureParams, as_of_dates, features, snapshot
 from data.files import read_json, write_json, write_table
-from data.records import LABELS, frame
+from data.records import LABELS, Contact, Customer, frame
 from evaluation.churn.matured import archive_predictions
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
 from flows.stages import churn, nightly
 from tests.factories import a_contact, a_customer, an_outcome
-from tests.registry_helpers import Shop
+from tests.registry_helpers import RegistryFixture
 from training.churn.settings import ChurnTraining
 from training.churn.train import train
 from training.run import UnrecordedRun
@@ -34,7 +36,7 @@ PARAMS = Params(
 )
 
 
-def a_life(seed: int = 0) -> tuple[list, list, list[date]]:
+def a_life(seed: int = 0) -> tuple[list[Customer], list[Contact], list[date]]:
     """Customers, contacts and the day each one leaves: the more contacts, the sooner."""
     rng = np.random.default_rng(seed)
     calls = rng.integers(0, 5, PEOPLE)
@@ -54,7 +56,9 @@ def a_life(seed: int = 0) -> tuple[list, list, list[date]]:
 
 
 def delivered(until: date, lost: tuple[str, ...] = ()) -> dict[str, pl.DataFrame]:
-    """Everything known at the end of `until`; of those `lost` nobody has heard since 20 days after they were scored."""
+    """Everything known at the end of `until`; of those `lost` nobody has heard since 20 days after
+    they were scored.
+    """
     people, contacts, leaves = a_life()
     outcomes = []
     for n, day in enumerate(leaves):
@@ -62,17 +66,19 @@ def delivered(until: date, lost: tuple[str, ...] = ()) -> dict[str, pl.DataFrame
         outcomes.append(
             an_outcome(f"C{n}", day <= seen, on=day if day <= seen else None, observed_until=seen)
         )
-    known = [contact for contact in contacts if contact.started_at.date() <= until]
+    started = [contact for contact in contacts if contact.started_at.date() <= until]
     return {
         "customers": frame("customers", people),
-        "contacts": frame("contacts", known),
+        "contacts": frame("contacts", started),
         "outcomes": frame("outcomes", outcomes),
     }
 
 
 @pytest.fixture(scope="module")
 def centre(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
-    """A store in which a network trained until New Year has scored everybody then, by the step that does so."""
+    """A store in which a network trained until New Year has scored everybody then, by the scoring
+    stage.
+    """
     store = tmp_path_factory.mktemp("matured") / "store"
     context = RunContext(from_environment({}, store), PARAMS, "commit")
     tables, labels = delivered(SCORED - timedelta(days=1)), pl.DataFrame(schema=LABELS)
@@ -84,7 +90,7 @@ def centre(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
         .alias("split")
     )
     rows = features(tables, labels, months, params=PARAMS.features).join(sides, on="customer_id")
-    found = train(PARAMS.churn, rows, store / "churn", run=UnrecordedRun())
+    summary = train(PARAMS.churn, rows, store / "churn", run=UnrecordedRun())
     today = snapshot(tables["outcomes"], tables["contacts"], PARAMS.features)
     assert today == SCORED
     write_table(
@@ -93,11 +99,11 @@ def centre(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
     write_table(store / "labels.parquet", labels)
     write_table(store / "transcripts.parquet", frame("turns", []))
     write_json(
-        store / "active/churn.json", {"model": "churn v1", "version": 1, "path": found["model"]}
+        store / "active/churn.json", {"model": "churn v1", "version": 1, "path": summary["model"]}
     )
     deliver(context, tables)
     churn.score(context, lambda done, total: None)
-    Shop(store)
+    RegistryFixture(store)
     return context
 
 
@@ -109,30 +115,32 @@ def deliver(context: RunContext, tables: dict[str, pl.DataFrame]) -> None:
 def night_of(
     context: RunContext, day: date, lost: tuple[str, ...] = ()
 ) -> dict[int, dict[str, Any]]:
-    """What the nightly step finds with everything delivered that was known on the evening before `day`."""
+    """What the nightly stage finds with everything delivered that was known on the evening before
+    `day`.
+    """
     deliver(context, delivered(day - timedelta(days=1), lost))
     summary = nightly.nightly(context, lambda done, total: None)
     assert len(read_json(context.path("nightly.json"))["matured"]) == len(summary["matured"])
-    return {one["horizon_days"]: one for one in summary["matured"]}
+    return {row["horizon_days"]: row for row in summary["matured"]}
 
 
 def truly_left(days: int) -> np.ndarray:
     """Of those scored, who left within so many days."""
     _, _, leaves = a_life()
-    there = [day for day in leaves if day >= SCORED]
-    return np.array([(day - SCORED).days < days for day in there])
+    remaining = [day for day in leaves if day >= SCORED]
+    return np.array([(day - SCORED).days < days for day in remaining])
 
 
-def test_M2_nothing_is_judged_before_its_time(centre: RunContext) -> None:
-    found = night_of(centre, SCORED + timedelta(days=29))
-    assert {days: (one["matured"], one["metrics"]) for days, one in found.items()} == {
+def test_M2_nothing_is_scored_before_its_time(centre: RunContext) -> None:
+    by_horizon = night_of(centre, SCORED + timedelta(days=29))
+    assert {days: (row["matured"], row["metrics"]) for days, row in by_horizon.items()} == {
         30: (0, None),
         90: (0, None),
     }
-    assert found[30]["waiting"] == len(truly_left(30)) > 200
+    assert by_horizon[30]["waiting"] == len(truly_left(30)) > 200
 
 
-def test_M2_each_horizon_is_judged_when_it_has_passed(centre: RunContext) -> None:
+def test_M2_each_horizon_is_scored_when_it_has_passed(centre: RunContext) -> None:
     month = night_of(centre, SCORED + timedelta(days=30))
     assert (month[30]["waiting"], month[90]["matured"]) == (0, 0)
     assert month[30]["metrics"]["observed_rate"]["value"] == pytest.approx(truly_left(30).mean())
@@ -164,9 +172,9 @@ def test_M2_each_horizon_is_judged_when_it_has_passed(centre: RunContext) -> Non
 
 def test_M2_customers_lost_sight_of_do_not_bend_the_figures(centre: RunContext) -> None:
     every_third = tuple(f"C{n}" for n in range(0, PEOPLE, 3))
-    found = night_of(centre, SCORED + timedelta(days=90), lost=every_third)[90]
-    assert found["matured"] == len(truly_left(90))
-    rate = found["metrics"]["observed_rate"]
+    quarter = night_of(centre, SCORED + timedelta(days=90), lost=every_third)[90]
+    assert quarter["matured"] == len(truly_left(90))
+    rate = quarter["metrics"]["observed_rate"]
     assert rate["low"] < truly_left(90).mean() < rate["high"]
     assert rate["value"] == pytest.approx(truly_left(90).mean(), abs=0.04)
 
@@ -175,16 +183,18 @@ def test_M2_scores_of_a_later_day_wait_for_themselves(centre: RunContext) -> Non
     kept = next(centre.path("scored").glob("*.parquet"))
     later = pl.read_parquet(kept).with_columns(pl.lit(SCORED + timedelta(days=60)).alias("as_of"))
     archive_predictions(centre.path("scored"), later.drop("model"), "churn v1")
-    found = night_of(centre, SCORED + timedelta(days=100))
-    assert found[30]["as_of"] == [SCORED, SCORED + timedelta(days=60)]
-    assert found[90]["as_of"] == [SCORED, SCORED]
-    assert found[90]["waiting"] > 100
+    by_horizon = night_of(centre, SCORED + timedelta(days=100))
+    assert by_horizon[30]["as_of"] == [SCORED, SCORED + timedelta(days=60)]
+    assert by_horizon[90]["as_of"] == [SCORED, SCORED]
+    assert by_horizon[90]["waiting"] > 100
 
 
 def test_M2_the_night_is_logged(centre: RunContext) -> None:
-    found = night_of(centre, SCORED + timedelta(days=90))
+    by_horizon = night_of(centre, SCORED + timedelta(days=90))
     (run,) = _nightly_runs(centre.store)
-    assert run["churn_v1_matured_90_brier"] == pytest.approx(found[90]["metrics"]["brier"]["value"])
+    assert run["churn_v1_matured_90_brier"] == pytest.approx(
+        by_horizon[90]["metrics"]["brier"]["value"]
+    )
 
 
 def _nightly_runs(store: Path) -> list[dict[str, float]]:
@@ -192,4 +202,5 @@ def _nightly_runs(store: Path) -> list[dict[str, float]]:
 
     client = MlflowClient(f"sqlite:///{store}/mlflow.db")
     experiment = client.get_experiment_by_name("keepline-nightly")
+    assert experiment is not None
     return [run.data.metrics for run in client.search_runs([experiment.experiment_id])]

@@ -1,4 +1,6 @@
-"""S1: the champion moves only through the gate, once at a time, and the ledger says who was champion on any date."""
+"""S1: the champion moves only through the gate, once at a time, and the ledger says who was
+champion on any date.
+"""
 
 import json
 import os
@@ -6,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -18,7 +21,7 @@ from models.kinds import kind_names, kind_of
 from models.registry.decision_rules import describe_gaps
 from models.registry.ledger import decision_id
 from models.registry.registry import PromotionRefusedError, Registry
-from tests.registry_helpers import NOW, Shop, a_decision
+from tests.registry_helpers import NOW, RegistryFixture, a_decision
 
 PROMOTE = """
 import json, sys, time
@@ -60,11 +63,11 @@ module.Registry(uri, Path(folder)).promote(
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    return Shop(tmp_path)
+def fixture(tmp_path: Path) -> RegistryFixture:
+    return RegistryFixture(tmp_path)
 
 
-def _start(script: str, *arguments: object) -> subprocess.Popen:
+def _start(script: str, *arguments: object) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.Popen(
         [sys.executable, "-c", script, *map(str, arguments)],
@@ -75,12 +78,12 @@ def _start(script: str, *arguments: object) -> subprocess.Popen:
     )
 
 
-def test_S1_concurrent_promotions_have_one_winner(shop: Shop, tmp_path: Path):
-    versions = [shop.version(content) for content in ("one", "two")]
+def test_S1_concurrent_promotions_have_one_winner(fixture: RegistryFixture, tmp_path: Path) -> None:
+    versions = [fixture.version(content) for content in ("one", "two")]
     racers = [
         _start(
             PROMOTE,
-            shop.uri,
+            fixture.uri,
             tmp_path / "registry",
             version,
             json.dumps(a_decision(sha)),
@@ -93,33 +96,37 @@ def test_S1_concurrent_promotions_have_one_winner(shop: Shop, tmp_path: Path):
         while not all((tmp_path / f"ready{version}").exists() for version, _ in versions):
             assert all(racer.poll() is None for racer in racers), racers[0].communicate()
         (tmp_path / "go").touch()
-        said = [racer.communicate(timeout=120) for racer in racers]
+        outputs = [racer.communicate(timeout=120) for racer in racers]
     finally:
         for racer in racers:
             racer.kill()
-    answers = [out.strip() for out, _ in said]
-    assert answers.count("won") == 1, said
+    answers = [out.strip() for out, _ in outputs]
+    assert answers.count("won") == 1, outputs
     winner = versions[answers.index("won")][0]
     assert all(
         f"champion is v{winner}, not nobody" in answer for answer in answers if answer != "won"
     )
-    assert [entry.version for entry in shop.registry.ledger("churn")] == [winner]
-    assert shop.registry.alias("churn", "champion") == winner
+    assert [entry.version for entry in fixture.registry.ledger("churn")] == [winner]
+    assert fixture.registry.alias("churn", "champion") == winner
 
 
 def test_S1_a_promotion_killed_before_the_alias_moved_is_finished_by_the_next_call(
-    shop: Shop, tmp_path: Path
-):
-    version, sha = shop.version("one")
+    fixture: RegistryFixture, tmp_path: Path
+) -> None:
+    version, sha = fixture.version("one")
     killed = _start(
-        DIE_BEFORE_THE_ALIAS, shop.uri, tmp_path / "registry", version, json.dumps(a_decision(sha))
+        DIE_BEFORE_THE_ALIAS,
+        fixture.uri,
+        tmp_path / "registry",
+        version,
+        json.dumps(a_decision(sha)),
     )
     _, errors = killed.communicate(timeout=120)
     assert killed.returncode == -signal.SIGKILL, errors
-    assert shop.registry.client.get_registered_model("churn").aliases == {}
-    assert shop.registry.champion_at("churn", NOW) == version
-    assert shop.registry.alias("churn", "champion") == version
-    assert shop.registry.fetch("churn", "champion", tmp_path / "cache").sha256 == sha
+    assert fixture.registry.client.get_registered_model("churn").aliases == {}
+    assert fixture.registry.champion_at("churn", NOW) == version
+    assert fixture.registry.alias("churn", "champion") == version
+    assert fixture.registry.fetch("churn", "champion", tmp_path / "cache").sha256 == sha
 
 
 @pytest.mark.parametrize(
@@ -131,22 +138,27 @@ def test_S1_a_promotion_killed_before_the_alias_moved_is_finished_by_the_next_ca
         (lambda sha: {}, "altered"),
     ],
 )
-def test_S1_without_an_accepted_decision_about_this_bundle_nothing_moves(shop: Shop, change, says):
-    version, sha = shop.version("one")
+def test_S1_without_an_accepted_decision_about_this_bundle_nothing_moves(
+    fixture: RegistryFixture, change: Callable[[str], dict[str, Any]], says: str
+) -> None:
+    version, sha = fixture.version("one")
     with pytest.raises(PromotionRefusedError, match=says):
-        shop.registry.promote(
+        fixture.registry.promote(
             "churn", version, expected=None, decision=change(sha), actor="anna", now=NOW
         )
-    assert shop.registry.alias("churn", "champion") is None
-    assert shop.registry.ledger() == []
+    assert fixture.registry.alias("churn", "champion") is None
+    assert fixture.registry.ledger() == []
 
 
-def test_S1_the_ledger_names_the_champion_on_any_date_and_equals_the_alias(shop: Shop):
-    champion, reference = None, None
+def test_S1_the_ledger_names_the_champion_on_any_date_and_equals_the_alias(
+    fixture: RegistryFixture,
+) -> None:
+    champion: int | None = None
+    reference: str | None = None
     for number, content in enumerate(("one", "two", "three")):
-        version, sha = shop.version(content)
+        version, sha = fixture.version(content)
         at = NOW + timedelta(days=10 * number)
-        entry = shop.registry.promote(
+        entry = fixture.registry.promote(
             "churn",
             version,
             expected=champion,
@@ -155,7 +167,7 @@ def test_S1_the_ledger_names_the_champion_on_any_date_and_equals_the_alias(shop:
             now=at,
         )
         champion, reference = version, sha
-        assert shop.registry.alias("churn", "champion") == entry.version == version
+        assert fixture.registry.alias("churn", "champion") == entry.version == version
     on = {
         date(2026, 2, 28): None,
         date(2026, 3, 1): 1,
@@ -163,23 +175,32 @@ def test_S1_the_ledger_names_the_champion_on_any_date_and_equals_the_alias(shop:
         date(2026, 3, 11): 2,
         date(2027, 1, 1): 3,
     }
-    assert {day: shop.registry.champion_at("churn", day) for day in on} == on
+    assert {day: fixture.registry.champion_at("churn", day) for day in on} == on
     assert (
-        shop.registry.champion_at("churn", datetime.fromisoformat("2026-03-21T11:59:59+00:00")) == 2
+        fixture.registry.champion_at("churn", datetime.fromisoformat("2026-03-21T11:59:59+00:00"))
+        == 2
     )
 
 
-def test_S1_many_promoters_in_many_rounds_have_one_winner_each(shop: Shop):
-    """Threads, each with a registry of its own; benchmarks/bench_promotions.py does it with 20 processes, 50 rounds."""
-    versions = [shop.version(content) for content in ("one", "two", "three", "four")]
-    champion, reference = None, None
+def test_S1_many_promoters_in_many_rounds_have_one_winner_each(fixture: RegistryFixture) -> None:
+    """Threads, each with a registry of its own; benchmarks/bench_promotions.py does it with 20
+    processes, 50 rounds.
+    """
+    versions = [fixture.version(content) for content in ("one", "two", "three", "four")]
+    champion: int | None = None
+    reference: str | None = None
     for number in range(1, 6):
         racing = [(version, sha) for version, sha in versions if version != champion]
         start = threading.Barrier(len(racing))
 
-        def race(one, expected=champion, beaten=reference, start=start) -> int | None:
-            version, sha = one
-            registry = Registry(shop.uri, shop.folder / "registry")
+        def race(
+            contender: tuple[int, str],
+            expected: int | None = champion,
+            beaten: str | None = reference,
+            start: threading.Barrier = start,
+        ) -> int | None:
+            version, sha = contender
+            registry = Registry(fixture.uri, fixture.folder / "registry")
             start.wait()
             try:
                 return registry.promote(
@@ -194,45 +215,56 @@ def test_S1_many_promoters_in_many_rounds_have_one_winner_each(shop: Shop):
                 return None
 
         with ThreadPoolExecutor(len(racing)) as pool:
-            said = list(pool.map(race, racing))
-        winners = [version for version in said if version is not None]
-        ledger = shop.registry.ledger("churn")
+            results = list(pool.map(race, racing))
+        winners = [version for version in results if version is not None]
+        ledger = fixture.registry.ledger("churn")
         assert len(winners) == 1
         assert len(ledger) == number
-        assert ledger[-1].version == winners[0] == shop.registry.alias("churn", "champion")
+        assert ledger[-1].version == winners[0] == fixture.registry.alias("churn", "champion")
         champion, reference = ledger[-1].version, ledger[-1].bundle_sha256
 
 
-def test_S1_challengers_stand_in_the_ledger_and_need_an_accepted_decision(shop: Shop):
-    (one, first), (two, second) = shop.version("one"), shop.version("two")
-    shop.registry.promote(
-        "churn", one, expected=None, decision=a_decision(first), actor="anna", now=NOW
+def test_S1_challengers_stand_in_the_ledger_and_need_an_accepted_decision(
+    fixture: RegistryFixture,
+) -> None:
+    (version, first), (later_version, second) = fixture.version("one"), fixture.version("two")
+    fixture.registry.promote(
+        "churn", version, expected=None, decision=a_decision(first), actor="anna", now=NOW
     )
     with pytest.raises(PromotionRefusedError, match="refused it"):
-        shop.registry.challenge(
-            "churn", two, decision=a_decision(second, first, "refused"), actor="anna", now=NOW
+        fixture.registry.challenge(
+            "churn",
+            later_version,
+            decision=a_decision(second, first, "refused"),
+            actor="anna",
+            now=NOW,
         )
     with pytest.raises(PromotionRefusedError, match="cannot challenge itself"):
-        shop.registry.challenge("churn", one, decision=a_decision(first), actor="anna", now=NOW)
-    shop.registry.challenge("churn", two, decision=a_decision(second, first), actor="anna", now=NOW)
-    shop.registry.client.set_registered_model_alias("churn", "challenger", str(one))
-    assert shop.registry.alias("churn", "challenger") == two, "the ledger is the truth"
-    assert shop.registry.peek("churn", "challenger") == (two, second)
-    assert shop.registry.champion_at("churn", NOW) == one
-    shop.registry.withdraw("churn", "anna", NOW)
-    assert shop.registry.alias("churn", "challenger") is None
-    assert shop.registry.withdraw("churn", "anna", NOW) is None
-    assert shop.registry.alias("churn", "champion") == one
+        fixture.registry.challenge(
+            "churn", version, decision=a_decision(first), actor="anna", now=NOW
+        )
+    fixture.registry.challenge(
+        "churn", later_version, decision=a_decision(second, first), actor="anna", now=NOW
+    )
+    fixture.registry.client.set_registered_model_alias("churn", "challenger", str(version))
+    assert fixture.registry.alias("churn", "challenger") == later_version, "the ledger is the truth"
+    assert fixture.registry.peek("churn", "challenger") == (later_version, second)
+    assert fixture.registry.champion_at("churn", NOW) == version
+    fixture.registry.withdraw("churn", "anna", NOW)
+    assert fixture.registry.alias("churn", "challenger") is None
+    assert fixture.registry.withdraw("churn", "anna", NOW) is None
+    assert fixture.registry.alias("churn", "champion") == version
 
 
-def test_S1_a_record_that_accepts_in_spite_of_a_failed_check_moves_nothing(shop: Shop):
-    version, sha = shop.version("one")
+def test_S1_a_record_that_accepts_in_spite_of_a_failed_check_moves_nothing(
+    fixture: RegistryFixture,
+) -> None:
+    version, sha = fixture.version("one")
     record = {**a_decision(sha), "checks": [{"name": "floor", "verdict": "fail"}]}
-    record["decision_id"] = decision_id(
-        record
-    )  # whoever forges a record can compute its id as well
+    # Whoever forges a record can compute its id as well.
+    record["decision_id"] = decision_id(record)
     with pytest.raises(PromotionRefusedError, match="although floor did not pass"):
-        shop.registry.promote(
+        fixture.registry.promote(
             "churn", version, expected=None, decision=record, actor="anna", now=NOW
         )
 
@@ -247,29 +279,29 @@ def test_S1_a_record_that_accepts_in_spite_of_a_failed_check_moves_nothing(shop:
     ],
 )
 def test_S1_a_record_that_leaves_something_out_moves_nothing(
-    shop: Shop, change: dict[str, Any], says: str
-):
-    version, sha = shop.version("one")
+    fixture: RegistryFixture, change: dict[str, Any], says: str
+) -> None:
+    version, sha = fixture.version("one")
     record = {**a_decision(sha), **change}
     record["decision_id"] = decision_id(record)
     with pytest.raises(PromotionRefusedError, match=says):
-        shop.registry.promote(
+        fixture.registry.promote(
             "churn", version, expected=None, decision=record, actor="anna", now=NOW
         )
     with pytest.raises(PromotionRefusedError, match=says):
-        shop.registry.challenge("churn", version, decision=record, actor="anna", now=NOW)
-    assert shop.registry.ledger() == []
+        fixture.registry.challenge("churn", version, decision=record, actor="anna", now=NOW)
+    assert fixture.registry.ledger() == []
 
 
 @pytest.mark.parametrize("kind", kind_names())
-def test_S1_every_check_that_a_kind_of_model_has_to_pass_must_be_on_its_record(kind: str):
-    asked = {module.NAME for module in check_modules() if module.applies(kind)}
-    assert set(kind_of(kind).all_checks) == asked, (
+def test_S1_every_check_that_a_kind_of_model_has_to_pass_must_be_on_its_record(kind: str) -> None:
+    check_names = {module.NAME for module in check_modules() if module.applies(kind)}
+    assert set(kind_of(kind).all_checks) == check_names, (
         "a new check has to be named in models/kinds.py as well"
     )
     whole = {"kind": kind, "params": {"approval": "none"}}
-    assert describe_gaps({**whole, "checks": [{"name": name} for name in asked]}) == ""
-    for left_out in asked:
+    assert describe_gaps({**whole, "checks": [{"name": name} for name in check_names]}) == ""
+    for left_out in check_names:
         assert describe_gaps(
-            {**whole, "checks": [{"name": name} for name in asked - {left_out}]}
+            {**whole, "checks": [{"name": name} for name in check_names - {left_out}]}
         ).endswith(left_out)

@@ -1,16 +1,21 @@
-"""S2: where params.yaml asks for a person, nothing moves until one who did not train the model has said yes."""
+"""S2: where params.yaml asks for a person, nothing moves until one who did not train the model has
+said yes.
+"""
 
 import dataclasses
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from socket import socket
+from typing import Any
 
 import pytest
 
 from evaluation.gates import examples
+from evaluation.gates.record import Decision
 from evaluation.report.decision import write_decision
 from flows.candidate import approvals
 from flows.runtime.context import RunContext
@@ -19,24 +24,25 @@ from flows.runtime.settings import from_environment
 from models.registry.approval import ApprovalError, make_approval
 from models.registry.ledger import digest
 from models.registry.registry import PromotionRefusedError
-from tests.registry_helpers import NOW, Shop, judged
+from tests.registry_helpers import NOW, RegistryFixture, gate_decision
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    return Shop(tmp_path)
+def fixture(tmp_path: Path) -> RegistryFixture:
+    return RegistryFixture(tmp_path)
 
 
-def _waiting(sha: str, **facts):
+def _waiting(sha: str, **facts: Any) -> Decision:
     """An accepted decision about the bundle `sha`, trained by anna, that waits for a person."""
     candidate = dataclasses.replace(examples.churn(0.2), bundle_sha256=sha)
     evidence = examples.evidence(
         candidate, facts={"trained_by": "anna", **facts}, approval="required"
     )
+    assert evidence.reference is not None
     reference = dataclasses.replace(evidence.reference, bundle_sha256="")
-    decision = judged(dataclasses.replace(evidence, reference=reference))
+    decision = gate_decision(dataclasses.replace(evidence, reference=reference))
     assert decision.accepted
     return decision
 
@@ -45,36 +51,36 @@ def _context(folder: Path) -> RunContext:
     return RunContext(from_environment({}, folder), Params(), "c" * 40)
 
 
-def test_S2_an_accepted_candidate_does_not_move_without_approval(shop: Shop):
-    version, sha = shop.version("one")
+def test_S2_an_accepted_candidate_does_not_move_without_approval(fixture: RegistryFixture) -> None:
+    version, sha = fixture.version("one")
     record = _waiting(sha).record
-    shop.registry.challenge("churn", version, decision=record, actor="schedule", now=NOW)
+    fixture.registry.challenge("churn", version, decision=record, actor="schedule", now=NOW)
     with pytest.raises(PromotionRefusedError, match="waits for approval"):
-        shop.registry.promote(
+        fixture.registry.promote(
             "churn", version, expected=None, decision=record, actor="schedule", now=NOW
         )
-    assert shop.registry.alias("churn", "champion") is None
-    assert shop.registry.alias("churn", "challenger") == version
+    assert fixture.registry.alias("churn", "champion") is None
+    assert fixture.registry.alias("churn", "challenger") == version
 
     yes = make_approval(record, "approved", by="ben", now=NOW)
-    entry = shop.registry.promote(
+    entry = fixture.registry.promote(
         "churn", version, expected=None, decision=record, actor="schedule", now=NOW, approval=yes
     )
     assert (entry.actor, entry.approved_by) == ("schedule", "ben")
-    assert shop.registry.alias("churn", "champion") == version
-    assert shop.registry.alias("churn", "challenger") is None
-    assert [one.action for one in shop.registry.ledger("churn")] == ["challenge", "promote"]
+    assert fixture.registry.alias("churn", "champion") == version
+    assert fixture.registry.alias("churn", "challenger") is None
+    assert [entry.action for entry in fixture.registry.ledger("churn")] == ["challenge", "promote"]
 
 
 @pytest.mark.parametrize("by", ["anna", " Anna ", "ANNA"])
-def test_S2_who_trained_may_not_approve(shop: Shop, by: str):
-    version, sha = shop.version("one")
+def test_S2_who_trained_may_not_approve(fixture: RegistryFixture, by: str) -> None:
+    version, sha = fixture.version("one")
     record = _waiting(sha).record
     with pytest.raises(ApprovalError, match="trained this model"):
         make_approval(record, "approved", by=by, now=NOW)
     forged = {**make_approval(record, "approved", by="ben", now=NOW), "by": by}
     with pytest.raises(PromotionRefusedError, match="altered"):
-        shop.registry.promote(
+        fixture.registry.promote(
             "churn",
             version,
             expected=None,
@@ -83,19 +89,19 @@ def test_S2_who_trained_may_not_approve(shop: Shop, by: str):
             now=NOW,
             approval=forged,
         )
-    assert shop.registry.ledger() == []
+    assert fixture.registry.ledger() == []
 
 
-def test_S2_a_model_whose_trainer_nobody_knows_is_approved_by_nobody():
+def test_S2_a_model_whose_trainer_nobody_knows_is_approved_by_nobody() -> None:
     with pytest.raises(ApprovalError, match="nobody knows who trained"):
         make_approval(_waiting("f" * 64, trained_by="").record, "approved", by="ben", now=NOW)
 
 
-def test_S2_an_approval_of_another_decision_opens_nothing(shop: Shop):
-    (version, sha), (_, other) = shop.version("one"), shop.version("two")
+def test_S2_an_approval_of_another_decision_opens_nothing(fixture: RegistryFixture) -> None:
+    (version, sha), (_, other) = fixture.version("one"), fixture.version("two")
     yes = make_approval(_waiting(other).record, "approved", by="ben", now=NOW)
     with pytest.raises(PromotionRefusedError, match="another decision"):
-        shop.registry.promote(
+        fixture.registry.promote(
             "churn",
             version,
             expected=None,
@@ -104,15 +110,17 @@ def test_S2_an_approval_of_another_decision_opens_nothing(shop: Shop):
             now=NOW,
             approval=yes,
         )
-    assert shop.registry.alias("churn", "champion") is None
+    assert fixture.registry.alias("churn", "champion") is None
 
 
-def test_S2_a_persons_no_and_a_forged_yes_of_who_trained_move_nothing(shop: Shop):
-    version, sha = shop.version("one")
+def test_S2_a_persons_no_and_a_forged_yes_of_who_trained_move_nothing(
+    fixture: RegistryFixture,
+) -> None:
+    version, sha = fixture.version("one")
     record = _waiting(sha).record
     no = make_approval(record, "refused", by="ben", now=NOW, note="wait for the new tariff")
     with pytest.raises(PromotionRefusedError, match="ben refused it: wait for the new tariff"):
-        shop.registry.promote(
+        fixture.registry.promote(
             "churn", version, expected=None, decision=record, actor="schedule", now=NOW, approval=no
         )
     body = {
@@ -125,11 +133,10 @@ def test_S2_a_persons_no_and_a_forged_yes_of_who_trained_move_nothing(shop: Shop
         ({"bundle_sha256": "f" * 64}, "another bundle"),
     ):
         forged = {**body, **change}
-        forged["approval_id"] = digest(forged)[
-            :16
-        ]  # whoever forges an approval can compute its id as well
+        # Whoever forges an approval can compute its id as well.
+        forged["approval_id"] = digest(forged)[:16]
         with pytest.raises(PromotionRefusedError, match=says):
-            shop.registry.promote(
+            fixture.registry.promote(
                 "churn",
                 version,
                 expected=None,
@@ -138,23 +145,23 @@ def test_S2_a_persons_no_and_a_forged_yes_of_who_trained_move_nothing(shop: Shop
                 now=NOW,
                 approval=forged,
             )
-    assert shop.registry.ledger() == []
+    assert fixture.registry.ledger() == []
 
 
-def test_S2_a_refusal_of_the_gate_cannot_be_overruled():
-    refused = judged(examples.evidence(examples.churn(9.0), approval="required"))
+def test_S2_a_refusal_of_the_gate_cannot_be_overruled() -> None:
+    refused = gate_decision(examples.evidence(examples.churn(9.0), approval="required"))
     with pytest.raises(ApprovalError, match="cannot overrule"):
         make_approval(refused.record, "approved", by="ben", now=NOW)
 
 
-def test_S2_the_first_answer_stands_and_is_found_again(tmp_path: Path):
+def test_S2_the_first_answer_stands_and_is_found_again(tmp_path: Path) -> None:
     context = _context(tmp_path)
     decision = _waiting("a" * 64)
     write_decision(decision, context.path("decisions/churn"))
-    said = approvals.answer(
+    answer = approvals.answer(
         context, decision.decision_id[:6], "refused", "ben", "wait for the new tariff"
     )
-    assert approvals.approval_of(context, decision.decision_id) == said
+    assert approvals.approval_of(context, decision.decision_id) == answer
     assert (
         approvals.answer(context, decision.decision_id, "refused", "ben")["note"]
         == "wait for the new tariff"
@@ -185,7 +192,7 @@ print("ANSWER", waits(*sys.argv[1:]))
 """
 
 
-def test_S2_a_flow_on_a_prefect_server_pauses_until_someone_answers(tmp_path: Path):
+def test_S2_a_flow_on_a_prefect_server_pauses_until_someone_answers(tmp_path: Path) -> None:
     import httpx
 
     context = _context(tmp_path / "store")
@@ -202,7 +209,7 @@ def test_S2_a_flow_on_a_prefect_server_pauses_until_someone_answers(tmp_path: Pa
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     }
     port = api.rsplit(":", 1)[1].removesuffix("/api")
-    started = [
+    started: list[subprocess.Popen[Any]] = [
         subprocess.Popen(
             [sys.executable, "-m", "prefect", "server", "start", "--port", port],
             env=env,
@@ -222,34 +229,36 @@ def test_S2_a_flow_on_a_prefect_server_pauses_until_someone_answers(tmp_path: Pa
             )
             started.append(flow)
 
-            def paused():
+            def paused() -> list[str]:
                 runs = client.post("/flow_runs/filter", json={}).json()
                 return [run["id"] for run in runs if run["state"]["type"] == "PAUSED"]
 
             (run,) = _until(paused)
             assert approvals.approval_of(context, decision.decision_id) is None
             answer = {"run_input": {"approve": True, "by": "ben"}}
-            # A server on SQLite may be busy, and the form is stored after the state: ask until it takes the answer.
+            # A server on SQLite may be busy, and the form is stored after the state: ask until it
+            # takes the answer.
             resume = f"/flow_runs/{run}/resume"
             _until(lambda: client.post(resume, json=answer).json().get("status") == "ACCEPT")
-        said, _ = flow.communicate(timeout=120)
-        assert "ANSWER" in said, said[-2000:]
+        output, _ = flow.communicate(timeout=120)
+        assert "ANSWER" in output, output[-2000:]
     finally:
         for process in started:
             process.kill()
             process.wait(30)
-    answer = approvals.approval_of(context, decision.decision_id)
-    assert (answer["answer"], answer["by"]) == ("approved", "ben")
+    approval = approvals.approval_of(context, decision.decision_id)
+    assert approval is not None
+    assert (approval["answer"], approval["by"]) == ("approved", "ben")
 
 
-def _until(ready, seconds: float = 500.0):
+def _until(ready: Callable[[], Any], seconds: float = 500.0) -> Any:
     import httpx
 
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
-            if found := ready():
-                return found
+            if result := ready():
+                return result
         except httpx.TransportError:
             pass
         time.sleep(0.5)

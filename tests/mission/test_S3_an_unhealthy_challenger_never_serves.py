@@ -1,4 +1,6 @@
-"""S3: a challenger is tried before and while it answers; canary and shadow; going back takes one command."""
+"""S3: a challenger is tried before and while it answers; canary and shadow; going back takes one
+command.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +19,21 @@ from models.serving.app import Options, create_app
 from models.serving.loaded import from_registry
 from models.serving.rollout import Rollout
 from tests.registry_helpers import NOW
-from tests.service_helpers import Office, a_row, figure, running, until
+from tests.service_helpers import ServiceFixture, a_row, figure, running, until
 
 CHURN = {"churn": "churn"}
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Office:
-    office = Office(tmp_path)
-    office.champion()
-    return office
+def fixture(tmp_path: Path) -> ServiceFixture:
+    fixture = ServiceFixture(tmp_path)
+    fixture.champion()
+    return fixture
 
 
-def a_service(office: Office, rollout: Rollout, poll_s: float = 600, **more: Any) -> Any:
+def a_service(fixture: ServiceFixture, rollout: Rollout, poll_s: float = 600, **more: Any) -> Any:
     champions, challengers = (
-        from_registry(office.registry, CHURN, office.folder / "cache", alias=alias)
+        from_registry(fixture.registry, CHURN, fixture.folder / "cache", alias=alias)
         for alias in ("champion", "challenger")
     )
     options = Options(rollout=rollout, poll_s=poll_s)
@@ -40,7 +42,7 @@ def a_service(office: Office, rollout: Rollout, poll_s: float = 600, **more: Any
     return app
 
 
-def asked(client: TestClient, count: int) -> list[str]:
+def answering_versions(client: TestClient, count: int) -> list[str]:
     """The versions that answered `count` customers."""
     versions = []
     for number in range(count):
@@ -50,10 +52,12 @@ def asked(client: TestClient, count: int) -> list[str]:
     return versions
 
 
-def test_S3_a_challenger_that_cannot_answer_is_found_out_before_the_first_customer(office: Office):
-    office.challenger(bias=float("nan"))
-    client = TestClient(a_service(office, Rollout("canary", share=1.0)))
-    assert set(asked(client, 20)) == {"1"}
+def test_S3_a_challenger_that_cannot_answer_is_found_out_before_the_first_customer(
+    fixture: ServiceFixture,
+) -> None:
+    fixture.challenger(bias=float("nan"))
+    client = TestClient(a_service(fixture, Rollout("canary", share=1.0)))
+    assert set(answering_versions(client, 20)) == {"1"}
     assert "v2 cannot answer" in client.get("/readyz").json()["warnings"]["churn challenger"]
     assert (
         "no risk between 0 and 1" in client.get("/v1/models").json()["details"]["churn challenger"]
@@ -61,10 +65,12 @@ def test_S3_a_challenger_that_cannot_answer_is_found_out_before_the_first_custom
     assert figure(client, "keepline_challenger_stopped", version="2") == 1
 
 
-def test_S3_a_challenger_that_fails_on_real_requests_is_stopped_and_nobody_notices(office: Office):
-    office.challenger(extra="calls_7d")  # it wants to know what nobody sends
-    client = TestClient(a_service(office, Rollout("canary", share=1.0, max_errors=2)))
-    assert set(asked(client, 10)) == {"1"}
+def test_S3_a_challenger_that_fails_on_real_requests_is_stopped_and_nobody_notices(
+    fixture: ServiceFixture,
+) -> None:
+    fixture.challenger(extra="calls_7d")  # it wants to know what nobody sends
+    client = TestClient(a_service(fixture, Rollout("canary", share=1.0, max_errors=2)))
+    assert set(answering_versions(client, 10)) == {"1"}
     state = client.get("/v1/models").json()
     assert "3 of its last 3 answers failed" in state["challengers"]["churn"]["stopped"]
     assert state["ready"]
@@ -83,9 +89,9 @@ class Slow:
 
 
 @pytest.fixture
-def slow(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def slow(fixture: ServiceFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """The challenger is slow."""
-    office.challenger(bias=1.0)
+    fixture.challenger(bias=1.0)
     load = loaded.load_model
     monkeypatch.setattr(
         loaded,
@@ -95,19 +101,19 @@ def slow(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("slow")
-def test_S3_a_slow_challenger_is_stopped(office: Office):
+def test_S3_a_slow_challenger_is_stopped(fixture: ServiceFixture) -> None:
     rules = Rollout("canary", share=0.5, min_answers=3)
-    client = TestClient(a_service(office, rules))
-    versions = asked(client, 30)
+    client = TestClient(a_service(fixture, rules))
+    versions = answering_versions(client, 30)
     assert "2" in versions
     assert versions[-10:] == ["1"] * 10
     assert "the champion in" in client.get("/readyz").json()["warnings"]["churn challenger"]
 
 
 @pytest.mark.usefixtures("slow")
-def test_S3_a_slow_challenger_is_stopped_in_the_shadow_too(office: Office):
-    client = TestClient(a_service(office, Rollout("shadow", min_answers=3)))
-    assert set(asked(client, 5)) == {"1"}
+def test_S3_a_slow_challenger_is_stopped_in_the_shadow_too(fixture: ServiceFixture) -> None:
+    client = TestClient(a_service(fixture, Rollout("shadow", min_answers=3)))
+    assert set(answering_versions(client, 5)) == {"1"}
     until(
         lambda: (
             "the champion in"
@@ -117,9 +123,9 @@ def test_S3_a_slow_challenger_is_stopped_in_the_shadow_too(office: Office):
     assert figure(client, "keepline_challenger_stopped", version="2") == 1
 
 
-def test_S3_errors_long_ago_do_not_stop_a_shadow(office: Office):
-    office.challenger(extra="calls_7d")  # it wants to know what most do not send
-    client = TestClient(a_service(office, Rollout("shadow", max_errors=2, window=3)))
+def test_S3_errors_long_ago_do_not_stop_a_shadow(fixture: ServiceFixture) -> None:
+    fixture.challenger(extra="calls_7d")  # it wants to know what most do not send
+    client = TestClient(a_service(fixture, Rollout("shadow", max_errors=2, window=3)))
     for number in range(12):
         row = a_row(number)
         if number % 3:
@@ -138,62 +144,68 @@ def test_S3_errors_long_ago_do_not_stop_a_shadow(office: Office):
 
 
 def test_S3_what_was_found_unhealthy_is_not_promoted_nor_tried_again_until_somebody_says_why(
-    office: Office,
-):
-    version, bundle = office.challenger(extra="calls_7d")
+    fixture: ServiceFixture,
+) -> None:
+    version, bundle = fixture.challenger(extra="calls_7d")
 
     def tell(kind: str, stopped: str, why: str) -> None:
-        office.registry.annotate(kind, int(stopped), {"stopped": why})
+        fixture.registry.annotate(kind, int(stopped), {"stopped": why})
 
-    app = a_service(office, Rollout("canary", share=1.0, max_errors=2), stopped=tell)
+    app = a_service(fixture, Rollout("canary", share=1.0, max_errors=2), stopped=tell)
     client = TestClient(app)
-    asked(client, 5)
+    answering_versions(client, 5)
     app.state.models.refresh()
     assert (
         "3 of its last 3 answers failed"
-        in office.registry.version_tags("churn", version)["stopped"]
+        in fixture.registry.version_tags("churn", version)["stopped"]
     )
     with pytest.raises(PromotionRefusedError, match="the service stopped it"):
-        office.promote(version, bundle)
-    again = TestClient(a_service(office, Rollout("canary", share=1.0)))
-    said = again.get("/v1/models").json()["challengers"]["churn"]["stopped"]
-    assert "3 of its last 3" in said, "a restart forgets nothing"
+        fixture.promote(version, bundle)
+    again = TestClient(a_service(fixture, Rollout("canary", share=1.0)))
+    stopped_reason = again.get("/v1/models").json()["challengers"]["churn"]["stopped"]
+    assert "3 of its last 3" in stopped_reason, "a restart forgets nothing"
 
-    office.registry.readmit("churn", version, actor="ben", why="everybody sends calls_7d now")
+    fixture.registry.readmit("churn", version, actor="ben", why="everybody sends calls_7d now")
     app.state.models.refresh()
     assert client.get("/v1/models").json()["challengers"]["churn"]["stopped"] is None
     assert figure(client, "keepline_challenger_stopped", version="2") == 0
-    asked(client, 3)
+    answering_versions(client, 3)
     assert (
         "3 of its last 3" in client.get("/v1/models").json()["challengers"]["churn"]["stopped"]
     ), "they do not"
 
 
-def test_S3_a_stopped_challenger_stays_stopped_until_another_takes_its_place(office: Office):
-    office.challenger(extra="calls_7d")
-    app = a_service(office, Rollout("canary", share=1.0))
+def test_S3_a_stopped_challenger_stays_stopped_until_another_takes_its_place(
+    fixture: ServiceFixture,
+) -> None:
+    fixture.challenger(extra="calls_7d")
+    app = a_service(fixture, Rollout("canary", share=1.0))
     client = TestClient(app)
-    asked(client, 10)
+    answering_versions(client, 10)
     app.state.models.refresh()
-    asked(client, 10)
+    answering_versions(client, 10)
     assert "3 of its last 3" in client.get("/v1/models").json()["challengers"]["churn"]["stopped"]
-    office.challenger(bias=1.0)
+    fixture.challenger(bias=1.0)
     app.state.models.refresh()
-    assert set(asked(client, 10)) == {"3"}
+    assert set(answering_versions(client, 10)) == {"3"}
     assert client.get("/v1/models").json()["challengers"]["churn"]["stopped"] is None
 
 
-def test_S3_a_canary_answers_its_share_and_each_customer_keeps_to_one_model(office: Office):
-    office.challenger(bias=1.0)
-    client = TestClient(a_service(office, Rollout("canary", share=0.3)))
-    first = asked(client, 200)
-    assert asked(client, 200) == first
+def test_S3_a_canary_answers_its_share_and_each_customer_keeps_to_one_model(
+    fixture: ServiceFixture,
+) -> None:
+    fixture.challenger(bias=1.0)
+    client = TestClient(a_service(fixture, Rollout("canary", share=0.3)))
+    first = answering_versions(client, 200)
+    assert answering_versions(client, 200) == first
     counts = Counter(first)
     assert 35 <= counts["2"] <= 85, "0.3 of 200, give or take four standard errors"
     for version, role in (("1", "champion"), ("2", "challenger")):
-        told = figure(client, "keepline_answers_total", version=version, role=role, outcome="ok")
-        assert told == 2 * counts[version]
-        assert figure(client, "keepline_answer_seconds_count", version=version, role=role) == told
+        answers = figure(client, "keepline_answers_total", version=version, role=role, outcome="ok")
+        assert answers == 2 * counts[version]
+        assert (
+            figure(client, "keepline_answer_seconds_count", version=version, role=role) == answers
+        )
     key = {"x-canary-key": "household 7"}
     rows = [{"rows": [a_row(number)]} for number in range(20)]
     same = {
@@ -203,10 +215,10 @@ def test_S3_a_canary_answers_its_share_and_each_customer_keeps_to_one_model(offi
     assert len(same) == 1, "a key of the caller's own keeps several customers together"
 
 
-def test_S3_a_shadow_sees_every_request_and_answers_none(office: Office):
-    office.challenger(bias=1.0)
-    client = TestClient(a_service(office, Rollout("shadow")))
-    assert set(asked(client, 30)) == {"1"}
+def test_S3_a_shadow_sees_every_request_and_answers_none(fixture: ServiceFixture) -> None:
+    fixture.challenger(bias=1.0)
+    client = TestClient(a_service(fixture, Rollout("shadow")))
+    assert set(answering_versions(client, 30)) == {"1"}
     until(
         lambda: (
             figure(client, "keepline_answers_total", version="2", role="challenger", outcome="ok")
@@ -217,16 +229,18 @@ def test_S3_a_shadow_sees_every_request_and_answers_none(office: Office):
     assert figure(client, "keepline_shadow_disagreement_sum", version="2") / 30 > 0.05
 
 
-def test_S3_without_a_rollout_a_challenger_is_left_alone(office: Office):
-    office.challenger(bias=1.0)
-    client = TestClient(a_service(office, Rollout("off", share=1.0)))
-    assert set(asked(client, 10)) == {"1"}
+def test_S3_without_a_rollout_a_challenger_is_left_alone(fixture: ServiceFixture) -> None:
+    fixture.challenger(bias=1.0)
+    client = TestClient(a_service(fixture, Rollout("off", share=1.0)))
+    assert set(answering_versions(client, 10)) == {"1"}
     assert client.get("/v1/models").json()["challengers"] == {}
 
 
-def test_S3_one_rollback_and_the_service_answers_with_the_champion_before(office: Office):
-    office.champion(bias=1.0)
-    with running(a_service(office, Rollout(), poll_s=0.1)) as url:
+def test_S3_one_rollback_and_the_service_answers_with_the_champion_before(
+    fixture: ServiceFixture,
+) -> None:
+    fixture.champion(bias=1.0)
+    with running(a_service(fixture, Rollout(), poll_s=0.1)) as url:
 
         def version() -> str:
             return str(
@@ -236,5 +250,5 @@ def test_S3_one_rollback_and_the_service_answers_with_the_champion_before(office
             )
 
         assert version() == "2"
-        office.registry.rollback("churn", "anna", NOW)
+        fixture.registry.rollback("churn", "anna", NOW)
         until(lambda: version() == "1")

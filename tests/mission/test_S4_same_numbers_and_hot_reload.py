@@ -11,6 +11,7 @@ import time
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import numpy as np
@@ -27,7 +28,7 @@ from models.serving.loaded import Served, from_registry
 from tests.service_helpers import (
     ROW,
     Customers,
-    Office,
+    ServiceFixture,
     a_churn_bundle,
     a_row,
     free_port,
@@ -36,7 +37,7 @@ from tests.service_helpers import (
 )
 
 
-def risks_of(model: ChurnModel, rows: list[dict]) -> list[list[float]]:
+def risks_of(model: ChurnModel, rows: list[dict[str, Any]]) -> list[list[float]]:
     frame = pl.DataFrame(
         {
             "customer_id": [row["customer_id"] for row in rows],
@@ -49,7 +50,7 @@ def risks_of(model: ChurnModel, rows: list[dict]) -> list[list[float]]:
     return [list(row) for row in model.predict(frame).select("risk_30", "risk_90").rows()]
 
 
-def test_S4_batch_scoring_and_the_service_give_the_same_numbers(tmp_path: Path):
+def test_S4_batch_scoring_and_the_service_give_the_same_numbers(tmp_path: Path) -> None:
     bundle = a_churn_bundle(tmp_path / "b")
     rows = [a_row(number) for number in range(300)]
     current = pl.DataFrame(
@@ -64,7 +65,7 @@ def test_S4_batch_scoring_and_the_service_give_the_same_numbers(tmp_path: Path):
     )
     current.write_parquet(tmp_path / "current.parquet")
     batch, _ = score_all(bundle.path, current)
-    wanted = {
+    expected = {
         row["customer_id"]: (row["risk_30"], row["risk_90"]) for row in batch.iter_rows(named=True)
     }
     app = create_app(
@@ -72,29 +73,29 @@ def test_S4_batch_scoring_and_the_service_give_the_same_numbers(tmp_path: Path):
     )
     app.state.models.refresh()
     client = TestClient(app)
-    asked = [
+    requests = [
         {"rows": rows},
-        {"customer_ids": list(wanted)},
+        {"customer_ids": list(expected)},
         *({"rows": [row]} for row in rows[:20]),
     ]
-    for body in asked:
+    for body in requests:
         scores = client.post("/v1/churn:score", json=body).json()["scores"]
         assert scores
         for score in scores:
             given = (score["risks"]["risk_30"], score["risks"]["risk_90"])
-            assert given == pytest.approx(wanted[score["customer_id"]], abs=1e-6)
+            assert given == pytest.approx(expected[score["customer_id"]], abs=1e-6)
 
 
-def test_S4_champions_change_under_load_and_every_answer_is_of_one_version(tmp_path: Path):
-    office = Office(tmp_path)
-    bundles = dict([office.champion(bias=-1.0)])
-    waiting = [office.candidate(bias=0.5), office.candidate(bias=2.0)]
-    resolver = from_registry(office.registry, {"churn": "churn"}, tmp_path / "cache")
+def test_S4_champions_change_under_load_and_every_answer_is_of_one_version(tmp_path: Path) -> None:
+    fixture = ServiceFixture(tmp_path)
+    bundles = dict([fixture.champion(bias=-1.0)])
+    waiting = [fixture.candidate(bias=0.5), fixture.candidate(bias=2.0)]
+    resolver = from_registry(fixture.registry, {"churn": "churn"}, tmp_path / "cache")
     with running(create_app(resolver, ("churn",), options=Options(poll_s=0.1))) as url:
         customers = Customers(url)
         until(lambda: len(customers.replies) > 20)
         for version, bundle in waiting:
-            office.promote(version, bundle)
+            fixture.promote(version, bundle)
             bundles[version] = bundle
             until(lambda: customers.replies[-1][1]["model"]["version"] == str(version))  # noqa: B023
         before = len(customers.replies)
@@ -105,17 +106,17 @@ def test_S4_champions_change_under_load_and_every_answer_is_of_one_version(tmp_p
         str(version): (ChurnModel.load(bundle.path), bundle.sha256)
         for version, bundle in bundles.items()
     }
-    for _, said, rows in replies:
-        model, sha256 = models[said["model"]["version"]]
-        assert said["model"]["bundle_sha256"] == sha256
-        given = [[score["risks"]["risk_30"], score["risks"]["risk_90"]] for score in said["scores"]]
-        for one, wanted in zip(given, risks_of(model, rows), strict=True):
-            assert one == pytest.approx(wanted, abs=1e-6)
-    assert {said["model"]["version"] for _, said, _ in replies} == {"1", "2", "3"}
-    assert {said["model"]["version"] for _, said, _ in replies[before:]} == {"3"}
+    for _, body, rows in replies:
+        model, sha256 = models[body["model"]["version"]]
+        assert body["model"]["bundle_sha256"] == sha256
+        given = [[score["risks"]["risk_30"], score["risks"]["risk_90"]] for score in body["scores"]]
+        for answer, risks in zip(given, risks_of(model, rows), strict=True):
+            assert answer == pytest.approx(risks, abs=1e-6)
+    assert {body["model"]["version"] for _, body, _ in replies} == {"1", "2", "3"}
+    assert {body["model"]["version"] for _, body, _ in replies[before:]} == {"3"}
 
 
-def test_S4_requests_for_two_models_that_wait_together_are_each_answered_by_their_own():
+def test_S4_requests_for_two_models_that_wait_together_are_each_answered_by_their_own() -> None:
     class Always:
         """A model that answers one number."""
 
@@ -125,7 +126,7 @@ def test_S4_requests_for_two_models_that_wait_together_are_each_answered_by_thei
                 SimpleNamespace(columns=[SimpleNamespace(name="contacts_30d")]),
             )
 
-        def score_rows(self, customers: list) -> np.ndarray:
+        def score_rows(self, customers: list[Any]) -> np.ndarray:
             return np.full((len(customers), 2), self.risk)
 
     models, batcher = [Always(0.25), Always(0.75)], Batcher()
@@ -135,22 +136,24 @@ def test_S4_requests_for_two_models_that_wait_together_are_each_answered_by_thei
             *(batcher.score(models[n % 2], [[1.0]] * (1 + n % 3)) for n in range(24))
         )
 
-    for number, found in enumerate(asyncio.run(together())):
-        assert found.shape == (1 + number % 3, 2)
-        assert (found == models[number % 2].risk).all()
+    for number, result in enumerate(asyncio.run(together())):
+        assert result.shape == (1 + number % 3, 2)
+        assert (result == models[number % 2].risk).all()
     batcher.close()
 
 
-def test_S4_a_champion_that_cannot_be_loaded_leaves_the_last_good_one_answering(tmp_path: Path):
-    office = Office(tmp_path)
-    office.champion()
+def test_S4_a_champion_that_cannot_be_loaded_leaves_the_last_good_one_answering(
+    tmp_path: Path,
+) -> None:
+    fixture = ServiceFixture(tmp_path)
+    fixture.champion()
     app = create_app(
-        from_registry(office.registry, {"churn": "churn"}, tmp_path / "cache"), ("churn",)
+        from_registry(fixture.registry, {"churn": "churn"}, tmp_path / "cache"), ("churn",)
     )
     app.state.models.refresh()
     client = TestClient(app)
-    version, bundle = office.candidate(bias=1.0)
-    office.promote(version, bundle)
+    version, bundle = fixture.candidate(bias=1.0)
+    fixture.promote(version, bundle)
     for stored in (tmp_path / "art").rglob("config.json"):
         if bundle.sha256[:16] in str(stored):
             stored.write_text(stored.read_text().replace("1.0", "9.0"))
@@ -162,7 +165,7 @@ def test_S4_a_champion_that_cannot_be_loaded_leaves_the_last_good_one_answering(
     assert client.post("/v1/churn:score", json={"rows": [ROW]}).json()["model"]["version"] == "1"
 
 
-def _registry_server(folder: Path, port: int) -> subprocess.Popen:
+def _registry_server(folder: Path, port: int) -> subprocess.Popen[bytes]:
     server = subprocess.Popen(
         [
             sys.executable,
@@ -200,16 +203,18 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _stop(server: subprocess.Popen) -> None:
+def _stop(server: subprocess.Popen[bytes]) -> None:
     if server.poll() is None:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(60)
 
 
-def test_S4_a_stopped_registry_costs_no_answer_and_stopping_the_service_cuts_none(tmp_path: Path):
-    office = Office(tmp_path)
-    office.champion()
-    waiting = office.candidate(bias=1.0)
+def test_S4_a_stopped_registry_costs_no_answer_and_stopping_the_service_cuts_none(
+    tmp_path: Path,
+) -> None:
+    fixture = ServiceFixture(tmp_path)
+    fixture.champion()
+    waiting = fixture.candidate(bias=1.0)
     ports = free_port(), free_port()
     address = f"http://127.0.0.1:{ports[0]}"
     url = f"http://127.0.0.1:{ports[1]}"
@@ -243,14 +248,15 @@ def test_S4_a_stopped_registry_costs_no_answer_and_stopping_the_service_cuts_non
         without = customers.replies[begin:]
         assert len(without) > 20, "answers went on while there was no registry"
         server = _registry_server(tmp_path, ports[0])
-        office.promote(*waiting)
+        fixture.promote(*waiting)
         until(lambda: customers.replies[-1][1]["model"]["version"] == "2", 120)
         before_stop = len(customers.replies)
         until(lambda: len(customers.replies) > before_stop)
         service.send_signal(signal.SIGTERM)
         assert service.wait(60) is not None
         replies = customers.stop()
-        # Started again while there is no registry: the last champion answers, and says that it may be an older one.
+        # Started again while there is no registry: the last champion answers, and says that it may
+        # be an older one.
         _stop(server)
         with (tmp_path / "again.log").open("w") as log:
             service = subprocess.Popen(service.args, cwd=ROOT, stderr=log, env=environment)
@@ -269,9 +275,9 @@ def test_S4_a_stopped_registry_costs_no_answer_and_stopping_the_service_cuts_non
     assert {status for status, _, _ in replies[:before_stop]} == {200}
     after = replies[before_stop:]
     assert {status for status, _, _ in after} <= {200, 0}
-    refused = [said for status, said, _ in after if status == 0]
+    refused = [body for status, body, _ in after if status == 0]
     assert refused, "somebody asked after it had stopped"
     # Who was not answered had not been let in: a connection refused or closed between two requests.
-    assert not any("incomplete" in str(said) for said in refused)
-    log = (tmp_path / "service.log").read_text()
-    assert "Traceback" not in log.split("SIGTERM")[-1]
+    assert not any("incomplete" in str(body) for body in refused)
+    logged = (tmp_path / "service.log").read_text()
+    assert "Traceback" not in logged.split("SIGTERM")[-1]

@@ -1,4 +1,6 @@
-"""S5: models carry card, licence, checksums and a signature; what is tampered with or could run code is refused."""
+"""S5: models carry card, licence, checksums and a signature; what is tampered with or could run
+code is refused.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,10 +22,15 @@ from models.asr.nemo_archive import NemoArchiveError, check_nemo
 from models.registry.bundle import BundleError, verify_bundle, write_bundle
 from models.registry.registry import Registry
 from models.registry.signing import sign_folder
-from tests.registry_helpers import Shop, a_bundle
+from tests.registry_helpers import RegistryFixture, a_bundle
 
 CONFIG = "target: nemo.collections.asr.models.EncDecCTCModel\nencoder: {_target_: nemo.collections.asr.modules.X}\n"
-FACTS = {"data_hash": "d", "git_commit": "c", "created_at": "2026-03-01", "licence": "MIT"}
+FACTS: dict[str, Any] = {
+    "data_hash": "d",
+    "git_commit": "c",
+    "created_at": "2026-03-01",
+    "licence": "MIT",
+}
 Members = list[tuple[tarfile.TarInfo, bytes]]
 
 
@@ -66,7 +74,7 @@ def with_weights(content: bytes) -> Members:
 
 
 class _Payload:
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return (print, ("a payload ran",))
 
 
@@ -173,13 +181,15 @@ def _protocol_4() -> bytes:
     return buffer.getvalue()
 
 
-def test_S5_an_honest_nemo_passes_and_so_does_the_one_that_ships(tmp_path: Path):
+def test_S5_an_honest_nemo_passes_and_so_does_the_one_that_ships(tmp_path: Path) -> None:
     check_nemo(a_tar(tmp_path / "honest.nemo", honest()))
     check_nemo(ROOT / "models" / "base" / "keepline-base.nemo")
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_S5_a_hostile_nemo_is_refused_with_its_reason(tmp_path: Path, what: str, capsys):
+def test_S5_a_hostile_nemo_is_refused_with_its_reason(
+    tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     members, says = HOSTILE[what]
     path = a_tar(tmp_path / "model.nemo", members())
     with pytest.raises(NemoArchiveError, match=says):
@@ -190,7 +200,7 @@ def test_S5_a_hostile_nemo_is_refused_with_its_reason(tmp_path: Path, what: str,
     assert "a payload ran" not in capsys.readouterr().out
 
 
-def test_S5_a_compressed_or_cut_archive_is_refused(tmp_path: Path):
+def test_S5_a_compressed_or_cut_archive_is_refused(tmp_path: Path) -> None:
     whole = a_tar(tmp_path / "model.nemo", honest()).read_bytes()
     with tarfile.open(tmp_path / "gz.nemo", "w:gz") as archive:
         for info, content in honest():
@@ -205,7 +215,7 @@ def test_S5_a_compressed_or_cut_archive_is_refused(tmp_path: Path):
 # --- bundles ---
 
 
-def test_S5_a_flipped_byte_anywhere_is_refused(tmp_path: Path):
+def test_S5_a_flipped_byte_anywhere_is_refused(tmp_path: Path) -> None:
     bundle = a_bundle(tmp_path / "b")
     for name in bundle.files:
         content = (bundle.path / name).read_bytes()
@@ -219,7 +229,7 @@ def test_S5_a_flipped_byte_anywhere_is_refused(tmp_path: Path):
     assert verify_bundle(bundle.path) == bundle
 
 
-def test_S5_json_nested_too_deeply_is_refused_and_not_a_crash(tmp_path: Path):
+def test_S5_json_nested_too_deeply_is_refused_and_not_a_crash(tmp_path: Path) -> None:
     deep = b"[" * 200_000
     weights = len(deep).to_bytes(8, "little") + deep
     with pytest.raises(BundleError, match=r"weights\.safetensors is not what its name says"):
@@ -263,7 +273,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def test_S5_with_a_public_key_only_what_its_owner_signed_is_taken(
     tmp_path: Path, keys: dict[str, Path]
-):
+) -> None:
     bundle = a_bundle(tmp_path / "b")
     with pytest.raises(BundleError, match="not signed"):
         verify_bundle(bundle.path, keys["ours public"])
@@ -276,25 +286,27 @@ def test_S5_with_a_public_key_only_what_its_owner_signed_is_taken(
     assert verify_bundle(bundle.path) == signed, "who asks for no signature is not disturbed by one"
 
 
-def test_S5_a_signature_does_not_fit_another_bundle(tmp_path: Path, keys: dict[str, Path]):
-    one, two = a_bundle(tmp_path / "one"), a_bundle(tmp_path / "two", "two")
-    signature = sign_folder(one.path, keys["ours"])
-    (two.path / signature.name).write_bytes(signature.read_bytes())
+def test_S5_a_signature_does_not_fit_another_bundle(tmp_path: Path, keys: dict[str, Path]) -> None:
+    bundle, other = a_bundle(tmp_path / "one"), a_bundle(tmp_path / "two", "two")
+    signature = sign_folder(bundle.path, keys["ours"])
+    (other.path / signature.name).write_bytes(signature.read_bytes())
     with pytest.raises(BundleError, match="signature does not hold"):
-        verify_bundle(two.path, keys["ours public"])
-    (one.path / signature.name).write_text("{}")
+        verify_bundle(other.path, keys["ours public"])
+    (bundle.path / signature.name).write_text("{}")
     with pytest.raises(BundleError, match="signature does not hold"):
-        verify_bundle(one.path, keys["ours public"])
+        verify_bundle(bundle.path, keys["ours public"])
 
 
-def test_S5_the_registry_takes_and_gives_only_what_is_signed(tmp_path: Path, keys: dict[str, Path]):
-    shop = Shop(tmp_path)
-    strict = Registry(shop.uri, tmp_path / "registry", public_key=keys["ours public"])
+def test_S5_the_registry_takes_and_gives_only_what_is_signed(
+    tmp_path: Path, keys: dict[str, Path]
+) -> None:
+    fixture = RegistryFixture(tmp_path)
+    strict = Registry(fixture.uri, tmp_path / "registry", public_key=keys["ours public"])
     bundle = a_bundle(tmp_path / "b")
     with pytest.raises(BundleError, match="not signed"):
-        strict.register(bundle.path, "churn", shop.run_id)
+        strict.register(bundle.path, "churn", fixture.run_id)
     sign_folder(bundle.path, keys["ours"])
-    version = strict.register(bundle.path, "churn", shop.run_id)
+    version = strict.register(bundle.path, "churn", fixture.run_id)
     assert strict.fetch("churn", version, tmp_path / "cache").sha256 == bundle.sha256
     (stored,) = (tmp_path / "art").rglob("bundle.sig")
     stored.unlink()
@@ -332,19 +344,19 @@ def test_S5_the_registry_takes_and_gives_only_what_is_signed(tmp_path: Path, key
         ("gates: {churn: {max_size_mib: .nan}}", "gates.churn.max_size_mib is not a number"),
     ],
 )
-def test_S5_a_hostile_params_yaml_is_refused(tmp_path: Path, text: str, says: str):
+def test_S5_a_hostile_params_yaml_is_refused(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(ValueError, match=says):
         read_params(tmp_path / "params.yaml")
     assert not Path("ran").exists()
 
 
-def test_S5_nobody_can_switch_pickles_on_for_a_command():
+def test_S5_nobody_can_switch_pickles_on_for_a_command() -> None:
     script = (
         "import os; from flows.runtime.settings import quiet_vendors; quiet_vendors(); "
         "print(os.environ['MLFLOW_ALLOW_PICKLE_DESERIALIZATION'], os.environ.get('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'))"
     )
-    found = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,
         capture_output=True,
@@ -355,4 +367,4 @@ def test_S5_nobody_can_switch_pickles_on_for_a_command():
             "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1",
         },
     )
-    assert found.stdout.split() == ["false", "None"]
+    assert done.stdout.split() == ["false", "None"]

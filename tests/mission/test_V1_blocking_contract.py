@@ -95,9 +95,8 @@ def test_V1_bad_rows_lie_in_quarantine_and_what_hangs_on_them_goes_along(tmp_pat
     def spoil(rows: list[Any], at: int, **changes: Any) -> None:
         rows[at] = dataclasses.replace(rows[at], **changes)
 
-    spoil(
-        store.customers, 1, monthly_price=-5.0
-    )  # takes contact k1, its recording, two turns and an outcome along
+    # Takes contact k1, its recording, two turns and an outcome along.
+    spoil(store.customers, 1, monthly_price=-5.0)
     spoil(store.contacts, 2, customer_id="nobody")
     spoil(store.contacts, 3, started_at=NOW + timedelta(days=2))
     spoil(store.contacts, 4, duration_s=-1.0)

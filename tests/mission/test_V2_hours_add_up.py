@@ -36,10 +36,10 @@ def a_context(store: Path, export: Path, **params: Any) -> RunContext:
     return RunContext(from_environment({}, store), settings, "commit", export, "folder")
 
 
-def walk(context: RunContext) -> dict[str, Any]:
+def prepare_store(context: RunContext) -> dict[str, Any]:
     """Runs the stages of the pipeline from the export to the manifests."""
-    for step in (prepare.ingest, prepare.validate):
-        step(context, quiet)
+    for stage in (prepare.ingest, prepare.validate):
+        stage(context, quiet)
     division = pl.read_parquet(context.path("clean/contacts.parquet")).select(
         "contact_id",
         "customer_id",
@@ -54,7 +54,7 @@ def walk(context: RunContext) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def walked(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
     """500 calls: one torn, one with a silent customer, one untranscribed, one without an agent."""
     folder = tmp_path_factory.mktemp("hours")
     export = an_export(folder / "export", calls=CALLS, chats=0, duration_s=LENGTH_S)
@@ -67,15 +67,16 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
     turns["turns"][1]["text"] = "…"
     transcript.write_text(json.dumps(turns))
     context = a_context(folder / "store", export)
-    walk(context)
+    prepare_store(context)
     return context
 
 
 def test_V2_one_corrupt_file_in_500_is_quarantined_and_the_others_are_cut(
-    walked: RunContext,
+    prepared: RunContext,
 ) -> None:
     lines = [
-        json.loads(line) for line in walked.path("quarantine/ingest.jsonl").read_text().splitlines()
+        json.loads(line)
+        for line in prepared.path("quarantine/ingest.jsonl").read_text().splitlines()
     ]
     assert [
         (line["thing"], line["reason"].split(" (")[0])
@@ -88,13 +89,13 @@ def test_V2_one_corrupt_file_in_500_is_quarantined_and_the_others_are_cut(
     cut = {
         json.loads(line)["contact_id"]
         for name in ("train", "test")
-        for line in walked.path(f"speech/{name}.jsonl").read_text().splitlines()
+        for line in prepared.path(f"speech/{name}.jsonl").read_text().splitlines()
     }
     assert len(cut) == CALLS - 3
 
 
-def test_V2_the_reasons_add_up_to_the_input_exactly(walked: RunContext) -> None:
-    hours = read_json(walked.path("hours.json"))
+def test_V2_the_reasons_add_up_to_the_input_exactly(prepared: RunContext) -> None:
+    hours = read_json(prepared.path("hours.json"))
     parts = {reason: entry["ms"] for reason, entry in hours["reasons"].items()}
     # Of the torn file no length is known; of the one-channel file one side came in.
     assert (
@@ -103,7 +104,7 @@ def test_V2_the_reasons_add_up_to_the_input_exactly(walked: RunContext) -> None:
     assert parts["refused: no agent channel"] == 1200
     assert parts["not transcribed"] == 2 * 1200
     assert hours["unmeasured_files"] == {"refused: truncated": 1}
-    cut = read_json(walked.path("cut.json"))["splits"]
+    cut = read_json(prepared.path("cut.json"))["splits"]
     assert (parts["train"], parts["test"]) == tuple(
         round(1000 * cut[name]["duration_s"]) for name in ("train", "test")
     )
@@ -111,31 +112,33 @@ def test_V2_the_reasons_add_up_to_the_input_exactly(walked: RunContext) -> None:
 
 
 def test_V2_the_test_set_keeps_a_turn_without_words_that_training_would_leave_out(
-    walked: RunContext,
+    prepared: RunContext,
 ) -> None:
-    clean = pl.read_parquet(walked.path("clean/turns.parquet")).filter(pl.col("role") == "customer")
-    customer = pl.read_parquet(walked.path("clean/contacts.parquet")).select(
+    clean = pl.read_parquet(prepared.path("clean/turns.parquet")).filter(
+        pl.col("role") == "customer"
+    )
+    customer = pl.read_parquet(prepared.path("clean/contacts.parquet")).select(
         "contact_id", "customer_id"
     )
     transcript = clean.join(customer, on="contact_id").join(
-        pl.read_parquet(walked.path("clean/recordings.parquet")), on="contact_id"
+        pl.read_parquet(prepared.path("clean/recordings.parquet")), on="contact_id"
     )
-    tested = walked.path("speech/test.jsonl").read_text().splitlines()
+    tested = prepared.path("speech/test.jsonl").read_text().splitlines()
     assert len(tested) == transcript.filter(pl.col("customer_id") == "C2").height > 100
 
 
-def test_V2_over_budget_stops_the_run_and_says_what_got_lost(walked: RunContext) -> None:
-    store = walked.store
-    before = walked.path("cut.json").read_bytes()
-    mean = a_context(store, walked.raw, hours=HoursParams(max_lost_share=0.0001))
+def test_V2_over_budget_stops_the_run_and_says_what_got_lost(prepared: RunContext) -> None:
+    store = prepared.store
+    before = prepared.path("cut.json").read_bytes()
+    mean = a_context(store, prepared.raw, hours=HoursParams(max_lost_share=0.0001))
     with pytest.raises(
         HoursError,
         match=r"got lost on the way to training .*hours.max_lost_share.*no agent channel",
     ):
         prepare.cut(mean, quiet)
     assert read_json(store / "hours.json")["over_budget"]
-    assert walked.path("cut.json").read_bytes() == before
-    picky = a_context(store, walked.raw, hours=HoursParams(limits={"not transcribed": 0.001}))
+    assert prepared.path("cut.json").read_bytes() == before
+    picky = a_context(store, prepared.raw, hours=HoursParams(limits={"not transcribed": 0.001}))
     with pytest.raises(HoursError, match=r"not transcribed: 0% of .* hours\.limits allows 0%"):
         prepare.cut(picky, quiet)
-    prepare.cut(walked, quiet)
+    prepare.cut(prepared, quiet)

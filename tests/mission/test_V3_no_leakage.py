@@ -1,4 +1,6 @@
-"""V3: no customer, voice or future event on both sides of a split; a planted leak stops the step that would learn."""
+"""V3: no customer, voice or future event on both sides of a split; a planted leak stops the stage
+that would learn.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,8 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("leaks")
     an_export(folder / "export", calls=9, chats=0)
     context = a_context(folder / "store")
-    for step in (prepare.ingest, prepare.validate):
-        step(context, quiet)
+    for stage in (prepare.ingest, prepare.validate):
+        stage(context, quiet)
     contacts = pl.read_parquet(context.path("clean/contacts.parquet"))
     contacts.select(
         "contact_id",
@@ -147,7 +149,9 @@ def test_V3_features_that_have_seen_the_future_stop_the_step(
     def a_day_ahead(
         tables: dict[str, pl.LazyFrame], *rest: Any, **more: Any
     ) -> Iterator[pl.DataFrame]:
-        """A plausible mistake: contacts are dated a day early, so that a window sees one day too many."""
+        """A plausible mistake: contacts are dated a day early, so that a window sees one day too
+        many.
+        """
         early = tables["contacts"].with_columns(pl.col("started_at").dt.offset_by("-1d"))
         return honest({**tables, "contacts": early}, *rest, **more)
 

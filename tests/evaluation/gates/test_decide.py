@@ -11,7 +11,7 @@ from evaluation.gates.decide import check_modules
 from evaluation.gates.evidence import Evidence
 from evaluation.gates.record import Decision, DecisionError
 from evaluation.report.decision import write_decision
-from tests.registry_helpers import NOW, judged
+from tests.registry_helpers import NOW, gate_decision
 
 CHECKS = {module.NAME: module for module in check_modules()}
 ACCEPTED = [(name, n) for name, module in CHECKS.items() for n in range(len(module.ACCEPTS))]
@@ -19,7 +19,7 @@ REFUSED = [(name, n) for name, module in CHECKS.items() for n in range(len(modul
 
 
 def _decide(evidence: Evidence | None = None, by: str = "nightly", now: datetime = NOW) -> Decision:
-    return judged(evidence or examples.evidence(), now=now, by=by)
+    return gate_decision(evidence or examples.evidence(), now=now, by=by)
 
 
 def test_the_checks_are_found_by_name() -> None:

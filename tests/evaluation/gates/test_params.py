@@ -9,7 +9,7 @@ from data.params import ParamsError, section
 from evaluation.gates import examples
 from evaluation.gates.params import AsrGate, GateParams
 from evaluation.report.decision import write_decision
-from tests.registry_helpers import judged
+from tests.registry_helpers import gate_decision
 
 
 @pytest.mark.parametrize("reason", ["", "  ", None, True])
@@ -39,7 +39,7 @@ def test_a_limit_is_looser_than_by_default_only_for_a_written_reason(
             section(GateParams, {"asr": {**limits, **reason}}, "gate")
     why = "Pilot of six weeks; agreed with the head of service."
     gates = section(GateParams, {"asr": {**limits, "relaxation_reason": why}}, "gate")
-    decision = judged(examples.evidence(), gates)
+    decision = gate_decision(examples.evidence(), gates)
     assert ", ".join(decision.record["params"]["relaxed_limits"]) == named
     assert decision.record["params"]["relaxation_reason"] == why
     assert "looser than by default" in decision.record["summary"]
@@ -63,8 +63,8 @@ def test_churn_limits_are_relaxed_only_for_a_reason_and_tightened_freely() -> No
         "max_long_loss": 0,
     }
     assert section(GateParams, {"churn": tight}, "gate").churn.relaxed_limits() == []
-    assert judged(examples.evidence()).record["params"]["relaxed_limits"] == []
-    assert "looser" not in judged(examples.evidence()).record["summary"]
+    assert gate_decision(examples.evidence()).record["params"]["relaxed_limits"] == []
+    assert "looser" not in gate_decision(examples.evidence()).record["summary"]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_naming_one_behaviour_test_or_floor_does_not_drop_the_others() -> None:
     ).asr
     assert gate.behaviour == {**AsrGate().behaviour, "louder": 0.01}
     assert gate.floors == {**AsrGate().floors, "cer": 0.2}
-    decision = judged(examples.evidence(behaviour={"louder": 0.05}, probes={"quieter": 0.9}))
+    decision = gate_decision(examples.evidence(behaviour={"louder": 0.05}, probes={"quieter": 0.9}))
     assert "it failed behaviour" in decision.record["summary"]
 
 

@@ -11,11 +11,13 @@ from evaluation.gates import examples
 from evaluation.gates.record import DecisionError, read_decision, upgraded, validate_record
 from evaluation.report.decision import decision_page, write_decision
 from models.registry.ledger import decision_id
-from tests.registry_helpers import NOW, Shop, a_decision, judged
+from tests.registry_helpers import NOW, RegistryFixture, a_decision, gate_decision
 
 
 def test_a_record_edited_after_the_fact_is_refused(tmp_path: Path) -> None:
-    path, _ = write_decision(judged(examples.evidence(facts={"contract_ok": False})), tmp_path)
+    path, _ = write_decision(
+        gate_decision(examples.evidence(facts={"contract_ok": False})), tmp_path
+    )
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, "verdict": "accepted"}))
     with pytest.raises(DecisionError, match="altered"):
@@ -23,7 +25,7 @@ def test_a_record_edited_after_the_fact_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_record_that_does_not_keep_the_schema_is_refused() -> None:
-    record = {**judged(examples.evidence()).record}
+    record = {**gate_decision(examples.evidence()).record}
     del record["checks"]
     with pytest.raises(DecisionError, match="'checks' is a required property"):
         validate_record(record)
@@ -152,7 +154,7 @@ def test_what_is_no_record_is_left_for_the_schema_to_refuse(value: Any) -> None:
 
 def test_the_registry_promotes_by_a_stored_record_of_format_2(tmp_path: Path) -> None:
     """The registry checks id, verdict, checks and bundle, none of which format 3 renamed."""
-    shop = Shop(tmp_path)
+    shop = RegistryFixture(tmp_path)
     version, sha256 = shop.version("one")
     record = a_decision(sha256)
     old: dict[str, Any] = {**record, "format": 2, "beside": record["secondary"]}

@@ -15,7 +15,7 @@ from data.records import LABELS
 from models.reader.model import Reader, ReaderError
 from models.reader.occlusion import explain
 from models.registry.bundle import BundleError, verify_bundle, write_bundle
-from tests.reader_helpers import a_message, a_reader, lessons
+from tests.reader_helpers import a_message, a_reader, training_examples
 
 
 def answer(*turns: str | tuple[str, str], channel: str = "chat") -> dict[str, dict[str, float]]:
@@ -29,7 +29,7 @@ def answer(*turns: str | tuple[str, str], channel: str = "chat") -> dict[str, di
 
 
 def test_a_contact_read_alone_has_the_probabilities_it_has_in_a_batch() -> None:
-    test, reader = lessons()["test"], a_reader()
+    test, reader = training_examples()["test"], a_reader()
     together, _ = reader.probabilities(test.contacts, test.turns)
     for row in range(0, 60, 3):
         alone, _ = reader.probabilities(test.contacts[row], test.turns)
@@ -39,7 +39,7 @@ def test_a_contact_read_alone_has_the_probabilities_it_has_in_a_batch() -> None:
 
 
 def test_the_order_rows_come_in_does_not_matter() -> None:
-    test, reader = lessons()["test"], a_reader()
+    test, reader = training_examples()["test"], a_reader()
     few = test.contacts.head(20)
     first, _ = reader.probabilities(few, test.turns)
     shuffled, _ = reader.probabilities(few, test.turns.sample(fraction=1.0, shuffle=True, seed=1))
@@ -49,7 +49,7 @@ def test_the_order_rows_come_in_does_not_matter() -> None:
 def test_what_is_saved_comes_back_with_the_same_answers_and_verifies_as_a_bundle(
     tmp_path: Path,
 ) -> None:
-    test, reader = lessons()["test"], a_reader()
+    test, reader = training_examples()["test"], a_reader()
     reader.save(tmp_path / "model")
     files = {name: tmp_path / "model" / name for name in ("weights.safetensors", "config.json")}
     facts: dict[str, Any] = {

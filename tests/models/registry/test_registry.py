@@ -17,15 +17,15 @@ from filelock import FileLock
 from models.registry import ledger
 from models.registry.ledger import LedgerError
 from models.registry.registry import PromotionRefusedError, Registry, RegistryError
-from tests.registry_helpers import NOW, Shop, a_bundle, a_decision
+from tests.registry_helpers import NOW, RegistryFixture, a_bundle, a_decision
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    return Shop(tmp_path)
+def shop(tmp_path: Path) -> RegistryFixture:
+    return RegistryFixture(tmp_path)
 
 
-def _promote(shop: Shop, content: str, at: datetime = NOW) -> int:
+def _promote(shop: RegistryFixture, content: str, at: datetime = NOW) -> int:
     """Registers and promotes a bundle over the present champion."""
     version, sha256 = shop.version(content)
     entries = shop.registry.ledger("churn")
@@ -42,7 +42,7 @@ def _promote(shop: Shop, content: str, at: datetime = NOW) -> int:
     return version
 
 
-def test_a_bundle_comes_back_as_it_was_registered(shop: Shop, tmp_path: Path) -> None:
+def test_a_bundle_comes_back_as_it_was_registered(shop: RegistryFixture, tmp_path: Path) -> None:
     version, sha256 = shop.version("one")
     bundle = shop.registry.fetch("churn", version, tmp_path / "cache")
     assert bundle.sha256 == sha256
@@ -50,19 +50,23 @@ def test_a_bundle_comes_back_as_it_was_registered(shop: Shop, tmp_path: Path) ->
     assert shop.registry.version_tags("churn", version)["data_hash"] == bundle.data_hash
 
 
-def test_registering_the_same_bundle_again_is_the_same_version(shop: Shop) -> None:
+def test_registering_the_same_bundle_again_is_the_same_version(shop: RegistryFixture) -> None:
     assert shop.version("one") == shop.version("one")
     assert shop.version("two")[0] == 2
 
 
-def test_a_damaged_copy_in_the_cache_is_fetched_again(shop: Shop, tmp_path: Path) -> None:
+def test_a_damaged_copy_in_the_cache_is_fetched_again(
+    shop: RegistryFixture, tmp_path: Path
+) -> None:
     version, sha256 = shop.version("one")
     path = shop.registry.fetch("churn", version, tmp_path / "cache").path
     (path / "config.json").write_text('{"planted": true}')
     assert shop.registry.fetch("churn", version, tmp_path / "cache").sha256 == sha256
 
 
-def test_a_bundle_changed_in_the_store_is_never_delivered(shop: Shop, tmp_path: Path) -> None:
+def test_a_bundle_changed_in_the_store_is_never_delivered(
+    shop: RegistryFixture, tmp_path: Path
+) -> None:
     version, _ = shop.version("one")
     (stored,) = (tmp_path / "art").rglob("config.json")
     stored.write_text('{"planted": true}')
@@ -71,7 +75,9 @@ def test_a_bundle_changed_in_the_store_is_never_delivered(shop: Shop, tmp_path: 
     assert list((tmp_path / "cache" / "churn").iterdir()) == []
 
 
-def test_a_whole_other_bundle_in_its_place_is_never_delivered(shop: Shop, tmp_path: Path) -> None:
+def test_a_whole_other_bundle_in_its_place_is_never_delivered(
+    shop: RegistryFixture, tmp_path: Path
+) -> None:
     version, _ = shop.version("one")
     (stored,) = (tmp_path / "art").rglob("config.json")
     a_bundle(stored.parent, "planted")
@@ -79,14 +85,16 @@ def test_a_whole_other_bundle_in_its_place_is_never_delivered(shop: Shop, tmp_pa
         shop.registry.fetch("churn", version, tmp_path / "cache")
 
 
-def test_a_version_or_alias_that_is_not_there_is_named(shop: Shop, tmp_path: Path) -> None:
+def test_a_version_or_alias_that_is_not_there_is_named(
+    shop: RegistryFixture, tmp_path: Path
+) -> None:
     with pytest.raises(RegistryError, match="nothing has the alias 'champion'"):
         shop.registry.fetch("churn", "champion", tmp_path)
     with pytest.raises(RegistryError, match="no version 7"):
         shop.registry.fetch("churn", 7, tmp_path)
 
 
-def test_rollback_goes_one_champion_back_each_time_and_then_says_no(shop: Shop) -> None:
+def test_rollback_goes_one_champion_back_each_time_and_then_says_no(shop: RegistryFixture) -> None:
     for content in ("one", "two", "three"):
         _promote(shop, content)
     assert shop.registry.alias("churn", "previous") == 2
@@ -102,7 +110,9 @@ def test_rollback_goes_one_champion_back_each_time_and_then_says_no(shop: Shop) 
     assert [entry.action for entry in shop.registry.ledger()] == ["promote"] * 3 + ["rollback"] * 2
 
 
-def test_rollback_goes_only_to_the_bundle_that_was_promoted(shop: Shop, tmp_path: Path) -> None:
+def test_rollback_goes_only_to_the_bundle_that_was_promoted(
+    shop: RegistryFixture, tmp_path: Path
+) -> None:
     _promote(shop, "one")
     _promote(shop, "two")
     (stored,) = (
@@ -123,7 +133,7 @@ def test_rollback_goes_only_to_the_bundle_that_was_promoted(shop: Shop, tmp_path
     assert shop.registry.alias("churn", "champion") == 2
 
 
-def test_two_who_roll_back_at_once_go_one_champion_back(shop: Shop) -> None:
+def test_two_who_roll_back_at_once_go_one_champion_back(shop: RegistryFixture) -> None:
     for content in ("one", "two", "three"):
         _promote(shop, content)
     with pytest.raises(PromotionRefusedError, match="champion is v3, not v2"):
@@ -152,7 +162,7 @@ def test_two_who_roll_back_at_once_go_one_champion_back(shop: Shop) -> None:
 
 
 def test_bundles_travel_while_the_lease_is_free(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    shop: RegistryFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transfers = []
 
@@ -175,7 +185,7 @@ def test_bundles_travel_while_the_lease_is_free(
     assert len(transfers) == 5, "two bundles stored, three looked at"
 
 
-def test_a_decision_against_an_older_champion_is_refused(shop: Shop) -> None:
+def test_a_decision_against_an_older_champion_is_refused(shop: RegistryFixture) -> None:
     _promote(shop, "one")
     version, sha256 = shop.version("two")
     with pytest.raises(PromotionRefusedError, match="did not compare v2 with the champion v1"):
@@ -190,7 +200,7 @@ def test_a_decision_against_an_older_champion_is_refused(shop: Shop) -> None:
     assert shop.registry.alias("churn", "champion") == 1
 
 
-def test_a_promotion_done_twice_is_one_entry(shop: Shop) -> None:
+def test_a_promotion_done_twice_is_one_entry(shop: RegistryFixture) -> None:
     version, sha256 = shop.version("one")
     first = shop.registry.promote(
         "churn", version, expected=None, decision=a_decision(sha256), actor="anna", now=NOW
@@ -207,14 +217,14 @@ def test_a_promotion_done_twice_is_one_entry(shop: Shop) -> None:
     assert len(shop.registry.ledger()) == 1
 
 
-def test_an_alias_moved_by_hand_goes_back_to_what_the_ledger_says(shop: Shop) -> None:
+def test_an_alias_moved_by_hand_goes_back_to_what_the_ledger_says(shop: RegistryFixture) -> None:
     _promote(shop, "one")
     shop.version("two")
     shop.registry.client.set_registered_model_alias("churn", "champion", "2")
     assert shop.registry.alias("churn", "champion") == 1
 
 
-def test_a_ledger_with_an_altered_line_stops_every_promotion(shop: Shop) -> None:
+def test_a_ledger_with_an_altered_line_stops_every_promotion(shop: RegistryFixture) -> None:
     _promote(shop, "one")
     _promote(shop, "two")
     path = shop.registry.ledger_path
@@ -223,7 +233,7 @@ def test_a_ledger_with_an_altered_line_stops_every_promotion(shop: Shop) -> None
         _promote(shop, "three")
 
 
-def test_a_ledger_cut_short_is_noticed(shop: Shop) -> None:
+def test_a_ledger_cut_short_is_noticed(shop: RegistryFixture) -> None:
     _promote(shop, "one")
     _promote(shop, "two")
     path = shop.registry.ledger_path
@@ -238,7 +248,7 @@ def test_a_ledger_cut_short_is_noticed(shop: Shop) -> None:
             look_up()
 
 
-def test_without_its_ledger_an_alias_moved_by_hand_is_not_believed(shop: Shop) -> None:
+def test_without_its_ledger_an_alias_moved_by_hand_is_not_believed(shop: RegistryFixture) -> None:
     shop.version("zero")
     shop.registry.client.set_registered_model_alias("churn", "champion", "1")
     assert shop.registry.peek("churn", "champion") is None, "nobody was ever promoted"
@@ -251,7 +261,7 @@ def test_without_its_ledger_an_alias_moved_by_hand_is_not_believed(shop: Shop) -
 
 
 def test_a_version_the_service_stopped_is_not_promoted_until_somebody_says_why_it_may_be(
-    shop: Shop,
+    shop: RegistryFixture,
 ) -> None:
     version, sha256 = shop.version("one")
     shop.registry.annotate("churn", version, {"stopped": "3 of its last 3 answers failed"})
@@ -284,7 +294,7 @@ def test_a_version_the_service_stopped_is_not_promoted_until_somebody_says_why_i
 
 
 def test_a_second_machine_with_a_ledger_of_its_own_cannot_promote(
-    shop: Shop, tmp_path: Path
+    shop: RegistryFixture, tmp_path: Path
 ) -> None:
     _promote(shop, "one")
     version, sha256 = shop.version("two")
@@ -295,7 +305,7 @@ def test_a_second_machine_with_a_ledger_of_its_own_cannot_promote(
         )
 
 
-def test_half_a_line_left_by_a_kill_is_no_entry_and_is_written_over(shop: Shop) -> None:
+def test_half_a_line_left_by_a_kill_is_no_entry_and_is_written_over(shop: RegistryFixture) -> None:
     _promote(shop, "one")
     with shop.registry.ledger_path.open("a") as handle:
         handle.write('{"seq": 2, "at": "20')
@@ -305,13 +315,13 @@ def test_half_a_line_left_by_a_kill_is_no_entry_and_is_written_over(shop: Shop) 
     assert [json.loads(line)["seq"] for line in lines] == [1, 2]
 
 
-def test_time_never_runs_backwards_in_the_ledger(shop: Shop) -> None:
+def test_time_never_runs_backwards_in_the_ledger(shop: RegistryFixture) -> None:
     _promote(shop, "one", NOW)
     _promote(shop, "two", NOW - timedelta(days=2))
     assert [entry.at for entry in shop.registry.ledger()] == [NOW.isoformat()] * 2
 
 
-def test_a_time_without_zone_is_refused_before_anything_is_written(shop: Shop) -> None:
+def test_a_time_without_zone_is_refused_before_anything_is_written(shop: RegistryFixture) -> None:
     version, sha256 = shop.version("one")
     with pytest.raises(ValueError, match="no time zone"):
         shop.registry.promote(
@@ -340,7 +350,7 @@ def test_a_text_with_odd_characters_stays_one_line(tmp_path: Path) -> None:
     assert [entry.actor for entry in ledger.read_entries(tmp_path / "l")] == [odd]
 
 
-def test_the_ledger_names_the_champion_of_any_day(shop: Shop) -> None:
+def test_the_ledger_names_the_champion_of_any_day(shop: RegistryFixture) -> None:
     _promote(shop, "one", datetime(2026, 3, 1, 12, tzinfo=UTC))
     _promote(shop, "two", datetime(2026, 3, 5, 12, tzinfo=UTC))
     shop.registry.rollback("churn", "ben", datetime(2026, 3, 9, 12, tzinfo=UTC))

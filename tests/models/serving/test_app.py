@@ -18,7 +18,7 @@ from models.registry.bundle import Bundle
 from models.serving.app import Options, create_app
 from models.serving.loaded import Resolver, Served, from_registry
 from models.serving.smoke import smoke_test
-from tests.registry_helpers import NOW, Shop, a_decision
+from tests.registry_helpers import NOW, RegistryFixture, a_decision
 from tests.service_helpers import ROW, a_churn_bundle
 
 
@@ -254,7 +254,7 @@ def test_without_a_registry_a_restarted_service_answers_as_before_but_not_with_a
 
 
 def test_the_champion_is_served_and_nobody_where_there_is_none(tmp_path: Path) -> None:
-    shop = Shop(tmp_path)
+    shop = RegistryFixture(tmp_path)
     resolver = from_registry(shop.registry, {"churn": "churn"}, tmp_path / "cache")
     app = create_app(resolver, ("churn",))
     app.state.models.refresh()

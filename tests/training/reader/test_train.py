@@ -14,7 +14,7 @@ from data.labelling import SCHEME
 from evaluation.metrics.wer import character_errors
 from models.reader.model import Reader
 from models.reader.ngrams import corrupt_characters, make_ngrams, plain_text
-from tests.reader_helpers import SMALL, Unrecorded, a_message, a_reader, lessons
+from tests.reader_helpers import SMALL, Unrecorded, a_message, a_reader, training_examples
 from training.reader.train import (
     LabelledContacts,
     ReaderTraining,
@@ -32,7 +32,7 @@ def train_reader(
     summary = train(
         params,
         SCHEME,
-        {"train": part, "valid": lessons()["valid"]},
+        {"train": part, "valid": training_examples()["valid"]},
         work_dir=folder,
         run=Unrecorded(),
     )
@@ -40,7 +40,7 @@ def train_reader(
 
 
 def test_the_same_lessons_give_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
-    part = lessons()["train"]
+    part = training_examples()["train"]
     weights = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         train_reader(part, tmp_path / name, replace(TINY, seed=seed))
@@ -49,7 +49,7 @@ def test_the_same_lessons_give_the_same_weights_and_another_seed_others(tmp_path
 
 
 def test_too_few_contacts_and_no_calibration_are_refused_with_what_to_do(tmp_path: Path) -> None:
-    part, valid = lessons()["train"], lessons()["valid"]
+    part, valid = training_examples()["train"], training_examples()["valid"]
     with pytest.raises(ReaderTrainingError, match=r"30 labelled contacts .* 60 needed"):
         train_reader(part.take(np.arange(30)), tmp_path)
     nothing = replace(valid, mask=np.zeros_like(valid.mask))
@@ -58,7 +58,7 @@ def test_too_few_contacts_and_no_calibration_are_refused_with_what_to_do(tmp_pat
 
 
 def test_where_every_contact_has_one_value_that_value_is_learned(tmp_path: Path) -> None:
-    part = lessons()["train"]
+    part = training_examples()["train"]
     column = 0  # of the first value of the first label: reason billing
     targets = part.targets.copy()
     targets[:, : len(SCHEME["reason"])] = 0
@@ -86,7 +86,7 @@ def test_nothing_is_learned_where_the_rules_abstain() -> None:
 
 
 def test_probabilities_are_calibrated_to_the_beliefs_of_held_out_customers() -> None:
-    test = lessons()["test"]
+    test = training_examples()["test"]
     probabilities, _ = a_reader().probabilities(test.contacts, test.turns)
     at = 0
     for number, (name, values) in enumerate(SCHEME.items()):
