@@ -25,12 +25,14 @@ def evaluate(store: str | None = None) -> dict[str, Any]:
     prepare()  # a Prefect worker comes here without passing the command line
     context = load_context(store=Path(store) if store else None)
     with prefect_hooks.guarded(context.settings):
-        found = stage("nightly", context)
-    worse = [kind for kind, one in found["models"].items() if one["verdict"] == "worse"]
+        summary = stage("nightly", context)
+    worse = [kind for kind, model in summary["models"].items() if model["verdict"] == "worse"]
     for kind in worse:
-        said = found["models"][kind]["sentence"]
-        get_run_logger().warning("champion %s is worse than when it was promoted: %s", kind, said)
-        notifications.notify(
-            context.settings, f"the {kind} champion is worse than when it was promoted", said
+        sentence = summary["models"][kind]["sentence"]
+        get_run_logger().warning(
+            "champion %s is worse than when it was promoted: %s", kind, sentence
         )
-    return {**found, "worse": worse}
+        notifications.notify(
+            context.settings, f"the {kind} champion is worse than when it was promoted", sentence
+        )
+    return {**summary, "worse": worse}

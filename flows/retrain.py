@@ -59,23 +59,23 @@ def retrain(
     }
     context = load_context(source=source, **places)
     with prefect_hooks.guarded(context.settings):
-        found = {name: stage(name, context) for name in runner.stage_names(context, until)}
+        summaries = {name: stage(name, context) for name in runner.stage_names(context, until)}
         # Asked last, so that nothing else waits for people. Until then, and on a "no", the champion stays.
         waiting = {
-            name: one["waits"]
-            for name, one in found.items()
-            if name.startswith("release_") and one["waits"]
+            name: summary["waits"]
+            for name, summary in summaries.items()
+            if name.startswith("release_") and summary["waits"]
         }
         for name, decision_id in waiting.items():
             decided = read_json(context.path(artefacts.DECIDE.of(name.removeprefix("release_"))))
-            how = f"Decision {decision_id}. `keepline approve {decision_id} --by NAME`, or answer in Prefect."
+            hint = f"Decision {decision_id}. `keepline approve {decision_id} --by NAME`, or answer in Prefect."
             notifications.notify(
-                context.settings, "a candidate waits for approval", f"{decided['summary']} {how}"
+                context.settings, "a candidate waits for approval", f"{decided['summary']} {hint}"
             )
             if approval_form.on_a_server() and approval_form.ask(
                 context, decision_id, decided["summary"]
             ):
-                found[name] = stage(name, context)
+                summaries[name] = stage(name, context)
         if until is None:
             dvc.agree(context)
-        return found
+        return summaries

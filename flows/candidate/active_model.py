@@ -27,7 +27,7 @@ def write_active_model(context: RunContext, kind: str) -> dict[str, Any]:
     bundle: Path | None
     message = ""
     if version is not None:
-        bundle = registry.fetch(kind, version, context.path("reference")).path
+        bundle = registry.fetch(kind, version, context.path(artefacts.FETCHED)).path
     elif decided["verdict"] == "accepted" and decided["approval"] == "none":
         bundle = context.path(artefacts.BUNDLE.of(kind))
     else:

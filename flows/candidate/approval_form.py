@@ -37,7 +37,7 @@ def ask(context: RunContext, decision_id: str, summary: str) -> dict[str, Any] |
         by="",
     )
     try:
-        said = pause_flow_run(
+        reply = pause_flow_run(
             wait_for_input=form,
             timeout=int(context.params.gates.approval_wait_s),
             poll_interval=2,
@@ -46,5 +46,5 @@ def ask(context: RunContext, decision_id: str, summary: str) -> dict[str, Any] |
     except FlowPauseTimeout:
         return approvals.approval_of(context, decision_id)
     return approvals.answer(
-        context, decision_id, "approved" if said.approve else "refused", said.by, said.note
+        context, decision_id, "approved" if reply.approve else "refused", reply.by, reply.note
     )

@@ -14,8 +14,6 @@ from models.registry.approval import ApprovalError, make_approval
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
 
-FOLDER = "approvals"
-
 
 def answer(context: RunContext, which: str, word: str, by: str, note: str = "") -> dict[str, Any]:
     """Writes approvals/<decision>.json for the one decision whose id begins with `which`; the first answer stands.
@@ -33,7 +31,7 @@ def answer(context: RunContext, which: str, word: str, by: str, note: str = "") 
             "'required' in params.yaml when it was made."
         )
     record = make_approval(decision, word, by=by, now=context.now(), note=note)
-    path = context.path(FOLDER) / f"{decision['decision_id']}.json"
+    path = context.path(artefacts.APPROVALS) / f"{decision['decision_id']}.json"
     if word == "approved" and not path.exists():
         _refuse_stopped(context, decision)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +51,7 @@ def answer(context: RunContext, which: str, word: str, by: str, note: str = "") 
 
 def approval_of(context: RunContext, decision_id: str) -> dict[str, Any] | None:
     """The answer to a decision, or None while nobody has given one."""
-    path = context.path(FOLDER) / f"{decision_id}.json"
+    path = context.path(artefacts.APPROVALS) / f"{decision_id}.json"
     return read_json(path) if path.exists() else None
 
 
@@ -75,13 +73,17 @@ def _refuse_stopped(context: RunContext, decision: dict[str, Any]) -> None:
 
 
 def _decision(context: RunContext, which: str) -> Path:
-    found = sorted(context.path("decisions").glob(f"*/{which}*.json")) if which.isalnum() else []
-    if len(found) != 1:
+    paths = (
+        sorted(context.path(artefacts.ALL_DECISIONS).glob(f"*/{which}*.json"))
+        if which.isalnum()
+        else []
+    )
+    if len(paths) != 1:
         state = (
-            "there is none" if not found else f"{len(found)} decisions begin so; give more letters"
+            "there is none" if not paths else f"{len(paths)} decisions begin so; give more letters"
         )
         raise ApprovalError(f"decision {which}: {state}. `keepline decisions` lists them.")
-    return found[0]
+    return paths[0]
 
 
 def _write_once(path: Path, text: str) -> None:

@@ -25,15 +25,15 @@ def decide(context: RunContext, kind: str) -> dict[str, Any]:
 
     folder = context.path(artefacts.SCORECARDS.of(kind))
     contract = read_json(context.path(artefacts.VALIDATE))
-    beaten = read_json(context.path(artefacts.REFERENCE.of(kind)))
-    probed = read_json(context.path(artefacts.PROBE.of(kind)))
-    beside, probes, probed_sha256 = load_probes(context, kind)
+    reference = read_json(context.path(artefacts.REFERENCE.of(kind)))
+    probe_summary = read_json(context.path(artefacts.PROBE.of(kind)))
+    secondary, probes, probed_sha256 = load_probes(context, kind)
     facts = Facts(
-        reference_is_champion=beaten["version"] is not None,
+        reference_is_champion=reference["version"] is not None,
         contract_ok=contract["stopped"] is None,
         contract_says=contract["stopped"]
         or f"{contract['rejected']} rows in quarantine, the rest kept the contract",
-        read_by=probed.get("read_by"),
+        read_by=probe_summary.get("read_by"),
         readers_now=checksums(text_readers(context, kind)) if text_readers_of(kind) else None,
         probed_sha256=probed_sha256,
         trained_by=read_json(context.path(artefacts.TRAIN.of(kind))).get("trained_by", ""),
@@ -61,7 +61,7 @@ def decide(context: RunContext, kind: str) -> dict[str, Any]:
         facts,
         context.now(),
         f"gate, for {context.settings.actor}",
-        beside,
+        secondary,
         probes,
     )
     record, page = write_decision(decision, context.path(artefacts.DECISIONS.of(kind)))
@@ -76,7 +76,7 @@ def decide(context: RunContext, kind: str) -> dict[str, Any]:
         "record": record.name,
         "approval": context.params.gates.of(kind).approval,
         "candidate": candidate.bundle_sha256,
-        "reference": beaten,
+        "reference": reference,
     }
     write_json(context.path(artefacts.DECIDE.of(kind)), summary)
     return summary

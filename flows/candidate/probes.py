@@ -50,9 +50,9 @@ def write_text_readers(context: RunContext, kind: str) -> None:
         write_json(path, readers)
 
 
-def checksums(found: Mapping[str, Any]) -> dict[str, str]:
+def checksums(readers: Mapping[str, Any]) -> dict[str, str]:
     """The checksums of `readers`, kind by kind; empty where there is no champion."""
-    return {kind: one["bundle_sha256"] if one else "" for kind, one in found.items()}
+    return {kind: reader["bundle_sha256"] if reader else "" for kind, reader in readers.items()}
 
 
 def load_probes(
@@ -66,15 +66,15 @@ def load_probes(
 
     folder = context.path(artefacts.PROBES.of(kind))
     names = sorted(path.stem.removesuffix("-candidate") for path in folder.glob("*-candidate.json"))
-    beside = {
+    secondary = {
         name: SecondaryTest(*(load(folder / f"{name}-{role}.json") for role in ROLES))
         for name in names
     }
     general = context.path(artefacts.SCORECARDS.of(kind).within("guardrail"))
     if all((general / f"{role}.json").exists() for role in ROLES):
-        beside["guardrail"] = SecondaryTest(*(load(general / f"{role}.json") for role in ROLES))
-    probed = read_json(folder / "probes.json")
-    return beside, [Probe(**one) for one in probed["probes"]], probed["bundle_sha256"]
+        secondary["guardrail"] = SecondaryTest(*(load(general / f"{role}.json") for role in ROLES))
+    record = read_json(folder / "probes.json")
+    return secondary, [Probe(**row) for row in record["probes"]], record["bundle_sha256"]
 
 
 def empty_probes_folder(context: RunContext, kind: str) -> Path:
@@ -92,8 +92,8 @@ def write_probes(
     """Writes probes/<kind>/probes.json and, with `more`, the summary probe_<kind>.json, which it returns."""
     # A bundle's checksum is that of its manifest.
     sha256 = file_sha256(context.path(artefacts.BUNDLE.of(kind)) / MANIFEST)
-    found = {"bundle_sha256": sha256, "probes": [asdict(probe) for probe in probes]}
-    write_json(context.path(artefacts.PROBES.of(kind).within("probes.json")), found)
+    record = {"bundle_sha256": sha256, "probes": [asdict(probe) for probe in probes]}
+    write_json(context.path(artefacts.PROBES.of(kind).within("probes.json")), record)
     summary = {**more, **{probe.name: probe.value for probe in probes}}
     write_json(context.path(artefacts.PROBE.of(kind)), summary)
     return summary

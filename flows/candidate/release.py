@@ -35,9 +35,9 @@ def release(context: RunContext, kind: str) -> dict[str, Any]:
         if decided["verdict"] == "accepted":
             raise
         return _released(context, kind, None, decided, f"is not registered: {error}")
-    told = {"verdict": decided["verdict"], "decision_id": decided["decision_id"]}
+    verdict_tags = {"verdict": decided["verdict"], "decision_id": decided["decision_id"]}
     registry.annotate(
-        kind, version, {**told, "decision": f"runs:/{run_id}/decision/{decided['record']}"}
+        kind, version, {**verdict_tags, "decision": f"runs:/{run_id}/decision/{decided['record']}"}
     )
     champion = registry.alias(kind, "champion")
     rolled_back = any(
@@ -88,7 +88,7 @@ def release(context: RunContext, kind: str) -> dict[str, Any]:
         with reopened(context, kind) as run:
             run.set_tags({"approval": approval["answer"], "approval_by": approval["by"]})
             run.log_artifact(
-                context.path(approvals.FOLDER) / f"{decided['decision_id']}.json", "decision"
+                context.path(artefacts.APPROVALS) / f"{decided['decision_id']}.json", "decision"
             )
         registry.annotate(
             kind, version, {"approval": approval["answer"], "approval_by": approval["by"]}

@@ -41,7 +41,7 @@ def write_reference(context: RunContext, kind: str) -> dict[str, Any]:
     elif registry.version_tags(kind, version).get("bundle_sha256") == candidate and path.exists():
         return read_json(path)
     else:
-        bundle = registry.fetch(kind, version, context.path("reference"))
+        bundle = registry.fetch(kind, version, context.path(artefacts.FETCHED))
         reference = {
             "model": f"{kind} v{version}",
             "path": context.stored(kind_of(kind).weights_in(bundle.path)),

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from data import artefacts
 from data.files import read_lines, write_text
 from flows.runtime.settings import from_environment
 
@@ -25,18 +26,18 @@ def compare(
     from training.browse import browse
 
     settings = from_environment(store=store)
-    known = browse(settings.tracking_uri)
+    all_runs = browse(settings.tracking_uri)
     chosen = []
     for name in names:
-        found = [run for run in known if run["run_id"].startswith(name)]
-        if len(found) != 1:
+        matching = [run for run in all_runs if run["run_id"].startswith(name)]
+        if len(matching) != 1:
             state = (
                 "no run begins so"
-                if not found
-                else f"{len(found)} runs begin so; give more letters"
+                if not matching
+                else f"{len(matching)} runs begin so; give more letters"
             )
             raise ValueError(f"run {name}: {state}. `keepline runs` lists them.")
-        chosen.append(found[0])
+        chosen.append(matching[0])
     with tempfile.TemporaryDirectory() as scratch:
         views = [
             _view(settings.tracking_uri, run, RunView, load, Path(scratch) / run["run_id"])
@@ -44,8 +45,11 @@ def compare(
         ]
         result = compare(views, across_data=across_data)
     print_comparison(result, console)
-    page = html or settings.store / "compare.html"
-    write_text(page, comparison_page(result, _listener(settings.store / "speech" / "test.jsonl")))
+    page = html or settings.store / artefacts.COMPARISON.path
+    write_text(
+        page,
+        comparison_page(result, _listener(settings.store / artefacts.SPEECH.path / "test.jsonl")),
+    )
     console.print(f"as a page, with sound: {page}", soft_wrap=True, highlight=False)
 
 
@@ -77,18 +81,18 @@ def _listener(manifest: Path) -> Callable[[Mapping[str, Any]], str | None]:
         for row in read_lines(manifest):
             rows[row.get("contact_id"), row.get("role"), round(row.get("start_s") or 0.0, 2)] = row
 
-    def listen(wanted: Mapping[str, Any]) -> str | None:
+    def listen(unit: Mapping[str, Any]) -> str | None:
         from data.audio import read
         from evaluation.metrics.english import comparable
         from evaluation.report.clips import clip
 
-        row = rows.get((wanted["contact_id"], wanted["role"], round(wanted["start_s"] or 0.0, 2)))
+        row = rows.get((unit["contact_id"], unit["role"], round(unit["start_s"] or 0.0, 2)))
         path = manifest.parent / row["audio_filepath"] if row else None
         if (
             row is None
             or path is None
             or not path.exists()
-            or comparable(row["text"]) != wanted["ref"]
+            or comparable(row["text"]) != unit["ref"]
         ):
             return None
         samples, rate_hz = read(path)

@@ -38,10 +38,10 @@ def restore_test_set(
         rows = pl.read_parquet(kept)
     out = dataset / "test_set"
     restored = stages_of(kind).restore_test_set(context, rows, dataset, out)
-    wanted = get_run(uri, run_id)["tags"].get("test_data_hash", "")
-    if restored != wanted:
+    expected = get_run(uri, run_id)["tags"].get("test_data_hash", "")
+    if restored != expected:
         raise ValueError(
-            f"run {run_id}: was scored on test set {wanted[:12]}, and {restored[:12]} came back. "
+            f"run {run_id}: was scored on test set {expected[:12]}, and {restored[:12]} came back. "
             "Check out the commit it "
             "was evaluated with and try again."
         )
@@ -75,9 +75,9 @@ def checkout(console: Console, what: str, out: Path, test: bool, store: Path | N
     )
     console.print(f"{out}: dataset {dvc_hash}", soft_wrap=True, highlight=False)
     if test:
-        where, found = restore_test_set(context, kind, run_id, out)
+        where, data_hash = restore_test_set(context, kind, run_id, out)
         console.print(
-            f"{where}: what {kind} v{version} was scored on, {found}",
+            f"{where}: what {kind} v{version} was scored on, {data_hash}",
             soft_wrap=True,
             highlight=False,
         )

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from data import artefacts
 from flows.runtime.context import load_context
 from flows.runtime.settings import from_environment
 from models.kinds import ASR, kind_names, kind_of
@@ -44,13 +45,13 @@ def run_pipeline(
     started = time.monotonic()
     home = from_environment(store=store).store
     if export is not None and store is None:
-        home = home / "exports" / export.resolve().name
+        home = home / artefacts.EXPORTS.path / export.resolve().name
     home.mkdir(parents=True, exist_ok=True)
     if export is not None and source == "auto":
         from data.sources import detect
 
         detect(export)  # says at once what is wrong with the folder, before Prefect starts
-    os.environ.setdefault("PREFECT_HOME", str(home / "prefect"))
+    os.environ.setdefault("PREFECT_HOME", str(home / artefacts.PREFECT.path))
     console.print(f"store {home}", style="dim", highlight=False)
     with console.status("starting Prefect …"):
         from flows.retrain import retrain
@@ -72,8 +73,8 @@ def print_summary(console: Console, store: Path, summaries: dict[str, Any], seco
             table.add_row(*verdict(kind, summaries))
     console.rule("what came of it", style="dim")
     console.print(table)
-    for said in notes(summaries):
-        console.print(f"\n{escape(said)}", highlight=False)
+    for note in notes(summaries):
+        console.print(f"\n{escape(note)}", highlight=False)
     if "treat" in summaries:
         console.print(f"\n{treatment_note(summaries['treat'])}", highlight=False)
     console.print(
@@ -81,13 +82,13 @@ def print_summary(console: Console, store: Path, summaries: dict[str, Any], seco
     )
     if "report" in summaries:
         console.print(
-            f"The report is at [bold]{store / 'report' / 'index.html'}[/]",
+            f"The report is at [bold]{store / artefacts.REPORT.path / 'index.html'}[/]",
             soft_wrap=True,
             highlight=False,
         )
     else:
         console.print(
-            f"What was heard is in [bold]{store / 'transcripts.parquet'}[/]",
+            f"What was heard is in [bold]{store / artefacts.TRANSCRIPTS.path}[/]",
             soft_wrap=True,
             highlight=False,
         )
@@ -103,29 +104,31 @@ def notes(summaries: dict[str, Any]) -> list[str]:
     ]
     adapted = summaries.get(f"train_{ASR.name}", {}).get("adaptation", {})
     return left_out + [
-        one["says"] for one in (adapted, summaries.get(f"active_{ASR.name}", {})) if one.get("says")
+        summary["says"]
+        for summary in (adapted, summaries.get(f"active_{ASR.name}", {}))
+        if summary.get("says")
     ]
 
 
-def treatment_note(found: dict[str, Any]) -> str:
+def treatment_note(summary: dict[str, Any]) -> str:
     """One sentence on whom to treat (treatments.parquet lists them), and what the choice rests on."""
-    if found["basis"] != "uplift":
+    if summary["basis"] != "uplift":
         return (
-            f"To treat: the {found['treat']} riskiest customers; "
+            f"To treat: the {summary['treat']} riskiest customers; "
             "there is too little to tell whom an offer would keep."
         )
     return (
-        f"To treat: {found['treat']} of {found['customers']} customers, expected to keep "
-        f"{found['expected_kept']:.1f} and to earn {found['expected_profit']:.0f}."
+        f"To treat: {summary['treat']} of {summary['customers']} customers, expected to keep "
+        f"{summary['expected_kept']:.1f} and to earn {summary['expected_profit']:.0f}."
     )
 
 
 def verdict(kind: str, summaries: dict[str, Any]) -> tuple[str, ...]:
     """One row: model, its measure before and after, what the gate said, what serves now."""
-    found = summaries[f"evaluate_{kind}"]
+    evaluation = summaries[f"evaluate_{kind}"]
     row = kind_of(kind)
     metric, shown = row.metric, row.metric_format
-    before, after = (found[role][metric] for role in ("reference", "candidate"))
+    before, after = (evaluation[role][metric] for role in ("reference", "candidate"))
     ends = (
         f" [{shown.format(after['low'])}, {shown.format(after['high'])}]"
         if after["low"] is not None

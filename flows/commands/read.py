@@ -13,6 +13,7 @@ from data import artefacts
 from data.labelling.scheme import ABSENT
 from data.messages import MessageError, parse
 from flows.runtime.context import load_context
+from models.kinds import READER
 
 if TYPE_CHECKING:
     import polars as pl
@@ -62,13 +63,13 @@ def answers(
 
     from models.reader import occlusion
 
-    found, familiar = reader.probabilities(contacts, turns)
-    told = []
+    probabilities, familiar = reader.probabilities(contacts, turns)
+    rows = []
     for row, contact in enumerate(contacts.iter_slices(1)):
-        mine = turns.filter(pl.col("contact_id") == contact["contact_id"][0])
-        why = occlusion.explain(reader, contact, mine) if words else {}
+        own_turns = turns.filter(pl.col("contact_id") == contact["contact_id"][0])
+        why = occlusion.explain(reader, contact, own_turns) if words else {}
         labels: dict[str, Any] = {}
-        for name, chances in found.items():
+        for name, chances in probabilities.items():
             values = reader.config.labels[name]
             best = int(chances[row].argmax())
             labels[name] = {
@@ -80,7 +81,7 @@ def answers(
             }
             if words and values[best] not in ABSENT:
                 labels[name]["words"] = why[name]
-        told.append(
+        rows.append(
             {
                 "contact_id": contact["contact_id"][0],
                 "readable": bool(familiar[row] >= min_familiar),
@@ -88,7 +89,7 @@ def answers(
                 "labels": labels,
             }
         )
-    return told
+    return rows
 
 
 def _content(source: str) -> str:
@@ -117,13 +118,13 @@ def _bundle(context: RunContext, which: str | None) -> Path:
     if which and Path(which).is_dir():
         return verify_bundle(Path(which), key).path
     alias = (which or "champion").removeprefix("reader@")
-    known = context.path(
+    has_registry = context.path(
         artefacts.REGISTRY
     ).exists()  # asking a store that never was would make one
-    version = context.registry().alias("reader", alias) if known else None
+    version = context.registry().alias(READER.name, alias) if has_registry else None
     if version is None:
         raise ValueError(
             f"no reader has the alias '{alias}' in {context.store}. Train one with `keepline run`, or name a bundle's "
             "folder with --model."
         )
-    return context.registry().fetch("reader", version, context.path("reference")).path
+    return context.registry().fetch(READER.name, version, context.path(artefacts.FETCHED)).path

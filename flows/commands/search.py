@@ -18,6 +18,7 @@ from flows.runtime import stage_cache
 from flows.runtime.context import existing_context
 from flows.runtime.graph import BY_NAME
 from flows.runtime.progress import bar
+from models.kinds import CHURN
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
@@ -31,7 +32,7 @@ def search(console: Console, kind: str, trials: int, store: Path | None) -> None
     """Runs the search, or goes on with it, until it has `trials` trials, and prints the best settings."""
     from training.churn.search import search
 
-    if kind != "churn":
+    if kind != CHURN.name:
         raise ValueError(
             f"search: {kind!r} cannot be searched. Only churn can: an ASR trial takes minutes, so fan "
             "out with `dvc exp run --queue -S 'asr.learning_rate=0.001,0.002'`."
@@ -43,37 +44,38 @@ def search(console: Console, kind: str, trials: int, store: Path | None) -> None
             f"{path}: no features to train on. Run the pipeline first: keepline run, or keepline demo."
         )
     # Other data or settings are another study.
-    name = f"churn {stage_cache.stage_fingerprint(context, BY_NAME['train_churn'])[:12]}"
+    name = f"{CHURN.name} {stage_cache.stage_fingerprint(context, BY_NAME[f'train_{CHURN.name}'])[:12]}"
     rows = pl.read_parquet(path)
     with (
         _parent(context, name) as parent,
         bar(console, f"searching, up to {trials} trials") as progress,
     ):
-        found = search(
+        result = search(
             context.params.churn,
             rows,
             trials=trials,
-            storage=f"sqlite:///{context.path('search.db')}",
+            storage=f"sqlite:///{context.path(artefacts.SEARCH_STUDY)}",
             name=name,
-            work_dir=context.path("search") / hashlib.sha256(name.encode()).hexdigest()[:12],
+            work_dir=context.path(artefacts.SEARCH)
+            / hashlib.sha256(name.encode()).hexdigest()[:12],
             open_run=lambda number, params: _trial(context, name, parent.run_id, number, params),
             progress=progress,
             lead_days=context.params.features.lead_days,
         )
         parent.log_metrics(
-            {"best_loss": found.loss, "first_loss": found.loss_before, "trials": found.trials}
+            {"best_loss": result.loss, "first_loss": result.loss_before, "trials": result.trials}
         )
     leavers = rows.filter(pl.col("event") & (pl.col("split") == "valid"))["customer_id"].n_unique()
-    settings = {key: _short(value) for key, value in found.settings.items()}
-    resumed = f" ({found.resumed_from} from before)" if found.resumed_from else ""
+    settings = {key: _short(value) for key, value in result.settings.items()}
+    resumed = f" ({result.resumed_from} from before)" if result.resumed_from else ""
     console.print(
-        f"{found.trials} trials{resumed}; best is trial {found.trial}: valid loss {found.loss_before:.5f} → "
-        f"{found.loss:.5f}, judged on {leavers} validation customers who left. The test part was not looked at.",
+        f"{result.trials} trials{resumed}; best is trial {result.trial}: valid loss {result.loss_before:.5f} → "
+        f"{result.loss:.5f}, judged on {leavers} validation customers who left. The test part was not looked at.",
         highlight=False,
     )
     console.print("\nIn params.yaml:\n", highlight=False)
     console.print(
-        yaml.safe_dump({"churn": settings}, sort_keys=False), highlight=False, markup=False
+        yaml.safe_dump({CHURN.name: settings}, sort_keys=False), highlight=False, markup=False
     )
     console.print("As an experiment:\n", highlight=False)
     console.print(command(settings), highlight=False, markup=False, soft_wrap=True)

@@ -16,7 +16,7 @@ from data import artefacts
 from data.speech.shards import read_member
 from flows.runtime.context import RunContext
 from flows.runtime.settings import ROOT, SettingsError, from_environment
-from models.kinds import kinds
+from models.kinds import ASR, CHURN, kinds
 
 START_S = 180
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -103,7 +103,7 @@ def ask(console: Console, context: RunContext) -> dict[str, Any]:
     with socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = context.path("service.log")
+    log = context.path(artefacts.SERVICE_LOG)
     with log.open("wb") as output:
         service = subprocess.Popen(
             [
@@ -172,9 +172,9 @@ def _questions(client: Any, context: RunContext, kinds: set[str]) -> dict[str, A
     )
     content = read_member(context.path(artefacts.SHARDS), recording["shard"], recording["member"])
     replies = {}
-    if "churn" in kinds:
+    if CHURN.name in kinds:
         replies["score"] = client.post("/v1/churn:score", json={"customer_ids": riskiest})
-    if "asr" in kinds:
+    if ASR.name in kinds:
         replies["transcribe"] = client.post(
             "/v1/transcribe", files={"recording": ("call.wav", content, "audio/wav")}
         )

@@ -20,6 +20,7 @@ from data.plain_table import Columns, TableError
 from flows.runtime.context import git_commit
 from flows.runtime.progress import bar
 from flows.runtime.settings import from_environment
+from models.kinds import CHURN
 
 READING = "table.json"  # how the table was read, kept in the bundle
 FIGURES = ("log_loss", "brier", "auc", "average_precision", "lift_10", "ece", "calibration_slope")
@@ -57,14 +58,14 @@ def fit_table(
             values, event, ids, columns=columns, params=fit, work_dir=Path(work), progress=progress
         )
         metrics = churn_metrics(fitted.predictions, seed)["risk"]
-        held = (
+        reported_on = (
             "every row, by a model that had not seen it"
             if folds
             else f"{fitted.predictions.height} rows held out"
         )
         reading = {
             "columns": asdict(columns),
-            "reported_on": held,
+            "reported_on": reported_on,
             "metrics": {k: asdict(v) for k, v in metrics.items()},
             "rows": frame.height,
             "fit": {"seed": seed, "folds": folds},
@@ -77,7 +78,7 @@ def fit_table(
         out.mkdir(parents=True, exist_ok=True)
         write_bundle(
             out / "model",
-            "churn",
+            CHURN.name,
             files,
             data_hash=file_sha256(file),
             git_commit=git_commit(),
@@ -88,8 +89,8 @@ def fit_table(
     if key := from_environment().signing_key:
         sign_folder(out / "model", key)
     write_table(out / "held_out.parquet", fitted.predictions.select("customer_id", "event", "risk"))
-    _tell_columns(console, frame, columns, fitted.summary)
-    _tell_figures(console, metrics, held)
+    _print_columns(console, frame, columns, fitted.summary)
+    _print_figures(console, metrics, reported_on)
     if folds:
         listed, share = find_target_issues(fitted.predictions)
         write_table(out / "suspects.parquet", listed)
@@ -127,9 +128,11 @@ def score_table(console: Console, model: Path, file: Path, out: Path | None) -> 
     rows = to_churn_rows(values, ids)
     scored = network.predict(rows).select("customer_id", "risk")
     reasons = network.reasons(rows.drop("as_of"), top=REASONS)
-    told = reasons.pivot("rank", index="customer_id", values="sentence")
-    told = told.rename({name: f"reason_{name}" for name in told.columns if name != "customer_id"})
-    scored = scored.join(told, on="customer_id", how="left").sort(
+    sentences = reasons.pivot("rank", index="customer_id", values="sentence")
+    sentences = sentences.rename(
+        {name: f"reason_{name}" for name in sentences.columns if name != "customer_id"}
+    )
+    scored = scored.join(sentences, on="customer_id", how="left").sort(
         "risk", descending=True, maintain_order=True
     )
     scored = scored.rename({"customer_id": columns.id or "row"})
@@ -157,12 +160,12 @@ def score_table(console: Console, model: Path, file: Path, out: Path | None) -> 
     )
     if columns.target in frame.columns and frame[columns.target].null_count() < frame.height:
         event = plain_table.target(frame, columns.target, columns.positive)
-        known = network.predict(rows).with_columns(
+        predictions = network.predict(rows).with_columns(
             event.alias("event"), pl.lit(None, pl.Float64).alias("time_days")
         )
-        _tell_figures(
+        _print_figures(
             console,
-            churn_metrics(known.filter(pl.col("event").is_not_null()), 0)["risk"],
+            churn_metrics(predictions.filter(pl.col("event").is_not_null()), 0)["risk"],
             file.name,
         )
     console.print(f"scores and reasons in [bold]{out}[/]", highlight=False, soft_wrap=True)
@@ -198,17 +201,17 @@ def _tell_figures(console: Console, metrics: dict[str, Any], on: str) -> None:
     table.add_column("value", justify="right")
     table.add_column("95 % interval")
     for name in FIGURES:
-        found = metrics[name]
-        ends = "" if found.low is None else f"{found.low:.4f} to {found.high:.4f}"
-        table.add_row(name, f"{found.value:.4f}", ends)
+        estimate = metrics[name]
+        ends = "" if estimate.low is None else f"{estimate.low:.4f} to {estimate.high:.4f}"
+        table.add_row(name, f"{estimate.value:.4f}", ends)
     console.print(table)
 
 
 def _card(file: str, columns: Columns, reading: dict[str, Any], summary: dict[str, Any]) -> str:
     figures = "".join(
-        f"- {name}: {found['value']:.4f} ({found['low']:.4f} to {found['high']:.4f})\n"
+        f"- {name}: {metric['value']:.4f} ({metric['low']:.4f} to {metric['high']:.4f})\n"
         for name in FIGURES
-        if (found := reading["metrics"][name])["low"] is not None
+        if (metric := reading["metrics"][name])["low"] is not None
     )
     left_out = "".join(f"- {name}: {why}\n" for name, why in columns.left_out.items()) or "none\n"
     return (
@@ -223,7 +226,9 @@ def _card(file: str, columns: Columns, reading: dict[str, Any], summary: dict[st
     )
 
 
-def _columns(found: dict[str, Any]) -> Columns:
+def _columns(stored: dict[str, Any]) -> Columns:
     return replace(
-        Columns(**found), numeric=tuple(found["numeric"]), categorical=tuple(found["categorical"])
+        Columns(**stored),
+        numeric=tuple(stored["numeric"]),
+        categorical=tuple(stored["categorical"]),
     )

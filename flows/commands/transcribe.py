@@ -38,15 +38,15 @@ def transcribe(
     from flows.runtime.progress import bar
 
     context = load_context(store)
-    ears = TranscriberConfig(
+    config = TranscriberConfig(
         _model(context, model), context.path(artefacts.EXPORTS), context.params.hearing
     )
-    wanted = transcription_jobs(source, out, _listed(formats), _listed(channels), ears)
+    planned = transcription_jobs(source, out, _listed(formats), _listed(channels), config)
     outcomes: list[JobResult] = []
-    with bar(console, f"hearing {len(wanted)} recordings") as progress:
-        for outcome in transcribe_files(ears, wanted, jobs or cores()):
+    with bar(console, f"hearing {len(planned)} recordings") as progress:
+        for outcome in transcribe_files(config, planned, jobs or cores()):
             outcomes.append(outcome)
-            progress(len(outcomes), len(wanted))
+            progress(len(outcomes), len(planned))
             if outcome.says:
                 mark = "[red]✗[/]" if outcome.state == "failed" else "[yellow]![/]"
                 console.print(f"{mark} {escape(outcome.says)}", highlight=False, soft_wrap=True)
@@ -57,13 +57,13 @@ def transcribe(
         f"{out}: {count['done']} heard ({words} words), {count['kept']} kept from before, {hours:.2f} h of "
         f"audio, {count['failed']} failed"
     )
-    if not _calibrated(ears):
+    if not _calibrated(config):
         console.print(
             "confidence is uncalibrated: it is the network's own score. Train on transcribed calls first."
         )
     if count["failed"]:
         raise FilesFailedError(
-            f"{count['failed']} of {len(wanted)} recordings could not be heard; the rest is done."
+            f"{count['failed']} of {len(planned)} recordings could not be heard; the rest is done."
         )
 
 
@@ -82,16 +82,17 @@ def _model(context: RunContext, name: str | None) -> Path:
     if path and (path.is_file() or path.suffix == ".nemo"):
         return path
     base = asr.base_of(context.params.asr.base, context.path(artefacts.WORK.of(ASR.name)))
-    known = context.path(
+    has_registry = context.path(
         artefacts.REGISTRY
     ).exists()  # asking a store that never was would make one
-    if name == "base" or (name is None and not known):
+    if name == "base" or (name is None and not has_registry):
         return base
     alias = (name or "champion").removeprefix("asr@")
-    version = context.registry().alias("asr", alias) if known else None
+    version = context.registry().alias(ASR.name, alias) if has_registry else None
     if version is not None:
         return (
-            context.registry().fetch("asr", version, context.path("reference")).path / "model.nemo"
+            context.registry().fetch(ASR.name, version, context.path(artefacts.FETCHED)).path
+            / "model.nemo"
         )
     if name is None:
         return base

@@ -77,12 +77,12 @@ def folders_of(function: str) -> list[str]:
 
 @cache
 def _data_files(folder: Path) -> tuple[Path, ...]:
-    there = ROOT / folder
-    if not there.is_dir():
+    absolute = ROOT / folder
+    if not absolute.is_dir():
         return ()
     return tuple(
         folder / path.name
-        for path in sorted(there.iterdir())
+        for path in sorted(absolute.iterdir())
         if path.suffix in _BESIDE and path.is_file()
     )
 
@@ -137,7 +137,7 @@ def _used_by(module: str, name: str) -> Iterator[str]:
 
 def _names(statement: ast.Import | ast.ImportFrom) -> dict[str, set[str]]:
     """What an import binds → the modules of ours that it brings. A package brings all of its modules."""
-    graph, found = _graph(), dict[str, set[str]]()
+    graph, modules_of = _graph(), dict[str, set[str]]()
     for alias in statement.names:
         if isinstance(statement, ast.Import):
             target, bound = alias.name, alias.asname or alias.name.split(".")[0]
@@ -146,8 +146,8 @@ def _names(statement: ast.Import | ast.ImportFrom) -> dict[str, set[str]]:
             target = inner if inner in graph.modules else str(statement.module)
             bound = alias.asname or alias.name
         if target in graph.modules:
-            found[bound] = _all_of(target)
-    return found
+            modules_of[bound] = _all_of(target)
+    return modules_of
 
 
 def _all_of(module: str) -> set[str]:

@@ -22,13 +22,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data import artefacts
 from flows.runtime import notifications
 
 if TYPE_CHECKING:
     from flows.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
-FOLDER = ".running"
+FOLDER = artefacts.RUNNING.path
 DYING_S = 10.0  # how long a killed process may take to be gone
 # The signs this process holds. They are not even opened: closing a file frees every POSIX lock its process has on it.
 _OWN: set[Path] = set()
@@ -61,10 +62,10 @@ def heartbeat(store: Path, what: str, id: str, name: str, place: str) -> Iterato
     # Locked under another name first: a sign that can be seen is held. POSIX locks, as those of flock() would be kept
     # by forked helpers that outlive their parent.
     hidden = path.with_suffix(f".{os.getpid()}.tmp")
-    with hidden.open("w", encoding="utf-8") as held:
-        fcntl.lockf(held, fcntl.LOCK_EX)
-        held.write(json.dumps(asdict(sign)))
-        held.flush()
+    with hidden.open("w", encoding="utf-8") as handle:
+        fcntl.lockf(handle, fcntl.LOCK_EX)
+        handle.write(json.dumps(asdict(sign)))
+        handle.flush()
         own = path.resolve()
         _OWN.add(own)
         hidden.rename(path)
@@ -86,16 +87,16 @@ def reap(settings: Settings) -> list[Heartbeat]:
         if path in _OWN:
             continue
         try:
-            with path.open("r+", encoding="utf-8") as held:
-                sign = Heartbeat(**json.loads(held.read()))
+            with path.open("r+", encoding="utf-8") as handle:
+                sign = Heartbeat(**json.loads(handle.read()))
                 why = (
                     "its process was killed"
-                    if _free(held)
-                    else _stop_if_stuck(sign, held, settings.longest_run_s)
+                    if _acquire_lock(handle)
+                    else _stop_if_stuck(sign, handle, settings.longest_run_s)
                 )
                 # A sign that is gone, or another by now, was taken away by its process, which so ended as it should.
-                if why and path.stat().st_ino == os.fstat(held.fileno()).st_ino:
-                    if _end(sign, why):
+                if why and path.stat().st_ino == os.fstat(handle.fileno()).st_ino:
+                    if _mark_failed(sign, why):
                         ended.append((sign, why))
                     path.unlink()
         except FileNotFoundError:
@@ -107,30 +108,30 @@ def reap(settings: Settings) -> list[Heartbeat]:
                 "%s could not be ended as failed, next look tries again: %s", path.stem, error
             )
     for pid, host in dict.fromkeys((sign.pid, sign.host) for sign, _ in ended):
-        mine = [(sign, why) for sign, why in ended if (sign.pid, sign.host) == (pid, host)]
+        of_process = [(sign, why) for sign, why in ended if (sign.pid, sign.host) == (pid, host)]
         body = "".join(
             f"{sign.what} {sign.name} ({sign.id}), since {sign.since}: {why}.\n"
-            for sign, why in mine
+            for sign, why in of_process
         )
         notifications.notify(
             settings,
-            f"{mine[-1][0].name} ended as failed",
+            f"{of_process[-1][0].name} ended as failed",
             f"{body}Process {pid} on {host}, store {settings.store}. Start the same command again: finished steps are "
             "kept, training goes on from its last checkpoint.",
         )
     return [sign for sign, _ in ended]
 
 
-def _free(held: Any) -> bool:
+def _free(handle: Any) -> bool:
     """Whether nobody holds the lock; then we do, until the file is closed."""
     try:
-        fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
 
 
-def _stop_if_stuck(sign: Heartbeat, held: Any, longest_s: float) -> str:
+def _stop_if_stuck(sign: Heartbeat, handle: Any, longest_s: float) -> str:
     """Kills what has run too long on this machine and waits until it is gone; why, or "" where it may go on."""
     age_s = (datetime.now(UTC) - datetime.fromisoformat(sign.since)).total_seconds()
     if age_s <= longest_s or sign.host != socket.gethostname() or sign.pid == os.getpid():
@@ -140,7 +141,7 @@ def _stop_if_stuck(sign: Heartbeat, held: Any, longest_s: float) -> str:
         os.kill(sign.pid, signal.SIGKILL)
     end = time.monotonic() + DYING_S
     while time.monotonic() < end:
-        if _free(held):
+        if _acquire_lock(handle):
             return f"it was stopped after {age_s:.0f} s, more than the {longest_s:.0f} allowed"
         time.sleep(0.05)
     raise RuntimeError(f"process {sign.pid} was killed and holds on")
@@ -152,7 +153,7 @@ def _end(sign: Heartbeat, why: str) -> bool:
         from training.tracking import mark_failed
 
         return mark_failed(sign.place, sign.id, why)
-    return _crash(sign, why) if sign.place else True
+    return _mark_crashed(sign, why) if sign.place else True
 
 
 def _crash(sign: Heartbeat, why: str) -> bool:

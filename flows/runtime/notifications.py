@@ -7,11 +7,13 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from data import artefacts
+
 if TYPE_CHECKING:
     from flows.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
-FILE = "notices.jsonl"
+FILE = artefacts.NOTICES.path
 
 
 def notify(settings: Settings, title: str, body: str, now: datetime | None = None) -> bool:
@@ -32,13 +34,13 @@ def notify(settings: Settings, title: str, body: str, now: datetime | None = Non
         from apprise import Apprise
 
         addresses = Apprise()
-        known = [addresses.add(address) for address in settings.notify]
-        told = bool(addresses.notify(title=f"Keepline: {title}", body=body)) and all(known)
+        accepted = [addresses.add(address) for address in settings.notify]
+        delivered = bool(addresses.notify(title=f"Keepline: {title}", body=body)) and all(accepted)
     except Exception as error:  # whatever a plug-in raises
         log.error(
             "nobody was told '%s': %s", title, type(error).__name__
         )  # an address may hold a password
         return False
-    if not told:
+    if not delivered:
         log.error("not everybody could be told '%s'. Look at KEEPLINE_NOTIFY.", title)
-    return told
+    return delivered

@@ -83,18 +83,20 @@ def read_params(path: Path) -> Params:
     if not path.is_file():
         raise ParamsError(f"{path}: no such file. Set KEEPLINE_PARAMS, or run from the checkout.")
     try:
-        found = yaml.load(path.read_text(encoding="utf-8"), _Once) or {}
+        sections = yaml.load(path.read_text(encoding="utf-8"), _Once) or {}
     except ParamsError as error:
         raise ParamsError(f"{path}: {error}. Take one out.") from None
     except yaml.YAMLError as error:
         raise ParamsError(f"{path}: not YAML ({str(error).replace(chr(10), ' ')}).") from error
     except RecursionError as error:
         raise ParamsError(f"{path}: nested too deeply.") from error
-    refuse_bomb(found, str(path))
-    if not isinstance(found, dict):
-        raise ParamsError(f"{path}: must hold sections, not {type(found).__name__}.")
+    refuse_bomb(sections, str(path))
+    if not isinstance(sections, dict):
+        raise ParamsError(f"{path}: must hold sections, not {type(sections).__name__}.")
     classes = typing.get_type_hints(Params)
-    unknown = sorted(set(found) - set(classes))
+    unknown = sorted(set(sections) - set(classes))
     if unknown:
         raise ParamsError(f"{path}: {unknown[0]} is not a section. Known: {', '.join(classes)}.")
-    return Params(**{name: section(classes[name], values, name) for name, values in found.items()})
+    return Params(
+        **{name: section(classes[name], values, name) for name, values in sections.items()}
+    )

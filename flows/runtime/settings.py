@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from data import artefacts
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -66,9 +68,9 @@ def from_environment(
     home = (store or Path(env.get("KEEPLINE_STORE", ROOT / "data" / "store"))).resolve()
     return Settings(
         store=home,
-        tracking_uri=env.get("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}"),
-        artifact_root=env.get("KEEPLINE_ARTIFACTS", str(home / "mlartifacts")),
-        dvc_remote=env.get("KEEPLINE_DVC_REMOTE", str(home / "remote")),
+        tracking_uri=env.get("MLFLOW_TRACKING_URI", f"sqlite:///{home / artefacts.MLFLOW.path}"),
+        artifact_root=env.get("KEEPLINE_ARTIFACTS", str(home / artefacts.MLARTIFACTS.path)),
+        dvc_remote=env.get("KEEPLINE_DVC_REMOTE", str(home / artefacts.REMOTE.path)),
         params_file=Path(env.get("KEEPLINE_PARAMS", ROOT / "params.yaml")),
         real_data=Path(env.get("KEEPLINE_REAL_DATA", ROOT.parent / "shared" / "data")),
         actor=env.get("KEEPLINE_ACTOR", env.get("USER", "keepline")),
@@ -82,7 +84,7 @@ def from_environment(
 
 def _serve(env: Mapping[str, str]) -> ServeSettings:
     standard = ServeSettings()
-    found = ServeSettings(
+    settings = ServeSettings(
         host=env.get("KEEPLINE_HOST", standard.host),
         port=int(_number(env, "KEEPLINE_PORT", standard.port, 0, 65535)),
         api_keys=_path(env, "KEEPLINE_API_KEYS"),
@@ -94,11 +96,11 @@ def _serve(env: Mapping[str, str]) -> ServeSettings:
         rate_per_s=_number(env, "KEEPLINE_RATE_PER_S", standard.rate_per_s, 0.01),
         drain_s=_number(env, "KEEPLINE_DRAIN_S", standard.drain_s, 0),
     )
-    if found.rollout not in ("off", "shadow", "canary"):
+    if settings.rollout not in ("off", "shadow", "canary"):
         raise SettingsError(
-            f"KEEPLINE_ROLLOUT is {found.rollout!r}; it can be off, shadow or canary."
+            f"KEEPLINE_ROLLOUT is {settings.rollout!r}; it can be off, shadow or canary."
         )
-    return found
+    return settings
 
 
 def _path(env: Mapping[str, str], name: str) -> Path | None:

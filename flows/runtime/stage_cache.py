@@ -32,16 +32,16 @@ def digest(path: Path) -> str:
             return hashlib.file_digest(handle, "blake2b").hexdigest()[:32]
     if not path.exists():
         return "absent"
-    found = hashlib.blake2b(digest_size=16)
+    combined = hashlib.blake2b(digest_size=16)
     for file in sorted(path.rglob("*")):
         if (
             file.is_file()
             and "__pycache__" not in file.parts
             and not file.name.endswith((".pyc", ".tmp"))
         ):
-            found.update(str(file.relative_to(path)).encode())
-            found.update(digest(file).encode())
-    return found.hexdigest()
+            combined.update(str(file.relative_to(path)).encode())
+            combined.update(digest(file).encode())
+    return combined.hexdigest()
 
 
 def fingerprint(parts: Mapping[str, Path], settings: Any) -> str:
@@ -80,35 +80,35 @@ def stage_fingerprint(context: RunContext, stage: Stage) -> str:
     return fingerprint(parts, settings)
 
 
-def is_current(store: Path, step: str, wanted: str, outs: Iterable[Path]) -> bool:
+def is_current(store: Path, stage: str, expected: str, outs: Iterable[Path]) -> bool:
     """Whether the step's marker holds this fingerprint and everything it promised to write is there."""
-    path = store / MARKERS / f"{step}.json"
+    path = store / MARKERS / f"{stage}.json"
     if not path.exists() or not all(out.exists() for out in outs):
         return False
     try:
-        return bool(read_json(path)["fingerprint"] == wanted)
+        return bool(read_json(path)["fingerprint"] == expected)
     except (ValueError, KeyError):
         return False
 
 
-def forget(store: Path, step: str) -> None:
+def forget(store: Path, stage: str) -> None:
     """Makes the step run again, whatever it left."""
-    (store / MARKERS / f"{step}.json").unlink(missing_ok=True)
+    (store / MARKERS / f"{stage}.json").unlink(missing_ok=True)
 
 
 def run_once(
-    store: Path, step: str, wanted: str, outs: list[Path], run: Callable[[], dict[str, Any]]
+    store: Path, stage: str, expected: str, outs: list[Path], run: Callable[[], dict[str, Any]]
 ) -> tuple[dict[str, Any], bool]:
     """Runs `run` unless its marker is current. Returns the summary and whether it was reused."""
-    path = store / MARKERS / f"{step}.json"
-    if is_current(store, step, wanted, outs):
+    path = store / MARKERS / f"{stage}.json"
+    if is_current(store, stage, expected, outs):
         return read_json(path)["summary"], True
-    forget(store, step)
+    forget(store, stage)
     summary = run()
     missing = [str(out) for out in outs if not out.exists()]
     if missing:
         raise RuntimeError(
-            f"step {step}: promised {missing[0]} and did not write it. This is a fault of Keepline's."
+            f"step {stage}: promised {missing[0]} and did not write it. This is a fault of Keepline's."
         )
-    write_json(path, {"fingerprint": wanted, "summary": summary})
+    write_json(path, {"fingerprint": expected, "summary": summary})
     return summary, False

@@ -93,7 +93,7 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
     assert_manifests_apart(lines, splits)
     params = asr_adaptation.with_synthetic_speech(context, params, progress)
     with runs.training_run(context, KIND, asdict(params)) as run:
-        found = finetune(
+        summary = finetune(
             params,
             base,
             train_manifest=train_manifest,
@@ -102,12 +102,12 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
             run=run,
             progress=progress,
         )
-        skipped = found["train"].get("skipped", {})
-        hours, heard = (
+        skipped = summary["train"].get("skipped", {})
+        hours, pseudo_summary = (
             read_hours_account(read_json(context.path(artefacts.HOURS))),
             read_json(context.path(artefacts.PSEUDO_SUMMARY)),
         )
-        hours = hours.with_pseudo(heard["added_s"]) if heard["learn"] else hours
+        hours = hours.with_pseudo(pseudo_summary["added_s"]) if pseudo_summary["learn"] else hours
         hours = hours.with_training_skips(
             {reason: 3600 * entry["hours"] for reason, entry in skipped.items()}
         )
@@ -121,11 +121,11 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
         )
         run.log_artifact(context.path(artefacts.WORK.of(KIND).within("hours.json")))
         hours.enforce_budget(context.params.hours)
-    found |= {"adaptation": asr_adaptation.adapt(context, work / "model.nemo", progress)}
+    summary |= {"adaptation": asr_adaptation.adapt(context, work / "model.nemo", progress)}
     calls = utterances.transcribed_calls(
         read_tables(context.path(artefacts.CLEAN)), splits, "valid"
     )
-    found |= {
+    summary |= {
         "confidence": calibration.calibrate_confidence(
             work / "model.nemo",
             calls,
@@ -138,7 +138,7 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
         path for name in ("model.nemo", "confidence.json", *FILES) if (path := work / name).exists()
     ]
     return bundles.write_candidate_bundle(
-        context, KIND, {path.name: path for path in files}, run.run_id, found
+        context, KIND, {path.name: path for path in files}, run.run_id, summary
     )
 
 
@@ -313,7 +313,7 @@ def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | No
     against = {
         check.name: check for check in decision.checks if check.verdict not in ("pass", "skipped")
     }
-    elsewhere = against.pop("guardrail", None)
+    guardrail = against.pop("guardrail", None)
     if decision.accepted or after >= before or not all(map(is_inconclusive, against.values())):
         return (
             None,
@@ -321,22 +321,22 @@ def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | No
         )
     gate, share = context.params.gates.asr, context.params.splits.test_share
     bundle = context.path(artefacts.BUNDLE.of(KIND))
-    said = [
+    sentences = [
         f"Heard with the candidate: it made fewer errors (WER {before:.1%} → {after:.1%}). It is not promoted."
     ]
     if against:
-        said += [
+        sentences += [
             "The gate found too little to prove it:",
             *(check.sentence for check in against.values()),
         ]
-        said += [
+        sentences += [
             f"To prove it, write down the words of about {math.ceil(gate.min_units / share)} recordings of "
             f"{math.ceil(gate.min_clusters / share)} voices and hear again."
         ]
-    if elsewhere:
-        said += ["It is for recordings like these:", elsewhere.sentence]
-    said += [f"Until then `keepline transcribe --model {bundle}` hears more of them with it."]
-    return bundle, " ".join(said)
+    if guardrail:
+        sentences += ["It is for recordings like these:", guardrail.sentence]
+    sentences += [f"Until then `keepline transcribe --model {bundle}` hears more of them with it."]
+    return bundle, " ".join(sentences)
 
 
 def _half(progress: Progress, number: int) -> Progress:

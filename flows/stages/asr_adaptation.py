@@ -43,10 +43,12 @@ def domain_texts(context: RunContext) -> list[Text]:
     turns = pl.read_parquet(context.path(artefacts.CLEAN.within("turns.parquet"))).join(
         train, on="contact_id", how="semi"
     )
-    said = turns.filter(pl.col("role").is_in(["customer", "agent"]) & pl.col("text").is_not_null())
+    spoken = turns.filter(
+        pl.col("role").is_in(["customer", "agent"]) & pl.col("text").is_not_null()
+    )
     sentences = [
         Text(sentence)
-        for text in said.sort("contact_id", "turn")["text"]
+        for text in spoken.sort("contact_id", "turn")["text"]
         for sentence in re.split(r"(?<=[.?!])\s+", text)
         if sentence.strip()
     ]
@@ -63,9 +65,9 @@ def with_synthetic_speech(
     params = context.params.adaptation
     if not params.spoken:
         return training
-    found = [text.text for text in domain_texts(context)]
+    texts = [text.text for text in domain_texts(context)]
     path = synthesize_manifest(
-        found,
+        texts,
         context.path(artefacts.WORK.of(ASR.name).within("spoken.jsonl")),
         count=params.spoken,
         seed=params.seed,
@@ -86,9 +88,9 @@ def adapt(context: RunContext, model: Path, progress: Progress) -> dict[str, Any
     from models.asr.decoding import FILES
     from training.asr.text_adaptation import adapt
 
-    params, found = context.params.adaptation, {}
+    params, facts = context.params.adaptation, {}
     if params.decoding.mode != "greedy":
-        found = adapt(
+        facts = adapt(
             params,
             domain_texts(context),
             model=model,
@@ -96,26 +98,26 @@ def adapt(context: RunContext, model: Path, progress: Progress) -> dict[str, Any
             folder=model.parent,
             progress=progress,
         )
-        found["says"] = describe_adaptation(params, found)
+        facts["says"] = describe_adaptation(params, facts)
     elif params.spoken:
         also = f", those of {Path(params.terms).name} among them," if params.terms else ""
-        found["says"] = (
+        facts["says"] = (
             f"{params.spoken} utterances of the texts{also} were trained on in simulated voices."
         )
-    if found.get("mode", "greedy") == "greedy":
+    if facts.get("mode", "greedy") == "greedy":
         for name in FILES:
             (model.parent / name).unlink(missing_ok=True)
-    return found
+    return facts
 
 
-def describe_adaptation(params: TextAdaptation, found: Mapping[str, Any]) -> str:
+def describe_adaptation(params: TextAdaptation, facts: Mapping[str, Any]) -> str:
     terms = [f"the terms of {Path(params.terms).name}"] if params.terms else []
     boosts = [f"{len(params.decoding.boosts)} boosts"] if params.decoding.boosts else []
     what = " and ".join([", ".join(["A language model of the transcripts", *terms]), *boosts])
-    if found["wer_beam"] is None:
+    if facts["wer_beam"] is None:
         return f"{what}: in use; adaptation.tuning is off, so nobody knows whether it helps."
-    figures = f"WER {found['wer_greedy']:.1%} without, {found['wer_beam']:.1%} with it on validation speech"
-    if found["mode"] != "greedy":
+    figures = f"WER {facts['wer_greedy']:.1%} without, {facts['wer_beam']:.1%} with it on validation speech"
+    if facts["mode"] != "greedy":
         return f"{what}: in use ({figures})."
     spoken = (
         " The terms were spoken to it in training all the same."

@@ -37,24 +37,26 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
         role: load(context.path(artefacts.SCORECARDS.of(ASR.name).within(f"{role}.json")))
         for role in ROLES
     }
-    asked = read_json(context.path(artefacts.TEXT_READERS))
+    champions = read_json(context.path(artefacts.TEXT_READERS))
     reader = (
-        stages_reader.load_version(context, asked[READER.name]["version"])
-        if asked[READER.name]
+        stages_reader.load_version(context, champions[READER.name]["version"])
+        if champions[READER.name]
         else None
     )
     texts = _reading(context, cards, reader)
-    found = {f"{name}-{role}": card for name, two in texts.items() for role, card in two.items()}
+    secondary = {
+        f"{name}-{role}": card for name, by_role in texts.items() for role, card in by_role.items()
+    }
     says = ""
-    if asked[CHURN.name]:
+    if champions[CHURN.name]:
         try:
-            made = _churn_on_text(context, cards, asked[CHURN.name]["version"], reader)
-            found |= {f"churn_on_text-{role}": card for role, card in made.items()}
+            made = _churn_on_text(context, cards, champions[CHURN.name]["version"], reader)
+            secondary |= {f"churn_on_text-{role}": card for role, card in made.items()}
         except (
             ValueError
         ) as error:  # a champion that cannot read these features; without its word the gate says no
             says = str(error)
-    for name, card in found.items():
+    for name, card in secondary.items():
         card.save(folder / f"{name}.json")
 
     manifest = context.path(artefacts.SPEECH.within("test.jsonl"))
@@ -62,7 +64,7 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     rows = rows[:: max(1, len(rows) // PROBED)][:PROBED]
     recognizer = load_recognizer(context.path(artefacts.BUNDLE.of(ASR.name).within(ASR.weights)))
     probes = asr_probes(
-        lambda waves: [heard.text for heard in recognizer.transcribe(waves)],
+        lambda waves: [result.text for result in recognizer.transcribe(waves)],
         [read(manifest.parent / row["audio_filepath"])[0][:, 0] for row in rows],
         [str(row.get("voice") or row["contact_id"]) for row in rows],
         SAMPLE_RATE_HZ,
@@ -74,9 +76,9 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
         ASR.name,
         probes,
         {
-            "read_by": checksums(asked),
+            "read_by": checksums(champions),
             "churn_says": says,
-            "beside": sorted(found),
+            "beside": sorted(secondary),
         },
     )
 
@@ -86,12 +88,12 @@ def _held_out(context: RunContext) -> tuple[dict[str, pl.DataFrame], pl.DataFram
     from data.splits import customer_splits
 
     tables = read_tables(context.path(artefacts.CLEAN))
-    held = customer_splits(pl.read_parquet(context.path(artefacts.SPLITS))).filter(
+    customers = customer_splits(pl.read_parquet(context.path(artefacts.SPLITS))).filter(
         pl.col("split") == "test"
     )
-    contacts = tables["contacts"].join(held, on="customer_id", how="semi")
+    contacts = tables["contacts"].join(customers, on="customer_id", how="semi")
     turns = tables["turns"].join(contacts, on="contact_id", how="semi")
-    return {**tables, "contacts": contacts, "turns": turns}, held
+    return {**tables, "contacts": contacts, "turns": turns}, customers
 
 
 def _labels(
@@ -107,8 +109,8 @@ def _labels(
     from evaluation.asr.labels_on_text import heard_turns
     from models.reader import labels as reader_labels
 
-    heard = heard_turns(card, tables["turns"], column)
-    turns = pl.concat([tables["turns"].join(heard, on="contact_id", how="anti"), heard])
+    call_turns = heard_turns(card, tables["turns"], column)
+    turns = pl.concat([tables["turns"].join(call_turns, on="contact_id", how="anti"), call_turns])
     rules = label(tables["contacts"], turns, context.params.labelling)
     return reader_labels.complete_labels(
         rules.labels,
@@ -131,24 +133,26 @@ def _reading(
     from evaluation.reader.scorecard import argmax_labels
 
     tables, _ = _held_out(context)
-    one = cards["candidate"]
-    voices = one.units.sort((pl.col("role") != "customer"), "start_s").unique(
+    candidate = cards["candidate"]
+    voices = candidate.units.sort((pl.col("role") != "customer"), "start_s").unique(
         "contact_id", keep="first", maintain_order=True
     )
     voices = voices.join(tables["contacts"], on="contact_id", how="semi")
     clusters = dict(zip(voices["contact_id"], voices["cluster"], strict=True))
-    expected = _labels(context, tables, one, "ref", reader)
-    found = {
+    expected = _labels(context, tables, candidate, "ref", reader)
+    labels_by_test = {
         "reading": {
             role: _labels(context, tables, card, "hyp", reader) for role, card in cards.items()
         }
     }
     if reader is not None:
-        found["reader_on_text"] = {}
+        labels_by_test["reader_on_text"] = {}
         for role, card in cards.items():
-            heard = heard_turns(card, tables["turns"], "hyp")
-            calls = tables["contacts"].join(heard, on="contact_id", how="semi")
-            found["reader_on_text"][role] = argmax_labels(reader.beliefs(calls, heard))
+            call_turns = heard_turns(card, tables["turns"], "hyp")
+            calls = tables["contacts"].join(call_turns, on="contact_id", how="semi")
+            labels_by_test["reader_on_text"][role] = argmax_labels(
+                reader.beliefs(calls, call_turns)
+            )
     return {
         name: {
             role: reading_scorecard(
@@ -163,7 +167,7 @@ def _reading(
             )
             for role, labels in by_role.items()
         }
-        for name, by_role in found.items()
+        for name, by_role in labels_by_test.items()
     }
 
 
@@ -175,16 +179,16 @@ def _churn_on_text(
     from evaluation.churn.scorecard import churn_scorecard
     from models.churn.model import ChurnModel
 
-    tables, held = _held_out(context)
+    tables, customers = _held_out(context)
     months = as_of_dates(
         tables["outcomes"],
         read_tables(context.path(artefacts.CLEAN))["contacts"],
         context.params.features,
     )
     network = ChurnModel.load(
-        context.registry().fetch(CHURN.name, version, context.path("reference")).path
+        context.registry().fetch(CHURN.name, version, context.path(artefacts.FETCHED)).path
     )
-    found = {}
+    scorecards = {}
     for role, card in cards.items():
         rows = features(
             tables,
@@ -192,12 +196,14 @@ def _churn_on_text(
             months,
             params=context.params.features,
         )
-        rows = rows.join(held, on="customer_id", how="semi").filter(pl.col("event").is_not_null())
+        rows = rows.join(customers, on="customer_id", how="semi").filter(
+            pl.col("event").is_not_null()
+        )
         outcomes = rows.select("customer_id", "as_of", "event", "time_days")
         frame = outcomes.join(
             network.predict(rows), on=["customer_id", "as_of"], maintain_order="left"
         )
-        found[role] = churn_scorecard(
+        scorecards[role] = churn_scorecard(
             f"churn v{version} on the text of {card.model}",
             card.data_hash,
             frame,
@@ -205,4 +211,4 @@ def _churn_on_text(
             context.now().isoformat(),
             card.bundle_sha256,
         )
-    return found
+    return scorecards

@@ -38,21 +38,21 @@ def backtest(context: RunContext, progress: Progress) -> dict[str, Any]:
     )
     with run:
         run.log_input(version, "calls and customers")
-        found, predictions = backtest(
+        result, predictions = backtest(
             pl.read_parquet(context.path(artefacts.FEATURES)),
             params.backtest,
             params.churn,
-            work_dir=context.path("backtest"),
+            work_dir=context.path(artefacts.BACKTEST_WORK),
             campaign=params.evaluation.campaign,
             lead_days=params.features.lead_days,
             progress=progress,
         )
-        for number, fold in enumerate(found["folds"]):
+        for number, fold in enumerate(result["folds"]):
             if "metrics" in fold:
                 run.log_metrics(dict(_flat("", fold["metrics"][MODEL])), step=number)
-        run.log_metrics(dict(_flat("pooled_", found["pooled"]["metrics"][MODEL])))
+        run.log_metrics(dict(_flat("pooled_", result["pooled"]["metrics"][MODEL])))
         write_table(context.path(artefacts.BACKTEST_ROWS), predictions)
-        summary = {**found, "run_id": run.run_id}
+        summary = {**result, "run_id": run.run_id}
         write_json(context.path(artefacts.BACKTEST), summary)
         run.log_artifact(context.path(artefacts.BACKTEST))
     return summary
@@ -60,8 +60,8 @@ def backtest(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 def _flat(before: str, metrics: dict[str, dict[str, Any]]) -> Iterator[tuple[str, float]]:
     for risk, figures in metrics.items():
-        for figure, found in figures.items():
+        for figure, estimate in figures.items():
             for end in ("value", "low", "high"):
-                if found[end] is not None:
+                if estimate[end] is not None:
                     name = f"{before}{figure}{risk.removeprefix('risk')}"
-                    yield (name if end == "value" else f"{name}_{end}"), found[end]
+                    yield (name if end == "value" else f"{name}_{end}"), estimate[end]

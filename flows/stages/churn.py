@@ -113,8 +113,8 @@ def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
             for contact in planted
             for label, value in (("reason", "complaint"), ("friction_unresolved", unresolved))
         ]
-        known = pl.concat([labels, pl.DataFrame(marks, schema=LABELS, orient="row")])
-        made = features({**tables, "contacts": contacts}, known, [last], params=params)
+        all_labels = pl.concat([labels, pl.DataFrame(marks, schema=LABELS, orient="row")])
+        made = features({**tables, "contacts": contacts}, all_labels, [last], params=params)
         twins[unresolved] = made.join(rows.select("customer_id"), on="customer_id", how="semi")
     network = ChurnModel.load(context.path(artefacts.BUNDLE.of(KIND)))
     probes = churn_probes(
@@ -140,19 +140,19 @@ def features(context: RunContext, progress: Progress) -> dict[str, Any]:
     past = features_in_parts(tables, labels, months, params=params, progress=progress)
     checked = leaks.assert_no_leakage(past, divided, tables=tables, event=params.event)
     rows = write_parts(context.path(artefacts.FEATURES), checked)
-    there = active_customers(
+    active = active_customers(
         features_in_parts(tables, labels, [today], params=params), outcomes, params
     )
-    current = write_parts(context.path(artefacts.CURRENT), there)
-    found = pl.scan_parquet(context.path(artefacts.FEATURES))
-    customers = found.select(pl.col("customer_id").n_unique()).collect().item()
+    current = write_parts(context.path(artefacts.CURRENT), active)
+    written = pl.scan_parquet(context.path(artefacts.FEATURES))
+    customers = written.select(pl.col("customer_id").n_unique()).collect().item()
     summary = {
         "rows": rows,
         "customers": customers,
         "as_of": months,
         "snapshot": today,
         "current": current,
-        "columns": len(found.collect_schema()),
+        "columns": len(written.collect_schema()),
         "lead_days": params.lead_days,
     }
     write_json(context.path(artefacts.FEATURES_SUMMARY), summary)
@@ -168,7 +168,7 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
     rows = pl.read_parquet(context.path(artefacts.FEATURES))
     assert_customers_apart(rows)
     with runs.training_run(context, KIND, asdict(params)) as run:
-        found = training.train(
+        figures = training.train(
             params,
             rows,
             work,
@@ -178,7 +178,7 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
         )
     model = work / "model"
     files = {name: model / name for name in ("weights.safetensors", "config.json")}
-    return bundles.write_candidate_bundle(context, KIND, files, run.run_id, found)
+    return bundles.write_candidate_bundle(context, KIND, files, run.run_id, figures)
 
 
 def training_line(summary: dict[str, Any]) -> str:

@@ -31,43 +31,43 @@ def nightly(context: RunContext, progress: Progress) -> dict[str, Any]:
         reuse_finished=True,
         artifact_root=context.settings.artifact_root,
     )
-    found: dict[str, Any] = {}
+    models: dict[str, Any] = {}
     with (
         heartbeats.heartbeat(
             context.store, "run", run.run_id, f"nightly {day}", context.settings.tracking_uri
         ),
         run,
     ):
-        for row in kinds():
-            kind = row.name
+        for model_kind in kinds():
+            kind = model_kind.name
             version = registry.alias(kind, "champion")
             if version is None:
-                found[kind] = {"verdict": "none", "sentence": f"there is no {kind} champion yet"}
+                models[kind] = {"verdict": "none", "sentence": f"there is no {kind} champion yet"}
                 continue
-            bundle = registry.fetch(kind, version, context.path("reference"))
+            bundle = registry.fetch(kind, version, context.path(artefacts.FETCHED))
             card = stages_of(kind).evaluate_champion(
                 context, bundle, f"{kind} v{version}", progress
             )
-            card.save(context.path(f"nightly/{day}/{kind}.json"))
+            card.save(context.path(artefacts.NIGHTLY_SCORECARDS.within(day, f"{kind}.json")))
             promoted = _promoted(context, kind, registry.version_tags(kind, version)["decision_id"])
-            found[kind] = {"version": version, **_judged(card, row, promoted)}
+            models[kind] = {"version": version, **_judged(card, model_kind, promoted)}
             run.log_metrics(
                 {f"{kind}_{name}": estimate.value for name, estimate in card.metrics.items()}
             )
-            run.set_tags({f"{kind}_version": version, f"{kind}_verdict": found[kind]["verdict"]})
+            run.set_tags({f"{kind}_version": version, f"{kind}_verdict": models[kind]["verdict"]})
         matured = _matured(context)
-        for one in matured:
+        for row in matured:
             figures = {
                 f"{name}_{end}": value
-                for name, ends in (one["metrics"] or {}).items()
+                for name, ends in (row["metrics"] or {}).items()
                 for end, value in ends.items()
                 if value is not None
             }
-            where = f"{one['model'].replace(' ', '_')}_matured_{one['horizon_days']}"
+            where = f"{row['model'].replace(' ', '_')}_matured_{row['horizon_days']}"
             run.log_metrics(
                 {f"{where}_{name.removesuffix('_value')}": value for name, value in figures.items()}
             )
-    summary = {"day": day, "run_id": run.run_id, "models": found, "matured": matured}
+    summary = {"day": day, "run_id": run.run_id, "models": models, "matured": matured}
     write_json(context.path(artefacts.NIGHTLY), summary)
     return summary
 
@@ -94,11 +94,13 @@ def _judged(card: Scorecard, kind: ModelKind, promoted: dict[str, Any]) -> dict[
     """Worse means that the two 95 % intervals do not meet: a cautious rule for test sets that need not be the same."""
     metric = kind.primary_metric
     now, then = card.metrics[metric], promoted[metric]
-    known = None not in (now.low, now.high, then["low"], then["high"])
-    worse = known and (now.low > then["high"] if kind.lower_is_better else now.high < then["low"])
-    interval = f"[{now.low:.4f}, {now.high:.4f}]" if known else "without an interval"
+    has_intervals = None not in (now.low, now.high, then["low"], then["high"])
+    worse = has_intervals and (
+        now.low > then["high"] if kind.lower_is_better else now.high < then["low"]
+    )
+    interval = f"[{now.low:.4f}, {now.high:.4f}]" if has_intervals else "without an interval"
     return {
-        "verdict": "worse" if worse else "holds" if known else "unknown",
+        "verdict": "worse" if worse else "holds" if has_intervals else "unknown",
         "value": now.value,
         "promoted_with": then["value"],
         "sentence": (

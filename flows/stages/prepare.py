@@ -75,7 +75,7 @@ def split(context: RunContext, progress: Progress) -> dict[str, Any]:
 
     clean = read_tables(context.path(artefacts.CLEAN))
     unnamed = clean["recordings"].filter(pl.col("voice").is_null())
-    heard = voice_groups(
+    groups = voice_groups(
         context.customer_channel(), unnamed, context.params.voices, progress=progress
     )
     divided, summary = split(
@@ -83,7 +83,7 @@ def split(context: RunContext, progress: Progress) -> dict[str, Any]:
         clean["recordings"],
         clean["customers"],
         params=context.params.splits,
-        voice_groups=heard,
+        voice_groups=groups,
     )
     assert_disjoint(divided)
     write_table(context.path(artefacts.SPLITS), divided)

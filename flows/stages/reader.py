@@ -36,9 +36,9 @@ PROBED = 200  # held-out contacts whose words are changed
 def contacts_and_turns(context: RunContext) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(contacts, turns): what people transcribed or wrote, and of other calls what the recogniser heard."""
     clean = read_tables(context.path(artefacts.CLEAN))
-    heard = pl.read_parquet(context.path(artefacts.TRANSCRIPTS)).select(list(TURNS))
+    transcribed = pl.read_parquet(context.path(artefacts.TRANSCRIPTS)).select(list(TURNS))
     return clean["contacts"], pl.concat(
-        [clean["turns"], heard.join(clean["turns"], on="contact_id", how="anti")]
+        [clean["turns"], transcribed.join(clean["turns"], on="contact_id", how="anti")]
     )
 
 
@@ -65,10 +65,10 @@ def load_test_set(context: RunContext) -> TestSet:
     from data.splits import customer_splits
 
     clean = read_tables(context.path(artefacts.CLEAN))
-    held = customer_splits(pl.read_parquet(context.path(artefacts.SPLITS))).filter(
+    customers = customer_splits(pl.read_parquet(context.path(artefacts.SPLITS))).filter(
         pl.col("split") == "test"
     )
-    contacts = clean["contacts"].join(held, on="customer_id", how="semi")
+    contacts = clean["contacts"].join(customers, on="customer_id", how="semi")
     return make_test_set(contacts, clean["turns"], pl.read_parquet(context.path(artefacts.BELIEFS)))
 
 
@@ -78,9 +78,9 @@ def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
     from models.reader.model import Reader
 
     candidate_probes.empty_probes_folder(context, KIND)
-    asked = load_test_set(context)
-    few = asked.contacts.gather_every(max(1, asked.contacts.height // PROBED)).head(PROBED)
-    turns = asked.turns.join(few, on="contact_id", how="semi")
+    held_out = load_test_set(context)
+    few = held_out.contacts.gather_every(max(1, held_out.contacts.height // PROBED)).head(PROBED)
+    turns = held_out.turns.join(few, on="contact_id", how="semi")
     reader = Reader.load(context.path(artefacts.BUNDLE.of(KIND)))
     probes = reader_probes(
         lambda c, t: reader.probabilities(c, t)[0],
@@ -96,7 +96,7 @@ def read(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Writes labels.parquet: the rules' labels, completed by what the active reader reads."""
     contacts, turns = contacts_and_turns(context)
     rules, beliefs = (
-        pl.read_parquet(context.path(f"{name}.parquet")) for name in ("rules", "beliefs")
+        pl.read_parquet(context.path(artefact)) for artefact in (artefacts.RULES, artefacts.BELIEFS)
     )
     labels = complete_labels(
         rules,
@@ -130,7 +130,9 @@ def load_version(context: RunContext, version: int) -> Reader:
     """A reader of the registry."""
     from models.reader.model import Reader
 
-    return Reader.load(context.registry().fetch(KIND, version, context.path("reference")).path)
+    return Reader.load(
+        context.registry().fetch(KIND, version, context.path(artefacts.FETCHED)).path
+    )
 
 
 def label(context: RunContext, progress: Progress) -> dict[str, Any]:
@@ -155,11 +157,11 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
         context.path(artefacts.WORK.of(KIND).within("work")),
     )
     with runs.training_run(context, KIND, asdict(params)) as run:
-        found = training.train(
+        figures = training.train(
             params, SCHEME, training_examples(context), work_dir=work, run=run, progress=progress
         )
     files = {name: work / "model" / name for name in ("weights.safetensors", "config.json")}
-    return bundles.write_candidate_bundle(context, KIND, files, run.run_id, found)
+    return bundles.write_candidate_bundle(context, KIND, files, run.run_id, figures)
 
 
 def training_line(summary: dict[str, Any]) -> str:

@@ -136,15 +136,15 @@ def _at_decisions(
     params = replace(params, lead_days=0)
     days = log.partition_by("decided_on", maintain_order=True)
     parts = []
-    for done, asked in enumerate(
+    for done, customers in enumerate(
         days, start=1
     ):  # one day at a time: a log may have decisions on every day
         # Of the others only contacts are left out: which features there are follows from all customers.
-        contacts = tables["contacts"].join(asked, on="customer_id", how="semi")
+        contacts = tables["contacts"].join(customers, on="customer_id", how="semi")
         rows = features(
-            {**tables, "contacts": contacts}, labels, [asked["decided_on"][0]], params=params
+            {**tables, "contacts": contacts}, labels, [customers["decided_on"][0]], params=params
         )
-        parts.append(rows.join(asked, on="customer_id", how="semi"))
+        parts.append(rows.join(customers, on="customer_id", how="semi"))
         progress(done, len(days))
     return pl.concat(parts)
 
@@ -164,13 +164,13 @@ def _with_risk(
     from evaluation.metrics.churn import horizon_days, risk_columns
     from models.churn.model import ChurnModel
 
-    found = ChurnModel.load(churn_model).predict(rows)
-    wanted = params.horizon_days
+    risks = ChurnModel.load(churn_model).predict(rows)
+    horizon = params.horizon_days
     nearest = min(
-        risk_columns(found), key=lambda name: abs((horizon_days(name) or wanted) - wanted)
+        risk_columns(risks), key=lambda name: abs((horizon_days(name) or horizon) - horizon)
     )
     return base.join(
-        found.select(*keys, pl.col(nearest).alias("risk")),
+        risks.select(*keys, pl.col(nearest).alias("risk")),
         on=keys,
         how="left",
         maintain_order="left",
@@ -196,12 +196,12 @@ def _by_risk(
     rows: pl.DataFrame, prices: pl.DataFrame, params: TreatmentParams, reason: str
 ) -> TreatmentPlan:
     priced = rows.join(prices, on="customer_id", how="left", maintain_order="left")
-    known = rows["risk"].is_not_null()
-    if known.any():
+    has_risk = rows["risk"].is_not_null()
+    if has_risk.any():
         chosen = choose(rows["risk"].fill_null(0.0).to_numpy(), _dates(rows), params.budget_share)
         note = f"{reason} Until then the riskiest are listed, which is not the same as those an offer would keep."
     else:
-        chosen = known.to_numpy()
+        chosen = has_risk.to_numpy()
         note = f"{reason} Nor is a churn model active, so nobody can be ranked by risk either."
     treatments = (
         priced.with_columns(

@@ -80,7 +80,7 @@ def hear(
     channels: str = "customer,agent",
 ) -> list[JobResult]:
     wanted = transcription_jobs(source, out, formats or ("json",), channels.split(","), ears)
-    return sorted(transcribe_files(ears, wanted, 1), key=lambda outcome: outcome.order.name)
+    return sorted(transcribe_files(ears, wanted, 1), key=lambda outcome: outcome.job.name)
 
 
 def heard(path: Path) -> CallTranscript:
@@ -171,7 +171,7 @@ def test_A5_a_folder_is_heard_with_the_unreadable_named_and_a_second_run_has_not
     ears: TranscriberConfig, folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    first = {outcome.order.name: outcome for outcome in hear(ears, folder, out, "json", "vtt")}
+    first = {outcome.job.name: outcome for outcome in hear(ears, folder, out, "json", "vtt")}
     assert {name: outcome.state for name, outcome in first.items()} == {
         "call": "done",
         "monday/late": "done",
@@ -196,7 +196,7 @@ def test_A5_a_folder_is_heard_with_the_unreadable_named_and_a_second_run_has_not
     written = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     assert len(written) == 8
     again = {
-        outcome.order.name: outcome.state for outcome in hear(ears, folder, out, "json", "vtt")
+        outcome.job.name: outcome.state for outcome in hear(ears, folder, out, "json", "vtt")
     }
     assert again == {
         **dict.fromkeys(("call", "monday/late", "mixed", "short"), "kept"),
@@ -265,7 +265,7 @@ def test_A5_a_file_that_a_process_dies_of_stops_no_other(
     )
     deadly = replace(first, audio=Deadly("large.wav"))  # type: ignore[arg-type]
     found = {
-        outcome.order.name: outcome for outcome in transcribe_files(ears, [deadly, *others], 2)
+        outcome.job.name: outcome for outcome in transcribe_files(ears, [deadly, *others], 2)
     }
     assert found[deadly.name].state == "failed"
     assert "large.wav: the process that heard it died" in found[deadly.name].says
@@ -283,7 +283,7 @@ def test_A5_a_file_that_takes_too_much_memory_stops_no_other(
         return hear_file(self, source, *how, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Recognizer, "transcribe_file", full)
-    found = {outcome.order.name: outcome for outcome in hear(ears, folder, tmp_path / "out")}
+    found = {outcome.job.name: outcome for outcome in hear(ears, folder, tmp_path / "out")}
     assert "late.flac: MemoryError: Unable to allocate 9 GiB" in found["monday/late"].says
     assert [found[name].state for name in ("monday/late", "call", "mixed")] == [
         "failed",
@@ -387,4 +387,4 @@ def test_A5_another_model_or_more_formats_are_not_taken_for_done(
     )
     (again,) = hear(other, folder / "call.wav", out, "json", "ctm")
     assert again.state == "done"
-    assert heard(out / "call.json").model == again.order.stamp != more.order.stamp
+    assert heard(out / "call.json").model == again.job.stamp != more.job.stamp
