@@ -171,7 +171,7 @@ def score_table(console: Console, model: Path, file: Path, out: Path | None) -> 
     console.print(f"scores and reasons in [bold]{out}[/]", highlight=False, soft_wrap=True)
 
 
-def _tell_columns(
+def _print_columns(
     console: Console, frame: pl.DataFrame, columns: Columns, summary: dict[str, Any]
 ) -> None:
     console.print(
@@ -193,7 +193,7 @@ def _tell_columns(
         console.print(f"column {name} was left out: {why}", style="dim", highlight=False)
 
 
-def _tell_figures(console: Console, metrics: dict[str, Any], on: str) -> None:
+def _print_figures(console: Console, metrics: dict[str, Any], on: str) -> None:
     table = Table(
         box=None, pad_edge=False, title=f"on {on}", title_justify="left", title_style="dim"
     )

@@ -122,7 +122,7 @@ def reap(settings: Settings) -> list[Heartbeat]:
     return [sign for sign, _ in ended]
 
 
-def _free(handle: Any) -> bool:
+def _acquire_lock(handle: Any) -> bool:
     """Whether nobody holds the lock; then we do, until the file is closed."""
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -147,7 +147,7 @@ def _stop_if_stuck(sign: Heartbeat, handle: Any, longest_s: float) -> str:
     raise RuntimeError(f"process {sign.pid} was killed and holds on")
 
 
-def _end(sign: Heartbeat, why: str) -> bool:
+def _mark_failed(sign: Heartbeat, why: str) -> bool:
     """Ends it as failed where it still says it is running; False when it had ended well."""
     if sign.what == "run":
         from training.tracking import mark_failed
@@ -156,7 +156,7 @@ def _end(sign: Heartbeat, why: str) -> bool:
     return _mark_crashed(sign, why) if sign.place else True
 
 
-def _crash(sign: Heartbeat, why: str) -> bool:
+def _mark_crashed(sign: Heartbeat, why: str) -> bool:
     """Sets the state of a flow run on its Prefect server, unless the worker has; False when it had ended well."""
     from uuid import UUID
 

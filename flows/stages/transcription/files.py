@@ -143,7 +143,7 @@ def transcribe_files(
         yield outcome or JobResult(job, "failed", f"{job.audio}: {DIED}")
 
 
-def _hear_file(job: TranscriptionJob) -> JobResult:
+def _transcribe_file(job: TranscriptionJob) -> JobResult:
     recognizer, config = _ready()
     try:
         call = _earlier_transcript(job)
@@ -179,7 +179,7 @@ def _hear_file(job: TranscriptionJob) -> JobResult:
     return JobResult(job, "done", _note(job, call), call.duration_s, words)
 
 
-def _remark(job: TranscriptionJob, call: CallTranscript) -> str:
+def _note(job: TranscriptionJob, call: CallTranscript) -> str:
     """What a person should know of a file in which no word was heard."""
     if call.turns:
         return ""
@@ -198,7 +198,7 @@ def _roles(job: TranscriptionJob, channels: int) -> dict[int, str]:
     return dict(enumerate(job.channels))
 
 
-def _written(job: TranscriptionJob) -> list[Path]:
+def _output_paths(job: TranscriptionJob) -> list[Path]:
     """The files of an order. The JSON is always among them and written last: it says that all is there."""
     return [
         _path_with(job, suffix)
@@ -207,11 +207,11 @@ def _written(job: TranscriptionJob) -> list[Path]:
     ]
 
 
-def _beside(job: TranscriptionJob, suffix: str) -> Path:
+def _path_with(job: TranscriptionJob, suffix: str) -> Path:
     return job.out.with_name(job.out.name + suffix)
 
 
-def _kept(job: TranscriptionJob) -> CallTranscript | None:
+def _earlier_transcript(job: TranscriptionJob) -> CallTranscript | None:
     """What was heard in this very file with this very model before, if anything."""
     try:
         call = from_json(_path_with(job, ".json").read_text(encoding="utf-8"))

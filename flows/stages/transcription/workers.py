@@ -81,7 +81,7 @@ def transcribe_all(
 _loaded: tuple[Recognizer, TranscriberConfig] | None = None
 
 
-def _begin(config: TranscriberConfig) -> None:
+def _load_recognizer(config: TranscriberConfig) -> None:
     global _hearing
     from models.asr.load import load
 
@@ -96,7 +96,7 @@ def _ready() -> tuple[Recognizer, TranscriberConfig]:
     return _loaded
 
 
-def _hear_member(
+def _transcribe_member(
     contact_id: str, shards: str, shard: str, member: str, roles: dict[int, str]
 ) -> list[TranscriptTurn]:
     recognizer, config = _ready()
