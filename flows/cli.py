@@ -70,7 +70,7 @@ def run(
     """Run the whole pipeline on an export: ingest, train, judge, release, report."""
     from flows.commands.pipeline import run_pipeline
 
-    run_pipeline(console, export, source, store)
+    run_pipeline(console, export, source=source, store=store)
 
 
 @app.command()
@@ -96,7 +96,7 @@ def hear(
         raise FileNotFoundError(
             f"{words}: no such file. Give a text file with one term or sentence a line."
         )
-    run_pipeline(console, folder, "recordings", store, until="transcribe", words=words)
+    run_pipeline(console, folder, source="recordings", store=store, until="transcribe", words=words)
 
 
 @app.command()
@@ -104,6 +104,7 @@ def transcribe(
     source: Annotated[
         Path, typer.Argument(help="A recording, or a folder of them.", metavar="FILE_OR_FOLDER")
     ],
+    *,
     out: Annotated[Path, typer.Option(help="Folder for the transcripts.")],
     formats: Annotated[
         str, typer.Option("--format", help="Any of json, vtt, ctm, lhotse, nemo.")
@@ -125,12 +126,22 @@ def transcribe(
     """Write down what is said in recordings: words with times and confidence, and how the talk went."""
     from flows.commands.transcribe import transcribe
 
-    transcribe(console, source, out, formats, model, channels, jobs, store)
+    transcribe(
+        console,
+        source,
+        out,
+        formats=formats,
+        model=model,
+        channels=channels,
+        jobs=jobs,
+        store=store,
+    )
 
 
 @app.command("fit-table")
 def fit_table(
     file: Annotated[Path, typer.Argument(help="A CSV or Parquet file with one row a customer.")],
+    *,
     target: Annotated[str, typer.Option(help="The column to foresee, of two values.")],
     id: Annotated[
         str | None, typer.Option(help="The column that names a row (default: its number).")
@@ -153,7 +164,18 @@ def fit_table(
     """Learn a yes/no target from any table: held-out figures with intervals, a calibrated model, suspect targets."""
     from flows.commands.tables import fit_table
 
-    fit_table(console, file, target, id, out, positive, exclude or [], folds, seed, allow_leaks)
+    fit_table(
+        console,
+        file,
+        target,
+        id=id,
+        out=out,
+        positive=positive,
+        exclude=exclude or [],
+        folds=folds,
+        seed=seed,
+        allow_leaks=allow_leaks,
+    )
 
 
 @app.command("score-table")
@@ -189,7 +211,7 @@ def read(
     """Read a message or transcript: reason, frictions, mood and barrier with probabilities, as JSON."""
     from flows.commands.read import read
 
-    read(source, model, channel, words, store)
+    read(source, model, channel=channel, words=words, store=store)
 
 
 def stage(
@@ -210,7 +232,9 @@ def stage(
 
     if name not in BY_NAME:
         raise typer.BadParameter(f"{name!r} is no stage. Stages: {', '.join(BY_NAME)}.")
-    _, reused = runner.run_stage(load_context(store, export, source), name, console, force)
+    _, reused = runner.run_stage(
+        load_context(store, export, source=source), name, console, force=force
+    )
     console.print(f"{name}: {'unchanged, reused' if reused else 'done'}")
 
 
@@ -256,7 +280,7 @@ def compare(
     """Compare training runs: parameters, data, metrics with intervals, paired differences, slices, what to hear."""
     from flows.commands.compare import compare
 
-    compare(console, runs, html, across_data, store)
+    compare(console, runs, html=html, across_data=across_data, store=store)
 
 
 @app.command()
@@ -276,7 +300,7 @@ def runs(
     """List and filter training runs."""
     from flows.commands.runs import runs
 
-    runs(console, store, limit, where, sort, show)
+    runs(console, store, limit=limit, where=where, sort=sort, show=show)
 
 
 @app.command()
@@ -350,7 +374,7 @@ def approve(
     """Approve a candidate that waits for it; the next `keepline run` promotes it. Not for who trained it."""
     from flows.commands.decisions import answer
 
-    answer(console, decision, "approved", by, note, store)
+    answer(console, decision, "approved", by=by, note=note, store=store)
 
 
 @app.command()
@@ -365,7 +389,7 @@ def refuse(
     """Refuse a candidate that waits for approval: the champion stays."""
     from flows.commands.decisions import answer
 
-    answer(console, decision, "refused", by, note, store)
+    answer(console, decision, "refused", by=by, note=note, store=store)
 
 
 @app.command()
@@ -407,7 +431,7 @@ def readmit(
     """Let a version that the service stopped as unhealthy be tried, approved and promoted again."""
     from flows.commands.aliases import readmit
 
-    readmit(console, kind, version, why, store)
+    readmit(console, kind, version, why=why, store=store)
 
 
 @app.command()
@@ -439,7 +463,7 @@ def checkout(
     """Bring back the exact dataset of a version or of a model."""
     from flows.commands.datasets import checkout
 
-    checkout(console, what, out, test, store)
+    checkout(console, what, out, test=test, store=store)
 
 
 @app.command()

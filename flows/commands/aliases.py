@@ -44,7 +44,7 @@ def withdraw(console: Console, kind: str, store: Path | None) -> None:
     )
 
 
-def readmit(console: Console, kind: str, version: int, why: str, store: Path | None) -> None:
+def readmit(console: Console, kind: str, version: int, *, why: str, store: Path | None) -> None:
     """Lets a version that the service stopped be tried, approved and promoted again."""
     context = existing_context(store)
     stopped = context.registry().readmit(kind, version, actor=context.settings.actor, why=why)

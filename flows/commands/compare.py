@@ -17,7 +17,7 @@ LONGEST_S = 20.0  # of a regression to listen to
 
 
 def compare(
-    console: Console, names: list[str], html: Path | None, across_data: bool, store: Path | None
+    console: Console, names: list[str], *, html: Path | None, across_data: bool, store: Path | None
 ) -> None:
     """Compares runs in the terminal and as a page, with the worst regressions to listen to."""
     from evaluation.compare import RunView, compare

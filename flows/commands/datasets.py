@@ -61,7 +61,7 @@ def resolve_alias(context: RunContext, kind: str, alias: str) -> tuple[int, str,
     )
 
 
-def checkout(console: Console, what: str, out: Path, test: bool, store: Path | None) -> None:
+def checkout(console: Console, what: str, out: Path, *, test: bool, store: Path | None) -> None:
     """Brings back a dataset by its hash, or the one a registered model learned from, on request with its test set."""
     from data.versioning import checkout
 

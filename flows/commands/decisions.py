@@ -47,7 +47,7 @@ def decisions(console: Console, store: Path | None) -> None:
 
 
 def answer(
-    console: Console, which: str, word: str, by: str | None, note: str, store: Path | None
+    console: Console, which: str, word: str, *, by: str | None, note: str, store: Path | None
 ) -> None:
     """Writes down a person's answer to a decision that waits for one."""
     from flows.candidate import approvals

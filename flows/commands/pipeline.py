@@ -21,7 +21,7 @@ def demo(console: Console, store: Path | None) -> None:
     """The whole pipeline on the simulated contact centre, then the service asked for an answer."""
     started = time.monotonic()
     store = store or from_environment().store
-    summaries = run_pipeline(console, None, "auto", store, closing=False)
+    summaries = run_pipeline(console, None, source="auto", store=store, closing=False)
     from flows.commands.serve import ask
 
     console.rule("the service answers", style="dim")
@@ -32,6 +32,7 @@ def demo(console: Console, store: Path | None) -> None:
 def run_pipeline(
     console: Console,
     export: Path | None,
+    *,
     source: str,
     store: Path | None,
     closing: bool = True,

@@ -25,7 +25,7 @@ STANDARD_INPUT = "-"
 _MOST_MB = 64
 
 
-def read(source: str, model: str | None, channel: str, words: bool, store: Path | None) -> None:
+def read(source: str, model: str | None, *, channel: str, words: bool, store: Path | None) -> None:
     """Prints a JSON object a contact: label -> value, probability and words. Warns of texts it cannot read.
 
     Raises MessageError for what is no text, and ValueError where there is no reader to read it.
@@ -37,7 +37,13 @@ def read(source: str, model: str | None, channel: str, words: bool, store: Path 
     context = load_context(store)
     reader = Reader.load(_bundle(context, model))
     strange = []
-    for answer in answers(reader, contacts, turns, context.params.reading.min_familiar, words):
+    for answer in answers(
+        reader,
+        contacts,
+        turns,
+        min_familiar=context.params.reading.min_familiar,
+        words=words,
+    ):
         print(json.dumps(answer, ensure_ascii=False))
         strange += [answer["contact_id"]] if not answer["readable"] else []
     if strange:
@@ -55,6 +61,7 @@ def answers(
     reader: Reader,
     contacts: pl.DataFrame,
     turns: pl.DataFrame,
+    *,
     min_familiar: float,
     words: bool = True,
 ) -> list[dict[str, Any]]:

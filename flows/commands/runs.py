@@ -18,6 +18,7 @@ FIGURES = ("test_wer", "test_brier")
 def runs(
     console: Console,
     store: Path | None,
+    *,
     limit: int,
     where: list[str] | None = None,
     sort: str | None = None,

@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from rich.console import Console
@@ -22,7 +22,11 @@ from flows.runtime.progress import bar
 from flows.runtime.settings import from_environment
 from models.kinds import CHURN
 
-READING = "table.json"  # how the table was read, kept in the bundle
+if TYPE_CHECKING:
+    from models.churn.model import ChurnModel
+
+# How the table was read, kept in the bundle.
+READING = "table.json"
 FIGURES = ("log_loss", "brier", "auc", "average_precision", "lift_10", "ece", "calibration_slope")
 REASONS = 3
 
@@ -31,6 +35,7 @@ def fit_table(
     console: Console,
     file: Path,
     target: str,
+    *,
     id: str | None,
     out: Path | None,
     positive: str | None,
@@ -39,12 +44,13 @@ def fit_table(
     seed: int,
     allow_leaks: bool,
 ) -> None:
-    """Learns from `file`, prints what held-out rows say, leaves model/, held_out.parquet and, with folds, suspects."""
-    from data.files import file_sha256
+    """Trains a churn model on the column `target` of `file` and prints its held-out figures.
+
+    Writes model/ and held_out.parquet to `out`, and with `folds` suspects.parquet. Raises
+    TableError for a table or a column that cannot be learned from.
+    """
     from evaluation.metrics.churn import churn_metrics
-    from models.registry.bundle import write_bundle
-    from models.registry.signing import sign_folder
-    from training.churn.table import TableFit, find_target_issues, fit_table
+    from training.churn.table import TableFit, fit_table
 
     out = out or Path(f"{file.stem}.model")
     frame = plain_table.read(file)
@@ -70,35 +76,14 @@ def fit_table(
             "rows": frame.height,
             "fit": {"seed": seed, "folds": folds},
         }
-        files: dict[str, Any] = {
-            name: fitted.model / name for name in ("weights.safetensors", "config.json")
-        }
-        files[READING] = json.dumps(reading, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        files["card.md"] = _card(file.name, columns, reading, fitted.summary)
+        card = _card(file.name, columns, reading, fitted.summary)
         out.mkdir(parents=True, exist_ok=True)
-        write_bundle(
-            out / "model",
-            CHURN.name,
-            files,
-            data_hash=file_sha256(file),
-            git_commit=git_commit(),
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            licence="the terms of your own data",
-            params={"target": target, "seed": seed, "folds": folds},
-        )
-    if key := from_environment().signing_key:
-        sign_folder(out / "model", key)
+        _write_bundle(out / "model", fitted.model, file, reading=reading, card=card)
     write_table(out / "held_out.parquet", fitted.predictions.select("customer_id", "event", "risk"))
     _print_columns(console, frame, columns, fitted.summary)
     _print_figures(console, metrics, reported_on)
     if folds:
-        listed, share = find_target_issues(fitted.predictions)
-        write_table(out / "suspects.parquet", listed)
-        console.print(
-            f"{listed.height} targets are probably wrong (about {share:.1%} of all); suspects.parquet lists "
-            "them, most suspect first",
-            highlight=False,
-        )
+        _list_target_issues(console, out, fitted.predictions)
     console.print(
         f"model in [bold]{out / 'model'}[/]; score others with: keepline score-table {out} FILE",
         highlight=False,
@@ -106,8 +91,50 @@ def fit_table(
     )
 
 
+def _write_bundle(
+    out: Path, model: Path, file: Path, *, reading: dict[str, Any], card: str
+) -> None:
+    """Writes the bundle `out` of the model in the folder `model`, which learned from `file`."""
+    from data.files import file_sha256
+    from models.registry.bundle import write_bundle
+    from models.registry.signing import sign_folder
+
+    files: dict[str, Any] = {name: model / name for name in ("weights.safetensors", "config.json")}
+    files[READING] = json.dumps(reading, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    files["card.md"] = card
+    write_bundle(
+        out,
+        CHURN.name,
+        files,
+        data_hash=file_sha256(file),
+        git_commit=git_commit(),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        licence="the terms of your own data",
+        params={"target": reading["columns"]["target"], **reading["fit"]},
+    )
+    if key := from_environment().signing_key:
+        sign_folder(out, key)
+
+
+def _list_target_issues(console: Console, out: Path, predictions: pl.DataFrame) -> None:
+    """Writes the targets that are probably wrong to suspects.parquet and prints how many."""
+    from training.churn.table import find_target_issues
+
+    issues, share = find_target_issues(predictions)
+    write_table(out / "suspects.parquet", issues)
+    console.print(
+        f"{issues.height} targets are probably wrong (about {share:.1%} of all); "
+        "suspects.parquet lists them, most suspect first",
+        highlight=False,
+    )
+
+
 def score_table(console: Console, model: Path, file: Path, out: Path | None) -> None:
-    """Writes each row's id, risk and reasons, riskiest first, and tells what the model had never seen."""
+    """Writes each row's id, risk and reasons, riskiest first, and prints the values never seen.
+
+    `out` is CSV or Parquet. Raises TableError for a model that `fit_table` did not make, and
+    BundleError for one that does not verify.
+    """
     from evaluation.metrics.churn import churn_metrics
     from models.churn.model import ChurnModel
     from models.registry.bundle import verify_bundle
@@ -126,34 +153,14 @@ def score_table(console: Console, model: Path, file: Path, out: Path | None) -> 
     ids = plain_table.identifiers(frame, columns.id)
     values = plain_table.values_of(frame, columns)
     rows = to_churn_rows(values, ids)
-    scored = network.predict(rows).select("customer_id", "risk")
-    reasons = network.reasons(rows.drop("as_of"), top=REASONS)
-    sentences = reasons.pivot("rank", index="customer_id", values="sentence")
-    sentences = sentences.rename(
-        {name: f"reason_{name}" for name in sentences.columns if name != "customer_id"}
-    )
-    scored = scored.join(sentences, on="customer_id", how="left").sort(
-        "risk", descending=True, maintain_order=True
-    )
-    scored = scored.rename({"customer_id": columns.id or "row"})
+    scored = _risks_and_reasons(network, rows).rename({"customer_id": columns.id or "row"})
     out = out or Path(f"{file.stem}.scores.csv")
     if out.suffix == ".parquet":
         write_table(out, scored)
     else:
         with atomic(out) as temporary:
             scored.write_csv(temporary)
-    seen = {
-        column.name.removeprefix("attr_"): column.values
-        for column in network.config.columns
-        if column.kind == "categorical"
-    }
-    for name, new in plain_table.unseen_values(values, seen).items():
-        some = ", ".join(f"{value} ({count})" for value, count in list(new.items())[:5])
-        console.print(
-            f"[yellow]column {escape(name)}: {sum(new.values())} rows have values the model never saw: "
-            f"{escape(some)}. They were scored by their other columns.[/]",
-            highlight=False,
-        )
+    _print_unseen(console, network, values)
     expected = float(scored["risk"].to_numpy().sum())
     console.print(
         f"{scored.height} rows; {columns.target} is expected of {expected:.0f}", highlight=False
@@ -169,6 +176,35 @@ def score_table(console: Console, model: Path, file: Path, out: Path | None) -> 
             file.name,
         )
     console.print(f"scores and reasons in [bold]{out}[/]", highlight=False, soft_wrap=True)
+
+
+def _risks_and_reasons(network: ChurnModel, rows: pl.DataFrame) -> pl.DataFrame:
+    """customer_id, risk and reason_1 … of each row, riskiest first."""
+    scored = network.predict(rows).select("customer_id", "risk")
+    reasons = network.reasons(rows.drop("as_of"), top=REASONS)
+    sentences = reasons.pivot("rank", index="customer_id", values="sentence")
+    sentences = sentences.rename(
+        {name: f"reason_{name}" for name in sentences.columns if name != "customer_id"}
+    )
+    return scored.join(sentences, on="customer_id", how="left").sort(
+        "risk", descending=True, maintain_order=True
+    )
+
+
+def _print_unseen(console: Console, network: ChurnModel, values: pl.DataFrame) -> None:
+    """Warns of categories that the model's training never saw, a line a column."""
+    seen = {
+        column.name.removeprefix("attr_"): column.values
+        for column in network.config.columns
+        if column.kind == "categorical"
+    }
+    for name, new in plain_table.unseen_values(values, seen).items():
+        some = ", ".join(f"{value} ({count})" for value, count in list(new.items())[:5])
+        console.print(
+            f"[yellow]column {escape(name)}: {sum(new.values())} rows have values the model "
+            f"never saw: {escape(some)}. They were scored by their other columns.[/]",
+            highlight=False,
+        )
 
 
 def _print_columns(

@@ -27,6 +27,7 @@ def transcribe(
     console: Console,
     source: Path,
     out: Path,
+    *,
     formats: str,
     model: str | None,
     channels: str,
@@ -41,7 +42,9 @@ def transcribe(
     config = TranscriberConfig(
         _model(context, model), context.path(artefacts.EXPORTS), context.params.hearing
     )
-    planned = transcription_jobs(source, out, _listed(formats), _listed(channels), config)
+    planned = transcription_jobs(
+        source, out, formats=_listed(formats), channels=_listed(channels), config=config
+    )
     outcomes: list[JobResult] = []
     with bar(console, f"hearing {len(planned)} recordings") as progress:
         for outcome in transcribe_files(config, planned, jobs or cores()):

@@ -120,6 +120,7 @@ def existing_context(store: Path | None = None) -> RunContext:
 def load_context(
     store: Path | None = None,
     export: Path | None = None,
+    *,
     source: str = "auto",
     params: Path | None = None,
     words: Path | None = None,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from evaluation.params import EvaluationParams
     from evaluation.scorecard import Scorecard
     from models.registry.bundle import Bundle
+    from training.tracking import Run
 
 KIND = ASR.name
 
@@ -70,7 +71,6 @@ def pseudo(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 def train(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Fine-tunes the recogniser as one MLflow run, adapts it with text and leaves it as the bundle asr/bundle."""
-    from data.hours import read_hours_account
     from data.leaks import assert_manifests_apart
     from flows.stages import asr_adaptation
     from models.asr.decoding import FILES
@@ -102,25 +102,7 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
             run=run,
             progress=progress,
         )
-        skipped = summary["train"].get("skipped", {})
-        hours, pseudo_summary = (
-            read_hours_account(read_json(context.path(artefacts.HOURS))),
-            read_json(context.path(artefacts.PSEUDO_SUMMARY)),
-        )
-        hours = hours.with_pseudo(pseudo_summary["added_s"]) if pseudo_summary["learn"] else hours
-        hours = hours.with_training_skips(
-            {reason: 3600 * entry["hours"] for reason, entry in skipped.items()}
-        )
-        budget = hours.summary(context.params.hours)
-        write_json(context.path(artefacts.WORK.of(KIND).within("hours.json")), budget)
-        run.log_metrics(
-            {
-                f"hours_{name}": budget[name]
-                for name in ("input_h", "train_h", "lost_h", "lost_share")
-            }
-        )
-        run.log_artifact(context.path(artefacts.WORK.of(KIND).within("hours.json")))
-        hours.enforce_budget(context.params.hours)
+        _enforce_hours_budget(context, run, summary["train"].get("skipped", {}))
     summary |= {"adaptation": asr_adaptation.adapt(context, work / "model.nemo", progress)}
     calls = utterances.transcribed_calls(
         read_tables(context.path(artefacts.CLEAN)), splits, "valid"
@@ -140,6 +122,31 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
     return bundles.write_candidate_bundle(
         context, KIND, {path.name: path for path in files}, run.run_id, summary
     )
+
+
+def _enforce_hours_budget(
+    context: RunContext, run: Run, skipped: Mapping[str, Mapping[str, float]]
+) -> None:
+    """Accounts for every recorded hour including this training's; raises where too many are lost.
+
+    `skipped` holds, a reason, the `hours` that training left out. Writes asr/hours.json and logs
+    the account to `run`.
+    """
+    from data.hours import read_hours_account
+
+    hours = read_hours_account(read_json(context.path(artefacts.HOURS)))
+    pseudo_summary = read_json(context.path(artefacts.PSEUDO_SUMMARY))
+    hours = hours.with_pseudo(pseudo_summary["added_s"]) if pseudo_summary["learn"] else hours
+    hours = hours.with_training_skips(
+        {reason: 3600 * entry["hours"] for reason, entry in skipped.items()}
+    )
+    budget = hours.summary(context.params.hours)
+    path = context.path(artefacts.WORK.of(KIND).within("hours.json"))
+    write_json(path, budget)
+    names = ("input_h", "train_h", "lost_h", "lost_share")
+    run.log_metrics({f"hours_{name}": budget[name] for name in names})
+    run.log_artifact(path)
+    hours.enforce_budget(context.params.hours)
 
 
 def training_line(summary: dict[str, Any]) -> str:

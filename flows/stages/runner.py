@@ -18,7 +18,7 @@ Summary = dict[str, Any]
 
 
 def run_stage(
-    context: RunContext, name: str, console: Console, force: bool = False
+    context: RunContext, name: str, console: Console, *, force: bool = False
 ) -> tuple[Summary, bool]:
     """Runs one stage with a progress bar, or reuses what it wrote. Returns its summary and whether it was reused."""
     stage = BY_NAME[name]

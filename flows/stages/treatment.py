@@ -27,10 +27,10 @@ def treat(context: RunContext, progress: Progress) -> dict[str, Any]:
         clean,
         pl.read_parquet(context.path(artefacts.LABELS)),
         pl.read_parquet(context.path(artefacts.CURRENT)),
-        model,
-        context.params.treatment,
-        context.params.features,
-        progress,
+        churn_model=model,
+        params=context.params.treatment,
+        feature_params=context.params.features,
+        progress=progress,
     )
     folder = context.path(artefacts.TREATMENT)
     shutil.rmtree(folder, ignore_errors=True)  # a model of an earlier log

@@ -14,6 +14,7 @@ from models.churn.treatment import TreatmentParams, choose, customer_value
 
 if TYPE_CHECKING:
     from models.churn.uplift import UpliftModel
+    from training.churn.uplift import Decisions
 
 BY_UPLIFT, BY_RISK = "uplift", "risk"
 SCHEMA = {
@@ -48,16 +49,17 @@ def plan_treatment(
     tables: dict[str, pl.DataFrame],
     labels: pl.DataFrame,
     current: pl.DataFrame,
+    *,
     churn_model: Path | None,
     params: TreatmentParams,
     feature_params: FeatureParams,
     progress: Progress = lambda done, total: None,
 ) -> TreatmentPlan:
-    """Chooses among `current` (features of today). Without a log to learn from, the riskiest, marked as such.
+    """Chooses whom to treat among `current`, the features of today, and returns the plan.
 
-    `churn_model` is the active bundle; without one the risk is that of the untreated in the log.
+    Without a log to learn from, the riskiest are chosen and marked as such. `churn_model` is the
+    active bundle; without one the risk is that of the untreated in the log.
     """
-    from evaluation.churn.treatment import compare, gains_by_fifth
     from training.churn.uplift import (
         UpliftError,
         cross_fit,
@@ -65,7 +67,6 @@ def plan_treatment(
         join_decisions,
         usable_decisions,
     )
-    from training.churn.uplift import summarize_decisions as learned_from
 
     prices = (
         tables["customers"]
@@ -73,26 +74,32 @@ def plan_treatment(
         .unique("customer_id", keep="first")
     )
     try:
-        log, _ = usable_decisions(
-            tables["interventions"], params
-        )  # before features, which take longest
+        # Before features, which take longest.
+        log, _ = usable_decisions(tables["interventions"], params)
         rows = _at_decisions(tables, labels, log, feature_params, progress)
-        found = join_decisions(tables["interventions"], rows, params)
-    except UpliftError as nothing:
-        return _by_risk(_with_risk(current, churn_model, params), prices, params, str(nothing))
-    model = fit_uplift(found.rows, found.kind, params)
-    scored = cross_fit(found.rows, found.kind, params)
+        decisions = join_decisions(tables["interventions"], rows, params)
+    except UpliftError as error:
+        return _by_risk(_with_risk(current, churn_model, params), prices, params, str(error))
+    model = fit_uplift(decisions.rows, decisions.kind, params)
+    scored = cross_fit(decisions.rows, decisions.kind, params)
     # Not the risk of the active model, which has seen what became of these customers.
     past = _valued(scored.with_columns(risk="risk_untreated"), prices, params)
-    today = model.predict(current)
-    today = _valued(_with_risk(current, churn_model, params, today), prices, params)
+    uplifts = model.predict(current)
+    today = _valued(_with_risk(current, churn_model, params, uplifts), prices, params)
+    treatments = _choose_by_uplift(today, decisions.kind, params)
+    summary = _summarize_uplift(decisions, past, treatments, params)
+    return TreatmentPlan(treatments, past, model, summary)
+
+
+def _choose_by_uplift(today: pl.DataFrame, offer: str, params: TreatmentParams) -> pl.DataFrame:
+    """The rows of SCHEMA, the customers to treat first, each with a sentence why."""
     chosen = choose(
         today["expected_profit"].to_numpy(), _dates(today), params.budget_share, above=0.0
     )
-    treatments = (
+    return (
         today.with_columns(
             pl.Series("treat", chosen),
-            pl.lit(found.kind).alias("kind"),
+            pl.lit(offer).alias("kind"),
             pl.lit(BY_UPLIFT).alias("basis"),
             pl.lit(params.cost).alias("cost"),
         )
@@ -102,11 +109,20 @@ def plan_treatment(
         .select(*SCHEMA)
         .sort(["treat", "expected_profit", "customer_id"], descending=[True, True, False])
     )
+
+
+def _summarize_uplift(
+    decisions: Decisions, past: pl.DataFrame, treatments: pl.DataFrame, params: TreatmentParams
+) -> dict[str, Any]:
+    """What the log taught, how policies compare on it, and what is expected of today's choice."""
+    from evaluation.churn.treatment import compare, gains_by_fifth
+    from training.churn.uplift import summarize_decisions
+
     treated = treatments.filter("treat")
-    summary = {
+    return {
         "basis": BY_UPLIFT,
         "note": None,
-        "learned_from": learned_from(found),
+        "learned_from": summarize_decisions(decisions),
         "horizon_days": params.horizon_days,
         "budget_share": params.budget_share,
         **compare(past, params),
@@ -119,7 +135,6 @@ def plan_treatment(
             "left_alone": int((treatments["uplift"] < 0).sum()),
         },
     }
-    return TreatmentPlan(treatments, past, model, summary)
 
 
 def _at_decisions(

@@ -79,7 +79,9 @@ def hear(
     *formats: str,
     channels: str = "customer,agent",
 ) -> list[JobResult]:
-    wanted = transcription_jobs(source, out, formats or ("json",), channels.split(","), ears)
+    wanted = transcription_jobs(
+        source, out, formats=formats or ("json",), channels=channels.split(","), config=ears
+    )
     return sorted(transcribe_files(ears, wanted, 1), key=lambda outcome: outcome.job.name)
 
 
@@ -195,9 +197,7 @@ def test_A5_a_folder_is_heard_with_the_unreadable_named_and_a_second_run_has_not
     }
     written = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     assert len(written) == 8
-    again = {
-        outcome.job.name: outcome.state for outcome in hear(ears, folder, out, "json", "vtt")
-    }
+    again = {outcome.job.name: outcome.state for outcome in hear(ears, folder, out, "json", "vtt")}
     assert again == {
         **dict.fromkeys(("call", "monday/late", "mixed", "short"), "kept"),
         "letter": "failed",
@@ -261,12 +261,14 @@ def test_A5_a_file_that_a_process_dies_of_stops_no_other(
     for number in range(3):
         soundfile.write(tmp_path / "calls" / f"{number}.wav", minute[: 8000 * 6], 8000)
     first, *others = transcription_jobs(
-        tmp_path / "calls", tmp_path / "out", ("json",), ("customer", "agent"), ears
+        tmp_path / "calls",
+        tmp_path / "out",
+        formats=("json",),
+        channels=("customer", "agent"),
+        config=ears,
     )
     deadly = replace(first, audio=Deadly("large.wav"))  # type: ignore[arg-type]
-    found = {
-        outcome.job.name: outcome for outcome in transcribe_files(ears, [deadly, *others], 2)
-    }
+    found = {outcome.job.name: outcome for outcome in transcribe_files(ears, [deadly, *others], 2)}
     assert found[deadly.name].state == "failed"
     assert "large.wav: the process that heard it died" in found[deadly.name].says
     assert [found[order.name].state for order in others] == ["done", "done"]
@@ -366,9 +368,9 @@ def test_A5_what_cannot_be_asked_for_gets_its_message(
         return transcription_jobs(
             folder.parent / name,
             folder.parent / "out",
-            formats.split(","),
-            channels.split(","),
-            ears,
+            formats=formats.split(","),
+            channels=channels.split(","),
+            config=ears,
         )
 
     with pytest.raises(ValueError, match=reason):

@@ -70,6 +70,7 @@ class JobResult:
 def transcription_jobs(
     source: Path,
     out: Path,
+    *,
     formats: Sequence[str],
     channels: Sequence[str],
     config: TranscriberConfig,

@@ -82,7 +82,7 @@ _loaded: tuple[Recognizer, TranscriberConfig] | None = None
 
 
 def _load_recognizer(config: TranscriberConfig) -> None:
-    global _hearing
+    global _loaded
     from models.asr.load import load
 
     _loaded = (load(config.model, config.exports), config)
