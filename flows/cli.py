@@ -1,4 +1,7 @@
-"""`keepline …`: every command a person types. Vendors are imported inside the commands, so that help is instant."""
+"""The command line: every command a person types.
+
+Vendors are imported inside the commands, so that help is instant.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help=(
-        "Keepline listens to every call, chat and e-mail, retrains on what it hears, and ships a model only when it is "
+        "Keepline listens to every call, chat and e-mail, retrains on what it hears, and ships a "
+        "model only when it is "
         "better beyond sampling error."
     ),
 )
@@ -53,7 +57,9 @@ Store = Annotated[
 
 @app.command()
 def demo(store: Store = None) -> None:
-    """Simulate a contact centre, run the whole pipeline, ask the service, print where the report is."""
+    """Simulate a contact centre, run the whole pipeline, ask the service, print where the report
+    is.
+    """
     from flows.commands.pipeline import demo
 
     demo(console, store)
@@ -89,7 +95,9 @@ def hear(
     ] = None,
     store: Store = None,
 ) -> None:
-    """Teach the recogniser a domain from a folder of recordings, judge it, and transcribe what has no words yet."""
+    """Teach the recogniser a domain from a folder of recordings, judge it, and transcribe what has
+    no words yet.
+    """
     from flows.commands.pipeline import run_pipeline
 
     if words and not words.is_file():
@@ -123,7 +131,9 @@ def transcribe(
     ] = None,
     store: Store = None,
 ) -> None:
-    """Write down what is said in recordings: words with times and confidence, and how the talk went."""
+    """Write down what is said in recordings: words with times and confidence, and how the talk
+    went.
+    """
     from flows.commands.transcribe import transcribe
 
     transcribe(
@@ -161,7 +171,9 @@ def fit_table(
         bool, typer.Option(help="Learn from columns that alone nearly decide the target.")
     ] = False,
 ) -> None:
-    """Learn a yes/no target from any table: held-out figures with intervals, a calibrated model, suspect targets."""
+    """Learn a yes/no target from any table: held-out figures with intervals, a calibrated model,
+    suspect targets.
+    """
     from flows.commands.tables import fit_table
 
     fit_table(
@@ -208,7 +220,9 @@ def read(
     words: Annotated[bool, typer.Option(help="Also tell the words that made it so.")] = True,
     store: Store = None,
 ) -> None:
-    """Read a message or transcript: reason, frictions, mood and barrier with probabilities, as JSON."""
+    """Read a message or transcript: reason, frictions, mood and barrier with probabilities, as
+    JSON.
+    """
     from flows.commands.read import read
 
     read(source, model, channel=channel, words=words, store=store)
@@ -277,7 +291,9 @@ def compare(
     ] = False,
     store: Store = None,
 ) -> None:
-    """Compare training runs: parameters, data, metrics with intervals, paired differences, slices, what to hear."""
+    """Compare training runs: parameters, data, metrics with intervals, paired differences, slices,
+    what to hear.
+    """
     from flows.commands.compare import compare
 
     compare(console, runs, html=html, across_data=across_data, store=store)
@@ -339,7 +355,9 @@ def customer(
     customer_id: Annotated[str, typer.Argument(help="As the export calls them.")],
     store: Store = None,
 ) -> None:
-    """Show one customer: timeline, risk, reasons with the moments behind them, and whether to treat."""
+    """Show one customer: timeline, risk, reasons with the moments behind them, and whether to
+    treat.
+    """
     from flows.commands.customer import customer
 
     customer(console, customer_id, store)
@@ -371,7 +389,9 @@ def approve(
     note: Annotated[str, typer.Option(help="Goes on the record.")] = "",
     store: Store = None,
 ) -> None:
-    """Approve a candidate that waits for it; the next `keepline run` promotes it. Not for who trained it."""
+    """Approve a candidate that waits for it; the next `keepline run` promotes it. Not for who
+    trained it.
+    """
     from flows.commands.decisions import answer
 
     answer(console, decision, "approved", by=by, note=note, store=store)
@@ -407,7 +427,9 @@ def ledger(
 
 @app.command()
 def challenge(kind: Kind, version: int, store: Store = None) -> None:
-    """Make a version that the gate has accepted the challenger, for the service to try in shadow or canary."""
+    """Make a version that the gate has accepted the challenger, for the service to try in shadow or
+    canary.
+    """
     from flows.commands.aliases import challenge
 
     challenge(console, kind, version, store)
@@ -542,7 +564,10 @@ def data_repair(
     version: Annotated[
         str | None,
         typer.Argument(
-            help="A DVC hash, or a model and alias such as asr@champion (default: the newest version)."
+            help=(
+                "A DVC hash, or a model and alias such as asr@champion (default: the newest "
+                "version)."
+            )
         ),
     ] = None,
     store: Store = None,
@@ -562,7 +587,9 @@ def base_train(
         "models/base"
     ),
 ) -> None:
-    """Train the small recogniser that ships from scratch, on real and simulated speech (about two hours)."""
+    """Train the small recogniser that ships from scratch, on real and simulated speech (about two
+    hours).
+    """
     from flows.runtime.params import read_params
     from flows.runtime.progress import bar
     from flows.runtime.settings import from_environment
@@ -591,7 +618,10 @@ def options(
 
 
 def main() -> None:
-    """Runs the command line. What a person can put right is told in one sentence, without a traceback."""
+    """Runs the command line.
+
+    What a person can put right is printed in one sentence, without a traceback.
+    """
     from flows.runtime.settings import prepare
 
     try:

@@ -1,4 +1,4 @@
-"""The nightly flow: is what serves today still as good as when it was promoted?"""
+"""The nightly flow: checks whether the champions are still as good as when promoted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from flows.runtime.settings import prepare
     on_crashed=[prefect_hooks.killed],
 )
 def evaluate(store: str | None = None) -> dict[str, Any]:
-    """Scores the champions on today's test data, logs them to MLflow and says which have become worse."""
+    """Scores the champions on today's test data and returns the summary of the stage.
+
+    `worse` in it lists the kinds that have become worse. People are notified of each.
+    """
     prepare()  # a Prefect worker comes here without passing the command line
     context = load_context(store=Path(store) if store else None)
     with prefect_hooks.guarded(context.settings):

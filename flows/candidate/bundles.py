@@ -23,7 +23,10 @@ def write_candidate_bundle(
     run_id: str,
     figures: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Writes <kind>/bundle with its card and train_<kind>.json. The same training gives the same bundle."""
+    """Writes <kind>/bundle with its model card and train_<kind>.json; returns the summary.
+
+    The same training gives the same bundle. `figures` are its validation figures.
+    """
     from training.tracking import get_run
 
     run = get_run(context.settings.tracking_uri, run_id)
@@ -56,7 +59,7 @@ def write_candidate_bundle(
 def model_card(
     kind: str, run: Mapping[str, Any], version: Mapping[str, Any], figures: Mapping[str, Any]
 ) -> str:
-    """The model card: what it is, what it learned from, what it scored on validation, what it is not for."""
+    """Returns the model card as Markdown: purpose, data, validation figures, licence and limits."""
     row = kind_of(kind)
     rows = "".join(f"- {name}: {count} rows\n" for name, count in sorted(version["rows"].items()))
     lines = "".join(
@@ -65,8 +68,11 @@ def model_card(
         if isinstance(value, (int, float))
     )
     return (
-        f"# {kind}: {run['name']}\n\n{row.description}\n\n## Data\n\nDVC version `{version['dvc_hash']}`\n\n{rows}\n"
-        f"## Training\n\nMLflow run `{run['run_id']}`, code `{run['tags'].get('git_commit')}`\n\n{lines}\n"
-        f"The held-out test is in the decision record, not here: a card is written before the test.\n\n"
+        f"# {kind}: {run['name']}\n\n{row.description}\n\n## Data\n\nDVC version "
+        f"`{version['dvc_hash']}`\n\n{rows}\n"
+        f"## Training\n\nMLflow run `{run['run_id']}`, code "
+        f"`{run['tags'].get('git_commit')}`\n\n{lines}\n"
+        "The held-out test is in the decision record, not here: a card is written before the "
+        "test.\n\n"
         f"## Licence\n\n{row.licence}\n\n## Limits\n\n{row.limits}\n"
     )

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class ReleaseState(StrEnum):
-    """What becomes of a candidate that comes up for release. The comment says what `detail` names."""
+    """What becomes of a candidate that comes up for release.
+
+    After the colon of a comment stands what `detail` holds in that state.
+    """
 
     # Its bundle does not verify: the registry's error.
     UNREGISTERED = "unregistered"

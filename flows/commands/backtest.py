@@ -1,4 +1,4 @@
-"""`keepline backtest`."""
+"""The command `keepline backtest`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ SHOWN = ("brier", "auc", "c_index", "average_precision", "lift_10", "calibration
 
 
 def show(console: Console, store: Path | None) -> None:
-    """Runs the step, or takes what it left, and prints a table a horizon: folds below each other, then all of them."""
+    """Runs the stage backtest, or takes its stored result, and prints a table a horizon.
+
+    A table has a row a fold, then one for all folds together.
+    """
     from flows.runtime.context import existing_context
     from flows.stages.runner import run_stage
     from training.churn.backtest import LIFE_TABLE, MODEL
@@ -20,7 +23,9 @@ def show(console: Console, store: Path | None) -> None:
     summary, _ = run_stage(existing_context(store), "backtest", console)
     for risk in summary["pooled"]["metrics"][MODEL]:
         table = Table(
-            title=f"Trained before the day, scored after it: within {risk.removeprefix('risk_')} days"
+            title=(
+                f"Trained before the day, scored after it: within {risk.removeprefix('risk_')} days"
+            )
         )
         for name in ("as of", "customers", *SHOWN, "gain in Brier over the life table"):
             table.add_column(name.replace("_", " "), justify="left" if name == "as of" else "right")

@@ -1,4 +1,4 @@
-"""`keepline compare`."""
+"""The command `keepline compare`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def compare(
 
 
 def _view(tracking_uri: str, run: dict[str, Any], view: Any, load: Any, to_dir: Path) -> Any:
-    """A run with its scorecard, where its evaluation has left one."""
+    """Returns a run with its scorecard, where its evaluation has left one."""
     from training.tracking import fetch_artifact
 
     folder = fetch_artifact(tracking_uri, run["run_id"], "scorecards", to_dir=to_dir)
@@ -75,7 +75,10 @@ def _view(tracking_uri: str, run: dict[str, Any], view: Any, load: Any, to_dir: 
 
 
 def _listener(manifest: Path) -> Callable[[Mapping[str, Any]], str | None]:
-    """Finds the sound of a test utterance in the store; None where the store no longer holds that very utterance."""
+    """Returns a function from a unit of a scorecard to its sound as a data URI.
+
+    The sound is None where the store no longer holds that very utterance.
+    """
     rows = {}
     if manifest.exists():
         for row in read_lines(manifest):

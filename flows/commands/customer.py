@@ -1,4 +1,4 @@
-"""`keepline customer`: what is known about one customer, in order, with the risk, its reasons and what to do."""
+"""The command `keepline customer`: one customer's record, timeline, risk, reasons and advice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ _SHOWN_WORDS = 90  # characters of what the customer said first
 
 
 def customer(console: Console, customer_id: str, store: Path | None) -> None:
-    """Prints record, risks, reasons with their moments, advice and timeline. Raises ValueError for an unknown one."""
+    """Prints record, risks, reasons with their moments, advice and timeline of a customer.
+
+    Raises ValueError for a customer nobody knows.
+    """
     context = existing_context(store)
     clean = read_tables(context.path(artefacts.CLEAN))
     record = clean["customers"].filter(pl.col("customer_id") == customer_id)
@@ -55,7 +58,7 @@ def customer(console: Console, customer_id: str, store: Path | None) -> None:
 def _judgement(
     context: RunContext, contacts: pl.DataFrame, turns: pl.DataFrame, customer_id: str
 ) -> Iterator[str]:
-    """Risks, reasons and advice as lines, as far as the run got."""
+    """Yields risks, reasons and advice as lines, as far as the run got."""
     scores = _rows(context, artefacts.SCORES, customer_id)
     if scores.is_empty():
         yield "Not scored: no churn model is active, or the customer has left."
@@ -68,7 +71,7 @@ def _judgement(
     yield f"Risk of leaving as of {scores['as_of'][0]}: {', '.join(risks)}"
     reasons = _rows(context, artefacts.REASONS, customer_id)
     if "contact_id" in reasons.columns and reasons["contact_id"].is_null().all():
-        # The walk looks for moments of the riskiest alone.
+        # The run looks for moments of the riskiest alone.
         bare = reasons.drop("contact_id", "started_at", "start_s", "words")
         labels = pl.read_parquet(context.path(artefacts.LABELS))
         reasons = evidence.with_evidence(
@@ -94,7 +97,10 @@ def _moment(reason: dict[str, Any]) -> str:
 
 
 def _seen(context: RunContext, events: pl.DataFrame) -> dict[str, str]:
-    """What the labels say of each contact: the likeliest reason and every friction and barrier, in words."""
+    """Returns what the labels say of each contact, in words.
+
+    That is the likeliest reason and every friction and barrier.
+    """
     path = context.path(artefacts.LABELS)
     if not path.is_file():
         return {}
@@ -135,7 +141,7 @@ def _table(events: pl.DataFrame, seen: dict[str, str]) -> Table:
 
 
 def _rows(context: RunContext, artefact: Artefact, customer_id: str) -> pl.DataFrame:
-    """The customer's rows of a table of the store; none where no walk has left it."""
+    """Returns the customer's rows of a table of the store; none where no run has left it."""
     path = context.path(artefact)
     if not path.is_file():
         return pl.DataFrame({"customer_id": []}, schema={"customer_id": pl.String})

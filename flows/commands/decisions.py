@@ -1,4 +1,4 @@
-"""`keepline decisions`, `approve`, `refuse` and `ledger`."""
+"""The commands `keepline decisions`, `approve`, `refuse` and `ledger`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from models.kinds import kind_names
 
 
 def decisions(console: Console, store: Path | None) -> None:
-    """Prints every decision record, newest first, with the check that decided it; first those that are not genuine."""
+    """Prints every decision record, newest first, with its verdict and the reason.
+
+    Those that are not genuine come first. Raises ValueError where there is none.
+    """
     from evaluation.gates.record import DecisionError, read_decision
 
     folder = from_environment(store=store).store / artefacts.ALL_DECISIONS.path
@@ -49,7 +52,7 @@ def decisions(console: Console, store: Path | None) -> None:
 def answer(
     console: Console, which: str, word: str, *, by: str | None, note: str, store: Path | None
 ) -> None:
-    """Writes down a person's answer to a decision that waits for one."""
+    """Stores a person's answer (approved or refused) to a decision that waits for one."""
     from flows.candidate import approvals
 
     context = existing_context(store)

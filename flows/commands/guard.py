@@ -1,4 +1,4 @@
-"""`keepline guard`."""
+"""The command `keepline guard`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def guard(console: Console, every_s: float, once: bool, store: Path | None) -> None:
-    """`keepline guard`: looks every `every_s` seconds, until it is stopped; says what it ended."""
+    """Ends dead and stuck runs every `every_s` seconds until stopped; prints what it ended."""
     from flows.runtime.settings import from_environment
 
     settings = from_environment(store=store)

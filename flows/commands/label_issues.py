@@ -1,4 +1,4 @@
-"""`keepline suspects`: labels and outcomes of the store that are probably wrong, for a person to look at."""
+"""The command `keepline label-issues`: labels and outcomes that are probably wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from flows.stages.reader import contacts_and_turns
 
 
 def label_issues(console: Console, horizon_days: int, limit: int, store: Path | None) -> None:
-    """Writes suspects.parquet in the store and prints the first `limit` of it."""
+    """Writes suspects.parquet to the store and prints its first `limit` rows.
+
+    Raises ValueError where the pipeline has left no labels or features.
+    """
     from training.label_issues import find_label_issues, find_outcome_issues
 
     context = existing_context(store)

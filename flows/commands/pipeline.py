@@ -1,4 +1,4 @@
-"""`keepline demo`, `keepline run` and `keepline hear`: the pipeline on a terminal, ending with where the report is."""
+"""The commands `keepline demo`, `keepline run` and `keepline hear`: the pipeline on a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from models.kinds import ASR, kind_names, kind_of
 
 
 def demo(console: Console, store: Path | None) -> None:
-    """The whole pipeline on the simulated contact centre, then the service asked for an answer."""
+    """Runs the pipeline on the simulated contact centre, then asks the service for answers."""
     started = time.monotonic()
     store = store or from_environment().store
     summaries = run_pipeline(console, None, source="auto", store=store, closing=False)
@@ -39,9 +39,10 @@ def run_pipeline(
     until: str | None = None,
     words: Path | None = None,
 ) -> dict[str, Any]:
-    """One retraining run in this process, up to the step `until`; `words` is a file of terms to decode with.
+    """Runs the pipeline once in this process and returns the stages' summaries by name.
 
-    A given export gets a store of its own unless `store` says otherwise.
+    `until` names the last stage (None: all), `words` is a file of terms to decode with. A given
+    export gets a store of its own unless `store` says otherwise.
     """
     started = time.monotonic()
     home = from_environment(store=store).store
@@ -96,12 +97,12 @@ def print_summary(console: Console, store: Path, summaries: dict[str, Any], seco
 
 
 def notes(summaries: dict[str, Any]) -> list[str]:
-    """What steps have to say to whoever started them."""
+    """Returns what stages have to say to whoever started them."""
     taken = summaries.get("ingest", {})
     left_out = [
         f"Not taken in ({count}): {reason}. {taken['next_steps'][reason]}"
         for reason, count in taken.get("reasons", {}).items()
-        if "next_steps" in taken  # a step reused from before it told them has none
+        if "next_steps" in taken  # a stage reused from an older version has none
     ]
     adapted = summaries.get(f"train_{ASR.name}", {}).get("adaptation", {})
     return left_out + [
@@ -112,7 +113,10 @@ def notes(summaries: dict[str, Any]) -> list[str]:
 
 
 def treatment_note(summary: dict[str, Any]) -> str:
-    """One sentence on whom to treat (treatments.parquet lists them), and what the choice rests on."""
+    """Returns one sentence on whom to treat and what the choice rests on.
+
+    treatments.parquet lists the customers.
+    """
     if summary["basis"] != "uplift":
         return (
             f"To treat: the {summary['treat']} riskiest customers; "
@@ -125,7 +129,7 @@ def treatment_note(summary: dict[str, Any]) -> str:
 
 
 def verdict(kind: str, summaries: dict[str, Any]) -> tuple[str, ...]:
-    """One row: model, its measure before and after, what the gate said, what serves now."""
+    """Returns a row: model, metric, before, after, the gate's verdict, what serves now."""
     evaluation = summaries[f"evaluate_{kind}"]
     row = kind_of(kind)
     metric, shown = row.metric, row.metric_format

@@ -1,4 +1,4 @@
-"""`keepline read`: what a message or transcript says, with the words that made it so, as JSON."""
+"""The command `keepline read`: the labels of a message or transcript as JSON."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ _MOST_MB = 64
 
 
 def read(source: str, model: str | None, *, channel: str, words: bool, store: Path | None) -> None:
-    """Prints a JSON object a contact: label -> value, probability and words. Warns of texts it cannot read.
+    """Prints a JSON object a contact: label → value, probability and words.
 
-    Raises MessageError for what is no text, and ValueError where there is no reader to read it.
+    Warns of texts it cannot read. Raises MessageError for what is no text, and ValueError where
+    there is no reader to read it.
     """
     from models.reader.model import Reader
 
@@ -49,7 +50,8 @@ def read(source: str, model: str | None, *, channel: str, words: bool, store: Pa
     if strange:
         more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
         Console(stderr=True).print(
-            f"{strange[0]}{more}: too few of the words are known from training; the labels are little more than how "
+            f"{strange[0]}{more}: too few of the words are known from training; the labels are "
+            "little more than how "
             "common each is.",
             highlight=False,
             soft_wrap=True,
@@ -65,7 +67,11 @@ def answers(
     min_familiar: float,
     words: bool = True,
 ) -> list[dict[str, Any]]:
-    """For each contact its labels with probabilities and, for what is there, the words that made it so."""
+    """Returns the labels with probabilities of each contact, a dict a contact.
+
+    With `words` a label that is there has the words that made it so. A contact is readable when at
+    least `min_familiar` of its words are known from training.
+    """
     import polars as pl
 
     from models.reader import occlusion
@@ -118,20 +124,20 @@ def _content(source: str) -> str:
 
 
 def _bundle(context: RunContext, which: str | None) -> Path:
-    """The folder of the reader a person means: a bundle, an alias such as champion, or the active one."""
+    """Returns the bundle's folder: `which` is a folder or an alias (None: champion)."""
     from models.registry.bundle import verify_bundle
 
     key = context.settings.public_key
     if which and Path(which).is_dir():
         return verify_bundle(Path(which), key).path
     alias = (which or "champion").removeprefix("reader@")
-    has_registry = context.path(
-        artefacts.REGISTRY
-    ).exists()  # asking a store that never was would make one
+    # Asking a store that never was would make one.
+    has_registry = context.path(artefacts.REGISTRY).exists()
     version = context.registry().alias(READER.name, alias) if has_registry else None
     if version is None:
         raise ValueError(
-            f"no reader has the alias '{alias}' in {context.store}. Train one with `keepline run`, or name a bundle's "
+            f"no reader has the alias '{alias}' in {context.store}. Train one with `keepline "
+            "run`, or name a bundle's "
             "folder with --model."
         )
     return context.registry().fetch(READER.name, version, context.path(artefacts.FETCHED)).path

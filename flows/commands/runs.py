@@ -1,4 +1,7 @@
-"""`keepline runs`: training runs as a table, quick at a thousand of them (it loads neither MLflow nor the pipeline)."""
+"""The command `keepline runs`: training runs as a table.
+
+It loads neither MLflow nor the pipeline, so that it is quick at a thousand runs.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ def runs(
     sort: str | None = None,
     show: list[str] | None = None,
 ) -> None:
-    """Prints the runs that meet every condition, with their test figures and what `show` names beside them."""
+    """Prints the runs that meet every condition, with their test figures.
+
+    `show` names more metrics, parameters or tags, a column each.
+    """
     more = list(show or [])
     rows = browse(from_environment(store=store).tracking_uri, where or (), sort=sort)
     table = Table(box=None)

@@ -1,4 +1,4 @@
-"""`keepline search churn`: finds settings of training on validation customers and says how to use them."""
+"""The command `keepline search churn`: searches training settings on validation customers."""
 
 from __future__ import annotations
 
@@ -29,22 +29,31 @@ EXPERIMENT = "keepline-search"
 
 
 def search(console: Console, kind: str, trials: int, store: Path | None) -> None:
-    """Runs the search, or goes on with it, until it has `trials` trials, and prints the best settings."""
+    """Runs the search until it has `trials` trials and prints the best settings.
+
+    A search that was killed goes on where it was. Raises ValueError for another kind than churn and
+    where there are no features.
+    """
     from training.churn.search import search
 
     if kind != CHURN.name:
         raise ValueError(
-            f"search: {kind!r} cannot be searched. Only churn can: an ASR trial takes minutes, so fan "
+            f"search: {kind!r} cannot be searched. Only churn can: an ASR trial takes minutes, so "
+            "fan "
             "out with `dvc exp run --queue -S 'asr.learning_rate=0.001,0.002'`."
         )
     context = existing_context(store)
     path = context.path(artefacts.FEATURES)
     if not path.is_file():
         raise ValueError(
-            f"{path}: no features to train on. Run the pipeline first: keepline run, or keepline demo."
+            f"{path}: no features to train on. Run the pipeline first: keepline run, or keepline "
+            "demo."
         )
     # Other data or settings are another study.
-    name = f"{CHURN.name} {stage_cache.stage_fingerprint(context, BY_NAME[f'train_{CHURN.name}'])[:12]}"
+    name = (
+        f"{CHURN.name} "
+        f"{stage_cache.stage_fingerprint(context, BY_NAME[f'train_{CHURN.name}'])[:12]}"
+    )
     rows = pl.read_parquet(path)
     with (
         _parent(context, name) as parent,
@@ -69,8 +78,10 @@ def search(console: Console, kind: str, trials: int, store: Path | None) -> None
     settings = {key: _short(value) for key, value in result.settings.items()}
     resumed = f" ({result.resumed_from} from before)" if result.resumed_from else ""
     console.print(
-        f"{result.trials} trials{resumed}; best is trial {result.trial}: valid loss {result.loss_before:.5f} → "
-        f"{result.loss:.5f}, judged on {leavers} validation customers who left. The test part was not looked at.",
+        f"{result.trials} trials{resumed}; best is trial {result.trial}: valid loss "
+        f"{result.loss_before:.5f} → "
+        f"{result.loss:.5f}, judged on {leavers} validation customers who left. The test part was "
+        "not looked at.",
         highlight=False,
     )
     console.print("\nIn params.yaml:\n", highlight=False)
@@ -82,12 +93,15 @@ def search(console: Console, kind: str, trials: int, store: Path | None) -> None
 
 
 def command(settings: dict[str, Any]) -> str:
-    """The `dvc exp run` that trains with `settings`; ++ also sets what params.yaml leaves at its default."""
+    """Returns the `dvc exp run` that trains with `settings`.
+
+    ++ also sets what params.yaml leaves at its default.
+    """
     return "dvc exp run " + " ".join(f"-S ++churn.{key}={value}" for key, value in settings.items())
 
 
 def _short(value: Any) -> Any:
-    """Three digits are all that a search can tell."""
+    """Returns floats with three digits, which are all that a search can resolve."""
     return float(f"{value:.3g}") if isinstance(value, float) else value
 
 

@@ -1,4 +1,7 @@
-"""`keepline fit-table` and `keepline score-table`: the churn model for any table with a yes/no target."""
+"""The commands `keepline fit-table` and `keepline score-table`.
+
+They train and use the churn model on any table with a yes/no target.
+"""
 
 from __future__ import annotations
 
@@ -144,7 +147,8 @@ def score_table(console: Console, model: Path, file: Path, out: Path | None) -> 
     verify_bundle(folder, from_environment().public_key)
     if not (folder / READING).is_file():
         raise TableError(
-            f"{folder}: was not trained by `keepline fit-table`. Its features come from the pipeline."
+            f"{folder}: was not trained by `keepline fit-table`. Its features come from the "
+            "pipeline."
         )
     reading = read_json(folder / READING)
     columns = _columns(reading["columns"])
@@ -211,7 +215,8 @@ def _print_columns(
     console: Console, frame: pl.DataFrame, columns: Columns, summary: dict[str, Any]
 ) -> None:
     console.print(
-        f"{frame.height} rows, {len(columns.numeric)} numbers, {len(columns.categorical)} categories",
+        f"{frame.height} rows, {len(columns.numeric)} numbers, {len(columns.categorical)} "
+        "categories",
         highlight=False,
     )
     if summary["unknown_target"]:
@@ -221,7 +226,8 @@ def _print_columns(
         )
     for name, auc in summary["leaks_allowed"].items():
         console.print(
-            f"[yellow]column {escape(name.removeprefix('attr_'))} alone has an AUC of {auc:.3f}; it was "
+            f"[yellow]column {escape(name.removeprefix('attr_'))} alone has an AUC of {auc:.3f}; "
+            "it was "
             "learned from as asked[/]",
             highlight=False,
         )
@@ -251,13 +257,17 @@ def _card(file: str, columns: Columns, reading: dict[str, Any], summary: dict[st
     )
     left_out = "".join(f"- {name}: {why}\n" for name, why in columns.left_out.items()) or "none\n"
     return (
-        f"# {columns.target}, learned from {file}\n\nThe risk that `{columns.target}` is yes, for rows like those of "
+        f"# {columns.target}, learned from {file}\n\nThe risk that `{columns.target}` is yes, for "
+        "rows like those of "
         f"{file}.\n\n## Data\n\n{reading['rows']} rows; columns: {', '.join(columns.features)}\n\n"
         f"Left out:\n\n{left_out}\n"
-        f"## Figures, on {reading['reported_on']}\n\n{figures}\n## Training\n\n{summary['epochs']} passes, "
+        f"## Figures, on {reading['reported_on']}\n\n{figures}\n## "
+        f"Training\n\n{summary['epochs']} passes, "
         f"{summary['trees']} trees; {summary['rows']['valid']} of "
-        f"{summary['rows']['train'] + summary['rows']['valid']} rows served to choose and calibrate.\n\n"
-        "## Limits\n\nIt says who resembles those who left, not why, nor whom to call. A value it never saw is scored "
+        f"{summary['rows']['train'] + summary['rows']['valid']} rows served to choose and "
+        "calibrate.\n\n"
+        "## Limits\n\nIt says who resembles those who left, not why, nor whom to call. A value it "
+        "never saw is scored "
         "by the other columns.\n"
     )
 

@@ -1,4 +1,4 @@
-"""`keepline transcribe`."""
+"""The command `keepline transcribe`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def transcribe(
     jobs: int | None,
     store: Path | None,
 ) -> None:
-    """`keepline transcribe`. Raises FilesFailedError in the end when a file could not be heard; the rest is done."""
+    """Transcribes a file or a folder to `out` and prints what came of each file.
+
+    Raises FilesFailedError at the end when a file could not be transcribed; the rest is done.
+    """
     from flows.runtime.context import load_context
     from flows.runtime.progress import bar
 
@@ -57,12 +60,14 @@ def transcribe(
     hours = sum(outcome.audio_s for outcome in outcomes) / 3600
     words = sum(outcome.words for outcome in outcomes)
     console.print(
-        f"{out}: {count['done']} heard ({words} words), {count['kept']} kept from before, {hours:.2f} h of "
+        f"{out}: {count['done']} heard ({words} words), {count['kept']} kept from before, "
+        f"{hours:.2f} h of "
         f"audio, {count['failed']} failed"
     )
     if not _calibrated(config):
         console.print(
-            "confidence is uncalibrated: it is the network's own score. Train on transcribed calls first."
+            "confidence is uncalibrated: it is the network's own score. Train on transcribed "
+            "calls first."
         )
     if count["failed"]:
         raise FilesFailedError(
@@ -75,7 +80,11 @@ def _listed(words: str) -> list[str]:
 
 
 def _model(context: RunContext, name: str | None) -> Path:
-    """The `.nemo` a person means: a path, a bundle's folder, `base`, or an alias of the registry (asr@champion too)."""
+    """Returns the `.nemo` a person means.
+
+    `name` is a path, a bundle's folder, `base`, or an alias of the registry (asr@champion too).
+    None means the champion, else the base. Raises ValueError for a name that is none of these.
+    """
     from flows.stages import asr
     from models.registry.bundle import verify_bundle
 
@@ -85,9 +94,8 @@ def _model(context: RunContext, name: str | None) -> Path:
     if path and (path.is_file() or path.suffix == ".nemo"):
         return path
     base = asr.base_of(context.params.asr.base, context.path(artefacts.WORK.of(ASR.name)))
-    has_registry = context.path(
-        artefacts.REGISTRY
-    ).exists()  # asking a store that never was would make one
+    # Asking a store that never was would make one.
+    has_registry = context.path(artefacts.REGISTRY).exists()
     if name == "base" or (name is None and not has_registry):
         return base
     alias = (name or "champion").removeprefix("asr@")
@@ -100,5 +108,6 @@ def _model(context: RunContext, name: str | None) -> Path:
     if name is None:
         return base
     raise ValueError(
-        f"--model {name}: no such file, and no model has that alias. Name a .nemo, a bundle or `base`."
+        f"--model {name}: no such file, and no model has that alias. Name a .nemo, a bundle or "
+        "`base`."
     )

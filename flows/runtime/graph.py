@@ -1,7 +1,7 @@
-"""The stages of a run: which artefacts each needs and writes, and the function that does it.
+"""The stages of a run: which artefacts each needs and writes, and the function that runs it.
 
-Prefect's flows, `dvc.yaml` and `docs/store.md` are made from this one table. What code a stage depends on is not
-written here: it follows from imports (flows/runtime/code.py).
+Prefect's flows, `dvc.yaml` and `docs/store.md` are made from this one table. What code a stage
+depends on is not written here: it follows from imports (flows/runtime/code.py).
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from data import artefacts
 from data.artefacts import Artefact
 from models.kinds import ASR, CHURN, READER, ModelKind, kinds
 
-CANDIDATE = (
-    "flows.stages.candidate"  # the module of the stages that are the same for every kind of model
-)
+# The module of the stages that are the same for every kind of model.
+CANDIDATE = "flows.stages.candidate"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Ends as failed what was killed, stops what hangs, and has people told: nothing says it is running that is not.
+"""Ends runs that were killed as failed, stops those that hang, and notifies people.
 
-Whoever runs holds the lock of a small file in the store's `.running`. The kernel frees the lock when the process dies,
-however it dies, so a free lock is the proof; there is no clock to be wrong about. Processes must share the store's file
-system to see each other's locks.
+A process that runs holds the lock of a small file in the store's `.running`. The kernel frees the
+lock when the process dies, however it dies, so a free lock is the proof and no clock is needed.
+Processes must share the store's file system to see each other's locks.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 FOLDER = artefacts.RUNNING.path
 DYING_S = 10.0  # how long a killed process may take to be gone
-# The signs this process holds. They are not even opened: closing a file frees every POSIX lock its process has on it.
+# The heartbeats this process holds. They are not even opened: closing a file frees every POSIX lock
+# its process has on it.
 _OWN: set[Path] = set()
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """A sign of life: an MLflow run ("run") or a flow on a Prefect server ("flow") that a process is working on."""
+    """An MLflow run ("run") or a flow on a Prefect server ("flow") that a process works on."""
 
     what: str
     id: str
     name: str
-    place: (
-        str  # the tracking URI, or the address of Prefect's API; empty where Prefect has no server
-    )
+    # the tracking URI, or the address of Prefect's API; empty where Prefect has no server
+    place: str
     pid: int
     host: str
     since: str
@@ -52,15 +52,18 @@ class Heartbeat:
 
 @contextmanager
 def heartbeat(store: Path, what: str, id: str, name: str, place: str) -> Iterator[None]:
-    """Holds the sign of life while the block runs. The same thing taken up again after a kill replaces the old sign."""
+    """Holds the heartbeat while the block runs.
+
+    The same thing taken up again after a kill replaces the old file.
+    """
     folder = store / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{what}-{id}.json"
     sign = Heartbeat(
         what, id, name, place, os.getpid(), socket.gethostname(), datetime.now(UTC).isoformat()
     )
-    # Locked under another name first: a sign that can be seen is held. POSIX locks, as those of flock() would be kept
-    # by forked helpers that outlive their parent.
+    # Locked under another name first, so that a file that can be seen is locked. POSIX locks, since
+    # those of flock() would be kept by forked helpers that outlive their parent.
     hidden = path.with_suffix(f".{os.getpid()}.tmp")
     with hidden.open("w", encoding="utf-8") as handle:
         fcntl.lockf(handle, fcntl.LOCK_EX)
@@ -77,10 +80,10 @@ def heartbeat(store: Path, what: str, id: str, name: str, place: str) -> Iterato
 
 
 def reap(settings: Settings) -> list[Heartbeat]:
-    """Looks once at every sign of life; returns what was found dead, after ending it and telling people.
+    """Looks once at every heartbeat; returns those of dead processes, ended and notified of.
 
-    What has run longer than `longest_run_s` is killed first. Where the truth cannot be written down (a server that does
-    not answer) the sign stays for the next look.
+    What has run longer than `longest_run_s` is killed first. Where the end cannot be recorded (a
+    server that does not answer) the heartbeat stays for the next look.
     """
     ended: list[tuple[Heartbeat, str]] = []
     for path in sorted((settings.store / FOLDER).resolve().glob("*.json")):
@@ -94,7 +97,8 @@ def reap(settings: Settings) -> list[Heartbeat]:
                     if _acquire_lock(handle)
                     else _stop_if_stuck(sign, handle, settings.longest_run_s)
                 )
-                # A sign that is gone, or another by now, was taken away by its process, which so ended as it should.
+                # A file that is gone, or another by now, was removed by its process, which so
+                # ended as it should.
                 if why and path.stat().st_ino == os.fstat(handle.fileno()).st_ino:
                     if _mark_failed(sign, why):
                         ended.append((sign, why))
@@ -102,8 +106,9 @@ def reap(settings: Settings) -> list[Heartbeat]:
         except FileNotFoundError:
             continue  # it ended meanwhile, as it should
         except (ValueError, TypeError) as error:
-            log.error("%s: not a sign of life (%s). Remove it.", path, error)
-        except Exception as error:  # whatever a server's client raises, the others' signs are looked at all the same
+            log.error("%s: not a heartbeat (%s). Remove it.", path, error)
+        except Exception as error:
+            # Whatever a server's client raises, the other heartbeats are looked at all the same.
             log.error(
                 "%s could not be ended as failed, next look tries again: %s", path.stem, error
             )
@@ -116,14 +121,15 @@ def reap(settings: Settings) -> list[Heartbeat]:
         notifications.notify(
             settings,
             f"{of_process[-1][0].name} ended as failed",
-            f"{body}Process {pid} on {host}, store {settings.store}. Start the same command again: finished steps are "
+            f"{body}Process {pid} on {host}, store {settings.store}. Start the same command "
+            "again: finished stages are "
             "kept, training goes on from its last checkpoint.",
         )
     return [sign for sign, _ in ended]
 
 
 def _acquire_lock(handle: Any) -> bool:
-    """Whether nobody holds the lock; then we do, until the file is closed."""
+    """Takes the lock if nobody holds it, until the file is closed; returns whether it did."""
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -132,7 +138,10 @@ def _acquire_lock(handle: Any) -> bool:
 
 
 def _stop_if_stuck(sign: Heartbeat, handle: Any, longest_s: float) -> str:
-    """Kills what has run too long on this machine and waits until it is gone; why, or "" where it may go on."""
+    """Kills a process that has run too long on this machine and waits until it is gone.
+
+    Returns the reason, or "" where it may go on. Raises RuntimeError when it does not die.
+    """
     age_s = (datetime.now(UTC) - datetime.fromisoformat(sign.since)).total_seconds()
     if age_s <= longest_s or sign.host != socket.gethostname() or sign.pid == os.getpid():
         return ""  # with our own number it lives in a container, where numbers begin at 1 again
@@ -148,7 +157,7 @@ def _stop_if_stuck(sign: Heartbeat, handle: Any, longest_s: float) -> str:
 
 
 def _mark_failed(sign: Heartbeat, why: str) -> bool:
-    """Ends it as failed where it still says it is running; False when it had ended well."""
+    """Marks it as failed where it is recorded as running; returns False when it had ended well."""
     if sign.what == "run":
         from training.tracking import mark_failed
 
@@ -157,7 +166,10 @@ def _mark_failed(sign: Heartbeat, why: str) -> bool:
 
 
 def _mark_crashed(sign: Heartbeat, why: str) -> bool:
-    """Sets the state of a flow run on its Prefect server, unless the worker has; False when it had ended well."""
+    """Sets the state of a flow run on its Prefect server, unless the worker has.
+
+    Returns False when it had ended well.
+    """
     from uuid import UUID
 
     from prefect.client.orchestration import get_client

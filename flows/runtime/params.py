@@ -1,4 +1,7 @@
-"""Reads params.yaml into one frozen, checked value. Each section's dataclass lives beside the code that uses it."""
+"""Reads params.yaml into one frozen, checked value.
+
+Each section's dataclass lives beside the code that uses it.
+"""
 
 from __future__ import annotations
 
@@ -63,10 +66,16 @@ class Params:
 
 
 class _Once(yaml.SafeLoader):
-    """Reads plain YAML in which every key stands once; of two settings of one name nobody could tell which counts."""
+    """Reads plain YAML in which every key stands once.
+
+    Of two settings of one name nobody could say which counts.
+    """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """A mapping as it is written. Raises ParamsError naming the second of two equal keys and its line."""
+        """Returns a mapping as it is written.
+
+        Raises ParamsError naming the second of two equal keys and its line.
+        """
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
@@ -79,7 +88,10 @@ class _Once(yaml.SafeLoader):
 
 
 def read_params(path: Path) -> Params:
-    """Raises ParamsError naming the file, the section and the key that is wrong."""
+    """Returns the parameters of the file.
+
+    Raises ParamsError naming the file, the section and the key that is wrong.
+    """
     if not path.is_file():
         raise ParamsError(f"{path}: no such file. Set KEEPLINE_PARAMS, or run from the checkout.")
     try:

@@ -1,7 +1,8 @@
-"""A step that has run leaves a marker; a step whose inputs, settings and code are the same is not run again.
+"""Reuses a stage's result while its inputs, settings and code stay the same.
 
-The marker is written last and holds a fingerprint of everything the step depends on. A kill before it leaves no
-marker, so the step is redone; steps are idempotent, so redoing one loses and doubles nothing.
+A finished stage leaves a marker, written last, with a fingerprint of everything the stage depends
+on. A kill before it leaves no marker, so the stage runs again. Stages are idempotent, so running
+one again loses and doubles nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ MARKERS = artefacts.MARKERS.path
 
 
 def digest(path: Path) -> str:
-    """BLAKE2b of a file, or of the names and contents below a folder; "absent" where there is nothing."""
+    """Returns BLAKE2b of a file, or of the names and contents below a folder.
+
+    Returns "absent" where there is nothing.
+    """
     if path.is_file():
         with path.open("rb") as handle:
             return hashlib.file_digest(handle, "blake2b").hexdigest()[:32]
@@ -45,16 +49,20 @@ def digest(path: Path) -> str:
 
 
 def fingerprint(parts: Mapping[str, Path], settings: Any) -> str:
-    """One hash over the contents of `parts`, each under a name that says nothing of where it lies, and `settings`."""
+    """Returns one hash over the contents of `parts` and `settings`.
+
+    Each part has a name that does not depend on where it lies.
+    """
     contents = sorted((name, digest(path)) for name, path in parts.items())
     text = json.dumps([contents, settings], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def without_places(settings: Any) -> Any:
-    """Settings with the digest of its content in place of each path they name, relative to the checkout.
+    """Returns settings with each path they name replaced by the digest of its content.
 
-    What is in such a file or folder decides the result; where it lies does not.
+    Paths are relative to the checkout. What is in such a file or folder decides the result; where
+    it lies does not.
     """
     if isinstance(settings, str):
         path = ROOT / settings
@@ -68,7 +76,10 @@ def without_places(settings: Any) -> Any:
 
 
 def stage_fingerprint(context: RunContext, stage: Stage) -> str:
-    """What a stage's result depends on: its needs, its code, its parameters and the files that they name."""
+    """Returns a hash of what a stage's result depends on.
+
+    That is its needs, its code, its parameters and the files that these name.
+    """
     parts = {f"store/{need}": context.path(need) for need in stage.needs}
     if artefacts.RAW in stage.needs:
         parts[f"store/{artefacts.RAW}"] = context.raw
@@ -81,7 +92,7 @@ def stage_fingerprint(context: RunContext, stage: Stage) -> str:
 
 
 def is_current(store: Path, stage: str, expected: str, outs: Iterable[Path]) -> bool:
-    """Whether the step's marker holds this fingerprint and everything it promised to write is there."""
+    """Returns whether the stage's marker holds this fingerprint and all its outputs are there."""
     path = store / MARKERS / f"{stage}.json"
     if not path.exists() or not all(out.exists() for out in outs):
         return False
@@ -92,14 +103,17 @@ def is_current(store: Path, stage: str, expected: str, outs: Iterable[Path]) -> 
 
 
 def forget(store: Path, stage: str) -> None:
-    """Makes the step run again, whatever it left."""
+    """Makes the stage run again, whatever it left."""
     (store / MARKERS / f"{stage}.json").unlink(missing_ok=True)
 
 
 def run_once(
     store: Path, stage: str, expected: str, outs: list[Path], run: Callable[[], dict[str, Any]]
 ) -> tuple[dict[str, Any], bool]:
-    """Runs `run` unless its marker is current. Returns the summary and whether it was reused."""
+    """Runs `run` unless its marker is current; returns the summary and whether it was reused.
+
+    Raises RuntimeError when an output was not written.
+    """
     path = store / MARKERS / f"{stage}.json"
     if is_current(store, stage, expected, outs):
         return read_json(path)["summary"], True
@@ -108,7 +122,8 @@ def run_once(
     missing = [str(out) for out in outs if not out.exists()]
     if missing:
         raise RuntimeError(
-            f"step {stage}: promised {missing[0]} and did not write it. This is a fault of Keepline's."
+            f"stage {stage}: promised {missing[0]} and did not write it. This is a fault of "
+            "Keepline's."
         )
     write_json(path, {"fingerprint": expected, "summary": summary})
     return summary, False

@@ -37,7 +37,10 @@ KIND = ASR.name
 
 
 def base_of(name: str, folder: Path) -> Path:
-    """The `.nemo` that asr.base names: a file (relative to the checkout), or a hub model, brought once to `folder`."""
+    """Returns the `.nemo` that asr.base names.
+
+    That is a file (relative to the checkout) or a hub model, fetched once to `folder`.
+    """
     local = ROOT / name
     if local.exists() or name.endswith(".nemo"):
         return local
@@ -51,9 +54,11 @@ def base_of(name: str, folder: Path) -> Path:
 
 
 def pseudo(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Leaves pseudo/train.jsonl: what people transcribed and, if pseudo.learn, what the champion heard and is sure of.
+    """Writes pseudo/train.jsonl, the training manifest, and returns the summary.
 
-    It was heard at the end of the last walk; today's splits and people's transcripts decide again what may be used.
+    It holds what people transcribed and, with pseudo.learn, confident transcripts that the champion
+    made at the end of the last run. Today's splits and people's transcripts decide again which of
+    them may be used.
     """
     summary = manifests.add_pseudo_transcripts(
         read_tables(context.path(artefacts.CLEAN)),
@@ -70,7 +75,10 @@ def pseudo(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 
 def train(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Fine-tunes the recogniser as one MLflow run, adapts it with text and leaves it as the bundle asr/bundle."""
+    """Fine-tunes the recogniser as one MLflow run and writes the bundle asr/bundle.
+
+    Returns the summary, with what the adaptation with text and the calibration came to.
+    """
     from data.leaks import assert_manifests_apart
     from flows.stages import asr_adaptation
     from models.asr.decoding import FILES
@@ -150,15 +158,17 @@ def _enforce_hours_budget(
 
 
 def training_line(summary: dict[str, Any]) -> str:
-    """Validation WER before and after, and which weights were chosen."""
+    """Returns validation WER before and after, and which weights were chosen."""
     before, after = summary["wer_before"], summary["wer"]
     return f"validation WER {before:.1%} → {after:.1%} ({summary['chosen']})"
 
 
 def transcribe(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Transcribes the recordings that no person has, with the active recogniser, and measures how all calls went.
+    """Transcribes the recordings that no person has, with the active recogniser.
 
-    Also sorts what was heard: sure enough for the next training to learn from, or next for a person to review.
+    Returns the summary. Measures conversations of all calls as well, and sorts the machine
+    transcripts: confident enough for the next training, or next for a person to review. Raises
+    ValueError where no recogniser is active.
     """
     from data.labelling.pseudo import select_pseudo_transcripts
     from evaluation.experience.conversation import conversations
@@ -209,13 +219,13 @@ def transcribe(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 
 def baseline(context: RunContext) -> dict[str, Any]:
-    """The base that fine-tuning starts from: what a first recogniser has to beat."""
+    """Returns the base that fine-tuning starts from: what a first recogniser has to beat."""
     base = base_of(context.params.asr.base, context.path(artefacts.WORK.of(KIND)))
     return {"model": "base", "path": context.stored(base)}
 
 
 def smoke_sample(context: RunContext) -> Path:
-    """The longest test cut, for the service to transcribe before a release."""
+    """Returns the longest test cut, for the service to transcribe before a release."""
     manifest = context.path(artefacts.SPEECH.within("test.jsonl"))
     longest = max(manifests.require_manifest(manifest), key=lambda row: row["duration"])
     return manifest.parent / str(longest["audio_filepath"])
@@ -229,7 +239,10 @@ def smoke_test(context: RunContext, bundle: Path) -> dict[str, Any]:
 
 
 def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Scores candidate and reference on the same held-out speech, clean, through the telephone, and in general."""
+    """Scores candidate and reference on the same held-out speech; returns the summary.
+
+    The speech is scored clean, through telephone conditions, and as general speech.
+    """
     manifest = context.path(artefacts.SPEECH.within("test.jsonl"))
     parts = test_sets.load_test_sets(manifest, context.params.evaluation, ROOT)
     cards = {
@@ -263,7 +276,7 @@ def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
 def evaluate_champion(
     context: RunContext, bundle: Bundle, name: str, progress: Progress
 ) -> Scorecard:
-    """The scorecard of a registered version on today's test set alone."""
+    """Returns the scorecard of a registered version on today's test set alone."""
     manifest, params = context.path(artefacts.SPEECH.within("test.jsonl")), _test_set_alone(context)
     cards = test_sets.evaluate(
         ASR.weights_in(bundle.path),
@@ -278,7 +291,10 @@ def evaluate_champion(
 
 
 def restore_test_set(context: RunContext, rows: pl.DataFrame, dataset: Path, out: Path) -> str:
-    """Cuts the held-out contacts `rows` from the recordings in `dataset` again; returns the hash of the test set."""
+    """Cuts the held-out contacts `rows` from the recordings in `dataset` again.
+
+    Returns the hash of the test set.
+    """
     from data.audio import read
     from data.speech.shards import recording_reader
     from data.speech.utterances import cut_utterances
@@ -298,15 +314,16 @@ def restore_test_set(context: RunContext, rows: pl.DataFrame, dataset: Path, out
 
 
 def _test_set_alone(context: RunContext) -> EvaluationParams:
-    """The evaluation's parameters without telephone conditions and general speech."""
+    """Returns the evaluation's parameters without telephone conditions and general speech."""
     return replace(context.params.evaluation, conditions=(), guardrail_s=0.0)
 
 
 def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | None, str]:
-    """In a bare folder of recordings, which is too small to prove much: the candidate, if it made fewer errors there.
+    """Returns the candidate's bundle and a note, in a bare folder of recordings.
 
-    Nothing but too little evidence may speak against it. The guardrail is about other speech than this folder's: it
-    keeps the candidate from promotion, not from transcribing the folder.
+    Such a folder is too small to prove much, so the candidate is used if it made fewer errors there
+    and nothing but too little evidence speaks against it. The guardrail is about other speech than
+    this folder's: it keeps the candidate from promotion, not from transcribing the folder.
     """
     if context.source != "recordings":
         return None, ""
@@ -324,12 +341,14 @@ def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | No
     if decision.accepted or after >= before or not all(map(is_inconclusive, against.values())):
         return (
             None,
-            f"Heard with {decided['reference']['model']}. {decided['summary']} `keepline decisions` tells more.",
+            f"Heard with {decided['reference']['model']}. {decided['summary']} `keepline "
+            "decisions` tells more.",
         )
     gate, share = context.params.gates.asr, context.params.splits.test_share
     bundle = context.path(artefacts.BUNDLE.of(KIND))
     sentences = [
-        f"Heard with the candidate: it made fewer errors (WER {before:.1%} → {after:.1%}). It is not promoted."
+        f"Heard with the candidate: it made fewer errors (WER {before:.1%} → {after:.1%}). It is "
+        "not promoted."
     ]
     if against:
         sentences += [
@@ -337,7 +356,8 @@ def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | No
             *(check.sentence for check in against.values()),
         ]
         sentences += [
-            f"To prove it, write down the words of about {math.ceil(gate.min_units / share)} recordings of "
+            f"To prove it, write down the words of about {math.ceil(gate.min_units / share)} "
+            "recordings of "
             f"{math.ceil(gate.min_clusters / share)} voices and hear again."
         ]
     if guardrail:
@@ -347,5 +367,5 @@ def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | No
 
 
 def _half(progress: Progress, number: int) -> Progress:
-    """The progress of the first (0) or second (1) of two equal parts."""
+    """Returns the progress of the first (0) or second (1) of two equal parts."""
     return lambda done, total: progress(number * total + done, 2 * total)

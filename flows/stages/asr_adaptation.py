@@ -1,4 +1,4 @@
-"""The recogniser's adaptation with text: what it may learn from, and what joins its bundle."""
+"""Adapts the recogniser with text: what it may learn from, and what joins its bundle."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 def domain_texts(context: RunContext) -> list[Text]:
-    """What training customers and their agents said or wrote, sentence by sentence, and the terms of adaptation.terms.
+    """Returns the sentences of training customers and their agents, and adaptation.terms.
 
-    Nothing of validation or test contacts is among it.
+    Nothing of validation or test contacts is among them.
     """
     from models.asr.language import Text
     from training.asr.text_adaptation import read_terms
@@ -58,7 +58,10 @@ def domain_texts(context: RunContext) -> list[Text]:
 def with_synthetic_speech(
     context: RunContext, training: AsrTraining, progress: Progress
 ) -> AsrTraining:
-    """`training` with the texts in simulated voices mixed in, if adaptation.spoken asks for any."""
+    """Returns `training` with the texts in simulated voices mixed in.
+
+    Without adaptation.spoken it is returned as it is.
+    """
     from training.asr.finetune import ExtraSpeech
     from training.asr.text_adaptation import synthesize_manifest
 
@@ -80,10 +83,10 @@ def with_synthetic_speech(
 
 
 def adapt(context: RunContext, model: Path, progress: Progress) -> dict[str, Any]:
-    """Leaves the language model and how to decode beside the `.nemo` at `model`, and returns the facts.
+    """Writes the language model and decoding settings beside the `.nemo`; returns the facts.
 
-    Nothing is left where adaptation.decoding is greedy, or beam search made no fewer errors. `says` among the facts
-    tells a person what became of texts, terms and boosts.
+    Nothing is written where adaptation.decoding is greedy, or beam search made no fewer errors.
+    `says` among the facts tells a person what became of texts, terms and boosts.
     """
     from models.asr.decoding import FILES
     from training.asr.text_adaptation import adapt
@@ -111,12 +114,16 @@ def adapt(context: RunContext, model: Path, progress: Progress) -> dict[str, Any
 
 
 def describe_adaptation(params: TextAdaptation, facts: Mapping[str, Any]) -> str:
+    """Returns what became of texts, terms and boosts, in words for a person."""
     terms = [f"the terms of {Path(params.terms).name}"] if params.terms else []
     boosts = [f"{len(params.decoding.boosts)} boosts"] if params.decoding.boosts else []
     what = " and ".join([", ".join(["A language model of the transcripts", *terms]), *boosts])
     if facts["wer_beam"] is None:
         return f"{what}: in use; adaptation.tuning is off, so nobody knows whether it helps."
-    figures = f"WER {facts['wer_greedy']:.1%} without, {facts['wer_beam']:.1%} with it on validation speech"
+    figures = (
+        f"WER {facts['wer_greedy']:.1%} without, {facts['wer_beam']:.1%} with it on "
+        "validation speech"
+    )
     if facts["mode"] != "greedy":
         return f"{what}: in use ({figures})."
     spoken = (
@@ -124,4 +131,7 @@ def describe_adaptation(params: TextAdaptation, facts: Mapping[str, Any]) -> str
         if params.terms and params.spoken
         else ""
     )
-    return f"{what}: not used, as it made no fewer errors ({figures}).{spoken} Give texts closer to what is said."
+    return (
+        f"{what}: not used, as it made no fewer errors ({figures}).{spoken} Give texts closer "
+        "to what is said."
+    )

@@ -1,4 +1,4 @@
-"""What the gate asks of a recogniser beside its scorecard: behaviour, and what reads its text."""
+"""Probes a recogniser for the gate: behaviour, and what other models read from its text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from data import artefacts
-from data.audio import read
+from data.audio import SAMPLE_RATE_HZ, read
 from data.files import read_json, read_tables
 from data.progress import Progress
 from data.speech import manifests
@@ -21,16 +21,19 @@ if TYPE_CHECKING:
     from models.reader.model import Reader
 
 
-PROBED = 60  # utterances that are heard again louder, quieter and later
+# Utterances that are transcribed again louder, quieter and later.
+PROBED = 60
 
 
 def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Writes probes/asr: behaviour tests, and scorecards of both models as `<name>-<role>.json` (see Evidence)."""
+    """Runs the behaviour tests and the secondary tests of a recogniser; returns the summary.
+
+    Writes probes/asr, with scorecards of both models as `<name>-<role>.json` (see Evidence).
+    """
     from evaluation.asr.probes import asr_probes
     from evaluation.scorecard import load
     from flows.stages import reader as stages_reader
     from models.asr.load import load as load_recognizer
-    from models.asr.recognizer import SAMPLE_RATE_HZ
 
     folder = empty_probes_folder(context, ASR.name)
     cards = {
@@ -52,9 +55,8 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
         try:
             made = _churn_on_text(context, cards, champions[CHURN.name]["version"], reader)
             secondary |= {f"churn_on_text-{role}": card for role, card in made.items()}
-        except (
-            ValueError
-        ) as error:  # a champion that cannot read these features; without its word the gate says no
+        except ValueError as error:
+            # A champion that cannot read these features; without its scorecard the gate refuses.
             says = str(error)
     for name, card in secondary.items():
         card.save(folder / f"{name}.json")
@@ -84,7 +86,7 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 
 def _held_out(context: RunContext) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
-    """All tables with the contacts and turns of held-out customers only, and those customers."""
+    """Returns all tables with held-out customers' contacts and turns only, and the customers."""
     from data.splits import customer_splits
 
     tables = read_tables(context.path(artefacts.CLEAN))
@@ -103,8 +105,10 @@ def _labels(
     column: str,
     reader: Reader | None,
 ) -> pl.DataFrame:
-    """Labels of held-out contacts as features see them, where calls of the ASR test say what `column` (ref or hyp) of
-    `card` says."""
+    """Returns labels of held-out contacts as features see them.
+
+    Calls of the ASR test say what `column` (ref or hyp) of `card` says.
+    """
     from data.labelling import label
     from evaluation.asr.labels_on_text import heard_turns
     from models.reader import labels as reader_labels
@@ -125,9 +129,10 @@ def _labels(
 def _reading(
     context: RunContext, cards: Mapping[str, Scorecard], reader: Reader | None
 ) -> dict[str, dict[str, Scorecard]]:
-    """`reading`: the labels of each recogniser's text, against those of people's words for the same moments.
+    """Returns scorecards of labels on each recogniser's text, by test and role.
 
-    `reader_on_text`, where a reader is active: its own labels of that text, against the same.
+    `reading` compares them with the labels of people's words for the same moments.
+    `reader_on_text`, where a reader is champion, does so with that reader's own labels.
     """
     from evaluation.asr.labels_on_text import heard_turns, reading_scorecard
     from evaluation.reader.scorecard import argmax_labels
@@ -174,7 +179,10 @@ def _reading(
 def _churn_on_text(
     context: RunContext, cards: Mapping[str, Scorecard], version: int, reader: Reader | None
 ) -> dict[str, Scorecard]:
-    """The churn champion's risks of held-out customers from features of each recogniser's text, against outcomes."""
+    """Returns scorecards of the churn champion on each recogniser's text, by role.
+
+    Its risks of held-out customers rest on features of that text and are scored against outcomes.
+    """
     from data.features.features import as_of_dates, features
     from evaluation.churn.scorecard import churn_scorecard
     from models.churn.model import ChurnModel

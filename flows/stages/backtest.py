@@ -1,4 +1,4 @@
-"""Trains on the past and scores on the future, on several days."""
+"""The stage that trains on the past and scores on the future, on several days."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def backtest(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Writes backtest.json and the predictions behind it, as one MLflow run with a step a fold."""
+    """Writes backtest.json and the predictions behind it; returns the summary.
+
+    It is one MLflow run with a step a fold.
+    """
     from training.churn.backtest import MODEL, backtest
     from training.tracking import start_or_resume
 
@@ -59,6 +62,7 @@ def backtest(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 
 def _flat(before: str, metrics: dict[str, dict[str, Any]]) -> Iterator[tuple[str, float]]:
+    """Yields metrics as (name, value), interval ends included."""
     for risk, figures in metrics.items():
         for figure, estimate in figures.items():
             for end in ("value", "low", "high"):

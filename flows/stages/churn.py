@@ -29,7 +29,10 @@ KIND = CHURN.name
 
 
 def smoke_sample(context: RunContext) -> dict[str, Any]:
-    """A few present customers as the body of a request, for the service to score before a release."""
+    """Returns active customers as the body of a request.
+
+    The service scores them before a release.
+    """
     from models.churn.model import feature_columns
 
     current = pl.read_parquet(context.path(artefacts.CURRENT))
@@ -50,7 +53,10 @@ def smoke_test(context: RunContext, bundle: Path) -> dict[str, Any]:
 
 
 def score_all(model: Path | None, current: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(risks, reasons) of every row of `current`, riskiest first; both empty when no model is active."""
+    """Returns (risks, reasons) of every row of `current`, riskiest first.
+
+    Both are empty when no model is active.
+    """
     if model is None:
         return (
             pl.DataFrame(schema={"customer_id": pl.String, "as_of": pl.Date}),
@@ -66,7 +72,10 @@ def score_all(model: Path | None, current: pl.DataFrame) -> tuple[pl.DataFrame, 
 
 
 def unseen(model: Path | None, current: pl.DataFrame) -> dict[str, dict[str, int]]:
-    """Categories of `current` that the model's training never saw, a feature, with how many customers have each."""
+    """Returns categories of `current` that the model's training never saw, by feature.
+
+    Each has the number of customers who have it.
+    """
     if model is None:
         return {}
     from data.plain_table import unseen_values
@@ -82,7 +91,11 @@ _BEFORE = timedelta(days=5)  # how long before being scored the planted complain
 
 
 def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Writes probes/churn: behaviour tests on the held-out customers, with a complaint planted in their past."""
+    """Runs behaviour tests on held-out customers and returns their summary.
+
+    Each customer gets a complaint planted in the past, once resolved and once not. Writes
+    probes/churn.
+    """
     from data.features.features import features
     from evaluation.churn.probes import churn_probes
     from models.churn.model import ChurnModel
@@ -124,7 +137,7 @@ def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 
 def features(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Point-in-time features: months to learn from, and today to be scored."""
+    """Builds point-in-time features: months to learn from, and today to be scored."""
     from data.features.features import active_customers, as_of_dates, features_in_parts, snapshot
     from data.splits import customer_splits
 
@@ -160,7 +173,7 @@ def features(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 
 def train(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Trains the churn network as one MLflow run and leaves it as the bundle churn/bundle."""
+    """Trains the churn network as one MLflow run and writes the bundle churn/bundle."""
     from data.leaks import assert_customers_apart
     from training.churn import train as training
 
@@ -182,7 +195,7 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 
 def training_line(summary: dict[str, Any]) -> str:
-    """How many passes it took, and horizons that nobody was followed for."""
+    """Returns how many epochs it took, and horizons that nobody was observed for."""
     left_out = summary["horizons_left_out"]
     return f"{summary['epochs']} passes" + "".join(
         f"; nobody was followed for {days} days" for days in left_out
@@ -216,7 +229,10 @@ def _score(
     *,
     save: bool = False,
 ) -> Scorecard:
-    """The scorecard of a model on the held-out customers among `rows`; with `save` its predictions are written too."""
+    """Returns the scorecard of a model on the held-out customers among `rows`.
+
+    With `save` its predictions are written too.
+    """
     params = context.params
     return scoring.score(
         rows,
@@ -233,19 +249,19 @@ def _score(
 
 
 def baseline(context: RunContext) -> dict[str, Any]:
-    """The life table: what a first churn model has to beat."""
+    """Returns the life table: what a first churn model has to beat."""
     return {"model": scoring.LIFE_TABLE, "path": None}
 
 
 def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | None, str]:
-    """No refused churn model is ever used."""
+    """Returns no bundle: a refused churn model is never used."""
     return None, ""
 
 
 def evaluate_champion(
     context: RunContext, bundle: Bundle, name: str, progress: Progress
 ) -> Scorecard:
-    """The scorecard of a registered version on today's held-out customers."""
+    """Returns the scorecard of a registered version on today's held-out customers."""
     rows = pl.read_parquet(context.path(artefacts.FEATURES))
     return _score(context, rows, bundle.path, name, bundle.sha256)
 
@@ -257,7 +273,10 @@ def restore_test_set(context: RunContext, rows: pl.DataFrame, dataset: Path, out
 
 
 def score(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Scores every present customer by the active churn model, with reasons and the moments they rest on."""
+    """Scores every active customer by the active churn model; returns the summary.
+
+    Writes the risks and the reasons with the moments they rest on.
+    """
     model = active_model.active_model_path(context, KIND)
     current = pl.read_parquet(context.path(artefacts.CURRENT))
     scores, reasons = score_all(model, current)

@@ -1,4 +1,4 @@
-"""Is what serves today still as good as when it was promoted? Scores the champions and says so in MLflow."""
+"""The stage that evaluates the champions: are they as good as when they were promoted?"""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def nightly(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Writes nightly.json and one MLflow run a day. A kind without a champion is said to have none."""
+    """Writes nightly.json, with one MLflow run a day, and returns its content.
+
+    A kind without a champion gets the verdict none.
+    """
     from training.tracking import start_or_resume
 
     registry = context.registry()
@@ -73,7 +76,10 @@ def nightly(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 
 def _matured(context: RunContext) -> list[dict[str, Any]]:
-    """How earlier scores have turned out, by model and horizon, as far as their horizons have passed."""
+    """Returns how earlier scores have turned out, by model and horizon.
+
+    Only horizons that have passed are among them.
+    """
     params = context.params
     return matured_scores(
         context.path(artefacts.SCORED),
@@ -85,13 +91,17 @@ def _matured(context: RunContext) -> list[dict[str, Any]]:
 
 
 def _promoted(context: RunContext, kind: str, decision_id: str) -> dict[str, Any]:
-    """The metrics a version had in the decision that promoted it."""
+    """Returns the metrics a version had in the decision that promoted it."""
     record = read_json(context.path(artefacts.DECISIONS.of(kind)) / f"{decision_id}.json")
     return dict(record["candidate"]["metrics"])
 
 
 def _judged(card: Scorecard, kind: ModelKind, promoted: dict[str, Any]) -> dict[str, Any]:
-    """Worse means that the two 95 % intervals do not meet: a cautious rule for test sets that need not be the same."""
+    """Returns the verdict on a champion's scorecard, compared with the promoted figure.
+
+    Worse means that the two 95 % intervals do not meet: a cautious rule for test sets that need not
+    be the same.
+    """
     metric = kind.primary_metric
     now, then = card.metrics[metric], promoted[metric]
     has_intervals = None not in (now.low, now.high, then["low"], then["high"])

@@ -38,7 +38,10 @@ def ingest(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 
 def validate(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Lets through to clean/ what keeps the contract; raises ContractBroken when the whole does not."""
+    """Writes to clean/ what keeps the data contract; returns the summary.
+
+    Raises ContractBroken when the whole does not keep it.
+    """
     from data.validation import validate
 
     content = context.delivered(artefacts.TABLES)
@@ -92,7 +95,10 @@ def split(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 
 def cut(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Cuts person-transcribed turns into NeMo manifests, one a split, and accounts for every recorded hour."""
+    """Cuts person-transcribed turns into NeMo manifests, one a split; returns the summary.
+
+    Accounts for every recorded hour as well, and raises where too many are lost.
+    """
     from data.hours import hours_account
     from data.speech.utterances import cut_utterances
 

@@ -16,7 +16,10 @@ from models.kinds import CHURN
 
 
 def treat(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Says whom to treat within the budget, from what the log of interventions tells about offers; else by risk."""
+    """Chooses whom to treat within the budget and returns the summary of today's choice.
+
+    The choice rests on what the log of interventions shows about offers, else on risk.
+    """
     from flows.stages.treatment_choice import plan_treatment
 
     clean, model = (

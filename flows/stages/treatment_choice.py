@@ -1,4 +1,8 @@
-"""Whom to treat: learns what an offer does from the log, chooses within the budget, and says why; else goes by risk."""
+"""Chooses whom to treat within the budget, and says why.
+
+The effect of an offer is learned from the log of interventions; without a usable log the choice
+goes by risk.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +40,12 @@ SCHEMA = {
 
 @dataclass(frozen=True)
 class TreatmentPlan:
-    """Who to treat among present customers (SCHEMA), the decisions it was learned from with scores of models that had
-    not seen the customer (None: nothing could be learned), the model, and what to tell."""
+    """Who to treat, and what the choice rests on.
+
+    `treatments` has a row of SCHEMA an active customer. `decisions` are those it was learned from,
+    scored by models that had not seen the customer (None: nothing could be learned). `model` is the
+    uplift model and `summary` what to show.
+    """
 
     treatments: pl.DataFrame
     decisions: pl.DataFrame | None
@@ -144,17 +152,17 @@ def _at_decisions(
     params: FeatureParams,
     progress: Progress,
 ) -> pl.DataFrame:
-    """Features of the customers in the log as they were at the start of each day of decisions.
+    """Returns features of the customers in the log at the start of each day of decisions.
 
-    Without a lead: whoever left soon after the decision is part of what it did.
+    They have no lead: whoever left soon after the decision is part of what it did.
     """
     params = replace(params, lead_days=0)
     days = log.partition_by("decided_on", maintain_order=True)
     parts = []
-    for done, customers in enumerate(
-        days, start=1
-    ):  # one day at a time: a log may have decisions on every day
-        # Of the others only contacts are left out: which features there are follows from all customers.
+    # One day at a time: a log may have decisions on every day.
+    for done, customers in enumerate(days, start=1):
+        # Of the others only contacts are left out: which features there are follows from all
+        # customers.
         contacts = tables["contacts"].join(customers, on="customer_id", how="semi")
         rows = features(
             {**tables, "contacts": contacts}, labels, [customers["decided_on"][0]], params=params
@@ -170,7 +178,10 @@ def _with_risk(
     params: TreatmentParams,
     scored: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """`scored` (else the keys of `rows`) with `risk`: of the horizon nearest to the one treated for."""
+    """Returns `scored` (else the keys of `rows`) with `risk`.
+
+    That is the risk at the horizon nearest to the one treated for.
+    """
     keys = ["customer_id", "as_of"]
     base = rows.select(keys) if scored is None else scored
     if churn_model is None:
@@ -210,11 +221,15 @@ def _valued(rows: pl.DataFrame, prices: pl.DataFrame, params: TreatmentParams) -
 def _by_risk(
     rows: pl.DataFrame, prices: pl.DataFrame, params: TreatmentParams, reason: str
 ) -> TreatmentPlan:
+    """Returns a plan that lists the riskiest, with `reason` why uplift could not be learned."""
     priced = rows.join(prices, on="customer_id", how="left", maintain_order="left")
     has_risk = rows["risk"].is_not_null()
     if has_risk.any():
         chosen = choose(rows["risk"].fill_null(0.0).to_numpy(), _dates(rows), params.budget_share)
-        note = f"{reason} Until then the riskiest are listed, which is not the same as those an offer would keep."
+        note = (
+            f"{reason} Until then the riskiest are listed, which is not the same as those an "
+            "offer would keep."
+        )
     else:
         chosen = has_risk.to_numpy()
         note = f"{reason} Nor is a churn model active, so nobody can be ranked by risk either."
@@ -252,7 +267,7 @@ def _dates(rows: pl.DataFrame) -> Any:
 
 
 def _why(row: dict[str, Any], params: TreatmentParams) -> str:
-    """One sentence a person can act on."""
+    """Returns one sentence a person can act on."""
     low, high = row["uplift_low"] * 100, row["uplift_high"] * 100
     points = f"{abs(row['uplift']) * 100:.1f} points ({low:+.1f} to {high:+.1f})"
     if row["uplift"] <= 0:

@@ -27,15 +27,14 @@ from models.asr.segments import Segment
 
 
 class FilesFailedError(RuntimeError):
-    """Some of many files could not be heard."""
+    """Some of many files could not be transcribed."""
 
 
 SHORT_S = 0.5  # about what a word takes, with a margin around it
 
 
-FORMATS: dict[
-    str, tuple[str, Callable[[CallTranscript], str] | None]
-] = {  # suffix, and what makes it of the call alone
+# Format → suffix, and what makes it of the call alone.
+FORMATS: dict[str, tuple[str, Callable[[CallTranscript], str] | None]] = {
     "vtt": (".vtt", to_vtt),
     "ctm": (".ctm", to_ctm),
     "lhotse": (".cuts.jsonl", to_lhotse),
@@ -46,19 +45,26 @@ FORMATS: dict[
 
 @dataclass(frozen=True)
 class TranscriptionJob:
-    """One file to hear: where it lies, where its transcripts go (without suffix), and who is on which channel."""
+    """One file to transcribe.
+
+    It says where the file lies, where its transcripts go (without suffix), and who is on which
+    channel.
+    """
 
     audio: Path
     out: Path
     name: str
     formats: tuple[str, ...]
     channels: tuple[str, ...]
-    stamp: str  # of model and settings: what it was heard with
+    stamp: str  # of model and settings (see model_stamp)
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """What became of an order: done, kept (it was there already) or failed. `says` is the reason, or a remark."""
+    """What became of a job: done, kept (it was transcribed before) or failed.
+
+    `says` is the reason, or a note.
+    """
 
     job: TranscriptionJob
     state: str
@@ -75,9 +81,10 @@ def transcription_jobs(
     channels: Sequence[str],
     config: TranscriberConfig,
 ) -> list[TranscriptionJob]:
-    """An order for the file `source`, or for each audio file below it, longest first.
+    """Returns a job for the file `source`, or for each audio file below it, longest first.
 
-    Raises ValueError for a format nobody knows, roles that are not distinct, or where there is nothing to hear.
+    Raises ValueError for a format nobody knows, roles that are not distinct, or where there is no
+    recording.
     """
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown or not formats:
@@ -116,7 +123,10 @@ def transcription_jobs(
 
 
 def model_stamp(config: TranscriberConfig) -> str:
-    """Names what decides the words: the model, what lies beside it for decoding and calibration, the settings."""
+    """Returns a hash of what decides the words.
+
+    That is the model, the files beside it for decoding and calibration, and the settings.
+    """
     from data.files import file_sha256
     from models.asr import confidence, decoding
 
@@ -132,7 +142,10 @@ def model_stamp(config: TranscriberConfig) -> str:
 def transcribe_files(
     config: TranscriberConfig, planned: Sequence[TranscriptionJob], jobs: int
 ) -> Iterator[JobResult]:
-    """Hears what is not there yet; an outcome for each order as it is reached. A file that fails stops no other."""
+    """Transcribes what is not there yet; yields a result for each job as it is done.
+
+    A file that fails stops no other.
+    """
     waiting = []
     for job in planned:
         earlier = _earlier_transcript(job)
@@ -172,20 +185,22 @@ def _transcribe_file(job: TranscriptionJob) -> JobResult:
         _write(job, call)
     except (ValueError, OSError) as error:
         return JobResult(job, "failed", str(error))
-    except (
-        Exception
-    ) as error:  # memory ran out, or a library met what it does not know: the other files go on
+    except Exception as error:
+        # Memory ran out, or a library met what it does not know: the other files go on.
         return JobResult(job, "failed", f"{job.audio}: {type(error).__name__}: {error}")
     words = sum(len(turn.words) for turn in call.turns)
     return JobResult(job, "done", _note(job, call), call.duration_s, words)
 
 
 def _note(job: TranscriptionJob, call: CallTranscript) -> str:
-    """What a person should know of a file in which no word was heard."""
+    """Returns what a person should know of a file in which no word was recognised."""
     if call.turns:
         return ""
     if call.duration_s < SHORT_S:
-        return f"{job.audio}: too short to hear ({call.duration_s:.2f} s; a word takes about {SHORT_S:g} s)."
+        return (
+            f"{job.audio}: too short to hear ({call.duration_s:.2f} s; a word takes about "
+            f"{SHORT_S:g} s)."
+        )
     return f"{job.audio}: no word in it ({call.duration_s:.1f} s)."
 
 
@@ -194,13 +209,17 @@ def _roles(job: TranscriptionJob, channels: int) -> dict[int, str]:
         return {0: "speaker"}  # both sides in one channel: nobody can say who is who
     if channels < len(job.channels):
         raise ValueError(
-            f"{job.audio}: {channels} channels, {len(job.channels)} roles. Name them with --channels."
+            f"{job.audio}: {channels} channels, {len(job.channels)} roles. Name them with "
+            "--channels."
         )
     return dict(enumerate(job.channels))
 
 
 def _output_paths(job: TranscriptionJob) -> list[Path]:
-    """The files of an order. The JSON is always among them and written last: it says that all is there."""
+    """Returns the files of a job.
+
+    The JSON is always among them and written last: it says that all is there.
+    """
     return [
         _path_with(job, suffix)
         for name, (suffix, _) in FORMATS.items()
@@ -213,7 +232,7 @@ def _path_with(job: TranscriptionJob, suffix: str) -> Path:
 
 
 def _earlier_transcript(job: TranscriptionJob) -> CallTranscript | None:
-    """What was heard in this very file with this very model before, if anything."""
+    """Returns an earlier transcript of this very file by this very model, if there is one."""
     try:
         call = from_json(_path_with(job, ".json").read_text(encoding="utf-8"))
         info = probe(job.audio)
@@ -234,7 +253,7 @@ def _write(job: TranscriptionJob, call: CallTranscript) -> None:
 
 
 def _cuts(job: TranscriptionJob, call: CallTranscript) -> list[str]:
-    """Writes each turn as 16 kHz mono WAV and names the files from where the manifest lies."""
+    """Writes each turn as 16 kHz mono WAV; returns the files' names relative to the manifest."""
     folder = _path_with(job, ".cuts")
     folder.mkdir(parents=True, exist_ok=True)
     numbers = sorted(range(len(call.turns)), key=lambda number: call.turns[number].end_s)
@@ -247,7 +266,7 @@ def _cuts(job: TranscriptionJob, call: CallTranscript) -> list[str]:
     for number, (_, _, samples) in zip(numbers, read, strict=True):
         cut = resample(samples, call.sample_rate_hz, SAMPLE_RATE_HZ)
         (folder / f"{number:05d}.wav").write_bytes(to_wav_bytes(cut, SAMPLE_RATE_HZ))
-    for path in folder.glob("*.wav"):  # of an earlier hearing with more turns
+    for path in folder.glob("*.wav"):  # of an earlier transcript with more turns
         if int(path.stem) >= len(call.turns):
             path.unlink()
     return [f"{folder.name}/{number:05d}.wav" for number in range(len(call.turns))]

@@ -35,7 +35,10 @@ DIED = (
 
 @dataclass(frozen=True)
 class TranscriberConfig:
-    """What a process needs to hear: the `.nemo`, where its export is kept (None: hear with NeMo), and the settings."""
+    """What a process needs to transcribe.
+
+    That is the `.nemo`, where its export is kept (None: transcribe with NeMo), and the settings.
+    """
 
     model: Path
     exports: Path | None
@@ -45,10 +48,11 @@ class TranscriberConfig:
 def transcribe_all(
     config: TranscriberConfig, recordings: pl.DataFrame, shards: Path, jobs: int, progress: Progress
 ) -> tuple[pl.DataFrame, bool]:
-    """Every recording as turns (schema TURNS with origin asr, and `confidence`), in order of contact and time.
+    """Transcribes every recording; returns the turns and whether confidence is calibrated.
 
-    Also whether confidence is calibrated. Raises AudioError for a recording that cannot be decoded, RuntimeError for
-    one that a process died of.
+    Turns have the columns of SCHEMA (data.records.TURNS and `confidence`) with origin
+    ORIGIN_MACHINE, in order of contact and time. Raises AudioError for a recording that cannot be
+    decoded, RuntimeError for one that a process died of.
     """
     calls = recordings.sort("contact_id").to_dicts()
     by_contact: dict[str, list[TranscriptTurn]] = {}
@@ -113,7 +117,7 @@ def _calibrated(config: TranscriberConfig) -> bool:
 
 
 def cores() -> int:
-    """How many processes can run at once context."""
+    """Returns how many processes can run at once."""
     return len(os.sched_getaffinity(0))
 
 
@@ -134,17 +138,17 @@ def _spread(
     config: TranscriberConfig,
     jobs: int,
 ) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Each task with its result, as they come; in this process when one job is enough.
+    """Yields each task with its result, as they come.
 
-    A task that its process dies of, alone too, has None for a result, and the others go on.
+    One job runs in this process. A task that its process dies of, alone too, has None for a result,
+    and the others go on.
     """
     from models.asr.load import cached_export
 
     if not tasks:
         return
-    if (
-        config.exports and cached_export(config.model, config.exports) is None
-    ):  # found out once, before several processes ask
+    # Checked once, before several processes ask.
+    if config.exports and cached_export(config.model, config.exports) is None:
         config = replace(config, exports=None)
     if min(jobs, len(tasks)) <= 1:
         _load_recognizer(config)
@@ -157,13 +161,13 @@ def _spread(
             pool.submit(function, *task): task for task in tasks
         }
         for future in as_completed(futures):
-            if isinstance(
-                future.exception(), BrokenProcessPool
-            ):  # one process died and took the others' work along
+            # One process died and took the others' work along.
+            if isinstance(future.exception(), BrokenProcessPool):
                 left.append(futures[future])
             else:
                 yield futures[future], future.result()
-    while left:  # one at a time, to know whose fault it was and to need the least memory
+    # One at a time, to know whose fault it was and to need the least memory.
+    while left:
         with _processes(config, 1) as pool:
             pool.submit(os.getpid).result()  # BrokenProcessPool here: no file is to blame
             while left:
