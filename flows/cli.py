@@ -57,9 +57,7 @@ Store = Annotated[
 
 @app.command()
 def demo(store: Store = None) -> None:
-    """Simulate a contact centre, run the whole pipeline, ask the service, print where the report
-    is.
-    """
+    """Simulate a contact centre, run the pipeline, ask the service, print where the report is."""
     from flows.commands.pipeline import demo
 
     demo(console, store)
@@ -95,9 +93,7 @@ def hear(
     ] = None,
     store: Store = None,
 ) -> None:
-    """Teach the recogniser a domain from a folder of recordings, judge it, and transcribe what has
-    no words yet.
-    """
+    """Adapt the recogniser to a folder of recordings, judge it, transcribe what has no words yet."""
     from flows.commands.pipeline import run_pipeline
 
     if words and not words.is_file():
@@ -131,9 +127,7 @@ def transcribe(
     ] = None,
     store: Store = None,
 ) -> None:
-    """Write down what is said in recordings: words with times and confidence, and how the talk
-    went.
-    """
+    """Transcribe recordings: words with times and confidence, and how the talk went."""
     from flows.commands.transcribe import transcribe
 
     transcribe(
@@ -171,9 +165,7 @@ def fit_table(
         bool, typer.Option(help="Learn from columns that alone nearly decide the target.")
     ] = False,
 ) -> None:
-    """Learn a yes/no target from any table: held-out figures with intervals, a calibrated model,
-    suspect targets.
-    """
+    """Learn a yes/no target from any table: held-out figures, a calibrated model, target issues."""
     from flows.commands.tables import fit_table
 
     fit_table(
@@ -220,9 +212,7 @@ def read(
     words: Annotated[bool, typer.Option(help="Also tell the words that made it so.")] = True,
     store: Store = None,
 ) -> None:
-    """Read a message or transcript: reason, frictions, mood and barrier with probabilities, as
-    JSON.
-    """
+    """Read a message or transcript: reason, frictions, mood and barrier, with probabilities."""
     from flows.commands.read import read
 
     read(source, model, channel=channel, words=words, store=store)
@@ -291,9 +281,7 @@ def compare(
     ] = False,
     store: Store = None,
 ) -> None:
-    """Compare training runs: parameters, data, metrics with intervals, paired differences, slices,
-    what to hear.
-    """
+    """Compare training runs: parameters, data, metrics, paired differences, slices, what to hear."""
     from flows.commands.compare import compare
 
     compare(console, runs, html=html, across_data=across_data, store=store)
@@ -355,9 +343,7 @@ def customer(
     customer_id: Annotated[str, typer.Argument(help="As the export calls them.")],
     store: Store = None,
 ) -> None:
-    """Show one customer: timeline, risk, reasons with the moments behind them, and whether to
-    treat.
-    """
+    """Show one customer: timeline, risk, reasons with their moments, and whether to treat."""
     from flows.commands.customer import customer
 
     customer(console, customer_id, store)
@@ -389,9 +375,7 @@ def approve(
     note: Annotated[str, typer.Option(help="Goes on the record.")] = "",
     store: Store = None,
 ) -> None:
-    """Approve a candidate that waits for it; the next `keepline run` promotes it. Not for who
-    trained it.
-    """
+    """Approve a candidate; the next `keepline run` promotes it. Not for who trained it."""
     from flows.commands.decisions import answer
 
     answer(console, decision, "approved", by=by, note=note, store=store)
@@ -427,9 +411,7 @@ def ledger(
 
 @app.command()
 def challenge(kind: Kind, version: int, store: Store = None) -> None:
-    """Make a version that the gate has accepted the challenger, for the service to try in shadow or
-    canary.
-    """
+    """Make an accepted version the challenger, for the service to try in shadow or canary."""
     from flows.commands.aliases import challenge
 
     challenge(console, kind, version, store)
@@ -512,7 +494,7 @@ def guard(
     once: Annotated[bool, typer.Option(help="Look once and end.")] = False,
     store: Store = None,
 ) -> None:
-    """Watch over runs: what was killed ends as failed, what hangs is stopped, and people are told."""
+    """Watch over runs: what was killed ends as failed, what hangs is stopped, people are notified."""
     from flows.commands.guard import guard
 
     guard(console, every, once, store)
@@ -587,9 +569,7 @@ def base_train(
         "models/base"
     ),
 ) -> None:
-    """Train the small recogniser that ships from scratch, on real and simulated speech (about two
-    hours).
-    """
+    """Train the small recogniser that ships, on real and simulated speech (about two hours)."""
     from flows.runtime.params import read_params
     from flows.runtime.progress import bar
     from flows.runtime.settings import from_environment

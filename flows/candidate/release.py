@@ -30,7 +30,7 @@ class ReleaseState(StrEnum):
     CHAMPION = "champion"
     # A person rolled it back from champion; no schedule promotes it again.
     ROLLED_BACK = "rolled_back"
-    # The service found it unhealthy: what it found.
+    # The service stopped it as unhealthy: the service's reason.
     STOPPED = "stopped"
     # A champion that reads its text is another than the one it was judged with.
     READER_CHANGED = "reader_changed"

@@ -20,7 +20,7 @@ from flows.runtime.context import RunContext, existing_context
 from flows.stages.reader import contacts_and_turns
 
 _SURE = 0.5  # labels less likely than this are not shown
-_SHOWN_WORDS = 90  # characters of what the customer said first
+_SHOWN_WORDS = 90  # characters of the customer's first words
 
 
 def customer(console: Console, customer_id: str, store: Path | None) -> None:
@@ -114,11 +114,11 @@ def _seen(context: RunContext, events: pl.DataFrame) -> dict[str, str]:
             .then(pl.col("label").str.strip_prefix("friction_"))
             .otherwise("value")
             .str.replace_all("_", " ")
-            .alias("said")
+            .alias("label_text")
         )
     )
     each = shown.group_by("contact_id").agg(
-        pl.col("said").unique(maintain_order=True).str.join(", ")
+        pl.col("label_text").unique(maintain_order=True).str.join(", ")
     )
     return dict(each.iter_rows())
 

@@ -18,9 +18,9 @@ def guard(console: Console, every_s: float, once: bool, store: Path | None) -> N
 
     settings = from_environment(store=store)
     while True:
-        for sign in reap(settings):
+        for beat in reap(settings):
             console.print(
-                f"{sign.what} {sign.name} ({sign.id}) ended as failed",
+                f"{beat.what} {beat.name} ({beat.id}) ended as failed",
                 highlight=False,
                 markup=False,
             )

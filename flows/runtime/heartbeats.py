@@ -59,7 +59,7 @@ def heartbeat(store: Path, what: str, id: str, name: str, place: str) -> Iterato
     folder = store / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{what}-{id}.json"
-    sign = Heartbeat(
+    beat = Heartbeat(
         what, id, name, place, os.getpid(), socket.gethostname(), datetime.now(UTC).isoformat()
     )
     # Locked under another name first, so that a file that can be seen is locked. POSIX locks, since
@@ -67,7 +67,7 @@ def heartbeat(store: Path, what: str, id: str, name: str, place: str) -> Iterato
     hidden = path.with_suffix(f".{os.getpid()}.tmp")
     with hidden.open("w", encoding="utf-8") as handle:
         fcntl.lockf(handle, fcntl.LOCK_EX)
-        handle.write(json.dumps(asdict(sign)))
+        handle.write(json.dumps(asdict(beat)))
         handle.flush()
         own = path.resolve()
         _OWN.add(own)
@@ -91,17 +91,17 @@ def reap(settings: Settings) -> list[Heartbeat]:
             continue
         try:
             with path.open("r+", encoding="utf-8") as handle:
-                sign = Heartbeat(**json.loads(handle.read()))
+                beat = Heartbeat(**json.loads(handle.read()))
                 why = (
                     "its process was killed"
                     if _acquire_lock(handle)
-                    else _stop_if_stuck(sign, handle, settings.longest_run_s)
+                    else _stop_if_stuck(beat, handle, settings.longest_run_s)
                 )
                 # A file that is gone, or another by now, was removed by its process, which so
                 # ended as it should.
                 if why and path.stat().st_ino == os.fstat(handle.fileno()).st_ino:
-                    if _mark_failed(sign, why):
-                        ended.append((sign, why))
+                    if _mark_failed(beat, why):
+                        ended.append((beat, why))
                     path.unlink()
         except FileNotFoundError:
             continue  # it ended meanwhile, as it should
@@ -112,11 +112,11 @@ def reap(settings: Settings) -> list[Heartbeat]:
             log.error(
                 "%s could not be ended as failed, next look tries again: %s", path.stem, error
             )
-    for pid, host in dict.fromkeys((sign.pid, sign.host) for sign, _ in ended):
-        of_process = [(sign, why) for sign, why in ended if (sign.pid, sign.host) == (pid, host)]
+    for pid, host in dict.fromkeys((beat.pid, beat.host) for beat, _ in ended):
+        of_process = [(beat, why) for beat, why in ended if (beat.pid, beat.host) == (pid, host)]
         body = "".join(
-            f"{sign.what} {sign.name} ({sign.id}), since {sign.since}: {why}.\n"
-            for sign, why in of_process
+            f"{beat.what} {beat.name} ({beat.id}), since {beat.since}: {why}.\n"
+            for beat, why in of_process
         )
         notifications.notify(
             settings,
@@ -125,7 +125,7 @@ def reap(settings: Settings) -> list[Heartbeat]:
             "again: finished stages are "
             "kept, training goes on from its last checkpoint.",
         )
-    return [sign for sign, _ in ended]
+    return [beat for beat, _ in ended]
 
 
 def _acquire_lock(handle: Any) -> bool:
@@ -137,35 +137,35 @@ def _acquire_lock(handle: Any) -> bool:
     return True
 
 
-def _stop_if_stuck(sign: Heartbeat, handle: Any, longest_s: float) -> str:
+def _stop_if_stuck(beat: Heartbeat, handle: Any, longest_s: float) -> str:
     """Kills a process that has run too long on this machine and waits until it is gone.
 
     Returns the reason, or "" where it may go on. Raises RuntimeError when it does not die.
     """
-    age_s = (datetime.now(UTC) - datetime.fromisoformat(sign.since)).total_seconds()
-    if age_s <= longest_s or sign.host != socket.gethostname() or sign.pid == os.getpid():
+    age_s = (datetime.now(UTC) - datetime.fromisoformat(beat.since)).total_seconds()
+    if age_s <= longest_s or beat.host != socket.gethostname() or beat.pid == os.getpid():
         return ""  # with our own number it lives in a container, where numbers begin at 1 again
     # The lock is held, so its process lives and the number is still its own.
     with contextlib.suppress(ProcessLookupError):
-        os.kill(sign.pid, signal.SIGKILL)
+        os.kill(beat.pid, signal.SIGKILL)
     end = time.monotonic() + DYING_S
     while time.monotonic() < end:
         if _acquire_lock(handle):
             return f"it was stopped after {age_s:.0f} s, more than the {longest_s:.0f} allowed"
         time.sleep(0.05)
-    raise RuntimeError(f"process {sign.pid} was killed and holds on")
+    raise RuntimeError(f"process {beat.pid} was killed and holds on")
 
 
-def _mark_failed(sign: Heartbeat, why: str) -> bool:
+def _mark_failed(beat: Heartbeat, why: str) -> bool:
     """Marks it as failed where it is recorded as running; returns False when it had ended well."""
-    if sign.what == "run":
+    if beat.what == "run":
         from training.tracking import mark_failed
 
-        return mark_failed(sign.place, sign.id, why)
-    return _mark_crashed(sign, why) if sign.place else True
+        return mark_failed(beat.place, beat.id, why)
+    return _mark_crashed(beat, why) if beat.place else True
 
 
-def _mark_crashed(sign: Heartbeat, why: str) -> bool:
+def _mark_crashed(beat: Heartbeat, why: str) -> bool:
     """Sets the state of a flow run on its Prefect server, unless the worker has.
 
     Returns False when it had ended well.
@@ -178,16 +178,16 @@ def _mark_crashed(sign: Heartbeat, why: str) -> bool:
     from prefect.states import Crashed
 
     with (
-        temporary_settings(updates={PREFECT_API_URL: sign.place}),
+        temporary_settings(updates={PREFECT_API_URL: beat.place}),
         get_client(sync_client=True) as client,
     ):
         try:
-            state = client.read_flow_run(UUID(sign.id)).state
+            state = client.read_flow_run(UUID(beat.id)).state
         except ObjectNotFound:
             return False
         if state is not None and state.is_final():
             return not state.is_completed()
         client.set_flow_run_state(
-            UUID(sign.id), Crashed(message=f"Ended by Keepline: {why}."), force=True
+            UUID(beat.id), Crashed(message=f"Ended by Keepline: {why}."), force=True
         )
         return True

@@ -29,7 +29,7 @@ class ServeSettings:
     max_body_mb: float = 256.0
     max_audio_s: float = 4 * 3600.0
     rate_per_s: float = 5000.0  # requests a second of one key (or address), on average
-    drain_s: float = 30.0  # for answers under way when the service is told to stop
+    drain_s: float = 30.0  # for answers under way when the service has to stop
 
 
 @dataclass(frozen=True)

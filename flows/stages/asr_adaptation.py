@@ -86,7 +86,7 @@ def adapt(context: RunContext, model: Path, progress: Progress) -> dict[str, Any
     """Writes the language model and decoding settings beside the `.nemo`; returns the facts.
 
     Nothing is written where adaptation.decoding is greedy, or beam search made no fewer errors.
-    `says` among the facts tells a person what became of texts, terms and boosts.
+    `says` among the facts says to a person what became of texts, terms and boosts.
     """
     from models.asr.decoding import FILES
     from training.asr.text_adaptation import adapt

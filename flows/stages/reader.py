@@ -46,7 +46,7 @@ def contacts_and_turns(context: RunContext) -> tuple[pl.DataFrame, pl.DataFrame]
 
 
 def training_examples(context: RunContext) -> dict[str, LabelledContacts]:
-    """Returns what train and valid customers said, with the label model's beliefs."""
+    """Returns the contacts of train and valid customers, with the label model's beliefs."""
     from data.splits import customer_splits
     from training.reader.train import labelled_contacts
 

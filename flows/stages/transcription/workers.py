@@ -94,9 +94,7 @@ def _load_recognizer(config: TranscriberConfig) -> None:
 
 def _ready() -> tuple[Recognizer, TranscriberConfig]:
     if _loaded is None:
-        raise RuntimeError(
-            "this process was not told what to hear with. This is a fault of Keepline's."
-        )
+        raise RuntimeError("this process has loaded no recogniser. This is a fault of Keepline's.")
     return _loaded
 
 
