@@ -93,7 +93,7 @@ def hear(
     ] = None,
     store: Store = None,
 ) -> None:
-    """Adapt the recogniser to a folder of recordings, judge it, transcribe what has no words yet."""
+    """Adapt the recogniser to a folder of recordings, judge it, transcribe the others."""
     from flows.commands.pipeline import run_pipeline
 
     if words and not words.is_file():

@@ -56,11 +56,11 @@ class Recogniser:
     """Hears the first word of a customer and, where it is silent, another one that nobody says, as sure of both."""
 
     def transcribe_call(self, samples, sample_rate_hz, roles, segmentation):
-        said = Word("bill", 0.0, 0.5, 0.9)
+        summary = Word("bill", 0.0, 0.5, 0.9)
         never = Word("noise", 5.0, 5.5, 0.9 if samples[0, 0] else 0.5)
         return [
             TranscriptTurn(roles[1], 0.0, 0.5, "hello", 0.9, [Word("hello", 0.0, 0.5, 0.9)]),
-            TranscriptTurn(roles[0], 0.0, 0.5, "bill", 0.9, [said]),
+            TranscriptTurn(roles[0], 0.0, 0.5, "bill", 0.9, [summary]),
             TranscriptTurn(roles[0], 5.0, 5.5, "noise", 0.9, [never]),
         ]
 
@@ -79,14 +79,14 @@ def test_A5_words_heard_where_nobody_speaks_count_as_wrong(
             raise AudioError("k7: torn.")
         return np.full((8000, 2), float(int(contact_id[1:]) % 2)), 8000
 
-    said = calibrate_confidence(
+    summary = calibrate_confidence(
         tmp_path / "model.nemo",
         calls,
         read_audio=read_audio,
         segmentation=Segmentation(),
         exports=tmp_path,
     )
-    assert (said["calibrated"], said["calls"], said["words"]) == (True, 79, 158)
+    assert (summary["calibrated"], summary["calls"], summary["words"]) == (True, 79, 158)
     fitted = load_calibration(tmp_path / "model.nemo")
     sure, unsure = fitted(np.array([0.9, 0.5]))
     assert sure == pytest.approx(79 / (79 + 39), abs=0.03)
@@ -98,13 +98,13 @@ def test_A5_too_few_words_leave_no_calibration_behind(
 ) -> None:
     monkeypatch.setattr(load, "load", lambda model, exports: Recogniser())
     (tmp_path / FILE).write_text("{}")
-    said = calibrate_confidence(
+    summary = calibrate_confidence(
         tmp_path / "model.nemo",
         [],
         read_audio=lambda call: (np.zeros((1, 2)), 8000),
         segmentation=Segmentation(),
         exports=tmp_path,
     )
-    assert not said["calibrated"]
-    assert "too few to calibrate on" in said["says"]
+    assert not summary["calibrated"]
+    assert "too few to calibrate on" in summary["says"]
     assert not (tmp_path / FILE).exists()

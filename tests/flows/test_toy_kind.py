@@ -123,8 +123,8 @@ def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
     probes.empty_probes_folder(context, TOY)
-    found = [Probe("asked_twice", "invariance", "The same question, the same answer.", 0.0)]
-    return probes.write_probes(context, TOY, found, {})
+    record = [Probe("asked_twice", "invariance", "The same question, the same answer.", 0.0)]
+    return probes.write_probes(context, TOY, record, {})
 
 
 def smoke_test(context: RunContext, bundle: Path) -> dict[str, Any]:

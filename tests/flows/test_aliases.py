@@ -1,4 +1,4 @@
-"""A person moves titles on the command line: challengers named, withdrawn, readmitted, champions rolled back."""
+"""A person moves aliases on the command line: challenge, withdraw, readmit, rollback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.registry_helpers import NOW, Shop, a_decision
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
-    """Three champions, one after the other, as the street leaves them."""
+    """Three champions, one after the other, as runs of the pipeline leave them."""
     shop, beaten = Shop(tmp_path), None
     for number, content in enumerate(("one", "two", "three"), 1):
         version, sha256 = shop.version(content)
@@ -34,14 +34,14 @@ def shop(tmp_path: Path) -> Shop:
 
 
 def keepline(shop: Shop, *words: str, fails: type[Exception] | None = None, says: str) -> None:
-    found = CliRunner().invoke(
+    done = CliRunner().invoke(
         app, [*words, "--store", str(shop.folder)], env={"KEEPLINE_ACTOR": "ben"}
     )
-    assert type(found.exception) is (fails or type(None)), found.output
-    assert says in (str(found.exception) if fails else found.output)
+    assert type(done.exception) is (fails or type(None)), done.output
+    assert says in (str(done.exception) if fails else done.output)
 
 
-def test_S3_anybody_can_have_a_version_tried_that_the_gate_has_accepted(shop: Shop):
+def test_S3_anybody_can_have_a_version_tried_that_the_gate_has_accepted(shop: Shop) -> None:
     from models.registry.registry import PromotionRefusedError, RegistryError
 
     keepline(shop, "challenge", "churn", "1", says="v1 is challenger")
@@ -73,7 +73,7 @@ def test_S3_anybody_can_have_a_version_tried_that_the_gate_has_accepted(shop: Sh
     keepline(shop, "challenge", "churn", "4", fails=PromotionRefusedError, says="refused it")
 
 
-def test_S3_what_was_stopped_is_readmitted_only_with_a_reason(shop: Shop):
+def test_S3_what_was_stopped_is_readmitted_only_with_a_reason(shop: Shop) -> None:
     from models.registry.registry import PromotionRefusedError
 
     shop.registry.annotate("churn", 1, {"stopped": "3 of its last 3 answers failed"})
@@ -86,7 +86,7 @@ def test_S3_what_was_stopped_is_readmitted_only_with_a_reason(shop: Shop):
     keepline(shop, "challenge", "churn", "1", says="v1 is challenger")
 
 
-def test_S3_a_rollback_leaves_the_champion_it_was_meant_for(shop: Shop):
+def test_S3_a_rollback_leaves_the_champion_it_was_meant_for(shop: Shop) -> None:
     from models.registry.registry import PromotionRefusedError
 
     keepline(shop, "rollback", "churn", "--from", "3", says="v2 is champion again, v3 is not")
