@@ -281,7 +281,7 @@ def compare(
     ] = False,
     store: Store = None,
 ) -> None:
-    """Compare training runs: parameters, data, metrics, paired differences, slices, what to hear."""
+    """Compare training runs: parameters, data, metrics, differences, slices, what to hear."""
     from flows.commands.compare import compare
 
     compare(console, runs, html=html, across_data=across_data, store=store)
@@ -494,7 +494,7 @@ def guard(
     once: Annotated[bool, typer.Option(help="Look once and end.")] = False,
     store: Store = None,
 ) -> None:
-    """Watch over runs: what was killed ends as failed, what hangs is stopped, people are notified."""
+    """Watch over runs: what was killed ends as failed, what hangs is stopped, people are told."""
     from flows.commands.guard import guard
 
     guard(console, every, once, store)

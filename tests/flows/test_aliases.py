@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from data import artefacts
 from data.files import write_json
 from flows.cli import app
 from tests.registry_helpers import NOW, Shop, a_decision
@@ -17,6 +18,7 @@ from tests.registry_helpers import NOW, Shop, a_decision
 def shop(tmp_path: Path) -> Shop:
     """Three champions, one after the other, as runs of the pipeline leave them."""
     shop, beaten = Shop(tmp_path), None
+    (tmp_path / artefacts.MARKERS.path).mkdir()  # a run has been here
     for number, content in enumerate(("one", "two", "three"), 1):
         version, sha256 = shop.version(content)
         record = a_decision(sha256, beaten)
@@ -45,7 +47,9 @@ def test_S3_anybody_can_have_a_version_tried_that_the_gate_has_accepted(shop: Sh
     from models.registry.registry import PromotionRefusedError, RegistryError
 
     keepline(shop, "challenge", "churn", "1", says="v1 is challenger")
-    assert shop.registry.peek("churn", "challenger")[0] == 1
+    challenger = shop.registry.peek("churn", "challenger")
+    assert challenger is not None
+    assert challenger[0] == 1
     assert (shop.registry.ledger()[-1].action, shop.registry.ledger()[-1].actor) == (
         "challenge",
         "ben",

@@ -1,8 +1,12 @@
 """What the language model may learn from, and that nothing stale joins a bundle."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import polars as pl
 import pytest
@@ -19,14 +23,17 @@ from training.asr.text_adaptation import TextAdaptation
 
 BEAM = Decoding(mode="beam")
 
+WithParams = Callable[..., Any]
+
 
 @pytest.fixture
-def context(tmp_path: Path):
+def context(tmp_path: Path) -> WithParams:
     """A store with a call and a chat of training customers, and a call of a test customer."""
 
-    def with_params(**params):
+    def with_params(**params: Any) -> Any:
         return SimpleNamespace(
-            path=tmp_path.joinpath, params=SimpleNamespace(adaptation=TextAdaptation(**params))
+            path=lambda place: tmp_path / str(place),
+            params=SimpleNamespace(adaptation=TextAdaptation(**params)),
         )
 
     split = {"phone": "train", "chat": "train", "held-out": "test", None: "train"}
@@ -55,7 +62,7 @@ def context(tmp_path: Path):
     return with_params
 
 
-def test_only_what_training_customers_and_their_agents_said_is_learnt(context) -> None:
+def test_only_what_training_customers_and_their_agents_said_is_learnt(context: WithParams) -> None:
     texts = {text.text for text in asr_adaptation.domain_texts(context())}
     assert texts == {"how can i help", "my modem is dead", "Hello!", "Where is my Zyxel?"}
     assert {text.text for text in asr_adaptation.domain_texts(context(messages=False))} == {
@@ -64,7 +71,7 @@ def test_only_what_training_customers_and_their_agents_said_is_learnt(context) -
     }
 
 
-def test_terms_of_a_file_are_learnt_too(context, tmp_path: Path) -> None:
+def test_terms_of_a_file_are_learnt_too(context: WithParams, tmp_path: Path) -> None:
     (tmp_path / "terms.txt").write_text("Zyxel\t3\n")
     assert Text("Zyxel", 3, whole=False) in asr_adaptation.domain_texts(
         context(terms=str(tmp_path / "terms.txt"), decoding=BEAM)
@@ -85,7 +92,7 @@ def test_terms_of_a_file_are_learnt_too(context, tmp_path: Path) -> None:
     ],
 )
 def test_words_that_nothing_would_use_are_refused_with_the_setting_to_change(
-    tmp_path: Path, text, named
+    tmp_path: Path, text: str, named: str
 ) -> None:
     (tmp_path / "params.yaml").write_text(f"adaptation: {{{text}}}")
     with pytest.raises(ValueError, match=named):
@@ -99,10 +106,16 @@ def test_words_that_nothing_would_use_are_refused_with_the_setting_to_change(
     ("wer_beam", "mode", "became"), [(0.1, "beam", "in use"), (0.3, "greedy", "not used")]
 )
 def test_what_became_of_words_is_told_on_the_terminal(
-    context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wer_beam, mode, became
+    context: WithParams,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    wer_beam: float,
+    mode: str,
+    became: str,
 ) -> None:
     outcome = {"mode": mode, "wer_greedy": 0.2, "wer_beam": wer_beam}
-    monkeypatch.setattr("training.asr.text_adaptation.adapt", lambda *_: dict(outcome))
+    monkeypatch.setattr("training.asr.text_adaptation.adapt", lambda *_, **__: dict(outcome))
     (tmp_path / "words.txt").write_text("Zyxel\n")
     with_terms = context(
         terms=str(tmp_path / "words.txt"), decoding=replace(BEAM, boosts=("Zyxel", "modem"))
@@ -123,7 +136,7 @@ def test_greedy_leaves_nothing_beside_the_model_not_even_an_older_language_model
     assert not any((tmp_path / name).exists() for name in FILES)
 
 
-def test_simulated_speech_joins_training_only_where_asked_for(context) -> None:
+def test_simulated_speech_joins_training_only_where_asked_for(context: WithParams) -> None:
     assert asr_adaptation.with_synthetic_speech(context(), AsrTraining(), print) == AsrTraining()
     training = asr_adaptation.with_synthetic_speech(
         context(spoken=2, spoken_share=0.3), AsrTraining(), lambda done, total: None

@@ -1,4 +1,4 @@
-"""`keepline backtest` trains and evaluates day by day, and leaves table, MLflow run and a part of the report."""
+"""`keepline backtest` prints a table, logs an MLflow run and adds a section to the report."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def test_the_command_prints_each_day_logs_each_fold_and_is_not_done_twice(
     assert all(day in printed.getvalue() for day in days)
 
     experiment = client.get_experiment_by_name("keepline-backtest")
+    assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
     logged = client.get_metric_history(run.info.run_id, "brier_90")
     assert {point.step: point.value for point in logged} == {

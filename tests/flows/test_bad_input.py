@@ -1,10 +1,13 @@
-"""Bad input through the command line: one sentence that names the thing and the next step, and nothing lost."""
+"""Bad input on the command line: an error that names thing and next step, and nothing lost."""
 
 from __future__ import annotations
 
 import csv
 import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -13,7 +16,7 @@ from tests.factories import a_truncated_wav, a_wav, an_asterisk_export, an_expor
 from tests.flows.conftest import keepline
 
 
-def _edit(path: Path, change):
+def _edit(path: Path, change: Callable[[list[dict[str, str]]], list[dict[str, str]]]) -> None:
     """Rewrites a csv file with a header through `change(rows)`."""
     with path.open(newline="") as handle:
         rows = list(csv.DictReader(handle))
@@ -24,11 +27,11 @@ def _edit(path: Path, change):
         writer.writerows(rows)
 
 
-def _ingest(store: Path, export: Path):
+def _ingest(store: Path, export: Path) -> subprocess.CompletedProcess[str]:
     return keepline(store, "step", "ingest", "--export", str(export))
 
 
-def _refused(store: Path):
+def _refused(store: Path) -> list[dict[str, Any]]:
     return [
         json.loads(line)
         for line in (store / "quarantine" / "ingest.jsonl").read_text().splitlines()
@@ -70,7 +73,7 @@ def test_a_wrong_column_is_refused_naming_file_and_column(tmp_path: Path) -> Non
     ],
 )
 def test_a_bad_call_is_set_aside_with_its_reason_and_the_others_come_in(
-    tmp_path: Path, fault, names, reason
+    tmp_path: Path, fault: str, names: str, reason: str
 ) -> None:
     export, store = an_export(tmp_path / "export"), tmp_path / "store"
     recording = export / "recordings" / "call-2.wav"

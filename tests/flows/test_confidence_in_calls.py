@@ -1,8 +1,9 @@
-"""Confidence promises to be calibrated on held-out calls as calls are heard, not on turns that people cut out."""
+"""Confidence is calibrated on whole held-out calls, not on turns that people cut out."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,7 @@ from models.asr.segments import Segmentation
 from training.asr.calibration import calibrate_confidence
 
 
-def a_table(schema: dict, rows: list[dict]) -> pl.DataFrame:
+def a_table(schema: dict[str, Any], rows: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
 
 
@@ -53,9 +54,15 @@ def test_A5_calls_to_calibrate_on_are_held_out_and_hold_all_that_customers_were_
 
 
 class Recogniser:
-    """Hears the first word of a customer and, where it is silent, another one that nobody says, as sure of both."""
+    """Recognises a customer's first word and, in silence, another with the same confidence."""
 
-    def transcribe_call(self, samples, sample_rate_hz, roles, segmentation):
+    def transcribe_call(
+        self,
+        samples: np.ndarray[Any, Any],
+        sample_rate_hz: int,
+        roles: dict[int, str],
+        segmentation: Segmentation,
+    ) -> list[TranscriptTurn]:
         summary = Word("bill", 0.0, 0.5, 0.9)
         never = Word("noise", 5.0, 5.5, 0.9 if samples[0, 0] else 0.5)
         return [
@@ -74,7 +81,7 @@ def test_A5_words_heard_where_nobody_speaks_count_as_wrong(
         for n in range(80)
     ]
 
-    def read_audio(contact_id: str) -> tuple[np.ndarray, int]:
+    def read_audio(contact_id: str) -> tuple[np.ndarray[Any, Any], int]:
         if contact_id == "k7":
             raise AudioError("k7: torn.")
         return np.full((8000, 2), float(int(contact_id[1:]) % 2)), 8000
@@ -88,6 +95,7 @@ def test_A5_words_heard_where_nobody_speaks_count_as_wrong(
     )
     assert (summary["calibrated"], summary["calls"], summary["words"]) == (True, 79, 158)
     fitted = load_calibration(tmp_path / "model.nemo")
+    assert fitted is not None
     sure, unsure = fitted(np.array([0.9, 0.5]))
     assert sure == pytest.approx(79 / (79 + 39), abs=0.03)
     assert unsure < 0.2

@@ -1,4 +1,4 @@
-"""`keepline hear`: from a bare folder of recordings, some with their words, to a judged model and transcripts."""
+"""`keepline hear`: from a bare folder of recordings to a judged model and transcripts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SENTENCES = ("i want to cancel my line", "please pay my bill", "two large coffee
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The store that `keepline hear` left, and what it said: 14 voices, of which the last two say what nobody wrote."""
+    """The store that `keepline hear` left, and its output: 14 voices, the last two untranscribed."""
     root = tmp_path_factory.mktemp("hear")
     synthesizer, lines = Synthesizer(), []
     (root / "folder").mkdir()

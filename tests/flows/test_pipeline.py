@@ -16,7 +16,7 @@ from tests.flows.conftest import keepline
 from training.tracking import get_run
 
 
-def _registry(store: Path):
+def _registry(store: Path) -> Registry:
     return Registry(from_environment({}, store).tracking_uri, store / "registry")
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from socket import socket
@@ -20,10 +21,15 @@ from tests.flows.conftest import ROOT, environment
 from tests.service_helpers import until
 from training.tracking import get_run
 
+Prefect = Callable[..., subprocess.CompletedProcess[str]]
+
 
 @pytest.fixture(scope="module")
-def server(walked: Path, tmp_path_factory: pytest.TempPathFactory):
-    """A Prefect server on loopback with our deployments; yields a function that runs `prefect words…` against it."""
+def server(walked: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
+    """A Prefect server on loopback with our deployments.
+
+    Yields a function that runs `prefect words…` against it.
+    """
     home = tmp_path_factory.mktemp("prefect")
     with socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -64,7 +70,7 @@ def server(walked: Path, tmp_path_factory: pytest.TempPathFactory):
         process.wait(30)
 
 
-def _wait(url: str, process: subprocess.Popen) -> None:
+def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
     for _ in range(240):
         assert process.poll() is None
         try:
@@ -75,7 +81,7 @@ def _wait(url: str, process: subprocess.Popen) -> None:
     raise AssertionError("the Prefect server did not start")
 
 
-def test_prefect_lists_the_deployments_with_their_schedules(server) -> None:
+def test_prefect_lists_the_deployments_with_their_schedules(server: Prefect) -> None:
     listed = server("deployment", "ls").stdout
     assert "evaluate/nightly" in listed
     assert "retrain/weekly" in listed
@@ -111,7 +117,7 @@ def test_M3_a_killed_flow_ends_as_crashed_its_run_as_failed_and_people_are_told(
     assert not list(folder.glob("*.json"))
 
 
-def test_a_worker_runs_the_nightly_evaluation(server, walked: Path) -> None:
+def test_a_worker_runs_the_nightly_evaluation(server: Prefect, walked: Path) -> None:
     (walked / "nightly.json").unlink(missing_ok=True)
     started = server("deployment", "run", "evaluate/nightly", "--param", f'store="{walked}"')
     assert started.returncode == 0, started.stderr

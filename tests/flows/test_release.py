@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from data.files import read_json, write_json
 from evaluation.gates import examples
 from evaluation.report.decision import write_decision
-from flows.candidate import active_model, approvals, release
+from flows.candidate import active_model, approval_form, approvals, release
 from flows.runtime import notifications
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
+from flows.stages import runner
 from models.registry.approval import ApprovalError
 from tests.registry_helpers import Shop, a_bundle, judged
 
@@ -44,6 +46,7 @@ def _candidate(context: RunContext, content: str, approval: str = "none", blur: 
         facts={"trained_by": "anna"},
         approval=approval,
     )
+    assert evidence.reference is not None
     evidence = dataclasses.replace(
         evidence, reference=dataclasses.replace(evidence.reference, bundle_sha256=beaten)
     )
@@ -104,15 +107,15 @@ def test_S2_a_flow_on_a_server_tells_people_asks_and_releases_what_was_approved(
 
     questions = []
 
-    def ask(own_context: RunContext, decision_id: str, summary: str) -> dict:
+    def ask(own_context: RunContext, decision_id: str, summary: str) -> dict[str, Any]:
         questions.append((decision_id, summary))
         return approvals.answer(own_context, decision_id, "approved", "ben")
 
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr(retrain, "load_context", lambda **places: context)
-    monkeypatch.setattr(retrain.runner, "stage_names", lambda *of: ["release_churn"])
+    monkeypatch.setattr(runner, "stage_names", lambda *of: ["release_churn"])
     monkeypatch.setattr(retrain, "stage", retrain.stage.fn)
-    monkeypatch.setattr(retrain.approval_form, "ask", ask)
+    monkeypatch.setattr(approval_form, "ask", ask)
     decision_id = _candidate(context, "one", "required")
 
     summaries = retrain.retrain.fn()
@@ -120,7 +123,7 @@ def test_S2_a_flow_on_a_server_tells_people_asks_and_releases_what_was_approved(
     assert questions == [], "without a server there is nobody to ask"
     assert f"keepline approve {decision_id}" in (context.store / notifications.FILE).read_text()
 
-    monkeypatch.setattr(retrain.approval_form, "on_a_server", lambda: True)
+    monkeypatch.setattr(approval_form, "on_a_server", lambda: True)
     summaries = retrain.retrain.fn()
     assert questions == [(decision_id, "")]
     assert (summaries["release_churn"]["waits"], summaries["release_churn"]["champion"]) == (

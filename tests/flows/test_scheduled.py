@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from flows.runtime import settings
 
 @pytest.mark.parametrize("flow", [retrain, evaluate])
 def test_S5_a_scheduled_flow_reads_env_and_cannot_switch_pickles_on(
-    flow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    flow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings, "ROOT", tmp_path)
     monkeypatch.setattr(

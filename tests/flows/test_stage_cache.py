@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.runtime import stage_cache
 
+Run = Callable[..., tuple[dict[str, Any], bool]]
+
 
 @pytest.fixture
-def runs(tmp_path: Path):
+def runs(tmp_path: Path) -> Run:
     """A stage that copies `in` to `out` and counts how often it ran."""
     counted = []
 
-    def run(settings=1, fail=False):
-        def work():
+    def run(settings: int = 1, fail: bool = False) -> tuple[dict[str, Any], bool]:
+        def work() -> dict[str, Any]:
             counted.append(1)
             if fail:
                 raise KeyboardInterrupt
@@ -29,13 +33,13 @@ def runs(tmp_path: Path):
     return run
 
 
-def test_a_finished_stage_is_reused(runs) -> None:
+def test_a_finished_stage_is_reused(runs: Run) -> None:
     assert runs() == ({"count": 1}, False)
     assert runs() == ({"count": 1}, True)
 
 
 @pytest.mark.parametrize("change", ["input", "settings", "output gone", "marker damaged"])
-def test_a_changed_stage_runs_again(runs, tmp_path: Path, change) -> None:
+def test_a_changed_stage_runs_again(runs: Run, tmp_path: Path, change: str) -> None:
     runs()
     if change == "input":
         (tmp_path / "in").write_text("b")
@@ -46,7 +50,7 @@ def test_a_changed_stage_runs_again(runs, tmp_path: Path, change) -> None:
     assert runs(settings=2 if change == "settings" else 1) == ({"count": 2}, False)
 
 
-def test_a_killed_stage_leaves_no_marker(runs) -> None:
+def test_a_killed_stage_leaves_no_marker(runs: Run) -> None:
     runs()
     with pytest.raises(KeyboardInterrupt):
         runs(settings=2, fail=True)
@@ -72,7 +76,7 @@ def test_the_digest_of_a_folder_knows_names_and_contents(tmp_path: Path) -> None
 def test_a_file_that_settings_name_counts_by_its_content_and_not_by_its_place(
     tmp_path: Path,
 ) -> None:
-    def settings(folder: str) -> dict:
+    def settings(folder: str) -> dict[str, Any]:
         terms = tmp_path / folder / "words.txt"
         return {
             "terms": str(terms),

@@ -54,8 +54,8 @@ def test_who_left_on_a_day_nobody_knows_is_not_among_the_active() -> None:
 
 def test_categories_no_training_saw_are_counted(tmp_path: Path) -> None:
     table = churn_table()
-    model = train(replace(QUICK, epochs=0), table, tmp_path, run=RecordedRun())["model"]
+    model = Path(train(replace(QUICK, epochs=0), table, tmp_path, run=RecordedRun())["model"])
     today = table.head(5).with_columns(pl.Series("plan", ["flex", "ultra", "plus", "ultra", None]))
     assert churn.unseen(model, today) == {"plan": {"ultra": 2}}
     assert churn.unseen(None, today) == {}
-    assert ChurnModel.load(Path(model)).predict(today).height == 5
+    assert ChurnModel.load(model).predict(today).height == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -51,7 +52,7 @@ def keepline(*words: object) -> tuple[str, BaseException | None]:
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch):
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         training.churn.table, "TableFit", partial(training.churn.table.TableFit, churn=QUICK)
     )
@@ -79,7 +80,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder / "out", printed
 
 
-def test_a_table_becomes_a_verified_bundle_with_held_out_figures(fitted) -> None:
+def test_a_table_becomes_a_verified_bundle_with_held_out_figures(fitted: tuple[Path, str]) -> None:
     out, printed = fitted
     bundle = verify_bundle(out / "model")
     assert bundle.kind == "churn"
@@ -201,7 +202,12 @@ def test_with_folds_every_row_is_reported_on_and_suspects_are_listed(tmp_path: P
         (lambda t: t, ("--target", "status", "--folds", "1"), "one fold leaves nothing"),
     ],
 )
-def test_what_stands_in_the_way_is_said(tmp_path: Path, change, words, message) -> None:
+def test_what_stands_in_the_way_is_said(
+    tmp_path: Path,
+    change: Callable[[pl.DataFrame], pl.DataFrame],
+    words: tuple[str, ...],
+    message: str,
+) -> None:
     change(a_table()).write_csv(tmp_path / "t.csv")
     _, error = keepline("fit-table", tmp_path / "t.csv", *words, "--out", tmp_path / "out")
     assert message in str(error)
