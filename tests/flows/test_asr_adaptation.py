@@ -128,7 +128,7 @@ def test_what_became_of_words_is_told_on_the_terminal(
 
 
 def test_greedy_leaves_nothing_beside_the_model_not_even_an_older_language_model(
-    context, tmp_path: Path
+    context: WithParams, tmp_path: Path
 ) -> None:
     for name in FILES:
         (tmp_path / name).write_text("old")

@@ -90,7 +90,7 @@ def test_prefect_lists_the_deployments_with_their_schedules(server: Prefect) -> 
 
 
 def test_M3_a_killed_flow_ends_as_crashed_its_run_as_failed_and_people_are_told(
-    server, walked: Path
+    server: Prefect, walked: Path
 ) -> None:
     """Before the evaluation that works: that takes up the run which this one leaves as failed."""
     (walked / notifications.FILE).unlink(missing_ok=True)

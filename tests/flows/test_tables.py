@@ -101,7 +101,7 @@ def test_a_table_becomes_a_verified_bundle_with_held_out_figures(fitted: tuple[P
 
 
 def test_another_table_is_scored_with_reasons_and_what_is_new_is_counted(
-    fitted, tmp_path: Path
+    fitted: tuple[Path, str], tmp_path: Path
 ) -> None:
     out, _ = fitted
     other = (
@@ -129,7 +129,7 @@ def test_another_table_is_scored_with_reasons_and_what_is_new_is_counted(
 
 
 def test_a_scored_table_with_its_target_says_how_good_the_scores_were(
-    fitted, tmp_path: Path
+    fitted: tuple[Path, str], tmp_path: Path
 ) -> None:
     a_table(200, seed=2).write_csv(tmp_path / "later.csv")
     printed, error = keepline(
