@@ -161,7 +161,14 @@ def main() -> None:
             today = snapshot(tables["outcomes"], tables["contacts"], FeatureParams())
             current = features(tables, labels, [today], params=FeatureParams())
             started = time.process_time()
-            plan = plan_treatment(tables, labels, current, None, params, FeatureParams())
+            plan = plan_treatment(
+                tables,
+                labels,
+                current,
+                churn_model=None,
+                params=params,
+                feature_params=FeatureParams(),
+            )
             if plan.decisions is None:
                 raise SystemExit(f"seed {seed}: {plan.summary['note']}")
             cpu_s = round(time.process_time() - started, 1)

@@ -1,1 +1,1 @@
-"""When, and what if it fails: steps, Prefect flows, wiring and the command line."""
+"""When stages run and what happens when one fails: Prefect flows, stages and the command line."""

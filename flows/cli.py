@@ -1,4 +1,7 @@
-"""`keepline …`: every command a person types. Vendors are imported inside the commands, so that help is instant."""
+"""The command line: every command a person types.
+
+Vendors are imported inside the commands, so that help is instant.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help=(
-        "Keepline listens to every call, chat and e-mail, retrains on what it hears, and ships a model only when it is "
+        "Keepline listens to every call, chat and e-mail, retrains on what it hears, and ships a "
+        "model only when it is "
         "better beyond sampling error."
     ),
 )
@@ -53,7 +57,7 @@ Store = Annotated[
 
 @app.command()
 def demo(store: Store = None) -> None:
-    """Simulate a contact centre, run the whole pipeline, ask the service, print where the report is."""
+    """Simulate a contact centre, run the pipeline, ask the service, print where the report is."""
     from flows.commands.pipeline import demo
 
     demo(console, store)
@@ -70,7 +74,7 @@ def run(
     """Run the whole pipeline on an export: ingest, train, judge, release, report."""
     from flows.commands.pipeline import run_pipeline
 
-    run_pipeline(console, export, source, store)
+    run_pipeline(console, export, source=source, store=store)
 
 
 @app.command()
@@ -89,14 +93,14 @@ def hear(
     ] = None,
     store: Store = None,
 ) -> None:
-    """Teach the recogniser a domain from a folder of recordings, judge it, and transcribe what has no words yet."""
+    """Adapt the recogniser to a folder of recordings, judge it, transcribe the others."""
     from flows.commands.pipeline import run_pipeline
 
     if words and not words.is_file():
         raise FileNotFoundError(
             f"{words}: no such file. Give a text file with one term or sentence a line."
         )
-    run_pipeline(console, folder, "recordings", store, until="transcribe", words=words)
+    run_pipeline(console, folder, source="recordings", store=store, until="transcribe", words=words)
 
 
 @app.command()
@@ -104,6 +108,7 @@ def transcribe(
     source: Annotated[
         Path, typer.Argument(help="A recording, or a folder of them.", metavar="FILE_OR_FOLDER")
     ],
+    *,
     out: Annotated[Path, typer.Option(help="Folder for the transcripts.")],
     formats: Annotated[
         str, typer.Option("--format", help="Any of json, vtt, ctm, lhotse, nemo.")
@@ -122,15 +127,25 @@ def transcribe(
     ] = None,
     store: Store = None,
 ) -> None:
-    """Write down what is said in recordings: words with times and confidence, and how the talk went."""
+    """Transcribe recordings: words with times and confidence, and how the talk went."""
     from flows.commands.transcribe import transcribe
 
-    transcribe(console, source, out, formats, model, channels, jobs, store)
+    transcribe(
+        console,
+        source,
+        out,
+        formats=formats,
+        model=model,
+        channels=channels,
+        jobs=jobs,
+        store=store,
+    )
 
 
 @app.command("fit-table")
 def fit_table(
     file: Annotated[Path, typer.Argument(help="A CSV or Parquet file with one row a customer.")],
+    *,
     target: Annotated[str, typer.Option(help="The column to foresee, of two values.")],
     id: Annotated[
         str | None, typer.Option(help="The column that names a row (default: its number).")
@@ -150,10 +165,21 @@ def fit_table(
         bool, typer.Option(help="Learn from columns that alone nearly decide the target.")
     ] = False,
 ) -> None:
-    """Learn a yes/no target from any table: held-out figures with intervals, a calibrated model, suspect targets."""
+    """Learn a yes/no target from any table: held-out figures, a calibrated model, target issues."""
     from flows.commands.tables import fit_table
 
-    fit_table(console, file, target, id, out, positive, exclude or [], folds, seed, allow_leaks)
+    fit_table(
+        console,
+        file,
+        target,
+        id=id,
+        out=out,
+        positive=positive,
+        exclude=exclude or [],
+        folds=folds,
+        seed=seed,
+        allow_leaks=allow_leaks,
+    )
 
 
 @app.command("score-table")
@@ -186,10 +212,10 @@ def read(
     words: Annotated[bool, typer.Option(help="Also tell the words that made it so.")] = True,
     store: Store = None,
 ) -> None:
-    """Read a message or transcript: reason, frictions, mood and barrier with probabilities, as JSON."""
+    """Read a message or transcript: reason, frictions, mood and barrier, with probabilities."""
     from flows.commands.read import read
 
-    read(source, model, channel, words, store)
+    read(source, model, channel=channel, words=words, store=store)
 
 
 def stage(
@@ -210,7 +236,9 @@ def stage(
 
     if name not in BY_NAME:
         raise typer.BadParameter(f"{name!r} is no stage. Stages: {', '.join(BY_NAME)}.")
-    _, reused = runner.run_stage(load_context(store, export, source), name, console, force)
+    _, reused = runner.run_stage(
+        load_context(store, export, source=source), name, console, force=force
+    )
     console.print(f"{name}: {'unchanged, reused' if reused else 'done'}")
 
 
@@ -253,10 +281,10 @@ def compare(
     ] = False,
     store: Store = None,
 ) -> None:
-    """Compare training runs: parameters, data, metrics with intervals, paired differences, slices, what to hear."""
+    """Compare training runs: parameters, data, metrics, differences, slices, what to hear."""
     from flows.commands.compare import compare
 
-    compare(console, runs, html, across_data, store)
+    compare(console, runs, html=html, across_data=across_data, store=store)
 
 
 @app.command()
@@ -276,7 +304,7 @@ def runs(
     """List and filter training runs."""
     from flows.commands.runs import runs
 
-    runs(console, store, limit, where, sort, show)
+    runs(console, store, limit=limit, where=where, sort=sort, show=show)
 
 
 @app.command()
@@ -315,7 +343,7 @@ def customer(
     customer_id: Annotated[str, typer.Argument(help="As the export calls them.")],
     store: Store = None,
 ) -> None:
-    """Show one customer: timeline, risk, reasons with the moments behind them, and whether to treat."""
+    """Show one customer: timeline, risk, reasons with their moments, and whether to treat."""
     from flows.commands.customer import customer
 
     customer(console, customer_id, store)
@@ -347,10 +375,10 @@ def approve(
     note: Annotated[str, typer.Option(help="Goes on the record.")] = "",
     store: Store = None,
 ) -> None:
-    """Approve a candidate that waits for it; the next `keepline run` promotes it. Not for who trained it."""
+    """Approve a candidate; the next `keepline run` promotes it. Not for who trained it."""
     from flows.commands.decisions import answer
 
-    answer(console, decision, "approved", by, note, store)
+    answer(console, decision, "approved", by=by, note=note, store=store)
 
 
 @app.command()
@@ -365,7 +393,7 @@ def refuse(
     """Refuse a candidate that waits for approval: the champion stays."""
     from flows.commands.decisions import answer
 
-    answer(console, decision, "refused", by, note, store)
+    answer(console, decision, "refused", by=by, note=note, store=store)
 
 
 @app.command()
@@ -383,7 +411,7 @@ def ledger(
 
 @app.command()
 def challenge(kind: Kind, version: int, store: Store = None) -> None:
-    """Make a version that the gate has accepted the challenger, for the service to try in shadow or canary."""
+    """Make an accepted version the challenger, for the service to try in shadow or canary."""
     from flows.commands.aliases import challenge
 
     challenge(console, kind, version, store)
@@ -407,7 +435,7 @@ def readmit(
     """Let a version that the service stopped as unhealthy be tried, approved and promoted again."""
     from flows.commands.aliases import readmit
 
-    readmit(console, kind, version, why, store)
+    readmit(console, kind, version, why=why, store=store)
 
 
 @app.command()
@@ -439,7 +467,7 @@ def checkout(
     """Bring back the exact dataset of a version or of a model."""
     from flows.commands.datasets import checkout
 
-    checkout(console, what, out, test, store)
+    checkout(console, what, out, test=test, store=store)
 
 
 @app.command()
@@ -466,7 +494,7 @@ def guard(
     once: Annotated[bool, typer.Option(help="Look once and end.")] = False,
     store: Store = None,
 ) -> None:
-    """Watch over runs: what was killed ends as failed, what hangs is stopped, and people are told."""
+    """Watch over runs: what was killed ends as failed, what hangs is stopped, people are told."""
     from flows.commands.guard import guard
 
     guard(console, every, once, store)
@@ -518,7 +546,10 @@ def data_repair(
     version: Annotated[
         str | None,
         typer.Argument(
-            help="A DVC hash, or a model and alias such as asr@champion (default: the newest version)."
+            help=(
+                "A DVC hash, or a model and alias such as asr@champion (default: the newest "
+                "version)."
+            )
         ),
     ] = None,
     store: Store = None,
@@ -538,7 +569,7 @@ def base_train(
         "models/base"
     ),
 ) -> None:
-    """Train the small recogniser that ships from scratch, on real and simulated speech (about two hours)."""
+    """Train the small recogniser that ships, on real and simulated speech (about two hours)."""
     from flows.runtime.params import read_params
     from flows.runtime.progress import bar
     from flows.runtime.settings import from_environment
@@ -567,7 +598,10 @@ def options(
 
 
 def main() -> None:
-    """Runs the command line. What a person can put right is told in one sentence, without a traceback."""
+    """Runs the command line.
+
+    What a person can put right is printed in one sentence, without a traceback.
+    """
     from flows.runtime.settings import prepare
 
     try:

@@ -1,4 +1,4 @@
-"""The nightly flow: is what serves today still as good as when it was promoted?"""
+"""The nightly flow: checks whether the champions are still as good as when promoted."""
 
 from __future__ import annotations
 
@@ -21,16 +21,21 @@ from flows.runtime.settings import prepare
     on_crashed=[prefect_hooks.killed],
 )
 def evaluate(store: str | None = None) -> dict[str, Any]:
-    """Scores the champions on today's test data, logs them to MLflow and says which have become worse."""
+    """Scores the champions on today's test data and returns the summary of the stage.
+
+    `worse` in it lists the kinds that have become worse. People are notified of each.
+    """
     prepare()  # a Prefect worker comes here without passing the command line
     context = load_context(store=Path(store) if store else None)
     with prefect_hooks.guarded(context.settings):
-        found = stage("nightly", context)
-    worse = [kind for kind, one in found["models"].items() if one["verdict"] == "worse"]
+        summary = stage("nightly", context)
+    worse = [kind for kind, model in summary["models"].items() if model["verdict"] == "worse"]
     for kind in worse:
-        said = found["models"][kind]["sentence"]
-        get_run_logger().warning("champion %s is worse than when it was promoted: %s", kind, said)
-        notifications.notify(
-            context.settings, f"the {kind} champion is worse than when it was promoted", said
+        sentence = summary["models"][kind]["sentence"]
+        get_run_logger().warning(
+            "champion %s is worse than when it was promoted: %s", kind, sentence
         )
-    return {**found, "worse": worse}
+        notifications.notify(
+            context.settings, f"the {kind} champion is worse than when it was promoted", sentence
+        )
+    return {**summary, "worse": worse}

@@ -1,4 +1,4 @@
-"""The retraining flow: the whole pipeline, from an export to released models and a report."""
+"""The retraining flow: the pipeline from an export to released models and a report."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from flows.stages import runner
 console = Console()
 
 
-# Stages are cached by Keepline (flows/runtime/stage_cache.py): Prefect's own result files are not written atomically,
-# and a truncated one would fail every later run. So a task gives a stage its name, its time and its state.
+# Stages are cached by Keepline (flows/runtime/stage_cache.py): Prefect's own result files are not
+# written atomically, and a truncated one would fail every later run. So a task gives a stage its
+# name, its time and its state.
 @task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
 def stage(name: str, context: RunContext) -> dict[str, Any]:
     """Runs one stage of the pipeline; a finished one is reused."""
@@ -44,12 +45,14 @@ def retrain(
     until: str | None = None,
     words: str | None = None,
 ) -> dict[str, Any]:
-    """Runs the pipeline once. `export` is a folder to take in (default: the simulator), `store` where artefacts go.
+    """Runs the pipeline once and returns the stages' summaries by name.
 
-    `until` names the last stage to run (default: all), `words` a file of terms to decode with.
+    `export` is a folder to take in (default: the simulator), `store` where artefacts go. `until`
+    names the last stage to run (default: all), `words` a file of terms to decode with.
 
-    A refused candidate is not a failure: the flow completes, the champion stays, the decision says why. Where
-    params.yaml asks for approval, a flow on a Prefect server pauses at its end until someone answers or its time is up.
+    A refused candidate is not a failure: the flow completes, the champion stays, and the decision
+    says why. Where params.yaml asks for approval, a flow on a Prefect server pauses at its end
+    until someone answers or its time is up.
     """
     prepare()  # a Prefect worker comes here without passing the command line
     places = {
@@ -59,23 +62,27 @@ def retrain(
     }
     context = load_context(source=source, **places)
     with prefect_hooks.guarded(context.settings):
-        found = {name: stage(name, context) for name in runner.stage_names(context, until)}
-        # Asked last, so that nothing else waits for people. Until then, and on a "no", the champion stays.
+        summaries = {name: stage(name, context) for name in runner.stage_names(context, until)}
+        # Asked last, so that nothing else waits for people. Until then, and on a "no", the champion
+        # stays.
         waiting = {
-            name: one["waits"]
-            for name, one in found.items()
-            if name.startswith("release_") and one["waits"]
+            name: summary["waits"]
+            for name, summary in summaries.items()
+            if name.startswith("release_") and summary["waits"]
         }
         for name, decision_id in waiting.items():
             decided = read_json(context.path(artefacts.DECIDE.of(name.removeprefix("release_"))))
-            how = f"Decision {decision_id}. `keepline approve {decision_id} --by NAME`, or answer in Prefect."
+            hint = (
+                f"Decision {decision_id}. `keepline approve {decision_id} --by NAME`, or "
+                "answer in Prefect."
+            )
             notifications.notify(
-                context.settings, "a candidate waits for approval", f"{decided['summary']} {how}"
+                context.settings, "a candidate waits for approval", f"{decided['summary']} {hint}"
             )
             if approval_form.on_a_server() and approval_form.ask(
                 context, decision_id, decided["summary"]
             ):
-                found[name] = stage(name, context)
+                summaries[name] = stage(name, context)
         if until is None:
             dvc.agree(context)
-        return found
+        return summaries

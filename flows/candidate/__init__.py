@@ -1,1 +1,4 @@
-"""A model between training and release: run, bundle, scorecards, probes, decision, approval, release."""
+"""A model between training and release.
+
+Run, bundle, scorecards, probes, decision, approval and release.
+"""

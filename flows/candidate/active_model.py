@@ -1,4 +1,4 @@
-"""The active model: the one in use until further notice."""
+"""Names the active model: the one in use until further notice."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def write_active_model(context: RunContext, kind: str) -> dict[str, Any]:
-    """Writes active/<kind>.json: the model in use until further notice, with its path.
+    """Writes active/<kind>.json and returns its content: the model in use, with its path.
 
-    That is the champion, so that a rollback is felt by the next run. Before there is one, it is the candidate if the
-    gate accepted it and nobody has to approve, else the kind's own fallback, else what the candidate failed to beat
-    (no path: nothing).
+    That is the champion, so that a rollback takes effect in the next run. Before there is one, it
+    is the candidate if the gate accepted it and nobody has to approve it, else the kind's own
+    fallback, else what the candidate failed to beat (`path` None: nothing).
     """
     decided = read_json(context.path(artefacts.DECIDE.of(kind)))
     registry = context.registry()
@@ -27,7 +27,7 @@ def write_active_model(context: RunContext, kind: str) -> dict[str, Any]:
     bundle: Path | None
     message = ""
     if version is not None:
-        bundle = registry.fetch(kind, version, context.path("reference")).path
+        bundle = registry.fetch(kind, version, context.path(artefacts.FETCHED)).path
     elif decided["verdict"] == "accepted" and decided["approval"] == "none":
         bundle = context.path(artefacts.BUNDLE.of(kind))
     else:
@@ -55,6 +55,6 @@ def write_active_model(context: RunContext, kind: str) -> dict[str, Any]:
 
 
 def active_model_path(context: RunContext, kind: str) -> Path | None:
-    """Where the active model lies, as a loader of its kind takes it; None when there is none."""
+    """Returns where the active model lies, as a loader of its kind takes it; None without one."""
     path = read_json(context.path(artefacts.ACTIVE.of(kind)))["path"]
     return None if path is None else context.path(path)

@@ -1,4 +1,7 @@
-"""Asks a person on a Prefect server: the flow pauses until the form is filled in, or until its time is up."""
+"""Asks a person on a Prefect server for an approval.
+
+The flow pauses until the form is filled in, or until its time is up.
+"""
 
 from __future__ import annotations
 
@@ -22,22 +25,28 @@ class Answer(RunInput):
 
 
 def on_a_server() -> bool:
-    """Whether Prefect's API is a server that people can look at; a run by hand has one of its own, for itself."""
+    """Returns whether Prefect's API is a server that people can look at.
+
+    A flow run by hand has a server of its own, which nobody else sees.
+    """
     return bool(get_current_settings().api.url)
 
 
 def ask(context: RunContext, decision_id: str, summary: str) -> dict[str, Any] | None:
-    """Pauses the flow until someone answers; the answer, or None when nobody did in time.
+    """Pauses the flow until someone answers; returns the answer, None when nobody did in time.
 
-    An answer that may not be given (who trained the model approves it) raises ApprovalError and so fails the flow.
+    An answer that may not be given (who trained the model approves it) raises ApprovalError and so
+    fails the flow.
     """
     form = Answer.with_initial_data(
-        description=f"{summary}\n\nDecision {decision_id}: approve it? Who trained the model may not.",
+        description=(
+            f"{summary}\n\nDecision {decision_id}: approve it? Who trained the model may not."
+        ),
         approve=False,
         by="",
     )
     try:
-        said = pause_flow_run(
+        reply = pause_flow_run(
             wait_for_input=form,
             timeout=int(context.params.gates.approval_wait_s),
             poll_interval=2,
@@ -46,5 +55,5 @@ def ask(context: RunContext, decision_id: str, summary: str) -> dict[str, Any] |
     except FlowPauseTimeout:
         return approvals.approval_of(context, decision_id)
     return approvals.answer(
-        context, decision_id, "approved" if said.approve else "refused", said.by, said.note
+        context, decision_id, "approved" if reply.approve else "refused", reply.by, reply.note
     )

@@ -1,4 +1,4 @@
-"""People's answers to decisions that wait for one: written once, beside the decisions, and told to MLflow."""
+"""Stores people's answers to decisions that wait for one, each once and beside the decisions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from models.registry.approval import ApprovalError, make_approval
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
 
-FOLDER = "approvals"
-
 
 def answer(context: RunContext, which: str, word: str, by: str, note: str = "") -> dict[str, Any]:
-    """Writes approvals/<decision>.json for the one decision whose id begins with `which`; the first answer stands.
+    """Writes approvals/<decision>.json for the decision whose id begins with `which`.
 
-    Raises ApprovalError when there is no such decision, when it asked for no approval, when it has been answered
-    otherwise, when the service stopped what would be approved, and for the reasons of models.approval.
+    Returns the record. The first answer stands. Raises ApprovalError when there is no such
+    decision, when it asked for no approval, when it has been answered otherwise, when the service
+    stopped what would be approved, and for the reasons of models.registry.approval.
     """
     from evaluation.gates.record import validate_record
 
@@ -29,11 +28,12 @@ def answer(context: RunContext, which: str, word: str, by: str, note: str = "") 
     validate_record(decision)
     if decision["params"]["approval"] != "required":
         raise ApprovalError(
-            f"decision {decision['decision_id']} asked for no approval: gates.{decision['kind']}.approval was not "
+            f"decision {decision['decision_id']} asked for no approval: "
+            f"gates.{decision['kind']}.approval was not "
             "'required' in params.yaml when it was made."
         )
     record = make_approval(decision, word, by=by, now=context.now(), note=note)
-    path = context.path(FOLDER) / f"{decision['decision_id']}.json"
+    path = context.path(artefacts.APPROVALS) / f"{decision['decision_id']}.json"
     if word == "approved" and not path.exists():
         _refuse_stopped(context, decision)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,8 @@ def answer(context: RunContext, which: str, word: str, by: str, note: str = "") 
         before = read_json(path)
         if (before["answer"], before["by"]) != (record["answer"], record["by"]):
             raise ApprovalError(
-                f"decision {decision['decision_id']}: {before['by']} has {before['answer']} it already. An answer "
+                f"decision {decision['decision_id']}: {before['by']} has {before['answer']} it "
+                "already. An answer "
                 "stands; train another model to be asked again."
             ) from None
         return dict(before)
@@ -52,13 +53,13 @@ def answer(context: RunContext, which: str, word: str, by: str, note: str = "") 
 
 
 def approval_of(context: RunContext, decision_id: str) -> dict[str, Any] | None:
-    """The answer to a decision, or None while nobody has given one."""
-    path = context.path(FOLDER) / f"{decision_id}.json"
+    """Returns the answer to a decision, or None while nobody has given one."""
+    path = context.path(artefacts.APPROVALS) / f"{decision_id}.json"
     return read_json(path) if path.exists() else None
 
 
 def _refuse_stopped(context: RunContext, decision: dict[str, Any]) -> None:
-    """Raises ApprovalError when the service has found the version that waits for this decision unhealthy."""
+    """Raises ApprovalError when the service stopped the version that waits for this decision."""
     from models.registry.registry import STOPPED
 
     kind, released = decision["kind"], context.path(artefacts.RELEASE.of(decision["kind"]))
@@ -69,23 +70,32 @@ def _refuse_stopped(context: RunContext, decision: dict[str, Any]) -> None:
     stopped = context.registry().version_tags(kind, version).get(STOPPED)
     if stopped:
         raise ApprovalError(
-            f"decision {decision['decision_id']}: the service stopped v{version} ({stopped}). Refuse it, or "
+            f"decision {decision['decision_id']}: the service stopped v{version} ({stopped}). "
+            "Refuse it, or "
             f"`keepline readmit {kind} {version} --why TEXT`."
         )
 
 
 def _decision(context: RunContext, which: str) -> Path:
-    found = sorted(context.path("decisions").glob(f"*/{which}*.json")) if which.isalnum() else []
-    if len(found) != 1:
+    """Returns the path of the one decision record whose id begins with `which`."""
+    paths = (
+        sorted(context.path(artefacts.ALL_DECISIONS).glob(f"*/{which}*.json"))
+        if which.isalnum()
+        else []
+    )
+    if len(paths) != 1:
         state = (
-            "there is none" if not found else f"{len(found)} decisions begin so; give more letters"
+            "there is none" if not paths else f"{len(paths)} decisions begin so; give more letters"
         )
         raise ApprovalError(f"decision {which}: {state}. `keepline decisions` lists them.")
-    return found[0]
+    return paths[0]
 
 
 def _write_once(path: Path, text: str) -> None:
-    """Whole or not at all, and never over another answer: of two people at once, one wins."""
+    """Writes `text` whole or not at all, and never over another answer.
+
+    Of two people who answer at once, one wins and the other gets FileExistsError.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("w", encoding="utf-8") as handle:
         handle.write(text)

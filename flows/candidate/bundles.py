@@ -17,9 +17,16 @@ if TYPE_CHECKING:
 
 
 def write_candidate_bundle(
-    context: RunContext, kind: str, files: Mapping[str, Path], run_id: str, found: Mapping[str, Any]
+    context: RunContext,
+    kind: str,
+    files: Mapping[str, Path],
+    run_id: str,
+    figures: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Writes <kind>/bundle with its card and train_<kind>.json. The same training gives the same bundle."""
+    """Writes <kind>/bundle with its model card and train_<kind>.json; returns the summary.
+
+    The same training gives the same bundle. `figures` are its validation figures.
+    """
     from training.tracking import get_run
 
     run = get_run(context.settings.tracking_uri, run_id)
@@ -27,7 +34,7 @@ def write_candidate_bundle(
     bundle = write_bundle(
         context.path(artefacts.BUNDLE.of(kind)),
         kind,
-        {**files, "card.md": model_card(kind, run, version, found)},
+        {**files, "card.md": model_card(kind, run, version, figures)},
         data_hash=version["dvc_hash"],
         git_commit=run["tags"].get("git_commit", "unknown"),
         created_at=str(run["start_time"]),
@@ -37,7 +44,12 @@ def write_candidate_bundle(
     if context.settings.signing_key:
         sign_folder(bundle.path, context.settings.signing_key)
     trained_by = run["tags"].get("trained_by", "")
-    summary = {"run_id": run_id, "bundle_sha256": bundle.sha256, "trained_by": trained_by, **found}
+    summary = {
+        "run_id": run_id,
+        "bundle_sha256": bundle.sha256,
+        "trained_by": trained_by,
+        **figures,
+    }
     metric = kind_of(kind).validation_metric
     write_json(context.path(artefacts.METRICS.of(kind)), {f"{kind}_{metric}": summary[metric]})
     write_json(context.path(artefacts.TRAIN.of(kind)), summary)
@@ -45,19 +57,22 @@ def write_candidate_bundle(
 
 
 def model_card(
-    kind: str, run: Mapping[str, Any], version: Mapping[str, Any], found: Mapping[str, Any]
+    kind: str, run: Mapping[str, Any], version: Mapping[str, Any], figures: Mapping[str, Any]
 ) -> str:
-    """The model card: what it is, what it learned from, what it scored on validation, what it is not for."""
+    """Returns the model card as Markdown: purpose, data, validation figures, licence and limits."""
     row = kind_of(kind)
     rows = "".join(f"- {name}: {count} rows\n" for name, count in sorted(version["rows"].items()))
-    figures = "".join(
+    lines = "".join(
         f"- {name}: {value:.4g}\n"
-        for name, value in sorted(found.items())
+        for name, value in sorted(figures.items())
         if isinstance(value, (int, float))
     )
     return (
-        f"# {kind}: {run['name']}\n\n{row.description}\n\n## Data\n\nDVC version `{version['dvc_hash']}`\n\n{rows}\n"
-        f"## Training\n\nMLflow run `{run['run_id']}`, code `{run['tags'].get('git_commit')}`\n\n{figures}\n"
-        f"The held-out test is in the decision record, not here: a card is written before the test.\n\n"
+        f"# {kind}: {run['name']}\n\n{row.description}\n\n## Data\n\nDVC version "
+        f"`{version['dvc_hash']}`\n\n{rows}\n"
+        f"## Training\n\nMLflow run `{run['run_id']}`, code "
+        f"`{run['tags'].get('git_commit')}`\n\n{lines}\n"
+        "The held-out test is in the decision record, not here: a card is written before the "
+        "test.\n\n"
         f"## Licence\n\n{row.licence}\n\n## Limits\n\n{row.limits}\n"
     )

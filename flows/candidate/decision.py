@@ -12,47 +12,23 @@ from flows.candidate.runs import reopened
 from models.registry.bundle import BundleError, verify_bundle
 
 if TYPE_CHECKING:
+    from evaluation.gates.evidence import Facts
     from flows.runtime.context import RunContext
 
 
 def decide(context: RunContext, kind: str) -> dict[str, Any]:
-    """Smoke-tests the candidate in the service, asks every gate, writes the record and decide_<kind>.json."""
+    """Smoke-tests the candidate, asks every gate and returns the summary of the decision.
+
+    Writes the decision record with its page, and decide_<kind>.json.
+    """
     from evaluation.gates.decide import decide
-    from evaluation.gates.evidence import Facts
     from evaluation.report.decision import write_decision
     from evaluation.scorecard import load
-    from flows.candidate.probes import checksums, load_probes, text_readers, text_readers_of
+    from flows.candidate.probes import load_probes
 
     folder = context.path(artefacts.SCORECARDS.of(kind))
-    contract = read_json(context.path(artefacts.VALIDATE))
-    beaten = read_json(context.path(artefacts.REFERENCE.of(kind)))
-    probed = read_json(context.path(artefacts.PROBE.of(kind)))
-    beside, probes, probed_sha256 = load_probes(context, kind)
-    facts = Facts(
-        reference_is_champion=beaten["version"] is not None,
-        contract_ok=contract["stopped"] is None,
-        contract_says=contract["stopped"]
-        or f"{contract['rejected']} rows in quarantine, the rest kept the contract",
-        read_by=probed.get("read_by"),
-        readers_now=checksums(text_readers(context, kind)) if text_readers_of(kind) else None,
-        probed_sha256=probed_sha256,
-        trained_by=read_json(context.path(artefacts.TRAIN.of(kind))).get("trained_by", ""),
-    )
-    try:
-        bundle = verify_bundle(context.path(artefacts.BUNDLE.of(kind)), context.settings.public_key)
-    except BundleError as error:  # a refusal to be written down, not an accident
-        facts = replace(facts, bundle_says=str(error))
-    else:
-        smoke = stages_of(kind).smoke_test(context, bundle.path)
-        facts = replace(
-            facts,
-            card=(bundle.path / "card.md").read_text(encoding="utf-8"),
-            licence=bundle.licence,
-            size_bytes=bundle.size_bytes,
-            bundle_sha256=bundle.sha256,
-            smoke_ok=smoke["ok"],
-            latency_s=smoke["latency_s"],
-        )
+    secondary, probes, probed_sha256 = load_probes(context, kind)
+    facts = _collect_facts(context, kind, probed_sha256)
     candidate = load(folder / "candidate.json")
     decision = decide(
         candidate,
@@ -61,7 +37,7 @@ def decide(context: RunContext, kind: str) -> dict[str, Any]:
         facts=facts,
         now=context.now(),
         decided_by=f"gate, for {context.settings.actor}",
-        secondary=beside,
+        secondary=secondary,
         probes=probes,
     )
     record, page = write_decision(decision, context.path(artefacts.DECISIONS.of(kind)))
@@ -76,7 +52,42 @@ def decide(context: RunContext, kind: str) -> dict[str, Any]:
         "record": record.name,
         "approval": context.params.gates.of(kind).approval,
         "candidate": candidate.bundle_sha256,
-        "reference": beaten,
+        "reference": read_json(context.path(artefacts.REFERENCE.of(kind))),
     }
     write_json(context.path(artefacts.DECIDE.of(kind)), summary)
     return summary
+
+
+def _collect_facts(context: RunContext, kind: str, probed_sha256: str) -> Facts:
+    """What the gates ask beside scorecards: data contract, bundle, smoke test, text readers."""
+    from evaluation.gates.evidence import Facts
+    from flows.candidate.probes import checksums, text_readers, text_readers_of
+
+    contract = read_json(context.path(artefacts.VALIDATE))
+    reference = read_json(context.path(artefacts.REFERENCE.of(kind)))
+    probe_summary = read_json(context.path(artefacts.PROBE.of(kind)))
+    facts = Facts(
+        reference_is_champion=reference["version"] is not None,
+        contract_ok=contract["stopped"] is None,
+        contract_says=contract["stopped"]
+        or f"{contract['rejected']} rows in quarantine, the rest kept the contract",
+        read_by=probe_summary.get("read_by"),
+        readers_now=checksums(text_readers(context, kind)) if text_readers_of(kind) else None,
+        probed_sha256=probed_sha256,
+        trained_by=read_json(context.path(artefacts.TRAIN.of(kind))).get("trained_by", ""),
+    )
+    try:
+        bundle = verify_bundle(context.path(artefacts.BUNDLE.of(kind)), context.settings.public_key)
+    except BundleError as error:
+        # A refusal to be written down, not an accident.
+        return replace(facts, bundle_says=str(error))
+    smoke = stages_of(kind).smoke_test(context, bundle.path)
+    return replace(
+        facts,
+        card=(bundle.path / "card.md").read_text(encoding="utf-8"),
+        licence=bundle.licence,
+        size_bytes=bundle.size_bytes,
+        bundle_sha256=bundle.sha256,
+        smoke_ok=smoke["ok"],
+        latency_s=smoke["latency_s"],
+    )

@@ -1,4 +1,4 @@
-"""What the module of a kind's stages has to offer, and how it is found."""
+"""States what the module of a kind's stages has to offer, and finds it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
 
 class KindStages(Protocol):
-    """The functions of a module such as `flows.stages.churn`. The first three are stages of their own."""
+    """The functions of a module such as `flows.stages.churn`.
+
+    The training, the evaluation and the probes are stages of their own.
+    """
 
     def train(self, context: RunContext, progress: Progress) -> dict[str, Any]:
         """Trains a candidate as one MLflow run and writes its bundle."""
 
     def training_line(self, summary: dict[str, Any]) -> str:
-        """What a person watching wants to see of a training's summary."""
+        """Returns what a person watching wants to see of a training's summary."""
 
     def evaluate(self, context: RunContext, progress: Progress) -> dict[str, Any]:
         """Scores candidate and reference on the same test set."""
@@ -34,26 +37,35 @@ class KindStages(Protocol):
         """Tests the candidate's behaviour for the gate."""
 
     def baseline(self, context: RunContext) -> dict[str, Any]:
-        """`model` and `path` of what a first candidate has to beat; `path` is None where nothing has to be loaded."""
+        """Returns `model` and `path` of what a first candidate has to beat.
+
+        `path` is None where nothing has to be loaded.
+        """
 
     def smoke_test(self, context: RunContext, bundle: Path) -> dict[str, Any]:
-        """Asks the bundle a sample before a release: ok, latency_s, answer, error (see `models.serving.smoke`)."""
+        """Asks the bundle a sample before a release.
+
+        Returns ok, latency_s, answer and error (see `models.serving.smoke`).
+        """
 
     def fallback(self, context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | None, str]:
-        """A candidate's bundle to use though the gate refused it, and what to tell people; None: there is none."""
+        """Returns a refused candidate's bundle to use all the same, and a note for people.
+
+        The bundle is None where a refused candidate is never used.
+        """
 
     def evaluate_champion(
         self, context: RunContext, bundle: Bundle, name: str, progress: Progress
     ) -> Scorecard:
-        """The scorecard of a registered version on today's test set."""
+        """Returns the scorecard of a registered version on today's test set."""
 
     def restore_test_set(
         self, context: RunContext, rows: pl.DataFrame, dataset: Path, out: Path
     ) -> str:
-        """Writes the test set that `rows` and the checked-out `dataset` make to `out`; returns its hash."""
+        """Writes the test set that `rows` and the checked-out `dataset` make; returns its hash."""
 
 
 def stages_of(kind: str) -> KindStages:
-    """The module of a kind's stages. Raises UnknownKindError for a name that is no kind."""
+    """Returns the module of a kind's stages. Raises UnknownKindError for a name that is no kind."""
     row = kind_of(kind)
     return cast(KindStages, importlib.import_module(row.stages or f"flows.stages.{row.name}"))

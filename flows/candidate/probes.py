@@ -1,4 +1,4 @@
-"""Writes and reads behaviour tests and second tests for the gate."""
+"""Writes and reads behaviour tests and secondary tests for the gate."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ ROLES = ("candidate", "reference")
 
 
 def text_readers_of(kind: str) -> list[str]:
-    """The kinds that read the output of `kind`."""
+    """Returns the kinds that read the output of `kind`."""
     return [other.name for other in kinds() if other.reads_text_of == kind]
 
 
 def text_readers(context: RunContext, kind: str) -> dict[str, Any]:
-    """The champions that read what `kind` writes: kind → version and bundle_sha256; None where there is no champion.
+    """Returns the champions that read what `kind` writes, by kind.
 
-    When the candidate is the champion itself, those that read its text then stay: there is nothing new to judge.
+    Each has version and bundle_sha256, or is None where there is no champion. When the candidate is
+    the champion itself, the readers it was judged with stay: there is nothing new to judge.
     """
     registry, path = context.registry(), context.path(artefacts.TEXT_READERS)
     champion = registry.peek(kind, "champion")
@@ -44,41 +45,43 @@ def text_readers(context: RunContext, kind: str) -> dict[str, Any]:
 
 
 def write_text_readers(context: RunContext, kind: str) -> None:
-    """Writes `text_readers` down, if they are others than before."""
+    """Writes `text_readers` to the store, if they are others than before."""
     readers, path = text_readers(context, kind), context.path(artefacts.TEXT_READERS)
     if not path.exists() or read_json(path) != readers:
         write_json(path, readers)
 
 
-def checksums(found: Mapping[str, Any]) -> dict[str, str]:
-    """The checksums of `readers`, kind by kind; empty where there is no champion."""
-    return {kind: one["bundle_sha256"] if one else "" for kind, one in found.items()}
+def checksums(readers: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the bundle checksums of `readers` by kind; empty where there is no champion."""
+    return {kind: reader["bundle_sha256"] if reader else "" for kind, reader in readers.items()}
 
 
 def load_probes(
     context: RunContext, kind: str
 ) -> tuple[dict[str, SecondaryTest], list[Probe], str]:
-    """What the probe step of `kind` has left, with the guardrail where the evaluation scored one, and the checksum of
-    the bundle whose behaviour was tested."""
+    """Returns the secondary tests, the probes and the checksum of the bundle they tested.
+
+    The guardrail is among the secondary tests where the evaluation scored one.
+    """
     from evaluation.behaviour import Probe
     from evaluation.gates.evidence import SecondaryTest
     from evaluation.scorecard import load
 
     folder = context.path(artefacts.PROBES.of(kind))
     names = sorted(path.stem.removesuffix("-candidate") for path in folder.glob("*-candidate.json"))
-    beside = {
+    secondary = {
         name: SecondaryTest(*(load(folder / f"{name}-{role}.json") for role in ROLES))
         for name in names
     }
     general = context.path(artefacts.SCORECARDS.of(kind).within("guardrail"))
     if all((general / f"{role}.json").exists() for role in ROLES):
-        beside["guardrail"] = SecondaryTest(*(load(general / f"{role}.json") for role in ROLES))
-    probed = read_json(folder / "probes.json")
-    return beside, [Probe(**one) for one in probed["probes"]], probed["bundle_sha256"]
+        secondary["guardrail"] = SecondaryTest(*(load(general / f"{role}.json") for role in ROLES))
+    record = read_json(folder / "probes.json")
+    return secondary, [Probe(**row) for row in record["probes"]], record["bundle_sha256"]
 
 
 def empty_probes_folder(context: RunContext, kind: str) -> Path:
-    """The folder of a kind's probes, without what an earlier candidate left."""
+    """Returns the folder of a kind's probes, emptied of what an earlier candidate left."""
     folder = context.path(artefacts.PROBES.of(kind))
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
@@ -89,11 +92,14 @@ def empty_probes_folder(context: RunContext, kind: str) -> Path:
 def write_probes(
     context: RunContext, kind: str, probes: list[Probe], more: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Writes probes/<kind>/probes.json and, with `more`, the summary probe_<kind>.json, which it returns."""
+    """Writes probes/<kind>/probes.json and probe_<kind>.json; returns the latter's content.
+
+    `more` joins the summary.
+    """
     # A bundle's checksum is that of its manifest.
     sha256 = file_sha256(context.path(artefacts.BUNDLE.of(kind)) / MANIFEST)
-    found = {"bundle_sha256": sha256, "probes": [asdict(probe) for probe in probes]}
-    write_json(context.path(artefacts.PROBES.of(kind).within("probes.json")), found)
+    record = {"bundle_sha256": sha256, "probes": [asdict(probe) for probe in probes]}
+    write_json(context.path(artefacts.PROBES.of(kind).within("probes.json")), record)
     summary = {**more, **{probe.name: probe.value for probe in probes}}
     write_json(context.path(artefacts.PROBE.of(kind)), summary)
     return summary

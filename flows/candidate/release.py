@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from data import artefacts
@@ -15,15 +16,64 @@ if TYPE_CHECKING:
     from flows.runtime.context import RunContext
 
 
-def release(context: RunContext, kind: str) -> dict[str, Any]:
-    """Registers the candidate and moves the champion alias if its decision was accepted; writes release_<kind>.json.
+class ReleaseState(StrEnum):
+    """What becomes of a candidate that comes up for release.
 
-    Where the decision waits for a person, the candidate becomes challenger until there is an answer. A version that a
-    person rolled back is not promoted again by a schedule. `waits` in the summary is the decision nobody has answered.
+    After the colon of a comment stands what `detail` holds in that state.
     """
-    from flows.candidate.probes import checksums, text_readers, text_readers_of
-    from models.registry.registry import STOPPED
 
+    # Its bundle does not verify: the registry's error.
+    UNREGISTERED = "unregistered"
+    # The gate did not accept it.
+    GATE_REFUSED = "gate_refused"
+    # It is the champion already.
+    CHAMPION = "champion"
+    # A person rolled it back from champion; no schedule promotes it again.
+    ROLLED_BACK = "rolled_back"
+    # The service stopped it as unhealthy: the service's reason.
+    STOPPED = "stopped"
+    # A champion that reads its text is another than the one it was judged with.
+    READER_CHANGED = "reader_changed"
+    # It becomes champion: who approved it, if somebody had to.
+    PROMOTED = "promoted"
+    # A person refused it: who.
+    PERSON_REFUSED = "person_refused"
+    # Nobody has answered yet, so it becomes challenger: the decision that waits.
+    WAITING = "waiting"
+
+
+def describe_state(state: ReleaseState, detail: str = "") -> str:
+    """The words that follow a version's name in summaries and on the terminal."""
+    sentences = {
+        ReleaseState.UNREGISTERED: f"is not registered: {detail}",
+        ReleaseState.GATE_REFUSED: "refused by the gate; the champion stays",
+        ReleaseState.CHAMPION: "is the champion",
+        ReleaseState.ROLLED_BACK: (
+            "was rolled back by a person and is not promoted again; train another"
+        ),
+        ReleaseState.STOPPED: (
+            f"was stopped by the service ({detail}) and is not promoted; "
+            "keepline readmit lifts that"
+        ),
+        ReleaseState.READER_CHANGED: (
+            "is not promoted: another champion reads its text now than when it was judged. "
+            "Run again to judge it anew"
+        ),
+        ReleaseState.PROMOTED: f"promoted, approved by {detail}" if detail else "promoted",
+        ReleaseState.PERSON_REFUSED: f"was refused by {detail}; the champion stays",
+        ReleaseState.WAITING: f"waits for approval: keepline approve {detail} --by NAME",
+    }
+    return sentences[state]
+
+
+def release(context: RunContext, kind: str) -> dict[str, Any]:
+    """Registers the candidate, moves the aliases as its decision says and returns the summary.
+
+    Writes release_<kind>.json. Where the decision waits for a person, the candidate becomes
+    challenger until there is an answer. A version that a person rolled back is not promoted again
+    by a schedule. `waits` in the summary is the decision nobody has answered. Raises BundleError
+    when an accepted candidate was changed after its decision.
+    """
     decided = read_json(context.path(artefacts.DECIDE.of(kind)))
     record = read_json(context.path(artefacts.DECISIONS.of(kind)) / decided["record"])
     registry, actor, now = context.registry(), context.settings.actor, context.now()
@@ -34,37 +84,20 @@ def release(context: RunContext, kind: str) -> dict[str, Any]:
         # The gate has refused it for that already, unless it was changed since.
         if decided["verdict"] == "accepted":
             raise
-        return _released(context, kind, None, decided, f"is not registered: {error}")
-    told = {"verdict": decided["verdict"], "decision_id": decided["decision_id"]}
-    registry.annotate(
-        kind, version, {**told, "decision": f"runs:/{run_id}/decision/{decided['record']}"}
-    )
+        says = describe_state(ReleaseState.UNREGISTERED, str(error))
+        return _write_summary(context, kind, decided, version=None, says=says)
+    tags = {
+        "verdict": decided["verdict"],
+        "decision_id": decided["decision_id"],
+        "decision": f"runs:/{run_id}/decision/{decided['record']}",
+    }
+    registry.annotate(kind, version, tags)
     champion = registry.alias(kind, "champion")
-    rolled_back = any(
-        e.action == "rollback" and e.previous == version for e in registry.ledger(kind)
-    )
-    stopped = registry.version_tags(kind, version).get(STOPPED)
     approval = approvals.approval_of(context, decided["decision_id"])
-    answer = approval["answer"] if approval else None
-    if record["params"]["approval"] == "none":
-        answer = "approved"
-    waits = None
-    if decided["verdict"] != "accepted":
-        says = "refused by the gate; the champion stays"
-    elif champion == version:
-        says = "is the champion"
-    elif rolled_back:
-        says = "was rolled back by a person and is not promoted again; train another"
-    elif stopped:
-        says = f"was stopped by the service ({stopped}) and is not promoted; keepline readmit lifts that"
-    elif text_readers_of(kind) and (
-        record["facts"].get("readers_now") != checksums(text_readers(context, kind))
-    ):
-        says = (
-            "is not promoted: another champion reads its text now than when it was judged. "
-            "Run again to judge it anew"
-        )
-    elif answer == "approved":
+    state, detail = _state_of(
+        context, kind, version, decided=decided, record=record, approval=approval
+    )
+    if state is ReleaseState.PROMOTED:
         entry = registry.promote(
             kind,
             version,
@@ -74,40 +107,75 @@ def release(context: RunContext, kind: str) -> dict[str, Any]:
             now=now,
             approval=approval,
         )
-        says = f"promoted, approved by {entry.approved_by}" if entry.approved_by else "promoted"
-    elif answer == "refused" and approval:
-        says = f"was refused by {approval['by']}; the champion stays"
-    else:
-        waits = decided["decision_id"]
+        detail = entry.approved_by or ""
+    elif state is ReleaseState.WAITING:
         registry.challenge(kind, version, decision=record, actor=actor, now=now)
-        says = f"waits for approval: keepline approve {waits} --by NAME"
-    if waits is None and registry.alias(kind, "challenger") is not None:
+    if state is not ReleaseState.WAITING and registry.alias(kind, "challenger") is not None:
         # A newer candidate was decided on, or this one was answered.
         registry.withdraw(kind, actor, now)
     if approval:
+        tags = {"approval": approval["answer"], "approval_by": approval["by"]}
+        answer = context.path(artefacts.APPROVALS) / f"{decided['decision_id']}.json"
         with reopened(context, kind) as run:
-            run.set_tags({"approval": approval["answer"], "approval_by": approval["by"]})
-            run.log_artifact(
-                context.path(approvals.FOLDER) / f"{decided['decision_id']}.json", "decision"
-            )
-        registry.annotate(
-            kind, version, {"approval": approval["answer"], "approval_by": approval["by"]}
-        )
-    return _released(context, kind, version, decided, says, waits)
+            run.set_tags(tags)
+            run.log_artifact(answer, "decision")
+        registry.annotate(kind, version, tags)
+    waits = detail if state is ReleaseState.WAITING else None
+    says = describe_state(state, detail)
+    return _write_summary(context, kind, decided, version=version, says=says, waits=waits)
 
 
-def _released(
+def _state_of(
     context: RunContext,
     kind: str,
-    version: int | None,
+    version: int,
+    *,
     decided: Mapping[str, Any],
+    record: Mapping[str, Any],
+    approval: Mapping[str, Any] | None,
+) -> tuple[ReleaseState, str]:
+    """The state of a registered candidate and its detail, before any alias is moved."""
+    from flows.candidate.probes import checksums, text_readers, text_readers_of
+    from models.registry.registry import STOPPED
+
+    registry = context.registry()
+    if decided["verdict"] != "accepted":
+        return ReleaseState.GATE_REFUSED, ""
+    if registry.alias(kind, "champion") == version:
+        return ReleaseState.CHAMPION, ""
+    if any(
+        entry.action == "rollback" and entry.previous == version for entry in registry.ledger(kind)
+    ):
+        return ReleaseState.ROLLED_BACK, ""
+    stopped = registry.version_tags(kind, version).get(STOPPED)
+    if stopped:
+        return ReleaseState.STOPPED, stopped
+    if text_readers_of(kind):
+        judged_with = record["facts"].get("readers_now")
+        if judged_with != checksums(text_readers(context, kind)):
+            return ReleaseState.READER_CHANGED, ""
+    if record["params"]["approval"] == "none":
+        return ReleaseState.PROMOTED, ""
+    if approval and approval["answer"] == "approved":
+        return ReleaseState.PROMOTED, ""
+    if approval and approval["answer"] == "refused":
+        return ReleaseState.PERSON_REFUSED, str(approval["by"])
+    return ReleaseState.WAITING, str(decided["decision_id"])
+
+
+def _write_summary(
+    context: RunContext,
+    kind: str,
+    decided: Mapping[str, Any],
+    *,
+    version: int | None,
     says: str,
     waits: str | None = None,
 ) -> dict[str, Any]:
-    champion = context.registry().alias(kind, "champion")
+    """Writes release_<kind>.json and returns its content."""
     summary = {
         "version": version,
-        "champion": champion,
+        "champion": context.registry().alias(kind, "champion"),
         "verdict": decided["verdict"],
         "says": says,
         "waits": waits,

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def training_run(context: RunContext, kind: str, params: Mapping[str, Any]) -> Iterator[Run]:
-    """The MLflow run of this training: the same inputs and settings are the same run, also after a kill."""
+    """Yields the MLflow run of this training.
+
+    The same inputs and settings are the same run, also after a kill.
+    """
     from training.tracking import start_or_resume
 
     version = read_json(context.path(artefacts.VERSION))
@@ -43,7 +46,7 @@ def training_run(context: RunContext, kind: str, params: Mapping[str, Any]) -> I
 
 @contextmanager
 def reopened(context: RunContext, kind: str) -> Iterator[Run]:
-    """The run that trained the present candidate, to add what its evaluation found."""
+    """Yields the run that trained the present candidate, to add what its evaluation measured."""
     from training.tracking import reopen_run
 
     uri, run_id = (

@@ -1,4 +1,4 @@
-"""The model to beat, and the scorecards of candidate and reference."""
+"""Names the model to beat and stores the scorecards of candidate and reference."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from flows.runtime.context import RunContext
 
 
-TEST_SET_FILE = (
-    "test_set.parquet"  # beside the scorecards: with the dataset it makes the test set again
-)
+# Beside the scorecards: with the dataset it makes the test set again.
+TEST_SET_FILE = "test_set.parquet"
 
 
 def write_reference(context: RunContext, kind: str) -> dict[str, Any]:
-    """Writes reference/<kind>.json: the champion, or the kind's baseline before there is one.
+    """Writes reference/<kind>.json and returns its content: the champion, or the baseline.
 
-    When the candidate is the champion itself, what it was compared with stays: there is nothing new to judge.
+    When the candidate is the champion itself, what it was compared with stays: there is nothing new
+    to judge.
     """
     if text_readers_of(kind):
         write_text_readers(context, kind)
@@ -39,9 +39,9 @@ def write_reference(context: RunContext, kind: str) -> dict[str, Any]:
     if version is None:
         reference = {**stages_of(kind).baseline(context), "version": None, "bundle_sha256": ""}
     elif registry.version_tags(kind, version).get("bundle_sha256") == candidate and path.exists():
-        return read_json(path)
+        return dict(read_json(path))
     else:
-        bundle = registry.fetch(kind, version, context.path("reference"))
+        bundle = registry.fetch(kind, version, context.path(artefacts.FETCHED))
         reference = {
             "model": f"{kind} v{version}",
             "path": context.stored(kind_of(kind).weights_in(bundle.path)),
@@ -54,7 +54,10 @@ def write_reference(context: RunContext, kind: str) -> dict[str, Any]:
 
 
 def models_to_compare(context: RunContext, kind: str) -> dict[str, Path | None]:
-    """Role → what a loader of the kind takes: the reference (None for a baseline without a file) and the candidate."""
+    """Returns, by role, what a loader of the kind takes.
+
+    The reference is None for a baseline without a file.
+    """
     reference = read_json(context.path(artefacts.REFERENCE.of(kind)))["path"]
     return {
         "reference": None if reference is None else context.path(reference),
@@ -63,14 +66,18 @@ def models_to_compare(context: RunContext, kind: str) -> dict[str, Path | None]:
 
 
 def model_name(context: RunContext, kind: str, role: str) -> str:
-    """What a model is called in scorecards."""
+    """Returns what the model of a role is called in scorecards."""
     if role == "reference":
         return str(read_json(context.path(artefacts.REFERENCE.of(kind)))["model"])
     return f"{kind} candidate {model_checksum(context, kind, role)[:8]}"
 
 
 def model_checksum(context: RunContext, kind: str, role: str) -> str:
-    """The bundle's checksum; of the base, which is no bundle, that of its file; of a baseline nothing."""
+    """Returns the bundle's checksum.
+
+    Of the base, which is no bundle, it is that of the file; of a baseline without a file it is
+    empty.
+    """
     if role == "candidate":
         return str(read_json(context.path(artefacts.TRAIN.of(kind)))["bundle_sha256"])
     reference = read_json(context.path(artefacts.REFERENCE.of(kind)))
@@ -83,9 +90,10 @@ def model_checksum(context: RunContext, kind: str, role: str) -> str:
 def write_scorecards(
     context: RunContext, kind: str, cards: Mapping[str, Scorecard], test_set: pl.DataFrame
 ) -> dict[str, Any]:
-    """Saves the scorecards, logs them and the test set to the candidate's run and writes evaluate_<kind>.json.
+    """Saves the scorecards, logs them to the candidate's run and returns their summary.
 
-    `test_set` is what, with the dataset, makes the test set again (see `KindStages.restore_test_set`).
+    Writes evaluate_<kind>.json as well. `test_set` is what, with the dataset, makes the test set
+    again (see `KindStages.restore_test_set`).
     """
     folder = context.path(artefacts.SCORECARDS.of(kind))
     summary: dict[str, Any] = {"data_hash": cards["candidate"].data_hash}
@@ -115,6 +123,9 @@ def write_scorecards(
 def write_secondary_scorecards(
     context: RunContext, kind: str, part: str, cards: Mapping[str, Scorecard]
 ) -> None:
-    """Saves the scorecards of a second test both models took, as scorecards/<kind>/<part>/<role>.json."""
+    """Saves both models' scorecards of a secondary test.
+
+    They go to scorecards/<kind>/<part>/<role>.json.
+    """
     for role, card in cards.items():
         card.save(context.path(artefacts.SCORECARDS.of(kind)) / part / f"{role}.json")

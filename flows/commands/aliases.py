@@ -1,4 +1,7 @@
-"""Titles moved by a person: a challenger named or withdrawn, a champion rolled back, a stopped version readmitted."""
+"""Moves aliases for a person.
+
+A challenger is named or withdrawn, a champion rolled back, a stopped version readmitted.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
 def challenge(console: Console, kind: str, version: int, store: Path | None) -> None:
     """Makes a version that the gate has accepted the challenger.
 
-    Raises FileNotFoundError when this store holds no decision about it, PromotionRefusedError as the registry does.
+    Raises FileNotFoundError when this store holds no decision about it, PromotionRefusedError as
+    the registry does.
     """
     context = existing_context(store)
     registry = context.registry()
@@ -34,7 +38,7 @@ def challenge(console: Console, kind: str, version: int, store: Path | None) -> 
 
 
 def withdraw(console: Console, kind: str, store: Path | None) -> None:
-    """Takes the title of challenger away, if anybody has it."""
+    """Takes the alias challenger away, if any version has it."""
     context = existing_context(store)
     entry = context.registry().withdraw(kind, context.settings.actor, context.now())
     console.print(
@@ -44,7 +48,7 @@ def withdraw(console: Console, kind: str, store: Path | None) -> None:
     )
 
 
-def readmit(console: Console, kind: str, version: int, why: str, store: Path | None) -> None:
+def readmit(console: Console, kind: str, version: int, *, why: str, store: Path | None) -> None:
     """Lets a version that the service stopped be tried, approved and promoted again."""
     context = existing_context(store)
     stopped = context.registry().readmit(kind, version, actor=context.settings.actor, why=why)
@@ -56,7 +60,10 @@ def readmit(console: Console, kind: str, version: int, why: str, store: Path | N
 
 
 def rollback(console: Console, kind: str, expected: int | None, store: Path | None) -> None:
-    """Moves the champion alias one back, from the `expected` champion (default: the present one)."""
+    """Makes the champion before the `expected` one champion again.
+
+    `expected` None means whichever is champion now.
+    """
     context = existing_context(store)
     entry = context.registry().rollback(
         kind, context.settings.actor, context.now(), expected=expected

@@ -1,4 +1,4 @@
-"""`keepline compare`."""
+"""The command `keepline compare`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from data import artefacts
 from data.files import read_lines, write_text
 from flows.runtime.settings import from_environment
 
@@ -16,7 +17,7 @@ LONGEST_S = 20.0  # of a regression to listen to
 
 
 def compare(
-    console: Console, names: list[str], html: Path | None, across_data: bool, store: Path | None
+    console: Console, names: list[str], *, html: Path | None, across_data: bool, store: Path | None
 ) -> None:
     """Compares runs in the terminal and as a page, with the worst regressions to listen to."""
     from evaluation.compare import RunView, compare
@@ -25,18 +26,18 @@ def compare(
     from training.browse import browse
 
     settings = from_environment(store=store)
-    known = browse(settings.tracking_uri)
+    all_runs = browse(settings.tracking_uri)
     chosen = []
     for name in names:
-        found = [run for run in known if run["run_id"].startswith(name)]
-        if len(found) != 1:
+        matching = [run for run in all_runs if run["run_id"].startswith(name)]
+        if len(matching) != 1:
             state = (
                 "no run begins so"
-                if not found
-                else f"{len(found)} runs begin so; give more letters"
+                if not matching
+                else f"{len(matching)} runs begin so; give more letters"
             )
             raise ValueError(f"run {name}: {state}. `keepline runs` lists them.")
-        chosen.append(found[0])
+        chosen.append(matching[0])
     with tempfile.TemporaryDirectory() as scratch:
         views = [
             _view(settings.tracking_uri, run, RunView, load, Path(scratch) / run["run_id"])
@@ -44,13 +45,16 @@ def compare(
         ]
         result = compare(views, across_data=across_data)
     print_comparison(result, console)
-    page = html or settings.store / "compare.html"
-    write_text(page, comparison_page(result, _listener(settings.store / "speech" / "test.jsonl")))
+    page = html or settings.store / artefacts.COMPARISON.path
+    write_text(
+        page,
+        comparison_page(result, _listener(settings.store / artefacts.SPEECH.path / "test.jsonl")),
+    )
     console.print(f"as a page, with sound: {page}", soft_wrap=True, highlight=False)
 
 
 def _view(tracking_uri: str, run: dict[str, Any], view: Any, load: Any, to_dir: Path) -> Any:
-    """A run with its scorecard, where its evaluation has left one."""
+    """Returns a run with its scorecard, where its evaluation has left one."""
     from training.tracking import fetch_artifact
 
     folder = fetch_artifact(tracking_uri, run["run_id"], "scorecards", to_dir=to_dir)
@@ -71,24 +75,27 @@ def _view(tracking_uri: str, run: dict[str, Any], view: Any, load: Any, to_dir: 
 
 
 def _listener(manifest: Path) -> Callable[[Mapping[str, Any]], str | None]:
-    """Finds the sound of a test utterance in the store; None where the store no longer holds that very utterance."""
+    """Returns a function from a unit of a scorecard to its sound as a data URI.
+
+    The sound is None where the store no longer holds that very utterance.
+    """
     rows = {}
     if manifest.exists():
         for row in read_lines(manifest):
             rows[row.get("contact_id"), row.get("role"), round(row.get("start_s") or 0.0, 2)] = row
 
-    def listen(wanted: Mapping[str, Any]) -> str | None:
+    def listen(unit: Mapping[str, Any]) -> str | None:
         from data.audio import read
         from evaluation.metrics.english import comparable
         from evaluation.report.clips import cut_clip
 
-        row = rows.get((wanted["contact_id"], wanted["role"], round(wanted["start_s"] or 0.0, 2)))
+        row = rows.get((unit["contact_id"], unit["role"], round(unit["start_s"] or 0.0, 2)))
         path = manifest.parent / row["audio_filepath"] if row else None
         if (
             row is None
             or path is None
             or not path.exists()
-            or comparable(row["text"]) != wanted["ref"]
+            or comparable(row["text"]) != unit["ref"]
         ):
             return None
         samples, rate_hz = read(path)

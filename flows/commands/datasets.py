@@ -1,4 +1,4 @@
-"""`keepline checkout` and `keepline data repair`: datasets and test sets of a version or a model."""
+"""The commands `keepline checkout` and `keepline data repair`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 def restore_test_set(
     context: RunContext, kind: str, run_id: str, dataset: Path
 ) -> tuple[Path, str]:
-    """Writes the test set of the model that `run_id` trained to `dataset`/test_set; returns it and its hash.
+    """Writes the test set of the model that `run_id` trained; returns its folder and hash.
 
-    `dataset` is the checked-out dataset of the model. Raises ValueError when the run kept no test set, or when what
-    comes back is not what the model was scored on.
+    `dataset` is the checked-out dataset of the model; the test set goes to its test_set/. Raises
+    ValueError when the run kept no test set, or when what comes back is not what the model was
+    scored on.
     """
     from training.tracking import fetch_artifact, get_run
 
@@ -38,10 +39,10 @@ def restore_test_set(
         rows = pl.read_parquet(kept)
     out = dataset / "test_set"
     restored = stages_of(kind).restore_test_set(context, rows, dataset, out)
-    wanted = get_run(uri, run_id)["tags"].get("test_data_hash", "")
-    if restored != wanted:
+    expected = get_run(uri, run_id)["tags"].get("test_data_hash", "")
+    if restored != expected:
         raise ValueError(
-            f"run {run_id}: was scored on test set {wanted[:12]}, and {restored[:12]} came back. "
+            f"run {run_id}: was scored on test set {expected[:12]}, and {restored[:12]} came back. "
             "Check out the commit it "
             "was evaluated with and try again."
         )
@@ -49,7 +50,10 @@ def restore_test_set(
 
 
 def resolve_alias(context: RunContext, kind: str, alias: str) -> tuple[int, str, str]:
-    """(version, data hash, run id) of the model an alias names. Raises ValueError when it names none."""
+    """Returns (version, data hash, run id) of the model an alias names.
+
+    Raises ValueError when it names none.
+    """
     registry = context.registry()
     version = registry.alias(kind, alias)
     if version is None:
@@ -61,8 +65,11 @@ def resolve_alias(context: RunContext, kind: str, alias: str) -> tuple[int, str,
     )
 
 
-def checkout(console: Console, what: str, out: Path, test: bool, store: Path | None) -> None:
-    """Brings back a dataset by its hash, or the one a registered model learned from, on request with its test set."""
+def checkout(console: Console, what: str, out: Path, *, test: bool, store: Path | None) -> None:
+    """Brings back a dataset by its hash, or the one a registered model learned from.
+
+    With `test` its test set comes back too. Raises ValueError when `test` is asked of a bare hash.
+    """
     from data.versioning import checkout
 
     context = existing_context(store)
@@ -75,18 +82,19 @@ def checkout(console: Console, what: str, out: Path, test: bool, store: Path | N
     )
     console.print(f"{out}: dataset {dvc_hash}", soft_wrap=True, highlight=False)
     if test:
-        where, found = restore_test_set(context, kind, run_id, out)
+        where, data_hash = restore_test_set(context, kind, run_id, out)
         console.print(
-            f"{where}: what {kind} v{version} was scored on, {found}",
+            f"{where}: what {kind} v{version} was scored on, {data_hash}",
             soft_wrap=True,
             highlight=False,
         )
 
 
 def repair(console: Console, what: str | None, store: Path | None) -> None:
-    """Repairs the DVC remote of a version: `what` is its hash, a model and alias, or None for the newest version.
+    """Repairs the DVC remote of a version.
 
-    Raises VersionError when the version is not in this store's cache, or the remote stays damaged.
+    `what` is its hash, a model and alias, or None for the newest version. Raises VersionError when
+    the version is not in this store's cache, or the remote stays damaged.
     """
     from data.versioning import repair_remote
 

@@ -1,4 +1,4 @@
-"""`keepline decisions`, `approve`, `refuse` and `ledger`."""
+"""The commands `keepline decisions`, `approve`, `refuse` and `ledger`."""
 
 from __future__ import annotations
 
@@ -8,41 +8,51 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from data import artefacts
 from flows.runtime.context import existing_context
 from flows.runtime.settings import from_environment
 from models.kinds import kind_names
 
 
 def decisions(console: Console, store: Path | None) -> None:
-    """Prints every decision record, newest first, with the check that decided it; first those that are not genuine."""
+    """Prints every decision record, newest first, with its verdict and the reason.
+
+    Those that are not genuine come first. Raises ValueError where there is none.
+    """
     from evaluation.gates.record import DecisionError, read_decision
 
-    folder = from_environment(store=store).store / "decisions"
+    folder = from_environment(store=store).store / artefacts.ALL_DECISIONS.path
     rows = []
     for path in folder.glob("*/*.json"):
         try:
-            one = read_decision(path).record
+            record = read_decision(path).record
         except (DecisionError, OSError) as error:
             rows.append(("?", path.stem, path.parent.name, "not genuine", str(error)))
         else:
             rows.append(
-                (one["decided_at"], one["decision_id"], one["kind"], one["verdict"], one["summary"])
+                (
+                    record["decided_at"],
+                    record["decision_id"],
+                    record["kind"],
+                    record["verdict"],
+                    record["summary"],
+                )
             )
     if not rows:
         raise ValueError(f"{folder}: no decision yet. `keepline run` makes one a model.")
     table = Table(box=None)
     for column in ("decided", "decision", "model", "verdict", "why"):
         table.add_column(column, overflow="fold")
-    for decided_at, *said in sorted(rows, reverse=True):
-        table.add_row(decided_at[:16], *said)
+    for decided_at, *cells in sorted(rows, reverse=True):
+        table.add_row(decided_at[:16], *cells)
     console.print(table)
     console.print(f"the records and their pages: {folder}", soft_wrap=True, highlight=False)
 
 
 def answer(
-    console: Console, which: str, word: str, by: str | None, note: str, store: Path | None
+    console: Console, which: str, word: str, *, by: str | None, note: str, store: Path | None
 ) -> None:
-    """Writes down a person's answer to a decision that waits for one."""
+    """Stores a person's answer (approved or refused) to a decision that waits for one."""
     from flows.candidate import approvals
 
     context = existing_context(store)

@@ -12,10 +12,10 @@ from models.kinds import kind_names
 _PAGE = """\
 # The store
 
-Everything a run leaves lies in one folder, the store: `data/store`, or what `KEEPLINE_STORE` or `--store` names.
-A file is written under another name first and then renamed, so a reader never sees half of it. A stage that has
-finished leaves a marker in `.markers` with a fingerprint of what it needed, its code and its parameters. It is not
-run again while that fingerprint stays the same.
+Everything a run leaves lies in one folder, the store: `data/store`, or what `KEEPLINE_STORE` or
+`--store` names. A file is written under another name first and then renamed, so a reader never sees
+half of it. A stage that has finished leaves a marker in `.markers` with a fingerprint of what it
+needed, its code and its parameters. It is not run again while that fingerprint stays the same.
 
 This page is made by `keepline graph --store` from `data/artefacts.py` and `flows/runtime/graph.py`.
 In file names `KIND` stands for {kinds}.

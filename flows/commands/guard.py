@@ -1,4 +1,4 @@
-"""`keepline guard`."""
+"""The command `keepline guard`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def guard(console: Console, every_s: float, once: bool, store: Path | None) -> None:
-    """`keepline guard`: looks every `every_s` seconds, until it is stopped; says what it ended."""
+    """Ends dead and stuck runs every `every_s` seconds until stopped; prints what it ended."""
     from flows.runtime.settings import from_environment
 
     settings = from_environment(store=store)
     while True:
-        for sign in reap(settings):
+        for beat in reap(settings):
             console.print(
-                f"{sign.what} {sign.name} ({sign.id}) ended as failed",
+                f"{beat.what} {beat.name} ({beat.id}) ended as failed",
                 highlight=False,
                 markup=False,
             )

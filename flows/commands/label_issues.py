@@ -1,4 +1,4 @@
-"""`keepline suspects`: labels and outcomes of the store that are probably wrong, for a person to look at."""
+"""The command `keepline label-issues`: labels and outcomes that are probably wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from flows.stages.reader import contacts_and_turns
 
 
 def label_issues(console: Console, horizon_days: int, limit: int, store: Path | None) -> None:
-    """Writes suspects.parquet in the store and prints the first `limit` of it."""
+    """Writes suspects.parquet to the store and prints its first `limit` rows.
+
+    Raises ValueError where the pipeline has left no labels or features.
+    """
     from training.label_issues import find_label_issues, find_outcome_issues
 
     context = existing_context(store)
@@ -29,18 +32,18 @@ def label_issues(console: Console, horizon_days: int, limit: int, store: Path | 
             )
     contacts, turns = contacts_and_turns(context)
     with bar(console, "doubting labels") as progress:
-        found = pl.concat(
+        issues = pl.concat(
             [
                 find_label_issues(pl.read_parquet(labels), turns, contacts, progress=progress),
                 find_outcome_issues(pl.read_parquet(rows), horizon_days),
             ]
         ).sort("margin", descending=True, maintain_order=True)
-    out = context.path("suspects.parquet")
-    write_table(out, found)
+    out = context.path(artefacts.LABEL_ISSUES)
+    write_table(out, issues)
     table = Table(box=None)
     for column in ("about", "label", "given", "rather", "probability"):
         table.add_column(column)
-    for row in found.head(limit).iter_rows(named=True):
+    for row in issues.head(limit).iter_rows(named=True):
         table.add_row(
             escape(f"{row['about']} {row['id']}"),
             row["label"],
@@ -50,7 +53,7 @@ def label_issues(console: Console, horizon_days: int, limit: int, store: Path | 
         )
     console.print(table)
     console.print(
-        f"{found.height} suspects in [bold]{out}[/], most suspect first",
+        f"{issues.height} suspects in [bold]{out}[/], most suspect first",
         highlight=False,
         soft_wrap=True,
     )

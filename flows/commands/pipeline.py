@@ -1,4 +1,4 @@
-"""`keepline demo`, `keepline run` and `keepline hear`: the pipeline on a terminal, ending with where the report is."""
+"""The commands `keepline demo`, `keepline run` and `keepline hear`: the pipeline on a terminal."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from data import artefacts
 from flows.runtime.context import load_context
 from flows.runtime.settings import from_environment
 from models.kinds import ASR, kind_names, kind_of
 
 
 def demo(console: Console, store: Path | None) -> None:
-    """The whole pipeline on the simulated contact centre, then the service asked for an answer."""
+    """Runs the pipeline on the simulated contact centre, then asks the service for answers."""
     started = time.monotonic()
     store = store or from_environment().store
-    summaries = run_pipeline(console, None, "auto", store, closing=False)
+    summaries = run_pipeline(console, None, source="auto", store=store, closing=False)
     from flows.commands.serve import ask
 
     console.rule("the service answers", style="dim")
@@ -31,26 +32,28 @@ def demo(console: Console, store: Path | None) -> None:
 def run_pipeline(
     console: Console,
     export: Path | None,
+    *,
     source: str,
     store: Path | None,
     closing: bool = True,
     until: str | None = None,
     words: Path | None = None,
 ) -> dict[str, Any]:
-    """One retraining run in this process, up to the step `until`; `words` is a file of terms to decode with.
+    """Runs the pipeline once in this process and returns the stages' summaries by name.
 
-    A given export gets a store of its own unless `store` says otherwise.
+    `until` names the last stage (None: all), `words` is a file of terms to decode with. A given
+    export gets a store of its own unless `store` says otherwise.
     """
     started = time.monotonic()
     home = from_environment(store=store).store
     if export is not None and store is None:
-        home = home / "exports" / export.resolve().name
+        home = home / artefacts.EXPORTS.path / export.resolve().name
     home.mkdir(parents=True, exist_ok=True)
     if export is not None and source == "auto":
         from data.sources import detect
 
         detect(export)  # says at once what is wrong with the folder, before Prefect starts
-    os.environ.setdefault("PREFECT_HOME", str(home / "prefect"))
+    os.environ.setdefault("PREFECT_HOME", str(home / artefacts.PREFECT.path))
     console.print(f"store {home}", style="dim", highlight=False)
     with console.status("starting Prefect …"):
         from flows.retrain import retrain
@@ -72,8 +75,8 @@ def print_summary(console: Console, store: Path, summaries: dict[str, Any], seco
             table.add_row(*verdict(kind, summaries))
     console.rule("what came of it", style="dim")
     console.print(table)
-    for said in notes(summaries):
-        console.print(f"\n{escape(said)}", highlight=False)
+    for note in notes(summaries):
+        console.print(f"\n{escape(note)}", highlight=False)
     if "treat" in summaries:
         console.print(f"\n{treatment_note(summaries['treat'])}", highlight=False)
     console.print(
@@ -81,51 +84,56 @@ def print_summary(console: Console, store: Path, summaries: dict[str, Any], seco
     )
     if "report" in summaries:
         console.print(
-            f"The report is at [bold]{store / 'report' / 'index.html'}[/]",
+            f"The report is at [bold]{store / artefacts.REPORT.path / 'index.html'}[/]",
             soft_wrap=True,
             highlight=False,
         )
     else:
         console.print(
-            f"What was heard is in [bold]{store / 'transcripts.parquet'}[/]",
+            f"What was heard is in [bold]{store / artefacts.TRANSCRIPTS.path}[/]",
             soft_wrap=True,
             highlight=False,
         )
 
 
 def notes(summaries: dict[str, Any]) -> list[str]:
-    """What steps have to say to whoever started them."""
+    """Returns what stages have to say to whoever started them."""
     taken = summaries.get("ingest", {})
     left_out = [
         f"Not taken in ({count}): {reason}. {taken['next_steps'][reason]}"
         for reason, count in taken.get("reasons", {}).items()
-        if "next_steps" in taken  # a step reused from before it told them has none
+        if "next_steps" in taken  # a stage reused from an older version has none
     ]
     adapted = summaries.get(f"train_{ASR.name}", {}).get("adaptation", {})
     return left_out + [
-        one["says"] for one in (adapted, summaries.get(f"active_{ASR.name}", {})) if one.get("says")
+        summary["says"]
+        for summary in (adapted, summaries.get(f"active_{ASR.name}", {}))
+        if summary.get("says")
     ]
 
 
-def treatment_note(found: dict[str, Any]) -> str:
-    """One sentence on whom to treat (treatments.parquet lists them), and what the choice rests on."""
-    if found["basis"] != "uplift":
+def treatment_note(summary: dict[str, Any]) -> str:
+    """Returns one sentence on whom to treat and what the choice rests on.
+
+    treatments.parquet lists the customers.
+    """
+    if summary["basis"] != "uplift":
         return (
-            f"To treat: the {found['treat']} riskiest customers; "
+            f"To treat: the {summary['treat']} riskiest customers; "
             "there is too little to tell whom an offer would keep."
         )
     return (
-        f"To treat: {found['treat']} of {found['customers']} customers, expected to keep "
-        f"{found['expected_kept']:.1f} and to earn {found['expected_profit']:.0f}."
+        f"To treat: {summary['treat']} of {summary['customers']} customers, expected to keep "
+        f"{summary['expected_kept']:.1f} and to earn {summary['expected_profit']:.0f}."
     )
 
 
 def verdict(kind: str, summaries: dict[str, Any]) -> tuple[str, ...]:
-    """One row: model, its measure before and after, what the gate said, what serves now."""
-    found = summaries[f"evaluate_{kind}"]
+    """Returns a row: model, metric, before, after, the gate's verdict, what serves now."""
+    evaluation = summaries[f"evaluate_{kind}"]
     row = kind_of(kind)
     metric, shown = row.metric, row.metric_format
-    before, after = (found[role][metric] for role in ("reference", "candidate"))
+    before, after = (evaluation[role][metric] for role in ("reference", "candidate"))
     ends = (
         f" [{shown.format(after['low'])}, {shown.format(after['high'])}]"
         if after["low"] is not None

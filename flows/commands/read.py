@@ -1,4 +1,4 @@
-"""`keepline read`: what a message or transcript says, with the words that made it so, as JSON."""
+"""The command `keepline read`: the labels of a message or transcript as JSON."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from data import artefacts
 from data.labelling.scheme import ABSENT
 from data.messages import MessageError, parse
 from flows.runtime.context import load_context
+from models.kinds import READER
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,10 +25,11 @@ STANDARD_INPUT = "-"
 _MOST_MB = 64
 
 
-def read(source: str, model: str | None, channel: str, words: bool, store: Path | None) -> None:
-    """Prints a JSON object a contact: label -> value, probability and words. Warns of texts it cannot read.
+def read(source: str, model: str | None, *, channel: str, words: bool, store: Path | None) -> None:
+    """Prints a JSON object a contact: label → value, probability and words.
 
-    Raises MessageError for what is no text, and ValueError where there is no reader to read it.
+    Warns of texts it cannot read. Raises MessageError for what is no text, and ValueError where
+    there is no reader to read it.
     """
     from models.reader.model import Reader
 
@@ -36,13 +38,20 @@ def read(source: str, model: str | None, channel: str, words: bool, store: Path 
     context = load_context(store)
     reader = Reader.load(_bundle(context, model))
     strange = []
-    for answer in answers(reader, contacts, turns, context.params.reading.min_familiar, words):
+    for answer in answers(
+        reader,
+        contacts,
+        turns,
+        min_familiar=context.params.reading.min_familiar,
+        words=words,
+    ):
         print(json.dumps(answer, ensure_ascii=False))
         strange += [answer["contact_id"]] if not answer["readable"] else []
     if strange:
         more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
         Console(stderr=True).print(
-            f"{strange[0]}{more}: too few of the words are known from training; the labels are little more than how "
+            f"{strange[0]}{more}: too few of the words are known from training; the labels are "
+            "little more than how "
             "common each is.",
             highlight=False,
             soft_wrap=True,
@@ -54,21 +63,26 @@ def answers(
     reader: Reader,
     contacts: pl.DataFrame,
     turns: pl.DataFrame,
+    *,
     min_familiar: float,
     words: bool = True,
 ) -> list[dict[str, Any]]:
-    """For each contact its labels with probabilities and, for what is there, the words that made it so."""
+    """Returns the labels with probabilities of each contact, a dict a contact.
+
+    With `words` a label that is there has the words that made it so. A contact is readable when at
+    least `min_familiar` of its words are known from training.
+    """
     import polars as pl
 
     from models.reader import occlusion
 
-    found, familiar = reader.probabilities(contacts, turns)
-    told = []
+    probabilities, familiar = reader.probabilities(contacts, turns)
+    rows = []
     for row, contact in enumerate(contacts.iter_slices(1)):
-        mine = turns.filter(pl.col("contact_id") == contact["contact_id"][0])
-        why = occlusion.explain(reader, contact, mine) if words else {}
+        own_turns = turns.filter(pl.col("contact_id") == contact["contact_id"][0])
+        why = occlusion.explain(reader, contact, own_turns) if words else {}
         labels: dict[str, Any] = {}
-        for name, chances in found.items():
+        for name, chances in probabilities.items():
             values = reader.config.labels[name]
             best = int(chances[row].argmax())
             labels[name] = {
@@ -80,7 +94,7 @@ def answers(
             }
             if words and values[best] not in ABSENT:
                 labels[name]["words"] = why[name]
-        told.append(
+        rows.append(
             {
                 "contact_id": contact["contact_id"][0],
                 "readable": bool(familiar[row] >= min_familiar),
@@ -88,7 +102,7 @@ def answers(
                 "labels": labels,
             }
         )
-    return told
+    return rows
 
 
 def _content(source: str) -> str:
@@ -110,20 +124,20 @@ def _content(source: str) -> str:
 
 
 def _bundle(context: RunContext, which: str | None) -> Path:
-    """The folder of the reader a person means: a bundle, an alias such as champion, or the active one."""
+    """Returns the bundle's folder: `which` is a folder or an alias (None: champion)."""
     from models.registry.bundle import verify_bundle
 
     key = context.settings.public_key
     if which and Path(which).is_dir():
         return verify_bundle(Path(which), key).path
     alias = (which or "champion").removeprefix("reader@")
-    known = context.path(
-        artefacts.REGISTRY
-    ).exists()  # asking a store that never was would make one
-    version = context.registry().alias("reader", alias) if known else None
+    # Asking a store that never was would make one.
+    has_registry = context.path(artefacts.REGISTRY).exists()
+    version = context.registry().alias(READER.name, alias) if has_registry else None
     if version is None:
         raise ValueError(
-            f"no reader has the alias '{alias}' in {context.store}. Train one with `keepline run`, or name a bundle's "
+            f"no reader has the alias '{alias}' in {context.store}. Train one with `keepline "
+            "run`, or name a bundle's "
             "folder with --model."
         )
-    return context.registry().fetch("reader", version, context.path("reference")).path
+    return context.registry().fetch(READER.name, version, context.path(artefacts.FETCHED)).path

@@ -1,4 +1,7 @@
-"""`keepline runs`: training runs as a table, quick at a thousand of them (it loads neither MLflow nor the pipeline)."""
+"""The command `keepline runs`: training runs as a table.
+
+It loads neither MLflow nor the pipeline, so that it is quick at a thousand runs.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +21,26 @@ FIGURES = ("test_wer", "test_brier")
 def runs(
     console: Console,
     store: Path | None,
+    *,
     limit: int,
     where: list[str] | None = None,
     sort: str | None = None,
     show: list[str] | None = None,
 ) -> None:
-    """Prints the runs that meet every condition, with their test figures and what `show` names beside them."""
+    """Prints the runs that meet every condition, with their test figures.
+
+    `show` names more metrics, parameters or tags, a column each.
+    """
     more = list(show or [])
-    found = browse(from_environment(store=store).tracking_uri, where or (), sort=sort)
+    rows = browse(from_environment(store=store).tracking_uri, where or (), sort=sort)
     table = Table(box=None)
     for column in ("run", "name", "status", "began", "test", "data", "verdict", *more):
         table.add_column(column)
-    for run in found[:limit]:
+    for run in rows[:limit]:
         metrics = run["metrics"]
         figures = [f"{name[5:]} {metrics[name]:.4f}" for name in FIGURES if name in metrics]
         began = datetime.fromtimestamp(run["start_time"] / 1000, UTC)
-        beside = [
+        extra = [
             _shown(metrics.get(name, run["params"].get(name, run["tags"].get(name))))
             for name in more
         ]
@@ -45,13 +52,11 @@ def runs(
             " ".join(figures),
             run["tags"].get("dvc_hash", "")[:8],
             run["tags"].get("verdict", ""),
-            *map(escape, beside),
+            *map(escape, extra),
         )
     console.print(table)
-    if len(found) > limit:
-        console.print(
-            f"{len(found) - limit} more; --limit shows them", style="dim", highlight=False
-        )
+    if len(rows) > limit:
+        console.print(f"{len(rows) - limit} more; --limit shows them", style="dim", highlight=False)
 
 
 def _shown(value: object) -> str:

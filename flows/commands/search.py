@@ -1,4 +1,4 @@
-"""`keepline search churn`: finds settings of training on validation customers and says how to use them."""
+"""The command `keepline search churn`: searches training settings on validation customers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from flows.runtime import stage_cache
 from flows.runtime.context import existing_context
 from flows.runtime.graph import BY_NAME
 from flows.runtime.progress import bar
+from models.kinds import CHURN
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
@@ -28,64 +29,79 @@ EXPERIMENT = "keepline-search"
 
 
 def search(console: Console, kind: str, trials: int, store: Path | None) -> None:
-    """Runs the search, or goes on with it, until it has `trials` trials, and prints the best settings."""
+    """Runs the search until it has `trials` trials and prints the best settings.
+
+    A search that was killed goes on where it was. Raises ValueError for another kind than churn and
+    where there are no features.
+    """
     from training.churn.search import search
 
-    if kind != "churn":
+    if kind != CHURN.name:
         raise ValueError(
-            f"search: {kind!r} cannot be searched. Only churn can: an ASR trial takes minutes, so fan "
+            f"search: {kind!r} cannot be searched. Only churn can: an ASR trial takes minutes, so "
+            "fan "
             "out with `dvc exp run --queue -S 'asr.learning_rate=0.001,0.002'`."
         )
     context = existing_context(store)
     path = context.path(artefacts.FEATURES)
     if not path.is_file():
         raise ValueError(
-            f"{path}: no features to train on. Run the pipeline first: keepline run, or keepline demo."
+            f"{path}: no features to train on. Run the pipeline first: keepline run, or keepline "
+            "demo."
         )
     # Other data or settings are another study.
-    name = f"churn {stage_cache.stage_fingerprint(context, BY_NAME['train_churn'])[:12]}"
+    name = (
+        f"{CHURN.name} "
+        f"{stage_cache.stage_fingerprint(context, BY_NAME[f'train_{CHURN.name}'])[:12]}"
+    )
     rows = pl.read_parquet(path)
     with (
         _parent(context, name) as parent,
         bar(console, f"searching, up to {trials} trials") as progress,
     ):
-        found = search(
+        result = search(
             context.params.churn,
             rows,
             trials=trials,
-            storage=f"sqlite:///{context.path('search.db')}",
+            storage=f"sqlite:///{context.path(artefacts.SEARCH_STUDY)}",
             name=name,
-            work_dir=context.path("search") / hashlib.sha256(name.encode()).hexdigest()[:12],
+            work_dir=context.path(artefacts.SEARCH)
+            / hashlib.sha256(name.encode()).hexdigest()[:12],
             open_run=lambda number, params: _trial(context, name, parent.run_id, number, params),
             progress=progress,
             lead_days=context.params.features.lead_days,
         )
         parent.log_metrics(
-            {"best_loss": found.loss, "first_loss": found.loss_before, "trials": found.trials}
+            {"best_loss": result.loss, "first_loss": result.loss_before, "trials": result.trials}
         )
     leavers = rows.filter(pl.col("event") & (pl.col("split") == "valid"))["customer_id"].n_unique()
-    settings = {key: _short(value) for key, value in found.settings.items()}
-    resumed = f" ({found.resumed_from} from before)" if found.resumed_from else ""
+    settings = {key: _short(value) for key, value in result.settings.items()}
+    resumed = f" ({result.resumed_from} from before)" if result.resumed_from else ""
     console.print(
-        f"{found.trials} trials{resumed}; best is trial {found.trial}: valid loss {found.loss_before:.5f} → "
-        f"{found.loss:.5f}, judged on {leavers} validation customers who left. The test part was not looked at.",
+        f"{result.trials} trials{resumed}; best is trial {result.trial}: valid loss "
+        f"{result.loss_before:.5f} → "
+        f"{result.loss:.5f}, judged on {leavers} validation customers who left. The test part was "
+        "not looked at.",
         highlight=False,
     )
     console.print("\nIn params.yaml:\n", highlight=False)
     console.print(
-        yaml.safe_dump({"churn": settings}, sort_keys=False), highlight=False, markup=False
+        yaml.safe_dump({CHURN.name: settings}, sort_keys=False), highlight=False, markup=False
     )
     console.print("As an experiment:\n", highlight=False)
     console.print(command(settings), highlight=False, markup=False, soft_wrap=True)
 
 
 def command(settings: dict[str, Any]) -> str:
-    """The `dvc exp run` that trains with `settings`; ++ also sets what params.yaml leaves at its default."""
+    """Returns the `dvc exp run` that trains with `settings`.
+
+    ++ also sets what params.yaml leaves at its default.
+    """
     return "dvc exp run " + " ".join(f"-S ++churn.{key}={value}" for key, value in settings.items())
 
 
 def _short(value: Any) -> Any:
-    """Three digits are all that a search can tell."""
+    """Returns floats with three digits, which are all that a search can resolve."""
     return float(f"{value:.3g}") if isinstance(value, float) else value
 
 

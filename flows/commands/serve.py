@@ -1,4 +1,4 @@
-"""Starts the HTTP service on the champions, and asks a running one a few questions."""
+"""The command `keepline serve`, and a demonstration that asks a running service."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from data import artefacts
 from data.speech.shards import read_member
 from flows.runtime.context import RunContext
 from flows.runtime.settings import ROOT, SettingsError, from_environment
-from models.kinds import kinds
+from models.kinds import ASR, CHURN, kinds
 
 START_S = 180
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def serve(host: str | None, port: int | None, store: Path | None) -> None:
-    """Answers until told to stop. Customers can be asked for by id where features have been built.
+    """Serves the champions over HTTP until stopped.
 
-    Raises SettingsError for an address others can reach while no keys are configured.
+    Customers can be asked for by id where features have been built. Raises SettingsError for an
+    address others can reach while no keys are configured.
     """
     from flows.runtime.context import load_context
-    from models.registry.registry import STOPPED
+    from models.registry.registry import CHALLENGER, CHAMPION, STOPPED
     from models.serving import app as service
     from models.serving.access import Access
-    from models.serving.loaded import CHALLENGER, CHAMPION, from_registry
+    from models.serving.loaded import from_registry
     from models.serving.rollout import Rollout
 
     context = load_context(store)
@@ -39,7 +40,8 @@ def serve(host: str | None, port: int | None, store: Path | None) -> None:
     host = host or settings.host
     if settings.api_keys is None and host not in LOOPBACK:
         raise SettingsError(
-            f"{host} can be reached by others, and nobody needs a key. Make one with `keepline key NAME ROLE` and set "
+            f"{host} can be reached by others, and nobody needs a key. Make one with `keepline "
+            "key NAME ROLE` and set "
             "KEEPLINE_API_KEYS, or listen on 127.0.0.1."
         )
     registry = context.registry()
@@ -76,17 +78,19 @@ def serve(host: str | None, port: int | None, store: Path | None) -> None:
 
 
 def key(console: Console, name: str, roles: list[str]) -> None:
-    """Makes an API key, keeps its hash in KEEPLINE_API_KEYS and shows it once."""
+    """Makes an API key, stores its hash in the file of KEEPLINE_API_KEYS and prints it once."""
     from models.serving.access import add_key
 
     path = from_environment().serve.api_keys
     if path is None:
         raise SettingsError(
-            "KEEPLINE_API_KEYS names no file to keep keys in. Set it, in the environment or in .env."
+            "KEEPLINE_API_KEYS names no file to keep keys in. Set it, in the environment or in "
+            ".env."
         )
     console.print(add_key(path, name, roles), highlight=False, soft_wrap=True)
     console.print(
-        f"{name}: {', '.join(roles)}. Only its hash is kept, in {path}; this is the one time it is shown.",
+        f"{name}: {', '.join(roles)}. Only its hash is kept, in {path}; this is the one time it "
+        "is shown.",
         style="dim",
         highlight=False,
         soft_wrap=True,
@@ -94,16 +98,17 @@ def key(console: Console, name: str, roles: list[str]) -> None:
 
 
 def ask(console: Console, context: RunContext) -> dict[str, Any]:
-    """Starts the real service on a free port, asks for a risk and a transcript, prints the answers, stops it.
+    """Starts the service on a free port, prints its answers and returns them.
 
-    Raises RuntimeError with the end of the service's log when it does not get ready.
+    It asks for a risk and a transcript. Raises RuntimeError with the end of the service's log when
+    it does not get ready.
     """
     import httpx
 
     with socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = context.path("service.log")
+    log = context.path(artefacts.SERVICE_LOG)
     with log.open("wb") as output:
         service = subprocess.Popen(
             [
@@ -163,7 +168,10 @@ def _wait(client: Any, service: subprocess.Popen[bytes], log: Path) -> dict[str,
 
 
 def _questions(client: Any, context: RunContext, kinds: set[str]) -> dict[str, Any]:
-    """What the champions there are answer: a kind whose first candidate was refused has none."""
+    """Returns the answers of the champions there are.
+
+    A kind whose first candidate was refused has none and is not asked.
+    """
     riskiest = pl.read_parquet(context.path(artefacts.SCORES))["customer_id"].head(2).to_list()
     recording = (
         pl.read_parquet(context.path(artefacts.CLEAN.within("recordings.parquet")))
@@ -172,9 +180,9 @@ def _questions(client: Any, context: RunContext, kinds: set[str]) -> dict[str, A
     )
     content = read_member(context.path(artefacts.SHARDS), recording["shard"], recording["member"])
     replies = {}
-    if "churn" in kinds:
+    if CHURN.name in kinds:
         replies["score"] = client.post("/v1/churn:score", json={"customer_ids": riskiest})
-    if "asr" in kinds:
+    if ASR.name in kinds:
         replies["transcribe"] = client.post(
             "/v1/transcribe", files={"recording": ("call.wav", content, "audio/wav")}
         )

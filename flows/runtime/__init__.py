@@ -1,1 +1,4 @@
-"""What runs the stages: settings, parameters, context, stage graph and cache, heartbeats, notifications."""
+"""What runs the stages.
+
+Settings, parameters, context, stage graph and cache, heartbeats and notifications.
+"""

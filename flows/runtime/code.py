@@ -1,9 +1,10 @@
-"""The code a stage depends on, derived from imports: nobody keeps a list, so nobody forgets an entry.
+"""Derives the code a stage depends on from imports, so that no list has to be kept by hand.
 
-From the stage's function the names it uses lead to imports, and imports to the modules they reach (Grimp's graph).
-Two rules stand for what imports do not show: importing a package means all of its modules, since packages of gate
-checks, labelling rules and sources find their modules at run time; and the data files beside a module, as schemas and
-templates, belong to it. `flows.runtime` itself is left out: settings and parameters enter a fingerprint by value.
+From the stage's function the names it uses lead to imports, and imports to the modules they reach
+(Grimp's graph). Two rules stand for what imports do not show. Importing a package means all of its
+modules, since packages of gate checks, labelling rules and sources find their modules at run time.
+The data files beside a module, such as schemas and templates, belong to it. `flows.runtime` itself
+is left out: settings and parameters enter a fingerprint by value.
 """
 
 from __future__ import annotations
@@ -20,17 +21,10 @@ from flows.runtime.settings import ROOT
 
 PACKAGES = ("data", "models", "evaluation", "training", "flows")
 _LEFT_OUT = "flows.runtime"
-_BESIDE = (
-    ".json",
-    ".yaml",
-    ".yml",
-    ".j2",
-    ".html",
-    ".css",
-    ".js",
-    ".txt",
-)  # data files of a module's folder
-_TEMPLATES = "templates"  # a folder of data files beside a module
+# Suffixes of data files in a module's folder.
+_DATA_SUFFIXES = (".json", ".yaml", ".yml", ".j2", ".html", ".css", ".js", ".txt")
+# A folder of data files beside a module.
+_TEMPLATES = "templates"
 
 
 @cache
@@ -39,7 +33,7 @@ def _graph() -> grimp.ImportGraph:
 
 
 def code_of(function: str) -> frozenset[str]:
-    """The modules that `function` ("module:name") depends on, its own module included.
+    """Returns the modules that `function` ("module:name") depends on, its own included.
 
     Raises ValueError when the module has no such name.
     """
@@ -57,7 +51,7 @@ def code_of(function: str) -> frozenset[str]:
 
 
 def files_of(function: str) -> list[Path]:
-    """The files of `code_of`, and the data files beside them, relative to the checkout and sorted."""
+    """Returns the files of `code_of` and their data files, relative to the checkout, sorted."""
     files: set[Path] = set()
     for module in code_of(function):
         file = _file(module)
@@ -69,7 +63,10 @@ def files_of(function: str) -> list[Path]:
 
 
 def folders_of(function: str) -> list[str]:
-    """The same, coarser: the folder of each file, or the file where it lies directly in a top-level package."""
+    """Returns the folder of each file of `files_of`.
+
+    A file that lies directly in a top-level package stands for itself.
+    """
     places = {file if len(file.parts) == 2 else file.parent for file in files_of(function)}
     tops = {place for place in places if not any(parent in places for parent in place.parents)}
     return sorted(place.as_posix() for place in tops)
@@ -77,13 +74,13 @@ def folders_of(function: str) -> list[str]:
 
 @cache
 def _data_files(folder: Path) -> tuple[Path, ...]:
-    there = ROOT / folder
-    if not there.is_dir():
+    absolute = ROOT / folder
+    if not absolute.is_dir():
         return ()
     return tuple(
         folder / path.name
-        for path in sorted(there.iterdir())
-        if path.suffix in _BESIDE and path.is_file()
+        for path in sorted(absolute.iterdir())
+        if path.suffix in _DATA_SUFFIXES and path.is_file()
     )
 
 
@@ -93,14 +90,17 @@ def _file(module: str) -> Path:
 
 
 def _parents(module: str) -> Iterator[str]:
-    """The packages whose `__init__` runs when `module` is imported."""
+    """Yields the packages whose `__init__` runs when `module` is imported."""
     parts = module.split(".")
     for end in range(1, len(parts)):
         yield ".".join(parts[:end])
 
 
 def _used_by(module: str, name: str) -> Iterator[str]:
-    """The modules that the function uses, by imports inside it and by names imported at the top of its module."""
+    """Yields the modules that the function uses.
+
+    They come from imports inside it and from names imported at the top of its module.
+    """
     tree = ast.parse((ROOT / _file(module)).read_text(encoding="utf-8"))
     defined: dict[str, ast.stmt] = {}
     imported: dict[str, set[str]] = {}
@@ -136,8 +136,11 @@ def _used_by(module: str, name: str) -> Iterator[str]:
 
 
 def _names(statement: ast.Import | ast.ImportFrom) -> dict[str, set[str]]:
-    """What an import binds → the modules of ours that it brings. A package brings all of its modules."""
-    graph, found = _graph(), dict[str, set[str]]()
+    """Returns what an import binds → the modules of this project that it brings.
+
+    A package brings all of its modules.
+    """
+    graph, modules_of = _graph(), dict[str, set[str]]()
     for alias in statement.names:
         if isinstance(statement, ast.Import):
             target, bound = alias.name, alias.asname or alias.name.split(".")[0]
@@ -146,16 +149,16 @@ def _names(statement: ast.Import | ast.ImportFrom) -> dict[str, set[str]]:
             target = inner if inner in graph.modules else str(statement.module)
             bound = alias.asname or alias.name
         if target in graph.modules:
-            found[bound] = _all_of(target)
-    return found
+            modules_of[bound] = _all_of(target)
+    return modules_of
 
 
 def _all_of(module: str) -> set[str]:
-    """A module, or a package with all of its modules."""
+    """Returns a module, or a package with all of its modules."""
     return {module, *_graph().find_descendants(module)}
 
 
 def load(function: str) -> object:
-    """The function that "module:name" names."""
+    """Returns the function that "module:name" names."""
     module, _, name = function.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -1,4 +1,7 @@
-"""What every stage is given: settings, parameters, the code's commit and the store, as one frozen RunContext."""
+"""What every stage is given, as one frozen RunContext.
+
+It holds the settings, the parameters, the code's commit and the store.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,8 @@ _CHECKOUT = "checkout:"  # begins a path relative to the checkout
 class RunContext:
     """Everything a stage may ask for.
 
-    `export` is the folder that `ingest` reads, None for the simulator's; `source` is the source system it comes from.
+    `export` is the folder that `ingest` reads, None for the simulator's. `source` is the source
+    system it comes from.
     """
 
     settings: Settings
@@ -44,14 +48,17 @@ class RunContext:
         return self.settings.store
 
     def path(self, place: Artefact | str) -> Path:
-        """Where an artefact, or a path as `stored` gives it, lies."""
+        """Returns where an artefact, or a path as `stored` gives it, lies."""
         text = str(place)
         if text.startswith(_CHECKOUT):
             return ROOT / text.removeprefix(_CHECKOUT)
         return self.store / text
 
     def stored(self, path: Path) -> str:
-        """`path` as artefacts name it, so that store and checkout can move: relative to the one it lies in."""
+        """Returns `path` as artefacts name it, relative to the store or the checkout it lies in.
+
+        So both can move. A path outside of them stays absolute.
+        """
         if path.is_relative_to(self.store):
             return path.relative_to(self.store).as_posix()
         return f"{_CHECKOUT}{path.relative_to(ROOT)}" if path.is_relative_to(ROOT) else str(path)
@@ -62,11 +69,11 @@ class RunContext:
         return self.export or self.path(artefacts.RAW)
 
     def now(self) -> datetime:
-        """The present, in UTC. One place, so that tests can hold it still."""
+        """Returns the present, in UTC. One place, so that tests can fix it."""
         return datetime.now(UTC)
 
     def registry(self) -> Registry:
-        """The model registry, with its ledger in the store."""
+        """Returns the model registry, with its ledger in the store."""
         from models.registry.registry import Registry
 
         return Registry(
@@ -76,18 +83,24 @@ class RunContext:
         )
 
     def delivered(self, tables: Artefact = artefacts.CLEAN) -> Callable[[str], bytes]:
-        """contact_id → the recording's bytes as delivered, of the recordings in the folder `tables`."""
+        """Returns a function from contact_id to the recording's bytes as delivered.
+
+        `tables` is the folder whose recordings it knows.
+        """
         return recording_reader(
             pl.read_parquet(self.path(tables) / "recordings.parquet"), self.path(artefacts.SHARDS)
         )
 
     def decoded(self) -> Callable[[str], tuple[Any, int]]:
-        """contact_id → float32 samples [frames, channels] and their rate in Hz."""
+        """Returns a function from contact_id to samples and rate in Hz.
+
+        Samples are float32 [frames, channels].
+        """
         content = self.delivered()
         return lambda contact_id: read_audio(content(contact_id), contact_id)
 
     def customer_channel(self) -> Callable[[str], tuple[Any, int]]:
-        """contact_id → the customer's samples [frames] and their rate in Hz."""
+        """Returns a function from contact_id to the customer's samples [frames] and rate in Hz."""
         decoded = self.decoded()
         recordings = pl.read_parquet(self.path(artefacts.CLEAN) / "recordings.parquet")
         channel = dict(zip(recordings["contact_id"], recordings["customer_channel"], strict=True))
@@ -104,14 +117,15 @@ class NoStoreError(FileNotFoundError):
 
 
 def existing_context(store: Path | None = None) -> RunContext:
-    """The context of a store that a run has made. Creates nothing.
+    """Returns the context of a store that a run has made. Creates nothing.
 
     Raises NoStoreError naming the folder where no run has ever been.
     """
     context = load_context(store)
     if not context.path(artefacts.MARKERS).is_dir():
         raise NoStoreError(
-            f"{context.store}: no run has been here. Run `keepline run EXPORT` or `keepline demo` first, "
+            f"{context.store}: no run has been here. Run `keepline run EXPORT` or `keepline demo` "
+            "first, "
             "or name another store with --store."
         )
     return context
@@ -120,22 +134,24 @@ def existing_context(store: Path | None = None) -> RunContext:
 def load_context(
     store: Path | None = None,
     export: Path | None = None,
+    *,
     source: str = "auto",
     params: Path | None = None,
     words: Path | None = None,
 ) -> RunContext:
-    """The context that the environment and params.yaml describe; `words` is a file of terms to learn from as well.
+    """Returns the context that the environment and params.yaml describe.
 
-    Raises SettingsError or ParamsError naming the variable or the parameter that is wrong.
+    `words` is a file of terms to learn from as well. Raises SettingsError or ParamsError naming the
+    variable or the parameter that is wrong.
     """
     settings = from_environment(store=store)
     parameters = read_params(params or settings.params_file)
-    if (
-        source == "recordings"
-    ):  # most are utterances of one voice: the contract for calls would refuse them all
+    if source == "recordings":
+        # Most are utterances of one voice: the contract for calls would refuse them all.
         validation = replace(parameters.validation, channels=(1, 2), min_duration_s=0.1)
         parameters = replace(parameters, validation=validation)
-    if words:  # tuned on validation speech, where greedy decoding stays if the words do not help
+    if words:
+        # Tuned on validation speech, where greedy decoding stays if the words do not help.
         beam = replace(parameters.adaptation.decoding, mode="beam")
         adaptation = replace(parameters.adaptation, terms=str(words.resolve()), decoding=beam)
         parameters = replace(parameters, adaptation=adaptation)
@@ -143,7 +159,10 @@ def load_context(
 
 
 def git_commit() -> str:
-    """The checkout's commit, with "+changes" when files differ from it; "unknown" outside a checkout."""
+    """Returns the checkout's commit, with "+changes" when files differ from it.
+
+    Outside a checkout it is "unknown".
+    """
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],

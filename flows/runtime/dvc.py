@@ -1,4 +1,4 @@
-"""`dvc.yaml` made from the stage graph, and DVC told of what a run has made."""
+"""Makes `dvc.yaml` from the stage graph and records in DVC what a run has made."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ stages:
 
 
 def dvc_yaml() -> str:
-    """The text of dvc.yaml."""
+    """Returns the text of dvc.yaml."""
     return _HEADER + "".join(_stage(stage) for stage in STAGES if stage.experiment)
 
 
@@ -49,9 +49,10 @@ def _stage(stage: Stage) -> str:
 
 
 def agree(context: RunContext) -> bool:
-    """Records in dvc.lock what the run has made, so that `dvc repro` finds nothing to do; says whether it did.
+    """Records in dvc.lock what the run has made; returns whether it did.
 
-    Only for the checkout's own store and parameters, which are what dvc.yaml is about.
+    Then `dvc repro` finds nothing to do. Only for the checkout's own store and parameters, which
+    are what dvc.yaml is about.
     """
     ours = context.store == ROOT / STORE and context.settings.params_file == ROOT / "params.yaml"
     if not ours or not (ROOT / ".dvc").is_dir() or not (ROOT / "dvc.yaml").is_file():
@@ -66,10 +67,10 @@ def agree(context: RunContext) -> bool:
 
 
 def show_experiments() -> int:
-    """Prints DVC's table of experiments without the columns that are equal in all; returns DVC's exit code.
+    """Prints DVC's table of experiments and returns DVC's exit code.
 
-    Dependencies have columns in DVC's table too, one a file. They are dropped: what differs in an experiment is told
-    by its parameters.
+    Columns that are equal in all are dropped, and so are those of dependencies, one a file: what
+    differs in an experiment follows from its parameters.
     """
     dependencies = f"^({'|'.join(code.PACKAGES)})/"
     command = [sys.executable, "-m", "dvc", "exp", "show", "--only-changed", "--drop", dependencies]

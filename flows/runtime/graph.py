@@ -1,7 +1,7 @@
-"""The stages of a run: which artefacts each needs and writes, and the function that does it.
+"""The stages of a run: which artefacts each needs and writes, and the function that runs it.
 
-Prefect's flows, `dvc.yaml` and `docs/store.md` are made from this one table. What code a stage depends on is not
-written here: it follows from imports (flows/runtime/code.py).
+Prefect's flows, `dvc.yaml` and `docs/store.md` are made from this one table. What code a stage
+depends on is not written here: it follows from imports (flows/runtime/code.py).
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from data import artefacts
 from data.artefacts import Artefact
 from models.kinds import ASR, CHURN, READER, ModelKind, kinds
 
-CANDIDATE = (
-    "flows.stages.candidate"  # the module of the stages that are the same for every kind of model
-)
+# The module of the stages that are the same for every kind of model.
+CANDIDATE = "flows.stages.candidate"
 
 
 @dataclass(frozen=True)
@@ -109,72 +108,79 @@ class _KindNeeds:
 
 
 def _model(kind: ModelKind, more: _KindNeeds) -> Iterator[Stage]:
-    """From training to the active model."""
-    module, name, what = stage_module(kind), kind.name, kind.title.lower()
+    """Yields the stages of one kind of model, from training to the active model."""
+    yield from _training(kind, more)
+    yield from _release(kind)
 
-    def of(artefact: Artefact) -> Artefact:
-        return artefact.of(name)
 
+def _training(kind: ModelKind, more: _KindNeeds) -> Iterator[Stage]:
+    """Yields the stages that make a candidate and measure it."""
+    module, name, title = stage_module(kind), kind.name, kind.title.lower()
     yield Stage(
         f"train_{name}",
-        f"training the {what}",
+        f"training the {title}",
         f"{module}:train",
         needs=(*more.train, artefacts.VERSION),
-        makes=(of(artefacts.TRAIN), of(artefacts.METRICS), of(artefacts.WORK)),
+        makes=(artefacts.TRAIN.of(name), artefacts.METRICS.of(name), artefacts.WORK.of(name)),
         params=more.train_params,
     )
     yield Stage(
         f"reference_{name}",
         "fetching the model to beat",
         f"{CANDIDATE}:reference",
-        needs=(of(artefacts.TRAIN), artefacts.REGISTRY),
-        makes=(of(artefacts.REFERENCE), *more.reference),
+        needs=(artefacts.TRAIN.of(name), artefacts.REGISTRY),
+        makes=(artefacts.REFERENCE.of(name), *more.reference),
         kind=name,
         hooks=(f"{module}:baseline",),
         always=True,
     )
     yield Stage(
         f"evaluate_{name}",
-        f"evaluating the {what}",
+        f"evaluating the {title}",
         f"{module}:evaluate",
-        needs=(*more.evaluate, of(artefacts.BUNDLE), of(artefacts.REFERENCE)),
-        makes=(of(artefacts.SCORECARDS), of(artefacts.EVALUATE)),
+        needs=(*more.evaluate, artefacts.BUNDLE.of(name), artefacts.REFERENCE.of(name)),
+        makes=(artefacts.SCORECARDS.of(name), artefacts.EVALUATE.of(name)),
         params=more.evaluate_params,
     )
     yield Stage(
         f"probe_{name}",
-        f"probing the {what}",
+        f"probing the {title}",
         f"{module}:probe",
-        needs=(*more.probe, of(artefacts.BUNDLE)),
-        makes=(of(artefacts.PROBES), of(artefacts.PROBE)),
+        needs=(*more.probe, artefacts.BUNDLE.of(name)),
+        makes=(artefacts.PROBES.of(name), artefacts.PROBE.of(name)),
         params=more.probe_params,
     )
+
+
+def _release(kind: ModelKind) -> Iterator[Stage]:
+    """Yields the stages that decide on a candidate, release it and name the active model."""
+    module, name, title = stage_module(kind), kind.name, kind.title.lower()
     yield Stage(
         f"decide_{name}",
-        f"judging the {what}",
+        f"judging the {title}",
         f"{CANDIDATE}:decide",
-        needs=(of(artefacts.SCORECARDS), of(artefacts.PROBES), of(artefacts.BUNDLE)),
-        makes=(of(artefacts.DECIDE), of(artefacts.DECISIONS)),
+        needs=(artefacts.SCORECARDS.of(name), artefacts.PROBES.of(name), artefacts.BUNDLE.of(name)),
+        makes=(artefacts.DECIDE.of(name), artefacts.DECISIONS.of(name)),
         params=("gates",),
         kind=name,
         hooks=(f"{module}:smoke_test",),
     )
     yield Stage(
         f"release_{name}",
-        f"releasing the {what}",
+        f"releasing the {title}",
         f"{CANDIDATE}:release",
-        needs=(of(artefacts.DECIDE), of(artefacts.BUNDLE)),
-        makes=(of(artefacts.RELEASE), artefacts.REGISTRY),
+        needs=(artefacts.DECIDE.of(name), artefacts.BUNDLE.of(name)),
+        makes=(artefacts.RELEASE.of(name), artefacts.REGISTRY),
         kind=name,
         experiment=False,
         always=True,
     )
     yield Stage(
         f"active_{name}",
-        f"finding the active {what}",
+        f"finding the active {title}",
         f"{CANDIDATE}:activate",
-        needs=(of(artefacts.DECIDE), artefacts.REGISTRY),
-        makes=(of(artefacts.ACTIVE),),
+        needs=(artefacts.DECIDE.of(name), artefacts.REGISTRY),
+        makes=(artefacts.ACTIVE.of(name),),
         kind=name,
         hooks=(f"{module}:fallback",),
         always=True,

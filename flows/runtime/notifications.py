@@ -1,4 +1,4 @@
-"""Tells people what they have to know: a line in the store's notices.jsonl, and a message where they asked for one."""
+"""Notifies people: a line in the store's notices.jsonl, and messages to KEEPLINE_NOTIFY."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from data import artefacts
+
 if TYPE_CHECKING:
     from flows.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
-FILE = "notices.jsonl"
+FILE = artefacts.NOTICES.path
 
 
 def notify(settings: Settings, title: str, body: str, now: datetime | None = None) -> bool:
-    """Writes the notice down and sends it to every address of KEEPLINE_NOTIFY; False when one could not be reached.
+    """Stores the notice and sends it to every address; returns False when one is not reached.
 
-    Raises nothing for that: what people are told about has gone wrong already, and must not go wrong once more.
+    Raises nothing for that: a notice is about a failure already, and must not cause another.
     """
     at = (now or datetime.now(UTC)).isoformat(timespec="seconds")
     settings.store.mkdir(parents=True, exist_ok=True)
     line = json.dumps({"at": at, "title": title, "body": body}, ensure_ascii=False) + "\n"
-    with (settings.store / FILE).open(
-        "a", encoding="utf-8"
-    ) as notices:  # one short write: lines do not mix
+    # One short write, so that lines of several processes do not mix.
+    with (settings.store / FILE).open("a", encoding="utf-8") as notices:
         notices.write(line)
     if not settings.notify:
         return True
@@ -32,13 +33,12 @@ def notify(settings: Settings, title: str, body: str, now: datetime | None = Non
         from apprise import Apprise
 
         addresses = Apprise()
-        known = [addresses.add(address) for address in settings.notify]
-        told = bool(addresses.notify(title=f"Keepline: {title}", body=body)) and all(known)
-    except Exception as error:  # whatever a plug-in raises
-        log.error(
-            "nobody was told '%s': %s", title, type(error).__name__
-        )  # an address may hold a password
+        accepted = [addresses.add(address) for address in settings.notify]
+        delivered = bool(addresses.notify(title=f"Keepline: {title}", body=body)) and all(accepted)
+    except Exception as error:
+        # Whatever a plug-in raises. Its message is left out: an address may hold a password.
+        log.error("nobody was told '%s': %s", title, type(error).__name__)
         return False
-    if not told:
+    if not delivered:
         log.error("not everybody could be told '%s'. Look at KEEPLINE_NOTIFY.", title)
-    return told
+    return delivered

@@ -1,4 +1,7 @@
-"""Reads params.yaml into one frozen, checked value. Each section's dataclass lives beside the code that uses it."""
+"""Reads params.yaml into one frozen, checked value.
+
+Each section's dataclass lives beside the code that uses it.
+"""
 
 from __future__ import annotations
 
@@ -63,10 +66,16 @@ class Params:
 
 
 class _Once(yaml.SafeLoader):
-    """Reads plain YAML in which every key stands once; of two settings of one name nobody could tell which counts."""
+    """Reads plain YAML in which every key stands once.
+
+    Of two settings of one name nobody could say which counts.
+    """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """A mapping as it is written. Raises ParamsError naming the second of two equal keys and its line."""
+        """Returns a mapping as it is written.
+
+        Raises ParamsError naming the second of two equal keys and its line.
+        """
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
@@ -79,22 +88,27 @@ class _Once(yaml.SafeLoader):
 
 
 def read_params(path: Path) -> Params:
-    """Raises ParamsError naming the file, the section and the key that is wrong."""
+    """Returns the parameters of the file.
+
+    Raises ParamsError naming the file, the section and the key that is wrong.
+    """
     if not path.is_file():
         raise ParamsError(f"{path}: no such file. Set KEEPLINE_PARAMS, or run from the checkout.")
     try:
-        found = yaml.load(path.read_text(encoding="utf-8"), _Once) or {}
+        sections = yaml.load(path.read_text(encoding="utf-8"), _Once) or {}
     except ParamsError as error:
         raise ParamsError(f"{path}: {error}. Take one out.") from None
     except yaml.YAMLError as error:
         raise ParamsError(f"{path}: not YAML ({str(error).replace(chr(10), ' ')}).") from error
     except RecursionError as error:
         raise ParamsError(f"{path}: nested too deeply.") from error
-    refuse_bomb(found, str(path))
-    if not isinstance(found, dict):
-        raise ParamsError(f"{path}: must hold sections, not {type(found).__name__}.")
+    refuse_bomb(sections, str(path))
+    if not isinstance(sections, dict):
+        raise ParamsError(f"{path}: must hold sections, not {type(sections).__name__}.")
     classes = typing.get_type_hints(Params)
-    unknown = sorted(set(found) - set(classes))
+    unknown = sorted(set(sections) - set(classes))
     if unknown:
         raise ParamsError(f"{path}: {unknown[0]} is not a section. Known: {', '.join(classes)}.")
-    return Params(**{name: section(classes[name], values, name) for name, values in found.items()})
+    return Params(
+        **{name: section(classes[name], values, name) for name, values in sections.items()}
+    )

@@ -1,4 +1,4 @@
-"""What the scheduled flows share with those who watch over them: a sign of life, and hooks for when one fails."""
+"""What the scheduled flows share: a heartbeat, and hooks for when one fails."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from flows.runtime.settings import Settings, from_environment, prepare
 
 @contextmanager
 def guarded(settings: Settings) -> Iterator[None]:
-    """Ends what earlier processes left behind, then holds this flow's sign of life."""
+    """Ends what earlier processes left behind, then holds this flow's heartbeat."""
     heartbeats.reap(settings)
-    api = str(
-        get_current_settings().api.url or ""
-    )  # a flow run by hand has a server of its own, which dies with it
+    # A flow run by hand has a server of its own, which dies with it.
+    api = str(get_current_settings().api.url or "")
     with heartbeats.heartbeat(settings.store, "flow", str(running.id), str(running.name), api):
         yield
 
 
 def failed(flow: Any, flow_run: Any, state: Any) -> None:
-    """Prefect's hook in the process of a flow that raised."""
+    """Notifies people of a flow that raised. Prefect's hook in the flow's own process."""
     notifications.notify(
         _settings(flow_run),
         f"{flow_run.name} failed",
@@ -35,7 +34,10 @@ def failed(flow: Any, flow_run: Any, state: Any) -> None:
 
 
 def killed(flow: Any, flow_run: Any, state: Any) -> None:
-    """Prefect's hook in the worker whose flow process is gone: tells, and ends the MLflow run too."""
+    """Notifies people and ends the MLflow run of a flow whose process is gone.
+
+    Prefect's hook in the worker.
+    """
     heartbeats.reap(_settings(flow_run))
 
 

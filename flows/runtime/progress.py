@@ -1,4 +1,4 @@
-"""Bars with time left on a terminal, a line every few seconds elsewhere (logs of a worker, CI)."""
+"""Shows progress: bars with time left on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from data.progress import Progress
 
 @contextmanager
 def bar(console: Console, title: str, quiet_for_s: float = 5.0) -> Iterator[Progress]:
-    """Yields a function (done, total) that draws the state of one step under `title`."""
+    """Yields a function (done, total) that draws the state of one stage under `title`."""
     if not console.is_terminal:
         yield _lines(console, title, quiet_for_s)
         return
@@ -41,9 +41,8 @@ def bar(console: Console, title: str, quiet_for_s: float = 5.0) -> Iterator[Prog
 
 
 def _lines(console: Console, title: str, quiet_for_s: float) -> Progress:
-    first: tuple[float, int] | None = (
-        None  # when the first report came; loading before it says nothing of the pace
-    )
+    # When the first report came; loading before it says nothing of the pace.
+    first: tuple[float, int] | None = None
     last = time.monotonic()
 
     def report(done: int, total: int) -> None:

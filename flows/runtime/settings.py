@@ -1,4 +1,7 @@
-"""Places and secrets: the only reader of the environment. Every variable is listed in `.env.example`."""
+"""Places and secrets: the only reader of the environment.
+
+Every variable is listed in `.env.example`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from data import artefacts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,17 +23,21 @@ class ServeSettings:
     port: int = 8080
     api_keys: Path | None = None  # who may ask what; needed to listen on anything but loopback
     poll_s: float = 10.0  # between two looks for another champion or challenger
-    rollout: str = "off"  # what a challenger gets: off, shadow (a copy of the requests) or canary (a share of them)
+    # what a challenger gets: off, shadow (a copy of the requests) or canary (a share of them)
+    rollout: str = "off"
     canary_share: float = 0.1  # of the requests, by customer
     max_body_mb: float = 256.0
     max_audio_s: float = 4 * 3600.0
     rate_per_s: float = 5000.0  # requests a second of one key (or address), on average
-    drain_s: float = 30.0  # for answers under way when the service is told to stop
+    drain_s: float = 30.0  # for answers under way when the service has to stop
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where things lie and where the servers are. Built by `from_environment`; tests build their own."""
+    """Where things lie and where the servers are.
+
+    Built by `from_environment`; tests build their own.
+    """
 
     store: Path
     tracking_uri: str
@@ -37,16 +46,14 @@ class Settings:
     params_file: Path
     real_data: Path
     actor: str
-    signing_key: Path | None = None  # PEM; bundles made here are signed with it
-    public_key: Path | None = (
-        None  # PEM; without its owner's signature no bundle is taken, given out or served
-    )
-    notify: tuple[
-        str, ...
-    ] = ()  # addresses of people to tell, as Apprise writes them (mailto://, slack://, json://)
-    longest_run_s: float = (
-        2 * 86400.0
-    )  # what runs (or waits for approval) longer hangs, and is stopped
+    # PEM; bundles made here are signed with it
+    signing_key: Path | None = None
+    # PEM; without its owner's signature no bundle is taken, given out or served
+    public_key: Path | None = None
+    # addresses of people to notify, as Apprise writes them (mailto://, slack://, json://)
+    notify: tuple[str, ...] = ()
+    # what runs (or waits for approval) longer hangs, and is stopped
+    longest_run_s: float = 2 * 86400.0
     serve: ServeSettings = ServeSettings()
 
 
@@ -57,18 +64,18 @@ class SettingsError(ValueError):
 def from_environment(
     environment: Mapping[str, str] | None = None, store: Path | None = None
 ) -> Settings:
-    """Reads the settings, by default from the process environment; `store` overrides KEEPLINE_STORE.
+    """Returns the settings that the environment (default: the process's) describes.
 
-    Without any variable set everything lies under `data/store`: SQLite, local folders, no server.
-    Raises SettingsError naming the variable that is wrong.
+    `store` overrides KEEPLINE_STORE. Without any variable set everything lies under `data/store`:
+    SQLite, local folders, no server. Raises SettingsError naming the variable that is wrong.
     """
     env = os.environ if environment is None else environment
     home = (store or Path(env.get("KEEPLINE_STORE", ROOT / "data" / "store"))).resolve()
     return Settings(
         store=home,
-        tracking_uri=env.get("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}"),
-        artifact_root=env.get("KEEPLINE_ARTIFACTS", str(home / "mlartifacts")),
-        dvc_remote=env.get("KEEPLINE_DVC_REMOTE", str(home / "remote")),
+        tracking_uri=env.get("MLFLOW_TRACKING_URI", f"sqlite:///{home / artefacts.MLFLOW.path}"),
+        artifact_root=env.get("KEEPLINE_ARTIFACTS", str(home / artefacts.MLARTIFACTS.path)),
+        dvc_remote=env.get("KEEPLINE_DVC_REMOTE", str(home / artefacts.REMOTE.path)),
         params_file=Path(env.get("KEEPLINE_PARAMS", ROOT / "params.yaml")),
         real_data=Path(env.get("KEEPLINE_REAL_DATA", ROOT.parent / "shared" / "data")),
         actor=env.get("KEEPLINE_ACTOR", env.get("USER", "keepline")),
@@ -82,7 +89,7 @@ def from_environment(
 
 def _serve(env: Mapping[str, str]) -> ServeSettings:
     standard = ServeSettings()
-    found = ServeSettings(
+    settings = ServeSettings(
         host=env.get("KEEPLINE_HOST", standard.host),
         port=int(_number(env, "KEEPLINE_PORT", standard.port, 0, 65535)),
         api_keys=_path(env, "KEEPLINE_API_KEYS"),
@@ -94,11 +101,11 @@ def _serve(env: Mapping[str, str]) -> ServeSettings:
         rate_per_s=_number(env, "KEEPLINE_RATE_PER_S", standard.rate_per_s, 0.01),
         drain_s=_number(env, "KEEPLINE_DRAIN_S", standard.drain_s, 0),
     )
-    if found.rollout not in ("off", "shadow", "canary"):
+    if settings.rollout not in ("off", "shadow", "canary"):
         raise SettingsError(
-            f"KEEPLINE_ROLLOUT is {found.rollout!r}; it can be off, shadow or canary."
+            f"KEEPLINE_ROLLOUT is {settings.rollout!r}; it can be off, shadow or canary."
         )
-    return found
+    return settings
 
 
 def _path(env: Mapping[str, str], name: str) -> Path | None:
@@ -120,7 +127,7 @@ def _number(
 
 
 def prepare() -> None:
-    """What comes first wherever a person or a schedule begins: `.env`, then the rules it cannot undo.
+    """Reads `.env` and then sets the rules it cannot undo; every entry point calls this first.
 
     Raises SettingsError naming the line of `.env` that is none.
     """
@@ -131,9 +138,9 @@ def prepare() -> None:
 
 
 def read_env_file(path: Path) -> None:
-    """Takes NAME=value lines of a file (.env) into the environment, where the environment does not say otherwise.
+    """Takes NAME=value lines of a file (.env) into the environment.
 
-    Raises SettingsError naming the line that is none.
+    What the environment sets already stays. Raises SettingsError naming the line that is none.
     """
     if not path.is_file():
         return
@@ -148,10 +155,11 @@ def read_env_file(path: Path) -> None:
 
 
 def quiet_vendors() -> None:
-    """Sets what the vendors read from the environment themselves, where the user has not set it.
+    """Sets what the vendors read from the environment, where the user has not set it.
 
-    Clients give up on a dead MLflow server within seconds, nothing phones home, and logs stay readable under a
-    progress bar. That nothing pickled is loaded is no default but a rule: it holds whatever the user has set.
+    Clients give up on a dead MLflow server within seconds, nothing sends usage data, and logs stay
+    readable under a progress bar. That nothing pickled is loaded is no default but a rule: it holds
+    whatever the user has set.
     """
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)

@@ -1,7 +1,8 @@
-"""A step that has run leaves a marker; a step whose inputs, settings and code are the same is not run again.
+"""Reuses a stage's result while its inputs, settings and code stay the same.
 
-The marker is written last and holds a fingerprint of everything the step depends on. A kill before it leaves no
-marker, so the step is redone; steps are idempotent, so redoing one loses and doubles nothing.
+A finished stage leaves a marker, written last, with a fingerprint of everything the stage depends
+on. A kill before it leaves no marker, so the stage runs again. Stages are idempotent, so running
+one again loses and doubles nothing.
 """
 
 from __future__ import annotations
@@ -26,35 +27,42 @@ MARKERS = artefacts.MARKERS.path
 
 
 def digest(path: Path) -> str:
-    """BLAKE2b of a file, or of the names and contents below a folder; "absent" where there is nothing."""
+    """Returns BLAKE2b of a file, or of the names and contents below a folder.
+
+    Returns "absent" where there is nothing.
+    """
     if path.is_file():
         with path.open("rb") as handle:
             return hashlib.file_digest(handle, "blake2b").hexdigest()[:32]
     if not path.exists():
         return "absent"
-    found = hashlib.blake2b(digest_size=16)
+    combined = hashlib.blake2b(digest_size=16)
     for file in sorted(path.rglob("*")):
         if (
             file.is_file()
             and "__pycache__" not in file.parts
             and not file.name.endswith((".pyc", ".tmp"))
         ):
-            found.update(str(file.relative_to(path)).encode())
-            found.update(digest(file).encode())
-    return found.hexdigest()
+            combined.update(str(file.relative_to(path)).encode())
+            combined.update(digest(file).encode())
+    return combined.hexdigest()
 
 
 def fingerprint(parts: Mapping[str, Path], settings: Any) -> str:
-    """One hash over the contents of `parts`, each under a name that says nothing of where it lies, and `settings`."""
+    """Returns one hash over the contents of `parts` and `settings`.
+
+    Each part has a name that does not depend on where it lies.
+    """
     contents = sorted((name, digest(path)) for name, path in parts.items())
     text = json.dumps([contents, settings], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def without_places(settings: Any) -> Any:
-    """Settings with the digest of its content in place of each path they name, relative to the checkout.
+    """Returns settings with each path they name replaced by the digest of its content.
 
-    What is in such a file or folder decides the result; where it lies does not.
+    Paths are relative to the checkout. What is in such a file or folder decides the result; where
+    it lies does not.
     """
     if isinstance(settings, str):
         path = ROOT / settings
@@ -68,7 +76,10 @@ def without_places(settings: Any) -> Any:
 
 
 def stage_fingerprint(context: RunContext, stage: Stage) -> str:
-    """What a stage's result depends on: its needs, its code, its parameters and the files that they name."""
+    """Returns a hash of what a stage's result depends on.
+
+    That is its needs, its code, its parameters and the files that these name.
+    """
     parts = {f"store/{need}": context.path(need) for need in stage.needs}
     if artefacts.RAW in stage.needs:
         parts[f"store/{artefacts.RAW}"] = context.raw
@@ -80,35 +91,39 @@ def stage_fingerprint(context: RunContext, stage: Stage) -> str:
     return fingerprint(parts, settings)
 
 
-def is_current(store: Path, step: str, wanted: str, outs: Iterable[Path]) -> bool:
-    """Whether the step's marker holds this fingerprint and everything it promised to write is there."""
-    path = store / MARKERS / f"{step}.json"
+def is_current(store: Path, stage: str, expected: str, outs: Iterable[Path]) -> bool:
+    """Returns whether the stage's marker holds this fingerprint and all its outputs are there."""
+    path = store / MARKERS / f"{stage}.json"
     if not path.exists() or not all(out.exists() for out in outs):
         return False
     try:
-        return bool(read_json(path)["fingerprint"] == wanted)
+        return bool(read_json(path)["fingerprint"] == expected)
     except (ValueError, KeyError):
         return False
 
 
-def forget(store: Path, step: str) -> None:
-    """Makes the step run again, whatever it left."""
-    (store / MARKERS / f"{step}.json").unlink(missing_ok=True)
+def forget(store: Path, stage: str) -> None:
+    """Makes the stage run again, whatever it left."""
+    (store / MARKERS / f"{stage}.json").unlink(missing_ok=True)
 
 
 def run_once(
-    store: Path, step: str, wanted: str, outs: list[Path], run: Callable[[], dict[str, Any]]
+    store: Path, stage: str, expected: str, outs: list[Path], run: Callable[[], dict[str, Any]]
 ) -> tuple[dict[str, Any], bool]:
-    """Runs `run` unless its marker is current. Returns the summary and whether it was reused."""
-    path = store / MARKERS / f"{step}.json"
-    if is_current(store, step, wanted, outs):
+    """Runs `run` unless its marker is current; returns the summary and whether it was reused.
+
+    Raises RuntimeError when an output was not written.
+    """
+    path = store / MARKERS / f"{stage}.json"
+    if is_current(store, stage, expected, outs):
         return read_json(path)["summary"], True
-    forget(store, step)
+    forget(store, stage)
     summary = run()
     missing = [str(out) for out in outs if not out.exists()]
     if missing:
         raise RuntimeError(
-            f"step {step}: promised {missing[0]} and did not write it. This is a fault of Keepline's."
+            f"stage {stage}: promised {missing[0]} and did not write it. This is a fault of "
+            "Keepline's."
         )
-    write_json(path, {"fingerprint": wanted, "summary": summary})
+    write_json(path, {"fingerprint": expected, "summary": summary})
     return summary, False

@@ -12,9 +12,7 @@ from models.asr.segments import Segmentation
 class HearingParams:
     """How calls are taken apart and what is measured of them."""
 
-    segmentation: Segmentation = field(
-        default_factory=Segmentation
-    )  # how speech is told from the rest
-    conversation: ConversationParams = field(
-        default_factory=ConversationParams
-    )  # what counts as hold, interruption …
+    # how speech is separated from the rest
+    segmentation: Segmentation = field(default_factory=Segmentation)
+    # what counts as hold, interruption …
+    conversation: ConversationParams = field(default_factory=ConversationParams)

@@ -31,12 +31,16 @@ if TYPE_CHECKING:
     from evaluation.params import EvaluationParams
     from evaluation.scorecard import Scorecard
     from models.registry.bundle import Bundle
+    from training.tracking import Run
 
 KIND = ASR.name
 
 
 def base_of(name: str, folder: Path) -> Path:
-    """The `.nemo` that asr.base names: a file (relative to the checkout), or a hub model, brought once to `folder`."""
+    """Returns the `.nemo` that asr.base names.
+
+    That is a file (relative to the checkout) or a hub model, fetched once to `folder`.
+    """
     local = ROOT / name
     if local.exists() or name.endswith(".nemo"):
         return local
@@ -50,9 +54,11 @@ def base_of(name: str, folder: Path) -> Path:
 
 
 def pseudo(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Leaves pseudo/train.jsonl: what people transcribed and, if pseudo.learn, what the champion heard and is sure of.
+    """Writes pseudo/train.jsonl, the training manifest, and returns the summary.
 
-    It was heard at the end of the last walk; today's splits and people's transcripts decide again what may be used.
+    It holds what people transcribed and, with pseudo.learn, confident transcripts that the champion
+    made at the end of the last run. Today's splits and people's transcripts decide again which of
+    them may be used.
     """
     summary = manifests.add_pseudo_transcripts(
         read_tables(context.path(artefacts.CLEAN)),
@@ -69,8 +75,10 @@ def pseudo(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 
 def train(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Fine-tunes the recogniser as one MLflow run, adapts it with text and leaves it as the bundle asr/bundle."""
-    from data.hours import read_hours_account
+    """Fine-tunes the recogniser as one MLflow run and writes the bundle asr/bundle.
+
+    Returns the summary, with what the adaptation with text and the calibration came to.
+    """
     from data.leaks import assert_manifests_apart
     from flows.stages import asr_adaptation
     from models.asr.decoding import FILES
@@ -93,7 +101,7 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
     assert_manifests_apart(lines, splits)
     params = asr_adaptation.with_synthetic_speech(context, params, progress)
     with runs.training_run(context, KIND, asdict(params)) as run:
-        found = finetune(
+        summary = finetune(
             params,
             base,
             train_manifest=train_manifest,
@@ -102,30 +110,12 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
             run=run,
             progress=progress,
         )
-        skipped = found["train"].get("skipped", {})
-        hours, heard = (
-            read_hours_account(read_json(context.path(artefacts.HOURS))),
-            read_json(context.path(artefacts.PSEUDO_SUMMARY)),
-        )
-        hours = hours.with_pseudo(heard["added_s"]) if heard["learn"] else hours
-        hours = hours.with_training_skips(
-            {reason: 3600 * entry["hours"] for reason, entry in skipped.items()}
-        )
-        budget = hours.summary(context.params.hours)
-        write_json(context.path(artefacts.WORK.of(KIND).within("hours.json")), budget)
-        run.log_metrics(
-            {
-                f"hours_{name}": budget[name]
-                for name in ("input_h", "train_h", "lost_h", "lost_share")
-            }
-        )
-        run.log_artifact(context.path(artefacts.WORK.of(KIND).within("hours.json")))
-        hours.enforce_budget(context.params.hours)
-    found |= {"adaptation": asr_adaptation.adapt(context, work / "model.nemo", progress)}
+        _enforce_hours_budget(context, run, summary["train"].get("skipped", {}))
+    summary |= {"adaptation": asr_adaptation.adapt(context, work / "model.nemo", progress)}
     calls = utterances.transcribed_calls(
         read_tables(context.path(artefacts.CLEAN)), splits, "valid"
     )
-    found |= {
+    summary |= {
         "confidence": calibration.calibrate_confidence(
             work / "model.nemo",
             calls,
@@ -138,20 +128,47 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
         path for name in ("model.nemo", "confidence.json", *FILES) if (path := work / name).exists()
     ]
     return bundles.write_candidate_bundle(
-        context, KIND, {path.name: path for path in files}, run.run_id, found
+        context, KIND, {path.name: path for path in files}, run.run_id, summary
     )
 
 
+def _enforce_hours_budget(
+    context: RunContext, run: Run, skipped: Mapping[str, Mapping[str, float]]
+) -> None:
+    """Accounts for every recorded hour including this training's; raises where too many are lost.
+
+    `skipped` holds, a reason, the `hours` that training left out. Writes asr/hours.json and logs
+    the account to `run`.
+    """
+    from data.hours import read_hours_account
+
+    hours = read_hours_account(read_json(context.path(artefacts.HOURS)))
+    pseudo_summary = read_json(context.path(artefacts.PSEUDO_SUMMARY))
+    hours = hours.with_pseudo(pseudo_summary["added_s"]) if pseudo_summary["learn"] else hours
+    hours = hours.with_training_skips(
+        {reason: 3600 * entry["hours"] for reason, entry in skipped.items()}
+    )
+    budget = hours.summary(context.params.hours)
+    path = context.path(artefacts.WORK.of(KIND).within("hours.json"))
+    write_json(path, budget)
+    names = ("input_h", "train_h", "lost_h", "lost_share")
+    run.log_metrics({f"hours_{name}": budget[name] for name in names})
+    run.log_artifact(path)
+    hours.enforce_budget(context.params.hours)
+
+
 def training_line(summary: dict[str, Any]) -> str:
-    """Validation WER before and after, and which weights were chosen."""
+    """Returns validation WER before and after, and which weights were chosen."""
     before, after = summary["wer_before"], summary["wer"]
     return f"validation WER {before:.1%} → {after:.1%} ({summary['chosen']})"
 
 
 def transcribe(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Transcribes the recordings that no person has, with the active recogniser, and measures how all calls went.
+    """Transcribes the recordings that no person has, with the active recogniser.
 
-    Also sorts what was heard: sure enough for the next training to learn from, or next for a person to review.
+    Returns the summary. Measures conversations of all calls as well, and sorts the machine
+    transcripts: confident enough for the next training, or next for a person to review. Raises
+    ValueError where no recogniser is active.
     """
     from data.labelling.pseudo import select_pseudo_transcripts
     from evaluation.experience.conversation import conversations
@@ -202,13 +219,13 @@ def transcribe(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 
 def baseline(context: RunContext) -> dict[str, Any]:
-    """The base that fine-tuning starts from: what a first recogniser has to beat."""
+    """Returns the base that fine-tuning starts from: what a first recogniser has to beat."""
     base = base_of(context.params.asr.base, context.path(artefacts.WORK.of(KIND)))
     return {"model": "base", "path": context.stored(base)}
 
 
 def smoke_sample(context: RunContext) -> Path:
-    """The longest test cut, for the service to transcribe before a release."""
+    """Returns the longest test cut, for the service to transcribe before a release."""
     manifest = context.path(artefacts.SPEECH.within("test.jsonl"))
     longest = max(manifests.require_manifest(manifest), key=lambda row: row["duration"])
     return manifest.parent / str(longest["audio_filepath"])
@@ -222,7 +239,10 @@ def smoke_test(context: RunContext, bundle: Path) -> dict[str, Any]:
 
 
 def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Scores candidate and reference on the same held-out speech, clean, through the telephone, and in general."""
+    """Scores candidate and reference on the same held-out speech; returns the summary.
+
+    The speech is scored clean, through telephone conditions, and as general speech.
+    """
     manifest = context.path(artefacts.SPEECH.within("test.jsonl"))
     parts = test_sets.load_test_sets(manifest, context.params.evaluation, ROOT)
     cards = {
@@ -256,7 +276,7 @@ def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
 def evaluate_champion(
     context: RunContext, bundle: Bundle, name: str, progress: Progress
 ) -> Scorecard:
-    """The scorecard of a registered version on today's test set alone."""
+    """Returns the scorecard of a registered version on today's test set alone."""
     manifest, params = context.path(artefacts.SPEECH.within("test.jsonl")), _test_set_alone(context)
     cards = test_sets.evaluate(
         ASR.weights_in(bundle.path),
@@ -271,7 +291,10 @@ def evaluate_champion(
 
 
 def restore_test_set(context: RunContext, rows: pl.DataFrame, dataset: Path, out: Path) -> str:
-    """Cuts the held-out contacts `rows` from the recordings in `dataset` again; returns the hash of the test set."""
+    """Cuts the held-out contacts `rows` from the recordings in `dataset` again.
+
+    Returns the hash of the test set.
+    """
     from data.audio import read
     from data.speech.shards import recording_reader
     from data.speech.utterances import cut_utterances
@@ -291,15 +314,16 @@ def restore_test_set(context: RunContext, rows: pl.DataFrame, dataset: Path, out
 
 
 def _test_set_alone(context: RunContext) -> EvaluationParams:
-    """The evaluation's parameters without telephone conditions and general speech."""
+    """Returns the evaluation's parameters without telephone conditions and general speech."""
     return replace(context.params.evaluation, conditions=(), guardrail_s=0.0)
 
 
 def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | None, str]:
-    """In a bare folder of recordings, which is too small to prove much: the candidate, if it made fewer errors there.
+    """Returns the candidate's bundle and a note, in a bare folder of recordings.
 
-    Nothing but too little evidence may speak against it. The guardrail is about other speech than this folder's: it
-    keeps the candidate from promotion, not from transcribing the folder.
+    Such a folder is too small to prove much, so the candidate is used if it made fewer errors there
+    and nothing but too little evidence speaks against it. The guardrail is about other speech than
+    this folder's: it keeps the candidate from promotion, not from transcribing the folder.
     """
     if context.source != "recordings":
         return None, ""
@@ -313,32 +337,35 @@ def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | No
     against = {
         check.name: check for check in decision.checks if check.verdict not in ("pass", "skipped")
     }
-    elsewhere = against.pop("guardrail", None)
+    guardrail = against.pop("guardrail", None)
     if decision.accepted or after >= before or not all(map(is_inconclusive, against.values())):
         return (
             None,
-            f"Heard with {decided['reference']['model']}. {decided['summary']} `keepline decisions` tells more.",
+            f"Heard with {decided['reference']['model']}. {decided['summary']} `keepline "
+            "decisions` tells more.",
         )
     gate, share = context.params.gates.asr, context.params.splits.test_share
     bundle = context.path(artefacts.BUNDLE.of(KIND))
-    said = [
-        f"Heard with the candidate: it made fewer errors (WER {before:.1%} → {after:.1%}). It is not promoted."
+    sentences = [
+        f"Heard with the candidate: it made fewer errors (WER {before:.1%} → {after:.1%}). It is "
+        "not promoted."
     ]
     if against:
-        said += [
+        sentences += [
             "The gate found too little to prove it:",
             *(check.sentence for check in against.values()),
         ]
-        said += [
-            f"To prove it, write down the words of about {math.ceil(gate.min_units / share)} recordings of "
+        sentences += [
+            f"To prove it, write down the words of about {math.ceil(gate.min_units / share)} "
+            "recordings of "
             f"{math.ceil(gate.min_clusters / share)} voices and hear again."
         ]
-    if elsewhere:
-        said += ["It is for recordings like these:", elsewhere.sentence]
-    said += [f"Until then `keepline transcribe --model {bundle}` hears more of them with it."]
-    return bundle, " ".join(said)
+    if guardrail:
+        sentences += ["It is for recordings like these:", guardrail.sentence]
+    sentences += [f"Until then `keepline transcribe --model {bundle}` hears more of them with it."]
+    return bundle, " ".join(sentences)
 
 
 def _half(progress: Progress, number: int) -> Progress:
-    """The progress of the first (0) or second (1) of two equal parts."""
+    """Returns the progress of the first (0) or second (1) of two equal parts."""
     return lambda done, total: progress(number * total + done, 2 * total)

@@ -1,4 +1,4 @@
-"""The recogniser's adaptation with text: what it may learn from, and what joins its bundle."""
+"""Adapts the recogniser with text: what it may learn from, and what joins its bundle."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 def domain_texts(context: RunContext) -> list[Text]:
-    """What training customers and their agents said or wrote, sentence by sentence, and the terms of adaptation.terms.
+    """Returns the sentences of training customers and their agents, and adaptation.terms.
 
-    Nothing of validation or test contacts is among it.
+    Nothing of validation or test contacts is among them.
     """
     from models.asr.language import Text
     from training.asr.text_adaptation import read_terms
@@ -43,10 +43,12 @@ def domain_texts(context: RunContext) -> list[Text]:
     turns = pl.read_parquet(context.path(artefacts.CLEAN.within("turns.parquet"))).join(
         train, on="contact_id", how="semi"
     )
-    said = turns.filter(pl.col("role").is_in(["customer", "agent"]) & pl.col("text").is_not_null())
+    spoken = turns.filter(
+        pl.col("role").is_in(["customer", "agent"]) & pl.col("text").is_not_null()
+    )
     sentences = [
         Text(sentence)
-        for text in said.sort("contact_id", "turn")["text"]
+        for text in spoken.sort("contact_id", "turn")["text"]
         for sentence in re.split(r"(?<=[.?!])\s+", text)
         if sentence.strip()
     ]
@@ -56,16 +58,19 @@ def domain_texts(context: RunContext) -> list[Text]:
 def with_synthetic_speech(
     context: RunContext, training: AsrTraining, progress: Progress
 ) -> AsrTraining:
-    """`training` with the texts in simulated voices mixed in, if adaptation.spoken asks for any."""
+    """Returns `training` with the texts in simulated voices mixed in.
+
+    Without adaptation.spoken it is returned as it is.
+    """
     from training.asr.finetune import ExtraSpeech
     from training.asr.text_adaptation import synthesize_manifest
 
     params = context.params.adaptation
     if not params.spoken:
         return training
-    found = [text.text for text in domain_texts(context)]
+    texts = [text.text for text in domain_texts(context)]
     path = synthesize_manifest(
-        found,
+        texts,
         context.path(artefacts.WORK.of(ASR.name).within("spoken.jsonl")),
         count=params.spoken,
         seed=params.seed,
@@ -78,17 +83,17 @@ def with_synthetic_speech(
 
 
 def adapt(context: RunContext, model: Path, progress: Progress) -> dict[str, Any]:
-    """Leaves the language model and how to decode beside the `.nemo` at `model`, and returns the facts.
+    """Writes the language model and decoding settings beside the `.nemo`; returns the facts.
 
-    Nothing is left where adaptation.decoding is greedy, or beam search made no fewer errors. `says` among the facts
-    tells a person what became of texts, terms and boosts.
+    Nothing is written where adaptation.decoding is greedy, or beam search made no fewer errors.
+    `says` among the facts says to a person what became of texts, terms and boosts.
     """
     from models.asr.decoding import FILES
     from training.asr.text_adaptation import adapt
 
-    params, found = context.params.adaptation, {}
+    params, facts = context.params.adaptation, {}
     if params.decoding.mode != "greedy":
-        found = adapt(
+        facts = adapt(
             params,
             domain_texts(context),
             model=model,
@@ -96,30 +101,37 @@ def adapt(context: RunContext, model: Path, progress: Progress) -> dict[str, Any
             folder=model.parent,
             progress=progress,
         )
-        found["says"] = describe_adaptation(params, found)
+        facts["says"] = describe_adaptation(params, facts)
     elif params.spoken:
         also = f", those of {Path(params.terms).name} among them," if params.terms else ""
-        found["says"] = (
+        facts["says"] = (
             f"{params.spoken} utterances of the texts{also} were trained on in simulated voices."
         )
-    if found.get("mode", "greedy") == "greedy":
+    if facts.get("mode", "greedy") == "greedy":
         for name in FILES:
             (model.parent / name).unlink(missing_ok=True)
-    return found
+    return facts
 
 
-def describe_adaptation(params: TextAdaptation, found: Mapping[str, Any]) -> str:
+def describe_adaptation(params: TextAdaptation, facts: Mapping[str, Any]) -> str:
+    """Returns what became of texts, terms and boosts, in words for a person."""
     terms = [f"the terms of {Path(params.terms).name}"] if params.terms else []
     boosts = [f"{len(params.decoding.boosts)} boosts"] if params.decoding.boosts else []
     what = " and ".join([", ".join(["A language model of the transcripts", *terms]), *boosts])
-    if found["wer_beam"] is None:
+    if facts["wer_beam"] is None:
         return f"{what}: in use; adaptation.tuning is off, so nobody knows whether it helps."
-    figures = f"WER {found['wer_greedy']:.1%} without, {found['wer_beam']:.1%} with it on validation speech"
-    if found["mode"] != "greedy":
+    figures = (
+        f"WER {facts['wer_greedy']:.1%} without, {facts['wer_beam']:.1%} with it on "
+        "validation speech"
+    )
+    if facts["mode"] != "greedy":
         return f"{what}: in use ({figures})."
     spoken = (
         " The terms were spoken to it in training all the same."
         if params.terms and params.spoken
         else ""
     )
-    return f"{what}: not used, as it made no fewer errors ({figures}).{spoken} Give texts closer to what is said."
+    return (
+        f"{what}: not used, as it made no fewer errors ({figures}).{spoken} Give texts closer "
+        "to what is said."
+    )

@@ -1,4 +1,4 @@
-"""What the gate asks of a recogniser beside its scorecard: behaviour, and what reads its text."""
+"""Probes a recogniser for the gate: behaviour, and what other models read from its text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from data import artefacts
-from data.audio import read
+from data.audio import SAMPLE_RATE_HZ, read
 from data.files import read_json, read_tables
 from data.progress import Progress
 from data.speech import manifests
@@ -21,40 +21,44 @@ if TYPE_CHECKING:
     from models.reader.model import Reader
 
 
-PROBED = 60  # utterances that are heard again louder, quieter and later
+# Utterances that are transcribed again louder, quieter and later.
+PROBED = 60
 
 
 def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Writes probes/asr: behaviour tests, and scorecards of both models as `<name>-<role>.json` (see Evidence)."""
+    """Runs the behaviour tests and the secondary tests of a recogniser; returns the summary.
+
+    Writes probes/asr, with scorecards of both models as `<name>-<role>.json` (see Evidence).
+    """
     from evaluation.asr.probes import asr_probes
     from evaluation.scorecard import load
     from flows.stages import reader as stages_reader
     from models.asr.load import load as load_recognizer
-    from models.asr.recognizer import SAMPLE_RATE_HZ
 
     folder = empty_probes_folder(context, ASR.name)
     cards = {
         role: load(context.path(artefacts.SCORECARDS.of(ASR.name).within(f"{role}.json")))
         for role in ROLES
     }
-    asked = read_json(context.path(artefacts.TEXT_READERS))
+    champions = read_json(context.path(artefacts.TEXT_READERS))
     reader = (
-        stages_reader.load_version(context, asked[READER.name]["version"])
-        if asked[READER.name]
+        stages_reader.load_version(context, champions[READER.name]["version"])
+        if champions[READER.name]
         else None
     )
     texts = _reading(context, cards, reader)
-    found = {f"{name}-{role}": card for name, two in texts.items() for role, card in two.items()}
+    secondary = {
+        f"{name}-{role}": card for name, by_role in texts.items() for role, card in by_role.items()
+    }
     says = ""
-    if asked[CHURN.name]:
+    if champions[CHURN.name]:
         try:
-            made = _churn_on_text(context, cards, asked[CHURN.name]["version"], reader)
-            found |= {f"churn_on_text-{role}": card for role, card in made.items()}
-        except (
-            ValueError
-        ) as error:  # a champion that cannot read these features; without its word the gate says no
+            made = _churn_on_text(context, cards, champions[CHURN.name]["version"], reader)
+            secondary |= {f"churn_on_text-{role}": card for role, card in made.items()}
+        except ValueError as error:
+            # A champion that cannot read these features; without its scorecard the gate refuses.
             says = str(error)
-    for name, card in found.items():
+    for name, card in secondary.items():
         card.save(folder / f"{name}.json")
 
     manifest = context.path(artefacts.SPEECH.within("test.jsonl"))
@@ -62,7 +66,7 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
     rows = rows[:: max(1, len(rows) // PROBED)][:PROBED]
     recognizer = load_recognizer(context.path(artefacts.BUNDLE.of(ASR.name).within(ASR.weights)))
     probes = asr_probes(
-        lambda waves: [heard.text for heard in recognizer.transcribe(waves)],
+        lambda waves: [result.text for result in recognizer.transcribe(waves)],
         [read(manifest.parent / row["audio_filepath"])[0][:, 0] for row in rows],
         [str(row.get("voice") or row["contact_id"]) for row in rows],
         sample_rate_hz=SAMPLE_RATE_HZ,
@@ -74,24 +78,24 @@ def probe_asr(context: RunContext, progress: Progress) -> dict[str, Any]:
         ASR.name,
         probes,
         {
-            "read_by": checksums(asked),
+            "read_by": checksums(champions),
             "churn_says": says,
-            "beside": sorted(found),
+            "beside": sorted(secondary),
         },
     )
 
 
 def _held_out(context: RunContext) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
-    """All tables with the contacts and turns of held-out customers only, and those customers."""
+    """Returns all tables with held-out customers' contacts and turns only, and the customers."""
     from data.splits import customer_splits
 
     tables = read_tables(context.path(artefacts.CLEAN))
-    held = customer_splits(pl.read_parquet(context.path(artefacts.SPLITS))).filter(
+    customers = customer_splits(pl.read_parquet(context.path(artefacts.SPLITS))).filter(
         pl.col("split") == "test"
     )
-    contacts = tables["contacts"].join(held, on="customer_id", how="semi")
+    contacts = tables["contacts"].join(customers, on="customer_id", how="semi")
     turns = tables["turns"].join(contacts, on="contact_id", how="semi")
-    return {**tables, "contacts": contacts, "turns": turns}, held
+    return {**tables, "contacts": contacts, "turns": turns}, customers
 
 
 def _labels(
@@ -101,14 +105,16 @@ def _labels(
     column: str,
     reader: Reader | None,
 ) -> pl.DataFrame:
-    """Labels of held-out contacts as features see them, where calls of the ASR test say what `column` (ref or hyp) of
-    `card` says."""
+    """Returns labels of held-out contacts as features see them.
+
+    Calls of the ASR test say what `column` (ref or hyp) of `card` says.
+    """
     from data.labelling import label
     from evaluation.asr.labels_on_text import scored_turns
     from models.reader import labels as reader_labels
 
-    heard = scored_turns(card, tables["turns"], column)
-    turns = pl.concat([tables["turns"].join(heard, on="contact_id", how="anti"), heard])
+    call_turns = scored_turns(card, tables["turns"], column)
+    turns = pl.concat([tables["turns"].join(call_turns, on="contact_id", how="anti"), call_turns])
     rules = label(tables["contacts"], turns, context.params.labelling)
     return reader_labels.complete_labels(
         rules.labels,
@@ -123,32 +129,35 @@ def _labels(
 def _reading(
     context: RunContext, cards: Mapping[str, Scorecard], reader: Reader | None
 ) -> dict[str, dict[str, Scorecard]]:
-    """`reading`: the labels of each recogniser's text, against those of people's words for the same moments.
+    """Returns scorecards of labels on each recogniser's text, by test and role.
 
-    `reader_on_text`, where a reader is active: its own labels of that text, against the same.
+    `reading` compares them with the labels of people's words for the same moments.
+    `reader_on_text`, where a reader is champion, does so with that reader's own labels.
     """
     from evaluation.asr.labels_on_text import reading_scorecard, scored_turns
     from evaluation.reader.scorecard import argmax_labels
 
     tables, _ = _held_out(context)
-    one = cards["candidate"]
-    voices = one.units.sort((pl.col("role") != "customer"), "start_s").unique(
+    candidate = cards["candidate"]
+    voices = candidate.units.sort((pl.col("role") != "customer"), "start_s").unique(
         "contact_id", keep="first", maintain_order=True
     )
     voices = voices.join(tables["contacts"], on="contact_id", how="semi")
     clusters = dict(zip(voices["contact_id"], voices["cluster"], strict=True))
-    expected = _labels(context, tables, one, "ref", reader)
-    found = {
+    expected = _labels(context, tables, candidate, "ref", reader)
+    labels_by_test = {
         "reading": {
             role: _labels(context, tables, card, "hyp", reader) for role, card in cards.items()
         }
     }
     if reader is not None:
-        found["reader_on_text"] = {}
+        labels_by_test["reader_on_text"] = {}
         for role, card in cards.items():
-            heard = scored_turns(card, tables["turns"], "hyp")
-            calls = tables["contacts"].join(heard, on="contact_id", how="semi")
-            found["reader_on_text"][role] = argmax_labels(reader.beliefs(calls, heard))
+            call_turns = scored_turns(card, tables["turns"], "hyp")
+            calls = tables["contacts"].join(call_turns, on="contact_id", how="semi")
+            labels_by_test["reader_on_text"][role] = argmax_labels(
+                reader.beliefs(calls, call_turns)
+            )
     return {
         name: {
             role: reading_scorecard(
@@ -163,28 +172,31 @@ def _reading(
             )
             for role, labels in by_role.items()
         }
-        for name, by_role in found.items()
+        for name, by_role in labels_by_test.items()
     }
 
 
 def _churn_on_text(
     context: RunContext, cards: Mapping[str, Scorecard], version: int, reader: Reader | None
 ) -> dict[str, Scorecard]:
-    """The churn champion's risks of held-out customers from features of each recogniser's text, against outcomes."""
+    """Returns scorecards of the churn champion on each recogniser's text, by role.
+
+    Its risks of held-out customers rest on features of that text and are scored against outcomes.
+    """
     from data.features.features import as_of_dates, features
     from evaluation.churn.scorecard import churn_scorecard
     from models.churn.model import ChurnModel
 
-    tables, held = _held_out(context)
+    tables, customers = _held_out(context)
     months = as_of_dates(
         tables["outcomes"],
         read_tables(context.path(artefacts.CLEAN))["contacts"],
         context.params.features,
     )
     network = ChurnModel.load(
-        context.registry().fetch(CHURN.name, version, context.path("reference")).path
+        context.registry().fetch(CHURN.name, version, context.path(artefacts.FETCHED)).path
     )
-    found = {}
+    scorecards = {}
     for role, card in cards.items():
         rows = features(
             tables,
@@ -192,12 +204,14 @@ def _churn_on_text(
             months,
             params=context.params.features,
         )
-        rows = rows.join(held, on="customer_id", how="semi").filter(pl.col("event").is_not_null())
+        rows = rows.join(customers, on="customer_id", how="semi").filter(
+            pl.col("event").is_not_null()
+        )
         outcomes = rows.select("customer_id", "as_of", "event", "time_days")
         frame = outcomes.join(
             network.predict(rows), on=["customer_id", "as_of"], maintain_order="left"
         )
-        found[role] = churn_scorecard(
+        scorecards[role] = churn_scorecard(
             frame,
             model=f"churn v{version} on the text of {card.model}",
             data_hash=card.data_hash,
@@ -205,4 +219,4 @@ def _churn_on_text(
             created_at=context.now().isoformat(),
             bundle_sha256=card.bundle_sha256,
         )
-    return found
+    return scorecards

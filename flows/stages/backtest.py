@@ -1,4 +1,4 @@
-"""Trains on the past and scores on the future, on several days."""
+"""The stage that trains on the past and scores on the future, on several days."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def backtest(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Writes backtest.json and the predictions behind it, as one MLflow run with a step a fold."""
+    """Writes backtest.json and the predictions behind it; returns the summary.
+
+    It is one MLflow run with a step a fold.
+    """
     from training.churn.backtest import MODEL, backtest
     from training.tracking import start_or_resume
 
@@ -38,30 +41,31 @@ def backtest(context: RunContext, progress: Progress) -> dict[str, Any]:
     )
     with run:
         run.log_input(version, "calls and customers")
-        found, predictions = backtest(
+        result, predictions = backtest(
             pl.read_parquet(context.path(artefacts.FEATURES)),
             params.backtest,
             params.churn,
-            work_dir=context.path("backtest"),
+            work_dir=context.path(artefacts.BACKTEST_WORK),
             campaign=params.evaluation.campaign,
             lead_days=params.features.lead_days,
             progress=progress,
         )
-        for number, fold in enumerate(found["folds"]):
+        for number, fold in enumerate(result["folds"]):
             if "metrics" in fold:
                 run.log_metrics(dict(_flat("", fold["metrics"][MODEL])), step=number)
-        run.log_metrics(dict(_flat("pooled_", found["pooled"]["metrics"][MODEL])))
+        run.log_metrics(dict(_flat("pooled_", result["pooled"]["metrics"][MODEL])))
         write_table(context.path(artefacts.BACKTEST_ROWS), predictions)
-        summary = {**found, "run_id": run.run_id}
+        summary = {**result, "run_id": run.run_id}
         write_json(context.path(artefacts.BACKTEST), summary)
         run.log_artifact(context.path(artefacts.BACKTEST))
     return summary
 
 
 def _flat(before: str, metrics: dict[str, dict[str, Any]]) -> Iterator[tuple[str, float]]:
+    """Yields metrics as (name, value), interval ends included."""
     for risk, figures in metrics.items():
-        for figure, found in figures.items():
+        for figure, estimate in figures.items():
             for end in ("value", "low", "high"):
-                if found[end] is not None:
+                if estimate[end] is not None:
                     name = f"{before}{figure}{risk.removeprefix('risk')}"
-                    yield (name if end == "value" else f"{name}_{end}"), found[end]
+                    yield (name if end == "value" else f"{name}_{end}"), estimate[end]

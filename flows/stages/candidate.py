@@ -1,4 +1,7 @@
-"""The stages that are the same for every kind of model: reference, decision, release, active model."""
+"""The stages that are the same for every kind of model.
+
+These are reference, decision, release and active model.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from flows.runtime.context import RunContext
 
 
 def reference(context: RunContext, progress: Progress, kind: str) -> dict[str, Any]:
-    """Names the model that the candidate has to beat: the champion, or the baseline before there is one."""
+    """Names the model to beat: the champion, or the baseline before there is one."""
     return scorecards.write_reference(context, kind)
 
 

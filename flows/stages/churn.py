@@ -29,7 +29,10 @@ KIND = CHURN.name
 
 
 def smoke_sample(context: RunContext) -> dict[str, Any]:
-    """A few present customers as the body of a request, for the service to score before a release."""
+    """Returns active customers as the body of a request.
+
+    The service scores them before a release.
+    """
     from models.churn.model import feature_columns
 
     current = pl.read_parquet(context.path(artefacts.CURRENT))
@@ -50,7 +53,10 @@ def smoke_test(context: RunContext, bundle: Path) -> dict[str, Any]:
 
 
 def score_all(model: Path | None, current: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(risks, reasons) of every row of `current`, riskiest first; both empty when no model is active."""
+    """Returns (risks, reasons) of every row of `current`, riskiest first.
+
+    Both are empty when no model is active.
+    """
     if model is None:
         return (
             pl.DataFrame(schema={"customer_id": pl.String, "as_of": pl.Date}),
@@ -66,7 +72,10 @@ def score_all(model: Path | None, current: pl.DataFrame) -> tuple[pl.DataFrame, 
 
 
 def unseen(model: Path | None, current: pl.DataFrame) -> dict[str, dict[str, int]]:
-    """Categories of `current` that the model's training never saw, a feature, with how many customers have each."""
+    """Returns categories of `current` that the model's training never saw, by feature.
+
+    Each has the number of customers who have it.
+    """
     if model is None:
         return {}
     from data.plain_table import unseen_values
@@ -82,7 +91,11 @@ _BEFORE = timedelta(days=5)  # how long before being scored the planted complain
 
 
 def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Writes probes/churn: behaviour tests on the held-out customers, with a complaint planted in their past."""
+    """Runs behaviour tests on held-out customers and returns their summary.
+
+    Each customer gets a complaint planted in the past, once resolved and once not. Writes
+    probes/churn.
+    """
     from data.features.features import features
     from evaluation.churn.probes import churn_probes
     from models.churn.model import ChurnModel
@@ -113,8 +126,8 @@ def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
             for contact in planted
             for label, value in (("reason", "complaint"), ("friction_unresolved", unresolved))
         ]
-        known = pl.concat([labels, pl.DataFrame(marks, schema=LABELS, orient="row")])
-        made = features({**tables, "contacts": contacts}, known, [last], params=params)
+        all_labels = pl.concat([labels, pl.DataFrame(marks, schema=LABELS, orient="row")])
+        made = features({**tables, "contacts": contacts}, all_labels, [last], params=params)
         twins[unresolved] = made.join(rows.select("customer_id"), on="customer_id", how="semi")
     network = ChurnModel.load(context.path(artefacts.BUNDLE.of(KIND)))
     probes = churn_probes(
@@ -128,7 +141,7 @@ def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 
 def features(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Point-in-time features: months to learn from, and today to be scored."""
+    """Builds point-in-time features: months to learn from, and today to be scored."""
     from data.features.features import active_customers, as_of_dates, features_in_parts, snapshot
     from data.splits import customer_splits
 
@@ -144,19 +157,19 @@ def features(context: RunContext, progress: Progress) -> dict[str, Any]:
     past = features_in_parts(tables, labels, months, params=params, progress=progress)
     checked = leaks.assert_no_leakage(past, divided, tables=tables, event=params.event)
     rows = write_parts(context.path(artefacts.FEATURES), checked)
-    there = active_customers(
+    active = active_customers(
         features_in_parts(tables, labels, [today], params=params), outcomes, params
     )
-    current = write_parts(context.path(artefacts.CURRENT), there)
-    found = pl.scan_parquet(context.path(artefacts.FEATURES))
-    customers = found.select(pl.col("customer_id").n_unique()).collect().item()
+    current = write_parts(context.path(artefacts.CURRENT), active)
+    written = pl.scan_parquet(context.path(artefacts.FEATURES))
+    customers = written.select(pl.col("customer_id").n_unique()).collect().item()
     summary = {
         "rows": rows,
         "customers": customers,
         "as_of": months,
         "snapshot": today,
         "current": current,
-        "columns": len(found.collect_schema()),
+        "columns": len(written.collect_schema()),
         "lead_days": params.lead_days,
     }
     write_json(context.path(artefacts.FEATURES_SUMMARY), summary)
@@ -164,7 +177,7 @@ def features(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 
 def train(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Trains the churn network as one MLflow run and leaves it as the bundle churn/bundle."""
+    """Trains the churn network as one MLflow run and writes the bundle churn/bundle."""
     from data.leaks import assert_customers_apart
     from training.churn import train as training
 
@@ -172,7 +185,7 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
     rows = pl.read_parquet(context.path(artefacts.FEATURES))
     assert_customers_apart(rows)
     with runs.training_run(context, KIND, asdict(params)) as run:
-        found = training.train(
+        figures = training.train(
             params,
             rows,
             work,
@@ -182,11 +195,11 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
         )
     model = work / "model"
     files = {name: model / name for name in ("weights.safetensors", "config.json")}
-    return bundles.write_candidate_bundle(context, KIND, files, run.run_id, found)
+    return bundles.write_candidate_bundle(context, KIND, files, run.run_id, figures)
 
 
 def training_line(summary: dict[str, Any]) -> str:
-    """How many passes it took, and horizons that nobody was followed for."""
+    """Returns how many epochs it took, and horizons that nobody was observed for."""
     left_out = summary["horizons_left_out"]
     return f"{summary['epochs']} passes" + "".join(
         f"; nobody was followed for {days} days" for days in left_out
@@ -220,7 +233,10 @@ def _score(
     *,
     save: bool = False,
 ) -> Scorecard:
-    """The scorecard of a model on the held-out customers among `rows`; with `save` its predictions are written too."""
+    """Returns the scorecard of a model on the held-out customers among `rows`.
+
+    With `save` its predictions are written too.
+    """
     params = context.params
     return scoring.score(
         rows,
@@ -241,19 +257,19 @@ def _score(
 
 
 def baseline(context: RunContext) -> dict[str, Any]:
-    """The life table: what a first churn model has to beat."""
+    """Returns the life table: what a first churn model has to beat."""
     return {"model": scoring.LIFE_TABLE, "path": None}
 
 
 def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | None, str]:
-    """No refused churn model is ever used."""
+    """Returns no bundle: a refused churn model is never used."""
     return None, ""
 
 
 def evaluate_champion(
     context: RunContext, bundle: Bundle, name: str, progress: Progress
 ) -> Scorecard:
-    """The scorecard of a registered version on today's held-out customers."""
+    """Returns the scorecard of a registered version on today's held-out customers."""
     rows = pl.read_parquet(context.path(artefacts.FEATURES))
     return _score(context, rows, bundle.path, name, bundle.sha256)
 
@@ -265,7 +281,10 @@ def restore_test_set(context: RunContext, rows: pl.DataFrame, dataset: Path, out
 
 
 def score(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Scores every present customer by the active churn model, with reasons and the moments they rest on."""
+    """Scores every active customer by the active churn model; returns the summary.
+
+    Writes the risks and the reasons with the moments they rest on.
+    """
     model = active_model.active_model_path(context, KIND)
     current = pl.read_parquet(context.path(artefacts.CURRENT))
     scores, reasons = score_all(model, current)

@@ -1,4 +1,4 @@
-"""Is what serves today still as good as when it was promoted? Scores the champions and says so in MLflow."""
+"""The stage that evaluates the champions: are they as good as when they were promoted?"""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def nightly(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Writes nightly.json and one MLflow run a day. A kind without a champion is said to have none."""
+    """Writes nightly.json, with one MLflow run a day, and returns its content.
+
+    A kind without a champion gets the verdict none.
+    """
     from training.tracking import start_or_resume
 
     registry = context.registry()
@@ -31,49 +34,52 @@ def nightly(context: RunContext, progress: Progress) -> dict[str, Any]:
         reuse_finished=True,
         artifact_root=context.settings.artifact_root,
     )
-    found: dict[str, Any] = {}
+    models: dict[str, Any] = {}
     with (
         heartbeats.heartbeat(
             context.store, "run", run.run_id, f"nightly {day}", context.settings.tracking_uri
         ),
         run,
     ):
-        for row in kinds():
-            kind = row.name
+        for model_kind in kinds():
+            kind = model_kind.name
             version = registry.alias(kind, "champion")
             if version is None:
-                found[kind] = {"verdict": "none", "sentence": f"there is no {kind} champion yet"}
+                models[kind] = {"verdict": "none", "sentence": f"there is no {kind} champion yet"}
                 continue
-            bundle = registry.fetch(kind, version, context.path("reference"))
+            bundle = registry.fetch(kind, version, context.path(artefacts.FETCHED))
             card = stages_of(kind).evaluate_champion(
                 context, bundle, f"{kind} v{version}", progress
             )
-            card.save(context.path(f"nightly/{day}/{kind}.json"))
+            card.save(context.path(artefacts.NIGHTLY_SCORECARDS.within(day, f"{kind}.json")))
             promoted = _promoted(context, kind, registry.version_tags(kind, version)["decision_id"])
-            found[kind] = {"version": version, **_judged(card, row, promoted)}
+            models[kind] = {"version": version, **_judged(card, model_kind, promoted)}
             run.log_metrics(
                 {f"{kind}_{name}": estimate.value for name, estimate in card.metrics.items()}
             )
-            run.set_tags({f"{kind}_version": version, f"{kind}_verdict": found[kind]["verdict"]})
+            run.set_tags({f"{kind}_version": version, f"{kind}_verdict": models[kind]["verdict"]})
         matured = _matured(context)
-        for one in matured:
+        for row in matured:
             figures = {
                 f"{name}_{end}": value
-                for name, ends in (one["metrics"] or {}).items()
+                for name, ends in (row["metrics"] or {}).items()
                 for end, value in ends.items()
                 if value is not None
             }
-            where = f"{one['model'].replace(' ', '_')}_matured_{one['horizon_days']}"
+            where = f"{row['model'].replace(' ', '_')}_matured_{row['horizon_days']}"
             run.log_metrics(
                 {f"{where}_{name.removesuffix('_value')}": value for name, value in figures.items()}
             )
-    summary = {"day": day, "run_id": run.run_id, "models": found, "matured": matured}
+    summary = {"day": day, "run_id": run.run_id, "models": models, "matured": matured}
     write_json(context.path(artefacts.NIGHTLY), summary)
     return summary
 
 
 def _matured(context: RunContext) -> list[dict[str, Any]]:
-    """How earlier scores have turned out, by model and horizon, as far as their horizons have passed."""
+    """Returns how earlier scores have turned out, by model and horizon.
+
+    Only horizons that have passed are among them.
+    """
     params = context.params
     return matured_scores(
         context.path(artefacts.SCORED),
@@ -85,20 +91,26 @@ def _matured(context: RunContext) -> list[dict[str, Any]]:
 
 
 def _promoted(context: RunContext, kind: str, decision_id: str) -> dict[str, Any]:
-    """The metrics a version had in the decision that promoted it."""
+    """Returns the metrics a version had in the decision that promoted it."""
     record = read_json(context.path(artefacts.DECISIONS.of(kind)) / f"{decision_id}.json")
     return dict(record["candidate"]["metrics"])
 
 
 def _judged(card: Scorecard, kind: ModelKind, promoted: dict[str, Any]) -> dict[str, Any]:
-    """Worse means that the two 95 % intervals do not meet: a cautious rule for test sets that need not be the same."""
+    """Returns the verdict on a champion's scorecard, compared with the promoted figure.
+
+    Worse means that the two 95 % intervals do not meet: a cautious rule for test sets that need not
+    be the same.
+    """
     metric = kind.primary_metric
     now, then = card.metrics[metric], promoted[metric]
-    known = None not in (now.low, now.high, then["low"], then["high"])
-    worse = known and (now.low > then["high"] if kind.lower_is_better else now.high < then["low"])
-    interval = f"[{now.low:.4f}, {now.high:.4f}]" if known else "without an interval"
+    has_intervals = None not in (now.low, now.high, then["low"], then["high"])
+    worse = has_intervals and (
+        now.low > then["high"] if kind.lower_is_better else now.high < then["low"]
+    )
+    interval = f"[{now.low:.4f}, {now.high:.4f}]" if has_intervals else "without an interval"
     return {
-        "verdict": "worse" if worse else "holds" if known else "unknown",
+        "verdict": "worse" if worse else "holds" if has_intervals else "unknown",
         "value": now.value,
         "promoted_with": then["value"],
         "sentence": (

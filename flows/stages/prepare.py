@@ -38,7 +38,10 @@ def ingest(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 
 def validate(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Lets through to clean/ what keeps the contract; raises ContractBroken when the whole does not."""
+    """Writes to clean/ what keeps the data contract; returns the summary.
+
+    Raises ContractBroken when the whole does not keep it.
+    """
     from data.validation import validate
 
     content = context.delivered(artefacts.TABLES)
@@ -75,7 +78,7 @@ def split(context: RunContext, progress: Progress) -> dict[str, Any]:
 
     clean = read_tables(context.path(artefacts.CLEAN))
     unnamed = clean["recordings"].filter(pl.col("voice").is_null())
-    heard = voice_groups(
+    groups = voice_groups(
         context.customer_channel(), unnamed, context.params.voices, progress=progress
     )
     divided, summary = split(
@@ -83,7 +86,7 @@ def split(context: RunContext, progress: Progress) -> dict[str, Any]:
         clean["recordings"],
         clean["customers"],
         params=context.params.splits,
-        voice_groups=heard,
+        voice_groups=groups,
     )
     assert_disjoint(divided)
     write_table(context.path(artefacts.SPLITS), divided)
@@ -92,7 +95,10 @@ def split(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 
 def cut(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Cuts person-transcribed turns into NeMo manifests, one a split, and accounts for every recorded hour."""
+    """Cuts person-transcribed turns into NeMo manifests, one a split; returns the summary.
+
+    Accounts for every recorded hour as well, and raises where too many are lost.
+    """
     from data.hours import hours_account
     from data.speech.utterances import cut_utterances
 

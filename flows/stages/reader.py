@@ -34,16 +34,19 @@ PROBED = 200  # held-out contacts whose words are changed
 
 
 def contacts_and_turns(context: RunContext) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(contacts, turns): what people transcribed or wrote, and of other calls what the recogniser heard."""
+    """Returns (contacts, turns).
+
+    Turns are what people transcribed or wrote, and of other calls what the recogniser transcribed.
+    """
     clean = read_tables(context.path(artefacts.CLEAN))
-    heard = pl.read_parquet(context.path(artefacts.TRANSCRIPTS)).select(list(TURNS))
+    transcribed = pl.read_parquet(context.path(artefacts.TRANSCRIPTS)).select(list(TURNS))
     return clean["contacts"], pl.concat(
-        [clean["turns"], heard.join(clean["turns"], on="contact_id", how="anti")]
+        [clean["turns"], transcribed.join(clean["turns"], on="contact_id", how="anti")]
     )
 
 
 def training_examples(context: RunContext) -> dict[str, LabelledContacts]:
-    """What the train and valid customers said, with the label model's beliefs about it."""
+    """Returns the contacts of train and valid customers, with the label model's beliefs."""
     from data.splits import customer_splits
     from training.reader.train import labelled_contacts
 
@@ -61,26 +64,32 @@ def training_examples(context: RunContext) -> dict[str, LabelledContacts]:
 
 
 def load_test_set(context: RunContext) -> TestSet:
-    """The held-out customers' contacts. What a recogniser heard is no part of it: the dataset alone brings it back."""
+    """Returns the held-out customers' contacts.
+
+    Machine transcripts are no part of it: the dataset alone brings it back.
+    """
     from data.splits import customer_splits
 
     clean = read_tables(context.path(artefacts.CLEAN))
-    held = customer_splits(pl.read_parquet(context.path(artefacts.SPLITS))).filter(
+    customers = customer_splits(pl.read_parquet(context.path(artefacts.SPLITS))).filter(
         pl.col("split") == "test"
     )
-    contacts = clean["contacts"].join(held, on="customer_id", how="semi")
+    contacts = clean["contacts"].join(customers, on="customer_id", how="semi")
     return make_test_set(contacts, clean["turns"], pl.read_parquet(context.path(artefacts.BELIEFS)))
 
 
 def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Writes probes/reader: behaviour tests on held-out contacts."""
+    """Runs behaviour tests on held-out contacts and returns their summary.
+
+    Writes probes/reader.
+    """
     from evaluation.reader.probes import reader_probes
     from models.reader.model import Reader
 
     candidate_probes.empty_probes_folder(context, KIND)
-    asked = load_test_set(context)
-    few = asked.contacts.gather_every(max(1, asked.contacts.height // PROBED)).head(PROBED)
-    turns = asked.turns.join(few, on="contact_id", how="semi")
+    held_out = load_test_set(context)
+    few = held_out.contacts.gather_every(max(1, held_out.contacts.height // PROBED)).head(PROBED)
+    turns = held_out.turns.join(few, on="contact_id", how="semi")
     reader = Reader.load(context.path(artefacts.BUNDLE.of(KIND)))
     probes = reader_probes(
         lambda c, t: reader.probabilities(c, t)[0],
@@ -93,10 +102,13 @@ def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 
 def read(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Writes labels.parquet: the rules' labels, completed by what the active reader reads."""
+    """Writes labels.parquet and returns a summary.
+
+    It holds the rules' labels, completed by the active reader's.
+    """
     contacts, turns = contacts_and_turns(context)
     rules, beliefs = (
-        pl.read_parquet(context.path(f"{name}.parquet")) for name in ("rules", "beliefs")
+        pl.read_parquet(context.path(artefact)) for artefact in (artefacts.RULES, artefacts.BELIEFS)
     )
     labels = complete_labels(
         rules,
@@ -119,7 +131,7 @@ def read(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 
 def active_reader(context: RunContext) -> Reader | None:
-    """The reader that reads until further notice, None before there is one."""
+    """Returns the active reader, None before there is one."""
     from models.reader.model import Reader
 
     path = active_model.active_model_path(context, KIND)
@@ -127,14 +139,19 @@ def active_reader(context: RunContext) -> Reader | None:
 
 
 def load_version(context: RunContext, version: int) -> Reader:
-    """A reader of the registry."""
+    """Returns a reader of the registry."""
     from models.reader.model import Reader
 
-    return Reader.load(context.registry().fetch(KIND, version, context.path("reference")).path)
+    return Reader.load(
+        context.registry().fetch(KIND, version, context.path(artefacts.FETCHED)).path
+    )
 
 
 def label(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Labels every contact by rules, from what people transcribed or wrote, else from what the recogniser heard."""
+    """Labels every contact by rules and returns the analysis.
+
+    Rules read what people transcribed or wrote, else what the recogniser transcribed.
+    """
     from data.labelling import label
 
     contacts, turns = contacts_and_turns(context)
@@ -146,7 +163,7 @@ def label(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 
 def train(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Trains the contact reader as one MLflow run and leaves it as the bundle reader/bundle."""
+    """Trains the contact reader as one MLflow run and writes the bundle reader/bundle."""
     from data.labelling.scheme import SCHEME
     from training.reader import train as training
 
@@ -155,15 +172,15 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
         context.path(artefacts.WORK.of(KIND).within("work")),
     )
     with runs.training_run(context, KIND, asdict(params)) as run:
-        found = training.train(
+        figures = training.train(
             params, SCHEME, training_examples(context), work_dir=work, run=run, progress=progress
         )
     files = {name: work / "model" / name for name in ("weights.safetensors", "config.json")}
-    return bundles.write_candidate_bundle(context, KIND, files, run.run_id, found)
+    return bundles.write_candidate_bundle(context, KIND, files, run.run_id, figures)
 
 
 def training_line(summary: dict[str, Any]) -> str:
-    """How many contacts it learned from, and which pass was best."""
+    """Returns how many contacts it learned from, and which epoch was best."""
     contacts = summary["contacts"]["train"]
     return f"{contacts} contacts, best of {summary['epochs']} passes: {summary['best_epoch']}"
 
@@ -191,12 +208,12 @@ def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 
 def baseline(context: RunContext) -> dict[str, Any]:
-    """The class balance: what a first reader has to beat."""
+    """Returns the class balance: what a first reader has to beat."""
     return {"model": test_set.CLASS_BALANCE, "path": None}
 
 
 def smoke_sample(context: RunContext) -> dict[str, Any]:
-    """A few held-out contacts for the candidate to read before a release."""
+    """Returns a few held-out contacts for the candidate to read before a release."""
     contacts = load_test_set(context)
     few = contacts.contacts.head(5)
     turns = contacts.turns.join(few, on="contact_id", how="semi")
@@ -211,14 +228,14 @@ def smoke_test(context: RunContext, bundle: Path) -> dict[str, Any]:
 
 
 def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | None, str]:
-    """No refused reader is ever used."""
+    """Returns no bundle: a refused reader is never used."""
     return None, ""
 
 
 def evaluate_champion(
     context: RunContext, bundle: Bundle, name: str, progress: Progress
 ) -> Scorecard:
-    """The scorecard of a registered version on today's held-out contacts."""
+    """Returns the scorecard of a registered version on today's held-out contacts."""
     return test_set.score(
         load_test_set(context),
         bundle.path,
@@ -232,6 +249,6 @@ def evaluate_champion(
 
 
 def restore_test_set(context: RunContext, rows: pl.DataFrame, dataset: Path, out: Path) -> str:
-    """Writes the beliefs `rows` that had to be met to `out`; returns the hash of the test set."""
+    """Writes the beliefs `rows` of the test set to `out`; returns the test set's hash."""
     write_table(out / scorecards.TEST_SET_FILE, rows)
     return test_set.stored_test_set_hash(rows, read_tables(dataset / "tables"))

@@ -10,7 +10,7 @@ from flows.runtime.context import RunContext
 
 
 def report(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Writes the page of the run."""
+    """Writes the page of the run and returns its summary."""
     from evaluation.report.run import write_report
 
     truth = context.path(artefacts.TRUTH)

@@ -1,4 +1,4 @@
-"""Runs a stage by its name, or reuses what it wrote, and says in a line what came of it."""
+"""Runs a stage by its name, or reuses its result, and summarises it in a line."""
 
 from __future__ import annotations
 
@@ -18,15 +18,19 @@ Summary = dict[str, Any]
 
 
 def run_stage(
-    context: RunContext, name: str, console: Console, force: bool = False
+    context: RunContext, name: str, console: Console, *, force: bool = False
 ) -> tuple[Summary, bool]:
-    """Runs one stage with a progress bar, or reuses what it wrote. Returns its summary and whether it was reused."""
+    """Runs one stage with a progress bar, or reuses its result.
+
+    Returns its summary and whether it was reused. `force` runs it in any case.
+    """
     stage = BY_NAME[name]
     function = cast(Callable[..., Summary], code.load(stage.function))
     fingerprint = stage_cache.stage_fingerprint(context, stage)
     made = [context.path(artefact) for artefact in stage.makes]
     of_kind = (stage.kind,) if stage.kind else ()
-    # Stages need it, and before the first promotion nothing has made it. DVC refuses a need that is not there.
+    # Stages need it, and before the first promotion nothing has made it. DVC refuses a need that is
+    # not there.
     context.path(artefacts.REGISTRY).mkdir(parents=True, exist_ok=True)
     with progress.bar(console, stage.title) as report:
         if force or stage.always:
@@ -37,19 +41,22 @@ def run_stage(
 
 
 def stage_names(context: RunContext, until: str | None = None) -> list[str]:
-    """The stages of one run, in order, up to `until`; a real export needs no simulator."""
+    """Returns the stages of one run, in order, up to `until`.
+
+    A real export needs no simulator.
+    """
     names = [stage.name for stage in STAGES if stage.name != "simulate" or context.export is None]
     return names[: names.index(until) + 1] if until else names
 
 
 def summary_row(name: str, summary: Summary, reused: bool) -> str:
-    """What a finished stage says on the screen."""
+    """Returns what a finished stage prints on the screen."""
     unchanged = " [dim](unchanged)[/]" if reused else ""
     return f"[green]✓[/] {BY_NAME[name].title:<34} {summary_line(name, summary)}{unchanged}"
 
 
 def summary_line(name: str, summary: Summary) -> str:
-    """The one or two figures of a stage's summary that a person watching wants to see."""
+    """Returns the one or two figures of a summary that a person watching wants to see."""
     if name in _LINES:
         return _LINES[name](summary)
     role, _, kind = name.partition("_")
@@ -61,7 +68,7 @@ def summary_line(name: str, summary: Summary) -> str:
 
 
 def _evaluated(kind: ModelKind, summary: Summary) -> str:
-    """The shown metric of reference and candidate."""
+    """Returns the shown metric of reference and candidate."""
     before, after = (
         kind.metric_format.format(summary[role][kind.metric]["value"])
         for role in ("reference", "candidate")
@@ -85,7 +92,8 @@ _LINES: dict[str, Callable[[Summary], str]] = {
         f"{sum(summary['added'].values())} rows added, {summary['refused']} refused"
     ),
     "validate": lambda summary: (
-        f"{summary['rejected']} rows to quarantine, {summary['accepted_audio_s'] / 3600:.1f} h accepted"
+        f"{summary['rejected']} rows to quarantine, {summary['accepted_audio_s'] / 3600:.1f} h "
+        "accepted"
     ),
     "version": lambda summary: f"{summary['dvc_hash'][:12]}, {summary['size_bytes'] / 1e6:.0f} MB",
     "split": lambda summary: " ".join(

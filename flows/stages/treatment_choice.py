@@ -1,4 +1,8 @@
-"""Whom to treat: learns what an offer does from the log, chooses within the budget, and says why; else goes by risk."""
+"""Chooses whom to treat within the budget, and says why.
+
+The effect of an offer is learned from the log of interventions; without a usable log the choice
+goes by risk.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from models.churn.treatment import TreatmentParams, choose, customer_value
 
 if TYPE_CHECKING:
     from models.churn.uplift import UpliftModel
+    from training.churn.uplift import Decisions
 
 BY_UPLIFT, BY_RISK = "uplift", "risk"
 SCHEMA = {
@@ -35,8 +40,12 @@ SCHEMA = {
 
 @dataclass(frozen=True)
 class TreatmentPlan:
-    """Who to treat among present customers (SCHEMA), the decisions it was learned from with scores of models that had
-    not seen the customer (None: nothing could be learned), the model, and what to tell."""
+    """Who to treat, and what the choice rests on.
+
+    `treatments` has a row of SCHEMA an active customer. `decisions` are those it was learned from,
+    scored by models that had not seen the customer (None: nothing could be learned). `model` is the
+    uplift model and `summary` what to show.
+    """
 
     treatments: pl.DataFrame
     decisions: pl.DataFrame | None
@@ -48,16 +57,17 @@ def plan_treatment(
     tables: dict[str, pl.DataFrame],
     labels: pl.DataFrame,
     current: pl.DataFrame,
+    *,
     churn_model: Path | None,
     params: TreatmentParams,
     feature_params: FeatureParams,
     progress: Progress = lambda done, total: None,
 ) -> TreatmentPlan:
-    """Chooses among `current` (features of today). Without a log to learn from, the riskiest, marked as such.
+    """Chooses whom to treat among `current`, the features of today, and returns the plan.
 
-    `churn_model` is the active bundle; without one the risk is that of the untreated in the log.
+    Without a log to learn from, the riskiest are chosen and marked as such. `churn_model` is the
+    active bundle; without one the risk is that of the untreated in the log.
     """
-    from evaluation.churn.treatment import compare_policies, uplift_by_fifth
     from training.churn.uplift import (
         UpliftError,
         cross_fit,
@@ -65,7 +75,6 @@ def plan_treatment(
         join_decisions,
         usable_decisions,
     )
-    from training.churn.uplift import summarize_decisions as learned_from
 
     prices = (
         tables["customers"]
@@ -73,26 +82,32 @@ def plan_treatment(
         .unique("customer_id", keep="first")
     )
     try:
-        log, _ = usable_decisions(
-            tables["interventions"], params
-        )  # before features, which take longest
+        # Before features, which take longest.
+        log, _ = usable_decisions(tables["interventions"], params)
         rows = _at_decisions(tables, labels, log, feature_params, progress)
-        found = join_decisions(tables["interventions"], rows, params)
-    except UpliftError as nothing:
-        return _by_risk(_with_risk(current, churn_model, params), prices, params, str(nothing))
-    model = fit_uplift(found.rows, found.kind, params)
-    scored = cross_fit(found.rows, found.kind, params)
+        decisions = join_decisions(tables["interventions"], rows, params)
+    except UpliftError as error:
+        return _by_risk(_with_risk(current, churn_model, params), prices, params, str(error))
+    model = fit_uplift(decisions.rows, decisions.kind, params)
+    scored = cross_fit(decisions.rows, decisions.kind, params)
     # Not the risk of the active model, which has seen what became of these customers.
     past = _valued(scored.with_columns(risk="risk_untreated"), prices, params)
-    today = model.predict(current)
-    today = _valued(_with_risk(current, churn_model, params, today), prices, params)
+    uplifts = model.predict(current)
+    today = _valued(_with_risk(current, churn_model, params, uplifts), prices, params)
+    treatments = _choose_by_uplift(today, decisions.kind, params)
+    summary = _summarize_uplift(decisions, past, treatments, params)
+    return TreatmentPlan(treatments, past, model, summary)
+
+
+def _choose_by_uplift(today: pl.DataFrame, offer: str, params: TreatmentParams) -> pl.DataFrame:
+    """The rows of SCHEMA, the customers to treat first, each with a sentence why."""
     chosen = choose(
         today["expected_profit"].to_numpy(), _dates(today), params.budget_share, above=0.0
     )
-    treatments = (
+    return (
         today.with_columns(
             pl.Series("treat", chosen),
-            pl.lit(found.kind).alias("kind"),
+            pl.lit(offer).alias("kind"),
             pl.lit(BY_UPLIFT).alias("basis"),
             pl.lit(params.cost).alias("cost"),
         )
@@ -102,11 +117,20 @@ def plan_treatment(
         .select(*SCHEMA)
         .sort(["treat", "expected_profit", "customer_id"], descending=[True, True, False])
     )
+
+
+def _summarize_uplift(
+    decisions: Decisions, past: pl.DataFrame, treatments: pl.DataFrame, params: TreatmentParams
+) -> dict[str, Any]:
+    """What the log taught, how policies compare on it, and what is expected of today's choice."""
+    from evaluation.churn.treatment import compare_policies, uplift_by_fifth
+    from training.churn.uplift import summarize_decisions
+
     treated = treatments.filter("treat")
-    summary = {
+    return {
         "basis": BY_UPLIFT,
         "note": None,
-        "learned_from": learned_from(found),
+        "learned_from": summarize_decisions(decisions),
         "horizon_days": params.horizon_days,
         "budget_share": params.budget_share,
         **compare_policies(past, params),
@@ -119,7 +143,6 @@ def plan_treatment(
             "left_alone": int((treatments["uplift"] < 0).sum()),
         },
     }
-    return TreatmentPlan(treatments, past, model, summary)
 
 
 def _at_decisions(
@@ -129,22 +152,22 @@ def _at_decisions(
     params: FeatureParams,
     progress: Progress,
 ) -> pl.DataFrame:
-    """Features of the customers in the log as they were at the start of each day of decisions.
+    """Returns features of the customers in the log at the start of each day of decisions.
 
-    Without a lead: whoever left soon after the decision is part of what it did.
+    They have no lead: whoever left soon after the decision is part of what it did.
     """
     params = replace(params, lead_days=0)
     days = log.partition_by("decided_on", maintain_order=True)
     parts = []
-    for done, asked in enumerate(
-        days, start=1
-    ):  # one day at a time: a log may have decisions on every day
-        # Of the others only contacts are left out: which features there are follows from all customers.
-        contacts = tables["contacts"].join(asked, on="customer_id", how="semi")
+    # One day at a time: a log may have decisions on every day.
+    for done, customers in enumerate(days, start=1):
+        # Of the others only contacts are left out: which features there are follows from all
+        # customers.
+        contacts = tables["contacts"].join(customers, on="customer_id", how="semi")
         rows = features(
-            {**tables, "contacts": contacts}, labels, [asked["decided_on"][0]], params=params
+            {**tables, "contacts": contacts}, labels, [customers["decided_on"][0]], params=params
         )
-        parts.append(rows.join(asked, on="customer_id", how="semi"))
+        parts.append(rows.join(customers, on="customer_id", how="semi"))
         progress(done, len(days))
     return pl.concat(parts)
 
@@ -155,7 +178,10 @@ def _with_risk(
     params: TreatmentParams,
     scored: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """`scored` (else the keys of `rows`) with `risk`: of the horizon nearest to the one treated for."""
+    """Returns `scored` (else the keys of `rows`) with `risk`.
+
+    That is the risk at the horizon nearest to the one treated for.
+    """
     keys = ["customer_id", "as_of"]
     base = rows.select(keys) if scored is None else scored
     if churn_model is None:
@@ -164,13 +190,13 @@ def _with_risk(
     from evaluation.metrics.churn import horizon_days, risk_columns
     from models.churn.model import ChurnModel
 
-    found = ChurnModel.load(churn_model).predict(rows)
-    wanted = params.horizon_days
+    risks = ChurnModel.load(churn_model).predict(rows)
+    horizon = params.horizon_days
     nearest = min(
-        risk_columns(found), key=lambda name: abs((horizon_days(name) or wanted) - wanted)
+        risk_columns(risks), key=lambda name: abs((horizon_days(name) or horizon) - horizon)
     )
     return base.join(
-        found.select(*keys, pl.col(nearest).alias("risk")),
+        risks.select(*keys, pl.col(nearest).alias("risk")),
         on=keys,
         how="left",
         maintain_order="left",
@@ -195,13 +221,17 @@ def _valued(rows: pl.DataFrame, prices: pl.DataFrame, params: TreatmentParams) -
 def _by_risk(
     rows: pl.DataFrame, prices: pl.DataFrame, params: TreatmentParams, reason: str
 ) -> TreatmentPlan:
+    """Returns a plan that lists the riskiest, with `reason` why uplift could not be learned."""
     priced = rows.join(prices, on="customer_id", how="left", maintain_order="left")
-    known = rows["risk"].is_not_null()
-    if known.any():
+    has_risk = rows["risk"].is_not_null()
+    if has_risk.any():
         chosen = choose(rows["risk"].fill_null(0.0).to_numpy(), _dates(rows), params.budget_share)
-        note = f"{reason} Until then the riskiest are listed, which is not the same as those an offer would keep."
+        note = (
+            f"{reason} Until then the riskiest are listed, which is not the same as those an "
+            "offer would keep."
+        )
     else:
-        chosen = known.to_numpy()
+        chosen = has_risk.to_numpy()
         note = f"{reason} Nor is a churn model active, so nobody can be ranked by risk either."
     treatments = (
         priced.with_columns(
@@ -237,7 +267,7 @@ def _dates(rows: pl.DataFrame) -> Any:
 
 
 def _why(row: dict[str, Any], params: TreatmentParams) -> str:
-    """One sentence a person can act on."""
+    """Returns one sentence a person can act on."""
     low, high = row["uplift_low"] * 100, row["uplift_high"] * 100
     points = f"{abs(row['uplift']) * 100:.1f} points ({low:+.1f} to {high:+.1f})"
     if row["uplift"] <= 0:

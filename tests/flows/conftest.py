@@ -1,4 +1,4 @@
-"""A street walked once, through the commands a user types; the tests of flows look at what it left."""
+"""One small run of the pipeline, by the commands a user types, for the tests of flows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def environment(store: Path, **more: str) -> dict[str, str]:
 def keepline(
     store: Path, *words: str, timeout_s: int = 900, **more: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `keepline words…` and returns what it said."""
+    """Runs `keepline words…` and returns the finished process."""
     return subprocess.run(
         [sys.executable, "-m", "flows.cli", *words],
         cwd=ROOT,
@@ -47,9 +47,9 @@ def keepline(
 
 
 @pytest.fixture(scope="session")
-def walked(tmp_path_factory) -> Path:
-    """The store of one small walk of the street."""
-    store = tmp_path_factory.mktemp("street") / "store"
+def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of one small run of the pipeline."""
+    store = tmp_path_factory.mktemp("pipeline") / "store"
     done = keepline(store, "demo")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     (store / "demo.txt").write_text(done.stdout)

@@ -1,11 +1,13 @@
-"""`keepline backtest` trains and examines day by day, and leaves table, MLflow run and a part of the report."""
+"""`keepline backtest` prints a table, logs an MLflow run and adds a section to the report."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from io import StringIO
+from pathlib import Path
 
 import polars as pl
+import pytest
 from rich.console import Console
 
 from data.files import read_json, write_json
@@ -16,7 +18,9 @@ from tests.registry_helpers import RegistryFixture
 from tests.training.churn.test_backtest import a_panel
 
 
-def test_the_command_prints_each_day_logs_each_fold_and_is_not_done_twice(tmp_path, monkeypatch):
+def test_the_command_prints_each_day_logs_each_fold_and_is_not_done_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = tmp_path / "store"
     store.mkdir()
     monkeypatch.setenv("KEEPLINE_STORE", str(store))
@@ -27,20 +31,21 @@ def test_the_command_prints_each_day_logs_each_fold_and_is_not_done_twice(tmp_pa
         store / "version.json",
         {"dvc_hash": "abc.dir", "git_commit": "c", "created_at": "", "size_bytes": 1, "rows": {}},
     )
-    said = StringIO()
-    backtest.show(Console(file=said, width=200), store)
-    found = read_json(store / "backtest.json")
-    days = [fold["as_of"] for fold in found["folds"]]
+    printed = StringIO()
+    backtest.show(Console(file=printed, width=200), store)
+    summary = read_json(store / "backtest.json")
+    days = [fold["as_of"] for fold in summary["folds"]]
     assert len(days) == 2
-    assert "within 90 days" in said.getvalue()
-    assert all(day in said.getvalue() for day in days)
+    assert "within 90 days" in printed.getvalue()
+    assert all(day in printed.getvalue() for day in days)
 
     experiment = client.get_experiment_by_name("keepline-backtest")
+    assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
     logged = client.get_metric_history(run.info.run_id, "brier_90")
     assert {point.step: point.value for point in logged} == {
         n: fold["metrics"]["churn network"]["risk_90"]["brier"]["value"]
-        for n, fold in enumerate(found["folds"])
+        for n, fold in enumerate(summary["folds"])
     }
     assert {"pooled_auc_90_low", "pooled_c_index_30", "pooled_empc_90"} <= set(run.data.metrics)
     assert pl.read_parquet(store / "backtest.parquet")["model"].n_unique() == 3

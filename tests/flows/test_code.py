@@ -48,11 +48,11 @@ def test_K4_a_module_that_a_stage_reaches_is_part_of_its_code(module: str, stage
     ],
 )
 def test_K4_what_is_found_at_run_time_counts_too(what: str, stage: str) -> None:
-    found = {path.as_posix() for path in code.files_of(BY_NAME[stage].function)}
+    files = {path.as_posix() for path in code.files_of(BY_NAME[stage].function)}
     folder = Path(what).parent.as_posix()
-    there = {path.name for path in (ROOT / folder).iterdir() if path.suffix == Path(what).suffix}
-    assert there, "the folder holds such files"
-    assert {f"{folder}/{name}" for name in there} <= found
+    siblings = {path.name for path in (ROOT / folder).iterdir() if path.suffix == Path(what).suffix}
+    assert siblings, "the folder holds such files"
+    assert {f"{folder}/{name}" for name in siblings} <= files
 
 
 def test_K4_what_a_stage_does_not_use_does_not_run_it_again() -> None:

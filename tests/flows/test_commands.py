@@ -100,10 +100,10 @@ def test_make_clean_keeps_stores(checkout: Path) -> None:
 
 
 def test_make_purge_lists_what_it_would_delete_and_wants_the_name(checkout: Path) -> None:
-    asked = make(checkout, "purge")
-    assert asked.returncode != 0
-    assert "data/store/registry" in asked.stdout
-    assert "make purge STORE=data/store SITE=store" in asked.stdout
+    listed = make(checkout, "purge")
+    assert listed.returncode != 0
+    assert "data/store/registry" in listed.stdout
+    assert "make purge STORE=data/store SITE=store" in listed.stdout
     assert make(checkout, "purge", "SITE=other").returncode != 0
     assert (checkout / "data/store/registry/ledger.jsonl").exists()
     assert make(checkout, "purge", "SITE=store").returncode == 0

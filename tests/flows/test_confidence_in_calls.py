@@ -1,8 +1,9 @@
-"""Confidence promises to be calibrated on held-out calls as calls are heard, not on turns that people cut out."""
+"""Confidence is calibrated on whole held-out calls, not on turns that people cut out."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,7 @@ from models.asr.segments import Segmentation
 from training.asr.calibration import calibrate_confidence
 
 
-def a_table(schema: dict, rows: list[dict]) -> pl.DataFrame:
+def a_table(schema: dict[str, Any], rows: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
 
 
@@ -53,14 +54,20 @@ def test_A5_calls_to_calibrate_on_are_held_out_and_hold_all_that_customers_were_
 
 
 class Recogniser:
-    """Hears the first word of a customer and, where it is silent, another one that nobody says, as sure of both."""
+    """Recognises a customer's first word and, in silence, another with the same confidence."""
 
-    def transcribe_call(self, samples, sample_rate_hz, roles, segmentation):
-        said = Word("bill", 0.0, 0.5, 0.9)
+    def transcribe_call(
+        self,
+        samples: np.ndarray[Any, Any],
+        sample_rate_hz: int,
+        roles: dict[int, str],
+        segmentation: Segmentation,
+    ) -> list[TranscriptTurn]:
+        summary = Word("bill", 0.0, 0.5, 0.9)
         never = Word("noise", 5.0, 5.5, 0.9 if samples[0, 0] else 0.5)
         return [
             TranscriptTurn(roles[1], 0.0, 0.5, "hello", 0.9, [Word("hello", 0.0, 0.5, 0.9)]),
-            TranscriptTurn(roles[0], 0.0, 0.5, "bill", 0.9, [said]),
+            TranscriptTurn(roles[0], 0.0, 0.5, "bill", 0.9, [summary]),
             TranscriptTurn(roles[0], 5.0, 5.5, "noise", 0.9, [never]),
         ]
 
@@ -74,20 +81,21 @@ def test_A5_words_heard_where_nobody_speaks_count_as_wrong(
         for n in range(80)
     ]
 
-    def read_audio(contact_id: str) -> tuple[np.ndarray, int]:
+    def read_audio(contact_id: str) -> tuple[np.ndarray[Any, Any], int]:
         if contact_id == "k7":
             raise AudioError("k7: torn.")
         return np.full((8000, 2), float(int(contact_id[1:]) % 2)), 8000
 
-    said = calibrate_confidence(
+    summary = calibrate_confidence(
         tmp_path / "model.nemo",
         calls,
         read_audio=read_audio,
         segmentation=Segmentation(),
         exports=tmp_path,
     )
-    assert (said["calibrated"], said["calls"], said["words"]) == (True, 79, 158)
+    assert (summary["calibrated"], summary["calls"], summary["words"]) == (True, 79, 158)
     fitted = load_calibration(tmp_path / "model.nemo")
+    assert fitted is not None
     sure, unsure = fitted(np.array([0.9, 0.5]))
     assert sure == pytest.approx(79 / (79 + 39), abs=0.03)
     assert unsure < 0.2
@@ -98,13 +106,13 @@ def test_A5_too_few_words_leave_no_calibration_behind(
 ) -> None:
     monkeypatch.setattr(load, "load", lambda model, exports: Recogniser())
     (tmp_path / FILE).write_text("{}")
-    said = calibrate_confidence(
+    summary = calibrate_confidence(
         tmp_path / "model.nemo",
         [],
         read_audio=lambda call: (np.zeros((1, 2)), 8000),
         segmentation=Segmentation(),
         exports=tmp_path,
     )
-    assert not said["calibrated"]
-    assert "too few to calibrate on" in said["says"]
+    assert not summary["calibrated"]
+    assert "too few to calibrate on" in summary["says"]
     assert not (tmp_path / FILE).exists()

@@ -1,10 +1,11 @@
-"""`dvc repro` and `dvc exp run` walk the same street, in a clone of the checkout."""
+"""`dvc repro` and `dvc exp run` run the same pipeline, in a clone of the checkout."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,12 @@ import yaml
 from data.files import read_json
 from tests.flows.conftest import ROOT, SMALL, environment, keepline
 
+# The folder, and a function that runs `dvc words…` in it.
+Clone = tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]
+
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory):
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The checkout's files in a git repository of their own, with the small profile as params.yaml."""
     folder = tmp_path_factory.mktemp("clone") / "keepline"
     listed = subprocess.run(
@@ -44,13 +48,13 @@ def clone(tmp_path_factory):
     return folder, dvc
 
 
-def test_dvc_repro_walks_the_street_on_the_same_data(clone, tmp_path):
+def test_dvc_repro_runs_the_pipeline_on_the_same_data(clone: Clone, tmp_path: Path) -> None:
     folder, dvc = clone
     done = dvc("repro")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     store = folder / "data" / "store"
-    for step in ("simulate", "ingest", "validate", "version"):
-        assert keepline(tmp_path / "store", "step", step).returncode == 0
+    for stage in ("simulate", "ingest", "validate", "version"):
+        assert keepline(tmp_path / "store", "step", stage).returncode == 0
     assert (
         read_json(store / "version.json")["dvc_hash"]
         == read_json(tmp_path / "store/version.json")["dvc_hash"]
@@ -61,7 +65,7 @@ def test_dvc_repro_walks_the_street_on_the_same_data(clone, tmp_path):
     assert "wer" in dvc("metrics", "show").stdout
 
 
-def test_an_experiment_changes_one_setting_and_runs_only_what_depends_on_it(clone):
+def test_an_experiment_changes_one_setting_and_runs_only_what_depends_on_it(clone: Clone) -> None:
     folder, dvc = clone
     done = dvc("exp", "run", "-S", "churn.epochs=3")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
@@ -71,7 +75,7 @@ def test_an_experiment_changes_one_setting_and_runs_only_what_depends_on_it(clon
     assert read_json(folder / "data" / "store" / "train_churn.json")["epochs"] == 3
 
 
-def test_a_push_and_a_pull_bring_a_lost_table_back(clone):
+def test_a_push_and_a_pull_bring_a_lost_table_back(clone: Clone) -> None:
     folder, dvc = clone
     assert dvc("push").returncode == 0
     table = folder / "data" / "store" / "features.parquet"

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from socket import socket
 
 import pytest
@@ -19,10 +21,15 @@ from tests.flows.conftest import ROOT, environment
 from tests.service_helpers import until
 from training.tracking import get_run
 
+Prefect = Callable[..., subprocess.CompletedProcess[str]]
+
 
 @pytest.fixture(scope="module")
-def server(walked, tmp_path_factory):
-    """A Prefect server on loopback with our deployments; yields a function that runs `prefect words…` against it."""
+def server(walked: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
+    """A Prefect server on loopback with our deployments.
+
+    Yields a function that runs `prefect words…` against it.
+    """
     home = tmp_path_factory.mktemp("prefect")
     with socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -63,7 +70,7 @@ def server(walked, tmp_path_factory):
         process.wait(30)
 
 
-def _wait(url: str, process: subprocess.Popen) -> None:
+def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
     for _ in range(240):
         assert process.poll() is None
         try:
@@ -74,7 +81,7 @@ def _wait(url: str, process: subprocess.Popen) -> None:
     raise AssertionError("the Prefect server did not start")
 
 
-def test_prefect_lists_the_deployments_with_their_schedules(server):
+def test_prefect_lists_the_deployments_with_their_schedules(server: Prefect) -> None:
     listed = server("deployment", "ls").stdout
     assert "evaluate/nightly" in listed
     assert "retrain/weekly" in listed
@@ -82,7 +89,9 @@ def test_prefect_lists_the_deployments_with_their_schedules(server):
         assert cron in server("deployment", "inspect", name).stdout
 
 
-def test_M3_a_killed_flow_ends_as_crashed_its_run_as_failed_and_people_are_told(server, walked):
+def test_M3_a_killed_flow_ends_as_crashed_its_run_as_failed_and_people_are_told(
+    server: Prefect, walked: Path
+) -> None:
     """Before the evaluation that works: that takes up the run which this one leaves as failed."""
     (walked / notifications.FILE).unlink(missing_ok=True)
     assert (
@@ -91,27 +100,27 @@ def test_M3_a_killed_flow_ends_as_crashed_its_run_as_failed_and_people_are_told(
     )
     with ThreadPoolExecutor(1) as pool:
         worked = pool.submit(server, "worker", "start", "--pool", "keepline", "--run-once")
-        signs = walked / heartbeats.FOLDER
+        folder = walked / heartbeats.FOLDER
         until(
-            lambda: len(list(signs.glob("*.json"))) == 2, 120
+            lambda: len(list(folder.glob("*.json"))) == 2, 120
         )  # the flow, and the MLflow run it has begun
-        (sign,) = signs.glob("run-*.json")
-        found = json.loads(sign.read_text())
-        os.kill(found["pid"], signal.SIGKILL)
+        (path,) = folder.glob("run-*.json")
+        heartbeat = json.loads(path.read_text())
+        os.kill(heartbeat["pid"], signal.SIGKILL)
         killed_at = time.monotonic()
         worked.result()
         assert time.monotonic() - killed_at < 120
     assert "CRASHED" in server("flow-run", "ls").stdout
-    assert get_run(found["place"], found["id"])["status"] == "FAILED"
-    (told,) = (walked / notifications.FILE).read_text().splitlines()
-    assert found["id"] in told
-    assert not list(signs.glob("*.json"))
+    assert get_run(heartbeat["place"], heartbeat["id"])["status"] == "FAILED"
+    (notice,) = (walked / notifications.FILE).read_text().splitlines()
+    assert heartbeat["id"] in notice
+    assert not list(folder.glob("*.json"))
 
 
-def test_a_worker_runs_the_nightly_evaluation(server, walked):
+def test_a_worker_runs_the_nightly_evaluation(server: Prefect, walked: Path) -> None:
     (walked / "nightly.json").unlink(missing_ok=True)
-    asked = server("deployment", "run", "evaluate/nightly", "--param", f'store="{walked}"')
-    assert asked.returncode == 0, asked.stderr
+    started = server("deployment", "run", "evaluate/nightly", "--param", f'store="{walked}"')
+    assert started.returncode == 0, started.stderr
     worked = server("worker", "start", "--pool", "keepline", "--run-once")
     assert worked.returncode == 0, worked.stderr
     assert "COMPLETED" in server("flow-run", "ls").stdout

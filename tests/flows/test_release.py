@@ -5,24 +5,26 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from data.files import read_json, write_json
 from evaluation.gates import examples
 from evaluation.report.decision import write_decision
-from flows.candidate import active_model, approvals, release
+from flows.candidate import active_model, approval_form, approvals, release
 from flows.runtime import notifications
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
+from flows.stages import runner
 from models.registry.approval import ApprovalError
 from tests.registry_helpers import RegistryFixture, a_bundle, gate_decision
 
 
 @pytest.fixture
 def context(tmp_path: Path) -> RunContext:
-    """A street whose store is a shop's folder, so that its registry is the shop's."""
+    """A context whose store is a shop's folder, so that its registry is the shop's."""
     shop = RegistryFixture(tmp_path)
     context = RunContext(
         from_environment({"KEEPLINE_ACTOR": "schedule"}, tmp_path), Params(), "c" * 40
@@ -32,7 +34,7 @@ def context(tmp_path: Path) -> RunContext:
 
 
 def _candidate(context: RunContext, content: str, approval: str = "none", blur: float = 0.2) -> str:
-    """A new bundle and the gate's decision about it, as the steps before leave them; the decision's id."""
+    """Writes a new bundle and the gate's decision about it, as earlier stages do; returns its id."""
     bundle = a_bundle(context.path("churn/bundle"), content)
     line = context.registry().ledger("churn")
     champion = context.registry().alias("churn", "champion")
@@ -44,6 +46,7 @@ def _candidate(context: RunContext, content: str, approval: str = "none", blur: 
         facts={"trained_by": "anna"},
         approval=approval,
     )
+    assert evidence.reference is not None
     evidence = dataclasses.replace(
         evidence, reference=dataclasses.replace(evidence.reference, bundle_sha256=beaten)
     )
@@ -65,7 +68,7 @@ def _candidate(context: RunContext, content: str, approval: str = "none", blur: 
 
 def test_S1_after_a_rollback_the_champion_is_active_again_and_not_the_last_candidate(
     context: RunContext,
-):
+) -> None:
     for content in ("one", "two"):
         _candidate(context, content)
         release.release(context, "churn")
@@ -78,7 +81,7 @@ def test_S1_after_a_rollback_the_champion_is_active_again_and_not_the_last_candi
     assert context.registry().alias("churn", "champion") == 1
 
 
-def test_S2_a_candidate_waits_as_challenger_until_it_is_approved(context: RunContext):
+def test_S2_a_candidate_waits_as_challenger_until_it_is_approved(context: RunContext) -> None:
     decision_id = _candidate(context, "one", "required")
     waiting = release.release(context, "churn")
     assert (waiting["waits"], waiting["champion"]) == (decision_id, None)
@@ -98,38 +101,41 @@ def test_S2_a_candidate_waits_as_challenger_until_it_is_approved(context: RunCon
 
 
 def test_S2_a_flow_on_a_server_tells_people_asks_and_releases_what_was_approved(
-    context: RunContext, monkeypatch
-):
+    context: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from flows import retrain
 
-    asked = []
+    questions = []
 
-    def ask(there: RunContext, decision_id: str, summary: str) -> dict:
-        asked.append((decision_id, summary))
-        return approvals.answer(there, decision_id, "approved", "ben")
+    def ask(own_context: RunContext, decision_id: str, summary: str) -> dict[str, Any]:
+        questions.append((decision_id, summary))
+        return approvals.answer(own_context, decision_id, "approved", "ben")
 
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr(retrain, "load_context", lambda **places: context)
-    monkeypatch.setattr(retrain.runner, "stage_names", lambda *of: ["release_churn"])
+    monkeypatch.setattr(runner, "stage_names", lambda *of: ["release_churn"])
     monkeypatch.setattr(retrain, "stage", retrain.stage.fn)
-    monkeypatch.setattr(retrain.approval_form, "ask", ask)
+    monkeypatch.setattr(approval_form, "ask", ask)
     decision_id = _candidate(context, "one", "required")
 
-    found = retrain.retrain.fn()
-    assert found["release_churn"]["waits"] == decision_id
-    assert asked == [], "without a server there is nobody to ask"
+    summaries = retrain.retrain.fn()
+    assert summaries["release_churn"]["waits"] == decision_id
+    assert questions == [], "without a server there is nobody to ask"
     assert f"keepline approve {decision_id}" in (context.store / notifications.FILE).read_text()
 
-    monkeypatch.setattr(retrain.approval_form, "on_a_server", lambda: True)
-    found = retrain.retrain.fn()
-    assert asked == [(decision_id, "")]
-    assert (found["release_churn"]["waits"], found["release_churn"]["champion"]) == (None, 1)
+    monkeypatch.setattr(approval_form, "on_a_server", lambda: True)
+    summaries = retrain.retrain.fn()
+    assert questions == [(decision_id, "")]
+    assert (summaries["release_churn"]["waits"], summaries["release_churn"]["champion"]) == (
+        None,
+        1,
+    )
     assert context.registry().ledger("churn")[-1].approved_by == "ben"
 
 
 def test_S2_what_the_service_found_unhealthy_cannot_be_approved_until_somebody_says_why_it_may(
     context: RunContext,
-):
+) -> None:
     decision_id = _candidate(context, "one", "required")
     release.release(context, "churn")
     registry = context.registry()
@@ -144,7 +150,7 @@ def test_S2_what_the_service_found_unhealthy_cannot_be_approved_until_somebody_s
     assert approvals.answer(context, decision_id, "approved", "ben")["answer"] == "approved"
 
 
-def test_S3_what_was_approved_and_then_found_unhealthy_is_not_released(context: RunContext):
+def test_S3_what_was_approved_and_then_found_unhealthy_is_not_released(context: RunContext) -> None:
     decision_id = _candidate(context, "one", "required")
     release.release(context, "churn")
     approvals.answer(context, decision_id, "approved", "ben")
@@ -155,7 +161,7 @@ def test_S3_what_was_approved_and_then_found_unhealthy_is_not_released(context: 
     assert context.registry().alias("churn", "champion") is None
 
 
-def test_S2_a_refused_candidate_leaves_everything_where_it_was(context: RunContext):
+def test_S2_a_refused_candidate_leaves_everything_where_it_was(context: RunContext) -> None:
     _candidate(context, "one")
     release.release(context, "churn")
     decision_id = _candidate(context, "two", "required")
@@ -167,7 +173,7 @@ def test_S2_a_refused_candidate_leaves_everything_where_it_was(context: RunConte
     assert context.registry().alias("churn", "challenger") is None
 
 
-def test_E8_a_refusal_is_found_on_the_version_too(context: RunContext):
+def test_E8_a_refusal_is_found_on_the_version_too(context: RunContext) -> None:
     decision_id = _candidate(context, "bad", blur=9.0)
     released = release.release(context, "churn")
     assert released["verdict"] == "refused"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,14 +14,16 @@ from flows.runtime import settings
 
 
 @pytest.mark.parametrize("flow", [retrain, evaluate])
-def test_S5_a_scheduled_flow_reads_env_and_cannot_switch_pickles_on(flow, tmp_path, monkeypatch):
+def test_S5_a_scheduled_flow_reads_env_and_cannot_switch_pickles_on(
+    flow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(settings, "ROOT", tmp_path)
     monkeypatch.setattr(
         os, "environ", {**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "true"}
     )
     monkeypatch.delenv("KEEPLINE_PARAMS", raising=False)
-    said = f"KEEPLINE_PARAMS={tmp_path}/as-env-says.yaml\nTORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1\n"
-    (tmp_path / ".env").write_text(said)
+    lines = f"KEEPLINE_PARAMS={tmp_path}/as-env-says.yaml\nTORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1\n"
+    (tmp_path / ".env").write_text(lines)
     with pytest.raises(ValueError, match="as-env-says"):
         flow.fn(store=str(tmp_path / "store"))
     assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"

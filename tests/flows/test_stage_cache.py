@@ -1,39 +1,45 @@
-"""A finished step is reused; anything that could change its result makes it run again."""
+"""A finished stage is reused; anything that could change its result makes it run again."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.runtime import stage_cache
 
+Run = Callable[..., tuple[dict[str, Any], bool]]
+
 
 @pytest.fixture
-def runs(tmp_path):
-    """A step that copies `in` to `out` and counts how often it ran."""
+def runs(tmp_path: Path) -> Run:
+    """A stage that copies `in` to `out` and counts how often it ran."""
     counted = []
 
-    def run(settings=1, fail=False):
-        def work():
+    def run(settings: int = 1, fail: bool = False) -> tuple[dict[str, Any], bool]:
+        def work() -> dict[str, Any]:
             counted.append(1)
             if fail:
                 raise KeyboardInterrupt
             (tmp_path / "out").write_text((tmp_path / "in").read_text())
             return {"count": len(counted)}
 
-        wanted = stage_cache.fingerprint({"in": tmp_path / "in"}, {"settings": settings})
-        return stage_cache.run_once(tmp_path, "copy", wanted, [tmp_path / "out"], work)
+        fingerprint = stage_cache.fingerprint({"in": tmp_path / "in"}, {"settings": settings})
+        return stage_cache.run_once(tmp_path, "copy", fingerprint, [tmp_path / "out"], work)
 
     (tmp_path / "in").write_text("a")
     return run
 
 
-def test_a_finished_step_is_reused(runs):
+def test_a_finished_stage_is_reused(runs: Run) -> None:
     assert runs() == ({"count": 1}, False)
     assert runs() == ({"count": 1}, True)
 
 
 @pytest.mark.parametrize("change", ["input", "settings", "output gone", "marker damaged"])
-def test_a_changed_step_runs_again(runs, tmp_path, change):
+def test_a_changed_stage_runs_again(runs: Run, tmp_path: Path, change: str) -> None:
     runs()
     if change == "input":
         (tmp_path / "in").write_text("b")
@@ -44,19 +50,19 @@ def test_a_changed_step_runs_again(runs, tmp_path, change):
     assert runs(settings=2 if change == "settings" else 1) == ({"count": 2}, False)
 
 
-def test_a_killed_step_leaves_no_marker(runs):
+def test_a_killed_stage_leaves_no_marker(runs: Run) -> None:
     runs()
     with pytest.raises(KeyboardInterrupt):
         runs(settings=2, fail=True)
     assert runs() == ({"count": 3}, False)
 
 
-def test_a_step_that_does_not_write_what_it_promised_is_a_fault(tmp_path):
+def test_a_stage_that_does_not_write_what_it_promised_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="promised"):
         stage_cache.run_once(tmp_path, "empty", "x", [tmp_path / "out"], dict)
 
 
-def test_the_digest_of_a_folder_knows_names_and_contents(tmp_path):
+def test_the_digest_of_a_folder_knows_names_and_contents(tmp_path: Path) -> None:
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "a").write_text("1")
     first = stage_cache.digest(tmp_path / "f")
@@ -67,8 +73,10 @@ def test_the_digest_of_a_folder_knows_names_and_contents(tmp_path):
     assert stage_cache.digest(tmp_path / "f") != first
 
 
-def test_a_file_that_settings_name_counts_by_its_content_and_not_by_its_place(tmp_path):
-    def settings(folder: str) -> dict:
+def test_a_file_that_settings_name_counts_by_its_content_and_not_by_its_place(
+    tmp_path: Path,
+) -> None:
+    def settings(folder: str) -> dict[str, Any]:
         terms = tmp_path / folder / "words.txt"
         return {
             "terms": str(terms),
@@ -88,6 +96,6 @@ def test_a_file_that_settings_name_counts_by_its_content_and_not_by_its_place(tm
     assert stage_cache.without_places(settings("here")) != before
 
 
-def test_words_that_happen_to_be_folders_are_no_files():
+def test_words_that_happen_to_be_folders_are_no_files() -> None:
     words = {"mode": "data", "kind": "models", "empty": ""}
     assert stage_cache.without_places(words) == words

@@ -1,7 +1,8 @@
-"""`keepline fit-table` and `score-table`: any table in, held-out figures and a model out, clear words otherwise."""
+"""`keepline fit-table` and `score-table`: any table in, figures and a model out, clear errors."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -51,21 +52,21 @@ def keepline(*words: object) -> tuple[str, BaseException | None]:
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         training.churn.table, "TableFit", partial(training.churn.table.TableFit, churn=QUICK)
     )
 
 
 @pytest.fixture(scope="module")
-def fitted(tmp_path_factory) -> tuple[Path, str]:
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("table")
     a_table().write_csv(folder / "customers.csv")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             training.churn.table, "TableFit", partial(training.churn.table.TableFit, churn=QUICK)
         )
-        said, error = keepline(
+        printed, error = keepline(
             "fit-table",
             folder / "customers.csv",
             "--target",
@@ -76,30 +77,32 @@ def fitted(tmp_path_factory) -> tuple[Path, str]:
             folder / "out",
         )
     assert error is None, error
-    return folder / "out", said
+    return folder / "out", printed
 
 
-def test_a_table_becomes_a_verified_bundle_with_held_out_figures(fitted):
-    out, said = fitted
+def test_a_table_becomes_a_verified_bundle_with_held_out_figures(fitted: tuple[Path, str]) -> None:
+    out, printed = fitted
     bundle = verify_bundle(out / "model")
     assert bundle.kind == "churn"
     assert set(bundle.files) == {"weights.safetensors", "config.json", "table.json", "card.md"}
-    held = pl.read_parquet(out / "held_out.parquet")
-    assert held.height == 100
-    told = read_json(out / "model" / "table.json")
+    rows = pl.read_parquet(out / "held_out.parquet")
+    assert rows.height == 100
+    reading = read_json(out / "model" / "table.json")
     assert (
-        told["metrics"]["auc"]["low"]
-        < told["metrics"]["auc"]["value"]
-        < told["metrics"]["auc"]["high"]
+        reading["metrics"]["auc"]["low"]
+        < reading["metrics"]["auc"]["value"]
+        < reading["metrics"]["auc"]["high"]
     )
-    assert told["metrics"]["auc"]["value"] > 0.7
-    assert told["columns"]["numeric"] == ["calls", "tenure", "charges"]
-    assert "500 rows, 3 numbers, 1 categories" in said
-    assert "log_loss" in said
+    assert reading["metrics"]["auc"]["value"] > 0.7
+    assert reading["columns"]["numeric"] == ["calls", "tenure", "charges"]
+    assert "500 rows, 3 numbers, 1 categories" in printed
+    assert "log_loss" in printed
     assert "100 rows held out" in (out / "model" / "card.md").read_text()
 
 
-def test_another_table_is_scored_with_reasons_and_what_is_new_is_counted(fitted, tmp_path):
+def test_another_table_is_scored_with_reasons_and_what_is_new_is_counted(
+    fitted: tuple[Path, str], tmp_path: Path
+) -> None:
     out, _ = fitted
     other = (
         a_table(60, seed=1)
@@ -107,11 +110,11 @@ def test_another_table_is_scored_with_reasons_and_what_is_new_is_counted(fitted,
         .drop("status")
     )
     other.write_parquet(tmp_path / "new.parquet")
-    said, error = keepline(
+    printed, error = keepline(
         "score-table", out, tmp_path / "new.parquet", "--out", tmp_path / "scores.csv"
     )
     assert error is None, error
-    assert "column plan: 7 rows have values the model never saw: gold (7)" in said
+    assert "column plan: 7 rows have values the model never saw: gold (7)" in printed
     scores = pl.read_csv(tmp_path / "scores.csv")
     assert scores.height == 60
     assert set(scores["customer"]) == set(other["customer"])
@@ -125,18 +128,20 @@ def test_another_table_is_scored_with_reasons_and_what_is_new_is_counted(fitted,
     )
 
 
-def test_a_scored_table_with_its_target_says_how_good_the_scores_were(fitted, tmp_path):
+def test_a_scored_table_with_its_target_says_how_good_the_scores_were(
+    fitted: tuple[Path, str], tmp_path: Path
+) -> None:
     a_table(200, seed=2).write_csv(tmp_path / "later.csv")
-    said, error = keepline(
+    printed, error = keepline(
         "score-table", fitted[0], tmp_path / "later.csv", "--out", tmp_path / "s.parquet"
     )
     assert error is None, error
-    assert "on later.csv" in said
-    assert "auc" in said
+    assert "on later.csv" in printed
+    assert "auc" in printed
     assert pl.read_parquet(tmp_path / "s.parquet").height == 200
 
 
-def test_a_column_that_only_the_outcome_explains_is_refused_by_name(tmp_path):
+def test_a_column_that_only_the_outcome_explains_is_refused_by_name(tmp_path: Path) -> None:
     table = a_table().with_columns(closing_fee=pl.when(pl.col("status") == "Yes").then(25.0))
     table.write_csv(tmp_path / "t.csv")
     words = (
@@ -152,17 +157,17 @@ def test_a_column_that_only_the_outcome_explains_is_refused_by_name(tmp_path):
     _, error = keepline(*words)
     assert "column closing_fee: alone tells status almost without error" in str(error)
     assert not (tmp_path / "out").exists()
-    said, error = keepline(*words, "--exclude", "closing_fee")
+    printed, error = keepline(*words, "--exclude", "closing_fee")
     assert error is None, error
-    assert "column closing_fee was left out: excluded" in said
-    said, error = keepline(*words, "--allow-leaks")
+    assert "column closing_fee was left out: excluded" in printed
+    printed, error = keepline(*words, "--allow-leaks")
     assert error is None, error
-    assert "column closing_fee alone has an AUC of 1.000" in said
+    assert "column closing_fee alone has an AUC of 1.000" in printed
 
 
-def test_with_folds_every_row_is_reported_on_and_suspects_are_listed(tmp_path):
+def test_with_folds_every_row_is_reported_on_and_suspects_are_listed(tmp_path: Path) -> None:
     a_table(300).write_csv(tmp_path / "t.csv")
-    said, error = keepline(
+    printed, error = keepline(
         "fit-table",
         tmp_path / "t.csv",
         "--target",
@@ -177,7 +182,7 @@ def test_with_folds_every_row_is_reported_on_and_suspects_are_listed(tmp_path):
     assert error is None, error
     assert pl.read_parquet(tmp_path / "out" / "held_out.parquet").height == 300
     listed = pl.read_parquet(tmp_path / "out" / "suspects.parquet")
-    assert f"{listed.height} targets are probably wrong" in said
+    assert f"{listed.height} targets are probably wrong" in printed
     assert listed["margin"].is_sorted(descending=True)
 
 
@@ -197,13 +202,18 @@ def test_with_folds_every_row_is_reported_on_and_suspects_are_listed(tmp_path):
         (lambda t: t, ("--target", "status", "--folds", "1"), "one fold leaves nothing"),
     ],
 )
-def test_what_stands_in_the_way_is_said(tmp_path, change, words, message):
+def test_what_stands_in_the_way_is_said(
+    tmp_path: Path,
+    change: Callable[[pl.DataFrame], pl.DataFrame],
+    words: tuple[str, ...],
+    message: str,
+) -> None:
     change(a_table()).write_csv(tmp_path / "t.csv")
     _, error = keepline("fit-table", tmp_path / "t.csv", *words, "--out", tmp_path / "out")
     assert message in str(error)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_of_the_street_is_not_asked_about_tables(tmp_path):
+def test_a_model_of_the_pipeline_is_not_asked_about_tables(tmp_path: Path) -> None:
     _, error = keepline("score-table", tmp_path, tmp_path / "t.csv")
     assert "no bundle.json" in str(error)

@@ -1,4 +1,4 @@
-"""A kind of model in one file: this one. It is trained, evaluated, probed, judged and released like the others."""
+"""A kind of model in one file, this one, is trained, evaluated, judged and released like others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from flows.candidate import bundles, probes, release, scorecards
 from flows.candidate import decision as candidate_decision
 from flows.candidate.active_model import active_model_path, write_active_model
 from flows.candidate.runs import training_run
-from flows.runtime import graph, stage_cache
+from flows.runtime import code, graph
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
@@ -123,8 +123,8 @@ def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
     probes.empty_probes_folder(context, TOY)
-    found = [Probe("asked_twice", "invariance", "The same question, the same answer.", 0.0)]
-    return probes.write_probes(context, TOY, found, {})
+    record = [Probe("asked_twice", "invariance", "The same question, the same answer.", 0.0)]
+    return probes.write_probes(context, TOY, record, {})
 
 
 def smoke_test(context: RunContext, bundle: Path) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunCont
     kinds.register(KIND)
     stage = graph.Stage(f"train_{TOY}", "training", f"{__name__}:train")
     monkeypatch.setitem(graph.BY_NAME, stage.name, stage)
-    monkeypatch.setattr(stage_cache.code, "files_of", lambda function: [])
+    monkeypatch.setattr(code, "files_of", lambda function: [])
     params = Params(gates=GateParams(others={TOY: ToyGate()}))
     context = RunContext(from_environment({}, tmp_path), params, "c" * 40)
     write_json(context.path("version.json"), {"dvc_hash": "d" * 32, "rows": {"customers": 200}})

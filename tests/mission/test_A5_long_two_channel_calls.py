@@ -81,8 +81,10 @@ def transcribe(
     *formats: str,
     channels: str = "customer,agent",
 ) -> list[JobResult]:
-    jobs = transcription_jobs(source, out, formats or ("json",), channels.split(","), transcriber)
-    return sorted(transcribe_files(transcriber, jobs, 1), key=lambda outcome: outcome.order.name)
+    jobs = transcription_jobs(
+        source, out, formats=formats or ("json",), channels=channels.split(","), config=transcriber
+    )
+    return sorted(transcribe_files(transcriber, jobs, 1), key=lambda outcome: outcome.job.name)
 
 
 def read_transcript(path: Path) -> CallTranscript:
@@ -182,8 +184,7 @@ def test_A5_a_folder_is_heard_with_the_unreadable_named_and_a_second_run_has_not
 ) -> None:
     out = tmp_path / "out"
     first = {
-        outcome.order.name: outcome
-        for outcome in transcribe(transcriber, folder, out, "json", "vtt")
+        outcome.job.name: outcome for outcome in transcribe(transcriber, folder, out, "json", "vtt")
     }
     assert {name: outcome.state for name, outcome in first.items()} == {
         "call": "done",
@@ -209,7 +210,7 @@ def test_A5_a_folder_is_heard_with_the_unreadable_named_and_a_second_run_has_not
     written = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     assert len(written) == 8
     again = {
-        outcome.order.name: outcome.state
+        outcome.job.name: outcome.state
         for outcome in transcribe(transcriber, folder, out, "json", "vtt")
     }
     assert again == {
@@ -277,12 +278,15 @@ def test_A5_a_file_that_a_process_dies_of_stops_no_other(
     for number in range(3):
         soundfile.write(tmp_path / "calls" / f"{number}.wav", minute[: 8000 * 6], 8000)
     first, *others = transcription_jobs(
-        tmp_path / "calls", tmp_path / "out", ("json",), ("customer", "agent"), transcriber
+        tmp_path / "calls",
+        tmp_path / "out",
+        formats=("json",),
+        channels=("customer", "agent"),
+        config=transcriber,
     )
     deadly = replace(first, audio=Deadly("large.wav"))  # type: ignore[arg-type]
     outcomes = {
-        outcome.order.name: outcome
-        for outcome in transcribe_files(transcriber, [deadly, *others], 2)
+        outcome.job.name: outcome for outcome in transcribe_files(transcriber, [deadly, *others], 2)
     }
     assert outcomes[deadly.name].state == "failed"
     assert "large.wav: the process that heard it died" in outcomes[deadly.name].says
@@ -301,7 +305,7 @@ def test_A5_a_file_that_takes_too_much_memory_stops_no_other(
 
     monkeypatch.setattr(Recognizer, "transcribe_file", full)
     outcomes = {
-        outcome.order.name: outcome for outcome in transcribe(transcriber, folder, tmp_path / "out")
+        outcome.job.name: outcome for outcome in transcribe(transcriber, folder, tmp_path / "out")
     }
     assert "late.flac: MemoryError: Unable to allocate 9 GiB" in outcomes["monday/late"].says
     assert [outcomes[name].state for name in ("monday/late", "call", "mixed")] == [
@@ -390,9 +394,9 @@ def test_A5_what_cannot_be_asked_for_gets_its_message(
         return transcription_jobs(
             folder.parent / name,
             folder.parent / "out",
-            formats.split(","),
-            channels.split(","),
-            transcriber,
+            formats=formats.split(","),
+            channels=channels.split(","),
+            config=transcriber,
         )
 
     with pytest.raises(ValueError, match=reason):
@@ -413,4 +417,4 @@ def test_A5_another_model_or_more_formats_are_not_taken_for_done(
     )
     (again,) = transcribe(other, folder / "call.wav", out, "json", "ctm")
     assert again.state == "done"
-    assert read_transcript(out / "call.json").model == again.order.stamp != more.order.stamp
+    assert read_transcript(out / "call.json").model == again.job.stamp != more.job.stamp

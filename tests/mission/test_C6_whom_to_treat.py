@@ -23,7 +23,17 @@ def centres():
     """Two centres, each with what the step made of it."""
     made = [a_centre(seed) for seed in SEEDS]
     return [
-        (one, plan_treatment(one.tables, one.labels, one.current, None, PARAMS, SHORT))
+        (
+            one,
+            plan_treatment(
+                one.tables,
+                one.labels,
+                one.current,
+                churn_model=None,
+                params=PARAMS,
+                feature_params=SHORT,
+            ),
+        )
         for one in made
     ]
 
@@ -97,7 +107,12 @@ def dear(centres):
     past = centre.tables["contacts"].filter(pl.col("started_at").dt.date() < last)
     tables = {**centre.tables, "contacts": past}
     return plan_treatment(
-        tables, centre.labels, centre.current, None, replace(PARAMS, cost_contact=15.0), SHORT
+        tables,
+        centre.labels,
+        centre.current,
+        churn_model=None,
+        params=replace(PARAMS, cost_contact=15.0),
+        feature_params=SHORT,
     )
 
 
@@ -147,10 +162,15 @@ def test_C6_a_log_that_tells_nothing_falls_back_to_risk_and_says_so(centres, cas
     centre, _ = centres[0]
     log = change(centre.tables["interventions"]).cast(centre.tables["interventions"].schema)
     found = plan_treatment(
-        {**centre.tables, "interventions": log}, centre.labels, centre.current, None, PARAMS, SHORT
+        {**centre.tables, "interventions": log},
+        centre.labels,
+        centre.current,
+        churn_model=None,
+        params=PARAMS,
+        feature_params=SHORT,
     )
     assert message in found.summary["note"]
-    assert "Nor is a churn model in office" in found.summary["note"]
+    assert "Nor is a churn model active" in found.summary["note"]
     assert (found.summary["basis"], found.model, found.decisions) == ("risk", None, None)
     assert (
         found.treatments["uplift"].null_count() == found.treatments.height == centre.current.height

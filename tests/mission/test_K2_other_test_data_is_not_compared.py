@@ -39,7 +39,9 @@ def _asked(
 ) -> str:
     printed = io.StringIO()
     console = Console(file=printed, width=200, no_color=True)
-    compare(console, [store[1][name] for name in names], page, across, store[0])
+    compare(
+        console, [store[1][name] for name in names], html=page, across_data=across, store=store[0]
+    )
     return printed.getvalue()
 
 

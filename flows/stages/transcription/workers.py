@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from data.progress import Progress
-from data.records import TURNS
+from data.records import ORIGIN_MACHINE, TURNS
 from data.speech.shards import read_member
 from data.speech.transcripts import TranscriptTurn, roles_of
 from flows.runtime.transcription_params import HearingParams
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from models.asr.recognizer import Recognizer
 
 
-HEARD = {**TURNS, "confidence": pl.Float64}
+SCHEMA = {**TURNS, "confidence": pl.Float64}
 
 
 DIED = (
@@ -35,7 +35,10 @@ DIED = (
 
 @dataclass(frozen=True)
 class TranscriberConfig:
-    """What a process needs to hear: the `.nemo`, where its export is kept (None: hear with NeMo), and the settings."""
+    """What a process needs to transcribe.
+
+    That is the `.nemo`, where its export is kept (None: transcribe with NeMo), and the settings.
+    """
 
     model: Path
     exports: Path | None
@@ -43,24 +46,25 @@ class TranscriberConfig:
 
 
 def transcribe_all(
-    ears: TranscriberConfig, recordings: pl.DataFrame, shards: Path, jobs: int, progress: Progress
+    config: TranscriberConfig, recordings: pl.DataFrame, shards: Path, jobs: int, progress: Progress
 ) -> tuple[pl.DataFrame, bool]:
-    """Every recording as turns (schema TURNS with origin asr, and `confidence`), in order of contact and time.
+    """Transcribes every recording; returns the turns and whether confidence is calibrated.
 
-    Also whether confidence is calibrated. Raises AudioError for a recording that cannot be decoded, RuntimeError for
-    one that a process died of.
+    Turns have the columns of SCHEMA (data.records.TURNS and `confidence`) with origin
+    ORIGIN_MACHINE, in order of contact and time. Raises AudioError for a recording that cannot be
+    decoded, RuntimeError for one that a process died of.
     """
     calls = recordings.sort("contact_id").to_dicts()
-    heard: dict[str, list[TranscriptTurn]] = {}
+    by_contact: dict[str, list[TranscriptTurn]] = {}
     tasks = [
         (call["contact_id"], str(shards), call["shard"], call["member"], roles_of(call))
         for call in calls
     ]
-    for task, turns in _spread(_hear_member, tasks, ears, min(jobs, -(-len(tasks) // 8))):
+    for task, turns in _spread(_transcribe_member, tasks, config, min(jobs, -(-len(tasks) // 8))):
         if turns is None:
             raise RuntimeError(f"call {task[0]}: {DIED}")
-        heard[task[0]] = turns
-        progress(len(heard), len(calls))
+        by_contact[task[0]] = turns
+        progress(len(by_contact), len(calls))
     rows = [
         {
             "contact_id": contact,
@@ -69,57 +73,57 @@ def transcribe_all(
             "text": turn.text,
             "start_s": turn.start_s,
             "end_s": turn.end_s,
-            "origin": "asr",
+            "origin": ORIGIN_MACHINE,
             "confidence": turn.confidence,
         }
-        for contact in sorted(heard)
-        for number, turn in enumerate(heard[contact])
+        for contact in sorted(by_contact)
+        for number, turn in enumerate(by_contact[contact])
     ]
-    return pl.DataFrame(rows, schema=HEARD), _calibrated(ears)
+    return pl.DataFrame(rows, schema=SCHEMA), _calibrated(config)
 
 
-_hearing: tuple[Recognizer, TranscriberConfig] | None = None
+_loaded: tuple[Recognizer, TranscriberConfig] | None = None
 
 
-def _begin(ears: TranscriberConfig) -> None:
-    global _hearing
+def _load_recognizer(config: TranscriberConfig) -> None:
+    global _loaded
     from models.asr.load import load
 
-    _hearing = (load(ears.model, ears.exports), ears)
+    _loaded = (load(config.model, config.exports), config)
 
 
 def _ready() -> tuple[Recognizer, TranscriberConfig]:
-    if _hearing is None:
-        raise RuntimeError(
-            "this process was not told what to hear with. This is a fault of Keepline's."
-        )
-    return _hearing
+    if _loaded is None:
+        raise RuntimeError("this process has loaded no recogniser. This is a fault of Keepline's.")
+    return _loaded
 
 
-def _hear_member(
+def _transcribe_member(
     contact_id: str, shards: str, shard: str, member: str, roles: dict[int, str]
 ) -> list[TranscriptTurn]:
-    recognizer, ears = _ready()
+    recognizer, config = _ready()
     content = read_member(Path(shards), shard, member)
     return recognizer.transcribe_file(
-        content, roles, contact_id, segmentation=ears.params.segmentation
+        content, roles, contact_id, segmentation=config.params.segmentation
     )
 
 
-def _calibrated(ears: TranscriberConfig) -> bool:
+def _calibrated(config: TranscriberConfig) -> bool:
     from models.asr.confidence import load_calibration
 
-    return load_calibration(ears.model) is not None
+    return load_calibration(config.model) is not None
 
 
 def cores() -> int:
-    """How many processes can run at once context."""
+    """Returns how many processes can run at once."""
     return len(os.sched_getaffinity(0))
 
 
 @contextmanager
-def _processes(ears: TranscriberConfig, count: int) -> Iterator[ProcessPoolExecutor]:
-    pool = ProcessPoolExecutor(count, get_context("spawn"), initializer=_begin, initargs=(ears,))
+def _processes(config: TranscriberConfig, count: int) -> Iterator[ProcessPoolExecutor]:
+    pool = ProcessPoolExecutor(
+        count, get_context("spawn"), initializer=_load_recognizer, initargs=(config,)
+    )
     try:
         yield pool
     finally:
@@ -129,40 +133,40 @@ def _processes(ears: TranscriberConfig, count: int) -> Iterator[ProcessPoolExecu
 def _spread(
     function: Callable[..., Any],
     tasks: Sequence[tuple[Any, ...]],
-    ears: TranscriberConfig,
+    config: TranscriberConfig,
     jobs: int,
 ) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Each task with its result, as they come; in this process when one job is enough.
+    """Yields each task with its result, as they come.
 
-    A task that its process dies of, alone too, has None for a result, and the others go on.
+    One job runs in this process. A task that its process dies of, alone too, has None for a result,
+    and the others go on.
     """
     from models.asr.load import cached_export
 
     if not tasks:
         return
-    if (
-        ears.exports and cached_export(ears.model, ears.exports) is None
-    ):  # found out once, before several processes ask
-        ears = replace(ears, exports=None)
+    # Checked once, before several processes ask.
+    if config.exports and cached_export(config.model, config.exports) is None:
+        config = replace(config, exports=None)
     if min(jobs, len(tasks)) <= 1:
-        _begin(ears)
+        _load_recognizer(config)
         for task in tasks:
             yield task, function(*task)
         return
     left = []
-    with _processes(ears, min(jobs, len(tasks))) as pool:
+    with _processes(config, min(jobs, len(tasks))) as pool:
         futures: dict[Future[Any], tuple[Any, ...]] = {
             pool.submit(function, *task): task for task in tasks
         }
         for future in as_completed(futures):
-            if isinstance(
-                future.exception(), BrokenProcessPool
-            ):  # one process died and took the others' work along
+            # One process died and took the others' work along.
+            if isinstance(future.exception(), BrokenProcessPool):
                 left.append(futures[future])
             else:
                 yield futures[future], future.result()
-    while left:  # one at a time, to know whose fault it was and to need the least memory
-        with _processes(ears, 1) as pool:
+    # One at a time, to know whose fault it was and to need the least memory.
+    while left:
+        with _processes(config, 1) as pool:
             pool.submit(os.getpid).result()  # BrokenProcessPool here: no file is to blame
             while left:
                 task = left.pop(0)

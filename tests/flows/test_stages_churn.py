@@ -1,4 +1,4 @@
-"""Scoring customers promises to work on a short history, and to leave out whoever is known to be gone."""
+"""Scoring works on a short history and leaves out whoever is known to have left."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.churn.train import train
 HORIZONS = (30, 90, 180, 365)
 
 
-def test_a_history_shorter_than_a_horizon_is_scored_at_the_others(tmp_path):
+def test_a_history_shorter_than_a_horizon_is_scored_at_the_others(tmp_path: Path) -> None:
     table = churn_table(1200).with_columns(
         (pl.col("event") & (pl.col("time_days") <= 120)).alias("event"),
         pl.min_horizontal("time_days", pl.lit(120.0)).alias("time_days"),
@@ -45,7 +45,7 @@ def test_a_history_shorter_than_a_horizon_is_scored_at_the_others(tmp_path):
     assert "brier_90" in cards["candidate"].facts["baselines"]["logistic regression"]
 
 
-def test_who_left_on_a_day_nobody_knows_is_not_among_the_present():
+def test_who_left_on_a_day_nobody_knows_is_not_among_the_active() -> None:
     current = churn_table(4).select("customer_id", "as_of", "event", "time_days")
     left = {
         "customer_id": "C1",
@@ -57,14 +57,14 @@ def test_who_left_on_a_day_nobody_knows_is_not_among_the_present():
     outcomes = pl.DataFrame(
         [left, other, left | {"customer_id": "C3", "happened": False}], schema=OUTCOMES
     )
-    (there,) = features.active_customers([current], outcomes, FeatureParams())
-    assert there["customer_id"].to_list() == ["C0", "C2", "C3"]
+    (active,) = features.active_customers([current], outcomes, FeatureParams())
+    assert active["customer_id"].to_list() == ["C0", "C2", "C3"]
 
 
-def test_categories_no_training_saw_are_counted(tmp_path):
+def test_categories_no_training_saw_are_counted(tmp_path: Path) -> None:
     table = churn_table()
-    model = train(replace(QUICK, epochs=0), table, tmp_path, run=RecordedRun())["model"]
+    model = Path(train(replace(QUICK, epochs=0), table, tmp_path, run=RecordedRun())["model"])
     today = table.head(5).with_columns(pl.Series("plan", ["flex", "ultra", "plus", "ultra", None]))
     assert churn.unseen(model, today) == {"plan": {"ultra": 2}}
     assert churn.unseen(None, today) == {}
-    assert ChurnModel.load(Path(model)).predict(today).height == 5
+    assert ChurnModel.load(model).predict(today).height == 5

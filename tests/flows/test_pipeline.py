@@ -1,9 +1,10 @@
-"""The whole street, walked through `keepline demo` on a small simulated centre."""
+"""The whole pipeline, run by `keepline demo` on a small simulated centre."""
 
 from __future__ import annotations
 
 import json
 from itertools import pairwise
+from pathlib import Path
 
 import polars as pl
 
@@ -15,28 +16,28 @@ from tests.flows.conftest import keepline
 from training.tracking import get_run
 
 
-def _registry(store):
+def _registry(store: Path) -> Registry:
     return Registry(from_environment({}, store).tracking_uri, store / "registry")
 
 
-def test_the_demo_ends_by_saying_where_the_report_is(walked):
+def test_the_demo_ends_by_saying_where_the_report_is(walked: Path) -> None:
     last = (walked / "demo.txt").read_text().strip().splitlines()[-1]
     assert last.endswith("report/index.html")
     assert (walked / "report" / "index.html").stat().st_size > 20_000
 
 
-def test_the_service_answered_with_the_promoted_versions(walked):
-    said = (walked / "demo.txt").read_text()
+def test_the_service_answered_with_the_promoted_versions(walked: Path) -> None:
+    printed = (walked / "demo.txt").read_text()
     for kind in ("asr", "churn"):
         version = _registry(walked).alias(kind, "champion")
         assert version is not None
         assert (
             f"serving {kind} v{version} ({verify_bundle(walked / kind / 'bundle').sha256[:12]})"
-            in said
+            in printed
         )
 
 
-def test_the_verdict_is_true_to_its_numbers(walked):
+def test_the_verdict_is_true_to_its_numbers(walked: Path) -> None:
     for kind in ("asr", "churn"):
         decided = read_json(walked / f"decide_{kind}.json")
         record = read_json(walked / "decisions" / kind / decided["record"])
@@ -48,7 +49,7 @@ def test_the_verdict_is_true_to_its_numbers(walked):
         assert read_json(walked / f"release_{kind}.json")["verdict"] == record["verdict"]
 
 
-def test_a_run_knows_its_data_its_code_its_scores_and_its_decision(walked):
+def test_a_run_knows_its_data_its_code_its_scores_and_its_decision(walked: Path) -> None:
     dvc_hash = read_json(walked / "version.json")["dvc_hash"]
     for kind, metric in (("asr", "test_wer"), ("churn", "test_brier")):
         run = get_run(
@@ -62,10 +63,10 @@ def test_a_run_knows_its_data_its_code_its_scores_and_its_decision(walked):
         assert run["tags"]["decision"] == read_json(walked / f"decide_{kind}.json")["decision_id"]
 
 
-def test_every_recorded_hour_and_every_fault_is_accounted_for(walked):
-    found = read_json(walked / "validate.json")
-    lost = sum(found["rejected_audio_s"].values())
-    assert abs(found["input_audio_s"] - found["accepted_audio_s"] - lost) < 0.1
+def test_every_recorded_hour_and_every_fault_is_accounted_for(walked: Path) -> None:
+    account = read_json(walked / "validate.json")
+    lost = sum(account["rejected_audio_s"].values())
+    assert abs(account["input_audio_s"] - account["accepted_audio_s"] - lost) < 0.1
     planted = read_json(walked / "truth" / "faults.json")
     quarantined = "".join(
         (walked / "quarantine" / f"{name}.jsonl").read_text() for name in ("ingest", "validate")
@@ -76,7 +77,7 @@ def test_every_recorded_hour_and_every_fault_is_accounted_for(walked):
     assert not missed
 
 
-def test_every_present_customer_has_a_rising_risk_and_reasons(walked):
+def test_every_active_customer_has_a_rising_risk_and_reasons(walked: Path) -> None:
     scores = pl.read_parquet(walked / "scores.parquet")
     names = [name for name in scores.columns if name.startswith("risk_")]
     assert scores.height == pl.read_parquet(walked / "current.parquet").height > 0
@@ -86,7 +87,7 @@ def test_every_present_customer_has_a_rising_risk_and_reasons(walked):
     )
 
 
-def test_a_second_walk_adds_nothing_and_reuses_what_has_not_changed(walked):
+def test_a_second_run_adds_nothing_and_reuses_what_has_not_changed(walked: Path) -> None:
     before = {
         name: pl.read_parquet(walked / "tables" / f"{name}.parquet").height
         for name in ("contacts", "turns")
@@ -101,7 +102,7 @@ def test_a_second_walk_adds_nothing_and_reuses_what_has_not_changed(walked):
     assert len(_registry(walked).ledger()) == ledger
 
 
-def test_the_questions_people_ask_afterwards_are_answered(walked, tmp_path):
+def test_the_questions_people_ask_afterwards_are_answered(walked: Path, tmp_path: Path) -> None:
     run = read_json(walked / "train_asr.json")["run_id"]
     assert run[:8] in keepline(walked, "runs").stdout
     page = tmp_path / "compare.html"
@@ -125,7 +126,7 @@ def test_the_questions_people_ask_afterwards_are_answered(walked, tmp_path):
     assert "no run begins so" in unknown.stderr
 
 
-def test_C5_one_customer_is_shown_with_what_happened_and_what_it_led_to(walked):
+def test_C5_one_customer_is_shown_with_what_happened_and_what_it_led_to(walked: Path) -> None:
     reasons = pl.read_parquet(walked / "reasons.parquet").filter(pl.col("contact_id").is_not_null())
     reason = reasons.row(0, named=True)
     shown = keepline(walked, "customer", reason["customer_id"])
@@ -141,7 +142,7 @@ def test_C5_one_customer_is_shown_with_what_happened_and_what_it_led_to(walked):
     assert "no customer is called nobody" in nobody.stderr
 
 
-def test_D1_from_an_alias_alone_the_data_comes_back(walked, tmp_path):
+def test_D1_from_an_alias_alone_the_data_comes_back(walked: Path, tmp_path: Path) -> None:
     out = tmp_path / "dataset"
     back = keepline(walked, "checkout", "asr@champion", str(out), "--test")
     assert back.returncode == 0, back.stderr
@@ -158,15 +159,15 @@ def test_D1_from_an_alias_alone_the_data_comes_back(walked, tmp_path):
         assert (out / "test_set" / name).read_bytes() == (walked / "speech" / name).read_bytes()
 
 
-def test_the_nightly_evaluation_says_whether_the_champions_hold(walked):
+def test_the_nightly_evaluation_says_whether_the_champions_hold(walked: Path) -> None:
     done = keepline(walked, "step", "nightly")
     assert done.returncode == 0, done.stderr
-    found = json.loads((walked / "nightly.json").read_text())["models"]
-    assert {kind: one["verdict"] for kind, one in found.items()} == {
+    models = json.loads((walked / "nightly.json").read_text())["models"]
+    assert {kind: model["verdict"] for kind, model in models.items()} == {
         "asr": "holds",
         "churn": "holds",
     }
     assert (
-        found["asr"]["value"]
+        models["asr"]["value"]
         == read_json(walked / "evaluate_asr.json")["candidate"]["wer"]["value"]
     )

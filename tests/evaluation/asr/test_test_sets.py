@@ -1,4 +1,7 @@
-"""Promises of the exams: all of the test as it is, a sample through every effect, general speech; the same twice."""
+"""Test sets: the whole test as it is, a sample through every effect, general speech.
+
+They are the same when made twice.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ CONDITIONS = ("as_delivered", "gsm", "noise_10db")
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve utterances: eight of one voice, three of another, one of a third."""
-    path = a_manifest(tmp_path_factory.mktemp("exams") / "test.jsonl", count=12)
+    path = a_manifest(tmp_path_factory.mktemp("test_sets") / "test.jsonl", count=12)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     for number, row in enumerate(rows):
         row |= {
@@ -44,18 +47,22 @@ def test_a_sample_of_every_voice_goes_through_every_condition(manifest: Path) ->
     parts = load_test_sets(
         manifest, EvaluationParams(conditions=CONDITIONS, condition_s=6.0, guardrail_s=0)
     )
-    found = parts["conditions"]
-    heard = {
-        name: [row["contact_id"] for row in found.rows if row["condition"] == name]
+    per_condition = parts["conditions"]
+    voices_heard = {
+        name: [row["contact_id"] for row in per_condition.rows if row["condition"] == name]
         for name in CONDITIONS
     }
-    assert heard["as_delivered"] == heard["gsm"] == heard["noise_10db"]
-    assert heard["gsm"][:3] == ["c0", "c8", "c11"]  # one of each voice before a second of any
-    assert found.duration_s <= 6.0 * len(CONDITIONS)
+    assert voices_heard["as_delivered"] == voices_heard["gsm"] == voices_heard["noise_10db"]
+    assert voices_heard["gsm"][:3] == [
+        "c0",
+        "c8",
+        "c11",
+    ]  # one of each voice before a second of any
+    assert per_condition.duration_s <= 6.0 * len(CONDITIONS)
     clean, gsm = (
         [
             wave
-            for row, wave in zip(found.rows, found.waves, strict=True)
+            for row, wave in zip(per_condition.rows, per_condition.waves, strict=True)
             if row["condition"] == name
         ]
         for name in ("as_delivered", "gsm")
@@ -100,12 +107,12 @@ def test_a_condition_that_is_none_is_refused_before_anything_runs() -> None:
 
 
 def test_capitals_figures_and_marks_are_no_errors_of_a_cased_recogniser() -> None:
-    heard = [
+    words = [
         Word(text, 0.0, 0.1, 0.5 + n / 10) for n, text in enumerate(["Yes,", "-", "20", "Dollars."])
     ]
     scores, right, calls = word_correctness(
         [{"text": "yes thirty dollars", "contact_id": "k1"}],
-        [Transcript("Yes, - 20 Dollars.", heard, 0.9)],
+        [Transcript("Yes, - 20 Dollars.", words, 0.9)],
     )
     assert scores.tolist() == [0.5, 0.7, 0.8]
     assert right.tolist() == [True, False, True]

@@ -1,4 +1,4 @@
-"""A person moves titles on the command line: challengers named, withdrawn, readmitted, champions rolled back."""
+"""A person moves aliases on the command line: challenge, withdraw, readmit, rollback."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from data import artefacts
 from data.files import write_json
 from flows.cli import app
 from tests.registry_helpers import NOW, RegistryFixture, a_decision
@@ -15,8 +16,9 @@ from tests.registry_helpers import NOW, RegistryFixture, a_decision
 
 @pytest.fixture
 def shop(tmp_path: Path) -> RegistryFixture:
-    """Three champions, one after the other, as the street leaves them."""
+    """Three champions, one after the other, as runs of the pipeline leave them."""
     shop, beaten = RegistryFixture(tmp_path), None
+    (tmp_path / artefacts.MARKERS.path).mkdir()  # a run has been here
     for number, content in enumerate(("one", "two", "three"), 1):
         version, sha256 = shop.version(content)
         record = a_decision(sha256, beaten)
@@ -36,18 +38,22 @@ def shop(tmp_path: Path) -> RegistryFixture:
 def keepline(
     shop: RegistryFixture, *words: str, fails: type[Exception] | None = None, says: str
 ) -> None:
-    found = CliRunner().invoke(
+    done = CliRunner().invoke(
         app, [*words, "--store", str(shop.folder)], env={"KEEPLINE_ACTOR": "ben"}
     )
-    assert type(found.exception) is (fails or type(None)), found.output
-    assert says in (str(found.exception) if fails else found.output)
+    assert type(done.exception) is (fails or type(None)), done.output
+    assert says in (str(done.exception) if fails else done.output)
 
 
-def test_S3_anybody_can_have_a_version_tried_that_the_gate_has_accepted(shop: RegistryFixture):
+def test_S3_anybody_can_have_a_version_tried_that_the_gate_has_accepted(
+    shop: RegistryFixture,
+) -> None:
     from models.registry.registry import PromotionRefusedError, RegistryError
 
     keepline(shop, "challenge", "churn", "1", says="v1 is challenger")
-    assert shop.registry.peek("churn", "challenger")[0] == 1
+    challenger = shop.registry.peek("churn", "challenger")
+    assert challenger is not None
+    assert challenger[0] == 1
     assert (shop.registry.ledger()[-1].action, shop.registry.ledger()[-1].actor) == (
         "challenge",
         "ben",
@@ -75,7 +81,7 @@ def test_S3_anybody_can_have_a_version_tried_that_the_gate_has_accepted(shop: Re
     keepline(shop, "challenge", "churn", "4", fails=PromotionRefusedError, says="refused it")
 
 
-def test_S3_what_was_stopped_is_readmitted_only_with_a_reason(shop: RegistryFixture):
+def test_S3_what_was_stopped_is_readmitted_only_with_a_reason(shop: RegistryFixture) -> None:
     from models.registry.registry import PromotionRefusedError
 
     shop.registry.annotate("churn", 1, {"stopped": "3 of its last 3 answers failed"})
@@ -88,7 +94,7 @@ def test_S3_what_was_stopped_is_readmitted_only_with_a_reason(shop: RegistryFixt
     keepline(shop, "challenge", "churn", "1", says="v1 is challenger")
 
 
-def test_S3_a_rollback_leaves_the_champion_it_was_meant_for(shop: RegistryFixture):
+def test_S3_a_rollback_leaves_the_champion_it_was_meant_for(shop: RegistryFixture) -> None:
     from models.registry.registry import PromotionRefusedError
 
     keepline(shop, "rollback", "churn", "--from", "3", says="v2 is champion again, v3 is not")
