@@ -22,6 +22,7 @@ from models.kinds import CHURN
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
+    from training.churn.search import SearchResult
     from training.churn.settings import ChurnTraining
     from training.tracking import Run
 
@@ -75,13 +76,17 @@ def search(console: Console, kind: str, trials: int, store: Path | None) -> None
             {"best_loss": result.loss, "first_loss": result.loss_before, "trials": result.trials}
         )
     leavers = rows.filter(pl.col("event") & (pl.col("split") == "valid"))["customer_id"].n_unique()
+    _print_result(console, result, leavers)
+
+
+def _print_result(console: Console, result: SearchResult, leavers: int) -> None:
+    """Prints the best trial, and how to use its settings in params.yaml or an experiment."""
     settings = {key: _short(value) for key, value in result.settings.items()}
     resumed = f" ({result.resumed_from} from before)" if result.resumed_from else ""
     console.print(
         f"{result.trials} trials{resumed}; best is trial {result.trial}: valid loss "
-        f"{result.loss_before:.5f} → "
-        f"{result.loss:.5f}, judged on {leavers} validation customers who left. The test part was "
-        "not looked at.",
+        f"{result.loss_before:.5f} → {result.loss:.5f}, judged on {leavers} validation customers "
+        "who left. The test part was not looked at.",
         highlight=False,
     )
     console.print("\nIn params.yaml:\n", highlight=False)

@@ -1,4 +1,4 @@
-"""What code a stage depends on follows from imports, so an edit anywhere it reaches runs it again."""
+"""The code a stage depends on follows from imports, so any edit it reaches runs it again."""
 
 from __future__ import annotations
 

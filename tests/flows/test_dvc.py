@@ -20,7 +20,7 @@ Clone = tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """The checkout's files in a git repository of their own, with the small profile as params.yaml."""
+    """The checkout's files in a git repository, with the small profile as params.yaml."""
     folder = tmp_path_factory.mktemp("clone") / "keepline"
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""The stage graph holds together: every stage has its function, its parameters and what it needs."""
+"""The stage graph is consistent: every stage has its function, parameters and needs."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ SENTENCES = ("i want to cancel my line", "please pay my bill", "two large coffee
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The store that `keepline hear` left, and its output: 14 voices, the last two untranscribed."""
+    """The store that `keepline hear` left, and its output. Of 14 voices two are untranscribed."""
     root = tmp_path_factory.mktemp("hear")
     synthesizer, lines = Synthesizer(), []
     (root / "folder").mkdir()

@@ -34,7 +34,7 @@ def context(tmp_path: Path) -> RunContext:
 
 
 def _candidate(context: RunContext, content: str, approval: str = "none", blur: float = 0.2) -> str:
-    """Writes a new bundle and the gate's decision about it, as earlier stages do; returns its id."""
+    """Writes a new bundle and the decision about it, as earlier stages do; returns its id."""
     bundle = a_bundle(context.path("churn/bundle"), content)
     line = context.registry().ledger("churn")
     champion = context.registry().alias("churn", "champion")
