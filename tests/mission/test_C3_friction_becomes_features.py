@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from data.features.contact_marks import FRICTIONS
 from data.features.features import FeatureParams, features
 from data.labelling import label
-from data.labelling.scheme import FRICTIONS
 from data.records import frame
 from tests.factories import a_contact, a_customer, a_turn, an_outcome
 

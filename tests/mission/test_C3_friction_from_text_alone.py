@@ -9,10 +9,10 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
+from data.features.contact_marks import FRICTIONS
 from data.features.features import FeatureParams, features
 from data.labelling import LabellingParams, label
 from data.labelling.complete import ReadingParams, merge_with_reader
-from data.labelling.scheme import FRICTIONS
 from data.records import LABELS, frame
 from tests.factories import a_contact, a_customer, a_turn, an_outcome
 from tests.reader_helpers import a_centre, a_reader
