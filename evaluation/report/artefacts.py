@@ -28,7 +28,7 @@ class MissingArtefactError(Exception):
 
 @dataclass
 class ArtefactReader:
-    """Reads a store (docs/street.md), and the simulator's truth where there is one.
+    """Reads a store (docs/store.md), and the simulator's truth where there is one.
 
     `notes` collects what is missing or fell short, for the report's last section.
     """

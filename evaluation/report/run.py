@@ -66,7 +66,7 @@ def write_report(
 ) -> dict[str, Any]:
     """Writes the page to `out` (atomically) and returns a summary of it.
 
-    `store` is laid out as in docs/street.md; `truth` is the simulator's folder of that name or
+    `store` is laid out as in docs/store.md; `truth` is the simulator's folder of that name or
     None; `read_audio` gives float [frames, channels] and the rate in Hz of a contact's recording.
     What is missing or cannot be read is stated on the page and in `notes`; it never stops the
     report.
