@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
+from data.files import write_json
 from flows.runtime import stage_cache
+from flows.runtime.context import RunContext
+from flows.runtime.graph import STAGES
+from flows.runtime.params import Params
+from flows.runtime.settings import ROOT, from_environment
 
 Run = Callable[..., tuple[dict[str, Any], bool]]
 
@@ -99,3 +104,35 @@ def test_a_file_that_settings_name_counts_by_its_content_and_not_by_its_place(
 def test_words_that_happen_to_be_folders_are_no_files() -> None:
     words = {"mode": "data", "kind": "models", "empty": ""}
     assert stage_cache.without_places(words) == words
+
+
+def test_K4_a_store_that_was_moved_has_the_same_fingerprints(tmp_path: Path) -> None:
+    for place in ("here", "there/deeper"):
+        context = RunContext(from_environment({}, tmp_path / place / "store"), Params(), "c")
+        for stage in STAGES:
+            for artefact in stage.makes:
+                context.path(artefact).parent.mkdir(parents=True, exist_ok=True)
+                if "." in artefact.path.rsplit("/", 1)[-1]:
+                    write_json(context.path(artefact), {"path": context.stored(context.path("x"))})
+    contexts = [
+        RunContext(from_environment({}, tmp_path / place / "store"), Params(), "c")
+        for place in ("here", "there/deeper")
+    ]
+    here, there = (
+        {stage.name: stage_cache.stage_fingerprint(context, stage) for stage in STAGES}
+        for context in contexts
+    )
+    assert here == there
+
+
+def test_K4_paths_in_the_store_and_the_checkout_are_named_without_their_place(
+    tmp_path: Path,
+) -> None:
+    context = RunContext(from_environment({}, tmp_path), Params(), "c")
+    for path, stored in (
+        (tmp_path / "asr/bundle/model.nemo", "asr/bundle/model.nemo"),
+        (ROOT / "models/base/keepline-base.nemo", "checkout:models/base/keepline-base.nemo"),
+        (Path("/elsewhere/model.nemo"), "/elsewhere/model.nemo"),
+    ):
+        assert context.stored(path) == stored
+        assert context.path(stored) == path

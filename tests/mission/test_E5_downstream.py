@@ -135,7 +135,7 @@ def test_E5_refuses_when_a_churn_model_is_in_office_and_nobody_asked_it() -> Non
 
 
 def _context(folder: Path) -> tuple[RunContext, RegistryFixture]:
-    """A street with a trained recogniser, before anybody judged it."""
+    """A store with a trained recogniser, before anybody judged it."""
     shop = RegistryFixture(folder)
     bundle = a_bundle(folder / "asr" / "bundle", "a recogniser", "asr")
     write_json(

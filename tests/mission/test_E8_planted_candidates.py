@@ -89,7 +89,7 @@ def test_E8_a_planted_recogniser_is_refused_for_its_reason_and_a_better_one_prom
 
 
 def _context(folder: Path, short_metric: bool) -> RunContext:
-    """A street with a trained candidate, as the steps before the gate leave it."""
+    """A store with a trained candidate, as the stages before the gate leave it."""
     shop = RegistryFixture(folder)
     bundle = a_churn_bundle(folder / "churn" / "bundle")
     gate = ChurnGate(metric="brier_30" if short_metric else "brier")
