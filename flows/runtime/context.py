@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from models.registry.registry import Registry
 
 
+# One of them is there wherever a stage has run.
+_LEFT_BY_A_RUN = (artefacts.MARKERS, artefacts.CLEAN, artefacts.FEATURES, artefacts.REGISTRY)
 _CHECKOUT = "checkout:"  # begins a path relative to the checkout
 
 
@@ -122,7 +124,7 @@ def existing_context(store: Path | None = None) -> RunContext:
     Raises NoStoreError naming the folder where no run has ever been.
     """
     context = load_context(store)
-    if not context.path(artefacts.MARKERS).is_dir():
+    if not any(context.path(artefact).exists() for artefact in _LEFT_BY_A_RUN):
         raise NoStoreError(
             f"{context.store}: no run has been here. Run `keepline run EXPORT` or `keepline demo` "
             "first, "

@@ -73,7 +73,7 @@ def _evaluated(kind: ModelKind, summary: Summary) -> str:
         kind.metric_format.format(summary[role][kind.metric]["value"])
         for role in ("reference", "candidate")
     )
-    return f"held-out {kind.metric_title} {before} → {after}"
+    return f"held-out {kind.metric} {before} → {after}"
 
 
 _BY_ROLE: dict[str, Callable[[Summary], str]] = {
