@@ -38,7 +38,7 @@ test: setup      ## run the tests
 check: setup     ## lint, types, import contracts, dead code, dependencies
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy data models evaluation training flows
+	@$(BIN)/mypy data models evaluation training flows tests benchmarks
 	@$(BIN)/lint-imports
 	@$(BIN)/vulture
 	@$(BIN)/deptry . 2>&1

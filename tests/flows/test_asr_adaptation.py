@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from data.files import write_table
-from data.records import CONTACTS, TURNS
+from data.records import CONTACTS, TABLES, TURNS
 from flows.commands.pipeline import notes
 from flows.runtime.params import read_params
 from flows.stages import asr_adaptation
@@ -46,7 +46,9 @@ def context(tmp_path: Path) -> WithParams:
         {**dict.fromkeys(CONTACTS), "contact_id": key, "channel": value}
         for key, value in channels.items()
     ]
-    write_table(tmp_path / "clean/contacts.parquet", pl.DataFrame(contacts, schema=CONTACTS))
+    write_table(
+        tmp_path / "clean/contacts.parquet", pl.DataFrame(contacts, schema=TABLES["contacts"])
+    )
     turns = [
         ("phone", 0, "agent", "how can i help"),
         ("phone", 1, "customer", "my modem is dead"),

@@ -1,10 +1,14 @@
 """C4: a candidate whose risks do not mean what they say is refused, on the whole or in one slice."""
 
+from typing import Any
+
 from evaluation.gates import examples
+from evaluation.gates.evidence import Check
+from evaluation.gates.record import Decision
 from tests.registry_helpers import gate_decision
 
 
-def _calibration(decision):
+def _calibration(decision: Decision) -> Check:
     (check,) = [check for check in decision.checks if check.name == "calibration"]
     return check
 
@@ -30,7 +34,7 @@ def test_C4_refuses_risks_that_are_all_too_high() -> None:
 def test_C4_refuses_a_candidate_miscalibrated_in_one_slice_only() -> None:
     candidate = examples.churn(0.1, customers=1200, hidden=("north", 5.0))
     reference = examples.churn(6.0, customers=1200)
-    wide = {
+    wide: dict[str, Any] = {
         "calibration_slope": [0, 9],
         "calibration_intercept": [-9, 9],
         "relaxation_reason": "to look at slices alone",

@@ -9,11 +9,14 @@ from data.records import Contact, Customer, Recording, frame
 from data.speech.utterances import SLICE_COLUMNS, recordings_with_slices
 from evaluation.asr.scorecard import asr_scorecard
 from evaluation.gates import examples
+from evaluation.gates.evidence import Check
+from evaluation.gates.record import Decision
+from evaluation.scorecard import Scorecard
 from evaluation.slices import slice_gains
 from tests.registry_helpers import NOW, gate_decision
 
 
-def _slices(decision):
+def _slices(decision: Decision) -> Check:
     (check,) = [check for check in decision.checks if check.name == "slices"]
     return check
 
@@ -41,7 +44,7 @@ def test_E3_refuses_a_better_churn_model_that_fails_in_one_region() -> None:
     assert "region north" in _slices(decision).sentence
 
 
-def _many_slices(rate: float, seed: int, queues: int = 12):
+def _many_slices(rate: float, seed: int, queues: int = 12) -> Scorecard:
     """A test set of twelve queues with six voices each, all equally hard, heard with `rate` errors."""
     rng = np.random.default_rng(seed)
     rows, hypotheses = [], []
@@ -66,7 +69,7 @@ def _many_slices(rate: float, seed: int, queues: int = 12):
     ("by", "values"), [("load", ("peak", "off-peak")), ("region", ("north", "south"))]
 )
 def test_E3_refuses_a_better_recogniser_that_hears_callers_at_peak_load_or_in_one_region_worse(
-    by: str, values
+    by: str, values: tuple[str, str]
 ) -> None:
     """Six voices on the first side, where the candidate is worse, and eighteen where it is nearly perfect."""
     cards = []

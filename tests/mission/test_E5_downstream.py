@@ -1,5 +1,6 @@
 """E5: fewer word errors do not count when what reads the text reads it worse."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from data.records import Contact, Turn, frame
 from evaluation.asr.labels_on_text import reading_scorecard, scored_turns
 from evaluation.asr.scorecard import asr_scorecard
 from evaluation.gates import examples
-from evaluation.gates.evidence import SecondaryTest
+from evaluation.gates.evidence import Evidence, SecondaryTest
+from evaluation.scorecard import Scorecard
 from flows.candidate import probes, release, scorecards
 from flows.runtime import stage_cache
 from flows.runtime.context import RunContext
@@ -21,6 +23,7 @@ from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
 from models.registry.ledger import decision_id
 from tests.registry_helpers import NOW, RegistryFixture, a_bundle, a_decision, gate_decision
+from tests.typing_helpers import known
 
 SAID = (
     "hello i have called three times about my broken line and you still have not fixed it i want to cancel my contract",
@@ -40,7 +43,7 @@ def calls() -> tuple[pl.DataFrame, pl.DataFrame]:
     return frame("contacts", contacts), frame("turns", turns)
 
 
-def _recogniser(name: str, turns: pl.DataFrame, wrong: dict[str, str]):
+def _recogniser(name: str, turns: pl.DataFrame, wrong: dict[str, str]) -> Scorecard:
     """Hears every word but those in `wrong`."""
     rows = [
         {
@@ -64,7 +67,7 @@ def _recogniser(name: str, turns: pl.DataFrame, wrong: dict[str, str]):
     )
 
 
-def _read(card, contacts: pl.DataFrame, turns: pl.DataFrame):
+def _read(card: Scorecard, contacts: pl.DataFrame, turns: pl.DataFrame) -> Scorecard:
     labels = {
         column: label(contacts, scored_turns(card, turns, column)).labels
         for column in ("ref", "hyp")
@@ -82,7 +85,13 @@ def _read(card, contacts: pl.DataFrame, turns: pl.DataFrame):
     )
 
 
-def test_E5_refuses_fewer_word_errors_that_hide_who_wants_to_cancel(calls) -> None:
+def _with_reading(evidence: Evidence, test: SecondaryTest) -> Evidence:
+    return replace(evidence, secondary={**evidence.secondary, "reading": test})
+
+
+def test_E5_refuses_fewer_word_errors_that_hide_who_wants_to_cancel(
+    calls: tuple[pl.DataFrame, pl.DataFrame],
+) -> None:
     contacts, turns = calls
     small_words = {
         "hello": "yellow",
@@ -104,13 +113,13 @@ def test_E5_refuses_fewer_word_errors_that_hide_who_wants_to_cancel(calls) -> No
     )
 
     evidence = examples.evidence(candidate, champion, facts=examples.readers(churn=""))
-    evidence.secondary["reading"] = SecondaryTest(cards["ours"], cards["theirs"])
+    evidence = _with_reading(evidence, SecondaryTest(cards["ours"], cards["theirs"]))
     (check,) = [check for check in gate_decision(evidence).checks if check.name == "downstream"]
     assert check.verdict == "fail", check.sentence
     assert "eading errors" in check.sentence
 
     other_way = examples.evidence(champion, candidate, facts=examples.readers(churn=""))
-    other_way.secondary["reading"] = SecondaryTest(cards["theirs"], cards["ours"])
+    other_way = _with_reading(other_way, SecondaryTest(cards["theirs"], cards["ours"]))
     (check,) = [check for check in gate_decision(other_way).checks if check.name == "downstream"]
     assert check.verdict == "pass", check.sentence
 
@@ -120,7 +129,7 @@ def test_E5_refuses_fewer_word_errors_that_cost_the_churn_model_its_accuracy() -
     assert {check.name for check in decision.checks if check.verdict != "pass"} == {"downstream"}
     (check,) = [check for check in decision.checks if check.name == "downstream"]
     assert check.metric == "Brier score of churn"
-    assert check.high < 0
+    assert known(check.high) < 0
 
 
 def test_E5_refuses_when_a_churn_model_is_in_office_and_nobody_asked_it() -> None:
@@ -163,7 +172,8 @@ def _champion(shop: RegistryFixture, content: str, kind: str = "churn") -> str:
 
 def test_E5_the_text_is_read_again_when_another_model_comes_to_read_it(tmp_path: Path) -> None:
     context, shop = _context(tmp_path)
-    probe, fingerprints = BY_NAME["probe_asr"], []
+    probe = BY_NAME["probe_asr"]
+    fingerprints: list[str] = []
     for kind in ("nobody", "churn", "churn", "reader"):
         if kind != "nobody":
             _champion(shop, f"{kind} {len(fingerprints)}", kind)

@@ -1,16 +1,24 @@
 """E7: behaviour tests on real models: what must not matter does not, what must matter points the right way."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Iterable
 from datetime import date
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 import pytest
 
 from evaluation.asr.probes import asr_probes
+from evaluation.behaviour import Probe
 from evaluation.churn.probes import churn_probes
 from evaluation.gates import examples
 from tests.registry_helpers import gate_decision
+
+if TYPE_CHECKING:
+    from models.churn.model import ChurnModel
 
 RATE_HZ = 16000
 VOICES = ["anna", "ben", "cleo", "dora"] * 5
@@ -24,14 +32,14 @@ def _waves(seed: int = 0) -> list[np.ndarray]:
     ]
 
 
-def _by_name(probes):
+def _by_name(probes: Iterable[Probe]) -> dict[str, Probe]:
     return {probe.name: probe for probe in probes}
 
 
 def test_E7_a_recogniser_that_hears_loudness_is_found_out_and_refused() -> None:
     waves = _waves()
 
-    def deaf_when_quiet(heard):
+    def deaf_when_quiet(heard: list[np.ndarray]) -> list[str]:
         return ["yes no maybe" if np.abs(wave).max() > 0.1 else "yes" for wave in heard]
 
     probes = _by_name(asr_probes(deaf_when_quiet, waves, VOICES, sample_rate_hz=RATE_HZ, seed=0))
@@ -61,7 +69,7 @@ def test_E7_a_steady_recogniser_passes_and_words_out_of_nothing_count() -> None:
 
 
 @pytest.fixture(scope="module")
-def network():
+def network() -> ChurnModel:
     """A real, untrained network: whatever it has learned, ids and company must not matter to it."""
     pytest.importorskip("torch")
     import torch
@@ -88,7 +96,7 @@ def _rows(unresolved: float, customers: int = 40) -> pl.DataFrame:
     )
 
 
-def test_E7_the_churn_network_does_not_look_at_ids_or_company(network) -> None:
+def test_E7_the_churn_network_does_not_look_at_ids_or_company(network: ChurnModel) -> None:
     probes = _by_name(
         churn_probes(
             network.predict, _rows(0.0), unresolved=_rows(1.0), resolved=_rows(0.0), seed=0
@@ -99,7 +107,7 @@ def test_E7_the_churn_network_does_not_look_at_ids_or_company(network) -> None:
 
 
 def test_E7_a_model_that_looks_at_ids_or_lowers_risk_for_unresolved_complaints_is_refused(
-    network,
+    network: ChurnModel,
 ) -> None:
     def cheat(rows: pl.DataFrame) -> pl.DataFrame:
         digits = rows["customer_id"].str.len_chars().cast(pl.Float64) / 1000

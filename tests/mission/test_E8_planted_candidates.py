@@ -1,14 +1,17 @@
 """E1 to E8 together: each planted candidate is refused for its own reason and moves nothing; a better one passes."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from data.files import write_json
+from data.files import read_json, write_json
 from evaluation.gates import examples
 from evaluation.gates.params import ChurnGate, GateParams
-from flows.candidate import active_model, release, runs, scorecards
+from evaluation.scorecard import Scorecard
+from flows.candidate import active_model, release, scorecards
 from flows.candidate import decision as candidate_decision
 from flows.runtime.context import RunContext
 from flows.runtime.params import Params
@@ -19,7 +22,7 @@ from tests.registry_helpers import NOW, RegistryFixture, gate_decision
 from tests.service_helpers import ROW, a_churn_bundle
 
 # What is planted: the evidence, and the checks that find it out, and no others. None: it is really better.
-RECOGNISERS = {
+RECOGNISERS: dict[str, tuple[Callable[[], dict[str, Any]], set[str] | None]] = {
     "a gain by luck": (lambda: {"candidate": examples.asr(0.3, seed=25)}, {"better"}),
     "agents heard worse": (
         lambda: {"candidate": examples.asr(0.05, hidden=("agent", 0.42))},
@@ -33,7 +36,7 @@ RECOGNISERS = {
     "worse on general speech": (lambda: {"guardrail": (0.4, 0.3)}, {"guardrail"}),
     "really better": (dict, None),
 }
-CHURN = {
+CHURN: dict[str, tuple[Callable[[], tuple[Scorecard, Scorecard]], set[str] | None]] = {
     "a gain by luck": (
         lambda: (examples.churn(0.5, seed=2), examples.churn(0.5)),
         {"better", "long_horizon"},
@@ -125,7 +128,7 @@ def test_E8_a_planted_churn_model_is_refused_by_the_steps_and_a_better_one_promo
         named = dataclasses.replace(card, bundle_sha256=sha if role == "candidate" else "")
         named.save(context.path(f"scorecards/churn/{role}.json"))
     if what == "probed before it was trained again":
-        probed = runs.read_json(context.path("probes/churn/probes.json"))
+        probed = read_json(context.path("probes/churn/probes.json"))
         write_json(context.path("probes/churn/probes.json"), {**probed, "bundle_sha256": "0" * 64})
     if what == "tampered with":
         weights = context.path("churn/bundle/weights.safetensors")
@@ -134,7 +137,7 @@ def test_E8_a_planted_churn_model_is_refused_by_the_steps_and_a_better_one_promo
         weights.write_bytes(content)
     monkeypatch.setattr(churn, "smoke_sample", lambda context: {"rows": [ROW]})
     decided = candidate_decision.decide(context, "churn")
-    record = runs.read_json(context.path("decisions/churn") / decided["record"])
+    record = read_json(context.path("decisions/churn") / decided["record"])
     failed = {check["name"] for check in record["checks"] if check["verdict"] != "pass"}
     released = release.release(context, "churn")
     if reasons is None:

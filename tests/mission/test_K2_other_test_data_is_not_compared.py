@@ -46,7 +46,7 @@ def _asked(
 
 
 def test_K2_runs_on_other_test_data_are_refused_with_both_hashes_and_no_page_is_left(
-    store, tmp_path: Path
+    store: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:
     page = tmp_path / "compare.html"
     with pytest.raises(DifferentDataError, match=r"old on d1; other on d2.*--across-data"):
@@ -55,7 +55,7 @@ def test_K2_runs_on_other_test_data_are_refused_with_both_hashes_and_no_page_is_
 
 
 def test_K2_on_request_they_stand_side_by_side_marked_and_are_never_subtracted(
-    store, tmp_path: Path
+    store: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:
     page = tmp_path / "compare.html"
     printed = _asked(store, page, "old", "other", across=True)
@@ -67,7 +67,7 @@ def test_K2_on_request_they_stand_side_by_side_marked_and_are_never_subtracted(
 
 
 def test_K1_the_worst_regression_can_be_played_where_the_store_holds_its_sound(
-    store, tmp_path: Path
+    store: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:
     page = tmp_path / "compare.html"
     _asked(store, page, "old", "new")

@@ -243,7 +243,9 @@ def _churn(
         ChurnConfig(describe_columns(train, declared, 8), HORIZONS, bias=(-3.0,) * len(HORIZONS))
     )
     # Nobody trained it, but its reasons shall be about contacts.
-    model.network.mark.uniform_(0.2, 0.6)
+    mark = model.network.mark
+    assert isinstance(mark, torch.Tensor)
+    mark.uniform_(0.2, 0.6)
     write_table(store / "scores.parquet", model.predict(current))
     reasons = model.reasons(current)
     evidence_rows = find_evidence(
