@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -435,8 +435,10 @@ def _check_objects(
     return problems
 
 
-def commit_pipeline(root: Path, stages: Sequence[str]) -> None:
-    """Records the present dependencies and outputs of the named stages of `root`/dvc.yaml in dvc.lock.
+def commit_pipeline(root: Path) -> None:
+    """Records the present dependencies and outputs of all stages of `root`/dvc.yaml in dvc.lock.
+
+    Nothing is written where DVC finds them unchanged.
 
     Raises VersionError when DVC cannot, as when another process holds its lock.
     """
@@ -447,7 +449,7 @@ def commit_pipeline(root: Path, stages: Sequence[str]) -> None:
     logger.setLevel(logging.CRITICAL)
     try:
         with dvc_errors("dvc commit", root), Repo(str(root)) as dvc:
-            for stage in stages:
-                dvc.commit(target=stage, force=True)
+            if dvc.status():
+                dvc.commit(force=True)
     finally:
         logger.setLevel(level)

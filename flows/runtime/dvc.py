@@ -57,12 +57,7 @@ def agree(context: RunContext) -> bool:
     ours = context.store == ROOT / STORE and context.settings.params_file == ROOT / "params.yaml"
     if not ours or not (ROOT / ".dvc").is_dir() or not (ROOT / "dvc.yaml").is_file():
         return False
-    done = [
-        stage.name
-        for stage in STAGES
-        if stage.experiment and all(context.path(made).exists() for made in stage.makes)
-    ]
-    commit_pipeline(ROOT, done)
+    commit_pipeline(ROOT)
     return True
 
 
