@@ -11,6 +11,7 @@ from rich.console import Console
 
 from data import artefacts
 from data.files import read_json
+from data.versioning import VersionError
 from flows.candidate import approval_form
 from flows.runtime import dvc, notifications, prefect_hooks
 from flows.runtime.context import RunContext, load_context
@@ -84,5 +85,8 @@ def retrain(
             ):
                 summaries[name] = stage(name, context)
         if until is None:
-            dvc.agree(context)
+            try:
+                dvc.agree(context)
+            except VersionError as error:  # the run itself is complete
+                console.print(f"dvc.lock is not up to date: {error}", highlight=False)
         return summaries

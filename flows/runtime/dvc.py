@@ -55,7 +55,8 @@ def agree(context: RunContext) -> bool:
     are what dvc.yaml is about.
     """
     ours = context.store == ROOT / STORE and context.settings.params_file == ROOT / "params.yaml"
-    if not ours or not (ROOT / ".dvc").is_dir() or not (ROOT / "dvc.yaml").is_file():
+    # DVC works in a git clone only; an unpacked archive runs without it.
+    if not ours or not all((ROOT / name).exists() for name in (".git", ".dvc", "dvc.yaml")):
         return False
     commit_pipeline(ROOT)
     return True
