@@ -111,6 +111,8 @@ COMPARISON = Artefact("compare.html", "the page of the last comparison of runs")
 REGISTRY = Artefact("registry", "the ledger of promotions and rollbacks")
 MARKERS = Artefact(".markers", "fingerprint and summary of each finished stage")
 RUNNING = Artefact(".running", "locks and ids of what runs now")
+LEASE = Artefact("lease", "the lock of who works on the store, and the name it goes by")
+SITE = Artefact("site.json", "whose store it is, where it was made, and when")
 EXPORTS = Artefact(
     "exports", "ONNX exports of recognisers, made on first use, and the stores of given exports"
 )

@@ -8,9 +8,6 @@ from __future__ import annotations
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from data.features.features import FeatureParams
 from data.hours import HoursParams
@@ -18,7 +15,7 @@ from data.ingest import IngestParams
 from data.labelling import LabellingParams
 from data.labelling.complete import ReadingParams
 from data.labelling.pseudo import PseudoParams
-from data.params import ParamsError, refuse_bomb, section
+from data.params import ParamsError, read_yaml, section
 from data.simulator import SimulatorParams
 from data.sources import SourceParams
 from data.speech.voices import VoiceParams
@@ -65,46 +62,12 @@ class Params:
     base: BaseTraining = field(default_factory=BaseTraining)
 
 
-class _Once(yaml.SafeLoader):
-    """Reads plain YAML in which every key stands once.
-
-    Of two settings of one name nobody could say which counts.
-    """
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Returns a mapping as it is written.
-
-        Raises ParamsError naming the second of two equal keys and its line.
-        """
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            if (key.tag, str(key.value)) in seen:
-                raise ParamsError(
-                    f"{key.value} stands in it twice, again in line {key.start_mark.line + 1}"
-                )
-            seen.add((key.tag, str(key.value)))
-        return node
-
-
 def read_params(path: Path) -> Params:
     """Returns the parameters of the file.
 
     Raises ParamsError naming the file, the section and the key that is wrong.
     """
-    if not path.is_file():
-        raise ParamsError(f"{path}: no such file. Set KEEPLINE_PARAMS, or run from the checkout.")
-    try:
-        sections = yaml.load(path.read_text(encoding="utf-8"), _Once) or {}
-    except ParamsError as error:
-        raise ParamsError(f"{path}: {error}. Take one out.") from None
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path}: not YAML ({str(error).replace(chr(10), ' ')}).") from error
-    except RecursionError as error:
-        raise ParamsError(f"{path}: nested too deeply.") from error
-    refuse_bomb(sections, str(path))
-    if not isinstance(sections, dict):
-        raise ParamsError(f"{path}: must hold sections, not {type(sections).__name__}.")
+    sections = read_yaml(path)
     classes = typing.get_type_hints(Params)
     unknown = sorted(set(sections) - set(classes))
     if unknown:

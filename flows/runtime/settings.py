@@ -46,6 +46,8 @@ class Settings:
     params_file: Path
     real_data: Path
     actor: str
+    # who the contact centres are (flows/runtime/sites.py)
+    sites_file: Path = ROOT / "sites.yaml"
     # PEM; bundles made here are signed with it
     signing_key: Path | None = None
     # PEM; without its owner's signature no bundle is taken, given out or served
@@ -79,6 +81,7 @@ def from_environment(
         params_file=Path(env.get("KEEPLINE_PARAMS", ROOT / "params.yaml")),
         real_data=Path(env.get("KEEPLINE_REAL_DATA", ROOT.parent / "shared" / "data")),
         actor=env.get("KEEPLINE_ACTOR", env.get("USER", "keepline")),
+        sites_file=_path(env, "KEEPLINE_SITES") or Settings.sites_file,
         signing_key=_path(env, "KEEPLINE_SIGNING_KEY"),
         public_key=_path(env, "KEEPLINE_PUBLIC_KEY"),
         notify=tuple(env.get("KEEPLINE_NOTIFY", "").split()),
