@@ -111,6 +111,7 @@ COMPARISON = Artefact("compare.html", "the page of the last comparison of runs")
 REGISTRY = Artefact("registry", "the ledger of promotions and rollbacks")
 MARKERS = Artefact(".markers", "fingerprint and summary of each finished stage")
 RUNNING = Artefact(".running", "locks and ids of what runs now")
+RETRAININGS = Artefact("retrainings", "which cause has had its retraining on which day")
 LEASE = Artefact("lease", "the lock of who works on the store, and the name it goes by")
 SITE = Artefact("site.json", "whose store it is, where it was made, and when")
 EXPORTS = Artefact(

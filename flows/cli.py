@@ -501,6 +501,31 @@ def guard(
 
 
 @app.command()
+def deploy(
+    site: Annotated[str, typer.Option(help="The contact centre whose flows to register.")],
+    notify_block: Annotated[
+        str | None,
+        typer.Option(help="A Prefect notification block, like slack-webhook/ops, to tell people."),
+    ] = None,
+) -> None:
+    """Register all flows of a site with the Prefect server that PREFECT_API_URL names."""
+    from flows.commands.deploy import deploy
+
+    deploy(console, site, notify_block)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def prefect(words: typer.Context) -> None:
+    """Run Prefect's command line on this store's history: `keepline prefect server start`."""
+    from flows.commands.deploy import prefect
+
+    raise typer.Exit(prefect(words.args, None))
+
+
+@app.command()
 def ui(port: int = 5000, store: Store = None) -> None:
     """Open MLflow's pages on this store's runs."""
     import subprocess

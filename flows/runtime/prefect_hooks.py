@@ -1,4 +1,4 @@
-"""What the scheduled flows share: a heartbeat, and hooks for when one fails."""
+"""What the flows share: who may work on a store, a heartbeat, and hooks for when one fails."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from prefect.context import FlowRunContext
 from prefect.runtime import flow_run as running
-from prefect.settings import get_current_settings
+from prefect.settings import (
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    get_current_settings,
+    temporary_settings,
+)
 
 from flows.runtime import heartbeats, notifications
+from flows.runtime.context import load_context
 from flows.runtime.settings import Settings, from_environment, prepare
 
 
@@ -24,8 +30,37 @@ def guarded(settings: Settings) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def without_prefect_heartbeats() -> Iterator[None]:
+    """Runs flows without Prefect's heartbeats; each would wait up to a second for them to end.
+
+    For flows within a flow, whose own heartbeats go on, and for those without a server.
+    """
+    with temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
+
+
+def on_a_server() -> bool:
+    """Returns whether Prefect's API is a server that people can look at.
+
+    A flow run by hand has a server of its own, which nobody else sees.
+    """
+    return bool(get_current_settings().api.url)
+
+
+def is_deployed() -> bool:
+    """Returns whether the flow that runs now was started from a deployment."""
+    context = FlowRunContext.get()
+    return bool(context and context.flow_run and context.flow_run.deployment_id)
+
+
 def failed(flow: Any, flow_run: Any, state: Any) -> None:
-    """Notifies people of a flow that raised. Prefect's hook in the flow's own process."""
+    """Notifies people of a flow that raised. Prefect's hook in the flow's own process.
+
+    Of a flow within a flow they hear once, from the outer one.
+    """
+    if flow_run.parent_task_run_id is not None:
+        return
     notifications.notify(
         _settings(flow_run),
         f"{flow_run.name} failed",
@@ -42,6 +77,11 @@ def killed(flow: Any, flow_run: Any, state: Any) -> None:
 
 
 def _settings(flow_run: Any) -> Settings:
+    """Returns the settings of a flow's site, those of the environment where the site is wrong."""
     prepare()
     store = flow_run.parameters.get("store")
-    return from_environment(store=Path(store) if store else None)
+    site = None if store else flow_run.parameters.get("site")
+    try:
+        return load_context(Path(store) if store else None, site=site).settings
+    except ValueError:  # what is wrong with the site failed the flow, and people are to hear of it
+        return from_environment()
