@@ -10,6 +10,7 @@ from prefect import flow, get_run_logger
 from flows.retrain import stage
 from flows.runtime import notifications, prefect_hooks
 from flows.runtime.context import load_context
+from flows.runtime.lease import lease
 from flows.runtime.settings import prepare
 
 
@@ -20,14 +21,18 @@ from flows.runtime.settings import prepare
     on_failure=[prefect_hooks.failed],
     on_crashed=[prefect_hooks.killed],
 )
-def evaluate(store: str | None = None) -> dict[str, Any]:
+def evaluate(store: str | None = None, site: str | None = None) -> dict[str, Any]:
     """Scores the champions on today's test data and returns the summary of the stage.
 
+    `site` names the contact centre, or `store` its store (default: the simulator's).
     `worse` in it lists the kinds that have become worse. People are notified of each.
     """
     prepare()  # a Prefect worker comes here without passing the command line
-    context = load_context(store=Path(store) if store else None)
-    with prefect_hooks.guarded(context.settings):
+    context = load_context(store=Path(store) if store else None, site=site)
+    with (
+        prefect_hooks.guarded(context.settings),
+        lease(context, holder=f"evaluate {context.site}"),
+    ):
         summary = stage("nightly", context)
     worse = [kind for kind, model in summary["models"].items() if model["verdict"] == "worse"]
     for kind in worse:

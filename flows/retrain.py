@@ -15,6 +15,7 @@ from data.versioning import VersionError
 from flows.candidate import approval_form
 from flows.runtime import dvc, notifications, prefect_hooks
 from flows.runtime.context import RunContext, load_context
+from flows.runtime.lease import lease
 from flows.runtime.settings import prepare
 from flows.stages import runner
 
@@ -45,11 +46,14 @@ def retrain(
     store: str | None = None,
     until: str | None = None,
     words: str | None = None,
+    site: str | None = None,
 ) -> dict[str, Any]:
     """Runs the pipeline once and returns the stages' summaries by name.
 
-    `export` is a folder to take in (default: the simulator), `store` where artefacts go. `until`
-    names the last stage to run (default: all), `words` a file of terms to decode with.
+    `site` names the contact centre. `export` is a folder to take in (default: the site's, or the
+    simulator). `store` says where artefacts go instead of the site's store; an export without
+    either gets a store of its own. `until` names the last stage to run (default: all), `words` a
+    file of terms to decode with.
 
     A refused candidate is not a failure: the flow completes, the champion stays, and the decision
     says why. Where params.yaml asks for approval, a flow on a Prefect server pauses at its end
@@ -61,16 +65,20 @@ def retrain(
         for name, path in (("store", store), ("export", export), ("words", words))
         if path
     }
-    context = load_context(source=source, **places)
+    named: dict[str, Any] = {"site": site} if site else {}
+    context = load_context(source=source, **places, **named)
     with prefect_hooks.guarded(context.settings):
-        summaries = {name: stage(name, context) for name in runner.stage_names(context, until)}
-        # Asked last, so that nothing else waits for people. Until then, and on a "no", the champion
-        # stays.
-        waiting = {
-            name: summary["waits"]
-            for name, summary in summaries.items()
-            if name.startswith("release_") and summary["waits"]
-        }
+        with lease(context, holder=f"retrain {context.site}"):
+            summaries = {name: stage(name, context) for name in runner.stage_names(context, until)}
+            waiting = {
+                name: summary["waits"]
+                for name, summary in summaries.items()
+                if name.startswith("release_") and summary["waits"]
+            }
+            if until is None and not waiting:
+                _record_in_dvc(context)
+        # Asked last and without the lease, so that nothing else waits for people. Until then, and
+        # on a "no", the champion stays.
         for name, decision_id in waiting.items():
             decided = read_json(context.path(artefacts.DECIDE.of(name.removeprefix("release_"))))
             hint = (
@@ -84,9 +92,14 @@ def retrain(
                 context, decision_id, decided["summary"]
             ):
                 summaries[name] = stage(name, context)
-        if until is None:
-            try:
-                dvc.agree(context)
-            except VersionError as error:  # the run itself is complete
-                console.print(f"dvc.lock is not up to date: {error}", highlight=False)
+        if until is None and waiting:
+            with lease(context, holder=f"retrain {context.site}"):
+                _record_in_dvc(context)
         return summaries
+
+
+def _record_in_dvc(context: RunContext) -> None:
+    try:
+        dvc.agree(context)
+    except VersionError as error:  # the run itself is complete
+        console.print(f"dvc.lock is not up to date: {error}", highlight=False)

@@ -11,7 +11,9 @@ from prefect.runtime import flow_run as running
 from prefect.settings import get_current_settings
 
 from flows.runtime import heartbeats, notifications
+from flows.runtime.places import find_place
 from flows.runtime.settings import Settings, from_environment, prepare
+from flows.runtime.sites import SiteError
 
 
 @contextmanager
@@ -43,5 +45,10 @@ def killed(flow: Any, flow_run: Any, state: Any) -> None:
 
 def _settings(flow_run: Any) -> Settings:
     prepare()
-    store = flow_run.parameters.get("store")
-    return from_environment(store=Path(store) if store else None)
+    given = flow_run.parameters
+    store, export = (Path(given[name]) if given.get(name) else None for name in ("store", "export"))
+    try:
+        place = find_place(site=given.get("site"), store=store, export=export)
+    except SiteError:  # which is why it failed
+        return from_environment(store=store)
+    return from_environment(store=place.store)
