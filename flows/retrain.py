@@ -70,11 +70,7 @@ def retrain(
     with prefect_hooks.guarded(context.settings):
         with lease(context, holder=f"retrain {context.site}"):
             summaries = {name: stage(name, context) for name in runner.stage_names(context, until)}
-            waiting = {
-                name: summary["waits"]
-                for name, summary in summaries.items()
-                if name.startswith("release_") and summary["waits"]
-            }
+            waiting = _waiting(summaries)
             if until is None and not waiting:
                 _record_in_dvc(context)
         # Asked last and without the lease, so that nothing else waits for people. Until then, and
@@ -96,6 +92,15 @@ def retrain(
             with lease(context, holder=f"retrain {context.site}"):
                 _record_in_dvc(context)
         return summaries
+
+
+def _waiting(summaries: dict[str, Any]) -> dict[str, str]:
+    """Returns the decisions that wait for approval, by the stage that releases."""
+    return {
+        name: summary["waits"]
+        for name, summary in summaries.items()
+        if name.startswith("release_") and summary["waits"]
+    }
 
 
 def _record_in_dvc(context: RunContext) -> None:
