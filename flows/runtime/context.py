@@ -20,7 +20,9 @@ from data.audio import read as read_audio
 from data.speech.shards import recording_reader
 from flows.runtime.params import Params, read_params
 from flows.runtime.places import find_place
+from flows.runtime.relocation import settle
 from flows.runtime.settings import ROOT, Settings, from_environment
+from flows.runtime.store_record import read_record
 
 if TYPE_CHECKING:
     from models.registry.registry import Registry
@@ -36,7 +38,8 @@ class RunContext:
     """Everything a stage may ask for.
 
     `export` is the folder that `ingest` reads, None for the simulator's. `source` is the source
-    system it comes from. `site` is the name of the contact centre.
+    system it comes from. `site` is the name of the contact centre,
+    `site_known` whether it is a site's, else it is the store's own.
     """
 
     settings: Settings
@@ -45,6 +48,7 @@ class RunContext:
     export: Path | None = None
     source: str = "auto"
     site: str = ""
+    site_known: bool = False
 
     def __post_init__(self) -> None:
         """Names a context of a store that is used without a site after the store's folder."""
@@ -165,6 +169,9 @@ def load_context(
     """
     place = find_place(site=site, store=store, export=export, source=source)
     settings = from_environment(store=place.store)
+    settle(settings)
+    record = read_record(place.store)
+    name = place.site or (record.site if record else "")
     parameters = read_params(params or place.params or settings.params_file)
     if place.timezone:
         sources = replace(parameters.sources, timezone=place.timezone)
@@ -179,7 +186,9 @@ def load_context(
         beam = replace(parameters.adaptation.decoding, mode="beam")
         adaptation = replace(parameters.adaptation, terms=str(words.resolve()), decoding=beam)
         parameters = replace(parameters, adaptation=adaptation)
-    return RunContext(settings, parameters, git_commit(), place.export, source, place.site)
+    return RunContext(
+        settings, parameters, git_commit(), place.export, source, name, bool(place.site)
+    )
 
 
 def git_commit() -> str:

@@ -24,20 +24,26 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, Protocol
 
 from data import artefacts
 from data.files import write_json
 
-if TYPE_CHECKING:
-    from flows.runtime.context import RunContext
-
-COMMAND_WAIT_S = 600.0  # how long what a person typed waits
+COMMAND_WAIT_S = 600.0  # how long what a person typed waits, unless --wait says otherwise
 SCHEDULE_WAIT_S = 6 * 3600.0  # how long what a schedule started waits
 TOKENS = "KEEPLINE_LEASE"  # set for what a holder starts: the leases it works under
 _POLL_S = 0.2
 _SAY_AGAIN_S = 60.0
 _HOLDER, _HELPERS = 0, 1  # bytes of the lock
+
+
+class InStore(Protocol):
+    """What lies in a store, as a RunContext or Settings does."""
+
+    @property
+    def store(self) -> Path:
+        """The folder all artefacts lie in."""
+        ...
 
 
 class LeaseHeldError(RuntimeError):
@@ -68,6 +74,7 @@ class _Held:
 
 
 _held: dict[Path, _Held] = {}
+_patience_s = SCHEDULE_WAIT_S
 _guard = threading.Lock()
 
 
@@ -88,22 +95,29 @@ def say_on_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def set_patience(wait_s: float) -> None:
+    """Sets how long this process waits for a lease where it is not said."""
+    global _patience_s
+    _patience_s = wait_s
+
+
 @contextmanager
 def lease(
-    where: RunContext | Path,
+    where: InStore | Path,
     *,
     holder: str,
-    wait_s: float = COMMAND_WAIT_S,
+    wait_s: float | None = None,
     say: Callable[[str], None] = say_on_stderr,
 ) -> Iterator[None]:
     """Holds the store's lease while the block runs.
 
-    `where` is a context or a store's folder, which is made. `holder` is said to whoever waits.
+    `where` is a RunContext, or a store's folder, which is made. `holder` is said to whoever waits.
     Within the block the same process, and what it starts, may take the lease again. `say` is told
-    whom this waits for. Raises LeaseHeldError naming the holder when `wait_s` are over.
+    whom this waits for. Raises LeaseHeldError naming the holder when `wait_s` are over (default:
+    what `set_patience` was given, else as long as a schedule waits).
     """
     store = (where if isinstance(where, Path) else where.store).resolve()
-    _enter(store, holder, wait_s, say)
+    _enter(store, holder, _patience_s if wait_s is None else wait_s, say)
     try:
         yield
     finally:

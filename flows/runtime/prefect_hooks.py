@@ -16,8 +16,9 @@ from prefect.settings import (
 )
 
 from flows.runtime import heartbeats, notifications
-from flows.runtime.context import load_context
+from flows.runtime.places import find_place
 from flows.runtime.settings import Settings, from_environment, prepare
+from flows.runtime.sites import SiteError
 
 
 @contextmanager
@@ -79,9 +80,10 @@ def killed(flow: Any, flow_run: Any, state: Any) -> None:
 def _settings(flow_run: Any) -> Settings:
     """Returns the settings of a flow's site, those of the environment where the site is wrong."""
     prepare()
-    store = flow_run.parameters.get("store")
-    site = None if store else flow_run.parameters.get("site")
+    given = flow_run.parameters
+    store, export = (Path(given[name]) if given.get(name) else None for name in ("store", "export"))
     try:
-        return load_context(Path(store) if store else None, site=site).settings
-    except ValueError:  # what is wrong with the site failed the flow, and people are to hear of it
-        return from_environment()
+        place = find_place(site=given.get("site"), store=store, export=export)
+    except SiteError:  # which is why it failed
+        return from_environment(store=store)
+    return from_environment(store=place.store)

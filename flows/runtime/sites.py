@@ -13,7 +13,7 @@ from typing import Any
 from data import artefacts
 from data.params import ParamsError, read_yaml
 from data.sources import source_names
-from flows.runtime.settings import ROOT, Settings, from_environment
+from flows.runtime.settings import Settings, from_environment
 
 DEMO = "demo"  # the simulated contact centre, in the default store
 SIMULATOR = "simulator"  # in place of an export's folder
@@ -49,10 +49,10 @@ def read_sites(settings: Settings | None = None) -> dict[str, Site]:
     """
     settings = settings or from_environment()
     file = settings.sites_file
-    sites = {DEMO: _demo(settings)}
-    if file.is_file():
-        for name, fields in _entries(file).items():
-            sites[name] = _site(file, name, fields, settings)
+    entries = _entries(file) if file.is_file() else {}
+    sites = {name: _site(file, name, fields, settings) for name, fields in entries.items()}
+    if site_in(settings.store, sites) is None:  # KEEPLINE_STORE may name a site's store
+        sites = {DEMO: _demo(settings), **sites}
     _check_apart(sites, file)
     return sites
 
