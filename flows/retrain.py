@@ -58,7 +58,7 @@ def retrain(
     chosen = {kind_of(kind).name for kind in (kinds if kinds is not None else kind_names())}
     wanted = [kind for kind in kind_names() if kind in chosen]
     with opened(site, store, export=export, source=source, words=words, until=until) as run:
-        if cause and not retrainings.claim(run.context, cause):
+        if cause and not retrainings.claim_day(run.context, cause):
             return Completed(name="Skipped", message=f"{cause} has had its retraining today")
         _check_ready(run.context, wanted)
         summaries = _run_all(run, wanted, store)

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from flows.runtime import parts, prefect_hooks
 from flows.runtime.context import RunContext, load_context
-from flows.runtime.lease import COMMAND_WAIT_S, SCHEDULE_WAIT_S, LeaseHeldError, lease
+from flows.runtime.lease import SCHEDULE_WAIT_S, LeaseHeldError, lease
 from flows.runtime.settings import prepare
 from flows.runtime.sites import SiteError
 from flows.runtime.transport import is_transport_error
@@ -75,7 +75,8 @@ def opened(
 
     A flow within a flow works in what the outer one has opened. `store` is the folder of a store
     that belongs to no site; `site` is then its name. `brief` waits a minute for the lease, not
-    hours. Raises SiteError when site and store are not one, LeaseHeldError naming who works there.
+    hours, where a schedule started the flow. Raises SiteError when site and store are not one,
+    LeaseHeldError naming who works there.
     """
     outer = _opened.get()
     if outer is not None:
@@ -85,8 +86,9 @@ def opened(
         return
     prepare()  # a Prefect worker comes here without passing the command line
     context = _context(site, store, export=export, source=source, words=words)
-    deployed = prefect_hooks.is_deployed()
-    wait_s = SHORT_WAIT_S if brief else SCHEDULE_WAIT_S if deployed else COMMAND_WAIT_S
+    # What a person typed waits as long as `--wait` says.
+    deployed_wait_s = SHORT_WAIT_S if brief else SCHEDULE_WAIT_S
+    wait_s = deployed_wait_s if prefect_hooks.is_deployed() else None
     with (
         lease(context, holder=f"{_flow_name()} {site}", wait_s=wait_s, say=_say),
         prefect_hooks.guarded(context.settings),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -126,8 +125,7 @@ class PrefectServer:
         """A worker that runs what is due, two runs at a time."""
         with self.log.with_name("worker.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "prefect", "worker", "start"]
-                + ["--pool", "keepline", "--limit", "2"],
+                [sys.executable, *"-m prefect worker start --pool keepline --limit 2".split()],
                 cwd=ROOT,
                 env={**self.env, "PREFECT_WORKER_QUERY_SECONDS": "2"},
                 stdout=log,
@@ -169,11 +167,3 @@ def prefect_server(env: dict[str, str], home: Path) -> Iterator[PrefectServer]:
         process.terminate()
         process.wait(60)
 
-
-def without_prefect(environment: dict[str, str] | None = None) -> dict[str, str]:
-    """The environment without anything that is Prefect's or ours."""
-    return {
-        name: value
-        for name, value in (environment or dict(os.environ)).items()
-        if not name.startswith(("PREFECT_", "KEEPLINE_", "MLFLOW_"))
-    }

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flows.runtime.context import RunContext
 
 
-def claim(context: RunContext, cause: str) -> bool:
+def claim_day(context: RunContext, cause: str) -> bool:
     """Takes the day's retraining for a cause; returns False where another flow has taken it.
 
     The flow that took it may take it again, so a restart of the same flow run goes on.

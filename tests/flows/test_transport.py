@@ -16,7 +16,7 @@ from data.hours import HoursError
 from data.versioning import VersionError
 from flows.runtime.transport import is_transport_error
 from models.registry.bundle import BundleError
-from training.tracking import get_run
+from training.tracking import TrackingError, get_run
 
 
 def _raised(outer: Exception, cause: Exception, *, named: bool) -> Exception:
@@ -75,6 +75,6 @@ def test_O2_an_error_of_data_or_of_the_gate_is_not(error: Exception | None) -> N
 
 def test_O2_mlflow_itself_says_so_when_its_server_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(MlflowException) as caught:
+    with pytest.raises(TrackingError) as caught:
         get_run("http://127.0.0.1:9", "r1")
     assert is_transport_error(caught.value)
