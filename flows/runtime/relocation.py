@@ -15,7 +15,7 @@ from flows.runtime.settings import Settings
 from flows.runtime.store_record import StoreRecord, holds_simulated, read_record, write_record
 
 # Small text files that name places in the store.
-_TEXTS = ("versioned/.dvc/config*", "serving/*.json", ".running/run-*.json")
+_TEXTS = ("versioned/.dvc/config", "serving/*.json", ".running/run-*.json")
 # Flows that ran at the old place. Whether they still do cannot be seen from here.
 _FLOWS = ".running/flow-*.json"
 

@@ -54,7 +54,12 @@ def holds_simulated(store: Path) -> bool | None:
     record = read_record(store)
     if record is not None and record.simulated is not None:
         return record.simulated
-    if (store / artefacts.TRUTH.path).exists() or (store / artefacts.RAW.path).exists():
+    left_by_the_simulator = (
+        artefacts.RAW.path,
+        artefacts.TRUTH.path,
+        f"{artefacts.MARKERS.path}/simulate.json",
+    )
+    if any((store / path).exists() for path in left_by_the_simulator):
         return True
     return False if (store / artefacts.INGEST.path).exists() else None
 
