@@ -28,7 +28,8 @@ SCHEMA = {
 # Where a figure comes from.
 TRUTH, ESTIMATE, MEASURED = "truth", "estimate", "measured"
 # What happened.
-ALARM, PROMOTION, ROLLBACK, VERDICT = "alarm", "promotion", "rollback", "verdict"
+ALARM, VERDICT = "alarm", "verdict"
+PROMOTION_ACTION, ROLLBACK = "promote", "rollback"  # as the ledger names them
 
 
 @dataclass(frozen=True)
