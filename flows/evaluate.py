@@ -7,6 +7,7 @@ from typing import Any
 from prefect import flow, get_run_logger
 
 from flows.runtime import notifications, prefect_hooks, published
+from flows.stages import runner
 from flows.tasks import opened
 
 
@@ -18,13 +19,14 @@ from flows.tasks import opened
     on_crashed=[prefect_hooks.killed],
 )
 def evaluate(site: str, store: str | None = None) -> dict[str, Any]:
-    """Scores the champions and returns the summary of the stage.
+    """Takes in what came since yesterday, scores the champions on it and looks for drift.
 
-    `worse` in it lists the kinds that have become worse. People are notified of each, and where the
-    stage says that a retraining is due, Prefect is told by one event a day.
+    Returns the summary of the evaluation. `worse` in it lists the kinds that have become worse.
+    People are notified of each. Where the evaluation finds a new cause for a retraining, Prefect is
+    told by an event.
     """
     with opened(site, store) as run:
-        summary = run.stages(["nightly"])["nightly"]
+        summary = run.stages(runner.night_stage_names(run.context))["nightly"]
         worse = [kind for kind, model in summary["models"].items() if model["verdict"] == "worse"]
         for kind in worse:
             sentence = summary["models"][kind]["sentence"]
@@ -36,6 +38,6 @@ def evaluate(site: str, store: str | None = None) -> dict[str, Any]:
                 f"the {kind} champion is worse than when it was promoted",
                 sentence,
             )
-        if summary.get("retrain"):
-            published.emit_drift(run.context, str(summary["retrain"]), run.context.now())
+        if summary["retrain"]:
+            published.emit_drift(run.context, summary["event"])
     return {**summary, "worse": worse}

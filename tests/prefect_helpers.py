@@ -125,7 +125,10 @@ class PrefectServer:
         """A worker that runs what is due, two runs at a time."""
         with self.log.with_name("worker.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, *"-m prefect worker start --pool keepline --limit 2".split()],
+                [
+                    sys.executable,
+                    *["-m", "prefect", "worker", "start", "--pool", "keepline", "--limit", "2"],
+                ],
                 cwd=ROOT,
                 env={**self.env, "PREFECT_WORKER_QUERY_SECONDS": "2"},
                 stdout=log,
@@ -166,4 +169,3 @@ def prefect_server(env: dict[str, str], home: Path) -> Iterator[PrefectServer]:
     finally:
         process.terminate()
         process.wait(60)
-

@@ -38,7 +38,7 @@ def zombies(silence_s: float = SILENCE_S) -> AutomationCore:
             match_related=ResourceSpecification({"prefect.resource.id": [f"prefect.tag.{TAG}"]}),
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
-            threshold=0,
+            threshold=1,
             within=timedelta(seconds=silence_s),
         ),
         actions=[

@@ -22,6 +22,7 @@ from data.speech.voices import VoiceParams
 from data.splits import SplitParams
 from data.validation.params import ValidationParams
 from evaluation.gates.params import GateParams
+from evaluation.monitoring.params import MonitoringParams
 from evaluation.params import EvaluationParams
 from evaluation.report.run import ReportParams
 from flows.runtime.transcription_params import HearingParams
@@ -58,6 +59,7 @@ class Params:
     treatment: TreatmentParams = field(default_factory=TreatmentParams)
     evaluation: EvaluationParams = field(default_factory=EvaluationParams)
     gates: GateParams = field(default_factory=GateParams)
+    monitoring: MonitoringParams = field(default_factory=MonitoringParams)
     report: ReportParams = field(default_factory=ReportParams)
     base: BaseTraining = field(default_factory=BaseTraining)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from prefect.artifacts import (
@@ -121,14 +120,16 @@ def emit_promotion(context: RunContext, kind: str, released: Mapping[str, Any]) 
     )
 
 
-def emit_drift(context: RunContext, why: str, now: datetime) -> uuid.UUID:
-    """Tells Prefect that a retraining is due; returns the event's id, the same for one day."""
-    day = now.date().isoformat()
-    event_id = uuid.uuid5(_NAMESPACE, f"{DRIFT}/{context.site}/{day}")
+def emit_drift(context: RunContext, request: Mapping[str, Any]) -> uuid.UUID:
+    """Tells Prefect that a retraining is due; returns the event's id, the same for one request.
+
+    `request` is the event that the nightly evaluation asks for, with an `id` of its own.
+    """
+    event_id = uuid.uuid5(_NAMESPACE, str(request["id"]))
     emit_event(
         DRIFT,
         resource={"prefect.resource.id": resource_of(context.site)},
-        payload={"site": context.site, "day": day, "why": why},
+        payload={**request, "site": context.site},
         id=event_id,
     )
     return event_id

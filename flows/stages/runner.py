@@ -11,10 +11,10 @@ from data import artefacts
 from flows.candidate.kind_stages import stages_of
 from flows.runtime import code, progress, stage_cache
 from flows.runtime.context import RunContext
-from flows.runtime.graph import BY_NAME, STAGES
+from flows.runtime.graph import BY_NAME, INTAKE, NIGHT, STAGES
 from flows.runtime.lease import lease
 from flows.runtime.store_record import claim
-from models.kinds import ModelKind, kind_of
+from models.kinds import ModelKind, kind_of, kinds
 
 Summary = dict[str, Any]
 TAKES_IN = ("simulate", "ingest")  # stages that bring contacts into a store
@@ -60,6 +60,16 @@ def stage_names(context: RunContext, until: str | None = None) -> list[str]:
     """
     names = [stage.name for stage in STAGES if stage.name != "simulate" or context.export is None]
     return names[: names.index(until) + 1] if until else names
+
+
+def night_stage_names(context: RunContext) -> list[str]:
+    """Returns the stages of one night, in order.
+
+    Before the first run there is no model to read or score with, so only the intake and the
+    evaluation are among them.
+    """
+    judged = all(context.path(artefacts.DECIDE.of(kind.name)).exists() for kind in kinds())
+    return [*INTAKE, *(NIGHT if judged else ("nightly", "watch"))]
 
 
 def summary_row(name: str, summary: Summary, reused: bool) -> str:

@@ -233,7 +233,7 @@ class _Road:
             pass
 
 
-RELEASE = "from flows.release import release; release('demo', 'asr')"
+RELEASE = "from flows.release import release; release('demo', 'reader')"
 
 
 def test_O2_with_mlflow_away_for_20_s_the_run_completes(server: PrefectServer, store: Path) -> None:
@@ -242,16 +242,15 @@ def test_O2_with_mlflow_away_for_20_s_the_run_completes(server: PrefectServer, s
         done = server.run("-c", RELEASE, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{road.port}")
     assert done.returncode == 0, done.stderr[-3000:]
     assert road.refused > 1
-    (run,) = server.runs(name={"any_": ["release asr demo"]})
+    (run,) = server.runs(name={"any_": ["release reader demo"]})
     assert run["state"]["name"] == "Completed"
     rows = {row["name"]: row for row in server.task_rows(run["id"])}
-    assert rows["release_asr"]["run_count"] > 2, "retried"
-    assert rows["release_asr"]["total_run_time"] < 20, "and did not wait in the client"
-    assert rows["active_asr"]["run_count"] == 1
+    assert rows["release_reader"]["run_count"] > 2, "retried"
+    assert rows["release_reader"]["total_run_time"] < 20, "and did not wait in the client"
+    assert rows["active_reader"]["run_count"] == 1
 
 
 DRIFT = """
-from datetime import UTC, datetime
 from prefect.events.worker import EventsWorker
 from flows.runtime.context import context_of
 from flows.runtime.published import emit_drift
@@ -260,7 +259,7 @@ from flows.runtime.settings import prepare
 prepare()
 context = context_of("demo")
 for _ in range(3):
-    emit_drift(context, "level of the calls", context.now())
+    emit_drift(context, {"id": "demo-level", "reasons": ["the level of the calls"]})
 EventsWorker.instance().drain()
 """
 
@@ -331,5 +330,5 @@ def test_M4_the_nightly_evaluation_fires_by_its_cron(server: PrefectServer, stor
     assert server.ended(run["id"])["state"]["name"] == "Completed"
     due = datetime.fromisoformat(run["next_scheduled_start_time"] or run["expected_start_time"])
     assert due.second == 0
-    assert server.tasks(run["id"]) == {"nightly": "Completed"}
+    assert server.tasks(run["id"])["nightly"] == "Completed"
     assert (store / "nightly.json").exists()
