@@ -159,7 +159,9 @@ def estimates(
             found["joined"] = without_words.joined_wer(
                 model, calls, chosen, transcribed_calls(typed)
             )
-    return {f"wer_calls_{source}": estimate for source, estimate in found.items() if estimate}, says
+    return {
+        f"wer_calls_{source}": estimate for source, estimate in found.items() if estimate
+    }, says
 
 
 def _calibration_calls(context: RunContext, bundle: Bundle, progress: Progress) -> pl.DataFrame:

@@ -230,9 +230,7 @@ def _compare(context: RunContext, champion: _Champion) -> dict[str, Comparison]:
     for name in names:
         part, then = units.filter(pl.col("metric") == name), champion.promoted[name]
         compared[name] = sequential.compare(
-            sequential.ratio_figure(
-                *(part[column].to_numpy() for column in ("num", "den", "cluster"))
-            ),
+            sequential.ratio_figure(*(part[column].to_numpy() for column in ("num", "den", "cluster"))),
             sequential.figure_of_interval(then["value"], then["low"], then["high"]),
             margin=params.margin * abs(then["value"]),
             level=params.level / len(names),
@@ -242,7 +240,9 @@ def _compare(context: RunContext, champion: _Champion) -> dict[str, Comparison]:
     return compared
 
 
-def _observe(context: RunContext, champion: _Champion, night: Night, progress: Progress) -> None:
+def _observe(
+    context: RunContext, champion: _Champion, night: Night, progress: Progress
+) -> None:
     """Measures what came in tonight and holds it against the reference period."""
     params, stages = context.params.monitoring, stages_of(champion.kind.name)
     reference = _reference(context, champion, night, progress)
@@ -271,7 +271,9 @@ def _reference(
     chosen = reference_contacts(context, night.old(), champion.kind.name)
     observed = Observed()
     if not chosen.is_empty():
-        observed = stages_of(champion.kind.name).observe(context, champion.bundle, chosen, progress)
+        observed = stages_of(champion.kind.name).observe(
+            context, champion.bundle, chosen, progress
+        )
     write_table(path, observed.table)
     return observed.table
 
@@ -316,11 +318,9 @@ def _request(context: RunContext, champions: list[_Champion], site: str) -> caus
     """Enters tonight's alarms and verdicts; returns whether they ask for a retraining."""
     alarms = {}
     for champion in champions:
-        found = (
-            [(alarm.metric, alarm.sentence) for alarm in champion.drift.alarms]
-            if (champion.drift)
-            else []
-        )
+        found = [(alarm.metric, alarm.sentence) for alarm in champion.drift.alarms] if (
+            champion.drift
+        ) else []
         if _verdict(champion) is State.WORSE:
             found.append((WORSE, _sentence(champion)))
         alarms[champion.kind.name] = found
@@ -437,41 +437,19 @@ def _points(champion: _Champion, day: str) -> list[Point]:
         source = trends.TRUTH if estimate.source == "truth" else trends.ESTIMATE
         points.append(
             Point(
-                day,
-                kind,
-                name,
-                estimate.value,
-                estimate.low,
-                estimate.high,
-                estimate.calls,
-                source,
-                version,
+                day, kind, name, estimate.value, estimate.low, estimate.high, estimate.calls,
+                source, version,
             )  # fmt: skip
         )
     points += _measures(champion, day)
     for alarm in champion.drift.alarms if champion.drift else ():
         points.append(
-            Point(
-                day,
-                kind,
-                alarm.metric,
-                alarm.value,
-                version=version,
-                event=trends.ALARM,
-                slice=alarm.category,
-                says=alarm.sentence,
-            )  # fmt: skip
+            Point(day, kind, alarm.metric, alarm.value, version=version, event=trends.ALARM,
+                  slice=alarm.category, says=alarm.sentence)  # fmt: skip
         )
     points.append(
-        Point(
-            day,
-            kind,
-            champion.kind.primary_metric,
-            version=version,
-            event=trends.VERDICT,
-            slice=_verdict(champion).value,
-            says=_sentence(champion),
-        )  # fmt: skip
+        Point(day, kind, champion.kind.primary_metric, version=version, event=trends.VERDICT,
+              slice=_verdict(champion).value, says=_sentence(champion))  # fmt: skip
     )
     return points
 
@@ -493,16 +471,8 @@ def _measures(champion: _Champion, day: str) -> list[Point]:
             continue
         for category, count in known.value_counts().sort(name).iter_rows():
             points.append(
-                Point(
-                    day,
-                    kind,
-                    name,
-                    count / known.len(),
-                    n=known.len(),
-                    version=version,
-                    by=name,
-                    slice=str(category),
-                )  # fmt: skip
+                Point(day, kind, name, count / known.len(), n=known.len(), version=version,
+                      by=name, slice=str(category))  # fmt: skip
             )
     return points
 
@@ -513,16 +483,9 @@ def _matured_points(matured: list[dict[str, Any]], day: str) -> list[Point]:
         for name, ends in (row["metrics"] or {}).items():
             points.append(
                 Point(
-                    day,
-                    "churn",
-                    f"matured_{name}_{row['horizon_days']}",
-                    ends["value"],
-                    ends["low"],
-                    ends["high"],
-                    row["matured"],
-                    trends.TRUTH,
-                    by="model",
-                    slice=row["model"],
+                    day, "churn", f"matured_{name}_{row['horizon_days']}", ends["value"],
+                    ends["low"], ends["high"], row["matured"], trends.TRUTH,
+                    by="model", slice=row["model"],
                 )  # fmt: skip
             )
     return points
@@ -534,11 +497,7 @@ def _ledger_points(context: RunContext, registry: Registry, day: str) -> list[Po
     earlier = max((path.stem for path in folder.glob("*.parquet") if path.stem < day), default="")
     return [
         Point(
-            day,
-            entry.name,
-            "champion",
-            version=entry.version,
-            event=entry.action,
+            day, entry.name, "champion", version=entry.version, event=entry.action,
             says=f"v{entry.version} is champion since {entry.at[:10]}, by {entry.actor}.",
         )  # fmt: skip
         for kind in kind_names()
