@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -22,13 +23,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
 from data.files import read_json
+from flows.runtime import heartbeats, notifications
 from flows.runtime.context import load_context
 from tests.flows.conftest import SMALL, environment
 from tests.prefect_helpers import PrefectServer, free_port, prefect_server, wait_for
+from training.tracking import get_run
 
 FLOWS = ("ingest", "label", "finetune", "judge", "release", "retrain", "evaluate", "watch", "guard")
 
@@ -42,31 +46,32 @@ def store(walked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """A server with the deployments of the demo, and a worker.
-
-    The nightly evaluation's schedule is set to soon, so that it fires while other tests run.
-    """
+    """A server with the deployments of the demo, none of which starts by itself, and a worker."""
     env = environment(store, KEEPLINE_PARAMS=str(store.parent / "params.yaml"))
     with prefect_server(env, tmp_path_factory.mktemp("prefect")) as running:
         deployed = running.keepline("deploy", "--site", "demo")
         assert deployed.returncode == 0, deployed.stdout + deployed.stderr
-        for flow in FLOWS:  # none starts by itself but the one below
+        for flow in FLOWS:
             for schedule in running.get(f"/deployments/name/{flow}/demo")["schedules"]:
-                _set_schedule(running, flow, schedule["id"], active=flow == "evaluate")
+                _change_schedule(running, flow, schedule["id"], active=False)
         with running.worker():
             yield running
 
 
-def _set_schedule(server: PrefectServer, flow: str, schedule_id: str, *, active: bool) -> None:
-    import httpx
+@pytest.fixture(scope="module")
+def due(server: PrefectServer) -> datetime:
+    """When the nightly evaluation is due by its cron: soon, while other tests run."""
+    at = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=2)
+    (schedule,) = server.get("/deployments/name/evaluate/demo")["schedules"]
+    cron = {"cron": f"{at.minute} {at.hour} * * *", "timezone": "UTC"}
+    _change_schedule(server, "evaluate", schedule["id"], active=True, schedule=cron)
+    return at
 
-    at = datetime.now(UTC) + timedelta(seconds=90)
-    body: dict[str, Any] = {"active": active}
-    if active:
-        body["schedule"] = {"cron": f"{at.minute} {at.hour} * * *", "timezone": "UTC"}
+
+def _change_schedule(server: PrefectServer, flow: str, schedule_id: str, **change: Any) -> None:
     deployment = server.get(f"/deployments/name/{flow}/demo")
     place = f"{server.api}/deployments/{deployment['id']}/schedules/{schedule_id}"
-    httpx.patch(place, json=body, timeout=60).raise_for_status()
+    httpx.patch(place, json=change, timeout=60).raise_for_status()
 
 
 def test_O1_every_flow_is_deployed_for_its_site(server: PrefectServer) -> None:
@@ -83,6 +88,24 @@ def test_O1_every_flow_is_deployed_for_its_site(server: PrefectServer) -> None:
         "keepline demo watches after promotion",
         "keepline: end runs without a sign of life",
     }
+
+
+def test_M3_a_killed_flow_ends_as_crashed_its_run_as_failed_and_people_are_told(
+    server: PrefectServer, store: Path
+) -> None:
+    """Before the evaluation that works: that takes up the run which this one leaves as failed."""
+    (store / notifications.FILE).unlink(missing_ok=True)
+    run_id = server.start_run("evaluate/demo")
+    folder = store / heartbeats.FOLDER
+    (path,) = wait_for(lambda: list(folder.glob("run-*.json")), every_s=0.05)
+    heartbeat = json.loads(path.read_text())
+    os.kill(heartbeat["pid"], signal.SIGKILL)
+    assert server.ended(run_id, seconds=120)["state"]["name"] == "Crashed"
+    run = wait_for(lambda: get_run(heartbeat["place"], heartbeat["id"])["status"] == "FAILED", 120)
+    assert run
+    (notice,) = (store / notifications.FILE).read_text().splitlines()
+    assert heartbeat["id"] in notice
+    assert not list(folder.glob("*.json"))
 
 
 ALONE = """
@@ -321,14 +344,15 @@ def test_M3_a_run_whose_machine_is_gone_ends_as_crashed(server: PrefectServer) -
     assert "No sign of life" in run["state"]["message"]
 
 
-def test_M4_the_nightly_evaluation_fires_by_its_cron(server: PrefectServer, store: Path) -> None:
+def test_M4_the_nightly_evaluation_fires_by_its_cron(
+    server: PrefectServer, store: Path, due: datetime
+) -> None:
     def fired() -> list[dict[str, Any]]:
         found = server.runs(name={"any_": ["evaluate demo"]})
         return [run for run in found if run["auto_scheduled"] and run["start_time"]]
 
     (run,) = wait_for(fired)
     assert server.ended(run["id"])["state"]["name"] == "Completed"
-    due = datetime.fromisoformat(run["next_scheduled_start_time"] or run["expected_start_time"])
-    assert due.second == 0
+    assert datetime.fromisoformat(run["expected_start_time"]) == due
     assert server.tasks(run["id"])["nightly"] == "Completed"
     assert (store / "nightly.json").exists()
