@@ -92,7 +92,7 @@ def write_report(
     write_text(out, html)
     planned = sections.get("monitoring_plan", {}).get("contacts", [])
     return {
-        "page": str(out.relative_to(store) if out.is_relative_to(store) else out),
+        "page": str(out),
         "size_bytes": len(html.encode()),
         "headline": {figure["name"]: figure["big"] for figure in figures},
         "worth_hearing": [row["contact_id"] for row in planned],
