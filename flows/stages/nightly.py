@@ -70,7 +70,7 @@ def nightly(context: RunContext, progress: Progress) -> dict[str, Any]:
 
     registry, day = context.registry(), context.now().date().isoformat()
     champions = list(_champions(context, registry))
-    night = night_log.open_night(context, kind_names(), _began(champions))
+    night = night_log.open_night(context, kind_names(), _promoted_on(registry, champions))
     version = _dataset(context)
     site = _site(context)
     run = start_or_resume(
@@ -154,9 +154,14 @@ def _promoted(context: RunContext, kind: str, decision_id: str) -> dict[str, Any
     return dict(record["candidate"]["metrics"])
 
 
-def _began(champions: list[_Champion]) -> date | None:
-    """Returns the day the oldest of the champions was trained; what is from then on is new."""
-    days = [datetime.fromisoformat(champion.bundle.created_at).date() for champion in champions]
+def _promoted_on(registry: Registry, champions: list[_Champion]) -> date | None:
+    """Returns the first day on which one of the champions was made champion; None without any."""
+    days = [
+        datetime.fromisoformat(entry.at).date()
+        for champion in champions
+        for entry in registry.ledger(champion.kind.name)
+        if entry.version == champion.version and entry.action in trends.CHAMPION_MOVES
+    ]
     return min(days, default=None)
 
 
@@ -502,7 +507,7 @@ def _ledger_points(context: RunContext, registry: Registry, day: str) -> list[Po
         )  # fmt: skip
         for kind in kind_names()
         for entry in registry.ledger(kind)
-        if entry.action in (trends.PROMOTION_ACTION, trends.ROLLBACK)
+        if entry.action in trends.CHAMPION_MOVES
         and earlier < entry.at[:10] <= day
     ]
 
