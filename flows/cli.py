@@ -315,7 +315,9 @@ def runs(
 def trends(
     kind: Annotated[
         str | None,
-        typer.Argument(help=f"{', '.join(kind_names())} (default: all kinds).", callback=_kind_or_all),
+        typer.Argument(
+            help=f"{', '.join(kind_names())} (default: all kinds).", callback=_kind_or_all
+        ),
     ] = None,
     metric: Annotated[
         list[str] | None, typer.Option(help="A metric to show (repeatable; default: the usual).")
@@ -329,9 +331,14 @@ def trends(
     from flows.commands.trends import show_trends
 
     show_trends(
-        console, store, kind=kind or "", metrics=metric or [], days=days, slices=slices,
+        console,
+        store,
+        kind=kind or "",
+        metrics=metric or [],
+        days=days,
+        slices=slices,
         as_json=as_json,
-    )  # fmt: skip
+    )
 
 
 @app.command()

@@ -163,9 +163,7 @@ def _floor(low: float, high: float) -> float:
     return float(np.floor(low / power) * power)
 
 
-def _band_and_line(
-    points: Sequence[tuple[int, Estimate]], x: Position, y: Position
-) -> list[str]:
+def _band_and_line(points: Sequence[tuple[int, Estimate]], x: Position, y: Position) -> list[str]:
     """Returns the band between low and high, the line through the values, and a dot a value."""
     known = [(at, one) for at, one in points if one.value is not None]
     whole = [(at, one) for at, one in known if one.low is not None and one.high is not None]
@@ -173,9 +171,7 @@ def _band_and_line(
     if len(whole) > 1:
         upper = [f"{x(at):.1f},{y(one.high or 0.0):.1f}" for at, one in whole]
         lower = [f"{x(at):.1f},{y(one.low or 0.0):.1f}" for at, one in reversed(whole)]
-        drawn.append(
-            f'<polygon class="mark" opacity=".14" points="{" ".join([*upper, *lower])}"/>'
-        )
+        drawn.append(f'<polygon class="mark" opacity=".14" points="{" ".join([*upper, *lower])}"/>')
     line = " ".join(f"{x(at):.1f},{y(one.value or 0.0):.1f}" for at, one in known)
     drawn.append(f'<polyline class="mark-line" stroke-width="2" points="{line}"/>')
     drawn += [

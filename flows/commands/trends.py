@@ -51,16 +51,29 @@ def show_trends(
         table.add_column(column, justify="right" if column in ("value", "n") else "left")
     for row in rows.iter_rows(named=True):
         if row["event"]:
-            table.add_row(row["day"], row["kind"], f"[bold]{escape(row['event'])}[/]", "", "", "",
-                          escape(row["says"]), _version(row["version"]))  # fmt: skip
+            table.add_row(
+                row["day"],
+                row["kind"],
+                f"[bold]{escape(row['event'])}[/]",
+                "",
+                "",
+                "",
+                escape(row["says"]),
+                _version(row["version"]),
+            )
             continue
         where = f" {row['by']}={row['slice']}" if row["by"] else ""
         ends = "" if row["low"] is None else f"{row['low']:.4f} to {row['high']:.4f}"
         table.add_row(
-            row["day"], row["kind"], escape(row["metric"] + where),
-            "" if row["value"] is None else f"{row['value']:.4f}", ends,
-            "" if row["n"] is None else str(row["n"]), row["source"], _version(row["version"]),
-        )  # fmt: skip
+            row["day"],
+            row["kind"],
+            escape(row["metric"] + where),
+            "" if row["value"] is None else f"{row['value']:.4f}",
+            ends,
+            "" if row["n"] is None else str(row["n"]),
+            row["source"],
+            _version(row["version"]),
+        )
     console.print(table)
 
 

@@ -73,9 +73,7 @@ def open_night(context: RunContext, kinds: Collection[str], until: date | None) 
     before = contacts if until is None else contacts.filter(pl.col("day") <= pl.lit(until))
     log = pl.concat(
         [
-            before.select(
-                "contact_id", pl.lit(what).alias("what"), pl.lit(BEFORE).alias("day")
-            )
+            before.select("contact_id", pl.lit(what).alias("what"), pl.lit(BEFORE).alias("day"))
             for what in (SEEN, *kinds)
         ]
     )
@@ -84,9 +82,7 @@ def open_night(context: RunContext, kinds: Collection[str], until: date | None) 
 
 def close_night(context: RunContext, night: Night) -> None:
     """Writes the log, with what came in tonight."""
-    write_table(
-        _path(context), night.with_entries(SEEN, night.new()["contact_id"].to_list()).log
-    )
+    write_table(_path(context), night.with_entries(SEEN, night.new()["contact_id"].to_list()).log)
 
 
 def _path(context: RunContext) -> Path:

@@ -26,9 +26,7 @@ def night_trends(artefacts: ArtefactReader) -> dict[str, Any] | None:
     if rows.is_empty():
         return None
     days = rows["day"].unique().sort().to_list()
-    events = rows.filter(
-        pl.col("event").is_in([trends.ALARM, *trends.CHAMPION_MOVES])
-    ).to_dicts()
+    events = rows.filter(pl.col("event").is_in([trends.ALARM, *trends.CHAMPION_MOVES])).to_dicts()
     verdicts = rows.filter((pl.col("event") == trends.VERDICT) & (pl.col("day") == days[-1]))
     return {
         "days": days,
@@ -66,8 +64,7 @@ def _charts(
         marks = [
             Mark(days.index(event["day"]), event["says"], event["event"] == trends.ALARM)
             for event in events
-            if event["kind"] == kind
-            and (event["event"] != trends.ALARM or event["metric"] == name)
+            if event["kind"] == kind and (event["event"] != trends.ALARM or event["metric"] == name)
         ]
         drawn = [
             (place, Estimate(by_day[day]["value"], by_day[day]["low"], by_day[day]["high"]))

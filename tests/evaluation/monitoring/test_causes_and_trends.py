@@ -18,9 +18,13 @@ BAND = ("band_hz", "Last night: band_hz 3000 on average.")
 
 def night(path: Path, day: date, *asr: tuple[str, str], version: int = 1) -> Request:
     return note_alarms(
-        path, {"asr": list(asr), "churn": []}, {"asr": version, "churn": 1},
-        site="demo", day=day, ask_again_days=14,
-    )  # fmt: skip
+        path,
+        {"asr": list(asr), "churn": []},
+        {"asr": version, "churn": 1},
+        site="demo",
+        day=day,
+        ask_again_days=14,
+    )
 
 
 def test_M1_a_cause_asks_once_until_a_promotion(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ PARAMS = MonitoringParams()
 FIRST = date(2026, 3, 2)  # a Monday
 
 
-def a_night(rng: np.random.Generator, day: date, calls: int = 25, **changes: object) -> pl.DataFrame:
+def a_night(
+    rng: np.random.Generator, day: date, calls: int = 25, **changes: object
+) -> pl.DataFrame:
     """A night's observations: a level that is lower at weekends, and a codec."""
     weekend = day.weekday() >= 5
     level = rng.normal(-24 - 3 * weekend + rng.normal(0, 0.6), 3, calls)
@@ -31,7 +33,9 @@ def a_night(rng: np.random.Generator, day: date, calls: int = 25, **changes: obj
     ).with_columns(**{k: pl.lit(v) for k, v in changes.items() if k == "codec"})
 
 
-def a_period(rng: np.random.Generator, first: date, nights: int, **changes: object) -> list[pl.DataFrame]:
+def a_period(
+    rng: np.random.Generator, first: date, nights: int, **changes: object
+) -> list[pl.DataFrame]:
     return [a_night(rng, first + timedelta(days=n), **changes) for n in range(nights)]
 
 
@@ -61,9 +65,7 @@ def test_a_small_lasting_shift_is_found_by_a_longer_window() -> None:
     rng = np.random.default_rng(3)
     reference, begin = a_period(rng, FIRST, 56), FIRST + timedelta(days=56)
     nights = a_period(rng, begin, 28, louder=1.8)
-    found = {
-        alarm.window for n in range(1, 29, 6) for alarm in judge(reference, nights[:n]).alarms
-    }
+    found = {alarm.window for n in range(1, 29, 6) for alarm in judge(reference, nights[:n]).alarms}
     assert found
     assert 1 not in found
 
@@ -90,9 +92,7 @@ def test_p_values_of_quiet_nights_are_uniform_enough(calls: int) -> None:
         scores = drift.normal_scores(values, values[known])
         fit = drift.fit_numbers(scores[known], day[known], types[:days])
         means = np.bincount(day, scores) / n
-        p, _ = drift.number_p(
-            fit, means[days:, None], n[days:, None], types[days:, None]
-        )
+        p, _ = drift.number_p(fit, means[days:, None], n[days:, None], types[days:, None])
         small, count = small + int((p < 0.01).sum()), count + nights
     assert 0.001 < small / count < 0.016
 
@@ -118,8 +118,6 @@ def test_metrics_share_the_alarms_and_features_count_once() -> None:
 def test_an_alarm_is_at_or_below_its_limit() -> None:
     rng = np.random.default_rng(6)
     reference = a_period(rng, FIRST, 56)
-    (alarm,) = judge(
-        reference, [a_night(rng, FIRST + timedelta(days=56), codec="GSM610")]
-    ).alarms
+    (alarm,) = judge(reference, [a_night(rng, FIRST + timedelta(days=56), codec="GSM610")]).alarms
     assert isinstance(alarm, Alarm)
     assert alarm.p <= alarm.limit == pytest.approx(1 / 1000 / 3 / 3 / 2)
