@@ -43,6 +43,10 @@ def known_kind(name: str) -> str:
         raise typer.BadParameter(str(error)) from None
 
 
+def _kind_or_all(name: str | None) -> str | None:
+    return name and known_kind(name)
+
+
 Kind = Annotated[
     str, typer.Argument(help=f"{', '.join(kind_names())}: a kind of model.", callback=known_kind)
 ]
@@ -317,6 +321,46 @@ def runs(
     from flows.commands.runs import runs
 
     runs(console, store, limit=limit, where=where, sort=sort, show=show)
+
+
+@app.command()
+@of_a_store()
+def trends(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            help=f"{', '.join(kind_names())} (default: all kinds).", callback=_kind_or_all
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="A metric to show (repeatable; default: the usual).")
+    ] = None,
+    days: Annotated[int, typer.Option(help="The last so many nights.", min=1)] = 30,
+    slices: Annotated[bool, typer.Option("--slices", help="Show slices as well.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a line a point.")] = False,
+    store: Store = None,
+) -> None:
+    """Show what the nights measured: figures with intervals, alarms, promotions."""
+    from flows.commands.trends import show_trends
+
+    show_trends(
+        console,
+        store,
+        kind=kind or "",
+        metrics=metric or [],
+        days=days,
+        slices=slices,
+        as_json=as_json,
+    )
+
+
+@app.command()
+@of_a_store(writes=True)
+def acknowledge(kind: Kind, store: Store = None) -> None:
+    """Close what asks for a retraining of a kind: it is known, and being dealt with."""
+    from flows.commands.trends import acknowledge
+
+    acknowledge(console, kind, store)
 
 
 @app.command()

@@ -115,17 +115,19 @@ def evaluate(
     params: EvaluationParams,
     now: datetime,
     progress: Progress = lambda done, total: None,
+    exports: Path | None = None,
 ) -> dict[str, Scorecard]:
     """Returns a scorecard of the `.nemo` at `model` on each test set, by the test set's name.
 
-    The one of `test` also holds the figures of the conditions.
+    The one of `test` also holds the figures of the conditions. With `exports`, a folder, the
+    network runs from its ONNX export there, which loads in a second.
     """
     from evaluation.asr.scorecard import asr_scorecard
     from evaluation.metrics.critical import extended_classes
     from evaluation.metrics.english import extended_variants
     from models.asr.load import load
 
-    recognizer = load(model)
+    recognizer = load(model, exports)
     # Taken off, to measure confidence both with and without calibration.
     calibration, recognizer.calibration = recognizer.calibration, None
     classes, variants = extended_classes(params.critical), extended_variants(params.spellings)

@@ -166,9 +166,7 @@ def matured_scorecard(
         complete = rows.filter(pl.col(name).is_not_null() & passed)
         if complete.is_empty():
             continue
-        losses = unit_losses(
-            complete.select("customer_id", "as_of", "event", "time_days", name)
-        )
+        losses = unit_losses(complete.select("customer_id", "as_of", "event", "time_days", name))
         weight = f"weight_{days}"
         parts.append(
             losses.select(

@@ -140,14 +140,17 @@ def number_p(
     total = np.where(some, total, 1.0)
     shift = (weight * (np.where(there, means, 0.0) - fit.level[types])).sum(-1) / total
     nights = there.sum(-1)
-    inflation = np.where(
-        nights > 1, (1 + fit.autocorrelation) / (1 - fit.autocorrelation), 1.0
-    )
+    inflation = np.where(nights > 1, (1 + fit.autocorrelation) / (1 - fit.autocorrelation), 1.0)
     share = (weight * fit.level_variance[types]).sum(-1) / total
     noise = inflation / total
     spread = np.sqrt(noise + share)
-    inside = 1 / np.where(some, (weight / np.where(there, fit.within / np.where(
-        there, counts, 1.0), np.inf) * variance).sum(-1), 1.0)
+    inside = 1 / np.where(
+        some,
+        (
+            weight / np.where(there, fit.within / np.where(there, counts, 1.0), np.inf) * variance
+        ).sum(-1),
+        1.0,
+    )
     freedom = noise**2 / (
         (inflation * fit.between_error / np.maximum(nights, 1)) ** 2 / fit.days_freedom
         + inside**2 / fit.within_freedom

@@ -22,3 +22,5 @@ class Observed:
     )
     estimates: Mapping[str, WerEstimate] = field(default_factory=dict)
     says: str = ""  # why an estimate is missing
+    # Tables by name that later nights of the same version need; kept for what came in tonight.
+    keep: Mapping[str, pl.DataFrame] = field(default_factory=dict)

@@ -25,7 +25,9 @@ class MonitoringParams:
     ignored_features: tuple[str, ...] = ("tenure_days",)  # change by themselves as time passes
 
     # --- is a champion worse than when it was promoted? ---
-    level: float = 0.05  # chance, over a champion's whole life, to be called worse or to hold wrongly
+    level: float = (
+        0.05  # chance, over a champion's whole life, to be called worse or to hold wrongly
+    )
     margin: float = 0.1  # a loss below this share of the promoted figure still holds
     min_clusters: int = 10  # with fewer voices or customers nothing is said
 

@@ -29,7 +29,7 @@ SCHEMA = {
 TRUTH, ESTIMATE, MEASURED = "truth", "estimate", "measured"
 # What happened.
 ALARM, VERDICT = "alarm", "verdict"
-PROMOTION_ACTION, ROLLBACK = "promote", "rollback"  # as the ledger names them
+CHAMPION_MOVES = ("promote", "rollback")  # as the ledger names them
 
 
 @dataclass(frozen=True)

@@ -114,9 +114,7 @@ def fit_wer_model(calls: TranscribedCalls) -> WerModel:
     )
     by_call[:, :3] = by_call[:, :3] @ inverse
     names, member = np.unique(np.asarray(heard.cluster, str), return_inverse=True)
-    influence = np.stack(
-        [np.bincount(member, by_call[:, n], len(names)) for n in range(5)], axis=1
-    )
+    influence = np.stack([np.bincount(member, by_call[:, n], len(names)) for n in range(5)], axis=1)
     model = WerModel(weights, deletions, insertions, influence, 0.0, 0.0, len(calls.words))
     errors, words = expected_errors(model, heard)
     rate = float(calls.errors.sum() / max(calls.words.sum(), 1))
@@ -138,9 +136,7 @@ def fit_wer_model(calls: TranscribedCalls) -> WerModel:
 def expected_errors(model: WerModel, heard: HeardCalls) -> tuple[np.ndarray, np.ndarray]:
     """Returns expected (errors, words that were spoken) of each call, both [calls]."""
     calls = len(heard.cluster)
-    wrong = np.bincount(
-        heard.call, 1 - _sigmoid(design(heard.scores) @ model.coefficients), calls
-    )
+    wrong = np.bincount(heard.call, 1 - _sigmoid(design(heard.scores) @ model.coefficients), calls)
     written = np.bincount(heard.call, minlength=calls)
     return (1 + model.deletions) * wrong, written + (model.deletions - model.insertions) * wrong
 
@@ -156,9 +152,7 @@ def estimate_wer(model: WerModel, heard: HeardCalls) -> WerEstimate | None:
     clusters = len(model.influence)
     fit = float(((model.influence @ gradient) ** 2).sum()) * _few(clusters)
     lengths = np.bincount(np.unique(heard.cluster, return_inverse=True)[1], np.maximum(words, 0.0))
-    noise = max(
-        model.call_noise * float((lengths**2).sum()) / total**2, model.word_noise / total
-    )
+    noise = max(model.call_noise * float((lengths**2).sum()) / total**2, model.word_noise / total)
     radius = float(t.ppf((1 + _LEVEL) / 2, max(clusters - 1, 1))) * np.sqrt(fit + noise)
     low, high = max(0.0, value - radius), value + radius
     return WerEstimate(value, low, high, len(heard.cluster), model.calls, "confidence")
@@ -174,9 +168,7 @@ def _gradient(model: WerModel, heard: HeardCalls, value: float, total: float) ->
     x = design(heard.scores)
     right = _sigmoid(x @ model.coefficients)
     wrong = float((1 - right).sum())
-    by_wrong = (
-        (1 + model.deletions) - value * (model.deletions - model.insertions)
-    ) / total
+    by_wrong = ((1 + model.deletions) - value * (model.deletions - model.insertions)) / total
     slope = -(x * (right * (1 - right))[:, None]).sum(0)
     return np.array([*(by_wrong * slope), wrong * (1 - value) / total, wrong * value / total])
 
@@ -263,9 +255,7 @@ def _sigmoid(odds: np.ndarray) -> np.ndarray:
     return np.asarray(1 / (1 + np.exp(-odds)))
 
 
-def calls_of(
-    scores: Sequence[Sequence[float]], clusters: Sequence[str]
-) -> HeardCalls:
+def calls_of(scores: Sequence[Sequence[float]], clusters: Sequence[str]) -> HeardCalls:
     """Returns calls from the scores of their words, a sequence a call."""
     lengths = [len(part) for part in scores]
     flat = np.array([score for part in scores for score in part], float)

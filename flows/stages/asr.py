@@ -292,6 +292,7 @@ def evaluate_new(
         params=_test_set_alone(context),
         now=context.now(),
         progress=progress,
+        exports=context.path(artefacts.EXPORTS),
     )["test"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from flows.runtime.context import RunContext
     from models.registry.bundle import Bundle
 
+HEARD_FOLDER = "heard"
+_ENOUGH_CALLS = 30  # transcribed in earlier nights; then the validation calls are left out
 # A row a call: the customer's side as recognised and, where a person transcribed it, compared.
 HEARD = {
     "contact_id": pl.String,
@@ -58,7 +61,8 @@ def observe(
         .join(recordings.select("contact_id", "codec"), on="contact_id")
         .join(sure, on="contact_id", how="left")
     )
-    return Observed(table, *estimates(context, bundle, heard, progress))
+    found, says = estimates(context, bundle, heard, progress)
+    return Observed(table, found, says, {HEARD_FOLDER: heard})
 
 
 def _sounds(context: RunContext, recordings: pl.DataFrame) -> list[dict[str, Any]]:
@@ -147,7 +151,7 @@ def estimates(
     says = ""
     try:
         model = without_words.fit_wer_model(
-            transcribed_calls(_calibration_calls(context, bundle, progress))
+            transcribed_calls(_calibration_calls(context, bundle, heard, progress))
         )
     except CalibrationError as error:
         says = str(error)
@@ -159,17 +163,38 @@ def estimates(
             found["joined"] = without_words.joined_wer(
                 model, calls, chosen, transcribed_calls(typed)
             )
-    return {
-        f"wer_calls_{source}": estimate for source, estimate in found.items() if estimate
-    }, says
+    return {f"wer_calls_{source}": estimate for source, estimate in found.items() if estimate}, says
 
 
-def _calibration_calls(context: RunContext, bundle: Bundle, progress: Progress) -> pl.DataFrame:
+def _calibration_calls(
+    context: RunContext, bundle: Bundle, tonight: pl.DataFrame, progress: Progress
+) -> pl.DataFrame:
+    """Returns transcribed calls to fit on, none of them tonight's.
+
+    Those of earlier nights are by the same mix of voices as tonight's, known ones among them. Until
+    there are enough, validation calls are added, whose voices the version has never heard.
+    """
+    folder = context.path(artefacts.MONITORING.within(ASR.name, bundle.sha256[:16]))
+    files = sorted((folder / HEARD_FOLDER).glob("*.parquet"))
+    nights = pl.concat(
+        [pl.DataFrame(schema=HEARD), *(pl.read_parquet(file) for file in files)]
+    ).filter(pl.col("words").is_not_null())
+    nights = nights.unique("contact_id", keep="last", maintain_order=True).join(
+        tonight, on="contact_id", how="anti"
+    )
+    if nights.height >= _ENOUGH_CALLS:
+        return nights
+    valid = _validation_calls(context, bundle, folder / "valid.parquet", progress)
+    return pl.concat([valid.join(tonight, on="contact_id", how="anti"), nights])
+
+
+def _validation_calls(
+    context: RunContext, bundle: Bundle, path: Path, progress: Progress
+) -> pl.DataFrame:
     """Returns the transcribed validation calls as the bundle recognises them; kept once heard."""
     from data.files import write_table
     from data.speech.utterances import transcribed_calls as calls_of_side
 
-    path = context.path(artefacts.MONITORING.within(ASR.name, bundle.sha256[:16], "valid.parquet"))
     if path.exists():
         return pl.read_parquet(path)
     clean = read_tables(context.path(artefacts.CLEAN))

@@ -61,9 +61,7 @@ def score_all(
 
     Both are empty when no model is active; the latter also without `reasons`.
     """
-    none = pl.DataFrame(
-        schema={"customer_id": pl.String, "rank": pl.Int64, "sentence": pl.String}
-    )
+    none = pl.DataFrame(schema={"customer_id": pl.String, "rank": pl.Int64, "sentence": pl.String})
     if model is None:
         return pl.DataFrame(schema={"customer_id": pl.String, "as_of": pl.Date}), none
     from models.churn.model import ChurnModel

@@ -60,8 +60,8 @@ class Night:
         )
 
 
-def open_night(context: RunContext, kinds: Collection[str], began: date | None) -> Night:
-    """Returns tonight. On the first night everything before `began` (None: all) counts as seen."""
+def open_night(context: RunContext, kinds: Collection[str], until: date | None) -> Night:
+    """Returns tonight. On the first night all contacts `until` a day (None: all) count as seen."""
     contacts = (
         read_tables(context.path(artefacts.CLEAN))["contacts"]
         .select("contact_id", "customer_id", pl.col("started_at").dt.date().alias("day"))
@@ -70,12 +70,10 @@ def open_night(context: RunContext, kinds: Collection[str], began: date | None) 
     path, day = _path(context), context.now().date().isoformat()
     if path.exists():
         return Night(day, contacts, pl.read_parquet(path))
-    before = contacts if began is None else contacts.filter(pl.col("day") < pl.lit(began))
+    before = contacts if until is None else contacts.filter(pl.col("day") <= pl.lit(until))
     log = pl.concat(
         [
-            before.select(
-                "contact_id", pl.lit(what).alias("what"), pl.lit(BEFORE).alias("day")
-            )
+            before.select("contact_id", pl.lit(what).alias("what"), pl.lit(BEFORE).alias("day"))
             for what in (SEEN, *kinds)
         ]
     )
@@ -84,9 +82,7 @@ def open_night(context: RunContext, kinds: Collection[str], began: date | None) 
 
 def close_night(context: RunContext, night: Night) -> None:
     """Writes the log, with what came in tonight."""
-    write_table(
-        _path(context), night.with_entries(SEEN, night.new()["contact_id"].to_list()).log
-    )
+    write_table(_path(context), night.with_entries(SEEN, night.new()["contact_id"].to_list()).log)
 
 
 def _path(context: RunContext) -> Path:

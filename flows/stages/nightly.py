@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -15,47 +12,26 @@ from data import artefacts
 from data.files import read_json, read_tables, write_json, write_table
 from data.progress import Progress
 from evaluation.churn.matured import matured_scores
-from evaluation.monitoring import causes, panel, sequential, trends
+from evaluation.monitoring import causes, sequential, trends
 from evaluation.monitoring.observed import Observed
-from evaluation.monitoring.panel import PanelResult, judge_panel
+from evaluation.monitoring.panel import judge_panel
 from evaluation.monitoring.sequential import Comparison, State
-from evaluation.monitoring.trends import Point
 from flows.candidate.kind_stages import stages_of
 from flows.runtime import heartbeats
-from flows.stages import night_log
+from flows.stages import night_log, night_record
+from flows.stages.night_champion import Champion
 from flows.stages.night_log import Night
 from models.kinds import kind_names, kinds
 
 if TYPE_CHECKING:
-    from evaluation.scorecard import Estimate, Scorecard
+    from evaluation.scorecard import Scorecard
     from flows.runtime.context import RunContext
     from models.kinds import ModelKind
-    from models.registry.bundle import Bundle
     from models.registry.registry import Registry
 
 CAUSES = artefacts.MONITORING.within("causes.json")
 WORSE = "worse than when promoted"  # stands among the metrics of a cause
 _REFERENCE_YEARS = 1  # no reference reaches farther back
-_LONGEST_LINE = 400
-
-
-@dataclass
-class _Champion:
-    """A champion and what the night found out about it."""
-
-    kind: ModelKind
-    version: int
-    bundle: Bundle
-    folder: Path  # what nights keep of this version
-    card: Scorecard | None = None
-    observed: Observed = field(default_factory=Observed)
-    drift: PanelResult | None = None
-    compared: dict[str, Comparison] = field(default_factory=dict)
-    promoted: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return f"{self.kind.name} v{self.version}"
 
 
 def nightly(context: RunContext, progress: Progress) -> dict[str, Any]:
@@ -70,7 +46,7 @@ def nightly(context: RunContext, progress: Progress) -> dict[str, Any]:
 
     registry, day = context.registry(), context.now().date().isoformat()
     champions = list(_champions(context, registry))
-    night = night_log.open_night(context, kind_names(), _began(champions))
+    night = night_log.open_night(context, kind_names(), _promoted_on(registry, champions))
     version = _dataset(context)
     site = _site(context)
     run = start_or_resume(
@@ -98,13 +74,13 @@ def nightly(context: RunContext, progress: Progress) -> dict[str, Any]:
         matured = _matured(context)
         request = _request(context, champions, site)
         points = [
-            *(point for champion in champions for point in _points(champion, day)),
-            *_matured_points(matured, day),
-            *_ledger_points(context, registry, day),
+            *(point for champion in champions for point in night_record.points(champion, day)),
+            *night_record.matured_points(matured, day),
+            *night_record.ledger_points(context, registry, day),
         ]
         trends.write_day(context.path(artefacts.TRENDS), day, points)
-        run.log_metrics(_metrics(champions, matured))
-        run.set_tags(_tags(champions))
+        run.log_metrics(night_record.metrics(champions, matured))
+        run.set_tags(night_record.tags(champions))
     summary = {
         "day": day,
         "site": site,
@@ -112,7 +88,7 @@ def nightly(context: RunContext, progress: Progress) -> dict[str, Any]:
         "dvc_hash": version.get("dvc_hash", "unknown"),
         "git_commit": context.git_commit,
         "new_contacts": night.new().height,
-        "models": _models(champions),
+        "models": night_record.models_of(champions),
         "matured": matured,
         "retrain": request.retrain,
         "event": request.event,
@@ -133,7 +109,7 @@ def _dataset(context: RunContext) -> dict[str, Any]:
     return dict(read_json(path)) if path.exists() else {}
 
 
-def _champions(context: RunContext, registry: Registry) -> list[_Champion]:
+def _champions(context: RunContext, registry: Registry) -> list[Champion]:
     """Returns the champion of each kind that has one, with the figures it was promoted with."""
     found = []
     for kind in kinds():
@@ -144,7 +120,7 @@ def _champions(context: RunContext, registry: Registry) -> list[_Champion]:
         folder = context.path(artefacts.MONITORING.within(kind.name, bundle.sha256[:16]))
         decided = registry.version_tags(kind.name, version)["decision_id"]
         promoted = _promoted(context, kind.name, decided)
-        found.append(_Champion(kind, version, bundle, folder, promoted=promoted))
+        found.append(Champion(kind, version, bundle, folder, promoted=promoted))
     return found
 
 
@@ -154,14 +130,19 @@ def _promoted(context: RunContext, kind: str, decision_id: str) -> dict[str, Any
     return dict(record["candidate"]["metrics"])
 
 
-def _began(champions: list[_Champion]) -> date | None:
-    """Returns the day the oldest of the champions was trained; what is from then on is new."""
-    days = [datetime.fromisoformat(champion.bundle.created_at).date() for champion in champions]
+def _promoted_on(registry: Registry, champions: list[Champion]) -> date | None:
+    """Returns the first day on which one of the champions was made champion; None without any."""
+    days = [
+        datetime.fromisoformat(entry.at).date()
+        for champion in champions
+        for entry in registry.ledger(champion.kind.name)
+        if entry.version == champion.version and entry.action in trends.CHAMPION_MOVES
+    ]
     return min(days, default=None)
 
 
 def _watch_champion(
-    context: RunContext, champion: _Champion, night: Night, progress: Progress
+    context: RunContext, champion: Champion, night: Night, progress: Progress
 ) -> Night:
     """Scores and observes a champion; returns the night with what it was scored on."""
     kind, stages = champion.kind, stages_of(champion.kind.name)
@@ -195,7 +176,7 @@ def watched_metrics(kind: ModelKind, card: Scorecard) -> list[str]:
     ]
 
 
-def _keep_evidence(champion: _Champion, card: Scorecard, day: str) -> None:
+def _keep_evidence(champion: Champion, card: Scorecard, day: str) -> None:
     """Writes the units of tonight's scorecard that count for the verdict.
 
     Those of customers or voices the version learned from are left out: it was promoted for others.
@@ -217,7 +198,7 @@ def _keep_evidence(champion: _Champion, card: Scorecard, day: str) -> None:
         write_table(champion.folder / "evidence" / f"{day}.parquet", pl.concat(rows))
 
 
-def _compare(context: RunContext, champion: _Champion) -> dict[str, Comparison]:
+def _compare(context: RunContext, champion: Champion) -> dict[str, Comparison]:
     """Returns how the figures over all nights of this version compare with the promoted ones."""
     files = sorted((champion.folder / "evidence").glob("*.parquet"))
     if not files:
@@ -230,7 +211,9 @@ def _compare(context: RunContext, champion: _Champion) -> dict[str, Comparison]:
     for name in names:
         part, then = units.filter(pl.col("metric") == name), champion.promoted[name]
         compared[name] = sequential.compare(
-            sequential.ratio_figure(*(part[column].to_numpy() for column in ("num", "den", "cluster"))),
+            sequential.ratio_figure(
+                *(part[column].to_numpy() for column in ("num", "den", "cluster"))
+            ),
             sequential.figure_of_interval(then["value"], then["low"], then["high"]),
             margin=params.margin * abs(then["value"]),
             level=params.level / len(names),
@@ -240,9 +223,7 @@ def _compare(context: RunContext, champion: _Champion) -> dict[str, Comparison]:
     return compared
 
 
-def _observe(
-    context: RunContext, champion: _Champion, night: Night, progress: Progress
-) -> None:
+def _observe(context: RunContext, champion: Champion, night: Night, progress: Progress) -> None:
     """Measures what came in tonight and holds it against the reference period."""
     params, stages = context.params.monitoring, stages_of(champion.kind.name)
     reference = _reference(context, champion, night, progress)
@@ -250,6 +231,8 @@ def _observe(
     if not new.is_empty():
         champion.observed = stages.observe(context, champion.bundle, new, progress)
     write_table(champion.folder / "nights" / f"{night.day}.parquet", champion.observed.table)
+    for name, table in champion.observed.keep.items():
+        write_table(champion.folder / name / f"{night.day}.parquet", table)
     files = sorted((champion.folder / "nights").glob("*.parquet"))
     files = [file for file in files if file.stem <= night.day][-max(params.windows) :]
     champion.drift = judge_panel(
@@ -262,7 +245,7 @@ def _observe(
 
 
 def _reference(
-    context: RunContext, champion: _Champion, night: Night, progress: Progress
+    context: RunContext, champion: Champion, night: Night, progress: Progress
 ) -> pl.DataFrame:
     """Returns what was measured of the reference period: made in the version's first night."""
     path = champion.folder / "reference.parquet"
@@ -271,9 +254,7 @@ def _reference(
     chosen = reference_contacts(context, night.old(), champion.kind.name)
     observed = Observed()
     if not chosen.is_empty():
-        observed = stages_of(champion.kind.name).observe(
-            context, champion.bundle, chosen, progress
-        )
+        observed = stages_of(champion.kind.name).observe(context, champion.bundle, chosen, progress)
     write_table(path, observed.table)
     return observed.table
 
@@ -314,15 +295,17 @@ def reference_contacts(context: RunContext, old: pl.DataFrame, kind: str) -> pl.
     return chosen.sort("contact_id")
 
 
-def _request(context: RunContext, champions: list[_Champion], site: str) -> causes.Request:
+def _request(context: RunContext, champions: list[Champion], site: str) -> causes.Request:
     """Enters tonight's alarms and verdicts; returns whether they ask for a retraining."""
     alarms = {}
     for champion in champions:
-        found = [(alarm.metric, alarm.sentence) for alarm in champion.drift.alarms] if (
-            champion.drift
-        ) else []
-        if _verdict(champion) is State.WORSE:
-            found.append((WORSE, _sentence(champion)))
+        found = (
+            [(alarm.metric, alarm.sentence) for alarm in champion.drift.alarms]
+            if (champion.drift)
+            else []
+        )
+        if champion.verdict() is State.WORSE:
+            found.append((WORSE, champion.sentence()))
         alarms[champion.kind.name] = found
     return causes.note_alarms(
         context.path(CAUSES),
@@ -332,68 +315,6 @@ def _request(context: RunContext, champions: list[_Champion], site: str) -> caus
         day=context.now().date(),
         ask_again_days=context.params.monitoring.ask_again_days,
     )
-
-
-def _verdict(champion: _Champion) -> State:
-    return sequential.overall([comparison.state for comparison in champion.compared.values()])
-
-
-def _sentence(champion: _Champion) -> str:
-    """Returns what the verdict on a champion is and rests on, for people."""
-    if not champion.compared:
-        return f"{champion.name}: nothing with known truth came in yet, so nothing is proven."
-    parts = []
-    for name, found in champion.compared.items():
-        then = champion.promoted[name]["value"]
-        now = "not measured"
-        if found.difference is not None:
-            sign = 1 if champion.kind.lower_is_better else -1
-            now = f"{then + sign * found.difference:.4f}"
-        said = {
-            State.WORSE: "worse",
-            State.HOLDS: f"holds within {found.margin:.4f}",
-            State.UNPROVEN: "unproven: too little evidence either way",
-        }[found.state]
-        within = (
-            ""
-            if found.low is None or found.high is None
-            else f", loss between {found.low:+.4f} and {found.high:+.4f}"
-        )
-        parts.append(
-            f"{name} {now}, promoted with {then:.4f}{within} "
-            f"({found.clusters} {champion.kind.cluster_title}): {said}"
-        )
-    return f"{champion.name}: {'; '.join(parts)}."
-
-
-def _models(champions: list[_Champion]) -> dict[str, Any]:
-    """Returns the entry of every kind in nightly.json."""
-    models: dict[str, Any] = {
-        kind: {"verdict": State.NONE.value, "sentence": f"there is no {kind} champion yet"}
-        for kind in kind_names()
-    }
-    for champion in champions:
-        card, metric = champion.card, champion.kind.primary_metric
-        models[champion.kind.name] = {
-            "version": champion.version,
-            "verdict": _verdict(champion).value,
-            "sentence": _sentence(champion),
-            "value": card.metrics[metric].value if card and metric in card.metrics else None,
-            "promoted_with": champion.promoted.get(metric, {}).get("value"),
-            "tonight": {name: asdict(estimate) for name, estimate in card.metrics.items()}
-            if card
-            else {},
-            "units": card.units.height if card else 0,
-            "test_data_hash": card.data_hash if card else "",
-            "truth": card.facts.get("truth", "") if card else "",
-            "compared": {name: asdict(found) for name, found in champion.compared.items()},
-            "estimates": {
-                name: asdict(estimate) for name, estimate in champion.observed.estimates.items()
-            },
-            "says": champion.observed.says,
-            "drift": panel.as_rows(champion.drift) if champion.drift else None,
-        }
-    return models
 
 
 def _matured(context: RunContext) -> list[dict[str, Any]]:
@@ -409,140 +330,3 @@ def _matured(context: RunContext) -> list[dict[str, Any]]:
         seed=params.evaluation.seed,
         campaign=params.evaluation.campaign,
     )
-
-
-# --- what is kept: trends, and the MLflow run ---
-
-
-def _points(champion: _Champion, day: str) -> list[Point]:
-    """Returns the trend points of a champion: figures, slices, estimates, measures and alarms."""
-    kind, version, points = champion.kind.name, champion.version, []
-
-    def figure(name: str, estimate: Estimate, by: str = "", value: str = "") -> Point:
-        return Point(
-            day, kind, name, estimate.value, estimate.low, estimate.high, estimate.n,
-            trends.TRUTH, version, by, value,
-        )  # fmt: skip
-
-    if champion.card:
-        points += [figure(name, one) for name, one in champion.card.metrics.items()]
-        points += [
-            figure(name, one, by, value)
-            for by, values in champion.card.slices.items()
-            if by != "voice"
-            for value, metrics in values.items()
-            for name, one in metrics.items()
-        ]
-    for name, estimate in champion.observed.estimates.items():
-        source = trends.TRUTH if estimate.source == "truth" else trends.ESTIMATE
-        points.append(
-            Point(
-                day, kind, name, estimate.value, estimate.low, estimate.high, estimate.calls,
-                source, version,
-            )  # fmt: skip
-        )
-    points += _measures(champion, day)
-    for alarm in champion.drift.alarms if champion.drift else ():
-        points.append(
-            Point(day, kind, alarm.metric, alarm.value, version=version, event=trends.ALARM,
-                  slice=alarm.category, says=alarm.sentence)  # fmt: skip
-        )
-    points.append(
-        Point(day, kind, champion.kind.primary_metric, version=version, event=trends.VERDICT,
-              slice=_verdict(champion).value, says=_sentence(champion))  # fmt: skip
-    )
-    return points
-
-
-def _measures(champion: _Champion, day: str) -> list[Point]:
-    """Returns tonight's mean of each measured number, and the share of each category."""
-    table, points = champion.observed.table, []
-    kind, version = champion.kind.name, champion.version
-    for name in table.columns:
-        known = table[name].drop_nulls()
-        if name in panel.KEYS or known.is_empty() or name.startswith(panel.FEATURE):
-            continue
-        if known.dtype.is_numeric():
-            values = known.cast(pl.Float64)
-            mean, spread = float(values.mean() or 0.0), values.std()  # type: ignore[arg-type]
-            radius = 1.96 * float(spread) / known.len() ** 0.5 if spread is not None else None  # type: ignore[arg-type]
-            ends = (None, None) if radius is None else (mean - radius, mean + radius)
-            points.append(Point(day, kind, name, mean, *ends, known.len(), version=version))
-            continue
-        for category, count in known.value_counts().sort(name).iter_rows():
-            points.append(
-                Point(day, kind, name, count / known.len(), n=known.len(), version=version,
-                      by=name, slice=str(category))  # fmt: skip
-            )
-    return points
-
-
-def _matured_points(matured: list[dict[str, Any]], day: str) -> list[Point]:
-    points = []
-    for row in matured:
-        for name, ends in (row["metrics"] or {}).items():
-            points.append(
-                Point(
-                    day, "churn", f"matured_{name}_{row['horizon_days']}", ends["value"],
-                    ends["low"], ends["high"], row["matured"], trends.TRUTH,
-                    by="model", slice=row["model"],
-                )  # fmt: skip
-            )
-    return points
-
-
-def _ledger_points(context: RunContext, registry: Registry, day: str) -> list[Point]:
-    """Returns the promotions and rollbacks since the last night that kept a trend."""
-    folder = context.path(artefacts.TRENDS)
-    earlier = max((path.stem for path in folder.glob("*.parquet") if path.stem < day), default="")
-    return [
-        Point(
-            day, entry.name, "champion", version=entry.version, event=entry.action,
-            says=f"v{entry.version} is champion since {entry.at[:10]}, by {entry.actor}.",
-        )  # fmt: skip
-        for kind in kind_names()
-        for entry in registry.ledger(kind)
-        if entry.action in (trends.PROMOTION_ACTION, trends.ROLLBACK)
-        and earlier < entry.at[:10] <= day
-    ]
-
-
-def _metrics(champions: list[_Champion], matured: list[dict[str, Any]]) -> dict[str, float]:
-    """Returns what the MLflow run logs."""
-    logged: dict[str, float] = {}
-
-    def add(name: str, value: float | None, low: float | None, high: float | None) -> None:
-        ends = {"": value, "_low": low, "_high": high}
-        logged.update({f"{name}{end}": one for end, one in ends.items() if one is not None})
-
-    for champion in champions:
-        kind = champion.kind.name
-        for name, estimate in champion.card.metrics.items() if champion.card else ():
-            add(f"{kind}_{name}", estimate.value, estimate.low, estimate.high)
-        for name, guess in champion.observed.estimates.items():
-            add(f"{kind}_{name}", guess.value, guess.low, guess.high)
-        logged[f"{kind}_alarms"] = float(len(champion.drift.alarms)) if champion.drift else 0.0
-    for row in matured:
-        where = f"{row['model'].replace(' ', '_')}_matured_{row['horizon_days']}"
-        for name, ends in (row["metrics"] or {}).items():
-            add(f"{where}_{name}", ends["value"], ends["low"], ends["high"])
-    return logged
-
-
-def _tags(champions: list[_Champion]) -> dict[str, str]:
-    """Returns the tags of the MLflow run: versions, verdicts, and the data that was scored."""
-    tags = {}
-    hashes: Mapping[str, str] = {
-        champion.kind.name: champion.card.data_hash for champion in champions if champion.card
-    }
-    for champion in champions:
-        kind = champion.kind.name
-        tags[f"{kind}_version"] = str(champion.version)
-        tags[f"{kind}_verdict"] = _verdict(champion).value
-        tags[f"{kind}_says"] = _sentence(champion)[:_LONGEST_LINE]
-        tags[f"{kind}_test_data_hash"] = hashes.get(kind, "nothing was scored")
-    together = "".join(f"{kind}:{value};" for kind, value in sorted(hashes.items()))
-    tags["test_data_hash"] = (
-        hashlib.sha256(together.encode()).hexdigest() if hashes else "nothing was scored"
-    )
-    return tags
