@@ -26,19 +26,22 @@ _ALIVE = "prefect.flow-run.heartbeat"
 _ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "Suspended", "Paused", "Skipped")
 
 
-def zombies(silence_s: float = SILENCE_S) -> AutomationCore:
-    """Returns the automation that ends runs as crashed which gave no sign of life for so long."""
+def zombies(silence_s: float = SILENCE_S, tag: str = TAG) -> AutomationCore:
+    """Returns the automation that ends runs as crashed which gave no sign of life for so long.
+
+    It concerns runs with the tag.
+    """
     return AutomationCore(
-        name="keepline: end runs without a sign of life",
+        name=f"{tag}: end runs without a sign of life",
         description=f"A run whose process is gone becomes Crashed after {silence_s:.0f} s.",
         trigger=EventTrigger(
             after={_ALIVE},
             expect={_ALIVE, *(f"prefect.flow-run.{name}" for name in _ENDS)},
             match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-            match_related=ResourceSpecification({"prefect.resource.id": [f"prefect.tag.{TAG}"]}),
+            match_related=ResourceSpecification({"prefect.resource.id": [f"prefect.tag.{tag}"]}),
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
-            threshold=1,
+            threshold=1,  # with 0 Prefect 3.8.8 deletes the bucket before it looks at it
             within=timedelta(seconds=silence_s),
         ),
         actions=[

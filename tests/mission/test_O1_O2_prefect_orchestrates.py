@@ -318,18 +318,18 @@ from prefect.flows import flow
 from prefect.states import Running
 from flows.runtime import automations
 
-automations.register(automations.zombies(silence_s=10.0))
+automations.register(automations.zombies(silence_s=10.0, tag="gone"))
 
 @flow
 def gone():
     pass
 
 with get_client(sync_client=True) as client:
-    run = client.create_flow_run(gone, tags=["keepline"], state=Running())
+    run = client.create_flow_run(gone, tags=["gone"], state=Running())
 emit_event(
     "prefect.flow-run.heartbeat",
     resource={"prefect.resource.id": f"prefect.flow-run.{run.id}"},
-    related=[{"prefect.resource.id": "prefect.tag.keepline", "prefect.resource.role": "tag"}],
+    related=[{"prefect.resource.id": "prefect.tag.gone", "prefect.resource.role": "tag"}],
 )
 EventsWorker.instance().drain()
 print("RUN", run.id)
