@@ -17,9 +17,10 @@ import pytest
 from rich.console import Console
 
 from data.files import read_tables
-from flows import retrain
+from flows import ingest, tasks
 from flows.commands.pipeline import run_pipeline
 from flows.commands.sites import add
+from flows.runtime import parts
 from flows.runtime.context import RunContext, context_of, load_context
 from flows.runtime.lease import (
     SCHEDULE_WAIT_S,
@@ -29,7 +30,6 @@ from flows.runtime.lease import (
     set_patience,
 )
 from flows.runtime.sites import SiteError
-from flows.stages import runner
 from flows.stages.runner import run_stage
 from tests.factories import an_export
 from tests.flows.conftest import ROOT, environment, keepline
@@ -207,17 +207,20 @@ def test_O3_a_scheduled_export_lands_in_a_store_of_its_own(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a deployment, `export` without `store` merged real customers into the simulator's."""
-    acme = home.parent / "exports" / "acme"
+    acme, own = home.parent / "exports" / "acme", home / "exports" / "acme"
     shutil.copytree(an_export(home.parent / "simulated", first=5), home / "raw")
     run("ingest", load_context())
     before = read_tables(home / "tables")["customers"]
 
-    monkeypatch.setattr(retrain, "stage", run)  # without Prefect's task around it
-    monkeypatch.setattr(runner, "stage_names", lambda context, until: ["ingest"])
-    retrain.retrain.fn(export=str(acme), until="ingest")
-    assert read_tables(home / "exports" / "acme" / "tables")["customers"].height > 0
-    with pytest.raises(SiteError, match=r"simulated contacts.*keepline site add"):
-        retrain.retrain.fn(export=str(acme), store=str(home))
+    # Without Prefect's task around it.
+    monkeypatch.setattr(tasks, "run_stage", lambda context, name: run(name, context))
+    monkeypatch.setattr(parts, "ingest_stages", lambda **_: ["ingest"])
+    ingest.ingest.fn("acme", store=str(own), export=str(acme))
+    assert read_tables(own / "tables")["customers"].height > 0
+    with pytest.raises(SiteError, match=r"simulated contact centre.*keepline site add"):
+        ingest.ingest.fn("demo", export=str(acme))
+    with pytest.raises(TypeError, match="site"):
+        ingest.ingest.fn(export=str(acme))
     assert read_tables(home / "tables")["customers"].equals(before)
 
 
