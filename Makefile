@@ -52,8 +52,8 @@ bench: setup     ## print every figure the README quotes, as JSON
 ui: setup        ## open MLflow's pages on the demo's runs (http://127.0.0.1:5000)
 	@$(BIN)/keepline ui
 
-deploy: setup    ## register the scheduled flows of prefect.yaml with the Prefect API
-	@$(BIN)/prefect --no-prompt deploy --all
+deploy: setup    ## register all flows with the Prefect server of PREFECT_API_URL (SITE=NAME, default demo)
+	@$(BIN)/keepline deploy --site $(or $(SITE),demo)
 
 # The old lock's pins are kept where they still fit; torch is left open so that a CPU wheel named by find-links wins.
 lock: setup      ## refresh requirements.lock from pyproject.toml

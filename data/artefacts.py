@@ -58,6 +58,7 @@ TRANSCRIBE = Artefact("transcribe.json", "calls and words transcribed, and by wh
 RULES = Artefact("rules.parquet", "labels of the contacts by the labelling rules")
 BELIEFS = Artefact("beliefs.parquet", "the label model's probabilities")
 LABEL = Artefact("label.json", "coverage, overlap and conflict of the labelling rules")
+REVIEWED = Artefact("reviewed.parquet", "labels that people gave, where there are any")
 LABELS = Artefact("labels.parquet", "labels by rules and reader together")
 READ = Artefact("read.json", "labels that the reader changed")
 
@@ -101,6 +102,11 @@ ACTIVE = Artefact(
 REPORT = Artefact("report", "the page of the last run")
 NIGHTLY = Artefact("nightly.json", "the last nightly evaluation of the champions")
 NIGHTLY_SCORECARDS = Artefact("nightly", "scorecards of the champions, a folder a day")
+MONITORING = Artefact(
+    "monitoring", "reference periods, evidence of the nights and what asks for a retraining"
+)
+TRENDS = Artefact("trends", "figures and events of the nights, a file a day")
+WATCH = Artefact("watch.json", "the last comparison of new champions with those before them")
 BACKTEST = Artefact("backtest.json", "training on the past, scored on the future")
 BACKTEST_ROWS = Artefact("backtest.parquet", "predictions of the backtest")
 BACKTEST_WORK = Artefact("backtest", "checkpoints of the models that the backtest trains")
@@ -111,6 +117,9 @@ COMPARISON = Artefact("compare.html", "the page of the last comparison of runs")
 REGISTRY = Artefact("registry", "the ledger of promotions and rollbacks")
 MARKERS = Artefact(".markers", "fingerprint and summary of each finished stage")
 RUNNING = Artefact(".running", "locks and ids of what runs now")
+RETRAININGS = Artefact("retrainings", "which cause has had its retraining on which day")
+LEASE = Artefact("lease", "the lock of who works on the store, and the name it goes by")
+SITE = Artefact("site.json", "whose store it is, where it was made, and when")
 EXPORTS = Artefact(
     "exports", "ONNX exports of recognisers, made on first use, and the stores of given exports"
 )

@@ -1,4 +1,4 @@
-"""Turns one section of params.yaml into a frozen dataclass and explains what is wrong with it."""
+"""Reads YAML strictly, turns one section into a frozen dataclass, explains what is wrong."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
+
+import yaml
 
 T = TypeVar("T")
 MAX_VALUES = 100_000  # in all of params.yaml; aliases of aliases have billions
@@ -14,6 +17,49 @@ MAX_VALUES = 100_000  # in all of params.yaml; aliases of aliases have billions
 
 class ParamsError(ValueError):
     """A setting is unknown, missing or of the wrong type."""
+
+
+class _Once(yaml.SafeLoader):
+    """Reads plain YAML in which every key stands once.
+
+    Of two settings of one name nobody could say which counts.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Returns a mapping as it is written.
+
+        Raises ParamsError naming the second of two equal keys and its line.
+        """
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if (key.tag, str(key.value)) in seen:
+                raise ParamsError(
+                    f"{key.value} stands in it twice, again in line {key.start_mark.line + 1}"
+                )
+            seen.add((key.tag, str(key.value)))
+        return node
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Returns the mapping that a YAML file holds, {} where it is empty.
+
+    Raises ParamsError naming the file and what is wrong: absent, not YAML, a key that stands twice.
+    """
+    if not path.is_file():
+        raise ParamsError(f"{path}: no such file. Set KEEPLINE_PARAMS, or run from the checkout.")
+    try:
+        sections = yaml.load(path.read_text(encoding="utf-8"), _Once) or {}
+    except ParamsError as error:
+        raise ParamsError(f"{path}: {error}. Take one out.") from None
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path}: not YAML ({str(error).replace(chr(10), ' ')}).") from error
+    except RecursionError as error:
+        raise ParamsError(f"{path}: nested too deeply.") from error
+    refuse_bomb(sections, str(path))
+    if not isinstance(sections, dict):
+        raise ParamsError(f"{path}: must hold sections, not {type(sections).__name__}.")
+    return sections
 
 
 def section(cls: type[T], values: Mapping[str, Any] | None, name: str) -> T:

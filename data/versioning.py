@@ -270,6 +270,7 @@ def _open_repo(repo: Path, remote: str, remote_options: Mapping[str, str] | None
     DVC's own log and progress bars stay silent.
     """
     from dvc.config import Config
+    from dvc.config_schema import RelPath
     from dvc.repo import Repo
 
     logger = logging.getLogger("dvc")
@@ -281,6 +282,7 @@ def _open_repo(repo: Path, remote: str, remote_options: Mapping[str, str] | None
             repo / ".dvcignore", "/history\n"
         )  # pointers of the past are not outputs of the present
         url = remote if "://" in remote else str(Path(remote).resolve())
+        remotes = {REMOTE: {**(remote_options or {}), "url": url, "verify": True}}
         with Config(dvc_dir=str(repo.resolve() / ".dvc")).edit("repo") as config:
             config["core"] = {
                 "no_scm": True,
@@ -289,11 +291,17 @@ def _open_repo(repo: Path, remote: str, remote_options: Mapping[str, str] | None
                 "autostage": False,
                 "remote": REMOTE,
                 # the default is a folder anyone may write to, and DVC unpickles what lies in it
-                "site_cache_dir": str(_site_cache(repo)),
+                "site_cache_dir": ".dvc/site",
             }
             config["cache"] = {"type": "hardlink,copy"}
-            config["remote"] = {REMOTE: {**(remote_options or {}), "url": url, "verify": True}}
-        with dvc_errors("dvc", repo), Repo(str(repo.resolve())) as dvc:
+            # For `dvc` by hand. A remote beside the repository moves with it. DVC writes ASCII only.
+            beside = Path(url).is_relative_to(repo.resolve().parent)
+            config["remote"] = {}
+            if beside or url.isascii():
+                said = RelPath(url) if beside else url
+                config["remote"] = {REMOTE: {**remotes[REMOTE], "url": said}}
+        here = {"core": {"site_cache_dir": str(_site_cache(repo))}, "remote": remotes}
+        with dvc_errors("dvc", repo), Repo(str(repo.resolve()), config=here) as dvc:
             yield dvc
     finally:
         logger.setLevel(level)

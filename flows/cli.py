@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from flows.commands.placing import of_a_store
 from models.kinds import UnknownKindError, kind_names, kind_of
 
 app = typer.Typer(
@@ -29,6 +30,8 @@ base = typer.Typer(no_args_is_help=True, help="The small recogniser that ships."
 app.add_typer(base, name="base")
 data = typer.Typer(no_args_is_help=True, help="Versions of the dataset.")
 app.add_typer(data, name="data")
+site = typer.Typer(no_args_is_help=True, help="Contact centres, each with its source and store.")
+app.add_typer(site, name="site")
 console = Console()
 
 
@@ -38,6 +41,10 @@ def known_kind(name: str) -> str:
         return kind_of(name).name
     except UnknownKindError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _kind_or_all(name: str | None) -> str | None:
+    return name and known_kind(name)
 
 
 Kind = Annotated[
@@ -56,6 +63,7 @@ Store = Annotated[
 
 
 @app.command()
+@of_a_store(writes=True)
 def demo(store: Store = None) -> None:
     """Simulate a contact centre, run the pipeline, ask the service, print where the report is."""
     from flows.commands.pipeline import demo
@@ -64,6 +72,7 @@ def demo(store: Store = None) -> None:
 
 
 @app.command()
+@of_a_store(writes=True)
 def run(
     export: Annotated[
         Path | None, typer.Argument(help="Folder with an export; without it, the simulator.")
@@ -78,6 +87,7 @@ def run(
 
 
 @app.command()
+@of_a_store(writes=True)
 def hear(
     folder: Annotated[
         Path,
@@ -104,6 +114,7 @@ def hear(
 
 
 @app.command()
+@of_a_store()
 def transcribe(
     source: Annotated[
         Path, typer.Argument(help="A recording, or a folder of them.", metavar="FILE_OR_FOLDER")
@@ -199,6 +210,7 @@ def score_table(
 
 
 @app.command()
+@of_a_store()
 def read(
     source: Annotated[
         str, typer.Argument(help="Text or JSON lines; - reads standard input.", metavar="FILE|-")
@@ -218,6 +230,7 @@ def read(
     read(source, model, channel=channel, words=words, store=store)
 
 
+@of_a_store(writes=True)
 def stage(
     name: Annotated[str, typer.Argument(help="A stage's name; `keepline graph` lists them.")],
     export: Annotated[
@@ -261,6 +274,7 @@ def graph(
 
 
 @app.command()
+@of_a_store(writes=True)
 def backtest(store: Store = None) -> None:
     """Train on the past and score on the future, on several days; print the figures a day."""
     from flows.commands.backtest import show
@@ -269,6 +283,7 @@ def backtest(store: Store = None) -> None:
 
 
 @app.command()
+@of_a_store()
 def compare(
     runs: Annotated[
         list[str], typer.Argument(help="MLflow run ids, or the first letters of them.")
@@ -288,6 +303,7 @@ def compare(
 
 
 @app.command()
+@of_a_store()
 def runs(
     store: Store = None,
     limit: int = 20,
@@ -308,6 +324,47 @@ def runs(
 
 
 @app.command()
+@of_a_store()
+def trends(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            help=f"{', '.join(kind_names())} (default: all kinds).", callback=_kind_or_all
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="A metric to show (repeatable; default: the usual).")
+    ] = None,
+    days: Annotated[int, typer.Option(help="The last so many nights.", min=1)] = 30,
+    slices: Annotated[bool, typer.Option("--slices", help="Show slices as well.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a line a point.")] = False,
+    store: Store = None,
+) -> None:
+    """Show what the nights measured: figures with intervals, alarms, promotions."""
+    from flows.commands.trends import show_trends
+
+    show_trends(
+        console,
+        store,
+        kind=kind or "",
+        metrics=metric or [],
+        days=days,
+        slices=slices,
+        as_json=as_json,
+    )
+
+
+@app.command()
+@of_a_store(writes=True)
+def acknowledge(kind: Kind, store: Store = None) -> None:
+    """Close what asks for a retraining of a kind: it is known, and being dealt with."""
+    from flows.commands.trends import acknowledge
+
+    acknowledge(console, kind, store)
+
+
+@app.command()
+@of_a_store(writes=True)
 def search(
     kind: Annotated[str, typer.Argument(help="What to search settings for: churn.")],
     trials: Annotated[
@@ -321,6 +378,7 @@ def search(
     search(console, kind, trials, store)
 
 
+@of_a_store(writes=True)
 def label_issues(
     horizon_days: Annotated[
         int, typer.Option(help="Outcomes are doubted at this horizon.", min=1)
@@ -339,6 +397,7 @@ app.command("suspects", hidden=True)(label_issues)  # its name until 0.2
 
 
 @app.command()
+@of_a_store()
 def customer(
     customer_id: Annotated[str, typer.Argument(help="As the export calls them.")],
     store: Store = None,
@@ -358,6 +417,7 @@ def experiments() -> None:
 
 
 @app.command()
+@of_a_store()
 def decisions(store: Store = None) -> None:
     """List the decision records: what was judged, the verdict, and why."""
     from flows.commands.decisions import decisions
@@ -366,6 +426,7 @@ def decisions(store: Store = None) -> None:
 
 
 @app.command()
+@of_a_store()
 def approve(
     decision: Annotated[str, typer.Argument(help="A decision's id, or the first letters of it.")],
     by: Annotated[
@@ -382,6 +443,7 @@ def approve(
 
 
 @app.command()
+@of_a_store()
 def refuse(
     decision: Annotated[str, typer.Argument(help="A decision's id, or the first letters of it.")],
     by: Annotated[
@@ -397,6 +459,7 @@ def refuse(
 
 
 @app.command()
+@of_a_store()
 def ledger(
     at: Annotated[
         str | None, typer.Option(help="A day (YYYY-MM-DD): who was champion then?")
@@ -410,6 +473,7 @@ def ledger(
 
 
 @app.command()
+@of_a_store()
 def challenge(kind: Kind, version: int, store: Store = None) -> None:
     """Make an accepted version the challenger, for the service to try in shadow or canary."""
     from flows.commands.aliases import challenge
@@ -418,6 +482,7 @@ def challenge(kind: Kind, version: int, store: Store = None) -> None:
 
 
 @app.command()
+@of_a_store()
 def withdraw(kind: Kind, store: Store = None) -> None:
     """Take the alias challenger away."""
     from flows.commands.aliases import withdraw
@@ -426,6 +491,7 @@ def withdraw(kind: Kind, store: Store = None) -> None:
 
 
 @app.command()
+@of_a_store()
 def readmit(
     kind: Kind,
     version: int,
@@ -439,6 +505,7 @@ def readmit(
 
 
 @app.command()
+@of_a_store()
 def rollback(
     kind: Kind,
     expected: Annotated[
@@ -454,6 +521,7 @@ def rollback(
 
 
 @app.command()
+@of_a_store()
 def checkout(
     what: Annotated[
         str, typer.Argument(help="A DVC hash, or a model and alias such as asr@champion.")
@@ -471,6 +539,7 @@ def checkout(
 
 
 @app.command()
+@of_a_store()
 def serve(host: str | None = None, port: int | None = None, store: Store = None) -> None:
     """Answer over HTTP with the models the alias champion names."""
     from flows.commands.serve import serve
@@ -489,6 +558,7 @@ def key(
 
 
 @app.command()
+@of_a_store()
 def guard(
     every: Annotated[float, typer.Option(help="Seconds between two looks.", min=1)] = 20.0,
     once: Annotated[bool, typer.Option(help="Look once and end.")] = False,
@@ -501,13 +571,39 @@ def guard(
 
 
 @app.command()
+def deploy(
+    site: Annotated[str, typer.Option(help="The contact centre whose flows to register.")],
+    notify_block: Annotated[
+        str | None,
+        typer.Option(help="A Prefect notification block, like slack-webhook/ops, to tell people."),
+    ] = None,
+) -> None:
+    """Register all flows of a site with the Prefect server that PREFECT_API_URL names."""
+    from flows.commands.deploy import deploy
+
+    deploy(console, site, notify_block)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def prefect(words: typer.Context) -> None:
+    """Run Prefect's command line on this store's history: `keepline prefect server start`."""
+    from flows.commands.deploy import prefect
+
+    raise typer.Exit(prefect(words.args, None))
+
+
+@app.command()
+@of_a_store()
 def ui(port: int = 5000, store: Store = None) -> None:
     """Open MLflow's pages on this store's runs."""
     import subprocess
 
-    from flows.runtime.settings import from_environment
+    from flows.runtime.context import load_context
 
-    settings = from_environment(store=store)
+    settings = load_context(store).settings
     raise typer.Exit(
         subprocess.call(
             [
@@ -541,7 +637,63 @@ def simulate(out: Path, truth: Path) -> None:
     console.print(f"{out}: an export to take in; {truth}: what is true about it")
 
 
+@site.command("add")
+def site_add(
+    name: Annotated[str, typer.Argument(help="Small letters, digits, - and _.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="The folder its exports come to, or `simulator`.", metavar="SOURCE"),
+    ],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--source", "--kind", help="The source system: asterisk, folder, recordings or auto."
+        ),
+    ] = "auto",
+    store: Annotated[
+        Path | None, typer.Option(help="Folder for its artefacts (default: stores/NAME).")
+    ] = None,
+    params: Annotated[
+        Path | None, typer.Option(help="Its own params.yaml (default: everybody's).")
+    ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="Of times without an offset, as Europe/Zurich.")
+    ] = None,
+) -> None:
+    """Add a contact centre: from then on commands and schedules know it by its name."""
+    from flows.commands.sites import add
+
+    add(console, name, source, kind=kind, store=store, params=params, timezone=timezone)
+
+
+@site.command("list")
+def site_list(
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List the sites, and what hinders or occupies each."""
+    from flows.commands.sites import show_all
+
+    show_all(console, as_json=json)
+
+
+@site.command("show")
+def site_show(name: str) -> None:
+    """Show one site."""
+    from flows.commands.sites import show
+
+    show(console, name)
+
+
+@site.command("remove")
+def site_remove(name: str) -> None:
+    """Forget a site; its store stays where it is."""
+    from flows.commands.sites import remove
+
+    remove(console, name)
+
+
 @data.command("repair")
+@of_a_store(writes=True)
 def data_repair(
     version: Annotated[
         str | None,

@@ -1,41 +1,43 @@
-"""The nightly flow: checks whether the champions are still as good as when promoted."""
+"""The nightly flow: are the champions still as good as when promoted, and is the data as it was?"""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows.retrain import stage
-from flows.runtime import notifications, prefect_hooks
-from flows.runtime.context import load_context
-from flows.runtime.settings import prepare
+from flows.runtime import notifications, prefect_hooks, published
+from flows.stages import runner
+from flows.tasks import opened
 
 
 @flow(
     name="evaluate",
-    flow_run_name="evaluate {store}",
+    flow_run_name="evaluate {site}",
     persist_result=False,
     on_failure=[prefect_hooks.failed],
     on_crashed=[prefect_hooks.killed],
 )
-def evaluate(store: str | None = None) -> dict[str, Any]:
-    """Scores the champions on today's test data and returns the summary of the stage.
+def evaluate(site: str, store: str | None = None) -> dict[str, Any]:
+    """Takes in what came since yesterday, scores the champions on it and looks for drift.
 
-    `worse` in it lists the kinds that have become worse. People are notified of each.
+    Returns the summary of the evaluation. `worse` in it lists the kinds that have become worse.
+    People are notified of each. Where the evaluation finds a new cause for a retraining, Prefect is
+    told by an event.
     """
-    prepare()  # a Prefect worker comes here without passing the command line
-    context = load_context(store=Path(store) if store else None)
-    with prefect_hooks.guarded(context.settings):
-        summary = stage("nightly", context)
-    worse = [kind for kind, model in summary["models"].items() if model["verdict"] == "worse"]
-    for kind in worse:
-        sentence = summary["models"][kind]["sentence"]
-        get_run_logger().warning(
-            "champion %s is worse than when it was promoted: %s", kind, sentence
-        )
-        notifications.notify(
-            context.settings, f"the {kind} champion is worse than when it was promoted", sentence
-        )
+    with opened(site, store) as run:
+        summary = run.stages(runner.night_stage_names(run.context))["nightly"]
+        worse = [kind for kind, model in summary["models"].items() if model["verdict"] == "worse"]
+        for kind in worse:
+            sentence = summary["models"][kind]["sentence"]
+            get_run_logger().warning(
+                "champion %s is worse than when it was promoted: %s", kind, sentence
+            )
+            notifications.notify(
+                run.context.settings,
+                f"the {kind} champion is worse than when it was promoted",
+                sentence,
+            )
+        if summary["retrain"]:
+            published.emit_drift(run.context, summary["event"])
     return {**summary, "worse": worse}

@@ -22,6 +22,18 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of one small run of the pipeline."""
+    from tests.flows.conftest import keepline
+
+    store = tmp_path_factory.mktemp("pipeline") / "store"
+    done = keepline(store, "demo")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    (store / "demo.txt").write_text(done.stdout)
+    return store
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts files that run the pipeline first: they take longest, and two workers that share the
     files then end together.

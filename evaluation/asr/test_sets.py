@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import zip_longest
@@ -79,6 +79,19 @@ def load_test_sets(
     return test_sets
 
 
+def test_set_of(speech: Path, contacts: Collection[str]) -> TestSet | None:
+    """Returns the cut speech of customers in `contacts`, from all manifests in a folder.
+
+    None where there is none.
+    """
+    pairs = [
+        pair
+        for manifest in sorted(speech.glob("*.jsonl"))
+        for pair in _decoded(manifest, frozenset(contacts))
+    ]
+    return _test_set(pairs) if pairs else None
+
+
 def _through_conditions(sample: Sequence[Pair], params: EvaluationParams) -> list[Pair]:
     """Returns the sample once through each telephone effect of params."""
     sounds = load_background_sounds(params.noise_dir, params.music_dir, SAMPLE_RATE_HZ)
@@ -102,17 +115,19 @@ def evaluate(
     params: EvaluationParams,
     now: datetime,
     progress: Progress = lambda done, total: None,
+    exports: Path | None = None,
 ) -> dict[str, Scorecard]:
     """Returns a scorecard of the `.nemo` at `model` on each test set, by the test set's name.
 
-    The one of `test` also holds the figures of the conditions.
+    The one of `test` also holds the figures of the conditions. With `exports`, a folder, the
+    network runs from its ONNX export there, which loads in a second.
     """
     from evaluation.asr.scorecard import asr_scorecard
     from evaluation.metrics.critical import extended_classes
     from evaluation.metrics.english import extended_variants
     from models.asr.load import load
 
-    recognizer = load(model)
+    recognizer = load(model, exports)
     # Taken off, to measure confidence both with and without calibration.
     calibration, recognizer.calibration = recognizer.calibration, None
     classes, variants = extended_classes(params.critical), extended_variants(params.spellings)
@@ -148,11 +163,16 @@ def evaluate(
     return cards
 
 
-def _decoded(manifest: Path) -> list[Pair]:
-    """Returns the lines of a manifest with their audio; a folder stands for its manifest.jsonl."""
+def _decoded(manifest: Path, only: Collection[str] | None = None) -> list[Pair]:
+    """Returns the lines of a manifest with their audio; a folder stands for its manifest.jsonl.
+
+    `only` are contacts whose customers alone are wanted.
+    """
     manifest = manifest / "manifest.jsonl" if manifest.is_dir() else manifest
     pairs = []
     for row in read_manifest(manifest):
+        if only is not None and (row["contact_id"] not in only or row["role"] != "customer"):
+            continue
         samples, rate_hz = read(manifest.parent / row["audio_filepath"])
         wave = resample(samples[:, 0], rate_hz, SAMPLE_RATE_HZ)
         added = {

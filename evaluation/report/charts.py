@@ -93,6 +93,94 @@ def _estimate(estimate: Estimate, x: Position, *, y: float, style: str) -> list[
     return drawn
 
 
+@dataclass(frozen=True)
+class Mark:
+    """Something that happened at a place on the axis of a line chart."""
+
+    at: int
+    says: str
+    alarm: bool = False
+
+
+def line_chart(
+    points: Sequence[tuple[int, Estimate]],
+    names: Sequence[str],
+    marks: Sequence[Mark],
+    *,
+    label: str,
+    percent: bool = False,
+) -> str:
+    """Returns a small line chart with a band of intervals, and marks of what happened.
+
+    `points` are (place, estimate), a place being the number of a name in `names`, which stand below
+    the axis. Alarms are drawn as full lines, other marks dashed.
+    """
+    ends = [
+        end
+        for _, estimate in points
+        for end in (estimate.value, estimate.low, estimate.high)
+        if end is not None
+    ]
+    low, high = min(ends, default=0.0), max(ends, default=1.0)
+    ticks = axis_ticks(_floor(low, high), high, most=4)
+    width, height, left, bottom = WIDTH // 2, 190, 62, 34
+
+    def x(place: float) -> float:
+        return left + (width - left - 16) * (place + 0.5) / max(len(names), 1)
+
+    def y(value: float) -> float:
+        return 10 + (height - 10 - bottom) * (1 - (value - ticks[0]) / (ticks[-1] - ticks[0]))
+
+    drawn = []
+    for tick in ticks:
+        text = f"{100 * tick:.4g} %" if percent else f"{tick:.4g}"
+        drawn.append(
+            f'<line class="axis" x1="{left}" x2="{width - 16}" y1="{y(tick):.1f}" '
+            f'y2="{y(tick):.1f}"/><text x="{left - 8}" y="{y(tick) + 4:.1f}" '
+            f'text-anchor="end">{text}</text>'
+        )
+    for place in sorted({0, len(names) - 1} if names else set()):
+        anchor = "start" if place == 0 else "end"
+        drawn.append(
+            f'<text x="{x(place):.1f}" y="{height - 12}" text-anchor="{anchor}">'
+            f"{escape(names[place])}</text>"
+        )
+    for mark in marks:
+        style = 'class="mark-line"' if mark.alarm else 'class="base" stroke-dasharray="4 4"'
+        drawn.append(
+            f'<line {style} stroke-width="1.5" x1="{x(mark.at):.1f}" x2="{x(mark.at):.1f}" '
+            f'y1="10" y2="{height - bottom}"><title>{escape(mark.says)}</title></line>'
+        )
+    return _svg(width, height, label, [*drawn, *_band_and_line(points, x, y)])
+
+
+def _floor(low: float, high: float) -> float:
+    """Returns a round number at or below `low`, 0 where that is near."""
+    span = max(high - low, abs(high) * 0.1, 1e-9)
+    if 0 <= low < span:
+        return 0.0
+    power = 10.0 ** np.floor(np.log10(span))
+    return float(np.floor(low / power) * power)
+
+
+def _band_and_line(points: Sequence[tuple[int, Estimate]], x: Position, y: Position) -> list[str]:
+    """Returns the band between low and high, the line through the values, and a dot a value."""
+    known = [(at, one) for at, one in points if one.value is not None]
+    whole = [(at, one) for at, one in known if one.low is not None and one.high is not None]
+    drawn = []
+    if len(whole) > 1:
+        upper = [f"{x(at):.1f},{y(one.high or 0.0):.1f}" for at, one in whole]
+        lower = [f"{x(at):.1f},{y(one.low or 0.0):.1f}" for at, one in reversed(whole)]
+        drawn.append(f'<polygon class="mark" opacity=".14" points="{" ".join([*upper, *lower])}"/>')
+    line = " ".join(f"{x(at):.1f},{y(one.value or 0.0):.1f}" for at, one in known)
+    drawn.append(f'<polyline class="mark-line" stroke-width="2" points="{line}"/>')
+    drawn += [
+        f'<circle class="mark" cx="{x(at):.1f}" cy="{y(one.value or 0.0):.1f}" r="3"/>'
+        for at, one in known
+    ]
+    return drawn
+
+
 def prediction_chart(
     points: Sequence[tuple[float, float]],
     groups: Sequence[tuple[float, Estimate]],

@@ -26,6 +26,7 @@ from evaluation.report.sections import (
     labels,
     monitoring_plan,
     treatment,
+    trends,
 )
 from evaluation.report.sections.key_figures import key_figures
 from models.kinds import ASR, CHURN, kinds
@@ -116,6 +117,7 @@ SECTIONS: Mapping[str, Callable[[ArtefactReader, ReadAudio | None, ReportParams]
     "backtest": lambda artefacts, _, params: backtest.backtest_tables(
         artefacts, params.chart_horizons_days
     ),
+    "trends": lambda artefacts, _, params: trends.night_trends(artefacts),
     "decisions": lambda artefacts, _, params: decisions.latest_decisions(artefacts),
     "at_risk": lambda artefacts, _, params: customers_at_risk.customers_at_risk(
         artefacts, params.at_risk, params.horizon_days

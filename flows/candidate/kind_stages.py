@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from data.progress import Progress
+    from evaluation.monitoring.observed import Observed
     from evaluation.scorecard import Scorecard
     from flows.runtime.context import RunContext
     from models.registry.bundle import Bundle
@@ -54,10 +55,24 @@ class KindStages(Protocol):
         The bundle is None where a refused candidate is never used.
         """
 
-    def evaluate_champion(
-        self, context: RunContext, bundle: Bundle, name: str, progress: Progress
-    ) -> Scorecard:
-        """Returns the scorecard of a registered version on today's test set."""
+    def evaluate_new(
+        self,
+        context: RunContext,
+        bundle: Bundle,
+        name: str,
+        contacts: Sequence[str],
+        progress: Progress,
+    ) -> Scorecard | None:
+        """Returns the scorecard of a registered version on those `contacts` whose truth is known.
+
+        Where truth matures on its own (a horizon passes), the kind says what has. None where there
+        is nothing to score.
+        """
+
+    def observe(
+        self, context: RunContext, bundle: Bundle, contacts: pl.DataFrame, progress: Progress
+    ) -> Observed:
+        """Returns what is measured of `contacts` (contact_id, customer_id, day) without truth."""
 
     def restore_test_set(
         self, context: RunContext, rows: pl.DataFrame, dataset: Path, out: Path

@@ -122,7 +122,15 @@ def release(context: RunContext, kind: str) -> dict[str, Any]:
         registry.annotate(kind, version, tags)
     waits = detail if state is ReleaseState.WAITING else None
     says = describe_state(state, detail)
-    return _write_summary(context, kind, decided, version=version, says=says, waits=waits)
+    return _write_summary(
+        context,
+        kind,
+        decided,
+        version=version,
+        says=says,
+        waits=waits,
+        promoted=state is ReleaseState.PROMOTED,
+    )
 
 
 def _state_of(
@@ -171,6 +179,7 @@ def _write_summary(
     version: int | None,
     says: str,
     waits: str | None = None,
+    promoted: bool = False,
 ) -> dict[str, Any]:
     """Writes release_<kind>.json and returns its content."""
     summary = {
@@ -179,6 +188,7 @@ def _write_summary(
         "verdict": decided["verdict"],
         "says": says,
         "waits": waits,
+        "promoted": promoted,
     }
     write_json(context.path(artefacts.RELEASE.of(kind)), summary)
     return summary

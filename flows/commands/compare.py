@@ -11,7 +11,7 @@ from rich.console import Console
 
 from data import artefacts
 from data.files import read_lines, write_text
-from flows.runtime.settings import from_environment
+from flows.runtime.context import load_context
 
 LONGEST_S = 20.0  # of a regression to listen to
 
@@ -25,7 +25,7 @@ def compare(
     from evaluation.scorecard import load
     from training.browse import browse
 
-    settings = from_environment(store=store)
+    settings = load_context(store).settings
     all_runs = browse(settings.tracking_uri)
     chosen = []
     for name in names:

@@ -14,6 +14,7 @@ from data.files import read_json
 from flows.candidate.kind_stages import stages_of
 from flows.candidate.scorecards import TEST_SET_FILE
 from flows.runtime.context import existing_context
+from flows.runtime.lease import lease
 from flows.runtime.progress import bar
 
 if TYPE_CHECKING:
@@ -104,7 +105,10 @@ def repair(console: Console, what: str | None, store: Path | None) -> None:
         _, dvc_hash, _ = resolve_alias(context, kind, alias)
     else:
         dvc_hash = what or read_json(context.path(artefacts.VERSION))["dvc_hash"]
-    with bar(console, "checking the remote") as progress:
+    with (
+        lease(context, holder=f"data repair of {context.site}"),
+        bar(console, "checking the remote") as progress,
+    ):
         problems = repair_remote(
             dvc_hash,
             context.path(artefacts.VERSIONED),

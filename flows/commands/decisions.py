@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import date
 from pathlib import Path
 
@@ -58,6 +59,11 @@ def answer(
     context = existing_context(store)
     record = approvals.answer(context, which, word, by or context.settings.actor, note)
     then = "; the next `keepline run` promotes it" if word == "approved" else ""
+    if os.environ.get("PREFECT_API_URL"):
+        from flows.candidate import approval_form
+
+        if approval_form.resume(record["decision_id"], record):
+            then = "; its release goes on"
     console.print(
         f"{record['decision_id']} {record['answer']} by {record['by']}{then}", highlight=False
     )

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 def guard(console: Console, every_s: float, once: bool, store: Path | None) -> None:
     """Ends dead and stuck runs every `every_s` seconds until stopped; prints what it ended."""
-    from flows.runtime.settings import from_environment
+    from flows.runtime.context import load_context
 
-    settings = from_environment(store=store)
+    settings = load_context(store).settings
     while True:
         for beat in reap(settings):
             console.print(

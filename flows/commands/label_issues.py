@@ -12,6 +12,7 @@ from rich.table import Table
 from data import artefacts
 from data.files import write_table
 from flows.runtime.context import existing_context
+from flows.runtime.lease import lease
 from flows.runtime.progress import bar
 from flows.stages.reader import contacts_and_turns
 
@@ -30,16 +31,19 @@ def label_issues(console: Console, horizon_days: int, limit: int, store: Path | 
             raise ValueError(
                 f"{path}: not there yet. Run the pipeline first: keepline run, or keepline demo."
             )
-    contacts, turns = contacts_and_turns(context)
-    with bar(console, "doubting labels") as progress:
+    out = context.path(artefacts.LABEL_ISSUES)
+    with (
+        lease(context, holder=f"label-issues of {context.site}"),
+        bar(console, "doubting labels") as progress,
+    ):
+        contacts, turns = contacts_and_turns(context)
         issues = pl.concat(
             [
                 find_label_issues(pl.read_parquet(labels), turns, contacts, progress=progress),
                 find_outcome_issues(pl.read_parquet(rows), horizon_days),
             ]
         ).sort("margin", descending=True, maintain_order=True)
-    out = context.path(artefacts.LABEL_ISSUES)
-    write_table(out, issues)
+        write_table(out, issues)
     table = Table(box=None)
     for column in ("about", "label", "given", "rather", "probability"):
         table.add_column(column)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from rich.table import Table
 
 from data import artefacts
 from flows.runtime.context import load_context
-from flows.runtime.settings import from_environment
+from flows.runtime.settings import from_environment, use_prefect_home
+from flows.runtime.store_record import check_contacts
 from models.kinds import ASR, kind_names, kind_of
 
 
@@ -45,21 +45,31 @@ def run_pipeline(
     export gets a store of its own unless `store` says otherwise.
     """
     started = time.monotonic()
-    home = from_environment(store=store).store
-    if export is not None and store is None:
-        home = home / artefacts.EXPORTS.path / export.resolve().name
-    home.mkdir(parents=True, exist_ok=True)
-    if export is not None and source == "auto":
+    context = load_context(store, export, source=source, words=words)
+    home, export = context.store, context.export
+    check_contacts(home, context.site, simulated=export is None, export=export)
+    if export is not None and context.source == "auto":
         from data.sources import detect
 
         detect(export)  # says at once what is wrong with the folder, before Prefect starts
-    os.environ.setdefault("PREFECT_HOME", str(home / artefacts.PREFECT.path))
+    home.mkdir(parents=True, exist_ok=True)
+    use_prefect_home(home)
     console.print(f"store {home}", style="dim", highlight=False)
     with console.status("starting Prefect …"):
         from flows.retrain import retrain
+        from flows.runtime.prefect_hooks import without_prefect_heartbeats
 
-    where = [str(path.resolve()) if path else None for path in (export, words)]
-    summaries = retrain(where[0], source, str(home), until, where[1])
+    given, terms = (str(path.resolve()) if path else None for path in (export, words))
+    with without_prefect_heartbeats():
+        summaries = retrain(
+            site=context.site,
+            store=str(home),
+            export=given,
+            source=context.source,
+            until=until,
+            words=terms,
+        )
+    assert isinstance(summaries, dict)  # it is skipped only where a cause is named
     if closing:
         print_summary(console, home, summaries, time.monotonic() - started)
     return summaries

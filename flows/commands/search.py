@@ -17,6 +17,7 @@ from data import artefacts
 from flows.runtime import stage_cache
 from flows.runtime.context import existing_context
 from flows.runtime.graph import BY_NAME
+from flows.runtime.lease import lease
 from flows.runtime.progress import bar
 from models.kinds import CHURN
 
@@ -35,8 +36,6 @@ def search(console: Console, kind: str, trials: int, store: Path | None) -> None
     A search that was killed goes on where it was. Raises ValueError for another kind than churn and
     where there are no features.
     """
-    from training.churn.search import search
-
     if kind != CHURN.name:
         raise ValueError(
             f"search: {kind!r} cannot be searched. Only churn can: an ASR trial takes minutes, so "
@@ -50,12 +49,24 @@ def search(console: Console, kind: str, trials: int, store: Path | None) -> None
             f"{path}: no features to train on. Run the pipeline first: keepline run, or keepline "
             "demo."
         )
+    with lease(context, holder=f"search {kind} of {context.site}"):
+        result, rows = _search(console, context, trials)
+    leavers = rows.filter(pl.col("event") & (pl.col("split") == "valid"))["customer_id"].n_unique()
+    _print_result(console, result, leavers)
+
+
+def _search(
+    console: Console, context: RunContext, trials: int
+) -> tuple[SearchResult, pl.DataFrame]:
+    """Returns what the search found, and the rows it was judged on."""
+    from training.churn.search import search
+
     # Other data or settings are another study.
     name = (
         f"{CHURN.name} "
         f"{stage_cache.stage_fingerprint(context, BY_NAME[f'train_{CHURN.name}'])[:12]}"
     )
-    rows = pl.read_parquet(path)
+    rows = pl.read_parquet(context.path(artefacts.FEATURES))
     with (
         _parent(context, name) as parent,
         bar(console, f"searching, up to {trials} trials") as progress,
@@ -75,8 +86,7 @@ def search(console: Console, kind: str, trials: int, store: Path | None) -> None
         parent.log_metrics(
             {"best_loss": result.loss, "first_loss": result.loss_before, "trials": result.trials}
         )
-    leavers = rows.filter(pl.col("event") & (pl.col("split") == "valid"))["customer_id"].n_unique()
-    _print_result(console, result, leavers)
+    return result, rows
 
 
 def _print_result(console: Console, result: SearchResult, leavers: int) -> None:

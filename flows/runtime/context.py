@@ -19,7 +19,10 @@ from data.artefacts import Artefact
 from data.audio import read as read_audio
 from data.speech.shards import recording_reader
 from flows.runtime.params import Params, read_params
+from flows.runtime.places import find_place
+from flows.runtime.relocation import settle
 from flows.runtime.settings import ROOT, Settings, from_environment
+from flows.runtime.store_record import read_record
 
 if TYPE_CHECKING:
     from models.registry.registry import Registry
@@ -35,7 +38,8 @@ class RunContext:
     """Everything a stage may ask for.
 
     `export` is the folder that `ingest` reads, None for the simulator's. `source` is the source
-    system it comes from.
+    system it comes from. `site` is the name of the contact centre,
+    `site_known` whether it is a site's, else it is the store's own.
     """
 
     settings: Settings
@@ -43,6 +47,13 @@ class RunContext:
     git_commit: str
     export: Path | None = None
     source: str = "auto"
+    site: str = ""
+    site_known: bool = False
+
+    def __post_init__(self) -> None:
+        """Names a context of a store that is used without a site after the store's folder."""
+        if not self.site:
+            object.__setattr__(self, "site", self.settings.store.name)
 
     @property
     def store(self) -> Path:
@@ -133,21 +144,39 @@ def existing_context(store: Path | None = None) -> RunContext:
     return context
 
 
+def context_of(site: str, *, export: Path | None = None, words: Path | None = None) -> RunContext:
+    """Returns the context of a site, with another delivery than the site's own if `export` is given.
+
+    Raises UnknownSiteError listing the sites there are.
+    """
+    return load_context(export=export, words=words, site=site)
+
+
 def load_context(
     store: Path | None = None,
     export: Path | None = None,
     *,
-    source: str = "auto",
+    source: str | None = None,
     params: Path | None = None,
     words: Path | None = None,
+    site: str | None = None,
 ) -> RunContext:
-    """Returns the context that the environment and params.yaml describe.
+    """Returns the context that the environment, the sites and params.yaml describe.
 
-    `words` is a file of terms to learn from as well. Raises SettingsError or ParamsError naming the
-    variable or the parameter that is wrong.
+    Either `site` or `store` says where artefacts go; a site's store is that site. `words` is a file
+    of terms to learn from as well. Raises SettingsError, SiteError or ParamsError naming the
+    variable, the site or the parameter that is wrong.
     """
-    settings = from_environment(store=store)
-    parameters = read_params(params or settings.params_file)
+    place = find_place(site=site, store=store, export=export, source=source)
+    settings = from_environment(store=place.store)
+    settle(settings)
+    record = read_record(place.store)
+    name = place.site or (record.site if record else "")
+    parameters = read_params(params or place.params or settings.params_file)
+    if place.timezone:
+        sources = replace(parameters.sources, timezone=place.timezone)
+        parameters = replace(parameters, sources=sources)
+    source = place.source
     if source == "recordings":
         # Most are utterances of one voice: the contract for calls would refuse them all.
         validation = replace(parameters.validation, channels=(1, 2), min_duration_s=0.1)
@@ -157,7 +186,9 @@ def load_context(
         beam = replace(parameters.adaptation.decoding, mode="beam")
         adaptation = replace(parameters.adaptation, terms=str(words.resolve()), decoding=beam)
         parameters = replace(parameters, adaptation=adaptation)
-    return RunContext(settings, parameters, git_commit(), export, source)
+    return RunContext(
+        settings, parameters, git_commit(), place.export, source, name, bool(place.site)
+    )
 
 
 def git_commit() -> str:

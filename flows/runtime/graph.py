@@ -362,6 +362,14 @@ NIGHTLY = Stage(
     experiment=False,
     always=True,
 )
+WATCH = Stage(
+    "watch",
+    "watching new champions",
+    "flows.stages.watch:watch",
+    makes=(artefacts.WATCH,),
+    experiment=False,
+    always=True,
+)
 # Trains a model a day that it looks back to, so it runs when somebody asks for it.
 BACKTEST = Stage(
     "backtest",
@@ -372,4 +380,19 @@ BACKTEST = Stage(
     params=("churn", "backtest", "evaluation", "features"),
     experiment=False,
 )
-BY_NAME = {stage.name: stage for stage in (*STAGES, NIGHTLY, BACKTEST)}
+BY_NAME = {stage.name: stage for stage in (*STAGES, NIGHTLY, WATCH, BACKTEST)}
+# Stages of one night, in order. The first take in what is new at the source, the others need the
+# models of an earlier run. None trains.
+INTAKE = ("ingest", "validate", "version", "split", "cut")
+NIGHT = (
+    "active_asr",
+    "transcribe",
+    "label",
+    "active_reader",
+    "read",
+    "features",
+    "active_churn",
+    "score",
+    "nightly",
+    "watch",
+)

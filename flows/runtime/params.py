@@ -8,9 +8,6 @@ from __future__ import annotations
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from data.features.features import FeatureParams
 from data.hours import HoursParams
@@ -18,13 +15,14 @@ from data.ingest import IngestParams
 from data.labelling import LabellingParams
 from data.labelling.complete import ReadingParams
 from data.labelling.pseudo import PseudoParams
-from data.params import ParamsError, refuse_bomb, section
+from data.params import ParamsError, read_yaml, section
 from data.simulator import SimulatorParams
 from data.sources import SourceParams
 from data.speech.voices import VoiceParams
 from data.splits import SplitParams
 from data.validation.params import ValidationParams
 from evaluation.gates.params import GateParams
+from evaluation.monitoring.params import MonitoringParams
 from evaluation.params import EvaluationParams
 from evaluation.report.run import ReportParams
 from flows.runtime.transcription_params import HearingParams
@@ -61,30 +59,9 @@ class Params:
     treatment: TreatmentParams = field(default_factory=TreatmentParams)
     evaluation: EvaluationParams = field(default_factory=EvaluationParams)
     gates: GateParams = field(default_factory=GateParams)
+    monitoring: MonitoringParams = field(default_factory=MonitoringParams)
     report: ReportParams = field(default_factory=ReportParams)
     base: BaseTraining = field(default_factory=BaseTraining)
-
-
-class _Once(yaml.SafeLoader):
-    """Reads plain YAML in which every key stands once.
-
-    Of two settings of one name nobody could say which counts.
-    """
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Returns a mapping as it is written.
-
-        Raises ParamsError naming the second of two equal keys and its line.
-        """
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            if (key.tag, str(key.value)) in seen:
-                raise ParamsError(
-                    f"{key.value} stands in it twice, again in line {key.start_mark.line + 1}"
-                )
-            seen.add((key.tag, str(key.value)))
-        return node
 
 
 def read_params(path: Path) -> Params:
@@ -92,19 +69,7 @@ def read_params(path: Path) -> Params:
 
     Raises ParamsError naming the file, the section and the key that is wrong.
     """
-    if not path.is_file():
-        raise ParamsError(f"{path}: no such file. Set KEEPLINE_PARAMS, or run from the checkout.")
-    try:
-        sections = yaml.load(path.read_text(encoding="utf-8"), _Once) or {}
-    except ParamsError as error:
-        raise ParamsError(f"{path}: {error}. Take one out.") from None
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path}: not YAML ({str(error).replace(chr(10), ' ')}).") from error
-    except RecursionError as error:
-        raise ParamsError(f"{path}: nested too deeply.") from error
-    refuse_bomb(sections, str(path))
-    if not isinstance(sections, dict):
-        raise ParamsError(f"{path}: must hold sections, not {type(sections).__name__}.")
+    sections = read_yaml(path)
     classes = typing.get_type_hints(Params)
     unknown = sorted(set(sections) - set(classes))
     if unknown:

@@ -13,6 +13,7 @@ from pathlib import Path
 from data import artefacts
 
 ROOT = Path(__file__).resolve().parents[2]
+HEARTBEAT_S = 30  # between two signs of life of a flow on a Prefect server; 30 is Prefect's least
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Settings:
     params_file: Path
     real_data: Path
     actor: str
+    # who the contact centres are (flows/runtime/sites.py)
+    sites_file: Path = ROOT / "sites.yaml"
     # PEM; bundles made here are signed with it
     signing_key: Path | None = None
     # PEM; without its owner's signature no bundle is taken, given out or served
@@ -79,6 +82,7 @@ def from_environment(
         params_file=Path(env.get("KEEPLINE_PARAMS", ROOT / "params.yaml")),
         real_data=Path(env.get("KEEPLINE_REAL_DATA", ROOT.parent / "shared" / "data")),
         actor=env.get("KEEPLINE_ACTOR", env.get("USER", "keepline")),
+        sites_file=_path(env, "KEEPLINE_SITES") or Settings.sites_file,
         signing_key=_path(env, "KEEPLINE_SIGNING_KEY"),
         public_key=_path(env, "KEEPLINE_PUBLIC_KEY"),
         notify=tuple(env.get("KEEPLINE_NOTIFY", "").split()),
@@ -137,6 +141,15 @@ def prepare() -> None:
         quiet_vendors()
 
 
+def use_prefect_home(store: Path) -> None:
+    """Keeps Prefect's database in the store, unless PREFECT_HOME names another place.
+
+    A flow run by hand has a server of its own for as long as it runs. What it writes stays there
+    for the next server on the same place.
+    """
+    os.environ.setdefault("PREFECT_HOME", str(store / artefacts.PREFECT.path))
+
+
 def read_env_file(path: Path) -> None:
     """Takes NAME=value lines of a file (.env) into the environment.
 
@@ -173,6 +186,12 @@ def quiet_vendors() -> None:
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_LEVEL": "WARNING",
+        # Prefect reads a prefect.toml from the current folder only, so what it needs is said here.
+        "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "GIT_PYTHON_REFRESH": "quiet",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +21,14 @@ from evaluation.asr import test_sets
 from flows.candidate import active_model, bundles, runs, scorecards
 from flows.runtime.context import RunContext
 from flows.runtime.settings import ROOT
-from flows.stages import asr_probes
+from flows.stages import asr_nightly, asr_probes
 from flows.stages.transcription import files as transcription_files
 from flows.stages.transcription import workers
 from models.kinds import ASR
 from training.asr import calibration
 
 if TYPE_CHECKING:
+    from evaluation.monitoring.observed import Observed
     from evaluation.params import EvaluationParams
     from evaluation.scorecard import Scorecard
     from models.registry.bundle import Bundle
@@ -273,21 +274,33 @@ def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
     return asr_probes.probe_asr(context, progress)
 
 
-def evaluate_champion(
-    context: RunContext, bundle: Bundle, name: str, progress: Progress
-) -> Scorecard:
-    """Returns the scorecard of a registered version on today's test set alone."""
-    manifest, params = context.path(artefacts.SPEECH.within("test.jsonl")), _test_set_alone(context)
-    cards = test_sets.evaluate(
+def evaluate_new(
+    context: RunContext, bundle: Bundle, name: str, contacts: Sequence[str], progress: Progress
+) -> Scorecard | None:
+    """Returns the scorecard of a registered version on people's transcripts of `contacts`.
+
+    Customers alone are scored, as in the test set. None where nobody transcribed any.
+    """
+    test_set = test_sets.test_set_of(context.path(artefacts.SPEECH), contacts)
+    if test_set is None or not any(row["text"] for row in test_set.rows):
+        return None
+    return test_sets.evaluate(
         ASR.weights_in(bundle.path),
-        test_sets.load_test_sets(manifest, params),
+        {"test": test_set},
         name=name,
         bundle_sha256=bundle.sha256,
-        params=params,
+        params=_test_set_alone(context),
         now=context.now(),
         progress=progress,
-    )
-    return cards["test"]
+        exports=context.path(artefacts.EXPORTS),
+    )["test"]
+
+
+def observe(
+    context: RunContext, bundle: Bundle, contacts: pl.DataFrame, progress: Progress
+) -> Observed:
+    """Returns how new calls sound, how sure the recogniser is of them, and estimated errors."""
+    return asr_nightly.observe(context, bundle, contacts, progress)
 
 
 def restore_test_set(context: RunContext, rows: pl.DataFrame, dataset: Path, out: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -19,9 +19,11 @@ from evaluation.churn import matured, scoring
 from flows.candidate import active_model, bundles, runs, scorecards
 from flows.candidate.probes import empty_probes_folder, write_probes
 from flows.runtime.context import RunContext
+from flows.stages import churn_nightly
 from models.kinds import CHURN
 
 if TYPE_CHECKING:
+    from evaluation.monitoring.observed import Observed
     from evaluation.scorecard import Scorecard
     from models.registry.bundle import Bundle
 
@@ -52,23 +54,23 @@ def smoke_test(context: RunContext, bundle: Path) -> dict[str, Any]:
     return smoke.smoke_test(bundle, KIND, smoke_sample(context))
 
 
-def score_all(model: Path | None, current: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def score_all(
+    model: Path | None, current: pl.DataFrame, *, reasons: bool = True
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Returns (risks, reasons) of every row of `current`, riskiest first.
 
-    Both are empty when no model is active.
+    Both are empty when no model is active; the latter also without `reasons`.
     """
+    none = pl.DataFrame(schema={"customer_id": pl.String, "rank": pl.Int64, "sentence": pl.String})
     if model is None:
-        return (
-            pl.DataFrame(schema={"customer_id": pl.String, "as_of": pl.Date}),
-            pl.DataFrame(
-                schema={"customer_id": pl.String, "rank": pl.Int64, "sentence": pl.String}
-            ),
-        )
+        return pl.DataFrame(schema={"customer_id": pl.String, "as_of": pl.Date}), none
     from models.churn.model import ChurnModel
 
     network = ChurnModel.load(model)
     risks = network.predict(current)
-    return risks.sort(risks.columns[-1], descending=True), network.reasons(current)
+    return risks.sort(risks.columns[-1], descending=True), (
+        network.reasons(current) if reasons else none
+    )
 
 
 def unseen(model: Path | None, current: pl.DataFrame) -> dict[str, dict[str, int]]:
@@ -266,12 +268,34 @@ def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | No
     return None, ""
 
 
-def evaluate_champion(
-    context: RunContext, bundle: Bundle, name: str, progress: Progress
-) -> Scorecard:
-    """Returns the scorecard of a registered version on today's held-out customers."""
-    rows = pl.read_parquet(context.path(artefacts.FEATURES))
-    return _score(context, rows, bundle.path, name, bundle.sha256)
+def evaluate_new(
+    context: RunContext, bundle: Bundle, name: str, contacts: Sequence[str], progress: Progress
+) -> Scorecard | None:
+    """Returns the scorecard of a version's archived predictions whose horizons have passed.
+
+    Today's predictions of the version are archived first, so that a version which is not in use
+    can be judged later as well. `contacts` matter to no outcome. None before anything matured.
+    """
+    current, params = context.path(artefacts.CURRENT), context.params
+    if current.exists():
+        scores, _ = score_all(bundle.path, pl.read_parquet(current), reasons=False)
+        matured.archive_predictions(context.path(artefacts.SCORED), scores, name)
+    return matured.matured_scorecard(
+        context.path(artefacts.SCORED),
+        read_tables(context.path(artefacts.CLEAN)),
+        params.features,
+        model=name,
+        bundle_sha256=bundle.sha256,
+        seed=params.evaluation.seed,
+        now=context.now(),
+    )
+
+
+def observe(
+    context: RunContext, bundle: Bundle, contacts: pl.DataFrame, progress: Progress
+) -> Observed:
+    """Returns features and risks of the customers who were in touch."""
+    return churn_nightly.observe(context, bundle, contacts, progress)
 
 
 def restore_test_set(context: RunContext, rows: pl.DataFrame, dataset: Path, out: Path) -> str:

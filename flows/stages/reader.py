@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,12 @@ from evaluation.reader.test_set import TestSet, make_test_set
 from flows.candidate import active_model, bundles, runs, scorecards
 from flows.candidate import probes as candidate_probes
 from flows.runtime.context import RunContext
+from flows.stages import reader_nightly
 from models.kinds import READER
 from models.reader.labels import complete_labels
 
 if TYPE_CHECKING:
+    from evaluation.monitoring.observed import Observed
     from evaluation.scorecard import Scorecard
     from models.reader.model import Reader
     from models.registry.bundle import Bundle
@@ -232,20 +234,48 @@ def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | No
     return None, ""
 
 
-def evaluate_champion(
-    context: RunContext, bundle: Bundle, name: str, progress: Progress
-) -> Scorecard:
-    """Returns the scorecard of a registered version on today's held-out contacts."""
-    return test_set.score(
-        load_test_set(context),
+def evaluate_new(
+    context: RunContext, bundle: Bundle, name: str, contacts: Sequence[str], progress: Progress
+) -> Scorecard | None:
+    """Returns the scorecard of a registered version on `contacts` that have turns and labels.
+
+    Labels of people count where there are any (reviewed.parquet); else the label model's, as in the
+    test set. The facts name the `truth`. None where nothing is labelled.
+    """
+    reviewed, labelled = (
+        context.path(artefacts.REVIEWED),
+        context.path(artefacts.BELIEFS),
+    )
+    if not labelled.exists():
+        return None
+    beliefs, clean = pl.read_parquet(labelled), read_tables(context.path(artefacts.CLEAN))
+    new = pl.DataFrame({"contact_id": list(contacts)}, schema={"contact_id": pl.String})
+    known, truth = beliefs.join(new, on="contact_id", how="semi"), "label model"
+    if reviewed.exists():
+        people = pl.read_parquet(reviewed).join(new, on="contact_id", how="semi")
+        known, truth = people.select(known.columns).cast(dict(known.schema)), "people"
+    held = clean["contacts"].join(known, on="contact_id", how="semi")
+    labelled_contacts = make_test_set(held, clean["turns"], known)
+    if labelled_contacts.contacts.is_empty():
+        return None
+    card = test_set.score(
+        labelled_contacts,
         bundle.path,
         name=name,
         bundle_sha256=bundle.sha256,
-        balance=test_set.class_balance(pl.read_parquet(context.path(artefacts.BELIEFS))),
+        balance=test_set.class_balance(beliefs),
         seed=context.params.evaluation.seed,
         now=context.now(),
         params=context.params.reading,
     )
+    return replace(card, facts={**card.facts, "truth": truth})
+
+
+def observe(
+    context: RunContext, bundle: Bundle, contacts: pl.DataFrame, progress: Progress
+) -> Observed:
+    """Returns what new contacts are about, and how many of their words are new."""
+    return reader_nightly.observe(context, bundle, contacts, progress)
 
 
 def restore_test_set(context: RunContext, rows: pl.DataFrame, dataset: Path, out: Path) -> str:

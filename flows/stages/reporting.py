@@ -14,11 +14,13 @@ def report(context: RunContext, progress: Progress) -> dict[str, Any]:
     from evaluation.report.run import write_report
 
     truth = context.path(artefacts.TRUTH)
-    return write_report(
+    page = artefacts.REPORT.within("index.html")
+    summary = write_report(
         context.store,
         truth=truth if truth.is_dir() else None,
-        out=context.path(artefacts.REPORT.within("index.html")),
+        out=context.path(page),
         read_audio=context.decoded(),
         now=context.now(),
         params=context.params.report,
     )
+    return {**summary, "page": page.path}  # in the store, which can move

@@ -11,10 +11,13 @@ from data import artefacts
 from flows.candidate.kind_stages import stages_of
 from flows.runtime import code, progress, stage_cache
 from flows.runtime.context import RunContext
-from flows.runtime.graph import BY_NAME, STAGES
-from models.kinds import ModelKind, kind_of
+from flows.runtime.graph import BY_NAME, INTAKE, NIGHT, STAGES
+from flows.runtime.lease import lease
+from flows.runtime.store_record import claim
+from models.kinds import ModelKind, kind_of, kinds
 
 Summary = dict[str, Any]
+TAKES_IN = ("simulate", "ingest")  # stages that bring contacts into a store
 
 
 def run_stage(
@@ -22,22 +25,32 @@ def run_stage(
 ) -> tuple[Summary, bool]:
     """Runs one stage with a progress bar, or reuses its result.
 
-    Returns its summary and whether it was reused. `force` runs it in any case.
+    Returns its summary and whether it was reused. `force` runs it in any case. The store's lease is
+    held meanwhile. Raises LeaseHeldError when another holds it too long, SiteError when the stage
+    would take another contact centre's contacts into the store.
     """
     stage = BY_NAME[name]
     function = cast(Callable[..., Summary], code.load(stage.function))
-    fingerprint = stage_cache.stage_fingerprint(context, stage)
     made = [context.path(artefact) for artefact in stage.makes]
     of_kind = (stage.kind,) if stage.kind else ()
-    # Stages need it, and before the first promotion nothing has made it. DVC refuses a need that is
-    # not there.
-    context.path(artefacts.REGISTRY).mkdir(parents=True, exist_ok=True)
-    with progress.bar(console, stage.title) as report:
-        if force or stage.always:
-            stage_cache.forget(context.store, name)
-        return stage_cache.run_once(
-            context.store, name, fingerprint, made, lambda: function(context, report, *of_kind)
+    with lease(context, holder=f"stage {name} of {context.site}"):
+        claim(
+            context.store,
+            context.site,
+            site_known=context.site_known,
+            export=context.export,
+            takes_in=name in TAKES_IN,
         )
+        fingerprint = stage_cache.stage_fingerprint(context, stage)
+        # Stages need it, and before the first promotion nothing has made it. DVC refuses a need
+        # that is not there.
+        context.path(artefacts.REGISTRY).mkdir(parents=True, exist_ok=True)
+        with progress.bar(console, stage.title) as report:
+            if force or stage.always:
+                stage_cache.forget(context.store, name)
+            return stage_cache.run_once(
+                context.store, name, fingerprint, made, lambda: function(context, report, *of_kind)
+            )
 
 
 def stage_names(context: RunContext, until: str | None = None) -> list[str]:
@@ -47,6 +60,16 @@ def stage_names(context: RunContext, until: str | None = None) -> list[str]:
     """
     names = [stage.name for stage in STAGES if stage.name != "simulate" or context.export is None]
     return names[: names.index(until) + 1] if until else names
+
+
+def night_stage_names(context: RunContext) -> list[str]:
+    """Returns the stages of one night, in order.
+
+    Before the first run there is no model to read or score with, so only the intake and the
+    evaluation are among them.
+    """
+    judged = all(context.path(artefacts.DECIDE.of(kind.name)).exists() for kind in kinds())
+    return [*INTAKE, *(NIGHT if judged else ("nightly", "watch"))]
 
 
 def summary_row(name: str, summary: Summary, reused: bool) -> str:

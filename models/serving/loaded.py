@@ -256,10 +256,13 @@ class Models:
     def _remember(self, kind: str, loaded: LoadedModel) -> None:
         if self._memory is None:
             return
+        path = loaded.bundle.path
+        if path.is_relative_to(self._memory):  # so that both can move
+            path = path.relative_to(self._memory)
         record = {
             "version": loaded.version,
             "bundle_sha256": loaded.bundle.sha256,
-            "path": str(loaded.bundle.path),
+            "path": str(path),
         }
         try:
             write_json(self._memory / f"{kind}.json", record)
@@ -279,7 +282,7 @@ class Models:
             return
         try:
             record = read_json(path)
-            loaded = self._load(kind, Served(record["version"], Path(record["path"])))
+            loaded = self._load(kind, Served(record["version"], self._memory / record["path"]))
             if isinstance(loaded, LoadedModel) and loaded.bundle.sha256 == record["bundle_sha256"]:
                 self._slots[kind] = ModelSlot(loaded)
                 self._problems.pop(kind, None)

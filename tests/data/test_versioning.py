@@ -244,6 +244,7 @@ def test_no_data_is_no_version(tmp_path: Path) -> None:
 def test_dvc_keeps_its_pickles_out_of_shared_folders_and_checks_what_it_pulls(shop: Shop) -> None:
     shop.version()
     config = (shop.repo / ".dvc" / "config").read_text()
-    assert f"site_cache_dir = {shop.repo.resolve()}/.dvc/site" in config
+    assert "site_cache_dir = .dvc/site" in config
+    assert (shop.repo / ".dvc" / "site" / "repo").is_dir()
     assert "verify = True" in config
     assert "analytics = False" in config

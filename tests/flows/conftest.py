@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ROOT / "tests" / "small.yaml"
 
@@ -44,13 +42,3 @@ def keepline(
         text=True,
         timeout=timeout_s,
     )
-
-
-@pytest.fixture(scope="session")
-def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The store of one small run of the pipeline."""
-    store = tmp_path_factory.mktemp("pipeline") / "store"
-    done = keepline(store, "demo")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    (store / "demo.txt").write_text(done.stdout)
-    return store

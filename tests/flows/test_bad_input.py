@@ -28,7 +28,7 @@ def _edit(path: Path, change: Callable[[list[dict[str, str]]], list[dict[str, st
 
 
 def _ingest(store: Path, export: Path) -> subprocess.CompletedProcess[str]:
-    return keepline(store, "step", "ingest", "--export", str(export))
+    return keepline(store, "step", "ingest", "--export", str(export), "--store", str(store))
 
 
 def _refused(store: Path) -> list[dict[str, Any]]:

@@ -103,7 +103,9 @@ def test_S2_a_candidate_waits_as_challenger_until_it_is_approved(context: RunCon
 def test_S2_a_flow_on_a_server_tells_people_asks_and_releases_what_was_approved(
     context: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows import retrain
+    from flows import release as release_flow
+    from flows import tasks
+    from flows.runtime import parts
 
     questions = []
 
@@ -111,26 +113,33 @@ def test_S2_a_flow_on_a_server_tells_people_asks_and_releases_what_was_approved(
         questions.append((decision_id, summary))
         return approvals.answer(own_context, decision_id, "approved", "ben")
 
+    def run_stage(own_context: RunContext, name: str) -> dict[str, Any]:
+        """Runs a stage without Prefect's task around it."""
+        return runner.run_stage(own_context, name, tasks.console)[0]
+
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    monkeypatch.setattr(retrain, "load_context", lambda **places: context)
-    monkeypatch.setattr(runner, "stage_names", lambda *of: ["release_churn"])
-    monkeypatch.setattr(retrain, "stage", retrain.stage.fn)
+    monkeypatch.setattr(tasks, "_context", lambda *of, **places: context)
+    monkeypatch.setattr(parts, "release_stages", lambda kind: [f"release_{kind}"])
+    monkeypatch.setattr(tasks, "run_stage", run_stage)
+    monkeypatch.setattr(release_flow, "run_stage", run_stage)
+    monkeypatch.setattr(release_flow.published, "emit_promotion", lambda *of: None)
     monkeypatch.setattr(approval_form, "ask", ask)
     decision_id = _candidate(context, "one", "required")
 
-    summaries = retrain.retrain.fn()
+    summaries = release_flow.release.fn("demo", "churn")
     assert summaries["release_churn"]["waits"] == decision_id
     assert questions == [], "without a server there is nobody to ask"
     assert f"keepline approve {decision_id}" in (context.store / notifications.FILE).read_text()
 
-    monkeypatch.setattr(approval_form, "on_a_server", lambda: True)
-    summaries = retrain.retrain.fn()
+    monkeypatch.setattr(approval_form, "can_suspend", lambda: True)
+    summaries = release_flow.release.fn("demo", "churn")
     assert questions == [(decision_id, "")]
     assert (summaries["release_churn"]["waits"], summaries["release_churn"]["champion"]) == (
         None,
         1,
     )
     assert context.registry().ledger("churn")[-1].approved_by == "ben"
+    assert "is the new champion" in (context.store / notifications.FILE).read_text()
 
 
 def test_S2_what_the_service_found_unhealthy_cannot_be_approved_until_somebody_says_why_it_may(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from data.files import write_json
 from data.progress import Progress
 from evaluation.behaviour import Probe
 from evaluation.gates.params import GateParams, KindGate
+from evaluation.monitoring.observed import Observed
 from evaluation.scorecard import Ratio, Scorecard, score_units
 from flows.candidate import bundles, probes, release, scorecards
 from flows.candidate import decision as candidate_decision
@@ -135,10 +136,16 @@ def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | No
     return None, ""
 
 
-def evaluate_champion(
-    context: RunContext, bundle: Bundle, name: str, progress: Progress
-) -> Scorecard:
+def evaluate_new(
+    context: RunContext, bundle: Bundle, name: str, contacts: Sequence[str], progress: Progress
+) -> Scorecard | None:
     return score(bundle.path, name, bundle.sha256, context.now().isoformat())
+
+
+def observe(
+    context: RunContext, bundle: Bundle, contacts: pl.DataFrame, progress: Progress
+) -> Observed:
+    return Observed()
 
 
 # --- the tests ---

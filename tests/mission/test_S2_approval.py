@@ -3,13 +3,7 @@ said yes.
 """
 
 import dataclasses
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from socket import socket
 from typing import Any
 
 import pytest
@@ -171,95 +165,3 @@ def test_S2_the_first_answer_stands_and_is_found_again(tmp_path: Path) -> None:
     for unknown in ("zzzz", "*", "../churn/" + decision.decision_id[:4]):
         with pytest.raises(ApprovalError, match="there is none"):
             approvals.answer(context, unknown, "approved", "cleo")
-
-
-FLOW = """
-import sys
-from pathlib import Path
-from prefect import flow
-from flows.candidate import approval_form
-from flows.runtime.context import RunContext
-from flows.runtime.params import Params
-from flows.runtime.settings import from_environment
-
-@flow(persist_result=False)
-def waits(store: str, decision: str):
-    assert approval_form.on_a_server()
-    context = RunContext(from_environment({}, Path(store)), Params(), "c")
-    return approval_form.ask(context, decision, "A candidate is accepted.")
-
-print("ANSWER", waits(*sys.argv[1:]))
-"""
-
-
-def test_S2_a_flow_on_a_prefect_server_pauses_until_someone_answers(tmp_path: Path) -> None:
-    import httpx
-
-    context = _context(tmp_path / "store")
-    decision = _waiting("a" * 64)
-    write_decision(decision, context.path("decisions/churn"))
-    with socket() as free:
-        free.bind(("127.0.0.1", 0))
-        api = f"http://127.0.0.1:{free.getsockname()[1]}/api"
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    env |= {
-        "PREFECT_HOME": str(tmp_path / "prefect"),
-        "PREFECT_API_URL": api,
-        "PYTHONPATH": str(ROOT),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    }
-    port = api.rsplit(":", 1)[1].removesuffix("/api")
-    started: list[subprocess.Popen[Any]] = [
-        subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--port", port],
-            env=env,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-    ]
-    try:
-        with httpx.Client(base_url=api, timeout=30) as client:
-            _until(lambda: client.get("/health").status_code == 200)
-            flow = subprocess.Popen(
-                [sys.executable, "-c", FLOW, str(context.store), decision.decision_id],
-                env=env,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            started.append(flow)
-
-            def paused() -> list[str]:
-                runs = client.post("/flow_runs/filter", json={}).json()
-                return [run["id"] for run in runs if run["state"]["type"] == "PAUSED"]
-
-            (run,) = _until(paused)
-            assert approvals.approval_of(context, decision.decision_id) is None
-            answer = {"run_input": {"approve": True, "by": "ben"}}
-            # A server on SQLite may be busy, and the form is stored after the state: ask until it
-            # takes the answer.
-            resume = f"/flow_runs/{run}/resume"
-            _until(lambda: client.post(resume, json=answer).json().get("status") == "ACCEPT")
-        output, _ = flow.communicate(timeout=120)
-        assert "ANSWER" in output, output[-2000:]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait(30)
-    approval = approvals.approval_of(context, decision.decision_id)
-    assert approval is not None
-    assert (approval["answer"], approval["by"]) == ("approved", "ben")
-
-
-def _until(ready: Callable[[], Any], seconds: float = 500.0) -> Any:
-    import httpx
-
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if result := ready():
-                return result
-        except httpx.TransportError:
-            pass
-        time.sleep(0.5)
-    raise AssertionError("nothing happened in time")

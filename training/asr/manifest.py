@@ -69,13 +69,13 @@ class ManifestReport:
         )
 
     def summary(self) -> dict[str, Any]:
-        """Returns manifest, utterances, hours (used), hours_given and skipped.
+        """Returns manifest (folder and name), utterances, hours (used), hours_given and skipped.
 
         `skipped` is {reason: {utterances, hours, first}}.
         """
         skipped_s = sum(entry["seconds"] for entry in self.skipped.values())
         return {
-            "manifest": self.manifest,
+            "manifest": self._without_place(self.manifest),
             "utterances": self.utterances,
             "hours": self.used_s / 3600,
             "hours_given": (self.used_s + skipped_s) / 3600,
@@ -83,11 +83,16 @@ class ManifestReport:
                 reason: {
                     "utterances": entry["utterances"],
                     "hours": entry["seconds"] / 3600,
-                    "first": entry["first"],
+                    "first": self._without_place(entry["first"]),
                 }
                 for reason, entry in sorted(self.skipped.items())
             },
         }
+
+    def _without_place(self, text: str) -> str:
+        """Returns a name without the folders that depend on where the store lies."""
+        path = Path(self.manifest)
+        return text.replace(self.manifest, f"{path.parent.name}/{path.name}", 1)
 
 
 @dataclass

@@ -51,20 +51,9 @@ def transcribe_all(
     """Transcribes every recording; returns the turns and whether confidence is calibrated.
 
     Turns have the columns of SCHEMA (data.records.TURNS and `confidence`) with origin
-    ORIGIN_MACHINE, in order of contact and time. Raises AudioError for a recording that cannot be
-    decoded, RuntimeError for one that a process died of.
+    ORIGIN_MACHINE, in order of contact and time. Raises as `transcribe_calls` does.
     """
-    calls = recordings.sort("contact_id").to_dicts()
-    by_contact: dict[str, list[TranscriptTurn]] = {}
-    tasks = [
-        (call["contact_id"], str(shards), call["shard"], call["member"], roles_of(call))
-        for call in calls
-    ]
-    for task, turns in _spread(_transcribe_member, tasks, config, min(jobs, -(-len(tasks) // 8))):
-        if turns is None:
-            raise RuntimeError(f"call {task[0]}: {DIED}")
-        by_contact[task[0]] = turns
-        progress(len(by_contact), len(calls))
+    by_contact = transcribe_calls(config, recordings, shards, jobs, progress)
     rows = [
         {
             "contact_id": contact,
@@ -80,6 +69,28 @@ def transcribe_all(
         for number, turn in enumerate(by_contact[contact])
     ]
     return pl.DataFrame(rows, schema=SCHEMA), _calibrated(config)
+
+
+def transcribe_calls(
+    config: TranscriberConfig, recordings: pl.DataFrame, shards: Path, jobs: int, progress: Progress
+) -> dict[str, list[TranscriptTurn]]:
+    """Transcribes every recording; returns the turns of each call, with their words.
+
+    Raises AudioError for a recording that cannot be decoded, RuntimeError for one that a process
+    died of.
+    """
+    calls = recordings.sort("contact_id").to_dicts()
+    by_contact: dict[str, list[TranscriptTurn]] = {}
+    tasks = [
+        (call["contact_id"], str(shards), call["shard"], call["member"], roles_of(call))
+        for call in calls
+    ]
+    for task, turns in _spread(_transcribe_member, tasks, config, min(jobs, -(-len(tasks) // 8))):
+        if turns is None:
+            raise RuntimeError(f"call {task[0]}: {DIED}")
+        by_contact[task[0]] = turns
+        progress(len(by_contact), len(calls))
+    return by_contact
 
 
 _loaded: tuple[Recognizer, TranscriberConfig] | None = None

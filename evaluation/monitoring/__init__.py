@@ -1,0 +1,1 @@
+"""Watches champions between trainings: drift, errors without words, verdicts, trends."""
