@@ -19,11 +19,13 @@ ABSTAIN = -1
 _MIN_ODDS = 2.0
 # no rule is taken to fire on more than this share of a class before its votes were seen
 _MAX_RATE = 0.95
-# Before any contact was seen: how often a rule is taken to vote where it is right, and the share of
-# absence for labels about presence or absence. Chosen on the simulator (decision 0019).
+# Before any contact was seen: how often a rule is taken to vote for a value that is right, if its
+# examples show that vote and if not, and the share of absence for labels about presence or absence.
+# Chosen on the simulator (decision 0019).
 _PRIOR_COVERAGE = 0.3
+_PRIOR_UNSHOWN = 0.02
 _PRIOR_ABSENCE = 0.9
-# a value that a rule can vote for counts as voted for in this many contacts more than were seen
+# a vote counts as cast this often more than it was seen, so that the first of its kind tells something
 _PSEUDO_VOTES = 0.5
 # with fewer contacts before a period, their votes say less about the rules than the prior does
 _MIN_FITTED = 100
@@ -125,7 +127,7 @@ def fit_by_period(
     """Returns the probabilities of each contact by the model of the periods before its own.
 
     So what comes later never changes them. `period` [contacts] are numbers that grow with time,
-    `votable` [rules, values] says which values a rule can vote for. Contacts with fewer than
+    `votable` [rules, values] says which values a rule's examples show it voting for. Contacts with fewer than
     _MIN_FITTED before their period are labelled by `prior_model`. Balance, accuracy and rounds are
     of the model fitted on all contacts: the one for the next period. Otherwise as
     `fit_label_model`.
@@ -150,9 +152,9 @@ def fit_by_period(
 
 
 def prior_model(votable: np.ndarray, settings: FitSettings) -> LabelModel:
-    """Returns the model from before any contact: what rules can vote for, and their prior accuracy.
+    """Returns the model from before any contact: what rules vote for, and their prior accuracy.
 
-    `votable` is [rules, values].
+    `votable` is as in `fit_by_period`.
     """
     rules, values = votable.shape
     if settings.abstention_tells:
@@ -163,11 +165,9 @@ def prior_model(votable: np.ndarray, settings: FitSettings) -> LabelModel:
     odds = _odds(balance, settings.prior_accuracy)
     confusion = np.zeros((values, rules, values + 1))
     for value in range(values):
-        hit = np.where(votable[:, value], _PRIOR_COVERAGE, 0.0)
+        hit = np.where(votable[:, value], _PRIOR_COVERAGE, _PRIOR_UNSHOWN)
         confusion[:, :, value] = hit / odds[value]
         confusion[value, :, value] = hit
-    # A vote that the rule's examples never showed tells nothing.
-    confusion[..., :values] = np.maximum(confusion[..., :values], 1e-4)
     confusion[..., values] = 1 - confusion[..., :values].sum(axis=2)
     return LabelModel(balance, confusion, settings.abstention_tells)
 
@@ -302,7 +302,8 @@ def _prior(
     answered = np.einsum("p,pro->r", weights, answers)
     counted = np.einsum("p,pro->ro", weights, answers)[:, :values]
     if votable is not None:
-        counted, answered = counted + _PSEUDO_VOTES * votable, answered + 1
+        shown = np.where(votable, 1.0, _PRIOR_UNSHOWN / _PRIOR_COVERAGE)
+        counted, answered = counted + _PSEUDO_VOTES * shown, answered + 1
     rates = counted / np.maximum(answered, 1)[:, None]
     prior = np.zeros((values, answers.shape[1], values + 1))
     odds = _odds(balance, accuracy)
