@@ -1,7 +1,8 @@
 """Defines the record tables of a contact centre, as polars schemas and as typed rows.
 
-Every source is translated into these tables; customer_versions is kept by ingest. Times are UTC, durations are seconds, money is in the
-currency the CRM uses. Channel numbers of a recording count from 0.
+Every source is translated into these tables; customer_versions is kept by ingest. Times are UTC,
+durations are seconds, money is in the currency the CRM uses. Channel numbers of a recording count
+from 0.
 """
 
 from __future__ import annotations
@@ -151,9 +152,7 @@ CUSTOMERS = {
 CUSTOMER_VERSIONS = {
     "customer_id": pl.String,
     "valid_from": pl.Date,
-    **{
-        name: dtype for name, dtype in CUSTOMERS.items() if name not in ("customer_id", "phone")
-    },
+    **{name: dtype for name, dtype in CUSTOMERS.items() if name not in ("customer_id", "phone")},
 }
 CONTACTS = {
     "contact_id": pl.String,

@@ -395,7 +395,9 @@ def interventions(params: ValidationParams, now: datetime) -> list[Expectation]:
 
 def customer_versions(params: ValidationParams, now: datetime) -> list[Expectation]:
     """Returns the suite of what customer records said and since when: of a known customer."""
-    fix = "Restore tables/customer_versions.parquet: ingest wrote it, and something changed it since."
+    fix = (
+        "Restore tables/customer_versions.parquet: ingest wrote it, and something changed it since."
+    )
     return [
         _not_null("valid_from", "no-valid-from", fix),
         _first_of_its_kind("duplicate-version", fix),
