@@ -10,19 +10,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from data.records import CUSTOMER_VERSIONS
 
-if TYPE_CHECKING:
-    from data.features.features import FeatureParams
+
+@dataclass(frozen=True)
+class AttributeParams:
+    """Which attributes of customer records become features; see `FeatureParams`."""
+
+    use: bool = True
+    left_out: tuple[str, ...] = ()  # names, in any case
+    max_categories: int = 50
 
 
 def record_versions(
-    customers: pl.DataFrame, versions: pl.DataFrame | None, params: FeatureParams
+    customers: pl.DataFrame, versions: pl.DataFrame | None, params: AttributeParams
 ) -> pl.DataFrame:
     """Returns every version of every record, in order of customer and day.
 
@@ -39,7 +46,7 @@ def record_versions(
         [undated.select(said), *([] if versions is None else [versions.select(said)])]
     ).sort("customer_id", "valid_from", nulls_last=False)
     base = rows.select("customer_id", "valid_from", "since", "plan", "region", "monthly_price")
-    return base.with_columns(_attributes(rows, params)) if params.attributes else base
+    return base.with_columns(_attributes(rows, params)) if params.use else base
 
 
 def records_as_of(versions: pl.DataFrame, day: date | None) -> pl.DataFrame:
@@ -64,7 +71,7 @@ def share_first_known(rows: pl.DataFrame, versions: pl.DataFrame) -> float:
     return float(dated.select(later.mean()).item() or 0.0)
 
 
-def _attributes(rows: pl.DataFrame, params: FeatureParams) -> list[pl.Series]:
+def _attributes(rows: pl.DataFrame, params: AttributeParams) -> list[pl.Series]:
     """A typed column `attr_<name>` for each attribute of the records that may be a feature."""
     parsed: list[dict[str, Any]] = []
     for customer_id, text in rows.select("customer_id", "attributes").iter_rows():
@@ -79,7 +86,7 @@ def _attributes(rows: pl.DataFrame, params: FeatureParams) -> list[pl.Series]:
                 f"customer {customer_id}: attributes are not a JSON object. Ingest it again."
             )
         parsed.append(attributes)
-    left_out = {name.casefold() for name in (params.event, *params.exclude)}
+    left_out = {name.casefold() for name in params.left_out}
     columns = (
         _typed(f"attr_{name}", (row.get(name) for row in parsed), params.max_categories)
         for name in _names(parsed)

@@ -29,7 +29,7 @@ from data.features.contact_marks import (
     contribution,
     parse_feature_name,
 )
-from data.features.customer_record import record_versions, records_as_of
+from data.features.customer_record import AttributeParams, record_versions, records_as_of
 from data.progress import Progress
 
 KEYS = ("customer_id", "as_of", "split", "event", "time_days")
@@ -303,7 +303,11 @@ def features_in_parts(
             "are about."
         )
     kept = tables.get("customer_versions")
-    versions = record_versions(customers, None if kept is None else kept.lazy().collect(), params)
+    versions = record_versions(
+        customers,
+        None if kept is None else kept.lazy().collect(),
+        AttributeParams(params.attributes, (params.event, *params.exclude), params.max_categories),
+    )
     outcomes = tables["outcomes"].lazy().collect()
     dated = is_dated(outcomes, params)
     outcomes = outcomes_of_event(outcomes, params).unique(
