@@ -31,6 +31,7 @@ def nightly(context: RunContext, progress: Progress) -> dict[str, Any]:
         context.settings.tracking_uri,
         "keepline-nightly",
         f"nightly {day}",
+        tags=_data_tags(context),
         reuse_finished=True,
         artifact_root=context.settings.artifact_root,
     )
@@ -57,7 +58,13 @@ def nightly(context: RunContext, progress: Progress) -> dict[str, Any]:
             run.log_metrics(
                 {f"{kind}_{name}": estimate.value for name, estimate in card.metrics.items()}
             )
-            run.set_tags({f"{kind}_version": version, f"{kind}_verdict": models[kind]["verdict"]})
+            run.set_tags(
+                {
+                    f"{kind}_version": version,
+                    f"{kind}_verdict": models[kind]["verdict"],
+                    f"{kind}_test_data_hash": card.data_hash,
+                }
+            )
         matured = _matured(context)
         for row in matured:
             figures = {
@@ -73,6 +80,13 @@ def nightly(context: RunContext, progress: Progress) -> dict[str, Any]:
     summary = {"day": day, "run_id": run.run_id, "models": models, "matured": matured}
     write_json(context.path(artefacts.NIGHTLY), summary)
     return summary
+
+
+def _data_tags(context: RunContext) -> dict[str, str]:
+    """Returns the commit and the dataset that tonight's figures are about."""
+    version = context.path(artefacts.VERSION)
+    dvc_hash = read_json(version)["dvc_hash"] if version.exists() else "unknown"
+    return {"git_commit": context.git_commit, "dvc_hash": dvc_hash}
 
 
 def _matured(context: RunContext) -> list[dict[str, Any]]:
