@@ -89,7 +89,7 @@ def run(store: Path, *, walk_forward: bool, train_before: datetime | None = None
         params = ReadingParams()
         beliefs = readings.beliefs_of(read, (*params.together, *params.gaps), params.min_familiar)
         labels = merge_with_reader(ruled.labels, ruled.beliefs, beliefs, params=params)
-        rows, churn = _churn(clean, labels, splits, store, work)
+        rows, churn = _churn(clean, labels, splits, work)
     return {
         "label_s": seconds,
         "labels_right": _right(ruled.labels, truth),
@@ -114,7 +114,6 @@ def _churn(
     clean: dict[str, pl.DataFrame],
     labels: pl.DataFrame,
     splits: pl.DataFrame,
-    store: Path,
     work: Path,
 ) -> tuple[pl.DataFrame, dict[str, float]]:
     params = FeatureParams()
@@ -131,10 +130,8 @@ def _churn(
         horizons_days=ChurnTraining().horizons_days,
         seed=7,
         now=NOW,
-        truth=scoring.true_risks_path(store / "truth" / "customers.parquet", params),
     )
-    figures = {name: estimate.value for name, estimate in card.metrics.items()}
-    return rows, {**figures, "attainable": card.facts.get("attainable")}
+    return rows, {name: estimate.value for name, estimate in card.metrics.items()}
 
 
 def moved(one: pl.DataFrame, other: pl.DataFrame, since: date | None = None) -> dict[str, float]:
