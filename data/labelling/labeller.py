@@ -76,7 +76,9 @@ def label(
             contacts, label_votes, name, rules=own_rules, readable=readable, params=params
         )
         voted = (label_votes != ABSTAIN).any(axis=1)
-        is_supported = voted | (readable & voted.any()) if values[0] in ABSENT else voted
+        # Whether a rule ever voted is known only at the end.
+        is_silence_told = readable & (params.walk_forward or voted.any())
+        is_supported = voted | is_silence_told if values[0] in ABSENT else voted
         is_likely = fitted.probabilities.max(axis=1, initial=0.0) >= params.min_probability
         given = is_supported & is_likely
         label_entries[name] = label_statistics(values, label_votes, fitted=fitted, given=given)
