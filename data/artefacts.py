@@ -49,6 +49,9 @@ HOURS = Artefact("hours.json", "where every recorded hour went")
 PSEUDO = Artefact("pseudo", "the training manifest with accepted pseudo-transcripts")
 PSEUDO_SUMMARY = Artefact("pseudo.json", "how many machine transcripts joined the training")
 TRANSCRIPTS = Artefact("transcripts.parquet", "turns of the calls that no person transcribed")
+HEARD = Artefact(
+    "heard.parquet", "the first machine transcript of each call, with its recogniser and time"
+)
 CONVERSATION = Artefact("conversation.parquet", "talk, silence, overlap and hold, a row a call")
 REVIEW_QUEUE = Artefact("review_queue.parquet", "turns that a person should transcribe next")
 PSEUDO_TURNS = Artefact("pseudo.parquet", "machine transcripts that the next training may use")
@@ -60,6 +63,9 @@ BELIEFS = Artefact("beliefs.parquet", "the label model's probabilities")
 LABEL = Artefact("label.json", "coverage, overlap and conflict of the labelling rules")
 REVIEWED = Artefact("reviewed.parquet", "labels that people gave, where there are any")
 LABELS = Artefact("labels.parquet", "labels by rules and reader together")
+READINGS = Artefact(
+    "readings.parquet", "what a reader made of each contact when it was first read, and which"
+)
 READ = Artefact("read.json", "labels that the reader changed")
 
 # --- customers ---

@@ -14,7 +14,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,10 +25,19 @@ import polars as pl
 from data import audio
 from data.files import atomic, read_tables, write_json, write_table, write_text
 from data.progress import Progress
-from data.records import KEYS, TABLES, Recording, frame
+from data.records import CUSTOMER_VERSIONS, DELIVERED, KEYS, TABLES, Recording, frame
 from data.sources import DeliveredRecording, Delivery, Refusal
 from data.speech import shards as speech_shards
 
+_MERGED = (
+    "customer_versions",
+    "customers",
+    "contacts",
+    "turns",
+    "outcomes",
+    "interventions",
+    "recordings",
+)
 # What an ingest that was killed leaves behind.
 _LEFTOVERS = (".ingest.json.*.tmp", "tables/.*.tmp", "quarantine/.*.tmp")
 _ADD_CUSTOMER = "Add the customer to the export's customers and ingest again."
@@ -93,9 +102,16 @@ def _ingest(
         progress=progress,
         refusals=refusals,
     )
+    rows["customer_versions"] = new_versions(
+        rows["customers"],
+        delivery.changed_on,
+        tables=tables,
+        today=now.astimezone(UTC).date(),
+    )
     counts = {}
-    # Recordings last: whatever the moment, each of them has its contact.
-    for name in ("customers", "contacts", "turns", "outcomes", "interventions", "recordings"):
+    # Versions before customers, or a kill between them would lose what changed. Recordings last:
+    # whatever the moment, each of them has its contact.
+    for name in _MERGED:
         merged, counts[name] = merge(name, tables[name], rows[name])
         path = store / "tables" / f"{name}.parquet"
         is_same = not any(counts[name][verb] for verb in ("added", "changed", "removed"))
@@ -105,9 +121,10 @@ def _ingest(
     _quarantine(store / "quarantine", refusals, now)
     summary = {
         **{
-            verb: {name: count[verb] for name, count in counts.items()}
+            verb: {name: counts[name][verb] for name in DELIVERED}
             for verb in ("added", "unchanged", "changed")
         },
+        "versions": sum(counts["customer_versions"][verb] for verb in ("added", "changed")),
         "refused": len(refusals),
         "reasons": dict(Counter(map(_reason, refusals))),
         # Reversed, so that of each reason the first refusal counts.
@@ -261,6 +278,59 @@ def _with_parent(
     ]
     return rows.join(
         pl.DataFrame({column: parent_ids.unique()}), on=column, how="semi", maintain_order="left"
+    )
+
+
+def new_versions(
+    customers: pl.DataFrame,
+    changed_on: pl.DataFrame,
+    *,
+    tables: dict[str, pl.DataFrame],
+    today: date,
+) -> pl.DataFrame:
+    """Returns a row of CUSTOMER_VERSIONS for each delivered customer whose record is new or changed.
+
+    It is valid from the day the source names in `changed_on` (CHANGED_ON), if that is later than
+    the version before, else from `today`, the day of the ingest. A record that a store took in
+    before it kept versions becomes the version of the day before. `tables` are the store's, before
+    `customers` are merged into them. What was valid before stays.
+    """
+    said = [name for name in CUSTOMER_VERSIONS if name not in ("customer_id", "valid_from")]
+    versions = tables["customer_versions"]
+    unversioned = (
+        tables["customers"]
+        .join(versions, on="customer_id", how="anti")
+        .join(customers, on="customer_id", how="semi")
+        .with_columns(valid_from=pl.lit(today - timedelta(days=1)))
+        .select(list(CUSTOMER_VERSIONS))
+    )
+    last = (
+        pl.concat([versions, unversioned])
+        .sort("customer_id", "valid_from")
+        .unique("customer_id", keep="last", maintain_order=True)
+    )
+    compared = customers.join(
+        last, on="customer_id", how="left", suffix="_before", maintain_order="left"
+    ).join(
+        changed_on.unique("customer_id", keep="first"),
+        on="customer_id",
+        how="left",
+        maintain_order="left",
+    )
+    is_changed = pl.col("valid_from").is_null() | pl.any_horizontal(
+        pl.col(name).ne_missing(pl.col(f"{name}_before")) for name in said
+    )
+    named = pl.min_horizontal("changed_on", pl.lit(today))
+    is_later = (named > pl.col("valid_from")).fill_null(named.is_not_null())
+    changed = compared.filter(is_changed).with_columns(
+        valid_from=pl.when(is_later & pl.col("changed_on").is_not_null())
+        .then(named)
+        .otherwise(pl.max_horizontal(pl.lit(today), "valid_from"))
+    )
+    # Only of those that change: of all others the record itself says what was known.
+    kept = unversioned.join(changed, on="customer_id", how="semi")
+    return pl.concat([kept, changed.select(list(CUSTOMER_VERSIONS))]).unique(
+        KEYS["customer_versions"], keep="last", maintain_order=True
     )
 
 

@@ -1,7 +1,8 @@
 """Defines the record tables of a contact centre, as polars schemas and as typed rows.
 
-Every source is translated into these tables. Times are UTC, durations are seconds, money is in the
-currency the CRM uses. Channel numbers of a recording count from 0.
+Every source is translated into these tables; customer_versions is kept by ingest. Times are UTC,
+durations are seconds, money is in the currency the CRM uses. Channel numbers of a recording count
+from 0.
 """
 
 from __future__ import annotations
@@ -147,6 +148,12 @@ CUSTOMERS = {
     "monthly_price": pl.Float64,
     "attributes": pl.String,
 }
+# What a customer record said, from which day on. The key that features as of a day look it up by.
+CUSTOMER_VERSIONS = {
+    "customer_id": pl.String,
+    "valid_from": pl.Date,
+    **{name: dtype for name, dtype in CUSTOMERS.items() if name not in ("customer_id", "phone")},
+}
 CONTACTS = {
     "contact_id": pl.String,
     "customer_id": pl.String,
@@ -213,7 +220,9 @@ TABLES: dict[str, dict[str, Any]] = {
     "turns": TURNS,
     "outcomes": OUTCOMES,
     "interventions": INTERVENTIONS,
+    "customer_versions": CUSTOMER_VERSIONS,
 }
+DELIVERED = tuple(name for name in TABLES if name != "customer_versions")  # by sources
 KEYS = {
     "customers": ["customer_id"],
     "contacts": ["contact_id"],
@@ -221,6 +230,7 @@ KEYS = {
     "turns": ["contact_id", "turn", "origin"],
     "outcomes": ["customer_id", "event"],
     "interventions": ["customer_id", "decided_on", "kind"],
+    "customer_versions": ["customer_id", "valid_from"],
 }
 
 

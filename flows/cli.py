@@ -464,12 +464,17 @@ def ledger(
     at: Annotated[
         str | None, typer.Option(help="A day (YYYY-MM-DD): who was champion then?")
     ] = None,
+    sign: Annotated[
+        bool, typer.Option("--sign", help="Sign it with KEEPLINE_SIGNING_KEY, once there is a key.")
+    ] = False,
     store: Store = None,
 ) -> None:
-    """Show every promotion and rollback, after checking the chain."""
-    from flows.commands.decisions import ledger
+    """Show every promotion and rollback, after checking chain, decisions and signature."""
+    from flows.commands import decisions
 
-    ledger(console, at, store)
+    if sign:
+        decisions.sign_ledger(console, store)
+    decisions.ledger(console, at, store)
 
 
 @app.command()

@@ -7,17 +7,16 @@ target says what happened from that day on. Each feature is declared once, sums 
 in which a contact counts half after `half_life_days` (and less again after a smooth contact),
 `attr_<name>` a column of the customer record.
 
-What the customer record says (plan, price, attributes) carries no date. It is taken as it stands at
-delivery, so an attribute that changes when somebody leaves must be named in `exclude`.
+The customer record (plan, price, attributes) is the one known before that day, see
+`data.features.customer_record`. In rows older than the store's first delivery it is the first one
+delivered, so an attribute that changes when somebody leaves must be named in `exclude`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
 
 import polars as pl
 
@@ -30,6 +29,7 @@ from data.features.contact_marks import (
     contribution,
     parse_feature_name,
 )
+from data.features.customer_record import AttributeParams, record_versions, records_as_of
 from data.progress import Progress
 
 KEYS = ("customer_id", "as_of", "split", "event", "time_days")
@@ -277,13 +277,16 @@ def features_in_parts(
     as_of: Sequence[date],
     *,
     params: FeatureParams,
+    last_record: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Iterator[pl.DataFrame]:
     """Yields what `features` returns, some customers at a time in order of their ids.
 
-    Memory stays bounded: give tables and labels as scans of Parquet files and they are never
-    read as a whole. A part holds the contacts of at most `part_contacts` and the labels of
-    those. Raises ValueError without as-of dates.
+    With `last_record` customer records are those known now instead of those known on the as-of
+    date: for scoring today, when the store's last delivery may be of the same day. Memory stays
+    bounded: give tables and labels as scans of Parquet files and they are never read as a whole. A
+    part holds the contacts of at most `part_contacts` and the labels of those. Raises ValueError
+    without as-of dates.
     """
     if not as_of:
         raise ValueError("features: no as-of date. Take them from as_of_dates.")
@@ -299,7 +302,12 @@ def features_in_parts(
             "features: there is no customer. Deliver the customers that contacts and outcomes "
             "are about."
         )
-    record = _record(customers, params)
+    kept = tables.get("customer_versions")
+    versions = record_versions(
+        customers,
+        None if kept is None else kept.lazy().collect(),
+        AttributeParams(params.attributes, (params.event, *params.exclude), params.max_categories),
+    )
     outcomes = tables["outcomes"].lazy().collect()
     dated = is_dated(outcomes, params)
     outcomes = outcomes_of_event(outcomes, params).unique(
@@ -315,12 +323,13 @@ def features_in_parts(
         featured = contact_features(
             part_contacts, part_labels, repeat_days=params.repeat_days, relief=params.relief
         )
-        people = customers.filter(in_part)
+        part_versions = versions.filter(in_part)
         rows = []
         for number, day in enumerate(as_of, start=1):
+            people = records_as_of(part_versions, None if last_record else day)
             rows.append(
                 _at_risk(people, outcomes, day, dated=dated, lead_days=params.lead_days)
-                .join(record, on="customer_id", how="left")
+                .join(people.drop("since"), on="customer_id", how="left")
                 .join(_history(featured, day, params), on="customer_id", how="left")
             )
             progress(done * len(as_of) + number, len(id_ranges) * len(as_of))
@@ -452,55 +461,6 @@ def _history(featured: pl.DataFrame, day: date, params: FeatureParams) -> pl.Dat
             how="left",
         )
     )
-
-
-def _record(customers: pl.DataFrame, params: FeatureParams) -> pl.DataFrame:
-    """Plan, region, price and typed attributes, one row a customer."""
-    base = customers.select("customer_id", "plan", "region", "monthly_price")
-    if not params.attributes:
-        return base
-    rows: list[dict[str, Any]] = []
-    for customer_id, text in customers.select("customer_id", "attributes").iter_rows():
-        try:
-            attributes = json.loads(text or "{}")
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"customer {customer_id}: attributes are not JSON ({error}). Ingest it again."
-            ) from error
-        if not isinstance(attributes, dict):
-            raise ValueError(
-                f"customer {customer_id}: attributes are not a JSON object. Ingest it again."
-            )
-        rows.append(attributes)
-    left_out = {name.casefold() for name in (params.event, *params.exclude)}
-    columns = []
-    for name in sorted({name for row in rows for name in row if name.casefold() not in left_out}):
-        column = _typed(f"attr_{name}", (row.get(name) for row in rows), params.max_categories)
-        if column is not None:
-            columns.append(column)
-    return base.with_columns(columns)
-
-
-def _typed(name: str, values: Iterable[Any], max_categories: int) -> pl.Series | None:
-    """Numbers where every value given is one, else text.
-
-    None where all values are missing or the text is an identifier.
-    """
-    texts = [
-        None
-        if value in (None, "")
-        else str(int(value))
-        if isinstance(value, bool)
-        else str(value).strip()
-        for value in values
-    ]
-    text = pl.Series(name, texts, dtype=pl.String)
-    numbers = text.cast(pl.Float64, strict=False)
-    if text.null_count() == len(text):
-        return None
-    if numbers.null_count() == text.null_count():
-        return numbers
-    return text if text.n_unique() <= max_categories else None
 
 
 def active_customers(

@@ -36,6 +36,9 @@ class ReadingParams:
     min_probability: float = 0.5  # a label less likely is not given
     # share of a text's n-grams known from training; below it the reader is not used
     min_familiar: float = 0.5
+    # read all contacts anew by the active reader, also those of the past: to see what a reader
+    # changes for churn. What was known on past days is lost by it
+    read_again: bool = False
 
     def __post_init__(self) -> None:
         """Raises ValueError for a label nobody knows."""

@@ -24,6 +24,11 @@ class Rule:
     examples: Sequence[tuple[dict[str, Any], str | None]]
     about: str  # the first line of its file
 
+    @property
+    def values(self) -> frozenset[str]:
+        """The values its examples show it voting for."""
+        return frozenset(vote for _, vote in self.examples if vote is not None)
+
 
 class RuleError(ValueError):
     """A rule is incomplete, votes for an unknown value, or fails one of its examples."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,13 @@ import polars as pl
 
 from data.labelling.analysis import label_statistics, rule_statistics
 from data.labelling.discover import Rule, cast_vote, find_rules
-from data.labelling.label_model import ABSTAIN, LabelModelFit, fit_label_model
+from data.labelling.label_model import (
+    ABSTAIN,
+    FitSettings,
+    LabelModelFit,
+    fit_by_period,
+    fit_label_model,
+)
 from data.labelling.scheme import ABSENT, SCHEME, LabellingParams
 from data.labelling.view import views
 from data.progress import Progress
@@ -45,12 +51,13 @@ def label(
     A contact gets its likeliest value of a label where that has `min_probability` and a rule
     voted. For labels about presence or absence (frictions, barriers), rules that find no sign
     in a readable contact are enough. Rules are those in data/labelling/rules unless given.
-    Deterministic: equal inputs give equal labels.
+    Deterministic: equal inputs give equal labels. With `params.walk_forward` a contact's labels
+    depend on contacts of months before its own, and never on later ones.
 
     analysis: {"contacts", "readable", "rules": {name: {"label", "about", "values", "coverage",
     "overlap", "conflict", "accuracy"}}, "labels": {label: {"coverage", "conflict", "labelled",
     "mean_probability", "class_balance"}}}; `accuracy` is the label model's estimate of how
-    often the rule's votes are right.
+    often the rule's votes are right. It and `class_balance` are of the model fitted on all contacts.
     """
     params = params or LabellingParams()
     rules = find_rules() if rules is None else rules
@@ -64,21 +71,17 @@ def label(
         if not columns:
             continue
         label_votes = votes[:, columns]
-        fitted = fit_label_model(
-            label_votes,
-            len(values),
-            readable=readable,
-            abstention_tells=values[0] in ABSENT,
-            prior_accuracy=params.prior_accuracy,
-            prior_weight=params.prior_weight,
-            iterations=params.iterations,
+        own_rules = [rules[column] for column in columns]
+        fitted = _fit(
+            contacts, label_votes, name, rules=own_rules, readable=readable, params=params
         )
         voted = (label_votes != ABSTAIN).any(axis=1)
-        is_supported = voted | (readable & voted.any()) if values[0] in ABSENT else voted
+        # Whether a rule ever voted is known only at the end.
+        is_silence_told = readable & (params.walk_forward or voted.any())
+        is_supported = voted | is_silence_told if values[0] in ABSENT else voted
         is_likely = fitted.probabilities.max(axis=1, initial=0.0) >= params.min_probability
         given = is_supported & is_likely
         label_entries[name] = label_statistics(values, label_votes, fitted=fitted, given=given)
-        own_rules = [rules[column] for column in columns]
         rule_entries |= _rule_entries(own_rules, label_votes, fitted)
         labels.append(_label_rows(ids, name, values=values, fitted=fitted, given=given))
         beliefs.append(
@@ -91,6 +94,33 @@ def label(
         "labels": label_entries,
     }
     return LabelResult(_concat(labels), analysis, _concat(beliefs))
+
+
+def _fit(
+    contacts: pl.DataFrame,
+    votes: np.ndarray,
+    name: str,
+    *,
+    rules: Sequence[Rule],
+    readable: np.ndarray,
+    params: LabellingParams,
+) -> LabelModelFit:
+    """The label model of one label, whose `rules` cast `votes` [contacts, rules]."""
+    values = SCHEME[name]
+    settings = FitSettings(
+        values[0] in ABSENT, params.prior_accuracy, params.prior_weight, params.iterations
+    )
+    if not params.walk_forward:
+        return fit_label_model(votes, len(values), readable=readable, **asdict(settings))
+    started = contacts["started_at"].dt
+    return fit_by_period(
+        votes,
+        len(values),
+        period=(12 * started.year() + started.month()).to_numpy(),
+        votable=np.array([[value in rule.values for value in values] for rule in rules]),
+        readable=readable,
+        settings=settings,
+    )
 
 
 def _concat(frames: list[pl.DataFrame]) -> pl.DataFrame:

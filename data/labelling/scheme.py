@@ -49,5 +49,8 @@ class LabellingParams:
     # how much that counts against the votes; 0 trusts the votes alone, 1 as much as both
     prior_weight: float = 0.5
     iterations: int = 50  # rounds of expectation maximisation at most
+    # fit for each month (UTC) on the contacts before it, so that the past keeps its labels; off, one
+    # fit on all contacts labels them all, and every later contact changes labels of the past
+    walk_forward: bool = True
     # a contact whose best value is less likely stays without that label
     min_probability: float = 0.5

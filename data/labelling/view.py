@@ -178,17 +178,18 @@ def _history(contacts: pl.DataFrame, params: LabellingParams) -> pl.DataFrame:
     """Adds contacts_before, hours_since_last and queue_before, from contacts of any channel."""
     numbered = contacts.with_row_index("_row")
     ordered = numbered.sort("customer_id", "started_at", "contact_id")
+    # Joined by customer and time: `rolling` gives the groups in an order of its own.
     before = (
         ordered.rolling(
             "started_at", period=f"{params.repeat_days}d", closed="left", group_by="customer_id"
         )
         .agg(contacts_before=pl.len())
-        .get_column("contacts_before")
+        .unique(["customer_id", "started_at"])
     )
     gap = pl.col("started_at") - pl.col("started_at").shift(1).over("customer_id")
     return (
-        ordered.with_columns(
-            before.alias("contacts_before"),
+        ordered.join(before, on=["customer_id", "started_at"], how="left", maintain_order="left")
+        .with_columns(
             hours_since_last=gap.dt.total_seconds() / 3600,
             queue_before=pl.col("queue").shift(1).over("customer_id"),
         )

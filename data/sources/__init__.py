@@ -17,6 +17,8 @@ import polars as pl
 
 from data.records import INTERVENTIONS
 
+CHANGED_ON = {"customer_id": pl.String, "changed_on": pl.Date}
+
 
 class SourceError(ValueError):
     """An export cannot be read as a whole. The message names file, problem and remedy."""
@@ -68,7 +70,11 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Delivery:
-    """Everything one export holds, as records (schemas of `data.records`), and its refusals."""
+    """Everything one export holds, as records (schemas of `data.records`), and its refusals.
+
+    `changed_on` (customer_id, changed_on) says since when customer records have been as delivered,
+    where the source knows.
+    """
 
     customers: pl.DataFrame
     contacts: pl.DataFrame
@@ -78,6 +84,7 @@ class Delivery:
     refusals: list[Refusal]
     mono_ok: bool = False
     interventions: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=INTERVENTIONS))
+    changed_on: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CHANGED_ON))
 
 
 def source_names() -> list[str]:

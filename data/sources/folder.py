@@ -18,7 +18,14 @@ from data.records import (
     ORIGIN_WRITTEN,
     OUTCOMES,
 )
-from data.sources import DeliveredRecording, Delivery, Refusal, SourceParams, _files
+from data.sources import (
+    CHANGED_ON,
+    DeliveredRecording,
+    Delivery,
+    Refusal,
+    SourceParams,
+    _files,
+)
 
 LOOKS_FOR = ("customers.csv", "contacts.csv")
 CUSTOMER_COLUMNS = ("customer_id", "phone", "plan", "region", "since", "monthly_price")
@@ -44,12 +51,13 @@ def read(root: Path, options: SourceParams) -> Delivery:
     """Reads the export at `root`; all but customers.csv and contacts.csv may be missing.
 
     contacts.csv may have a column `voice`: who the customer on the recording is, where the
-    centre knows the speaker. A contact whose `recording` names no file is refused when
+    centre knows the speaker. customers.csv may have a column `changed_on`: since when the record has
+    been as it is. A contact whose `recording` names no file is refused when
     `options.expect_recordings`, else kept without audio; a file in recordings/ that no contact
     names is refused. Raises SourceError for a missing column or unreadable csv.
     """
     refusals: list[Refusal] = []
-    customers = _customers(root, refusals)
+    customers, changed_on = _customers(root, refusals)
     contacts, recordings = _contacts(root, options, refusals)
     outcomes = _outcomes(root, refusals)
     interventions = _interventions(root, refusals)
@@ -75,23 +83,44 @@ def read(root: Path, options: SourceParams) -> Delivery:
         )
     turns = _files.turns_frame(rows)
     return Delivery(
-        customers, contacts, turns, outcomes, recordings, refusals, options.mono_ok, interventions
+        customers,
+        contacts,
+        turns,
+        outcomes,
+        recordings,
+        refusals,
+        options.mono_ok,
+        interventions,
+        changed_on,
     )
 
 
-def _customers(root: Path, refusals: list[Refusal]) -> pl.DataFrame:
+def _customers(root: Path, refusals: list[Refusal]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The customers, and since when their records have been so where the export says (CHANGED_ON)."""
     name = "customers.csv"
     frame = _files.read_csv(root, name, CUSTOMER_COLUMNS)
-    further = [column for column in frame.columns if column not in (*CUSTOMER_COLUMNS, _files.ROW)]
+    known = (*CUSTOMER_COLUMNS, "changed_on", _files.ROW)
+    further = [column for column in frame.columns if column not in known]
+    dated = {"changed_on": ("a date", _files.day)} if "changed_on" in frame.columns else {}
     frame = _files.convert(
         frame,
         name,
         what="customer",
         key="customer_id",
-        columns={"since": ("a date", _files.day), "monthly_price": ("a number", _files.number)},
+        columns={
+            "since": ("a date", _files.day),
+            "monthly_price": ("a number", _files.number),
+            **dated,
+        },
         refusals=refusals,
     )
-    return _files.records("customers", frame.with_columns(_files.attributes(frame, further)))
+    changed_on = (
+        frame.select(pl.col(column).cast(dtype) for column, dtype in CHANGED_ON.items())
+        if dated
+        else pl.DataFrame(schema=CHANGED_ON)
+    )
+    records = _files.records("customers", frame.with_columns(_files.attributes(frame, further)))
+    return records, changed_on.drop_nulls()
 
 
 def _contacts(

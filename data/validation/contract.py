@@ -164,6 +164,11 @@ def _check_rows(
     run.check_table("outcomes", expectations.outcomes(params, now), dated)
     decided = tables.with_since(of_customer(keyed["interventions"]), clean["customers"])
     run.check_table("interventions", expectations.interventions(params, now), decided)
+    run.check_table(
+        "customer_versions",
+        expectations.customer_versions(params, now),
+        of_customer(keyed["customer_versions"]),
+    )
 
 
 def _check_shares(run: _Run, params: ValidationParams) -> None:

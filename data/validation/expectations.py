@@ -393,6 +393,27 @@ def interventions(params: ValidationParams, now: datetime) -> list[Expectation]:
     ]
 
 
+def customer_versions(params: ValidationParams, now: datetime) -> list[Expectation]:
+    """Returns the suite of what customer records said and since when: of a known customer."""
+    fix = (
+        "Restore tables/customer_versions.parquet: ingest wrote it, and something changed it since."
+    )
+    return [
+        _not_null("valid_from", "no-valid-from", fix),
+        _first_of_its_kind("duplicate-version", fix),
+        _parent_listed("customer", "unknown-customer", fix),
+        _parent_accepted("customer"),
+        _between("valid_from", "valid-in-the-future", fix, high=_last_day(params, now)),
+        _between("monthly_price", "negative-price", fix, low=0.0),
+        Expectation(
+            "expect_column_values_to_be_json_parseable",
+            {"column": "attributes"},
+            "attributes-not-json",
+            fix,
+        ),
+    ]
+
+
 def shares(params: ValidationParams) -> list[Expectation]:
     """Returns the suite on how much of each table is left after the suites above."""
     look = "Read quarantine/validate.jsonl for the reasons, repair the source and ingest again."

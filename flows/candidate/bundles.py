@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from data import artefacts
 from data.files import read_json, write_json
+from flows.candidate.runs import training_inputs
 from models.kinds import kind_of
 from models.registry.bundle import write_bundle
 from models.registry.signing import sign_folder
@@ -48,6 +49,8 @@ def write_candidate_bundle(
         "run_id": run_id,
         "bundle_sha256": bundle.sha256,
         "trained_by": trained_by,
+        # also of a run that an earlier training of the same inputs began
+        "inputs": training_inputs(context, kind),
         **figures,
     }
     if "model" in summary:  # a place, which must not tell apart the same training elsewhere

@@ -77,9 +77,12 @@ def release(context: RunContext, kind: str) -> dict[str, Any]:
     decided = read_json(context.path(artefacts.DECIDE.of(kind)))
     record = read_json(context.path(artefacts.DECISIONS.of(kind)) / decided["record"])
     registry, actor, now = context.registry(), context.settings.actor, context.now()
-    run_id = read_json(context.path(artefacts.TRAIN.of(kind)))["run_id"]
+    trained = read_json(context.path(artefacts.TRAIN.of(kind)))
+    run_id = trained["run_id"]
     try:
-        version = registry.register(context.path(artefacts.BUNDLE.of(kind)), kind, run_id)
+        version = registry.register(
+            context.path(artefacts.BUNDLE.of(kind)), kind, run_id, tags=trained.get("inputs")
+        )
     except BundleError as error:
         # The gate has refused it for that already, unless it was changed since.
         if decided["verdict"] == "accepted":

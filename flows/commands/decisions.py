@@ -69,6 +69,15 @@ def answer(
     )
 
 
+def sign_ledger(console: Console, store: Path | None) -> None:
+    """Signs the ledger's last line, and with it all before it, with KEEPLINE_SIGNING_KEY.
+
+    Raises RegistryError without a key.
+    """
+    entry = existing_context(store).registry().sign_ledger()
+    console.print(f"signed up to line {entry.seq}" if entry else "the ledger is empty")
+
+
 def ledger(console: Console, at: str | None, store: Path | None) -> None:
     """Prints the ledger, or who was champion on a day.
 

@@ -86,13 +86,19 @@ class RunContext:
         return datetime.now(UTC)
 
     def registry(self) -> Registry:
-        """Returns the model registry, with its ledger in the store."""
+        """Returns the model registry, with its ledger in the store.
+
+        Whoever moves a champion by it, a flow or a command, people are told.
+        """
+        from flows.runtime.notifications import notify_move
         from models.registry.registry import Registry
 
         return Registry(
             self.settings.tracking_uri,
             self.path(artefacts.REGISTRY),
             public_key=self.settings.public_key,
+            signing_key=self.settings.signing_key,
+            on_move=lambda entry: notify_move(self.settings, entry),
         )
 
     def delivered(self, tables: Artefact = artefacts.CLEAN) -> Callable[[str], bytes]:

@@ -236,6 +236,7 @@ def _asr(kind: ModelKind) -> Iterator[Stage]:
         ),
         makes=(
             artefacts.TRANSCRIPTS,
+            artefacts.HEARD,
             artefacts.CONVERSATION,
             artefacts.REVIEW_QUEUE,
             artefacts.PSEUDO_TURNS,
@@ -250,7 +251,7 @@ def _reader(kind: ModelKind) -> Iterator[Stage]:
         "label",
         "labelling contacts",
         "flows.stages.reader:label",
-        needs=(artefacts.CLEAN, artefacts.TRANSCRIPTS),
+        needs=(artefacts.CLEAN, artefacts.HEARD),
         makes=(artefacts.RULES, artefacts.BELIEFS, artefacts.LABEL),
         params=("labelling",),
     )
@@ -258,7 +259,7 @@ def _reader(kind: ModelKind) -> Iterator[Stage]:
     yield from _model(
         kind,
         _KindNeeds(
-            train=(*contacts, artefacts.TRANSCRIPTS),
+            train=(*contacts, artefacts.HEARD),
             train_params=("reader",),
             evaluate=contacts,
             evaluate_params=("evaluation", "reading"),
@@ -272,12 +273,12 @@ def _reader(kind: ModelKind) -> Iterator[Stage]:
         "flows.stages.reader:read",
         needs=(
             artefacts.CLEAN,
-            artefacts.TRANSCRIPTS,
+            artefacts.HEARD,
             artefacts.RULES,
             artefacts.BELIEFS,
             artefacts.ACTIVE.of(kind.name),
         ),
-        makes=(artefacts.LABELS, artefacts.READ),
+        makes=(artefacts.LABELS, artefacts.READ, artefacts.READINGS),
         params=("reading",),
     )
 

@@ -11,6 +11,7 @@ from data import artefacts
 
 if TYPE_CHECKING:
     from flows.runtime.settings import Settings
+    from models.registry.ledger import Entry
 
 log = logging.getLogger(__name__)
 FILE = artefacts.NOTICES.path
@@ -42,3 +43,16 @@ def notify(settings: Settings, title: str, body: str, now: datetime | None = Non
     if not delivered:
         log.error("not everybody could be told '%s'. Look at KEEPLINE_NOTIFY.", title)
     return delivered
+
+
+def notify_move(settings: Settings, entry: Entry) -> None:
+    """Tells people that a champion was promoted or rolled back, as the ledger's `entry` says."""
+    before = "nobody" if entry.previous is None else f"v{entry.previous}"
+    approved = f", approved by {entry.approved_by}" if entry.approved_by else ""
+    verb = "promoted" if entry.action == "promote" else "rolled back to"
+    notify(
+        settings,
+        f"{entry.name}: v{entry.version} {verb}",
+        f"The champion was {before} and is v{entry.version} since {entry.at}. Moved by "
+        f"{entry.actor}{approved}, decision {entry.decision_id}. `keepline ledger` tells all.",
+    )

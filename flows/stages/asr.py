@@ -16,6 +16,7 @@ from data import artefacts
 from data.files import atomic, read_json, read_tables, write_json, write_table
 from data.progress import Progress
 from data.speech import manifests, utterances
+from data.speech.heard import keep_first_heard
 from data.splits import SPLITS
 from evaluation.asr import test_sets
 from flows.candidate import active_model, bundles, runs, scorecards
@@ -199,6 +200,15 @@ def transcribe(context: RunContext, progress: Progress) -> dict[str, Any]:
         calibrated=calibrated,
         params=params.pseudo,
     )
+    heard = context.path(artefacts.HEARD)
+    first = keep_first_heard(
+        pl.read_parquet(heard) if heard.exists() else None,
+        turns,
+        clean["recordings"],
+        model=active["model"],
+        now=context.now(),
+    )
+    write_table(heard, first)
     write_table(context.path(artefacts.TRANSCRIPTS), turns)
     write_table(context.path(artefacts.CONVERSATION), talks)
     write_table(context.path(artefacts.REVIEW_QUEUE), choice.queue)

@@ -144,6 +144,7 @@ def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
 
 def features(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Builds point-in-time features: months to learn from, and today to be scored."""
+    from data.features.customer_record import share_first_known
     from data.features.features import active_customers, as_of_dates, features_in_parts, snapshot
     from data.splits import customer_splits
 
@@ -160,7 +161,9 @@ def features(context: RunContext, progress: Progress) -> dict[str, Any]:
     checked = leaks.assert_no_leakage(past, divided, tables=tables, event=params.event)
     rows = write_parts(context.path(artefacts.FEATURES), checked)
     active = active_customers(
-        features_in_parts(tables, labels, [today], params=params), outcomes, params
+        features_in_parts(tables, labels, [today], params=params, last_record=True),
+        outcomes,
+        params,
     )
     current = write_parts(context.path(artefacts.CURRENT), active)
     written = pl.scan_parquet(context.path(artefacts.FEATURES))
@@ -173,6 +176,11 @@ def features(context: RunContext, progress: Progress) -> dict[str, Any]:
         "current": current,
         "columns": len(written.collect_schema()),
         "lead_days": params.lead_days,
+        # rows from before the first delivery of their customer
+        "record_first_known": share_first_known(
+            written.select("customer_id", "as_of").collect(),
+            tables["customer_versions"].collect(),
+        ),
     }
     write_json(context.path(artefacts.FEATURES_SUMMARY), summary)
     return summary

@@ -11,6 +11,7 @@ import polars as pl
 
 from data import artefacts
 from data.files import read_json, read_tables, write_json, write_table
+from data.labelling.complete import merge_with_reader
 from data.labelling.scheme import SCHEME
 from data.progress import Progress
 from data.records import TURNS
@@ -21,7 +22,7 @@ from flows.candidate import probes as candidate_probes
 from flows.runtime.context import RunContext
 from flows.stages import reader_nightly
 from models.kinds import READER
-from models.reader.labels import complete_labels
+from models.reader import readings
 
 if TYPE_CHECKING:
     from evaluation.monitoring.observed import Observed
@@ -38,10 +39,11 @@ PROBED = 200  # held-out contacts whose words are changed
 def contacts_and_turns(context: RunContext) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Returns (contacts, turns).
 
-    Turns are what people transcribed or wrote, and of other calls what the recogniser transcribed.
+    Turns are what people transcribed or wrote, and of other calls what a recogniser heard first: a
+    later one does not change what was known of them.
     """
     clean = read_tables(context.path(artefacts.CLEAN))
-    transcribed = pl.read_parquet(context.path(artefacts.TRANSCRIPTS)).select(list(TURNS))
+    transcribed = pl.read_parquet(context.path(artefacts.HEARD)).select(list(TURNS))
     return clean["contacts"], pl.concat(
         [clean["turns"], transcribed.join(clean["turns"], on="contact_id", how="anti")]
     )
@@ -106,24 +108,35 @@ def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
 def read(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Writes labels.parquet and returns a summary.
 
-    It holds the rules' labels, completed by the active reader's.
+    It holds the rules' labels, completed by what readers made of each contact. The active reader
+    reads the contacts that none has read; readings.parquet keeps what was read before.
     """
     contacts, turns = contacts_and_turns(context)
     rules, beliefs = (
         pl.read_parquet(context.path(artefact)) for artefact in (artefacts.RULES, artefacts.BELIEFS)
     )
-    labels = complete_labels(
+    kept, params = context.path(artefacts.READINGS), context.params.reading
+    active = read_json(context.path(artefacts.ACTIVE.of(KIND)))
+    read = readings.update_readings(
+        pl.read_parquet(kept) if kept.exists() and not params.read_again else None,
+        contacts,
+        turns,
+        reader=active_reader(context),
+        model=active["model"],
+        now=context.now(),
+    )
+    write_table(kept, read)
+    labels = merge_with_reader(
         rules,
         beliefs,
-        contacts=contacts,
-        turns=turns,
-        reader=active_reader(context),
-        params=context.params.reading,
+        readings.beliefs_of(read, (*params.together, *params.gaps), params.min_familiar),
+        params=params,
     )
     write_table(context.path(artefacts.LABELS), labels)
     changed = labels.join(rules, on=["contact_id", "label", "value"], how="anti")
     summary = {
-        "model": read_json(context.path(artefacts.ACTIVE.of(KIND)))["model"],
+        "model": active["model"],
+        **readings.summarize(read, contacts),
         "labels": labels.height,
         "changed": changed.height,
         "changed_by_label": dict(changed.group_by("label").len().sort("label").iter_rows()),

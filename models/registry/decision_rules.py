@@ -36,12 +36,7 @@ def refusal_reason(decision: Mapping[str, Any], bundle_sha256: str) -> str:
         return "has been altered since it was made. Decide again."
     if decision.get("verdict") != "accepted":
         return "refused it. Read its record for the checks that failed."
-    failed = [
-        check["name"]
-        for check in decision.get("checks", ())
-        if check["verdict"] not in ("pass", "skipped")
-    ]
-    if failed:
+    if failed := _not_passed(decision):
         return f"accepts it although {', '.join(failed)} did not pass. Decide again."
     if gaps := describe_gaps(decision):
         return f"{gaps}. Decide again."
@@ -49,3 +44,33 @@ def refusal_reason(decision: Mapping[str, Any], bundle_sha256: str) -> str:
     if not bundle_sha256 or judged != bundle_sha256:
         return f"is about another bundle ({str(judged)[:12]}, not {bundle_sha256[:12]})."
     return ""
+
+
+def doubt(decision: Mapping[str, Any], kind: str, named: str, bundle_sha256: str) -> str:
+    """Returns why a ledger line is not believed by the record of its decision; empty if it is.
+
+    `kind`, `named` (the decision's id) and `bundle_sha256` are what the line says. Which checks a
+    record has to hold is not asked again: the gate may have got further ones since.
+    """
+    if decision.get("decision_id") != named or named != decision_id(decision):
+        return "has been altered since it was made"
+    if decision.get("kind") != kind:
+        return f"is about {decision.get('kind')}"
+    if decision.get("verdict") != "accepted":
+        return "refused it"
+    if not decision.get("checks"):
+        return "rests on no check"
+    if failed := _not_passed(decision):
+        return f"accepts it although {', '.join(failed)} did not pass"
+    judged = str((decision.get("candidate") or {}).get("bundle_sha256"))
+    if not bundle_sha256 or judged != bundle_sha256:
+        return f"is about another bundle ({judged[:12]}, not {bundle_sha256[:12]})"
+    return ""
+
+
+def _not_passed(decision: Mapping[str, Any]) -> list[str]:
+    return [
+        check["name"]
+        for check in decision.get("checks", ())
+        if check["verdict"] not in ("pass", "skipped")
+    ]

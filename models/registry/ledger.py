@@ -1,7 +1,8 @@
 """The registry's ledger: an append-only, hash-chained JSONL file of every move of an alias.
 
 Each line holds who moved which alias to which version, when, and by which decision. A line covers
-the hash of the line before it, so a changed or deleted line is noticed.
+the hash of the line before it, so a changed or deleted line is noticed. It covers the record of its
+decision too, without which nobody believes it (models/registry/belief.py).
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+from data.files import write_text
 
 ORIGIN = "0" * 64
 
@@ -49,7 +52,10 @@ class Alias(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One move of an alias. `hash` covers every other field, `prior` is the hash before it.
+    """One move of an alias. `hash` covers every other field but `signature`.
+
+    `prior` is the hash before it, `signature` that of the owner of the registry's signing key over
+    `hash`, `record_sha256` the SHA-256 of the decision record's bytes (empty in old ledgers).
 
     `version` is the version that was promoted, rolled back to, made challenger or withdrawn, and
     `previous` the champion at that moment (None: there was none). `approved_by` names the person
@@ -68,6 +74,8 @@ class Entry:
     prior: str
     hash: str
     approved_by: str = ""
+    record_sha256: str = ""
+    signature: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,6 +116,11 @@ def replay(entries: Iterable[Entry]) -> AliasState:
         if entry.action == Action.PROMOTE:
             champions.append(entry)
         elif entry.action == Action.ROLLBACK:
+            if len(champions) < 2:
+                raise LedgerError(
+                    f"ledger, entry {entry.seq}: there was no champion to roll back to. "
+                    "Restore the file from a backup."
+                )
             champions.pop()
         elif entry.action == Action.CHALLENGE:
             challenger = entry
@@ -145,7 +158,7 @@ def read_entries(path: Path) -> list[Entry]:
             raise LedgerError(
                 f"{path}, line {number}: not an entry ({error}). Restore the file from a backup."
             ) from error
-        body = {key: value for key, value in fields.items() if key != "hash"}
+        body = {key: value for key, value in fields.items() if key not in ("hash", "signature")}
         if entry.prior != prior or entry.seq != number or entry.hash != digest(body):
             raise LedgerError(
                 f"{path}, line {number}: altered, its hash does not fit. "
@@ -156,10 +169,13 @@ def read_entries(path: Path) -> list[Entry]:
     return entries
 
 
-def append_entry(path: Path, fields: Mapping[str, Any]) -> Entry:
+def append_entry(
+    path: Path, fields: Mapping[str, Any], sign: Callable[[str], str] = lambda text: ""
+) -> Entry:
     """Adds one entry, flushes it to disk and returns it. The caller holds the registry's lease.
 
-    `fields` are those of Entry without seq, prior and hash. `at` is moved up to that of the entry
+    `fields` are those of Entry without seq, prior, hash and signature; `sign` gives the signature of
+    a hash. `at` is moved up to that of the entry
     before where a clock was behind: a date then names one champion.
     """
     entries = read_entries(path)
@@ -169,7 +185,9 @@ def append_entry(path: Path, fields: Mapping[str, Any]) -> Entry:
             datetime.fromisoformat(body["at"]), datetime.fromisoformat(entries[-1].at)
         ).isoformat()
     body.setdefault("approved_by", "")
-    entry = Entry(**body, hash=digest(body))
+    body.setdefault("record_sha256", "")
+    hashed = digest(body)
+    entry = Entry(**body, hash=hashed, signature=sign(hashed))
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = len(_whole_lines(path).encode()) if path.exists() else 0
     with path.open("ab") as handle:
@@ -178,6 +196,22 @@ def append_entry(path: Path, fields: Mapping[str, Any]) -> Entry:
         handle.flush()
         os.fsync(handle.fileno())
     return entry
+
+
+def sign_last_entry(path: Path, sign: Callable[[str], str]) -> Entry | None:
+    """Signs the last entry, and with it the chain before it; returns it, None in an empty ledger.
+
+    The caller holds the registry's lease. For ledgers from before there was a key.
+    """
+    entries = read_entries(path)
+    if not entries:
+        return None
+    signed = replace(entries[-1], signature=sign(entries[-1].hash))
+    lines = _whole_lines(path).split("\n")[:-1]
+    fields = {**json.loads(lines[-1]), "signature": signed.signature}
+    text = "\n".join([*lines[:-1], json.dumps(fields, sort_keys=True)]) + "\n"
+    write_text(path, text)
+    return signed
 
 
 def _whole_lines(path: Path) -> str:

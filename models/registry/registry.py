@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from models.registry.approval import ApprovalError, find_approver
+from models.registry.belief import DecisionRecords, check_entries
 from models.registry.bundle import Bundle, place_folder, verify_bundle
 from models.registry.decision_rules import refusal_reason
 from models.registry.ledger import (
@@ -32,7 +33,9 @@ from models.registry.ledger import (
     append_entry,
     read_entries,
     replay,
+    sign_last_entry,
 )
+from models.registry.signing import is_signed, sign_text
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
@@ -84,13 +87,19 @@ class Registry:
         *,
         lease_s: float = 60.0,
         public_key: Path | None = None,
+        signing_key: Path | None = None,
+        on_move: Callable[[Entry], None] = lambda entry: None,
     ) -> None:
         """`tracking_uri` as MLflow takes it; `lease_s`: how long to wait for another promotion.
 
-        With a `public_key` only bundles that its owner has signed are registered or fetched.
+        With a `public_key` only bundles that its owner has signed are registered or fetched, and a
+        ledger is believed only if its last line is signed. Lines are signed with `signing_key`.
+        `on_move` is told of each promotion and rollback, after it.
         """
         self.tracking_uri = tracking_uri
-        self._public_key = public_key
+        self._public_key, self._signing_key, self._on_move = public_key, signing_key, on_move
+        # Records of lines from before the registry kept them lie where the gate wrote them.
+        self._records = DecisionRecords(folder / "decisions", [folder.parent / "decisions"])
         self.ledger_path = folder / "ledger.jsonl"
         self._lease_path = folder / "registry.lock"
         self._lease_s = lease_s
@@ -143,15 +152,16 @@ class Registry:
     def peek(self, name: str, alias: str) -> tuple[int, str] | None:
         """Returns (version, bundle checksum) of an alias, or None, without a lease: for polling.
 
-        Champion, previous and challenger are what the ledger says; nothing is put right. Raises
-        LedgerError when it is not the ledger that MLflow's aliases were moved by.
+        Champion, previous and challenger, and their checksums, are what the ledger says; nothing is
+        put right. Raises LedgerError when it is not the ledger that MLflow's aliases were moved by,
+        when a line is not to be believed, and when MLflow says another checksum.
         """
         mirrored = alias in ALIASES
         state = replay(self.ledger(name)) if mirrored else AliasState()
         version = state.version_of(alias) if mirrored else self._mlflow_alias(name, alias)
         if version is None:
             return None
-        return version, self._version(name, version).tags.get(VersionTag.BUNDLE_SHA256, "")
+        return version, self._decided_bundle(name, version, self._version(name, version))
 
     def annotate(self, name: str, version: int, tags: Mapping[str, str]) -> None:
         """Sets tags of a version. Raises ValueError for a tag that says which bundle it is."""
@@ -198,7 +208,8 @@ class Registry:
 
         A copy already in place is used if it still verifies, else fetched again. Raises
         RegistryError when there is no such version, or when what the store delivers is not what was
-        registered; nothing is kept then.
+        registered, and LedgerError when it is not what the ledger's decision was about; nothing is
+        kept then.
         """
         version = which if isinstance(which, int) else self.alias(name, which)
         if version is None:
@@ -206,7 +217,7 @@ class Registry:
                 f"model {name}: nothing has the alias '{which}' yet. Promote a version first."
             )
         record = self._version(name, version)
-        expected = record.tags.get(VersionTag.BUNDLE_SHA256, "")
+        expected = self._decided_bundle(name, version, record)
         target = to_dir / name / f"v{version}"
         if target.is_dir():
             try:
@@ -284,17 +295,20 @@ class Registry:
             self.client.set_model_version_tag(
                 name, str(version), VersionTag.DECISION_ID.value, decided
             )
-            return self._append(
+            entry = self._append(
                 Action.PROMOTE,
                 name,
                 version=version,
                 previous=current,
                 bundle_sha256=sha256,
                 decision_id=decided,
+                record_sha256=self._records.keep(decision),
                 actor=actor,
                 approved_by=approved_by,
                 now=now,
             )
+        self._on_move(entry)  # without the lease: it may talk to other machines
+        return entry
 
     def challenge(
         self, name: str, version: int, *, decision: Mapping[str, Any], actor: str, now: datetime
@@ -325,6 +339,7 @@ class Registry:
                 previous=current,
                 bundle_sha256=sha256,
                 decision_id=decided,
+                record_sha256=self._records.keep(decision),
                 actor=actor,
                 now=now,
             )
@@ -343,6 +358,7 @@ class Registry:
                 previous=state.version_of(CHAMPION),
                 bundle_sha256=challenger.bundle_sha256,
                 decision_id=challenger.decision_id,
+                record_sha256=challenger.record_sha256,
                 actor=actor,
                 now=now,
             )
@@ -376,22 +392,27 @@ class Registry:
                     f"model {name}: somebody moved the alias meanwhile; the champion is "
                     f"{_v(state.version_of(CHAMPION))}. Look at `keepline ledger` and decide again."
                 )
-            return self._append(
+            entry = self._append(
                 Action.ROLLBACK,
                 name,
                 version=target.version,
                 previous=last.version,
                 bundle_sha256=target.bundle_sha256,
                 decision_id=target.decision_id,
+                record_sha256=target.record_sha256,
                 actor=actor,
                 now=now,
             )
+        self._on_move(entry)
+        return entry
 
     def ledger(self, name: str | None = None) -> list[Entry]:
-        """Returns every move of an alias (of `name`), oldest first, after checking the chain.
+        """Returns every move of an alias (of `name`), oldest first, after checking that it is to be
+        believed.
 
         Raises LedgerError for a ledger that was altered or cut short, or is not the one that
-        MLflow's aliases were moved by.
+        MLflow's aliases were moved by; for a line without the record that allows it (see
+        models.registry.belief); and with a public key for a last line that its owner did not sign.
         """
         # MLflow is read first: an entry is in the ledger before its hash is in MLflow.
         models = self.client.search_registered_models() if name is None else [self._model(name)]
@@ -399,7 +420,20 @@ class Registry:
         for model in models:
             if model:
                 self._check_anchor(model, entries)
+        self._check_signature(entries)
+        for one in sorted({entry.name for entry in entries}) if name is None else [name]:
+            check_entries([entry for entry in entries if entry.name == one], self._records)
         return [entry for entry in entries if name in (None, entry.name)]
+
+    def sign_ledger(self) -> Entry | None:
+        """Signs the ledger's last line, for ledgers from before there was a key; returns it.
+
+        Raises RegistryError without a signing key.
+        """
+        if self._signing_key is None:
+            raise RegistryError("registry: no key to sign with. Set KEEPLINE_SIGNING_KEY.")
+        with self._lease():
+            return sign_last_entry(self.ledger_path, self._sign)
 
     def champion_at(self, name: str, when: date | datetime) -> int | None:
         """Returns the version that was champion at a moment or the end (UTC) of a day, or None."""
@@ -416,6 +450,37 @@ class Registry:
         return champion
 
     # --- inside ---
+
+    def _sign(self, text: str) -> str:
+        return sign_text(text, self._signing_key) if self._signing_key else ""
+
+    def _check_signature(self, entries: list[Entry]) -> None:
+        """Raises LedgerError unless the last entry is signed, where there is a public key."""
+        if self._public_key is None or not entries:
+            return
+        last = entries[-1]
+        if not is_signed(last.hash, last.signature, self._public_key):
+            raise LedgerError(
+                f"{self.ledger_path}, line {last.seq} ({last.action} {last.name} v{last.version}, "
+                f"by {last.actor}): not signed by the owner of {self._public_key}. Nothing is moved "
+                "by it. If it is genuine, sign it with KEEPLINE_SIGNING_KEY and "
+                "`keepline ledger --sign`."
+            )
+
+    def _decided_bundle(self, name: str, version: int, held: ModelVersion) -> str:
+        """The checksum of a version: the ledger's, where it names the version, else MLflow's tag.
+
+        Raises LedgerError when the two differ.
+        """
+        tag = str(held.tags.get(VersionTag.BUNDLE_SHA256, ""))
+        decided = {e.bundle_sha256 for e in self.ledger(name) if e.version == version}
+        if decided and decided != {tag}:
+            raise LedgerError(
+                f"{self.ledger_path} knows another '{name}' v{version} ({min(decided)[:12]}) than "
+                f"MLflow holds ({tag[:12]}). Point both to the same store, or restore the one that "
+                "was lost or tampered with."
+            )
+        return tag
 
     @property
     def client(self) -> MlflowClient:
@@ -460,12 +525,7 @@ class Registry:
                 self.client.delete_registered_model_alias(name, alias.value)
             elif holder is not None and (current is None or int(current) != holder.version):
                 version = holder.version
-                tags = self._version(name, version).tags
-                if tags.get(VersionTag.BUNDLE_SHA256) != holder.bundle_sha256:
-                    raise LedgerError(
-                        f"{self.ledger_path} knows another '{name}' v{version} than MLflow holds. "
-                        "Point both to the same store, or restore the one that was lost."
-                    )
+                self._decided_bundle(name, version, self._version(name, version))
                 self.client.set_registered_model_alias(name, alias.value, str(version))
         if last and model.tags.get(ANCHOR) != last.hash:
             self.client.set_registered_model_tag(name, ANCHOR, last.hash)
@@ -491,9 +551,15 @@ class Registry:
         decision_id: str,
         actor: str,
         now: datetime,
+        record_sha256: str,
         approved_by: str = "",
     ) -> Entry:
         """Writes one entry to the ledger and moves MLflow's aliases after it. Needs the lease."""
+        if self._public_key and not self._signing_key:
+            raise RegistryError(
+                f"model {name}: this registry's ledger is signed, and there is no key to sign with. "
+                "Set KEEPLINE_SIGNING_KEY, or move aliases where it is set."
+            )
         if now.tzinfo is None:
             raise ValueError(f"registry: {now} has no time zone. Pass a UTC time.")
         fields = {
@@ -506,8 +572,9 @@ class Registry:
             "decision_id": decision_id,
             "actor": actor,
             "approved_by": approved_by,
+            "record_sha256": record_sha256,
         }
-        entry = append_entry(self.ledger_path, fields)
+        entry = append_entry(self.ledger_path, fields, self._sign)
         self._sync_aliases(name)
         return entry
 

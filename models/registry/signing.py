@@ -1,6 +1,6 @@
-"""Signs a bundle with a private key and checks the signature, with model-signing (OpenSSF).
+"""Signs bundles (with model-signing, OpenSSF) and ledger lines, and checks their signatures.
 
-It is the only module that imports model-signing. Keys are elliptic-curve keys in PEM files, made
+It is the only module that imports model-signing and cryptography. Keys are elliptic-curve keys in PEM files, made
 with `openssl ecparam -name prime256v1 -genkey -noout -out private.pem` and `openssl ec -in
 private.pem -pubout -out public.pem`. A signature covers every file of the folder but itself.
 """
@@ -69,3 +69,46 @@ def _covered_files(signature: Path) -> Any:
 
     config: Any = hashing.Config()  # type: ignore[no-untyped-call]
     return config.set_ignored_paths(paths=[signature], ignore_git_paths=False)
+
+
+def sign_text(text: str, private_key: Path) -> str:
+    """Returns the signature (ECDSA with SHA-256, in hex) of a short text, such as a line's hash.
+
+    Raises SignatureError when the key cannot be used.
+    """
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        key = serialization.load_pem_private_key(private_key.read_bytes(), password=None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise ValueError("it is of another type")
+    except (OSError, ValueError, TypeError) as error:
+        raise SignatureError(
+            f"{private_key}: cannot sign with it ({error}). Name an elliptic-curve key in PEM."
+        ) from error
+    return key.sign(text.encode(), ec.ECDSA(hashes.SHA256())).hex()
+
+
+def is_signed(text: str, signature: str, public_key: Path) -> bool:
+    """Returns whether the owner of `public_key` signed `text`.
+
+    Raises SignatureError when there is no such key.
+    """
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        key = serialization.load_pem_public_key(public_key.read_bytes())
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise ValueError("it is of another type")
+    except (OSError, ValueError) as error:
+        raise SignatureError(
+            f"{public_key}: no such public key ({error}). Set KEEPLINE_PUBLIC_KEY to the PEM file."
+        ) from error
+    try:
+        key.verify(bytes.fromhex(signature), text.encode(), ec.ECDSA(hashes.SHA256()))
+    except (InvalidSignature, ValueError):
+        return False
+    return True

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import polars as pl
 
 from data.features.features import FeatureParams, features
-from data.labelling.scheme import SCHEME
-from data.records import CHANNELS, LABELS, Contact, Outcome, frame
+from data.labelling import label
+from data.labelling.scheme import SCHEME, LabellingParams
+from data.records import CHANNELS, LABELS, TURNS, Contact, Outcome, frame
 from tests.factories import a_contact, a_customer, an_outcome
 
 AS_OF = [date(2026, 2, 1), date(2026, 3, 1)]
@@ -78,6 +80,42 @@ def test_C1_events_added_after_the_as_of_date_change_nothing() -> None:
     assert before.height == 80
     assert before.select(known).equals(after.select(known))
     assert not before["event"].equals(after["event"])  # the targets, and only they, know what came
+
+
+def moved(params: LabellingParams) -> tuple[bool, bool]:
+    """Whether labels of the past, and features as of it, differ when 200 later contacts are known.
+
+    Labels are made by the rules and the label model, from queues, wrap-up codes, waits and history.
+    """
+    rng = np.random.default_rng(4)
+    queues, codes = ("billing", "retention", "technical"), ("resolved", "unresolved", None)
+    known = [
+        replace(contact, queue=str(rng.choice(queues)), disposition=codes[rng.integers(3)])
+        for contact in a_history(90, 1, "past", FIRST)[0]
+    ]
+    future = [
+        replace(contact, queue="retention", disposition="unresolved", wait_s=800.0)
+        for contact in a_history(60, 2, "future", datetime(2026, 3, 1, tzinfo=UTC))[0]
+    ]
+    silence = pl.DataFrame(schema=TURNS)
+    before, after = (
+        label(frame("contacts", contacts), silence, params).labels
+        for contacts in (known, known + future)
+    )
+    of_past = after.filter(pl.col("contact_id").str.starts_with("past"))
+    outcomes = [an_outcome(f"C{n}", happened=False, on=None) for n in range(40)]
+    rows = [
+        computed(contacts, labels.rows(), outcomes)
+        for contacts, labels in ((known, before), (known + future, after))
+    ]
+    assert rows[0]["friction_long_wait_decayed"].sum() > 0
+    key = ["label", "contact_id"]
+    return not before.sort(key).equals(of_past.sort(key)), not rows[0].equals(rows[1])
+
+
+def test_C1_contacts_after_the_as_of_date_change_no_label_of_the_past() -> None:
+    assert moved(LabellingParams()) == (False, False)
+    assert moved(LabellingParams(walk_forward=False)) == (True, True)
 
 
 def test_C1_events_before_the_as_of_date_do_show() -> None:

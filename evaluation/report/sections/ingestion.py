@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from data.records import CHANNELS, TABLES
+from data.records import CHANNELS, DELIVERED
 from data.splits import SPLITS
 from evaluation.report.artefacts import ArtefactReader, MissingArtefactError
 from evaluation.report.formatting import several, title
@@ -60,7 +60,7 @@ def ingestion_summary(artefacts: ArtefactReader) -> dict[str, Any]:
                     for verb in ("added", "changed", "unchanged")
                 },
             }
-            for name in TABLES
+            for name in DELIVERED
         ],
         "nothing_new": not any(summary.get("added", {}).values())
         and not any(summary.get("changed", {}).values()),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
+import polars as pl
 import pytest
 
 from data.labelling.scheme import LabellingParams
 from data.labelling.view import a_contact, views
-from data.records import Contact, Turn, frame
+from data.records import TURNS, Contact, Turn, frame
+from tests import factories
 
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
 
@@ -115,3 +118,24 @@ def test_a_contact_without_words_is_silent_on_every_side() -> None:
     contact = a_contact()
     assert contact.roles == ()
     assert len(contact.customer) == len(contact.last) == 0
+
+
+def test_contacts_before_are_those_of_the_same_customer_whatever_the_ids() -> None:
+    """Ids of different lengths: their groups come in another order than the sorted rows."""
+    rng = np.random.default_rng(1)
+    started = sorted(START + timedelta(days=float(day)) for day in rng.uniform(0, 60, 300))
+    contacts = [
+        factories.a_contact(f"k{n}", f"C{rng.integers(40)}", started_at=started[number])
+        for n, number in enumerate(rng.permutation(300))
+    ]
+    week = timedelta(days=LabellingParams().repeat_days)
+    expected = [
+        sum(
+            other.customer_id == one.customer_id
+            and one.started_at - week <= other.started_at < one.started_at
+            for other in contacts
+        )
+        for one in contacts
+    ]
+    seen = views(frame("contacts", contacts), pl.DataFrame(schema=TURNS), LabellingParams())
+    assert [view.contacts_before for view in seen] == expected

@@ -20,6 +20,7 @@ SUITES = {
     "turns": expectations.turns(PARAMS),
     "outcomes": expectations.outcomes(PARAMS, NOW),
     "interventions": expectations.interventions(PARAMS, NOW),
+    "customer_versions": expectations.customer_versions(PARAMS, NOW),
     "shares": expectations.shares(PARAMS),
 }
 

@@ -128,7 +128,7 @@ def test_rollback_goes_only_to_the_bundle_that_was_promoted(
     shop.registry.client.set_model_version_tag(
         "churn", "1", "bundle_sha256", shop.version("three")[1]
     )
-    with pytest.raises(RegistryError, match="registered was"):
+    with pytest.raises(LedgerError, match="knows another 'churn' v1"):
         shop.registry.rollback("churn", "ben", NOW)
     assert shop.registry.alias("churn", "champion") == 2
 
