@@ -21,6 +21,7 @@ from evaluation.behaviour import Probe
 from evaluation.churn.scorecard import churn_scorecard
 from evaluation.gates.evidence import Evidence, Facts, SecondaryTest
 from evaluation.gates.params import AsrGate, ChurnGate
+from evaluation.metrics.critical import CLASSES
 from evaluation.scorecard import Scorecard
 from models.kinds import ASR, CHURN, READER
 
@@ -86,6 +87,7 @@ def asr(
         seed=0,
         created_at=WHEN,
         bundle_sha256=sha or name,
+        classes={word_class: CLASSES[word_class] for word_class in ("negation", "leaving")},
     )
 
 
@@ -239,6 +241,7 @@ def evidence(
     reading: tuple[float, float] | None = (0.05, 0.2),
     churn_on_text: tuple[float, float] | None = (0.2, 0.4),
     reader_on_text: tuple[float, float] | None = (0.05, 0.2),
+    critical_sentences: tuple[float, float] | None = None,
     probes: Mapping[str, float] | None = {},
     foreign_bundle: str = "",
     foreign_data: str = "",
@@ -246,7 +249,7 @@ def evidence(
 ) -> Evidence:
     """Returns a candidate clearly better than its reference; arguments change single things.
 
-    `guardrail`, `reading`, `churn_on_text` and `reader_on_text` are error rates (or blurs) of the
+    `guardrail`, `reading`, `churn_on_text`, `reader_on_text` and `critical_sentences` are error rates (or blurs) of the
     candidate and of the reference. The secondary test `foreign_bundle` was taken by another bundle
     than the candidate, `foreign_data` on other data by the reference. `params` are those of the
     gate.
@@ -262,6 +265,7 @@ def evidence(
             "reading": reading,
             "churn_on_text": churn_on_text,
             "reader_on_text": reader_on_text,
+            "critical_sentences": critical_sentences,
         }
         secondary = {
             name: _secondary_test(
@@ -313,6 +317,7 @@ def _secondary_test(
         "reading": labels_on_text,
         "churn_on_text": churn,
         "reader_on_text": labels_on_text,
+        "critical_sentences": asr,
     }
     of_candidate, of_reference = map(makers[name], rates)
     other_data = {"data_hash": "elsewhere"} if foreign_data else {}

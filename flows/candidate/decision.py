@@ -49,6 +49,7 @@ def decide(context: RunContext, kind: str) -> dict[str, Any]:
         "decision_id": decision.decision_id,
         "verdict": decision.record["verdict"],
         "summary": decision.record["summary"],
+        "unproven": decision.record["unproven"],
         "record": record.name,
         "approval": context.params.gates.of(kind).approval,
         "candidate": candidate.bundle_sha256,
