@@ -23,7 +23,12 @@ WORDS = 10  # an utterance
 
 
 def scorecards(
-    seed: int, *, worse: float = 0.0, utterances: int = 1000, voices: int = 200, spread: float = 0.05
+    seed: int,
+    *,
+    worse: float = 0.0,
+    utterances: int = 1000,
+    voices: int = 200,
+    spread: float = 0.05,
 ) -> tuple[Scorecard, Scorecard]:
     """Returns (candidate, reference) on one test set; `worse` is added to the error rate where planted.
 
@@ -33,9 +38,7 @@ def scorecards(
     rng = np.random.default_rng(seed)
     voice = rng.integers(0, voices, utterances)
     # The planted intersection is 12 % of the utterances: 0.4 of the load in 0.3 of the regions.
-    region = rng.choice(
-        ["north", "south", "east", "west"], voices, p=[0.3, 0.3, 0.2, 0.2]
-    )[voice]
+    region = rng.choice(["north", "south", "east", "west"], voices, p=[0.3, 0.3, 0.2, 0.2])[voice]
     slices = {
         "region": region,
         "load": rng.choice(["peak", "off-peak"], utterances, p=[0.4, 0.6]),

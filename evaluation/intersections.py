@@ -21,7 +21,7 @@ from evaluation.metrics.bootstrap import LEVEL, Interval, holm, paired_differenc
 from evaluation.scorecard import Scorecard, gain_sides, pair
 
 CARRIED = 2  # intersections that each half hands to the other
-MIN_SHARE = 0.02  # of the units with a weight; a smaller intersection is not searched
+MIN_SHARE = 0.05  # of the units with a weight; a smaller intersection is not searched
 MAX_CELLS = 5000  # the largest ones are searched
 _MAX_OVERLAP = 0.5  # two that are carried over share at most so much of their units (Jaccard)
 
@@ -70,9 +70,7 @@ def search_intersections(
     the same units.
     """
     rows = pair(candidate, reference, metric).filter(pl.col("den_a") > 0)
-    columns = sorted(
-        set(candidate.slices) & set(reference.slices) & set(candidate.units.columns)
-    )
+    columns = sorted(set(candidate.slices) & set(reference.slices) & set(candidate.units.columns))
     rows = rows.join(
         candidate.units.select("unit", *(pl.col(by).cast(pl.String) for by in columns)),
         on="unit",

@@ -37,6 +37,7 @@ class Facts:
     # there is none. `read_by` made the secondary tests, `readers_now` are those of this moment.
     read_by: Mapping[str, str] | None = None
     readers_now: Mapping[str, str] | None = None
+    next_quarter_says: str = ""  # why a churn model's last quarter could not be asked, in words
     probed_sha256: str | None = None  # of the bundle whose behaviour was tested
     trained_by: str = ""  # whoever started the training; may not approve it
 

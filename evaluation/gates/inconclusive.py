@@ -19,9 +19,7 @@ def is_inconclusive(check: Check) -> bool:
     if check.verdict == "no_evidence" and check.name in _NEED_A_LARGE_TEST_SET:
         return True
     measured: list[Measurement | Check] = [
-        measurement
-        for measurement in check.measurements
-        if measurement.verdict not in NOT_REFUSING
+        measurement for measurement in check.measurements if measurement.verdict not in NOT_REFUSING
     ]
     return check.name in (*_UPPER_LIMIT, *_LOWER_LIMIT) and all(
         row.estimate is not None

@@ -207,7 +207,7 @@ class ChurnGate(KindGate):
 
     metric: str = "brier"
     slice_margin: float = 0.01  # in the Brier score
-    floors: dict[str, float] = field(default_factory=lambda: {"brier": 0.25})
+    floors: dict[str, float] = field(default_factory=lambda: {"scaled_brier": 0.0})
     min_units: int = 100
     min_clusters: int = 50
     max_size_mib: float = 50.0
@@ -223,11 +223,16 @@ class ChurnGate(KindGate):
     long_horizon_days: int = 180
     # In the Brier score at each long horizon.
     max_long_loss: float = 0.003
-    # Of logit(risk). An interval wholly outside means miscalibrated.
-    calibration_slope: tuple[float, ...] = (0.67, 1.5)
-    # Of logit(risk) at slope 1. An interval wholly outside means miscalibrated.
-    calibration_intercept: tuple[float, ...] = (-0.3, 0.3)
-    # Mean risk minus share that left, within a slice. Significantly more means miscalibrated.
+    # Of logit(risk). Proven where the whole interval is inside, failed where all of it is outside.
+    calibration_slope: tuple[float, ...] = (0.7, 1.4)
+    # Customers who left over those expected to. Proven and failed as the slope.
+    calibration_ratio: tuple[float, ...] = (0.8, 1.25)
+    # Customers who leave by a horizon, for a proof to be likely (Riley et al. 2021).
+    calibration_events: int = 200
+    # Horizons in days at which calibration has to be proven.
+    required_calibration: tuple[int, ...] = ()
+    # Mean risk minus share that left, within a slice. Significantly more means miscalibrated; a
+    # slice is held only where more is ruled out.
     max_slice_gap: float = 0.03
 
 

@@ -110,11 +110,15 @@ def notes(summaries: dict[str, Any]) -> list[str]:
         if (decided := summaries.get(f"decide_{kind}", {})).get("unproven")
     ]
     adapted = summaries.get(f"train_{ASR.name}", {}).get("adaptation", {})
-    return left_out + unproven + [
-        summary["says"]
-        for summary in (adapted, summaries.get(f"active_{ASR.name}", {}))
-        if summary.get("says")
-    ]
+    return (
+        left_out
+        + unproven
+        + [
+            summary["says"]
+            for summary in (adapted, summaries.get(f"active_{ASR.name}", {}))
+            if summary.get("says")
+        ]
+    )
 
 
 def treatment_note(summary: dict[str, Any]) -> str:

@@ -338,9 +338,7 @@ def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | No
     before, after = (
         decision.record[role]["metrics"]["wer"]["value"] for role in ("reference", "candidate")
     )
-    against = {
-        check.name: check for check in decision.checks if check.verdict not in NOT_REFUSING
-    }
+    against = {check.name: check for check in decision.checks if check.verdict not in NOT_REFUSING}
     guardrail = against.pop("guardrail", None)
     if decision.accepted or after >= before or not all(map(is_inconclusive, against.values())):
         return (
