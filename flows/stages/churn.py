@@ -234,7 +234,10 @@ def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
         asked = _ask_last_quarter(context, rows)
     except ChurnTrainingError as error:
         summary["next_quarter"] = {"says": str(error)}
+        # Beside the scorecards, where the decision looks for it.
+        write_json(quarter.with_suffix(".json"), summary["next_quarter"])
     else:
+        quarter.with_suffix(".json").unlink(missing_ok=True)
         scorecards.write_secondary_scorecards(context, KIND, "next_quarter", asked)
         summary["next_quarter"] = {"says": "", **asked["candidate"].facts}
     write_json(context.path(artefacts.EVALUATE.of(KIND)), summary)

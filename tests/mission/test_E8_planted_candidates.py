@@ -108,6 +108,7 @@ def _context(folder: Path, short_metric: bool) -> RunContext:
         {"model": "life table", "path": None, "version": None, "bundle_sha256": ""},
     )
     write_json(folder / "probe_churn.json", {})
+    write_json(folder / "scorecards/churn/next_quarter.json", {"says": "A history of two months."})
     probes = [dataclasses.asdict(probe) for probe in examples.good_probes("churn")]
     write_json(
         folder / "probes/churn/probes.json", {"bundle_sha256": bundle.sha256, "probes": probes}
