@@ -165,6 +165,7 @@ def features(context: RunContext, progress: Progress) -> dict[str, Any]:
     )
     current = write_parts(context.path(artefacts.CURRENT), active)
     written = pl.scan_parquet(context.path(artefacts.FEATURES))
+    _check_customer_record(context, written)
     customers = written.select(pl.col("customer_id").n_unique()).collect().item()
     summary = {
         "rows": rows,
@@ -177,6 +178,22 @@ def features(context: RunContext, progress: Progress) -> dict[str, Any]:
     }
     write_json(context.path(artefacts.FEATURES_SUMMARY), summary)
     return summary
+
+
+def _check_customer_record(context: RunContext, written: pl.LazyFrame) -> None:
+    """Raises LeakError where the customer record of today tells who has left."""
+    from data.record_leaks import assert_record_knows_no_outcome
+
+    current = pl.read_parquet(context.path(artefacts.CURRENT))
+    keys = ("customer_id", "as_of", "event", "plan", "region", "monthly_price")
+    record = [
+        name for name in current.columns if name in keys[3:] or name.startswith("attr_")
+    ]
+    assert_record_knows_no_outcome(
+        written.filter(pl.col("event")).select(*keys[:3], *record).collect(),
+        current,
+        known_beforehand=context.params.features.known_beforehand,
+    )
 
 
 def train(context: RunContext, progress: Progress) -> dict[str, Any]:
