@@ -186,9 +186,7 @@ def _check_customer_record(context: RunContext, written: pl.LazyFrame) -> None:
 
     current = pl.read_parquet(context.path(artefacts.CURRENT))
     keys = ("customer_id", "as_of", "event", "plan", "region", "monthly_price")
-    record = [
-        name for name in current.columns if name in keys[3:] or name.startswith("attr_")
-    ]
+    record = [name for name in current.columns if name in keys[3:] or name.startswith("attr_")]
     assert_record_knows_no_outcome(
         written.filter(pl.col("event")).select(*keys[:3], *record).collect(),
         current,

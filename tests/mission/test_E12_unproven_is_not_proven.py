@@ -101,9 +101,7 @@ def test_E12_a_class_may_be_required_and_planted_sentences_may_prove_it() -> Non
     assert not strict.accepted
     assert "there is no evidence for critical_words" in strict.record["summary"]
     proven = gate_decision(
-        examples.evidence(
-            *cards, required_critical=("leaving",), critical_sentences=(0.1, 0.3)
-        )
+        examples.evidence(*cards, required_critical=("leaving",), critical_sentences=(0.1, 0.3))
     )
     assert proven.accepted, proven.record["summary"]
     verdicts = {row.what: row.verdict for row in _check(proven, "critical_words").measurements}

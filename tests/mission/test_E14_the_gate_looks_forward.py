@@ -55,9 +55,7 @@ def _centre(seed: int = 1, *, turns: bool, customers: int = 1200) -> pl.DataFram
 
 
 def _asked(rows: pl.DataFrame, folder: Path) -> Check:
-    quarter = forward.predict_last_quarter(
-        rows, RECIPE, LastQuarterParams(), work_dir=folder
-    )
+    quarter = forward.predict_last_quarter(rows, RECIPE, LastQuarterParams(), work_dir=folder)
     risks = dict(quarter.risks)
     own = risks.pop(forward.MODEL)
     options: dict[str, Any] = {
@@ -153,7 +151,8 @@ def test_E14_the_floor_is_the_life_table() -> None:
     """A Brier score far under .25 may be worse than to tell everybody the mean."""
     candidate = examples.churn(1.8)
     brier = candidate.metrics["brier"].high
-    assert brier is not None and brier < 0.25
+    assert brier is not None
+    assert brier < 0.25
     decision = gate_decision(examples.evidence(candidate, examples.churn(6.0)))
     assert "floor" in {check.name for check in decision.checks if check.verdict == "fail"}
 
@@ -187,9 +186,7 @@ def _verdict(figures: dict[str, Any], what: str) -> tuple[str, Check]:
 
 def test_E14_calibration_is_proven_unproven_or_failed() -> None:
     what = "left over expected at 180 days"
-    few, many, off = (
-        _verdict(_figures(1, *of), what) for of in ((150,), (6000,), (6000, 1.5))
-    )
+    few, many, off = (_verdict(_figures(1, *of), what) for of in ((150,), (6000,), (6000, 1.5)))
     assert (few[0], many[0], off[0]) == ("unproven", "pass", "fail")
     assert any("left, about 200 needed)" in phrase for phrase in few[1].unproven)
     assert off[1].verdict == "fail"

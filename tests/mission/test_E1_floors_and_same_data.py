@@ -24,9 +24,7 @@ def test_E1_refuses_a_bad_first_model_however_much_better_than_its_base(
 ) -> None:
     decision = gate_decision(examples.evidence(candidate, reference))
     assert not decision.accepted
-    failed = {
-        name for name, verdict in _verdicts(decision).items() if verdict not in NOT_REFUSING
-    }
+    failed = {name for name, verdict in _verdicts(decision).items() if verdict not in NOT_REFUSING}
     # Who mishears most words mishears the critical ones. What a churn model thinks certain and is
     # not so is miscalibrated as well, and a simpler model is better.
     assert failed - {"critical_words", "calibration", "simple_models"} == {"floor"}

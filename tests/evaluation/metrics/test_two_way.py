@@ -21,8 +21,10 @@ def _coverage(seeds: int, *, dates: int, shock: float) -> tuple[float, float]:
         )
         both = two_way_ratio(values, ones, customer, date)
         alone = two_way_ratio(values, ones, customer, np.zeros(len(date)))
-        assert both.low is not None and both.high is not None
-        assert alone.low is not None and alone.high is not None
+        assert both.low is not None
+        assert both.high is not None
+        assert alone.low is not None
+        assert alone.high is not None
         inside += both.low <= 0 <= both.high
         by_customer += alone.low <= 0 <= alone.high
     return inside / seeds, by_customer / seeds
