@@ -55,9 +55,9 @@ def load_test_sets(
 
     `test` is all of the manifest. `conditions` are a sample of it through each telephone effect,
     with the same seed for every model. `guardrail` is general speech. `critical_sentences` are
-    planted sentences with critical words, in simulated voices through a telephone. A part that params leave empty is absent. `root` is the
-    folder that relative paths in `params.guardrail` start from. Raises ValueError when the manifest
-    or a guardrail is empty or cannot be read.
+    planted sentences with critical words, in simulated voices through a telephone. A part that
+    params leave empty is absent. `root` is the folder that relative paths in `params.guardrail`
+    start from. Raises ValueError when the manifest or a guardrail is empty or cannot be read.
     """
     require_manifest(manifest)  # raises when there is nothing to score on
     pairs = _decoded(manifest)

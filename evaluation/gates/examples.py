@@ -262,9 +262,9 @@ def evidence(
     """Returns a candidate clearly better than its reference; arguments change single things.
 
     `guardrail`, `reading`, `churn_on_text`, `reader_on_text`, `critical_sentences` and, of a churn
-    model, `next_quarter` are error rates (or blurs) of the candidate and of the reference. The secondary test `foreign_bundle` was taken by another bundle
-    than the candidate, `foreign_data` on other data by the reference. `params` are those of the
-    gate.
+    model, `next_quarter` are error rates (or blurs) of the candidate and of the reference. The
+    secondary test `foreign_bundle` was taken by another bundle than the candidate, `foreign_data`
+    on other data by the reference. `params` are those of the gate.
     """
     candidate = candidate or asr(0.1)
     is_churn = candidate.kind == CHURN.name
