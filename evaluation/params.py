@@ -36,6 +36,8 @@ class EvaluationParams:
     guardrail_s: float = 120.0  # seconds of general speech, shared out among the voices
     # Class of critical words → further words of it.
     critical: dict[str, list[str]] = field(default_factory=dict)
+    # Words of each class of critical words in planted sentences; 0: no such test.
+    critical_sentence_words: int = 60
     # Ways of writing the same words: "key note" → "keynote".
     spellings: dict[str, str] = field(default_factory=dict)
     # The retention campaign that EMPC counts the profit of.

@@ -110,7 +110,7 @@ CHURN = ModelKind(
     unit="customer_id",
     unit_title="customer",
     cluster_title="customers",
-    checks=("calibration", "long_horizon"),
+    checks=("calibration", "long_horizon", "next_quarter", "simple_models"),
     reads_text_of="asr",
     served=True,
 )

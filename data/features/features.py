@@ -57,6 +57,8 @@ class FeatureParams:
     # a text column with more different values is an identifier and is left out
     max_categories: int = 50
     exclude: tuple[str, ...] = ()  # attributes to leave out, as is the one named like the event
+    # Columns of the record that only those who left have, and that are known before they leave.
+    known_beforehand: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

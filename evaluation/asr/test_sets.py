@@ -1,4 +1,4 @@
-"""Held-out speech (test set, telephone conditions, general speech) and a recogniser's scores."""
+"""Held-out speech (calls, telephone conditions, general and critical) and a recogniser's scores."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from data.audio import SAMPLE_RATE_HZ, read, resample
 from data.progress import Progress
+from data.simulator.critical_sentences import critical_sentences
 from data.simulator.general_speech import general_speech
 from data.speech.manifests import read_manifest, require_manifest
 from data.speech.telephone import effect, load_background_sounds
@@ -50,12 +51,13 @@ class TestSet:
 def load_test_sets(
     manifest: Path, params: EvaluationParams, root: Path = Path()
 ) -> dict[str, TestSet]:
-    """Returns the test sets of a recogniser by name: `test`, `conditions` and `guardrail`.
+    """Returns the test sets of a recogniser by name.
 
     `test` is all of the manifest. `conditions` are a sample of it through each telephone effect,
-    with the same seed for every model. A part that params leave empty is absent. `root` is the
-    folder that relative paths in `params.guardrail` start from. Raises ValueError when the manifest
-    or a guardrail is empty or cannot be read.
+    with the same seed for every model. `guardrail` is general speech. `critical_sentences` are
+    planted sentences with critical words, in simulated voices through a telephone. A part that
+    params leave empty is absent. `root` is the folder that relative paths in `params.guardrail`
+    start from. Raises ValueError when the manifest or a guardrail is empty or cannot be read.
     """
     require_manifest(manifest)  # raises when there is nothing to score on
     pairs = _decoded(manifest)
@@ -76,6 +78,8 @@ def load_test_sets(
         if not params.guardrail:
             general += general_speech(params.guardrail_s, params.seed, SAMPLE_RATE_HZ)
         test_sets["guardrail"] = _test_set(sample_by_voice(general, params.guardrail_s))
+    if params.critical_sentence_words > 0:
+        test_sets["critical_sentences"] = _test_set(_planted_sentences(params))
     return test_sets
 
 
@@ -90,6 +94,23 @@ def test_set_of(speech: Path, contacts: Collection[str]) -> TestSet | None:
         for pair in _decoded(manifest, frozenset(contacts))
     ]
     return _test_set(pairs) if pairs else None
+
+
+def _planted_sentences(params: EvaluationParams) -> list[Pair]:
+    """Returns sentences with critical words, µ-law and A-law in turn."""
+    from evaluation.metrics.critical import extended_classes
+
+    planted = critical_sentences(
+        extended_classes(params.critical),
+        params.critical_sentence_words,
+        params.seed,
+        SAMPLE_RATE_HZ,
+    )
+    lines = effect("mulaw"), effect("alaw")
+    return [
+        (row, lines[n % 2](wave, SAMPLE_RATE_HZ, np.random.default_rng([params.seed, n])))
+        for n, (row, wave) in enumerate(planted)
+    ]
 
 
 def _through_conditions(sample: Sequence[Pair], params: EvaluationParams) -> list[Pair]:

@@ -20,6 +20,8 @@ from evaluation.scorecard import (
     score_units,
 )
 
+# Simple models that scores are compared with, as they name columns of the units.
+LIFE_TABLE, LOGISTIC = "life_table", "logistic"
 _LOSSES = ("brier", "log_loss")
 # Figures of churn_figures that are metrics, and whether lower is better. The others (calibration
 # slope, rates) have no better side, and go to the facts.
@@ -46,6 +48,7 @@ def churn_scorecard(
     facts: Mapping[str, Any] | None = None,
     slice_by: Sequence[str] = (),
     campaign: Campaign = PAPER_CAMPAIGN,
+    baselines: Mapping[str, pl.DataFrame] | None = None,
 ) -> Scorecard:
     """Scores predicted risks against outcomes, by customer, in slices by columns of `frame`.
 
@@ -53,10 +56,16 @@ def churn_scorecard(
     brier_<days>, log_loss_<days>, auc_<days> and so on, and `brier` and `log_loss` over all
     horizons together. Losses are weighted against censoring (evaluation.metrics.churn) and can be
     paired. Facts hold calibration, on the whole and by slice, and how many customers `campaign`
-    contacts. Raises ScorecardError when a risk is missing or no outcome is known.
+    contacts.
+
+    `baselines` are frames like `frame` with the risks of simple models, by LIFE_TABLE and LOGISTIC.
+    They give the metrics scaled_brier (1 is perfect, 0 the life table, all horizons together) and
+    gain_over_logistic (in Brier score), on the same units.
+
+    Raises ScorecardError when a risk is missing or no outcome is known.
     """
     _check_risks(frame, model)
-    units, ratios = _units(frame, model, slice_by)
+    units, ratios = units_of(frame, model, slice_by, baselines)
     metrics, slices = score_units(units, ratios, slice_by, seed=seed)
     figures, calibration = _figures(frame, seed, campaign)
     return Scorecard(
@@ -91,13 +100,17 @@ def _check_risks(frame: pl.DataFrame, model: str) -> None:
             )
 
 
-def _units(
-    frame: pl.DataFrame, model: str, slice_by: Sequence[str]
+def units_of(
+    frame: pl.DataFrame,
+    model: str,
+    slice_by: Sequence[str] = (),
+    baselines: Mapping[str, pl.DataFrame] | None = None,
 ) -> tuple[pl.DataFrame, dict[str, Ratio]]:
     """Returns a unit for each customer and as-of date with a known outcome, and the loss ratios.
 
     For each horizon (suffix _30, …, or none) there are weight, weighted losses, and `expected` and
-    `left`: how many customers were predicted to leave, and did.
+    `left`: how many customers were predicted to leave, and did. `baselines` are as in
+    `churn_scorecard`.
     """
     names = risk_columns(frame)
     unit = pl.format("{}@{}", "customer_id", pl.col("as_of").cast(pl.String).fill_null("")).alias(
@@ -141,6 +154,42 @@ def _units(
     if units.is_empty():
         raise ScorecardError(
             f"model {model}: no outcome of a test customer is known. Test on older dates."
+        )
+    return _with_baselines(units, ratios, baselines or {})
+
+
+def _with_baselines(
+    units: pl.DataFrame, ratios: dict[str, Ratio], baselines: Mapping[str, pl.DataFrame]
+) -> tuple[pl.DataFrame, dict[str, Ratio]]:
+    """Returns units and ratios with the gains over simple models, over all common horizons together."""
+    for name, frame in baselines.items():
+        suffixes = [
+            risk.removeprefix("risk")
+            for risk in risk_columns(frame)
+            if f"brier{risk.removeprefix('risk')}" in ratios
+        ]
+        if not suffixes:
+            continue
+        unit = pl.format("{}@{}", "customer_id", pl.col("as_of").cast(pl.String).fill_null(""))
+        losses = (
+            unit_losses(frame)
+            .filter(pl.col("risk").is_in([f"risk{suffix}" for suffix in suffixes]))
+            .group_by(unit.alias("unit"))
+            .agg((pl.col("brier") * pl.col("weight")).sum().alias(f"{name}_brier"))
+        )
+        units = units.join(losses, on="unit", how="left", maintain_order="left").with_columns(
+            pl.col(f"{name}_brier").fill_null(0.0),
+            pl.sum_horizontal(f"weight{suffix}" for suffix in suffixes).alias(f"{name}_weight"),
+        )
+        own = pl.sum_horizontal(f"brier{suffix}" for suffix in suffixes)
+        units = units.with_columns((pl.col(f"{name}_brier") - own).alias(f"gain_over_{name}"))
+    if f"{LIFE_TABLE}_brier" in units.columns:
+        ratios["scaled_brier"] = Ratio(
+            f"gain_over_{LIFE_TABLE}", f"{LIFE_TABLE}_brier", lower_is_better=False
+        )
+    if f"{LOGISTIC}_brier" in units.columns:
+        ratios["gain_over_logistic"] = Ratio(
+            f"gain_over_{LOGISTIC}", f"{LOGISTIC}_weight", lower_is_better=False
         )
     return units, ratios
 

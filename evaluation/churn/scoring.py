@@ -23,7 +23,9 @@ TENURE_BANDS_DAYS = {365: "under a year", 3 * 365: "one to three years"}  # and 
 PRICE_BANDS = ("low third", "middle third", "high third")
 MAX_SLICES = 12  # a column with more values would single out customers
 # The reference before there is a champion: it knows how many leave, but not who.
-LIFE_TABLE = "life table"
+LIFE_TABLE, LOGISTIC = "life table", "logistic regression"
+# How they name columns of a scorecard's units (evaluation.churn.scorecard).
+COLUMNS = {LIFE_TABLE: "life_table", LOGISTIC: "logistic"}
 
 
 def score(
@@ -71,13 +73,14 @@ def score(
         return outcomes.join(risks, on=["customer_id", "as_of"], maintain_order="left")
 
     facts: dict[str, Any] = {}
+    baselines = {LIFE_TABLE: kaplan_meier(train, test, horizons)}
     if model is None:
-        frame = with_outcomes(kaplan_meier(train, test, horizons))
+        frame = with_outcomes(baselines[LIFE_TABLE])
     else:
         network = ChurnModel.load(Path(model))
         frame = with_outcomes(network.predict(test))
         facts["parameters"] = sum(weight.numel() for weight in network.network.parameters())
-        baselines = _baselines(rows, train, test, horizons=horizons)
+        baselines |= _logistic(rows, train, test, horizons=horizons)
         facts |= _baseline_facts(
             baselines, with_outcomes, campaign, predicted={name: frame}, truth=truth
         )
@@ -93,24 +96,24 @@ def score(
         facts=facts,
         slice_by=slice_by,
         campaign=campaign,
+        baselines={
+            COLUMNS[baseline]: with_outcomes(risks) for baseline, risks in baselines.items()
+        },
     )
 
 
-def _baselines(
+def _logistic(
     rows: pl.DataFrame, train: pl.DataFrame, test: pl.DataFrame, *, horizons: tuple[int, ...]
 ) -> dict[str, pl.DataFrame]:
-    """Returns the risks that simple models predict for `test`, by the model's name."""
+    """Returns the risks a logistic regression predicts for `test`, by its name; empty if none can."""
     from evaluation.metrics.churn import has_both_outcomes
-    from evaluation.metrics.churn_references import kaplan_meier, logistic
+    from evaluation.metrics.churn_references import logistic
     from models.churn.model import feature_columns
 
-    baselines = {LIFE_TABLE: kaplan_meier(train, test, horizons)}
     learnable = tuple(days for days in horizons if has_both_outcomes(train, days))
-    if learnable or not horizons:
-        baselines["logistic regression"] = logistic(
-            train, test, feature_columns(rows), horizons_days=learnable
-        )
-    return baselines
+    if horizons and not learnable:
+        return {}
+    return {LOGISTIC: logistic(train, test, feature_columns(rows), horizons_days=learnable)}
 
 
 def _baseline_facts(

@@ -13,7 +13,14 @@ from typing import Any
 
 from evaluation.behaviour import Probe
 from evaluation.gates import checks as checks_package
-from evaluation.gates.evidence import Check, Evidence, EvidenceError, Facts, SecondaryTest
+from evaluation.gates.evidence import (
+    NOT_REFUSING,
+    Check,
+    Evidence,
+    EvidenceError,
+    Facts,
+    SecondaryTest,
+)
 from evaluation.gates.params import GateParams
 from evaluation.gates.record import FORMAT, Decision, DecisionError
 from evaluation.scorecard import Scorecard, ScorecardError
@@ -33,6 +40,9 @@ def decide(
 ) -> Decision:
     """Runs the checks of the candidate's kind; accepted only if none failed or lacked evidence.
 
+    What is unproven refuses only where `required_proof` or `required_critical` asks for proof; the
+    summary states it.
+
     `reference` is the champion, or the base or baseline for a first model; `secondary` and `probes`
     are as in Evidence. Raises DecisionError when the two are of different kinds, or when a skip
     names no check.
@@ -46,18 +56,22 @@ def decide(
     secondary = dict(secondary or {})
     evidence = Evidence(candidate, reference, facts, gate, params.seed, secondary, probes)
     modules = [module for module in check_modules() if module.applies(candidate.kind)]
-    unknown = sorted(set(gate.skip) - {module.NAME for module in modules})
-    if unknown:
-        names = ", ".join(module.NAME for module in modules)
-        raise DecisionError(f"gate: skip names {unknown[0]}, which is no check. Known: {names}.")
+    names = ", ".join(module.NAME for module in modules)
+    for setting, named in (("skip", gate.skip), ("required_proof", gate.required_proof)):
+        unknown = sorted(set(named) - {module.NAME for module in modules})
+        if unknown:
+            raise DecisionError(
+                f"gate: {setting} names {unknown[0]}, which is no check. Known: {names}."
+            )
     results = [_run_check(module, evidence) for module in modules]
-    accepted = bool(results) and all(result.verdict in ("pass", "skipped") for result in results)
+    accepted = bool(results) and all(result.verdict in NOT_REFUSING for result in results)
     relaxed = gate.relaxed_limits()
     record: dict[str, Any] = {
         "format": FORMAT,
         "kind": candidate.kind,
         "verdict": "accepted" if accepted else "refused",
         "summary": _summary(candidate, results, accepted=accepted, relaxed=relaxed),
+        "unproven": [what for result in results for what in result.unproven],
         "data_hash": candidate.data_hash,
         "candidate": _scored(candidate),
         "reference": None if reference is None else _scored(reference),
@@ -95,6 +109,9 @@ def _run_check(module: ModuleType, evidence: Evidence) -> Check:
         result = Check(module.NAME, error.verdict, str(error))
     except ScorecardError as error:
         result = Check(module.NAME, "no_evidence", str(error))
+    if result.verdict == "unproven" and module.NAME in evidence.params.required_proof:
+        sentence = f"{result.sentence} The gate's settings require proof of this check."
+        result = replace(result, verdict="no_evidence", sentence=sentence)
     return replace(result, promise=module.PROMISE)
 
 
@@ -116,17 +133,22 @@ def _scored(card: Scorecard) -> dict[str, Any]:
 def _summary(
     candidate: Scorecard, results: Sequence[Check], *, accepted: bool, relaxed: Sequence[str]
 ) -> str:
-    """Returns the verdict in one sentence, with the checks that decided it."""
+    """Returns the verdict in one sentence, with the checks that decided it and what is unproven."""
     skipped = [result.name for result in results if result.verdict == "skipped"]
     remarks = [f"{', '.join(skipped)} skipped"] if skipped else []
     if relaxed:
         remarks.append(f"{len(relaxed)} limit{'s' * (len(relaxed) > 1)} looser than by default")
     remark = f" ({'; '.join(remarks)})" if remarks else ""
+    unproven = [what for result in results for what in result.unproven]
+    open_points = f"; unproven: {', '.join(unproven)}" if unproven else ""
     if accepted:
-        passed = len(results) - len(skipped)
-        return f"{candidate.model} is accepted: {passed} of {len(results)} checks passed{remark}."
+        passed = sum(result.verdict == "pass" for result in results)
+        return (
+            f"{candidate.model} is accepted: {passed} of {len(results)} checks "
+            f"passed{remark}{open_points}."
+        )
     failed = [result.name for result in results if result.verdict == "fail"]
     missing = [result.name for result in results if result.verdict == "no_evidence"]
     reasons = [f"it failed {', '.join(failed)}"] if failed else []
     reasons += [f"there is no evidence for {', '.join(missing)}"] if missing else []
-    return f"{candidate.model} is refused: {' and '.join(reasons)}{remark}."
+    return f"{candidate.model} is refused: {' and '.join(reasons)}{remark}{open_points}."

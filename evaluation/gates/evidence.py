@@ -10,7 +10,11 @@ from evaluation.behaviour import Probe
 from evaluation.gates.params import AsrGate, ChurnGate, KindGate
 from evaluation.scorecard import Scorecard
 
-Verdict = Literal["pass", "fail", "no_evidence", "skipped"]
+# `unproven`: measured, and the data can tell neither that it holds nor that it does not.
+# `no_evidence`: what the check needs was not measured at all.
+Verdict = Literal["pass", "fail", "unproven", "no_evidence", "skipped"]
+# Verdicts that do not refuse. What is unproven is stated in the summary.
+NOT_REFUSING: tuple[Verdict, ...] = ("pass", "unproven", "skipped")
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Facts:
     # there is none. `read_by` made the secondary tests, `readers_now` are those of this moment.
     read_by: Mapping[str, str] | None = None
     readers_now: Mapping[str, str] | None = None
+    next_quarter_says: str = ""  # why a churn model's last quarter could not be asked, in words
     probed_sha256: str | None = None  # of the bundle whose behaviour was tested
     trained_by: str = ""  # whoever started the training; may not approve it
 
@@ -60,7 +65,9 @@ class SecondaryTest:
 class Evidence:
     """Everything a check may use.
 
-    `secondary` may hold `guardrail` (general speech), `reading` (the labels the rules give to each
+    `secondary` may hold `guardrail` (general speech), `critical_sentences` (planted sentences with
+    critical words), `next_quarter` (risks of what came after training, by models trained as known
+    then), `reading` (the labels the rules give to each
     recogniser's text, against those of people's text), `reader_on_text` (the labels the active
     contact reader gives to it, against the same) and `churn_on_text` (the champion churn model on
     features of that text). `probes` are the behaviour tests of the candidate; None: not made.
@@ -134,6 +141,7 @@ class Measurement:
     threshold: float | None = None
     p: float | None = None
     clusters: int | None = None
+    note: str = ""  # what the figures rest on, in a few words: "1 of 7 heard"
 
 
 @dataclass(frozen=True)
@@ -153,6 +161,8 @@ class Check:
     threshold: float | None = None
     measurements: tuple[Measurement, ...] = ()
     promise: str = ""
+    # What is unproven, in words for the summary: "words of leaving (1 of 7 heard)".
+    unproven: tuple[str, ...] = ()
 
     @classmethod
     def of_worst(
@@ -164,6 +174,7 @@ class Check:
         worst: Measurement,
         measurements: Sequence[Measurement],
         metric: str | None = None,
+        unproven: Sequence[str] = (),
     ) -> Check:
         """Returns a check with the figures of its `worst` measurement (`metric`: by that name)."""
         return cls(
@@ -176,4 +187,5 @@ class Check:
             worst.high,
             worst.threshold,
             tuple(measurements),
+            unproven=tuple(unproven),
         )

@@ -21,6 +21,7 @@ from evaluation.behaviour import Probe
 from evaluation.churn.scorecard import churn_scorecard
 from evaluation.gates.evidence import Evidence, Facts, SecondaryTest
 from evaluation.gates.params import AsrGate, ChurnGate
+from evaluation.metrics.critical import CLASSES
 from evaluation.scorecard import Scorecard
 from models.kinds import ASR, CHURN, READER
 
@@ -86,6 +87,7 @@ def asr(
         seed=0,
         created_at=WHEN,
         bundle_sha256=sha or name,
+        classes={word_class: CLASSES[word_class] for word_class in ("negation", "leaving")},
     )
 
 
@@ -116,15 +118,20 @@ def churn(
     region = np.where(test_rng.random(customers) < 0.3, "north", "south")
     noise = np.where(region == hidden[0], hidden[1], blur) if hidden else np.full(customers, blur)
     error = noise_rng.normal(0, 1, customers)
+    blunt = test_rng.normal(0, 1.5, customers)  # the noise of the logistic regression
     risks = {30: _expit(truth - 1.0), 90: _expit(truth - 0.5), 180: _expit(truth)}
     time_days = np.select(
         [draw < risks[30], draw < risks[90], draw < risks[180]], [20.0, 60.0, 120.0], 240.0
     )
     columns: dict[str, np.ndarray] = {}
+    simple: dict[str, dict[str, np.ndarray]] = {"life_table": {}, "logistic": {}}
     for days in horizons or (180,):
         spread = long_blur if long_blur is not None and days == max(horizons) else noise
         log_odds = truth + {30: -1.0, 90: -0.5, 180: 0.0}[days] + error * spread
-        columns[f"risk_{days}" if horizons else "risk"] = _expit(overconfidence * log_odds + shift)
+        risk = f"risk_{days}" if horizons else "risk"
+        columns[risk] = _expit(overconfidence * log_odds + shift)
+        simple["life_table"][risk] = np.full(customers, risks[days].mean())
+        simple["logistic"][risk] = _expit(log_odds - error * spread + blunt)
     frame = pl.DataFrame(
         {
             "customer_id": [f"C{n}" for n in range(customers) for _ in range(dates)],
@@ -148,6 +155,12 @@ def churn(
         created_at=WHEN,
         bundle_sha256=sha or name,
         slice_by=("region",),
+        baselines={
+            baseline: frame.with_columns(
+                pl.Series(risk, np.repeat(values, dates)) for risk, values in by_risk.items()
+            )
+            for baseline, by_risk in simple.items()
+        },
     )
 
 
@@ -239,6 +252,8 @@ def evidence(
     reading: tuple[float, float] | None = (0.05, 0.2),
     churn_on_text: tuple[float, float] | None = (0.2, 0.4),
     reader_on_text: tuple[float, float] | None = (0.05, 0.2),
+    critical_sentences: tuple[float, float] | None = None,
+    next_quarter: tuple[float, float] | None = (0.2, 2.0),
     probes: Mapping[str, float] | None = {},
     foreign_bundle: str = "",
     foreign_data: str = "",
@@ -246,34 +261,37 @@ def evidence(
 ) -> Evidence:
     """Returns a candidate clearly better than its reference; arguments change single things.
 
-    `guardrail`, `reading`, `churn_on_text` and `reader_on_text` are error rates (or blurs) of the
-    candidate and of the reference. The secondary test `foreign_bundle` was taken by another bundle
-    than the candidate, `foreign_data` on other data by the reference. `params` are those of the
-    gate.
+    `guardrail`, `reading`, `churn_on_text`, `reader_on_text`, `critical_sentences` and, of a churn
+    model, `next_quarter` are error rates (or blurs) of the candidate and of the reference. The
+    secondary test `foreign_bundle` was taken by another bundle than the candidate, `foreign_data`
+    on other data by the reference. `params` are those of the gate.
     """
     candidate = candidate or asr(0.1)
     is_churn = candidate.kind == CHURN.name
     if isinstance(reference, str):
         reference = churn(2.0) if is_churn else asr(0.3)
-    secondary: dict[str, SecondaryTest] = {}
-    if not is_churn:
-        rates = {
+    rates: dict[str, tuple[float, float] | None] = (
+        {"next_quarter": next_quarter}
+        if is_churn
+        else {
             "guardrail": guardrail,
             "reading": reading,
             "churn_on_text": churn_on_text,
             "reader_on_text": reader_on_text,
+            "critical_sentences": critical_sentences,
         }
-        secondary = {
-            name: _secondary_test(
-                name,
-                pair,
-                bundle_sha256="another" if name == foreign_bundle else candidate.bundle_sha256,
-                reference_sha256=reference.bundle_sha256 if reference else "",
-                foreign_data=name == foreign_data,
-            )
-            for name, pair in rates.items()
-            if pair
-        }
+    )
+    secondary = {
+        name: _secondary_test(
+            name,
+            pair,
+            bundle_sha256="another" if name == foreign_bundle else candidate.bundle_sha256,
+            reference_sha256=reference.bundle_sha256 if reference else "",
+            foreign_data=name == foreign_data,
+        )
+        for name, pair in rates.items()
+        if pair
+    }
     return Evidence(
         candidate=candidate,
         reference=reference,
@@ -313,6 +331,8 @@ def _secondary_test(
         "reading": labels_on_text,
         "churn_on_text": churn,
         "reader_on_text": labels_on_text,
+        "critical_sentences": asr,
+        "next_quarter": churn,
     }
     of_candidate, of_reference = map(makers[name], rates)
     other_data = {"data_hash": "elsewhere"} if foreign_data else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evaluation.gates.evidence import Check, Measurement
+from evaluation.gates.evidence import NOT_REFUSING, Check, Measurement
 
 # Checks that lack evidence where the test set is small, or where no test call has a friction.
 _NEED_A_LARGE_TEST_SET = ("critical_words", "downstream", "enough_evidence", "slices")
@@ -19,7 +19,7 @@ def is_inconclusive(check: Check) -> bool:
     if check.verdict == "no_evidence" and check.name in _NEED_A_LARGE_TEST_SET:
         return True
     measured: list[Measurement | Check] = [
-        measurement for measurement in check.measurements if measurement.verdict != "pass"
+        measurement for measurement in check.measurements if measurement.verdict not in NOT_REFUSING
     ]
     return check.name in (*_UPPER_LIMIT, *_LOWER_LIMIT) and all(
         row.estimate is not None

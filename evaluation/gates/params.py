@@ -15,8 +15,19 @@ from models.registry.approval import APPROVALS
 
 # Limits that allow more when they are smaller. All others allow more when they are larger, and a
 # range when it is wider.
-_LOWER_IS_LOOSER = ("min_units", "min_clusters", "min_gain", "level", "slice_alpha")
-_RANGES = ("calibration_slope", "calibration_intercept")
+_LOWER_IS_LOOSER = (
+    "min_units",
+    "min_clusters",
+    "min_gain",
+    "level",
+    "slice_alpha",
+    "intersection_alpha",
+    "min_critical_recall",
+    "min_critical_words",
+    # Floors of metrics of which more is better.
+    "floors.scaled_brier",
+)
+_RANGES = ("calibration_slope", "calibration_ratio")
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,12 @@ class KindGate:
     max_slice_loss: float = 0.0
     # Voices or customers in a slice, at least, for it to be tested.
     min_slice_clusters: int = 5
+    # A slice is held only where a loss as large as this is ruled out; else it is unproven.
+    slice_margin: float = 0.05
+    # Chance of refusing, for any intersection of slices, a candidate that is worse in none.
+    intersection_alpha: float = 0.025
+    # Checks that have to be proven: an unproven one refuses, where it otherwise is only stated.
+    required_proof: tuple[str, ...] = ()
     # Allowed licences. Empty: any, as long as one is named.
     licences: tuple[str, ...] = ()
     # Check → why it is skipped. The reason goes on the record.
@@ -88,7 +105,7 @@ class KindGate:
 
     def _check_limits(self) -> None:
         """Raises ValueError for a level outside its range and a limit that is none."""
-        for name in ("level", "slice_alpha"):
+        for name in ("level", "slice_alpha", "intersection_alpha"):
             value = getattr(self, name)
             lowest = 0.5 if name == "level" else 0
             if not lowest < value < 1:
@@ -166,6 +183,14 @@ class AsrGate(KindGate):
     max_critical_loss: float = 0.03
     # A loss is likely where chance makes as large a one less often than this.
     critical_alpha: float = 0.1
+    # Words of a class that have to be said, in calls or in planted sentences, to prove anything.
+    min_critical_words: int = 30
+    # A class is held only where a loss as large as this in its error rate is ruled out.
+    critical_margin: float = 0.1
+    # Share of the words of each class that has to be heard. A class surely below it is a refusal.
+    min_critical_recall: float = 0.5
+    # Classes that have to be proven, in calls or in planted sentences.
+    required_critical: tuple[str, ...] = ()
     # In WER on general speech.
     max_guardrail_loss: float = 0.03
     # Share of labels that are wrong on its text but not on the reference's.
@@ -181,7 +206,8 @@ class ChurnGate(KindGate):
     """Limits for a churn network. Metrics are named in evaluation.churn.scorecard."""
 
     metric: str = "brier"
-    floors: dict[str, float] = field(default_factory=lambda: {"brier": 0.25})
+    slice_margin: float = 0.01  # in the Brier score
+    floors: dict[str, float] = field(default_factory=lambda: {"scaled_brier": 0.0})
     min_units: int = 100
     min_clusters: int = 50
     max_size_mib: float = 50.0
@@ -197,11 +223,16 @@ class ChurnGate(KindGate):
     long_horizon_days: int = 180
     # In the Brier score at each long horizon.
     max_long_loss: float = 0.003
-    # Of logit(risk). An interval wholly outside means miscalibrated.
-    calibration_slope: tuple[float, ...] = (0.67, 1.5)
-    # Of logit(risk) at slope 1. An interval wholly outside means miscalibrated.
-    calibration_intercept: tuple[float, ...] = (-0.3, 0.3)
-    # Mean risk minus share that left, within a slice. Significantly more means miscalibrated.
+    # Of logit(risk). Proven where the whole interval is inside, failed where all of it is outside.
+    calibration_slope: tuple[float, ...] = (0.7, 1.4)
+    # Customers who left over those expected to. Proven and failed as the slope.
+    calibration_ratio: tuple[float, ...] = (0.8, 1.25)
+    # Customers who leave by a horizon, for a proof to be likely (Riley et al. 2021).
+    calibration_events: int = 200
+    # Horizons in days at which calibration has to be proven.
+    required_calibration: tuple[int, ...] = ()
+    # Mean risk minus share that left, within a slice. Significantly more means miscalibrated; a
+    # slice is held only where more is ruled out.
     max_slice_gap: float = 0.03
 
 

@@ -52,6 +52,7 @@ class Decision:
                 **{
                     **check,
                     "measurements": tuple(Measurement(**row) for row in check["measurements"]),
+                    "unproven": tuple(check.get("unproven", ())),
                 }
             )
             for check in self.record["checks"]

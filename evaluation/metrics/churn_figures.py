@@ -52,16 +52,24 @@ def figures(
 def calibration(left: np.ndarray, risk: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Returns the calibration figures of risks, for each draw of weights (shapes as in `figures`).
 
-    calibration_intercept and calibration_slope (Cox: 0 and 1 at best), ece, expected_rate (the mean
-    risk) and observed_rate (the share that left).
+    calibration_intercept and calibration_slope (Cox: 0 and 1 at best), calibration_ratio (left over
+    expected to leave: 1 at best), ece, expected_rate (the mean risk) and observed_rate (the share
+    that left).
     """
     intercept, slope = _recalibration(left, risk, weights)
     total = weights.sum(1)
+    expected = weights @ risk
     return {
+        "calibration_ratio": np.divide(
+            weights @ left.astype(np.float64),
+            expected,
+            out=np.full(len(weights), np.nan),
+            where=expected > 0,
+        ),
         "ece": _ece(left, risk, weights),
         "calibration_intercept": intercept,
         "calibration_slope": slope,
-        "expected_rate": weights @ risk / total,
+        "expected_rate": expected / total,
         "observed_rate": weights @ left.astype(np.float64) / total,
     }
 

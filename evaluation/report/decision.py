@@ -10,7 +10,13 @@ from data.files import write_json, write_text
 from evaluation.gates.record import Decision, validate_record
 from evaluation.report.page import page
 
-VERDICTS = {"pass": "passed", "fail": "failed", "no_evidence": "no evidence", "skipped": "skipped"}
+VERDICTS = {
+    "pass": "passed",
+    "fail": "failed",
+    "unproven": "unproven",
+    "no_evidence": "not measured",
+    "skipped": "skipped",
+}
 
 # A metric, the candidate's estimate and the reference's; None where a side was not measured.
 Row = tuple[str, Any, Any]

@@ -49,6 +49,7 @@ def decide(context: RunContext, kind: str) -> dict[str, Any]:
         "decision_id": decision.decision_id,
         "verdict": decision.record["verdict"],
         "summary": decision.record["summary"],
+        "unproven": decision.record["unproven"],
         "record": record.name,
         "approval": context.params.gates.of(kind).approval,
         "candidate": candidate.bundle_sha256,
@@ -66,6 +67,7 @@ def _collect_facts(context: RunContext, kind: str, probed_sha256: str) -> Facts:
     contract = read_json(context.path(artefacts.VALIDATE))
     reference = read_json(context.path(artefacts.REFERENCE.of(kind)))
     probe_summary = read_json(context.path(artefacts.PROBE.of(kind)))
+    quarter = context.path(artefacts.SCORECARDS.of(kind).within("next_quarter.json"))
     facts = Facts(
         reference_is_champion=reference["version"] is not None,
         contract_ok=contract["stopped"] is None,
@@ -74,6 +76,7 @@ def _collect_facts(context: RunContext, kind: str, probed_sha256: str) -> Facts:
         read_by=probe_summary.get("read_by"),
         readers_now=checksums(text_readers(context, kind)) if text_readers_of(kind) else None,
         probed_sha256=probed_sha256,
+        next_quarter_says=read_json(quarter)["says"] if quarter.exists() else "",
         trained_by=read_json(context.path(artefacts.TRAIN.of(kind))).get("trained_by", ""),
     )
     try:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 ROLES = ("candidate", "reference")
+# Secondary tests that evaluate_<kind> scores, in folders beside the scorecards.
+SCORED_WITH_THE_TEST = ("guardrail", "critical_sentences", "next_quarter")
 
 
 def text_readers_of(kind: str) -> list[str]:
@@ -61,7 +63,8 @@ def load_probes(
 ) -> tuple[dict[str, SecondaryTest], list[Probe], str]:
     """Returns the secondary tests, the probes and the checksum of the bundle they tested.
 
-    The guardrail is among the secondary tests where the evaluation scored one.
+    General speech and planted sentences are among the secondary tests where the evaluation scored
+    them.
     """
     from evaluation.behaviour import Probe
     from evaluation.gates.evidence import SecondaryTest
@@ -73,9 +76,11 @@ def load_probes(
         name: SecondaryTest(*(load(folder / f"{name}-{role}.json") for role in ROLES))
         for name in names
     }
-    general = context.path(artefacts.SCORECARDS.of(kind).within("guardrail"))
-    if all((general / f"{role}.json").exists() for role in ROLES):
-        secondary["guardrail"] = SecondaryTest(*(load(general / f"{role}.json") for role in ROLES))
+    for part in SCORED_WITH_THE_TEST:
+        part_folder = context.path(artefacts.SCORECARDS.of(kind).within(part))
+        if all((part_folder / f"{role}.json").exists() for role in ROLES):
+            cards = (load(part_folder / f"{role}.json") for role in ROLES)
+            secondary[part] = SecondaryTest(*cards)
     record = read_json(folder / "probes.json")
     return secondary, [Probe(**row) for row in record["probes"]], record["bundle_sha256"]
 

@@ -114,12 +114,21 @@ def notes(summaries: dict[str, Any]) -> list[str]:
         for reason, count in taken.get("reasons", {}).items()
         if "next_steps" in taken  # a stage reused from an older version has none
     ]
-    adapted = summaries.get(f"train_{ASR.name}", {}).get("adaptation", {})
-    return left_out + [
-        summary["says"]
-        for summary in (adapted, summaries.get(f"active_{ASR.name}", {}))
-        if summary.get("says")
+    unproven = [
+        f"Unproven of the {kind_of(kind).title.lower()}: {'; '.join(decided['unproven'])}."
+        for kind in kind_names()
+        if (decided := summaries.get(f"decide_{kind}", {})).get("unproven")
     ]
+    adapted = summaries.get(f"train_{ASR.name}", {}).get("adaptation", {})
+    return (
+        left_out
+        + unproven
+        + [
+            summary["says"]
+            for summary in (adapted, summaries.get(f"active_{ASR.name}", {}))
+            if summary.get("says")
+        ]
+    )
 
 
 def treatment_note(summary: dict[str, Any]) -> str:
@@ -149,13 +158,14 @@ def verdict(kind: str, summaries: dict[str, Any]) -> tuple[str, ...]:
         if after["low"] is not None
         else ""
     )
-    released = summaries[f"release_{kind}"]
+    decided, released = summaries[f"decide_{kind}"], summaries[f"release_{kind}"]
+    open_points = len(decided.get("unproven", ()))
     champion = f"{kind} v{released['champion']}" if released["champion"] else "nothing yet"
     return (
         kind,
         row.metric_title,
         shown.format(before["value"]),
         shown.format(after["value"]) + ends,
-        summaries[f"decide_{kind}"]["verdict"],
+        decided["verdict"] + (f", {open_points} unproven" if open_points else ""),
         champion,
     )

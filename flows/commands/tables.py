@@ -231,6 +231,10 @@ def _print_columns(
             "learned from as asked[/]",
             highlight=False,
         )
+    for value in summary["leaking_values_allowed"]:
+        console.print(
+            f"[yellow]column {escape(value)}; it was learned from as asked[/]", highlight=False
+        )
     for name, why in columns.left_out.items():
         console.print(f"column {name} was left out: {why}", style="dim", highlight=False)
 

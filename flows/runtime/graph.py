@@ -298,7 +298,7 @@ def _churn(kind: ModelKind) -> Iterator[Stage]:
             train=(artefacts.FEATURES,),
             train_params=("churn", "features"),
             evaluate=(artefacts.FEATURES,),
-            evaluate_params=("evaluation", "churn", "features"),
+            evaluate_params=("evaluation", "churn", "features", "backtest"),
             probe=(artefacts.FEATURES, artefacts.CLEAN, artefacts.LABELS),
             probe_params=("evaluation", "features"),
         ),

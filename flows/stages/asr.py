@@ -252,7 +252,8 @@ def smoke_test(context: RunContext, bundle: Path) -> dict[str, Any]:
 def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Scores candidate and reference on the same held-out speech; returns the summary.
 
-    The speech is scored clean, through telephone conditions, and as general speech.
+    Scored are the test calls, a sample of them through telephone conditions, general speech, and
+    planted sentences with critical words.
     """
     manifest = context.path(artefacts.SPEECH.within("test.jsonl"))
     parts = test_sets.load_test_sets(manifest, context.params.evaluation, ROOT)
@@ -337,8 +338,10 @@ def restore_test_set(context: RunContext, rows: pl.DataFrame, dataset: Path, out
 
 
 def _test_set_alone(context: RunContext) -> EvaluationParams:
-    """Returns the evaluation's parameters without telephone conditions and general speech."""
-    return replace(context.params.evaluation, conditions=(), guardrail_s=0.0)
+    """Returns the evaluation's parameters for the test calls and nothing besides."""
+    return replace(
+        context.params.evaluation, conditions=(), guardrail_s=0.0, critical_sentence_words=0
+    )
 
 
 def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | None, str]:
@@ -350,6 +353,7 @@ def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | No
     """
     if context.source != "recordings":
         return None, ""
+    from evaluation.gates.evidence import NOT_REFUSING
     from evaluation.gates.inconclusive import is_inconclusive
     from evaluation.gates.record import read_decision
 
@@ -357,9 +361,7 @@ def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | No
     before, after = (
         decision.record[role]["metrics"]["wer"]["value"] for role in ("reference", "candidate")
     )
-    against = {
-        check.name: check for check in decision.checks if check.verdict not in ("pass", "skipped")
-    }
+    against = {check.name: check for check in decision.checks if check.verdict not in NOT_REFUSING}
     guardrail = against.pop("guardrail", None)
     if decision.accepted or after >= before or not all(map(is_inconclusive, against.values())):
         return (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, time, timedelta
@@ -21,6 +23,7 @@ from flows.candidate.probes import empty_probes_folder, write_probes
 from flows.runtime.context import RunContext
 from flows.stages import churn_nightly
 from models.kinds import CHURN
+from training.churn.learnable import ChurnTrainingError
 
 if TYPE_CHECKING:
     from evaluation.monitoring.observed import Observed
@@ -167,6 +170,7 @@ def features(context: RunContext, progress: Progress) -> dict[str, Any]:
     )
     current = write_parts(context.path(artefacts.CURRENT), active)
     written = pl.scan_parquet(context.path(artefacts.FEATURES))
+    _check_customer_record(context, written)
     customers = written.select(pl.col("customer_id").n_unique()).collect().item()
     summary = {
         "rows": rows,
@@ -184,6 +188,20 @@ def features(context: RunContext, progress: Progress) -> dict[str, Any]:
     }
     write_json(context.path(artefacts.FEATURES_SUMMARY), summary)
     return summary
+
+
+def _check_customer_record(context: RunContext, written: pl.LazyFrame) -> None:
+    """Raises LeakError where the customer record of today tells who has left."""
+    from data.record_leaks import assert_record_knows_no_outcome
+
+    current = pl.read_parquet(context.path(artefacts.CURRENT))
+    keys = ("customer_id", "as_of", "event", "plan", "region", "monthly_price")
+    record = [name for name in current.columns if name in keys[3:] or name.startswith("attr_")]
+    assert_record_knows_no_outcome(
+        written.filter(pl.col("event")).select(*keys[:3], *record).collect(),
+        current,
+        known_beforehand=context.params.features.known_beforehand,
+    )
 
 
 def train(context: RunContext, progress: Progress) -> dict[str, Any]:
@@ -217,7 +235,10 @@ def training_line(summary: dict[str, Any]) -> str:
 
 
 def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Scores candidate and reference on the same held-out customers."""
+    """Scores candidate and reference on the same held-out customers, and on the last quarter.
+
+    For the quarter both are trained anew on what was known before it.
+    """
     rows = pl.read_parquet(context.path(artefacts.FEATURES))
     cards = {
         role: _score(
@@ -231,7 +252,74 @@ def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
         for role, path in scorecards.models_to_compare(context, KIND).items()
     }
     test_set = scoring.held_out_rows(rows.filter(pl.col("split") == "test"))
-    return scorecards.write_scorecards(context, KIND, cards, test_set)
+    summary = scorecards.write_scorecards(context, KIND, cards, test_set)
+    quarter = context.path(artefacts.SCORECARDS.of(KIND).within("next_quarter"))
+    shutil.rmtree(quarter, ignore_errors=True)
+    try:
+        asked = _ask_last_quarter(context, rows)
+    except ChurnTrainingError as error:
+        summary["next_quarter"] = {"says": str(error)}
+        # Beside the scorecards, where the decision looks for it.
+        write_json(quarter.with_suffix(".json"), summary["next_quarter"])
+    else:
+        quarter.with_suffix(".json").unlink(missing_ok=True)
+        scorecards.write_secondary_scorecards(context, KIND, "next_quarter", asked)
+        summary["next_quarter"] = {"says": "", **asked["candidate"].facts}
+    write_json(context.path(artefacts.EVALUATE.of(KIND)), summary)
+    return summary
+
+
+def _ask_last_quarter(context: RunContext, rows: pl.DataFrame) -> dict[str, Scorecard]:
+    """Returns scorecards of both recipes on the last quarter, trained on what was known before it.
+
+    The reference is the champion's recipe, trained again, or the life table. Raises
+    ChurnTrainingError where there is no quarter to ask.
+    """
+    from evaluation.churn.quarter import quarter_scorecard
+    from models.registry.bundle import verify_bundle
+    from training.churn import forward
+
+    params = context.params.backtest.last_quarter
+    if params.days == 0:
+        raise ChurnTrainingError("last quarter: not asked (backtest.last_quarter.days is 0).")
+    lead_days = context.params.features.lead_days
+    recipe = context.params.churn
+    with tempfile.TemporaryDirectory() as work:  # the models are thrown away
+        quarter = forward.predict_last_quarter(
+            rows, recipe, params, work_dir=Path(work), lead_days=lead_days
+        )
+    risks = dict(quarter.risks)
+    own = risks.pop(forward.MODEL)
+    reference, same = risks[forward.LIFE_TABLE], False
+    path = scorecards.models_to_compare(context, KIND)["reference"]
+    if path is not None:
+        champions = forward.recipe_of(verify_bundle(path).params)
+        same = forward.same_recipe(recipe, champions)
+        reference = own
+        if not same:
+            with tempfile.TemporaryDirectory() as work:
+                reference = forward.predict_last_quarter(
+                    rows,
+                    champions,
+                    params,
+                    work_dir=Path(work),
+                    lead_days=lead_days,
+                    baselines=False,
+                ).risks[forward.MODEL]
+    facts = {"day": quarter.day.isoformat(), "dates": quarter.dates, "same_recipe": same}
+    return {
+        role: quarter_scorecard(
+            frame,
+            risks,
+            model=f"{scorecards.model_name(context, KIND, role)}, trained before {quarter.day}",
+            bundle_sha256=scorecards.model_checksum(context, KIND, role),
+            data_hash=scoring.rows_hash(own.select("customer_id", "as_of", "event", "time_days")),
+            seed=context.params.evaluation.seed,
+            created_at=context.now().isoformat(),
+            facts=facts,
+        )
+        for role, frame in (("candidate", own), ("reference", reference))
+    }
 
 
 def _score(

@@ -100,7 +100,9 @@ def _evaluated(kind: ModelKind, summary: Summary) -> str:
 
 
 _BY_ROLE: dict[str, Callable[[Summary], str]] = {
-    "decide": lambda summary: str(summary["verdict"]),
+    "decide": lambda summary: (
+        summary["verdict"] + (f", {n} unproven" if (n := len(summary.get("unproven", ()))) else "")
+    ),
     "release": lambda summary: f"v{summary['version']} {summary['says']}",
     "active": lambda summary: str(summary["model"]),
 }

@@ -29,8 +29,8 @@ def describe_gaps(decision: Mapping[str, Any]) -> str:
 def refusal_reason(decision: Mapping[str, Any], bundle_sha256: str) -> str:
     """Returns why `decision` does not allow promoting the bundle; empty if it does.
 
-    The record has to be unaltered, accepted, complete, with every check passed or skipped, and
-    about this very bundle.
+    The record has to be unaltered, accepted, complete, with every check passed, skipped or
+    unproven (which the summary states), and about this very bundle.
     """
     if decision.get("decision_id") != decision_id(decision):
         return "has been altered since it was made. Decide again."
@@ -72,5 +72,5 @@ def _not_passed(decision: Mapping[str, Any]) -> list[str]:
     return [
         check["name"]
         for check in decision.get("checks", ())
-        if check["verdict"] not in ("pass", "skipped")
+        if check["verdict"] not in ("pass", "unproven", "skipped")
     ]

@@ -54,7 +54,7 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> Cards:
             work_dir=folder / "work",
             run=run,
         )
-    asked = EvaluationParams(conditions=(), guardrail_s=60.0)
+    asked = EvaluationParams(conditions=(), guardrail_s=60.0, critical_sentence_words=0)
     parts = load_test_sets(test, asked)
     models = {"reference": BASE, "candidate": folder / "work" / "model.nemo"}
     cards_by_role = {

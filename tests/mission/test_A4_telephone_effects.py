@@ -51,7 +51,9 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scorecard]:
             "codec": "ULAW" if number % 3 else "GSM610",
         }
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    params = EvaluationParams(conditions=CONDITIONS, condition_s=30.0, guardrail_s=0)
+    params = EvaluationParams(
+        conditions=CONDITIONS, condition_s=30.0, guardrail_s=0, critical_sentence_words=0
+    )
     return evaluate(
         BASE,
         load_test_sets(manifest, params),

@@ -3,6 +3,7 @@
 import pytest
 
 from evaluation.gates import examples
+from evaluation.gates.evidence import NOT_REFUSING
 from evaluation.gates.record import Decision
 from evaluation.scorecard import Scorecard
 from tests.registry_helpers import gate_decision
@@ -23,11 +24,14 @@ def test_E1_refuses_a_bad_first_model_however_much_better_than_its_base(
 ) -> None:
     decision = gate_decision(examples.evidence(candidate, reference))
     assert not decision.accepted
-    failed = {name for name, verdict in _verdicts(decision).items() if verdict != "pass"}
-    # What a churn model thinks certain and is not so is miscalibrated as well.
-    assert failed - {"calibration"} == {"floor"}
+    failed = {name for name, verdict in _verdicts(decision).items() if verdict not in NOT_REFUSING}
+    # Who mishears most words mishears the critical ones. What a churn model thinks certain and is
+    # not so is miscalibrated as well, and a simpler model is better.
+    assert failed - {"critical_words", "calibration", "simple_models"} == {"floor"}
     (floor,) = [check for check in decision.checks if check.name == "floor"]
-    assert max(known(floor.low), known(floor.high)) > known(floor.threshold)
+    at_worst = known(floor.low) if candidate.kind == "churn" else -known(floor.high)
+    limit = known(floor.threshold) * (1 if candidate.kind == "churn" else -1)
+    assert at_worst < limit
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,8 @@ def test_E3_says_which_slices_are_too_small_to_tell() -> None:
     check = _slices(
         gate_decision(examples.evidence(min_slice_clusters=7, relaxation_reason="few voices"))
     )
-    assert check.verdict == "pass"
+    assert check.verdict == "unproven"
+    assert "12 with under 7 clusters" in check.sentence
     small = gate_decision(examples.evidence(min_slice_clusters=500, relaxation_reason="few voices"))
     assert _slices(small).verdict == "no_evidence"
     assert not small.accepted

@@ -49,7 +49,7 @@ def test_E8_is_written_with_every_check_and_figure_for_programs_and_people(
         module.NAME for module in check_modules() if module.applies(evidence.candidate.kind)
     ]
     assert (record["verdict"] == "accepted") == all(
-        check["verdict"] == "pass" for check in record["checks"]
+        check["verdict"] in ("pass", "unproven") for check in record["checks"]
     )
     better = next(check for check in record["checks"] if check["name"] == "better")
     if evidence.reference is not None:

@@ -8,7 +8,7 @@ in every fold.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,23 @@ MODEL, LIFE_TABLE, LOGISTIC = "churn network", "life table", "logistic regressio
 
 
 @dataclass(frozen=True)
+class LastQuarterParams:
+    """How the gate asks the last quarter (training.churn.forward)."""
+
+    # As-of dates at most so long before the end of observation are the quarter; 0: it is not asked.
+    days: int = 92
+    folds: int = 2  # of customers; each costs a training on the others
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a single fold, which leaves nobody to train on."""
+        if self.folds < 2 or self.days < 0:
+            raise ValueError(
+                f"backtest.last_quarter: {self.days} days in {self.folds} folds. Give 0 days or "
+                "more, and 2 folds or more."
+            )
+
+
+@dataclass(frozen=True)
 class BacktestParams:
     """On which days a model is trained and tested."""
 
@@ -38,6 +55,8 @@ class BacktestParams:
     min_training_days: int = 180  # from the first as-of date to the first one tested on
     min_follow_up_days: int = 90  # from the last one tested on to the last day of observation
     seed: int = 7  # of the bootstrap
+    # What the gate of a churn model asks besides its held-out customers.
+    last_quarter: LastQuarterParams = field(default_factory=LastQuarterParams)
 
 
 def choose_test_days(rows: pl.DataFrame, params: BacktestParams) -> list[date]:

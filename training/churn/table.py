@@ -18,6 +18,7 @@ import polars as pl
 from data.features.features import Feature
 from data.plain_table import Columns, TableError
 from data.progress import Progress
+from data.record_leaks import leaking_values
 from training.churn.learnable import leaking_features
 from training.churn.settings import TABLE, ChurnTraining
 from training.churn.train import train
@@ -75,7 +76,7 @@ def fit_table(
     rows = to_churn_rows(values.filter(known), ids.filter(known)).with_columns(
         event.filter(known).alias("event")
     )
-    leaks = _check_rows(rows, columns, params)
+    leaks, values = _check_rows(rows, columns, params)
     churn = replace(params.churn, seed=params.seed, leak_auc=1.0, min_customers=0, min_events=0)
     declared = [
         _feature(name, "numeric" if name in columns.numeric else "categorical")
@@ -96,7 +97,11 @@ def fit_table(
         held_out = split == "test"
         if held_out.any():
             predictions.append(_predict(Path(summary["model"]), rows.filter(held_out)))
-    summary |= {"leaks_allowed": dict(leaks), "unknown_target": int((~known).sum())}
+    summary |= {
+        "leaks_allowed": dict(leaks),
+        "leaking_values_allowed": values,
+        "unknown_target": int((~known).sum()),
+    }
     return TableResult(Path(summary["model"]), pl.concat(predictions), summary)
 
 
@@ -127,8 +132,13 @@ def find_target_issues(predictions: pl.DataFrame) -> tuple[pl.DataFrame, float]:
     ), issues.noise_share
 
 
-def _check_rows(rows: pl.DataFrame, columns: Columns, params: TableFit) -> list[tuple[str, float]]:
-    """Returns leaking columns that are allowed; raises TableError for others and for few rows."""
+def _check_rows(
+    rows: pl.DataFrame, columns: Columns, params: TableFit
+) -> tuple[list[tuple[str, float]], list[str]]:
+    """Returns leaking columns and values that are allowed; raises TableError for others.
+
+    Few rows of either target are refused as well.
+    """
     n_yes = int(rows["event"].sum())
     least = min(n_yes, rows.height - n_yes)
     if least < 2 * MIN_ROWS:
@@ -146,7 +156,14 @@ def _check_rows(rows: pl.DataFrame, columns: Columns, params: TableFit) -> list[
             "only what is known afterwards can. Leave it out with --exclude "
             f"{name}, or say --allow-leaks if it is known beforehand."
         )
-    return leaks
+    shifted = leaking_values(rows.filter(pl.col("event")), rows.filter(~pl.col("event")), names)
+    if shifted and not params.allow_leaks:
+        name = shifted[0].column.removeprefix("attr_")
+        raise TableError(
+            f"column {shifted[0].describe()}, as only what is written down afterwards can be. Leave "
+            f"it out with --exclude {name}, or say --allow-leaks if it is known beforehand."
+        )
+    return leaks, [value.describe() for value in shifted]
 
 
 def _splits(event: np.ndarray, params: TableFit) -> Iterator[np.ndarray]:

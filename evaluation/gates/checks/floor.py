@@ -51,6 +51,8 @@ ACCEPTS = (
 )
 REFUSES = (
     lambda: examples.evidence(candidate=examples.churn(8.0)),
+    # A Brier score under 0.25, and no better than knowing nobody.
+    lambda: examples.evidence(candidate=examples.churn(1.8)),
     lambda: examples.evidence(candidate=examples.asr(0.7)),
     lambda: examples.evidence(candidate=examples.asr(0.49)),  # within the limit, but not surely
     lambda: examples.evidence(floors={"wer": 0.5, "latency": 1.0}),

@@ -53,7 +53,7 @@ def _records(artefacts: ArtefactReader) -> list[dict[str, Any]]:
 def _decision(
     artefacts: ArtefactReader, kind: str, record: dict[str, Any], *, earlier: int
 ) -> dict[str, Any]:
-    """Returns what the page shows of a record; checks that fell short leave a note."""
+    """Returns what the page shows of a record; what fell short or is unproven leaves a note."""
     checks = [
         {
             **{
@@ -70,6 +70,11 @@ def _decision(
         artefacts.notes.append(
             f"{kind_of(kind).title} {record['candidate']['model']} fell short of: {listing(fell_short)}."
         )
+    unproven = record.get("unproven", [])
+    if unproven:
+        artefacts.notes.append(
+            f"{kind_of(kind).title} {record['candidate']['model']}, unproven: {listing(unproven)}."
+        )
     skipped = [check["title"] for check in checks if check["verdict"] == "skipped"]
     if skipped:
         artefacts.notes.append(
@@ -79,6 +84,7 @@ def _decision(
     return {
         **{name: record[name] for name in FIELDS},
         "checks": checks,
+        "unproven": unproven,
         "earlier": earlier,
         "released": f"Version {released['version']}: {released['says']}." if released else None,
     }

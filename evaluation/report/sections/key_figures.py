@@ -81,7 +81,14 @@ def _expected_leavers(at_risk: Mapping[str, Any]) -> Figure:
 
 def _accepted_models(decisions: Sequence[Mapping[str, Any]]) -> Figure:
     accepted = sum(decision["verdict"] == "accepted" for decision in decisions)
-    says = listing([f"{decision['name'].lower()} {decision['verdict']}" for decision in decisions])
+    says = listing(
+        [
+            f"{decision['name'].lower()} {decision['verdict']}"
+            + (f" with {several(len(open_points), 'point')} unproven" if open_points else "")
+            for decision in decisions
+            for open_points in [decision.get("unproven", ())]
+        ]
+    )
     return "Models accepted", f"{accepted} of {len(decisions)}", f"{sentence(says)}."
 
 

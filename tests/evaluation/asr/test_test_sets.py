@@ -37,7 +37,9 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_test_itself_is_all_of_the_manifest_as_delivered(manifest: Path) -> None:
-    test = load_test_sets(manifest, EvaluationParams(conditions=(), guardrail_s=0))
+    test = load_test_sets(
+        manifest, EvaluationParams(conditions=(), guardrail_s=0, critical_sentence_words=0)
+    )
     assert list(test) == ["test"]
     assert [row["contact_id"] for row in test["test"].rows] == [f"c{n}" for n in range(12)]
     assert all(row["snr_db"] is not None for row in test["test"].rows)
@@ -45,7 +47,10 @@ def test_the_test_itself_is_all_of_the_manifest_as_delivered(manifest: Path) -> 
 
 def test_a_sample_of_every_voice_goes_through_every_condition(manifest: Path) -> None:
     parts = load_test_sets(
-        manifest, EvaluationParams(conditions=CONDITIONS, condition_s=6.0, guardrail_s=0)
+        manifest,
+        EvaluationParams(
+            conditions=CONDITIONS, condition_s=6.0, guardrail_s=0, critical_sentence_words=0
+        ),
     )
     per_condition = parts["conditions"]
     voices_heard = {
@@ -72,27 +77,43 @@ def test_a_sample_of_every_voice_goes_through_every_condition(manifest: Path) ->
 
 
 def test_the_same_params_make_the_same_exam_and_another_seed_another(manifest: Path) -> None:
-    params = EvaluationParams(conditions=CONDITIONS, condition_s=4.0, guardrail_s=10.0)
+    params = EvaluationParams(
+        conditions=CONDITIONS, condition_s=4.0, guardrail_s=10.0, critical_sentence_words=3
+    )
     first, again = load_test_sets(manifest, params), load_test_sets(manifest, params)
     assert {name: part.data_hash for name, part in first.items()} == {
         n: p.data_hash for n, p in again.items()
     }
     other = load_test_sets(
-        manifest, EvaluationParams(seed=8, conditions=CONDITIONS, condition_s=4.0, guardrail_s=10.0)
+        manifest,
+        EvaluationParams(
+            seed=8,
+            conditions=CONDITIONS,
+            condition_s=4.0,
+            guardrail_s=10.0,
+            critical_sentence_words=3,
+        ),
     )
     assert other["test"].data_hash == first["test"].data_hash
     assert other["conditions"].data_hash != first["conditions"].data_hash
     assert other["guardrail"].data_hash != first["guardrail"].data_hash
+    planted = first["critical_sentences"]
+    assert other["critical_sentences"].data_hash != planted.data_hash
+    assert any("cancel" in row["text"] for row in planted.rows)
+    assert all(wave.dtype == np.float32 and wave.any() for wave in planted.waves)
 
 
 def test_general_speech_comes_from_the_manifests_named_or_is_spoken(manifest: Path) -> None:
-    spoken = load_test_sets(manifest, EvaluationParams(conditions=(), guardrail_s=40.0))[
-        "guardrail"
-    ]
+    spoken = load_test_sets(
+        manifest, EvaluationParams(conditions=(), guardrail_s=40.0, critical_sentence_words=0)
+    )["guardrail"]
     assert 40.0 - 6.0 <= spoken.duration_s <= 40.0
     assert len(Counter(row["voice"] for row in spoken.rows)) == 12
     named = load_test_sets(
-        manifest, EvaluationParams(conditions=(), guardrail=(str(manifest),), guardrail_s=1000.0)
+        manifest,
+        EvaluationParams(
+            conditions=(), guardrail=(str(manifest),), guardrail_s=1000.0, critical_sentence_words=0
+        ),
     )
     assert {row["text"] for row in named["guardrail"].rows} == {
         row["text"] for row in named["test"].rows

@@ -50,7 +50,8 @@ def test_a_limit_is_looser_than_by_default_only_for_a_written_reason(
 def test_churn_limits_are_relaxed_only_for_a_reason_and_tightened_freely() -> None:
     for limits in (
         {"calibration_slope": [0.1, 1.5]},
-        {"calibration_intercept": [-0.3, 0.9]},
+        {"calibration_ratio": [0.8, 1.9]},
+        {"floors": {"scaled_brier": -0.1}},
         {"long_horizon_days": 365},
     ):
         with pytest.raises(ValueError, match="looser than by default"):
