@@ -14,9 +14,12 @@ from typing import Any
 from evaluation.behaviour import Probe
 from evaluation.gates import checks as checks_package
 from evaluation.gates.evidence import Check, Evidence, EvidenceError, Facts, SecondaryTest
+from evaluation.gates.looks import Look
 from evaluation.gates.params import GateParams
+from evaluation.gates.proof import Proof, Supply, proof_needed
 from evaluation.gates.record import FORMAT, Decision, DecisionError
 from evaluation.scorecard import Scorecard, ScorecardError
+from models.kinds import kind_of
 from models.registry.ledger import decision_id
 
 
@@ -30,11 +33,14 @@ def decide(
     decided_by: str,
     secondary: Mapping[str, SecondaryTest] | None = None,
     probes: Sequence[Probe] | None = None,
+    look: Look | None = None,
+    supply: Supply = Supply(),
 ) -> Decision:
     """Runs the checks of the candidate's kind; accepted only if none failed or lacked evidence.
 
     `reference` is the champion, or the base or baseline for a first model; `secondary` and `probes`
-    are as in Evidence. Raises DecisionError when the two are of different kinds, or when a skip
+    are as in Evidence, and so is `look`. `supply` is where further test data may come from, for a
+    refusal that lacks evidence. Raises DecisionError when the two are of different kinds, or when a skip
     names no check.
     """
     if reference is not None and reference.kind != candidate.kind:
@@ -44,7 +50,7 @@ def decide(
         )
     gate = params.of(candidate.kind)
     secondary = dict(secondary or {})
-    evidence = Evidence(candidate, reference, facts, gate, params.seed, secondary, probes)
+    evidence = Evidence(candidate, reference, facts, gate, params.seed, secondary, probes, look)
     modules = [module for module in check_modules() if module.applies(candidate.kind)]
     unknown = sorted(set(gate.skip) - {module.NAME for module in modules})
     if unknown:
@@ -53,11 +59,12 @@ def decide(
     results = [_run_check(module, evidence) for module in modules]
     accepted = bool(results) and all(result.verdict in ("pass", "skipped") for result in results)
     relaxed = gate.relaxed_limits()
+    proof = None if accepted else proof_needed(evidence, results, supply)
     record: dict[str, Any] = {
         "format": FORMAT,
         "kind": candidate.kind,
         "verdict": "accepted" if accepted else "refused",
-        "summary": _summary(candidate, results, accepted=accepted, relaxed=relaxed),
+        "summary": _summary(candidate, results, accepted=accepted, relaxed=relaxed, proof=proof),
         "data_hash": candidate.data_hash,
         "candidate": _scored(candidate),
         "reference": None if reference is None else _scored(reference),
@@ -68,6 +75,8 @@ def decide(
         },
         "probes": None if probes is None else [asdict(probe) for probe in probes],
         "checks": [asdict(result) for result in results],
+        "look": None if look is None else _look(look, candidate.kind),
+        "proof": None if proof is None else asdict(proof),
         "params": {"seed": params.seed, **asdict(gate), "relaxed_limits": relaxed},
         "facts": {key: value for key, value in asdict(facts).items() if key != "card"},
         "decided_by": decided_by,
@@ -113,10 +122,21 @@ def _scored(card: Scorecard) -> dict[str, Any]:
     }
 
 
+def _look(look: Look, kind: str) -> dict[str, Any]:
+    """Returns what the record says of the look, with the sentences for people."""
+    noun = kind_of(kind).cluster_title
+    return {**asdict(look), "sentence": look.sentence(noun), "restored_by": look.restored(noun)}
+
+
 def _summary(
-    candidate: Scorecard, results: Sequence[Check], *, accepted: bool, relaxed: Sequence[str]
+    candidate: Scorecard,
+    results: Sequence[Check],
+    *,
+    accepted: bool,
+    relaxed: Sequence[str],
+    proof: Proof | None,
 ) -> str:
-    """Returns the verdict in one sentence, with the checks that decided it."""
+    """Returns the verdict in one sentence, with the checks that decided it, and what proof needs."""
     skipped = [result.name for result in results if result.verdict == "skipped"]
     remarks = [f"{', '.join(skipped)} skipped"] if skipped else []
     if relaxed:
@@ -129,4 +149,5 @@ def _summary(
     missing = [result.name for result in results if result.verdict == "no_evidence"]
     reasons = [f"it failed {', '.join(failed)}"] if failed else []
     reasons += [f"there is no evidence for {', '.join(missing)}"] if missing else []
-    return f"{candidate.model} is refused: {' and '.join(reasons)}{remark}."
+    refused = f"{candidate.model} is refused: {' and '.join(reasons)}{remark}."
+    return f"{refused} {proof.sentence}" if proof else refused
