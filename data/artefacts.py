@@ -92,6 +92,9 @@ PROBE = Artefact("probe_{kind}.json", "figures of the behaviour tests")
 DECISIONS = Artefact("decisions/{kind}", "one decision record and page a candidate")
 ALL_DECISIONS = Artefact("decisions", "the decision records of every kind, a folder each")
 DECIDE = Artefact("decide_{kind}.json", "the last decision in short")
+PROOF = Artefact(
+    "proof_{kind}.json", "what a refusal for lack of evidence still needs, and calls to transcribe"
+)
 RELEASE = Artefact("release_{kind}.json", "registered version, champion, and what was done")
 ACTIVE = Artefact(
     "active/{kind}.json", "the model in use: champion, else accepted candidate, else fallback"

@@ -30,11 +30,6 @@ class LookLevels:
     # Share of what is left that one look spends.
     share: float = 0.04
 
-    @property
-    def first(self) -> float:
-        """The level of a first look at new units."""
-        return self.share * self.life
-
     def __post_init__(self) -> None:
         """Raises ValueError for a level or share outside (0, 1), and a year below a life."""
         for name, value in vars(self).items():
@@ -69,14 +64,15 @@ class Look:
     def sentence(self, noun: str) -> str:
         """Returns what people are told; `noun` is the plural of a test cluster ("voices")."""
         return (
-            f"Look {self.number} at the test set, at a level of {percent(self.level)}. "
+            f"Look {self.number} at the test set, at a level of {percent(self.level)}. With it "
             f"{self.wear_after:.1%} of the {percent(self.life_level)} that these {self.units} {noun} "
-            f"allow in their life is spent; {self.fresh_units} of them are new. {self.restored(noun)}"
+            f"allow in their life is spent; {self.fresh_units} of them were never looked at before. "
+            f"{self.restored(noun)}"
         )
 
     def restored(self, noun: str) -> str:
         """Returns what brings the level up again, in one sentence."""
-        if self.wear <= self.year_spent:
+        if self.year_level * (1 - self.year_spent) < self.life_level * (1 - self.wear):
             return f"The level rises again as the looks of the last {YEAR_DAYS} days grow old."
         more = self.units
         return (
@@ -92,18 +88,21 @@ def look_at(
     spent_in_year: float,
     earlier: int,
     levels: LookLevels = LookLevels(),
+    level: float | None = None,
 ) -> Look:
     """Returns the next look at the test clusters `units`.
 
     `spent` is the sum of levels that earlier looks have spent on each unit, `spent_in_year` the sum
-    of those of the last YEAR_DAYS, `earlier` their number ever. Raises ValueError without units.
+    of those of the last YEAR_DAYS, `earlier` their number ever. `level` is what a look that was
+    counted before has spent; None: it is set by what is left. Raises ValueError without units.
     """
     if not units:
         raise ValueError("looks: there is no test unit to look at.")
     shares = [min(1.0, spent.get(unit, 0.0) / levels.life) for unit in units]
     wear = math.fsum(shares) / len(shares)
     year_spent = min(1.0, spent_in_year / levels.year)
-    level = levels.share * min(levels.life * (1 - wear), levels.year * (1 - year_spent))
+    if level is None:
+        level = levels.share * min(levels.life * (1 - wear), levels.year * (1 - year_spent))
     after = [min(1.0, share + level / levels.life) for share in shares]
     return Look(
         number=earlier + 1,
@@ -118,14 +117,8 @@ def look_at(
     )
 
 
-def least_clusters(level: float) -> int:
-    """Returns how many clusters a swap test needs to be able to reach `level`.
-
-    Of k clusters that all speak for the candidate the p-value is 2^-k, and none is smaller.
-    """
-    return max(2, math.ceil(-math.log2(level) - 1e-9))
-
-
 def percent(share: float) -> str:
     """Returns a share as a percentage with two significant digits, like 2.5 % or 0.043 %."""
+    if 0 < share < 1e-6:
+        return "less than 0.0001 %"
     return f"{float(f'{100 * share:.2g}'):g} %"

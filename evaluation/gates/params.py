@@ -114,7 +114,7 @@ class KindGate:
     @property
     def look_levels(self) -> LookLevels:
         """What a sequence of looks at the test set may spend."""
-        life = (1 - self.level) / 2
+        life = round((1 - self.level) / 2, 12)
         return LookLevels(life=life, year=max(life, self.year_level), share=self.look_share)
 
     def relaxed_limits(self) -> list[str]:

@@ -17,6 +17,7 @@ from models.kinds import kind_of
 # Calls that a decision record names; the artefact names all.
 NAMED_CALLS = 25
 WINDOW_WEEKS = 13.0
+_LONG_WEEKS = 520  # beyond it weeks are no measure
 _UNPROVEN = ("better", "enough_evidence")
 
 
@@ -178,7 +179,12 @@ def _sentence(proof: Proof, supply: Supply, noun: str) -> str:
         says += f" ({proof.events_missing} more who left)"
     says += "."
     if proof.clusters_missing and proof.weeks is not None:
-        says += f" At the present rate they come in about {max(1, round(proof.weeks))} weeks"
+        says += " At the present rate they come in "
+        says += (
+            f"about {max(1, round(proof.weeks))} weeks"
+            if proof.weeks <= _LONG_WEEKS
+            else "more than ten years"
+        )
         says += f", and their outcomes are known on {proof.matured_on}." if proof.matured_on else "."
     elif proof.clusters_missing and supply.clusters_a_week == 0:
         says += f" No new {noun} have come lately, so no date can be given."

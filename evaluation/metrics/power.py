@@ -11,6 +11,14 @@ POWER = 0.8
 _MOST = 10_000_000  # clusters; beyond it a gain is as good as none
 
 
+def least_clusters(level: float) -> int:
+    """Returns how many clusters a swap test needs to be able to reach `level`.
+
+    Of k clusters that all speak for the candidate the p-value is 2^-k, and none is smaller.
+    """
+    return max(2, math.ceil(-math.log2(level) - 1e-9))
+
+
 def clusters_needed(changes: np.ndarray, *, level: float, power: float = POWER) -> int | None:
     """Returns how many clusters like these prove their gain at `level` with probability `power`.
 
@@ -23,7 +31,7 @@ def clusters_needed(changes: np.ndarray, *, level: float, power: float = POWER) 
     if len(changes) < 2:
         raise ValueError("power: one cluster does not show how much clusters differ.")
     mean, spread = float(changes.mean()), float(changes.std(ddof=1))
-    fewest = max(2, math.ceil(-math.log2(level) - 1e-9))  # of k clusters the least p is 2^-k
+    fewest = least_clusters(level)
     if mean <= 0 or mean / max(spread, 1e-300) < _MOST**-0.5:
         return None
     squared = float((changes**2).mean())

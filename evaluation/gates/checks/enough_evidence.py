@@ -4,7 +4,8 @@ import polars as pl
 
 from evaluation.gates import examples
 from evaluation.gates.evidence import Check, Evidence
-from evaluation.gates.looks import least_clusters, percent
+from evaluation.gates.looks import percent
+from evaluation.metrics.power import least_clusters
 from models.kinds import kind_of
 
 NAME = "enough_evidence"

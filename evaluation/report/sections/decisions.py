@@ -80,5 +80,6 @@ def _decision(
         **{name: record[name] for name in FIELDS},
         "checks": checks,
         "earlier": earlier,
+        "look": (record.get("look") or {}).get("sentence"),
         "released": f"Version {released['version']}: {released['says']}." if released else None,
     }
