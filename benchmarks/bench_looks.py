@@ -124,9 +124,7 @@ def betting_p(changes: np.ndarray) -> np.ndarray:
     bets = 2.0 ** -np.arange(1, 9)
     for begin in range(0, len(worth), 2000):
         x = flat[worth[begin : begin + 2000]]
-        logs = [
-            (bet * x - np.logaddexp(bet * x, -bet * x) + np.log(2)).sum(1) for bet in bets
-        ]
+        logs = [(bet * x - np.logaddexp(bet * x, -bet * x) + np.log(2)).sum(1) for bet in bets]
         wealth = np.exp(np.minimum(np.stack(logs), 500)).mean(0)
         p[worth[begin : begin + 2000]] = np.minimum(1, 1 / wealth)
     return p.reshape(changes.shape[:-1])

@@ -32,9 +32,7 @@ def stated(changes: np.ndarray, gain: float, words: float = World().words) -> np
     return np.asarray(values + gain * words - values.mean())
 
 
-def power_at(
-    pilot: np.ndarray, clusters: int, *, level: float, rng: np.random.Generator
-) -> float:
+def power_at(pilot: np.ndarray, clusters: int, *, level: float, rng: np.random.Generator) -> float:
     """Returns the share of test sets of so many clusters, drawn from `pilot`, that prove the gain."""
     drawn = rng.choice(pilot, (SIMULATIONS, clusters)).astype(np.float32)
     signs = rng.integers(0, 2, (SWAPS, clusters), dtype=np.int8).astype(np.float32) * 2 - 1

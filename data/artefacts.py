@@ -112,7 +112,9 @@ SEARCH = Artefact("search", "checkpoints of the trials of a search for training 
 SEARCH_STUDY = Artefact("search.db", "Optuna's database of those trials")
 COMPARISON = Artefact("compare.html", "the page of the last comparison of runs")
 REGISTRY = Artefact("registry", "the ledgers of promotions and of looks at the test sets")
-LOOKS = Artefact("registry/looks_{kind}.jsonl", "every look of the gate at the test set, a line a look")
+LOOKS = Artefact(
+    "registry/looks_{kind}.jsonl", "every look of the gate at the test set, a line a look"
+)
 MARKERS = Artefact(".markers", "fingerprint and summary of each finished stage")
 RUNNING = Artefact(".running", "locks and ids of what runs now")
 EXPORTS = Artefact(

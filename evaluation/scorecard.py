@@ -231,7 +231,8 @@ def gain_p_value(
 ) -> float:
     """Returns the one-sided p-value of the gain under random swaps of the two models' clusters.
 
-    Small where the gain is significantly more than `at_least`. See `evaluation.metrics.bootstrap.swapped_p`. Raises ScorecardError as `pair` does.
+    Small where the gain is significantly more than `at_least`. See
+    `evaluation.metrics.bootstrap.swapped_p`. Raises ScorecardError as `pair` does.
     """
     return swapped_p(*_sides(better, than, metric), seed=seed, at_least=at_least)
 

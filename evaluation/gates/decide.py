@@ -16,7 +16,7 @@ from evaluation.gates import checks as checks_package
 from evaluation.gates.evidence import Check, Evidence, EvidenceError, Facts, SecondaryTest
 from evaluation.gates.looks import Look
 from evaluation.gates.params import GateParams
-from evaluation.gates.proof import Proof, Supply, proof_needed
+from evaluation.gates.proof import Supply, proof_needed
 from evaluation.gates.record import FORMAT, Decision, DecisionError
 from evaluation.scorecard import Scorecard, ScorecardError
 from models.kinds import kind_of
@@ -64,7 +64,7 @@ def decide(
         "format": FORMAT,
         "kind": candidate.kind,
         "verdict": "accepted" if accepted else "refused",
-        "summary": _summary(candidate, results, accepted=accepted, relaxed=relaxed, proof=proof),
+        "summary": _summary(candidate, results, accepted=accepted, relaxed=relaxed),
         "data_hash": candidate.data_hash,
         "candidate": _scored(candidate),
         "reference": None if reference is None else _scored(reference),
@@ -82,6 +82,8 @@ def decide(
         "decided_by": decided_by,
         "decided_at": now.isoformat(),
     }
+    if proof:
+        record["summary"] += f" {proof.sentence}"
     # Through JSON and back (tuples become lists), so that the record in memory equals the one read.
     record = json.loads(json.dumps(record))
     return Decision({**record, "decision_id": decision_id(record)})
@@ -129,14 +131,9 @@ def _look(look: Look, kind: str) -> dict[str, Any]:
 
 
 def _summary(
-    candidate: Scorecard,
-    results: Sequence[Check],
-    *,
-    accepted: bool,
-    relaxed: Sequence[str],
-    proof: Proof | None,
+    candidate: Scorecard, results: Sequence[Check], *, accepted: bool, relaxed: Sequence[str]
 ) -> str:
-    """Returns the verdict in one sentence, with the checks that decided it, and what proof needs."""
+    """Returns the verdict in one sentence, with the checks that decided it."""
     skipped = [result.name for result in results if result.verdict == "skipped"]
     remarks = [f"{', '.join(skipped)} skipped"] if skipped else []
     if relaxed:
@@ -149,5 +146,4 @@ def _summary(
     missing = [result.name for result in results if result.verdict == "no_evidence"]
     reasons = [f"it failed {', '.join(failed)}"] if failed else []
     reasons += [f"there is no evidence for {', '.join(missing)}"] if missing else []
-    refused = f"{candidate.model} is refused: {' and '.join(reasons)}{remark}."
-    return f"{refused} {proof.sentence}" if proof else refused
+    return f"{candidate.model} is refused: {' and '.join(reasons)}{remark}."

@@ -98,11 +98,12 @@ class KindGate:
 
     def _check_limits(self) -> None:
         """Raises ValueError for a level outside its range and a limit that is none."""
-        for name in ("level", "slice_alpha", "year_level", "look_share"):
+        for name in ("level", "slice_alpha"):
             value = getattr(self, name)
             lowest = 0.5 if name == "level" else 0
             if not lowest < value < 1:
                 raise ValueError(f"gate: {name} is {value}; it must lie between {lowest} and 1.")
+        _ = self.look_levels  # raises ValueError for levels that are none
         for name, value in _limits(vars(self)).items():
             if not math.isfinite(value):
                 raise ValueError(

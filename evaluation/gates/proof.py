@@ -185,7 +185,9 @@ def _sentence(proof: Proof, supply: Supply, noun: str) -> str:
             if proof.weeks <= _LONG_WEEKS
             else "more than ten years"
         )
-        says += f", and their outcomes are known on {proof.matured_on}." if proof.matured_on else "."
+        says += (
+            f", and their outcomes are known on {proof.matured_on}." if proof.matured_on else "."
+        )
     elif proof.clusters_missing and supply.clusters_a_week == 0:
         says += f" No new {noun} have come lately, so no date can be given."
     if proof.calls_known:

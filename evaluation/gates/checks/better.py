@@ -50,7 +50,9 @@ def check(evidence: Evidence) -> Check:
         p = gain_p_value(candidate, reference, metric, seed=seed, at_least=params.min_gain)
         allowed = evidence.look_level
         passed = above and p <= allowed
-        by_chance = f" Chance gives as much in {percent(p)} of cases; {percent(allowed)} are allowed"
+        by_chance = (
+            f" Chance gives as much in {percent(p)} of cases; {percent(allowed)} are allowed"
+        )
         by_chance += f" at look {evidence.look.number}." if evidence.look else "."
     return Check(
         NAME,
