@@ -110,7 +110,7 @@ def _saddlepoint(changes: np.ndarray, scale: np.ndarray) -> np.ndarray:
     w = np.sqrt(np.maximum(2 * (theta * total - generator), 1e-12))
     v = -np.expm1(-theta * 2 / scale) * scale / 2 * np.sqrt(curvature)
     p = norm.sf(w) + norm.pdf(w) * (1 / v - 1 / w)
-    return np.clip(np.where(theta >= 59, smallest, np.maximum(p, smallest)), 0, 1)
+    return np.asarray(np.clip(np.where(theta >= 59, smallest, np.maximum(p, smallest)), 0, 1))
 
 
 def betting_p(changes: np.ndarray) -> np.ndarray:
@@ -179,7 +179,7 @@ def _came(world: World, week: int, waits: int, voices: int) -> np.ndarray:
     """The voices that came in the `waits` weeks before `week`, bool [voices]."""
     place = np.arange(voices)
     begin = world.present()[max(0, week - waits)]
-    return (place >= begin) & (place < world.present()[week])
+    return np.asarray((place >= begin) & (place < world.present()[week]))
 
 
 def compared(world: World, years: int, seed: int) -> dict[str, Any]:
@@ -189,9 +189,12 @@ def compared(world: World, years: int, seed: int) -> dict[str, Any]:
     gains = {gain: differences(world, POWER_YEARS, gain, rng) for gain in GAINS}
     ways: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
     p_of = {id(changes): swap_p(changes) for changes in (null, *gains.values())}
-    for name, levels in schedules(world).items():
-        ways[name] = lambda changes, levels=levels: p_of[id(changes)] <= levels
-    ways["betting, evenly"] = lambda changes: betting_p(changes) <= LIFE / WEEKS
+
+    def at(levels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda changes: np.asarray(p_of[id(changes)] <= levels)
+
+    ways |= {name: at(levels) for name, levels in schedules(world).items()}
+    ways["betting, evenly"] = lambda changes: np.asarray(betting_p(changes) <= LIFE / WEEKS)
     if world.new_voices:
         ways["2.5 %, then 2 % on the voices of 8 weeks"] = lambda changes: fresh_confirmed(
             changes, world
