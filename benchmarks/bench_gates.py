@@ -72,8 +72,8 @@ def false_alarms(kind: str, nulls: int, first_seed: int) -> dict[str, Any]:
     return {
         "taken_for_better": share(taken_for_better, nulls),
         "stated_at_most": round(1 - params.level, 4),
-        # One side of the interval, and what the randomisation test allows.
-        "expected": round((1 - params.level) / 2, 4),
+        # One side of the interval: what the randomisation test allows a single look.
+        "expected": params.look_levels.life,
         "refused_for_a_slice": share(refused_for_a_slice, nulls),
         "slices_stated_at_most": params.slice_alpha,
     }

@@ -99,6 +99,9 @@ PROBE = Artefact("probe_{kind}.json", "figures of the behaviour tests")
 DECISIONS = Artefact("decisions/{kind}", "one decision record and page a candidate")
 ALL_DECISIONS = Artefact("decisions", "the decision records of every kind, a folder each")
 DECIDE = Artefact("decide_{kind}.json", "the last decision in short")
+PROOF = Artefact(
+    "proof_{kind}.json", "what a refusal for lack of evidence still needs, and calls to transcribe"
+)
 RELEASE = Artefact("release_{kind}.json", "registered version, champion, and what was done")
 ACTIVE = Artefact(
     "active/{kind}.json", "the model in use: champion, else accepted candidate, else fallback"
@@ -120,7 +123,10 @@ LABEL_ISSUES = Artefact("suspects.parquet", "labels and outcomes that are probab
 SEARCH = Artefact("search", "checkpoints of the trials of a search for training settings")
 SEARCH_STUDY = Artefact("search.db", "Optuna's database of those trials")
 COMPARISON = Artefact("compare.html", "the page of the last comparison of runs")
-REGISTRY = Artefact("registry", "the ledger of promotions and rollbacks")
+REGISTRY = Artefact("registry", "the ledgers of promotions and of looks at the test sets")
+LOOKS = Artefact(
+    "registry/looks_{kind}.jsonl", "every look of the gate at the test set, a line a look"
+)
 MARKERS = Artefact(".markers", "fingerprint and summary of each finished stage")
 RUNNING = Artefact(".running", "locks and ids of what runs now")
 RETRAININGS = Artefact("retrainings", "which cause has had its retraining on which day")

@@ -226,12 +226,29 @@ def gain(
     return paired_difference(*_sides(better, than, metric), seed=seed, level=level)
 
 
-def gain_p_value(better: Scorecard, than: Scorecard, metric: str, *, seed: int) -> float:
+def gain_p_value(
+    better: Scorecard, than: Scorecard, metric: str, *, seed: int, at_least: float = 0.0
+) -> float:
     """Returns the one-sided p-value of the gain under random swaps of the two models' clusters.
 
-    See `evaluation.metrics.bootstrap.swapped_p`. Raises ScorecardError as `pair` does.
+    Small where the gain is significantly more than `at_least`. See
+    `evaluation.metrics.bootstrap.swapped_p`. Raises ScorecardError as `pair` does.
     """
-    return swapped_p(*_sides(better, than, metric), seed=seed)
+    return swapped_p(*_sides(better, than, metric), seed=seed, at_least=at_least)
+
+
+def gain_by_cluster(
+    better: Scorecard, than: Scorecard, metric: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the gain of each cluster, summed over its units, and its weight, [clusters] each.
+
+    The sum of the first over that of the second is the gain. Clusters without weight are left out.
+    Raises ScorecardError as `pair` does.
+    """
+    (first, weight), (second, _), cluster = _sides(better, than, metric)
+    _, member = np.unique(cluster, return_inverse=True)
+    changes, weights = np.bincount(member, first - second), np.bincount(member, weight)
+    return changes[weights > 0], weights[weights > 0]
 
 
 def _sides(better: Scorecard, than: Scorecard, metric: str) -> tuple[Sums, Sums, np.ndarray]:

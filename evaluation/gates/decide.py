@@ -21,9 +21,12 @@ from evaluation.gates.evidence import (
     Facts,
     SecondaryTest,
 )
+from evaluation.gates.looks import Look
 from evaluation.gates.params import GateParams
+from evaluation.gates.proof import Supply, proof_needed
 from evaluation.gates.record import FORMAT, Decision, DecisionError
 from evaluation.scorecard import Scorecard, ScorecardError
+from models.kinds import kind_of
 from models.registry.ledger import decision_id
 
 
@@ -37,6 +40,8 @@ def decide(
     decided_by: str,
     secondary: Mapping[str, SecondaryTest] | None = None,
     probes: Sequence[Probe] | None = None,
+    look: Look | None = None,
+    supply: Supply = Supply(),
 ) -> Decision:
     """Runs the checks of the candidate's kind; accepted only if none failed or lacked evidence.
 
@@ -44,7 +49,8 @@ def decide(
     summary states it.
 
     `reference` is the champion, or the base or baseline for a first model; `secondary` and `probes`
-    are as in Evidence. Raises DecisionError when the two are of different kinds, or when a skip
+    are as in Evidence, and so is `look`. `supply` is where further test data may come from, for a
+    refusal that lacks evidence. Raises DecisionError when the two are of different kinds, or when a skip
     names no check.
     """
     if reference is not None and reference.kind != candidate.kind:
@@ -54,7 +60,7 @@ def decide(
         )
     gate = params.of(candidate.kind)
     secondary = dict(secondary or {})
-    evidence = Evidence(candidate, reference, facts, gate, params.seed, secondary, probes)
+    evidence = Evidence(candidate, reference, facts, gate, params.seed, secondary, probes, look)
     modules = [module for module in check_modules() if module.applies(candidate.kind)]
     names = ", ".join(module.NAME for module in modules)
     for setting, named in (("skip", gate.skip), ("required_proof", gate.required_proof)):
@@ -66,6 +72,7 @@ def decide(
     results = [_run_check(module, evidence) for module in modules]
     accepted = bool(results) and all(result.verdict in NOT_REFUSING for result in results)
     relaxed = gate.relaxed_limits()
+    proof = None if accepted else proof_needed(evidence, results, supply)
     record: dict[str, Any] = {
         "format": FORMAT,
         "kind": candidate.kind,
@@ -82,11 +89,15 @@ def decide(
         },
         "probes": None if probes is None else [asdict(probe) for probe in probes],
         "checks": [asdict(result) for result in results],
+        "look": None if look is None else _look(look, candidate.kind),
+        "proof": None if proof is None else asdict(proof),
         "params": {"seed": params.seed, **asdict(gate), "relaxed_limits": relaxed},
         "facts": {key: value for key, value in asdict(facts).items() if key != "card"},
         "decided_by": decided_by,
         "decided_at": now.isoformat(),
     }
+    if proof:
+        record["summary"] += f" {proof.sentence}"
     # Through JSON and back (tuples become lists), so that the record in memory equals the one read.
     record = json.loads(json.dumps(record))
     return Decision({**record, "decision_id": decision_id(record)})
@@ -128,6 +139,12 @@ def _scored(card: Scorecard) -> dict[str, Any]:
             for name, metrics in card.conditions.items()
         },
     }
+
+
+def _look(look: Look, kind: str) -> dict[str, Any]:
+    """Returns what the record says of the look, with the sentences for people."""
+    noun = kind_of(kind).cluster_title
+    return {**asdict(look), "sentence": look.sentence(noun), "restored_by": look.restored(noun)}
 
 
 def _summary(

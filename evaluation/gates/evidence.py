@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from evaluation.behaviour import Probe
+from evaluation.gates.looks import Look
 from evaluation.gates.params import AsrGate, ChurnGate, KindGate
 from evaluation.scorecard import Scorecard
 
@@ -71,6 +72,8 @@ class Evidence:
     recogniser's text, against those of people's text), `reader_on_text` (the labels the active
     contact reader gives to it, against the same) and `churn_on_text` (the champion churn model on
     features of that text). `probes` are the behaviour tests of the candidate; None: not made.
+    `look` is the look at the test set that this decision is; None: nobody counts the looks, and
+    the level is that of a single one.
     """
 
     candidate: Scorecard
@@ -80,6 +83,12 @@ class Evidence:
     seed: int = 0
     secondary: Mapping[str, SecondaryTest] = field(default_factory=dict)
     probes: Sequence[Probe] | None = None
+    look: Look | None = None
+
+    @property
+    def look_level(self) -> float:
+        """The one-sided level at which a gain has to be proven in this look."""
+        return self.look.level if self.look else self.params.look_levels.life
 
     def secondary_test(self, name: str, missing: str, same_test: bool = False) -> SecondaryTest:
         """Returns the secondary test `name`, made with the two bundles compared, on equal data.

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar
 
+from evaluation.gates.looks import LookLevels
 from models.registry.approval import APPROVALS
 
 # Limits that allow more when they are smaller. All others allow more when they are larger, and a
@@ -44,7 +45,8 @@ class KindGate:
     floors: dict[str, float]
     # Test units with a weight in the metric, at least.
     min_units: int
-    # Different voices or customers among them, at least.
+    # Different voices or customers among them, at least. With fewer than 10 no gain can reach the
+    # level of a first look (2^-10 = 0.1 %).
     min_clusters: int
     # Of the bundle.
     max_size_mib: float
@@ -54,8 +56,16 @@ class KindGate:
     behaviour: dict[str, float]
     # The whole interval of the gain has to lie above this, in units of the metric.
     min_gain: float = 0.0
-    # Of the two-sided interval of the gain.
+    # Of the two-sided interval of the gain. One side, 2.5 %, is also the chance of a promotion for
+    # nothing that all looks at a test unit together may have (evaluation.gates.looks).
     level: float = 0.95
+    # The same chance in any 365 days, however many new test units come; never less than one side.
+    year_level: float = 0.05
+    # Share of what is left of both that one look spends.
+    look_share: float = 0.04
+    # A gain worth proving, in units of the metric. A refusal for lack of evidence tells what it
+    # takes to prove this one; 0: the one that was measured.
+    worthwhile_gain: float = 0.0
     # Chance of refusing, for any slice, a candidate that is worse in none (Holm).
     slice_alpha: float = 0.05
     # Loss within a slice, in units of the metric, that does not count against a candidate.
@@ -110,6 +120,7 @@ class KindGate:
             lowest = 0.5 if name == "level" else 0
             if not lowest < value < 1:
                 raise ValueError(f"gate: {name} is {value}; it must lie between {lowest} and 1.")
+        _ = self.look_levels  # raises ValueError for levels that are none
         for name, value in _limits(vars(self)).items():
             if not math.isfinite(value):
                 raise ValueError(
@@ -117,6 +128,12 @@ class KindGate:
                 )
             if value < 0 and name.startswith(("min_", "max_")) and name != "min_gain":
                 raise ValueError(f"gate: {name} is {value}; it must not be negative.")
+
+    @property
+    def look_levels(self) -> LookLevels:
+        """What a sequence of looks at the test set may spend."""
+        life = round((1 - self.level) / 2, 12)
+        return LookLevels(life=life, year=max(life, self.year_level), share=self.look_share)
 
     def relaxed_limits(self) -> list[str]:
         """Returns the limits that allow more than their defaults, by their names in params.yaml."""
@@ -149,7 +166,7 @@ def _limits(values: Mapping[str, Any]) -> dict[str, float]:
     """
     limits: dict[str, float] = {}
     for name, value in values.items():
-        if isinstance(value, (int, float)):
+        if isinstance(value, (int, float)) and name != "worthwhile_gain":
             limits[name] = value
         elif name in ("floors", "behaviour"):
             limits |= {f"{name}.{key}": limit for key, limit in value.items()}
@@ -173,7 +190,7 @@ class AsrGate(KindGate):
     metric: str = "wer"
     floors: dict[str, float] = field(default_factory=lambda: {"wer": 0.5})
     min_units: int = 100
-    min_clusters: int = 5
+    min_clusters: int = 10
     max_size_mib: float = 600.0
     max_latency_s: float = 10.0
     behaviour: dict[str, float] = field(

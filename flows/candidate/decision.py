@@ -19,28 +19,38 @@ if TYPE_CHECKING:
 def decide(context: RunContext, kind: str) -> dict[str, Any]:
     """Smoke-tests the candidate, asks every gate and returns the summary of the decision.
 
-    Writes the decision record with its page, and decide_<kind>.json.
+    Counts the look at the test set first. Writes the decision record with its page, what a refusal
+    still needs (proof_<kind>.json), and decide_<kind>.json.
     """
     from evaluation.gates.decide import decide
     from evaluation.report.decision import write_decision
     from evaluation.scorecard import load
+    from flows.candidate.looks import count_look, name_decision
     from flows.candidate.probes import load_probes
+    from flows.candidate.supply import supply_of, write_supply
 
     folder = context.path(artefacts.SCORECARDS.of(kind))
     secondary, probes, probed_sha256 = load_probes(context, kind)
     facts = _collect_facts(context, kind, probed_sha256)
-    candidate = load(folder / "candidate.json")
+    candidate, reference = load(folder / "candidate.json"), load(folder / "reference.json")
+    supply = supply_of(context, kind, candidate)
+    look = count_look(context, kind, candidate, reference)
     decision = decide(
         candidate,
-        load(folder / "reference.json"),
+        reference,
         params=context.params.gates,
         facts=facts,
         now=context.now(),
         decided_by=f"gate, for {context.settings.actor}",
         secondary=secondary,
         probes=probes,
+        look=look,
+        supply=supply,
     )
     record, page = write_decision(decision, context.path(artefacts.DECISIONS.of(kind)))
+    if look is not None:
+        name_decision(context, kind, decision.decision_id, (candidate, reference))
+    write_supply(context, kind, decision, supply)
     with reopened(context, kind) as run:
         run.set_tags({"decision": decision.decision_id, "verdict": decision.record["verdict"]})
         run.log_artifact(record, "decision")

@@ -104,13 +104,14 @@ class _KindNeeds:
     evaluate_params: tuple[str, ...]
     probe: tuple[Artefact, ...]
     probe_params: tuple[str, ...]
+    decide: tuple[Artefact, ...] = ()  # where further test data may come from
     reference: tuple[Artefact, ...] = ()  # more that the reference stage writes
 
 
 def _model(kind: ModelKind, more: _KindNeeds) -> Iterator[Stage]:
     """Yields the stages of one kind of model, from training to the active model."""
     yield from _training(kind, more)
-    yield from _release(kind)
+    yield from _release(kind, more)
 
 
 def _training(kind: ModelKind, more: _KindNeeds) -> Iterator[Stage]:
@@ -152,15 +153,20 @@ def _training(kind: ModelKind, more: _KindNeeds) -> Iterator[Stage]:
     )
 
 
-def _release(kind: ModelKind) -> Iterator[Stage]:
+def _release(kind: ModelKind, more: _KindNeeds) -> Iterator[Stage]:
     """Yields the stages that decide on a candidate, release it and name the active model."""
     module, name, title = stage_module(kind), kind.name, kind.title.lower()
     yield Stage(
         f"decide_{name}",
         f"judging the {title}",
         f"{CANDIDATE}:decide",
-        needs=(artefacts.SCORECARDS.of(name), artefacts.PROBES.of(name), artefacts.BUNDLE.of(name)),
-        makes=(artefacts.DECIDE.of(name), artefacts.DECISIONS.of(name)),
+        needs=(
+            artefacts.SCORECARDS.of(name),
+            artefacts.PROBES.of(name),
+            artefacts.BUNDLE.of(name),
+            *more.decide,
+        ),
+        makes=(artefacts.DECIDE.of(name), artefacts.DECISIONS.of(name), artefacts.PROOF.of(name)),
         params=("gates",),
         kind=name,
         hooks=(f"{module}:smoke_test",),
@@ -221,6 +227,7 @@ def _asr(kind: ModelKind) -> Iterator[Stage]:
                 artefacts.TEXT_READERS,
             ),
             probe_params=("evaluation", "labelling", "features", "reading"),
+            decide=(artefacts.CLEAN, artefacts.SPEECH, artefacts.SPLITS),
             reference=(artefacts.TEXT_READERS,),
         ),
     )
@@ -265,6 +272,7 @@ def _reader(kind: ModelKind) -> Iterator[Stage]:
             evaluate_params=("evaluation", "reading"),
             probe=contacts,
             probe_params=("evaluation",),
+            decide=(artefacts.CLEAN,),
         ),
     )
     yield Stage(

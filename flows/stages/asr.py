@@ -370,6 +370,8 @@ def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | No
             "decisions` tells more.",
         )
     gate, share = context.params.gates.asr, context.params.splits.test_share
+    proof = decision.record.get("proof") or {}
+    voices = max(gate.min_clusters, proof.get("clusters_needed", 0))
     bundle = context.path(artefacts.BUNDLE.of(KIND))
     sentences = [
         f"Heard with the candidate: it made fewer errors (WER {before:.1%} → {after:.1%}). It is "
@@ -382,8 +384,7 @@ def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | No
         ]
         sentences += [
             f"To prove it, write down the words of about {math.ceil(gate.min_units / share)} "
-            "recordings of "
-            f"{math.ceil(gate.min_clusters / share)} voices and hear again."
+            f"recordings of {math.ceil(voices / share)} voices and hear again."
         ]
     if guardrail:
         sentences += ["It is for recordings like these:", guardrail.sentence]

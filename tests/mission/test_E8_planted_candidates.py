@@ -47,7 +47,7 @@ CHURN: dict[str, tuple[Callable[[], tuple[Scorecard, Scorecard]], set[str] | Non
         {"slices", "calibration"},
     ),
     "180 days paid for 30": (
-        lambda: (examples.churn(0.05, long_blur=4.0), examples.churn(0.8)),
+        lambda: (examples.churn(0.05, long_blur=4.0), examples.churn(1.2)),
         {"long_horizon", "calibration"},
     ),
     "far too sure": (

@@ -2,10 +2,14 @@
 
 from evaluation.gates import examples
 from evaluation.gates.evidence import Check, Evidence
+from evaluation.gates.looks import percent
 from evaluation.scorecard import gain, gain_p_value
 
 NAME = "better"
-PROMISE = "The candidate is better than the reference by more than sampling error."
+PROMISE = (
+    "The candidate is better than the reference by more than sampling error, also when every "
+    "earlier look at the test set is counted."
+)
 
 
 def applies(kind: str) -> bool:
@@ -16,8 +20,8 @@ def applies(kind: str) -> bool:
 def check(evidence: Evidence) -> Check:
     """Requires the whole interval of the paired gain above `min_gain`, and a small p-value.
 
-    Both at the same level. The interval says how large the gain is, but with few clusters it alone
-    passes noise a little more often than stated; the randomisation test does not.
+    The interval says how large the gain is. The randomisation test decides at the level of this
+    look, which keeps the level of the whole sequence of candidates (evaluation.gates.looks).
     """
     candidate, reference, params = evidence.candidate, evidence.reference, evidence.params
     if reference is None:
@@ -43,10 +47,13 @@ def check(evidence: Evidence) -> Check:
     by_chance = ""
     # Where params allow a loss, a gain that chance could not give is not asked for.
     if params.min_gain >= 0:
-        p = gain_p_value(candidate, reference, metric, seed=seed)
-        allowed = (1 - params.level) / 2
+        p = gain_p_value(candidate, reference, metric, seed=seed, at_least=params.min_gain)
+        allowed = evidence.look_level
         passed = above and p <= allowed
-        by_chance = f" Chance gives as much in {p:.1%} of cases; {allowed:.1%} are allowed."
+        by_chance = (
+            f" Chance gives as much in {percent(p)} of cases; {percent(allowed)} are allowed"
+        )
+        by_chance += f" at look {evidence.look.number}." if evidence.look else "."
     return Check(
         NAME,
         "pass" if passed else "fail",

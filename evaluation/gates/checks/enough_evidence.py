@@ -4,6 +4,8 @@ import polars as pl
 
 from evaluation.gates import examples
 from evaluation.gates.evidence import Check, Evidence
+from evaluation.gates.looks import percent
+from evaluation.metrics.power import least_clusters
 from models.kinds import kind_of
 
 NAME = "enough_evidence"
@@ -19,7 +21,10 @@ def applies(kind: str) -> bool:
 
 
 def check(evidence: Evidence) -> Check:
-    """Counts the test units with a weight in the gate's metric, and the clusters they are from."""
+    """Counts the test units with a weight in the gate's metric, and the clusters they are from.
+
+    There have to be as many clusters as a gain needs to reach the level of this look.
+    """
     card, params = evidence.candidate, evidence.params
     ratio = card.ratios.get(params.metric)
     if ratio is None:
@@ -33,11 +38,21 @@ def check(evidence: Evidence) -> Check:
     units, clusters = weighted.height, weighted["cluster"].n_unique()
     noun = kind_of(card.kind).cluster_title
     enough = units >= params.min_units and clusters >= params.min_clusters
+    sentence = (
+        f"{units} test units (at least {params.min_units}) of {clusters} {noun} (at least "
+        f"{params.min_clusters})."
+    )
+    # Where params allow a loss, no gain has to be proven.
+    if params.min_gain >= 0 and clusters < (least := least_clusters(evidence.look_level)):
+        enough = False
+        sentence += (
+            f" {clusters} {noun} can prove nothing at this level (at best p = "
+            f"{percent(0.5**clusters)}; {percent(evidence.look_level)} are allowed); {least} can."
+        )
     return Check(
         NAME,
         "pass" if enough else "no_evidence",
-        f"{units} test units (at least {params.min_units}) of {clusters} {noun} (at least "
-        f"{params.min_clusters}).",
+        sentence,
         None,
         float(units),
         threshold=params.min_units,
@@ -53,4 +68,9 @@ REFUSES = (
     lambda: examples.evidence(candidate=examples.asr(0.1, voices=4, utterances=40)),
     lambda: examples.evidence(candidate=examples.asr(0.1, voices=12, utterances=8)),
     lambda: examples.evidence(metric="unheard"),
+    lambda: examples.evidence(
+        candidate=examples.asr(0.1, voices=5),
+        min_clusters=5,
+        relaxation_reason="shows that five voices prove nothing",
+    ),
 )

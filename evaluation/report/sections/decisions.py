@@ -86,5 +86,6 @@ def _decision(
         "checks": checks,
         "unproven": unproven,
         "earlier": earlier,
+        "look": (record.get("look") or {}).get("sentence"),
         "released": f"Version {released['version']}: {released['says']}." if released else None,
     }
