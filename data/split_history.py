@@ -117,9 +117,7 @@ def _frame(
     return pl.DataFrame(rows, schema=splits.SCHEMA, orient="row")
 
 
-def _reasons(
-    frame: pl.DataFrame, sides: Mapping[str, Mapping[str, str]]
-) -> Iterable[str]:
+def _reasons(frame: pl.DataFrame, sides: Mapping[str, Mapping[str, str]]) -> Iterable[str]:
     """Why each excluded contact is set aside."""
     excluded = frame.filter(pl.col("contact_id").is_not_null() & (pl.col("split") == EXCLUDED))
     for contact_id, customer_id, voice, _ in excluded.iter_rows():

@@ -21,6 +21,7 @@ CHECKS = (  # what the gate asks of every kind
     "same_data",
     "size_and_latency",
     "slices",
+    "unseen",
 )
 
 

@@ -57,7 +57,9 @@ def decide(
         "format": FORMAT,
         "kind": candidate.kind,
         "verdict": "accepted" if accepted else "refused",
-        "summary": _summary(candidate, results, accepted=accepted, relaxed=relaxed),
+        "summary": _summary(
+            candidate, results, accepted=accepted, relaxed=relaxed, left_out=facts.left_out
+        ),
         "data_hash": candidate.data_hash,
         "candidate": _scored(candidate),
         "reference": None if reference is None else _scored(reference),
@@ -114,13 +116,20 @@ def _scored(card: Scorecard) -> dict[str, Any]:
 
 
 def _summary(
-    candidate: Scorecard, results: Sequence[Check], *, accepted: bool, relaxed: Sequence[str]
+    candidate: Scorecard,
+    results: Sequence[Check],
+    *,
+    accepted: bool,
+    relaxed: Sequence[str],
+    left_out: Mapping[str, Any] | None = None,
 ) -> str:
     """Returns the verdict in one sentence, with the checks that decided it."""
     skipped = [result.name for result in results if result.verdict == "skipped"]
     remarks = [f"{', '.join(skipped)} skipped"] if skipped else []
     if relaxed:
         remarks.append(f"{len(relaxed)} limit{'s' * (len(relaxed) > 1)} looser than by default")
+    if left_out and left_out["units"]:
+        remarks.append(f"{left_out['share']:.1%} of the test left out, learned from before")
     remark = f" ({'; '.join(remarks)})" if remarks else ""
     if accepted:
         passed = len(results) - len(skipped)

@@ -17,12 +17,15 @@ from data.progress import Progress
 from data.records import LABELS, TABLES
 from evaluation.churn import matured, scoring
 from flows.candidate import active_model, bundles, runs, scorecards
+from flows.candidate.learned import learned_by_role, leave_out_seen, of_version
 from flows.candidate.probes import empty_probes_folder, write_probes
 from flows.runtime.context import RunContext
 from models.kinds import CHURN
+from models.registry.learned import Learned
 
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
+    from flows.candidate.learned import LeftOut
     from models.registry.bundle import Bundle
 
 KIND = CHURN.name
@@ -195,7 +198,15 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
         )
     model = work / "model"
     files = {name: model / name for name in ("weights.safetensors", "config.json")}
-    return bundles.write_candidate_bundle(context, KIND, files, run.run_id, figures)
+    taught = rows.filter(pl.col("split").is_in(["train", "valid"]))
+    return bundles.write_candidate_bundle(
+        context,
+        KIND,
+        files,
+        run.run_id,
+        figures,
+        learned=Learned.of(customers=taught["customer_id"].unique()),
+    )
 
 
 def training_line(summary: dict[str, Any]) -> str:
@@ -208,7 +219,7 @@ def training_line(summary: dict[str, Any]) -> str:
 
 def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Scores candidate and reference on the same held-out customers."""
-    rows = pl.read_parquet(context.path(artefacts.FEATURES))
+    rows, left_out = _unseen_rows(context, learned_by_role(context, KIND))
     cards = {
         role: _score(
             context,
@@ -220,8 +231,24 @@ def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
         )
         for role, path in scorecards.models_to_compare(context, KIND).items()
     }
-    test_set = scoring.held_out_rows(rows.filter(pl.col("split") == "test"))
-    return scorecards.write_scorecards(context, KIND, cards, test_set)
+    return scorecards.write_scorecards(context, KIND, cards, scoring.held_out_rows(rows), left_out)
+
+
+def _unseen_rows(
+    context: RunContext, learned: Mapping[str, Learned | None]
+) -> tuple[pl.DataFrame, LeftOut]:
+    """Returns the features without held-out customers that a model of `learned` knows.
+
+    Counted are rows that models are scored on.
+    """
+    rows = pl.read_parquet(context.path(artefacts.FEATURES))
+    held_out = scoring.held_out_rows(rows)
+    unseen, left_out = leave_out_seen(held_out.select("customer_id"), learned)
+    if not left_out.units:
+        return rows, left_out
+    seen = held_out.join(unseen, on="customer_id", how="anti").select("customer_id").unique()
+    known = pl.col("customer_id").is_in(seen["customer_id"].implode())
+    return rows.filter(~(known & (pl.col("split") == "test"))), left_out
 
 
 def _score(
@@ -270,7 +297,7 @@ def evaluate_champion(
     context: RunContext, bundle: Bundle, name: str, progress: Progress
 ) -> Scorecard:
     """Returns the scorecard of a registered version on today's held-out customers."""
-    rows = pl.read_parquet(context.path(artefacts.FEATURES))
+    rows, _ = _unseen_rows(context, of_version(bundle.path))
     return _score(context, rows, bundle.path, name, bundle.sha256)
 
 

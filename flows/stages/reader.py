@@ -18,12 +18,15 @@ from evaluation.reader import test_set
 from evaluation.reader.test_set import TestSet, make_test_set
 from flows.candidate import active_model, bundles, runs, scorecards
 from flows.candidate import probes as candidate_probes
+from flows.candidate.learned import learned_by_role, leave_out_seen, of_version
 from flows.runtime.context import RunContext
 from models.kinds import READER
 from models.reader.labels import complete_labels
+from models.registry.learned import Learned
 
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
+    from flows.candidate.learned import LeftOut
     from models.reader.model import Reader
     from models.registry.bundle import Bundle
     from training.reader.train import LabelledContacts
@@ -63,11 +66,19 @@ def training_examples(context: RunContext) -> dict[str, LabelledContacts]:
     }
 
 
-def load_test_set(context: RunContext) -> TestSet:
-    """Returns the held-out customers' contacts.
+def load_test_set(
+    context: RunContext, learned: Mapping[str, Learned | None] | None = None
+) -> TestSet:
+    """Returns the held-out customers' contacts that no model of `learned` has learned from.
 
     Machine transcripts are no part of it: the dataset alone brings it back.
     """
+    return _unseen_test_set(context, learned or {})[0]
+
+
+def _unseen_test_set(
+    context: RunContext, learned: Mapping[str, Learned | None]
+) -> tuple[TestSet, LeftOut]:
     from data.splits import customer_splits
 
     clean = read_tables(context.path(artefacts.CLEAN))
@@ -75,7 +86,12 @@ def load_test_set(context: RunContext) -> TestSet:
         pl.col("split") == "test"
     )
     contacts = clean["contacts"].join(customers, on="customer_id", how="semi")
-    return make_test_set(contacts, clean["turns"], pl.read_parquet(context.path(artefacts.BELIEFS)))
+    # Counted are those that have something to read.
+    contacts, left_out = leave_out_seen(
+        contacts.join(clean["turns"], on="contact_id", how="semi"), learned
+    )
+    beliefs = pl.read_parquet(context.path(artefacts.BELIEFS))
+    return make_test_set(contacts, clean["turns"], beliefs), left_out
 
 
 def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
@@ -171,12 +187,17 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
         context.params.reader,
         context.path(artefacts.WORK.of(KIND).within("work")),
     )
+    examples = training_examples(context)
     with runs.training_run(context, KIND, asdict(params)) as run:
         figures = training.train(
-            params, SCHEME, training_examples(context), work_dir=work, run=run, progress=progress
+            params, SCHEME, examples, work_dir=work, run=run, progress=progress
         )
+    taught = pl.concat([side.contacts for side in examples.values()])
+    learned = Learned.of(customers=taught["customer_id"], contacts=taught["contact_id"])
     files = {name: work / "model" / name for name in ("weights.safetensors", "config.json")}
-    return bundles.write_candidate_bundle(context, KIND, files, run.run_id, figures)
+    return bundles.write_candidate_bundle(
+        context, KIND, files, run.run_id, figures, learned=learned
+    )
 
 
 def training_line(summary: dict[str, Any]) -> str:
@@ -187,7 +208,7 @@ def training_line(summary: dict[str, Any]) -> str:
 
 def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Scores candidate and reference on the same held-out contacts."""
-    contacts = load_test_set(context)
+    contacts, left_out = _unseen_test_set(context, learned_by_role(context, KIND))
     balance = test_set.class_balance(pl.read_parquet(context.path(artefacts.BELIEFS)))
     truth = context.path(artefacts.TRUTH.within("contacts.parquet"))
     cards = {
@@ -204,7 +225,7 @@ def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
         )
         for role, path in scorecards.models_to_compare(context, KIND).items()
     }
-    return scorecards.write_scorecards(context, KIND, cards, contacts.beliefs)
+    return scorecards.write_scorecards(context, KIND, cards, contacts.beliefs, left_out)
 
 
 def baseline(context: RunContext) -> dict[str, Any]:
@@ -237,7 +258,7 @@ def evaluate_champion(
 ) -> Scorecard:
     """Returns the scorecard of a registered version on today's held-out contacts."""
     return test_set.score(
-        load_test_set(context),
+        load_test_set(context, of_version(bundle.path)),
         bundle.path,
         name=name,
         bundle_sha256=bundle.sha256,

@@ -27,7 +27,7 @@ def run_stage(
     stage = BY_NAME[name]
     function = cast(Callable[..., Summary], code.load(stage.function))
     fingerprint = stage_cache.stage_fingerprint(context, stage)
-    made = [context.path(artefact) for artefact in stage.makes]
+    made = [context.path(artefact) for artefact in (*stage.makes, *stage.keeps)]
     of_kind = (stage.kind,) if stage.kind else ()
     # Stages need it, and before the first promotion nothing has made it. DVC refuses a need that is
     # not there.

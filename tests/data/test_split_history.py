@@ -147,8 +147,8 @@ def test_V3_over_ten_deliveries_nobody_is_ever_on_two_sides() -> None:
 def test_V3_dividing_again_changes_neither_frame_nor_ledger() -> None:
     calls = scattered(calls=120, people=60, voices=50)
     _, _, ledger = divided(calls)
-    frame, _, longer = divided(calls + [("x", "Z", "vz")], ledger)
-    again, _, same = divided(calls + [("x", "Z", "vz")], longer, now=NEXT)
+    frame, _, longer = divided([*calls, ("x", "Z", "vz")], ledger)
+    again, _, same = divided([*calls, ("x", "Z", "vz")], longer, now=NEXT)
     assert again.equals(frame)
     assert same.rows.equals(longer.rows)
 
@@ -171,8 +171,8 @@ def test_V3_rows_are_only_added(tmp_path: Path) -> None:
     assert read_ledger(path).rows.equals(first.rows)
     with pytest.raises(LedgerError, match="rows that would be lost"):
         write_ledger(path, SplitLedger(first.rows.tail(-1)))
+    other = "test" if first.sides("customer")["C0"] != "test" else "train"
     with pytest.raises(LeakError, match="customer C0: was in"):
-        other = "test" if first.sides("customer")["C0"] != "test" else "train"
         first.extended({"customer": {"C0": other}}, NOW)
     assert read_ledger(path).rows.equals(first.rows)
 
