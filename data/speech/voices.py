@@ -24,7 +24,7 @@ Embed = Callable[[np.ndarray, int], np.ndarray | None]
 
 # `voice` is null for a call with too little speech. `embedding` is kept of the calls that make the
 # voice's centroid: it is biometric data of a person, and leaves the store in no other file.
-SCHEMA = {
+SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "contact_id": pl.String,
     "customer_id": pl.String,
     "voice": pl.String,
@@ -155,7 +155,8 @@ def voice_groups(voices: pl.DataFrame) -> pl.DataFrame:
 
 def _known_voices(known: pl.DataFrame) -> _Voices:
     """The voices of a table, in the order they were first heard."""
-    voices, number = _Voices(), {}
+    voices = _Voices()
+    number: dict[str, int] = {}
     rows = known.drop_nulls("voice").select("contact_id", "customer_id", "voice", "embedding")
     for contact_id, customer_id, name, embedding in rows.iter_rows():
         voice = number[name] = voices.add(number.get(name), contact_id, customer_id)

@@ -214,7 +214,7 @@ def _asr(kind: ModelKind) -> Iterator[Stage]:
                 artefacts.PSEUDO_SUMMARY,
             ),
             train_params=("asr", "adaptation", "hearing", "hours"),
-            evaluate=(artefacts.SPEECH,),
+            evaluate=(artefacts.SPEECH, artefacts.SPLITS),
             evaluate_params=("evaluation",),
             probe=(
                 artefacts.SPEECH,
