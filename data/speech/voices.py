@@ -33,8 +33,8 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 # Cosine that one in a hundred pairs of different voices exceeds, and what ten times fewer add to it
 # (benchmarks/bench_voices.py, calls of 3 to 12 s through the telephone band).
-_ONE_IN_HUNDRED = 0.814
-_DECADE = 0.057
+_ONE_IN_HUNDRED = 0.595
+_DECADE = 0.085
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class VoiceParams:
     # expected share of new voices that are taken for a known one
     false_joins: float = 0.05
     # cosine from which a call has a voice that this customer was heard with before
-    same_customer: float = 0.8
+    same_customer: float = 0.5
     centroid_calls: int = 5  # calls whose mean is the voice; after them it is frozen
 
     def __post_init__(self) -> None:

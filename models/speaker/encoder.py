@@ -2,7 +2,9 @@
 
 The network is the GE2E encoder (Wan et al. 2018) with the weights of Resemblyzer 0.1.4 (Apache-2.0,
 trained on VoxCeleb 1 and 2 and LibriSpeech other). That package no longer imports with a present
-scipy, so the few lines that run it are here, and its weights are stored without a pickle.
+scipy, so the few lines that run it are here, and its weights are stored without a pickle. After it
+come a centre and a matrix that weigh down what changes between calls of one voice, such as codec
+and noise (within-class covariance normalisation, Hatch et al. 2006; see card.md).
 """
 
 from __future__ import annotations
@@ -32,8 +34,19 @@ def embed(samples: np.ndarray, rate_hz: int, *, longest_s: float = 30.0) -> np.n
     """Returns the voice of `samples` (mono, float [frames]) as a unit vector, float32 [256].
 
     Of long speech the loudest `longest_s` seconds are used. None where less than one piece of
-    1.6 s is speech.
+    1.6 s is speech. The cosine of two vectors tells whether they are of one voice.
     """
+    raw = unweighed(samples, rate_hz, longest_s=longest_s)
+    if raw is None:
+        return None
+    centre, matrix = _backend()
+    weighed = (raw - centre) @ matrix
+    unit: np.ndarray = (weighed / np.linalg.norm(weighed)).astype(np.float32)
+    return unit
+
+
+def unweighed(samples: np.ndarray, rate_hz: int, *, longest_s: float = 30.0) -> np.ndarray | None:
+    """Returns the network's own vector, before centre and matrix; arguments as in `embed`."""
     import torch
 
     narrow = resample(np.asarray(samples, np.float32), rate_hz, LINE_RATE_HZ)
@@ -81,7 +94,8 @@ def _mel_power(samples: np.ndarray) -> np.ndarray:
     frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_STEP]
     window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_WINDOW) / _WINDOW)).astype(np.float32)
     power = np.abs(np.fft.rfft(frames * window, axis=1)) ** 2
-    return (power @ _mel_filters().T).astype(np.float32)
+    mels: np.ndarray = (power @ _mel_filters().T).astype(np.float32)
+    return mels
 
 
 @lru_cache(maxsize=1)
@@ -97,7 +111,17 @@ def _mel_filters() -> np.ndarray:
     rise = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
     fall = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
     area = 2 / (edges[2:] - edges[:-2])
-    return np.maximum(0, np.minimum(rise, fall)) * area[:, None]
+    filters: np.ndarray = np.maximum(0, np.minimum(rise, fall)) * area[:, None]
+    return filters
+
+
+@lru_cache(maxsize=1)
+def _backend() -> tuple[np.ndarray, np.ndarray]:
+    """The centre of embeddings [256] and the matrix [256, 256] that weighs them."""
+    from safetensors.numpy import load_file
+
+    parts = load_file(WEIGHTS)
+    return parts["backend.centre"].astype(np.float32), parts["backend.matrix"].astype(np.float32)
 
 
 @lru_cache(maxsize=1)
@@ -115,8 +139,11 @@ def _network() -> torch.nn.Module:
         def forward(self, mels: torch.Tensor) -> torch.Tensor:
             _, (hidden, _) = self.lstm(mels)
             raw = torch.relu(self.linear(hidden[-1]))
-            return raw / raw.norm(dim=1, keepdim=True)
+            unit: torch.Tensor = raw / raw.norm(dim=1, keepdim=True)
+            return unit
 
-    network = Encoder()
-    network.load_state_dict({name: part.float() for name, part in load_file(WEIGHTS).items()})
+    network, parts = Encoder(), load_file(WEIGHTS)
+    network.load_state_dict(
+        {name: part.float() for name, part in parts.items() if not name.startswith("backend.")}
+    )
     return network.eval()
