@@ -25,11 +25,12 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from peers import cepstra
+
 from data.audio import SAMPLE_RATE_HZ, read, resample
 from data.speech.telephone import effect
 from data.speech.voices import SCHEMA, VoiceParams, recognise_voices
 from models.speaker import encoder
-from peers import cepstra
 
 # Calls of a speaker, and seconds of recording in a call.
 SETS = {

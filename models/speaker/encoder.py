@@ -28,6 +28,8 @@ _WINDOW, _STEP, _BANDS = 400, 160, 40  # samples of a frame, between frames; mel
 _PIECE = 160  # frames that the network takes at once: 1.6 s
 _HOP = 77  # frames between two pieces
 _LEVEL_DB = -30.0  # quieter speech is raised to this
+_SILENCE_DB = -60.0  # a channel that is nowhere louder holds no speech
+_RANGE_DB = 8.0  # nor does one that is always about as loud, such as noise or a tone
 
 
 def embed(samples: np.ndarray, rate_hz: int, *, longest_s: float = 30.0) -> np.ndarray | None:
@@ -74,8 +76,10 @@ def _loud(samples: np.ndarray, longest_s: float) -> np.ndarray:
         return samples[:0]
     frames = samples[: count * size].reshape(count, size)
     level_db = 10 * np.log10(np.mean(frames.astype(np.float64) ** 2, axis=1) + 1e-10)
-    top = np.percentile(level_db, 95)
-    loud = level_db > max(top - 30, min(np.percentile(level_db, 10) + 6, top - 10))
+    quiet, top = np.percentile(level_db, [10, 95])
+    if top < _SILENCE_DB or top - quiet < _RANGE_DB:
+        return samples[:0]
+    loud = level_db > max(top - 30, min(quiet + 6, top - 10))
     # Short gaps inside speech stay, as the network heard them in training.
     loud = np.convolve(loud, np.ones(7), "same") >= 1
     kept = np.flatnonzero(loud)
