@@ -95,13 +95,21 @@ def test_V3_a_call_that_joins_train_and_test_is_set_aside_and_nobody_moves(
     assert longer.rows.equals(ledger.rows)
 
 
-def test_V3_a_call_once_examined_is_not_trained_on_as_another_customers() -> None:
-    calls: list[tuple[str, str, str | None]] = [(f"k{n}", f"C{n}", None) for n in range(80)]
-    _, _, ledger = divided(calls)
+def test_V3_a_contact_once_examined_is_not_trained_on_as_another_customers() -> None:
+    written = [(f"k{n}", f"C{n}", None) for n in range(80)]
+    contacts, recordings, customers = a_centre(written)
+    tables = {"params": PARAMS, "now": NOW}
+    _, _, ledger = divide(
+        contacts, recordings.clear(), customers, ledger=SplitLedger.empty(), **tables
+    )
     examined = sides_in(ledger, "contact", "test")[0]
     trained_on = sides_in(ledger, "customer", "train")[0]
-    corrected = [(k, trained_on if k == examined else c, v) for k, c, v in calls]
-    after, summary, _ = divided(corrected, ledger)
+    corrected = contacts.with_columns(
+        customer_id=pl.when(pl.col("contact_id") == examined)
+        .then(pl.lit(trained_on))
+        .otherwise("customer_id")
+    )
+    after, summary, _ = divide(corrected, recordings.clear(), customers, ledger=ledger, **tables)
     assert after.filter(contact_id=examined)["split"].to_list() == [EXCLUDED]
     assert summary.aside == {"was in test before, its customer is in train": 1}
 
