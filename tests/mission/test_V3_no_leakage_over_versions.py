@@ -15,6 +15,7 @@ from data.speech.voices import SCHEMA, VoiceParams, recognise_voices, voice_grou
 from data.split_history import divide
 from data.split_ledger import SplitLedger
 from data.splits import SplitParams, split
+from evaluation.asr import test_sets
 from evaluation.asr.scorecard import asr_scorecard
 from evaluation.gates.checks import better, unseen
 from evaluation.gates.evidence import Evidence, Facts
@@ -193,6 +194,30 @@ def test_V3_a_champion_that_memorised_a_moved_tenth_wins_only_without_the_rule()
         400,
         {"candidate": 0, "reference": 40},
     )
+
+
+def test_V3_clusters_are_customers_where_the_source_names_no_voice() -> None:
+    rows = [
+        {"text": "yes please", "contact_id": f"k{n}", "voice": f"heard-{n % 3}", "role": "customer"}
+        for n in range(60)
+    ]
+    customers = {f"k{n}": f"C{n % 25}" for n in range(60)}
+    pairs = [(row, np.zeros(10, np.float32)) for row in rows]
+    named, unnamed = test_sets._test_set(pairs, customers), test_sets._test_set(pairs)
+    assert named.data_hash == unnamed.data_hash  # who called is no part of what is said
+
+    def clusters(rows: list[dict[str, object]]) -> int:
+        card = asr_scorecard(
+            rows,
+            ["yes please"] * len(rows),
+            model="m",
+            data_hash="d",
+            seed=0,
+            created_at="2026-01-05T00:00:00+00:00",
+        )
+        return card.units["cluster"].n_unique()
+
+    assert (clusters(named.rows), clusters(unnamed.rows)) == (25, 3)
 
 
 def test_V3_the_record_says_what_share_was_left_out() -> None:
