@@ -17,6 +17,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,11 @@ def equal_error_rate(vectors: np.ndarray, speakers: np.ndarray) -> dict[str, flo
     }
 
 
+def _vector_of(vectors: np.ndarray, contact: str) -> tuple[np.ndarray, int]:
+    """The vector of contact k7 is the seventh."""
+    return vectors[int(contact[1:])], 8000
+
+
 def as_they_come(
     vectors: np.ndarray, speakers: np.ndarray, *, named: bool, params: VoiceParams
 ) -> dict[str, float]:
@@ -144,8 +150,9 @@ def as_they_come(
                 ],
             }
         )
+        in_order = vectors[shuffled]
         found = recognise_voices(
-            lambda contact, order=shuffled: (vectors[order[int(contact[1:])]], 8000),
+            partial(_vector_of, in_order),
             table,
             pl.DataFrame(schema=SCHEMA),
             embed=lambda vector, _: vector,
@@ -168,7 +175,7 @@ def as_they_come(
     }
 
 
-def fit(calls: list[Call]) -> dict[str, np.ndarray]:
+def fit(calls: list[Call]) -> tuple[np.ndarray, np.ndarray]:
     """Returns centre [256] and matrix [256, 256] of the covariance within a voice, over lines."""
     from scipy.linalg import eigh
 
@@ -185,7 +192,7 @@ def fit(calls: list[Call]) -> dict[str, np.ndarray]:
     sphere = np.eye(len(within)) * np.trace(within) / len(within)
     values, axes = eigh((1 - SHRINK) * within + SHRINK * sphere)
     matrix = axes / np.sqrt(values) @ axes.T
-    return {"centre": vectors.mean(0), "matrix": matrix / np.linalg.norm(matrix, 2)}
+    return vectors.mean(0), matrix / np.linalg.norm(matrix, 2)
 
 
 def measured(calls: list[Call], line: str, params: VoiceParams) -> dict[str, Any]:
@@ -233,7 +240,8 @@ def main() -> None:
     speakers = 1000 if fitting else int(words[0]) if words else 40
     calls = [call for name in present for call in calls_of(folder, name, speakers, fitting=fitting)]
     if fitting:
-        np.savez(words[0], **fit(calls))
+        centre, matrix = fit(calls)
+        np.savez(words[0], centre=centre, matrix=matrix)
         return
     params, figures = VoiceParams(), {}
     for line in LINES:

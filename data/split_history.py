@@ -128,4 +128,4 @@ def _reasons(frame: pl.DataFrame, sides: Mapping[str, Mapping[str, str]]) -> Ite
         if own and own != customer:
             yield f"was in {own} before, its customer is in {customer}"
         else:
-            yield f"its customer is in {customer}, its voice in {sides[VOICE].get(voice, 'none')}"
+            yield f"its customer is in {customer}, its voice in {sides[VOICE].get(voice, 'no split')}"

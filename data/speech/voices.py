@@ -32,7 +32,7 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "embedding": pl.List(pl.Float32),
 }
 # Cosine that one in a hundred pairs of different voices exceeds, and what ten times fewer add to it
-# (benchmarks/bench_voices.py, calls of 3 to 12 s through the telephone band).
+# (benchmarks/bench_voices.py, calls of 7 to 12 s through µ-law).
 _ONE_IN_HUNDRED = 0.595
 _DECADE = 0.085
 

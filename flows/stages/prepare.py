@@ -123,6 +123,10 @@ def _voices(
         .select("contact_id", "customer_id")
     )
     read_customer = context.customer_channel()
+
+    def shown(begin: int) -> Progress:
+        return lambda done, _: progress(begin + done, calls.height)
+
     for begin in range(0, calls.height, _EMBEDDED_AT_ONCE):
         voices = recognise_voices(
             read_customer,
@@ -130,7 +134,7 @@ def _voices(
             voices,
             embed=embed,
             params=context.params.voices,
-            progress=lambda done, _, begin=begin: progress(begin + done, calls.height),
+            progress=shown(begin),
         )
         write_table(path, voices)
     if not path.exists():

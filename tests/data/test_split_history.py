@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from data.split_ledger import (
     sides_of,
     write_ledger,
 )
-from data.splits import EXCLUDED, LeakError, SplitParams, customer_splits, split
+from data.splits import EXCLUDED, LeakError, SplitParams, SplitSummary, customer_splits, split
 from tests.data.test_splits import a_centre, scattered
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -28,16 +29,12 @@ NEXT = datetime(2026, 12, 2, tzinfo=UTC)
 PARAMS = SplitParams()
 
 
-def a_side(frame: pl.DataFrame, customer: str) -> str:
-    return dict(customer_splits(frame).iter_rows())[customer]
-
-
 def divided(
-    calls: list[tuple[str, str, str | None]],
+    calls: Sequence[tuple[str, str, str | None]],
     ledger: SplitLedger | None = None,
     silent: int = 0,
     now: datetime = NOW,
-) -> tuple[pl.DataFrame, object, SplitLedger]:
+) -> tuple[pl.DataFrame, SplitSummary, SplitLedger]:
     return divide(
         *a_centre(calls, silent), params=PARAMS, ledger=ledger or SplitLedger.empty(), now=now
     )
@@ -98,10 +95,15 @@ def test_V3_a_call_that_joins_train_and_test_is_set_aside_and_nobody_moves(
 def test_V3_a_contact_once_examined_is_not_trained_on_as_another_customers() -> None:
     written = [(f"k{n}", f"C{n}", None) for n in range(80)]
     contacts, recordings, customers = a_centre(written)
-    tables = {"params": PARAMS, "now": NOW}
-    _, _, ledger = divide(
-        contacts, recordings.clear(), customers, ledger=SplitLedger.empty(), **tables
-    )
+
+    def now_divided(
+        contacts: pl.DataFrame, ledger: SplitLedger
+    ) -> tuple[pl.DataFrame, SplitSummary, SplitLedger]:
+        return divide(
+            contacts, recordings.clear(), customers, params=PARAMS, ledger=ledger, now=NOW
+        )
+
+    _, _, ledger = now_divided(contacts, SplitLedger.empty())
     examined = sides_in(ledger, "contact", "test")[0]
     trained_on = sides_in(ledger, "customer", "train")[0]
     corrected = contacts.with_columns(
@@ -109,7 +111,7 @@ def test_V3_a_contact_once_examined_is_not_trained_on_as_another_customers() -> 
         .then(pl.lit(trained_on))
         .otherwise("customer_id")
     )
-    after, summary, _ = divide(corrected, recordings.clear(), customers, ledger=ledger, **tables)
+    after, summary, _ = now_divided(corrected, ledger)
     assert after.filter(contact_id=examined)["split"].to_list() == [EXCLUDED]
     assert summary.aside == {"was in test before, its customer is in train": 1}
 
@@ -129,7 +131,8 @@ def test_V3_a_new_voice_takes_the_side_of_most_of_its_calls() -> None:
 def growing(seed: int) -> list[list[tuple[str, str, str | None]]]:
     """Ten deliveries of a centre: newcomers, shared voices, customers who only wrote before."""
     rng = random.Random(seed)
-    deliveries, calls = [], []
+    deliveries: list[list[tuple[str, str, str | None]]] = []
+    calls: list[tuple[str, str, str | None]] = []
     for delivery in range(10):
         for n in range(40):
             person = rng.randrange(30 * (delivery + 1))
@@ -141,7 +144,8 @@ def growing(seed: int) -> list[list[tuple[str, str, str | None]]]:
 
 def test_V3_over_ten_deliveries_nobody_is_ever_on_two_sides() -> None:
     for seed in range(5):
-        ledger, ever = SplitLedger.empty(), {what: {} for what in split_ledger.WHAT}
+        ledger = SplitLedger.empty()
+        ever: dict[str, dict[str, str]] = {what: {} for what in split_ledger.WHAT}
         for calls in growing(seed):
             frame, summary, ledger = divided(calls, ledger, silent=20)
             assert_kept(frame, ledger)

@@ -160,7 +160,7 @@ def test_V3_a_champion_that_memorised_a_moved_tenth_wins_only_without_the_rule()
         for n in range(CALLS)
     ]
     # By hand, a tenth of what the champion was trained on was moved to test.
-    champion = Learned.of(contacts=[row["contact_id"] for row in rows[::10]])
+    champion = Learned.of(contacts=[f"k{n}" for n in range(0, CALLS, 10)])
     candidate = Learned.of(contacts=["another"])
     learned = {"candidate": candidate, "reference": champion}
 

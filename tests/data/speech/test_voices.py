@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -26,7 +27,8 @@ def heard(voice: int, call: int, spread: float = 0.35) -> np.ndarray:
     own = np.random.default_rng([1, voice]).normal(size=256)
     noise = np.random.default_rng([2, voice, call]).normal(size=256)
     vector = own / np.linalg.norm(own) + spread * noise / np.linalg.norm(noise)
-    return (vector / np.linalg.norm(vector)).astype(np.float32)
+    unit: np.ndarray = (vector / np.linalg.norm(vector)).astype(np.float32)
+    return unit
 
 
 Call = tuple[str, str, int]  # contact, customer, true voice
@@ -155,6 +157,6 @@ def test_V3_a_damaged_table_of_voices_is_named_with_the_next_step(tmp_path: Path
 @pytest.mark.parametrize(
     "wrong", [{"false_joins": 0.0}, {"same_customer": 1.0}, {"centroid_calls": 0}]
 )
-def test_V3_settings_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
+def test_V3_settings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="voices: "):
         VoiceParams(**wrong)
