@@ -41,6 +41,12 @@ VERSION = Artefact("version.json", "DVC hash, rows and size of this version of t
 VERSIONED = Artefact("versioned", "the DVC repository of the dataset")
 SPLITS = Artefact("splits.parquet", "train, valid or test for each customer and contact")
 SPLIT = Artefact("split.json", "customers and contacts a split")
+SPLIT_LEDGER = Artefact(
+    "split_ledger.parquet", "who was ever on which side of the split, since when; only added to"
+)
+VOICES = Artefact(
+    "voices.parquet", "voices recognised where the source names none, with their embeddings"
+)
 SPEECH = Artefact("speech", "cut utterances and their NeMo manifests, one a split")
 CUT = Artefact("cut.json", "utterances and hours a split, and what was refused")
 HOURS = Artefact("hours.json", "where every recorded hour went")

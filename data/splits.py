@@ -1,5 +1,6 @@
 """Divides customers and voices into train, valid and test so that none is on two sides.
 
+This is the first division of a store; `data.split_history` keeps to it as the centre grows.
 Customers and voices that meet in a call form a component of a graph, and a component is never cut.
 Its side is decided by a hash of its members' ids, so customers who arrive later do not move earlier
 ones. When one component holds nearly everything (many voices, customers who call often), it is cut
@@ -12,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -64,6 +65,8 @@ class SplitSummary:
     largest_component_share: float
     contacts_aside: int
     notes: tuple[str, ...] = ()
+    aside: dict[str, int] = field(default_factory=dict)  # contacts on no side, by reason
+    newcomers: int = 0  # customers placed by this division, where one went before
 
 
 def split(
@@ -81,7 +84,7 @@ def split(
     one row a contact and one row a customer (contact_id null, see `customer_splits`), and its
     summary. A recorded contact whose voice nobody named counts as a voice of its own.
     """
-    calls = _voices_of_calls(contacts, recordings, voice_groups)
+    calls = voices_of_calls(contacts, recordings, voice_groups)
     people = sorted(
         set(customers["customer_id"].to_list())
         | set(contacts["customer_id"].drop_nulls().to_list())
@@ -106,9 +109,23 @@ def split(
     frame = _frame(
         contacts, people, calls=calls, customer_split=customer_split, voice_split=voice_split
     )
-    notes += _empty_split_notes(frame, voices={voice for _, voice in edges}, params=params)
+    notes += empty_split_notes(frame, voices={voice for _, voice in edges}, params=params)
     assert_disjoint(frame)
     return frame, _summary(frame, components=len(components), largest=largest, notes=notes)
+
+
+def side_of_newcomer(customer_id: str, params: SplitParams) -> str:
+    """Returns the side of a customer who comes after the first division: a hash of the id alone."""
+    return side_of(_hash(f"{params.seed}:{_person(customer_id)}"), params)
+
+
+def summarise(frame: pl.DataFrame, calls: pl.DataFrame, params: SplitParams) -> SplitSummary:
+    """Returns the counts of a division, `calls` as `voices_of_calls` returns them."""
+    edges = list(calls.select("customer_id", "voice_group").iter_rows())
+    components = _components(customer_splits(frame)["customer_id"].to_list(), edges)
+    largest = max((component.calls for component in components), default=0) / max(1, len(edges))
+    notes = empty_split_notes(frame, voices={voice for _, voice in edges}, params=params)
+    return _summary(frame, components=len(components), largest=largest, notes=notes)
 
 
 def _frame(
@@ -135,7 +152,7 @@ def _frame(
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
-def _empty_split_notes(frame: pl.DataFrame, *, voices: set[str], params: SplitParams) -> list[str]:
+def empty_split_notes(frame: pl.DataFrame, *, voices: set[str], params: SplitParams) -> list[str]:
     """A sentence for each split that should hold recorded calls and holds none."""
     shares = {"test": params.test_share, "valid": params.valid_share, "train": 1.0}
     recorded = frame.filter(pl.col("voice_group").is_not_null())
@@ -191,9 +208,14 @@ def _hash(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
-def _voices_of_calls(
+def voices_of_calls(
     contacts: pl.DataFrame, recordings: pl.DataFrame, voice_groups: pl.DataFrame | None
 ) -> pl.DataFrame:
+    """Returns contact_id, customer_id and voice_group of each recorded call with a customer.
+
+    The source's name of a voice comes first, then `voice_groups`; without both a call is a voice
+    of its own.
+    """
     calls = recordings.select("contact_id", "voice").join(
         contacts.select("contact_id", "customer_id"), on="contact_id", how="inner"
     )
@@ -248,7 +270,7 @@ def _components(people: Iterable[str], edges: Iterable[tuple[str | None, str]]) 
     ]
 
 
-def _side_of(place: float, params: SplitParams) -> str:
+def side_of(place: float, params: SplitParams) -> str:
     """The split of a hash `place` in [0, 1)."""
     if place < params.test_share:
         return "test"
@@ -263,7 +285,7 @@ def _assign(components: list[_Component], params: SplitParams) -> dict[str, str]
     side = {}
     for component in order:
         place = _hash(f"{params.seed}:{component.key}")
-        side[component.key] = _side_of(place, params)
+        side[component.key] = side_of(place, params)
         if (
             weight[component.key] > max(params.test_share, params.valid_share) * total
             and len(components) > 2

@@ -21,6 +21,7 @@ CHECKS = (  # what the gate asks of every kind
     "same_data",
     "size_and_latency",
     "slices",
+    "unseen",
 )
 
 
@@ -73,7 +74,7 @@ ASR = ModelKind(
     metric_format="{:.1%}",
     unit="contact_id",
     unit_title="call",
-    cluster_title="voices",
+    cluster_title="customers or voices",
     weights="model.nemo",
     checks=("critical_words", "downstream", "guardrail"),
     served=True,

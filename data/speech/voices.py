@@ -1,155 +1,200 @@
-"""Groups calls by the customer's voice, so that an unnamed voice is on one side of a split.
+"""Recognises the customer's voice where the source names none, by comparing speaker embeddings.
 
-No pretrained speaker model: cepstra and pitch of the voiced frames, weighed by how little they vary
-within one call and how much between calls (within-class covariance normalisation, Hatch et al.
-2006; a call is its own class, so no label is needed), then average linkage. The groups are coarse
-on purpose: two voices in one group cost little, one voice in two groups leaks. Grouping makes a
-leak rarer, not impossible; what the source knows (`recordings.voice`) comes first.
+A new call joins the voice it is closest to, if that is close enough, or opens a voice. Voices are
+kept: a call that has one keeps it, a voice is named by a hash of its first contact, and its centroid
+is frozen after a few calls. The more voices are known, the closer a call has to be, so that the
+chance to be taken for somebody else does not grow with the centre. A voice guards against leaks
+between customers; customers themselves are known to the source.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from data.progress import Progress
 
-RATE_HZ = 8000
-_FRAME = 200  # samples: 25 ms
-_STEP = 80  # samples: 10 ms
-_PITCH_FRAME = 320  # samples: 40 ms hold two periods of 50 Hz
-_LAGS = (20, 130)  # 400 Hz down to 62 Hz
-_CEPSTRA = 19
-
 ReadCustomer = Callable[[str], tuple[np.ndarray, int]]
+Embed = Callable[[np.ndarray, int], np.ndarray | None]
+
+# `voice` is null for a call with too little speech. `embedding` is kept of the calls that make the
+# voice's centroid: it is biometric data of a person, and leaves the store in no other file.
+SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "contact_id": pl.String,
+    "customer_id": pl.String,
+    "voice": pl.String,
+    "similarity": pl.Float32,  # cosine to the centroid it joined; null for the first of a voice
+    "embedding": pl.List(pl.Float32),
+}
+# Cosine that one in a hundred pairs of different voices exceeds, and what ten times fewer add to it
+# (benchmarks/bench_voices.py, calls of 7 to 12 s through µ-law).
+_ONE_IN_HUNDRED = 0.595
+_DECADE = 0.085
 
 
 @dataclass(frozen=True)
 class VoiceParams:
-    """How finely voices are divided; section `voices` of params.yaml."""
+    """How close two calls have to be for one voice; section `voices` of params.yaml."""
 
-    groups: int = 12  # at most so many groups; fewer are safer against leaks and coarser to divide
-    calls_a_group: int = 4  # with few calls: as many groups as leave this many calls to each
-    max_frames: int = 4000  # loudest frames looked at in a call (10 ms each)
-    shrink: float = 0.1  # pull of the within-call covariance towards a sphere, 0 none to 1 all
+    # expected share of new voices that are taken for a known one
+    false_joins: float = 0.05
+    # cosine from which a call has a voice that this customer was heard with before
+    same_customer: float = 0.5
+    centroid_calls: int = 5  # calls whose mean is the voice; after them it is frozen
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for shares and cosines outside 0 to 1 and a centroid of no call."""
+        if not 0 < self.false_joins < 1 or not 0 < self.same_customer < 1:
+            raise ValueError("voices: false_joins and same_customer must lie between 0 and 1.")
+        if self.centroid_calls < 1:
+            raise ValueError(
+                f"voices: centroid_calls is {self.centroid_calls}; it must be 1 or more."
+            )
+
+    def threshold(self, voices: int) -> float:
+        """Returns the cosine from which a call joins one of `voices` voices of other customers."""
+        decades = np.log10(0.01 * max(1, voices) / self.false_joins)
+        return float(min(0.999, max(self.same_customer, _ONE_IN_HUNDRED + _DECADE * decades)))
 
 
-def voice_groups(
+@dataclass
+class _Voices:
+    """The voices so far: a centroid each, as the sum of the embeddings it is made of."""
+
+    names: list[str] = field(default_factory=list)
+    sums: list[np.ndarray] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
+    of_customer: dict[str, set[int]] = field(default_factory=dict)
+
+    def add(self, voice: int | None, contact_id: str, customer_id: str | None) -> int:
+        """Returns the number of `voice`, or of a new one that `contact_id` opens."""
+        if voice is None:
+            voice = len(self.names)
+            self.names.append(voice_name(contact_id))
+            self.sums.append(np.zeros(0, np.float32))
+            self.calls.append(0)
+        if customer_id is not None:
+            self.of_customer.setdefault(customer_id, set()).add(voice)
+        return voice
+
+    def teach(self, voice: int, vector: np.ndarray) -> None:
+        """Adds an embedding to the centroid of a voice."""
+        known = self.sums[voice]
+        self.sums[voice] = vector if not known.size else known + vector
+        self.calls[voice] += 1
+
+    def similarities(self, vector: np.ndarray) -> np.ndarray:
+        """Returns the cosine to each voice."""
+        sums = np.array(self.sums)
+        cosines: np.ndarray = sums @ vector / np.linalg.norm(sums, axis=1)
+        return cosines
+
+
+def voice_name(contact_id: str) -> str:
+    """Returns the name of the voice that is first heard in a contact."""
+    return f"heard-{hashlib.sha256(contact_id.encode()).hexdigest()[:12]}"
+
+
+def recognise_voices(
     read_customer: ReadCustomer,
-    recordings: pl.DataFrame,
-    params: VoiceParams | None = None,
+    calls: pl.DataFrame,
+    known: pl.DataFrame,
     *,
+    embed: Embed,
+    params: VoiceParams,
     progress: Progress = lambda done, total: None,
 ) -> pl.DataFrame:
-    """Groups the calls of `recordings` by the customer's voice.
+    """Returns the table `known` (of `SCHEMA`) with a row for each of the `calls` it lacked.
 
-    `read_customer` takes a contact_id and returns the customer's channel, float samples of
-    shape [frames] within [-1, 1], and its rate in Hz. Returns (contact_id, voice_group), one
-    row a call with speech, sorted by contact_id; a call without half a second of voiced speech
-    is left out. The same calls give the same groups, in any order.
+    `calls` has contact_id and customer_id, earliest first. `read_customer` takes a contact_id and
+    returns the customer's channel, float samples of shape [frames] within [-1, 1], and its rate in
+    Hz; it is asked for new calls only. `embed` takes these and returns a unit vector, or None where
+    there is too little speech. What is known does not change, whatever comes.
     """
-    params = params or VoiceParams()
-    names = sorted(recordings["contact_id"].to_list())
-    voiced = []
-    for done, name in enumerate(names, start=1):
-        pieces = _pieces(*read_customer(name), params.max_frames)
-        if pieces is not None:
-            voiced.append((name, pieces))
-        progress(done, len(names))
-    group_count = max(1, min(params.groups, len(voiced) // params.calls_a_group))
-    labels = _cluster([pieces for _, pieces in voiced], group_count, params.shrink)
-    return pl.DataFrame(
-        [(name, f"heard-{label:04d}") for (name, _), label in zip(voiced, labels, strict=True)],
-        schema={"contact_id": pl.String, "voice_group": pl.String},
-        orient="row",
-    )
+    voices = _known_voices(known)
+    new = calls.join(known, on="contact_id", how="anti", maintain_order="left")
+    rows = []
+    for done, (contact_id, customer_id) in enumerate(
+        new.select("contact_id", "customer_id").iter_rows(), start=1
+    ):
+        vector = embed(*read_customer(contact_id))
+        rows.append(_placed(voices, contact_id, customer_id, vector, params))
+        progress(done, new.height)
+    return pl.concat([known, pl.DataFrame(rows, schema=SCHEMA, orient="row")])
 
 
-def _pieces(samples: np.ndarray, rate_hz: int, max_frames: int) -> np.ndarray | None:
-    """Statistics of two to six consecutive stretches of voiced speech [pieces, statistics].
+def read_voices(path: Path) -> pl.DataFrame:
+    """Returns the table of recognised voices at `path`, an empty one where there is no file.
 
-    None where there is too little speech.
+    Raises ValueError naming a file that is damaged.
     """
-    cepstra, pitch = _voiced(np.asarray(samples, dtype=np.float64), rate_hz, max_frames)
-    if len(pitch) < 50:
-        return None
-    count = int(np.clip(len(pitch) // 150, 2, 6))
-    return np.array(
-        [
-            np.concatenate(
-                [c.mean(0), c.std(0), [np.median(p), np.subtract(*np.percentile(p, [75, 25]))]]
-            )
-            for c, p in zip(
-                np.array_split(cepstra, count), np.array_split(pitch, count), strict=True
-            )
-        ]
+    if not path.exists():
+        return pl.DataFrame(schema=SCHEMA)
+    try:
+        voices = pl.read_parquet(path, glob=False)
+        if dict(voices.schema) != SCHEMA:
+            raise ValueError(f"columns are {', '.join(voices.columns)}")
+    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+        raise ValueError(
+            f"{path}: is no table of voices ({error}). Restore it from a backup of the store. "
+            "Without it every unnamed voice gets a new name, and calls that then join two sides "
+            "are set aside."
+        ) from error
+    return voices
+
+
+def voice_groups(voices: pl.DataFrame) -> pl.DataFrame:
+    """Returns (contact_id, voice_group) of the calls with a voice, as `data.splits` takes it."""
+    return voices.drop_nulls("voice").select("contact_id", pl.col("voice").alias("voice_group"))
+
+
+def _known_voices(known: pl.DataFrame) -> _Voices:
+    """The voices of a table, in the order they were first heard."""
+    voices = _Voices()
+    number: dict[str, int] = {}
+    rows = known.drop_nulls("voice").select("contact_id", "customer_id", "voice", "embedding")
+    for contact_id, customer_id, name, embedding in rows.iter_rows():
+        voice = number[name] = voices.add(number.get(name), contact_id, customer_id)
+        voices.names[voice] = name  # also where its first contact was erased
+        if embedding is not None:
+            voices.teach(voice, np.array(embedding, np.float32))
+    return voices
+
+
+def _placed(
+    voices: _Voices,
+    contact_id: str,
+    customer_id: str | None,
+    vector: np.ndarray | None,
+    params: VoiceParams,
+) -> tuple[str, str | None, str | None, float | None, list[float] | None]:
+    """The row of a new call, once its voice is found or opened."""
+    if vector is None:
+        return contact_id, customer_id, None, None, None
+    found, similarity = None, None
+    if voices.names:
+        cosines = voices.similarities(vector)
+        own = sorted(voices.of_customer.get(customer_id or "", ()))
+        best = int(cosines.argmax())
+        best_own = max(own, key=lambda voice: cosines[voice]) if own else None
+        if best_own is not None and cosines[best_own] >= params.same_customer:
+            found = best_own
+        elif cosines[best] >= params.threshold(len(voices.names)):
+            found = best
+        similarity = None if found is None else float(cosines[found])
+    voice = voices.add(found, contact_id, customer_id)
+    teaches = voices.calls[voice] < params.centroid_calls
+    if teaches:
+        voices.teach(voice, vector)
+    return (
+        contact_id,
+        customer_id,
+        voices.names[voice],
+        similarity,
+        vector.tolist() if teaches else None,
     )
-
-
-def _voiced(samples: np.ndarray, rate_hz: int, max_frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cepstra [frames, 19] and log2 pitch [frames] of the frames that are loud and periodic."""
-    from scipy.fft import dct
-
-    if rate_hz != RATE_HZ:
-        import soxr
-
-        samples = soxr.resample(samples, rate_hz, RATE_HZ)
-    if len(samples) < _PITCH_FRAME:
-        return np.zeros((0, _CEPSTRA)), np.zeros(0)
-    starts = np.arange(0, len(samples) - _PITCH_FRAME + 1, _STEP)
-    windows = np.lib.stride_tricks.sliding_window_view(samples, _PITCH_FRAME)
-    energy = np.concatenate([[0.0], np.cumsum(samples**2)])
-    level_db = 10 * np.log10(energy[starts + _FRAME] - energy[starts] + 1e-10)
-    loud = np.flatnonzero(
-        level_db > max(np.percentile(level_db, 10) + 6, np.percentile(level_db, 97) - 25)
-    )
-    if len(loud) > max_frames:
-        loud = np.sort(loud[np.argsort(level_db[loud])[-max_frames:]])
-    frames = windows[starts[loud]]
-    centred = frames - frames.mean(1, keepdims=True)
-    correlation = np.fft.irfft(np.abs(np.fft.rfft(centred, 1024)) ** 2)[:, : _LAGS[1]]
-    correlation /= (correlation[:, :1] + 1e-9) * (1 - np.arange(_LAGS[1]) / _PITCH_FRAME)
-    lag = correlation[:, _LAGS[0] :].argmax(1) + _LAGS[0]
-    voiced = correlation[np.arange(len(lag)), lag] > 0.6
-    short = frames[voiced][:, :_FRAME]
-    emphasised = np.concatenate([short[:, :1], short[:, 1:] - 0.97 * short[:, :-1]], axis=1)
-    power = np.abs(np.fft.rfft(emphasised * np.hamming(_FRAME), 256)) ** 2
-    cepstra = dct(np.log(power @ _mel_filters().T + 1e-8), norm="ortho", axis=1)[
-        :, 1 : _CEPSTRA + 1
-    ]
-    return cepstra, np.log2(RATE_HZ / lag[voiced])
-
-
-def _mel_filters(count: int = 30, low_hz: float = 100, high_hz: float = 3800) -> np.ndarray:
-    """Triangles evenly spaced in mel over the telephone band, shape [count, 129]."""
-    low, high = (2595 * np.log10(1 + hz / 700) for hz in (low_hz, high_hz))
-    edges = 700 * (10 ** (np.linspace(low, high, count + 2) / 2595) - 1)
-    bins = np.fft.rfftfreq(256, 1 / RATE_HZ)
-    rise = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
-    fall = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
-    return np.maximum(0, np.minimum(rise, fall))
-
-
-def _cluster(calls: list[np.ndarray], groups: int, shrink: float) -> np.ndarray:
-    """Labels 1…groups for calls given as [pieces, statistics]; numbered by first appearance."""
-    if len(calls) < 2 or groups < 2:
-        return np.ones(len(calls), dtype=int)
-    from scipy.cluster.hierarchy import fcluster, linkage
-    from scipy.linalg import eigh
-    from scipy.spatial.distance import pdist
-
-    means = np.array([pieces.mean(0) for pieces in calls])
-    scale = means.std(0) + 1e-9
-    centred = (means - means.mean(0)) / scale
-    spread = [(pieces - pieces.mean(0)) / scale for pieces in calls]
-    within = sum(s.T @ s for s in spread) / sum(len(s) - 1 for s in spread)
-    sphere = np.eye(len(within)) * np.trace(within) / len(within)
-    within = (1 - shrink) * within + shrink * sphere + 1e-9 * np.eye(len(within))
-    values, vectors = eigh(within)
-    whitened = centred @ vectors / np.sqrt(values)
-    labels = fcluster(linkage(pdist(whitened, "cosine"), "average"), groups, "maxclust")
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[inverse] + 1

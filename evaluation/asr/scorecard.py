@@ -50,11 +50,11 @@ def asr_scorecard(
     classes: Mapping[str, frozenset[str]] = CLASSES,
     variants: Mapping[str, str] = VARIANTS,
 ) -> Scorecard:
-    """Scores transcripts against reference texts, both in `comparable` form, clustered by voice.
+    """Scores transcripts against reference texts, both in `comparable` form.
 
     `rows` are the test manifest's (text, contact_id, role, voice, codec, start_s and, where known,
-    queue, region, load, snr_db and condition), `hypotheses` one text for each. A row without a
-    voice is a cluster with the others of its contact.
+    customer, queue, region, load, snr_db and condition), `hypotheses` one text for each. A cluster
+    is a customer, where that is known, else a voice, else a contact.
 
     Metrics: `wer`, `cer`; `substitutions`, `insertions` and `deletions` over reference words; and
     for each class of critical words `critical_<class>` (missed and inserted, over spoken),
@@ -121,7 +121,7 @@ def _unit(
     unit = {
         "unit": f"{contact}/{row.get('role') or ''}/{float(row.get('start_s') or 0.0):.2f}"
         + (f"/{condition}" if condition else ""),
-        "cluster": str(row.get("voice") or contact),
+        "cluster": str(row.get("customer") or row.get("voice") or contact),
         "contact_id": contact,
         "start_s": row.get("start_s"),
         "snr_db": row.get("snr_db"),

@@ -7,7 +7,7 @@ import json
 import time
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import zip_longest
 from pathlib import Path
@@ -48,8 +48,20 @@ class TestSet:
         return sum(len(wave) for wave in self.waves) / SAMPLE_RATE_HZ
 
 
+@dataclass(frozen=True)
+class TestSpeech:
+    """What the manifest does not say of test calls."""
+
+    customers: Mapping[str, str] = field(default_factory=dict)  # by contact_id
+    left_out: frozenset[str] = frozenset()  # contacts that a model to be scored learned from
+
+
 def load_test_sets(
-    manifest: Path, params: EvaluationParams, root: Path = Path()
+    manifest: Path,
+    params: EvaluationParams,
+    root: Path = Path(),
+    *,
+    speech: TestSpeech | None = None,
 ) -> dict[str, TestSet]:
     """Returns the test sets of a recogniser by name.
 
@@ -60,11 +72,12 @@ def load_test_sets(
     start from. Raises ValueError when the manifest or a guardrail is empty or cannot be read.
     """
     require_manifest(manifest)  # raises when there is nothing to score on
-    pairs = _decoded(manifest)
-    test_sets = {"test": _test_set(pairs)}
+    speech = speech or TestSpeech()
+    pairs = _decoded(manifest, speech.left_out)
+    test_sets = {"test": _test_set(pairs, speech.customers)}
     conditions = _through_conditions(sample_by_voice(pairs, params.condition_s), params)
     if conditions:
-        test_sets["conditions"] = _test_set(conditions)
+        test_sets["conditions"] = _test_set(conditions, speech.customers)
     if params.guardrail_s > 0:
         general: list[Pair] = []
         for name in params.guardrail:
@@ -91,7 +104,7 @@ def test_set_of(speech: Path, contacts: Collection[str]) -> TestSet | None:
     pairs = [
         pair
         for manifest in sorted(speech.glob("*.jsonl"))
-        for pair in _decoded(manifest, frozenset(contacts))
+        for pair in _decoded(manifest, only=frozenset(contacts))
     ]
     return _test_set(pairs) if pairs else None
 
@@ -184,14 +197,22 @@ def evaluate(
     return cards
 
 
-def _decoded(manifest: Path, only: Collection[str] | None = None) -> list[Pair]:
+def _decoded(
+    manifest: Path,
+    left_out: frozenset[str] = frozenset(),
+    *,
+    only: Collection[str] | None = None,
+) -> list[Pair]:
     """Returns the lines of a manifest with their audio; a folder stands for its manifest.jsonl.
 
-    `only` are contacts whose customers alone are wanted.
+    Those of the contacts `left_out` are not among them. `only` are contacts whose customers alone
+    are wanted.
     """
     manifest = manifest / "manifest.jsonl" if manifest.is_dir() else manifest
     pairs = []
     for row in read_manifest(manifest):
+        if row.get("contact_id") in left_out:
+            continue
         if only is not None and (row["contact_id"] not in only or row["role"] != "customer"):
             continue
         samples, rate_hz = read(manifest.parent / row["audio_filepath"])
@@ -204,13 +225,21 @@ def _decoded(manifest: Path, only: Collection[str] | None = None) -> list[Pair]:
     return pairs
 
 
-def _test_set(pairs: Sequence[Pair]) -> TestSet:
-    content = hashlib.sha256()
+def _test_set(pairs: Sequence[Pair], customers: Mapping[str, str] | None = None) -> TestSet:
+    """The test set of `pairs`. Rows get their customer by contact; the hash is of what is said."""
+    content, customers = hashlib.sha256(), customers or {}
     for row, wave in pairs:
         content.update(json.dumps(row, sort_keys=True).encode())
         content.update(np.ascontiguousarray(wave).tobytes())
     return TestSet(
-        [dict(row) for row, _ in pairs], [wave for _, wave in pairs], content.hexdigest()
+        [
+            {**row, "customer": customers[row["contact_id"]]}
+            if row.get("contact_id") in customers
+            else dict(row)
+            for row, _ in pairs
+        ],
+        [wave for _, wave in pairs],
+        content.hexdigest(),
     )
 
 

@@ -77,7 +77,9 @@ def decide(
         "format": FORMAT,
         "kind": candidate.kind,
         "verdict": "accepted" if accepted else "refused",
-        "summary": _summary(candidate, results, accepted=accepted, relaxed=relaxed),
+        "summary": _summary(
+            candidate, results, accepted=accepted, relaxed=relaxed, left_out=facts.left_out
+        ),
         "unproven": [what for result in results for what in result.unproven],
         "data_hash": candidate.data_hash,
         "candidate": _scored(candidate),
@@ -148,13 +150,20 @@ def _look(look: Look, kind: str) -> dict[str, Any]:
 
 
 def _summary(
-    candidate: Scorecard, results: Sequence[Check], *, accepted: bool, relaxed: Sequence[str]
+    candidate: Scorecard,
+    results: Sequence[Check],
+    *,
+    accepted: bool,
+    relaxed: Sequence[str],
+    left_out: Mapping[str, Any] | None = None,
 ) -> str:
     """Returns the verdict in one sentence, with the checks that decided it and what is unproven."""
     skipped = [result.name for result in results if result.verdict == "skipped"]
     remarks = [f"{', '.join(skipped)} skipped"] if skipped else []
     if relaxed:
         remarks.append(f"{len(relaxed)} limit{'s' * (len(relaxed) > 1)} looser than by default")
+    if left_out and left_out["units"]:
+        remarks.append(f"{left_out['share']:.1%} of the test left out, learned from before")
     remark = f" ({'; '.join(remarks)})" if remarks else ""
     unproven = [what for result in results for what in result.unproven]
     open_points = f"; unproven: {', '.join(unproven)}" if unproven else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from evaluation.behaviour import Probe
 from evaluation.gates.looks import Look
@@ -41,6 +41,11 @@ class Facts:
     next_quarter_says: str = ""  # why a churn model's last quarter could not be asked, in words
     probed_sha256: str | None = None  # of the bundle whose behaviour was tested
     trained_by: str = ""  # whoever started the training; may not approve it
+    # Test units of calls, voices or customers that candidate and reference learned from; None for a
+    # model that does not say what it learned from.
+    seen_units: Mapping[str, int | None] | None = None
+    # What the evaluation left out for that reason (flows.candidate.learned.LeftOut.as_facts).
+    left_out: Mapping[str, Any] | None = None
 
 
 class EvidenceError(ValueError):

@@ -314,6 +314,7 @@ def _good_facts(candidate: Scorecard) -> Facts:
         contract_says="22 expectations",
         probed_sha256=candidate.bundle_sha256,
         trained_by="trainer",
+        seen_units={"candidate": 0, "reference": 0},
     )
 
 

@@ -11,6 +11,7 @@ from data.files import read_json, write_json
 from flows.candidate.runs import training_inputs
 from models.kinds import kind_of
 from models.registry.bundle import write_bundle
+from models.registry.learned import FILE, Learned
 from models.registry.signing import sign_folder
 
 if TYPE_CHECKING:
@@ -23,19 +24,23 @@ def write_candidate_bundle(
     files: Mapping[str, Path],
     run_id: str,
     figures: Mapping[str, Any],
+    *,
+    learned: Learned,
 ) -> dict[str, Any]:
     """Writes <kind>/bundle with its model card and train_<kind>.json; returns the summary.
 
-    The same training gives the same bundle. `figures` are its validation figures.
+    The same training gives the same bundle. `figures` are its validation figures. `learned` is
+    whom it was trained and validated on. It goes into the bundle, and its counts and digest into
+    the tags of the run.
     """
-    from training.tracking import get_run
+    from training.tracking import get_run, reopen_run
 
     run = get_run(context.settings.tracking_uri, run_id)
     version = read_json(context.path(artefacts.VERSION))
     bundle = write_bundle(
         context.path(artefacts.BUNDLE.of(kind)),
         kind,
-        {**files, "card.md": model_card(kind, run, version, figures)},
+        {**files, "card.md": model_card(kind, run, version, figures), FILE: learned.to_json()},
         data_hash=version["dvc_hash"],
         git_commit=run["tags"].get("git_commit", "unknown"),
         created_at=str(run["start_time"]),
@@ -44,6 +49,11 @@ def write_candidate_bundle(
     )
     if context.settings.signing_key:
         sign_folder(bundle.path, context.settings.signing_key)
+    tags = {"learned_digest": learned.digest}
+    tags |= {f"learned_{group}": str(count) for group, count in learned.counts.items()}
+    if not tags.items() <= run["tags"].items():
+        with reopen_run(context.settings.tracking_uri, run_id) as open_run:
+            open_run.set_tags(tags)
     trained_by = run["tags"].get("trained_by", "")
     summary = {
         "run_id": run_id,
@@ -51,6 +61,7 @@ def write_candidate_bundle(
         "trained_by": trained_by,
         # also of a run that an earlier training of the same inputs began
         "inputs": training_inputs(context, kind),
+        "learned": {"digest": learned.digest, **learned.counts},
         **figures,
     }
     if "model" in summary:  # a place, which must not tell apart the same training elsewhere

@@ -13,6 +13,7 @@ from models.registry.bundle import BundleError, verify_bundle
 
 if TYPE_CHECKING:
     from evaluation.gates.evidence import Facts
+    from evaluation.scorecard import Scorecard
     from flows.runtime.context import RunContext
 
 
@@ -31,8 +32,8 @@ def decide(context: RunContext, kind: str) -> dict[str, Any]:
 
     folder = context.path(artefacts.SCORECARDS.of(kind))
     secondary, probes, probed_sha256 = load_probes(context, kind)
-    facts = _collect_facts(context, kind, probed_sha256)
     candidate, reference = load(folder / "candidate.json"), load(folder / "reference.json")
+    facts = _collect_facts(context, kind, probed_sha256, candidate)
     supply = supply_of(context, kind, candidate)
     look = count_look(context, kind, candidate, reference)
     decision = decide(
@@ -69,9 +70,12 @@ def decide(context: RunContext, kind: str) -> dict[str, Any]:
     return summary
 
 
-def _collect_facts(context: RunContext, kind: str, probed_sha256: str) -> Facts:
+def _collect_facts(
+    context: RunContext, kind: str, probed_sha256: str, candidate: Scorecard
+) -> Facts:
     """What the gates ask beside scorecards: data contract, bundle, smoke test, text readers."""
     from evaluation.gates.evidence import Facts
+    from flows.candidate.learned import seen_units
     from flows.candidate.probes import checksums, text_readers, text_readers_of
 
     contract = read_json(context.path(artefacts.VALIDATE))
@@ -88,6 +92,8 @@ def _collect_facts(context: RunContext, kind: str, probed_sha256: str) -> Facts:
         probed_sha256=probed_sha256,
         next_quarter_says=read_json(quarter)["says"] if quarter.exists() else "",
         trained_by=read_json(context.path(artefacts.TRAIN.of(kind))).get("trained_by", ""),
+        seen_units=seen_units(context, kind, candidate.units),
+        left_out=candidate.facts.get("left_out"),
     )
     try:
         bundle = verify_bundle(context.path(artefacts.BUNDLE.of(kind)), context.settings.public_key)

@@ -94,6 +94,8 @@ def release(context: RunContext, kind: str) -> dict[str, Any]:
         "decision_id": decided["decision_id"],
         "decision": f"runs:/{run_id}/decision/{decided['record']}",
     }
+    learned = read_json(context.path(artefacts.TRAIN.of(kind))).get("learned", {})
+    tags |= {f"learned_{name}": str(value) for name, value in learned.items()}
     registry.annotate(kind, version, tags)
     champion = registry.alias(kind, "champion")
     approval = approvals.approval_of(context, decided["decision_id"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from evaluation.scorecard import Scorecard
+    from flows.candidate.learned import LeftOut
     from flows.runtime.context import RunContext
 
 
@@ -88,15 +90,26 @@ def model_checksum(context: RunContext, kind: str, role: str) -> str:
 
 
 def write_scorecards(
-    context: RunContext, kind: str, cards: Mapping[str, Scorecard], test_set: pl.DataFrame
+    context: RunContext,
+    kind: str,
+    cards: Mapping[str, Scorecard],
+    test_set: pl.DataFrame,
+    left_out: LeftOut | None = None,
 ) -> dict[str, Any]:
     """Saves the scorecards, logs them to the candidate's run and returns their summary.
 
     Writes evaluate_<kind>.json as well. `test_set` is what, with the dataset, makes the test set
-    again (see `KindStages.restore_test_set`).
+    again (see `KindStages.restore_test_set`). `left_out` tells what one of the models had learned
+    from and neither was scored on.
     """
     folder = context.path(artefacts.SCORECARDS.of(kind))
     summary: dict[str, Any] = {"data_hash": cards["candidate"].data_hash}
+    if left_out is not None:
+        summary["left_out"] = left_out.as_facts()
+        cards = {
+            role: replace(card, facts={**card.facts, "left_out": summary["left_out"]})
+            for role, card in cards.items()
+        }
     for role, card in cards.items():
         card.save(folder / f"{role}.json")
         summary[role] = {

@@ -29,7 +29,7 @@ def text() -> str:
     """One line a stage: name, title, what it needs → what it makes."""
     return "".join(
         f"{stage.name:<18} {stage.title}\n"
-        f"{'':<18} {_list(stage.needs) or 'nothing'} → {_list(stage.makes)}\n"
+        f"{'':<18} {_list(stage.needs) or 'nothing'} → {_list((*stage.makes, *stage.keeps))}\n"
         for stage in STAGES
     )
 
@@ -48,7 +48,11 @@ def _declared() -> list[Artefact]:
 def _row(artefact: Artefact) -> str:
     paths = {artefact.of(name).path for name in kind_names()}
     stages = [*STAGES, NIGHTLY, BACKTEST]
-    writers = [stage.name for stage in stages if any(made.path in paths for made in stage.makes)]
+    writers = [
+        stage.name
+        for stage in stages
+        if any(made.path in paths for made in (*stage.makes, *stage.keeps))
+    ]
     readers = [stage.name for stage in stages if any(need.path in paths for need in stage.needs)]
     shown = artefact.path.replace("{kind}", "KIND")
     return f"| `{shown}` | {artefact.holds} | {_stages(writers)} | {_stages(readers)} |\n"

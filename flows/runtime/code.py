@@ -22,7 +22,7 @@ from flows.runtime.settings import ROOT
 PACKAGES = ("data", "models", "evaluation", "training", "flows")
 _LEFT_OUT = "flows.runtime"
 # Suffixes of data files in a module's folder.
-_DATA_SUFFIXES = (".json", ".yaml", ".yml", ".j2", ".html", ".css", ".js", ".txt")
+_DATA_SUFFIXES = (".safetensors", ".json", ".yaml", ".yml", ".j2", ".html", ".css", ".js", ".txt")
 # A folder of data files beside a module.
 _TEMPLATES = "templates"
 

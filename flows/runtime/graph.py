@@ -26,6 +26,8 @@ class Stage:
     function: str  # "module:function"
     needs: tuple[Artefact, ...] = ()
     makes: tuple[Artefact, ...] = ()
+    # What it adds to, run after run. It is state, not a result: DVC never brings an older one back.
+    keeps: tuple[Artefact, ...] = ()
     params: tuple[str, ...] = ()  # sections of params.yaml that change its result
     kind: str = ""  # of model; it is handed to the function
     hooks: tuple[str, ...] = ()  # functions of the kind's own stages that it calls
@@ -76,6 +78,7 @@ def _data() -> Iterator[Stage]:
         f"{prepare}:split",
         needs=(artefacts.CLEAN, artefacts.SHARDS),
         makes=(artefacts.SPLITS, artefacts.SPLIT),
+        keeps=(artefacts.SPLIT_LEDGER, artefacts.VOICES),
         params=("splits", "voices"),
     )
     yield Stage(
@@ -217,7 +220,7 @@ def _asr(kind: ModelKind) -> Iterator[Stage]:
                 artefacts.PSEUDO_SUMMARY,
             ),
             train_params=("asr", "adaptation", "hearing", "hours"),
-            evaluate=(artefacts.SPEECH,),
+            evaluate=(artefacts.SPEECH, artefacts.SPLITS),
             evaluate_params=("evaluation",),
             probe=(
                 artefacts.SPEECH,

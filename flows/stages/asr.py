@@ -19,19 +19,23 @@ from data.speech import manifests, utterances
 from data.speech.heard import keep_first_heard
 from data.splits import SPLITS
 from evaluation.asr import test_sets
+from evaluation.asr.test_sets import TestSpeech
 from flows.candidate import active_model, bundles, runs, scorecards
+from flows.candidate.learned import learned_by_role, leave_out_seen
 from flows.runtime.context import RunContext
 from flows.runtime.settings import ROOT
 from flows.stages import asr_nightly, asr_probes
 from flows.stages.transcription import files as transcription_files
 from flows.stages.transcription import workers
 from models.kinds import ASR
+from models.registry.learned import Learned
 from training.asr import calibration
 
 if TYPE_CHECKING:
     from evaluation.monitoring.observed import Observed
     from evaluation.params import EvaluationParams
     from evaluation.scorecard import Scorecard
+    from flows.candidate.learned import LeftOut
     from models.registry.bundle import Bundle
     from training.tracking import Run
 
@@ -130,7 +134,26 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
         path for name in ("model.nemo", "confidence.json", *FILES) if (path := work / name).exists()
     ]
     return bundles.write_candidate_bundle(
-        context, KIND, {path.name: path for path in files}, run.run_id, summary
+        context,
+        KIND,
+        {path.name: path for path in files},
+        run.run_id,
+        summary,
+        learned=_learned(lines, splits),
+    )
+
+
+def _learned(lines: Mapping[str, list[dict[str, Any]]], splits: pl.DataFrame) -> Learned:
+    """Returns whom a recogniser learns from: its manifests, and the texts of those sides."""
+    sides = pl.col("split").is_in(["train", "valid"])
+    own = splits.filter(sides & pl.col("contact_id").is_not_null())
+    rows = [row for name in ("train", "valid") for row in lines[name]]
+    contacts = {row["contact_id"] for row in rows} | set(own["contact_id"])
+    of_them = splits.filter(pl.col("contact_id").is_in(list(contacts)))
+    return Learned.of(
+        customers=of_them["customer_id"],
+        voices={*of_them["voice_group"], *(row.get("voice") for row in rows)},
+        contacts=contacts,
     )
 
 
@@ -256,7 +279,8 @@ def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
     planted sentences with critical words.
     """
     manifest = context.path(artefacts.SPEECH.within("test.jsonl"))
-    parts = test_sets.load_test_sets(manifest, context.params.evaluation, ROOT)
+    speech, left_out = _unseen_speech(context, learned_by_role(context, KIND))
+    parts = test_sets.load_test_sets(manifest, context.params.evaluation, ROOT, speech=speech)
     cards = {
         role: test_sets.evaluate(
             path,
@@ -275,9 +299,36 @@ def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
     for part in sorted(set(parts) - {"test"}):
         secondary = {role: by_part[part] for role, by_part in cards.items()}
         scorecards.write_secondary_scorecards(context, KIND, part, secondary)
-    test_set = pl.read_parquet(context.path(artefacts.SPLITS)).filter(pl.col("split") == "test")
+    test_set = pl.read_parquet(context.path(artefacts.SPLITS)).filter(
+        (pl.col("split") == "test")
+        & (pl.col("contact_id").is_null() | ~pl.col("contact_id").is_in(list(speech.left_out)))
+    )
     test = {role: by_part["test"] for role, by_part in cards.items()}
-    return scorecards.write_scorecards(context, KIND, test, test_set)
+    return scorecards.write_scorecards(context, KIND, test, test_set, left_out)
+
+
+def _unseen_speech(
+    context: RunContext, learned: Mapping[str, Learned | None]
+) -> tuple[TestSpeech, LeftOut]:
+    """Returns which test utterances no model of `learned` knows, with the customer of each call."""
+    splits = pl.read_parquet(context.path(artefacts.SPLITS)).drop_nulls("contact_id")
+    # A customer named like the call is one that the source made up for it: nobody is known.
+    named = splits.filter(pl.col("customer_id") != pl.col("contact_id"))
+    customers = dict(named.select("contact_id", "customer_id").iter_rows())
+    rows = manifests.read_manifest(context.path(artefacts.SPEECH.within("test.jsonl")))
+    units = pl.DataFrame(
+        [(row["contact_id"], row.get("voice"), customers.get(row["contact_id"])) for row in rows],
+        schema={"contact_id": pl.String, "voice": pl.String, "customer_id": pl.String},
+        orient="row",
+    )
+    unseen, left_out = leave_out_seen(units, learned)
+    if rows and unseen.is_empty():
+        raise ValueError(
+            f"test: candidate or reference learned from all {len(rows)} held-out utterances, so "
+            "nobody can be examined. Deliver calls of new customers."
+        )
+    seen_calls = units.join(unseen, on="contact_id", how="anti")["contact_id"]
+    return TestSpeech(customers, frozenset(seen_calls)), left_out
 
 
 def probe(context: RunContext, progress: Progress) -> dict[str, Any]:

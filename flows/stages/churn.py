@@ -19,15 +19,18 @@ from data.progress import Progress
 from data.records import LABELS, TABLES
 from evaluation.churn import matured, scoring
 from flows.candidate import active_model, bundles, runs, scorecards
+from flows.candidate.learned import learned_by_role, leave_out_seen
 from flows.candidate.probes import empty_probes_folder, write_probes
 from flows.runtime.context import RunContext
 from flows.stages import churn_nightly
 from models.kinds import CHURN
+from models.registry.learned import Learned
 from training.churn.learnable import ChurnTrainingError
 
 if TYPE_CHECKING:
     from evaluation.monitoring.observed import Observed
     from evaluation.scorecard import Scorecard
+    from flows.candidate.learned import LeftOut
     from models.registry.bundle import Bundle
 
 KIND = CHURN.name
@@ -223,7 +226,15 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
         )
     model = work / "model"
     files = {name: model / name for name in ("weights.safetensors", "config.json")}
-    return bundles.write_candidate_bundle(context, KIND, files, run.run_id, figures)
+    taught = rows.filter(pl.col("split").is_in(["train", "valid"]))
+    return bundles.write_candidate_bundle(
+        context,
+        KIND,
+        files,
+        run.run_id,
+        figures,
+        learned=Learned.of(customers=taught["customer_id"].unique()),
+    )
 
 
 def training_line(summary: dict[str, Any]) -> str:
@@ -239,7 +250,7 @@ def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
 
     For the quarter both are trained anew on what was known before it.
     """
-    rows = pl.read_parquet(context.path(artefacts.FEATURES))
+    rows, left_out = _unseen_rows(context, learned_by_role(context, KIND))
     cards = {
         role: _score(
             context,
@@ -251,8 +262,8 @@ def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
         )
         for role, path in scorecards.models_to_compare(context, KIND).items()
     }
-    test_set = scoring.held_out_rows(rows.filter(pl.col("split") == "test"))
-    summary = scorecards.write_scorecards(context, KIND, cards, test_set)
+    test_set = scoring.held_out_rows(rows)
+    summary = scorecards.write_scorecards(context, KIND, cards, test_set, left_out)
     quarter = context.path(artefacts.SCORECARDS.of(KIND).within("next_quarter"))
     shutil.rmtree(quarter, ignore_errors=True)
     try:
@@ -320,6 +331,23 @@ def _ask_last_quarter(context: RunContext, rows: pl.DataFrame) -> dict[str, Scor
         )
         for role, frame in (("candidate", own), ("reference", reference))
     }
+
+
+def _unseen_rows(
+    context: RunContext, learned: Mapping[str, Learned | None]
+) -> tuple[pl.DataFrame, LeftOut]:
+    """Returns the features without held-out customers that a model of `learned` knows.
+
+    Counted are rows that models are scored on.
+    """
+    rows = pl.read_parquet(context.path(artefacts.FEATURES))
+    held_out = scoring.held_out_rows(rows)
+    unseen, left_out = leave_out_seen(held_out.select("customer_id"), learned)
+    if not left_out.units:
+        return rows, left_out
+    seen = held_out.join(unseen, on="customer_id", how="anti").select("customer_id").unique()
+    known = pl.col("customer_id").is_in(seen["customer_id"].implode())
+    return rows.filter(~(known & (pl.col("split") == "test"))), left_out
 
 
 def _score(

@@ -71,27 +71,75 @@ def version(context: RunContext, progress: Progress) -> dict[str, Any]:
     return asdict(made)
 
 
-def split(context: RunContext, progress: Progress) -> dict[str, Any]:
-    """Divides customers and contacts by customer and by voice."""
-    from data.speech.voices import voice_groups
-    from data.splits import assert_disjoint, split
+_EMBEDDED_AT_ONCE = 200  # calls between two writes of voices.parquet
 
-    clean = read_tables(context.path(artefacts.CLEAN))
-    unnamed = clean["recordings"].filter(pl.col("voice").is_null())
-    groups = voice_groups(
-        context.customer_channel(), unnamed, context.params.voices, progress=progress
-    )
-    divided, summary = split(
+
+def split(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Divides customers and contacts by customer and by voice; whoever has a side keeps it."""
+    from data.speech.voices import voice_groups
+    from data.split_history import adopted, divide
+    from data.split_ledger import read_ledger, write_ledger
+
+    clean, path = read_tables(context.path(artefacts.CLEAN)), context.path(artefacts.SPLIT_LEDGER)
+    voices = _voices(context, clean, progress)
+    ledger = read_ledger(path)
+    if ledger.rows.is_empty() and context.path(artefacts.SPLITS).exists():
+        # Divided before there was a ledger: models have learned from that division.
+        ledger = adopted(pl.read_parquet(context.path(artefacts.SPLITS)), context.now())
+    divided, summary, ledger = divide(
         clean["contacts"],
         clean["recordings"],
         clean["customers"],
         params=context.params.splits,
-        voice_groups=groups,
+        ledger=ledger,
+        now=context.now(),
+        voice_groups=voice_groups(voices),
     )
-    assert_disjoint(divided)
+    # The ledger first: after a kill in between, the same division is made again.
+    write_ledger(path, ledger)
     write_table(context.path(artefacts.SPLITS), divided)
     write_json(context.path(artefacts.SPLIT), asdict(summary))
     return asdict(summary)
+
+
+def _voices(
+    context: RunContext, clean: dict[str, pl.DataFrame], progress: Progress
+) -> pl.DataFrame:
+    """Returns voices.parquet with a row for each call whose voice the source does not name.
+
+    It is written every few hundred calls, so that a kill does not cost all of them.
+    """
+    from data.speech.voices import read_voices, recognise_voices
+    from models.speaker.encoder import embed
+
+    path = context.path(artefacts.VOICES)
+    voices = read_voices(path)
+    unnamed = clean["recordings"].filter(pl.col("voice").is_null()).select("contact_id")
+    calls = (
+        clean["contacts"]
+        .join(unnamed, on="contact_id", how="semi")
+        .join(voices, on="contact_id", how="anti")
+        .sort("started_at", "contact_id")
+        .select("contact_id", "customer_id")
+    )
+    read_customer = context.customer_channel()
+
+    def shown(begin: int) -> Progress:
+        return lambda done, _: progress(begin + done, calls.height)
+
+    for begin in range(0, calls.height, _EMBEDDED_AT_ONCE):
+        voices = recognise_voices(
+            read_customer,
+            calls.slice(begin, _EMBEDDED_AT_ONCE),
+            voices,
+            embed=embed,
+            params=context.params.voices,
+            progress=shown(begin),
+        )
+        write_table(path, voices)
+    if not path.exists():
+        write_table(path, voices)
+    return voices
 
 
 def cut(context: RunContext, progress: Progress) -> dict[str, Any]:
@@ -101,9 +149,11 @@ def cut(context: RunContext, progress: Progress) -> dict[str, Any]:
     """
     from data.hours import hours_account
     from data.speech.utterances import cut_utterances
+    from data.split_ledger import assert_kept, read_ledger
 
     clean, params = read_tables(context.path(artefacts.CLEAN)), context.params.hours
     splits = pl.read_parquet(context.path(artefacts.SPLITS))
+    assert_kept(splits, read_ledger(context.path(artefacts.SPLIT_LEDGER)))
     summary = cut_utterances(
         utterances.recordings_with_slices(clean),
         clean["turns"],

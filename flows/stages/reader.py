@@ -19,14 +19,17 @@ from evaluation.reader import test_set
 from evaluation.reader.test_set import TestSet, make_test_set
 from flows.candidate import active_model, bundles, runs, scorecards
 from flows.candidate import probes as candidate_probes
+from flows.candidate.learned import learned_by_role, leave_out_seen
 from flows.runtime.context import RunContext
 from flows.stages import reader_nightly
 from models.kinds import READER
 from models.reader import readings
+from models.registry.learned import Learned
 
 if TYPE_CHECKING:
     from evaluation.monitoring.observed import Observed
     from evaluation.scorecard import Scorecard
+    from flows.candidate.learned import LeftOut
     from models.reader.model import Reader
     from models.registry.bundle import Bundle
     from training.reader.train import LabelledContacts
@@ -67,11 +70,19 @@ def training_examples(context: RunContext) -> dict[str, LabelledContacts]:
     }
 
 
-def load_test_set(context: RunContext) -> TestSet:
-    """Returns the held-out customers' contacts.
+def load_test_set(
+    context: RunContext, learned: Mapping[str, Learned | None] | None = None
+) -> TestSet:
+    """Returns the held-out customers' contacts that no model of `learned` has learned from.
 
     Machine transcripts are no part of it: the dataset alone brings it back.
     """
+    return _unseen_test_set(context, learned or {})[0]
+
+
+def _unseen_test_set(
+    context: RunContext, learned: Mapping[str, Learned | None]
+) -> tuple[TestSet, LeftOut]:
     from data.splits import customer_splits
 
     clean = read_tables(context.path(artefacts.CLEAN))
@@ -79,7 +90,12 @@ def load_test_set(context: RunContext) -> TestSet:
         pl.col("split") == "test"
     )
     contacts = clean["contacts"].join(customers, on="customer_id", how="semi")
-    return make_test_set(contacts, clean["turns"], pl.read_parquet(context.path(artefacts.BELIEFS)))
+    # Counted are those that have something to read.
+    contacts, left_out = leave_out_seen(
+        contacts.join(clean["turns"], on="contact_id", how="semi"), learned
+    )
+    beliefs = pl.read_parquet(context.path(artefacts.BELIEFS))
+    return make_test_set(contacts, clean["turns"], beliefs), left_out
 
 
 def probe(context: RunContext, progress: Progress) -> dict[str, Any]:
@@ -186,12 +202,17 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
         context.params.reader,
         context.path(artefacts.WORK.of(KIND).within("work")),
     )
+    examples = training_examples(context)
     with runs.training_run(context, KIND, asdict(params)) as run:
         figures = training.train(
-            params, SCHEME, training_examples(context), work_dir=work, run=run, progress=progress
+            params, SCHEME, examples, work_dir=work, run=run, progress=progress
         )
+    taught = pl.concat([side.contacts for side in examples.values()])
+    learned = Learned.of(customers=taught["customer_id"], contacts=taught["contact_id"])
     files = {name: work / "model" / name for name in ("weights.safetensors", "config.json")}
-    return bundles.write_candidate_bundle(context, KIND, files, run.run_id, figures)
+    return bundles.write_candidate_bundle(
+        context, KIND, files, run.run_id, figures, learned=learned
+    )
 
 
 def training_line(summary: dict[str, Any]) -> str:
@@ -202,7 +223,7 @@ def training_line(summary: dict[str, Any]) -> str:
 
 def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Scores candidate and reference on the same held-out contacts."""
-    contacts = load_test_set(context)
+    contacts, left_out = _unseen_test_set(context, learned_by_role(context, KIND))
     balance = test_set.class_balance(pl.read_parquet(context.path(artefacts.BELIEFS)))
     truth = context.path(artefacts.TRUTH.within("contacts.parquet"))
     cards = {
@@ -219,7 +240,7 @@ def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
         )
         for role, path in scorecards.models_to_compare(context, KIND).items()
     }
-    return scorecards.write_scorecards(context, KIND, cards, contacts.beliefs)
+    return scorecards.write_scorecards(context, KIND, cards, contacts.beliefs, left_out)
 
 
 def baseline(context: RunContext) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def run_stage(
     """
     stage = BY_NAME[name]
     function = cast(Callable[..., Summary], code.load(stage.function))
-    made = [context.path(artefact) for artefact in stage.makes]
+    made = [context.path(artefact) for artefact in (*stage.makes, *stage.keeps)]
     of_kind = (stage.kind,) if stage.kind else ()
     with lease(context, holder=f"stage {name} of {context.site}"):
         claim(

@@ -27,6 +27,8 @@ def test_dvc_yaml_has_the_stages_that_act_on_nothing_outside_the_store() -> None
         assert set(entry.get("params", [])) == set(stage.params), stage.name
         made = {path for out in [*entry["outs"], *entry.get("metrics", [])] for path in out}
         assert made == {f"data/store/{artefact}" for artefact in stage.makes}, stage.name
+        # DVC's run cache would bring back who was on which side before today.
+        assert not made & {f"data/store/{artefact}" for artefact in stage.keeps}, stage.name
 
 
 def test_no_stage_of_dvc_yaml_runs_always_so_that_repro_can_find_nothing_to_do() -> None:
@@ -47,7 +49,7 @@ def test_a_stage_needs_only_what_an_earlier_one_made() -> None:
             assert any(need.path == out or need.path.startswith(f"{out}/") for out in made), (
                 f"{stage.name} needs {need}"
             )
-        made |= {artefact.path for artefact in stage.makes}
+        made |= {artefact.path for artefact in (*stage.makes, *stage.keeps)}
 
 
 def test_no_experiment_depends_on_a_stage_that_acts_on_the_world() -> None:
@@ -63,5 +65,7 @@ def test_every_artefact_that_a_stage_names_is_declared() -> None:
         if isinstance(artefact, artefacts.Artefact)
         for kind in kind_names()
     }
-    named = {artefact.path for stage in ALL for artefact in (*stage.needs, *stage.makes)}
+    named = {
+        artefact.path for stage in ALL for artefact in (*stage.needs, *stage.makes, *stage.keeps)
+    }
     assert named <= declared

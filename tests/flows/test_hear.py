@@ -103,7 +103,7 @@ def test_A6_what_a_small_centre_cannot_prove_is_heard_with_and_said_and_not_prom
     one_line = " ".join(printed.split())
     summary = json.loads((store / "transcribe.json").read_text())
     assert summary["heard_with"] == "the candidate"
-    assert "test units (at least 60) of 3 voices (at least 10)" in summary["says"]
+    assert "test units (at least 60) of 3 customers or voices (at least 10)" in summary["says"]
     assert " ".join(summary["says"].split())[:200] in one_line
     asked = re.search(r"write down the words of about 240 recordings of (\d+) voices", one_line)
     assert asked

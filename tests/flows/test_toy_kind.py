@@ -31,6 +31,7 @@ from flows.stages import nightly
 from models import kinds
 from models.kinds import ModelKind
 from models.registry.bundle import Bundle
+from models.registry.learned import Learned
 
 TOY = "toy"
 SEED = 3
@@ -75,7 +76,10 @@ def train(context: RunContext, progress: Progress) -> dict[str, Any]:
         weights.parent.mkdir(parents=True)
         save_file({"guess": np.array([0.5])}, weights)
     files = {weights.name: weights}
-    return bundles.write_candidate_bundle(context, TOY, files, run.run_id, {"error": 0.1})
+    learned = Learned.of(customers=["t1", "t2"])
+    return bundles.write_candidate_bundle(
+        context, TOY, files, run.run_id, {"error": 0.1}, learned=learned
+    )
 
 
 def training_line(summary: dict[str, Any]) -> str:

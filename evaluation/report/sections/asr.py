@@ -65,7 +65,7 @@ def asr_summary(artefacts: ArtefactReader, examples: int, seed: int) -> dict[str
         "transcribed": {
             name: transcribed.get(name) for name in ("calls", "words", "mean_confidence")
         },
-        "voices": after.units["cluster"].n_unique(),
+        "voices": after.units["voice"].fill_null(after.units["cluster"]).n_unique(),
         "utterances": after.units.height,
         "words": int(after.units["words"].sum()),
         "cer": {"before": _metric(before, "cer"), "after": _metric(after, "cer")},

@@ -1,84 +1,162 @@
-"""Tests that voice groups keep the calls of one voice together without labels."""
+"""Voices that the source does not name: recognised by embeddings, and kept."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import polars as pl
-from scipy.signal import lfilter
+import pytest
 
-from data.speech.voices import VoiceParams, voice_groups
+from data.speech.voices import (
+    SCHEMA,
+    VoiceParams,
+    read_voices,
+    recognise_voices,
+    voice_groups,
+    voice_name,
+)
 
-THROATS = [
-    (95, (500, 1400, 2400)),
-    (140, (620, 1750, 2700)),
-    (215, (720, 2050, 3100)),
-    (250, (430, 1250, 2900)),
-]
-
-
-def speak(throat: int, seed: int, rate_hz: int = 8000, seconds: float = 6.0) -> np.ndarray:
-    """Vowels of a speaker: glottal pulses through resonances around the speaker's own."""
-    rng = np.random.default_rng(seed)
-    pitch_hz, formants = THROATS[throat]
-    out = []
-    for _ in range(int(seconds / 0.3)):
-        period = int(rate_hz / (pitch_hz * rng.uniform(0.93, 1.07)))
-        sound = np.zeros(int(0.25 * rate_hz))
-        sound[::period] = 1.0
-        for formant in formants:
-            angle = 2 * np.pi * formant * rng.uniform(0.9, 1.1) / rate_hz
-            sound = lfilter([1], [1, -2 * 0.96 * np.cos(angle), 0.96**2], sound)
-        out += [0.1 * sound / np.abs(sound).max(), np.zeros(int(0.05 * rate_hz))]
-    audio = np.concatenate(out)
-    return audio * rng.uniform(0.3, 1.0) + rng.normal(0, 3e-4, len(audio))
+NOBODY = pl.DataFrame(schema=SCHEMA)
 
 
-CALLS = {f"k{throat}{n}": (throat, 10 * throat + n) for throat in range(4) for n in range(5)}
-HEARD = {name: speak(*call) for name, call in CALLS.items()}
+def heard(voice: int, call: int, spread: float = 0.35) -> np.ndarray:
+    """The embedding of a call by a voice: a direction of its own, and some noise."""
+    own = np.random.default_rng([1, voice]).normal(size=256)
+    noise = np.random.default_rng([2, voice, call]).normal(size=256)
+    vector = own / np.linalg.norm(own) + spread * noise / np.linalg.norm(noise)
+    unit: np.ndarray = (vector / np.linalg.norm(vector)).astype(np.float32)
+    return unit
 
 
-def grouped(names: list[str], groups: int = 4) -> dict[str, str]:
-    recordings = pl.DataFrame({"contact_id": names})
-    table = voice_groups(lambda name: (HEARD[name], 8000), recordings, VoiceParams(groups=groups))
-    return dict(table.iter_rows())
+Call = tuple[str, str, int]  # contact, customer, true voice
 
 
-def test_calls_of_one_voice_fall_into_one_group() -> None:
-    table = grouped(list(HEARD))
-    voices_of = {
-        group: {CALLS[name][0] for name in table if table[name] == group}
-        for group in table.values()
+def recognised(
+    calls: Sequence[Call], known: pl.DataFrame = NOBODY, params: VoiceParams = VoiceParams()
+) -> pl.DataFrame:
+    """The table after `calls`; a contact's sound is its number, its embedding that of its voice."""
+    number = {contact: n for n, (contact, _, _) in enumerate(calls)}
+    asked: list[str] = []
+
+    def read(contact: str) -> tuple[np.ndarray, int]:
+        asked.append(contact)
+        return np.array([number[contact]]), 8000
+
+    table = pl.DataFrame(
+        [call[:2] for call in calls],
+        schema={"contact_id": pl.String, "customer_id": pl.String},
+        orient="row",
+    )
+    voices = recognise_voices(
+        read,
+        table,
+        known,
+        embed=lambda sound, _: heard(calls[int(sound[0])][2], int(sound[0])),
+        params=params,
+    )
+    assert asked == [call[0] for call in calls if call[0] not in set(known["contact_id"])]
+    return voices
+
+
+def some_calls(calls: int, voices: int, customer: str = "") -> list[Call]:
+    rng = np.random.default_rng(0)
+    return [
+        (f"k{n}", customer or f"C{n}", int(voice))
+        for n, voice in enumerate(rng.integers(0, voices, calls))
+    ]
+
+
+def test_V3_calls_of_one_voice_get_one_name_and_others_another() -> None:
+    calls = some_calls(120, 40)
+    named = dict(voice_groups(recognised(calls)).iter_rows())
+    true = {
+        voice: {named[contact] for contact, _, own in calls if own == voice} for *_, voice in calls
     }
-    assert len(voices_of) == 4
-    assert all(len(voices) == 1 for voices in voices_of.values())
+    assert all(len(names) == 1 for names in true.values())
+    assert len(set(named.values())) == len(true)
 
 
-def test_the_order_of_calls_changes_nothing() -> None:
-    assert grouped(list(HEARD)) == grouped(list(reversed(HEARD)))
+def test_V3_voices_keep_their_names_over_ten_deliveries() -> None:
+    calls, known = some_calls(200, 30), NOBODY
+    for delivery in range(1, 11):
+        longer = recognised(calls[: 20 * delivery], known)
+        assert longer.head(known.height).equals(known)
+        known = longer
+    # Delivered at once they are the same voices: nothing depends on how calls came in parts.
+    assert known.equals(recognised(calls))
+    first = calls[0][0]
+    assert known["voice"][0] == voice_name(first)
 
 
-def test_another_rate_is_heard_as_the_same_voice() -> None:
-    HEARD["wide"] = np.repeat(HEARD["k00"], 2)
-    try:
-        table = voice_groups(
-            lambda name: (HEARD[name], 16000 if name == "wide" else 8000),
-            pl.DataFrame({"contact_id": list(HEARD)}),
-            VoiceParams(groups=4),
+def test_V3_more_voices_than_twelve_can_be_told_apart() -> None:
+    assert recognised(some_calls(300, 60))["voice"].n_unique() == 60
+
+
+def test_V3_the_more_voices_are_known_the_closer_a_call_has_to_be() -> None:
+    params = VoiceParams()
+    few, many = params.threshold(3), params.threshold(3000)
+    assert params.same_customer <= few < params.threshold(100) < many < 1
+
+
+def test_V3_a_customer_is_known_again_where_a_stranger_would_not_be() -> None:
+    far = 0.62  # cosine of two calls about 0.72 to 0.85
+    one = [("a", "C1", 7), ("b", "C1", 7)]
+    vectors = [heard(7, n, far) for n in range(2)]
+    cosine = float(vectors[0] @ vectors[1])
+    params = VoiceParams(same_customer=cosine - 0.02, false_joins=0.001)
+
+    def table(customers: tuple[str, str]) -> int:
+        calls = pl.DataFrame({"contact_id": ["a", "b"], "customer_id": customers})
+        voices = recognise_voices(
+            lambda contact: (np.array(["ab".index(contact)]), 8000),
+            calls,
+            NOBODY,
+            embed=lambda sound, _: vectors[int(sound[0])],
+            params=params,
         )
-        of = dict(table.iter_rows())
-        assert of["wide"] == of["k01"]
-    finally:
-        del HEARD["wide"]
+        return voices["voice"].n_unique()
+
+    assert one[0][2] == one[1][2]
+    assert params.threshold(1) > cosine > params.same_customer
+    assert (table(("C1", "C1")), table(("C1", "C2"))) == (1, 2)
 
 
-def test_a_call_without_speech_is_left_out() -> None:
-    recordings = pl.DataFrame({"contact_id": ["k00", "silent", "short"]})
-    sounds = {"k00": HEARD["k00"], "silent": np.zeros(40000), "short": np.zeros(10)}
-    table = voice_groups(lambda name: (sounds[name], 8000), recordings)
-    assert table["contact_id"].to_list() == ["k00"]
+def test_V3_a_centroid_is_frozen_after_a_few_calls() -> None:
+    voices = recognised(some_calls(30, 1), params=VoiceParams(centroid_calls=3))
+    assert voices["embedding"].is_not_null().sum() == 3
+    assert voices["embedding"].is_not_null().head(3).all()
 
 
-def test_no_calls_give_no_groups() -> None:
-    assert voice_groups(
-        lambda name: (HEARD[name], 8000), pl.DataFrame(schema={"contact_id": pl.String})
-    ).is_empty()
+def test_V3_a_call_without_speech_has_no_voice_and_is_not_heard_again() -> None:
+    calls = pl.DataFrame({"contact_id": ["silent"], "customer_id": ["C1"]})
+    silence = (np.zeros(8000), 8000)
+    voices = recognise_voices(
+        lambda _: silence, calls, NOBODY, embed=lambda *_: None, params=VoiceParams()
+    )
+    assert voices["voice"].to_list() == [None]
+    assert voice_groups(voices).is_empty()
+
+    def never(contact: str) -> tuple[np.ndarray, int]:
+        raise AssertionError(f"{contact} was read again")
+
+    again = recognise_voices(never, calls, voices, embed=lambda *_: None, params=VoiceParams())
+    assert again.equals(voices)
+
+
+def test_V3_a_damaged_table_of_voices_is_named_with_the_next_step(tmp_path: Path) -> None:
+    path = tmp_path / "voices.parquet"
+    assert read_voices(path).is_empty()
+    path.write_bytes(b"PAR1 cut")
+    with pytest.raises(ValueError, match=r"voices\.parquet: is no table of voices .*backup"):
+        read_voices(path)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"false_joins": 0.0}, {"same_customer": 1.0}, {"centroid_calls": 0}]
+)
+def test_V3_settings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="voices: "):
+        VoiceParams(**wrong)

@@ -73,6 +73,7 @@ def build_store(store: Path, customers: int = 150, calls: int = 8) -> Path:
         smoke_ok=True,
         latency_s=0.3,
         contract_ok=True,
+        seen_units={"candidate": 0, "reference": 0},
     )
     for kind, (candidate, reference) in judged.items():
         candidate.save(store / f"scorecards/{kind}/candidate.json")

@@ -1,0 +1,1 @@
+"""Speaker embeddings: whether two calls are by one voice."""
