@@ -435,8 +435,8 @@ def _check_objects(
     return problems
 
 
-def commit_pipeline(root: Path) -> None:
-    """Records the present dependencies and outputs of all stages of `root`/dvc.yaml in dvc.lock.
+def commit_pipeline(root: Path, file: str = "dvc.yaml") -> None:
+    """Records the present dependencies and outputs of all stages of `root`/`file` in its dvc.lock.
 
     Nothing is written where DVC finds them unchanged.
 
@@ -449,7 +449,8 @@ def commit_pipeline(root: Path) -> None:
     logger.setLevel(logging.CRITICAL)
     try:
         with dvc_errors("dvc commit", root), Repo(str(root)) as dvc:
-            if dvc.status():
-                dvc.commit(force=True)
+            target = str(root / file)
+            if dvc.status(targets=[target]):
+                dvc.commit(target, force=True)
     finally:
         logger.setLevel(level)

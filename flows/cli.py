@@ -228,6 +228,9 @@ def stage(
     force: Annotated[
         bool, typer.Option(help="Run it even if nothing it needs has changed.")
     ] = False,
+    params: Annotated[
+        Path | None, typer.Option(help="Parameters (default: KEEPLINE_PARAMS or params.yaml).")
+    ] = None,
 ) -> None:
     """Run one stage of the pipeline (what dvc.yaml calls)."""
     from flows.runtime.context import load_context
@@ -236,9 +239,8 @@ def stage(
 
     if name not in BY_NAME:
         raise typer.BadParameter(f"{name!r} is no stage. Stages: {', '.join(BY_NAME)}.")
-    _, reused = runner.run_stage(
-        load_context(store, export, source=source), name, console, force=force
-    )
+    context = load_context(store, export, source=source, params=params)
+    _, reused = runner.run_stage(context, name, console, force=force)
     console.print(f"{name}: {'unchanged, reused' if reused else 'done'}")
 
 
@@ -350,11 +352,24 @@ def customer(
 
 
 @app.command()
-def experiments() -> None:
+def experiments(
+    set_up: Annotated[
+        Path | None,
+        typer.Option(help="An export: make it ready for experiments instead, in sites/NAME."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="NAME (default: the name of the export).")] = "",
+    source: Source = "auto",
+    store: Annotated[
+        Path | None, typer.Option(help="Its store (default: the one of `keepline run EXPORT`).")
+    ] = None,
+) -> None:
     """List DVC's experiments: validation figures and the parameters that differ."""
+    from flows.commands.experiments import make_ready
     from flows.runtime.dvc import show_experiments
 
-    raise typer.Exit(show_experiments())
+    if set_up is None:
+        raise typer.Exit(show_experiments())
+    make_ready(console, set_up, name=name, source=source, store=store)
 
 
 @app.command()

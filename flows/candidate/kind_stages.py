@@ -30,6 +30,9 @@ class KindStages(Protocol):
     def training_line(self, summary: dict[str, Any]) -> str:
         """Returns what a person watching wants to see of a training's summary."""
 
+    def assess(self, context: RunContext, progress: Progress) -> dict[str, Any]:
+        """Scores the candidate on validation data: what experiments see instead of the test set."""
+
     def evaluate(self, context: RunContext, progress: Progress) -> dict[str, Any]:
         """Scores candidate and reference on the same test set."""
 

@@ -19,7 +19,7 @@ from data.artefacts import Artefact
 from data.audio import read as read_audio
 from data.speech.shards import recording_reader
 from flows.runtime.params import Params, read_params
-from flows.runtime.settings import ROOT, Settings, from_environment
+from flows.runtime.settings import ROOT, Settings, checkout_file, from_environment
 
 if TYPE_CHECKING:
     from models.registry.registry import Registry
@@ -53,7 +53,7 @@ class RunContext:
         """Returns where an artefact, or a path as `stored` gives it, lies."""
         text = str(place)
         if text.startswith(_CHECKOUT):
-            return ROOT / text.removeprefix(_CHECKOUT)
+            return checkout_file(text.removeprefix(_CHECKOUT))
         return self.store / text
 
     def stored(self, path: Path) -> str:
@@ -74,14 +74,25 @@ class RunContext:
         """Returns the present, in UTC. One place, so that tests can fix it."""
         return datetime.now(UTC)
 
+    def original(self, place: Artefact | str) -> Path:
+        """Returns where an artefact lies that an experiment only reads: in the store it copies."""
+        original = self.settings.original_store / str(place)
+        return original if original.exists() else self.path(place)
+
     def registry(self) -> Registry:
-        """Returns the model registry, with its ledger in the store."""
+        """Returns the model registry, with its ledger in the store.
+
+        An experiment gets that of the store it copies, and cannot change it.
+        """
+        from models.registry.read_only import ReadOnlyRegistry
         from models.registry.registry import Registry
 
-        return Registry(
-            self.settings.tracking_uri,
-            self.path(artefacts.REGISTRY),
-            public_key=self.settings.public_key,
+        settings = self.settings
+        kind = ReadOnlyRegistry if settings.experiment or settings.origin else Registry
+        return kind(
+            settings.tracking_uri,
+            settings.original_store / artefacts.REGISTRY.path,
+            public_key=settings.public_key,
         )
 
     def delivered(self, tables: Artefact = artefacts.CLEAN) -> Callable[[str], bytes]:
@@ -147,7 +158,9 @@ def load_context(
     variable or the parameter that is wrong.
     """
     settings = from_environment(store=store)
-    parameters = read_params(params or settings.params_file)
+    if params:
+        settings = replace(settings, params_file=params)
+    parameters = read_params(settings.params_file)
     if source == "recordings":
         # Most are utterances of one voice: the contract for calls would refuse them all.
         validation = replace(parameters.validation, channels=(1, 2), min_duration_s=0.1)

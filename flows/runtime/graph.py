@@ -29,7 +29,8 @@ class Stage:
     params: tuple[str, ...] = ()  # sections of params.yaml that change its result
     kind: str = ""  # of model; it is handed to the function
     hooks: tuple[str, ...] = ()  # functions of the kind's own stages that it calls
-    experiment: bool = True  # part of dvc.yaml: acts on nothing outside the store
+    # Part of dvc.yaml: acts on nothing outside the store and sees no test figure.
+    experiment: bool = True
     always: bool = False  # looks at something outside the store, so its result is never reused
 
 
@@ -121,8 +122,16 @@ def _training(kind: ModelKind, more: _KindNeeds) -> Iterator[Stage]:
         f"training the {title}",
         f"{module}:train",
         needs=(*more.train, artefacts.VERSION),
-        makes=(artefacts.TRAIN.of(name), artefacts.METRICS.of(name), artefacts.WORK.of(name)),
+        makes=(artefacts.TRAIN.of(name), artefacts.WORK.of(name)),
         params=more.train_params,
+    )
+    yield Stage(
+        f"assess_{name}",
+        f"scoring the {title} on validation data",
+        f"{module}:assess",
+        needs=(*more.evaluate, artefacts.BUNDLE.of(name), artefacts.TRAIN.of(name)),
+        makes=(artefacts.ASSESS.of(name), artefacts.ASSESSED.of(name), artefacts.METRICS.of(name)),
+        params=more.evaluate_params,
     )
     yield Stage(
         f"reference_{name}",
@@ -132,6 +141,7 @@ def _training(kind: ModelKind, more: _KindNeeds) -> Iterator[Stage]:
         makes=(artefacts.REFERENCE.of(name), *more.reference),
         kind=name,
         hooks=(f"{module}:baseline",),
+        experiment=False,
         always=True,
     )
     yield Stage(
@@ -141,6 +151,7 @@ def _training(kind: ModelKind, more: _KindNeeds) -> Iterator[Stage]:
         needs=(*more.evaluate, artefacts.BUNDLE.of(name), artefacts.REFERENCE.of(name)),
         makes=(artefacts.SCORECARDS.of(name), artefacts.EVALUATE.of(name)),
         params=more.evaluate_params,
+        experiment=False,
     )
     yield Stage(
         f"probe_{name}",
@@ -149,6 +160,7 @@ def _training(kind: ModelKind, more: _KindNeeds) -> Iterator[Stage]:
         needs=(*more.probe, artefacts.BUNDLE.of(name)),
         makes=(artefacts.PROBES.of(name), artefacts.PROBE.of(name)),
         params=more.probe_params,
+        experiment=False,
     )
 
 
@@ -164,6 +176,7 @@ def _release(kind: ModelKind) -> Iterator[Stage]:
         params=("gates",),
         kind=name,
         hooks=(f"{module}:smoke_test",),
+        experiment=False,
     )
     yield Stage(
         f"release_{name}",
@@ -182,7 +195,7 @@ def _release(kind: ModelKind) -> Iterator[Stage]:
         needs=(artefacts.DECIDE.of(name), artefacts.REGISTRY),
         makes=(artefacts.ACTIVE.of(name),),
         kind=name,
-        hooks=(f"{module}:fallback",),
+        hooks=(f"{module}:fallback", f"{module}:baseline"),
         always=True,
     )
 
@@ -349,6 +362,7 @@ def _stages() -> Iterator[Stage]:
         ),
         makes=(artefacts.REPORT,),
         params=("report",),
+        experiment=False,
         always=True,
     )
 

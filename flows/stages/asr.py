@@ -20,7 +20,7 @@ from data.splits import SPLITS
 from evaluation.asr import test_sets
 from flows.candidate import active_model, bundles, runs, scorecards
 from flows.runtime.context import RunContext
-from flows.runtime.settings import ROOT
+from flows.runtime.settings import ROOT, checkout_file
 from flows.stages import asr_probes
 from flows.stages.transcription import files as transcription_files
 from flows.stages.transcription import workers
@@ -41,7 +41,7 @@ def base_of(name: str, folder: Path) -> Path:
 
     That is a file (relative to the checkout) or a hub model, fetched once to `folder`.
     """
-    local = ROOT / name
+    local = checkout_file(name)
     if local.exists() or name.endswith(".nemo"):
         return local
     keep = folder / f"base-{re.sub('[^a-z0-9]+', '-', name.lower())}.nemo"
@@ -238,6 +238,21 @@ def smoke_test(context: RunContext, bundle: Path) -> dict[str, Any]:
     return smoke.smoke_test(bundle, KIND, smoke_sample(context))
 
 
+def assess(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Scores the candidate on the validation speech alone."""
+    manifest, params = context.path(artefacts.SPEECH.within("valid.jsonl")), _clean_alone(context)
+    cards = test_sets.evaluate(
+        ASR.weights_in(context.path(artefacts.BUNDLE.of(KIND))),
+        test_sets.load_test_sets(manifest, params),
+        name=scorecards.model_name(context, KIND, "candidate"),
+        bundle_sha256=scorecards.model_checksum(context, KIND, "candidate"),
+        params=params,
+        now=context.now(),
+        progress=progress,
+    )
+    return scorecards.write_validation_scorecard(context, KIND, cards["test"])
+
+
 def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Scores candidate and reference on the same held-out speech; returns the summary.
 
@@ -277,7 +292,7 @@ def evaluate_champion(
     context: RunContext, bundle: Bundle, name: str, progress: Progress
 ) -> Scorecard:
     """Returns the scorecard of a registered version on today's test set alone."""
-    manifest, params = context.path(artefacts.SPEECH.within("test.jsonl")), _test_set_alone(context)
+    manifest, params = context.path(artefacts.SPEECH.within("test.jsonl")), _clean_alone(context)
     cards = test_sets.evaluate(
         ASR.weights_in(bundle.path),
         test_sets.load_test_sets(manifest, params),
@@ -309,11 +324,11 @@ def restore_test_set(context: RunContext, rows: pl.DataFrame, dataset: Path, out
         read_audio=lambda call: read(content(call), call),
         out=out,
     )
-    parts = test_sets.load_test_sets(out / "test.jsonl", _test_set_alone(context))
+    parts = test_sets.load_test_sets(out / "test.jsonl", _clean_alone(context))
     return parts["test"].data_hash
 
 
-def _test_set_alone(context: RunContext) -> EvaluationParams:
+def _clean_alone(context: RunContext) -> EvaluationParams:
     """Returns the evaluation's parameters without telephone conditions and general speech."""
     return replace(context.params.evaluation, conditions=(), guardrail_s=0.0)
 

@@ -206,6 +206,19 @@ def training_line(summary: dict[str, Any]) -> str:
     )
 
 
+def assess(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Scores the candidate on the validation customers."""
+    rows = scoring.as_held_out(pl.read_parquet(context.path(artefacts.FEATURES)), "valid")
+    card = _score(
+        context,
+        rows,
+        context.path(artefacts.BUNDLE.of(KIND)),
+        scorecards.model_name(context, KIND, "candidate"),
+        scorecards.model_checksum(context, KIND, "candidate"),
+    )
+    return scorecards.write_validation_scorecard(context, KIND, card)
+
+
 def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:
     """Scores candidate and reference on the same held-out customers."""
     rows = pl.read_parquet(context.path(artefacts.FEATURES))

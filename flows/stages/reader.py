@@ -63,8 +63,8 @@ def training_examples(context: RunContext) -> dict[str, LabelledContacts]:
     }
 
 
-def load_test_set(context: RunContext) -> TestSet:
-    """Returns the held-out customers' contacts.
+def load_test_set(context: RunContext, side: str = "test") -> TestSet:
+    """Returns the contacts of the customers on one side, by default the held-out ones.
 
     Machine transcripts are no part of it: the dataset alone brings it back.
     """
@@ -72,7 +72,7 @@ def load_test_set(context: RunContext) -> TestSet:
 
     clean = read_tables(context.path(artefacts.CLEAN))
     customers = customer_splits(pl.read_parquet(context.path(artefacts.SPLITS))).filter(
-        pl.col("split") == "test"
+        pl.col("split") == side
     )
     contacts = clean["contacts"].join(customers, on="customer_id", how="semi")
     return make_test_set(contacts, clean["turns"], pl.read_parquet(context.path(artefacts.BELIEFS)))
@@ -183,6 +183,21 @@ def training_line(summary: dict[str, Any]) -> str:
     """Returns how many contacts it learned from, and which epoch was best."""
     contacts = summary["contacts"]["train"]
     return f"{contacts} contacts, best of {summary['epochs']} passes: {summary['best_epoch']}"
+
+
+def assess(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Scores the candidate on the contacts of the validation customers."""
+    card = test_set.score(
+        load_test_set(context, "valid"),
+        context.path(artefacts.BUNDLE.of(KIND)),
+        name=scorecards.model_name(context, KIND, "candidate"),
+        bundle_sha256=scorecards.model_checksum(context, KIND, "candidate"),
+        balance={},
+        seed=context.params.evaluation.seed,
+        now=context.now(),
+        params=context.params.reading,
+    )
+    return scorecards.write_validation_scorecard(context, KIND, card)
 
 
 def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:

@@ -64,7 +64,21 @@ def summary_line(name: str, summary: Summary) -> str:
         return stages_of(kind).training_line(summary)
     if role == "evaluate":
         return _evaluated(kind_of(kind), summary)
+    if role == "assess":
+        return _assessed(kind_of(kind), summary)
     return _BY_ROLE[role](summary) if kind and role in _BY_ROLE else ""
+
+
+def _assessed(kind: ModelKind, summary: Summary) -> str:
+    """Returns the shown metric of the candidate with its interval on validation data."""
+    figure = summary["candidate"][kind.metric]
+    ends = (
+        ""
+        if figure["low"] is None
+        else f" [{kind.metric_format.format(figure['low'])}, "
+        f"{kind.metric_format.format(figure['high'])}]"
+    )
+    return f"validation {kind.metric} {kind.metric_format.format(figure['value'])}{ends}"
 
 
 def _evaluated(kind: ModelKind, summary: Summary) -> str:
