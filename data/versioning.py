@@ -435,6 +435,19 @@ def _check_objects(
     return problems
 
 
+def keep_own_site_cache(root: Path, folder: Path) -> None:
+    """Sets DVC's site cache of the project at `root` to `folder`, in its local configuration.
+
+    DVC unpickles what lies there, and its default is a folder that everyone may write to. The path
+    has to be absolute: DVC takes a relative one from wherever it runs, and an experiment's worker
+    then finds no database. An own choice in the local configuration stays.
+    """
+    from dvc.config import Config
+
+    with Config(dvc_dir=str(root / ".dvc")).edit("local") as config:
+        config.setdefault("core", {}).setdefault("site_cache_dir", str(folder.resolve()))
+
+
 def commit_pipeline(root: Path, file: str = "dvc.yaml") -> None:
     """Records the present dependencies and outputs of all stages of `root`/`file` in its dvc.lock.
 

@@ -273,20 +273,34 @@ def backtest(store: Store = None) -> None:
 @app.command()
 def compare(
     runs: Annotated[
-        list[str], typer.Argument(help="MLflow run ids, or the first letters of them.")
+        list[str],
+        typer.Argument(help="MLflow run ids, the first letters of them, or DVC's experiments."),
     ],
     html: Annotated[
         Path | None, typer.Option(help="Where the page goes (default: compare.html in the store).")
     ] = None,
-    across_data: Annotated[
-        bool, typer.Option(help="Compare across test data, and mark it.")
+    across_data: Annotated[bool, typer.Option(help="Compare across data, and mark it.")] = False,
+    test: Annotated[
+        bool, typer.Option("--test", help="On the test set: only runs the gate has decided on.")
+    ] = False,
+    seeds: Annotated[
+        bool,
+        typer.Option("--seeds", help="The settings of two runs, over all seeds they have."),
     ] = False,
     store: Store = None,
 ) -> None:
-    """Compare training runs: parameters, data, metrics, differences, slices, what to hear."""
+    """Compare training runs on validation data: parameters, metrics, curves, what to hear."""
     from flows.commands.compare import compare
 
-    compare(console, runs, html=html, across_data=across_data, store=store)
+    compare(
+        console,
+        runs,
+        html=html,
+        across_data=across_data,
+        store=store,
+        test=test,
+        over_seeds=seeds,
+    )
 
 
 @app.command()

@@ -136,6 +136,4 @@ def _seedless(context: RunContext, kind: str) -> RunContext:
     section = getattr(context.params, kind, None)
     if not hasattr(section, "seed"):
         return context
-    return replace(
-        context, params=replace(context.params, **{kind: replace(section, seed=0)})
-    )
+    return replace(context, params=replace(context.params, **{kind: replace(section, seed=0)}))

@@ -113,9 +113,7 @@ def write_scorecards(
     return summary
 
 
-def write_validation_scorecard(
-    context: RunContext, kind: str, card: Scorecard
-) -> dict[str, Any]:
+def write_validation_scorecard(context: RunContext, kind: str, card: Scorecard) -> dict[str, Any]:
     """Saves the candidate's scorecard on validation data, logs it and returns its summary.
 
     Writes assess_<kind>.json and metrics/<kind>.json as well. It holds no test figure.

@@ -22,7 +22,7 @@ import yaml
 
 from data import artefacts
 from data.files import write_text
-from data.versioning import commit_pipeline
+from data.versioning import commit_pipeline, keep_own_site_cache
 from flows.runtime import code
 from flows.runtime.graph import STAGES, Stage
 from flows.runtime.settings import ROOT
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from flows.runtime.context import RunContext
 
 FILE, PARAMS = "dvc.yaml", "params.yaml"
+_SITE_CACHE = "data/store/dvc-site"  # what DVC remembers of files and remotes
 SITES = "sites"  # folder of the checkout: a folder for each store that has its own dvc.yaml
 _HEADER = """\
 # Made by `keepline graph --dvc` from flows/runtime/graph.py; a test compares. For `dvc repro` and
@@ -73,7 +74,9 @@ def site_pipeline(
     export = export.resolve()
     name = name or export.name
     if not re.fullmatch(r"[\w][\w.-]*", name):
-        raise PipelineError(f"{name!r}: not a folder's name. Give letters, digits, dots and dashes.")
+        raise PipelineError(
+            f"{name!r}: not a folder's name. Give letters, digits, dots and dashes."
+        )
     home = (store or ROOT / "data" / "store" / artefacts.EXPORTS.path / export.name).resolve()
     if not home.is_relative_to(ROOT):
         raise PipelineError(
@@ -147,6 +150,8 @@ def set_up(pipeline: Pipeline, params: Path) -> Path:
     """
     from flows.runtime.params import section_names
 
+    if (ROOT / ".dvc").exists():
+        prepare_dvc()
     folder = ROOT / pipeline.folder
     own = ROOT / pipeline.params
     folder.mkdir(parents=True, exist_ok=True)
@@ -161,6 +166,11 @@ def set_up(pipeline: Pipeline, params: Path) -> Path:
     return folder
 
 
+def prepare_dvc() -> None:
+    """Gives the checkout's DVC a site cache of its own."""
+    keep_own_site_cache(ROOT, ROOT / _SITE_CACHE)
+
+
 def agree(context: RunContext) -> bool:
     """Records in dvc.lock what the run has made; returns whether it did.
 
@@ -173,6 +183,7 @@ def agree(context: RunContext) -> bool:
     params = context.settings.params_file.resolve()
     for file, store, own in _pipelines():
         if (store, own) == (context.store, params):
+            prepare_dvc()
             commit_pipeline(ROOT, file)
             return True
     return False

@@ -79,9 +79,7 @@ def without_places(settings: Any) -> Any:
     return settings
 
 
-def stage_fingerprint(
-    context: RunContext, stage: Stage, contents: Contents | None = None
-) -> str:
+def stage_fingerprint(context: RunContext, stage: Stage, contents: Contents | None = None) -> str:
     """Returns a hash of what a stage's result depends on.
 
     That is its needs, its code, its parameters and the files that these name. `contents` are those
