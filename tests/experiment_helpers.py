@@ -59,7 +59,17 @@ class Clone:
 
     def finish_queue(self, jobs: int = 1, timeout_s: float = 240.0) -> None:
         """Starts workers and waits until the queue is empty."""
-        self.dvc("queue", "start", "-j", str(jobs))
+        # The worker keeps this command's output open until it ends, so nobody reads it.
+        subprocess.run(
+            [sys.executable, "-m", "dvc", "queue", "start", "-j", str(jobs)],
+            cwd=self.folder,
+            env=dict(self.env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=120,
+            check=True,
+        )
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             time.sleep(2)
