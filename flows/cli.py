@@ -325,13 +325,13 @@ def runs(
 
 @app.command()
 def search(
-    kind: Annotated[str, typer.Argument(help="What to search settings for: churn.")],
+    kind: Kind,
     trials: Annotated[
         int, typer.Option(help="Trials in all; those of a search that was killed count.", min=1)
     ] = 30,
     store: Store = None,
 ) -> None:
-    """Search training settings on validation customers; a killed search goes on where it was."""
+    """Search training settings on validation data; a killed search goes on where it was."""
     from flows.commands.search import search
 
     search(console, kind, trials, store)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from evaluation.params import EvaluationParams
     from evaluation.scorecard import Scorecard
     from models.registry.bundle import Bundle
+    from training.search import SearchTask
     from training.tracking import Run
 
 KIND = ASR.name
@@ -236,6 +237,20 @@ def smoke_test(context: RunContext, bundle: Path) -> dict[str, Any]:
     from models.serving import smoke
 
     return smoke.smoke_test(bundle, KIND, smoke_sample(context))
+
+
+def search_task(context: RunContext, progress: Progress) -> SearchTask:
+    """Returns the search of fine-tuning settings on train and valid speech."""
+    from flows.stages import asr_adaptation
+    from training.asr.search import task
+
+    params = asr_adaptation.with_synthetic_speech(context, context.params.asr, progress)
+    return task(
+        params,
+        base_of(params.base, context.path(artefacts.WORK.of(KIND))),
+        train_manifest=context.path(artefacts.PSEUDO.within("train.jsonl")),
+        valid_manifest=context.path(artefacts.SPEECH.within("valid.jsonl")),
+    )
 
 
 def assess(context: RunContext, progress: Progress) -> dict[str, Any]:

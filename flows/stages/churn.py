@@ -24,6 +24,7 @@ from models.kinds import CHURN
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
     from models.registry.bundle import Bundle
+    from training.search import SearchTask
 
 KIND = CHURN.name
 
@@ -204,6 +205,14 @@ def training_line(summary: dict[str, Any]) -> str:
     return f"{summary['epochs']} passes" + "".join(
         f"; nobody was followed for {days} days" for days in left_out
     )
+
+
+def search_task(context: RunContext, progress: Progress) -> SearchTask:
+    """Returns the search of churn settings on train and valid customers."""
+    from training.churn.search import task
+
+    rows = pl.read_parquet(context.path(artefacts.FEATURES))
+    return task(context.params.churn, rows, lead_days=context.params.features.lead_days)
 
 
 def assess(context: RunContext, progress: Progress) -> dict[str, Any]:

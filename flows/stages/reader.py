@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from models.reader.model import Reader
     from models.registry.bundle import Bundle
     from training.reader.train import LabelledContacts
+    from training.search import SearchTask
 
 
 KIND = READER.name
@@ -183,6 +184,13 @@ def training_line(summary: dict[str, Any]) -> str:
     """Returns how many contacts it learned from, and which epoch was best."""
     contacts = summary["contacts"]["train"]
     return f"{contacts} contacts, best of {summary['epochs']} passes: {summary['best_epoch']}"
+
+
+def search_task(context: RunContext, progress: Progress) -> SearchTask:
+    """Returns the search of reader settings on the contacts of train and valid customers."""
+    from training.reader.search import task
+
+    return task(context.params.reader, SCHEME, training_examples(context))
 
 
 def assess(context: RunContext, progress: Progress) -> dict[str, Any]:
