@@ -180,6 +180,42 @@ def verify_remote(
         )
 
 
+def remote_lacks(
+    dvc_hash: str,
+    repo: Path,
+    *,
+    remote: str,
+    remote_options: Mapping[str, str] | None = None,
+) -> str:
+    """Returns what the remote no longer has of the versions made in `repo`; empty if nothing.
+
+    Every object of `dvc_hash` is looked up, and the manifest of each older version. Contents are
+    not read: `verify_remote` does that. Costs one listing of the remote, or a look an object where
+    that is cheaper.
+    """
+    with _open_repo(repo, remote, remote_options) as dvc:
+        cached = Path(dvc.cache.local.oid_to_path(dvc_hash))
+        if not cached.exists():
+            return f"version {dvc_hash} is not in the cache of {repo}, so it is made again"
+        wanted = {item.oid for item in _objects(dvc_hash, cached.read_bytes())}
+        older = {record.dvc_hash for record in history(repo)} - {dvc_hash}
+        with dvc_errors("a look at the remote", repo):
+            present = set(dvc.cloud.get_remote_odb(REMOTE).oids_exist(wanted | older))
+    missing, lost = len(wanted - present), sorted(older - present)
+    says = []
+    if missing:
+        says.append(
+            f"{remote}: {missing} of {len(wanted)} objects of version {dvc_hash} are missing. "
+            "They are pushed again; `keepline data repair` does so by hand"
+        )
+    if lost:
+        says.append(
+            f"{remote}: {len(lost)} older versions are missing, the newest {lost[-1]}. "
+            "`keepline data repair HASH` brings back one, from the store where it was made"
+        )
+    return ". ".join(says)
+
+
 def repair_remote(
     dvc_hash: str,
     repo: Path,

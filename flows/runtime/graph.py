@@ -31,6 +31,9 @@ class Stage:
     hooks: tuple[str, ...] = ()  # functions of the kind's own stages that it calls
     # Part of dvc.yaml: acts on nothing outside the store and sees no test figure.
     experiment: bool = True
+    # "module:function" from a context to what speaks against reusing the result; empty: nothing.
+    # It looks at a place outside the store that only this stage has written to.
+    confirm: str = ""
     always: bool = False  # looks at something outside the store, so its result is never reused
 
 
@@ -70,6 +73,7 @@ def _data() -> Iterator[Stage]:
         f"{prepare}:version",
         needs=(artefacts.CLEAN, artefacts.SHARDS),
         makes=(artefacts.VERSION,),
+        confirm=f"{prepare}:remote_lacks",
     )
     yield Stage(
         "split",

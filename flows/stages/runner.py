@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 from rich.console import Console
+from rich.markup import escape
 
 from data import artefacts
 from flows.candidate.kind_stages import stages_of
-from flows.runtime import code, progress, stage_cache
+from flows.runtime import code, notifications, progress, stage_cache
 from flows.runtime.context import RunContext
-from flows.runtime.graph import BY_NAME, STAGES
+from flows.runtime.graph import BY_NAME, STAGES, Stage
 from models.kinds import ModelKind, kind_of
 
 Summary = dict[str, Any]
@@ -33,11 +35,29 @@ def run_stage(
     # not there.
     context.path(artefacts.REGISTRY).mkdir(parents=True, exist_ok=True)
     with progress.bar(console, stage.title) as report:
-        if force or stage.always:
+        if force or stage.always or _is_refuted(context, stage, fingerprint, made, console):
             stage_cache.forget(context.store, name)
         return stage_cache.run_once(
             context.store, name, fingerprint, made, lambda: function(context, report, *of_kind)
         )
+
+
+def _is_refuted(
+    context: RunContext, stage: Stage, fingerprint: str, made: list[Path], console: Console
+) -> bool:
+    """Returns whether something outside the store speaks against reusing the stage's result.
+
+    People are told what it is.
+    """
+    if not stage.confirm or not stage_cache.is_current(
+        context.store, stage.name, fingerprint, made
+    ):
+        return False
+    problem = cast(Callable[..., str], code.load(stage.confirm))(context)
+    if problem:
+        console.print(f"[yellow]{escape(problem)}[/]", highlight=False, soft_wrap=True)
+        notifications.notify(context.settings, f"{stage.title} again", problem)
+    return bool(problem)
 
 
 def stage_names(context: RunContext, until: str | None = None) -> list[str]:
