@@ -111,7 +111,7 @@ def fill_store(clone: Clone, pipeline: str = "dvc.yaml", customers: int = 300) -
     DVC then takes all of it for done, as it does after a run.
     """
     declared = yaml.safe_load((clone.folder / pipeline).read_text())
-    store = clone.folder / declared["vars"][0]["store"]
+    store: Path = clone.folder / declared["vars"][0]["store"]
     write_table(store / "features.parquet", churn_table(customers))
     write_json(store / "version.json", {"dvc_hash": "d" * 32, "rows": {"customers": customers}})
     for stage in declared["stages"].values():
