@@ -219,5 +219,6 @@ def show_command() -> list[str]:
 
     DVC has no setting for columns, only these options.
     """
-    dependencies = f"^({'|'.join((*code.PACKAGES, SITES))})/|^/"
+    # A colon stands in the name of a parameter or metric that two files have.
+    dependencies = rf"^({'|'.join(code.PACKAGES)}|\.\.)?/[^:]*$"
     return [sys.executable, "-m", "dvc", "exp", "show", "--only-changed", "--drop", dependencies]

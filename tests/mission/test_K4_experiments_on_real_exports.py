@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -158,3 +159,17 @@ def test_K4_an_edit_reruns_what_uses_it_and_nothing_else(tmp_path: Path) -> None
     assert "train_churn" in changed
     assert "train_asr" not in changed
     assert "train_reader" not in changed
+
+
+def test_K4_the_table_drops_dependencies_and_keeps_parameters_of_a_site() -> None:
+    drop = re.compile(dvc.show_command()[-1])
+    for column in (
+        "training/churn/train.py",
+        "data/store/train_churn.json",
+        "../acme",
+        "/srv/acme",
+    ):
+        assert drop.match(column), column
+    for column in ("churn_brier", "churn.epochs", "sites/acme/params.yaml:churn.epochs"):
+        assert not drop.match(column), column
+    assert not drop.match("data/store/exports/acme/metrics/churn.json:churn_brier")
