@@ -33,7 +33,7 @@ demo: setup      ## run the whole pipeline on the simulated contact centre and p
 
 # Two files at a time, each with one thread: two that use two threads on two cores wait for each other most of the time.
 test: setup      ## run the tests
-	@OMP_NUM_THREADS=1 GOMP_SPINCOUNT=0 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 GOMP_SPINCOUNT=0 $(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup     ## lint, types, import contracts, dead code, dependencies
 	@$(BIN)/ruff check .

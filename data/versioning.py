@@ -180,6 +180,42 @@ def verify_remote(
         )
 
 
+def remote_lacks(
+    dvc_hash: str,
+    repo: Path,
+    *,
+    remote: str,
+    remote_options: Mapping[str, str] | None = None,
+) -> str:
+    """Returns what the remote no longer has of the versions made in `repo`; empty if nothing.
+
+    Every object of `dvc_hash` is looked up, and the manifest of each older version. Contents are
+    not read: `verify_remote` does that. Costs one listing of the remote, or a look an object where
+    that is cheaper.
+    """
+    with _open_repo(repo, remote, remote_options) as dvc:
+        cached = Path(dvc.cache.local.oid_to_path(dvc_hash))
+        if not cached.exists():
+            return f"version {dvc_hash} is not in the cache of {repo}, so it is made again"
+        wanted = {item.oid for item in _objects(dvc_hash, cached.read_bytes())}
+        older = {record.dvc_hash for record in history(repo)} - {dvc_hash}
+        with dvc_errors("a look at the remote", repo):
+            present = set(dvc.cloud.get_remote_odb(REMOTE).oids_exist(wanted | older))
+    missing, lost = len(wanted - present), sorted(older - present)
+    says = []
+    if missing:
+        says.append(
+            f"{remote}: {missing} of {len(wanted)} objects of version {dvc_hash} are missing. "
+            "They are pushed again; `keepline data repair` does so by hand"
+        )
+    if lost:
+        says.append(
+            f"{remote}: {len(lost)} older versions are missing, the newest {lost[-1]}. "
+            "`keepline data repair HASH` brings back one, from the store where it was made"
+        )
+    return ". ".join(says)
+
+
 def repair_remote(
     dvc_hash: str,
     repo: Path,
@@ -443,8 +479,21 @@ def _check_objects(
     return problems
 
 
-def commit_pipeline(root: Path) -> None:
-    """Records the present dependencies and outputs of all stages of `root`/dvc.yaml in dvc.lock.
+def keep_own_site_cache(root: Path, folder: Path) -> None:
+    """Sets DVC's site cache of the project at `root` to `folder`, in its local configuration.
+
+    DVC unpickles what lies there, and its default is a folder that everyone may write to. The path
+    has to be absolute: DVC takes a relative one from wherever it runs, and an experiment's worker
+    then finds no database. An own choice in the local configuration stays.
+    """
+    from dvc.config import Config
+
+    with Config(dvc_dir=str(root / ".dvc")).edit("local") as config:
+        config.setdefault("core", {}).setdefault("site_cache_dir", str(folder.resolve()))
+
+
+def commit_pipeline(root: Path, file: str = "dvc.yaml") -> None:
+    """Records the present dependencies and outputs of all stages of `root`/`file` in its dvc.lock.
 
     Nothing is written where DVC finds them unchanged.
 
@@ -457,7 +506,8 @@ def commit_pipeline(root: Path) -> None:
     logger.setLevel(logging.CRITICAL)
     try:
         with dvc_errors("dvc commit", root), Repo(str(root)) as dvc:
-            if dvc.status():
-                dvc.commit(force=True)
+            target = str(root / file)
+            if dvc.status(targets=[target]):
+                dvc.commit(target, force=True)
     finally:
         logger.setLevel(level)

@@ -39,6 +39,9 @@ class RunView:
     name: str = ""
     # What the model was trained on and with: data, code.
     learned_from: Mapping[str, str] = field(default_factory=dict)
+    # Learning curves: metric → (step, value).
+    curves: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
+    scored_on: str = "test"  # the part of the data that the figures are about
 
     @property
     def label(self) -> str:
@@ -115,6 +118,17 @@ class Comparison:
     changes: list[Changes] = field(default_factory=list)
     slices: list[SliceChange] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def scored_on(self) -> str:
+        """The part of the data that the figures are about: test or validation."""
+        return self.runs[0].scored_on
+
+    @property
+    def curves(self) -> list[tuple[str, list[Sequence[tuple[int, float]]]]]:
+        """Learning curves that at least one run has: metric, and one curve a run."""
+        names = dict.fromkeys(name for run in self.runs for name in run.curves)
+        return [(name, [run.curves.get(name, ()) for run in self.runs]) for name in names]
 
     @property
     def same_data(self) -> bool:

@@ -241,6 +241,9 @@ def stage(
     force: Annotated[
         bool, typer.Option(help="Run it even if nothing it needs has changed.")
     ] = False,
+    params: Annotated[
+        Path | None, typer.Option(help="Parameters (default: KEEPLINE_PARAMS or params.yaml).")
+    ] = None,
 ) -> None:
     """Run one stage of the pipeline (what dvc.yaml calls)."""
     from flows.runtime.context import load_context
@@ -249,9 +252,8 @@ def stage(
 
     if name not in BY_NAME:
         raise typer.BadParameter(f"{name!r} is no stage. Stages: {', '.join(BY_NAME)}.")
-    _, reused = runner.run_stage(
-        load_context(store, export, source=source), name, console, force=force
-    )
+    context = load_context(store, export, source=source, params=params)
+    _, reused = runner.run_stage(context, name, console, force=force)
     console.print(f"{name}: {'unchanged, reused' if reused else 'done'}")
 
 
@@ -286,20 +288,34 @@ def backtest(store: Store = None) -> None:
 @of_a_store()
 def compare(
     runs: Annotated[
-        list[str], typer.Argument(help="MLflow run ids, or the first letters of them.")
+        list[str],
+        typer.Argument(help="MLflow run ids, the first letters of them, or DVC's experiments."),
     ],
     html: Annotated[
         Path | None, typer.Option(help="Where the page goes (default: compare.html in the store).")
     ] = None,
-    across_data: Annotated[
-        bool, typer.Option(help="Compare across test data, and mark it.")
+    across_data: Annotated[bool, typer.Option(help="Compare across data, and mark it.")] = False,
+    test: Annotated[
+        bool, typer.Option("--test", help="On the test set: only runs the gate has decided on.")
+    ] = False,
+    seeds: Annotated[
+        bool,
+        typer.Option("--seeds", help="The settings of two runs, over all seeds they have."),
     ] = False,
     store: Store = None,
 ) -> None:
-    """Compare training runs: parameters, data, metrics, differences, slices, what to hear."""
+    """Compare training runs on validation data: parameters, metrics, curves, what to hear."""
     from flows.commands.compare import compare
 
-    compare(console, runs, html=html, across_data=across_data, store=store)
+    compare(
+        console,
+        runs,
+        html=html,
+        across_data=across_data,
+        store=store,
+        test=test,
+        over_seeds=seeds,
+    )
 
 
 @app.command()
@@ -366,13 +382,13 @@ def acknowledge(kind: Kind, store: Store = None) -> None:
 @app.command()
 @of_a_store(writes=True)
 def search(
-    kind: Annotated[str, typer.Argument(help="What to search settings for: churn.")],
+    kind: Kind,
     trials: Annotated[
         int, typer.Option(help="Trials in all; those of a search that was killed count.", min=1)
     ] = 30,
     store: Store = None,
 ) -> None:
-    """Search training settings on validation customers; a killed search goes on where it was."""
+    """Search training settings on validation data; a killed search goes on where it was."""
     from flows.commands.search import search
 
     search(console, kind, trials, store)
@@ -409,11 +425,24 @@ def customer(
 
 
 @app.command()
-def experiments() -> None:
+def experiments(
+    set_up: Annotated[
+        Path | None,
+        typer.Option(help="An export: make it ready for experiments instead, in sites/NAME."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="NAME (default: the name of the export).")] = "",
+    source: Source = "auto",
+    store: Annotated[
+        Path | None, typer.Option(help="Its store (default: the one of `keepline run EXPORT`).")
+    ] = None,
+) -> None:
     """List DVC's experiments: validation figures and the parameters that differ."""
+    from flows.commands.experiments import make_ready
     from flows.runtime.dvc import show_experiments
 
-    raise typer.Exit(show_experiments())
+    if set_up is None:
+        raise typer.Exit(show_experiments())
+    make_ready(console, set_up, name=name, source=source, store=store)
 
 
 @app.command()

@@ -40,7 +40,6 @@ class ModelKind:
     metric: str  # the metric people are shown
     metric_title: str
     metric_format: str  # of that metric, as in str.format
-    validation_metric: str  # of a training's summary; what experiments are compared by
     unit: str  # column of a scorecard's units that names what is resampled together in comparisons
     unit_title: str  # what such a unit is called
     cluster_title: str  # plural: what confidence intervals are clustered by
@@ -70,7 +69,6 @@ ASR = ModelKind(
     primary_metric="wer",
     metric="wer",
     metric_title="WER",
-    validation_metric="wer",
     metric_format="{:.1%}",
     unit="contact_id",
     unit_title="call",
@@ -90,7 +88,6 @@ READER = ModelKind(
     primary_metric="log_loss",
     metric="label_errors",
     metric_title="label errors",
-    validation_metric="valid_loss",
     metric_format="{:.1%}",
     unit="contact_id",
     unit_title="contact",
@@ -106,7 +103,6 @@ CHURN = ModelKind(
     primary_metric="brier",
     metric="brier",
     metric_title="Brier score",
-    validation_metric="valid_loss",
     metric_format="{:.4f}",
     unit="customer_id",
     unit_title="customer",

@@ -27,6 +27,10 @@ _RELATIONS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
+Curves = dict[str, list[tuple[int, float]]]
+_MIN_STEPS = 3  # a curve has at least so many points
+
+
 class BrowseError(ValueError):
     """A condition cannot be read."""
 
@@ -55,6 +59,39 @@ def browse(
             (run for run in runs if sort in run["metrics"]), key=lambda run: run["metrics"][sort]
         )
     return runs[:limit]
+
+
+def learning_curves(tracking_uri: str, run_id: str) -> Curves:
+    """Returns what a run logged step by step: metric → (step, value), in order of steps.
+
+    Metrics with fewer than three steps are left out.
+    """
+    rows = _curve_rows(tracking_uri, run_id)
+    curves: Curves = {}
+    for name, step, value in sorted(rows):
+        curves.setdefault(name, []).append((step, value))
+    return {name: points for name, points in curves.items() if len(points) >= _MIN_STEPS}
+
+
+def _curve_rows(tracking_uri: str, run_id: str) -> list[tuple[str, int, float]]:
+    if tracking_uri.startswith("sqlite:///"):
+        path = Path(tracking_uri.removeprefix("sqlite:///"))
+        try:
+            with closing(
+                sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
+            ) as database:
+                return [
+                    (str(name), int(step), float(value))
+                    for name, step, value in database.execute(
+                        "SELECT key, step, value FROM metrics WHERE run_uuid = ? AND is_nan = 0",
+                        [run_id],
+                    )
+                ]
+        except sqlite3.OperationalError:  # tables of another version of MLflow
+            pass
+    from training.tracking import metric_histories
+
+    return metric_histories(tracking_uri, run_id)
 
 
 @dataclass(frozen=True)

@@ -232,6 +232,16 @@ def fetch_artifact(tracking_uri: str, run_id: str, name: str, *, to_dir: Path) -
     return Path(client.download_artifacts(run_id, name, str(to_dir)))
 
 
+def metric_histories(tracking_uri: str, run_id: str) -> list[tuple[str, int, float]]:
+    """Returns all that a run logged: (metric, step, value)."""
+    client = _client(tracking_uri)
+    return [
+        (name, int(entry.step), float(entry.value))
+        for name in client.get_run(run_id).data.metrics
+        for entry in client.get_metric_history(run_id, name)
+    ]
+
+
 def list_runs(
     tracking_uri: str, experiment: str | None = None, limit: int = 1000
 ) -> list[dict[str, Any]]:

@@ -174,6 +174,12 @@ def true_risks_path(path: Path, params: FeatureParams) -> Path | None:
     return path if path.is_file() and not params.lead_days else None
 
 
+def as_held_out(rows: pl.DataFrame, side: str) -> pl.DataFrame:
+    """Returns the rows with another side than the test side held out; test rows are dropped."""
+    split = pl.when(pl.col("split") == side).then(pl.lit("test")).otherwise(pl.col("split"))
+    return rows.filter(pl.col("split") != "test").with_columns(split.alias("split"))
+
+
 def held_out_rows(rows: pl.DataFrame) -> pl.DataFrame:
     """Returns the rows of a feature frame that models are scored on: held out, outcome known."""
     return rows.filter(pl.col("event").is_not_null() & (pl.col("split") == "test"))

@@ -256,6 +256,48 @@ def _grid(ticks: Sequence[float], x: Position, y: Position) -> list[str]:
     return drawn
 
 
+def curve_chart(name: str, curves: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> str:
+    """Returns a chart of one metric by step, a line for each named curve of (step, value).
+
+    The first curve is drawn hollow, the others filled, told apart by dashes.
+    """
+    values = [value for _, points in curves for _, value in points]
+    ticks = axis_ticks(min(values, default=0.0), max(values, default=1.0))
+    steps = axis_ticks(0.0, max((step for _, points in curves for step, _ in points), default=1.0))
+    left, width, height, bottom = 70, 620, 200, 40
+    right = WIDTH - left - width
+
+    def x(step: float) -> float:
+        return left + width * step / steps[-1]
+
+    def y(value: float) -> float:
+        return 10 + height * (1 - (value - ticks[0]) / ((ticks[-1] - ticks[0]) or 1.0))
+
+    drawn = []
+    for tick in ticks:
+        drawn.append(
+            f'<line class="axis" x1="{left}" x2="{left + width}" y1="{y(tick):.1f}" '
+            f'y2="{y(tick):.1f}"/>'
+            f'<text x="{left - 8}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:.4g}</text>'
+        )
+    for step in steps:
+        drawn.append(
+            f'<text x="{x(step):.1f}" y="{height + 28}" text-anchor="middle">{step:g}</text>'
+        )
+    for number, (label, points) in enumerate(curves):
+        if not points:
+            continue
+        places = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in points)
+        style = "mute-line" if number == 0 else "mark-line"
+        dash = f' stroke-dasharray="{8 // number} {2 * number}"' if number > 1 else ""
+        drawn.append(
+            f'<polyline class="{style}" fill="none" stroke-width="2"{dash} points="{places}"/>'
+            f'<text x="{left + width + 8}" y="{y(points[-1][1]) + 4 + 14 * number:.1f}">'
+            f"{escape(label[: right // 8])}</text>"
+        )
+    return _svg(WIDTH, height + bottom, f"{name} by step", drawn)
+
+
 def axis_ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Returns round ticks from `low` that cover `high`.
 

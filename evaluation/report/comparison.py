@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evaluation.compare import SHORT, Changes, Comparison, Difference
 from evaluation.metrics.bootstrap import Interval
-from evaluation.report import formatting
+from evaluation.report import charts, formatting
 from evaluation.report.page import page
 from evaluation.scorecard import Estimate
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+    from evaluation.seeds import SeedComparison
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_WIDEST = 32  # characters of a sparkline
 
 
 def comparison_page(
@@ -27,6 +32,7 @@ def comparison_page(
         "comparison": comparison,
         "word_differences": formatting.word_differences,
         "short": SHORT,
+        "curves": _curve_charts(comparison),
         "listen": listen,
     }
     return page("compare.html.j2", values)
@@ -40,6 +46,8 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         console.print(f"[yellow]{escape(note)}[/]")
     for table in _run_tables(comparison):
         console.print(table)
+    if comparison.curves:
+        console.print(_curve_table(comparison))
     if comparison.differences:
         console.print(_difference_table(comparison))
     if comparison.slices:
@@ -63,7 +71,7 @@ def _run_tables(comparison: Comparison) -> Iterator[Table]:
 
     runs = comparison.runs
     origins = dict.fromkeys(name for run in runs for name in run.learned_from)
-    data = [("test data", [run.tested_on[:SHORT] or "unknown" for run in runs])]
+    data = [(f"{comparison.scored_on} data", [run.tested_on[:SHORT] or "unknown" for run in runs])]
     data += [
         (name, [run.learned_from.get(name, "unknown")[:SHORT] for run in runs]) for name in origins
     ]
@@ -85,6 +93,41 @@ def _run_tables(comparison: Comparison) -> Iterator[Table]:
             table.add_row(escape(name), *map(escape, values))
         if rows:
             yield table
+
+
+def _curve_table(comparison: Comparison) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    labels = [escape(run.label) for run in comparison.runs]
+    table = Table("", *labels, title="Learning curves", title_justify="left", title_style="bold")
+    for name, curves in comparison.curves:
+        table.add_row(escape(name), *(sparkline([value for _, value in curve]) for curve in curves))
+    return table
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Returns a line of block characters, one a value, with first and last value in figures.
+
+    Long curves are thinned out. Empty without values.
+    """
+    if not values:
+        return formatting.NOTHING
+    thinned = [values[n * (len(values) - 1) // (_WIDEST - 1)] for n in range(_WIDEST)]
+    shown = thinned if len(values) > _WIDEST else list(values)
+    low, high = min(shown), max(shown)
+    span = (high - low) or 1.0
+    line = "".join(_BLOCKS[round((len(_BLOCKS) - 1) * (value - low) / span)] for value in shown)
+    return f"{formatting.plain(values[0], 4)} {line} {formatting.plain(values[-1], 4)}"
+
+
+def _curve_charts(comparison: Comparison) -> list[tuple[str, str]]:
+    """Returns each metric with a chart of all runs' curves."""
+    labels = [run.label for run in comparison.runs]
+    return [
+        (name, charts.curve_chart(name, list(zip(labels, curves, strict=True))))
+        for name, curves in comparison.curves
+    ]
 
 
 def _difference_table(comparison: Comparison) -> Table:
@@ -110,6 +153,36 @@ def _difference_table(comparison: Comparison) -> Table:
             describe_difference(difference),
         )
     return table
+
+
+def print_seeds(result: SeedComparison, console: Console) -> None:
+    """Prints two settings over their seeds: mean, spread, gain with its interval."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("setting", "seeds", f"mean {result.metric}", "SD between seeds")
+    for setting in (result.first, result.other):
+        sd = formatting.NOTHING if setting.sd is None else formatting.plain(setting.sd, 4)
+        table.add_row(
+            escape(setting.name), str(setting.seeds), formatting.plain(setting.mean, 4), sd
+        )
+    console.print(table)
+    reading = (
+        "no sure difference"
+        if not result.is_significant
+        else "better"
+        if result.gain > 0
+        else "worse"
+    )
+    console.print(
+        f"{escape(result.other.name)} against {escape(result.first.name)} over "
+        f"{len(result.seeds)} common seeds: gain {formatting.signed(result.gain, 4)} "
+        f"(95 % {formatting.signed(result.low, 4)} to {formatting.signed(result.high, 4)}), "
+        f"p {result.p:.3g}, {reading}. {result.seed_share:.0%} of the uncertainty comes from the "
+        f"seeds, the rest from {result.clusters} clusters of validation data.",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def describe_difference(difference: Difference) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,23 +14,29 @@ from models.kinds import kind_of
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
 
+_UNDECIDED = "none"  # the verdict before any
+
 
 def write_active_model(context: RunContext, kind: str) -> dict[str, Any]:
     """Writes active/<kind>.json and returns its content: the model in use, with its path.
 
     That is the champion, so that a rollback takes effect in the next run. Before there is one, it
     is the candidate if the gate accepted it and nobody has to approve it, else the kind's own
-    fallback, else what the candidate failed to beat (`path` None: nothing).
+    fallback, else what the candidate failed to beat (`path` None: nothing). An experiment that no
+    run has gone before knows no decision: there it is the baseline.
     """
-    decided = read_json(context.path(artefacts.DECIDE.of(kind)))
+    decide = context.original(artefacts.DECIDE.of(kind))
+    decided = read_json(decide) if decide.exists() else _undecided(context, kind)
     registry = context.registry()
     version = registry.alias(kind, "champion")
     bundle: Path | None
     message = ""
     if version is not None:
         bundle = registry.fetch(kind, version, context.path(artefacts.FETCHED)).path
-    elif decided["verdict"] == "accepted" and decided["approval"] == "none":
+    elif _accepted(context, kind, decided):
         bundle = context.path(artefacts.BUNDLE.of(kind))
+    elif decided["verdict"] == _UNDECIDED:
+        bundle = None
     else:
         bundle, message = stages_of(kind).fallback(context, decided)
     if bundle is None:
@@ -54,7 +61,20 @@ def write_active_model(context: RunContext, kind: str) -> dict[str, Any]:
     return active
 
 
+def _undecided(context: RunContext, kind: str) -> dict[str, Any]:
+    """Returns what stands for a decision before the first one."""
+    return {"verdict": _UNDECIDED, "reference": stages_of(kind).baseline(context)}
+
+
+def _accepted(context: RunContext, kind: str, decided: Mapping[str, Any]) -> bool:
+    """Returns whether the gate accepted the very bundle that lies in the store, for anyone."""
+    if decided["verdict"] != "accepted" or decided["approval"] != "none":
+        return False
+    trained = read_json(context.original(artefacts.TRAIN.of(kind)))
+    return bool(trained["bundle_sha256"] == decided["candidate"])
+
+
 def active_model_path(context: RunContext, kind: str) -> Path | None:
     """Returns where the active model lies, as a loader of its kind takes it; None without one."""
     path = read_json(context.path(artefacts.ACTIVE.of(kind)))["path"]
-    return None if path is None else context.path(path)
+    return None if path is None else context.original(path)

@@ -66,8 +66,6 @@ def write_candidate_bundle(
     }
     if "model" in summary:  # a place, which must not tell apart the same training elsewhere
         summary["model"] = context.stored(Path(summary["model"]))
-    metric = kind_of(kind).validation_metric
-    write_json(context.path(artefacts.METRICS.of(kind)), {f"{kind}_{metric}": summary[metric]})
     write_json(context.path(artefacts.TRAIN.of(kind)), summary)
     return summary
 

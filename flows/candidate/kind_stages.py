@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
     from flows.runtime.context import RunContext
     from models.registry.bundle import Bundle
+    from training.search import SearchTask
 
 
 class KindStages(Protocol):
@@ -30,6 +31,15 @@ class KindStages(Protocol):
 
     def training_line(self, summary: dict[str, Any]) -> str:
         """Returns what a person watching wants to see of a training's summary."""
+
+    def assess(self, context: RunContext, progress: Progress) -> dict[str, Any]:
+        """Scores the candidate on validation data: what experiments see instead of the test set."""
+
+    def search_task(self, context: RunContext, progress: Progress) -> SearchTask:
+        """Returns what `keepline search` varies and trains. Reads no test data.
+
+        Raises ValueError where there is nothing yet to train on.
+        """
 
     def evaluate(self, context: RunContext, progress: Progress) -> dict[str, Any]:
         """Scores candidate and reference on the same test set."""

@@ -1,10 +1,14 @@
-"""The MLflow run of a candidate: opened for training, reopened for evaluation."""
+"""The MLflow run of a candidate: opened for training, reopened for evaluation.
+
+Each experiment has runs of its own. Two that train the same thing at once never log to one run.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,37 +22,44 @@ if TYPE_CHECKING:
     from flows.runtime.context import RunContext
     from training.tracking import Run
 
+EXPERIMENT_TAG = "experiment"  # the name that DVC has given the experiment
+GROUP_TAG = "group"  # equal in runs that differ in the seed of their training alone
+TRAINED_IN_TAG = "trained_in"  # the run that trained the model, where it is another
+
 
 @contextmanager
 def training_run(context: RunContext, kind: str, params: Mapping[str, Any]) -> Iterator[Run]:
     """Yields the MLflow run of this training.
 
-    The same inputs and settings are the same run, also after a kill.
+    The same inputs and settings are the same run, also after a kill, within one experiment.
     """
     from training.tracking import start_or_resume
 
     version = read_json(context.path(artefacts.VERSION))
-    key = f"{kind} {stage_cache.stage_fingerprint(context, BY_NAME[f'train_{kind}'])[:12]}"
+    stage = BY_NAME[f"train_{kind}"]
+    contents = stage_cache.stage_contents(context, stage)
+    key = f"{kind} {stage_cache.stage_fingerprint(context, stage, contents)[:12]}"
     tags = {
         "kind": kind,
         "git_commit": context.git_commit,
         "dvc_hash": version["dvc_hash"],
         **training_inputs(context, kind),
+        GROUP_TAG: stage_cache.stage_fingerprint(_seedless(context, kind), stage, contents)[:12],
     }
     settings = context.settings
     run = start_or_resume(
         settings.tracking_uri,
         f"keepline-{kind}",
-        key,
+        _of_experiment(context, key),
         params=params,
-        tags=tags,
+        tags=tags | _experiment_tags(context),
         reuse_finished=True,
         artifact_root=settings.artifact_root,
     )
     run.log_input(version, "calls and customers")
     if not run.resumed:
         run.set_tags({"trained_by": context.settings.actor})
-    with heartbeats.heartbeat(context.store, "run", run.run_id, key, settings.tracking_uri), run:
+    with _alive(context, run, key), run:
         yield run
 
 
@@ -103,8 +114,72 @@ def reopened(context: RunContext, kind: str) -> Iterator[Run]:
         context.settings.tracking_uri,
         read_json(context.path(artefacts.TRAIN.of(kind)))["run_id"],
     )
+    store = context.settings.original_store
     with (
-        heartbeats.heartbeat(context.store, "run", run_id, f"{kind}, judged", uri),
+        heartbeats.heartbeat(store, "run", run_id, f"{kind}, judged", uri),
         reopen_run(uri, run_id) as run,
     ):
         yield run
+
+
+@contextmanager
+def validation_run(context: RunContext, kind: str) -> Iterator[Run]:
+    """Yields the run that takes the candidate's validation figures.
+
+    That is the run that trained it. Where another experiment has trained it, because the training
+    itself was reused, it is a run of this experiment with the same parameters.
+    """
+    from training.tracking import TrackingError, get_run, start_or_resume
+
+    settings = context.settings
+    trained = read_json(context.path(artefacts.TRAIN.of(kind)))
+    try:
+        source = get_run(settings.tracking_uri, trained["run_id"])
+    except TrackingError:  # it was trained elsewhere and came here with `dvc pull`
+        source = {"params": {}, "tags": {EXPERIMENT_TAG: "elsewhere"}}
+    if source["tags"].get(EXPERIMENT_TAG, "") == settings.experiment:
+        with reopened(context, kind) as run:
+            yield run
+        return
+    kept = ("kind", "git_commit", "dvc_hash", GROUP_TAG)
+    tags = {name: source["tags"][name] for name in kept if name in source["tags"]}
+    key = f"{kind} {trained['bundle_sha256'][:12]}"
+    run = start_or_resume(
+        settings.tracking_uri,
+        f"keepline-{kind}",
+        _of_experiment(context, key),
+        params=source["params"],
+        tags=tags | {TRAINED_IN_TAG: trained["run_id"]} | _experiment_tags(context),
+        reuse_finished=True,
+        artifact_root=settings.artifact_root,
+    )
+    with _alive(context, run, key), run:
+        yield run
+
+
+@contextmanager
+def _alive(context: RunContext, run: Run, key: str) -> Iterator[None]:
+    """Holds the heartbeat of a run while the block runs."""
+    settings = context.settings
+    with heartbeats.heartbeat(
+        settings.original_store, "run", run.run_id, key, settings.tracking_uri
+    ):
+        yield
+
+
+def _of_experiment(context: RunContext, key: str) -> str:
+    """Returns the key of a run within the present experiment."""
+    return " ".join(part for part in (key, context.settings.experiment) if part)
+
+
+def _experiment_tags(context: RunContext) -> dict[str, str]:
+    name = context.settings.experiment
+    return {EXPERIMENT_TAG: name} if name else {}
+
+
+def _seedless(context: RunContext, kind: str) -> RunContext:
+    """Returns the context with the seed of the kind's training set to 0."""
+    section = getattr(context.params, kind, None)
+    if not hasattr(section, "seed"):
+        return context
+    return replace(context, params=replace(context.params, **{kind: replace(section, seed=0)}))

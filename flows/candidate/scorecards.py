@@ -11,7 +11,7 @@ from data import artefacts
 from data.files import file_sha256, read_json, write_json, write_table
 from flows.candidate.kind_stages import stages_of
 from flows.candidate.probes import text_readers_of, write_text_readers
-from flows.candidate.runs import reopened
+from flows.candidate.runs import reopened, validation_run
 from models.kinds import kind_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 # Beside the scorecards: with the dataset it makes the test set again.
 TEST_SET_FILE = "test_set.parquet"
+# In a run: its scorecard on validation data, and the hash of those data.
+VALIDATION_FOLDER = "validation_scorecards"
+VALIDATION_HASH_TAG = "validation_data_hash"
 
 
 def write_reference(context: RunContext, kind: str) -> dict[str, Any]:
@@ -112,25 +115,61 @@ def write_scorecards(
         }
     for role, card in cards.items():
         card.save(folder / f"{role}.json")
-        summary[role] = {
-            name: {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-            for name, estimate in card.metrics.items()
-        }
+        summary[role] = _ends(card)
     write_table(folder / TEST_SET_FILE, test_set)
     with reopened(context, kind) as run:
         for role, metrics in [("test", summary["candidate"]), ("reference", summary["reference"])]:
-            run.log_metrics(
-                {
-                    f"{role}_{name}{'' if end == 'value' else '_' + end}": figure
-                    for name, ends in metrics.items()
-                    for end, figure in ends.items()
-                    if figure is not None
-                }
-            )
+            run.log_metrics(_figures(role, metrics))
         run.set_tags({"test_data_hash": summary["data_hash"]})
         run.log_artifact(folder, "scorecards")
     write_json(context.path(artefacts.EVALUATE.of(kind)), summary)
     return summary
+
+
+def write_validation_scorecard(context: RunContext, kind: str, card: Scorecard) -> dict[str, Any]:
+    """Saves the candidate's scorecard on validation data, logs it and returns its summary.
+
+    Writes assess_<kind>.json and metrics/<kind>.json as well. It holds no test figure.
+    """
+    folder = context.path(artefacts.ASSESSED.of(kind))
+    card.save(folder / "candidate.json")
+    summary = {"data_hash": card.data_hash, "candidate": _ends(card)}
+    with validation_run(context, kind) as run:
+        run.log_metrics(_figures("validation", summary["candidate"]))
+        run.set_tags({VALIDATION_HASH_TAG: card.data_hash})
+        run.log_artifact(folder / "candidate.json", VALIDATION_FOLDER)
+        run.log_artifact(folder / "candidate.parquet", VALIDATION_FOLDER)
+        summary["run_id"] = run.run_id
+    metric = kind_of(kind).primary_metric
+    figure = summary["candidate"][metric]
+    write_json(
+        context.path(artefacts.METRICS.of(kind)),
+        {
+            f"{kind}_{metric}": figure["value"],
+            f"{kind}_{metric}_low": figure["low"],
+            f"{kind}_{metric}_high": figure["high"],
+        },
+    )
+    write_json(context.path(artefacts.ASSESS.of(kind)), summary)
+    return summary
+
+
+def _ends(card: Scorecard) -> dict[str, dict[str, float | None]]:
+    """Returns the metrics of a scorecard: value and interval, by name."""
+    return {
+        name: {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+        for name, estimate in card.metrics.items()
+    }
+
+
+def _figures(role: str, metrics: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:
+    """Returns metrics as a run logs them: role_name, role_name_low, role_name_high."""
+    return {
+        f"{role}_{name}{'' if end == 'value' else '_' + end}": figure
+        for name, ends in metrics.items()
+        for end, figure in ends.items()
+        if figure is not None
+    }
 
 
 def write_secondary_scorecards(

@@ -15,7 +15,11 @@ from rich.table import Table
 from flows.runtime.settings import from_environment
 from training.browse import browse
 
-FIGURES = ("test_wer", "test_brier")
+# What runs are chosen by, and what the gate has decided on.
+FIGURES = {
+    "validation": ("validation_wer", "validation_label_errors", "validation_brier"),
+    "test": ("test_wer", "test_label_errors", "test_brier"),
+}
 
 
 def runs(
@@ -27,18 +31,27 @@ def runs(
     sort: str | None = None,
     show: list[str] | None = None,
 ) -> None:
-    """Prints the runs that meet every condition, with their test figures.
+    """Prints the runs that meet every condition, with their validation figures.
 
-    `show` names more metrics, parameters or tags, a column each.
+    Test figures are shown of runs that the gate has decided on. `show` names more metrics,
+    parameters or tags, a column each.
     """
     more = list(show or [])
     rows = browse(from_environment(store=store).tracking_uri, where or (), sort=sort)
     table = Table(box=None)
-    for column in ("run", "name", "status", "began", "test", "data", "verdict", *more):
+    for column in ("run", "name", "status", "began", *FIGURES, "data", "verdict", *more):
         table.add_column(column)
     for run in rows[:limit]:
         metrics = run["metrics"]
-        figures = [f"{name[5:]} {metrics[name]:.4f}" for name in FIGURES if name in metrics]
+        decided = "decision" in run["tags"] or "verdict" in run["tags"]
+        figures = [
+            " ".join(
+                f"{name.removeprefix(f'{part}_')} {metrics[name]:.4f}"
+                for name in names
+                if name in metrics and (decided or part != "test")
+            )
+            for part, names in FIGURES.items()
+        ]
         began = datetime.fromtimestamp(run["start_time"] / 1000, UTC)
         extra = [
             _shown(metrics.get(name, run["params"].get(name, run["tags"].get(name))))
@@ -49,7 +62,7 @@ def runs(
             escape(run["name"] or ""),
             run["status"],
             f"{began:%Y-%m-%d %H:%M}",
-            " ".join(figures),
+            *figures,
             run["tags"].get("dvc_hash", "")[:8],
             run["tags"].get("verdict", ""),
             *map(escape, extra),

@@ -1,4 +1,4 @@
-"""The command `keepline search churn`: searches training settings on validation customers."""
+"""The command `keepline search`: searches training settings on validation data."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import yaml
 from rich.console import Console
 
 from data import artefacts
+from flows.candidate.kind_stages import stages_of
 from flows.runtime import stage_cache
 from flows.runtime.context import existing_context
 from flows.runtime.graph import BY_NAME
 from flows.runtime.lease import lease
 from flows.runtime.progress import bar
-from models.kinds import CHURN
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
-    from training.churn.search import SearchResult
-    from training.churn.settings import ChurnTraining
+    from training.search import SearchResult, SearchTask
     from training.tracking import Run
 
 EXPERIMENT = "keepline-search"
@@ -33,47 +31,37 @@ EXPERIMENT = "keepline-search"
 def search(console: Console, kind: str, trials: int, store: Path | None) -> None:
     """Runs the search until it has `trials` trials and prints the best settings.
 
-    A search that was killed goes on where it was. Raises ValueError for another kind than churn and
-    where there are no features.
+    A search that was killed goes on where it was. Raises ValueError where there is nothing yet to
+    train on.
     """
-    if kind != CHURN.name:
-        raise ValueError(
-            f"search: {kind!r} cannot be searched. Only churn can: an ASR trial takes minutes, so "
-            "fan "
-            "out with `dvc exp run --queue -S 'asr.learning_rate=0.001,0.002'`."
-        )
     context = existing_context(store)
-    path = context.path(artefacts.FEATURES)
-    if not path.is_file():
-        raise ValueError(
-            f"{path}: no features to train on. Run the pipeline first: keepline run, or keepline "
-            "demo."
-        )
+    stage = BY_NAME[f"train_{kind}"]
+    for need in stage.needs:
+        if not context.path(need).exists():
+            raise ValueError(
+                f"{context.path(need)}: nothing to train on. Run the pipeline first: keepline run, "
+                "or keepline demo."
+            )
+    # Other data or settings are another study.
+    name = f"{kind} {stage_cache.stage_fingerprint(context, stage)[:12]}"
     with lease(context, holder=f"search {kind} of {context.site}"):
-        result, rows = _search(console, context, trials)
-    leavers = rows.filter(pl.col("event") & (pl.col("split") == "valid"))["customer_id"].n_unique()
-    _print_result(console, result, leavers)
+        task, result = _search(console, context, kind, trials, name)
+    _print_result(console, kind, task, result)
 
 
 def _search(
-    console: Console, context: RunContext, trials: int
-) -> tuple[SearchResult, pl.DataFrame]:
-    """Returns what the search found, and the rows it was judged on."""
-    from training.churn.search import search
+    console: Console, context: RunContext, kind: str, trials: int, name: str
+) -> tuple[SearchTask, SearchResult]:
+    """Returns what was searched, and what the search found."""
+    from training.search import search
 
-    # Other data or settings are another study.
-    name = (
-        f"{CHURN.name} "
-        f"{stage_cache.stage_fingerprint(context, BY_NAME[f'train_{CHURN.name}'])[:12]}"
-    )
-    rows = pl.read_parquet(context.path(artefacts.FEATURES))
     with (
-        _parent(context, name) as parent,
+        _parent(context, kind, name) as parent,
         bar(console, f"searching, up to {trials} trials") as progress,
     ):
+        task = stages_of(kind).search_task(context, lambda done, total: None)
         result = search(
-            context.params.churn,
-            rows,
+            task,
             trials=trials,
             storage=f"sqlite:///{context.path(artefacts.SEARCH_STUDY)}",
             name=name,
@@ -81,38 +69,61 @@ def _search(
             / hashlib.sha256(name.encode()).hexdigest()[:12],
             open_run=lambda number, params: _trial(context, name, parent.run_id, number, params),
             progress=progress,
-            lead_days=context.params.features.lead_days,
         )
         parent.log_metrics(
             {"best_loss": result.loss, "first_loss": result.loss_before, "trials": result.trials}
         )
-    return result, rows
+    return task, result
 
 
-def _print_result(console: Console, result: SearchResult, leavers: int) -> None:
+def _print_result(console: Console, kind: str, task: SearchTask, result: SearchResult) -> None:
     """Prints the best trial, and how to use its settings in params.yaml or an experiment."""
     settings = {key: _short(value) for key, value in result.settings.items()}
     resumed = f" ({result.resumed_from} from before)" if result.resumed_from else ""
     console.print(
-        f"{result.trials} trials{resumed}; best is trial {result.trial}: valid loss "
-        f"{result.loss_before:.5f} → {result.loss:.5f}, judged on {leavers} validation customers "
-        "who left. The test part was not looked at.",
+        f"{result.trials} trials{resumed}; best is trial {result.trial}: {task.measure} "
+        f"{result.loss_before:.5f} → {result.loss:.5f}, judged on {task.judged_on}. "
+        "The test part was not looked at.",
         highlight=False,
     )
     console.print("\nIn params.yaml:\n", highlight=False)
     console.print(
-        yaml.safe_dump({CHURN.name: settings}, sort_keys=False), highlight=False, markup=False
+        yaml.safe_dump({kind: _nested(settings)}, sort_keys=False), highlight=False, markup=False
     )
     console.print("As an experiment:\n", highlight=False)
-    console.print(command(settings), highlight=False, markup=False, soft_wrap=True)
+    console.print(command(kind, settings), highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        "\nThe best of many trials is partly luck. Over five seeds, against today's settings:\n",
+        highlight=False,
+    )
+    seeds = f"-S ++{kind}.seed=0,1,2,3,4"
+    for line in (
+        f"dvc exp run --queue {seeds}",
+        f"{command(kind, settings, '--queue')} {seeds}",
+        "dvc queue start && keepline compare --seeds EXPERIMENT_OF_TODAY EXPERIMENT_OF_THE_BEST",
+    ):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def command(settings: dict[str, Any]) -> str:
+def command(kind: str, settings: dict[str, Any], options: str = "") -> str:
     """Returns the `dvc exp run` that trains with `settings`.
 
     ++ also sets what params.yaml leaves at its default.
     """
-    return "dvc exp run " + " ".join(f"-S ++churn.{key}={value}" for key, value in settings.items())
+    words = ["dvc exp run", *([options] if options else [])]
+    return " ".join([*words, *(f"-S ++{kind}.{key}={value}" for key, value in settings.items())])
+
+
+def _nested(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns settings of dotted names as params.yaml has them."""
+    nested: dict[str, Any] = {}
+    for key, value in settings.items():
+        *outer, last = key.split(".")
+        place = nested
+        for part in outer:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return nested
 
 
 def _short(value: Any) -> Any:
@@ -121,16 +132,16 @@ def _short(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _parent(context: RunContext, name: str) -> Iterator[Run]:
+def _parent(context: RunContext, kind: str, name: str) -> Iterator[Run]:
     from training.tracking import start_or_resume
 
-    settings, params = context.settings, asdict(context.params.churn)
+    settings, params = context.settings, asdict(getattr(context.params, kind))
     with start_or_resume(
         settings.tracking_uri,
         EXPERIMENT,
         f"search {name}",
         params=params,
-        tags={"kind": "search"},
+        tags={"kind": "search", "searched": kind},
         reuse_finished=True,
         artifact_root=settings.artifact_root,
     ) as run:
@@ -138,9 +149,7 @@ def _parent(context: RunContext, name: str) -> Iterator[Run]:
 
 
 @contextlib.contextmanager
-def _trial(
-    context: RunContext, name: str, parent: str, number: int, params: ChurnTraining
-) -> Iterator[Run]:
+def _trial(context: RunContext, name: str, parent: str, number: int, params: Any) -> Iterator[Run]:
     from training.tracking import PARENT_TAG, start_or_resume
 
     settings = context.settings

@@ -21,7 +21,7 @@ from data.speech.shards import recording_reader
 from flows.runtime.params import Params, read_params
 from flows.runtime.places import find_place
 from flows.runtime.relocation import settle
-from flows.runtime.settings import ROOT, Settings, from_environment
+from flows.runtime.settings import ROOT, Settings, checkout_file, from_environment
 from flows.runtime.store_record import read_record
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class RunContext:
         """Returns where an artefact, or a path as `stored` gives it, lies."""
         text = str(place)
         if text.startswith(_CHECKOUT):
-            return ROOT / text.removeprefix(_CHECKOUT)
+            return checkout_file(text.removeprefix(_CHECKOUT))
         return self.store / text
 
     def stored(self, path: Path) -> str:
@@ -85,20 +85,31 @@ class RunContext:
         """Returns the present, in UTC. One place, so that tests can fix it."""
         return datetime.now(UTC)
 
+    def original(self, place: Artefact | str) -> Path:
+        """Returns where an artefact lies that an experiment only reads: in the store it copies."""
+        original = self.settings.original_store / str(place)
+        return original if original.exists() else self.path(place)
+
     def registry(self) -> Registry:
         """Returns the model registry, with its ledger in the store.
 
-        Whoever moves a champion by it, a flow or a command, people are told.
+        Whoever moves a champion by it, a flow or a command, people are told. An experiment gets
+        the registry of the store it copies, and cannot change it.
         """
         from flows.runtime.notifications import notify_move
+        from models.registry.read_only import ReadOnlyRegistry
         from models.registry.registry import Registry
 
+        settings = self.settings
+        folder = settings.original_store / artefacts.REGISTRY.path
+        if settings.experiment or settings.origin:
+            return ReadOnlyRegistry(settings.tracking_uri, folder, public_key=settings.public_key)
         return Registry(
-            self.settings.tracking_uri,
-            self.path(artefacts.REGISTRY),
-            public_key=self.settings.public_key,
-            signing_key=self.settings.signing_key,
-            on_move=lambda entry: notify_move(self.settings, entry),
+            settings.tracking_uri,
+            folder,
+            public_key=settings.public_key,
+            signing_key=settings.signing_key,
+            on_move=lambda entry: notify_move(settings, entry),
         )
 
     def delivered(self, tables: Artefact = artefacts.CLEAN) -> Callable[[str], bytes]:
@@ -175,10 +186,13 @@ def load_context(
     """
     place = find_place(site=site, store=store, export=export, source=source)
     settings = from_environment(store=place.store)
-    settle(settings)
+    if chosen := params or place.params:
+        settings = replace(settings, params_file=chosen)
+    if settings.origin is None:  # an experiment's copy keeps the places of the store it copies
+        settle(settings)
     record = read_record(place.store)
     name = place.site or (record.site if record else "")
-    parameters = read_params(params or place.params or settings.params_file)
+    parameters = read_params(settings.params_file)
     if place.timezone:
         sources = replace(parameters.sources, timezone=place.timezone)
         parameters = replace(parameters, sources=sources)

@@ -31,7 +31,11 @@ class Stage:
     params: tuple[str, ...] = ()  # sections of params.yaml that change its result
     kind: str = ""  # of model; it is handed to the function
     hooks: tuple[str, ...] = ()  # functions of the kind's own stages that it calls
-    experiment: bool = True  # part of dvc.yaml: acts on nothing outside the store
+    # Part of dvc.yaml: acts on nothing outside the store and sees no test figure.
+    experiment: bool = True
+    # "module:function" from a context to what speaks against reusing the result; empty: nothing.
+    # It looks at a place outside the store that only this stage has written to.
+    confirm: str = ""
     always: bool = False  # looks at something outside the store, so its result is never reused
 
 
@@ -71,6 +75,7 @@ def _data() -> Iterator[Stage]:
         f"{prepare}:version",
         needs=(artefacts.CLEAN, artefacts.SHARDS),
         makes=(artefacts.VERSION,),
+        confirm=f"{prepare}:remote_lacks",
     )
     yield Stage(
         "split",
@@ -125,8 +130,16 @@ def _training(kind: ModelKind, more: _KindNeeds) -> Iterator[Stage]:
         f"training the {title}",
         f"{module}:train",
         needs=(*more.train, artefacts.VERSION),
-        makes=(artefacts.TRAIN.of(name), artefacts.METRICS.of(name), artefacts.WORK.of(name)),
+        makes=(artefacts.TRAIN.of(name), artefacts.WORK.of(name)),
         params=more.train_params,
+    )
+    yield Stage(
+        f"assess_{name}",
+        f"scoring the {title} on validation data",
+        f"{module}:assess",
+        needs=(*more.evaluate, artefacts.BUNDLE.of(name), artefacts.TRAIN.of(name)),
+        makes=(artefacts.ASSESS.of(name), artefacts.ASSESSED.of(name), artefacts.METRICS.of(name)),
+        params=more.evaluate_params,
     )
     yield Stage(
         f"reference_{name}",
@@ -136,6 +149,7 @@ def _training(kind: ModelKind, more: _KindNeeds) -> Iterator[Stage]:
         makes=(artefacts.REFERENCE.of(name), *more.reference),
         kind=name,
         hooks=(f"{module}:baseline",),
+        experiment=False,
         always=True,
     )
     yield Stage(
@@ -145,6 +159,7 @@ def _training(kind: ModelKind, more: _KindNeeds) -> Iterator[Stage]:
         needs=(*more.evaluate, artefacts.BUNDLE.of(name), artefacts.REFERENCE.of(name)),
         makes=(artefacts.SCORECARDS.of(name), artefacts.EVALUATE.of(name)),
         params=more.evaluate_params,
+        experiment=False,
     )
     yield Stage(
         f"probe_{name}",
@@ -153,6 +168,7 @@ def _training(kind: ModelKind, more: _KindNeeds) -> Iterator[Stage]:
         needs=(*more.probe, artefacts.BUNDLE.of(name)),
         makes=(artefacts.PROBES.of(name), artefacts.PROBE.of(name)),
         params=more.probe_params,
+        experiment=False,
     )
 
 
@@ -173,6 +189,7 @@ def _release(kind: ModelKind, more: _KindNeeds) -> Iterator[Stage]:
         params=("gates",),
         kind=name,
         hooks=(f"{module}:smoke_test",),
+        experiment=False,
     )
     yield Stage(
         f"release_{name}",
@@ -191,7 +208,7 @@ def _release(kind: ModelKind, more: _KindNeeds) -> Iterator[Stage]:
         needs=(artefacts.DECIDE.of(name), artefacts.REGISTRY),
         makes=(artefacts.ACTIVE.of(name),),
         kind=name,
-        hooks=(f"{module}:fallback",),
+        hooks=(f"{module}:fallback", f"{module}:baseline"),
         always=True,
     )
 
@@ -361,6 +378,7 @@ def _stages() -> Iterator[Stage]:
         ),
         makes=(artefacts.REPORT,),
         params=("report",),
+        experiment=False,
         always=True,
     )
 

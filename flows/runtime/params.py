@@ -6,7 +6,7 @@ Each section's dataclass lives beside the code that uses it.
 from __future__ import annotations
 
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from data.features.features import FeatureParams
@@ -62,6 +62,11 @@ class Params:
     monitoring: MonitoringParams = field(default_factory=MonitoringParams)
     report: ReportParams = field(default_factory=ReportParams)
     base: BaseTraining = field(default_factory=BaseTraining)
+
+
+def section_names() -> tuple[str, ...]:
+    """Returns the names of all sections of params.yaml."""
+    return tuple(field.name for field in fields(Params))
 
 
 def read_params(path: Path) -> Params:

@@ -29,7 +29,7 @@ def ingest_stages(*, simulated: bool, speech: bool = True) -> list[str]:
 
 def finetune_stages(kind: str) -> list[str]:
     """Returns the stages that make a candidate of one kind and measure it."""
-    roles = ("train", "reference", "evaluate", "probe")
+    roles = ("train", "assess", "reference", "evaluate", "probe")
     return [*_BEFORE.get(kind, ()), *(f"{role}_{kind}" for role in roles)]
 
 

@@ -14,6 +14,29 @@ from data import artefacts
 
 ROOT = Path(__file__).resolve().parents[2]
 HEARTBEAT_S = 30  # between two signs of life of a flow on a Prefect server; 30 is Prefect's least
+# Below the checkout: where DVC's queue makes a temporary copy of it for each experiment.
+_COPIES = (".dvc", "tmp", "exps")
+
+
+def original_checkout(root: Path) -> Path:
+    """Returns the checkout that `root` is a copy of for an experiment; else `root` itself."""
+    parts = root.parts
+    for end in range(len(parts) - len(_COPIES), 0, -1):
+        if parts[end : end + len(_COPIES)] == _COPIES:
+            return Path(*parts[:end])
+    return root
+
+
+CHECKOUT = original_checkout(ROOT)
+
+
+def checkout_file(name: str) -> Path:
+    """Returns the place of a file or folder that parameters name relative to the checkout.
+
+    A copy for an experiment holds only what git tracks; the rest is where it was copied from.
+    """
+    here = ROOT / name
+    return here if here.exists() else CHECKOUT / name
 
 
 @dataclass(frozen=True)
@@ -49,6 +72,10 @@ class Settings:
     actor: str
     # who the contact centres are (flows/runtime/sites.py)
     sites_file: Path = ROOT / "sites.yaml"
+    # Of whose runs, registry and DVC remote the store makes use: in an experiment's copy of the
+    # checkout, the store that was copied. None: its own.
+    origin: Path | None = None
+    experiment: str = ""  # the name that DVC has given the experiment; empty outside of one
     # PEM; bundles made here are signed with it
     signing_key: Path | None = None
     # PEM; without its owner's signature no bundle is taken, given out or served
@@ -58,6 +85,11 @@ class Settings:
     # what runs (or waits for approval) longer hangs, and is stopped
     longest_run_s: float = 2 * 86400.0
     serve: ServeSettings = ServeSettings()
+
+    @property
+    def original_store(self) -> Path:
+        """The store that keeps runs, registry and remote."""
+        return self.origin or self.store
 
 
 class SettingsError(ValueError):
@@ -73,14 +105,18 @@ def from_environment(
     SQLite, local folders, no server. Raises SettingsError naming the variable that is wrong.
     """
     env = os.environ if environment is None else environment
-    home = (store or Path(env.get("KEEPLINE_STORE", ROOT / "data" / "store"))).resolve()
+    place = (store or Path(env.get("KEEPLINE_STORE", ROOT / "data" / "store"))).resolve()
+    copied = CHECKOUT != ROOT and place.is_relative_to(ROOT)
+    home = CHECKOUT / place.relative_to(ROOT) if copied else place
     return Settings(
-        store=home,
+        store=place,
+        origin=home if copied else None,
+        experiment=env.get("DVC_EXP_NAME", ""),
         tracking_uri=env.get("MLFLOW_TRACKING_URI", f"sqlite:///{home / artefacts.MLFLOW.path}"),
         artifact_root=env.get("KEEPLINE_ARTIFACTS", str(home / artefacts.MLARTIFACTS.path)),
         dvc_remote=env.get("KEEPLINE_DVC_REMOTE", str(home / artefacts.REMOTE.path)),
         params_file=Path(env.get("KEEPLINE_PARAMS", ROOT / "params.yaml")),
-        real_data=Path(env.get("KEEPLINE_REAL_DATA", ROOT.parent / "shared" / "data")),
+        real_data=Path(env.get("KEEPLINE_REAL_DATA", CHECKOUT.parent / "shared" / "data")),
         actor=env.get("KEEPLINE_ACTOR", env.get("USER", "keepline")),
         sites_file=_path(env, "KEEPLINE_SITES") or Settings.sites_file,
         signing_key=_path(env, "KEEPLINE_SIGNING_KEY"),
@@ -136,7 +172,7 @@ def prepare() -> None:
     Raises SettingsError naming the line of `.env` that is none.
     """
     try:
-        read_env_file(ROOT / ".env")
+        read_env_file(CHECKOUT / ".env")
     finally:
         quiet_vendors()
 

@@ -18,7 +18,7 @@ from data import artefacts
 from data.files import read_json, write_json
 from flows.runtime import code
 from flows.runtime.graph import Stage
-from flows.runtime.settings import ROOT
+from flows.runtime.settings import ROOT, checkout_file
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
@@ -48,12 +48,16 @@ def digest(path: Path) -> str:
     return combined.hexdigest()
 
 
-def fingerprint(parts: Mapping[str, Path], settings: Any) -> str:
-    """Returns one hash over the contents of `parts` and `settings`.
+Contents = list[tuple[str, str]]  # name and digest of each part that a stage depends on
 
-    Each part has a name that does not depend on where it lies.
-    """
-    contents = sorted((name, digest(path)) for name, path in parts.items())
+
+def digests(parts: Mapping[str, Path]) -> Contents:
+    """Returns the digests of `parts`; a name does not depend on where its part lies."""
+    return sorted((name, digest(path)) for name, path in parts.items())
+
+
+def fingerprint(contents: Contents, settings: Any) -> str:
+    """Returns one hash over `contents` and `settings`."""
     text = json.dumps([contents, settings], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -65,7 +69,7 @@ def without_places(settings: Any) -> Any:
     it lies does not.
     """
     if isinstance(settings, str):
-        path = ROOT / settings
+        path = checkout_file(settings)
         named = path.is_file() or ("/" in settings and path.is_dir())
         return f"content {digest(path)}" if named else settings
     if isinstance(settings, dict):
@@ -75,20 +79,27 @@ def without_places(settings: Any) -> Any:
     return settings
 
 
-def stage_fingerprint(context: RunContext, stage: Stage) -> str:
+def stage_fingerprint(context: RunContext, stage: Stage, contents: Contents | None = None) -> str:
     """Returns a hash of what a stage's result depends on.
 
-    That is its needs, its code, its parameters and the files that these name.
+    That is its needs, its code, its parameters and the files that these name. `contents` are those
+    of `stage_contents`, where they are known already.
     """
+    contents = stage_contents(context, stage) if contents is None else contents
+    sections = {name: asdict(getattr(context.params, name)) for name in stage.params}
+    source = context.source if artefacts.RAW in stage.needs else ""
+    settings = {"stage": stage.name, "source": source, **without_places(sections)}
+    return fingerprint(contents, settings)
+
+
+def stage_contents(context: RunContext, stage: Stage) -> Contents:
+    """Returns the digests of the stage's needs and code. Reads all of them."""
     parts = {f"store/{need}": context.path(need) for need in stage.needs}
     if artefacts.RAW in stage.needs:
         parts[f"store/{artefacts.RAW}"] = context.raw
     for function in (stage.function, *stage.hooks):
         parts |= {f"code/{file.as_posix()}": ROOT / file for file in code.files_of(function)}
-    sections = {name: asdict(getattr(context.params, name)) for name in stage.params}
-    source = context.source if artefacts.RAW in stage.needs else ""
-    settings = {"stage": stage.name, "source": source, **without_places(sections)}
-    return fingerprint(parts, settings)
+    return digests(parts)
 
 
 def is_current(store: Path, stage: str, expected: str, outs: Iterable[Path]) -> bool:

@@ -23,7 +23,7 @@ from evaluation.asr.test_sets import TestSpeech
 from flows.candidate import active_model, bundles, runs, scorecards
 from flows.candidate.learned import learned_by_role, leave_out_seen
 from flows.runtime.context import RunContext
-from flows.runtime.settings import ROOT
+from flows.runtime.settings import ROOT, checkout_file
 from flows.stages import asr_nightly, asr_probes
 from flows.stages.transcription import files as transcription_files
 from flows.stages.transcription import workers
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
     from flows.candidate.learned import LeftOut
     from models.registry.bundle import Bundle
+    from training.search import SearchTask
     from training.tracking import Run
 
 KIND = ASR.name
@@ -47,7 +48,7 @@ def base_of(name: str, folder: Path) -> Path:
 
     That is a file (relative to the checkout) or a hub model, fetched once to `folder`.
     """
-    local = ROOT / name
+    local = checkout_file(name)
     if local.exists() or name.endswith(".nemo"):
         return local
     keep = folder / f"base-{re.sub('[^a-z0-9]+', '-', name.lower())}.nemo"
@@ -270,6 +271,38 @@ def smoke_test(context: RunContext, bundle: Path) -> dict[str, Any]:
     from models.serving import smoke
 
     return smoke.smoke_test(bundle, KIND, smoke_sample(context))
+
+
+def search_task(context: RunContext, progress: Progress) -> SearchTask:
+    """Returns the search of fine-tuning settings on train and valid speech."""
+    from flows.stages import asr_adaptation
+    from training.asr.search import task
+
+    params = asr_adaptation.with_synthetic_speech(context, context.params.asr, progress)
+    return task(
+        params,
+        base_of(params.base, context.path(artefacts.WORK.of(KIND))),
+        train_manifest=context.path(artefacts.PSEUDO.within("train.jsonl")),
+        valid_manifest=context.path(artefacts.SPEECH.within("valid.jsonl")),
+    )
+
+
+def assess(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Scores the candidate on the validation speech alone."""
+    manifest, params = (
+        context.path(artefacts.SPEECH.within("valid.jsonl")),
+        _test_set_alone(context),
+    )
+    cards = test_sets.evaluate(
+        ASR.weights_in(context.path(artefacts.BUNDLE.of(KIND))),
+        test_sets.load_test_sets(manifest, params),
+        name=scorecards.model_name(context, KIND, "candidate"),
+        bundle_sha256=scorecards.model_checksum(context, KIND, "candidate"),
+        params=params,
+        now=context.now(),
+        progress=progress,
+    )
+    return scorecards.write_validation_scorecard(context, KIND, cards["test"])
 
 
 def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import polars as pl
 
 from data import artefacts
 from data.progress import Progress
-from flows.runtime.settings import ROOT
+from flows.runtime.settings import checkout_file
 from models.kinds import ASR
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def domain_texts(context: RunContext) -> list[Text]:
         for sentence in re.split(r"(?<=[.?!])\s+", text)
         if sentence.strip()
     ]
-    return sentences + (read_terms(ROOT / params.terms) if params.terms else [])
+    return sentences + (read_terms(checkout_file(params.terms)) if params.terms else [])
 
 
 def with_synthetic_speech(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
     from flows.candidate.learned import LeftOut
     from models.registry.bundle import Bundle
+    from training.search import SearchTask
 
 KIND = CHURN.name
 
@@ -243,6 +244,27 @@ def training_line(summary: dict[str, Any]) -> str:
     return f"{summary['epochs']} passes" + "".join(
         f"; nobody was followed for {days} days" for days in left_out
     )
+
+
+def search_task(context: RunContext, progress: Progress) -> SearchTask:
+    """Returns the search of churn settings on train and valid customers."""
+    from training.churn.search import task
+
+    rows = pl.read_parquet(context.path(artefacts.FEATURES))
+    return task(context.params.churn, rows, lead_days=context.params.features.lead_days)
+
+
+def assess(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Scores the candidate on the validation customers."""
+    rows = scoring.as_held_out(pl.read_parquet(context.path(artefacts.FEATURES)), "valid")
+    card = _score(
+        context,
+        rows,
+        context.path(artefacts.BUNDLE.of(KIND)),
+        scorecards.model_name(context, KIND, "candidate"),
+        scorecards.model_checksum(context, KIND, "candidate"),
+    )
+    return scorecards.write_validation_scorecard(context, KIND, card)
 
 
 def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:

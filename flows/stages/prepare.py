@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from data import artefacts
-from data.files import read_tables, write_json, write_lines, write_table
+from data.files import read_json, read_tables, write_json, write_lines, write_table
 from data.progress import Progress
 from data.speech import utterances
 from flows.runtime.context import RunContext
@@ -69,6 +69,20 @@ def version(context: RunContext, progress: Progress) -> dict[str, Any]:
     )
     write_json(context.path(artefacts.VERSION), asdict(made))
     return asdict(made)
+
+
+def remote_lacks(context: RunContext) -> str:
+    """Returns what the DVC remote no longer has; empty if the dataset is whole there.
+
+    The remote may have been emptied, or another may have been named, since the dataset was pushed.
+    """
+    from data.versioning import remote_lacks
+
+    return remote_lacks(
+        read_json(context.path(artefacts.VERSION))["dvc_hash"],
+        context.path(artefacts.VERSIONED),
+        remote=context.settings.dvc_remote,
+    )
 
 
 _EMBEDDED_AT_ONCE = 200  # calls between two writes of voices.parquet

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from models.reader.model import Reader
     from models.registry.bundle import Bundle
     from training.reader.train import LabelledContacts
+    from training.search import SearchTask
 
 
 KIND = READER.name
@@ -70,24 +71,22 @@ def training_examples(context: RunContext) -> dict[str, LabelledContacts]:
     }
 
 
-def load_test_set(
-    context: RunContext, learned: Mapping[str, Learned | None] | None = None
-) -> TestSet:
-    """Returns the held-out customers' contacts that no model of `learned` has learned from.
+def load_test_set(context: RunContext, side: str = "test") -> TestSet:
+    """Returns the contacts of the customers on one side, by default the held-out ones.
 
     Machine transcripts are no part of it: the dataset alone brings it back.
     """
-    return _unseen_test_set(context, learned or {})[0]
+    return _unseen_test_set(context, {}, side)[0]
 
 
 def _unseen_test_set(
-    context: RunContext, learned: Mapping[str, Learned | None]
+    context: RunContext, learned: Mapping[str, Learned | None], side: str = "test"
 ) -> tuple[TestSet, LeftOut]:
     from data.splits import customer_splits
 
     clean = read_tables(context.path(artefacts.CLEAN))
     customers = customer_splits(pl.read_parquet(context.path(artefacts.SPLITS))).filter(
-        pl.col("split") == "test"
+        pl.col("split") == side
     )
     contacts = clean["contacts"].join(customers, on="customer_id", how="semi")
     # Counted are those that have something to read.
@@ -219,6 +218,28 @@ def training_line(summary: dict[str, Any]) -> str:
     """Returns how many contacts it learned from, and which epoch was best."""
     contacts = summary["contacts"]["train"]
     return f"{contacts} contacts, best of {summary['epochs']} passes: {summary['best_epoch']}"
+
+
+def search_task(context: RunContext, progress: Progress) -> SearchTask:
+    """Returns the search of reader settings on the contacts of train and valid customers."""
+    from training.reader.search import task
+
+    return task(context.params.reader, SCHEME, training_examples(context))
+
+
+def assess(context: RunContext, progress: Progress) -> dict[str, Any]:
+    """Scores the candidate on the contacts of the validation customers."""
+    card = test_set.score(
+        load_test_set(context, "valid"),
+        context.path(artefacts.BUNDLE.of(KIND)),
+        name=scorecards.model_name(context, KIND, "candidate"),
+        bundle_sha256=scorecards.model_checksum(context, KIND, "candidate"),
+        balance={},
+        seed=context.params.evaluation.seed,
+        now=context.now(),
+        params=context.params.reading,
+    )
+    return scorecards.write_validation_scorecard(context, KIND, card)
 
 
 def evaluate(context: RunContext, progress: Progress) -> dict[str, Any]:

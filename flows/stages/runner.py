@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 from rich.console import Console
+from rich.markup import escape
 
 from data import artefacts
 from flows.candidate.kind_stages import stages_of
-from flows.runtime import code, progress, stage_cache
+from flows.runtime import code, notifications, progress, stage_cache
 from flows.runtime.context import RunContext
-from flows.runtime.graph import BY_NAME, INTAKE, NIGHT, STAGES
+from flows.runtime.graph import BY_NAME, INTAKE, NIGHT, STAGES, Stage
 from flows.runtime.lease import lease
 from flows.runtime.store_record import claim
 from models.kinds import ModelKind, kind_of, kinds
@@ -46,11 +48,29 @@ def run_stage(
         # that is not there.
         context.path(artefacts.REGISTRY).mkdir(parents=True, exist_ok=True)
         with progress.bar(console, stage.title) as report:
-            if force or stage.always:
+            if force or stage.always or _is_refuted(context, stage, fingerprint, made, console):
                 stage_cache.forget(context.store, name)
             return stage_cache.run_once(
                 context.store, name, fingerprint, made, lambda: function(context, report, *of_kind)
             )
+
+
+def _is_refuted(
+    context: RunContext, stage: Stage, fingerprint: str, made: list[Path], console: Console
+) -> bool:
+    """Returns whether something outside the store speaks against reusing the stage's result.
+
+    People are told what it is.
+    """
+    if not stage.confirm or not stage_cache.is_current(
+        context.store, stage.name, fingerprint, made
+    ):
+        return False
+    problem = cast(Callable[..., str], code.load(stage.confirm))(context)
+    if problem:
+        console.print(f"[yellow]{escape(problem)}[/]", highlight=False, soft_wrap=True)
+        notifications.notify(context.settings, f"{stage.title} again", problem)
+    return bool(problem)
 
 
 def stage_names(context: RunContext, until: str | None = None) -> list[str]:
@@ -87,7 +107,21 @@ def summary_line(name: str, summary: Summary) -> str:
         return stages_of(kind).training_line(summary)
     if role == "evaluate":
         return _evaluated(kind_of(kind), summary)
+    if role == "assess":
+        return _assessed(kind_of(kind), summary)
     return _BY_ROLE[role](summary) if kind and role in _BY_ROLE else ""
+
+
+def _assessed(kind: ModelKind, summary: Summary) -> str:
+    """Returns the shown metric of the candidate with its interval on validation data."""
+    figure = summary["candidate"][kind.metric]
+    ends = (
+        ""
+        if figure["low"] is None
+        else f" [{kind.metric_format.format(figure['low'])}, "
+        f"{kind.metric_format.format(figure['high'])}]"
+    )
+    return f"validation {kind.metric} {kind.metric_format.format(figure['value'])}{ends}"
 
 
 def _evaluated(kind: ModelKind, summary: Summary) -> str:

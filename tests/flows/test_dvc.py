@@ -60,9 +60,10 @@ def test_dvc_repro_runs_the_pipeline_on_the_same_data(clone: Clone, tmp_path: Pa
         == read_json(tmp_path / "store/version.json")["dvc_hash"]
     )
     for kind in ("asr", "reader", "churn"):
-        assert read_json(store / f"decide_{kind}.json")["verdict"] in ("accepted", "refused")
+        assert read_json(store / f"assess_{kind}.json")["candidate"]
+        assert not (store / f"evaluate_{kind}.json").exists(), "the test set stays sealed"
     assert not (store / "release_asr.json").exists()
-    assert "wer" in dvc("metrics", "show").stdout
+    assert "asr_wer_high" in dvc("metrics", "show").stdout
 
 
 def test_an_experiment_changes_one_setting_and_runs_only_what_depends_on_it(clone: Clone) -> None:

@@ -31,7 +31,9 @@ def runs(tmp_path: Path) -> Run:
             (tmp_path / "out").write_text((tmp_path / "in").read_text())
             return {"count": len(counted)}
 
-        fingerprint = stage_cache.fingerprint({"in": tmp_path / "in"}, {"settings": settings})
+        fingerprint = stage_cache.fingerprint(
+            stage_cache.digests({"in": tmp_path / "in"}), {"settings": settings}
+        )
         return stage_cache.run_once(tmp_path, "copy", fingerprint, [tmp_path / "out"], work)
 
     (tmp_path / "in").write_text("a")

@@ -50,7 +50,6 @@ KIND = ModelKind(
     metric="error",
     metric_title="error",
     metric_format="{:.3f}",
-    validation_metric="error",
     unit="unit",
     unit_title="customer",
     cluster_title="customers",

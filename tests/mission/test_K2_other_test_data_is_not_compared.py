@@ -27,9 +27,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
     }
     experiment = client.get_run(shop.run_id).info.experiment_id
     for name, card in cards.items():
-        run = client.create_run(experiment, run_name=name, tags={"test_data_hash": card.data_hash})
+        run = client.create_run(
+            experiment, run_name=name, tags={"validation_data_hash": card.data_hash}
+        )
         card.save(shop.folder / name / "candidate.json")
-        client.log_artifacts(run.info.run_id, str(shop.folder / name), "scorecards")
+        client.log_artifacts(run.info.run_id, str(shop.folder / name), "validation_scorecards")
         ids[name] = run.info.run_id
     return shop.folder, ids
 
@@ -84,7 +86,7 @@ def test_K1_the_worst_regression_can_be_played_where_the_store_holds_its_sound(
         }
         for unit in examples.asr(0.1).units.iter_rows(named=True)
     ]
-    (speech / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (speech / "valid.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     soundfile.write(speech / "one.wav", np.zeros(8000), 16000)
     _asked(store, page, "old", "new")
     assert page.read_text().count("<audio") == 10, "one for each of the worst"

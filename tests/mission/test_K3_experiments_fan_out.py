@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -15,51 +13,46 @@ from typer.testing import CliRunner
 
 from data.files import write_json, write_table
 from flows.cli import app
+from flows.runtime.dvc import show_command
 from tests.churn_helpers import churn_table
-from tests.flows.conftest import ROOT, SMALL, environment
+from tests.experiment_helpers import clone, fill_store
+from tests.flows.conftest import SMALL, environment
 from training.browse import browse
 
-Checkout = tuple[Path, dict[str, str]]  # its folder and the environment of its commands
+# Quick to train, and each of the four settings gives another model.
+QUICK = {"epochs": 1, "additive_steps": 10, "min_customers": 20, "min_events": 2, "members": 2}
+FOUR = ("-S", "++churn.ridge=0.3,3", "-S", "++churn.mark_cost=0.1,1")
+COLUMNS = 12  # at most, in what users see
 
 
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """The checkout's files in a git repository of their own; nothing in it has been run."""
-    folder = tmp_path_factory.mktemp("fan") / "keepline"
-    listed = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file() and not name.startswith(("tests/", "benchmarks/", "docs/")):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    env = environment(folder / "data" / "store")
-    identity = ["-c", "user.name=tester", "-c", "user.email=tester@example.org"]
-    for words in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "clone"]):
-        subprocess.run(["git", *words], cwd=folder, check=True, env=env)
-    return folder, env
-
-
-def test_K3_several_values_become_an_experiment_each_in_dvcs_queue(checkout: Checkout) -> None:
-    folder, env = checkout
-
-    def dvc(*words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "dvc", *words],
-            cwd=folder,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-        return done.stdout
-
-    dvc("exp", "run", "--queue", "-S", "++churn.ridge=0.3,3", "-S", "++churn.dropout=0.1,0.3")
-    assert dvc("queue", "status").count("Queued") == 4
-    assert (
-        yaml.safe_load((folder / "params.yaml").read_text()).get("churn", {}).get("ridge") is None
-    )
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_K3_a_worker_finishes_four_queued_experiments_and_they_are_readable(tmp_path: Path) -> None:
+    made = clone(tmp_path / "keepline", {"churn": QUICK})
+    store = fill_store(made)
+    made.dvc("exp", "run", "--queue", *FOUR)
+    assert made.dvc("queue", "status").count("Queued") == 4
+    made.finish_queue(timeout_s=1500)
+    status = made.dvc("queue", "status")
+    assert status.count("Success") == 4, status
+    parameters = yaml.safe_load((made.folder / "params.yaml").read_text())["churn"]
+    assert "ridge" not in parameters, "the workspace stays as it was"
+    runs = browse(f"sqlite:///{store / 'mlflow.db'}")
+    names = {run["tags"]["experiment"] for run in runs}
+    assert len(runs) == len(names) == 4, "each experiment has one run of its own"
+    assert {run["status"] for run in runs} == {"FINISHED"}
+    assert not [name for run in runs for name in run["metrics"] if name.startswith("test_")]
+    table = subprocess.run(
+        [*show_command(), "--csv"],
+        cwd=made.folder,
+        env=dict(made.env),
+        capture_output=True,
+        text=True,
+    ).stdout.splitlines()
+    columns = table[0].split(",")
+    assert len(columns) <= COLUMNS, columns
+    assert {"churn_brier", "churn_brier_low", "churn_brier_high", "churn.ridge"} <= set(columns)
+    assert names <= {line.split(",")[0] for line in table[1:]}
 
 
 def test_K3_a_search_leaves_its_trials_below_one_run_and_says_how_to_use_the_best(

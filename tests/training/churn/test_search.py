@@ -14,8 +14,9 @@ import polars as pl
 import pytest
 
 from tests.churn_helpers import QUICK, RecordedRun, churn_table
-from training.churn.search import SearchResult, search
+from training.churn.search import task
 from training.churn.settings import ChurnTraining
+from training.search import SearchResult, search
 
 OpenRun = Callable[[int, ChurnTraining], AbstractContextManager[RecordedRun]]
 BASE = replace(QUICK, epochs=1, additive_steps=15)
@@ -37,8 +38,7 @@ def run_search(
     storage = f"sqlite:///{work / 'search.db'}"
     rows = churn_table(300) if table is None else table
     return search(
-        BASE,
-        rows,
+        task(BASE, rows),
         trials=trials,
         storage=storage,
         name="churn test",
