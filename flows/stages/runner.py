@@ -155,8 +155,9 @@ _LINES: dict[str, Callable[[Summary], str]] = {
         "accepted"
     ),
     "version": lambda summary: f"{summary['dvc_hash'][:12]}, {summary['size_bytes'] / 1e6:.0f} MB",
-    "split": lambda summary: " ".join(
-        f"{split} {count}" for split, count in summary["customers"].items()
+    "split": lambda summary: (
+        " ".join(f"{split} {count}" for split, count in summary["customers"].items())
+        + (f", {summary['contacts_aside']} contacts aside" if summary["contacts_aside"] else "")
     ),
     "cut": lambda summary: " ".join(
         f"{split} {part['utterances']}" for split, part in summary["splits"].items()
