@@ -96,7 +96,7 @@ def test_E9_few_clusters_are_enumerated_and_many_come_close_to_it(seed: int) -> 
     five = (np.array([9.0, 8, 7, 9, 8]), np.full(5, 40))
     assert swapped_p(five, (np.zeros(5), five[1]), list("abcde"), seed=seed) == 2**-5
     rng = np.random.default_rng(3)
-    first, second = rng.binomial(40, 0.4, 16), rng.binomial(40, 0.22, 16)
+    first, second = rng.binomial(40, 0.4, 16), rng.binomial(40, 0.27, 16)
     swaps = (np.arange(2**16)[:, None] >> np.arange(16)) & 1
     exact = float(((1 - 2 * swaps) @ (first - second) >= (first - second).sum()).mean())
     weight, names = np.full(16, 40), [f"v{n}" for n in range(16)]
