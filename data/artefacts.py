@@ -114,7 +114,9 @@ LABEL_ISSUES = Artefact("suspects.parquet", "labels and outcomes that are probab
 SEARCH = Artefact("search", "checkpoints of the trials of a search for training settings")
 SEARCH_STUDY = Artefact("search.db", "Optuna's database of those trials")
 COMPARISON = Artefact("compare.html", "the page of the last comparison of runs")
-REGISTRY = Artefact("registry", "the ledger of promotions and rollbacks")
+REGISTRY = Artefact(
+    "registry", "the ledger of promotions and rollbacks, and the decision records it rests on"
+)
 MARKERS = Artefact(".markers", "fingerprint and summary of each finished stage")
 RUNNING = Artefact(".running", "locks and ids of what runs now")
 EXPORTS = Artefact(
