@@ -130,6 +130,7 @@ def _churn(
         horizons_days=ChurnTraining().horizons_days,
         seed=7,
         now=NOW,
+        truth=None,
     )
     return rows, {name: estimate.value for name, estimate in card.metrics.items()}
 

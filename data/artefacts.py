@@ -131,7 +131,10 @@ LABEL_ISSUES = Artefact("suspects.parquet", "labels and outcomes that are probab
 SEARCH = Artefact("search", "checkpoints of the trials of a search for training settings")
 SEARCH_STUDY = Artefact("search.db", "Optuna's database of those trials")
 COMPARISON = Artefact("compare.html", "the page of the last comparison of runs")
-REGISTRY = Artefact("registry", "the ledgers of promotions and of looks at the test sets")
+REGISTRY = Artefact(
+    "registry",
+    "the ledgers of promotions and of looks at the test sets, and the decision records behind them",
+)
 LOOKS = Artefact(
     "registry/looks_{kind}.jsonl", "every look of the gate at the test set, a line a look"
 )

@@ -13,9 +13,8 @@ import polars as pl
 import pytest
 import torch
 
-from data import ingest as ingest_module
 from data.features.features import FeatureParams, features
-from data.files import read_tables
+from data.files import read_tables, write_table
 from data.ingest import ingest
 from data.labelling import SCHEME, LabellingParams, label
 from data.labelling.complete import ReadingParams, merge_with_reader
@@ -228,14 +227,13 @@ def test_V4_a_kill_between_versions_and_records_loses_no_change(
     monday, friday = datetime(2026, 7, 6, 2, tzinfo=UTC), datetime(2026, 7, 10, 2, tzinfo=UTC)
     customer = everything.customers["customer_id"][0]
     ingest(everything, tmp_path, monday)
-    written = ingest_module.write_table
 
     def dies(path: Path, table: pl.DataFrame) -> None:
         if path.name == "customers.parquet":
             raise KeyboardInterrupt
-        written(path, table)
+        write_table(path, table)
 
-    monkeypatch.setattr(ingest_module, "write_table", dies)
+    monkeypatch.setattr("data.ingest.write_table", dies)
     with pytest.raises(KeyboardInterrupt):
         ingest(with_new_plans(everything), tmp_path, friday)
     monkeypatch.undo()
