@@ -157,7 +157,8 @@ def matured_scorecard(
     )
     today = snapshot(tables["outcomes"], tables["contacts"], params)
     rows = targets(scored, outcomes, lead_days=params.lead_days)
-    parts, ratios = [], {}
+    parts: list[pl.DataFrame] = []
+    ratios: dict[str, Ratio] = {}
     for name in risk_columns(rows):
         days = horizon_days(name)
         if days is None:
