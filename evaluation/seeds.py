@@ -76,10 +76,10 @@ def compare_seeds(
     """Compares the scorecards of two settings, seed → scorecard, on the same units.
 
     The variance of the mean gain is that between paired seeds over their number, plus that between
-    clusters of the gain averaged over seeds, by the linearised ratio (Cochran 1977). The interval is
-    Student's t with Satterthwaite's degrees of freedom. What seeds and clusters have in common is in
-    both parts, so the interval is slightly wide. Raises SeedError with fewer than two common seeds
-    or clusters.
+    clusters of the gain averaged over seeds, by the linearised ratio (Cochran 1977). The interval
+    is Student's t with Satterthwaite's degrees of freedom. What seeds and clusters have in common
+    is in both parts, so the interval is slightly wide. Raises SeedError with fewer than two common
+    seeds or clusters.
     """
     seeds = sorted(set(first) & set(other))
     if len(seeds) < MIN_SEEDS:

@@ -179,7 +179,8 @@ def _experiment_tags(context: RunContext) -> dict[str, str]:
 
 def _seedless(context: RunContext, kind: str) -> RunContext:
     """Returns the context with the seed of the kind's training set to 0."""
-    section = getattr(context.params, kind, None)
+    section: Any = getattr(context.params, kind, None)
     if not hasattr(section, "seed"):
         return context
-    return replace(context, params=replace(context.params, **{kind: replace(section, seed=0)}))
+    changed: dict[str, Any] = {kind: replace(section, seed=0)}
+    return replace(context, params=replace(context.params, **changed))

@@ -133,15 +133,16 @@ def write_validation_scorecard(context: RunContext, kind: str, card: Scorecard) 
     """
     folder = context.path(artefacts.ASSESSED.of(kind))
     card.save(folder / "candidate.json")
-    summary = {"data_hash": card.data_hash, "candidate": _ends(card)}
+    figures = _ends(card)
+    summary: dict[str, Any] = {"data_hash": card.data_hash, "candidate": figures}
     with validation_run(context, kind) as run:
-        run.log_metrics(_figures("validation", summary["candidate"]))
+        run.log_metrics(_figures("validation", figures))
         run.set_tags({VALIDATION_HASH_TAG: card.data_hash})
         run.log_artifact(folder / "candidate.json", VALIDATION_FOLDER)
         run.log_artifact(folder / "candidate.parquet", VALIDATION_FOLDER)
         summary["run_id"] = run.run_id
     metric = kind_of(kind).primary_metric
-    figure = summary["candidate"][metric]
+    figure = figures[metric]
     write_json(
         context.path(artefacts.METRICS.of(kind)),
         {

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -87,7 +88,8 @@ def test_K4_a_copy_uses_the_runs_and_the_registry_of_the_store_it_copies_and_cha
     context = RunContext(made, Params(), "c")
     registry = context.registry()
     assert registry.ledger_path == home / "registry" / "ledger.jsonl"
-    for act in (registry.promote, registry.rollback, registry.challenge, registry.register):
+    acts: list[Any] = [registry.promote, registry.rollback, registry.challenge, registry.register]
+    for act in acts:
         with pytest.raises(RegistryError, match="registers and promotes nothing"):
             act("churn", 1)
     (home / "reference").mkdir(parents=True)

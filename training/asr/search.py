@@ -1,4 +1,4 @@
-"""What a search of recogniser settings varies, and how it trains a trial: on train and valid alone."""
+"""What a search of recogniser settings varies, and how it trains a trial: without test data."""
 
 from __future__ import annotations
 
