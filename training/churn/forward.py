@@ -118,7 +118,7 @@ def first_day(rows: pl.DataFrame, params: LastQuarterParams) -> date:
     if end is None:
         raise ChurnTrainingError("last quarter: outcomes carry no dates, so there is no future.")
     begin = end - timedelta(days=params.days)
-    days = sorted(rows["as_of"].unique())
+    days: list[date] = sorted(rows["as_of"].unique())
     within = [day for day in days if day >= begin]
     if not within or within[0] == days[0]:
         raise ChurnTrainingError(

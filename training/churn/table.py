@@ -76,7 +76,7 @@ def fit_table(
     rows = to_churn_rows(values.filter(known), ids.filter(known)).with_columns(
         event.filter(known).alias("event")
     )
-    leaks, values = _check_rows(rows, columns, params)
+    leaks, leaking = _check_rows(rows, columns, params)
     churn = replace(params.churn, seed=params.seed, leak_auc=1.0, min_customers=0, min_events=0)
     declared = [
         _feature(name, "numeric" if name in columns.numeric else "categorical")
@@ -99,7 +99,7 @@ def fit_table(
             predictions.append(_predict(Path(summary["model"]), rows.filter(held_out)))
     summary |= {
         "leaks_allowed": dict(leaks),
-        "leaking_values_allowed": values,
+        "leaking_values_allowed": leaking,
         "unknown_target": int((~known).sum()),
     }
     return TableResult(Path(summary["model"]), pl.concat(predictions), summary)
