@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -71,11 +70,6 @@ def leave_out_seen(
         by_role={role: int(marks.sum()) for role, marks in seen.items() if marks is not None},
         unknown=tuple(sorted(role for role, marks in seen.items() if marks is None)),
     )
-
-
-def of_version(bundle: Path) -> dict[str, Learned | None]:
-    """Returns what a registered version learned from, as `leave_out_seen` takes it."""
-    return {"champion": read_learned(bundle)}
 
 
 def seen_units(context: RunContext, kind: str, units: pl.DataFrame) -> dict[str, int | None]:

@@ -12,6 +12,7 @@ import polars as pl
 
 from data import artefacts
 from data.files import read_tables, write_table
+from models.registry.learned import Learned
 
 if TYPE_CHECKING:
     from flows.runtime.context import RunContext
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 SEEN = ""  # stands in the log for "came in"; else the kind of model that was scored on it
 BEFORE = ""  # the day of what was there before the first night
 _SCHEMA = {"contact_id": pl.String, "what": pl.String, "day": pl.String}
-_LEARNED = {"customer_id": pl.String, "voice": pl.String}
 
 
 @dataclass(frozen=True)
@@ -89,46 +89,47 @@ def _path(context: RunContext) -> Path:
     return context.path(artefacts.MONITORING.within("contacts.parquet"))
 
 
-def learned_before(context: RunContext, folder: Path, night: Night) -> pl.DataFrame:
-    """Returns customers and voices that a version may have learned from; frozen at its first night.
+def learned_before(context: RunContext, folder: Path, night: Night) -> Learned:
+    """Returns what a version may have learned from whose bundle does not say; frozen at once.
 
-    They are those on the training side among the contacts that earlier nights have seen.
+    Those are the customers and voices on the training side among what earlier nights have seen.
     """
     path, splits = folder / "learned.parquet", context.path(artefacts.SPLITS)
-    if path.exists():
-        return pl.read_parquet(path)
-    if not splits.exists():
-        return pl.DataFrame(schema=_LEARNED)
-    train = pl.read_parquet(splits).filter(pl.col("split") == "train")
-    voices = read_tables(context.path(artefacts.CLEAN))["recordings"].select("contact_id", "voice")
-    old = night.old()
-    learned = (
-        old.join(train.drop_nulls("contact_id"), on="contact_id", how="semi")
-        .join(voices, on="contact_id", how="left")
-        .select(list(_LEARNED))
-    )
-    customers = train.filter(pl.col("contact_id").is_null()).select("customer_id")
-    customers = customers.join(old, on="customer_id", how="semi")
-    both = pl.concat([learned, customers.with_columns(pl.lit(None, pl.String).alias("voice"))])
-    both = both.unique().sort("customer_id", "voice")
-    write_table(path, both)
-    return both
+    if not path.exists():
+        if not splits.exists():
+            return Learned.of()
+        train = pl.read_parquet(splits).filter(pl.col("split") == "train")
+        recordings = read_tables(context.path(artefacts.CLEAN))["recordings"]
+        old = night.old()
+        calls = (
+            old.join(train.drop_nulls("contact_id"), on="contact_id", how="semi")
+            .join(recordings.select("contact_id", "voice"), on="contact_id", how="left")
+            .select("customer_id", "voice")
+        )
+        customers = train.filter(pl.col("contact_id").is_null()).join(
+            old, on="customer_id", how="semi"
+        )
+        both = pl.concat(
+            [calls, customers.select("customer_id", pl.lit(None, pl.String).alias("voice"))]
+        )
+        write_table(path, both.unique().sort("customer_id", "voice"))
+    rows = pl.read_parquet(path)
+    return Learned.of(customers=rows["customer_id"], voices=rows["voice"])
 
 
-def familiar(context: RunContext, units: pl.DataFrame, learned: pl.DataFrame) -> pl.Series:
-    """Returns, of each unit of a scorecard, whether its customer or voice is among `learned`."""
-    customers = set(learned["customer_id"].drop_nulls())
-    voices = set(learned["voice"].drop_nulls())
-    owners: dict[str, str] = {}
-    if "customer_id" not in units.columns and "contact_id" in units.columns:
+def familiar(context: RunContext, units: pl.DataFrame, learned: Learned) -> pl.Series:
+    """Returns, of each unit of a scorecard, whether its customer, voice or contact was learned from.
+
+    Clusters are customers, or voices where no customer is known.
+    """
+    named = units.select(n for n in ("customer_id", "contact_id", "cluster") if n in units.columns)
+    if "customer_id" not in named.columns and "contact_id" in named.columns:
         contacts = read_tables(context.path(artefacts.CLEAN))["contacts"]
-        owners = dict(contacts.select("contact_id", "customer_id").iter_rows())
-    known = [
-        row.get("customer_id", owners.get(row.get("contact_id", ""), "")) in customers
-        or row["cluster"] in voices
-        or row["cluster"] in customers
-        for row in units.select(
-            [n for n in ("customer_id", "contact_id", "cluster") if n in units.columns]
-        ).iter_rows(named=True)
-    ]
-    return pl.Series("familiar", known, pl.Boolean)
+        named = named.join(
+            contacts.select("contact_id", "customer_id"),
+            on="contact_id",
+            how="left",
+            maintain_order="left",
+        )
+    clusters = pl.DataFrame({"customer_id": named["cluster"], "voice": named["cluster"]})
+    return (learned.seen(named) | learned.seen(clusters)).alias("familiar")

@@ -22,6 +22,7 @@ from flows.stages import night_log, night_record
 from flows.stages.night_champion import Champion
 from flows.stages.night_log import Night
 from models.kinds import kind_names, kinds
+from models.registry.learned import read_learned
 
 if TYPE_CHECKING:
     from evaluation.scorecard import Scorecard
@@ -149,7 +150,9 @@ def _watch_champion(
     card = stages.evaluate_new(
         context, champion.bundle, champion.name, night.unscored(kind.name), progress
     )
-    learned = night_log.learned_before(context, champion.folder, night)
+    learned = read_learned(champion.bundle.path)
+    if learned is None:  # a version from before there was such a record
+        learned = night_log.learned_before(context, champion.folder, night)
     if card is not None:
         known = night_log.familiar(context, card.units, learned)
         card = replace(card, units=card.units.with_columns(known))
