@@ -198,7 +198,7 @@ def _tilted_p(changes: np.ndarray, observed: float, *, seed: int, draws: int) ->
         hits.append(np.where(total >= observed, np.exp(log_mean - tilt * total), 0.0))
     weights = np.concatenate(hits)
     bound = float(weights.mean()) + 2 * float(weights.std()) / draws**0.5
-    least: float = 0.5 ** int((changes != 0).sum())
+    least = math.ldexp(1.0, -int((changes != 0).sum()))
     return min(1.0, max(bound, least))
 
 

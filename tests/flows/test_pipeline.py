@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
 
-from data.files import read_json
+from data.files import file_sha256, read_json
 from flows.runtime.settings import from_environment
 from models.registry.bundle import verify_bundle
 from models.registry.registry import Registry
-from tests.flows.conftest import keepline
+from tests.flows.conftest import ROOT, environment, keepline
 from training.tracking import get_run
 
 
@@ -173,3 +177,75 @@ def test_M5_a_night_without_anything_new_proves_nothing(walked: Path) -> None:
     listed = keepline(walked, "trends", "--json")
     assert listed.returncode == 0, listed.stderr
     assert "promote" in {json.loads(line)["event"] for line in listed.stdout.splitlines()}
+
+
+def _moved(walked: Path, to: Path) -> Path:
+    """A copy of what commands after a run need, at another place."""
+    large = shutil.ignore_patterns("raw", "truth", "prefect", "exports")
+    return shutil.copytree(walked, to, ignore=large)
+
+
+def _without_markers(store: Path, stage: str) -> None:
+    (store / ".markers" / f"{stage}.json").unlink()
+
+
+def _digest(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): file_sha256(path)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_O3_of_two_trainings_at_once_one_waits_and_no_metric_is_logged_twice(
+    walked: Path, tmp_path: Path
+) -> None:
+    """Both entered one MLflow run once, and logged its steps side by side."""
+    store = _moved(walked, tmp_path / "twice")
+    _without_markers(store, "train_churn")
+    shutil.rmtree(store / "churn")
+    with sqlite3.connect(store / "mlflow.db") as connection:
+        connection.execute("UPDATE runs SET status = 'FAILED'")  # so that the same run goes on
+        connection.execute("DELETE FROM metrics WHERE key = 'train_loss'")
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", "stage", "train_churn", "--store", str(store)],
+            cwd=ROOT,
+            env=environment(store),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sorted("unchanged, reused" in out for out, _ in said) == [False, True]
+    assert any("waiting for stage train_churn of" in error for _, error in said)
+    with sqlite3.connect(store / "mlflow.db") as connection:
+        steps = connection.execute(
+            "SELECT run_uuid, key, step, count(*) FROM metrics WHERE key = 'train_loss' "
+            "GROUP BY run_uuid, key, step"
+        ).fetchall()
+    assert steps
+    assert all(count == 1 for *_, count in steps)
+
+
+def test_O5_a_moved_store_serves_compares_and_checks_out(walked: Path, tmp_path: Path) -> None:
+    from models.serving.loaded import from_registry, load_model
+
+    before = _digest(walked)
+    store = _moved(walked, tmp_path / "restored")
+    run = read_json(store / "train_asr.json")["run_id"]
+    compared = keepline(store, "compare", run, run)
+    assert compared.returncode == 0, compared.stderr
+    assert f"it was at {walked}" in compared.stderr
+    done = keepline(store, "checkout", "asr@champion", str(tmp_path / "data"), "--test")
+    assert done.returncode == 0, done.stderr
+    registry = _registry(store)
+    served = from_registry(registry, {"churn": "churn"}, tmp_path / "fetched anew")("churn")
+    assert served is not None
+    assert load_model(verify_bundle(served.fetch_bundle()))
+    again = keepline(store, "stage", "train_churn", "--force")
+    assert again.returncode == 0, again.stderr
+    assert _digest(walked) == before

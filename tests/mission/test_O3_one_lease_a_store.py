@@ -157,28 +157,35 @@ def test_O3_what_a_holder_starts_takes_its_lease_again_and_a_stranger_does_not(
     assert "KEEPLINE_LEASE" not in os.environ
 
 
-def test_O3_a_forked_child_neither_frees_the_lease_nor_keeps_it(tmp_path: Path) -> None:
+def test_O3_a_forked_child_works_under_the_lease_and_does_not_keep_it(tmp_path: Path) -> None:
+    begin, end = os.pipe(), os.pipe()
     with lease(tmp_path, holder="retrain acme"):
-        child = os.fork()
-        if child == 0:
-            with lease(tmp_path, holder="child", wait_s=0):  # as a helper
-                time.sleep(0.3)
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        assert status == 0
-        with process(
-            "import sys; from pathlib import Path; from flows.runtime.lease import current_holder\n"
-            "assert current_holder(Path(sys.argv[1])); print('held')",
-            str(tmp_path),
-        ):
-            pass
         idle = os.fork()
         if idle == 0:
-            time.sleep(30)
+            time.sleep(60)
             os._exit(0)
-    assert current_holder(tmp_path) is None
-    os.kill(idle, signal.SIGKILL)
-    os.waitpid(idle, 0)
+        helper = os.fork()
+        if helper == 0:
+            with lease(tmp_path, holder="child", wait_s=0):
+                os.write(begin[1], b"x")
+                os.read(end[0], 1)
+            os._exit(0)
+        os.read(begin[0], 1)
+    try:
+        with (
+            pytest.raises(LeaseHeldError, match=r"what retrain acme .* left running"),
+            lease(tmp_path, holder="x", wait_s=0),
+        ):
+            pass
+        os.write(end[1], b"x")
+        assert os.waitpid(helper, 0)[1] == 0
+        helper = 0
+        with lease(tmp_path, holder="x", wait_s=5):  # whatever the idle one does
+            pass
+    finally:
+        for child in filter(None, (idle, helper)):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 # --- two contact centres ---
