@@ -71,7 +71,7 @@ docs: setup      ## build the documentation site into site/
 
 clean:           ## remove the environment and caches; stores stay
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache site .coverage
-	@find . -name __pycache__ -type d -prune -not -path './data/store/*' -exec rm -rf {} +
+	@find . -name __pycache__ -type d -prune -not -path './data/store/*' -not -path './data/stores/*' -exec rm -rf {} +
 
 # Real exports, the ledger, the champions and the default DVC remote lie in a store: only its name, typed, deletes it.
 STORE ?= data/store

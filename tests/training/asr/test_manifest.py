@@ -73,7 +73,7 @@ def test_what_cannot_be_learnt_from_is_skipped_and_the_hours_add_up(tmp_path: Pa
     assert summary["skipped"]["longer than 20.0 s"] == {
         "utterances": 1,
         "hours": 2.0,
-        "first": f"{manifest}:5",
+        "first": f"{manifest.parent.name}/{manifest.name}:5",
     }
     lost = sum(entry["hours"] for entry in summary["skipped"].values())
     assert summary["hours_given"] == pytest.approx(summary["hours"] + lost)
