@@ -27,7 +27,7 @@ _MOST_AUTOCORRELATION = 0.8
 
 def day_type(weekday: np.ndarray) -> np.ndarray:
     """Returns 0 for Monday to Friday, 1 for Saturday, 2 for Sunday; `weekday` counts from 0."""
-    return np.maximum(np.asarray(weekday, int) - 4, 0)
+    return np.asarray(np.maximum(np.asarray(weekday, int) - 4, 0))
 
 
 def normal_scores(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -111,7 +111,7 @@ def _known_types(types: np.ndarray) -> np.ndarray:
     """Returns types of days with those too rare merged into the commonest."""
     counts = np.bincount(types, minlength=DAY_TYPES)
     common = int(counts.argmax())
-    return np.where(counts[types] >= _MIN_DAYS_OF_TYPE, types, common)
+    return np.asarray(np.where(counts[types] >= _MIN_DAYS_OF_TYPE, types, common))
 
 
 def _autocorrelation(residuals: np.ndarray) -> float:
@@ -187,7 +187,7 @@ def fit_shares(hits: np.ndarray, counts: np.ndarray) -> ShareFit:
 
     def overdispersion(spread: np.ndarray, most: np.ndarray) -> np.ndarray:
         raw = (spread / most * wider - (days - 1)) / room if room > 0 else np.zeros_like(spread)
-        return np.clip(raw, _LEAST_OVERDISPERSION, _MOST_OVERDISPERSION)
+        return np.asarray(np.clip(raw, _LEAST_OVERDISPERSION, _MOST_OVERDISPERSION))
 
     most = shares * (1 - shares)
     own = overdispersion(spread, most)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -270,8 +270,6 @@ def _category_of(
 
 
 def _with_sentence(alarm: Alarm, shift: float | None = None) -> Alarm:
-    from dataclasses import replace
-
     since = "Last night" if alarm.window == 1 else f"In the last {alarm.window} nights"
     what = f"{alarm.metric} {alarm.category}".strip()
     if shift is None:
@@ -287,6 +285,4 @@ def _with_sentence(alarm: Alarm, shift: float | None = None) -> Alarm:
 
 def as_rows(result: PanelResult) -> dict[str, Any]:
     """Returns the result as JSON takes it."""
-    from dataclasses import asdict
-
     return asdict(result)

@@ -20,7 +20,7 @@ class MonitoringParams:
 
     # --- drift ---
     # On average at most one false alarm of the whole panel in so many quiet nights.
-    nights_per_false_alarm: float = 1000.0
+    nights_per_false_alarm: float = 400.0
     windows: tuple[int, ...] = (1, 7, 28)  # last nights that are held against the reference
     ignored_features: tuple[str, ...] = ("tenure_days",)  # change by themselves as time passes
 

@@ -20,6 +20,9 @@ from enum import StrEnum
 import numpy as np
 from scipy.stats import norm, t
 
+# Mixtures of these multiples of a scale are averaged, for losses near the margin and far beyond it.
+_SCALES = np.array([1.0, 5.0])
+
 
 class State(StrEnum):
     """What is known of a champion. The values are stored in nightly.json and in the trends."""
@@ -157,7 +160,7 @@ def evidence(
     With a finite `most` information it is half the e-value, or 1 / level beyond the boundary of
     O'Brien and Fleming.
     """
-    e = np.asarray(e_value(difference, information, scale))
+    e = sum(e_value(difference, information, factor * scale) for factor in _SCALES) / len(_SCALES)
     bounded = np.isfinite(most)
     limit = norm.isf(level / 4) * np.sqrt(np.where(bounded, most, 0.0))
     beyond = bounded & (np.asarray(difference) * information >= limit)

@@ -255,7 +255,7 @@ def _sigmoid(odds: np.ndarray) -> np.ndarray:
     return np.asarray(1 / (1 + np.exp(-odds)))
 
 
-def calls_of(scores: Sequence[Sequence[float]], clusters: Sequence[str]) -> HeardCalls:
+def calls_of(scores: Sequence[Sequence[float] | np.ndarray], clusters: Sequence[str]) -> HeardCalls:
     """Returns calls from the scores of their words, a sequence a call."""
     lengths = [len(part) for part in scores]
     flat = np.array([score for part in scores for score in part], float)

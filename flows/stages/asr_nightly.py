@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 HEARD_FOLDER = "heard"
 _ENOUGH_CALLS = 30  # transcribed in earlier nights; then the validation calls are left out
 # A row a call: the customer's side as recognised and, where a person transcribed it, compared.
-HEARD = {
+HEARD: dict[str, Any] = {
     "contact_id": pl.String,
     "cluster": pl.String,
     "scores": pl.List(pl.Float64),

@@ -137,8 +137,8 @@ def _measures(champion: Champion, day: str) -> list[Point]:
             values = known.cast(pl.Float64)
             mean, spread = float(values.mean() or 0.0), values.std()  # type: ignore[arg-type]
             radius = 1.96 * float(spread) / known.len() ** 0.5 if spread is not None else None  # type: ignore[arg-type]
-            ends = (None, None) if radius is None else (mean - radius, mean + radius)
-            points.append(Point(day, kind, name, mean, *ends, known.len(), version=version))
+            low, high = (None, None) if radius is None else (mean - radius, mean + radius)
+            points.append(Point(day, kind, name, mean, low, high, known.len(), version=version))
             continue
         for category, count in known.value_counts().sort(name).iter_rows():
             points.append(

@@ -253,7 +253,7 @@ def evaluate_new(
     known, truth = beliefs.join(new, on="contact_id", how="semi"), "label model"
     if reviewed.exists():
         people = pl.read_parquet(reviewed).join(new, on="contact_id", how="semi")
-        known, truth = people.select(known.columns).cast(dict(known.schema)), "people"
+        known, truth = people.select(known.columns).cast(known.schema), "people"
     held = clean["contacts"].join(known, on="contact_id", how="semi")
     labelled_contacts = make_test_set(held, clean["turns"], known)
     if labelled_contacts.contacts.is_empty():

@@ -46,7 +46,8 @@ def test_higher_is_better_is_turned_round() -> None:
         min_clusters=10,
         lower_is_better=False,
     )
-    assert (found.state, found.difference) == (State.WORSE, pytest.approx(0.2))
+    assert found.state is State.WORSE
+    assert found.difference == pytest.approx(0.2)
     assert found.low is not None
     assert found.low > 0
 
