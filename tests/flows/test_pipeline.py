@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
 
 from data.files import read_json
+from flows.runtime.graph import STAGES
 from flows.runtime.settings import from_environment
 from models.registry.bundle import verify_bundle
 from models.registry.registry import Registry
@@ -173,3 +176,15 @@ def test_M5_a_night_without_anything_new_proves_nothing(walked: Path) -> None:
     listed = keepline(walked, "trends", "--json")
     assert listed.returncode == 0, listed.stderr
     assert "promote" in {json.loads(line)["event"] for line in listed.stdout.splitlines()}
+
+
+def test_O2_the_history_of_a_run_by_hand_stays_for_a_later_server(walked: Path) -> None:
+    """`keepline prefect server start` opens the same database."""
+    database = sqlite3.connect(f"file:{walked / 'prefect' / 'prefect.db'}?mode=ro", uri=True)
+    with closing(database):
+        flows = dict(database.execute("SELECT name, state_name FROM flow_run ORDER BY created"))
+        stages = {name for (name,) in database.execute("SELECT name FROM task_run")}
+        artifacts = {key for (key,) in database.execute("SELECT key FROM artifact_collection")}
+    assert flows["retrain demo"] == flows["finetune asr demo"] == "Completed"
+    assert {stage.name for stage in STAGES} <= stages
+    assert {"demo-decision-churn", "demo-figures-asr", "demo-hours", "demo-report"} <= artifacts
