@@ -24,7 +24,7 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def wait_for(ready: Callable[[], Any], seconds: float = 240.0, every_s: float = 0.5) -> Any:
+def wait_for(ready: Callable[[], Any], seconds: float = 600.0, every_s: float = 0.5) -> Any:
     """Asks until the answer is true; returns it. A server that does not answer is asked again."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -94,7 +94,7 @@ class PrefectServer:
         assert isinstance(found, list)
         return found
 
-    def ended(self, run_id: str, seconds: float = 240.0) -> dict[str, Any]:
+    def ended(self, run_id: str, seconds: float = 600.0) -> dict[str, Any]:
         """Waits until a flow run has ended; returns it."""
         final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 

