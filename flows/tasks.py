@@ -138,7 +138,7 @@ def run_stage(context: RunContext, name: str) -> dict[str, Any]:
     return dict(state.result())
 
 
-def _is_worth_retrying(task: Any, task_run: Any, state: State) -> bool:
+def _is_worth_retrying(_task: Any, _task_run: Any, state: State) -> bool:
     """Prefect's condition for a retry: the error passes by itself."""
     return is_transport_error(state.result(raise_on_failure=False))
 

@@ -39,6 +39,7 @@ from flows.stages import nightly, watch
 from models import kinds
 from models.kinds import ModelKind
 from models.registry.bundle import Bundle
+from models.registry.learned import Learned
 from tests.factories import a_contact
 from tests.registry_helpers import RegistryFixture
 
@@ -75,7 +76,6 @@ KIND = ModelKind(
     metric="error",
     metric_title="error",
     metric_format="{:.3f}",
-    validation_metric="error",
     unit="unit",
     unit_title="contact",
     cluster_title="customers",
@@ -250,7 +250,12 @@ def promote(context: RunContext) -> dict[str, Any]:
         weights.parent.mkdir(parents=True, exist_ok=True)
         save_file({"guess": np.array([WORLD.guess])}, weights)
     bundles.write_candidate_bundle(
-        context, TOY, {weights.name: weights}, run.run_id, {"error": 0.1}
+        context,
+        TOY,
+        {weights.name: weights},
+        run.run_id,
+        {"error": 0.1},
+        learned=Learned.of(),
     )
     scorecards.write_reference(context, TOY)
     evaluate(context)

@@ -198,8 +198,8 @@ def _tilted_p(changes: np.ndarray, observed: float, *, seed: int, draws: int) ->
         hits.append(np.where(total >= observed, np.exp(log_mean - tilt * total), 0.0))
     weights = np.concatenate(hits)
     bound = float(weights.mean()) + 2 * float(weights.std()) / draws**0.5
-    least = math.ldexp(1.0, -int((changes != 0).sum()))
-    return min(1.0, max(bound, least))
+    least: float = math.ldexp(1.0, -int((changes != 0).sum()))
+    return float(min(1.0, max(bound, least)))
 
 
 def _tilt(changes: np.ndarray, observed: float) -> float:

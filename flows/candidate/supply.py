@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -129,7 +129,7 @@ def _churn_supply(context: RunContext, card: Scorecard) -> Supply:
     if "as_of" not in units.columns or units["as_of"].null_count() == units.height:
         return Supply()
     seen = units.group_by("cluster").agg(pl.col("as_of").min())["as_of"].to_list()
-    until = units["as_of"].max()
+    until: date = units["as_of"].sort()[-1]
     days = [int(name.removeprefix("left_")) for name in units.columns if name.startswith("left_")]
     left = pl.any_horizontal(pl.col(f"left_{day}") > 0 for day in days) if days else pl.lit(False)
     return Supply(

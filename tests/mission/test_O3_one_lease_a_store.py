@@ -148,9 +148,9 @@ def test_O3_what_a_holder_starts_takes_its_lease_again_and_a_stranger_does_not(
 ) -> None:
     store, export = tmp_path / "acme", an_export(tmp_path / "in")
     with lease(store, holder="dvc repro"), lease(store, holder="again", wait_s=0):
-        ours = {"KEEPLINE_LEASE": os.environ["KEEPLINE_LEASE"]}
+        ours = os.environ["KEEPLINE_LEASE"]
         words = ("stage", "ingest", "--export", str(export), "--store", str(store), "--wait", "0")
-        child = keepline(store, *words, **ours)
+        child = keepline(store, *words, KEEPLINE_LEASE=ours)
         assert child.returncode == 0, child.stderr
         stranger = keepline(store, *words)  # the tests' environment carries no lease
         assert "dvc repro (process" in stranger.stderr
