@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from data.features.features import FeatureParams
+from data.files import write_table
 from data.records import LABELS
 from data.splits import LeakError
 from flows.runtime.context import RunContext
@@ -169,7 +170,7 @@ def test_V3_a_kill_between_ledger_and_split_leads_to_the_same_division(
     for context in contexts:
         context.path("splits.parquet").unlink()
     killed, _ = contexts
-    written = prepare.write_table
+    written = write_table
 
     class Killed(BaseException):
         """Nothing catches it."""
