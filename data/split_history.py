@@ -41,12 +41,13 @@ def divide(
     change sides.
     """
     if ledger.rows.is_empty():
-        frame, summary = splits.split(
+        frame, summary, voice_side = splits.first_division(
             contacts, recordings, customers, params=params, voice_groups=voice_groups
         )
-        aside = Counter(_reasons(frame, sides_of(frame)))
+        placed = {**sides_of(frame), VOICE: voice_side}
+        aside = Counter(_reasons(frame, placed))
         summary = replace(summary, aside=dict(sorted(aside.items())))
-        return frame, summary, ledger.extended(sides_of(frame), now)
+        return frame, summary, ledger.extended(placed, now)
     calls = splits.voices_of_calls(contacts, recordings, voice_groups)
     people = sorted(
         set(customers["customer_id"].to_list())
@@ -69,7 +70,8 @@ def divide(
         aside=dict(sorted(aside.items())),
         newcomers=sum(person not in known[CUSTOMER] for person in people),
     )
-    return frame, summary, ledger.extended(sides_of(frame), now)
+    heard = {voice: voice_side[voice] for _, voice in edges}
+    return frame, summary, ledger.extended({**sides_of(frame), VOICE: heard}, now)
 
 
 def adopted(frame: pl.DataFrame, now: datetime) -> SplitLedger:

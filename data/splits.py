@@ -84,6 +84,21 @@ def split(
     one row a contact and one row a customer (contact_id null, see `customer_splits`), and its
     summary. A recorded contact whose voice nobody named counts as a voice of its own.
     """
+    frame, summary, _ = first_division(
+        contacts, recordings, customers, params=params, voice_groups=voice_groups
+    )
+    return frame, summary
+
+
+def first_division(
+    contacts: pl.DataFrame,
+    recordings: pl.DataFrame,
+    customers: pl.DataFrame,
+    *,
+    params: SplitParams,
+    voice_groups: pl.DataFrame | None = None,
+) -> tuple[pl.DataFrame, SplitSummary, dict[str, str]]:
+    """Returns what `split` does, and the side of every voice, also where no call of it is used."""
     calls = voices_of_calls(contacts, recordings, voice_groups)
     people = sorted(
         set(customers["customer_id"].to_list())
@@ -111,7 +126,9 @@ def split(
     )
     notes += empty_split_notes(frame, voices={voice for _, voice in edges}, params=params)
     assert_disjoint(frame)
-    return frame, _summary(frame, components=len(components), largest=largest, notes=notes)
+    sides = {voice: voice_split[_voice(voice)] for _, voice in edges}
+    summary = _summary(frame, components=len(components), largest=largest, notes=notes)
+    return frame, summary, sides
 
 
 def side_of_newcomer(customer_id: str, params: SplitParams) -> str:

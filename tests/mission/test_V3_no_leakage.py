@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from data.features.features import FeatureParams
+from data.files import write_table
 from data.records import LABELS
 from data.splits import LeakError
 from flows.runtime.context import RunContext
@@ -160,3 +161,39 @@ def test_V3_features_that_have_seen_the_future_stop_the_step(
     with pytest.raises(LeakError, match=r"contacts_\d+d is .* A feature has seen the future"):
         churn.features(context, quiet)
     assert not context.path("features.parquet").exists()
+
+
+def test_V3_a_kill_between_ledger_and_split_leads_to_the_same_division(
+    clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contexts = [a_context(Path(shutil.copytree(clean, tmp_path / name))) for name in ("a", "b")]
+    for context in contexts:
+        context.path("splits.parquet").unlink()
+    killed, _ = contexts
+    written = write_table
+
+    class Killed(BaseException):
+        """Nothing catches it."""
+
+    def until_the_split(path: Path, frame: pl.DataFrame) -> None:
+        if path.name == "splits.parquet":
+            raise Killed
+        written(path, frame)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "write_table", until_the_split)
+        with pytest.raises(Killed):
+            prepare.split(killed, quiet)
+    assert killed.path("split_ledger.parquet").exists()
+    assert not killed.path("splits.parquet").exists()
+    for context in contexts:
+        prepare.split(context, quiet)
+    divisions = [pl.read_parquet(context.path("splits.parquet")) for context in contexts]
+    assert divisions[0].equals(divisions[1])
+
+    # Whoever then moves somebody by hand is stopped where the speech would be cut.
+    moved = {"train": "test", "test": "valid", "valid": "train", "aside": "train"}
+    by_hand = divisions[0].with_columns(pl.col("split").replace_strict(moved))
+    by_hand.write_parquet(killed.path("splits.parquet"))
+    with pytest.raises(LeakError, match=r"was in \w+ and is in \w+ now"):
+        prepare.cut(killed, quiet)
