@@ -65,7 +65,14 @@ def test_a_version_knows_its_hash_commit_time_size_and_rows(shop: Shop) -> None:
     assert made.dvc_hash.endswith(".dir")
     assert (made.git_commit, made.created_at) == ("abc", NOW.isoformat())
     counted = {name: count for name, count in made.rows.items() if count}
-    assert counted == {"customers": 2, "contacts": 7, "recordings": 6, "turns": 21, "outcomes": 2}
+    assert counted == {
+        "customers": 2,
+        "customer_versions": 2,
+        "contacts": 7,
+        "recordings": 6,
+        "turns": 21,
+        "outcomes": 2,
+    }
     files = [*(shop.store / "tables").iterdir(), *(shop.store / "shards").iterdir()]
     assert made.size_bytes == sum(path.stat().st_size for path in files)
 
