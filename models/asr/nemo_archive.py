@@ -22,6 +22,7 @@ import yaml
 CONFIG, WEIGHTS = "model_config.yaml", "model_weights.ckpt"
 # What else a model may bring: tokenizers and word lists. None of these is ever unpickled.
 SUFFIXES = (".yaml", ".yml", ".txt", ".model", ".vocab", ".json", ".md", ".tsv", ".csv")
+WHISPER_ENCODER = "models.asr.whisper_encoder.WhisperEncoder"  # allowed by this exact name
 MAX_MEMBERS = 500
 MAX_CONFIG_BYTES = 4 * 2**20
 MAX_CONFIG_VALUES = 500_000  # a vocabulary has thousands; aliases of aliases have billions
@@ -170,8 +171,8 @@ def _check_config(handle: IO[bytes], size: int, where: str) -> None:
 
 
 def _is_nemos(target: str) -> bool:
-    """Whether a class is NeMo's; NeMo itself builds only those (nemo.core.classes.common)."""
-    return target.startswith(("nemo.collections.", "nemo.core."))
+    """Whether a class is NeMo's, or the one of Keepline's that a model may name."""
+    return target == WHISPER_ENCODER or target.startswith(("nemo.collections.", "nemo.core."))
 
 
 def _leaves(value: Any, where: str) -> Iterator[tuple[str, Any]]:

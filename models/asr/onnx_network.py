@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 METADATA = "keepline"  # the key of an exported file's metadata that holds its Spectrum
-LONGEST_S = 120.0  # of one input; the graph's masks are made for this much
+LONGEST_S = 120.0  # of one input, unless the encoder takes less
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,7 @@ class Spectrum:
     labels: list[str]  # without the blank, which comes last
     parameters: int
     source_sha256: str  # of the .nemo it was exported from
+    longest_s: float = LONGEST_S  # of one input
 
     def power(self, wave: np.ndarray) -> np.ndarray:
         """Returns float32 [bins, frames] of a mono waveform (float32 [samples]).
@@ -84,11 +85,12 @@ class OnnxNetwork:
     def log_probs(self, waves: list[np.ndarray]) -> tuple[list[np.ndarray], float]:
         """Returns float32 [steps, labels + blank] for each waveform, and the seconds a step lasts.
 
-        Waveforms are 16 kHz float32 [frames]; one longer than LONGEST_S goes through in parts.
+        Waveforms are 16 kHz float32 [frames]. One longer than the network takes goes through in
+        parts.
         """
-        longest = int(LONGEST_S * self.spectrum.sample_rate_hz)
+        longest = int(self.spectrum.longest_s * self.spectrum.sample_rate_hz)
         if any(len(wave) > longest for wave in waves):
-            return [self._in_parts(wave, longest) for wave in waves], self.spectrum.step_s
+            return in_parts(self, waves, longest), self.spectrum.step_s
         spectra = [self.spectrum.power(wave) for wave in waves]
         frames = np.array([spectrum.shape[1] for spectrum in spectra], np.int64)
         batch = np.zeros((len(spectra), self.spectrum.fft // 2 + 1, frames.max()), np.float32)
@@ -99,9 +101,18 @@ class OnnxNetwork:
         )
         return [log_probs[i, : steps[i]] for i in range(len(waves))], self.spectrum.step_s
 
-    def _in_parts(self, wave: np.ndarray, longest: int) -> np.ndarray:
-        parts = np.array_split(wave, -(-len(wave) // longest))
-        return np.concatenate([self.log_probs([part])[0][0] for part in parts])
+
+def in_parts(network: Any, waves: list[np.ndarray], longest: int) -> list[np.ndarray]:
+    """Returns the log-probabilities of each waveform, taken in parts of up to `longest` samples."""
+    return [
+        np.concatenate(
+            [
+                network.log_probs([part])[0][0]
+                for part in np.array_split(wave, -(-len(wave) // longest))
+            ]
+        )
+        for wave in waves
+    ]
 
 
 def metadata(spectrum: Spectrum) -> dict[str, Any]:

@@ -234,10 +234,18 @@ def _read_sentences(folder: Path) -> list[str]:
         with gzip.open(path, "rt", encoding="utf-8") as lines:
             for line in lines:
                 row = json.loads(line)
-                texts = [text for _, text in row["turns"]] if "turns" in row else [row["text"]]
-                for text in texts:
+                for text in map(_text_of_turn, row.get("turns", [row])):
                     for sentence in re.split(r"(?<=[.?!])\s+", text):
                         spoken = normalise(sentence)
                         if 1 <= len(spoken.split()) <= 24 and len(spoken) >= 3:
                             sentences[spoken] = None
     return list(sentences)
+
+
+def _text_of_turn(turn: Any) -> str:
+    """Returns the words of a turn: a pair of role and text, or an object with `text`.
+
+    Marks of transcribers such as <UNSURE> are left out.
+    """
+    text = turn["text"] if isinstance(turn, dict) else turn[1]
+    return re.sub(r"<[^>]*>", " ", text)

@@ -66,6 +66,8 @@ class AsrTraining:
     cooldown_share: float = 0.6  # last share of the steps, linear fall
     weight_decay: float = 1e-3  # AdamW
     layer_decay: float = 1.0  # learning rate of an encoder layer over that of the one above it
+    encoder_rate: float = 1.0  # learning rate of the encoder over that of what follows it
+    precision: str = "float32"  # or bfloat16: faster on processors that have it
     frozen_layers: int = 0  # so many encoder layers, from the input, are frozen
     freeze_encoder_steps: int = 0  # only the decoder is trained for so many first steps
     checkpoint_steps: int = 50  # steps between checkpoints: what a kill may cost

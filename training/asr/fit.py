@@ -35,6 +35,8 @@ class LoopConfig:
     freeze_encoder_steps: int = 0  # the encoder is frozen for so many first steps
     frozen_layers: int = 0  # so many encoder layers, from the input, are frozen throughout
     layer_decay: float = 1.0  # learning rate of an encoder layer over that of the one above it
+    encoder_rate: float = 1.0  # learning rate of the encoder over that of what follows it
+    precision: str = "float32"  # or bfloat16: matrix products, faster on processors that have it
     accumulate: int = 1  # parts of a step that a process computes in sequence, for less memory
     rnnt_weight: float = 0.0  # of hybrid networks: share of the transducer in the loss
     clean_steps: int = 0  # augmentation begins after so many steps
@@ -45,6 +47,11 @@ class LoopConfig:
     average_share: float = 0.0
     average_decay: float = 1.0  # 1 is the plain mean; less forgets older weights
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a precision that is none."""
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision is {self.precision!r}. Choose float32 or bfloat16.")
 
 
 class WaveSource(Protocol):
@@ -210,7 +217,7 @@ class _Loop:
 
         self.model, self.corpus, self.tokens = model, corpus, tokens
         self.config, self.folder, self.devices = config, folder, devices
-        self._groups = parameter_groups(model, config.layer_decay)
+        self._groups = parameter_groups(model, config.layer_decay, config.encoder_rate)
         self.optimizer = torch.optim.AdamW(
             self._groups, lr=0.0, betas=(0.9, 0.98), weight_decay=config.weight_decay
         )
@@ -338,10 +345,13 @@ class _Loop:
         if not clean:
             audio = augment(audio, lengths, config.augmentation, rng=rng)
         audio, lengths = audio.to(self.devices.name), lengths.to(self.devices.name)
-        loss = (
-            loss_sum(self.model, audio, lengths, tokens=tokens, rnnt_weight=config.rnnt_weight)
-            / n_labels
-        )
+        with torch.autocast(
+            audio.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
+        ):
+            loss = (
+                loss_sum(self.model, audio, lengths, tokens=tokens, rnnt_weight=config.rnnt_weight)
+                / n_labels
+            )
         loss.backward()
         return float(loss.detach())
 

@@ -43,7 +43,7 @@ def loss_sum(
     else:
         log_probs, steps = ctc_log_probs(model, batch, lengths)
     ctc = torch.nn.functional.ctc_loss(
-        log_probs.transpose(0, 1),
+        log_probs.float().transpose(0, 1),
         targets,
         steps,
         counts,
