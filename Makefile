@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test check coverage docs bench clean purge lock ui deploy help
+.PHONY: setup demo test soak check coverage docs bench clean purge lock ui deploy help
 
 help:            ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -34,6 +34,10 @@ demo: setup      ## run the whole pipeline on the simulated contact centre and p
 # Two files at a time, each with one thread: two that use two threads on two cores wait for each other most of the time.
 test: setup      ## run the tests
 	@OMP_NUM_THREADS=1 GOMP_SPINCOUNT=0 $(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile --no-loadscope-reorder
+
+# One after the other: they live through days of a simulated centre, or kill processes over and over.
+soak: setup      ## run the tests that take minutes each, an hour or more in all
+	@OMP_NUM_THREADS=1 GOMP_SPINCOUNT=0 $(BIN)/python -m pytest -m soak --timeout=7200
 
 check: setup     ## lint, types, import contracts, dead code, dependencies
 	@$(BIN)/ruff check .
