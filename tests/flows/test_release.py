@@ -47,8 +47,16 @@ def _candidate(context: RunContext, content: str, approval: str = "none", blur: 
         approval=approval,
     )
     assert evidence.reference is not None
+    secondary = {
+        name: dataclasses.replace(
+            test, reference=dataclasses.replace(test.reference, bundle_sha256=beaten)
+        )
+        for name, test in evidence.secondary.items()
+    }
     evidence = dataclasses.replace(
-        evidence, reference=dataclasses.replace(evidence.reference, bundle_sha256=beaten)
+        evidence,
+        reference=dataclasses.replace(evidence.reference, bundle_sha256=beaten),
+        secondary=secondary,
     )
     decision = gate_decision(evidence)
     record, _ = write_decision(decision, context.path("decisions/churn"))

@@ -71,7 +71,7 @@ def test_E12_alone_it_refuses_nobody_and_the_summary_says_it(decision: Decision)
     assert decision.accepted, decision.record["summary"]
     summary = decision.record["summary"]
     assert "; unproven: words of leaving (1 of 7 heard)" in summary
-    assert "slices (60 of a single voice)" in summary
+    assert "slices (60 of a single customer or voice)" in summary
     assert "words of leaving (1 of 7 heard)" in decision.record["unproven"]
     sha = str(decision.record["candidate"]["bundle_sha256"])
     assert refusal_reason(decision.record, sha) == "", "the registry promotes it"

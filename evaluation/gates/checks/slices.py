@@ -169,7 +169,8 @@ def _unproven_in_words(
     if not unproven:
         return []
     single = sum(measurement.clusters == 1 for measurement in unproven)
-    noun = kind_of(evidence.candidate.kind).cluster_title.removesuffix("s")
+    plural = kind_of(evidence.candidate.kind).cluster_title
+    noun = " or ".join(word.removesuffix("s") for word in plural.split(" or "))
     remark = f" ({single} of a single {noun})" if single else ""
     return [f"{len(unproven)} of {len(measurements)} slices{remark}"]
 
