@@ -11,10 +11,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import polars as pl
 
 from data.records import TABLES
+
+LONGEST_NAME = 120  # bytes of a file name made of an id; file systems take 255
 
 
 @contextmanager
@@ -44,6 +47,21 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def file_name(identity: str, suffix: str = "") -> str:
+    """Returns a name for the file of something with this id, the same for the same id.
+
+    It stays inside its folder whatever the id holds: what is no letter, digit, dot, hyphen or
+    underscore is quoted, so is a dot in front. A long name ends in a hash of the id instead.
+    """
+    name = quote(identity, safe="", errors="surrogatepass")
+    if name.startswith("."):
+        name = f"%2E{name[1:]}"
+    if len(name) > LONGEST_NAME:
+        digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        name = f"{name[:60]}-{digest}"
+    return name + suffix
 
 
 def write_text(path: Path, text: str) -> None:

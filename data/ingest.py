@@ -17,13 +17,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import filelock
 import polars as pl
 
 from data import audio
-from data.files import atomic, read_tables, write_json, write_table, write_text
+from data.files import atomic, file_name, read_tables, write_json, write_table, write_text
 from data.progress import Progress
 from data.records import CUSTOMER_VERSIONS, DELIVERED, KEYS, TABLES, Recording, frame
 from data.sources import DeliveredRecording, Delivery, Refusal
@@ -514,7 +513,7 @@ def _quarantine(folder: Path, refusals: Iterable[Refusal], now: datetime) -> Non
         if refusal.path is not None:
             with refusal.path.open("rb") as handle:
                 sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
-            line["audio"] = f"{sha256[:8]}-{quote(refusal.path.name, safe='')}"
+            line["audio"] = f"{sha256[:8]}-{file_name(refusal.path.name)}"
             if not (folder / line["audio"]).exists():
                 with atomic(folder / line["audio"]) as temporary:
                     shutil.copyfile(refusal.path, temporary)

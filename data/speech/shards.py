@@ -15,11 +15,10 @@ import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
-from urllib.parse import quote
 
 import polars as pl
 
-from data.files import atomic
+from data.files import atomic, file_name
 from data.progress import Progress
 
 SHARD = re.compile(r"\d{5,}\.tar")
@@ -31,8 +30,8 @@ class ShardError(ValueError):
 
 
 def member_name(contact_id: str, path: Path) -> str:
-    """Returns a recording's name in its shard: the contact's id, quoted, with the file's suffix."""
-    return quote(contact_id, safe="") + path.suffix.lower()
+    """Returns a recording's name in its shard: that of the contact's id, with the file's suffix."""
+    return file_name(contact_id, path.suffix.lower())
 
 
 def recording_reader(recordings: pl.DataFrame, shards: Path) -> Callable[[str], bytes]:

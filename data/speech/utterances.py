@@ -14,7 +14,7 @@ import polars as pl
 
 from data.audio import SAMPLE_RATE_HZ, AudioError, resample, to_wav_bytes
 from data.contact_load import load_bands
-from data.files import atomic, write_lines
+from data.files import atomic, file_name, write_lines
 from data.hours import TRAIN, milliseconds, side_count, side_ms
 from data.leaks import assert_manifests_apart
 from data.progress import Progress
@@ -207,7 +207,7 @@ def _plan_turn(
         return _Piece("no words", *place)
     source = f"{call['sha256']}|{channel}|{begin_s:.3f}|{stop_s:.3f}"
     digest = hashlib.sha256(source.encode()).hexdigest()[:10]
-    name = f"{call['contact_id']}-{turn['turn']:04d}-{digest}.wav"
+    name = file_name(call["contact_id"], f"-{turn['turn']:04d}-{digest}.wav")
     row = {
         "audio_filepath": f"audio/{name}",
         "duration": round(stop_s - begin_s, 3),

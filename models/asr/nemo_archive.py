@@ -60,6 +60,55 @@ _ENTRIES = {
     ".format_version",
     ".storage_alignment",
 }
+
+
+def _places(package: str, *classes: tuple[str, str]) -> tuple[str, ...]:
+    """Returns the names by which classes (module, name) of a NeMo package may be asked for."""
+    return tuple(
+        name
+        for module, title in classes
+        for name in (f"{package}.{title}", f"{package}.{module}.{title}")
+    )
+
+
+_MODULES = "nemo.collections.asr.modules"
+_CTC_DECODER = _places(_MODULES, ("conv_asr", "ConvASRDecoder"), ("lstm_decoder", "LSTMDecoder"))
+# All that a config may have built, each class at its place alone. NeMo's own list goes by the
+# beginnings of names and lets functions through that write and delete files.
+TARGETS: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("target",): _places(
+        "nemo.collections.asr.models",
+        ("ctc_models", "EncDecCTCModel"),
+        ("ctc_bpe_models", "EncDecCTCModelBPE"),
+        ("hybrid_rnnt_ctc_models", "EncDecHybridRNNTCTCModel"),
+        ("hybrid_rnnt_ctc_bpe_models", "EncDecHybridRNNTCTCBPEModel"),
+        ("rnnt_models", "EncDecRNNTModel"),
+        ("rnnt_bpe_models", "EncDecRNNTBPEModel"),
+    ),
+    ("preprocessor", "_target_"): _places(
+        _MODULES,
+        ("audio_preprocessing", "AudioToMelSpectrogramPreprocessor"),
+        ("audio_preprocessing", "AudioToMFCCPreprocessor"),
+    ),
+    ("spec_augment", "_target_"): _places(
+        _MODULES, ("audio_preprocessing", "SpectrogramAugmentation")
+    ),
+    ("encoder", "_target_"): (
+        *_places(
+            _MODULES,
+            ("conv_asr", "ConvASREncoder"),
+            ("conformer_encoder", "ConformerEncoder"),
+            ("rnn_encoder", "RNNEncoder"),
+        ),
+        WHISPER_ENCODER,
+    ),
+    ("decoder", "_target_"): (
+        *_CTC_DECODER,
+        *_places(_MODULES, ("rnnt", "RNNTDecoder"), ("rnnt", "StatelessTransducerDecoder")),
+    ),
+    ("joint", "_target_"): _places(_MODULES, ("rnnt", "RNNTJoint"), ("rnnt", "SampledRNNTJoint")),
+    ("aux_ctc", "decoder", "_target_"): _CTC_DECODER,
+}
 # OmegaConf's `${name:argument}`. The name may have blanks around it or be an interpolation itself,
 # so whatever has a colon after `${` is refused; `${model.sample_rate}` has none.
 _RESOLVER = re.compile(r"\$\{.*:", re.DOTALL)
@@ -75,8 +124,9 @@ def check_nemo(path: Path) -> None:
     """Raises NemoArchiveError unless `path` is an uncompressed tar of harmless model files.
 
     Refused are links, devices, sparse or doubled members, paths that leave the folder, other file
-    types, YAML tags, `_target_`s outside NeMo, code from a hub, calls of resolvers (which can read
-    the environment), and in the weights any pickled name that is no tensor.
+    types, YAML tags, whatever would be built besides TARGETS, instructions for building, code from a
+    hub, calls of resolvers (which can read the environment), and in the weights any pickled name
+    that is no tensor.
     """
     try:
         with tarfile.open(path, "r:") as archive:
@@ -154,13 +204,17 @@ def _check_config(handle: IO[bytes], size: int, where: str) -> None:
         ) from error
     if not isinstance(config, dict):
         raise NemoArchiveError(f"{where} holds no mapping.")
-    for key, value in _leaves(config, where):
-        if (
-            key in ("_target_", "target", "__class__", "cls")
-            and isinstance(value, str)
-            and not _is_nemos(value)
-        ):
-            raise NemoArchiveError(f"{where} would build {value!r} ({key}), which is not NeMo's.")
+    for place, value in _leaves(config, where):
+        key = place[-1] if place else ""
+        if _builds(place, value) and value not in TARGETS.get(place, ()):
+            raise NemoArchiveError(
+                f"{where} would build {value!r} at {'.'.join(place)}, which no recogniser of ours "
+                "is made of."
+            )
+        if any(part.startswith("_") and part != "_target_" for part in place):
+            raise NemoArchiveError(
+                f"{where} holds {'.'.join(place)}, an instruction for how something is built."
+            )
         if key == "trust_remote_code" and value:
             raise NemoArchiveError(f"{where} asks to run code from a hub (trust_remote_code).")
         if isinstance(value, str) and _RESOLVER.search(value):
@@ -170,26 +224,30 @@ def _check_config(handle: IO[bytes], size: int, where: str) -> None:
             )
 
 
-def _is_nemos(target: str) -> bool:
-    """Whether a class is NeMo's, or the one of Keepline's that a model may name."""
-    return target == WHISPER_ENCODER or target.startswith(("nemo.collections.", "nemo.core."))
+def _builds(place: tuple[str, ...], value: Any) -> bool:
+    """Returns whether a value of the config names something to be built."""
+    if not place or value is None:
+        return False
+    if place[-1] in ("_target_", "__class__", "cls") or place == ("target",):
+        return True
+    return place[-1] == "target" and isinstance(value, str) and "." in value
 
 
-def _leaves(value: Any, where: str) -> Iterator[tuple[str, Any]]:
-    """Yields (key, value) of every scalar, aliases unfolded as a YAML reader would."""
-    stack: list[tuple[str, Any]] = [("", value)]
+def _leaves(value: Any, where: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yields (keys from the top, value) of every scalar, aliases unfolded as a reader would."""
+    stack: list[tuple[tuple[str, ...], Any]] = [((), value)]
     seen = 0
     while stack:
-        key, value = stack.pop()
+        place, value = stack.pop()
         seen += 1
         if seen > MAX_CONFIG_VALUES:
             raise NemoArchiveError(f"{where} unfolds to more than {MAX_CONFIG_VALUES} values.")
         if isinstance(value, dict):
-            stack.extend((str(name), inner) for name, inner in value.items())
+            stack.extend(((*place, str(name)), inner) for name, inner in value.items())
         elif isinstance(value, list):
-            stack.extend((key, inner) for inner in value)
+            stack.extend((place, inner) for inner in value)
         else:
-            yield key, value
+            yield place, value
 
 
 def _check_weights(handle: IO[bytes], where: str) -> None:

@@ -18,13 +18,16 @@ import pytest
 
 from flows.runtime.params import read_params
 from flows.runtime.settings import ROOT
-from models.asr.nemo_archive import NemoArchiveError, check_nemo
+from models.asr.nemo_archive import TARGETS, NemoArchiveError, check_nemo
 from models.registry.bundle import BundleError, verify_bundle, write_bundle
 from models.registry.registry import Registry
 from models.registry.signing import sign_folder
 from tests.registry_helpers import RegistryFixture, a_bundle
 
-CONFIG = "target: nemo.collections.asr.models.EncDecCTCModel\nencoder: {_target_: nemo.collections.asr.modules.X}\n"
+CONFIG = (
+    "target: nemo.collections.asr.models.EncDecCTCModel\n"
+    "encoder: {_target_: nemo.collections.asr.modules.ConvASREncoder}\n"
+)
 FACTS: dict[str, Any] = {
     "data_hash": "d",
     "git_commit": "c",
@@ -131,6 +134,50 @@ HOSTILE: dict[str, tuple[Callable[[], Members], str]] = {
         lambda: with_config(CONFIG + "x: [{y: {_target_: subprocess.run}}]"),
         "'subprocess.run'",
     ),
+    "a function of NeMo's that writes files": (
+        lambda: with_config(
+            CONFIG + "tokenizer: {_target_: nemo.collections.common.tokenizers.megatron_utils."
+            "_download, path: /tmp/x, url: 'data:text/plain,x'}"
+        ),
+        "would build 'nemo.collections.common.tokenizers.megatron_utils._download' at tokenizer",
+    ),
+    "a function of NeMo's that deletes a folder": (
+        lambda: with_config(
+            CONFIG.replace(
+                "nemo.collections.asr.modules.ConvASREncoder",
+                "nemo.collections.asr.parts.utils.data_simulation_utils.get_cleaned_base_path",
+            )
+        ),
+        "get_cleaned_base_path' at encoder",
+    ),
+    "a dotted path through a module of NeMo's": (
+        lambda: with_config(
+            "target: nemo.core.connectors.save_restore_connector.os.system\nencoder: {}\n"
+        ),
+        r"os\.system' at target",
+    ),
+    "a class at another place": (
+        lambda: with_config(CONFIG + "x: {_target_: nemo.collections.asr.modules.ConvASREncoder}"),
+        r"ConvASREncoder' at x\._target_",
+    ),
+    "a class inside another": (
+        lambda: with_config(
+            CONFIG.replace("}", ", x: {_target_: nemo.collections.asr.modules.ConvASRDecoder}}")
+        ),
+        r"at encoder\.x\._target_",
+    ),
+    "a target by interpolation": (
+        lambda: with_config(CONFIG + "name: os.system\ndecoder: {_target_: '${name}'}"),
+        r"would build '\$\{name\}' at decoder",
+    ),
+    "half a call": (
+        lambda: with_config(CONFIG + "decoder: {_partial_: true}"),
+        "an instruction for how something is built",
+    ),
+    "arguments by position": (
+        lambda: with_config(CONFIG + "decoder: {_args_: ['id']}"),
+        "an instruction for how something is built",
+    ),
     "a YAML tag": (
         lambda: with_config(CONFIG + "x: !!python/object/apply:os.system ['id']"),
         "not plain YAML",
@@ -179,6 +226,15 @@ def _protocol_4() -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("w/data.pkl", pickle.dumps({"w": _Payload()}, protocol=4))
     return buffer.getvalue()
+
+
+def test_S5_every_name_on_the_list_is_a_class_of_nemo_or_ours() -> None:
+    from importlib import import_module
+
+    for place, names in TARGETS.items():
+        for name in names:
+            module, _, title = name.rpartition(".")
+            assert isinstance(getattr(import_module(module), title), type), (place, name)
 
 
 def test_S5_an_honest_nemo_passes_and_so_does_the_one_that_ships(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_replacing_one_call_keeps_the_bytes_of_the_others(
 
 
 def test_an_id_that_is_no_file_name_becomes_one(tmp_path: Path) -> None:
-    assert speech_shards.member_name("../a/b c", tmp_path / "x.WAV") == "..%2Fa%2Fb%20c.wav"
+    assert speech_shards.member_name("../a/b c", tmp_path / "x.WAV") == "%2E.%2Fa%2Fb%20c.wav"
     assert speech_shards.member_name("1785745378.0", tmp_path / "x.wav") == "1785745378.0.wav"
 
 

@@ -71,7 +71,9 @@ def test_evidence_worth_accepting_is_accepted() -> None:
     assert decision.accepted, decision.record["summary"]
     # Slices of a single voice can prove nothing.
     assert {check.name for check in decision.checks if check.verdict != "pass"} == {"slices"}
-    assert "unproven: 12 of 16 slices (12 of a single customer or voice)" in decision.record["summary"]
+    assert (
+        "unproven: 12 of 16 slices (12 of a single customer or voice)" in decision.record["summary"]
+    )
 
 
 def test_the_same_evidence_gives_the_same_id_at_any_time_and_other_evidence_another() -> None:
