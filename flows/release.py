@@ -10,7 +10,6 @@ from data import artefacts
 from data.files import read_json
 from flows.candidate import approval_form
 from flows.runtime import notifications, parts, prefect_hooks, published
-from flows.runtime.context import RunContext
 from flows.tasks import Opened, Summaries, opened, run_stage
 from models.kinds import kind_of
 
@@ -36,7 +35,8 @@ def release(site: str, kind: str, store: str | None = None) -> Summaries:
         if summaries and summaries[first]["waits"]:
             summaries[first] = _ask(run, name, summaries[first])
         if summaries and summaries[first].get("promoted"):
-            _tell_of_promotion(run.context, name, summaries[first])
+            # People were told when the ledger's line was written (RunContext.registry).
+            published.emit_promotion(run.context, name, summaries[first])
         return summaries | run.stages(rest)
 
 
@@ -52,13 +52,3 @@ def _ask(run: Opened, kind: str, released: dict[str, Any]) -> dict[str, Any]:
         hint += ", or answer in Prefect"
     notifications.notify(context.settings, "a candidate waits for approval", f"{sentence} {hint}.")
     return released
-
-
-def _tell_of_promotion(context: RunContext, kind: str, released: dict[str, Any]) -> None:
-    """Notifies people of a new champion, and tells Prefect, whose automations may follow."""
-    notifications.notify(
-        context.settings,
-        f"{kind} v{released['version']} is the new champion of {context.site}",
-        f"{kind} v{released['version']} {released['says']}. `keepline rollback {kind}` goes back.",
-    )
-    published.emit_promotion(context, kind, released)
