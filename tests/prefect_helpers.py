@@ -72,7 +72,11 @@ class PrefectServer:
 
     def post(self, path: str, **body: Any) -> Any:
         """Returns what the API answers to a body."""
-        answer = httpx.post(f"{self.api}{path}", json=body, timeout=60)
+        for pause_s in (1, 2, 4, 0):
+            answer = httpx.post(f"{self.api}{path}", json=body, timeout=60)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(pause_s)  # SQLite was locked by another writer
         answer.raise_for_status()
         return answer.json() if answer.content else None
 

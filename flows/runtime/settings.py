@@ -172,7 +172,7 @@ def prepare() -> None:
     Raises SettingsError naming the line of `.env` that is none.
     """
     try:
-        read_env_file(CHECKOUT / ".env")
+        read_env_file(original_checkout(ROOT) / ".env")
     finally:
         quiet_vendors()
 

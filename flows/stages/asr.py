@@ -32,6 +32,7 @@ from models.registry.learned import Learned
 from training.asr import calibration
 
 if TYPE_CHECKING:
+    from evaluation.gates.evidence import Check
     from evaluation.monitoring.observed import Observed
     from evaluation.params import EvaluationParams
     from evaluation.scorecard import Scorecard
@@ -432,8 +433,9 @@ def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | No
     """Returns the candidate's bundle and a note, in a bare folder of recordings.
 
     Such a folder is too small to prove much, so the candidate is used if it made fewer errors there
-    and nothing but too little evidence speaks against it. The guardrail is about other speech than
-    this folder's: it keeps the candidate from promotion, not from transcribing the folder.
+    and nothing but too little evidence speaks against it. The guardrail and planted sentences are
+    other speech than this folder's: they keep the candidate from promotion, not from transcribing
+    the folder.
     """
     if context.source != "recordings":
         return None, ""
@@ -446,7 +448,7 @@ def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | No
         decision.record[role]["metrics"]["wer"]["value"] for role in ("reference", "candidate")
     )
     against = {check.name: check for check in decision.checks if check.verdict not in NOT_REFUSING}
-    guardrail = against.pop("guardrail", None)
+    elsewhere = [against.pop(name) for name in list(against) if _is_about_others(against[name])]
     if decision.accepted or after >= before or not all(map(is_inconclusive, against.values())):
         return (
             None,
@@ -470,10 +472,19 @@ def fallback(context: RunContext, decided: Mapping[str, Any]) -> tuple[Path | No
             f"To prove it, write down the words of about {math.ceil(gate.min_units / share)} "
             f"recordings of {math.ceil(voices / share)} voices and hear again."
         ]
-    if guardrail:
-        sentences += ["It is for recordings like these:", guardrail.sentence]
+    if elsewhere:
+        sentences += ["It is for recordings like these:", *(check.sentence for check in elsewhere)]
     sentences += [f"Until then `keepline transcribe --model {bundle}` hears more of them with it."]
     return bundle, " ".join(sentences)
+
+
+def _is_about_others(check: Check) -> bool:
+    """Returns whether a failed check found losses only on speech that is not the centre's own."""
+    from evaluation.gates.checks.critical_words import is_planted
+
+    failed = [row.what for row in check.measurements if row.verdict == "fail"]
+    planted = check.name == "critical_words" and bool(failed) and all(map(is_planted, failed))
+    return planted or check.name == "guardrail"
 
 
 def _half(progress: Progress, number: int) -> Progress:

@@ -25,6 +25,7 @@ PROMISE = (
 )
 PREFIX = "critical_"  # of the scorecard's metric: critical_<class> is the error rate of that class
 PLANTED = "critical_sentences"  # the secondary test of planted sentences
+_PLANTED_SUFFIX = " in planted sentences"
 _ORDER: tuple[Verdict, ...] = ("fail", "unproven", "pass")
 
 
@@ -43,7 +44,7 @@ class _Heard:
     @property
     def what(self) -> str:
         """The class, and the test where it is not that of the calls."""
-        return f"{self.word_class}{' in planted sentences' if self.planted else ''}"
+        return f"{self.word_class}{_PLANTED_SUFFIX if self.planted else ''}"
 
     @property
     def note(self) -> str:
@@ -103,6 +104,11 @@ def check(evidence: Evidence) -> Check:
         metric=f"{PREFIX}{measured[0][0].word_class}",
         unproven=unproven,
     )
+
+
+def is_planted(what: str) -> bool:
+    """Returns whether a measurement of this check is about planted sentences."""
+    return what.endswith(_PLANTED_SUFFIX)
 
 
 def _heard(
