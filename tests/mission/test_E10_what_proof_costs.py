@@ -58,10 +58,10 @@ def test_E10_a_refusal_names_voices_hours_weeks_and_calls() -> None:
     assert proof.weeks == proof.clusters_missing / 2
     assert (proof.calls_known, proof.clusters_in_calls) == (3, 2)
     for part in (
-        f"about {proof.clusters_needed} voices, {proof.clusters_missing} more than it has",
+        f"about {proof.clusters_needed} customers or voices, {proof.clusters_missing} more than it has",
         f"{proof.hours_missing:g} more hours of transcribed speech",
         f"in about {round(proof.weeks)} weeks",
-        "3 calls of the test side are not transcribed; they bring 2 new voices",
+        "3 calls of the test side are not transcribed; they bring 2 new customers or voices",
     ):
         assert part in proof.sentence
     assert "the test set needs about" in decision.record["summary"]
