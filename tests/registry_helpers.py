@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 from datetime import UTC, datetime
@@ -51,6 +52,19 @@ def weights(content: bytes = b"weights") -> bytes:
     return len(header).to_bytes(8, "little") + header + content
 
 
+def with_reference(evidence: Evidence, bundle_sha256: str) -> Evidence:
+    """Returns the evidence about a reference with this checksum, in its further tests too."""
+    assert evidence.reference is not None
+    secondary = {
+        name: dataclasses.replace(
+            test, reference=dataclasses.replace(test.reference, bundle_sha256=bundle_sha256)
+        )
+        for name, test in evidence.secondary.items()
+    }
+    reference = dataclasses.replace(evidence.reference, bundle_sha256=bundle_sha256)
+    return dataclasses.replace(evidence, reference=reference, secondary=secondary)
+
+
 def a_bundle(path: Path, content: str = "one", kind: str = "churn", **changes: Any) -> Bundle:
     """A bundle whose weights say `content`."""
     facts = {
@@ -74,7 +88,7 @@ def a_decision(
     record = json.loads(_accepted(kind))
     record["candidate"]["bundle_sha256"] = record["facts"]["bundle_sha256"] = bundle
     record["reference"]["bundle_sha256"] = reference or ""
-    record["verdict"] = verdict
+    record["verdict"], record["kind"] = verdict, kind
     return {**record, "decision_id": decision_id(record)}
 
 

@@ -18,6 +18,7 @@ import uvicorn
 from data.features.features import Feature
 from models.churn.model import ChurnConfig, ChurnModel, describe_columns
 from models.registry.bundle import Bundle, write_bundle
+from models.registry.learned import Learned
 from tests.registry_helpers import NOW, RegistryFixture, a_decision
 
 FEATURES = [
@@ -55,7 +56,7 @@ def a_churn_bundle(path: Path, bias: float = 0.0, extra: str | None = None) -> B
     return write_bundle(
         path,
         "churn",
-        {**files, "card.md": "# Tiny"},
+        {**files, "card.md": "# Tiny", "learned.json": Learned.of().to_json()},
         data_hash="d1",
         git_commit="c",
         created_at="2026",

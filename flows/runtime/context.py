@@ -90,11 +90,12 @@ class RunContext:
         original = self.settings.original_store / str(place)
         return original if original.exists() else self.path(place)
 
-    def registry(self) -> Registry:
+    def registry(self, *, tells: bool = True) -> Registry:
         """Returns the model registry, with its ledger in the store.
 
-        Whoever moves a champion by it, a flow or a command, people are told. An experiment gets
-        the registry of the store it copies, and cannot change it.
+        Whoever moves a champion by it, a flow or a command, people are told, unless it does not
+        tell because its caller does. An experiment gets the registry of the store it copies, and
+        cannot change it.
         """
         from flows.runtime.notifications import notify_move
         from models.registry.read_only import ReadOnlyRegistry
@@ -109,7 +110,7 @@ class RunContext:
             folder,
             public_key=settings.public_key,
             signing_key=settings.signing_key,
-            on_move=lambda entry: notify_move(settings, entry),
+            on_move=lambda entry: notify_move(settings, entry) if tells else None,
         )
 
     def delivered(self, tables: Artefact = artefacts.CLEAN) -> Callable[[str], bytes]:

@@ -49,10 +49,10 @@ def notify_move(settings: Settings, entry: Entry) -> None:
     """Tells people that a champion was promoted or rolled back, as the ledger's `entry` says."""
     before = "nobody" if entry.previous is None else f"v{entry.previous}"
     approved = f", approved by {entry.approved_by}" if entry.approved_by else ""
-    verb = "promoted" if entry.action == "promote" else "rolled back to"
+    promoted, back = f"v{entry.version} promoted", f"rolled back to v{entry.version}"
     notify(
         settings,
-        f"{entry.name}: v{entry.version} {verb}",
+        f"{entry.name}: {promoted if entry.action == 'promote' else back}",
         f"The champion was {before} and is v{entry.version} since {entry.at}. Moved by "
         f"{entry.actor}{approved}, decision {entry.decision_id}. `keepline ledger` tells all.",
     )

@@ -53,7 +53,7 @@ def watch(context: RunContext, progress: Progress) -> dict[str, Any]:
     people are told, once. Unproven says so. Writes watch.json and returns its content. Runs after
     the nightly evaluation, whose scorecards it takes.
     """
-    registry = context.registry()
+    registry = context.registry(tells=False)  # a rollback is told below, with its reason
     path = context.path(artefacts.WATCH)
     before = read_json(path)["models"] if path.exists() else {}
     models: dict[str, Any] = {}

@@ -19,7 +19,7 @@ from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
 from flows.stages import runner
 from models.registry.approval import ApprovalError
-from tests.registry_helpers import RegistryFixture, a_bundle, gate_decision
+from tests.registry_helpers import RegistryFixture, a_bundle, gate_decision, with_reference
 
 
 @pytest.fixture
@@ -46,19 +46,7 @@ def _candidate(context: RunContext, content: str, approval: str = "none", blur: 
         facts={"trained_by": "anna"},
         approval=approval,
     )
-    assert evidence.reference is not None
-    secondary = {
-        name: dataclasses.replace(
-            test, reference=dataclasses.replace(test.reference, bundle_sha256=beaten)
-        )
-        for name, test in evidence.secondary.items()
-    }
-    evidence = dataclasses.replace(
-        evidence,
-        reference=dataclasses.replace(evidence.reference, bundle_sha256=beaten),
-        secondary=secondary,
-    )
-    decision = gate_decision(evidence)
+    decision = gate_decision(with_reference(evidence, beaten))
     record, _ = write_decision(decision, context.path("decisions/churn"))
     write_json(
         context.path("decide_churn.json"),

@@ -13,7 +13,7 @@ from data.records import Contact, Turn, frame
 from evaluation.asr.labels_on_text import reading_scorecard, scored_turns
 from evaluation.asr.scorecard import asr_scorecard
 from evaluation.gates import examples
-from evaluation.gates.evidence import Evidence, SecondaryTest
+from evaluation.gates.evidence import NOT_REFUSING, Evidence, SecondaryTest
 from evaluation.scorecard import Scorecard
 from flows.candidate import probes, release, scorecards
 from flows.runtime import stage_cache
@@ -126,7 +126,8 @@ def test_E5_refuses_fewer_word_errors_that_hide_who_wants_to_cancel(
 
 def test_E5_refuses_fewer_word_errors_that_cost_the_churn_model_its_accuracy() -> None:
     decision = gate_decision(examples.evidence(churn_on_text=(1.5, 0.2)))
-    assert {check.name for check in decision.checks if check.verdict != "pass"} == {"downstream"}
+    refusing = {check.name for check in decision.checks if check.verdict not in NOT_REFUSING}
+    assert refusing == {"downstream"}
     (check,) = [check for check in decision.checks if check.name == "downstream"]
     assert check.metric == "Brier score of churn"
     assert known(check.high) < 0

@@ -86,7 +86,9 @@ def test_E9_five_voices_are_told_that_they_can_prove_nothing() -> None:
     assert better.check(evidence).verdict == "fail"
     check = enough_evidence.check(evidence)
     assert check.verdict == "no_evidence"
-    assert "5 voices can prove nothing at this level (at best p = 3.1 %" in check.sentence
+    assert (
+        "5 customers or voices can prove nothing at this level (at best p = 3.1 %" in check.sentence
+    )
     assert least_clusters(0.025) == 6
     assert enough_evidence.check(examples.evidence()).verdict == "pass"
 
@@ -184,6 +186,7 @@ def _judged_store(folder: Path) -> RunContext:
             "bundle_sha256": "",
         },
         "probe_churn": {},
+        "scorecards/churn/next_quarter": {"says": "A history of two months."},
         "probes/churn/probes": {
             "bundle_sha256": bundle.sha256,
             "probes": [dataclasses.asdict(probe) for probe in examples.good_probes("churn")],

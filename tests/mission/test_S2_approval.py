@@ -18,7 +18,7 @@ from flows.runtime.settings import from_environment
 from models.registry.approval import ApprovalError, make_approval
 from models.registry.ledger import digest
 from models.registry.registry import PromotionRefusedError
-from tests.registry_helpers import NOW, RegistryFixture, gate_decision
+from tests.registry_helpers import NOW, RegistryFixture, gate_decision, with_reference
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,9 +34,7 @@ def _waiting(sha: str, **facts: Any) -> Decision:
     evidence = examples.evidence(
         candidate, facts={"trained_by": "anna", **facts}, approval="required"
     )
-    assert evidence.reference is not None
-    reference = dataclasses.replace(evidence.reference, bundle_sha256="")
-    decision = gate_decision(dataclasses.replace(evidence, reference=reference))
+    decision = gate_decision(with_reference(evidence, ""))
     assert decision.accepted
     return decision
 
