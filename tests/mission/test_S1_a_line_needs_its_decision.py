@@ -373,6 +373,6 @@ def test_S1_people_are_told_of_each_promotion_and_rollback_once(
     ]
     assert [notice["title"] for notice in notices] == [
         "churn: v2 promoted",
-        "churn: v1 rolled back to",
+        "churn: rolled back to v1",
     ]
     assert "Moved by ben" in notices[1]["body"]
