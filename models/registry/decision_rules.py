@@ -46,15 +46,16 @@ def refusal_reason(decision: Mapping[str, Any], bundle_sha256: str) -> str:
     return ""
 
 
-def doubt(decision: Mapping[str, Any], kind: str, named: str, bundle_sha256: str) -> str:
+def doubt(decision: Mapping[str, Any], model: str, named: str, bundle_sha256: str) -> str:
     """Returns why a ledger line is not believed by the record of its decision; empty if it is.
 
-    `kind`, `named` (the decision's id) and `bundle_sha256` are what the line says. Which checks a
-    record has to hold is not asked again: the gate may have got further ones since.
+    `model`, `named` (the decision's id) and `bundle_sha256` are what the line says. A model has the
+    name of its kind, with a hyphen and more where one server holds several of a kind. Which checks
+    a record has to hold is not asked again: the gate may have got further ones since.
     """
     if decision.get("decision_id") != named or named != decision_id(decision):
         return "has been altered since it was made"
-    if decision.get("kind") != kind:
+    if model.partition("-")[0] != decision.get("kind"):
         return f"is about {decision.get('kind')}"
     if decision.get("verdict") != "accepted":
         return "refused it"

@@ -82,7 +82,7 @@ def test_K3_a_nested_setting_has_a_dotted_name() -> None:
 
 
 def test_K3_every_name_of_a_space_is_a_setting() -> None:
-    spaces = {ChurnTraining(): churn_search, SMALL: reader_search, SETTINGS: asr_search}
-    for base, module in spaces.items():
+    spaces = ((ChurnTraining(), churn_search), (SMALL, reader_search), (SETTINGS, asr_search))
+    for base, module in spaces:
         for name in module.SPACE:
             setting(base, name)
