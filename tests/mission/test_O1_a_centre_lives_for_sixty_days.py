@@ -21,6 +21,7 @@ import yaml
 from data.simulator import SimulatorParams, simulate
 from data.simulator.deliveries import Changes, Deliveries
 from flows.runtime.context import RunContext, context_of
+from flows.runtime.settings import prepare
 from models.kinds import kind_names
 from models.registry.learned import Learned, read_learned
 from tests.flows.conftest import SMALL
@@ -78,6 +79,8 @@ def diary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Diary]:
     )
     patch.setenv("KEEPLINE_SITES", str(folder / "sites.yaml"))
     patch.setenv("KEEPLINE_STORE", str(folder / "default"))
+    patch.setenv("PREFECT_HOME", str(folder / "prefect"))
+    prepare()  # before Prefect is imported, as every entry point does
     patch.setattr(RunContext, "now", lambda self: clock.now)
     simulate(CENTRE, folder / "raw", folder / "truth")
     deliveries = Deliveries(
