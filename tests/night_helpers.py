@@ -24,7 +24,7 @@ from data.files import write_json, write_table
 from data.progress import Progress
 from data.records import frame
 from evaluation.behaviour import Probe
-from evaluation.gates.params import GateParams, KindGate
+from evaluation.gates.params import GateParams
 from evaluation.monitoring.observed import Observed
 from evaluation.monitoring.params import MonitoringParams
 from evaluation.scorecard import Ratio, Scorecard, score_units
@@ -37,13 +37,12 @@ from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
 from flows.stages import nightly, watch
 from models import kinds
-from models.kinds import ModelKind
 from models.registry.bundle import Bundle
 from models.registry.learned import Learned
 from tests.factories import a_contact
 from tests.registry_helpers import RegistryFixture
+from tests.toy_kind import TOY, ToyGate, a_toy_kind
 
-TOY = "toy"
 FIRST = date(2026, 3, 2)  # a Monday, the day of the first contacts
 PROMOTED = FIRST + timedelta(days=70)
 MORNING = datetime.combine(PROMOTED, time(4), UTC)
@@ -65,34 +64,7 @@ class World:
 
 
 WORLD = World()
-KIND = ModelKind(
-    name=TOY,
-    title="Toy model",
-    description="Foresees one number for every contact.",
-    limits="It knows nothing.",
-    licence="MIT",
-    stages=__name__,
-    primary_metric="error",
-    metric="error",
-    metric_title="error",
-    metric_format="{:.3f}",
-    unit="unit",
-    unit_title="contact",
-    cluster_title="customers",
-)
-
-
-@dataclass(frozen=True)
-class ToyGate(KindGate):
-    """What the gate demands of the toy."""
-
-    metric: str = "error"
-    floors: dict[str, float] = field(default_factory=lambda: {"error": 0.9})
-    min_units: int = 50
-    min_clusters: int = 50
-    max_size_mib: float = 1.0
-    max_latency_s: float = 1.0
-    behaviour: dict[str, float] = field(default_factory=lambda: {"asked_twice": 1e-9})
+KIND = a_toy_kind(__name__, "contact")
 
 
 # --- the functions of the kind's stages ---

@@ -10,16 +10,30 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from data.files import write_text
 
 ORIGIN = "0" * 64
+
+
+class ChainedLine(Protocol):
+    """What a line of a hash-chained file has: its place, the hash before it, and its own."""
+
+    @property
+    def seq(self) -> int: ...
+    @property
+    def prior(self) -> str: ...
+    @property
+    def hash(self) -> str: ...
+
+
+Line = TypeVar("Line", bound=ChainedLine)
 
 
 class LedgerError(RuntimeError):
@@ -146,27 +160,51 @@ def read_entries(path: Path) -> list[Entry]:
     A last line without its line end is a write that was killed: it never counted and is left out.
     Raises LedgerError naming the first bad line.
     """
+    return read_chain(path, lambda fields: Entry(**fields), "an entry", uncovered=("signature",))
+
+
+def read_chain(
+    path: Path, parse: Callable[[dict[str, Any]], Line], what: str, uncovered: Sequence[str] = ()
+) -> list[Line]:
+    """Reads a file of hash-chained JSON lines, oldest first; none where it is missing.
+
+    `parse` makes a line of its fields, `what` is the line for people. A line's hash covers every
+    field but itself and `uncovered`. A last line without its line end is left out. Raises
+    LedgerError naming the first bad line.
+    """
     if not path.exists():
         return []
-    entries: list[Entry] = []
+    lines: list[Line] = []
     prior = ORIGIN
-    for number, line in enumerate(_whole_lines(path).split("\n")[:-1], start=1):
+    text = _whole_lines(path).decode(errors="replace")
+    for number, raw in enumerate(text.split("\n")[:-1], start=1):
         try:
-            fields: dict[str, Any] = json.loads(line)
-            entry = Entry(**fields)
-        except (ValueError, TypeError) as error:
+            fields: dict[str, Any] = json.loads(raw)
+            line = parse(fields)
+        except (ValueError, TypeError, KeyError) as error:
             raise LedgerError(
-                f"{path}, line {number}: not an entry ({error}). Restore the file from a backup."
+                f"{path}, line {number}: not {what} ({error}). Restore the file from a backup."
             ) from error
-        body = {key: value for key, value in fields.items() if key not in ("hash", "signature")}
-        if entry.prior != prior or entry.seq != number or entry.hash != digest(body):
+        body = {key: value for key, value in fields.items() if key not in ("hash", *uncovered)}
+        if line.prior != prior or line.seq != number or line.hash != digest(body):
             raise LedgerError(
                 f"{path}, line {number}: altered, its hash does not fit. "
                 "Restore the file from a backup."
             )
-        prior = entry.hash
-        entries.append(entry)
-    return entries
+        prior = line.hash
+        lines.append(line)
+    return lines
+
+
+def append_line(path: Path, fields: Mapping[str, Any]) -> None:
+    """Adds one JSON line behind the whole ones, and flushes it to disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = len(_whole_lines(path)) if path.exists() else 0
+    with path.open("ab") as handle:
+        handle.truncate(whole)  # the remains of a write that was killed
+        handle.write((json.dumps(fields, sort_keys=True) + "\n").encode())
+        handle.flush()
+        os.fsync(handle.fileno())
 
 
 def append_entry(
@@ -188,13 +226,7 @@ def append_entry(
     body.setdefault("record_sha256", "")
     hashed = digest(body)
     entry = Entry(**body, hash=hashed, signature=sign(hashed))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    whole = len(_whole_lines(path).encode()) if path.exists() else 0
-    with path.open("ab") as handle:
-        handle.truncate(whole)  # the remains of a write that was killed
-        handle.write((json.dumps(asdict(entry), sort_keys=True) + "\n").encode())
-        handle.flush()
-        os.fsync(handle.fileno())
+    append_line(path, asdict(entry))
     return entry
 
 
@@ -207,16 +239,16 @@ def sign_last_entry(path: Path, sign: Callable[[str], str]) -> Entry | None:
     if not entries:
         return None
     signed = replace(entries[-1], signature=sign(entries[-1].hash))
-    lines = _whole_lines(path).split("\n")[:-1]
+    lines = _whole_lines(path).decode().split("\n")[:-1]
     fields = {**json.loads(lines[-1]), "signature": signed.signature}
     text = "\n".join([*lines[:-1], json.dumps(fields, sort_keys=True)]) + "\n"
     write_text(path, text)
     return signed
 
 
-def _whole_lines(path: Path) -> str:
+def _whole_lines(path: Path) -> bytes:
     data = path.read_bytes()
-    return data[: data.rfind(b"\n") + 1].decode(errors="replace")
+    return data[: data.rfind(b"\n") + 1]
 
 
 def decision_id(record: Mapping[str, Any]) -> str:

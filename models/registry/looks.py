@@ -9,8 +9,6 @@ only the clusters that joined or left since the look before.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -21,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from models.registry.ledger import ORIGIN, LedgerError, digest
+from models.registry.ledger import ORIGIN, append_line, digest, read_chain
 
 
 class LookAction(StrEnum):
@@ -77,29 +75,12 @@ def read_looks(path: Path) -> list[LookEntry]:
     A last line without its line end is a write that was killed and is left out. Raises LedgerError
     naming the first bad line.
     """
-    if not path.exists():
-        return []
-    entries: list[LookEntry] = []
-    prior = ORIGIN
-    for number, line in enumerate(_whole(path).decode().split("\n")[:-1], start=1):
-        try:
-            fields = json.loads(line)
-            entry = LookEntry(
-                **{**fields, "joined": tuple(fields["joined"]), "left": tuple(fields["left"])}
-            )
-        except (ValueError, TypeError, KeyError) as error:
-            raise LedgerError(
-                f"{path}, line {number}: not a look ({error}). Restore the file from a backup."
-            ) from error
-        body = {key: value for key, value in fields.items() if key != "hash"}
-        if entry.prior != prior or entry.seq != number or entry.hash != digest(body):
-            raise LedgerError(
-                f"{path}, line {number}: altered, its hash does not fit. "
-                "Restore the file from a backup."
-            )
-        prior = entry.hash
-        entries.append(entry)
-    return entries
+    return read_chain(path, _look, "a look")
+
+
+def _look(fields: Mapping[str, Any]) -> LookEntry:
+    units = {name: tuple(fields[name]) for name in ("joined", "left")}
+    return LookEntry(**{**fields, **units})
 
 
 def append_look(path: Path, units: Collection[str], **fields: Any) -> LookEntry:
@@ -162,16 +143,5 @@ def _append(path: Path, fields: Mapping[str, Any]) -> LookEntry:
         "prior": entries[-1].hash if entries else ORIGIN,
     }
     entry = LookEntry(**body, hash=digest(body))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    whole = len(_whole(path)) if path.exists() else 0
-    with path.open("ab") as handle:
-        handle.truncate(whole)  # the remains of a write that was killed
-        handle.write((json.dumps(asdict(entry), sort_keys=True) + "\n").encode())
-        handle.flush()
-        os.fsync(handle.fileno())
+    append_line(path, asdict(entry))
     return entry
-
-
-def _whole(path: Path) -> bytes:
-    data = path.read_bytes()
-    return data[: data.rfind(b"\n") + 1]

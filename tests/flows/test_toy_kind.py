@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from data.files import write_json
 from data.progress import Progress
 from evaluation.behaviour import Probe
-from evaluation.gates.params import GateParams, KindGate
+from evaluation.gates.params import GateParams
 from evaluation.monitoring.observed import Observed
 from evaluation.scorecard import Ratio, Scorecard, score_units
 from flows.candidate import bundles, probes, release, scorecards
@@ -29,44 +28,16 @@ from flows.runtime.params import Params
 from flows.runtime.settings import from_environment
 from flows.stages import nightly
 from models import kinds
-from models.kinds import ModelKind
 from models.registry.bundle import Bundle
 from models.registry.learned import Learned
+from tests.toy_kind import TOY, ToyGate, a_toy_kind
 
-TOY = "toy"
 SEED = 3
 
 
 # --- the kind: its row, its gate, and the functions of its stages ---
 
-KIND = ModelKind(
-    name=TOY,
-    title="Toy model",
-    description="Foresees one number for every customer.",
-    limits="It knows nothing.",
-    licence="MIT",
-    stages=__name__,
-    primary_metric="error",
-    metric="error",
-    metric_title="error",
-    metric_format="{:.3f}",
-    unit="unit",
-    unit_title="customer",
-    cluster_title="customers",
-)
-
-
-@dataclass(frozen=True)
-class ToyGate(KindGate):
-    """What the gate demands of the toy."""
-
-    metric: str = "error"
-    floors: dict[str, float] = field(default_factory=lambda: {"error": 0.9})
-    min_units: int = 50
-    min_clusters: int = 50
-    max_size_mib: float = 1.0
-    max_latency_s: float = 1.0
-    behaviour: dict[str, float] = field(default_factory=lambda: {"asked_twice": 1e-9})
+KIND = a_toy_kind(__name__, "customer")
 
 
 def train(context: RunContext, progress: Progress) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import pytest
 from data.files import read_json
 from evaluation.monitoring import trends
 from flows.runtime.context import RunContext
-from tests.night_helpers import PROMOTED, TOY, WORLD, a_centre, a_night, promote
+from tests.night_helpers import PROMOTED, WORLD, a_centre, a_night, promote
+from tests.toy_kind import TOY
 
 CHANGED = 12
 

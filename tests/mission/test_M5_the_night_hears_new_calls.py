@@ -19,7 +19,8 @@ from evaluation.monitoring.sound import sound_measures
 from evaluation.monitoring.wer_without_words import estimate_wer, fit_wer_model, joined_wer
 from flows.runtime.context import RunContext
 from tests.call_simulation import calls_like_real_ones, chosen_calls
-from tests.night_helpers import PROMOTED, TOY, WORLD, a_centre, a_night, promote
+from tests.night_helpers import PROMOTED, WORLD, a_centre, a_night, promote
+from tests.toy_kind import TOY
 
 
 @pytest.fixture

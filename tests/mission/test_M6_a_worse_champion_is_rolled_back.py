@@ -13,7 +13,8 @@ import pytest
 
 from flows.runtime.context import RunContext
 from flows.stages import watch
-from tests.night_helpers import TOY, WORLD, a_centre, a_night, promote, quiet
+from tests.night_helpers import WORLD, a_centre, a_night, promote, quiet
+from tests.toy_kind import TOY
 
 
 @pytest.fixture
